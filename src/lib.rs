@@ -1,0 +1,2 @@
+//! tiergate: the front door of an expensive, sponsor-funded search service.
+pub mod policy;

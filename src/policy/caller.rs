@@ -1,0 +1,54 @@
+//! Who is counted: an account, or the network of somebody without one (semantics §1).
+//!
+//! Absent on purpose: how a caller is recognised (`http::caller`) and what an account is called (`store`).
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The number of an account: opaque, never given to another account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(pub u64);
+
+/// The network that one stranger is taken to command: an IPv4 address, or the /64 of an IPv6 one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Network {
+    /// An IPv4 address, /32.
+    V4(Ipv4Addr),
+    /// The upper 64 bits of an IPv6 address.
+    V6(u64),
+}
+
+impl Network {
+    /// The network of an address. An IPv4 address written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address.
+    ///
+    /// ```
+    /// use tiergate::policy::caller::Network;
+    /// let ip = |text: &str| text.parse().unwrap();
+    /// assert_eq!(Network::of(ip("2001:db8::1")), Network::of(ip("2001:db8:0:0:ffff::")));
+    /// assert_eq!(Network::of(ip("::ffff:192.0.2.1")), Network::of(ip("192.0.2.1")));
+    /// ```
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self::V4(v4),
+            IpAddr::V6(v6) => Self::V6((v6.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(v4) => v4.fmt(f),
+            Self::V6(upper) => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(*upper) << 64)),
+        }
+    }
+}
+
+/// Who is counted. The same person with and without a key is two callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Caller {
+    /// Somebody with a valid API key.
+    Account(AccountId),
+    /// Somebody without one.
+    Network(Network),
+}

@@ -1,0 +1,4 @@
+//! Every reason to say yes or no.
+pub mod caller;
+pub mod rules;
+pub mod time;

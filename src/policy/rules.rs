@@ -1,0 +1,161 @@
+//! What the policy decides by: seats, tiers, pools. Already validated, so `Rules` cannot be wrong.
+//!
+//! Absent on purpose: how rules are written down (`config`) and who belongs to which tier (`store`).
+
+use super::time::Span;
+
+/// How much a search matters: 0 (lowest) to 6 (highest). Nothing else is legal (semantics §1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Priority(u8);
+
+impl Priority {
+    /// How many priorities there are.
+    pub const COUNT: usize = 7;
+    /// The lowest.
+    pub const LOWEST: Self = Self(0);
+    /// The highest.
+    pub const HIGHEST: Self = Self(6);
+
+    /// The priority of that number, if it is one of 0 to 6.
+    pub const fn new(number: u8) -> Option<Self> {
+        if number <= Self::HIGHEST.0 {
+            Some(Self(number))
+        } else {
+            None
+        }
+    }
+
+    /// 0 to 6.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// 0 to 6, to index an array of [`Priority::COUNT`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The next higher one, if there is one.
+    pub const fn above(self) -> Option<Self> {
+        Self::new(self.0 + 1)
+    }
+
+    /// All of them, lowest first.
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> {
+        (0..=Self::HIGHEST.0).map(Self)
+    }
+}
+
+/// Which tier, by its place in [`Rules::tiers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TierId(pub u16);
+
+impl TierId {
+    /// To index [`Rules::tiers`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Which pool of workers, by its place in [`Rules::pools`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolId(pub u16);
+
+impl PoolId {
+    /// To index [`Rules::pools`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Which server of a pool, by its place in [`PoolRules::slots`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId(pub u16);
+
+impl ServerId {
+    /// To index [`PoolRules::slots`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Who goes first among the waiting of one priority (semantics §3.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Within {
+    /// First come, first served.
+    #[default]
+    Fifo,
+    /// Callers take turns.
+    Fair,
+}
+
+/// The shared queue (semantics §3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueRules {
+    /// Seats, shared by all tiers: never more jobs wait. 0 is legal and means that nobody waits.
+    pub length: u32,
+    /// Order of service within one priority.
+    pub within_tier: Within,
+    /// The longest that anybody waits.
+    pub max_wait: Span,
+    /// Every this many slots handed to the waiting, one goes to who has waited longest, whatever the priority. At least 2.
+    pub lifeline: Option<u32>,
+}
+
+/// A number of successes within a window, as it is shown to callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Successes that a caller may have in a window.
+    pub limit: u64,
+    /// The length of the rolling window.
+    pub rolling: Span,
+}
+
+/// A named sponsor level (semantics §1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// Its name in tiers.yaml, unique, 1 to 64 visible ASCII characters: it travels in a header.
+    pub name: String,
+    /// Of all its callers' jobs.
+    pub priority: Priority,
+    /// Metered jobs that one caller may have in the house at once, waiting ones included. At least 1.
+    pub concurrency: u32,
+    /// Searches that one caller may have within a window.
+    pub quota: Option<Quota>,
+    /// The longest that a job of this tier waits, if shorter than the queue's.
+    pub max_wait: Option<Span>,
+    /// Waiting jobs that one caller may displace within any 60 seconds (semantics §3.4).
+    pub displacements_per_minute: u32,
+}
+
+/// A pool of workers: one upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolRules {
+    /// Its name in tiers.yaml, unique.
+    pub name: String,
+    /// Slots of each server, in the file's order.
+    pub slots: Vec<u32>,
+}
+
+/// All that the policy decides by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The shared queue.
+    pub queue: QueueRules,
+    /// The sponsor levels, in the file's order.
+    pub tiers: Vec<Tier>,
+    /// The tier of those without an account.
+    pub anonymous: TierId,
+    /// The pools of workers, in the file's order.
+    pub pools: Vec<PoolRules>,
+}
+
+impl Rules {
+    /// The tier of that id.
+    ///
+    /// # Panics
+    /// If the id is of other rules than these.
+    pub fn tier(&self, id: TierId) -> &Tier {
+        &self.tiers[id.index()]
+    }
+}
