@@ -119,6 +119,6 @@ impl Add for Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Duration::from(*self).fmt(f)
+        write!(f, "{:?}", Duration::from(*self))
     }
 }
