@@ -1,4 +1,549 @@
-//! Every reason to say yes or no.
+//! Every reason to say yes or no: state and events in, decisions out.
+//!
+//! A decision is a function of the rules, the events before it and the time that it is given, so a history can be
+//! replayed and gives the same decisions (semantics §9.6).
+//!
+//! Absent on purpose: async, I/O, locks, clocks, randomness, logging and serde. `gate` brings the lock and the time.
+//!
+//! A job's way through the policy (semantics §6):
+//!
+//! ```text
+//! enter ─┬─ Refusal
+//!        ├─ Admission::Running ────────────────────────┐
+//!        └─ Admission::Seated ─ ask_slot ─┬─ Grant ────┤
+//!                  │                      └─ in line ──┤ (a Grant when somebody gives a slot back)
+//!                  ├─ displaced by another's enter     │
+//!                  ├─ expire, hang_up, shut_down       │
+//!                  ▼                                   ▼
+//!                 out                 give_back_slot ─ end
+//! ```
+
 pub mod caller;
+mod concurrency;
+pub mod displacement;
+pub mod jobs;
+pub mod pool;
+mod queue;
+pub mod refusal;
 pub mod rules;
+mod tally;
 pub mod time;
+
+use std::sync::Arc;
+
+use caller::Caller;
+use concurrency::Concurrency;
+use displacement::Displacements;
+use jobs::Jobs;
+pub use jobs::{Job, JobId, State};
+use pool::{Pool, SLOT_TIMES_MIN, retry_after};
+use queue::Queue;
+use refusal::Refusal;
+use rules::{PoolId, Priority, Rules, ServerId, Tier, TierId};
+pub use tally::Tally;
+use time::{Span, Timestamp};
+
+/// A metered request that asks to be let in.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Who is counted.
+    pub caller: Caller,
+    /// On whose terms.
+    pub tier: TierId,
+    /// Whose slots it needs.
+    pub pool: PoolId,
+    /// Whether it asks for a slot at once. If not, its body arrives too slowly as yet (semantics §6): it asks by
+    /// [`Policy::ask_slot`].
+    pub ready: bool,
+    /// The longest that its route lets a job wait.
+    pub max_wait: Option<Span>,
+    /// The longest that the client would wait (`Prefer: wait`).
+    pub prefer_wait: Option<Span>,
+}
+
+/// A slot for a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The job that has it now.
+    pub job: JobId,
+    /// The server that takes it.
+    pub server: ServerId,
+    /// How long the job has waited, from its admission.
+    pub waited: Span,
+    /// The job's priority.
+    pub priority: Priority,
+}
+
+/// A job that had to make room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Displaced {
+    /// The job that lost its seat; it has ended.
+    pub job: JobId,
+    /// Of which tier it was.
+    pub tier: TierId,
+    /// What to tell it.
+    pub refusal: Refusal,
+}
+
+/// How a job was let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Straight to a worker.
+    Running(Grant),
+    /// To a seat.
+    Seated {
+        /// The job.
+        job: JobId,
+        /// When it will have waited its longest: call [`Policy::expire`] then.
+        until: Timestamp,
+        /// Who made room.
+        displaced: Option<Displaced>,
+    },
+}
+
+/// How a job ended that had a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Answered with one of its route's success statuses, wholly.
+    Succeeded,
+    /// Answered otherwise, or the upstream failed.
+    Failed,
+    /// Its client hung up, or sent its body too slowly or too long.
+    Cancelled,
+}
+
+/// The policy: all state that decisions depend on.
+#[derive(Debug)]
+pub struct Policy {
+    rules: Arc<Rules>,
+    jobs: Jobs,
+    queue: Queue,
+    pools: Vec<Pool>,
+    concurrency: Concurrency,
+    displacements: Displacements,
+    tally: Tally,
+    closing: bool,
+}
+
+impl Policy {
+    /// An idle door with all servers up.
+    pub fn new(rules: Arc<Rules>) -> Self {
+        Self {
+            jobs: Jobs::default(),
+            queue: Queue::new(rules.queue.within_tier, rules.pools.len()),
+            pools: rules.pools.iter().map(Pool::new).collect(),
+            concurrency: Concurrency::default(),
+            displacements: Displacements::default(),
+            tally: Tally::default(),
+            closing: false,
+            rules,
+        }
+    }
+
+    /// Lets a job in, to a slot or a seat, or refuses it. All is checked before anything is taken, so a refusal takes
+    /// nothing: concurrency (402), then slot or seat (503), as semantics §2.4 orders them.
+    ///
+    /// # Errors
+    /// The first reason not to, with its numbers.
+    pub fn enter(&mut self, ask: &Ask, now: Timestamp) -> Result<Admission, Refusal> {
+        self.tally.arrived += 1;
+        self.admit(ask, now).inspect_err(|_| self.tally.refused += 1)
+    }
+
+    fn admit(&mut self, ask: &Ask, now: Timestamp) -> Result<Admission, Refusal> {
+        let rules = Arc::clone(&self.rules);
+        let tier = rules.tier(ask.tier);
+        if self.closing {
+            return Err(Refusal::ShuttingDown {
+                retry_after: self.retry_after(ask.pool, tier.priority),
+            });
+        }
+        let used = self.concurrency.used(&ask.caller);
+        if used >= tier.concurrency {
+            return Err(Refusal::ConcurrencyExceeded {
+                limit: tier.concurrency,
+                used,
+            });
+        }
+        if ask.ready
+            && let Some(server) = self.pools[ask.pool.index()].free()
+        {
+            self.concurrency.take(ask.caller);
+            let job = self
+                .jobs
+                .insert(job(ask, tier, State::Running { server, since: now }, now));
+            self.pools[ask.pool.index()].place(server, tier.priority);
+            return Ok(Admission::Running(Grant {
+                job,
+                server,
+                waited: Span::ZERO,
+                priority: tier.priority,
+            }));
+        }
+        self.seat(ask, tier, now)
+    }
+
+    fn seat(&mut self, ask: &Ask, tier: &Tier, now: Timestamp) -> Result<Admission, Refusal> {
+        let who_goes = self.room_for(ask, tier, now)?;
+        let longest = self.longest_wait(ask, tier)?;
+        let displaced = who_goes.map(|index| self.displace(index, ask, tier, now));
+        self.concurrency.take(ask.caller);
+        let state = if ask.ready { State::Waiting } else { State::Uploading };
+        let job = self.jobs.insert(job(ask, tier, state, now));
+        self.queue.sit(&mut self.jobs, place(job));
+        Ok(Admission::Seated {
+            job,
+            until: now + longest,
+            displaced,
+        })
+    }
+
+    /// Whether there is a seat: a free one (`None`), or that of somebody of lower priority (semantics §3.2, §3.4).
+    fn room_for(&mut self, ask: &Ask, tier: &Tier, now: Timestamp) -> Result<Option<u32>, Refusal> {
+        let seats = self.rules.queue.length;
+        if self.queue.len() < seats {
+            return Ok(None);
+        }
+        let lowest = self.queue.lowest();
+        if let Some(lowest) = lowest
+            && lowest < tier.priority
+            && self.displacements.may(&ask.caller, tier.displacements_per_minute, now)
+        {
+            return Ok(self.queue.last(&self.jobs, lowest));
+        }
+        Err(Refusal::QueueFull {
+            seats,
+            admits_from: lowest.and_then(Priority::above),
+            retry_after: self.retry_after(ask.pool, tier.priority),
+        })
+    }
+
+    /// The least of the queue's, the tier's, the route's and the client's longest wait (semantics §3.9).
+    fn longest_wait(&self, ask: &Ask, tier: &Tier) -> Result<Span, Refusal> {
+        let ours = [Some(self.rules.queue.max_wait), tier.max_wait, ask.max_wait];
+        let longest = ours.into_iter().flatten().min().unwrap_or(Span::ZERO);
+        let Some(asked) = ask.prefer_wait else {
+            return Ok(longest);
+        };
+        let pool = &self.pools[ask.pool.index()];
+        let ahead = self.queue.ahead_of(ask.pool, tier.priority, &ask.caller);
+        let estimate = pool.estimate(tier.priority, ahead);
+        let in_vain = ahead > 0 && pool.seen() >= SLOT_TIMES_MIN && estimate > asked;
+        if in_vain || asked.is_zero() {
+            let retry_after = self.retry_after(ask.pool, tier.priority);
+            return Err(Refusal::WaitTooLong {
+                asked,
+                estimate,
+                retry_after,
+            });
+        }
+        Ok(longest.min(asked))
+    }
+
+    fn displace(&mut self, index: u32, ask: &Ask, tier: &Tier, now: Timestamp) -> Displaced {
+        let job = self.jobs.id(index);
+        let lost = self.leave(index);
+        self.displacements.note(ask.caller, now);
+        self.tally.displaced += 1;
+        let retry_after = self.retry_after(lost.pool, lost.priority);
+        Displaced {
+            job,
+            tier: lost.tier,
+            refusal: Refusal::Displaced {
+                by: tier.priority,
+                retry_after,
+            },
+        }
+    }
+
+    /// The job's body has arrived far enough: it asks for a slot, and gets one if one is free. Otherwise it stands in
+    /// line from now on. Nothing happens if the job has already asked, or has no seat any more.
+    pub fn ask_slot(&mut self, job: JobId, now: Timestamp) -> Option<Grant> {
+        if self.jobs.get(job)?.state != State::Uploading {
+            return None;
+        }
+        self.queue.leave(&mut self.jobs, place(job));
+        let waiting = self.jobs.at_mut(place(job));
+        waiting.state = State::Waiting;
+        let pool = waiting.pool;
+        match self.pools[pool.index()].free() {
+            Some(server) => Some(self.grant(place(job), pool, server, now)),
+            None => {
+                self.queue.sit(&mut self.jobs, place(job));
+                None
+            }
+        }
+    }
+
+    /// The job has waited its longest: it loses its seat. `None` if it has no seat any more, and then nothing happens.
+    pub fn expire(&mut self, job: JobId, now: Timestamp) -> Option<Refusal> {
+        let state = self.jobs.get(job)?.state;
+        if !matches!(state, State::Uploading | State::Waiting) {
+            return None;
+        }
+        let lost = self.leave(place(job));
+        self.tally.waited_out += 1;
+        Some(if state == State::Uploading {
+            Refusal::RequestTimeout("the request's body did not arrive in time")
+        } else {
+            let retry_after = self.retry_after(lost.pool, lost.priority);
+            Refusal::WaitedTooLong {
+                waited: now.since(lost.entered),
+                retry_after,
+            }
+        })
+    }
+
+    /// The job's client is gone while it has a seat: the seat is free. Whether it had one.
+    pub fn hang_up(&mut self, job: JobId) -> bool {
+        let seated = self
+            .jobs
+            .get(job)
+            .is_some_and(|job| matches!(job.state, State::Uploading | State::Waiting));
+        if seated {
+            self.leave(place(job));
+            self.tally.hung_up += 1;
+        }
+        seated
+    }
+
+    /// The upstream's answer has ended: the slot is free. The caller's concurrency is held until [`Self::end`].
+    /// Gives the slot to the next in line, if there is one. Nothing happens if the job holds no slot.
+    pub fn give_back_slot(&mut self, job: JobId, now: Timestamp) -> Option<Grant> {
+        let running = self.jobs.get_mut(job)?;
+        let State::Running { server, since } = running.state else {
+            return None;
+        };
+        running.state = State::Ending;
+        let pool = running.pool;
+        self.pools[pool.index()].vacate(server, Some(now.since(since)));
+        self.next(pool, now)
+    }
+
+    /// The job is over: what it still holds is given back. Nothing happens if it has a seat or has ended before.
+    pub fn end(&mut self, job: JobId, outcome: Outcome, now: Timestamp) -> Option<Grant> {
+        if !matches!(self.jobs.get(job)?.state, State::Running { .. } | State::Ending) {
+            return None;
+        }
+        let next = self.give_back_slot(job, now);
+        let ended = self.jobs.remove(job).expect("looked up above");
+        self.concurrency.give_back(ended.caller);
+        *match outcome {
+            Outcome::Succeeded => &mut self.tally.succeeded,
+            Outcome::Failed => &mut self.tally.failed,
+            Outcome::Cancelled => &mut self.tally.cancelled,
+        } += 1;
+        next
+    }
+
+    /// The job's server could not be reached: it moves to another one that has a free slot, if there is one
+    /// (semantics §2.7). The slot that it leaves goes to the next in line, if its server is still up.
+    pub fn relocate(&mut self, job: JobId, now: Timestamp) -> Option<(ServerId, Option<Grant>)> {
+        let running = self.jobs.get_mut(job)?;
+        let State::Running { server: from, .. } = running.state else {
+            return None;
+        };
+        let pool = &mut self.pools[running.pool.index()];
+        let to = pool.free_but(Some(from))?;
+        pool.occupy(to);
+        pool.vacate(from, None);
+        running.state = State::Running { server: to, since: now };
+        let pool = running.pool;
+        Some((to, self.next(pool, now)))
+    }
+
+    /// The server is gone: its slots don't count until it is back. What runs on it goes on.
+    pub fn server_down(&mut self, pool: PoolId, server: ServerId) {
+        self.pools[pool.index()].set_up(server, false);
+    }
+
+    /// The server is back: its slots go to those who wait.
+    pub fn server_up(&mut self, pool: PoolId, server: ServerId, now: Timestamp) -> Vec<Grant> {
+        self.pools[pool.index()].set_up(server, true);
+        self.fill(pool, now)
+    }
+
+    /// No more jobs are let in, and those who wait are turned away. Running ones go on.
+    pub fn shut_down(&mut self) -> Vec<Displaced> {
+        self.closing = true;
+        let waiting: Vec<JobId> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| matches!(job.state, State::Uploading | State::Waiting))
+            .map(|(id, _)| id)
+            .collect();
+        let turn_away = |job: JobId| {
+            let lost = self.leave(place(job));
+            self.tally.shut_down += 1;
+            let retry_after = self.retry_after(lost.pool, lost.priority);
+            Displaced {
+                job,
+                tier: lost.tier,
+                refusal: Refusal::ShuttingDown { retry_after },
+            }
+        };
+        waiting.into_iter().map(turn_away).collect()
+    }
+
+    /// Other rules from now on. Jobs in the house keep their terms, but those who wait get their tier's new priority
+    /// and keep their order of arrival; nobody loses a seat or a slot by it. Tiers are known again by name, and a job
+    /// whose tier vanished goes on as one of the anonymous tier.
+    ///
+    /// The pools must be those of the old rules, in the same order; others may follow them.
+    pub fn reload(&mut self, rules: Arc<Rules>, now: Timestamp) -> Vec<Grant> {
+        let renamed: Vec<TierId> = self
+            .rules
+            .tiers
+            .iter()
+            .map(|tier| find_tier(&rules, &tier.name))
+            .collect();
+        for job in self.jobs.iter_mut() {
+            job.tier = renamed[job.tier.index()];
+            if matches!(job.state, State::Uploading | State::Waiting) {
+                job.priority = rules.tier(job.tier).priority;
+            }
+        }
+        for (pool, new) in self.pools.iter_mut().zip(&rules.pools) {
+            pool.resize(&new.slots);
+        }
+        let known = self.pools.len();
+        self.pools.extend(rules.pools.iter().skip(known).map(Pool::new));
+        self.queue
+            .replace_all(&mut self.jobs, rules.queue.within_tier, self.pools.len());
+        self.rules = rules;
+        let pools = 0..u16::try_from(self.pools.len()).expect("a PoolId is a u16");
+        pools.flat_map(|pool| self.fill(PoolId(pool), now)).collect()
+    }
+
+    /// Hands free slots to those who wait, as far as both go.
+    fn fill(&mut self, pool: PoolId, now: Timestamp) -> Vec<Grant> {
+        std::iter::from_fn(|| self.next(pool, now)).collect()
+    }
+
+    /// Hands a free slot to the next in the order of service (semantics §3.5–7).
+    fn next(&mut self, pool: PoolId, now: Timestamp) -> Option<Grant> {
+        let server = self.pools[pool.index()].free()?;
+        let taken = self.pools[pool.index()].from_queue + 1;
+        let lifeline = self
+            .rules
+            .queue
+            .lifeline
+            .is_some_and(|every| taken.is_multiple_of(u64::from(every)));
+        let index = if lifeline {
+            self.queue.take_oldest(&mut self.jobs, pool)?
+        } else {
+            self.queue.take_next(&mut self.jobs, pool)?
+        };
+        self.pools[pool.index()].from_queue = taken;
+        Some(self.grant(index, pool, server, now))
+    }
+
+    /// The job, out of its seat, gets the slot.
+    fn grant(&mut self, index: u32, pool: PoolId, server: ServerId, now: Timestamp) -> Grant {
+        let job = self.jobs.at_mut(index);
+        job.state = State::Running { server, since: now };
+        let (waited, priority) = (now.since(job.entered), job.priority);
+        self.pools[pool.index()].place(server, priority);
+        Grant {
+            job: self.jobs.id(index),
+            server,
+            waited,
+            priority,
+        }
+    }
+
+    /// Out of its seat and out of the house: everything that a waiting job holds is given back.
+    fn leave(&mut self, index: u32) -> Job {
+        self.queue.leave(&mut self.jobs, index);
+        let job = self.jobs.remove(self.jobs.id(index)).expect("it was in the queue");
+        self.concurrency.give_back(job.caller);
+        job
+    }
+
+    /// The estimate for a newcomer of that priority, as `Retry-After` gives it (semantics §3.10). Spread by the number
+    /// of events so far, which no two refusals share.
+    fn retry_after(&self, pool: PoolId, priority: Priority) -> Span {
+        let estimate = self.estimate(pool, priority);
+        retry_after(estimate, self.tally.events())
+    }
+
+    /// How long a newcomer of that priority would wait (semantics §3.8).
+    pub fn estimate(&self, pool: PoolId, priority: Priority) -> Span {
+        self.pools[pool.index()].estimate(priority, self.queue.ahead(pool, priority))
+    }
+
+    /// What it decides by.
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// Everything that ever happened, counted.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Jobs that have a seat, by priority.
+    pub fn waiting(&self) -> &[u32; Priority::COUNT] {
+        self.queue.waiting()
+    }
+
+    /// Slots of the pool's servers that are up.
+    pub fn slots(&self, pool: PoolId) -> u32 {
+        self.pools[pool.index()].slots()
+    }
+
+    /// Jobs that hold a slot of the pool.
+    pub fn running(&self, pool: PoolId) -> u32 {
+        self.pools[pool.index()].running()
+    }
+
+    /// Jobs in the house: waiting, running and ending.
+    pub fn in_house(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Callers that have a job in the house.
+    pub fn callers(&self) -> usize {
+        self.concurrency.callers()
+    }
+
+    /// The caller's jobs in the house.
+    pub fn jobs_of(&self, caller: &Caller) -> u32 {
+        self.concurrency.used(caller)
+    }
+
+    /// The jobs in the house, in no particular order.
+    pub fn jobs(&self) -> impl Iterator<Item = (JobId, &Job)> {
+        self.jobs.iter()
+    }
+
+    /// The job, while it is in the house.
+    pub fn job(&self, job: JobId) -> Option<&Job> {
+        self.jobs.get(job)
+    }
+}
+
+fn job(ask: &Ask, tier: &Tier, state: State, now: Timestamp) -> Job {
+    Job {
+        caller: ask.caller,
+        tier: ask.tier,
+        priority: tier.priority,
+        pool: ask.pool,
+        entered: now,
+        state,
+        ticket: 0,
+        prev: None,
+        next: None,
+    }
+}
+
+fn place(job: JobId) -> u32 {
+    u32::try_from(job.index()).expect("a place is a u32")
+}
+
+fn find_tier(rules: &Rules, name: &str) -> TierId {
+    let at = rules.tiers.iter().position(|tier| tier.name == name);
+    at.map_or(rules.anonymous, |at| {
+        TierId(u16::try_from(at).expect("a TierId is a u16"))
+    })
+}

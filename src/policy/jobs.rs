@@ -1,0 +1,217 @@
+//! The jobs in the house: one record each, from admission to the end.
+//!
+//! Absent on purpose: order. Which job goes first is `queue`'s subject; the links that it threads through the records
+//! lie here so that a job in the middle of a line can leave it without a search.
+
+use super::caller::Caller;
+use super::rules::{PoolId, Priority, ServerId, TierId};
+use super::time::Timestamp;
+
+/// Names one job. Never names another: the place may be used again, with another generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JobId {
+    index: u32,
+    generation: u32,
+}
+
+impl JobId {
+    /// The job's place, below the number of jobs that were ever in the house at once. Free again when the job ends.
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// Where a job is in its life (semantics §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Holds a seat; its body arrives too slowly to ask for a slot yet.
+    Uploading,
+    /// Holds a seat and has asked for a slot.
+    Waiting,
+    /// Holds a slot.
+    Running {
+        /// The server that has it.
+        server: ServerId,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The slot is given back, the answer's last part is not yet out.
+    Ending,
+}
+
+/// One metered request in the house.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Who is counted.
+    pub caller: Caller,
+    /// The terms it came with.
+    pub tier: TierId,
+    /// Of its tier when it came, or since the rules were last changed while it waited.
+    pub priority: Priority,
+    /// Whose slots it may use.
+    pub pool: PoolId,
+    /// When it was admitted.
+    pub entered: Timestamp,
+    /// Where it is.
+    pub state: State,
+    /// Its place in the order of asking for a slot (or, while uploading, of arrival). Unique among the waiting.
+    pub(super) ticket: u64,
+    pub(super) prev: Option<u32>,
+    pub(super) next: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Place {
+    generation: u32,
+    job: Option<Job>,
+}
+
+/// All jobs in the house. Places are used again, last freed first, so that the memory in use stays warm and small.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    places: Vec<Place>,
+    free: Vec<u32>,
+}
+
+impl Jobs {
+    pub(super) fn insert(&mut self, job: Job) -> JobId {
+        if let Some(index) = self.free.pop() {
+            let place = &mut self.places[index as usize];
+            place.job = Some(job);
+            JobId {
+                index,
+                generation: place.generation,
+            }
+        } else {
+            let index = u32::try_from(self.places.len()).expect("fewer jobs than 2^32: seats and slots are bounded");
+            self.places.push(Place {
+                generation: 0,
+                job: Some(job),
+            });
+            JobId { index, generation: 0 }
+        }
+    }
+
+    /// The job's end. `None` if it has ended before.
+    pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
+        let place = self.places.get_mut(id.index())?;
+        if place.generation != id.generation {
+            return None;
+        }
+        let job = place.job.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(id.index);
+        Some(job)
+    }
+
+    pub(super) fn get(&self, id: JobId) -> Option<&Job> {
+        let place = self.places.get(id.index())?;
+        if place.generation == id.generation {
+            place.job.as_ref()
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
+        let place = self.places.get_mut(id.index())?;
+        if place.generation == id.generation {
+            place.job.as_mut()
+        } else {
+            None
+        }
+    }
+
+    /// The job at a place that a line or a list names.
+    pub(super) fn at(&self, index: u32) -> &Job {
+        self.places[index as usize]
+            .job
+            .as_ref()
+            .expect("lines name only jobs in the house")
+    }
+
+    /// The job at a place that a line or a list names.
+    pub(super) fn at_mut(&mut self, index: u32) -> &mut Job {
+        self.places[index as usize]
+            .job
+            .as_mut()
+            .expect("lines name only jobs in the house")
+    }
+
+    /// The name of the job at a place.
+    pub(super) fn id(&self, index: u32) -> JobId {
+        JobId {
+            index,
+            generation: self.places[index as usize].generation,
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (JobId, &Job)> {
+        self.places.iter().zip(0u32..).filter_map(|(place, index)| {
+            let job = place.job.as_ref()?;
+            Some((
+                JobId {
+                    index,
+                    generation: place.generation,
+                },
+                job,
+            ))
+        })
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.places.iter_mut().filter_map(|place| place.job.as_mut())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+}
+
+/// A list of jobs in the order in which they were put in, threaded through their records: every step is O(1).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct List {
+    head: Option<u32>,
+    tail: Option<u32>,
+    len: u32,
+}
+
+impl List {
+    pub(super) fn head(&self) -> Option<u32> {
+        self.head
+    }
+
+    pub(super) fn tail(&self) -> Option<u32> {
+        self.tail
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+
+    pub(super) fn push(&mut self, jobs: &mut Jobs, index: u32) {
+        let job = jobs.at_mut(index);
+        job.prev = self.tail;
+        job.next = None;
+        match self.tail {
+            Some(tail) => jobs.at_mut(tail).next = Some(index),
+            None => self.head = Some(index),
+        }
+        self.tail = Some(index);
+        self.len += 1;
+    }
+
+    pub(super) fn remove(&mut self, jobs: &mut Jobs, index: u32) {
+        let job = jobs.at_mut(index);
+        let (prev, next) = (job.prev.take(), job.next.take());
+        match prev {
+            Some(prev) => jobs.at_mut(prev).next = next,
+            None => self.head = next,
+        }
+        match next {
+            Some(next) => jobs.at_mut(next).prev = prev,
+            None => self.tail = prev,
+        }
+        self.len -= 1;
+    }
+}

@@ -1,0 +1,200 @@
+//! Slots: which server takes the next job, and how long slots have lately been held.
+//!
+//! Absent on purpose: connections and how a server's health is found out (`upstream`).
+
+use super::rules::{PoolRules, Priority, ServerId};
+use super::time::Span;
+
+/// Slot times that must have been seen before a job is refused for its estimate (semantics §3.9).
+pub const SLOT_TIMES_MIN: u64 = 20;
+
+/// What a slot time is taken to be before any was seen.
+const SLOT_TIME_UNSEEN: Span = Span::from_secs(1);
+
+/// The mean slot time moves by 1/32 of the difference with each new one, so it follows the last few dozen.
+const MEAN_WEIGHT: u64 = 32;
+
+/// How many of the last slots are remembered, to see what share of them went to higher priorities.
+const RECENT: usize = 64;
+
+/// The share of higher priorities stretches an estimate at most so many times.
+const STRETCH_MAX: u64 = 8;
+
+#[derive(Debug)]
+struct Server {
+    slots: u32,
+    running: u32,
+    up: bool,
+    /// The pool's count of jobs when this server last got one: of two equally busy ones, the longer idle goes first.
+    last: u64,
+}
+
+/// One upstream's slots.
+#[derive(Debug)]
+pub(super) struct Pool {
+    servers: Vec<Server>,
+    /// Jobs ever placed.
+    placed: u64,
+    /// Jobs ever taken out of the queue, for the lifeline.
+    pub(super) from_queue: u64,
+    mean: Span,
+    seen: u64,
+    recent: [Priority; RECENT],
+    /// Of `recent`, how many of each priority.
+    shares: [u32; Priority::COUNT],
+}
+
+impl Pool {
+    pub(super) fn new(rules: &PoolRules) -> Self {
+        Self {
+            servers: rules
+                .slots
+                .iter()
+                .map(|slots| Server {
+                    slots: *slots,
+                    running: 0,
+                    up: true,
+                    last: 0,
+                })
+                .collect(),
+            placed: 0,
+            from_queue: 0,
+            mean: Span::ZERO,
+            seen: 0,
+            recent: [Priority::LOWEST; RECENT],
+            shares: [0; Priority::COUNT],
+        }
+    }
+
+    /// Slots of the servers that are up.
+    pub(super) fn slots(&self) -> u32 {
+        self.servers
+            .iter()
+            .filter(|server| server.up)
+            .map(|server| server.slots)
+            .sum()
+    }
+
+    /// Jobs that hold a slot, on servers that have since gone down too.
+    pub(super) fn running(&self) -> u32 {
+        self.servers.iter().map(|server| server.running).sum()
+    }
+
+    /// The least busy server that is up and has a free slot: the smallest share of its slots in use, then the longest idle.
+    pub(super) fn free(&self) -> Option<ServerId> {
+        self.free_but(None)
+    }
+
+    /// As [`Self::free`], any other than `but`.
+    pub(super) fn free_but(&self, but: Option<ServerId>) -> Option<ServerId> {
+        let mut best: Option<(usize, &Server)> = None;
+        for (index, server) in self.servers.iter().enumerate() {
+            if !server.up || server.running >= server.slots || but.is_some_and(|but| but.index() == index) {
+                continue;
+            }
+            let better = best.is_none_or(|(_, best)| {
+                let (ours, theirs) = (
+                    u64::from(server.running) * u64::from(best.slots),
+                    u64::from(best.running) * u64::from(server.slots),
+                );
+                (ours, server.last) < (theirs, best.last)
+            });
+            if better {
+                best = Some((index, server));
+            }
+        }
+        best.map(|(index, _)| ServerId(u16::try_from(index).expect("a pool has fewer than 65,536 servers")))
+    }
+
+    /// A job of that priority gets a slot of that server.
+    pub(super) fn place(&mut self, server: ServerId, priority: Priority) {
+        let slot = usize::try_from(self.placed % RECENT as u64).expect("below RECENT");
+        if self.placed >= RECENT as u64 {
+            self.shares[self.recent[slot].index()] -= 1;
+        }
+        self.recent[slot] = priority;
+        self.shares[priority.index()] += 1;
+        self.placed += 1;
+        self.occupy(server);
+    }
+
+    /// A job moves to that server: the same job, so it counts in no share again.
+    pub(super) fn occupy(&mut self, server: ServerId) {
+        let server = &mut self.servers[server.index()];
+        server.running += 1;
+        server.last = self.placed;
+    }
+
+    /// A job gives the slot back, held so long; `None` if its time says nothing of how long slots are held.
+    pub(super) fn vacate(&mut self, server: ServerId, held: Option<Span>) {
+        self.servers[server.index()].running -= 1;
+        if let Some(held) = held {
+            self.seen += 1;
+            let weight = self.seen.min(MEAN_WEIGHT);
+            let (mean, held) = (self.mean.as_nanos(), held.as_nanos());
+            self.mean = Span::from_nanos(if held >= mean {
+                mean + (held - mean) / weight
+            } else {
+                mean - (mean - held) / weight
+            });
+        }
+    }
+
+    /// The server's slots count again, or no more. Whether that changed anything.
+    pub(super) fn set_up(&mut self, server: ServerId, up: bool) -> bool {
+        let server = &mut self.servers[server.index()];
+        std::mem::replace(&mut server.up, up) != up
+    }
+
+    /// Other numbers of slots: fewer drain, more are used at once. A server that vanished has none.
+    pub(super) fn resize(&mut self, slots: &[u32]) {
+        for (index, server) in self.servers.iter_mut().enumerate() {
+            server.slots = slots.get(index).copied().unwrap_or(0);
+        }
+        for slots in slots.iter().skip(self.servers.len()) {
+            self.servers.push(Server {
+                slots: *slots,
+                running: 0,
+                up: true,
+                last: 0,
+            });
+        }
+    }
+
+    /// Slot times seen.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// How long a job of that priority would wait behind so many others (semantics §3.8): (ahead + 1) × mean slot time
+    /// ÷ slots, stretched by the share of the last slots that went to higher priorities, at most 8 times.
+    pub(super) fn estimate(&self, priority: Priority, ahead: u32) -> Span {
+        let slots = u64::from(self.slots());
+        if slots == 0 {
+            return Span::MAX;
+        }
+        let mean = if self.seen == 0 { SLOT_TIME_UNSEEN } else { self.mean };
+        let all: u64 = self.shares.iter().copied().map(u64::from).sum();
+        let higher: u64 = self.shares[priority.index() + 1..].iter().copied().map(u64::from).sum();
+        let left = (all - higher).max(all.div_ceil(STRETCH_MAX)).max(1);
+        let all = all.max(1);
+        let nanos = u128::from(mean.as_nanos()) * u128::from(ahead + 1) * u128::from(all) / u128::from(slots * left);
+        Span::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+/// The shortest that a refused client is told to stay away.
+const RETRY_MIN: Span = Span::from_secs(1);
+/// The longest.
+const RETRY_MAX: Span = Span::from_secs(300);
+
+/// `Retry-After` for an estimated wait: 1 to 300 s, and up to a quarter and a second later by the job's number, so that
+/// those who are refused together don't come back together (semantics §3.10).
+pub(super) fn retry_after(estimate: Span, number: u64) -> Span {
+    let base = estimate.as_nanos().min(RETRY_MAX.as_nanos() * 4 / 5);
+    // The upper 16 bits of a multiplication by 2^64/φ: neighbours in number land far apart.
+    let spread = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48;
+    let room = base / 4 + RETRY_MIN.as_nanos();
+    let later = u64::try_from((u128::from(room) * u128::from(spread)) >> 16).expect("less than room");
+    Span::from_nanos((base + later).clamp(RETRY_MIN.as_nanos(), RETRY_MAX.as_nanos()))
+}

@@ -1,0 +1,309 @@
+//! Who waits, who goes next, who must go (semantics §3).
+//!
+//! Seats are shared by all pools; a slot belongs to one. So there is a line for each pool and priority, and the one
+//! to be displaced is looked for over all pools. Jobs whose bodies still arrive have a seat but stand in no line:
+//! they are served after everybody of their priority who has asked for a slot, and so are displaced before them.
+//!
+//! In `fifo` every step is O(1) in the number of the waiting; in `fair` O(log callers).
+//!
+//! Absent on purpose: whether somebody may enter (`Policy::enter`), and time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use super::caller::Caller;
+use super::jobs::{Jobs, List, State};
+use super::rules::{PoolId, Priority, Within};
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// Everybody who has a seat, by priority.
+    waiting: [u32; Priority::COUNT],
+    uploading: [List; Priority::COUNT],
+    pools: Vec<[Line; Priority::COUNT]>,
+    /// The next ticket: counts up with everybody who sits down or asks for a slot.
+    ticket: u64,
+}
+
+impl Queue {
+    pub(super) fn new(within: Within, pools: usize) -> Self {
+        Self {
+            waiting: [0; Priority::COUNT],
+            uploading: [List::default(); Priority::COUNT],
+            pools: (0..pools).map(|_| lines(within)).collect(),
+            ticket: 0,
+        }
+    }
+
+    /// Jobs that have a seat.
+    pub(super) fn len(&self) -> u32 {
+        self.waiting.iter().sum()
+    }
+
+    /// Jobs that have a seat, by priority.
+    pub(super) fn waiting(&self) -> &[u32; Priority::COUNT] {
+        &self.waiting
+    }
+
+    /// The lowest priority of which somebody waits.
+    pub(super) fn lowest(&self) -> Option<Priority> {
+        Priority::all().find(|priority| self.waiting[priority.index()] > 0)
+    }
+
+    /// Jobs that go before a newcomer of that priority: those of its own and of higher ones that have asked for a slot.
+    pub(super) fn ahead(&self, pool: PoolId, priority: Priority) -> u32 {
+        self.pools[pool.index()][priority.index()..]
+            .iter()
+            .map(|line| line.list.len())
+            .sum()
+    }
+
+    /// As [`Self::ahead`], for a caller whose turns count: in `fair` it needn't wait for all of everybody's jobs.
+    pub(super) fn ahead_of(&self, pool: PoolId, priority: Priority, caller: &Caller) -> u32 {
+        let lines = &self.pools[pool.index()];
+        let higher: u32 = lines[priority.index() + 1..].iter().map(|line| line.list.len()).sum();
+        higher + lines[priority.index()].ahead_of(caller)
+    }
+
+    /// Gives the job a seat, in the line if it asks for a slot.
+    pub(super) fn sit(&mut self, jobs: &mut Jobs, index: u32) {
+        self.ticket += 1;
+        let job = jobs.at_mut(index);
+        job.ticket = self.ticket;
+        let (priority, pool, caller, state) = (job.priority.index(), job.pool.index(), job.caller, job.state);
+        self.waiting[priority] += 1;
+        if state == State::Uploading {
+            self.uploading[priority].push(jobs, index);
+        } else {
+            self.pools[pool][priority].push(jobs, index, caller, self.ticket);
+        }
+    }
+
+    /// Takes the job out of its seat, wherever it stands.
+    pub(super) fn leave(&mut self, jobs: &mut Jobs, index: u32) {
+        let job = jobs.at(index);
+        let (priority, pool, caller, state) = (job.priority.index(), job.pool.index(), job.caller, job.state);
+        self.waiting[priority] -= 1;
+        if state == State::Uploading {
+            self.uploading[priority].remove(jobs, index);
+        } else {
+            self.pools[pool][priority].remove(jobs, index, &caller);
+        }
+    }
+
+    /// Takes the next in the order of service out of its seat: of the highest priority, the first in line.
+    pub(super) fn take_next(&mut self, jobs: &mut Jobs, pool: PoolId) -> Option<u32> {
+        let line = self.pools[pool.index()].iter().rposition(|line| line.list.len() > 0)?;
+        let index = self.pools[pool.index()][line]
+            .first()
+            .expect("a line that is not empty has a first");
+        self.serve(jobs, pool, line, index);
+        Some(index)
+    }
+
+    /// Takes whoever of the pool asked for a slot first out of its seat, whatever the priority.
+    pub(super) fn take_oldest(&mut self, jobs: &mut Jobs, pool: PoolId) -> Option<u32> {
+        let (line, index) = self.pools[pool.index()]
+            .iter()
+            .enumerate()
+            .filter_map(|(line, of)| Some((line, of.list.head()?)))
+            .min_by_key(|(_, index)| jobs.at(*index).ticket)?;
+        self.serve(jobs, pool, line, index);
+        Some(index)
+    }
+
+    fn serve(&mut self, jobs: &mut Jobs, pool: PoolId, line: usize, index: u32) {
+        self.ticket += 1;
+        let caller = jobs.at(index).caller;
+        self.waiting[line] -= 1;
+        self.pools[pool.index()][line].serve(jobs, index, &caller, self.ticket);
+    }
+
+    /// Of the waiting of that priority, the one that would be served last.
+    pub(super) fn last(&self, jobs: &Jobs, priority: Priority) -> Option<u32> {
+        let uploading = self.uploading[priority.index()].tail();
+        uploading.or_else(|| {
+            self.pools
+                .iter()
+                .filter_map(|lines| lines[priority.index()].last(jobs))
+                .max_by_key(|(rank, _)| *rank)
+                .map(|(_, index)| index)
+        })
+    }
+
+    /// Places everybody anew, by their priorities of now and in their order of arrival. Displaces nobody.
+    pub(super) fn replace_all(&mut self, jobs: &mut Jobs, within: Within, pools: usize) {
+        let mut seated: Vec<(u64, u32)> = jobs
+            .iter()
+            .filter(|(_, job)| matches!(job.state, State::Uploading | State::Waiting))
+            .map(|(id, job)| (job.ticket, u32::try_from(id.index()).expect("a place is a u32")))
+            .collect();
+        seated.sort_unstable();
+        let ticket = self.ticket;
+        *self = Self {
+            ticket,
+            ..Self::new(within, pools)
+        };
+        for (_, index) in seated {
+            self.sit(jobs, index);
+        }
+    }
+}
+
+fn lines(within: Within) -> [Line; Priority::COUNT] {
+    std::array::from_fn(|_| Line {
+        list: List::default(),
+        turns: match within {
+            Within::Fifo => None,
+            Within::Fair => Some(Turns::default()),
+        },
+    })
+}
+
+/// Those who wait for one pool with one priority.
+#[derive(Debug)]
+struct Line {
+    /// All of them in the order in which they asked.
+    list: List,
+    /// Whose turn it is, in `fair`.
+    turns: Option<Turns>,
+}
+
+impl Line {
+    fn push(&mut self, jobs: &mut Jobs, index: u32, caller: Caller, ticket: u64) {
+        self.list.push(jobs, index);
+        if let Some(turns) = &mut self.turns {
+            turns.push(index, caller, ticket);
+        }
+    }
+
+    fn remove(&mut self, jobs: &mut Jobs, index: u32, caller: &Caller) {
+        self.list.remove(jobs, index);
+        if let Some(turns) = &mut self.turns {
+            turns.remove(index, caller);
+        }
+    }
+
+    fn serve(&mut self, jobs: &mut Jobs, index: u32, caller: &Caller, ticket: u64) {
+        self.remove(jobs, index, caller);
+        if let Some(turns) = &mut self.turns {
+            turns.move_to_end(caller, ticket);
+        }
+    }
+
+    fn first(&self) -> Option<u32> {
+        match &self.turns {
+            None => self.list.head(),
+            Some(turns) => turns.first(),
+        }
+    }
+
+    /// The one that would be served last, with a rank to compare it with the last of other pools: in `fair` the
+    /// later round is later, then the later turn; in `fifo` the later ticket.
+    fn last(&self, jobs: &Jobs) -> Option<((u32, u64), u32)> {
+        match &self.turns {
+            None => self.list.tail().map(|index| ((0, jobs.at(index).ticket), index)),
+            Some(turns) => turns.last(),
+        }
+    }
+
+    fn ahead_of(&self, caller: &Caller) -> u32 {
+        match &self.turns {
+            None => self.list.len(),
+            Some(turns) => turns.ahead_of(caller).min(self.list.len()),
+        }
+    }
+}
+
+/// Callers take turns: the ring of those who wait, and each one's own jobs in their order.
+///
+/// A caller joins the ring at its end; when it has been served it goes to the end again. So the order of service runs
+/// in rounds, and the last to be served is the newest job of the last in the ring among those with the most jobs.
+#[derive(Debug, Default)]
+struct Turns {
+    callers: HashMap<Caller, Turn>,
+    /// The ring, by turn: the ticket with which a caller joined it or was last served.
+    ring: BTreeMap<u64, Caller>,
+    /// The ring by (jobs, turn).
+    by_jobs: BTreeSet<(u32, u64)>,
+}
+
+#[derive(Debug)]
+struct Turn {
+    turn: u64,
+    /// Never empty.
+    jobs: VecDeque<u32>,
+}
+
+impl Turn {
+    fn rank(&self) -> (u32, u64) {
+        (
+            u32::try_from(self.jobs.len()).expect("a caller's jobs are bounded by its concurrency"),
+            self.turn,
+        )
+    }
+}
+
+impl Turns {
+    fn push(&mut self, index: u32, caller: Caller, ticket: u64) {
+        if let Some(place) = self.callers.get_mut(&caller) {
+            self.by_jobs.remove(&place.rank());
+            place.jobs.push_back(index);
+            self.by_jobs.insert(place.rank());
+        } else {
+            let place = Turn {
+                turn: ticket,
+                jobs: VecDeque::from([index]),
+            };
+            self.ring.insert(ticket, caller);
+            self.by_jobs.insert(place.rank());
+            self.callers.insert(caller, place);
+        }
+    }
+
+    fn remove(&mut self, index: u32, caller: &Caller) {
+        let place = self
+            .callers
+            .get_mut(caller)
+            .expect("whoever stands in a line has a turn in it");
+        self.by_jobs.remove(&place.rank());
+        place.jobs.retain(|of| *of != index);
+        if place.jobs.is_empty() {
+            self.ring.remove(&place.turn);
+            self.callers.remove(caller);
+        } else {
+            self.by_jobs.insert(place.rank());
+        }
+    }
+
+    fn move_to_end(&mut self, caller: &Caller, ticket: u64) {
+        if let Some(place) = self.callers.get_mut(caller) {
+            self.by_jobs.remove(&place.rank());
+            self.ring.remove(&place.turn);
+            place.turn = ticket;
+            self.ring.insert(ticket, *caller);
+            self.by_jobs.insert(place.rank());
+        }
+    }
+
+    fn first(&self) -> Option<u32> {
+        let (_, caller) = self.ring.first_key_value()?;
+        self.callers[caller].jobs.front().copied()
+    }
+
+    fn last(&self) -> Option<((u32, u64), u32)> {
+        let rank = self.by_jobs.last()?;
+        let newest = self.callers[&self.ring[&rank.1]].jobs.back()?;
+        Some((*rank, *newest))
+    }
+
+    /// At most how many jobs go before the caller's next: as many rounds of the ring as it will then have jobs.
+    fn ahead_of(&self, caller: &Caller) -> u32 {
+        let rounds = self
+            .callers
+            .get(caller)
+            .map_or(1, |place| place.rank().0.saturating_add(1));
+        u32::try_from(self.callers.len())
+            .unwrap_or(u32::MAX)
+            .saturating_mul(rounds)
+    }
+}

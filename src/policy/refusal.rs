@@ -1,0 +1,220 @@
+//! Why not: a typed value with its reason, its numbers and its time to retry (semantics §8).
+//!
+//! Absent on purpose: statuses, headers and bodies. `http::reply` has the one table that knows them.
+
+use super::rules::Priority;
+use super::time::Span;
+
+/// Why a request was not served, as the code that clients read in `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The request is malformed.
+    BadRequest,
+    /// Two different API keys in one request.
+    AmbiguousKey,
+    /// No route has that path.
+    NotFound,
+    /// The route has other methods.
+    MethodNotAllowed,
+    /// The request, or its body, came too slowly.
+    RequestTimeout,
+    /// The body is longer than the route takes.
+    BodyTooLarge,
+    /// No route has that host.
+    UnknownHost,
+    /// The request's head is longer than the door takes.
+    HeadersTooLarge,
+    /// The API key is of no account.
+    InvalidKey,
+    /// The caller has as many jobs in the house as its tier allows.
+    ConcurrencyExceeded,
+    /// No seat is free, and nobody of lower priority waits.
+    QueueFull,
+    /// The seat was given to a job of higher priority.
+    Displaced,
+    /// The wait would exceed what the client asked for.
+    WaitTooLong,
+    /// The job waited its longest.
+    WaitedTooLong,
+    /// The door closes.
+    ShuttingDown,
+    /// As many unmetered requests as the door takes are in flight.
+    TooManyInFlight,
+    /// No server of the upstream could be reached.
+    UpstreamUnreachable,
+    /// The upstream broke off.
+    UpstreamFailed,
+    /// The upstream took too long.
+    UpstreamTimeout,
+}
+
+impl Reason {
+    /// All of them, in the order of semantics §8.
+    pub const ALL: [Self; 19] = [
+        Self::BadRequest,
+        Self::AmbiguousKey,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::BodyTooLarge,
+        Self::UnknownHost,
+        Self::HeadersTooLarge,
+        Self::InvalidKey,
+        Self::ConcurrencyExceeded,
+        Self::QueueFull,
+        Self::Displaced,
+        Self::WaitTooLong,
+        Self::WaitedTooLong,
+        Self::ShuttingDown,
+        Self::TooManyInFlight,
+        Self::UpstreamUnreachable,
+        Self::UpstreamFailed,
+        Self::UpstreamTimeout,
+    ];
+
+    /// The code in answers, metrics and logs.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::AmbiguousKey => "ambiguous_key",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::UnknownHost => "unknown_host",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::InvalidKey => "invalid_key",
+            Self::ConcurrencyExceeded => "concurrency_exceeded",
+            Self::QueueFull => "queue_full",
+            Self::Displaced => "displaced",
+            Self::WaitTooLong => "wait_too_long",
+            Self::WaitedTooLong => "waited_too_long",
+            Self::ShuttingDown => "shutting_down",
+            Self::TooManyInFlight => "too_many_in_flight",
+            Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::UpstreamTimeout => "upstream_timeout",
+        }
+    }
+}
+
+/// A refusal: the reason with what explains it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request is malformed: what is wrong, in words.
+    BadRequest(&'static str),
+    /// Two different API keys in one request.
+    AmbiguousKey,
+    /// No route has that path.
+    NotFound,
+    /// The route has other methods.
+    MethodNotAllowed,
+    /// The request, or its body, came too slowly: what was expected, in words.
+    RequestTimeout(&'static str),
+    /// The body is longer than the route takes.
+    BodyTooLarge {
+        /// Bytes that the route takes.
+        limit: u64,
+    },
+    /// No route has that host.
+    UnknownHost,
+    /// The request's head is longer than the door takes.
+    HeadersTooLarge,
+    /// The API key is of no account.
+    InvalidKey,
+    /// The caller has as many jobs in the house as its tier allows.
+    ConcurrencyExceeded {
+        /// Jobs that the tier allows.
+        limit: u32,
+        /// Jobs that the caller has.
+        used: u32,
+    },
+    /// No seat is free, and nobody of lower priority waits (or the caller has displaced enough).
+    QueueFull {
+        /// Seats there are.
+        seats: u32,
+        /// The lowest priority that would have been let in, if any would.
+        admits_from: Option<Priority>,
+        /// When to come back.
+        retry_after: Span,
+    },
+    /// The seat was given to a job of higher priority.
+    Displaced {
+        /// The priority of the job that has the seat now.
+        by: Priority,
+        /// When to come back.
+        retry_after: Span,
+    },
+    /// The wait would exceed what the client asked for.
+    WaitTooLong {
+        /// What the client asked for.
+        asked: Span,
+        /// What it would be.
+        estimate: Span,
+        /// When to come back.
+        retry_after: Span,
+    },
+    /// The job waited its longest.
+    WaitedTooLong {
+        /// How long it waited.
+        waited: Span,
+        /// When to come back.
+        retry_after: Span,
+    },
+    /// The door closes.
+    ShuttingDown {
+        /// When to come back.
+        retry_after: Span,
+    },
+    /// As many unmetered requests as the door takes are in flight.
+    TooManyInFlight {
+        /// Requests that the door takes.
+        limit: u32,
+    },
+    /// No server of the upstream could be reached.
+    UpstreamUnreachable,
+    /// The upstream broke off.
+    UpstreamFailed,
+    /// The upstream took too long.
+    UpstreamTimeout,
+}
+
+impl Refusal {
+    /// The reason without its numbers.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::BadRequest(_) => Reason::BadRequest,
+            Self::AmbiguousKey => Reason::AmbiguousKey,
+            Self::NotFound => Reason::NotFound,
+            Self::MethodNotAllowed => Reason::MethodNotAllowed,
+            Self::RequestTimeout(_) => Reason::RequestTimeout,
+            Self::BodyTooLarge { .. } => Reason::BodyTooLarge,
+            Self::UnknownHost => Reason::UnknownHost,
+            Self::HeadersTooLarge => Reason::HeadersTooLarge,
+            Self::InvalidKey => Reason::InvalidKey,
+            Self::ConcurrencyExceeded { .. } => Reason::ConcurrencyExceeded,
+            Self::QueueFull { .. } => Reason::QueueFull,
+            Self::Displaced { .. } => Reason::Displaced,
+            Self::WaitTooLong { .. } => Reason::WaitTooLong,
+            Self::WaitedTooLong { .. } => Reason::WaitedTooLong,
+            Self::ShuttingDown { .. } => Reason::ShuttingDown,
+            Self::TooManyInFlight { .. } => Reason::TooManyInFlight,
+            Self::UpstreamUnreachable => Reason::UpstreamUnreachable,
+            Self::UpstreamFailed => Reason::UpstreamFailed,
+            Self::UpstreamTimeout => Reason::UpstreamTimeout,
+        }
+    }
+
+    /// When to come back, if that is known.
+    pub const fn retry_after(&self) -> Option<Span> {
+        match self {
+            Self::QueueFull { retry_after, .. }
+            | Self::Displaced { retry_after, .. }
+            | Self::WaitTooLong { retry_after, .. }
+            | Self::WaitedTooLong { retry_after, .. }
+            | Self::ShuttingDown { retry_after } => Some(*retry_after),
+            Self::TooManyInFlight { .. } => Some(Span::from_secs(1)),
+            _ => None,
+        }
+    }
+}
