@@ -1,2 +1,7 @@
 //! tiergate: the front door of an expensive, sponsor-funded search service.
+
+pub mod clock;
+pub mod gate;
 pub mod policy;
+mod sync;
+pub mod telemetry;

@@ -336,6 +336,19 @@ impl Policy {
         next
     }
 
+    /// The job was granted a slot, but its client was gone before it heard: as if it had hung up while waiting. The slot
+    /// goes to the next in line. Nothing happens if the job holds no slot.
+    pub fn decline(&mut self, job: JobId, now: Timestamp) -> Option<Grant> {
+        let State::Running { server, .. } = self.jobs.get(job)?.state else {
+            return None;
+        };
+        let gone = self.jobs.remove(job).expect("looked up above");
+        self.pools[gone.pool.index()].vacate(server, None);
+        self.concurrency.give_back(gone.caller);
+        self.tally.hung_up += 1;
+        self.next(gone.pool, now)
+    }
+
     /// The job's server could not be reached: it moves to another one that has a free slot, if there is one
     /// (semantics §2.7). The slot that it leaves goes to the next in line, if its server is still up.
     pub fn relocate(&mut self, job: JobId, now: Timestamp) -> Option<(ServerId, Option<Grant>)> {

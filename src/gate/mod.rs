@@ -1,0 +1,249 @@
+//! Where state changes: takes the lock and one reading of the clock, asks the policy, hands out a [`Pass`].
+//!
+//! Invariant: what a job holds is held by exactly one value, a [`Waiting`] while it has a seat and a [`Pass`] once it has
+//! a slot. Dropping either gives everything back and hands what is free to the next in line. So nobody can forget to, a
+//! grant to a client who has just hung up falls to the next, and no slot is idle while a job that may use it waits.
+//!
+//! Invariant: nobody is woken under the lock.
+//!
+//! Absent on purpose: reasons to say yes or no (`policy`), timers (whoever waits brings its own), HTTP.
+
+mod pass;
+mod waiting;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::Waker;
+
+pub use pass::Pass;
+pub use waiting::Waiting;
+
+use crate::clock::Clock;
+use crate::policy::caller::Caller;
+use crate::policy::refusal::Refusal;
+use crate::policy::rules::{PoolId, Priority, Rules, ServerId, TierId};
+use crate::policy::time::{Span, Timestamp};
+use crate::policy::{Admission, Ask, Grant, JobId, Policy, State, Tally};
+use crate::sync::Mutex;
+use crate::telemetry::{End, Meters};
+
+/// The hall and its door.
+#[derive(Debug)]
+pub struct Gate {
+    hall: Mutex<Hall>,
+    clock: Clock,
+    meters: Arc<Meters>,
+}
+
+/// All that changes together, under one lock (docs/decisions/one-lock.md).
+#[derive(Debug)]
+struct Hall {
+    policy: Policy,
+    /// Those who have not yet heard what became of them: jobs in a seat, and jobs out of it whose verdict lies here until
+    /// they take it. As many as there are values of [`Waiting`].
+    waiters: HashMap<JobId, Waiter>,
+}
+
+#[derive(Debug, Default)]
+struct Waiter {
+    verdict: Option<Verdict>,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum Verdict {
+    Granted(Grant),
+    Refused(Refusal),
+}
+
+impl Hall {
+    /// Lays the verdict down for the waiter. Wake it once the lock is open.
+    #[must_use]
+    fn tell(&mut self, job: JobId, verdict: Verdict) -> Option<Waker> {
+        let waiter = self.waiters.get_mut(&job).expect("whoever has a seat has a waiter");
+        waiter.verdict = Some(verdict);
+        waiter.waker.take()
+    }
+
+    #[must_use]
+    fn tell_granted(&mut self, grant: Option<Grant>) -> Option<Waker> {
+        grant.and_then(|grant| self.tell(grant.job, Verdict::Granted(grant)))
+    }
+}
+
+/// How a job was let in.
+#[derive(Debug)]
+pub enum Entered {
+    /// With a slot.
+    Running(Pass),
+    /// With a seat.
+    Seated(Waiting),
+}
+
+impl Gate {
+    /// An idle door with all servers up.
+    pub fn new(rules: Arc<Rules>, clock: Clock, meters: Arc<Meters>) -> Arc<Self> {
+        let hall = Hall {
+            policy: Policy::new(rules),
+            waiters: HashMap::new(),
+        };
+        Arc::new(Self {
+            hall: Mutex::new(hall),
+            clock,
+            meters,
+        })
+    }
+
+    /// Lets a metered request in, or refuses it (semantics §2.4–5).
+    ///
+    /// # Errors
+    /// A refusal, which has taken nothing.
+    pub fn enter(self: &Arc<Self>, ask: &Ask) -> Result<Entered, Refusal> {
+        let (admission, displaced) = {
+            let mut hall = self.hall.lock();
+            let mut admission = hall.policy.enter(ask, self.clock.now())?;
+            let mut woken = None;
+            if let Admission::Seated { job, displaced, .. } = &mut admission {
+                hall.waiters.insert(*job, Waiter::default());
+                woken = displaced
+                    .take()
+                    .map(|out| (out.tier, hall.tell(out.job, Verdict::Refused(out.refusal))));
+            }
+            (admission, woken)
+        };
+        if let Some((tier, waker)) = displaced {
+            self.meters.job(tier, End::Displaced);
+            wake(waker);
+        }
+        Ok(match admission {
+            Admission::Running(grant) => Entered::Running(self.pass(grant, ask.tier, ask.pool)),
+            Admission::Seated { job, until, .. } => {
+                Entered::Seated(Waiting::new(Arc::clone(self), job, ask.tier, ask.pool, until))
+            }
+        })
+    }
+
+    fn pass(self: &Arc<Self>, grant: Grant, tier: TierId, pool: PoolId) -> Pass {
+        self.meters.waited(grant.priority, grant.waited);
+        Pass::new(Arc::clone(self), grant, tier, pool)
+    }
+
+    /// The server is gone: its slots don't count until it is back.
+    pub fn server_down(&self, pool: PoolId, server: ServerId) {
+        self.hall.lock().policy.server_down(pool, server);
+    }
+
+    /// The server is back: its slots go to those who wait.
+    pub fn server_up(&self, pool: PoolId, server: ServerId) {
+        let wakers: Vec<Option<Waker>> = {
+            let mut hall = self.hall.lock();
+            let grants = hall.policy.server_up(pool, server, self.clock.now());
+            grants.into_iter().map(|grant| hall.tell_granted(Some(grant))).collect()
+        };
+        wakers.into_iter().for_each(wake);
+    }
+
+    /// No more jobs are let in, and those who wait are turned away. Running ones go on.
+    pub fn shut_down(&self) {
+        let turned_away: Vec<(TierId, Option<Waker>)> = {
+            let mut hall = self.hall.lock();
+            let out = hall.policy.shut_down();
+            out.into_iter()
+                .map(|out| (out.tier, hall.tell(out.job, Verdict::Refused(out.refusal))))
+                .collect()
+        };
+        for (tier, waker) in turned_away {
+            self.meters.job(tier, End::ShutDown);
+            wake(waker);
+        }
+    }
+
+    /// Jobs in the house: waiting, running and ending.
+    pub fn in_house(&self) -> usize {
+        self.hall.lock().policy.in_house()
+    }
+
+    /// The caller's jobs in the house.
+    pub fn jobs_of(&self, caller: &Caller) -> u32 {
+        self.hall.lock().policy.jobs_of(caller)
+    }
+
+    /// What the hall looks like at this moment. As long as the hall has jobs, so for operators only.
+    pub fn view(&self) -> View {
+        let hall = self.hall.lock();
+        let (policy, now) = (&hall.policy, self.clock.now());
+        let pool_ids = 0..u16::try_from(policy.rules().pools.len()).expect("a PoolId is a u16");
+        View {
+            seats: policy.rules().queue.length,
+            waiting: *policy.waiting(),
+            pools: pool_ids
+                .map(|pool| (policy.slots(PoolId(pool)), policy.running(PoolId(pool))))
+                .collect(),
+            jobs: policy
+                .jobs()
+                .map(|(_, job)| JobView {
+                    caller: job.caller,
+                    tier: job.tier,
+                    priority: job.priority,
+                    pool: job.pool,
+                    state: job.state,
+                    in_house: now.since(job.entered),
+                    running: match job.state {
+                        State::Running { since, .. } => Some(now.since(since)),
+                        _ => None,
+                    },
+                })
+                .collect(),
+            tally: *policy.tally(),
+        }
+    }
+
+    /// The clock by which it decides.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// What the hall looks like at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Seats there are.
+    pub seats: u32,
+    /// Jobs that have one, by priority.
+    pub waiting: [u32; Priority::COUNT],
+    /// By pool: slots of servers that are up, and slots held.
+    pub pools: Vec<(u32, u32)>,
+    /// Every job in the house.
+    pub jobs: Vec<JobView>,
+    /// Everything that ever happened, counted.
+    pub tally: Tally,
+}
+
+/// A job in the house at one moment.
+#[derive(Clone, Debug)]
+pub struct JobView {
+    /// Who is counted.
+    pub caller: Caller,
+    /// On whose terms.
+    pub tier: TierId,
+    /// Its priority.
+    pub priority: Priority,
+    /// Whose slots it needs.
+    pub pool: PoolId,
+    /// Where it is.
+    pub state: State,
+    /// How long it has been in the house.
+    pub in_house: Span,
+    /// How long it has held its slot, while it holds one.
+    pub running: Option<Span>,
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

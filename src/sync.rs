@@ -1,0 +1,20 @@
+//! The lock of the hall, swapped for loom's in the loom tests so that they try every interleaving.
+
+#[cfg(not(tiergate_loom))]
+pub(crate) use parking_lot::Mutex;
+
+/// loom's lock with parking_lot's face. No lock of ours is ever held across a panic that is survived.
+#[cfg(tiergate_loom)]
+#[derive(Debug)]
+pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+#[cfg(tiergate_loom)]
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+        self.0.lock().expect("a panic under the lock ends the model")
+    }
+}

@@ -1,0 +1,200 @@
+//! The door's counters and histograms, with handles made once: a look-up by name costs more than all the rest of a refusal.
+//!
+//! Gauges (`tiergate_queue_waiting` and the like) are not kept here: they are read from the hall when somebody asks.
+
+use std::sync::Arc;
+
+use metrics::{Counter, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+
+use crate::policy::Outcome;
+use crate::policy::refusal::Reason;
+use crate::policy::rules::{PoolId, Priority, Rules, TierId};
+use crate::policy::time::Span;
+
+/// How a job came to its end (semantics §9.1): the `outcome` of `tiergate_jobs_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Answered with success.
+    Succeeded,
+    /// Answered otherwise, or the upstream failed.
+    Failed,
+    /// Client gone, or its body refused, while running.
+    Cancelled,
+    /// Lost its seat to a higher priority.
+    Displaced,
+    /// Waited its longest.
+    WaitedOut,
+    /// Client gone while waiting.
+    HungUp,
+    /// Turned away while waiting because the door closed.
+    ShutDown,
+}
+
+impl End {
+    const ALL: [(Self, &'static str); 7] = [
+        (Self::Succeeded, "succeeded"),
+        (Self::Failed, "failed"),
+        (Self::Cancelled, "cancelled"),
+        (Self::Displaced, "displaced"),
+        (Self::WaitedOut, "waited_out"),
+        (Self::HungUp, "hung_up"),
+        (Self::ShutDown, "shut_down"),
+    ];
+}
+
+impl From<Outcome> for End {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Succeeded => Self::Succeeded,
+            Outcome::Failed => Self::Failed,
+            Outcome::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// The upper bounds of the histograms' buckets, in seconds: from a hand-over to the longest search.
+pub const SECONDS_BUCKETS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+
+/// Handles of everything that is counted as it happens.
+#[derive(Debug)]
+pub struct Meters {
+    /// By tier.
+    jobs: Vec<[Counter; End::ALL.len()]>,
+    /// By tier; the last row is of those who were refused before anybody knew who they are.
+    refusals: Vec<[Counter; Reason::ALL.len()]>,
+    queue_wait: [Histogram; Priority::COUNT],
+    upstream: Vec<Histogram>,
+}
+
+impl Meters {
+    /// Meters that nobody reads.
+    pub fn unobserved(rules: &Rules) -> Arc<Self> {
+        Arc::new(Self {
+            jobs: rules
+                .tiers
+                .iter()
+                .map(|_| std::array::from_fn(|_| Counter::noop()))
+                .collect(),
+            refusals: (0..=rules.tiers.len())
+                .map(|_| std::array::from_fn(|_| Counter::noop()))
+                .collect(),
+            queue_wait: std::array::from_fn(|_| Histogram::noop()),
+            upstream: rules.pools.iter().map(|_| Histogram::noop()).collect(),
+        })
+    }
+
+    /// Meters for these rules' tiers and pools, known to the recorder by the names of docs/operations.md.
+    pub fn register(rules: &Rules, recorder: &impl Recorder) -> Arc<Self> {
+        describe(recorder);
+        let tiers = || rules.tiers.iter().map(|tier| tier.name.as_str());
+        Arc::new(Self {
+            jobs: tiers()
+                .map(|tier| {
+                    End::ALL.map(|(_, outcome)| {
+                        counter(recorder, "tiergate_jobs_total", [("tier", tier), ("outcome", outcome)])
+                    })
+                })
+                .collect(),
+            refusals: tiers()
+                .chain(["none"])
+                .map(|tier| {
+                    Reason::ALL.map(|reason| {
+                        counter(
+                            recorder,
+                            "tiergate_refusals_total",
+                            [("tier", tier), ("reason", reason.code())],
+                        )
+                    })
+                })
+                .collect(),
+            queue_wait: std::array::from_fn(|priority| {
+                histogram(
+                    recorder,
+                    "tiergate_queue_wait_seconds",
+                    ("priority", &priority.to_string()),
+                )
+            }),
+            upstream: rules
+                .pools
+                .iter()
+                .map(|pool| histogram(recorder, "tiergate_upstream_seconds", ("upstream", &pool.name)))
+                .collect(),
+        })
+    }
+
+    /// A job is over.
+    pub fn job(&self, tier: TierId, end: End) {
+        self.jobs[tier.index()][end as usize].increment(1);
+    }
+
+    /// A request was refused; `tier` is that of whoever sent it, if that was known.
+    pub fn refusal(&self, tier: Option<TierId>, reason: Reason) {
+        let row = tier.map_or(self.refusals.len() - 1, TierId::index);
+        self.refusals[row][reason as usize].increment(1);
+    }
+
+    /// A job got its slot after so long.
+    pub fn waited(&self, priority: Priority, waited: Span) {
+        self.queue_wait[priority.index()].record(waited.as_secs_f64());
+    }
+
+    /// A job held its slot for so long.
+    pub fn held(&self, pool: PoolId, held: Span) {
+        self.upstream[pool.index()].record(held.as_secs_f64());
+    }
+}
+
+fn describe(recorder: &impl Recorder) {
+    let name = |name: &'static str| KeyName::from_const_str(name);
+    recorder.describe_counter(
+        name("tiergate_jobs_total"),
+        None,
+        "Metered requests that were let in, by how they ended.".into(),
+    );
+    recorder.describe_counter(
+        name("tiergate_refusals_total"),
+        None,
+        "Requests that the door answered with a refusal.".into(),
+    );
+    recorder.describe_histogram(
+        name("tiergate_queue_wait_seconds"),
+        Some(Unit::Seconds),
+        "From admission to a slot, of jobs that got one.".into(),
+    );
+    recorder.describe_histogram(
+        name("tiergate_upstream_seconds"),
+        Some(Unit::Seconds),
+        "How long a job held its slot: from the slot to the end of the upstream's answer.".into(),
+    );
+}
+
+const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None);
+
+fn counter<const N: usize>(recorder: &impl Recorder, name: &'static str, labels: [(&'static str, &str); N]) -> Counter {
+    let labels = labels.map(|(key, value)| Label::new(key, value.to_owned()));
+    recorder.register_counter(&Key::from_parts(name, labels.to_vec()), &METADATA)
+}
+
+fn histogram(recorder: &impl Recorder, name: &'static str, (key, value): (&'static str, &str)) -> Histogram {
+    recorder.register_histogram(
+        &Key::from_parts(name, vec![Label::new(key, value.to_owned())]),
+        &METADATA,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_lies_where_its_meaning_is_looked_up() {
+        for (at, (end, _)) in End::ALL.iter().enumerate() {
+            assert_eq!(*end as usize, at);
+        }
+        for (at, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, at);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What operators see: metrics and logs.
+//!
+//! Absent on purpose: any label that a stranger can make grow. No caller, no key, no path.
+
+pub mod logs;
+pub mod meters;
+
+pub use meters::{End, Meters};
