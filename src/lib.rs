@@ -3,5 +3,7 @@
 pub mod clock;
 pub mod gate;
 pub mod policy;
+pub mod store;
 mod sync;
 pub mod telemetry;
+pub mod upstream;

@@ -73,6 +73,11 @@ impl Pass {
         self.since
     }
 
+    /// The job's server can't be reached: its slots don't count until it is back.
+    pub fn server_down(&self) {
+        self.gate.server_down(self.pool, self.server);
+    }
+
     /// Moves to another server, since this one can't be reached. Whether there was one with a free slot.
     pub fn relocate(&mut self) -> bool {
         let (moved, waker) = {

@@ -1,0 +1,296 @@
+//! A worker's answer on its way to the client, and the order in which its job ends (semantics §6):
+//!
+//! 1. the worker's message ends: the slot is given back, however slowly the client reads;
+//! 2. (the debit is made durable: that step is empty until there is a journal;)
+//! 3. the caller's concurrency is given back;
+//! 4. only then the answer's last part is handed over. With a Content-Length that is the bytes that complete it, otherwise
+//!    the end mark alone.
+//!
+//! So a client that sends its next request after the last byte of this answer never meets its own previous request.
+//!
+//! Absent on purpose: the answer's head.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
+
+use super::connections::{Connection, Connections};
+use super::exchange::OnHangup;
+use super::upload::Progress;
+use super::window::{self, BrokenOff, Inlet, Outlet, WINDOW_BYTES};
+use crate::gate::Pass;
+use crate::policy::Outcome;
+use crate::policy::rules::{PoolId, ServerId};
+use crate::policy::time::Timestamp;
+
+/// The body of a worker's answer.
+#[derive(Debug)]
+pub struct Answer(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// Complete when its head arrived.
+    Whole(Option<Bytes>),
+    /// Of a metered job: pumped through a window.
+    Pumped { outlet: Outlet, length: SizeHint },
+    /// Of an unmetered request: read from the worker as the client takes it.
+    Direct(Box<Direct>),
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let chunk = match &mut self.0 {
+            Kind::Whole(bytes) => bytes.take().map(Ok),
+            Kind::Pumped { outlet, .. } => ready!(outlet.poll_take(cx)),
+            Kind::Direct(direct) => ready!(direct.poll_chunk(cx)),
+        };
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Whole(bytes) => bytes.is_none(),
+            Kind::Pumped { outlet, .. } => outlet.is_drained(),
+            Kind::Direct(direct) => direct.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Pumped { length, .. } => *length,
+            Kind::Direct(direct) => direct.body.size_hint(),
+        }
+    }
+}
+
+/// What is needed to end an exchange whose answer's head has arrived.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) connection: Connection,
+    pub(super) connections: Arc<Connections>,
+    pub(super) pool: PoolId,
+    pub(super) server: ServerId,
+    pub(super) progress: Arc<Progress>,
+    pub(super) deadline: Timestamp,
+}
+
+impl Tail {
+    /// The worker's message has ended. The connection is of further use if the request has ended as well.
+    fn over(self) {
+        self.connections.server(self.pool, self.server).health.succeeded();
+        if self.progress.is_complete() {
+            self.connections.put_back(self.pool, self.server, self.connection);
+        }
+    }
+
+    /// The worker's message broke off, or did not end in time.
+    fn broken_off(self) {
+        self.connections.server(self.pool, self.server).health.failed();
+    }
+}
+
+/// A metered job whose answer's head has arrived.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) body: Incoming,
+    pub(super) tail: Tail,
+    pub(super) pass: Pass,
+    pub(super) outcome: Outcome,
+    pub(super) on_hangup: OnHangup,
+}
+
+impl Ending {
+    /// Hands the answer over: whole if it is complete already, otherwise through a window that a task of its own fills.
+    pub(super) async fn hand_over(mut self) -> Answer {
+        let mut held: Vec<Bytes> = Vec::new();
+        let mut bytes = 0;
+        while !self.body.is_end_stream() && bytes < WINDOW_BYTES {
+            match poll_fn(|cx| Poll::Ready(poll_data(&mut self.body, cx))).await {
+                Poll::Ready(Some(Ok(chunk))) => {
+                    bytes += chunk.len();
+                    held.push(chunk);
+                }
+                Poll::Ready(None) => {
+                    self.settle();
+                    return Answer(Kind::Whole(joined(held, bytes)));
+                }
+                Poll::Ready(Some(Err(BrokenOff))) | Poll::Pending => return self.pump(held),
+            }
+        }
+        if self.body.is_end_stream() {
+            self.settle();
+            return Answer(Kind::Whole(joined(held, bytes)));
+        }
+        self.pump(held)
+    }
+
+    /// For a client that is gone: reads the answer to its end, for nobody.
+    pub(super) async fn drain(self) {
+        let (inlet, _) = window::open();
+        self.run(inlet, Vec::new()).await;
+    }
+
+    fn settle(self) {
+        self.tail.over();
+        self.pass.settle(self.outcome);
+    }
+
+    fn pump(self, held: Vec<Bytes>) -> Answer {
+        let (inlet, outlet) = window::open();
+        let tasks = self.tail.connections.tasks.clone();
+        let rest = self.body.size_hint();
+        let ahead: u64 = held.iter().map(|chunk| chunk.len() as u64).sum();
+        let length = rest
+            .exact()
+            .map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest + ahead));
+        tasks.spawn(self.run(inlet, held));
+        Answer(Kind::Pumped { outlet, length })
+    }
+
+    async fn run(mut self, inlet: Inlet, held: Vec<Bytes>) {
+        held.into_iter().for_each(|chunk| inlet.put(chunk));
+        match self.read(&inlet).await {
+            Read::Complete(last) => {
+                self.pass.give_back_slot();
+                let Self {
+                    tail, pass, outcome, ..
+                } = self;
+                tail.over();
+                pass.settle(outcome);
+                last.into_iter().for_each(|chunk| inlet.put(chunk));
+                inlet.end();
+            }
+            Read::BrokenOff => {
+                self.tail.broken_off();
+                self.pass.settle(Outcome::Failed);
+            }
+            Read::Cancelled => self.pass.settle(Outcome::Cancelled),
+        }
+    }
+
+    /// Reads to the end of the worker's message. With a Content-Length, what completes it is kept back.
+    async fn read(&mut self, inlet: &Inlet) -> Read {
+        // A success whose head is out is finished whatever the client does: hanging up is no way to get work for nothing.
+        let finish = self.on_hangup == OnHangup::Finish || self.outcome == Outcome::Succeeded;
+        let clock = self.tail.connections.clock();
+        let mut alarm = std::pin::pin!(clock.sleep_until(self.tail.deadline));
+        loop {
+            let next = async {
+                let reads = inlet.room().await;
+                if !reads && !finish {
+                    return Read::Cancelled;
+                }
+                tokio::select! {
+                    chunk = poll_fn(|cx| poll_data(&mut self.body, cx)) => match chunk {
+                        Some(Ok(chunk)) => Read::Complete(Some(chunk)),
+                        Some(Err(BrokenOff)) => Read::BrokenOff,
+                        None => Read::Complete(None),
+                    },
+                    () = inlet.outlet_gone(), if !finish => Read::Cancelled,
+                }
+            };
+            let read = tokio::select! {
+                read = next => read,
+                () = &mut alarm => return Read::BrokenOff,
+            };
+            match read {
+                Read::Complete(Some(chunk)) if !self.body.is_end_stream() => inlet.put(chunk),
+                read => return read,
+            }
+        }
+    }
+}
+
+enum Read {
+    /// With what completes the answer, if it has a Content-Length.
+    Complete(Option<Bytes>),
+    BrokenOff,
+    Cancelled,
+}
+
+fn joined(mut held: Vec<Bytes>, bytes: usize) -> Option<Bytes> {
+    if held.len() <= 1 {
+        return held.pop();
+    }
+    let mut whole = Vec::with_capacity(bytes);
+    held.iter().for_each(|chunk| whole.extend_from_slice(chunk));
+    Some(whole.into())
+}
+
+fn poll_data(body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+    loop {
+        return Poll::Ready(match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            None => None,
+            Some(Err(_)) => Some(Err(BrokenOff)),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(chunk) => Some(Ok(chunk)),
+                Err(_trailers) => continue,
+            },
+        });
+    }
+}
+
+/// The answer to an unmetered request.
+#[derive(Debug)]
+pub(super) struct Direct {
+    body: Incoming,
+    /// `None` once the worker's message has ended.
+    tail: Option<Tail>,
+    alarm: Pin<Box<Sleep>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Direct {
+    pub(super) fn answer(body: Incoming, tail: Tail, permit: OwnedSemaphorePermit) -> Answer {
+        let alarm = Box::pin(tail.connections.clock().sleep_until(tail.deadline));
+        let over = body.is_end_stream();
+        let mut direct = Self {
+            body,
+            tail: Some(tail),
+            alarm,
+            _permit: permit,
+        };
+        if over {
+            direct.over();
+        }
+        Answer(Kind::Direct(Box::new(direct)))
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        let chunk = match poll_data(&mut self.body, cx) {
+            Poll::Ready(chunk) => chunk,
+            Poll::Pending => {
+                ready!(self.alarm.as_mut().poll(cx));
+                Some(Err(BrokenOff))
+            }
+        };
+        match chunk {
+            Some(Err(BrokenOff)) => {
+                if let Some(tail) = self.tail.take() {
+                    tail.broken_off();
+                }
+            }
+            None => self.over(),
+            Some(Ok(_)) if self.body.is_end_stream() => self.over(),
+            Some(Ok(_)) => {}
+        }
+        Poll::Ready(chunk)
+    }
+
+    fn over(&mut self) {
+        if let Some(tail) = self.tail.take() {
+            tail.over();
+        }
+    }
+}

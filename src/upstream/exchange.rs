@@ -1,0 +1,366 @@
+//! One request to a worker and its answer's head: the connection, the one retry, the timeouts, and what becomes of a job
+//! whose client hangs up meanwhile.
+//!
+//! The future of [`exchange`] belongs to the client's connection and is dropped with it. What it holds of a running job
+//! then goes on as a task, or is given back, by the route's [`OnHangup`] (semantics §5.8).
+//!
+//! Absent on purpose: the answer's body (`answer`).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, header, request, response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::debug;
+
+use super::answer::{Answer, Direct, Ending, Tail};
+use super::connections::{Connection, Connections};
+use super::upload::{Fault, Progress, RequestBody, Upload};
+use crate::gate::Pass;
+use crate::policy::Outcome;
+use crate::policy::refusal::Refusal;
+use crate::policy::rules::{PoolId, ServerId};
+use crate::policy::time::{Span, Timestamp};
+
+/// What becomes of a running job whose client hangs up (semantics §5.8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnHangup {
+    /// The worker finishes it, and it counts.
+    #[default]
+    Finish,
+    /// The worker's connection is closed, unless a success has begun to go out.
+    Cancel,
+}
+
+/// What is to be done at a worker.
+#[derive(Debug)]
+pub enum Errand {
+    /// A job that has a slot.
+    Metered {
+        /// Its slot.
+        pass: Pass,
+        /// What becomes of it when its client hangs up.
+        on_hangup: OnHangup,
+        /// The statuses that count as success.
+        success: Arc<[u16]>,
+    },
+    /// A request that needs none.
+    Unmetered {
+        /// The upstream.
+        pool: PoolId,
+        /// Its place among the unmetered requests in flight.
+        permit: OwnedSemaphorePermit,
+    },
+}
+
+/// A worker's answer.
+#[derive(Debug)]
+pub struct Answered {
+    /// Its head, as the worker sent it.
+    pub head: response::Parts,
+    /// Its body.
+    pub body: Answer,
+    /// From the slot to the head.
+    pub took: Span,
+    /// Whether the request's body had wholly arrived when the head came.
+    pub request_complete: bool,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Something to tell the client.
+    Refused(Refusal),
+    /// The client is gone.
+    ClientGone,
+}
+
+/// Sends the request to the errand's worker and waits for the head of the answer. `Host` is set to the worker's.
+///
+/// # Errors
+/// The worker can't be reached, breaks off or takes too long; or the body breaks off, is too long or too slow. The job is
+/// settled by then.
+pub async fn exchange(
+    connections: &Arc<Connections>,
+    errand: Errand,
+    head: request::Parts,
+    upload: Upload,
+) -> Result<Answered, Failure> {
+    let clock = connections.clock();
+    let (body, mut progress) = upload.stream(clock);
+    let since = match &errand {
+        Errand::Metered { pass, .. } => pass.since(),
+        Errand::Unmetered { .. } => clock.now(),
+    };
+    let mut place = Place::of(connections, errand);
+    let deadline = since + connections.upstream(place.pool).timeout;
+    let mut request = Request::from_parts(head, body);
+    loop {
+        let mut connection = place.connect(connections).await?;
+        request.headers_mut().insert(header::HOST, place.authority(connections));
+        let used = connection.used;
+        let answer = Box::pin(connection.sender.try_send_request(request));
+        let flying = Flying {
+            connections: Arc::clone(connections),
+            connection,
+            answer,
+            place,
+            progress,
+            deadline,
+        };
+        let mut flight = Flight(Some(flying));
+        let outcome = flight.0.as_mut().expect("filled above").head().await;
+        let flying = flight.0.take().expect("filled above, and emptied by nobody else");
+        match outcome {
+            Ok(response) => return Ok(flying.answered(response, since).await),
+            Err(Trouble::Unsent(unsent)) => {
+                (place, progress, request) = (flying.place, flying.progress, *unsent);
+                // A kept connection that the worker has just closed says nothing of the worker; a new one does.
+                if !used {
+                    place.unreachable(connections)?;
+                }
+            }
+            Err(Trouble::Broken) => return Err(flying.failed(Refusal::UpstreamFailed)),
+            Err(Trouble::Timeout) => return Err(flying.failed(Refusal::UpstreamTimeout)),
+        }
+    }
+}
+
+/// Where the request goes: the errand with its server.
+#[derive(Debug)]
+struct Place {
+    errand: Errand,
+    pool: PoolId,
+    server: ServerId,
+    retried: bool,
+}
+
+impl Place {
+    fn of(connections: &Connections, errand: Errand) -> Self {
+        let (pool, server) = match &errand {
+            Errand::Metered { pass, .. } => (pass.pool(), pass.server()),
+            Errand::Unmetered { pool, .. } => (
+                *pool,
+                connections.upstream(*pool).next_server(None).unwrap_or(ServerId(0)),
+            ),
+        };
+        Self {
+            errand,
+            pool,
+            server,
+            retried: false,
+        }
+    }
+
+    fn authority(&self, connections: &Connections) -> HeaderValue {
+        connections.server(self.pool, self.server).settings.authority.clone()
+    }
+
+    /// A connection to its server, or to another one if the first can't be reached.
+    async fn connect(&mut self, connections: &Connections) -> Result<Connection, Failure> {
+        loop {
+            match connections.get(self.pool, self.server).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => {
+                    debug!(server = connections.server(self.pool, self.server).name(), %error, "no connection");
+                    self.unreachable(connections)?;
+                }
+            }
+        }
+    }
+
+    /// The server is rested, and the request moves to another one, once (semantics §2.7).
+    fn unreachable(&mut self, connections: &Connections) -> Result<(), Failure> {
+        connections.server(self.pool, self.server).health.rest();
+        let moved = !std::mem::replace(&mut self.retried, true)
+            && match &mut self.errand {
+                Errand::Metered { pass, .. } => {
+                    pass.server_down();
+                    let moved = pass.relocate();
+                    self.server = pass.server();
+                    moved
+                }
+                Errand::Unmetered { .. } => {
+                    let other = connections.upstream(self.pool).next_server(Some(self.server));
+                    self.server = other.unwrap_or(self.server);
+                    other.is_some()
+                }
+            };
+        if moved {
+            Ok(())
+        } else {
+            Err(Failure::Refused(Refusal::UpstreamUnreachable))
+        }
+    }
+}
+
+type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+/// A request that is under way.
+struct Flying {
+    connections: Arc<Connections>,
+    connection: Connection,
+    answer: Pin<Box<dyn Future<Output = Sent> + Send>>,
+    place: Place,
+    progress: Arc<Progress>,
+    deadline: Timestamp,
+}
+
+enum Trouble {
+    /// Not a byte was sent.
+    Unsent(Box<Request<RequestBody>>),
+    Broken,
+    Timeout,
+}
+
+impl Flying {
+    /// Waits for the head of the answer.
+    async fn head(&mut self) -> Result<Response<Incoming>, Trouble> {
+        let clock = self.connections.clock();
+        let upstream = Arc::clone(self.connections.upstream(self.place.pool));
+        let first_byte = async {
+            self.progress.complete().await;
+            clock.sleep(upstream.first_byte_timeout).await;
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = &mut self.answer => answer,
+            () = clock.sleep_until(self.deadline) => return Err(Trouble::Timeout),
+            () = first_byte, if upstream.first_byte_timeout < upstream.timeout => return Err(Trouble::Timeout),
+        };
+        answer.map_err(|mut error| {
+            debug!(error = %error.error(), "no answer");
+            error
+                .take_message()
+                .map_or(Trouble::Broken, |unsent| Trouble::Unsent(Box::new(unsent)))
+        })
+    }
+
+    async fn answered(self, response: Response<Incoming>, since: Timestamp) -> Answered {
+        let took = self.connections.clock().now().since(since);
+        let request_complete = self.progress.is_complete();
+        let (head, body) = response.into_parts();
+        let body = match self.into_ending(head.status.as_u16(), body) {
+            Ok(ending) => ending.hand_over().await,
+            Err(direct) => direct,
+        };
+        Answered {
+            head,
+            body,
+            took,
+            request_complete,
+        }
+    }
+
+    /// The rest of a metered job; the body of an unmetered answer.
+    fn into_ending(self, status: u16, body: Incoming) -> Result<Ending, Answer> {
+        let Self {
+            connections,
+            connection,
+            place,
+            progress,
+            deadline,
+            ..
+        } = self;
+        let Place {
+            errand, pool, server, ..
+        } = place;
+        let tail = Tail {
+            connection,
+            connections,
+            pool,
+            server,
+            progress,
+            deadline,
+        };
+        match errand {
+            Errand::Unmetered { permit, .. } => Err(Direct::answer(body, tail, permit)),
+            Errand::Metered {
+                pass,
+                on_hangup,
+                success,
+            } => {
+                let outcome = if success.contains(&status) {
+                    Outcome::Succeeded
+                } else {
+                    Outcome::Failed
+                };
+                Ok(Ending {
+                    body,
+                    tail,
+                    pass,
+                    outcome,
+                    on_hangup,
+                })
+            }
+        }
+    }
+
+    /// There will be no answer: whose fault is it?
+    fn failed(self, refusal: Refusal) -> Failure {
+        let fault = self.progress.fault();
+        let slow = refusal == Refusal::UpstreamTimeout && !self.progress.is_complete();
+        let (outcome, failure) = match fault {
+            Some(Fault::ClientGone) => (Outcome::Cancelled, Failure::ClientGone),
+            Some(Fault::TooLong { limit }) => (Outcome::Cancelled, Failure::Refused(Refusal::BodyTooLarge { limit })),
+            Some(Fault::TooSlow) => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
+            None if slow => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
+            None => {
+                self.connections
+                    .server(self.place.pool, self.place.server)
+                    .health
+                    .failed();
+                (Outcome::Failed, Failure::Refused(refusal))
+            }
+        };
+        if let Errand::Metered { pass, .. } = self.place.errand {
+            pass.settle(outcome);
+        }
+        failure
+    }
+
+    /// The client is gone, the job goes on.
+    async fn finish(mut self) {
+        match self.head().await {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                if let Ok(ending) = self.into_ending(head.status.as_u16(), body) {
+                    ending.drain().await;
+                }
+            }
+            Err(Trouble::Timeout) => drop(self.failed(Refusal::UpstreamTimeout)),
+            Err(Trouble::Broken | Trouble::Unsent(_)) => drop(self.failed(Refusal::UpstreamFailed)),
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        let finish = matches!(
+            &self.place.errand,
+            Errand::Metered {
+                on_hangup: OnHangup::Finish,
+                ..
+            }
+        );
+        finish && self.progress.is_complete()
+    }
+}
+
+/// What a client is told whose body came too slowly.
+pub const SLOW_BODY: &str = "the request's body came too slowly";
+
+/// A request under way that is dropped with its client's connection, and then goes on if it should.
+struct Flight(Option<Flying>);
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if let Some(flying) = self.0.take()
+            && flying.goes_on()
+        {
+            let tasks = flying.connections.tasks.clone();
+            tasks.spawn(flying.finish());
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Which servers are well. A server that fails is rested: its slots don't count. It is asked again, after one second and
+//! then twice as long each time, and counts again as soon as it answers.
+//!
+//! A connection that can't be made rests a server at once; answers that break off or don't come, [`FAILURES_MAX`] in a row.
+//! Where the configuration names a path to ask, servers are asked all the time, and [`FAILURES_MAX`] bad answers rest one.
+//!
+//! Absent on purpose: judging a worker by its statuses. A 500 is an answer, and whoever asked gets it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use super::{ProbeSettings, Server, Upstream};
+use crate::gate::Gate;
+use crate::policy::rules::{PoolId, ServerId};
+use crate::policy::time::Span;
+
+/// Failures in a row after which a server is rested.
+pub const FAILURES_MAX: u32 = 3;
+
+/// How long a server rests before it is first asked again.
+pub const REST_MIN: Span = Span::from_secs(1);
+
+/// How long it rests at most.
+pub const REST_MAX: Span = Span::from_secs(30);
+
+/// The longest that a probe may take.
+pub const PROBE_TIMEOUT: Span = Span::from_secs(5);
+
+/// Whether a server is well, as those who use it have found.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    resting: AtomicBool,
+    failures: AtomicU32,
+    rested: Notify,
+}
+
+impl Health {
+    pub(super) fn is_well(&self) -> bool {
+        !self.resting.load(Ordering::Relaxed)
+    }
+
+    /// It answered.
+    pub(super) fn succeeded(&self) {
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// It broke off or did not answer in time.
+    pub(super) fn failed(&self) {
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
+            self.rest();
+        }
+    }
+
+    /// It can't be used. Whoever watches over it takes its slots away and asks it until it is back.
+    pub(super) fn rest(&self) {
+        if !self.resting.swap(true, Ordering::Relaxed) {
+            self.rested.notify_one();
+        }
+    }
+
+    fn wake_up(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+        self.resting.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Watches over one server for as long as it is polled: asks it while it rests, and while it is well if there is a path to ask.
+pub async fn watch(gate: Arc<Gate>, upstream: Arc<Upstream>, pool: PoolId, server: ServerId) {
+    let of = &upstream.servers[server.index()];
+    loop {
+        if of.health.is_well() {
+            stay_well(&gate, &upstream, of).await;
+            gate.server_down(pool, server);
+            warn!(server = %of.name(), "the server fails and is rested");
+        }
+        recover(&gate, &upstream, of).await;
+        of.health.wake_up();
+        gate.server_up(pool, server);
+        info!(server = %of.name(), "the server is back");
+    }
+}
+
+/// Ends when the server is to rest.
+async fn stay_well(gate: &Gate, upstream: &Upstream, server: &Server) {
+    let Some(probe) = &upstream.probe else {
+        return server.health.rested.notified().await;
+    };
+    let mut bad = 0;
+    while bad < FAILURES_MAX {
+        tokio::select! {
+            () = server.health.rested.notified() => return,
+            () = gate.clock().sleep(probe.every.into()) => {}
+        }
+        bad = if ask(gate, upstream, server).await.is_ok() {
+            0
+        } else {
+            bad + 1
+        };
+    }
+    server.health.rest();
+}
+
+/// Ends when the server answers.
+async fn recover(gate: &Gate, upstream: &Upstream, server: &Server) {
+    let mut rest = REST_MIN;
+    loop {
+        gate.clock().sleep(rest).await;
+        if ask(gate, upstream, server).await.is_ok() {
+            return;
+        }
+        rest = rest.saturating_mul(2).min(REST_MAX);
+    }
+}
+
+/// Asks once: by `GET` where there is a path, otherwise by making a connection.
+async fn ask(gate: &Gate, upstream: &Upstream, server: &Server) -> io::Result<()> {
+    let asked = async {
+        let stream = server.connect().await?;
+        match &upstream.probe {
+            None => Ok(()),
+            Some(probe) => get(stream, server, probe).await,
+        }
+    };
+    tokio::select! {
+        answer = asked => answer,
+        () = gate.clock().sleep(PROBE_TIMEOUT) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+async fn get(stream: TcpStream, server: &Server, probe: &ProbeSettings) -> io::Result<()> {
+    let request = Request::get(&probe.path)
+        .header(header::HOST, &server.settings.authority)
+        .header(header::USER_AGENT, concat!("tiergate/", env!("CARGO_PKG_VERSION")))
+        .body(Empty::<Bytes>::new())
+        .map_err(io::Error::other)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    let answer = tokio::select! {
+        answer = sender.send_request(request) => answer.map_err(io::Error::other)?,
+        _ended = connection => return Err(io::ErrorKind::UnexpectedEof.into()),
+    };
+    let status = answer.status();
+    if status.is_success() || status.is_redirection() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("it answers {status}")))
+    }
+}
+
+impl Server {
+    pub(super) async fn connect(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect((self.settings.host.as_str(), self.settings.port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// As logs name it.
+    pub(super) fn name(&self) -> &str {
+        self.settings.authority.to_str().unwrap_or("?")
+    }
+}

@@ -1,0 +1,182 @@
+//! What lies between a worker that answers and a client that reads: at most [`WINDOW_BYTES`], so that a slot is free at the
+//! worker's end of message and not at the client's (semantics §6).
+//!
+//! One side puts chunks in and waits for room; the other takes them out. Each notices when the other is gone.
+//!
+//! Absent on purpose: what ends when the last chunk is in. That is the `answer`'s subject.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+/// Bytes of an answer that are kept for a client that reads more slowly than its worker writes. The last chunk may go
+/// beyond, by less than the connection's read buffer.
+pub const WINDOW_BYTES: usize = 256 * 1024;
+
+/// A window, open.
+pub(super) fn open() -> (Inlet, Outlet) {
+    let pane = Arc::new(Mutex::new(Pane::default()));
+    (
+        Inlet {
+            pane: Arc::clone(&pane),
+        },
+        Outlet { pane },
+    )
+}
+
+#[derive(Debug, Default)]
+struct Pane {
+    chunks: VecDeque<Bytes>,
+    bytes: usize,
+    end: Option<End>,
+    outlet_gone: bool,
+    /// Of whoever waits for a chunk.
+    taker: Option<Waker>,
+    /// Of whoever waits for room, or for the outlet to go.
+    putter: Option<Waker>,
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Complete,
+    BrokenOff,
+}
+
+/// The worker's side. Dropped without [`Inlet::end`], the answer breaks off.
+#[derive(Debug)]
+pub(super) struct Inlet {
+    pane: Arc<Mutex<Pane>>,
+}
+
+impl Inlet {
+    /// Puts a chunk in, whether or not there is room. Thrown away if nobody reads any more.
+    pub(super) fn put(&self, chunk: Bytes) {
+        let mut pane = self.pane.lock();
+        if pane.outlet_gone {
+            return;
+        }
+        pane.bytes += chunk.len();
+        pane.chunks.push_back(chunk);
+        let taker = pane.taker.take();
+        drop(pane);
+        wake(taker);
+    }
+
+    /// Ends when there is room, or nobody reads any more. Whether somebody reads.
+    pub(super) async fn room(&self) -> bool {
+        poll_fn(|cx| {
+            let mut pane = self.pane.lock();
+            if pane.outlet_gone || pane.bytes < WINDOW_BYTES {
+                return Poll::Ready(!pane.outlet_gone);
+            }
+            pane.putter = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Ends when nobody reads any more.
+    pub(super) async fn outlet_gone(&self) {
+        poll_fn(|cx| {
+            let mut pane = self.pane.lock();
+            if pane.outlet_gone {
+                return Poll::Ready(());
+            }
+            pane.putter = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The answer is complete.
+    pub(super) fn end(self) {
+        self.finish(End::Complete);
+    }
+
+    fn finish(&self, end: End) {
+        let mut pane = self.pane.lock();
+        pane.end.get_or_insert(end);
+        let taker = pane.taker.take();
+        drop(pane);
+        wake(taker);
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.finish(End::BrokenOff);
+    }
+}
+
+/// The client's side.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    pane: Arc<Mutex<Pane>>,
+}
+
+impl Outlet {
+    /// The next chunk; `None` at the end; an error if the answer broke off.
+    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        let mut pane = self.pane.lock();
+        if let Some(chunk) = pane.chunks.pop_front() {
+            pane.bytes -= chunk.len();
+            let putter = if pane.bytes < WINDOW_BYTES {
+                pane.putter.take()
+            } else {
+                None
+            };
+            drop(pane);
+            wake(putter);
+            return Poll::Ready(Some(Ok(chunk)));
+        }
+        match pane.end {
+            Some(End::Complete) => Poll::Ready(None),
+            Some(End::BrokenOff) => Poll::Ready(Some(Err(BrokenOff))),
+            None => {
+                pane.taker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Whether the end has been reached and nothing is left.
+    pub(super) fn is_drained(&self) -> bool {
+        let pane = self.pane.lock();
+        pane.end == Some(End::Complete) && pane.chunks.is_empty()
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        let mut pane = self.pane.lock();
+        pane.outlet_gone = true;
+        pane.chunks.clear();
+        pane.bytes = 0;
+        let putter = pane.putter.take();
+        drop(pane);
+        wake(putter);
+    }
+}
+
+/// The worker's answer broke off after its head was out: the client's connection must break off too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokenOff;
+
+impl std::fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the upstream's answer broke off")
+    }
+}
+
+impl std::error::Error for BrokenOff {}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
