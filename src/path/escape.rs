@@ -19,17 +19,17 @@ pub(super) fn unescape(escaped: &[u8]) -> Unescaped {
         found: false,
         broken: false,
     };
-    let mut rest = escaped;
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        if first != b'%' {
-            out.bytes.push(first);
-        } else if let Some(byte) = hex_pair(tail) {
+    let mut at = 0;
+    while let Some(&byte) = escaped.get(at) {
+        at += 1;
+        if byte != b'%' {
+            out.bytes.push(byte);
+        } else if let Some(byte) = hex_pair(&escaped[at..]) {
             out.bytes.push(byte);
             out.found = true;
-            rest = &tail[2..];
+            at += 2;
         } else {
-            out.bytes.push(first);
+            out.bytes.push(byte);
             out.broken = true;
         }
     }
@@ -51,7 +51,8 @@ pub(super) fn canonical_escape(tail: &[u8]) -> Option<u8> {
 
 /// RFC 3986's unreserved, sub-delims, `:` and `@`: what a segment may hold without an escape.
 pub(super) fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte)
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'..=b','
+        | b';' | b'=' | b':' | b'@')
 }
 
 /// What parts segments, for one upstream or another.

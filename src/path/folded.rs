@@ -27,6 +27,10 @@ pub const ROUNDS_MAX: u8 = 3;
 /// Readings of one path; what has more is refused.
 pub const READINGS_MAX: usize = 16;
 
+/// Bytes spelled in reading one path on; what needs more is refused. A path of 512 bytes never does: five steps from
+/// each of [`READINGS_MAX`] readings.
+pub const READ_BYTES_MAX: usize = 5 * READINGS_MAX * 512;
+
 /// One way to read a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading<'s> {
@@ -68,7 +72,7 @@ impl<'s> Folded<'s> {
     ///
     /// # Errors
     /// [`BadPath::EncodedTooOften`], [`BadPath::ControlCharacter`] if one shows at a later decoding, and
-    /// [`BadPath::Ambiguous`] for more than [`READINGS_MAX`] readings.
+    /// [`BadPath::Ambiguous`] for more than [`READINGS_MAX`] readings or [`READ_BYTES_MAX`] bytes.
     pub fn of(spelling: &'s Spelling<'_>) -> Result<Self, BadPath> {
         let text = spelling.as_str();
         let mut folded = Self {
@@ -93,6 +97,7 @@ impl<'s> Folded<'s> {
 
     /// Takes every step from every reading, the new ones included.
     fn read_on(&mut self) -> Result<(), BadPath> {
+        let mut budget = READ_BYTES_MAX;
         for at in 0..READINGS_MAX {
             let Some((text, rounds)) = self
                 .readings()
@@ -106,18 +111,20 @@ impl<'s> Folded<'s> {
                 if rounds == ROUNDS_MAX {
                     return Err(BadPath::EncodedTooOften);
                 }
-                self.add(&more, rounds + 1)?;
+                self.add(&more, rounds + 1, &mut budget)?;
             }
             for step in [shorten_overlong, cut_query, strip_parameters, resolve_dots] {
                 if let Some(other) = step(&decoded) {
-                    self.add(&other, rounds)?;
+                    self.add(&other, rounds, &mut budget)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, decoded: &[u8], rounds: u8) -> Result<(), BadPath> {
+    /// Adds a reading, unless it is there already. The budget is in bytes.
+    fn add(&mut self, decoded: &[u8], rounds: u8, budget: &mut usize) -> Result<(), BadPath> {
+        *budget = budget.checked_sub(decoded.len()).ok_or(BadPath::Ambiguous)?;
         if decoded.iter().any(u8::is_ascii_control) {
             return Err(BadPath::ControlCharacter);
         }
@@ -135,12 +142,18 @@ impl<'s> Folded<'s> {
 
 /// Decodes once more; a `%` that begins no escape stands for itself.
 fn decode_again(decoded: &[u8]) -> Option<Vec<u8>> {
+    if !decoded.contains(&b'%') {
+        return None;
+    }
     let more = escape::unescape(decoded);
     more.found.then_some(more.bytes)
 }
 
 /// An ASCII character spelled in two to four bytes of UTF-8 is that character.
 fn shorten_overlong(decoded: &[u8]) -> Option<Vec<u8>> {
+    if !decoded.iter().any(|byte| matches!(byte, 0xC0 | 0xC1 | 0xE0 | 0xF0)) {
+        return None;
+    }
     let mut short = Vec::with_capacity(decoded.len());
     let mut rest = decoded;
     while let Some((&first, tail)) = rest.split_first() {
@@ -205,8 +218,14 @@ pub(super) fn fold_key(text: &str) -> Cow<'_, str> {
     let mut key = String::with_capacity(text.len());
     for segment in escape::segments(text) {
         key.push('/');
-        let decoded = escape::unescape(segment.as_bytes()).bytes;
-        escape::push_encoded(&mut key, &lower(trim(&decoded)));
+        if segment.contains('%') {
+            let decoded = escape::unescape(segment.as_bytes()).bytes;
+            escape::push_encoded(&mut key, &lower(trim(&decoded)));
+        } else {
+            let trimmed = segment.trim_end_matches('.');
+            let kept = if trimmed.is_empty() { segment } else { trimmed };
+            key.extend(kept.chars().map(|c| c.to_ascii_lowercase()));
+        }
     }
     Cow::Owned(key)
 }
@@ -308,5 +327,7 @@ mod tests {
         assert_eq!(bad("/%c0%80"), Err(BadPath::ControlCharacter));
         let tangled = "/a;b/..;/%253b/%25253b%252e%252e/%252f..;/%25252e%253f/..;x%2523/%c0%ae;";
         assert_eq!(bad(tangled), Err(BadPath::Ambiguous));
+        assert_eq!(bad(&"/a;b%2541%c0%af../%25252f".repeat(300)), Err(BadPath::Ambiguous));
+        assert_eq!(bad(&"/a;b".repeat(2000)), Ok(1));
     }
 }
