@@ -66,6 +66,8 @@ const SPELLINGS: &[&str] = &[
     "/.../search",
     "/search/...",
     "/x/..%20/search",
+    "/search/%20%252f..",
+    "/search/%20/..;",
     "/%C5%BFearch",
     "/%c5%bfearch",
     "/%25c5%25bfearch",

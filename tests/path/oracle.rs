@@ -90,12 +90,29 @@ pub fn print(slow: &Slow) -> String {
 pub struct Lenience {
     /// Decodings, one after another: 1 to 4.
     pub decodings: u32,
-    /// Whether it strips `;` and what follows in a segment, after each decoding.
-    pub strips_parameters: bool,
+    /// What it makes of `;` and what follows in a segment, after each decoding.
+    pub parameters: Parameters,
     /// Whether it cuts at `?` and `#`, after each decoding.
     pub cuts_query: bool,
-    /// Whether it resolves dot segments after each decoding, or never.
-    pub resolves: bool,
+    /// What it makes of dot segments after each decoding.
+    pub dots: Dots,
+}
+
+/// Whose path parameters are stripped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameters {
+    Kept,
+    StrippedInAll,
+    StrippedInTheLast,
+}
+
+/// Which dot segments are resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dots {
+    Kept,
+    Plain,
+    /// With dots and spaces behind them too.
+    AsOnWindows,
 }
 
 impl Lenience {
@@ -103,14 +120,21 @@ impl Lenience {
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for decodings in 1..=4 {
-            for flags in 0..8 {
-                let (strips_parameters, cuts_query, resolves) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
-                all.push(Self {
-                    decodings,
-                    strips_parameters,
-                    cuts_query,
-                    resolves,
-                });
+            for parameters in [
+                Parameters::Kept,
+                Parameters::StrippedInAll,
+                Parameters::StrippedInTheLast,
+            ] {
+                for dots in [Dots::Kept, Dots::Plain, Dots::AsOnWindows] {
+                    for cuts_query in [false, true] {
+                        all.push(Self {
+                            decodings,
+                            parameters,
+                            cuts_query,
+                            dots,
+                        });
+                    }
+                }
             }
         }
         all
@@ -123,27 +147,49 @@ pub fn read_leniently(forwarded: &str, lenience: Lenience) -> Vec<String> {
     for _ in 0..lenience.decodings {
         bytes = decode(&bytes, false).expect("not strict");
         if lenience.cuts_query {
-            bytes = bytes
-                .split(|byte| *byte == b'?' || *byte == b'#')
-                .next()
-                .unwrap_or(&[])
-                .to_vec();
+            bytes = until(&bytes, b"?#");
         }
-        if lenience.strips_parameters {
-            let parts: Vec<Vec<u8>> = bytes
-                .split(|byte| *byte == b'/' || *byte == b'\\')
-                .map(|part| part.split(|byte| *byte == b';').next().unwrap_or(&[]).to_vec())
-                .collect();
-            bytes = parts.join(&b'/');
+        let mut parts = parts(&bytes);
+        let last = parts.len().saturating_sub(1);
+        for (at, part) in parts.iter_mut().enumerate() {
+            let in_last = lenience.parameters == Parameters::StrippedInTheLast && at == last;
+            if in_last || lenience.parameters == Parameters::StrippedInAll {
+                *part = until(part, b";");
+            }
         }
-        if lenience.resolves {
+        if lenience.dots == Dots::AsOnWindows {
+            parts = parts.into_iter().map(as_on_windows).collect();
+        }
+        bytes = parts.join(&b'/');
+        if lenience.dots != Dots::Kept {
             bytes = walk(&bytes).segments.join(&b'/');
         }
     }
-    let parts = bytes
-        .split(|byte| *byte == b'/' || *byte == b'\\')
-        .filter(|part| !part.is_empty());
-    parts.map(|part| fold(&String::from_utf8_lossy(part))).collect()
+    parts(&bytes)
+        .iter()
+        .map(|part| fold(&String::from_utf8_lossy(part)))
+        .collect()
+}
+
+/// What is before the first of these.
+fn until(bytes: &[u8], ends: &[u8]) -> Vec<u8> {
+    bytes.iter().copied().take_while(|byte| !ends.contains(byte)).collect()
+}
+
+/// Decoded bytes in parts, none of them empty.
+fn parts(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let parts = bytes.split(|byte| *byte == b'/' || *byte == b'\\');
+    parts.filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect()
+}
+
+/// Dots with more dots or spaces behind them are dots.
+fn as_on_windows(part: Vec<u8>) -> Vec<u8> {
+    let text = String::from_utf8_lossy(&part).into_owned();
+    match text.trim_end_matches(' ') {
+        ".." => b"..".to_vec(),
+        _ if text.trim_matches(['.', ' ']).is_empty() => b".".to_vec(),
+        _ => part,
+    }
 }
 
 fn fold(part: &str) -> String {
