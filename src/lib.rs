@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod gate;
+pub mod http;
+pub mod path;
 pub mod policy;
 pub mod store;
 mod sync;

@@ -1,0 +1,2 @@
+//! The only room that knows HTTP.
+pub mod routes;

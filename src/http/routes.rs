@@ -1,0 +1,508 @@
+//! Which route a request means, metered or not.
+//!
+//! A path has one spelling, and an unmetered route matches nothing else. A metered route matches every way in which an
+//! upstream may read that spelling (`path::Folded`), and holds what it matches: an unmetered route gets it only if it is
+//! strictly narrower than each metered route that matches, in every reading. So no spelling of a metered path is found
+//! unmetered, whatever routes there are, and by no method: a metered route that doesn't take the method is a 405.
+//!
+//! The order of trying: routes that name the request's host before those that name none; then the file's order, but a
+//! narrower pattern is moved before the first that is wider. Routes of one host and one pattern are one group, within
+//! which the method decides.
+//!
+//! The host is the client's to choose. An unmetered route that names no host would otherwise serve a metered path of
+//! `api.example` to anyone who sends `Host: other`; so towards such a route the metered ones of all hosts count.
+//! Towards one that names its host, those of that host and of none.
+//!
+//! Absent on purpose: upstreams, limits, and the answers to what isn't found (`http::reply`).
+
+use crate::path::{BadPath, Folded, Pattern, Spelling};
+use http::{HeaderValue, Method};
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+/// What a route with no list of methods says in `Allow`.
+const ANY_METHOD: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// A route as it is configured. Its id is its place in the table's list.
+#[derive(Clone, Debug)]
+pub struct RouteSpec {
+    /// The host it is for, without regard to case, port and trailing dot; `None` for every host.
+    pub host: Option<String>,
+    /// The path it is for.
+    pub pattern: Pattern,
+    /// The methods it takes: `GET` includes `HEAD`, and `OPTIONS` is always taken. `None` for all but `CONNECT` and
+    /// `TRACE`.
+    pub methods: Option<Vec<Method>>,
+    /// Whether it needs a seat, a slot, concurrency and quota.
+    pub metered: bool,
+}
+
+/// The route that a request means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// Its id.
+    pub route: usize,
+    /// The path to forward. Unmetered: the canonical one. Metered: literals as the route spells them, captures as read.
+    pub path: Cow<'a, str>,
+    /// The request's path in its one spelling, for the logs.
+    pub canonical: Cow<'a, str>,
+}
+
+/// Why a request means no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoute<'a> {
+    /// The path can't be taken (400).
+    BadPath(BadPath),
+    /// No route of this host has this path (404).
+    NotFound,
+    /// The path's route doesn't take the method (405).
+    MethodNotAllowed {
+        /// What it takes.
+        allow: &'a HeaderValue,
+    },
+    /// No route is for this host (421).
+    UnknownHost,
+}
+
+impl From<BadPath> for NoRoute<'_> {
+    fn from(bad: BadPath) -> Self {
+        Self::BadPath(bad)
+    }
+}
+
+/// All routes, in the order of trying.
+#[derive(Clone, Debug)]
+pub struct RouteTable {
+    specs: Vec<RouteSpec>,
+    metered: Vec<Group>,
+    unmetered: Vec<Group>,
+    /// By route: what its group takes.
+    allow: Vec<HeaderValue>,
+}
+
+/// Routes of one host, one pattern and one kind, told apart by method.
+#[derive(Clone, Debug)]
+struct Group {
+    host: Option<Host<String>>,
+    pattern: Pattern,
+    /// In the file's order; never empty.
+    routes: Vec<usize>,
+    /// Of an unmetered group, by metered group: whether it is strictly narrower.
+    narrower: Vec<bool>,
+}
+
+impl RouteTable {
+    /// The table of these routes, each known by its place in the list.
+    pub fn new(routes: Vec<RouteSpec>) -> Self {
+        let metered = group(&routes, true);
+        let mut unmetered = group(&routes, false);
+        for group in &mut unmetered {
+            group.narrower = metered
+                .iter()
+                .map(|wide| group.pattern.is_narrower_than(&wide.pattern))
+                .collect();
+        }
+        let mut allow = vec![HeaderValue::from_static(ANY_METHOD); routes.len()];
+        for group in metered.iter().chain(&unmetered) {
+            let value = allow_of(group.routes.iter().map(|&route| routes[route].methods.as_deref()));
+            for &route in &group.routes {
+                allow[route] = value.clone();
+            }
+        }
+        Self {
+            specs: routes,
+            metered,
+            unmetered,
+            allow,
+        }
+    }
+
+    /// Which route this request means, by its host as received (port and all; empty if there is none), the path part
+    /// of its target as received, and its method. Path first, then method. `OPTIONS` finds the path's route: the answer
+    /// is for the door to give, with [`RouteTable::allow`].
+    ///
+    /// Allocates nothing for a canonical lower-case path without `;` and `%` whose route captures nothing or stands in
+    /// lower case itself.
+    ///
+    /// # Errors
+    /// See [`NoRoute`]. The host is looked at first, then the path.
+    pub fn find<'a>(&'a self, host: &str, raw_path: &'a str, method: &Method) -> Result<Found<'a>, NoRoute<'a>> {
+        let host = Host::parse(host);
+        if !self
+            .metered
+            .iter()
+            .chain(&self.unmetered)
+            .any(|group| group.is_for(&host))
+        {
+            return Err(NoRoute::UnknownHost);
+        }
+        let spelling = Spelling::of(raw_path)?;
+        let folded = Folded::of(&spelling)?;
+        let open = self
+            .unmetered
+            .iter()
+            .find(|group| group.is_for(&host) && group.pattern.matches_exactly(&spelling));
+        if let Some(group) = open.filter(|group| !self.is_held(group, &host, &folded)) {
+            let route = self.choose(group, method)?;
+            let canonical = spelling.into_text();
+            return Ok(Found {
+                route,
+                path: canonical.clone(),
+                canonical,
+            });
+        }
+        let (group, reading) = self.metered_group(&host, &folded)?;
+        let route = self.choose(group, method)?;
+        let pattern = &self.specs[route].pattern;
+        let as_spelled = reading == 0 && pattern.matches_exactly(&spelling);
+        let path = match folded.readings().nth(reading).filter(|_| !as_spelled) {
+            Some(reading) => Some(pattern.forwards(reading).ok_or(BadPath::Ambiguous)?),
+            None => None,
+        };
+        drop(folded);
+        let canonical = spelling.into_text();
+        Ok(Found {
+            route,
+            path: path.unwrap_or_else(|| canonical.clone()),
+            canonical,
+        })
+    }
+
+    /// What the path of this route takes, `OPTIONS` included, for `Allow`.
+    ///
+    /// # Panics
+    /// If the id is not of this table.
+    pub fn allow(&self, route: usize) -> &HeaderValue {
+        &self.allow[route]
+    }
+
+    /// Whether a metered route holds a path against this unmetered group, in any reading.
+    fn is_held(&self, open: &Group, host: &Host<&str>, folded: &Folded<'_>) -> bool {
+        folded.readings().any(|reading| {
+            let mut holding = self.metered.iter().zip(&open.narrower);
+            holding.any(|(metered, &narrower)| {
+                (metered.is_for(host) || open.host.is_none())
+                    && metered.pattern.matches_reading(reading)
+                    && !(narrower && open.pattern.matches_reading(reading))
+            })
+        })
+    }
+
+    /// The first metered group that any reading means, and the first reading that means it. Refused if another reading
+    /// means another route that isn't merely wider: the cheaper of two could be asked for and the dearer one reached.
+    fn metered_group(&self, host: &Host<&str>, folded: &Folded<'_>) -> Result<(&Group, usize), NoRoute<'_>> {
+        let mut meant = self
+            .metered
+            .iter()
+            .filter(|group| group.is_for(host) && group.pattern.matches_folded(folded));
+        let group = meant.next().ok_or(NoRoute::NotFound)?;
+        let matching = |reading| group.pattern.matches_reading(reading);
+        let (at, reading) = folded
+            .readings()
+            .enumerate()
+            .find(|(_, r)| matching(r))
+            .ok_or(NoRoute::NotFound)?;
+        let differs = |other: &Group| !other.pattern.matches_reading(reading) && !other.pattern.covers(&group.pattern);
+        if !folded.is_plain() && meant.any(differs) {
+            return Err(BadPath::Ambiguous.into());
+        }
+        Ok((group, at))
+    }
+
+    /// The first route of the group that takes the method.
+    fn choose(&self, group: &Group, method: &Method) -> Result<usize, NoRoute<'_>> {
+        let mut routes = group.routes.iter().copied();
+        routes
+            .find(|&route| takes(self.specs[route].methods.as_deref(), method))
+            .ok_or_else(|| NoRoute::MethodNotAllowed {
+                allow: &self.allow[group.routes[0]],
+            })
+    }
+}
+
+impl Group {
+    fn is_for(&self, host: &Host<&str>) -> bool {
+        self.host.as_ref().is_none_or(|own| own.is(host))
+    }
+}
+
+/// The metered or the unmetered routes, in groups, in the order of trying.
+fn group(routes: &[RouteSpec], metered: bool) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (id, route) in routes.iter().enumerate().filter(|(_, route)| route.metered == metered) {
+        let host = route.host.as_deref().map(|host| Host::parse(host).to_owned());
+        let pattern = &route.pattern;
+        let same = |other: &Pattern| match metered {
+            true => other.covers(pattern) && pattern.covers(other),
+            false => other.is_like(pattern),
+        };
+        if let Some(group) = groups
+            .iter_mut()
+            .find(|group| group.host == host && same(&group.pattern))
+        {
+            group.routes.push(id);
+            continue;
+        }
+        let before = |other: &Group| {
+            let named_first = host.is_some() && other.host.is_none();
+            let alike = host.is_some() == other.host.is_some();
+            named_first || (alike && pattern.is_narrower_than(&other.pattern))
+        };
+        let at = groups.iter().position(before).unwrap_or(groups.len());
+        groups.insert(
+            at,
+            Group {
+                host,
+                pattern: pattern.clone(),
+                routes: vec![id],
+                narrower: Vec::new(),
+            },
+        );
+    }
+    groups
+}
+
+/// Whether a list of methods takes this one.
+fn takes(methods: Option<&[Method]>, method: &Method) -> bool {
+    match methods {
+        _ if method == Method::OPTIONS => true,
+        None => method != Method::CONNECT && method != Method::TRACE,
+        Some(methods) => methods.contains(method) || (method == Method::HEAD && methods.contains(&Method::GET)),
+    }
+}
+
+/// The union of what these take, each method once, in the order of the lists.
+fn allow_of<'a>(lists: impl Iterator<Item = Option<&'a [Method]>>) -> HeaderValue {
+    let mut names: Vec<&str> = Vec::new();
+    for methods in lists {
+        match methods {
+            None => names.extend(ANY_METHOD.split(", ")),
+            Some(methods) => {
+                for method in methods {
+                    names.push(method.as_str());
+                    if method == Method::GET {
+                        names.push(Method::HEAD.as_str());
+                    }
+                }
+            }
+        }
+    }
+    names.push(Method::OPTIONS.as_str());
+    let mut union: Vec<&str> = Vec::new();
+    for name in names {
+        if !union.contains(&name) && name != Method::OPTIONS.as_str() {
+            union.push(name);
+        }
+    }
+    union.push(Method::OPTIONS.as_str());
+    HeaderValue::try_from(union.join(", ")).expect("a method is a token, and tokens are visible ASCII")
+}
+
+/// A host in its one spelling, but for case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host<T> {
+    /// Without port and trailing dot.
+    Name(T),
+    V6(Ipv6Addr),
+}
+
+impl<'h> Host<&'h str> {
+    /// Reads a host with or without port; what is malformed is a name that no route has.
+    fn parse(text: &'h str) -> Self {
+        let bracketed = text.strip_prefix('[').and_then(|inner| inner.split_once(']'));
+        if let Ok(address) = bracketed.map_or(text, |(inner, _)| inner).parse() {
+            return Self::V6(address);
+        }
+        let name = match text.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => text,
+        };
+        Self::Name(name.strip_suffix('.').unwrap_or(name))
+    }
+
+    fn to_owned(&self) -> Host<String> {
+        match self {
+            Self::Name(name) => Host::Name(name.to_ascii_lowercase()),
+            Self::V6(address) => Host::V6(*address),
+        }
+    }
+}
+
+impl Host<String> {
+    fn is(&self, other: &Host<&str>) -> bool {
+        match (self, other) {
+            (Self::Name(own), Host::Name(other)) => own.eq_ignore_ascii_case(other),
+            (Self::V6(own), Host::V6(other)) => own == other,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(line: &str) -> RouteSpec {
+        let mut words = line.split(' ');
+        let (kind, place) = (words.next().unwrap(), words.next().unwrap());
+        let (host, path) = place.split_at(place.find('/').unwrap());
+        let methods: Vec<Method> = words.map(|word| word.parse().unwrap()).collect();
+        RouteSpec {
+            host: (!host.is_empty()).then(|| host.to_owned()),
+            pattern: Pattern::parse(path).unwrap(),
+            methods: (!methods.is_empty()).then_some(methods),
+            metered: kind == "metered",
+        }
+    }
+
+    fn table(lines: &[&str]) -> RouteTable {
+        RouteTable::new(lines.iter().map(|line| route(line)).collect())
+    }
+
+    /// The id and the path to forward, or the status and what `Allow` says.
+    fn found(table: &RouteTable, host: &str, path: &str, method: &str) -> String {
+        match table.find(host, path, &method.parse().unwrap()) {
+            Ok(found) => format!("{} {}", found.route, found.path),
+            Err(NoRoute::BadPath(bad)) => format!("400 {bad:?}"),
+            Err(NoRoute::NotFound) => "404".into(),
+            Err(NoRoute::MethodNotAllowed { allow }) => format!("405 {}", allow.to_str().unwrap()),
+            Err(NoRoute::UnknownHost) => "421".into(),
+        }
+    }
+
+    #[test]
+    fn a_host_is_one_however_it_is_written() {
+        let table = table(&["metered Api.Example:443/a", "open [::1]/a", "open b.example/a"]);
+        for (host, answer) in [
+            ("api.example", "0 /a"),
+            ("API.example.:8080", "0 /a"),
+            ("api.example:", "0 /a"),
+            ("[::1]:80", "1 /a"),
+            ("[0:0:0:0:0:0:0:1]", "1 /a"),
+            ("::1", "1 /a"),
+            ("other.example", "421"),
+            ("api.example..", "421"),
+            ("api.example:x", "421"),
+            ("", "421"),
+        ] {
+            assert_eq!(found(&table, host, "/a", "GET"), answer, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_judged_before_the_path_and_the_path_before_the_method() {
+        let table = table(&["open a.example/a GET"]);
+        assert_eq!(found(&table, "b.example", "/%zz", "GET"), "421");
+        assert_eq!(found(&table, "a.example", "/%zz", "PUT"), "400 BrokenEscape");
+        assert_eq!(found(&table, "a.example", "/b", "PUT"), "404");
+        assert_eq!(found(&table, "a.example", "/a", "PUT"), "405 GET, HEAD, OPTIONS");
+    }
+
+    #[test]
+    fn a_named_host_comes_first_then_the_narrower_pattern_then_the_file() {
+        let table = table(&[
+            "open /{*rest}",
+            "open /a/{id}",
+            "open a.example/{*rest}",
+            "open /{x}/b",
+            "open /a/c",
+        ]);
+        for (host, path, answer) in [
+            ("", "/x/y/z", "0 /x/y/z"),
+            ("", "/a/b", "1 /a/b"),
+            ("", "/c/b", "3 /c/b"),
+            ("", "/a/c", "4 /a/c"),
+            ("a.example", "/a/c", "2 /a/c"),
+        ] {
+            assert_eq!(found(&table, host, path, "GET"), answer, "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn an_unmetered_route_wins_only_if_it_is_strictly_narrower() {
+        let table = table(&[
+            "metered /{*rest}",
+            "open /image/{*rest}",
+            "open a.example/{*rest}",
+            "metered /image/{id}/raw",
+        ]);
+        for (host, path, answer) in [
+            ("", "/image/1", "1 /image/1"),
+            ("", "/image/1;v=2", "1 /image/1;v=2"),
+            ("", "/Image/1", "0 /Image/1"),
+            ("", "/image/1/raw", "3 /image/1/raw"),
+            ("", "/image/1/RAW/", "3 /image/1/raw"),
+            ("", "/image/..;/search", "0 /image/..;/search"),
+            (
+                "",
+                "/image/x%252f..%252f..%252fsearch",
+                "0 /image/x%252f..%252f..%252fsearch",
+            ),
+            ("a.example", "/x", "0 /x"),
+        ] {
+            assert_eq!(found(&table, host, path, "GET"), answer, "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn a_metered_path_is_not_had_by_another_method() {
+        let table = table(&["open /{*rest}", "metered /search POST", "open /search GET"]);
+        assert_eq!(found(&table, "", "/search", "POST"), "1 /search");
+        for path in ["/search", "/Search;x/", "/%2573earch"] {
+            assert_eq!(found(&table, "", path, "GET"), "405 POST, OPTIONS", "{path}");
+        }
+        assert_eq!(found(&table, "", "/SEARCH", "OPTIONS"), "1 /search");
+        assert_eq!(table.allow(1), "POST, OPTIONS");
+    }
+
+    #[test]
+    fn one_pattern_is_shared_out_by_method() {
+        let table = table(&[
+            "open /{a}/x GET",
+            "open /{b}/x PUT GET",
+            "open /any",
+            "metered /S POST",
+            "metered /s/ GET",
+        ]);
+        assert_eq!(found(&table, "", "/1/x", "HEAD"), "0 /1/x");
+        assert_eq!(found(&table, "", "/1/x", "PUT"), "1 /1/x");
+        assert_eq!(found(&table, "", "/1/x", "DELETE"), "405 GET, HEAD, PUT, OPTIONS");
+        assert_eq!(found(&table, "", "/any", "PROPFIND"), "2 /any");
+        assert_eq!(found(&table, "", "/any", "TRACE"), format!("405 {ANY_METHOD}"));
+        assert_eq!(found(&table, "", "/s", "POST"), "3 /S");
+        assert_eq!(found(&table, "", "/s", "GET"), "4 /s/");
+        assert_eq!(table.allow(0), table.allow(1));
+    }
+
+    /// A metered route of one host and an unmetered one of no host: whoever sent another `Host` had the search for free.
+    #[test]
+    fn another_host_opens_no_way_around_the_meter() {
+        let table = table(&["metered api.example/search", "open /{*rest}", "open www.example/search"]);
+        assert_eq!(found(&table, "api.example", "/search", "GET"), "0 /search");
+        assert_eq!(found(&table, "other.example", "/search", "GET"), "404");
+        assert_eq!(found(&table, "other.example", "/Search;x", "GET"), "404");
+        assert_eq!(found(&table, "other.example", "/other", "GET"), "1 /other");
+        assert_eq!(found(&table, "www.example", "/search", "GET"), "2 /search");
+    }
+
+    /// The cheaper of two metered routes was asked for, and an upstream that strips parameters served the dearer one.
+    #[test]
+    fn one_metered_route_is_no_way_to_another() {
+        let table = table(&["metered /cheap/{*rest}", "metered /dear", "metered /{a}"]);
+        assert_eq!(found(&table, "", "/cheap/..;/dear", "GET"), "400 Ambiguous");
+        assert_eq!(found(&table, "", "/cheap/a;b", "GET"), "0 /cheap/a;b");
+        assert_eq!(found(&table, "", "/dear;x", "GET"), "1 /dear");
+    }
+
+    #[test]
+    fn a_plain_request_allocates_nothing() {
+        let table = table(&["metered /search", "metered /search/{id}", "open /image/{*rest}"]);
+        for path in ["/search", "/search/abc", "/image/a/b"] {
+            let found = table.find("a.example:80", path, &Method::GET).unwrap();
+            assert!(
+                matches!((&found.path, &found.canonical), (Cow::Borrowed(_), Cow::Borrowed(_))),
+                "{path}"
+            );
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! A route's path: what it matches, what is then forwarded, and which of two is the narrower.
+//!
+//! Absent on purpose: captured values (no route looks at them), wildcards within a segment, and the choice among routes.
+
+use super::escape;
+use super::folded::{Folded, Reading, fold_key};
+use super::spelling::{BadPath, PATH_BYTES_MAX, Spelling};
+use std::borrow::Cow;
+use std::fmt;
+
+/// Segments of a pattern.
+pub const SEGMENTS_MAX: usize = 32;
+
+/// Why a text is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternError {
+    /// As a path it would be refused.
+    BadPath(BadPath),
+    /// It isn't in its one spelling.
+    NotCanonical {
+        /// The one spelling.
+        canonical: String,
+    },
+    /// A segment that some upstream would take for another: path parameters, a double escape, a trailing dot or space.
+    Ambiguous {
+        /// The segment as written.
+        segment: String,
+    },
+    /// A brace that belongs to no `{name}` or `{*name}` of a whole segment.
+    Brace {
+        /// The segment as written.
+        segment: String,
+    },
+    /// A capture whose name isn't made of ASCII letters, digits and `_`.
+    Name {
+        /// The segment as written.
+        segment: String,
+    },
+    /// Something follows a `{*name}`.
+    RestNotLast,
+    /// More than [`SEGMENTS_MAX`] segments.
+    TooManySegments,
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadPath(bad) => bad.fmt(f),
+            Self::NotCanonical { canonical } => write!(f, "a path has one spelling; write `{canonical}`"),
+            Self::Ambiguous { segment } => write!(
+                f,
+                "some servers read `{segment}` as something else; leave out `;`, double escapes, and dots or spaces at its end"
+            ),
+            Self::Brace { segment } => {
+                write!(
+                    f,
+                    "braces stand around a whole segment, `{{name}}` or `{{*name}}`; `{segment}` is neither"
+                )
+            }
+            Self::Name { segment } => write!(f, "`{segment}` needs a name of ASCII letters, digits and `_`"),
+            Self::RestNotLast => f.write_str("nothing may follow `{*name}`"),
+            Self::TooManySegments => write!(f, "more than {SEGMENTS_MAX} segments"),
+        }
+    }
+}
+
+impl std::error::Error for PatternError {}
+
+impl From<BadPath> for PatternError {
+    fn from(bad: BadPath) -> Self {
+        Self::BadPath(bad)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal { text: String, key: String },
+    Capture,
+    Rest,
+}
+
+/// A route's path, in the manner of axum: `/search`, `/a/{id}`, `/image/{*rest}`.
+///
+/// `{id}` matches one segment, `{*rest}` one or more: `/image/{*rest}` matches neither `/image` nor `/image/`, and
+/// `/{*rest}` doesn't match `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    text: String,
+    segments: Vec<Segment>,
+}
+
+impl Pattern {
+    /// Reads a pattern, which must be in its one spelling.
+    ///
+    /// # Errors
+    /// See [`PatternError`].
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if text.len() > PATH_BYTES_MAX {
+            return Err(BadPath::TooLong.into());
+        }
+        let written = text.strip_prefix('/').ok_or(BadPath::NotAbsolute)?;
+        let canonical = respell(written)?;
+        if canonical != text {
+            return Err(PatternError::NotCanonical { canonical });
+        }
+        let segments = escape::segments(text)
+            .map(parse_segment)
+            .collect::<Result<Vec<_>, _>>()?;
+        let rest = segments.iter().position(|segment| *segment == Segment::Rest);
+        if rest.is_some_and(|at| at + 1 < segments.len() || text.ends_with('/')) {
+            return Err(PatternError::RestNotLast);
+        }
+        if segments.len() > SEGMENTS_MAX {
+            return Err(PatternError::TooManySegments);
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            segments,
+        })
+    }
+
+    /// As written, which is canonical.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it matches a spelling as it stands: case counts, and so does a trailing slash, but for what `{*rest}`
+    /// takes up. What is to be forwarded is then the spelling.
+    pub fn matches_exactly(&self, spelling: &Spelling<'_>) -> bool {
+        let literal = |text: &str, _: &str, segment: &str| text == segment;
+        (self.ends_with_rest() || self.text.ends_with('/') == spelling.has_trailing_slash())
+            && self.matches(spelling.segments(), literal)
+    }
+
+    /// Whether it matches any reading of a path.
+    pub fn matches_folded(&self, folded: &Folded<'_>) -> bool {
+        folded.readings().any(|reading| self.matches_reading(reading))
+    }
+
+    /// Whether it matches this reading, without regard to case and trailing slash.
+    pub fn matches_reading(&self, reading: &Reading<'_>) -> bool {
+        self.matches(escape::segments(reading.key()), |_, key, segment| key == segment)
+    }
+
+    fn matches<'t>(&self, path: impl Iterator<Item = &'t str>, same: impl Fn(&str, &str, &str) -> bool) -> bool {
+        let mut path = path;
+        for segment in &self.segments {
+            match (segment, path.next()) {
+                (_, None) => return false,
+                (Segment::Rest, Some(_)) => return true,
+                (Segment::Literal { text, key }, Some(found)) if !same(text, key, found) => return false,
+                (Segment::Literal { .. } | Segment::Capture, Some(_)) => {}
+            }
+        }
+        path.next().is_none()
+    }
+
+    /// What is to be forwarded where a metered route matched this reading: literals as this pattern spells them, what was
+    /// captured as it was read, and a trailing slash if this pattern has one or `{*rest}` took one up.
+    ///
+    /// The safe thing about captures: their text is of the very reading that matched, so that what was matched is what
+    /// is forwarded, and nothing that was seen as one segment becomes two. `None` if it doesn't match, or if a captured
+    /// segment is a dot segment, which can't be forwarded as one.
+    pub fn forwards(&self, reading: &Reading<'_>) -> Option<Cow<'_, str>> {
+        if !self.matches_reading(reading) {
+            return None;
+        }
+        if self
+            .segments
+            .iter()
+            .all(|segment| matches!(segment, Segment::Literal { .. }))
+        {
+            return Some(Cow::Borrowed(&self.text));
+        }
+        let mut text = String::with_capacity(self.text.len() + reading.as_str().len());
+        let mut path = escape::segments(reading.as_str());
+        for segment in &self.segments {
+            let taken = if *segment == Segment::Rest { usize::MAX } else { 1 };
+            for found in path.by_ref().take(taken) {
+                text.push('/');
+                text.push_str(if let Segment::Literal { text, .. } = segment {
+                    text
+                } else {
+                    found
+                });
+            }
+        }
+        if if self.ends_with_rest() {
+            reading.as_str()
+        } else {
+            &self.text
+        }
+        .ends_with('/')
+        {
+            text.push('/');
+        }
+        Spelling::of(&text)
+            .is_ok_and(|spelling| spelling.is_borrowed())
+            .then_some(Cow::Owned(text))
+    }
+
+    /// Whether each path that the other matches in some reading is matched by this one in the same reading.
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut others = other.segments.iter();
+        for segment in &self.segments {
+            match (segment, others.next()) {
+                (_, None) => return false,
+                (Segment::Rest, Some(_)) => return true,
+                (Segment::Capture, Some(Segment::Literal { .. } | Segment::Capture)) => {}
+                (Segment::Literal { key, .. }, Some(Segment::Literal { key: other, .. })) if key == other => {}
+                (Segment::Capture | Segment::Literal { .. }, Some(_)) => return false,
+            }
+        }
+        others.next().is_none()
+    }
+
+    /// Whether it matches less: the other covers it, and it doesn't cover the other.
+    pub fn is_narrower_than(&self, other: &Self) -> bool {
+        other.covers(self) && !self.covers(other)
+    }
+
+    /// Whether it matches exactly the same spellings: the names of captures make no difference.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.segments == other.segments && self.text.ends_with('/') == other.text.ends_with('/')
+    }
+
+    fn ends_with_rest(&self) -> bool {
+        self.segments.last() == Some(&Segment::Rest)
+    }
+}
+
+/// A pattern in its one spelling; what stands in braces is left alone.
+fn respell(written: &str) -> Result<String, PatternError> {
+    let mut segments = Vec::new();
+    let mut open = true;
+    for segment in written.split('/') {
+        open = matches!(segment, "" | "." | "..");
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            _ if segment.contains(['{', '}']) => segments.push(segment.to_owned()),
+            _ => {
+                let path = format!("/{segment}");
+                let spelling = Spelling::of(&path)?;
+                open = spelling.has_trailing_slash();
+                segments.extend(spelling.segments().map(str::to_owned));
+            }
+        }
+    }
+    let slash = if open && !segments.is_empty() { "/" } else { "" };
+    Ok(format!("/{}{slash}", segments.join("/")))
+}
+
+fn parse_segment(written: &str) -> Result<Segment, PatternError> {
+    let segment = || written.to_owned();
+    if let Some(name) = written.strip_prefix('{').and_then(|written| written.strip_suffix('}')) {
+        let (kind, name) = match name.strip_prefix('*') {
+            Some(name) => (Segment::Rest, name),
+            None => (Segment::Capture, name),
+        };
+        let named = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        return if named {
+            Ok(kind)
+        } else {
+            Err(PatternError::Name { segment: segment() })
+        };
+    }
+    if written.contains(['{', '}']) {
+        return Err(PatternError::Brace { segment: segment() });
+    }
+    if is_ambiguous(written) {
+        return Err(PatternError::Ambiguous { segment: segment() });
+    }
+    Ok(Segment::Literal {
+        text: segment(),
+        key: fold_key(&format!("/{written}"))[1..].to_owned(),
+    })
+}
+
+/// Whether a literal can be read in more than one way, or ends in what folding takes off.
+fn is_ambiguous(literal: &str) -> bool {
+    let path = format!("/{literal}");
+    let readings =
+        Spelling::of(&path).and_then(|spelling| Folded::of(&spelling).map(|folded| folded.readings().count()));
+    readings != Ok(1) || literal.ends_with('.') || literal.ends_with("%20")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn a_pattern_is_written_in_its_one_spelling() {
+        for text in [
+            "/",
+            "/search",
+            "/a/{id}",
+            "/a/{id}/",
+            "/{*rest}",
+            "/a%20b/.x",
+            "/100%25",
+        ] {
+            assert_eq!(pattern(text).as_str(), text);
+        }
+        for (text, canonical) in [
+            ("//search", "/search"),
+            ("/a/./b/../{id}", "/a/{id}"),
+            ("/a/..", "/"),
+            ("/%73earch", "/search"),
+            ("/a%2fb/{id}/", "/a/b/{id}/"),
+            ("/a\\b", "/a/b"),
+            ("/ü", "/%C3%BC"),
+        ] {
+            assert_eq!(
+                Pattern::parse(text),
+                Err(PatternError::NotCanonical {
+                    canonical: canonical.into()
+                }),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        let segment = |text: &str| text.to_owned();
+        assert_eq!(Pattern::parse("search"), Err(BadPath::NotAbsolute.into()));
+        assert_eq!(Pattern::parse("/%zz"), Err(BadPath::BrokenEscape.into()));
+        assert_eq!(Pattern::parse("/{*rest}/a"), Err(PatternError::RestNotLast));
+        assert_eq!(Pattern::parse("/{*rest}/"), Err(PatternError::RestNotLast));
+        assert_eq!(
+            Pattern::parse("/{}"),
+            Err(PatternError::Name { segment: segment("{}") })
+        );
+        assert_eq!(
+            Pattern::parse("/{*}"),
+            Err(PatternError::Name {
+                segment: segment("{*}")
+            })
+        );
+        assert_eq!(
+            Pattern::parse("/{a}.png"),
+            Err(PatternError::Brace {
+                segment: segment("{a}.png")
+            })
+        );
+        for text in ["search;x", "search.", "a%20", "...", "%2541", "a%3Fb", "%C1%B3"] {
+            let error = PatternError::Ambiguous { segment: segment(text) };
+            assert_eq!(Pattern::parse(&format!("/{text}")), Err(error), "{text}");
+        }
+        assert_eq!(
+            Pattern::parse(&"/a".repeat(SEGMENTS_MAX + 1)),
+            Err(PatternError::TooManySegments)
+        );
+        pattern(&"/a".repeat(SEGMENTS_MAX));
+    }
+
+    #[test]
+    fn exactly_means_case_and_trailing_slash_too() {
+        for (text, path, matches) in [
+            ("/", "/", true),
+            ("/a", "/a", true),
+            ("/a", "/A", false),
+            ("/a", "/a/", false),
+            ("/a/", "/a/", true),
+            ("/a/{id}", "/a/b", true),
+            ("/a/{id}", "/a/b/", false),
+            ("/a/{id}", "/a/b/c", false),
+            ("/a/{*rest}", "/a/b/c/", true),
+            ("/a/{*rest}", "/a/", false),
+            ("/a/{*rest}", "/a", false),
+            ("/{*rest}", "/", false),
+            ("/{*rest}", "/a", true),
+        ] {
+            assert_eq!(
+                pattern(text).matches_exactly(&Spelling::of(path).unwrap()),
+                matches,
+                "{text} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_matched_is_what_is_forwarded() {
+        for (text, path, forwarded) in [
+            ("/search", "/Search;x/", Some("/search")),
+            ("/search/", "/SEARCH", Some("/search/")),
+            ("/Search/{id}", "/search/A%20b/", Some("/Search/A%20b")),
+            ("/search/{id}", "/search/a%2541", Some("/search/a%2541")),
+            ("/search/{id}", "/%2573earch/a%252541", Some("/search/a%2541")),
+            ("/search/{*rest}", "/SEARCH/A/b/", Some("/search/A/b/")),
+            ("/search/{*rest}", "/search%252f..%252fx", None),
+            ("/search/{id}", "/search", None),
+        ] {
+            let spelling = Spelling::of(path).unwrap();
+            let folded = Folded::of(&spelling).unwrap();
+            let found = folded.readings().find(|reading| pattern(text).matches_reading(reading));
+            let pattern = pattern(text);
+            assert_eq!(
+                found.and_then(|reading| pattern.forwards(reading)).as_deref(),
+                forwarded,
+                "{text} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn narrower_is_a_strict_partial_order() {
+        let all = [
+            "/",
+            "/a",
+            "/A/",
+            "/{x}",
+            "/a/b",
+            "/a/{x}",
+            "/{x}/b",
+            "/a/{*r}",
+            "/{x}/{*r}",
+            "/{*r}",
+        ]
+        .map(pattern);
+        for (narrow, wide, narrower) in [
+            ("/a", "/{x}", true),
+            ("/a", "/A/", false),
+            ("/{x}", "/{*r}", true),
+            ("/a/b", "/a/{x}", true),
+            ("/a/{x}", "/{x}/b", false),
+            ("/a/{x}", "/{*r}", true),
+            ("/{x}/b", "/{x}/{*r}", true),
+            ("/", "/{*r}", false),
+            ("/{*r}", "/{*r}", false),
+        ] {
+            assert_eq!(
+                pattern(narrow).is_narrower_than(&pattern(wide)),
+                narrower,
+                "{narrow} {wide}"
+            );
+        }
+        for a in &all {
+            assert!(a.covers(a) && !a.is_narrower_than(a));
+            for b in &all {
+                assert!(!(a.is_narrower_than(b) && b.is_narrower_than(a)));
+                for c in &all {
+                    assert!(!(a.is_narrower_than(b) && b.is_narrower_than(c)) || a.is_narrower_than(c));
+                }
+            }
+        }
+    }
+}
