@@ -1,2 +1,3 @@
 //! tiergate: the front door of an expensive, sponsor-funded search service.
+pub mod path;
 pub mod policy;
