@@ -11,6 +11,9 @@ use super::yaml::Place;
 /// Problems that are shown, at most; the rest is counted.
 pub const SHOWN_PROBLEMS_MAX: usize = 100;
 
+/// An advice that would end beyond this column stands below the arrow instead of beside it.
+const SHOWN_WIDTH_MAX: usize = 160;
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -105,13 +108,19 @@ fn show(problem: &Problem, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Resul
     writeln!(f, "{:gutter$} |", "")?;
     writeln!(f, "{line} | {}", excerpt.text.trim_end())?;
     let arrow = format!(
-        "{:indent$}{:^<width$} {advice}",
+        "{:indent$}{:^<width$}",
         "",
         "",
         indent = excerpt.start,
         width = excerpt.width
     );
-    writeln!(f, "{:gutter$} | {}", "", arrow.trim_end())
+    match advice.as_str() {
+        "" => writeln!(f, "{:gutter$} | {arrow}", ""),
+        beside if arrow.chars().count() + beside.chars().count() < SHOWN_WIDTH_MAX => {
+            writeln!(f, "{:gutter$} | {arrow} {beside}", "")
+        }
+        below => writeln!(f, "{:gutter$} | {arrow}\n{:gutter$} = {below}", "", ""),
+    }
 }
 
 /// Problems as they are found, before they are put in order.
@@ -148,7 +157,7 @@ impl Report {
     }
 
     /// The errors, in the order of the lines, each with its line, of which `lines` hides the secrets.
-    pub(super) fn into_errors(mut self, name: &str, lines: &Lines<'_>) -> ConfigErrors {
+    pub(super) fn into_errors(mut self, name: &str, mut lines: Lines<'_>) -> ConfigErrors {
         self.found.sort_by_key(|found| (found.place.line, found.place.column));
         let count = self.found.len();
         self.found.truncate(SHOWN_PROBLEMS_MAX);

@@ -27,52 +27,75 @@ pub struct Excerpt {
     pub width: usize,
 }
 
-/// The lines of a file and what of them must not be shown.
+/// The lines of a file and what of them must not be shown. It stands at one line and is quick to go to a later one.
 pub(super) struct Lines<'s> {
     source: &'s str,
     secrets: Secrets,
+    /// The number of the line at which it stands, from 1; 0 before the first.
+    number: u32,
+    /// Where that line begins in the source.
+    begin: usize,
+    /// The line, secrets hidden.
+    chars: Vec<char>,
 }
 
 /// What must not be shown.
-pub(super) enum Secrets {
+#[derive(Default)]
+pub(super) struct Secrets {
     /// These places.
-    At(Vec<Place>),
-    /// The document could not be read, so that nobody knows: whatever looks like one.
-    Unknown,
+    pub(super) places: Vec<Place>,
+    /// And, in a document that could not be read or holds what may stand nowhere, whatever looks like a key.
+    pub(super) suspects: bool,
 }
 
 impl<'s> Lines<'s> {
     pub(super) fn new(source: &'s str, secrets: Secrets) -> Self {
-        Self { source, secrets }
+        Self {
+            source,
+            secrets,
+            number: 0,
+            begin: 0,
+            chars: Vec::new(),
+        }
     }
 
     /// The line at that place, with an arrow under the place.
-    pub(super) fn excerpt(&self, place: Place) -> Excerpt {
-        let line = line_of(self.source, place.line);
-        let mut chars: Vec<char> = line.chars().collect();
-        match &self.secrets {
-            Secrets::At(places) => places.iter().for_each(|secret| hide(&mut chars, place.line, *secret)),
-            Secrets::Unknown => hide_suspects(&mut chars),
+    pub(super) fn excerpt(&mut self, place: Place) -> Excerpt {
+        if self.number != place.line {
+            self.go_to(place.line);
         }
-        let start = (place.column as usize).saturating_sub(1).min(chars.len());
+        let length = self.chars.len();
+        let start = (place.column as usize).saturating_sub(1).min(length);
         let end = if place.end_line == place.line {
             place.end_column as usize - 1
         } else {
-            chars.len()
+            length
         };
-        cut(&chars, start, end.clamp(start, chars.len()))
+        cut(&self.chars, start, end.clamp(start, length))
     }
-}
 
-/// The line of that number, from 1; YAML ends lines with LF, CR LF or CR.
-fn line_of(source: &str, number: u32) -> &str {
-    let mut rest = source;
-    for _ in 1..number {
-        let Some(end) = rest.find(['\n', '\r']) else { return "" };
-        let ending = if rest[end..].starts_with("\r\n") { 2 } else { 1 };
-        rest = &rest[end + ending..];
+    /// Goes to the line of that number; YAML ends lines with LF, CR LF or CR.
+    fn go_to(&mut self, number: u32) {
+        if number < self.number || self.number == 0 {
+            (self.number, self.begin) = (1, 0);
+        }
+        while self.number < number {
+            let rest = &self.source[self.begin..];
+            let end = rest.find(['\n', '\r']).unwrap_or(rest.len());
+            let ending = if rest[end..].starts_with("\r\n") { 2 } else { 1 };
+            self.begin = self.source.len().min(self.begin + end + ending);
+            self.number += 1;
+        }
+        let rest = &self.source[self.begin..];
+        self.chars = rest[..rest.find(['\n', '\r']).unwrap_or(rest.len())].chars().collect();
+        self.secrets
+            .places
+            .iter()
+            .for_each(|secret| hide(&mut self.chars, number, *secret));
+        if self.secrets.suspects {
+            hide_suspects(&mut self.chars);
+        }
     }
-    &rest[..rest.find(['\n', '\r']).unwrap_or(rest.len())]
 }
 
 /// Hides what of the secret lies on that line.
@@ -225,15 +248,18 @@ mod tests {
 
     #[test]
     fn lines_end_as_yaml_ends_them() {
-        let source = "one\ntwo\r\nthree\rfour";
-        let lines: Vec<_> = (1..=5).map(|number| line_of(source, number)).collect();
-        assert_eq!(lines, ["one", "two", "three", "four", ""]);
+        let mut lines = Lines::new("one\ntwo\r\nthree\rfour", Secrets::default());
+        let mut line = |number| lines.excerpt(place(number, 1, 2)).text;
+        assert_eq!(
+            [1, 2, 3, 4, 5, 9, 2].map(&mut line),
+            ["one", "two", "three", "four", "", "", "two"]
+        );
     }
 
     #[test]
     fn a_long_line_is_cut_around_the_arrow() {
         let line = "x".repeat(1000);
-        let lines = Lines::new(&line, Secrets::At(Vec::new()));
+        let mut lines = Lines::new(&line, Secrets::default());
         let excerpt = lines.excerpt(place(1, 500, 505));
         assert_eq!(excerpt.text.chars().count(), SHOWN_COLUMNS_MAX + 2);
         assert_eq!((excerpt.start, excerpt.width), (SHOWN_BEFORE_MAX + 1, 5));
@@ -241,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_a_terminal_could_misread_is_escaped() {
-        let lines = Lines::new("a\u{202e}b\tc", Secrets::At(Vec::new()));
+        let mut lines = Lines::new("a\u{202e}b\tc", Secrets::default());
         let excerpt = lines.excerpt(place(1, 3, 4));
         assert_eq!(excerpt.text, "a\\u{202e}b c");
         assert_eq!((excerpt.start, excerpt.width), (9, 1));
@@ -249,15 +275,22 @@ mod tests {
 
     #[test]
     fn a_secret_is_hidden_whether_or_not_the_document_could_be_read() {
-        let secrets = Secrets::At(vec![place(1, 8, 14)]);
+        let secrets = Secrets {
+            places: vec![place(1, 8, 14)],
+            suspects: false,
+        };
         assert_eq!(
             Lines::new("- key: secret }", secrets).excerpt(place(1, 1, 2)).text,
             "- key: ****** }"
         );
+        let suspects = || Secrets {
+            places: Vec::new(),
+            suspects: true,
+        };
         let broken = "  - { name: a, key_sha256: [hunter2, other], tier: x";
-        let shown = Lines::new(broken, Secrets::Unknown).excerpt(place(1, 1, 2)).text;
+        let shown = Lines::new(broken, suspects()).excerpt(place(1, 1, 2)).text;
         assert_eq!(shown, "  - { name: a, key_sha256: [*******, *****], ****: *");
-        let listed = Lines::new("    - tg_0123456789abcdef", Secrets::Unknown)
+        let listed = Lines::new("    - tg_0123456789abcdef", suspects())
             .excerpt(place(1, 1, 2))
             .text;
         assert_eq!(listed, "    - *******************");

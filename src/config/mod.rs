@@ -116,9 +116,13 @@ impl Config {
             return Err(ConfigErrors::of_file(name, message, "is it the right file?"));
         }
         let mut report = Report::default();
+        let unread = || Secrets {
+            places: Vec::new(),
+            suspects: true,
+        };
         let broken = |mut report: Report, text: &str, yaml::Broken(place, message, advice): yaml::Broken| {
             report.add(place, message, advice);
-            report.into_errors(name, &Lines::new(text, Secrets::Unknown))
+            report.into_errors(name, Lines::new(text, unread()))
         };
         let text = match yaml::text_of(bytes) {
             Ok(text) => text,
@@ -130,13 +134,17 @@ impl Config {
                 let advice = "begin with the tiers.yaml that comes with tiergate";
                 return Err(ConfigErrors::of_file(name, "the file is empty", advice));
             }
-            Ok(_) => return Err(report.into_errors(name, &Lines::new(text, Secrets::Unknown))),
+            Ok(_) => return Err(report.into_errors(name, Lines::new(text, unread()))),
             Err(why) => return Err(broken(report, text, why)),
         };
-        let secrets = secret::mark(&mut root);
+        // An anchor's name is in no node: where YAML was refused, a key could hide in what was.
+        let secrets = Secrets {
+            places: secret::mark(&mut root),
+            suspects: !report.is_empty(),
+        };
         match document::read(&root, &mut report) {
             Some(config) if report.is_empty() => Ok(config),
-            _ => Err(report.into_errors(name, &Lines::new(text, Secrets::At(secrets)))),
+            _ => Err(report.into_errors(name, Lines::new(text, secrets))),
         }
     }
 }

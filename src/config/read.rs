@@ -7,14 +7,18 @@ use std::collections::HashMap;
 
 use super::error::Report;
 use super::excerpt::quoted;
-use super::suggest::did_you_mean;
+use super::suggest::{did_you_mean, nearest};
 use super::yaml::{Kind, Node, Place};
+
+/// Names that an advice lists, at most.
+const LISTED_NAMES_MAX: usize = 12;
 
 /// What a node is called in messages: its kind, and its text unless that is a secret.
 pub(super) fn shown(node: &Node) -> String {
     match &node.kind {
         Kind::Scalar { .. } if node.secret => "this".to_owned(),
         Kind::Scalar { .. } if node.is_null() => "nothing".to_owned(),
+        Kind::Scalar { text, .. } if text.is_empty() => "empty text".to_owned(),
         Kind::Scalar { text, .. } => quoted(text),
         Kind::Sequence(_) => "a list".to_owned(),
         Kind::Mapping(_) => "a mapping".to_owned(),
@@ -39,6 +43,8 @@ pub(super) struct Fields<'n> {
     at: Place,
     known: &'static [&'static str],
     given: Vec<(&'static str, &'n Node)>,
+    /// Fields that a mistyped one was likely meant to be: to report them as missing too would say it twice.
+    meant: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
@@ -52,14 +58,18 @@ impl<'n> Fields<'n> {
     ) -> Option<Self> {
         let what = what.into();
         let Kind::Mapping(entries) = &node.kind else {
-            let advice = format!("write {what} as fields: {}", known.join(", "));
+            let advice = format!("{what} has fields: {}", known.join(", "));
             wrong_type(node, "a mapping", &advice, report);
             return None;
         };
         let mut seen: HashMap<&'static str, Place> = HashMap::new();
-        let mut given = Vec::new();
+        let (mut given, mut meant) = (Vec::new(), Vec::new());
         for (key, value) in entries {
-            let Some(name) = known_field(key, known, report) else {
+            let Some(name) = key
+                .text()
+                .and_then(|text| known.iter().copied().find(|known| *known == text))
+            else {
+                meant.extend(unknown_field(key, known, report));
                 continue;
             };
             if let Some(first) = seen.get(name) {
@@ -70,7 +80,13 @@ impl<'n> Fields<'n> {
             seen.insert(name, key.place);
             given.push((name, value));
         }
-        Some(Self { what, at, known, given })
+        Some(Self {
+            what,
+            at,
+            known,
+            given,
+            meant,
+        })
     }
 
     /// The value of a field, if it is given.
@@ -92,6 +108,7 @@ impl<'n> Fields<'n> {
     ) -> Option<T> {
         match self.get(name) {
             Some(value) => read(value, report),
+            None if self.meant.contains(&name) => None,
             None => {
                 report.add(self.at, format!("{} lacks `{name}`", self.what), advice);
                 None
@@ -121,18 +138,16 @@ impl<'n> Fields<'n> {
     }
 }
 
-fn known_field(key: &Node, known: &'static [&'static str], report: &mut Report) -> Option<&'static str> {
+/// Reports a field that is none; the answer is the one that was likely meant.
+fn unknown_field(key: &Node, known: &'static [&'static str], report: &mut Report) -> Option<&'static str> {
     let Some(text) = key.text() else {
         wrong_type(key, "the name of a field", "", report);
         return None;
     };
-    let field = known.iter().copied().find(|known| *known == text);
-    if field.is_none() {
-        let suggestion = did_you_mean(text, known.iter().copied(), report);
-        let advice = format!("fields here: {}", known.join(", "));
-        report.add(key.place, format!("unknown field {}{suggestion}", shown(key)), advice);
-    }
-    field
+    let suggestion = did_you_mean(text, known.iter().copied(), report);
+    let advice = format!("fields here: {}", known.join(", "));
+    report.add(key.place, format!("unknown field {}{suggestion}", shown(key)), advice);
+    nearest(text, known.iter().copied())
 }
 
 /// One entry of a mapping whose keys are names that the operator chose.
@@ -157,7 +172,7 @@ pub(super) fn entries<'n>(node: &'n Node, what: &str, max: usize, report: &mut R
     let mut entries = Vec::new();
     for (key, value) in given {
         let Some(name) = key.text() else {
-            wrong_type(key, &format!("the name of a {what}"), "", report);
+            wrong_type(key, &format!("the name of {}", with_article(what)), "", report);
             continue;
         };
         if let Some(first) = first.get(name) {
@@ -206,15 +221,13 @@ fn bounded(node: &Node, count: usize, what: &str, min: usize, max: usize, report
     if (min..=max).contains(&count) {
         return Some(());
     }
-    let message = if count < min {
-        format!("there is no {what}")
+    let (message, advice) = if count < min {
+        (format!("there is no {what}"), "add at least one".to_owned())
     } else {
-        format!("{count} are too many")
-    };
-    let advice = if count < min {
-        "add at least one".to_owned()
-    } else {
-        format!("at most {max} fit here")
+        (
+            format!("{count} {} are too many", plural(what)),
+            format!("at most {max} fit here"),
+        )
     };
     report.add(node.place, message, advice);
     None
@@ -225,6 +238,8 @@ pub(super) struct Names<'n> {
     what: &'static str,
     order: Vec<&'n str>,
     numbers: HashMap<&'n str, u16>,
+    /// Which there are, made once: a hostile file asks for it thousands of times.
+    advice: String,
 }
 
 impl<'n> Names<'n> {
@@ -232,24 +247,46 @@ impl<'n> Names<'n> {
     pub(super) fn of(what: &'static str, entries: &[Entry<'n>]) -> Self {
         let order: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
         let numbers = order.iter().copied().zip(0..).collect();
-        Self { what, order, numbers }
+        let listed: Vec<String> = order.iter().take(LISTED_NAMES_MAX).map(|name| quoted(name)).collect();
+        let more = if listed.len() < order.len() { ", …" } else { "" };
+        let advice = format!("{}: {}{more}", plural(what), listed.join(", "));
+        Self {
+            what,
+            order,
+            numbers,
+            advice,
+        }
     }
 
     /// The number of the one that is named here. Says nothing if none could be read at all.
     pub(super) fn resolve(&self, node: &Node, report: &mut Report) -> Option<u16> {
         let Some(name) = node.text() else {
-            wrong_type(node, &format!("the name of a {}", self.what), "", report);
+            wrong_type(node, &format!("the name of {}", with_article(self.what)), "", report);
             return None;
         };
         let number = self.numbers.get(name).copied();
         if number.is_none() && !self.order.is_empty() {
             let suggestion = did_you_mean(name, self.order.iter().copied(), report);
-            let message = format!("there is no {} {}{suggestion}", self.what, shown(node));
-            let listed: Vec<&str> = self.order.iter().copied().take(16).collect();
-            let more = if listed.len() < self.order.len() { ", …" } else { "" };
-            let advice = super::excerpt::printable(&format!("{}s: {}{more}", self.what, listed.join(", ")));
-            report.add(node.place, message, advice.chars().take(200).collect::<String>());
+            report.add(
+                node.place,
+                format!("there is no {} {}{suggestion}", self.what, shown(node)),
+                self.advice.as_str(),
+            );
         }
         number
     }
+}
+
+fn with_article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    };
+    format!("{article} {noun}")
+}
+
+fn plural(noun: &str) -> String {
+    let ending = if noun.ends_with('s') { "es" } else { "s" };
+    format!("{noun}{ending}")
 }

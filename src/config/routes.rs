@@ -23,6 +23,8 @@ pub const ROUTES_MAX: usize = 256;
 pub const MAX_BODY_DEFAULT: u64 = 1 << 20;
 /// The largest body that can be allowed, in bytes: 1 TiB.
 const MAX_BODY_MAX: u64 = 1 << 40;
+/// The longest path, in bytes.
+const PATH_BYTES_MAX: usize = 1024;
 /// Methods of a route, at most.
 const METHODS_MAX: usize = 16;
 /// The longest method, in characters.
@@ -147,6 +149,10 @@ fn route(node: &Node, upstreams: &Names<'_>, report: &mut Report) -> Option<(Rou
 
 fn pattern(node: &Node, report: &mut Report) -> Option<(Pattern, Place)> {
     let written = text(node, "a path", report)?;
+    if written.len() > PATH_BYTES_MAX {
+        report.add(node.place, format!("a path is at most {PATH_BYTES_MAX} bytes long"), "");
+        return None;
+    }
     match Pattern::parse(written) {
         Ok(pattern) => Some((pattern, node.place)),
         Err(why) => {
@@ -222,36 +228,39 @@ fn statuses(node: &Node, report: &mut Report) -> Option<Vec<u16>> {
 
 /// Reports routes that the same request would match, and unmetered ones that a metered one always comes before.
 fn check_overlaps(routes: &[(Route, Place)], report: &mut Report) {
+    let shapes: Vec<String> = routes.iter().map(|(route, _)| shape(&route.pattern)).collect();
     for (number, (route, place)) in routes.iter().enumerate() {
-        let path = quoted(route.pattern.as_str());
-        for (other, at) in routes[..number].iter().filter(|(other, _)| meet(route, other)) {
-            let (mine, its) = (shape(&route.pattern), shape(&other.pattern));
-            let any_case = mine.eq_ignore_ascii_case(&its);
-            if mine == its || (any_case && route.metered && other.metered) {
-                let message = format!(
-                    "{path} is routed twice for the same methods; the first is on line {}",
-                    at.line
-                );
-                report.add(
-                    *place,
-                    message,
-                    "keep one of them, or give them different `methods` or `host`",
-                );
-            } else if any_case && route.metered != other.metered {
-                // A metered path is matched without regard to case (semantics §2).
-                let ((unmetered, here), (_, metered)) = if route.metered {
-                    ((other, at), (route, place))
-                } else {
-                    ((route, place), (other, at))
-                };
-                let path = quoted(unmetered.pattern.as_str());
-                let message = format!(
-                    "{path} can never be reached: the metered route on line {} takes it",
-                    metered.line
-                );
-                let advice = "a metered route is matched without regard to case; take this one out or rename it";
-                report.add(*here, message, advice);
-            }
+        let alike = |earlier: &usize| {
+            let other = &routes[*earlier].0;
+            // A metered path is matched without regard to case (semantics §2).
+            let any_case = (route.metered || other.metered) && shapes[number].eq_ignore_ascii_case(&shapes[*earlier]);
+            (any_case || shapes[number] == shapes[*earlier]) && meet(route, other)
+        };
+        let Some(earlier) = (0..number).find(alike) else {
+            continue;
+        };
+        let (other, at) = &routes[earlier];
+        if route.metered == other.metered || shapes[number] == shapes[earlier] {
+            let path = quoted(route.pattern.as_str());
+            let message = format!(
+                "{path} is routed twice for the same methods; the first is on line {}",
+                at.line
+            );
+            report.add(
+                *place,
+                message,
+                "keep one of them, or give them different `methods` or `host`",
+            );
+        } else {
+            let (unmetered, here, line) = if route.metered {
+                (other, at, place.line)
+            } else {
+                (route, place, at.line)
+            };
+            let path = quoted(unmetered.pattern.as_str());
+            let message = format!("{path} can never be reached: the metered route on line {line} takes it");
+            let advice = "a metered route is matched without regard to case; take this one out or rename it";
+            report.add(*here, message, advice);
         }
     }
 }

@@ -33,6 +33,7 @@ fn find(node: &mut Node, secret: bool, account: bool, places: &mut Vec<Place>) {
             node.secret = true;
             places.push(node.place);
         }
+        Kind::Refused if secret => places.push(node.place),
         Kind::Scalar { .. } | Kind::Refused => {}
         Kind::Sequence(items) => {
             // A bare word among the accounts is most likely a key.

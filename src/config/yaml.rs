@@ -6,7 +6,7 @@
 //! Absent on purpose: anchors, aliases, merge keys, tags and several documents (each is refused: a file that decides
 //! who pays what should say it where it is read), and recursion: the depth of a document costs no stack.
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::error::Report;
 
@@ -124,9 +124,8 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Result<Option<Node>, Bro
     let options = granit_parser::options! {
         emit_unresolved_aliases: true,
         disallow_directives: true,
-        // One deeper than ours, so that it is our own words that are heard.
-        flow_nesting_limit: DEPTH_MAX + 1,
-        block_nesting_limit: DEPTH_MAX + 1,
+        flow_nesting_limit: DEPTH_MAX,
+        block_nesting_limit: DEPTH_MAX,
     };
     let mut tree = Tree {
         report,
@@ -214,11 +213,7 @@ impl Tree<'_> {
     fn begin(&mut self, mapping: bool, anchor: usize, tagged: bool, place: Place) -> Result<(), Broken> {
         self.properties(anchor, tagged, place);
         if self.open.len() == DEPTH_MAX {
-            return Err(Broken::at(
-                place,
-                format!("this is nested more than {DEPTH_MAX} deep"),
-                "",
-            ));
+            return Err(too_deep(place));
         }
         self.open.push(Open {
             place,
@@ -296,11 +291,24 @@ fn place_of(span: Span) -> Place {
     }
 }
 
+fn too_deep(place: Place) -> Broken {
+    Broken::at(
+        place,
+        format!("this is nested more than {DEPTH_MAX} deep"),
+        "no setting is that deep: is a bracket missing?",
+    )
+}
+
 fn not_yaml(text: &str, error: &ScanError) -> Broken {
     let marker = error.marker();
     let place = Place::point(narrow(marker.line()).max(1), narrow(marker.col() + 1));
+    if *error.kind() == ErrorKind::RecursionLimitExceeded {
+        return too_deep(place);
+    }
     let advice = if starts_alias(text, marker.byte_offset()) {
         "a value that begins with `*` or `&` is put in quotes"
+    } else if indented_with_tab(text, marker.byte_offset()) {
+        "indent with spaces: YAML takes no tabs there"
     } else {
         "mind the indentation, and brackets and quotes that are not closed"
     };
@@ -316,4 +324,13 @@ fn starts_alias(text: &str, offset: Option<usize>) -> bool {
     let Some(offset) = offset else { return false };
     let near = |at: usize| matches!(text.as_bytes().get(at), Some(b'*' | b'&'));
     near(offset) || offset.checked_sub(1).is_some_and(near)
+}
+
+/// Whether the line of that place begins with white space that has a tab in it.
+fn indented_with_tab(text: &str, offset: Option<usize>) -> bool {
+    let Some(before) = offset.and_then(|offset| text.get(..offset)) else {
+        return false;
+    };
+    let line = &text[before.rfind(['\n', '\r']).map_or(0, |at| at + 1)..];
+    line.chars().take_while(|c| matches!(c, ' ' | '\t')).any(|c| c == '\t')
 }
