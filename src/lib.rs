@@ -1,6 +1,7 @@
 //! tiergate: the front door of an expensive, sponsor-funded search service.
 
 pub mod clock;
+pub mod config;
 pub mod gate;
 pub mod http;
 pub mod path;

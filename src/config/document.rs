@@ -1,0 +1,165 @@
+//! The whole document: its sections, and what must fit between them.
+//!
+//! Every section is read before the first `?`, so that one mistake hides no other.
+//!
+//! Absent on purpose: what the sections say within themselves.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::accounts::{self, Account};
+use super::edge::{self, Connections, Keys, Paths};
+use super::error::Report;
+use super::excerpt::quoted;
+use super::read::{Entry, Fields, Names, shown};
+use super::routes::{self, Route};
+use super::tiers;
+use super::upstreams::{self, Upstream};
+use super::value::{duration, integer, text};
+use super::yaml::{Node, Place};
+use super::{Config, DATA_DIR_BYTES_MAX};
+use crate::policy::rules::{PoolRules, Rules, Tier, TierId};
+
+const KNOWN: [&str; 16] = [
+    "listen",
+    "admin",
+    "data_dir",
+    "drain_timeout",
+    "cores",
+    "connections",
+    "queue",
+    "tiers",
+    "anonymous",
+    "keys",
+    "trusted_proxies",
+    "cors",
+    "paths",
+    "upstreams",
+    "routes",
+    "accounts",
+];
+/// Cores of the public listener, at most.
+const CORES_MAX: u64 = 256;
+/// How long running jobs may take when the door closes, unless the file says otherwise.
+const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// The configuration that the document says. If anything is wrong it is in the report, and the answer is of no use.
+pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
+    let fields = Fields::of(root, "the file", Place::START, &KNOWN, report)?;
+    let advice = "add the public address, such as 127.0.0.1:8080";
+    let listen = fields.required("listen", advice, report, edge::address);
+    let advice = "add the admin listener: { listen: 127.0.0.1:9090 }";
+    let admin = fields.required("admin", advice, report, edge::admin);
+    let data_dir = fields.or("data_dir", PathBuf::from("./data"), report, folder);
+    let drain_timeout = fields.or("drain_timeout", DRAIN_TIMEOUT_DEFAULT, report, duration);
+    let cores = fields.maybe("cores", report, |node, report| integer(node, 1..=CORES_MAX, report));
+    let connections = fields.or("connections", Connections::default(), report, edge::connections);
+    let keys = fields.or("keys", Keys::default(), report, edge::keys);
+    let trusted_proxies = fields.or("trusted_proxies", Vec::new(), report, edge::trusted_proxies);
+    let cors = fields.maybe("cors", report, edge::cors);
+    let paths = fields.or("paths", Paths::default(), report, edge::paths);
+    let queue = fields.required("queue", "add the queue: { length: 8 }", report, tiers::queue);
+    let levels = levels(&fields, report);
+    let work = work(&fields, report);
+
+    if let (Some(public), Some(admin), Some(node)) = (listen, &admin, fields.get("admin"))
+        && edge::collide(public, admin.listen)
+    {
+        let message = format!("`listen` ({public}) and `admin.listen` ({}) collide", admin.listen);
+        report.add(node.place, message, "give the admin listener a port of its own");
+    }
+    check_own_paths(&paths, &work.routes, report);
+
+    let rules = Rules {
+        queue: queue?,
+        tiers: levels.tiers,
+        anonymous: levels.anonymous?,
+        pools: work.pools,
+    };
+    Some(Config {
+        listen: listen?,
+        admin: admin?,
+        data_dir,
+        drain_timeout,
+        cores: cores.map(|cores| cores as usize),
+        connections,
+        rules,
+        keys,
+        trusted_proxies,
+        cors,
+        paths,
+        upstreams: work.upstreams,
+        routes: work.routes.into_iter().map(|(route, _)| route).collect(),
+        accounts: levels.accounts,
+    })
+}
+
+/// The tiers, and what refers to them.
+struct Levels {
+    tiers: Vec<Tier>,
+    anonymous: Option<TierId>,
+    accounts: Vec<Account>,
+}
+
+fn levels(fields: &Fields<'_>, report: &mut Report) -> Levels {
+    let entries: Vec<Entry<'_>> = fields
+        .required("tiers", "add at least one tier", report, tiers::named)
+        .unwrap_or_default();
+    let names = Names::of("tier", &entries);
+    let tiers = tiers::read(&entries, report);
+    let advice = "add the name of the tier of those without an account";
+    let anonymous = fields.required("anonymous", advice, report, |node, report| names.resolve(node, report));
+    let accounts = fields.maybe("accounts", report, |node, report| accounts::read(node, &names, report));
+    Levels {
+        tiers,
+        anonymous: anonymous.map(TierId),
+        accounts: accounts.unwrap_or_default(),
+    }
+}
+
+/// The upstreams, and what refers to them.
+struct Work {
+    upstreams: Vec<Upstream>,
+    pools: Vec<PoolRules>,
+    routes: Vec<(Route, Place)>,
+}
+
+fn work(fields: &Fields<'_>, report: &mut Report) -> Work {
+    let entries: Vec<Entry<'_>> = fields
+        .required("upstreams", "add at least one upstream", report, upstreams::named)
+        .unwrap_or_default();
+    let names = Names::of("upstream", &entries);
+    let (upstreams, pools) = upstreams::read(&entries, report);
+    let advice = "add at least one route: [ { path: /search, upstream: …, metered: true } ]";
+    let routes = fields.required("routes", advice, report, |node, report| {
+        routes::read(node, &names, report)
+    });
+    Work {
+        upstreams,
+        pools,
+        routes: routes.unwrap_or_default(),
+    }
+}
+
+/// The folder's path, which need not exist yet.
+fn folder(node: &Node, report: &mut Report) -> Option<PathBuf> {
+    let written = text(node, "the path of a folder", report)?;
+    if written.len() <= DATA_DIR_BYTES_MAX && !written.contains('\0') {
+        return Some(PathBuf::from(written));
+    }
+    report.add(node.place, format!("{} can't be the path of a folder", shown(node)), "");
+    None
+}
+
+/// Reports routes that the door's own paths, which come first, would hide.
+fn check_own_paths(paths: &Paths, routes: &[(Route, Place)], report: &mut Report) {
+    let Some(me) = &paths.me else { return };
+    for (route, place) in routes.iter().filter(|(route, _)| route.pattern.as_str() == me) {
+        let message = format!("{} is the door's own path", quoted(route.pattern.as_str()));
+        report.add(
+            *place,
+            message,
+            "rename the route, or move the door's with `paths: { me: … }` or `me: off`",
+        );
+    }
+}

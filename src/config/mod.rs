@@ -1,0 +1,150 @@
+//! tiers.yaml to a validated [`Config`], or everything that is wrong with it at once, each with its line and what to do.
+//!
+//! A section a file: `edge` (addresses, keys, browsers), `tiers` (queue and sponsor levels), `upstreams`, `routes`,
+//! `accounts`; `document` puts them together. Below them `read` and `value` read single fields and collect problems,
+//! `yaml` is the only file that knows the YAML crate, `secret` and `excerpt` see to it that no key is shown.
+//!
+//! Absent on purpose: watching and swapping of the file, and every later check. A `Config` cannot be wrong.
+
+mod accounts;
+mod document;
+mod edge;
+mod error;
+mod excerpt;
+mod read;
+mod routes;
+mod secret;
+mod suggest;
+mod tiers;
+mod upstreams;
+mod value;
+mod yaml;
+
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use accounts::{ACCOUNTS_MAX, Account, KEYS_PER_ACCOUNT_MAX};
+pub use edge::{Admin, Connections, Cors, Keys, Origins, Paths};
+pub use error::{ConfigErrors, Problem, SHOWN_PROBLEMS_MAX, Spot};
+pub use excerpt::Excerpt;
+pub use routes::{MAX_BODY_DEFAULT, OnHangup, ROUTES_MAX, Route};
+pub use tiers::TIERS_MAX;
+pub use upstreams::{Health, SERVERS_MAX, Server, UPSTREAMS_MAX, Upstream};
+pub use value::DURATION_MAX;
+
+use error::Report;
+use excerpt::{Lines, Secrets};
+
+use crate::policy::rules::Rules;
+
+/// The longest file, in bytes.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+/// The longest path of a folder, in bytes.
+const DATA_DIR_BYTES_MAX: usize = 4096;
+/// The longest name of a tier, upstream or account, in ASCII characters.
+pub const NAME_CHARS_MAX: usize = 64;
+
+/// All that tiers.yaml says, validated. Nothing in it is checked again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the public listener listens. Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// The listener that is never public.
+    pub admin: Admin,
+    /// Where what must survive is kept. Default `./data`; a relative path begins where the program was started.
+    pub data_dir: PathBuf,
+    /// How long running jobs may take when the door closes. Default 30 s.
+    pub drain_timeout: Duration,
+    /// Cores of the public listener, 1 to 256; `None`: as many as the machine has.
+    pub cores: Option<usize>,
+    /// Bounds of the public listener's connections.
+    pub connections: Connections,
+    /// What the policy decides by.
+    pub rules: Rules,
+    /// Where a request carries its API key.
+    pub keys: Keys,
+    /// Peers that are believed when they say for whom they ask. Default none, at most 64.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What browsers on other sites may do; `None`: nothing.
+    pub cors: Option<Cors>,
+    /// The door's own paths.
+    pub paths: Paths,
+    /// The worker pools, in the same order as `rules.pools`.
+    pub upstreams: Vec<Upstream>,
+    /// What is forwarded where, in the file's order. At least 1, at most [`ROUTES_MAX`].
+    pub routes: Vec<Route>,
+    /// Who has a key, in the file's order. Default none, at most [`ACCOUNTS_MAX`].
+    pub accounts: Vec<Account>,
+}
+
+impl Config {
+    /// The configuration in that file.
+    ///
+    /// # Errors
+    /// The file can't be read, is longer than [`FILE_BYTES_MAX`], or everything that is wrong in it.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let name = path.display().to_string();
+        // One byte more than is allowed tells a file that is too long from one that just fits.
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => Self::parse(&name, &bytes),
+            Err(error) => {
+                let advice = "name the file with --config, or see that it exists and may be read";
+                Err(ConfigErrors::of_file(
+                    &name,
+                    format!("the file can't be read: {error}"),
+                    advice,
+                ))
+            }
+        }
+    }
+
+    /// The configuration in those bytes; `name` is what messages call the file. Any bytes give a configuration or errors,
+    /// in time and memory bounded by [`FILE_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the lines.
+    pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, ConfigErrors> {
+        if bytes.len() > FILE_BYTES_MAX {
+            let message = format!("the file is longer than {} KiB", FILE_BYTES_MAX >> 10);
+            return Err(ConfigErrors::of_file(name, message, "is it the right file?"));
+        }
+        let mut report = Report::default();
+        let unread = || Secrets {
+            places: Vec::new(),
+            suspects: true,
+        };
+        let broken = |mut report: Report, text: &str, yaml::Broken(place, message, advice): yaml::Broken| {
+            report.add(place, message, advice);
+            report.into_errors(name, Lines::new(text, unread()))
+        };
+        let text = match yaml::text_of(bytes) {
+            Ok(text) => text,
+            Err((text, why)) => return Err(broken(report, &text, why)),
+        };
+        let mut root = match yaml::parse(text, &mut report) {
+            Ok(Some(root)) if !root.is_null() => root,
+            Ok(_) if report.is_empty() => {
+                let advice = "begin with the tiers.yaml that comes with tiergate";
+                return Err(ConfigErrors::of_file(name, "the file is empty", advice));
+            }
+            Ok(_) => return Err(report.into_errors(name, Lines::new(text, unread()))),
+            Err(why) => return Err(broken(report, text, why)),
+        };
+        // An anchor's name is in no node: where YAML was refused, a key could hide in what was.
+        let secrets = Secrets {
+            places: secret::mark(&mut root),
+            suspects: !report.is_empty(),
+        };
+        match document::read(&root, &mut report) {
+            Some(config) if report.is_empty() => Ok(config),
+            _ => Err(report.into_errors(name, Lines::new(text, secrets))),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The queue and the sponsor levels.
+//!
+//! Absent on purpose: warnings about levels that are legal and unwise.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::error::Report;
+use super::excerpt::quoted;
+use super::read::{Entry, Fields, entries};
+use super::value::{duration, integer, is_off, name_is_legal, one_of, small_integer};
+use super::yaml::Node;
+use crate::policy::rules::{Priority, QueueRules, Quota, Tier, Within};
+use crate::policy::time::Span;
+
+/// Tiers, at most.
+pub const TIERS_MAX: usize = 256;
+/// Seats of the queue.
+const SEATS: RangeInclusive<u32> = 0..=65_536;
+/// Every how many slots one goes to who has waited longest.
+const LIFELINE: RangeInclusive<u32> = 2..=1_000;
+/// Jobs that a caller has in the house at once.
+const CONCURRENCY: RangeInclusive<u32> = 1..=10_000;
+/// Jobs that a caller displaces in a minute.
+const DISPLACEMENTS: RangeInclusive<u32> = 0..=1_000_000;
+/// Displacements a minute that each job of a tier's concurrency brings, unless the tier says otherwise.
+const DISPLACEMENTS_EACH: u32 = 10;
+/// Successes in a window.
+const QUOTA: RangeInclusive<u64> = 0..=1_000_000_000_000;
+/// The longest wait unless the queue says otherwise.
+const MAX_WAIT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// `queue: { length, within_tier, max_wait, lifeline }`.
+pub(super) fn queue(node: &Node, report: &mut Report) -> Option<QueueRules> {
+    let fields = Fields::of(
+        node,
+        "`queue`",
+        node.place,
+        &["length", "within_tier", "max_wait", "lifeline"],
+        report,
+    )?;
+    let advice = "add `length`: how many jobs may wait";
+    let length = fields.required("length", advice, report, |node, report| {
+        small_integer(node, SEATS, report)
+    });
+    let words = [("fifo", Within::Fifo), ("fair", Within::Fair)];
+    let within_tier = fields.or("within_tier", Within::Fifo, report, |node, report| {
+        one_of(node, &words, report)
+    });
+    let max_wait = fields.or("max_wait", MAX_WAIT_DEFAULT, report, duration).into();
+    let lifeline = fields.maybe("lifeline", report, |node, report| {
+        if is_off(node) {
+            None
+        } else {
+            small_integer(node, LIFELINE, report)
+        }
+    });
+    Some(QueueRules {
+        length: length?,
+        within_tier,
+        max_wait,
+        lifeline,
+    })
+}
+
+/// The entries of `tiers: { … }`.
+pub(super) fn named<'n>(node: &'n Node, report: &mut Report) -> Option<Vec<Entry<'n>>> {
+    entries(node, "tier", TIERS_MAX, report)
+}
+
+/// Each tier that is right.
+pub(super) fn read(entries: &[Entry<'_>], report: &mut Report) -> Vec<Tier> {
+    entries.iter().filter_map(|entry| tier(entry, report)).collect()
+}
+
+fn tier(entry: &Entry<'_>, report: &mut Report) -> Option<Tier> {
+    const KNOWN: [&str; 5] = [
+        "priority",
+        "concurrency",
+        "quota",
+        "max_wait",
+        "displacements_per_minute",
+    ];
+    let what = format!("tier {}", quoted(entry.name));
+    if !name_is_legal(entry.name, |c| c.is_ascii_graphic()) {
+        let advice = "use 1 to 64 visible ASCII characters without spaces: the name travels in a header";
+        report.add(entry.at, format!("{what} has no legal name"), advice);
+    }
+    let fields = Fields::of(entry.value, what, entry.at, &KNOWN, report)?;
+    let priority = fields.required(
+        "priority",
+        "add `priority`: 0 (lowest) to 6 (highest)",
+        report,
+        priority,
+    );
+    let advice = "add `concurrency`: how many jobs a caller may have at once";
+    let concurrency = fields.required("concurrency", advice, report, |node, report| {
+        small_integer(node, CONCURRENCY, report)
+    });
+    let quota = fields.maybe("quota", report, quota);
+    let max_wait = fields.maybe("max_wait", report, duration).map(Span::from);
+    let displacements = fields.maybe("displacements_per_minute", report, |node, report| {
+        small_integer(node, DISPLACEMENTS, report)
+    });
+    let (priority, concurrency) = (priority?, concurrency?);
+    let displacements_per_minute = displacements.unwrap_or(concurrency * DISPLACEMENTS_EACH);
+    Some(Tier {
+        name: entry.name.to_owned(),
+        priority,
+        concurrency,
+        quota,
+        max_wait,
+        displacements_per_minute,
+    })
+}
+
+fn priority(node: &Node, report: &mut Report) -> Option<Priority> {
+    let highest = u32::from(Priority::HIGHEST.get());
+    let number = small_integer(node, 0..=highest, report)?;
+    u8::try_from(number).ok().and_then(Priority::new)
+}
+
+fn quota(node: &Node, report: &mut Report) -> Option<Quota> {
+    let fields = Fields::of(node, "`quota`", node.place, &["limit", "rolling"], report)?;
+    let advice = "add `limit`: how many successes a caller may have in the window";
+    let limit = fields.required("limit", advice, report, |node, report| integer(node, QUOTA, report));
+    let rolling = fields.required(
+        "rolling",
+        "add `rolling`: how long the window is, such as 24h",
+        report,
+        duration,
+    );
+    Some(Quota {
+        limit: limit?,
+        rolling: rolling?.into(),
+    })
+}

@@ -1,0 +1,289 @@
+//! Single values: text, numbers, lengths of time, sizes, words of a choice. Each reader answers the value, or puts down
+//! what is wrong and what to write instead.
+//!
+//! Absent on purpose: guesses. A number in quotes is text, a length of time has a unit, and only `true` and `false` are
+//! booleans.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::error::Report;
+use super::excerpt::quoted;
+use super::read::{shown, wrong_type};
+use super::suggest::did_you_mean;
+use super::yaml::{Kind, Node};
+
+/// The longest length of time that can be written.
+pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+const DURATION_ADVICE: &str = "write a number and its unit, such as 500ms, 30s, 5m, 24h, 7d or 1h30m";
+const SIZE_ADVICE: &str = "write a number and its unit, such as 512B, 64KiB, 25MiB, 1GiB or 10MB";
+
+/// Text, which may not be empty.
+pub(super) fn text<'n>(node: &'n Node, wanted: &str, report: &mut Report) -> Option<&'n str> {
+    match node.text() {
+        Some(text) if !text.is_empty() && !node.is_null() => Some(text),
+        _ => {
+            let text_is_empty = node.text().is_some_and(str::is_empty);
+            let advice = if text_is_empty {
+                "write it, or leave the field out"
+            } else {
+                ""
+            };
+            wrong_type(node, wanted, advice, report);
+            None
+        }
+    }
+}
+
+/// A name of 1 to 64 characters of which each is `legal`; `rule` says which are.
+pub(super) fn name_is_legal(name: &str, legal: impl Fn(char) -> bool) -> bool {
+    (1..=super::NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(legal)
+}
+
+/// An integer within the range.
+pub(super) fn integer(node: &Node, range: RangeInclusive<u64>, report: &mut Report) -> Option<u64> {
+    let wanted = format!("a whole number from {} to {}", range.start(), range.end());
+    let Kind::Scalar { text, quoted } = &node.kind else {
+        wrong_type(node, &wanted, "", report);
+        return None;
+    };
+    let number = plain_digits(text)
+        .and_then(|digits| digits.parse::<u64>().ok())
+        .filter(|n| range.contains(n));
+    match number {
+        Some(number) if *quoted => {
+            wrong_type(node, &wanted, &format!("take away the quotes: {number}"), report);
+            None
+        }
+        Some(number) => Some(number),
+        None => {
+            let negative = text.strip_prefix('-').is_some_and(|rest| plain_digits(rest).is_some());
+            if plain_digits(text).is_some() || negative {
+                let message = format!("{} is outside {} to {}", shown(node), range.start(), range.end());
+                report.add(node.place, message, format!("write {wanted}"));
+            } else {
+                wrong_type(node, &wanted, "", report);
+            }
+            None
+        }
+    }
+}
+
+/// The same, for numbers that fit 32 bits.
+pub(super) fn small_integer(node: &Node, range: RangeInclusive<u32>, report: &mut Report) -> Option<u32> {
+    let number = integer(node, u64::from(*range.start())..=u64::from(*range.end()), report)?;
+    u32::try_from(number).ok()
+}
+
+/// Decimal digits alone, without a leading zero (which some take for octal).
+fn plain_digits(text: &str) -> Option<&str> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits && (text == "0" || !text.starts_with('0'))).then_some(text)
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(node: &Node, report: &mut Report) -> Option<bool> {
+    match &node.kind {
+        Kind::Scalar { text, quoted: false } if text == "true" => Some(true),
+        Kind::Scalar { text, quoted: false } if text == "false" => Some(false),
+        _ => {
+            let advice = match node.text().map(str::to_ascii_lowercase).as_deref() {
+                Some("yes" | "on" | "true") => "write true",
+                Some("no" | "off" | "false") => "write false",
+                _ => "",
+            };
+            wrong_type(node, "true or false", advice, report);
+            None
+        }
+    }
+}
+
+/// Whether the switch `off` is written here.
+pub(super) fn is_off(node: &Node) -> bool {
+    node.text() == Some("off")
+}
+
+/// One of the words.
+pub(super) fn one_of<T: Copy>(node: &Node, words: &[(&'static str, T)], report: &mut Report) -> Option<T> {
+    let names = || words.iter().map(|(word, _)| *word);
+    let wanted = names().collect::<Vec<_>>().join(" or ");
+    let word = node.text().unwrap_or_default();
+    let chosen = words.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
+    if chosen.is_none() {
+        let suggestion = did_you_mean(word, names(), report);
+        wrong_type(node, &wanted, suggestion.trim_start_matches("; "), report);
+    }
+    chosen
+}
+
+/// A length of time, longer than zero and at most [`DURATION_MAX`].
+pub(super) fn duration(node: &Node, report: &mut Report) -> Option<Duration> {
+    let written = text(node, "a length of time", report)?;
+    match parse_duration(written) {
+        Ok(Duration::ZERO) => {
+            report.add(node.place, "a length of time must be longer than zero", DURATION_ADVICE);
+            None
+        }
+        Ok(duration) if duration > DURATION_MAX => {
+            report.add(
+                node.place,
+                format!("{} is longer than 366 days", shown(node)),
+                "write at most 366d",
+            );
+            None
+        }
+        Ok(duration) => Some(duration),
+        Err(why) => {
+            report.add(
+                node.place,
+                format!("{} is not a length of time: {why}", shown(node)),
+                DURATION_ADVICE,
+            );
+            None
+        }
+    }
+}
+
+/// A number of bytes within the range.
+pub(super) fn size(node: &Node, range: RangeInclusive<u64>, report: &mut Report) -> Option<u64> {
+    let written = text(node, "a size", report)?;
+    match parse_size(written) {
+        Ok(bytes) if range.contains(&bytes) => Some(bytes),
+        Ok(_) => {
+            let message = format!(
+                "{} is outside {} to {}",
+                shown(node),
+                show_size(*range.start()),
+                show_size(*range.end())
+            );
+            report.add(node.place, message, "");
+            None
+        }
+        Err(why) => {
+            report.add(node.place, format!("{} is not a size: {why}", shown(node)), SIZE_ADVICE);
+            None
+        }
+    }
+}
+
+/// `30s`, `500ms`, `1h30m`: numbers and units, the larger ones first, each at most once. Saturates.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    const UNITS_MS: [(&str, u64); 5] = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+        ("ms", 1),
+    ];
+    let mut total_ms = 0_u64;
+    let mut larger = u64::MAX;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, unit, after) = number_and_unit(rest)?;
+        let Some((_, unit_ms)) = UNITS_MS.iter().find(|(name, _)| *name == unit) else {
+            return Err(format!("{} is no unit of time", quoted(unit)));
+        };
+        if *unit_ms >= larger {
+            return Err("the larger unit comes first, and each only once".to_owned());
+        }
+        larger = *unit_ms;
+        total_ms = total_ms.saturating_add(number.saturating_mul(*unit_ms));
+        rest = after;
+    }
+    Ok(Duration::from_millis(total_ms))
+}
+
+const SIZE_UNITS: [(&str, u64); 9] = [
+    ("B", 1),
+    ("kB", 1_000),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+
+/// `25MiB`: one number and one unit. Saturates.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let (number, unit, after) = number_and_unit(text)?;
+    if !after.is_empty() {
+        return Err("it is more than one number and one unit".to_owned());
+    }
+    match SIZE_UNITS.iter().find(|(name, _)| *name == unit) {
+        Some((_, bytes)) => Ok(number.saturating_mul(*bytes)),
+        None => Err(format!("{} is no unit of size", quoted(unit))),
+    }
+}
+
+/// The size in the largest binary unit that divides it.
+fn show_size(bytes: u64) -> String {
+    let fits = |(_, unit): &&(&str, u64)| bytes > 0 && bytes.is_multiple_of(*unit);
+    let (name, unit) = SIZE_UNITS[5..].iter().rev().find(fits).unwrap_or(&SIZE_UNITS[0]);
+    format!("{}{name}", bytes / unit)
+}
+
+/// The number and the unit with which the text begins, and what comes after them.
+fn number_and_unit(text: &str) -> Result<(u64, &str, &str), String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, rest) = text.split_at(digits);
+    if number.is_empty() {
+        return Err("it does not begin with a whole number".to_owned());
+    }
+    let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+    let (unit, after) = rest.split_at(letters);
+    match after.chars().next() {
+        _ if unit.is_empty() && after.is_empty() => Err("it has no unit".to_owned()),
+        Some('.' | ',') => Err("it is not a whole number".to_owned()),
+        Some(c) if !c.is_ascii_digit() => Err(format!("{} has no place in it", quoted(&c.to_string()))),
+        _ => Ok((number.parse().unwrap_or(u64::MAX), unit, after)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time() {
+        let ms = |text| parse_duration(text).map(|duration| duration.as_millis());
+        assert_eq!(ms("500ms"), Ok(500));
+        assert_eq!(ms("30s"), Ok(30_000));
+        assert_eq!(ms("1h30m"), Ok(5_400_000));
+        assert_eq!(ms("7d"), Ok(604_800_000));
+        assert_eq!(ms("0s"), Ok(0));
+        assert_eq!(ms("99999999999999999999d"), Ok(u128::from(u64::MAX)), "saturates");
+        for wrong in [
+            "30", "s", "", "1.5s", "-1s", "1m1h", "1s1s", "3 s", "3sec", "1h30", "½s",
+        ] {
+            assert!(parse_duration(wrong).is_err() || wrong.is_empty(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("512B"), Ok(512));
+        assert_eq!(parse_size("64KiB"), Ok(65_536));
+        assert_eq!(parse_size("25MiB"), Ok(26_214_400));
+        assert_eq!(parse_size("1GiB"), Ok(1 << 30));
+        assert_eq!(parse_size("10MB"), Ok(10_000_000));
+        assert_eq!(parse_size("99999999999999999999TiB"), Ok(u64::MAX), "saturates");
+        for wrong in ["25", "MiB", "", "25mib", "1.5MiB", "1MiB1B", "-1B"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(show_size(1 << 40), "1TiB");
+        assert_eq!(show_size(8 << 10), "8KiB");
+        assert_eq!(show_size(1000), "1000B");
+        assert_eq!(show_size(0), "0B");
+    }
+
+    #[test]
+    fn digits_that_some_take_for_octal_are_none() {
+        assert_eq!(plain_digits("0"), Some("0"));
+        for wrong in ["", "01", "+1", "-1", "1_000", "1e3", "0x10"] {
+            assert_eq!(plain_digits(wrong), None, "{wrong}");
+        }
+    }
+}

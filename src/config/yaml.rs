@@ -1,0 +1,336 @@
+//! Text to a small tree of nodes that know their place. The only file that knows the YAML crate.
+//!
+//! A scalar keeps its text: what type it has is decided by the field that reads it, so that `no` is a name where a name
+//! is wanted and a hash of 64 digits is never a number. Duplicate keys are kept, for the reader to report with both lines.
+//!
+//! Absent on purpose: anchors, aliases, merge keys, tags and several documents (each is refused: a file that decides
+//! who pays what should say it where it is read), and recursion: the depth of a document costs no stack.
+
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
+
+use super::error::Report;
+
+/// How deep lists and mappings may nest.
+pub(super) const DEPTH_MAX: usize = 32;
+/// Scalars, lists and mappings of a document, keys included.
+pub(super) const NODES_MAX: usize = 100_000;
+
+/// Where something stands: lines and columns (in characters) from 1; the end is exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) line: u32,
+    pub(super) column: u32,
+    pub(super) end_line: u32,
+    pub(super) end_column: u32,
+}
+
+impl Place {
+    /// The first character of the file.
+    pub(super) const START: Self = Self::point(1, 1);
+
+    const fn point(line: u32, column: u32) -> Self {
+        Self {
+            line,
+            column,
+            end_line: line,
+            end_column: column + 1,
+        }
+    }
+}
+
+/// A part of the document.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    /// Whether its text must not be quoted.
+    pub(super) secret: bool,
+    pub(super) kind: Kind,
+}
+
+/// What a node is.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// A single value. `quoted` if it can't be anything but text.
+    Scalar {
+        text: String,
+        quoted: bool,
+    },
+    Sequence(Vec<Node>),
+    Mapping(Vec<(Node, Node)>),
+    /// Something that has been reported already: whoever reads it keeps quiet.
+    Refused,
+}
+
+impl Node {
+    /// The text of a scalar.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing was written here, or `~` or `null`.
+    pub(super) fn is_null(&self) -> bool {
+        matches!(&self.kind, Kind::Scalar { text, quoted: false } if matches!(text.as_str(), "" | "~" | "null"))
+    }
+
+    fn new(place: Place, kind: Kind) -> Self {
+        Self {
+            place,
+            secret: false,
+            kind,
+        }
+    }
+}
+
+/// A document that can't be read further: where and why, and what to do.
+pub(super) struct Broken(pub(super) Place, pub(super) String, pub(super) String);
+
+impl Broken {
+    fn at(place: Place, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self(place, message.into(), advice.into())
+    }
+}
+
+/// The file's text, without a byte-order mark.
+pub(super) fn text_of(bytes: &[u8]) -> Result<&str, (String, Broken)> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let broken = |text: &str, length: usize, message: &str, advice: &str| {
+        let before = &text[..length];
+        let line_start = before.rfind(['\n', '\r']).map_or(0, |at| at + 1);
+        let breaks = before.matches('\n').count() + before.replace("\r\n", "").matches('\r').count();
+        let place = Place::point(narrow(breaks + 1), narrow(before[line_start..].chars().count() + 1));
+        (text.to_owned(), Broken::at(place, message, advice))
+    };
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let lossy = String::from_utf8_lossy(bytes);
+        broken(
+            &lossy,
+            error.valid_up_to(),
+            "this is not UTF-8",
+            "save the file as UTF-8",
+        )
+    })?;
+    // YAML forbids them, and a parser that takes NUL for the end would read half of a file.
+    match text.find(|c: char| c.is_ascii_control() && !matches!(c, '\t' | '\n' | '\r')) {
+        Some(at) => Err(broken(text, at, "a control character stands here", "take it out")),
+        None => Ok(text),
+    }
+}
+
+/// The document in that text; `None` if there is none. What must not be in it is put in the report.
+pub(super) fn parse(text: &str, report: &mut Report) -> Result<Option<Node>, Broken> {
+    let options = granit_parser::options! {
+        emit_unresolved_aliases: true,
+        disallow_directives: true,
+        flow_nesting_limit: DEPTH_MAX,
+        block_nesting_limit: DEPTH_MAX,
+    };
+    let mut tree = Tree {
+        report,
+        open: Vec::new(),
+        root: None,
+        nodes: 0,
+        documents: 0,
+    };
+    for event in Parser::new_from_str_with_options(text, options) {
+        let (event, span) = event.map_err(|error| not_yaml(text, &error))?;
+        tree.take(event, place_of(span))?;
+    }
+    Ok(tree.root)
+}
+
+/// A list or mapping that has not ended.
+struct Open {
+    place: Place,
+    children: Vec<Node>,
+    mapping: bool,
+}
+
+struct Tree<'r> {
+    report: &'r mut Report,
+    open: Vec<Open>,
+    root: Option<Node>,
+    nodes: usize,
+    documents: usize,
+}
+
+impl Tree<'_> {
+    fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), Broken> {
+        match event {
+            Event::DocumentStart(..) => self.document(place)?,
+            Event::Alias(_) | Event::UnresolvedAlias(_) => {
+                let advice = "write the value out; a value that begins with `*` is put in quotes";
+                self.report.add(place, "aliases (`*name`) are not supported", advice);
+                self.add(Node::new(place, Kind::Refused))?;
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                self.properties(anchor, tag.is_some(), place);
+                let quoted = style != ScalarStyle::Plain;
+                self.add(Node::new(
+                    place,
+                    Kind::Scalar {
+                        text: text.into_owned(),
+                        quoted,
+                    },
+                ))?;
+            }
+            Event::SequenceStart(_, anchor, tag) => self.begin(false, anchor, tag.is_some(), place)?,
+            Event::MappingStart(_, anchor, tag) => self.begin(true, anchor, tag.is_some(), place)?,
+            Event::SequenceEnd | Event::MappingEnd => self.end(place)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn document(&mut self, place: Place) -> Result<(), Broken> {
+        self.documents += 1;
+        if self.documents > 1 {
+            return Err(Broken::at(
+                place,
+                "a second document begins here",
+                "keep one document in the file: no `---`",
+            ));
+        }
+        Ok(())
+    }
+
+    fn properties(&mut self, anchor: usize, tagged: bool, place: Place) {
+        if anchor != 0 {
+            self.report.add(
+                place,
+                "anchors (`&name`) are not supported",
+                "write the value out where it is needed",
+            );
+        }
+        if tagged {
+            let advice = "leave it out; a value that begins with `!` is put in quotes";
+            self.report.add(place, "tags (`!name`) are not supported", advice);
+        }
+    }
+
+    fn begin(&mut self, mapping: bool, anchor: usize, tagged: bool, place: Place) -> Result<(), Broken> {
+        self.properties(anchor, tagged, place);
+        if self.open.len() == DEPTH_MAX {
+            return Err(too_deep(place));
+        }
+        self.open.push(Open {
+            place,
+            children: Vec::new(),
+            mapping,
+        });
+        Ok(())
+    }
+
+    fn end(&mut self, end: Place) -> Result<(), Broken> {
+        let Some(Open {
+            place,
+            children,
+            mapping,
+        }) = self.open.pop()
+        else {
+            return Ok(());
+        };
+        let place = Place {
+            end_line: end.end_line,
+            end_column: end.end_column,
+            ..place
+        };
+        let kind = if mapping {
+            self.mapping(children)
+        } else {
+            Kind::Sequence(children)
+        };
+        self.add(Node::new(place, kind))
+    }
+
+    fn mapping(&mut self, children: Vec<Node>) -> Kind {
+        let mut entries = Vec::with_capacity(children.len() / 2);
+        let mut merged = false;
+        let mut children = children.into_iter();
+        while let (Some(key), Some(value)) = (children.next(), children.next()) {
+            if matches!(&key.kind, Kind::Scalar { text, quoted: false } if text == "<<") {
+                self.report
+                    .add(key.place, "merge keys (`<<`) are not supported", "write the fields out");
+                merged = true;
+            }
+            entries.push((key, value));
+        }
+        // What a merged mapping lacks, nobody knows.
+        if merged { Kind::Refused } else { Kind::Mapping(entries) }
+    }
+
+    fn add(&mut self, node: Node) -> Result<(), Broken> {
+        self.nodes += 1;
+        if self.nodes > NODES_MAX {
+            return Err(Broken::at(
+                node.place,
+                format!("there are more than {NODES_MAX} values up to here"),
+                "",
+            ));
+        }
+        match self.open.last_mut() {
+            Some(open) => open.children.push(node),
+            None => self.root = Some(node),
+        }
+        Ok(())
+    }
+}
+
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX - 1)
+}
+
+fn place_of(span: Span) -> Place {
+    Place {
+        line: narrow(span.start.line()).max(1),
+        column: narrow(span.start.col() + 1),
+        end_line: narrow(span.end.line()).max(1),
+        end_column: narrow(span.end.col() + 1),
+    }
+}
+
+fn too_deep(place: Place) -> Broken {
+    Broken::at(
+        place,
+        format!("this is nested more than {DEPTH_MAX} deep"),
+        "no setting is that deep: is a bracket missing?",
+    )
+}
+
+fn not_yaml(text: &str, error: &ScanError) -> Broken {
+    let marker = error.marker();
+    let place = Place::point(narrow(marker.line()).max(1), narrow(marker.col() + 1));
+    if *error.kind() == ErrorKind::RecursionLimitExceeded {
+        return too_deep(place);
+    }
+    let advice = if starts_alias(text, marker.byte_offset()) {
+        "a value that begins with `*` or `&` is put in quotes"
+    } else if indented_with_tab(text, marker.byte_offset()) {
+        "indent with spaces: YAML takes no tabs there"
+    } else {
+        "mind the indentation, and brackets and quotes that are not closed"
+    };
+    Broken::at(
+        place,
+        format!("this is not YAML: {}", super::excerpt::printable(&error.info())),
+        advice,
+    )
+}
+
+/// Whether one of YAML's signs for anchors and aliases stands at or right before that place.
+fn starts_alias(text: &str, offset: Option<usize>) -> bool {
+    let Some(offset) = offset else { return false };
+    let near = |at: usize| matches!(text.as_bytes().get(at), Some(b'*' | b'&'));
+    near(offset) || offset.checked_sub(1).is_some_and(near)
+}
+
+/// Whether the line of that place begins with white space that has a tab in it.
+fn indented_with_tab(text: &str, offset: Option<usize>) -> bool {
+    let Some(before) = offset.and_then(|offset| text.get(..offset)) else {
+        return false;
+    };
+    let line = &text[before.rfind(['\n', '\r']).map_or(0, |at| at + 1)..];
+    line.chars().take_while(|c| matches!(c, ' ' | '\t')).any(|c| c == '\t')
+}
