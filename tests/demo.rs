@@ -1,0 +1,149 @@
+//! The demo's image search finds the original of a cropped and recompressed copy.
+
+// Each module is here whole, though a test needs only a part of it.
+#[allow(dead_code)]
+#[path = "../examples/demo/descriptor.rs"]
+mod descriptor;
+#[allow(dead_code)]
+#[path = "../examples/demo/index.rs"]
+mod index;
+#[allow(dead_code)]
+#[path = "../examples/demo/scenes.rs"]
+mod scenes;
+
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+use std::{env, fs, process, thread};
+
+use image::{Rgb, RgbImage, imageops};
+
+use crate::descriptor::{Descriptor, Window, similarity};
+use crate::index::{Index, cropped_copy, decode};
+
+/// Small pictures: these tests run without optimisation too.
+const SIZE: (u32, u32) = (160, 90);
+const COUNT: usize = 60;
+
+static INDEX: LazyLock<Arc<Index>> = LazyLock::new(|| Arc::new(Index::made(7, COUNT, SIZE)));
+
+fn original(place: usize) -> RgbImage {
+    decode(&INDEX.pictures()[place].bytes().unwrap()).unwrap()
+}
+
+/// The copy that the issue speaks of: 4 % cropped away, and compressed again at quality 60.
+fn copy(place: usize) -> Vec<u8> {
+    cropped_copy(&original(place), 0.04, 60)
+}
+
+#[test]
+fn a_descriptor_is_at_no_distance_from_itself_and_far_from_another_picture() {
+    let [a, b] = [original(0), original(1)].map(|image| Descriptor::of(&image, Window::WHOLE));
+    assert_eq!(a.distance(&a), 0.0);
+    assert_eq!(a.distance(&b), b.distance(&a));
+    assert_eq!(similarity(0.0), 1.0);
+    assert!(similarity(a.distance(&b)) < 0.8, "{}", similarity(a.distance(&b)));
+}
+
+#[test]
+fn a_distance_is_a_difference_in_levels() {
+    let grey = |level| RgbImage::from_pixel(32, 32, Rgb([level; 3]));
+    let [a, b] = [grey(100), grey(120)].map(|image| Descriptor::of(&image, Window::WHOLE));
+    // Twenty levels of brightness alone, which counts half.
+    assert!((a.distance(&b) - 10.0).abs() < 0.1, "{}", a.distance(&b));
+}
+
+#[test]
+fn images_smaller_than_the_grid_are_described() {
+    for (width, height) in [(1, 1), (1, 9), (7, 3), (8, 8)] {
+        let image = RgbImage::from_pixel(width, height, Rgb([10, 200, 30]));
+        let wide = RgbImage::from_pixel(64, 64, Rgb([10, 200, 30]));
+        let distance = Descriptor::of(&image, Window::WHOLE).distance(&Descriptor::of(&wide, Window::WHOLE));
+        assert!(distance < 0.01, "{width}×{height}: {distance}");
+        assert_eq!(INDEX.search(&image, true, 10).len(), 10);
+    }
+}
+
+#[test]
+fn every_cropped_and_recompressed_copy_finds_its_original() {
+    let wrong = |place: &usize| {
+        let found = INDEX.search(&decode(&copy(*place)).unwrap(), false, 2);
+        found[0].place != *place || found[0].similarity < 0.9 || found[1].similarity > 0.8
+    };
+    // Half of them on another thread, since a search costs something.
+    let wrong_ones = thread::scope(|scope| {
+        let odd = scope.spawn(move || {
+            (0..COUNT)
+                .filter(|place| place % 2 == 1)
+                .filter(wrong)
+                .collect::<Vec<_>>()
+        });
+        let mut all: Vec<_> = (0..COUNT).filter(|place| place % 2 == 0).filter(wrong).collect();
+        all.extend(odd.join().unwrap());
+        all
+    });
+    assert_eq!(wrong_ones, Vec::<usize>::new());
+}
+
+#[test]
+fn black_borders_are_cut_if_that_is_asked_for() {
+    let mut framed = RgbImage::new(SIZE.0, SIZE.1 * 2);
+    imageops::overlay(&mut framed, &original(3), 0, i64::from(SIZE.1 / 2));
+    let [plain, cut] = [false, true].map(|cut_borders| INDEX.search(&framed, cut_borders, 1).remove(0));
+    assert_eq!(cut.place, 3);
+    assert!(cut.similarity > 0.9, "{}", cut.similarity);
+    assert!(plain.similarity < cut.similarity);
+}
+
+#[test]
+fn an_image_that_would_take_too_much_memory_is_an_error() {
+    let mut png = Vec::new();
+    let wide = RgbImage::new(9000, 1);
+    wide.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png)
+        .unwrap();
+    assert!(decode(&png).is_err());
+    assert!(decode(b"no image").is_err());
+    assert!(decode(b"").is_err());
+}
+
+#[test]
+fn a_folder_is_indexed_without_what_is_no_image() {
+    let folder = Folder::new("indexed");
+    fs::write(folder.0.join("b ä.jpg"), copy(5)).unwrap();
+    original(6).save(folder.0.join("a.png")).unwrap();
+    fs::write(folder.0.join("notes.txt"), "no image").unwrap();
+    fs::write(folder.0.join("torn.jpg"), &copy(5)[..300]).unwrap();
+    fs::create_dir(folder.0.join("more")).unwrap();
+
+    let (index, skipped) = Index::of_folder(&folder.0).unwrap();
+    let names: Vec<_> = index
+        .pictures()
+        .iter()
+        .map(|picture| (picture.name.as_str(), picture.media_type))
+        .collect();
+    assert_eq!(names, [("a.png", "image/png"), ("b ä.jpg", "image/jpeg")]);
+    let skipped: Vec<_> = skipped
+        .iter()
+        .map(|file| file.path.file_name().unwrap().to_str().unwrap())
+        .collect();
+    assert_eq!(skipped, ["notes.txt", "torn.jpg"]);
+    assert_eq!(index.search(&original(5), false, 1)[0].place, 1);
+    assert_eq!(index.named("b ä.jpg").unwrap().bytes().unwrap(), copy(5));
+    assert!(index.named("../notes.txt").is_none());
+}
+
+/// A temporary folder that goes when the test does.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let folder = env::temp_dir().join(format!("tiergate-demo-test-{test}-{}", process::id()));
+        fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
