@@ -10,12 +10,21 @@ mod index;
 #[allow(dead_code)]
 #[path = "../examples/demo/scenes.rs"]
 mod scenes;
+#[allow(dead_code)]
+#[path = "../examples/demo/search_server.rs"]
+mod search_server;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::{env, fs, process, thread};
 
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
 use image::{Rgb, RgbImage, imageops};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::descriptor::{Descriptor, Window, similarity};
 use crate::index::{Index, cropped_copy, decode};
@@ -129,6 +138,57 @@ fn a_folder_is_indexed_without_what_is_no_image() {
     assert_eq!(index.search(&original(5), false, 1)[0].place, 1);
     assert_eq!(index.named("b ä.jpg").unwrap().bytes().unwrap(), copy(5));
     assert!(index.named("../notes.txt").is_none());
+}
+
+#[tokio::test]
+async fn the_service_itself_refuses_an_upload_beyond_its_bound() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = search_server::serve(listener, Arc::clone(&INDEX), std::future::pending());
+    let bound = 25 * 1024 * 1024;
+    let answer = async {
+        // No image either, but what is within the bound is looked at.
+        let within = send(address, post("/search", "image/jpeg", vec![0; bound])).await;
+        (
+            within.status(),
+            send(address, post("/search", "image/jpeg", vec![0; bound + 1]))
+                .await
+                .status(),
+        )
+    };
+    tokio::select! {
+        ended = service => panic!("the service ended: {ended:?}"),
+        statuses = answer => assert_eq!(statuses, (StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE)),
+    }
+}
+
+/// One request on a connection of its own.
+async fn send(to: SocketAddr, mut request: Request<Full<Bytes>>) -> Response<Bytes> {
+    request
+        .headers_mut()
+        .insert(header::HOST, to.to_string().parse().unwrap());
+    let stream = TcpStream::connect(to).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let exchange = async {
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+    };
+    tokio::pin!(exchange);
+    tokio::select! {
+        response = &mut exchange => response,
+        // The server may close the connection after its answer, which is then still to be read.
+        _ = connection => exchange.await,
+    }
+}
+
+fn post(path: &str, media_type: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header(header::CONTENT_TYPE, media_type);
+    request.body(Full::new(body.into())).unwrap()
 }
 
 /// A temporary folder that goes when the test does.
