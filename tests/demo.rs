@@ -1,9 +1,12 @@
-//! The demo's image search finds the original of a cropped and recompressed copy.
+//! The demo's image search finds the original of a cropped and recompressed copy: by itself, and through the door.
 
 // Each module is here whole, though a test needs only a part of it.
 #[allow(dead_code)]
 #[path = "../examples/demo/descriptor.rs"]
 mod descriptor;
+#[allow(dead_code)]
+#[path = "../examples/demo/door.rs"]
+mod door;
 #[allow(dead_code)]
 #[path = "../examples/demo/index.rs"]
 mod index;
@@ -14,9 +17,11 @@ mod scenes;
 #[path = "../examples/demo/search_server.rs"]
 mod search_server;
 
+use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 use std::{env, fs, process, thread};
 
 use bytes::Bytes;
@@ -24,14 +29,19 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use image::{Rgb, RgbImage, imageops};
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::descriptor::{Descriptor, Window, similarity};
+use crate::door::{Addresses, Door};
 use crate::index::{Index, cropped_copy, decode};
 
 /// Small pictures: these tests run without optimisation too.
 const SIZE: (u32, u32) = (160, 90);
 const COUNT: usize = 60;
+/// The longest that any of these tests may take to get its answers.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 static INDEX: LazyLock<Arc<Index>> = LazyLock::new(|| Arc::new(Index::made(7, COUNT, SIZE)));
 
@@ -141,6 +151,84 @@ fn a_folder_is_indexed_without_what_is_no_image() {
 }
 
 #[tokio::test]
+async fn through_the_door_a_copy_finds_its_original_and_the_original_can_be_fetched() {
+    let image = behind_the_door(&INDEX, async |door| {
+        let raw = send(door, post("/search", "application/octet-stream", copy(17))).await;
+        let in_form = send(door, post("/search?cutBorders", FORM, form("image", &copy(42)))).await;
+        let as_file = send(door, post("/search", FORM, form("file", &copy(8)))).await;
+        let first = |answer: &Response<Bytes>| json(answer)["result"][0].clone();
+
+        for (answer, place) in [(&raw, 17), (&in_form, 42), (&as_file, 8)] {
+            assert_eq!(answer.status(), StatusCode::OK, "{answer:?}");
+            let (answer, first) = (json(answer), first(answer));
+            assert_eq!(answer["frameCount"], COUNT);
+            assert_eq!(answer["error"], "");
+            assert_eq!(answer["result"].as_array().unwrap().len(), 10);
+            assert_eq!(first["filename"], *INDEX.pictures()[place].name);
+            assert!(first["similarity"].as_f64().unwrap() > 0.9);
+            assert!(first["from"].as_f64().unwrap() < first["to"].as_f64().unwrap());
+            assert!(first["video"].is_string());
+        }
+
+        let url = first(&raw)["image"].as_str().unwrap().to_owned();
+        let path = url
+            .strip_prefix(&format!("http://{door}"))
+            .expect("the address that the client knows")
+            .to_owned();
+        send(door, get(&path)).await
+    })
+    .await;
+    assert_eq!(image.status(), StatusCode::OK);
+    assert_eq!(image.headers()[header::CONTENT_TYPE], "image/jpeg");
+    assert_eq!(image.body(), &INDEX.pictures()[17].bytes().unwrap());
+}
+
+#[tokio::test]
+async fn through_the_door_what_is_no_image_is_the_services_400() {
+    let answers = behind_the_door(&INDEX, async |door| {
+        let torn = copy(0)[..300].to_vec();
+        let bodies = [b"no image".to_vec(), torn, Vec::new()];
+        let mut answers = Vec::new();
+        for body in bodies {
+            answers.push(send(door, post("/search", "image/jpeg", body)).await);
+        }
+        answers.push(send(door, post("/search", FORM, form("title", &copy(0)))).await);
+        answers.push(send(door, post("/search", FORM, b"no form".to_vec())).await);
+        answers.push(send(door, post("/search", "multipart/form-data", copy(0))).await); // without a boundary
+        answers
+    })
+    .await;
+    for answer in answers {
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{answer:?}");
+        assert!(!json(&answer)["error"].as_str().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn through_the_door_an_image_that_is_not_there_is_404() {
+    let answer = behind_the_door(&INDEX, async |door| send(door, get("/image/none.jpg")).await).await;
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    assert_eq!(json(&answer)["error"], "No such image");
+}
+
+#[tokio::test]
+async fn through_the_door_an_image_whose_name_needs_escaping_can_be_fetched() {
+    let folder = Folder::new("escaped");
+    let name = "100% of a ä?.jpg";
+    fs::write(folder.0.join(name), copy(0)).unwrap();
+    let index = Arc::new(Index::of_folder(&folder.0).unwrap().0);
+    let image = behind_the_door(&index, async |door| {
+        let answer = json(&send(door, post("/search", "image/jpeg", copy(0))).await);
+        assert_eq!(answer["result"][0]["filename"], name);
+        let url = answer["result"][0]["image"].as_str().unwrap().to_owned();
+        send(door, get(url.strip_prefix(&format!("http://{door}")).unwrap())).await
+    })
+    .await;
+    assert_eq!(image.status(), StatusCode::OK);
+    assert_eq!(image.body(), &copy(0));
+}
+
+#[tokio::test]
 async fn the_service_itself_refuses_an_upload_beyond_its_bound() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -160,6 +248,41 @@ async fn the_service_itself_refuses_an_upload_beyond_its_bound() {
         ended = service => panic!("the service ended: {ended:?}"),
         statuses = answer => assert_eq!(statuses, (StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE)),
     }
+}
+
+/// Opens the repository's door before the search service, both on free ports, and asks.
+async fn behind_the_door<T>(index: &Arc<Index>, ask: impl AsyncFnOnce(SocketAddr) -> T) -> T {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let addresses = Addresses {
+        listen: free,
+        admin: free,
+        upstream: listener.local_addr().unwrap(),
+    };
+    let tiers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tiers.yaml");
+    let door = Door::bind(door::load(&tiers, &addresses).unwrap()).unwrap();
+    let address = door.public_address();
+
+    let (close_door, close_search) = (CancellationToken::new(), CancellationToken::new());
+    let front = async {
+        door.run(close_door.clone().cancelled_owned())
+            .await
+            .expect("the door ends well");
+        close_search.cancel();
+    };
+    let back = search_server::serve(listener, Arc::clone(index), close_search.clone().cancelled_owned());
+    let asking = async {
+        let answers = within_patience(ask(address)).await;
+        close_door.cancel();
+        answers
+    };
+    let (answers, (), back) = within_patience(async { tokio::join!(asking, front, back) }).await;
+    back.expect("the search service ends well");
+    answers
+}
+
+async fn within_patience<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.expect("it doesn't hang")
 }
 
 /// One request on a connection of its own.
@@ -183,12 +306,31 @@ async fn send(to: SocketAddr, mut request: Request<Full<Bytes>>) -> Response<Byt
     }
 }
 
+fn get(path: &str) -> Request<Full<Bytes>> {
+    Request::get(path).body(Full::default()).unwrap()
+}
+
 fn post(path: &str, media_type: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
     let request = Request::builder()
         .method(Method::POST)
         .uri(path)
         .header(header::CONTENT_TYPE, media_type);
     request.body(Full::new(body.into())).unwrap()
+}
+
+const FORM: &str = "multipart/form-data; boundary=between";
+
+/// A form as browsers send it: a text field, then the image.
+fn form(field: &str, image: &[u8]) -> Vec<u8> {
+    let text = "--between\r\ncontent-disposition: form-data; name=\"note\"\r\n\r\nfound this\r\n";
+    let head = format!(
+        "--between\r\ncontent-disposition: form-data; name=\"{field}\"; filename=\"a.jpg\"\r\ncontent-type: image/jpeg\r\n\r\n"
+    );
+    [text.as_bytes(), head.as_bytes(), image, b"\r\n--between--\r\n"].concat()
+}
+
+fn json(answer: &Response<Bytes>) -> Value {
+    serde_json::from_slice(answer.body()).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
 }
 
 /// A temporary folder that goes when the test does.
