@@ -1,0 +1,201 @@
+//! The search service that stands behind the door: `POST /search` and `GET /image/{name}`, in trace.moe's shape.
+//!
+//! Absent on purpose: queue, quota, keys, slow clients. That is the door's work; what is bounded here is what protects
+//! this process: the upload, the searches at once, the time that an upload may take.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt;
+use axum::{Json, Router};
+use http::{HeaderMap, StatusCode, Uri, header};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::index::{self, Index};
+
+/// Searches that are computed at once: a thread each. It is what tiers.yaml calls `slots`.
+pub const WORKERS: usize = 2;
+/// Searches in the house at once, uploads included. The door sends no more than `slots`; others may.
+const SEARCHES_MAX: usize = 16;
+/// The largest upload in bytes: 25 MiB, as at trace.moe.
+const UPLOAD_BYTES_MAX: usize = 25 * 1024 * 1024;
+/// The longest that an upload may take.
+const UPLOAD_MAX: Duration = Duration::from_secs(30);
+/// Matches in an answer.
+const MATCHES: usize = 10;
+/// An image has no place in a film, so its place in the folder stands for it, as if each were shown this long, in seconds.
+const SCENE_S: f64 = 2.0;
+
+struct Service {
+    index: Arc<Index>,
+    searches: Semaphore,
+    workers: Arc<Semaphore>,
+}
+
+/// Answers on the listener until `shutdown`, then finishes what it has begun.
+///
+/// # Errors
+/// The listener is broken.
+pub async fn serve(
+    listener: TcpListener,
+    index: Arc<Index>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let service = Service {
+        index,
+        searches: Semaphore::new(SEARCHES_MAX),
+        workers: Arc::new(Semaphore::new(WORKERS)),
+    };
+    let router = Router::new()
+        .route("/search", post(search))
+        .route("/image/{name}", get(image))
+        .layer(DefaultBodyLimit::max(UPLOAD_BYTES_MAX))
+        .with_state(Arc::new(service));
+    // Without it the kernel would hold back the end of an image until the client has acknowledged its beginning.
+    let listener = listener.tap_io(|socket| _ = socket.set_nodelay(true));
+    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
+}
+
+/// Why there is no result: a status and what to tell the client.
+struct Failure(StatusCode, String);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+async fn search(State(service): State<Arc<Service>>, request: Request) -> Result<Json<Value>, Failure> {
+    let busy = |_| Failure(StatusCode::SERVICE_UNAVAILABLE, "Too many searches at once".to_owned());
+    let _place = service.searches.try_acquire().map_err(busy)?;
+    let (base, cut_borders) = (base_url(request.headers()), asks_to_cut_borders(request.uri()));
+
+    let late = |_| Failure(StatusCode::REQUEST_TIMEOUT, "The upload took too long".to_owned());
+    let upload = tokio::time::timeout(UPLOAD_MAX, upload(request))
+        .await
+        .map_err(late)??;
+
+    // Only now, so that a slow upload keeps no worker from working. The thread holds it, not this future, which is dropped
+    // when the client hangs up while the thread goes on.
+    let worker = Arc::clone(&service.workers)
+        .acquire_owned()
+        .await
+        .expect("nobody closes the semaphore");
+    let index = Arc::clone(&service.index);
+    let found = spawn_blocking(move || {
+        let _worker = worker;
+        let query = index::decode(&upload)?;
+        Ok(answer(&index, &base, &index.search(&query, cut_borders, MATCHES)))
+    });
+    let broken = |error: image::ImageError| Failure(StatusCode::BAD_REQUEST, format!("Not an image: {error}"));
+    let failed = |_| Failure(StatusCode::INTERNAL_SERVER_ERROR, "The search failed".to_owned());
+    found.await.map_err(failed)?.map(Json).map_err(broken)
+}
+
+fn answer(index: &Index, base: &str, matches: &[index::Match]) -> Value {
+    let results = matches.iter().map(|found| {
+        let name = &index.pictures()[found.place].name;
+        let (from, url) = (
+            found.place as f64 * SCENE_S,
+            format!("{base}/image/{}", percent_encoded(name)),
+        );
+        json!({
+            "filename": name,
+            "from": from,
+            "to": from + SCENE_S,
+            "similarity": found.similarity,
+            "image": url,
+            "video": url, // a film of one frame
+        })
+    });
+    json!({ "frameCount": index.pictures().len(), "error": "", "result": results.collect::<Vec<_>>() })
+}
+
+/// The bytes of the image: the whole body, or the first file of a form.
+async fn upload(request: Request) -> Result<Bytes, Failure> {
+    let media_type = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    let is_form = media_type.to_ascii_lowercase().starts_with("multipart/form-data");
+    let upload = if is_form {
+        first_file(request).await?
+    } else {
+        whole_body(request).await?
+    };
+    if upload.is_empty() {
+        return Err(Failure(StatusCode::BAD_REQUEST, "No image in the request".to_owned()));
+    }
+    Ok(upload)
+}
+
+async fn whole_body(request: Request) -> Result<Bytes, Failure> {
+    Bytes::from_request(request, &())
+        .await
+        .map_err(|rejection| Failure(rejection.status(), rejection.body_text()))
+}
+
+async fn first_file(request: Request) -> Result<Bytes, Failure> {
+    let broken = |error: axum::extract::multipart::MultipartError| Failure(error.status(), error.body_text());
+    let mut form = Multipart::from_request(request, &())
+        .await
+        .map_err(|rejection| Failure(rejection.status(), rejection.body_text()))?;
+    while let Some(field) = form.next_field().await.map_err(broken)? {
+        if matches!(field.name(), Some("image" | "file")) {
+            return field.bytes().await.map_err(broken);
+        }
+    }
+    Err(Failure(
+        StatusCode::BAD_REQUEST,
+        "The form has no field `image` or `file`".to_owned(),
+    ))
+}
+
+/// trace.moe's clients write `?cutBorders` without a value; others give it one.
+fn asks_to_cut_borders(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| {
+        query
+            .split('&')
+            .any(|pair| pair.split('=').next() == Some("cutBorders"))
+    })
+}
+
+/// How the client calls this house: as the door says, or else as the client does.
+fn base_url(headers: &HeaderMap) -> String {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let scheme = text("x-forwarded-proto").unwrap_or("http");
+    text("x-forwarded-host")
+        .or_else(|| text("host"))
+        .map_or_else(String::new, |host| format!("{scheme}://{host}"))
+}
+
+fn percent_encoded(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    name.bytes()
+        .map(|byte| {
+            if plain(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
+}
+
+async fn image(State(service): State<Arc<Service>>, Path(name): Path<String>) -> Result<Response, Failure> {
+    let gone = || Failure(StatusCode::NOT_FOUND, "No such image".to_owned());
+    let media_type = service.index.named(&name).ok_or_else(gone)?.media_type;
+    let bytes = spawn_blocking(move || service.index.named(&name).and_then(|picture| picture.bytes().ok()));
+    let bytes = bytes.await.ok().flatten().ok_or_else(gone)?;
+    Ok(([(header::CONTENT_TYPE, media_type)], bytes).into_response())
+}
