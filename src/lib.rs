@@ -6,6 +6,7 @@ pub mod gate;
 pub mod http;
 pub mod path;
 pub mod policy;
+pub mod serve;
 pub mod store;
 mod sync;
 pub mod telemetry;

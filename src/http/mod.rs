@@ -1,2 +1,19 @@
 //! The only room that knows HTTP.
+//!
+//! A request's way: [`listener`] takes the connection, [`door`] reads top to bottom what happens to a request, [`routes`]
+//! finds its route, [`caller`] who asks, [`headers`] what a worker gets to see, [`reply`] how a refusal looks.
+//!
+//! Absent on purpose: reasons to refuse (`policy`), YAML (`config`).
+
+pub mod account;
+pub mod admin;
+pub mod body;
+pub mod caller;
+pub mod cors;
+pub mod door;
+pub mod headers;
+pub mod listener;
+pub mod prefer;
+pub mod reply;
 pub mod routes;
+pub mod socket;

@@ -2,6 +2,8 @@
 //!
 //! Absent on purpose: statuses, headers and bodies. `http::reply` has the one table that knows them.
 
+use std::borrow::Cow;
+
 use super::rules::Priority;
 use super::time::Span;
 
@@ -102,7 +104,7 @@ impl Reason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The request is malformed: what is wrong, in words.
-    BadRequest(&'static str),
+    BadRequest(Cow<'static, str>),
     /// Two different API keys in one request.
     AmbiguousKey,
     /// No route has that path.

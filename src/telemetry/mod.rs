@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: any label that a stranger can make grow. No caller, no key, no path.
 
+pub mod exposition;
 pub mod logs;
 pub mod meters;
 

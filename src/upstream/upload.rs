@@ -93,6 +93,11 @@ impl Upload {
         self.complete
     }
 
+    /// What is left unread of it, if it has not wholly arrived.
+    pub fn into_unread(self) -> Option<Incoming> {
+        (!self.complete).then_some(self.incoming)
+    }
+
     /// Takes into the window what has arrived already, without waiting for more.
     ///
     /// # Errors

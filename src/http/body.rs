@@ -1,0 +1,94 @@
+//! The body of an answer on the public listener, wherever it comes from.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use super::socket::Answering;
+use crate::upstream::answer::Answer;
+
+/// The body of an answer.
+#[derive(Debug, Default)]
+pub struct Body {
+    kind: Kind,
+    /// Dropped with the body, when hyper has encoded it.
+    answering: Option<Answering>,
+}
+
+#[derive(Debug, Default)]
+enum Kind {
+    #[default]
+    Empty,
+    Whole(Option<Bytes>),
+    Worker(Answer),
+    Own(axum::body::Body),
+}
+
+impl Body {
+    /// All of it at once.
+    pub fn whole(bytes: Bytes) -> Self {
+        Self {
+            kind: Kind::Whole(Some(bytes)),
+            answering: None,
+        }
+    }
+
+    /// A worker's.
+    pub fn of_worker(answer: Answer) -> Self {
+        Self {
+            kind: Kind::Worker(answer),
+            answering: None,
+        }
+    }
+
+    /// The door's own, from its router.
+    pub fn own(body: axum::body::Body) -> Self {
+        Self {
+            kind: Kind::Own(body),
+            answering: None,
+        }
+    }
+
+    /// The request is being answered for as long as this body lives.
+    pub fn answering(mut self, answering: Answering) -> Self {
+        self.answering = Some(answering);
+        self
+    }
+}
+
+/// Why a body broke off.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Poll::Ready(match &mut self.kind {
+            Kind::Empty => None,
+            Kind::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Kind::Worker(answer) => ready!(Pin::new(answer).poll_frame(cx)).map(|frame| frame.map_err(Error::from)),
+            Kind::Own(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Error::from)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Whole(bytes) => bytes.is_none(),
+            Kind::Worker(answer) => answer.is_end_stream(),
+            Kind::Own(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Worker(answer) => answer.size_hint(),
+            Kind::Own(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Who asks: the client's address behind trusted proxies, and the API key, found and taken out of the request so that no
+//! upstream and no log sees it.
+//!
+//! Absent on purpose: what a caller may do, and other sources of the address than the socket and `X-Forwarded-For`.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use crate::policy::refusal::Refusal;
+
+/// The proxies whose word on a client's address is taken.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The address at the other end of the connection.
+    pub peer: IpAddr,
+    /// The client's address, IPv4 if it is one written as IPv6.
+    pub address: IpAddr,
+    /// Whether the connection comes from a trusted proxy.
+    pub peer_is_trusted: bool,
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+impl TrustedProxies {
+    /// Proxies with addresses in these networks.
+    pub fn new(networks: Vec<IpNet>) -> Self {
+        Self(networks)
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// The client's address: the socket's, unless that is a trusted proxy. Then `X-Forwarded-For` is read from the right,
+    /// where the nearest proxy wrote, to the first address that is not a trusted proxy's. What is no address ends the
+    /// reading: whoever wrote it is the client, as far as anybody can vouch.
+    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Client {
+        let peer = peer.ip().to_canonical();
+        let mut address = peer;
+        let peer_is_trusted = self.trusts(peer);
+        if peer_is_trusted {
+            let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
+            let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+            for entry in entries {
+                let Some(named) = parse_address(entry) else { break };
+                address = named;
+                if !self.trusts(address) {
+                    break;
+                }
+            }
+        }
+        Client {
+            peer,
+            address,
+            peer_is_trusted,
+        }
+    }
+}
+
+/// An address as proxies write it: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+fn parse_address(entry: &[u8]) -> Option<IpAddr> {
+    let entry = std::str::from_utf8(entry).ok()?.trim();
+    let bare = entry
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(entry);
+    let address: Option<IpAddr> = bare.parse().ok();
+    let address = address.or_else(|| entry.parse().ok().map(|socket: SocketAddr| socket.ip()));
+    Some(address?.to_canonical())
+}
+
+/// Where an API key may be.
+#[derive(Clone, Debug)]
+pub struct KeyPlaces {
+    headers: Vec<HeaderName>,
+    bearer: bool,
+    query: Option<String>,
+}
+
+impl KeyPlaces {
+    /// In these headers, in `Authorization: Bearer` if asked for, in that parameter of the query.
+    pub fn new(headers: Vec<HeaderName>, bearer: bool, query: Option<String>) -> Self {
+        Self { headers, bearer, query }
+    }
+
+    /// Takes the key out of the request's headers and query. An empty one is none. Answers with the key and with the
+    /// query that is left.
+    ///
+    /// # Errors
+    /// Two different keys ([`Refusal::AmbiguousKey`]).
+    pub fn take<'q>(&self, headers: &mut HeaderMap, query: Option<&'q str>) -> Result<Taken<'q>, Refusal> {
+        let mut keys = Keys::default();
+        for name in &self.headers {
+            keys.add_all(headers, name, |value| Some(value.as_bytes()))?;
+        }
+        if self.bearer {
+            keys.add_all(headers, &header::AUTHORIZATION, bearer)?;
+        }
+        let query = match (query, &self.query) {
+            (Some(query), Some(name)) => self.take_from_query(query, name, &mut keys)?,
+            (query, _) => query.map(Cow::Borrowed),
+        };
+        Ok(Taken { key: keys.0, query })
+    }
+
+    /// Takes every parameter of that name out, however it is spelled, and leaves the others as they are.
+    fn take_from_query<'q>(
+        &self,
+        query: &'q str,
+        name: &str,
+        keys: &mut Keys,
+    ) -> Result<Option<Cow<'q, str>>, Refusal> {
+        let is_key = |parameter: &str| {
+            let spelled = parameter.split('=').next().unwrap_or_default();
+            if spelled.contains(['%', '+']) {
+                decoded(spelled) == name.as_bytes()
+            } else {
+                spelled == name
+            }
+        };
+        if !query.split('&').any(is_key) {
+            return Ok(Some(Cow::Borrowed(query)));
+        }
+        let mut left = String::with_capacity(query.len());
+        for parameter in query.split('&') {
+            if is_key(parameter) {
+                keys.add(&decoded(parameter.split_once('=').map_or("", |(_, value)| value)))?;
+            } else {
+                if !left.is_empty() {
+                    left.push('&');
+                }
+                left.push_str(parameter);
+            }
+        }
+        Ok((!left.is_empty()).then_some(Cow::Owned(left)))
+    }
+}
+
+/// What [`KeyPlaces::take`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken<'q> {
+    /// The key, if there was one.
+    pub key: Option<Vec<u8>>,
+    /// The query without it, `None` if nothing is left.
+    pub query: Option<Cow<'q, str>>,
+}
+
+#[derive(Default)]
+struct Keys(Option<Vec<u8>>);
+
+impl Keys {
+    fn add(&mut self, key: &[u8]) -> Result<(), Refusal> {
+        match &self.0 {
+            _ if key.is_empty() => Ok(()),
+            None => {
+                self.0 = Some(key.to_vec());
+                Ok(())
+            }
+            Some(known) if known == key => Ok(()),
+            Some(_) => Err(Refusal::AmbiguousKey),
+        }
+    }
+
+    /// Adds the keys of all headers of that name, and removes those headers.
+    fn add_all(
+        &mut self,
+        headers: &mut HeaderMap,
+        name: &HeaderName,
+        key_of: impl Fn(&HeaderValue) -> Option<&[u8]>,
+    ) -> Result<(), Refusal> {
+        let mut found = false;
+        for key in headers.get_all(name).iter().filter_map(key_of) {
+            found = true;
+            self.add(key.trim_ascii())?;
+        }
+        if found {
+            headers.remove(name);
+        }
+        Ok(())
+    }
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750 §2.1). Other schemes are the upstream's affair.
+fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, token) = value.as_bytes().split_at_checked(b"Bearer".len())?;
+    let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer") && token.first().is_none_or(u8::is_ascii_whitespace);
+    is_bearer.then_some(token)
+}
+
+/// A part of a query, percent-decoded, with plus for space. What is no escape stays as it is, as servers read it.
+fn decoded(part: &str) -> Vec<u8> {
+    let mut rest = part.as_bytes();
+    let mut out = Vec::with_capacity(rest.len());
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        out.push(match (byte, after) {
+            (b'+', _) => b' ',
+            (b'%', [high, low, beyond @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    rest = beyond;
+                    high * 16 + low
+                }
+                _ => b'%',
+            },
+            _ => *byte,
+        });
+    }
+    out
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let line = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        let mut map = HeaderMap::new();
+        lines.iter().map(line).for_each(|(name, value)| {
+            map.append(name, value);
+        });
+        map
+    }
+
+    fn places() -> KeyPlaces {
+        let names = ["x-api-key", "x-trace-key"].map(HeaderName::from_static);
+        KeyPlaces::new(names.to_vec(), true, Some("key".to_owned()))
+    }
+
+    fn take(
+        lines: &[(&'static str, &'static str)],
+        query: Option<&str>,
+    ) -> (Result<Option<String>, Refusal>, HeaderMap) {
+        let mut headers = headers(lines);
+        let taken = places().take(&mut headers, query);
+        (
+            taken.map(|taken| taken.key.map(|key| String::from_utf8(key).expect("these are text"))),
+            headers,
+        )
+    }
+
+    #[test]
+    fn a_key_is_found_in_every_place_and_taken_out() {
+        for line in [
+            ("x-api-key", "k1"),
+            ("x-trace-key", " k1 "),
+            ("authorization", "bearer  k1"),
+        ] {
+            let (key, left) = take(&[line, ("accept", "*/*")], None);
+            assert_eq!(key, Ok(Some("k1".to_owned())), "{line:?}");
+            assert_eq!(left, headers(&[("accept", "*/*")]));
+        }
+    }
+
+    #[test]
+    fn another_scheme_is_left_to_the_upstream() {
+        for value in ["Basic QWxhZGRpbjpvcGVu", "Bearers k1"] {
+            let (key, left) = take(&[("authorization", value)], None);
+            assert_eq!((key, left.len()), (Ok(None), 1));
+        }
+    }
+
+    #[test]
+    fn an_empty_key_is_none_and_two_different_ones_are_ambiguous() {
+        assert_eq!(take(&[("x-api-key", "")], Some("key=")).0, Ok(None));
+        assert_eq!(
+            take(&[("x-api-key", ""), ("x-trace-key", "a")], Some("key=a")).0,
+            Ok(Some("a".to_owned()))
+        );
+        assert_eq!(
+            take(&[("x-api-key", "a"), ("x-api-key", "b")], None).0,
+            Err(Refusal::AmbiguousKey)
+        );
+        assert_eq!(
+            take(&[("x-api-key", "a")], Some("x=1&key=b")).0,
+            Err(Refusal::AmbiguousKey)
+        );
+    }
+
+    #[test]
+    fn a_key_in_the_query_is_taken_out_however_it_is_spelled() {
+        let left = |query| {
+            let taken = places().take(&mut HeaderMap::new(), Some(query)).expect("one key");
+            (
+                taken.key.map(|key| String::from_utf8(key).expect("text")),
+                taken.query.map(Cow::into_owned),
+            )
+        };
+        let (key, none) = (|key: &str| Some(key.to_owned()), None::<String>);
+        assert_eq!(left("key=a%2Fb+c"), (key("a/b c"), none.clone()));
+        assert_eq!(
+            left("url=x%20y&%6bey=a&cutBorders"),
+            (key("a"), key("url=x%20y&cutBorders"))
+        );
+        assert_eq!(left("keys=a&KEY=b&x=key"), (None, key("keys=a&KEY=b&x=key")));
+        assert_eq!(left("key=100%&key=100%25"), (key("100%"), none));
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed() {
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")]);
+        let client = |peer: &str, lines: &[(&'static str, &'static str)]| {
+            let client = proxies.client(peer.parse().expect("a socket address"), &headers(lines));
+            (client.address.to_string(), client.peer_is_trusted)
+        };
+        let named = |address: &str, trusted| (address.to_owned(), trusted);
+        let forged = ("x-forwarded-for", "1.1.1.1, 192.0.2.7:4711, 10.0.0.9");
+        assert_eq!(client("198.51.100.1:1", &[forged]), named("198.51.100.1", false));
+        assert_eq!(client("10.0.0.1:1", &[forged]), named("192.0.2.7", true));
+        assert_eq!(client("[::ffff:10.0.0.1]:1", &[forged]), named("192.0.2.7", true));
+        assert_eq!(client("10.0.0.1:1", &[]), named("10.0.0.1", true));
+        assert_eq!(
+            client("10.0.0.1:1", &[("x-forwarded-for", "2001:db8::1")]),
+            named("2001:db8::1", true)
+        );
+        assert_eq!(
+            client("10.0.0.1:1", &[("x-forwarded-for", "[2001:db8::1]:80")]),
+            named("2001:db8::1", true)
+        );
+        assert_eq!(
+            client("10.0.0.1:1", &[("x-forwarded-for", "6.6.6.6, evil, 10.0.0.2")]),
+            named("10.0.0.2", true)
+        );
+        let lines = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.8")];
+        assert_eq!(client("10.0.0.1:1", &lines), named("192.0.2.8", true));
+    }
+}

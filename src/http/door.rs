@@ -1,0 +1,634 @@
+//! The way of a request, top to bottom (semantics §2).
+//!
+//! Absent on purpose: sockets (`listener`), and every decision, which are `policy`'s.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+use tower::{Layer, ServiceExt};
+use tower_http::cors::CorsLayer;
+use tracing::debug;
+
+use super::account::{self, Who};
+use super::body::Body;
+use super::caller::{Client, KeyPlaces, TrustedProxies};
+use super::reply::{Form, Whom, reply};
+use super::routes::{NoRoute, RouteSpec, RouteTable};
+use super::socket::Connection;
+use super::{cors, headers, prefer};
+use crate::gate::{Entered, Gate, Pass, Waiting};
+use crate::path::Spelling;
+use crate::policy::Ask;
+use crate::policy::caller::{Caller, Network};
+use crate::policy::refusal::Refusal;
+use crate::policy::rules::{PoolId, Rules, Tier, TierId};
+use crate::policy::time::Span;
+use crate::store::{Account, ListedAccounts};
+use crate::telemetry::Meters;
+use crate::upstream::Connections;
+use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, SLOW_BODY, exchange};
+use crate::upstream::upload::{Fault, Upload};
+
+/// What a route does with a request.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Where it leads.
+    pub pool: PoolId,
+    /// Whether a request needs a seat, a slot and concurrency.
+    pub metered: bool,
+    /// Bytes that a request's body may have.
+    pub max_body: u64,
+    /// The longest that a job waits, if shorter than the queue's.
+    pub max_wait: Option<Span>,
+    /// The statuses that count as success.
+    pub success: Arc<[u16]>,
+    /// What becomes of a running job whose client hangs up.
+    pub on_hangup: OnHangup,
+}
+
+/// What the door is made of, as the composition root gives it.
+#[derive(Debug)]
+pub struct Settings {
+    /// The routes, in the file's order.
+    pub routes: Vec<(RouteSpec, Route)>,
+    /// Where keys may be.
+    pub keys: KeyPlaces,
+    /// Whose word on addresses is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// Whose keys there are.
+    pub accounts: Arc<ListedAccounts>,
+    /// Which pages may read the answers.
+    pub cors: Option<CorsLayer>,
+    /// Where a caller learns of itself.
+    pub me_path: Option<String>,
+    /// Unmetered requests that may be in flight at once.
+    pub unmetered_max: usize,
+}
+
+/// The door, shared by all cores.
+#[derive(Debug)]
+pub struct Door {
+    gate: Arc<Gate>,
+    rules: Arc<Rules>,
+    meters: Arc<Meters>,
+    table: RouteTable,
+    routes: Vec<Route>,
+    keys: KeyPlaces,
+    trusted_proxies: TrustedProxies,
+    accounts: Arc<ListedAccounts>,
+    cors: Option<CorsLayer>,
+    me_path: Option<String>,
+    own: axum::Router,
+    unmetered: Arc<Semaphore>,
+    unmetered_max: usize,
+}
+
+impl Door {
+    /// A door before this gate.
+    pub fn new(gate: Arc<Gate>, rules: Arc<Rules>, meters: Arc<Meters>, settings: Settings) -> Self {
+        let Settings {
+            routes,
+            keys,
+            trusted_proxies,
+            accounts,
+            cors,
+            me_path,
+            unmetered_max,
+        } = settings;
+        let (specs, routes) = routes.into_iter().unzip();
+        Self {
+            gate,
+            rules,
+            meters,
+            table: RouteTable::new(specs),
+            routes,
+            keys,
+            trusted_proxies,
+            accounts,
+            cors,
+            own: account::router(me_path.as_deref()),
+            me_path,
+            unmetered: Arc::new(Semaphore::new(unmetered_max)),
+            unmetered_max,
+        }
+    }
+
+    /// The clock by which it decides.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Counts a refusal that was told outside of [`Core::serve`].
+    pub fn note_refusal(&self, refusal: &Refusal) {
+        self.meters.refusal(None, refusal.reason());
+    }
+}
+
+/// One core's door: the shared one, with connections of the core's own.
+#[derive(Debug)]
+pub struct Core {
+    /// The shared door.
+    pub door: Arc<Door>,
+    /// The core's connections to workers.
+    pub connections: Arc<Connections>,
+}
+
+/// On what terms somebody is here.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// Who is counted.
+    pub caller: Caller,
+    /// Its tier.
+    pub tier_id: TierId,
+    /// The same.
+    pub tier: &'a Tier,
+    /// Its account, if it has one.
+    pub account: Option<&'a Account>,
+}
+
+/// The client is gone: there is nobody to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HungUp;
+
+impl std::fmt::Display for HungUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client hung up")
+    }
+}
+
+impl std::error::Error for HungUp {}
+
+/// Why a request ends before a worker has answered it.
+#[derive(Debug)]
+enum Stop<'a> {
+    Refused {
+        refusal: Refusal,
+        whom: Option<Standing<'a>>,
+        allow: Option<HeaderValue>,
+    },
+    HungUp,
+}
+
+impl From<Refusal> for Stop<'_> {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused {
+            refusal,
+            whom: None,
+            allow: None,
+        }
+    }
+}
+
+impl From<Fault> for Stop<'_> {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::ClientGone => Self::HungUp,
+            Fault::TooLong { limit } => Refusal::BodyTooLarge { limit }.into(),
+            Fault::TooSlow => Refusal::RequestTimeout(SLOW_BODY).into(),
+        }
+    }
+}
+
+impl<'a> Stop<'a> {
+    fn of(refusal: Refusal, standing: Standing<'a>) -> Self {
+        Self::Refused {
+            refusal,
+            whom: Some(standing),
+            allow: None,
+        }
+    }
+
+    fn told_to(self, standing: Standing<'a>) -> Self {
+        match self {
+            Self::Refused { refusal, allow, .. } => Self::Refused {
+                refusal,
+                whom: Some(standing),
+                allow,
+            },
+            Self::HungUp => Self::HungUp,
+        }
+    }
+}
+
+/// A request as it came, until somebody takes its body.
+struct Visit<'c> {
+    head: Parts,
+    body: Option<Incoming>,
+    client: Client,
+    connection: &'c Connection,
+}
+
+impl Core {
+    /// Answers a request, or has nobody left to answer.
+    ///
+    /// # Errors
+    /// The client has hung up.
+    pub async fn serve(
+        &self,
+        connection: &Arc<Connection>,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, HungUp> {
+        match &self.door.cors {
+            Some(layer) if cors::concerns(&request) => {
+                let inner = tower::service_fn(|request| self.answer(connection, peer, request));
+                layer.layer(inner).oneshot(request).await
+            }
+            _ => self.answer(connection, peer, request).await,
+        }
+    }
+
+    async fn answer(
+        &self,
+        connection: &Connection,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, HungUp> {
+        let (head, body) = request.into_parts();
+        let client = self.door.trusted_proxies.client(peer, &head.headers);
+        let form = Form::wanted(&head.headers);
+        let mut visit = Visit {
+            head,
+            body: Some(body),
+            client,
+            connection,
+        };
+        match self.way(&mut visit).await {
+            Ok(response) => Ok(response),
+            Err(Stop::HungUp) => Err(HungUp),
+            Err(Stop::Refused { refusal, whom, allow }) => {
+                self.door
+                    .meters
+                    .refusal(whom.map(|whom| whom.tier_id), refusal.reason());
+                let whom = whom.map(|Standing { tier, .. }| Whom {
+                    tier: &tier.name,
+                    priority: tier.priority,
+                });
+                let mut response = reply(&refusal, whom, form);
+                if let Some(allow) = allow {
+                    response.headers_mut().insert(header::ALLOW, allow);
+                }
+                visit.leave_unread(&mut response).await;
+                Ok(response)
+            }
+        }
+    }
+
+    /// The steps of semantics §2, in their order.
+    async fn way(&self, visit: &mut Visit<'_>) -> Result<Response<Body>, Stop<'_>> {
+        // 1. Malformed, no such route: answered before anything is charged.
+        let host = host(&visit.head)?;
+        if let Some(response) = self.own_path(visit).await? {
+            return Ok(response);
+        }
+        let found = self.find(&host, &visit.head)?;
+        if visit.head.method == Method::OPTIONS {
+            return Ok(options(self.door.table.allow(found.route)));
+        }
+        let route = &self.door.routes[found.route];
+        let declared = content_length(&visit.head.headers);
+        if declared.is_some_and(|length| length > route.max_body) {
+            return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
+        }
+        // 2. Who.
+        let (standing, query) = self.who(&mut visit.head, visit.client)?;
+        // 3. Request limits have their place here.
+        let expects = expects_continue(&visit.head);
+        let wait = prefer::wait(&visit.head.headers);
+        let original_host = visit.head.headers.get(header::HOST).cloned();
+        headers::for_worker(&mut visit.head.headers, visit.client, original_host.as_ref(), &standing);
+        visit.head.uri = target(&found.path, query.as_deref())?;
+        visit.head.version = Version::HTTP_11;
+        debug!(path = %found.canonical, tier = %standing.tier.name, "a request");
+        // 4. Not metered: forward.
+        if !route.metered {
+            return self.forward(visit, route).await.map_err(|stop| stop.told_to(standing));
+        }
+        // 4–8. Metered.
+        let ask = Ask {
+            caller: standing.caller,
+            tier: standing.tier_id,
+            pool: route.pool,
+            ready: false,
+            max_wait: route.max_wait,
+            prefer_wait: wait,
+        };
+        self.search(visit, route, ask, expects)
+            .await
+            .map_err(|stop| stop.told_to(standing))
+    }
+
+    /// The door's own paths come before the routes.
+    async fn own_path(&self, visit: &mut Visit<'_>) -> Result<Option<Response<Body>>, Stop<'_>> {
+        let path = visit.head.uri.path();
+        if path == "*" && visit.head.method == Method::OPTIONS {
+            return Ok(Some(options(&OWN_METHODS)));
+        }
+        let is_me = |me: &str| path == me || Spelling::of(path).is_ok_and(|spelling| spelling.as_str() == me);
+        let Some(me_path) = self.door.me_path.as_deref().filter(|me| is_me(me)) else {
+            return Ok(None);
+        };
+        match visit.head.method {
+            Method::OPTIONS => return Ok(Some(options(&OWN_METHODS))),
+            Method::GET | Method::HEAD => {}
+            _ => {
+                let allow = Some(OWN_METHODS.clone());
+                return Err(Stop::Refused {
+                    refusal: Refusal::MethodNotAllowed,
+                    whom: None,
+                    allow,
+                });
+            }
+        }
+        let (standing, _) = self.who(&mut visit.head, visit.client)?;
+        let mut request = Request::new(axum::body::Body::empty());
+        *request.method_mut() = visit.head.method.clone();
+        *request.uri_mut() = target(me_path, None)?;
+        request
+            .extensions_mut()
+            .insert(Who::of(&standing, visit.client.address));
+        let answer: Result<_, Infallible> = self.door.own.clone().oneshot(request).await;
+        let Ok(answer) = answer;
+        let mut response = answer.map(Body::own);
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        visit.leave_unread(&mut response).await;
+        Ok(Some(response))
+    }
+
+    fn find<'a>(&'a self, host: &str, head: &'a Parts) -> Result<super::routes::Found<'a>, Stop<'a>> {
+        self.door
+            .table
+            .find(host, head.uri.path(), &head.method)
+            .map_err(|none| match none {
+                NoRoute::BadPath(bad) => Refusal::BadRequest(bad.to_string().into()).into(),
+                NoRoute::NotFound => Refusal::NotFound.into(),
+                NoRoute::UnknownHost => Refusal::UnknownHost.into(),
+                NoRoute::MethodNotAllowed { allow } => {
+                    let allow = Some(allow.clone());
+                    Stop::Refused {
+                        refusal: Refusal::MethodNotAllowed,
+                        whom: None,
+                        allow,
+                    }
+                }
+            })
+    }
+
+    /// Finds the key, takes it out of the request, and says on what terms its owner is here. A key never falls back to
+    /// anonymous.
+    fn who(&self, head: &mut Parts, client: Client) -> Result<(Standing<'_>, Option<String>), Refusal> {
+        let taken = self.door.keys.take(&mut head.headers, head.uri.query())?;
+        let query = taken.query.map(std::borrow::Cow::into_owned);
+        let account = match taken.key {
+            None => None,
+            Some(key) => Some(self.door.accounts.find(&key).ok_or(Refusal::InvalidKey)?),
+        };
+        let (caller, tier_id) = match account {
+            Some(account) => (Caller::Account(account.id), account.tier),
+            None => (Caller::Network(Network::of(client.address)), self.door.rules.anonymous),
+        };
+        Ok((
+            Standing {
+                caller,
+                tier_id,
+                tier: self.door.rules.tier(tier_id),
+                account,
+            },
+            query,
+        ))
+    }
+
+    /// An unmetered request: no seat and no slot, but a cap on how many are in flight.
+    async fn forward(&self, visit: &mut Visit<'_>, route: &Route) -> Result<Response<Body>, Stop<'_>> {
+        let limit = u32::try_from(self.door.unmetered_max).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.door.unmetered).try_acquire_owned();
+        let permit = permit.map_err(|_| Refusal::TooManyInFlight { limit })?;
+        let (head, upload) = visit.take(route.max_body);
+        let errand = Errand::Unmetered {
+            pool: route.pool,
+            permit,
+        };
+        let answered = exchange(&self.connections, errand, head, upload).await;
+        Ok(response(answered.map_err(stop)?, visit.connection))
+    }
+
+    /// A metered request: a slot or a seat, then a worker.
+    async fn search(
+        &self,
+        visit: &mut Visit<'_>,
+        route: &Route,
+        mut ask: Ask,
+        expects: bool,
+    ) -> Result<Response<Body>, Stop<'_>> {
+        let (head, mut upload) = visit.take(route.max_body);
+        // A client that waits for 100 Continue sends nothing before it, and gets it with the slot.
+        if !expects {
+            upload.take_arrived().await?;
+        }
+        ask.ready = expects || upload.is_complete();
+        let wait = ask.prefer_wait;
+        let entered = match self.door.gate.enter(&ask) {
+            Ok(entered) => entered,
+            Err(refusal) => {
+                visit.give_back(upload);
+                return Err(refusal.into());
+            }
+        };
+        let pass = match entered {
+            Entered::Running(pass) => pass,
+            Entered::Seated(waiting) => match self.wait(waiting, &mut upload, ask.ready, visit.connection).await {
+                Ok(pass) => pass,
+                Err(stop) => {
+                    visit.give_back(upload);
+                    return Err(stop);
+                }
+            },
+        };
+        let waited = pass.waited();
+        let answered = self.work(pass, route, head, upload, visit.connection).await?;
+        let upstream = answered.took;
+        let mut response = response(answered, visit.connection);
+        response.headers_mut().append(SERVER_TIMING, timing(waited, upstream));
+        if let Some(wait) = wait {
+            prefer::applied(response.headers_mut(), wait);
+        }
+        Ok(response)
+    }
+
+    /// In a seat: until a slot is handed over, somebody of a higher priority needs the seat, the longest wait is over, or
+    /// the client hangs up. Meanwhile the body is read as far as its window goes.
+    async fn wait(
+        &self,
+        mut waiting: Waiting,
+        upload: &mut Upload,
+        mut asked: bool,
+        connection: &Connection,
+    ) -> Result<Pass, Stop<'_>> {
+        let clock = self.door.gate.clock();
+        let mut longest = std::pin::pin!(clock.sleep_until(waiting.until()));
+        loop {
+            tokio::select! {
+                biased;
+                verdict = &mut waiting => return verdict.map_err(Stop::from),
+                () = connection.hung_up() => return Err(Stop::HungUp),
+                () = &mut longest => return waiting.expire().map_err(Stop::from),
+                ready = upload.until_ready(clock), if !asked => {
+                    ready?;
+                    asked = true;
+                    waiting.ask_slot();
+                }
+            }
+        }
+    }
+
+    /// At a worker. A client that hangs up takes the request with it only if it is incomplete, or the route says so;
+    /// otherwise the job goes on without its client (semantics §5.8).
+    async fn work(
+        &self,
+        pass: Pass,
+        route: &Route,
+        head: Parts,
+        upload: Upload,
+        connection: &Connection,
+    ) -> Result<Answered, Stop<'_>> {
+        let watched = route.on_hangup == OnHangup::Cancel || !upload.is_complete();
+        let errand = Errand::Metered {
+            pass,
+            on_hangup: route.on_hangup,
+            success: Arc::clone(&route.success),
+        };
+        tokio::select! {
+            biased;
+            answered = exchange(&self.connections, errand, head, upload) => answered.map_err(stop),
+            () = connection.hung_up(), if watched => Err(Stop::HungUp),
+        }
+    }
+}
+
+impl Visit<'_> {
+    /// The request for a worker.
+    fn take(&mut self, max_body: u64) -> (Parts, Upload) {
+        let (head, ()) = Request::new(()).into_parts();
+        let head = std::mem::replace(&mut self.head, head);
+        (
+            head,
+            Upload::new(self.body.take().expect("a request is forwarded once"), max_body),
+        )
+    }
+
+    /// The request was refused after all.
+    fn give_back(&mut self, upload: Upload) {
+        self.body = upload.into_unread();
+    }
+
+    /// The answer goes out before the body was read. What has arrived with the head is read; if more is to come, the
+    /// connection is closed after the answer, in such a way that the client can read it (semantics §8).
+    async fn leave_unread(&mut self, response: &mut Response<Body>) {
+        let Some(body) = self.body.take() else { return };
+        let mut upload = Upload::new(body, u64::MAX);
+        let expects = expects_continue(&self.head);
+        let complete =
+            upload.is_complete() || (!expects && upload.take_arrived().await.is_ok() && upload.is_complete());
+        if !complete {
+            close_after(response, self.connection);
+        }
+    }
+}
+
+fn close_after(response: &mut Response<Body>, connection: &Connection) {
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    connection.linger();
+}
+
+fn stop(failure: Failure) -> Stop<'static> {
+    match failure {
+        Failure::Refused(refusal) => refusal.into(),
+        Failure::ClientGone => Stop::HungUp,
+    }
+}
+
+/// A worker's answer as the client gets it.
+fn response(answered: Answered, connection: &Connection) -> Response<Body> {
+    let Answered {
+        head,
+        body,
+        request_complete,
+        ..
+    } = answered;
+    let mut response = Response::from_parts(head, Body::of_worker(body));
+    *response.version_mut() = Version::HTTP_11;
+    headers::remove_hop_by_hop(response.headers_mut());
+    if !request_complete {
+        close_after(&mut response, connection);
+    }
+    response
+}
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// `Server-Timing: queue;dur=12.5, upstream;dur=431.0`, in milliseconds: how long the job waited, and from the slot to the
+/// head of the worker's answer.
+fn timing(waited: Span, upstream: Span) -> HeaderValue {
+    let millis = |span: Span| span.as_secs_f64() * 1e3;
+    let text = format!("queue;dur={:.1}, upstream;dur={:.1}", millis(waited), millis(upstream));
+    HeaderValue::from_str(&text).expect("numbers are header values")
+}
+
+static OWN_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+
+/// `OPTIONS` is answered by the door and never metered.
+fn options(allow: &HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, allow.clone());
+    response
+}
+
+/// The host that the request is for: of the target if it names one, otherwise of `Host`, of which HTTP/1.1 has exactly one
+/// (RFC 9112 §3.2).
+fn host(head: &Parts) -> Result<String, Refusal> {
+    let mut lines = head.headers.get_all(header::HOST).iter();
+    let (first, second) = (lines.next(), lines.next());
+    if second.is_some() {
+        return Err(Refusal::BadRequest("more than one Host".into()));
+    }
+    if let Some(authority) = head.uri.authority() {
+        return Ok(authority.as_str().to_owned());
+    }
+    match first {
+        Some(host) => host
+            .to_str()
+            .map(str::to_owned)
+            .map_err(|_| Refusal::BadRequest("Host is not a host".into())),
+        None if head.version == Version::HTTP_11 => Err(Refusal::BadRequest("Host is missing".into())),
+        None => Ok(String::new()),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn expects_continue(head: &Parts) -> bool {
+    let expect = head.headers.get(header::EXPECT);
+    head.version == Version::HTTP_11
+        && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+fn target(path: &str, query: Option<&str>) -> Result<Uri, Refusal> {
+    let text = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    text.parse()
+        .map_err(|_| Refusal::BadRequest("the request target can't be forwarded".into()))
+}

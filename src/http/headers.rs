@@ -1,0 +1,224 @@
+//! Headers on their way through the door: what concerns one connection only is taken out first, then what a client forged of
+//! the door's own names, then the door's own are added (semantics §2, RFC 9110 §7.6.1).
+//!
+//! Absent on purpose: API keys (`caller`) and the headers of the door's own answers (`reply`).
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::caller::Client;
+use super::door::Standing;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_TIERGATE_ACCOUNT: HeaderName = HeaderName::from_static("x-tiergate-account");
+const X_TIERGATE_TIER: HeaderName = HeaderName::from_static("x-tiergate-tier");
+const X_TIERGATE_PRIORITY: HeaderName = HeaderName::from_static("x-tiergate-priority");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Headers that concern one connection, whether or not `Connection` names them.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Takes out what concerns one connection only: the usual ones, and all that `Connection` names.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let lines = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|line| line.to_str().ok());
+        let names = lines
+            .flat_map(|line| line.split(','))
+            .filter_map(|name| name.trim().parse().ok());
+        for name in names.collect::<Vec<HeaderName>>() {
+            headers.remove(name);
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Makes a client's headers those that a worker gets. `Host` and the body's length are set by whoever sends them.
+pub fn for_worker(headers: &mut HeaderMap, client: Client, host: Option<&HeaderValue>, standing: &Standing<'_>) {
+    remove_hop_by_hop(headers);
+    headers.remove(header::EXPECT);
+    remove_look_alikes(headers);
+    set_forwarded(headers, client, host);
+    if let Some(account) = standing.account {
+        headers.insert(X_TIERGATE_ACCOUNT, carried(&account.name));
+    }
+    headers.insert(X_TIERGATE_TIER, carried(&standing.tier.name));
+    headers.insert(
+        X_TIERGATE_PRIORITY,
+        HeaderValue::from(u16::from(standing.tier.priority.get())),
+    );
+}
+
+/// Takes out every header of the door's own names, and those that a worker may take for one: many frameworks read
+/// `X_Tiergate_Tier` and `X-Tiergate-Tier` as the same.
+fn remove_look_alikes(headers: &mut HeaderMap) {
+    let forged = |name: &HeaderName| {
+        let name = name.as_str();
+        let as_read = || name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+        name.starts_with('x')
+            && (as_read().take(OURS.len()).eq(OURS.bytes())
+                || (name.contains('_') && as_read().take(FORWARDED.len()).eq(FORWARDED.bytes())))
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(|name| forged(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+const OURS: &str = "x-tiergate-";
+const FORWARDED: &str = "x-forwarded-";
+
+/// `X-Forwarded-For`, `-Proto` and `-Host`: continued if a trusted proxy has begun them, otherwise begun anew.
+fn set_forwarded(headers: &mut HeaderMap, client: Client, host: Option<&HeaderValue>) {
+    let peer = client.peer.to_string();
+    let trail = if client.peer_is_trusted {
+        forwarded_for(headers, &peer)
+    } else {
+        peer
+    };
+    headers.insert(X_FORWARDED_FOR, carried(&trail));
+    if !client.peer_is_trusted {
+        // What it says of the way to the door is as little worth as the rest.
+        headers.remove(header::FORWARDED);
+    }
+    if !client.peer_is_trusted || !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !client.peer_is_trusted || !headers.contains_key(X_FORWARDED_HOST) {
+        match host {
+            Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
+            None => headers.remove(X_FORWARDED_HOST),
+        };
+    }
+}
+
+fn forwarded_for(headers: &HeaderMap, peer: &str) -> String {
+    let lines = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let mut trail: String = lines.flat_map(|line| [line, ", "]).collect();
+    trail.push_str(peer);
+    trail
+}
+
+/// The configuration lets through only names that a header can carry, and addresses are such.
+fn carried(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("names are visible ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::caller::{AccountId, Caller};
+    use crate::policy::rules::{Priority, Tier, TierId};
+    use crate::store::Account;
+
+    fn sent(lines: &[(&'static str, &'static str)], trusted: bool) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let tier = Tier {
+            name: "$5".to_owned(),
+            priority: Priority::new(2).expect("a priority"),
+            concurrency: 1,
+            quota: None,
+            max_wait: None,
+            displacements_per_minute: 0,
+        };
+        let account = Account {
+            id: AccountId(0),
+            name: "acme-bot".to_owned(),
+            tier: TierId(0),
+        };
+        let standing = Standing {
+            caller: Caller::Account(account.id),
+            tier_id: TierId(0),
+            tier: &tier,
+            account: Some(&account),
+        };
+        let peer = "10.0.0.1".parse().expect("an address");
+        let client = Client {
+            peer,
+            address: peer,
+            peer_is_trusted: trusted,
+        };
+        for_worker(
+            &mut headers,
+            client,
+            Some(&HeaderValue::from_static("door.example")),
+            &standing,
+        );
+        headers
+    }
+
+    #[test]
+    fn connection_is_processed_before_ours_are_added() {
+        let headers = sent(
+            &[
+                ("connection", "close, X-Tiergate-Tier, x-forwarded-for, x-mine"),
+                ("x-mine", "1"),
+                ("te", "trailers"),
+                ("x-yours", "2"),
+            ],
+            false,
+        );
+        assert_eq!(headers["x-tiergate-tier"], "$5");
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.1");
+        assert_eq!(headers["x-yours"], "2");
+        assert!(
+            ["connection", "x-mine", "te"]
+                .iter()
+                .all(|name| !headers.contains_key(*name))
+        );
+    }
+
+    #[test]
+    fn what_a_client_forged_of_ours_is_gone() {
+        let forged = [
+            "x-tiergate-account",
+            "x_tiergate_account",
+            "x-tiergate_tier",
+            "x-tiergate-admin",
+            "x_forwarded_for",
+        ];
+        let headers = sent(&forged.map(|name| (name, "forged")), false);
+        assert!(headers.values().all(|value| value != "forged"), "{headers:?}");
+        assert_eq!(headers["x-tiergate-account"], "acme-bot");
+        assert_eq!(headers["x-tiergate-priority"], "2");
+    }
+
+    #[test]
+    fn forwarded_headers_are_continued_for_a_trusted_proxy_only() {
+        let lines = [
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "front.example"),
+            ("forwarded", "for=192.0.2.1"),
+        ];
+        let (trusted, stranger) = (sent(&lines, true), sent(&lines, false));
+        assert_eq!(trusted["x-forwarded-for"], "192.0.2.1, 10.0.0.1");
+        assert_eq!(trusted["x-forwarded-proto"], "https");
+        assert_eq!(trusted["x-forwarded-host"], "front.example");
+        assert_eq!(stranger["x-forwarded-for"], "10.0.0.1");
+        assert_eq!(stranger["x-forwarded-proto"], "http");
+        assert_eq!(stranger["x-forwarded-host"], "door.example");
+        assert!(!stranger.contains_key("forwarded"));
+    }
+}

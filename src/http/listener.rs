@@ -1,0 +1,149 @@
+//! Sockets: one core's share of the public listener, its connections' bounds, and the graceful end.
+//!
+//! hyper serves HTTP/1 on it directly. A connection's head must come within `head_timeout`, which bounds idle keep-alive too.
+//!
+//! Absent on purpose: what is answered (`door`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::door::Core;
+use super::reply::reply_bytes;
+use super::socket::Connection;
+use crate::policy::refusal::Refusal;
+use crate::policy::time::Span;
+
+/// How long the door waits when the system can't give it a connection, for want of descriptors most likely.
+pub const ACCEPT_PAUSE: Span = Span::from_millis(50);
+
+/// How often unused connections to workers are looked through.
+const SWEEP_EVERY: Span = Span::from_secs(1);
+
+/// hyper's own bound on headers, which costs nothing extra.
+const HEADERS_MAX_OF_HYPER: usize = 100;
+
+/// What bounds the public listener's connections.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Open connections of all cores together.
+    pub connections: Arc<Semaphore>,
+    /// The longest that a request's head may take, and a connection be idle.
+    pub head_timeout: Duration,
+    /// Bytes that a request's head may have.
+    pub head_max: usize,
+    /// Headers that a request may have.
+    pub headers_max: usize,
+}
+
+/// Serves one core's share of the public listener until `closing`, then until its connections and jobs have ended.
+pub async fn serve(
+    core: Arc<Core>,
+    listener: TcpListener,
+    bounds: Bounds,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+) {
+    let sweeper = tokio::spawn(sweep(Arc::clone(&core)));
+    let graceful = GracefulShutdown::new();
+    tokio::select! {
+        () = accept(&core, &listener, &bounds, &graceful, &tasks) => {}
+        () = closing.cancelled() => {}
+    }
+    drop(listener);
+    graceful.shutdown().await;
+    tasks.close();
+    tasks.wait().await;
+    sweeper.abort();
+}
+
+async fn accept(
+    core: &Arc<Core>,
+    listener: &TcpListener,
+    bounds: &Bounds,
+    graceful: &GracefulShutdown,
+    tasks: &TaskTracker,
+) {
+    loop {
+        let place = Arc::clone(&bounds.connections)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let connection = serve_connection(Arc::clone(core), stream, peer, bounds.clone(), graceful.watcher());
+                tasks.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "no connection can be accepted");
+                core.door.gate().clock().sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(core: Arc<Core>, stream: TcpStream, peer: SocketAddr, bounds: Bounds, watcher: Watcher) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "a connection that was gone before it began");
+        return;
+    }
+    let (socket, connection) = Connection::open(stream);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_timeout)
+        .max_buf_size(bounds.head_max);
+    if bounds.headers_max != HEADERS_MAX_OF_HYPER {
+        http.max_headers(bounds.headers_max);
+    }
+    let service = hyper::service::service_fn(|request| {
+        let (core, connection) = (Arc::clone(&core), Arc::clone(&connection));
+        async move {
+            let answering = connection.answering();
+            let response = core.serve(&connection, peer, request).await?;
+            Ok::<_, super::door::HungUp>(response.map(|body| body.answering(answering)))
+        }
+    });
+    let served = watcher
+        .watch(http.serve_connection(TokioIo::new(socket), service))
+        .await;
+    if let Some(refusal) = last_word(&connection, served.as_ref().err()) {
+        core.door.note_refusal(&refusal);
+        if let Err(error) = connection.write_last(&reply_bytes(&refusal)).await {
+            debug!(%error, "a client that did not wait for its refusal");
+        }
+    } else if let Err(error) = served {
+        debug!(%error, "a connection broke off");
+    }
+    connection.close(core.door.gate().clock()).await;
+}
+
+/// What the client is told of a request that hyper could not read.
+fn last_word(connection: &Connection, error: Option<&hyper::Error>) -> Option<Refusal> {
+    match connection.rejected() {
+        Some(414 | 431) => Some(Refusal::HeadersTooLarge),
+        Some(_) => Some(Refusal::BadRequest("the request is not HTTP/1.1".into())),
+        None if error.is_some_and(hyper::Error::is_timeout) && connection.head_begun() => {
+            Some(Refusal::RequestTimeout("the request's head did not arrive in time"))
+        }
+        None => None,
+    }
+}
+
+async fn sweep(core: Arc<Core>) {
+    loop {
+        core.door.gate().clock().sleep(SWEEP_EVERY).await;
+        core.connections.sweep();
+    }
+}

@@ -1,0 +1,260 @@
+//! A client's connection as the door sees it. Between hyper and the socket, it notices what hyper doesn't:
+//!
+//! - the client's end of sending, also while a body is unread or a pipelined request is buffered, when hyper stops reading;
+//! - answers that hyper makes by itself to what it can't parse. They are held back, and the door answers in its own words;
+//! - that a refused client still sends: its connection is then closed in such a way that it can read the answer (lingering
+//!   close, RFC 9112 §9.6).
+//!
+//! Absent on purpose: requests. This is bytes.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::clock::Clock;
+use crate::policy::time::Span;
+
+/// Bytes that a refused client may still send before its connection is closed for good.
+pub const LINGER_BYTES: usize = 256 * 1024;
+
+/// How long a refused client may still send.
+pub const LINGER_TIME: Span = Span::from_secs(2);
+
+/// What the connection's task, its requests and the socket itself share. All of them run on one core.
+#[derive(Debug)]
+pub struct Connection {
+    stream: OwnedWriteHalf,
+    /// Requests whose answers hyper has not wholly written yet.
+    answering: AtomicU32,
+    /// Of them, those whose answers hyper has wholly encoded.
+    encoded: AtomicU32,
+    /// The status that hyper wanted to answer by itself.
+    rejected: AtomicU16,
+    /// Whether part of a request's head has come.
+    head_begun: AtomicBool,
+    /// Whether the client may still be sending when the connection ends.
+    linger: AtomicBool,
+}
+
+impl Connection {
+    /// Wraps an accepted connection: what hyper reads and writes, and what the door knows of it.
+    pub fn open(stream: TcpStream) -> (Socket, Arc<Self>) {
+        let (read, write) = stream.into_split();
+        let connection = Arc::new(Self {
+            stream: write,
+            answering: AtomicU32::new(0),
+            encoded: AtomicU32::new(0),
+            rejected: AtomicU16::new(0),
+            head_begun: AtomicBool::new(false),
+            linger: AtomicBool::new(false),
+        });
+        (
+            Socket {
+                read,
+                connection: Arc::clone(&connection),
+            },
+            connection,
+        )
+    }
+
+    fn stream(&self) -> &TcpStream {
+        self.stream.as_ref()
+    }
+
+    /// A request is being answered until the returned value is dropped.
+    pub fn answering(self: &Arc<Self>) -> Answering {
+        self.answering.fetch_add(1, Relaxed);
+        self.head_begun.store(false, Relaxed);
+        Answering(Arc::clone(self))
+    }
+
+    /// Ends when the client has hung up. Half-closed counts as hung up (semantics §5.8).
+    pub async fn hung_up(&self) {
+        loop {
+            match self.stream().ready(READ_CLOSED).await {
+                Ok(ready) if !ready.is_read_closed() => tokio::task::yield_now().await,
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
+    /// The client may still be sending when its answer is out.
+    pub fn linger(&self) {
+        self.linger.store(true, Relaxed);
+    }
+
+    /// The status with which hyper wanted to answer what it could not parse.
+    pub fn rejected(&self) -> Option<u16> {
+        Some(self.rejected.load(Relaxed)).filter(|status| *status != 0)
+    }
+
+    /// Whether the client has begun a request whose head is not complete.
+    pub fn head_begun(&self) -> bool {
+        self.head_begun.load(Relaxed)
+    }
+
+    /// After hyper has gone: writes an answer of the door's own.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn write_last(&self, mut bytes: &[u8]) -> io::Result<()> {
+        self.linger();
+        while !bytes.is_empty() {
+            self.stream().writable().await?;
+            match self.stream().try_write(bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection's end. If the client may still be sending: ends the door's side and throws away what still comes,
+    /// at most [`LINGER_BYTES`] or for [`LINGER_TIME`], since closing at once would reset the connection and take the
+    /// answer from the client.
+    pub async fn close(&self, clock: &Clock) {
+        if !self.linger.load(Relaxed) || self.shut_down_writing().is_err() {
+            return;
+        }
+        tokio::select! {
+            () = self.discard() => {}
+            () = clock.sleep(LINGER_TIME) => {}
+        }
+    }
+
+    async fn discard(&self) {
+        let mut scrap = vec![0; 16 * 1024];
+        let mut left = LINGER_BYTES;
+        while left > 0 && self.stream().readable().await.is_ok() {
+            match self.stream().try_read(&mut scrap) {
+                Ok(0) => return,
+                Ok(read) => left = left.saturating_sub(read),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn shut_down_writing(&self) -> io::Result<()> {
+        SockRef::from(self.stream()).shutdown(std::net::Shutdown::Write)
+    }
+
+    fn is_answering(&self) -> bool {
+        self.answering.load(Relaxed) > 0
+    }
+}
+
+/// Woken when the client's side is closed, and not by anything that the client sends: readiness for urgent data, which
+/// nobody sends, brings that of the closed reading side with it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const READ_CLOSED: Interest = Interest::PRIORITY;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const READ_CLOSED: Interest = Interest::READABLE;
+
+/// A request that is being answered. Lives in the answer's body, which hyper drops once it is encoded.
+#[derive(Debug)]
+pub struct Answering(Arc<Connection>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.encoded.fetch_add(1, Relaxed);
+    }
+}
+
+/// What hyper reads from and writes to.
+#[derive(Debug)]
+pub struct Socket {
+    read: OwnedReadHalf,
+    connection: Arc<Connection>,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.read).poll_read(cx, buf))?;
+        if buf.filled().len() > before && !self.connection.is_answering() {
+            self.connection.head_begun.store(true, Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.holds_back(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        self.write_with(cx, |stream| stream.try_write(buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+        if self.holds_back(first) {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        self.write_with(cx, |stream| stream.try_write_vectored(bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let encoded = self.connection.encoded.swap(0, Relaxed);
+        if encoded > 0 {
+            self.connection.answering.fetch_sub(encoded, Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What the door still has to say itself comes after hyper.
+        if self.connection.rejected().is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(self.connection.shut_down_writing())
+    }
+}
+
+impl Socket {
+    /// Whether these bytes are an answer of hyper's own, since nothing is being answered: then only its status is kept.
+    fn holds_back(&self, bytes: &[u8]) -> bool {
+        if self.connection.is_answering() {
+            return false;
+        }
+        let status = bytes.get(b"HTTP/1.1 ".len()..).and_then(|rest| rest.get(..3));
+        let status = status
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| digits.parse().ok());
+        if self.connection.rejected().is_none() {
+            self.connection.rejected.store(status.unwrap_or(400), Relaxed);
+        }
+        true
+    }
+
+    fn write_with(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.connection.stream().poll_write_ready(cx))?;
+            match write(self.connection.stream()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+}

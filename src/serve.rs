@@ -1,0 +1,355 @@
+//! The composition root: the one file that names every concrete type. It reads like a request's way, from the socket to
+//! the worker.
+//!
+//! Absent on purpose: decisions.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use http::HeaderValue;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::config::{self, Config, Origins};
+use crate::gate::Gate;
+use crate::http::admin::{self, Admin};
+use crate::http::caller::{KeyPlaces, TrustedProxies};
+use crate::http::cors;
+use crate::http::door::{self, Core, Door, Route};
+use crate::http::listener::{self, Bounds};
+use crate::http::routes::RouteSpec;
+use crate::policy::rules::{PoolId, ServerId};
+use crate::policy::time::Span;
+use crate::store::ListedAccounts;
+use crate::telemetry::Meters;
+use crate::telemetry::exposition::Exposition;
+use crate::upstream::exchange::OnHangup;
+use crate::upstream::{Connections, ProbeSettings, ServerSettings, Settings, Upstream, health};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// How often the histograms are folded.
+const UPKEEP_EVERY: Span = Span::from_secs(5);
+
+/// Sockets that listen: one for each core of the public listener, on one address, and the operator's.
+#[derive(Debug)]
+pub struct Sockets {
+    public: Vec<StdListener>,
+    admin: StdListener,
+    addresses: (SocketAddr, SocketAddr),
+}
+
+impl Sockets {
+    /// Where searches come in.
+    pub fn public_address(&self) -> SocketAddr {
+        self.addresses.0
+    }
+
+    /// Where operators look.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.addresses.1
+    }
+}
+
+/// Why the door can't be opened or served.
+#[derive(Debug)]
+pub enum ServeError {
+    /// An address can't be listened on.
+    Listen(SocketAddr, io::Error),
+    /// A core's thread can't be started.
+    Thread(io::Error),
+    /// The metrics can't be set up.
+    Metrics(metrics_exporter_prometheus::BuildError),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(address, error) => write!(f, "can't listen on {address}: {error}"),
+            Self::Thread(error) => write!(f, "can't start a thread: {error}"),
+            Self::Metrics(error) => write!(f, "can't set up the metrics: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+/// Listens on the configuration's addresses. From now on clients can connect; they are answered by [`run`].
+///
+/// # Errors
+/// An address that can't be listened on.
+pub fn bind(config: &Config) -> Result<Sockets, ServeError> {
+    let cores = config
+        .cores
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let first = listen(config.listen, true)?;
+    let public_address = local(&first, config.listen)?;
+    let mut public = vec![first];
+    for _ in 1..cores {
+        public.push(listen(public_address, true)?);
+    }
+    let admin = listen(config.admin.listen, false)?;
+    let admin_address = local(&admin, config.admin.listen)?;
+    Ok(Sockets {
+        public,
+        admin,
+        addresses: (public_address, admin_address),
+    })
+}
+
+fn listen(address: SocketAddr, shared: bool) -> Result<StdListener, ServeError> {
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if shared {
+            socket.set_reuse_port(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(StdListener::from(socket))
+    };
+    open().map_err(|error| ServeError::Listen(address, error))
+}
+
+fn local(listener: &StdListener, asked: SocketAddr) -> Result<SocketAddr, ServeError> {
+    listener.local_addr().map_err(|error| ServeError::Listen(asked, error))
+}
+
+/// Serves until `shutdown`; then takes no new jobs, turns away those who wait, and ends when the running ones have, at the
+/// latest after `drain_timeout`.
+///
+/// # Errors
+/// The door could not be opened. Nothing is served then.
+pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let clock = Clock::start();
+    let rules = Arc::new(config.rules.clone());
+    let exposition = Arc::new(Exposition::new().map_err(ServeError::Metrics)?);
+    let meters = Meters::register(&rules, exposition.recorder());
+    let gate = Gate::new(Arc::clone(&rules), clock, Arc::clone(&meters));
+    let accounts =
+        Arc::new(ListedAccounts::new(config.accounts.iter().map(|account| {
+            (account.name.clone(), account.tier, account.key_sha256.clone())
+        })));
+    let upstreams: Vec<Arc<Upstream>> = config.upstreams.iter().map(upstream).collect();
+    let settings = door_settings(&config, Arc::clone(&accounts));
+    let door = Arc::new(Door::new(Arc::clone(&gate), Arc::clone(&rules), meters, settings));
+    let addresses = sockets.addresses;
+
+    let mut background = tokio::task::JoinSet::new();
+    for (pool, upstream) in (0..).map(PoolId).zip(&upstreams) {
+        for server in 0..config.upstreams[pool.index()].servers.len() {
+            let server = ServerId(u16::try_from(server).expect("the configuration bounds servers"));
+            background.spawn(health::watch(Arc::clone(&gate), Arc::clone(upstream), pool, server));
+        }
+    }
+    let admin = Arc::new(Admin {
+        gate: Arc::clone(&gate),
+        gauges: exposition.gauges(&rules),
+        exposition: Arc::clone(&exposition),
+        rules,
+        accounts,
+        open: AtomicBool::new(true),
+    });
+    let admin_listener = admin::listen(sockets.admin).map_err(|error| ServeError::Listen(addresses.1, error))?;
+    background.spawn(admin::serve(admin_listener, Arc::clone(&admin)));
+    background.spawn(async move {
+        loop {
+            clock.sleep(UPKEEP_EVERY).await;
+            exposition.upkeep();
+        }
+    });
+
+    let cores = Cores::start(&config, sockets.public, &door, &upstreams, clock)?;
+    tell(&config, addresses);
+    shutdown.await;
+
+    info!(
+        in_house = gate.in_house(),
+        "closing: no new searches, those who wait are turned away"
+    );
+    admin.open.store(false, Ordering::Relaxed);
+    gate.shut_down();
+    cores.drain(&clock, config.drain_timeout.into()).await;
+    if gate.in_house() > 0 {
+        warn!(
+            in_house = gate.in_house(),
+            "drain_timeout is over, searches are broken off"
+        );
+    }
+    background.shutdown().await;
+    info!("closed");
+    Ok(())
+}
+
+fn tell(config: &Config, (public, admin): (SocketAddr, SocketAddr)) {
+    info!(%public, %admin, version = env!("CARGO_PKG_VERSION"), "the door is open");
+    if config.rules.tiers.iter().any(|tier| tier.quota.is_some()) {
+        warn!("quotas are shown on /me but not enforced yet: that comes with the journal");
+    }
+}
+
+/// The threads of the public listener, one a core.
+struct Cores {
+    closing: CancellationToken,
+    broken_off: CancellationToken,
+    ended: Vec<oneshot::Receiver<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Cores {
+    fn start(
+        config: &Config,
+        listeners: Vec<StdListener>,
+        door: &Arc<Door>,
+        upstreams: &[Arc<Upstream>],
+        clock: Clock,
+    ) -> Result<Self, ServeError> {
+        let bounds = Bounds {
+            connections: Arc::new(Semaphore::new(config.connections.max)),
+            head_timeout: config.connections.head_timeout,
+            head_max: config.connections.head_max,
+            headers_max: config.connections.headers_max,
+        };
+        let mut cores = Self {
+            closing: CancellationToken::new(),
+            broken_off: CancellationToken::new(),
+            ended: Vec::new(),
+            threads: Vec::new(),
+        };
+        for (number, listener) in listeners.into_iter().enumerate() {
+            let (door, upstreams, bounds) = (Arc::clone(door), upstreams.to_vec(), bounds.clone());
+            let (closing, broken_off) = (cores.closing.clone(), cores.broken_off.clone());
+            let (tell_ended, ended) = oneshot::channel();
+            let runtime = runtime().map_err(ServeError::Thread)?;
+            let body = move || {
+                runtime.block_on(async {
+                    let tasks = TaskTracker::new();
+                    let connections = Arc::new(Connections::new(upstreams, clock, tasks.clone()));
+                    let core = Arc::new(Core { door, connections });
+                    let listener = TcpListener::from_std(listener).expect("it was opened to be polled");
+                    tokio::select! {
+                        () = listener::serve(core, listener, bounds, closing, tasks) => {}
+                        () = broken_off.cancelled() => {}
+                    }
+                });
+                drop(runtime);
+                // Nobody listens any more if the whole door is being dropped.
+                let _gone = tell_ended.send(());
+            };
+            let thread = std::thread::Builder::new().name(format!("core-{number}")).spawn(body);
+            cores.threads.push(thread.map_err(ServeError::Thread)?);
+            cores.ended.push(ended);
+        }
+        Ok(cores)
+    }
+
+    /// Ends when every core has ended; after `patience` what still runs is broken off.
+    async fn drain(mut self, clock: &Clock, patience: Span) {
+        self.closing.cancel();
+        let ended = std::mem::take(&mut self.ended);
+        let all = async {
+            for core in ended {
+                // A core that is gone without a word has ended too.
+                let _ = core.await;
+            }
+        };
+        tokio::select! {
+            () = all => {}
+            () = clock.sleep(patience) => {}
+        }
+        self.broken_off.cancel();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                warn!("a core's thread panicked");
+            }
+        }
+    }
+}
+
+/// A door that is dropped before it was drained leaves no thread behind.
+impl Drop for Cores {
+    fn drop(&mut self) {
+        self.closing.cancel();
+        self.broken_off.cancel();
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn upstream(config: &config::Upstream) -> Arc<Upstream> {
+    let server = |server: &config::Server| ServerSettings {
+        host: server.host.clone(),
+        port: server.port,
+        authority: HeaderValue::from_str(&server.authority()).expect("the configuration lets through only hosts"),
+        slots: server.slots,
+    };
+    Arc::new(Upstream::new(Settings {
+        servers: config.servers.iter().map(server).collect(),
+        connect_timeout: config.connect_timeout,
+        first_byte_timeout: config.first_byte_timeout,
+        timeout: config.timeout,
+        idle_timeout: config.idle_timeout,
+        probe: config.health.as_ref().map(|health| ProbeSettings {
+            path: health.path.clone(),
+            every: health.every,
+        }),
+    }))
+}
+
+fn door_settings(config: &Config, accounts: Arc<ListedAccounts>) -> door::Settings {
+    let cors = config.cors.as_ref().map(|cors| {
+        let origins = match &cors.origins {
+            Origins::Any => None,
+            Origins::List(origins) => Some(origins.clone()),
+        };
+        cors::layer(origins, cors.max_age)
+    });
+    door::Settings {
+        routes: config.routes.iter().map(route).collect(),
+        keys: KeyPlaces::new(
+            config.keys.headers.clone(),
+            config.keys.bearer,
+            config.keys.query.clone(),
+        ),
+        trusted_proxies: TrustedProxies::new(config.trusted_proxies.clone()),
+        accounts,
+        cors,
+        me_path: config.paths.me.clone(),
+        unmetered_max: config.connections.unmetered_max,
+    }
+}
+
+fn route(config: &config::Route) -> (RouteSpec, Route) {
+    let spec = RouteSpec {
+        host: config.host.clone(),
+        pattern: config.pattern.clone(),
+        methods: config.methods.clone(),
+        metered: config.metered,
+    };
+    let route = Route {
+        pool: config.upstream,
+        metered: config.metered,
+        max_body: config.max_body,
+        max_wait: config.max_wait.map(Span::from),
+        success: config.success.as_slice().into(),
+        on_hangup: match config.on_hangup {
+            config::OnHangup::Finish => OnHangup::Finish,
+            config::OnHangup::Cancel => OnHangup::Cancel,
+        },
+    };
+    (spec, route)
+}

@@ -1,0 +1,122 @@
+//! The page that Prometheus reads.
+
+use metrics::{Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use super::meters::SECONDS_BUCKETS;
+use crate::policy::rules::{Priority, Rules};
+
+/// All metrics of one door. Not the process's: two doors in a process have two.
+pub struct Exposition {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+}
+
+/// What the hall looks like when somebody asks.
+#[derive(Clone, Debug)]
+pub struct Levels {
+    /// Seats there are.
+    pub seats: u32,
+    /// Jobs that have one, by priority.
+    pub waiting: [u32; Priority::COUNT],
+    /// By pool: slots of servers that are up, and slots held.
+    pub pools: Vec<(u32, u32)>,
+}
+
+/// The gauges, with handles made once.
+#[derive(Debug)]
+pub struct Gauges {
+    seats: Gauge,
+    waiting: [Gauge; Priority::COUNT],
+    pools: Vec<(Gauge, Gauge)>,
+}
+
+const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None);
+
+impl Exposition {
+    /// No metrics yet.
+    ///
+    /// # Errors
+    /// None that the buckets of this program could give.
+    pub fn new() -> Result<Self, BuildError> {
+        let matcher = Matcher::Suffix("_seconds".to_owned());
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(matcher, &SECONDS_BUCKETS)?
+            .build_recorder();
+        let handle = recorder.handle();
+        Ok(Self { recorder, handle })
+    }
+
+    /// Where meters are registered.
+    pub fn recorder(&self) -> &impl Recorder {
+        &self.recorder
+    }
+
+    /// The gauges for these rules' pools.
+    pub fn gauges(&self, rules: &Rules) -> Gauges {
+        describe(&self.recorder);
+        let gauge = |name: &'static str, labels: Vec<Label>| {
+            self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA)
+        };
+        gauge(
+            "tiergate_build_info",
+            vec![Label::new("version", env!("CARGO_PKG_VERSION"))],
+        )
+        .set(1.0);
+        let of_pool = |name: &str| vec![Label::new("upstream", name.to_owned())];
+        Gauges {
+            seats: gauge("tiergate_queue_seats", Vec::new()),
+            waiting: std::array::from_fn(|priority| {
+                gauge(
+                    "tiergate_queue_waiting",
+                    vec![Label::new("priority", priority.to_string())],
+                )
+            }),
+            pools: rules
+                .pools
+                .iter()
+                .map(|pool| {
+                    let slots = gauge("tiergate_slots", of_pool(&pool.name));
+                    (slots, gauge("tiergate_jobs_running", of_pool(&pool.name)))
+                })
+                .collect(),
+        }
+    }
+
+    /// The page, with the gauges as they are now.
+    pub fn render(&self, gauges: &Gauges, levels: &Levels) -> String {
+        gauges.seats.set(levels.seats);
+        for (gauge, waiting) in gauges.waiting.iter().zip(levels.waiting) {
+            gauge.set(waiting);
+        }
+        for ((slots, running), (up, held)) in gauges.pools.iter().zip(&levels.pools) {
+            slots.set(*up);
+            running.set(*held);
+        }
+        self.handle.render()
+    }
+
+    /// Folds what the histograms have collected; to be done every few seconds, so that it does not pile up between scrapes.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+impl std::fmt::Debug for Exposition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exposition").finish_non_exhaustive()
+    }
+}
+
+fn describe(recorder: &impl Recorder) {
+    let texts = [
+        ("tiergate_build_info", "1, with the version that runs."),
+        ("tiergate_queue_seats", "Seats of the queue."),
+        ("tiergate_queue_waiting", "Jobs that have a seat."),
+        ("tiergate_slots", "Slots of the upstream's servers that are up."),
+        ("tiergate_jobs_running", "Jobs that hold a slot."),
+    ];
+    for (name, text) in texts {
+        recorder.describe_gauge(KeyName::from_const_str(name), None, text.into());
+    }
+}
