@@ -68,6 +68,7 @@ const SPELLINGS: &[&str] = &[
     "/x/..%20/search",
     "/search/%20%252f..",
     "/search/%20/..;",
+    "/search/..;x/..;y",
     "/%C5%BFearch",
     "/%c5%bfearch",
     "/%25c5%25bfearch",
