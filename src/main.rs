@@ -1,2 +1,102 @@
-//! The program.
-fn main() {}
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tiergate::config::Config;
+use tiergate::serve;
+use tiergate::telemetry::logs::{self, Format};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The front door of an expensive, sponsor-funded search service.
+///
+/// It lets searches into a fixed-length queue with priorities by sponsor tier, holds each caller to its concurrency, and
+/// hands what it let in to a pool of workers. Everything is configured in one file, tiers.yaml.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Open the door. SIGTERM or Ctrl-C closes it: running searches finish, waiting ones are turned away
+    Serve(Serve),
+    /// Say everything that is wrong with a tiers.yaml, line by line. Exit code 0 if nothing is, 1 if something is
+    Check {
+        /// The file
+        #[arg(default_value = "tiers.yaml")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// The file that says what the door does
+    #[arg(long, value_name = "FILE", default_value = "tiers.yaml")]
+    config: PathBuf,
+    /// How log lines look. RUST_LOG chooses which: error, warn, info (default), debug
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(options) => open(&options),
+        Command::Check { file } => check(&file),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(file: &std::path::Path) -> Result<(), String> {
+    let config = Config::load(file).map_err(|errors| errors.to_string())?;
+    println!(
+        "{}: fine ({} tiers, {} seats, {} upstreams, {} routes, {} accounts)",
+        file.display(),
+        config.rules.tiers.len(),
+        config.rules.queue.length,
+        config.upstreams.len(),
+        config.routes.len(),
+        config.accounts.len(),
+    );
+    Ok(())
+}
+
+fn open(options: &Serve) -> Result<(), String> {
+    let config = Config::load(&options.config).map_err(|errors| errors.to_string())?;
+    logs::start(match options.log_format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    });
+    let error = |error: &dyn std::fmt::Display| format!("error: {error}");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| error(&e))?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(|e| error(&e))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| error(&e))?;
+        let sockets = serve::bind(&config).map_err(|e| error(&e))?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        serve::run(config, sockets, shutdown).await.map_err(|e| error(&e))
+    })
+}

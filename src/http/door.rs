@@ -195,14 +195,6 @@ impl From<Fault> for Stop<'_> {
 }
 
 impl<'a> Stop<'a> {
-    fn of(refusal: Refusal, standing: Standing<'a>) -> Self {
-        Self::Refused {
-            refusal,
-            whom: Some(standing),
-            allow: None,
-        }
-    }
-
     fn told_to(self, standing: Standing<'a>) -> Self {
         match self {
             Self::Refused { refusal, allow, .. } => Self::Refused {
@@ -280,17 +272,17 @@ impl Core {
     }
 
     /// The steps of semantics §2, in their order.
-    async fn way(&self, visit: &mut Visit<'_>) -> Result<Response<Body>, Stop<'_>> {
+    async fn way<'d>(&'d self, visit: &mut Visit<'_>) -> Result<Response<Body>, Stop<'d>> {
         // 1. Malformed, no such route: answered before anything is charged.
         let host = host(&visit.head)?;
         if let Some(response) = self.own_path(visit).await? {
             return Ok(response);
         }
-        let found = self.find(&host, &visit.head)?;
+        let (number, path) = self.find(&host, &visit.head)?;
         if visit.head.method == Method::OPTIONS {
-            return Ok(options(self.door.table.allow(found.route)));
+            return Ok(options(self.door.table.allow(number)));
         }
-        let route = &self.door.routes[found.route];
+        let route = &self.door.routes[number];
         let declared = content_length(&visit.head.headers);
         if declared.is_some_and(|length| length > route.max_body) {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
@@ -302,9 +294,9 @@ impl Core {
         let wait = prefer::wait(&visit.head.headers);
         let original_host = visit.head.headers.get(header::HOST).cloned();
         headers::for_worker(&mut visit.head.headers, visit.client, original_host.as_ref(), &standing);
-        visit.head.uri = target(&found.path, query.as_deref())?;
+        visit.head.uri = target(&path, query.as_deref())?;
         visit.head.version = Version::HTTP_11;
-        debug!(path = %found.canonical, tier = %standing.tier.name, "a request");
+        debug!(%path, tier = %standing.tier.name, "a request");
         // 4. Not metered: forward.
         if !route.metered {
             return self.forward(visit, route).await.map_err(|stop| stop.told_to(standing));
@@ -324,7 +316,7 @@ impl Core {
     }
 
     /// The door's own paths come before the routes.
-    async fn own_path(&self, visit: &mut Visit<'_>) -> Result<Option<Response<Body>>, Stop<'_>> {
+    async fn own_path(&self, visit: &mut Visit<'_>) -> Result<Option<Response<Body>>, Stop<'static>> {
         let path = visit.head.uri.path();
         if path == "*" && visit.head.method == Method::OPTIONS {
             return Ok(Some(options(&OWN_METHODS)));
@@ -362,23 +354,22 @@ impl Core {
         Ok(Some(response))
     }
 
-    fn find<'a>(&'a self, host: &str, head: &'a Parts) -> Result<super::routes::Found<'a>, Stop<'a>> {
-        self.door
-            .table
-            .find(host, head.uri.path(), &head.method)
-            .map_err(|none| match none {
-                NoRoute::BadPath(bad) => Refusal::BadRequest(bad.to_string().into()).into(),
-                NoRoute::NotFound => Refusal::NotFound.into(),
-                NoRoute::UnknownHost => Refusal::UnknownHost.into(),
-                NoRoute::MethodNotAllowed { allow } => {
-                    let allow = Some(allow.clone());
-                    Stop::Refused {
-                        refusal: Refusal::MethodNotAllowed,
-                        whom: None,
-                        allow,
-                    }
-                }
-            })
+    /// The route, and the path to forward: what was matched and nothing else.
+    fn find(&self, host: &str, head: &Parts) -> Result<(usize, String), Stop<'static>> {
+        match self.door.table.find(host, head.uri.path(), &head.method) {
+            Ok(found) => Ok((found.route, found.path.into_owned())),
+            Err(NoRoute::BadPath(bad)) => Err(Refusal::BadRequest(bad.to_string().into()).into()),
+            Err(NoRoute::NotFound) => Err(Refusal::NotFound.into()),
+            Err(NoRoute::UnknownHost) => Err(Refusal::UnknownHost.into()),
+            Err(NoRoute::MethodNotAllowed { allow }) => {
+                let allow = Some(allow.clone());
+                Err(Stop::Refused {
+                    refusal: Refusal::MethodNotAllowed,
+                    whom: None,
+                    allow,
+                })
+            }
+        }
     }
 
     /// Finds the key, takes it out of the request, and says on what terms its owner is here. A key never falls back to
@@ -406,7 +397,7 @@ impl Core {
     }
 
     /// An unmetered request: no seat and no slot, but a cap on how many are in flight.
-    async fn forward(&self, visit: &mut Visit<'_>, route: &Route) -> Result<Response<Body>, Stop<'_>> {
+    async fn forward(&self, visit: &mut Visit<'_>, route: &Route) -> Result<Response<Body>, Stop<'static>> {
         let limit = u32::try_from(self.door.unmetered_max).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.door.unmetered).try_acquire_owned();
         let permit = permit.map_err(|_| Refusal::TooManyInFlight { limit })?;
@@ -426,7 +417,7 @@ impl Core {
         route: &Route,
         mut ask: Ask,
         expects: bool,
-    ) -> Result<Response<Body>, Stop<'_>> {
+    ) -> Result<Response<Body>, Stop<'static>> {
         let (head, mut upload) = visit.take(route.max_body);
         // A client that waits for 100 Continue sends nothing before it, and gets it with the slot.
         if !expects {
@@ -470,7 +461,7 @@ impl Core {
         upload: &mut Upload,
         mut asked: bool,
         connection: &Connection,
-    ) -> Result<Pass, Stop<'_>> {
+    ) -> Result<Pass, Stop<'static>> {
         let clock = self.door.gate.clock();
         let mut longest = std::pin::pin!(clock.sleep_until(waiting.until()));
         loop {
@@ -497,7 +488,7 @@ impl Core {
         head: Parts,
         upload: Upload,
         connection: &Connection,
-    ) -> Result<Answered, Stop<'_>> {
+    ) -> Result<Answered, Stop<'static>> {
         let watched = route.on_hangup == OnHangup::Cancel || !upload.is_complete();
         let errand = Errand::Metered {
             pass,
