@@ -103,7 +103,7 @@ impl Door {
     ///
     /// # Errors
     /// An address is in use, or isn't ours.
-    pub fn bind(config: Config) -> io::Result<Self> {
+    pub fn bind(config: Config) -> Result<Self, ServeError> {
         let sockets = serve::bind(&config)?;
         Ok(Self { config, sockets })
     }
