@@ -1,0 +1,48 @@
+//! The life of a job (semantics §6), row by row.
+
+use crate::support::{Client, Door, Worker, seven_tiers};
+
+#[tokio::test]
+async fn a_search_goes_to_the_worker_and_its_answer_comes_back() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let mut client = Client::connect(door.address).await;
+    client.request("GET", "/search?url=x&key=key-100", "").await;
+    let mut arrived = worker.request().await;
+    assert_eq!(arrived.head.line, "GET /search?url=x HTTP/1.1");
+    assert_eq!(arrived.head.get("x-tiergate-account"), Some("a100"));
+    assert_eq!(arrived.head.get("x-tiergate-tier"), Some("$100"));
+    assert_eq!(arrived.head.get("x-tiergate-priority"), Some("6"));
+    assert_eq!(arrived.head.get("host"), Some(worker.address.to_string().as_str()));
+    arrived.answer("{}").await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status(), answer.text()), (200, "{}".to_owned()));
+    assert!(
+        answer
+            .get("server-timing")
+            .expect("a timing")
+            .starts_with("queue;dur=0.0, upstream;dur=")
+    );
+    door.house_until(0, 0).await;
+    assert_eq!(
+        door.metric(r#"tiergate_jobs_total{tier="$100",outcome="succeeded"}"#)
+            .await,
+        1.0
+    );
+}
+
+#[tokio::test]
+async fn a_second_search_waits_and_its_seat_is_free_when_its_client_hangs_up() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let mut first = Client::connect(door.address).await;
+    first.search("key-100").await;
+    let mut arrived = worker.request().await;
+    let mut second = Client::connect(door.address).await;
+    second.search("key-10").await;
+    door.house_until(1, 1).await;
+    drop(second);
+    door.house_until(0, 1).await;
+    arrived.answer("{}").await;
+    assert_eq!(first.answer().await.status(), 200);
+}

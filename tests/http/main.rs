@@ -1,0 +1,6 @@
+//! The door over real sockets: a real listener, real workers, real clients.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod life;

@@ -1,0 +1,574 @@
+//! A real door, real workers and real clients, on loopback sockets.
+//!
+//! A worker is driven by its test: it hands over each request as it comes, and the test decides what is answered and when.
+//! So tests wait for what they wait for and never sleep.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tiergate::config::Config;
+use tiergate::serve;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::oneshot;
+
+/// The longest that a test waits for anything. Nothing takes so long unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits, but not for ever.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("in vain: {what}"))
+}
+
+/// A door that is open until it is dropped.
+pub struct Door {
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    close: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Door {
+    /// Opens a door with this tiers.yaml. Its addresses should have port 0.
+    pub fn open(yaml: &str) -> Self {
+        let config = Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+        let sockets = serve::bind(&config).expect("loopback has free ports");
+        let (address, admin) = (sockets.public_address(), sockets.admin_address());
+        let (close, closed) = oneshot::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async {
+                let shutdown = async {
+                    let _ = closed.await;
+                };
+                serve::run(config, sockets, shutdown).await.expect("the door opens");
+            });
+        });
+        Self {
+            address,
+            admin,
+            close: Some(close),
+            thread: Some(thread),
+        }
+    }
+
+    /// Begins to close the door, as SIGTERM does.
+    pub fn begin_closing(&mut self) {
+        if let Some(close) = self.close.take() {
+            let _ = close.send(());
+        }
+    }
+
+    /// Waits until the door has closed.
+    pub fn closed(mut self) {
+        self.begin_closing();
+        self.thread
+            .take()
+            .expect("joined once")
+            .join()
+            .expect("the door doesn't panic");
+    }
+
+    /// Whether the door has closed.
+    pub fn is_closed(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// `GET /queue` of the operator's listener.
+    pub async fn queue(&self) -> serde_json::Value {
+        let answer = get(self.admin, "/queue").await;
+        serde_json::from_slice(&answer.body).expect("the queue is JSON")
+    }
+
+    /// Waits until the queue page satisfies the test.
+    pub async fn queue_until(&self, what: &str, is_so: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        soon(what, async {
+            loop {
+                let page = self.queue().await;
+                if is_so(&page) {
+                    return page;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    }
+
+    /// Waits until so many wait (uploading ones included) and run (ending ones included).
+    pub async fn house_until(&self, waiting: usize, running: usize) {
+        let count = |page: &serde_json::Value, of: &str| page[of].as_array().map_or(0, Vec::len);
+        let what = format!("{waiting} waiting and {running} running");
+        self.queue_until(&what, |page| {
+            count(page, "waiting") == waiting && count(page, "running") == running
+        })
+        .await;
+    }
+
+    /// The value of a metric, by its line up to the value, 0 if it isn't there.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let page = String::from_utf8(get(self.admin, "/metrics").await.body).expect("metrics are text");
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix(series).filter(|rest| rest.starts_with(' ')));
+        line.map_or(0.0, |value| value.trim().parse().expect("a metric is a number"))
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.begin_closing();
+        if let Some(thread) = self.thread.take()
+            && !std::thread::panicking()
+        {
+            thread.join().expect("the door doesn't panic");
+        }
+    }
+}
+
+/// SHA-256 of a key, as tiers.yaml has it.
+pub fn hash(key: &str) -> String {
+    Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The seven tiers, one account of each paid one with the key `key-PRICE`, and one upstream with the given servers
+/// (address and slots). `more` is added at the top level and may not repeat a section.
+pub fn seven_tiers(seats: u32, servers: &[(SocketAddr, u32)], more: &str) -> String {
+    let servers: String = servers
+        .iter()
+        .map(|(address, slots)| format!("{{ url: \"http://{address}\", slots: {slots} }}, "))
+        .collect();
+    let prices = [1, 5, 10, 20, 50, 100];
+    let accounts: String = prices
+        .iter()
+        .map(|price| {
+            format!(
+                "  - {{ name: a{price}, tier: \"${price}\", key_sha256: {} }}\n",
+                hash(&format!("key-{price}"))
+            )
+        })
+        .collect();
+    format!(
+        r#"
+listen: 127.0.0.1:0
+admin: {{ listen: 127.0.0.1:0 }}
+cores: 2
+drain_timeout: 10s
+queue: {{ length: {seats}, max_wait: 30s }}
+tiers:
+  free:   {{ priority: 0, concurrency: 1, quota: {{ limit: 100, rolling: 24h }} }}
+  "$1":   {{ priority: 2, concurrency: 1, quota: {{ limit: 100, rolling: 24h }} }}
+  "$5":   {{ priority: 2, concurrency: 1, quota: {{ limit: 500, rolling: 24h }} }}
+  "$10":  {{ priority: 5, concurrency: 1, quota: {{ limit: 1000, rolling: 24h }} }}
+  "$20":  {{ priority: 5, concurrency: 2, quota: {{ limit: 2000, rolling: 24h }} }}
+  "$50":  {{ priority: 5, concurrency: 3, quota: {{ limit: 5000, rolling: 24h }} }}
+  "$100": {{ priority: 6, concurrency: 4, quota: {{ limit: 10000, rolling: 24h }} }}
+anonymous: free
+keys: {{ headers: [x-api-key, x-trace-key], bearer: true, query: key }}
+accounts:
+{accounts}
+upstreams:
+  search: {{ servers: [ {servers} ], connect_timeout: 2s, timeout: 20s }}
+routes:
+  - {{ path: /search, upstream: search, metered: true, max_body: 25MiB }}
+  - {{ path: "/image/{{*rest}}", upstream: search }}
+{more}
+"#
+    )
+}
+
+/// A worker that does what its test says.
+pub struct Worker {
+    pub address: SocketAddr,
+    listener: TcpListener,
+}
+
+/// A request at a worker: the head is read, the body isn't.
+#[derive(Debug)]
+pub struct Arrived {
+    /// Request line and headers.
+    pub head: Head,
+    /// What came after the head with the same read.
+    pub ahead: Vec<u8>,
+    pub stream: TcpStream,
+}
+
+impl Worker {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        Self {
+            address: listener.local_addr().expect("it listens"),
+            listener,
+        }
+    }
+
+    /// The next connection.
+    pub async fn connection(&self) -> TcpStream {
+        soon("a connection to the worker", self.listener.accept())
+            .await
+            .expect("accepting works")
+            .0
+    }
+
+    /// The next request, on a new connection.
+    pub async fn request(&self) -> Arrived {
+        Arrived::on(self.connection().await).await
+    }
+}
+
+impl Arrived {
+    /// The next request on this connection.
+    pub async fn on(mut stream: TcpStream) -> Self {
+        let (head, ahead) = soon("a request's head", read_head(&mut stream)).await;
+        Self {
+            head: head.expect("the door sends a head"),
+            ahead,
+            stream,
+        }
+    }
+
+    /// Reads the body, which has a Content-Length or is chunked, to its end.
+    pub async fn body(&mut self) -> Vec<u8> {
+        let body = read_body(&mut self.stream, &self.head, std::mem::take(&mut self.ahead), false);
+        soon("a request's body", body).await.expect("the door sends the body")
+    }
+
+    /// Answers with status 200 and this body, and keeps the connection.
+    pub async fn answer(&mut self, body: &str) {
+        self.answer_with("200 OK", "", body).await;
+    }
+
+    /// Answers with that status, these header lines (each with its CRLF) and that body, and keeps the connection.
+    pub async fn answer_with(&mut self, status: &str, headers: &str, body: &str) {
+        let text = format!(
+            "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.write(text.as_bytes()).await;
+    }
+
+    pub async fn write(&mut self, bytes: &[u8]) {
+        soon("the worker writes", self.stream.write_all(bytes))
+            .await
+            .expect("the door reads");
+    }
+}
+
+/// A client's connection.
+pub struct Client {
+    pub stream: TcpStream,
+    ahead: Vec<u8>,
+}
+
+impl Client {
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = soon("a connection", TcpStream::connect(address))
+            .await
+            .expect("the door listens");
+        Self {
+            stream,
+            ahead: Vec::new(),
+        }
+    }
+
+    /// Connects from another loopback address, 127.0.0.`host`: another network to the door.
+    pub async fn connect_from(host: u8, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind(SocketAddr::from(([127, 0, 0, host], 0)))
+            .expect("all of 127/8 is ours");
+        let stream = soon("a connection", socket.connect(address))
+            .await
+            .expect("the door listens");
+        Self {
+            stream,
+            ahead: Vec::new(),
+        }
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        soon("a client sends", self.stream.write_all(bytes.as_ref()))
+            .await
+            .expect("the door reads");
+    }
+
+    /// `METHOD PATH` with these header lines, each with its CRLF.
+    pub async fn request(&mut self, method: &str, path: &str, headers: &str) {
+        self.send(format!(
+            "{method} {path} HTTP/1.1\r\nhost: door.example\r\n{headers}\r\n"
+        ))
+        .await;
+    }
+
+    /// A search with that key, none if it is empty.
+    pub async fn search(&mut self, key: &str) {
+        let key = if key.is_empty() {
+            String::new()
+        } else {
+            format!("x-api-key: {key}\r\n")
+        };
+        self.request("GET", "/search", &key).await;
+    }
+
+    /// The next answer, whole.
+    pub async fn answer(&mut self) -> Answer {
+        self.answer_to("GET").await
+    }
+
+    /// The next answer to a request of that method, whole.
+    pub async fn answer_to(&mut self, method: &str) -> Answer {
+        soon("an answer", self.try_answer(method))
+            .await
+            .expect("the door answers")
+    }
+
+    /// The next answer, or how its connection ended instead.
+    pub async fn try_answer(&mut self, method: &str) -> std::io::Result<Answer> {
+        let mut stream = Ahead {
+            ahead: std::mem::take(&mut self.ahead),
+            stream: &mut self.stream,
+        };
+        let (head, ahead) = read_head(&mut stream).await;
+        let head = head.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        let bodiless = method == "HEAD" || head.status() == 204 || head.status() == 304;
+        let (body, ahead) = if bodiless {
+            (Vec::new(), ahead)
+        } else {
+            read_answer_body(stream.stream, &head, ahead).await?
+        };
+        self.ahead = ahead;
+        Ok(Answer { head, body })
+    }
+
+    /// The head of the next answer; its body is left to be read.
+    pub async fn answer_head(&mut self) -> Head {
+        let mut stream = Ahead {
+            ahead: std::mem::take(&mut self.ahead),
+            stream: &mut self.stream,
+        };
+        let (head, ahead) = soon("an answer's head", read_head(&mut stream)).await;
+        self.ahead = ahead;
+        head.expect("the door answers")
+    }
+
+    /// The next bytes, at least one unless the connection has ended.
+    pub async fn read_some(&mut self) -> std::io::Result<Vec<u8>> {
+        if !self.ahead.is_empty() {
+            return Ok(std::mem::take(&mut self.ahead));
+        }
+        let mut bytes = vec![0; 64 * 1024];
+        let read = soon("bytes", self.stream.read(&mut bytes)).await?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    /// Waits until the door has closed the connection, whatever it still sends.
+    pub async fn until_closed(&mut self) {
+        while matches!(self.read_some().await, Ok(bytes) if !bytes.is_empty()) {}
+    }
+}
+
+struct Ahead<'a> {
+    ahead: Vec<u8>,
+    stream: &'a mut TcpStream,
+}
+
+trait ReadSome {
+    async fn some(&mut self) -> std::io::Result<Vec<u8>>;
+}
+
+impl ReadSome for TcpStream {
+    async fn some(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; 64 * 1024];
+        let read = self.read(&mut bytes).await?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+}
+
+impl ReadSome for Ahead<'_> {
+    async fn some(&mut self) -> std::io::Result<Vec<u8>> {
+        if self.ahead.is_empty() {
+            self.stream.some().await
+        } else {
+            Ok(std::mem::take(&mut self.ahead))
+        }
+    }
+}
+
+/// A request's or an answer's first line and headers, names in lower case.
+#[derive(Clone, Debug)]
+pub struct Head {
+    pub line: String,
+    pub headers: Vec<(String, String)>,
+}
+
+impl Head {
+    pub fn status(&self) -> u16 {
+        self.line
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .expect("an answer has a status")
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(of, _)| of == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.headers
+            .iter()
+            .filter(|(of, _)| of == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
+    }
+}
+
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub head: Head,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn status(&self) -> u16 {
+        self.head.status()
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.head.get(name)
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
+    }
+
+    pub fn reason(&self) -> String {
+        self.json()["reason"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+async fn read_head(stream: &mut impl ReadSome) -> (Option<Head>, Vec<u8>) {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            let ahead = bytes.split_off(end + 4);
+            let text = String::from_utf8(bytes).expect("heads are text");
+            let mut lines = text.trim_end().split("\r\n");
+            let line = lines.next().expect("a head has a first line").to_owned();
+            let header = |line: &str| {
+                let (name, value) = line.split_once(':').expect("a header has a colon");
+                (name.to_ascii_lowercase(), value.trim().to_owned())
+            };
+            return (
+                Some(Head {
+                    line,
+                    headers: lines.map(header).collect(),
+                }),
+                ahead,
+            );
+        }
+        match stream.some().await {
+            Ok(more) if !more.is_empty() => bytes.extend(more),
+            _ => return (None, bytes),
+        }
+    }
+}
+
+async fn read_answer_body(stream: &mut TcpStream, head: &Head, ahead: Vec<u8>) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+    if head.get("content-length").is_none() && head.get("transfer-encoding").is_none() {
+        let body = read_body(stream, head, ahead, true).await?;
+        return Ok((body, Vec::new()));
+    }
+    read_framed(stream, head, ahead).await
+}
+
+async fn read_body(
+    stream: &mut TcpStream,
+    head: &Head,
+    mut ahead: Vec<u8>,
+    to_the_end: bool,
+) -> std::io::Result<Vec<u8>> {
+    if to_the_end {
+        stream.read_to_end(&mut ahead).await?;
+        return Ok(ahead);
+    }
+    read_framed(stream, head, ahead).await.map(|(body, _)| body)
+}
+
+/// The body and what comes after it.
+async fn read_framed(stream: &mut TcpStream, head: &Head, mut bytes: Vec<u8>) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+    if let Some(length) = head.get("content-length") {
+        let length: usize = length.parse().expect("a length is a number");
+        while bytes.len() < length {
+            more(stream, &mut bytes).await?;
+        }
+        let ahead = bytes.split_off(length);
+        return Ok((bytes, ahead));
+    }
+    if head.get("transfer-encoding").is_none() {
+        return Ok((Vec::new(), bytes));
+    }
+    let mut body = Vec::new();
+    loop {
+        let line = loop {
+            if let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {
+                break end;
+            }
+            more(stream, &mut bytes).await?;
+        };
+        let size = std::str::from_utf8(&bytes[..line]).expect("sizes are text");
+        let size = usize::from_str_radix(size.split(';').next().unwrap_or_default(), 16).expect("a size is a number");
+        while bytes.len() < line + 2 + size + 2 {
+            more(stream, &mut bytes).await?;
+        }
+        body.extend_from_slice(&bytes[line + 2..line + 2 + size]);
+        bytes.drain(..line + 2 + size + 2);
+        if size == 0 {
+            return Ok((body, bytes));
+        }
+    }
+}
+
+async fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    let more = stream.some().await?;
+    if more.is_empty() {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    bytes.extend(more);
+    Ok(())
+}
+
+/// One `GET` on a connection of its own.
+pub async fn get(address: SocketAddr, path: &str) -> Answer {
+    let mut client = Client::connect(address).await;
+    client.request("GET", path, "connection: close\r\n").await;
+    client.answer().await
+}
+
+/// Header lines by name, for comparing.
+pub fn by_name(head: &Head) -> HashMap<&str, &str> {
+    head.headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
+}
