@@ -1,4 +1,41 @@
 //! tiergate: the front door of an expensive, sponsor-funded search service.
+//!
+//! # The map
+//!
+//! A room is a folder or a file of `src/`. Each opens with what it is for and what is absent from it on purpose.
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`policy`] | every reason to say yes or no: pure decisions over state, events and a given time |
+//! | [`gate`] | where state changes: the lock, one reading of the clock, the policy, a `Pass` |
+//! | [`store`] | what must survive: today the accounts that tiers.yaml lists |
+//! | [`upstream`] | the worker pool: connections, health, uploads, answers |
+//! | [`http`] | the only room that knows HTTP: sockets, routes, callers, refusals, `/me`, the operator's listener |
+//! | [`path`] | one spelling for a path, and the patterns of routes |
+//! | [`config`] | tiers.yaml to a validated `Config`, or everything that is wrong with it |
+//! | [`serve`] | the composition root, the one file that names every concrete type |
+//! | [`clock`] | the only one who asks the system for the time |
+//! | [`telemetry`] | metrics and logs |
+//!
+//! # The arrows
+//!
+//! "`a` ← `b`" says that `b` may know `a`. `tests/architecture.rs` fails on any other arrow.
+//!
+//! ```text
+//! policy ← store ← gate ← upstream ← http ← serve ← main        each may know all that stand left of it
+//! policy ← config ← serve                                        nobody else sees the configuration
+//! path ← config, http                                            and path knows nobody
+//! clock, telemetry                                               known to all but policy, path and config; they know policy
+//! ```
+//!
+//! # Invariants
+//!
+//! - The policy has no async, I/O, lock, clock, randomness, logging or serde. The same history gives the same decisions.
+//! - What a job holds is held by exactly one value, a `Waiting` or a `Pass`; dropping it gives everything back.
+//! - All that changes together changes under one lock, which is never held across an await and under which nobody is woken.
+//! - One table, `http::reply`, knows the status of a refusal.
+//! - An answer's last part goes out only after its job has given everything back.
+//! - Everything that a stranger can make grow has a bound with a name.
 
 pub mod clock;
 pub mod config;

@@ -69,8 +69,6 @@ pub enum ServeError {
     Listen(SocketAddr, io::Error),
     /// A core's thread can't be started.
     Thread(io::Error),
-    /// The metrics can't be set up.
-    Metrics(metrics_exporter_prometheus::BuildError),
 }
 
 impl fmt::Display for ServeError {
@@ -78,7 +76,6 @@ impl fmt::Display for ServeError {
         match self {
             Self::Listen(address, error) => write!(f, "can't listen on {address}: {error}"),
             Self::Thread(error) => write!(f, "can't start a thread: {error}"),
-            Self::Metrics(error) => write!(f, "can't set up the metrics: {error}"),
         }
     }
 }
@@ -135,7 +132,7 @@ fn local(listener: &StdListener, asked: SocketAddr) -> Result<SocketAddr, ServeE
 pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
     let clock = Clock::start();
     let rules = Arc::new(config.rules.clone());
-    let exposition = Arc::new(Exposition::new().map_err(ServeError::Metrics)?);
+    let exposition = Arc::new(Exposition::new());
     let meters = Meters::register(&rules, exposition.recorder());
     let gate = Gate::new(Arc::clone(&rules), clock, Arc::clone(&meters));
     let accounts =

@@ -1,7 +1,7 @@
 //! The page that Prometheus reads.
 
 use metrics::{Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::meters::SECONDS_BUCKETS;
 use crate::policy::rules::{Priority, Rules};
@@ -35,16 +35,12 @@ const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None)
 
 impl Exposition {
     /// No metrics yet.
-    ///
-    /// # Errors
-    /// None that the buckets of this program could give.
-    pub fn new() -> Result<Self, BuildError> {
+    pub fn new() -> Self {
         let matcher = Matcher::Suffix("_seconds".to_owned());
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(matcher, &SECONDS_BUCKETS)?
-            .build_recorder();
+        let builder = PrometheusBuilder::new().set_buckets_for_metric(matcher, &SECONDS_BUCKETS);
+        let recorder = builder.expect("there are buckets").build_recorder();
         let handle = recorder.handle();
-        Ok(Self { recorder, handle })
+        Self { recorder, handle }
     }
 
     /// Where meters are registered.
@@ -99,6 +95,12 @@ impl Exposition {
     /// Folds what the histograms have collected; to be done every few seconds, so that it does not pile up between scrapes.
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
+    }
+}
+
+impl Default for Exposition {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,0 +1,210 @@
+//! The arrows of the house: which room may know which, and which dependency enters which room. Read off the sources, so an
+//! arrow can't creep in unseen.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a room may know of the crate: those that stand left of it in lib.rs's map.
+fn may_know(room: &str) -> &'static [&'static str] {
+    match room {
+        "policy" | "path" | "sync" => &[],
+        "clock" | "telemetry" => &["policy"],
+        "store" => &["policy", "clock", "telemetry"],
+        "gate" => &["policy", "store", "clock", "telemetry", "sync"],
+        "upstream" => &["policy", "store", "gate", "clock", "telemetry"],
+        "http" => &["policy", "store", "gate", "upstream", "path", "clock", "telemetry"],
+        "config" => &["policy", "path"],
+        "serve" => &[
+            "policy",
+            "store",
+            "gate",
+            "upstream",
+            "http",
+            "config",
+            "clock",
+            "telemetry",
+        ],
+        "main" => &["config", "serve", "telemetry"],
+        other => panic!("the room `{other}` is on no map: give it a line here and in lib.rs"),
+    }
+}
+
+/// Dependencies that only these rooms may know.
+const KEPT_TO: [(&str, &[&str]); 14] = [
+    ("axum", &["http"]),
+    ("tower", &["http"]),
+    ("tower_http", &["http"]),
+    ("hyper", &["http", "upstream"]),
+    ("hyper_util", &["http", "upstream"]),
+    ("socket2", &["http", "serve"]),
+    ("serde", &["http"]),
+    ("serde_json", &["http"]),
+    ("sha2", &["store"]),
+    ("granit_parser", &["config"]),
+    ("ipnet", &["config", "http"]),
+    ("metrics", &["telemetry"]),
+    ("metrics_exporter_prometheus", &["telemetry"]),
+    ("clap", &["main"]),
+];
+
+/// What the pure rooms may not know at all.
+const IMPURE: [&str; 12] = [
+    "tokio",
+    "async ",
+    ".await",
+    "Mutex",
+    "std::io",
+    "std::fs",
+    "std::net::Tcp",
+    "Instant",
+    "SystemTime",
+    "tracing",
+    "serde",
+    "rand",
+];
+
+#[test]
+fn every_room_knows_only_those_it_may() {
+    let mut wrong = Vec::new();
+    for (room, file, line, code) in code_lines() {
+        for known in names_after("crate::", &code).chain(names_after("tiergate::", &code)) {
+            if known != room && !may_know(&room).contains(&known.as_str()) {
+                wrong.push(format!("{file}:{line}: {room} knows {known}: {code}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that aren't on the map:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_dependency_stays_in_its_rooms() {
+    let mut wrong = Vec::new();
+    for (room, file, line, code) in code_lines() {
+        for (dependency, rooms) in KEPT_TO {
+            let uses = code.contains(&format!("{dependency}::")) && names_before(dependency, &code);
+            if uses && !rooms.contains(&room.as_str()) {
+                wrong.push(format!("{file}:{line}: {room} knows {dependency}: {code}"));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "dependencies out of their rooms:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn the_pure_rooms_are_pure() {
+    let mut wrong = Vec::new();
+    for (room, file, line, code) in code_lines() {
+        if room == "policy" || room == "path" {
+            wrong.extend(
+                IMPURE
+                    .iter()
+                    .filter(|word| code.contains(**word))
+                    .map(|word| format!("{file}:{line}: {word}")),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "impure:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    for path in sources() {
+        let text = fs::read_to_string(&path).expect("sources can be read");
+        assert!(
+            text.starts_with("//!"),
+            "{} doesn't open with what it is for",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn the_map_names_every_room() {
+    let map = fs::read_to_string(source_folder().join("lib.rs")).expect("lib.rs can be read");
+    let rooms: BTreeSet<String> = sources().iter().map(|path| room(path)).collect();
+    for room in rooms
+        .iter()
+        .filter(|room| !["main", "lib", "sync"].contains(&room.as_str()))
+    {
+        assert!(map.contains(&format!("[`{room}`]")), "lib.rs's map doesn't name {room}");
+    }
+}
+
+fn source_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn sources() -> Vec<PathBuf> {
+    let mut folders = vec![source_folder()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("the sources are here") {
+            let path = entry.expect("a folder can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    assert!(files.len() > 30, "these are not all sources");
+    files.sort();
+    files
+}
+
+/// The first part of a source's path below `src`.
+fn room(path: &Path) -> String {
+    let below = path.strip_prefix(source_folder()).expect("sources lie in src");
+    let first = below.iter().next().expect("a source has a name").to_string_lossy();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// Every line of code but that of `lib.rs`, without comments, with its room, file and number. Unit tests are left out:
+/// they may use what they like.
+fn code_lines() -> impl Iterator<Item = (String, String, usize, String)> {
+    sources()
+        .into_iter()
+        .filter(|path| room(path) != "lib")
+        .flat_map(|path| {
+            let text = fs::read_to_string(&path).expect("sources can be read");
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+            let (room, file) = (room(&path), path.display().to_string());
+            let lines: Vec<_> = code
+                .lines()
+                .enumerate()
+                .map(|(number, line)| {
+                    (
+                        number + 1,
+                        line.split("//").next().unwrap_or_default().trim().to_owned(),
+                    )
+                })
+                .filter(|(_, line)| !line.is_empty())
+                .collect();
+            lines
+                .into_iter()
+                .map(move |(number, line)| (room.clone(), file.clone(), number, line))
+        })
+}
+
+/// The names that directly follow `prefix` in a line.
+fn names_after<'a>(prefix: &'a str, code: &'a str) -> impl Iterator<Item = String> + 'a {
+    code.match_indices(prefix).map(move |(at, _)| {
+        let rest = &code[at + prefix.len()..];
+        rest.chars()
+            .take_while(|character| character.is_alphanumeric() || *character == '_')
+            .collect()
+    })
+}
+
+/// Whether the dependency is named as itself and not as the end of a longer name or a module of ours.
+fn names_before(dependency: &str, code: &str) -> bool {
+    code.match_indices(&format!("{dependency}::")).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        before.is_none_or(|character| !(character.is_alphanumeric() || character == '_' || character == ':'))
+    })
+}
