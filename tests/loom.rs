@@ -1,0 +1,233 @@
+//! The hall's races, every interleaving of them (loom). Run with `RUSTFLAGS="--cfg tiergate_loom"`, see CONTRIBUTING.md.
+//!
+//! Each model has one slot and little else, and ends with the same questions: has everybody heard what became of them, is
+//! the slot free again, and is nothing left in the house?
+
+#![cfg(tiergate_loom)]
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use loom::future::block_on;
+use loom::thread;
+use tiergate::clock::Clock;
+use tiergate::gate::{Entered, Gate, Pass, Waiting};
+use tiergate::policy::caller::{Caller, Network};
+use tiergate::policy::refusal::{Reason, Refusal};
+use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
+use tiergate::policy::time::Span;
+use tiergate::policy::{Ask, Outcome};
+use tiergate::telemetry::Meters;
+
+const LOW: TierId = TierId(0);
+const HIGH: TierId = TierId(1);
+
+fn gate(seats: u32) -> Arc<Gate> {
+    let tier = |name: &str, priority| Tier {
+        name: name.to_owned(),
+        priority: Priority::new(priority).expect("a priority"),
+        concurrency: 1,
+        quota: None,
+        max_wait: None,
+        displacements_per_minute: 10,
+    };
+    let rules = Arc::new(Rules {
+        queue: QueueRules {
+            length: seats,
+            within_tier: Within::Fifo,
+            max_wait: Span::from_secs(30),
+            lifeline: None,
+        },
+        tiers: vec![tier("low", 0), tier("high", 6)],
+        anonymous: LOW,
+        pools: vec![PoolRules {
+            name: "search".to_owned(),
+            slots: vec![1],
+        }],
+    });
+    let meters = Meters::unobserved(&rules);
+    Gate::new(rules, Clock::start(), meters)
+}
+
+fn enter(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Result<Entered, Refusal> {
+    gate.enter(&Ask {
+        caller: Caller::Network(Network::of(IpAddr::V4(Ipv4Addr::new(10, 0, 0, caller)))),
+        tier,
+        pool: PoolId(0),
+        ready: true,
+        max_wait: None,
+        prefer_wait: None,
+    })
+}
+
+fn running(gate: &Arc<Gate>, caller: u8) -> Pass {
+    match enter(gate, caller, LOW) {
+        Ok(Entered::Running(pass)) => pass,
+        other => panic!("the slot is free: {other:?}"),
+    }
+}
+
+fn seated(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Waiting {
+    match enter(gate, caller, tier) {
+        Ok(Entered::Seated(waiting)) => waiting,
+        other => panic!("the slot is taken and a seat is free: {other:?}"),
+    }
+}
+
+fn nothing_is_left(gate: &Arc<Gate>) {
+    assert_eq!(gate.in_house(), 0);
+    drop(running(gate, 99));
+    let tally = gate.view().tally;
+    assert_eq!(tally.arrived, tally.ended());
+}
+
+/// A slot is given back while the one who waits for it hangs up: whoever is next gets it, or it is free.
+#[test]
+fn a_grant_races_with_a_hang_up() {
+    loom::model(|| {
+        let gate = gate(2);
+        let pass = running(&gate, 1);
+        let (first, second) = (seated(&gate, 2, LOW), seated(&gate, 3, LOW));
+        let hang_up = thread::spawn(move || drop(first));
+        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        let granted = block_on(second).expect("nobody else is left");
+        hang_up.join().expect("no panic");
+        end.join().expect("no panic");
+        granted.settle(Outcome::Succeeded);
+        nothing_is_left(&gate);
+    });
+}
+
+/// A waiter has looked and found nothing, then hangs up as the grant comes: the slot must not go with it.
+#[test]
+fn a_grant_races_with_a_waiter_that_looks_and_then_leaves() {
+    loom::model(|| {
+        let gate = gate(1);
+        let pass = running(&gate, 1);
+        let waiting = seated(&gate, 2, LOW);
+        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        {
+            let mut waiting = pin!(waiting);
+            if let Poll::Ready(verdict) = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                verdict.expect("nobody displaces").settle(Outcome::Failed);
+            }
+        }
+        end.join().expect("no panic");
+        nothing_is_left(&gate);
+    });
+}
+
+/// The seat is wanted by a higher priority while the slot comes free: the waiter hears exactly one thing, and the other
+/// one is served.
+#[test]
+fn a_displacement_races_with_a_grant() {
+    loom::model(|| {
+        let gate = gate(1);
+        let pass = running(&gate, 1);
+        let low = seated(&gate, 2, LOW);
+        let high = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || match enter(&gate, 3, HIGH) {
+                Ok(Entered::Running(pass)) => pass.settle(Outcome::Succeeded),
+                Ok(Entered::Seated(waiting)) => block_on(waiting).expect("nobody is higher").settle(Outcome::Succeeded),
+                Err(refusal) => panic!("a higher priority is never refused for want of a seat: {refusal:?}"),
+            })
+        };
+        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        match block_on(low) {
+            Ok(pass) => pass.settle(Outcome::Succeeded),
+            Err(refusal) => assert_eq!(refusal.reason(), Reason::Displaced),
+        }
+        high.join().expect("no panic");
+        end.join().expect("no panic");
+        nothing_is_left(&gate);
+    });
+}
+
+/// The last slot is given back as somebody arrives: that one gets it at once or waits, and then is woken.
+#[test]
+fn the_last_release_races_with_an_arrival() {
+    loom::model(|| {
+        let gate = gate(1);
+        let pass = running(&gate, 1);
+        let arrival = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || match enter(&gate, 2, LOW).expect("there is a seat") {
+                Entered::Running(pass) => pass.settle(Outcome::Succeeded),
+                Entered::Seated(waiting) => block_on(waiting).expect("nobody displaces").settle(Outcome::Succeeded),
+            })
+        };
+        pass.settle(Outcome::Succeeded);
+        arrival.join().expect("no panic");
+        nothing_is_left(&gate);
+    });
+}
+
+/// The longest wait is over as the slot comes: it is the waiter's, or the waiter is refused and the slot is free.
+#[test]
+fn a_grant_races_with_the_longest_wait() {
+    loom::model(|| {
+        let gate = gate(1);
+        let pass = running(&gate, 1);
+        let waiting = seated(&gate, 2, LOW);
+        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        match waiting.expire() {
+            Ok(pass) => pass.settle(Outcome::Succeeded),
+            Err(refusal) => assert_eq!(refusal.reason(), Reason::WaitedTooLong),
+        }
+        end.join().expect("no panic");
+        nothing_is_left(&gate);
+    });
+}
+
+/// The door closes as the slot comes free.
+#[test]
+fn closing_races_with_a_grant() {
+    loom::model(|| {
+        let gate = gate(1);
+        let pass = running(&gate, 1);
+        let waiting = seated(&gate, 2, LOW);
+        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        let close = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || gate.shut_down())
+        };
+        match block_on(waiting) {
+            Ok(pass) => pass.settle(Outcome::Succeeded),
+            Err(refusal) => assert_eq!(refusal.reason(), Reason::ShuttingDown),
+        }
+        end.join().expect("no panic");
+        close.join().expect("no panic");
+        assert_eq!(gate.in_house(), 0);
+    });
+}
+
+/// A body that is ready asks for a slot as that slot is given back.
+#[test]
+fn asking_for_a_slot_races_with_its_release() {
+    loom::model(|| {
+        let gate = gate(1);
+        let pass = running(&gate, 1);
+        let uploading = gate.enter(&Ask {
+            caller: Caller::Network(Network::of(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)))),
+            tier: LOW,
+            pool: PoolId(0),
+            ready: false,
+            max_wait: None,
+            prefer_wait: None,
+        });
+        let Ok(Entered::Seated(uploading)) = uploading else {
+            panic!("it has not asked yet")
+        };
+        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        uploading.ask_slot();
+        block_on(uploading)
+            .expect("nobody displaces")
+            .settle(Outcome::Succeeded);
+        end.join().expect("no panic");
+        nothing_is_left(&gate);
+    });
+}

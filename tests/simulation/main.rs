@@ -1,0 +1,321 @@
+//! Hours of a mixed crowd in seconds: the real gate under tokio's paused time, from a seed.
+//!
+//! After every event the hall is looked at (semantics §9.2, §9.3, §2.5); at the end nothing may be left (§9.1, §9.5), and the
+//! same seed must give the same history (§9.6). Replay with `TIERGATE_SEED=… cargo test --test simulation`.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tiergate::clock::Clock;
+use tiergate::gate::{Entered, Gate, Pass, Waiting};
+use tiergate::policy::caller::{AccountId, Caller, Network};
+use tiergate::policy::refusal::{Reason, Refusal};
+use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
+use tiergate::policy::time::Span;
+use tiergate::policy::{Ask, Outcome, State};
+use tiergate::telemetry::Meters;
+
+/// Simulated time of each history.
+const HOURS: u64 = 3;
+
+/// Searches a second that arrive, a quarter more than the slots can serve.
+const ARRIVALS_PER_SECOND: f64 = 10.0;
+
+const SLOTS: u32 = 4;
+
+/// A stream of numbers from a seed (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// One time in so many.
+    fn one_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    fn exponential(&mut self, mean_s: f64) -> Duration {
+        let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        Duration::from_secs_f64(-(1.0 - unit).ln() * mean_s)
+    }
+}
+
+fn rules(within_tier: Within, lifeline: Option<u32>) -> Arc<Rules> {
+    let tier = |name: &str, priority, concurrency| Tier {
+        name: name.to_owned(),
+        priority: Priority::new(priority).expect("a priority"),
+        concurrency,
+        quota: None,
+        max_wait: None,
+        displacements_per_minute: u32::MAX,
+    };
+    Arc::new(Rules {
+        queue: QueueRules {
+            length: 8,
+            within_tier,
+            max_wait: Span::from_secs(30),
+            lifeline,
+        },
+        tiers: vec![
+            tier("free", 0, 1),
+            tier("$1", 2, 1),
+            tier("$5", 2, 1),
+            tier("$10", 5, 1),
+            tier("$20", 5, 2),
+            tier("$50", 5, 3),
+            tier("$100", 6, 4),
+        ],
+        anonymous: TierId(0),
+        pools: vec![PoolRules {
+            name: "search".to_owned(),
+            slots: vec![SLOTS - 1, 1],
+        }],
+    })
+}
+
+/// What happened, folded into one number, to compare histories.
+#[derive(Default)]
+struct History(Mutex<DefaultHasher>);
+
+impl History {
+    fn note(&self, event: impl Hash) {
+        event.hash(&mut *self.0.lock().expect("nobody panics under it"));
+    }
+
+    fn sum(&self) -> u64 {
+        self.0.lock().expect("nobody panics under it").finish()
+    }
+}
+
+fn look_at_the_hall(gate: &Gate) {
+    let view = gate.view();
+    let waiting: u32 = view.waiting.iter().sum();
+    let (slots, running) = view.pools[0];
+    assert!(waiting <= view.seats, "{waiting} wait on {} seats", view.seats);
+    assert!(running <= SLOTS, "{running} run on {SLOTS} slots");
+    let asking = view.jobs.iter().filter(|job| job.state == State::Waiting).count();
+    assert!(
+        asking == 0 || running >= slots,
+        "a slot is idle while {asking} wait for one"
+    );
+    let house = u64::try_from(view.jobs.len()).expect("small");
+    assert_eq!(
+        view.tally.arrived,
+        view.tally.ended() + house,
+        "a job is lost or counted twice"
+    );
+}
+
+/// No job is refused for want of a seat while one of lower priority waits. (That a caller displaces only so often is out of
+/// the way here: the tiers may do it as often as they like.)
+fn look_at_the_refusal(gate: &Gate, refusal: &Refusal, priority: Priority) {
+    if refusal.reason() == Reason::QueueFull {
+        let lower: u32 = gate.view().waiting[..priority.index()].iter().sum();
+        assert_eq!(
+            lower,
+            0,
+            "priority {} is refused while {lower} lower ones wait",
+            priority.get()
+        );
+    }
+}
+
+/// One job, from its arrival to its end.
+struct Search {
+    ask: Ask,
+    priority: Priority,
+    work: Duration,
+    patience: Option<Duration>,
+    upload: Duration,
+    outcome: Outcome,
+}
+
+impl Search {
+    fn thrown(dice: &mut Dice, rules: &Rules) -> Self {
+        let tier = if dice.one_in(2) { 0 } else { 1 + dice.below(6) };
+        let who = dice.below(12);
+        let tier_id = TierId(u16::try_from(tier).expect("small"));
+        let caller = if tier == 0 {
+            let last = u8::try_from(who).expect("small");
+            Caller::Network(Network::of(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))))
+        } else {
+            Caller::Account(AccountId(tier * 100 + who))
+        };
+        let upload = if dice.one_in(8) {
+            dice.exponential(2.0)
+        } else {
+            Duration::ZERO
+        };
+        Self {
+            ask: Ask {
+                caller,
+                tier: tier_id,
+                pool: PoolId(0),
+                ready: upload.is_zero(),
+                max_wait: dice.one_in(10).then(|| Span::from_secs(1 + dice.below(20))),
+                prefer_wait: dice.one_in(10).then(|| Span::from_secs(dice.below(20))),
+            },
+            priority: rules.tier(tier_id).priority,
+            work: dice.exponential(0.5),
+            patience: dice.one_in(6).then(|| dice.exponential(1.5)),
+            upload,
+            outcome: if dice.one_in(10) {
+                Outcome::Failed
+            } else {
+                Outcome::Succeeded
+            },
+        }
+    }
+
+    async fn run(self, gate: Arc<Gate>, history: Arc<History>, number: u64) {
+        let entered = gate.enter(&self.ask);
+        look_at_the_hall(&gate);
+        let verdict = match entered {
+            Err(refusal) => {
+                look_at_the_refusal(&gate, &refusal, self.priority);
+                Some(Err(refusal))
+            }
+            Ok(Entered::Running(pass)) => Some(Ok(pass)),
+            Ok(Entered::Seated(waiting)) => self.wait(waiting, &gate).await,
+        };
+        history.note((number, gate.clock().now().as_nanos()));
+        match verdict {
+            None => history.note("hung up"),
+            Some(Err(refusal)) => history.note((refusal.reason(), refusal.retry_after())),
+            Some(Ok(pass)) => {
+                history.note((pass.server().0, pass.waited().as_nanos()));
+                self.work(pass, &gate).await;
+            }
+        }
+        look_at_the_hall(&gate);
+    }
+
+    async fn wait(&self, mut waiting: Waiting, gate: &Gate) -> Option<Result<Pass, Refusal>> {
+        let clock = *gate.clock();
+        let mut longest = std::pin::pin!(clock.sleep_until(waiting.until()));
+        let mut upload = std::pin::pin!(clock.sleep(self.upload.into()));
+        let mut patience = std::pin::pin!(clock.sleep(self.patience.unwrap_or(Duration::from_secs(86_400)).into()));
+        let mut asked = self.ask.ready;
+        loop {
+            tokio::select! {
+                biased;
+                verdict = &mut waiting => return Some(verdict),
+                () = &mut patience => return None,
+                () = &mut longest => return Some(waiting.expire()),
+                () = &mut upload, if !asked => {
+                    asked = true;
+                    waiting.ask_slot();
+                    look_at_the_hall(gate);
+                }
+            }
+        }
+    }
+
+    async fn work(&self, mut pass: Pass, gate: &Gate) {
+        let clock = *gate.clock();
+        tokio::select! {
+            biased;
+            () = clock.sleep(self.work.into()) => {}
+            () = clock.sleep(self.patience.unwrap_or(Duration::from_secs(86_400)).into()) => return drop(pass),
+        }
+        // Half of them end in two steps, as when a client reads slowly.
+        if self.work.subsec_nanos().is_multiple_of(2) {
+            pass.give_back_slot();
+            look_at_the_hall(gate);
+            clock.sleep(Span::from_millis(20)).await;
+        }
+        pass.settle(self.outcome);
+    }
+}
+
+async fn simulate(seed: u64, within_tier: Within, lifeline: Option<u32>) -> u64 {
+    let rules = rules(within_tier, lifeline);
+    let gate = Gate::new(Arc::clone(&rules), Clock::start(), Meters::unobserved(&rules));
+    let history = Arc::new(History::default());
+    let mut dice = Dice(seed);
+    let mut crowd = tokio::task::JoinSet::new();
+    let end = Duration::from_secs(HOURS * 3600);
+    let mut number = 0;
+    while Duration::from(gate.clock().now().since(Default::default())) < end {
+        gate.clock()
+            .sleep(dice.exponential(1.0 / ARRIVALS_PER_SECOND).into())
+            .await;
+        // A server fails now and then, and comes back.
+        if dice.one_in(5_000) {
+            let gate = Arc::clone(&gate);
+            gate.server_down(PoolId(0), tiergate::policy::rules::ServerId(1));
+            crowd.spawn(async move {
+                gate.clock().sleep(Span::from_secs(30)).await;
+                gate.server_up(PoolId(0), tiergate::policy::rules::ServerId(1));
+                look_at_the_hall(&gate);
+            });
+        }
+        number += 1;
+        crowd.spawn(Search::thrown(&mut dice, &rules).run(Arc::clone(&gate), Arc::clone(&history), number));
+        while let Some(done) = crowd.try_join_next() {
+            done.expect("no search panics");
+        }
+    }
+    while let Some(done) = crowd.join_next().await {
+        done.expect("no search panics");
+    }
+    let view = gate.view();
+    assert_eq!(gate.in_house(), 0, "left over: {:?}", view.jobs);
+    assert_eq!(view.waiting, [0; Priority::COUNT]);
+    assert_eq!(view.pools, [(SLOTS, 0)]);
+    assert_eq!(view.tally.arrived, view.tally.ended());
+    assert!(
+        view.tally.succeeded > number / 3,
+        "a crowd like this is mostly served: {:?}",
+        view.tally
+    );
+    for happened in [
+        view.tally.refused,
+        view.tally.displaced,
+        view.tally.waited_out,
+        view.tally.hung_up,
+    ] {
+        assert!(
+            happened > 0,
+            "something never happened in {number} searches: {:?}",
+            view.tally
+        );
+    }
+    println!(
+        "seed {seed}: {number} searches in {HOURS} simulated hours: {:?}",
+        view.tally
+    );
+    history.sum()
+}
+
+fn seed() -> u64 {
+    std::env::var("TIERGATE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_come_first_served_and_the_same_again() {
+    let first = simulate(seed(), Within::Fifo, None).await;
+    let again = simulate(seed(), Within::Fifo, None).await;
+    assert_eq!(first, again, "the same history must give the same decisions");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_turns_with_a_lifeline() {
+    simulate(seed().wrapping_add(1), Within::Fair, Some(5)).await;
+}
