@@ -1,0 +1,6 @@
+//! The policy, shown to be right: against a model that is obviously right (`histories`), and rule by rule.
+//!
+//! Time is a number here: nothing sleeps, and every failure can be replayed (CONTRIBUTING.md).
+
+mod house;
+mod relocation;
