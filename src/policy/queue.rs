@@ -4,7 +4,8 @@
 //! to be displaced is looked for over all pools. Jobs whose bodies still arrive have a seat but stand in no line:
 //! they are served after everybody of their priority who has asked for a slot, and so are displaced before them.
 //!
-//! In `fifo` every step is O(1) in the number of the waiting; in `fair` O(log callers).
+//! In `fifo` every step is O(1) in the number of the waiting; in `fair` O(log callers), but for the estimate of a job whose
+//! client names the longest wait.
 //!
 //! Absent on purpose: whether somebody may enter (`Policy::enter`), and time.
 
@@ -209,7 +210,7 @@ impl Line {
     fn ahead_of(&self, caller: &Caller) -> u32 {
         match &self.turns {
             None => self.list.len(),
-            Some(turns) => turns.ahead_of(caller).min(self.list.len()),
+            Some(turns) => turns.ahead_of(caller),
         }
     }
 }
@@ -296,14 +297,15 @@ impl Turns {
         Some((*rank, *newest))
     }
 
-    /// At most how many jobs go before the caller's next: as many rounds of the ring as it will then have jobs.
+    /// How many jobs go before the caller's next. Where it has `own` in line, that is served in round `own` (counted from
+    /// 0): every round before it serves each caller once, that round only those whose turn is earlier.
+    /// O(callers in line), which are no more than the seats.
     fn ahead_of(&self, caller: &Caller) -> u32 {
-        let rounds = self
-            .callers
-            .get(caller)
-            .map_or(1, |place| place.rank().0.saturating_add(1));
-        u32::try_from(self.callers.len())
-            .unwrap_or(u32::MAX)
-            .saturating_mul(rounds)
+        let (own, turn) = self.callers.get(caller).map_or((0, u64::MAX), Turn::rank);
+        let before = |place: &Turn| {
+            let (jobs, at) = place.rank();
+            jobs.min(own + u32::from(at < turn))
+        };
+        self.callers.values().map(before).sum()
     }
 }

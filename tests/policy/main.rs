@@ -4,3 +4,4 @@
 
 mod house;
 mod relocation;
+mod wait;
