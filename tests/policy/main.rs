@@ -2,6 +2,9 @@
 //!
 //! Time is a number here: nothing sleeps, and every failure can be replayed (CONTRIBUTING.md).
 
+mod histories;
 mod house;
+mod model;
 mod relocation;
+mod side_by_side;
 mod wait;
