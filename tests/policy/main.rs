@@ -2,6 +2,8 @@
 //!
 //! Time is a number here: nothing sleeps, and every failure can be replayed (CONTRIBUTING.md).
 
+mod displacement;
+mod fairness;
 mod histories;
 mod house;
 mod model;
