@@ -17,7 +17,7 @@ use tiergate::policy::time::Span;
 use super::side_by_side::{Pick, SideBySide, Step};
 
 const SEED: u64 = 1;
-const HISTORIES: u32 = 1_000;
+const HISTORIES: u32 = 600;
 const STEPS_MIN: u64 = 100_000;
 
 #[test]
@@ -34,7 +34,7 @@ fn the_policy_decides_as_the_model_does() {
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
 
     let steps = Cell::new(0_u64);
-    let history = (rules(), vec(step(), 50..=300), any::<bool>());
+    let history = (rules(), vec(step(), 20..=600), any::<bool>());
     let result = runner.run(&history, |(rules, history, closes)| {
         let mut both = SideBySide::new(rules);
         for step in &history {

@@ -286,7 +286,7 @@ impl SideBySide {
     fn same_entry(&mut self, ask: &Ask, decision: &Result<Admission, Refusal>, expected: &Entered) {
         match (decision, expected) {
             (Ok(Admission::Running(grant)), Entered::Running(handed)) => {
-                self.names.push(grant.job);
+                self.name(grant.job);
                 self.same_grant(Some(*grant), Some(*handed));
             }
             (
@@ -305,12 +305,18 @@ impl SideBySide {
                     assert!(matches!(displaced.refusal, Refusal::Displaced { by: told, .. } if told == by));
                     in_range(&displaced.refusal);
                 }
-                self.names.push(*job);
+                self.name(*job);
                 assert_eq!(self.names.len(), number + 1);
             }
             (Err(refusal), Entered::No(no)) => assert_eq!(&no_of(refusal), no, "{ask:?}"),
             _ => panic!("{ask:?}: the policy says {decision:?}, the model {expected:?}"),
         }
+    }
+
+    /// The job that was let in last is called so from now on.
+    fn name(&mut self, job: JobId) {
+        assert_eq!(self.number(job), None, "{job:?} names another job already");
+        self.names.push(job);
     }
 
     /// What must be true of a refusal or an admission whatever the model thinks: §3.3, §3.10, §9.2, §9.3.
