@@ -25,7 +25,8 @@ struct Server {
     slots: u32,
     running: u32,
     up: bool,
-    /// The pool's count of jobs when this server last got one: of two equally busy ones, the longer idle goes first.
+    /// The pool's count of arrivals at its servers when this one last got a job: of two equally busy ones, the longer
+    /// idle goes first.
     last: u64,
 }
 
@@ -35,6 +36,8 @@ pub(super) struct Pool {
     servers: Vec<Server>,
     /// Jobs ever placed.
     placed: u64,
+    /// Arrivals at servers: jobs ever placed, and those that moved.
+    occupied: u64,
     /// Jobs ever taken out of the queue, for the lifeline.
     pub(super) from_queue: u64,
     mean: Span,
@@ -58,6 +61,7 @@ impl Pool {
                 })
                 .collect(),
             placed: 0,
+            occupied: 0,
             from_queue: 0,
             mean: Span::ZERO,
             seen: 0,
@@ -120,9 +124,10 @@ impl Pool {
 
     /// A job moves to that server: the same job, so it counts in no share again.
     pub(super) fn occupy(&mut self, server: ServerId) {
+        self.occupied += 1;
         let server = &mut self.servers[server.index()];
         server.running += 1;
-        server.last = self.placed;
+        server.last = self.occupied;
     }
 
     /// A job gives the slot back, held so long; `None` if its time says nothing of how long slots are held.

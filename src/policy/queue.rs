@@ -4,10 +4,12 @@
 //! to be displaced is looked for over all pools. Jobs whose bodies still arrive have a seat but stand in no line:
 //! they are served after everybody of their priority who has asked for a slot, and so are displaced before them.
 //!
-//! In `fifo` every step is O(1) in the number of the waiting; in `fair` O(log callers).
+//! In `fifo` every step is O(1) in the number of the waiting; in `fair` O(log callers), but for the estimate of a job whose
+//! client names the longest wait.
 //!
 //! Absent on purpose: whether somebody may enter (`Policy::enter`), and time.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::caller::Caller;
@@ -179,14 +181,14 @@ impl Line {
     fn remove(&mut self, jobs: &mut Jobs, index: u32, caller: &Caller) {
         self.list.remove(jobs, index);
         if let Some(turns) = &mut self.turns {
-            turns.remove(index, caller);
+            turns.remove(index, caller, None);
         }
     }
 
     fn serve(&mut self, jobs: &mut Jobs, index: u32, caller: &Caller, ticket: u64) {
-        self.remove(jobs, index, caller);
+        self.list.remove(jobs, index);
         if let Some(turns) = &mut self.turns {
-            turns.move_to_end(caller, ticket);
+            turns.remove(index, caller, Some(ticket));
         }
     }
 
@@ -209,7 +211,7 @@ impl Line {
     fn ahead_of(&self, caller: &Caller) -> u32 {
         match &self.turns {
             None => self.list.len(),
-            Some(turns) => turns.ahead_of(caller).min(self.list.len()),
+            Some(turns) => turns.ahead_of(caller),
         }
     }
 }
@@ -220,90 +222,79 @@ impl Line {
 /// in rounds, and the last to be served is the newest job of the last in the ring among those with the most jobs.
 #[derive(Debug, Default)]
 struct Turns {
-    callers: HashMap<Caller, Turn>,
-    /// The ring, by turn: the ticket with which a caller joined it or was last served.
-    ring: BTreeMap<u64, Caller>,
-    /// The ring by (jobs, turn).
-    by_jobs: BTreeSet<(u32, u64)>,
-}
-
-#[derive(Debug)]
-struct Turn {
-    turn: u64,
-    /// Never empty.
-    jobs: VecDeque<u32>,
-}
-
-impl Turn {
-    fn rank(&self) -> (u32, u64) {
-        (
-            u32::try_from(self.jobs.len()).expect("a caller's jobs are bounded by its concurrency"),
-            self.turn,
-        )
-    }
+    /// The ring, by turn: the ticket with which a caller joined it or was last served. Each one's jobs, never none.
+    ring: BTreeMap<u64, VecDeque<u32>>,
+    /// Whose turn is which.
+    callers: HashMap<Caller, u64>,
+    /// Those with more than one job, as (jobs, turn). Mostly nobody: then the last in the ring is served last.
+    crowds: BTreeSet<(u32, u64)>,
 }
 
 impl Turns {
     fn push(&mut self, index: u32, caller: Caller, ticket: u64) {
-        if let Some(place) = self.callers.get_mut(&caller) {
-            self.by_jobs.remove(&place.rank());
-            place.jobs.push_back(index);
-            self.by_jobs.insert(place.rank());
-        } else {
-            let place = Turn {
-                turn: ticket,
-                jobs: VecDeque::from([index]),
-            };
-            self.ring.insert(ticket, caller);
-            self.by_jobs.insert(place.rank());
-            self.callers.insert(caller, place);
-        }
+        let turn = *self.callers.entry(caller).or_insert(ticket);
+        let jobs = self.ring.entry(turn).or_default();
+        jobs.push_back(index);
+        let now = count(jobs);
+        self.recount((now - 1, turn), (now, turn));
     }
 
-    fn remove(&mut self, index: u32, caller: &Caller) {
-        let place = self
-            .callers
-            .get_mut(caller)
-            .expect("whoever stands in a line has a turn in it");
-        self.by_jobs.remove(&place.rank());
-        place.jobs.retain(|of| *of != index);
-        if place.jobs.is_empty() {
-            self.ring.remove(&place.turn);
-            self.callers.remove(caller);
+    /// The job leaves. If it is `served`, its caller goes to the end of the ring with that ticket.
+    fn remove(&mut self, index: u32, caller: &Caller, served: Option<u64>) {
+        let Entry::Occupied(mut place) = self.callers.entry(*caller) else {
+            unreachable!("whoever stands in a line has a turn in it")
+        };
+        let turn = *place.get();
+        let next = served.unwrap_or(turn);
+        let mut jobs = self.ring.remove(&turn).expect("a caller's turn is in the ring");
+        let before = count(&jobs);
+        jobs.retain(|of| *of != index);
+        let left = count(&jobs);
+        if left == 0 {
+            place.remove();
         } else {
-            self.by_jobs.insert(place.rank());
+            *place.get_mut() = next;
+            self.ring.insert(next, jobs);
         }
+        self.recount((before, turn), (left, next));
     }
 
-    fn move_to_end(&mut self, caller: &Caller, ticket: u64) {
-        if let Some(place) = self.callers.get_mut(caller) {
-            self.by_jobs.remove(&place.rank());
-            self.ring.remove(&place.turn);
-            place.turn = ticket;
-            self.ring.insert(ticket, *caller);
-            self.by_jobs.insert(place.rank());
+    fn recount(&mut self, before: (u32, u64), after: (u32, u64)) {
+        if before.0 > 1 {
+            self.crowds.remove(&before);
+        }
+        if after.0 > 1 {
+            self.crowds.insert(after);
         }
     }
 
     fn first(&self) -> Option<u32> {
-        let (_, caller) = self.ring.first_key_value()?;
-        self.callers[caller].jobs.front().copied()
+        let (_, jobs) = self.ring.first_key_value()?;
+        jobs.front().copied()
     }
 
     fn last(&self) -> Option<((u32, u64), u32)> {
-        let rank = self.by_jobs.last()?;
-        let newest = self.callers[&self.ring[&rank.1]].jobs.back()?;
-        Some((*rank, *newest))
+        let rank = match self.crowds.last() {
+            Some(rank) => *rank,
+            None => (1, *self.ring.last_key_value()?.0),
+        };
+        let newest = self.ring[&rank.1].back()?;
+        Some((rank, *newest))
     }
 
-    /// At most how many jobs go before the caller's next: as many rounds of the ring as it will then have jobs.
+    /// How many jobs go before the caller's next. Where it has `own` in line, that is served in round `own` (counted from
+    /// 0): every round before it serves each caller once, that round only those whose turn is earlier.
+    /// O(callers in line), which are no more than the seats.
     fn ahead_of(&self, caller: &Caller) -> u32 {
-        let rounds = self
-            .callers
-            .get(caller)
-            .map_or(1, |place| place.rank().0.saturating_add(1));
-        u32::try_from(self.callers.len())
-            .unwrap_or(u32::MAX)
-            .saturating_mul(rounds)
+        let Some(turn) = self.callers.get(caller) else {
+            return u32::try_from(self.ring.len()).expect("seats are a u32");
+        };
+        let own = count(&self.ring[turn]);
+        let before = |(at, jobs)| count(jobs).min(own + u32::from(at < turn));
+        self.ring.iter().map(before).sum()
     }
+}
+
+fn count(jobs: &VecDeque<u32>) -> u32 {
+    u32::try_from(jobs.len()).expect("seats are a u32")
 }

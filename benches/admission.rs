@@ -1,0 +1,281 @@
+//! What a decision costs, on one thread: `cargo bench --bench admission`.
+//!
+//! Every measured call leaves the house as it found it, so the figures are of a steady state; where that takes a second
+//! call, the pair is measured and named so. Callers are picked in a pseudo-random order, so that memory isn't read in
+//! the order in which it was written.
+//!
+//! Absent on purpose: the lock and the clock, which are `gate`'s.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use tiergate::policy::caller::{AccountId, Caller};
+use tiergate::policy::refusal::{Reason, Refusal};
+use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
+use tiergate::policy::time::{Span, Timestamp};
+use tiergate::policy::{Admission, Ask, JobId, Outcome, Policy};
+
+const CALLERS: [u64; 3] = [1, 1_000, 100_000];
+const SEATS: [u32; 3] = [8, 64, 4_096];
+const ORDERS: [(&str, Within); 2] = [("fifo", Within::Fifo), ("fair", Within::Fair)];
+
+/// A door with a tier for each priority, and one server.
+fn door(within_tier: Within, seats: u32, slots: u32) -> Policy {
+    let tier = |priority: Priority| Tier {
+        name: format!("p{}", priority.get()),
+        priority,
+        concurrency: 2,
+        quota: None,
+        max_wait: None,
+        displacements_per_minute: u32::MAX,
+    };
+    Policy::new(Arc::new(Rules {
+        queue: QueueRules {
+            length: seats,
+            within_tier,
+            max_wait: Span::from_secs(30),
+            lifeline: None,
+        },
+        tiers: Priority::all().map(tier).collect(),
+        anonymous: TierId(0),
+        pools: vec![PoolRules {
+            name: "search".into(),
+            slots: vec![slots],
+        }],
+    }))
+}
+
+fn ask(caller: u64, priority: u16) -> Ask {
+    Ask {
+        caller: Caller::Account(AccountId(caller)),
+        tier: TierId(priority),
+        pool: PoolId(0),
+        ready: true,
+        max_wait: None,
+        prefer_wait: None,
+    }
+}
+
+/// A door whose slot and seats are all taken, each by a caller of its own, with that priority.
+fn full(within_tier: Within, seats: u32, priority: u16) -> Policy {
+    let mut policy = door(within_tier, seats, 1);
+    for caller in 0..=u64::from(seats) {
+        policy
+            .enter(&ask(caller, priority), Timestamp::ZERO)
+            .expect("a slot and seats for all");
+    }
+    policy
+}
+
+/// Callers below `count` in an order without a pattern that a processor could learn (xorshift).
+struct Crowd {
+    state: u64,
+    count: u64,
+}
+
+impl Crowd {
+    fn of(count: u64) -> Self {
+        Self {
+            state: 0x9E37_79B9_7F4A_7C15,
+            count,
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state % self.count
+    }
+}
+
+/// Time as the door knows it: 10 ms later at each reading, and so the displacements of the last minute stay few
+/// enough for all to be allowed.
+struct Time(u64);
+
+impl Time {
+    fn next(&mut self) -> Timestamp {
+        self.0 += 10_000_000;
+        Timestamp::from_nanos(self.0)
+    }
+}
+
+/// Straight to a free slot and out again, while so many callers have a job in the house: the caller that comes has one
+/// too.
+fn enter_and_leave(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("enter+leave");
+    for (name, within_tier) in ORDERS {
+        for callers in CALLERS {
+            let mut policy = door(within_tier, 8, 200_000);
+            for caller in 0..callers {
+                policy
+                    .enter(&ask(caller, 3), Timestamp::ZERO)
+                    .expect("there are slots enough");
+            }
+            let (mut crowd, mut time) = (Crowd::of(callers), Time(0));
+            group.bench_function(BenchmarkId::new(name, callers), |bencher| {
+                bencher.iter(|| {
+                    let now = time.next();
+                    let Ok(Admission::Running(grant)) = policy.enter(black_box(&ask(crowd.next(), 3)), now) else {
+                        unreachable!("a slot is free")
+                    };
+                    policy.end(grant.job, Outcome::Succeeded, now)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// A full house in which nobody goes straight to a worker: one enters the last free seat, the running one leaves, and
+/// the next in line gets its slot.
+fn through_the_queue(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("enter+leave through a full queue");
+    for (name, within_tier) in ORDERS {
+        for seats in SEATS {
+            let mut policy = door(within_tier, seats, 1);
+            let Ok(Admission::Running(first)) = policy.enter(&ask(0, 3), Timestamp::ZERO) else {
+                unreachable!("the slot is free")
+            };
+            for caller in 1..u64::from(seats) {
+                policy
+                    .enter(&ask(caller, 3), Timestamp::ZERO)
+                    .expect("there are seats enough");
+            }
+            let (mut running, mut caller, mut time) = (first.job, u64::from(seats), Time(0));
+            group.bench_function(BenchmarkId::new(name, seats), |bencher| {
+                bencher.iter(|| {
+                    let now = time.next();
+                    policy
+                        .enter(black_box(&ask(caller % 1_000_000, 3)), now)
+                        .expect("a seat is free");
+                    caller += 1;
+                    running = policy
+                        .end(running, Outcome::Succeeded, now)
+                        .expect("somebody waits")
+                        .job;
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// A pair: a job of priority 6 displaces one of priority 0 from a full queue, then hangs up, and one of priority 0 takes
+/// the free seat again. So three decisions: enter displacing, hang up, enter.
+fn displacement(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("displace+hang up+enter");
+    for (name, within_tier) in ORDERS {
+        for seats in SEATS {
+            let mut policy = full(within_tier, seats, 0);
+            let (mut low, mut time) = (u64::from(seats) + 1, Time(0));
+            group.bench_function(BenchmarkId::new(name, seats), |bencher| {
+                bencher.iter(|| {
+                    let now = time.next();
+                    let high = displace(&mut policy, now);
+                    policy.hang_up(high);
+                    low += 1;
+                    policy.enter(black_box(&ask(low, 0)), now).expect("a seat is free")
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// The share of the above that isn't the displacement: the same hang-up and the same entry.
+fn restoring(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("hang up+enter");
+    for (name, within_tier) in ORDERS {
+        for seats in SEATS {
+            let mut policy = full(within_tier, seats, 0);
+            let mut time = Time(0);
+            let (mut job, mut low) = (displace(&mut policy, time.next()), u64::from(seats) + 1);
+            group.bench_function(BenchmarkId::new(name, seats), |bencher| {
+                bencher.iter(|| {
+                    policy.hang_up(job);
+                    low += 1;
+                    let Ok(Admission::Seated { job: next, .. }) = policy.enter(black_box(&ask(low, 0)), time.next())
+                    else {
+                        unreachable!("a seat is free")
+                    };
+                    job = next;
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn displace(policy: &mut Policy, now: Timestamp) -> JobId {
+    let Ok(Admission::Seated {
+        job,
+        displaced: Some(_),
+        ..
+    }) = policy.enter(black_box(&ask(u64::MAX, 6)), now)
+    else {
+        unreachable!("all seats are taken, by priority 0")
+    };
+    job
+}
+
+/// No seat, and nobody of lower priority: callers that were never here before.
+fn queue_full(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("refused: queue_full");
+    for (name, within_tier) in ORDERS {
+        for seats in SEATS {
+            let mut policy = full(within_tier, seats, 3);
+            let (mut crowd, mut time) = (Crowd::of(1 << 40), Time(0));
+            group.bench_function(BenchmarkId::new(name, seats), |bencher| {
+                bencher.iter(|| {
+                    let caller = u64::from(u32::MAX) + crowd.next();
+                    refused(&mut policy, &ask(caller, 3), time.next(), Reason::QueueFull)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// As many jobs in the house as the tier allows: callers who wait, in turn.
+fn concurrency_exceeded(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("refused: concurrency_exceeded");
+    for (name, within_tier) in ORDERS {
+        for seats in SEATS {
+            let mut policy = door(within_tier, seats, 2);
+            for caller in 0..u64::from(seats / 2) + 1 {
+                for _ in 0..2 {
+                    policy
+                        .enter(&ask(caller, 3), Timestamp::ZERO)
+                        .expect("slots and seats for all");
+                }
+            }
+            let (mut crowd, mut time) = (Crowd::of(u64::from(seats / 2) + 1), Time(0));
+            group.bench_function(BenchmarkId::new(name, seats), |bencher| {
+                bencher.iter(|| {
+                    let ask = ask(crowd.next(), 3);
+                    refused(&mut policy, &ask, time.next(), Reason::ConcurrencyExceeded)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn refused(policy: &mut Policy, ask: &Ask, now: Timestamp, reason: Reason) -> Refusal {
+    match policy.enter(black_box(ask), now) {
+        Err(refusal) if refusal.reason() == reason => refusal,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(std::time::Duration::from_millis(500))
+        .measurement_time(std::time::Duration::from_millis(1_500))
+        .without_plots();
+    targets = enter_and_leave, through_the_queue, displacement, restoring, queue_full, concurrency_exceeded
+}
+criterion_main!(benches);

@@ -1,0 +1,114 @@
+//! Bytes as a history of the house: the policy must decide as the model does, whatever happens in whatever order.
+//!
+//! Absent on purpose: what is checked. `tests/policy/side_by_side.rs` checks the same after every step as the property
+//! test does; only where the histories come from differs.
+
+#![no_main]
+
+#[path = "../../tests/policy/model.rs"]
+mod model;
+#[path = "../../tests/policy/side_by_side.rs"]
+mod side_by_side;
+
+use arbitrary::{Result, Unstructured};
+use libfuzzer_sys::fuzz_target;
+use side_by_side::{Pick, SideBySide, Step};
+use tiergate::policy::Outcome;
+use tiergate::policy::rules::{PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
+use tiergate::policy::time::Span;
+
+/// The model looks at everything for every question, so histories are kept short.
+const STEPS_MAX: usize = 1_000;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut bytes = Unstructured::new(bytes);
+    let Ok(rules) = rules(&mut bytes) else { return };
+    let mut both = SideBySide::new(rules);
+    for _ in 0..STEPS_MAX {
+        match step(&mut bytes) {
+            Ok(step) if !bytes.is_empty() => both.step(&step),
+            _ => break,
+        }
+    }
+    both.finish();
+});
+
+fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
+    Ok(match bytes.int_in_range(0..=31)? {
+        0..=9 => Step::Enter {
+            caller: bytes.arbitrary()?,
+            tier: bytes.arbitrary()?,
+            pool: bytes.arbitrary()?,
+            ready: bytes.ratio(3, 4)?,
+            max_wait_s: bytes.arbitrary()?,
+            prefer_wait_s: bytes.arbitrary()?,
+        },
+        10..=12 => Step::AskSlot(pick(bytes)?),
+        13..=14 => Step::GiveBackSlot(pick(bytes)?),
+        15..=19 => Step::End(
+            pick(bytes)?,
+            *bytes.choose(&[Outcome::Succeeded, Outcome::Failed, Outcome::Cancelled])?,
+        ),
+        20..=21 => Step::HangUp(pick(bytes)?),
+        22 => Step::Expire(pick(bytes)?),
+        23 => Step::Relocate(pick(bytes)?),
+        24 => Step::ServerDown(bytes.arbitrary()?, bytes.arbitrary()?),
+        25..=26 => Step::ServerUp(bytes.arbitrary()?, bytes.arbitrary()?),
+        27 => Step::Reload(rules(bytes)?),
+        28 => Step::Pass(Span::from_nanos(bytes.arbitrary()?)),
+        29..=30 => Step::Pass(Span::from_secs(bytes.int_in_range(0..=61)?)),
+        _ => Step::ShutDown,
+    })
+}
+
+fn pick(bytes: &mut Unstructured<'_>) -> Result<Pick> {
+    bytes.arbitrary().map(Pick)
+}
+
+fn rules(bytes: &mut Unstructured<'_>) -> Result<Rules> {
+    let queue = QueueRules {
+        length: bytes.int_in_range(0..=12)?,
+        within_tier: *bytes.choose(&[Within::Fifo, Within::Fair])?,
+        max_wait: Span::from_secs(bytes.int_in_range(0..=60)?),
+        lifeline: match bytes.int_in_range(1..=5)? {
+            1 => None,
+            every => Some(every),
+        },
+    };
+    let tiers = (0..bytes.int_in_range(1..=4)?)
+        .map(|at| tier(bytes, at))
+        .collect::<Result<Vec<_>>>()?;
+    let pools = (0..bytes.int_in_range(1..=3)?)
+        .map(|at| pool(bytes, at))
+        .collect::<Result<Vec<_>>>()?;
+    let anonymous = TierId(bytes.arbitrary::<u16>()? % tiers.len() as u16);
+    Ok(Rules {
+        queue,
+        tiers,
+        anonymous,
+        pools,
+    })
+}
+
+/// Names are unique within the rules, and come and go from one set of rules to the next.
+fn tier(bytes: &mut Unstructured<'_>, at: u8) -> Result<Tier> {
+    let max_wait: Option<u8> = bytes.arbitrary()?;
+    Ok(Tier {
+        name: format!("{at}{}", bytes.choose(&["a", "b"])?),
+        priority: Priority::new(bytes.int_in_range(0..=6)?).expect("at most 6"),
+        concurrency: bytes.int_in_range(1..=5)?,
+        quota: None,
+        max_wait: max_wait.map(|secs| Span::from_secs(secs.into())),
+        displacements_per_minute: bytes.int_in_range(0..=4)?,
+    })
+}
+
+fn pool(bytes: &mut Unstructured<'_>, at: u8) -> Result<PoolRules> {
+    let slots = (0..bytes.int_in_range(1..=3)?)
+        .map(|_| bytes.int_in_range(0..=3))
+        .collect::<Result<Vec<u32>>>()?;
+    Ok(PoolRules {
+        name: format!("pool{at}"),
+        slots,
+    })
+}

@@ -1,0 +1,12 @@
+//! The policy, shown to be right: against a model that is obviously right (`histories`), and rule by rule.
+//!
+//! Time is a number here: nothing sleeps, and every failure can be replayed (CONTRIBUTING.md).
+
+mod displacement;
+mod fairness;
+mod histories;
+mod house;
+mod model;
+mod relocation;
+mod side_by_side;
+mod wait;

@@ -1,0 +1,717 @@
+//! The hall once more, so plain that it is obviously right: one list of jobs, and every question answered by looking at
+//! all of them. Written from the rules of the house (semantics §3, §4, §6), not from the policy.
+//!
+//! Absent on purpose: speed, and any structure that could disagree with the list of jobs. What the jobs themselves don't
+//! tell is kept as it happened: whose turn it is (a ring of callers, as one would stand around a table), every
+//! displacement, every slot time and every slot ever handed out.
+
+use tiergate::policy::caller::Caller;
+use tiergate::policy::rules::{PoolId, PoolRules, Priority, Rules, ServerId, Tier, TierId, Within};
+use tiergate::policy::time::{Span, Timestamp};
+use tiergate::policy::{Ask, Outcome, State, Tally};
+
+/// A job is named by how many were let in before it.
+pub type Number = usize;
+
+/// A job in the house.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub number: Number,
+    pub caller: Caller,
+    pub tier: TierId,
+    pub priority: Priority,
+    pub pool: PoolId,
+    pub entered: Timestamp,
+    pub state: State,
+    /// When it took its place: asked for a slot, or, while uploading, came in. Counts events, not time.
+    placed: u64,
+}
+
+impl Job {
+    pub fn has_seat(&self) -> bool {
+        matches!(self.state, State::Uploading | State::Waiting)
+    }
+
+    fn runs_on(&self, pool: PoolId, server: ServerId) -> bool {
+        self.pool == pool && matches!(self.state, State::Running { server: on, .. } if on == server)
+    }
+}
+
+/// A slot for a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handed {
+    pub number: Number,
+    pub server: ServerId,
+    pub waited: Span,
+    pub priority: Priority,
+}
+
+/// Why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum No {
+    ShuttingDown,
+    ConcurrencyExceeded { limit: u32, used: u32 },
+    QueueFull { seats: u32, admits_from: Option<Priority> },
+    WaitTooLong { asked: Span, estimate: Span },
+}
+
+/// What became of an arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entered {
+    Running(Handed),
+    Seated {
+        number: Number,
+        until: Timestamp,
+        displaced: Option<Number>,
+    },
+    No(No),
+}
+
+#[derive(Debug)]
+struct Server {
+    slots: u32,
+    up: bool,
+    /// The event at which it last got a job.
+    got: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    servers: Vec<Server>,
+    /// How long each slot was held that was given back.
+    slot_times: Vec<Span>,
+    /// The priority of each job that got a slot.
+    handed: Vec<Priority>,
+    /// Slots handed to those who stood in line.
+    to_the_waiting: u64,
+    /// Whose turn it is in `fair`, for each priority, with the event at which each joined the ring or was last served.
+    rings: Vec<Vec<(Caller, u64)>>,
+}
+
+impl Pool {
+    fn new(rules: &PoolRules) -> Self {
+        Self {
+            servers: rules.slots.iter().map(|slots| server(*slots)).collect(),
+            slot_times: Vec::new(),
+            handed: Vec::new(),
+            to_the_waiting: 0,
+            rings: vec![Vec::new(); Priority::COUNT],
+        }
+    }
+}
+
+fn server(slots: u32) -> Server {
+    Server {
+        slots,
+        up: true,
+        got: None,
+    }
+}
+
+#[derive(Debug)]
+pub struct Model {
+    rules: Rules,
+    /// In the order of arrival.
+    jobs: Vec<Job>,
+    pools: Vec<Pool>,
+    /// Every displacement: when, and by whom.
+    displacements: Vec<(Timestamp, Caller)>,
+    tally: Tally,
+    closing: bool,
+    let_in: usize,
+    events: u64,
+}
+
+impl Model {
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            jobs: Vec::new(),
+            pools: rules.pools.iter().map(Pool::new).collect(),
+            displacements: Vec::new(),
+            tally: Tally::default(),
+            closing: false,
+            let_in: 0,
+            events: 0,
+            rules,
+        }
+    }
+
+    // ---- what can be seen
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub fn jobs(&self) -> &[Job] {
+        &self.jobs
+    }
+
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub fn pools(&self) -> impl Iterator<Item = PoolId> + Clone + use<> {
+        (0..self.pools.len()).map(|pool| PoolId(pool.try_into().unwrap()))
+    }
+
+    pub fn servers(&self, pool: PoolId) -> impl Iterator<Item = ServerId> + Clone + use<> {
+        (0..self.pools[pool.index()].servers.len()).map(|server| ServerId(server.try_into().unwrap()))
+    }
+
+    /// The slots of a server that count: none while it is down.
+    pub fn slots_of(&self, pool: PoolId, server: ServerId) -> u32 {
+        let server = &self.pools[pool.index()].servers[server.index()];
+        if server.up { server.slots } else { 0 }
+    }
+
+    pub fn slots(&self, pool: PoolId) -> u32 {
+        self.servers(pool).map(|server| self.slots_of(pool, server)).sum()
+    }
+
+    pub fn running_on(&self, pool: PoolId, server: ServerId) -> u32 {
+        count(self.jobs.iter().filter(|job| job.runs_on(pool, server)))
+    }
+
+    pub fn jobs_of(&self, caller: Caller) -> u32 {
+        count(self.jobs.iter().filter(|job| job.caller == caller))
+    }
+
+    pub fn seated(&self) -> u32 {
+        count(self.jobs.iter().filter(|job| job.has_seat()))
+    }
+
+    pub fn lowest_seated(&self) -> Option<Priority> {
+        self.jobs
+            .iter()
+            .filter(|job| job.has_seat())
+            .map(|job| job.priority)
+            .min()
+    }
+
+    /// Those who have asked for a slot of the pool and stand in line for it.
+    fn in_line(&self, pool: PoolId) -> impl Iterator<Item = &Job> {
+        self.jobs
+            .iter()
+            .filter(move |job| job.pool == pool && job.state == State::Waiting)
+    }
+
+    pub fn displaced_within_a_minute(&self, caller: Caller, now: Timestamp) -> u32 {
+        let lately = |at: Timestamp| now.since(at) < Span::from_secs(60);
+        count(
+            self.displacements
+                .iter()
+                .filter(|(at, by)| *by == caller && lately(*at)),
+        )
+    }
+
+    // ---- what can happen
+
+    /// §2.4: concurrency, then a slot, then a seat; §3.9: then the wait.
+    pub fn enter(&mut self, ask: &Ask, now: Timestamp) -> Entered {
+        self.events += 1;
+        self.tally.arrived += 1;
+        let entered = self.admit(ask, now);
+        if let Entered::No(_) = entered {
+            self.tally.refused += 1;
+        }
+        entered
+    }
+
+    fn admit(&mut self, ask: &Ask, now: Timestamp) -> Entered {
+        if self.closing {
+            return Entered::No(No::ShuttingDown);
+        }
+        let tier = self.rules.tier(ask.tier).clone();
+        let used = self.jobs_of(ask.caller);
+        if used >= tier.concurrency {
+            let limit = tier.concurrency;
+            return Entered::No(No::ConcurrencyExceeded { limit, used });
+        }
+        if ask.ready
+            && let Some(server) = self.free(ask.pool, None)
+        {
+            let number = self.insert(ask, tier.priority, now);
+            return Entered::Running(self.hand(number, server, now));
+        }
+        let victim = match self.seat_for(ask, &tier, now) {
+            Ok(victim) => victim,
+            Err(no) => return Entered::No(no),
+        };
+        let longest = match self.longest_wait(ask, &tier) {
+            Ok(longest) => longest,
+            Err(no) => return Entered::No(no),
+        };
+        if let Some(victim) = victim {
+            self.remove(victim);
+            self.displacements.push((now, ask.caller));
+            self.tally.displaced += 1;
+        }
+        let number = self.insert(ask, tier.priority, now);
+        if ask.ready {
+            self.stand_in_line(number);
+        }
+        Entered::Seated {
+            number,
+            until: now + longest,
+            displaced: victim,
+        }
+    }
+
+    /// §3.1, §3.2, §3.4: a free seat, or that of somebody of the lowest priority, if that is lower.
+    fn seat_for(&self, ask: &Ask, tier: &Tier, now: Timestamp) -> Result<Option<Number>, No> {
+        let seats = self.rules.queue.length;
+        if self.seated() < seats {
+            return Ok(None);
+        }
+        let lowest = self.lowest_seated();
+        let may = self.displaced_within_a_minute(ask.caller, now) < tier.displacements_per_minute;
+        match lowest {
+            Some(lowest) if lowest < tier.priority && may => Ok(Some(self.served_last(lowest))),
+            _ => Err(No::QueueFull {
+                seats,
+                admits_from: lowest.and_then(Priority::above),
+            }),
+        }
+    }
+
+    /// §3.9: the least of the four; and no waiting in vain.
+    fn longest_wait(&self, ask: &Ask, tier: &Tier) -> Result<Span, No> {
+        let mut longest = self.rules.queue.max_wait;
+        for other in [tier.max_wait, ask.max_wait, ask.prefer_wait].into_iter().flatten() {
+            longest = longest.min(other);
+        }
+        if let Some(asked) = ask.prefer_wait {
+            let ahead = self.ahead_of(ask.pool, tier.priority, ask.caller);
+            let estimate = self.estimate_behind(ask.pool, tier.priority, ahead);
+            let enough_seen = self.pools[ask.pool.index()].slot_times.len() >= 20;
+            if asked.is_zero() || (ahead > 0 && enough_seen && estimate > asked) {
+                return Err(No::WaitTooLong { asked, estimate });
+            }
+        }
+        Ok(longest)
+    }
+
+    /// §6: a job that was uploading asks for a slot, and has no place in line until it does.
+    pub fn ask_slot(&mut self, number: Number, now: Timestamp) -> Option<Handed> {
+        self.events += 1;
+        let events = self.events;
+        let job = self.job_mut(number).filter(|job| job.state == State::Uploading)?;
+        job.state = State::Waiting;
+        job.placed = events;
+        let pool = job.pool;
+        match self.free(pool, None) {
+            Some(server) => Some(self.hand(number, server, now)),
+            None => {
+                self.stand_in_line(number);
+                None
+            }
+        }
+    }
+
+    /// Whether the job had a seat, and if so in which state it lost it.
+    pub fn expire(&mut self, number: Number) -> Option<State> {
+        let state = self.job(number).filter(|job| job.has_seat())?.state;
+        self.remove(number);
+        self.tally.waited_out += 1;
+        Some(state)
+    }
+
+    pub fn hang_up(&mut self, number: Number) -> bool {
+        let seated = self.job(number).is_some_and(Job::has_seat);
+        if seated {
+            self.remove(number);
+            self.tally.hung_up += 1;
+        }
+        seated
+    }
+
+    pub fn give_back_slot(&mut self, number: Number, now: Timestamp) -> Option<Handed> {
+        let job = self.job_mut(number)?;
+        let State::Running { since, .. } = job.state else {
+            return None;
+        };
+        job.state = State::Ending;
+        let pool = job.pool;
+        self.pools[pool.index()].slot_times.push(now.since(since));
+        self.hand_to_next(pool, now)
+    }
+
+    pub fn end(&mut self, number: Number, outcome: Outcome, now: Timestamp) -> Option<Handed> {
+        self.job(number).filter(|job| !job.has_seat())?;
+        let next = self.give_back_slot(number, now);
+        self.remove(number);
+        match outcome {
+            Outcome::Succeeded => self.tally.succeeded += 1,
+            Outcome::Failed => self.tally.failed += 1,
+            Outcome::Cancelled => self.tally.cancelled += 1,
+        }
+        next
+    }
+
+    /// §2.7: on another server, if one has a free slot.
+    pub fn relocate(&mut self, number: Number, now: Timestamp) -> Option<(ServerId, Option<Handed>)> {
+        self.events += 1;
+        let events = self.events;
+        let job = self.job(number)?.clone();
+        let State::Running { server: from, .. } = job.state else {
+            return None;
+        };
+        let to = self.free(job.pool, Some(from))?;
+        self.job_mut(number).unwrap().state = State::Running { server: to, since: now };
+        self.pools[job.pool.index()].servers[to.index()].got = Some(events);
+        Some((to, self.hand_to_next(job.pool, now)))
+    }
+
+    pub fn server_down(&mut self, pool: PoolId, server: ServerId) {
+        self.pools[pool.index()].servers[server.index()].up = false;
+    }
+
+    pub fn server_up(&mut self, pool: PoolId, server: ServerId, now: Timestamp) -> Vec<Handed> {
+        self.pools[pool.index()].servers[server.index()].up = true;
+        self.hand_out(pool, now)
+    }
+
+    pub fn shut_down(&mut self) -> Vec<Number> {
+        self.closing = true;
+        let seated: Vec<Number> = self
+            .jobs
+            .iter()
+            .filter(|job| job.has_seat())
+            .map(|job| job.number)
+            .collect();
+        for number in &seated {
+            self.remove(*number);
+            self.tally.shut_down += 1;
+        }
+        seated
+    }
+
+    /// Tiers are known again by name; those who have a seat get their tier's new priority and keep their order.
+    pub fn reload(&mut self, rules: Rules, now: Timestamp) -> Vec<Handed> {
+        for job in &mut self.jobs {
+            let name = &self.rules.tier(job.tier).name;
+            let same = rules.tiers.iter().position(|tier| tier.name == *name);
+            job.tier = same.map_or(rules.anonymous, |at| TierId(at.try_into().unwrap()));
+            if job.has_seat() {
+                job.priority = rules.tier(job.tier).priority;
+            }
+        }
+        for (at, new) in rules.pools.iter().enumerate() {
+            match self.pools.get_mut(at) {
+                Some(pool) => resize(pool, new),
+                None => self.pools.push(Pool::new(new)),
+            }
+        }
+        self.rules = rules;
+        self.form_rings_anew();
+        self.pools().flat_map(|pool| self.hand_out(pool, now)).collect()
+    }
+
+    /// Callers stand in the ring as the first of their waiting jobs stand in line.
+    fn form_rings_anew(&mut self) {
+        for pool in self.pools() {
+            let mut line: Vec<Job> = self.in_line(pool).cloned().collect();
+            line.sort_by_key(|job| job.placed);
+            let rings = &mut self.pools[pool.index()].rings;
+            rings.iter_mut().for_each(Vec::clear);
+            for job in line {
+                join(&mut rings[job.priority.index()], job.caller, job.placed);
+            }
+        }
+    }
+
+    // ---- slots
+
+    /// The least busy server that is up and has a free slot; of equally busy ones, the one that got a job longest ago.
+    fn free(&self, pool: PoolId, but: Option<ServerId>) -> Option<ServerId> {
+        let mut free: Vec<ServerId> = self
+            .servers(pool)
+            .filter(|server| Some(*server) != but)
+            .filter(|server| self.running_on(pool, *server) < self.slots_of(pool, *server))
+            .collect();
+        free.sort_by(|a, b| {
+            let busy = |server| {
+                (
+                    u64::from(self.running_on(pool, server)),
+                    u64::from(self.slots_of(pool, server)),
+                )
+            };
+            let ((a_runs, a_slots), (b_runs, b_slots)) = (busy(*a), busy(*b));
+            let got = |server: &ServerId| self.pools[pool.index()].servers[server.index()].got;
+            (a_runs * b_slots)
+                .cmp(&(b_runs * a_slots))
+                .then(got(a).cmp(&got(b)))
+                .then(a.cmp(b))
+        });
+        free.first().copied()
+    }
+
+    fn hand(&mut self, number: Number, server: ServerId, now: Timestamp) -> Handed {
+        self.events += 1;
+        let events = self.events;
+        let job = self.job_mut(number).unwrap();
+        job.state = State::Running { server, since: now };
+        let (priority, waited, pool) = (job.priority, now.since(job.entered), job.pool);
+        let pool = &mut self.pools[pool.index()];
+        pool.handed.push(priority);
+        pool.servers[server.index()].got = Some(events);
+        Handed {
+            number,
+            server,
+            waited,
+            priority,
+        }
+    }
+
+    /// §3.5, §3.6: a free slot goes to the next in the order of service; every Nth to whoever asked first.
+    fn hand_to_next(&mut self, pool: PoolId, now: Timestamp) -> Option<Handed> {
+        let server = self.free(pool, None)?;
+        self.in_line(pool).next()?;
+        self.pools[pool.index()].to_the_waiting += 1;
+        let count = self.pools[pool.index()].to_the_waiting;
+        let lifeline = self
+            .rules
+            .queue
+            .lifeline
+            .is_some_and(|nth| count.is_multiple_of(u64::from(nth)));
+        let number = if lifeline {
+            self.asked_first(pool)
+        } else {
+            self.first_in_service(pool)
+        };
+        self.take_turn(number);
+        Some(self.hand(number, server, now))
+    }
+
+    fn hand_out(&mut self, pool: PoolId, now: Timestamp) -> Vec<Handed> {
+        std::iter::from_fn(|| self.hand_to_next(pool, now)).collect()
+    }
+
+    fn asked_first(&self, pool: PoolId) -> Number {
+        self.in_line(pool).min_by_key(|job| job.placed).unwrap().number
+    }
+
+    // ---- the order of service
+
+    fn first_in_service(&self, pool: PoolId) -> Number {
+        let highest = self.in_line(pool).map(|job| job.priority).max().unwrap();
+        self.service(pool, highest)[0].number
+    }
+
+    /// Those in line for the pool with that priority in the order in which they would be served.
+    fn service(&self, pool: PoolId, priority: Priority) -> Vec<Served> {
+        let line: Vec<Job> = self
+            .in_line(pool)
+            .filter(|job| job.priority == priority)
+            .cloned()
+            .collect();
+        serve_all(
+            line,
+            &self.pools[pool.index()].rings[priority.index()],
+            self.rules.queue.within_tier,
+        )
+    }
+
+    /// §3.2: of the seated of that priority, the one that would be served last: first of all those who haven't even
+    /// asked, the newest of them; then the last in line. With several pools there is no one line: then, in `fifo`, the
+    /// newest of the last ones; in `fair` that of the latest round, then of the latest turn.
+    fn served_last(&self, priority: Priority) -> Number {
+        let uploading = self
+            .jobs
+            .iter()
+            .filter(|job| job.priority == priority && job.state == State::Uploading);
+        if let Some(newest) = uploading.max_by_key(|job| job.placed) {
+            return newest.number;
+        }
+        let last_of_each = self
+            .pools()
+            .filter_map(|pool| self.service(pool, priority).last().copied());
+        last_of_each.max_by_key(|last| (last.round, last.turn)).unwrap().number
+    }
+
+    /// How many would be served before a newcomer of that caller.
+    fn ahead_of(&self, pool: PoolId, priority: Priority, caller: Caller) -> u32 {
+        let higher = count(self.in_line(pool).filter(|job| job.priority > priority));
+        let mut line: Vec<Job> = self
+            .in_line(pool)
+            .filter(|job| job.priority == priority)
+            .cloned()
+            .collect();
+        let mut ring = self.pools[pool.index()].rings[priority.index()].clone();
+        line.push(Job {
+            number: Number::MAX,
+            caller,
+            tier: TierId(0),
+            priority,
+            pool,
+            entered: Timestamp::ZERO,
+            state: State::Waiting,
+            placed: u64::MAX,
+        });
+        join(&mut ring, caller, u64::MAX);
+        let served = serve_all(line, &ring, self.rules.queue.within_tier);
+        let before = served.iter().position(|served| served.number == Number::MAX).unwrap();
+        higher + u32::try_from(before).unwrap()
+    }
+
+    // ---- the estimate (§3.8)
+
+    /// For a newcomer of that priority behind everybody of its own and of higher ones who has asked.
+    pub fn estimate(&self, pool: PoolId, priority: Priority) -> Span {
+        let ahead = count(self.in_line(pool).filter(|job| job.priority >= priority));
+        self.estimate_behind(pool, priority, ahead)
+    }
+
+    fn estimate_behind(&self, pool: PoolId, priority: Priority, ahead: u32) -> Span {
+        let slots = u128::from(self.slots(pool));
+        if slots == 0 {
+            return Span::MAX;
+        }
+        let pool = &self.pools[pool.index()];
+        let latest = &pool.handed[pool.handed.len().saturating_sub(64)..];
+        let all = latest.len() as u128;
+        let higher = latest.iter().filter(|other| **other > priority).count() as u128;
+        // What is left for this priority and those below: the stretch is all ÷ left, at most eightfold.
+        let left = (all - higher).max(all.div_ceil(8)).max(1);
+        let nanos = u128::from(mean(&pool.slot_times)) * u128::from(ahead + 1) * all.max(1) / (slots * left);
+        Span::from_nanos(nanos.try_into().unwrap_or(u64::MAX))
+    }
+
+    // ---- the list of jobs
+
+    fn job(&self, number: Number) -> Option<&Job> {
+        self.jobs.iter().find(|job| job.number == number)
+    }
+
+    fn job_mut(&mut self, number: Number) -> Option<&mut Job> {
+        self.jobs.iter_mut().find(|job| job.number == number)
+    }
+
+    fn insert(&mut self, ask: &Ask, priority: Priority, now: Timestamp) -> Number {
+        self.events += 1;
+        let number = self.let_in;
+        self.let_in += 1;
+        self.jobs.push(Job {
+            number,
+            caller: ask.caller,
+            tier: ask.tier,
+            priority,
+            pool: ask.pool,
+            entered: now,
+            state: if ask.ready { State::Waiting } else { State::Uploading },
+            placed: self.events,
+        });
+        number
+    }
+
+    fn stand_in_line(&mut self, number: Number) {
+        let job = self.job(number).unwrap().clone();
+        let ring = &mut self.pools[job.pool.index()].rings[job.priority.index()];
+        join(ring, job.caller, job.placed);
+    }
+
+    /// The job, still in line, gets a slot: its caller goes to the end of the ring, or out of it.
+    fn take_turn(&mut self, number: Number) {
+        self.events += 1;
+        let job = self.job(number).unwrap().clone();
+        let others = self
+            .in_line(job.pool)
+            .any(|other| other.number != number && other.caller == job.caller && other.priority == job.priority);
+        let ring = &mut self.pools[job.pool.index()].rings[job.priority.index()];
+        ring.retain(|(caller, _)| *caller != job.caller);
+        if others {
+            ring.push((job.caller, self.events));
+        }
+    }
+
+    /// Out of the house. A caller with nobody left in line leaves the ring.
+    fn remove(&mut self, number: Number) {
+        let job = self.job(number).unwrap().clone();
+        self.jobs.retain(|job| job.number != number);
+        if job.state == State::Waiting {
+            let others = self
+                .in_line(job.pool)
+                .any(|other| other.caller == job.caller && other.priority == job.priority);
+            if !others {
+                let ring = &mut self.pools[job.pool.index()].rings[job.priority.index()];
+                ring.retain(|(caller, _)| *caller != job.caller);
+            }
+        }
+    }
+}
+
+/// One job of the order of service, with its caller's turn and the round in which it is served.
+#[derive(Clone, Copy, Debug)]
+struct Served {
+    number: Number,
+    round: u32,
+    turn: u64,
+}
+
+/// Serves a whole line, one by one.
+fn serve_all(mut line: Vec<Job>, ring: &[(Caller, u64)], within: Within) -> Vec<Served> {
+    line.sort_by_key(|job| job.placed);
+    let mut order = Vec::new();
+    match within {
+        Within::Fifo => {
+            for job in line {
+                order.push(Served {
+                    number: job.number,
+                    round: 0,
+                    turn: job.placed,
+                });
+            }
+        }
+        Within::Fair => {
+            let mut ring: Vec<(Caller, u64, u32)> = ring.iter().map(|(caller, turn)| (*caller, *turn, 0)).collect();
+            while !ring.is_empty() {
+                let (caller, turn, round) = ring.remove(0);
+                let Some(at) = line.iter().position(|job| job.caller == caller) else {
+                    continue;
+                };
+                let job = line.remove(at);
+                order.push(Served {
+                    number: job.number,
+                    round,
+                    turn,
+                });
+                ring.push((caller, turn, round + 1));
+            }
+            assert!(line.is_empty(), "whoever stands in line has a turn");
+        }
+    }
+    order
+}
+
+fn join(ring: &mut Vec<(Caller, u64)>, caller: Caller, turn: u64) {
+    if ring.iter().all(|(other, _)| *other != caller) {
+        ring.push((caller, turn));
+    }
+}
+
+/// Other numbers of slots. A server that is no longer named has none.
+fn resize(pool: &mut Pool, rules: &PoolRules) {
+    for (at, server) in pool.servers.iter_mut().enumerate() {
+        server.slots = rules.slots.get(at).copied().unwrap_or(0);
+    }
+    for slots in rules.slots.iter().skip(pool.servers.len()) {
+        pool.servers.push(server(*slots));
+    }
+}
+
+/// The mean of the first 32 slot times; from then on each new one moves it by 1/32 of the difference. 1 s before any.
+fn mean(slot_times: &[Span]) -> u64 {
+    if slot_times.is_empty() {
+        return Span::from_secs(1).as_nanos();
+    }
+    let mut mean = 0_i128;
+    for (seen, time) in slot_times.iter().enumerate() {
+        let weight = (seen as i128 + 1).min(32);
+        mean += (i128::from(time.as_nanos()) - mean) / weight;
+    }
+    mean.try_into().unwrap()
+}
+
+fn count<T>(them: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(them.count()).unwrap()
+}

@@ -1,0 +1,606 @@
+//! The policy and the model through one history, side by side: every decision must be the same, and what is always true
+//! (semantics §9) must be true after every step.
+//!
+//! Absent on purpose: where histories come from. `histories` draws them at random, the fuzzer makes them from bytes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tiergate::policy::caller::{AccountId, Caller, Network};
+use tiergate::policy::refusal::Refusal;
+use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, ServerId, Tier, TierId, Within};
+use tiergate::policy::time::{Span, Timestamp};
+use tiergate::policy::{Admission, Ask, Displaced, Grant, JobId, Outcome, Policy, State};
+
+use super::model::{Entered, Handed, Model, No, Number};
+
+/// Something that happens. Numbers are taken modulo what there is, so every step means something in every history.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Enter {
+        caller: u8,
+        tier: u8,
+        pool: u8,
+        ready: bool,
+        max_wait_s: Option<u8>,
+        prefer_wait_s: Option<u8>,
+    },
+    AskSlot(Pick),
+    GiveBackSlot(Pick),
+    End(Pick, Outcome),
+    HangUp(Pick),
+    Expire(Pick),
+    Relocate(Pick),
+    ServerDown(u8, u8),
+    ServerUp(u8, u8),
+    Reload(Rules),
+    Pass(Span),
+    ShutDown,
+}
+
+/// Which job: mostly one in the house, sometimes any that ever was, sometimes one that never was.
+#[derive(Clone, Copy, Debug)]
+pub struct Pick(pub u8);
+
+/// Callers that take part.
+const CALLERS: u8 = 5;
+
+/// What is asked of the policy: a step with its job and its numbers looked up.
+#[derive(Clone, Debug)]
+pub enum Call {
+    Enter(Ask),
+    AskSlot(JobId),
+    GiveBackSlot(JobId),
+    End(JobId, Outcome),
+    HangUp(JobId),
+    Expire(JobId),
+    Relocate(JobId),
+    ServerDown(PoolId, ServerId),
+    ServerUp(PoolId, ServerId),
+    Reload(Arc<Rules>),
+    ShutDown,
+}
+
+/// What the policy answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    Entered(Result<Admission, Refusal>),
+    Granted(Option<Grant>),
+    HungUp(bool),
+    Expired(Option<Refusal>),
+    Relocated(Option<(ServerId, Option<Grant>)>),
+    Gone,
+    GrantedAll(Vec<Grant>),
+    TurnedAway(Vec<Displaced>),
+}
+
+/// Puts one call to a policy.
+pub fn decide(policy: &mut Policy, call: &Call, now: Timestamp) -> Decision {
+    match call {
+        Call::Enter(ask) => Decision::Entered(policy.enter(ask, now)),
+        Call::AskSlot(job) => Decision::Granted(policy.ask_slot(*job, now)),
+        Call::GiveBackSlot(job) => Decision::Granted(policy.give_back_slot(*job, now)),
+        Call::End(job, outcome) => Decision::Granted(policy.end(*job, *outcome, now)),
+        Call::HangUp(job) => Decision::HungUp(policy.hang_up(*job)),
+        Call::Expire(job) => Decision::Expired(policy.expire(*job, now)),
+        Call::Relocate(job) => Decision::Relocated(policy.relocate(*job, now)),
+        Call::ServerDown(pool, server) => {
+            policy.server_down(*pool, *server);
+            Decision::Gone
+        }
+        Call::ServerUp(pool, server) => Decision::GrantedAll(policy.server_up(*pool, *server, now)),
+        Call::Reload(rules) => Decision::GrantedAll(policy.reload(Arc::clone(rules), now)),
+        Call::ShutDown => Decision::TurnedAway(policy.shut_down()),
+    }
+}
+
+pub struct SideBySide {
+    policy: Policy,
+    model: Model,
+    first_rules: Rules,
+    now: Timestamp,
+    /// The policy's names of the jobs that the model knows by number.
+    names: Vec<JobId>,
+    /// A name that no job in this history ever has.
+    stranger: JobId,
+    /// All that happened, to be replayed.
+    history: Vec<(Call, Timestamp, Decision)>,
+}
+
+impl SideBySide {
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            policy: Policy::new(Arc::new(rules.clone())),
+            model: Model::new(rules.clone()),
+            first_rules: rules,
+            now: Timestamp::ZERO,
+            names: Vec::new(),
+            stranger: stranger(),
+            history: Vec::new(),
+        }
+    }
+
+    /// One step of both; then all that must be true is looked at.
+    pub fn step(&mut self, step: &Step) {
+        if let Step::Pass(span) = step {
+            self.now = self.now + *span;
+        }
+        if let Some(call) = self.call(step) {
+            self.put(call);
+        }
+    }
+
+    /// Everybody goes home, on both sides: then nothing is left over (§9.5), and the same history gives the same
+    /// decisions once more (§9.6).
+    pub fn finish(mut self) {
+        while let Some(job) = self.model.jobs().first() {
+            let name = self.names[job.number];
+            self.put(if job.has_seat() {
+                Call::HangUp(name)
+            } else {
+                Call::End(name, Outcome::Succeeded)
+            });
+        }
+        assert_eq!(self.policy.in_house(), 0);
+        assert_eq!(self.policy.callers(), 0);
+        assert_eq!(self.policy.waiting(), &[0; Priority::COUNT]);
+        assert!(self.model.pools().all(|pool| self.policy.running(pool) == 0));
+        assert_eq!(self.policy.tally().arrived, self.policy.tally().ended());
+
+        let mut again = Policy::new(Arc::new(self.first_rules));
+        for (call, now, decision) in &self.history {
+            assert_eq!(
+                &decide(&mut again, call, *now),
+                decision,
+                "replayed, {call:?} is decided otherwise"
+            );
+        }
+    }
+
+    // ---- from a step to a call
+
+    fn call(&self, step: &Step) -> Option<Call> {
+        Some(match step {
+            Step::Enter {
+                caller,
+                tier,
+                pool,
+                ready,
+                max_wait_s,
+                prefer_wait_s,
+            } => Call::Enter(Ask {
+                caller: who(*caller),
+                tier: TierId(u16::from(*tier) % u16::try_from(self.model.rules().tiers.len()).unwrap()),
+                pool: self.pool(*pool),
+                ready: *ready,
+                max_wait: max_wait_s.map(|secs| Span::from_secs(secs.into())),
+                prefer_wait: prefer_wait_s.map(|secs| Span::from_secs(secs.into())),
+            }),
+            Step::AskSlot(pick) => Call::AskSlot(self.pick(*pick)),
+            Step::GiveBackSlot(pick) => Call::GiveBackSlot(self.pick(*pick)),
+            Step::End(pick, outcome) => Call::End(self.pick(*pick), *outcome),
+            Step::HangUp(pick) => Call::HangUp(self.pick(*pick)),
+            Step::Expire(pick) => Call::Expire(self.pick(*pick)),
+            Step::Relocate(pick) => Call::Relocate(self.pick(*pick)),
+            Step::ServerDown(pool, server) => Call::ServerDown(self.pool(*pool), self.server(*pool, *server)),
+            Step::ServerUp(pool, server) => Call::ServerUp(self.pool(*pool), self.server(*pool, *server)),
+            Step::Reload(rules) => Call::Reload(Arc::new(self.with_all_pools(rules))),
+            Step::ShutDown => Call::ShutDown,
+            Step::Pass(_) => return None,
+        })
+    }
+
+    fn pick(&self, Pick(pick): Pick) -> JobId {
+        let at = usize::from(pick / 16);
+        let jobs = self.model.jobs();
+        match pick % 16 {
+            0 => self.stranger,
+            1 | 2 if !self.names.is_empty() => self.names[self.names.len() - 1 - at % self.names.len()],
+            _ if !jobs.is_empty() => self.names[jobs[at % jobs.len()].number],
+            _ => self.stranger,
+        }
+    }
+
+    fn pool(&self, pool: u8) -> PoolId {
+        self.model.pools().cycle().nth(pool.into()).unwrap()
+    }
+
+    fn server(&self, pool: u8, server: u8) -> ServerId {
+        self.model.servers(self.pool(pool)).cycle().nth(server.into()).unwrap()
+    }
+
+    /// Pools may only be added by a reload, so those that the drawn rules lack stay as they are.
+    fn with_all_pools(&self, rules: &Rules) -> Rules {
+        let mut rules = rules.clone();
+        let kept = self.model.rules().pools.iter().skip(rules.pools.len()).cloned();
+        rules.pools.extend(kept);
+        rules
+    }
+
+    fn number(&self, job: JobId) -> Option<Number> {
+        self.names.iter().rposition(|name| *name == job)
+    }
+
+    // ---- one call to both
+
+    fn put(&mut self, call: Call) {
+        let before = Before::of(self);
+        let decision = decide(&mut self.policy, &call, self.now);
+        self.compare(&call, &decision, &before);
+        self.history.push((call, self.now, decision));
+        self.check(&before);
+    }
+
+    fn compare(&mut self, call: &Call, decision: &Decision, before: &Before) {
+        let now = self.now;
+        match (call, decision) {
+            (Call::Enter(ask), Decision::Entered(decision)) => {
+                let expected = self.estimate_for(ask);
+                let entered = self.model.enter(ask, now);
+                self.same_entry(ask, decision, &entered);
+                self.fair_refusal(ask, decision, expected, before);
+            }
+            (Call::AskSlot(job), Decision::Granted(grant)) => {
+                let handed = self.number(*job).and_then(|number| self.model.ask_slot(number, now));
+                self.same_grant(*grant, handed);
+            }
+            (Call::GiveBackSlot(job), Decision::Granted(grant)) => {
+                let handed = self
+                    .number(*job)
+                    .and_then(|number| self.model.give_back_slot(number, now));
+                self.same_grant(*grant, handed);
+            }
+            (Call::End(job, outcome), Decision::Granted(grant)) => {
+                let handed = self
+                    .number(*job)
+                    .and_then(|number| self.model.end(number, *outcome, now));
+                self.same_grant(*grant, handed);
+            }
+            (Call::HangUp(job), Decision::HungUp(seated)) => {
+                let expected = self.number(*job).is_some_and(|number| self.model.hang_up(number));
+                assert_eq!(*seated, expected, "{call:?}");
+            }
+            (Call::Expire(job), Decision::Expired(refusal)) => self.same_expiry(*job, refusal.as_ref()),
+            (Call::Relocate(job), Decision::Relocated(moved)) => {
+                let expected = self.number(*job).and_then(|number| self.model.relocate(number, now));
+                assert_eq!(moved.map(|(to, _)| to), expected.map(|(to, _)| to), "{call:?}");
+                self.same_grant(
+                    moved.and_then(|(_, next)| next),
+                    expected.and_then(|(_, handed)| handed),
+                );
+            }
+            (Call::ServerDown(pool, server), Decision::Gone) => self.model.server_down(*pool, *server),
+            (Call::ServerUp(pool, server), Decision::GrantedAll(grants)) => {
+                let handed = self.model.server_up(*pool, *server, now);
+                self.same_grants(grants, &handed);
+            }
+            (Call::Reload(rules), Decision::GrantedAll(grants)) => {
+                let handed = self.model.reload(Rules::clone(rules), now);
+                self.same_grants(grants, &handed);
+            }
+            (Call::ShutDown, Decision::TurnedAway(turned)) => self.same_turned_away(turned),
+            (call, decision) => unreachable!("{call:?} is never answered by {decision:?}"),
+        }
+    }
+
+    fn same_entry(&mut self, ask: &Ask, decision: &Result<Admission, Refusal>, expected: &Entered) {
+        match (decision, expected) {
+            (Ok(Admission::Running(grant)), Entered::Running(handed)) => {
+                self.name(grant.job);
+                self.same_grant(Some(*grant), Some(*handed));
+            }
+            (
+                Ok(Admission::Seated { job, until, displaced }),
+                Entered::Seated {
+                    number,
+                    until: expected_until,
+                    displaced: expected_displaced,
+                },
+            ) => {
+                assert_eq!(until, expected_until, "{ask:?}");
+                let who = displaced.as_ref().map(|displaced| self.number(displaced.job).unwrap());
+                assert_eq!(who, *expected_displaced, "{ask:?} displaces another than it should");
+                if let Some(displaced) = displaced {
+                    let by = self.model.rules().tier(ask.tier).priority;
+                    assert!(matches!(displaced.refusal, Refusal::Displaced { by: told, .. } if told == by));
+                    in_range(&displaced.refusal);
+                }
+                self.name(*job);
+                assert_eq!(self.names.len(), number + 1);
+            }
+            (Err(refusal), Entered::No(no)) => assert_eq!(&no_of(refusal), no, "{ask:?}"),
+            _ => panic!("{ask:?}: the policy says {decision:?}, the model {expected:?}"),
+        }
+    }
+
+    /// The job that was let in last is called so from now on.
+    fn name(&mut self, job: JobId) {
+        assert_eq!(self.number(job), None, "{job:?} names another job already");
+        self.names.push(job);
+    }
+
+    /// What must be true of a refusal or an admission whatever the model thinks: §3.3, §3.10, §9.2, §9.3.
+    fn fair_refusal(&self, ask: &Ask, decision: &Result<Admission, Refusal>, estimate: Span, before: &Before) {
+        let tier = self.model.rules().tier(ask.tier);
+        match decision {
+            Ok(_) => assert!(self.policy.jobs_of(&ask.caller) <= tier.concurrency, "§9.2: {ask:?}"),
+            Err(refusal) => {
+                if let Refusal::QueueFull { .. } = refusal {
+                    let lower = before.lowest.is_some_and(|lowest| lowest < tier.priority);
+                    let spent = self.model.displaced_within_a_minute(ask.caller, self.now);
+                    assert!(
+                        !lower || spent >= tier.displacements_per_minute,
+                        "§9.3: {ask:?}, while a lower priority waits"
+                    );
+                }
+                if !matches!(refusal, Refusal::ConcurrencyExceeded { .. }) {
+                    from_estimate(refusal, estimate);
+                }
+            }
+        }
+    }
+
+    fn same_expiry(&mut self, job: JobId, refusal: Option<&Refusal>) {
+        let known = self.number(job);
+        let held = known.and_then(|number| self.model.jobs().iter().find(|job| job.number == number).cloned());
+        let expected = known.and_then(|number| self.model.expire(number));
+        match (expected, refusal) {
+            (None, None) => {}
+            (Some(State::Uploading), Some(Refusal::RequestTimeout(_))) => {}
+            (Some(State::Waiting), Some(Refusal::WaitedTooLong { waited, .. })) => {
+                let held = held.unwrap();
+                assert_eq!(*waited, self.now.since(held.entered));
+                from_estimate(refusal.unwrap(), self.model.estimate(held.pool, held.priority));
+            }
+            _ => panic!("expired from {expected:?}, but was told {refusal:?}"),
+        }
+    }
+
+    fn same_turned_away(&mut self, turned: &[Displaced]) {
+        let mut numbers: Vec<Number> = turned
+            .iter()
+            .map(|displaced| self.number(displaced.job).unwrap())
+            .collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, self.model.shut_down());
+        for displaced in turned {
+            assert!(matches!(displaced.refusal, Refusal::ShuttingDown { .. }));
+            in_range(&displaced.refusal);
+        }
+    }
+
+    fn same_grants(&self, grants: &[Grant], handed: &[Handed]) {
+        assert_eq!(grants.len(), handed.len(), "{grants:?} but should be {handed:?}");
+        for (grant, handed) in grants.iter().zip(handed) {
+            self.same_grant(Some(*grant), Some(*handed));
+        }
+    }
+
+    fn same_grant(&self, grant: Option<Grant>, handed: Option<Handed>) {
+        let named = grant.map(|grant| Handed {
+            number: self.number(grant.job).expect("a slot goes to a job that was let in"),
+            server: grant.server,
+            waited: grant.waited,
+            priority: grant.priority,
+        });
+        assert_eq!(named, handed, "the slot goes to another than it should");
+    }
+
+    fn estimate_for(&self, ask: &Ask) -> Span {
+        self.model
+            .estimate(ask.pool, self.model.rules().tier(ask.tier).priority)
+    }
+
+    // ---- what is always true
+
+    fn check(&self, before: &Before) {
+        self.check_counts();
+        self.check_jobs();
+        self.check_bounds(before);
+        self.check_nothing_idle();
+    }
+
+    /// §9.1, and every count that the policy shows, recounted.
+    fn check_counts(&self) {
+        let tally = self.policy.tally();
+        let in_house = self.policy.in_house();
+        assert_eq!(
+            tally.arrived,
+            tally.ended() + u64::try_from(in_house).unwrap(),
+            "§9.1: {tally:?}"
+        );
+        assert_eq!(tally, self.model.tally());
+        let jobs = self.model.jobs();
+        assert_eq!(in_house, jobs.len());
+        let callers: HashSet<Caller> = jobs.iter().map(|job| job.caller).collect();
+        assert_eq!(self.policy.callers(), callers.len());
+        for caller in 0..CALLERS {
+            assert_eq!(
+                self.policy.jobs_of(&who(caller)),
+                self.model.jobs_of(who(caller)),
+                "caller {caller}"
+            );
+        }
+        for priority in Priority::all() {
+            let seated = jobs.iter().filter(|job| job.has_seat() && job.priority == priority);
+            let seen = self.policy.waiting()[priority.index()];
+            assert_eq!(
+                usize::try_from(seen).unwrap(),
+                seated.count(),
+                "waiting with {priority:?}"
+            );
+        }
+        for pool in self.model.pools() {
+            let running: u32 = self
+                .model
+                .servers(pool)
+                .map(|server| self.model.running_on(pool, server))
+                .sum();
+            assert_eq!(self.policy.running(pool), running, "{pool:?}");
+            assert_eq!(self.policy.slots(pool), self.model.slots(pool), "{pool:?}");
+            let turn = u8::try_from(self.history.len() % Priority::COUNT).unwrap();
+            let priority = Priority::new(turn).unwrap();
+            assert_eq!(
+                self.policy.estimate(pool, priority),
+                self.model.estimate(pool, priority)
+            );
+        }
+    }
+
+    /// The policy has the same jobs in the same states.
+    fn check_jobs(&self) {
+        assert_eq!(self.policy.jobs().count(), self.model.jobs().len());
+        for expected in self.model.jobs() {
+            let job = self
+                .policy
+                .job(self.names[expected.number])
+                .expect("it is in the house");
+            assert_eq!(
+                (job.caller, job.tier, job.priority, job.pool, job.entered, job.state),
+                (
+                    expected.caller,
+                    expected.tier,
+                    expected.priority,
+                    expected.pool,
+                    expected.entered,
+                    expected.state
+                )
+            );
+        }
+    }
+
+    /// §9.2: as many as there are seats and slots, or, after these became fewer, no more than there were.
+    fn check_bounds(&self, before: &Before) {
+        let seated = self.policy.waiting().iter().sum::<u32>();
+        assert!(
+            seated <= self.policy.rules().queue.length || seated <= before.seated,
+            "§9.2: {seated} wait"
+        );
+        for pool in self.model.pools() {
+            for server in self.model.servers(pool) {
+                let running = self.model.running_on(pool, server);
+                let was = before
+                    .running
+                    .iter()
+                    .find(|(at, on, _)| (*at, *on) == (pool, server))
+                    .map_or(0, |was| was.2);
+                assert!(
+                    running <= self.model.slots_of(pool, server) || running <= was,
+                    "§9.2: {running} run on {server:?}"
+                );
+            }
+        }
+    }
+
+    /// §3.7: nobody stands in line for a pool that has a free slot.
+    fn check_nothing_idle(&self) {
+        for (_, job) in self.policy.jobs().filter(|(_, job)| job.state == State::Waiting) {
+            let free = |server| self.model.running_on(job.pool, server) < self.model.slots_of(job.pool, server);
+            assert!(
+                !self.model.servers(job.pool).any(free),
+                "§3.7: a slot is idle while {job:?} waits"
+            );
+        }
+    }
+}
+
+/// What was before a call.
+struct Before {
+    seated: u32,
+    lowest: Option<Priority>,
+    running: Vec<(PoolId, ServerId, u32)>,
+}
+
+impl Before {
+    fn of(both: &SideBySide) -> Self {
+        let model = &both.model;
+        let running = model.pools().flat_map(|pool| {
+            model
+                .servers(pool)
+                .map(move |server| (pool, server, model.running_on(pool, server)))
+        });
+        Self {
+            seated: model.seated(),
+            lowest: model.lowest_seated(),
+            running: running.collect(),
+        }
+    }
+}
+
+fn no_of(refusal: &Refusal) -> No {
+    match *refusal {
+        Refusal::ShuttingDown { .. } => No::ShuttingDown,
+        Refusal::ConcurrencyExceeded { limit, used } => No::ConcurrencyExceeded { limit, used },
+        Refusal::QueueFull { seats, admits_from, .. } => No::QueueFull { seats, admits_from },
+        Refusal::WaitTooLong { asked, estimate, .. } => No::WaitTooLong { asked, estimate },
+        ref other => panic!("{other:?} is no answer to an arrival"),
+    }
+}
+
+/// §3.10: 1 to 300 s.
+fn in_range(refusal: &Refusal) -> Span {
+    let retry_after = refusal.retry_after().expect("a 503 says when to come back");
+    assert!(
+        (Span::from_secs(1)..=Span::from_secs(300)).contains(&retry_after),
+        "§3.10: {retry_after}"
+    );
+    retry_after
+}
+
+/// §3.10: not before the estimate (or 240 s, for an endless one), and at most a quarter and a second after it.
+fn from_estimate(refusal: &Refusal, estimate: Span) {
+    let retry_after = in_range(refusal);
+    let estimate = estimate.min(Span::from_secs(240));
+    let latest = Span::from_nanos(estimate.as_nanos() / 4 * 5) + Span::from_secs(1) + Span::from_nanos(5);
+    assert!(
+        (estimate..=latest).contains(&retry_after),
+        "§3.10: {retry_after} for an estimate of {estimate}"
+    );
+}
+
+fn who(number: u8) -> Caller {
+    match u64::from(number % CALLERS) {
+        0 => Caller::Network(Network::V6(0)),
+        other => Caller::Account(AccountId(other)),
+    }
+}
+
+/// The name of a job in a house so full that no history here ever reaches its place.
+fn stranger() -> JobId {
+    let tier = Tier {
+        name: "all".into(),
+        priority: Priority::LOWEST,
+        concurrency: 1_000,
+        quota: None,
+        max_wait: None,
+        displacements_per_minute: 0,
+    };
+    let elsewhere = Rules {
+        queue: QueueRules {
+            length: 0,
+            within_tier: Within::Fifo,
+            max_wait: Span::ZERO,
+            lifeline: None,
+        },
+        tiers: vec![tier],
+        anonymous: TierId(0),
+        pools: vec![PoolRules {
+            name: "all".into(),
+            slots: vec![200],
+        }],
+    };
+    let mut policy = Policy::new(Arc::new(elsewhere));
+    let ask = Ask {
+        caller: who(0),
+        tier: TierId(0),
+        pool: PoolId(0),
+        ready: true,
+        max_wait: None,
+        prefer_wait: None,
+    };
+    let last = (0..200).map(|_| policy.enter(&ask, Timestamp::ZERO)).last();
+    match last {
+        Some(Ok(Admission::Running(grant))) => grant.job,
+        other => unreachable!("there are slots enough: {other:?}"),
+    }
+}
