@@ -52,8 +52,9 @@ pub struct Ask {
     pub tier: TierId,
     /// Whose slots it needs.
     pub pool: PoolId,
-    /// Whether it asks for a slot at once. If not, its body arrives too slowly as yet (semantics §6): it asks by
-    /// [`Policy::ask_slot`].
+    /// Whether it asks for a slot at once. If not, its body has not wholly arrived as yet (semantics §6): it takes a seat
+    /// and asks by [`Policy::ask_slot`]. Where the seats or the wait would have it refused while a slot is idle, it gets
+    /// that slot at once, and uploads while it holds it.
     pub ready: bool,
     /// The longest that its route lets a job wait.
     pub max_wait: Option<Span>,
@@ -165,22 +166,33 @@ impl Policy {
                 used,
             });
         }
-        if ask.ready
-            && let Some(server) = self.pools[ask.pool.index()].free()
+        let free = self.pools[ask.pool.index()].free();
+        if let Some(server) = free
+            && ask.ready
         {
-            self.concurrency.take(ask.caller);
-            let job = self
-                .jobs
-                .insert(job(ask, tier, State::Running { server, since: now }, now));
-            self.pools[ask.pool.index()].place(server, tier.priority);
-            return Ok(Admission::Running(Grant {
-                job,
-                server,
-                waited: Span::ZERO,
-                priority: tier.priority,
-            }));
+            return Ok(self.run(ask, tier, server, now));
         }
-        self.seat(ask, tier, now)
+        match (self.seat(ask, tier, now), free) {
+            // A slot that nobody uses is no reason to send somebody away: the pace of §6 bounds what it can cost.
+            (Err(Refusal::QueueFull { .. } | Refusal::WaitTooLong { .. }), Some(server)) => {
+                Ok(self.run(ask, tier, server, now))
+            }
+            (seated, _) => seated,
+        }
+    }
+
+    fn run(&mut self, ask: &Ask, tier: &Tier, server: ServerId, now: Timestamp) -> Admission {
+        self.concurrency.take(ask.caller);
+        let job = self
+            .jobs
+            .insert(job(ask, tier, State::Running { server, since: now }, now));
+        self.pools[ask.pool.index()].place(server, tier.priority);
+        Admission::Running(Grant {
+            job,
+            server,
+            waited: Span::ZERO,
+            priority: tier.priority,
+        })
     }
 
     fn seat(&mut self, ask: &Ask, tier: &Tier, now: Timestamp) -> Result<Admission, Refusal> {

@@ -9,4 +9,5 @@ mod house;
 mod model;
 mod relocation;
 mod side_by_side;
+mod uploads;
 mod wait;

@@ -233,13 +233,17 @@ impl Model {
             let number = self.insert(ask, tier.priority, now);
             return Entered::Running(self.hand(number, server, now));
         }
-        let victim = match self.seat_for(ask, &tier, now) {
-            Ok(victim) => victim,
-            Err(no) => return Entered::No(no),
-        };
-        let longest = match self.longest_wait(ask, &tier) {
-            Ok(longest) => longest,
-            Err(no) => return Entered::No(no),
+        let seat = self.seat_for(ask, &tier, now);
+        let (victim, longest) = match seat.and_then(|victim| Ok((victim, self.longest_wait(ask, &tier)?))) {
+            Ok(found) => found,
+            Err(no) => {
+                // §6: with no seat to upload in, it uploads in a slot that would be idle.
+                let Some(server) = self.free(ask.pool, None) else {
+                    return Entered::No(no);
+                };
+                let number = self.insert(ask, tier.priority, now);
+                return Entered::Running(self.hand(number, server, now));
+            }
         };
         if let Some(victim) = victim {
             self.remove(victim);

@@ -333,6 +333,9 @@ impl SideBySide {
                         "§9.3: {ask:?}, while a lower priority waits"
                     );
                 }
+                if matches!(refusal, Refusal::QueueFull { .. } | Refusal::WaitTooLong { .. }) {
+                    assert!(!self.is_idle(ask.pool), "§6: {ask:?} is refused while a slot is idle");
+                }
                 if !matches!(refusal, Refusal::ConcurrencyExceeded { .. }) {
                     from_estimate(refusal, estimate);
                 }
@@ -495,12 +498,13 @@ impl SideBySide {
     /// §3.7: nobody stands in line for a pool that has a free slot.
     fn check_nothing_idle(&self) {
         for (_, job) in self.policy.jobs().filter(|(_, job)| job.state == State::Waiting) {
-            let free = |server| self.model.running_on(job.pool, server) < self.model.slots_of(job.pool, server);
-            assert!(
-                !self.model.servers(job.pool).any(free),
-                "§3.7: a slot is idle while {job:?} waits"
-            );
+            assert!(!self.is_idle(job.pool), "§3.7: a slot is idle while {job:?} waits");
         }
+    }
+
+    fn is_idle(&self, pool: PoolId) -> bool {
+        let free = |server| self.model.running_on(pool, server) < self.model.slots_of(pool, server);
+        self.model.servers(pool).any(free)
     }
 }
 
