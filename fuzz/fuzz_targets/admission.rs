@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
-    Ok(match bytes.int_in_range(0..=31)? {
+    Ok(match bytes.int_in_range(0..=33)? {
         0..=9 => Step::Enter {
             caller: bytes.arbitrary()?,
             tier: bytes.arbitrary()?,
@@ -57,6 +57,8 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
         27 => Step::Reload(rules(bytes)?),
         28 => Step::Pass(Span::from_nanos(bytes.arbitrary()?)),
         29..=30 => Step::Pass(Span::from_secs(bytes.int_in_range(0..=61)?)),
+        31 => Step::Decline(pick(bytes)?),
+        32 => Step::Forgo(pick(bytes)?),
         _ => Step::ShutDown,
     })
 }

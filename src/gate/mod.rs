@@ -1,21 +1,25 @@
 //! Where state changes: takes the lock and one reading of the clock, asks the policy, hands out a [`Pass`].
 //!
-//! Invariant: what a job holds is held by exactly one value, a [`Waiting`] while it has a seat and a [`Pass`] once it has
-//! a slot. Dropping either gives everything back and hands what is free to the next in line. So nobody can forget to, a
-//! grant to a client who has just hung up falls to the next, and no slot is idle while a job that may use it waits.
+//! Invariant: what a job holds is held by exactly one value, a [`Waiting`] while it has a seat, a [`Pass`] once it has
+//! a slot, and a [`Moving`] between two slots. Dropping any of them gives everything back and hands what is free to the
+//! next in line. So nobody can forget to, a grant to a client who has just hung up falls to the next, and no slot is idle
+//! while a job that may use it waits.
 //!
 //! Invariant: nobody is woken under the lock.
 //!
 //! Absent on purpose: reasons to say yes or no (`policy`), timers (whoever waits brings its own), HTTP.
 
+mod hall;
+mod moving;
 mod pass;
 mod waiting;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-pub use pass::Pass;
+use hall::{Hall, Verdict};
+pub use moving::Moving;
+pub use pass::{Pass, Relocated};
 pub use waiting::Waiting;
 
 use crate::clock::Clock;
@@ -23,7 +27,7 @@ use crate::policy::caller::Caller;
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Priority, Rules, ServerId, TierId};
 use crate::policy::time::{Span, Timestamp};
-use crate::policy::{Admission, Ask, Grant, JobId, Policy, State, Tally};
+use crate::policy::{Admission, Ask, Grant, Policy, State, Tally};
 use crate::sync::Mutex;
 use crate::telemetry::{End, Meters};
 
@@ -33,42 +37,6 @@ pub struct Gate {
     hall: Mutex<Hall>,
     clock: Clock,
     meters: Arc<Meters>,
-}
-
-/// All that changes together, under one lock (docs/decisions/one-lock.md).
-#[derive(Debug)]
-struct Hall {
-    policy: Policy,
-    /// Those who have not yet heard what became of them: jobs in a seat, and jobs out of it whose verdict lies here until
-    /// they take it. As many as there are values of [`Waiting`].
-    waiters: HashMap<JobId, Waiter>,
-}
-
-#[derive(Debug, Default)]
-struct Waiter {
-    verdict: Option<Verdict>,
-    waker: Option<Waker>,
-}
-
-#[derive(Debug)]
-enum Verdict {
-    Granted(Grant),
-    Refused(Refusal),
-}
-
-impl Hall {
-    /// Lays the verdict down for the waiter. Wake it once the lock is open.
-    #[must_use]
-    fn tell(&mut self, job: JobId, verdict: Verdict) -> Option<Waker> {
-        let waiter = self.waiters.get_mut(&job).expect("whoever has a seat has a waiter");
-        waiter.verdict = Some(verdict);
-        waiter.waker.take()
-    }
-
-    #[must_use]
-    fn tell_granted(&mut self, grant: Option<Grant>) -> Option<Waker> {
-        grant.and_then(|grant| self.tell(grant.job, Verdict::Granted(grant)))
-    }
 }
 
 /// How a job was let in.
@@ -83,12 +51,8 @@ pub enum Entered {
 impl Gate {
     /// An idle door with all servers up.
     pub fn new(rules: Arc<Rules>, clock: Clock, meters: Arc<Meters>) -> Arc<Self> {
-        let hall = Hall {
-            policy: Policy::new(rules),
-            waiters: HashMap::new(),
-        };
         Arc::new(Self {
-            hall: Mutex::new(hall),
+            hall: Mutex::new(Hall::new(Policy::new(rules))),
             clock,
             meters,
         })
@@ -104,7 +68,7 @@ impl Gate {
             let mut admission = hall.policy.enter(ask, self.clock.now())?;
             let mut woken = None;
             if let Admission::Seated { job, displaced, .. } = &mut admission {
-                hall.waiters.insert(*job, Waiter::default());
+                hall.expect(*job);
                 woken = displaced
                     .take()
                     .map(|out| (out.tier, hall.tell(out.job, Verdict::Refused(out.refusal))));
@@ -133,7 +97,7 @@ impl Gate {
         self.hall.lock().policy.server_down(pool, server);
     }
 
-    /// The server is back: its slots go to those who wait.
+    /// The server is back: its slots go to those who move, then to those who wait.
     pub fn server_up(&self, pool: PoolId, server: ServerId) {
         let wakers: Vec<Option<Waker>> = {
             let mut hall = self.hall.lock();
@@ -143,7 +107,7 @@ impl Gate {
         wakers.into_iter().for_each(wake);
     }
 
-    /// No more jobs are let in, and those who wait are turned away. Running ones go on.
+    /// No more jobs are let in, and those who wait are turned away. Running ones go on, and so do those that move.
     pub fn shut_down(&self) {
         let turned_away: Vec<(TierId, Option<Waker>)> = {
             let mut hall = self.hall.lock();
@@ -158,7 +122,7 @@ impl Gate {
         }
     }
 
-    /// Jobs in the house: waiting, running and ending.
+    /// Jobs in the house: waiting, running, moving and ending.
     pub fn in_house(&self) -> usize {
         self.hall.lock().policy.in_house()
     }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Gate, wake};
+use super::{Gate, Moving, wake};
 use crate::policy::rules::{PoolId, Priority, ServerId, TierId};
 use crate::policy::time::{Span, Timestamp};
-use crate::policy::{Grant, JobId, Outcome};
+use crate::policy::{Grant, JobId, Outcome, Relocation};
 use crate::telemetry::End;
 
 /// A job's slot and its caller's concurrency (semantics §6). Its parts go back in the order of its methods; dropped before
@@ -13,8 +13,8 @@ use crate::telemetry::End;
 #[derive(Debug)]
 #[must_use = "dropping it gives the slot back"]
 pub struct Pass {
-    gate: Arc<Gate>,
-    job: JobId,
+    pub(super) gate: Arc<Gate>,
+    pub(super) job: JobId,
     tier: TierId,
     pool: PoolId,
     server: ServerId,
@@ -23,6 +23,17 @@ pub struct Pass {
     since: Timestamp,
     slot: bool,
     settled: bool,
+}
+
+/// What became of a job whose server could not be reached.
+#[derive(Debug)]
+pub enum Relocated {
+    /// It has a slot of another server.
+    To(Pass),
+    /// It waits for one.
+    Waits(Moving),
+    /// No other server is up: it holds what it held.
+    Nowhere(Pass),
 }
 
 impl Pass {
@@ -78,18 +89,33 @@ impl Pass {
         self.gate.server_down(self.pool, self.server);
     }
 
-    /// Moves to another server, since this one can't be reached. Whether there was one with a free slot.
-    pub fn relocate(&mut self) -> bool {
-        let (moved, waker) = {
+    /// The job's server can't be reached: its slots don't count until it is back, and the job moves to another one, at
+    /// once or as soon as a slot is free (semantics §2.7).
+    pub fn relocate(mut self) -> Relocated {
+        let relocation = {
             let mut hall = self.gate.hall.lock();
-            match hall.policy.relocate(self.job, self.gate.now()) {
-                None => (None, None),
-                Some((server, next)) => (Some(server), hall.tell_granted(next)),
+            let relocation = hall.policy.relocate(self.job, self.gate.now());
+            if relocation == Relocation::Waits {
+                hall.expect(self.job);
             }
+            relocation
         };
-        wake(waker);
-        self.server = moved.unwrap_or(self.server);
-        moved.is_some()
+        match relocation {
+            Relocation::To(server) => Relocated::To(self.at(server)),
+            Relocation::Waits => {
+                self.slot = false;
+                Relocated::Waits(Moving::new(self))
+            }
+            Relocation::Nowhere => Relocated::Nowhere(self),
+        }
+    }
+
+    /// The same job, with a slot of that server from now on.
+    pub(super) fn at(mut self, server: ServerId) -> Self {
+        self.server = server;
+        self.since = self.gate.now();
+        self.slot = true;
+        self
     }
 
     /// First: the upstream's answer has ended, so the next in line may have the slot. The caller's concurrency stays taken.

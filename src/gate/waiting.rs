@@ -1,14 +1,14 @@
-//! The waiters: hand-over of a slot, displacement, longest wait, hang-up.
+//! The wait in a seat: hand-over of a slot, displacement, longest wait, hang-up.
 //!
-//! A verdict lies in the hall, under the hall's lock, until its waiter takes it; so it can't be lost between a sender and
-//! a receiver, and a waiter that goes away with a slot's verdict untaken gives the slot on in the same step.
+//! Absent on purpose: timers. Whoever holds a [`Waiting`] knows when to call [`Waiting::expire`].
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Gate, Pass, Verdict, Waiter, wake};
+use super::hall::Verdict;
+use super::{Gate, Pass, wake};
 use crate::policy::JobId;
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, TierId};
@@ -66,10 +66,10 @@ impl Waiting {
         let verdict = {
             let mut hall = self.gate.hall.lock();
             let expired = hall.policy.expire(job, self.gate.now());
-            let waiter = hall.waiters.remove(&job);
+            let unheard = hall.forget(job);
             match expired {
                 Some(refusal) => Err(refusal),
-                None => Ok(taken(waiter)),
+                None => Ok(unheard.expect("whoever has no seat any more has a verdict")),
             }
         };
         match verdict {
@@ -89,30 +89,13 @@ impl Waiting {
     }
 }
 
-fn taken(waiter: Option<Waiter>) -> Verdict {
-    waiter
-        .and_then(|waiter| waiter.verdict)
-        .expect("whoever has no seat any more has a verdict")
-}
-
 impl Future for Waiting {
     type Output = Result<Pass, Refusal>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let job = self.job.expect("not polled after it has resolved");
-        let verdict = {
-            let mut hall = self.gate.hall.lock();
-            let waiter = hall
-                .waiters
-                .get_mut(&job)
-                .expect("a Waiting has a waiter until it takes its verdict");
-            if waiter.verdict.is_none() {
-                if !waiter.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    waiter.waker = Some(cx.waker().clone());
-                }
-                return Poll::Pending;
-            }
-            taken(hall.waiters.remove(&job))
+        let Poll::Ready(verdict) = self.gate.hall.lock().poll(job, cx) else {
+            return Poll::Pending;
         };
         self.job = None;
         Poll::Ready(self.hear(verdict))
@@ -125,8 +108,7 @@ impl Drop for Waiting {
         let (gone_in_time, waker) = {
             let mut hall = self.gate.hall.lock();
             let seated = hall.policy.hang_up(job);
-            let waiter = hall.waiters.remove(&job);
-            let declined = match waiter.and_then(|waiter| waiter.verdict) {
+            let declined = match hall.forget(job) {
                 Some(Verdict::Granted(_)) => Some(hall.policy.decline(job, self.gate.now())),
                 Some(Verdict::Refused(_)) | None => None,
             };

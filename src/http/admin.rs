@@ -139,7 +139,7 @@ struct JobLine {
     tier: String,
     priority: u8,
     upstream: String,
-    /// `uploading`, `waiting`, `running` or `ending`.
+    /// `uploading` or `waiting`; `running`, `moving` (from a server that could not be reached) or `ending`.
     state: &'static str,
     /// Seconds from admission to the slot, or to now.
     waited_s: f64,
@@ -193,6 +193,7 @@ impl Admin {
                 JobState::Uploading => "uploading",
                 JobState::Waiting => "waiting",
                 JobState::Running { .. } => "running",
+                JobState::Moving { .. } => "moving",
                 JobState::Ending => "ending",
             },
             waited_s: seconds(Span::from_nanos(job.in_house.as_nanos() - running.as_nanos())),

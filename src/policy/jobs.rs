@@ -35,6 +35,12 @@ pub enum State {
         /// Since when.
         since: Timestamp,
     },
+    /// Has given up the slot of a server that could not be reached, and is handed the next free one before everybody
+    /// who waits. Holds neither seat nor slot.
+    Moving {
+        /// Since when.
+        since: Timestamp,
+    },
     /// The slot is given back, the answer's last part is not yet out.
     Ending,
 }

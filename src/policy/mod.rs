@@ -13,9 +13,10 @@
 //!        └─ Admission::Seated ─ ask_slot ─┬─ Grant ────┤
 //!                  │                      └─ in line ──┤ (a Grant when somebody gives a slot back)
 //!                  ├─ displaced by another's enter     │
-//!                  ├─ expire, hang_up, shut_down       │
-//!                  ▼                                   ▼
-//!                 out                 give_back_slot ─ end
+//!                  ├─ expire, hang_up, shut_down       ├─ relocate ─ moving ─┐ (a Grant, the next there is)
+//!                  │                                   │◄────────────────────┤
+//!                  ▼                                   ▼                     │
+//!                 out                 give_back_slot ─ end ◄────────── forgo ┘
 //! ```
 
 pub mod caller;
@@ -69,7 +70,7 @@ pub struct Grant {
     pub job: JobId,
     /// The server that takes it.
     pub server: ServerId,
-    /// How long the job has waited, from its admission.
+    /// How long the job has waited for it: from its admission, or, if it moves, from when it gave its last slot up.
     pub waited: Span,
     /// The job's priority.
     pub priority: Priority,
@@ -100,6 +101,17 @@ pub enum Admission {
         /// Who made room.
         displaced: Option<Displaced>,
     },
+}
+
+/// What became of a job whose server could not be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relocation {
+    /// It has a slot of this server.
+    To(ServerId),
+    /// It has given its slot up and is handed the next free one, by a [`Grant`].
+    Waits,
+    /// No other server is up: the job holds what it held.
+    Nowhere,
 }
 
 /// How a job ended that had a slot.
@@ -238,7 +250,7 @@ impl Policy {
             return Ok(longest);
         };
         let pool = &self.pools[ask.pool.index()];
-        let ahead = self.queue.ahead_of(ask.pool, tier.priority, &ask.caller);
+        let ahead = pool.moving.len() + self.queue.ahead_of(ask.pool, tier.priority, &ask.caller);
         let estimate = pool.estimate(tier.priority, ahead);
         let in_vain = ahead > 0 && pool.seen() >= SLOT_TIMES_MIN && estimate > asked;
         if in_vain || asked.is_zero() {
@@ -334,10 +346,12 @@ impl Policy {
 
     /// The job is over: what it still holds is given back. Nothing happens if it has a seat or has ended before.
     pub fn end(&mut self, job: JobId, outcome: Outcome, now: Timestamp) -> Option<Grant> {
-        if !matches!(self.jobs.get(job)?.state, State::Running { .. } | State::Ending) {
-            return None;
-        }
-        let next = self.give_back_slot(job, now);
+        let next = match self.jobs.get(job)?.state {
+            State::Uploading | State::Waiting => return None,
+            State::Running { .. } => self.give_back_slot(job, now),
+            State::Moving { .. } => self.forgo(job, now),
+            State::Ending => None,
+        };
         let ended = self.jobs.remove(job).expect("looked up above");
         self.concurrency.give_back(ended.caller);
         *match outcome {
@@ -361,20 +375,54 @@ impl Policy {
         self.next(gone.pool, now)
     }
 
-    /// The job's server could not be reached: it moves to another one that has a free slot, if there is one
-    /// (semantics §2.7). The slot that it leaves goes to the next in line, if its server is still up.
-    pub fn relocate(&mut self, job: JobId, now: Timestamp) -> Option<(ServerId, Option<Grant>)> {
-        let running = self.jobs.get_mut(job)?;
+    /// The job's server could not be reached: its slots don't count until it is back, and the job moves to another server
+    /// that is up, at once or as soon as a slot is free (semantics §2.7). Nothing happens if the job holds no slot.
+    ///
+    /// Nobody else gets a slot by it: what the job leaves is a server that is down, and if another one had a free slot,
+    /// nobody was waiting for it.
+    pub fn relocate(&mut self, job: JobId, now: Timestamp) -> Relocation {
+        let Some(running) = self.jobs.get_mut(job) else {
+            return Relocation::Nowhere;
+        };
         let State::Running { server: from, .. } = running.state else {
-            return None;
+            return Relocation::Nowhere;
         };
         let pool = &mut self.pools[running.pool.index()];
-        let to = pool.free_but(Some(from))?;
-        pool.occupy(to);
-        pool.vacate(from, None);
-        running.state = State::Running { server: to, since: now };
-        let pool = running.pool;
-        Some((to, self.next(pool, now)))
+        pool.set_up(from, false);
+        if let Some(to) = pool.free() {
+            running.state = State::Running { server: to, since: now };
+            pool.vacate(from, None);
+            pool.occupy(to);
+            Relocation::To(to)
+        } else if pool.slots() > 0 {
+            running.state = State::Moving { since: now };
+            pool.vacate(from, None);
+            pool.moving.push(&mut self.jobs, place(job));
+            Relocation::Waits
+        } else {
+            Relocation::Nowhere
+        }
+    }
+
+    /// The job doesn't want the slot that it waits for by moving, or that it was granted and has not heard of: the slot
+    /// goes to the next in line. The caller's concurrency is held until [`Self::end`]. Nothing happens if the job neither
+    /// moves nor holds a slot.
+    pub fn forgo(&mut self, job: JobId, now: Timestamp) -> Option<Grant> {
+        let of = self.jobs.get_mut(job)?;
+        let (state, pool) = (of.state, of.pool);
+        match state {
+            State::Moving { .. } => {
+                of.state = State::Ending;
+                self.pools[pool.index()].moving.remove(&mut self.jobs, place(job));
+                None
+            }
+            State::Running { server, .. } => {
+                of.state = State::Ending;
+                self.pools[pool.index()].vacate(server, None);
+                self.next(pool, now)
+            }
+            State::Uploading | State::Waiting | State::Ending => None,
+        }
     }
 
     /// The server is gone: its slots don't count until it is back. What runs on it goes on.
@@ -382,13 +430,13 @@ impl Policy {
         self.pools[pool.index()].set_up(server, false);
     }
 
-    /// The server is back: its slots go to those who wait.
+    /// The server is back: its slots go to those who move, then to those who wait.
     pub fn server_up(&mut self, pool: PoolId, server: ServerId, now: Timestamp) -> Vec<Grant> {
         self.pools[pool.index()].set_up(server, true);
         self.fill(pool, now)
     }
 
-    /// No more jobs are let in, and those who wait are turned away. Running ones go on.
+    /// No more jobs are let in, and those who wait are turned away. Running ones go on, and so do those that move.
     pub fn shut_down(&mut self) -> Vec<Displaced> {
         self.closing = true;
         let waiting: Vec<JobId> = self
@@ -445,9 +493,12 @@ impl Policy {
         std::iter::from_fn(|| self.next(pool, now)).collect()
     }
 
-    /// Hands a free slot to the next in the order of service (semantics §3.5–7).
+    /// Hands a free slot to the first that moves, otherwise to the next in the order of service (semantics §3.5–7).
     fn next(&mut self, pool: PoolId, now: Timestamp) -> Option<Grant> {
         let server = self.pools[pool.index()].free()?;
+        if let Some(index) = self.pools[pool.index()].moving.head() {
+            return Some(self.move_in(index, pool, server, now));
+        }
         let taken = self.pools[pool.index()].from_queue + 1;
         let lifeline = self
             .rules
@@ -477,6 +528,25 @@ impl Policy {
         }
     }
 
+    /// The job that moves gets the slot. It has had one before, so it counts in no share and not for the lifeline again.
+    fn move_in(&mut self, index: u32, pool: PoolId, server: ServerId, now: Timestamp) -> Grant {
+        let of = &mut self.pools[pool.index()];
+        of.moving.remove(&mut self.jobs, index);
+        of.occupy(server);
+        let id = self.jobs.id(index);
+        let job = self.jobs.at_mut(index);
+        let before = std::mem::replace(&mut job.state, State::Running { server, since: now });
+        let State::Moving { since } = before else {
+            unreachable!("only jobs that move are in that list")
+        };
+        Grant {
+            job: id,
+            server,
+            waited: now.since(since),
+            priority: job.priority,
+        }
+    }
+
     /// Out of its seat and out of the house: everything that a waiting job holds is given back.
     fn leave(&mut self, index: u32) -> Job {
         self.queue.leave(&mut self.jobs, index);
@@ -494,7 +564,8 @@ impl Policy {
 
     /// How long a newcomer of that priority would wait (semantics §3.8).
     pub fn estimate(&self, pool: PoolId, priority: Priority) -> Span {
-        self.pools[pool.index()].estimate(priority, self.queue.ahead(pool, priority))
+        let of = &self.pools[pool.index()];
+        of.estimate(priority, of.moving.len() + self.queue.ahead(pool, priority))
     }
 
     /// What it decides by.
@@ -522,7 +593,7 @@ impl Policy {
         self.pools[pool.index()].running()
     }
 
-    /// Jobs in the house: waiting, running and ending.
+    /// Jobs in the house: waiting, running, moving and ending.
     pub fn in_house(&self) -> usize {
         self.jobs.len()
     }

@@ -1,7 +1,11 @@
 //! Slots: which server takes the next job, and how long slots have lately been held.
 //!
+//! A job whose server could not be reached, and that finds no slot at another, is in no line of the queue: it stands
+//! here, before all of them. Each such job had a slot here, so there are never more of them than slots.
+//!
 //! Absent on purpose: connections and how a server's health is found out (`upstream`).
 
+use super::jobs::List;
 use super::rules::{PoolRules, Priority, ServerId};
 use super::time::Span;
 
@@ -34,6 +38,8 @@ struct Server {
 #[derive(Debug)]
 pub(super) struct Pool {
     servers: Vec<Server>,
+    /// Jobs that move, in the order in which they gave their slots up.
+    pub(super) moving: List,
     /// Jobs ever placed.
     placed: u64,
     /// Arrivals at servers: jobs ever placed, and those that moved.
@@ -60,6 +66,7 @@ impl Pool {
                     last: 0,
                 })
                 .collect(),
+            moving: List::default(),
             placed: 0,
             occupied: 0,
             from_queue: 0,
@@ -86,14 +93,9 @@ impl Pool {
 
     /// The least busy server that is up and has a free slot: the smallest share of its slots in use, then the longest idle.
     pub(super) fn free(&self) -> Option<ServerId> {
-        self.free_but(None)
-    }
-
-    /// As [`Self::free`], any other than `but`.
-    pub(super) fn free_but(&self, but: Option<ServerId>) -> Option<ServerId> {
         let mut best: Option<(usize, &Server)> = None;
         for (index, server) in self.servers.iter().enumerate() {
-            if !server.up || server.running >= server.slots || but.is_some_and(|but| but.index() == index) {
+            if !server.up || server.running >= server.slots {
                 continue;
             }
             let better = best.is_none_or(|(_, best)| {
@@ -145,10 +147,9 @@ impl Pool {
         }
     }
 
-    /// The server's slots count again, or no more. Whether that changed anything.
-    pub(super) fn set_up(&mut self, server: ServerId, up: bool) -> bool {
-        let server = &mut self.servers[server.index()];
-        std::mem::replace(&mut server.up, up) != up
+    /// The server's slots count again, or no more.
+    pub(super) fn set_up(&mut self, server: ServerId, up: bool) {
+        self.servers[server.index()].up = up;
     }
 
     /// Other numbers of slots: fewer drain, more are used at once. A server that vanished has none.

@@ -16,7 +16,7 @@ pub struct Tally {
     pub hung_up: u64,
     /// Turned away while waiting because the door closed.
     pub shut_down: u64,
-    /// Client gone, or its body refused, while running.
+    /// Client gone, or its body refused, while running or moving.
     pub cancelled: u64,
     /// Answered with success.
     pub succeeded: u64,

@@ -18,8 +18,10 @@ use tracing::debug;
 
 use super::answer::{Answer, Direct, Ending, Tail};
 use super::connections::{Connection, Connections};
+use super::health::Health;
 use super::upload::{Fault, Progress, RequestBody, Upload};
-use crate::gate::Pass;
+use crate::clock::Clock;
+use crate::gate::{Pass, Relocated};
 use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, ServerId};
@@ -99,7 +101,10 @@ pub async fn exchange(
     let deadline = since + connections.upstream(place.pool).timeout;
     let mut request = Request::from_parts(head, body);
     loop {
-        let mut connection = place.connect(connections).await?;
+        let Some(mut connection) = place.connect(connections).await else {
+            place = place.elsewhere(connections, deadline).await?;
+            continue;
+        };
         request.headers_mut().insert(header::HOST, place.authority(connections));
         let used = connection.used;
         let answer = Box::pin(connection.sender.try_send_request(request));
@@ -120,7 +125,7 @@ pub async fn exchange(
                 (place, progress, request) = (flying.place, flying.progress, *unsent);
                 // A kept connection that the worker has just closed says nothing of the worker; a new one does.
                 if !used {
-                    place.unreachable(connections)?;
+                    place = place.elsewhere(connections, deadline).await?;
                 }
             }
             Err(Trouble::Broken) => return Err(flying.failed(Refusal::UpstreamFailed)),
@@ -135,6 +140,7 @@ struct Place {
     errand: Errand,
     pool: PoolId,
     server: ServerId,
+    /// Whether that is another server than the first.
     retried: bool,
 }
 
@@ -159,40 +165,83 @@ impl Place {
         connections.server(self.pool, self.server).settings.authority.clone()
     }
 
-    /// A connection to its server, or to another one if the first can't be reached.
-    async fn connect(&mut self, connections: &Connections) -> Result<Connection, Failure> {
-        loop {
-            match connections.get(self.pool, self.server).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => {
-                    debug!(server = connections.server(self.pool, self.server).name(), %error, "no connection");
-                    self.unreachable(connections)?;
-                }
-            }
-        }
+    /// A connection to its server, if that can be reached.
+    async fn connect(&self, connections: &Connections) -> Option<Connection> {
+        let connected = connections.get(self.pool, self.server).await;
+        connected
+            .inspect_err(|error| {
+                let server = connections.server(self.pool, self.server).name();
+                debug!(server, %error, "no connection");
+            })
+            .ok()
     }
 
-    /// The server is rested, and the request moves to another one, once (semantics §2.7).
-    fn unreachable(&mut self, connections: &Connections) -> Result<(), Failure> {
-        connections.server(self.pool, self.server).health.rest();
-        let moved = !std::mem::replace(&mut self.retried, true)
-            && match &mut self.errand {
-                Errand::Metered { pass, .. } => {
-                    pass.server_down();
-                    let moved = pass.relocate();
-                    self.server = pass.server();
-                    moved
-                }
-                Errand::Unmetered { .. } => {
-                    let other = connections.upstream(self.pool).next_server(Some(self.server));
-                    self.server = other.unwrap_or(self.server);
-                    other.is_some()
-                }
-            };
-        if moved {
-            Ok(())
-        } else {
-            Err(Failure::Refused(Refusal::UpstreamUnreachable))
+    /// Its server can't be reached: that one is rested, and the request moves to another, once (semantics §2.7).
+    async fn elsewhere(self, connections: &Connections, deadline: Timestamp) -> Result<Self, Failure> {
+        let Self {
+            errand,
+            pool,
+            server,
+            retried,
+        } = self;
+        let health = &connections.server(pool, server).health;
+        let (errand, server) = match errand {
+            Errand::Metered {
+                pass,
+                on_hangup,
+                success,
+            } => {
+                let pass = relocate(pass, retried, health, connections.clock(), deadline).await;
+                let pass = pass.ok_or(UNREACHABLE)?;
+                let server = pass.server();
+                let errand = Errand::Metered {
+                    pass,
+                    on_hangup,
+                    success,
+                };
+                (errand, server)
+            }
+            Errand::Unmetered { .. } => {
+                health.rest();
+                let other = connections.upstream(pool).next_server(Some(server));
+                (errand, other.filter(|_| !retried).ok_or(UNREACHABLE)?)
+            }
+        };
+        Ok(Self {
+            errand,
+            pool,
+            server,
+            retried: true,
+        })
+    }
+}
+
+const UNREACHABLE: Failure = Failure::Refused(Refusal::UpstreamUnreachable);
+
+/// The job gets a slot of another server, at once or by the deadline; or it has failed and is over.
+async fn relocate(pass: Pass, retried: bool, health: &Health, clock: Clock, deadline: Timestamp) -> Option<Pass> {
+    let relocated = if retried {
+        pass.server_down();
+        Relocated::Nowhere(pass)
+    } else {
+        pass.relocate()
+    };
+    // After its slots were taken away, not before: it may be found to be back in between, and whoever finds it so would
+    // have given them back too early, and never again.
+    health.rest();
+    match relocated {
+        Relocated::To(pass) => Some(pass),
+        Relocated::Waits(mut moving) => tokio::select! {
+            biased;
+            pass = &mut moving => Some(pass),
+            () = clock.sleep_until(deadline) => {
+                moving.settle(Outcome::Failed);
+                None
+            }
+        },
+        Relocated::Nowhere(pass) => {
+            pass.settle(Outcome::Failed);
+            None
         }
     }
 }

@@ -20,6 +20,9 @@ const SEED: u64 = 1;
 const HISTORIES: u32 = 600;
 const STEPS_MIN: u64 = 100_000;
 
+/// Steps after which somebody must have been moving: fewer, and the histories tell nothing of it.
+const STEPS_MOVING_MIN: u64 = 5_000;
+
 #[test]
 fn the_policy_decides_as_the_model_does() {
     let seed = from_env("TIERGATE_SEED").unwrap_or(SEED);
@@ -33,13 +36,14 @@ fn the_policy_decides_as_the_model_does() {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
 
-    let steps = Cell::new(0_u64);
+    let (steps, moving) = (Cell::new(0_u64), Cell::new(0_u64));
     let history = (rules(), vec(step(), 20..=600), any::<bool>());
     let result = runner.run(&history, |(rules, history, closes)| {
         let mut both = SideBySide::new(rules);
         for step in &history {
             both.step(step);
             steps.set(steps.get() + 1);
+            moving.set(moving.get() + u64::from(both.moving() > 0));
         }
         if closes {
             both.step(&Step::ShutDown);
@@ -48,13 +52,16 @@ fn the_policy_decides_as_the_model_does() {
         Ok(())
     });
     say(&format!(
-        "policy against model: {} steps, TIERGATE_SEED={seed}",
-        steps.get()
+        "policy against model: {} steps, in {} of them somebody moves, TIERGATE_SEED={seed}",
+        steps.get(),
+        moving.get()
     ));
     if let Err(failure) = result {
         panic!("TIERGATE_SEED={seed}: {failure}");
     }
     assert!(asked.is_some() || steps.get() >= STEPS_MIN, "{} steps", steps.get());
+    let met = moving.get() >= STEPS_MOVING_MIN;
+    assert!(asked.is_some() || met, "somebody moves in only {} steps", moving.get());
 }
 
 /// Past the capture of the test's output, so that the seed is seen in every run.
@@ -89,7 +96,9 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (pick(), outcome()).prop_map(|(pick, outcome)| Step::End(pick, outcome)),
         4 => pick().prop_map(Step::HangUp),
         2 => pick().prop_map(Step::Expire),
-        3 => pick().prop_map(Step::Relocate),
+        2 => pick().prop_map(Step::Decline),
+        4 => pick().prop_map(Step::Relocate),
+        1 => pick().prop_map(Step::Forgo),
         2 => (any::<u8>(), any::<u8>()).prop_map(|(pool, server)| Step::ServerDown(pool, server)),
         4 => (any::<u8>(), any::<u8>()).prop_map(|(pool, server)| Step::ServerUp(pool, server)),
         1 => rules().prop_map(Step::Reload),

@@ -8,7 +8,7 @@
 use tiergate::policy::caller::Caller;
 use tiergate::policy::rules::{PoolId, PoolRules, Priority, Rules, ServerId, Tier, TierId, Within};
 use tiergate::policy::time::{Span, Timestamp};
-use tiergate::policy::{Ask, Outcome, State, Tally};
+use tiergate::policy::{Ask, Outcome, Relocation, State, Tally};
 
 /// A job is named by how many were let in before it.
 pub type Number = usize;
@@ -23,13 +23,17 @@ pub struct Job {
     pub pool: PoolId,
     pub entered: Timestamp,
     pub state: State,
-    /// When it took its place: asked for a slot, or, while uploading, came in. Counts events, not time.
+    /// When it took its place: asked for a slot, or, while uploading, came in, or began to move. Counts events, not time.
     placed: u64,
 }
 
 impl Job {
     pub fn has_seat(&self) -> bool {
         matches!(self.state, State::Uploading | State::Waiting)
+    }
+
+    pub fn moves(&self) -> bool {
+        matches!(self.state, State::Moving { .. })
     }
 
     fn runs_on(&self, pool: PoolId, server: ServerId) -> bool {
@@ -195,6 +199,10 @@ impl Model {
             .filter(move |job| job.pool == pool && job.state == State::Waiting)
     }
 
+    pub fn moving(&self, pool: PoolId) -> u32 {
+        count(self.jobs.iter().filter(|job| job.pool == pool && job.moves()))
+    }
+
     pub fn displaced_within_a_minute(&self, caller: Caller, now: Timestamp) -> u32 {
         let lately = |at: Timestamp| now.since(at) < Span::from_secs(60);
         count(
@@ -228,7 +236,7 @@ impl Model {
             return Entered::No(No::ConcurrencyExceeded { limit, used });
         }
         if ask.ready
-            && let Some(server) = self.free(ask.pool, None)
+            && let Some(server) = self.free(ask.pool)
         {
             let number = self.insert(ask, tier.priority, now);
             return Entered::Running(self.hand(number, server, now));
@@ -238,7 +246,7 @@ impl Model {
             Ok(found) => found,
             Err(no) => {
                 // §6: with no seat to upload in, it uploads in a slot that would be idle.
-                let Some(server) = self.free(ask.pool, None) else {
+                let Some(server) = self.free(ask.pool) else {
                     return Entered::No(no);
                 };
                 let number = self.insert(ask, tier.priority, now);
@@ -303,7 +311,7 @@ impl Model {
         job.state = State::Waiting;
         job.placed = events;
         let pool = job.pool;
-        match self.free(pool, None) {
+        match self.free(pool) {
             Some(server) => Some(self.hand(number, server, now)),
             None => {
                 self.stand_in_line(number);
@@ -342,6 +350,7 @@ impl Model {
 
     pub fn end(&mut self, number: Number, outcome: Outcome, now: Timestamp) -> Option<Handed> {
         self.job(number).filter(|job| !job.has_seat())?;
+        // Without effect on a job that moves; nobody waits for what it leaves.
         let next = self.give_back_slot(number, now);
         self.remove(number);
         match outcome {
@@ -352,18 +361,49 @@ impl Model {
         next
     }
 
-    /// §2.7: on another server, if one has a free slot.
-    pub fn relocate(&mut self, number: Number, now: Timestamp) -> Option<(ServerId, Option<Handed>)> {
+    /// As if the job had hung up while it waited: it was handed a slot but has not heard.
+    pub fn decline(&mut self, number: Number, now: Timestamp) -> Option<Handed> {
+        let job = self.job(number)?.clone();
+        let State::Running { .. } = job.state else { return None };
+        self.remove(number);
+        self.tally.hung_up += 1;
+        self.hand_to_next(job.pool, now)
+    }
+
+    /// §2.7: that server is down. On another one at once, if one has a free slot; later, if one is up; or not at all.
+    pub fn relocate(&mut self, number: Number, now: Timestamp) -> Relocation {
+        let Some(job) = self.job(number).cloned() else {
+            return Relocation::Nowhere;
+        };
+        let State::Running { server: from, .. } = job.state else {
+            return Relocation::Nowhere;
+        };
+        self.server_down(job.pool, from);
+        if let Some(to) = self.free(job.pool) {
+            self.occupy(number, to, now);
+            return Relocation::To(to);
+        }
+        if self.slots(job.pool) == 0 {
+            return Relocation::Nowhere;
+        }
         self.events += 1;
         let events = self.events;
-        let job = self.job(number)?.clone();
-        let State::Running { server: from, .. } = job.state else {
+        let job = self.job_mut(number).unwrap();
+        job.state = State::Moving { since: now };
+        job.placed = events;
+        Relocation::Waits
+    }
+
+    /// The job doesn't want the slot that it waits for by moving, or has not heard of: the slot says nothing of how long
+    /// slots are held.
+    pub fn forgo(&mut self, number: Number, now: Timestamp) -> Option<Handed> {
+        let job = self.job_mut(number)?;
+        if !matches!(job.state, State::Running { .. } | State::Moving { .. }) {
             return None;
-        };
-        let to = self.free(job.pool, Some(from))?;
-        self.job_mut(number).unwrap().state = State::Running { server: to, since: now };
-        self.pools[job.pool.index()].servers[to.index()].got = Some(events);
-        Some((to, self.hand_to_next(job.pool, now)))
+        }
+        job.state = State::Ending;
+        let pool = job.pool;
+        self.hand_to_next(pool, now)
     }
 
     pub fn server_down(&mut self, pool: PoolId, server: ServerId) {
@@ -427,10 +467,9 @@ impl Model {
     // ---- slots
 
     /// The least busy server that is up and has a free slot; of equally busy ones, the one that got a job longest ago.
-    fn free(&self, pool: PoolId, but: Option<ServerId>) -> Option<ServerId> {
+    fn free(&self, pool: PoolId) -> Option<ServerId> {
         let mut free: Vec<ServerId> = self
             .servers(pool)
-            .filter(|server| Some(*server) != but)
             .filter(|server| self.running_on(pool, *server) < self.slots_of(pool, *server))
             .collect();
         free.sort_by(|a, b| {
@@ -451,14 +490,10 @@ impl Model {
     }
 
     fn hand(&mut self, number: Number, server: ServerId, now: Timestamp) -> Handed {
-        self.events += 1;
-        let events = self.events;
-        let job = self.job_mut(number).unwrap();
-        job.state = State::Running { server, since: now };
+        self.occupy(number, server, now);
+        let job = self.job(number).unwrap();
         let (priority, waited, pool) = (job.priority, now.since(job.entered), job.pool);
-        let pool = &mut self.pools[pool.index()];
-        pool.handed.push(priority);
-        pool.servers[server.index()].got = Some(events);
+        self.pools[pool.index()].handed.push(priority);
         Handed {
             number,
             server,
@@ -467,9 +502,43 @@ impl Model {
         }
     }
 
-    /// §3.5, §3.6: a free slot goes to the next in the order of service; every Nth to whoever asked first.
+    /// The same slot for the same job, elsewhere: it has been handed one before.
+    fn move_in(&mut self, number: Number, server: ServerId, now: Timestamp) -> Handed {
+        let job = self.job(number).unwrap();
+        let State::Moving { since } = job.state else {
+            panic!("{job:?} doesn't move")
+        };
+        let priority = job.priority;
+        self.occupy(number, server, now);
+        Handed {
+            number,
+            server,
+            waited: now.since(since),
+            priority,
+        }
+    }
+
+    fn occupy(&mut self, number: Number, server: ServerId, now: Timestamp) {
+        self.events += 1;
+        let events = self.events;
+        let job = self.job_mut(number).unwrap();
+        job.state = State::Running { server, since: now };
+        let pool = job.pool;
+        self.pools[pool.index()].servers[server.index()].got = Some(events);
+    }
+
+    /// §2.7: a free slot goes to who has moved for longest. §3.5, §3.6: otherwise to the next in the order of service;
+    /// every Nth to whoever asked first.
     fn hand_to_next(&mut self, pool: PoolId, now: Timestamp) -> Option<Handed> {
-        let server = self.free(pool, None)?;
+        let server = self.free(pool)?;
+        if let Some(first) = self
+            .jobs
+            .iter()
+            .filter(|job| job.pool == pool && job.moves())
+            .min_by_key(|job| job.placed)
+        {
+            return Some(self.move_in(first.number, server, now));
+        }
         self.in_line(pool).next()?;
         self.pools[pool.index()].to_the_waiting += 1;
         let count = self.pools[pool.index()].to_the_waiting;
@@ -535,7 +604,7 @@ impl Model {
 
     /// How many would be served before a newcomer of that caller.
     fn ahead_of(&self, pool: PoolId, priority: Priority, caller: Caller) -> u32 {
-        let higher = count(self.in_line(pool).filter(|job| job.priority > priority));
+        let higher = self.moving(pool) + count(self.in_line(pool).filter(|job| job.priority > priority));
         let mut line: Vec<Job> = self
             .in_line(pool)
             .filter(|job| job.priority == priority)
@@ -560,9 +629,9 @@ impl Model {
 
     // ---- the estimate (§3.8)
 
-    /// For a newcomer of that priority behind everybody of its own and of higher ones who has asked.
+    /// For a newcomer of that priority behind everybody who moves, and of its own and of higher ones who has asked.
     pub fn estimate(&self, pool: PoolId, priority: Priority) -> Span {
-        let ahead = count(self.in_line(pool).filter(|job| job.priority >= priority));
+        let ahead = self.moving(pool) + count(self.in_line(pool).filter(|job| job.priority >= priority));
         self.estimate_behind(pool, priority, ahead)
     }
 

@@ -10,7 +10,7 @@ use tiergate::policy::caller::{AccountId, Caller, Network};
 use tiergate::policy::refusal::Refusal;
 use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, ServerId, Tier, TierId, Within};
 use tiergate::policy::time::{Span, Timestamp};
-use tiergate::policy::{Admission, Ask, Displaced, Grant, JobId, Outcome, Policy, State};
+use tiergate::policy::{Admission, Ask, Displaced, Grant, JobId, Outcome, Policy, Relocation, State};
 
 use super::model::{Entered, Handed, Model, No, Number};
 
@@ -30,7 +30,9 @@ pub enum Step {
     End(Pick, Outcome),
     HangUp(Pick),
     Expire(Pick),
+    Decline(Pick),
     Relocate(Pick),
+    Forgo(Pick),
     ServerDown(u8, u8),
     ServerUp(u8, u8),
     Reload(Rules),
@@ -54,7 +56,9 @@ pub enum Call {
     End(JobId, Outcome),
     HangUp(JobId),
     Expire(JobId),
+    Decline(JobId),
     Relocate(JobId),
+    Forgo(JobId),
     ServerDown(PoolId, ServerId),
     ServerUp(PoolId, ServerId),
     Reload(Arc<Rules>),
@@ -68,7 +72,7 @@ pub enum Decision {
     Granted(Option<Grant>),
     HungUp(bool),
     Expired(Option<Refusal>),
-    Relocated(Option<(ServerId, Option<Grant>)>),
+    Relocated(Relocation),
     Gone,
     GrantedAll(Vec<Grant>),
     TurnedAway(Vec<Displaced>),
@@ -83,6 +87,8 @@ pub fn decide(policy: &mut Policy, call: &Call, now: Timestamp) -> Decision {
         Call::End(job, outcome) => Decision::Granted(policy.end(*job, *outcome, now)),
         Call::HangUp(job) => Decision::HungUp(policy.hang_up(*job)),
         Call::Expire(job) => Decision::Expired(policy.expire(*job, now)),
+        Call::Decline(job) => Decision::Granted(policy.decline(*job, now)),
+        Call::Forgo(job) => Decision::Granted(policy.forgo(*job, now)),
         Call::Relocate(job) => Decision::Relocated(policy.relocate(*job, now)),
         Call::ServerDown(pool, server) => {
             policy.server_down(*pool, *server);
@@ -157,6 +163,11 @@ impl SideBySide {
         }
     }
 
+    /// Jobs that move at this moment.
+    pub fn moving(&self) -> u32 {
+        self.model.pools().map(|pool| self.model.moving(pool)).sum()
+    }
+
     // ---- from a step to a call
 
     fn call(&self, step: &Step) -> Option<Call> {
@@ -181,6 +192,8 @@ impl SideBySide {
             Step::End(pick, outcome) => Call::End(self.pick(*pick), *outcome),
             Step::HangUp(pick) => Call::HangUp(self.pick(*pick)),
             Step::Expire(pick) => Call::Expire(self.pick(*pick)),
+            Step::Decline(pick) => Call::Decline(self.pick(*pick)),
+            Step::Forgo(pick) => Call::Forgo(self.pick(*pick)),
             Step::Relocate(pick) => Call::Relocate(self.pick(*pick)),
             Step::ServerDown(pool, server) => Call::ServerDown(self.pool(*pool), self.server(*pool, *server)),
             Step::ServerUp(pool, server) => Call::ServerUp(self.pool(*pool), self.server(*pool, *server)),
@@ -261,13 +274,18 @@ impl SideBySide {
                 assert_eq!(*seated, expected, "{call:?}");
             }
             (Call::Expire(job), Decision::Expired(refusal)) => self.same_expiry(*job, refusal.as_ref()),
-            (Call::Relocate(job), Decision::Relocated(moved)) => {
-                let expected = self.number(*job).and_then(|number| self.model.relocate(number, now));
-                assert_eq!(moved.map(|(to, _)| to), expected.map(|(to, _)| to), "{call:?}");
-                self.same_grant(
-                    moved.and_then(|(_, next)| next),
-                    expected.and_then(|(_, handed)| handed),
-                );
+            (Call::Decline(job), Decision::Granted(grant)) => {
+                let handed = self.number(*job).and_then(|number| self.model.decline(number, now));
+                self.same_grant(*grant, handed);
+            }
+            (Call::Forgo(job), Decision::Granted(grant)) => {
+                let handed = self.number(*job).and_then(|number| self.model.forgo(number, now));
+                self.same_grant(*grant, handed);
+            }
+            (Call::Relocate(job), Decision::Relocated(relocation)) => {
+                let number = self.number(*job);
+                let expected = number.map_or(Relocation::Nowhere, |number| self.model.relocate(number, now));
+                assert_eq!(*relocation, expected, "{call:?}");
             }
             (Call::ServerDown(pool, server), Decision::Gone) => self.model.server_down(*pool, *server),
             (Call::ServerUp(pool, server), Decision::GrantedAll(grants)) => {
@@ -472,7 +490,8 @@ impl SideBySide {
         }
     }
 
-    /// §9.2: as many as there are seats and slots, or, after these became fewer, no more than there were.
+    /// §9.2: as many as there are seats and slots, or, after these became fewer, no more than there were. Who moves had a
+    /// slot, and nobody gets a first one before it: so those who move are never more than the slots there were.
     fn check_bounds(&self, before: &Before) {
         let seated = self.policy.waiting().iter().sum::<u32>();
         assert!(
@@ -480,6 +499,12 @@ impl SideBySide {
             "§9.2: {seated} wait"
         );
         for pool in self.model.pools() {
+            let had_a_slot = self.policy.running(pool) + self.model.moving(pool);
+            let before_it = before.had_a_slot.get(pool.index()).copied().unwrap_or(0);
+            assert!(
+                self.model.moving(pool) == 0 || had_a_slot <= before_it,
+                "§2.7: somebody gets a slot while others move"
+            );
             for server in self.model.servers(pool) {
                 let running = self.model.running_on(pool, server);
                 let was = before
@@ -495,9 +520,10 @@ impl SideBySide {
         }
     }
 
-    /// §3.7: nobody stands in line for a pool that has a free slot.
+    /// §3.7: nobody stands in line for a pool that has a free slot, or moves there.
     fn check_nothing_idle(&self) {
-        for (_, job) in self.policy.jobs().filter(|(_, job)| job.state == State::Waiting) {
+        let asks = |state| matches!(state, State::Waiting | State::Moving { .. });
+        for (_, job) in self.policy.jobs().filter(|(_, job)| asks(job.state)) {
             assert!(!self.is_idle(job.pool), "§3.7: a slot is idle while {job:?} waits");
         }
     }
@@ -513,6 +539,8 @@ struct Before {
     seated: u32,
     lowest: Option<Priority>,
     running: Vec<(PoolId, ServerId, u32)>,
+    /// By pool: jobs that run or move.
+    had_a_slot: Vec<u32>,
 }
 
 impl Before {
@@ -527,6 +555,10 @@ impl Before {
             seated: model.seated(),
             lowest: model.lowest_seated(),
             running: running.collect(),
+            had_a_slot: model
+                .pools()
+                .map(|pool| both.policy.running(pool) + model.moving(pool))
+                .collect(),
         }
     }
 }

@@ -1,0 +1,68 @@
+//! The wait of a job that had a slot: its server could not be reached, and no other one has a slot free at this moment
+//! (semantics §2.7).
+//!
+//! Absent on purpose: refusals. Nobody displaces such a job and the closing door leaves it alone; whoever holds it decides
+//! how long it waits.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::hall::Verdict;
+use super::{Pass, wake};
+use crate::policy::Outcome;
+
+/// A job between two slots: it holds its caller's concurrency, and is handed the next free slot of its pool. Resolves to
+/// its pass, with that slot; dropped before that, the job counts as cancelled.
+#[derive(Debug)]
+#[must_use = "dropping it ends the job"]
+pub struct Moving {
+    /// Without a slot. `None` once it has one or is over.
+    pass: Option<Pass>,
+}
+
+impl Moving {
+    pub(super) fn new(pass: Pass) -> Self {
+        Self { pass: Some(pass) }
+    }
+
+    /// The job is over without another slot. One that it was given at this very moment goes to the next in line.
+    pub fn settle(mut self, outcome: Outcome) {
+        self.end(outcome);
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        let Some(pass) = self.pass.take() else { return };
+        let waker = {
+            let mut hall = pass.gate.hall.lock();
+            // In one step: from here on nobody grants it anything, for there would be nobody to tell.
+            hall.forget(pass.job);
+            let next = hall.policy.forgo(pass.job, pass.gate.now());
+            hall.tell_granted(next)
+        };
+        wake(waker);
+        pass.settle(outcome);
+    }
+}
+
+impl Future for Moving {
+    type Output = Pass;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Pass> {
+        let pass = self.pass.as_ref().expect("not polled after it has resolved");
+        let Poll::Ready(verdict) = pass.gate.hall.lock().poll(pass.job, cx) else {
+            return Poll::Pending;
+        };
+        let Verdict::Granted(grant) = verdict else {
+            unreachable!("a job that moves is refused nothing: only jobs in seats are displaced or turned away")
+        };
+        let pass = self.pass.take().expect("looked at above");
+        Poll::Ready(pass.at(grant.server))
+    }
+}
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.end(Outcome::Cancelled);
+    }
+}
