@@ -1,6 +1,6 @@
 //! The hall's races, every interleaving of them (loom). Run with `RUSTFLAGS="--cfg tiergate_loom"`, see CONTRIBUTING.md.
 //!
-//! Each model has one slot and little else, and ends with the same questions: has everybody heard what became of them, is
+//! Each model has one slot that is used and little else, and ends with the same questions: has everybody heard what became of them, is
 //! the slot free again, and is nothing left in the house?
 
 #![cfg(tiergate_loom)]
@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use loom::future::block_on;
 use loom::thread;
 use tiergate::clock::Clock;
-use tiergate::gate::{Entered, Gate, Pass, Waiting};
+use tiergate::gate::{Entered, Gate, Moving, Pass, Relocated, Waiting};
 use tiergate::policy::caller::{Caller, Network};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
@@ -26,6 +26,10 @@ const LOW: TierId = TierId(0);
 const HIGH: TierId = TierId(1);
 
 fn gate(seats: u32) -> Arc<Gate> {
+    gate_with(seats, &[1])
+}
+
+fn gate_with(seats: u32, servers: &[u32]) -> Arc<Gate> {
     let tier = |name: &str, priority| Tier {
         name: name.to_owned(),
         priority: Priority::new(priority).expect("a priority"),
@@ -45,7 +49,7 @@ fn gate(seats: u32) -> Arc<Gate> {
         anonymous: LOW,
         pools: vec![PoolRules {
             name: "search".to_owned(),
-            slots: vec![1],
+            slots: servers.to_vec(),
         }],
     });
     let meters = Meters::unobserved(&rules);
@@ -228,6 +232,91 @@ fn asking_for_a_slot_races_with_its_release() {
             .expect("nobody displaces")
             .settle(Outcome::Succeeded);
         end.join().expect("no panic");
+        nothing_is_left(&gate);
+    });
+}
+
+/// A job whose server died moves, and another one holds the slot that it waits for.
+fn moving(gate: &Arc<Gate>) -> (Moving, Pass) {
+    let (first, second) = (running(gate, 1), running(gate, 2));
+    match first.relocate() {
+        Relocated::Waits(moving) => (moving, second),
+        other => panic!("the other server is up and has no slot free: {other:?}"),
+    }
+}
+
+/// A slot is given back as the client of the job that moves hangs up: the slot must not go with it.
+#[test]
+fn a_grant_to_a_moving_job_races_with_its_hang_up() {
+    loom::model(|| {
+        let gate = gate_with(1, &[1, 1]);
+        let (moving, pass) = moving(&gate);
+        let waiting = seated(&gate, 3, LOW);
+        let hang_up = thread::spawn(move || drop(moving));
+        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        let granted = block_on(waiting).expect("nobody else is left");
+        hang_up.join().expect("no panic");
+        end.join().expect("no panic");
+        granted.settle(Outcome::Succeeded);
+        assert_eq!(gate.view().tally.cancelled, 1);
+        nothing_is_left(&gate);
+    });
+}
+
+/// As above, but the job has looked and found nothing, and what it is told at its end is its holder's word.
+#[test]
+fn a_grant_to_a_moving_job_races_with_its_deadline() {
+    loom::model(|| {
+        let gate = gate_with(1, &[1, 1]);
+        let (mut moving, pass) = moving(&gate);
+        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        match pin!(&mut moving).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(pass) => pass.settle(Outcome::Failed),
+            Poll::Pending => moving.settle(Outcome::Failed),
+        }
+        end.join().expect("no panic");
+        assert_eq!(gate.view().tally.failed, 1);
+        nothing_is_left(&gate);
+    });
+}
+
+/// The slot is given back as the job begins to move: it has it at once or is woken.
+#[test]
+fn a_release_races_with_a_move() {
+    loom::model(|| {
+        let gate = gate_with(1, &[1, 1]);
+        let (first, second) = (running(&gate, 1), running(&gate, 2));
+        let end = thread::spawn(move || second.settle(Outcome::Succeeded));
+        let moved = match first.relocate() {
+            Relocated::To(pass) => pass,
+            Relocated::Waits(moving) => block_on(moving),
+            Relocated::Nowhere(_) => panic!("the other server is up"),
+        };
+        assert_eq!(moved.server().index(), 1);
+        end.join().expect("no panic");
+        moved.settle(Outcome::Succeeded);
+        nothing_is_left(&gate);
+    });
+}
+
+/// The server is back as the slot of the other one comes free: the job has one of them, the next in line the other.
+#[test]
+fn a_recovery_races_with_a_grant_to_a_moving_job() {
+    loom::model(|| {
+        let gate = gate_with(1, &[1, 1]);
+        let (moving, pass) = moving(&gate);
+        let waiting = seated(&gate, 3, LOW);
+        let back = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || gate.server_up(PoolId(0), tiergate::policy::rules::ServerId(0)))
+        };
+        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        let (moved, granted) = (block_on(moving), block_on(waiting).expect("nobody displaces"));
+        assert_ne!(moved.server(), granted.server());
+        back.join().expect("no panic");
+        end.join().expect("no panic");
+        moved.settle(Outcome::Succeeded);
+        granted.settle(Outcome::Succeeded);
         nothing_is_left(&gate);
     });
 }
