@@ -1,0 +1,48 @@
+//! Uploads that find no seat while a worker is idle (semantics §6).
+
+use crate::support::{Client, Door, Worker, seven_tiers};
+
+/// The story: with `queue.length: 0` every search whose body came in more than one piece was told that the queue is full,
+/// in front of an idle worker.
+#[tokio::test]
+async fn without_any_seats_a_body_in_pieces_goes_straight_to_the_idle_worker() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(0, &[(worker.address, 1)], ""));
+    let mut client = Client::connect(door.address).await;
+    client
+        .request("POST", "/search", "x-api-key: key-5\r\ncontent-length: 10\r\n")
+        .await;
+    let mut arrived = worker.request().await;
+    door.house_until(0, 1).await;
+
+    let mut other = Client::connect(door.address).await;
+    other
+        .request("POST", "/search", "x-api-key: key-100\r\ncontent-length: 10\r\n")
+        .await;
+    assert_eq!(
+        other.answer().await.reason(),
+        "queue_full",
+        "no worker is idle any more"
+    );
+
+    client.send("0123456789").await;
+    assert_eq!(arrived.body().await, b"0123456789");
+    arrived.answer("{}").await;
+    assert_eq!(client.answer().await.status(), 200);
+    door.house_until(0, 0).await;
+}
+
+/// It holds a slot, so the pace that slots ask for holds for it, too.
+#[tokio::test]
+async fn a_body_that_stalls_in_a_slot_is_broken_off() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(0, &[(worker.address, 1)], ""));
+    let mut client = Client::connect(door.address).await;
+    client
+        .request("POST", "/search", "x-api-key: key-5\r\ncontent-length: 10\r\n")
+        .await;
+    let _arrived = worker.request().await;
+    client.send("01234").await;
+    assert_eq!(client.answer().await.reason(), "request_timeout");
+    door.house_until(0, 0).await;
+}
