@@ -77,6 +77,11 @@ impl Hall {
         Poll::Ready(verdict)
     }
 
+    /// Whether the job has not yet heard what became of it.
+    pub(super) fn expects(&self, job: JobId) -> bool {
+        self.waiters.contains_key(&job)
+    }
+
     /// The job waits no longer. The verdict that it has not heard, if there is one.
     pub(super) fn forget(&mut self, job: JobId) -> Option<Verdict> {
         self.waiters.remove(&job)?.verdict

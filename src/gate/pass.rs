@@ -145,6 +145,7 @@ impl Pass {
         let (now, waker) = {
             let mut hall = self.gate.hall.lock();
             let now = self.gate.now();
+            debug_assert!(!hall.expects(self.job), "a job that ends has heard what became of it");
             let next = hall.policy.end(self.job, outcome, now);
             (now, hall.tell_granted(next))
         };

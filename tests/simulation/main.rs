@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiergate::clock::Clock;
-use tiergate::gate::{Entered, Gate, Pass, Waiting};
+use tiergate::gate::{Entered, Gate, Pass, Relocated, Waiting};
 use tiergate::policy::caller::{AccountId, Caller, Network};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
@@ -106,7 +106,8 @@ fn look_at_the_hall(gate: &Gate) {
     let (slots, running) = view.pools[0];
     assert!(waiting <= view.seats, "{waiting} wait on {} seats", view.seats);
     assert!(running <= SLOTS, "{running} run on {SLOTS} slots");
-    let asking = view.jobs.iter().filter(|job| job.state == State::Waiting).count();
+    let asks = |state| matches!(state, State::Waiting | State::Moving { .. });
+    let asking = view.jobs.iter().filter(|job| asks(job.state)).count();
     assert!(
         asking == 0 || running >= slots,
         "a slot is idle while {asking} wait for one"
@@ -140,8 +141,16 @@ struct Search {
     work: Duration,
     patience: Option<Duration>,
     upload: Duration,
+    /// Finds its server dead, which is back after a while.
+    finds_it_dead: bool,
     outcome: Outcome,
 }
+
+/// How long a server stays away that a search finds dead.
+const AWAY: Span = Span::from_secs(10);
+
+/// The longest that a search whose server is dead waits for another.
+const MOVING_MAX: Span = Span::from_secs(5);
 
 impl Search {
     fn thrown(dice: &mut Dice, rules: &Rules) -> Self {
@@ -172,6 +181,7 @@ impl Search {
             work: dice.exponential(0.5),
             patience: dice.one_in(6).then(|| dice.exponential(1.5)),
             upload,
+            finds_it_dead: dice.one_in(2_000),
             outcome: if dice.one_in(10) {
                 Outcome::Failed
             } else {
@@ -197,7 +207,7 @@ impl Search {
             Some(Err(refusal)) => history.note((refusal.reason(), refusal.retry_after())),
             Some(Ok(pass)) => {
                 history.note((pass.server().0, pass.waited().as_nanos()));
-                self.work(pass, &gate).await;
+                self.work(pass, &gate, &history).await;
             }
         }
         look_at_the_hall(&gate);
@@ -224,8 +234,48 @@ impl Search {
         }
     }
 
-    async fn work(&self, mut pass: Pass, gate: &Gate) {
+    /// As a worker's connection is made (semantics §2.7).
+    async fn relocate(&self, pass: Pass, gate: &Arc<Gate>, history: &History) -> Option<Pass> {
         let clock = *gate.clock();
+        let server = pass.server();
+        let relocated = pass.relocate();
+        look_at_the_hall(gate);
+        let recovers = Arc::clone(gate);
+        tokio::spawn(async move {
+            recovers.clock().sleep(AWAY).await;
+            recovers.server_up(PoolId(0), server);
+            look_at_the_hall(&recovers);
+        });
+        match relocated {
+            Relocated::To(pass) => Some(pass),
+            Relocated::Nowhere(pass) => {
+                pass.settle(Outcome::Failed);
+                None
+            }
+            Relocated::Waits(mut moving) => {
+                history.note("moves");
+                tokio::select! {
+                    biased;
+                    pass = &mut moving => Some(pass),
+                    () = clock.sleep(self.patience.unwrap_or(Duration::from_secs(86_400)).into()) => None,
+                    () = clock.sleep(MOVING_MAX) => {
+                        moving.settle(Outcome::Failed);
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    async fn work(&self, mut pass: Pass, gate: &Arc<Gate>, history: &History) {
+        let clock = *gate.clock();
+        if self.finds_it_dead {
+            let Some(moved) = self.relocate(pass, gate, history).await else {
+                return;
+            };
+            look_at_the_hall(gate);
+            pass = moved;
+        }
         tokio::select! {
             biased;
             () = clock.sleep(self.work.into()) => {}
@@ -272,6 +322,8 @@ async fn simulate(seed: u64, within_tier: Within, lifeline: Option<u32>) -> u64 
     while let Some(done) = crowd.join_next().await {
         done.expect("no search panics");
     }
+    // The last of the dead servers is back.
+    gate.clock().sleep(AWAY).await;
     let view = gate.view();
     assert_eq!(gate.in_house(), 0, "left over: {:?}", view.jobs);
     assert_eq!(view.waiting, [0; Priority::COUNT]);
