@@ -65,7 +65,7 @@ fn main() -> ExitCode {
 fn check(file: &std::path::Path) -> Result<(), String> {
     let config = Config::load(file).map_err(|errors| errors.to_string())?;
     println!(
-        "{}: fine ({} tiers, {} seats, {} upstreams, {} routes, {} accounts)",
+        "{}: fine (tiers: {}, seats: {}, upstreams: {}, routes: {}, accounts: {})",
         file.display(),
         config.rules.tiers.len(),
         config.rules.queue.length,

@@ -216,6 +216,7 @@ impl Cores {
         let bounds = Bounds {
             connections: Arc::new(Semaphore::new(config.connections.max)),
             head_timeout: config.connections.head_timeout,
+            send_timeout: config.connections.send_timeout.into(),
             head_max: config.connections.head_max,
             headers_max: config.connections.headers_max,
         };

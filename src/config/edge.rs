@@ -51,6 +51,8 @@ pub struct Connections {
     /// How long a request's head may take. Default 10 s. It bounds idle connections too: a kept-alive connection waits
     /// for the head of its next request.
     pub head_timeout: Duration,
+    /// The longest that a client may take nothing of its answer. Default 60 s.
+    pub send_timeout: Duration,
     /// Bytes of a request's head. Default 64 KiB; 8 KiB to 1 MiB.
     pub head_max: usize,
     /// Headers of a request. Default 100; 16 to 1,000.
@@ -64,6 +66,7 @@ impl Default for Connections {
         Self {
             max: 10_000,
             head_timeout: Duration::from_secs(10),
+            send_timeout: Duration::from_secs(60),
             head_max: 64 << 10,
             headers_max: 100,
             unmetered_max: 256,
@@ -165,11 +168,19 @@ pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 
 /// `connections: { … }`.
 pub(super) fn connections(node: &Node, report: &mut Report) -> Option<Connections> {
-    const KNOWN: [&str; 5] = ["max", "head_timeout", "head_max", "headers_max", "unmetered_max"];
+    const KNOWN: [&str; 6] = [
+        "max",
+        "head_timeout",
+        "send_timeout",
+        "head_max",
+        "headers_max",
+        "unmetered_max",
+    ];
     let fields = Fields::of(node, "`connections`", node.place, &KNOWN, report)?;
     let Connections {
         max,
         head_timeout,
+        send_timeout,
         head_max,
         headers_max,
         unmetered_max,
@@ -180,6 +191,7 @@ pub(super) fn connections(node: &Node, report: &mut Report) -> Option<Connection
     Some(Connections {
         max: fields.or("max", max, report, count(1..=1_000_000)),
         head_timeout: fields.or("head_timeout", head_timeout, report, duration),
+        send_timeout: fields.or("send_timeout", send_timeout, report, duration),
         head_max: fields.or("head_max", head_max, report, |node, report| {
             size(node, 8 << 10..=1 << 20, report).map(|bytes| bytes as usize)
         }),

@@ -39,6 +39,8 @@ pub struct Bounds {
     pub connections: Arc<Semaphore>,
     /// The longest that a request's head may take, and a connection be idle.
     pub head_timeout: Duration,
+    /// The longest that a client may take nothing of its answer.
+    pub send_timeout: Span,
     /// Bytes that a request's head may have.
     pub head_max: usize,
     /// Headers that a request may have.
@@ -99,7 +101,8 @@ async fn serve_connection(core: Arc<Core>, stream: TcpStream, peer: SocketAddr, 
         debug!(%error, "a connection that was gone before it began");
         return;
     }
-    let (socket, connection) = Connection::open(stream);
+    let clock = core.door.gate().clock();
+    let (socket, connection) = Connection::open(stream, *clock, bounds.send_timeout);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(bounds.head_timeout)
@@ -120,13 +123,13 @@ async fn serve_connection(core: Arc<Core>, stream: TcpStream, peer: SocketAddr, 
         .await;
     if let Some(refusal) = last_word(&connection, served.as_ref().err()) {
         core.door.note_refusal(&refusal);
-        if let Err(error) = connection.write_last(&reply_bytes(&refusal)).await {
+        if let Err(error) = connection.write_last(&reply_bytes(&refusal), clock).await {
             debug!(%error, "a client that did not wait for its refusal");
         }
     } else if let Err(error) = served {
         debug!(%error, "a connection broke off");
     }
-    connection.close(core.door.gate().clock()).await;
+    connection.close(clock).await;
 }
 
 /// What the client is told of a request that hyper could not read.

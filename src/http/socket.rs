@@ -7,6 +7,7 @@
 //!
 //! Absent on purpose: requests. This is bytes.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::Sleep;
 
 use crate::clock::Clock;
 use crate::policy::time::Span;
@@ -44,8 +46,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Wraps an accepted connection: what hyper reads and writes, and what the door knows of it.
-    pub fn open(stream: TcpStream) -> (Socket, Arc<Self>) {
+    /// Wraps an accepted connection: what hyper reads and writes, and what the door knows of it. A client that takes
+    /// nothing of its answer for `send_timeout` is cut off.
+    pub fn open(stream: TcpStream, clock: Clock, send_timeout: Span) -> (Socket, Arc<Self>) {
         let (read, write) = stream.into_split();
         let connection = Arc::new(Self {
             stream: write,
@@ -59,6 +62,9 @@ impl Connection {
             Socket {
                 read,
                 connection: Arc::clone(&connection),
+                clock,
+                send_timeout,
+                stalled: None,
             },
             connection,
         )
@@ -77,11 +83,10 @@ impl Connection {
 
     /// Ends when the client has hung up. Half-closed counts as hung up (semantics §5.8).
     pub async fn hung_up(&self) {
-        loop {
-            match self.stream().ready(READ_CLOSED).await {
-                Ok(ready) if !ready.is_read_closed() => tokio::task::yield_now().await,
-                Ok(_) | Err(_) => return,
-            }
+        match self.stream().ready(READ_CLOSED).await {
+            // Where the system has no such readiness a hang-up is noticed by reading only.
+            Ok(ready) if !ready.is_read_closed() => std::future::pending().await,
+            Ok(_) | Err(_) => {}
         }
     }
 
@@ -103,9 +108,16 @@ impl Connection {
     /// After hyper has gone: writes an answer of the door's own.
     ///
     /// # Errors
-    /// The client is gone.
-    pub async fn write_last(&self, mut bytes: &[u8]) -> io::Result<()> {
+    /// The client is gone, or does not take it within [`LINGER_TIME`].
+    pub async fn write_last(&self, bytes: &[u8], clock: &Clock) -> io::Result<()> {
         self.linger();
+        tokio::select! {
+            written = self.write_all(bytes) => written,
+            () = clock.sleep(LINGER_TIME) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             self.stream().writable().await?;
             match self.stream().try_write(bytes) {
@@ -174,6 +186,10 @@ impl Drop for Answering {
 pub struct Socket {
     read: OwnedReadHalf,
     connection: Arc<Connection>,
+    clock: Clock,
+    send_timeout: Span,
+    /// Goes off when the client has taken nothing for `send_timeout`. There only while it takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl AsyncRead for Socket {
@@ -188,7 +204,7 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.holds_back(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
@@ -196,7 +212,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -245,16 +261,23 @@ impl Socket {
     }
 
     fn write_with(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.connection.stream().poll_write_ready(cx))?;
+        while let Poll::Ready(ready) = self.connection.stream().poll_write_ready(cx) {
+            ready?;
             match write(self.connection.stream()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
+                written => {
+                    self.stalled = None;
+                    return Poll::Ready(written);
+                }
             }
         }
+        let (clock, send_timeout) = (self.clock, self.send_timeout);
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(clock.sleep(send_timeout)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }

@@ -1,6 +1,6 @@
 //! The life of a job (semantics §6), row by row.
 
-use crate::support::{Client, Door, Worker, seven_tiers};
+use crate::support::{Client, Door, Worker, seven_tiers, soon};
 
 #[tokio::test]
 async fn a_search_goes_to_the_worker_and_its_answer_comes_back() {
@@ -45,4 +45,26 @@ async fn a_second_search_waits_and_its_seat_is_free_when_its_client_hangs_up() {
     door.house_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
+}
+
+/// A client that reads nothing held its connection, its window and its place among the unmetered for as long as it liked.
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+    let worker = Worker::start().await;
+    let bound = "connections: { send_timeout: 300ms, unmetered_max: 1 }";
+    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], bound));
+    let mut client = Client::connect(door.address).await;
+    client.request("GET", "/image/large.jpg", "").await;
+    let mut arrived = worker.request().await;
+    arrived.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n").await;
+    let flood = vec![0; 1 << 20];
+    soon("the door hangs up on the worker", async {
+        while tokio::io::AsyncWriteExt::write_all(&mut arrived.stream, &flood).await.is_ok() {}
+    })
+    .await;
+    // Its place is free for somebody else.
+    let mut other = Client::connect(door.address).await;
+    other.request("GET", "/image/small.jpg", "").await;
+    worker.request().await.answer("x").await;
+    assert_eq!(other.answer().await.status(), 200);
 }
