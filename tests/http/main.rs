@@ -4,3 +4,5 @@
 mod support;
 
 mod life;
+mod table;
+mod workers;
