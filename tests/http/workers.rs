@@ -111,6 +111,46 @@ async fn a_single_dead_server_is_502_and_is_used_again_when_it_is_back() {
     door.house_until(0, 0).await;
 }
 
+/// The bug: a server that bad probes had rested was rested a second time as soon as it was back, since the word of the
+/// first rest still lay there unheard.
+#[tokio::test]
+async fn a_server_that_is_well_again_is_used_after_one_good_probe() {
+    let worker = Worker::start().await;
+    let door = before(
+        &[(worker.address, 1)],
+        "timeout: 20s, health: { path: /health, every: 20ms }",
+    );
+    for _ in 0..3 {
+        let mut probe = worker.request().await;
+        assert_eq!(probe.head.line, "GET /health HTTP/1.1");
+        probe.answer_with("500 Internal Server Error", "", "").await;
+    }
+    let is = |slots: u64| move |page: &serde_json::Value| page["pools"][0]["slots"] == slots;
+    door.queue_until("the server rests", is(0)).await;
+    worker.request().await.answer("").await;
+    // Nobody answers a second probe, so the first one must do.
+    door.queue_until("the server is used", is(1)).await;
+}
+
+/// The bug: a worker that closed the connection right after its answer was taken, now and then, for one that had not
+/// answered.
+#[tokio::test]
+async fn a_probe_may_be_the_last_on_its_connection() {
+    let worker = Worker::start().await;
+    let door = before(
+        &[(worker.address, 1)],
+        "timeout: 20s, health: { path: /health, every: 1ms }",
+    );
+    for _ in 0..100 {
+        worker
+            .request()
+            .await
+            .answer_with("200 OK", "connection: close\r\n", "")
+            .await;
+    }
+    assert_eq!(slots(&door).await, 1);
+}
+
 #[tokio::test]
 async fn a_worker_that_closes_idle_connections_is_no_clients_affair() {
     let worker = Worker::start().await;
