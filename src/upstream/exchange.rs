@@ -19,6 +19,7 @@ use tracing::debug;
 use super::answer::{Answer, Direct, Ending, Tail};
 use super::connections::{Connection, Connections};
 use super::upload::{Fault, Progress, RequestBody, Upload};
+use super::window::BrokenOff;
 use crate::gate::Pass;
 use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
@@ -73,7 +74,12 @@ pub struct Answered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Something to tell the client.
-    Refused(Refusal),
+    Refused {
+        /// What.
+        refusal: Refusal,
+        /// Whether the request's body had wholly arrived by then. If not, the client may still be sending it.
+        request_complete: bool,
+    },
     /// The client is gone.
     ClientGone,
 }
@@ -99,7 +105,10 @@ pub async fn exchange(
     let deadline = since + connections.upstream(place.pool).timeout;
     let mut request = Request::from_parts(head, body);
     loop {
-        let mut connection = place.connect(connections).await?;
+        let mut connection = place.connect(connections).await.map_err(|refusal| Failure::Refused {
+            refusal,
+            request_complete: progress.is_complete(),
+        })?;
         request.headers_mut().insert(header::HOST, place.authority(connections));
         let used = connection.used;
         let answer = Box::pin(connection.sender.try_send_request(request));
@@ -115,12 +124,15 @@ pub async fn exchange(
         let outcome = flight.0.as_mut().expect("filled above").head().await;
         let flying = flight.0.take().expect("filled above, and emptied by nobody else");
         match outcome {
-            Ok(response) => return Ok(flying.answered(response, since).await),
+            Ok(response) => return flying.answered(response, since).await,
             Err(Trouble::Unsent(unsent)) => {
                 (place, progress, request) = (flying.place, flying.progress, *unsent);
                 // A kept connection that the worker has just closed says nothing of the worker; a new one does.
                 if !used {
-                    place.unreachable(connections)?;
+                    place.unreachable(connections).map_err(|refusal| Failure::Refused {
+                        refusal,
+                        request_complete: progress.is_complete(),
+                    })?;
                 }
             }
             Err(Trouble::Broken) => return Err(flying.failed(Refusal::UpstreamFailed)),
@@ -160,7 +172,7 @@ impl Place {
     }
 
     /// A connection to its server, or to another one if the first can't be reached.
-    async fn connect(&mut self, connections: &Connections) -> Result<Connection, Failure> {
+    async fn connect(&mut self, connections: &Connections) -> Result<Connection, Refusal> {
         loop {
             match connections.get(self.pool, self.server).await {
                 Ok(connection) => return Ok(connection),
@@ -173,12 +185,16 @@ impl Place {
     }
 
     /// The server is rested, and the request moves to another one, once (semantics §2.7).
-    fn unreachable(&mut self, connections: &Connections) -> Result<(), Failure> {
+    fn unreachable(&mut self, connections: &Connections) -> Result<(), Refusal> {
+        // Its slots go first. The other way round, a server that is found well again in between would keep its word to the
+        // watcher and lose its slots for good.
+        if let Errand::Metered { pass, .. } = &self.errand {
+            pass.server_down();
+        }
         connections.server(self.pool, self.server).health.rest();
         let moved = !std::mem::replace(&mut self.retried, true)
             && match &mut self.errand {
                 Errand::Metered { pass, .. } => {
-                    pass.server_down();
                     let moved = pass.relocate();
                     self.server = pass.server();
                     moved
@@ -192,7 +208,7 @@ impl Place {
         if moved {
             Ok(())
         } else {
-            Err(Failure::Refused(Refusal::UpstreamUnreachable))
+            Err(Refusal::UpstreamUnreachable)
         }
     }
 }
@@ -239,20 +255,23 @@ impl Flying {
         })
     }
 
-    async fn answered(self, response: Response<Incoming>, since: Timestamp) -> Answered {
+    async fn answered(self, response: Response<Incoming>, since: Timestamp) -> Result<Answered, Failure> {
         let took = self.connections.clock().now().since(since);
         let request_complete = self.progress.is_complete();
         let (head, body) = response.into_parts();
         let body = match self.into_ending(head.status.as_u16(), body) {
-            Ok(ending) => ending.hand_over().await,
+            Ok(ending) => ending.hand_over().await.map_err(|BrokenOff| Failure::Refused {
+                refusal: Refusal::UpstreamFailed,
+                request_complete,
+            })?,
             Err(direct) => direct,
         };
-        Answered {
+        Ok(Answered {
             head,
             body,
             took,
             request_complete,
-        }
+        })
     }
 
     /// The rest of a metered job; the body of an unmetered answer.
@@ -302,18 +321,23 @@ impl Flying {
     /// There will be no answer: whose fault is it?
     fn failed(self, refusal: Refusal) -> Failure {
         let fault = self.progress.fault();
-        let slow = refusal == Refusal::UpstreamTimeout && !self.progress.is_complete();
+        let slow = refusal == Refusal::UpstreamTimeout && self.progress.waits_for_client();
+        let request_complete = self.progress.is_complete();
+        let refused = |refusal| Failure::Refused {
+            refusal,
+            request_complete,
+        };
         let (outcome, failure) = match fault {
             Some(Fault::ClientGone) => (Outcome::Cancelled, Failure::ClientGone),
-            Some(Fault::TooLong { limit }) => (Outcome::Cancelled, Failure::Refused(Refusal::BodyTooLarge { limit })),
-            Some(Fault::TooSlow) => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
-            None if slow => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
+            Some(Fault::TooLong { limit }) => (Outcome::Cancelled, refused(Refusal::BodyTooLarge { limit })),
+            Some(Fault::TooSlow) => (Outcome::Cancelled, refused(Refusal::RequestTimeout(SLOW_BODY))),
+            None if slow => (Outcome::Cancelled, refused(Refusal::RequestTimeout(SLOW_BODY))),
             None => {
                 self.connections
                     .server(self.place.pool, self.place.server)
                     .health
                     .failed();
-                (Outcome::Failed, Failure::Refused(refusal))
+                (Outcome::Failed, refused(refusal))
             }
         };
         if let Errand::Metered { pass, .. } = self.place.errand {

@@ -221,6 +221,35 @@ async fn an_answer_that_breaks_off_breaks_off_at_the_client_too() {
     }
 }
 
+/// The bug: of an answer that was broken off by the time its head was looked at, the door took the end for a clean one. A
+/// chunked answer reached the client cut short and looked whole, and counted as a success.
+#[tokio::test]
+async fn an_answer_that_breaks_off_at_once_is_not_a_short_one() {
+    for framing in ["content-length: 100", "transfer-encoding: chunked"] {
+        let worker = Worker::start().await;
+        let door = before(&[(worker.address, 1)], "timeout: 20s");
+        for _ in 0..50 {
+            is_well(&door, &worker).await;
+            let mut client = searching(&door).await;
+            let mut arrived = worker.request().await;
+            arrived
+                .write(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n").as_bytes())
+                .await;
+            drop(arrived);
+            let answer = soon("an answer", client.try_answer("GET")).await;
+            assert!(
+                answer.is_err() || answer.is_ok_and(|answer| answer.status() == 502),
+                "{framing}"
+            );
+            door.house_until(0, 0).await;
+        }
+        assert_eq!(
+            door.metric(r#"tiergate_jobs_total{tier="p5",outcome="failed"}"#).await,
+            50.0
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_worker_that_takes_too_long_is_504() {
     for upstream in ["timeout: 200ms", "timeout: 20s, first_byte_timeout: 200ms"] {
@@ -268,4 +297,69 @@ async fn a_server_that_takes_no_connection_can_not_be_reached() {
         (502, "upstream_unreachable")
     );
     door.house_until(0, 0).await;
+}
+
+/// The bug: an answer that its client did not read in time was held against the worker. Three such clients, and the
+/// server's slots were taken away from everybody.
+#[tokio::test]
+async fn a_client_that_does_not_read_is_not_the_workers_fault() {
+    let worker = Worker::start().await;
+    let door = before(&[(worker.address, 1)], "timeout: 300ms");
+    for _ in 0..3 {
+        let client = searching(&door).await;
+        let arrived = worker.request().await;
+        door.house_until(0, 1).await;
+        let (_, mut to_door) = arrived.stream.into_split();
+        let endless = tokio::spawn(async move {
+            use tokio::io::AsyncWriteExt;
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n";
+            to_door.write_all(head).await.expect("the door reads");
+            while to_door.write_all(&[b'x'; 65536]).await.is_ok() {}
+        });
+        door.house_until(0, 0).await;
+        endless.await.expect("the door closes the connection");
+        drop(client);
+    }
+    is_well(&door, &worker).await;
+    assert_eq!(slots(&door).await, 1);
+}
+
+/// The bug: a worker that took nothing of a body for so long that the time was over was taken for a client that sent
+/// nothing, which was told 408.
+#[tokio::test]
+async fn a_worker_that_does_not_take_the_body_is_504_and_not_408() {
+    let worker = Worker::start().await;
+    let door = before(&[(worker.address, 1)], "timeout: 500ms");
+    let mut client = Client::connect(door.address).await;
+    client.upload("p5", 20 << 20).await;
+    let (mut from_door, mut to_door) = client.stream.into_split();
+    let sending = tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt;
+        to_door.write_all(&vec![0; 20 << 20]).await
+    });
+    let _arrived = worker.request().await;
+    let mut answer = vec![0; 4096];
+    let read = soon("an answer", from_door.read(&mut answer))
+        .await
+        .expect("an answer, not a reset");
+    let text = String::from_utf8_lossy(&answer[..read]);
+    assert!(text.starts_with("HTTP/1.1 504 "), "{text}");
+    sending.abort();
+    door.house_until(0, 0).await;
+}
+
+/// The bug: the refusal of a request that was already on its way to a worker was written into a connection that was then
+/// closed at once, while the client was still sending. A reset took the answer from it.
+#[tokio::test]
+async fn an_upload_that_meets_a_dead_worker_reads_its_502() {
+    for _ in 0..20 {
+        let door = before(&[(dead().await, 1)], "timeout: 20s");
+        let mut client = Client::connect(door.address).await;
+        client.upload("p5", 1 << 20).await;
+        client.send(vec![0; 128 << 10]).await;
+        let head = client.answer_head().await;
+        assert_eq!((head.status(), head.get("connection")), (502, Some("close")));
+        client.send(vec![0; 128 << 10]).await;
+        client.until_closed().await;
+    }
 }
