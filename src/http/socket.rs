@@ -7,6 +7,7 @@
 //!
 //! Absent on purpose: requests. This is bytes.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -162,6 +163,14 @@ const READ_CLOSED: Interest = Interest::READABLE;
 /// A request that is being answered. Lives in the answer's body, which hyper drops once it is encoded.
 #[derive(Debug)]
 pub struct Answering(Arc<Connection>);
+
+impl Answering {
+    /// Ends when the client has hung up.
+    pub fn hung_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        let connection = Arc::clone(&self.0);
+        async move { connection.hung_up().await }
+    }
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod hangups;
 mod life;
 mod table;
 mod workers;
