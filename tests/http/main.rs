@@ -3,7 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod closing;
+mod crowd;
 mod hangups;
 mod life;
+mod streaming;
 mod table;
 mod workers;

@@ -5,6 +5,9 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod fast;
+pub mod program;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -123,6 +126,14 @@ impl Door {
             .find_map(|line| line.strip_prefix(series).filter(|rest| rest.starts_with(' ')));
         line.map_or(0.0, |value| value.trim().parse().expect("a metric is a number"))
     }
+}
+
+/// The value of all series of a metric whose labels contain that text, together.
+pub async fn metric_sum(admin: SocketAddr, name: &str, labels: &str) -> f64 {
+    let page = String::from_utf8(get(admin, "/metrics").await.body).expect("metrics are text");
+    let series = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(labels);
+    let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+    page.lines().filter(series).filter_map(value).sum()
 }
 
 impl Drop for Door {
@@ -459,6 +470,16 @@ impl Client {
         let read = soon("bytes", self.stream.read(&mut bytes)).await?;
         bytes.truncate(read);
         Ok(bytes)
+    }
+
+    /// Reads until what has come since the last head ends so.
+    pub async fn until_ends_with(&mut self, end: &str) {
+        let mut got = Vec::new();
+        while !got.ends_with(end.as_bytes()) {
+            let more = self.read_some().await.expect("the door sends more");
+            assert!(!more.is_empty(), "the end, after {:?}", String::from_utf8_lossy(&got));
+            got.extend(more);
+        }
     }
 
     /// Waits until the door has closed the connection, whatever it still sends.
