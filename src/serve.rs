@@ -178,13 +178,7 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
     );
     admin.open.store(false, Ordering::Relaxed);
     gate.shut_down();
-    cores.drain(&clock, config.drain_timeout.into()).await;
-    if gate.in_house() > 0 {
-        warn!(
-            in_house = gate.in_house(),
-            "drain_timeout is over, searches are broken off"
-        );
-    }
+    cores.drain(&gate, config.drain_timeout.into()).await;
     background.shutdown().await;
     info!("closed");
     Ok(())
@@ -254,7 +248,7 @@ impl Cores {
     }
 
     /// Ends when every core has ended; after `patience` what still runs is broken off.
-    async fn drain(mut self, clock: &Clock, patience: Span) {
+    async fn drain(mut self, gate: &Gate, patience: Span) {
         self.closing.cancel();
         let ended = std::mem::take(&mut self.ended);
         let all = async {
@@ -265,7 +259,10 @@ impl Cores {
         };
         tokio::select! {
             () = all => {}
-            () = clock.sleep(patience) => {}
+            () = gate.clock().sleep(patience) => {
+                // Before they are: afterwards there is nobody left to be counted.
+                warn!(in_house = gate.in_house(), "drain_timeout is over, searches are broken off");
+            }
         }
         self.broken_off.cancel();
         for thread in self.threads.drain(..) {

@@ -1,6 +1,9 @@
 //! Any bytes as tiers.yaml give a configuration or errors, never a panic, in bounded time and memory.
 
-#![allow(clippy::disallowed_methods, reason = "a guard against hanging, far above what anything takes")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a guard against hanging, far above what anything takes"
+)]
 
 use std::fmt::Write as _;
 use std::path::Path;

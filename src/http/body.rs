@@ -1,11 +1,14 @@
 //! The body of an answer on the public listener, wherever it comes from.
 
+use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use super::door::HungUp;
 use super::socket::Answering;
 use crate::upstream::answer::Answer;
 
@@ -22,7 +25,7 @@ enum Kind {
     #[default]
     Empty,
     Whole(Option<Bytes>),
-    Worker(Answer),
+    Worker(Answer, HangUp),
     Own(axum::body::Body),
 }
 
@@ -38,7 +41,7 @@ impl Body {
     /// A worker's.
     pub fn of_worker(answer: Answer) -> Self {
         Self {
-            kind: Kind::Worker(answer),
+            kind: Kind::Worker(answer, HangUp::default()),
             answering: None,
         }
     }
@@ -66,10 +69,17 @@ impl http_body::Body for Body {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Poll::Ready(match &mut self.kind {
+        let Self { kind, answering } = &mut *self;
+        Poll::Ready(match kind {
             Kind::Empty => None,
             Kind::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-            Kind::Worker(answer) => ready!(Pin::new(answer).poll_frame(cx)).map(|frame| frame.map_err(Error::from)),
+            Kind::Worker(answer, hang_up) => match Pin::new(answer).poll_frame(cx) {
+                Poll::Ready(frame) => frame.map(|frame| frame.map_err(Error::from)),
+                Poll::Pending => {
+                    ready!(hang_up.poll(answering.as_ref(), cx));
+                    Some(Err(HungUp.into()))
+                }
+            },
             Kind::Own(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Error::from)),
         })
     }
@@ -78,7 +88,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Empty => true,
             Kind::Whole(bytes) => bytes.is_none(),
-            Kind::Worker(answer) => answer.is_end_stream(),
+            Kind::Worker(answer, _) => answer.is_end_stream(),
             Kind::Own(body) => body.is_end_stream(),
         }
     }
@@ -87,8 +97,30 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Worker(answer) => answer.size_hint(),
+            Kind::Worker(answer, _) => answer.size_hint(),
             Kind::Own(body) => body.size_hint(),
         }
+    }
+}
+
+/// Notices that nobody waits for the rest of an answer any more. hyper does so only if no further request is buffered.
+#[derive(Default)]
+struct HangUp(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+
+impl HangUp {
+    fn poll(&mut self, answering: Option<&Answering>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(answering) = answering else {
+            return Poll::Pending;
+        };
+        self.0
+            .get_or_insert_with(|| Box::pin(answering.hung_up()))
+            .as_mut()
+            .poll(cx)
+    }
+}
+
+impl fmt::Debug for HangUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HangUp")
     }
 }

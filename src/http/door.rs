@@ -25,7 +25,7 @@ use crate::gate::{Entered, Gate, Pass, Waiting};
 use crate::path::Spelling;
 use crate::policy::Ask;
 use crate::policy::caller::{Caller, Network};
-use crate::policy::refusal::Refusal;
+use crate::policy::refusal::{Reason, Refusal};
 use crate::policy::rules::{PoolId, Rules, Tier, TierId};
 use crate::policy::time::Span;
 use crate::store::{Account, ListedAccounts};
@@ -211,6 +211,8 @@ impl<'a> Stop<'a> {
 struct Visit<'c> {
     head: Parts,
     body: Option<Incoming>,
+    /// Whether the body was cut short after somebody had taken it: the client may still be sending it.
+    cut_short: bool,
     client: Client,
     connection: &'c Connection,
 }
@@ -247,6 +249,7 @@ impl Core {
         let mut visit = Visit {
             head,
             body: Some(body),
+            cut_short: false,
             client,
             connection,
         };
@@ -264,6 +267,11 @@ impl Core {
                 let mut response = reply(&refusal, whom, form);
                 if let Some(allow) = allow {
                     response.headers_mut().insert(header::ALLOW, allow);
+                }
+                if refusal.reason() == Reason::ShuttingDown {
+                    // The connection ends with this answer, and whoever is not told may send its next request into it.
+                    let headers = response.headers_mut();
+                    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 visit.leave_unread(&mut response).await;
                 Ok(response)
@@ -407,7 +415,10 @@ impl Core {
             permit,
         };
         let answered = exchange(&self.connections, errand, head, upload).await;
-        Ok(response(answered.map_err(stop)?, visit.connection))
+        Ok(response(
+            answered.map_err(|failure| visit.stop(failure))?,
+            visit.connection,
+        ))
     }
 
     /// A metered request: a slot or a seat, then a worker.
@@ -420,8 +431,9 @@ impl Core {
     ) -> Result<Response<Body>, Stop<'static>> {
         let (head, mut upload) = visit.take(route.max_body);
         // A client that waits for 100 Continue sends nothing before it, and gets it with the slot.
-        if !expects {
-            upload.take_arrived().await?;
+        if !expects && let Err(fault) = upload.take_arrived().await {
+            visit.give_back(upload);
+            return Err(fault.into());
         }
         ask.ready = expects || upload.is_complete();
         let wait = ask.prefer_wait;
@@ -443,7 +455,7 @@ impl Core {
             },
         };
         let waited = pass.waited();
-        let answered = self.work(pass, route, head, upload, visit.connection).await?;
+        let answered = self.work(pass, route, head, upload, visit).await?;
         let upstream = answered.took;
         let mut response = response(answered, visit.connection);
         response.headers_mut().append(SERVER_TIMING, timing(waited, upstream));
@@ -487,7 +499,7 @@ impl Core {
         route: &Route,
         head: Parts,
         upload: Upload,
-        connection: &Connection,
+        visit: &mut Visit<'_>,
     ) -> Result<Answered, Stop<'static>> {
         let watched = route.on_hangup == OnHangup::Cancel || !upload.is_complete();
         let errand = Errand::Metered {
@@ -497,8 +509,8 @@ impl Core {
         };
         tokio::select! {
             biased;
-            answered = exchange(&self.connections, errand, head, upload) => answered.map_err(stop),
-            () = connection.hung_up(), if watched => Err(Stop::HungUp),
+            answered = exchange(&self.connections, errand, head, upload) => answered.map_err(|failure| visit.stop(failure)),
+            () = visit.connection.hung_up(), if watched => Err(Stop::HungUp),
         }
     }
 }
@@ -519,9 +531,26 @@ impl Visit<'_> {
         self.body = upload.into_unread();
     }
 
+    /// No worker has answered the request.
+    fn stop(&mut self, failure: Failure) -> Stop<'static> {
+        match failure {
+            Failure::Refused {
+                refusal,
+                request_complete,
+            } => {
+                self.cut_short = !request_complete;
+                refusal.into()
+            }
+            Failure::ClientGone => Stop::HungUp,
+        }
+    }
+
     /// The answer goes out before the body was read. What has arrived with the head is read; if more is to come, the
     /// connection is closed after the answer, in such a way that the client can read it (semantics §8).
     async fn leave_unread(&mut self, response: &mut Response<Body>) {
+        if self.cut_short {
+            close_after(response, self.connection);
+        }
         let Some(body) = self.body.take() else { return };
         let mut upload = Upload::new(body, u64::MAX);
         let expects = expects_continue(&self.head);
@@ -538,13 +567,6 @@ fn close_after(response: &mut Response<Body>, connection: &Connection) {
         .headers_mut()
         .insert(header::CONNECTION, HeaderValue::from_static("close"));
     connection.linger();
-}
-
-fn stop(failure: Failure) -> Stop<'static> {
-    match failure {
-        Failure::Refused(refusal) => refusal.into(),
-        Failure::ClientGone => Stop::HungUp,
-    }
 }
 
 /// A worker's answer as the client gets it.

@@ -175,6 +175,14 @@ const READ_CLOSED: Interest = Interest::READABLE;
 #[derive(Debug)]
 pub struct Answering(Arc<Connection>);
 
+impl Answering {
+    /// Ends when the client has hung up.
+    pub fn hung_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        let connection = Arc::clone(&self.0);
+        async move { connection.hung_up().await }
+    }
+}
+
 impl Drop for Answering {
     fn drop(&mut self) {
         self.0.encoded.fetch_add(1, Relaxed);

@@ -94,9 +94,14 @@ impl Tail {
         }
     }
 
-    /// The worker's message broke off, or did not end in time.
-    fn broken_off(self) {
+    /// The worker's message broke off, or did not end in time. That is not held against it if the client broke its request
+    /// off first. Whose fault it was: the outcome.
+    fn broken_off(self) -> Outcome {
+        if self.progress.fault().is_some() {
+            return Outcome::Cancelled;
+        }
         self.connections.server(self.pool, self.server).health.failed();
+        Outcome::Failed
     }
 }
 
@@ -112,7 +117,10 @@ pub(super) struct Ending {
 
 impl Ending {
     /// Hands the answer over: whole if it is complete already, otherwise through a window that a task of its own fills.
-    pub(super) async fn hand_over(mut self) -> Answer {
+    ///
+    /// # Errors
+    /// It has broken off already, and the job is settled.
+    pub(super) async fn hand_over(mut self) -> Result<Answer, BrokenOff> {
         let mut held: Vec<Bytes> = Vec::new();
         let mut bytes = 0;
         while !self.body.is_end_stream() && bytes < WINDOW_BYTES {
@@ -123,16 +131,22 @@ impl Ending {
                 }
                 Poll::Ready(None) => {
                     self.settle();
-                    return Answer(Kind::Whole(joined(held, bytes)));
+                    return Ok(Answer(Kind::Whole(joined(held, bytes))));
                 }
-                Poll::Ready(Some(Err(BrokenOff))) | Poll::Pending => return self.pump(held),
+                // A body tells of its breaking off once: asked again, it would pass for complete.
+                Poll::Ready(Some(Err(BrokenOff))) => {
+                    let outcome = self.tail.broken_off();
+                    self.pass.settle(outcome);
+                    return Err(BrokenOff);
+                }
+                Poll::Pending => return Ok(self.pump(held)),
             }
         }
         if self.body.is_end_stream() {
             self.settle();
-            return Answer(Kind::Whole(joined(held, bytes)));
+            return Ok(Answer(Kind::Whole(joined(held, bytes))));
         }
-        self.pump(held)
+        Ok(self.pump(held))
     }
 
     /// For a client that is gone: reads the answer to its end, for nobody.
@@ -172,8 +186,8 @@ impl Ending {
                 inlet.end();
             }
             Read::BrokenOff => {
-                self.tail.broken_off();
-                self.pass.settle(Outcome::Failed);
+                let outcome = self.tail.broken_off();
+                self.pass.settle(outcome);
             }
             Read::Cancelled => self.pass.settle(Outcome::Cancelled),
         }
@@ -186,8 +200,10 @@ impl Ending {
         let clock = self.tail.connections.clock();
         let mut alarm = std::pin::pin!(clock.sleep_until(self.tail.deadline));
         loop {
+            let mut has_room = false;
             let next = async {
                 let reads = inlet.room().await;
+                has_room = true;
                 if !reads && !finish {
                     return Read::Cancelled;
                 }
@@ -202,7 +218,8 @@ impl Ending {
             };
             let read = tokio::select! {
                 read = next => read,
-                () = &mut alarm => return Read::BrokenOff,
+                // Nor is it the worker's fault if it could not hand its answer over.
+                () = &mut alarm => return if has_room { Read::BrokenOff } else { Read::Cancelled },
             };
             match read {
                 Read::Complete(Some(chunk)) if !self.body.is_end_stream() => inlet.put(chunk),
@@ -216,6 +233,7 @@ enum Read {
     /// With what completes the answer, if it has a Content-Length.
     Complete(Option<Bytes>),
     BrokenOff,
+    /// The client is gone, or did not read in time.
     Cancelled,
 }
 
@@ -278,6 +296,7 @@ impl Direct {
         match chunk {
             Some(Err(BrokenOff)) => {
                 if let Some(tail) = self.tail.take() {
+                    // Nothing is settled: it has no job.
                     tail.broken_off();
                 }
             }

@@ -20,6 +20,7 @@ use super::answer::{Answer, Direct, Ending, Tail};
 use super::connections::{Connection, Connections};
 use super::health::Health;
 use super::upload::{Fault, Progress, RequestBody, Upload};
+use super::window::BrokenOff;
 use crate::clock::Clock;
 use crate::gate::{Pass, Relocated};
 use crate::policy::Outcome;
@@ -75,7 +76,12 @@ pub struct Answered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Something to tell the client.
-    Refused(Refusal),
+    Refused {
+        /// What.
+        refusal: Refusal,
+        /// Whether the request's body had wholly arrived by then. If not, the client may still be sending it.
+        request_complete: bool,
+    },
     /// The client is gone.
     ClientGone,
 }
@@ -102,7 +108,10 @@ pub async fn exchange(
     let mut request = Request::from_parts(head, body);
     loop {
         let Some(mut connection) = place.connect(connections).await else {
-            place = place.elsewhere(connections, deadline).await?;
+            place = place
+                .elsewhere(connections, deadline)
+                .await
+                .map_err(unanswered(&progress))?;
             continue;
         };
         request.headers_mut().insert(header::HOST, place.authority(connections));
@@ -120,17 +129,29 @@ pub async fn exchange(
         let outcome = flight.0.as_mut().expect("filled above").head().await;
         let flying = flight.0.take().expect("filled above, and emptied by nobody else");
         match outcome {
-            Ok(response) => return Ok(flying.answered(response, since).await),
+            Ok(response) => return flying.answered(response, since).await,
             Err(Trouble::Unsent(unsent)) => {
                 (place, progress, request) = (flying.place, flying.progress, *unsent);
                 // A kept connection that the worker has just closed says nothing of the worker; a new one does.
                 if !used {
-                    place = place.elsewhere(connections, deadline).await?;
+                    place = place
+                        .elsewhere(connections, deadline)
+                        .await
+                        .map_err(unanswered(&progress))?;
                 }
             }
             Err(Trouble::Broken) => return Err(flying.failed(Refusal::UpstreamFailed)),
             Err(Trouble::Timeout) => return Err(flying.failed(Refusal::UpstreamTimeout)),
         }
+    }
+}
+
+/// No worker has answered, and that is told to a client of whose request so much has arrived.
+fn unanswered(progress: &Progress) -> impl FnOnce(Refusal) -> Failure {
+    let request_complete = progress.is_complete();
+    move |refusal| Failure::Refused {
+        refusal,
+        request_complete,
     }
 }
 
@@ -177,7 +198,7 @@ impl Place {
     }
 
     /// Its server can't be reached: that one is rested, and the request moves to another, once (semantics §2.7).
-    async fn elsewhere(self, connections: &Connections, deadline: Timestamp) -> Result<Self, Failure> {
+    async fn elsewhere(self, connections: &Connections, deadline: Timestamp) -> Result<Self, Refusal> {
         let Self {
             errand,
             pool,
@@ -192,7 +213,7 @@ impl Place {
                 success,
             } => {
                 let pass = relocate(pass, retried, health, connections.clock(), deadline).await;
-                let pass = pass.ok_or(UNREACHABLE)?;
+                let pass = pass.ok_or(Refusal::UpstreamUnreachable)?;
                 let server = pass.server();
                 let errand = Errand::Metered {
                     pass,
@@ -204,7 +225,7 @@ impl Place {
             Errand::Unmetered { .. } => {
                 health.rest();
                 let other = connections.upstream(pool).next_server(Some(server));
-                (errand, other.filter(|_| !retried).ok_or(UNREACHABLE)?)
+                (errand, other.filter(|_| !retried).ok_or(Refusal::UpstreamUnreachable)?)
             }
         };
         Ok(Self {
@@ -215,8 +236,6 @@ impl Place {
         })
     }
 }
-
-const UNREACHABLE: Failure = Failure::Refused(Refusal::UpstreamUnreachable);
 
 /// The job gets a slot of another server, at once or by the deadline; or it has failed and is over.
 async fn relocate(pass: Pass, retried: bool, health: &Health, clock: Clock, deadline: Timestamp) -> Option<Pass> {
@@ -288,20 +307,23 @@ impl Flying {
         })
     }
 
-    async fn answered(self, response: Response<Incoming>, since: Timestamp) -> Answered {
+    async fn answered(self, response: Response<Incoming>, since: Timestamp) -> Result<Answered, Failure> {
         let took = self.connections.clock().now().since(since);
         let request_complete = self.progress.is_complete();
         let (head, body) = response.into_parts();
         let body = match self.into_ending(head.status.as_u16(), body) {
-            Ok(ending) => ending.hand_over().await,
+            Ok(ending) => ending.hand_over().await.map_err(|BrokenOff| Failure::Refused {
+                refusal: Refusal::UpstreamFailed,
+                request_complete,
+            })?,
             Err(direct) => direct,
         };
-        Answered {
+        Ok(Answered {
             head,
             body,
             took,
             request_complete,
-        }
+        })
     }
 
     /// The rest of a metered job; the body of an unmetered answer.
@@ -351,18 +373,23 @@ impl Flying {
     /// There will be no answer: whose fault is it?
     fn failed(self, refusal: Refusal) -> Failure {
         let fault = self.progress.fault();
-        let slow = refusal == Refusal::UpstreamTimeout && !self.progress.is_complete();
+        let slow = refusal == Refusal::UpstreamTimeout && self.progress.waits_for_client();
+        let request_complete = self.progress.is_complete();
+        let refused = |refusal| Failure::Refused {
+            refusal,
+            request_complete,
+        };
         let (outcome, failure) = match fault {
             Some(Fault::ClientGone) => (Outcome::Cancelled, Failure::ClientGone),
-            Some(Fault::TooLong { limit }) => (Outcome::Cancelled, Failure::Refused(Refusal::BodyTooLarge { limit })),
-            Some(Fault::TooSlow) => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
-            None if slow => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
+            Some(Fault::TooLong { limit }) => (Outcome::Cancelled, refused(Refusal::BodyTooLarge { limit })),
+            Some(Fault::TooSlow) => (Outcome::Cancelled, refused(Refusal::RequestTimeout(SLOW_BODY))),
+            None if slow => (Outcome::Cancelled, refused(Refusal::RequestTimeout(SLOW_BODY))),
             None => {
                 self.connections
                     .server(self.place.pool, self.place.server)
                     .health
                     .failed();
-                (Outcome::Failed, Failure::Refused(refusal))
+                (Outcome::Failed, refused(refusal))
             }
         };
         if let Errand::Metered { pass, .. } = self.place.errand {

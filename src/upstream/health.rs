@@ -64,14 +64,19 @@ impl Health {
 
     /// It can't be used. Whoever watches over it takes its slots away and asks it until it is back.
     pub(super) fn rest(&self) {
-        if !self.resting.swap(true, Ordering::Relaxed) {
+        if self.begin_rest() {
             self.rested.notify_one();
         }
     }
 
+    /// Whether it was well until now.
+    fn begin_rest(&self) -> bool {
+        !self.resting.swap(true, Ordering::AcqRel)
+    }
+
     fn wake_up(&self) {
         self.failures.store(0, Ordering::Relaxed);
-        self.resting.store(false, Ordering::Relaxed);
+        self.resting.store(false, Ordering::Release);
     }
 }
 
@@ -96,10 +101,12 @@ async fn stay_well(gate: &Gate, upstream: &Upstream, server: &Server) {
     let Some(probe) = &upstream.probe else {
         return server.health.rested.notified().await;
     };
+    let rested = server.health.rested.notified();
+    let mut rested = std::pin::pin!(rested);
     let mut bad = 0;
     while bad < FAILURES_MAX {
         tokio::select! {
-            () = server.health.rested.notified() => return,
+            () = &mut rested => return,
             () = gate.clock().sleep(probe.every.into()) => {}
         }
         bad = if ask(gate, upstream, server).await.is_ok() {
@@ -108,7 +115,10 @@ async fn stay_well(gate: &Gate, upstream: &Upstream, server: &Server) {
             bad + 1
         };
     }
-    server.health.rest();
+    // Whoever rested it meanwhile has left word, which must not lie there until it is well again.
+    if !server.health.begin_rest() {
+        rested.await;
+    }
 }
 
 /// Ends when the server answers.
@@ -147,10 +157,13 @@ async fn get(stream: TcpStream, server: &Server, probe: &ProbeSettings) -> io::R
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
+    let mut answer = std::pin::pin!(sender.send_request(request));
     let answer = tokio::select! {
-        answer = sender.send_request(request) => answer.map_err(io::Error::other)?,
-        _ended = connection => return Err(io::ErrorKind::UnexpectedEof.into()),
+        answer = &mut answer => answer,
+        // A worker that closes the connection after its answer has answered.
+        _ended = connection => answer.await,
     };
+    let answer = answer.map_err(io::Error::other)?;
     let status = answer.status();
     if status.is_success() || status.is_redirection() {
         Ok(())

@@ -222,6 +222,8 @@ impl Pace {
 #[derive(Debug, Default)]
 pub struct Progress {
     complete: AtomicBool,
+    /// Whether the worker would take more than has come.
+    waits_for_client: AtomicBool,
     fault: OnceLock<Fault>,
     changed: Notify,
 }
@@ -237,6 +239,11 @@ impl Progress {
         while !self.is_complete() {
             self.changed.notified().await;
         }
+    }
+
+    /// Whether the worker would take more than the client has sent.
+    pub fn waits_for_client(&self) -> bool {
+        self.waits_for_client.load(Ordering::Relaxed)
     }
 
     /// Why the body broke off, if it did.
@@ -273,7 +280,11 @@ impl RequestBody {
             let Some(rest) = &mut self.rest else {
                 return Poll::Ready(None);
             };
-            match Pin::new(&mut *rest).poll_frame(cx) {
+            let next = Pin::new(&mut *rest).poll_frame(cx);
+            self.progress
+                .waits_for_client
+                .store(next.is_pending(), Ordering::Relaxed);
+            match next {
                 Poll::Pending => return self.starved.poll(cx).map(|()| Some(Err(Fault::TooSlow))),
                 Poll::Ready(None) => {
                     self.rest = None;

@@ -56,10 +56,15 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
     let mut client = Client::connect(door.address).await;
     client.request("GET", "/image/large.jpg", "").await;
     let mut arrived = worker.request().await;
-    arrived.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n").await;
+    arrived
+        .write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n")
+        .await;
     let flood = vec![0; 1 << 20];
     soon("the door hangs up on the worker", async {
-        while tokio::io::AsyncWriteExt::write_all(&mut arrived.stream, &flood).await.is_ok() {}
+        while tokio::io::AsyncWriteExt::write_all(&mut arrived.stream, &flood)
+            .await
+            .is_ok()
+        {}
     })
     .await;
     // Its place is free for somebody else.

@@ -3,6 +3,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod closing;
+mod crowd;
+mod hangups;
 mod life;
 mod relocation;
 mod seatless;
+mod streaming;
+mod table;
+mod workers;

@@ -5,6 +5,9 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod fast;
+pub mod program;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -125,6 +128,14 @@ impl Door {
     }
 }
 
+/// The value of all series of a metric whose labels contain that text, together.
+pub async fn metric_sum(admin: SocketAddr, name: &str, labels: &str) -> f64 {
+    let page = String::from_utf8(get(admin, "/metrics").await.body).expect("metrics are text");
+    let series = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(labels);
+    let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+    page.lines().filter(series).filter_map(value).sum()
+}
+
 impl Drop for Door {
     fn drop(&mut self) {
         self.begin_closing();
@@ -187,6 +198,80 @@ routes:
     )
 }
 
+/// A door whose tiers are `p0` to `p6`, each of that priority and with room for 64 jobs of a caller, with one account each
+/// whose key is the tier's name. Without a key one is a network of tier `p0`. The texts are added to the file's sections.
+#[derive(Clone, Copy)]
+pub struct Plan<'a> {
+    /// With one, all jobs share the connections to the workers.
+    pub cores: u32,
+    pub seats: u32,
+    /// Address and slots.
+    pub servers: &'a [(SocketAddr, u32)],
+    pub queue: &'a str,
+    pub upstream: &'a str,
+    pub route: &'a str,
+    pub more: &'a str,
+}
+
+impl Default for Plan<'_> {
+    fn default() -> Self {
+        Self {
+            cores: 2,
+            seats: 8,
+            servers: &[],
+            queue: "max_wait: 30s",
+            upstream: "timeout: 20s",
+            route: "max_body: 25MiB",
+            more: "drain_timeout: 100ms",
+        }
+    }
+}
+
+impl Plan<'_> {
+    pub fn open(&self) -> Door {
+        Door::open(&self.yaml())
+    }
+
+    pub fn yaml(&self) -> String {
+        let each = |line: fn(u8) -> String| (0..=6).map(line).collect::<String>();
+        let tiers = each(|p| format!("  p{p}: {{ priority: {p}, concurrency: 64 }}\n"));
+        let accounts = each(|p| {
+            let hash = hash(&format!("p{p}"));
+            format!("  - {{ name: p{p}, tier: p{p}, key_sha256: {hash} }}\n")
+        });
+        let server = |(address, slots): &(SocketAddr, u32)| format!("{{ url: \"http://{address}\", slots: {slots} }}");
+        let servers = self.servers.iter().map(server).collect::<Vec<_>>().join(", ");
+        let Self {
+            cores,
+            seats,
+            queue,
+            upstream,
+            route,
+            more,
+            ..
+        } = self;
+        format!(
+            r#"
+listen: 127.0.0.1:0
+admin: {{ listen: 127.0.0.1:0 }}
+cores: {cores}
+queue: {{ length: {seats}, {queue} }}
+tiers:
+{tiers}
+anonymous: p0
+accounts:
+{accounts}
+upstreams:
+  search: {{ servers: [ {servers} ], {upstream} }}
+routes:
+  - {{ path: /search, upstream: search, metered: true, {route} }}
+  - {{ path: "/image/{{*rest}}", upstream: search }}
+{more}
+"#
+        )
+    }
+}
+
 /// A worker that does what its test says.
 pub struct Worker {
     pub address: SocketAddr,
@@ -205,7 +290,11 @@ pub struct Arrived {
 
 impl Worker {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        Self::at("127.0.0.1:0".parse().expect("an address")).await
+    }
+
+    pub async fn at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("loopback has free ports");
         Self {
             address: listener.local_addr().expect("it listens"),
             listener,
@@ -320,6 +409,17 @@ impl Client {
         self.request("GET", "/search", &key).await;
     }
 
+    /// An upload of that many bytes, of which none is sent yet.
+    pub async fn upload(&mut self, key: &str, length: usize) {
+        let headers = format!("x-api-key: {key}\r\ncontent-length: {length}\r\n");
+        self.request("POST", "/search", &headers).await;
+    }
+
+    /// Breaks the connection off as a crashed program's system does: with a reset.
+    pub fn reset(self) {
+        reset(self.stream);
+    }
+
     /// The next answer, whole.
     pub async fn answer(&mut self) -> Answer {
         self.answer_to("GET").await
@@ -370,6 +470,16 @@ impl Client {
         let read = soon("bytes", self.stream.read(&mut bytes)).await?;
         bytes.truncate(read);
         Ok(bytes)
+    }
+
+    /// Reads until what has come since the last head ends so.
+    pub async fn until_ends_with(&mut self, end: &str) {
+        let mut got = Vec::new();
+        while !got.ends_with(end.as_bytes()) {
+            let more = self.read_some().await.expect("the door sends more");
+            assert!(!more.is_empty(), "the end, after {:?}", String::from_utf8_lossy(&got));
+            got.extend(more);
+        }
     }
 
     /// Waits until the door has closed the connection, whatever it still sends.
@@ -556,6 +666,13 @@ async fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> std::io::Result<()
     }
     bytes.extend(more);
     Ok(())
+}
+
+/// Closes a connection with a reset.
+pub fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .expect("a socket lingers as it is told");
 }
 
 /// One `GET` on a connection of its own.

@@ -1,0 +1,93 @@
+//! The program's end: SIGTERM and Ctrl-C, with everybody in the house told what becomes of them.
+
+use tokio::net::TcpStream;
+
+use crate::support::program::Program;
+use crate::support::{Client, Plan, Worker, soon};
+
+async fn program(worker: &Worker, more: &str) -> Program {
+    let plan = Plan {
+        servers: &[(worker.address, 1)],
+        more,
+        ..Plan::default()
+    };
+    Program::start(&plan.yaml()).await
+}
+
+async fn searching(program: &Program) -> Client {
+    let mut client = Client::connect(program.address).await;
+    client.search("p5").await;
+    client
+}
+
+/// Waits until nobody listens any more.
+async fn until_closed(program: &Program) {
+    soon("nobody listens", async {
+        while TcpStream::connect(program.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_waits_is_turned_away_and_who_runs_gets_an_answer() {
+    for signal in ["TERM", "INT"] {
+        let worker = Worker::start().await;
+        let mut program = program(&worker, "drain_timeout: 15s").await;
+        let mut running = searching(&program).await;
+        let mut arrived = worker.request().await;
+        let mut waiting = searching(&program).await;
+        let mut uploading = Client::connect(program.address).await;
+        uploading.upload("p5", 1000).await;
+        uploading.send("a").await;
+        let idle = Client::connect(program.address).await;
+        soon("two wait", async {
+            while metric(&program, "tiergate_queue_waiting").await < 2.0 {}
+        })
+        .await;
+        program.signal(signal).await;
+        for client in [&mut waiting, &mut uploading] {
+            let answer = client.answer().await;
+            assert_eq!((answer.status(), answer.reason().as_str()), (503, "shutting_down"));
+            assert_eq!(answer.get("connection"), Some("close"));
+        }
+        until_closed(&program).await;
+        arrived.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n12").await;
+        assert_eq!(running.answer_head().await.status(), 200);
+        arrived.write(b"34").await;
+        running.until_ends_with("1234").await;
+        drop((waiting, uploading, idle));
+        assert_eq!(program.exit_code().await, Some(0), "after {signal}");
+    }
+}
+
+async fn metric(program: &Program, name: &str) -> f64 {
+    crate::support::metric_sum(program.admin, name, "").await
+}
+
+#[tokio::test]
+async fn a_search_whose_client_is_gone_is_waited_for() {
+    let worker = Worker::start().await;
+    let mut program = program(&worker, "drain_timeout: 15s").await;
+    let client = searching(&program).await;
+    let mut arrived = worker.request().await;
+    drop(client);
+    program.signal("TERM").await;
+    until_closed(&program).await;
+    assert_eq!(metric(&program, "tiergate_jobs_running").await, 1.0);
+    arrived.answer("done").await;
+    assert_eq!(program.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn drain_timeout_breaks_off_what_still_runs() {
+    let worker = Worker::start().await;
+    let mut program = program(&worker, "drain_timeout: 200ms").await;
+    let mut client = searching(&program).await;
+    let _arrived = worker.request().await;
+    program.signal("TERM").await;
+    let end = soon("the connection ends", client.try_answer("GET")).await;
+    assert!(end.is_err());
+    assert_eq!(program.exit_code().await, Some(0));
+}

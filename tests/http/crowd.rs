@@ -1,0 +1,209 @@
+//! Many requests against a worker that answers at once: one after another (semantics §4), and a thousand at once (§9.1).
+
+use tokio::task::JoinSet;
+
+use crate::support::fast::FastWorker;
+use crate::support::{Client, Door, Plan, get, metric_sum, seven_tiers};
+
+/// What the worker is asked to answer, and by which method.
+const ANSWERS: [(&str, &str); 10] = [
+    ("GET", "length=1"),
+    ("GET", "length=0"),
+    ("GET", "length=1&chunked"),
+    ("GET", "status=204"),
+    ("HEAD", "length=100"),
+    ("POST", "length=2"),
+    ("GET", "status=404&length=10"),
+    ("GET", "length=102400"),
+    ("GET", "length=102400&chunked"),
+    ("GET", "length=1048576"),
+];
+
+async fn ask(client: &mut Client, method: &str, query: &str) {
+    let headers = "x-api-key: key-10\r\n";
+    if method == "POST" {
+        let headers = format!("{headers}content-length: 3\r\n");
+        client.request(method, &format!("/search?{query}"), &headers).await;
+        client.send("abc").await;
+    } else {
+        client.request(method, &format!("/search?{query}"), headers).await;
+    }
+    let answer = client.answer_to(method).await;
+    let expected = if query.contains("204") {
+        204
+    } else if query.contains("404") {
+        404
+    } else {
+        200
+    };
+    assert_eq!(answer.status(), expected, "{method} {query}: {}", answer.text());
+}
+
+#[tokio::test]
+async fn a_sequential_client_never_meets_its_own_previous_request() {
+    let worker = FastWorker::start();
+    let door = Door::open(&seven_tiers(8, &[(worker.address, 4)], ""));
+    let mut kept = Client::connect(door.address).await;
+    let mut asked = 0;
+    for (method, query) in ANSWERS {
+        let rounds = if query.contains("1048576") { 40 } else { 250 };
+        for _ in 0..rounds {
+            ask(&mut kept, method, query).await;
+            let mut new = Client::connect(door.address).await;
+            ask(&mut new, method, query).await;
+            asked += 2;
+        }
+    }
+    assert_eq!((worker.requests(), worker.most_at_once()), (asked, 1));
+    door.house_until(0, 0).await;
+}
+
+#[tokio::test]
+async fn a_thousand_clients_at_once_get_one_answer_each() {
+    const CLIENTS: u32 = 1_000;
+    let worker = FastWorker::start();
+    let yaml = seven_tiers(8, &[(worker.address, 2)], "");
+    let door = Door::open(&yaml);
+    let mut clients = JoinSet::new();
+    for number in 0..CLIENTS {
+        let address = door.address;
+        clients.spawn(async move {
+            let network = u8::try_from(number % 250).expect("below 250") + 2;
+            let mut client = Client::connect_from(network, address).await;
+            let keys = ["", "", "key-1", "key-5", "key-10", "key-20", "key-50", "key-100"];
+            client.search(keys[(number % 8) as usize]).await;
+            let answer = client.answer().await;
+            // Nothing follows it.
+            client.request("GET", "/nowhere", "connection: close\r\n").await;
+            assert_eq!(client.answer().await.status(), 404);
+            answer
+        });
+    }
+    let (mut found, mut refused) = (0, 0);
+    while let Some(answer) = clients.join_next().await {
+        let answer = answer.expect("no client is left without an answer");
+        match answer.status() {
+            200 => found += 1,
+            402 | 503 => refused += 1,
+            other => panic!("{other}: {}", answer.text()),
+        }
+    }
+    assert_eq!(found + refused, CLIENTS);
+    assert!(found >= 10, "only {found} of {CLIENTS}");
+    assert!(worker.most_at_once() <= 2, "{} at once", worker.most_at_once());
+    door.house_until(0, 0).await;
+    let jobs = async |outcome: &str| metric_sum(door.admin, "tiergate_jobs_total", outcome).await;
+    let refusals = async |reason: &str| metric_sum(door.admin, "tiergate_refusals_total", reason).await;
+    assert_eq!(jobs("succeeded").await, f64::from(found));
+    let at_the_door = refusals("concurrency_exceeded").await + refusals("queue_full").await;
+    assert_eq!(at_the_door + jobs("displaced").await, f64::from(refused));
+    assert_eq!(refusals("displaced").await, jobs("displaced").await);
+    assert_eq!(jobs("").await + at_the_door, f64::from(CLIENTS));
+    assert_eq!(worker.requests(), found as usize);
+}
+
+#[tokio::test]
+async fn an_account_is_one_caller_and_so_is_a_network() {
+    let worker = crate::support::Worker::start().await;
+    let hash = crate::support::hash;
+    let two_keys = format!("key_sha256: [ {}, {} ]", hash("one"), hash("two"));
+    let yaml =
+        seven_tiers(8, &[(worker.address, 1)], "").replace(&format!("key_sha256: {}", hash("key-10")), &two_keys);
+    let door = Door::open(&yaml);
+    let mut running = Client::connect(door.address).await;
+    running.search("one").await;
+    let mut arrived = worker.request().await;
+    let mut same = Client::connect(door.address).await;
+    same.search("two").await;
+    let answer = same.answer().await;
+    assert_eq!(
+        (answer.status(), answer.reason().as_str()),
+        (402, "concurrency_exceeded")
+    );
+    // Waiting counts as well as running, and the same person without a key is another caller.
+    let mut waiting = Client::connect(door.address).await;
+    waiting.search("").await;
+    door.house_until(1, 1).await;
+    same.search("").await;
+    assert_eq!(same.answer().await.status(), 402);
+    let mut other_network = Client::connect_from(9, door.address).await;
+    other_network.search("").await;
+    door.house_until(2, 1).await;
+    drop((waiting, other_network));
+    door.house_until(0, 1).await;
+    arrived.answer("").await;
+    assert_eq!(running.answer().await.status(), 200);
+    assert_eq!(get(door.address, "/nowhere").await.status(), 404);
+}
+
+#[tokio::test]
+async fn in_fair_order_callers_take_turns_and_the_lifeline_serves_the_oldest() {
+    for (queue, order) in [
+        ("within_tier: fair, max_wait: 30s", ["p5 1", "other", "p5 2", "p5 3"]),
+        ("within_tier: fifo, max_wait: 30s", ["p5 1", "p5 2", "p5 3", "other"]),
+        ("lifeline: 2, max_wait: 30s", ["other", "p5 1", "p5 2", "p5 3"]),
+    ] {
+        let worker = crate::support::Worker::start().await;
+        let lifeline = queue.contains("lifeline");
+        let plan = Plan {
+            cores: 1,
+            servers: &[(worker.address, 1)],
+            queue,
+            ..Plan::default()
+        };
+        // In the same tier for turns, in the lowest one for the lifeline.
+        let yaml = if lifeline {
+            plan.yaml()
+        } else {
+            plan.yaml().replace("anonymous: p0", "anonymous: p5")
+        };
+        let door = Door::open(&yaml);
+        let mut clients = Vec::new();
+        let enter: [(&str, &str); 5] = if lifeline {
+            [
+                ("p6", "first"),
+                ("p6", "second"),
+                ("", "other"),
+                ("p5", "p5 1"),
+                ("p5", "p5 2"),
+            ]
+        } else {
+            [
+                ("p6", "first"),
+                ("p5", "p5 1"),
+                ("p5", "p5 2"),
+                ("p5", "p5 3"),
+                ("", "other"),
+            ]
+        };
+        for (key, name) in enter {
+            let mut client = Client::connect(door.address).await;
+            let key = if key.is_empty() {
+                String::new()
+            } else {
+                format!("x-api-key: {key}\r\n")
+            };
+            client
+                .request("GET", "/search", &format!("{key}x-name: {name}\r\n"))
+                .await;
+            clients.push(client);
+            door.house_until(clients.len() - 1, 1).await;
+        }
+        let mut served = Vec::new();
+        let mut arrived = worker.request().await;
+        loop {
+            served.push(arrived.head.get("x-name").expect("each has one").to_owned());
+            arrived.answer("").await;
+            if served.len() == 5 {
+                break;
+            }
+            arrived = crate::support::Arrived::on(arrived.stream).await;
+        }
+        let order: Vec<&str> = if lifeline {
+            [&["first", "second"], &order[..3]].concat()
+        } else {
+            [&["first"][..], &order[..]].concat()
+        };
+        assert_eq!(served, order, "{queue}");
+    }
+}

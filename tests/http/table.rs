@@ -1,0 +1,108 @@
+//! The table of trace.moe (semantics §3.3), row by row: eight seats, who has them, and whom the door lets in.
+
+use crate::support::{Answer, Client, Door, Plan, Worker, soon};
+
+/// Who has a seat, and which of 0, 2, 5 and 6 are let in.
+const TABLE: [(&[u8], &[u8]); 6] = [
+    (&[], &[0, 2, 5, 6]),
+    (&[6, 5, 2, 0, 0, 0, 0], &[0, 2, 5, 6]),
+    (&[6, 6, 6, 5, 2, 2, 2, 0], &[2, 5, 6]),
+    (&[6, 6, 6, 5, 2, 2, 2, 2], &[5, 6]),
+    (&[6, 6, 6, 6, 6, 6, 5, 5], &[6]),
+    (&[6, 6, 6, 6, 6, 6, 6, 6], &[]),
+];
+
+/// A door whose one worker is busy, and the clients that have its seats, in the order in which they came.
+async fn hall(worker: &Worker, seated: &[u8]) -> (Door, Client, Vec<(u8, Client)>) {
+    let door = Plan {
+        cores: 1,
+        servers: &[(worker.address, 1)],
+        ..Plan::default()
+    }
+    .open();
+    let running = seat(&door, 3).await;
+    door.house_until(0, 1).await;
+    let mut clients = Vec::new();
+    for priority in seated {
+        clients.push((*priority, seat(&door, *priority).await));
+        door.house_until(clients.len(), 1).await;
+    }
+    (door, running, clients)
+}
+
+async fn seat(door: &Door, priority: u8) -> Client {
+    let mut client = Client::connect(door.address).await;
+    client.search(&format!("p{priority}")).await;
+    client
+}
+
+fn is_refused(answer: &Answer, reason: &str) {
+    assert_eq!((answer.status(), answer.reason().as_str()), (503, reason));
+    let retry_after: u64 = answer.get("retry-after").expect("a time").parse().expect("seconds");
+    assert!((1..=300).contains(&retry_after));
+}
+
+#[tokio::test]
+async fn the_table_row_by_row() {
+    let worker = Worker::start().await;
+    for (seated, let_in) in TABLE {
+        for probe in [0, 2, 5, 6] {
+            let (door, _running, mut clients) = hall(&worker, seated).await;
+            let mut newcomer = seat(&door, probe).await;
+            if !let_in.contains(&probe) {
+                is_refused(&newcomer.answer().await, "queue_full");
+                door.house_until(seated.len(), 1).await;
+            } else if seated.len() < 8 {
+                door.house_until(seated.len() + 1, 1).await;
+            } else {
+                let lowest = *seated.iter().min().expect("the hall is full");
+                assert_eq!(displaced(&mut clients).await, lowest, "{seated:?} {probe}");
+                door.house_until(8, 1).await;
+            }
+        }
+    }
+}
+
+/// The priority of the one client that is told that it was displaced: the newest of its priority.
+async fn displaced(clients: &mut [(u8, Client)]) -> u8 {
+    let lowest = clients.iter().map(|(priority, _)| *priority).min();
+    let newest = clients.iter().rposition(|(priority, _)| Some(*priority) == lowest);
+    let (priority, client) = &mut clients[newest.expect("somebody waits")];
+    is_refused(&client.answer().await, "displaced");
+    *priority
+}
+
+#[tokio::test]
+async fn the_newest_of_the_lowest_priority_goes_first() {
+    let worker = Worker::start().await;
+    let (door, mut running, mut clients) = hall(&worker, &[2, 0, 5, 0, 2, 0, 5, 5]).await;
+    let mut newcomers = Vec::new();
+    for out in [5, 3, 1, 4, 0] {
+        newcomers.push(seat(&door, 6).await);
+        is_refused(&clients[out].1.answer().await, "displaced");
+    }
+    let mut refused = seat(&door, 5).await;
+    is_refused(&refused.answer().await, "queue_full");
+    assert_eq!(
+        door.metric(r#"tiergate_jobs_total{tier="p0",outcome="displaced"}"#)
+            .await,
+        3.0
+    );
+
+    // Those who are left are served by priority, and then as they came.
+    let mut arrived = worker.request().await;
+    arrived.answer("").await;
+    assert_eq!(running.answer().await.status(), 200);
+    for newcomer in &mut newcomers {
+        arrived = crate::support::Arrived::on(arrived.stream).await;
+        assert_eq!(arrived.head.get("x-tiergate-priority"), Some("6"));
+        arrived.answer("").await;
+        assert_eq!(newcomer.answer().await.status(), 200);
+    }
+    for left in [2, 6, 7] {
+        arrived = crate::support::Arrived::on(arrived.stream).await;
+        arrived.answer("").await;
+        assert_eq!(soon("its turn", clients[left].1.answer()).await.status(), 200);
+    }
+    door.house_until(0, 0).await;
+}

@@ -1,0 +1,365 @@
+//! Workers: their slots, and everything that can be wrong with them. Whatever it is, slot, seat and concurrency come back.
+
+use std::net::SocketAddr;
+
+use socket2::{Domain, Socket, Type};
+use tokio::io::AsyncReadExt;
+
+use crate::support::{Arrived, Client, Door, Plan, Worker, reset, soon};
+
+fn before(servers: &[(SocketAddr, u32)], upstream: &str) -> Door {
+    Plan {
+        cores: 1,
+        servers,
+        upstream,
+        ..Plan::default()
+    }
+    .open()
+}
+
+async fn searching(door: &Door) -> Client {
+    let mut client = Client::connect(door.address).await;
+    client.search("p5").await;
+    client
+}
+
+/// A following search works, so nothing is left over of those before.
+async fn is_well(door: &Door, worker: &Worker) {
+    door.house_until(0, 0).await;
+    let mut client = searching(door).await;
+    let mut arrived = worker.request().await;
+    arrived.answer("well").await;
+    assert_eq!(client.answer().await.text(), "well");
+    door.house_until(0, 0).await;
+}
+
+/// An address at which nobody listens.
+async fn dead() -> SocketAddr {
+    Worker::start().await.address
+}
+
+async fn slots(door: &Door) -> u64 {
+    door.queue().await["pools"][0]["slots"].as_u64().expect("a number")
+}
+
+#[tokio::test]
+async fn no_worker_gets_more_than_its_slots_and_the_least_busy_goes_first() {
+    let (one, two) = (Worker::start().await, Worker::start().await);
+    let door = before(&[(one.address, 1), (two.address, 3)], "timeout: 20s");
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        clients.push(searching(&door).await);
+        let (waiting, running) = (clients.len().saturating_sub(4), clients.len().min(4));
+        door.house_until(waiting, running).await;
+    }
+    let mut at_one = one.request().await;
+    let mut at_two = [two.request().await, two.request().await, two.request().await];
+    // The slot that is given back is given on, at the same worker and on the same connection.
+    at_one.answer("one").await;
+    let mut next_at_one = Arrived::on(at_one.stream).await;
+    at_two[1].answer("two").await;
+    let [mut first, second, mut third] = at_two;
+    let mut next_at_two = Arrived::on(second.stream).await;
+    for arrived in [&mut next_at_one, &mut first, &mut third, &mut next_at_two] {
+        arrived.answer("").await;
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().await.status(), 200);
+    }
+    door.house_until(0, 0).await;
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_tried_once_on_another_server_and_the_dead_one_rests() {
+    let worker = Worker::start().await;
+    let door = before(&[(dead().await, 4), (worker.address, 1)], "timeout: 20s");
+    let mut client = searching(&door).await;
+    let mut arrived = worker.request().await;
+    assert_eq!(slots(&door).await, 1, "a dead server's slots don't count");
+    arrived.answer("").await;
+    assert_eq!(client.answer().await.status(), 200);
+    let mut stream = arrived.stream;
+    for _ in 0..3 {
+        client.search("p5").await;
+        let mut arrived = Arrived::on(stream).await;
+        arrived.answer("").await;
+        assert_eq!(client.answer().await.status(), 200);
+        stream = arrived.stream;
+    }
+    door.house_until(0, 0).await;
+}
+
+#[tokio::test]
+async fn a_single_dead_server_is_502_and_is_used_again_when_it_is_back() {
+    let address = dead().await;
+    let door = before(&[(address, 1)], "timeout: 20s");
+    let answer = searching(&door).await.answer().await;
+    assert_eq!(
+        (answer.status(), answer.reason().as_str()),
+        (502, "upstream_unreachable")
+    );
+    door.house_until(0, 0).await;
+    assert_eq!(slots(&door).await, 0);
+    // Who comes now waits for it, and is served when it is back.
+    let mut waiting = searching(&door).await;
+    door.house_until(1, 0).await;
+    let worker = Worker::at(address).await;
+    drop(worker.connection().await); // the door asks whether it is back
+    let mut arrived = worker.request().await;
+    arrived.answer("back").await;
+    assert_eq!(waiting.answer().await.text(), "back");
+    door.house_until(0, 0).await;
+}
+
+/// The bug: a server that bad probes had rested was rested a second time as soon as it was back, since the word of the
+/// first rest still lay there unheard.
+#[tokio::test]
+async fn a_server_that_is_well_again_is_used_after_one_good_probe() {
+    let worker = Worker::start().await;
+    let door = before(
+        &[(worker.address, 1)],
+        "timeout: 20s, health: { path: /health, every: 20ms }",
+    );
+    for _ in 0..3 {
+        let mut probe = worker.request().await;
+        assert_eq!(probe.head.line, "GET /health HTTP/1.1");
+        probe.answer_with("500 Internal Server Error", "", "").await;
+    }
+    let is = |slots: u64| move |page: &serde_json::Value| page["pools"][0]["slots"] == slots;
+    door.queue_until("the server rests", is(0)).await;
+    worker.request().await.answer("").await;
+    // Nobody answers a second probe, so the first one must do.
+    door.queue_until("the server is used", is(1)).await;
+}
+
+/// The bug: a worker that closed the connection right after its answer was taken, now and then, for one that had not
+/// answered.
+#[tokio::test]
+async fn a_probe_may_be_the_last_on_its_connection() {
+    let worker = Worker::start().await;
+    let door = before(
+        &[(worker.address, 1)],
+        "timeout: 20s, health: { path: /health, every: 1ms }",
+    );
+    for _ in 0..100 {
+        worker
+            .request()
+            .await
+            .answer_with("200 OK", "connection: close\r\n", "")
+            .await;
+    }
+    assert_eq!(slots(&door).await, 1);
+}
+
+#[tokio::test]
+async fn a_worker_that_closes_idle_connections_is_no_clients_affair() {
+    let worker = Worker::start().await;
+    let door = before(&[(worker.address, 1)], "timeout: 20s");
+    let mut client = Client::connect(door.address).await;
+    for round in 0..300 {
+        client.search("p5").await;
+        let mut arrived = worker.request().await;
+        arrived.answer("").await;
+        // Sometimes the connection is closed before the client has its answer, sometimes after.
+        if round % 2 == 0 {
+            drop(arrived);
+            assert_eq!(client.answer().await.status(), 200, "in round {round}");
+        } else {
+            assert_eq!(client.answer().await.status(), 200, "in round {round}");
+            drop(arrived);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_breaks_off_before_its_head_is_complete_is_502() {
+    for head in ["", "HTTP/1.1 200 OK\r\nconte"] {
+        for with_reset in [false, true] {
+            let worker = Worker::start().await;
+            let door = before(&[(worker.address, 1)], "timeout: 20s");
+            let mut client = searching(&door).await;
+            let mut arrived = worker.request().await;
+            arrived.write(head.as_bytes()).await;
+            if with_reset {
+                reset(arrived.stream);
+            } else {
+                drop(arrived);
+            }
+            let answer = client.answer().await;
+            assert_eq!((answer.status(), answer.reason().as_str()), (502, "upstream_failed"));
+            is_well(&door, &worker).await;
+            assert_eq!(
+                door.metric(r#"tiergate_jobs_total{tier="p5",outcome="failed"}"#).await,
+                1.0
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_breaks_off_at_the_client_too() {
+    for framing in ["content-length: 100", "transfer-encoding: chunked"] {
+        let worker = Worker::start().await;
+        let door = before(&[(worker.address, 1)], "timeout: 20s");
+        let mut client = searching(&door).await;
+        let mut arrived = worker.request().await;
+        arrived
+            .write(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n").as_bytes())
+            .await;
+        assert_eq!(client.answer_head().await.status(), 200);
+        arrived.write(b"5\r\nhello\r\n").await;
+        let mut got = client.read_some().await.expect("the answer's beginning");
+        drop(arrived);
+        while let Ok(more) = client.read_some().await {
+            if more.is_empty() {
+                break;
+            }
+            got.extend(more);
+        }
+        assert_eq!(got, b"5\r\nhello\r\n", "the end of {framing}");
+        is_well(&door, &worker).await;
+    }
+}
+
+/// The bug: of an answer that was broken off by the time its head was looked at, the door took the end for a clean one. A
+/// chunked answer reached the client cut short and looked whole, and counted as a success.
+#[tokio::test]
+async fn an_answer_that_breaks_off_at_once_is_not_a_short_one() {
+    for framing in ["content-length: 100", "transfer-encoding: chunked"] {
+        let worker = Worker::start().await;
+        let door = before(&[(worker.address, 1)], "timeout: 20s");
+        for _ in 0..50 {
+            is_well(&door, &worker).await;
+            let mut client = searching(&door).await;
+            let mut arrived = worker.request().await;
+            arrived
+                .write(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n").as_bytes())
+                .await;
+            drop(arrived);
+            let answer = soon("an answer", client.try_answer("GET")).await;
+            assert!(
+                answer.is_err() || answer.is_ok_and(|answer| answer.status() == 502),
+                "{framing}"
+            );
+            door.house_until(0, 0).await;
+        }
+        assert_eq!(
+            door.metric(r#"tiergate_jobs_total{tier="p5",outcome="failed"}"#).await,
+            50.0
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_takes_too_long_is_504() {
+    for upstream in ["timeout: 200ms", "timeout: 20s, first_byte_timeout: 200ms"] {
+        let worker = Worker::start().await;
+        let door = before(&[(worker.address, 1)], upstream);
+        let mut client = searching(&door).await;
+        let mut arrived = worker.request().await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status(), answer.reason().as_str()), (504, "upstream_timeout"));
+        let read = soon("the connection's end", arrived.stream.read(&mut [0])).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "the worker's connection is closed");
+        is_well(&door, &worker).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_too_long_breaks_off() {
+    let worker = Worker::start().await;
+    let door = before(&[(worker.address, 1)], "timeout: 200ms");
+    let mut client = searching(&door).await;
+    let mut arrived = worker.request().await;
+    arrived.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n1").await;
+    assert_eq!(client.answer_head().await.status(), 200);
+    client.until_closed().await;
+    is_well(&door, &worker).await;
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_connection_can_not_be_reached() {
+    // Its queue of connections is full, so the system lets further ones wait.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    listener.bind(&any.into()).expect("loopback has free ports");
+    listener.listen(0).expect("it listens");
+    let address = listener
+        .local_addr()
+        .expect("it has one")
+        .as_socket()
+        .expect("it is of IP");
+    let _fill = Client::connect(address).await;
+    let door = before(&[(address, 1)], "connect_timeout: 200ms, timeout: 20s");
+    let answer = searching(&door).await.answer().await;
+    assert_eq!(
+        (answer.status(), answer.reason().as_str()),
+        (502, "upstream_unreachable")
+    );
+    door.house_until(0, 0).await;
+}
+
+/// The bug: an answer that its client did not read in time was held against the worker. Three such clients, and the
+/// server's slots were taken away from everybody.
+#[tokio::test]
+async fn a_client_that_does_not_read_is_not_the_workers_fault() {
+    let worker = Worker::start().await;
+    let door = before(&[(worker.address, 1)], "timeout: 300ms");
+    for _ in 0..3 {
+        let client = searching(&door).await;
+        let arrived = worker.request().await;
+        door.house_until(0, 1).await;
+        let (_, mut to_door) = arrived.stream.into_split();
+        let endless = tokio::spawn(async move {
+            use tokio::io::AsyncWriteExt;
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n";
+            to_door.write_all(head).await.expect("the door reads");
+            while to_door.write_all(&[b'x'; 65536]).await.is_ok() {}
+        });
+        door.house_until(0, 0).await;
+        endless.await.expect("the door closes the connection");
+        drop(client);
+    }
+    is_well(&door, &worker).await;
+    assert_eq!(slots(&door).await, 1);
+}
+
+/// The bug: a worker that took nothing of a body for so long that the time was over was taken for a client that sent
+/// nothing, which was told 408.
+#[tokio::test]
+async fn a_worker_that_does_not_take_the_body_is_504_and_not_408() {
+    let worker = Worker::start().await;
+    let door = before(&[(worker.address, 1)], "timeout: 500ms");
+    let mut client = Client::connect(door.address).await;
+    client.upload("p5", 20 << 20).await;
+    let (mut from_door, mut to_door) = client.stream.into_split();
+    let sending = tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt;
+        to_door.write_all(&vec![0; 20 << 20]).await
+    });
+    let _arrived = worker.request().await;
+    let mut answer = vec![0; 4096];
+    let read = soon("an answer", from_door.read(&mut answer))
+        .await
+        .expect("an answer, not a reset");
+    let text = String::from_utf8_lossy(&answer[..read]);
+    assert!(text.starts_with("HTTP/1.1 504 "), "{text}");
+    sending.abort();
+    door.house_until(0, 0).await;
+}
+
+/// The bug: the refusal of a request that was already on its way to a worker was written into a connection that was then
+/// closed at once, while the client was still sending. A reset took the answer from it.
+#[tokio::test]
+async fn an_upload_that_meets_a_dead_worker_reads_its_502() {
+    for _ in 0..20 {
+        let door = before(&[(dead().await, 1)], "timeout: 20s");
+        let mut client = Client::connect(door.address).await;
+        client.upload("p5", 1 << 20).await;
+        client.send(vec![0; 128 << 10]).await;
+        let head = client.answer_head().await;
+        assert_eq!((head.status(), head.get("connection")), (502, Some("close")));
+        client.send(vec![0; 128 << 10]).await;
+        client.until_closed().await;
+    }
+}
