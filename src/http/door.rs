@@ -3,7 +3,7 @@
 //! Absent on purpose: sockets (`listener`), and every decision, which are `policy`'s.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -292,8 +292,7 @@ impl Core {
         // 3. Request limits have their place here.
         let expects = expects_continue(&visit.head);
         let wait = prefer::wait(&visit.head.headers);
-        let original_host = visit.head.headers.get(header::HOST).cloned();
-        headers::for_worker(&mut visit.head.headers, visit.client, original_host.as_ref(), &standing);
+        headers::for_worker(&mut visit.head.headers, visit.client, &host, &standing);
         visit.head.uri = target(&path, query.as_deref())?;
         visit.head.version = Version::HTTP_11;
         debug!(%path, tier = %standing.tier.name, "a request");
@@ -592,17 +591,35 @@ fn host(head: &Parts) -> Result<String, Refusal> {
     if second.is_some() {
         return Err(Refusal::BadRequest("more than one Host".into()));
     }
-    if let Some(authority) = head.uri.authority() {
-        return Ok(authority.as_str().to_owned());
-    }
-    match first {
-        Some(host) => host
-            .to_str()
-            .map(str::to_owned)
-            .map_err(|_| Refusal::BadRequest("Host is not a host".into())),
-        None if head.version == Version::HTTP_11 => Err(Refusal::BadRequest("Host is missing".into())),
-        None => Ok(String::new()),
-    }
+    let named = match (head.uri.authority(), first) {
+        (Some(authority), _) => Some(authority.as_str()),
+        (None, Some(host)) => host.to_str().ok(),
+        (None, None) if head.version == Version::HTTP_11 => {
+            return Err(Refusal::BadRequest("Host is missing".into()));
+        }
+        (None, None) => Some(""),
+    };
+    named
+        .filter(|named| is_host(named))
+        .map(str::to_owned)
+        .ok_or_else(|| Refusal::BadRequest("Host is not a host".into()))
+}
+
+/// Whether this is a host with or without a port, or empty: nothing that the worker could read as two hosts, as somebody's
+/// name, or as a path.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port),
+        _ => (text, ""),
+    };
+    let bracketed = name.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    let is_name = match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+    };
+    is_name && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -48,8 +48,9 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes a client's headers those that a worker gets. `Host` and the body's length are set by whoever sends them.
-pub fn for_worker(headers: &mut HeaderMap, client: Client, host: Option<&HeaderValue>, standing: &Standing<'_>) {
+/// Makes a client's headers those that a worker gets. `host` is the one that was asked for, empty if there was none; `Host`
+/// and the body's length are set by whoever sends them.
+pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str, standing: &Standing<'_>) {
     remove_hop_by_hop(headers);
     headers.remove(header::EXPECT);
     remove_look_alikes(headers);
@@ -84,7 +85,7 @@ const OURS: &str = "x-tiergate-";
 const FORWARDED: &str = "x-forwarded-";
 
 /// `X-Forwarded-For`, `-Proto` and `-Host`: continued if a trusted proxy has begun them, otherwise begun anew.
-fn set_forwarded(headers: &mut HeaderMap, client: Client, host: Option<&HeaderValue>) {
+fn set_forwarded(headers: &mut HeaderMap, client: Client, host: &str) {
     let peer = client.peer.to_string();
     let trail = if client.peer_is_trusted {
         forwarded_for(headers, &peer)
@@ -101,8 +102,8 @@ fn set_forwarded(headers: &mut HeaderMap, client: Client, host: Option<&HeaderVa
     }
     if !client.peer_is_trusted || !headers.contains_key(X_FORWARDED_HOST) {
         match host {
-            Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
-            None => headers.remove(X_FORWARDED_HOST),
+            "" => headers.remove(X_FORWARDED_HOST),
+            host => headers.insert(X_FORWARDED_HOST, carried(host)),
         };
     }
 }
@@ -117,7 +118,7 @@ fn forwarded_for(headers: &HeaderMap, peer: &str) -> String {
     trail
 }
 
-/// The configuration lets through only names that a header can carry, and addresses are such.
+/// The configuration lets through only names that a header can carry; addresses and hosts are such.
 fn carried(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("names are visible ASCII")
 }
@@ -159,12 +160,7 @@ mod tests {
             address: peer,
             peer_is_trusted: trusted,
         };
-        for_worker(
-            &mut headers,
-            client,
-            Some(&HeaderValue::from_static("door.example")),
-            &standing,
-        );
+        for_worker(&mut headers, client, "door.example", &standing);
         headers
     }
 
