@@ -53,7 +53,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str, standing: &Standing<'_>) {
     remove_hop_by_hop(headers);
     headers.remove(header::EXPECT);
-    remove_look_alikes(headers);
+    remove_look_alikes(headers, client.peer_is_trusted);
     set_forwarded(headers, client, host);
     if let Some(account) = standing.account {
         headers.insert(X_TIERGATE_ACCOUNT, carried(&account.name));
@@ -66,14 +66,15 @@ pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str, standing:
 }
 
 /// Takes out every header of the door's own names, and those that a worker may take for one: many frameworks read
-/// `X_Tiergate_Tier` and `X-Tiergate-Tier` as the same.
-fn remove_look_alikes(headers: &mut HeaderMap) {
+/// `X_Tiergate_Tier` and `X-Tiergate-Tier` as the same, some `X.Tiergate.Tier` too. Of `X-Forwarded-…` a trusted proxy's
+/// stay.
+fn remove_look_alikes(headers: &mut HeaderMap, peer_is_trusted: bool) {
     let forged = |name: &HeaderName| {
         let name = name.as_str();
-        let as_read = || name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
-        name.starts_with('x')
-            && (as_read().take(OURS.len()).eq(OURS.bytes())
-                || (name.contains('_') && as_read().take(FORWARDED.len()).eq(FORWARDED.bytes())))
+        let as_read = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
+        let reads_as = |prefix: &str| name.bytes().map(as_read).take(prefix.len()).eq(prefix.bytes());
+        let is_plain = || name.bytes().all(|byte| as_read(byte) == byte);
+        name.starts_with('x') && (reads_as(OURS) || (reads_as(FORWARDED) && !(peer_is_trusted && is_plain())))
     };
     let names: Vec<HeaderName> = headers.keys().filter(|name| forged(name)).cloned().collect();
     for name in names {

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod headers;
 mod keys;
 mod life;
 mod routing;
