@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, header, request, response};
+use http::{HeaderValue, Request, Response, StatusCode, header, request, response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::sync::OwnedSemaphorePermit;
@@ -231,12 +231,16 @@ impl Flying {
             () = clock.sleep_until(self.deadline) => return Err(Trouble::Timeout),
             () = first_byte, if upstream.first_byte_timeout < upstream.timeout => return Err(Trouble::Timeout),
         };
-        answer.map_err(|mut error| {
-            debug!(error = %error.error(), "no answer");
-            error
-                .take_message()
-                .map_or(Trouble::Broken, |unsent| Trouble::Unsent(Box::new(unsent)))
-        })
+        match answer {
+            // Nobody asked it to: `Upgrade` is never sent. What follows is no HTTP, and no client may read it.
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Trouble::Broken),
+            Ok(response) => Ok(response),
+            Err(mut error) => {
+                debug!(error = %error.error(), "no answer");
+                let unsent = error.take_message();
+                Err(unsent.map_or(Trouble::Broken, |unsent| Trouble::Unsent(Box::new(unsent))))
+            }
+        }
     }
 
     async fn answered(self, response: Response<Incoming>, since: Timestamp) -> Answered {

@@ -117,6 +117,32 @@ async fn an_upgrade_is_not_passed_on() {
     }
 }
 
+/// A worker that switches protocols unasked would be given the client's connection: what it says next would be read as
+/// answers of the door.
+#[tokio::test]
+async fn a_worker_that_switches_protocols_unasked_has_failed() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    for path in ["/search", "/image/1"] {
+        let mut client = Client::connect(door.address).await;
+        client
+            .request("GET", path, "connection: upgrade\r\nupgrade: websocket\r\n")
+            .await;
+        let mut arrived = worker.request().await;
+        arrived
+            .write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+            .await;
+        client.answer().await.assert_refused(502, "upstream_failed");
+        assert_eq!(client.ask("GET", "/me", "").await.status(), 200);
+    }
+    door.house_until(0, 0).await;
+    assert_eq!(
+        door.metric(r#"tiergate_jobs_total{tier="free",outcome="failed"}"#)
+            .await,
+        1.0
+    );
+}
+
 #[tokio::test]
 async fn of_a_workers_headers_only_those_of_its_connection_are_taken_out() {
     let worker = Worker::start().await;
