@@ -1,6 +1,6 @@
 //! What a worker gets of a client's headers, and a client of a worker's.
 
-use crate::support::{Client, Door, Mirror, Worker, seven_tiers};
+use crate::support::{Arrived, Client, Door, Mirror, Worker, seven_tiers};
 
 #[tokio::test]
 async fn what_concerns_one_connection_stays_there() {
@@ -101,6 +101,10 @@ async fn clients_behind_one_proxy_are_counted_apart() {
     door.house_until(1, 1).await;
     arrived.answer("{}").await;
     assert_eq!(one.answer().await.status(), 200);
+    let mut arrived = Arrived::on_either(arrived.stream, &worker).await;
+    assert_eq!(arrived.head.get("x-forwarded-for"), Some("192.0.2.2, 127.0.0.1"));
+    arrived.answer("{}").await;
+    assert_eq!(other.answer().await.status(), 200);
 }
 
 /// The door speaks HTTP/1.1 and nothing else, so a wish for another protocol isn't passed on, and the answer is an

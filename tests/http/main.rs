@@ -8,3 +8,4 @@ mod headers;
 mod keys;
 mod life;
 mod routing;
+mod uploads;

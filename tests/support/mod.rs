@@ -237,6 +237,27 @@ impl Arrived {
         }
     }
 
+    /// The next request, on this connection or on a new one: which of them is the door's affair, as its cores have
+    /// connections of their own.
+    pub async fn on_either(stream: TcpStream, worker: &Worker) -> Self {
+        let mut first = [0];
+        tokio::select! {
+            read = stream.peek(&mut first) => {
+                assert_eq!(read.ok(), Some(1), "the door closed its connection");
+                Self::on(stream).await
+            }
+            new = worker.request() => new,
+        }
+    }
+
+    /// Reads until the door has closed the connection.
+    pub async fn until_closed(&mut self) {
+        soon("the end", async {
+            while matches!(self.stream.some().await, Ok(bytes) if !bytes.is_empty()) {}
+        })
+        .await;
+    }
+
     /// Reads the body, which has a Content-Length or is chunked, to its end.
     pub async fn body(&mut self) -> Vec<u8> {
         let body = read_body(&mut self.stream, &self.head, std::mem::take(&mut self.ahead), false);
@@ -344,6 +365,18 @@ impl Client {
             stream,
             ahead: Vec::new(),
         }
+    }
+
+    /// The same connection twice, to read and to write at once.
+    pub fn into_halves(self) -> (Self, TcpStream) {
+        let stream = self.stream.into_std().expect("it is registered");
+        let writer = stream.try_clone().expect("descriptors are left");
+        let [reader, writer] = [stream, writer].map(|stream| TcpStream::from_std(stream).expect("it doesn't block"));
+        let reader = Self {
+            stream: reader,
+            ahead: self.ahead,
+        };
+        (reader, writer)
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
