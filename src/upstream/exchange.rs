@@ -65,8 +65,6 @@ pub struct Answered {
     pub body: Answer,
     /// From the slot to the head.
     pub took: Span,
-    /// Whether the request's body had wholly arrived when the head came.
-    pub request_complete: bool,
 }
 
 /// Why there is no answer.
@@ -245,18 +243,12 @@ impl Flying {
 
     async fn answered(self, response: Response<Incoming>, since: Timestamp) -> Answered {
         let took = self.connections.clock().now().since(since);
-        let request_complete = self.progress.is_complete();
         let (head, body) = response.into_parts();
         let body = match self.into_ending(head.status.as_u16(), body) {
             Ok(ending) => ending.hand_over().await,
             Err(direct) => direct,
         };
-        Answered {
-            head,
-            body,
-            took,
-            request_complete,
-        }
+        Answered { head, body, took }
     }
 
     /// The rest of a metered job; the body of an unmetered answer.
