@@ -31,7 +31,7 @@ pub fn layer(origins: Option<Vec<HeaderValue>>, max_age: Duration) -> CorsLayer 
         .max_age(max_age)
 }
 
-/// Whether the layer is to see the request. It takes every `OPTIONS` for a preflight; those that are none are the door's.
-pub fn concerns<B>(request: &Request<B>) -> bool {
-    request.method() != Method::OPTIONS || request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+/// Whether a browser asks if it may ask. The layer takes every `OPTIONS` for that; those that are none are the door's.
+pub fn is_preflight<B>(request: &Request<B>) -> bool {
+    request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }

@@ -3,7 +3,7 @@
 //! Absent on purpose: sockets (`listener`), and every decision, which are `policy`'s.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -32,7 +32,7 @@ use crate::store::{Account, ListedAccounts};
 use crate::telemetry::Meters;
 use crate::upstream::Connections;
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, SLOW_BODY, exchange};
-use crate::upstream::upload::{Fault, Upload};
+use crate::upstream::upload::{Fault, Progress, Upload};
 
 /// What a route does with a request.
 #[derive(Clone, Debug)]
@@ -211,8 +211,10 @@ impl<'a> Stop<'a> {
 struct Visit<'c> {
     head: Parts,
     body: Option<Incoming>,
-    /// Whether the body was cut short after somebody had taken it: the client may still be sending it.
-    cut_short: bool,
+    /// Of the body, once somebody has taken it.
+    progress: Option<Arc<Progress>>,
+    /// Whether the client waits for `100 Continue`.
+    expects: bool,
     client: Client,
     connection: &'c Connection,
 }
@@ -229,7 +231,8 @@ impl Core {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, HungUp> {
         match &self.door.cors {
-            Some(layer) if cors::concerns(&request) => {
+            Some(layer) if cors::is_preflight(&request) => Ok(preflight(layer, connection, request).await),
+            Some(layer) if request.method() != Method::OPTIONS => {
                 let inner = tower::service_fn(|request| self.answer(connection, peer, request));
                 layer.layer(inner).oneshot(request).await
             }
@@ -247,14 +250,18 @@ impl Core {
         let client = self.door.trusted_proxies.client(peer, &head.headers);
         let form = Form::wanted(&head.headers);
         let mut visit = Visit {
+            expects: expects_continue(&head),
             head,
             body: Some(body),
-            cut_short: false,
+            progress: None,
             client,
             connection,
         };
         match self.way(&mut visit).await {
-            Ok(response) => Ok(response),
+            Ok(mut response) => {
+                visit.leave_unread(&mut response).await;
+                Ok(response)
+            }
             Err(Stop::HungUp) => Err(HungUp),
             Err(Stop::Refused { refusal, whom, allow }) => {
                 self.door
@@ -298,10 +305,8 @@ impl Core {
         // 2. Who.
         let (standing, query) = self.who(&mut visit.head, visit.client)?;
         // 3. Request limits have their place here.
-        let expects = expects_continue(&visit.head);
         let wait = prefer::wait(&visit.head.headers);
-        let original_host = visit.head.headers.get(header::HOST).cloned();
-        headers::for_worker(&mut visit.head.headers, visit.client, original_host.as_ref(), &standing);
+        headers::for_worker(&mut visit.head.headers, visit.client, &host, &standing);
         visit.head.uri = target(&path, query.as_deref())?;
         visit.head.version = Version::HTTP_11;
         debug!(%path, tier = %standing.tier.name, "a request");
@@ -318,7 +323,7 @@ impl Core {
             max_wait: route.max_wait,
             prefer_wait: wait,
         };
-        self.search(visit, route, ask, expects)
+        self.search(visit, route, ask)
             .await
             .map_err(|stop| stop.told_to(standing))
     }
@@ -358,7 +363,6 @@ impl Core {
         response
             .headers_mut()
             .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        visit.leave_unread(&mut response).await;
         Ok(Some(response))
     }
 
@@ -415,10 +419,7 @@ impl Core {
             permit,
         };
         let answered = exchange(&self.connections, errand, head, upload).await;
-        Ok(response(
-            answered.map_err(|failure| visit.stop(failure))?,
-            visit.connection,
-        ))
+        Ok(response(answered.map_err(stop)?))
     }
 
     /// A metered request: a slot or a seat, then a worker.
@@ -427,15 +428,13 @@ impl Core {
         visit: &mut Visit<'_>,
         route: &Route,
         mut ask: Ask,
-        expects: bool,
     ) -> Result<Response<Body>, Stop<'static>> {
         let (head, mut upload) = visit.take(route.max_body);
         // A client that waits for 100 Continue sends nothing before it, and gets it with the slot.
-        if !expects && let Err(fault) = upload.take_arrived().await {
-            visit.give_back(upload);
-            return Err(fault.into());
+        if !visit.expects {
+            upload.take_arrived().await?;
         }
-        ask.ready = expects || upload.is_complete();
+        ask.ready = visit.expects || upload.is_complete();
         let wait = ask.prefer_wait;
         let entered = match self.door.gate.enter(&ask) {
             Ok(entered) => entered,
@@ -455,9 +454,9 @@ impl Core {
             },
         };
         let waited = pass.waited();
-        let answered = self.work(pass, route, head, upload, visit).await?;
+        let answered = self.work(pass, route, head, upload, visit.connection).await?;
         let upstream = answered.took;
-        let mut response = response(answered, visit.connection);
+        let mut response = response(answered);
         response.headers_mut().append(SERVER_TIMING, timing(waited, upstream));
         if let Some(wait) = wait {
             prefer::applied(response.headers_mut(), wait);
@@ -499,7 +498,7 @@ impl Core {
         route: &Route,
         head: Parts,
         upload: Upload,
-        visit: &mut Visit<'_>,
+        connection: &Connection,
     ) -> Result<Answered, Stop<'static>> {
         let watched = route.on_hangup == OnHangup::Cancel || !upload.is_complete();
         let errand = Errand::Metered {
@@ -509,8 +508,8 @@ impl Core {
         };
         tokio::select! {
             biased;
-            answered = exchange(&self.connections, errand, head, upload) => answered.map_err(|failure| visit.stop(failure)),
-            () = visit.connection.hung_up(), if watched => Err(Stop::HungUp),
+            answered = exchange(&self.connections, errand, head, upload) => answered.map_err(stop),
+            () = connection.hung_up(), if watched => Err(Stop::HungUp),
         }
     }
 }
@@ -520,10 +519,9 @@ impl Visit<'_> {
     fn take(&mut self, max_body: u64) -> (Parts, Upload) {
         let (head, ()) = Request::new(()).into_parts();
         let head = std::mem::replace(&mut self.head, head);
-        (
-            head,
-            Upload::new(self.body.take().expect("a request is forwarded once"), max_body),
-        )
+        let upload = Upload::new(self.body.take().expect("a request is forwarded once"), max_body);
+        self.progress = Some(Arc::clone(upload.progress()));
+        (head, upload)
     }
 
     /// The request was refused after all.
@@ -531,35 +529,24 @@ impl Visit<'_> {
         self.body = upload.into_unread();
     }
 
-    /// No worker has answered the request.
-    fn stop(&mut self, failure: Failure) -> Stop<'static> {
-        match failure {
-            Failure::Refused {
-                refusal,
-                request_complete,
-            } => {
-                self.cut_short = !request_complete;
-                refusal.into()
-            }
-            Failure::ClientGone => Stop::HungUp,
-        }
-    }
-
-    /// The answer goes out before the body was read. What has arrived with the head is read; if more is to come, the
-    /// connection is closed after the answer, in such a way that the client can read it (semantics §8).
+    /// The answer goes out, whoever made it. If the body hasn't wholly arrived by now, the connection is closed after the
+    /// answer, in such a way that the client can read it (semantics §8).
     async fn leave_unread(&mut self, response: &mut Response<Body>) {
-        if self.cut_short {
-            close_after(response, self.connection);
-        }
-        let Some(body) = self.body.take() else { return };
-        let mut upload = Upload::new(body, u64::MAX);
-        let expects = expects_continue(&self.head);
-        let complete =
-            upload.is_complete() || (!expects && upload.take_arrived().await.is_ok() && upload.is_complete());
+        let complete = match (self.body.take(), &self.progress) {
+            (Some(body), _) => has_arrived(body, self.expects).await,
+            (None, Some(progress)) => progress.is_complete(),
+            (None, None) => true,
+        };
         if !complete {
             close_after(response, self.connection);
         }
     }
+}
+
+/// Whether a body that nobody wants came with its head. A client that waits for `100 Continue` gets none.
+async fn has_arrived(body: Incoming, expects: bool) -> bool {
+    let mut upload = Upload::new(body, u64::MAX);
+    upload.is_complete() || (!expects && upload.take_arrived().await.is_ok() && upload.is_complete())
 }
 
 fn close_after(response: &mut Response<Body>, connection: &Connection) {
@@ -569,20 +556,31 @@ fn close_after(response: &mut Response<Body>, connection: &Connection) {
     connection.linger();
 }
 
+/// A browser's question whether a page may ask.
+async fn preflight(layer: &CorsLayer, connection: &Connection, request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let expects = expects_continue(&head);
+    let inner = tower::service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::default())));
+    let Ok(mut response) = layer.layer(inner).oneshot(Request::from_parts(head, ())).await;
+    if !has_arrived(body, expects).await {
+        close_after(&mut response, connection);
+    }
+    response
+}
+
+fn stop(failure: Failure) -> Stop<'static> {
+    match failure {
+        Failure::Refused(refusal) => refusal.into(),
+        Failure::ClientGone => Stop::HungUp,
+    }
+}
+
 /// A worker's answer as the client gets it.
-fn response(answered: Answered, connection: &Connection) -> Response<Body> {
-    let Answered {
-        head,
-        body,
-        request_complete,
-        ..
-    } = answered;
+fn response(answered: Answered) -> Response<Body> {
+    let Answered { head, body, .. } = answered;
     let mut response = Response::from_parts(head, Body::of_worker(body));
     *response.version_mut() = Version::HTTP_11;
     headers::remove_hop_by_hop(response.headers_mut());
-    if !request_complete {
-        close_after(&mut response, connection);
-    }
     response
 }
 
@@ -614,17 +612,35 @@ fn host(head: &Parts) -> Result<String, Refusal> {
     if second.is_some() {
         return Err(Refusal::BadRequest("more than one Host".into()));
     }
-    if let Some(authority) = head.uri.authority() {
-        return Ok(authority.as_str().to_owned());
-    }
-    match first {
-        Some(host) => host
-            .to_str()
-            .map(str::to_owned)
-            .map_err(|_| Refusal::BadRequest("Host is not a host".into())),
-        None if head.version == Version::HTTP_11 => Err(Refusal::BadRequest("Host is missing".into())),
-        None => Ok(String::new()),
-    }
+    let named = match (head.uri.authority(), first) {
+        (Some(authority), _) => Some(authority.as_str()),
+        (None, Some(host)) => host.to_str().ok(),
+        (None, None) if head.version == Version::HTTP_11 => {
+            return Err(Refusal::BadRequest("Host is missing".into()));
+        }
+        (None, None) => Some(""),
+    };
+    named
+        .filter(|named| is_host(named))
+        .map(str::to_owned)
+        .ok_or_else(|| Refusal::BadRequest("Host is not a host".into()))
+}
+
+/// Whether this is a host with or without a port, or empty: nothing that the worker could read as two hosts, as somebody's
+/// name, or as a path.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port),
+        _ => (text, ""),
+    };
+    let bracketed = name.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    let is_name = match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+    };
+    is_name && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
@@ -632,7 +648,8 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 fn expects_continue(head: &Parts) -> bool {
-    let expect = head.headers.get(header::EXPECT);
+    // Of several lines the last counts, as for hyper, who sends the `100 Continue`.
+    let expect = head.headers.get_all(header::EXPECT).iter().next_back();
     head.version == Version::HTTP_11
         && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }

@@ -48,11 +48,12 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes a client's headers those that a worker gets. `Host` and the body's length are set by whoever sends them.
-pub fn for_worker(headers: &mut HeaderMap, client: Client, host: Option<&HeaderValue>, standing: &Standing<'_>) {
+/// Makes a client's headers those that a worker gets. `host` is the one that was asked for, empty if there was none; `Host`
+/// and the body's length are set by whoever sends them.
+pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str, standing: &Standing<'_>) {
     remove_hop_by_hop(headers);
     headers.remove(header::EXPECT);
-    remove_look_alikes(headers);
+    remove_look_alikes(headers, client.peer_is_trusted);
     set_forwarded(headers, client, host);
     if let Some(account) = standing.account {
         headers.insert(X_TIERGATE_ACCOUNT, carried(&account.name));
@@ -65,14 +66,15 @@ pub fn for_worker(headers: &mut HeaderMap, client: Client, host: Option<&HeaderV
 }
 
 /// Takes out every header of the door's own names, and those that a worker may take for one: many frameworks read
-/// `X_Tiergate_Tier` and `X-Tiergate-Tier` as the same.
-fn remove_look_alikes(headers: &mut HeaderMap) {
+/// `X_Tiergate_Tier` and `X-Tiergate-Tier` as the same, some `X.Tiergate.Tier` too. Of `X-Forwarded-…` a trusted proxy's
+/// stay.
+fn remove_look_alikes(headers: &mut HeaderMap, peer_is_trusted: bool) {
     let forged = |name: &HeaderName| {
         let name = name.as_str();
-        let as_read = || name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
-        name.starts_with('x')
-            && (as_read().take(OURS.len()).eq(OURS.bytes())
-                || (name.contains('_') && as_read().take(FORWARDED.len()).eq(FORWARDED.bytes())))
+        let as_read = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
+        let reads_as = |prefix: &str| name.bytes().map(as_read).take(prefix.len()).eq(prefix.bytes());
+        let is_plain = || name.bytes().all(|byte| as_read(byte) == byte);
+        name.starts_with('x') && (reads_as(OURS) || (reads_as(FORWARDED) && !(peer_is_trusted && is_plain())))
     };
     let names: Vec<HeaderName> = headers.keys().filter(|name| forged(name)).cloned().collect();
     for name in names {
@@ -84,7 +86,7 @@ const OURS: &str = "x-tiergate-";
 const FORWARDED: &str = "x-forwarded-";
 
 /// `X-Forwarded-For`, `-Proto` and `-Host`: continued if a trusted proxy has begun them, otherwise begun anew.
-fn set_forwarded(headers: &mut HeaderMap, client: Client, host: Option<&HeaderValue>) {
+fn set_forwarded(headers: &mut HeaderMap, client: Client, host: &str) {
     let peer = client.peer.to_string();
     let trail = if client.peer_is_trusted {
         forwarded_for(headers, &peer)
@@ -101,8 +103,8 @@ fn set_forwarded(headers: &mut HeaderMap, client: Client, host: Option<&HeaderVa
     }
     if !client.peer_is_trusted || !headers.contains_key(X_FORWARDED_HOST) {
         match host {
-            Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
-            None => headers.remove(X_FORWARDED_HOST),
+            "" => headers.remove(X_FORWARDED_HOST),
+            host => headers.insert(X_FORWARDED_HOST, carried(host)),
         };
     }
 }
@@ -117,7 +119,7 @@ fn forwarded_for(headers: &HeaderMap, peer: &str) -> String {
     trail
 }
 
-/// The configuration lets through only names that a header can carry, and addresses are such.
+/// The configuration lets through only names that a header can carry; addresses and hosts are such.
 fn carried(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("names are visible ASCII")
 }
@@ -159,12 +161,7 @@ mod tests {
             address: peer,
             peer_is_trusted: trusted,
         };
-        for_worker(
-            &mut headers,
-            client,
-            Some(&HeaderValue::from_static("door.example")),
-            &standing,
-        );
+        for_worker(&mut headers, client, "door.example", &standing);
         headers
     }
 

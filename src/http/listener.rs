@@ -4,6 +4,7 @@
 //!
 //! Absent on purpose: what is answered (`door`).
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,11 +133,15 @@ async fn serve_connection(core: Arc<Core>, stream: TcpStream, peer: SocketAddr, 
     connection.close(clock).await;
 }
 
+const NOT_HTTP: Refusal = Refusal::BadRequest(Cow::Borrowed("the request is not HTTP/1.1"));
+
 /// What the client is told of a request that hyper could not read.
 fn last_word(connection: &Connection, error: Option<&hyper::Error>) -> Option<Refusal> {
     match connection.rejected() {
         Some(414 | 431) => Some(Refusal::HeadersTooLarge),
-        Some(_) => Some(Refusal::BadRequest("the request is not HTTP/1.1".into())),
+        Some(_) => Some(NOT_HTTP),
+        // HTTP/2's preface, to which hyper says nothing.
+        None if error.is_some_and(hyper::Error::is_parse) => Some(NOT_HTTP),
         None if error.is_some_and(hyper::Error::is_timeout) && connection.head_begun() => {
             Some(Refusal::RequestTimeout("the request's head did not arrive in time"))
         }

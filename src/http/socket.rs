@@ -26,7 +26,7 @@ use crate::policy::time::Span;
 /// Bytes that a refused client may still send before its connection is closed for good.
 pub const LINGER_BYTES: usize = 256 * 1024;
 
-/// How long a refused client may still send.
+/// How long a refused client has to read its answer and hang up.
 pub const LINGER_TIME: Span = Span::from_secs(2);
 
 /// What the connection's task, its requests and the socket itself share. All of them run on one core.
@@ -129,9 +129,9 @@ impl Connection {
         Ok(())
     }
 
-    /// The connection's end. If the client may still be sending: ends the door's side and throws away what still comes,
-    /// at most [`LINGER_BYTES`] or for [`LINGER_TIME`], since closing at once would reset the connection and take the
-    /// answer from the client.
+    /// The connection's end. If the client may still be sending: ends the door's side, throws away what still comes, at
+    /// most [`LINGER_BYTES`], and gives the client [`LINGER_TIME`] to hang up, since closing at once would reset the
+    /// connection and take the answer from it.
     pub async fn close(&self, clock: &Clock) {
         if !self.linger.load(Relaxed) || self.shut_down_writing().is_err() {
             return;
@@ -153,6 +153,9 @@ impl Connection {
                 Err(_) => return,
             }
         }
+        // Not a byte more is taken, but a client that reads while it sends hasn't seen the answer perhaps, and to close
+        // now would reset its connection.
+        self.hung_up().await;
     }
 
     fn shut_down_writing(&self) -> io::Result<()> {

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, header, request, response};
+use http::{HeaderValue, Request, Response, StatusCode, header, request, response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::sync::OwnedSemaphorePermit;
@@ -68,20 +68,13 @@ pub struct Answered {
     pub body: Answer,
     /// From the slot to the head.
     pub took: Span,
-    /// Whether the request's body had wholly arrived when the head came.
-    pub request_complete: bool,
 }
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Something to tell the client.
-    Refused {
-        /// What.
-        refusal: Refusal,
-        /// Whether the request's body had wholly arrived by then. If not, the client may still be sending it.
-        request_complete: bool,
-    },
+    Refused(Refusal),
     /// The client is gone.
     ClientGone,
 }
@@ -108,10 +101,7 @@ pub async fn exchange(
     let mut request = Request::from_parts(head, body);
     loop {
         let Some(mut connection) = place.connect(connections).await else {
-            place = place
-                .elsewhere(connections, deadline)
-                .await
-                .map_err(unanswered(&progress))?;
+            place = place.elsewhere(connections, deadline).await.map_err(Failure::Refused)?;
             continue;
         };
         request.headers_mut().insert(header::HOST, place.authority(connections));
@@ -134,24 +124,12 @@ pub async fn exchange(
                 (place, progress, request) = (flying.place, flying.progress, *unsent);
                 // A kept connection that the worker has just closed says nothing of the worker; a new one does.
                 if !used {
-                    place = place
-                        .elsewhere(connections, deadline)
-                        .await
-                        .map_err(unanswered(&progress))?;
+                    place = place.elsewhere(connections, deadline).await.map_err(Failure::Refused)?;
                 }
             }
             Err(Trouble::Broken) => return Err(flying.failed(Refusal::UpstreamFailed)),
             Err(Trouble::Timeout) => return Err(flying.failed(Refusal::UpstreamTimeout)),
         }
-    }
-}
-
-/// No worker has answered, and that is told to a client of whose request so much has arrived.
-fn unanswered(progress: &Progress) -> impl FnOnce(Refusal) -> Failure {
-    let request_complete = progress.is_complete();
-    move |refusal| Failure::Refused {
-        refusal,
-        request_complete,
     }
 }
 
@@ -299,31 +277,29 @@ impl Flying {
             () = clock.sleep_until(self.deadline) => return Err(Trouble::Timeout),
             () = first_byte, if upstream.first_byte_timeout < upstream.timeout => return Err(Trouble::Timeout),
         };
-        answer.map_err(|mut error| {
-            debug!(error = %error.error(), "no answer");
-            error
-                .take_message()
-                .map_or(Trouble::Broken, |unsent| Trouble::Unsent(Box::new(unsent)))
-        })
+        match answer {
+            // Nobody asked it to: `Upgrade` is never sent. What follows is no HTTP, and no client may read it.
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Trouble::Broken),
+            Ok(response) => Ok(response),
+            Err(mut error) => {
+                debug!(error = %error.error(), "no answer");
+                let unsent = error.take_message();
+                Err(unsent.map_or(Trouble::Broken, |unsent| Trouble::Unsent(Box::new(unsent))))
+            }
+        }
     }
 
     async fn answered(self, response: Response<Incoming>, since: Timestamp) -> Result<Answered, Failure> {
         let took = self.connections.clock().now().since(since);
-        let request_complete = self.progress.is_complete();
         let (head, body) = response.into_parts();
         let body = match self.into_ending(head.status.as_u16(), body) {
-            Ok(ending) => ending.hand_over().await.map_err(|BrokenOff| Failure::Refused {
-                refusal: Refusal::UpstreamFailed,
-                request_complete,
-            })?,
+            Ok(ending) => ending
+                .hand_over()
+                .await
+                .map_err(|BrokenOff| Failure::Refused(Refusal::UpstreamFailed))?,
             Err(direct) => direct,
         };
-        Ok(Answered {
-            head,
-            body,
-            took,
-            request_complete,
-        })
+        Ok(Answered { head, body, took })
     }
 
     /// The rest of a metered job; the body of an unmetered answer.
@@ -374,22 +350,17 @@ impl Flying {
     fn failed(self, refusal: Refusal) -> Failure {
         let fault = self.progress.fault();
         let slow = refusal == Refusal::UpstreamTimeout && self.progress.waits_for_client();
-        let request_complete = self.progress.is_complete();
-        let refused = |refusal| Failure::Refused {
-            refusal,
-            request_complete,
-        };
         let (outcome, failure) = match fault {
             Some(Fault::ClientGone) => (Outcome::Cancelled, Failure::ClientGone),
-            Some(Fault::TooLong { limit }) => (Outcome::Cancelled, refused(Refusal::BodyTooLarge { limit })),
-            Some(Fault::TooSlow) => (Outcome::Cancelled, refused(Refusal::RequestTimeout(SLOW_BODY))),
-            None if slow => (Outcome::Cancelled, refused(Refusal::RequestTimeout(SLOW_BODY))),
+            Some(Fault::TooLong { limit }) => (Outcome::Cancelled, Failure::Refused(Refusal::BodyTooLarge { limit })),
+            Some(Fault::TooSlow) => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
+            None if slow => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
             None => {
                 self.connections
                     .server(self.place.pool, self.place.server)
                     .health
                     .failed();
-                (Outcome::Failed, refused(refusal))
+                (Outcome::Failed, Failure::Refused(refusal))
             }
         };
         if let Errand::Metered { pass, .. } = self.place.errand {

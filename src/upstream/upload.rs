@@ -69,13 +69,16 @@ pub struct Upload {
     limit: u64,
     received: u64,
     length: SizeHint,
-    complete: bool,
+    progress: Arc<Progress>,
 }
 
 impl Upload {
     /// A body of at most `limit` bytes.
     pub fn new(incoming: Incoming, limit: u64) -> Self {
-        let complete = incoming.is_end_stream();
+        let progress = Arc::new(Progress::default());
+        if incoming.is_end_stream() {
+            progress.set_complete();
+        }
         let length = incoming.size_hint();
         Self {
             incoming,
@@ -84,18 +87,23 @@ impl Upload {
             limit,
             received: 0,
             length,
-            complete,
+            progress,
         }
+    }
+
+    /// How far it has come, which can be asked after it is gone.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
     }
 
     /// Whether all of it has arrived.
     pub fn is_complete(&self) -> bool {
-        self.complete
+        self.progress.is_complete()
     }
 
     /// What is left unread of it, if it has not wholly arrived.
     pub fn into_unread(self) -> Option<Incoming> {
-        (!self.complete).then_some(self.incoming)
+        (!self.is_complete()).then_some(self.incoming)
     }
 
     /// Takes into the window what has arrived already, without waiting for more.
@@ -103,17 +111,26 @@ impl Upload {
     /// # Errors
     /// The client is gone or the body too long.
     pub async fn take_arrived(&mut self) -> Result<(), Fault> {
-        poll_fn(|cx| {
-            while !self.complete && self.buffered < WINDOW_BYTES {
-                match self.poll_chunk(cx) {
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
-                    Poll::Pending => break,
-                }
+        loop {
+            let taken = self.buffered;
+            poll_fn(|cx| self.poll_arrived(cx)).await?;
+            if self.is_complete() || self.buffered == taken || self.buffered >= WINDOW_BYTES {
+                return Ok(());
             }
-            Poll::Ready(Ok(()))
-        })
-        .await
+            // hyper hands over one chunk at a time, and the end after the last: it has read more perhaps.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        while !self.is_complete() && self.buffered < WINDOW_BYTES {
+            match self.poll_chunk(cx) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads into the window until a slot may be asked for. Cancel safe: what has arrived stays.
@@ -122,7 +139,7 @@ impl Upload {
     /// The client is gone, the body too long, or the window full and the pace too slow.
     pub async fn until_ready(&mut self, clock: &Clock) -> Result<(), Fault> {
         let mut pace = Pace::starting(clock.now());
-        while !self.complete {
+        while !self.is_complete() {
             if self.buffered >= WINDOW_BYTES {
                 return Err(Fault::TooSlow);
             }
@@ -137,7 +154,7 @@ impl Upload {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<u64, Fault>> {
         let mut bytes = 0;
         match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
-            None => self.complete = true,
+            None => self.progress.set_complete(),
             Some(Err(_)) => return Poll::Ready(Err(Fault::ClientGone)),
             Some(Ok(frame)) => {
                 if let Ok(chunk) = frame.into_data() {
@@ -149,7 +166,9 @@ impl Upload {
                     self.buffered += chunk.len();
                     self.window.push_back(chunk);
                 }
-                self.complete = self.incoming.is_end_stream();
+                if self.incoming.is_end_stream() {
+                    self.progress.set_complete();
+                }
             }
         }
         Poll::Ready(Ok(bytes))
@@ -157,20 +176,16 @@ impl Upload {
 
     /// From now on it is streamed to the worker, and must keep its pace.
     pub fn stream(self, clock: Clock) -> (RequestBody, Arc<Progress>) {
-        let progress = Arc::new(Progress::default());
-        if self.complete {
-            progress.set_complete();
-        }
         let Self {
             incoming,
             window,
             limit,
             received,
             length,
-            complete,
+            progress,
             ..
         } = self;
-        let rest = (!complete).then_some(incoming);
+        let rest = (!progress.is_complete()).then_some(incoming);
         let starved = Starved {
             clock,
             bytes: 0,

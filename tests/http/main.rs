@@ -4,11 +4,16 @@
 mod support;
 
 mod closing;
+mod connections;
 mod crowd;
 mod hangups;
+mod headers;
+mod keys;
 mod life;
 mod relocation;
+mod routing;
 mod seatless;
 mod streaming;
 mod table;
+mod uploads;
 mod workers;

@@ -326,6 +326,27 @@ impl Arrived {
         }
     }
 
+    /// The next request, on this connection or on a new one: which of them is the door's affair, as its cores have
+    /// connections of their own.
+    pub async fn on_either(stream: TcpStream, worker: &Worker) -> Self {
+        let mut first = [0];
+        tokio::select! {
+            read = stream.peek(&mut first) => {
+                assert_eq!(read.ok(), Some(1), "the door closed its connection");
+                Self::on(stream).await
+            }
+            new = worker.request() => new,
+        }
+    }
+
+    /// Reads until the door has closed the connection.
+    pub async fn until_closed(&mut self) {
+        soon("the end", async {
+            while matches!(self.stream.some().await, Ok(bytes) if !bytes.is_empty()) {}
+        })
+        .await;
+    }
+
     /// Reads the body, which has a Content-Length or is chunked, to its end.
     pub async fn body(&mut self) -> Vec<u8> {
         let body = read_body(&mut self.stream, &self.head, std::mem::take(&mut self.ahead), false);
@@ -350,6 +371,56 @@ impl Arrived {
         soon("the worker writes", self.stream.write_all(bytes))
             .await
             .expect("the door reads");
+    }
+}
+
+/// A worker that answers every request at once: status 200 and, as the body, the request's head as it arrived.
+pub struct Mirror {
+    pub address: SocketAddr,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Mirror {
+    pub async fn start() -> Self {
+        let worker = Worker::start().await;
+        let address = worker.address;
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = worker.listener.accept().await {
+                tokio::spawn(mirror(stream));
+            }
+        });
+        Self { address, task }
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn mirror(mut stream: TcpStream) {
+    let mut ahead = Vec::new();
+    loop {
+        let mut reader = Ahead {
+            ahead,
+            stream: &mut stream,
+        };
+        let (Some(head), rest) = read_head(&mut reader).await else {
+            return;
+        };
+        let Ok((_, rest)) = read_framed(&mut stream, &head, rest).await else {
+            return;
+        };
+        ahead = rest;
+        let lines = head.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        let body = format!("{}\r\n{}\r\n", head.line, lines.collect::<String>());
+        let length = body.len();
+        let body = if head.line.starts_with("HEAD ") { "" } else { &body };
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
     }
 }
 
@@ -383,6 +454,18 @@ impl Client {
             stream,
             ahead: Vec::new(),
         }
+    }
+
+    /// The same connection twice, to read and to write at once.
+    pub fn into_halves(self) -> (Self, TcpStream) {
+        let stream = self.stream.into_std().expect("it is registered");
+        let writer = stream.try_clone().expect("descriptors are left");
+        let [reader, writer] = [stream, writer].map(|stream| TcpStream::from_std(stream).expect("it doesn't block"));
+        let reader = Self {
+            stream: reader,
+            ahead: self.ahead,
+        };
+        (reader, writer)
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -423,6 +506,24 @@ impl Client {
     /// The next answer, whole.
     pub async fn answer(&mut self) -> Answer {
         self.answer_to("GET").await
+    }
+
+    /// Sends a request and waits for its answer.
+    pub async fn ask(&mut self, method: &str, path: &str, headers: &str) -> Answer {
+        self.request(method, path, headers).await;
+        self.answer_to(method).await
+    }
+
+    /// The bytes that the door sends until it closes the connection, in good order.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        loop {
+            let some = self.read_some().await.expect("the connection ends, and isn't reset");
+            if some.is_empty() {
+                return rest;
+            }
+            rest.extend(some);
+        }
     }
 
     /// The next answer to a request of that method, whole.
@@ -568,12 +669,47 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
     }
 
+    /// The head that a [`Mirror`] got.
+    pub async fn mirrored(&self) -> Head {
+        assert_eq!(self.status(), 200, "{}", self.text());
+        read_head(&mut Read(self.body.clone()))
+            .await
+            .0
+            .expect("a mirror answers with a head")
+    }
+
+    /// Checks that this is a refusal in the door's own words.
+    #[track_caller]
+    pub fn assert_refused(&self, status: u16, reason: &str) {
+        assert_eq!(
+            (self.status(), self.reason()),
+            (status, reason.to_owned()),
+            "{}",
+            self.text()
+        );
+        assert_eq!(self.get("content-type"), Some("application/json"));
+        assert!(
+            self.json()["error"].as_str().is_some_and(|error| !error.is_empty()),
+            "{}",
+            self.text()
+        );
+    }
+
     pub fn reason(&self) -> String {
         self.json()["reason"].as_str().unwrap_or_default().to_owned()
     }
 
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// Bytes that have been read already.
+struct Read(Vec<u8>);
+
+impl ReadSome for Read {
+    async fn some(&mut self) -> std::io::Result<Vec<u8>> {
+        Ok(std::mem::take(&mut self.0))
     }
 }
 

@@ -1,0 +1,198 @@
+//! Connections: kept, pipelined, old-fashioned, silent, and those on which no HTTP is spoken.
+
+use crate::support::{Client, Door, Mirror, Worker, seven_tiers, soon};
+
+async fn refused_for(door: &Door, reason: &str) -> f64 {
+    door.metric(&format!(r#"tiergate_refusals_total{{tier="none",reason="{reason}"}}"#))
+        .await
+}
+
+#[tokio::test]
+async fn a_connection_outlives_its_refusals() {
+    let mirror = Mirror::start().await;
+    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let mut client = Client::connect(door.address).await;
+    client.ask("GET", "/nowhere", "").await.assert_refused(404, "not_found");
+    client.send("GET /search HTTP/1.1\r\n\r\n").await;
+    client.answer().await.assert_refused(400, "bad_request");
+    client
+        .send("GET /search HTTP/1.1\r\nhost: a.example\r\nhost: b.example\r\n\r\n")
+        .await;
+    client.answer().await.assert_refused(400, "bad_request");
+    for path in ["/%zz", "/search%", "/search%00", "/a%0d%0aset-cookie:x"] {
+        client.ask("GET", path, "").await.assert_refused(400, "bad_request");
+    }
+    for host in ["a b", "a/b", "a,b", "x@y", "a\"b", "[::1", "a:b"] {
+        client
+            .send(format!("GET /search HTTP/1.1\r\nhost: {host}\r\n\r\n"))
+            .await;
+        client.answer().await.assert_refused(400, "bad_request");
+    }
+    assert_eq!(client.ask("GET", "/search", "").await.status(), 200);
+    assert_eq!(refused_for(&door, "bad_request").await, 13.0);
+    assert_eq!(refused_for(&door, "not_found").await, 1.0);
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_told_so() {
+    let mirror = Mirror::start().await;
+    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let garbage: [&[u8]; 9] = [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello\r\n\r\n",
+        b"hello there, door\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /search HTTP/3.0\r\nhost: x\r\n\r\n",
+        b"GET /search HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n",
+        b"GET /search HTTP/1.1\r\nhost: x\r\nspace : x\r\n\r\n",
+        b"GET /search HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"GET /search HTTP/1.1\r\nhost: x\r\ncontent-length: +1\r\n\r\n",
+        b"GET /search HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n",
+    ];
+    for bytes in garbage {
+        let mut client = Client::connect(door.address).await;
+        client.send(bytes).await;
+        let answer = client.answer().await;
+        answer.assert_refused(400, "bad_request");
+        assert_eq!(answer.get("connection"), Some("close"));
+        assert_eq!(client.rest().await, b"", "{}", String::from_utf8_lossy(bytes));
+    }
+    assert_eq!(refused_for(&door, "bad_request").await, garbage.len() as f64);
+}
+
+#[tokio::test]
+async fn garbage_after_a_request_is_answered_after_it() {
+    let mirror = Mirror::start().await;
+    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let mut client = Client::connect(door.address).await;
+    client
+        .send("GET /search HTTP/1.1\r\nhost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n\x01\x02\r\n\r\n")
+        .await;
+    assert_eq!(client.answer().await.status(), 200);
+    client.answer().await.assert_refused(404, "not_found");
+    client.answer().await.assert_refused(400, "bad_request");
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_head_has_bounds() {
+    let mirror = Mirror::start().await;
+    let more = "connections: { head_max: 8KiB, headers_max: 20 }\n";
+    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
+    let many: String = (0..30).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let long = format!("x-long: {}\r\n", "a".repeat(20_000));
+    for headers in [many, long] {
+        let mut client = Client::connect(door.address).await;
+        client.request("GET", "/search", &headers).await;
+        let answer = client.answer().await;
+        answer.assert_refused(431, "headers_too_large");
+        assert_eq!(answer.get("connection"), Some("close"));
+        assert_eq!(client.rest().await, b"");
+    }
+    let mut client = Client::connect(door.address).await;
+    let path = format!("/search?{}", "a".repeat(70_000));
+    client.request("GET", &path, "").await;
+    client.answer().await.assert_refused(431, "headers_too_large");
+    assert_eq!(refused_for(&door, "headers_too_large").await, 3.0);
+    let mut client = Client::connect(door.address).await;
+    let fits: String = (0..18).map(|n| format!("x-{n}: 1\r\n")).collect();
+    assert_eq!(client.ask("GET", "/search", &fits).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_head_that_never_completes_is_told_so_and_silence_is_not() {
+    let mirror = Mirror::start().await;
+    let more = "connections: { head_timeout: 500ms }\n";
+    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
+    let mut silent = Client::connect(door.address).await;
+    let mut slow = Client::connect(door.address).await;
+    slow.send("GET /search HTTP/1.1\r\nhost: x\r\n").await;
+    let mut idle = Client::connect(door.address).await;
+    assert_eq!(idle.ask("GET", "/me", "").await.status(), 200);
+    let mut second = Client::connect(door.address).await;
+    assert_eq!(second.ask("GET", "/me", "").await.status(), 200);
+    second.send("GET /sear").await;
+    for client in [&mut slow, &mut second] {
+        let answer = client.answer().await;
+        answer.assert_refused(408, "request_timeout");
+        assert_eq!(answer.get("connection"), Some("close"));
+        assert_eq!(client.rest().await, b"");
+    }
+    assert_eq!(silent.rest().await, b"");
+    assert_eq!(idle.rest().await, b"");
+    assert_eq!(refused_for(&door, "request_timeout").await, 2.0);
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_their_order() {
+    let mirror = Mirror::start().await;
+    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let mut client = Client::connect(door.address).await;
+    client
+        .send("GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\nPOST /me HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc")
+        .await;
+    client.answer().await.assert_refused(404, "not_found");
+    client.answer().await.assert_refused(405, "method_not_allowed");
+    // One caller of concurrency 1: the second search begins when the first is over.
+    client
+        .send("GET /search?1 HTTP/1.1\r\nhost: x\r\n\r\nGET /search?2 HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    for number in [1, 2] {
+        let seen = client.answer().await.mirrored().await;
+        assert_eq!(seen.line, format!("GET /search?{number} HTTP/1.1"));
+    }
+}
+
+#[tokio::test]
+async fn http_1_0_is_answered_and_closed() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let mut client = Client::connect(door.address).await;
+    client.send("GET /search HTTP/1.0\r\n\r\n").await;
+    let mut arrived = worker.request().await;
+    assert_eq!(arrived.head.line, "GET /search HTTP/1.1");
+    assert_eq!(arrived.head.get("x-forwarded-host"), None);
+    arrived
+        .write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        .await;
+    let head = client.answer_head().await;
+    assert_eq!(head.status(), 200);
+    assert_eq!(head.get("transfer-encoding"), None, "HTTP/1.0 knows no chunks");
+    arrived.write(b"3\r\ndef\r\n0\r\n\r\n").await;
+    assert_eq!(client.rest().await, b"abcdef");
+
+    let mut client = Client::connect(door.address).await;
+    client.send("GET /nowhere HTTP/1.0\r\n\r\n").await;
+    client.answer().await.assert_refused(404, "not_found");
+    assert_eq!(client.rest().await, b"");
+
+    let mut client = Client::connect(door.address).await;
+    for _ in 0..2 {
+        client.send("GET /me HTTP/1.0\r\nconnection: keep-alive\r\n\r\n").await;
+        assert_eq!(client.answer().await.status(), 200);
+    }
+}
+
+/// Two lengths of one body are how requests are smuggled past a door: the chunks count, and they alone go on.
+#[tokio::test]
+async fn a_body_has_one_length() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    for lines in [
+        "content-length: 100\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 4\r\n",
+    ] {
+        let mut client = Client::connect(door.address).await;
+        client.request("POST", "/search", lines).await;
+        client
+            .send("6\r\nabcdef\r\n0\r\n\r\nGET /admin HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await;
+        let mut arrived = worker.request().await;
+        assert_eq!(arrived.head.get("content-length"), None);
+        assert_eq!(arrived.head.all("transfer-encoding"), ["chunked"]);
+        assert_eq!(arrived.body().await, b"abcdef");
+        arrived.answer_with("200 OK", "connection: close\r\n", "{}").await;
+        assert_eq!(client.answer().await.status(), 200);
+        // RFC 9112 §6.1: such a connection is not used again.
+        soon("the end", client.until_closed()).await;
+    }
+}
