@@ -83,10 +83,16 @@ impl Connection {
 
     /// Ends when the client has hung up. Half-closed counts as hung up (semantics §5.8).
     pub async fn hung_up(&self) {
-        match self.stream().ready(READ_CLOSED).await {
-            // Where the system has no such readiness a hang-up is noticed by reading only.
-            Ok(ready) if !ready.is_read_closed() => std::future::pending().await,
-            Ok(_) | Err(_) => {}
+        loop {
+            match self.stream().ready(READ_CLOSED).await {
+                // Something came after all. It isn't read here, so its readiness must be taken back, or this would spin.
+                Ok(ready) if !ready.is_read_closed() => {
+                    let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                    let _would_block = self.stream().try_io(READ_CLOSED, nothing);
+                    tokio::task::yield_now().await;
+                }
+                Ok(_) | Err(_) => return,
+            }
         }
     }
 
