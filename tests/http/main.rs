@@ -7,5 +7,6 @@ mod connections;
 mod headers;
 mod keys;
 mod life;
+mod refusals;
 mod routing;
 mod uploads;
