@@ -3,10 +3,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod browsers;
 mod connections;
 mod headers;
 mod keys;
 mod life;
+mod operators;
 mod refusals;
 mod routing;
 mod uploads;
