@@ -134,6 +134,10 @@ pub fn reply(refusal: &Refusal, whom: Option<Whom<'_>>, form: Form) -> Response<
     if let Some(after) = refusal.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs_ceil()));
     }
+    if reason == Reason::ShuttingDown {
+        // The connection is about to be closed whether its core knows that already or not.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

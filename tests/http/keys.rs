@@ -105,6 +105,8 @@ async fn operators_see_callers_but_no_keys() {
     let page = door.queue().await;
     assert_eq!(page["running"][0]["caller"], "a100");
     assert_eq!(page["waiting"][0]["caller"], "a10");
+    drop(second);
+    door.house_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
 }

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod browsers;
 mod closing;
 mod connections;
 mod crowd;
@@ -10,6 +11,8 @@ mod hangups;
 mod headers;
 mod keys;
 mod life;
+mod operators;
+mod refusals;
 mod relocation;
 mod routing;
 mod seatless;

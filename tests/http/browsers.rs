@@ -1,0 +1,139 @@
+//! Pages of other sites (CORS), and the methods that only browsers and probes use.
+
+use crate::support::{Answer, Client, Door, Mirror, Worker, seven_tiers};
+
+const PREFLIGHT: &str = "origin: https://page.example\r\naccess-control-request-method: POST\r\n\
+    access-control-request-headers: x-api-key, content-type\r\n";
+const FROM_PAGE: &str = "origin: https://page.example\r\n";
+const ANY: &str = "cors: { origins: [\"*\"] }\n";
+
+fn cors_headers(answer: &Answer) -> Vec<&str> {
+    let names = answer.head.headers.iter().map(|(name, _)| name.as_str());
+    names.filter(|name| name.starts_with("access-control-")).collect()
+}
+
+#[tokio::test]
+async fn a_preflight_is_answered_by_the_door_whatever_goes_on() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ANY));
+    let mut first = Client::connect(door.address).await;
+    first.search("").await;
+    let mut arrived = worker.request().await;
+    let mut page = Client::connect(door.address).await;
+    for path in ["/search", "/image/1", "/me", "/nowhere"] {
+        let answer = page.ask("OPTIONS", path, PREFLIGHT).await;
+        assert_eq!((answer.status(), answer.text()), (200, String::new()), "{path}");
+        assert_eq!(answer.get("access-control-allow-origin"), Some("*"));
+        assert_eq!(answer.get("access-control-allow-methods"), Some("POST"));
+        assert_eq!(
+            answer.get("access-control-allow-headers"),
+            Some("x-api-key, content-type")
+        );
+        assert_eq!(answer.get("access-control-max-age"), Some("3600"));
+        assert_eq!(answer.get("access-control-allow-credentials"), None);
+    }
+    door.house_until(0, 1).await;
+    arrived.answer("{}").await;
+    assert_eq!(first.answer().await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_page_may_read_answers_and_refusals() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ANY));
+    let mut first = Client::connect(door.address).await;
+    first.request("GET", "/search", FROM_PAGE).await;
+    let mut arrived = worker.request().await;
+    let mut waiting = Client::connect(door.address).await;
+    waiting.search("key-1").await;
+    door.house_until(1, 1).await;
+    let mut page = Client::connect(door.address).await;
+    let mut answers = Vec::new();
+    for (path, status) in [
+        ("/search", 402),
+        ("/search?key=key-5", 503),
+        ("/search?key=guess", 403),
+        ("/nowhere", 404),
+        ("/me", 200),
+    ] {
+        let answer = page.ask("GET", path, FROM_PAGE).await;
+        assert_eq!(answer.status(), status, "{path}");
+        answers.push(answer);
+    }
+    drop(waiting);
+    door.house_until(0, 1).await;
+    // The worker's own opinion gives way: two would be none to a browser.
+    let headers = "access-control-allow-origin: https://worker.example\r\n";
+    arrived.answer_with("200 OK", headers, "{}").await;
+    answers.push(first.answer().await);
+    for answer in answers {
+        assert_eq!(
+            answer.head.all("access-control-allow-origin"),
+            ["*"],
+            "{}",
+            answer.head.line
+        );
+        let exposed = answer
+            .get("access-control-expose-headers")
+            .expect("the door's headers are shown");
+        for name in [
+            "retry-after",
+            "server-timing",
+            "preference-applied",
+            "ratelimit",
+            "x-ratelimit-reset",
+        ] {
+            assert!(exposed.split(',').any(|other| other == name), "{exposed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_listed_origins_are_let_in() {
+    let mirror = Mirror::start().await;
+    let more = "cors: { origins: [\"https://page.example\"], max_age: 5m }\n";
+    let door = Door::open(&seven_tiers(8, &[(mirror.address, 1)], more));
+    let mut client = Client::connect(door.address).await;
+    let answer = client.ask("OPTIONS", "/search", PREFLIGHT).await;
+    assert_eq!(answer.get("access-control-allow-origin"), Some("https://page.example"));
+    assert_eq!(answer.get("access-control-max-age"), Some("300"));
+    for (method, headers) in [("OPTIONS", PREFLIGHT), ("GET", FROM_PAGE)] {
+        let strange = headers.replace("page.example", "evil.example");
+        let answer = client.ask(method, "/search", &strange).await;
+        assert_eq!(answer.get("access-control-allow-origin"), None);
+        let vary = answer.head.all("vary").join(",");
+        assert!(vary.contains("origin"), "caches must tell origins apart: {vary}");
+    }
+    let answer = client.ask("GET", "/nowhere", FROM_PAGE).await;
+    assert_eq!(answer.get("access-control-allow-origin"), Some("https://page.example"));
+}
+
+#[tokio::test]
+async fn without_cors_no_page_is_let_in_and_options_says_what_may_be_asked() {
+    let mirror = Mirror::start().await;
+    let any = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+    for more in ["", ANY] {
+        let door = Door::open(&seven_tiers(8, &[(mirror.address, 1)], more));
+        let mut client = Client::connect(door.address).await;
+        // With cors, a preflight is one only if it says for what.
+        let headers = if more.is_empty() { PREFLIGHT } else { FROM_PAGE };
+        for (path, allow) in [
+            ("/search", any),
+            ("/image/1", any),
+            ("/me", "GET, HEAD, OPTIONS"),
+            ("*", "GET, HEAD, OPTIONS"),
+        ] {
+            let answer = client.ask("OPTIONS", path, headers).await;
+            assert_eq!((answer.status(), answer.get("allow")), (204, Some(allow)), "{path}");
+            assert_eq!(cors_headers(&answer), [""; 0]);
+        }
+        client
+            .ask("OPTIONS", "/nowhere", headers)
+            .await
+            .assert_refused(404, "not_found");
+        if more.is_empty() {
+            let answer = client.ask("GET", "/search", FROM_PAGE).await;
+            assert_eq!((answer.status(), cors_headers(&answer).len()), (200, 0));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What callers learn of themselves, and operators of everybody.
+
+use crate::support::{Client, Door, Mirror, Worker, get, seven_tiers};
+
+#[tokio::test]
+async fn a_caller_learns_its_terms() {
+    let mirror = Mirror::start().await;
+    let door = Door::open(&seven_tiers(8, &[(mirror.address, 1)], ""));
+    let mut client = Client::connect(door.address).await;
+    let answer = client.ask("GET", "/me", "x-api-key: key-20\r\n").await;
+    let expected = serde_json::json!({
+        "id": "a20", "tier": "$20", "priority": 5, "concurrency": 2, "quota": 2000, "quotaUsed": 0,
+    });
+    assert_eq!((answer.status(), answer.json()), (200, expected));
+    assert_eq!(answer.get("content-type"), Some("application/json"));
+    assert_eq!(answer.get("cache-control"), Some("no-store"));
+    let expected = serde_json::json!({
+        "id": "127.0.0.1", "tier": "free", "priority": 0, "concurrency": 1, "quota": 100, "quotaUsed": 0,
+    });
+    for path in ["/me", "/me?x=1", "/%6de", "//me", "/x/../me"] {
+        assert_eq!(client.ask("GET", path, "").await.json(), expected, "{path}");
+    }
+    client
+        .ask("GET", "/me", "x-api-key: guess\r\n")
+        .await
+        .assert_refused(403, "invalid_key");
+    let answer = client.ask("HEAD", "/me", "").await;
+    assert_eq!(
+        (answer.status(), answer.get("content-type")),
+        (200, Some("application/json"))
+    );
+    for method in ["POST", "DELETE", "TRACE"] {
+        let answer = client.ask(method, "/me", "").await;
+        answer.assert_refused(405, "method_not_allowed");
+        assert_eq!(answer.get("allow"), Some("GET, HEAD, OPTIONS"));
+    }
+    let answer = client.ask("OPTIONS", "/me", "").await;
+    assert_eq!(
+        (answer.status(), answer.get("allow")),
+        (204, Some("GET, HEAD, OPTIONS"))
+    );
+    client.ask("GET", "/me/", "").await.assert_refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn the_doors_own_page_moves_and_goes() {
+    let mirror = Mirror::start().await;
+    for (paths, me, gone) in [
+        ("paths: { me: off }\n", None, "/me"),
+        ("paths: { me: /v1/self }\n", Some("/v1/self"), "/me"),
+    ] {
+        let door = Door::open(&seven_tiers(8, &[(mirror.address, 1)], paths));
+        let mut client = Client::connect(door.address).await;
+        client.ask("GET", gone, "").await.assert_refused(404, "not_found");
+        if let Some(path) = me {
+            assert_eq!(client.ask("GET", path, "").await.json()["id"], "127.0.0.1");
+        }
+        let with_route = format!("  - {{ path: /me, upstream: search }}\n{paths}");
+        let door = Door::open(&seven_tiers(8, &[(mirror.address, 1)], &with_route));
+        let seen = get(door.address, "/me").await.mirrored().await;
+        assert_eq!(seen.line, "GET /me HTTP/1.1");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_there_before_anybody_came() {
+    let mirror = Mirror::start().await;
+    let door = Door::open(&seven_tiers(8, &[(mirror.address, 3)], ""));
+    let page = get(door.admin, "/metrics").await;
+    assert_eq!(page.status(), 200);
+    assert_eq!(
+        page.get("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    let text = page.text();
+    for line in [
+        "tiergate_queue_seats 8",
+        "tiergate_queue_waiting{priority=\"0\"} 0",
+        "tiergate_queue_waiting{priority=\"6\"} 0",
+        "tiergate_slots{upstream=\"search\"} 3",
+        "tiergate_jobs_running{upstream=\"search\"} 0",
+        "tiergate_jobs_total{tier=\"$100\",outcome=\"succeeded\"} 0",
+        "tiergate_refusals_total{tier=\"free\",reason=\"queue_full\"} 0",
+        "tiergate_refusals_total{tier=\"none\",reason=\"bad_request\"} 0",
+        "tiergate_queue_wait_seconds_count{priority=\"0\"} 0",
+        "tiergate_upstream_seconds_count{upstream=\"search\"} 0",
+        "# TYPE tiergate_queue_wait_seconds histogram",
+        concat!("tiergate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_and_the_queue_tell_who_is_in_the_house() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let mut first = Client::connect(door.address).await;
+    first.search("key-100").await;
+    let mut arrived = worker.request().await;
+    let mut second = Client::connect_from(7, door.address).await;
+    second.search("").await;
+    door.house_until(1, 1).await;
+    assert_eq!(door.metric("tiergate_queue_waiting{priority=\"0\"}").await, 1.0);
+    assert_eq!(door.metric("tiergate_jobs_running{upstream=\"search\"}").await, 1.0);
+    let page = door.queue().await;
+    assert_eq!(page["seats"], 8);
+    assert_eq!(
+        page["pools"],
+        serde_json::json!([{ "upstream": "search", "slots": 1, "running": 1 }])
+    );
+    let job = |of: &str| page[of][0].as_object().expect("a job").clone();
+    let told = |of: &str| ["caller", "tier", "priority", "upstream", "state"].map(|name| job(of)[name].to_string());
+    assert_eq!(
+        told("running"),
+        ["\"a100\"", "\"$100\"", "6", "\"search\"", "\"running\""]
+    );
+    assert_eq!(
+        told("waiting"),
+        ["\"127.0.0.7\"", "\"free\"", "0", "\"search\"", "\"waiting\""]
+    );
+    assert!(job("running")["running_s"].is_number() && job("waiting")["waited_s"].is_number());
+    drop(second);
+    door.house_until(0, 1).await;
+    assert_eq!(
+        door.metric(r#"tiergate_jobs_total{tier="free",outcome="hung_up"}"#)
+            .await,
+        1.0
+    );
+    arrived.answer("{}").await;
+    assert_eq!(first.answer().await.status(), 200);
+    door.house_until(0, 0).await;
+    assert_eq!(
+        door.metric("tiergate_queue_wait_seconds_count{priority=\"6\"}").await,
+        1.0
+    );
+    assert_eq!(
+        door.metric("tiergate_queue_wait_seconds_bucket{priority=\"6\",le=\"+Inf\"}")
+            .await,
+        1.0
+    );
+    assert_eq!(
+        door.metric("tiergate_upstream_seconds_count{upstream=\"search\"}")
+            .await,
+        1.0
+    );
+}
+
+#[tokio::test]
+async fn the_door_is_ready_until_it_closes_and_alive_until_it_has_closed() {
+    let worker = Worker::start().await;
+    let mut door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    assert_eq!(get(door.admin, "/healthz").await.status(), 200);
+    assert_eq!(get(door.admin, "/readyz").await.status(), 200);
+    let mut first = Client::connect(door.address).await;
+    first.search("").await;
+    let mut arrived = worker.request().await;
+    let mut waiting = Client::connect(door.address).await;
+    waiting.search("key-1").await;
+    door.house_until(1, 1).await;
+    door.begin_closing();
+    waiting.answer().await.assert_refused(503, "shutting_down");
+    assert_eq!(get(door.admin, "/readyz").await.status(), 503);
+    assert_eq!(get(door.admin, "/healthz").await.status(), 200);
+    assert_eq!(door.queue().await["running"].as_array().map(Vec::len), Some(1));
+    arrived.answer("{}").await;
+    assert_eq!(first.answer().await.status(), 200);
+    door.closed();
+}
+
+#[tokio::test]
+async fn nothing_of_the_operators_is_public() {
+    let mirror = Mirror::start().await;
+    let door = Door::open(&seven_tiers(8, &[(mirror.address, 1)], ""));
+    let mut client = Client::connect(door.address).await;
+    for path in ["/metrics", "/healthz", "/readyz", "/queue"] {
+        client.ask("GET", path, "").await.assert_refused(404, "not_found");
+        assert_eq!(get(door.admin, path).await.status(), 200);
+    }
+    for path in ["/search", "/me", "/"] {
+        assert_eq!(get(door.admin, path).await.status(), 404);
+    }
+}
