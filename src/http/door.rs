@@ -434,7 +434,7 @@ impl Core {
         if !visit.expects {
             upload.take_arrived().await?;
         }
-        ask.ready = visit.expects || upload.is_complete();
+        ask.ready = visit.expects || upload.may_ask();
         let wait = ask.prefer_wait;
         let entered = match self.door.gate.enter(&ask) {
             Ok(entered) => entered,

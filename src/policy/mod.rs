@@ -54,8 +54,8 @@ pub struct Ask {
     /// Whose slots it needs.
     pub pool: PoolId,
     /// Whether it asks for a slot at once. If not, its body has not wholly arrived as yet (semantics §6): it takes a seat
-    /// and asks by [`Policy::ask_slot`]. Where the seats or the wait would have it refused while a slot is idle, it gets
-    /// that slot at once, and uploads while it holds it.
+    /// and asks by [`Policy::ask_slot`]. Where no seat is free or it would not wait, but a slot is idle, it gets that slot
+    /// at once, and uploads while it holds it.
     pub ready: bool,
     /// The longest that its route lets a job wait.
     pub max_wait: Option<Span>,
@@ -178,19 +178,15 @@ impl Policy {
                 used,
             });
         }
-        let free = self.pools[ask.pool.index()].free();
-        if let Some(server) = free
-            && ask.ready
+        // A body that still comes sits down, if it can without sending anybody away: a slot that would be idle is no reason
+        // to refuse it, and the pace of §6 bounds what it can cost.
+        let seat_is_free = self.queue.len() < rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
+        if (ask.ready || !seat_is_free)
+            && let Some(server) = self.pools[ask.pool.index()].free()
         {
             return Ok(self.run(ask, tier, server, now));
         }
-        match (self.seat(ask, tier, now), free) {
-            // A slot that nobody uses is no reason to send somebody away: the pace of §6 bounds what it can cost.
-            (Err(Refusal::QueueFull { .. } | Refusal::WaitTooLong { .. }), Some(server)) => {
-                Ok(self.run(ask, tier, server, now))
-            }
-            (seated, _) => seated,
-        }
+        self.seat(ask, tier, now)
     }
 
     fn run(&mut self, ask: &Ask, tier: &Tier, server: ServerId, now: Timestamp) -> Admission {

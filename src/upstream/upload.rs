@@ -101,6 +101,15 @@ impl Upload {
         self.progress.is_complete()
     }
 
+    /// Whether a slot may be asked for at once: all of it has come, or a second's worth with the head.
+    pub fn may_ask(&self) -> bool {
+        self.is_complete() || self.buffered_bytes() >= PACE_BYTES
+    }
+
+    fn buffered_bytes(&self) -> u64 {
+        u64::try_from(self.buffered).expect("a length is a u64")
+    }
+
     /// What is left unread of it, if it has not wholly arrived.
     pub fn into_unread(self) -> Option<Incoming> {
         (!self.is_complete()).then_some(self.incoming)
@@ -138,7 +147,10 @@ impl Upload {
     /// # Errors
     /// The client is gone, the body too long, or the window full and the pace too slow.
     pub async fn until_ready(&mut self, clock: &Clock) -> Result<(), Fault> {
-        let mut pace = Pace::starting(clock.now());
+        let mut pace = Pace {
+            bytes: self.buffered_bytes(),
+            ..Pace::starting(clock.now())
+        };
         while !self.is_complete() {
             if self.buffered >= WINDOW_BYTES {
                 return Err(Fault::TooSlow);

@@ -235,7 +235,9 @@ impl Model {
             let limit = tier.concurrency;
             return Entered::No(No::ConcurrencyExceeded { limit, used });
         }
-        if ask.ready
+        // §6: with no free seat to upload in, it uploads in a slot that would be idle, and displaces nobody.
+        let could_sit = self.seated() < self.rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
+        if (ask.ready || !could_sit)
             && let Some(server) = self.free(ask.pool)
         {
             let number = self.insert(ask, tier.priority, now);
@@ -244,14 +246,7 @@ impl Model {
         let seat = self.seat_for(ask, &tier, now);
         let (victim, longest) = match seat.and_then(|victim| Ok((victim, self.longest_wait(ask, &tier)?))) {
             Ok(found) => found,
-            Err(no) => {
-                // §6: with no seat to upload in, it uploads in a slot that would be idle.
-                let Some(server) = self.free(ask.pool) else {
-                    return Entered::No(no);
-                };
-                let number = self.insert(ask, tier.priority, now);
-                return Entered::Running(self.hand(number, server, now));
-            }
+            Err(no) => return Entered::No(no),
         };
         if let Some(victim) = victim {
             self.remove(victim);

@@ -45,13 +45,23 @@ fn an_upload_that_finds_no_seat_gets_the_idle_slot() {
     house.succeeds(second.job);
 }
 
+/// The story: an upload of a high priority turned a lower one out of its seat, and then both waited while a worker was idle.
 #[test]
-fn an_upload_that_finds_a_seat_sits_down_though_a_slot_is_idle() {
-    let (mut house, _) = crowded_by_uploads(1, 1);
-    let (newcomer, displaced) = house.displaces(&upload(1, 4));
-    assert_ne!(newcomer, displaced);
-    assert_eq!(house.policy.running(POOL), 0, "a seat is found by displacing, too");
+fn an_upload_displaces_nobody_while_a_slot_is_idle() {
+    let (mut house, seated) = crowded_by_uploads(1, 1);
+    house.runs(&upload(1, 4));
+    assert!(house.policy.job(seated[0]).is_some(), "the slot was idle");
+    let (newcomer, displaced) = house.displaces(&upload(2, 4));
+    assert_eq!(displaced, seated[0]);
     assert_eq!(house.policy.job(newcomer).map(|job| job.state), Some(State::Uploading));
+}
+
+#[test]
+fn an_upload_that_finds_a_free_seat_sits_down_though_a_slot_is_idle() {
+    let mut house = House::new(rules(1, 1));
+    let seated = house.sits(&upload(1, 4));
+    assert_eq!(house.policy.running(POOL), 0);
+    assert_eq!(house.policy.job(seated).map(|job| job.state), Some(State::Uploading));
 }
 
 #[test]
