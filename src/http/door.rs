@@ -31,7 +31,7 @@ use crate::policy::time::Span;
 use crate::store::{Account, ListedAccounts};
 use crate::telemetry::Meters;
 use crate::upstream::Connections;
-use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, SLOW_BODY, exchange};
+use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, SLOW_BODY, exchange, malformed_body};
 use crate::upstream::upload::{Fault, Progress, Upload};
 
 /// What a route does with a request.
@@ -188,6 +188,7 @@ impl From<Fault> for Stop<'_> {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::ClientGone => Self::HungUp,
+            Fault::Malformed => malformed_body().into(),
             Fault::TooLong { limit } => Refusal::BodyTooLarge { limit }.into(),
             Fault::TooSlow => Refusal::RequestTimeout(SLOW_BODY).into(),
         }

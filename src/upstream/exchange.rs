@@ -352,6 +352,7 @@ impl Flying {
         let slow = refusal == Refusal::UpstreamTimeout && self.progress.waits_for_client();
         let (outcome, failure) = match fault {
             Some(Fault::ClientGone) => (Outcome::Cancelled, Failure::ClientGone),
+            Some(Fault::Malformed) => (Outcome::Cancelled, Failure::Refused(malformed_body())),
             Some(Fault::TooLong { limit }) => (Outcome::Cancelled, Failure::Refused(Refusal::BodyTooLarge { limit })),
             Some(Fault::TooSlow) => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
             None if slow => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
@@ -393,6 +394,11 @@ impl Flying {
         );
         finish && self.progress.is_complete()
     }
+}
+
+/// What a client is told whose body can't be decoded.
+pub fn malformed_body() -> Refusal {
+    Refusal::BadRequest("the request's body is not framed as HTTP/1.1 frames it".into())
 }
 
 /// What a client is told whose body came too slowly.

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -37,8 +38,10 @@ pub const PACE_WINDOW: Span = Span::from_secs(2);
 /// Why a body did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The client went away, or broke the framing.
+    /// The client went away.
     ClientGone,
+    /// Its framing is not HTTP's.
+    Malformed,
     /// It is longer than its route takes.
     TooLong {
         /// Bytes that the route takes.
@@ -48,10 +51,22 @@ pub enum Fault {
     TooSlow,
 }
 
+impl Fault {
+    /// What hyper's error says of the client: a body that can't be decoded is malformed, any other has just ended.
+    fn of(error: &hyper::Error) -> Self {
+        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+        match cause.map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Self::Malformed,
+            _ => Self::ClientGone,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ClientGone => "the client went away before its request was complete",
+            Self::Malformed => "the request's body is not framed as HTTP/1.1 frames it",
             Self::TooLong { .. } => "the request's body is too long",
             Self::TooSlow => "the request's body came too slowly",
         })
@@ -167,7 +182,7 @@ impl Upload {
         let mut bytes = 0;
         match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             None => self.progress.set_complete(),
-            Some(Err(_)) => return Poll::Ready(Err(Fault::ClientGone)),
+            Some(Err(error)) => return Poll::Ready(Err(Fault::of(&error))),
             Some(Ok(frame)) => {
                 if let Ok(chunk) = frame.into_data() {
                     bytes = u64::try_from(chunk.len()).expect("a length is a u64");
@@ -318,7 +333,7 @@ impl RequestBody {
                     self.progress.set_complete();
                     return Poll::Ready(None);
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Fault::ClientGone))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(Fault::of(&error)))),
                 Poll::Ready(Some(Ok(frame))) => {
                     let ended = rest.is_end_stream();
                     if ended {

@@ -196,3 +196,30 @@ async fn a_body_has_one_length() {
         soon("the end", client.until_closed()).await;
     }
 }
+
+/// The connection was closed without a word: whoever wrote a broken client could not find out why.
+#[tokio::test]
+async fn a_body_that_is_framed_wrongly_is_told_so() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    for method_and_path in ["POST /search", "POST /image/x"] {
+        let (method, path) = method_and_path.split_once(' ').expect("two words");
+        // Wrong from the first chunk on, and wrong when a worker has the request.
+        for good in ["", "4\r\nabcd\r\n"] {
+            let mut client = Client::connect(door.address).await;
+            client.request(method, path, "transfer-encoding: chunked\r\n").await;
+            client.send(good).await;
+            client.send("zz\r\n").await;
+            let answer = client.answer().await;
+            answer.assert_refused(400, "bad_request");
+            assert_eq!(answer.get("connection"), Some("close"));
+            soon("the end", client.until_closed()).await;
+            door.house_until(0, 0).await;
+        }
+    }
+    assert_eq!(
+        door.metric(r#"tiergate_jobs_total{tier="free",outcome="failed"}"#)
+            .await,
+        0.0
+    );
+}
