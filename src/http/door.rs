@@ -3,11 +3,11 @@
 //! Absent on purpose: sockets (`listener`), and every decision, which are `policy`'s.
 
 use std::convert::Infallible;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tower::{Layer, ServiceExt};
@@ -20,6 +20,8 @@ use super::caller::{Client, KeyPlaces, TrustedProxies};
 use super::reply::{Form, Whom, reply};
 use super::routes::{NoRoute, RouteSpec, RouteTable};
 use super::socket::Connection;
+use super::target::{host, target};
+use super::visit::Visit;
 use super::{cors, headers, prefer};
 use crate::gate::{Entered, Gate, Pass, Waiting};
 use crate::path::Spelling;
@@ -32,7 +34,7 @@ use crate::store::{Account, ListedAccounts};
 use crate::telemetry::Meters;
 use crate::upstream::Connections;
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, SLOW_BODY, exchange, malformed_body};
-use crate::upstream::upload::{Fault, Progress, Upload};
+use crate::upstream::upload::{Fault, Upload};
 
 /// What a route does with a request.
 #[derive(Clone, Debug)]
@@ -208,18 +210,6 @@ impl<'a> Stop<'a> {
     }
 }
 
-/// A request as it came, until somebody takes its body.
-struct Visit<'c> {
-    head: Parts,
-    body: Option<Incoming>,
-    /// Of the body, once somebody has taken it.
-    progress: Option<Arc<Progress>>,
-    /// Whether the client waits for `100 Continue`.
-    expects: bool,
-    client: Client,
-    connection: &'c Connection,
-}
-
 impl Core {
     /// Answers a request, or has nobody left to answer.
     ///
@@ -232,7 +222,9 @@ impl Core {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, HungUp> {
         match &self.door.cors {
-            Some(layer) if cors::is_preflight(&request) => Ok(preflight(layer, connection, request).await),
+            Some(layer) if cors::is_preflight(&request) => {
+                Ok(preflight(layer, self.visit(connection, peer, request)).await)
+            }
             Some(layer) if request.method() != Method::OPTIONS => {
                 let inner = tower::service_fn(|request| self.answer(connection, peer, request));
                 layer.layer(inner).oneshot(request).await
@@ -241,23 +233,19 @@ impl Core {
         }
     }
 
+    fn visit<'c>(&self, connection: &'c Connection, peer: SocketAddr, request: Request<Incoming>) -> Visit<'c> {
+        let client = self.door.trusted_proxies.client(peer, request.headers());
+        Visit::new(request, client, connection)
+    }
+
     async fn answer(
         &self,
         connection: &Connection,
         peer: SocketAddr,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, HungUp> {
-        let (head, body) = request.into_parts();
-        let client = self.door.trusted_proxies.client(peer, &head.headers);
-        let form = Form::wanted(&head.headers);
-        let mut visit = Visit {
-            expects: expects_continue(&head),
-            head,
-            body: Some(body),
-            progress: None,
-            client,
-            connection,
-        };
+        let mut visit = self.visit(connection, peer, request);
+        let form = Form::wanted(&visit.head.headers);
         match self.way(&mut visit).await {
             Ok(mut response) => {
                 visit.leave_unread(&mut response).await;
@@ -299,8 +287,7 @@ impl Core {
             return Ok(options(self.door.table.allow(number)));
         }
         let route = &self.door.routes[number];
-        let declared = content_length(&visit.head.headers);
-        if declared.is_some_and(|length| length > route.max_body) {
+        if visit.declared_length().is_some_and(|length| length > route.max_body) {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
         }
         // 2. Who.
@@ -515,57 +502,13 @@ impl Core {
     }
 }
 
-impl Visit<'_> {
-    /// The request for a worker.
-    fn take(&mut self, max_body: u64) -> (Parts, Upload) {
-        let (head, ()) = Request::new(()).into_parts();
-        let head = std::mem::replace(&mut self.head, head);
-        let upload = Upload::new(self.body.take().expect("a request is forwarded once"), max_body);
-        self.progress = Some(Arc::clone(upload.progress()));
-        (head, upload)
-    }
-
-    /// The request was refused after all.
-    fn give_back(&mut self, upload: Upload) {
-        self.body = upload.into_unread();
-    }
-
-    /// The answer goes out, whoever made it. If the body hasn't wholly arrived by now, the connection is closed after the
-    /// answer, in such a way that the client can read it (semantics §8).
-    async fn leave_unread(&mut self, response: &mut Response<Body>) {
-        let complete = match (self.body.take(), &self.progress) {
-            (Some(body), _) => has_arrived(body, self.expects).await,
-            (None, Some(progress)) => progress.is_complete(),
-            (None, None) => true,
-        };
-        if !complete {
-            close_after(response, self.connection);
-        }
-    }
-}
-
-/// Whether a body that nobody wants came with its head. A client that waits for `100 Continue` gets none.
-async fn has_arrived(body: Incoming, expects: bool) -> bool {
-    let mut upload = Upload::new(body, u64::MAX);
-    upload.is_complete() || (!expects && upload.take_arrived().await.is_ok() && upload.is_complete())
-}
-
-fn close_after(response: &mut Response<Body>, connection: &Connection) {
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    connection.linger();
-}
-
 /// A browser's question whether a page may ask.
-async fn preflight(layer: &CorsLayer, connection: &Connection, request: Request<Incoming>) -> Response<Body> {
-    let (head, body) = request.into_parts();
-    let expects = expects_continue(&head);
+async fn preflight(layer: &CorsLayer, mut visit: Visit<'_>) -> Response<Body> {
+    let (mut asked, ()) = Request::new(()).into_parts();
+    std::mem::swap(&mut asked, &mut visit.head);
     let inner = tower::service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::default())));
-    let Ok(mut response) = layer.layer(inner).oneshot(Request::from_parts(head, ())).await;
-    if !has_arrived(body, expects).await {
-        close_after(&mut response, connection);
-    }
+    let Ok(mut response) = layer.layer(inner).oneshot(Request::from_parts(asked, ())).await;
+    visit.leave_unread(&mut response).await;
     response
 }
 
@@ -603,63 +546,4 @@ fn options(allow: &HeaderValue) -> Response<Body> {
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(header::ALLOW, allow.clone());
     response
-}
-
-/// The host that the request is for: of the target if it names one, otherwise of `Host`, of which HTTP/1.1 has exactly one
-/// (RFC 9112 §3.2).
-fn host(head: &Parts) -> Result<String, Refusal> {
-    let mut lines = head.headers.get_all(header::HOST).iter();
-    let (first, second) = (lines.next(), lines.next());
-    if second.is_some() {
-        return Err(Refusal::BadRequest("more than one Host".into()));
-    }
-    let named = match (head.uri.authority(), first) {
-        (Some(authority), _) => Some(authority.as_str()),
-        (None, Some(host)) => host.to_str().ok(),
-        (None, None) if head.version == Version::HTTP_11 => {
-            return Err(Refusal::BadRequest("Host is missing".into()));
-        }
-        (None, None) => Some(""),
-    };
-    named
-        .filter(|named| is_host(named))
-        .map(str::to_owned)
-        .ok_or_else(|| Refusal::BadRequest("Host is not a host".into()))
-}
-
-/// Whether this is a host with or without a port, or empty: nothing that the worker could read as two hosts, as somebody's
-/// name, or as a path.
-fn is_host(text: &str) -> bool {
-    let (name, port) = match text.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, port),
-        _ => (text, ""),
-    };
-    let bracketed = name.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
-    let is_name = match bracketed {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
-    };
-    is_name && port.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-fn expects_continue(head: &Parts) -> bool {
-    // Of several lines the last counts, as for hyper, who sends the `100 Continue`.
-    let expect = head.headers.get_all(header::EXPECT).iter().next_back();
-    head.version == Version::HTTP_11
-        && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-}
-
-fn target(path: &str, query: Option<&str>) -> Result<Uri, Refusal> {
-    let text = match query {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    };
-    text.parse()
-        .map_err(|_| Refusal::BadRequest("the request target can't be forwarded".into()))
 }

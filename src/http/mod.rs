@@ -1,7 +1,8 @@
 //! The only room that knows HTTP.
 //!
-//! A request's way: [`listener`] takes the connection, [`door`] reads top to bottom what happens to a request, [`routes`]
-//! finds its route, [`caller`] who asks, [`headers`] what a worker gets to see, [`reply`] how a refusal looks.
+//! A request's way: [`listener`] takes the connection, [`door`] reads top to bottom what happens to a request (a `visit`),
+//! `target` says what it is for, [`routes`] finds its route, [`caller`] who asks, [`headers`] what a worker gets to see,
+//! [`reply`] how a refusal looks.
 //!
 //! Absent on purpose: reasons to refuse (`policy`), YAML (`config`).
 
@@ -17,3 +18,5 @@ pub mod prefer;
 pub mod reply;
 pub mod routes;
 pub mod socket;
+mod target;
+mod visit;

@@ -1,0 +1,99 @@
+//! A request as it came, and what is left unread of it when the answer goes out (semantics §8).
+//!
+//! Absent on purpose: what the answer is.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, Version, header};
+use hyper::body::Incoming;
+
+use super::body::Body;
+use super::caller::Client;
+use super::socket::Connection;
+use crate::upstream::upload::{Progress, Upload};
+
+/// A request as it came, until somebody takes its body.
+#[derive(Debug)]
+pub(super) struct Visit<'c> {
+    pub(super) head: Parts,
+    pub(super) client: Client,
+    pub(super) connection: &'c Connection,
+    /// Whether the client waits for `100 Continue`.
+    pub(super) expects: bool,
+    body: Option<Incoming>,
+    /// Of the body, once somebody has taken it.
+    progress: Option<Arc<Progress>>,
+}
+
+impl<'c> Visit<'c> {
+    pub(super) fn new(request: Request<Incoming>, client: Client, connection: &'c Connection) -> Self {
+        let (head, body) = request.into_parts();
+        Self {
+            expects: expects_continue(&head),
+            head,
+            client,
+            connection,
+            body: Some(body),
+            progress: None,
+        }
+    }
+
+    /// The length of the body in bytes, if the client has said it.
+    pub(super) fn declared_length(&self) -> Option<u64> {
+        self.head
+            .headers
+            .get(header::CONTENT_LENGTH)?
+            .to_str()
+            .ok()?
+            .parse()
+            .ok()
+    }
+
+    /// The request for a worker.
+    pub(super) fn take(&mut self, max_body: u64) -> (Parts, Upload) {
+        let (head, ()) = Request::new(()).into_parts();
+        let head = std::mem::replace(&mut self.head, head);
+        let upload = Upload::new(self.body.take().expect("a request is forwarded once"), max_body);
+        self.progress = Some(Arc::clone(upload.progress()));
+        (head, upload)
+    }
+
+    /// The request was refused after all.
+    pub(super) fn give_back(&mut self, upload: Upload) {
+        self.body = upload.into_unread();
+    }
+
+    /// The answer goes out, whoever made it. If the body hasn't wholly arrived by now, the connection is closed after the
+    /// answer, in such a way that the client can read it (semantics §8).
+    pub(super) async fn leave_unread(&mut self, response: &mut Response<Body>) {
+        let complete = match (self.body.take(), &self.progress) {
+            (Some(body), _) => has_arrived(body, self.expects).await,
+            (None, Some(progress)) => progress.is_complete(),
+            (None, None) => true,
+        };
+        if !complete {
+            close_after(response, self.connection);
+        }
+    }
+}
+
+/// Whether a body that nobody wants came with its head. A client that waits for `100 Continue` gets none.
+async fn has_arrived(body: Incoming, expects: bool) -> bool {
+    let mut upload = Upload::new(body, u64::MAX);
+    upload.is_complete() || (!expects && upload.take_arrived().await.is_ok() && upload.is_complete())
+}
+
+fn close_after(response: &mut Response<Body>, connection: &Connection) {
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    connection.linger();
+}
+
+fn expects_continue(head: &Parts) -> bool {
+    // Of several lines the last counts, as for hyper, who sends the `100 Continue`.
+    let expect = head.headers.get_all(header::EXPECT).iter().next_back();
+    head.version == Version::HTTP_11
+        && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
