@@ -18,7 +18,7 @@ pub struct Ask {
     /// Whose slots it needs.
     pub pool: PoolId,
     /// Whether it asks for a slot at once. If not, its body has not wholly arrived as yet (semantics §6): it takes a seat
-    /// and asks by [`Policy::ask_slot`]. Where no seat is free or it would not wait, but a slot is idle, it gets that slot
+    /// and asks by [`super::Policy::ask_slot`]. Where no seat is free or it would not wait, but a slot is idle, it gets that slot
     /// at once, and uploads while it holds it.
     pub ready: bool,
     /// The longest that its route lets a job wait.
@@ -60,7 +60,7 @@ pub enum Admission {
     Seated {
         /// The job.
         job: JobId,
-        /// When it will have waited its longest: call [`Policy::expire`] then.
+        /// When it will have waited its longest: call [`super::Policy::expire`] then.
         until: Timestamp,
         /// Who made room.
         displaced: Option<Displaced>,
