@@ -22,7 +22,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Open the door. SIGTERM or Ctrl-C closes it: running searches finish, waiting ones are turned away
+    /// Open the door. SIGTERM or Ctrl-C closes it: running searches finish, waiting ones are turned away; a second one ends
+    /// it at once
     Serve(Serve),
     /// Say everything that is wrong with a tiers.yaml, line by line. Exit code 0 if nothing is, 1 if something is
     Check {
@@ -87,7 +88,7 @@ fn open(options: &Serve) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|e| error(&e))?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| error(&e))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| error(&e))?;
         let sockets = serve::bind(&config).map_err(|e| error(&e))?;
@@ -96,7 +97,18 @@ fn open(options: &Serve) -> Result<(), String> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
+            // Whoever asks a second time does not want to wait.
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                std::process::exit(130);
+            });
         };
         serve::run(config, sockets, shutdown).await.map_err(|e| error(&e))
-    })
+    });
+    // Not waiting for look-ups of names that may still be under way.
+    runtime.shutdown_background();
+    served
 }

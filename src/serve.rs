@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use http::HeaderValue;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
@@ -34,7 +35,7 @@ use crate::store::ListedAccounts;
 use crate::telemetry::Meters;
 use crate::telemetry::exposition::Exposition;
 use crate::upstream::exchange::OnHangup;
-use crate::upstream::{Connections, ProbeSettings, ServerSettings, Settings, Upstream, health};
+use crate::upstream::{Connections, ProbeSettings, ServerSettings, Settings, Upstream, health, idle_max};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -87,22 +88,27 @@ impl std::error::Error for ServeError {}
 /// # Errors
 /// An address that can't be listened on.
 pub fn bind(config: &Config) -> Result<Sockets, ServeError> {
-    let cores = config
-        .cores
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let first = listen(config.listen, true)?;
-    let public_address = local(&first, config.listen)?;
-    let mut public = vec![first];
-    for _ in 1..cores {
-        public.push(listen(public_address, true)?);
-    }
     let admin = listen(config.admin.listen, false)?;
     let admin_address = local(&admin, config.admin.listen)?;
+    // Cores share the address, and another door could share it as well, with a queue of its own, and nobody would notice.
+    // So it is first taken for itself, which fails if anybody listens on it.
+    let alone = listen(config.listen, false)?;
+    let public_address = local(&alone, config.listen)?;
+    drop(alone);
+    let public = (0..cores(config))
+        .map(|_| listen(public_address, true))
+        .collect::<Result<_, _>>()?;
     Ok(Sockets {
         public,
         admin,
         addresses: (public_address, admin_address),
     })
+}
+
+fn cores(config: &Config) -> usize {
+    config
+        .cores
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 fn listen(address: SocketAddr, shared: bool) -> Result<StdListener, ServeError> {
@@ -208,7 +214,7 @@ impl Cores {
         clock: Clock,
     ) -> Result<Self, ServeError> {
         let bounds = Bounds {
-            connections: Arc::new(Semaphore::new(config.connections.max)),
+            connections: Arc::new(Semaphore::new(connections_max(config))),
             head_timeout: config.connections.head_timeout,
             send_timeout: config.connections.send_timeout.into(),
             head_max: config.connections.head_max,
@@ -236,7 +242,8 @@ impl Cores {
                         () = broken_off.cancelled() => {}
                     }
                 });
-                drop(runtime);
+                // Not waiting for look-ups of names that may still be under way.
+                runtime.shutdown_background();
                 // Nobody listens any more if the whole door is being dropped.
                 let _gone = tell_ended.send(());
             };
@@ -279,6 +286,53 @@ impl Drop for Cores {
         self.closing.cancel();
         self.broken_off.cancel();
     }
+}
+
+/// Descriptors beside connections: listeners, event queues, the operator's connections, probes, the standard ones.
+const DESCRIPTORS_BESIDE: usize = 512;
+
+/// How many connections clients may have: as configured, or as many as there are descriptors for after those that workers
+/// need. Raises the process's limit as far as it goes.
+fn connections_max(config: &Config) -> usize {
+    let servers = || config.upstreams.iter().flat_map(|upstream| &upstream.servers);
+    let kept: usize = servers().map(|server| idle_max(server.slots)).sum();
+    let used: usize = servers().map(|server| server.slots as usize).sum();
+    let beside = kept * cores(config) + used + config.connections.unmetered_max + DESCRIPTORS_BESIDE;
+    let wanted = config.connections.max.saturating_add(beside);
+    let allowed = raise_descriptors(wanted);
+    if allowed >= wanted {
+        return config.connections.max;
+    }
+    let max = allowed
+        .saturating_sub(beside)
+        .max(allowed / 4)
+        .clamp(1, config.connections.max);
+    warn!(
+        descriptors = allowed,
+        wanted, max, "too few descriptors for connections.max: raise the limit (ulimit -n, LimitNOFILE)"
+    );
+    max
+}
+
+/// Raises the limit of open descriptors to `wanted`, or as far as it may go. What it is then.
+fn raise_descriptors(wanted: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let (soft, hard) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
+    let raised = (wanted as u64).min(hard);
+    let now = if soft >= raised {
+        soft
+    } else {
+        let asked = Rlimit {
+            current: Some(raised),
+            maximum: limit.maximum,
+        };
+        if setrlimit(Resource::Nofile, asked).is_ok() {
+            raised
+        } else {
+            soft
+        }
+    };
+    usize::try_from(now).unwrap_or(usize::MAX)
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Gate, Moving, wake};
-use crate::policy::rules::{PoolId, Priority, ServerId, TierId};
+use crate::policy::rules::{PoolId, ServerId, TierId};
 use crate::policy::time::{Span, Timestamp};
 use crate::policy::{Grant, JobId, Outcome, Relocation};
 use crate::telemetry::End;
@@ -18,7 +18,6 @@ pub struct Pass {
     tier: TierId,
     pool: PoolId,
     server: ServerId,
-    priority: Priority,
     waited: Span,
     since: Timestamp,
     slot: bool,
@@ -39,10 +38,7 @@ pub enum Relocated {
 impl Pass {
     pub(super) fn new(gate: Arc<Gate>, grant: Grant, tier: TierId, pool: PoolId) -> Self {
         let Grant {
-            job,
-            server,
-            waited,
-            priority,
+            job, server, waited, ..
         } = grant;
         let since = gate.now();
         Self {
@@ -51,7 +47,6 @@ impl Pass {
             tier,
             pool,
             server,
-            priority,
             waited,
             since,
             slot: true,
@@ -67,11 +62,6 @@ impl Pass {
     /// The pool whose slot it is.
     pub fn pool(&self) -> PoolId {
         self.pool
-    }
-
-    /// The job's priority.
-    pub fn priority(&self) -> Priority {
-        self.priority
     }
 
     /// How long the job waited for the slot.

@@ -141,7 +141,7 @@ struct JobLine {
     upstream: String,
     /// `uploading` or `waiting`; `running`, `moving` (from a server that could not be reached) or `ending`.
     state: &'static str,
-    /// Seconds from admission to the slot, or to now.
+    /// Seconds in the house, without those on the slot that it holds.
     waited_s: f64,
     /// Seconds since the slot.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,7 +150,7 @@ struct JobLine {
 
 async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
     let mut view = admin.gate.view();
-    // As the policy serves them: the highest priority first, then who has been here longest.
+    // The highest priority first, then who has been here longest: in `fifo` as they are served.
     view.jobs
         .sort_by_key(|job| (std::cmp::Reverse(job.priority), std::cmp::Reverse(job.in_house)));
     let waits = |job: &&JobView| matches!(job.state, JobState::Uploading | JobState::Waiting);

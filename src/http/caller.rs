@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::policy::refusal::Refusal;
 
@@ -31,7 +31,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 impl TrustedProxies {
     /// Proxies with addresses in these networks.
     pub fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+        Self(networks.into_iter().map(canonical).collect())
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -61,6 +61,16 @@ impl TrustedProxies {
             address,
             peer_is_trusted,
         }
+    }
+}
+
+/// Peers are taken as IPv4 if they are written so as IPv6; so must networks be (`::ffff:10.0.0.0/104`).
+fn canonical(network: IpNet) -> IpNet {
+    match (network, network.addr().to_canonical()) {
+        (IpNet::V6(v6), IpAddr::V4(v4)) if v6.prefix_len() >= 96 => {
+            Ipv4Net::new(v4, v6.prefix_len() - 96).map_or(network, IpNet::V4)
+        }
+        _ => network,
     }
 }
 
@@ -337,5 +347,11 @@ mod tests {
         );
         let lines = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.8")];
         assert_eq!(client("10.0.0.1:1", &lines), named("192.0.2.8", true));
+        let mapped = TrustedProxies::new(vec!["::ffff:10.0.0.0/104".parse().expect("a network")]);
+        assert!(
+            mapped
+                .client("10.0.0.1:1".parse().expect("a socket address"), &HeaderMap::new())
+                .peer_is_trusted
+        );
     }
 }

@@ -27,7 +27,7 @@ use crate::gate::{Entered, Gate, Pass, Waiting};
 use crate::path::Spelling;
 use crate::policy::Ask;
 use crate::policy::caller::{Caller, Network};
-use crate::policy::refusal::{Reason, Refusal};
+use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Rules, Tier, TierId};
 use crate::policy::time::Span;
 use crate::store::{Account, ListedAccounts};
@@ -120,7 +120,7 @@ impl Door {
         }
     }
 
-    /// The clock by which it decides.
+    /// The hall behind it.
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
@@ -263,11 +263,6 @@ impl Core {
                 let mut response = reply(&refusal, whom, form);
                 if let Some(allow) = allow {
                     response.headers_mut().insert(header::ALLOW, allow);
-                }
-                if refusal.reason() == Reason::ShuttingDown {
-                    // The connection ends with this answer, and whoever is not told may send its next request into it.
-                    let headers = response.headers_mut();
-                    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 visit.leave_unread(&mut response).await;
                 Ok(response)

@@ -22,10 +22,13 @@ use super::door::Core;
 use super::reply::reply_bytes;
 use super::socket::Connection;
 use crate::policy::refusal::Refusal;
-use crate::policy::time::Span;
+use crate::policy::time::{Span, Timestamp};
 
 /// How long the door waits when the system can't give it a connection, for want of descriptors most likely.
 pub const ACCEPT_PAUSE: Span = Span::from_millis(50);
+
+/// How often the log says that no connection can be accepted.
+const WARN_EVERY: Span = Span::from_secs(10);
 
 /// How often unused connections to workers are looked through.
 const SWEEP_EVERY: Span = Span::from_secs(1);
@@ -76,24 +79,28 @@ async fn accept(
     graceful: &GracefulShutdown,
     tasks: &TaskTracker,
 ) {
+    let clock = core.door.gate().clock();
+    let mut warned: Option<Timestamp> = None;
     loop {
-        let place = Arc::clone(&bounds.connections)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let connection = serve_connection(Arc::clone(core), stream, peer, bounds.clone(), graceful.watcher());
-                tasks.spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
-            }
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
-                warn!(%error, "no connection can be accepted");
-                core.door.gate().clock().sleep(ACCEPT_PAUSE).await;
+                if warned.is_none_or(|at| clock.now().since(at) >= WARN_EVERY) {
+                    warned = Some(clock.now());
+                    warn!(%error, "no connection can be accepted");
+                }
+                clock.sleep(ACCEPT_PAUSE).await;
+                continue;
             }
-        }
+        };
+        // After accepting: a core that holds a place for a connection that never comes would keep it from the others.
+        let place = Arc::clone(&bounds.connections).acquire_owned().await;
+        let place = place.expect("the semaphore is never closed");
+        let connection = serve_connection(Arc::clone(core), stream, peer, bounds.clone(), graceful.watcher());
+        tasks.spawn(async move {
+            connection.await;
+            drop(place);
+        });
     }
 }
 

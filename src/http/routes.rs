@@ -44,8 +44,6 @@ pub struct Found<'a> {
     pub route: usize,
     /// The path to forward. Unmetered: the canonical one. Metered: literals as the route spells them, captures as read.
     pub path: Cow<'a, str>,
-    /// The request's path in its one spelling, for the logs.
-    pub canonical: Cow<'a, str>,
 }
 
 /// Why a request means no route.
@@ -144,12 +142,8 @@ impl RouteTable {
             .find(|group| group.is_for(&host) && group.pattern.matches_exactly(&spelling));
         if let Some(group) = open.filter(|group| !self.is_held(group, &host, &folded)) {
             let route = self.choose(group, method)?;
-            let canonical = spelling.into_text();
-            return Ok(Found {
-                route,
-                path: canonical.clone(),
-                canonical,
-            });
+            let path = spelling.into_text();
+            return Ok(Found { route, path });
         }
         let (group, reading) = self.metered_group(&host, &folded)?;
         let route = self.choose(group, method)?;
@@ -160,12 +154,8 @@ impl RouteTable {
             None => None,
         };
         drop(folded);
-        let canonical = spelling.into_text();
-        Ok(Found {
-            route,
-            path: path.unwrap_or_else(|| canonical.clone()),
-            canonical,
-        })
+        let path = path.unwrap_or_else(|| spelling.into_text());
+        Ok(Found { route, path })
     }
 
     /// What the path of this route takes, `OPTIONS` included, for `Allow`.
@@ -499,10 +489,7 @@ mod tests {
         let table = table(&["metered /search", "metered /search/{id}", "open /image/{*rest}"]);
         for path in ["/search", "/search/abc", "/image/a/b"] {
             let found = table.find("a.example:80", path, &Method::GET).unwrap();
-            assert!(
-                matches!((&found.path, &found.canonical), (Cow::Borrowed(_), Cow::Borrowed(_))),
-                "{path}"
-            );
+            assert!(matches!(found.path, Cow::Borrowed(_)), "{path}");
         }
     }
 }

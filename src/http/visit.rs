@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, Version, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::body::Body;
 use super::caller::Client;
 use super::socket::Connection;
-use crate::upstream::upload::{Progress, Upload};
+use crate::upstream::upload::{Progress, Upload, has_arrived};
 
 /// A request as it came, until somebody takes its body.
 #[derive(Debug)]
@@ -68,7 +69,9 @@ impl<'c> Visit<'c> {
     /// answer, in such a way that the client can read it (semantics §8).
     pub(super) async fn leave_unread(&mut self, response: &mut Response<Body>) {
         let complete = match (self.body.take(), &self.progress) {
-            (Some(body), _) => has_arrived(body, self.expects).await,
+            // A client that waits for `100 Continue` gets none.
+            (Some(body), _) if self.expects => body.is_end_stream(),
+            (Some(body), _) => has_arrived(body).await,
             (None, Some(progress)) => progress.is_complete(),
             (None, None) => true,
         };
@@ -76,12 +79,6 @@ impl<'c> Visit<'c> {
             close_after(response, self.connection);
         }
     }
-}
-
-/// Whether a body that nobody wants came with its head. A client that waits for `100 Continue` gets none.
-async fn has_arrived(body: Incoming, expects: bool) -> bool {
-    let mut upload = Upload::new(body, u64::MAX);
-    upload.is_complete() || (!expects && upload.take_arrived().await.is_ok() && upload.is_complete())
 }
 
 fn close_after(response: &mut Response<Body>, connection: &Connection) {

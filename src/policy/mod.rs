@@ -379,7 +379,8 @@ impl Policy {
     /// and keep their order of arrival; nobody loses a seat or a slot by it. Tiers are known again by name, and a job
     /// whose tier vanished goes on as one of the anonymous tier.
     ///
-    /// The pools must be those of the old rules, in the same order; others may follow them.
+    /// The pools must be those of the old rules, in the same order; others may follow them. Nothing reads a changed file yet:
+    /// this is what it will call.
     pub fn reload(&mut self, rules: Arc<Rules>, now: Timestamp) -> Vec<Grant> {
         let renamed: Vec<TierId> = self
             .rules

@@ -12,7 +12,7 @@ pub struct Tally {
     pub displaced: u64,
     /// Waited the longest.
     pub waited_out: u64,
-    /// Client gone while waiting.
+    /// Client gone, or its body refused, while waiting.
     pub hung_up: u64,
     /// Turned away while waiting because the door closed.
     pub shut_down: u64,

@@ -3,7 +3,7 @@
 //! Absent on purpose: any way to ask what time it is. A decision gets its time as an argument.
 
 use std::fmt;
-use std::ops::{Add, Sub};
+use std::ops::Add;
 use std::time::Duration;
 
 /// A reading of the monotonic clock, in nanoseconds since the door opened.
@@ -35,14 +35,6 @@ impl Add<Span> for Timestamp {
 
     fn add(self, span: Span) -> Self {
         Self(self.0.saturating_add(span.0))
-    }
-}
-
-impl Sub<Span> for Timestamp {
-    type Output = Self;
-
-    fn sub(self, span: Span) -> Self {
-        Self(self.0.saturating_sub(span.0))
     }
 }
 

@@ -24,7 +24,7 @@ pub enum End {
     Displaced,
     /// Waited its longest.
     WaitedOut,
-    /// Client gone while waiting.
+    /// Client gone, or its body refused, while waiting.
     HungUp,
     /// Turned away while waiting because the door closed.
     ShutDown,

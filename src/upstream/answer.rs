@@ -10,7 +10,7 @@
 //!
 //! Absent on purpose: the answer's head.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,7 +19,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Sleep;
 
 use super::connections::{Connection, Connections};
 use super::exchange::OnHangup;
@@ -38,10 +37,8 @@ pub struct Answer(Kind);
 enum Kind {
     /// Complete when its head arrived.
     Whole(Option<Bytes>),
-    /// Of a metered job: pumped through a window.
+    /// Pumped through a window.
     Pumped { outlet: Outlet, length: SizeHint },
-    /// Of an unmetered request: read from the worker as the client takes it.
-    Direct(Box<Direct>),
 }
 
 impl Body for Answer {
@@ -52,7 +49,6 @@ impl Body for Answer {
         let chunk = match &mut self.0 {
             Kind::Whole(bytes) => bytes.take().map(Ok),
             Kind::Pumped { outlet, .. } => ready!(outlet.poll_take(cx)),
-            Kind::Direct(direct) => ready!(direct.poll_chunk(cx)),
         };
         Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
@@ -61,7 +57,6 @@ impl Body for Answer {
         match &self.0 {
             Kind::Whole(bytes) => bytes.is_none(),
             Kind::Pumped { outlet, .. } => outlet.is_drained(),
-            Kind::Direct(direct) => direct.body.is_end_stream(),
         }
     }
 
@@ -69,7 +64,6 @@ impl Body for Answer {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Pumped { length, .. } => *length,
-            Kind::Direct(direct) => direct.body.size_hint(),
         }
     }
 }
@@ -105,14 +99,62 @@ impl Tail {
     }
 }
 
-/// A metered job whose answer's head has arrived.
+/// What is held for an answer until it has ended.
+#[derive(Debug)]
+pub(super) enum Hold {
+    /// A metered job.
+    Job {
+        pass: Pass,
+        outcome: Outcome,
+        on_hangup: OnHangup,
+    },
+    /// A place among the unmetered requests in flight.
+    Place { _permit: OwnedSemaphorePermit },
+}
+
+impl Hold {
+    /// Whether the answer is read to its end though the client is gone. A success whose head is out is: hanging up is no
+    /// way to get work for nothing.
+    fn finishes(&self) -> bool {
+        matches!(
+            self,
+            Self::Job {
+                on_hangup: OnHangup::Finish,
+                ..
+            } | Self::Job {
+                outcome: Outcome::Succeeded,
+                ..
+            }
+        )
+    }
+
+    fn give_back_slot(&mut self) {
+        if let Self::Job { pass, .. } = self {
+            pass.give_back_slot();
+        }
+    }
+
+    /// The answer is complete.
+    fn settle(self) {
+        if let Self::Job { pass, outcome, .. } = self {
+            pass.settle(outcome);
+        }
+    }
+
+    /// The answer is not complete, and that is how it counts.
+    fn settle_as(self, outcome: Outcome) {
+        if let Self::Job { pass, .. } = self {
+            pass.settle(outcome);
+        }
+    }
+}
+
+/// An answer whose head has arrived.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) body: Incoming,
     pub(super) tail: Tail,
-    pub(super) pass: Pass,
-    pub(super) outcome: Outcome,
-    pub(super) on_hangup: OnHangup,
+    pub(super) hold: Hold,
 }
 
 impl Ending {
@@ -135,8 +177,7 @@ impl Ending {
                 }
                 // A body tells of its breaking off once: asked again, it would pass for complete.
                 Poll::Ready(Some(Err(BrokenOff))) => {
-                    let outcome = self.tail.broken_off();
-                    self.pass.settle(outcome);
+                    self.hold.settle_as(self.tail.broken_off());
                     return Err(BrokenOff);
                 }
                 Poll::Pending => return Ok(self.pump(held)),
@@ -157,7 +198,7 @@ impl Ending {
 
     fn settle(self) {
         self.tail.over();
-        self.pass.settle(self.outcome);
+        self.hold.settle();
     }
 
     fn pump(self, held: Vec<Bytes>) -> Answer {
@@ -176,27 +217,19 @@ impl Ending {
         held.into_iter().for_each(|chunk| inlet.put(chunk));
         match self.read(&inlet).await {
             Read::Complete(last) => {
-                self.pass.give_back_slot();
-                let Self {
-                    tail, pass, outcome, ..
-                } = self;
-                tail.over();
-                pass.settle(outcome);
+                self.hold.give_back_slot();
+                self.settle();
                 last.into_iter().for_each(|chunk| inlet.put(chunk));
                 inlet.end();
             }
-            Read::BrokenOff => {
-                let outcome = self.tail.broken_off();
-                self.pass.settle(outcome);
-            }
-            Read::Cancelled => self.pass.settle(Outcome::Cancelled),
+            Read::BrokenOff => self.hold.settle_as(self.tail.broken_off()),
+            Read::Cancelled => self.hold.settle_as(Outcome::Cancelled),
         }
     }
 
     /// Reads to the end of the worker's message. With a Content-Length, what completes it is kept back.
     async fn read(&mut self, inlet: &Inlet) -> Read {
-        // A success whose head is out is finished whatever the client does: hanging up is no way to get work for nothing.
-        let finish = self.on_hangup == OnHangup::Finish || self.outcome == Outcome::Succeeded;
+        let finish = self.hold.finishes();
         let clock = self.tail.connections.clock();
         let mut alarm = std::pin::pin!(clock.sleep_until(self.tail.deadline));
         loop {
@@ -256,60 +289,5 @@ fn poll_data(body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<By
                 Err(_trailers) => continue,
             },
         });
-    }
-}
-
-/// The answer to an unmetered request.
-#[derive(Debug)]
-pub(super) struct Direct {
-    body: Incoming,
-    /// `None` once the worker's message has ended.
-    tail: Option<Tail>,
-    alarm: Pin<Box<Sleep>>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Direct {
-    pub(super) fn answer(body: Incoming, tail: Tail, permit: OwnedSemaphorePermit) -> Answer {
-        let alarm = Box::pin(tail.connections.clock().sleep_until(tail.deadline));
-        let over = body.is_end_stream();
-        let mut direct = Self {
-            body,
-            tail: Some(tail),
-            alarm,
-            _permit: permit,
-        };
-        if over {
-            direct.over();
-        }
-        Answer(Kind::Direct(Box::new(direct)))
-    }
-
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
-        let chunk = match poll_data(&mut self.body, cx) {
-            Poll::Ready(chunk) => chunk,
-            Poll::Pending => {
-                ready!(self.alarm.as_mut().poll(cx));
-                Some(Err(BrokenOff))
-            }
-        };
-        match chunk {
-            Some(Err(BrokenOff)) => {
-                if let Some(tail) = self.tail.take() {
-                    // Nothing is settled: it has no job.
-                    tail.broken_off();
-                }
-            }
-            None => self.over(),
-            Some(Ok(_)) if self.body.is_end_stream() => self.over(),
-            Some(Ok(_)) => {}
-        }
-        Poll::Ready(chunk)
-    }
-
-    fn over(&mut self) {
-        if let Some(tail) = self.tail.take() {
-            tail.over();
-        }
     }
 }

@@ -1,11 +1,13 @@
 //! A core's own connections to the workers: made when needed, kept for a while, used again newest first.
 //!
-//! Measured, connections that one core owns cost 2 µs a request less than a pool that all share (docs/performance.md).
+//! A connection that one core owns needs no other core to be woken, nor a lock that others take.
 //!
 //! Absent on purpose: a queue for connections. Who may use a server has a slot there, and slots are the gate's.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -48,6 +50,20 @@ pub(super) struct Connection {
     driver: AbortHandle,
 }
 
+impl Connection {
+    /// Whether a kept connection can take a request. Its driver gets a turn to end the one before; a worker that answered
+    /// early and does not read the rest of that request is not waited for.
+    async fn is_free(&mut self) -> bool {
+        for _ in 0..2 {
+            match poll_fn(|cx| Poll::Ready(self.sender.poll_ready(cx))).await {
+                Poll::Ready(ready) => return ready.is_ok(),
+                Poll::Pending => tokio::task::yield_now().await,
+            }
+        }
+        false
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
@@ -84,7 +100,7 @@ impl Connections {
         loop {
             let kept = self.idle[pool.index()][server.index()].lock().pop();
             let Some(Idle { mut connection, .. }) = kept else { break };
-            if connection.sender.ready().await.is_ok() {
+            if connection.is_free().await {
                 connection.used = true;
                 return Ok(connection);
             }
@@ -117,9 +133,9 @@ impl Connections {
         if connection.sender.is_closed() {
             return;
         }
-        let most = self.server(pool, server).settings.slots.max(IDLE_MIN);
+        let most = idle_max(self.server(pool, server).settings.slots);
         let mut idle = self.idle[pool.index()][server.index()].lock();
-        if idle.len() < usize::try_from(most).unwrap_or(usize::MAX) {
+        if idle.len() < most {
             idle.push(Idle {
                 connection,
                 since: self.clock.now(),
@@ -144,5 +160,9 @@ impl Connections {
     }
 }
 
-/// Unused connections that are kept to a server even if it has fewer slots: unmetered requests need some too.
+/// Unused connections that each core keeps to a server: one for each of its slots, and a few for unmetered requests.
+pub fn idle_max(slots: u32) -> usize {
+    usize::try_from(slots.max(IDLE_MIN)).unwrap_or(usize::MAX)
+}
+
 const IDLE_MIN: u32 = 8;

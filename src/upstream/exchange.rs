@@ -7,16 +7,18 @@
 //! Absent on purpose: the answer's body (`answer`).
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, StatusCode, header, request, response};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::debug;
 
-use super::answer::{Answer, Direct, Ending, Tail};
+use super::answer::{Answer, Ending, Hold, Tail};
 use super::connections::{Connection, Connections};
 use super::health::Health;
 use super::upload::{Fault, Progress, RequestBody, Upload};
@@ -91,7 +93,8 @@ pub async fn exchange(
     upload: Upload,
 ) -> Result<Answered, Failure> {
     let clock = connections.clock();
-    let (body, mut progress) = upload.stream(clock);
+    let paced = matches!(errand, Errand::Metered { .. });
+    let (body, mut progress) = upload.stream(clock, paced);
     let since = match &errand {
         Errand::Metered { pass, .. } => pass.since(),
         Errand::Unmetered { .. } => clock.now(),
@@ -99,10 +102,19 @@ pub async fn exchange(
     let mut place = Place::of(connections, errand);
     let deadline = since + connections.upstream(place.pool).timeout;
     let mut request = Request::from_parts(head, body);
+    if request.body().size_hint().exact().is_none() {
+        // hyper would send no body of unknown length with a GET or HEAD, unless it is told to.
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
+    }
     loop {
-        let Some(mut connection) = place.connect(connections).await else {
-            place = place.elsewhere(connections, deadline).await.map_err(Failure::Refused)?;
-            continue;
+        let mut connection = match place.connect(connections).await {
+            Ok(connection) => connection,
+            Err(error) if is_ours(&error) => return Err(place.failed(Refusal::UpstreamUnreachable)),
+            Err(_) => {
+                place = place.elsewhere(connections, deadline).await.map_err(Failure::Refused)?;
+                continue;
+            }
         };
         request.headers_mut().insert(header::HOST, place.authority(connections));
         let used = connection.used;
@@ -131,6 +143,19 @@ pub async fn exchange(
             Err(Trouble::Timeout) => return Err(flying.failed(Refusal::UpstreamTimeout)),
         }
     }
+}
+
+/// Whether a connection failed for want of something of the door's own, such as descriptors: no server is to blame for it.
+fn is_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let scarce = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::ADDRNOTAVAIL,
+    ];
+    Errno::from_io_error(error).is_some_and(|error| scarce.contains(&error))
 }
 
 /// Where the request goes: the errand with its server.
@@ -164,15 +189,20 @@ impl Place {
         connections.server(self.pool, self.server).settings.authority.clone()
     }
 
-    /// A connection to its server, if that can be reached.
-    async fn connect(&self, connections: &Connections) -> Option<Connection> {
-        let connected = connections.get(self.pool, self.server).await;
-        connected
-            .inspect_err(|error| {
-                let server = connections.server(self.pool, self.server).name();
-                debug!(server, %error, "no connection");
-            })
-            .ok()
+    /// A connection to its server.
+    async fn connect(&self, connections: &Connections) -> io::Result<Connection> {
+        connections.get(self.pool, self.server).await.inspect_err(|error| {
+            let server = connections.server(self.pool, self.server).name();
+            debug!(server, %error, "no connection");
+        })
+    }
+
+    /// The job is over without an answer.
+    fn failed(self, refusal: Refusal) -> Failure {
+        if let Errand::Metered { pass, .. } = self.errand {
+            pass.settle(Outcome::Failed);
+        }
+        Failure::Refused(refusal)
     }
 
     /// Its server can't be reached: that one is rested, and the request moves to another, once (semantics §2.7).
@@ -292,18 +322,13 @@ impl Flying {
     async fn answered(self, response: Response<Incoming>, since: Timestamp) -> Result<Answered, Failure> {
         let took = self.connections.clock().now().since(since);
         let (head, body) = response.into_parts();
-        let body = match self.into_ending(head.status.as_u16(), body) {
-            Ok(ending) => ending
-                .hand_over()
-                .await
-                .map_err(|BrokenOff| Failure::Refused(Refusal::UpstreamFailed))?,
-            Err(direct) => direct,
-        };
+        let handed_over = self.into_ending(head.status.as_u16(), body).hand_over().await;
+        let body = handed_over.map_err(|BrokenOff| Failure::Refused(Refusal::UpstreamFailed))?;
         Ok(Answered { head, body, took })
     }
 
-    /// The rest of a metered job; the body of an unmetered answer.
-    fn into_ending(self, status: u16, body: Incoming) -> Result<Ending, Answer> {
+    /// What is left to do once the head has come.
+    fn into_ending(self, status: u16, body: Incoming) -> Ending {
         let Self {
             connections,
             connection,
@@ -323,27 +348,23 @@ impl Flying {
             progress,
             deadline,
         };
-        match errand {
-            Errand::Unmetered { permit, .. } => Err(Direct::answer(body, tail, permit)),
+        let hold = match errand {
+            Errand::Unmetered { permit, .. } => Hold::Place { _permit: permit },
             Errand::Metered {
                 pass,
                 on_hangup,
                 success,
-            } => {
-                let outcome = if success.contains(&status) {
+            } => Hold::Job {
+                pass,
+                outcome: if success.contains(&status) {
                     Outcome::Succeeded
                 } else {
                     Outcome::Failed
-                };
-                Ok(Ending {
-                    body,
-                    tail,
-                    pass,
-                    outcome,
-                    on_hangup,
-                })
-            }
-        }
+                },
+                on_hangup,
+            },
+        };
+        Ending { body, tail, hold }
     }
 
     /// There will be no answer: whose fault is it?
@@ -375,9 +396,7 @@ impl Flying {
         match self.head().await {
             Ok(response) => {
                 let (head, body) = response.into_parts();
-                if let Ok(ending) = self.into_ending(head.status.as_u16(), body) {
-                    ending.drain().await;
-                }
+                self.into_ending(head.status.as_u16(), body).drain().await;
             }
             Err(Trouble::Timeout) => drop(self.failed(Refusal::UpstreamTimeout)),
             Err(Trouble::Broken | Trouble::Unsent(_)) => drop(self.failed(Refusal::UpstreamFailed)),

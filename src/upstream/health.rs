@@ -84,11 +84,9 @@ impl Health {
 pub async fn watch(gate: Arc<Gate>, upstream: Arc<Upstream>, pool: PoolId, server: ServerId) {
     let of = &upstream.servers[server.index()];
     loop {
-        if of.health.is_well() {
-            stay_well(&gate, &upstream, of).await;
-            gate.server_down(pool, server);
-            warn!(server = %of.name(), "the server fails and is rested");
-        }
+        stay_well(&gate, &upstream, of).await;
+        gate.server_down(pool, server);
+        warn!(server = %of.name(), "the server fails and is rested");
         recover(&gate, &upstream, of).await;
         of.health.wake_up();
         gate.server_up(pool, server);

@@ -11,13 +11,14 @@ pub mod answer;
 mod connections;
 pub mod exchange;
 pub mod health;
+pub mod pace;
 pub mod upload;
 pub mod window;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-pub use connections::Connections;
+pub use connections::{Connections, idle_max};
 use http::HeaderValue;
 
 use crate::policy::rules::ServerId;

@@ -4,36 +4,30 @@
 //! is held than one chunk. So memory grows with seats and slots, never with the length or number of uploads.
 //!
 //! A slot is asked for once the body is wholly in its window or arrives at [`PACE_BYTES`] a second; a body that comes more
-//! slowly than that for [`PACE_WINDOW`] while a slot waits for it is broken off (semantics §6).
+//! slowly than that for [`PACE_WINDOW`](super::pace::PACE_WINDOW) while a slot waits for it is broken off (semantics §6).
 //!
 //! Absent on purpose: what the client is told. That is `http`'s.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
+use super::pace::{PACE_BYTES, Pace, Starved};
 use crate::clock::Clock;
-use crate::policy::time::{Span, Timestamp};
 
 /// Bytes of a body that are kept while its job waits for a slot. The last chunk may go beyond, by less than the
 /// connection's read buffer.
 pub const WINDOW_BYTES: usize = 256 * 1024;
-
-/// Bytes a second at which a body is fast enough to have a slot wait for it.
-pub const PACE_BYTES: u64 = 64 * 1024;
-
-/// How long a body may be slower than that while it holds a slot.
-pub const PACE_WINDOW: Span = Span::from_secs(2);
 
 /// Why a body did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +73,7 @@ impl std::error::Error for Fault {}
 #[derive(Debug)]
 pub struct Upload {
     incoming: Incoming,
-    window: VecDeque<Bytes>,
+    window: Kept,
     buffered: usize,
     limit: u64,
     received: u64,
@@ -97,7 +91,7 @@ impl Upload {
         let length = incoming.size_hint();
         Self {
             incoming,
-            window: VecDeque::new(),
+            window: Kept::default(),
             buffered: 0,
             limit,
             received: 0,
@@ -130,7 +124,8 @@ impl Upload {
         (!self.is_complete()).then_some(self.incoming)
     }
 
-    /// Takes into the window what has arrived already, without waiting for more.
+    /// Takes into the window what has arrived already, without waiting for more; no more than it takes to ask for a slot,
+    /// since nobody has let the request in yet.
     ///
     /// # Errors
     /// The client is gone or the body too long.
@@ -138,7 +133,7 @@ impl Upload {
         loop {
             let taken = self.buffered;
             poll_fn(|cx| self.poll_arrived(cx)).await?;
-            if self.is_complete() || self.buffered == taken || self.buffered >= WINDOW_BYTES {
+            if self.may_ask() || self.buffered == taken {
                 return Ok(());
             }
             // hyper hands over one chunk at a time, and the end after the last: it has read more perhaps.
@@ -147,7 +142,7 @@ impl Upload {
     }
 
     fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        while !self.is_complete() && self.buffered < WINDOW_BYTES {
+        while !self.may_ask() {
             match self.poll_chunk(cx) {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
@@ -162,10 +157,7 @@ impl Upload {
     /// # Errors
     /// The client is gone, the body too long, or the window full and the pace too slow.
     pub async fn until_ready(&mut self, clock: &Clock) -> Result<(), Fault> {
-        let mut pace = Pace {
-            bytes: self.buffered_bytes(),
-            ..Pace::starting(clock.now())
-        };
+        let mut pace = Pace::starting(clock.now(), self.buffered_bytes());
         while !self.is_complete() {
             if self.buffered >= WINDOW_BYTES {
                 return Err(Fault::TooSlow);
@@ -191,7 +183,7 @@ impl Upload {
                         return Poll::Ready(Err(Fault::TooLong { limit: self.limit }));
                     }
                     self.buffered += chunk.len();
-                    self.window.push_back(chunk);
+                    self.window.push(chunk);
                 }
                 if self.incoming.is_end_stream() {
                     self.progress.set_complete();
@@ -201,8 +193,8 @@ impl Upload {
         Poll::Ready(Ok(bytes))
     }
 
-    /// From now on it is streamed to the worker, and must keep its pace.
-    pub fn stream(self, clock: Clock) -> (RequestBody, Arc<Progress>) {
+    /// From now on it is streamed to the worker, and must keep its pace if it is `paced`: if a slot waits for it.
+    pub fn stream(self, clock: Clock, paced: bool) -> (RequestBody, Arc<Progress>) {
         let Self {
             incoming,
             window,
@@ -213,13 +205,7 @@ impl Upload {
             ..
         } = self;
         let rest = (!progress.is_complete()).then_some(incoming);
-        let starved = Starved {
-            clock,
-            bytes: 0,
-            waited: Span::ZERO,
-            since: None,
-            alarm: None,
-        };
+        let starved = paced.then(|| Starved::new(clock));
         (
             RequestBody {
                 window,
@@ -235,29 +221,61 @@ impl Upload {
     }
 }
 
-/// Measures a body's pace before it has a slot, over stretches of [`PACE_WINDOW`].
-#[derive(Debug)]
-struct Pace {
-    since: Timestamp,
-    bytes: u64,
+/// Chunks that are shorter than this are copied together: a chunk of one byte would keep the whole buffer that it was read
+/// into.
+const SMALL_BYTES: usize = 4 * 1024;
+
+/// What is kept of a body, in as many bytes as it has, however small the pieces in which it came.
+#[derive(Debug, Default)]
+struct Kept {
+    chunks: VecDeque<Bytes>,
+    /// Small ones, after all of those.
+    small: BytesMut,
 }
 
-impl Pace {
-    fn starting(now: Timestamp) -> Self {
-        Self { since: now, bytes: 0 }
+impl Kept {
+    fn push(&mut self, chunk: Bytes) {
+        if chunk.len() < SMALL_BYTES {
+            self.small.extend_from_slice(&chunk);
+            return;
+        }
+        if !self.small.is_empty() {
+            self.chunks.push_back(self.small.split().freeze());
+        }
+        self.chunks.push_back(chunk);
     }
 
-    /// More has arrived. Fast enough is a second's worth, at the rate.
-    fn is_enough(&mut self, bytes: u64, now: Timestamp) -> bool {
-        self.bytes += bytes;
-        let took = now.since(self.since);
-        let wanted = u128::from(PACE_BYTES) * u128::from(took.as_nanos()) / 1_000_000_000;
-        let enough = self.bytes >= PACE_BYTES && u128::from(self.bytes) >= wanted;
-        if took >= PACE_WINDOW {
-            *self = Self::starting(now);
-        }
-        enough
+    fn pop(&mut self) -> Option<Bytes> {
+        let small = || (!self.small.is_empty()).then(|| std::mem::take(&mut self.small).freeze());
+        self.chunks.pop_front().or_else(small)
     }
+
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.small.is_empty()
+    }
+}
+
+/// Reads a body that nobody wants as far as it has come with its head, and keeps nothing of it. Whether that was all.
+pub async fn has_arrived(mut body: Incoming) -> bool {
+    let mut read = 0;
+    let mut quiet = false;
+    while !body.is_end_stream() && read < WINDOW_BYTES {
+        match poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await {
+            Poll::Ready(None) => return true,
+            Poll::Ready(Some(Err(_))) => return false,
+            Poll::Ready(Some(Ok(frame))) => {
+                read += frame.data_ref().map_or(0, Bytes::len);
+                quiet = false;
+            }
+            Poll::Pending if quiet => return false,
+            Poll::Pending => {
+                // hyper hands over one chunk at a time, and the end after the last: it has read more perhaps.
+                quiet = true;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    body.is_end_stream()
 }
 
 /// How far a body has come, for whoever waits for the worker's answer.
@@ -306,13 +324,14 @@ impl Progress {
 /// A request's body as the worker's connection takes it: the window first, then what still comes.
 #[derive(Debug)]
 pub struct RequestBody {
-    window: VecDeque<Bytes>,
+    window: Kept,
     /// `None` once it has ended.
     rest: Option<Incoming>,
     limit: u64,
     received: u64,
     length: SizeHint,
-    starved: Starved,
+    /// There if a slot waits for it.
+    starved: Option<Starved>,
     progress: Arc<Progress>,
 }
 
@@ -327,7 +346,12 @@ impl RequestBody {
                 .waits_for_client
                 .store(next.is_pending(), Ordering::Relaxed);
             match next {
-                Poll::Pending => return self.starved.poll(cx).map(|()| Some(Err(Fault::TooSlow))),
+                Poll::Pending => {
+                    let Some(starved) = &mut self.starved else {
+                        return Poll::Pending;
+                    };
+                    return starved.poll(cx).map(|()| Some(Err(Fault::TooSlow)));
+                }
                 Poll::Ready(None) => {
                     self.rest = None;
                     self.progress.set_complete();
@@ -343,7 +367,9 @@ impl RequestBody {
                     // Trailers are hop-by-hop here: nothing of the door's promises to carry them.
                     let Ok(chunk) = frame.into_data() else { continue };
                     let bytes = u64::try_from(chunk.len()).expect("a length is a u64");
-                    self.starved.fed(bytes);
+                    if let Some(starved) = &mut self.starved {
+                        starved.fed(bytes);
+                    }
                     self.received += bytes;
                     return Poll::Ready(Some(if self.received > self.limit {
                         Err(Fault::TooLong { limit: self.limit })
@@ -361,7 +387,7 @@ impl Body for RequestBody {
     type Error = Fault;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        if let Some(chunk) = self.window.pop_front() {
+        if let Some(chunk) = self.window.pop() {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         match ready!(self.poll_rest(cx)) {
@@ -380,59 +406,31 @@ impl Body for RequestBody {
     }
 }
 
-/// Notices that the worker starves: that in [`PACE_WINDOW`] of waiting for the client less came than it should. Time in
-/// which the worker itself takes nothing does not count.
-struct Starved {
-    clock: Clock,
-    bytes: u64,
-    waited: Span,
-    since: Option<Timestamp>,
-    alarm: Option<Pin<Box<tokio::time::Sleep>>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl fmt::Debug for Starved {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Starved")
-            .field("bytes", &self.bytes)
-            .field("waited", &self.waited)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Starved {
-    fn fed(&mut self, bytes: u64) {
-        self.bytes += bytes;
-        self.count();
-        self.alarm = None;
-    }
-
-    fn count(&mut self) {
-        if let Some(since) = self.since.take() {
-            self.waited = self.waited + self.clock.now().since(since);
+    /// The bug: a body of one-byte chunks was kept as so many chunks, in forty times its size, and by anybody.
+    #[test]
+    fn small_pieces_are_kept_together_and_in_order() {
+        let mut kept = Kept::default();
+        let large = Bytes::from(vec![7; SMALL_BYTES]);
+        for _ in 0..3 {
+            (0..10_000_u32).for_each(|number| kept.push(Bytes::from(vec![number as u8])));
+            kept.push(large.clone());
         }
-        if self.waited >= PACE_WINDOW && self.bytes >= Self::wanted() {
-            (self.waited, self.bytes) = (Span::ZERO, 0);
+        kept.push(Bytes::from_static(b"the end"));
+        assert_eq!(
+            kept.chunks.len(),
+            6,
+            "one for each run of small ones, and the large ones"
+        );
+        let small: Vec<u8> = (0..10_000_u32).map(|number| number as u8).collect();
+        for _ in 0..3 {
+            assert_eq!(kept.pop().as_deref(), Some(&small[..]));
+            assert_eq!(kept.pop(), Some(large.clone()));
         }
-    }
-
-    /// Bytes that must come in each [`PACE_WINDOW`].
-    fn wanted() -> u64 {
-        PACE_BYTES * PACE_WINDOW.as_nanos() / 1_000_000_000
-    }
-
-    /// Nothing is there. Ready when that has lasted too long.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            self.count();
-            if self.waited >= PACE_WINDOW {
-                return Poll::Ready(());
-            }
-            let left = Span::from_nanos(PACE_WINDOW.as_nanos() - self.waited.as_nanos());
-            self.since = Some(self.clock.now());
-            let clock = self.clock;
-            let alarm = self.alarm.get_or_insert_with(|| Box::pin(clock.sleep(left)));
-            ready!(alarm.as_mut().poll(cx));
-            self.alarm = None;
-        }
+        assert_eq!(kept.pop().as_deref(), Some(&b"the end"[..]));
+        assert_eq!((kept.pop(), kept.is_empty()), (None, true));
     }
 }

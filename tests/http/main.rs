@@ -16,6 +16,7 @@ mod refusals;
 mod relocation;
 mod routing;
 mod seatless;
+mod strangers;
 mod streaming;
 mod table;
 mod uploads;

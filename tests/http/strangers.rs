@@ -1,0 +1,187 @@
+//! What a stranger, or a worker without manners, could once do to everybody else.
+
+use std::time::Duration;
+
+use crate::support::{Client, Door, Worker, seven_tiers, soon};
+
+/// Four readers of an unmetered answer, a few bytes at a time, held all places there were for as long as they liked, since
+/// the deadline was looked at only when they read; and then the worker was rested for having been slow.
+#[tokio::test]
+async fn slow_readers_of_an_image_hold_no_place_beyond_the_timeout_and_harm_no_worker() {
+    let worker = Worker::start().await;
+    let yaml = seven_tiers(8, &[(worker.address, 1)], "connections: { unmetered_max: 4 }");
+    let door = Door::open(&yaml.replace("timeout: 20s", "timeout: 1s"));
+    let mut readers = Vec::new();
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        let mut client = Client::connect(door.address).await;
+        client.request("GET", "/image/large.jpg", "").await;
+        let mut arrived = worker.request().await;
+        arrived
+            .write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n")
+            .await;
+        readers.push(client);
+        answers.push(tokio::spawn(async move {
+            let flood = vec![0; 1 << 20];
+            while tokio::io::AsyncWriteExt::write_all(&mut arrived.stream, &flood)
+                .await
+                .is_ok()
+            {}
+        }));
+    }
+    for client in &mut readers {
+        assert_eq!(client.answer_head().await.status(), 200);
+    }
+    for answer in answers {
+        soon("the door hangs up on the worker", answer).await.expect("no panic");
+    }
+    let mut other = Client::connect(door.address).await;
+    other.request("GET", "/image/small.jpg", "").await;
+    worker.request().await.answer("x").await;
+    assert_eq!(other.answer().await.status(), 200);
+    assert_eq!(door.metric(r#"tiergate_slots{upstream="search"}"#).await, 1.0);
+}
+
+/// A worker that answered an upload early, and neither read the rest nor closed: its connection was kept, and the next
+/// search waited for it without end. If the rest is under way the connection is of no use; if the system has taken it all,
+/// the search goes behind it, and ends at the latest with its timeout.
+#[tokio::test]
+async fn a_connection_with_an_unfinished_request_is_not_waited_for() {
+    let mut on_another = 0;
+    for megabytes in [1, 2, 3, 4, 5, 6] {
+        let worker = Worker::start().await;
+        let yaml = seven_tiers(8, &[(worker.address, 1)], "");
+        let door = Door::open(&yaml.replace("timeout: 20s", "timeout: 1s"));
+        let mut client = Client::connect(door.address).await;
+        let length = megabytes << 20;
+        client
+            .request("POST", "/search", &format!("content-length: {length}\r\n"))
+            .await;
+        let (mut reading, mut sending) = client.stream.into_split();
+        let upload = tokio::spawn(async move {
+            // As far as anybody reads.
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut sending, &vec![0; length]).await;
+            sending
+        });
+        let mut arrived = worker.request().await;
+        arrived.answer("{}").await;
+        let mut answer = vec![0; 512];
+        soon("an answer", tokio::io::AsyncReadExt::read(&mut reading, &mut answer))
+            .await
+            .expect("an answer");
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+        let mut next = Client::connect_from(2, door.address).await;
+        next.search("").await;
+        let status = tokio::select! {
+            mut arrived = worker.request() => {
+                arrived.answer("{}").await;
+                on_another += 1;
+                next.answer().await.status()
+            }
+            answer = next.answer() => answer.status(),
+        };
+        assert!([200, 504].contains(&status), "{status} after {megabytes} MiB");
+        door.house_until(0, 0).await;
+        upload.abort();
+        drop(arrived);
+    }
+    assert!(on_another > 0, "no length was more than the system took");
+}
+
+/// hyper's client sends no body of unknown length with a GET unless it is told to: the worker got none.
+#[tokio::test]
+async fn a_get_with_a_body_keeps_it() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let mut client = Client::connect(door.address).await;
+    client.request("GET", "/search", "transfer-encoding: chunked\r\n").await;
+    client.send("4\r\nabcd\r\n0\r\n\r\n").await;
+    let mut arrived = worker.request().await;
+    assert_eq!(arrived.body().await, b"abcd");
+    arrived.answer("{}").await;
+    assert_eq!(client.answer().await.status(), 200);
+}
+
+/// Every core took a place before it had a connection, so with fewer places than cores some connections were never served.
+#[tokio::test]
+async fn fewer_connections_than_cores_are_served_all_the_same() {
+    let worker = Worker::start().await;
+    let yaml = seven_tiers(8, &[(worker.address, 1)], "connections: { max: 1 }");
+    let door = Door::open(&yaml.replace("cores: 2", "cores: 4"));
+    for _ in 0..16 {
+        let mut client = Client::connect(door.address).await;
+        client.request("GET", "/me", "connection: close\r\n").await;
+        assert_eq!(client.answer().await.status(), 200);
+        client.until_closed().await;
+    }
+}
+
+/// However small the pieces of a body, it goes on as it came.
+#[tokio::test]
+async fn a_body_in_tiny_pieces_arrives_whole() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ""));
+    let mut first = Client::connect(door.address).await;
+    first.search("key-100").await;
+    let mut running = worker.request().await;
+    let mut client = Client::connect_from(2, door.address).await;
+    client
+        .request("POST", "/search", "transfer-encoding: chunked\r\n")
+        .await;
+    let sent: Vec<u8> = (0..60_000_u32).map(|number| (number % 251) as u8).collect();
+    let mut pieces = Vec::new();
+    for byte in &sent {
+        pieces.extend_from_slice(b"1\r\n");
+        pieces.push(*byte);
+        pieces.extend_from_slice(b"\r\n");
+    }
+    pieces.extend_from_slice(b"0\r\n\r\n");
+    client.send(pieces).await;
+    door.queue_until("it asks for the slot", |page| page["waiting"][0]["state"] == "waiting")
+        .await;
+    running.answer("{}").await;
+    assert_eq!(first.answer().await.status(), 200);
+    let mut arrived = Box::pin(next_request(&worker, running)).await;
+    assert_eq!(arrived.body().await, sent);
+    arrived.answer("{}").await;
+    assert_eq!(client.answer().await.status(), 200);
+}
+
+/// The next request, on the kept connection or on a new one.
+async fn next_request(worker: &Worker, kept: crate::support::Arrived) -> crate::support::Arrived {
+    tokio::select! {
+        arrived = crate::support::Arrived::on(kept.stream) => arrived,
+        arrived = worker.request() => arrived,
+    }
+}
+
+/// Cores share their address, and so a second door could have shared it too, with a queue of its own.
+#[tokio::test]
+async fn a_second_door_on_the_same_address_is_told_so() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ""));
+    let yaml = seven_tiers(1, &[(worker.address, 1)], "");
+    let yaml = yaml.replacen("listen: 127.0.0.1:0", &format!("listen: {}", door.address), 1);
+    let config = tiergate::config::Config::parse("tiers.yaml", yaml.as_bytes()).expect("it is fine");
+    let error = tiergate::serve::bind(&config)
+        .expect_err("the address is taken")
+        .to_string();
+    assert!(error.contains(&door.address.to_string()), "{error}");
+}
+
+/// The pace is for those for whom a slot waits. An upload that is not metered held none, and met a 408 all the same.
+#[tokio::test]
+async fn a_slow_upload_without_a_slot_is_let_be() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ""));
+    let mut client = Client::connect(door.address).await;
+    client.request("POST", "/image/new.jpg", "content-length: 4\r\n").await;
+    client.send("ab").await;
+    let mut arrived = worker.request().await;
+    #[allow(clippy::disallowed_methods, reason = "longer than the pace would have let it")]
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    client.send("cd").await;
+    assert_eq!(arrived.body().await, b"abcd");
+    arrived.answer("x").await;
+    assert_eq!(client.answer().await.status(), 200);
+}
