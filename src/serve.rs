@@ -180,7 +180,8 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
 
     info!(
         in_house = gate.in_house(),
-        "closing: no new searches, those who wait are turned away"
+        drain_timeout = ?config.drain_timeout,
+        "closing: no new searches, those who wait are turned away; a second signal ends it at once"
     );
     admin.open.store(false, Ordering::Relaxed);
     gate.shut_down();
@@ -193,7 +194,7 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
 fn tell(config: &Config, (public, admin): (SocketAddr, SocketAddr)) {
     info!(%public, %admin, version = env!("CARGO_PKG_VERSION"), "the door is open");
     if config.rules.tiers.iter().any(|tier| tier.quota.is_some()) {
-        warn!("quotas are shown on /me but not enforced yet: that comes with the journal");
+        warn!("quotas are shown on /me, but this version does not count them");
     }
 }
 
@@ -379,6 +380,7 @@ fn door_settings(config: &Config, accounts: Arc<ListedAccounts>) -> door::Settin
         cors,
         me_path: config.paths.me.clone(),
         unmetered_max: config.connections.unmetered_max,
+        head_max: config.connections.head_max,
     }
 }
 

@@ -172,6 +172,10 @@ fn tiers_yaml(asked: Option<&Path>) -> Result<PathBuf, String> {
 
 fn indexed(flags: &Flags) -> Result<Index, String> {
     let began = Instant::now();
+    match &flags.images {
+        None => println!("making and indexing {} pictures …", flags.count),
+        Some(folder) => println!("indexing {} …", folder.display()),
+    }
     let index = match &flags.images {
         None => Index::made(flags.seed, flags.count.into(), scenes::SIZE),
         Some(folder) => {

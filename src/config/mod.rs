@@ -95,7 +95,7 @@ impl Config {
         match read {
             Ok(_) => Self::parse(&name, &bytes),
             Err(error) => {
-                let advice = "name the file with --config, or see that it exists and may be read";
+                let advice = "see that it exists and may be read";
                 Err(ConfigErrors::of_file(
                     &name,
                     format!("the file can't be read: {error}"),

@@ -70,6 +70,8 @@ pub struct Settings {
     pub me_path: Option<String>,
     /// Unmetered requests that may be in flight at once.
     pub unmetered_max: usize,
+    /// Bytes that a request's head may have.
+    pub head_max: usize,
 }
 
 /// The door, shared by all cores.
@@ -88,6 +90,7 @@ pub struct Door {
     own: axum::Router,
     unmetered: Arc<Semaphore>,
     unmetered_max: usize,
+    head_max: usize,
 }
 
 impl Door {
@@ -101,6 +104,7 @@ impl Door {
             cors,
             me_path,
             unmetered_max,
+            head_max,
         } = settings;
         let (specs, routes) = routes.into_iter().unzip();
         Self {
@@ -117,6 +121,7 @@ impl Door {
             me_path,
             unmetered: Arc::new(Semaphore::new(unmetered_max)),
             unmetered_max,
+            head_max,
         }
     }
 
@@ -246,13 +251,22 @@ impl Core {
     ) -> Result<Response<Body>, HungUp> {
         let mut visit = self.visit(connection, peer, request);
         let form = Form::wanted(&visit.head.headers);
+        // Without the query, in which there may be a key.
+        let asked = tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| (visit.head.method.clone(), visit.head.uri.path().to_owned()));
+        let (method, path) = asked.unzip();
         match self.way(&mut visit).await {
             Ok(mut response) => {
+                debug!(?method, path, status = response.status().as_u16(), "answered");
                 visit.leave_unread(&mut response).await;
                 Ok(response)
             }
-            Err(Stop::HungUp) => Err(HungUp),
+            Err(Stop::HungUp) => {
+                debug!(?method, path, "hung up");
+                Err(HungUp)
+            }
             Err(Stop::Refused { refusal, whom, allow }) => {
+                debug!(?method, path, reason = refusal.reason().code(), "refused");
                 self.door
                     .meters
                     .refusal(whom.map(|whom| whom.tier_id), refusal.reason());
@@ -273,6 +287,9 @@ impl Core {
     /// The steps of semantics §2, in their order.
     async fn way<'d>(&'d self, visit: &mut Visit<'_>) -> Result<Response<Body>, Stop<'d>> {
         // 1. Malformed, no such route: answered before anything is charged.
+        if visit.head_length() > self.door.head_max {
+            return Err(Refusal::HeadersTooLarge.into());
+        }
         let host = host(&visit.head)?;
         if let Some(response) = self.own_path(visit).await? {
             return Ok(response);
@@ -292,7 +309,6 @@ impl Core {
         headers::for_worker(&mut visit.head.headers, visit.client, &host, &standing);
         visit.head.uri = target(&path, query.as_deref())?;
         visit.head.version = Version::HTTP_11;
-        debug!(%path, tier = %standing.tier.name, "a request");
         // 4. Not metered: forward.
         if !route.metered {
             return self.forward(visit, route).await.map_err(|stop| stop.told_to(standing));

@@ -40,6 +40,18 @@ impl<'c> Visit<'c> {
         }
     }
 
+    /// The length of the head in bytes, as it must have come. hyper bounds what it reads at once, which may be twice as much.
+    pub(super) fn head_length(&self) -> usize {
+        let uri = &self.head.uri;
+        let target = uri.authority().map_or(0, |authority| authority.as_str().len())
+            + uri.path_and_query().map_or(0, |target| target.as_str().len());
+        let line = self.head.method.as_str().len() + target + " ".len() + " HTTP/1.1\r\n".len();
+        let headers = self.head.headers.iter();
+        headers.fold(line + "\r\n".len(), |sum, (name, value)| {
+            sum + name.as_str().len() + ": \r\n".len() + value.len()
+        })
+    }
+
     /// The length of the body in bytes, if the client has said it.
     pub(super) fn declared_length(&self) -> Option<u64> {
         self.head

@@ -26,6 +26,11 @@ pub enum PatternError {
         /// The segment as written.
         segment: String,
     },
+    /// A `*` that belongs to no `{*name}`: it would be a star and nothing else.
+    Star {
+        /// The segment as written.
+        segment: String,
+    },
     /// A brace that belongs to no `{name}` or `{*name}` of a whole segment.
     Brace {
         /// The segment as written.
@@ -50,6 +55,10 @@ impl fmt::Display for PatternError {
             Self::Ambiguous { segment } => write!(
                 f,
                 "some servers read `{segment}` as something else; leave out `;`, double escapes, and dots or spaces at its end"
+            ),
+            Self::Star { segment } => write!(
+                f,
+                "the * in `{segment}` stands for nothing but itself: write {{*rest}} as the last segment, or {{name}} for one"
             ),
             Self::Brace { segment } => {
                 write!(
@@ -265,6 +274,9 @@ fn parse_segment(written: &str) -> Result<Segment, PatternError> {
             Err(PatternError::Name { segment: segment() })
         };
     }
+    if written.contains('*') {
+        return Err(PatternError::Star { segment: segment() });
+    }
     if written.contains(['{', '}']) {
         return Err(PatternError::Brace { segment: segment() });
     }
@@ -348,6 +360,10 @@ mod tests {
                 segment: segment("{a}.png")
             })
         );
+        for text in ["*", "a*", "{a}*"] {
+            let error = PatternError::Star { segment: segment(text) };
+            assert_eq!(Pattern::parse(&format!("/image/{text}")), Err(error), "{text}");
+        }
         for text in ["search;x", "search.", "a%20", "...", "%2541", "a%3Fb", "%C1%B3"] {
             let error = PatternError::Ambiguous { segment: segment(text) };
             assert_eq!(Pattern::parse(&format!("/{text}")), Err(error), "{text}");

@@ -175,10 +175,10 @@ impl Pool {
     /// How long a job of that priority would wait behind so many others (semantics §3.8): (ahead + 1) × mean slot time
     /// ÷ slots, stretched by the share of the last slots that went to higher priorities, at most 8 times.
     pub(super) fn estimate(&self, priority: Priority, ahead: u32) -> Span {
-        let slots = u64::from(self.slots());
-        if slots == 0 {
-            return Span::MAX;
-        }
+        // With no server up nobody knows how long; as if all were is a wait after which it is worth asking again.
+        let up = self.slots();
+        let all_slots = || self.servers.iter().map(|server| server.slots).sum();
+        let slots = u64::from(if up > 0 { up } else { all_slots() }).max(1);
         let mean = if self.seen == 0 { SLOT_TIME_UNSEEN } else { self.mean };
         let all: u64 = self.shares.iter().copied().map(u64::from).sum();
         let higher: u64 = self.shares[priority.index() + 1..].iter().copied().map(u64::from).sum();

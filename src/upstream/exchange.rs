@@ -6,6 +6,7 @@
 //!
 //! Absent on purpose: the answer's body (`answer`).
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -20,7 +21,6 @@ use tracing::debug;
 
 use super::answer::{Answer, Ending, Hold, Tail};
 use super::connections::{Connection, Connections};
-use super::health::Health;
 use super::upload::{Fault, Progress, RequestBody, Upload};
 use super::window::BrokenOff;
 use crate::clock::Clock;
@@ -111,8 +111,11 @@ pub async fn exchange(
         let mut connection = match place.connect(connections).await {
             Ok(connection) => connection,
             Err(error) if is_ours(&error) => return Err(place.failed(Refusal::UpstreamUnreachable)),
-            Err(_) => {
-                place = place.elsewhere(connections, deadline).await.map_err(Failure::Refused)?;
+            Err(error) => {
+                place = place
+                    .elsewhere(connections, deadline, &error)
+                    .await
+                    .map_err(Failure::Refused)?;
                 continue;
             }
         };
@@ -136,7 +139,10 @@ pub async fn exchange(
                 (place, progress, request) = (flying.place, flying.progress, *unsent);
                 // A kept connection that the worker has just closed says nothing of the worker; a new one does.
                 if !used {
-                    place = place.elsewhere(connections, deadline).await.map_err(Failure::Refused)?;
+                    place = place
+                        .elsewhere(connections, deadline, &BrokenOff)
+                        .await
+                        .map_err(Failure::Refused)?;
                 }
             }
             Err(Trouble::Broken) => return Err(flying.failed(Refusal::UpstreamFailed)),
@@ -206,7 +212,12 @@ impl Place {
     }
 
     /// Its server can't be reached: that one is rested, and the request moves to another, once (semantics §2.7).
-    async fn elsewhere(self, connections: &Connections, deadline: Timestamp) -> Result<Self, Refusal> {
+    async fn elsewhere(
+        self,
+        connections: &Connections,
+        deadline: Timestamp,
+        why: &impl fmt::Display,
+    ) -> Result<Self, Refusal> {
         let Self {
             errand,
             pool,
@@ -220,7 +231,7 @@ impl Place {
                 on_hangup,
                 success,
             } => {
-                let pass = relocate(pass, retried, health, connections.clock(), deadline).await;
+                let pass = relocate(pass, retried, connections.clock(), deadline, || health.rest(why)).await;
                 let pass = pass.ok_or(Refusal::UpstreamUnreachable)?;
                 let server = pass.server();
                 let errand = Errand::Metered {
@@ -231,7 +242,7 @@ impl Place {
                 (errand, server)
             }
             Errand::Unmetered { .. } => {
-                health.rest();
+                health.rest(why);
                 let other = connections.upstream(pool).next_server(Some(server));
                 (errand, other.filter(|_| !retried).ok_or(Refusal::UpstreamUnreachable)?)
             }
@@ -246,7 +257,7 @@ impl Place {
 }
 
 /// The job gets a slot of another server, at once or by the deadline; or it has failed and is over.
-async fn relocate(pass: Pass, retried: bool, health: &Health, clock: Clock, deadline: Timestamp) -> Option<Pass> {
+async fn relocate(pass: Pass, retried: bool, clock: Clock, deadline: Timestamp, rest: impl FnOnce()) -> Option<Pass> {
     let relocated = if retried {
         pass.server_down();
         Relocated::Nowhere(pass)
@@ -255,7 +266,7 @@ async fn relocate(pass: Pass, retried: bool, health: &Health, clock: Clock, dead
     };
     // After its slots were taken away, not before: it may be found to be back in between, and whoever finds it so would
     // have given them back too early, and never again.
-    health.rest();
+    rest();
     match relocated {
         Relocated::To(pass) => Some(pass),
         Relocated::Waits(mut moving) => tokio::select! {

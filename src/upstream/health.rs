@@ -6,6 +6,7 @@
 //!
 //! Absent on purpose: judging a worker by its statuses. A 500 is an answer, and whoever asked gets it.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -41,6 +43,8 @@ pub(super) struct Health {
     resting: AtomicBool,
     failures: AtomicU32,
     rested: Notify,
+    /// Why it rests, for the log.
+    why: Mutex<String>,
 }
 
 impl Health {
@@ -58,20 +62,24 @@ impl Health {
     /// It broke off or did not answer in time.
     pub(super) fn failed(&self) {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
-            self.rest();
+            self.rest("its answers broke off or came too late");
         }
     }
 
-    /// It can't be used. Whoever watches over it takes its slots away and asks it until it is back.
-    pub(super) fn rest(&self) {
-        if self.begin_rest() {
+    /// It can't be used, and why. Whoever watches over it takes its slots away and asks it until it is back.
+    pub(super) fn rest(&self, why: impl fmt::Display) {
+        if self.begin_rest(why) {
             self.rested.notify_one();
         }
     }
 
     /// Whether it was well until now.
-    fn begin_rest(&self) -> bool {
-        !self.resting.swap(true, Ordering::AcqRel)
+    fn begin_rest(&self, why: impl fmt::Display) -> bool {
+        let was_well = !self.resting.swap(true, Ordering::AcqRel);
+        if was_well {
+            *self.why.lock() = why.to_string();
+        }
+        was_well
     }
 
     fn wake_up(&self) {
@@ -86,7 +94,8 @@ pub async fn watch(gate: Arc<Gate>, upstream: Arc<Upstream>, pool: PoolId, serve
     loop {
         stay_well(&gate, &upstream, of).await;
         gate.server_down(pool, server);
-        warn!(server = %of.name(), "the server fails and is rested");
+        let why = of.health.why.lock().clone();
+        warn!(server = %of.name(), why, "the server fails and is rested");
         recover(&gate, &upstream, of).await;
         of.health.wake_up();
         gate.server_up(pool, server);
@@ -114,7 +123,7 @@ async fn stay_well(gate: &Gate, upstream: &Upstream, server: &Server) {
         };
     }
     // Whoever rested it meanwhile has left word, which must not lie there until it is well again.
-    if !server.health.begin_rest() {
+    if !server.health.begin_rest("it did not answer its probes well") {
         rested.await;
     }
 }

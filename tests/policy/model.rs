@@ -631,11 +631,11 @@ impl Model {
     }
 
     fn estimate_behind(&self, pool: PoolId, priority: Priority, ahead: u32) -> Span {
-        let slots = u128::from(self.slots(pool));
-        if slots == 0 {
-            return Span::MAX;
-        }
+        let up = self.slots(pool);
         let pool = &self.pools[pool.index()];
+        // With no server up, as if all were.
+        let all_slots: u32 = pool.servers.iter().map(|server| server.slots).sum();
+        let slots = u128::from(if up == 0 { all_slots } else { up }.max(1));
         let latest = &pool.handed[pool.handed.len().saturating_sub(64)..];
         let all = latest.len() as u128;
         let higher = latest.iter().filter(|other| **other > priority).count() as u128;
