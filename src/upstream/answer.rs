@@ -134,10 +134,10 @@ impl Hold {
         }
     }
 
-    /// The answer is complete.
+    /// The answer is complete, and its status says how it counts.
     fn settle(self) {
-        if let Self::Job { pass, outcome, .. } = self {
-            pass.settle(outcome);
+        if let Self::Job { outcome, .. } = self {
+            self.settle_as(outcome);
         }
     }
 

@@ -44,48 +44,62 @@ async fn slow_readers_of_an_image_hold_no_place_beyond_the_timeout_and_harm_no_w
 
 /// A worker that answered an upload early, and neither read the rest nor closed: its connection was kept, and the next
 /// search waited for it without end. If the rest is under way the connection is of no use; if the system has taken it all,
-/// the search goes behind it, and ends at the latest with its timeout.
+/// the search goes behind it, and ends at the latest with its timeout. The bug lay between the two, so that is looked for;
+/// with the bug put back, one run in three met it.
 #[tokio::test]
 async fn a_connection_with_an_unfinished_request_is_not_waited_for() {
-    let mut on_another = 0;
-    for megabytes in [1, 2, 3, 4, 5, 6] {
-        let worker = Worker::start().await;
-        let yaml = seven_tiers(8, &[(worker.address, 1)], "");
-        let door = Door::open(&yaml.replace("timeout: 20s", "timeout: 1s"));
-        let mut client = Client::connect(door.address).await;
-        let length = megabytes << 20;
-        client
-            .request("POST", "/search", &format!("content-length: {length}\r\n"))
-            .await;
-        let (mut reading, mut sending) = client.stream.into_split();
-        let upload = tokio::spawn(async move {
-            // As far as anybody reads.
-            let _ = tokio::io::AsyncWriteExt::write_all(&mut sending, &vec![0; length]).await;
-            sending
-        });
-        let mut arrived = worker.request().await;
-        arrived.answer("{}").await;
-        let mut answer = vec![0; 512];
-        soon("an answer", tokio::io::AsyncReadExt::read(&mut reading, &mut answer))
-            .await
-            .expect("an answer");
-        assert!(answer.starts_with(b"HTTP/1.1 200"));
-        let mut next = Client::connect_from(2, door.address).await;
-        next.search("").await;
-        let status = tokio::select! {
-            mut arrived = worker.request() => {
-                arrived.answer("{}").await;
-                on_another += 1;
-                next.answer().await.status()
-            }
-            answer = next.answer() => answer.status(),
-        };
-        assert!([200, 504].contains(&status), "{status} after {megabytes} MiB");
-        door.house_until(0, 0).await;
-        upload.abort();
-        drop(arrived);
+    let (mut taken, mut too_long) = (64 << 10, 12 << 20);
+    while too_long - taken > 32 << 10 {
+        let length = (taken + too_long) / 2;
+        if is_behind_an_unread_upload(length).await {
+            taken = length;
+        } else {
+            too_long = length;
+        }
     }
-    assert!(on_another > 0, "no length was more than the system took");
+}
+
+/// Whether a search that follows an upload of that length, answered early and not read, was sent on the same connection.
+async fn is_behind_an_unread_upload(length: usize) -> bool {
+    let worker = Worker::start().await;
+    let yaml = seven_tiers(8, &[(worker.address, 1)], "");
+    let door = Door::open(&yaml.replace("timeout: 20s", "timeout: 500ms"));
+    let mut client = Client::connect(door.address).await;
+    client
+        .request("POST", "/search", &format!("content-length: {length}\r\n"))
+        .await;
+    let (mut reading, mut sending) = client.stream.into_split();
+    let upload = tokio::spawn(async move {
+        // As far as anybody reads.
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut sending, &vec![0; length]).await;
+        sending
+    });
+    let mut arrived = worker.request().await;
+    // As much as fits is under way before the answer.
+    #[allow(clippy::disallowed_methods, reason = "nobody tells when buffers are full")]
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    arrived.answer("{}").await;
+    let mut answer = vec![0; 512];
+    soon("an answer", tokio::io::AsyncReadExt::read(&mut reading, &mut answer))
+        .await
+        .expect("an answer");
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+    let mut next = Client::connect_from(2, door.address).await;
+    next.search("").await;
+    let behind = tokio::select! {
+        mut arrived = worker.request() => {
+            arrived.answer("{}").await;
+            assert_eq!(next.answer().await.status(), 200);
+            false
+        }
+        answer = next.answer() => {
+            assert_eq!(answer.status(), 504, "after {length} bytes");
+            true
+        }
+    };
+    door.house_until(0, 0).await;
+    upload.abort();
+    behind
 }
 
 /// hyper's client sends no body of unknown length with a GET unless it is told to: the worker got none.
