@@ -81,6 +81,8 @@ impl<'c> Visit<'c> {
     /// answer, in such a way that the client can read it (semantics §8).
     pub(super) async fn leave_unread(&mut self, response: &mut Response<Body>) {
         let complete = match (self.body.take(), &self.progress) {
+            // A body tells of its fault once: asked again, it would pass for complete.
+            (_, Some(progress)) if progress.fault().is_some() => false,
             // A client that waits for `100 Continue` gets none.
             (Some(body), _) if self.expects => body.is_end_stream(),
             (Some(body), _) => has_arrived(body).await,

@@ -174,13 +174,13 @@ impl Upload {
         let mut bytes = 0;
         match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             None => self.progress.set_complete(),
-            Some(Err(error)) => return Poll::Ready(Err(Fault::of(&error))),
+            Some(Err(error)) => return Poll::Ready(Err(self.progress.set_fault(Fault::of(&error)))),
             Some(Ok(frame)) => {
                 if let Ok(chunk) = frame.into_data() {
                     bytes = u64::try_from(chunk.len()).expect("a length is a u64");
                     self.received += bytes;
                     if self.received > self.limit {
-                        return Poll::Ready(Err(Fault::TooLong { limit: self.limit }));
+                        return Poll::Ready(Err(self.progress.set_fault(Fault::TooLong { limit: self.limit })));
                     }
                     self.buffered += chunk.len();
                     self.window.push(chunk);
