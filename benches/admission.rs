@@ -7,10 +7,11 @@
 //! Absent on purpose: the lock and the clock, which are `gate`'s.
 
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use tiergate::policy::caller::{AccountId, Caller};
+use tiergate::policy::caller::{Caller, Network, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
 use tiergate::policy::time::{Span, Timestamp};
@@ -48,8 +49,12 @@ fn door(within_tier: Within, seats: u32, slots: u32) -> Policy {
 
 fn ask(caller: u64, priority: u16) -> Ask {
     Ask {
-        caller: Caller::Account(AccountId(caller)),
+        caller: Caller::Network(NetworkId(caller)),
+        from: Network::V4(Ipv4Addr::LOCALHOST),
         tier: TierId(priority),
+        own: None,
+        delegate: None,
+        cost: 1,
         pool: PoolId(0),
         ready: true,
         max_wait: None,

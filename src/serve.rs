@@ -31,7 +31,7 @@ use crate::http::listener::{self, Bounds};
 use crate::http::routes::RouteSpec;
 use crate::policy::rules::{PoolId, ServerId};
 use crate::policy::time::Span;
-use crate::store::ListedAccounts;
+use crate::store::{ListedAccounts, Pseudonyms};
 use crate::telemetry::Meters;
 use crate::telemetry::exposition::Exposition;
 use crate::upstream::exchange::OnHangup;
@@ -70,6 +70,8 @@ pub enum ServeError {
     Listen(SocketAddr, io::Error),
     /// A core's thread can't be started.
     Thread(io::Error),
+    /// The system gives no random numbers.
+    Randomness(io::Error),
 }
 
 impl fmt::Display for ServeError {
@@ -77,6 +79,7 @@ impl fmt::Display for ServeError {
         match self {
             Self::Listen(address, error) => write!(f, "can't listen on {address}: {error}"),
             Self::Thread(error) => write!(f, "can't start a thread: {error}"),
+            Self::Randomness(error) => write!(f, "the system gives no random numbers: {error}"),
         }
     }
 }
@@ -146,7 +149,8 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
             (account.name.clone(), account.tier, account.key_sha256.clone())
         })));
     let upstreams: Vec<Arc<Upstream>> = config.upstreams.iter().map(upstream).collect();
-    let settings = door_settings(&config, Arc::clone(&accounts));
+    let pseudonyms = Pseudonyms::random().map_err(ServeError::Randomness)?;
+    let settings = door_settings(&config, Arc::clone(&accounts), pseudonyms);
     let door = Arc::new(Door::new(Arc::clone(&gate), Arc::clone(&rules), meters, settings));
     let addresses = sockets.addresses;
 
@@ -360,7 +364,7 @@ fn upstream(config: &config::Upstream) -> Arc<Upstream> {
     }))
 }
 
-fn door_settings(config: &Config, accounts: Arc<ListedAccounts>) -> door::Settings {
+fn door_settings(config: &Config, accounts: Arc<ListedAccounts>, pseudonyms: Pseudonyms) -> door::Settings {
     let cors = config.cors.as_ref().map(|cors| {
         let origins = match &cors.origins {
             Origins::Any => None,
@@ -377,6 +381,7 @@ fn door_settings(config: &Config, accounts: Arc<ListedAccounts>) -> door::Settin
         ),
         trusted_proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         accounts,
+        pseudonyms,
         cors,
         me_path: config.paths.me.clone(),
         unmetered_max: config.connections.unmetered_max,

@@ -31,7 +31,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
 }
 
 /// Dependencies that only these rooms may know.
-const KEPT_TO: [(&str, &[&str]); 14] = [
+const KEPT_TO: [(&str, &[&str]); 16] = [
     ("axum", &["http"]),
     ("tower", &["http"]),
     ("tower_http", &["http"]),
@@ -41,6 +41,8 @@ const KEPT_TO: [(&str, &[&str]); 14] = [
     ("serde", &["http"]),
     ("serde_json", &["http"]),
     ("sha2", &["store"]),
+    ("siphasher", &["store"]),
+    ("getrandom", &["store"]),
     ("granit_parser", &["config"]),
     ("ipnet", &["config", "http"]),
     ("metrics", &["telemetry"]),

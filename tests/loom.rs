@@ -6,7 +6,7 @@
 #![cfg(tiergate_loom)]
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -15,7 +15,7 @@ use loom::future::block_on;
 use loom::thread;
 use tiergate::clock::Clock;
 use tiergate::gate::{Entered, Gate, Moving, Pass, Relocated, Waiting};
-use tiergate::policy::caller::{Caller, Network};
+use tiergate::policy::caller::{Caller, Network, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
 use tiergate::policy::time::Span;
@@ -58,8 +58,12 @@ fn gate_with(seats: u32, servers: &[u32]) -> Arc<Gate> {
 
 fn enter(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Result<Entered, Refusal> {
     gate.enter(&Ask {
-        caller: Caller::Network(Network::of(IpAddr::V4(Ipv4Addr::new(10, 0, 0, caller)))),
+        caller: Caller::Network(NetworkId(caller.into())),
+        from: Network::V4(Ipv4Addr::LOCALHOST),
         tier,
+        own: None,
+        delegate: None,
+        cost: 1,
         pool: PoolId(0),
         ready: true,
         max_wait: None,
@@ -216,8 +220,12 @@ fn asking_for_a_slot_races_with_its_release() {
         let gate = gate(1);
         let pass = running(&gate, 1);
         let uploading = gate.enter(&Ask {
-            caller: Caller::Network(Network::of(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)))),
+            caller: Caller::Network(NetworkId(2)),
+            from: Network::V4(Ipv4Addr::LOCALHOST),
             tier: LOW,
+            own: None,
+            delegate: None,
+            cost: 1,
             pool: PoolId(0),
             ready: false,
             max_wait: None,

@@ -23,13 +23,13 @@ pub use pass::{Pass, Relocated};
 pub use waiting::Waiting;
 
 use crate::clock::Clock;
-use crate::policy::caller::Caller;
+use crate::policy::caller::{Caller, Network};
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Priority, Rules, ServerId, TierId};
 use crate::policy::time::{Span, Timestamp};
-use crate::policy::{Admission, Ask, Grant, Policy, State, Tally};
+use crate::policy::{Admission, Ask, End, Grant, Policy, State, Tally};
 use crate::sync::Mutex;
-use crate::telemetry::{End, Meters};
+use crate::telemetry::Meters;
 
 /// The hall and its door.
 #[derive(Debug)]
@@ -147,6 +147,7 @@ impl Gate {
                 .jobs()
                 .map(|(_, job)| JobView {
                     caller: job.caller,
+                    from: job.from,
                     tier: job.tier,
                     priority: job.priority,
                     pool: job.pool,
@@ -192,6 +193,8 @@ pub struct View {
 pub struct JobView {
     /// Who is counted.
     pub caller: Caller,
+    /// Where it comes from.
+    pub from: Network,
     /// On whose terms.
     pub tier: TierId,
     /// Its priority.

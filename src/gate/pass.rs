@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::{Gate, Moving, wake};
 use crate::policy::rules::{PoolId, ServerId, TierId};
 use crate::policy::time::{Span, Timestamp};
-use crate::policy::{Grant, JobId, Outcome, Relocation};
-use crate::telemetry::End;
+use crate::policy::{End, Grant, JobId, Outcome, Relocation};
 
 /// A job's slot and its caller's concurrency (semantics §6). Its parts go back in the order of its methods; dropped before
 /// that, the job counts as cancelled.

@@ -9,11 +9,10 @@ use std::task::{Context, Poll};
 
 use super::hall::Verdict;
 use super::{Gate, Pass, wake};
-use crate::policy::JobId;
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, TierId};
 use crate::policy::time::Timestamp;
-use crate::telemetry::End;
+use crate::policy::{End, JobId};
 
 /// A job in a seat. Resolves to a slot or a refusal; dropped before that, its client has hung up.
 #[derive(Debug)]

@@ -176,11 +176,11 @@ async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
 impl Admin {
     fn line(&self, job: &JobView) -> JobLine {
         let caller = match job.caller {
-            Caller::Account(id) => self
+            Caller::Account(id) | Caller::User { of: id, .. } => self
                 .accounts
                 .get(id)
                 .map_or_else(|| "?".to_owned(), |account| account.name.clone()),
-            Caller::Network(network) => network.to_string(),
+            Caller::Network(_) => job.from.to_string(),
         };
         let seconds = |span: Span| (span.as_secs_f64() * 1e3).round() / 1e3;
         let running = job.running.unwrap_or(Span::ZERO);

@@ -30,7 +30,7 @@ use crate::policy::caller::{Caller, Network};
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Rules, Tier, TierId};
 use crate::policy::time::Span;
-use crate::store::{Account, ListedAccounts};
+use crate::store::{Account, ListedAccounts, Pseudonyms};
 use crate::telemetry::Meters;
 use crate::upstream::Connections;
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, SLOW_BODY, exchange, malformed_body};
@@ -64,6 +64,8 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     /// Whose keys there are.
     pub accounts: Arc<ListedAccounts>,
+    /// What networks and delegated users are known by.
+    pub pseudonyms: Pseudonyms,
     /// Which pages may read the answers.
     pub cors: Option<CorsLayer>,
     /// Where a caller learns of itself.
@@ -85,6 +87,7 @@ pub struct Door {
     keys: KeyPlaces,
     trusted_proxies: TrustedProxies,
     accounts: Arc<ListedAccounts>,
+    pseudonyms: Pseudonyms,
     cors: Option<CorsLayer>,
     me_path: Option<String>,
     own: axum::Router,
@@ -101,6 +104,7 @@ impl Door {
             keys,
             trusted_proxies,
             accounts,
+            pseudonyms,
             cors,
             me_path,
             unmetered_max,
@@ -116,6 +120,7 @@ impl Door {
             keys,
             trusted_proxies,
             accounts,
+            pseudonyms,
             cors,
             own: account::router(me_path.as_deref()),
             me_path,
@@ -316,7 +321,11 @@ impl Core {
         // 4–8. Metered.
         let ask = Ask {
             caller: standing.caller,
+            from: Network::of(visit.client.address),
             tier: standing.tier_id,
+            own: None,
+            delegate: None,
+            cost: 1,
             pool: route.pool,
             ready: false,
             max_wait: route.max_wait,
@@ -394,7 +403,10 @@ impl Core {
         };
         let (caller, tier_id) = match account {
             Some(account) => (Caller::Account(account.id), account.tier),
-            None => (Caller::Network(Network::of(client.address)), self.door.rules.anonymous),
+            None => {
+                let network = self.door.pseudonyms.network(Network::of(client.address));
+                (Caller::Network(network), self.door.rules.anonymous)
+            }
         };
         Ok((
             Standing {

@@ -1,13 +1,22 @@
-//! Who is counted: an account, or the network of somebody without one (semantics §1).
+//! Who is counted: an account, the network of somebody without one, or a user of a delegating account (semantics §1).
 //!
-//! Absent on purpose: how a caller is recognised (`http::caller`) and what an account is called (`store`).
+//! Absent on purpose: how a caller is recognised (`http::caller`), what an account is called, and whose network stands behind
+//! a [`NetworkId`] (`store`).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The number of an account: opaque, never given to another account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AccountId(pub u64);
+pub struct AccountId(pub u32);
+
+/// A network that is counted, known by a keyed hash: so what is kept of it betrays no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkId(pub u64);
+
+/// The user of a delegating account, known by a keyed hash of the name that the account gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(pub u64);
 
 /// The network that one stranger is taken to command: an IPv4 address, or the /64 of an IPv6 one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,5 +59,12 @@ pub enum Caller {
     /// Somebody with a valid API key.
     Account(AccountId),
     /// Somebody without one.
-    Network(Network),
+    Network(NetworkId),
+    /// Somebody for whom a delegating account asks (semantics §5.9).
+    User {
+        /// The account.
+        of: AccountId,
+        /// Its user.
+        user: UserId,
+    },
 }

@@ -2,7 +2,9 @@
 //!
 //! Absent on purpose: refusals, which have a file of their own (`refusal`).
 
-use super::caller::Caller;
+use std::sync::Arc;
+
+use super::caller::{AccountId, Caller, Network};
 use super::jobs::JobId;
 use super::refusal::Refusal;
 use super::rules::{PoolId, Priority, ServerId, TierId};
@@ -13,8 +15,16 @@ use super::time::{Span, Timestamp};
 pub struct Ask {
     /// Who is counted.
     pub caller: Caller,
+    /// Where it comes from, for operators to see.
+    pub from: Network,
     /// On whose terms.
     pub tier: TierId,
+    /// What the caller has of its own instead of what its tier gives.
+    pub own: Option<Arc<Own>>,
+    /// The delegating account that asks for this user: the job counts against its terms as well (semantics §5.9).
+    pub delegate: Option<Box<Delegate>>,
+    /// Units of quota that it takes if it succeeds. 0 is a peek: it needs no room.
+    pub cost: u32,
     /// Whose slots it needs.
     pub pool: PoolId,
     /// Whether it asks for a slot at once. If not, its body has not wholly arrived as yet (semantics §6): it takes a seat
@@ -25,6 +35,28 @@ pub struct Ask {
     pub max_wait: Option<Span>,
     /// The longest that the client would wait (`Prefer: wait`).
     pub prefer_wait: Option<Span>,
+}
+
+/// What one account has instead of what its tier gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// Jobs at once.
+    pub concurrency: Option<u32>,
+    /// Limits of the tier's quotas, by their names.
+    pub quotas: Vec<(Arc<str>, u64)>,
+}
+
+/// A delegating account, when it asks for one of its users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delegate {
+    /// Which one.
+    pub account: AccountId,
+    /// Its tier.
+    pub tier: TierId,
+    /// What it has of its own.
+    pub own: Option<Arc<Own>>,
+    /// Users that it may have.
+    pub users_max: u32,
 }
 
 /// A slot for a job.
@@ -87,4 +119,51 @@ pub enum Outcome {
     Failed,
     /// Its client hung up, or sent its body too slowly or too long.
     Cancelled,
+}
+
+/// How a job came to its end, with or without a slot (semantics §9.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// Answered with success.
+    Succeeded,
+    /// Answered otherwise, or the upstream failed.
+    Failed,
+    /// Client gone, or its body refused, while running.
+    Cancelled,
+    /// Lost its seat to a higher priority.
+    Displaced,
+    /// Waited its longest.
+    WaitedOut,
+    /// Client gone, or its body refused, while waiting.
+    HungUp,
+    /// Turned away while waiting because the door closed.
+    ShutDown,
+}
+
+impl End {
+    /// All of them, each with its name in metrics and records.
+    pub const ALL: [(Self, &'static str); 7] = [
+        (Self::Succeeded, "succeeded"),
+        (Self::Failed, "failed"),
+        (Self::Cancelled, "cancelled"),
+        (Self::Displaced, "displaced"),
+        (Self::WaitedOut, "waited_out"),
+        (Self::HungUp, "hung_up"),
+        (Self::ShutDown, "shut_down"),
+    ];
+
+    /// Its name in metrics and records.
+    pub const fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+impl From<Outcome> for End {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Succeeded => Self::Succeeded,
+            Outcome::Failed => Self::Failed,
+            Outcome::Cancelled => Self::Cancelled,
+        }
+    }
 }

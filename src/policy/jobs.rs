@@ -3,7 +3,7 @@
 //! Absent on purpose: order. Which job goes first is `queue`'s subject; the links that it threads through the records
 //! lie here so that a job in the middle of a line can leave it without a search.
 
-use super::caller::Caller;
+use super::caller::{Caller, Network};
 use super::rules::{PoolId, Priority, ServerId, TierId};
 use super::time::Timestamp;
 
@@ -50,6 +50,8 @@ pub enum State {
 pub struct Job {
     /// Who is counted.
     pub caller: Caller,
+    /// Where it comes from, for operators to see.
+    pub from: Network,
     /// The terms it came with.
     pub tier: TierId,
     /// Of its tier when it came, or since the rules were last changed while it waited.

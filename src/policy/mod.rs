@@ -36,7 +36,7 @@ use std::sync::Arc;
 use caller::Caller;
 use concurrency::Concurrency;
 use displacement::Displacements;
-pub use event::{Admission, Ask, Displaced, Grant, Outcome, Relocation};
+pub use event::{Admission, Ask, Delegate, Displaced, End, Grant, Outcome, Own, Relocation};
 use jobs::Jobs;
 pub use jobs::{Job, JobId, State};
 use pool::{Pool, SLOT_TIMES_MIN, retry_after};
@@ -540,6 +540,7 @@ impl Policy {
 fn job(ask: &Ask, tier: &Tier, state: State, now: Timestamp) -> Job {
     Job {
         caller: ask.caller,
+        from: ask.from,
         tier: ask.tier,
         priority: tier.priority,
         pool: ask.pool,

@@ -2,7 +2,9 @@
 //!
 //! Absent on purpose: how rules are written down (`config`) and who belongs to which tier (`store`).
 
-use super::time::Span;
+use std::sync::Arc;
+
+use super::time::{Span, UnixTime};
 
 /// How much a search matters: 0 (lowest) to 6 (highest). Nothing else is legal (semantics §1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,6 +102,46 @@ pub struct QueueRules {
     pub max_wait: Span,
     /// Every this many slots handed to the waiting, one goes to who has waited longest, whatever the priority. At least 2.
     pub lifeline: Option<u32>,
+}
+
+/// Which window, by its place among all that the rules use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WindowId(pub u8);
+
+impl WindowId {
+    /// To index the windows.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A stretch of time in which debits count together (semantics §5.1). What a caller has used belongs to a window, not to a
+/// tier or to a quota's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// Every stretch of that length. At least a second.
+    Rolling(Span),
+    /// The periods of a calendar.
+    Calendar(Calendar),
+}
+
+/// Days or months of a time zone, computed ahead: the policy knows no time zones (semantics §5.7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Calendar {
+    /// What kind of period and where, such as `month UTC` or `day America/New_York`. Two calendars of that name are the same.
+    pub name: Arc<str>,
+    /// When the periods begin, rising. What is before the first belongs to a period of its own, and the last never ends.
+    pub starts: Arc<[UnixTime]>,
+}
+
+impl Calendar {
+    /// The beginning of the period in which that time lies; the epoch, before the first.
+    pub fn period(&self, at: UnixTime) -> UnixTime {
+        match self.starts.partition_point(|start| *start <= at) {
+            0 => UnixTime::from_millis(0),
+            after => self.starts[after - 1],
+        }
+    }
 }
 
 /// A number of successes within a window, as it is shown to callers.

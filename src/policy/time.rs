@@ -1,4 +1,4 @@
-//! Time as the policy knows it: a count of nanoseconds that somebody else read from a clock.
+//! Time as the policy knows it: readings of the monotonic and of the wall clock that somebody else took.
 //!
 //! Absent on purpose: any way to ask what time it is. A decision gets its time as an argument.
 
@@ -35,6 +35,47 @@ impl Add<Span> for Timestamp {
 
     fn add(self, span: Span) -> Self {
         Self(self.0.saturating_add(span.0))
+    }
+}
+
+/// A point of the wall clock: milliseconds since 1970-01-01T00:00:00Z. Quotas are counted by it, and nothing else
+/// (semantics §5.11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixTime(u64);
+
+impl UnixTime {
+    /// That many milliseconds after the epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// That many seconds after the epoch. Saturates.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1_000))
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch.
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    pub const fn since(self, earlier: Self) -> Span {
+        Span::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Span> for UnixTime {
+    type Output = Self;
+
+    /// To the millisecond, rounded down. Saturates.
+    fn add(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0 / 1_000_000))
     }
 }
 

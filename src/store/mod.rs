@@ -1,79 +1,47 @@
-//! What must survive: who the accounts are. Later also what they have used.
+//! What must survive: what callers have used, and who the accounts are.
 //!
-//! Absent on purpose: keys in plain text. Only SHA-256 of a key is held, so neither a core dump nor a log can betray one.
+//! The door sees a [`Ledger`]: it writes down every finished job, and a success is answered only when that is durable. Two
+//! keep one: [`memory`] for tests and simulations, the journal for operators.
+//!
+//! Absent on purpose: decisions, and API keys and addresses in plain text. Of a key SHA-256 is held, of an address a keyed
+//! hash, so neither a file nor a core dump can betray one.
 
-use std::collections::HashMap;
+mod commit;
+mod listed;
+pub mod memory;
+mod pseudonym;
+mod record;
 
-use sha2::{Digest, Sha256};
+use std::fmt;
+use std::io;
 
-use crate::policy::caller::AccountId;
-use crate::policy::rules::TierId;
+pub use commit::{Commit, Standing, Ticket, Unavailable};
+pub use listed::{Account, KeyHash, ListedAccounts};
+pub use pseudonym::Pseudonyms;
+pub use record::{Entry, Record, Refused};
 
-/// SHA-256 of an API key.
-pub type KeyHash = [u8; 32];
+/// Somebody who reads every closed part of the journal once, in order, and keeps a summary of it: so the part itself may go.
+pub trait Bookkeeper: fmt::Debug + Send {
+    /// The number of the last segment that is in its books, durably; `None` if none is.
+    fn covers(&self) -> Option<u64>;
 
-/// Somebody with an API key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// Opaque, never given to another.
-    pub id: AccountId,
-    /// As operators and upstreams know it: 1 to 64 visible ASCII characters.
-    pub name: String,
-    /// Whose terms it has.
-    pub tier: TierId,
+    /// Takes that segment into the books, durably. Segments come in the order of their numbers; one may be missing, and one that
+    /// could not be entered comes again.
+    ///
+    /// # Errors
+    /// The disk's. The books are then as they were before.
+    fn close(&mut self, segment: u64, entries: &mut dyn Iterator<Item = Entry>) -> io::Result<()>;
 }
 
-/// The accounts that are listed in tiers.yaml. Read once; it can't fail and never blocks.
-#[derive(Debug, Default)]
-pub struct ListedAccounts {
-    accounts: Vec<Account>,
-    /// Keys come from strangers, so the map keeps the standard library's hasher, which is made against attack.
-    by_key: HashMap<KeyHash, usize>,
-}
+/// Where finished jobs are written down. Nothing in it blocks: whoever asks for durability gets a future.
+pub trait Ledger: fmt::Debug + Send + Sync {
+    /// Whether it can write at present. If not, no metered request is let in (semantics §6, `journal_unavailable`).
+    fn is_available(&self) -> bool;
 
-impl ListedAccounts {
-    /// The accounts with the hashes of their keys. Of two that share a key, the later has it: the configuration allows no such two.
-    pub fn new(listed: impl IntoIterator<Item = (String, TierId, Vec<KeyHash>)>) -> Self {
-        let mut all = Self::default();
-        for (place, (name, tier, keys)) in listed.into_iter().enumerate() {
-            let id = AccountId(u64::try_from(place).expect("a place is a u64"));
-            all.accounts.push(Account { id, name, tier });
-            all.by_key.extend(keys.into_iter().map(|key| (key, place)));
-        }
-        all
-    }
+    /// Writes down what need not be durable at once: a job that debits nothing, refusals. It rides along with the next
+    /// commit, or goes after a second. It is lost if the door crashes before, or if the disk falls far behind.
+    fn note(&self, entry: Entry);
 
-    /// Whose key it is. What is compared is a hash, so the time that it takes says nothing about any key.
-    pub fn find(&self, key: &[u8]) -> Option<&Account> {
-        let hash: KeyHash = Sha256::digest(key).into();
-        self.by_key.get(&hash).map(|place| &self.accounts[*place])
-    }
-
-    /// The account of that id.
-    pub fn get(&self, id: AccountId) -> Option<&Account> {
-        self.accounts.get(usize::try_from(id.0).ok()?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_finds_its_account_and_nothing_else_does() {
-        let hash = |key: &str| -> KeyHash { Sha256::digest(key).into() };
-        let accounts = ListedAccounts::new([
-            ("a".to_owned(), TierId(1), vec![hash("one"), hash("two")]),
-            ("b".to_owned(), TierId(2), vec![hash("three")]),
-        ]);
-        assert_eq!(accounts.find(b"two").map(|account| account.name.as_str()), Some("a"));
-        assert_eq!(accounts.find(b"three").map(|account| account.id), Some(AccountId(1)));
-        assert_eq!(accounts.find(b"four"), None);
-        assert_eq!(accounts.find(&hash("one")), None);
-        assert_eq!(
-            accounts.get(AccountId(1)).map(|account| account.name.as_str()),
-            Some("b")
-        );
-        assert_eq!(accounts.get(AccountId(2)), None);
-    }
+    /// Writes down a job that debits. Resolves when the record is durable, or when it is known that it won't be.
+    fn commit(&self, record: Record) -> Commit;
 }

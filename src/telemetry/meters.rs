@@ -6,51 +6,10 @@ use std::sync::Arc;
 
 use metrics::{Counter, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 
-use crate::policy::Outcome;
+use crate::policy::End;
 use crate::policy::refusal::Reason;
 use crate::policy::rules::{PoolId, Priority, Rules, TierId};
 use crate::policy::time::Span;
-
-/// How a job came to its end (semantics §9.1): the `outcome` of `tiergate_jobs_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Answered with success.
-    Succeeded,
-    /// Answered otherwise, or the upstream failed.
-    Failed,
-    /// Client gone, or its body refused, while running.
-    Cancelled,
-    /// Lost its seat to a higher priority.
-    Displaced,
-    /// Waited its longest.
-    WaitedOut,
-    /// Client gone, or its body refused, while waiting.
-    HungUp,
-    /// Turned away while waiting because the door closed.
-    ShutDown,
-}
-
-impl End {
-    const ALL: [(Self, &'static str); 7] = [
-        (Self::Succeeded, "succeeded"),
-        (Self::Failed, "failed"),
-        (Self::Cancelled, "cancelled"),
-        (Self::Displaced, "displaced"),
-        (Self::WaitedOut, "waited_out"),
-        (Self::HungUp, "hung_up"),
-        (Self::ShutDown, "shut_down"),
-    ];
-}
-
-impl From<Outcome> for End {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Succeeded => Self::Succeeded,
-            Outcome::Failed => Self::Failed,
-            Outcome::Cancelled => Self::Cancelled,
-        }
-    }
-}
 
 /// The upper bounds of the histograms' buckets, in seconds: from a hand-over to the longest search.
 pub const SECONDS_BUCKETS: [f64; 16] = [

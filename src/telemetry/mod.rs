@@ -6,4 +6,4 @@ pub mod exposition;
 pub mod logs;
 pub mod meters;
 
-pub use meters::{End, Meters};
+pub use meters::Meters;

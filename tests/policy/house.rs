@@ -2,9 +2,10 @@
 //!
 //! Absent on purpose: anything that decides.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use tiergate::policy::caller::{AccountId, Caller};
+use tiergate::policy::caller::{AccountId, Caller, Network};
 use tiergate::policy::refusal::Refusal;
 use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
 use tiergate::policy::time::{Span, Timestamp};
@@ -39,14 +40,18 @@ pub fn rules(seats: u32, slots: u32) -> Rules {
 pub const POOL: PoolId = PoolId(0);
 
 pub fn caller(number: u64) -> Caller {
-    Caller::Account(AccountId(number))
+    Caller::Account(AccountId(number.try_into().expect("tests have few callers")))
 }
 
 /// An ask that is ready and names no wait, of the tier with that priority.
 pub fn ask(caller_number: u64, priority: u8) -> Ask {
     Ask {
         caller: caller(caller_number),
+        from: Network::V4(Ipv4Addr::LOCALHOST),
         tier: TierId(priority.into()),
+        own: None,
+        delegate: None,
+        cost: 1,
         pool: POOL,
         ready: true,
         max_wait: None,

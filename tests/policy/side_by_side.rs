@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tiergate::policy::caller::{AccountId, Caller, Network};
+use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId};
 use tiergate::policy::refusal::Refusal;
 use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, ServerId, Tier, TierId, Within};
 use tiergate::policy::time::{Span, Timestamp};
@@ -181,7 +181,11 @@ impl SideBySide {
                 prefer_wait_s,
             } => Call::Enter(Ask {
                 caller: who(*caller),
+                from: Network::V6(0),
                 tier: TierId(u16::from(*tier) % u16::try_from(self.model.rules().tiers.len()).unwrap()),
+                own: None,
+                delegate: None,
+                cost: 1,
                 pool: self.pool(*pool),
                 ready: *ready,
                 max_wait: max_wait_s.map(|secs| Span::from_secs(secs.into())),
@@ -595,8 +599,8 @@ fn from_estimate(refusal: &Refusal, estimate: Span) {
 }
 
 fn who(number: u8) -> Caller {
-    match u64::from(number % CALLERS) {
-        0 => Caller::Network(Network::V6(0)),
+    match u32::from(number % CALLERS) {
+        0 => Caller::Network(NetworkId(0)),
         other => Caller::Account(AccountId(other)),
     }
 }
@@ -628,7 +632,11 @@ fn stranger() -> JobId {
     let mut policy = Policy::new(Arc::new(elsewhere));
     let ask = Ask {
         caller: who(0),
+        from: Network::V6(0),
         tier: TierId(0),
+        own: None,
+        delegate: None,
+        cost: 1,
         pool: PoolId(0),
         ready: true,
         max_wait: None,

@@ -2,9 +2,10 @@
 //!
 //! Absent on purpose: the tables. Each system's module has its own, as its document draws it.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use tiergate::policy::caller::{AccountId, Caller};
+use tiergate::policy::caller::{AccountId, Caller, Network};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
 use tiergate::policy::time::{Span, Timestamp};
@@ -130,7 +131,7 @@ pub fn first_refusal(levels: &[Level], level: usize) -> (u32, Reason) {
 /// A door whose only worker is busy. Every request is of a caller of its own.
 struct Door {
     policy: Policy,
-    callers: u64,
+    callers: u32,
 }
 
 impl Door {
@@ -159,7 +160,11 @@ impl Door {
         self.callers += 1;
         Ask {
             caller: Caller::Account(AccountId(self.callers)),
+            from: Network::V4(Ipv4Addr::LOCALHOST),
             tier,
+            own: None,
+            delegate: None,
+            cost: 1,
             pool: PoolId(0),
             ready: true,
             max_wait: None,

@@ -5,13 +5,13 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiergate::clock::Clock;
 use tiergate::gate::{Entered, Gate, Pass, Relocated, Waiting};
-use tiergate::policy::caller::{AccountId, Caller, Network};
+use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
 use tiergate::policy::time::Span;
@@ -158,10 +158,9 @@ impl Search {
         let who = dice.below(12);
         let tier_id = TierId(u16::try_from(tier).expect("small"));
         let caller = if tier == 0 {
-            let last = u8::try_from(who).expect("small");
-            Caller::Network(Network::of(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))))
+            Caller::Network(NetworkId(who))
         } else {
-            Caller::Account(AccountId(tier * 100 + who))
+            Caller::Account(AccountId(u32::try_from(tier * 100 + who).expect("small")))
         };
         let upload = if dice.one_in(8) {
             dice.exponential(2.0)
@@ -171,7 +170,11 @@ impl Search {
         Self {
             ask: Ask {
                 caller,
+                from: Network::V4(Ipv4Addr::LOCALHOST),
                 tier: tier_id,
+                own: None,
+                delegate: None,
+                cost: 1,
                 pool: PoolId(0),
                 ready: upload.is_zero(),
                 max_wait: dice.one_in(10).then(|| Span::from_secs(1 + dice.below(20))),

@@ -1,0 +1,65 @@
+//! What is written down: how jobs ended, and how often callers were refused.
+//!
+//! Absent on purpose: how it lies on the disk.
+
+use std::sync::Arc;
+
+use crate::policy::End;
+use crate::policy::caller::Caller;
+use crate::policy::rules::Priority;
+use crate::policy::time::{Span, UnixTime};
+
+/// One line of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A job that has ended.
+    Job(Record),
+    /// Answers of the door's own within a minute.
+    Refused(Refused),
+}
+
+/// How a metered job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When it was let in. It counts at that time (semantics §5.6).
+    pub admitted: UnixTime,
+    /// Who is counted. A user's jobs count for its delegating account as well.
+    pub caller: Caller,
+    /// The name of the tier whose terms it came with.
+    pub tier: Arc<str>,
+    /// Its priority at the end.
+    pub priority: Priority,
+    /// How it ended.
+    pub end: End,
+    /// The status that the client was answered with, or would have been; 0 if there was none to answer with.
+    pub status: u16,
+    /// What it costs if it succeeds, in units of quota.
+    pub cost: u32,
+    /// From admission to its slot, or to its end if it got none. Kept to the millisecond.
+    pub waited: Span,
+    /// From its slot to the end of the worker's answer; zero without a slot. Kept to the millisecond.
+    pub searched: Span,
+}
+
+impl Record {
+    /// Units of quota that it takes: its cost if it succeeded, otherwise 0.
+    pub const fn debit(&self) -> u32 {
+        match self.end {
+            End::Succeeded => self.cost,
+            _ => 0,
+        }
+    }
+}
+
+/// Refusals of one kind within one minute, on metered routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The minute in which they were told, by its start.
+    pub minute: UnixTime,
+    /// To whom; `None`: to everybody, the callers that have a line of their own included.
+    pub caller: Option<Caller>,
+    /// Their status.
+    pub status: u16,
+    /// How many. At least 1.
+    pub count: u32,
+}
