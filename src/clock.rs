@@ -2,13 +2,13 @@
 //!
 //! The lint in `.clippy.toml` keeps it so. Tests stop this clock with tokio's paused time.
 //!
-//! Absent on purpose: the wall clock. Waits are measured on the monotonic one (semantics §5.11).
+//! Absent on purpose: waits on the wall clock. They are measured on the monotonic one (semantics §5.11).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::policy::time::{Span, Timestamp};
+use crate::policy::time::{Span, Timestamp, UnixTime};
 
 /// A monotonic clock that reads zero when it is started.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,14 @@ impl Clock {
     /// What it reads.
     pub fn now(&self) -> Timestamp {
         Timestamp::from_nanos(Span::from(Instant::now().duration_since(self.origin)).as_nanos())
+    }
+
+    /// What the wall clock reads; the epoch, before it.
+    pub fn wall(&self) -> UnixTime {
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        UnixTime::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Ends when the clock reads `until`, or a millisecond later; at once if it does already.

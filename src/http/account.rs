@@ -26,6 +26,7 @@ impl Who {
     pub fn of(standing: &Standing<'_>, address: IpAddr) -> Self {
         let id = standing
             .account
+            .as_ref()
             .map_or_else(|| address.to_string(), |account| account.name.clone());
         Self {
             id,

@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: sockets (`listener`), and every decision, which are `policy`'s.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::policy::caller::{Caller, Network};
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Rules, Tier, TierId};
 use crate::policy::time::Span;
-use crate::store::{Account, ListedAccounts, Pseudonyms};
+use crate::store::{Account, Directory, Pseudonyms};
 use crate::telemetry::Meters;
 use crate::upstream::Connections;
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, SLOW_BODY, exchange, malformed_body};
@@ -63,7 +64,7 @@ pub struct Settings {
     /// Whose word on addresses is taken.
     pub trusted_proxies: TrustedProxies,
     /// Whose keys there are.
-    pub accounts: Arc<ListedAccounts>,
+    pub accounts: Arc<Directory>,
     /// What networks and delegated users are known by.
     pub pseudonyms: Pseudonyms,
     /// Which pages may read the answers.
@@ -86,7 +87,9 @@ pub struct Door {
     routes: Vec<Route>,
     keys: KeyPlaces,
     trusted_proxies: TrustedProxies,
-    accounts: Arc<ListedAccounts>,
+    accounts: Arc<Directory>,
+    /// By their names.
+    tiers: HashMap<String, TierId>,
     pseudonyms: Pseudonyms,
     cors: Option<CorsLayer>,
     me_path: Option<String>,
@@ -111,7 +114,9 @@ impl Door {
             head_max,
         } = settings;
         let (specs, routes) = routes.into_iter().unzip();
+        let names = rules.tiers.iter().map(|tier| tier.name.clone());
         Self {
+            tiers: names.zip((0..).map(TierId)).collect(),
             gate,
             rules,
             meters,
@@ -151,7 +156,7 @@ pub struct Core {
 }
 
 /// On what terms somebody is here.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Standing<'a> {
     /// Who is counted.
     pub caller: Caller,
@@ -160,7 +165,7 @@ pub struct Standing<'a> {
     /// The same.
     pub tier: &'a Tier,
     /// Its account, if it has one.
-    pub account: Option<&'a Account>,
+    pub account: Option<Arc<Account>>,
 }
 
 /// The client is gone: there is nobody to answer.
@@ -274,7 +279,7 @@ impl Core {
                 debug!(?method, path, reason = refusal.reason().code(), "refused");
                 self.door
                     .meters
-                    .refusal(whom.map(|whom| whom.tier_id), refusal.reason());
+                    .refusal(whom.as_ref().map(|whom| whom.tier_id), refusal.reason());
                 let whom = whom.map(|Standing { tier, .. }| Whom {
                     tier: &tier.name,
                     priority: tier.priority,
@@ -399,10 +404,20 @@ impl Core {
         let query = taken.query.map(std::borrow::Cow::into_owned);
         let account = match taken.key {
             None => None,
-            Some(key) => Some(self.door.accounts.find(&key).ok_or(Refusal::InvalidKey)?),
+            Some(key) => {
+                let now = self.door.gate.clock().wall();
+                Some(self.door.accounts.find(&key, now).ok_or(Refusal::InvalidKey)?)
+            }
         };
-        let (caller, tier_id) = match account {
-            Some(account) => (Caller::Account(account.id), account.tier),
+        let (caller, tier_id) = match &account {
+            Some(account) => {
+                // A tier that is gone from tiers.yaml leaves its accounts the terms of those without one.
+                let tier_id = self.door.tiers.get(&account.tier).copied();
+                (
+                    Caller::Account(account.id),
+                    tier_id.unwrap_or(self.door.rules.anonymous),
+                )
+            }
             None => {
                 let network = self.door.pseudonyms.network(Network::of(client.address));
                 (Caller::Network(network), self.door.rules.anonymous)
