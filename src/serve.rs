@@ -34,7 +34,9 @@ use crate::http::listener::{self, Bounds};
 use crate::http::routes::RouteSpec;
 use crate::policy::rules::{PoolId, ServerId};
 use crate::policy::time::{Span, UnixTime};
-use crate::store::{AccountStore, Directory, Listed, OpenError, Pseudonyms};
+use crate::store::{
+    AccountStore, AdminToken, Directory, Listed, OpenError, Pseudonyms, TOKEN_FILE, TOKEN_VARIABLE, TokenError,
+};
 use crate::telemetry::Meters;
 use crate::telemetry::exposition::Exposition;
 use crate::upstream::exchange::OnHangup;
@@ -79,6 +81,8 @@ pub enum ServeError {
     Folder(PathBuf, io::Error),
     /// The accounts in this file can't be opened.
     Accounts(PathBuf, OpenError),
+    /// There is no token for operators.
+    Token(TokenError),
 }
 
 impl fmt::Display for ServeError {
@@ -92,6 +96,7 @@ impl fmt::Display for ServeError {
                 "can't make the folder {} (`data_dir` in tiers.yaml): {error}",
                 folder.display()
             ),
+            Self::Token(error) => error.fmt(f),
             Self::Accounts(file, error) => write!(f, "can't open the accounts in {}: {error}", file.display()),
         }
     }
@@ -159,10 +164,11 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
     let gate = Gate::new(Arc::clone(&rules), clock, Arc::clone(&meters));
     make_folder(&config.data_dir)?;
     let store = open_accounts(&config, clock.wall()).await?;
+    let token = open_token(&config.data_dir).await?;
     let accounts = Arc::clone(store.directory());
     let upstreams: Vec<Arc<Upstream>> = config.upstreams.iter().map(upstream).collect();
     let pseudonyms = Pseudonyms::random().map_err(ServeError::Randomness)?;
-    let settings = door_settings(&config, Arc::clone(&accounts), pseudonyms);
+    let settings = door_settings(&config, accounts, pseudonyms);
     let door = Arc::new(Door::new(Arc::clone(&gate), Arc::clone(&rules), meters, settings));
     let addresses = sockets.addresses;
 
@@ -178,7 +184,8 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
         gauges: exposition.gauges(&rules),
         exposition: Arc::clone(&exposition),
         rules,
-        accounts,
+        store: Arc::clone(&store),
+        token,
         open: AtomicBool::new(true),
     });
     let admin_listener = admin::listen(sockets.admin).map_err(|error| ServeError::Listen(addresses.1, error))?;
@@ -234,7 +241,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 async fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStore>, ServeError> {
     let listed = |account: &config::Account| Listed {
         name: account.name.clone(),
-        tier: config.rules.tier(account.tier).name.clone(),
+        tier: config.rules.tier(account.tier).name.to_string(),
         keys: account.key_sha256.clone(),
     };
     let listed: Vec<Listed> = config.accounts.iter().map(listed).collect();
@@ -246,9 +253,21 @@ async fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStor
     Ok(store)
 }
 
+/// The operator's token: the environment's, or that of the file in that folder, which is made if it isn't there.
+async fn open_token(folder: &Path) -> Result<AdminToken, ServeError> {
+    let given = match std::env::var_os(TOKEN_VARIABLE) {
+        Some(text) => AdminToken::given(&text.to_string_lossy(), TOKEN_VARIABLE),
+        None => {
+            let file = folder.join(TOKEN_FILE);
+            blocking(move || AdminToken::read_or_make(&file)).await
+        }
+    };
+    given.map_err(ServeError::Token)
+}
+
 /// Accounts whose tier was taken out of the file have the anonymous tier's terms, which their owners will notice.
 fn tell_of_lost_tiers(config: &Config, directory: &Directory) {
-    let known = |name: &str| config.rules.tiers.iter().any(|tier| tier.name == name);
+    let known = |name: &str| config.rules.tiers.iter().any(|tier| *tier.name == *name);
     let lost: Vec<(String, u32)> = directory.tiers().into_iter().filter(|(tier, _)| !known(tier)).collect();
     if lost.is_empty() {
         return;

@@ -114,7 +114,7 @@ impl Door {
             head_max,
         } = settings;
         let (specs, routes) = routes.into_iter().unzip();
-        let names = rules.tiers.iter().map(|tier| tier.name.clone());
+        let names = rules.tiers.iter().map(|tier| tier.name.to_string());
         Self {
             tiers: names.zip((0..).map(TierId)).collect(),
             gate,
