@@ -47,7 +47,7 @@ pub fn load(tiers: &Path, addresses: &Addresses) -> Result<Config, String> {
     config.listen = addresses.listen;
     config.admin.listen = addresses.admin;
     // What a demo learns is forgotten with it, and the folder of a door in earnest is none of its business.
-    config.data_dir = std::env::temp_dir().join(format!("tiergate-demo-{}", std::process::id()));
+    config.data_dir = std::env::temp_dir().join(format!("tiergate-demo-data-{}", std::process::id()));
     for upstream in &mut config.upstreams {
         let slots = upstream.servers.first().map_or(1, |server| server.slots);
         let (host, port) = (addresses.upstream.ip().to_string(), addresses.upstream.port());
