@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -634,22 +634,39 @@ fn builder() -> Builder {
 }
 
 fn open_file(builder: &Builder, path: &Path) -> Result<Database, DatabaseError> {
-    let disk = |error: io::Error| DatabaseError::Storage(StorageError::Io(error));
+    if !path.try_exists().map_err(disk)? {
+        make_file(builder, path)?;
+    }
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(disk)?;
+    builder.create_with_backend(FileBackend::new(file)?)
+}
+
+/// Makes the file whole under another name, and then gives it its own. redb can't open a file whose making was cut off, and what
+/// looks like one could also be what a disk has left of many accounts: so none is ever there.
+fn make_file(builder: &Builder, path: &Path) -> Result<(), DatabaseError> {
+    let beside = path.with_extension(format!("new.{}", std::process::id()));
     let mut options = OpenOptions::new();
-    let file = options
+    let options = options
         .read(true)
         .write(true)
         .create(true)
-        .truncate(false)
-        .mode(FILE_MODE)
-        .open(path)
-        .map_err(disk)?;
-    let database = builder.create_with_backend(FileBackend::new(file)?)?;
-    // A file is there after a loss of power only if its folder says so.
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(disk)?;
+        .truncate(true)
+        .mode(FILE_MODE);
+    let file = options.open(&beside).map_err(disk)?;
+    builder.create_with_backend(FileBackend::new(file)?)?.close()?;
+    // A link overwrites nobody's file, should another door have been quicker.
+    match fs::hard_link(&beside, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(disk(error)),
+        _ => fs::remove_file(&beside).map_err(disk)?,
     }
-    Ok(database)
+    // A file is there after a loss of power only if its folder says so.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(disk)?;
+    folder.sync_all().map_err(disk)
+}
+
+fn disk(error: io::Error) -> DatabaseError {
+    DatabaseError::Storage(StorageError::Io(error))
 }
 
 /// What lies on the disk.
