@@ -29,9 +29,11 @@ use crate::http::cors;
 use crate::http::door::{self, Core, Door, Route};
 use crate::http::listener::{self, Bounds};
 use crate::http::routes::RouteSpec;
+use crate::policy::Policy;
 use crate::policy::rules::{PoolId, ServerId};
 use crate::policy::time::Span;
-use crate::store::{ListedAccounts, Pseudonyms};
+use crate::store::memory::MemoryLedger;
+use crate::store::{Ledger, ListedAccounts, Pseudonyms};
 use crate::telemetry::Meters;
 use crate::telemetry::exposition::Exposition;
 use crate::upstream::exchange::OnHangup;
@@ -39,6 +41,9 @@ use crate::upstream::{Connections, ProbeSettings, ServerSettings, Settings, Upst
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// How often the wall clock is read, and a part of the callers swept.
+const TICK_EVERY: Span = Span::from_secs(1);
 
 /// How often the histograms are folded.
 const UPKEEP_EVERY: Span = Span::from_secs(5);
@@ -143,7 +148,11 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
     let rules = Arc::new(config.rules.clone());
     let exposition = Arc::new(Exposition::new());
     let meters = Meters::register(&rules, exposition.recorder());
-    let gate = Gate::new(Arc::clone(&rules), clock, Arc::clone(&meters));
+    let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::default());
+    let policy = Policy::new(Arc::clone(&rules));
+    let patience = config.commit_patience.into();
+    let gate = Gate::new(policy, clock, Arc::clone(&meters), ledger, patience);
+    gate.tick();
     let accounts =
         Arc::new(ListedAccounts::new(config.accounts.iter().map(|account| {
             (account.name.clone(), account.tier, account.key_sha256.clone())
@@ -171,6 +180,13 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
     });
     let admin_listener = admin::listen(sockets.admin).map_err(|error| ServeError::Listen(addresses.1, error))?;
     background.spawn(admin::serve(admin_listener, Arc::clone(&admin)));
+    let ticking = Arc::clone(&gate);
+    background.spawn(async move {
+        loop {
+            clock.sleep(TICK_EVERY).await;
+            ticking.tick();
+        }
+    });
     background.spawn(async move {
         loop {
             clock.sleep(UPKEEP_EVERY).await;
@@ -179,7 +195,7 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
     });
 
     let cores = Cores::start(&config, sockets.public, &door, &upstreams, clock)?;
-    tell(&config, addresses);
+    tell(addresses);
     shutdown.await;
 
     info!(
@@ -195,11 +211,8 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
     Ok(())
 }
 
-fn tell(config: &Config, (public, admin): (SocketAddr, SocketAddr)) {
+fn tell((public, admin): (SocketAddr, SocketAddr)) {
     info!(%public, %admin, version = env!("CARGO_PKG_VERSION"), "the door is open");
-    if config.rules.tiers.iter().any(|tier| tier.quota.is_some()) {
-        warn!("quotas are shown on /me, but this version does not count them");
-    }
 }
 
 /// The threads of the public listener, one a core.
@@ -402,6 +415,7 @@ fn route(config: &config::Route) -> (RouteSpec, Route) {
         max_body: config.max_body,
         max_wait: config.max_wait.map(Span::from),
         success: config.success.as_slice().into(),
+        cost: config.cost,
         on_hangup: match config.on_hangup {
             config::OnHangup::Finish => OnHangup::Finish,
             config::OnHangup::Cancel => OnHangup::Cancel,

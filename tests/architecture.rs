@@ -31,7 +31,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
 }
 
 /// Dependencies that only these rooms may know.
-const KEPT_TO: [(&str, &[&str]); 16] = [
+const KEPT_TO: [(&str, &[&str]); 18] = [
     ("axum", &["http"]),
     ("tower", &["http"]),
     ("tower_http", &["http"]),
@@ -42,6 +42,8 @@ const KEPT_TO: [(&str, &[&str]); 16] = [
     ("serde_json", &["http"]),
     ("sha2", &["store"]),
     ("siphasher", &["store"]),
+    ("smallvec", &["policy"]),
+    ("jiff", &["config", "http", "cli"]),
     ("getrandom", &["store"]),
     ("granit_parser", &["config"]),
     ("ipnet", &["config", "http"]),

@@ -69,7 +69,7 @@ pub fn add_sponsors(config: &mut Config) -> io::Result<Vec<Sponsor>> {
             key_sha256: vec![Sha256::digest(&key).into()],
         });
         sponsors.push(Sponsor {
-            tier: tier.name.clone(),
+            tier: tier.name.to_string(),
             concurrency: tier.concurrency,
             key,
         });
@@ -79,7 +79,7 @@ pub fn add_sponsors(config: &mut Config) -> io::Result<Vec<Sponsor>> {
 
 /// The name of the tier that those without a key belong to.
 pub fn anonymous_tier(config: &Config) -> String {
-    config.rules.tier(config.rules.anonymous).name.clone()
+    config.rules.tier(config.rules.anonymous).name.to_string()
 }
 
 /// 128 random bits, in hexadecimal.

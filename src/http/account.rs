@@ -10,54 +10,52 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use super::door::Standing;
-use crate::policy::rules::Tier;
+use super::quotas::{self, Line};
+use crate::gate::Gate;
 
-/// Who asks, as the door has found out.
-#[derive(Clone, Debug)]
-pub struct Who {
-    /// The account's name, or the address of somebody without one.
-    pub id: String,
-    /// The caller's terms.
-    pub tier: Tier,
-}
-
-impl Who {
-    /// The caller of that standing, at that address.
-    pub fn of(standing: &Standing<'_>, address: IpAddr) -> Self {
-        let id = standing
-            .account
-            .map_or_else(|| address.to_string(), |account| account.name.clone());
-        Self {
-            id,
-            tier: standing.tier.clone(),
-        }
-    }
-}
-
-/// `GET /me`, by the names that trace.moe's clients read.
+/// `GET /me`, by the names that trace.moe's clients read, and beside them what explains them.
 #[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Me {
+pub struct Me {
+    /// An account's e-mail address, otherwise its name; the address of somebody without one.
     id: String,
     tier: String,
     priority: u8,
     concurrency: u32,
+    /// Of the quota that leaves least; `null`: there is no limit.
     quota: Option<u64>,
+    #[serde(rename = "quotaUsed")]
     quota_used: u64,
+    quotas: Vec<Line>,
+    running: u32,
+    waiting: u32,
 }
 
-async fn me(Extension(Who { id, tier }): Extension<Who>) -> Json<Me> {
-    Json(Me {
-        id,
-        priority: tier.priority.get(),
-        concurrency: tier.concurrency,
-        quota: tier.quota.map(|quota| quota.limit),
-        quota_used: 0,
-        tier: tier.name,
-    })
+impl Me {
+    /// What the caller of that standing, at that address, is told.
+    pub fn of(standing: &Standing<'_>, address: IpAddr, gate: &Gate) -> Self {
+        let balance = quotas::balance(standing, gate);
+        let waiting = gate.waiting_of(&standing.caller);
+        let quotas = quotas::lines(standing, &balance);
+        let tightest = quotas.iter().min_by_key(|line| line.remaining);
+        Self {
+            id: standing.id(address),
+            tier: standing.tier.name.to_string(),
+            priority: standing.tier.priority.get(),
+            concurrency: standing.concurrency(),
+            quota: tightest.map(|line| line.limit),
+            quota_used: tightest.map_or(0, |line| line.used),
+            running: balance.jobs.saturating_sub(waiting),
+            waiting,
+            quotas,
+        }
+    }
 }
 
-/// The door's own paths. A request brings its [`Who`] along as an extension.
+async fn me(Extension(me): Extension<Me>) -> Json<Me> {
+    Json(me)
+}
+
+/// The door's own paths. A request brings what it is told along as an extension.
 pub fn router(me_path: Option<&str>) -> Router {
     let router = Router::new();
     match me_path {

@@ -3,7 +3,7 @@
 //! Absent on purpose: sockets (`listener`), and every decision, which are `policy`'s.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -14,7 +14,7 @@ use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 use tracing::debug;
 
-use super::account::{self, Who};
+use super::account::{self, Me};
 use super::body::Body;
 use super::caller::{Client, KeyPlaces, TrustedProxies};
 use super::reply::{Form, Whom, reply};
@@ -22,13 +22,13 @@ use super::routes::{NoRoute, RouteSpec, RouteTable};
 use super::socket::Connection;
 use super::target::{host, target};
 use super::visit::Visit;
-use super::{cors, headers, prefer};
+use super::{cors, headers, prefer, quotas};
 use crate::gate::{Entered, Gate, Pass, Waiting};
 use crate::path::Spelling;
 use crate::policy::Ask;
 use crate::policy::caller::{Caller, Network};
 use crate::policy::refusal::Refusal;
-use crate::policy::rules::{PoolId, Rules, Tier, TierId};
+use crate::policy::rules::{PoolId, Quota, Rules, Tier, TierId, Window};
 use crate::policy::time::Span;
 use crate::store::{Account, ListedAccounts, Pseudonyms};
 use crate::telemetry::Meters;
@@ -49,6 +49,8 @@ pub struct Route {
     pub max_wait: Option<Span>,
     /// The statuses that count as success.
     pub success: Arc<[u16]>,
+    /// Units of quota that a success takes.
+    pub cost: u32,
     /// What becomes of a running job whose client hangs up.
     pub on_hangup: OnHangup,
 }
@@ -159,8 +161,28 @@ pub struct Standing<'a> {
     pub tier_id: TierId,
     /// The same.
     pub tier: &'a Tier,
+    /// The windows in which its quotas count.
+    pub windows: &'a [Window],
     /// Its account, if it has one.
     pub account: Option<&'a Account>,
+}
+
+impl Standing<'_> {
+    /// What the caller is called to itself: its account's name, or its address.
+    pub fn id(&self, address: IpAddr) -> String {
+        self.account
+            .map_or_else(|| address.to_string(), |account| account.name.clone())
+    }
+
+    /// Jobs that it may have in the house at once.
+    pub fn concurrency(&self) -> u32 {
+        self.tier.concurrency
+    }
+
+    /// Units that it may use of that quota.
+    pub fn limit(&self, quota: &Quota) -> u64 {
+        quota.limit
+    }
 }
 
 /// The client is gone: there is nobody to answer.
@@ -325,15 +347,18 @@ impl Core {
             tier: standing.tier_id,
             own: None,
             delegate: None,
-            cost: 1,
+            cost: route.cost,
             pool: route.pool,
             ready: false,
             max_wait: route.max_wait,
             prefer_wait: wait,
         };
-        self.search(visit, route, ask)
+        let mut response = self
+            .search(visit, route, ask)
             .await
-            .map_err(|stop| stop.told_to(standing))
+            .map_err(|stop| stop.told_to(standing))?;
+        quotas::tell(response.headers_mut(), &standing, &self.door.gate);
+        Ok(response)
     }
 
     /// The door's own paths come before the routes.
@@ -364,7 +389,7 @@ impl Core {
         *request.uri_mut() = target(me_path, None)?;
         request
             .extensions_mut()
-            .insert(Who::of(&standing, visit.client.address));
+            .insert(Me::of(&standing, visit.client.address, &self.door.gate));
         let answer: Result<_, Infallible> = self.door.own.clone().oneshot(request).await;
         let Ok(answer) = answer;
         let mut response = answer.map(Body::own);
@@ -413,6 +438,7 @@ impl Core {
                 caller,
                 tier_id,
                 tier: self.door.rules.tier(tier_id),
+                windows: &self.door.rules.windows,
                 account,
             },
             query,

@@ -137,10 +137,10 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let tier = Tier {
-            name: "$5".to_owned(),
+            name: "$5".into(),
             priority: Priority::new(2).expect("a priority"),
             concurrency: 1,
-            quota: None,
+            quotas: Vec::new(),
             max_wait: None,
             displacements_per_minute: 0,
         };
@@ -153,6 +153,7 @@ mod tests {
             caller: Caller::Account(account.id),
             tier_id: TierId(0),
             tier: &tier,
+            windows: &[],
             account: Some(&account),
         };
         let peer = "10.0.0.1".parse().expect("an address");

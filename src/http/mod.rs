@@ -15,6 +15,7 @@ pub mod door;
 pub mod headers;
 pub mod listener;
 pub mod prefer;
+mod quotas;
 pub mod reply;
 pub mod routes;
 pub mod socket;
