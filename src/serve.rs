@@ -4,9 +4,12 @@
 //! Absent on purpose: decisions.
 
 use std::fmt;
+use std::fs::DirBuilder;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -31,9 +34,9 @@ use crate::http::listener::{self, Bounds};
 use crate::http::routes::RouteSpec;
 use crate::policy::Policy;
 use crate::policy::rules::{PoolId, ServerId};
-use crate::policy::time::Span;
+use crate::policy::time::{Span, UnixTime};
 use crate::store::memory::MemoryLedger;
-use crate::store::{Ledger, ListedAccounts, Pseudonyms};
+use crate::store::{AccountStore, Directory, Ledger, Listed, OpenError, Pseudonyms};
 use crate::telemetry::Meters;
 use crate::telemetry::exposition::Exposition;
 use crate::upstream::exchange::OnHangup;
@@ -77,6 +80,10 @@ pub enum ServeError {
     Thread(io::Error),
     /// The system gives no random numbers.
     Randomness(io::Error),
+    /// The folder of what must survive can't be made.
+    Folder(PathBuf, io::Error),
+    /// The accounts in this file can't be opened.
+    Accounts(PathBuf, OpenError),
 }
 
 impl fmt::Display for ServeError {
@@ -85,6 +92,12 @@ impl fmt::Display for ServeError {
             Self::Listen(address, error) => write!(f, "can't listen on {address}: {error}"),
             Self::Thread(error) => write!(f, "can't start a thread: {error}"),
             Self::Randomness(error) => write!(f, "the system gives no random numbers: {error}"),
+            Self::Folder(folder, error) => write!(
+                f,
+                "can't make the folder {} (`data_dir` in tiers.yaml): {error}",
+                folder.display()
+            ),
+            Self::Accounts(file, error) => write!(f, "can't open the accounts in {}: {error}", file.display()),
         }
     }
 }
@@ -148,15 +161,14 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
     let rules = Arc::new(config.rules.clone());
     let exposition = Arc::new(Exposition::new());
     let meters = Meters::register(&rules, exposition.recorder());
+    make_folder(&config.data_dir)?;
+    let store = open_accounts(&config, clock.wall()).await?;
+    let accounts = Arc::clone(store.directory());
     let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::default());
     let policy = Policy::new(Arc::clone(&rules));
     let patience = config.commit_patience.into();
     let gate = Gate::new(policy, clock, Arc::clone(&meters), ledger, patience);
     gate.tick();
-    let accounts =
-        Arc::new(ListedAccounts::new(config.accounts.iter().map(|account| {
-            (account.name.clone(), account.tier, account.key_sha256.clone())
-        })));
     let upstreams: Vec<Arc<Upstream>> = config.upstreams.iter().map(upstream).collect();
     let pseudonyms = Pseudonyms::random().map_err(ServeError::Randomness)?;
     let settings = door_settings(&config, Arc::clone(&accounts), pseudonyms);
@@ -207,8 +219,70 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
     gate.shut_down();
     cores.drain(&gate, config.drain_timeout.into()).await;
     background.shutdown().await;
+    if let Err(error) = blocking(move || store.close()).await {
+        warn!(%error, "the accounts were not closed in good order, the next start will check them");
+    }
     info!("closed");
     Ok(())
+}
+
+/// Mode of `data_dir`: nobody else looks into it.
+const FOLDER_MODE: u32 = 0o700;
+
+/// The file of the accounts, in `data_dir`.
+const ACCOUNTS_FILE: &str = "accounts.redb";
+
+/// Accounts of a tier that there isn't which the log names.
+const NAMED_MAX: usize = 20;
+
+fn make_folder(folder: &Path) -> Result<(), ServeError> {
+    let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
+    made.map_err(|error| ServeError::Folder(folder.to_owned(), error))
+}
+
+/// What waits for a disk does so beside the runtime's threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work)
+        .await
+        .expect("the work does not panic")
+}
+
+async fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStore>, ServeError> {
+    let listed = |account: &config::Account| Listed {
+        name: account.name.clone(),
+        tier: config.rules.tier(account.tier).name.to_string(),
+        keys: account.key_sha256.clone(),
+    };
+    let listed: Vec<Listed> = config.accounts.iter().map(listed).collect();
+    let file = config.data_dir.join(ACCOUNTS_FILE);
+    let path = file.clone();
+    let opened = blocking(move || AccountStore::open(&path, &listed, now)).await;
+    let store = Arc::new(opened.map_err(|error| ServeError::Accounts(file, error))?);
+    tell_of_lost_tiers(config, store.directory());
+    Ok(store)
+}
+
+/// Accounts whose tier was taken out of the file have the anonymous tier's terms, which their owners will notice.
+fn tell_of_lost_tiers(config: &Config, directory: &Directory) {
+    let known = |name: &str| config.rules.tiers.iter().any(|tier| *tier.name == *name);
+    let lost: Vec<(String, u32)> = directory.tiers().into_iter().filter(|(tier, _)| !known(tier)).collect();
+    if lost.is_empty() {
+        return;
+    }
+    let accounts = directory
+        .page("", usize::MAX)
+        .into_iter()
+        .filter(|account| !known(&account.tier));
+    let named: Vec<String> = accounts
+        .take(NAMED_MAX)
+        .map(|account| format!("{} ({})", account.name, account.tier))
+        .collect();
+    let count: u32 = lost.iter().map(|(_, count)| count).sum();
+    warn!(
+        count,
+        accounts = named.join(", "),
+        "accounts of tiers that tiers.yaml has not: they have the anonymous tier's terms"
+    );
 }
 
 fn tell((public, admin): (SocketAddr, SocketAddr)) {
@@ -377,7 +451,7 @@ fn upstream(config: &config::Upstream) -> Arc<Upstream> {
     }))
 }
 
-fn door_settings(config: &Config, accounts: Arc<ListedAccounts>, pseudonyms: Pseudonyms) -> door::Settings {
+fn door_settings(config: &Config, accounts: Arc<Directory>, pseudonyms: Pseudonyms) -> door::Settings {
     let cors = config.cors.as_ref().map(|cors| {
         let origins = match &cors.origins {
             Origins::Any => None,

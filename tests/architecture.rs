@@ -31,7 +31,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
 }
 
 /// Dependencies that only these rooms may know.
-const KEPT_TO: [(&str, &[&str]); 18] = [
+const KEPT_TO: [(&str, &[&str]); 21] = [
     ("axum", &["http"]),
     ("tower", &["http"]),
     ("tower_http", &["http"]),
@@ -45,6 +45,9 @@ const KEPT_TO: [(&str, &[&str]); 18] = [
     ("smallvec", &["policy"]),
     ("jiff", &["config", "http", "cli"]),
     ("getrandom", &["store"]),
+    ("redb", &["store"]),
+    ("crc32fast", &["store"]),
+    ("subtle", &["store"]),
     ("granit_parser", &["config"]),
     ("ipnet", &["config", "http"]),
     ("metrics", &["telemetry"]),

@@ -43,6 +43,8 @@ pub fn load(tiers: &Path, addresses: &Addresses) -> Result<Config, String> {
     let mut config = Config::load(tiers).map_err(|error| error.to_string())?;
     config.listen = addresses.listen;
     config.admin.listen = addresses.admin;
+    // What a demo learns is forgotten with it, and the folder of a door in earnest is none of its business.
+    config.data_dir = std::env::temp_dir().join(format!("tiergate-demo-{}", std::process::id()));
     for upstream in &mut config.upstreams {
         let slots = upstream.servers.first().map_or(1, |server| server.slots);
         let (host, port) = (addresses.upstream.ip().to_string(), addresses.upstream.port());
@@ -123,6 +125,10 @@ impl Door {
     /// # Errors
     /// The door can't go on.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
-        serve::run(self.config, self.sockets, shutdown).await
+        let folder = self.config.data_dir.clone();
+        let served = serve::run(self.config, self.sockets, shutdown).await;
+        // The system empties its temporary folder if this fails.
+        let _removed = std::fs::remove_dir_all(folder);
+        served
     }
 }

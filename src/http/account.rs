@@ -9,8 +9,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
-use super::door::Standing;
 use super::quotas::{self, Line};
+use super::standing::Standing;
 use crate::gate::Gate;
 
 /// `GET /me`, by the names that trace.moe's clients read, and beside them what explains them.

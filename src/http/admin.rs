@@ -24,7 +24,7 @@ use crate::policy::State as JobState;
 use crate::policy::caller::Caller;
 use crate::policy::rules::Rules;
 use crate::policy::time::Span;
-use crate::store::ListedAccounts;
+use crate::store::Directory;
 use crate::telemetry::exposition::{Exposition, Gauges, Levels};
 
 /// Connections of operators and scrapers at once.
@@ -41,7 +41,7 @@ pub struct Admin {
     /// The names of tiers and pools.
     pub rules: Arc<Rules>,
     /// The names of accounts.
-    pub accounts: Arc<ListedAccounts>,
+    pub accounts: Arc<Directory>,
     /// The metrics.
     pub exposition: Arc<Exposition>,
     /// Those that are read when somebody asks.

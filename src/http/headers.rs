@@ -6,7 +6,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::caller::Client;
-use super::door::Standing;
+use super::standing::Standing;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -55,7 +55,7 @@ pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str, standing:
     headers.remove(header::EXPECT);
     remove_look_alikes(headers, client.peer_is_trusted);
     set_forwarded(headers, client, host);
-    if let Some(account) = standing.account {
+    if let Some(account) = &standing.account {
         headers.insert(X_TIERGATE_ACCOUNT, carried(&account.name));
     }
     headers.insert(X_TIERGATE_TIER, carried(&standing.tier.name));
@@ -126,9 +126,12 @@ fn carried(text: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::policy::caller::{AccountId, Caller};
     use crate::policy::rules::{Priority, Tier, TierId};
+    use crate::policy::time::UnixTime;
     use crate::store::Account;
 
     fn sent(lines: &[(&'static str, &'static str)], trusted: bool) -> HeaderMap {
@@ -144,17 +147,16 @@ mod tests {
             max_wait: None,
             displacements_per_minute: 0,
         };
-        let account = Account {
-            id: AccountId(0),
-            name: "acme-bot".to_owned(),
-            tier: TierId(0),
-        };
+        let (name, tier_name) = ("acme-bot".to_owned(), tier.name.clone());
+        let account = Account::listed(AccountId(1), name, tier_name.to_string(), UnixTime::default());
         let standing = Standing {
             caller: Caller::Account(account.id),
             tier_id: TierId(0),
             tier: &tier,
             windows: &[],
-            account: Some(&account),
+            account: Some(Arc::new(account)),
+            own: None,
+            delegate: None,
         };
         let peer = "10.0.0.1".parse().expect("an address");
         let client = Client {

@@ -19,5 +19,6 @@ mod quotas;
 pub mod reply;
 pub mod routes;
 pub mod socket;
+mod standing;
 mod target;
 mod visit;

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::door::Standing;
+use super::standing::Standing;
 use crate::gate::{Balance, Gate};
 use crate::policy::Usage;
 use crate::policy::rules::{Quota, Window};

@@ -46,6 +46,19 @@ pub struct Own {
     pub quotas: Vec<(Arc<str>, u64)>,
 }
 
+impl Own {
+    /// Whether there is nothing of the sort.
+    pub fn is_empty(&self) -> bool {
+        self.concurrency.is_none() && self.quotas.is_empty()
+    }
+
+    /// The limit of the quota of that name.
+    pub fn limit(&self, name: &str) -> Option<u64> {
+        let (_, limit) = self.quotas.iter().find(|(of, _)| **of == *name)?;
+        Some(*limit)
+    }
+}
+
 /// A delegating account, when it asks for one of its users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delegate {

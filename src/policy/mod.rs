@@ -145,7 +145,7 @@ impl Policy {
         }
         let held = self.concurrency.load(&party.caller).held;
         for quota in &party.tier.quotas {
-            let limit = own_limit(party.own, &quota.name).unwrap_or(quota.limit);
+            let limit = party.own.and_then(|own| own.limit(&quota.name)).unwrap_or(quota.limit);
             let used = self.quotas.taken(quota.window, &party.caller, held, wall);
             let asked = used + u64::from(cost);
             if asked > limit {
@@ -707,11 +707,6 @@ fn parties<'a>(ask: &'a Ask, rules: &'a Rules) -> impl Iterator<Item = Party<'a>
         own: delegate.own.as_deref(),
     });
     std::iter::once(caller).chain(account)
-}
-
-fn own_limit(own: Option<&Own>, name: &str) -> Option<u64> {
-    let (_, limit) = own?.quotas.iter().find(|(of, _)| **of == *name)?;
-    Some(*limit)
 }
 
 fn job(ask: &Ask, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> Job {

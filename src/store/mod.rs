@@ -1,13 +1,19 @@
 //! What must survive: what callers have used, and who the accounts are.
 //!
+//! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, where every request looks its key up.
+//!
 //! The door sees a [`Ledger`]: it writes down every finished job, and a success is answered only when that is durable. Two
 //! keep one: [`memory`] for tests and simulations, the journal for operators.
 //!
 //! Absent on purpose: decisions, and API keys and addresses in plain text. Of a key SHA-256 is held, of an address a keyed
 //! hash, so neither a file nor a core dump can betray one.
 
+pub mod account;
+mod accounts;
 mod commit;
-mod listed;
+mod directory;
+mod encoding;
+pub mod keys;
 pub mod memory;
 mod pseudonym;
 mod record;
@@ -15,8 +21,11 @@ mod record;
 use std::fmt;
 use std::io;
 
+pub use account::{Account, Change, Illegal, NewAccount, Origin};
+pub use accounts::{ACCOUNTS_MAX, AccountStore, ChangeError, ImportRow, Imported, Listed, Minted, OpenError, Opener};
 pub use commit::{Commit, Standing, Ticket, Unavailable};
-pub use listed::{Account, KeyHash, ListedAccounts};
+pub use directory::Directory;
+pub use keys::{Key, KeyHash, KeyId, Secret};
 pub use pseudonym::Pseudonyms;
 pub use record::{Entry, Record, Refused};
 

@@ -165,11 +165,13 @@ impl Hold {
     }
 }
 
+type Work = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
+
 /// A success that is being written down. Once begun it is carried to its end, whether or not anybody waits for it: if its
 /// client hangs up, a task goes on with it.
 struct Carried {
     /// `None` once it has ended.
-    work: Option<Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>>,
+    work: Option<Work>,
     tasks: TaskTracker,
 }
 

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub mod fast;
+pub mod folder;
 pub mod program;
 
 use std::collections::HashMap;
@@ -20,6 +21,8 @@ use tiergate::serve;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
+
+use folder::Folder;
 
 /// The longest that a test waits for anything. Nothing takes so long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,12 +40,20 @@ pub struct Door {
     pub admin: SocketAddr,
     close: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    /// Its `data_dir`, which outlives the thread.
+    folder: Folder,
 }
 
 impl Door {
-    /// Opens a door with this tiers.yaml. Its addresses should have port 0.
+    /// Opens a door with this tiers.yaml, in a folder of its own. Its addresses should have port 0.
     pub fn open(yaml: &str) -> Self {
-        let config = Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+        Self::open_in(Folder::new(), yaml)
+    }
+
+    /// Opens a door whose `data_dir` is that folder.
+    pub fn open_in(folder: Folder, yaml: &str) -> Self {
+        let mut config = Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+        folder.path().clone_into(&mut config.data_dir);
         let sockets = serve::bind(&config).expect("loopback has free ports");
         let (address, admin) = (sockets.public_address(), sockets.admin_address());
         let (close, closed) = oneshot::channel::<()>();
@@ -63,6 +74,7 @@ impl Door {
             admin,
             close: Some(close),
             thread: Some(thread),
+            folder,
         }
     }
 

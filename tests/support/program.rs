@@ -1,13 +1,12 @@
 //! The program itself, as a process of its own.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use super::folder::Folder;
 use super::soon;
 
 /// `tiergate serve`, which is killed when it is dropped.
@@ -15,18 +14,16 @@ pub struct Program {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     child: Child,
-    folder: PathBuf,
+    folder: Folder,
 }
 
 impl Program {
     /// Starts it with this tiers.yaml, whose addresses should have port 0.
     pub async fn start(yaml: &str) -> Self {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("tiergate-test-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a temporary folder");
-        let config = folder.join("tiers.yaml");
-        std::fs::write(&config, yaml).expect("a file");
+        let folder = Folder::new();
+        let config = folder.path().join("tiers.yaml");
+        let data_dir = folder.path().join("data");
+        std::fs::write(&config, format!("{yaml}\ndata_dir: {}\n", data_dir.display())).expect("a file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_tiergate"))
             .args(["serve", "--log-format", "json", "--config"])
             .arg(&config)
@@ -82,12 +79,5 @@ impl Program {
             .find_map(|line| line.strip_prefix("VmHWM:"))
             .expect("a peak");
         peak.trim().trim_end_matches(" kB").parse().expect("a number")
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // The system empties its temporary folder if this fails.
-        let _removed = std::fs::remove_dir_all(&self.folder);
     }
 }

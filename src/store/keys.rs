@@ -1,0 +1,306 @@
+//! API keys: how ours look, by what they are known, and who may be told from a slip of the pen without a look-up.
+//!
+//! A key of ours is `tg_`, 30 base62 characters from the system's randomness (178 bits), and 6 base62 characters of CRC32 over
+//! the 33 before them. So a mistyped or truncated key is told from a revoked one, and scanners for leaked secrets find keys
+//! without asking anybody.
+//!
+//! Absent on purpose: keys that are kept. A [`Secret`] is shown once to whoever asked for it; what stays is its [`KeyHash`].
+
+use std::fmt;
+use std::io;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+
+use crate::policy::caller::AccountId;
+use crate::policy::time::UnixTime;
+
+/// What a key of ours begins with.
+pub const PREFIX: &str = "tg_";
+/// Base62 characters of a key that are random.
+pub const RANDOM_CHARS: usize = 30;
+/// Base62 characters of a key that are its checksum. 62^6 is more than 2^32.
+pub const CHECKSUM_CHARS: usize = 6;
+/// Bytes of a key that somebody brings along.
+pub const IMPORTED_KEY_BYTES: RangeInclusive<usize> = 1..=512;
+/// Bytes of a key's label.
+pub const LABEL_BYTES_MAX: usize = 64;
+/// Keys that an account has at once. Expired ones make room.
+pub const KEYS_PER_ACCOUNT_MAX: usize = 16;
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const OURS_BYTES: usize = PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS;
+
+/// SHA-256 of an API key: all that is kept of it.
+pub type KeyHash = [u8; 32];
+
+/// The hash by which a key is known.
+pub fn hash(key: &[u8]) -> KeyHash {
+    Sha256::digest(key).into()
+}
+
+/// What a key's looks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Ours, and whole. Whether anybody has it is another question.
+    Ours,
+    /// Ours, but not as it was given out: nobody has it.
+    Misspelled,
+    /// Of another make.
+    Foreign,
+}
+
+impl Form {
+    /// The form of that key. Keys that merely begin like ours are foreign: only the whole form is.
+    pub fn of(key: &[u8]) -> Self {
+        let Some(body) = key.strip_prefix(PREFIX.as_bytes()) else {
+            return Self::Foreign;
+        };
+        if key.len() != OURS_BYTES || !body.iter().all(u8::is_ascii_alphanumeric) {
+            return Self::Foreign;
+        }
+        let (random, given) = key.split_at(OURS_BYTES - CHECKSUM_CHARS);
+        if checksum(random) == given {
+            Self::Ours
+        } else {
+            Self::Misspelled
+        }
+    }
+}
+
+fn checksum(random: &[u8]) -> [u8; CHECKSUM_CHARS] {
+    let mut left = crc32fast::hash(random);
+    let mut digits = [b'0'; CHECKSUM_CHARS];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[left as usize % BASE62.len()];
+        left /= 62;
+    }
+    digits
+}
+
+/// A key in plain text, for the one time that it is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// A new key.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn mint() -> io::Result<Self> {
+        // The largest multiple of 62 that fits a byte: above it, some characters would come more often than others.
+        const FAIR: u8 = 248;
+        let mut key = PREFIX.to_owned();
+        let mut random = [0; RANDOM_CHARS];
+        while key.len() < PREFIX.len() + RANDOM_CHARS {
+            getrandom::fill(&mut random)?;
+            let missing = PREFIX.len() + RANDOM_CHARS - key.len();
+            let fair = random.iter().filter(|byte| **byte < FAIR).take(missing);
+            key.extend(fair.map(|byte| char::from(BASE62[usize::from(*byte) % BASE62.len()])));
+        }
+        key.extend(checksum(key.as_bytes()).map(char::from));
+        Ok(Self(key))
+    }
+
+    /// A key that somebody brings along.
+    ///
+    /// # Errors
+    /// Nobody could ever present it.
+    pub fn imported(key: String) -> Result<Self, UnusableKey> {
+        if !IMPORTED_KEY_BYTES.contains(&key.len()) {
+            return Err(UnusableKey::Length);
+        }
+        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(UnusableKey::Characters);
+        }
+        match Form::of(key.as_bytes()) {
+            Form::Misspelled => Err(UnusableKey::Misspelled),
+            Form::Ours | Form::Foreign => Ok(Self(key)),
+        }
+    }
+
+    /// The key, to show it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// By what it is known.
+    pub fn hash(&self) -> KeyHash {
+        hash(self.0.as_bytes())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Why a key can't be taken over. It says nothing of the key itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnusableKey {
+    /// Empty, or longer than [`IMPORTED_KEY_BYTES`].
+    Length,
+    /// It has characters other than visible ASCII, which no header carries unharmed.
+    Characters,
+    /// It looks like one of ours, but its checksum is wrong.
+    Misspelled,
+}
+
+impl fmt::Display for UnusableKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length => write!(f, "a key has 1 to {} characters", IMPORTED_KEY_BYTES.end()),
+            Self::Characters => f.write_str("a key has visible ASCII characters only"),
+            Self::Misspelled => f.write_str("the key looks like one of tiergate's, but its checksum is wrong"),
+        }
+    }
+}
+
+impl std::error::Error for UnusableKey {}
+
+/// By what people know a key: the first 48 bits of its hash, 12 hexadecimal digits. No two keys of a door share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 6]);
+
+impl KeyId {
+    /// Of the key of that hash.
+    pub fn of(hash: &KeyHash) -> Self {
+        let mut id = [0; 6];
+        id.copy_from_slice(&hash[..6]);
+        Self(id)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// It is not 12 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoKeyId;
+
+impl fmt::Display for NoKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key's id is 12 hexadecimal digits")
+    }
+}
+
+impl std::error::Error for NoKeyId {}
+
+impl FromStr for KeyId {
+    type Err = NoKeyId;
+
+    fn from_str(text: &str) -> Result<Self, NoKeyId> {
+        let mut id = [0; 6];
+        if text.len() != 2 * id.len() {
+            return Err(NoKeyId);
+        }
+        for (byte, digits) in id.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let digit = |at: usize| char::from(digits[at]).to_digit(16).ok_or(NoKeyId);
+            *byte = u8::try_from(digit(0)? * 16 + digit(1)?).map_err(|_| NoKeyId)?;
+        }
+        Ok(Self(id))
+    }
+}
+
+/// What is kept of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// SHA-256 of it.
+    pub hash: KeyHash,
+    /// Whose it is.
+    pub account: AccountId,
+    /// What its owner calls it, at most [`LABEL_BYTES_MAX`] bytes without control characters; empty if nothing.
+    pub label: String,
+    /// When it was given out or taken over.
+    pub created: UnixTime,
+    /// From when on it is of no use any more; `None`: it stays.
+    pub expires: Option<UnixTime>,
+}
+
+impl Key {
+    /// By what people know it.
+    pub fn id(&self) -> KeyId {
+        KeyId::of(&self.hash)
+    }
+
+    /// Whether it is of no use any more.
+    pub fn is_expired(&self, now: UnixTime) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_what_it_always_was() {
+        // Written down, so that no change of ours makes keys that are out in the world misspelled.
+        assert_eq!(crc32fast::hash(b"123456789"), 0xcbf4_3926);
+        assert_eq!(
+            Form::of(b"tg_000000000000000000000000000000"),
+            Form::Foreign,
+            "too short"
+        );
+        let random = b"tg_abcdefghijklmnopqrstuvwxyz0123";
+        assert_eq!(&checksum(random), b"09jF6R");
+    }
+
+    #[test]
+    fn ids_are_read_as_they_are_written() {
+        let id = KeyId::of(&hash(b"key-1"));
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for wrong in ["", "0123456789a", "0123456789abc", "0123456789ag", "+123456789ab"] {
+            assert_eq!(wrong.parse::<KeyId>(), Err(NoKeyId), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_keys_that_can_be_presented_are_taken_over() {
+        let taken = |key: &str| Secret::imported(key.to_owned()).map(|_| ());
+        assert_eq!(taken("k"), Ok(()));
+        assert_eq!(taken("tg_whatever"), Ok(()), "it only begins like ours");
+        assert_eq!(taken(""), Err(UnusableKey::Length));
+        assert_eq!(taken(&"k".repeat(513)), Err(UnusableKey::Length));
+        assert_eq!(taken("a b"), Err(UnusableKey::Characters));
+        assert_eq!(taken("ké"), Err(UnusableKey::Characters));
+        assert_eq!(taken(&format!("tg_{}", "0".repeat(36))), Err(UnusableKey::Misspelled));
+    }
+
+    #[test]
+    fn a_secret_is_shown_only_when_asked() {
+        let secret = Secret::mint().expect("randomness");
+        assert!(!format!("{secret:?}").contains(&secret.reveal()[3..]));
+    }
+
+    proptest! {
+        /// A slip in one character, or two neighbours in the wrong order, is always noticed: CRC32 sees every change within 32
+        /// bits.
+        #[test]
+        fn a_slip_of_the_pen_is_noticed(at in PREFIX.len()..OURS_BYTES, to in 0_usize..62) {
+            let key = Secret::mint().expect("randomness").0.into_bytes();
+            prop_assert_eq!(Form::of(&key), Form::Ours);
+            prop_assert_eq!(key.len(), 39);
+            let mut slip = key.clone();
+            slip[at] = BASE62[to];
+            prop_assert_eq!(Form::of(&slip) == Form::Ours, slip == key);
+            let mut swapped = key.clone();
+            let first = at.clamp(PREFIX.len(), OURS_BYTES - CHECKSUM_CHARS - 2);
+            swapped.swap(first, first + 1);
+            prop_assert_eq!(Form::of(&swapped) == Form::Ours, swapped == key);
+            prop_assert_eq!(Form::of(&key[..key.len() - 1]), Form::Foreign);
+        }
+
+        #[test]
+        fn any_bytes_have_a_form(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert_ne!(Form::of(&bytes), Form::Ours);
+        }
+    }
+}

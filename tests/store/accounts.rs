@@ -1,0 +1,254 @@
+//! Accounts and keys on a disk: what was acknowledged is there after a restart, and ids are nobody's second time.
+
+#[path = "../support/folder.rs"]
+mod folder;
+
+use folder::Folder;
+use tiergate::policy::caller::AccountId;
+use tiergate::policy::time::{Span, UnixTime};
+use tiergate::store::{
+    AccountStore, Change, ChangeError, ImportRow, Imported, KeyHash, Listed, NewAccount, OpenError, Secret, keys,
+};
+
+const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+const DAY: Span = Span::from_secs(24 * 60 * 60);
+
+fn open(folder: &Folder, listed: &[Listed]) -> Result<AccountStore, OpenError> {
+    AccountStore::open(&folder.path().join("accounts.redb"), listed, NOW)
+}
+
+fn new(name: &str) -> NewAccount {
+    NewAccount {
+        name: name.to_owned(),
+        tier: "$20".to_owned(),
+        ..NewAccount::default()
+    }
+}
+
+fn listed(name: &str, keys: &[&str]) -> Listed {
+    Listed {
+        name: name.to_owned(),
+        tier: "free".to_owned(),
+        keys: keys.iter().map(|key| hash(key)).collect(),
+    }
+}
+
+fn hash(key: &str) -> KeyHash {
+    keys::hash(key.as_bytes())
+}
+
+fn found(store: &AccountStore, key: &str, now: UnixTime) -> Option<AccountId> {
+    store.directory().find(key.as_bytes(), now).map(|account| account.id)
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    let folder = Folder::new();
+    let store = open(&folder, &[]).expect("a new store");
+    let account = store.add(new("acme-bot"), NOW).expect("the name is free");
+    let minted = store
+        .mint("acme-bot", "bot".to_owned(), Some(NOW + DAY), NOW)
+        .expect("room");
+    let change = Change {
+        concurrency: Some(Some(6)),
+        quotas: vec![("daily".into(), Some(5_000))],
+        note: Some(Some("asked twice".to_owned())),
+        ..Change::default()
+    };
+    let changed = store.change("acme-bot", &change).expect("it is there");
+    assert_eq!((changed.id, changed.own.concurrency), (account.id, Some(6)));
+    store.close().expect("the disk is fine");
+    let store = open(&folder, &[]).expect("the same store");
+    assert_eq!(store.directory().by_name("acme-bot"), Some(changed));
+    assert_eq!(found(&store, minted.secret.reveal(), NOW), Some(account.id));
+    assert_eq!(found(&store, minted.secret.reveal(), NOW + DAY), None, "it has expired");
+    assert_eq!(store.directory().keys_of(account.id), [minted.key]);
+}
+
+#[test]
+fn an_id_is_nobodys_second_time() {
+    let folder = Folder::new();
+    let store = open(&folder, &[listed("listed", &["k"])]).expect("a new store");
+    let first = store.add(new("a"), NOW).expect("free").id;
+    let key = store.mint("a", String::new(), None, NOW).expect("room").secret;
+    store.remove("a").expect("it is there");
+    assert_eq!(found(&store, key.reveal(), NOW), None);
+    assert_eq!(store.remove("a"), Err(ChangeError::UnknownAccount));
+    let second = store.add(new("a"), NOW).expect("free again").id;
+    assert_ne!(first, second);
+    store.remove("a").expect("it is there");
+    drop(store);
+    let store = open(&folder, &[listed("listed", &["k"])]).expect("the same store");
+    let third = store.add(new("a"), NOW).expect("free again").id;
+    assert!(third > second && second > first);
+}
+
+#[test]
+fn who_is_listed_keeps_an_id_for_as_long_as_it_is_listed() {
+    let folder = Folder::new();
+    let (a, b) = (listed("a", &["ka"]), listed("b", &["kb", "kb2"]));
+    let store = open(&folder, &[a.clone(), b.clone()]).expect("a new store");
+    let ids = ["ka", "kb", "kb2"].map(|key| found(&store, key, NOW));
+    assert!(ids[0] != ids[1] && ids[1] == ids[2] && ids[0].is_some());
+    let refused = [
+        store.change("a", &Change::default()).map(|_| ()),
+        store.remove("a").map(|_| ()),
+        store.mint("a", String::new(), None, NOW).map(|_| ()),
+        store.revoke(keys::KeyId::of(&hash("ka"))).map(|_| ()),
+        store.rotate(keys::KeyId::of(&hash("ka")), DAY, NOW).map(|_| ()),
+    ];
+    assert!(
+        refused.iter().all(|refused| *refused == Err(ChangeError::Listed)),
+        "{refused:?}"
+    );
+    drop(store);
+    let store = open(&folder, &[b.clone(), a.clone()]).expect("in another order");
+    assert_eq!(["ka", "kb", "kb2"].map(|key| found(&store, key, NOW)), ids);
+    drop(store);
+    let store = open(&folder, std::slice::from_ref(&b)).expect("one less");
+    assert_eq!(found(&store, "ka", NOW), None);
+    drop(store);
+    let store = open(&folder, &[a, b]).expect("it is back");
+    assert_ne!(found(&store, "ka", NOW), ids[0], "it starts anew");
+    assert_eq!(found(&store, "kb", NOW), ids[1]);
+}
+
+#[test]
+fn a_name_or_a_key_in_both_places_is_told_at_the_start() {
+    let folder = Folder::new();
+    let store = open(&folder, &[]).expect("a new store");
+    store.add(new("acme"), NOW).expect("free");
+    let row = ImportRow {
+        line: 1,
+        account: new("other"),
+        key: Some(Secret::imported("old".to_owned()).expect("a key")),
+    };
+    store.import(vec![row], NOW).expect("both are new");
+    drop(store);
+    let error = open(&folder, &[listed("b", &["kb"]), listed("acme", &["ka"])]).expect_err("it is in both");
+    assert!(
+        matches!(&error, OpenError::ListedAndStored(names) if names == &["acme"]),
+        "{error}"
+    );
+    let error = open(&folder, &[listed("b", &["old"])]).expect_err("the key is of two");
+    assert!(
+        error
+            .to_string()
+            .contains("account b of tiers.yaml has a key that other has too"),
+        "{error}"
+    );
+    assert!(open(&folder, &[listed("b", &["kb"])]).is_ok());
+}
+
+#[test]
+fn a_key_rotates_with_an_overlap() {
+    let folder = Folder::new();
+    let store = open(&folder, &[]).expect("a new store");
+    let id = store.add(new("a"), NOW).expect("free").id;
+    let old = store
+        .mint("a", "bot".to_owned(), Some(NOW + DAY.saturating_mul(90)), NOW)
+        .expect("room");
+    let later = NOW + DAY.saturating_mul(80);
+    let (fresh, kept) = store
+        .rotate(old.key.id(), DAY.saturating_mul(7), later)
+        .expect("it is alive");
+    assert_eq!(
+        (fresh.key.label.as_str(), fresh.key.expires),
+        ("bot", Some(later + DAY.saturating_mul(90)))
+    );
+    assert_eq!(kept.expires, Some(later + DAY.saturating_mul(7)));
+    let alive = |at| [&old, &fresh].map(|key| found(&store, key.secret.reveal(), at) == Some(id));
+    assert_eq!(alive(later), [true, true]);
+    assert_eq!(alive(later + DAY.saturating_mul(7)), [false, true]);
+    let error = store
+        .rotate(old.key.id(), DAY, later + DAY.saturating_mul(7))
+        .expect_err("it has expired");
+    assert_eq!(error, ChangeError::KeyExpired);
+    store.revoke(fresh.key.id()).expect("it is there");
+    assert_eq!(alive(later), [true, false]);
+    assert_eq!(store.revoke(fresh.key.id()), Err(ChangeError::UnknownKey));
+}
+
+#[test]
+fn an_account_has_so_many_keys_and_expired_ones_make_room() {
+    let folder = Folder::new();
+    let store = open(&folder, &[]).expect("a new store");
+    store.add(new("a"), NOW).expect("free");
+    for number in 0..keys::KEYS_PER_ACCOUNT_MAX {
+        let expires = (number == 3).then_some(NOW + DAY);
+        store.mint("a", number.to_string(), expires, NOW).expect("room");
+    }
+    let one_more = |at| store.mint("a", String::new(), None, at).map(|_| ());
+    assert_eq!(one_more(NOW), Err(ChangeError::TooManyKeys));
+    assert_eq!(one_more(NOW + DAY), Ok(()));
+    assert_eq!(one_more(NOW + DAY), Err(ChangeError::TooManyKeys));
+}
+
+#[test]
+fn an_import_is_whole_or_nothing_and_says_all_that_is_wrong() {
+    let folder = Folder::new();
+    let store = open(&folder, &[listed("listed", &["known"])]).expect("a new store");
+    let row = |line, name: &str, key: Option<&str>| ImportRow {
+        line,
+        account: new(name),
+        key: key.map(|key| Secret::imported(key.to_owned()).expect("a key")),
+    };
+    let mut rows = vec![row(1, "a", Some("ka")), row(2, "b", None), row(3, "a", Some("ka2"))];
+    let good = rows.clone();
+    rows.extend([
+        row(4, "listed", None),
+        row(5, "c", Some("known")),
+        row(6, "d", Some("ka")),
+        row(7, "e e", None),
+    ]);
+    rows.push(ImportRow {
+        account: NewAccount {
+            tier: "$1".to_owned(),
+            ..new("b")
+        },
+        ..row(8, "b", None)
+    });
+    let wrong = store.import(rows, NOW).expect_err("five lines are wrong");
+    let lines: Vec<usize> = wrong.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [4, 5, 6, 7, 8], "{wrong:?}");
+    assert_eq!(store.directory().len(), 1, "nothing was taken over");
+    assert_eq!(store.import(good, NOW), Ok(Imported { accounts: 2, keys: 2 }));
+    let a = store.directory().by_name("a").map(|account| account.id);
+    assert_eq!(["ka", "ka2"].map(|key| found(&store, key, NOW)), [a, a]);
+}
+
+#[test]
+fn what_is_no_store_of_ours_is_told_from_one_that_is_in_use() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let store = open(&folder, &[]).expect("a new store");
+    assert!(matches!(open(&folder, &[]), Err(OpenError::InUse)));
+    let file = folder.path().join("accounts.redb");
+    let mode = std::fs::metadata(&file).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    drop(store);
+    std::fs::write(
+        &file,
+        "these are no accounts, but there are enough bytes of them".repeat(200),
+    )
+    .expect("a file");
+    let error = open(&folder, &[]).expect_err("it is no store");
+    assert!(matches!(error, OpenError::Damaged(_)), "{error}");
+}
+
+#[test]
+fn a_store_of_a_later_version_is_left_alone() {
+    let folder = Folder::new();
+    let file = folder.path().join("accounts.redb");
+    let database = redb::Database::create(&file).expect("a new file");
+    let write = database.begin_write().expect("nobody else writes");
+    let meta: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
+    write
+        .open_table(meta)
+        .expect("a table")
+        .insert("format", 2)
+        .expect("a disk");
+    write.commit().expect("a disk");
+    drop(database);
+    assert!(matches!(open(&folder, &[]), Err(OpenError::Newer)));
+}

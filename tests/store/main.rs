@@ -1,0 +1,3 @@
+//! What must survive, whatever the disk does.
+
+mod accounts;
