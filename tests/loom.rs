@@ -280,7 +280,7 @@ fn a_grant_to_a_moving_job_races_with_its_deadline() {
     loom::model(|| {
         let gate = gate_with(1, &[1, 1]);
         let (mut moving, pass) = moving(&gate);
-        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
+        let end = thread::spawn(move || block_on(pass.succeed(200)).expect("memory never fails"));
         match pin!(&mut moving).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(pass) => pass.settle(Outcome::Failed, 0),
             Poll::Pending => moving.settle(Outcome::Failed),
