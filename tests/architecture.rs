@@ -31,7 +31,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
 }
 
 /// Dependencies that only these rooms may know.
-const KEPT_TO: [(&str, &[&str]); 16] = [
+const KEPT_TO: [(&str, &[&str]); 17] = [
     ("axum", &["http"]),
     ("tower", &["http"]),
     ("tower_http", &["http"]),
@@ -43,6 +43,7 @@ const KEPT_TO: [(&str, &[&str]); 16] = [
     ("sha2", &["store"]),
     ("siphasher", &["store"]),
     ("getrandom", &["store"]),
+    ("crc32c", &["store"]),
     ("granit_parser", &["config"]),
     ("ipnet", &["config", "http"]),
     ("metrics", &["telemetry"]),

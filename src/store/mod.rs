@@ -1,12 +1,13 @@
 //! What must survive: what callers have used, and who the accounts are.
 //!
 //! The door sees a [`Ledger`]: it writes down every finished job, and a success is answered only when that is durable. Two
-//! keep one: [`memory`] for tests and simulations, the journal for operators.
+//! keep one: [`memory`] for tests and simulations, [`journal`] for operators.
 //!
 //! Absent on purpose: decisions, and API keys and addresses in plain text. Of a key SHA-256 is held, of an address a keyed
 //! hash, so neither a file nor a core dump can betray one.
 
 mod commit;
+pub mod journal;
 mod listed;
 pub mod memory;
 mod pseudonym;
@@ -17,7 +18,7 @@ use std::io;
 
 pub use commit::{Commit, Standing, Ticket, Unavailable};
 pub use listed::{Account, KeyHash, ListedAccounts};
-pub use pseudonym::Pseudonyms;
+pub use pseudonym::{KeyError, Pseudonyms};
 pub use record::{Entry, Record, Refused};
 
 /// Somebody who reads every closed part of the journal once, in order, and keeps a summary of it: so the part itself may go.

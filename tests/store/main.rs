@@ -1,0 +1,5 @@
+//! What must survive does: the journal on a disk that loses, tears, fails and freezes, and on the disk there is.
+
+mod disk;
+mod house;
+mod reopening;
