@@ -31,7 +31,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
 }
 
 /// Dependencies that only these rooms may know.
-const KEPT_TO: [(&str, &[&str]); 21] = [
+const KEPT_TO: [(&str, &[&str]); 22] = [
     ("axum", &["http"]),
     ("tower", &["http"]),
     ("tower_http", &["http"]),
@@ -46,6 +46,7 @@ const KEPT_TO: [(&str, &[&str]); 21] = [
     ("jiff", &["config", "http", "cli"]),
     ("getrandom", &["store"]),
     ("redb", &["store"]),
+    ("crc32c", &["store"]),
     ("crc32fast", &["store"]),
     ("subtle", &["store"]),
     ("granit_parser", &["config"]),

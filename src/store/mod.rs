@@ -3,7 +3,7 @@
 //! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, where every request looks its key up.
 //!
 //! The door sees a [`Ledger`]: it writes down every finished job, and a success is answered only when that is durable. Two
-//! keep one: [`memory`] for tests and simulations, the journal for operators.
+//! keep one: [`memory`] for tests and simulations, [`journal`] for operators.
 //!
 //! Absent on purpose: decisions, and API keys and addresses in plain text. Of a key SHA-256 is held, of an address a keyed
 //! hash, so neither a file nor a core dump can betray one.
@@ -13,6 +13,7 @@ mod accounts;
 mod commit;
 mod directory;
 mod encoding;
+pub mod journal;
 pub mod keys;
 pub mod memory;
 mod pseudonym;
@@ -26,7 +27,7 @@ pub use accounts::{ACCOUNTS_MAX, AccountStore, ChangeError, ImportRow, Imported,
 pub use commit::{Commit, Standing, Ticket, Unavailable};
 pub use directory::Directory;
 pub use keys::{Key, KeyHash, KeyId, Secret};
-pub use pseudonym::Pseudonyms;
+pub use pseudonym::{KeyError, Pseudonyms};
 pub use record::{Entry, Record, Refused};
 
 /// Somebody who reads every closed part of the journal once, in order, and keeps a summary of it: so the part itself may go.
