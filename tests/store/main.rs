@@ -1,5 +1,6 @@
 //! What must survive does: the journal on a disk that loses, tears, fails and freezes, and on the disk there is.
 
+mod books;
 mod disk;
 mod house;
 mod reopening;
