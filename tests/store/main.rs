@@ -1,6 +1,7 @@
 //! What must survive, whatever the disk does.
 
 mod accounts;
+mod books;
 mod disk;
 mod house;
 mod reopening;
