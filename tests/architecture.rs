@@ -31,7 +31,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
 }
 
 /// Dependencies that only these rooms may know.
-const KEPT_TO: [(&str, &[&str]); 16] = [
+const KEPT_TO: [(&str, &[&str]); 17] = [
     ("axum", &["http"]),
     ("tower", &["http"]),
     ("tower_http", &["http"]),
@@ -40,6 +40,7 @@ const KEPT_TO: [(&str, &[&str]); 16] = [
     ("socket2", &["http", "serve"]),
     ("serde", &["http"]),
     ("serde_json", &["http"]),
+    ("crc32c", &["store"]),
     ("sha2", &["store"]),
     ("siphasher", &["store"]),
     ("getrandom", &["store"]),

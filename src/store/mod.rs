@@ -11,6 +11,7 @@ mod listed;
 pub mod memory;
 mod pseudonym;
 mod record;
+pub mod statistics;
 
 use std::fmt;
 use std::io;

@@ -1,0 +1,3 @@
+//! What must survive, shown to survive.
+
+mod statistics;
