@@ -13,6 +13,7 @@
 //! | [`http`] | the only room that knows HTTP: sockets, routes, callers, refusals, `/me`, the operator's listener |
 //! | [`path`] | one spelling for a path, and the patterns of routes |
 //! | [`config`] | tiers.yaml to a validated `Config`, or everything that is wrong with it |
+//! | [`cli`] | the commands for operators, which ask the running door |
 //! | [`serve`] | the composition root, the one file that names every concrete type |
 //! | [`clock`] | the only one who asks the system for the time |
 //! | [`telemetry`] | metrics and logs |
@@ -24,6 +25,7 @@
 //! ```text
 //! policy ← store ← gate ← upstream ← http ← serve ← main        each may know all that stand left of it
 //! policy ← config ← serve                                        nobody else sees the configuration
+//! policy ← config, store ← cli ← main                            the commands, beside the door
 //! path ← config, http                                            and path knows nobody
 //! clock, telemetry                                               known to all but policy, path and config; they know policy
 //! ```
@@ -37,6 +39,7 @@
 //! - An answer's last part goes out only after its job has given everything back.
 //! - Everything that a stranger can make grow has a bound with a name.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod gate;

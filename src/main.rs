@@ -1,9 +1,12 @@
 //! The command line.
 
+use std::io::stdout;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tiergate::cli::account::{self, Account};
+use tiergate::cli::key::{self, Key};
 use tiergate::config::Config;
 use tiergate::serve;
 use tiergate::telemetry::logs::{self, Format};
@@ -31,6 +34,10 @@ enum Command {
         #[arg(default_value = "tiers.yaml")]
         file: PathBuf,
     },
+    /// Manage accounts, by the running door
+    Account(Account),
+    /// Manage the keys of accounts, by the running door
+    Key(Key),
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +60,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(options) => open(&options),
         Command::Check { file } => check(&file),
+        Command::Account(command) => account::run(command, &mut stdout()).map_err(|error| error.to_string()),
+        Command::Key(command) => key::run(command, &mut stdout()).map_err(|error| error.to_string()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -28,6 +28,7 @@ use data::Data;
 use crate::clock::Clock;
 use crate::config::{self, Config, Origins};
 use crate::gate::Gate;
+use crate::http::account::OwnPaths;
 use crate::http::admin::{self, Admin};
 use crate::http::caller::{KeyPlaces, TrustedProxies};
 use crate::http::cors;
@@ -36,7 +37,8 @@ use crate::http::listener::{self, Bounds};
 use crate::http::routes::RouteSpec;
 use crate::policy::rules::{PoolId, Rules, ServerId};
 use crate::policy::time::Span;
-use crate::store::{Directory, KeyError, Ledger, OpenError, Pseudonyms, journal};
+use crate::store::statistics::Statistics;
+use crate::store::{Directory, KeyError, Ledger, OpenError, Pseudonyms, TokenError, journal};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{JournalMeters, Meters};
 use crate::upstream::exchange::OnHangup;
@@ -86,6 +88,8 @@ pub enum ServeError {
     Folder(PathBuf, io::Error),
     /// The accounts in this file can't be opened.
     Accounts(PathBuf, OpenError),
+    /// There is no token for operators.
+    Token(TokenError),
 }
 
 impl fmt::Display for ServeError {
@@ -100,6 +104,7 @@ impl fmt::Display for ServeError {
                 "can't make the folder {} (`data_dir` in tiers.yaml): {error}",
                 folder.display()
             ),
+            Self::Token(error) => error.fmt(f),
             Self::Accounts(file, error) => write!(f, "can't open the accounts in {}: {error}", file.display()),
         }
     }
@@ -169,7 +174,9 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
     let Data {
         journal,
         accounts: store,
+        token,
         pseudonyms,
+        statistics,
         policy,
     } = data;
     let accounts = Arc::clone(store.directory());
@@ -177,7 +184,7 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
     let patience = config.commit_patience.into();
     let gate = Gate::new(policy, clock, Arc::clone(&meters), ledger, patience);
     let upstreams: Vec<Arc<Upstream>> = config.upstreams.iter().map(upstream).collect();
-    let settings = door_settings(&config, Arc::clone(&accounts), pseudonyms);
+    let settings = door_settings(&config, accounts, pseudonyms, Arc::clone(&statistics));
     let door = Arc::new(Door::new(Arc::clone(&gate), Arc::clone(&rules), meters, settings));
     let addresses = sockets.addresses;
 
@@ -193,7 +200,8 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
         gauges: exposition.gauges(&rules),
         exposition: Arc::clone(&exposition),
         rules,
-        accounts,
+        store: Arc::clone(&store),
+        token,
         open: AtomicBool::new(true),
     });
     let admin_listener = admin::listen(sockets.admin).map_err(|error| ServeError::Listen(addresses.1, error))?;
@@ -417,7 +425,12 @@ fn upstream(config: &config::Upstream) -> Arc<Upstream> {
     }))
 }
 
-fn door_settings(config: &Config, accounts: Arc<Directory>, pseudonyms: Pseudonyms) -> door::Settings {
+fn door_settings(
+    config: &Config,
+    accounts: Arc<Directory>,
+    pseudonyms: Pseudonyms,
+    statistics: Arc<Statistics>,
+) -> door::Settings {
     let cors = config.cors.as_ref().map(|cors| {
         let origins = match &cors.origins {
             Origins::Any => None,
@@ -436,7 +449,11 @@ fn door_settings(config: &Config, accounts: Arc<Directory>, pseudonyms: Pseudony
         accounts,
         pseudonyms,
         cors,
-        me_path: config.paths.me.clone(),
+        own_paths: OwnPaths {
+            me: config.paths.me.clone(),
+            stats: config.paths.stats.clone(),
+        },
+        statistics,
         unmetered_max: config.connections.unmetered_max,
         head_max: config.connections.head_max,
     }

@@ -2,15 +2,18 @@
 //! own, this is what to read.
 
 use std::fmt::Write;
+use std::fs::DirBuilder;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use tiergate::config::{Account, Config, Server};
 use tiergate::policy::rules::TierId;
 use tiergate::serve::{self, ServeError, Sockets};
+use tiergate::store::{AdminToken, TOKEN_FILE};
 
 /// The header that a key travels in; it is one of those that the repository's tiers.yaml names.
 pub const KEY_HEADER: &str = "x-api-key";
@@ -44,7 +47,7 @@ pub fn load(tiers: &Path, addresses: &Addresses) -> Result<Config, String> {
     config.listen = addresses.listen;
     config.admin.listen = addresses.admin;
     // What a demo learns is forgotten with it, and the folder of a door in earnest is none of its business.
-    config.data_dir = std::env::temp_dir().join(format!("tiergate-demo-{}", std::process::id()));
+    config.data_dir = std::env::temp_dir().join(format!("tiergate-demo-data-{}", std::process::id()));
     for upstream in &mut config.upstreams {
         let slots = upstream.servers.first().map_or(1, |server| server.slots);
         let (host, port) = (addresses.upstream.ip().to_string(), addresses.upstream.port());
@@ -98,6 +101,16 @@ fn random_key() -> io::Result<String> {
 pub struct Door {
     config: Config,
     sockets: Sockets,
+}
+
+/// What the demo's operator shows; made if there is none yet, so it is known before the door is open.
+///
+/// # Errors
+/// The folder can't be written to.
+pub fn operator_token(config: &Config) -> io::Result<String> {
+    DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir)?;
+    let token = AdminToken::read_or_make(&config.data_dir.join(TOKEN_FILE)).map_err(io::Error::other)?;
+    Ok(token.reveal().to_owned())
 }
 
 impl Door {

@@ -98,6 +98,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     let mut config = door::load(&tiers_yaml(flags.config.as_deref())?, &addresses)?;
     let anonymous = door::anonymous_tier(&config);
     let sponsors = door::add_sponsors(&mut config)?;
+    let token = door::operator_token(&config)?;
     let door = Door::bind(config).map_err(|error| {
         format!(
             "can't listen on {} and {}: {error} (see --listen and --admin)",
@@ -110,10 +111,14 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     let doors = Doors {
         public: reachable(door.public_address()),
         admin: reachable(door.admin_address()),
+        token,
     };
     println!("door            http://{}/search", doors.public);
     println!("its metrics     http://{}/metrics", doors.admin);
-    println!("its queue       http://{}/queue", doors.admin);
+    println!(
+        "its queue       curl -H 'Authorization: Bearer {}' http://{}/queue",
+        doors.token, doors.admin
+    );
     println!("search service  http://{}/search, behind the door", addresses.upstream);
     println!(
         "\nAs a stranger: curl --data-binary @{} http://{}/search",

@@ -47,12 +47,14 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 type Fault = Box<dyn Error + Send + Sync>;
 
 /// Where the crowd goes.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Doors {
     /// Where it searches.
     pub public: SocketAddr,
     /// Where the state of the queue is read.
     pub admin: SocketAddr,
+    /// What must be shown there.
+    pub token: String,
 }
 
 /// Sends the crowd until `stop`, with a line a second, then lets each finish and sums up. Prints to standard output.
@@ -74,7 +76,7 @@ pub async fn run(doors: Doors, sponsors: &[Sponsor], anonymous: &str, uploads: V
     let second = Duration::from_secs(1);
     let mut second = interval_at(Instant::now() + second, second);
     while stop.run_until_cancelled(second.tick()).await.is_some() {
-        match hall(&mut admin).await {
+        match hall(&mut admin, &doors.token).await {
             Ok(hall) => println!("{}   answered {}", hall.line(), crowd.answered()),
             Err(error) => println!("the door's admin listener doesn't answer: {error}"),
         }
@@ -295,9 +297,12 @@ impl Hall {
     }
 }
 
-async fn hall(admin: &mut Connection) -> Result<Hall, Fault> {
+async fn hall(admin: &mut Connection, token: &str) -> Result<Hall, Fault> {
     let mut request = Request::new(Full::default());
     *request.uri_mut() = http::Uri::from_static("/queue");
+    if let Ok(shown) = format!("Bearer {token}").parse() {
+        request.headers_mut().insert(http::header::AUTHORIZATION, shown);
+    }
     Ok(serde_json::from_slice(&admin.send(request).await?.body)?)
 }
 

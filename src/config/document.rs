@@ -174,13 +174,12 @@ fn folder(node: &Node, report: &mut Report) -> Option<PathBuf> {
 
 /// Reports routes that the door's own paths, which come first, would hide.
 fn check_own_paths(paths: &Paths, routes: &[(Route, Place)], report: &mut Report) {
-    let Some(me) = &paths.me else { return };
-    for (route, place) in routes.iter().filter(|(route, _)| route.pattern.as_str() == me) {
-        let message = format!("{} is the door's own path", quoted(route.pattern.as_str()));
-        report.add(
-            *place,
-            message,
-            "rename the route, or move the door's with `paths: { me: … }` or `me: off`",
-        );
+    for (name, own) in [("me", &paths.me), ("stats", &paths.stats)] {
+        let Some(own) = own else { continue };
+        for (route, place) in routes.iter().filter(|(route, _)| route.pattern.as_str() == own) {
+            let message = format!("{} is the door's own path", quoted(route.pattern.as_str()));
+            let advice = format!("rename the route, or move the door's with `paths: {{ {name}: … }}` or `{name}: off`");
+            report.add(*place, message, advice);
+        }
     }
 }

@@ -206,14 +206,14 @@ impl Keys {
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1). Other schemes are the upstream's affair.
-fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+pub(super) fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = value.as_bytes().split_at_checked(b"Bearer".len())?;
     let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer") && token.first().is_none_or(u8::is_ascii_whitespace);
     is_bearer.then_some(token)
 }
 
 /// A part of a query, percent-decoded, with plus for space. What is no escape stays as it is, as servers read it.
-fn decoded(part: &str) -> Vec<u8> {
+pub(super) fn decoded(part: &str) -> Vec<u8> {
     let mut rest = part.as_bytes();
     let mut out = Vec::with_capacity(rest.len());
     while let [byte, after @ ..] = rest {

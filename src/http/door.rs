@@ -14,7 +14,7 @@ use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 use tracing::debug;
 
-use super::account::{self, Me};
+use super::account::{self, OwnPaths, Visitor};
 use super::body::Body;
 use super::caller::{Client, KeyPlaces, TrustedProxies};
 use super::reply::{Form, Whom, reply};
@@ -31,6 +31,7 @@ use crate::policy::caller::Network;
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Rules};
 use crate::policy::time::Span;
+use crate::store::statistics::Statistics;
 use crate::store::{Directory, Pseudonyms};
 use crate::telemetry::Meters;
 use crate::upstream::Connections;
@@ -71,8 +72,10 @@ pub struct Settings {
     pub pseudonyms: Pseudonyms,
     /// Which pages may read the answers.
     pub cors: Option<CorsLayer>,
-    /// Where a caller learns of itself.
-    pub me_path: Option<String>,
+    /// Where the door's own pages are.
+    pub own_paths: OwnPaths,
+    /// How everybody was answered.
+    pub statistics: Arc<Statistics>,
     /// Unmetered requests that may be in flight at once.
     pub unmetered_max: usize,
     /// Bytes that a request's head may have.
@@ -89,7 +92,7 @@ pub struct Door {
     callers: Callers,
     trusted_proxies: TrustedProxies,
     cors: Option<CorsLayer>,
-    me_path: Option<String>,
+    own_paths: OwnPaths,
     own: axum::Router,
     unmetered: Arc<Semaphore>,
     unmetered_max: usize,
@@ -106,7 +109,8 @@ impl Door {
             accounts,
             pseudonyms,
             cors,
-            me_path,
+            own_paths,
+            statistics,
             unmetered_max,
             head_max,
         } = settings;
@@ -119,8 +123,8 @@ impl Door {
             routes,
             trusted_proxies,
             cors,
-            own: account::router(me_path.as_deref()),
-            me_path,
+            own: account::router(&own_paths, statistics),
+            own_paths,
             unmetered: Arc::new(Semaphore::new(unmetered_max)),
             unmetered_max,
             head_max,
@@ -328,8 +332,9 @@ impl Core {
         if path == "*" && visit.head.method == Method::OPTIONS {
             return Ok(Some(options(&OWN_METHODS)));
         }
-        let is_me = |me: &str| path == me || Spelling::of(path).is_ok_and(|spelling| spelling.as_str() == me);
-        let Some(me_path) = self.door.me_path.as_deref().filter(|me| is_me(me)) else {
+        let own = &self.door.own_paths;
+        let spelled = || own.find(Spelling::of(path).ok()?.as_str());
+        let Some(page) = own.find(path).or_else(spelled) else {
             return Ok(None);
         };
         match visit.head.method {
@@ -343,15 +348,18 @@ impl Core {
                 });
             }
         }
-        let (standing, _) = self.who(&mut visit.head, visit.client)?;
+        let (standing, query) = self.who(&mut visit.head, visit.client)?;
         let mut request = Request::new(axum::body::Body::empty());
         *request.method_mut() = visit.head.method.clone();
-        *request.uri_mut() = target(me_path, None)?;
+        *request.uri_mut() = target(page, query.as_deref())?;
         request
             .extensions_mut()
-            .insert(Me::of(&standing, visit.client.address, &self.door.gate));
+            .insert(Visitor::of(&standing, visit.client.address, &self.door.gate));
         let answer: Result<_, Infallible> = self.door.own.clone().oneshot(request).await;
         let Ok(answer) = answer;
+        if let Some(refusal) = answer.extensions().get::<Refusal>() {
+            return Err(refusal.clone().into());
+        }
         let mut response = answer.map(Body::own);
         response
             .headers_mut()

@@ -5,6 +5,7 @@
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use tracing::{info, warn};
@@ -18,7 +19,10 @@ use crate::policy::rules::{Rules, WindowId};
 use crate::policy::time::{Timestamp, UnixTime};
 use crate::store::journal::disk::SystemDisk;
 use crate::store::journal::{self, Durability, History, Journal, Remembered};
-use crate::store::{AccountStore, Directory, Entry, Listed, Pseudonyms};
+use crate::store::statistics::Statistics;
+use crate::store::{
+    AccountStore, AdminToken, Bookkeeper, Directory, Entry, Listed, Pseudonyms, TOKEN_FILE, TOKEN_VARIABLE,
+};
 use crate::telemetry::JournalMeters;
 
 /// Mode of `data_dir`: nobody else looks into it.
@@ -27,6 +31,9 @@ const FOLDER_MODE: u32 = 0o700;
 /// The file of the accounts, in `data_dir`.
 const ACCOUNTS_FILE: &str = "accounts.redb";
 
+/// The folder of the statistics, in `data_dir`.
+const STATISTICS_FOLDER: &str = "statistics";
+
 /// Accounts of a tier that there isn't which the log names.
 const NAMED_MAX: usize = 20;
 
@@ -34,7 +41,10 @@ const NAMED_MAX: usize = 20;
 pub(super) struct Data {
     pub(super) journal: Arc<Journal>,
     pub(super) accounts: Arc<AccountStore>,
+    /// The operator's.
+    pub(super) token: AdminToken,
     pub(super) pseudonyms: Pseudonyms,
+    pub(super) statistics: Arc<Statistics>,
     /// With everything that is remembered.
     pub(super) policy: Policy,
 }
@@ -52,16 +62,20 @@ impl Data {
     ) -> Result<Self, ServeError> {
         let folder = &config.data_dir;
         let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
-        made.map_err(|error| ServeError::Folder(folder.clone(), error))?;
-        // First: it holds the folder's lock.
-        let (journal, history) = open_journal(config, rules, clock, meters)?;
+        let disk = |error| ServeError::Folder(folder.clone(), error);
+        made.map_err(disk)?;
+        let (statistics, books) = Statistics::open(&folder.join(STATISTICS_FOLDER)).map_err(disk)?;
+        let (journal, history) = open_journal(config, rules, clock, meters, Box::new(books))?;
         let pseudonyms = Pseudonyms::open(folder).map_err(ServeError::Key)?;
         let accounts = open_accounts(config, clock.wall())?;
-        let policy = remember(rules, clock, history).map_err(|error| ServeError::Folder(folder.clone(), error))?;
+        let token = open_token(folder)?;
+        let policy = remember(rules, clock, history, &statistics).map_err(disk)?;
         Ok(Self {
             journal,
             accounts,
+            token,
             pseudonyms,
+            statistics,
             policy,
         })
     }
@@ -80,6 +94,7 @@ fn open_journal(
     rules: &Rules,
     clock: Clock,
     meters: Arc<JournalMeters>,
+    books: Box<dyn Bookkeeper>,
 ) -> Result<(Arc<Journal>, History), ServeError> {
     let settings = journal::Settings {
         durability: match config.durability {
@@ -94,7 +109,7 @@ fn open_journal(
         &config.data_dir,
         settings,
         &rules.windows,
-        Vec::new(),
+        vec![books],
         Arc::new(SystemDisk),
     );
     let (journal, history) = opened.map_err(ServeError::Journal)?;
@@ -102,7 +117,7 @@ fn open_journal(
 }
 
 /// A policy that knows what callers have used.
-fn remember(rules: &Arc<Rules>, clock: Clock, history: History) -> io::Result<Policy> {
+fn remember(rules: &Arc<Rules>, clock: Clock, history: History, statistics: &Statistics) -> io::Result<Policy> {
     let began = clock.now();
     let mut policy = Policy::new(Arc::clone(rules));
     policy.follow_clock(clock.wall(), began);
@@ -115,7 +130,12 @@ fn remember(rules: &Arc<Rules>, clock: Clock, history: History) -> io::Result<Po
             period,
             units,
         } => policy.remember(window, caller, period, units, began),
-        Remembered::Entry { entry, covered, .. } => {
+        Remembered::Entry {
+            entry,
+            segment,
+            covered,
+        } => {
+            statistics.replayed(&entry, segment);
             let Entry::Job(record) = &entry else { return };
             let units = u64::from(record.debit());
             if units == 0 {
@@ -152,6 +172,15 @@ fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStore>, Se
     let store = Arc::new(opened.map_err(|error| ServeError::Accounts(file, error))?);
     tell_of_lost_tiers(config, store.directory());
     Ok(store)
+}
+
+/// The operator's token: the environment's, or that of the file in that folder, which is made if it isn't there.
+fn open_token(folder: &Path) -> Result<AdminToken, ServeError> {
+    let given = match std::env::var_os(TOKEN_VARIABLE) {
+        Some(text) => AdminToken::given(&text.to_string_lossy(), TOKEN_VARIABLE),
+        None => AdminToken::read_or_make(&folder.join(TOKEN_FILE)),
+    };
+    given.map_err(ServeError::Token)
 }
 
 /// Accounts whose tier was taken out of the file have the anonymous tier's terms, which their owners will notice.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::keys::Form;
 use crate::policy::Own;
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
@@ -247,7 +248,7 @@ impl Account {
 }
 
 fn is_name(name: &str) -> bool {
-    NAME_CHARS.contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+    NAME_CHARS.contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic()) && !is_key(name)
 }
 
 fn is_email(email: &str) -> bool {
@@ -259,5 +260,10 @@ fn is_email(email: &str) -> bool {
 
 /// Whether this is text for people of at most so many bytes.
 pub(super) fn is_text(text: &str, bytes_max: usize) -> bool {
-    text.len() <= bytes_max && !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t')
+    text.len() <= bytes_max && !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') && !is_key(text)
+}
+
+/// A key that was put in a field beside its own would be kept in plain text.
+fn is_key(text: &str) -> bool {
+    Form::of(text.trim().as_bytes()) == Form::Ours
 }

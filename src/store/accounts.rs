@@ -244,6 +244,35 @@ pub struct ImportRow {
     pub key: Option<Secret>,
 }
 
+/// Why an import was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportError {
+    /// These lines are wrong, in their order: all that are.
+    Lines(Vec<(usize, ChangeError)>),
+    /// It could not be written.
+    Whole(ChangeError),
+}
+
+impl From<ChangeError> for ImportError {
+    fn from(error: ChangeError) -> Self {
+        Self::Whole(error)
+    }
+}
+
+impl fmt::Display for ImportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lines(lines) => {
+                let shown = |(line, error): &(usize, ChangeError)| writeln!(f, "line {line}: {error}");
+                lines.iter().try_for_each(shown)
+            }
+            Self::Whole(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ImportError {}
+
 /// What an import has made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
@@ -397,10 +426,26 @@ impl AccountStore {
     /// Makes all these accounts with their keys, or none. Lines of one name and the same terms give one account several keys.
     ///
     /// # Errors
-    /// Everything that is wrong, by line, in the order of the lines; or, under line 0, the disk's.
-    pub fn import(&self, rows: Vec<ImportRow>, now: UnixTime) -> Result<Imported, Vec<(usize, ChangeError)>> {
-        let whole = |error: ChangeError| vec![(0, error)];
-        let mut change = self.begin().map_err(whole)?;
+    /// What is wrong, and nothing was made.
+    pub fn import(&self, rows: Vec<ImportRow>, now: UnixTime) -> Result<Imported, ImportError> {
+        let (change, seen) = self.prepare(rows, now)?;
+        change.commit()?;
+        Ok(Imported {
+            accounts: seen.accounts.len(),
+            keys: seen.keys.len(),
+        })
+    }
+
+    /// Whether these could be imported now. Makes nothing.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check_import(&self, rows: Vec<ImportRow>, now: UnixTime) -> Result<(), ImportError> {
+        self.prepare(rows, now).map(|_| ())
+    }
+
+    fn prepare(&self, rows: Vec<ImportRow>, now: UnixTime) -> Result<(Changing<'_>, Seen), ImportError> {
+        let mut change = self.begin()?;
         let mut seen = Seen::default();
         let mut wrong = Vec::new();
         for row in rows {
@@ -409,14 +454,11 @@ impl AccountStore {
                 wrong.push((line, error));
             }
         }
-        if !wrong.is_empty() {
-            return Err(wrong);
+        if wrong.is_empty() {
+            Ok((change, seen))
+        } else {
+            Err(ImportError::Lines(wrong))
         }
-        change.commit().map_err(whole)?;
-        Ok(Imported {
-            accounts: seen.accounts.len(),
-            keys: seen.keys.len(),
-        })
     }
 
     fn stored(&self, name: &str) -> Result<Arc<Account>, ChangeError> {

@@ -19,17 +19,21 @@ pub mod memory;
 mod pseudonym;
 mod record;
 pub mod statistics;
+mod token;
 
 use std::fmt;
 use std::io;
 
 pub use account::{Account, Change, Illegal, NewAccount, Origin};
-pub use accounts::{ACCOUNTS_MAX, AccountStore, ChangeError, ImportRow, Imported, Listed, Minted, OpenError, Opener};
+pub use accounts::{
+    ACCOUNTS_MAX, AccountStore, ChangeError, ImportError, ImportRow, Imported, Listed, Minted, OpenError, Opener,
+};
 pub use commit::{Commit, Standing, Ticket, Unavailable};
 pub use directory::Directory;
 pub use keys::{Key, KeyHash, KeyId, Secret};
 pub use pseudonym::{KeyError, Pseudonyms};
 pub use record::{Entry, Record, Refused};
+pub use token::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE, TokenError};
 
 /// Somebody who reads every closed part of the journal once, in order, and keeps a summary of it: so the part itself may go.
 pub trait Bookkeeper: fmt::Debug + Send {

@@ -22,6 +22,8 @@ pub struct Levels {
     pub waiting: [u32; Priority::COUNT],
     /// By pool: slots of servers that are up, and slots held.
     pub pools: Vec<(u32, u32)>,
+    /// Accounts, by tier, and at last those whose tier there isn't.
+    pub accounts: Vec<u32>,
 }
 
 /// The gauges, with handles made once.
@@ -30,6 +32,7 @@ pub struct Gauges {
     seats: Gauge,
     waiting: [Gauge; Priority::COUNT],
     pools: Vec<(Gauge, Gauge)>,
+    accounts: Vec<Gauge>,
 }
 
 const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None);
@@ -90,6 +93,13 @@ impl Exposition {
                     (slots, gauge("tiergate_jobs_running", of_pool(&pool.name)))
                 })
                 .collect(),
+            accounts: rules
+                .tiers
+                .iter()
+                .map(|tier| &*tier.name)
+                .chain(["none"])
+                .map(|tier| gauge("tiergate_accounts", vec![Label::new("tier", tier.to_owned())]))
+                .collect(),
         }
     }
 
@@ -102,6 +112,9 @@ impl Exposition {
         for ((slots, running), (up, held)) in gauges.pools.iter().zip(&levels.pools) {
             slots.set(*up);
             running.set(*held);
+        }
+        for (gauge, accounts) in gauges.accounts.iter().zip(&levels.accounts) {
+            gauge.set(*accounts);
         }
         self.handle.render()
     }
@@ -131,6 +144,10 @@ fn describe(recorder: &impl Recorder) {
         ("tiergate_queue_waiting", "Jobs that have a seat."),
         ("tiergate_slots", "Slots of the upstream's servers that are up."),
         ("tiergate_jobs_running", "Jobs that hold a slot."),
+        (
+            "tiergate_accounts",
+            "Accounts, listed ones included; `none`: of a tier that tiers.yaml has not.",
+        ),
     ];
     for (name, text) in texts {
         recorder.describe_gauge(KeyName::from_const_str(name), None, text.into());

@@ -1,6 +1,6 @@
 //! API keys: found wherever they may be, compared, and seen by nobody behind the door.
 
-use crate::support::{Client, Door, Mirror, Worker, get, seven_tiers};
+use crate::support::{Client, Door, Mirror, Worker, seven_tiers};
 
 #[tokio::test]
 async fn a_key_is_found_in_every_place_and_no_worker_sees_it() {
@@ -99,7 +99,7 @@ async fn operators_see_callers_but_no_keys() {
     second.search("key-10").await;
     door.house_until(1, 1).await;
     for page in ["/queue", "/metrics"] {
-        let text = get(door.admin, page).await.text();
+        let text = door.operator("GET", page, "").await.text();
         assert!(!text.contains("key-"), "{text}");
     }
     let page = door.queue().await;

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin_accounts;
 mod browsers;
 mod closing;
 mod connections;

@@ -182,12 +182,26 @@ async fn the_door_is_ready_until_it_closes_and_alive_until_it_has_closed() {
 async fn nothing_of_the_operators_is_public() {
     let mirror = Mirror::start().await;
     let door = Door::open(&seven_tiers(8, &[(mirror.address, 1)], ""));
+    let token = format!("authorization: Bearer {}\r\n", door.token);
     let mut client = Client::connect(door.address).await;
     for path in ["/metrics", "/healthz", "/readyz", "/queue"] {
         client.ask("GET", path, "").await.assert_refused(404, "not_found");
-        assert_eq!(get(door.admin, path).await.status(), 200);
+        assert_eq!(door.operator("GET", path, "").await.status(), 200);
+    }
+    for path in [
+        "/accounts",
+        "/accounts/a20",
+        "/accounts/export",
+        "/accounts/a20/keys",
+        "/keys/0123456789ab",
+    ] {
+        client.ask("GET", path, &token).await.assert_refused(404, "not_found");
+        client
+            .ask("DELETE", path, &token)
+            .await
+            .assert_refused(404, "not_found");
     }
     for path in ["/search", "/me", "/"] {
-        assert_eq!(get(door.admin, path).await.status(), 404);
+        door.operator("GET", path, "").await.assert_refused(404, "not_found");
     }
 }

@@ -7,7 +7,8 @@ use folder::Folder;
 use tiergate::policy::caller::AccountId;
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::{
-    AccountStore, Change, ChangeError, ImportRow, Imported, KeyHash, Listed, NewAccount, OpenError, Secret, keys,
+    AccountStore, Change, ChangeError, ImportError, ImportRow, Imported, KeyHash, Listed, NewAccount, OpenError,
+    Secret, keys,
 };
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -208,10 +209,16 @@ fn an_import_is_whole_or_nothing_and_says_all_that_is_wrong() {
         },
         ..row(8, "b", None)
     });
-    let wrong = store.import(rows, NOW).expect_err("five lines are wrong");
+    let error = store.import(rows.clone(), NOW).expect_err("five lines are wrong");
+    assert_eq!(store.check_import(rows, NOW).as_ref(), Err(&error));
+    let ImportError::Lines(wrong) = error else {
+        panic!("{error}")
+    };
     let lines: Vec<usize> = wrong.iter().map(|(line, _)| *line).collect();
     assert_eq!(lines, [4, 5, 6, 7, 8], "{wrong:?}");
     assert_eq!(store.directory().len(), 1, "nothing was taken over");
+    assert_eq!(store.check_import(good.clone(), NOW), Ok(()));
+    assert_eq!(store.directory().len(), 1, "nor by looking");
     assert_eq!(store.import(good, NOW), Ok(Imported { accounts: 2, keys: 2 }));
     let a = store.directory().by_name("a").map(|account| account.id);
     assert_eq!(["ka", "ka2"].map(|key| found(&store, key, NOW)), [a, a]);

@@ -21,6 +21,12 @@ impl Folder {
     }
 }
 
+impl Default for Folder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         // The system empties its temporary folder if this fails.

@@ -18,6 +18,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tiergate::config::Config;
 use tiergate::serve;
+use tiergate::store::{AdminToken, TOKEN_FILE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -38,6 +39,8 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 pub struct Door {
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    /// What its operator shows.
+    pub token: String,
     close: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     /// Its `data_dir`, which outlives the thread.
@@ -54,6 +57,7 @@ impl Door {
     pub fn open_in(folder: Folder, yaml: &str) -> Self {
         let mut config = Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
         folder.path().clone_into(&mut config.data_dir);
+        let token = AdminToken::read_or_make(&folder.path().join(TOKEN_FILE)).expect("a folder to write to");
         let sockets = serve::bind(&config).expect("loopback has free ports");
         let (address, admin) = (sockets.public_address(), sockets.admin_address());
         let (close, closed) = oneshot::channel::<()>();
@@ -72,6 +76,7 @@ impl Door {
         Self {
             address,
             admin,
+            token: token.reveal().to_owned(),
             close: Some(close),
             thread: Some(thread),
             folder,
@@ -102,8 +107,34 @@ impl Door {
 
     /// `GET /queue` of the operator's listener.
     pub async fn queue(&self) -> serde_json::Value {
-        let answer = get(self.admin, "/queue").await;
+        let answer = self.operator("GET", "/queue", "").await;
         serde_json::from_slice(&answer.body).expect("the queue is JSON")
+    }
+
+    /// What the operator is answered, who shows the token and sends that body.
+    pub async fn operator(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.operator_with(method, path, "application/json", body).await
+    }
+
+    /// The same, with a body of that type.
+    pub async fn operator_with(&self, method: &str, path: &str, kind: &str, body: &str) -> Answer {
+        let mut client = Client::connect(self.admin).await;
+        let headers = format!(
+            "authorization: Bearer {}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n",
+            self.token,
+            body.len()
+        );
+        client.request(method, path, &headers).await;
+        client.send(body).await;
+        client.answer_to(method).await
+    }
+
+    /// Closes the door and answers with its `data_dir`.
+    pub fn into_folder(mut self) -> Folder {
+        self.begin_closing();
+        let thread = self.thread.take().expect("joined once");
+        thread.join().expect("the door doesn't panic");
+        std::mem::take(&mut self.folder)
     }
 
     /// Waits until the queue page satisfies the test.

@@ -1,99 +1,30 @@
-//! The operator's listener: metrics, health, and who is in the house. Never public.
+//! What operators look at: metrics, health, and who is in the house.
 //!
 //! Absent on purpose: keys. Callers are shown by account name or network.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
-use axum::{Json, Router};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tracing::debug;
 
-use super::listener::ACCEPT_PAUSE;
-use crate::gate::{Gate, JobView};
+use super::Admin;
+use crate::gate::JobView;
 use crate::policy::State as JobState;
 use crate::policy::caller::Caller;
-use crate::policy::rules::Rules;
 use crate::policy::time::Span;
-use crate::store::Directory;
-use crate::telemetry::exposition::{Exposition, Gauges, Levels};
+use crate::telemetry::exposition::Levels;
 
-/// Connections of operators and scrapers at once.
-pub const CONNECTIONS_MAX: usize = 256;
-
-/// The longest that a request's head may take.
-const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// What the operator's listener shows.
-#[derive(Debug)]
-pub struct Admin {
-    /// The hall.
-    pub gate: Arc<Gate>,
-    /// The names of tiers and pools.
-    pub rules: Arc<Rules>,
-    /// The names of accounts.
-    pub accounts: Arc<Directory>,
-    /// The metrics.
-    pub exposition: Arc<Exposition>,
-    /// Those that are read when somebody asks.
-    pub gauges: Gauges,
-    /// Whether the door is open.
-    pub open: AtomicBool,
-}
-
-/// Serves operators for as long as it is polled.
-pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
-    let router = router(Arc::clone(&admin));
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let place = Arc::clone(&places)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                debug!(%error, "no connection");
-                admin.gate.clock().sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let service = TowerToHyperService::new(router.clone());
-        tokio::spawn(async move {
-            let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-            if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
-                debug!(%error, "an operator's connection broke off");
-            }
-            drop(place);
-        });
-    }
-}
-
-fn router(admin: Arc<Admin>) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/queue", get(queue))
-        .with_state(admin)
-}
-
-async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let view = admin.gate.view();
     let levels = Levels {
         seats: view.seats,
         waiting: view.waiting,
         pools: view.pools,
+        accounts: admin.accounts_by_tier(),
     };
     let page = admin.exposition.render(&admin.gauges, &levels);
     (
@@ -103,12 +34,12 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
 }
 
 /// Whether the program runs.
-async fn healthz() -> &'static str {
+pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// Whether the door takes requests: not any more once it is closing.
-async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
+pub(super) async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
     if admin.open.load(Ordering::Relaxed) {
         (StatusCode::OK, "ready\n")
     } else {
@@ -118,7 +49,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
 
 /// `GET /queue`: who waits and who runs.
 #[derive(Debug, Serialize)]
-struct QueuePage {
+pub(super) struct QueuePage {
     seats: u32,
     waiting: Vec<JobLine>,
     running: Vec<JobLine>,
@@ -148,7 +79,7 @@ struct JobLine {
     running_s: Option<f64>,
 }
 
-async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
+pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
     let mut view = admin.gate.view();
     // The highest priority first, then who has been here longest: in `fifo` as they are served.
     view.jobs
@@ -174,10 +105,24 @@ async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
 }
 
 impl Admin {
+    /// How many accounts each tier has, in the rules' order, and at last those whose tier there isn't.
+    fn accounts_by_tier(&self) -> Vec<u32> {
+        let mut named = self.store.directory().tiers();
+        let mut counts: Vec<u32> = self
+            .rules
+            .tiers
+            .iter()
+            .map(|tier| named.remove(&*tier.name).unwrap_or(0))
+            .collect();
+        counts.push(named.values().sum());
+        counts
+    }
+
     fn line(&self, job: &JobView) -> JobLine {
         let caller = match job.caller {
             Caller::Account(id) | Caller::User { of: id, .. } => self
-                .accounts
+                .store
+                .directory()
                 .get(id)
                 .map_or_else(|| "?".to_owned(), |account| account.name.clone()),
             Caller::Network(_) => job.from.to_string(),
@@ -200,13 +145,4 @@ impl Admin {
             running_s: job.running.map(seconds),
         }
     }
-}
-
-/// An operator's listener is an ordinary one.
-///
-/// # Errors
-/// The system's.
-pub fn listen(listener: std::net::TcpListener) -> io::Result<TcpListener> {
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
 }

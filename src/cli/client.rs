@@ -1,0 +1,179 @@
+//! The way to a running door: its admin address and the operator's token, found out once, and one request at a time.
+//!
+//! Absent on purpose: TLS, as the admin listener has none, and retries: a change that may have been made is looked up first.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{CliError, Target};
+use crate::config::Config;
+use crate::store::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE};
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may take: an import of many accounts is one of the longest.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of an answer. An export of all accounts that there can be fits.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// A door to ask.
+#[derive(Debug)]
+pub struct Client {
+    address: String,
+    token: AdminToken,
+}
+
+impl Client {
+    /// The door that is meant. Its file is read only if it is needed.
+    ///
+    /// # Errors
+    /// The file is wrong, or there is no token.
+    pub fn of(target: &Target) -> Result<Self, CliError> {
+        let given = std::env::var(TOKEN_VARIABLE).ok();
+        let given = given.map(|text| AdminToken::given(&text, TOKEN_VARIABLE)).transpose()?;
+        if let (Some(address), Some(token)) = (&target.admin, &given) {
+            return Ok(Self {
+                address: address.clone(),
+                token: token.clone(),
+            });
+        }
+        let config = Config::load(&target.config)?;
+        let token = match given {
+            Some(token) => token,
+            None => AdminToken::read(&config.data_dir.join(TOKEN_FILE))?,
+        };
+        let address = target.admin.clone();
+        Ok(Self {
+            address: address.unwrap_or_else(|| reachable(config.admin.listen).to_string()),
+            token,
+        })
+    }
+
+    /// Asks, and answers with what the door says.
+    ///
+    /// # Errors
+    /// Nobody answers, or the door says no.
+    pub fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
+        let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let answer = self.send(method, path, "application/json", bytes)?;
+        serde_json::from_slice(&answer).map_err(|_| self.no_answer("it is not JSON"))
+    }
+
+    /// Sends bytes of that type, and answers with those that come back.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn send(&self, method: &Method, path: &str, kind: &str, body: Bytes) -> Result<Bytes, CliError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| self.no_answer(&error.to_string()))?;
+        runtime.block_on(self.exchange(method, path, kind, body))
+    }
+
+    fn no_answer(&self, what: &str) -> CliError {
+        CliError::NoAnswer(self.address.clone(), what.to_owned())
+    }
+
+    async fn exchange(&self, method: &Method, path: &str, kind: &str, body: Bytes) -> Result<Bytes, CliError> {
+        let no_door = |error| CliError::NoDoor(self.address.clone(), error);
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.address)).await;
+        let stream = stream.map_err(|late| no_door(late.into()))?.map_err(no_door)?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.address)
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
+            .header(header::CONTENT_TYPE, kind)
+            .header(header::CONNECTION, "close")
+            .body(Full::new(body))
+            .map_err(|error| CliError::Unfit(error.to_string()))?;
+        let exchanged = timeout(ANSWER_TIMEOUT, async {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            let driver = tokio::spawn(connection);
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
+            driver.abort();
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((head.status, body))
+        });
+        let (status, body) = exchanged
+            .await
+            .map_err(|_| self.no_answer("it took too long"))?
+            .map_err(|error| self.no_answer(&error.to_string()))?;
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(self.refused(status, &body))
+        }
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> CliError {
+        let said: Value = serde_json::from_slice(body).unwrap_or_default();
+        let Some(error) = said["error"].as_str() else {
+            return self.no_answer(&format!("status {status}"));
+        };
+        if said["reason"] == "not_found" {
+            return self.no_answer("it has no such path");
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let what = format!(
+                "the door at {} has another token than the one that was found",
+                self.address
+            );
+            return CliError::Refused(format!(
+                "{what}; is it the door of this tiers.yaml? See {TOKEN_VARIABLE}"
+            ));
+        }
+        let mut text = error.to_owned();
+        for line in said["lines"].as_array().into_iter().flatten() {
+            let (number, error) = (&line["line"], line["error"].as_str().unwrap_or_default());
+            text.push_str(&format!("\n  line {number}: {error}"));
+        }
+        CliError::Refused(text)
+    }
+}
+
+/// Where a listener on every address is reached from here.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// A name as a part of a path. Its first byte is escaped in any case: so no name is taken for a path of the door's own, such as
+/// `export`, or for `..`.
+pub fn escaped(name: &str) -> String {
+    let mut bytes = name.bytes();
+    let first = bytes.next().map(|byte| format!("%{byte:02X}")).unwrap_or_default();
+    bytes.fold(first, |mut path, byte| {
+        if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+        path
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_part_of_a_path_and_none_of_the_doors() {
+        assert_eq!(escaped("export"), "%65xport");
+        assert_eq!(escaped(".."), "%2E%2E");
+        assert_eq!(escaped("a/b?c"), "%61%2Fb%3Fc");
+        assert_eq!(escaped(""), "");
+    }
+}

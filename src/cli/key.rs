@@ -1,0 +1,157 @@
+//! `tiergate key`: the keys of an account.
+//!
+//! Absent on purpose: keys on their way to the door. Whoever names a key by itself has its id made of it here.
+
+use std::io::{self, BufRead, Write};
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Map, Value};
+
+use super::client::{Client, escaped};
+use super::table;
+use super::{CliError, Target};
+use crate::store::KeyId;
+use crate::store::keys::hash;
+
+/// Keys: add, list, rotate, revoke.
+#[derive(Debug, Args)]
+pub struct Key {
+    #[command(flatten)]
+    target: Target,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a key and show it, this once: nobody can show it again
+    Add {
+        /// Whose it is
+        name: String,
+        /// What its owner calls it
+        #[arg(long)]
+        label: Option<String>,
+        /// How long it is good for, such as 90d, or until when, such as 2027-01-01
+        #[arg(long, value_name = "WHEN")]
+        expires: Option<String>,
+    },
+    /// List an account's keys, without the keys themselves
+    List {
+        /// Whose they are
+        name: String,
+    },
+    /// Make a key that takes another's place, and show it, this once
+    Rotate {
+        /// The other: its id (12 hexadecimal digits), itself, or `-` for a line of standard input
+        key: String,
+        /// How long the other still works
+        #[arg(long, value_name = "TIME", default_value = "1d")]
+        overlap: String,
+    },
+    /// Make a key worthless, at once and for good
+    Revoke {
+        /// Its id (12 hexadecimal digits), itself, or `-` for a line of standard input
+        key: String,
+    },
+}
+
+/// Does what is asked, and writes the answer to `out`.
+///
+/// # Errors
+/// It was not done, or not shown.
+pub fn run(key: Key, out: &mut impl Write) -> Result<(), CliError> {
+    let Key { target, command } = key;
+    let client = Client::of(&target)?;
+    let answer = match command {
+        Command::List { name } => return list(&client, &name, target.json, out),
+        Command::Add { name, label, expires } => {
+            let mut fields = Map::new();
+            fields.extend(label.map(|label| ("label".to_owned(), label.into())));
+            fields.extend(expires.map(|expires| ("expires".to_owned(), expires.into())));
+            let path = format!("/accounts/{}/keys", escaped(&name));
+            client.ask(&Method::POST, &path, Some(&fields.into()))?
+        }
+        Command::Rotate { key, overlap } => {
+            let fields = Map::from_iter([("overlap".to_owned(), overlap.into())]);
+            let path = format!("/keys/{}/rotate", id(&key)?);
+            client.ask(&Method::POST, &path, Some(&fields.into()))?
+        }
+        Command::Revoke { key } => {
+            let answer = client.ask(&Method::DELETE, &format!("/keys/{}", id(&key)?), None)?;
+            if target.json {
+                return Ok(table::json(out, &answer)?);
+            }
+            writeln!(
+                out,
+                "revoked {} ({})",
+                table::cell(&answer["id"]),
+                table::cell(&answer["label"])
+            )?;
+            return Ok(());
+        }
+    };
+    if target.json {
+        return Ok(table::json(out, &answer)?);
+    }
+    shown(&answer, out)
+}
+
+/// The key alone on its line, so that a script can take it; what people want to know goes beside it, to standard error.
+fn shown(answer: &Value, out: &mut impl Write) -> Result<(), CliError> {
+    writeln!(out, "{}", answer["key"].as_str().unwrap_or_default())?;
+    let until = |expires: &Value| match expires.as_str() {
+        Some(expires) => format!("works until {expires}"),
+        None => "does not expire".to_owned(),
+    };
+    let id = table::cell(&answer["id"]);
+    eprintln!(
+        "This key is shown this once. Its id is {id}; it {}.",
+        until(&answer["expires"])
+    );
+    if answer["old"].is_object() {
+        eprintln!(
+            "The old one ({}) {}.",
+            table::cell(&answer["old"]["id"]),
+            until(&answer["old"]["expires"])
+        );
+    }
+    Ok(())
+}
+
+fn list(client: &Client, name: &str, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+    let answer = client.ask(&Method::GET, &format!("/accounts/{}/keys", escaped(name)), None)?;
+    if json {
+        return Ok(table::json(out, &answer)?);
+    }
+    let row = |key: &Value| {
+        let state = if key["expired"] == true { "expired" } else { "-" };
+        let cell = |field| table::cell(&key[field]);
+        [
+            cell("id"),
+            cell("label"),
+            cell("created"),
+            cell("expires"),
+            state.to_owned(),
+        ]
+    };
+    let rows: Vec<_> = answer["keys"].as_array().into_iter().flatten().map(row).collect();
+    Ok(table::write(
+        out,
+        ["ID", "LABEL", "CREATED", "EXPIRES", "STATE"],
+        &rows,
+    )?)
+}
+
+/// The id of the key that is meant.
+fn id(given: &str) -> Result<KeyId, CliError> {
+    let mut line = String::new();
+    let named = if given == "-" {
+        let read = io::stdin().lock().read_line(&mut line);
+        read.map_err(|error| CliError::Input("standard input".to_owned(), error))?;
+        line.trim()
+    } else {
+        given
+    };
+    Ok(named.parse().unwrap_or_else(|_| KeyId::of(&hash(named.as_bytes()))))
+}

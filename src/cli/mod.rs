@@ -1,0 +1,107 @@
+//! The commands for operators: they ask the running door by its admin API, and show what it says.
+//!
+//! `client` is the way to the door, `account` and `key` are the commands, `table` is how people see lists.
+//!
+//! Absent on purpose: the files of the door. A command that wrote to them would race with the door that has them open. And prompts:
+//! commands are run by scripts.
+
+pub mod account;
+mod client;
+pub mod key;
+mod table;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::ConfigErrors;
+use crate::store::TokenError;
+
+/// Which door, and how its answers are shown.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The door's tiers.yaml: it says where the admin listener is and where the token lies
+    #[arg(long, global = true, value_name = "FILE", default_value = "tiers.yaml")]
+    config: PathBuf,
+    /// Where the door's admin listener is, if not where tiers.yaml says
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    admin: Option<String>,
+    /// Answer in JSON, for programs
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// Why a command has not done what it should.
+#[derive(Debug)]
+pub enum CliError {
+    /// tiers.yaml is wrong or not there.
+    Config(ConfigErrors),
+    /// There is no token to show.
+    Token(TokenError),
+    /// Nobody answers at that address.
+    NoDoor(String, io::Error),
+    /// The answer did not come, or is none of a door's: what happened.
+    NoAnswer(String, String),
+    /// The door said no: what it said, for people, and as it came.
+    Refused(String),
+    /// The file, or standard input, can't be read.
+    Input(String, io::Error),
+    /// What was given can't be sent.
+    Unfit(String),
+    /// Standard output can't be written.
+    Output(io::Error),
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(errors) => write!(
+                f,
+                "{errors}\nThe command needs to know which door: name its file with --config FILE, or give --admin HOST:PORT and the \
+                 token in {}",
+                crate::store::TOKEN_VARIABLE
+            ),
+            Self::Token(error) => write!(
+                f,
+                "error: {error}\nThe door makes the file when it is first started; start it with `tiergate serve`, or put the token \
+                 into {}",
+                crate::store::TOKEN_VARIABLE
+            ),
+            Self::NoDoor(address, error) => write!(
+                f,
+                "error: no door is running at {address} ({error}); start it with `tiergate serve`, or say where it is with --admin \
+                 HOST:PORT"
+            ),
+            Self::NoAnswer(address, what) => write!(
+                f,
+                "error: {address} does not answer as a door does ({what}); is it the admin listener?"
+            ),
+            Self::Refused(said) => write!(f, "error: {said}"),
+            Self::Input(from, error) => write!(f, "error: can't read {from}: {error}"),
+            Self::Unfit(what) => write!(f, "error: {what}"),
+            Self::Output(error) => write!(f, "error: can't write the answer: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CliError {}
+
+impl From<ConfigErrors> for CliError {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::Config(errors)
+    }
+}
+
+impl From<TokenError> for CliError {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}

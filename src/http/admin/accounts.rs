@@ -1,0 +1,153 @@
+//! Accounts: listed, shown, made, changed, removed, exported.
+//!
+//! Absent on purpose: keys in any answer, and what accounts have used.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
+use http_body::Frame;
+use serde::Serialize;
+
+use super::problem::Problem;
+use super::wire::{AccountLine, ChangeLine, NewLine, Sent, Terms};
+use super::{Admin, on_disk};
+use crate::http::caller::decoded;
+use crate::store::{AccountStore, Origin};
+
+/// Accounts of a page unless it is asked for more or fewer.
+const PAGE_DEFAULT: usize = 100;
+/// Accounts of a page, at most.
+const PAGE_MAX: usize = 1_000;
+
+/// A page of accounts, by name.
+#[derive(Debug, Serialize)]
+pub struct Page {
+    accounts: Vec<AccountLine>,
+    /// What to put into `after` for the next page; `null` if this is the last.
+    next: Option<String>,
+}
+
+/// `GET /accounts?after=NAME&limit=N`.
+pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
+    let (after, limit) = place(query.as_deref().unwrap_or_default())?;
+    let directory = admin.store.directory();
+    let mut accounts = directory.page(&after, limit + 1);
+    let more = accounts.len() > limit;
+    accounts.truncate(limit);
+    Ok(Json(Page {
+        next: accounts.last().filter(|_| more).map(|last| last.name.clone()),
+        accounts: accounts
+            .iter()
+            .map(|account| AccountLine::of(account, directory))
+            .collect(),
+    }))
+}
+
+fn place(query: &str) -> Result<(String, usize), Problem> {
+    let (mut after, mut limit) = (String::new(), PAGE_DEFAULT);
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        match name {
+            "after" => after = String::from_utf8_lossy(&decoded(value)).into_owned(),
+            "limit" => {
+                let number = value.parse().ok().filter(|number| (1..=PAGE_MAX).contains(number));
+                limit = number.ok_or_else(|| Problem::bad_request(format!("`limit` is 1 to {PAGE_MAX}")))?;
+            }
+            _ => {
+                return Err(Problem::bad_request(
+                    "the query may say `after` and `limit`, and nothing else",
+                ));
+            }
+        }
+    }
+    Ok((after, limit))
+}
+
+/// `GET /accounts/{name}`.
+pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Result<Json<AccountLine>, Problem> {
+    let directory = admin.store.directory();
+    let account = directory.by_name(&name).ok_or_else(Problem::unknown_account)?;
+    Ok(Json(AccountLine::of(&account, directory)))
+}
+
+/// `POST /accounts`.
+pub async fn add(
+    State(admin): State<Arc<Admin>>,
+    Sent(line): Sent<NewLine>,
+) -> Result<(StatusCode, Json<AccountLine>), Problem> {
+    let new = line.account(&admin.rules)?;
+    let now = admin.gate.clock().wall();
+    let account = on_disk(&admin, move |store| store.add(new, now)).await??;
+    Ok((
+        StatusCode::CREATED,
+        Json(AccountLine::of(&account, admin.store.directory())),
+    ))
+}
+
+/// `PATCH /accounts/{name}`.
+pub async fn change(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    Sent(line): Sent<ChangeLine>,
+) -> Result<Json<AccountLine>, Problem> {
+    let account = admin
+        .store
+        .directory()
+        .by_name(&name)
+        .ok_or_else(Problem::unknown_account)?;
+    let change = line.change(&account.tier, &admin.rules)?;
+    let account = on_disk(&admin, move |store| store.change(&name, &change)).await??;
+    Ok(Json(AccountLine::of(&account, admin.store.directory())))
+}
+
+/// `DELETE /accounts/{name}`. Answers with what it was.
+pub async fn remove(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Result<Json<AccountLine>, Problem> {
+    let account = on_disk(&admin, move |store| store.remove(&name)).await??;
+    Ok(Json(AccountLine::of(&account, admin.store.directory())))
+}
+
+/// `GET /accounts/export`: what is stored, a JSON object a line, as an import takes it. Keys are not in it: nobody knows them.
+pub async fn export(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    let body = Export {
+        store: Arc::clone(&admin.store),
+        after: Some(String::new()),
+    };
+    (headers, Body::new(body))
+}
+
+/// Pages of accounts, made as the client takes them: so memory holds one, however many there are.
+struct Export {
+    store: Arc<AccountStore>,
+    /// The last name that is written; `None` at the end.
+    after: Option<String>,
+}
+
+impl http_body::Body for Export {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        while let Some(after) = self.after.take() {
+            let page = self.store.directory().page(&after, PAGE_MAX);
+            self.after = page.last().map(|last| last.name.clone());
+            let mut text = Vec::new();
+            for account in page.iter().filter(|account| account.origin == Origin::Stored) {
+                serde_json::to_writer(&mut text, &Terms::of(account)).expect("memory takes it, and its keys are text");
+                text.push(b'\n');
+            }
+            if !text.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(text.into()))));
+            }
+        }
+        Poll::Ready(None)
+    }
+}

@@ -1,0 +1,123 @@
+//! Keys: listed, made, rotated, revoked. In a path stands a key's id, never a key: paths end up in logs.
+//!
+//! Absent on purpose: a second sight of a key. It is shown when it is made.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+use super::problem::Problem;
+use super::wire::{KeyLine, Sent};
+use super::{Admin, on_disk, times};
+use crate::policy::time::{Span, UnixTime};
+use crate::store::{ChangeError, KeyId, Minted};
+
+/// How long a rotated key stays, unless it is said.
+const OVERLAP_DEFAULT: Span = Span::from_secs(24 * 60 * 60);
+/// An answer with a key in it is kept by nobody.
+const NOT_STORED: [(HeaderName, HeaderValue); 1] = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+
+/// All keys of an account, the oldest first.
+#[derive(Debug, Serialize)]
+pub struct Keys {
+    keys: Vec<KeyLine>,
+}
+
+/// A key that was just made.
+#[derive(Debug, Serialize)]
+pub struct NewKey {
+    /// The key itself, this one time.
+    key: String,
+    #[serde(flatten)]
+    line: KeyLine,
+}
+
+impl NewKey {
+    fn of(minted: &Minted, now: UnixTime) -> Self {
+        Self {
+            key: minted.secret.reveal().to_owned(),
+            line: KeyLine::of(&minted.key, now),
+        }
+    }
+}
+
+/// A key in place of another, which stays for a while.
+#[derive(Debug, Serialize)]
+pub struct Rotated {
+    #[serde(flatten)]
+    new: NewKey,
+    old: KeyLine,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewKeyLine {
+    label: String,
+    expires: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RotateLine {
+    overlap: Option<String>,
+}
+
+/// `GET /accounts/{name}/keys`.
+pub async fn list(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Result<Json<Keys>, Problem> {
+    let directory = admin.store.directory();
+    let account = directory.by_name(&name).ok_or_else(Problem::unknown_account)?;
+    let now = admin.gate.clock().wall();
+    let keys = directory.keys_of(account.id);
+    Ok(Json(Keys {
+        keys: keys.iter().map(|key| KeyLine::of(key, now)).collect(),
+    }))
+}
+
+/// `POST /accounts/{name}/keys`.
+pub async fn add(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    Sent(line): Sent<NewKeyLine>,
+) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<NewKey>), Problem> {
+    let now = admin.gate.clock().wall();
+    let expires = line
+        .expires
+        .as_deref()
+        .map(|expires| times::ahead(expires, "expires", now));
+    let expires = expires.transpose()?;
+    let minted = on_disk(&admin, move |store| store.mint(&name, line.label, expires, now)).await??;
+    Ok((StatusCode::CREATED, NOT_STORED, Json(NewKey::of(&minted, now))))
+}
+
+/// `POST /keys/{id}/rotate`.
+pub async fn rotate(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    Sent(line): Sent<RotateLine>,
+) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<Rotated>), Problem> {
+    let (id, now) = (id_of(&id)?, admin.gate.clock().wall());
+    let overlap = match line.overlap {
+        Some(overlap) => times::span(&overlap, "overlap")?,
+        None => OVERLAP_DEFAULT,
+    };
+    let (minted, old) = on_disk(&admin, move |store| store.rotate(id, overlap, now)).await??;
+    let rotated = Rotated {
+        new: NewKey::of(&minted, now),
+        old: KeyLine::of(&old, now),
+    };
+    Ok((StatusCode::CREATED, NOT_STORED, Json(rotated)))
+}
+
+/// `DELETE /keys/{id}`. Answers with what it was.
+pub async fn revoke(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result<Json<KeyLine>, Problem> {
+    let (id, now) = (id_of(&id)?, admin.gate.clock().wall());
+    let key = on_disk(&admin, move |store| store.revoke(id)).await??;
+    Ok(Json(KeyLine::of(&key, now)))
+}
+
+fn id_of(text: &str) -> Result<KeyId, Problem> {
+    text.parse().map_err(|_| Problem::from(ChangeError::UnknownKey))
+}

@@ -1,0 +1,147 @@
+//! The operator's listener: metrics, health, who is in the house, and the accounts. Never public.
+//!
+//! `pages` is what one looks at, `accounts` and `keys` what one changes, `import` reads accounts from elsewhere, `wire` is how
+//! accounts and keys look in JSON, `times` how points and lengths of time are written, `problem` how an error looks.
+//!
+//! `/metrics`, `/healthz` and `/readyz` are for monitors and open to whoever reaches the listener; everything else wants the
+//! operator's token, and is 401 without it, whether there is such a path or not.
+//!
+//! Absent on purpose: sessions, cookies and roles. Who has the token may do everything.
+
+mod accounts;
+mod import;
+mod keys;
+mod pages;
+mod problem;
+mod times;
+mod wire;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use self::problem::Problem;
+use super::listener::ACCEPT_PAUSE;
+use crate::gate::Gate;
+use crate::policy::rules::Rules;
+use crate::store::{AccountStore, AdminToken, ChangeError};
+use crate::telemetry::exposition::{Exposition, Gauges};
+
+/// Connections of operators and scrapers at once.
+pub const CONNECTIONS_MAX: usize = 256;
+
+/// The longest that a request's head may take.
+const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What the operator's listener shows.
+#[derive(Debug)]
+pub struct Admin {
+    /// The hall.
+    pub gate: Arc<Gate>,
+    /// The names of tiers and pools.
+    pub rules: Arc<Rules>,
+    /// Who has an account.
+    pub store: Arc<AccountStore>,
+    /// What an operator must show.
+    pub token: AdminToken,
+    /// The metrics.
+    pub exposition: Arc<Exposition>,
+    /// Those that are read when somebody asks.
+    pub gauges: Gauges,
+    /// Whether the door is open.
+    pub open: AtomicBool,
+}
+
+/// Serves operators for as long as it is polled.
+pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+    let router = router(Arc::clone(&admin));
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let place = Arc::clone(&places)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                debug!(%error, "no connection");
+                admin.gate.clock().sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let mut http = hyper::server::conn::http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+            if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+                debug!(%error, "an operator's connection broke off");
+            }
+            drop(place);
+        });
+    }
+}
+
+fn router(admin: Arc<Admin>) -> Router {
+    let open = Router::new()
+        .route("/metrics", get(pages::metrics))
+        .route("/healthz", get(pages::healthz))
+        .route("/readyz", get(pages::readyz));
+    let guarded = Router::new()
+        .route("/queue", get(pages::queue))
+        .route("/accounts", get(accounts::list).post(accounts::add))
+        .route("/accounts/import", post(import::import))
+        .route("/accounts/export", get(accounts::export))
+        .route(
+            "/accounts/{name}",
+            get(accounts::show).patch(accounts::change).delete(accounts::remove),
+        )
+        .route("/accounts/{name}/keys", get(keys::list).post(keys::add))
+        .route("/keys/{id}", delete(keys::revoke))
+        .route("/keys/{id}/rotate", post(keys::rotate))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .fallback(async || Problem::not_found())
+        .layer(from_fn_with_state(Arc::clone(&admin), guard));
+    open.merge(guarded).with_state(admin)
+}
+
+/// Lets pass who shows the token.
+async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Result<Response, Problem> {
+    let presented = request.headers().get(header::AUTHORIZATION);
+    let token = presented.and_then(|value| super::caller::bearer(value));
+    if token.is_some_and(|token| admin.token.is(token.trim_ascii())) {
+        Ok(next.run(request).await)
+    } else {
+        Err(Problem::unauthorized())
+    }
+}
+
+/// What waits for a disk does so beside the runtime's thread.
+async fn on_disk<T: Send + 'static>(
+    admin: &Arc<Admin>,
+    work: impl FnOnce(&AccountStore) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let store = Arc::clone(&admin.store);
+    let done = tokio::task::spawn_blocking(move || work(&store)).await;
+    done.map_err(|_| Problem::from(ChangeError::Unavailable("the work broke off".to_owned())))
+}
+
+/// An operator's listener is an ordinary one.
+///
+/// # Errors
+/// The system's.
+pub fn listen(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}

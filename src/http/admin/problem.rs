@@ -1,0 +1,141 @@
+//! How an error looks to an operator: `{ "error", "reason" }`, and for an import the lines.
+//!
+//! Absent on purpose: refusals, which are told to callers (`http::reply`), and keys: no message repeats what was sent where a
+//! key may stand.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::store::ChangeError;
+
+/// Lines of an import that an answer names.
+const LINES_MAX: usize = 1_000;
+
+/// What is wrong with a request.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    reason: &'static str,
+    error: Cow<'static, str>,
+    lines: Vec<Line>,
+}
+
+/// What is wrong with a line of an import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// Its number, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub error: String,
+}
+
+#[derive(Serialize)]
+struct Body<'p> {
+    error: &'p str,
+    reason: &'p str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    lines: &'p [Line],
+}
+
+impl Problem {
+    fn new(status: StatusCode, reason: &'static str, error: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            reason,
+            error: error.into(),
+            lines: Vec::new(),
+        }
+    }
+
+    /// What was sent can't be understood, or says what can't be.
+    pub fn bad_request(error: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", error)
+    }
+
+    /// The token is missing or another.
+    pub fn unauthorized() -> Self {
+        let error = "this needs the operator's token: Authorization: Bearer TOKEN (TIERGATE_ADMIN_TOKEN, or the file \
+                     admin.token in data_dir)";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", error)
+    }
+
+    /// There is no such path.
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such path")
+    }
+
+    /// The path has other methods.
+    pub fn method_not_allowed() -> Self {
+        let error = "the path has other methods";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
+    }
+
+    /// There is no such account.
+    pub fn unknown_account() -> Self {
+        ChangeError::UnknownAccount.into()
+    }
+
+    /// The body has more bytes than this takes.
+    pub fn too_large(bytes_max: usize) -> Self {
+        let error = format!("the body is longer than {} KiB", bytes_max >> 10);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error)
+    }
+
+    /// What is wrong, in words.
+    pub fn error(&self) -> &str {
+        &self.error
+    }
+
+    /// Lines of an import are wrong, so none was taken over.
+    pub fn lines(mut lines: Vec<Line>) -> Self {
+        let count = lines.len();
+        lines.truncate(LINES_MAX);
+        let error = match count {
+            1 => "a line is wrong, so nothing was imported".to_owned(),
+            _ => format!("{count} lines are wrong, so nothing was imported"),
+        };
+        Self {
+            lines,
+            ..Self::new(StatusCode::BAD_REQUEST, "bad_lines", error)
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        let (status, reason) = match &error {
+            ChangeError::UnknownAccount => (StatusCode::NOT_FOUND, "unknown_account"),
+            ChangeError::UnknownKey => (StatusCode::NOT_FOUND, "unknown_key"),
+            ChangeError::Listed => (StatusCode::CONFLICT, "listed"),
+            ChangeError::NameTaken => (StatusCode::CONFLICT, "name_taken"),
+            ChangeError::TooManyAccounts => (StatusCode::CONFLICT, "too_many_accounts"),
+            ChangeError::KeyTaken => (StatusCode::CONFLICT, "key_taken"),
+            ChangeError::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys"),
+            ChangeError::KeyExpired => (StatusCode::CONFLICT, "key_expired"),
+            ChangeError::Differs => (StatusCode::CONFLICT, "differs"),
+            ChangeError::Illegal(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+            ChangeError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        Self::new(status, reason, error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body {
+            error: &self.error,
+            reason: self.reason,
+            lines: &self.lines,
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let headers = response.headers_mut();
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

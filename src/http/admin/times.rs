@@ -1,0 +1,122 @@
+//! Points and lengths of time as operators write and read them.
+//!
+//! Absent on purpose: time zones other than those that are written with a time. A bare date is one of UTC.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, SpanRelativeTo, Timestamp};
+
+use super::problem::Problem;
+use crate::policy::time::{Span, UnixTime};
+
+/// The longest length of time that can be written: a hundred years.
+const SPAN_MAX: Span = Span::from_secs(100 * 366 * 24 * 60 * 60);
+
+/// A point of time, as RFC 3339 has it.
+pub fn written(time: UnixTime) -> String {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    // What no calendar has any more is shown as the last that it has.
+    Timestamp::from_millisecond(millis)
+        .unwrap_or(Timestamp::MAX)
+        .to_string()
+}
+
+/// `2027-01-01` (the beginning of that day, UTC) or `2027-01-01T12:00:00+01:00`.
+///
+/// # Errors
+/// It is neither, or before 1970.
+pub fn point(text: &str, what: &str) -> Result<UnixTime, Problem> {
+    let time = text.parse::<Timestamp>().ok().or_else(|| {
+        let date: Date = text.parse().ok().filter(|_| text.len() == "2027-01-01".len())?;
+        Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    });
+    let millis = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    millis.map(UnixTime::from_millis).ok_or_else(|| {
+        Problem::bad_request(format!(
+            "`{what}` is not a point of time: write a date (UTC) such as 2027-01-01, or a time such as 2027-01-01T12:00:00Z"
+        ))
+    })
+}
+
+/// `90d`, `12h`, `1d12h`. A day has 24 hours.
+fn length(text: &str) -> Option<Span> {
+    let span: jiff::Span = text.parse().ok()?;
+    let length: SignedDuration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    let length = Span::from(std::time::Duration::try_from(length).ok()?);
+    (length <= SPAN_MAX).then_some(length)
+}
+
+/// A length of time.
+///
+/// # Errors
+/// It isn't one, or longer than a hundred years.
+pub fn span(text: &str, what: &str) -> Result<Span, Problem> {
+    length(text).ok_or_else(|| {
+        Problem::bad_request(format!(
+            "`{what}` is not a length of time: write a number and its unit, such as 90d, 12h or 30m"
+        ))
+    })
+}
+
+/// A length of time from now, or a point of it that is still to come.
+///
+/// # Errors
+/// It is neither, or over already.
+pub fn ahead(text: &str, what: &str, now: UnixTime) -> Result<UnixTime, Problem> {
+    if let Some(length) = length(text) {
+        return match length {
+            Span::ZERO => Err(Problem::bad_request(format!("`{what}` would be over at once"))),
+            length => Ok(now + length),
+        };
+    }
+    match point(text, what) {
+        Ok(time) if time > now => Ok(time),
+        Ok(_) => Err(Problem::bad_request(format!("`{what}` is over already"))),
+        Err(_) => Err(Problem::bad_request(format!(
+            "`{what}` is neither a length of time such as 90d nor a date such as 2027-01-01"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_and_lengths() {
+        let point = |text| point(text, "until").ok().map(UnixTime::as_secs);
+        assert_eq!(point("2027-01-01"), Some(1_798_761_600));
+        assert_eq!(point("2027-01-01T01:00:00+01:00"), Some(1_798_761_600));
+        assert_eq!(point("2027-01-01T00:00:00Z"), Some(1_798_761_600));
+        for wrong in [
+            "",
+            "tomorrow",
+            "2027-13-01",
+            "1969-12-31",
+            "90d",
+            "2027-01-01T00:00:00",
+            "1",
+        ] {
+            assert_eq!(point(wrong), None, "{wrong}");
+        }
+        assert_eq!(written(UnixTime::from_secs(1_798_761_600)), "2027-01-01T00:00:00Z");
+        let span = |text| span(text, "overlap").ok().map(Span::as_secs_ceil);
+        assert_eq!(span("7d"), Some(604_800));
+        assert_eq!(span("1d12h"), Some(129_600));
+        assert_eq!(span("0s"), Some(0));
+        for wrong in ["", "7", "-7d", "1 month", "2027-01-01", "40000d"] {
+            assert_eq!(span(wrong), None, "{wrong}");
+        }
+        let now = UnixTime::from_secs(1_798_761_600);
+        let ahead = |text| {
+            ahead(text, "expires", now)
+                .ok()
+                .map(|time| time.since(now).as_secs_ceil())
+        };
+        assert_eq!(ahead("90d"), Some(7_776_000));
+        assert_eq!(ahead("2027-01-02"), Some(86_400));
+        for over in ["0s", "2027-01-01", "soon"] {
+            assert_eq!(ahead(over), None, "{over}");
+        }
+    }
+}

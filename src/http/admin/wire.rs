@@ -1,0 +1,291 @@
+//! Accounts and keys in JSON, and what of it fits the rules.
+//!
+//! Absent on purpose: the store's types on the wire. A field that is renamed there keeps its name here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::problem::Problem;
+use super::times;
+use crate::policy::Own;
+use crate::policy::rules::Rules;
+use crate::policy::time::UnixTime;
+use crate::store::{Account, Change, Directory, Key, NewAccount, Origin};
+
+/// Bytes of a body that tells of one account or key.
+const BODY_BYTES_MAX: usize = 16 << 10;
+
+/// A JSON body.
+pub struct Sent<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let body = read(request, BODY_BYTES_MAX).await?;
+        // Nothing sent is nothing said.
+        let body = if body.is_empty() { &b"{}"[..] } else { &body };
+        match serde_json::from_slice(body) {
+            Ok(sent) => Ok(Self(sent)),
+            Err(error) => Err(Problem::bad_request(error.to_string())),
+        }
+    }
+}
+
+/// The whole body.
+///
+/// # Errors
+/// It is too long, or broke off.
+pub async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Problem> {
+    match Limited::new(request.into_body(), bytes_max).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::too_large(bytes_max)),
+        Err(_) => Err(Problem::bad_request("the body broke off")),
+    }
+}
+
+/// An account as it is shown.
+#[derive(Debug, Serialize)]
+pub struct AccountLine {
+    id: u32,
+    #[serde(flatten)]
+    terms: Terms,
+    keys: usize,
+    created: String,
+    /// `stored`, or `listed` in tiers.yaml, where it is changed then.
+    origin: &'static str,
+}
+
+/// What can be said of an account, and what an export says of it.
+#[derive(Debug, Serialize)]
+pub struct Terms {
+    name: String,
+    email: Option<String>,
+    tier: String,
+    concurrency: Option<u32>,
+    quotas: BTreeMap<String, u64>,
+    until: Option<String>,
+    blocked: bool,
+    max_users: Option<u32>,
+    note: Option<String>,
+}
+
+impl Terms {
+    /// Those of that account.
+    pub fn of(account: &Account) -> Self {
+        let quota = |(name, limit): &(Arc<str>, u64)| (name.to_string(), *limit);
+        Self {
+            name: account.name.clone(),
+            email: account.email.clone(),
+            tier: account.tier.clone(),
+            concurrency: account.own.concurrency,
+            quotas: account.own.quotas.iter().map(quota).collect(),
+            until: account.until.map(times::written),
+            blocked: account.blocked,
+            max_users: account.users_max,
+            note: account.note.clone(),
+        }
+    }
+}
+
+impl AccountLine {
+    /// How that account is shown.
+    pub fn of(account: &Account, directory: &Directory) -> Self {
+        Self {
+            id: account.id.0,
+            terms: Terms::of(account),
+            keys: directory.keys_of(account.id).len(),
+            created: times::written(account.created),
+            origin: match account.origin {
+                Origin::Listed => "listed",
+                Origin::Stored => "stored",
+            },
+        }
+    }
+}
+
+/// A key as it is shown: never the key itself.
+#[derive(Debug, Serialize)]
+pub struct KeyLine {
+    id: String,
+    label: String,
+    created: String,
+    expires: Option<String>,
+    expired: bool,
+}
+
+impl KeyLine {
+    /// How that key is shown at that time.
+    pub fn of(key: &Key, now: UnixTime) -> Self {
+        Self {
+            id: key.id().to_string(),
+            label: key.label.clone(),
+            created: times::written(key.created),
+            expires: key.expires.map(times::written),
+            expired: key.is_expired(now),
+        }
+    }
+}
+
+/// What is sent to make an account.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewLine {
+    name: String,
+    tier: String,
+    email: Option<String>,
+    concurrency: Option<u32>,
+    #[serde(default)]
+    quotas: BTreeMap<String, u64>,
+    until: Option<String>,
+    #[serde(default)]
+    blocked: bool,
+    max_users: Option<u32>,
+    note: Option<String>,
+}
+
+impl NewLine {
+    /// Only a name and what a table of accounts has.
+    pub fn bare(name: String, email: Option<String>, tier: String) -> Self {
+        Self {
+            name,
+            tier,
+            email,
+            concurrency: None,
+            quotas: BTreeMap::new(),
+            until: None,
+            blocked: false,
+            max_users: None,
+            note: None,
+        }
+    }
+
+    /// The account that is asked for.
+    ///
+    /// # Errors
+    /// Its tier, or a quota, is not in the rules, or `until` is no time.
+    pub fn account(self, rules: &Rules) -> Result<NewAccount, Problem> {
+        check_tier(&self.tier, rules)?;
+        check_quotas(&self.tier, self.quotas.keys(), rules)?;
+        Ok(NewAccount {
+            until: self
+                .until
+                .as_deref()
+                .map(|until| times::point(until, "until"))
+                .transpose()?,
+            own: Own {
+                concurrency: self.concurrency,
+                quotas: self
+                    .quotas
+                    .into_iter()
+                    .map(|(name, limit)| (name.into(), limit))
+                    .collect(),
+            },
+            name: self.name,
+            email: self.email,
+            tier: self.tier,
+            blocked: self.blocked,
+            users_max: self.max_users,
+            note: self.note,
+        })
+    }
+}
+
+/// What is sent to change an account. What is left out stays as it is, `null` takes away.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChangeLine {
+    #[serde(deserialize_with = "said")]
+    email: Option<Option<String>>,
+    tier: Option<String>,
+    #[serde(deserialize_with = "said")]
+    concurrency: Option<Option<u32>>,
+    quotas: BTreeMap<String, Option<u64>>,
+    #[serde(deserialize_with = "said")]
+    until: Option<Option<String>>,
+    blocked: Option<bool>,
+    #[serde(deserialize_with = "said")]
+    max_users: Option<Option<u32>>,
+    #[serde(deserialize_with = "said")]
+    note: Option<Option<String>>,
+}
+
+/// Tells `null` from nothing said.
+fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+impl ChangeLine {
+    /// The change that is asked for, of an account of that tier.
+    ///
+    /// # Errors
+    /// As [`NewLine::account`].
+    pub fn change(self, tier: &str, rules: &Rules) -> Result<Change, Problem> {
+        if let Some(tier) = &self.tier {
+            check_tier(tier, rules)?;
+        }
+        // What is taken away need not be there any more.
+        let given = self.quotas.iter().filter(|(_, limit)| limit.is_some());
+        check_quotas(self.tier.as_deref().unwrap_or(tier), given.map(|(name, _)| name), rules)?;
+        let until = match self.until {
+            Some(Some(until)) => Some(Some(times::point(&until, "until")?)),
+            Some(None) => Some(None),
+            None => None,
+        };
+        Ok(Change {
+            email: self.email,
+            tier: self.tier,
+            concurrency: self.concurrency,
+            quotas: self
+                .quotas
+                .into_iter()
+                .map(|(name, limit)| (name.into(), limit))
+                .collect(),
+            until,
+            blocked: self.blocked,
+            users_max: self.max_users,
+            note: self.note,
+        })
+    }
+}
+
+/// Whether there is that tier. What was asked for is not repeated: in an import it may be a key in the wrong column.
+fn check_tier(tier: &str, rules: &Rules) -> Result<(), Problem> {
+    let known = || rules.tiers.iter().map(|tier| &*tier.name);
+    if known().any(|name| name == tier) {
+        return Ok(());
+    }
+    let known = known().collect::<Vec<_>>().join(", ");
+    Err(Problem::bad_request(format!(
+        "there is no such tier; there are {known}"
+    )))
+}
+
+fn check_quotas<'n>(tier: &str, names: impl Iterator<Item = &'n String>, rules: &Rules) -> Result<(), Problem> {
+    let known = quotas_of(tier, rules);
+    for name in names {
+        if !known.contains(&name.as_str()) {
+            let error = match known.as_slice() {
+                [] => format!("the tier {tier} has no quotas that an account could have of its own"),
+                known => format!("the tier {tier} has no such quota; it has {}", known.join(", ")),
+            };
+            return Err(Problem::bad_request(error));
+        }
+    }
+    Ok(())
+}
+
+/// The names of a tier's quotas.
+fn quotas_of<'r>(tier: &str, rules: &'r Rules) -> Vec<&'r str> {
+    let tier = rules.tiers.iter().find(|known| *known.name == *tier);
+    tier.into_iter()
+        .flat_map(|tier| &tier.quotas)
+        .map(|quota| &*quota.name)
+        .collect()
+}

@@ -1,0 +1,281 @@
+//! `tiergate account` and `tiergate key`.
+
+use serde_json::{Value, json};
+
+use crate::support::folder::Folder;
+use crate::support::program::{Program, Said, run};
+use crate::support::{Client, Mirror, seven_tiers};
+
+async fn program(mirror: &Mirror) -> Program {
+    Program::start(&seven_tiers(8, &[(mirror.address, 2)], "")).await
+}
+
+/// What a command that should succeed wrote.
+async fn done(program: &Program, args: &[&str]) -> String {
+    good(program.command(args).await)
+}
+
+#[track_caller]
+fn good(said: Said) -> String {
+    assert_eq!(said.code, Some(0), "{said:?}");
+    said.out
+}
+
+async fn json_of(program: &Program, args: &[&str]) -> Value {
+    let mut all = args.to_vec();
+    all.push("--json");
+    let out = done(program, &all).await;
+    serde_json::from_str(&out).unwrap_or_else(|_| panic!("not JSON: {out}"))
+}
+
+/// What a command that should fail says, without its first word.
+async fn wrong(program: &Program, args: &[&str]) -> String {
+    let said = program.command(args).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+    said.err.strip_prefix("error: ").unwrap_or(&said.err).to_owned()
+}
+
+/// As whom the door takes a key, or why as nobody.
+async fn me(program: &Program, key: &str) -> String {
+    let mut client = Client::connect(program.address).await;
+    let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await.json();
+    answer["id"]
+        .as_str()
+        .or(answer["reason"].as_str())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[tokio::test]
+async fn an_account_from_its_first_day_to_its_last() {
+    let mirror = Mirror::start().await;
+    let door = program(&mirror).await;
+    let added = done(
+        &door,
+        &[
+            "account",
+            "add",
+            "--name",
+            "acme-bot",
+            "--email",
+            "bot@acme.example",
+            "--tier",
+            "$20",
+        ],
+    )
+    .await;
+    assert!(
+        added.starts_with("added:\n  name         acme-bot\n  tier         $20\n"),
+        "{added}"
+    );
+    let set = [
+        "account",
+        "set",
+        "acme-bot",
+        "--tier",
+        "$50",
+        "--quota",
+        "quota=5000",
+        "--concurrency",
+        "6",
+        "--until",
+        "2027-01-01",
+        "--block",
+        "--note",
+        "asked twice",
+        "--delegate",
+    ];
+    let account = json_of(&door, &set).await;
+    let expected = json!({
+        "id": account["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$50", "concurrency": 6,
+        "quotas": { "quota": 5000 }, "until": "2027-01-01T00:00:00Z", "blocked": true, "max_users": 10000,
+        "note": "asked twice", "keys": 0, "created": account["created"], "origin": "stored",
+    });
+    assert_eq!(account, expected);
+    assert_eq!(json_of(&door, &["account", "show", "acme-bot"]).await, expected);
+    let list = done(&door, &["account", "list"]).await;
+    let line = |name: &str| {
+        let line = list
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(name))
+            .expect("it is listed");
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        line("acme-bot"),
+        "acme-bot $50 0 blocked 2027-01-01T00:00:00Z 6 quota=5000 10000 bot@acme.example"
+    );
+    assert_eq!(line("a20"), "a20 $20 1 in tiers.yaml - - - - -");
+    let unset = [
+        "account",
+        "set",
+        "acme-bot",
+        "--quota",
+        "quota=tier",
+        "--concurrency",
+        "tier",
+        "--until",
+        "never",
+        "--unblock",
+        "--note",
+        "",
+        "--no-delegate",
+        "--email",
+        "",
+    ];
+    let account = json_of(&door, &unset).await;
+    for field in ["email", "concurrency", "until", "max_users", "note"] {
+        assert_eq!(account[field], Value::Null, "{field}");
+    }
+    assert_eq!((&account["quotas"], &account["blocked"]), (&json!({}), &json!(false)));
+    assert!(
+        wrong(&door, &["account", "remove", "acme-bot"])
+            .await
+            .contains("say --yes")
+    );
+    assert!(
+        done(&door, &["account", "remove", "acme-bot", "--yes"])
+            .await
+            .starts_with("removed:\n")
+    );
+    assert_eq!(
+        wrong(&door, &["account", "show", "acme-bot"]).await,
+        "there is no such account\n"
+    );
+}
+
+#[tokio::test]
+async fn a_key_rotates_and_is_revoked() {
+    let mirror = Mirror::start().await;
+    let door = program(&mirror).await;
+    done(&door, &["account", "add", "--name", "acme-bot", "--tier", "$20"]).await;
+    let said = door
+        .command(&["key", "add", "acme-bot", "--label", "bot", "--expires", "90d"])
+        .await;
+    let key = said.out.trim().to_owned();
+    assert!(
+        key.starts_with("tg_") && said.err.contains("shown this once"),
+        "{said:?}"
+    );
+    assert_eq!(me(&door, &key).await, "acme-bot");
+    let keys = json_of(&door, &["key", "list", "acme-bot"]).await;
+    let id = keys["keys"][0]["id"].as_str().expect("an id").to_owned();
+    // By itself, and by its id: a full key does not leave the command.
+    let rotated = json_of(&door, &["key", "rotate", &key, "--overlap", "7d"]).await;
+    assert_eq!(rotated["old"]["id"], json!(id));
+    let fresh = rotated["key"].as_str().expect("a key").to_owned();
+    assert_eq!(
+        [me(&door, &key).await, me(&door, &fresh).await],
+        ["acme-bot", "acme-bot"]
+    );
+    let table = done(&door, &["key", "list", "acme-bot"]).await;
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert_eq!(
+        done(&door, &["key", "revoke", &id]).await,
+        format!("revoked {id} (bot)\n")
+    );
+    assert_eq!(
+        [me(&door, &key).await, me(&door, &fresh).await],
+        ["invalid_key", "acme-bot"]
+    );
+    let said = door.command_with(&["key", "revoke", "-"], &format!("{fresh}\n")).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(me(&door, &fresh).await, "invalid_key");
+    assert_eq!(wrong(&door, &["key", "revoke", &fresh]).await, "there is no such key\n");
+}
+
+#[tokio::test]
+async fn accounts_move_from_one_door_to_another() {
+    let mirror = Mirror::start().await;
+    let door = program(&mirror).await;
+    let csv = "name,email,tier,key\nacme,bot@acme.example,$20,old-key\nbeta,,$5,\n";
+    std::fs::write(door.folder().join("old.csv"), csv).expect("a file");
+    assert_eq!(
+        done(&door, &["account", "import", "old.csv"]).await,
+        "imported 2 accounts and 1 keys\n"
+    );
+    assert_eq!(me(&door, "old-key").await, "acme");
+    let export = done(&door, &["account", "export"]).await;
+    assert_eq!(export.lines().count(), 2);
+    let other = program(&mirror).await;
+    let said = other.command_with(&["account", "import", "-", "--json"], &export).await;
+    let counts: Value = serde_json::from_str(&good(said)).expect("JSON");
+    assert_eq!(counts, json!({ "accounts": 2, "keys": 0 }));
+    assert_eq!(done(&other, &["account", "export"]).await, export);
+    let again = wrong(&door, &["account", "import", "old.csv"]).await;
+    assert_eq!(
+        again,
+        "2 lines are wrong, so nothing was imported\n  line 2: an account of that name exists already\n  line 3: an account of that \
+         name exists already\n"
+    );
+    assert!(
+        wrong(&door, &["account", "import", "nothing.csv"])
+            .await
+            .contains("can't read nothing.csv")
+    );
+}
+
+#[tokio::test]
+async fn a_command_says_what_to_do() {
+    let mirror = Mirror::start().await;
+    let door = program(&mirror).await;
+    let add = |more: &[&'static str]| {
+        let mut args = vec!["account", "add", "--name", "acme", "--tier"];
+        args.extend(more);
+        args
+    };
+    assert!(
+        wrong(&door, &add(&["$2"]))
+            .await
+            .contains("there are free, $1, $5, $10, $20, $50, $100")
+    );
+    assert!(
+        wrong(&door, &add(&["$20", "--quota", "hourly=1"]))
+            .await
+            .contains("it has quota")
+    );
+    assert!(
+        wrong(&door, &add(&["$20", "--until", "soon"]))
+            .await
+            .contains("2027-01-01")
+    );
+    assert!(
+        wrong(&door, &["account", "set", "a20", "--block"])
+            .await
+            .contains("change it there")
+    );
+    assert!(
+        wrong(&door, &["account", "set", "a20"])
+            .await
+            .contains("nothing to change")
+    );
+    // Without a door, without its file, with another door's token, before its first start.
+    let folder = Folder::new();
+    let path = folder.path();
+    let list = async |more: &[&str]| {
+        let mut args = vec!["account", "list"];
+        args.extend(more);
+        let said = run(path, &args, "").await;
+        assert_eq!(said.code, Some(1), "{said:?}");
+        said.err
+    };
+    assert!(list(&[]).await.contains("--config FILE"));
+    let yaml = seven_tiers(8, &[(mirror.address, 2)], "")
+        .replace("admin: { listen: 127.0.0.1:0 }", "admin: { listen: 127.0.0.1:9 }");
+    std::fs::write(path.join("tiers.yaml"), yaml).expect("a file");
+    assert!(list(&[]).await.contains("start it with `tiergate serve`"));
+    std::fs::create_dir(path.join("data")).expect("a folder");
+    std::fs::write(path.join("data/admin.token"), "0123456789abcdef\n").expect("a file");
+    let error = list(&[]).await;
+    assert!(error.contains("no door is running at 127.0.0.1:9 ("), "{error}");
+    assert!(
+        list(&["--admin", &door.admin.to_string()])
+            .await
+            .contains("has another token")
+    );
+    assert!(
+        list(&["--admin", &door.address.to_string()])
+            .await
+            .contains("is it the admin listener?")
+    );
+}

@@ -1,0 +1,7 @@
+//! The commands, run as operators run them, against a running door.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod accounts;
+mod secrets;

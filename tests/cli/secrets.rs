@@ -1,0 +1,112 @@
+//! No key in plain text, wherever one may look: in the data folder, logs, pages, errors.
+
+use std::path::Path;
+
+use crate::support::program::Program;
+use crate::support::{Client, Mirror, get, seven_tiers};
+
+/// Everything that lies below that folder.
+fn bytes_below(folder: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            bytes.extend(bytes_below(&path));
+        } else {
+            bytes.extend(std::fs::read(path).expect("a file"));
+        }
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_key_is_nowhere_but_where_it_was_shown() {
+    let mirror = Mirror::start().await;
+    let door = Program::start_showing(&seven_tiers(8, &[(mirror.address, 2)], ""), "trace").await;
+    let mut said = String::new();
+    let mut run = async |args: &[&str], input: &str| {
+        let answer = door.command_with(args, input).await;
+        said.push_str(&answer.err);
+        said.push_str(&answer.out);
+        answer
+    };
+    run(&["account", "add", "--name", "acme", "--tier", "$20"], "").await;
+    // What shows a key shows it once; all else is collected.
+    let made = door
+        .command(&["key", "add", "acme", "--label", "bot"])
+        .await
+        .out
+        .trim()
+        .to_owned();
+    let rotated = door.command(&["key", "rotate", &made]).await.out.trim().to_owned();
+    let imported = "a-key-from-elsewhere-0815".to_owned();
+    let taken = "another-key-from-elsewhere-4711".to_owned();
+    let csv = format!("name,tier,key\nbeta,$5,{imported}\n");
+    run(&["account", "import", "-"], &csv).await;
+    let wrong = format!("name,tier,key\ngamma,$5,{imported}\n{taken},$5,x\ndelta,{taken},y\n,$5,{taken}\n{taken}\n");
+    assert_eq!(run(&["account", "import", "-"], &wrong).await.code, Some(1));
+    let wrong = format!("{{\"name\":\"gamma\",\"tier\":\"$5\",\"{taken}\":1}}\n{{\"name\":\"{taken}\n");
+    assert_eq!(run(&["account", "import", "-"], &wrong).await.code, Some(1));
+    assert_eq!(
+        run(&["account", "set", "acme", "--note", &rotated], "").await.code,
+        Some(1)
+    );
+    let label = ["key", "add", "acme", "--label", rotated.as_str()];
+    assert_eq!(run(&label, "").await.code, Some(1));
+    for args in [
+        &["account", "list", "--json"][..],
+        &["account", "show", "acme"],
+        &["account", "export"],
+        &["key", "list", "acme"],
+        &["key", "list", "beta", "--json"],
+    ] {
+        assert_eq!(run(args, "").await.code, Some(0), "{args:?}");
+    }
+    let mut slip = made.clone().into_bytes();
+    slip.swap(10, 20);
+    let slip = String::from_utf8(slip).expect("still text");
+    let keys = [&made, &rotated, &imported, &slip];
+    let mut seen = said;
+    for key in keys {
+        let mut client = Client::connect(door.address).await;
+        for (path, header) in [
+            ("/me".to_owned(), format!("x-api-key: {key}\r\n")),
+            (format!("/search?key={key}"), String::new()),
+            (format!("/nothing?key={key}"), String::new()),
+            (
+                "/search".to_owned(),
+                format!("authorization: Bearer {key}\r\nx-api-key: other\r\n"),
+            ),
+        ] {
+            let answer = client.ask("GET", &path, &header).await;
+            seen.push_str(&answer.text());
+        }
+    }
+    let token = std::fs::read_to_string(door.folder().join("data/admin.token")).expect("a token");
+    let mut operator = Client::connect(door.admin).await;
+    let shown = format!("authorization: Bearer {}\r\n", token.trim());
+    for path in ["/queue", "/accounts", "/accounts/acme/keys"] {
+        seen.push_str(&operator.ask("GET", path, &shown).await.text());
+    }
+    // Whoever puts a key where its id belongs finds it in no answer and in no log.
+    seen.push_str(&operator.ask("DELETE", &format!("/keys/{rotated}"), &shown).await.text());
+    seen.push_str(&get(door.admin, "/metrics").await.text());
+    seen.push_str(&door.log());
+    assert!(door.log().contains("\"level\":\"DEBUG\""), "the log shows what it can");
+    let data = bytes_below(&door.folder().join("data"));
+    assert!(
+        data.windows(4).any(|four| four == b"acme"),
+        "this is where accounts lie"
+    );
+    for key in [&made, &rotated, &imported, &taken, &slip] {
+        // A half of a key is too much as well.
+        let part = &key[key.len() / 2..];
+        assert!(!seen.contains(part), "{part} in {seen}");
+        assert!(
+            !data.windows(part.len()).any(|window| window == part.as_bytes()),
+            "{part} in the data folder"
+        );
+    }
+    let token = token.trim();
+    assert!(!seen.contains(token) && !door.log().contains(token), "nor is the token");
+}

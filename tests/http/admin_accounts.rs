@@ -1,0 +1,515 @@
+//! Accounts and keys by the operator's listener.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Client, Door, Mirror, seven_tiers};
+
+async fn door(mirror: &Mirror) -> Door {
+    Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""))
+}
+
+/// The answer's body, after a look at its status.
+#[track_caller]
+fn told(answer: &Answer, status: u16) -> Value {
+    assert_eq!(answer.status(), status, "{}", answer.text());
+    answer.json()
+}
+
+/// `GET /me` with that key: who the door takes it for, or the reason why it takes it for nobody.
+async fn me(door: &Door, key: &str) -> String {
+    let mut client = Client::connect(door.address).await;
+    let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await;
+    let said = answer.json();
+    let text = |of: &str| said[of].as_str().unwrap_or_default().to_owned();
+    if answer.status() == 200 {
+        format!("{} {}", text("id"), text("tier"))
+    } else {
+        text("reason")
+    }
+}
+
+async fn add(door: &Door, name: &str) -> Value {
+    let body = json!({ "name": name, "tier": "$20" }).to_string();
+    told(&door.operator("POST", "/accounts", &body).await, 201)
+}
+
+async fn mint(door: &Door, name: &str, body: &str) -> (String, String) {
+    let key = told(
+        &door.operator("POST", &format!("/accounts/{name}/keys"), body).await,
+        201,
+    );
+    let text = |of: &str| key[of].as_str().expect("text").to_owned();
+    (text("key"), text("id"))
+}
+
+#[tokio::test]
+async fn without_the_token_there_are_only_the_monitors_pages() {
+    let mirror = Mirror::start().await;
+    let door = door(&mirror).await;
+    add(&door, "acme").await;
+    let token = &door.token;
+    let shown = [
+        String::new(),
+        "authorization: Bearer\r\n".to_owned(),
+        format!("authorization: Basic {token}\r\n"),
+        format!("authorization: Bearer {}\r\n", &token[1..]),
+        format!("authorization: Bearer {token}0\r\n"),
+        format!(
+            "authorization: Bearer {}\r\n",
+            token.to_uppercase().replace(|c: char| c.is_ascii_digit(), "x")
+        ),
+        format!("x-api-key: {token}\r\n"),
+    ];
+    let guarded = [
+        ("GET", "/queue"),
+        ("GET", "/accounts"),
+        ("POST", "/accounts"),
+        ("GET", "/accounts/acme"),
+        ("PATCH", "/accounts/acme"),
+        ("DELETE", "/accounts/acme"),
+        ("GET", "/accounts/acme/keys"),
+        ("POST", "/accounts/acme/keys"),
+        ("POST", "/accounts/import"),
+        ("GET", "/accounts/export"),
+        ("POST", "/keys/0123456789ab/rotate"),
+        ("DELETE", "/keys/0123456789ab"),
+        ("GET", "/"),
+        ("GET", "/nothing"),
+        ("PUT", "/accounts"),
+    ];
+    let mut client = Client::connect(door.admin).await;
+    for header in &shown {
+        for (method, path) in guarded {
+            let answer = client.ask(method, path, header).await;
+            assert_eq!(answer.status(), 401, "{method} {path} {header}");
+            answer.assert_refused(401, "unauthorized");
+            assert_eq!(answer.get("www-authenticate"), Some("Bearer"));
+            assert!(!answer.text().contains(token.as_str()));
+        }
+        for path in ["/metrics", "/healthz", "/readyz"] {
+            assert_eq!(client.ask("GET", path, header).await.status(), 200);
+        }
+    }
+    assert_eq!(
+        door.operator("GET", "/accounts/acme", "").await.status(),
+        200,
+        "nobody removed it"
+    );
+    door.operator("GET", "/nothing", "")
+        .await
+        .assert_refused(404, "not_found");
+    door.operator("PUT", "/accounts", "")
+        .await
+        .assert_refused(405, "method_not_allowed");
+}
+
+#[tokio::test]
+async fn an_account_is_made_shown_changed_and_removed() {
+    let mirror = Mirror::start().await;
+    let door = door(&mirror).await;
+    let body = json!({
+        "name": "acme-bot", "email": "bot@acme.example", "tier": "$20", "concurrency": 6, "quotas": { "quota": 5000 },
+        "until": "2027-01-01", "max_users": 10000, "note": "a friend",
+    });
+    let made = told(&door.operator("POST", "/accounts", &body.to_string()).await, 201);
+    let expected = json!({
+        "id": made["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$20", "concurrency": 6,
+        "quotas": { "quota": 5000 }, "until": "2027-01-01T00:00:00Z", "blocked": false, "max_users": 10000, "note": "a friend",
+        "keys": 0, "created": made["created"], "origin": "stored",
+    });
+    assert_eq!(made, expected);
+    assert_eq!(
+        told(&door.operator("GET", "/accounts/acme-bot", "").await, 200),
+        expected
+    );
+    assert_eq!(
+        door.metric(r#"tiergate_accounts{tier="$20"}"#).await,
+        2.0,
+        "a20 is listed"
+    );
+    let change = r#"{ "tier": "$5", "note": null, "until": null, "blocked": true, "quotas": { "quota": null } }"#;
+    let changed = told(&door.operator("PATCH", "/accounts/acme-bot", change).await, 200);
+    let mut expected = expected;
+    for (field, value) in [
+        ("tier", json!("$5")),
+        ("note", Value::Null),
+        ("until", Value::Null),
+        ("blocked", json!(true)),
+        ("quotas", json!({})),
+    ] {
+        expected[field] = value;
+    }
+    assert_eq!(changed, expected);
+    assert_eq!(door.metric(r#"tiergate_accounts{tier="$20"}"#).await, 1.0);
+    assert_eq!(
+        told(&door.operator("DELETE", "/accounts/acme-bot", "").await, 200)["name"],
+        "acme-bot"
+    );
+    door.operator("GET", "/accounts/acme-bot", "")
+        .await
+        .assert_refused(404, "unknown_account");
+    let again = add(&door, "acme-bot").await;
+    assert_ne!(again["id"], expected["id"], "it starts anew");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said() {
+    let mirror = Mirror::start().await;
+    let door = door(&mirror).await;
+    add(&door, "acme").await;
+    let wrong = [
+        (
+            "POST",
+            "/accounts",
+            r#"{ "name": "acme", "tier": "$20" }"#,
+            409,
+            "name_taken",
+            "exists already",
+        ),
+        (
+            "POST",
+            "/accounts",
+            r#"{ "name": "a20", "tier": "$20" }"#,
+            409,
+            "name_taken",
+            "exists already",
+        ),
+        (
+            "POST",
+            "/accounts",
+            r#"{ "name": "b", "tier": "$2" }"#,
+            400,
+            "bad_request",
+            "there are free, $1, $5, $10",
+        ),
+        (
+            "POST",
+            "/accounts",
+            r#"{ "name": "b b", "tier": "$20" }"#,
+            400,
+            "bad_request",
+            "visible ASCII",
+        ),
+        (
+            "POST",
+            "/accounts",
+            r#"{ "name": "b", "tier": "$20", "teir": 1 }"#,
+            400,
+            "bad_request",
+            "unknown field `teir`",
+        ),
+        (
+            "POST",
+            "/accounts",
+            r#"{ "name": "b" }"#,
+            400,
+            "bad_request",
+            "missing field `tier`",
+        ),
+        ("POST", "/accounts", "name: b", 400, "bad_request", "expected"),
+        (
+            "POST",
+            "/accounts",
+            r#"{ "name": "b", "tier": "$20", "quotas": { "hourly": 1 } }"#,
+            400,
+            "bad_request",
+            "it has quota",
+        ),
+        (
+            "POST",
+            "/accounts",
+            r#"{ "name": "b", "tier": "$20", "until": "soon" }"#,
+            400,
+            "bad_request",
+            "2027-01-01",
+        ),
+        (
+            "POST",
+            "/accounts",
+            r#"{ "name": "b", "tier": "$20", "concurrency": 0 }"#,
+            400,
+            "bad_request",
+            "1 to 10000",
+        ),
+        (
+            "POST",
+            "/accounts",
+            r#"{ "name": "b", "tier": "$20", "max_users": 100001 }"#,
+            400,
+            "bad_request",
+            "1 to 100000",
+        ),
+        (
+            "POST",
+            "/accounts",
+            r#"{ "name": "b", "tier": "$20", "email": "b" }"#,
+            400,
+            "bad_request",
+            "an @",
+        ),
+        (
+            "PATCH",
+            "/accounts/nobody",
+            "{}",
+            404,
+            "unknown_account",
+            "no such account",
+        ),
+        ("PATCH", "/accounts/a20", "{}", 409, "listed", "tiers.yaml"),
+        (
+            "PATCH",
+            "/accounts/acme",
+            r#"{ "name": "b" }"#,
+            400,
+            "bad_request",
+            "unknown field `name`",
+        ),
+        ("DELETE", "/accounts/a20", "", 409, "listed", "tiers.yaml"),
+        ("POST", "/accounts/a20/keys", "", 409, "listed", "tiers.yaml"),
+        (
+            "POST",
+            "/accounts/acme/keys",
+            r#"{ "expires": "0d" }"#,
+            400,
+            "bad_request",
+            "over at once",
+        ),
+        (
+            "POST",
+            "/accounts/acme/keys",
+            r#"{ "expires": "2020-01-01" }"#,
+            400,
+            "bad_request",
+            "over already",
+        ),
+        (
+            "POST",
+            "/keys/0123456789ab/rotate",
+            "",
+            404,
+            "unknown_key",
+            "no such key",
+        ),
+        ("DELETE", "/keys/nonsense", "", 404, "unknown_key", "no such key"),
+        ("GET", "/accounts?limit=0", "", 400, "bad_request", "1 to 1000"),
+        ("GET", "/accounts?page=2", "", 400, "bad_request", "`after` and `limit`"),
+    ];
+    for (method, path, body, status, reason, words) in wrong {
+        let answer = door.operator(method, path, body).await;
+        answer.assert_refused(status, reason);
+        assert!(
+            answer.text().contains(words),
+            "{method} {path} {body}: {}",
+            answer.text()
+        );
+    }
+    let long = json!({ "name": "b", "tier": "$20", "note": "x".repeat(20_000) }).to_string();
+    door.operator("POST", "/accounts", &long)
+        .await
+        .assert_refused(413, "body_too_large");
+}
+
+#[tokio::test]
+async fn a_list_comes_in_pages() {
+    let mirror = Mirror::start().await;
+    let door = door(&mirror).await;
+    for name in ["b/b", "zoo", "a&b=c", "export"] {
+        add(&door, name).await;
+    }
+    let (mut after, mut names) = (String::new(), Vec::new());
+    loop {
+        let page = told(
+            &door
+                .operator("GET", &format!("/accounts?limit=3&after={after}"), "")
+                .await,
+            200,
+        );
+        let accounts = page["accounts"].as_array().expect("a list").clone();
+        assert!(accounts.len() <= 3);
+        names.extend(
+            accounts
+                .iter()
+                .map(|account| account["name"].as_str().expect("a name").to_owned()),
+        );
+        match page["next"].as_str() {
+            Some(next) => after = next.replace('&', "%26").replace('=', "%3d"),
+            None => break,
+        }
+    }
+    let expected = ["a&b=c", "a1", "a10", "a100", "a20", "a5", "a50", "b/b", "export", "zoo"];
+    assert_eq!(names, expected);
+    for path in ["/accounts/b%2Fb", "/accounts/%65xport"] {
+        assert_eq!(door.operator("GET", path, "").await.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_works_from_its_making_to_its_end() {
+    let mirror = Mirror::start().await;
+    let door = door(&mirror).await;
+    add(&door, "acme").await;
+    let (key, id) = mint(&door, "acme", r#"{ "label": "bot", "expires": "90d" }"#).await;
+    assert!(key.starts_with("tg_") && key.len() == 39, "a key of ours");
+    assert_eq!(me(&door, &key).await, "acme $20");
+    let mut client = Client::connect(door.address).await;
+    let seen = client
+        .ask("GET", "/search", &format!("x-api-key: {key}\r\n"))
+        .await
+        .mirrored()
+        .await;
+    assert_eq!(
+        (seen.get("x-tiergate-account"), seen.get("x-tiergate-tier")),
+        (Some("acme"), Some("$20"))
+    );
+    let answer = door.operator("GET", "/accounts/acme/keys", "").await;
+    let line = &told(&answer, 200)["keys"][0];
+    assert_eq!(
+        (&line["id"], &line["label"], &line["expired"]),
+        (&json!(id), &json!("bot"), &json!(false))
+    );
+    assert!(!answer.text().contains(&key), "shown once");
+    let rotated = told(
+        &door
+            .operator("POST", &format!("/keys/{id}/rotate"), r#"{ "overlap": "7d" }"#)
+            .await,
+        201,
+    );
+    let fresh = rotated["key"].as_str().expect("a key").to_owned();
+    assert_eq!(rotated["old"]["id"], json!(id));
+    for key in [&key, &fresh] {
+        assert_eq!(me(&door, key).await, "acme $20", "both work meanwhile");
+    }
+    door.operator("DELETE", &format!("/keys/{id}"), "").await;
+    assert_eq!(
+        [me(&door, &key).await, me(&door, &fresh).await],
+        ["invalid_key", "acme $20"]
+    );
+    let id = rotated["id"].as_str().expect("an id");
+    told(
+        &door
+            .operator("POST", &format!("/keys/{id}/rotate"), r#"{ "overlap": "0s" }"#)
+            .await,
+        201,
+    );
+    assert_eq!(me(&door, &fresh).await, "invalid_key", "no overlap");
+    let (other, _) = mint(&door, "acme", "").await;
+    door.operator("DELETE", "/accounts/acme", "").await;
+    add(&door, "acme").await;
+    assert_eq!(
+        me(&door, &other).await,
+        "invalid_key",
+        "a new account of an old name has not its keys"
+    );
+}
+
+#[tokio::test]
+async fn all_is_there_after_a_restart() {
+    let mirror = Mirror::start().await;
+    let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
+    let door = Door::open(&yaml);
+    let id = add(&door, "acme").await["id"].clone();
+    let (key, _) = mint(&door, "acme", "").await;
+    let token = door.token.clone();
+    let door = Door::open_in(door.into_folder(), &yaml);
+    assert_eq!(door.token, token);
+    assert_eq!(me(&door, &key).await, "acme $20");
+    assert_eq!(told(&door.operator("GET", "/accounts/acme", "").await, 200)["id"], id);
+    let gone = yaml.replace("\"$20\"", "\"$25\"");
+    let door = Door::open_in(door.into_folder(), &gone);
+    assert_eq!(me(&door, &key).await, "acme free", "its tier is gone");
+    assert_eq!(door.metric(r#"tiergate_accounts{tier="none"}"#).await, 1.0);
+}
+
+const CSV: &str = "name,email,tier,key\r\nacme,bot@acme.example,$20,old-key-of-acme\r\n\"b,b\",,$5,\"with\"\"quote\"\r\nacme,bot@acme.example,$20,second-key\r\n";
+
+#[tokio::test]
+async fn accounts_are_imported_with_their_keys() {
+    let mirror = Mirror::start().await;
+    let door = door(&mirror).await;
+    let done = told(
+        &door.operator_with("POST", "/accounts/import", "text/csv", CSV).await,
+        201,
+    );
+    assert_eq!(done, json!({ "accounts": 2, "keys": 3 }));
+    for (key, who) in [
+        ("old-key-of-acme", "acme $20"),
+        ("second-key", "acme $20"),
+        ("with\"quote", "b,b $5"),
+    ] {
+        assert_eq!(me(&door, key).await, who);
+    }
+    let lines =
+        "{\"name\":\"c\",\"tier\":\"$100\",\"key\":\"kc\"}\n\n{\"name\":\"d\",\"tier\":\"$1\",\"blocked\":true}";
+    let kind = "application/x-ndjson; charset=utf-8";
+    let done = told(&door.operator_with("POST", "/accounts/import", kind, lines).await, 201);
+    assert_eq!(done, json!({ "accounts": 2, "keys": 1 }));
+    assert_eq!(me(&door, "kc").await, "c $100");
+    let export = door.operator("GET", "/accounts/export", "").await.text();
+    assert_eq!(
+        export.lines().count(),
+        4,
+        "those of tiers.yaml are not stored: {export}"
+    );
+    for key in ["old-key", "second-key", "quote", "kc"] {
+        assert!(!export.contains(key));
+    }
+    let other = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let done = told(
+        &other.operator_with("POST", "/accounts/import", kind, &export).await,
+        201,
+    );
+    assert_eq!(done, json!({ "accounts": 4, "keys": 0 }), "an export is an import");
+    assert_eq!(other.operator("GET", "/accounts/export", "").await.text(), export);
+}
+
+#[tokio::test]
+async fn an_import_says_all_that_is_wrong_and_no_key() {
+    let mirror = Mirror::start().await;
+    let door = door(&mirror).await;
+    let csv = "tier,name,key\n$20,fine,secret-1\nsecret-2,swapped,$20\n$20,a20,secret-3\n$20,none,\n$20,short\n$20,twice,secret-1\n$20,listed,key-20\n\
+               $20,two words,secret-4\n$20,ours,tg_000000000000000000000000000000000000\n";
+    let answer = door.operator_with("POST", "/accounts/import", "text/csv", csv).await;
+    answer.assert_refused(400, "bad_lines");
+    let said = answer.json();
+    let lines: Vec<_> = said["lines"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .map(|line| line["line"].clone())
+        .collect();
+    assert_eq!(lines, [3, 4, 6, 7, 8, 9, 10], "{}", answer.text());
+    let jsonl = "{\"name\":\"fine\",\"tier\":\"$20\",\"key\":\"secret-1\"}\n{\"name\":\"a\",\"tier\":\"$20\",\"key\":5550123}\nsecret-2\n\
+                 {\"name\":\"b\",\"tier\":\"$20\",\"secret-3\":\"x\"}\n{\"name\":\"c\",\"tier\":\"$20\",\"concurrency\":\"secret-4\"}\n";
+    let other = door
+        .operator_with("POST", "/accounts/import", "application/x-ndjson", jsonl)
+        .await;
+    other.assert_refused(400, "bad_lines");
+    let lines: Vec<_> = other.json()["lines"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .map(|line| line["line"].clone())
+        .collect();
+    assert_eq!(lines, [2, 3, 4, 5], "{}", other.text());
+    let heads = ["name,tier,secret-1\n", "name,key\n", "name,tier,tier\n", "\n"];
+    let mut texts = vec![answer.text(), other.text()];
+    for head in heads {
+        let answer = door.operator_with("POST", "/accounts/import", "text/csv", head).await;
+        answer.assert_refused(400, "bad_request");
+        texts.push(answer.text());
+    }
+    let answer = door.operator("POST", "/accounts/import", csv).await;
+    answer.assert_refused(400, "bad_request");
+    texts.push(answer.text());
+    for text in texts {
+        assert!(
+            !text.contains("secret") && !text.contains("555") && !text.contains("tg_"),
+            "{text}"
+        );
+    }
+    assert_eq!(
+        door.operator("GET", "/accounts/export", "").await.text(),
+        "",
+        "nothing was taken over"
+    );
+}
