@@ -18,6 +18,7 @@ pub mod keys;
 pub mod memory;
 mod pseudonym;
 mod record;
+pub mod statistics;
 
 use std::fmt;
 use std::io;

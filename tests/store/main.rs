@@ -5,3 +5,4 @@ mod books;
 mod disk;
 mod house;
 mod reopening;
+mod statistics;
