@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tiergate::clock::Clock;
 use tiergate::config::Config;
 use tiergate::serve;
 use tiergate::telemetry::logs::{self, Format};
@@ -106,7 +107,9 @@ fn open(options: &Serve) -> Result<(), String> {
                 std::process::exit(130);
             });
         };
-        serve::run(config, sockets, shutdown).await.map_err(|e| error(&e))
+        serve::run(config, sockets, Clock::start(), shutdown)
+            .await
+            .map_err(|e| error(&e))
     });
     // Not waiting for look-ups of names that may still be under way.
     runtime.shutdown_background();
