@@ -160,12 +160,16 @@ fn local(listener: &StdListener, asked: SocketAddr) -> Result<SocketAddr, ServeE
 }
 
 /// Serves until `shutdown`; then takes no new jobs, turns away those who wait, and ends when the running ones have, at the
-/// latest after `drain_timeout`.
+/// latest after `drain_timeout`. All time is told by `clock`.
 ///
 /// # Errors
 /// The door could not be opened. Nothing is served then.
-pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let clock = Clock::start();
+pub async fn run(
+    config: Config,
+    sockets: Sockets,
+    clock: Clock,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
     let rules = Arc::new(config.rules.clone());
     let exposition = Arc::new(Exposition::new());
     let meters = Meters::register(&rules, exposition.recorder());

@@ -26,7 +26,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
             "telemetry",
         ],
         "cli" => &["config", "store"],
-        "main" => &["config", "serve", "cli", "telemetry"],
+        "main" => &["config", "serve", "cli", "clock", "telemetry"],
         other => panic!("the room `{other}` is on no map: give it a line here and in lib.rs"),
     }
 }
