@@ -24,10 +24,10 @@ const ORDERS: [(&str, Within); 2] = [("fifo", Within::Fifo), ("fair", Within::Fa
 /// A door with a tier for each priority, and one server.
 fn door(within_tier: Within, seats: u32, slots: u32) -> Policy {
     let tier = |priority: Priority| Tier {
-        name: format!("p{}", priority.get()),
+        name: format!("p{}", priority.get()).into(),
         priority,
         concurrency: 2,
-        quota: None,
+        quotas: Vec::new(),
         max_wait: None,
         displacements_per_minute: u32::MAX,
     };
@@ -38,6 +38,7 @@ fn door(within_tier: Within, seats: u32, slots: u32) -> Policy {
             max_wait: Span::from_secs(30),
             lifeline: None,
         },
+        windows: Vec::new(),
         tiers: Priority::all().map(tier).collect(),
         anonymous: TierId(0),
         pools: vec![PoolRules {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tiergate::cli::account::{self, Account};
 use tiergate::cli::key::{self, Key};
+use tiergate::clock::Clock;
 use tiergate::config::Config;
 use tiergate::serve;
 use tiergate::telemetry::logs::{self, Format};
@@ -115,7 +116,9 @@ fn open(options: &Serve) -> Result<(), String> {
                 std::process::exit(130);
             });
         };
-        serve::run(config, sockets, shutdown).await.map_err(|e| error(&e))
+        serve::run(config, sockets, Clock::start(), shutdown)
+            .await
+            .map_err(|e| error(&e))
     });
     // Not waiting for look-ups of names that may still be under way.
     runtime.shutdown_background();

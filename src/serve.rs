@@ -4,12 +4,10 @@
 //! Absent on purpose: decisions.
 
 use std::fmt;
-use std::fs::DirBuilder;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -23,27 +21,34 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+mod data;
+
+use data::Data;
+
 use crate::clock::Clock;
 use crate::config::{self, Config, Origins};
 use crate::gate::Gate;
+use crate::http::account::OwnPaths;
 use crate::http::admin::{self, Admin};
 use crate::http::caller::{KeyPlaces, TrustedProxies};
 use crate::http::cors;
 use crate::http::door::{self, Core, Door, Route};
 use crate::http::listener::{self, Bounds};
 use crate::http::routes::RouteSpec;
-use crate::policy::rules::{PoolId, ServerId};
-use crate::policy::time::{Span, UnixTime};
-use crate::store::{
-    AccountStore, AdminToken, Directory, Listed, OpenError, Pseudonyms, TOKEN_FILE, TOKEN_VARIABLE, TokenError,
-};
-use crate::telemetry::Meters;
+use crate::policy::rules::{PoolId, Rules, ServerId};
+use crate::policy::time::Span;
+use crate::store::statistics::Statistics;
+use crate::store::{Directory, KeyError, Ledger, OpenError, Pseudonyms, TokenError, journal};
 use crate::telemetry::exposition::Exposition;
+use crate::telemetry::{JournalMeters, Meters};
 use crate::upstream::exchange::OnHangup;
 use crate::upstream::{Connections, ProbeSettings, ServerSettings, Settings, Upstream, health, idle_max};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// How often the wall clock is read, and a part of the callers swept.
+const TICK_EVERY: Span = Span::from_secs(1);
 
 /// How often the histograms are folded.
 const UPKEEP_EVERY: Span = Span::from_secs(5);
@@ -75,8 +80,10 @@ pub enum ServeError {
     Listen(SocketAddr, io::Error),
     /// A core's thread can't be started.
     Thread(io::Error),
-    /// The system gives no random numbers.
-    Randomness(io::Error),
+    /// The journal can't be opened.
+    Journal(journal::OpenError),
+    /// The key under which networks are known can't be had.
+    Key(KeyError),
     /// The folder of what must survive can't be made.
     Folder(PathBuf, io::Error),
     /// The accounts in this file can't be opened.
@@ -90,7 +97,8 @@ impl fmt::Display for ServeError {
         match self {
             Self::Listen(address, error) => write!(f, "can't listen on {address}: {error}"),
             Self::Thread(error) => write!(f, "can't start a thread: {error}"),
-            Self::Randomness(error) => write!(f, "the system gives no random numbers: {error}"),
+            Self::Journal(error) => error.fmt(f),
+            Self::Key(error) => error.fmt(f),
             Self::Folder(folder, error) => write!(
                 f,
                 "can't make the folder {} (`data_dir` in tiers.yaml): {error}",
@@ -152,23 +160,35 @@ fn local(listener: &StdListener, asked: SocketAddr) -> Result<SocketAddr, ServeE
 }
 
 /// Serves until `shutdown`; then takes no new jobs, turns away those who wait, and ends when the running ones have, at the
-/// latest after `drain_timeout`.
+/// latest after `drain_timeout`. All time is told by `clock`.
 ///
 /// # Errors
 /// The door could not be opened. Nothing is served then.
-pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let clock = Clock::start();
+pub async fn run(
+    config: Config,
+    sockets: Sockets,
+    clock: Clock,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
     let rules = Arc::new(config.rules.clone());
     let exposition = Arc::new(Exposition::new());
     let meters = Meters::register(&rules, exposition.recorder());
-    let gate = Gate::new(Arc::clone(&rules), clock, Arc::clone(&meters));
-    make_folder(&config.data_dir)?;
-    let store = open_accounts(&config, clock.wall()).await?;
-    let token = open_token(&config.data_dir).await?;
+    let journal_meters = JournalMeters::register(exposition.recorder());
+    let (config, data) = open_data(config, &rules, clock, journal_meters).await?;
+    let Data {
+        journal,
+        accounts: store,
+        token,
+        pseudonyms,
+        statistics,
+        policy,
+    } = data;
     let accounts = Arc::clone(store.directory());
+    let ledger: Arc<dyn Ledger> = Arc::clone(&journal) as _;
+    let patience = config.commit_patience.into();
+    let gate = Gate::new(policy, clock, Arc::clone(&meters), ledger, patience);
     let upstreams: Vec<Arc<Upstream>> = config.upstreams.iter().map(upstream).collect();
-    let pseudonyms = Pseudonyms::random().map_err(ServeError::Randomness)?;
-    let settings = door_settings(&config, accounts, pseudonyms);
+    let settings = door_settings(&config, accounts, pseudonyms, Arc::clone(&statistics));
     let door = Arc::new(Door::new(Arc::clone(&gate), Arc::clone(&rules), meters, settings));
     let addresses = sockets.addresses;
 
@@ -190,6 +210,13 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
     });
     let admin_listener = admin::listen(sockets.admin).map_err(|error| ServeError::Listen(addresses.1, error))?;
     background.spawn(admin::serve(admin_listener, Arc::clone(&admin)));
+    let ticking = Arc::clone(&gate);
+    background.spawn(async move {
+        loop {
+            clock.sleep(TICK_EVERY).await;
+            ticking.tick();
+        }
+    });
     background.spawn(async move {
         loop {
             clock.sleep(UPKEEP_EVERY).await;
@@ -198,7 +225,7 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
     });
 
     let cores = Cores::start(&config, sockets.public, &door, &upstreams, clock)?;
-    tell(&config, addresses);
+    tell(addresses);
     shutdown.await;
 
     info!(
@@ -210,25 +237,9 @@ pub async fn run(config: Config, sockets: Sockets, shutdown: impl Future<Output 
     gate.shut_down();
     cores.drain(&gate, config.drain_timeout.into()).await;
     background.shutdown().await;
-    if let Err(error) = blocking(move || store.close()).await {
-        warn!(%error, "the accounts were not closed in good order, the next start will check them");
-    }
+    blocking(move || Data::close(&journal, &store)).await;
     info!("closed");
     Ok(())
-}
-
-/// Mode of `data_dir`: nobody else looks into it.
-const FOLDER_MODE: u32 = 0o700;
-
-/// The file of the accounts, in `data_dir`.
-const ACCOUNTS_FILE: &str = "accounts.redb";
-
-/// Accounts of a tier that there isn't which the log names.
-const NAMED_MAX: usize = 20;
-
-fn make_folder(folder: &Path) -> Result<(), ServeError> {
-    let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
-    made.map_err(|error| ServeError::Folder(folder.to_owned(), error))
 }
 
 /// What waits for a disk does so beside the runtime's threads.
@@ -238,61 +249,22 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         .expect("the work does not panic")
 }
 
-async fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStore>, ServeError> {
-    let listed = |account: &config::Account| Listed {
-        name: account.name.clone(),
-        tier: config.rules.tier(account.tier).name.to_string(),
-        keys: account.key_sha256.clone(),
-    };
-    let listed: Vec<Listed> = config.accounts.iter().map(listed).collect();
-    let file = config.data_dir.join(ACCOUNTS_FILE);
-    let path = file.clone();
-    let opened = blocking(move || AccountStore::open(&path, &listed, now)).await;
-    let store = Arc::new(opened.map_err(|error| ServeError::Accounts(file, error))?);
-    tell_of_lost_tiers(config, store.directory());
-    Ok(store)
+async fn open_data(
+    config: Config,
+    rules: &Arc<Rules>,
+    clock: Clock,
+    meters: Arc<JournalMeters>,
+) -> Result<(Config, Data), ServeError> {
+    let rules = Arc::clone(rules);
+    blocking(move || {
+        let data = Data::open(&config, &rules, clock, meters)?;
+        Ok((config, data))
+    })
+    .await
 }
 
-/// The operator's token: the environment's, or that of the file in that folder, which is made if it isn't there.
-async fn open_token(folder: &Path) -> Result<AdminToken, ServeError> {
-    let given = match std::env::var_os(TOKEN_VARIABLE) {
-        Some(text) => AdminToken::given(&text.to_string_lossy(), TOKEN_VARIABLE),
-        None => {
-            let file = folder.join(TOKEN_FILE);
-            blocking(move || AdminToken::read_or_make(&file)).await
-        }
-    };
-    given.map_err(ServeError::Token)
-}
-
-/// Accounts whose tier was taken out of the file have the anonymous tier's terms, which their owners will notice.
-fn tell_of_lost_tiers(config: &Config, directory: &Directory) {
-    let known = |name: &str| config.rules.tiers.iter().any(|tier| *tier.name == *name);
-    let lost: Vec<(String, u32)> = directory.tiers().into_iter().filter(|(tier, _)| !known(tier)).collect();
-    if lost.is_empty() {
-        return;
-    }
-    let accounts = directory
-        .page("", usize::MAX)
-        .into_iter()
-        .filter(|account| !known(&account.tier));
-    let named: Vec<String> = accounts
-        .take(NAMED_MAX)
-        .map(|account| format!("{} ({})", account.name, account.tier))
-        .collect();
-    let count: u32 = lost.iter().map(|(_, count)| count).sum();
-    warn!(
-        count,
-        accounts = named.join(", "),
-        "accounts of tiers that tiers.yaml has not: they have the anonymous tier's terms"
-    );
-}
-
-fn tell(config: &Config, (public, admin): (SocketAddr, SocketAddr)) {
+fn tell((public, admin): (SocketAddr, SocketAddr)) {
     info!(%public, %admin, version = env!("CARGO_PKG_VERSION"), "the door is open");
-    if config.rules.tiers.iter().any(|tier| tier.quota.is_some()) {
-        warn!("quotas are shown on /me, but this version does not count them");
-    }
 }
 
 /// The threads of the public listener, one a core.
@@ -457,7 +429,12 @@ fn upstream(config: &config::Upstream) -> Arc<Upstream> {
     }))
 }
 
-fn door_settings(config: &Config, accounts: Arc<Directory>, pseudonyms: Pseudonyms) -> door::Settings {
+fn door_settings(
+    config: &Config,
+    accounts: Arc<Directory>,
+    pseudonyms: Pseudonyms,
+    statistics: Arc<Statistics>,
+) -> door::Settings {
     let cors = config.cors.as_ref().map(|cors| {
         let origins = match &cors.origins {
             Origins::Any => None,
@@ -476,7 +453,11 @@ fn door_settings(config: &Config, accounts: Arc<Directory>, pseudonyms: Pseudony
         accounts,
         pseudonyms,
         cors,
-        me_path: config.paths.me.clone(),
+        own_paths: OwnPaths {
+            me: config.paths.me.clone(),
+            stats: config.paths.stats.clone(),
+        },
+        statistics,
         unmetered_max: config.connections.unmetered_max,
         head_max: config.connections.head_max,
     }
@@ -495,6 +476,7 @@ fn route(config: &config::Route) -> (RouteSpec, Route) {
         max_body: config.max_body,
         max_wait: config.max_wait.map(Span::from),
         success: config.success.as_slice().into(),
+        cost: config.cost,
         on_hangup: match config.on_hangup {
             config::OnHangup::Finish => OnHangup::Finish,
             config::OnHangup::Cancel => OnHangup::Cancel,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tiergate::config::{Config, ConfigErrors, OnHangup, Origins, SHOWN_PROBLEMS_MAX};
-use tiergate::policy::rules::{PoolId, TierId, Within};
+use tiergate::policy::rules::{PoolId, TierId, Window, Within};
 use tiergate::policy::time::Span;
 
 /// The shortest file that is right, a section a line.
@@ -113,22 +113,22 @@ fn the_repositorys_file_is_the_reference_table() {
     assert_eq!(config.rules.tiers.len(), table.len());
     for (tier, (name, limit, concurrency, priority)) in config.rules.tiers.iter().zip(table) {
         assert_eq!(
-            (tier.name.as_str(), tier.concurrency, tier.priority.get()),
+            (&*tier.name, tier.concurrency, tier.priority.get()),
             (name, concurrency, priority)
         );
-        let quota = tier.quota.as_ref().unwrap();
-        assert_eq!(
-            (quota.limit, quota.rolling),
-            (limit, Span::from_secs(24 * 60 * 60)),
-            "{name}"
-        );
+        let [quota] = tier.quotas.as_slice() else {
+            panic!("{name} has one quota")
+        };
+        assert_eq!((&*quota.name, quota.limit), ("daily", limit), "{name}");
+        let day = Window::Rolling(Span::from_secs(24 * 60 * 60));
+        assert_eq!(config.rules.windows[quota.window.index()], day, "{name}");
         assert_eq!(
             (tier.max_wait, tier.displacements_per_minute),
             (None, 10 * concurrency),
             "{name}"
         );
     }
-    assert_eq!(config.rules.tier(config.rules.anonymous).name, "free");
+    assert_eq!(*config.rules.tier(config.rules.anonymous).name, *"free");
     assert_eq!(config.rules.queue.length, 8);
     assert_eq!(config.rules.queue.lifeline, None);
     assert_eq!(config.keys.headers, ["x-api-key", "x-trace-key"]);
@@ -221,7 +221,7 @@ fn what_is_written_is_read() {
         (config.rules.queue.within_tier, config.rules.queue.max_wait),
         (Within::Fair, Span::from_secs(90))
     );
-    assert_eq!(config.rules.tiers[0].name, "no", "a name stays a name");
+    assert_eq!(*config.rules.tiers[0].name, *"no", "a name stays a name");
     assert_eq!(
         (
             config.rules.tiers[0].max_wait,
@@ -500,6 +500,13 @@ fn tiers() {
             "tiers: { free: { priority: 7, concurrency: 0 } }",
             "tiers:\n  free: { priority: 0, concurrency: 1 }\n  gold: { priority: 1, concurrency: 1 }\n  free: { priority: 2, concurrency: 1 }",
             "tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1000000000001 } } }",
+            "tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, rolling: 500ms } } }",
+            "tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, rolling: 1h, calendar: day } } }",
+            "tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, rolling: 1h, zone: UTC } } }",
+            "tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, calendar: week } } }",
+            "tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, calendar: day, zone: America/New_Yrok } } }",
+            "tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, rolling: 1h }, quotas: { daily: { limit: 1, rolling: 24h } } } }",
+            "tiers: { free: { priority: 0, concurrency: 1, quotas: { \"a b\": { limit: 1, rolling: 1h }, concurrency: { limit: 1, rolling: 1h } } } }",
             "tiers: { free: { priority: 0, concurrency: 1 }, \"two words\": { priority: 0, concurrency: 1 } }",
             "tiers: { free: { priority: 0, concurrency: 1 }, \"\": { priority: 0, concurrency: 1 } }",
             "anonymous: fre",

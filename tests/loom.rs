@@ -19,7 +19,8 @@ use tiergate::policy::caller::{Caller, Network, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
 use tiergate::policy::time::Span;
-use tiergate::policy::{Ask, Outcome};
+use tiergate::policy::{Ask, Outcome, Policy};
+use tiergate::store::memory::MemoryLedger;
 use tiergate::telemetry::Meters;
 
 const LOW: TierId = TierId(0);
@@ -31,10 +32,10 @@ fn gate(seats: u32) -> Arc<Gate> {
 
 fn gate_with(seats: u32, servers: &[u32]) -> Arc<Gate> {
     let tier = |name: &str, priority| Tier {
-        name: name.to_owned(),
+        name: name.into(),
         priority: Priority::new(priority).expect("a priority"),
         concurrency: 1,
-        quota: None,
+        quotas: Vec::new(),
         max_wait: None,
         displacements_per_minute: 10,
     };
@@ -45,6 +46,7 @@ fn gate_with(seats: u32, servers: &[u32]) -> Arc<Gate> {
             max_wait: Span::from_secs(30),
             lifeline: None,
         },
+        windows: Vec::new(),
         tiers: vec![tier("low", 0), tier("high", 6)],
         anonymous: LOW,
         pools: vec![PoolRules {
@@ -53,7 +55,8 @@ fn gate_with(seats: u32, servers: &[u32]) -> Arc<Gate> {
         }],
     });
     let meters = Meters::unobserved(&rules);
-    Gate::new(rules, Clock::start(), meters)
+    let ledger = Arc::new(MemoryLedger::default());
+    Gate::new(Policy::new(rules), Clock::start(), meters, ledger, Span::from_secs(5))
 }
 
 fn enter(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Result<Entered, Refusal> {
@@ -100,11 +103,11 @@ fn a_grant_races_with_a_hang_up() {
         let pass = running(&gate, 1);
         let (first, second) = (seated(&gate, 2, LOW), seated(&gate, 3, LOW));
         let hang_up = thread::spawn(move || drop(first));
-        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
         let granted = block_on(second).expect("nobody else is left");
         hang_up.join().expect("no panic");
         end.join().expect("no panic");
-        granted.settle(Outcome::Succeeded);
+        granted.settle(Outcome::Failed, 0);
         nothing_is_left(&gate);
     });
 }
@@ -116,11 +119,11 @@ fn a_grant_races_with_a_waiter_that_looks_and_then_leaves() {
         let gate = gate(1);
         let pass = running(&gate, 1);
         let waiting = seated(&gate, 2, LOW);
-        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
         {
             let mut waiting = pin!(waiting);
             if let Poll::Ready(verdict) = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                verdict.expect("nobody displaces").settle(Outcome::Failed);
+                verdict.expect("nobody displaces").settle(Outcome::Failed, 0);
             }
         }
         end.join().expect("no panic");
@@ -139,14 +142,14 @@ fn a_displacement_races_with_a_grant() {
         let high = {
             let gate = Arc::clone(&gate);
             thread::spawn(move || match enter(&gate, 3, HIGH) {
-                Ok(Entered::Running(pass)) => pass.settle(Outcome::Succeeded),
-                Ok(Entered::Seated(waiting)) => block_on(waiting).expect("nobody is higher").settle(Outcome::Succeeded),
+                Ok(Entered::Running(pass)) => pass.settle(Outcome::Failed, 0),
+                Ok(Entered::Seated(waiting)) => block_on(waiting).expect("nobody is higher").settle(Outcome::Failed, 0),
                 Err(refusal) => panic!("a higher priority is never refused for want of a seat: {refusal:?}"),
             })
         };
-        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
         match block_on(low) {
-            Ok(pass) => pass.settle(Outcome::Succeeded),
+            Ok(pass) => pass.settle(Outcome::Failed, 0),
             Err(refusal) => assert_eq!(refusal.reason(), Reason::Displaced),
         }
         high.join().expect("no panic");
@@ -164,11 +167,11 @@ fn the_last_release_races_with_an_arrival() {
         let arrival = {
             let gate = Arc::clone(&gate);
             thread::spawn(move || match enter(&gate, 2, LOW).expect("there is a seat") {
-                Entered::Running(pass) => pass.settle(Outcome::Succeeded),
-                Entered::Seated(waiting) => block_on(waiting).expect("nobody displaces").settle(Outcome::Succeeded),
+                Entered::Running(pass) => pass.settle(Outcome::Failed, 0),
+                Entered::Seated(waiting) => block_on(waiting).expect("nobody displaces").settle(Outcome::Failed, 0),
             })
         };
-        pass.settle(Outcome::Succeeded);
+        pass.settle(Outcome::Failed, 0);
         arrival.join().expect("no panic");
         nothing_is_left(&gate);
     });
@@ -181,9 +184,9 @@ fn a_grant_races_with_the_longest_wait() {
         let gate = gate(1);
         let pass = running(&gate, 1);
         let waiting = seated(&gate, 2, LOW);
-        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
         match waiting.expire() {
-            Ok(pass) => pass.settle(Outcome::Succeeded),
+            Ok(pass) => pass.settle(Outcome::Failed, 0),
             Err(refusal) => assert_eq!(refusal.reason(), Reason::WaitedTooLong),
         }
         end.join().expect("no panic");
@@ -198,13 +201,13 @@ fn closing_races_with_a_grant() {
         let gate = gate(1);
         let pass = running(&gate, 1);
         let waiting = seated(&gate, 2, LOW);
-        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
         let close = {
             let gate = Arc::clone(&gate);
             thread::spawn(move || gate.shut_down())
         };
         match block_on(waiting) {
-            Ok(pass) => pass.settle(Outcome::Succeeded),
+            Ok(pass) => pass.settle(Outcome::Failed, 0),
             Err(refusal) => assert_eq!(refusal.reason(), Reason::ShuttingDown),
         }
         end.join().expect("no panic");
@@ -234,11 +237,11 @@ fn asking_for_a_slot_races_with_its_release() {
         let Ok(Entered::Seated(uploading)) = uploading else {
             panic!("it has not asked yet")
         };
-        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
         uploading.ask_slot();
         block_on(uploading)
             .expect("nobody displaces")
-            .settle(Outcome::Succeeded);
+            .settle(Outcome::Failed, 0);
         end.join().expect("no panic");
         nothing_is_left(&gate);
     });
@@ -261,11 +264,11 @@ fn a_grant_to_a_moving_job_races_with_its_hang_up() {
         let (moving, pass) = moving(&gate);
         let waiting = seated(&gate, 3, LOW);
         let hang_up = thread::spawn(move || drop(moving));
-        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
         let granted = block_on(waiting).expect("nobody else is left");
         hang_up.join().expect("no panic");
         end.join().expect("no panic");
-        granted.settle(Outcome::Succeeded);
+        granted.settle(Outcome::Failed, 0);
         assert_eq!(gate.view().tally.cancelled, 1);
         nothing_is_left(&gate);
     });
@@ -277,9 +280,9 @@ fn a_grant_to_a_moving_job_races_with_its_deadline() {
     loom::model(|| {
         let gate = gate_with(1, &[1, 1]);
         let (mut moving, pass) = moving(&gate);
-        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        let end = thread::spawn(move || block_on(pass.succeed(200)).expect("memory never fails"));
         match pin!(&mut moving).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(pass) => pass.settle(Outcome::Failed),
+            Poll::Ready(pass) => pass.settle(Outcome::Failed, 0),
             Poll::Pending => moving.settle(Outcome::Failed),
         }
         end.join().expect("no panic");
@@ -294,7 +297,7 @@ fn a_release_races_with_a_move() {
     loom::model(|| {
         let gate = gate_with(1, &[1, 1]);
         let (first, second) = (running(&gate, 1), running(&gate, 2));
-        let end = thread::spawn(move || second.settle(Outcome::Succeeded));
+        let end = thread::spawn(move || second.settle(Outcome::Failed, 0));
         let moved = match first.relocate() {
             Relocated::To(pass) => pass,
             Relocated::Waits(moving) => block_on(moving),
@@ -302,7 +305,7 @@ fn a_release_races_with_a_move() {
         };
         assert_eq!(moved.server().index(), 1);
         end.join().expect("no panic");
-        moved.settle(Outcome::Succeeded);
+        moved.settle(Outcome::Failed, 0);
         nothing_is_left(&gate);
     });
 }
@@ -318,13 +321,13 @@ fn a_recovery_races_with_a_grant_to_a_moving_job() {
             let gate = Arc::clone(&gate);
             thread::spawn(move || gate.server_up(PoolId(0), tiergate::policy::rules::ServerId(0)))
         };
-        let end = thread::spawn(move || pass.settle(Outcome::Succeeded));
+        let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
         let (moved, granted) = (block_on(moving), block_on(waiting).expect("nobody displaces"));
         assert_ne!(moved.server(), granted.server());
         back.join().expect("no panic");
         end.join().expect("no panic");
-        moved.settle(Outcome::Succeeded);
-        granted.settle(Outcome::Succeeded);
+        moved.settle(Outcome::Failed, 0);
+        granted.settle(Outcome::Failed, 0);
         nothing_is_left(&gate);
     });
 }

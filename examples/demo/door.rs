@@ -10,6 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+use tiergate::clock::Clock;
 use tiergate::config::{Account, Config, Server};
 use tiergate::policy::rules::TierId;
 use tiergate::serve::{self, ServeError, Sockets};
@@ -74,7 +75,7 @@ pub fn add_sponsors(config: &mut Config) -> io::Result<Vec<Sponsor>> {
             key_sha256: vec![Sha256::digest(&key).into()],
         });
         sponsors.push(Sponsor {
-            tier: tier.name.clone(),
+            tier: tier.name.to_string(),
             concurrency: tier.concurrency,
             key,
         });
@@ -84,7 +85,7 @@ pub fn add_sponsors(config: &mut Config) -> io::Result<Vec<Sponsor>> {
 
 /// The name of the tier that those without a key belong to.
 pub fn anonymous_tier(config: &Config) -> String {
-    config.rules.tier(config.rules.anonymous).name.clone()
+    config.rules.tier(config.rules.anonymous).name.to_string()
 }
 
 /// 128 random bits, in hexadecimal.
@@ -139,7 +140,7 @@ impl Door {
     /// The door can't go on.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
         let folder = self.config.data_dir.clone();
-        let served = serve::run(self.config, self.sockets, shutdown).await;
+        let served = serve::run(self.config, self.sockets, Clock::start(), shutdown).await;
         // The system empties its temporary folder if this fails.
         let _removed = std::fs::remove_dir_all(folder);
         served

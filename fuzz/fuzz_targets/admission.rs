@@ -86,6 +86,7 @@ fn rules(bytes: &mut Unstructured<'_>) -> Result<Rules> {
     let anonymous = TierId(bytes.arbitrary::<u16>()? % tiers.len() as u16);
     Ok(Rules {
         queue,
+        windows: Vec::new(),
         tiers,
         anonymous,
         pools,
@@ -96,10 +97,10 @@ fn rules(bytes: &mut Unstructured<'_>) -> Result<Rules> {
 fn tier(bytes: &mut Unstructured<'_>, at: u8) -> Result<Tier> {
     let max_wait: Option<u8> = bytes.arbitrary()?;
     Ok(Tier {
-        name: format!("{at}{}", bytes.choose(&["a", "b"])?),
+        name: format!("{at}{}", bytes.choose(&["a", "b"])?).into(),
         priority: Priority::new(bytes.int_in_range(0..=6)?).expect("at most 6"),
         concurrency: bytes.int_in_range(1..=5)?,
-        quota: None,
+        quotas: Vec::new(),
         max_wait: max_wait.map(|secs| Span::from_secs(secs.into())),
         displacements_per_minute: bytes.int_in_range(0..=4)?,
     })
@@ -110,7 +111,7 @@ fn pool(bytes: &mut Unstructured<'_>, at: u8) -> Result<PoolRules> {
         .map(|_| bytes.int_in_range(0..=3))
         .collect::<Result<Vec<u32>>>()?;
     Ok(PoolRules {
-        name: format!("pool{at}"),
+        name: format!("pool{at}").into(),
         slots,
     })
 }

@@ -11,19 +11,23 @@ use super::accounts::{self, Account};
 use super::edge::{self, Connections, Keys, Paths};
 use super::error::Report;
 use super::excerpt::quoted;
+use super::quotas::Windows;
 use super::read::{Entry, Fields, Names, shown};
 use super::routes::{self, Route};
 use super::tiers;
 use super::upstreams::{self, Upstream};
-use super::value::{duration, integer, text};
+use super::value::{duration, integer, one_of, text};
 use super::yaml::{Node, Place};
-use super::{Config, DATA_DIR_BYTES_MAX};
-use crate::policy::rules::{PoolRules, Rules, Tier, TierId};
+use super::{Config, DATA_DIR_BYTES_MAX, Durability};
+use crate::policy::rules::{PoolRules, Rules, Tier, TierId, Window};
 
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 19] = [
     "listen",
     "admin",
     "data_dir",
+    "durability",
+    "commit_every",
+    "commit_patience",
     "drain_timeout",
     "cores",
     "connections",
@@ -42,6 +46,10 @@ const KNOWN: [&str; 16] = [
 const CORES_MAX: u64 = 256;
 /// How long running jobs may take when the door closes, unless the file says otherwise.
 const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// How often what nobody waits for is written, unless the file says otherwise.
+const COMMIT_EVERY_DEFAULT: Duration = Duration::from_millis(10);
+/// How long an answer waits for its debit, unless the file says otherwise.
+const COMMIT_PATIENCE_DEFAULT: Duration = Duration::from_secs(5);
 
 /// The configuration that the document says. If anything is wrong it is in the report, and the answer is of no use.
 pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
@@ -51,6 +59,12 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
     let advice = "add the admin listener: { listen: 127.0.0.1:9090 }";
     let admin = fields.required("admin", advice, report, edge::admin);
     let data_dir = fields.or("data_dir", PathBuf::from("./data"), report, folder);
+    let words = [("strict", Durability::Strict), ("relaxed", Durability::Relaxed)];
+    let durability = fields.or("durability", Durability::Strict, report, |node, report| {
+        one_of(node, &words, report)
+    });
+    let commit_every = fields.or("commit_every", COMMIT_EVERY_DEFAULT, report, duration);
+    let commit_patience = fields.or("commit_patience", COMMIT_PATIENCE_DEFAULT, report, duration);
     let drain_timeout = fields.or("drain_timeout", DRAIN_TIMEOUT_DEFAULT, report, duration);
     let cores = fields.maybe("cores", report, |node, report| integer(node, 1..=CORES_MAX, report));
     let connections = fields.or("connections", Connections::default(), report, edge::connections);
@@ -72,6 +86,7 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
 
     let rules = Rules {
         queue: queue?,
+        windows: levels.windows,
         tiers: levels.tiers,
         anonymous: levels.anonymous?,
         pools: work.pools,
@@ -80,6 +95,9 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
         listen: listen?,
         admin: admin?,
         data_dir,
+        durability,
+        commit_every,
+        commit_patience,
         drain_timeout,
         cores: cores.map(|cores| cores as usize),
         connections,
@@ -96,6 +114,7 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
 
 /// The tiers, and what refers to them.
 struct Levels {
+    windows: Vec<Window>,
     tiers: Vec<Tier>,
     anonymous: Option<TierId>,
     accounts: Vec<Account>,
@@ -106,11 +125,13 @@ fn levels(fields: &Fields<'_>, report: &mut Report) -> Levels {
         .required("tiers", "add at least one tier", report, tiers::named)
         .unwrap_or_default();
     let names = Names::of("tier", &entries);
-    let tiers = tiers::read(&entries, report);
+    let mut windows = Windows::default();
+    let tiers = tiers::read(&entries, &mut windows, report);
     let advice = "add the name of the tier of those without an account";
     let anonymous = fields.required("anonymous", advice, report, |node, report| names.resolve(node, report));
     let accounts = fields.maybe("accounts", report, |node, report| accounts::read(node, &names, report));
     Levels {
+        windows: windows.into_found(),
         tiers,
         anonymous: anonymous.map(TierId),
         accounts: accounts.unwrap_or_default(),
@@ -153,13 +174,12 @@ fn folder(node: &Node, report: &mut Report) -> Option<PathBuf> {
 
 /// Reports routes that the door's own paths, which come first, would hide.
 fn check_own_paths(paths: &Paths, routes: &[(Route, Place)], report: &mut Report) {
-    let Some(me) = &paths.me else { return };
-    for (route, place) in routes.iter().filter(|(route, _)| route.pattern.as_str() == me) {
-        let message = format!("{} is the door's own path", quoted(route.pattern.as_str()));
-        report.add(
-            *place,
-            message,
-            "rename the route, or move the door's with `paths: { me: … }` or `me: off`",
-        );
+    for (name, own) in [("me", &paths.me), ("stats", &paths.stats)] {
+        let Some(own) = own else { continue };
+        for (route, place) in routes.iter().filter(|(route, _)| route.pattern.as_str() == own) {
+            let message = format!("{} is the door's own path", quoted(route.pattern.as_str()));
+            let advice = format!("rename the route, or move the door's with `paths: {{ {name}: … }}` or `{name}: off`");
+            report.add(*place, message, advice);
+        }
     }
 }

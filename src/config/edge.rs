@@ -118,12 +118,15 @@ pub struct Cors {
 pub struct Paths {
     /// Where callers see their tier and what they have used. Default `/me`; `None` if switched off.
     pub me: Option<String>,
+    /// Where everybody sees how the door has answered. Default `/stats`; `None` if switched off.
+    pub stats: Option<String>,
 }
 
 impl Default for Paths {
     fn default() -> Self {
         Self {
             me: Some("/me".to_owned()),
+            stats: Some("/stats".to_owned()),
         }
     }
 }
@@ -342,17 +345,23 @@ fn origin(node: &Node, report: &mut Report) -> Option<Option<HeaderValue>> {
     }
 }
 
-/// `paths: { me }`.
+/// `paths: { me, stats }`.
 pub(super) fn paths(node: &Node, report: &mut Report) -> Option<Paths> {
-    let fields = Fields::of(node, "`paths`", node.place, &["me"], report)?;
-    let me = fields.or("me", Paths::default().me, report, |node, report| {
+    let fields = Fields::of(node, "`paths`", node.place, &["me", "stats"], report)?;
+    let path = |node: &Node, report: &mut Report| {
         if is_off(node) {
             Some(None)
         } else {
             plain_path(node, report).map(Some)
         }
-    });
-    Some(Paths { me })
+    };
+    let usual = Paths::default();
+    let me = fields.or("me", usual.me, report, path);
+    let stats = fields.or("stats", usual.stats, report, path);
+    if me.is_some() && me == stats {
+        report.add(node.place, "`me` and `stats` are at the same path", "give each its own");
+    }
+    Some(Paths { me, stats })
 }
 
 /// A path of plain segments, which has one spelling only.

@@ -11,6 +11,7 @@ mod document;
 mod edge;
 mod error;
 mod excerpt;
+mod quotas;
 mod read;
 mod routes;
 mod secret;
@@ -32,6 +33,7 @@ pub use accounts::{ACCOUNTS_MAX, Account, KEYS_PER_ACCOUNT_MAX};
 pub use edge::{Admin, Connections, Cors, Keys, Origins, Paths};
 pub use error::{ConfigErrors, Problem, SHOWN_PROBLEMS_MAX, Spot};
 pub use excerpt::Excerpt;
+pub use quotas::{QUOTAS_PER_TIER_MAX, WINDOWS_MAX};
 pub use routes::{MAX_BODY_DEFAULT, OnHangup, ROUTES_MAX, Route};
 pub use tiers::TIERS_MAX;
 pub use upstreams::{Health, SERVERS_MAX, Server, UPSTREAMS_MAX, Upstream};
@@ -58,6 +60,12 @@ pub struct Config {
     pub admin: Admin,
     /// Where what must survive is kept. Default `./data`; a relative path begins where the program was started.
     pub data_dir: PathBuf,
+    /// Whether an answer waits until its debit is on the disk. Default strict.
+    pub durability: Durability,
+    /// How often what nobody waits for is written, in relaxed durability. Default 10 ms.
+    pub commit_every: Duration,
+    /// How long an answer waits for its debit to be on the disk before it is given up. Default 5 s.
+    pub commit_patience: Duration,
     /// How long running jobs may take when the door closes. Default 30 s.
     pub drain_timeout: Duration,
     /// Cores of the public listener, 1 to 256; `None`: as many as the machine has.
@@ -80,6 +88,16 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Who has a key, in the file's order. Default none, at most [`ACCOUNTS_MAX`].
     pub accounts: Vec<Account>,
+}
+
+/// What an answer waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// For its debit to be on the disk.
+    #[default]
+    Strict,
+    /// For nothing: what was debited within the last `commit_every` may be lost in a crash.
+    Relaxed,
 }
 
 impl Config {

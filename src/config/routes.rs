@@ -33,8 +33,10 @@ const METHOD_CHARS_MAX: usize = 32;
 const SUCCESSES_MAX: usize = 100;
 /// Statuses that there are.
 const STATUSES: RangeInclusive<u32> = 100..=599;
+/// Units of quota that a success takes.
+const COST: RangeInclusive<u32> = 0..=10_000;
 
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     "host",
     "path",
     "methods",
@@ -43,10 +45,11 @@ const KNOWN: [&str; 9] = [
     "max_body",
     "max_wait",
     "success",
+    "cost",
     "on_hangup",
 ];
 /// What says how a job is treated, and only a metered route has jobs.
-const OF_METERED: [&str; 3] = ["max_wait", "success", "on_hangup"];
+const OF_METERED: [&str; 4] = ["max_wait", "success", "cost", "on_hangup"];
 
 /// What happens to a job at the worker when its client hangs up (semantics §5.8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,6 +80,8 @@ pub struct Route {
     pub max_wait: Option<Duration>,
     /// The statuses that debit, 100 to 599. Default 200 alone.
     pub success: Vec<u16>,
+    /// Units of quota that a success takes, at most 10,000. Default 1; 0 is a peek.
+    pub cost: u32,
     /// What a hang-up does to a running job. Default `finish`.
     pub on_hangup: OnHangup,
 }
@@ -109,6 +114,7 @@ fn route(node: &Node, upstreams: &Names<'_>, report: &mut Report) -> Option<(Rou
     });
     let max_wait = fields.maybe("max_wait", report, duration);
     let success = fields.or("success", vec![200], report, statuses);
+    let cost = fields.or("cost", 1, report, |node, report| small_integer(node, COST, report));
     let words = [("finish", OnHangup::Finish), ("cancel", OnHangup::Cancel)];
     let on_hangup = fields.or("on_hangup", OnHangup::Finish, report, |node, report| {
         one_of(node, &words, report)
@@ -141,6 +147,7 @@ fn route(node: &Node, upstreams: &Names<'_>, report: &mut Report) -> Option<(Rou
             max_body,
             max_wait,
             success,
+            cost,
             on_hangup,
         },
         place,

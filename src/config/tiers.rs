@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::error::Report;
 use super::excerpt::quoted;
+use super::quotas::{self, Windows};
 use super::read::{Entry, Fields, entries};
-use super::value::{duration, integer, is_off, name_is_legal, one_of, small_integer};
+use super::value::{duration, is_off, name_is_legal, one_of, small_integer};
 use super::yaml::Node;
-use crate::policy::rules::{Priority, QueueRules, Quota, Tier, Within};
+use crate::policy::rules::{Priority, QueueRules, Tier, Within};
 use crate::policy::time::Span;
 
 /// Tiers, at most.
@@ -25,8 +26,6 @@ const CONCURRENCY: RangeInclusive<u32> = 1..=10_000;
 const DISPLACEMENTS: RangeInclusive<u32> = 0..=1_000_000;
 /// Displacements a minute that each job of a tier's concurrency brings, unless the tier says otherwise.
 const DISPLACEMENTS_EACH: u32 = 10;
-/// Successes in a window.
-const QUOTA: RangeInclusive<u64> = 0..=1_000_000_000_000;
 /// The longest wait unless the queue says otherwise.
 const MAX_WAIT_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -69,15 +68,19 @@ pub(super) fn named<'n>(node: &'n Node, report: &mut Report) -> Option<Vec<Entry
 }
 
 /// Each tier that is right.
-pub(super) fn read(entries: &[Entry<'_>], report: &mut Report) -> Vec<Tier> {
-    entries.iter().filter_map(|entry| tier(entry, report)).collect()
+pub(super) fn read(entries: &[Entry<'_>], windows: &mut Windows, report: &mut Report) -> Vec<Tier> {
+    entries
+        .iter()
+        .filter_map(|entry| tier(entry, windows, report))
+        .collect()
 }
 
-fn tier(entry: &Entry<'_>, report: &mut Report) -> Option<Tier> {
-    const KNOWN: [&str; 5] = [
+fn tier(entry: &Entry<'_>, windows: &mut Windows, report: &mut Report) -> Option<Tier> {
+    const KNOWN: [&str; 6] = [
         "priority",
         "concurrency",
         "quota",
+        "quotas",
         "max_wait",
         "displacements_per_minute",
     ];
@@ -86,7 +89,7 @@ fn tier(entry: &Entry<'_>, report: &mut Report) -> Option<Tier> {
         let advice = "use 1 to 64 visible ASCII characters without spaces: the name travels in a header";
         report.add(entry.at, format!("{what} has no legal name"), advice);
     }
-    let fields = Fields::of(entry.value, what, entry.at, &KNOWN, report)?;
+    let fields = Fields::of(entry.value, what.as_str(), entry.at, &KNOWN, report)?;
     let priority = fields.required(
         "priority",
         "add `priority`: 0 (lowest) to 6 (highest)",
@@ -97,7 +100,12 @@ fn tier(entry: &Entry<'_>, report: &mut Report) -> Option<Tier> {
     let concurrency = fields.required("concurrency", advice, report, |node, report| {
         small_integer(node, CONCURRENCY, report)
     });
-    let quota = fields.maybe("quota", report, quota);
+    let only = fields.maybe("quota", report, |node, report| quotas::one(node, windows, report));
+    let named = fields.maybe("quotas", report, |node, report| quotas::named(node, windows, report));
+    if let (Some(_), Some(named)) = (fields.get("quota"), fields.get("quotas")) {
+        let message = format!("{what} has both `quota` and `quotas`");
+        report.add(named.place, message, "put them all into `quotas`, each with its name");
+    }
     let max_wait = fields.maybe("max_wait", report, duration).map(Span::from);
     let displacements = fields.maybe("displacements_per_minute", report, |node, report| {
         small_integer(node, DISPLACEMENTS, report)
@@ -105,10 +113,10 @@ fn tier(entry: &Entry<'_>, report: &mut Report) -> Option<Tier> {
     let (priority, concurrency) = (priority?, concurrency?);
     let displacements_per_minute = displacements.unwrap_or(concurrency * DISPLACEMENTS_EACH);
     Some(Tier {
-        name: entry.name.to_owned(),
+        name: entry.name.into(),
         priority,
         concurrency,
-        quota,
+        quotas: only.or(named).unwrap_or_default(),
         max_wait,
         displacements_per_minute,
     })
@@ -118,20 +126,4 @@ fn priority(node: &Node, report: &mut Report) -> Option<Priority> {
     let highest = u32::from(Priority::HIGHEST.get());
     let number = small_integer(node, 0..=highest, report)?;
     u8::try_from(number).ok().and_then(Priority::new)
-}
-
-fn quota(node: &Node, report: &mut Report) -> Option<Quota> {
-    let fields = Fields::of(node, "`quota`", node.place, &["limit", "rolling"], report)?;
-    let advice = "add `limit`: how many successes a caller may have in the window";
-    let limit = fields.required("limit", advice, report, |node, report| integer(node, QUOTA, report));
-    let rolling = fields.required(
-        "rolling",
-        "add `rolling`: how long the window is, such as 24h",
-        report,
-        duration,
-    );
-    Some(Quota {
-        limit: limit?,
-        rolling: rolling?.into(),
-    })
 }

@@ -9,6 +9,7 @@
 //!
 //! Absent on purpose: reasons to say yes or no (`policy`), timers (whoever waits brings its own), HTTP.
 
+mod committing;
 mod hall;
 mod moving;
 mod pass;
@@ -17,6 +18,9 @@ mod waiting;
 use std::sync::Arc;
 use std::task::Waker;
 
+use tracing::warn;
+
+pub use committing::Committing;
 use hall::{Hall, Verdict};
 pub use moving::Moving;
 pub use pass::{Pass, Relocated};
@@ -25,9 +29,10 @@ pub use waiting::Waiting;
 use crate::clock::Clock;
 use crate::policy::caller::{Caller, Network};
 use crate::policy::refusal::Refusal;
-use crate::policy::rules::{PoolId, Priority, Rules, ServerId, TierId};
-use crate::policy::time::{Span, Timestamp};
-use crate::policy::{Admission, Ask, End, Grant, Policy, State, Tally};
+use crate::policy::rules::{PoolId, Priority, ServerId, TierId, WindowId};
+use crate::policy::time::{Span, Timestamp, UnixTime};
+use crate::policy::{Admission, Ask, End, Grant, Policy, State, Step, Tally, Usage};
+use crate::store::{Ledger, Record};
 use crate::sync::Mutex;
 use crate::telemetry::Meters;
 
@@ -37,6 +42,8 @@ pub struct Gate {
     hall: Mutex<Hall>,
     clock: Clock,
     meters: Arc<Meters>,
+    ledger: Arc<dyn Ledger>,
+    commit_patience: Span,
 }
 
 /// How a job was let in.
@@ -49,12 +56,21 @@ pub enum Entered {
 }
 
 impl Gate {
-    /// An idle door with all servers up.
-    pub fn new(rules: Arc<Rules>, clock: Clock, meters: Arc<Meters>) -> Arc<Self> {
+    /// A door with that policy, which writes down in that ledger how jobs end. An answer waits for its debit to be durable
+    /// for `commit_patience` at most.
+    pub fn new(
+        policy: Policy,
+        clock: Clock,
+        meters: Arc<Meters>,
+        ledger: Arc<dyn Ledger>,
+        commit_patience: Span,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            hall: Mutex::new(Hall::new(Policy::new(rules))),
+            hall: Mutex::new(Hall::new(policy)),
             clock,
             meters,
+            ledger,
+            commit_patience,
         })
     }
 
@@ -63,7 +79,10 @@ impl Gate {
     /// # Errors
     /// A refusal, which has taken nothing.
     pub fn enter(self: &Arc<Self>, ask: &Ask) -> Result<Entered, Refusal> {
-        let (admission, displaced) = {
+        if !self.ledger.is_available() {
+            return Err(Refusal::JournalUnavailable);
+        }
+        let (admission, woken, tier) = {
             let mut hall = self.hall.lock();
             let mut admission = hall.policy.enter(ask, self.clock.now())?;
             let mut woken = None;
@@ -71,25 +90,34 @@ impl Gate {
                 hall.expect(*job);
                 woken = displaced
                     .take()
-                    .map(|out| (out.tier, hall.tell(out.job, Verdict::Refused(out.refusal))));
+                    .and_then(|out| hall.tell(out.job, Verdict::Refused(out.refusal)));
             }
-            (admission, woken)
+            (admission, woken, Arc::clone(&hall.policy.rules().tier(ask.tier).name))
         };
-        if let Some((tier, waker)) = displaced {
-            self.meters.job(tier, End::Displaced);
-            wake(waker);
-        }
+        wake(woken);
+        let terms = |admitted| Terms {
+            caller: ask.caller,
+            tier: ask.tier,
+            tier_name: tier,
+            pool: ask.pool,
+            admitted,
+            cost: ask.cost,
+        };
         Ok(match admission {
-            Admission::Running(grant) => Entered::Running(self.pass(grant, ask.tier, ask.pool)),
-            Admission::Seated { job, until, .. } => {
-                Entered::Seated(Waiting::new(Arc::clone(self), job, ask.tier, ask.pool, until))
-            }
+            Admission::Running(grant) => Entered::Running(self.pass(grant, terms(grant.admitted))),
+            Admission::Seated {
+                job,
+                admitted,
+                priority,
+                until,
+                ..
+            } => Entered::Seated(Waiting::new(Arc::clone(self), job, terms(admitted), priority, until)),
         })
     }
 
-    fn pass(self: &Arc<Self>, grant: Grant, tier: TierId, pool: PoolId) -> Pass {
+    fn pass(self: &Arc<Self>, grant: Grant, terms: Terms) -> Pass {
         self.meters.waited(grant.priority, grant.waited);
-        Pass::new(Arc::clone(self), grant, tier, pool)
+        Pass::new(Arc::clone(self), grant, terms)
     }
 
     /// The server is gone: its slots don't count until it is back.
@@ -109,17 +137,14 @@ impl Gate {
 
     /// No more jobs are let in, and those who wait are turned away. Running ones go on, and so do those that move.
     pub fn shut_down(&self) {
-        let turned_away: Vec<(TierId, Option<Waker>)> = {
+        let turned_away: Vec<Option<Waker>> = {
             let mut hall = self.hall.lock();
             let out = hall.policy.shut_down();
             out.into_iter()
-                .map(|out| (out.tier, hall.tell(out.job, Verdict::Refused(out.refusal))))
+                .map(|out| hall.tell(out.job, Verdict::Refused(out.refusal)))
                 .collect()
         };
-        for (tier, waker) in turned_away {
-            self.meters.job(tier, End::ShutDown);
-            wake(waker);
-        }
+        turned_away.into_iter().for_each(wake);
     }
 
     /// Jobs in the house: waiting, running, moving and ending.
@@ -127,9 +152,44 @@ impl Gate {
         self.hall.lock().policy.in_house()
     }
 
-    /// The caller's jobs in the house.
-    pub fn jobs_of(&self, caller: &Caller) -> u32 {
-        self.hall.lock().policy.jobs_of(caller)
+    /// What the caller has used of the quotas in those windows, and its jobs in the house.
+    pub fn account_of(&self, caller: &Caller, windows: impl Iterator<Item = WindowId>) -> Balance {
+        let mut hall = self.hall.lock();
+        let (policy, now) = (&mut hall.policy, self.clock.now());
+        Balance {
+            at: policy.wall_clock(now),
+            usages: windows.map(|window| policy.usage(window, caller, now)).collect(),
+            jobs: policy.jobs_of(caller),
+        }
+    }
+
+    /// The caller's jobs that have a seat. Takes as long as the hall has jobs.
+    pub fn waiting_of(&self, caller: &Caller) -> u32 {
+        self.hall.lock().policy.waiting_of(caller)
+    }
+
+    /// Whether the caller has a debit in any window.
+    pub fn has_debit(&self, caller: &Caller) -> bool {
+        self.hall.lock().policy.has_debit(caller)
+    }
+
+    /// Follows the system's wall clock, and forgets some of those who have no debit any more. To be called every second.
+    pub fn tick(&self) {
+        let step = {
+            let mut hall = self.hall.lock();
+            let now = self.clock.now();
+            let step = hall.policy.follow_clock(self.clock.wall(), now);
+            hall.policy.sweep(now);
+            step
+        };
+        match step {
+            Step::Forward(by) if by >= STEP_TOLD => warn!(?by, "the system's clock was set forward: quotas follow it"),
+            Step::Back(by) if by >= STEP_TOLD => warn!(
+                ?by,
+                "the system's clock was set back: for quotas it stands still until it has caught up"
+            ),
+            Step::Forward(_) | Step::Back(_) => {}
+        }
     }
 
     /// What the hall looks like at this moment. As long as the hall has jobs, so for operators only.
@@ -160,6 +220,7 @@ impl Gate {
                 })
                 .collect(),
             tally: *policy.tally(),
+            debtors: policy.debtors(),
         }
     }
 
@@ -186,7 +247,50 @@ pub struct View {
     pub jobs: Vec<JobView>,
     /// Everything that ever happened, counted.
     pub tally: Tally,
+    /// Callers that have a debit in a window: accounts, networks, users.
+    pub debtors: [usize; 3],
 }
+
+/// What a caller has used, at one moment.
+#[derive(Clone, Debug)]
+pub struct Balance {
+    /// When, by the wall clock.
+    pub at: UnixTime,
+    /// In each window that was asked for.
+    pub usages: Vec<Usage>,
+    /// Its jobs in the house.
+    pub jobs: u32,
+}
+
+/// What a job came with, as it is needed to write down how it ended.
+#[derive(Clone, Debug)]
+struct Terms {
+    caller: Caller,
+    tier: TierId,
+    tier_name: Arc<str>,
+    pool: PoolId,
+    admitted: UnixTime,
+    cost: u32,
+}
+
+impl Terms {
+    fn record(&self, priority: Priority, end: End, status: u16, waited: Span, searched: Span) -> Record {
+        Record {
+            admitted: self.admitted,
+            caller: self.caller,
+            tier: Arc::clone(&self.tier_name),
+            priority,
+            end,
+            status,
+            cost: self.cost,
+            waited,
+            searched,
+        }
+    }
+}
+
+/// From how far on it is told that the system's clock was set.
+const STEP_TOLD: Span = Span::from_secs(2);
 
 /// A job in the house at one moment.
 #[derive(Clone, Debug)]

@@ -41,7 +41,7 @@ impl Moving {
             hall.tell_granted(next)
         };
         wake(waker);
-        pass.settle(outcome);
+        pass.settle(outcome, 0);
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Gate, Moving, wake};
-use crate::policy::rules::{PoolId, ServerId, TierId};
+use super::{Committing, Gate, Moving, Terms, wake};
+use crate::policy::rules::{PoolId, Priority, ServerId};
 use crate::policy::time::{Span, Timestamp};
 use crate::policy::{End, Grant, JobId, Outcome, Relocation};
+use crate::store::{Commit, Entry, Record};
 
 /// A job's slot and its caller's concurrency (semantics §6). Its parts go back in the order of its methods; dropped before
 /// that, the job counts as cancelled.
@@ -14,11 +15,13 @@ use crate::policy::{End, Grant, JobId, Outcome, Relocation};
 pub struct Pass {
     pub(super) gate: Arc<Gate>,
     pub(super) job: JobId,
-    tier: TierId,
-    pool: PoolId,
+    terms: Terms,
+    priority: Priority,
     server: ServerId,
     waited: Span,
     since: Timestamp,
+    /// How long it held its slot, once that is given back.
+    searched: Span,
     slot: bool,
     settled: bool,
 }
@@ -35,19 +38,24 @@ pub enum Relocated {
 }
 
 impl Pass {
-    pub(super) fn new(gate: Arc<Gate>, grant: Grant, tier: TierId, pool: PoolId) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, grant: Grant, terms: Terms) -> Self {
         let Grant {
-            job, server, waited, ..
+            job,
+            server,
+            waited,
+            priority,
+            ..
         } = grant;
         let since = gate.now();
         Self {
             gate,
             job,
-            tier,
-            pool,
+            terms,
+            priority,
             server,
             waited,
             since,
+            searched: Span::ZERO,
             slot: true,
             settled: false,
         }
@@ -60,7 +68,7 @@ impl Pass {
 
     /// The pool whose slot it is.
     pub fn pool(&self) -> PoolId {
-        self.pool
+        self.terms.pool
     }
 
     /// How long the job waited for the slot.
@@ -75,7 +83,7 @@ impl Pass {
 
     /// The job's server can't be reached: its slots don't count until it is back.
     pub fn server_down(&self) {
-        self.gate.server_down(self.pool, self.server);
+        self.gate.server_down(self.terms.pool, self.server);
     }
 
     /// The job's server can't be reached: its slots don't count until it is back, and the job moves to another one, at
@@ -119,15 +127,44 @@ impl Pass {
             (now, hall.tell_granted(next))
         };
         wake(waker);
-        self.gate.meters.held(self.pool, now.since(self.since));
+        self.has_held(now);
     }
 
-    /// Last: the job is over. Afterwards its caller may send the next request.
-    pub fn settle(mut self, outcome: Outcome) {
+    fn has_held(&mut self, now: Timestamp) {
+        self.searched = now.since(self.since);
+        self.gate.meters.held(self.terms.pool, self.searched);
+    }
+
+    /// Last: the job is over and debits nothing. `status` is the worker's, 0 if it did not answer. Afterwards its caller may
+    /// send the next request.
+    pub fn settle(mut self, outcome: Outcome, status: u16) {
+        debug_assert_ne!(outcome, Outcome::Succeeded, "a success is written down first");
         self.end(outcome);
+        self.note(End::from(outcome), status);
     }
 
-    fn end(&mut self, outcome: Outcome) {
+    /// Last: the job has succeeded, with that status of the worker's. Its slot is given back if that has not been done. Once the
+    /// future has resolved the debit is durable, and its caller may send the next request.
+    pub fn succeed(mut self, status: u16) -> Committing {
+        self.give_back_slot();
+        if self.terms.cost == 0 {
+            self.note(End::Succeeded, status);
+            return Committing::new(self, Commit::done());
+        }
+        let commit = self.gate.ledger.commit(self.record(End::Succeeded, status));
+        Committing::new(self, commit)
+    }
+
+    fn record(&self, end: End, status: u16) -> Record {
+        self.terms
+            .record(self.priority, end, status, self.waited, self.searched)
+    }
+
+    fn note(&self, end: End, status: u16) {
+        self.gate.ledger.note(Entry::Job(self.record(end, status)));
+    }
+
+    pub(super) fn end(&mut self, outcome: Outcome) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
@@ -140,14 +177,19 @@ impl Pass {
         };
         wake(waker);
         if std::mem::replace(&mut self.slot, false) {
-            self.gate.meters.held(self.pool, now.since(self.since));
+            self.has_held(now);
         }
-        self.gate.meters.job(self.tier, End::from(outcome));
+        self.gate
+            .meters
+            .job(self.terms.tier, End::from(outcome), self.terms.cost);
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.end(Outcome::Cancelled);
+        if !self.settled {
+            self.end(Outcome::Cancelled);
+            self.note(End::Cancelled, 0);
+        }
     }
 }

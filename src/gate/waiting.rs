@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::hall::Verdict;
-use super::{Gate, Pass, wake};
-use crate::policy::refusal::Refusal;
-use crate::policy::rules::{PoolId, TierId};
-use crate::policy::time::Timestamp;
+use super::{Gate, Pass, Terms, wake};
+use crate::policy::refusal::{Reason, Refusal};
+use crate::policy::rules::Priority;
+use crate::policy::time::{Span, Timestamp};
 use crate::policy::{End, JobId};
+use crate::store::Entry;
 
 /// A job in a seat. Resolves to a slot or a refusal; dropped before that, its client has hung up.
 #[derive(Debug)]
@@ -21,18 +22,21 @@ pub struct Waiting {
     gate: Arc<Gate>,
     /// `None` once the verdict is taken.
     job: Option<JobId>,
-    tier: TierId,
-    pool: PoolId,
+    terms: Terms,
+    priority: Priority,
+    since: Timestamp,
     until: Timestamp,
 }
 
 impl Waiting {
-    pub(super) fn new(gate: Arc<Gate>, job: JobId, tier: TierId, pool: PoolId, until: Timestamp) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, job: JobId, terms: Terms, priority: Priority, until: Timestamp) -> Self {
+        let since = gate.now();
         Self {
             gate,
             job: Some(job),
-            tier,
-            pool,
+            terms,
+            priority,
+            since,
             until,
         }
     }
@@ -73,7 +77,7 @@ impl Waiting {
         };
         match verdict {
             Err(refusal) => {
-                self.gate.meters.job(self.tier, End::WaitedOut);
+                self.note(End::WaitedOut);
                 Err(refusal)
             }
             Ok(verdict) => self.hear(verdict),
@@ -82,9 +86,27 @@ impl Waiting {
 
     fn hear(&self, verdict: Verdict) -> Result<Pass, Refusal> {
         match verdict {
-            Verdict::Granted(grant) => Ok(self.gate.pass(grant, self.tier, self.pool)),
-            Verdict::Refused(refusal) => Err(refusal),
+            Verdict::Granted(grant) => Ok(self.gate.pass(grant, self.terms.clone())),
+            Verdict::Refused(refusal) => {
+                self.turned_away(&refusal);
+                Err(refusal)
+            }
         }
+    }
+
+    fn turned_away(&self, refusal: &Refusal) {
+        self.note(match refusal.reason() {
+            Reason::ShuttingDown => End::ShutDown,
+            _ => End::Displaced,
+        });
+    }
+
+    /// Counts and writes down that the job has ended without a slot.
+    fn note(&self, end: End) {
+        self.gate.meters.job(self.terms.tier, end, self.terms.cost);
+        let waited = self.gate.now().since(self.since);
+        let record = self.terms.record(self.priority, end, 0, waited, Span::ZERO);
+        self.gate.ledger.note(Entry::Job(record));
     }
 }
 
@@ -104,19 +126,22 @@ impl Future for Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let Some(job) = self.job.take() else { return };
-        let (gone_in_time, waker) = {
+        let (refused, waker) = {
             let mut hall = self.gate.hall.lock();
-            let seated = hall.policy.hang_up(job);
-            let declined = match hall.forget(job) {
-                Some(Verdict::Granted(_)) => Some(hall.policy.decline(job, self.gate.now())),
-                Some(Verdict::Refused(_)) | None => None,
-            };
-            let gone = seated || declined.is_some();
-            (gone, hall.tell_granted(declined.flatten()))
+            hall.policy.hang_up(job);
+            match hall.forget(job) {
+                Some(Verdict::Granted(_)) => {
+                    let next = hall.policy.decline(job, self.gate.now());
+                    (None, hall.tell_granted(next))
+                }
+                Some(Verdict::Refused(refusal)) => (Some(refusal), None),
+                None => (None, None),
+            }
         };
         wake(waker);
-        if gone_in_time {
-            self.gate.meters.job(self.tier, End::HungUp);
+        match refused {
+            None => self.note(End::HungUp),
+            Some(refusal) => self.turned_away(&refusal),
         }
     }
 }

@@ -1,68 +1,226 @@
-//! What a caller may know of itself: `/me`.
+//! The door's own pages: what a caller may know of itself (`/me`), and what everybody may know of the door (`/stats`).
 //!
 //! Absent on purpose: other callers.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use axum::extract::Extension;
+use axum::extract::{Extension, Query, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+use tracing::error;
 
-use super::door::Standing;
-use crate::policy::rules::Tier;
+use super::quotas::{self, Line, written};
+use super::standing::Standing;
+use crate::gate::Gate;
+use crate::policy::caller::Caller;
+use crate::policy::refusal::Refusal;
+use crate::policy::time::UnixTime;
+use crate::store::statistics::{PERCENTILES, Period, STATUSES, Speed, Statistics, Traffic};
 
-/// Who asks, as the door has found out.
-#[derive(Clone, Debug)]
-pub struct Who {
-    /// The account's name, or the address of somebody without one.
-    pub id: String,
-    /// The caller's terms.
-    pub tier: Tier,
+/// Readings of statistics at once: each reads some hundred blocks of files. More wait for their turn.
+const READINGS_MAX: usize = 4;
+
+/// Where the door's own pages are; `None`: nowhere.
+#[derive(Clone, Debug, Default)]
+pub struct OwnPaths {
+    /// What a caller may know of itself.
+    pub me: Option<String>,
+    /// What everybody may know of the door.
+    pub stats: Option<String>,
 }
 
-impl Who {
+impl OwnPaths {
+    /// The page at that path, if it is one.
+    pub fn find(&self, path: &str) -> Option<&str> {
+        [&self.me, &self.stats]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .find(|own| *own == path)
+    }
+}
+
+/// What a request for a page brings along.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    caller: Caller,
+    me: Me,
+    now: UnixTime,
+}
+
+impl Visitor {
     /// The caller of that standing, at that address.
-    pub fn of(standing: &Standing<'_>, address: IpAddr) -> Self {
-        let id = standing
-            .account
-            .as_ref()
-            .map_or_else(|| address.to_string(), |account| account.name.clone());
+    pub fn of(standing: &Standing<'_>, address: IpAddr, gate: &Gate) -> Self {
         Self {
-            id,
-            tier: standing.tier.clone(),
+            caller: standing.caller,
+            me: Me::of(standing, address, gate),
+            now: gate.clock().wall(),
         }
     }
 }
 
-/// `GET /me`, by the names that trace.moe's clients read.
+/// `GET /me`, by the names that trace.moe's clients read, and beside them what explains them.
 #[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Me {
+    /// An account's address of mail, otherwise its name; the address of somebody without one.
     id: String,
     tier: String,
     priority: u8,
     concurrency: u32,
+    /// Of the quota that leaves least; `null`: there is no limit.
     quota: Option<u64>,
+    #[serde(rename = "quotaUsed")]
     quota_used: u64,
+    quotas: Vec<Line>,
+    running: u32,
+    waiting: u32,
 }
 
-async fn me(Extension(Who { id, tier }): Extension<Who>) -> Json<Me> {
-    Json(Me {
-        id,
-        priority: tier.priority.get(),
-        concurrency: tier.concurrency,
-        quota: tier.quota.map(|quota| quota.limit),
-        quota_used: 0,
-        tier: tier.name,
-    })
+impl Me {
+    fn of(standing: &Standing<'_>, address: IpAddr, gate: &Gate) -> Self {
+        let balance = quotas::balance(standing, gate);
+        let waiting = gate.waiting_of(&standing.caller);
+        let quotas = quotas::lines(standing, &balance);
+        let tightest = quotas.iter().min_by_key(|line| line.remaining);
+        Self {
+            id: standing.id(address),
+            tier: standing.tier.name.to_string(),
+            priority: standing.tier.priority.get(),
+            concurrency: standing.concurrency(),
+            quota: tightest.map(|line| line.limit),
+            quota_used: tightest.map_or(0, |line| line.used),
+            running: balance.jobs.saturating_sub(waiting),
+            waiting,
+            quotas,
+        }
+    }
 }
 
-/// The door's own paths. A request brings its [`Who`] along as an extension.
-pub fn router(me_path: Option<&str>) -> Router {
-    let router = Router::new();
-    match me_path {
-        Some(path) => router.route(path, get(me)),
-        None => router,
+#[derive(Debug)]
+struct Pages {
+    statistics: Arc<Statistics>,
+    readings: Semaphore,
+}
+
+/// The door's own pages. A request brings its [`Visitor`] along as an extension; an answer that carries a [`Refusal`] as one is
+/// to be told as that.
+pub fn router(paths: &OwnPaths, statistics: Arc<Statistics>) -> Router {
+    let mut router = Router::new();
+    if let Some(path) = &paths.me {
+        router = router.route(path, get(me));
+    }
+    if let Some(path) = &paths.stats {
+        router = router.route(path, get(stats));
+    }
+    router.with_state(Arc::new(Pages {
+        statistics,
+        readings: Semaphore::new(READINGS_MAX),
+    }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Asked {
+    period: Option<String>,
+    r#type: Option<String>,
+}
+
+type Parameters = Result<Query<Asked>, axum::extract::rejection::QueryRejection>;
+
+async fn me(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visitor>, asked: Parameters) -> Response {
+    let Ok(Query(asked)) = asked else {
+        return refused("the query can't be read, or names a parameter twice");
+    };
+    let Some(period) = asked.period else {
+        return Json(visitor.me).into_response();
+    };
+    let Some(period) = period_of(&period) else {
+        return refused(BAD_PERIOD);
+    };
+    pages.traffic(Some(visitor.caller), period, visitor.now).await
+}
+
+async fn stats(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visitor>, asked: Parameters) -> Response {
+    let Ok(Query(asked)) = asked else {
+        return refused("the query can't be read, or names a parameter twice");
+    };
+    let Some(period) = period_of(asked.period.as_deref().unwrap_or("hour")) else {
+        return refused(BAD_PERIOD);
+    };
+    match asked.r#type.as_deref().unwrap_or("traffic") {
+        "traffic" => pages.traffic(None, period, visitor.now).await,
+        "speed" => pages.speed(period, visitor.now).await,
+        _ => refused("type is traffic or speed"),
+    }
+}
+
+const BAD_PERIOD: &str = "period is minute, hour or day";
+
+fn period_of(word: &str) -> Option<Period> {
+    match word {
+        "minute" => Some(Period::Minute),
+        "hour" => Some(Period::Hour),
+        "day" => Some(Period::Day),
+        _ => None,
+    }
+}
+
+fn refused(why: &'static str) -> Response {
+    Extension(Refusal::BadRequest(why.into())).into_response()
+}
+
+impl Pages {
+    async fn traffic(&self, whose: Option<Caller>, period: Period, now: UnixTime) -> Response {
+        let rows = self
+            .read(move |statistics| statistics.traffic(whose, period, now))
+            .await;
+        answered(rows, |Traffic { time, counts, total }| {
+            let counts = STATUSES.iter().zip(counts);
+            let counts = counts.map(|(status, count)| (status.to_string(), Value::from(count)));
+            row(time, counts.chain([("total".to_owned(), Value::from(total))]))
+        })
+    }
+
+    async fn speed(&self, period: Period, now: UnixTime) -> Response {
+        let rows = self.read(move |statistics| statistics.speed(period, now)).await;
+        answered(rows, |Speed { time, percentiles_ms }| {
+            let nth = |place: usize| percentiles_ms.map(|all| all[place]);
+            let names = PERCENTILES.iter().enumerate();
+            row(
+                time,
+                names.map(|(place, name)| (format!("p{name}"), Value::from(nth(place)))),
+            )
+        })
+    }
+
+    /// Reads files where that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&Statistics) -> std::io::Result<T> + Send + 'static,
+    ) -> std::io::Result<T> {
+        let _turn = self.readings.acquire().await.expect("the semaphore is never closed");
+        let statistics = Arc::clone(&self.statistics);
+        tokio::task::spawn_blocking(move || what(&statistics))
+            .await
+            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+    }
+}
+
+fn row(time: UnixTime, columns: impl Iterator<Item = (String, Value)>) -> Value {
+    let time = ("time".to_owned(), Value::from(written(time)));
+    Value::Object(std::iter::once(time).chain(columns).collect::<Map<_, _>>())
+}
+
+fn answered<T>(rows: std::io::Result<Vec<T>>, row: impl Fn(T) -> Value) -> Response {
+    match rows {
+        Ok(rows) => Json(rows.into_iter().map(row).collect::<Vec<_>>()).into_response(),
+        Err(error) => {
+            error!(%error, "the statistics can't be read");
+            Extension(Refusal::JournalUnavailable).into_response()
+        }
     }
 }

@@ -127,14 +127,7 @@ impl KeyPlaces {
         name: &str,
         keys: &mut Keys,
     ) -> Result<Option<Cow<'q, str>>, Refusal> {
-        let is_key = |parameter: &str| {
-            let spelled = parameter.split('=').next().unwrap_or_default();
-            if spelled.contains(['%', '+']) {
-                decoded(spelled) == name.as_bytes()
-            } else {
-                spelled == name
-            }
-        };
+        let is_key = |parameter: &str| is_called(parameter, name);
         if !query.split('&').any(is_key) {
             return Ok(Some(Cow::Borrowed(query)));
         }
@@ -151,6 +144,21 @@ impl KeyPlaces {
         }
         Ok((!left.is_empty()).then_some(Cow::Owned(left)))
     }
+}
+
+/// Whether the part of a query is the parameter of that name, however it is spelled.
+fn is_called(part: &str, name: &str) -> bool {
+    let spelled = part.split('=').next().unwrap_or_default();
+    if spelled.contains(['%', '+']) {
+        decoded(spelled) == name.as_bytes()
+    } else {
+        spelled == name
+    }
+}
+
+/// The value of the parameter of that name, if the part of a query is that.
+pub fn parameter(part: &str, name: &str) -> Option<Vec<u8>> {
+    is_called(part, name).then(|| decoded(part.split_once('=').map_or("", |(_, value)| value)))
 }
 
 /// What [`KeyPlaces::take`] found.

@@ -2,7 +2,6 @@
 //!
 //! Absent on purpose: sockets (`listener`), and every decision, which are `policy`'s.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,23 +14,25 @@ use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 use tracing::debug;
 
-use super::account::{self, Who};
+use super::account::{self, OwnPaths, Visitor};
 use super::body::Body;
 use super::caller::{Client, KeyPlaces, TrustedProxies};
 use super::reply::{Form, Whom, reply};
 use super::routes::{NoRoute, RouteSpec, RouteTable};
 use super::socket::Connection;
+use super::standing::{Callers, Standing};
 use super::target::{host, target};
 use super::visit::Visit;
-use super::{cors, headers, prefer};
+use super::{cors, headers, prefer, quotas};
 use crate::gate::{Entered, Gate, Pass, Waiting};
 use crate::path::Spelling;
 use crate::policy::Ask;
-use crate::policy::caller::{Caller, Network};
+use crate::policy::caller::Network;
 use crate::policy::refusal::Refusal;
-use crate::policy::rules::{PoolId, Rules, Tier, TierId};
+use crate::policy::rules::{PoolId, Rules};
 use crate::policy::time::Span;
-use crate::store::{Account, Directory, Pseudonyms};
+use crate::store::statistics::Statistics;
+use crate::store::{Directory, Pseudonyms};
 use crate::telemetry::Meters;
 use crate::upstream::Connections;
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, SLOW_BODY, exchange, malformed_body};
@@ -50,6 +51,8 @@ pub struct Route {
     pub max_wait: Option<Span>,
     /// The statuses that count as success.
     pub success: Arc<[u16]>,
+    /// Units of quota that a success takes.
+    pub cost: u32,
     /// What becomes of a running job whose client hangs up.
     pub on_hangup: OnHangup,
 }
@@ -69,8 +72,10 @@ pub struct Settings {
     pub pseudonyms: Pseudonyms,
     /// Which pages may read the answers.
     pub cors: Option<CorsLayer>,
-    /// Where a caller learns of itself.
-    pub me_path: Option<String>,
+    /// Where the door's own pages are.
+    pub own_paths: OwnPaths,
+    /// How everybody was answered.
+    pub statistics: Arc<Statistics>,
     /// Unmetered requests that may be in flight at once.
     pub unmetered_max: usize,
     /// Bytes that a request's head may have.
@@ -81,18 +86,13 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Door {
     gate: Arc<Gate>,
-    rules: Arc<Rules>,
     meters: Arc<Meters>,
     table: RouteTable,
     routes: Vec<Route>,
-    keys: KeyPlaces,
+    callers: Callers,
     trusted_proxies: TrustedProxies,
-    accounts: Arc<Directory>,
-    /// By their names.
-    tiers: HashMap<String, TierId>,
-    pseudonyms: Pseudonyms,
     cors: Option<CorsLayer>,
-    me_path: Option<String>,
+    own_paths: OwnPaths,
     own: axum::Router,
     unmetered: Arc<Semaphore>,
     unmetered_max: usize,
@@ -109,26 +109,22 @@ impl Door {
             accounts,
             pseudonyms,
             cors,
-            me_path,
+            own_paths,
+            statistics,
             unmetered_max,
             head_max,
         } = settings;
         let (specs, routes) = routes.into_iter().unzip();
-        let names = rules.tiers.iter().map(|tier| tier.name.to_string());
         Self {
-            tiers: names.zip((0..).map(TierId)).collect(),
+            callers: Callers::new(keys, accounts, pseudonyms, rules),
             gate,
-            rules,
             meters,
             table: RouteTable::new(specs),
             routes,
-            keys,
             trusted_proxies,
-            accounts,
-            pseudonyms,
             cors,
-            own: account::router(me_path.as_deref()),
-            me_path,
+            own: account::router(&own_paths, statistics),
+            own_paths,
             unmetered: Arc::new(Semaphore::new(unmetered_max)),
             unmetered_max,
             head_max,
@@ -155,19 +151,6 @@ pub struct Core {
     pub connections: Arc<Connections>,
 }
 
-/// On what terms somebody is here.
-#[derive(Clone, Debug)]
-pub struct Standing<'a> {
-    /// Who is counted.
-    pub caller: Caller,
-    /// Its tier.
-    pub tier_id: TierId,
-    /// The same.
-    pub tier: &'a Tier,
-    /// Its account, if it has one.
-    pub account: Option<Arc<Account>>,
-}
-
 /// The client is gone: there is nobody to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HungUp;
@@ -182,26 +165,21 @@ impl std::error::Error for HungUp {}
 
 /// Why a request ends before a worker has answered it.
 #[derive(Debug)]
-enum Stop<'a> {
+enum Stop {
     Refused {
         refusal: Refusal,
-        whom: Option<Standing<'a>>,
         allow: Option<HeaderValue>,
     },
     HungUp,
 }
 
-impl From<Refusal> for Stop<'_> {
+impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused {
-            refusal,
-            whom: None,
-            allow: None,
-        }
+        Self::Refused { refusal, allow: None }
     }
 }
 
-impl From<Fault> for Stop<'_> {
+impl From<Fault> for Stop {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::ClientGone => Self::HungUp,
@@ -212,17 +190,13 @@ impl From<Fault> for Stop<'_> {
     }
 }
 
-impl<'a> Stop<'a> {
-    fn told_to(self, standing: Standing<'a>) -> Self {
-        match self {
-            Self::Refused { refusal, allow, .. } => Self::Refused {
-                refusal,
-                whom: Some(standing),
-                allow,
-            },
-            Self::HungUp => Self::HungUp,
-        }
-    }
+/// What was found out about a request on its way.
+#[derive(Debug, Default)]
+struct Found<'d> {
+    /// Who asks.
+    standing: Option<Standing<'d>>,
+    /// Whether its route is metered.
+    metered: bool,
 }
 
 impl Core {
@@ -265,7 +239,8 @@ impl Core {
         let asked = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (visit.head.method.clone(), visit.head.uri.path().to_owned()));
         let (method, path) = asked.unzip();
-        match self.way(&mut visit).await {
+        let mut found = Found::default();
+        match self.way(&mut visit, &mut found).await {
             Ok(mut response) => {
                 debug!(?method, path, status = response.status().as_u16(), "answered");
                 visit.leave_unread(&mut response).await;
@@ -275,16 +250,9 @@ impl Core {
                 debug!(?method, path, "hung up");
                 Err(HungUp)
             }
-            Err(Stop::Refused { refusal, whom, allow }) => {
+            Err(Stop::Refused { refusal, allow }) => {
                 debug!(?method, path, reason = refusal.reason().code(), "refused");
-                self.door
-                    .meters
-                    .refusal(whom.as_ref().map(|whom| whom.tier_id), refusal.reason());
-                let whom = whom.map(|Standing { tier, .. }| Whom {
-                    tier: &tier.name,
-                    priority: tier.priority,
-                });
-                let mut response = reply(&refusal, whom, form);
+                let mut response = self.refuse(&refusal, &found, form);
                 if let Some(allow) = allow {
                     response.headers_mut().insert(header::ALLOW, allow);
                 }
@@ -294,8 +262,23 @@ impl Core {
         }
     }
 
+    fn refuse(&self, refusal: &Refusal, found: &Found<'_>, form: Form) -> Response<Body> {
+        let standing = found.standing.as_ref();
+        let tier = standing.map(|standing| standing.tier_id);
+        self.door.meters.refusal(tier, refusal.reason());
+        let whom = standing.map(|Standing { tier, .. }| Whom {
+            tier: &tier.name,
+            priority: tier.priority,
+        });
+        let mut response = reply(refusal, whom, form);
+        if let (Some(standing), true) = (standing, found.metered) {
+            quotas::tell(response.headers_mut(), standing, &self.door.gate);
+        }
+        response
+    }
+
     /// The steps of semantics §2, in their order.
-    async fn way<'d>(&'d self, visit: &mut Visit<'_>) -> Result<Response<Body>, Stop<'d>> {
+    async fn way<'d>(&'d self, visit: &mut Visit<'_>, found: &mut Found<'d>) -> Result<Response<Body>, Stop> {
         // 1. Malformed, no such route: answered before anything is charged.
         if visit.head_length() > self.door.head_max {
             return Err(Refusal::HeadersTooLarge.into());
@@ -314,41 +297,44 @@ impl Core {
         }
         // 2. Who.
         let (standing, query) = self.who(&mut visit.head, visit.client)?;
+        found.metered = route.metered;
+        let standing = found.standing.insert(standing);
         // 3. Request limits have their place here.
         let wait = prefer::wait(&visit.head.headers);
-        headers::for_worker(&mut visit.head.headers, visit.client, &host, &standing);
+        headers::for_worker(&mut visit.head.headers, visit.client, &host, standing);
         visit.head.uri = target(&path, query.as_deref())?;
         visit.head.version = Version::HTTP_11;
         // 4. Not metered: forward.
         if !route.metered {
-            return self.forward(visit, route).await.map_err(|stop| stop.told_to(standing));
+            return self.forward(visit, route).await;
         }
         // 4–8. Metered.
         let ask = Ask {
             caller: standing.caller,
             from: Network::of(visit.client.address),
             tier: standing.tier_id,
-            own: None,
-            delegate: None,
-            cost: 1,
+            own: standing.own.clone(),
+            delegate: standing.delegate.clone(),
+            cost: route.cost,
             pool: route.pool,
             ready: false,
             max_wait: route.max_wait,
             prefer_wait: wait,
         };
-        self.search(visit, route, ask)
-            .await
-            .map_err(|stop| stop.told_to(standing))
+        let mut response = self.search(visit, route, ask).await?;
+        quotas::tell(response.headers_mut(), standing, &self.door.gate);
+        Ok(response)
     }
 
     /// The door's own paths come before the routes.
-    async fn own_path(&self, visit: &mut Visit<'_>) -> Result<Option<Response<Body>>, Stop<'static>> {
+    async fn own_path(&self, visit: &mut Visit<'_>) -> Result<Option<Response<Body>>, Stop> {
         let path = visit.head.uri.path();
         if path == "*" && visit.head.method == Method::OPTIONS {
             return Ok(Some(options(&OWN_METHODS)));
         }
-        let is_me = |me: &str| path == me || Spelling::of(path).is_ok_and(|spelling| spelling.as_str() == me);
-        let Some(me_path) = self.door.me_path.as_deref().filter(|me| is_me(me)) else {
+        let own = &self.door.own_paths;
+        let spelled = || own.find(Spelling::of(path).ok()?.as_str());
+        let Some(page) = own.find(path).or_else(spelled) else {
             return Ok(None);
         };
         match visit.head.method {
@@ -358,20 +344,22 @@ impl Core {
                 let allow = Some(OWN_METHODS.clone());
                 return Err(Stop::Refused {
                     refusal: Refusal::MethodNotAllowed,
-                    whom: None,
                     allow,
                 });
             }
         }
-        let (standing, _) = self.who(&mut visit.head, visit.client)?;
+        let (standing, query) = self.who(&mut visit.head, visit.client)?;
         let mut request = Request::new(axum::body::Body::empty());
         *request.method_mut() = visit.head.method.clone();
-        *request.uri_mut() = target(me_path, None)?;
+        *request.uri_mut() = target(page, query.as_deref())?;
         request
             .extensions_mut()
-            .insert(Who::of(&standing, visit.client.address));
+            .insert(Visitor::of(&standing, visit.client.address, &self.door.gate));
         let answer: Result<_, Infallible> = self.door.own.clone().oneshot(request).await;
         let Ok(answer) = answer;
+        if let Some(refusal) = answer.extensions().get::<Refusal>() {
+            return Err(refusal.clone().into());
+        }
         let mut response = answer.map(Body::own);
         response
             .headers_mut()
@@ -379,8 +367,13 @@ impl Core {
         Ok(Some(response))
     }
 
+    fn who(&self, head: &mut Parts, client: Client) -> Result<(Standing<'_>, Option<String>), Refusal> {
+        let now = self.door.gate.clock().wall();
+        self.door.callers.who(head, client, now)
+    }
+
     /// The route, and the path to forward: what was matched and nothing else.
-    fn find(&self, host: &str, head: &Parts) -> Result<(usize, String), Stop<'static>> {
+    fn find(&self, host: &str, head: &Parts) -> Result<(usize, String), Stop> {
         match self.door.table.find(host, head.uri.path(), &head.method) {
             Ok(found) => Ok((found.route, found.path.into_owned())),
             Err(NoRoute::BadPath(bad)) => Err(Refusal::BadRequest(bad.to_string().into()).into()),
@@ -390,52 +383,14 @@ impl Core {
                 let allow = Some(allow.clone());
                 Err(Stop::Refused {
                     refusal: Refusal::MethodNotAllowed,
-                    whom: None,
                     allow,
                 })
             }
         }
     }
 
-    /// Finds the key, takes it out of the request, and says on what terms its owner is here. A key never falls back to
-    /// anonymous.
-    fn who(&self, head: &mut Parts, client: Client) -> Result<(Standing<'_>, Option<String>), Refusal> {
-        let taken = self.door.keys.take(&mut head.headers, head.uri.query())?;
-        let query = taken.query.map(std::borrow::Cow::into_owned);
-        let account = match taken.key {
-            None => None,
-            Some(key) => {
-                let now = self.door.gate.clock().wall();
-                Some(self.door.accounts.find(&key, now).ok_or(Refusal::InvalidKey)?)
-            }
-        };
-        let (caller, tier_id) = match &account {
-            Some(account) => {
-                // A tier that is gone from tiers.yaml leaves its accounts the terms of those without one.
-                let tier_id = self.door.tiers.get(&account.tier).copied();
-                (
-                    Caller::Account(account.id),
-                    tier_id.unwrap_or(self.door.rules.anonymous),
-                )
-            }
-            None => {
-                let network = self.door.pseudonyms.network(Network::of(client.address));
-                (Caller::Network(network), self.door.rules.anonymous)
-            }
-        };
-        Ok((
-            Standing {
-                caller,
-                tier_id,
-                tier: self.door.rules.tier(tier_id),
-                account,
-            },
-            query,
-        ))
-    }
-
     /// An unmetered request: no seat and no slot, but a cap on how many are in flight.
-    async fn forward(&self, visit: &mut Visit<'_>, route: &Route) -> Result<Response<Body>, Stop<'static>> {
+    async fn forward(&self, visit: &mut Visit<'_>, route: &Route) -> Result<Response<Body>, Stop> {
         let limit = u32::try_from(self.door.unmetered_max).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.door.unmetered).try_acquire_owned();
         let permit = permit.map_err(|_| Refusal::TooManyInFlight { limit })?;
@@ -449,12 +404,7 @@ impl Core {
     }
 
     /// A metered request: a slot or a seat, then a worker.
-    async fn search(
-        &self,
-        visit: &mut Visit<'_>,
-        route: &Route,
-        mut ask: Ask,
-    ) -> Result<Response<Body>, Stop<'static>> {
+    async fn search(&self, visit: &mut Visit<'_>, route: &Route, mut ask: Ask) -> Result<Response<Body>, Stop> {
         let (head, mut upload) = visit.take(route.max_body);
         // A client that waits for 100 Continue sends nothing before it, and gets it with the slot.
         if !visit.expects {
@@ -498,7 +448,7 @@ impl Core {
         upload: &mut Upload,
         mut asked: bool,
         connection: &Connection,
-    ) -> Result<Pass, Stop<'static>> {
+    ) -> Result<Pass, Stop> {
         let clock = self.door.gate.clock();
         let mut longest = std::pin::pin!(clock.sleep_until(waiting.until()));
         loop {
@@ -525,7 +475,7 @@ impl Core {
         head: Parts,
         upload: Upload,
         connection: &Connection,
-    ) -> Result<Answered, Stop<'static>> {
+    ) -> Result<Answered, Stop> {
         let watched = route.on_hangup == OnHangup::Cancel || !upload.is_complete();
         let errand = Errand::Metered {
             pass,
@@ -550,7 +500,7 @@ async fn preflight(layer: &CorsLayer, mut visit: Visit<'_>) -> Response<Body> {
     response
 }
 
-fn stop(failure: Failure) -> Stop<'static> {
+fn stop(failure: Failure) -> Stop {
     match failure {
         Failure::Refused(refusal) => refusal.into(),
         Failure::ClientGone => Stop::HungUp,

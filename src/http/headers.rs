@@ -6,7 +6,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::caller::Client;
-use super::door::Standing;
+use super::standing::Standing;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -140,20 +140,23 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let tier = Tier {
-            name: "$5".to_owned(),
+            name: "$5".into(),
             priority: Priority::new(2).expect("a priority"),
             concurrency: 1,
-            quota: None,
+            quotas: Vec::new(),
             max_wait: None,
             displacements_per_minute: 0,
         };
         let (name, tier_name) = ("acme-bot".to_owned(), tier.name.clone());
-        let account = Account::listed(AccountId(1), name, tier_name, UnixTime::default());
+        let account = Account::listed(AccountId(1), name, tier_name.to_string(), UnixTime::default());
         let standing = Standing {
             caller: Caller::Account(account.id),
             tier_id: TierId(0),
             tier: &tier,
+            windows: &[],
             account: Some(Arc::new(account)),
+            own: None,
+            delegate: None,
         };
         let peer = "10.0.0.1".parse().expect("an address");
         let client = Client {

@@ -34,14 +34,15 @@ pub const fn status(reason: Reason) -> StatusCode {
         Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
         Reason::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        Reason::InvalidKey => StatusCode::FORBIDDEN,
-        Reason::ConcurrencyExceeded => StatusCode::PAYMENT_REQUIRED,
+        Reason::InvalidKey | Reason::Blocked => StatusCode::FORBIDDEN,
+        Reason::QuotaDepleted | Reason::TooManyUsers | Reason::ConcurrencyExceeded => StatusCode::PAYMENT_REQUIRED,
         Reason::QueueFull
         | Reason::Displaced
         | Reason::WaitTooLong
         | Reason::WaitedTooLong
         | Reason::ShuttingDown
-        | Reason::TooManyInFlight => StatusCode::SERVICE_UNAVAILABLE,
+        | Reason::TooManyInFlight
+        | Reason::JournalUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Reason::UpstreamUnreachable | Reason::UpstreamFailed => StatusCode::BAD_GATEWAY,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
     }
@@ -58,6 +59,9 @@ fn error(refusal: &Refusal) -> &str {
         Refusal::UnknownHost => "Unknown host",
         Refusal::HeadersTooLarge => "The request's head is too large",
         Refusal::InvalidKey => "Invalid API key",
+        Refusal::Blocked => "Blocked",
+        Refusal::QuotaDepleted { .. } => "Search quota depleted",
+        Refusal::TooManyUsers { .. } => "Too many users",
         Refusal::ConcurrencyExceeded { .. } => "Concurrency limit exceeded",
         Refusal::QueueFull { .. } => "Search queue is full",
         Refusal::Displaced { .. } => "Search queue is full (made room for a higher tier)",
@@ -65,6 +69,7 @@ fn error(refusal: &Refusal) -> &str {
         Refusal::WaitedTooLong { .. } => "Waited too long in the queue",
         Refusal::ShuttingDown { .. } => "Shutting down",
         Refusal::TooManyInFlight { .. } => "Too many requests in flight",
+        Refusal::JournalUnavailable => "Temporarily unable to record usage",
         Refusal::UpstreamUnreachable => "The search server can't be reached",
         Refusal::UpstreamFailed => "The search server broke off",
         Refusal::UpstreamTimeout => "The search server took too long",
@@ -74,12 +79,15 @@ fn error(refusal: &Refusal) -> &str {
 /// The problem type of RFC 9457 as draft-ietf-httpapi-ratelimit-headers registers it, where one fits.
 const fn problem_type(reason: Reason) -> &'static str {
     match reason {
-        Reason::ConcurrencyExceeded => "https://iana.org/assignments/http-problem-types#quota-exceeded",
+        Reason::QuotaDepleted | Reason::TooManyUsers | Reason::ConcurrencyExceeded => {
+            "https://iana.org/assignments/http-problem-types#quota-exceeded"
+        }
         Reason::QueueFull
         | Reason::Displaced
         | Reason::WaitTooLong
         | Reason::WaitedTooLong
-        | Reason::TooManyInFlight => "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+        | Reason::TooManyInFlight
+        | Reason::JournalUnavailable => "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
         _ => "about:blank",
     }
 }
@@ -176,8 +184,12 @@ fn body(refusal: &Refusal, whom: Option<Whom<'_>>, form: Form) -> String {
     if let Some(after) = refusal.retry_after() {
         json.number("retry_after", after.as_secs_ceil());
     }
-    if form == Form::Problem && reason == Reason::ConcurrencyExceeded {
-        json.raw("violated-policies", r#"["concurrency"]"#);
+    if form == Form::Problem {
+        match refusal {
+            Refusal::QuotaDepleted { name, .. } => json.raw("violated-policies", &format!("[\"{name}\"]")),
+            Refusal::ConcurrencyExceeded { .. } => json.raw("violated-policies", r#"["concurrency"]"#),
+            _ => {}
+        }
     }
     json.0.push('}');
     json.0
@@ -187,6 +199,15 @@ fn body(refusal: &Refusal, whom: Option<Whom<'_>>, form: Form) -> String {
 fn explain(refusal: &Refusal, json: &mut Members) {
     match refusal {
         Refusal::BodyTooLarge { limit } => json.number("limit", limit),
+        Refusal::QuotaDepleted { name, limit, used, .. } => {
+            json.text("name", name);
+            json.number("limit", limit);
+            json.number("used", used);
+        }
+        Refusal::TooManyUsers { limit } => {
+            json.text("name", "users");
+            json.number("limit", limit);
+        }
         Refusal::ConcurrencyExceeded { limit, used } => {
             json.text("name", "concurrency");
             json.number("limit", limit);

@@ -68,3 +68,14 @@ pub enum Caller {
         user: UserId,
     },
 }
+
+impl Caller {
+    /// Everybody for whom this caller's jobs count: itself, and the account that asks for it.
+    pub fn counted(self) -> impl Iterator<Item = Self> + Clone {
+        let account = match self {
+            Self::User { of, .. } => Some(Self::Account(of)),
+            Self::Account(_) | Self::Network(_) => None,
+        };
+        std::iter::once(self).chain(account)
+    }
+}

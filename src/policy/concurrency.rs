@@ -1,4 +1,4 @@
-//! A caller's jobs in the house, waiting ones included (semantics §4).
+//! What callers have in the house: their jobs, waiting ones included (semantics §4), and the quota that these hold (§5.2).
 //!
 //! Absent on purpose: timers that "reset" a count, and callers without a job.
 
@@ -10,33 +10,48 @@ use super::caller::Caller;
 /// Callers come from strangers, so the map keeps the standard library's hasher, which is made against attack.
 #[derive(Debug, Default)]
 pub(super) struct Concurrency {
-    jobs: HashMap<Caller, u32>,
+    loads: HashMap<Caller, Load>,
+}
+
+/// What one caller has in the house.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    /// Jobs.
+    pub(super) jobs: u32,
+    /// Units of quota set aside for them.
+    pub(super) held: u64,
 }
 
 impl Concurrency {
-    /// The caller's jobs in the house.
-    pub(super) fn used(&self, caller: &Caller) -> u32 {
-        self.jobs.get(caller).copied().unwrap_or(0)
+    /// What the caller has in the house.
+    pub(super) fn load(&self, caller: &Caller) -> Load {
+        self.loads.get(caller).copied().unwrap_or_default()
     }
 
-    /// One more.
-    pub(super) fn take(&mut self, caller: Caller) {
-        *self.jobs.entry(caller).or_insert(0) += 1;
+    /// One job more.
+    pub(super) fn take(&mut self, caller: Caller, cost: u32) {
+        let load = self.loads.entry(caller).or_default();
+        load.jobs += 1;
+        load.held += u64::from(cost);
     }
 
-    /// One less. A caller without a job is forgotten.
-    pub(super) fn give_back(&mut self, caller: Caller) {
-        match self.jobs.entry(caller) {
-            Entry::Occupied(entry) if *entry.get() == 1 => {
+    /// One job less. A caller without a job is forgotten.
+    pub(super) fn give_back(&mut self, caller: Caller, cost: u32) {
+        match self.loads.entry(caller) {
+            Entry::Occupied(entry) if entry.get().jobs == 1 => {
                 entry.remove();
             }
-            Entry::Occupied(mut entry) => *entry.get_mut() -= 1,
+            Entry::Occupied(mut entry) => {
+                let load = entry.get_mut();
+                load.jobs -= 1;
+                load.held -= u64::from(cost);
+            }
             Entry::Vacant(_) => unreachable!("a job gives back what it took at admission"),
         }
     }
 
     /// Callers that have a job in the house.
     pub(super) fn callers(&self) -> usize {
-        self.jobs.len()
+        self.loads.len()
     }
 }

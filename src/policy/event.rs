@@ -8,7 +8,7 @@ use super::caller::{AccountId, Caller, Network};
 use super::jobs::JobId;
 use super::refusal::Refusal;
 use super::rules::{PoolId, Priority, ServerId, TierId};
-use super::time::{Span, Timestamp};
+use super::time::{Span, Timestamp, UnixTime};
 
 /// A metered request that asks to be let in.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Ask {
     pub own: Option<Arc<Own>>,
     /// The delegating account that asks for this user: the job counts against its terms as well (semantics §5.9).
     pub delegate: Option<Box<Delegate>>,
-    /// Units of quota that it takes if it succeeds. 0 is a peek: it needs no room.
+    /// Units of quota that it takes if it succeeds. 0 is a peek.
     pub cost: u32,
     /// Whose slots it needs.
     pub pool: PoolId,
@@ -46,6 +46,19 @@ pub struct Own {
     pub quotas: Vec<(Arc<str>, u64)>,
 }
 
+impl Own {
+    /// Whether there is nothing of the sort.
+    pub fn is_empty(&self) -> bool {
+        self.concurrency.is_none() && self.quotas.is_empty()
+    }
+
+    /// The limit of the quota of that name.
+    pub fn limit(&self, name: &str) -> Option<u64> {
+        let (_, limit) = self.quotas.iter().find(|(of, _)| **of == *name)?;
+        Some(*limit)
+    }
+}
+
 /// A delegating account, when it asks for one of its users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delegate {
@@ -66,6 +79,8 @@ pub struct Grant {
     pub job: JobId,
     /// The server that takes it.
     pub server: ServerId,
+    /// When the job was let in, by the wall clock.
+    pub admitted: UnixTime,
     /// How long the job has waited for it: from its admission, or, if it moves, from when it gave its last slot up.
     pub waited: Span,
     /// The job's priority.
@@ -92,6 +107,10 @@ pub enum Admission {
     Seated {
         /// The job.
         job: JobId,
+        /// When it was let in, by the wall clock.
+        admitted: UnixTime,
+        /// Its priority.
+        priority: Priority,
         /// When it will have waited its longest: call [`super::Policy::expire`] then.
         until: Timestamp,
         /// Who made room.

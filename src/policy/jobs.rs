@@ -5,7 +5,7 @@
 
 use super::caller::{Caller, Network};
 use super::rules::{PoolId, Priority, ServerId, TierId};
-use super::time::Timestamp;
+use super::time::{Timestamp, UnixTime};
 
 /// Names one job. Never names another: the place may be used again, with another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +60,10 @@ pub struct Job {
     pub pool: PoolId,
     /// When it was admitted.
     pub entered: Timestamp,
+    /// The same by the wall clock: what it holds and debits counts at that time.
+    pub admitted: UnixTime,
+    /// Units of quota that it holds.
+    pub cost: u32,
     /// Where it is.
     pub state: State,
     /// Its place in the order of asking for a slot (or, while uploading, of arrival). Unique among the waiting.
@@ -154,7 +158,7 @@ impl Jobs {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (JobId, &Job)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (JobId, &Job)> + Clone {
         self.places.iter().zip(0u32..).filter_map(|(place, index)| {
             let job = place.job.as_ref()?;
             Some((

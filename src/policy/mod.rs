@@ -26,10 +26,13 @@ mod event;
 pub mod jobs;
 pub mod pool;
 mod queue;
+mod quota;
 pub mod refusal;
 pub mod rules;
 mod tally;
 pub mod time;
+mod users;
+mod wall;
 
 use std::sync::Arc;
 
@@ -41,10 +44,15 @@ use jobs::Jobs;
 pub use jobs::{Job, JobId, State};
 use pool::{Pool, SLOT_TIMES_MIN, retry_after};
 use queue::Queue;
+use quota::Quotas;
+pub use quota::Usage;
 use refusal::Refusal;
-use rules::{PoolId, Priority, Rules, ServerId, Tier, TierId};
+use rules::{PoolId, Priority, Rules, ServerId, Tier, TierId, WindowId};
 pub use tally::Tally;
-use time::{Span, Timestamp};
+use time::{Span, Timestamp, UnixTime};
+use users::Users;
+pub use wall::Step;
+use wall::Wall;
 
 /// The policy: all state that decisions depend on.
 #[derive(Debug)]
@@ -54,6 +62,9 @@ pub struct Policy {
     queue: Queue,
     pools: Vec<Pool>,
     concurrency: Concurrency,
+    quotas: Quotas,
+    users: Users,
+    wall: Wall,
     displacements: Displacements,
     tally: Tally,
     closing: bool,
@@ -67,6 +78,9 @@ impl Policy {
             queue: Queue::new(rules.queue.within_tier, rules.pools.len()),
             pools: rules.pools.iter().map(Pool::new).collect(),
             concurrency: Concurrency::default(),
+            quotas: Quotas::new(&rules.windows),
+            users: Users::default(),
+            wall: Wall::default(),
             displacements: Displacements::default(),
             tally: Tally::default(),
             closing: false,
@@ -75,7 +89,7 @@ impl Policy {
     }
 
     /// Lets a job in, to a slot or a seat, or refuses it. All is checked before anything is taken, so a refusal takes
-    /// nothing: concurrency (402), then slot or seat (503), as semantics §2.4 orders them.
+    /// nothing: quota (402), concurrency (402), then slot or seat (503), as semantics §2.4 orders them.
     ///
     /// # Errors
     /// The first reason not to, with its numbers.
@@ -92,12 +106,13 @@ impl Policy {
                 retry_after: self.retry_after(ask.pool, tier.priority),
             });
         }
-        let used = self.concurrency.used(&ask.caller);
-        if used >= tier.concurrency {
-            return Err(Refusal::ConcurrencyExceeded {
-                limit: tier.concurrency,
-                used,
-            });
+        let wall = self.wall_clock(now);
+        self.users_have_room(ask, wall)?;
+        for party in parties(ask, &rules) {
+            self.quotas_have_room(&party, ask.cost, wall)?;
+        }
+        for party in parties(ask, &rules) {
+            self.concurrency_has_room(&party)?;
         }
         // A body that still comes sits down, if it can without sending anybody away: a slot that would be idle is no reason
         // to refuse it, and the pace of §6 bounds what it can cost.
@@ -105,35 +120,100 @@ impl Policy {
         if (ask.ready || !seat_is_free)
             && let Some(server) = self.pools[ask.pool.index()].free()
         {
-            return Ok(self.run(ask, tier, server, now));
+            return Ok(self.run(ask, tier, server, now, wall));
         }
-        self.seat(ask, tier, now)
+        self.seat(ask, tier, now, wall)
     }
 
-    fn run(&mut self, ask: &Ask, tier: &Tier, server: ServerId, now: Timestamp) -> Admission {
-        self.concurrency.take(ask.caller);
-        let job = self
-            .jobs
-            .insert(job(ask, tier, State::Running { server, since: now }, now));
+    /// A delegating account has a number of users (semantics §5.9).
+    fn users_have_room(&mut self, ask: &Ask, wall: UnixTime) -> Result<(), Refusal> {
+        let (Caller::User { of, user }, Some(delegate)) = (ask.caller, &ask.delegate) else {
+            return Ok(());
+        };
+        let limit = delegate.users_max;
+        if self.users.may(of, user, limit, self.quotas.memory(), wall) {
+            Ok(())
+        } else {
+            Err(Refusal::TooManyUsers { limit })
+        }
+    }
+
+    /// Each quota of the tier must have room: debited + held + cost ≤ limit (semantics §5.2).
+    fn quotas_have_room(&mut self, party: &Party<'_>, cost: u32, wall: UnixTime) -> Result<(), Refusal> {
+        if party.tier.quotas.is_empty() {
+            return Ok(());
+        }
+        let held = self.concurrency.load(&party.caller).held;
+        for quota in &party.tier.quotas {
+            let limit = party.own.and_then(|own| own.limit(&quota.name)).unwrap_or(quota.limit);
+            let used = self.quotas.taken(quota.window, &party.caller, held, wall);
+            let asked = used + u64::from(cost);
+            if asked > limit {
+                let back = self.quotas.back(quota.window, &party.caller, asked - limit);
+                return Err(Refusal::QuotaDepleted {
+                    name: Arc::clone(&quota.name),
+                    limit,
+                    used,
+                    retry_after: back.filter(|_| u64::from(cost) <= limit).map(|back| back.since(wall)),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn concurrency_has_room(&self, party: &Party<'_>) -> Result<(), Refusal> {
+        let own = party.own.and_then(|own| own.concurrency);
+        let limit = own.unwrap_or(party.tier.concurrency);
+        let used = self.concurrency.load(&party.caller).jobs;
+        if used < limit {
+            Ok(())
+        } else {
+            Err(Refusal::ConcurrencyExceeded { limit, used })
+        }
+    }
+
+    /// What every job that is let in takes, wherever it goes.
+    fn let_in(&mut self, ask: &Ask, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> JobId {
+        for caller in ask.caller.counted() {
+            self.concurrency.take(caller, ask.cost);
+        }
+        if let Caller::User { of, user } = ask.caller {
+            self.users.note(of, user, wall);
+        }
+        self.jobs.insert(job(ask, tier, state, now, wall))
+    }
+
+    /// What every job gives back that is out of the house, whatever else it held.
+    fn let_out(&mut self, job: &Job) {
+        for caller in job.caller.counted() {
+            self.concurrency.give_back(caller, job.cost);
+            self.quotas.let_go(&caller, job.admitted, job.cost);
+        }
+    }
+
+    fn run(&mut self, ask: &Ask, tier: &Tier, server: ServerId, now: Timestamp, wall: UnixTime) -> Admission {
+        let job = self.let_in(ask, tier, State::Running { server, since: now }, now, wall);
         self.pools[ask.pool.index()].place(server, tier.priority);
         Admission::Running(Grant {
             job,
+            admitted: wall,
             server,
             waited: Span::ZERO,
             priority: tier.priority,
         })
     }
 
-    fn seat(&mut self, ask: &Ask, tier: &Tier, now: Timestamp) -> Result<Admission, Refusal> {
+    fn seat(&mut self, ask: &Ask, tier: &Tier, now: Timestamp, wall: UnixTime) -> Result<Admission, Refusal> {
         let who_goes = self.room_for(ask, tier, now)?;
         let longest = self.longest_wait(ask, tier)?;
         let displaced = who_goes.map(|index| self.displace(index, ask, tier, now));
-        self.concurrency.take(ask.caller);
         let state = if ask.ready { State::Waiting } else { State::Uploading };
-        let job = self.jobs.insert(job(ask, tier, state, now));
+        let job = self.let_in(ask, tier, state, now, wall);
         self.queue.sit(&mut self.jobs, place(job));
         Ok(Admission::Seated {
             job,
+            admitted: wall,
+            priority: tier.priority,
             until: now + longest,
             displaced,
         })
@@ -261,7 +341,8 @@ impl Policy {
         self.next(pool, now)
     }
 
-    /// The job is over: what it still holds is given back. Nothing happens if it has a seat or has ended before.
+    /// The job is over: what it still holds is given back, and what it held of its caller's quotas becomes a debit if it has
+    /// succeeded. Nothing happens if it has a seat or has ended before.
     pub fn end(&mut self, job: JobId, outcome: Outcome, now: Timestamp) -> Option<Grant> {
         let next = match self.jobs.get(job)?.state {
             State::Uploading | State::Waiting => return None,
@@ -270,7 +351,12 @@ impl Policy {
             State::Ending => None,
         };
         let ended = self.jobs.remove(job).expect("looked up above");
-        self.concurrency.give_back(ended.caller);
+        self.let_out(&ended);
+        if outcome == Outcome::Succeeded && ended.cost > 0 {
+            for caller in ended.caller.counted() {
+                self.quotas.debit(caller, ended.admitted, ended.cost);
+            }
+        }
         *match outcome {
             Outcome::Succeeded => &mut self.tally.succeeded,
             Outcome::Failed => &mut self.tally.failed,
@@ -287,7 +373,7 @@ impl Policy {
         };
         let gone = self.jobs.remove(job).expect("looked up above");
         self.pools[gone.pool.index()].vacate(server, None);
-        self.concurrency.give_back(gone.caller);
+        self.let_out(&gone);
         self.tally.hung_up += 1;
         self.next(gone.pool, now)
     }
@@ -401,6 +487,7 @@ impl Policy {
         self.pools.extend(rules.pools.iter().skip(known).map(Pool::new));
         self.queue
             .replace_all(&mut self.jobs, rules.queue.within_tier, self.pools.len());
+        self.quotas.reload(&rules.windows);
         self.rules = rules;
         let pools = 0..u16::try_from(self.pools.len()).expect("a PoolId is a u16");
         pools.flat_map(|pool| self.fill(PoolId(pool), now)).collect()
@@ -436,10 +523,11 @@ impl Policy {
     fn grant(&mut self, index: u32, pool: PoolId, server: ServerId, now: Timestamp) -> Grant {
         let job = self.jobs.at_mut(index);
         job.state = State::Running { server, since: now };
-        let (waited, priority) = (now.since(job.entered), job.priority);
+        let (admitted, waited, priority) = (job.admitted, now.since(job.entered), job.priority);
         self.pools[pool.index()].place(server, priority);
         Grant {
             job: self.jobs.id(index),
+            admitted,
             server,
             waited,
             priority,
@@ -459,6 +547,7 @@ impl Policy {
         };
         Grant {
             job: id,
+            admitted: job.admitted,
             server,
             waited: now.since(since),
             priority: job.priority,
@@ -469,7 +558,7 @@ impl Policy {
     fn leave(&mut self, index: u32) -> Job {
         self.queue.leave(&mut self.jobs, index);
         let job = self.jobs.remove(self.jobs.id(index)).expect("it was in the queue");
-        self.concurrency.give_back(job.caller);
+        self.let_out(&job);
         job
     }
 
@@ -523,7 +612,69 @@ impl Policy {
 
     /// The caller's jobs in the house.
     pub fn jobs_of(&self, caller: &Caller) -> u32 {
-        self.concurrency.used(caller)
+        self.concurrency.load(caller).jobs
+    }
+
+    /// The caller's jobs that have a seat. As long as the hall has jobs.
+    pub fn waiting_of(&self, caller: &Caller) -> u32 {
+        let waits = |job: &Job| matches!(job.state, State::Uploading | State::Waiting);
+        let of = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| waits(job) && job.caller.counted().any(|one| one == *caller));
+        u32::try_from(of.count()).unwrap_or(u32::MAX)
+    }
+
+    /// What the caller has used in that window and holds of it.
+    pub fn usage(&mut self, window: WindowId, caller: &Caller, now: Timestamp) -> Usage {
+        let wall = self.wall_clock(now);
+        let held = self.concurrency.load(caller).held;
+        self.quotas.usage(window, caller, held, wall)
+    }
+
+    /// What time it is by the wall clock: it never goes back (semantics §5.11). Turns the page where a calendar's period has
+    /// ended.
+    pub fn wall_clock(&mut self, now: Timestamp) -> UnixTime {
+        let wall = self.wall.at(now);
+        if self.quotas.has_to_turn(wall) {
+            let in_house = self
+                .jobs
+                .iter()
+                .flat_map(|(_, job)| job.caller.counted().map(|caller| (caller, job.cost, job.admitted)));
+            self.quotas.turn(wall, in_house);
+        }
+        wall
+    }
+
+    /// The system's wall clock reads so. Until it has first been read it is taken to stand at the epoch.
+    pub fn follow_clock(&mut self, reading: UnixTime, now: Timestamp) -> Step {
+        self.wall.follow(reading, now)
+    }
+
+    /// A debit of the past, read back: it counts in that window, if it lies in it still. One from the future counts as of now.
+    pub fn remember(&mut self, window: WindowId, caller: Caller, admitted: UnixTime, units: u64, now: Timestamp) {
+        let wall = self.wall_clock(now);
+        self.quotas.remember(window, caller, admitted, units, wall);
+        if let Caller::User { of, user } = caller {
+            self.users.note(of, user, admitted.min(wall));
+        }
+    }
+
+    /// Forgets some of those who have nothing left in a window. To be called every second or so: each call looks at one of 256
+    /// parts.
+    pub fn sweep(&mut self, now: Timestamp) {
+        let wall = self.wall_clock(now);
+        self.quotas.sweep(wall);
+    }
+
+    /// Whether the caller has a debit in any window.
+    pub fn has_debit(&self, caller: &Caller) -> bool {
+        self.quotas.knows(caller)
+    }
+
+    /// Callers that have a debit in a window: accounts, networks, users.
+    pub fn debtors(&self) -> [usize; 3] {
+        self.quotas.callers()
     }
 
     /// The jobs in the house, in no particular order.
@@ -537,7 +688,28 @@ impl Policy {
     }
 }
 
-fn job(ask: &Ask, tier: &Tier, state: State, now: Timestamp) -> Job {
+/// Somebody on whose terms a job must be possible: its caller, and the delegating account.
+struct Party<'a> {
+    caller: Caller,
+    tier: &'a Tier,
+    own: Option<&'a Own>,
+}
+
+fn parties<'a>(ask: &'a Ask, rules: &'a Rules) -> impl Iterator<Item = Party<'a>> {
+    let caller = Party {
+        caller: ask.caller,
+        tier: rules.tier(ask.tier),
+        own: ask.own.as_deref(),
+    };
+    let account = ask.delegate.as_deref().map(|delegate| Party {
+        caller: Caller::Account(delegate.account),
+        tier: rules.tier(delegate.tier),
+        own: delegate.own.as_deref(),
+    });
+    std::iter::once(caller).chain(account)
+}
+
+fn job(ask: &Ask, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> Job {
     Job {
         caller: ask.caller,
         from: ask.from,
@@ -545,6 +717,8 @@ fn job(ask: &Ask, tier: &Tier, state: State, now: Timestamp) -> Job {
         priority: tier.priority,
         pool: ask.pool,
         entered: now,
+        admitted: wall,
+        cost: ask.cost,
         state,
         ticket: 0,
         prev: None,
@@ -557,7 +731,7 @@ fn place(job: JobId) -> u32 {
 }
 
 fn find_tier(rules: &Rules, name: &str) -> TierId {
-    let at = rules.tiers.iter().position(|tier| tier.name == name);
+    let at = rules.tiers.iter().position(|tier| *tier.name == *name);
     at.map_or(rules.anonymous, |at| {
         TierId(u16::try_from(at).expect("a TierId is a u16"))
     })

@@ -3,6 +3,7 @@
 //! Absent on purpose: statuses, headers and bodies. `http::reply` has the one table that knows them.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::rules::Priority;
 use super::time::Span;
@@ -28,6 +29,12 @@ pub enum Reason {
     HeadersTooLarge,
     /// The API key is of no account.
     InvalidKey,
+    /// The caller, or its network, is blocked.
+    Blocked,
+    /// The caller has used up a quota.
+    QuotaDepleted,
+    /// The delegating account has as many users as it may.
+    TooManyUsers,
     /// The caller has as many jobs in the house as its tier allows.
     ConcurrencyExceeded,
     /// No seat is free, and nobody of lower priority waits.
@@ -42,6 +49,8 @@ pub enum Reason {
     ShuttingDown,
     /// As many unmetered requests as the door takes are in flight.
     TooManyInFlight,
+    /// What is used can't be written down.
+    JournalUnavailable,
     /// No server of the upstream could be reached.
     UpstreamUnreachable,
     /// The upstream broke off.
@@ -52,7 +61,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of semantics §8.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest,
         Self::AmbiguousKey,
         Self::NotFound,
@@ -62,6 +71,9 @@ impl Reason {
         Self::UnknownHost,
         Self::HeadersTooLarge,
         Self::InvalidKey,
+        Self::Blocked,
+        Self::QuotaDepleted,
+        Self::TooManyUsers,
         Self::ConcurrencyExceeded,
         Self::QueueFull,
         Self::Displaced,
@@ -69,6 +81,7 @@ impl Reason {
         Self::WaitedTooLong,
         Self::ShuttingDown,
         Self::TooManyInFlight,
+        Self::JournalUnavailable,
         Self::UpstreamUnreachable,
         Self::UpstreamFailed,
         Self::UpstreamTimeout,
@@ -86,6 +99,9 @@ impl Reason {
             Self::UnknownHost => "unknown_host",
             Self::HeadersTooLarge => "headers_too_large",
             Self::InvalidKey => "invalid_key",
+            Self::Blocked => "blocked",
+            Self::QuotaDepleted => "quota_depleted",
+            Self::TooManyUsers => "too_many_users",
             Self::ConcurrencyExceeded => "concurrency_exceeded",
             Self::QueueFull => "queue_full",
             Self::Displaced => "displaced",
@@ -93,6 +109,7 @@ impl Reason {
             Self::WaitedTooLong => "waited_too_long",
             Self::ShuttingDown => "shutting_down",
             Self::TooManyInFlight => "too_many_in_flight",
+            Self::JournalUnavailable => "journal_unavailable",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamFailed => "upstream_failed",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -124,6 +141,24 @@ pub enum Refusal {
     HeadersTooLarge,
     /// The API key is of no account.
     InvalidKey,
+    /// The caller, or its network, is blocked.
+    Blocked,
+    /// The caller has used up a quota.
+    QuotaDepleted {
+        /// The quota's name.
+        name: Arc<str>,
+        /// Units that the caller may use in its window.
+        limit: u64,
+        /// Units debited, and held by jobs in the house.
+        used: u64,
+        /// When there will be room, if that is known: not while jobs in the house hold what is missing.
+        retry_after: Option<Span>,
+    },
+    /// The delegating account has as many users as it may.
+    TooManyUsers {
+        /// Users that it may have.
+        limit: u32,
+    },
     /// The caller has as many jobs in the house as its tier allows.
     ConcurrencyExceeded {
         /// Jobs that the tier allows.
@@ -173,6 +208,8 @@ pub enum Refusal {
         /// Requests that the door takes.
         limit: u32,
     },
+    /// What is used can't be written down.
+    JournalUnavailable,
     /// No server of the upstream could be reached.
     UpstreamUnreachable,
     /// The upstream broke off.
@@ -194,6 +231,9 @@ impl Refusal {
             Self::UnknownHost => Reason::UnknownHost,
             Self::HeadersTooLarge => Reason::HeadersTooLarge,
             Self::InvalidKey => Reason::InvalidKey,
+            Self::Blocked => Reason::Blocked,
+            Self::QuotaDepleted { .. } => Reason::QuotaDepleted,
+            Self::TooManyUsers { .. } => Reason::TooManyUsers,
             Self::ConcurrencyExceeded { .. } => Reason::ConcurrencyExceeded,
             Self::QueueFull { .. } => Reason::QueueFull,
             Self::Displaced { .. } => Reason::Displaced,
@@ -201,6 +241,7 @@ impl Refusal {
             Self::WaitedTooLong { .. } => Reason::WaitedTooLong,
             Self::ShuttingDown { .. } => Reason::ShuttingDown,
             Self::TooManyInFlight { .. } => Reason::TooManyInFlight,
+            Self::JournalUnavailable => Reason::JournalUnavailable,
             Self::UpstreamUnreachable => Reason::UpstreamUnreachable,
             Self::UpstreamFailed => Reason::UpstreamFailed,
             Self::UpstreamTimeout => Reason::UpstreamTimeout,
@@ -215,7 +256,8 @@ impl Refusal {
             | Self::WaitTooLong { retry_after, .. }
             | Self::WaitedTooLong { retry_after, .. }
             | Self::ShuttingDown { retry_after } => Some(*retry_after),
-            Self::TooManyInFlight { .. } => Some(Span::from_secs(1)),
+            Self::TooManyInFlight { .. } | Self::JournalUnavailable => Some(Span::from_secs(1)),
+            Self::QuotaDepleted { retry_after, .. } => *retry_after,
             _ => None,
         }
     }

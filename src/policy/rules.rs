@@ -144,26 +144,28 @@ impl Calendar {
     }
 }
 
-/// A number of successes within a window, as it is shown to callers.
+/// How much a caller may use within a window (semantics §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Successes that a caller may have in a window.
+    /// Its name among the tier's, 1 to 64 visible ASCII characters.
+    pub name: Arc<str>,
+    /// Units that a caller may have debited and held in the window. 0 refuses at once.
     pub limit: u64,
-    /// The length of the rolling window.
-    pub rolling: Span,
+    /// Which window.
+    pub window: WindowId,
 }
 
 /// A named sponsor level (semantics §1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tier {
     /// Its name in tiers.yaml, unique, 1 to 64 visible ASCII characters: it travels in a header.
-    pub name: String,
+    pub name: Arc<str>,
     /// Of all its callers' jobs.
     pub priority: Priority,
     /// Metered jobs that one caller may have in the house at once, waiting ones included. At least 1.
     pub concurrency: u32,
-    /// Searches that one caller may have within a window.
-    pub quota: Option<Quota>,
+    /// What one caller may use: all must have room.
+    pub quotas: Vec<Quota>,
     /// The longest that a job of this tier waits, if shorter than the queue's.
     pub max_wait: Option<Span>,
     /// Waiting jobs that one caller may displace within any 60 seconds (semantics §3.4).
@@ -184,6 +186,8 @@ pub struct PoolRules {
 pub struct Rules {
     /// The shared queue.
     pub queue: QueueRules,
+    /// The windows in which quotas count, each once.
+    pub windows: Vec<Window>,
     /// The sponsor levels, in the file's order.
     pub tiers: Vec<Tier>,
     /// The tier of those without an account.

@@ -75,7 +75,7 @@ impl Add<Span> for UnixTime {
 
     /// To the millisecond, rounded down. Saturates.
     fn add(self, span: Span) -> Self {
-        Self(self.0.saturating_add(span.0 / 1_000_000))
+        Self(self.0.saturating_add(span.as_millis()))
     }
 }
 
@@ -107,6 +107,11 @@ impl Span {
     /// In nanoseconds.
     pub const fn as_nanos(self) -> u64 {
         self.0
+    }
+
+    /// In whole milliseconds, rounded down.
+    pub const fn as_millis(self) -> u64 {
+        self.0 / 1_000_000
     }
 
     /// In seconds, for people and for histograms.

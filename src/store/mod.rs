@@ -3,7 +3,7 @@
 //! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, where every request looks its key up.
 //!
 //! The door sees a [`Ledger`]: it writes down every finished job, and a success is answered only when that is durable. Two
-//! keep one: [`memory`] for tests and simulations, the journal for operators.
+//! keep one: [`memory`] for tests and simulations, [`journal`] for operators.
 //!
 //! Absent on purpose: decisions, and API keys and addresses in plain text. Of a key SHA-256 is held, of an address a keyed
 //! hash, so neither a file nor a core dump can betray one.
@@ -13,10 +13,12 @@ mod accounts;
 mod commit;
 mod directory;
 mod encoding;
+pub mod journal;
 pub mod keys;
 pub mod memory;
 mod pseudonym;
 mod record;
+pub mod statistics;
 mod token;
 
 use std::fmt;
@@ -29,7 +31,7 @@ pub use accounts::{
 pub use commit::{Commit, Standing, Ticket, Unavailable};
 pub use directory::Directory;
 pub use keys::{Key, KeyHash, KeyId, Secret};
-pub use pseudonym::Pseudonyms;
+pub use pseudonym::{KeyError, Pseudonyms};
 pub use record::{Entry, Record, Refused};
 pub use token::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE, TokenError};
 

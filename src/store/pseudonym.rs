@@ -1,8 +1,12 @@
 //! Names for those who have none: a network or a delegated user is known by a keyed hash, the same after a restart, which
 //! tells nobody without the key whose it is.
 
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
 use std::hash::Hasher;
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use siphasher::sip::SipHasher24;
 
@@ -10,6 +14,46 @@ use crate::policy::caller::{AccountId, Network, NetworkId, UserId};
 
 /// Bytes of the key.
 pub const KEY_BYTES: usize = 16;
+/// The name of the key's file in the data folder.
+pub const KEY_FILE: &str = "network.key";
+
+/// For the file's owner only.
+const MODE: u32 = 0o600;
+/// What is read of a key file at most, in bytes: more than a key and an end of line is none.
+const KEY_FILE_BYTES_MAX: u64 = 64;
+
+/// Why there is no key.
+#[derive(Debug)]
+pub enum KeyError {
+    /// What is in the file is no key.
+    NoKey(PathBuf),
+    /// The system's error with that file.
+    Disk(PathBuf, io::Error),
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoKey(path) => write!(
+                f,
+                "{} is no key: it must be {} hexadecimal digits. Restore it from a backup; with another key every \
+                 network begins anew",
+                path.display(),
+                2 * KEY_BYTES,
+            ),
+            Self::Disk(path, error) => write!(f, "can't read or make the key {}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for KeyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NoKey(_) => None,
+            Self::Disk(_, error) => Some(error),
+        }
+    }
+}
 
 /// The key, and what is done with it. SipHash-2-4 is a pseudorandom function: without the key, neither can addresses be told
 /// from their hashes nor can two be found that share one.
@@ -30,6 +74,38 @@ impl Pseudonyms {
         let mut key = [0; KEY_BYTES];
         getrandom::fill(&mut key)?;
         Ok(Self::new(key))
+    }
+
+    /// Under the key in the data folder; a new one is made if there is none. The folder must be there, and locked
+    /// ([`super::journal::Journal::open`] does both), so that no other process makes one at the same time. Warns if others than
+    /// the owner may read it.
+    ///
+    /// # Errors
+    /// What is there is no key, or the system's.
+    pub fn open(data_folder: &Path) -> Result<Self, KeyError> {
+        let path = data_folder.join(KEY_FILE);
+        let failed = |error| KeyError::Disk(path.clone(), error);
+        let mut file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_key(data_folder, &path).map_err(failed)?;
+                File::open(&path).map_err(failed)?
+            }
+            opened => opened.map_err(failed)?,
+        };
+        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+        if mode & !MODE != 0 {
+            tracing::warn!(
+                file = %path.display(),
+                "others may read the key that hides networks (mode {mode:o}): chmod 600",
+            );
+        }
+        let mut text = Vec::new();
+        let mut bounded = Read::by_ref(&mut file).take(KEY_FILE_BYTES_MAX);
+        bounded.read_to_end(&mut text).map_err(failed)?;
+        match key_of(text.trim_ascii_end()) {
+            Some(key) => Ok(Self::new(key)),
+            None => Err(KeyError::NoKey(path)),
+        }
     }
 
     /// What the network is known by.
@@ -58,8 +134,62 @@ impl Pseudonyms {
     }
 }
 
-impl std::fmt::Debug for Pseudonyms {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Pseudonyms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pseudonyms").finish_non_exhaustive()
+    }
+}
+
+/// Makes a key, whole or not at all.
+fn make_key(folder: &Path, path: &Path) -> io::Result<()> {
+    let mut key = [0; KEY_BYTES];
+    getrandom::fill(&mut key)?;
+    let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let new = folder.join(format!("{KEY_FILE}.new"));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(MODE);
+    let mut file = options.open(&new)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(folder)?.sync_all()
+}
+
+fn key_of(hex: &[u8]) -> Option<[u8; KEY_BYTES]> {
+    let mut key = [0; KEY_BYTES];
+    if hex.len() != 2 * KEY_BYTES {
+        return None;
+    }
+    for (byte, digits) in key.iter_mut().zip(hex.as_chunks::<2>().0) {
+        let digit = |character: u8| char::from(character).to_digit(16);
+        *byte = u8::try_from(digit(digits[0])? * 16 + digit(digits[1])?).ok()?;
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_for_its_owner_only_and_what_is_no_key_is_refused() {
+        let folder = std::env::temp_dir().join(format!("tiergate-key-{}", std::process::id()));
+        fs::create_dir(&folder).expect("a folder of its own");
+        let name = |pseudonyms: &Pseudonyms| pseudonyms.network(Network::V4(Ipv4Addr::LOCALHOST));
+        let made = name(&Pseudonyms::open(&folder).expect("it is made"));
+        assert_eq!(name(&Pseudonyms::open(&folder).expect("it is there")), made);
+        let path = folder.join(KEY_FILE);
+        let mode = fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, MODE);
+        for wrong in ["", "00", &"0".repeat(33), &"g".repeat(32), &"0".repeat(5_000)] {
+            fs::write(&path, wrong).expect("it is ours");
+            assert!(
+                matches!(Pseudonyms::open(&folder), Err(KeyError::NoKey(_))),
+                "{wrong:?}"
+            );
+        }
+        fs::remove_dir_all(&folder).expect("it is ours");
     }
 }

@@ -31,7 +31,7 @@ pub struct Record {
     pub priority: Priority,
     /// How it ended.
     pub end: End,
-    /// The status that the client was answered with, or would have been; 0 if there was none to answer with.
+    /// The status with which the worker answered; 0 if it did not.
     pub status: u16,
     /// What it costs if it succeeds, in units of quota.
     pub cost: u32,

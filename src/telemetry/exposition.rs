@@ -3,6 +3,7 @@
 use metrics::{Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use super::journal::{self, COMMIT_BUCKETS, GROUP_BUCKETS};
 use super::meters::SECONDS_BUCKETS;
 use crate::policy::rules::{Priority, Rules};
 
@@ -40,8 +41,21 @@ impl Exposition {
     /// No metrics yet.
     pub fn new() -> Self {
         let matcher = Matcher::Suffix("_seconds".to_owned());
-        let builder = PrometheusBuilder::new().set_buckets_for_metric(matcher, &SECONDS_BUCKETS);
-        let recorder = builder.expect("there are buckets").build_recorder();
+        let journal = [
+            (journal::COMMIT_SECONDS, &COMMIT_BUCKETS[..]),
+            (journal::GROUP_SIZE, &GROUP_BUCKETS[..]),
+        ];
+        let mut builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(matcher, &SECONDS_BUCKETS)
+            .expect("there are buckets");
+        for (name, buckets) in journal {
+            // A full name goes before a suffix.
+            let matcher = Matcher::Full(name.to_owned());
+            builder = builder
+                .set_buckets_for_metric(matcher, buckets)
+                .expect("there are buckets");
+        }
+        let recorder = builder.build_recorder();
         let handle = recorder.handle();
         Self { recorder, handle }
     }

@@ -25,6 +25,10 @@ pub struct Meters {
     refusals: Vec<[Counter; Reason::ALL.len()]>,
     queue_wait: [Histogram; Priority::COUNT],
     upstream: Vec<Histogram>,
+    /// By tier: units of quota.
+    debits: Vec<Counter>,
+    /// By tier, the same.
+    releases: Vec<[Counter; End::ALL.len()]>,
 }
 
 impl Meters {
@@ -41,13 +45,19 @@ impl Meters {
                 .collect(),
             queue_wait: std::array::from_fn(|_| Histogram::noop()),
             upstream: rules.pools.iter().map(|_| Histogram::noop()).collect(),
+            debits: rules.tiers.iter().map(|_| Counter::noop()).collect(),
+            releases: rules
+                .tiers
+                .iter()
+                .map(|_| std::array::from_fn(|_| Counter::noop()))
+                .collect(),
         })
     }
 
     /// Meters for these rules' tiers and pools, known to the recorder by the names of docs/operations.md.
     pub fn register(rules: &Rules, recorder: &impl Recorder) -> Arc<Self> {
         describe(recorder);
-        let tiers = || rules.tiers.iter().map(|tier| tier.name.as_str());
+        let tiers = || rules.tiers.iter().map(|tier| &*tier.name);
         Arc::new(Self {
             jobs: tiers()
                 .map(|tier| {
@@ -80,12 +90,31 @@ impl Meters {
                 .iter()
                 .map(|pool| histogram(recorder, "tiergate_upstream_seconds", ("upstream", &pool.name)))
                 .collect(),
+            debits: tiers()
+                .map(|tier| counter(recorder, "tiergate_quota_debits_total", [("tier", tier)]))
+                .collect(),
+            releases: tiers()
+                .map(|tier| {
+                    End::ALL.map(|(_, outcome)| match outcome {
+                        "succeeded" => Counter::noop(),
+                        outcome => counter(
+                            recorder,
+                            "tiergate_quota_releases_total",
+                            [("tier", tier), ("outcome", outcome)],
+                        ),
+                    })
+                })
+                .collect(),
         })
     }
 
-    /// A job is over.
-    pub fn job(&self, tier: TierId, end: End) {
+    /// A job is over: the units of quota that it held are debited if it has succeeded, otherwise given back.
+    pub fn job(&self, tier: TierId, end: End, units: u32) {
         self.jobs[tier.index()][end as usize].increment(1);
+        match end {
+            End::Succeeded => self.debits[tier.index()].increment(units.into()),
+            _ => self.releases[tier.index()][end as usize].increment(units.into()),
+        }
     }
 
     /// A request was refused; `tier` is that of whoever sent it, if that was known.
@@ -116,6 +145,16 @@ fn describe(recorder: &impl Recorder) {
         name("tiergate_refusals_total"),
         None,
         "Requests that the door answered with a refusal.".into(),
+    );
+    recorder.describe_counter(
+        name("tiergate_quota_debits_total"),
+        None,
+        "Units of quota that successes have taken.".into(),
+    );
+    recorder.describe_counter(
+        name("tiergate_quota_releases_total"),
+        None,
+        "Units of quota that were set aside and given back, by how the job ended.".into(),
     );
     recorder.describe_histogram(
         name("tiergate_queue_wait_seconds"),

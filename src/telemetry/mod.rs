@@ -3,7 +3,9 @@
 //! Absent on purpose: any label that a stranger can make grow. No caller, no key, no path.
 
 pub mod exposition;
+pub mod journal;
 pub mod logs;
 pub mod meters;
 
+pub use journal::JournalMeters;
 pub use meters::Meters;

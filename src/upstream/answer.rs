@@ -1,16 +1,17 @@
 //! A worker's answer on its way to the client, and the order in which its job ends (semantics §6):
 //!
 //! 1. the worker's message ends: the slot is given back, however slowly the client reads;
-//! 2. (the debit is made durable: that step is empty until there is a journal;)
+//! 2. a success is written down, and its debit made durable;
 //! 3. the caller's concurrency is given back;
 //! 4. only then the answer's last part is handed over. With a Content-Length that is the bytes that complete it, otherwise
 //!    the end mark alone.
 //!
-//! So a client that sends its next request after the last byte of this answer never meets its own previous request.
+//! So a client that sends its next request after the last byte of this answer never meets its own previous request, and
+//! what a client has received whole is debited, whatever happens to the door.
 //!
 //! Absent on purpose: the answer's head.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,13 +20,16 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::task::TaskTracker;
 
 use super::connections::{Connection, Connections};
 use super::exchange::OnHangup;
 use super::upload::Progress;
 use super::window::{self, BrokenOff, Inlet, Outlet, WINDOW_BYTES};
-use crate::gate::Pass;
+use crate::clock::Clock;
+use crate::gate::{Committing, Pass};
 use crate::policy::Outcome;
+use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, ServerId};
 use crate::policy::time::Timestamp;
 
@@ -105,7 +109,9 @@ pub(super) enum Hold {
     /// A metered job.
     Job {
         pass: Pass,
-        outcome: Outcome,
+        status: u16,
+        /// Whether that is one of its route's success statuses.
+        succeeded: bool,
         on_hangup: OnHangup,
     },
     /// A place among the unmetered requests in flight.
@@ -121,10 +127,7 @@ impl Hold {
             Self::Job {
                 on_hangup: OnHangup::Finish,
                 ..
-            } | Self::Job {
-                outcome: Outcome::Succeeded,
-                ..
-            }
+            } | Self::Job { succeeded: true, .. }
         )
     }
 
@@ -134,17 +137,77 @@ impl Hold {
         }
     }
 
-    /// The answer is complete, and its status says how it counts.
-    fn settle(self) {
-        if let Self::Job { outcome, .. } = self {
-            self.settle_as(outcome);
+    /// The answer is complete, and its status says how it counts. Ends when its last part may go out.
+    ///
+    /// # Errors
+    /// The success could not be written down: the job counts as failed, and nothing more may go out.
+    async fn settle(self, clock: Clock, tasks: TaskTracker) -> Result<(), Refusal> {
+        match self {
+            Self::Job {
+                pass,
+                status,
+                succeeded: true,
+                ..
+            } => Carried::new(pass.succeed(status), clock, tasks).await,
+            Self::Job { pass, status, .. } => {
+                pass.settle(Outcome::Failed, status);
+                Ok(())
+            }
+            Self::Place { .. } => Ok(()),
         }
     }
 
     /// The answer is not complete, and that is how it counts.
     fn settle_as(self, outcome: Outcome) {
-        if let Self::Job { pass, .. } = self {
-            pass.settle(outcome);
+        if let Self::Job { pass, status, .. } = self {
+            pass.settle(outcome, status);
+        }
+    }
+}
+
+type Work = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
+
+/// A success that is being written down. Once begun it is carried to its end, whether or not anybody waits for it: if its
+/// client hangs up, a task goes on with it.
+struct Carried {
+    /// `None` once it has ended.
+    work: Option<Work>,
+    tasks: TaskTracker,
+}
+
+impl Carried {
+    fn new(committing: Committing, clock: Clock, tasks: TaskTracker) -> Self {
+        Self {
+            work: Some(Box::pin(commit(committing, clock))),
+            tasks,
+        }
+    }
+}
+
+async fn commit(mut committing: Committing, clock: Clock) -> Result<(), Refusal> {
+    let patience = committing.patience();
+    tokio::select! {
+        biased;
+        committed = &mut committing => committed,
+        () = clock.sleep(patience) => committing.give_up(),
+    }
+}
+
+impl Future for Carried {
+    type Output = Result<(), Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let work = self.work.as_mut().expect("not polled after it has resolved");
+        let done = ready!(work.as_mut().poll(cx));
+        self.work = None;
+        Poll::Ready(done)
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.tasks.spawn(work);
         }
     }
 }
@@ -161,8 +224,8 @@ impl Ending {
     /// Hands the answer over: whole if it is complete already, otherwise through a window that a task of its own fills.
     ///
     /// # Errors
-    /// It has broken off already, and the job is settled.
-    pub(super) async fn hand_over(mut self) -> Result<Answer, BrokenOff> {
+    /// It has broken off already, or its success could not be written down. The job is settled.
+    pub(super) async fn hand_over(mut self) -> Result<Answer, Refusal> {
         let mut held: Vec<Bytes> = Vec::new();
         let mut bytes = 0;
         while !self.body.is_end_stream() && bytes < WINDOW_BYTES {
@@ -172,19 +235,19 @@ impl Ending {
                     held.push(chunk);
                 }
                 Poll::Ready(None) => {
-                    self.settle();
+                    self.settle().await?;
                     return Ok(Answer(Kind::Whole(joined(held, bytes))));
                 }
                 // A body tells of its breaking off once: asked again, it would pass for complete.
                 Poll::Ready(Some(Err(BrokenOff))) => {
                     self.hold.settle_as(self.tail.broken_off());
-                    return Err(BrokenOff);
+                    return Err(Refusal::UpstreamFailed);
                 }
                 Poll::Pending => return Ok(self.pump(held)),
             }
         }
         if self.body.is_end_stream() {
-            self.settle();
+            self.settle().await?;
             return Ok(Answer(Kind::Whole(joined(held, bytes))));
         }
         Ok(self.pump(held))
@@ -196,9 +259,10 @@ impl Ending {
         self.run(inlet, Vec::new()).await;
     }
 
-    fn settle(self) {
+    async fn settle(self) -> Result<(), Refusal> {
+        let (clock, tasks) = (self.tail.connections.clock(), self.tail.connections.tasks.clone());
         self.tail.over();
-        self.hold.settle();
+        self.hold.settle(clock, tasks).await
     }
 
     fn pump(self, held: Vec<Bytes>) -> Answer {
@@ -218,9 +282,11 @@ impl Ending {
         match self.read(&inlet).await {
             Read::Complete(last) => {
                 self.hold.give_back_slot();
-                self.settle();
-                last.into_iter().for_each(|chunk| inlet.put(chunk));
-                inlet.end();
+                // Otherwise the client's answer breaks off before its end: the inlet is dropped.
+                if self.settle().await.is_ok() {
+                    last.into_iter().for_each(|chunk| inlet.put(chunk));
+                    inlet.end();
+                }
             }
             Read::BrokenOff => self.hold.settle_as(self.tail.broken_off()),
             Read::Cancelled => self.hold.settle_as(Outcome::Cancelled),

@@ -206,7 +206,7 @@ impl Place {
     /// The job is over without an answer.
     fn failed(self, refusal: Refusal) -> Failure {
         if let Errand::Metered { pass, .. } = self.errand {
-            pass.settle(Outcome::Failed);
+            pass.settle(Outcome::Failed, 0);
         }
         Failure::Refused(refusal)
     }
@@ -278,7 +278,7 @@ async fn relocate(pass: Pass, retried: bool, clock: Clock, deadline: Timestamp, 
             }
         },
         Relocated::Nowhere(pass) => {
-            pass.settle(Outcome::Failed);
+            pass.settle(Outcome::Failed, 0);
             None
         }
     }
@@ -334,7 +334,7 @@ impl Flying {
         let took = self.connections.clock().now().since(since);
         let (head, body) = response.into_parts();
         let handed_over = self.into_ending(head.status.as_u16(), body).hand_over().await;
-        let body = handed_over.map_err(|BrokenOff| Failure::Refused(Refusal::UpstreamFailed))?;
+        let body = handed_over.map_err(Failure::Refused)?;
         Ok(Answered { head, body, took })
     }
 
@@ -367,11 +367,8 @@ impl Flying {
                 success,
             } => Hold::Job {
                 pass,
-                outcome: if success.contains(&status) {
-                    Outcome::Succeeded
-                } else {
-                    Outcome::Failed
-                },
+                status,
+                succeeded: success.contains(&status),
                 on_hangup,
             },
         };
@@ -397,7 +394,7 @@ impl Flying {
             }
         };
         if let Errand::Metered { pass, .. } = self.place.errand {
-            pass.settle(outcome);
+            pass.settle(outcome, 0);
         }
         failure
     }

@@ -142,6 +142,7 @@ fn rules() -> impl Strategy<Value = Rules> {
     (queue, tiers(), any::<u16>(), pools).prop_map(|(queue, tiers, anonymous, pools)| Rules {
         queue,
         anonymous: TierId(anonymous % u16::try_from(tiers.len()).unwrap()),
+        windows: Vec::new(),
         tiers,
         pools: pools
             .into_iter()
@@ -167,7 +168,7 @@ fn tiers() -> impl Strategy<Value = Vec<Tier>> {
                     name: name.into(),
                     priority: Priority::new(priority).unwrap(),
                     concurrency,
-                    quota: None,
+                    quotas: Vec::new(),
                     max_wait: max_wait_s.map(Span::from_secs),
                     displacements_per_minute,
                 },

@@ -14,10 +14,10 @@ use tiergate::policy::{Admission, Ask, Displaced, Grant, JobId, Outcome, Policy}
 /// Seven tiers, one a priority, of generous concurrency; one pool with one server of `slots`.
 pub fn rules(seats: u32, slots: u32) -> Rules {
     let tier = |priority: Priority| Tier {
-        name: format!("p{}", priority.get()),
+        name: format!("p{}", priority.get()).into(),
         priority,
         concurrency: 100,
-        quota: None,
+        quotas: Vec::new(),
         max_wait: None,
         displacements_per_minute: 1_000,
     };
@@ -28,6 +28,7 @@ pub fn rules(seats: u32, slots: u32) -> Rules {
             max_wait: Span::from_secs(30),
             lifeline: None,
         },
+        windows: Vec::new(),
         tiers: Priority::all().map(tier).collect(),
         anonymous: TierId(0),
         pools: vec![PoolRules {
@@ -117,7 +118,9 @@ impl House {
     /// Enters and must get a seat: the job, when its wait is over, and who made room.
     pub fn seated(&mut self, ask: &Ask) -> (JobId, Timestamp, Option<Displaced>) {
         match self.enter(ask) {
-            Ok(Admission::Seated { job, until, displaced }) => (job, until, displaced),
+            Ok(Admission::Seated {
+                job, until, displaced, ..
+            }) => (job, until, displaced),
             other => panic!("{ask:?} should be seated, but: {other:?}"),
         }
     }

@@ -312,7 +312,9 @@ impl SideBySide {
                 self.same_grant(Some(*grant), Some(*handed));
             }
             (
-                Ok(Admission::Seated { job, until, displaced }),
+                Ok(Admission::Seated {
+                    job, until, displaced, ..
+                }),
                 Entered::Seated {
                     number,
                     until: expected_until,
@@ -611,7 +613,7 @@ fn stranger() -> JobId {
         name: "all".into(),
         priority: Priority::LOWEST,
         concurrency: 1_000,
-        quota: None,
+        quotas: Vec::new(),
         max_wait: None,
         displacements_per_minute: 0,
     };
@@ -622,6 +624,7 @@ fn stranger() -> JobId {
             max_wait: Span::ZERO,
             lifeline: None,
         },
+        windows: Vec::new(),
         tiers: vec![tier],
         anonymous: TierId(0),
         pools: vec![PoolRules {

@@ -28,7 +28,7 @@ pub fn rules(levels: &[Level], seats: u32) -> Rules {
         name: (*name).into(),
         priority: Priority::new(*priority).expect("0 to 6"),
         concurrency: *concurrency,
-        quota: None,
+        quotas: Vec::new(),
         max_wait: None,
         displacements_per_minute: 10 * concurrency,
     };
@@ -39,6 +39,7 @@ pub fn rules(levels: &[Level], seats: u32) -> Rules {
             max_wait: Span::from_secs(30),
             lifeline: None,
         },
+        windows: Vec::new(),
         tiers: levels.iter().map(tier).collect(),
         anonymous: TierId(0),
         pools: vec![PoolRules {

@@ -14,8 +14,9 @@ use tiergate::gate::{Entered, Gate, Pass, Relocated, Waiting};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
-use tiergate::policy::time::Span;
-use tiergate::policy::{Ask, Outcome, State};
+use tiergate::policy::time::{Span, UnixTime};
+use tiergate::policy::{Ask, Outcome, Policy, State};
+use tiergate::store::memory::MemoryLedger;
 use tiergate::telemetry::Meters;
 
 /// Simulated time of each history.
@@ -55,10 +56,10 @@ impl Dice {
 
 fn rules(within_tier: Within, lifeline: Option<u32>) -> Arc<Rules> {
     let tier = |name: &str, priority, concurrency| Tier {
-        name: name.to_owned(),
+        name: name.into(),
         priority: Priority::new(priority).expect("a priority"),
         concurrency,
-        quota: None,
+        quotas: Vec::new(),
         max_wait: None,
         displacements_per_minute: u32::MAX,
     };
@@ -69,6 +70,7 @@ fn rules(within_tier: Within, lifeline: Option<u32>) -> Arc<Rules> {
             max_wait: Span::from_secs(30),
             lifeline,
         },
+        windows: Vec::new(),
         tiers: vec![
             tier("free", 0, 1),
             tier("$1", 2, 1),
@@ -252,7 +254,7 @@ impl Search {
         match relocated {
             Relocated::To(pass) => Some(pass),
             Relocated::Nowhere(pass) => {
-                pass.settle(Outcome::Failed);
+                pass.settle(Outcome::Failed, 0);
                 None
             }
             Relocated::Waits(mut moving) => {
@@ -290,13 +292,23 @@ impl Search {
             look_at_the_hall(gate);
             clock.sleep(Span::from_millis(20)).await;
         }
-        pass.settle(self.outcome);
+        match self.outcome {
+            Outcome::Succeeded => pass.succeed(200).await.expect("memory never fails"),
+            other => pass.settle(other, 500),
+        }
     }
 }
 
 async fn simulate(seed: u64, within_tier: Within, lifeline: Option<u32>) -> u64 {
     let rules = rules(within_tier, lifeline);
-    let gate = Gate::new(Arc::clone(&rules), Clock::start(), Meters::unobserved(&rules));
+    let gate = Gate::new(
+        Policy::new(Arc::clone(&rules)),
+        Clock::start_at(UnixTime::from_secs(1_700_000_000)),
+        Meters::unobserved(&rules),
+        Arc::new(MemoryLedger::default()),
+        Span::from_secs(5),
+    );
+    gate.tick();
     let history = Arc::new(History::default());
     let mut dice = Dice(seed);
     let mut crowd = tokio::task::JoinSet::new();

@@ -2,3 +2,8 @@
 
 mod account_faults;
 mod accounts;
+mod books;
+mod disk;
+mod house;
+mod reopening;
+mod statistics;

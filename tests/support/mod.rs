@@ -16,7 +16,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use tiergate::clock::{Clock, Hands};
 use tiergate::config::Config;
+use tiergate::policy::time::UnixTime;
 use tiergate::serve;
 use tiergate::store::{AdminToken, TOKEN_FILE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,6 +57,22 @@ impl Door {
 
     /// Opens a door whose `data_dir` is that folder.
     pub fn open_in(folder: Folder, yaml: &str) -> Self {
+        Self::open_by(Clock::start(), folder, yaml)
+    }
+
+    /// Opens a door at that time, by a clock with these hands to move it. Timers that run already don't notice them.
+    pub fn open_at(wall: UnixTime, yaml: &str) -> (Self, &'static Hands) {
+        Self::open_in_at(Folder::new(), wall, yaml)
+    }
+
+    /// The same, with that folder as its `data_dir`.
+    pub fn open_in_at(folder: Folder, wall: UnixTime, yaml: &str) -> (Self, &'static Hands) {
+        // As long as the program lives, as a clock's hands must.
+        let hands: &'static Hands = Box::leak(Box::default());
+        (Self::open_by(Clock::moved_by(hands, wall), folder, yaml), hands)
+    }
+
+    fn open_by(clock: Clock, folder: Folder, yaml: &str) -> Self {
         let mut config = Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
         folder.path().clone_into(&mut config.data_dir);
         let token = AdminToken::read_or_make(&folder.path().join(TOKEN_FILE)).expect("a folder to write to");
@@ -70,7 +88,9 @@ impl Door {
                 let shutdown = async {
                     let _ = closed.await;
                 };
-                serve::run(config, sockets, shutdown).await.expect("the door opens");
+                serve::run(config, sockets, clock, shutdown)
+                    .await
+                    .expect("the door opens");
             });
         });
         Self {
@@ -161,6 +181,16 @@ impl Door {
         .await;
     }
 
+    /// Waits until a metric has at least that value: those who end a job count it a moment after it is out of the house.
+    pub async fn metric_until(&self, series: &str, value: f64) {
+        soon(&format!("{series} {value}"), async {
+            while self.metric(series).await < value {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// The value of a metric, by its line up to the value, 0 if it isn't there.
     pub async fn metric(&self, series: &str) -> f64 {
         let page = String::from_utf8(get(self.admin, "/metrics").await.body).expect("metrics are text");
@@ -241,7 +271,7 @@ routes:
     )
 }
 
-/// A door whose tiers are `p0` to `p6`, each of that priority and with room for 64 jobs of a caller, with one account each
+/// A door whose tiers are `p0` to `p6`, each of that priority and on the same terms, with one account each
 /// whose key is the tier's name. Without a key one is a network of tier `p0`. The texts are added to the file's sections.
 #[derive(Clone, Copy)]
 pub struct Plan<'a> {
@@ -251,6 +281,8 @@ pub struct Plan<'a> {
     /// Address and slots.
     pub servers: &'a [(SocketAddr, u32)],
     pub queue: &'a str,
+    /// Of every tier, beside its priority.
+    pub tier: &'a str,
     pub upstream: &'a str,
     pub route: &'a str,
     pub more: &'a str,
@@ -263,6 +295,7 @@ impl Default for Plan<'_> {
             seats: 8,
             servers: &[],
             queue: "max_wait: 30s",
+            tier: "concurrency: 64",
             upstream: "timeout: 20s",
             route: "max_body: 25MiB",
             more: "drain_timeout: 100ms",
@@ -276,12 +309,15 @@ impl Plan<'_> {
     }
 
     pub fn yaml(&self) -> String {
-        let each = |line: fn(u8) -> String| (0..=6).map(line).collect::<String>();
-        let tiers = each(|p| format!("  p{p}: {{ priority: {p}, concurrency: 64 }}\n"));
-        let accounts = each(|p| {
+        let tier = self.tier;
+        let tiers: String = (0..=6)
+            .map(|p| format!("  p{p}: {{ priority: {p}, {tier} }}\n"))
+            .collect();
+        let account = |p| {
             let hash = hash(&format!("p{p}"));
             format!("  - {{ name: p{p}, tier: p{p}, key_sha256: {hash} }}\n")
-        });
+        };
+        let accounts: String = (0..=6).map(account).collect();
         let server = |(address, slots): &(SocketAddr, u32)| format!("{{ url: \"http://{address}\", slots: {slots} }}");
         let servers = self.servers.iter().map(server).collect::<Vec<_>>().join(", ");
         let Self {

@@ -131,7 +131,7 @@ impl Admin {
         let running = job.running.unwrap_or(Span::ZERO);
         JobLine {
             caller,
-            tier: self.rules.tier(job.tier).name.clone(),
+            tier: self.rules.tier(job.tier).name.to_string(),
             priority: job.priority.get(),
             upstream: self.rules.pools[job.pool.index()].name.clone(),
             state: match job.state {

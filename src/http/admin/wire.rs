@@ -284,8 +284,8 @@ fn check_quotas<'n>(tier: &str, names: impl Iterator<Item = &'n String>, rules: 
 /// The names of a tier's quotas.
 fn quotas_of<'r>(tier: &str, rules: &'r Rules) -> Vec<&'r str> {
     let tier = rules.tiers.iter().find(|known| *known.name == *tier);
-    tier.and_then(|tier| tier.quota.as_ref())
-        .map(|_| "quota")
-        .into_iter()
+    tier.into_iter()
+        .flat_map(|tier| &tier.quotas)
+        .map(|quota| &*quota.name)
         .collect()
 }

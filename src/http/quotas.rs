@@ -1,0 +1,115 @@
+//! What callers are told of their quotas: the lines of `/me`, and the `RateLimit` fields of metered answers
+//! (draft-ietf-httpapi-ratelimit-headers-11).
+//!
+//! Absent on purpose: what is counted and how, which is `policy`'s.
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::standing::Standing;
+use crate::gate::{Balance, Gate};
+use crate::policy::Usage;
+use crate::policy::rules::{Quota, Window};
+use crate::policy::time::{Span, UnixTime};
+
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+/// One quota of a caller.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    name: String,
+    /// Units that it may use within the window.
+    pub limit: u64,
+    /// Units debited.
+    pub used: u64,
+    /// Units set aside for searches in progress.
+    held: u64,
+    /// Units that are neither.
+    pub remaining: u64,
+    /// `rolling 24h`, or `month UTC`.
+    window: String,
+    /// When all that are used now will have come back; `null` if there are none.
+    next_reset: Option<String>,
+    /// When the next unit comes back; `null` if none is used.
+    next_free: Option<String>,
+}
+
+/// What the caller has used of its tier's quotas at this moment.
+pub fn balance(standing: &Standing<'_>, gate: &Gate) -> Balance {
+    gate.account_of(&standing.caller, standing.tier.quotas.iter().map(|quota| quota.window))
+}
+
+/// The same as `/me` shows it.
+pub fn lines(standing: &Standing<'_>, balance: &Balance) -> Vec<Line> {
+    let line = |(quota, usage): (&Quota, &Usage)| {
+        let limit = standing.limit(quota);
+        Line {
+            name: quota.name.to_string(),
+            limit,
+            used: usage.used,
+            held: usage.held,
+            remaining: limit.saturating_sub(usage.used + usage.held),
+            window: described(&standing.windows[quota.window.index()]),
+            next_reset: usage.next_reset.and_then(written),
+            next_free: usage.next_free.and_then(written),
+        }
+    };
+    standing.tier.quotas.iter().zip(&balance.usages).map(line).collect()
+}
+
+fn described(window: &Window) -> String {
+    match window {
+        Window::Rolling(length) => format!("rolling {}", hours(*length)),
+        Window::Calendar(calendar) => calendar.name.to_string(),
+    }
+}
+
+/// `24h`, `90m`, `45s`: in the largest unit that divides it.
+fn hours(length: Span) -> String {
+    match length.as_secs_ceil() {
+        secs if secs.is_multiple_of(3_600) => format!("{}h", secs / 3_600),
+        secs if secs.is_multiple_of(60) => format!("{}m", secs / 60),
+        secs => format!("{secs}s"),
+    }
+}
+
+/// RFC 3339, in UTC.
+pub fn written(at: UnixTime) -> Option<String> {
+    let millis = i64::try_from(at.as_millis()).ok()?;
+    Some(Timestamp::from_millisecond(millis).ok()?.to_string())
+}
+
+/// Adds `RateLimit-Policy` and `RateLimit` for the caller's quotas and its concurrency. A quota's `t` is when the next unit
+/// comes back.
+pub fn tell(headers: &mut HeaderMap, standing: &Standing<'_>, gate: &Gate) {
+    let balance = balance(standing, gate);
+    let (mut policy, mut state) = (String::with_capacity(96), String::with_capacity(64));
+    // Writing to a String can't fail.
+    for (quota, usage) in standing.tier.quotas.iter().zip(&balance.usages) {
+        let limit = standing.limit(quota);
+        let _ = write!(policy, "\"{}\";q={limit}", quota.name);
+        if let Window::Rolling(length) = &standing.windows[quota.window.index()] {
+            let _ = write!(policy, ";w={}", length.as_secs_ceil());
+        }
+        policy.push_str(", ");
+        let remaining = limit.saturating_sub(usage.used + usage.held);
+        let _ = write!(state, "\"{}\";r={remaining}", quota.name);
+        if let Some(free) = usage.next_free {
+            let _ = write!(state, ";t={}", free.since(balance.at).as_secs_ceil());
+        }
+        state.push_str(", ");
+    }
+    let concurrency = standing.concurrency();
+    let _ = write!(policy, "\"concurrency\";q={concurrency};qu=\"concurrent-requests\"");
+    let _ = write!(state, "\"concurrency\";r={}", concurrency.saturating_sub(balance.jobs));
+    for (name, text) in [(RATELIMIT_POLICY, policy), (RATELIMIT, state)] {
+        // Names of quotas are made of what headers carry.
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.append(name, value);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! On what terms somebody is here: the account of its key, the network of its address, or the user for whom a delegating
+//! account asks (semantics §2.2, §5.9). A look-up that charges nothing.
+//!
+//! Absent on purpose: what the caller has used, and whether it may.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName};
+
+use super::caller::{Client, KeyPlaces, parameter};
+use crate::policy::caller::{Caller, Network};
+use crate::policy::refusal::Refusal;
+use crate::policy::rules::{Quota, Rules, Tier, TierId, Window};
+use crate::policy::time::UnixTime;
+use crate::policy::{Delegate, Own};
+use crate::store::{Account, Directory, Pseudonyms};
+
+/// Bytes of the name that a delegating account gives its user.
+const USER_BYTES_MAX: usize = 64;
+/// The header that names a user; the parameter of the query.
+const USER_HEADER: HeaderName = HeaderName::from_static("x-tiergate-user");
+const USER_PARAMETER: &str = "uid";
+
+/// On what terms somebody is here.
+#[derive(Clone, Debug)]
+pub struct Standing<'a> {
+    /// Who is counted.
+    pub caller: Caller,
+    /// Its tier.
+    pub tier_id: TierId,
+    /// The same.
+    pub tier: &'a Tier,
+    /// The windows in which its quotas count.
+    pub windows: &'a [Window],
+    /// Its account, or the one that asks for it, if there is one.
+    pub account: Option<Arc<Account>>,
+    /// What it has of its own instead of what its tier gives.
+    pub own: Option<Arc<Own>>,
+    /// The account that asks for it, as it is counted too.
+    pub delegate: Option<Box<Delegate>>,
+}
+
+impl Standing<'_> {
+    /// What the caller is called to itself: its account's address of mail, otherwise its name; the address of somebody without
+    /// one.
+    pub fn id(&self, address: IpAddr) -> String {
+        self.account.as_ref().map_or_else(
+            || address.to_string(),
+            |account| account.email.clone().unwrap_or_else(|| account.name.clone()),
+        )
+    }
+
+    /// Jobs that it may have in the house at once.
+    pub fn concurrency(&self) -> u32 {
+        let own = self.own.as_ref().and_then(|own| own.concurrency);
+        own.unwrap_or(self.tier.concurrency)
+    }
+
+    /// Units that it may use of that quota.
+    pub fn limit(&self, quota: &Quota) -> u64 {
+        let own = self.own.as_ref().and_then(|own| own.limit(&quota.name));
+        own.unwrap_or(quota.limit)
+    }
+}
+
+/// Who there is.
+#[derive(Debug)]
+pub struct Callers {
+    keys: KeyPlaces,
+    accounts: Arc<Directory>,
+    pseudonyms: Pseudonyms,
+    rules: Arc<Rules>,
+    /// By their names.
+    tiers: HashMap<Arc<str>, TierId>,
+}
+
+impl Callers {
+    /// Those with a key in that directory, on the terms of these rules, and everybody else.
+    pub fn new(keys: KeyPlaces, accounts: Arc<Directory>, pseudonyms: Pseudonyms, rules: Arc<Rules>) -> Self {
+        let names = rules.tiers.iter().map(|tier| Arc::clone(&tier.name));
+        Self {
+            tiers: names.zip((0..).map(TierId)).collect(),
+            keys,
+            accounts,
+            pseudonyms,
+            rules,
+        }
+    }
+
+    /// Finds the key, takes it out of the request, and says on what terms its owner is here. A key never falls back to
+    /// anonymous. Answers with the query that is left as well.
+    ///
+    /// # Errors
+    /// Two different keys, a key of nobody's or one that has expired, a blocked account, a user's name that is too long or given
+    /// twice.
+    pub fn who(
+        &self,
+        head: &mut Parts,
+        client: Client,
+        now: UnixTime,
+    ) -> Result<(Standing<'_>, Option<String>), Refusal> {
+        let taken = self.keys.take(&mut head.headers, head.uri.query())?;
+        let query = taken.query.map(std::borrow::Cow::into_owned);
+        let standing = match taken.key {
+            None => {
+                let network = self.pseudonyms.network(Network::of(client.address));
+                self.standing(Caller::Network(network), None, now)
+            }
+            Some(key) => {
+                let account = self.accounts.find(&key, now).ok_or(Refusal::InvalidKey)?;
+                if account.blocked {
+                    return Err(Refusal::Blocked);
+                }
+                self.account(account, &head.headers, query.as_deref(), now)?
+            }
+        };
+        Ok((standing, query))
+    }
+
+    /// The account, or the user for whom it asks.
+    fn account(
+        &self,
+        account: Arc<Account>,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        now: UnixTime,
+    ) -> Result<Standing<'_>, Refusal> {
+        let user = match account.users_max {
+            Some(_) => user(headers, query)?,
+            None => None,
+        };
+        let own = self.standing(Caller::Account(account.id), Some(Arc::clone(&account)), now);
+        let (Some(user), Some(users_max)) = (user, account.users_max) else {
+            return Ok(own);
+        };
+        let caller = Caller::User {
+            of: account.id,
+            user: self.pseudonyms.user(account.id, &user),
+        };
+        Ok(Standing {
+            caller,
+            own: None,
+            delegate: Some(Box::new(Delegate {
+                account: account.id,
+                tier: own.tier_id,
+                own: own.own,
+                users_max,
+            })),
+            ..self.of_tier(caller, self.rules.anonymous, Some(account))
+        })
+    }
+
+    /// The caller's terms by itself: those of its account's tier. An account whose time is over, or whose tier there isn't any
+    /// more, has those of the anonymous tier.
+    fn standing(&self, caller: Caller, account: Option<Arc<Account>>, now: UnixTime) -> Standing<'_> {
+        let valid = account
+            .as_ref()
+            .filter(|account| account.until.is_none_or(|until| now < until));
+        let tier = valid.and_then(|account| self.tiers.get(account.tier.as_str()).copied());
+        let own = valid
+            .filter(|account| !account.own.is_empty())
+            .map(|account| Arc::clone(&account.own));
+        Standing {
+            own,
+            ..self.of_tier(caller, tier.unwrap_or(self.rules.anonymous), account)
+        }
+    }
+
+    fn of_tier(&self, caller: Caller, tier_id: TierId, account: Option<Arc<Account>>) -> Standing<'_> {
+        Standing {
+            caller,
+            tier_id,
+            tier: self.rules.tier(tier_id),
+            windows: &self.rules.windows,
+            account,
+            own: None,
+            delegate: None,
+        }
+    }
+}
+
+/// The user whom the request names; an empty name is none.
+fn user(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Vec<u8>>, Refusal> {
+    let named = headers
+        .get_all(USER_HEADER)
+        .iter()
+        .map(|value| value.as_bytes().to_vec());
+    let asked = query.unwrap_or_default().split('&');
+    let asked = asked.filter_map(|part| parameter(part, USER_PARAMETER));
+    let mut found: Option<Vec<u8>> = None;
+    for name in named.chain(asked).filter(|name| !name.is_empty()) {
+        if name.len() > USER_BYTES_MAX {
+            return Err(Refusal::BadRequest("uid is longer than 64 bytes".into()));
+        }
+        if found.as_ref().is_some_and(|found| *found != name) {
+            return Err(Refusal::BadRequest("two different uids in one request".into()));
+        }
+        found = Some(name);
+    }
+    Ok(found)
+}

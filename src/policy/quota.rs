@@ -1,0 +1,542 @@
+//! Quotas: what callers have used within the windows that the rules use (semantics §5). What is set aside for jobs in the
+//! house is `concurrency`'s; it becomes a debit here, or is given back there.
+//!
+//! A rolling window of length L advances in buckets of width w = max(1 s, L ÷ 1,440). The debits of bucket b, which lie in
+//! [b·w, (b+1)·w), leave together at (b+1)·w + L: up to w late, never early. So no stretch of length L ever holds more than
+//! the limit. A calendar's period begins with an empty page.
+//!
+//! A time here is a point of the wall clock as `wall` follows it: it never goes back.
+//!
+//! Absent on purpose: limits and names, which are the tiers'; time zones; and timers. Who has nothing left in a window is
+//! forgotten when somebody looks, and by a sweep of one shelf at a time.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use smallvec::SmallVec;
+
+use super::caller::Caller;
+use super::rules::{Calendar, Window, WindowId};
+use super::time::{Span, UnixTime};
+
+/// Buckets of a rolling window, at most (and one that is leaving).
+const BUCKETS: u64 = 1_440;
+/// A debit that lies so many buckets before another has left the window when the other is made.
+const REACH: u32 = BUCKETS as u32 + 1;
+/// The narrowest bucket.
+const BUCKET_MS_MIN: u64 = 1_000;
+/// Parts of a table. A table grows and is swept part by part, so that nobody waits for more than one.
+const SHELVES: usize = 256;
+
+/// All windows that the rules use.
+#[derive(Debug, Default)]
+pub(super) struct Quotas {
+    windows: Vec<Counts>,
+    /// When the next calendar's period begins.
+    turns_at: Option<UnixTime>,
+    /// The longest that a debit counts in any window.
+    memory: Span,
+}
+
+/// What a caller has used in one window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Units debited.
+    pub used: u64,
+    /// Units set aside for jobs in the house.
+    pub held: u64,
+    /// When the next debited unit comes back; `None` if there is none, or if it never does.
+    pub next_free: Option<UnixTime>,
+    /// When all that are debited now will have come back.
+    pub next_reset: Option<UnixTime>,
+}
+
+#[derive(Debug)]
+enum Counts {
+    Rolling(Rolling),
+    Paged(Paged),
+}
+
+/// A calendar's longest period that matters for how long users are remembered: a month of 31 days.
+const PERIOD_MAX: Span = Span::from_secs(31 * 86_400);
+
+impl Quotas {
+    pub(super) fn new(windows: &[Window]) -> Self {
+        let mut quotas = Self::default();
+        quotas.reload(windows);
+        quotas
+    }
+
+    /// Other windows from now on. What was counted in one that stays goes on counting.
+    pub(super) fn reload(&mut self, windows: &[Window]) {
+        let mut old = std::mem::take(&mut self.windows);
+        self.windows = windows
+            .iter()
+            .map(|window| match old.iter().position(|counts| counts.is(window)) {
+                Some(at) => old.swap_remove(at),
+                None => Counts::new(window),
+            })
+            .collect();
+        let length = |window: &Window| match window {
+            Window::Rolling(length) => *length + Span::from_millis(Rolling::new(*length).width_ms),
+            Window::Calendar(_) => PERIOD_MAX,
+        };
+        self.memory = windows.iter().map(length).max().unwrap_or_default();
+        self.turns_at = self.windows.iter().filter_map(Counts::turns_at).min();
+    }
+
+    /// How long a debit may count.
+    pub(super) fn memory(&self) -> Span {
+        self.memory
+    }
+
+    /// Whether a calendar's period has ended: then call [`Self::turn`] first of all.
+    pub(super) fn has_to_turn(&self, now: UnixTime) -> bool {
+        self.turns_at.is_some_and(|at| at <= now)
+    }
+
+    /// Begins the periods that have begun. `in_house` are the jobs in the house, each with its caller, what it holds and since
+    /// when: what they hold belongs to the period in which they were let in (semantics §5.6).
+    pub(super) fn turn(&mut self, now: UnixTime, in_house: impl Iterator<Item = (Caller, u32, UnixTime)> + Clone) {
+        for counts in &mut self.windows {
+            if let Counts::Paged(paged) = counts
+                && paged.until.is_some_and(|until| until <= now)
+            {
+                paged.turn(now, in_house.clone());
+            }
+        }
+        self.turns_at = self.windows.iter().filter_map(Counts::turns_at).min();
+    }
+
+    /// Units that the caller has used and holds in the window; `held` is what it holds in all.
+    pub(super) fn taken(&mut self, window: WindowId, caller: &Caller, held: u64, now: UnixTime) -> u64 {
+        match &mut self.windows[window.index()] {
+            Counts::Rolling(rolling) => rolling.used(caller, now) + held,
+            Counts::Paged(paged) => paged.used(caller) + held - paged.carried(caller),
+        }
+    }
+
+    /// When that many debited units will have come back; `None` if there aren't so many.
+    pub(super) fn back(&self, window: WindowId, caller: &Caller, units: u64) -> Option<UnixTime> {
+        match &self.windows[window.index()] {
+            Counts::Rolling(rolling) => rolling.back(caller, units),
+            Counts::Paged(paged) => paged.until.filter(|_| paged.used(caller) >= units),
+        }
+    }
+
+    /// What the caller has used in the window; `held` is what it holds in all.
+    pub(super) fn usage(&mut self, window: WindowId, caller: &Caller, held: u64, now: UnixTime) -> Usage {
+        let taken = self.taken(window, caller, held, now);
+        match &self.windows[window.index()] {
+            Counts::Rolling(rolling) => {
+                let used = taken - held;
+                Usage {
+                    used,
+                    held,
+                    next_free: rolling.back(caller, 1),
+                    next_reset: rolling.back(caller, used.max(1)),
+                }
+            }
+            Counts::Paged(paged) => {
+                let used = paged.used(caller);
+                let until = paged.until.filter(|_| used > 0);
+                Usage {
+                    used,
+                    held: taken - used,
+                    next_free: until,
+                    next_reset: paged.until,
+                }
+            }
+        }
+    }
+
+    /// A job that was let in at that time has succeeded: it counts in every window.
+    pub(super) fn debit(&mut self, caller: Caller, admitted: UnixTime, units: u32) {
+        for window in 0..self.windows.len() {
+            self.count(window, caller, admitted, units.into());
+        }
+    }
+
+    /// The same in one window only: a debit of the past. One from the future counts as of now.
+    pub(super) fn remember(&mut self, window: WindowId, caller: Caller, admitted: UnixTime, units: u64, now: UnixTime) {
+        self.count(window.index(), caller, admitted.min(now), units);
+    }
+
+    fn count(&mut self, window: usize, caller: Caller, admitted: UnixTime, units: u64) {
+        match &mut self.windows[window] {
+            Counts::Rolling(rolling) => rolling.add(caller, admitted, units),
+            Counts::Paged(paged) if admitted >= paged.since => {
+                *paged.pages.or_default(caller) += units;
+            }
+            Counts::Paged(_) => {}
+        }
+    }
+
+    /// A job that was let in at that time has ended: what it held is no longer carried from an earlier period.
+    pub(super) fn let_go(&mut self, caller: &Caller, admitted: UnixTime, units: u32) {
+        for counts in &mut self.windows {
+            if let Counts::Paged(paged) = counts
+                && admitted < paged.since
+                && let Some(carried) = paged.carried.get_mut(caller)
+            {
+                *carried -= u64::from(units);
+                if *carried == 0 {
+                    paged.carried.remove(caller);
+                }
+            }
+        }
+    }
+
+    /// Forgets callers of one shelf of each table who have nothing left in it. The next call looks at the next shelf.
+    pub(super) fn sweep(&mut self, now: UnixTime) {
+        for counts in &mut self.windows {
+            if let Counts::Rolling(rolling) = counts {
+                rolling.sweep(now);
+            }
+        }
+    }
+
+    /// Whether the caller has a debit in any window.
+    pub(super) fn knows(&self, caller: &Caller) -> bool {
+        self.windows.iter().any(|counts| match counts {
+            Counts::Rolling(rolling) => rolling.logs.get(caller).is_some(),
+            Counts::Paged(paged) => paged.pages.get(caller).is_some(),
+        })
+    }
+
+    /// Callers that have a debit in the window that knows most: accounts, networks, users.
+    pub(super) fn callers(&self) -> [usize; 3] {
+        let kinds = |counts: &Counts| match counts {
+            Counts::Rolling(rolling) => rolling.logs.kinds,
+            Counts::Paged(paged) => paged.pages.kinds,
+        };
+        let widest = |kind: usize| self.windows.iter().map(|counts| kinds(counts)[kind]).max();
+        [0, 1, 2].map(|kind| widest(kind).unwrap_or(0))
+    }
+}
+
+impl Counts {
+    fn new(window: &Window) -> Self {
+        match window {
+            Window::Rolling(length) => Self::Rolling(Rolling::new(*length)),
+            Window::Calendar(calendar) => Self::Paged(Paged::new(calendar.clone())),
+        }
+    }
+
+    fn is(&self, window: &Window) -> bool {
+        match (self, window) {
+            (Self::Rolling(rolling), Window::Rolling(length)) => rolling.length == *length,
+            (Self::Paged(paged), Window::Calendar(calendar)) => paged.calendar.name == calendar.name,
+            _ => false,
+        }
+    }
+
+    fn turns_at(&self) -> Option<UnixTime> {
+        match self {
+            Self::Rolling(_) => None,
+            Self::Paged(paged) => paged.until,
+        }
+    }
+}
+
+/// A window of that length that ends now, whenever that is.
+#[derive(Debug)]
+struct Rolling {
+    length: Span,
+    length_ms: u64,
+    width_ms: u64,
+    logs: Shelves<Box<Log>>,
+    swept: usize,
+}
+
+impl Rolling {
+    fn new(length: Span) -> Self {
+        let length_ms = length.as_nanos().div_ceil(1_000_000);
+        Self {
+            length,
+            length_ms,
+            width_ms: length_ms.div_ceil(BUCKETS).max(BUCKET_MS_MIN),
+            logs: Shelves::default(),
+            swept: 0,
+        }
+    }
+
+    fn bucket(&self, at: UnixTime) -> u32 {
+        u32::try_from(at.as_millis() / self.width_ms).unwrap_or(u32::MAX)
+    }
+
+    /// The first bucket that still counts.
+    fn first(&self, now: UnixTime) -> u32 {
+        self.bucket(UnixTime::from_millis(now.as_millis().saturating_sub(self.length_ms)))
+    }
+
+    /// When the bucket leaves.
+    fn leaves(&self, bucket: u32) -> UnixTime {
+        UnixTime::from_millis((u64::from(bucket) + 1) * self.width_ms + self.length_ms)
+    }
+
+    fn used(&mut self, caller: &Caller, now: UnixTime) -> u64 {
+        let first = self.first(now);
+        let used = self.logs.get_mut(caller).map(|log| {
+            log.forget_before(first);
+            log.used
+        });
+        if used == Some(0) {
+            self.logs.remove(caller);
+        }
+        used.unwrap_or(0)
+    }
+
+    fn back(&self, caller: &Caller, units: u64) -> Option<UnixTime> {
+        let log = self.logs.get(caller)?;
+        let mut sum = 0;
+        log.buckets()
+            .find(|(_, units_there)| {
+                sum += units_there;
+                sum >= units
+            })
+            .map(|(bucket, _)| self.leaves(bucket))
+    }
+
+    fn add(&mut self, caller: Caller, admitted: UnixTime, units: u64) {
+        let bucket = self.bucket(admitted);
+        self.logs.or_default(caller).add(bucket, units);
+    }
+
+    fn sweep(&mut self, now: UnixTime) {
+        let first = self.first(now);
+        self.logs.retain_shelf(self.swept, |log| {
+            log.forget_before(first);
+            log.used > 0
+        });
+        self.swept = (self.swept + 1) % SHELVES;
+    }
+}
+
+/// Debits of one caller by bucket, oldest first. Made small: there is one for each of a million strangers.
+#[derive(Debug, Default)]
+struct Log {
+    used: u64,
+    /// The bucket from which offsets count: that of the first entry, or one before it.
+    base: u32,
+    entries: SmallVec<[Bucket; 10]>,
+}
+
+/// A bucket's debits. One with more than 2^32 - 1 is written as several.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    offset: u16,
+    low: u16,
+    high: u16,
+}
+
+impl Bucket {
+    fn new(offset: u16, units: u32) -> Self {
+        Self {
+            offset,
+            low: (units & 0xffff) as u16,
+            high: (units >> 16) as u16,
+        }
+    }
+
+    fn units(self) -> u32 {
+        u32::from(self.high) << 16 | u32::from(self.low)
+    }
+}
+
+impl Log {
+    fn buckets(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.entries
+            .iter()
+            .map(|entry| (self.base + u32::from(entry.offset), u64::from(entry.units())))
+    }
+
+    fn forget_before(&mut self, first: u32) {
+        let gone = self
+            .entries
+            .partition_point(|entry| self.base + u32::from(entry.offset) < first);
+        if gone > 0 {
+            self.used -= self.entries[..gone]
+                .iter()
+                .map(|entry| u64::from(entry.units()))
+                .sum::<u64>();
+            self.entries.drain(..gone);
+            if self.entries.spilled() && self.entries.len() <= self.entries.capacity() / 4 {
+                self.entries.shrink_to_fit();
+            }
+        }
+    }
+
+    fn add(&mut self, bucket: u32, units: u64) {
+        let newest = self.buckets().last().map_or(bucket, |(newest, _)| newest.max(bucket));
+        if units == 0 || bucket.saturating_add(REACH) <= newest {
+            return;
+        }
+        self.forget_before((newest + 1).saturating_sub(REACH));
+        self.used += units;
+        let offset = self.offset(bucket);
+        let mut left = units;
+        // A debit may be older than the last one: jobs end in another order than they come.
+        let at = self.entries.partition_point(|entry| entry.offset <= offset);
+        if let Some(last) = at.checked_sub(1).map(|at| &mut self.entries[at])
+            && last.offset == offset
+        {
+            let more = left.min(u64::from(u32::MAX - last.units()));
+            *last = Bucket::new(
+                offset,
+                last.units() + u32::try_from(more).expect("it is what a u32 lacks to its largest"),
+            );
+            left -= more;
+        }
+        while left > 0 {
+            let units = u32::try_from(left).unwrap_or(u32::MAX);
+            if self.entries.len() == self.entries.capacity() {
+                self.entries.reserve_exact((self.entries.len() / 8).max(4));
+            }
+            self.entries.insert(at, Bucket::new(offset, units));
+            left -= u64::from(units);
+        }
+    }
+
+    /// The bucket's offset, after moving the base if need be: entries are less than [`REACH`] apart.
+    fn offset(&mut self, bucket: u32) -> u16 {
+        let first = self.buckets().next().map_or(bucket, |(first, _)| first);
+        if self.entries.is_empty() || bucket < self.base || bucket - self.base > u32::from(u16::MAX) {
+            let base = first.min(bucket);
+            for entry in &mut self.entries {
+                entry.offset = offset(self.base + u32::from(entry.offset), base);
+            }
+            self.base = base;
+        }
+        offset(bucket, self.base)
+    }
+}
+
+fn offset(bucket: u32, base: u32) -> u16 {
+    u16::try_from(bucket - base).expect("entries are less than twice REACH from the base")
+}
+
+/// A calendar's present period.
+#[derive(Debug)]
+struct Paged {
+    calendar: Calendar,
+    since: UnixTime,
+    /// `None`: the last one that was computed.
+    until: Option<UnixTime>,
+    pages: Shelves<u64>,
+    /// What jobs hold that were let in before the period. Usually empty.
+    carried: HashMap<Caller, u64>,
+}
+
+impl Paged {
+    fn new(calendar: Calendar) -> Self {
+        Self {
+            since: UnixTime::default(),
+            until: calendar.starts.first().copied(),
+            calendar,
+            pages: Shelves::default(),
+            carried: HashMap::new(),
+        }
+    }
+
+    fn turn(&mut self, now: UnixTime, in_house: impl Iterator<Item = (Caller, u32, UnixTime)>) {
+        let starts = &self.calendar.starts;
+        let begun = starts.partition_point(|start| *start <= now);
+        self.since = self.calendar.period(now);
+        self.until = starts.get(begun).copied();
+        self.pages = Shelves::default();
+        self.carried.clear();
+        for (caller, units, admitted) in in_house {
+            if admitted < self.since && units > 0 {
+                *self.carried.entry(caller).or_default() += u64::from(units);
+            }
+        }
+    }
+
+    fn used(&self, caller: &Caller) -> u64 {
+        self.pages.get(caller).copied().unwrap_or(0)
+    }
+
+    fn carried(&self, caller: &Caller) -> u64 {
+        self.carried.get(caller).copied().unwrap_or(0)
+    }
+}
+
+/// A table by caller, in parts. Callers come from strangers, so the maps keep the standard library's hasher; which shelf a
+/// caller is on is told by its number, which no stranger chooses: an account's own, or a keyed hash.
+#[derive(Debug)]
+struct Shelves<V> {
+    shelves: Vec<HashMap<Caller, V>>,
+    /// Accounts, networks, users.
+    kinds: [usize; 3],
+}
+
+impl<V> Default for Shelves<V> {
+    fn default() -> Self {
+        Self {
+            shelves: (0..SHELVES).map(|_| HashMap::new()).collect(),
+            kinds: [0; 3],
+        }
+    }
+}
+
+fn shelf(caller: &Caller) -> usize {
+    let number = match caller {
+        Caller::Account(account) => u64::from(account.0),
+        Caller::Network(network) => network.0,
+        Caller::User { user, .. } => user.0,
+    };
+    (number % SHELVES as u64) as usize
+}
+
+fn kind(caller: &Caller) -> usize {
+    match caller {
+        Caller::Account(_) => 0,
+        Caller::Network(_) => 1,
+        Caller::User { .. } => 2,
+    }
+}
+
+impl<V> Shelves<V> {
+    fn get(&self, caller: &Caller) -> Option<&V> {
+        self.shelves[shelf(caller)].get(caller)
+    }
+
+    fn get_mut(&mut self, caller: &Caller) -> Option<&mut V> {
+        self.shelves[shelf(caller)].get_mut(caller)
+    }
+
+    fn or_default(&mut self, caller: Caller) -> &mut V
+    where
+        V: Default,
+    {
+        match self.shelves[shelf(&caller)].entry(caller) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                self.kinds[kind(&caller)] += 1;
+                entry.insert(V::default())
+            }
+        }
+    }
+
+    fn remove(&mut self, caller: &Caller) {
+        if self.shelves[shelf(caller)].remove(caller).is_some() {
+            self.kinds[kind(caller)] -= 1;
+        }
+    }
+
+    fn retain_shelf(&mut self, shelf: usize, mut keep: impl FnMut(&mut V) -> bool) {
+        let kinds = &mut self.kinds;
+        let shelf = &mut self.shelves[shelf];
+        shelf.retain(|caller, value| {
+            let stays = keep(value);
+            if !stays {
+                kinds[kind(caller)] -= 1;
+            }
+            stays
+        });
+        if shelf.len() < shelf.capacity() / 4 {
+            shelf.shrink_to_fit();
+        }
+    }
+}

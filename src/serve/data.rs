@@ -1,0 +1,207 @@
+//! The data folder: who may use it, what is remembered, and who has an account.
+//!
+//! Absent on purpose: what the files look like (`store`).
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::ServeError;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::policy::Policy;
+use crate::policy::caller::Caller;
+use crate::policy::rules::{Rules, WindowId};
+use crate::policy::time::{Timestamp, UnixTime};
+use crate::store::journal::disk::SystemDisk;
+use crate::store::journal::{self, Durability, History, Journal, Remembered};
+use crate::store::statistics::Statistics;
+use crate::store::{
+    AccountStore, AdminToken, Bookkeeper, Directory, Entry, Listed, Pseudonyms, TOKEN_FILE, TOKEN_VARIABLE,
+};
+use crate::telemetry::JournalMeters;
+
+/// Mode of `data_dir`: nobody else looks into it.
+const FOLDER_MODE: u32 = 0o700;
+
+/// The file of the accounts, in `data_dir`.
+const ACCOUNTS_FILE: &str = "accounts.redb";
+
+/// The folder of the statistics, in `data_dir`.
+const STATISTICS_FOLDER: &str = "statistics";
+
+/// Accounts of a tier that there isn't which the log names.
+const NAMED_MAX: usize = 20;
+
+/// All that lies in the data folder, open.
+pub(super) struct Data {
+    pub(super) journal: Arc<Journal>,
+    pub(super) accounts: Arc<AccountStore>,
+    /// The operator's.
+    pub(super) token: AdminToken,
+    pub(super) pseudonyms: Pseudonyms,
+    pub(super) statistics: Arc<Statistics>,
+    /// With everything that is remembered.
+    pub(super) policy: Policy,
+}
+
+impl Data {
+    /// Opens the folder, or makes it, and reads what is remembered. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The folder is in use, of a newer format, damaged beyond use, or the system refuses something.
+    pub(super) fn open(
+        config: &Config,
+        rules: &Arc<Rules>,
+        clock: Clock,
+        meters: Arc<JournalMeters>,
+    ) -> Result<Self, ServeError> {
+        let folder = &config.data_dir;
+        let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
+        let disk = |error| ServeError::Folder(folder.clone(), error);
+        made.map_err(disk)?;
+        let (statistics, books) = Statistics::open(&folder.join(STATISTICS_FOLDER)).map_err(disk)?;
+        let (journal, history) = open_journal(config, rules, clock, meters, Box::new(books))?;
+        let pseudonyms = Pseudonyms::open(folder).map_err(ServeError::Key)?;
+        let accounts = open_accounts(config, clock.wall())?;
+        let token = open_token(folder)?;
+        let policy = remember(rules, clock, history, &statistics).map_err(disk)?;
+        Ok(Self {
+            journal,
+            accounts,
+            token,
+            pseudonyms,
+            statistics,
+            policy,
+        })
+    }
+
+    /// Writes what is still to be written, and lets go of the folder. Blocks on the disk.
+    pub(super) fn close(journal: &Journal, accounts: &AccountStore) {
+        journal.close();
+        if let Err(error) = accounts.close() {
+            warn!(%error, "the accounts were not closed in good order, the next start will check them");
+        }
+    }
+}
+
+fn open_journal(
+    config: &Config,
+    rules: &Rules,
+    clock: Clock,
+    meters: Arc<JournalMeters>,
+    books: Box<dyn Bookkeeper>,
+) -> Result<(Arc<Journal>, History), ServeError> {
+    let settings = journal::Settings {
+        durability: match config.durability {
+            config::Durability::Strict => Durability::Strict,
+            config::Durability::Relaxed => Durability::Relaxed,
+        },
+        commit_every: config.commit_every.into(),
+        commit_patience: config.commit_patience.into(),
+        ..journal::Settings::new(clock, Arc::new(move || clock.wall()), meters)
+    };
+    let opened = Journal::open(
+        &config.data_dir,
+        settings,
+        &rules.windows,
+        vec![books],
+        Arc::new(SystemDisk),
+    );
+    let (journal, history) = opened.map_err(ServeError::Journal)?;
+    Ok((Arc::new(journal), history))
+}
+
+/// A policy that knows what callers have used.
+fn remember(rules: &Arc<Rules>, clock: Clock, history: History, statistics: &Statistics) -> io::Result<Policy> {
+    let began = clock.now();
+    let mut policy = Policy::new(Arc::clone(rules));
+    policy.follow_clock(clock.wall(), began);
+    let windows = || (0..).map(WindowId).take(rules.windows.len());
+    let mut debits = 0_u64;
+    history.replay(|remembered| match remembered {
+        Remembered::Total {
+            window,
+            caller,
+            period,
+            units,
+        } => policy.remember(window, caller, period, units, began),
+        Remembered::Entry {
+            entry,
+            segment,
+            covered,
+        } => {
+            statistics.replayed(&entry, segment);
+            let Entry::Job(record) = &entry else { return };
+            let units = u64::from(record.debit());
+            if units == 0 {
+                return;
+            }
+            debits += 1;
+            for (window, covered) in windows().zip(covered) {
+                if !covered {
+                    count(&mut policy, window, record.caller, record.admitted, units, began);
+                }
+            }
+        }
+    })?;
+    let took = clock.now().since(began);
+    info!(debits, ?took, "what callers have used is read back");
+    Ok(policy)
+}
+
+fn count(policy: &mut Policy, window: WindowId, caller: Caller, admitted: UnixTime, units: u64, now: Timestamp) {
+    for caller in caller.counted() {
+        policy.remember(window, caller, admitted, units, now);
+    }
+}
+
+fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStore>, ServeError> {
+    let listed = |account: &config::Account| Listed {
+        name: account.name.clone(),
+        tier: config.rules.tier(account.tier).name.to_string(),
+        keys: account.key_sha256.clone(),
+    };
+    let listed: Vec<Listed> = config.accounts.iter().map(listed).collect();
+    let file = config.data_dir.join(ACCOUNTS_FILE);
+    let opened = AccountStore::open(&file, &listed, now);
+    let store = Arc::new(opened.map_err(|error| ServeError::Accounts(file, error))?);
+    tell_of_lost_tiers(config, store.directory());
+    Ok(store)
+}
+
+/// The operator's token: the environment's, or that of the file in that folder, which is made if it isn't there.
+fn open_token(folder: &Path) -> Result<AdminToken, ServeError> {
+    let given = match std::env::var_os(TOKEN_VARIABLE) {
+        Some(text) => AdminToken::given(&text.to_string_lossy(), TOKEN_VARIABLE),
+        None => AdminToken::read_or_make(&folder.join(TOKEN_FILE)),
+    };
+    given.map_err(ServeError::Token)
+}
+
+/// Accounts whose tier was taken out of the file have the anonymous tier's terms, which their owners will notice.
+fn tell_of_lost_tiers(config: &Config, directory: &Directory) {
+    let known = |name: &str| config.rules.tiers.iter().any(|tier| *tier.name == *name);
+    let lost: Vec<(String, u32)> = directory.tiers().into_iter().filter(|(tier, _)| !known(tier)).collect();
+    if lost.is_empty() {
+        return;
+    }
+    let accounts = directory
+        .page("", usize::MAX)
+        .into_iter()
+        .filter(|account| !known(&account.tier));
+    let named: Vec<String> = accounts
+        .take(NAMED_MAX)
+        .map(|account| format!("{} ({})", account.name, account.tier))
+        .collect();
+    let count: u32 = lost.iter().map(|(_, count)| count).sum();
+    warn!(
+        count,
+        accounts = named.join(", "),
+        "accounts of tiers that tiers.yaml has not: they have the anonymous tier's terms"
+    );
+}

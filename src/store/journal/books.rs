@@ -1,0 +1,163 @@
+//! The thread that hands closed segments to the bookkeepers, and removes those that nobody needs.
+//!
+//! Absent on purpose: what a bookkeeper writes down.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Wall;
+use super::disk::{self, Disk};
+use super::format::{Line, Names};
+use super::registry::{Closed, Registry};
+use super::segment::{self, Reader};
+use crate::policy::time::{Span, UnixTime};
+use crate::store::{Bookkeeper, Entry};
+
+/// How often what could not be done is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// Damaged segments that are kept aside when their time is over, for somebody to look at. The oldest goes first.
+pub const ASIDE_MAX: usize = 16;
+/// Where they are kept, below the journal's folder.
+pub const ASIDE: &str = "damaged";
+
+/// See the module.
+pub struct Books {
+    /// Where the segments are.
+    pub disk: Arc<dyn Disk>,
+    /// Their folder.
+    pub folder: PathBuf,
+    /// What time it is.
+    pub wall: Wall,
+    /// Which segments there are.
+    pub registry: Arc<Registry>,
+    /// Everybody who must have read a segment before it goes.
+    pub keepers: Vec<Box<dyn Bookkeeper>>,
+    /// How long a segment is kept after its end, at least.
+    pub keep: Span,
+}
+
+impl Books {
+    /// Works until the registry is closed.
+    pub fn run(mut self) {
+        if !self.registry.wait_replayed() {
+            return;
+        }
+        loop {
+            // Before the work: what is closed meanwhile is work for the next turn.
+            let turns = self.registry.turns();
+            self.keep_books();
+            self.remove_old();
+            if !self.registry.wait(turns, AGAIN_AFTER) {
+                return;
+            }
+        }
+    }
+
+    fn keep_books(&mut self) {
+        let closed = self.registry.closed();
+        for keeper in &mut self.keepers {
+            for segment in &closed {
+                let number = segment.known.number;
+                if keeper.covers().is_some_and(|covered| covered >= number) {
+                    continue;
+                }
+                let voids = self.registry.voids();
+                if let Err(error) = enter(&*self.disk, &self.folder, segment, &voids, &mut **keeper) {
+                    tracing::warn!(segment = number, %error, ?keeper, "a segment can't be entered into the books yet");
+                    break;
+                }
+            }
+        }
+    }
+
+    fn remove_old(&self) {
+        let now = (self.wall)();
+        let covered = |number| {
+            let covers = |keeper: &Box<dyn Bookkeeper>| keeper.covers().is_some_and(|covered| covered >= number);
+            self.keepers.iter().all(covers)
+        };
+        for Closed { known, ended, .. } in self.registry.closed() {
+            if !is_over(ended, self.keep, now) || !covered(known.number) {
+                continue;
+            }
+            let path = segment::path(&self.folder, known.number);
+            let done = match known.damaged {
+                true => put_aside(&*self.disk, &self.folder, &segment::name(known.number)),
+                false => disk::remove(&*self.disk, &path),
+            };
+            match done {
+                Ok(()) => self.registry.gone(known.number),
+                Err(error) => tracing::warn!(segment = known.number, %error, "an old segment can't be removed"),
+            }
+        }
+    }
+}
+
+/// Whether what ended then has been kept for long enough.
+pub fn is_over(ended: UnixTime, keep: Span, now: UnixTime) -> bool {
+    ended + keep < now
+}
+
+/// Moves a file of the journal to those kept aside.
+///
+/// # Errors
+/// The disk's.
+pub fn put_aside(disk: &dyn Disk, folder: &Path, name: &str) -> io::Result<()> {
+    let aside = folder.join(ASIDE);
+    disk.create_folder(&aside)?;
+    let mut there = disk.list(&aside)?;
+    there.sort();
+    let too_many = (there.len() + 1).saturating_sub(ASIDE_MAX);
+    for oldest in &there[..too_many] {
+        disk::remove(disk, &aside.join(oldest))?;
+    }
+    disk.rename(&folder.join(name), &aside.join(name))
+}
+
+fn enter(
+    disk: &dyn Disk,
+    folder: &Path,
+    segment: &Closed,
+    voids: &BTreeSet<u64>,
+    keeper: &mut dyn Bookkeeper,
+) -> io::Result<()> {
+    let mut names = Names::default();
+    let (reader, _) = Reader::open(disk, folder, segment.known.number, &mut names)?;
+    keeper.close(
+        segment.known.number,
+        &mut Counting {
+            reader,
+            limit: segment.limit,
+            voids,
+        },
+    )
+}
+
+/// The entries of a segment that count.
+#[derive(Debug)]
+pub struct Counting<'a> {
+    /// The segment.
+    pub reader: Reader<'a>,
+    /// Entries of this number and above don't count.
+    pub limit: u64,
+    /// These don't either.
+    pub voids: &'a BTreeSet<u64>,
+}
+
+impl Iterator for Counting<'_> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        loop {
+            match self.reader.next_line()? {
+                (sequence, Line::Entry(entry)) if sequence < self.limit && !self.voids.contains(&sequence) => {
+                    return Some(entry);
+                }
+                _ => {}
+            }
+        }
+    }
+}

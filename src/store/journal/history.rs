@@ -1,0 +1,163 @@
+//! What is remembered at start, so that every window can be rebuilt.
+//!
+//! Absent on purpose: the windows. They get what counts, once.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::books::Counting;
+use super::disk::Disk;
+use super::format::Names;
+use super::registry::{Closed, Registry};
+use super::segment::Reader;
+use super::totals::{Row, Snapshot};
+use crate::policy::caller::Caller;
+use crate::policy::rules::{Window, WindowId};
+use crate::policy::time::UnixTime;
+use crate::store::Entry;
+
+/// One thing that is remembered.
+#[derive(Debug)]
+pub enum Remembered<'a> {
+    /// What a caller has used in a calendar period, as far as the snapshot goes. A delegating account's contains its users'.
+    Total {
+        /// Which calendar window.
+        window: WindowId,
+        /// Whose.
+        caller: Caller,
+        /// The beginning of the period.
+        period: UnixTime,
+        /// How much.
+        units: u64,
+    },
+    /// An entry that counts. Entries come in the order in which they were written; that of their admission is another.
+    Entry {
+        /// The entry.
+        entry: Entry,
+        /// In which segment it lies.
+        segment: u64,
+        /// By window: whether what it debits is in a [`Remembered::Total`] already. Never for rolling ones.
+        covered: &'a [bool],
+    },
+}
+
+/// A segment that is to be read.
+#[derive(Debug)]
+struct Part {
+    closed: Closed,
+    covered: Vec<bool>,
+}
+
+/// What was found at start. While it is there, nothing that it needs is removed.
+pub struct History {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    registry: Arc<Registry>,
+    voids: BTreeSet<u64>,
+    parts: Vec<Part>,
+    snapshot: Option<Snapshot>,
+    /// The windows that a row of the snapshot is for, by its calendar's place.
+    windows: Vec<Vec<WindowId>>,
+}
+
+impl History {
+    /// Of these closed segments and that snapshot, for these windows; segments that ended before `horizon` and are in every
+    /// calendar's sums are left out.
+    pub(super) fn new(
+        (disk, folder): (Arc<dyn Disk>, PathBuf),
+        registry: Arc<Registry>,
+        windows: &[Window],
+        snapshot: Option<Snapshot>,
+        horizon: UnixTime,
+    ) -> Self {
+        let covers = |window: &Window| match window {
+            Window::Rolling(_) => None,
+            Window::Calendar(calendar) => snapshot.as_ref()?.covers(&calendar.name),
+        };
+        let is_calendar = |window: &Window| matches!(window, Window::Calendar(_));
+        let covers: Vec<(bool, Option<u64>)> = windows.iter().map(|w| (is_calendar(w), covers(w))).collect();
+        let part = |closed: Closed| {
+            let has = |covers: &Option<u64>| covers.is_some_and(|covers| closed.known.number <= covers);
+            let needed = closed.ended >= horizon || covers.iter().any(|(calendar, covers)| *calendar && !has(covers));
+            let covered = covers.iter().map(|(_, covers)| has(covers)).collect();
+            needed.then_some(Part { closed, covered })
+        };
+        let of_calendar = |name: &str| {
+            let is_it = |window: &Window| matches!(window, Window::Calendar(calendar) if *calendar.name == *name);
+            let ids = (0u8..).map(WindowId).zip(windows);
+            ids.filter(|(_, window)| is_it(window)).map(|(id, _)| id).collect()
+        };
+        let calendars = snapshot.iter().flat_map(|snapshot| &snapshot.calendars);
+        Self {
+            windows: calendars.map(|(name, _)| of_calendar(name)).collect(),
+            parts: registry.closed().into_iter().filter_map(part).collect(),
+            voids: registry.voids(),
+            disk,
+            folder,
+            registry,
+            snapshot,
+        }
+    }
+
+    /// Tells everything once: totals first, then the entries of the longest rolling window, of at least two hours, and of all
+    /// that isn't in the totals of some calendar. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk's. Then what was told is not all.
+    pub fn replay(self, mut each: impl FnMut(Remembered<'_>)) -> io::Result<()> {
+        if let Some(snapshot) = &self.snapshot {
+            for row in snapshot.rows(&*self.disk, &self.folder)? {
+                let Row {
+                    calendar,
+                    period,
+                    caller,
+                    units,
+                } = row?;
+                for window in self.windows.get(usize::from(calendar)).into_iter().flatten() {
+                    each(Remembered::Total {
+                        window: *window,
+                        caller,
+                        period,
+                        units,
+                    });
+                }
+            }
+        }
+        let mut names = Names::default();
+        for Part { closed, covered } in &self.parts {
+            let segment = closed.known.number;
+            let (reader, _) = Reader::open(&*self.disk, &self.folder, segment, &mut names)?;
+            let counting = Counting {
+                reader,
+                limit: closed.limit,
+                voids: &self.voids,
+            };
+            for entry in counting {
+                each(Remembered::Entry {
+                    entry,
+                    segment,
+                    covered,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        // From now on what nobody needs may be removed, and the snapshot be replaced.
+        self.registry.replayed();
+    }
+}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("History")
+            .field("segments", &self.parts.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,186 @@
+//! Which segments there are, and what in them does not count: what the writer, the bookkeeping and the reading at start all
+//! must agree on.
+//!
+//! Absent on purpose: the disk, and whatever lies in a segment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::format::Header;
+use crate::policy::time::UnixTime;
+use crate::telemetry::JournalMeters;
+
+/// A segment that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its number.
+    pub number: u64,
+    /// When it was made.
+    pub made: UnixTime,
+    /// The lowest sequence number that may be in it.
+    pub first_sequence: u64,
+    /// The length of its file in bytes.
+    pub bytes: u64,
+    /// Whether something in it can't be read any more.
+    pub damaged: bool,
+}
+
+/// A segment that is not written any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Which one.
+    pub known: Known,
+    /// Entries of this sequence number and above don't count: they are in a later segment, or nobody was promised them.
+    pub limit: u64,
+    /// When the segment after it was made: all that is in it was let in before.
+    pub ended: UnixTime,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    segments: BTreeMap<u64, Known>,
+    /// Sequence numbers of entries that were taken back.
+    voids: BTreeSet<u64>,
+    /// Nobody needs closed segments for the reading at start any more.
+    replayed: bool,
+    closing: bool,
+    /// How many segments have begun since the start.
+    turns: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Registry {
+    state: Mutex<State>,
+    /// With `state`: something for the bookkeeping to do.
+    turned: Condvar,
+    meters: Arc<JournalMeters>,
+}
+
+impl Registry {
+    /// With what was found at start.
+    pub fn new(found: impl IntoIterator<Item = Known>, voids: BTreeSet<u64>, meters: Arc<JournalMeters>) -> Self {
+        let state = State {
+            segments: found.into_iter().map(|known| (known.number, known)).collect(),
+            voids,
+            ..State::default()
+        };
+        Self {
+            state: Mutex::new(state),
+            turned: Condvar::new(),
+            meters,
+        }
+    }
+
+    /// A new segment is written from now on; all before it are closed.
+    pub fn begun(&self, header: &Header, bytes: u64) {
+        let known = Known {
+            number: header.number,
+            made: header.made,
+            first_sequence: header.first_sequence,
+            bytes,
+            damaged: false,
+        };
+        self.change(|state| {
+            state.segments.insert(header.number, known);
+            state.turns += 1;
+        });
+        self.turned.notify_all();
+    }
+
+    /// A segment's file has that length now.
+    pub fn grown(&self, number: u64, bytes: u64) {
+        let mut state = self.state.lock();
+        match state.segments.get_mut(&number) {
+            Some(known) if known.bytes != bytes => known.bytes = bytes,
+            _ => return,
+        }
+        self.show(&state);
+    }
+
+    /// A segment's file is gone.
+    pub fn gone(&self, number: u64) {
+        self.change(|state| {
+            state.segments.remove(&number);
+            let lowest = state.segments.values().map(|known| known.first_sequence).min();
+            state.voids = state.voids.split_off(&lowest.unwrap_or(0));
+        });
+    }
+
+    /// An entry was taken back, durably.
+    pub fn voided(&self, sequence: u64) {
+        self.state.lock().voids.insert(sequence);
+    }
+
+    /// Sequence numbers of what was taken back.
+    pub fn voids(&self) -> BTreeSet<u64> {
+        self.state.lock().voids.clone()
+    }
+
+    /// The closed segments, the oldest first.
+    pub fn closed(&self) -> Vec<Closed> {
+        let state = self.state.lock();
+        let mut later: Option<Known> = None;
+        let mut limit = u64::MAX;
+        let mut closed = Vec::new();
+        for known in state.segments.values().rev() {
+            if let Some(next) = later.replace(*known) {
+                limit = limit.min(next.first_sequence);
+                closed.push(Closed {
+                    known: *known,
+                    limit,
+                    ended: next.made,
+                });
+            }
+        }
+        closed.reverse();
+        closed
+    }
+
+    /// What was kept for the reading at start may go.
+    pub fn replayed(&self) {
+        self.state.lock().replayed = true;
+        self.turned.notify_all();
+    }
+
+    /// Ends the bookkeeping.
+    pub fn close(&self) {
+        self.state.lock().closing = true;
+        self.turned.notify_all();
+    }
+
+    /// How many segments have begun so far.
+    pub fn turns(&self) -> u64 {
+        self.state.lock().turns
+    }
+
+    /// Waits until more segments have begun than that, or that long. Whether to go on.
+    pub fn wait(&self, turns: u64, longest: Duration) -> bool {
+        let mut state = self.state.lock();
+        let idle = |state: &mut State| state.turns == turns && !state.closing;
+        self.turned.wait_while_for(&mut state, idle, longest);
+        !state.closing
+    }
+
+    /// Waits until the reading at start is over. Whether to go on.
+    pub fn wait_replayed(&self) -> bool {
+        let mut state = self.state.lock();
+        self.turned
+            .wait_while(&mut state, |state| !state.replayed && !state.closing);
+        !state.closing
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        change(&mut state);
+        self.show(&state);
+    }
+
+    fn show(&self, state: &State) {
+        self.meters
+            .bytes(state.segments.values().map(|known| known.bytes).sum());
+    }
+}

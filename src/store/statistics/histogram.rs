@@ -1,0 +1,193 @@
+//! How search times are spread, in a space that doesn't grow with their number.
+//!
+//! Sixteen buckets for each doubling: what is read from a bucket's middle is at most 1/32 (3.2 %) off. Below 32 ms every
+//! millisecond has a bucket of its own. The shortest and the longest time are kept as they are.
+//!
+//! Absent on purpose: means. Search times have a long tail, and a mean says nothing of it.
+
+/// The percentiles that are told, in this order.
+pub const PERCENTILES: [u8; 7] = [0, 10, 25, 50, 75, 90, 100];
+
+/// Buckets for each doubling of the time, as a power of two.
+const FINENESS_BITS: u32 = 4;
+const FINENESS: u32 = 1 << FINENESS_BITS;
+
+/// The last bucket, for a time of `u32::MAX` milliseconds: so a histogram has at most that many plus one.
+pub(super) const BUCKET_MAX: u16 = 463;
+
+/// Times in milliseconds, by bucket. Only buckets that hold something take space.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Histogram {
+    /// Bucket and number of times in it, at least 1; by bucket.
+    buckets: Vec<(u16, u32)>,
+    /// The shortest that was ever added since it was last empty; 0 while it is empty.
+    min_ms: u32,
+    /// The longest, likewise.
+    max_ms: u32,
+}
+
+impl Histogram {
+    /// From its parts; `None` unless the buckets are in order, non-empty and known, and the ends can be theirs.
+    pub fn from_parts(buckets: Vec<(u16, u32)>, min_ms: u32, max_ms: u32) -> Option<Self> {
+        let in_order = buckets.is_sorted_by(|one, next| one.0 < next.0);
+        let known = buckets
+            .iter()
+            .all(|(bucket, count)| *bucket <= BUCKET_MAX && *count > 0);
+        (in_order && known && min_ms <= max_ms).then_some(Self {
+            buckets,
+            min_ms,
+            max_ms,
+        })
+    }
+
+    /// Bucket and number of times in it, by bucket.
+    pub fn buckets(&self) -> &[(u16, u32)] {
+        &self.buckets
+    }
+
+    /// The shortest and the longest time, in milliseconds.
+    pub const fn ends_ms(&self) -> (u32, u32) {
+        (self.min_ms, self.max_ms)
+    }
+
+    /// Adds one time.
+    pub fn add(&mut self, ms: u32) {
+        self.widen(ms, ms);
+        self.put(bucket(ms), 1);
+    }
+
+    /// Adds all of the other's.
+    pub fn merge(&mut self, other: &Self) {
+        if other.buckets.is_empty() {
+            return;
+        }
+        self.widen(other.min_ms, other.max_ms);
+        for (bucket, count) in &other.buckets {
+            self.put(*bucket, *count);
+        }
+    }
+
+    /// Takes out what was added before. The ends stay as they were while anything is left: whoever adds this and what was
+    /// taken out together again has the ends of both.
+    pub fn subtract(&mut self, other: &Self) {
+        for (bucket, count) in &other.buckets {
+            if let Ok(place) = self.place(*bucket) {
+                self.buckets[place].1 = self.buckets[place].1.saturating_sub(*count);
+            }
+        }
+        self.buckets.retain(|(_, count)| *count > 0);
+        if self.buckets.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    /// The [`PERCENTILES`] in milliseconds, by nearest rank; `None` if it is empty. The first and the last are exact, the others
+    /// at most 1/32 off.
+    pub fn percentiles_ms(&self) -> Option<[u32; PERCENTILES.len()]> {
+        let total: u64 = self.buckets.iter().map(|(_, count)| u64::from(*count)).sum();
+        (total > 0).then(|| {
+            PERCENTILES.map(|percent| match percent {
+                0 => self.min_ms,
+                100 => self.max_ms,
+                _ => self.ranked(total.saturating_mul(percent.into()).div_ceil(100)),
+            })
+        })
+    }
+
+    /// About the time of that rank, from 1.
+    fn ranked(&self, rank: u64) -> u32 {
+        let mut below = 0_u64;
+        for (bucket, count) in &self.buckets {
+            below += u64::from(*count);
+            if below >= rank {
+                return middle_ms(*bucket).clamp(self.min_ms, self.max_ms);
+            }
+        }
+        self.max_ms
+    }
+
+    fn widen(&mut self, min_ms: u32, max_ms: u32) {
+        let empty = self.buckets.is_empty();
+        self.min_ms = if empty { min_ms } else { self.min_ms.min(min_ms) };
+        self.max_ms = self.max_ms.max(max_ms);
+    }
+
+    fn put(&mut self, bucket: u16, count: u32) {
+        match self.place(bucket) {
+            Ok(place) => self.buckets[place].1 = self.buckets[place].1.saturating_add(count),
+            Err(place) => self.buckets.insert(place, (bucket, count)),
+        }
+    }
+
+    fn place(&self, bucket: u16) -> Result<usize, usize> {
+        self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket)
+    }
+}
+
+/// The bucket of a time.
+fn bucket(ms: u32) -> u16 {
+    let doublings = (ms | 1).ilog2().saturating_sub(FINENESS_BITS);
+    let bucket = doublings * FINENESS + (ms >> doublings);
+    u16::try_from(bucket).unwrap_or(BUCKET_MAX)
+}
+
+/// The middle of a bucket.
+const fn middle_ms(bucket: u16) -> u32 {
+    let bucket = bucket as u32;
+    if bucket < FINENESS {
+        return bucket;
+    }
+    let doublings = bucket / FINENESS - 1;
+    let low = (bucket % FINENESS + FINENESS) << doublings;
+    low + ((1 << doublings) - 1) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_s_middle_is_close_to_all_that_fall_into_it() {
+        let mut last = 0;
+        let mut ms = 0_u32;
+        while ms < 7_200_000 {
+            let bucket = bucket(ms);
+            assert!(bucket == last || bucket == last + 1, "no gap at {ms}");
+            let off = middle_ms(bucket).abs_diff(ms);
+            assert!(off * 32 <= ms, "{ms} ms reads as {} ms", middle_ms(bucket));
+            (last, ms) = (bucket, ms + 1 + ms / 1_000);
+        }
+        assert_eq!(super::bucket(u32::MAX), BUCKET_MAX);
+        assert_eq!(super::bucket(0), 0);
+    }
+
+    #[test]
+    fn percentiles_are_those_of_the_nearest_rank() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.percentiles_ms(), None);
+        (1..=20).for_each(|ms| histogram.add(ms));
+        assert_eq!(histogram.percentiles_ms(), Some([1, 2, 5, 10, 15, 18, 20]));
+        let mut one = Histogram::default();
+        one.add(1_234_567);
+        assert_eq!(one.percentiles_ms(), Some([1_234_567; 7]));
+    }
+
+    #[test]
+    fn what_is_taken_out_and_added_elsewhere_is_whole_again() {
+        let times = [3, 3, 70, 900, 45_000, 45_100, 3_600_000];
+        let (mut all, mut part, mut rest) = <(Histogram, Histogram, Histogram)>::default();
+        for (place, ms) in times.into_iter().enumerate() {
+            all.add(ms);
+            rest.add(ms);
+            if place % 2 == 0 {
+                part.add(ms);
+            }
+        }
+        rest.subtract(&part);
+        let mut again = rest.clone();
+        again.merge(&part);
+        assert_eq!(again, all);
+        rest.subtract(&all);
+        assert_eq!(rest, Histogram::default());
+    }
+}

@@ -1,0 +1,252 @@
+//! Closed segments go to the bookkeepers, each once and in order; and away when nobody needs them any more.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+use tiergate::policy::caller::{AccountId, Caller, UserId};
+use tiergate::policy::rules::{Calendar, Window};
+use tiergate::policy::time::{Span, UnixTime};
+use tiergate::store::journal::{Journal, Remembered};
+use tiergate::store::{Bookkeeper, Entry, Ledger, Record};
+
+use crate::disk::{TestDisk, Unsynced};
+use crate::house::{HOUR, MONTH, WallClock, open, open_with, success, used, wait, windows};
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// How many entries each segment had.
+    closed: Vec<(u64, usize)>,
+    /// How many more segments are refused.
+    refusing: usize,
+    refused: usize,
+}
+
+/// Writes down what it is given. Clones are the same book.
+#[derive(Clone, Debug, Default)]
+pub struct Book(Arc<(Mutex<Seen>, Condvar)>);
+
+impl Book {
+    fn wait_until(&self, wanted: impl Fn(&Seen) -> bool) {
+        self.0.1.wait_while(&mut self.0.0.lock(), |seen| !wanted(seen));
+    }
+}
+
+impl Bookkeeper for Book {
+    fn covers(&self) -> Option<u64> {
+        self.0.0.lock().closed.last().map(|(segment, _)| *segment)
+    }
+
+    fn close(&mut self, segment: u64, entries: &mut dyn Iterator<Item = Entry>) -> io::Result<()> {
+        let mut seen = self.0.0.lock();
+        self.0.1.notify_all();
+        if seen.refusing > 0 {
+            seen.refusing -= 1;
+            seen.refused += 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let entries = entries.count();
+        seen.closed.push((segment, entries));
+        Ok(())
+    }
+}
+
+fn debit(disk: &TestDisk, journal: &Journal, record: Record) {
+    assert_eq!(wait(disk, journal.commit(record)).expect("the disk is well"), Ok(()));
+}
+
+/// One success of account 1 in each of so many hours.
+fn work(disk: &TestDisk, journal: &Journal, wall: &WallClock, hours: usize) {
+    for _ in 0..hours {
+        debit(disk, journal, success(1, wall.now()));
+        wall.advance(HOUR);
+    }
+}
+
+fn segment(number: u64) -> PathBuf {
+    PathBuf::from(format!("/data/journal/{number:016}.seg"))
+}
+
+fn totals() -> PathBuf {
+    PathBuf::from("/data/journal/totals")
+}
+
+/// A rolling hour, and months.
+fn short() -> Vec<Window> {
+    vec![Window::Rolling(HOUR), windows().remove(1)]
+}
+
+#[test]
+fn every_hour_is_closed_once_in_order_and_its_sums_are_not_counted_twice() {
+    let (disk, wall, book) = (TestDisk::new(), WallClock::at(MONTH), Book::default());
+    let (journal, history) = open_with(&disk, &wall, &windows(), vec![Box::new(book.clone())]).expect("an empty disk");
+    drop(history);
+    work(&disk, &journal, &wall, 5);
+    // The first success of an hour ends the segment of the one before.
+    book.wait_until(|seen| seen.closed.len() == 4);
+    assert_eq!(book.0.0.lock().closed, [(1, 1), (2, 1), (3, 1), (4, 1)]);
+    disk.crash();
+    let disk = disk.reborn(Unsynced::Lost);
+    let (_journal, history) = open(&disk, &wall).expect("the disk is well");
+    let all = BTreeMap::from([(1, 5)]);
+    assert_eq!(used(history), (all.clone(), all));
+}
+
+#[test]
+fn segments_go_when_no_window_reaches_them_and_the_month_keeps_what_was_in_them() {
+    let (disk, wall) = (TestDisk::new(), WallClock::at(MONTH));
+    let (journal, history) = open_with(&disk, &wall, &short(), Vec::new()).expect("an empty disk");
+    drop(history);
+    work(&disk, &journal, &wall, 10);
+    // The wall clock stands at the hour 10, an hour and two more are kept: what ended before 7 goes, when segment 10 begins
+    // at the hour 9, what ended before 6.
+    disk.wait_until(|paths| !paths.contains(&segment(5)));
+    assert!(disk.paths().contains(&segment(7)));
+    drop(journal);
+    let (_journal, history) = open_with(&disk, &wall, &short(), Vec::new()).expect("it was closed");
+    let (rolling, month) = used(history);
+    assert_eq!(month, BTreeMap::from([(1, 10)]));
+    assert!(rolling[&1] >= 3, "{rolling:?}");
+}
+
+#[test]
+fn a_segment_that_could_not_be_entered_comes_again_and_is_kept_until_then() {
+    let (disk, wall, book) = (TestDisk::new(), WallClock::at(MONTH), Book::default());
+    book.0.0.lock().refusing = 2;
+    let (journal, history) = open_with(&disk, &wall, &short(), vec![Box::new(book.clone())]).expect("an empty disk");
+    drop(history);
+    for refused in 1..=2 {
+        wall.advance(HOUR.saturating_mul(24));
+        work(&disk, &journal, &wall, 2);
+        book.wait_until(|seen| seen.refused >= refused);
+        assert!(disk.paths().contains(&segment(1)));
+    }
+    work(&disk, &journal, &wall, 1);
+    book.wait_until(|seen| seen.closed.len() >= 3);
+    let closed = book.0.0.lock().closed.clone();
+    assert_eq!(closed[..3], [(1, 1), (2, 1), (3, 1)]);
+    disk.wait_until(|paths| !paths.contains(&segment(1)));
+}
+
+#[test]
+fn a_calendar_that_is_new_is_filled_from_the_segments_there_are() {
+    let (disk, wall) = (TestDisk::new(), WallClock::at(MONTH));
+    let day = |number: u64| MONTH + HOUR.saturating_mul(24 * number);
+    let with_days = || {
+        let starts = (0..3).map(day).collect();
+        let name = "day UTC".into();
+        let mut all = windows();
+        all.push(Window::Calendar(Calendar { name, starts }));
+        all
+    };
+    let (journal, history) = open(&disk, &wall).expect("an empty disk");
+    drop(history);
+    work(&disk, &journal, &wall, 4);
+    disk.wait_until(|paths| paths.contains(&totals()));
+    drop(journal);
+    for opened in 0..2 {
+        let (journal, history) = open_with(&disk, &wall, &with_days(), Vec::new()).expect("it was closed");
+        let mut days = 0;
+        history
+            .replay(|remembered| match remembered {
+                Remembered::Total { window, units, .. } if window.0 == 2 => days += units,
+                Remembered::Entry { covered, .. } if !covered[2] => days += 1,
+                _ => {}
+            })
+            .expect("the disk can be read");
+        assert_eq!(days, 4 + opened);
+        work(&disk, &journal, &wall, 1);
+    }
+}
+
+#[test]
+fn sums_that_are_damaged_are_kept_aside_and_made_anew() {
+    for byte in [0, 13, 40, 60, 80] {
+        let (disk, wall) = (TestDisk::new(), WallClock::at(MONTH));
+        let (journal, history) = open(&disk, &wall).expect("an empty disk");
+        drop(history);
+        work(&disk, &journal, &wall, 3);
+        disk.wait_until(|paths| paths.contains(&totals()));
+        drop(journal);
+        let mut bytes = disk.content(&totals()).expect("it was made");
+        bytes[byte] ^= 1;
+        disk.put(&totals(), bytes);
+        let (_journal, history) = open(&disk, &wall).expect("the rest is well");
+        assert_eq!(used(history).1, BTreeMap::from([(1, 3)]), "byte {byte}");
+        assert!(disk.paths().contains(&PathBuf::from("/data/journal/damaged/totals")));
+    }
+}
+
+#[test]
+fn a_user_counts_for_itself_and_for_its_account() {
+    let (disk, wall) = (TestDisk::new(), WallClock::at(MONTH));
+    let (journal, history) = open(&disk, &wall).expect("an empty disk");
+    drop(history);
+    let user = Caller::User {
+        of: AccountId(1),
+        user: UserId(5),
+    };
+    let of_user = |wall: &WallClock| Record {
+        caller: user,
+        cost: 3,
+        ..success(1, wall.now())
+    };
+    debit(&disk, &journal, of_user(&wall));
+    work(&disk, &journal, &wall, 1);
+    work(&disk, &journal, &wall, 1);
+    disk.wait_until(|paths| paths.contains(&totals()));
+    drop(journal);
+    let (_journal, history) = open(&disk, &wall).expect("it was closed");
+    let mut totals = Vec::new();
+    history
+        .replay(|remembered| {
+            if let Remembered::Total {
+                caller, period, units, ..
+            } = remembered
+            {
+                totals.push((caller, period, units));
+            }
+        })
+        .expect("the disk can be read");
+    assert_eq!(totals, [(Caller::Account(AccountId(1)), MONTH, 4), (user, MONTH, 3)]);
+}
+
+/// Jobs are counted when they were let in: what is let in in May and ends in June is May's.
+#[test]
+fn a_month_that_is_over_is_left_out_of_the_next_sums() {
+    let (disk, wall) = (TestDisk::new(), WallClock::at(MONTH));
+    let (journal, history) = open_with(&disk, &wall, &short(), Vec::new()).expect("an empty disk");
+    drop(history);
+    work(&disk, &journal, &wall, 2);
+    disk.wait_until(|paths| paths.contains(&totals()));
+    let december = UnixTime::from_secs(1_796_083_200);
+    wall.advance(december.since(wall.now()) + HOUR.saturating_mul(5));
+    work(&disk, &journal, &wall, 8);
+    disk.wait_until(|paths| !paths.contains(&segment(4)));
+    drop(journal);
+    let (_journal, history) = open_with(&disk, &wall, &short(), Vec::new()).expect("it was closed");
+    assert_eq!(used(history).1, BTreeMap::from([(1, 8)]));
+}
+
+#[test]
+fn a_damaged_segment_is_used_as_far_as_it_goes_and_kept_aside_in_the_end() {
+    let (disk, wall) = (TestDisk::new(), WallClock::at(MONTH));
+    let (journal, history) = open_with(&disk, &wall, &short(), Vec::new()).expect("an empty disk");
+    drop(history);
+    for account in 1..=3 {
+        debit(&disk, &journal, success(account, wall.now()));
+    }
+    drop(journal);
+    let mut bytes = disk.content(&segment(1)).expect("it is there");
+    // The second job: before it lie the header, the tier's name and the first.
+    bytes[4_096 + 2 * 64 + 20] ^= 1;
+    disk.put(&segment(1), bytes);
+    let (journal, history) = open_with(&disk, &wall, &short(), Vec::new()).expect("the rest is well");
+    assert_eq!(used(history).0, BTreeMap::from([(1, 1), (3, 1)]));
+    wall.advance(Span::from_secs(3_600 * 24));
+    work(&disk, &journal, &wall, 1);
+    disk.wait_until(|paths| paths.contains(&Path::new("/data/journal/damaged").join("0000000000000001.seg")));
+    assert!(!disk.paths().contains(&segment(1)));
+}
