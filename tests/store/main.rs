@@ -2,5 +2,7 @@
 
 mod books;
 mod disk;
+mod faults;
+mod flips;
 mod house;
 mod reopening;
