@@ -27,13 +27,30 @@ pub enum Fault {
     Crash,
 }
 
-/// Which operations of the journal's segments are counted.
+/// Which operations are counted. Each kind is of one thread, so a count means the same operation in every run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
+    /// The writer's writes to segments.
     Write,
+    /// The writer's syncs of segments.
     Sync,
-    /// Every write, sync, making, cutting, renaming and removing, of the other files as well.
-    Any,
+    /// Everything that the writer does: also making, cutting and removing files, and syncing the folder.
+    Writer,
+    /// Everything that the bookkeeping does.
+    Books,
+    /// Everything that opening does.
+    Open,
+}
+
+impl Op {
+    /// What this thread does.
+    fn of_thread() -> Self {
+        match std::thread::current().name() {
+            Some("journal") => Self::Writer,
+            Some("books") => Self::Books,
+            _ => Self::Open,
+        }
+    }
 }
 
 /// What becomes of what was not synced.
@@ -58,13 +75,13 @@ struct State {
     now: BTreeMap<PathBuf, u64>,
     durable: BTreeMap<PathBuf, u64>,
     next_node: u64,
-    counts: [u64; 3],
+    counts: [u64; 5],
     plan: Option<(Op, u64, Fault)>,
     /// Every operation fails so.
     failing: Option<io::ErrorKind>,
     /// An operation hangs.
     frozen: bool,
-    /// How many syncs of segments may pass until they are held.
+    /// The next sync of a segment waits.
     held: bool,
     /// A sync waits to be let go.
     waiting: bool,
@@ -109,7 +126,7 @@ impl TestDisk {
     /// From now on the `k`th operation of that kind, from 0, goes wrong so.
     pub fn plan(&self, op: Op, k: u64, fault: Fault) {
         let mut state = self.state.0.lock();
-        state.counts = [0; 3];
+        state.counts = [0; 5];
         state.plan = Some((op, k, fault));
     }
 
@@ -249,7 +266,7 @@ impl TestDisk {
         if let Some(kind) = state.failing {
             return Err(kind.into());
         }
-        let mut die = Die::new(state.counts[2]);
+        let mut die = Die::new(state.counts[Op::of_thread() as usize]);
         match planned {
             None => {}
             Some(Fault::Fail) => return Err(io::Error::other("planned")),
@@ -291,7 +308,8 @@ impl State {
     /// What is planned for this operation.
     fn count(&mut self, op: Option<Op>) -> Option<Fault> {
         let mut planned = None;
-        for op in op.into_iter().filter(|op| *op != Op::Any).chain([Op::Any]) {
+        let thread = Op::of_thread();
+        for op in op.into_iter().filter(|_| thread == Op::Writer).chain([thread]) {
             let count = self.counts[op as usize];
             self.counts[op as usize] += 1;
             if let Some((wanted, k, fault)) = self.plan

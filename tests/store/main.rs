@@ -4,6 +4,8 @@ mod account_faults;
 mod accounts;
 mod books;
 mod disk;
+mod faults;
+mod flips;
 mod house;
 mod reopening;
 mod statistics;

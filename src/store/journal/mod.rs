@@ -16,6 +16,7 @@
 //! | `books` | closed segments to the bookkeepers, then away |
 //! | `totals` | the snapshot of calendar periods |
 //! | `survey`, `history` | reading at start |
+//! | `inspect` | reading for people, also while the door writes |
 //!
 //! A promise is kept by what is on the disk alone: an entry whose commit resolved is in a segment, below the limit that later
 //! segments set, and not void. Everything else follows from that at start.
@@ -27,6 +28,7 @@ pub mod disk;
 mod format;
 mod history;
 mod inbox;
+pub mod inspect;
 mod registry;
 mod segment;
 mod survey;

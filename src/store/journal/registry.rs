@@ -47,7 +47,9 @@ struct State {
     /// Nobody needs closed segments for the reading at start any more.
     replayed: bool,
     closing: bool,
-    /// How many segments have begun since the start.
+    /// Segments below are closed, and all that was taken back of what is in them is known.
+    settled: u64,
+    /// How many times that has risen.
     turns: u64,
 }
 
@@ -75,7 +77,7 @@ impl Registry {
         }
     }
 
-    /// A new segment is written from now on; all before it are closed.
+    /// A new segment is written from now on.
     pub fn begun(&self, header: &Header, bytes: u64) {
         let known = Known {
             number: header.number,
@@ -86,9 +88,17 @@ impl Registry {
         };
         self.change(|state| {
             state.segments.insert(header.number, known);
-            state.turns += 1;
         });
-        self.turned.notify_all();
+    }
+
+    /// All segments below that one are closed, and nothing in them will be taken back any more.
+    pub fn settled(&self, number: u64) {
+        let mut state = self.state.lock();
+        if state.settled < number {
+            state.settled = number;
+            state.turns += 1;
+            self.turned.notify_all();
+        }
     }
 
     /// A segment's file has that length now.
@@ -120,7 +130,7 @@ impl Registry {
         self.state.lock().voids.clone()
     }
 
-    /// The closed segments, the oldest first.
+    /// The closed segments that are settled, the oldest first.
     pub fn closed(&self) -> Vec<Closed> {
         let state = self.state.lock();
         let mut later: Option<Known> = None;
@@ -129,6 +139,9 @@ impl Registry {
         for known in state.segments.values().rev() {
             if let Some(next) = later.replace(*known) {
                 limit = limit.min(next.first_sequence);
+                if known.number >= state.settled {
+                    continue;
+                }
                 closed.push(Closed {
                     known: *known,
                     limit,
@@ -152,12 +165,12 @@ impl Registry {
         self.turned.notify_all();
     }
 
-    /// How many segments have begun so far.
+    /// How many times more has been settled.
     pub fn turns(&self) -> u64 {
         self.state.lock().turns
     }
 
-    /// Waits until more segments have begun than that, or that long. Whether to go on.
+    /// Waits until more is settled than after so many turns, or that long. Whether to go on.
     pub fn wait(&self, turns: u64, longest: Duration) -> bool {
         let mut state = self.state.lock();
         let idle = |state: &mut State| state.turns == turns && !state.closing;

@@ -22,6 +22,9 @@ const ROOM_BYTES: u64 = 1 << 20;
 /// Stretches of unreadable frames that are told apart in one segment; those beyond run together with the last.
 const HOLES_MAX: usize = 1_024;
 
+/// Room that nobody has used, as much as is passed over in one step.
+static BLANK: [u8; 64 * FRAME_BYTES] = [0; 64 * FRAME_BYTES];
+
 const SUFFIX: &str = ".seg";
 const DIGITS: usize = 16;
 
@@ -177,8 +180,9 @@ impl<'a> Reader<'a> {
                     return Some((sequence, line));
                 }
                 None => {
-                    let zeros = frame.iter().all(|byte| *byte == 0);
-                    self.unreadable(place, zeros);
+                    let zeros = *frame == [0; FRAME_BYTES];
+                    let blank = if zeros { self.skip_zeros() } else { 0 };
+                    self.unreadable(place, place + 1 + blank, zeros);
                 }
             }
         }
@@ -210,13 +214,18 @@ impl<'a> Reader<'a> {
         self.findings.sequences = Some((low.min(sequence), high.max(sequence)));
     }
 
-    fn unreadable(&mut self, place: u32, zeros: bool) {
-        let hole = Hole {
-            from: place,
-            to: place + 1,
-            zeros,
-        };
-        join(&mut self.run, hole);
+    fn unreadable(&mut self, from: u32, to: u32, zeros: bool) {
+        join(&mut self.run, Hole { from, to, zeros });
+    }
+
+    /// Passes over zeros in larger steps, since there may be a megabyte of them. How many frames.
+    fn skip_zeros(&mut self) -> u32 {
+        let steps = self.buffer[self.left.clone()].chunks_exact(BLANK.len());
+        let blank = steps.take_while(|step| **step == BLANK).count() * BLANK.len();
+        self.left.start += blank;
+        let frames = (blank / FRAME_BYTES) as u32;
+        self.place += frames;
+        frames
     }
 
     /// Reads on. Whether there is a whole frame more.

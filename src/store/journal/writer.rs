@@ -107,6 +107,7 @@ impl Writer {
             unconfirmed: Vec::new(),
         };
         writer.begin(active);
+        writer.registry.settled(header.number);
         writer
     }
 
@@ -118,6 +119,10 @@ impl Writer {
         while next == Next::Write {
             next = self.inbox.take(&mut debits, &mut notes);
             self.enqueue(&mut debits, &mut notes);
+            if next == Next::Close && self.unconfirmed.is_empty() {
+                // Nothing would go into a new segment, were it time for one.
+                break;
+            }
             while let Err(error) = self.commit_all() {
                 self.fail(&error);
                 if next == Next::Close {
@@ -161,6 +166,10 @@ impl Writer {
         }
         self.confirmed = self.next_sequence;
         self.inbox.landed();
+        if let Some(active) = &self.active {
+            // Not when the segment began: after a failure it got what is void in the one before.
+            self.registry.settled(active.header.number);
+        }
         Ok(())
     }
 
