@@ -7,6 +7,7 @@ mod fairness;
 mod histories;
 mod house;
 mod model;
+mod quota;
 mod relocation;
 mod side_by_side;
 mod uploads;
