@@ -504,6 +504,8 @@ impl Policy {
             .replace_all(&mut self.jobs, rules.queue.within_tier, self.pools.len());
         self.quotas.reload(&rules.windows);
         self.rules = rules;
+        // A calendar that is new here begins its present period now: a job that ends next must find the page it debits.
+        self.wall_clock(now);
         let pools = 0..u16::try_from(self.pools.len()).expect("a PoolId is a u16");
         pools.flat_map(|pool| self.fill(PoolId(pool), now)).collect()
     }

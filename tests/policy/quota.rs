@@ -153,6 +153,18 @@ fn who_is_refused_by_several_quotas_is_told_of_the_one_that_lasts_longest() {
     );
 }
 
+/// A calendar that was new in reloaded rules began its present period when somebody next asked what time it was. A job that
+/// ended before wrote its debit on the page of the time before, which was then thrown away.
+#[test]
+fn what_ends_right_after_a_reload_is_debited_in_a_calendar_that_is_new() {
+    let mut house = in_may(limited(&[Window::Rolling(DAY)], &[9]));
+    let job = house.runs(&costing(3, ask(1, 3))).job;
+    let rules = limited(&[Window::Rolling(DAY), months()], &[9, 9]);
+    house.policy.reload(Arc::new(rules), house.now);
+    house.succeeds(job);
+    assert_eq!(house.usage(WindowId(1), caller(1)).used, 3);
+}
+
 #[test]
 fn counts_belong_to_the_window_not_to_the_tier() {
     let mut house = in_may(limited(&[Window::Rolling(DAY), months()], &[5, 5]));
