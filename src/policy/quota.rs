@@ -57,8 +57,9 @@ enum Counts {
     Paged(Paged),
 }
 
-/// A calendar's longest period that matters for how long users are remembered: a month of 31 days.
-const PERIOD_MAX: Span = Span::from_secs(31 * 86_400);
+/// A calendar's longest period that matters for how long users are remembered: a month of 31 days in which clocks are put back
+/// by an hour, as October is in Europe.
+const PERIOD_MAX: Span = Span::from_secs(31 * 86_400 + 3_600);
 
 impl Quotas {
     pub(super) fn new(windows: &[Window]) -> Self {
@@ -163,6 +164,9 @@ impl Quotas {
     }
 
     fn count(&mut self, window: usize, caller: Caller, admitted: UnixTime, units: u64) {
+        if units == 0 {
+            return; // it would make a debtor of the caller
+        }
         match &mut self.windows[window] {
             Counts::Rolling(rolling) => rolling.add(caller, admitted, units),
             Counts::Paged(paged) if admitted >= paged.since => {

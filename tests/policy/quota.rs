@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tiergate::policy::caller::Caller;
+use tiergate::policy::caller::{AccountId, Caller, UserId};
 use tiergate::policy::refusal::Refusal;
-use tiergate::policy::rules::{Calendar, Quota, Rules, Window, WindowId};
+use tiergate::policy::rules::{Calendar, Quota, Rules, TierId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{Ask, Outcome, Usage};
+use tiergate::policy::{Ask, Delegate, Outcome, Usage};
 
 use super::house::{House, ask, caller, rules};
 
@@ -163,6 +163,43 @@ fn what_ends_right_after_a_reload_is_debited_in_a_calendar_that_is_new() {
     house.policy.reload(Arc::new(rules), house.now);
     house.succeeds(job);
     assert_eq!(house.usage(WindowId(1), caller(1)).used, 3);
+}
+
+/// Users were taken to have gone after 31 days. October has an hour more where clocks are put back in it, so in its last hour
+/// an account could have users beyond its number while the debits of the first hour still counted.
+#[test]
+fn users_are_remembered_for_the_longest_month() {
+    let mut house = in_may(limited(&[months()], &[9]));
+    let user = |user| Ask {
+        caller: Caller::User {
+            of: AccountId(1),
+            user: UserId(user),
+        },
+        delegate: Some(Box::new(Delegate {
+            account: AccountId(1),
+            tier: TierId(3),
+            own: None,
+            users_max: 1,
+        })),
+        ..ask(1, 3)
+    };
+    house.succeeds_at_once(&user(1));
+    house.pass(Span::from_secs(31 * 86_400 + 1_800));
+    assert_eq!(house.refused(&user(2)), Refusal::TooManyUsers { limit: 1 });
+    house.pass(Span::from_secs(1_800));
+    house.runs(&user(2));
+}
+
+/// A record of no units made a debtor of its caller: in a calendar's window until the period's end.
+#[test]
+fn a_debit_of_nothing_makes_no_debtor() {
+    let mut house = in_may(limited(&[Window::Rolling(DAY), months()], &[9, 9]));
+    for window in [WindowId(0), WindowId(1)] {
+        house.policy.remember(window, caller(1), MAY, 0, house.now);
+    }
+    house.succeeds_at_once(&costing(0, ask(1, 3)));
+    assert!(!house.policy.has_debit(&caller(1)));
+    assert_eq!(house.policy.debtors(), [0; 3]);
 }
 
 #[test]
