@@ -202,6 +202,19 @@ fn a_debit_of_nothing_makes_no_debtor() {
     assert_eq!(house.policy.debtors(), [0; 3]);
 }
 
+/// A window of seconds counted them in 32 bits. With a clock beyond 2106 the first debit ended a program that checks for
+/// overflow, and was not counted by one that doesn't.
+#[test]
+fn a_clock_set_to_the_far_future_changes_nothing() {
+    let second = Window::Rolling(Span::from_secs(1));
+    let mut house = in_may(limited(&[second], &[1]));
+    house.set_clock(UnixTime::from_secs(u64::from(u32::MAX) + 10));
+    house.succeeds_at_once(&ask(1, 3));
+    house.refused(&ask(1, 3));
+    house.pass(Span::from_secs(2));
+    house.runs(&ask(1, 3));
+}
+
 #[test]
 fn counts_belong_to_the_window_not_to_the_tier() {
     let mut house = in_may(limited(&[Window::Rolling(DAY), months()], &[5, 5]));
