@@ -8,6 +8,7 @@ mod fairness;
 mod histories;
 mod house;
 mod model;
+mod promises;
 mod quota;
 mod relocation;
 mod side_by_side;
