@@ -14,3 +14,4 @@ mod relocation;
 mod side_by_side;
 mod uploads;
 mod wait;
+mod zones;
