@@ -47,7 +47,7 @@ use queue::Queue;
 use quota::Quotas;
 pub use quota::Usage;
 use refusal::Refusal;
-use rules::{PoolId, Priority, Rules, ServerId, Tier, TierId, WindowId};
+use rules::{PoolId, Priority, Quota, Rules, ServerId, Tier, TierId, WindowId};
 pub use tally::Tally;
 use time::{Span, Timestamp, UnixTime};
 use users::Users;
@@ -108,9 +108,7 @@ impl Policy {
         }
         let wall = self.wall_clock(now);
         self.users_have_room(ask, wall)?;
-        for party in parties(ask, &rules) {
-            self.quotas_have_room(&party, ask.cost, wall)?;
-        }
+        self.quotas_have_room(ask, &rules, wall)?;
         for party in parties(ask, &rules) {
             self.concurrency_has_room(&party)?;
         }
@@ -138,27 +136,44 @@ impl Policy {
         }
     }
 
-    /// Each quota of the tier must have room: debited + held + cost ≤ limit (semantics §5.2).
-    fn quotas_have_room(&mut self, party: &Party<'_>, cost: u32, wall: UnixTime) -> Result<(), Refusal> {
-        if party.tier.quotas.is_empty() {
-            return Ok(());
-        }
-        let held = self.concurrency.load(&party.caller).held;
-        for quota in &party.tier.quotas {
-            let limit = party.own.and_then(|own| own.limit(&quota.name)).unwrap_or(quota.limit);
-            let used = self.quotas.taken(quota.window, &party.caller, held, wall);
-            let asked = used + u64::from(cost);
-            if asked > limit {
-                let back = self.quotas.back(quota.window, &party.caller, asked - limit);
-                return Err(Refusal::QuotaDepleted {
-                    name: Arc::clone(&quota.name),
-                    limit,
-                    used,
-                    retry_after: back.filter(|_| u64::from(cost) <= limit).map(|back| back.since(wall)),
-                });
+    /// Each quota must have room: debited + held + cost ≤ limit (semantics §5.2). Where several have none, the refusal is of the
+    /// one that keeps the job out for longest: who comes back when it says shall not be refused by another.
+    fn quotas_have_room(&mut self, ask: &Ask, rules: &Rules, wall: UnixTime) -> Result<(), Refusal> {
+        let mut longest: Option<Depleted> = None;
+        for party in parties(ask, rules) {
+            if party.tier.quotas.is_empty() {
+                continue;
+            }
+            let held = self.concurrency.load(&party.caller).held;
+            for quota in &party.tier.quotas {
+                if let Some(depleted) = self.depleted(&party, quota, held, ask.cost, wall)
+                    && longest
+                        .as_ref()
+                        .is_none_or(|longest| depleted.lasts() > longest.lasts())
+                {
+                    longest = Some(depleted);
+                }
             }
         }
-        Ok(())
+        longest.map_or(Ok(()), |depleted| Err(depleted.into()))
+    }
+
+    fn depleted(&mut self, party: &Party<'_>, quota: &Quota, held: u64, cost: u32, wall: UnixTime) -> Option<Depleted> {
+        let limit = party.own.and_then(|own| own.limit(&quota.name)).unwrap_or(quota.limit);
+        let used = self.quotas.taken(quota.window, &party.caller, held, wall);
+        let asked = used + u64::from(cost);
+        if asked <= limit {
+            return None;
+        }
+        let never = u64::from(cost) > limit;
+        let back = self.quotas.back(quota.window, &party.caller, asked - limit);
+        Some(Depleted {
+            name: Arc::clone(&quota.name),
+            limit,
+            used,
+            never,
+            retry_after: back.filter(|_| !never).map(|back| back.since(wall)),
+        })
     }
 
     fn concurrency_has_room(&self, party: &Party<'_>) -> Result<(), Refusal> {
@@ -489,6 +504,8 @@ impl Policy {
             .replace_all(&mut self.jobs, rules.queue.within_tier, self.pools.len());
         self.quotas.reload(&rules.windows);
         self.rules = rules;
+        // A calendar that is new here begins its present period now: a job that ends next must find the page it debits.
+        self.wall_clock(now);
         let pools = 0..u16::try_from(self.pools.len()).expect("a PoolId is a u16");
         pools.flat_map(|pool| self.fill(PoolId(pool), now)).collect()
     }
@@ -707,6 +724,34 @@ fn parties<'a>(ask: &'a Ask, rules: &'a Rules) -> impl Iterator<Item = Party<'a>
         own: delegate.own.as_deref(),
     });
     std::iter::once(caller).chain(account)
+}
+
+/// A quota that has no room.
+struct Depleted {
+    name: Arc<str>,
+    limit: u64,
+    used: u64,
+    /// The job costs more than the quota ever has.
+    never: bool,
+    retry_after: Option<Span>,
+}
+
+impl Depleted {
+    /// To compare: what jobs in the house hold may come back at any moment, so it lasts the shortest.
+    fn lasts(&self) -> (bool, Option<Span>) {
+        (self.never, self.retry_after)
+    }
+}
+
+impl From<Depleted> for Refusal {
+    fn from(depleted: Depleted) -> Self {
+        Self::QuotaDepleted {
+            name: depleted.name,
+            limit: depleted.limit,
+            used: depleted.used,
+            retry_after: depleted.retry_after,
+        }
+    }
 }
 
 fn job(ask: &Ask, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> Job {

@@ -22,7 +22,7 @@ use super::time::{Span, UnixTime};
 /// Buckets of a rolling window, at most (and one that is leaving).
 const BUCKETS: u64 = 1_440;
 /// A debit that lies so many buckets before another has left the window when the other is made.
-const REACH: u32 = BUCKETS as u32 + 1;
+const REACH: u64 = BUCKETS + 1;
 /// The narrowest bucket.
 const BUCKET_MS_MIN: u64 = 1_000;
 /// Parts of a table. A table grows and is swept part by part, so that nobody waits for more than one.
@@ -57,8 +57,9 @@ enum Counts {
     Paged(Paged),
 }
 
-/// A calendar's longest period that matters for how long users are remembered: a month of 31 days.
-const PERIOD_MAX: Span = Span::from_secs(31 * 86_400);
+/// A calendar's longest period that matters for how long users are remembered: a month of 31 days in which clocks are put back
+/// by an hour, as October is in Europe.
+const PERIOD_MAX: Span = Span::from_secs(31 * 86_400 + 3_600);
 
 impl Quotas {
     pub(super) fn new(windows: &[Window]) -> Self {
@@ -163,6 +164,9 @@ impl Quotas {
     }
 
     fn count(&mut self, window: usize, caller: Caller, admitted: UnixTime, units: u64) {
+        if units == 0 {
+            return; // it would make a debtor of the caller
+        }
         match &mut self.windows[window] {
             Counts::Rolling(rolling) => rolling.add(caller, admitted, units),
             Counts::Paged(paged) if admitted >= paged.since => {
@@ -261,18 +265,19 @@ impl Rolling {
         }
     }
 
-    fn bucket(&self, at: UnixTime) -> u32 {
-        u32::try_from(at.as_millis() / self.width_ms).unwrap_or(u32::MAX)
+    fn bucket(&self, at: UnixTime) -> u64 {
+        at.as_millis() / self.width_ms
     }
 
     /// The first bucket that still counts.
-    fn first(&self, now: UnixTime) -> u32 {
+    fn first(&self, now: UnixTime) -> u64 {
         self.bucket(UnixTime::from_millis(now.as_millis().saturating_sub(self.length_ms)))
     }
 
     /// When the bucket leaves.
-    fn leaves(&self, bucket: u32) -> UnixTime {
-        UnixTime::from_millis((u64::from(bucket) + 1) * self.width_ms + self.length_ms)
+    fn leaves(&self, bucket: u64) -> UnixTime {
+        let ends = (bucket + 1).saturating_mul(self.width_ms);
+        UnixTime::from_millis(ends.saturating_add(self.length_ms))
     }
 
     fn used(&mut self, caller: &Caller, now: UnixTime) -> u64 {
@@ -318,7 +323,7 @@ impl Rolling {
 struct Log {
     used: u64,
     /// The bucket from which offsets count: that of the first entry, or one before it.
-    base: u32,
+    base: u64,
     entries: SmallVec<[Bucket; 10]>,
 }
 
@@ -345,16 +350,16 @@ impl Bucket {
 }
 
 impl Log {
-    fn buckets(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+    fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.entries
             .iter()
-            .map(|entry| (self.base + u32::from(entry.offset), u64::from(entry.units())))
+            .map(|entry| (self.base + u64::from(entry.offset), u64::from(entry.units())))
     }
 
-    fn forget_before(&mut self, first: u32) {
+    fn forget_before(&mut self, first: u64) {
         let gone = self
             .entries
-            .partition_point(|entry| self.base + u32::from(entry.offset) < first);
+            .partition_point(|entry| self.base + u64::from(entry.offset) < first);
         if gone > 0 {
             self.used -= self.entries[..gone]
                 .iter()
@@ -367,17 +372,17 @@ impl Log {
         }
     }
 
-    fn add(&mut self, bucket: u32, units: u64) {
+    fn add(&mut self, bucket: u64, units: u64) {
         let newest = self.buckets().last().map_or(bucket, |(newest, _)| newest.max(bucket));
-        if units == 0 || bucket.saturating_add(REACH) <= newest {
+        if units == 0 || bucket + REACH <= newest {
             return;
         }
-        self.forget_before((newest + 1).saturating_sub(REACH));
+        self.forget_before(newest.saturating_sub(REACH - 1));
         self.used += units;
         let offset = self.offset(bucket);
         let mut left = units;
         // A debit may be older than the last one: jobs end in another order than they come.
-        let at = self.entries.partition_point(|entry| entry.offset <= offset);
+        let mut at = self.entries.partition_point(|entry| entry.offset <= offset);
         if let Some(last) = at.checked_sub(1).map(|at| &mut self.entries[at])
             && last.offset == offset
         {
@@ -394,17 +399,18 @@ impl Log {
                 self.entries.reserve_exact((self.entries.len() / 8).max(4));
             }
             self.entries.insert(at, Bucket::new(offset, units));
+            at += 1; // the last entry of a bucket is the one that has room
             left -= u64::from(units);
         }
     }
 
     /// The bucket's offset, after moving the base if need be: entries are less than [`REACH`] apart.
-    fn offset(&mut self, bucket: u32) -> u16 {
+    fn offset(&mut self, bucket: u64) -> u16 {
         let first = self.buckets().next().map_or(bucket, |(first, _)| first);
-        if self.entries.is_empty() || bucket < self.base || bucket - self.base > u32::from(u16::MAX) {
+        if self.entries.is_empty() || bucket < self.base || bucket - self.base > u64::from(u16::MAX) {
             let base = first.min(bucket);
             for entry in &mut self.entries {
-                entry.offset = offset(self.base + u32::from(entry.offset), base);
+                entry.offset = offset(self.base + u64::from(entry.offset), base);
             }
             self.base = base;
         }
@@ -412,7 +418,7 @@ impl Log {
     }
 }
 
-fn offset(bucket: u32, base: u32) -> u16 {
+fn offset(bucket: u64, base: u64) -> u16 {
     u16::try_from(bucket - base).expect("entries are less than twice REACH from the base")
 }
 

@@ -1,6 +1,6 @@
 //! Random histories through the policy and the model, side by side.
 //!
-//! The numbers are small on purpose: five callers, a few seats and slots, so that they meet all the time. A failure is
+//! The numbers are small on purpose: eight callers, a few seats and slots, so that they meet all the time. A failure is
 //! shrunk to the shortest history that shows it; `TIERGATE_SEED=n` replays a run, `PROPTEST_CASES=n` makes it longer.
 
 use std::cell::Cell;
@@ -11,10 +11,12 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tiergate::policy::Outcome;
-use tiergate::policy::rules::{PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
-use tiergate::policy::time::Span;
+use tiergate::policy::rules::{
+    Calendar, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window, WindowId, Within,
+};
+use tiergate::policy::time::{Span, UnixTime};
 
-use super::side_by_side::{Pick, SideBySide, Step};
+use super::side_by_side::{OPENED, Pick, Reading, SideBySide, Step};
 
 const SEED: u64 = 1;
 const HISTORIES: u32 = 600;
@@ -23,23 +25,22 @@ const STEPS_MIN: u64 = 100_000;
 /// Steps after which somebody must have been moving: fewer, and the histories tell nothing of it.
 const STEPS_MOVING_MIN: u64 = 5_000;
 
+/// Refusals for want of quota: fewer, and the histories tell nothing of quotas.
+const DEPLETED_MIN: u64 = 5_000;
+
+const DAY_MS: i64 = 86_400_000;
+
 #[test]
 fn the_policy_decides_as_the_model_does() {
-    let seed = from_env("TIERGATE_SEED").unwrap_or(SEED);
-    let asked = from_env("PROPTEST_CASES").map(|cases| u32::try_from(cases).expect("a number of histories"));
-    let config = Config {
-        cases: asked.unwrap_or(HISTORIES),
-        failure_persistence: None, // the seed is what replays a run
-        ..Config::default()
-    };
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-
-    let (steps, moving) = (Cell::new(0_u64), Cell::new(0_u64));
+    let (mut runner, seed, asked) = runner(HISTORIES);
+    let (steps, moving, depleted) = (Cell::new(0_u64), Cell::new(0_u64), Cell::new(0_u64));
     let history = (rules(), vec(step(), 20..=600), any::<bool>());
     let result = runner.run(&history, |(rules, history, closes)| {
         let mut both = SideBySide::new(rules);
+        // One in four begins at the epoch, where a clock stands that was never read.
+        if history.len() % 4 > 0 {
+            both.step(&Step::Clock(Reading::At(0)));
+        }
         for step in &history {
             both.step(step);
             steps.set(steps.get() + 1);
@@ -48,13 +49,15 @@ fn the_policy_decides_as_the_model_does() {
         if closes {
             both.step(&Step::ShutDown);
         }
+        depleted.set(depleted.get() + both.depleted());
         both.finish();
         Ok(())
     });
     say(&format!(
-        "policy against model: {} steps, in {} of them somebody moves, TIERGATE_SEED={seed}",
+        "policy against model: {} steps, in {} of them somebody moves, {} refusals for quota, TIERGATE_SEED={seed}",
         steps.get(),
-        moving.get()
+        moving.get(),
+        depleted.get()
     ));
     if let Err(failure) = result {
         panic!("TIERGATE_SEED={seed}: {failure}");
@@ -62,10 +65,32 @@ fn the_policy_decides_as_the_model_does() {
     assert!(asked.is_some() || steps.get() >= STEPS_MIN, "{} steps", steps.get());
     let met = moving.get() >= STEPS_MOVING_MIN;
     assert!(asked.is_some() || met, "somebody moves in only {} steps", moving.get());
+    let met = depleted.get() >= DEPLETED_MIN;
+    assert!(asked.is_some() || met, "only {} refusals for quota", depleted.get());
+}
+
+/// A runner of so many cases unless more or fewer are asked for, the seed that replays it, and whether they were asked for.
+pub fn runner(cases: u32) -> (TestRunner, u64, Option<u32>) {
+    let seed = from_env("TIERGATE_SEED").unwrap_or(SEED);
+    let asked = from_env("PROPTEST_CASES").map(|cases| u32::try_from(cases).expect("a number of histories"));
+    let config = Config {
+        cases: asked.unwrap_or(cases),
+        failure_persistence: None, // the seed is what replays a run
+        ..Config::default()
+    };
+    (TestRunner::new_with_rng(config, rng(seed)), seed, asked)
+}
+
+/// ChaCha would take longer to draw a history, unoptimised, than it takes to play it.
+fn rng(seed: u64) -> TestRng {
+    // 2^64/φ: xorshift tells similar seeds apart only after a while.
+    let spread = |seed: u64| seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes();
+    let bytes = [spread(seed), spread(!seed)].concat();
+    TestRng::from_seed(RngAlgorithm::XorShift, &bytes)
 }
 
 /// Past the capture of the test's output, so that the seed is seen in every run.
-fn say(line: &str) {
+pub fn say(line: &str) {
     writeln!(std::io::stderr(), "{line}").expect("stderr is open");
 }
 
@@ -83,14 +108,27 @@ fn step() -> impl Strategy<Value = Step> {
         any::<u8>(),
         any::<u8>(),
         any::<u8>(),
+        (
+            0..6_u8,
+            option::weighted(0.2, any::<u8>()),
+            (any::<u8>(), any::<u8>(), option::weighted(0.2, any::<u8>())),
+        ),
         prop::bool::weighted(0.8),
         option::weighted(0.2, 1..=60_u8),
         option::weighted(0.3, prop_oneof![Just(0_u8), Just(1), 2..=60_u8]),
     );
     prop_oneof![
-        24 => enter.prop_map(|(caller, tier, pool, ready, max_wait_s, prefer_wait_s)| Step::Enter {
-            caller, tier, pool, ready, max_wait_s, prefer_wait_s,
+        24 => enter.prop_map(|(caller, tier, pool, (cost, own, of), ready, max_wait_s, prefer_wait_s)| Step::Enter {
+            caller, tier, pool, cost, own, of, ready, max_wait_s, prefer_wait_s,
         }),
+        2 => (any::<u8>(), any::<u8>(), milliseconds(), 0..20_u64).prop_map(|(window, caller, before_ms, units)| {
+            Step::Remember { window, caller, before_ms, units }
+        }),
+        2 => milliseconds().prop_map(|by| Step::Clock(Reading::Off(by))),
+        1 => (any::<u8>(), -1..=1_i8).prop_map(|(which, by)| Step::Clock(Reading::Edge(which, by))),
+        2 => (0..3_u8, -1..=1_i8).prop_map(|(which, by)| Step::PassToEdge(which, by)),
+        1 => Just(Step::Sweep),
+        1 => Just(Step::SweepAll),
         6 => pick().prop_map(Step::AskSlot),
         6 => pick().prop_map(Step::GiveBackSlot),
         12 => (pick(), outcome()).prop_map(|(pick, outcome)| Step::End(pick, outcome)),
@@ -124,6 +162,16 @@ fn span() -> impl Strategy<Value = Span> {
     ]
 }
 
+/// Up to a month, either way; most of them short.
+fn milliseconds() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        4 => -2_000..2_000_i64,
+        2 => -100_000..100_000_i64,
+        2 => -DAY_MS..DAY_MS,
+        1 => -35 * DAY_MS..35 * DAY_MS,
+    ]
+}
+
 fn rules() -> impl Strategy<Value = Rules> {
     let queue = (
         prop_oneof![5 => 1..=4_u32, 1 => Just(0), 3 => 5..=9_u32],
@@ -139,11 +187,12 @@ fn rules() -> impl Strategy<Value = Rules> {
         });
     let servers = || vec(prop_oneof![1 => Just(0), 8 => 1..=2_u32], 1..=3);
     let pools = prop_oneof![2 => vec(servers(), 1), 1 => vec(servers(), 2..=3)];
-    (queue, tiers(), any::<u16>(), pools).prop_map(|(queue, tiers, anonymous, pools)| Rules {
+    let windows = prop::sample::subsequence(windows(), 0..=4).prop_shuffle();
+    (queue, windows, tiers(), any::<u16>(), pools).prop_map(|(queue, windows, tiers, anonymous, pools)| Rules {
         queue,
         anonymous: TierId(anonymous % u16::try_from(tiers.len()).unwrap()),
-        windows: Vec::new(),
-        tiers,
+        tiers: tiers.into_iter().map(|tier| within(tier, windows.len())).collect(),
+        windows,
         pools: pools
             .into_iter()
             .enumerate()
@@ -155,20 +204,76 @@ fn rules() -> impl Strategy<Value = Rules> {
     })
 }
 
+/// All windows that any rules use. The days are as long as they like, and some calendars begin later than most histories.
+fn windows() -> Vec<Window> {
+    let calendar = |name: &str, starts: &[i64]| {
+        let start = |after_ms: &i64| UnixTime::from_millis(OPENED.as_millis().saturating_add_signed(*after_ms));
+        Window::Calendar(Calendar {
+            name: name.into(),
+            starts: starts.iter().map(start).collect(),
+        })
+    };
+    let hour = DAY_MS / 24;
+    let days: Vec<i64> = (-3..40).map(|day| day * DAY_MS + (day % 2) * hour).collect();
+    let minutes: Vec<i64> = (1..100).map(|minute| minute * 60_000).collect();
+    vec![
+        Window::Rolling(Span::from_secs(1)),
+        Window::Rolling(Span::from_secs(60)),
+        Window::Rolling(Span::from_millis(7_200_777)),
+        Window::Rolling(Span::from_secs(86_400)),
+        Window::Rolling(Span::from_secs(30 * 86_400)),
+        calendar("day", &days),
+        calendar("month", &[-25 * DAY_MS, 4 * DAY_MS, 34 * DAY_MS, 65 * DAY_MS]),
+        calendar("minute", &minutes),
+    ]
+}
+
+/// The tier, of whose quotas each counts in one of so many windows; without a window there is no quota.
+fn within(mut tier: Tier, windows: usize) -> Tier {
+    if windows == 0 {
+        tier.quotas.clear();
+    }
+    for quota in &mut tier.quotas {
+        quota.window = WindowId(quota.window.0 % u8::try_from(windows).unwrap());
+    }
+    tier
+}
+
+/// Up to three quotas, of any window as yet.
+fn quotas() -> impl Strategy<Value = Vec<Quota>> {
+    let limit = prop_oneof![1 => 0..=5_u64, 4 => 5..=50_u64];
+    vec((limit, any::<u8>()), 0..=3).prop_map(|quotas| {
+        let named = quotas.into_iter().zip(["q0", "q1", "q2"]);
+        named
+            .map(|((limit, window), name)| Quota {
+                name: name.into(),
+                limit,
+                window: WindowId(window),
+            })
+            .collect()
+    })
+}
+
 /// Tiers whose names come and go from one set of rules to the next.
 fn tiers() -> impl Strategy<Value = Vec<Tier>> {
-    let tier = (0..=6_u8, 1..=4_u32, option::weighted(0.2, 1..=60_u64), 0..=3_u32);
+    let tier = (
+        0..=6_u8,
+        1..=4_u32,
+        quotas(),
+        option::weighted(0.2, 1..=60_u64),
+        0..=3_u32,
+    );
     let names = prop::sample::subsequence(vec!["a", "b", "c", "d", "e"], 1..=4).prop_shuffle();
     (names, vec(tier, 4)).prop_map(|(names, tiers)| {
         names
             .into_iter()
             .zip(tiers)
             .map(
-                |(name, (priority, concurrency, max_wait_s, displacements_per_minute))| Tier {
+                |(name, (priority, concurrency, quotas, max_wait_s, displacements_per_minute))| Tier {
                     name: name.into(),
                     priority: Priority::new(priority).unwrap(),
                     concurrency,
-                    quotas: Vec::new(),
+                    quotas,
                     max_wait: max_wait_s.map(Span::from_secs),
                     displacements_per_minute,
                 },

@@ -2,12 +2,16 @@
 //!
 //! Time is a number here: nothing sleeps, and every failure can be replayed (CONTRIBUTING.md).
 
+mod debits;
 mod displacement;
 mod fairness;
 mod histories;
 mod house;
 mod model;
+mod promises;
+mod quota;
 mod relocation;
 mod side_by_side;
 mod uploads;
 mod wait;
+mod zones;

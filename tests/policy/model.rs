@@ -5,10 +5,16 @@
 //! tell is kept as it happened: whose turn it is (a ring of callers, as one would stand around a table), every
 //! displacement, every slot time and every slot ever handed out.
 
-use tiergate::policy::caller::Caller;
-use tiergate::policy::rules::{PoolId, PoolRules, Priority, Rules, ServerId, Tier, TierId, Within};
-use tiergate::policy::time::{Span, Timestamp};
-use tiergate::policy::{Ask, Outcome, Relocation, State, Tally};
+use std::sync::Arc;
+
+use tiergate::policy::caller::{AccountId, Caller, UserId};
+use tiergate::policy::rules::{
+    PoolId, PoolRules, Priority, Quota, Rules, ServerId, Tier, TierId, Window, WindowId, Within,
+};
+use tiergate::policy::time::{Span, Timestamp, UnixTime};
+use tiergate::policy::{Ask, Outcome, Own, Relocation, State, Tally, Usage};
+
+use super::debits::{Debits, leaves, width};
 
 /// A job is named by how many were let in before it.
 pub type Number = usize;
@@ -22,12 +28,26 @@ pub struct Job {
     pub priority: Priority,
     pub pool: PoolId,
     pub entered: Timestamp,
+    pub admitted: UnixTime,
+    pub cost: u32,
     pub state: State,
     /// When it took its place: asked for a slot, or, while uploading, came in, or began to move. Counts events, not time.
     placed: u64,
 }
 
 impl Job {
+    /// §5.9: a user's jobs count against the account that asks for it as well.
+    fn counts_for(&self, caller: Caller) -> bool {
+        self.counted().contains(&caller)
+    }
+
+    fn counted(&self) -> Vec<Caller> {
+        match self.caller {
+            Caller::User { of, .. } => vec![self.caller, Caller::Account(of)],
+            Caller::Account(_) | Caller::Network(_) => vec![self.caller],
+        }
+    }
+
     pub fn has_seat(&self) -> bool {
         matches!(self.state, State::Uploading | State::Waiting)
     }
@@ -46,6 +66,7 @@ impl Job {
 pub struct Handed {
     pub number: Number,
     pub server: ServerId,
+    pub admitted: UnixTime,
     pub waited: Span,
     pub priority: Priority,
 }
@@ -54,9 +75,27 @@ pub struct Handed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum No {
     ShuttingDown,
-    ConcurrencyExceeded { limit: u32, used: u32 },
-    QueueFull { seats: u32, admits_from: Option<Priority> },
-    WaitTooLong { asked: Span, estimate: Span },
+    TooManyUsers {
+        limit: u32,
+    },
+    QuotaDepleted {
+        name: Arc<str>,
+        limit: u64,
+        used: u64,
+        retry_after: Option<Span>,
+    },
+    ConcurrencyExceeded {
+        limit: u32,
+        used: u32,
+    },
+    QueueFull {
+        seats: u32,
+        admits_from: Option<Priority>,
+    },
+    WaitTooLong {
+        asked: Span,
+        estimate: Span,
+    },
 }
 
 /// What became of an arrival.
@@ -112,12 +151,26 @@ fn server(slots: u32) -> Server {
     }
 }
 
+/// The wall clock: what the system's last read, and when; and the latest time that was ever told, before which it never goes.
+#[derive(Debug, Default)]
+struct Wall {
+    reading: UnixTime,
+    taken: Timestamp,
+    latest: UnixTime,
+}
+
 #[derive(Debug)]
 pub struct Model {
     rules: Rules,
     /// In the order of arrival.
     jobs: Vec<Job>,
     pools: Vec<Pool>,
+    debits: Debits,
+    wall: Wall,
+    /// Users of delegating accounts, each with when it was last let in.
+    users: Vec<(AccountId, UserId, UnixTime)>,
+    /// When those who have gone were last looked for: never, since the account's first user.
+    users_swept: Vec<(AccountId, UnixTime)>,
     /// Every displacement: when, and by whom.
     displacements: Vec<(Timestamp, Caller)>,
     tally: Tally,
@@ -131,6 +184,10 @@ impl Model {
         Self {
             jobs: Vec::new(),
             pools: rules.pools.iter().map(Pool::new).collect(),
+            debits: Debits::new(&rules.windows),
+            wall: Wall::default(),
+            users: Vec::new(),
+            users_swept: Vec::new(),
             displacements: Vec::new(),
             tally: Tally::default(),
             closing: false,
@@ -177,7 +234,23 @@ impl Model {
     }
 
     pub fn jobs_of(&self, caller: Caller) -> u32 {
-        count(self.jobs.iter().filter(|job| job.caller == caller))
+        count(self.jobs.iter().filter(|job| job.counts_for(caller)))
+    }
+
+    /// Everybody who has a job in the house, or for whom one counts.
+    pub fn callers(&self) -> Vec<Caller> {
+        let mut callers: Vec<Caller> = self.jobs.iter().flat_map(Job::counted).collect();
+        callers.sort_unstable();
+        callers.dedup();
+        callers
+    }
+
+    pub fn windows(&self) -> impl Iterator<Item = WindowId> + Clone + use<> {
+        (0..self.rules.windows.len()).map(|window| WindowId(window.try_into().unwrap()))
+    }
+
+    pub fn debits(&self) -> &Debits {
+        &self.debits
     }
 
     pub fn seated(&self) -> u32 {
@@ -214,7 +287,7 @@ impl Model {
 
     // ---- what can happen
 
-    /// §2.4: concurrency, then a slot, then a seat; §3.9: then the wait.
+    /// §2.4: users, quotas, concurrency, then a slot, then a seat; §3.9: then the wait.
     pub fn enter(&mut self, ask: &Ask, now: Timestamp) -> Entered {
         self.events += 1;
         self.tally.arrived += 1;
@@ -229,18 +302,21 @@ impl Model {
         if self.closing {
             return Entered::No(No::ShuttingDown);
         }
-        let tier = self.rules.tier(ask.tier).clone();
-        let used = self.jobs_of(ask.caller);
-        if used >= tier.concurrency {
-            let limit = tier.concurrency;
-            return Entered::No(No::ConcurrencyExceeded { limit, used });
+        let wall = self.wall_clock(now);
+        let limits = self
+            .users_have_room(ask, wall)
+            .and_then(|()| self.quotas_have_room(ask, wall))
+            .and_then(|()| self.concurrency_has_room(ask));
+        if let Err(no) = limits {
+            return Entered::No(no);
         }
+        let tier = self.rules.tier(ask.tier).clone();
         // §6: with no free seat to upload in, it uploads in a slot that would be idle, and displaces nobody.
         let could_sit = self.seated() < self.rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
         if (ask.ready || !could_sit)
             && let Some(server) = self.free(ask.pool)
         {
-            let number = self.insert(ask, tier.priority, now);
+            let number = self.insert(ask, tier.priority, now, wall);
             return Entered::Running(self.hand(number, server, now));
         }
         let seat = self.seat_for(ask, &tier, now);
@@ -253,7 +329,7 @@ impl Model {
             self.displacements.push((now, ask.caller));
             self.tally.displaced += 1;
         }
-        let number = self.insert(ask, tier.priority, now);
+        let number = self.insert(ask, tier.priority, now, wall);
         if ask.ready {
             self.stand_in_line(number);
         }
@@ -262,6 +338,152 @@ impl Model {
             until: now + longest,
             displaced: victim,
         }
+    }
+
+    /// §5.9: the account has at most so many users. A user is one of them for as long as it may have a debit, counted from when
+    /// it was last let in; who has gone is looked for when the number is full, at most once a minute.
+    fn users_have_room(&mut self, ask: &Ask, wall: UnixTime) -> Result<(), No> {
+        let (Caller::User { of, user }, Some(delegate)) = (ask.caller, &ask.delegate) else {
+            return Ok(());
+        };
+        let limit = delegate.users_max;
+        let full = |model: &Self| {
+            let of_account = || model.users.iter().filter(|known| known.0 == of);
+            of_account().all(|known| known.1 != user) && count(of_account()) >= limit
+        };
+        let swept = self.users_swept.iter().find(|swept| swept.0 == of).map(|swept| swept.1);
+        if full(self) && swept.is_some_and(|swept| wall.since(swept) >= Span::from_secs(60)) {
+            let memory = self.memory();
+            self.users.retain(|known| known.0 != of || wall.since(known.2) < memory);
+            self.users_swept.retain(|swept| swept.0 != of);
+            self.users_swept.push((of, wall));
+        }
+        if full(self) {
+            Err(No::TooManyUsers { limit })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// How long a debit may count: a rolling window and the bucket by which it is late; a month of 31 days and the hour that it
+    /// is longer by where clocks are put back in it.
+    fn memory(&self) -> Span {
+        let memory = |window: &Window| match window {
+            Window::Rolling(length) => *length + Span::from_millis(width(*length)),
+            Window::Calendar(_) => Span::from_secs(31 * 86_400 + 3_600),
+        };
+        self.rules.windows.iter().map(memory).max().unwrap_or(Span::ZERO)
+    }
+
+    fn note_user(&mut self, caller: Caller, at: UnixTime) {
+        let Caller::User { of, user } = caller else { return };
+        match self.users.iter_mut().find(|known| (known.0, known.1) == (of, user)) {
+            Some(known) => known.2 = known.2.max(at),
+            None => self.users.push((of, user, at)),
+        }
+        if self.users_swept.iter().all(|swept| swept.0 != of) {
+            self.users_swept.push((of, UnixTime::default()));
+        }
+    }
+
+    /// §5.2: debited + held + cost ≤ limit, in every quota of the caller and of the account that asks for it. Of those that have
+    /// no room, the refusal names the one that keeps the job out for longest, for good above all; the first of several.
+    fn quotas_have_room(&self, ask: &Ask, wall: UnixTime) -> Result<(), No> {
+        let cost = u64::from(ask.cost);
+        let mut longest: Option<((bool, Option<Span>), No)> = None;
+        for (caller, tier, own) in self.parties(ask) {
+            for quota in &tier.quotas {
+                let limit = own_limit(own.as_deref(), quota);
+                let used = self.debits.used(quota.window, caller, wall) + self.held(quota.window, caller, wall);
+                if used + cost <= limit {
+                    continue;
+                }
+                let missing = used + cost - limit;
+                let back = self.debits.back(quota.window, caller, missing, wall);
+                let retry_after = back.filter(|_| cost <= limit).map(|back| back.since(wall));
+                let lasts = (cost > limit, retry_after);
+                if longest.as_ref().is_none_or(|(longest, _)| lasts > *longest) {
+                    let name = Arc::clone(&quota.name);
+                    let no = No::QuotaDepleted {
+                        name,
+                        limit,
+                        used,
+                        retry_after,
+                    };
+                    longest = Some((lasts, no));
+                }
+            }
+        }
+        longest.map_or(Ok(()), |(_, no)| Err(no))
+    }
+
+    /// §4.
+    fn concurrency_has_room(&self, ask: &Ask) -> Result<(), No> {
+        for (caller, tier, own) in self.parties(ask) {
+            let limit = own.and_then(|own| own.concurrency).unwrap_or(tier.concurrency);
+            let used = self.jobs_of(caller);
+            if used >= limit {
+                return Err(No::ConcurrencyExceeded { limit, used });
+            }
+        }
+        Ok(())
+    }
+
+    /// On whose terms the job must be possible: those of its caller, and of the account that asks for it.
+    pub fn parties(&self, ask: &Ask) -> Vec<(Caller, &Tier, Option<Arc<Own>>)> {
+        let mut parties = vec![(ask.caller, self.rules.tier(ask.tier), ask.own.clone())];
+        if let Some(delegate) = &ask.delegate {
+            let account = Caller::Account(delegate.account);
+            parties.push((account, self.rules.tier(delegate.tier), delegate.own.clone()));
+        }
+        parties
+    }
+
+    /// What jobs in the house hold of the window; of a calendar's, only those that were let in within the present period.
+    fn held(&self, window: WindowId, caller: Caller, wall: UnixTime) -> u64 {
+        let window = &self.rules.windows[window.index()];
+        let counts = |job: &Job| match window {
+            Window::Rolling(_) => true,
+            Window::Calendar(_) => leaves(window, job.admitted).is_none_or(|leaves| wall < leaves),
+        };
+        let jobs = self.jobs.iter().filter(|job| job.counts_for(caller) && counts(job));
+        jobs.map(|job| u64::from(job.cost)).sum()
+    }
+
+    pub fn usage(&mut self, window: WindowId, caller: Caller, now: Timestamp) -> Usage {
+        let wall = self.wall_clock(now);
+        let used = self.debits.used(window, caller, wall);
+        Usage {
+            used,
+            held: self.held(window, caller, wall),
+            next_free: self.debits.back(window, caller, 1, wall),
+            next_reset: match &self.rules.windows[window.index()] {
+                Window::Rolling(_) => self.debits.back(window, caller, used.max(1), wall),
+                window @ Window::Calendar(_) => leaves(window, wall),
+            },
+        }
+    }
+
+    /// A debit of the past; one from the future counts as of now.
+    pub fn remember(&mut self, window: WindowId, caller: Caller, admitted: UnixTime, units: u64, now: Timestamp) {
+        let at = admitted.min(self.wall_clock(now));
+        self.debits.remember(window, caller, at, units);
+        self.note_user(caller, at);
+    }
+
+    /// §5.11: it never goes back.
+    pub fn wall_clock(&mut self, now: Timestamp) -> UnixTime {
+        self.wall.latest = self.wall.latest.max(self.wall_expected(now));
+        self.wall.latest
+    }
+
+    /// What the system's wall clock should read.
+    pub fn wall_expected(&self, now: Timestamp) -> UnixTime {
+        self.wall.reading + now.since(self.wall.taken)
+    }
+
+    pub fn follow_clock(&mut self, reading: UnixTime, now: Timestamp) {
+        (self.wall.reading, self.wall.taken) = (reading, now);
     }
 
     /// §3.1, §3.2, §3.4: a free seat, or that of somebody of the lowest priority, if that is lower.
@@ -347,7 +569,14 @@ impl Model {
         self.job(number).filter(|job| !job.has_seat())?;
         // Without effect on a job that moves; nobody waits for what it leaves.
         let next = self.give_back_slot(number, now);
+        let job = self.job(number).unwrap().clone();
         self.remove(number);
+        // §5.3: only success debits; §5.6: at the time of its admission.
+        if outcome == Outcome::Succeeded {
+            for caller in job.counted() {
+                self.debits.debit(caller, job.admitted, job.cost.into());
+            }
+        }
         match outcome {
             Outcome::Succeeded => self.tally.succeeded += 1,
             Outcome::Failed => self.tally.failed += 1,
@@ -441,7 +670,9 @@ impl Model {
                 None => self.pools.push(Pool::new(new)),
             }
         }
+        self.debits.reload(&rules.windows);
         self.rules = rules;
+        self.wall_clock(now);
         self.form_rings_anew();
         self.pools().flat_map(|pool| self.hand_out(pool, now)).collect()
     }
@@ -488,10 +719,12 @@ impl Model {
         self.occupy(number, server, now);
         let job = self.job(number).unwrap();
         let (priority, waited, pool) = (job.priority, now.since(job.entered), job.pool);
+        let admitted = job.admitted;
         self.pools[pool.index()].handed.push(priority);
         Handed {
             number,
             server,
+            admitted,
             waited,
             priority,
         }
@@ -503,11 +736,12 @@ impl Model {
         let State::Moving { since } = job.state else {
             panic!("{job:?} doesn't move")
         };
-        let priority = job.priority;
+        let (priority, admitted) = (job.priority, job.admitted);
         self.occupy(number, server, now);
         Handed {
             number,
             server,
+            admitted,
             waited: now.since(since),
             priority,
         }
@@ -613,6 +847,8 @@ impl Model {
             priority,
             pool,
             entered: Timestamp::ZERO,
+            admitted: UnixTime::default(),
+            cost: 0,
             state: State::Waiting,
             placed: u64::MAX,
         });
@@ -655,8 +891,9 @@ impl Model {
         self.jobs.iter_mut().find(|job| job.number == number)
     }
 
-    fn insert(&mut self, ask: &Ask, priority: Priority, now: Timestamp) -> Number {
+    fn insert(&mut self, ask: &Ask, priority: Priority, now: Timestamp, wall: UnixTime) -> Number {
         self.events += 1;
+        self.note_user(ask.caller, wall);
         let number = self.let_in;
         self.let_in += 1;
         self.jobs.push(Job {
@@ -666,6 +903,8 @@ impl Model {
             priority,
             pool: ask.pool,
             entered: now,
+            admitted: wall,
+            cost: ask.cost,
             state: if ask.ready { State::Waiting } else { State::Uploading },
             placed: self.events,
         });
@@ -782,4 +1021,10 @@ fn mean(slot_times: &[Span]) -> u64 {
 
 fn count<T>(them: impl Iterator<Item = T>) -> u32 {
     u32::try_from(them.count()).unwrap()
+}
+
+/// What the caller has of its own instead of what its tier gives.
+pub fn own_limit(own: Option<&Own>, quota: &Quota) -> u64 {
+    let of_its_own = own.and_then(|own| own.quotas.iter().find(|(name, _)| *name == quota.name));
+    of_its_own.map_or(quota.limit, |(_, limit)| *limit)
 }

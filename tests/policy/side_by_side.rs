@@ -3,16 +3,19 @@
 //!
 //! Absent on purpose: where histories come from. `histories` draws them at random, the fuzzer makes them from bytes.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId};
+use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use tiergate::policy::refusal::Refusal;
-use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, ServerId, Tier, TierId, Within};
-use tiergate::policy::time::{Span, Timestamp};
-use tiergate::policy::{Admission, Ask, Displaced, Grant, JobId, Outcome, Policy, Relocation, State};
+use tiergate::policy::rules::{
+    PoolId, PoolRules, Priority, QueueRules, Rules, ServerId, Tier, TierId, WindowId, Within,
+};
+use tiergate::policy::time::{Span, Timestamp, UnixTime};
+use tiergate::policy::{
+    self, Admission, Ask, Delegate, Displaced, Grant, JobId, Outcome, Own, Policy, Relocation, State, Usage,
+};
 
-use super::model::{Entered, Handed, Model, No, Number};
+use super::model::{Entered, Handed, Model, No, Number, own_limit};
 
 /// Something that happens. Numbers are taken modulo what there is, so every step means something in every history.
 #[derive(Clone, Debug)]
@@ -21,10 +24,28 @@ pub enum Step {
         caller: u8,
         tier: u8,
         pool: u8,
+        cost: u8,
+        /// What it has of its own.
+        own: Option<u8>,
+        /// If it is a user: the tier of its account, how many users that may have, and what it has of its own.
+        of: (u8, u8, Option<u8>),
         ready: bool,
         max_wait_s: Option<u8>,
         prefer_wait_s: Option<u8>,
     },
+    /// A debit of the past (or, by a clock that was wrong, of the future).
+    Remember {
+        window: u8,
+        caller: u8,
+        before_ms: i64,
+        units: u64,
+    },
+    Clock(Reading),
+    /// Time passes until something comes back, or until so many milliseconds before or after.
+    PassToEdge(u8, i8),
+    Sweep,
+    /// All parts of all tables.
+    SweepAll,
     AskSlot(Pick),
     GiveBackSlot(Pick),
     End(Pick, Outcome),
@@ -40,12 +61,32 @@ pub enum Step {
     ShutDown,
 }
 
+/// What the system's wall clock reads.
+#[derive(Clone, Copy, Debug)]
+pub enum Reading {
+    /// So many milliseconds later than it should, or earlier.
+    Off(i64),
+    /// As when something comes back, or so many milliseconds before or after.
+    Edge(u8, i8),
+    /// So many milliseconds after [`OPENED`].
+    At(u64),
+}
+
+/// A day in May of 2026, on which most histories begin.
+pub const OPENED: UnixTime = UnixTime::from_secs(1_780_000_000);
+
+/// No history goes beyond it (in 2255): monotonic time ends with the 584 years of a [`Span`].
+const LATEST: UnixTime = UnixTime::from_secs(9_000_000_000);
+
 /// Which job: mostly one in the house, sometimes any that ever was, sometimes one that never was.
 #[derive(Clone, Copy, Debug)]
 pub struct Pick(pub u8);
 
-/// Callers that take part.
-const CALLERS: u8 = 5;
+/// Callers that take part: a network, four accounts, and users of two of these.
+const CALLERS: u8 = 8;
+
+/// Parts of the policy's tables: so many sweeps look at all.
+const SWEEPS: u16 = 256;
 
 /// What is asked of the policy: a step with its job and its numbers looked up.
 #[derive(Clone, Debug)]
@@ -63,6 +104,15 @@ pub enum Call {
     ServerUp(PoolId, ServerId),
     Reload(Arc<Rules>),
     ShutDown,
+    Usage(WindowId, Caller),
+    Remember {
+        window: WindowId,
+        caller: Caller,
+        admitted: UnixTime,
+        units: u64,
+    },
+    FollowClock(UnixTime),
+    Sweep(u16),
 }
 
 /// What the policy answers.
@@ -76,6 +126,8 @@ pub enum Decision {
     Gone,
     GrantedAll(Vec<Grant>),
     TurnedAway(Vec<Displaced>),
+    Usage(Usage),
+    Stepped(policy::Step),
 }
 
 /// Puts one call to a policy.
@@ -97,6 +149,23 @@ pub fn decide(policy: &mut Policy, call: &Call, now: Timestamp) -> Decision {
         Call::ServerUp(pool, server) => Decision::GrantedAll(policy.server_up(*pool, *server, now)),
         Call::Reload(rules) => Decision::GrantedAll(policy.reload(Arc::clone(rules), now)),
         Call::ShutDown => Decision::TurnedAway(policy.shut_down()),
+        Call::Usage(window, caller) => Decision::Usage(policy.usage(*window, caller, now)),
+        Call::Remember {
+            window,
+            caller,
+            admitted,
+            units,
+        } => {
+            policy.remember(*window, *caller, *admitted, *units, now);
+            Decision::Gone
+        }
+        Call::FollowClock(reading) => Decision::Stepped(policy.follow_clock(*reading, now)),
+        Call::Sweep(times) => {
+            for _ in 0..*times {
+                policy.sweep(now);
+            }
+            Decision::Gone
+        }
     }
 }
 
@@ -111,6 +180,8 @@ pub struct SideBySide {
     stranger: JobId,
     /// All that happened, to be replayed.
     history: Vec<(Call, Timestamp, Decision)>,
+    /// Refusals for want of quota.
+    depleted: u64,
 }
 
 impl SideBySide {
@@ -123,16 +194,40 @@ impl SideBySide {
             names: Vec::new(),
             stranger: stranger(),
             history: Vec::new(),
+            depleted: 0,
         }
     }
 
     /// One step of both; then all that must be true is looked at.
     pub fn step(&mut self, step: &Step) {
-        if let Step::Pass(span) = step {
-            self.now = self.now + *span;
+        match *step {
+            Step::Pass(span) => self.pass(span),
+            Step::PassToEdge(which, by) => {
+                let edge = self.edge(which, by);
+                self.pass(edge.since(self.model.wall_expected(self.now)));
+            }
+            _ => {}
         }
         if let Some(call) = self.call(step) {
             self.put(call);
+        }
+        self.look_at_one_usage();
+    }
+
+    fn pass(&mut self, span: Span) {
+        let left = LATEST.since(self.model.wall_expected(self.now));
+        self.now = self.now + span.min(left);
+    }
+
+    /// A caller and a window after the other. It is a call like others: it may turn a calendar's page.
+    fn look_at_one_usage(&mut self) {
+        let turn = self.history.len() / 2;
+        let windows: Vec<WindowId> = self.model.windows().collect();
+        if self.history.len().is_multiple_of(2) && !windows.is_empty() {
+            let caller = who(u8::try_from(turn % usize::from(CALLERS)).unwrap());
+            let call = Call::Usage(windows[turn % windows.len()], caller);
+            let before = Before::default();
+            self.decide_both(call, &before);
         }
     }
 
@@ -146,6 +241,14 @@ impl SideBySide {
             } else {
                 Call::End(name, Outcome::Succeeded)
             });
+        }
+        self.put(Call::Sweep(SWEEPS));
+        for window in self.model.windows() {
+            for caller in callers() {
+                self.put(Call::Usage(window, caller));
+                let held = self.policy.usage(window, &caller, self.now).held;
+                assert_eq!(held, 0, "§9.5: {caller:?} holds something of an empty house");
+            }
         }
         assert_eq!(self.policy.in_house(), 0);
         assert_eq!(self.policy.callers(), 0);
@@ -168,6 +271,11 @@ impl SideBySide {
         self.model.pools().map(|pool| self.model.moving(pool)).sum()
     }
 
+    /// Refusals for want of quota so far.
+    pub fn depleted(&self) -> u64 {
+        self.depleted
+    }
+
     // ---- from a step to a call
 
     fn call(&self, step: &Step) -> Option<Call> {
@@ -176,16 +284,19 @@ impl SideBySide {
                 caller,
                 tier,
                 pool,
+                cost,
+                own: its_own,
+                of,
                 ready,
                 max_wait_s,
                 prefer_wait_s,
             } => Call::Enter(Ask {
                 caller: who(*caller),
                 from: Network::V6(0),
-                tier: TierId(u16::from(*tier) % u16::try_from(self.model.rules().tiers.len()).unwrap()),
-                own: None,
-                delegate: None,
-                cost: 1,
+                tier: self.tier(*tier),
+                own: its_own.map(own),
+                delegate: self.delegate(who(*caller), *of),
+                cost: u32::from(*cost % 6),
                 pool: self.pool(*pool),
                 ready: *ready,
                 max_wait: max_wait_s.map(|secs| Span::from_secs(secs.into())),
@@ -203,8 +314,57 @@ impl SideBySide {
             Step::ServerUp(pool, server) => Call::ServerUp(self.pool(*pool), self.server(*pool, *server)),
             Step::Reload(rules) => Call::Reload(Arc::new(self.with_all_pools(rules))),
             Step::ShutDown => Call::ShutDown,
-            Step::Pass(_) => return None,
+            Step::Remember {
+                window,
+                caller,
+                before_ms,
+                units,
+            } => Call::Remember {
+                window: self.model.windows().cycle().nth(usize::from(*window))?,
+                caller: who(*caller),
+                admitted: self.off(-before_ms),
+                units: *units,
+            },
+            Step::Clock(reading) => Call::FollowClock(match *reading {
+                Reading::Off(by) => self.off(by),
+                Reading::Edge(which, by) => self.edge(which, by),
+                Reading::At(after) => LATEST.min(OPENED + Span::from_millis(after)),
+            }),
+            Step::Sweep => Call::Sweep(1),
+            Step::SweepAll => Call::Sweep(SWEEPS),
+            Step::Pass(_) | Step::PassToEdge(..) => return None,
         })
+    }
+
+    fn tier(&self, tier: u8) -> TierId {
+        TierId(u16::from(tier) % u16::try_from(self.model.rules().tiers.len()).unwrap())
+    }
+
+    fn delegate(&self, caller: Caller, (tier, users, its_own): (u8, u8, Option<u8>)) -> Option<Box<Delegate>> {
+        let Caller::User { of, .. } = caller else { return None };
+        Some(Box::new(Delegate {
+            account: of,
+            tier: self.tier(tier),
+            own: its_own.map(own),
+            users_max: u32::from(users % 4),
+        }))
+    }
+
+    /// That long after what the wall clock should read.
+    fn off(&self, by_ms: i64) -> UnixTime {
+        let expected = self.model.wall_expected(self.now).as_millis();
+        LATEST.min(UnixTime::from_millis(expected.saturating_add_signed(by_ms)))
+    }
+
+    /// A moment at which something comes back, or so many milliseconds from it; now, if there is none.
+    fn edge(&self, which: u8, by_ms: i8) -> UnixTime {
+        let now = self.model.wall_expected(self.now);
+        let edges = self.model.debits().edges(now);
+        let edge = edges.get(usize::from(which) % edges.len().max(1));
+        let at = edge.map_or(now, |edge| {
+            UnixTime::from_millis(edge.as_millis().saturating_add_signed(by_ms.into()))
+        });
+        LATEST.min(at)
     }
 
     fn pick(&self, Pick(pick): Pick) -> JobId {
@@ -242,10 +402,14 @@ impl SideBySide {
 
     fn put(&mut self, call: Call) {
         let before = Before::of(self);
-        let decision = decide(&mut self.policy, &call, self.now);
-        self.compare(&call, &decision, &before);
-        self.history.push((call, self.now, decision));
+        self.decide_both(call, &before);
         self.check(&before);
+    }
+
+    fn decide_both(&mut self, call: Call, before: &Before) {
+        let decision = decide(&mut self.policy, &call, self.now);
+        self.compare(&call, &decision, before);
+        self.history.push((call, self.now, decision));
     }
 
     fn compare(&mut self, call: &Call, decision: &Decision, before: &Before) {
@@ -301,6 +465,37 @@ impl SideBySide {
                 self.same_grants(grants, &handed);
             }
             (Call::ShutDown, Decision::TurnedAway(turned)) => self.same_turned_away(turned),
+            (Call::Usage(window, caller), Decision::Usage(usage)) => {
+                let expected = self.model.usage(*window, *caller, now);
+                assert_eq!(*usage, expected, "§5: {caller:?} in {window:?}");
+            }
+            (
+                Call::Remember {
+                    window,
+                    caller,
+                    admitted,
+                    units,
+                },
+                Decision::Gone,
+            ) => self.model.remember(*window, *caller, *admitted, *units, now),
+            (Call::FollowClock(reading), Decision::Stepped(step)) => {
+                let expected = self.model.wall_expected(now);
+                assert_eq!(
+                    *step,
+                    if *reading >= expected {
+                        policy::Step::Forward(reading.since(expected))
+                    } else {
+                        policy::Step::Back(expected.since(*reading))
+                    }
+                );
+                self.model.follow_clock(*reading, now);
+            }
+            (Call::Sweep(times), Decision::Gone) => {
+                self.model.wall_clock(now);
+                if *times == SWEEPS {
+                    self.same_debtors();
+                }
+            }
             (call, decision) => unreachable!("{call:?} is never answered by {decision:?}"),
         }
     }
@@ -313,7 +508,11 @@ impl SideBySide {
             }
             (
                 Ok(Admission::Seated {
-                    job, until, displaced, ..
+                    job,
+                    admitted,
+                    until,
+                    displaced,
+                    ..
                 }),
                 Entered::Seated {
                     number,
@@ -331,6 +530,7 @@ impl SideBySide {
                 }
                 self.name(*job);
                 assert_eq!(self.names.len(), number + 1);
+                assert_eq!(*admitted, self.model.wall_clock(self.now));
             }
             (Err(refusal), Entered::No(no)) => assert_eq!(&no_of(refusal), no, "{ask:?}"),
             _ => panic!("{ask:?}: the policy says {decision:?}, the model {expected:?}"),
@@ -343,11 +543,22 @@ impl SideBySide {
         self.names.push(job);
     }
 
-    /// What must be true of a refusal or an admission whatever the model thinks: §3.3, §3.10, §9.2, §9.3.
-    fn fair_refusal(&self, ask: &Ask, decision: &Result<Admission, Refusal>, estimate: Span, before: &Before) {
+    /// What must be true of a refusal or an admission whatever the model thinks: §3.3, §3.10, §9.2, §9.3, §9.4.
+    fn fair_refusal(&mut self, ask: &Ask, decision: &Result<Admission, Refusal>, estimate: Span, before: &Before) {
         let tier = self.model.rules().tier(ask.tier);
         match decision {
-            Ok(_) => assert!(self.policy.jobs_of(&ask.caller) <= tier.concurrency, "§9.2: {ask:?}"),
+            Ok(_) => {
+                for (caller, tier, own) in self.model.parties(ask) {
+                    let limit = own.as_ref().and_then(|own| own.concurrency);
+                    let jobs = self.policy.jobs_of(&caller);
+                    assert!(jobs <= limit.unwrap_or(tier.concurrency), "§9.2: {ask:?}");
+                    for quota in &tier.quotas {
+                        let usage = self.policy.usage(quota.window, &caller, self.now);
+                        let limit = own_limit(own.as_deref(), quota);
+                        assert!(usage.used + usage.held <= limit, "§9.4: {ask:?}: {usage:?}");
+                    }
+                }
+            }
             Err(refusal) => {
                 if let Refusal::QueueFull { .. } = refusal {
                     let lower = before.lowest.is_some_and(|lowest| lowest < tier.priority);
@@ -360,7 +571,12 @@ impl SideBySide {
                 if matches!(refusal, Refusal::QueueFull { .. } | Refusal::WaitTooLong { .. }) {
                     assert!(!self.is_idle(ask.pool), "§6: {ask:?} is refused while a slot is idle");
                 }
-                if !matches!(refusal, Refusal::ConcurrencyExceeded { .. }) {
+                self.depleted += u64::from(matches!(refusal, Refusal::QuotaDepleted { .. }));
+                let of_the_hall = !matches!(
+                    refusal,
+                    Refusal::ConcurrencyExceeded { .. } | Refusal::QuotaDepleted { .. } | Refusal::TooManyUsers { .. }
+                );
+                if of_the_hall {
                     from_estimate(refusal, estimate);
                 }
             }
@@ -403,10 +619,22 @@ impl SideBySide {
         }
     }
 
+    /// After all parts were swept, nobody is known who has no debit.
+    fn same_debtors(&mut self) {
+        let wall = self.model.wall_clock(self.now);
+        let callers: Vec<Caller> = callers().collect();
+        for caller in &callers {
+            let expected = self.model.debits().has_debit(*caller, wall);
+            assert_eq!(self.policy.has_debit(caller), expected, "{caller:?}");
+        }
+        assert_eq!(self.policy.debtors(), self.model.debits().debtors(&callers, wall));
+    }
+
     fn same_grant(&self, grant: Option<Grant>, handed: Option<Handed>) {
         let named = grant.map(|grant| Handed {
             number: self.number(grant.job).expect("a slot goes to a job that was let in"),
             server: grant.server,
+            admitted: grant.admitted,
             waited: grant.waited,
             priority: grant.priority,
         });
@@ -439,14 +667,9 @@ impl SideBySide {
         assert_eq!(tally, self.model.tally());
         let jobs = self.model.jobs();
         assert_eq!(in_house, jobs.len());
-        let callers: HashSet<Caller> = jobs.iter().map(|job| job.caller).collect();
-        assert_eq!(self.policy.callers(), callers.len());
-        for caller in 0..CALLERS {
-            assert_eq!(
-                self.policy.jobs_of(&who(caller)),
-                self.model.jobs_of(who(caller)),
-                "caller {caller}"
-            );
+        assert_eq!(self.policy.callers(), self.model.callers().len());
+        for caller in callers() {
+            assert_eq!(self.policy.jobs_of(&caller), self.model.jobs_of(caller), "{caller:?}");
         }
         for priority in Priority::all() {
             let seated = jobs.iter().filter(|job| job.has_seat() && job.priority == priority);
@@ -483,15 +706,18 @@ impl SideBySide {
                 .job(self.names[expected.number])
                 .expect("it is in the house");
             assert_eq!(
-                (job.caller, job.tier, job.priority, job.pool, job.entered, job.state),
+                (job.caller, job.tier, job.priority, job.pool, job.state),
                 (
                     expected.caller,
                     expected.tier,
                     expected.priority,
                     expected.pool,
-                    expected.entered,
                     expected.state
                 )
+            );
+            assert_eq!(
+                (job.entered, job.admitted, job.cost),
+                (expected.entered, expected.admitted, expected.cost)
             );
         }
     }
@@ -541,6 +767,7 @@ impl SideBySide {
 }
 
 /// What was before a call.
+#[derive(Default)]
 struct Before {
     seated: u32,
     lowest: Option<Priority>,
@@ -571,6 +798,18 @@ impl Before {
 
 fn no_of(refusal: &Refusal) -> No {
     match *refusal {
+        Refusal::TooManyUsers { limit } => No::TooManyUsers { limit },
+        Refusal::QuotaDepleted {
+            ref name,
+            limit,
+            used,
+            retry_after,
+        } => No::QuotaDepleted {
+            name: Arc::clone(name),
+            limit,
+            used,
+            retry_after,
+        },
         Refusal::ShuttingDown { .. } => No::ShuttingDown,
         Refusal::ConcurrencyExceeded { limit, used } => No::ConcurrencyExceeded { limit, used },
         Refusal::QueueFull { seats, admits_from, .. } => No::QueueFull { seats, admits_from },
@@ -601,10 +840,31 @@ fn from_estimate(refusal: &Refusal, estimate: Span) {
 }
 
 fn who(number: u8) -> Caller {
+    let user = |of, user| Caller::User {
+        of: AccountId(of),
+        user: UserId(user),
+    };
     match u32::from(number % CALLERS) {
         0 => Caller::Network(NetworkId(0)),
+        5 => user(1, 1),
+        6 => user(1, 2),
+        7 => user(2, 1),
         other => Caller::Account(AccountId(other)),
     }
+}
+
+fn callers() -> impl Iterator<Item = Caller> {
+    (0..CALLERS).map(who)
+}
+
+/// Some numbers for what an account has of its own: a concurrency of 1 to 3 or its tier's, and up to two quotas.
+fn own(bits: u8) -> Arc<Own> {
+    let quota = |name: &str, limit: u8| (name.into(), u64::from(limit));
+    let quotas = [quota("q0", bits >> 2), quota("q1", bits % 16)];
+    Arc::new(Own {
+        concurrency: Some(u32::from(bits % 4)).filter(|limit| *limit > 0),
+        quotas: quotas[..usize::from(bits >> 6) % 3].to_vec(),
+    })
 }
 
 /// The name of a job in a house so full that no history here ever reaches its place.
