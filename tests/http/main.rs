@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod books;
 mod browsers;
 mod closing;
 mod connections;
@@ -12,6 +13,9 @@ mod headers;
 mod keys;
 mod life;
 mod operators;
+mod overspend;
+mod quotas;
+mod ratelimit;
 mod refusals;
 mod relocation;
 mod routing;
@@ -20,4 +24,5 @@ mod strangers;
 mod streaming;
 mod table;
 mod uploads;
+mod users;
 mod workers;
