@@ -157,3 +157,31 @@ async fn only_answers_to_known_callers_of_metered_routes_say_it() {
         }
     }
 }
+
+/// The bug: the worker's fields were left beside the door's. Those of an older draft, which are dictionaries and no lists, made
+/// the whole unreadable, and those of the same name said of one quota two things.
+#[tokio::test]
+async fn a_workers_own_fields_give_way() {
+    let worker = Worker::start().await;
+    let (door, _) = Door::open_at(NOON, &plan(&worker).yaml());
+    let theirs = "ratelimit: limit=10, remaining=3\r\nratelimit-policy: 10;w=60\r\nRateLimit: \"daily\";r=7\r\n";
+    let headers = format!("connection: close\r\n{theirs}");
+    for path in ["/search", "/image/1"] {
+        let mut client = Client::connect(door.address).await;
+        client.request("GET", path, &with_key("p5")).await;
+        worker.request().await.answer_with("200 OK", &headers, "{}").await;
+        let answer = client.answer().await;
+        if path == "/search" {
+            let left = [
+                ("daily", 2, Some(DAY)),
+                ("month", 49, Some(MONTH)),
+                ("concurrency", 2, None),
+            ];
+            assert_left(&answer, left);
+        } else {
+            // Of what the door doesn't count, the worker may say what it likes.
+            let lines = ["limit=10, remaining=3", "\"daily\";r=7"];
+            assert_eq!(answer.head.all("ratelimit"), lines);
+        }
+    }
+}
