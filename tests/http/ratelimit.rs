@@ -121,6 +121,8 @@ async fn what_jobs_in_the_house_hold_is_not_left() {
         [("daily", 3, None), ("month", 50, None), ("concurrency", 2, None)],
     );
     arrived.write(b"2").await;
+    // The slot is free before the debit is written down.
+    client.until_ends_with("2").await;
     let arrived = crate::support::Arrived::on_either(arrived.stream, &worker).await;
     drop(arrived);
     let refused = waiting.answer().await;
