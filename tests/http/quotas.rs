@@ -639,3 +639,84 @@ async fn of_several_quotas_all_must_have_room_and_the_tightest_is_shown() {
     assert_eq!(search(&door, "p5").await.status(), 200);
     refused("monthly", 6).await;
 }
+
+/// Whoever comes back when it was told to is not refused by another quota.
+#[tokio::test]
+async fn of_several_quotas_without_room_the_one_is_told_that_has_it_last() {
+    let worker = FastWorker::start();
+    for tier in [
+        "concurrency: 64, quotas: { hourly: { limit: 1, rolling: 1h }, daily: { limit: 1, rolling: 24h } }",
+        "concurrency: 64, quotas: { daily: { limit: 1, rolling: 24h }, hourly: { limit: 1, rolling: 1h } }",
+    ] {
+        let plan = Plan {
+            servers: &[(worker.address, 1)],
+            tier,
+            ..Plan::default()
+        };
+        let (door, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+        assert_eq!(search(&door, "p5").await.status(), 200);
+        let refused = search(&door, "p5").await;
+        refused.assert_refused(402, "quota_depleted");
+        assert_eq!(refused.json()["name"], "daily", "{tier}");
+        let after: u64 = refused.get("retry-after").expect("a time").parse().expect("seconds");
+        let state = field(&refused.head, "ratelimit");
+        for name in ["hourly", "daily"] {
+            assert!(after >= state[name]["t"].as_u64().expect("a time"), "{after} {state}");
+        }
+        hands.advance(Span::from_secs(after));
+        assert_eq!(search(&door, "p5").await.status(), 200, "{tier}");
+    }
+}
+
+/// An upload for which there is no quota is refused before its body has come, and its client reads that.
+#[tokio::test]
+async fn a_refusal_does_not_wait_for_the_body() {
+    let worker = FastWorker::start();
+    let door = Plan {
+        servers: &[(worker.address, 1)],
+        tier: "concurrency: 64, quota: { limit: 0, rolling: 24h }",
+        ..Plan::default()
+    }
+    .open();
+    for (sent, expect) in [(0, ""), (0, "expect: 100-continue\r\n"), (100_000, "")] {
+        let mut client = Client::connect(door.address).await;
+        let headers = format!("{}{expect}content-length: 1000000\r\n", with_key("p5"));
+        client.request("POST", "/search", &headers).await;
+        client.send(vec![0; sent]).await;
+        let answer = client.answer().await;
+        answer.assert_refused(402, "quota_depleted");
+        assert_eq!(answer.get("connection"), Some("close"));
+    }
+    assert_eq!((taken(&door, "p5").await, worker.requests()), ((0, 0), 0));
+}
+
+#[tokio::test]
+async fn every_spelling_of_a_metered_path_costs_and_nothing_else_does() {
+    let worker = FastWorker::start();
+    let door = Plan {
+        servers: &[(worker.address, 1)],
+        tier: TEN,
+        ..Plan::default()
+    }
+    .open();
+    let mut client = Client::connect(door.address).await;
+    let spellings = [
+        "/search",
+        "/SEARCH",
+        "/%73earch",
+        "//search",
+        "/image/../search",
+        "/./Search?x=1",
+    ];
+    for (charged, path) in (1..).zip(spellings) {
+        let answer = client.ask("GET", path, &with_key("p5")).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        assert_eq!(taken(&door, "p5").await, (charged, 0), "{path}");
+    }
+    for _ in 0..20 {
+        assert_eq!(client.ask("GET", "/image/1", &with_key("p5")).await.status(), 200);
+        assert_eq!(client.ask("OPTIONS", "/search", &with_key("p5")).await.status(), 204);
+        assert_eq!(client.ask("GET", "/searches", &with_key("p5")).await.status(), 404);
+    }
+    assert_eq!(taken(&door, "p5").await, (6, 0));
+}

@@ -121,6 +121,8 @@ async fn what_jobs_in_the_house_hold_is_not_left() {
         [("daily", 3, None), ("month", 50, None), ("concurrency", 2, None)],
     );
     arrived.write(b"2").await;
+    // The slot is free before the debit is written down.
+    client.until_ends_with("2").await;
     let arrived = crate::support::Arrived::on_either(arrived.stream, &worker).await;
     drop(arrived);
     let refused = waiting.answer().await;
@@ -154,6 +156,34 @@ async fn only_answers_to_known_callers_of_metered_routes_say_it() {
     for answer in silent {
         for name in ["ratelimit", "ratelimit-policy"] {
             assert_eq!(field(&answer.head, name), Value::Null, "{}", answer.head.line);
+        }
+    }
+}
+
+/// The bug: the worker's fields were left beside the door's. Those of an older draft, which are dictionaries and no lists, made
+/// the whole unreadable, and those of the same name said of one quota two things.
+#[tokio::test]
+async fn a_workers_own_fields_give_way() {
+    let worker = Worker::start().await;
+    let (door, _) = Door::open_at(NOON, &plan(&worker).yaml());
+    let theirs = "ratelimit: limit=10, remaining=3\r\nratelimit-policy: 10;w=60\r\nRateLimit: \"daily\";r=7\r\n";
+    let headers = format!("connection: close\r\n{theirs}");
+    for path in ["/search", "/image/1"] {
+        let mut client = Client::connect(door.address).await;
+        client.request("GET", path, &with_key("p5")).await;
+        worker.request().await.answer_with("200 OK", &headers, "{}").await;
+        let answer = client.answer().await;
+        if path == "/search" {
+            let left = [
+                ("daily", 2, Some(DAY)),
+                ("month", 49, Some(MONTH)),
+                ("concurrency", 2, None),
+            ];
+            assert_left(&answer, left);
+        } else {
+            // Of what the door doesn't count, the worker may say what it likes.
+            let lines = ["limit=10, remaining=3", "\"daily\";r=7"];
+            assert_eq!(answer.head.all("ratelimit"), lines);
         }
     }
 }
