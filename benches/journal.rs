@@ -43,7 +43,10 @@ struct Cost {
 }
 
 fn main() {
-    let rounds = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
+    let rounds = std::env::var("ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(3);
     let folder = std::env::temp_dir().join(format!("tiergate-bench-{}", std::process::id()));
     fs::create_dir(&folder).expect("a folder of its own");
     let mut figures: Vec<(&'static str, Vec<f64>)> = Vec::new();
@@ -71,8 +74,14 @@ fn all(base: &Path) -> Vec<(&'static str, f64)> {
     let alone = journal(&base.join("alone"), 1, ALONE);
     let light = sync_then_commit(&base.join("light"));
     let together = journal(&base.join("together"), IN_FLIGHT, DEBITS);
-    let (sqlite_alone, sqlite) = (sqlite(&base.join("sqlite1"), 1, ALONE), sqlite(&base.join("sqlite"), IN_FLIGHT, DEBITS / 4));
-    let (redb_alone, redb) = (redb(&base.join("redb1"), 1, ALONE), redb(&base.join("redb"), IN_FLIGHT, DEBITS / 4));
+    let (sqlite_alone, sqlite) = (
+        sqlite(&base.join("sqlite1"), 1, ALONE),
+        sqlite(&base.join("sqlite"), IN_FLIGHT, DEBITS / 4),
+    );
+    let (redb_alone, redb) = (
+        redb(&base.join("redb1"), 1, ALONE),
+        redb(&base.join("redb"), IN_FLIGHT, DEBITS / 4),
+    );
     let start = start_up(&base.join("start"));
     let rate = |cost: Cost, debits: usize| debits as f64 / cost.wall_s;
     let each_us = |cost: Cost, debits: usize| cost.processor_s * 1e6 / debits as f64;
@@ -83,10 +92,16 @@ fn all(base: &Path) -> Vec<(&'static str, f64)> {
         ("journal, light load: wait / fdatasync beside it", light),
         ("journal, 64 in flight: debits/s", rate(together, DEBITS)),
         ("journal, 64 in flight: µs of processor each", each_us(together, DEBITS)),
-        ("journal, 64 in flight / one by one", rate(together, DEBITS) / rate(alone, ALONE)),
+        (
+            "journal, 64 in flight / one by one",
+            rate(together, DEBITS) / rate(alone, ALONE),
+        ),
         ("SQLite, one by one: debits/s", rate(sqlite_alone, ALONE)),
         ("SQLite, groups of 64: debits/s", rate(sqlite, DEBITS / 4)),
-        ("SQLite, groups of 64: µs of processor each", each_us(sqlite, DEBITS / 4)),
+        (
+            "SQLite, groups of 64: µs of processor each",
+            each_us(sqlite, DEBITS / 4),
+        ),
         ("redb, one by one: debits/s", rate(redb_alone, ALONE)),
         ("redb, groups of 64: debits/s", rate(redb, DEBITS / 4)),
         ("redb, groups of 64: µs of processor each", each_us(redb, DEBITS / 4)),
@@ -197,7 +212,11 @@ fn sync_then_commit(folder: &Path) -> f64 {
     let (mut bare, mut waited) = (Vec::new(), Vec::new());
     for place in 0..ALONE as u64 {
         bare.push(measure(&clock, || write_and_sync(&file, place)).wall_s);
-        let commit = || runtime.block_on(journal.commit(record(place, &tier))).expect("the disk works");
+        let commit = || {
+            runtime
+                .block_on(journal.commit(record(place, &tier)))
+                .expect("the disk works")
+        };
         waited.push(measure(&clock, commit).wall_s);
     }
     let median = |mut times: Vec<f64>| {
@@ -220,7 +239,7 @@ fn sqlite(path: &Path, group: usize, debits: usize) -> Cost {
             let transaction = db.transaction().expect("it begins");
             {
                 let insert = "INSERT INTO debit VALUES (?, ?, 0, 0, 0, 200, 1, 2, 800)";
-                let mut insert = transaction.prepare_cached(insert).expect("it is right");
+                let mut insert = transaction.prepare(insert).expect("it is right");
                 for debit in first..first + group {
                     insert
                         .execute((NOW.as_millis() as i64, debit as i64))
@@ -258,14 +277,21 @@ fn start_up(folder: &Path) -> (f64, f64) {
     let opened = clock.now();
     let mut used: HashMap<Caller, u64> = HashMap::new();
     let replayed = history.replay(|remembered| {
-        if let Remembered::Entry { entry: Entry::Job(record), .. } = remembered {
+        if let Remembered::Entry {
+            entry: Entry::Job(record),
+            ..
+        } = remembered
+        {
             *used.entry(record.caller).or_default() += u64::from(record.debit());
         }
     });
     replayed.expect("the disk works");
     assert_eq!(used.values().sum::<u64>(), REMEMBERED);
     assert_eq!(used.len() as u64, CALLERS);
-    (opened.since(began).as_secs_f64(), clock.now().since(opened).as_secs_f64())
+    (
+        opened.since(began).as_secs_f64(),
+        clock.now().since(opened).as_secs_f64(),
+    )
 }
 
 fn fill(folder: &Path) -> io::Result<()> {
@@ -280,7 +306,9 @@ fn fill(folder: &Path) -> io::Result<()> {
         last = Some(journal.commit(record(caller, &tier)));
         if debit % 100_000 == 0 {
             // The queue stays short, as it is behind a hall with seats.
-            runtime().block_on(last.take().expect("just put there")).map_err(io::Error::other)?;
+            runtime()
+                .block_on(last.take().expect("just put there"))
+                .map_err(io::Error::other)?;
         }
     }
     match last {
