@@ -13,8 +13,10 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tiergate::policy::caller::{Caller, Network, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
-use tiergate::policy::time::{Span, Timestamp};
+use tiergate::policy::rules::{
+    Calendar, PoolId, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window, WindowId, Within,
+};
+use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::policy::{Admission, Ask, JobId, Outcome, Policy};
 
 const CALLERS: [u64; 3] = [1, 1_000, 100_000];
@@ -132,6 +134,63 @@ fn enter_and_leave(criterion: &mut Criterion) {
         }
     }
     group.finish();
+}
+
+/// The same with quotas: each caller has ten debits in the last 24 hours, and one more leaves as one more comes, since between
+/// two jobs of a caller passes a tenth of a day. The clock that is set forward for that is measured with it. All of them count in the calendar's month too.
+fn with_quotas(criterion: &mut Criterion) {
+    const DAY_S: u64 = 86_400;
+    let mut group = criterion.benchmark_group("enter+leave with quotas");
+    for callers in CALLERS {
+        let mut policy = metered();
+        let opened = UnixTime::from_secs(1_782_864_000); // 1 July 2026: a month of 31 days
+        policy.follow_clock(opened, Timestamp::ZERO);
+        for tenth in 0..10 {
+            let at = opened + Span::from_secs(tenth * DAY_S / 10);
+            policy.follow_clock(at, Timestamp::ZERO);
+            for caller in 0..callers {
+                for window in [WindowId(0), WindowId(1)] {
+                    let caller = ask(caller, 3).caller;
+                    policy.remember(window, caller, at, 1, Timestamp::ZERO);
+                }
+            }
+        }
+        // The wall clock is set forward each time, since the monotonic one would come to its end.
+        let (mut crowd, mut passed_us) = (Crowd::of(callers), 9 * DAY_S * 100_000);
+        let (now, step_us) = (Timestamp::ZERO, DAY_S * 100_000 / callers);
+        group.bench_function(BenchmarkId::from_parameter(callers), |bencher| {
+            bencher.iter(|| {
+                passed_us += step_us;
+                policy.follow_clock(UnixTime::from_millis(opened.as_millis() + passed_us / 1_000), now);
+                let Ok(Admission::Running(grant)) = policy.enter(black_box(&ask(crowd.next(), 3)), now) else {
+                    unreachable!("a slot is free and no quota is spent")
+                };
+                policy.end(grant.job, Outcome::Succeeded, now)
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A door whose tiers have a quota in the last 24 hours and one in the calendar's month.
+fn metered() -> Policy {
+    let door = door(Within::Fifo, 8, 200_000);
+    let mut rules = Rules::clone(door.rules());
+    let month = Calendar {
+        name: "month UTC".into(),
+        starts: [1_782_864_000, 1_785_542_400].map(UnixTime::from_secs).into(),
+    };
+    rules.windows = vec![Window::Rolling(Span::from_secs(86_400)), Window::Calendar(month)];
+    for tier in &mut rules.tiers {
+        tier.quotas = [("daily", WindowId(0)), ("monthly", WindowId(1))]
+            .map(|(name, window)| Quota {
+                name: name.into(),
+                limit: u64::MAX / 2,
+                window,
+            })
+            .into();
+    }
+    Policy::new(Arc::new(rules))
 }
 
 /// A full house in which nobody goes straight to a worker: one enters the last free seat, the running one leaves, and
@@ -282,6 +341,6 @@ criterion_group! {
         .warm_up_time(std::time::Duration::from_millis(500))
         .measurement_time(std::time::Duration::from_millis(1_500))
         .without_plots();
-    targets = enter_and_leave, through_the_queue, displacement, restoring, queue_full, concurrency_exceeded
+    targets = enter_and_leave, with_quotas, through_the_queue, displacement, restoring, queue_full, concurrency_exceeded
 }
 criterion_main!(benches);

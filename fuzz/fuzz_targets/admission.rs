@@ -5,6 +5,8 @@
 
 #![no_main]
 
+#[path = "../../tests/policy/debits.rs"]
+mod debits;
 #[path = "../../tests/policy/model.rs"]
 mod model;
 #[path = "../../tests/policy/side_by_side.rs"]
@@ -12,10 +14,12 @@ mod side_by_side;
 
 use arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use side_by_side::{Pick, SideBySide, Step};
+use side_by_side::{OPENED, Pick, Reading, SideBySide, Step};
 use tiergate::policy::Outcome;
-use tiergate::policy::rules::{PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
-use tiergate::policy::time::Span;
+use tiergate::policy::rules::{
+    Calendar, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window, WindowId, Within,
+};
+use tiergate::policy::time::{Span, UnixTime};
 
 /// The model looks at everything for every question, so histories are kept short.
 const STEPS_MAX: usize = 1_000;
@@ -34,11 +38,14 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
-    Ok(match bytes.int_in_range(0..=33)? {
+    Ok(match bytes.int_in_range(0..=41)? {
         0..=9 => Step::Enter {
             caller: bytes.arbitrary()?,
             tier: bytes.arbitrary()?,
             pool: bytes.arbitrary()?,
+            cost: bytes.arbitrary()?,
+            own: bytes.arbitrary()?,
+            of: bytes.arbitrary()?,
             ready: bytes.ratio(3, 4)?,
             max_wait_s: bytes.arbitrary()?,
             prefer_wait_s: bytes.arbitrary()?,
@@ -59,8 +66,26 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
         29..=30 => Step::Pass(Span::from_secs(bytes.int_in_range(0..=61)?)),
         31 => Step::Decline(pick(bytes)?),
         32 => Step::Forgo(pick(bytes)?),
+        33 => Step::Remember {
+            window: bytes.arbitrary()?,
+            caller: bytes.arbitrary()?,
+            before_ms: milliseconds(bytes)?,
+            units: bytes.arbitrary::<u8>()?.into(),
+        },
+        34 => Step::Clock(Reading::At(bytes.arbitrary::<u32>()?.into())),
+        35 => Step::Clock(Reading::Off(milliseconds(bytes)?)),
+        36 => Step::Clock(Reading::Edge(bytes.arbitrary()?, bytes.int_in_range(-1..=1)?)),
+        37..=38 => Step::PassToEdge(bytes.arbitrary()?, bytes.int_in_range(-1..=1)?),
+        39 => Step::Sweep,
+        40 => Step::SweepAll,
         _ => Step::ShutDown,
     })
+}
+
+/// Up to 50 days, either way.
+fn milliseconds(bytes: &mut Unstructured<'_>) -> Result<i64> {
+    let ms = i64::from(bytes.arbitrary::<i32>()?);
+    Ok(if bytes.ratio(1, 2)? { ms % 100_000 } else { ms * 2 })
 }
 
 fn pick(bytes: &mut Unstructured<'_>) -> Result<Pick> {
@@ -77,8 +102,9 @@ fn rules(bytes: &mut Unstructured<'_>) -> Result<Rules> {
             every => Some(every),
         },
     };
+    let windows = windows(bytes)?;
     let tiers = (0..bytes.int_in_range(1..=4)?)
-        .map(|at| tier(bytes, at))
+        .map(|at| tier(bytes, at, windows.len()))
         .collect::<Result<Vec<_>>>()?;
     let pools = (0..bytes.int_in_range(1..=3)?)
         .map(|at| pool(bytes, at))
@@ -86,21 +112,53 @@ fn rules(bytes: &mut Unstructured<'_>) -> Result<Rules> {
     let anonymous = TierId(bytes.arbitrary::<u16>()? % tiers.len() as u16);
     Ok(Rules {
         queue,
-        windows: Vec::new(),
+        windows,
         tiers,
         anonymous,
         pools,
     })
 }
 
+/// Rolling windows of a second to a month, and calendars whose periods begin every so often.
+fn windows(bytes: &mut Unstructured<'_>) -> Result<Vec<Window>> {
+    const LENGTHS_S: [u64; 6] = [1, 2, 61, 7_201, 86_400, 30 * 86_400];
+    let mut windows = Vec::new();
+    for length_s in LENGTHS_S {
+        match bytes.int_in_range(0..=7)? {
+            0 => windows.push(Window::Rolling(Span::from_secs(length_s))),
+            1 => windows.push(Window::Calendar(Calendar {
+                name: format!("every {length_s} s").into(),
+                starts: (0..50)
+                    .map(|start| UnixTime::from_secs(OPENED.as_secs() + start * length_s))
+                    .collect(),
+            })),
+            _ => {}
+        }
+    }
+    Ok(windows)
+}
+
+fn quotas(bytes: &mut Unstructured<'_>, windows: usize) -> Result<Vec<Quota>> {
+    let many = if windows == 0 { 0 } else { bytes.int_in_range(0..=3)? };
+    (0..many)
+        .map(|at| {
+            Ok(Quota {
+                name: format!("q{at}").into(),
+                limit: bytes.int_in_range(0..=40)?,
+                window: WindowId(bytes.arbitrary::<u8>()? % windows as u8),
+            })
+        })
+        .collect()
+}
+
 /// Names are unique within the rules, and come and go from one set of rules to the next.
-fn tier(bytes: &mut Unstructured<'_>, at: u8) -> Result<Tier> {
+fn tier(bytes: &mut Unstructured<'_>, at: u8, windows: usize) -> Result<Tier> {
     let max_wait: Option<u8> = bytes.arbitrary()?;
     Ok(Tier {
         name: format!("{at}{}", bytes.choose(&["a", "b"])?).into(),
         priority: Priority::new(bytes.int_in_range(0..=6)?).expect("at most 6"),
         concurrency: bytes.int_in_range(1..=5)?,
-        quotas: Vec::new(),
+        quotas: quotas(bytes, windows)?,
         max_wait: max_wait.map(|secs| Span::from_secs(secs.into())),
         displacements_per_minute: bytes.int_in_range(0..=4)?,
     })

@@ -83,8 +83,8 @@ pub fn written(at: UnixTime) -> Option<String> {
     Some(Timestamp::from_millisecond(millis).ok()?.to_string())
 }
 
-/// Adds `RateLimit-Policy` and `RateLimit` for the caller's quotas and its concurrency. A quota's `t` is when the next unit
-/// comes back.
+/// Sets `RateLimit-Policy` and `RateLimit` for the caller's quotas and its concurrency. A quota's `t` is when the next unit
+/// comes back. A worker's own fields give way: they are lists and would be read as one with these.
 pub fn tell(headers: &mut HeaderMap, standing: &Standing<'_>, gate: &Gate) {
     let balance = balance(standing, gate);
     let (mut policy, mut state) = (String::with_capacity(96), String::with_capacity(64));
@@ -109,7 +109,7 @@ pub fn tell(headers: &mut HeaderMap, standing: &Standing<'_>, gate: &Gate) {
     for (name, text) in [(RATELIMIT_POLICY, policy), (RATELIMIT, state)] {
         // Names of quotas are made of what headers carry.
         if let Ok(value) = HeaderValue::from_str(&text) {
-            headers.append(name, value);
+            headers.insert(name, value);
         }
     }
 }

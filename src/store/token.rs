@@ -29,7 +29,7 @@ pub struct AdminToken(String);
 /// Why there is no token.
 #[derive(Debug)]
 pub enum TokenError {
-    /// It is shorter or longer than [`TOKEN_CHARS`], or has other characters. Where it came from.
+    /// It is not 16 to 512 visible ASCII characters. Where it came from.
     Unfit(String),
     /// The file can't be read or made.
     File(PathBuf, io::Error),

@@ -75,7 +75,7 @@ async fn an_account_from_its_first_day_to_its_last() {
         "--tier",
         "$50",
         "--quota",
-        "quota=5000",
+        "daily=5000",
         "--concurrency",
         "6",
         "--until",
@@ -88,7 +88,7 @@ async fn an_account_from_its_first_day_to_its_last() {
     let account = json_of(&door, &set).await;
     let expected = json!({
         "id": account["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$50", "concurrency": 6,
-        "quotas": { "quota": 5000 }, "until": "2027-01-01T00:00:00Z", "blocked": true, "max_users": 10000,
+        "quotas": { "daily": 5000 }, "until": "2027-01-01T00:00:00Z", "blocked": true, "max_users": 10000,
         "note": "asked twice", "keys": 0, "created": account["created"], "origin": "stored",
     });
     assert_eq!(account, expected);
@@ -103,7 +103,7 @@ async fn an_account_from_its_first_day_to_its_last() {
     };
     assert_eq!(
         line("acme-bot"),
-        "acme-bot $50 0 blocked 2027-01-01T00:00:00Z 6 quota=5000 10000 bot@acme.example"
+        "acme-bot $50 0 blocked 2027-01-01T00:00:00Z 6 daily=5000 10000 bot@acme.example"
     );
     assert_eq!(line("a20"), "a20 $20 1 in tiers.yaml - - - - -");
     let unset = [
@@ -111,7 +111,7 @@ async fn an_account_from_its_first_day_to_its_last() {
         "set",
         "acme-bot",
         "--quota",
-        "quota=tier",
+        "daily=tier",
         "--concurrency",
         "tier",
         "--until",
@@ -185,6 +185,49 @@ async fn a_key_rotates_and_is_revoked() {
 }
 
 #[tokio::test]
+async fn a_change_takes_effect_at_once() {
+    let mirror = Mirror::start().await;
+    let door = program(&mirror).await;
+    done(&door, &["account", "add", "--name", "acme", "--tier", "$20"]).await;
+    let key = done(&door, &["key", "add", "acme"]).await.trim().to_owned();
+    let search = async |more: &str| {
+        let mut client = Client::connect(door.address).await;
+        let answer = client
+            .ask("GET", "/search", &format!("x-api-key: {key}\r\n{more}"))
+            .await;
+        if answer.status() == 200 {
+            let seen = answer.mirrored().await;
+            seen.get("x-tiergate-tier").unwrap_or_default().to_owned()
+        } else {
+            format!("{} {}", answer.status(), answer.reason())
+        }
+    };
+    assert_eq!(search("").await, "$20");
+    for (change, then) in [
+        (&["--block"][..], "403 blocked"),
+        (&["--unblock"], "$20"),
+        (&["--until", "2020-01-01"], "free"),
+        (&["--until", "never"], "$20"),
+        (&["--tier", "$50"], "$50"),
+        (&["--quota", "daily=0"], "402 quota_depleted"),
+        (&["--quota", "daily=tier"], "$50"),
+    ] {
+        let mut args = vec!["account", "set", "acme"];
+        args.extend(change);
+        done(&door, &args).await;
+        assert_eq!(search("").await, then, "{change:?}");
+    }
+    done(&door, &["account", "set", "acme", "--delegate", "--max-users", "2"]).await;
+    assert_eq!(
+        search("x-tiergate-user: ann\r\n").await,
+        "free",
+        "a user has the anonymous tier's terms"
+    );
+    done(&door, &["account", "set", "acme", "--no-delegate"]).await;
+    assert_eq!(search("x-tiergate-user: ann\r\n").await, "$50");
+}
+
+#[tokio::test]
 async fn accounts_move_from_one_door_to_another() {
     let mirror = Mirror::start().await;
     let door = program(&mirror).await;
@@ -194,7 +237,7 @@ async fn accounts_move_from_one_door_to_another() {
         done(&door, &["account", "import", "old.csv"]).await,
         "imported 2 accounts and 1 keys\n"
     );
-    assert_eq!(me(&door, "old-key").await, "acme");
+    assert_eq!(me(&door, "old-key").await, "bot@acme.example");
     let export = done(&door, &["account", "export"]).await;
     assert_eq!(export.lines().count(), 2);
     let other = program(&mirror).await;
@@ -232,7 +275,7 @@ async fn a_command_says_what_to_do() {
     assert!(
         wrong(&door, &add(&["$20", "--quota", "hourly=1"]))
             .await
-            .contains("it has quota")
+            .contains("it has daily")
     );
     assert!(
         wrong(&door, &add(&["$20", "--until", "soon"]))

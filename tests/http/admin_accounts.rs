@@ -108,13 +108,13 @@ async fn an_account_is_made_shown_changed_and_removed() {
     let mirror = Mirror::start().await;
     let door = door(&mirror).await;
     let body = json!({
-        "name": "acme-bot", "email": "bot@acme.example", "tier": "$20", "concurrency": 6, "quotas": { "quota": 5000 },
+        "name": "acme-bot", "email": "bot@acme.example", "tier": "$20", "concurrency": 6, "quotas": { "daily": 5000 },
         "until": "2027-01-01", "max_users": 10000, "note": "a friend",
     });
     let made = told(&door.operator("POST", "/accounts", &body.to_string()).await, 201);
     let expected = json!({
         "id": made["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$20", "concurrency": 6,
-        "quotas": { "quota": 5000 }, "until": "2027-01-01T00:00:00Z", "blocked": false, "max_users": 10000, "note": "a friend",
+        "quotas": { "daily": 5000 }, "until": "2027-01-01T00:00:00Z", "blocked": false, "max_users": 10000, "note": "a friend",
         "keys": 0, "created": made["created"], "origin": "stored",
     });
     assert_eq!(made, expected);
@@ -127,7 +127,7 @@ async fn an_account_is_made_shown_changed_and_removed() {
         2.0,
         "a20 is listed"
     );
-    let change = r#"{ "tier": "$5", "note": null, "until": null, "blocked": true, "quotas": { "quota": null } }"#;
+    let change = r#"{ "tier": "$5", "note": null, "until": null, "blocked": true, "quotas": { "daily": null } }"#;
     let changed = told(&door.operator("PATCH", "/accounts/acme-bot", change).await, 200);
     let mut expected = expected;
     for (field, value) in [
@@ -213,7 +213,7 @@ async fn what_is_wrong_is_said() {
             r#"{ "name": "b", "tier": "$20", "quotas": { "hourly": 1 } }"#,
             400,
             "bad_request",
-            "it has quota",
+            "it has daily",
         ),
         (
             "POST",
@@ -432,8 +432,8 @@ async fn accounts_are_imported_with_their_keys() {
     );
     assert_eq!(done, json!({ "accounts": 2, "keys": 3 }));
     for (key, who) in [
-        ("old-key-of-acme", "acme $20"),
-        ("second-key", "acme $20"),
+        ("old-key-of-acme", "bot@acme.example $20"),
+        ("second-key", "bot@acme.example $20"),
         ("with\"quote", "b,b $5"),
     ] {
         assert_eq!(me(&door, key).await, who);

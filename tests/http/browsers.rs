@@ -76,7 +76,13 @@ async fn a_page_may_read_answers_and_refusals() {
         let exposed = answer
             .get("access-control-expose-headers")
             .expect("the door's headers are shown");
-        for name in ["retry-after", "server-timing", "preference-applied"] {
+        for name in [
+            "retry-after",
+            "ratelimit",
+            "ratelimit-policy",
+            "server-timing",
+            "preference-applied",
+        ] {
             assert!(exposed.split(',').any(|other| other == name), "{exposed}");
         }
     }

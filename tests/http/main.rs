@@ -4,6 +4,7 @@
 mod support;
 
 mod admin_accounts;
+mod books;
 mod browsers;
 mod closing;
 mod connections;
@@ -13,6 +14,9 @@ mod headers;
 mod keys;
 mod life;
 mod operators;
+mod overspend;
+mod quotas;
+mod ratelimit;
 mod refusals;
 mod relocation;
 mod routing;
@@ -21,4 +25,5 @@ mod strangers;
 mod streaming;
 mod table;
 mod uploads;
+mod users;
 mod workers;

@@ -1,0 +1,122 @@
+//! What the door says of quotas: `/me`, the metrics, and the `RateLimit` fields.
+
+use serde_json::{Map, Value, json};
+use sfv::{BareItem, ListEntry, Parser};
+
+use crate::support::{Answer, Client, Door, Head, metric_sum, soon};
+
+/// The header line of a key, nothing without one.
+pub fn with_key(key: &str) -> String {
+    match key {
+        "" => String::new(),
+        key => format!("x-api-key: {key}\r\n"),
+    }
+}
+
+/// One search with that key, on a connection of its own, and its answer.
+pub async fn search(door: &Door, key: &str) -> Answer {
+    ask(door, "/search", &with_key(key)).await
+}
+
+/// One `GET` with these header lines, on a connection of its own, and its answer.
+pub async fn ask(door: &Door, path: &str, headers: &str) -> Answer {
+    Client::connect(door.address).await.ask("GET", path, headers).await
+}
+
+/// What the caller with that key is told of itself.
+pub async fn me(door: &Door, key: &str) -> Value {
+    let answer = ask(door, "/me", &with_key(key)).await;
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    answer.json()
+}
+
+/// Units that the caller with that key has used and that its jobs hold, of its first quota.
+pub async fn taken(door: &Door, key: &str) -> (u64, u64) {
+    let me = me(door, key).await;
+    let of = |name: &str| me["quotas"][0][name].as_u64().expect("a number");
+    let (used, held, limit) = (of("used"), of("held"), of("limit"));
+    assert!(used + held <= limit, "overspent: {me}");
+    assert_eq!(of("remaining"), limit - used - held, "{me}");
+    (used, held)
+}
+
+/// Units that the callers of that tier were charged.
+pub async fn debits(door: &Door, tier: &str) -> f64 {
+    door.metric(&format!(r#"tiergate_quota_debits_total{{tier="{tier}"}}"#))
+        .await
+}
+
+/// Units that the callers of that tier got back by jobs that ended so; by all that debit nothing if that is empty.
+pub async fn releases(door: &Door, tier: &str, outcome: &str) -> f64 {
+    let outcome = match outcome {
+        "" => String::new(),
+        outcome => format!(r#",outcome="{outcome}""#),
+    };
+    let labels = format!(r#"tier="{tier}"{outcome}"#);
+    metric_sum(door.admin, "tiergate_quota_releases_total", &labels).await
+}
+
+/// Waits until nobody is in the house and so many jobs of one unit of that tier have ended, of which so many were charged; and
+/// checks that the books agree. The tier has one caller, whose key is its name.
+pub async fn assert_books(door: &Door, tier: &str, debited: u32, released: &[(&str, u32)]) {
+    let given_back: u32 = released.iter().map(|(_, units)| units).sum();
+    door.house_until(0, 0).await;
+    let all = f64::from(debited + given_back);
+    soon(&format!("{all} units debited or released"), async {
+        while debits(door, tier).await + releases(door, tier, "").await < all {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(debits(door, tier).await, f64::from(debited), "debits of {tier}");
+    for (outcome, units) in released {
+        assert_eq!(
+            releases(door, tier, outcome).await,
+            f64::from(*units),
+            "releases of {tier} as {outcome}"
+        );
+    }
+    assert_eq!(releases(door, tier, "").await, f64::from(given_back));
+    assert_eq!(taken(door, tier).await, (u64::from(debited), 0), "{tier}");
+}
+
+/// A `RateLimit` or `RateLimit-Policy` field, read as RFC 9651 has it: each name with its parameters. `null` if it isn't there.
+pub fn field(head: &Head, name: &str) -> Value {
+    let lines = head.all(name);
+    if lines.is_empty() {
+        return Value::Null;
+    }
+    let text = lines.join(", ");
+    let list: sfv::List = Parser::new(&text)
+        .parse()
+        .unwrap_or_else(|error| panic!("{name}: {text}: {error}"));
+    let mut members = Map::new();
+    for entry in list {
+        let ListEntry::Item(item) = entry else {
+            panic!("{name}: {text}: there is a list in it");
+        };
+        let BareItem::String(of) = item.bare_item else {
+            panic!("{name}: {text}: its members are strings");
+        };
+        let parameters = item
+            .params
+            .into_iter()
+            .map(|(key, value)| (key.as_str().to_owned(), value_of(&value)))
+            .collect();
+        let twice = members.insert(of.as_str().to_owned(), Value::Object(parameters));
+        assert!(twice.is_none(), "{name}: {text}: {} is in it twice", of.as_str());
+    }
+    Value::Object(members)
+}
+
+fn value_of(parameter: &BareItem) -> Value {
+    match parameter {
+        BareItem::Integer(number) => {
+            let number = i64::from(*number);
+            assert!(number >= 0, "{number} is negative");
+            json!(number)
+        }
+        BareItem::String(text) => json!(text.as_str()),
+        other => panic!("{other:?} is no parameter of theirs"),
+    }
+}
