@@ -239,7 +239,7 @@ fn sqlite(path: &Path, group: usize, debits: usize) -> Cost {
             let transaction = db.transaction().expect("it begins");
             {
                 let insert = "INSERT INTO debit VALUES (?, ?, 0, 0, 0, 200, 1, 2, 800)";
-                let mut insert = transaction.prepare_cached(insert).expect("it is right");
+                let mut insert = transaction.prepare(insert).expect("it is right");
                 for debit in first..first + group {
                     insert
                         .execute((NOW.as_millis() as i64, debit as i64))

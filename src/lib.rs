@@ -13,7 +13,7 @@
 //! | [`http`] | the only room that knows HTTP: sockets, routes, callers, refusals, `/me`, the operator's listener |
 //! | [`path`] | one spelling for a path, and the patterns of routes |
 //! | [`config`] | tiers.yaml to a validated `Config`, or everything that is wrong with it |
-//! | [`cli`] | the commands for operators, which ask the running door |
+//! | [`cli`] | the commands for operators, which ask the running door or read its journal |
 //! | [`serve`] | the composition root, the one file that names every concrete type |
 //! | [`clock`] | the only one who asks the system for the time |
 //! | [`telemetry`] | metrics and logs |

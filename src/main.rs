@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tiergate::cli::account::{self, Account};
+use tiergate::cli::journal::{self, Journal};
 use tiergate::cli::key::{self, Key};
 use tiergate::clock::Clock;
 use tiergate::config::Config;
@@ -39,6 +40,8 @@ enum Command {
     Account(Account),
     /// Manage the keys of accounts, by the running door
     Key(Key),
+    /// Read the journal of finished jobs
+    Journal(Journal),
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => open(&options),
         Command::Check { file } => check(&file),
         Command::Account(command) => account::run(command, &mut stdout()).map_err(|error| error.to_string()),
+        Command::Journal(command) => journal::run(command, &mut stdout()).map_err(|error| error.to_string()),
         Command::Key(command) => key::run(command, &mut stdout()).map_err(|error| error.to_string()),
     };
     match done {

@@ -25,7 +25,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
             "clock",
             "telemetry",
         ],
-        "cli" => &["config", "store"],
+        "cli" => &["policy", "config", "store", "clock"],
         "main" => &["config", "serve", "cli", "clock", "telemetry"],
         other => panic!("the room `{other}` is on no map: give it a line here and in lib.rs"),
     }

@@ -1,12 +1,14 @@
 //! The commands for operators: they ask the running door by its admin API, and show what it says.
 //!
-//! `client` is the way to the door, `account` and `key` are the commands, `table` is how people see lists.
+//! `client` is the way to the door, `account` and `key` are the commands, `table` is how people see lists. `journal` alone reads
+//! the door's files itself, since it may be wanted when no door runs.
 //!
-//! Absent on purpose: the files of the door. A command that wrote to them would race with the door that has them open. And prompts:
-//! commands are run by scripts.
+//! Absent on purpose: writing to the files of the door, which would race with the door that has them open. And prompts: commands
+//! are run by scripts.
 
 pub mod account;
 mod client;
+pub mod journal;
 pub mod key;
 mod table;
 
@@ -50,6 +52,8 @@ pub enum CliError {
     Input(String, io::Error),
     /// What was given can't be sent.
     Unfit(String),
+    /// Something in the journal of that data folder was lost.
+    Damaged(PathBuf),
     /// Standard output can't be written.
     Output(io::Error),
 }
@@ -81,6 +85,12 @@ impl fmt::Display for CliError {
             Self::Refused(said) => write!(f, "error: {said}"),
             Self::Input(from, error) => write!(f, "error: can't read {from}: {error}"),
             Self::Unfit(what) => write!(f, "error: {what}"),
+            Self::Damaged(folder) => write!(
+                f,
+                "error: records in the journal in {} can't be read any more; everything else is used, and the door keeps damaged \
+                 segments aside",
+                folder.display()
+            ),
             Self::Output(error) => write!(f, "error: can't write the answer: {error}"),
         }
     }

@@ -54,6 +54,11 @@ impl Commit {
         commit
     }
 
+    /// A record that nobody will write.
+    pub fn failed() -> Self {
+        Self::pending().0
+    }
+
     /// Nobody waits any more, and the job is not to count. What became of the record if that is known already: then it
     /// stands as it is. Otherwise it is taken back: if it reaches the disk nevertheless, a later record says that it is void.
     ///

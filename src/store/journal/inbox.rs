@@ -38,6 +38,8 @@ struct Waiting {
     notes: Vec<Entry>,
     /// Nothing more comes.
     closing: bool,
+    /// Nobody writes any more.
+    ended: bool,
     /// Whether the writer sleeps and must be woken.
     asleep: bool,
 }
@@ -109,7 +111,7 @@ impl Inbox {
         available
     }
 
-    /// A debit comes.
+    /// A debit comes. After the end it has failed.
     pub fn commit(&self, record: Record) -> Commit {
         let (commit, ticket) = match self.durability {
             Durability::Strict => {
@@ -119,6 +121,10 @@ impl Inbox {
             Durability::Relaxed => (Commit::done(), None),
         };
         let mut waiting = self.waiting.lock();
+        if waiting.ended {
+            drop(waiting);
+            return Commit::failed();
+        }
         if waiting.debits.is_empty() {
             // Under the lock, so that the writer can't take the debit before its time is written down.
             self.waiting_since.store(self.clock.now().as_nanos(), Ordering::Release);
@@ -131,7 +137,7 @@ impl Inbox {
     /// A note comes.
     pub fn note(&self, entry: Entry) {
         let mut waiting = self.waiting.lock();
-        if waiting.notes.len() >= NOTES_MAX {
+        if waiting.notes.len() >= NOTES_MAX || waiting.ended {
             self.meters.dropped_note();
             return;
         }
@@ -146,6 +152,17 @@ impl Inbox {
     pub fn close(&self) {
         self.waiting.lock().closing = true;
         self.woken.notify_all();
+    }
+
+    /// Nobody writes any more: what waits has failed, and so has whatever comes.
+    pub fn end(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.ended = true;
+        let unwritten = std::mem::take(&mut waiting.debits);
+        drop(waiting);
+        // Not under the lock: whoever waits is woken.
+        drop(unwritten);
+        self.set_failed(true);
     }
 
     /// Waits for something to write, and moves it to the writer's own. `debits` and `notes` come in empty.

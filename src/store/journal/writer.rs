@@ -70,12 +70,12 @@ pub struct Writer {
     unconfirmed: Vec<Item>,
 }
 
-/// Whatever ends the writer, nobody may believe that it still writes.
+/// Whatever ends the writer, nobody may wait for it or believe that it still writes.
 struct Epitaph(Arc<Inbox>);
 
 impl Drop for Epitaph {
     fn drop(&mut self) {
-        self.0.set_failed(true);
+        self.0.end();
     }
 }
 
