@@ -36,8 +36,8 @@ use crate::http::door::{self, Core, Door, Route};
 use crate::http::listener::{self, Bounds};
 use crate::http::routes::RouteSpec;
 use crate::policy::rules::{PoolId, Rules, ServerId};
-use crate::policy::time::Span;
-use crate::store::statistics::Statistics;
+use crate::policy::time::{Span, UnixTime};
+use crate::store::statistics::{Refusals, Statistics};
 use crate::store::{Directory, KeyError, Ledger, OpenError, Pseudonyms, TokenError, journal};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{JournalMeters, Meters};
@@ -49,6 +49,11 @@ const BACKLOG: i32 = 1024;
 
 /// How often the wall clock is read, and a part of the callers swept.
 const TICK_EVERY: Span = Span::from_secs(1);
+
+/// How often refusals are written down.
+const MINUTE: Span = Span::from_secs(60);
+/// How often, in minutes, statistics are put in order.
+const MINUTES_AN_HOUR: usize = 60;
 
 /// How often the histograms are folded.
 const UPKEEP_EVERY: Span = Span::from_secs(5);
@@ -183,12 +188,19 @@ pub async fn run(
         statistics,
         policy,
     } = data;
+    let refusals = Arc::new(Refusals::new());
     let accounts = Arc::clone(store.directory());
     let ledger: Arc<dyn Ledger> = Arc::clone(&journal) as _;
     let patience = config.commit_patience.into();
     let gate = Gate::new(policy, clock, Arc::clone(&meters), ledger, patience);
     let upstreams: Vec<Arc<Upstream>> = config.upstreams.iter().map(upstream).collect();
-    let settings = door_settings(&config, accounts, pseudonyms, Arc::clone(&statistics));
+    let settings = door_settings(
+        &config,
+        accounts,
+        pseudonyms,
+        Arc::clone(&statistics),
+        Arc::clone(&refusals),
+    );
     let door = Arc::new(Door::new(Arc::clone(&gate), Arc::clone(&rules), meters, settings));
     let addresses = sockets.addresses;
 
@@ -210,6 +222,12 @@ pub async fn run(
     });
     let admin_listener = admin::listen(sockets.admin).map_err(|error| ServeError::Listen(addresses.1, error))?;
     background.spawn(admin::serve(admin_listener, Arc::clone(&admin)));
+    background.spawn(keep_statistics(
+        Arc::clone(&statistics),
+        Arc::clone(&refusals),
+        Arc::clone(&gate),
+        Arc::clone(&journal) as _,
+    ));
     let ticking = Arc::clone(&gate);
     background.spawn(async move {
         loop {
@@ -237,6 +255,7 @@ pub async fn run(
     gate.shut_down();
     cores.drain(&gate, config.drain_timeout.into()).await;
     background.shutdown().await;
+    note_refusals(&refusals, minute_of(clock.wall()), &gate, &*journal);
     blocking(move || Data::close(&journal, &store)).await;
     info!("closed");
     Ok(())
@@ -261,6 +280,38 @@ async fn open_data(
         Ok((config, data))
     })
     .await
+}
+
+/// Writes down each minute who was refused, and each hour puts the statistics in order.
+async fn keep_statistics(
+    statistics: Arc<Statistics>,
+    refusals: Arc<Refusals>,
+    gate: Arc<Gate>,
+    ledger: Arc<dyn Ledger>,
+) {
+    let clock = *gate.clock();
+    loop {
+        let (statistics, now) = (Arc::clone(&statistics), clock.wall());
+        if let Err(error) = blocking(move || statistics.tidy(now)).await {
+            warn!(%error, "the statistics can't be put in order; it is tried again in an hour");
+        }
+        for _ in 0..MINUTES_AN_HOUR {
+            let begun = minute_of(clock.wall());
+            clock.sleep((begun + MINUTE).since(clock.wall())).await;
+            note_refusals(&refusals, begun, &gate, &*ledger);
+        }
+    }
+}
+
+fn minute_of(at: UnixTime) -> UnixTime {
+    UnixTime::from_secs(at.as_secs() / 60 * 60)
+}
+
+/// As of that minute.
+fn note_refusals(refusals: &Refusals, minute: UnixTime, gate: &Gate, ledger: &dyn Ledger) {
+    for entry in refusals.flush(minute, |caller| gate.has_debit(caller)) {
+        ledger.note(entry);
+    }
 }
 
 fn tell((public, admin): (SocketAddr, SocketAddr)) {
@@ -434,6 +485,7 @@ fn door_settings(
     accounts: Arc<Directory>,
     pseudonyms: Pseudonyms,
     statistics: Arc<Statistics>,
+    refusals: Arc<Refusals>,
 ) -> door::Settings {
     let cors = config.cors.as_ref().map(|cors| {
         let origins = match &cors.origins {
@@ -458,6 +510,7 @@ fn door_settings(
             stats: config.paths.stats.clone(),
         },
         statistics,
+        refusals,
         unmetered_max: config.connections.unmetered_max,
         head_max: config.connections.head_max,
     }
