@@ -21,6 +21,7 @@ mod refusals;
 mod relocation;
 mod routing;
 mod seatless;
+mod statistics;
 mod strangers;
 mod streaming;
 mod table;
