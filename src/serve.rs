@@ -3,6 +3,11 @@
 //!
 //! Absent on purpose: decisions.
 
+mod cores;
+mod data;
+mod settings;
+mod statistics;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -10,39 +15,26 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
-use http::HeaderValue;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::info;
 
-mod data;
-
-use data::Data;
-
+use self::cores::{Cores, cores};
+use self::data::Data;
+use self::settings::{door_settings, upstream};
+use self::statistics::{keep_statistics, minute_of, note_refusals};
 use crate::clock::Clock;
-use crate::config::{self, Config, Origins};
+use crate::config::Config;
 use crate::gate::Gate;
-use crate::http::account::OwnPaths;
 use crate::http::admin::{self, Admin};
-use crate::http::caller::{KeyPlaces, TrustedProxies};
-use crate::http::cors;
-use crate::http::door::{self, Core, Door, Route};
-use crate::http::listener::{self, Bounds};
-use crate::http::routes::RouteSpec;
+use crate::http::door::Door;
 use crate::policy::rules::{PoolId, Rules, ServerId};
 use crate::policy::time::Span;
-use crate::store::statistics::Statistics;
-use crate::store::{Directory, KeyError, Ledger, OpenError, Pseudonyms, TokenError, journal};
+use crate::store::statistics::Refusals;
+use crate::store::{KeyError, Ledger, OpenError, TokenError, journal};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{JournalMeters, Meters};
-use crate::upstream::exchange::OnHangup;
-use crate::upstream::{Connections, ProbeSettings, ServerSettings, Settings, Upstream, health, idle_max};
+use crate::upstream::{Upstream, health};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -134,12 +126,6 @@ pub fn bind(config: &Config) -> Result<Sockets, ServeError> {
     })
 }
 
-fn cores(config: &Config) -> usize {
-    config
-        .cores
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-}
-
 fn listen(address: SocketAddr, shared: bool) -> Result<StdListener, ServeError> {
     let open = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -183,12 +169,19 @@ pub async fn run(
         statistics,
         policy,
     } = data;
+    let refusals = Arc::new(Refusals::new());
     let accounts = Arc::clone(store.directory());
     let ledger: Arc<dyn Ledger> = Arc::clone(&journal) as _;
     let patience = config.commit_patience.into();
     let gate = Gate::new(policy, clock, Arc::clone(&meters), ledger, patience);
     let upstreams: Vec<Arc<Upstream>> = config.upstreams.iter().map(upstream).collect();
-    let settings = door_settings(&config, accounts, pseudonyms, Arc::clone(&statistics));
+    let settings = door_settings(
+        &config,
+        accounts,
+        pseudonyms,
+        Arc::clone(&statistics),
+        Arc::clone(&refusals),
+    );
     let door = Arc::new(Door::new(Arc::clone(&gate), Arc::clone(&rules), meters, settings));
     let addresses = sockets.addresses;
 
@@ -210,6 +203,12 @@ pub async fn run(
     });
     let admin_listener = admin::listen(sockets.admin).map_err(|error| ServeError::Listen(addresses.1, error))?;
     background.spawn(admin::serve(admin_listener, Arc::clone(&admin)));
+    background.spawn(keep_statistics(
+        Arc::clone(&statistics),
+        Arc::clone(&refusals),
+        Arc::clone(&gate),
+        Arc::clone(&journal) as _,
+    ));
     let ticking = Arc::clone(&gate);
     background.spawn(async move {
         loop {
@@ -237,6 +236,7 @@ pub async fn run(
     gate.shut_down();
     cores.drain(&gate, config.drain_timeout.into()).await;
     background.shutdown().await;
+    note_refusals(&refusals, minute_of(clock.wall()), &gate, &*journal);
     blocking(move || Data::close(&journal, &store)).await;
     info!("closed");
     Ok(())
@@ -265,222 +265,4 @@ async fn open_data(
 
 fn tell((public, admin): (SocketAddr, SocketAddr)) {
     info!(%public, %admin, version = env!("CARGO_PKG_VERSION"), "the door is open");
-}
-
-/// The threads of the public listener, one a core.
-struct Cores {
-    closing: CancellationToken,
-    broken_off: CancellationToken,
-    ended: Vec<oneshot::Receiver<()>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Cores {
-    fn start(
-        config: &Config,
-        listeners: Vec<StdListener>,
-        door: &Arc<Door>,
-        upstreams: &[Arc<Upstream>],
-        clock: Clock,
-    ) -> Result<Self, ServeError> {
-        let bounds = Bounds {
-            connections: Arc::new(Semaphore::new(connections_max(config))),
-            head_timeout: config.connections.head_timeout,
-            send_timeout: config.connections.send_timeout.into(),
-            head_max: config.connections.head_max,
-            headers_max: config.connections.headers_max,
-        };
-        let mut cores = Self {
-            closing: CancellationToken::new(),
-            broken_off: CancellationToken::new(),
-            ended: Vec::new(),
-            threads: Vec::new(),
-        };
-        for (number, listener) in listeners.into_iter().enumerate() {
-            let (door, upstreams, bounds) = (Arc::clone(door), upstreams.to_vec(), bounds.clone());
-            let (closing, broken_off) = (cores.closing.clone(), cores.broken_off.clone());
-            let (tell_ended, ended) = oneshot::channel();
-            let runtime = runtime().map_err(ServeError::Thread)?;
-            let body = move || {
-                runtime.block_on(async {
-                    let tasks = TaskTracker::new();
-                    let connections = Arc::new(Connections::new(upstreams, clock, tasks.clone()));
-                    let core = Arc::new(Core { door, connections });
-                    let listener = TcpListener::from_std(listener).expect("it was opened to be polled");
-                    tokio::select! {
-                        () = listener::serve(core, listener, bounds, closing, tasks) => {}
-                        () = broken_off.cancelled() => {}
-                    }
-                });
-                // Not waiting for look-ups of names that may still be under way.
-                runtime.shutdown_background();
-                // Nobody listens any more if the whole door is being dropped.
-                let _gone = tell_ended.send(());
-            };
-            let thread = std::thread::Builder::new().name(format!("core-{number}")).spawn(body);
-            cores.threads.push(thread.map_err(ServeError::Thread)?);
-            cores.ended.push(ended);
-        }
-        Ok(cores)
-    }
-
-    /// Ends when every core has ended; after `patience` what still runs is broken off.
-    async fn drain(mut self, gate: &Gate, patience: Span) {
-        self.closing.cancel();
-        let ended = std::mem::take(&mut self.ended);
-        let all = async {
-            for core in ended {
-                // A core that is gone without a word has ended too.
-                let _ = core.await;
-            }
-        };
-        tokio::select! {
-            () = all => {}
-            () = gate.clock().sleep(patience) => {
-                // Before they are: afterwards there is nobody left to be counted.
-                warn!(in_house = gate.in_house(), "drain_timeout is over, searches are broken off");
-            }
-        }
-        self.broken_off.cancel();
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                warn!("a core's thread panicked");
-            }
-        }
-    }
-}
-
-/// A door that is dropped before it was drained leaves no thread behind.
-impl Drop for Cores {
-    fn drop(&mut self) {
-        self.closing.cancel();
-        self.broken_off.cancel();
-    }
-}
-
-/// Descriptors beside connections: listeners, event queues, the operator's connections, probes, the standard ones.
-const DESCRIPTORS_BESIDE: usize = 512;
-
-/// How many connections clients may have: as configured, or as many as there are descriptors for after those that workers
-/// need. Raises the process's limit as far as it goes.
-fn connections_max(config: &Config) -> usize {
-    let servers = || config.upstreams.iter().flat_map(|upstream| &upstream.servers);
-    let kept: usize = servers().map(|server| idle_max(server.slots)).sum();
-    let used: usize = servers().map(|server| server.slots as usize).sum();
-    let beside = kept * cores(config) + used + config.connections.unmetered_max + DESCRIPTORS_BESIDE;
-    let wanted = config.connections.max.saturating_add(beside);
-    let allowed = raise_descriptors(wanted);
-    if allowed >= wanted {
-        return config.connections.max;
-    }
-    let max = allowed
-        .saturating_sub(beside)
-        .max(allowed / 4)
-        .clamp(1, config.connections.max);
-    warn!(
-        descriptors = allowed,
-        wanted, max, "too few descriptors for connections.max: raise the limit (ulimit -n, LimitNOFILE)"
-    );
-    max
-}
-
-/// Raises the limit of open descriptors to `wanted`, or as far as it may go. What it is then.
-fn raise_descriptors(wanted: usize) -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let (soft, hard) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
-    let raised = (wanted as u64).min(hard);
-    let now = if soft >= raised {
-        soft
-    } else {
-        let asked = Rlimit {
-            current: Some(raised),
-            maximum: limit.maximum,
-        };
-        if setrlimit(Resource::Nofile, asked).is_ok() {
-            raised
-        } else {
-            soft
-        }
-    };
-    usize::try_from(now).unwrap_or(usize::MAX)
-}
-
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
-}
-
-fn upstream(config: &config::Upstream) -> Arc<Upstream> {
-    let server = |server: &config::Server| ServerSettings {
-        host: server.host.clone(),
-        port: server.port,
-        authority: HeaderValue::from_str(&server.authority()).expect("the configuration lets through only hosts"),
-        slots: server.slots,
-    };
-    Arc::new(Upstream::new(Settings {
-        servers: config.servers.iter().map(server).collect(),
-        connect_timeout: config.connect_timeout,
-        first_byte_timeout: config.first_byte_timeout,
-        timeout: config.timeout,
-        idle_timeout: config.idle_timeout,
-        probe: config.health.as_ref().map(|health| ProbeSettings {
-            path: health.path.clone(),
-            every: health.every,
-        }),
-    }))
-}
-
-fn door_settings(
-    config: &Config,
-    accounts: Arc<Directory>,
-    pseudonyms: Pseudonyms,
-    statistics: Arc<Statistics>,
-) -> door::Settings {
-    let cors = config.cors.as_ref().map(|cors| {
-        let origins = match &cors.origins {
-            Origins::Any => None,
-            Origins::List(origins) => Some(origins.clone()),
-        };
-        cors::layer(origins, cors.max_age)
-    });
-    door::Settings {
-        routes: config.routes.iter().map(route).collect(),
-        keys: KeyPlaces::new(
-            config.keys.headers.clone(),
-            config.keys.bearer,
-            config.keys.query.clone(),
-        ),
-        trusted_proxies: TrustedProxies::new(config.trusted_proxies.clone()),
-        accounts,
-        pseudonyms,
-        cors,
-        own_paths: OwnPaths {
-            me: config.paths.me.clone(),
-            stats: config.paths.stats.clone(),
-        },
-        statistics,
-        unmetered_max: config.connections.unmetered_max,
-        head_max: config.connections.head_max,
-    }
-}
-
-fn route(config: &config::Route) -> (RouteSpec, Route) {
-    let spec = RouteSpec {
-        host: config.host.clone(),
-        pattern: config.pattern.clone(),
-        methods: config.methods.clone(),
-        metered: config.metered,
-    };
-    let route = Route {
-        pool: config.upstream,
-        metered: config.metered,
-        max_body: config.max_body,
-        max_wait: config.max_wait.map(Span::from),
-        success: config.success.as_slice().into(),
-        cost: config.cost,
-        on_hangup: match config.on_hangup {
-            config::OnHangup::Finish => OnHangup::Finish,
-            config::OnHangup::Cancel => OnHangup::Cancel,
-        },
-    };
-    (spec, route)
 }

@@ -31,7 +31,7 @@ use crate::policy::caller::Network;
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Rules};
 use crate::policy::time::Span;
-use crate::store::statistics::Statistics;
+use crate::store::statistics::{Refusals, Statistics};
 use crate::store::{Directory, Pseudonyms};
 use crate::telemetry::Meters;
 use crate::upstream::Connections;
@@ -76,6 +76,8 @@ pub struct Settings {
     pub own_paths: OwnPaths,
     /// How everybody was answered.
     pub statistics: Arc<Statistics>,
+    /// Where refusals on metered routes are counted.
+    pub refusals: Arc<Refusals>,
     /// Unmetered requests that may be in flight at once.
     pub unmetered_max: usize,
     /// Bytes that a request's head may have.
@@ -94,6 +96,7 @@ pub struct Door {
     cors: Option<CorsLayer>,
     own_paths: OwnPaths,
     own: axum::Router,
+    refusals: Arc<Refusals>,
     unmetered: Arc<Semaphore>,
     unmetered_max: usize,
     head_max: usize,
@@ -111,6 +114,7 @@ impl Door {
             cors,
             own_paths,
             statistics,
+            refusals,
             unmetered_max,
             head_max,
         } = settings;
@@ -125,6 +129,7 @@ impl Door {
             cors,
             own: account::router(&own_paths, statistics),
             own_paths,
+            refusals,
             unmetered: Arc::new(Semaphore::new(unmetered_max)),
             unmetered_max,
             head_max,
@@ -271,8 +276,12 @@ impl Core {
             priority: tier.priority,
         });
         let mut response = reply(refusal, whom, form);
-        if let (Some(standing), true) = (standing, found.metered) {
-            quotas::tell(response.headers_mut(), standing, &self.door.gate);
+        if found.metered {
+            let caller = standing.map(|standing| standing.caller);
+            self.door.refusals.refused(caller, response.status().as_u16());
+            if let Some(standing) = standing {
+                quotas::tell(response.headers_mut(), standing, &self.door.gate);
+            }
         }
         response
     }
@@ -292,12 +301,12 @@ impl Core {
             return Ok(options(self.door.table.allow(number)));
         }
         let route = &self.door.routes[number];
+        found.metered = route.metered;
         if visit.declared_length().is_some_and(|length| length > route.max_body) {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
         }
         // 2. Who.
         let (standing, query) = self.who(&mut visit.head, visit.client)?;
-        found.metered = route.metered;
         let standing = found.standing.insert(standing);
         // 3. Request limits have their place here.
         let wait = prefer::wait(&visit.head.headers);

@@ -2,15 +2,14 @@
 //!
 //! Absent on purpose: timers that "reset" a count, and callers without a job.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::caller::Caller;
+use super::caller::{Caller, CallerMap};
 
-/// Callers come from strangers, so the map keeps the standard library's hasher, which is made against attack.
+/// By caller.
 #[derive(Debug, Default)]
 pub(super) struct Concurrency {
-    loads: HashMap<Caller, Load>,
+    loads: CallerMap<Load>,
 }
 
 /// What one caller has in the house.

@@ -5,9 +5,9 @@
 //!
 //! Absent on purpose: who is displaced (`queue`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use super::caller::Caller;
+use super::caller::{Caller, CallerMap};
 use super::time::{Span, Timestamp};
 
 /// How far back displacements count.
@@ -22,7 +22,7 @@ pub(super) struct Displacements {
     /// Those of the last minute, oldest first.
     log: VecDeque<(Timestamp, Caller)>,
     /// How many of them are whose. No zeros.
-    counts: HashMap<Caller, u32>,
+    counts: CallerMap<u32>,
 }
 
 impl Displacements {

@@ -10,9 +10,9 @@
 //! Absent on purpose: whether somebody may enter (`Policy::enter`), and time.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::caller::Caller;
+use super::caller::{Caller, CallerMap};
 use super::jobs::{Jobs, List, State};
 use super::rules::{PoolId, Priority, Within};
 
@@ -225,7 +225,7 @@ struct Turns {
     /// The ring, by turn: the ticket with which a caller joined it or was last served. Each one's jobs, never none.
     ring: BTreeMap<u64, VecDeque<u32>>,
     /// Whose turn is which.
-    callers: HashMap<Caller, u64>,
+    callers: CallerMap<u64>,
     /// Those with more than one job, as (jobs, turn). Mostly nobody: then the last in the ring is served last.
     crowds: BTreeSet<(u32, u64)>,
 }

@@ -10,12 +10,11 @@
 //! Absent on purpose: limits and names, which are the tiers'; time zones; and timers. Who has nothing left in a window is
 //! forgotten when somebody looks, and by a sweep of one shelf at a time.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use smallvec::SmallVec;
 
-use super::caller::Caller;
+use super::caller::{Caller, CallerMap};
 use super::rules::{Calendar, Window, WindowId};
 use super::time::{Span, UnixTime};
 
@@ -431,7 +430,7 @@ struct Paged {
     until: Option<UnixTime>,
     pages: Shelves<u64>,
     /// What jobs hold that were let in before the period. Usually empty.
-    carried: HashMap<Caller, u64>,
+    carried: CallerMap<u64>,
 }
 
 impl Paged {
@@ -441,7 +440,7 @@ impl Paged {
             until: calendar.starts.first().copied(),
             calendar,
             pages: Shelves::default(),
-            carried: HashMap::new(),
+            carried: CallerMap::default(),
         }
     }
 
@@ -468,11 +467,10 @@ impl Paged {
     }
 }
 
-/// A table by caller, in parts. Callers come from strangers, so the maps keep the standard library's hasher; which shelf a
-/// caller is on is told by its number, which no stranger chooses: an account's own, or a keyed hash.
+/// A table by caller, in parts. Which shelf a caller is on is told by its number, which no stranger chooses.
 #[derive(Debug)]
 struct Shelves<V> {
-    shelves: Vec<HashMap<Caller, V>>,
+    shelves: Vec<CallerMap<V>>,
     /// Accounts, networks, users.
     kinds: [usize; 3],
 }
@@ -480,7 +478,7 @@ struct Shelves<V> {
 impl<V> Default for Shelves<V> {
     fn default() -> Self {
         Self {
-            shelves: (0..SHELVES).map(|_| HashMap::new()).collect(),
+            shelves: (0..SHELVES).map(|_| CallerMap::default()).collect(),
             kinds: [0; 3],
         }
     }

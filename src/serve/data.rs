@@ -64,8 +64,7 @@ impl Data {
         let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
         let disk = |error| ServeError::Folder(folder.clone(), error);
         made.map_err(disk)?;
-        let (statistics, books) = Statistics::open(&folder.join(STATISTICS_FOLDER)).map_err(disk)?;
-        let (journal, history) = open_journal(config, rules, clock, meters, Box::new(books))?;
+        let (journal, history, statistics) = open_journal(config, rules, clock, meters)?;
         let pseudonyms = Pseudonyms::open(folder).map_err(ServeError::Key)?;
         let accounts = open_accounts(config, clock.wall())?;
         let token = open_token(folder)?;
@@ -94,8 +93,7 @@ fn open_journal(
     rules: &Rules,
     clock: Clock,
     meters: Arc<JournalMeters>,
-    books: Box<dyn Bookkeeper>,
-) -> Result<(Arc<Journal>, History), ServeError> {
+) -> Result<(Arc<Journal>, History, Arc<Statistics>), ServeError> {
     let settings = journal::Settings {
         durability: match config.durability {
             config::Durability::Strict => Durability::Strict,
@@ -105,15 +103,18 @@ fn open_journal(
         commit_patience: config.commit_patience.into(),
         ..journal::Settings::new(clock, Arc::new(move || clock.wall()), meters)
     };
-    let opened = Journal::open(
-        &config.data_dir,
-        settings,
-        &rules.windows,
-        vec![books],
-        Arc::new(SystemDisk),
-    );
+    let mut statistics = None;
+    // Not before the journal holds the folder's lock.
+    let open_statistics = || -> io::Result<Vec<Box<dyn Bookkeeper>>> {
+        let (shared, books) = Statistics::open(&config.data_dir.join(STATISTICS_FOLDER))?;
+        statistics = Some(shared);
+        Ok(vec![Box::new(books)])
+    };
+    let disk = Arc::new(SystemDisk);
+    let opened = Journal::open(&config.data_dir, settings, &rules.windows, open_statistics, disk);
     let (journal, history) = opened.map_err(ServeError::Journal)?;
-    Ok((Arc::new(journal), history))
+    let statistics = statistics.expect("a journal that is open has opened its books");
+    Ok((Arc::new(journal), history, statistics))
 }
 
 /// A policy that knows what callers have used.

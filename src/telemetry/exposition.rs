@@ -24,7 +24,12 @@ pub struct Levels {
     pub pools: Vec<(u32, u32)>,
     /// Accounts, by tier, and at last those whose tier there isn't.
     pub accounts: Vec<u32>,
+    /// Callers that have a debit in a window, as in [`KINDS`].
+    pub debtors: [usize; KINDS.len()],
 }
+
+/// Kinds of callers.
+const KINDS: [&str; 3] = ["account", "network", "user"];
 
 /// The gauges, with handles made once.
 #[derive(Debug)]
@@ -33,6 +38,7 @@ pub struct Gauges {
     waiting: [Gauge; Priority::COUNT],
     pools: Vec<(Gauge, Gauge)>,
     accounts: Vec<Gauge>,
+    debtors: [Gauge; KINDS.len()],
 }
 
 const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None);
@@ -78,6 +84,7 @@ impl Exposition {
         .set(1.0);
         let of_pool = |name: &str| vec![Label::new("upstream", name.to_owned())];
         Gauges {
+            debtors: KINDS.map(|kind| gauge("tiergate_callers", vec![Label::new("kind", kind)])),
             seats: gauge("tiergate_queue_seats", Vec::new()),
             waiting: std::array::from_fn(|priority| {
                 gauge(
@@ -106,6 +113,10 @@ impl Exposition {
     /// The page, with the gauges as they are now.
     pub fn render(&self, gauges: &Gauges, levels: &Levels) -> String {
         gauges.seats.set(levels.seats);
+        for (gauge, callers) in gauges.debtors.iter().zip(levels.debtors) {
+            // As many as fit the memory: exact as a float.
+            gauge.set(callers as f64);
+        }
         for (gauge, waiting) in gauges.waiting.iter().zip(levels.waiting) {
             gauge.set(waiting);
         }
@@ -143,6 +154,7 @@ fn describe(recorder: &impl Recorder) {
         ("tiergate_queue_seats", "Seats of the queue."),
         ("tiergate_queue_waiting", "Jobs that have a seat."),
         ("tiergate_slots", "Slots of the upstream's servers that are up."),
+        ("tiergate_callers", "Callers that have a debit in an open window."),
         ("tiergate_jobs_running", "Jobs that hold a slot."),
         (
             "tiergate_accounts",

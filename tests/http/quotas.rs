@@ -86,6 +86,8 @@ async fn an_answer_on_its_way_holds_its_unit() {
     }
 }
 
+/// So that the next request comes on another connection.
+const CLOSE: &str = "connection: close\r\n";
 const EMPTY: &str = "content-length: 0\r\n\r\n";
 
 #[tokio::test]
@@ -473,15 +475,15 @@ async fn a_caller_learns_what_it_has() {
     // One is charged; a quarter of an hour later another; then one runs and two wait.
     let mut first = asking(&door, "GET").await;
     let mut arrived = worker.request().await;
-    arrived.answer("{}").await;
+    arrived.answer_with("200 OK", CLOSE, "{}").await;
     assert_eq!(first.answer().await.status(), 200);
     hands.advance(Span::from_secs(900));
     let mut second = asking(&door, "GET").await;
-    let mut arrived = crate::support::Arrived::on(arrived.stream).await;
-    arrived.answer("{}").await;
+    let mut arrived = worker.request().await;
+    arrived.answer_with("200 OK", CLOSE, "{}").await;
     assert_eq!(second.answer().await.status(), 200);
     let _running = asking(&door, "GET").await;
-    let _arrived = crate::support::Arrived::on(arrived.stream).await;
+    let _arrived = worker.request().await;
     let _waiting = [asking(&door, "GET").await, asking(&door, "GET").await];
     door.house_until(2, 1).await;
     let busy = json!({
@@ -559,15 +561,15 @@ async fn a_search_begun_in_one_month_is_that_months() {
     door.house_until(3, 1).await;
     assert_eq!(taken(&door, "p5").await, (0, 2));
     search(&door, "p5").await.assert_refused(402, "quota_depleted");
-    arrived.answer("{}").await;
+    arrived.answer_with("200 OK", CLOSE, "{}").await;
     assert_eq!(first.answer().await.status(), 200);
-    let mut arrived = crate::support::Arrived::on(arrived.stream).await;
-    arrived.answer("{}").await;
+    let mut arrived = worker.request().await;
+    arrived.answer_with("200 OK", CLOSE, "{}").await;
     assert_eq!(waiting.answer().await.status(), 200);
     assert_eq!(taken(&door, "p5").await, (0, 2), "May's are on another page");
     for mut client in next {
-        arrived = crate::support::Arrived::on(arrived.stream).await;
-        arrived.answer("{}").await;
+        arrived = worker.request().await;
+        arrived.answer_with("200 OK", CLOSE, "{}").await;
         assert_eq!(client.answer().await.status(), 200);
     }
     assert_eq!(taken(&door, "p5").await, (2, 0));

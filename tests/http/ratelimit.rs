@@ -98,7 +98,8 @@ async fn what_jobs_in_the_house_hold_is_not_left() {
     let mut client = Client::connect(door.address).await;
     client.search("p5").await;
     let mut arrived = worker.request().await;
-    arrived.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n1").await;
+    let begun = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n1";
+    arrived.write(begun.as_bytes()).await;
     let head = client.answer_head().await;
     let begun = Answer { head, body: Vec::new() };
     assert_left(
@@ -123,8 +124,7 @@ async fn what_jobs_in_the_house_hold_is_not_left() {
     arrived.write(b"2").await;
     // The slot is free before the debit is written down.
     client.until_ends_with("2").await;
-    let arrived = crate::support::Arrived::on_either(arrived.stream, &worker).await;
-    drop(arrived);
+    drop(worker.request().await);
     let refused = waiting.answer().await;
     refused.assert_refused(502, "upstream_failed");
     assert_left(

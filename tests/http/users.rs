@@ -9,7 +9,7 @@ use tiergate::store::{AccountStore, NewAccount};
 use super::books::{ask, debits, field, me, releases, with_key};
 use crate::support::fast::FastWorker;
 use crate::support::folder::Folder;
-use crate::support::{Answer, Arrived, Client, Door, Mirror, Plan, Worker, hash};
+use crate::support::{Answer, Client, Door, Mirror, Plan, Worker, hash};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const HOUR: Span = Span::from_secs(3_600);
@@ -171,6 +171,7 @@ async fn a_user_has_the_whole_of_the_strangers_terms() {
     assert_eq!(field(&refused.head, "ratelimit-policy"), policy);
     // The lowest priority: whoever pays a dollar takes its seat.
     let mut bob = stay(&door, bot, "bob").await;
+    door.house_until(1, 1).await;
     let mut carol = stay(&door, bot, "carol").await;
     door.house_until(2, 1).await;
     assert_eq!(taken(&door, bot, "").await, (0, 3));
@@ -181,12 +182,12 @@ async fn a_user_has_the_whole_of_the_strangers_terms() {
     carol.answer().await.assert_refused(503, "displaced");
     assert_eq!(taken(&door, bot, "?uid=carol").await, (0, 0));
     assert_eq!(taken(&door, bot, "").await, (0, 2));
-    arrived.answer("{}").await;
+    arrived.answer_with("200 OK", "connection: close\r\n", "{}").await;
     assert_eq!(running.answer().await.status(), 200);
     for (client, priority) in [(&mut sponsor, "2"), (&mut bob, "0")] {
-        arrived = Arrived::on_either(arrived.stream, &worker).await;
+        arrived = worker.request().await;
         assert_eq!(arrived.head.get("x-tiergate-priority"), Some(priority));
-        arrived.answer("{}").await;
+        arrived.answer_with("200 OK", "connection: close\r\n", "{}").await;
         assert_eq!(client.answer().await.status(), 200);
     }
     assert_eq!(taken(&door, bot, "").await, (2, 0));

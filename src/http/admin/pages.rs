@@ -25,6 +25,7 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoRespons
         waiting: view.waiting,
         pools: view.pools,
         accounts: admin.accounts_by_tier(),
+        debtors: view.debtors,
     };
     let page = admin.exposition.render(&admin.gauges, &levels);
     (

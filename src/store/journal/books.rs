@@ -75,12 +75,8 @@ impl Books {
 
     fn remove_old(&self) {
         let now = (self.wall)();
-        let covered = |number| {
-            let covers = |keeper: &Box<dyn Bookkeeper>| keeper.covers().is_some_and(|covered| covered >= number);
-            self.keepers.iter().all(covers)
-        };
         for Closed { known, ended, .. } in self.registry.closed() {
-            if !is_over(ended, self.keep, now) || !covered(known.number) {
+            if !is_over(ended, self.keep, now) || !covered(&self.keepers, known.number) {
                 continue;
             }
             let path = segment::path(&self.folder, known.number);
@@ -94,6 +90,12 @@ impl Books {
             }
         }
     }
+}
+
+/// Whether the segment of that number is in everybody's books.
+pub fn covered(keepers: &[Box<dyn Bookkeeper>], number: u64) -> bool {
+    let covers = |covers: Option<u64>| covers.is_some_and(|covers| covers >= number);
+    keepers.iter().all(|keeper| covers(keeper.covers()))
 }
 
 /// Whether what ended then has been kept for long enough.

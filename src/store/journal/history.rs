@@ -64,14 +64,14 @@ pub struct History {
 }
 
 impl History {
-    /// Of these closed segments and that snapshot, for these windows; segments that ended before `horizon` and are in every
-    /// calendar's sums are left out.
+    /// Of these closed segments and that snapshot, for these windows; segments that nobody `wants` and that are in every calendar's
+    /// sums are left out.
     pub(super) fn new(
         (disk, folder): (Arc<dyn Disk>, PathBuf),
         registry: Arc<Registry>,
         windows: &[Window],
         snapshot: Option<Snapshot>,
-        horizon: UnixTime,
+        wants: impl Fn(&Closed) -> bool,
     ) -> Self {
         let covers = |window: &Window| match window {
             Window::Rolling(_) => None,
@@ -81,7 +81,7 @@ impl History {
         let covers: Vec<(bool, Option<u64>)> = windows.iter().map(|w| (is_calendar(w), covers(w))).collect();
         let part = |closed: Closed| {
             let has = |covers: &Option<u64>| covers.is_some_and(|covers| closed.known.number <= covers);
-            let needed = closed.ended >= horizon || covers.iter().any(|(calendar, covers)| *calendar && !has(covers));
+            let needed = wants(&closed) || covers.iter().any(|(calendar, covers)| *calendar && !has(covers));
             let covered = covers.iter().map(|(_, covers)| has(covers)).collect();
             needed.then_some(Part { closed, covered })
         };

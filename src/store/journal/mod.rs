@@ -228,7 +228,8 @@ impl Journal {
     /// crash has left half written, makes a new segment, and starts the threads. Damage is logged, and everything readable
     /// used. Blocks on the disk.
     ///
-    /// Closed segments go to the bookkeepers once the history is replayed or dropped.
+    /// The bookkeepers are asked for once the lock is held: what they read lies in the same folder. Closed segments go to them
+    /// once the history is replayed or dropped.
     ///
     /// # Errors
     /// The folder is in use, of a newer format, or the system refuses something.
@@ -236,11 +237,12 @@ impl Journal {
         data_folder: &Path,
         settings: Settings,
         windows: &[Window],
-        mut bookkeepers: Vec<Box<dyn Bookkeeper>>,
+        bookkeepers: impl FnOnce() -> io::Result<Vec<Box<dyn Bookkeeper>>>,
         disk: Arc<dyn Disk>,
     ) -> Result<(Self, History), OpenError> {
         let folder = data_folder.join(FOLDER);
         let lock = Arc::new(take_folder(&*disk, data_folder, &folder)?);
+        let mut bookkeepers = bookkeepers().map_err(OpenError::disk("read the books in", data_folder))?;
         let survey = survey(&*disk, &folder).map_err(OpenError::disk("read the journal in", &folder))?;
         if let Some((number, version)) = survey.newer {
             let file = segment::path(&folder, number);
@@ -270,7 +272,10 @@ impl Journal {
             Arc::clone(&registry),
             windows,
             snapshot.clone(),
-            horizon,
+            |closed| {
+                let number = closed.known.number;
+                closed.ended >= horizon || !books::covered(&bookkeepers, number)
+            },
         );
         let totals = Totals::new(
             (Arc::clone(&disk), folder.clone()),

@@ -1,0 +1,172 @@
+//! The threads of the public listener, and how many connections they may have.
+//!
+//! Absent on purpose: what is done with a connection (`http`).
+
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use super::ServeError;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::gate::Gate;
+use crate::http::door::{Core, Door};
+use crate::http::listener::{self, Bounds};
+use crate::policy::time::Span;
+use crate::upstream::{Connections, Upstream, idle_max};
+
+pub(super) fn cores(config: &Config) -> usize {
+    config
+        .cores
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// The threads of the public listener, one a core.
+pub(super) struct Cores {
+    closing: CancellationToken,
+    broken_off: CancellationToken,
+    ended: Vec<oneshot::Receiver<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Cores {
+    pub(super) fn start(
+        config: &Config,
+        listeners: Vec<StdListener>,
+        door: &Arc<Door>,
+        upstreams: &[Arc<Upstream>],
+        clock: Clock,
+    ) -> Result<Self, ServeError> {
+        let bounds = Bounds {
+            connections: Arc::new(Semaphore::new(connections_max(config))),
+            head_timeout: config.connections.head_timeout,
+            send_timeout: config.connections.send_timeout.into(),
+            head_max: config.connections.head_max,
+            headers_max: config.connections.headers_max,
+        };
+        let mut cores = Self {
+            closing: CancellationToken::new(),
+            broken_off: CancellationToken::new(),
+            ended: Vec::new(),
+            threads: Vec::new(),
+        };
+        for (number, listener) in listeners.into_iter().enumerate() {
+            let (door, upstreams, bounds) = (Arc::clone(door), upstreams.to_vec(), bounds.clone());
+            let (closing, broken_off) = (cores.closing.clone(), cores.broken_off.clone());
+            let (tell_ended, ended) = oneshot::channel();
+            let runtime = runtime().map_err(ServeError::Thread)?;
+            let body = move || {
+                runtime.block_on(async {
+                    let tasks = TaskTracker::new();
+                    let connections = Arc::new(Connections::new(upstreams, clock, tasks.clone()));
+                    let core = Arc::new(Core { door, connections });
+                    let listener = TcpListener::from_std(listener).expect("it was opened to be polled");
+                    tokio::select! {
+                        () = listener::serve(core, listener, bounds, closing, tasks) => {}
+                        () = broken_off.cancelled() => {}
+                    }
+                });
+                // Not waiting for look-ups of names that may still be under way.
+                runtime.shutdown_background();
+                // Nobody listens any more if the whole door is being dropped.
+                let _gone = tell_ended.send(());
+            };
+            let thread = std::thread::Builder::new().name(format!("core-{number}")).spawn(body);
+            cores.threads.push(thread.map_err(ServeError::Thread)?);
+            cores.ended.push(ended);
+        }
+        Ok(cores)
+    }
+
+    /// Ends when every core has ended; after `patience` what still runs is broken off.
+    pub(super) async fn drain(mut self, gate: &Gate, patience: Span) {
+        self.closing.cancel();
+        let ended = std::mem::take(&mut self.ended);
+        let all = async {
+            for core in ended {
+                // A core that is gone without a word has ended too.
+                let _ = core.await;
+            }
+        };
+        tokio::select! {
+            () = all => {}
+            () = gate.clock().sleep(patience) => {
+                // Before they are: afterwards there is nobody left to be counted.
+                warn!(in_house = gate.in_house(), "drain_timeout is over, searches are broken off");
+            }
+        }
+        self.broken_off.cancel();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                warn!("a core's thread panicked");
+            }
+        }
+    }
+}
+
+/// A door that is dropped before it was drained leaves no thread behind.
+impl Drop for Cores {
+    fn drop(&mut self) {
+        self.closing.cancel();
+        self.broken_off.cancel();
+    }
+}
+
+/// Descriptors beside connections: listeners, event queues, the operator's connections, probes, the standard ones.
+const DESCRIPTORS_BESIDE: usize = 512;
+
+/// How many connections clients may have: as configured, or as many as there are descriptors for after those that workers
+/// need. Raises the process's limit as far as it goes.
+fn connections_max(config: &Config) -> usize {
+    let servers = || config.upstreams.iter().flat_map(|upstream| &upstream.servers);
+    let kept: usize = servers().map(|server| idle_max(server.slots)).sum();
+    let used: usize = servers().map(|server| server.slots as usize).sum();
+    let beside = kept * cores(config) + used + config.connections.unmetered_max + DESCRIPTORS_BESIDE;
+    let wanted = config.connections.max.saturating_add(beside);
+    let allowed = raise_descriptors(wanted);
+    if allowed >= wanted {
+        return config.connections.max;
+    }
+    let max = allowed
+        .saturating_sub(beside)
+        .max(allowed / 4)
+        .clamp(1, config.connections.max);
+    warn!(
+        descriptors = allowed,
+        wanted, max, "too few descriptors for connections.max: raise the limit (ulimit -n, LimitNOFILE)"
+    );
+    max
+}
+
+/// Raises the limit of open descriptors to `wanted`, or as far as it may go. What it is then.
+fn raise_descriptors(wanted: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let (soft, hard) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
+    let raised = (wanted as u64).min(hard);
+    let now = if soft >= raised {
+        soft
+    } else {
+        let asked = Rlimit {
+            current: Some(raised),
+            maximum: limit.maximum,
+        };
+        if setrlimit(Resource::Nofile, asked).is_ok() {
+            raised
+        } else {
+            soft
+        }
+    };
+    usize::try_from(now).unwrap_or(usize::MAX)
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}

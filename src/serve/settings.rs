@@ -1,0 +1,97 @@
+//! What the configuration says, as the plain structs that other rooms take.
+//!
+//! Absent on purpose: checks. A configuration can't be wrong.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::config::{self, Config, Origins};
+use crate::http::account::OwnPaths;
+use crate::http::caller::{KeyPlaces, TrustedProxies};
+use crate::http::cors;
+use crate::http::door::{self, Route};
+use crate::http::routes::RouteSpec;
+use crate::policy::time::Span;
+use crate::store::statistics::{Refusals, Statistics};
+use crate::store::{Directory, Pseudonyms};
+use crate::upstream::exchange::OnHangup;
+use crate::upstream::{ProbeSettings, ServerSettings, Settings, Upstream};
+
+pub(super) fn upstream(config: &config::Upstream) -> Arc<Upstream> {
+    let server = |server: &config::Server| ServerSettings {
+        host: server.host.clone(),
+        port: server.port,
+        authority: HeaderValue::from_str(&server.authority()).expect("the configuration lets through only hosts"),
+        slots: server.slots,
+    };
+    Arc::new(Upstream::new(Settings {
+        servers: config.servers.iter().map(server).collect(),
+        connect_timeout: config.connect_timeout,
+        first_byte_timeout: config.first_byte_timeout,
+        timeout: config.timeout,
+        idle_timeout: config.idle_timeout,
+        probe: config.health.as_ref().map(|health| ProbeSettings {
+            path: health.path.clone(),
+            every: health.every,
+        }),
+    }))
+}
+
+pub(super) fn door_settings(
+    config: &Config,
+    accounts: Arc<Directory>,
+    pseudonyms: Pseudonyms,
+    statistics: Arc<Statistics>,
+    refusals: Arc<Refusals>,
+) -> door::Settings {
+    let cors = config.cors.as_ref().map(|cors| {
+        let origins = match &cors.origins {
+            Origins::Any => None,
+            Origins::List(origins) => Some(origins.clone()),
+        };
+        cors::layer(origins, cors.max_age)
+    });
+    door::Settings {
+        routes: config.routes.iter().map(route).collect(),
+        keys: KeyPlaces::new(
+            config.keys.headers.clone(),
+            config.keys.bearer,
+            config.keys.query.clone(),
+        ),
+        trusted_proxies: TrustedProxies::new(config.trusted_proxies.clone()),
+        accounts,
+        pseudonyms,
+        cors,
+        own_paths: OwnPaths {
+            me: config.paths.me.clone(),
+            stats: config.paths.stats.clone(),
+        },
+        statistics,
+        refusals,
+        unmetered_max: config.connections.unmetered_max,
+        head_max: config.connections.head_max,
+    }
+}
+
+fn route(config: &config::Route) -> (RouteSpec, Route) {
+    let spec = RouteSpec {
+        host: config.host.clone(),
+        pattern: config.pattern.clone(),
+        methods: config.methods.clone(),
+        metered: config.metered,
+    };
+    let route = Route {
+        pool: config.upstream,
+        metered: config.metered,
+        max_body: config.max_body,
+        max_wait: config.max_wait.map(Span::from),
+        success: config.success.as_slice().into(),
+        cost: config.cost,
+        on_hangup: match config.on_hangup {
+            config::OnHangup::Finish => OnHangup::Finish,
+            config::OnHangup::Cancel => OnHangup::Cancel,
+        },
+    };
+    (spec, route)
+}
