@@ -74,6 +74,7 @@ fn all(base: &Path) -> Vec<(&'static str, f64)> {
     let alone = journal(&base.join("alone"), 1, ALONE);
     let light = sync_then_commit(&base.join("light"));
     let together = journal(&base.join("together"), IN_FLIGHT, DEBITS);
+    let floor = append(&base.join("append"), DEBITS);
     let (sqlite_alone, sqlite) = (
         sqlite(&base.join("sqlite1"), 1, ALONE),
         sqlite(&base.join("sqlite"), IN_FLIGHT, DEBITS / 4),
@@ -89,6 +90,12 @@ fn all(base: &Path) -> Vec<(&'static str, f64)> {
         ("one fdatasync of 64 bytes, µs", sync),
         ("journal, one by one: debits/s", rate(alone, ALONE)),
         ("journal, one by one: µs each", alone.wall_s * 1e6 / ALONE as f64),
+        ("journal, one by one: µs of processor each", each_us(alone, ALONE)),
+        ("bare append, groups of 64: debits/s", rate(floor, DEBITS)),
+        (
+            "bare append, groups of 64: µs of processor each",
+            each_us(floor, DEBITS),
+        ),
         ("journal, light load: wait / fdatasync beside it", light),
         ("journal, 64 in flight: debits/s", rate(together, DEBITS)),
         ("journal, 64 in flight: µs of processor each", each_us(together, DEBITS)),
@@ -166,6 +173,21 @@ fn bare_sync(path: &Path) -> f64 {
 fn write_and_sync(file: &File, place: u64) {
     file.write_all_at(&[1; 64], place * 64).expect("there is room");
     file.sync_data().expect("the disk works");
+}
+
+/// What groups of 64 frames cost with nobody who waits and nothing but a write and a sync each: the floor.
+fn append(path: &Path, debits: usize) -> Cost {
+    let file = File::create_new(path).expect("it is ours");
+    file.write_all_at(&vec![0; debits * 64], 0).expect("there is room");
+    file.sync_all().expect("the disk works");
+    let group = [1; 64 * IN_FLIGHT];
+    measure(&Clock::start(), || {
+        for place in 0..debits / IN_FLIGHT {
+            file.write_all_at(&group, (place * group.len()) as u64)
+                .expect("there is room");
+            file.sync_data().expect("the disk works");
+        }
+    })
 }
 
 fn runtime() -> tokio::runtime::Runtime {

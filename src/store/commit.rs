@@ -10,6 +10,8 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
+use super::bell::{Bell, Wakes};
+
 /// The record is not durable, and won't be: nothing may be answered for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable;
@@ -36,7 +38,8 @@ pub struct Commit(Arc<Mutex<Slip>>);
 struct Slip {
     settled: Option<Result<(), Unavailable>>,
     withdrawn: bool,
-    waker: Option<Waker>,
+    /// Who waits, and the bell of its event loop.
+    waiter: Option<(Waker, Option<Arc<Bell>>)>,
 }
 
 impl Commit {
@@ -79,8 +82,9 @@ impl Future for Commit {
         match slip.settled {
             Some(settled) => Poll::Ready(settled),
             None => {
-                if !slip.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    slip.waker = Some(cx.waker().clone());
+                let waits = |(waker, _): &(Waker, _)| waker.will_wake(cx.waker());
+                if !slip.waiter.as_ref().is_some_and(waits) {
+                    slip.waiter = Some((cx.waker().clone(), Bell::nearest()));
                 }
                 Poll::Pending
             }
@@ -106,19 +110,24 @@ impl Ticket {
 
     /// Says what became of the record, and wakes whoever waits for it.
     pub fn settle(self, outcome: Result<(), Unavailable>) -> Standing {
-        self.put(outcome)
+        self.put(outcome, &mut Wakes::default())
     }
 
-    fn put(&self, outcome: Result<(), Unavailable>) -> Standing {
+    /// Says what became of the record; whoever waits for it is woken with the others in `wakes`.
+    pub(super) fn settle_later(self, outcome: Result<(), Unavailable>, wakes: &mut Wakes) -> Standing {
+        self.put(outcome, wakes)
+    }
+
+    fn put(&self, outcome: Result<(), Unavailable>, wakes: &mut Wakes) -> Standing {
         let mut slip = self.0.lock();
         if slip.withdrawn {
             return Standing::Withdrawn;
         }
         slip.settled = Some(outcome);
-        let waker = slip.waker.take();
+        let waiter = slip.waiter.take();
         drop(slip);
-        if let Some(waker) = waker {
-            waker.wake();
+        if let Some((waker, bell)) = waiter {
+            wakes.push(waker, bell);
         }
         Standing::Stands
     }
@@ -128,7 +137,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if self.0.lock().settled.is_none() {
             // Withdrawn or not, it will not be durable.
-            let _unheard = self.put(Err(Unavailable));
+            let _unheard = self.put(Err(Unavailable), &mut Wakes::default());
         }
     }
 }

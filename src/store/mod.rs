@@ -10,6 +10,7 @@
 
 pub mod account;
 mod accounts;
+mod bell;
 mod commit;
 mod directory;
 mod encoding;

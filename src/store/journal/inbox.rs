@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{Durability, Settings};
 use crate::clock::Clock;
@@ -20,6 +21,11 @@ pub const NOTES_MAX: usize = 65_536;
 const NOTE_WAITS: Duration = Duration::from_secs(1);
 /// How often the writer looks at the wall clock when nothing comes.
 const IDLE_WAITS: Duration = Duration::from_secs(60);
+/// How often the writer looks in vain for more of a crowd, and how often at all, before it writes what there is. A look takes
+/// less than a microsecond.
+const LOOKS_IN_VAIN: u32 = 8;
+/// See [`LOOKS_IN_VAIN`].
+const LOOKS_MAX: u32 = 256;
 /// No time at all, for [`Inbox::waiting_since`] and [`Inbox::flying_since`].
 const NEVER: u64 = u64::MAX;
 
@@ -42,6 +48,8 @@ struct Waiting {
     ended: bool,
     /// Whether the writer sleeps and must be woken.
     asleep: bool,
+    /// Debits of the last group.
+    last_group: usize,
 }
 
 /// See the module.
@@ -185,6 +193,10 @@ impl Inbox {
             self.woken
                 .wait_while_for(&mut waiting, |waiting| !waiting.closing, self.commit_every);
         }
+        if self.durability == Durability::Strict && waiting.last_group > 1 {
+            gather(&mut waiting);
+        }
+        waiting.last_group = waiting.debits.len();
         std::mem::swap(&mut waiting.notes, notes);
         self.hand_over(&mut waiting, debits)
     }
@@ -231,5 +243,19 @@ impl Inbox {
         if std::mem::take(&mut waiting.asleep) {
             self.woken.notify_one();
         }
+    }
+}
+
+/// Lets those come in who were let go together by the last group: they come back within a microsecond of each other, and the
+/// first would otherwise take a sync for itself, while the others wait for that and the next.
+fn gather(waiting: &mut MutexGuard<'_, Waiting>) {
+    let mut in_vain = 0;
+    for _ in 0..LOOKS_MAX {
+        let before = waiting.debits.len();
+        if in_vain == LOOKS_IN_VAIN || before >= waiting.last_group || waiting.closing {
+            return;
+        }
+        MutexGuard::unlocked(waiting, thread::yield_now);
+        in_vain = if waiting.debits.len() > before { 0 } else { in_vain + 1 };
     }
 }

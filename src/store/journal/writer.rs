@@ -17,6 +17,7 @@ use super::inbox::{Debit, Inbox, Next};
 use super::registry::Registry;
 use super::segment::{self, Active};
 use super::{SEGMENT_BYTES_MAX, Wall};
+use crate::store::bell::Wakes;
 use crate::store::{Entry, Standing, Ticket};
 use crate::telemetry::JournalMeters;
 
@@ -68,6 +69,8 @@ pub struct Writer {
     /// Every entry below is durable, or was taken back before it was.
     confirmed: u64,
     unconfirmed: Vec<Item>,
+    /// Those whose debits are durable, to be woken together.
+    wakes: Wakes,
 }
 
 /// Whatever ends the writer, nobody may wait for it or believe that it still writes.
@@ -105,6 +108,7 @@ impl Writer {
             next_sequence: header.first_sequence,
             confirmed: header.first_sequence,
             unconfirmed: Vec::new(),
+            wakes: Wakes::default(),
         };
         writer.begin(active);
         writer.registry.settled(header.number);
@@ -198,10 +202,12 @@ impl Writer {
             if let Line::Void(of) = line {
                 self.registry.voided(of);
             }
-            if ticket.is_some_and(|ticket| ticket.settle(Ok(())) == Standing::Withdrawn) {
+            let withdrawn = |ticket: Ticket| ticket.settle_later(Ok(()), &mut self.wakes) == Standing::Withdrawn;
+            if ticket.is_some_and(withdrawn) {
                 self.push(Line::Void(sequence), None);
             }
         }
+        self.wakes.wake();
         if self.unconfirmed.is_empty() {
             // Its room is used again.
             self.unconfirmed = group;
