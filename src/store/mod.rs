@@ -24,6 +24,7 @@ mod token;
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 pub use account::{Account, Change, Illegal, NewAccount, Origin};
 pub use accounts::{
@@ -47,7 +48,16 @@ pub trait Bookkeeper: fmt::Debug + Send {
     /// # Errors
     /// The disk's. The books are then as they were before.
     fn close(&mut self, segment: u64, entries: &mut dyn Iterator<Item = Entry>) -> io::Result<()>;
+
+    /// Who hears of every entry that counts as soon as it is durable, in the order in which they lie on the disk and before the
+    /// segment is closed; `None`: closed segments are enough. The writer waits for it.
+    fn witness(&self) -> Option<Witness> {
+        None
+    }
 }
+
+/// See [`Bookkeeper::witness`].
+pub type Witness = Arc<dyn Fn(&Entry) + Send + Sync>;
 
 /// Where finished jobs are written down. Nothing in it blocks: whoever asks for durability gets a future.
 pub trait Ledger: fmt::Debug + Send + Sync {

@@ -256,13 +256,14 @@ impl Journal {
         let active = Active::create(&*disk, &folder, header).map_err(make)?;
 
         let Settings { wall, meters, .. } = settings.clone();
+        let witnesses = bookkeepers.iter().filter_map(|keeper| keeper.witness()).collect();
         let inbox = Arc::new(Inbox::new(&settings));
         let writer = Writer::new(
             (Arc::clone(&disk), folder.clone()),
             Arc::clone(&wall),
             Arc::clone(&inbox),
             Arc::clone(&registry),
-            meters,
+            (meters, witnesses),
             active,
         );
         let keep = longest(windows) + KEPT_BEYOND;

@@ -18,7 +18,7 @@ use super::registry::Registry;
 use super::segment::{self, Active};
 use super::{SEGMENT_BYTES_MAX, Wall};
 use crate::store::bell::Wakes;
-use crate::store::{Entry, Standing, Ticket};
+use crate::store::{Entry, Standing, Ticket, Witness};
 use crate::telemetry::JournalMeters;
 
 /// How long a segment is written, in seconds of the wall clock: to the full hour.
@@ -54,6 +54,8 @@ pub struct Writer {
     inbox: Arc<Inbox>,
     registry: Arc<Registry>,
     meters: Arc<JournalMeters>,
+    /// Whoever hears of every entry.
+    witnesses: Vec<Witness>,
     /// None after a failure, until a new one could be made.
     active: Option<Active>,
     /// The segment before the next one, and how many of its frames are durable.
@@ -89,7 +91,7 @@ impl Writer {
         wall: Wall,
         inbox: Arc<Inbox>,
         registry: Arc<Registry>,
-        meters: Arc<JournalMeters>,
+        (meters, witnesses): (Arc<JournalMeters>, Vec<Witness>),
         active: Active,
     ) -> Self {
         let header = active.header;
@@ -100,6 +102,7 @@ impl Writer {
             inbox,
             registry,
             meters,
+            witnesses,
             active: None,
             previous: (header.number, 0),
             remains: None,
@@ -198,16 +201,22 @@ impl Writer {
     fn settle(&mut self) {
         let mut group = std::mem::take(&mut self.unconfirmed);
         self.meters.committed(group.len(), self.inbox.landed());
-        for Item { sequence, line, ticket } in group.drain(..) {
-            if let Line::Void(of) = line {
-                self.registry.voided(of);
-            }
-            let withdrawn = |ticket: Ticket| ticket.settle_later(Ok(()), &mut self.wakes) == Standing::Withdrawn;
-            if ticket.is_some_and(withdrawn) {
-                self.push(Line::Void(sequence), None);
+        let mut withdrawn = Vec::new();
+        for item in &mut group {
+            let ticket = item.ticket.take();
+            if ticket.is_some_and(|ticket| ticket.settle_later(Ok(()), &mut self.wakes) == Standing::Withdrawn) {
+                withdrawn.push(item.sequence);
             }
         }
         self.wakes.wake();
+        // After those who wait have been told, and before the segment may close.
+        for Item { sequence, line, .. } in group.drain(..) {
+            match line {
+                Line::Void(of) => self.registry.voided(of),
+                Line::Entry(_) if withdrawn.contains(&sequence) => self.push(Line::Void(sequence), None),
+                Line::Entry(entry) => self.witnesses.iter().for_each(|witness| witness(&entry)),
+            }
+        }
         if self.unconfirmed.is_empty() {
             // Its room is used again.
             self.unconfirmed = group;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use crate::store::{Bookkeeper, Entry};
+use crate::store::{Bookkeeper, Entry, Witness};
 
 use super::Statistics;
 use super::counted::{Column, Counted, Key, Sums};
@@ -60,6 +60,11 @@ impl Bookkeeper for Books {
         self.last_hour = rollup.latest();
         self.statistics.rolled(rollup, callers);
         Ok(())
+    }
+
+    fn witness(&self) -> Option<Witness> {
+        let statistics = Arc::clone(&self.statistics);
+        Some(Arc::new(move |entry: &Entry| statistics.record(entry)))
     }
 }
 
