@@ -1,4 +1,4 @@
-//! The lock of the hall, swapped for loom's in the loom tests so that they try every interleaving.
+//! The lock of the hall and that of a commit, swapped for loom's in the loom tests so that they try every interleaving.
 
 #[cfg(not(tiergate_loom))]
 pub(crate) use parking_lot::Mutex;

@@ -10,7 +10,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
     match room {
         "policy" | "path" | "sync" => &[],
         "clock" | "telemetry" => &["policy"],
-        "store" => &["policy", "clock", "telemetry"],
+        "store" => &["policy", "clock", "telemetry", "sync"],
         "gate" => &["policy", "store", "clock", "telemetry", "sync"],
         "upstream" => &["policy", "store", "gate", "clock", "telemetry"],
         "http" => &["policy", "store", "gate", "upstream", "path", "clock", "telemetry"],

@@ -14,13 +14,14 @@ use std::task::{Context, Poll, Waker};
 use loom::future::block_on;
 use loom::thread;
 use tiergate::clock::Clock;
-use tiergate::gate::{Entered, Gate, Moving, Pass, Relocated, Waiting};
+use tiergate::gate::{Committing, Entered, Gate, Moving, Pass, Relocated, Waiting};
 use tiergate::policy::caller::{Caller, Network, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
 use tiergate::policy::time::Span;
 use tiergate::policy::{Ask, Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
+use tiergate::store::{Commit, Entry, Ledger, Record, Standing, Ticket};
 use tiergate::telemetry::Meters;
 
 const LOW: TierId = TierId(0);
@@ -31,6 +32,10 @@ fn gate(seats: u32) -> Arc<Gate> {
 }
 
 fn gate_with(seats: u32, servers: &[u32]) -> Arc<Gate> {
+    gate_writing_to(seats, servers, Arc::new(MemoryLedger::default()))
+}
+
+fn gate_writing_to(seats: u32, servers: &[u32], ledger: Arc<dyn Ledger>) -> Arc<Gate> {
     let tier = |name: &str, priority| Tier {
         name: name.into(),
         priority: Priority::new(priority).expect("a priority"),
@@ -55,7 +60,6 @@ fn gate_with(seats: u32, servers: &[u32]) -> Arc<Gate> {
         }],
     });
     let meters = Meters::unobserved(&rules);
-    let ledger = Arc::new(MemoryLedger::default());
     Gate::new(Policy::new(rules), Clock::start(), meters, ledger, Span::from_secs(5))
 }
 
@@ -328,6 +332,77 @@ fn a_recovery_races_with_a_grant_to_a_moving_job() {
         end.join().expect("no panic");
         moved.settle(Outcome::Failed, 0);
         granted.settle(Outcome::Failed, 0);
+        nothing_is_left(&gate);
+    });
+}
+
+/// Hands out commits that the test settles.
+#[derive(Debug, Default)]
+struct SlowLedger {
+    tickets: parking_lot::Mutex<Vec<Ticket>>,
+}
+
+impl Ledger for SlowLedger {
+    fn is_available(&self) -> bool {
+        true
+    }
+
+    fn note(&self, _: Entry) {}
+
+    fn commit(&self, _: Record) -> Commit {
+        let (commit, ticket) = Commit::pending();
+        self.tickets.lock().push(ticket);
+        commit
+    }
+}
+
+/// A success that is being written down, and the end at which the disk says what became of it.
+fn committing() -> (Arc<Gate>, Committing, Ticket) {
+    let ledger = Arc::new(SlowLedger::default());
+    let gate = gate_writing_to(1, &[1], Arc::clone(&ledger) as _);
+    let committing = running(&gate, 1).succeed(200);
+    let ticket = ledger.tickets.lock().pop().expect("it was asked for");
+    (gate, committing, ticket)
+}
+
+/// The record becomes durable as patience ends: the job is debited and so is the record, or neither.
+#[test]
+fn a_commit_races_with_the_end_of_patience() {
+    loom::model(|| {
+        let (gate, committing, ticket) = committing();
+        let disk = thread::spawn(move || ticket.settle(Ok(())));
+        let told = committing.give_up();
+        let standing = disk.join().expect("no panic");
+        let tally = gate.view().tally;
+        match told {
+            Ok(()) => assert_eq!((tally.succeeded, standing), (1, Standing::Stands)),
+            Err(_) => assert_eq!((tally.failed, standing), (1, Standing::Withdrawn)),
+        }
+        nothing_is_left(&gate);
+    });
+}
+
+/// The record becomes durable as its waiter looks: the waiter sees it, or is woken.
+#[test]
+fn a_commit_races_with_its_waiter() {
+    loom::model(|| {
+        let (gate, committing, ticket) = committing();
+        let disk = thread::spawn(move || ticket.settle(Ok(())));
+        block_on(committing).expect("it is durable");
+        assert_eq!(disk.join().expect("no panic"), Standing::Stands);
+        nothing_is_left(&gate);
+    });
+}
+
+/// The client is gone, and with it whoever waited, as the record becomes durable.
+#[test]
+fn a_commit_races_with_its_waiter_that_leaves() {
+    loom::model(|| {
+        let (gate, committing, ticket) = committing();
+        let disk = thread::spawn(move || ticket.settle(Ok(())));
+        drop(committing);
+        let stands = disk.join().expect("no panic") == Standing::Stands;
+        assert_eq!(gate.view().tally.succeeded, u64::from(stands));
         nothing_is_left(&gate);
     });
 }

@@ -8,9 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::Mutex;
-
 use super::bell::{Bell, Wakes};
+use crate::sync::Mutex;
 
 /// The record is not durable, and won't be: nothing may be answered for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +44,7 @@ struct Slip {
 impl Commit {
     /// A record on its way, and the end at which to say what became of it.
     pub fn pending() -> (Self, Ticket) {
-        let slip = Arc::default();
+        let slip = Arc::new(Mutex::new(Slip::default()));
         (Self(Arc::clone(&slip)), Ticket(slip))
     }
 
