@@ -1,4 +1,4 @@
-//! The real program on a real disk, killed at random moments under load.
+//! The real program on a real disk: killed at random moments under load and on disks that fail.
 //!
 //! ```text
 //! cargo test --test crash                                                     50 kills
@@ -13,5 +13,6 @@
 mod support;
 
 mod dice;
+mod disks;
 mod kills;
 mod load;
