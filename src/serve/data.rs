@@ -5,7 +5,7 @@
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracing::{info, warn};
@@ -18,8 +18,8 @@ use crate::policy::caller::Caller;
 use crate::policy::rules::{Rules, WindowId};
 use crate::policy::time::{Timestamp, UnixTime};
 use crate::store::journal::disk::SystemDisk;
-use crate::store::journal::{self, Durability, History, Journal, Remembered};
-use crate::store::statistics::Statistics;
+use crate::store::journal::{self, Durability, History, Journal, Remembered, Taken};
+use crate::store::statistics::{Books, Statistics};
 use crate::store::{
     AccountStore, AdminToken, Bookkeeper, Directory, Entry, Listed, Pseudonyms, TOKEN_FILE, TOKEN_VARIABLE,
 };
@@ -62,14 +62,16 @@ impl Data {
     ) -> Result<Self, ServeError> {
         let folder = &config.data_dir;
         let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
-        let disk = |error| ServeError::Folder(folder.clone(), error);
-        made.map_err(disk)?;
-        let (statistics, books) = Statistics::open(&folder.join(STATISTICS_FOLDER)).map_err(disk)?;
-        let (journal, history) = open_journal(config, rules, clock, meters, Box::new(books))?;
+        made.map_err(|error| ServeError::Folder(folder.clone(), error))?;
+        // Before anything in it is looked at: what seems to be left over by a crash may be what another process is writing.
+        let taken = Taken::take(&SystemDisk, folder).map_err(ServeError::Journal)?;
+        let (statistics, books) = open_statistics(folder.join(STATISTICS_FOLDER))?;
+        let (journal, history) = open_journal(taken, config, rules, clock, meters, Box::new(books))?;
         let pseudonyms = Pseudonyms::open(folder).map_err(ServeError::Key)?;
         let accounts = open_accounts(config, clock.wall())?;
         let token = open_token(folder)?;
-        let policy = remember(rules, clock, history, &statistics).map_err(disk)?;
+        let unread = |error| ServeError::History(folder.join(journal::FOLDER), error);
+        let policy = remember(rules, clock, history, &statistics).map_err(unread)?;
         Ok(Self {
             journal,
             accounts,
@@ -89,7 +91,12 @@ impl Data {
     }
 }
 
+fn open_statistics(folder: PathBuf) -> Result<(Arc<Statistics>, Books), ServeError> {
+    Statistics::open(&folder).map_err(|error| ServeError::Statistics(folder, error))
+}
+
 fn open_journal(
+    taken: Taken,
     config: &Config,
     rules: &Rules,
     clock: Clock,
@@ -105,13 +112,7 @@ fn open_journal(
         commit_patience: config.commit_patience.into(),
         ..journal::Settings::new(clock, Arc::new(move || clock.wall()), meters)
     };
-    let opened = Journal::open(
-        &config.data_dir,
-        settings,
-        &rules.windows,
-        vec![books],
-        Arc::new(SystemDisk),
-    );
+    let opened = Journal::open_in(taken, settings, &rules.windows, vec![books], Arc::new(SystemDisk));
     let (journal, history) = opened.map_err(ServeError::Journal)?;
     Ok((Arc::new(journal), history))
 }

@@ -1,4 +1,4 @@
-//! The real program on a real disk: killed at random moments under load and on disks that fail.
+//! The real program on a real disk: killed at random moments under load, on disks that fail, in folders that it can't use.
 //!
 //! ```text
 //! cargo test --test crash                                                     50 kills
@@ -14,5 +14,6 @@ mod support;
 
 mod dice;
 mod disks;
+mod folders;
 mod kills;
 mod load;
