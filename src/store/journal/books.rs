@@ -76,8 +76,8 @@ impl Books {
     fn remove_old(&self) {
         let now = (self.wall)();
         let covered = |number| {
-            let covers = |keeper: &Box<dyn Bookkeeper>| keeper.covers().is_some_and(|covered| covered >= number);
-            self.keepers.iter().all(covers)
+            let covers = |covered: Option<u64>| covered.is_some_and(|covered| covered >= number);
+            self.keepers.iter().all(|keeper| covers(keeper.covers()))
         };
         for Closed { known, ended, .. } in self.registry.closed() {
             if !is_over(ended, self.keep, now) || !covered(known.number) {
