@@ -105,8 +105,12 @@ impl fmt::Display for ServeError {
             Self::Key(error) => error.fmt(f),
             Self::Folder(folder, error) => write!(
                 f,
-                "can't make the folder {} (`data_dir` in tiers.yaml): {error}",
-                folder.display()
+                "can't make the folder {} (`data_dir` in tiers.yaml): {error}{}",
+                folder.display(),
+                match error.kind() {
+                    io::ErrorKind::AlreadyExists => ", and it is no folder",
+                    _ => "",
+                }
             ),
             Self::Statistics(folder, error) => {
                 write!(f, "can't open the statistics in {}: {error}", folder.display())

@@ -151,7 +151,7 @@ fn remember(rules: &Arc<Rules>, clock: Clock, history: History, statistics: &Sta
         }
     })?;
     let took = clock.now().since(began);
-    info!(debits, ?took, "what callers have used is read back");
+    info!(debits, %took, "what callers have used is read back");
     Ok(policy)
 }
 
