@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::dice::{Dice, number};
 use super::load::{Caller, Load, Used, callers, used, yaml};
@@ -13,8 +13,8 @@ use crate::support::program::Program;
 
 /// The longest that there is load before a kill, in milliseconds after the first answer.
 const LOAD_MS_MAX: u64 = 150;
-/// The longest that a start is let go on before a kill, in milliseconds: a little more than one takes.
-const START_MS_MAX: u64 = 120;
+/// The longest that a start is let go on before a kill, in hundredths of what the one before took.
+const START_PERCENT_MAX: u64 = 110;
 /// Of so many kills one hits a start.
 const STARTS_ONE_IN: u64 = 5;
 
@@ -27,6 +27,8 @@ struct House {
     /// What everybody had used when last asked.
     used: Vec<Used>,
     program: Program,
+    /// How long that took to open.
+    start_took: Duration,
     sum: Sum,
 }
 
@@ -62,6 +64,7 @@ impl House {
             callers,
             used,
             program,
+            start_took: Duration::from_millis(100),
             sum: Sum::default(),
         }
     }
@@ -84,6 +87,7 @@ impl House {
             callers,
             used,
             program,
+            start_took,
             mut sum,
         } = self;
         let log = program.kill().await;
@@ -99,6 +103,7 @@ impl House {
             more,
             callers,
             used,
+            start_took,
             sum,
         }
     }
@@ -139,8 +144,12 @@ impl House {
         self.used = now;
     }
 
-    fn journal(&self) -> std::path::PathBuf {
-        self.folder.path().join("data/journal")
+    fn tell(&self) {
+        let segments = segments(&self.folder.path().join("data/journal"));
+        println!(
+            "{:?}, {segments} segments, the last start took {:?}",
+            self.sum, self.start_took
+        );
     }
 }
 
@@ -151,6 +160,7 @@ struct Killed {
     more: &'static str,
     callers: Vec<Caller>,
     used: Vec<Used>,
+    start_took: Duration,
     sum: Sum,
 }
 
@@ -159,16 +169,19 @@ impl Killed {
         yaml(self.worker.address, self.more)
     }
 
-    async fn kill_a_start(&mut self, after_ms: u64) {
+    async fn kill_a_start(&mut self, percent: u64) {
         let starting = Program::begin(Arc::clone(&self.folder), &self.yaml(), "info");
-        let_pass(after_ms).await;
+        let_pass(self.start_took.as_millis() as u64 * percent / 100).await;
         starting.kill().await;
         self.sum.kills += 1;
         self.sum.during_start += 1;
     }
 
+    #[allow(clippy::disallowed_methods, reason = "it measures")]
     async fn start_again(self) -> House {
+        let began = Instant::now();
         let program = Program::start_in(&self.folder, &self.yaml()).await;
+        let start_took = began.elapsed();
         let Self {
             worker,
             folder,
@@ -176,6 +189,7 @@ impl Killed {
             callers,
             used,
             sum,
+            ..
         } = self;
         House {
             worker,
@@ -184,6 +198,7 @@ impl Killed {
             callers,
             used,
             program,
+            start_took,
             sum,
         }
     }
@@ -211,21 +226,23 @@ async fn killed_at_any_moment_it_has_debited_every_answer_that_was_received_whol
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed} TIERGATE_CRASHES={crashes}");
     let mut house = House::open("").await;
+    let mut told = 0;
     while house.sum.kills < crashes {
         let load_ms = 1 + dice.below(LOAD_MS_MAX);
         let what = format!("TIERGATE_SEED={seed}, kill {}, {load_ms} ms", house.sum.kills + 1);
         let (mut killed, noted) = house.kill_under_load(load_ms, &mut dice).await;
         // What the start before it had not finished, the next one finds as well.
         while dice.below(STARTS_ONE_IN) == 0 {
-            killed.kill_a_start(dice.below(START_MS_MAX)).await;
+            killed.kill_a_start(dice.below(START_PERCENT_MAX)).await;
         }
         house = killed.start_again().await;
         house.compare(&noted, true, &what).await;
-        if house.sum.kills.is_multiple_of(100) {
-            println!("{:?}, {} segments", house.sum, segments(&house.journal()));
+        if house.sum.kills >= told + 100 {
+            told = house.sum.kills;
+            house.tell();
         }
     }
-    println!("strict: {:?}, {} segments", house.sum, segments(&house.journal()));
+    house.tell();
     assert!(house.sum.whole > crashes && house.sum.cut_off > 0, "there was load");
     assert_eq!(house.sum.lost, 0);
 }
