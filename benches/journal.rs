@@ -148,7 +148,7 @@ fn record(caller: u64, tier: &Arc<str>) -> Record {
 fn open(folder: &Path) -> (Journal, tiergate::store::journal::History) {
     let settings = Settings::new(Clock::start(), Arc::new(|| NOW), JournalMeters::unobserved());
     let windows = [Window::Rolling(Span::from_secs(24 * 3_600))];
-    Journal::open(folder, settings, &windows, || Ok(Vec::new()), Arc::new(SystemDisk)).expect("a disk that works")
+    Journal::open(folder, settings, &windows, Vec::new(), Arc::new(SystemDisk)).expect("a disk that works")
 }
 
 /// A file with room, as the journal's.

@@ -78,6 +78,10 @@ pub enum ServeError {
     Key(KeyError),
     /// The folder of what must survive can't be made.
     Folder(PathBuf, io::Error),
+    /// The statistics in this folder can't be opened.
+    Statistics(PathBuf, io::Error),
+    /// What callers have used can't be read back from this folder.
+    History(PathBuf, io::Error),
     /// The accounts in this file can't be opened.
     Accounts(PathBuf, OpenError),
     /// There is no token for operators.
@@ -93,7 +97,19 @@ impl fmt::Display for ServeError {
             Self::Key(error) => error.fmt(f),
             Self::Folder(folder, error) => write!(
                 f,
-                "can't make the folder {} (`data_dir` in tiers.yaml): {error}",
+                "can't make the folder {} (`data_dir` in tiers.yaml): {error}{}",
+                folder.display(),
+                match error.kind() {
+                    io::ErrorKind::AlreadyExists => ", and it is no folder",
+                    _ => "",
+                }
+            ),
+            Self::Statistics(folder, error) => {
+                write!(f, "can't open the statistics in {}: {error}", folder.display())
+            }
+            Self::History(folder, error) => write!(
+                f,
+                "can't read what callers have used from the journal in {}: {error}",
                 folder.display()
             ),
             Self::Token(error) => error.fmt(f),

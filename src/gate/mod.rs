@@ -173,8 +173,11 @@ impl Gate {
         self.hall.lock().policy.has_debit(caller)
     }
 
-    /// Follows the system's wall clock, and forgets some of those who have no debit any more. To be called every second.
+    /// Follows the system's wall clock, forgets some of those who have no debit any more, and lets the ledger's metric show
+    /// whether it is available. To be called every second.
     pub fn tick(&self) {
+        // Without a search nobody else asks, and the metric would show what was so at the last one.
+        let _shown = self.ledger.is_available();
         let step = {
             let mut hall = self.hall.lock();
             let now = self.clock.now();

@@ -5,7 +5,7 @@
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracing::{info, warn};
@@ -18,8 +18,8 @@ use crate::policy::caller::Caller;
 use crate::policy::rules::{Rules, WindowId};
 use crate::policy::time::{Timestamp, UnixTime};
 use crate::store::journal::disk::SystemDisk;
-use crate::store::journal::{self, Durability, History, Journal, Remembered};
-use crate::store::statistics::Statistics;
+use crate::store::journal::{self, Durability, History, Journal, Remembered, Taken};
+use crate::store::statistics::{Books, Statistics};
 use crate::store::{
     AccountStore, AdminToken, Bookkeeper, Directory, Entry, Listed, Pseudonyms, TOKEN_FILE, TOKEN_VARIABLE,
 };
@@ -62,13 +62,16 @@ impl Data {
     ) -> Result<Self, ServeError> {
         let folder = &config.data_dir;
         let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
-        let disk = |error| ServeError::Folder(folder.clone(), error);
-        made.map_err(disk)?;
-        let (journal, history, statistics) = open_journal(config, rules, clock, meters)?;
+        made.map_err(|error| ServeError::Folder(folder.clone(), error))?;
+        // Before anything in it is looked at: what seems to be left over by a crash may be what another process is writing.
+        let taken = Taken::take(&SystemDisk, folder).map_err(ServeError::Journal)?;
+        let (statistics, books) = open_statistics(folder.join(STATISTICS_FOLDER))?;
+        let (journal, history) = open_journal(taken, config, rules, clock, meters, Box::new(books))?;
         let pseudonyms = Pseudonyms::open(folder).map_err(ServeError::Key)?;
         let accounts = open_accounts(config, clock.wall())?;
         let token = open_token(folder)?;
-        let policy = remember(rules, clock, history, &statistics).map_err(disk)?;
+        let unread = |error| ServeError::History(folder.join(journal::FOLDER), error);
+        let policy = remember(rules, clock, history, &statistics).map_err(unread)?;
         Ok(Self {
             journal,
             accounts,
@@ -88,12 +91,18 @@ impl Data {
     }
 }
 
+fn open_statistics(folder: PathBuf) -> Result<(Arc<Statistics>, Books), ServeError> {
+    Statistics::open(&folder).map_err(|error| ServeError::Statistics(folder, error))
+}
+
 fn open_journal(
+    taken: Taken,
     config: &Config,
     rules: &Rules,
     clock: Clock,
     meters: Arc<JournalMeters>,
-) -> Result<(Arc<Journal>, History, Arc<Statistics>), ServeError> {
+    books: Box<dyn Bookkeeper>,
+) -> Result<(Arc<Journal>, History), ServeError> {
     let settings = journal::Settings {
         durability: match config.durability {
             config::Durability::Strict => Durability::Strict,
@@ -103,18 +112,9 @@ fn open_journal(
         commit_patience: config.commit_patience.into(),
         ..journal::Settings::new(clock, Arc::new(move || clock.wall()), meters)
     };
-    let mut statistics = None;
-    // Not before the journal holds the folder's lock.
-    let open_statistics = || -> io::Result<Vec<Box<dyn Bookkeeper>>> {
-        let (shared, books) = Statistics::open(&config.data_dir.join(STATISTICS_FOLDER))?;
-        statistics = Some(shared);
-        Ok(vec![Box::new(books)])
-    };
-    let disk = Arc::new(SystemDisk);
-    let opened = Journal::open(&config.data_dir, settings, &rules.windows, open_statistics, disk);
+    let opened = Journal::open_in(taken, settings, &rules.windows, vec![books], Arc::new(SystemDisk));
     let (journal, history) = opened.map_err(ServeError::Journal)?;
-    let statistics = statistics.expect("a journal that is open has opened its books");
-    Ok((Arc::new(journal), history, statistics))
+    Ok((Arc::new(journal), history))
 }
 
 /// A policy that knows what callers have used.
@@ -151,7 +151,7 @@ fn remember(rules: &Arc<Rules>, clock: Clock, history: History, statistics: &Sta
         }
     })?;
     let took = clock.now().since(began);
-    info!(debits, ?took, "what callers have used is read back");
+    info!(debits, %took, "what callers have used is read back");
     Ok(policy)
 }
 

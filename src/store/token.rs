@@ -115,6 +115,11 @@ fn make(file: &Path) -> io::Result<()> {
     text.push('\n');
     // Written beside it and then given its name: whoever finds the file finds all of it, and nobody's file is overwritten.
     let beside = file.with_extension(format!("token.{}", std::process::id()));
+    // What is there was left by a process that had our number and was killed; in a container every start has the same.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -151,5 +156,22 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    /// A door that was killed while it made its token could not be opened again where processes have the same number at every
+    /// start, as in a container: the file beside was still there, and nobody's file is overwritten.
+    #[test]
+    fn what_a_killed_process_of_the_same_number_left_is_no_hindrance() {
+        let folder = std::env::temp_dir().join(format!("tiergate-token-{}", std::process::id()));
+        fs::create_dir(&folder).expect("a folder of its own");
+        let file = folder.join(TOKEN_FILE);
+        let left = file.with_extension(format!("token.{}", std::process::id()));
+        fs::write(&left, "half of a tok").expect("it is ours");
+        let made = AdminToken::read_or_make(&file).expect("it is made");
+        assert_eq!(made.reveal().len(), 2 * RANDOM_BYTES);
+        assert!(!left.exists());
+        let again = AdminToken::read_or_make(&file).expect("it is there");
+        assert_eq!(again.reveal(), made.reveal());
+        fs::remove_dir_all(&folder).expect("it is ours");
     }
 }

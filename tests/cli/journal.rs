@@ -53,7 +53,7 @@ fn record(caller: Caller, end: End, after: Span) -> Record {
 async fn journal(folder: &Path) -> Journal {
     let settings = Settings::new(Clock::start(), Arc::new(|| SIX), JournalMeters::unobserved());
     let (journal, _) =
-        Journal::open(folder, settings, &[], || Ok(Vec::new()), Arc::new(SystemDisk)).expect("a folder of its own");
+        Journal::open(folder, settings, &[], Vec::new(), Arc::new(SystemDisk)).expect("a folder of its own");
     let hour = Span::from_secs(3_600);
     let network = Caller::Network(NetworkId(0xc0ffee));
     journal.note(Entry::Job(record(network, End::Failed, hour)));

@@ -301,8 +301,7 @@ fn while_the_disk_hangs_longer_than_patience_lasts_nobody_is_let_in() {
         ..settings(&wall)
     };
     let seam = Arc::new(disk.clone());
-    let (journal, _) =
-        Journal::open(Path::new(DATA), impatient, &windows(), || Ok(Vec::new()), seam).expect("an empty disk");
+    let (journal, _) = Journal::open(Path::new(DATA), impatient, &windows(), Vec::new(), seam).expect("an empty disk");
     disk.hold();
     let hangs = journal.commit(success(1, wall.now()));
     while journal.is_available() {

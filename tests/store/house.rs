@@ -76,7 +76,7 @@ pub fn open_with(
     bookkeepers: Vec<Box<dyn Bookkeeper>>,
 ) -> Result<(Journal, History), OpenError> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    Journal::open(Path::new(DATA), settings(wall), windows, || Ok(bookkeepers), disk)
+    Journal::open(Path::new(DATA), settings(wall), windows, bookkeepers, disk)
 }
 
 pub fn open(disk: &TestDisk, wall: &WallClock) -> Result<(Journal, History), OpenError> {

@@ -127,7 +127,7 @@ fn a_relaxed_journal_answers_at_once_and_writes_all_the_same() {
     };
     let open = || {
         let disk = Arc::new(disk.clone());
-        Journal::open(Path::new(DATA), relaxed.clone(), &windows(), || Ok(Vec::new()), disk)
+        Journal::open(Path::new(DATA), relaxed.clone(), &windows(), Vec::new(), disk)
     };
     let (journal, _) = open().expect("an empty disk");
     disk.hold();
@@ -193,15 +193,7 @@ fn the_disk_there_is_does_what_the_test_disk_does() {
 
     let folder = std::env::temp_dir().join(format!("tiergate-journal-{}", std::process::id()));
     let wall = WallClock::at(MONTH + HOUR);
-    let open = || {
-        Journal::open(
-            &folder,
-            settings(&wall),
-            &windows(),
-            || Ok(Vec::new()),
-            Arc::new(SystemDisk),
-        )
-    };
+    let open = || Journal::open(&folder, settings(&wall), &windows(), Vec::new(), Arc::new(SystemDisk));
     let (journal, _) = open().expect("a new folder");
     assert!(matches!(open(), Err(OpenError::InUse { .. })));
     let commit = journal.commit(success(1, wall.now()));

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
 
 use super::folder::Folder;
 use super::soon;
@@ -16,8 +16,16 @@ pub struct Program {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     child: Child,
-    folder: Folder,
+    folder: Arc<Folder>,
     log: Arc<Mutex<String>>,
+}
+
+/// `tiergate serve`, which may not have opened yet. It is killed when it is dropped.
+pub struct Starting {
+    child: Child,
+    folder: Arc<Folder>,
+    log: Lines<BufReader<ChildStderr>>,
+    kept: Arc<Mutex<String>>,
 }
 
 /// What a command said.
@@ -54,6 +62,65 @@ pub async fn run(folder: &Path, args: &[&str], input: &str) -> Said {
     }
 }
 
+fn keep(kept: &Mutex<String>, line: &str) {
+    let mut kept = kept.lock().expect("nobody panics with it");
+    kept.push_str(line);
+    kept.push('\n');
+}
+
+impl Starting {
+    /// Waits until it has opened.
+    ///
+    /// # Errors
+    /// It has ended instead, and said so.
+    pub async fn opened(mut self) -> Result<Program, Said> {
+        let opened = soon("the door opens", async {
+            while let Some(line) = self.log.next_line().await.expect("a log") {
+                keep(&self.kept, &line);
+                // What it says when it does not open is no line of the log.
+                let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+                let address = |of: &str| line[of].as_str().and_then(|address| address.parse().ok());
+                if let (Some(public), Some(admin)) = (address("public"), address("admin")) {
+                    return Some((public, admin));
+                }
+            }
+            None
+        });
+        let Some((address, admin)) = opened.await else {
+            let status = soon("the program ends", self.child.wait()).await.expect("a child");
+            return Err(Said {
+                code: status.code(),
+                out: String::new(),
+                err: self.kept.lock().expect("nobody panics with it").clone(),
+            });
+        };
+        let Self {
+            child,
+            folder,
+            mut log,
+            kept,
+        } = self;
+        let all = Arc::clone(&kept);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = log.next_line().await {
+                keep(&all, &line);
+            }
+        });
+        Ok(Program {
+            address,
+            admin,
+            child,
+            folder,
+            log: kept,
+        })
+    }
+
+    /// Kills it as a crash does, wherever it is.
+    pub async fn kill(mut self) {
+        soon("the program is gone", self.child.kill()).await.expect("a child");
+    }
+}
+
 impl Program {
     /// Starts it with this tiers.yaml, whose addresses should have port 0.
     pub async fn start(yaml: &str) -> Self {
@@ -62,11 +129,28 @@ impl Program {
 
     /// The same, with a log that shows as much as `RUST_LOG` would.
     pub async fn start_showing(yaml: &str, shown: &str) -> Self {
-        let folder = Folder::new();
+        let folder = Arc::new(Folder::new());
+        Self::begin(folder, yaml, shown).opened().await.expect("the door opens")
+    }
+
+    /// The same, in a folder that may have been used before, and stays.
+    pub async fn start_in(folder: &Arc<Folder>, yaml: &str) -> Self {
+        let starting = Self::begin(Arc::clone(folder), yaml, "info");
+        starting
+            .opened()
+            .await
+            .unwrap_or_else(|said| panic!("it does not open: {}", said.err))
+    }
+
+    /// Begins to start it in that folder: its `data_dir` is `data` there.
+    pub fn begin(folder: Arc<Folder>, yaml: &str, shown: &str) -> Starting {
         let config = folder.path().join("tiers.yaml");
         let data_dir = folder.path().join("data");
         std::fs::write(&config, format!("{yaml}\ndata_dir: {}\n", data_dir.display())).expect("a file");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tiergate"))
+        // A shell that becomes the program, so that it has the shell's id: a file that may not grow is an error for it, as
+        // a full disk is, and not its death.
+        let mut child = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tiergate")])
             .args(["serve", "--log-format", "json", "--config"])
             .arg(&config)
             .env("RUST_LOG", shown)
@@ -76,39 +160,12 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .expect("the program starts");
-        let mut log = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let kept = Arc::new(Mutex::new(String::new()));
-        let keep = |line: &str| {
-            let mut kept = kept.lock().expect("nobody panics with it");
-            kept.push_str(line);
-            kept.push('\n');
-        };
-        let (address, admin) = soon("the door opens", async {
-            while let Some(line) = log.next_line().await.expect("a log") {
-                keep(&line);
-                let line: serde_json::Value = serde_json::from_str(&line).expect("logs are JSON");
-                let address = |of: &str| line[of].as_str().and_then(|address| address.parse().ok());
-                if let (Some(public), Some(admin)) = (address("public"), address("admin")) {
-                    return (public, admin);
-                }
-            }
-            panic!("it says where it listens");
-        })
-        .await;
-        let all = Arc::clone(&kept);
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = log.next_line().await {
-                let mut all = all.lock().expect("nobody panics with it");
-                all.push_str(&line);
-                all.push('\n');
-            }
-        });
-        Self {
-            address,
-            admin,
+        let log = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        Starting {
             child,
             folder,
-            log: kept,
+            log,
+            kept: Arc::default(),
         }
     }
 
@@ -134,6 +191,17 @@ impl Program {
         // It listens on another port than its file says, which is 0.
         all.extend(["--admin", &admin]);
         run(self.folder(), &all, input).await
+    }
+
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// Kills it as a crash does: with SIGKILL, and no process but this one. What it had logged.
+    pub async fn kill(mut self) -> String {
+        soon("the program is gone", self.child.kill()).await.expect("a child");
+        self.log()
     }
 
     /// Sends it `TERM` or `INT`.

@@ -203,6 +203,35 @@ pub struct Journal {
     patience: Duration,
 }
 
+/// A data folder that no other process has, for as long as this or a journal that was opened in it is there.
+pub struct Taken {
+    data_folder: PathBuf,
+    lock: Lock,
+}
+
+impl Taken {
+    /// Takes that folder, and makes it and the journal's in it if they aren't there. Whoever reads or writes anything else
+    /// there does so afterwards.
+    ///
+    /// # Errors
+    /// The folder is in use, or the system refuses something.
+    pub fn take(disk: &dyn Disk, data_folder: &Path) -> Result<Self, OpenError> {
+        let lock = take_folder(disk, data_folder, &data_folder.join(FOLDER))?;
+        Ok(Self {
+            data_folder: data_folder.to_owned(),
+            lock,
+        })
+    }
+}
+
+impl fmt::Debug for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Taken")
+            .field("data_folder", &self.data_folder)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How many threads still run.
 #[derive(Clone, Debug)]
 struct Threads(Arc<(Mutex<usize>, Condvar)>);
@@ -224,12 +253,7 @@ impl Drop for Alive {
 }
 
 impl Journal {
-    /// Opens the journal in that data folder, or begins one: takes the folder's lock, looks through all segments, cuts off what a
-    /// crash has left half written, makes a new segment, and starts the threads. Damage is logged, and everything readable
-    /// used. Blocks on the disk.
-    ///
-    /// The bookkeepers are asked for once the lock is held: what they read lies in the same folder. Closed segments go to them
-    /// once the history is replayed or dropped.
+    /// Takes that data folder and opens the journal in it, for whoever has nothing else there: as [`Self::open_in`].
     ///
     /// # Errors
     /// The folder is in use, of a newer format, or the system refuses something.
@@ -237,12 +261,30 @@ impl Journal {
         data_folder: &Path,
         settings: Settings,
         windows: &[Window],
-        bookkeepers: impl FnOnce() -> io::Result<Vec<Box<dyn Bookkeeper>>>,
+        bookkeepers: Vec<Box<dyn Bookkeeper>>,
         disk: Arc<dyn Disk>,
     ) -> Result<(Self, History), OpenError> {
-        let folder = data_folder.join(FOLDER);
-        let lock = Arc::new(take_folder(&*disk, data_folder, &folder)?);
-        let mut bookkeepers = bookkeepers().map_err(OpenError::disk("read the books in", data_folder))?;
+        let taken = Taken::take(&*disk, data_folder)?;
+        Self::open_in(taken, settings, windows, bookkeepers, disk)
+    }
+
+    /// Opens the journal in that data folder, or begins one: looks through all segments, cuts off what a crash has left half
+    /// written, makes a new segment, and starts the threads. Damage is logged, and everything readable used. Blocks on the
+    /// disk.
+    ///
+    /// Closed segments go to the bookkeepers once the history is replayed or dropped.
+    ///
+    /// # Errors
+    /// The folder is of a newer format, or the system refuses something.
+    pub fn open_in(
+        taken: Taken,
+        settings: Settings,
+        windows: &[Window],
+        mut bookkeepers: Vec<Box<dyn Bookkeeper>>,
+        disk: Arc<dyn Disk>,
+    ) -> Result<(Self, History), OpenError> {
+        let Taken { data_folder, lock } = taken;
+        let (folder, lock) = (data_folder.join(FOLDER), Arc::new(lock));
         let survey = survey(&*disk, &folder).map_err(OpenError::disk("read the journal in", &folder))?;
         if let Some((number, version)) = survey.newer {
             let file = segment::path(&folder, number);

@@ -1,0 +1,382 @@
+//! A disk that fails while the door runs: metered requests are refused and never served for nothing, all else goes on, and
+//! service resumes by itself (semantics §6, committing; §8, `journal_unavailable`).
+//!
+//! A disk fails in two ways here. The limit on the length of files (`RLIMIT_FSIZE`) can be lowered for a process that runs, by
+//! anybody, and a write that passes it is cut short in the middle of a record. A small disk of its own can be full, if the test
+//! may mount one.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use tokio::process::Command;
+use tokio::task::JoinSet;
+
+use super::dice::Dice;
+use super::load::{callers, key, used, yaml};
+use crate::support::fast::FastWorker;
+use crate::support::folder::Folder;
+use crate::support::program::Program;
+use crate::support::{Client, Worker, get, metric_sum, soon};
+
+/// Bytes of a segment's header, and of a record.
+const HEADER_BYTES: u64 = 4_096;
+const RECORD_BYTES: u64 = 64;
+/// A patience that a test has as well.
+const IMPATIENT: &str = "commit_patience: 300ms";
+
+/// Files can't become longer than that, `None`: as long as they like; nor be written beyond.
+fn limit_files(program: &Program, bytes: Option<u64>) {
+    let id = Pid::from_raw(program.id() as i32).expect("it runs");
+    let limit = Rlimit {
+        current: bytes,
+        maximum: None,
+    };
+    prlimit(Some(id), Resource::Fsize, limit).expect("the process is ours");
+}
+
+/// A search by the account `four`: its status, and its reason if it was refused.
+async fn search(program: &Program, query: &str) -> (u16, String) {
+    let mut client = Client::connect(program.address).await;
+    let key = format!("x-api-key: {}\r\nconnection: close\r\n", key("four"));
+    let answer = client.ask("GET", &format!("/search?{query}"), &key).await;
+    match answer.status() {
+        200 => (200, String::new()),
+        status => {
+            assert!(answer.get("retry-after").is_some(), "{:?}", answer.head);
+            (status, answer.reason())
+        }
+    }
+}
+
+fn unavailable() -> (u16, String) {
+    (503, "journal_unavailable".to_owned())
+}
+
+/// Units that the account `four` has used, as it is told. It holds none.
+async fn used_by_four(program: &Program) -> u64 {
+    let four = callers("")
+        .into_iter()
+        .filter(|caller| caller.name == "four")
+        .collect::<Vec<_>>();
+    let used = used(program.address, &four).await;
+    assert_eq!(used[0].rolling, used[0].month);
+    used[0].rolling
+}
+
+/// What the metric says.
+async fn is_available(program: &Program) -> bool {
+    let page = get(program.admin, "/metrics").await.text();
+    page.lines().any(|line| line == "tiergate_journal_available 1")
+}
+
+/// Searches until one is answered.
+async fn until_it_resumes(program: &Program) {
+    soon("service resumes", async {
+        while search(program, "length=2").await.0 != 200 {
+            let_pass(20).await;
+        }
+    })
+    .await;
+    assert!(is_available(program).await);
+}
+
+#[allow(clippy::disallowed_methods, reason = "nobody tells when a disk is tried again")]
+async fn let_pass(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// While it can't write: refused at once, without a worker; all else as ever.
+async fn assert_shut_for_searches(program: &Program, worker: &FastWorker, used: u64) {
+    assert!(!is_available(program).await);
+    let asked = worker.requests();
+    for query in ["length=2", "length=100000&chunked"] {
+        assert_eq!(search(program, query).await, unavailable());
+    }
+    assert_eq!(worker.requests(), asked, "no worker works for nothing");
+    assert_eq!(get(program.address, "/image/1?length=9").await.status(), 200);
+    assert_eq!(used_by_four(program).await, used);
+    let refused = metric_sum(program.admin, "tiergate_refusals_total", "\"journal_unavailable\"").await;
+    assert!(refused >= 2.0, "{refused}");
+}
+
+/// Killed and started again, it has debited the same.
+async fn assert_kept(program: Program, folder: &Arc<Folder>, yaml: &str, used: u64) {
+    let log = program.kill().await;
+    assert!(!log.contains("panicked"), "{log}");
+    let again = Program::start_in(folder, yaml).await;
+    assert_eq!(used_by_four(&again).await, used, "after a restart");
+    let log = again.kill().await;
+    assert!(
+        !log.contains(r#""level":"ERROR""#),
+        "a failed write is no damage: {log}"
+    );
+}
+
+#[tokio::test]
+async fn while_the_disk_fails_nothing_is_served_for_nothing_and_afterwards_service_resumes() {
+    let worker = FastWorker::start();
+    let folder = Arc::new(Folder::new());
+    let yaml = yaml(worker.address, IMPATIENT);
+    let program = Program::start_in(&folder, &yaml).await;
+    let mut served = 0;
+    // Nothing of a record, a part of one, and nothing of a new segment's header but its beginning.
+    for room in [0, 20, RECORD_BYTES - 1] {
+        for _ in 0..3 {
+            assert_eq!(search(&program, "length=2").await.0, 200);
+            served += 1;
+        }
+        // After a failure a new segment begins, with what the last one did not keep.
+        let written = match room {
+            0 => 0,
+            _ => HEADER_BYTES + 2 * RECORD_BYTES,
+        };
+        limit_files(&program, Some(written + room));
+        // It has done its work, and nobody may have it.
+        assert_eq!(search(&program, "length=2").await, unavailable());
+        assert_shut_for_searches(&program, &worker, served).await;
+        limit_files(&program, None);
+        until_it_resumes(&program).await;
+        served += 1;
+        assert_eq!(used_by_four(&program).await, served);
+    }
+    let log = program.log();
+    assert!(
+        log.contains("the journal can't be written: metered requests are refused until it can"),
+        "{log}"
+    );
+    assert_kept(program, &folder, &yaml, served).await;
+}
+
+/// The head is out already, so there is no other way to say that the answer is not to be had.
+///
+/// The metric once stayed at 0 after such a failure, until the next search asked: what had failed was given up when the disk was
+/// well again, and it was shown as late though nobody waited for it any more.
+#[tokio::test]
+async fn an_answer_that_is_on_its_way_when_the_disk_fails_never_comes_whole() {
+    let worker = Worker::start().await;
+    let folder = Arc::new(Folder::new());
+    let yaml = yaml(worker.address, IMPATIENT);
+    let program = Program::start_in(&folder, &yaml).await;
+    for head in ["content-length: 6", "transfer-encoding: chunked"] {
+        let mut client = Client::connect(program.address).await;
+        let key = format!("x-api-key: {}\r\n", key("four"));
+        client.request("GET", "/search", &key).await;
+        let mut arrived = worker.request().await;
+        arrived
+            .write(format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{head}\r\n\r\n").as_bytes())
+            .await;
+        let (first, last) = match head.starts_with("content") {
+            true => ("abc", "def"),
+            false => ("3\r\nabc\r\n", "3\r\ndef\r\n0\r\n\r\n"),
+        };
+        arrived.write(first.as_bytes()).await;
+        client
+            .until_ends_with(if head.starts_with("content") { "abc" } else { "abc\r\n" })
+            .await;
+        limit_files(&program, Some(0));
+        arrived.write(last.as_bytes()).await;
+        let mut rest = Vec::new();
+        while let Ok(some) = client.read_some().await
+            && !some.is_empty()
+        {
+            rest.extend(some);
+        }
+        let rest = String::from_utf8_lossy(&rest).into_owned();
+        assert!(!rest.ends_with("0\r\n\r\n") && rest != "def", "{head}: {rest:?}");
+        assert_eq!(used_by_four(&program).await, 0, "{head}");
+        limit_files(&program, None);
+        soon("it can write again", async {
+            while !is_available(&program).await {
+                let_pass(20).await;
+            }
+        })
+        .await;
+    }
+    assert_kept(program, &folder, &yaml, 0).await;
+}
+
+/// Whoever has patience is answered when the disk is well again within it, and debited once.
+#[tokio::test]
+async fn a_short_failure_is_waited_out() {
+    let worker = FastWorker::start();
+    let folder = Arc::new(Folder::new());
+    let yaml = yaml(worker.address, "commit_patience: 15s");
+    let program = Arc::new(Program::start_in(&folder, &yaml).await);
+    limit_files(&program, Some(HEADER_BYTES + 30));
+    let mut searches = JoinSet::new();
+    for _ in 0..3 {
+        let program = Arc::clone(&program);
+        searches.spawn(async move { search(&program, "length=2").await });
+    }
+    soon("the disk fails", async {
+        while is_available(&program).await {
+            let_pass(5).await;
+        }
+    })
+    .await;
+    assert_eq!(get(program.address, "/image/1").await.status(), 200);
+    limit_files(&program, None);
+    let mut served = 0;
+    while let Some(answer) = searches.join_next().await {
+        match answer.expect("a client is content") {
+            (200, _) => served += 1,
+            // It came when the failure was known already.
+            refused => assert_eq!(refused, unavailable()),
+        }
+    }
+    assert!(served >= 1, "the one that met the failure waited");
+    assert_eq!(used_by_four(&program).await, served);
+    let program = Arc::into_inner(program).expect("the searches have ended");
+    assert_kept(program, &folder, &yaml, served).await;
+}
+
+/// Under load the disk fails and heals at any moment; then the program is killed. What was answered is debited, once.
+#[tokio::test]
+async fn a_disk_that_fails_again_and_again_under_load_loses_and_invents_nothing() {
+    let worker = FastWorker::start();
+    let (mut dice, seed) = Dice::of_environment();
+    println!("TIERGATE_SEED={seed}");
+    let folder = Arc::new(Folder::new());
+    let yaml = yaml(worker.address, IMPATIENT);
+    let program = Arc::new(Program::start_in(&folder, &yaml).await);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut clients = JoinSet::new();
+    for _ in 0..4 {
+        let (program, stopped) = (Arc::clone(&program), stopped.clone());
+        clients.spawn(async move {
+            let (mut served, mut refused) = (0, 0);
+            while !*stopped.borrow() {
+                match search(&program, "length=300").await {
+                    (200, _) => served += 1,
+                    answer => {
+                        assert_eq!(answer, unavailable());
+                        refused += 1;
+                    }
+                }
+            }
+            (served, refused)
+        });
+    }
+    for _ in 0..4 {
+        let_pass(50 + dice.below(100)).await;
+        limit_files(&program, Some(dice.below(3 * HEADER_BYTES)));
+        let_pass(100 + dice.below(400)).await;
+        limit_files(&program, None);
+        soon("it can write again", async {
+            while !is_available(&program).await {
+                let_pass(10).await;
+            }
+        })
+        .await;
+    }
+    stop.send(true).expect("the clients listen");
+    let (mut served, mut refused) = (0, 0);
+    while let Some(counts) = clients.join_next().await {
+        let (of_one, refused_one) = counts.expect("a client is content");
+        served += of_one;
+        refused += refused_one;
+    }
+    println!("TIERGATE_SEED={seed}: {served} served, {refused} refused");
+    assert_eq!(used_by_four(&program).await, served, "TIERGATE_SEED={seed}");
+    // With it goes what says that those that were given up don't count.
+    assert_eq!(search(&program, "length=2").await.0, 200);
+    let program = Arc::into_inner(program).expect("the clients have ended");
+    assert_kept(program, &folder, &yaml, served + 1).await;
+}
+
+/// A disk of a few megabytes, gone when it is dropped.
+pub struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    /// Mounts one there, if the system lets a test do so.
+    pub fn mount(at: &'a Path, what: &str) -> Option<Self> {
+        std::fs::create_dir_all(at).expect("a folder");
+        let options = ["-t", "tmpfs", "-o", "size=8m", "tmpfs"];
+        if mount(&options, at) {
+            return Some(Self(at));
+        }
+        println!("SKIPPED, since it may not mount a disk: {what}");
+        None
+    }
+
+    /// Leaves no room.
+    pub fn fill(&self) {
+        use std::io::Write;
+        let mut filler = std::fs::File::create(self.0.join("filler")).expect("a file");
+        while filler.write(&[b'x'; 4_096]).is_ok() {}
+    }
+
+    /// Makes the room again.
+    pub fn clear(&self) {
+        std::fs::remove_file(self.0.join("filler")).expect("it was filled");
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        unmount(self.0);
+    }
+}
+
+/// Whether that could be mounted.
+pub fn mount(options: &[&str], at: &Path) -> bool {
+    let mut command = std::process::Command::new("mount");
+    let status = command
+        .args(options)
+        .arg(at)
+        .stderr(std::process::Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+pub fn unmount(at: &Path) {
+    // At once, whoever still has files open there.
+    let _gone = std::process::Command::new("umount").arg("-l").arg(at).status();
+}
+
+/// The journal makes its room ahead. On a disk that needs new room for what is written over, as those that copy on write do,
+/// that is no help: so the room is taken out of the file again here.
+#[tokio::test]
+async fn on_a_disk_that_becomes_full_searches_are_refused_until_there_is_room() {
+    let folder = Arc::new(Folder::new());
+    let data = folder.path().join("data");
+    let Some(disk) = SmallDisk::mount(&data, "a disk that becomes full") else {
+        return;
+    };
+    let worker = FastWorker::start();
+    let yaml = yaml(worker.address, IMPATIENT);
+    let program = Program::start_in(&folder, &yaml).await;
+    let segment = data.join("journal/0000000000000001.seg");
+    let mut punch = Command::new("fallocate");
+    let punched = punch
+        .args(["-p", "-o", "8192", "-l", "1040384"])
+        .arg(&segment)
+        .status()
+        .await;
+    if !punched.is_ok_and(|status| status.success()) {
+        println!("SKIPPED, since there is no fallocate: a disk that becomes full");
+        return;
+    }
+    disk.fill();
+    let mut served = 0;
+    let refused = loop {
+        match search(&program, "length=2").await {
+            (200, _) => served += 1,
+            refused => break refused,
+        }
+        assert!(served < 1_000, "the disk is full");
+    };
+    assert_eq!(refused, unavailable());
+    assert_eq!(
+        served, 63,
+        "as many records as were on the one page, beside the tier's name"
+    );
+    assert_shut_for_searches(&program, &worker, served).await;
+    disk.clear();
+    until_it_resumes(&program).await;
+    served += 1;
+    assert_eq!(used_by_four(&program).await, served);
+    assert_kept(program, &folder, &yaml, served).await;
+}

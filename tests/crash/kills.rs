@@ -1,0 +1,286 @@
+//! What is promised of a crash (semantics §5.10): every answer whose last byte the client got is debited after restart, at most
+//! what was under way is debited beyond that, and nothing is held.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::dice::{Dice, number};
+use super::load::{Caller, Load, Used, callers, used, yaml};
+use crate::support::fast::FastWorker;
+use crate::support::folder::Folder;
+use crate::support::program::Program;
+
+/// The longest that there is load before a kill, in milliseconds after the first answer.
+const LOAD_MS_MAX: u64 = 150;
+/// The longest that a start is let go on before a kill, in hundredths of what the one before took.
+const START_PERCENT_MAX: u64 = 110;
+/// Of so many kills one hits a start.
+const STARTS_ONE_IN: u64 = 5;
+
+/// A house that outlives its programs.
+struct House {
+    worker: FastWorker,
+    folder: Arc<Folder>,
+    more: &'static str,
+    callers: Vec<Caller>,
+    /// What everybody had used when last asked.
+    used: Vec<Used>,
+    program: Program,
+    /// How long that took to open.
+    start_took: Duration,
+    sum: Sum,
+}
+
+/// What the report is made of.
+#[derive(Debug, Default)]
+struct Sum {
+    kills: u64,
+    during_start: u64,
+    whole: u64,
+    cut_off: u64,
+    /// Of these were debited.
+    cut_off_debited: u64,
+    others: u64,
+    lost: u64,
+}
+
+impl House {
+    async fn open(more: &'static str) -> Self {
+        let worker = FastWorker::start();
+        let folder = Arc::new(Folder::new());
+        let program = Program::start_in(&folder, &yaml(worker.address, more)).await;
+        let add = ["account", "add", "--name", "bot", "--tier", "bots", "--delegate"];
+        let added = program.command(&add).await;
+        assert_eq!(added.code, Some(0), "{}", added.err);
+        let made = program.command(&["key", "add", "bot"]).await;
+        assert_eq!(made.code, Some(0), "{}", made.err);
+        let callers = callers(made.out.trim());
+        let used = used(program.address, &callers).await;
+        Self {
+            worker,
+            folder,
+            more,
+            callers,
+            used,
+            program,
+            start_took: Duration::from_millis(100),
+            sum: Sum::default(),
+        }
+    }
+
+    /// Load for that long, then a kill. What everybody has noted.
+    async fn kill_under_load(self, load_ms: u64, dice: &mut Dice) -> (Killed, Vec<[u64; 3]>) {
+        let load = Load::begin(self.program.address, &self.callers, dice).await;
+        load.first_answer().await;
+        let_pass(load_ms).await;
+        let (killed, noted) = (self.kill().await, load);
+        let noted = noted.end(&killed.callers).await;
+        (killed, noted)
+    }
+
+    async fn kill(self) -> Killed {
+        let Self {
+            worker,
+            folder,
+            more,
+            callers,
+            used,
+            program,
+            start_took,
+            mut sum,
+        } = self;
+        let log = program.kill().await;
+        // Nothing that a kill leaves behind is damage, and nothing that it met is a fault.
+        assert!(
+            !log.contains(r#""level":"ERROR""#) && !log.contains("panicked"),
+            "{log}"
+        );
+        sum.kills += 1;
+        Killed {
+            worker,
+            folder,
+            more,
+            callers,
+            used,
+            start_took,
+            sum,
+        }
+    }
+
+    /// Compares what is debited with what was noted since the last time. Below what was noted nothing may be missing, unless
+    /// answers don't wait for their debits.
+    async fn compare(&mut self, noted: &[[u64; 3]], strict: bool, what: &str) {
+        let now = used(self.program.address, &self.callers).await;
+        for (((caller, before), now), [whole, cut_off, others]) in
+            self.callers.iter().zip(&self.used).zip(&now).zip(noted)
+        {
+            let told = format!(
+                "{what}: {} noted {whole} whole, {cut_off} cut off; {before:?}, then {now:?}",
+                caller.name
+            );
+            let mut grown = vec![now.rolling.checked_sub(before.rolling)];
+            if before.month_ends.is_none() || before.month_ends == now.month_ends {
+                grown.push(now.month.checked_sub(before.month));
+            }
+            for grown in grown {
+                let grown = grown.unwrap_or_else(|| panic!("a debit is lost of long ago, {told}"));
+                assert!(
+                    grown >= *whole || !strict,
+                    "{} answered debits lost, {told}",
+                    whole - grown
+                );
+                assert!(grown <= whole + cut_off, "debited for nothing, {told}");
+            }
+            if caller.account.is_none() {
+                let grown = now.rolling - before.rolling;
+                self.sum.whole += whole;
+                self.sum.cut_off += cut_off;
+                self.sum.cut_off_debited += grown.saturating_sub(*whole);
+                self.sum.others += others;
+                self.sum.lost += whole.saturating_sub(grown);
+            }
+        }
+        self.used = now;
+    }
+
+    fn tell(&self) {
+        let segments = segments(&self.folder.path().join("data/journal"));
+        println!(
+            "{:?}, {segments} segments, the last start took {:?}",
+            self.sum, self.start_took
+        );
+    }
+}
+
+/// The same, while no program runs.
+struct Killed {
+    worker: FastWorker,
+    folder: Arc<Folder>,
+    more: &'static str,
+    callers: Vec<Caller>,
+    used: Vec<Used>,
+    start_took: Duration,
+    sum: Sum,
+}
+
+impl Killed {
+    fn yaml(&self) -> String {
+        yaml(self.worker.address, self.more)
+    }
+
+    async fn kill_a_start(&mut self, percent: u64) {
+        let starting = Program::begin(Arc::clone(&self.folder), &self.yaml(), "info");
+        let_pass(self.start_took.as_millis() as u64 * percent / 100).await;
+        starting.kill().await;
+        self.sum.kills += 1;
+        self.sum.during_start += 1;
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "it measures")]
+    async fn start_again(self) -> House {
+        let began = Instant::now();
+        let program = Program::start_in(&self.folder, &self.yaml()).await;
+        let start_took = began.elapsed();
+        let Self {
+            worker,
+            folder,
+            more,
+            callers,
+            used,
+            sum,
+            ..
+        } = self;
+        House {
+            worker,
+            folder,
+            more,
+            callers,
+            used,
+            program,
+            start_took,
+            sum,
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a crash comes at any time")]
+async fn let_pass(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+fn segments(journal: &Path) -> usize {
+    let names = std::fs::read_dir(journal).expect("a folder");
+    names
+        .filter(|entry| {
+            entry
+                .as_ref()
+                .is_ok_and(|entry| entry.path().extension().is_some_and(|end| end == "seg"))
+        })
+        .count()
+}
+
+#[tokio::test]
+async fn killed_at_any_moment_it_has_debited_every_answer_that_was_received_whole() {
+    let crashes = number("TIERGATE_CRASHES").unwrap_or(50);
+    let (mut dice, seed) = Dice::of_environment();
+    println!("TIERGATE_SEED={seed} TIERGATE_CRASHES={crashes}");
+    let mut house = House::open("").await;
+    let mut told = 0;
+    while house.sum.kills < crashes {
+        let load_ms = 1 + dice.below(LOAD_MS_MAX);
+        let what = format!("TIERGATE_SEED={seed}, kill {}, {load_ms} ms", house.sum.kills + 1);
+        let (mut killed, noted) = house.kill_under_load(load_ms, &mut dice).await;
+        // What the start before it had not finished, the next one finds as well.
+        while dice.below(STARTS_ONE_IN) == 0 {
+            killed.kill_a_start(dice.below(START_PERCENT_MAX)).await;
+        }
+        house = killed.start_again().await;
+        house.compare(&noted, true, &what).await;
+        if house.sum.kills >= told + 100 {
+            told = house.sum.kills;
+            house.tell();
+        }
+    }
+    house.tell();
+    assert!(house.sum.whole > crashes && house.sum.cut_off > 0, "there was load");
+    assert_eq!(house.sum.lost, 0);
+}
+
+/// Answers don't wait here: some may be lost, none may be counted twice.
+#[tokio::test]
+async fn killed_in_relaxed_durability_it_has_debited_nothing_that_was_not_asked_for() {
+    let crashes = number("TIERGATE_CRASHES").unwrap_or(50).div_ceil(10);
+    let (mut dice, seed) = Dice::of_environment();
+    let mut house = House::open("durability: relaxed\ncommit_every: 20ms").await;
+    while house.sum.kills < crashes {
+        let load_ms = 50 + dice.below(LOAD_MS_MAX);
+        let what = format!("TIERGATE_SEED={seed}, relaxed kill {}", house.sum.kills + 1);
+        let (killed, noted) = house.kill_under_load(load_ms, &mut dice).await;
+        house = killed.start_again().await;
+        house.compare(&noted, false, &what).await;
+    }
+    println!("relaxed, 20 ms: {:?}", house.sum);
+    assert!(house.sum.lost < house.sum.whole, "most of it is there");
+}
+
+/// While it makes its folder it is killed again and again; whatever is there by then, the next start goes on with.
+#[tokio::test]
+async fn killed_while_it_makes_its_folder_it_makes_it_the_next_time() {
+    let worker = FastWorker::start();
+    let (mut dice, seed) = Dice::of_environment();
+    println!("TIERGATE_SEED={seed}");
+    for _ in 0..4 {
+        let folder = Arc::new(Folder::new());
+        let yaml = yaml(worker.address, "");
+        for _ in 0..5 {
+            let starting = Program::begin(Arc::clone(&folder), &yaml, "info");
+            let_pass(10 + dice.below(60)).await;
+            starting.kill().await;
+        }
+        let program = Program::start_in(&folder, &yaml).await;
+        let callers = callers("a-key-of-nobody");
+        let used = used(program.address, &callers[..5]).await;
+        assert!(used.iter().all(|used| used.rolling == 0), "{used:?}");
+    }
+}

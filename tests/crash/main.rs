@@ -1,0 +1,19 @@
+//! The real program on a real disk: killed at random moments under load, on disks that fail, in folders that it can't use.
+//!
+//! ```text
+//! cargo test --test crash                                                     50 kills
+//! TIERGATE_CRASHES=1000 cargo test --test crash killed -- --nocapture         as many as one likes (`long.sh`)
+//! TIERGATE_SEED=7 cargo test --test crash                                     other moments, other searches
+//! ```
+//!
+//! SIGKILL takes the process and leaves the system: what was written stays, synced or not. What a loss of power leaves is told by
+//! `tests/store`, on a disk of its own.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod dice;
+mod disks;
+mod folders;
+mod kills;
+mod load;
