@@ -349,15 +349,17 @@ impl Node {
             return;
         }
         let end = offset + bytes.len();
-        if self.now.len() < end {
-            self.now.resize(end, 0);
-        }
+        // `resize` fills byte by byte where nothing is optimised.
+        let missing = end.saturating_sub(self.now.len());
+        self.now.extend_from_slice(&vec![0; missing]);
         self.now[offset..end].copy_from_slice(bytes);
         self.dirty.extend(offset / SECTOR_BYTES..=(end - 1) / SECTOR_BYTES);
     }
 
     fn sync(&mut self) {
-        self.durable.resize(self.now.len(), 0);
+        self.durable.truncate(self.now.len());
+        let missing = self.now.len() - self.durable.len();
+        self.durable.extend_from_slice(&vec![0; missing]);
         for sector in std::mem::take(&mut self.dirty) {
             keep(&self.now, &mut self.durable, sector);
         }

@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
                 header: header.ok(),
                 ..Findings::default()
             },
-            buffer: Vec::new(),
+            buffer: vec![0; READ_BYTES],
             left: 0..0,
             place: 0,
             run: Vec::new(),
@@ -231,7 +231,6 @@ impl<'a> Reader<'a> {
     /// Reads on. Whether there is a whole frame more.
     fn fill(&mut self) -> bool {
         let offset = HEADER_BYTES + u64::from(self.place) * FRAME_BYTES as u64;
-        self.buffer.resize(READ_BYTES, 0);
         let filled = match disk::read_full(&*self.file, &mut self.buffer, offset) {
             Ok(filled) => filled,
             Err(_) => self.fill_little(offset),
