@@ -9,7 +9,6 @@
 //!
 //! Absent on purpose: any comparison with a machine other than this one.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -18,13 +17,13 @@ use std::sync::Arc;
 
 use rustix::time::{ClockId, clock_gettime};
 use tiergate::clock::Clock;
-use tiergate::policy::End;
 use tiergate::policy::caller::{Caller, NetworkId};
-use tiergate::policy::rules::{Priority, Window};
+use tiergate::policy::rules::{Priority, QueueRules, Rules, TierId, Window, Within};
 use tiergate::policy::time::{Span, UnixTime};
+use tiergate::policy::{End, Policy};
 use tiergate::store::journal::disk::SystemDisk;
-use tiergate::store::journal::{Journal, Remembered, Settings};
-use tiergate::store::{Entry, Ledger, Record};
+use tiergate::store::journal::{Journal, Settings};
+use tiergate::store::{Ledger, Record};
 use tiergate::telemetry::JournalMeters;
 
 const IN_FLIGHT: usize = 64;
@@ -147,8 +146,11 @@ fn record(caller: u64, tier: &Arc<str>) -> Record {
 
 fn open(folder: &Path) -> (Journal, tiergate::store::journal::History) {
     let settings = Settings::new(Clock::start(), Arc::new(|| NOW), JournalMeters::unobserved());
-    let windows = [Window::Rolling(Span::from_secs(24 * 3_600))];
-    Journal::open(folder, settings, &windows, Vec::new(), Arc::new(SystemDisk)).expect("a disk that works")
+    Journal::open(folder, settings, &windows(), Vec::new(), Arc::new(SystemDisk)).expect("a disk that works")
+}
+
+fn windows() -> [Window; 1] {
+    [Window::Rolling(Span::from_secs(24 * 3_600))]
 }
 
 /// A file with room, as the journal's.
@@ -290,30 +292,31 @@ fn redb(path: &Path, group: usize, debits: usize) -> Cost {
     })
 }
 
-/// Opening and replaying a journal of so many debits by so many callers, with the sum of each in a map.
+/// Opening a journal of so many debits by so many callers, and telling a policy what they have used in the last 24 hours.
 fn start_up(folder: &Path) -> (f64, f64) {
     fill(folder).expect("there is room");
-    let clock = Clock::start();
+    let clock = Clock::start_at(NOW);
     let began = clock.now();
     let (_journal, history) = open(folder);
     let opened = clock.now();
-    let mut used: HashMap<Caller, u64> = HashMap::new();
-    let replayed = history.replay(|remembered| {
-        if let Remembered::Entry {
-            entry: Entry::Job(record),
-            ..
-        } = remembered
-        {
-            *used.entry(record.caller).or_default() += u64::from(record.debit());
-        }
-    });
-    replayed.expect("the disk works");
-    assert_eq!(used.values().sum::<u64>(), REMEMBERED);
-    assert_eq!(used.len() as u64, CALLERS);
-    (
-        opened.since(began).as_secs_f64(),
-        clock.now().since(opened).as_secs_f64(),
-    )
+    let mut policy = Policy::new(Arc::new(Rules {
+        queue: QueueRules {
+            length: 8,
+            within_tier: Within::Fifo,
+            max_wait: Span::from_secs(30),
+            lifeline: None,
+        },
+        windows: windows().to_vec(),
+        tiers: Vec::new(),
+        anonymous: TierId(0),
+        pools: Vec::new(),
+    }));
+    policy.follow_clock(NOW, opened);
+    let debits = history.restore(&mut policy, opened, |_, _| {});
+    let replayed = clock.now();
+    assert_eq!(debits.expect("the disk works"), REMEMBERED);
+    assert_eq!(policy.debtors()[1] as u64, CALLERS);
+    (opened.since(began).as_secs_f64(), replayed.since(opened).as_secs_f64())
 }
 
 fn fill(folder: &Path) -> io::Result<()> {
@@ -325,7 +328,14 @@ fn fill(folder: &Path) -> io::Result<()> {
         let caller = debit.wrapping_mul(0x9E37_79B9_7F4A_7C15) % CALLERS;
         // Each caller at least once.
         let caller = if debit < CALLERS { debit } else { caller };
-        last = Some(journal.commit(record(caller, &tier)));
+        // In the order of a day that ends now.
+        let ago = Span::from_millis((REMEMBERED - debit) * 86_000_000 / REMEMBERED);
+        let admitted = UnixTime::from_millis(NOW.as_millis() - ago.as_millis());
+        let record = Record {
+            admitted,
+            ..record(caller, &tier)
+        };
+        last = Some(journal.commit(record));
         if debit % 100_000 == 0 {
             // The queue stays short, as it is behind a hall with seats.
             runtime()

@@ -14,15 +14,12 @@ use super::ServeError;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::policy::Policy;
-use crate::policy::caller::Caller;
-use crate::policy::rules::{Rules, WindowId};
-use crate::policy::time::{Timestamp, UnixTime};
+use crate::policy::rules::Rules;
+use crate::policy::time::UnixTime;
 use crate::store::journal::disk::SystemDisk;
-use crate::store::journal::{self, Durability, History, Journal, Remembered, Taken};
+use crate::store::journal::{self, Durability, History, Journal, Taken};
 use crate::store::statistics::{Books, Statistics};
-use crate::store::{
-    AccountStore, AdminToken, Bookkeeper, Directory, Entry, Listed, Pseudonyms, TOKEN_FILE, TOKEN_VARIABLE,
-};
+use crate::store::{AccountStore, AdminToken, Bookkeeper, Directory, Listed, Pseudonyms, TOKEN_FILE, TOKEN_VARIABLE};
 use crate::telemetry::JournalMeters;
 
 /// Mode of `data_dir`: nobody else looks into it.
@@ -122,43 +119,10 @@ fn remember(rules: &Arc<Rules>, clock: Clock, history: History, statistics: &Sta
     let began = clock.now();
     let mut policy = Policy::new(Arc::clone(rules));
     policy.follow_clock(clock.wall(), began);
-    let windows = || (0..).map(WindowId).take(rules.windows.len());
-    let mut debits = 0_u64;
-    history.replay(|remembered| match remembered {
-        Remembered::Total {
-            window,
-            caller,
-            period,
-            units,
-        } => policy.remember(window, caller, period, units, began),
-        Remembered::Entry {
-            entry,
-            segment,
-            covered,
-        } => {
-            statistics.replayed(&entry, segment);
-            let Entry::Job(record) = &entry else { return };
-            let units = u64::from(record.debit());
-            if units == 0 {
-                return;
-            }
-            debits += 1;
-            for (window, covered) in windows().zip(covered) {
-                if !covered {
-                    count(&mut policy, window, record.caller, record.admitted, units, began);
-                }
-            }
-        }
-    })?;
+    let debits = history.restore(&mut policy, began, |entry, segment| statistics.replayed(entry, segment))?;
     let took = clock.now().since(began);
     info!(debits, %took, "what callers have used is read back");
     Ok(policy)
-}
-
-fn count(policy: &mut Policy, window: WindowId, caller: Caller, admitted: UnixTime, units: u64, now: Timestamp) {
-    for caller in caller.counted() {
-        policy.remember(window, caller, admitted, units, now);
-    }
 }
 
 fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStore>, ServeError> {

@@ -3,6 +3,8 @@
 use parking_lot::Mutex;
 
 use super::{Commit, Entry, Ledger, Record};
+use crate::policy::Policy;
+use crate::policy::time::Timestamp;
 
 /// Keeps everything, in the order in which it came.
 #[derive(Debug, Default)]
@@ -14,6 +16,17 @@ impl MemoryLedger {
     /// Everything that was written down.
     pub fn entries(&self) -> Vec<Entry> {
         self.entries.lock().clone()
+    }
+
+    /// Tells the policy what callers have used, as a journal does when it is opened.
+    pub fn restore(&self, policy: &mut Policy, now: Timestamp) {
+        for entry in &*self.entries.lock() {
+            if let Entry::Job(record) = entry
+                && record.debit() > 0
+            {
+                record.restore(policy, now, |_| true);
+            }
+        }
     }
 }
 

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use crate::policy::End;
 use crate::policy::caller::Caller;
-use crate::policy::rules::Priority;
-use crate::policy::time::{Span, UnixTime};
+use crate::policy::rules::{Priority, WindowId};
+use crate::policy::time::{Span, Timestamp, UnixTime};
+use crate::policy::{End, Policy};
 
 /// One line of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,16 @@ impl Record {
         match self.end {
             End::Succeeded => self.cost,
             _ => 0,
+        }
+    }
+
+    /// Tells the policy again what it debited, in those windows.
+    pub(super) fn restore(&self, policy: &mut Policy, now: Timestamp, counts: impl Fn(WindowId) -> bool) {
+        let windows = (0..).map(WindowId).take(policy.rules().windows.len());
+        for window in windows.filter(|window| counts(*window)) {
+            for caller in self.caller.counted() {
+                policy.remember(window, caller, self.admitted, self.debit().into(), now);
+            }
         }
     }
 }

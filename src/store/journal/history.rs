@@ -14,9 +14,10 @@ use super::format::Names;
 use super::registry::{Closed, Registry};
 use super::segment::Reader;
 use super::totals::{Row, Snapshot};
+use crate::policy::Policy;
 use crate::policy::caller::Caller;
 use crate::policy::rules::{Window, WindowId};
-use crate::policy::time::UnixTime;
+use crate::policy::time::{Timestamp, UnixTime};
 use crate::store::Entry;
 
 /// One thing that is remembered.
@@ -144,6 +145,39 @@ impl History {
             }
         }
         Ok(())
+    }
+}
+
+impl History {
+    /// Tells the policy, whose rules have the windows that the journal was opened with, what callers have used; and `each` every
+    /// entry that counts, with its segment. How many debits there were. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk's. Then what was told is not all.
+    pub fn restore(self, policy: &mut Policy, now: Timestamp, mut each: impl FnMut(&Entry, u64)) -> io::Result<u64> {
+        let mut debits = 0;
+        self.replay(|remembered| match remembered {
+            Remembered::Total {
+                window,
+                caller,
+                period,
+                units,
+            } => policy.remember(window, caller, period, units, now),
+            Remembered::Entry {
+                entry,
+                segment,
+                covered,
+            } => {
+                each(&entry, segment);
+                if let Entry::Job(record) = &entry
+                    && record.debit() > 0
+                {
+                    debits += 1;
+                    record.restore(policy, now, |window| !covered[window.index()]);
+                }
+            }
+        })?;
+        Ok(debits)
     }
 }
 
