@@ -1,9 +1,6 @@
 //! Accounts and keys on a disk: what was acknowledged is there after a restart, and ids are nobody's second time.
 
-#[path = "../support/folder.rs"]
-mod folder;
-
-use folder::Folder;
+use crate::folder::Folder;
 use tiergate::policy::caller::AccountId;
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::{

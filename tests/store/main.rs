@@ -6,6 +6,9 @@ mod books;
 mod disk;
 mod faults;
 mod flips;
+#[path = "../support/folder.rs"]
+mod folder;
 mod house;
 mod reopening;
+mod scenarios;
 mod statistics;

@@ -1,0 +1,314 @@
+//! What a store promises the gate, whichever store it is: every scenario runs over every one. A third, shared by several doors,
+//! would join the list in [`over_every_store`] and nothing else.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+
+use tiergate::clock::{Clock, Hands};
+use tiergate::gate::{Entered, Gate, Pass};
+use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
+use tiergate::policy::refusal::{Reason, Refusal};
+use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, WindowId, Within};
+use tiergate::policy::time::Span;
+use tiergate::policy::{Ask, Delegate, Outcome, Policy};
+use tiergate::store::Ledger;
+use tiergate::store::journal::Journal;
+use tiergate::store::journal::disk::SystemDisk;
+use tiergate::store::memory::MemoryLedger;
+use tiergate::telemetry::Meters;
+
+use crate::disk::TestDisk;
+use crate::folder::Folder;
+use crate::house::{DATA, HOUR, MONTH, WallClock, settings, windows};
+
+const DAY: WindowId = WindowId(0);
+const MONTHLY: WindowId = WindowId(1);
+const BOT: AccountId = AccountId(9);
+
+/// A store that can be closed and opened again.
+trait Store {
+    /// Opens it, and tells the policy what it remembers.
+    fn open(&self, policy: &mut Policy, clock: Clock) -> Arc<dyn Ledger>;
+}
+
+struct InMemory(Arc<MemoryLedger>);
+
+impl Store for InMemory {
+    fn open(&self, policy: &mut Policy, clock: Clock) -> Arc<dyn Ledger> {
+        self.0.restore(policy, clock.now());
+        Arc::clone(&self.0) as _
+    }
+}
+
+/// On the disk there is.
+struct OnDisk(Folder);
+
+impl Store for OnDisk {
+    fn open(&self, policy: &mut Policy, clock: Clock) -> Arc<dyn Ledger> {
+        let wall = WallClock::at(clock.wall());
+        let opened = Journal::open(
+            self.0.path(),
+            settings(&wall),
+            &windows(),
+            Vec::new(),
+            Arc::new(SystemDisk),
+        );
+        restored(opened.expect("the disk is well"), policy, clock)
+    }
+}
+
+/// On a disk that loses whatever was not synced, each time that it is closed.
+struct OnForgetfulDisk(Mutex<TestDisk>);
+
+impl Store for OnForgetfulDisk {
+    fn open(&self, policy: &mut Policy, clock: Clock) -> Arc<dyn Ledger> {
+        let wall = WallClock::at(clock.wall());
+        let mut disk = self.0.lock().expect("no scenario panics here");
+        disk.crash();
+        *disk = disk.reborn(crate::disk::Unsynced::Lost);
+        let seam = Arc::new(disk.clone());
+        let opened = Journal::open(DATA.as_ref(), settings(&wall), &windows(), Vec::new(), seam);
+        restored(opened.expect("the disk is well"), policy, clock)
+    }
+}
+
+fn restored(
+    (journal, history): (Journal, tiergate::store::journal::History),
+    policy: &mut Policy,
+    clock: Clock,
+) -> Arc<dyn Ledger> {
+    history
+        .restore(policy, clock.now(), |_, _| {})
+        .expect("the disk can be read");
+    Arc::new(journal)
+}
+
+fn over_every_store(scenario: impl AsyncFn(House)) {
+    let stores: [(&str, Box<dyn Store>); 3] = [
+        ("memory", Box::new(InMemory(Arc::default()))),
+        ("disk", Box::new(OnDisk(Folder::new()))),
+        (
+            "a disk that forgets",
+            Box::new(OnForgetfulDisk(Mutex::new(TestDisk::new()))),
+        ),
+    ];
+    for (name, store) in stores {
+        println!("over {name}");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(scenario(House::open(store)));
+    }
+}
+
+/// A gate over a store, with hands to move its clock.
+struct House {
+    store: Box<dyn Store>,
+    hands: &'static Hands,
+    clock: Clock,
+    gate: Option<Arc<Gate>>,
+}
+
+impl House {
+    fn open(store: Box<dyn Store>) -> Self {
+        let hands: &'static Hands = Box::leak(Box::default());
+        let mut house = Self {
+            store,
+            hands,
+            clock: Clock::moved_by(hands, MONTH + HOUR),
+            gate: None,
+        };
+        house.reopen();
+        house
+    }
+
+    /// The process ends and another begins.
+    fn reopen(&mut self) {
+        self.gate = None;
+        let rules = Arc::new(rules());
+        let mut policy = Policy::new(Arc::clone(&rules));
+        policy.follow_clock(self.clock.wall(), self.clock.now());
+        let ledger = self.store.open(&mut policy, self.clock);
+        let meters = Meters::unobserved(&rules);
+        self.gate = Some(Gate::new(policy, self.clock, meters, ledger, Span::from_secs(5)));
+    }
+
+    fn gate(&self) -> &Arc<Gate> {
+        self.gate.as_ref().expect("it is open")
+    }
+
+    fn enter(&self, ask: &Ask) -> Result<Pass, Refusal> {
+        match self.gate().enter(ask)? {
+            Entered::Running(pass) => Ok(pass),
+            Entered::Seated(_) => panic!("there are slots for all"),
+        }
+    }
+
+    async fn succeed(&self, ask: &Ask) {
+        let pass = self.enter(ask).expect("there is room");
+        pass.succeed(200).await.expect("the store is well");
+    }
+
+    /// What the caller has used and holds, in the day and in the month.
+    fn taken(&self, caller: Caller) -> [(u64, u64); 2] {
+        let balance = self.gate().account_of(&caller, [DAY, MONTHLY].into_iter());
+        [0, 1].map(|window| (balance.usages[window].used, balance.usages[window].held))
+    }
+}
+
+fn rules() -> Rules {
+    let quota = |name: &str, limit, window| Quota {
+        name: name.into(),
+        limit,
+        window,
+    };
+    let tier = |name: &str, day, month| Tier {
+        name: name.into(),
+        priority: Priority::LOWEST,
+        concurrency: 64,
+        quotas: vec![quota("daily", day, DAY), quota("monthly", month, MONTHLY)],
+        max_wait: None,
+        displacements_per_minute: 10,
+    };
+    Rules {
+        queue: QueueRules {
+            length: 8,
+            within_tier: Within::Fifo,
+            max_wait: Span::from_secs(30),
+            lifeline: None,
+        },
+        windows: windows(),
+        tiers: vec![tier("free", 10, 15), tier("paid", 1_000, 10_000)],
+        anonymous: TierId(0),
+        pools: vec![PoolRules {
+            name: "search".into(),
+            slots: vec![1_000],
+        }],
+    }
+}
+
+const STRANGER: Caller = Caller::Network(NetworkId(7));
+
+fn ask(caller: Caller) -> Ask {
+    Ask {
+        caller,
+        from: Network::V4(Ipv4Addr::LOCALHOST),
+        tier: TierId(0),
+        own: None,
+        delegate: None,
+        cost: 1,
+        pool: PoolId(0),
+        ready: true,
+        max_wait: None,
+        prefer_wait: None,
+    }
+}
+
+#[test]
+fn a_success_is_remembered_and_nothing_else_is() {
+    over_every_store(async |mut house| {
+        for _ in 0..3 {
+            house.succeed(&ask(STRANGER)).await;
+        }
+        house.enter(&ask(STRANGER)).expect("room").settle(Outcome::Failed, 500);
+        house.enter(&ask(STRANGER)).expect("room").settle(Outcome::Cancelled, 0);
+        drop(house.enter(&ask(STRANGER)).expect("room"));
+        let in_progress = house.enter(&ask(STRANGER)).expect("room");
+        assert_eq!(house.taken(STRANGER), [(3, 1), (3, 1)]);
+        drop(in_progress);
+        for _ in 0..3 {
+            house.reopen();
+            assert_eq!(house.taken(STRANGER), [(3, 0), (3, 0)]);
+        }
+    });
+}
+
+#[test]
+fn what_is_left_is_left_after_a_restart_too() {
+    over_every_store(async |mut house| {
+        for used in 0..10 {
+            house.succeed(&ask(STRANGER)).await;
+            if used % 3 == 0 {
+                house.reopen();
+            }
+        }
+        let refusal = house.enter(&ask(STRANGER)).expect_err("all is used");
+        assert_eq!(refusal.reason(), Reason::QuotaDepleted);
+    });
+}
+
+#[test]
+fn windows_pass_whether_or_not_the_door_was_open() {
+    over_every_store(async |mut house| {
+        for _ in 0..5 {
+            house.succeed(&ask(STRANGER)).await;
+        }
+        house.gate = None;
+        house.hands.advance(HOUR.saturating_mul(25));
+        house.reopen();
+        assert_eq!(house.taken(STRANGER), [(0, 0), (5, 0)], "a day has passed");
+        for _ in 0..10 {
+            house.succeed(&ask(STRANGER)).await;
+        }
+        house.reopen();
+        let refusal = house.enter(&ask(STRANGER)).expect_err("the month's are used");
+        assert_eq!(refusal.reason(), Reason::QuotaDepleted);
+        house.gate = None;
+        house.hands.advance(HOUR.saturating_mul(24 * 30));
+        house.reopen();
+        assert_eq!(house.taken(STRANGER), [(0, 0), (0, 0)], "a month has begun");
+    });
+}
+
+#[test]
+fn a_users_search_is_remembered_for_its_account_too() {
+    over_every_store(async |mut house| {
+        let user = Caller::User {
+            of: BOT,
+            user: UserId(3),
+        };
+        let asks = Ask {
+            delegate: Some(Box::new(Delegate {
+                account: BOT,
+                tier: TierId(1),
+                own: None,
+                users_max: 5,
+            })),
+            cost: 2,
+            ..ask(user)
+        };
+        house.succeed(&asks).await;
+        house.succeed(&asks).await;
+        house.reopen();
+        assert_eq!(house.taken(user), [(4, 0), (4, 0)]);
+        assert_eq!(house.taken(Caller::Account(BOT)), [(4, 0), (4, 0)]);
+    });
+}
+
+#[test]
+fn sixty_four_at_once_with_ten_left_take_ten() {
+    over_every_store(async |mut house| {
+        let entered: Vec<_> = (0..64).map(|_| house.enter(&ask(STRANGER))).collect();
+        let (let_in, refused): (Vec<_>, Vec<_>) = entered.into_iter().partition(Result::is_ok);
+        assert_eq!((let_in.len(), refused.len()), (10, 54));
+        let commits: Vec<_> = let_in.into_iter().flatten().map(|pass| pass.succeed(200)).collect();
+        for commit in commits {
+            commit.await.expect("the store is well");
+        }
+        assert_eq!(house.taken(STRANGER), [(10, 0), (10, 0)]);
+        house.reopen();
+        assert_eq!(house.taken(STRANGER), [(10, 0), (10, 0)]);
+    });
+}
+
+#[test]
+fn a_search_begun_in_one_month_is_that_months() {
+    over_every_store(async |mut house| {
+        house.hands.advance(HOUR.saturating_mul(24 * 30 - 2));
+        let begun = house.enter(&ask(STRANGER)).expect("room");
+        house.hands.advance(HOUR.saturating_mul(2));
+        assert_eq!(house.taken(STRANGER)[1], (0, 0), "what it holds is the old month's");
+        begun.succeed(200).await.expect("the store is well");
+        assert_eq!(house.taken(STRANGER), [(1, 0), (0, 0)]);
+        house.reopen();
+        assert_eq!(house.taken(STRANGER), [(1, 0), (0, 0)]);
+    });
+}
