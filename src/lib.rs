@@ -14,7 +14,7 @@
 //! | [`path`] | one spelling for a path, and the patterns of routes |
 //! | [`config`] | tiers.yaml to a validated `Config`, or everything that is wrong with it |
 //! | [`cli`] | the commands for operators, which ask the running door or read its journal |
-//! | [`serve`] | the composition root, the one file that names every concrete type |
+//! | [`serve`] | the composition root, the one room that names every concrete type |
 //! | [`clock`] | the only one who asks the system for the time |
 //! | [`telemetry`] | metrics and logs |
 //!
@@ -33,10 +33,11 @@
 //! # Invariants
 //!
 //! - The policy has no async, I/O, lock, clock, randomness, logging or serde. The same history gives the same decisions.
-//! - What a job holds is held by exactly one value, a `Waiting` or a `Pass`; dropping it gives everything back.
+//! - What a job holds is held by exactly one value: a `Waiting`, a `Pass`, a `Moving` or a `Committing`; dropping it gives
+//!   everything back.
 //! - All that changes together changes under one lock, which is never held across an await and under which nobody is woken.
 //! - One table, `http::reply`, knows the status of a refusal.
-//! - An answer's last part goes out only after its job has given everything back.
+//! - An answer's last part goes out only after its debit is durable and its job has given everything back.
 //! - Everything that a stranger can make grow has a bound with a name.
 
 pub mod cli;

@@ -1,10 +1,10 @@
-//! The composition root: the one file that names every concrete type. It reads like a request's way, from the socket to
+//! The composition root: the one room that names every concrete type. It reads like a request's way, from the socket to
 //! the worker.
 //!
 //! Absent on purpose: decisions.
 
 mod cores;
-mod data;
+mod folder;
 mod settings;
 mod statistics;
 
@@ -20,7 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tracing::info;
 
 use self::cores::{Cores, cores};
-use self::data::Data;
+use self::folder::Opened;
 use self::settings::{door_settings, upstream};
 use self::statistics::{keep_statistics, minute_of, note_refusals};
 use crate::clock::Clock;
@@ -176,15 +176,15 @@ pub async fn run(
     let exposition = Arc::new(Exposition::new());
     let meters = Meters::register(&rules, exposition.recorder());
     let journal_meters = JournalMeters::register(exposition.recorder());
-    let (config, data) = open_data(config, &rules, clock, journal_meters).await?;
-    let Data {
+    let (config, opened) = open_folder(config, &rules, clock, journal_meters).await?;
+    let Opened {
         journal,
         accounts: store,
         token,
         pseudonyms,
         statistics,
         policy,
-    } = data;
+    } = opened;
     let refusals = Arc::new(Refusals::new());
     let accounts = Arc::clone(store.directory());
     let ledger: Arc<dyn Ledger> = Arc::clone(&journal) as _;
@@ -253,7 +253,7 @@ pub async fn run(
     cores.drain(&gate, config.drain_timeout.into()).await;
     background.shutdown().await;
     note_refusals(&refusals, minute_of(clock.wall()), &gate, &*journal);
-    blocking(move || Data::close(&journal, &store)).await;
+    blocking(move || Opened::close(&journal, &store)).await;
     info!("closed");
     Ok(())
 }
@@ -265,16 +265,16 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         .expect("the work does not panic")
 }
 
-async fn open_data(
+async fn open_folder(
     config: Config,
     rules: &Arc<Rules>,
     clock: Clock,
     meters: Arc<JournalMeters>,
-) -> Result<(Config, Data), ServeError> {
+) -> Result<(Config, Opened), ServeError> {
     let rules = Arc::clone(rules);
     blocking(move || {
-        let data = Data::open(&config, &rules, clock, meters)?;
-        Ok((config, data))
+        let opened = Opened::open(&config, &rules, clock, meters)?;
+        Ok((config, opened))
     })
     .await
 }

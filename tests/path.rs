@@ -149,7 +149,7 @@ fn every_listed_spelling_is_metered_or_refused_whatever_stands_around_it() {
                             (metered, "/search"),
                             "{host} {path} {set:b}"
                         ),
-                        Err(NoRoute::MethodNotAllowed { allow }) => assert_eq!(allow, "POST, OPTIONS", "{path}"),
+                        Err(NoRoute::MethodNotAllowed { allow, .. }) => assert_eq!(allow, "POST, OPTIONS", "{path}"),
                         Err(NoRoute::BadPath(_)) => {}
                         Err(other) => panic!("{host} {path} {set:b}: {other:?}"),
                     }

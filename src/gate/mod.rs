@@ -1,8 +1,8 @@
 //! Where state changes: takes the lock and one reading of the clock, asks the policy, hands out a [`Pass`].
 //!
 //! Invariant: what a job holds is held by exactly one value, a [`Waiting`] while it has a seat, a [`Pass`] once it has
-//! a slot, and a [`Moving`] between two slots. Dropping any of them gives everything back and hands what is free to the
-//! next in line. So nobody can forget to, a grant to a client who has just hung up falls to the next, and no slot is idle
+//! a slot, a [`Moving`] between two slots, and a [`Committing`] while its success is written down. Dropping any of them gives
+//! everything back (save a debit that has become durable) and hands what is free to the next in line. So nobody can forget to, a grant to a client who has just hung up falls to the next, and no slot is idle
 //! while a job that may use it waits.
 //!
 //! Invariant: nobody is woken under the lock.
@@ -160,12 +160,8 @@ impl Gate {
             at: policy.wall_clock(now),
             usages: windows.map(|window| policy.usage(window, caller, now)).collect(),
             jobs: policy.jobs_of(caller),
+            waiting: policy.waiting_of(caller),
         }
-    }
-
-    /// The caller's jobs that have a seat. Takes as long as the hall has jobs.
-    pub fn waiting_of(&self, caller: &Caller) -> u32 {
-        self.hall.lock().policy.waiting_of(caller)
     }
 
     /// Whether the caller has a debit in any window.
@@ -186,9 +182,9 @@ impl Gate {
             step
         };
         match step {
-            Step::Forward(by) if by >= STEP_TOLD => warn!(?by, "the system's clock was set forward: quotas follow it"),
+            Step::Forward(by) if by >= STEP_TOLD => warn!(%by, "the system's clock was set forward: quotas follow it"),
             Step::Back(by) if by >= STEP_TOLD => warn!(
-                ?by,
+                %by,
                 "the system's clock was set back: for quotas it stands still until it has caught up"
             ),
             Step::Forward(_) | Step::Back(_) => {}
@@ -263,6 +259,8 @@ pub struct Balance {
     pub usages: Vec<Usage>,
     /// Its jobs in the house.
     pub jobs: u32,
+    /// Those of them that have a seat.
+    pub waiting: u32,
 }
 
 /// What a job came with, as it is needed to write down how it ended.

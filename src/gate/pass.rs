@@ -1,4 +1,6 @@
-//! What a job holds once it has a slot. Dropping it gives back slot, concurrency and whatever else is left.
+//! What a job holds once it has a slot. Dropping it gives back slot, concurrency and quota.
+//!
+//! Absent on purpose: the wait for a success to be durable (`committing`).
 
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use crate::policy::time::{Span, Timestamp};
 use crate::policy::{End, Grant, JobId, Outcome, Relocation};
 use crate::store::{Commit, Entry, Record};
 
-/// A job's slot and its caller's concurrency (semantics §6). Its parts go back in the order of its methods; dropped before
+/// A job's slot, its caller's concurrency and what it holds of its quotas (semantics §6). Its parts go back in the order of its methods; dropped before
 /// that, the job counts as cancelled.
 #[derive(Debug)]
 #[must_use = "dropping it gives the slot back"]

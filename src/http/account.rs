@@ -9,8 +9,8 @@ use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 use tracing::error;
 
@@ -22,8 +22,10 @@ use crate::policy::refusal::Refusal;
 use crate::policy::time::UnixTime;
 use crate::store::statistics::{PERCENTILES, Period, STATUSES, Speed, Statistics, Traffic};
 
-/// Readings of statistics at once: each reads some hundred blocks of files. More wait for their turn.
+/// Readings of a caller's statistics at once: each reads some hundred blocks of files.
 const READINGS_MAX: usize = 4;
+/// Readings that may wait for their turn.
+const READINGS_WAITING_MAX: usize = 64;
 
 /// Where the door's own pages are; `None`: nowhere.
 #[derive(Clone, Debug, Default)]
@@ -49,16 +51,17 @@ impl OwnPaths {
 #[derive(Clone, Debug)]
 pub struct Visitor {
     caller: Caller,
-    me: Me,
+    /// Only for the page that shows it.
+    me: Option<Me>,
     now: UnixTime,
 }
 
 impl Visitor {
-    /// The caller of that standing, at that address.
-    pub fn of(standing: &Standing<'_>, address: IpAddr, gate: &Gate) -> Self {
+    /// The caller of that standing, at that address, on its way to that page.
+    pub fn of(standing: &Standing<'_>, address: IpAddr, gate: &Gate, is_me: bool) -> Self {
         Self {
             caller: standing.caller,
-            me: Me::of(standing, address, gate),
+            me: is_me.then(|| Me::of(standing, address, gate)),
             now: gate.clock().wall(),
         }
     }
@@ -84,7 +87,6 @@ struct Me {
 impl Me {
     fn of(standing: &Standing<'_>, address: IpAddr, gate: &Gate) -> Self {
         let balance = quotas::balance(standing, gate);
-        let waiting = gate.waiting_of(&standing.caller);
         let quotas = quotas::lines(standing, &balance);
         let tightest = quotas.iter().min_by_key(|line| line.remaining);
         Self {
@@ -94,8 +96,8 @@ impl Me {
             concurrency: standing.concurrency(),
             quota: tightest.map(|line| line.limit),
             quota_used: tightest.map_or(0, |line| line.used),
-            running: balance.jobs.saturating_sub(waiting),
-            waiting,
+            running: balance.jobs - balance.waiting,
+            waiting: balance.waiting,
             quotas,
         }
     }
@@ -104,7 +106,9 @@ impl Me {
 #[derive(Debug)]
 struct Pages {
     statistics: Arc<Statistics>,
-    readings: Semaphore,
+    readings: Arc<Semaphore>,
+    /// Those under way, and those that wait.
+    asked: Arc<Semaphore>,
 }
 
 /// The door's own pages. A request brings its [`Visitor`] along as an extension; an answer that carries a [`Refusal`] as one is
@@ -119,7 +123,8 @@ pub fn router(paths: &OwnPaths, statistics: Arc<Statistics>) -> Router {
     }
     router.with_state(Arc::new(Pages {
         statistics,
-        readings: Semaphore::new(READINGS_MAX),
+        readings: Arc::new(Semaphore::new(READINGS_MAX)),
+        asked: Arc::new(Semaphore::new(READINGS_MAX + READINGS_WAITING_MAX)),
     }))
 }
 
@@ -141,7 +146,7 @@ async fn me(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visit
     let Some(period) = period_of(&period) else {
         return refused(BAD_PERIOD);
     };
-    pages.traffic(Some(visitor.caller), period, visitor.now).await
+    pages.caller(visitor.caller, period, visitor.now).await
 }
 
 async fn stats(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visitor>, asked: Parameters) -> Response {
@@ -152,8 +157,8 @@ async fn stats(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Vi
         return refused(BAD_PERIOD);
     };
     match asked.r#type.as_deref().unwrap_or("traffic") {
-        "traffic" => pages.traffic(None, period, visitor.now).await,
-        "speed" => pages.speed(period, visitor.now).await,
+        "traffic" => pages.door(period, visitor.now),
+        "speed" => pages.speed(period, visitor.now),
         _ => refused("type is traffic or speed"),
     }
 }
@@ -174,53 +179,69 @@ fn refused(why: &'static str) -> Response {
 }
 
 impl Pages {
-    async fn traffic(&self, whose: Option<Caller>, period: Period, now: UnixTime) -> Response {
-        let rows = self
-            .read(move |statistics| statistics.traffic(whose, period, now))
-            .await;
-        answered(rows, |Traffic { time, counts, total }| {
-            let counts = STATUSES.iter().zip(counts);
-            let counts = counts.map(|(status, count)| (status.to_string(), Value::from(count)));
-            row(time, counts.chain([("total".to_owned(), Value::from(total))]))
-        })
+    /// The door's own sums are in memory.
+    fn door(&self, period: Period, now: UnixTime) -> Response {
+        answered(self.statistics.traffic(None, period, now), traffic_row)
     }
 
-    async fn speed(&self, period: Period, now: UnixTime) -> Response {
-        let rows = self.read(move |statistics| statistics.speed(period, now)).await;
-        answered(rows, |Speed { time, percentiles_ms }| {
+    fn speed(&self, period: Period, now: UnixTime) -> Response {
+        answered(self.statistics.speed(period, now), |Speed { time, percentiles_ms }| {
             let nth = |place: usize| percentiles_ms.map(|all| all[place]);
             let names = PERCENTILES.iter().enumerate();
-            row(
+            Row::of(
                 time,
                 names.map(|(place, name)| (format!("p{name}"), Value::from(nth(place)))),
             )
         })
     }
 
-    /// Reads files where that may block.
-    async fn read<T: Send + 'static>(
-        &self,
-        what: impl FnOnce(&Statistics) -> std::io::Result<T> + Send + 'static,
-    ) -> std::io::Result<T> {
-        let _turn = self.readings.acquire().await.expect("the semaphore is never closed");
+    /// A caller's are read from files, where that may block. The turn lasts as long as the reading, whether or not anybody waits
+    /// for it still.
+    async fn caller(&self, caller: Caller, period: Period, now: UnixTime) -> Response {
+        let Ok(asked) = Arc::clone(&self.asked).try_acquire_owned() else {
+            return Extension(Refusal::StatisticsUnavailable).into_response();
+        };
+        let turn = Arc::clone(&self.readings).acquire_owned().await;
         let statistics = Arc::clone(&self.statistics);
-        tokio::task::spawn_blocking(move || what(&statistics))
-            .await
-            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        let read = tokio::task::spawn_blocking(move || {
+            let _until_read = (asked, turn);
+            statistics.traffic(Some(caller), period, now)
+        });
+        answered(
+            read.await.unwrap_or_else(|error| Err(std::io::Error::other(error))),
+            traffic_row,
+        )
     }
 }
 
-fn row(time: UnixTime, columns: impl Iterator<Item = (String, Value)>) -> Value {
-    let time = ("time".to_owned(), Value::from(written(time)));
-    Value::Object(std::iter::once(time).chain(columns).collect::<Map<_, _>>())
+fn traffic_row(Traffic { time, counts, total }: Traffic) -> Row {
+    let counts = STATUSES.iter().zip(counts);
+    let counts = counts.map(|(status, count)| (status.to_string(), Value::from(count)));
+    Row::of(time, counts.chain([("total".to_owned(), Value::from(total))]))
 }
 
-fn answered<T>(rows: std::io::Result<Vec<T>>, row: impl Fn(T) -> Value) -> Response {
+/// One object of a list, its members in this order.
+struct Row(Vec<(String, Value)>);
+
+impl Row {
+    fn of(time: UnixTime, columns: impl Iterator<Item = (String, Value)>) -> Self {
+        let time = ("time".to_owned(), Value::from(written(time)));
+        Self(std::iter::once(time).chain(columns).collect())
+    }
+}
+
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+fn answered<T>(rows: std::io::Result<Vec<T>>, row: impl Fn(T) -> Row) -> Response {
     match rows {
         Ok(rows) => Json(rows.into_iter().map(row).collect::<Vec<_>>()).into_response(),
         Err(error) => {
             error!(%error, "the statistics can't be read");
-            Extension(Refusal::JournalUnavailable).into_response()
+            Extension(Refusal::StatisticsUnavailable).into_response()
         }
     }
 }

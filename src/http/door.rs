@@ -296,7 +296,7 @@ impl Core {
         if let Some(response) = self.own_path(visit).await? {
             return Ok(response);
         }
-        let (number, path) = self.find(&host, &visit.head)?;
+        let (number, path) = self.find(&host, &visit.head, found)?;
         if visit.head.method == Method::OPTIONS {
             return Ok(options(self.door.table.allow(number)));
         }
@@ -357,13 +357,14 @@ impl Core {
                 });
             }
         }
+        let is_me = own.me.as_deref() == Some(page);
         let (standing, query) = self.who(&mut visit.head, visit.client)?;
         let mut request = Request::new(axum::body::Body::empty());
         *request.method_mut() = visit.head.method.clone();
         *request.uri_mut() = target(page, query.as_deref())?;
         request
             .extensions_mut()
-            .insert(Visitor::of(&standing, visit.client.address, &self.door.gate));
+            .insert(Visitor::of(&standing, visit.client.address, &self.door.gate, is_me));
         let answer: Result<_, Infallible> = self.door.own.clone().oneshot(request).await;
         let Ok(answer) = answer;
         if let Some(refusal) = answer.extensions().get::<Refusal>() {
@@ -382,13 +383,14 @@ impl Core {
     }
 
     /// The route, and the path to forward: what was matched and nothing else.
-    fn find(&self, host: &str, head: &Parts) -> Result<(usize, String), Stop> {
+    fn find(&self, host: &str, head: &Parts, found: &mut Found<'_>) -> Result<(usize, String), Stop> {
         match self.door.table.find(host, head.uri.path(), &head.method) {
             Ok(found) => Ok((found.route, found.path.into_owned())),
             Err(NoRoute::BadPath(bad)) => Err(Refusal::BadRequest(bad.to_string().into()).into()),
             Err(NoRoute::NotFound) => Err(Refusal::NotFound.into()),
             Err(NoRoute::UnknownHost) => Err(Refusal::UnknownHost.into()),
-            Err(NoRoute::MethodNotAllowed { allow }) => {
+            Err(NoRoute::MethodNotAllowed { allow, metered }) => {
+                found.metered = metered;
                 let allow = Some(allow.clone());
                 Err(Stop::Refused {
                     refusal: Refusal::MethodNotAllowed,

@@ -157,6 +157,7 @@ mod tests {
             account: Some(Arc::new(account)),
             own: None,
             delegate: None,
+            delegating_tier: None,
         };
         let peer = "10.0.0.1".parse().expect("an address");
         let client = Client {

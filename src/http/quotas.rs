@@ -63,13 +63,13 @@ pub fn lines(standing: &Standing<'_>, balance: &Balance) -> Vec<Line> {
 
 fn described(window: &Window) -> String {
     match window {
-        Window::Rolling(length) => format!("rolling {}", hours(*length)),
+        Window::Rolling(length) => format!("rolling {}", written_length(*length)),
         Window::Calendar(calendar) => calendar.name.to_string(),
     }
 }
 
 /// `24h`, `90m`, `45s`: in the largest unit that divides it.
-fn hours(length: Span) -> String {
+fn written_length(length: Span) -> String {
     match length.as_secs_ceil() {
         secs if secs.is_multiple_of(3_600) => format!("{}h", secs / 3_600),
         secs if secs.is_multiple_of(60) => format!("{}m", secs / 60),
@@ -83,33 +83,81 @@ pub fn written(at: UnixTime) -> Option<String> {
     Some(Timestamp::from_millisecond(millis).ok()?.to_string())
 }
 
-/// Sets `RateLimit-Policy` and `RateLimit` for the caller's quotas and its concurrency. A quota's `t` is when the next unit
-/// comes back. A worker's own fields give way: they are lists and would be read as one with these.
+/// What one quota, or the concurrency, leaves.
+struct Left<'a> {
+    name: &'a str,
+    limit: u64,
+    remaining: u64,
+    /// The length of a rolling window.
+    length: Option<Span>,
+    /// Until more.
+    until: Option<Span>,
+}
+
+const CONCURRENCY: &str = "concurrency";
+
+/// Sets `RateLimit-Policy` and `RateLimit` for the caller's quotas and its concurrency; a worker's own would make them
+/// unreadable. A quota's `t` is when the next unit comes back. A user is limited by its account's as well: of two of the same
+/// name it is told of the one that leaves less.
 pub fn tell(headers: &mut HeaderMap, standing: &Standing<'_>, gate: &Gate) {
-    let balance = balance(standing, gate);
+    let mut all = left(standing, gate);
+    if let Some(account) = standing.delegating() {
+        for other in left(&account, gate) {
+            match all.iter_mut().find(|own| own.name == other.name) {
+                Some(own) if other.remaining < own.remaining => *own = other,
+                Some(_) => {}
+                None => all.push(other),
+            }
+        }
+    }
     let (mut policy, mut state) = (String::with_capacity(96), String::with_capacity(64));
     // Writing to a String can't fail.
-    for (quota, usage) in standing.tier.quotas.iter().zip(&balance.usages) {
-        let limit = standing.limit(quota);
-        let _ = write!(policy, "\"{}\";q={limit}", quota.name);
-        if let Window::Rolling(length) = &standing.windows[quota.window.index()] {
+    for (place, left) in all.iter().enumerate() {
+        let comma = if place == 0 { "" } else { ", " };
+        let _ = write!(policy, "{comma}\"{}\";q={}", left.name, left.limit);
+        let _ = write!(state, "{comma}\"{}\";r={}", left.name, left.remaining);
+        if left.name == CONCURRENCY {
+            policy.push_str(";qu=\"concurrent-requests\"");
+        }
+        if let Some(length) = left.length {
             let _ = write!(policy, ";w={}", length.as_secs_ceil());
         }
-        policy.push_str(", ");
-        let remaining = limit.saturating_sub(usage.used + usage.held);
-        let _ = write!(state, "\"{}\";r={remaining}", quota.name);
-        if let Some(free) = usage.next_free {
-            let _ = write!(state, ";t={}", free.since(balance.at).as_secs_ceil());
+        if let Some(until) = left.until {
+            let _ = write!(state, ";t={}", until.as_secs_ceil());
         }
-        state.push_str(", ");
     }
-    let concurrency = standing.concurrency();
-    let _ = write!(policy, "\"concurrency\";q={concurrency};qu=\"concurrent-requests\"");
-    let _ = write!(state, "\"concurrency\";r={}", concurrency.saturating_sub(balance.jobs));
     for (name, text) in [(RATELIMIT_POLICY, policy), (RATELIMIT, state)] {
         // Names of quotas are made of what headers carry.
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(name, value);
         }
     }
+}
+
+/// What is left of each of the caller's quotas, and at last of its concurrency.
+fn left<'a>(standing: &Standing<'a>, gate: &Gate) -> Vec<Left<'a>> {
+    let balance = balance(standing, gate);
+    let quota = |(quota, usage): (&'a Quota, &Usage)| {
+        let limit = standing.limit(quota);
+        Left {
+            name: &quota.name,
+            limit,
+            remaining: limit.saturating_sub(usage.used + usage.held),
+            length: match &standing.windows[quota.window.index()] {
+                Window::Rolling(length) => Some(*length),
+                Window::Calendar(_) => None,
+            },
+            until: usage.next_free.map(|free| free.since(balance.at)),
+        }
+    };
+    let concurrency = standing.concurrency();
+    let jobs = Left {
+        name: CONCURRENCY,
+        limit: concurrency.into(),
+        remaining: concurrency.saturating_sub(balance.jobs).into(),
+        length: None,
+        until: None,
+    };
+    let quotas = standing.tier.quotas.iter().zip(&balance.usages);
+    quotas.map(quota).chain(std::iter::once(jobs)).collect()
 }

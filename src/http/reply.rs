@@ -42,7 +42,8 @@ pub const fn status(reason: Reason) -> StatusCode {
         | Reason::WaitedTooLong
         | Reason::ShuttingDown
         | Reason::TooManyInFlight
-        | Reason::JournalUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        | Reason::JournalUnavailable
+        | Reason::StatisticsUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Reason::UpstreamUnreachable | Reason::UpstreamFailed => StatusCode::BAD_GATEWAY,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
     }
@@ -70,6 +71,7 @@ fn error(refusal: &Refusal) -> &str {
         Refusal::ShuttingDown { .. } => "Shutting down",
         Refusal::TooManyInFlight { .. } => "Too many requests in flight",
         Refusal::JournalUnavailable => "Temporarily unable to record usage",
+        Refusal::StatisticsUnavailable => "Statistics can't be read now",
         Refusal::UpstreamUnreachable => "The search server can't be reached",
         Refusal::UpstreamFailed => "The search server broke off",
         Refusal::UpstreamTimeout => "The search server took too long",
@@ -87,7 +89,8 @@ const fn problem_type(reason: Reason) -> &'static str {
         | Reason::WaitTooLong
         | Reason::WaitedTooLong
         | Reason::TooManyInFlight
-        | Reason::JournalUnavailable => "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+        | Reason::JournalUnavailable
+        | Reason::StatisticsUnavailable => "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
         _ => "about:blank",
     }
 }

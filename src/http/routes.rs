@@ -57,6 +57,8 @@ pub enum NoRoute<'a> {
     MethodNotAllowed {
         /// What it takes.
         allow: &'a HeaderValue,
+        /// Whether it is metered.
+        metered: bool,
     },
     /// No route is for this host (421).
     UnknownHost,
@@ -206,6 +208,7 @@ impl RouteTable {
             .find(|&route| takes(self.specs[route].methods.as_deref(), method))
             .ok_or_else(|| NoRoute::MethodNotAllowed {
                 allow: &self.allow[group.routes[0]],
+                metered: group.routes.iter().any(|&route| self.specs[route].metered),
             })
     }
 }
@@ -355,7 +358,7 @@ mod tests {
             Ok(found) => format!("{} {}", found.route, found.path),
             Err(NoRoute::BadPath(bad)) => format!("400 {bad:?}"),
             Err(NoRoute::NotFound) => "404".into(),
-            Err(NoRoute::MethodNotAllowed { allow }) => format!("405 {}", allow.to_str().unwrap()),
+            Err(NoRoute::MethodNotAllowed { allow, .. }) => format!("405 {}", allow.to_str().unwrap()),
             Err(NoRoute::UnknownHost) => "421".into(),
         }
     }

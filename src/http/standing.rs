@@ -41,9 +41,25 @@ pub struct Standing<'a> {
     pub own: Option<Arc<Own>>,
     /// The account that asks for it, as it is counted too.
     pub delegate: Option<Box<Delegate>>,
+    /// The tier of that account.
+    pub delegating_tier: Option<&'a Tier>,
 }
 
 impl Standing<'_> {
+    /// The standing of the account that asks for this user, if it is one.
+    pub fn delegating(&self) -> Option<Self> {
+        let (delegate, tier) = (self.delegate.as_ref()?, self.delegating_tier?);
+        Some(Self {
+            caller: Caller::Account(delegate.account),
+            tier_id: delegate.tier,
+            tier,
+            own: delegate.own.clone(),
+            delegate: None,
+            delegating_tier: None,
+            ..self.clone()
+        })
+    }
+
     /// What the caller is called to itself: its account's address of mail, otherwise its name; the address of somebody without
     /// one.
     pub fn id(&self, address: IpAddr) -> String {
@@ -149,6 +165,7 @@ impl Callers {
                 own: own.own,
                 users_max,
             })),
+            delegating_tier: Some(own.tier),
             ..self.of_tier(caller, self.rules.anonymous, Some(account))
         })
     }
@@ -178,6 +195,7 @@ impl Callers {
             account,
             own: None,
             delegate: None,
+            delegating_tier: None,
         }
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Concurrency {
 pub(super) struct Load {
     /// Jobs.
     pub(super) jobs: u32,
+    /// Those of them that have a seat.
+    pub(super) seated: u32,
     /// Units of quota set aside for them.
     pub(super) held: u64,
 }
@@ -32,6 +34,20 @@ impl Concurrency {
         let load = self.loads.entry(caller).or_default();
         load.jobs += 1;
         load.held += u64::from(cost);
+    }
+
+    /// One of its jobs has sat down.
+    pub(super) fn sit(&mut self, caller: &Caller) {
+        if let Some(load) = self.loads.get_mut(caller) {
+            load.seated += 1;
+        }
+    }
+
+    /// One of its jobs has left its seat.
+    pub(super) fn stand(&mut self, caller: &Caller) {
+        if let Some(load) = self.loads.get_mut(caller) {
+            load.seated -= 1;
+        }
     }
 
     /// One job less. A caller without a job is forgotten.

@@ -28,6 +28,7 @@ pub mod pool;
 mod queue;
 mod quota;
 pub mod refusal;
+mod room;
 pub mod rules;
 mod tally;
 pub mod time;
@@ -47,7 +48,8 @@ use queue::Queue;
 use quota::Quotas;
 pub use quota::Usage;
 use refusal::Refusal;
-use rules::{PoolId, Priority, Quota, Rules, ServerId, Tier, TierId, WindowId};
+use room::parties;
+use rules::{PoolId, Priority, Rules, ServerId, Tier, TierId, WindowId};
 pub use tally::Tally;
 use time::{Span, Timestamp, UnixTime};
 use users::Users;
@@ -123,70 +125,6 @@ impl Policy {
         self.seat(ask, tier, now, wall)
     }
 
-    /// A delegating account has a number of users (semantics §5.9).
-    fn users_have_room(&mut self, ask: &Ask, wall: UnixTime) -> Result<(), Refusal> {
-        let (Caller::User { of, user }, Some(delegate)) = (ask.caller, &ask.delegate) else {
-            return Ok(());
-        };
-        let limit = delegate.users_max;
-        if self.users.may(of, user, limit, self.quotas.memory(), wall) {
-            Ok(())
-        } else {
-            Err(Refusal::TooManyUsers { limit })
-        }
-    }
-
-    /// Each quota must have room: debited + held + cost ≤ limit (semantics §5.2). Where several have none, the refusal is of the
-    /// one that keeps the job out for longest: who comes back when it says shall not be refused by another.
-    fn quotas_have_room(&mut self, ask: &Ask, rules: &Rules, wall: UnixTime) -> Result<(), Refusal> {
-        let mut longest: Option<Depleted> = None;
-        for party in parties(ask, rules) {
-            if party.tier.quotas.is_empty() {
-                continue;
-            }
-            let held = self.concurrency.load(&party.caller).held;
-            for quota in &party.tier.quotas {
-                if let Some(depleted) = self.depleted(&party, quota, held, ask.cost, wall)
-                    && longest
-                        .as_ref()
-                        .is_none_or(|longest| depleted.lasts() > longest.lasts())
-                {
-                    longest = Some(depleted);
-                }
-            }
-        }
-        longest.map_or(Ok(()), |depleted| Err(depleted.into()))
-    }
-
-    fn depleted(&mut self, party: &Party<'_>, quota: &Quota, held: u64, cost: u32, wall: UnixTime) -> Option<Depleted> {
-        let limit = party.own.and_then(|own| own.limit(&quota.name)).unwrap_or(quota.limit);
-        let used = self.quotas.taken(quota.window, &party.caller, held, wall);
-        let asked = used + u64::from(cost);
-        if asked <= limit {
-            return None;
-        }
-        let never = u64::from(cost) > limit;
-        let back = self.quotas.back(quota.window, &party.caller, asked - limit);
-        Some(Depleted {
-            name: Arc::clone(&quota.name),
-            limit,
-            used,
-            never,
-            retry_after: back.filter(|_| !never).map(|back| back.since(wall)),
-        })
-    }
-
-    fn concurrency_has_room(&self, party: &Party<'_>) -> Result<(), Refusal> {
-        let own = party.own.and_then(|own| own.concurrency);
-        let limit = own.unwrap_or(party.tier.concurrency);
-        let used = self.concurrency.load(&party.caller).jobs;
-        if used < limit {
-            Ok(())
-        } else {
-            Err(Refusal::ConcurrencyExceeded { limit, used })
-        }
-    }
-
     /// What every job that is let in takes, wherever it goes.
     fn let_in(&mut self, ask: &Ask, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> JobId {
         for caller in ask.caller.counted() {
@@ -224,6 +162,7 @@ impl Policy {
         let displaced = who_goes.map(|index| self.displace(index, ask, tier, now));
         let state = if ask.ready { State::Waiting } else { State::Uploading };
         let job = self.let_in(ask, tier, state, now, wall);
+        ask.caller.counted().for_each(|caller| self.concurrency.sit(&caller));
         self.queue.sit(&mut self.jobs, place(job));
         Ok(Admission::Seated {
             job,
@@ -540,7 +479,8 @@ impl Policy {
     fn grant(&mut self, index: u32, pool: PoolId, server: ServerId, now: Timestamp) -> Grant {
         let job = self.jobs.at_mut(index);
         job.state = State::Running { server, since: now };
-        let (admitted, waited, priority) = (job.admitted, now.since(job.entered), job.priority);
+        let (caller, admitted, waited, priority) = (job.caller, job.admitted, now.since(job.entered), job.priority);
+        caller.counted().for_each(|caller| self.concurrency.stand(&caller));
         self.pools[pool.index()].place(server, priority);
         Grant {
             job: self.jobs.id(index),
@@ -575,6 +515,7 @@ impl Policy {
     fn leave(&mut self, index: u32) -> Job {
         self.queue.leave(&mut self.jobs, index);
         let job = self.jobs.remove(self.jobs.id(index)).expect("it was in the queue");
+        job.caller.counted().for_each(|caller| self.concurrency.stand(&caller));
         self.let_out(&job);
         job
     }
@@ -632,14 +573,9 @@ impl Policy {
         self.concurrency.load(caller).jobs
     }
 
-    /// The caller's jobs that have a seat. As long as the hall has jobs.
+    /// The caller's jobs that have a seat.
     pub fn waiting_of(&self, caller: &Caller) -> u32 {
-        let waits = |job: &Job| matches!(job.state, State::Uploading | State::Waiting);
-        let of = self
-            .jobs
-            .iter()
-            .filter(|(_, job)| waits(job) && job.caller.counted().any(|one| one == *caller));
-        u32::try_from(of.count()).unwrap_or(u32::MAX)
+        self.concurrency.load(caller).seated
     }
 
     /// What the caller has used in that window and holds of it.
@@ -702,55 +638,6 @@ impl Policy {
     /// The job, while it is in the house.
     pub fn job(&self, job: JobId) -> Option<&Job> {
         self.jobs.get(job)
-    }
-}
-
-/// Somebody on whose terms a job must be possible: its caller, and the delegating account.
-struct Party<'a> {
-    caller: Caller,
-    tier: &'a Tier,
-    own: Option<&'a Own>,
-}
-
-fn parties<'a>(ask: &'a Ask, rules: &'a Rules) -> impl Iterator<Item = Party<'a>> {
-    let caller = Party {
-        caller: ask.caller,
-        tier: rules.tier(ask.tier),
-        own: ask.own.as_deref(),
-    };
-    let account = ask.delegate.as_deref().map(|delegate| Party {
-        caller: Caller::Account(delegate.account),
-        tier: rules.tier(delegate.tier),
-        own: delegate.own.as_deref(),
-    });
-    std::iter::once(caller).chain(account)
-}
-
-/// A quota that has no room.
-struct Depleted {
-    name: Arc<str>,
-    limit: u64,
-    used: u64,
-    /// The job costs more than the quota ever has.
-    never: bool,
-    retry_after: Option<Span>,
-}
-
-impl Depleted {
-    /// To compare: what jobs in the house hold may come back at any moment, so it lasts the shortest.
-    fn lasts(&self) -> (bool, Option<Span>) {
-        (self.never, self.retry_after)
-    }
-}
-
-impl From<Depleted> for Refusal {
-    fn from(depleted: Depleted) -> Self {
-        Self::QuotaDepleted {
-            name: depleted.name,
-            limit: depleted.limit,
-            used: depleted.used,
-            retry_after: depleted.retry_after,
-        }
     }
 }
 

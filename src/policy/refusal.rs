@@ -51,6 +51,8 @@ pub enum Reason {
     TooManyInFlight,
     /// What is used can't be written down.
     JournalUnavailable,
+    /// How callers were answered can't be read now.
+    StatisticsUnavailable,
     /// No server of the upstream could be reached.
     UpstreamUnreachable,
     /// The upstream broke off.
@@ -61,7 +63,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of semantics §8.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::AmbiguousKey,
         Self::NotFound,
@@ -82,6 +84,7 @@ impl Reason {
         Self::ShuttingDown,
         Self::TooManyInFlight,
         Self::JournalUnavailable,
+        Self::StatisticsUnavailable,
         Self::UpstreamUnreachable,
         Self::UpstreamFailed,
         Self::UpstreamTimeout,
@@ -110,6 +113,7 @@ impl Reason {
             Self::ShuttingDown => "shutting_down",
             Self::TooManyInFlight => "too_many_in_flight",
             Self::JournalUnavailable => "journal_unavailable",
+            Self::StatisticsUnavailable => "statistics_unavailable",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamFailed => "upstream_failed",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -210,6 +214,8 @@ pub enum Refusal {
     },
     /// What is used can't be written down.
     JournalUnavailable,
+    /// How callers were answered can't be read now.
+    StatisticsUnavailable,
     /// No server of the upstream could be reached.
     UpstreamUnreachable,
     /// The upstream broke off.
@@ -242,6 +248,7 @@ impl Refusal {
             Self::ShuttingDown { .. } => Reason::ShuttingDown,
             Self::TooManyInFlight { .. } => Reason::TooManyInFlight,
             Self::JournalUnavailable => Reason::JournalUnavailable,
+            Self::StatisticsUnavailable => Reason::StatisticsUnavailable,
             Self::UpstreamUnreachable => Reason::UpstreamUnreachable,
             Self::UpstreamFailed => Reason::UpstreamFailed,
             Self::UpstreamTimeout => Reason::UpstreamTimeout,
@@ -256,7 +263,9 @@ impl Refusal {
             | Self::WaitTooLong { retry_after, .. }
             | Self::WaitedTooLong { retry_after, .. }
             | Self::ShuttingDown { retry_after } => Some(*retry_after),
-            Self::TooManyInFlight { .. } | Self::JournalUnavailable => Some(Span::from_secs(1)),
+            Self::TooManyInFlight { .. } | Self::JournalUnavailable | Self::StatisticsUnavailable => {
+                Some(Span::from_secs(1))
+            }
             Self::QuotaDepleted { retry_after, .. } => *retry_after,
             _ => None,
         }

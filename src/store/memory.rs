@@ -1,4 +1,6 @@
 //! A ledger that lasts as long as its process: for tests and simulations.
+//!
+//! Absent on purpose: failure.
 
 use parking_lot::Mutex;
 

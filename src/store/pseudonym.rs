@@ -1,5 +1,7 @@
 //! Names for those who have none: a network or a delegated user is known by a keyed hash, the same after a restart, which
 //! tells nobody without the key whose it is.
+//!
+//! Absent on purpose: the way back.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};

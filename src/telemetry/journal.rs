@@ -1,4 +1,6 @@
 //! The journal's meters, with handles made once.
+//!
+//! Absent on purpose: anything of a caller.
 
 use std::sync::Arc;
 

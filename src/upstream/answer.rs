@@ -105,7 +105,7 @@ impl Tail {
 
 /// What is held for an answer until it has ended.
 #[derive(Debug)]
-pub(super) enum Hold {
+pub(super) enum Kept {
     /// A metered job.
     Job {
         pass: Pass,
@@ -118,7 +118,7 @@ pub(super) enum Hold {
     Place { _permit: OwnedSemaphorePermit },
 }
 
-impl Hold {
+impl Kept {
     /// Whether the answer is read to its end though the client is gone. A success whose head is out is: hanging up is no
     /// way to get work for nothing.
     fn finishes(&self) -> bool {
@@ -217,7 +217,7 @@ impl Drop for Carried {
 pub(super) struct Ending {
     pub(super) body: Incoming,
     pub(super) tail: Tail,
-    pub(super) hold: Hold,
+    pub(super) kept: Kept,
 }
 
 impl Ending {
@@ -240,7 +240,7 @@ impl Ending {
                 }
                 // A body tells of its breaking off once: asked again, it would pass for complete.
                 Poll::Ready(Some(Err(BrokenOff))) => {
-                    self.hold.settle_as(self.tail.broken_off());
+                    self.kept.settle_as(self.tail.broken_off());
                     return Err(Refusal::UpstreamFailed);
                 }
                 Poll::Pending => return Ok(self.pump(held)),
@@ -262,7 +262,7 @@ impl Ending {
     async fn settle(self) -> Result<(), Refusal> {
         let (clock, tasks) = (self.tail.connections.clock(), self.tail.connections.tasks.clone());
         self.tail.over();
-        self.hold.settle(clock, tasks).await
+        self.kept.settle(clock, tasks).await
     }
 
     fn pump(self, held: Vec<Bytes>) -> Answer {
@@ -281,21 +281,21 @@ impl Ending {
         held.into_iter().for_each(|chunk| inlet.put(chunk));
         match self.read(&inlet).await {
             Read::Complete(last) => {
-                self.hold.give_back_slot();
+                self.kept.give_back_slot();
                 // Otherwise the client's answer breaks off before its end: the inlet is dropped.
                 if self.settle().await.is_ok() {
                     last.into_iter().for_each(|chunk| inlet.put(chunk));
                     inlet.end();
                 }
             }
-            Read::BrokenOff => self.hold.settle_as(self.tail.broken_off()),
-            Read::Cancelled => self.hold.settle_as(Outcome::Cancelled),
+            Read::BrokenOff => self.kept.settle_as(self.tail.broken_off()),
+            Read::Cancelled => self.kept.settle_as(Outcome::Cancelled),
         }
     }
 
     /// Reads to the end of the worker's message. With a Content-Length, what completes it is kept back.
     async fn read(&mut self, inlet: &Inlet) -> Read {
-        let finish = self.hold.finishes();
+        let finish = self.kept.finishes();
         let clock = self.tail.connections.clock();
         let mut alarm = std::pin::pin!(clock.sleep_until(self.tail.deadline));
         loop {

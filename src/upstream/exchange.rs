@@ -19,7 +19,7 @@ use hyper::client::conn::TrySendError;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::debug;
 
-use super::answer::{Answer, Ending, Hold, Tail};
+use super::answer::{Answer, Ending, Kept, Tail};
 use super::connections::{Connection, Connections};
 use super::upload::{Fault, Progress, RequestBody, Upload};
 use super::window::BrokenOff;
@@ -359,20 +359,20 @@ impl Flying {
             progress,
             deadline,
         };
-        let hold = match errand {
-            Errand::Unmetered { permit, .. } => Hold::Place { _permit: permit },
+        let kept = match errand {
+            Errand::Unmetered { permit, .. } => Kept::Place { _permit: permit },
             Errand::Metered {
                 pass,
                 on_hangup,
                 success,
-            } => Hold::Job {
+            } => Kept::Job {
                 pass,
                 status,
                 succeeded: success.contains(&status),
                 on_hangup,
             },
         };
-        Ending { body, tail, hold }
+        Ending { body, tail, kept }
     }
 
     /// There will be no answer: whose fault is it?

@@ -670,6 +670,10 @@ impl SideBySide {
         assert_eq!(self.policy.callers(), self.model.callers().len());
         for caller in callers() {
             assert_eq!(self.policy.jobs_of(&caller), self.model.jobs_of(caller), "{caller:?}");
+            let seated = |job: &tiergate::policy::Job| matches!(job.state, State::Uploading | State::Waiting);
+            let own = |job: &tiergate::policy::Job| job.caller.counted().any(|one| one == caller);
+            let waiting = self.policy.jobs().filter(|(_, job)| seated(job) && own(job)).count();
+            assert_eq!(self.policy.waiting_of(&caller) as usize, waiting, "{caller:?}");
         }
         for priority in Priority::all() {
             let seated = jobs.iter().filter(|job| job.has_seat() && job.priority == priority);

@@ -35,7 +35,7 @@ const STATISTICS_FOLDER: &str = "statistics";
 const NAMED_MAX: usize = 20;
 
 /// All that lies in the data folder, open.
-pub(super) struct Data {
+pub(super) struct Opened {
     pub(super) journal: Arc<Journal>,
     pub(super) accounts: Arc<AccountStore>,
     /// The operator's.
@@ -46,7 +46,7 @@ pub(super) struct Data {
     pub(super) policy: Policy,
 }
 
-impl Data {
+impl Opened {
     /// Opens the folder, or makes it, and reads what is remembered. Blocks on the disk.
     ///
     /// # Errors

@@ -1,0 +1,128 @@
+//! Whether there is room for whoever asks, before anything is taken: users, quotas, concurrency (semantics §2.4). A user must have
+//! room of its own, and the account that asks for it as well.
+//!
+//! Absent on purpose: seats and slots, which are shared by all.
+
+use std::sync::Arc;
+
+use super::Policy;
+use super::caller::Caller;
+use super::event::{Ask, Own};
+use super::refusal::Refusal;
+use super::rules::{Quota, Rules, Tier};
+use super::time::{Span, UnixTime};
+
+impl Policy {
+    /// A delegating account has a number of users (semantics §5.9).
+    pub(super) fn users_have_room(&mut self, ask: &Ask, wall: UnixTime) -> Result<(), Refusal> {
+        let (Caller::User { of, user }, Some(delegate)) = (ask.caller, &ask.delegate) else {
+            return Ok(());
+        };
+        let limit = delegate.users_max;
+        if self.users.may(of, user, limit, self.quotas.memory(), wall) {
+            Ok(())
+        } else {
+            Err(Refusal::TooManyUsers { limit })
+        }
+    }
+
+    /// Each quota must have room: debited + held + cost ≤ limit (semantics §5.2). Where several have none, the refusal is of the
+    /// one that keeps the job out for longest: who comes back when it says shall not be refused by another.
+    pub(super) fn quotas_have_room(&mut self, ask: &Ask, rules: &Rules, wall: UnixTime) -> Result<(), Refusal> {
+        let mut longest: Option<Depleted> = None;
+        for party in parties(ask, rules) {
+            if party.tier.quotas.is_empty() {
+                continue;
+            }
+            let held = self.concurrency.load(&party.caller).held;
+            for quota in &party.tier.quotas {
+                if let Some(depleted) = self.depleted(&party, quota, held, ask.cost, wall)
+                    && longest
+                        .as_ref()
+                        .is_none_or(|longest| depleted.lasts() > longest.lasts())
+                {
+                    longest = Some(depleted);
+                }
+            }
+        }
+        longest.map_or(Ok(()), |depleted| Err(depleted.into()))
+    }
+
+    fn depleted(&mut self, party: &Party<'_>, quota: &Quota, held: u64, cost: u32, wall: UnixTime) -> Option<Depleted> {
+        let limit = party.own.and_then(|own| own.limit(&quota.name)).unwrap_or(quota.limit);
+        let used = self.quotas.taken(quota.window, &party.caller, held, wall);
+        let asked = used + u64::from(cost);
+        if asked <= limit {
+            return None;
+        }
+        let never = u64::from(cost) > limit;
+        let back = self.quotas.back(quota.window, &party.caller, asked - limit);
+        Some(Depleted {
+            name: Arc::clone(&quota.name),
+            limit,
+            used,
+            never,
+            retry_after: back.filter(|_| !never).map(|back| back.since(wall)),
+        })
+    }
+
+    pub(super) fn concurrency_has_room(&self, party: &Party<'_>) -> Result<(), Refusal> {
+        let own = party.own.and_then(|own| own.concurrency);
+        let limit = own.unwrap_or(party.tier.concurrency);
+        let used = self.concurrency.load(&party.caller).jobs;
+        if used < limit {
+            Ok(())
+        } else {
+            Err(Refusal::ConcurrencyExceeded { limit, used })
+        }
+    }
+}
+
+/// Somebody on whose terms a job must be possible: its caller, and the delegating account.
+pub(super) struct Party<'a> {
+    caller: Caller,
+    tier: &'a Tier,
+    own: Option<&'a Own>,
+}
+
+pub(super) fn parties<'a>(ask: &'a Ask, rules: &'a Rules) -> impl Iterator<Item = Party<'a>> {
+    let caller = Party {
+        caller: ask.caller,
+        tier: rules.tier(ask.tier),
+        own: ask.own.as_deref(),
+    };
+    let account = ask.delegate.as_deref().map(|delegate| Party {
+        caller: Caller::Account(delegate.account),
+        tier: rules.tier(delegate.tier),
+        own: delegate.own.as_deref(),
+    });
+    std::iter::once(caller).chain(account)
+}
+
+/// A quota that has no room.
+struct Depleted {
+    name: Arc<str>,
+    limit: u64,
+    used: u64,
+    /// The job costs more than the quota ever has.
+    never: bool,
+    retry_after: Option<Span>,
+}
+
+impl Depleted {
+    /// To compare: what jobs in the house hold may come back at any moment, so it lasts the shortest.
+    fn lasts(&self) -> (bool, Option<Span>) {
+        (self.never, self.retry_after)
+    }
+}
+
+impl From<Depleted> for Refusal {
+    fn from(depleted: Depleted) -> Self {
+        Self::QuotaDepleted {
+            name: depleted.name,
+            limit: depleted.limit,
+            used: depleted.used,
+            retry_after: depleted.retry_after,
+        }
+    }
+}
