@@ -146,7 +146,7 @@ fn the_repositorys_file_is_the_reference_table() {
     };
     assert_eq!(
         (bot.name.as_str(), bot.tier, bot.key_sha256.len()),
-        ("acme-bot", TierId(6), 1)
+        ("listed-bot", TierId(6), 1)
     );
 }
 

@@ -17,6 +17,7 @@ use tracing::debug;
 use super::account::{self, OwnPaths, Visitor};
 use super::body::Body;
 use super::caller::{Client, KeyPlaces, TrustedProxies};
+use super::quotas::Own;
 use super::reply::{Form, Whom, reply};
 use super::routes::{NoRoute, RouteSpec, RouteTable};
 use super::socket::Connection;
@@ -242,21 +243,21 @@ impl Core {
         let form = Form::wanted(&visit.head.headers);
         // Without the query, in which there may be a key.
         let asked = tracing::enabled!(tracing::Level::DEBUG)
-            .then(|| (visit.head.method.clone(), visit.head.uri.path().to_owned()));
+            .then(|| (visit.head.method.to_string(), visit.head.uri.path().to_owned()));
         let (method, path) = asked.unzip();
         let mut found = Found::default();
         match self.way(&mut visit, &mut found).await {
             Ok(mut response) => {
-                debug!(?method, path, status = response.status().as_u16(), "answered");
+                debug!(method, path, status = response.status().as_u16(), "answered");
                 visit.leave_unread(&mut response).await;
                 Ok(response)
             }
             Err(Stop::HungUp) => {
-                debug!(?method, path, "hung up");
+                debug!(method, path, "hung up");
                 Err(HungUp)
             }
             Err(Stop::Refused { refusal, allow }) => {
-                debug!(?method, path, reason = refusal.reason().code(), "refused");
+                debug!(method, path, reason = refusal.reason().code(), "refused");
                 let mut response = self.refuse(&refusal, &found, form);
                 if let Some(allow) = allow {
                     response.headers_mut().insert(header::ALLOW, allow);
@@ -280,7 +281,7 @@ impl Core {
             let caller = standing.map(|standing| standing.caller);
             self.door.refusals.refused(caller, response.status().as_u16());
             if let Some(standing) = standing {
-                quotas::tell(response.headers_mut(), standing, &self.door.gate);
+                quotas::tell(response.headers_mut(), standing, &self.door.gate, None);
             }
         }
         response
@@ -330,9 +331,7 @@ impl Core {
             max_wait: route.max_wait,
             prefer_wait: wait,
         };
-        let mut response = self.search(visit, route, ask).await?;
-        quotas::tell(response.headers_mut(), standing, &self.door.gate);
-        Ok(response)
+        self.search(visit, route, standing, ask).await
     }
 
     /// The door's own paths come before the routes.
@@ -415,7 +414,13 @@ impl Core {
     }
 
     /// A metered request: a slot or a seat, then a worker.
-    async fn search(&self, visit: &mut Visit<'_>, route: &Route, mut ask: Ask) -> Result<Response<Body>, Stop> {
+    async fn search(
+        &self,
+        visit: &mut Visit<'_>,
+        route: &Route,
+        standing: &Standing<'_>,
+        mut ask: Ask,
+    ) -> Result<Response<Body>, Stop> {
         let (head, mut upload) = visit.take(route.max_body);
         // A client that waits for 100 Continue sends nothing before it, and gets it with the slot.
         if !visit.expects {
@@ -443,11 +448,16 @@ impl Core {
         let waited = pass.waited();
         let answered = self.work(pass, route, head, upload, visit.connection).await?;
         let upstream = answered.took;
+        let succeeds = route.success.contains(&answered.head.status.as_u16());
+        let own = answered.body.is_under_way().then_some(Own {
+            released: if succeeds { 0 } else { route.cost },
+        });
         let mut response = response(answered);
         response.headers_mut().append(SERVER_TIMING, timing(waited, upstream));
         if let Some(wait) = wait {
             prefer::applied(response.headers_mut(), wait);
         }
+        quotas::tell(response.headers_mut(), standing, &self.door.gate, own);
         Ok(response)
     }
 

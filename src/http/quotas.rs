@@ -96,13 +96,20 @@ struct Left<'a> {
 
 const CONCURRENCY: &str = "concurrency";
 
-/// Sets `RateLimit-Policy` and `RateLimit` for the caller's quotas and its concurrency; a worker's own would make them
-/// unreadable. A quota's `t` is when the next unit comes back. A user is limited by its account's as well: of two of the same
+/// The job of the answer that is being told, while it is in the house.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    /// Units that it will give back: none if it succeeds.
+    pub released: u32,
+}
+
+/// Sets `RateLimit-Policy` and `RateLimit` for the caller's quotas and its concurrency, as they will be when this answer has ended;
+/// a worker's own would make them unreadable. A quota's `t` is when the next unit comes back. A user is limited by its account's as well: of two of the same
 /// name it is told of the one that leaves less.
-pub fn tell(headers: &mut HeaderMap, standing: &Standing<'_>, gate: &Gate) {
-    let mut all = left(standing, gate);
+pub fn tell(headers: &mut HeaderMap, standing: &Standing<'_>, gate: &Gate, own: Option<Own>) {
+    let mut all = left(standing, gate, own);
     if let Some(account) = standing.delegating() {
-        for other in left(&account, gate) {
+        for other in left(&account, gate, own) {
             match all.iter_mut().find(|own| own.name == other.name) {
                 Some(own) if other.remaining < own.remaining => *own = other,
                 Some(_) => {}
@@ -134,15 +141,18 @@ pub fn tell(headers: &mut HeaderMap, standing: &Standing<'_>, gate: &Gate) {
     }
 }
 
-/// What is left of each of the caller's quotas, and at last of its concurrency.
-fn left<'a>(standing: &Standing<'a>, gate: &Gate) -> Vec<Left<'a>> {
+/// What will be left of each of the caller's quotas, and at last of its concurrency. The job may have ended meanwhile: then a unit
+/// too many is told, for once.
+fn left<'a>(standing: &Standing<'a>, gate: &Gate, own: Option<Own>) -> Vec<Left<'a>> {
     let balance = balance(standing, gate);
+    let released = own.map_or(0, |own| u64::from(own.released));
+    let jobs = balance.jobs.saturating_sub(own.map_or(0, |_| 1));
     let quota = |(quota, usage): (&'a Quota, &Usage)| {
         let limit = standing.limit(quota);
         Left {
             name: &quota.name,
             limit,
-            remaining: limit.saturating_sub(usage.used + usage.held),
+            remaining: limit.saturating_sub(usage.used + usage.held.saturating_sub(released)),
             length: match &standing.windows[quota.window.index()] {
                 Window::Rolling(length) => Some(*length),
                 Window::Calendar(_) => None,
@@ -151,13 +161,13 @@ fn left<'a>(standing: &Standing<'a>, gate: &Gate) -> Vec<Left<'a>> {
         }
     };
     let concurrency = standing.concurrency();
-    let jobs = Left {
+    let concurrent = Left {
         name: CONCURRENCY,
         limit: concurrency.into(),
-        remaining: concurrency.saturating_sub(balance.jobs).into(),
+        remaining: concurrency.saturating_sub(jobs).into(),
         length: None,
         until: None,
     };
     let quotas = standing.tier.quotas.iter().zip(&balance.usages);
-    quotas.map(quota).chain(std::iter::once(jobs)).collect()
+    quotas.map(quota).chain(std::iter::once(concurrent)).collect()
 }

@@ -45,6 +45,13 @@ enum Kind {
     Pumped { outlet: Outlet, length: SizeHint },
 }
 
+impl Answer {
+    /// Whether its job may still be in the house: an answer that is whole has been settled.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.0, Kind::Pumped { .. })
+    }
+}
+
 impl Body for Answer {
     type Data = Bytes;
     type Error = BrokenOff;
