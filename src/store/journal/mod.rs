@@ -496,7 +496,7 @@ fn recover(disk: &dyn Disk, folder: &Path, survey: Survey, meters: &Arc<JournalM
         }
         found.push(Known {
             number,
-            made: segment.made(),
+            made: findings.header.map(|header| header.made),
             first_sequence: segment.first_sequence().unwrap_or(0),
             bytes: if cut { bytes } else { segment.bytes },
             damaged: findings.damaged() > 0,

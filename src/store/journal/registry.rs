@@ -18,8 +18,8 @@ use crate::telemetry::JournalMeters;
 pub struct Known {
     /// Its number.
     pub number: u64,
-    /// When it was made.
-    pub made: UnixTime,
+    /// When it was made; `None` if its header can't be read.
+    pub made: Option<UnixTime>,
     /// The lowest sequence number that may be in it.
     pub first_sequence: u64,
     /// The length of its file in bytes.
@@ -35,7 +35,7 @@ pub struct Closed {
     pub known: Known,
     /// Entries of this sequence number and above don't count: they are in a later segment, or nobody was promised them.
     pub limit: u64,
-    /// When the segment after it was made: all that is in it was let in before.
+    /// When the next segment was made whose header can be read: all that is in it was let in before.
     pub ended: UnixTime,
 }
 
@@ -81,7 +81,7 @@ impl Registry {
     pub fn begun(&self, header: &Header, bytes: u64) {
         let known = Known {
             number: header.number,
-            made: header.made,
+            made: Some(header.made),
             first_sequence: header.first_sequence,
             bytes,
             damaged: false,
@@ -134,18 +134,21 @@ impl Registry {
     pub fn closed(&self) -> Vec<Closed> {
         let state = self.state.lock();
         let mut later: Option<Known> = None;
+        // The last one's header can always be read: the start makes a new segment.
+        let mut ended = UnixTime::default();
         let mut limit = u64::MAX;
         let mut closed = Vec::new();
         for known in state.segments.values().rev() {
             if let Some(next) = later.replace(*known) {
                 limit = limit.min(next.first_sequence);
+                ended = next.made.unwrap_or(ended);
                 if known.number >= state.settled {
                     continue;
                 }
                 closed.push(Closed {
                     known: *known,
                     limit,
-                    ended: next.made,
+                    ended,
                 });
             }
         }
