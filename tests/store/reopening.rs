@@ -238,3 +238,23 @@ fn a_damaged_header_costs_nothing_of_the_segment_before() {
         }
     }
 }
+
+/// A machine that came up with its clock two days behind made a segment that was older than the one before it, whose end lay
+/// two days back then: it was left out of the windows, and removed.
+#[test]
+fn a_clock_that_was_behind_for_a_while_costs_nothing_of_the_segment_before() {
+    let (disk, wall) = (TestDisk::new(), WallClock::at(MONTH + HOUR.saturating_mul(100)));
+    let behind = WallClock::at(MONTH + HOUR.saturating_mul(52));
+    let day = &windows()[..1];
+    for (account, wall) in [(1, &wall), (2, &behind)] {
+        let (journal, _) = open_with(&disk, wall, day, Vec::new()).expect("the disk is well");
+        let commit = journal.commit(success(account, wall.now()));
+        assert_eq!(wait(&disk, commit).expect("the disk is well"), Ok(()));
+        drop(journal);
+    }
+    wall.advance(HOUR);
+    for restart in 0..2 {
+        let (_journal, history) = open_with(&disk, &wall, day, Vec::new()).expect("the disk is well");
+        assert_eq!(used(history).0.get(&1), Some(&1), "restart {restart}");
+    }
+}

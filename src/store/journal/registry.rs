@@ -35,7 +35,8 @@ pub struct Closed {
     pub known: Known,
     /// Entries of this sequence number and above don't count: they are in a later segment, or nobody was promised them.
     pub limit: u64,
-    /// When the next segment was made whose header can be read: all that is in it was let in before.
+    /// When the next segment was made whose header can be read; when it was made itself, where the clock went back between. All
+    /// that is in it was let in before, or within the hour that a segment is written.
     pub ended: UnixTime,
 }
 
@@ -148,7 +149,7 @@ impl Registry {
                 closed.push(Closed {
                     known: *known,
                     limit,
-                    ended,
+                    ended: known.made.map_or(ended, |made| made.max(ended)),
                 });
             }
         }
