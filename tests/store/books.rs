@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use tiergate::policy::caller::{AccountId, Caller, UserId};
 use tiergate::policy::rules::{Calendar, Window};
 use tiergate::policy::time::{Span, UnixTime};
+use tiergate::store::journal::disk::Disk;
 use tiergate::store::journal::{Journal, Remembered};
 use tiergate::store::{Bookkeeper, Entry, Ledger, Record};
 
@@ -286,4 +287,37 @@ fn any_one_of_what_the_bookkeeping_does_may_fail_and_the_month_is_right() {
         k += 1;
     }
     assert!(k > 8, "only {k} operations");
+}
+
+/// Numbers began at 1 again when only an unused segment was left and the one to take its place could not be made, or when
+/// somebody had removed the segments: the sums claimed to have those numbers already, and debits never reached the month.
+#[test]
+fn numbers_go_on_though_no_segment_is_left() {
+    let (disk, wall, book) = (TestDisk::new(), WallClock::at(MONTH), Book::default());
+    let (journal, history) = open_with(&disk, &wall, &windows(), vec![Box::new(book.clone())]).expect("an empty disk");
+    drop(history);
+    work(&disk, &journal, &wall, 4);
+    book.wait_until(|seen| seen.closed.len() == 3);
+    drop(journal);
+    for number in 1..=4 {
+        Disk::remove(&disk, &segment(number)).expect("it is there");
+    }
+    // With its sums alone, and with somebody's books alone.
+    let sums = disk.content(&totals()).expect("it was made");
+    for keeps_sums in [true, false] {
+        let disk = TestDisk::new();
+        let mut keepers: Vec<Box<dyn Bookkeeper>> = Vec::new();
+        match keeps_sums {
+            true => disk.put(&totals(), sums.clone()),
+            false => keepers.push(Box::new(book.clone())),
+        }
+        let (journal, _) = open_with(&disk, &wall, &windows(), keepers).expect("the rest is well");
+        debit(&disk, &journal, success(1, wall.now()));
+        drop(journal);
+        assert!(disk.paths().contains(&segment(4)), "{:?}", disk.paths());
+        if keeps_sums {
+            let (_journal, history) = open(&disk, &wall).expect("it was closed");
+            assert_eq!(used(history).1, BTreeMap::from([(1, 4)]));
+        }
+    }
 }
