@@ -321,3 +321,27 @@ fn numbers_go_on_though_no_segment_is_left() {
         }
     }
 }
+
+/// What broke while the door ran was passed over without a word when the segment went into the books, and the segment was
+/// removed with its time instead of being kept aside. The last record counts too: the next segment says that it was durable.
+#[test]
+fn a_segment_that_is_damaged_while_the_door_runs_is_kept_aside_too() {
+    for frame in [2, 3] {
+        let (disk, wall) = (TestDisk::new(), WallClock::at(MONTH));
+        let (journal, history) = open_with(&disk, &wall, &short(), Vec::new()).expect("an empty disk");
+        drop(history);
+        for account in 1..=3 {
+            debit(&disk, &journal, success(account, wall.now()));
+        }
+        disk.spoil(&segment(1), 4_096 + frame * 64 + 20);
+        wall.advance(HOUR);
+        work(&disk, &journal, &wall, 1);
+        disk.wait_until(|paths| paths.contains(&totals()));
+        wall.advance(HOUR.saturating_mul(24));
+        work(&disk, &journal, &wall, 1);
+        let gone = |paths: &[PathBuf]| !paths.contains(&segment(1));
+        disk.wait_until(gone);
+        let aside = Path::new("/data/journal/damaged").join("0000000000000001.seg");
+        assert!(disk.paths().contains(&aside), "frame {frame}");
+    }
+}

@@ -507,6 +507,7 @@ fn recover(disk: &dyn Disk, folder: &Path, survey: Survey, meters: &Arc<JournalM
             made: findings.header.map(|header| header.made),
             first_sequence: segment.first_sequence().unwrap_or(0),
             bytes: if cut { bytes } else { segment.bytes },
+            durable: findings.durable,
             damaged: findings.damaged() > 0,
         });
     }

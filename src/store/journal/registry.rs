@@ -24,6 +24,8 @@ pub struct Known {
     pub first_sequence: u64,
     /// The length of its file in bytes.
     pub bytes: u64,
+    /// Frames that are known to have been durable.
+    pub durable: u32,
     /// Whether something in it can't be read any more.
     pub damaged: bool,
 }
@@ -85,9 +87,13 @@ impl Registry {
             made: Some(header.made),
             first_sequence: header.first_sequence,
             bytes,
+            durable: 0,
             damaged: false,
         };
         self.change(|state| {
+            if let Some(previous) = state.segments.get_mut(&header.previous) {
+                previous.durable = previous.durable.max(header.previous_durable);
+            }
             state.segments.insert(header.number, known);
         });
     }
@@ -119,6 +125,13 @@ impl Registry {
             let lowest = state.segments.values().map(|known| known.first_sequence).min();
             state.voids = state.voids.split_off(&lowest.unwrap_or(0));
         });
+    }
+
+    /// Something in a segment can't be read any more. Whether that is news.
+    pub fn damaged(&self, number: u64) -> bool {
+        let mut state = self.state.lock();
+        let known = state.segments.get_mut(&number);
+        known.is_some_and(|known| !std::mem::replace(&mut known.damaged, true))
     }
 
     /// An entry was taken back, durably.
