@@ -258,3 +258,29 @@ fn a_clock_that_was_behind_for_a_while_costs_nothing_of_the_segment_before() {
         assert_eq!(used(history).0.get(&1), Some(&1), "restart {restart}");
     }
 }
+
+/// What came after `close`, while the writer was busy with the last, was answered as done by a relaxed journal and never written.
+#[test]
+fn what_comes_after_the_closing_is_refused() {
+    for durability in [Durability::Strict, Durability::Relaxed] {
+        let (disk, wall) = (TestDisk::new(), WallClock::at(MONTH + HOUR));
+        let settings = Settings {
+            durability,
+            commit_every: Span::from_millis(1),
+            // Closing gives up while the disk is held.
+            commit_patience: Span::from_millis(1),
+            ..settings(&wall)
+        };
+        let seam = Arc::new(disk.clone());
+        let (journal, _) =
+            Journal::open(Path::new(DATA), settings, &windows(), Vec::new(), seam).expect("an empty disk");
+        disk.hold();
+        let first = journal.commit(success(1, wall.now()));
+        assert!(disk.wait_held());
+        journal.close();
+        let late = wait(&disk, journal.commit(success(2, wall.now()))).expect("it is settled at once");
+        assert!(late.is_err(), "{durability:?}");
+        disk.release();
+        assert_eq!(wait(&disk, first).expect("the disk is well"), Ok(()));
+    }
+}
