@@ -416,6 +416,9 @@ impl fmt::Debug for Journal {
 fn take_folder(disk: &dyn Disk, data_folder: &Path, folder: &Path) -> Result<Lock, OpenError> {
     disk.create_folder(folder)
         .map_err(OpenError::disk("make the folder", folder))?;
+    // Before anything is promised that lies in it: a folder without a name is lost with all that is in it.
+    disk.sync_folder(data_folder)
+        .map_err(OpenError::disk("make durable the folder", folder))?;
     let path = data_folder.join(LOCK);
     disk.lock(&path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => OpenError::InUse {
