@@ -19,7 +19,7 @@ use crate::policy::caller::{AccountId, Caller, NetworkId, UserId};
 use crate::policy::time::UnixTime;
 use crate::store::Entry;
 use crate::store::journal::disk::SystemDisk;
-use crate::store::journal::inspect::{self, Filter, Report, Stats};
+use crate::store::journal::inspect::{self, Filter, Report, Stats, Unread};
 
 /// The journal of finished jobs: verify, cat, stats. Works while the door runs, and while it doesn't.
 #[derive(Debug, Args)]
@@ -116,12 +116,13 @@ pub fn run(command: Journal, out: &mut impl Write) -> Result<(), CliError> {
             };
             match limit {
                 Some(0) => {}
-                _ => inspect::entries(&SystemDisk, &folder, &filters.filter(), each).map_err(unreadable)?,
+                _ => warn(inspect::entries(&SystemDisk, &folder, &filters.filter(), each).map_err(unreadable)?),
             }
             written.map_err(CliError::Output)
         }
         Command::Stats { filters } => {
             let stats = inspect::stats(&SystemDisk, &folder, &filters.filter()).map_err(unreadable)?;
+            warn(stats.unread);
             show_stats(&mut out, &stats, command.json).map_err(CliError::Output)
         }
     };
@@ -129,6 +130,14 @@ pub fn run(command: Journal, out: &mut impl Write) -> Result<(), CliError> {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => done,
         flushed => flushed.map_err(CliError::Output).and(done),
+    }
+}
+
+/// Says what is not in the answer, where it does not get between what programs read.
+fn warn(unread: Unread) {
+    let Unread { records, headers } = unread;
+    if unread != Unread::default() {
+        eprintln!("left out what can't be read: {records} records, {headers} headers of segments");
     }
 }
 
@@ -152,7 +161,7 @@ fn show_report(out: &mut impl Write, report: &Report, as_json: bool) -> io::Resu
             .map(|(number, version)| json!({ "segment": number, "version": version }));
         return table::json(
             out,
-            &json!({ "damaged": report.is_damaged(), "segments": segments, "newer": newer }),
+            &json!({ "damaged": report.is_damaged(), "segments": segments, "newer": newer, "sums_unreadable": report.sums_unreadable }),
         );
     }
     let rows: Vec<[String; 7]> = report
@@ -173,6 +182,12 @@ fn show_report(out: &mut impl Write, report: &Report, as_json: bool) -> io::Resu
         .collect();
     let heads = ["SEGMENT", "MADE", "BYTES", "ENTRIES", "POSITION", "DAMAGED", "TORN"];
     table::write(out, heads, &rows)?;
+    if report.sums_unreadable {
+        writeln!(
+            out,
+            "the sums of calendar periods can't be read: they are damaged, or of a newer tiergate"
+        )?;
+    }
     match report.newer {
         Some((number, version)) => writeln!(
             out,

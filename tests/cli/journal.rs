@@ -112,6 +112,13 @@ async fn a_journal_that_lost_something_is_told_by_the_exit_code() {
     let report: Value = serde_json::from_slice(&verified.stdout).expect("JSON");
     assert_eq!(report["segments"][0]["damaged"], 1);
     assert_eq!(text(&run(folder.path(), &["cat"])).lines().count(), 2);
+    for command in ["cat", "stats"] {
+        let said = String::from_utf8(run(folder.path(), &[command]).stderr).expect("text");
+        assert_eq!(
+            said, "left out what can't be read: 1 records, 0 headers of segments\n",
+            "{command}"
+        );
+    }
 }
 
 #[test]
@@ -121,4 +128,21 @@ fn a_folder_without_a_journal_is_told_by_name() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).expect("text");
     assert!(said.contains("can't read the journal in"), "{said}");
+}
+
+/// A segment that was begun when the power went, without even a header, was called damaged though nothing was lost; sums that
+/// were damaged were not looked at.
+#[tokio::test]
+async fn what_was_never_written_is_no_damage_and_damaged_sums_are() {
+    let folder = Folder::new();
+    drop(journal(folder.path()).await);
+    let inside = folder.path().join("journal");
+    fs::write(inside.join("0000000000000002.seg"), [0; 8_192]).expect("it is ours");
+    let verified = run(folder.path(), &["verify"]);
+    assert!(verified.status.success(), "{verified:?}");
+    fs::write(inside.join("totals"), [7; 100]).expect("it is ours");
+    let verified = run(folder.path(), &["verify", "--json"]);
+    assert_eq!(verified.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&verified.stdout).expect("JSON");
+    assert_eq!(report["sums_unreadable"], true);
 }

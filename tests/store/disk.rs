@@ -229,6 +229,15 @@ impl TestDisk {
         state.durable.insert(path.to_owned(), id);
     }
 
+    /// Flips a bit of a file that may be open.
+    pub fn spoil(&self, path: &Path, at: usize) {
+        let mut state = self.state.0.lock();
+        let id = state.id(path).expect("it is there");
+        let node = state.node(id);
+        node.now[at] ^= 1;
+        node.durable[at] ^= 1;
+    }
+
     /// The paths of all files.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.state.0.lock().now.keys().cloned().collect()

@@ -1,7 +1,7 @@
 //! What was written is there after a restart, once.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tiergate::policy::End;
@@ -13,7 +13,11 @@ use tiergate::store::journal::{Durability, Journal, OpenError, Settings};
 use tiergate::store::{Entry, Ledger, Record, Refused};
 
 use crate::disk::{Op, TestDisk, Unsynced};
-use crate::house::{DATA, HOUR, MONTH, WallClock, entries, open, settings, success, used, wait, windows};
+use crate::house::{DATA, HOUR, MONTH, WallClock, entries, open, open_with, settings, success, used, wait, windows};
+
+fn segment(number: u64) -> PathBuf {
+    PathBuf::from(format!("/data/journal/{number:016}.seg"))
+}
 
 fn variety() -> Vec<Entry> {
     let wall = MONTH + HOUR;
@@ -207,4 +211,76 @@ fn the_disk_there_is_does_what_the_test_disk_does() {
     assert_eq!(mode(&folder.join("journal/0000000000000001.seg")), 0o600);
     drop(journal);
     std::fs::remove_dir_all(&folder).expect("it is ours");
+}
+
+/// The end of a segment was taken from the header of the one after it. When a byte of that flipped, the end was the epoch: a
+/// sound segment was left out of the windows, and removed.
+#[test]
+fn a_damaged_header_costs_nothing_of_the_segment_before() {
+    let day = &windows()[..1];
+    for damaged in 2..=3 {
+        let (disk, wall) = (TestDisk::new(), WallClock::at(MONTH + HOUR.saturating_mul(100)));
+        for account in 1..=3 {
+            let (journal, _) = open_with(&disk, &wall, day, Vec::new()).expect("the disk is well");
+            let commit = journal.commit(success(account, wall.now()));
+            assert_eq!(wait(&disk, commit).expect("the disk is well"), Ok(()));
+            drop(journal);
+            wall.advance(HOUR);
+        }
+        let path = segment(damaged);
+        let mut bytes = disk.content(&path).expect("it is there");
+        // When it was made.
+        bytes[33] ^= 1;
+        disk.put(&path, bytes);
+        for restart in 0..2 {
+            let (_journal, history) = open_with(&disk, &wall, day, Vec::new()).expect("the rest is well");
+            assert_eq!(entries(history).len(), 3, "header {damaged}, restart {restart}");
+        }
+    }
+}
+
+/// A machine that came up with its clock two days behind made a segment that was older than the one before it, whose end lay
+/// two days back then: it was left out of the windows, and removed.
+#[test]
+fn a_clock_that_was_behind_for_a_while_costs_nothing_of_the_segment_before() {
+    let (disk, wall) = (TestDisk::new(), WallClock::at(MONTH + HOUR.saturating_mul(100)));
+    let behind = WallClock::at(MONTH + HOUR.saturating_mul(52));
+    let day = &windows()[..1];
+    for (account, wall) in [(1, &wall), (2, &behind)] {
+        let (journal, _) = open_with(&disk, wall, day, Vec::new()).expect("the disk is well");
+        let commit = journal.commit(success(account, wall.now()));
+        assert_eq!(wait(&disk, commit).expect("the disk is well"), Ok(()));
+        drop(journal);
+    }
+    wall.advance(HOUR);
+    for restart in 0..2 {
+        let (_journal, history) = open_with(&disk, &wall, day, Vec::new()).expect("the disk is well");
+        assert_eq!(used(history).0.get(&1), Some(&1), "restart {restart}");
+    }
+}
+
+/// What came after `close`, while the writer was busy with the last, was answered as done by a relaxed journal and never written.
+#[test]
+fn what_comes_after_the_closing_is_refused() {
+    for durability in [Durability::Strict, Durability::Relaxed] {
+        let (disk, wall) = (TestDisk::new(), WallClock::at(MONTH + HOUR));
+        let settings = Settings {
+            durability,
+            commit_every: Span::from_millis(1),
+            // Closing gives up while the disk is held.
+            commit_patience: Span::from_millis(1),
+            ..settings(&wall)
+        };
+        let seam = Arc::new(disk.clone());
+        let (journal, _) =
+            Journal::open(Path::new(DATA), settings, &windows(), Vec::new(), seam).expect("an empty disk");
+        disk.hold();
+        let first = journal.commit(success(1, wall.now()));
+        assert!(disk.wait_held());
+        journal.close();
+        let late = wait(&disk, journal.commit(success(2, wall.now()))).expect("it is settled at once");
+        assert!(late.is_err(), "{durability:?}");
+        disk.release();
+        assert_eq!(wait(&disk, first).expect("the disk is well"), Ok(()));
+    }
 }

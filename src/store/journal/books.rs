@@ -65,9 +65,22 @@ impl Books {
                     continue;
                 }
                 let voids = self.registry.voids();
-                if let Err(error) = enter(&*self.disk, &self.folder, segment, &voids, &mut **keeper) {
-                    tracing::warn!(segment = number, %error, ?keeper, "a segment can't be entered into the books yet");
-                    break;
+                match enter(&*self.disk, &self.folder, segment, &voids, &mut **keeper) {
+                    Ok(0) => {}
+                    Ok(damaged) => {
+                        if self.registry.damaged(number) {
+                            tracing::error!(
+                                segment = number,
+                                damaged,
+                                "records in the journal can't be read any more: the rest is in the books, and the segment \
+                                 will be kept aside",
+                            );
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(segment = number, %error, ?keeper, "a segment can't be entered into the books yet");
+                        break;
+                    }
                 }
             }
         }
@@ -119,23 +132,27 @@ pub fn put_aside(disk: &dyn Disk, folder: &Path, name: &str) -> io::Result<()> {
     disk.rename(&folder.join(name), &aside.join(name))
 }
 
+/// How much of it could not be read though it was whole once.
 fn enter(
     disk: &dyn Disk,
     folder: &Path,
     segment: &Closed,
     voids: &BTreeSet<u64>,
     keeper: &mut dyn Bookkeeper,
-) -> io::Result<()> {
+) -> io::Result<u64> {
     let mut names = Names::default();
     let (reader, _) = Reader::open(disk, folder, segment.known.number, &mut names)?;
-    keeper.close(
-        segment.known.number,
-        &mut Counting {
-            reader,
-            limit: segment.limit,
-            voids,
-        },
-    )
+    let mut counting = Counting {
+        reader,
+        limit: segment.limit,
+        voids,
+    };
+    keeper.close(segment.known.number, &mut counting)?;
+    // A keeper may have seen enough before the end, and only there it is known what is missing.
+    counting.by_ref().for_each(drop);
+    let mut findings = counting.reader.into_findings();
+    findings.durable = findings.durable.max(segment.known.durable);
+    Ok(findings.damaged())
 }
 
 /// The entries of a segment that count.

@@ -119,7 +119,7 @@ impl Inbox {
         available
     }
 
-    /// A debit comes. After the end it has failed.
+    /// A debit comes. Once closed it has failed.
     pub fn commit(&self, record: Record) -> Commit {
         let (commit, ticket) = match self.durability {
             Durability::Strict => {
@@ -129,7 +129,8 @@ impl Inbox {
             Durability::Relaxed => (Commit::done(), None),
         };
         let mut waiting = self.waiting.lock();
-        if waiting.ended {
+        // Not only at the end: the writer may have taken its last, and a relaxed debit would be lost though it seems done.
+        if waiting.closing || waiting.ended {
             drop(waiting);
             return Commit::failed();
         }
@@ -145,7 +146,7 @@ impl Inbox {
     /// A note comes.
     pub fn note(&self, entry: Entry) {
         let mut waiting = self.waiting.lock();
-        if waiting.notes.len() >= NOTES_MAX || waiting.ended {
+        if waiting.notes.len() >= NOTES_MAX || waiting.closing || waiting.ended {
             self.meters.dropped_note();
             return;
         }

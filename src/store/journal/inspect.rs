@@ -10,7 +10,8 @@ use super::FOLDER;
 use super::disk::Disk;
 use super::format::{Line, Names};
 use super::segment::Reader;
-use super::survey::{self, Surveyed};
+use super::survey::{self, Survey, Surveyed};
+use super::totals::{Snapshot, Unusable};
 use crate::policy::End;
 use crate::policy::caller::Caller;
 use crate::policy::time::UnixTime;
@@ -43,12 +44,14 @@ pub struct Report {
     pub segments: Vec<SegmentReport>,
     /// A segment that a newer tiergate wrote, and the version of its format: it was not read.
     pub newer: Option<(u64, u32)>,
+    /// The sums of calendar periods are damaged, or of a newer format.
+    pub sums_unreadable: bool,
 }
 
 impl Report {
     /// Whether something was lost, or can't be read.
     pub fn is_damaged(&self) -> bool {
-        self.newer.is_some() || self.segments.iter().any(|segment| segment.damaged > 0)
+        self.newer.is_some() || self.sums_unreadable || self.segments.iter().any(|segment| segment.damaged > 0)
     }
 }
 
@@ -79,6 +82,28 @@ impl Filter {
     }
 }
 
+/// What was passed over because it can't be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// Records that were whole once.
+    pub records: u64,
+    /// Headers of segments.
+    pub headers: u64,
+}
+
+impl Unread {
+    fn of(survey: &Survey) -> Self {
+        let damaged: u64 = survey.segments.iter().map(Surveyed::damaged).sum();
+        let no_header = |segment: &&Surveyed| segment.findings.header.is_none() && !segment.is_blank();
+        let headers = survey.segments.iter().filter(no_header).count() as u64;
+        Self {
+            // A header counts as one of what is damaged.
+            records: damaged - headers,
+            headers,
+        }
+    }
+}
+
 /// How much of what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -90,6 +115,8 @@ pub struct Stats {
     pub refusals: BTreeMap<u16, u64>,
     /// The earliest and the latest time.
     pub times: Option<(UnixTime, UnixTime)>,
+    /// What is not in these numbers, of the whole journal.
+    pub unread: Unread,
 }
 
 /// Looks through the journal in that data folder.
@@ -97,24 +124,30 @@ pub struct Stats {
 /// # Errors
 /// The disk's.
 pub fn verify(disk: &dyn Disk, data_folder: &Path) -> io::Result<Report> {
-    let survey = survey::survey(disk, &data_folder.join(FOLDER))?;
+    let folder = data_folder.join(FOLDER);
+    let survey = survey::survey(disk, &folder)?;
     let report = |segment: &Surveyed| SegmentReport {
         number: segment.number,
         made: segment.made(),
         bytes: segment.bytes,
         entries: segment.findings.entries,
         sequences: segment.findings.sequences,
-        damaged: segment.findings.damaged(),
+        damaged: segment.damaged(),
         torn: segment.findings.torn(),
     };
     Ok(Report {
         segments: survey.segments.iter().map(report).collect(),
         newer: survey.newer,
+        sums_unreadable: match Snapshot::find(disk, &folder) {
+            Ok(_) => false,
+            Err(Unusable::Disk(error)) => return Err(error),
+            Err(Unusable::Damaged | Unusable::Newer(_)) => true,
+        },
     })
 }
 
 /// Hands over every entry that counts and that the filter shows, with its sequence number, in the order in which they were
-/// written, until `each` says that it is enough (`false`).
+/// written, until `each` says that it is enough (`false`). What of the whole journal can't be read.
 ///
 /// # Errors
 /// The disk's.
@@ -123,9 +156,10 @@ pub fn entries(
     data_folder: &Path,
     filter: &Filter,
     mut each: impl FnMut(u64, &Entry) -> bool,
-) -> io::Result<()> {
+) -> io::Result<Unread> {
     let folder = data_folder.join(FOLDER);
     let survey = survey::survey(disk, &folder)?;
+    let unread = Unread::of(&survey);
     let mut names = Names::default();
     for segment in &survey.segments {
         let mut reader = match Reader::open(disk, &folder, segment.number, &mut names) {
@@ -137,11 +171,11 @@ pub fn entries(
             let Line::Entry(entry) = line else { continue };
             let counts = sequence < segment.limit && !survey.voids.contains(&sequence);
             if counts && filter.shows(&entry) && !each(sequence, &entry) {
-                return Ok(());
+                return Ok(unread);
             }
         }
     }
-    Ok(())
+    Ok(unread)
 }
 
 /// Counts what the filter shows.
@@ -150,10 +184,11 @@ pub fn entries(
 /// The disk's.
 pub fn stats(disk: &dyn Disk, data_folder: &Path, filter: &Filter) -> io::Result<Stats> {
     let mut stats = Stats::default();
-    entries(disk, data_folder, filter, |_, entry| {
+    let unread = entries(disk, data_folder, filter, |_, entry| {
         stats.count(entry);
         true
     })?;
+    stats.unread = unread;
     Ok(stats)
 }
 

@@ -292,7 +292,12 @@ impl Journal {
         }
         let snapshot = find_snapshot(&*disk, &folder)?;
         report(&survey);
-        let header = next_header(&survey, (settings.wall)());
+        let in_books = bookkeepers.iter().filter_map(|keeper| keeper.covers());
+        let in_sums = snapshot
+            .iter()
+            .flat_map(|found| found.calendars.iter().map(|(_, covers)| *covers));
+        let booked = in_books.chain(in_sums).max();
+        let header = next_header(&survey, booked, (settings.wall)());
         let registry = Arc::new(recover(&*disk, &folder, survey, &settings.meters)?);
         let make = OpenError::disk("make a segment in", &folder);
         let active = Active::create(&*disk, &folder, header).map_err(make)?;
@@ -411,6 +416,9 @@ impl fmt::Debug for Journal {
 fn take_folder(disk: &dyn Disk, data_folder: &Path, folder: &Path) -> Result<Lock, OpenError> {
     disk.create_folder(folder)
         .map_err(OpenError::disk("make the folder", folder))?;
+    // Before anything is promised that lies in it: a folder without a name is lost with all that is in it.
+    disk.sync_folder(data_folder)
+        .map_err(OpenError::disk("make durable the folder", folder))?;
     let path = data_folder.join(LOCK);
     disk.lock(&path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => OpenError::InUse {
@@ -456,8 +464,11 @@ fn report(survey: &Survey) {
     }
 }
 
-fn next_header(survey: &Survey, now: UnixTime) -> Header {
-    let number = survey.segments.last().map_or(1, |last| last.number + 1);
+/// The header of a new segment, where `booked` is the last that is in anybody's books. That one may be gone, and the new one must
+/// not be taken for it: nobody would enter it.
+fn next_header(survey: &Survey, booked: Option<u64>, now: UnixTime) -> Header {
+    let listed = survey.segments.last().map(|last| last.number);
+    let number = listed.max(booked).map_or(1, |last| last + 1);
     let last = survey.segments.iter().rfind(|segment| !segment.is_unused());
     Header {
         number,
@@ -496,9 +507,10 @@ fn recover(disk: &dyn Disk, folder: &Path, survey: Survey, meters: &Arc<JournalM
         }
         found.push(Known {
             number,
-            made: segment.made(),
+            made: findings.header.map(|header| header.made),
             first_sequence: segment.first_sequence().unwrap_or(0),
             bytes: if cut { bytes } else { segment.bytes },
+            durable: findings.durable,
             damaged: findings.damaged() > 0,
         });
     }

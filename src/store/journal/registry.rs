@@ -18,12 +18,14 @@ use crate::telemetry::JournalMeters;
 pub struct Known {
     /// Its number.
     pub number: u64,
-    /// When it was made.
-    pub made: UnixTime,
+    /// When it was made; `None` if its header can't be read.
+    pub made: Option<UnixTime>,
     /// The lowest sequence number that may be in it.
     pub first_sequence: u64,
     /// The length of its file in bytes.
     pub bytes: u64,
+    /// Frames that are known to have been durable.
+    pub durable: u32,
     /// Whether something in it can't be read any more.
     pub damaged: bool,
 }
@@ -35,7 +37,8 @@ pub struct Closed {
     pub known: Known,
     /// Entries of this sequence number and above don't count: they are in a later segment, or nobody was promised them.
     pub limit: u64,
-    /// When the segment after it was made: all that is in it was let in before.
+    /// When the next segment was made whose header can be read; when it was made itself, where the clock went back between. All
+    /// that is in it was let in before, or within the hour that a segment is written.
     pub ended: UnixTime,
 }
 
@@ -81,12 +84,16 @@ impl Registry {
     pub fn begun(&self, header: &Header, bytes: u64) {
         let known = Known {
             number: header.number,
-            made: header.made,
+            made: Some(header.made),
             first_sequence: header.first_sequence,
             bytes,
+            durable: 0,
             damaged: false,
         };
         self.change(|state| {
+            if let Some(previous) = state.segments.get_mut(&header.previous) {
+                previous.durable = previous.durable.max(header.previous_durable);
+            }
             state.segments.insert(header.number, known);
         });
     }
@@ -120,6 +127,13 @@ impl Registry {
         });
     }
 
+    /// Something in a segment can't be read any more. Whether that is news.
+    pub fn damaged(&self, number: u64) -> bool {
+        let mut state = self.state.lock();
+        let known = state.segments.get_mut(&number);
+        known.is_some_and(|known| !std::mem::replace(&mut known.damaged, true))
+    }
+
     /// An entry was taken back, durably.
     pub fn voided(&self, sequence: u64) {
         self.state.lock().voids.insert(sequence);
@@ -134,18 +148,21 @@ impl Registry {
     pub fn closed(&self) -> Vec<Closed> {
         let state = self.state.lock();
         let mut later: Option<Known> = None;
+        // The last one's header can always be read: the start makes a new segment.
+        let mut ended = UnixTime::default();
         let mut limit = u64::MAX;
         let mut closed = Vec::new();
         for known in state.segments.values().rev() {
             if let Some(next) = later.replace(*known) {
                 limit = limit.min(next.first_sequence);
+                ended = next.made.unwrap_or(ended);
                 if known.number >= state.settled {
                     continue;
                 }
                 closed.push(Closed {
                     known: *known,
                     limit,
-                    ended: next.made,
+                    ended: known.made.map_or(ended, |made| made.max(ended)),
                 });
             }
         }

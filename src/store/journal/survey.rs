@@ -38,6 +38,16 @@ impl Surveyed {
         self.findings.frames == 0 && self.findings.durable == 0
     }
 
+    /// Whether it was begun and nothing was ever written to it, not even in part.
+    pub fn is_blank(&self) -> bool {
+        self.is_unused() && self.findings.tail == 0
+    }
+
+    /// Frames, or its header, that were whole once and can't be read; where nothing was ever written there is none.
+    pub fn damaged(&self) -> u64 {
+        if self.is_blank() { 0 } else { self.findings.damaged() }
+    }
+
     /// When it was made; the epoch if that can't be read.
     pub fn made(&self) -> UnixTime {
         self.findings.header.map_or(UnixTime::default(), |header| header.made)

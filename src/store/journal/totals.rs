@@ -216,9 +216,9 @@ pub struct Totals {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     wall: Wall,
-    /// Rising by name; a row's calendar is its place.
+    /// Rising by name, each with the last segment that is durably in its sums; a row's calendar is its place.
     calendars: Vec<(Calendar, Option<u64>)>,
-    /// What is on the disk.
+    /// What was on the disk when a segment was closed last, or at start.
     snapshot: Option<Snapshot>,
 }
 
@@ -257,9 +257,31 @@ impl Totals {
         })
     }
 
-    /// What the segment adds to the calendars that don't have it yet, rising.
-    fn sum_up(&self, segment: u64, entries: &mut dyn Iterator<Item = Entry>) -> Vec<Row> {
+    /// What is on the disk, and what it covers by calendar. That may be newer than what was written down for certain: the rename
+    /// was done, and the folder could not be synced after it.
+    fn find_anew(&self) -> io::Result<(Option<Snapshot>, Vec<Option<u64>>)> {
+        let found = Snapshot::find(&*self.disk, &self.folder).map_err(|unusable| match unusable {
+            Unusable::Disk(error) => error,
+            _ => io::ErrorKind::InvalidData.into(),
+        })?;
+        let covers = |calendar: &Calendar| found.as_ref()?.covers(&calendar.name);
+        let covers: Vec<Option<u64>> = self.calendars.iter().map(|(calendar, _)| covers(calendar)).collect();
+        if self
+            .calendars
+            .iter()
+            .zip(&covers)
+            .any(|((_, held), found)| found < held)
+        {
+            // Somebody took it away. Sums that go on from here would be short of all that was in it.
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok((found, covers))
+    }
+
+    /// What the segment adds to the calendars that don't have it yet, rising. `covers` is what each has.
+    fn sum_up(&self, segment: u64, entries: &mut dyn Iterator<Item = Entry>, covers: &[Option<u64>]) -> Vec<Row> {
         let missing = |covers: &Option<u64>| covers.is_none_or(|covers| covers < segment);
+        let calendars = || self.calendars.iter().zip(covers).enumerate();
         let mut sums: HashMap<(u8, UnixTime, Caller), u64> = HashMap::new();
         for entry in entries {
             let Entry::Job(record) = entry else { continue };
@@ -267,7 +289,7 @@ impl Totals {
             if units == 0 {
                 continue;
             }
-            for (place, (calendar, _)) in self.calendars.iter().enumerate().filter(|(_, (_, c))| missing(c)) {
+            for (place, ((calendar, _), _)) in calendars().filter(|(_, (_, covers))| missing(covers)) {
                 let period = calendar.period(record.admitted);
                 for caller in [Some(record.caller), account_of(record.caller)].into_iter().flatten() {
                     let sum = sums.entry((place as u8, period, caller)).or_default();
@@ -351,16 +373,15 @@ impl Bookkeeper for Totals {
     }
 
     fn close(&mut self, segment: u64, entries: &mut dyn Iterator<Item = Entry>) -> io::Result<()> {
-        let new = self.sum_up(segment, entries);
-        let covers: Vec<Option<u64>> = self.calendars.iter().map(|(_, c)| (*c).max(Some(segment))).collect();
+        let (found, covers) = self.find_anew()?;
+        let new = self.sum_up(segment, entries, &covers);
+        self.snapshot = found;
+        // Written also if nothing is new: what lies there may not be durable.
+        let covers: Vec<Option<u64>> = covers.into_iter().map(|covers| covers.max(Some(segment))).collect();
         self.write(new, &covers)?;
         for ((_, held), covers) in self.calendars.iter_mut().zip(covers) {
             *held = covers;
         }
-        self.snapshot = Snapshot::find(&*self.disk, &self.folder).map_err(|unusable| match unusable {
-            Unusable::Disk(error) => error,
-            _ => io::ErrorKind::InvalidData.into(),
-        })?;
         Ok(())
     }
 }

@@ -201,6 +201,7 @@ impl Writer {
     fn settle(&mut self) {
         let mut group = std::mem::take(&mut self.unconfirmed);
         self.meters.committed(group.len(), self.inbox.landed());
+        // Rising, as the group is.
         let mut withdrawn = Vec::new();
         for item in &mut group {
             let ticket = item.ticket.take();
@@ -213,7 +214,7 @@ impl Writer {
         for Item { sequence, line, .. } in group.drain(..) {
             match line {
                 Line::Void(of) => self.registry.voided(of),
-                Line::Entry(_) if withdrawn.contains(&sequence) => self.push(Line::Void(sequence), None),
+                Line::Entry(_) if withdrawn.binary_search(&sequence).is_ok() => self.push(Line::Void(sequence), None),
                 Line::Entry(entry) => self.witnesses.iter().for_each(|witness| witness(&entry)),
             }
         }
