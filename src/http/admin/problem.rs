@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::store::ChangeError;
 
 /// Lines of an import that an answer names.
-const LINES_MAX: usize = 1_000;
+pub const LINES_MAX: usize = 1_000;
 
 /// What is wrong with a request.
 #[derive(Debug)]
@@ -90,10 +90,14 @@ impl Problem {
         &self.error
     }
 
-    /// Lines of an import are wrong, so none was taken over.
-    pub fn lines(mut lines: Vec<Line>) -> Self {
-        let count = lines.len();
-        lines.truncate(LINES_MAX);
+    /// The lines that it names.
+    #[cfg(test)]
+    pub fn named(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// So many lines of an import are wrong, so none was taken over. `lines` are the first [`LINES_MAX`] of them.
+    pub fn lines(lines: Vec<Line>, count: usize) -> Self {
         let error = match count {
             1 => "a line is wrong, so nothing was imported".to_owned(),
             _ => format!("{count} lines are wrong, so nothing was imported"),

@@ -19,7 +19,7 @@ use crate::policy::time::UnixTime;
 use crate::store::{Account, Change, Directory, Key, NewAccount, Origin};
 
 /// Bytes of a body that tells of one account or key.
-const BODY_BYTES_MAX: usize = 16 << 10;
+pub const BODY_BYTES_MAX: usize = 16 << 10;
 
 /// A JSON body.
 pub struct Sent<T>(pub T);
