@@ -48,7 +48,7 @@ pub async fn import(State(admin): State<Arc<Admin>>, request: Request) -> Result
             return Err(Problem::bad_request(error));
         }
     };
-    let body = read(request, IMPORT_BYTES_MAX).await?;
+    let body = read(request, IMPORT_BYTES_MAX, admin.gate.clock()).await?;
     let now = admin.gate.clock().wall();
     let rules = Arc::clone(&admin.rules);
     // Reading takes as long as writing: both are done beside the runtime's thread.

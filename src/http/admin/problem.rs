@@ -10,6 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::policy::time::Span;
 use crate::store::ChangeError;
 
 /// Lines of an import that an answer names.
@@ -83,6 +84,12 @@ impl Problem {
     pub fn too_large(bytes_max: usize) -> Self {
         let error = format!("the body is longer than {} KiB", bytes_max >> 10);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error)
+    }
+
+    /// The body did not come in time.
+    pub fn too_slow(timeout: Span) -> Self {
+        let error = format!("the body did not come within {timeout}");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", error)
     }
 
     /// What is wrong, in words.
