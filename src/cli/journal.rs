@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
@@ -58,7 +59,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Filters {
-    /// Only what was let in at that time or later: 2026-11-22T06:00:00Z, or how long ago: 2h, 7d
+    /// Only what was let in at that time or later: 2026-11-22T06:00:00Z, 2026-11-22 (from its beginning, UTC), or how long
+    /// ago: 2h, 7d
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<UnixTime>,
     /// Only what was let in before that time
@@ -317,13 +319,19 @@ fn outcome(text: &str) -> Result<End, String> {
         .ok_or_else(|| format!("an outcome is one of {}", names.join(", ")))
 }
 
-/// A point of time, or how long ago.
+/// A point of time, a day (UTC), which stands for its beginning, or how long ago.
 fn time(text: &str) -> Result<UnixTime, String> {
     let millis = |time: Timestamp| u64::try_from(time.as_millisecond()).unwrap_or(0);
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(UnixTime::from_millis(millis(time)));
     }
-    let wrong = || "a time is 2026-11-22T06:00:00Z, or how long ago: 2h, 7d".to_owned();
+    let wrong = || "a time is 2026-11-22T06:00:00Z, a day such as 2026-11-22 (UTC), or how long ago: 2h, 7d".to_owned();
+    if text.len() == "2026-11-22".len()
+        && let Ok(day) = text.parse::<Date>()
+    {
+        let beginning = day.to_zoned(TimeZone::UTC).map_err(|_| wrong())?;
+        return Ok(UnixTime::from_millis(millis(beginning.timestamp())));
+    }
     let ago: jiff::Span = text.parse().map_err(|_| wrong())?;
     let now = i64::try_from(Clock::start().wall().as_millis()).map_err(|_| wrong())?;
     let now = Timestamp::from_millisecond(now).map_err(|_| wrong())?;
@@ -372,11 +380,16 @@ mod tests {
         assert_eq!(time("2026-11-22T06:00:00Z"), Ok(point));
         assert_eq!(time("2026-11-22T07:00:00+01:00"), Ok(point));
         assert_eq!(rfc3339(point), "2026-11-22T06:00:00.000Z");
+        // An end of an account could be written so, and the beginning of a look into the journal not.
+        assert_eq!(
+            time("2026-11-22").map(rfc3339).as_deref(),
+            Ok("2026-11-22T00:00:00.000Z")
+        );
         let now = Clock::start().wall();
         let ago = now.since(time("2h").expect("it is one"));
         assert!((7_190_000..=7_200_000).contains(&(ago.as_nanos() / 1_000_000)), "{ago}");
         assert!(time("7d").expect("it is one") < time("2h").expect("it is one"));
-        for wrong in ["", "yesterday", "12", "2026-11-22"] {
+        for wrong in ["", "yesterday", "12", "2026-13-22", "2026-11-22T06"] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
     }

@@ -14,6 +14,7 @@ pub mod cors;
 pub mod door;
 pub mod headers;
 pub mod listener;
+mod patience;
 pub mod prefer;
 mod quotas;
 pub mod reply;

@@ -18,8 +18,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::Sleep;
 
+use super::patience::Patience;
 use crate::clock::Clock;
 use crate::policy::time::Span;
 
@@ -62,9 +62,7 @@ impl Connection {
             Socket {
                 read,
                 connection: Arc::clone(&connection),
-                clock,
-                send_timeout,
-                stalled: None,
+                patience: Patience::new(clock, send_timeout),
             },
             connection,
         )
@@ -203,10 +201,7 @@ impl Drop for Answering {
 pub struct Socket {
     read: OwnedReadHalf,
     connection: Arc<Connection>,
-    clock: Clock,
-    send_timeout: Span,
-    /// Goes off when the client has taken nothing for `send_timeout`. There only while it takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
 }
 
 impl AsyncRead for Socket {
@@ -286,15 +281,9 @@ impl Socket {
             ready?;
             match write(self.connection.stream()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => {
-                    self.stalled = None;
-                    return Poll::Ready(written);
-                }
+                written => return self.patience.with(cx, Poll::Ready(written)),
             }
         }
-        let (clock, send_timeout) = (self.clock, self.send_timeout);
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(clock.sleep(send_timeout)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        self.patience.with(cx, Poll::Pending)
     }
 }

@@ -71,8 +71,10 @@ pub struct AccountStore {
 
 /// Guarded by the store's lock, which is held for a whole change.
 struct Disk {
-    /// `None` after a write that failed, until it is opened anew.
+    /// `None` after a write that failed, until it is opened anew, and once it is closed.
     database: Option<Database>,
+    /// It is not opened again: another process may have it by now.
+    is_closed: bool,
     next_id: u32,
 }
 
@@ -307,6 +309,7 @@ impl AccountStore {
             open,
             disk: Mutex::new(Disk {
                 database: Some(database),
+                is_closed: false,
                 next_id: read.next_id,
             }),
         })
@@ -317,12 +320,15 @@ impl AccountStore {
         &self.directory
     }
 
-    /// Closes the file. What was acknowledged is in it whether or not this succeeds; without it the next opening takes longer.
+    /// Closes the file for good: changes are refused from now on. What was acknowledged is in it whether or not this succeeds;
+    /// without it the next opening takes longer.
     ///
     /// # Errors
     /// The disk's.
     pub fn close(&self) -> Result<(), OpenError> {
-        match self.disk.lock().database.take() {
+        let mut disk = self.disk.lock();
+        disk.is_closed = true;
+        match disk.database.take() {
             Some(database) => Ok(database.close()?),
             None => Ok(()),
         }
@@ -480,6 +486,9 @@ impl AccountStore {
     /// Takes the lock, and opens the file anew if a write has failed.
     fn begin(&self) -> Result<Changing<'_>, ChangeError> {
         let mut disk = self.disk.lock();
+        if disk.is_closed {
+            return Err(ChangeError::Unavailable("they are closed".to_owned()));
+        }
         if disk.database.is_none() {
             self.reopen(&mut disk)?;
         }

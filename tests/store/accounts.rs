@@ -63,6 +63,23 @@ fn everything_is_there_after_a_restart() {
     assert_eq!(store.directory().keys_of(account.id), [minted.key]);
 }
 
+/// A change that came after the store was closed opened the file again, which another process may have had by then.
+#[test]
+fn what_is_closed_stays_closed() {
+    let folder = Folder::new();
+    let store = open(&folder, &[]).expect("it is made");
+    store.add(new("acme"), NOW).expect("nothing is in the way");
+    store.close().expect("the disk is fine");
+    let refused = store.add(new("late"), NOW).expect_err("it is closed");
+    assert!(matches!(refused, ChangeError::Unavailable(_)), "{refused:?}");
+    let next = open(&folder, &[]).expect("nobody else has it open");
+    assert!(next.directory().by_name("acme").is_some());
+    assert!(next.directory().by_name("late").is_none());
+    let refused = store.remove("acme").expect_err("it is closed still");
+    assert!(matches!(refused, ChangeError::Unavailable(_)), "{refused:?}");
+    assert!(store.directory().by_name("acme").is_some(), "who asks is still told");
+}
+
 #[test]
 fn an_id_is_nobodys_second_time() {
     let folder = Folder::new();

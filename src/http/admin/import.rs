@@ -11,14 +11,17 @@ use axum::http::{StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::problem::{Line, Problem};
-use super::wire::{NewLine, read};
+use super::problem::{LINES_MAX, Line, Problem};
+use super::wire::{BODY_BYTES_MAX, NewLine, read};
 use super::{Admin, on_disk};
 use crate::policy::rules::Rules;
-use crate::store::{ImportError, ImportRow, Secret};
+use crate::store::keys::KEYS_PER_ACCOUNT_MAX;
+use crate::store::{ACCOUNTS_MAX, ImportError, ImportRow, Secret};
 
 /// Bytes of an import.
 const IMPORT_BYTES_MAX: usize = 16 << 20;
+/// Lines of an import: every key that there can be, each on a line of its own. What is in them takes far more memory than they.
+const READ_MAX: usize = ACCOUNTS_MAX * KEYS_PER_ACCOUNT_MAX;
 /// Columns of a CSV file. The first line names them, in any order.
 const COLUMNS: [&str; 4] = ["name", "email", "tier", "key"];
 /// Fields of a JSON line beside `key`: those of an account, and those of an export.
@@ -45,21 +48,19 @@ pub async fn import(State(admin): State<Arc<Admin>>, request: Request) -> Result
             return Err(Problem::bad_request(error));
         }
     };
-    let body = read(request, IMPORT_BYTES_MAX).await?;
+    let body = read(request, IMPORT_BYTES_MAX, admin.gate.clock()).await?;
     let now = admin.gate.clock().wall();
     let rules = Arc::clone(&admin.rules);
     // Reading takes as long as writing: both are done beside the runtime's thread.
     let imported = on_disk(&admin, move |store| {
-        let lines = if is_csv { csv_lines(&body)? } else { json_lines(&body) };
-        let mut wrong = Vec::new();
-        let mut rows = Vec::new();
-        for (line, read) in lines {
-            match read.and_then(|asked| row(line, asked, &rules)) {
-                Ok(row) => rows.push(row),
-                Err(error) => wrong.push(Line { line, error }),
-            }
-        }
-        if wrong.is_empty() {
+        let lines: Box<dyn Iterator<Item = Read>> = if is_csv {
+            Box::new(csv_lines(&body)?)
+        } else {
+            Box::new(json_lines(&body))
+        };
+        let row = |(line, read): Read| (line, read.and_then(|asked| row(line, asked, &rules)));
+        let (rows, wrong) = gather(lines.map(row))?;
+        if wrong.count == 0 {
             store.import(rows, now).map_err(|error| told(wrong, error))
         } else {
             // What else is wrong is to be said as well.
@@ -75,17 +76,58 @@ pub async fn import(State(admin): State<Arc<Admin>>, request: Request) -> Result
     Ok((StatusCode::CREATED, Json(done)))
 }
 
-fn told(mut wrong: Vec<Line>, error: ImportError) -> Problem {
+/// The lines that are wrong.
+#[derive(Debug, Default)]
+struct Wrong {
+    /// The first of them, at most [`LINES_MAX`].
+    first: Vec<Line>,
+    /// How many there are.
+    count: usize,
+}
+
+impl Wrong {
+    fn add(&mut self, line: usize, error: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.first.len() < LINES_MAX {
+            self.first.push(Line { line, error: error() });
+        }
+    }
+}
+
+/// What can be made of the lines, and which can't be. Nothing is kept of a line that is wrong, but for the first of them.
+///
+/// # Errors
+/// There are more than [`READ_MAX`].
+fn gather(lines: impl Iterator<Item = (usize, Result<ImportRow, String>)>) -> Result<(Vec<ImportRow>, Wrong), Problem> {
+    let (mut rows, mut wrong) = (Vec::new(), Wrong::default());
+    for (line, row) in lines {
+        if rows.len() + wrong.count == READ_MAX {
+            let error = format!("there are more than {READ_MAX} lines; import them in parts");
+            return Err(Problem::bad_request(error));
+        }
+        match row {
+            Ok(row) => rows.push(row),
+            Err(error) => wrong.add(line, || error),
+        }
+    }
+    Ok((rows, wrong))
+}
+
+fn told(wrong: Wrong, error: ImportError) -> Problem {
     match error {
-        ImportError::Whole(error) if wrong.is_empty() => error.into(),
-        ImportError::Whole(_) => Problem::lines(wrong),
+        ImportError::Whole(error) if wrong.count == 0 => error.into(),
+        ImportError::Whole(_) => Problem::lines(wrong.first, wrong.count),
         ImportError::Lines(lines) => {
-            wrong.extend(lines.into_iter().map(|(line, error)| Line {
-                line,
-                error: error.to_string(),
-            }));
-            wrong.sort_by_key(|wrong| wrong.line);
-            Problem::lines(wrong)
+            // Each of the two is in order, so the first of both are among the first of each.
+            let mut also = Wrong::default();
+            for (line, error) in lines {
+                also.add(line, || error.to_string());
+            }
+            let mut first = wrong.first;
+            first.append(&mut also.first);
+            first.sort_by_key(|wrong| wrong.line);
+            first.truncate(LINES_MAX);
+            Problem::lines(first, wrong.count + also.count)
         }
     }
 }
@@ -102,16 +144,21 @@ fn row(line: usize, (asked, key): Asked, rules: &Rules) -> Result<ImportRow, Str
     Ok(ImportRow { line, account, key })
 }
 
-type Lines = Vec<(usize, Result<Asked, String>)>;
+/// The number of a line, and what it asks for or what is wrong with it.
+type Read = (usize, Result<Asked, String>);
 
-fn json_lines(body: &[u8]) -> Lines {
+fn json_lines(body: &[u8]) -> impl Iterator<Item = Read> {
     let lines = (1..).zip(body.split(|byte| *byte == b'\n'));
     let told = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
-    told.map(|(number, line)| (number, json_line(line))).collect()
+    told.map(|(number, line)| (number, json_line(line)))
 }
 
 /// The crate's own messages would repeat values, so what is wrong is said in words of ours.
 fn json_line(line: &[u8]) -> Result<Asked, String> {
+    // A list of eight million numbers would take thirty times as much memory as the line does.
+    if line.len() > BODY_BYTES_MAX {
+        return Err(format!("it is longer than {} KiB", BODY_BYTES_MAX >> 10));
+    }
     let mut object: Map<String, Value> =
         serde_json::from_slice(line).map_err(|_| format!("it is not a JSON object with fields of {FIELDS}"))?;
     let key = match object.remove("key") {
@@ -125,7 +172,7 @@ fn json_line(line: &[u8]) -> Result<Asked, String> {
     Ok((asked, key))
 }
 
-fn csv_lines(body: &[u8]) -> Result<Lines, Problem> {
+fn csv_lines(body: &[u8]) -> Result<impl Iterator<Item = Read>, Problem> {
     let mut reader = csv::ReaderBuilder::new()
         .flexible(true)
         .from_reader(body.trim_ascii_start());
@@ -136,8 +183,7 @@ fn csv_lines(body: &[u8]) -> Result<Lines, Problem> {
         .headers()
         .map_err(|_| Problem::bad_request("the first line is not text"))?;
     let columns = columns(head)?;
-    let mut lines = Vec::new();
-    for record in reader.records() {
+    Ok(reader.into_records().map(move |record| {
         let (line, asked) = match record {
             Ok(record) => (
                 record.position().map_or(0, csv::Position::line),
@@ -148,9 +194,8 @@ fn csv_lines(body: &[u8]) -> Result<Lines, Problem> {
                 Err("it is not text".to_owned()),
             ),
         };
-        lines.push((before + usize::try_from(line).unwrap_or(usize::MAX - before), asked));
-    }
-    Ok(lines)
+        (before + usize::try_from(line).unwrap_or(usize::MAX - before), asked)
+    }))
 }
 
 /// Where each of [`COLUMNS`] stands. `name` and `tier` must be there.
@@ -192,4 +237,43 @@ fn csv_line(record: &csv::StringRecord, [name, email, tier, key]: [Option<usize>
     let name = text(name).ok_or("it has no name")?;
     let tier = text(tier).ok_or("it has no tier")?;
     Ok((NewLine::bare(name, text(email), tier), text(key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An import of 16 MiB of wrong lines held each of the eight million with a text of its own, 3.4 GB, only to name the first
+    /// thousand.
+    #[test]
+    fn however_many_lines_are_wrong_only_the_first_are_held() {
+        let wrong_lines = |count| (1..=count).map(|line| (line, Err("it is wrong".to_owned())));
+        let (rows, wrong) = gather(wrong_lines(READ_MAX)).expect("no more than there may be");
+        assert!(rows.is_empty());
+        assert_eq!((wrong.first.len(), wrong.count), (LINES_MAX, READ_MAX));
+        assert_eq!(wrong.first.last().map(|wrong| wrong.line), Some(LINES_MAX));
+        let problem = gather(wrong_lines(READ_MAX + 1)).expect_err("one too many");
+        assert!(problem.error().contains("more than 1600000 lines"), "{problem:?}");
+    }
+
+    #[test]
+    fn a_json_line_is_no_longer_than_an_account_may_be() {
+        let long = format!(
+            "{{\"name\": \"a\", \"tier\": \"free\", \"note\": \"{}\"}}",
+            "0".repeat(BODY_BYTES_MAX)
+        );
+        let error = json_line(long.as_bytes()).expect_err("longer than an account");
+        assert_eq!(error, "it is longer than 16 KiB");
+    }
+
+    #[test]
+    fn of_two_kinds_of_wrong_lines_the_first_of_both_are_named() {
+        let mut wrong = Wrong::default();
+        (1..=LINES_MAX).for_each(|line| wrong.add(2 * line, || "unread".to_owned()));
+        let taken = (1..=LINES_MAX).map(|line| (2 * line - 1, crate::store::ChangeError::NameTaken));
+        let problem = told(wrong, ImportError::Lines(taken.collect()));
+        assert_eq!(problem.error(), "2000 lines are wrong, so nothing was imported");
+        let named: Vec<usize> = problem.named().iter().map(|line| line.line).collect();
+        assert_eq!(named, (1..=LINES_MAX).collect::<Vec<_>>());
+    }
 }

@@ -34,8 +34,10 @@ use tracing::debug;
 
 use self::problem::Problem;
 use super::listener::ACCEPT_PAUSE;
+use super::patience::{Patience, Patient};
 use crate::gate::Gate;
 use crate::policy::rules::Rules;
+use crate::policy::time::Span;
 use crate::store::{AccountStore, AdminToken, ChangeError};
 use crate::telemetry::exposition::{Exposition, Gauges};
 
@@ -44,6 +46,13 @@ pub const CONNECTIONS_MAX: usize = 256;
 
 /// The longest that a request's head may take.
 const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The longest that a client may take nothing of its answer. `/metrics` is answered to whoever reaches the listener, and who never
+/// reads would keep a place for ever.
+const SEND_TIMEOUT: Span = Span::from_secs(30);
+
+/// The longest that a request's body may take.
+const BODY_TIMEOUT: Span = Span::from_secs(30);
 
 /// What the operator's listener shows.
 #[derive(Debug)]
@@ -81,6 +90,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
                 continue;
             }
         };
+        let stream = Patient::new(stream, Patience::new(*admin.gate.clock(), SEND_TIMEOUT));
         let service = TowerToHyperService::new(router.clone());
         tokio::spawn(async move {
             let mut http = hyper::server::conn::http1::Builder::new();

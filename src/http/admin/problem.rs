@@ -10,10 +10,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::policy::time::Span;
 use crate::store::ChangeError;
 
 /// Lines of an import that an answer names.
-const LINES_MAX: usize = 1_000;
+pub const LINES_MAX: usize = 1_000;
 
 /// What is wrong with a request.
 #[derive(Debug)]
@@ -85,15 +86,25 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error)
     }
 
+    /// The body did not come in time.
+    pub fn too_slow(timeout: Span) -> Self {
+        let error = format!("the body did not come within {timeout}");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", error)
+    }
+
     /// What is wrong, in words.
     pub fn error(&self) -> &str {
         &self.error
     }
 
-    /// Lines of an import are wrong, so none was taken over.
-    pub fn lines(mut lines: Vec<Line>) -> Self {
-        let count = lines.len();
-        lines.truncate(LINES_MAX);
+    /// The lines that it names.
+    #[cfg(test)]
+    pub fn named(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// So many lines of an import are wrong, so none was taken over. `lines` are the first [`LINES_MAX`] of them.
+    pub fn lines(lines: Vec<Line>, count: usize) -> Self {
         let error = match count {
             1 => "a line is wrong, so nothing was imported".to_owned(),
             _ => format!("{count} lines are wrong, so nothing was imported"),

@@ -12,23 +12,24 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::problem::Problem;
-use super::times;
+use super::{Admin, BODY_TIMEOUT, times};
+use crate::clock::Clock;
 use crate::policy::Own;
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::{Account, Change, Directory, Key, NewAccount, Origin};
 
 /// Bytes of a body that tells of one account or key.
-const BODY_BYTES_MAX: usize = 16 << 10;
+pub const BODY_BYTES_MAX: usize = 16 << 10;
 
 /// A JSON body.
 pub struct Sent<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Sent<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = read(request, BODY_BYTES_MAX).await?;
+    async fn from_request(request: Request, admin: &Arc<Admin>) -> Result<Self, Problem> {
+        let body = read(request, BODY_BYTES_MAX, admin.gate.clock()).await?;
         // Nothing sent is nothing said.
         let body = if body.is_empty() { &b"{}"[..] } else { &body };
         match serde_json::from_slice(body) {
@@ -41,9 +42,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
 /// The whole body.
 ///
 /// # Errors
-/// It is too long, or broke off.
-pub async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Problem> {
-    match Limited::new(request.into_body(), bytes_max).collect().await {
+/// It is too long, takes longer than [`BODY_TIMEOUT`], or broke off.
+pub async fn read(request: Request, bytes_max: usize, clock: &Clock) -> Result<Bytes, Problem> {
+    let body = Limited::new(request.into_body(), bytes_max).collect();
+    let read = tokio::select! {
+        biased;
+        read = body => read,
+        () = clock.sleep(BODY_TIMEOUT) => return Err(Problem::too_slow(BODY_TIMEOUT)),
+    };
+    match read {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Problem::too_large(bytes_max)),
         Err(_) => Err(Problem::bad_request("the body broke off")),
@@ -288,4 +295,38 @@ fn quotas_of<'r>(tier: &str, rules: &'r Rules) -> Vec<&'r str> {
         .flat_map(|tier| &tier.quotas)
         .map(|quota| &*quota.name)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use axum::body::Body;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// A body of which nothing ever comes.
+    struct Never;
+
+    impl hyper::body::Body for Never {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    /// Who had the token and sent less than was announced kept a connection for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for_for_ever() {
+        let clock = Clock::start();
+        let request = Request::new(Body::new(Never));
+        let problem = read(request, BODY_BYTES_MAX, &clock).await.expect_err("it never comes");
+        assert_eq!(problem.error(), "the body did not come within 30s");
+        assert!(clock.now().since(crate::policy::time::Timestamp::ZERO) >= BODY_TIMEOUT);
+    }
 }

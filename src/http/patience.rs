@@ -1,0 +1,123 @@
+//! How long a client may take nothing of its answer.
+//!
+//! Absent on purpose: how long it may send nothing. That is bounded where something is read.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use crate::clock::Clock;
+use crate::policy::time::Span;
+
+/// Runs out when nothing could be written for so long.
+#[derive(Debug)]
+pub struct Patience {
+    clock: Clock,
+    span: Span,
+    /// There only while the client takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    /// With a client that takes nothing for `span`.
+    pub fn new(clock: Clock, span: Span) -> Self {
+        Self {
+            clock,
+            span,
+            stalled: None,
+        }
+    }
+
+    /// What became of a write: as it was told, or [`io::ErrorKind::TimedOut`] after too many that could do nothing.
+    pub fn with<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let (clock, span) = (self.clock, self.span);
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(clock.sleep(span)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// A stream whose writes fail when the other side takes nothing for too long.
+#[derive(Debug)]
+pub struct Patient<S> {
+    stream: S,
+    patience: Patience,
+}
+
+impl<S> Patient<S> {
+    /// That stream, with so much patience.
+    pub fn new(stream: S, patience: Patience) -> Self {
+        Self { stream, patience }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.patience.with(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.patience.with(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_runs_out_with_who_takes_nothing_and_with_nobody_else() {
+        let (near, mut far) = tokio::io::duplex(1);
+        let clock = Clock::start();
+        let mut near = Patient::new(near, Patience::new(clock, Span::from_secs(30)));
+        // One byte every 20 seconds is little, and yet something.
+        let slow = async {
+            for _ in 0..4 {
+                clock.sleep(Span::from_secs(20)).await;
+                far.read_u8().await.expect("it was written");
+            }
+        };
+        let (written, ()) = tokio::join!(near.write_all(b"12345"), slow);
+        written.expect("something was taken in time each time");
+
+        let before = clock.now();
+        let error = near.write_all(b"6").await.expect_err("nothing is taken any more");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let took = clock.now().since(before);
+        assert!((30..=31).contains(&took.as_secs_ceil()), "{took}");
+    }
+}
