@@ -345,3 +345,23 @@ fn a_segment_that_is_damaged_while_the_door_runs_is_kept_aside_too() {
         assert!(disk.paths().contains(&aside), "frame {frame}");
     }
 }
+
+/// A newcomer took the only calendar out of tiers.yaml: the sums were removed before the history, which was about to read them, was
+/// replayed, and the door did not start. Put back, the calendar goes on where it was.
+#[test]
+fn the_last_calendar_may_go_and_come_back() {
+    let (disk, wall) = (TestDisk::new(), WallClock::at(MONTH));
+    let (journal, history) = open_with(&disk, &wall, &windows(), Vec::new()).expect("an empty disk");
+    drop(history);
+    work(&disk, &journal, &wall, 3);
+    disk.wait_until(|paths| paths.iter().any(|path| path.ends_with("totals")));
+    drop(journal);
+    for windows in [&windows()[..1], &windows()[..1], &windows()] {
+        let (_journal, history) = open_with(&disk, &wall, windows, Vec::new()).expect("it was closed");
+        let mut told = 0;
+        history.replay(|_| told += 1).expect("the disk can be read");
+        assert!(told >= 3, "{told}");
+    }
+    let (_journal, history) = open_with(&disk, &wall, &windows(), Vec::new()).expect("it was closed");
+    assert_eq!(used(history).1, BTreeMap::from([(1, 3)]));
+}

@@ -232,7 +232,7 @@ impl Totals {
         (disk, folder): (Arc<dyn Disk>, PathBuf),
         wall: Wall,
         calendars: impl IntoIterator<Item = Calendar>,
-        mut snapshot: Option<Snapshot>,
+        snapshot: Option<Snapshot>,
     ) -> io::Result<Self> {
         let covers = |calendar: &Calendar| snapshot.as_ref().and_then(|snapshot| snapshot.covers(&calendar.name));
         let mut calendars: Vec<_> = calendars
@@ -245,9 +245,6 @@ impl Totals {
         calendars.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
         calendars.dedup_by(|(one, _), (other, _)| one.name == other.name);
         calendars.truncate(CALENDARS_MAX as usize);
-        if calendars.is_empty() && snapshot.take().is_some() {
-            disk::remove(&*disk, &folder.join(NAME))?;
-        }
         Ok(Self {
             disk,
             folder,
