@@ -240,7 +240,7 @@ pub fn run(account: Account, out: &mut impl Write) -> Result<(), CliError> {
 }
 
 /// Every field of an account, a line each.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "name",
     "tier",
     "email",
@@ -253,6 +253,7 @@ const FIELDS: [&str; 12] = [
     "keys",
     "created",
     "origin",
+    "id",
 ];
 
 fn show(account: &Value, out: &mut impl Write) -> Result<(), CliError> {

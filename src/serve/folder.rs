@@ -19,7 +19,9 @@ use crate::policy::time::UnixTime;
 use crate::store::journal::disk::SystemDisk;
 use crate::store::journal::{self, Durability, History, Journal, Taken};
 use crate::store::statistics::{Books, Statistics};
-use crate::store::{AccountStore, AdminToken, Bookkeeper, Directory, Listed, Pseudonyms, TOKEN_FILE, TOKEN_VARIABLE};
+use crate::store::{
+    AccountStore, AdminToken, Bookkeeper, Directory, KEY_FILE, Listed, Pseudonyms, TOKEN_FILE, TOKEN_VARIABLE,
+};
 use crate::telemetry::JournalMeters;
 
 /// Mode of `data_dir`: nobody else looks into it.
@@ -64,11 +66,19 @@ impl Opened {
         let taken = Taken::take(&SystemDisk, folder).map_err(ServeError::Journal)?;
         let (statistics, books) = open_statistics(folder.join(STATISTICS_FOLDER))?;
         let (journal, history) = open_journal(taken, config, rules, clock, meters, Box::new(books))?;
+        let knows_networks = folder.join(KEY_FILE).exists();
         let pseudonyms = Pseudonyms::open(folder).map_err(ServeError::Key)?;
         let accounts = open_accounts(config, clock.wall())?;
         let token = open_token(folder)?;
         let unread = |error| ServeError::History(folder.join(journal::FOLDER), error);
         let policy = remember(rules, clock, history, &statistics).map_err(unread)?;
+        let [_, networks, _] = policy.debtors();
+        if networks > 0 && !knows_networks {
+            warn!(
+                networks,
+                "{KEY_FILE} was not there and is new: what callers without a key have used is nobody's any more"
+            );
+        }
         Ok(Self {
             journal,
             accounts,

@@ -33,7 +33,7 @@ pub use accounts::{
 pub use commit::{Commit, Standing, Ticket, Unavailable};
 pub use directory::Directory;
 pub use keys::{Key, KeyHash, KeyId, Secret};
-pub use pseudonym::{KeyError, Pseudonyms};
+pub use pseudonym::{KEY_FILE, KeyError, Pseudonyms};
 pub use record::{Entry, Record, Refused};
 pub use token::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE, TokenError};
 
