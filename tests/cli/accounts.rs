@@ -1,5 +1,10 @@
 //! `tiergate account` and `tiergate key`.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::support::folder::Folder;
@@ -320,5 +325,36 @@ async fn a_command_says_what_to_do() {
         list(&["--admin", &door.address.to_string()])
             .await
             .contains("is it the admin listener?")
+    );
+}
+
+/// A folder that was there before the door may be open to others, and so may a token that somebody put there.
+#[tokio::test]
+async fn what_others_may_read_is_told_at_the_start() {
+    let mirror = Mirror::start().await;
+    let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
+    let folder = Arc::new(Folder::new());
+    let data = folder.path().join("data");
+    let warnings = |log: &str| {
+        let of_others = log.lines().filter(|line| line.contains("others may"));
+        of_others.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let door = Program::start_in(&folder, &yaml).await;
+    assert_eq!(
+        warnings(&door.kill().await),
+        [""; 0],
+        "what the door makes is its owner's"
+    );
+
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+    mode(&data, 0o755);
+    mode(&data.join("admin.token"), 0o640);
+    let door = Program::start_in(&folder, &yaml).await;
+    let told = warnings(&door.kill().await);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("the data folder (mode 755): chmod 700"), "{told:?}");
+    assert!(
+        told[1].contains("the operator's token (mode 640): chmod 600"),
+        "{told:?}"
     );
 }
