@@ -30,6 +30,13 @@ pub struct Account {
     command: Command,
 }
 
+impl Account {
+    /// Whether programs are to read the answer, or why there is none.
+    pub fn is_for_programs(&self) -> bool {
+        self.target.json
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make an account. It has no key yet: `tiergate key add NAME`

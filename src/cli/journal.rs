@@ -38,6 +38,13 @@ pub struct Journal {
     command: Command,
 }
 
+impl Journal {
+    /// Whether programs are to read the answer, or why there is none.
+    pub fn is_for_programs(&self) -> bool {
+        self.json
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Say whether everything in it can be read. Exit code 1 if something was lost

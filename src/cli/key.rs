@@ -23,6 +23,13 @@ pub struct Key {
     command: Command,
 }
 
+impl Key {
+    /// Whether programs are to read the answer, or why there is none.
+    pub fn is_for_programs(&self) -> bool {
+        self.target.json
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make a key and show it, this once: nobody can show it again

@@ -328,6 +328,35 @@ async fn a_command_says_what_to_do() {
     );
 }
 
+/// With `--json`, what went wrong was still told in words alone, which programs had to guess from.
+#[tokio::test]
+async fn programs_are_told_in_json_what_went_wrong() {
+    let mirror = Mirror::start().await;
+    let door = program(&mirror).await;
+    let told = |said: Said| -> Value {
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+        assert_eq!(said.err.lines().count(), 1, "{said:?}");
+        serde_json::from_str(&said.err).unwrap_or_else(|_| panic!("not JSON: {said:?}"))
+    };
+    let unknown = told(door.command(&["account", "show", "acme", "--json"]).await);
+    assert_eq!(
+        unknown,
+        json!({ "error": "there is no such account", "reason": "unknown_account" })
+    );
+    let lines = "name,tier\nacme,$2\nbot,$20\n,$20\n";
+    let import = told(door.command_with(&["account", "import", "-", "--json"], lines).await);
+    assert_eq!(import["reason"], "bad_lines");
+    assert_eq!(import["lines"][0]["line"], 2);
+    assert_eq!(import["lines"][1], json!({ "line": 4, "error": "it has no name" }));
+    let unfit = told(door.command(&["account", "remove", "acme", "--json"]).await);
+    assert_eq!(unfit["reason"], "unfit");
+    let folder = Folder::new();
+    let nowhere = told(run(folder.path(), &["key", "list", "acme", "--json"], "").await);
+    assert_eq!(nowhere["reason"], "bad_config");
+    let nothing = told(run(folder.path(), &["journal", "stats", "--data-dir", "none", "--json"], "").await);
+    assert_eq!(nothing["reason"], "unreadable");
+}
+
 /// A folder that was there before the door may be open to others, and so may a token that somebody put there.
 #[tokio::test]
 async fn what_others_may_read_is_told_at_the_start() {
