@@ -124,6 +124,14 @@ impl CliError {
     }
 }
 
+/// Whoever reads an answer and goes has seen enough of it. Not so of a key, which is shown once.
+fn unless_enough(done: Result<(), CliError>) -> Result<(), CliError> {
+    match done {
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}
+
 impl From<ConfigErrors> for CliError {
     fn from(errors: ConfigErrors) -> Self {
         Self::Config(errors)

@@ -357,6 +357,46 @@ async fn programs_are_told_in_json_what_went_wrong() {
     assert_eq!(nothing["reason"], "unreadable");
 }
 
+/// `tiergate account list | head` ended with an error once `head` had seen enough.
+#[tokio::test]
+async fn who_has_seen_enough_may_go_but_not_before_a_new_key_is_shown() {
+    let mirror = Mirror::start().await;
+    let door = program(&mirror).await;
+    done(&door, &["account", "add", "--name", "acme", "--tier", "$20"]).await;
+    let unread = async |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_tiergate"))
+            .args(args)
+            .args(["--admin", &door.admin.to_string()])
+            .current_dir(door.folder())
+            .env_remove("TIERGATE_ADMIN_TOKEN")
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let output = child.wait_with_output();
+        let output = crate::support::soon("the command ends", output).await.expect("a child");
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).expect("errors are text"),
+        )
+    };
+    for seen in [
+        &["account", "list"][..],
+        &["account", "list", "--json"],
+        &["account", "show", "acme"],
+        &["account", "export"],
+        &["key", "list", "acme"],
+    ] {
+        assert_eq!(unread(seen).await, (Some(0), String::new()), "{seen:?}");
+    }
+    let (code, error) = unread(&["key", "add", "acme"]).await;
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("can't write the answer"), "{error}");
+}
+
 /// A folder that was there before the door may be open to others, and so may a token that somebody put there.
 #[tokio::test]
 async fn what_others_may_read_is_told_at_the_start() {
