@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tiergate::cli::CliError;
 use tiergate::cli::account::{self, Account};
 use tiergate::cli::journal::{self, Journal};
 use tiergate::cli::key::{self, Key};
@@ -64,9 +65,18 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(options) => open(&options),
         Command::Check { file } => check(&file),
-        Command::Account(command) => account::run(command, &mut stdout()).map_err(|error| error.to_string()),
-        Command::Journal(command) => journal::run(command, &mut stdout()).map_err(|error| error.to_string()),
-        Command::Key(command) => key::run(command, &mut stdout()).map_err(|error| error.to_string()),
+        Command::Account(command) => {
+            let is_for_programs = command.is_for_programs();
+            said(account::run(command, &mut stdout()), is_for_programs)
+        }
+        Command::Journal(command) => {
+            let is_for_programs = command.is_for_programs();
+            said(journal::run(command, &mut stdout()), is_for_programs)
+        }
+        Command::Key(command) => {
+            let is_for_programs = command.is_for_programs();
+            said(key::run(command, &mut stdout()), is_for_programs)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,6 +85,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What went wrong, in words or in a line of JSON.
+fn said(done: Result<(), CliError>, is_for_programs: bool) -> Result<(), String> {
+    done.map_err(|error| match is_for_programs {
+        true => error.to_json().to_string(),
+        false => error.to_string(),
+    })
 }
 
 fn check(file: &std::path::Path) -> Result<(), String> {

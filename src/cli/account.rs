@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, escaped};
 use super::table;
-use super::{CliError, Target};
+use super::{CliError, Target, unless_enough};
 
 /// Bytes of an import that a door takes.
 const IMPORT_BYTES_MAX: usize = 16 << 20;
@@ -28,6 +28,13 @@ pub struct Account {
     target: Target,
     #[command(subcommand)]
     command: Command,
+}
+
+impl Account {
+    /// Whether programs are to read the answer, or why there is none.
+    pub fn is_for_programs(&self) -> bool {
+        self.target.json
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -183,11 +190,15 @@ impl Terms {
     }
 }
 
-/// Does what is asked, and writes the answer to `out`.
+/// Does what is asked, and writes the answer to `out`, as far as somebody reads it.
 ///
 /// # Errors
 /// It was not done, or not shown.
 pub fn run(account: Account, out: &mut impl Write) -> Result<(), CliError> {
+    unless_enough(answer(account, out))
+}
+
+fn answer(account: Account, out: &mut impl Write) -> Result<(), CliError> {
     let Account { target, command } = account;
     if let Command::Remove { name, yes: false } = &command {
         let error = format!("this would remove {name} and its keys for good; say --yes if that is meant");

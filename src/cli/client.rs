@@ -115,11 +115,11 @@ impl Client {
     }
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> CliError {
-        let said: Value = serde_json::from_slice(body).unwrap_or_default();
-        let Some(error) = said["error"].as_str() else {
+        let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+        let Some(error) = answer["error"].as_str() else {
             return self.no_answer(&format!("status {status}"));
         };
-        if said["reason"] == "not_found" {
+        if answer["reason"] == "not_found" {
             return self.no_answer("it has no such path");
         }
         if status == StatusCode::UNAUTHORIZED {
@@ -127,16 +127,18 @@ impl Client {
                 "the door at {} has another token than the one that was found",
                 self.address
             );
-            return CliError::Refused(format!(
-                "{what}; is it the door of this tiers.yaml? See {TOKEN_VARIABLE}"
-            ));
+            let said = format!("{what}; is it the door of this tiers.yaml? See {TOKEN_VARIABLE}");
+            return CliError::Refused { said, body: answer };
         }
         let mut text = error.to_owned();
-        for line in said["lines"].as_array().into_iter().flatten() {
+        for line in answer["lines"].as_array().into_iter().flatten() {
             let (number, error) = (&line["line"], line["error"].as_str().unwrap_or_default());
             text.push_str(&format!("\n  line {number}: {error}"));
         }
-        CliError::Refused(text)
+        CliError::Refused {
+            said: text,
+            body: answer,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::{CliError, table};
+use super::{CliError, table, unless_enough};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::policy::End;
@@ -36,6 +36,13 @@ pub struct Journal {
     json: bool,
     #[command(subcommand)]
     command: Command,
+}
+
+impl Journal {
+    /// Whether programs are to read the answer, or why there is none.
+    pub fn is_for_programs(&self) -> bool {
+        self.json
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,7 +107,7 @@ pub fn run(command: Journal, out: &mut impl Write) -> Result<(), CliError> {
     let done = match command.command {
         Command::Verify => {
             let report = inspect::verify(&SystemDisk, &folder).map_err(unreadable)?;
-            show_report(&mut out, &report, command.json)?;
+            unless_enough(show_report(&mut out, &report, command.json).map_err(CliError::Output))?;
             match report.is_damaged() {
                 true => Err(CliError::Damaged(folder)),
                 false => Ok(()),
@@ -128,11 +135,8 @@ pub fn run(command: Journal, out: &mut impl Write) -> Result<(), CliError> {
             show_stats(&mut out, &stats, command.json).map_err(CliError::Output)
         }
     };
-    match out.flush() {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => done,
-        flushed => flushed.map_err(CliError::Output).and(done),
-    }
+    let flushed = out.flush().map_err(CliError::Output);
+    unless_enough(flushed).and(unless_enough(done))
 }
 
 /// Says what is not in the answer, where it does not get between what programs read.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::client::{Client, escaped};
 use super::table;
-use super::{CliError, Target};
+use super::{CliError, Target, unless_enough};
 use crate::store::KeyId;
 use crate::store::keys::hash;
 
@@ -21,6 +21,13 @@ pub struct Key {
     target: Target,
     #[command(subcommand)]
     command: Command,
+}
+
+impl Key {
+    /// Whether programs are to read the answer, or why there is none.
+    pub fn is_for_programs(&self) -> bool {
+        self.target.json
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,12 +66,12 @@ enum Command {
 /// Does what is asked, and writes the answer to `out`.
 ///
 /// # Errors
-/// It was not done, or not shown.
+/// It was not done, or not shown. If nobody reads any more, that is an error only for a new key.
 pub fn run(key: Key, out: &mut impl Write) -> Result<(), CliError> {
     let Key { target, command } = key;
     let client = Client::of(&target)?;
     let answer = match command {
-        Command::List { name } => return list(&client, &name, target.json, out),
+        Command::List { name } => return unless_enough(list(&client, &name, target.json, out)),
         Command::Add { name, label, expires } => {
             let mut fields = Map::new();
             fields.extend(label.map(|label| ("label".to_owned(), label.into())));
@@ -79,22 +86,21 @@ pub fn run(key: Key, out: &mut impl Write) -> Result<(), CliError> {
         }
         Command::Revoke { key } => {
             let answer = client.ask(&Method::DELETE, &format!("/keys/{}", id(&key)?), None)?;
-            if target.json {
-                return Ok(table::json(out, &answer)?);
-            }
-            writeln!(
-                out,
-                "revoked {} ({})",
-                table::cell(&answer["id"]),
-                table::cell(&answer["label"])
-            )?;
-            return Ok(());
+            return unless_enough(revoked(&answer, target.json, out));
         }
     };
     if target.json {
         return Ok(table::json(out, &answer)?);
     }
     shown(&answer, out)
+}
+
+fn revoked(answer: &Value, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+    if json {
+        return Ok(table::json(out, answer)?);
+    }
+    let (id, label) = (table::cell(&answer["id"]), table::cell(&answer["label"]));
+    Ok(writeln!(out, "revoked {id} ({label})")?)
 }
 
 /// The key alone on its line, so that a script can take it; what people want to know goes beside it, to standard error.

@@ -17,6 +17,7 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::{Value, json};
 
 use crate::config::ConfigErrors;
 use crate::store::TokenError;
@@ -46,8 +47,13 @@ pub enum CliError {
     NoDoor(String, io::Error),
     /// The answer did not come, or is none of a door's: what happened.
     NoAnswer(String, String),
-    /// The door said no: what it said, for people, and as it came.
-    Refused(String),
+    /// The door said no.
+    Refused {
+        /// For people: what it said, and what to do.
+        said: String,
+        /// Its answer's body, as it came.
+        body: Value,
+    },
     /// The file, or standard input, can't be read.
     Input(String, io::Error),
     /// What was given can't be sent.
@@ -82,7 +88,7 @@ impl fmt::Display for CliError {
                 f,
                 "error: {address} does not answer as a door does ({what}); is it the admin listener?"
             ),
-            Self::Refused(said) => write!(f, "error: {said}"),
+            Self::Refused { said, .. } => write!(f, "error: {said}"),
             Self::Input(from, error) => write!(f, "error: can't read {from}: {error}"),
             Self::Unfit(what) => write!(f, "error: {what}"),
             Self::Damaged(folder) => write!(
@@ -97,6 +103,34 @@ impl fmt::Display for CliError {
 }
 
 impl std::error::Error for CliError {}
+
+impl CliError {
+    /// For programs: the door's own words, or `{ "error", "reason" }` as it would say it.
+    pub fn to_json(&self) -> Value {
+        let reason = match self {
+            Self::Refused { body, .. } => return body.clone(),
+            Self::Config(_) => "bad_config",
+            Self::Token(_) => "no_token",
+            Self::NoDoor(..) => "no_door",
+            Self::NoAnswer(..) => "no_answer",
+            Self::Input(..) => "unreadable",
+            Self::Unfit(_) => "unfit",
+            Self::Damaged(_) => "damaged",
+            Self::Output(_) => "unwritable",
+        };
+        let text = self.to_string();
+        let error = text.strip_prefix("error: ").unwrap_or(&text);
+        json!({ "error": error, "reason": reason })
+    }
+}
+
+/// Whoever reads an answer and goes has seen enough of it. Not so of a key, which is shown once.
+fn unless_enough(done: Result<(), CliError>) -> Result<(), CliError> {
+    match done {
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}
 
 impl From<ConfigErrors> for CliError {
     fn from(errors: ConfigErrors) -> Self {

@@ -2,9 +2,9 @@
 //!
 //! Absent on purpose: what the files look like (`store`).
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +26,12 @@ use crate::telemetry::JournalMeters;
 
 /// Mode of `data_dir`: nobody else looks into it.
 const FOLDER_MODE: u32 = 0o700;
+
+/// Mode of the operator's token.
+const TOKEN_MODE: u32 = 0o600;
+
+/// What of a mode lets others than the owner in.
+const OTHERS: u32 = 0o077;
 
 /// The file of the accounts, in `data_dir`.
 const ACCOUNTS_FILE: &str = "accounts.redb";
@@ -62,6 +68,7 @@ impl Opened {
         let folder = &config.data_dir;
         let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
         made.map_err(|error| ServeError::Folder(folder.clone(), error))?;
+        warn_of_others(folder, "others may look into the data folder", FOLDER_MODE);
         // Before anything in it is looked at: what seems to be left over by a crash may be what another process is writing.
         let taken = Taken::take(&SystemDisk, folder).map_err(ServeError::Journal)?;
         let (statistics, books) = open_statistics(folder.join(STATISTICS_FOLDER))?;
@@ -153,9 +160,22 @@ fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStore>, Se
 fn open_token(folder: &Path) -> Result<AdminToken, ServeError> {
     let given = match std::env::var_os(TOKEN_VARIABLE) {
         Some(text) => AdminToken::given(&text.to_string_lossy(), TOKEN_VARIABLE),
-        None => AdminToken::read_or_make(&folder.join(TOKEN_FILE)),
+        None => {
+            let file = folder.join(TOKEN_FILE);
+            let read = AdminToken::read_or_make(&file);
+            warn_of_others(&file, "others may read the operator's token", TOKEN_MODE);
+            read
+        }
     };
     given.map_err(ServeError::Token)
+}
+
+/// What was there before the door may have any mode. It may be meant so, and is left as it is.
+fn warn_of_others(path: &Path, what: &str, right: u32) {
+    let mode = fs::metadata(path).map_or(0, |found| found.permissions().mode() & 0o777);
+    if mode & OTHERS != 0 {
+        warn!(path = %path.display(), "{what} (mode {mode:o}): chmod {right:o}");
+    }
 }
 
 /// Accounts whose tier was taken out of the file have the anonymous tier's terms, which their owners will notice.

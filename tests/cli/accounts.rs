@@ -1,5 +1,10 @@
 //! `tiergate account` and `tiergate key`.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::support::folder::Folder;
@@ -320,5 +325,105 @@ async fn a_command_says_what_to_do() {
         list(&["--admin", &door.address.to_string()])
             .await
             .contains("is it the admin listener?")
+    );
+}
+
+/// With `--json`, what went wrong was still told in words alone, which programs had to guess from.
+#[tokio::test]
+async fn programs_are_told_in_json_what_went_wrong() {
+    let mirror = Mirror::start().await;
+    let door = program(&mirror).await;
+    let told = |said: Said| -> Value {
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+        assert_eq!(said.err.lines().count(), 1, "{said:?}");
+        serde_json::from_str(&said.err).unwrap_or_else(|_| panic!("not JSON: {said:?}"))
+    };
+    let unknown = told(door.command(&["account", "show", "acme", "--json"]).await);
+    assert_eq!(
+        unknown,
+        json!({ "error": "there is no such account", "reason": "unknown_account" })
+    );
+    let lines = "name,tier\nacme,$2\nbot,$20\n,$20\n";
+    let import = told(door.command_with(&["account", "import", "-", "--json"], lines).await);
+    assert_eq!(import["reason"], "bad_lines");
+    assert_eq!(import["lines"][0]["line"], 2);
+    assert_eq!(import["lines"][1], json!({ "line": 4, "error": "it has no name" }));
+    let unfit = told(door.command(&["account", "remove", "acme", "--json"]).await);
+    assert_eq!(unfit["reason"], "unfit");
+    let folder = Folder::new();
+    let nowhere = told(run(folder.path(), &["key", "list", "acme", "--json"], "").await);
+    assert_eq!(nowhere["reason"], "bad_config");
+    let nothing = told(run(folder.path(), &["journal", "stats", "--data-dir", "none", "--json"], "").await);
+    assert_eq!(nothing["reason"], "unreadable");
+}
+
+/// `tiergate account list | head` ended with an error once `head` had seen enough.
+#[tokio::test]
+async fn who_has_seen_enough_may_go_but_not_before_a_new_key_is_shown() {
+    let mirror = Mirror::start().await;
+    let door = program(&mirror).await;
+    done(&door, &["account", "add", "--name", "acme", "--tier", "$20"]).await;
+    let unread = async |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_tiergate"))
+            .args(args)
+            .args(["--admin", &door.admin.to_string()])
+            .current_dir(door.folder())
+            .env_remove("TIERGATE_ADMIN_TOKEN")
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let output = child.wait_with_output();
+        let output = crate::support::soon("the command ends", output).await.expect("a child");
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).expect("errors are text"),
+        )
+    };
+    for seen in [
+        &["account", "list"][..],
+        &["account", "list", "--json"],
+        &["account", "show", "acme"],
+        &["account", "export"],
+        &["key", "list", "acme"],
+    ] {
+        assert_eq!(unread(seen).await, (Some(0), String::new()), "{seen:?}");
+    }
+    let (code, error) = unread(&["key", "add", "acme"]).await;
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("can't write the answer"), "{error}");
+}
+
+/// A folder that was there before the door may be open to others, and so may a token that somebody put there.
+#[tokio::test]
+async fn what_others_may_read_is_told_at_the_start() {
+    let mirror = Mirror::start().await;
+    let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
+    let folder = Arc::new(Folder::new());
+    let data = folder.path().join("data");
+    let warnings = |log: &str| {
+        let of_others = log.lines().filter(|line| line.contains("others may"));
+        of_others.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let door = Program::start_in(&folder, &yaml).await;
+    assert_eq!(
+        warnings(&door.kill().await),
+        [""; 0],
+        "what the door makes is its owner's"
+    );
+
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+    mode(&data, 0o755);
+    mode(&data.join("admin.token"), 0o640);
+    let door = Program::start_in(&folder, &yaml).await;
+    let told = warnings(&door.kill().await);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("the data folder (mode 755): chmod 700"), "{told:?}");
+    assert!(
+        told[1].contains("the operator's token (mode 640): chmod 600"),
+        "{told:?}"
     );
 }

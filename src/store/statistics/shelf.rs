@@ -9,8 +9,9 @@
 
 use std::cmp::Reverse;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +25,9 @@ use super::writer::{UNFINISHED, sync_folder};
 /// Damaged files that are kept; beyond that, those of the earliest segments go.
 pub const DAMAGED_KEPT: usize = 16;
 
+/// Mode of the folder: nobody else looks into it.
+const FOLDER_MODE: u32 = 0o700;
+
 /// What the names of damaged files end with.
 const DAMAGED: &str = "damaged";
 
@@ -32,7 +36,7 @@ const DAMAGED: &str = "damaged";
 /// # Errors
 /// The disk's.
 pub(super) fn open(folder: &Path) -> io::Result<(Vec<Arc<Rollup>>, Runs)> {
-    fs::create_dir_all(folder)?;
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
     let (mut good, mut damaged) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -102,4 +106,29 @@ fn drop_excess_damaged(folder: &Path) -> io::Result<()> {
     damaged.sort_unstable();
     let excess = damaged.len().saturating_sub(DAMAGED_KEPT);
     damaged.iter().take(excess).try_for_each(fs::remove_file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::writer::Writer;
+    use super::*;
+
+    /// The folder was made with 0755 and its files with 0644, though nobody else is to look into what the door knows.
+    #[test]
+    fn the_folder_and_its_files_are_for_their_owner_only() {
+        let folder = std::env::temp_dir().join(format!("tiergate-shelf-{}", std::process::id()));
+        open(&folder).expect("it is made");
+        let writer = Writer::begin(&folder, Grain::Hour).expect("it is begun");
+        let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        let files: Vec<PathBuf> = fs::read_dir(&folder)
+            .expect("it is there")
+            .map(|entry| entry.expect("it can be read").path())
+            .collect();
+        assert_eq!(files.iter().map(|file| mode(file)).collect::<Vec<_>>(), [0o600]);
+        drop(writer);
+        fs::remove_dir_all(&folder).expect("it is ours");
+    }
 }

@@ -4,8 +4,9 @@
 //! Absent on purpose: sums. Cells come in their order.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crc32c::crc32c;
@@ -17,6 +18,9 @@ use super::runs::Runs;
 
 /// What the names of unfinished files end with.
 pub(super) const UNFINISHED: &str = "unfinished";
+
+/// Mode of a rollup: nobody else reads who asked how often.
+const FILE_MODE: u32 = 0o600;
 
 /// A rollup in the making. Dropped unfinished, it leaves nothing behind.
 #[derive(Debug)]
@@ -38,7 +42,9 @@ impl Writer {
     /// The disk's.
     pub fn begin(folder: &Path, grain: Grain) -> io::Result<Self> {
         let path = folder.join(grain.extension()).with_extension(UNFINISHED);
-        let mut file = BufWriter::new(File::create(&path)?);
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(FILE_MODE);
+        let mut file = BufWriter::new(options.open(&path)?);
         file.write_all(&[0; HEADER_BYTES])?;
         Ok(Self {
             folder: folder.to_owned(),
