@@ -64,6 +64,8 @@ pub struct Writer {
     remains: Option<u64>,
     /// A segment that failed before anything in it was durable.
     barren: Option<u64>,
+    /// The disk has failed, and nothing could be written since.
+    failing: bool,
     /// The number of the next segment.
     next_segment: u64,
     /// The number of the next entry.
@@ -107,6 +109,7 @@ impl Writer {
             previous: (header.number, 0),
             remains: None,
             barren: None,
+            failing: false,
             next_segment: header.number + 1,
             next_sequence: header.first_sequence,
             confirmed: header.first_sequence,
@@ -278,6 +281,9 @@ impl Writer {
         self.previous = (header.number, 0);
         self.registry.begun(&header, active.bytes());
         self.active = Some(active);
+        if std::mem::take(&mut self.failing) {
+            tracing::info!(segment = header.number, "the journal is written again");
+        }
         self.inbox.set_failed(false);
     }
 
@@ -297,6 +303,7 @@ impl Writer {
                 "the journal can't be written: metered requests are refused until it can",
             );
         }
+        self.failing = true;
         self.inbox.set_failed(true);
     }
 }
