@@ -24,7 +24,7 @@ pub struct Levels {
     pub pools: Vec<(u32, u32)>,
     /// Accounts, by tier, and at last those whose tier there isn't.
     pub accounts: Vec<u32>,
-    /// Callers that have a debit in a window, as in [`KINDS`].
+    /// Callers that have a debit in a window: accounts, networks, users.
     pub debtors: [usize; KINDS.len()],
 }
 
