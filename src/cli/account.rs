@@ -13,6 +13,8 @@ use serde_json::{Map, Value, json};
 use super::client::{Client, escaped};
 use super::table;
 use super::{CliError, Target, unless_enough};
+use crate::clock::Clock;
+use crate::policy::time::UnixTime;
 
 /// Bytes of an import that a door takes.
 const IMPORT_BYTES_MAX: usize = 16 << 20;
@@ -291,9 +293,11 @@ fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliErro
     if json {
         return Ok(table::json(out, &json!({ "accounts": accounts }))?);
     }
+    let now = Clock::start().wall();
     let row = |account: &Value| {
         let state = match (account["blocked"].as_bool(), account["origin"].as_str()) {
             (Some(true), _) => "blocked",
+            _ if is_over(account, now) => "over",
             (_, Some("listed")) => "in tiers.yaml",
             _ => "-",
         };
@@ -323,6 +327,14 @@ fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliErro
         "EMAIL",
     ];
     Ok(table::write(out, heads, &rows)?)
+}
+
+/// Whether its time is over: it has the anonymous tier's terms.
+fn is_over(account: &Value, now: UnixTime) -> bool {
+    let until = account["until"]
+        .as_str()
+        .and_then(|until| until.parse::<jiff::Timestamp>().ok());
+    until.is_some_and(|until| u64::try_from(until.as_millisecond()).unwrap_or(0) <= now.as_millis())
 }
 
 fn import(client: &Client, file: &str, json: bool, out: &mut impl Write) -> Result<(), CliError> {

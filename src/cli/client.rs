@@ -38,7 +38,8 @@ impl Client {
     /// # Errors
     /// The file is wrong, or there is no token.
     pub fn of(target: &Target) -> Result<Self, CliError> {
-        let given = std::env::var(TOKEN_VARIABLE).ok();
+        // Set to nothing it is not set.
+        let given = std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.is_empty());
         let given = given.map(|text| AdminToken::given(&text, TOKEN_VARIABLE)).transpose()?;
         if let (Some(address), Some(token)) = (&target.admin, &given) {
             return Ok(Self {
@@ -46,7 +47,11 @@ impl Client {
                 token: token.clone(),
             });
         }
-        let config = Config::load(&target.config)?;
+        let config = Config::load(&target.config).map_err(|errors| {
+            let advice = "The command needs to know which door: name its file with --config FILE, or give --admin HOST:PORT and the \
+                          token in";
+            CliError::Config(errors, format!("{advice} {TOKEN_VARIABLE}"))
+        })?;
         let token = match given {
             Some(token) => token,
             None => AdminToken::read(&config.data_dir.join(TOKEN_FILE))?,

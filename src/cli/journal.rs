@@ -19,6 +19,7 @@ use crate::policy::End;
 use crate::policy::caller::{AccountId, Caller, NetworkId, UserId};
 use crate::policy::time::UnixTime;
 use crate::store::Entry;
+use crate::store::journal::FOLDER;
 use crate::store::journal::disk::SystemDisk;
 use crate::store::journal::inspect::{self, Filter, Report, Stats, Unread};
 
@@ -99,8 +100,17 @@ impl Filters {
 pub fn run(command: Journal, out: &mut impl Write) -> Result<(), CliError> {
     let folder = match command.data_dir {
         Some(folder) => folder,
-        None => Config::load(&command.config)?.data_dir,
+        None => {
+            let advice = "The command needs to know which journal: name the door's file with --config FILE, or its folder with --data-dir DIR";
+            let config = Config::load(&command.config);
+            config
+                .map_err(|errors| CliError::Config(errors, advice.to_owned()))?
+                .data_dir
+        }
     };
+    if !folder.join(FOLDER).exists() {
+        return Err(CliError::NoJournal(folder));
+    }
     let unreadable = |error| CliError::Input(format!("the journal in {}", folder.display()), error);
     // One line at a time to a terminal or a pipe would cost a call to the system each.
     let mut out = BufWriter::new(out);

@@ -39,8 +39,8 @@ pub struct Target {
 /// Why a command has not done what it should.
 #[derive(Debug)]
 pub enum CliError {
-    /// tiers.yaml is wrong or not there.
-    Config(ConfigErrors),
+    /// tiers.yaml is wrong or not there; and what to do.
+    Config(ConfigErrors, String),
     /// There is no token to show.
     Token(TokenError),
     /// Nobody answers at that address.
@@ -58,6 +58,8 @@ pub enum CliError {
     Input(String, io::Error),
     /// What was given can't be sent.
     Unfit(String),
+    /// There is no journal in that data folder.
+    NoJournal(PathBuf),
     /// Something in the journal of that data folder was lost.
     Damaged(PathBuf),
     /// Standard output can't be written.
@@ -67,12 +69,8 @@ pub enum CliError {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Config(errors) => write!(
-                f,
-                "{errors}\nThe command needs to know which door: name its file with --config FILE, or give --admin HOST:PORT and the \
-                 token in {}",
-                crate::store::TOKEN_VARIABLE
-            ),
+            Self::Config(errors, advice) => write!(f, "{errors}\n{advice}"),
+            Self::Token(error @ TokenError::Unfit(_)) => write!(f, "error: {error}"),
             Self::Token(error) => write!(
                 f,
                 "error: {error}\nThe door makes the file when it is first started; start it with `tiergate serve`, or put the token \
@@ -91,6 +89,12 @@ impl fmt::Display for CliError {
             Self::Refused { said, .. } => write!(f, "error: {said}"),
             Self::Input(from, error) => write!(f, "error: can't read {from}: {error}"),
             Self::Unfit(what) => write!(f, "error: {what}"),
+            Self::NoJournal(folder) => write!(
+                f,
+                "error: there is no journal in {}: the door makes it when it is first started; start it with `tiergate serve`, or name \
+                 its folder with --data-dir DIR",
+                folder.display()
+            ),
             Self::Damaged(folder) => write!(
                 f,
                 "error: records in the journal in {} can't be read any more; everything else is used, and the door keeps damaged \
@@ -109,12 +113,13 @@ impl CliError {
     pub fn to_json(&self) -> Value {
         let reason = match self {
             Self::Refused { body, .. } => return body.clone(),
-            Self::Config(_) => "bad_config",
+            Self::Config(..) => "bad_config",
             Self::Token(_) => "no_token",
             Self::NoDoor(..) => "no_door",
             Self::NoAnswer(..) => "no_answer",
             Self::Input(..) => "unreadable",
             Self::Unfit(_) => "unfit",
+            Self::NoJournal(_) => "no_journal",
             Self::Damaged(_) => "damaged",
             Self::Output(_) => "unwritable",
         };
@@ -129,12 +134,6 @@ fn unless_enough(done: Result<(), CliError>) -> Result<(), CliError> {
     match done {
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => done,
-    }
-}
-
-impl From<ConfigErrors> for CliError {
-    fn from(errors: ConfigErrors) -> Self {
-        Self::Config(errors)
     }
 }
 

@@ -354,7 +354,7 @@ async fn programs_are_told_in_json_what_went_wrong() {
     let nowhere = told(run(folder.path(), &["key", "list", "acme", "--json"], "").await);
     assert_eq!(nowhere["reason"], "bad_config");
     let nothing = told(run(folder.path(), &["journal", "stats", "--data-dir", "none", "--json"], "").await);
-    assert_eq!(nothing["reason"], "unreadable");
+    assert_eq!(nothing["reason"], "no_journal");
 }
 
 /// `tiergate account list | head` ended with an error once `head` had seen enough.
