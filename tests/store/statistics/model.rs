@@ -216,12 +216,7 @@ impl Journal {
         }
     }
 
-    /// Ends and starts again: from files, and from the entries that the journal has kept.
-    pub fn restart(&mut self) {
-        self.restart_with(0);
-    }
-
-    /// The same if the journal has dropped what came before that segment.
+    /// Ends and starts again: from files, and from the entries that the journal has kept, from that segment on.
     pub fn restart_with(&mut self, kept_from: u64) {
         let (statistics, books) = Statistics::open(self.folder.path()).expect("the folder opens");
         (self.statistics, self.books) = (statistics, books);

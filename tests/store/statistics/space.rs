@@ -1,11 +1,9 @@
 //! The space that statistics take, on the disk and in memory.
 
-use std::time::Instant;
-
 use tiergate::policy::caller::{AccountId, Caller, NetworkId};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::statistics::{
-    DAY_FILES_KEPT, FILES_MAX, HOUR_CELLS_MAX, HOURS_SEEN_KEPT, MINUTE_CELLS_MAX, Period, Refusals,
+    DAY_FILES_KEPT, FILES_MAX, HOUR_CELLS_MAX, HOURS_SEEN_KEPT, MINUTE_CELLS_MAX, Period,
 };
 
 use super::model::{self, Dice, Journal, job};
@@ -89,66 +87,4 @@ fn a_crowd_beyond_the_table_counts_for_the_door_and_for_itself_once_it_is_rolled
     assert_eq!(today(&journal, None), Some(crowd));
     assert_eq!(today(&journal, last), Some(1));
     assert_eq!(today(&journal, Some(Caller::Network(NetworkId(0)))), Some(1));
-}
-
-/// Rough figures, for `cargo test --release --test store figures -- --ignored --nocapture`.
-#[test]
-#[ignore = "tells figures, and asserts nothing"]
-#[allow(clippy::disallowed_methods, reason = "it measures")]
-fn figures() {
-    let mut dice = Dice::new(9);
-    let mut journal = Journal::new();
-    let entries: Vec<_> = (0..200_000)
-        .map(|_| {
-            job(
-                Caller::Network(NetworkId(dice.roll(10_000))),
-                START,
-                200,
-                dice.roll(2_000),
-            )
-        })
-        .collect();
-    let begun = Instant::now();
-    entries.iter().for_each(|entry| journal.statistics.record(entry));
-    println!("record: {} ns", begun.elapsed().as_nanos() / 200_000);
-
-    let refusals = Refusals::new();
-    for (who, of) in [("one caller", 1), ("10,000 callers", 10_000)] {
-        let begun = Instant::now();
-        for turn in 0..2_000_000 {
-            refusals.refused(Some(Caller::Network(NetworkId(turn % of * 7_919))), 503);
-        }
-        println!("refused, {who}: {} ns", begun.elapsed().as_nanos() / 2_000_000);
-    }
-
-    let mut now = START;
-    for segment in 1..=70 * 24 {
-        let mut entries = (0..10_000).map(|network| job(Caller::Network(NetworkId(network)), now, 200, 7));
-        let begun = Instant::now();
-        tiergate::store::Bookkeeper::close(&mut journal.books, segment, &mut entries).expect("the disk works");
-        let closed = begun.elapsed();
-        now = now + HOUR;
-        journal.statistics.tidy(now).expect("the disk works");
-        if segment == 70 * 24 {
-            println!(
-                "close, 10,000 entries of as many callers: {closed:?}; with tidying {:?}",
-                begun.elapsed()
-            );
-        }
-    }
-    let bytes: u64 = journal.folder.files().iter().map(|(_, length)| length).sum();
-    println!(
-        "{} files, {} MB, 10,000 callers in every hour",
-        journal.folder.files().len(),
-        bytes / 1_000_000
-    );
-    for period in [Period::Minute, Period::Hour, Period::Day] {
-        let begun = Instant::now();
-        let whose = Some(Caller::Network(NetworkId(77)));
-        journal.statistics.traffic(whose, period, now).expect("the disk works");
-        println!("a caller's traffic, {period:?}: {:?}", begun.elapsed());
-    }
-    let begun = Instant::now();
-    journal.restart();
-    println!("open: {:?}", begun.elapsed());
 }

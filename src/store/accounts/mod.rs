@@ -7,46 +7,30 @@
 //!
 //! Absent on purpose: async. Everything here waits for a disk, so it is called where waiting does no harm. And keys in plain text.
 
+mod error;
+mod tables;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, ReadableTable, StorageError, TableDefinition, WriteTransaction};
+use redb::{Builder, Database, DatabaseError};
 
+pub use self::error::{ChangeError, ImportError, OpenError};
+use self::tables::{Read, builder, open_file, read, write};
 use super::account::{Account, Change, Illegal, NewAccount, Origin, is_text};
 use super::directory::{Directory, Step};
-use super::encoding::{self, Unreadable};
 use super::keys::{KEYS_PER_ACCOUNT_MAX, Key, KeyHash, KeyId, LABEL_BYTES_MAX, Secret};
 use crate::policy::caller::AccountId;
 use crate::policy::time::{Span, UnixTime};
 
 /// Accounts in the store, at most.
 pub const ACCOUNTS_MAX: usize = 100_000;
-/// Mode of the file: nobody else reads it.
-const FILE_MODE: u32 = 0o600;
-/// Bytes that redb keeps in memory. The directory has all that requests need.
-const CACHE_BYTES: usize = 4 << 20;
-/// The form of what lies in the tables. A greater one is of a later version of the program.
-const FORMAT: u64 = 1;
-/// The least id. 0 is nobody's.
-const FIRST_ID: u32 = 1;
 /// Listed names that an error shows.
 const SHOWN_MAX: usize = 20;
-
-/// `format`, and `next_id`: the least id that nobody has had.
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-/// [`encoding::account`] by id.
-const ACCOUNTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("accounts");
-/// [`encoding::key`] by hash.
-const KEYS: TableDefinition<'_, &KeyHash, &[u8]> = TableDefinition::new("keys");
-/// The id of a name in tiers.yaml, and when it was first listed, in milliseconds.
-const LISTED: TableDefinition<'_, &str, (u32, u64)> = TableDefinition::new("listed");
 
 /// Opens the database, whenever that is needed.
 pub type Opener = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send + Sync>;
@@ -84,148 +68,6 @@ impl fmt::Debug for AccountStore {
     }
 }
 
-/// Why the accounts can't be opened.
-#[derive(Debug)]
-pub enum OpenError {
-    /// Another process has them open.
-    InUse,
-    /// They were written by a later version of the program.
-    Newer,
-    /// What lies there is not what was written: what is wrong.
-    Damaged(String),
-    /// The disk's.
-    Disk(String),
-    /// These names are both in tiers.yaml and in the store: at most 20 of them.
-    ListedAndStored(Vec<String>),
-    /// The account `listed` of tiers.yaml has a key that the account `other` has too.
-    KeyOfTwo {
-        /// In tiers.yaml.
-        listed: String,
-        /// There or in the store.
-        other: String,
-    },
-    /// No id is left for another account.
-    NoIds,
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InUse => f.write_str("another process has them open; is the door running already?"),
-            Self::Newer => f.write_str("they were written by a later version of tiergate; run that one"),
-            Self::Damaged(what) => write!(f, "they are damaged ({what}); restore them from a backup"),
-            Self::Disk(error) => f.write_str(error),
-            Self::ListedAndStored(names) => write!(
-                f,
-                "listed in tiers.yaml under `accounts`, and stored as well: {}; take each out of tiers.yaml, or remove it from the \
-                 store (start without the list, then `tiergate account remove NAME --yes`)",
-                names.join(", ")
-            ),
-            Self::KeyOfTwo { listed, other } => write!(
-                f,
-                "the account {listed} of tiers.yaml has a key that {other} has too; give each account keys of its own"
-            ),
-            Self::NoIds => f.write_str("there have been as many accounts as there can ever be"),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-impl From<DatabaseError> for OpenError {
-    fn from(error: DatabaseError) -> Self {
-        match error {
-            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => Self::InUse,
-            DatabaseError::UpgradeRequired(_) => Self::Damaged("of an old format that was never ours".to_owned()),
-            DatabaseError::Storage(error) => error.into(),
-            other => Self::Disk(other.to_string()),
-        }
-    }
-}
-
-impl From<StorageError> for OpenError {
-    fn from(error: StorageError) -> Self {
-        match error {
-            StorageError::Corrupted(what) => Self::Damaged(what),
-            // A file that is none of redb's, or was cut off.
-            StorageError::Io(error) if error.kind() == io::ErrorKind::InvalidData => Self::Damaged(error.to_string()),
-            StorageError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => Self::Damaged(error.to_string()),
-            other => Self::Disk(other.to_string()),
-        }
-    }
-}
-
-impl From<Unreadable> for OpenError {
-    fn from(_: Unreadable) -> Self {
-        Self::Damaged("a record is not of the form that it should have".to_owned())
-    }
-}
-
-/// Why a change was not made. After all but [`Self::Unavailable`] everything is as it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ChangeError {
-    /// No account has that name.
-    UnknownAccount,
-    /// It stands in tiers.yaml, and is changed there.
-    Listed,
-    /// Another account has that name.
-    NameTaken,
-    /// There are [`ACCOUNTS_MAX`], or no id is left.
-    TooManyAccounts,
-    /// No key has that id.
-    UnknownKey,
-    /// Another account has that key, or the same account has it already.
-    KeyTaken,
-    /// The account has [`KEYS_PER_ACCOUNT_MAX`] that have not expired.
-    TooManyKeys,
-    /// The key has expired: there is nothing to rotate.
-    KeyExpired,
-    /// Two lines of an import give the same name different terms.
-    Differs,
-    /// What was asked for is out of bounds.
-    Illegal(Illegal),
-    /// The disk's, or the system has no random numbers. It may have taken place all the same, and is to be looked up.
-    Unavailable(String),
-}
-
-impl fmt::Display for ChangeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownAccount => f.write_str("there is no such account"),
-            Self::Listed => f.write_str("the account stands in tiers.yaml: change it there"),
-            Self::NameTaken => f.write_str("an account of that name exists already"),
-            Self::TooManyAccounts => write!(f, "there are {ACCOUNTS_MAX} accounts, and there can't be more"),
-            Self::UnknownKey => f.write_str("there is no such key"),
-            Self::KeyTaken => f.write_str("an account has that key already"),
-            Self::TooManyKeys => write!(
-                f,
-                "the account has {KEYS_PER_ACCOUNT_MAX} keys, and can't have more: revoke one first"
-            ),
-            Self::KeyExpired => f.write_str("the key has expired: add a new one instead"),
-            Self::Differs => f.write_str("an earlier line gives the account of that name other terms"),
-            Self::Illegal(why) => why.fmt(f),
-            Self::Unavailable(why) => write!(
-                f,
-                "the accounts can't be written at present ({why}); see whether the change took place before trying again"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ChangeError {}
-
-impl From<Illegal> for ChangeError {
-    fn from(why: Illegal) -> Self {
-        Self::Illegal(why)
-    }
-}
-
-impl From<OpenError> for ChangeError {
-    fn from(error: OpenError) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
-
 /// A key that was just made, with the only sight of it that there will ever be.
 #[derive(Clone, Debug)]
 pub struct Minted {
@@ -245,35 +87,6 @@ pub struct ImportRow {
     /// The key that it brings along.
     pub key: Option<Secret>,
 }
-
-/// Why an import was not made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ImportError {
-    /// These lines are wrong, in their order: all that are.
-    Lines(Vec<(usize, ChangeError)>),
-    /// It could not be written.
-    Whole(ChangeError),
-}
-
-impl From<ChangeError> for ImportError {
-    fn from(error: ChangeError) -> Self {
-        Self::Whole(error)
-    }
-}
-
-impl fmt::Display for ImportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lines(lines) => {
-                let shown = |(line, error): &(usize, ChangeError)| writeln!(f, "line {line}: {error}");
-                lines.iter().try_for_each(shown)
-            }
-            Self::Whole(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ImportError {}
 
 /// What an import has made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -636,161 +449,6 @@ impl Changing<'_> {
     }
 }
 
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-    builder
-}
-
-fn open_file(builder: &Builder, path: &Path) -> Result<Database, DatabaseError> {
-    if !path.try_exists().map_err(disk)? {
-        make_file(builder, path)?;
-    }
-    let file = OpenOptions::new().read(true).write(true).open(path).map_err(disk)?;
-    builder.create_with_backend(FileBackend::new(file)?)
-}
-
-/// Makes the file whole under another name, and then gives it its own. redb can't open a file whose making was cut off, and what
-/// looks like one could also be what a disk has left of many accounts: so none is ever there.
-fn make_file(builder: &Builder, path: &Path) -> Result<(), DatabaseError> {
-    let beside = path.with_extension(format!("new.{}", std::process::id()));
-    let mut options = OpenOptions::new();
-    let options = options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(FILE_MODE);
-    let file = options.open(&beside).map_err(disk)?;
-    builder.create_with_backend(FileBackend::new(file)?)?.close()?;
-    // A link overwrites nobody's file, should another door have been quicker.
-    match fs::hard_link(&beside, path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(disk(error)),
-        _ => fs::remove_file(&beside).map_err(disk)?,
-    }
-    // A file is there after a loss of power only if its folder says so.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(disk)?;
-    folder.sync_all().map_err(disk)
-}
-
-fn disk(error: io::Error) -> DatabaseError {
-    DatabaseError::Storage(StorageError::Io(error))
-}
-
-/// What lies on the disk.
-struct Read {
-    accounts: Vec<Account>,
-    keys: Vec<Key>,
-    /// The ids of the names that were asked for, in their order, and when they were first listed.
-    listed: Vec<(AccountId, UnixTime)>,
-    next_id: u32,
-}
-
-/// Any fault of redb's but the opening itself.
-fn fault(error: impl Into<redb::Error>) -> OpenError {
-    match error.into() {
-        redb::Error::Corrupted(what) => OpenError::Damaged(what),
-        other => OpenError::Disk(other.to_string()),
-    }
-}
-
-/// Reads everything. Names that are listed get an id if they have none, and those that aren't any more lose theirs.
-fn read(database: &Database, listed: Option<(&[Listed], UnixTime)>) -> Result<Read, OpenError> {
-    let transaction = begin_write(database)?;
-    let read = {
-        let mut meta = transaction.open_table(META).map_err(fault)?;
-        let number = |table: &redb::Table<'_, &str, u64>, name: &str| {
-            let found = table.get(name).map_err(fault)?;
-            Ok::<_, OpenError>(found.map(|guard| guard.value()))
-        };
-        let format = number(&meta, "format")?;
-        if format.is_some_and(|format| format > FORMAT) {
-            return Err(OpenError::Newer);
-        }
-        let known = number(&meta, "next_id")?.map_or(Ok(FIRST_ID), u32::try_from);
-        let known = known.map_err(|_| OpenError::NoIds)?;
-        let mut next_id = known;
-        let accounts = accounts(&transaction)?;
-        let keys = keys(&transaction)?;
-        let named = match listed {
-            Some((listed, now)) => name_listed(&transaction, listed, now, &mut next_id)?,
-            None => Vec::new(),
-        };
-        if format.is_none() {
-            meta.insert("format", FORMAT).map_err(fault)?;
-        }
-        if next_id != known {
-            meta.insert("next_id", u64::from(next_id)).map_err(fault)?;
-        }
-        Read {
-            accounts,
-            keys,
-            listed: named,
-            next_id,
-        }
-    };
-    transaction.commit().map_err(fault)?;
-    Ok(read)
-}
-
-fn begin_write(database: &Database) -> Result<WriteTransaction, OpenError> {
-    let mut transaction = database.begin_write().map_err(fault)?;
-    // Changes are rare, so they may take two syncs each: after a crash the file is open at once, and no torn page is ever
-    // taken for a whole one by a checksum that was not made against malice.
-    transaction.set_quick_repair(true);
-    Ok(transaction)
-}
-
-fn accounts(transaction: &WriteTransaction) -> Result<Vec<Account>, OpenError> {
-    let table = transaction.open_table(ACCOUNTS).map_err(fault)?;
-    let mut accounts = Vec::new();
-    for entry in table.iter().map_err(fault)? {
-        let (id, bytes) = entry.map_err(fault)?;
-        accounts.push(encoding::read_account(AccountId(id.value()), bytes.value())?);
-    }
-    Ok(accounts)
-}
-
-fn keys(transaction: &WriteTransaction) -> Result<Vec<Key>, OpenError> {
-    let table = transaction.open_table(KEYS).map_err(fault)?;
-    let mut keys = Vec::new();
-    for entry in table.iter().map_err(fault)? {
-        let (hash, bytes) = entry.map_err(fault)?;
-        keys.push(encoding::read_key(*hash.value(), bytes.value())?);
-    }
-    Ok(keys)
-}
-
-/// Gives every listed name an id of its own that it keeps for as long as it is listed.
-fn name_listed(
-    transaction: &WriteTransaction,
-    listed: &[Listed],
-    now: UnixTime,
-    next_id: &mut u32,
-) -> Result<Vec<(AccountId, UnixTime)>, OpenError> {
-    let mut table = transaction.open_table(LISTED).map_err(fault)?;
-    let names: HashSet<&str> = listed.iter().map(|account| account.name.as_str()).collect();
-    table.retain(|name, _| names.contains(name)).map_err(fault)?;
-    let mut ids = Vec::with_capacity(listed.len());
-    for account in listed {
-        let found = table.get(account.name.as_str()).map_err(fault)?;
-        let found = found.map(|guard| guard.value());
-        let (id, since) = match found {
-            Some(found) => found,
-            None => {
-                let id = *next_id;
-                *next_id = id.checked_add(1).ok_or(OpenError::NoIds)?;
-                let new = (id, now.as_millis());
-                table.insert(account.name.as_str(), new).map_err(fault)?;
-                new
-            }
-        };
-        ids.push((AccountId(id), UnixTime::from_millis(since)));
-    }
-    Ok(ids)
-}
-
 /// Puts the listed accounts into the directory, unless they collide with what is stored, or the stored with each other.
 fn fill(directory: &Directory, listed: &[Listed], read: &Read) -> Result<(), OpenError> {
     let stored: HashMap<&str, AccountId> = read
@@ -833,34 +491,4 @@ fn fill(directory: &Directory, listed: &[Listed], read: &Read) -> Result<(), Ope
         directory.take(&steps);
     }
     Ok(())
-}
-
-/// Writes the steps and the next id in one transaction. Durable when this has returned.
-fn write(database: &Database, steps: &[Step], next_id: u32) -> Result<(), OpenError> {
-    let transaction = begin_write(database)?;
-    {
-        let mut accounts = transaction.open_table(ACCOUNTS).map_err(fault)?;
-        let mut keys = transaction.open_table(KEYS).map_err(fault)?;
-        for step in steps {
-            match step {
-                Step::Put(account) => {
-                    let bytes = encoding::account(account);
-                    accounts.insert(account.id.0, bytes.as_slice()).map_err(fault)?;
-                }
-                Step::Remove(account) => {
-                    accounts.remove(account.id.0).map_err(fault)?;
-                }
-                Step::Give(key) => {
-                    let bytes = encoding::key(key);
-                    keys.insert(&key.hash, bytes.as_slice()).map_err(fault)?;
-                }
-                Step::Take(key) => {
-                    keys.remove(&key.hash).map_err(fault)?;
-                }
-            }
-        }
-        let mut meta = transaction.open_table(META).map_err(fault)?;
-        meta.insert("next_id", u64::from(next_id)).map_err(fault)?;
-    }
-    transaction.commit().map_err(fault)
 }

@@ -1,0 +1,183 @@
+//! Why accounts can't be opened, changed or imported.
+//!
+//! Absent on purpose: what is told to whom (`http::admin`, `serve`).
+
+use std::fmt;
+use std::io;
+
+use redb::{DatabaseError, StorageError};
+
+use super::ACCOUNTS_MAX;
+use crate::store::account::Illegal;
+use crate::store::encoding::Unreadable;
+use crate::store::keys::KEYS_PER_ACCOUNT_MAX;
+/// Why the accounts can't be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process has them open.
+    InUse,
+    /// They were written by a later version of the program.
+    Newer,
+    /// What lies there is not what was written: what is wrong.
+    Damaged(String),
+    /// The disk's.
+    Disk(String),
+    /// These names are both in tiers.yaml and in the store: at most 20 of them.
+    ListedAndStored(Vec<String>),
+    /// The account `listed` of tiers.yaml has a key that the account `other` has too.
+    KeyOfTwo {
+        /// In tiers.yaml.
+        listed: String,
+        /// There or in the store.
+        other: String,
+    },
+    /// No id is left for another account.
+    NoIds,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse => f.write_str("another process has them open; is the door running already?"),
+            Self::Newer => f.write_str("they were written by a later version of tiergate; run that one"),
+            Self::Damaged(what) => write!(f, "they are damaged ({what}); restore them from a backup"),
+            Self::Disk(error) => f.write_str(error),
+            Self::ListedAndStored(names) => write!(
+                f,
+                "listed in tiers.yaml under `accounts`, and stored as well: {}; take each out of tiers.yaml, or remove it from the \
+                 store (start without the list, then `tiergate account remove NAME --yes`)",
+                names.join(", ")
+            ),
+            Self::KeyOfTwo { listed, other } => write!(
+                f,
+                "the account {listed} of tiers.yaml has a key that {other} has too; give each account keys of its own"
+            ),
+            Self::NoIds => f.write_str("there have been as many accounts as there can ever be"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<DatabaseError> for OpenError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => Self::InUse,
+            DatabaseError::UpgradeRequired(_) => Self::Damaged("of an old format that was never ours".to_owned()),
+            DatabaseError::Storage(error) => error.into(),
+            other => Self::Disk(other.to_string()),
+        }
+    }
+}
+
+impl From<StorageError> for OpenError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Corrupted(what) => Self::Damaged(what),
+            // A file that is none of redb's, or was cut off.
+            StorageError::Io(error) if error.kind() == io::ErrorKind::InvalidData => Self::Damaged(error.to_string()),
+            StorageError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => Self::Damaged(error.to_string()),
+            other => Self::Disk(other.to_string()),
+        }
+    }
+}
+
+impl From<Unreadable> for OpenError {
+    fn from(_: Unreadable) -> Self {
+        Self::Damaged("a record is not of the form that it should have".to_owned())
+    }
+}
+
+/// Why a change was not made. After all but [`Self::Unavailable`] everything is as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeError {
+    /// No account has that name.
+    UnknownAccount,
+    /// It stands in tiers.yaml, and is changed there.
+    Listed,
+    /// Another account has that name.
+    NameTaken,
+    /// There are [`ACCOUNTS_MAX`], or no id is left.
+    TooManyAccounts,
+    /// No key has that id.
+    UnknownKey,
+    /// Another account has that key, or the same account has it already.
+    KeyTaken,
+    /// The account has [`KEYS_PER_ACCOUNT_MAX`] that have not expired.
+    TooManyKeys,
+    /// The key has expired: there is nothing to rotate.
+    KeyExpired,
+    /// Two lines of an import give the same name different terms.
+    Differs,
+    /// What was asked for is out of bounds.
+    Illegal(Illegal),
+    /// The disk's, or the system has no random numbers. It may have taken place all the same, and is to be looked up.
+    Unavailable(String),
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownAccount => f.write_str("there is no such account"),
+            Self::Listed => f.write_str("the account stands in tiers.yaml: change it there"),
+            Self::NameTaken => f.write_str("an account of that name exists already"),
+            Self::TooManyAccounts => write!(f, "there are {ACCOUNTS_MAX} accounts, and there can't be more"),
+            Self::UnknownKey => f.write_str("there is no such key"),
+            Self::KeyTaken => f.write_str("an account has that key already"),
+            Self::TooManyKeys => write!(
+                f,
+                "the account has {KEYS_PER_ACCOUNT_MAX} keys, and can't have more: revoke one first"
+            ),
+            Self::KeyExpired => f.write_str("the key has expired: add a new one instead"),
+            Self::Differs => f.write_str("an earlier line gives the account of that name other terms"),
+            Self::Illegal(why) => why.fmt(f),
+            Self::Unavailable(why) => write!(
+                f,
+                "the accounts can't be written at present ({why}); see whether the change took place before trying again"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ChangeError {}
+
+impl From<Illegal> for ChangeError {
+    fn from(why: Illegal) -> Self {
+        Self::Illegal(why)
+    }
+}
+
+impl From<OpenError> for ChangeError {
+    fn from(error: OpenError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// Why an import was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportError {
+    /// These lines are wrong, in their order: all that are.
+    Lines(Vec<(usize, ChangeError)>),
+    /// It could not be written.
+    Whole(ChangeError),
+}
+
+impl From<ChangeError> for ImportError {
+    fn from(error: ChangeError) -> Self {
+        Self::Whole(error)
+    }
+}
+
+impl fmt::Display for ImportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lines(lines) => {
+                let shown = |(line, error): &(usize, ChangeError)| writeln!(f, "line {line}: {error}");
+                lines.iter().try_for_each(shown)
+            }
+            Self::Whole(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ImportError {}

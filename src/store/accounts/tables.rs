@@ -1,0 +1,221 @@
+//! The file of the accounts: how it is made and opened, what its tables hold, one transaction to read all and one to write.
+//!
+//! Absent on purpose: reasons against a change, and what is in memory.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use redb::backends::FileBackend;
+use redb::{Builder, Database, DatabaseError, ReadableTable, StorageError, TableDefinition, WriteTransaction};
+
+use super::{Listed, OpenError};
+use crate::policy::caller::AccountId;
+use crate::policy::time::UnixTime;
+use crate::store::account::Account;
+use crate::store::directory::Step;
+use crate::store::encoding;
+use crate::store::keys::{Key, KeyHash};
+/// Mode of the file: nobody else reads it.
+const FILE_MODE: u32 = 0o600;
+/// Bytes that redb keeps in memory. The directory has all that requests need.
+const CACHE_BYTES: usize = 4 << 20;
+/// The form of what lies in the tables. A greater one is of a later version of the program.
+const FORMAT: u64 = 1;
+/// The least id. 0 is nobody's.
+const FIRST_ID: u32 = 1;
+/// `format`, and `next_id`: the least id that nobody has had.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// [`encoding::account`] by id.
+const ACCOUNTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("accounts");
+/// [`encoding::key`] by hash.
+const KEYS: TableDefinition<'_, &KeyHash, &[u8]> = TableDefinition::new("keys");
+/// The id of a name in tiers.yaml, and when it was first listed, in milliseconds.
+const LISTED: TableDefinition<'_, &str, (u32, u64)> = TableDefinition::new("listed");
+
+pub(super) fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    builder
+}
+
+pub(super) fn open_file(builder: &Builder, path: &Path) -> Result<Database, DatabaseError> {
+    if !path.try_exists().map_err(disk)? {
+        make_file(builder, path)?;
+    }
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(disk)?;
+    builder.create_with_backend(FileBackend::new(file)?)
+}
+
+/// Makes the file whole under another name, and then gives it its own. redb can't open a file whose making was cut off, and what
+/// looks like one could also be what a disk has left of many accounts: so none is ever there.
+fn make_file(builder: &Builder, path: &Path) -> Result<(), DatabaseError> {
+    let beside = path.with_extension(format!("new.{}", std::process::id()));
+    let mut options = OpenOptions::new();
+    let options = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(FILE_MODE);
+    let file = options.open(&beside).map_err(disk)?;
+    builder.create_with_backend(FileBackend::new(file)?)?.close()?;
+    // A link overwrites nobody's file, should another door have been quicker.
+    match fs::hard_link(&beside, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(disk(error)),
+        _ => fs::remove_file(&beside).map_err(disk)?,
+    }
+    // A file is there after a loss of power only if its folder says so.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(disk)?;
+    folder.sync_all().map_err(disk)
+}
+
+fn disk(error: io::Error) -> DatabaseError {
+    DatabaseError::Storage(StorageError::Io(error))
+}
+
+/// What lies on the disk.
+pub(super) struct Read {
+    pub(super) accounts: Vec<Account>,
+    pub(super) keys: Vec<Key>,
+    /// The ids of the names that were asked for, in their order, and when they were first listed.
+    pub(super) listed: Vec<(AccountId, UnixTime)>,
+    pub(super) next_id: u32,
+}
+
+/// Any fault of redb's but the opening itself.
+fn fault(error: impl Into<redb::Error>) -> OpenError {
+    match error.into() {
+        redb::Error::Corrupted(what) => OpenError::Damaged(what),
+        other => OpenError::Disk(other.to_string()),
+    }
+}
+
+/// Reads everything. Names that are listed get an id if they have none, and those that aren't any more lose theirs.
+pub(super) fn read(database: &Database, listed: Option<(&[Listed], UnixTime)>) -> Result<Read, OpenError> {
+    let transaction = begin_write(database)?;
+    let read = {
+        let mut meta = transaction.open_table(META).map_err(fault)?;
+        let number = |table: &redb::Table<'_, &str, u64>, name: &str| {
+            let found = table.get(name).map_err(fault)?;
+            Ok::<_, OpenError>(found.map(|guard| guard.value()))
+        };
+        let format = number(&meta, "format")?;
+        if format.is_some_and(|format| format > FORMAT) {
+            return Err(OpenError::Newer);
+        }
+        let known = number(&meta, "next_id")?.map_or(Ok(FIRST_ID), u32::try_from);
+        let known = known.map_err(|_| OpenError::NoIds)?;
+        let mut next_id = known;
+        let accounts = accounts(&transaction)?;
+        let keys = keys(&transaction)?;
+        let named = match listed {
+            Some((listed, now)) => name_listed(&transaction, listed, now, &mut next_id)?,
+            None => Vec::new(),
+        };
+        if format.is_none() {
+            meta.insert("format", FORMAT).map_err(fault)?;
+        }
+        if next_id != known {
+            meta.insert("next_id", u64::from(next_id)).map_err(fault)?;
+        }
+        Read {
+            accounts,
+            keys,
+            listed: named,
+            next_id,
+        }
+    };
+    transaction.commit().map_err(fault)?;
+    Ok(read)
+}
+
+fn begin_write(database: &Database) -> Result<WriteTransaction, OpenError> {
+    let mut transaction = database.begin_write().map_err(fault)?;
+    // Changes are rare, so they may take two syncs each: after a crash the file is open at once, and no torn page is ever
+    // taken for a whole one by a checksum that was not made against malice.
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+fn accounts(transaction: &WriteTransaction) -> Result<Vec<Account>, OpenError> {
+    let table = transaction.open_table(ACCOUNTS).map_err(fault)?;
+    let mut accounts = Vec::new();
+    for entry in table.iter().map_err(fault)? {
+        let (id, bytes) = entry.map_err(fault)?;
+        accounts.push(encoding::read_account(AccountId(id.value()), bytes.value())?);
+    }
+    Ok(accounts)
+}
+
+fn keys(transaction: &WriteTransaction) -> Result<Vec<Key>, OpenError> {
+    let table = transaction.open_table(KEYS).map_err(fault)?;
+    let mut keys = Vec::new();
+    for entry in table.iter().map_err(fault)? {
+        let (hash, bytes) = entry.map_err(fault)?;
+        keys.push(encoding::read_key(*hash.value(), bytes.value())?);
+    }
+    Ok(keys)
+}
+
+/// Gives every listed name an id of its own that it keeps for as long as it is listed.
+fn name_listed(
+    transaction: &WriteTransaction,
+    listed: &[Listed],
+    now: UnixTime,
+    next_id: &mut u32,
+) -> Result<Vec<(AccountId, UnixTime)>, OpenError> {
+    let mut table = transaction.open_table(LISTED).map_err(fault)?;
+    let names: HashSet<&str> = listed.iter().map(|account| account.name.as_str()).collect();
+    table.retain(|name, _| names.contains(name)).map_err(fault)?;
+    let mut ids = Vec::with_capacity(listed.len());
+    for account in listed {
+        let found = table.get(account.name.as_str()).map_err(fault)?;
+        let found = found.map(|guard| guard.value());
+        let (id, since) = match found {
+            Some(found) => found,
+            None => {
+                let id = *next_id;
+                *next_id = id.checked_add(1).ok_or(OpenError::NoIds)?;
+                let new = (id, now.as_millis());
+                table.insert(account.name.as_str(), new).map_err(fault)?;
+                new
+            }
+        };
+        ids.push((AccountId(id), UnixTime::from_millis(since)));
+    }
+    Ok(ids)
+}
+
+/// Writes the steps and the next id in one transaction. Durable when this has returned.
+pub(super) fn write(database: &Database, steps: &[Step], next_id: u32) -> Result<(), OpenError> {
+    let transaction = begin_write(database)?;
+    {
+        let mut accounts = transaction.open_table(ACCOUNTS).map_err(fault)?;
+        let mut keys = transaction.open_table(KEYS).map_err(fault)?;
+        for step in steps {
+            match step {
+                Step::Put(account) => {
+                    let bytes = encoding::account(account);
+                    accounts.insert(account.id.0, bytes.as_slice()).map_err(fault)?;
+                }
+                Step::Remove(account) => {
+                    accounts.remove(account.id.0).map_err(fault)?;
+                }
+                Step::Give(key) => {
+                    let bytes = encoding::key(key);
+                    keys.insert(&key.hash, bytes.as_slice()).map_err(fault)?;
+                }
+                Step::Take(key) => {
+                    keys.remove(&key.hash).map_err(fault)?;
+                }
+            }
+        }
+        let mut meta = transaction.open_table(META).map_err(fault)?;
+        meta.insert("next_id", u64::from(next_id)).map_err(fault)?;
+    }
+    transaction.commit().map_err(fault)
+}
