@@ -14,7 +14,8 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tiergate::policy::caller::{Caller, Network, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{
-    Calendar, PoolId, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window, WindowId, Within,
+    CALLERS_MAX_DEFAULT, Calendar, PoolId, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window,
+    WindowId, Within,
 };
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::policy::{Admission, Ask, JobId, Outcome, Policy};
@@ -32,6 +33,7 @@ fn door(within_tier: Within, seats: u32, slots: u32) -> Policy {
         quotas: Vec::new(),
         max_wait: None,
         displacements_per_minute: u32::MAX,
+        limits: Vec::new(),
     };
     Policy::new(Arc::new(Rules {
         queue: QueueRules {
@@ -47,6 +49,8 @@ fn door(within_tier: Within, seats: u32, slots: u32) -> Policy {
             name: "search".into(),
             slots: vec![slots],
         }],
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
     }))
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use rustix::time::{ClockId, clock_gettime};
 use tiergate::clock::Clock;
 use tiergate::policy::caller::{Caller, NetworkId};
-use tiergate::policy::rules::{Priority, QueueRules, Rules, TierId, Window, Within};
+use tiergate::policy::rules::{CALLERS_MAX_DEFAULT, Priority, QueueRules, Rules, TierId, Window, Within};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{End, Policy};
 use tiergate::store::journal::disk::SystemDisk;
@@ -310,6 +310,8 @@ fn start_up(folder: &Path) -> (f64, f64) {
         tiers: Vec::new(),
         anonymous: TierId(0),
         pools: Vec::new(),
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
     }));
     policy.follow_clock(NOW, opened);
     let debits = history.restore(&mut policy, opened, |_, _| {});

@@ -12,6 +12,7 @@
 //! | [`upstream`] | the worker pool: connections, health, uploads, answers |
 //! | [`http`] | the only room that knows HTTP: sockets, routes, callers, refusals, `/me`, the operator's listener |
 //! | [`path`] | one spelling for a path, and the patterns of routes |
+//! | [`template`] | texts with places to fill in |
 //! | [`config`] | tiers.yaml to a validated `Config`, or everything that is wrong with it |
 //! | [`cli`] | the commands for operators, which ask the running door or read its journal |
 //! | [`serve`] | the composition root, the one room that names every concrete type |
@@ -26,8 +27,8 @@
 //! policy ← store ← gate ← upstream ← http ← serve ← main        each may know all that stand left of it
 //! policy ← config ← serve                                        nobody else sees the configuration
 //! policy ← config, store ← cli ← main                            the commands, beside the door
-//! path ← config, http                                            and path knows nobody
-//! clock, telemetry                                               known to all but policy, path and config; they know policy
+//! path, template ← config, http                                  and they know nobody
+//! clock, telemetry                                               known to all but policy, path, template and config; they know policy
 //! ```
 //!
 //! # Invariants
@@ -51,4 +52,5 @@ pub mod serve;
 pub mod store;
 mod sync;
 pub mod telemetry;
+pub mod template;
 pub mod upstream;

@@ -17,7 +17,9 @@ use tiergate::clock::Clock;
 use tiergate::gate::{Committing, Entered, Gate, Moving, Pass, Relocated, Waiting};
 use tiergate::policy::caller::{Caller, Network, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
+use tiergate::policy::rules::{
+    CALLERS_MAX_DEFAULT, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
+};
 use tiergate::policy::time::Span;
 use tiergate::policy::{Ask, Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
@@ -43,6 +45,7 @@ fn gate_writing_to(seats: u32, servers: &[u32], ledger: Arc<dyn Ledger>) -> Arc<
         quotas: Vec::new(),
         max_wait: None,
         displacements_per_minute: 10,
+        limits: Vec::new(),
     };
     let rules = Arc::new(Rules {
         queue: QueueRules {
@@ -58,6 +61,8 @@ fn gate_writing_to(seats: u32, servers: &[u32], ledger: Arc<dyn Ledger>) -> Arc<
             name: "search".to_owned(),
             slots: servers.to_vec(),
         }],
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
     });
     let meters = Meters::unobserved(&rules);
     Gate::new(Policy::new(rules), Clock::start(), meters, ledger, Span::from_secs(5))

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use tiergate::policy::Policy;
 use tiergate::policy::caller::{Caller, NetworkId};
 use tiergate::policy::rules::{
-    Calendar, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window, WindowId, Within,
+    CALLERS_MAX_DEFAULT, Calendar, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window, WindowId,
+    Within,
 };
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 
@@ -169,6 +170,7 @@ fn opened(windows: Vec<Window>) -> Policy {
         quotas: (0..windows.len()).map(quota).collect(),
         max_wait: None,
         displacements_per_minute: 0,
+        limits: Vec::new(),
     };
     let mut policy = Policy::new(Arc::new(Rules {
         queue: QueueRules {
@@ -184,6 +186,8 @@ fn opened(windows: Vec<Window>) -> Policy {
             name: "search".into(),
             slots: vec![1],
         }],
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
     }));
     policy.follow_clock(OPENED, NOW);
     policy

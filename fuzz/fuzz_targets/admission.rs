@@ -17,7 +17,8 @@ use libfuzzer_sys::fuzz_target;
 use side_by_side::{OPENED, Pick, Reading, SideBySide, Step};
 use tiergate::policy::Outcome;
 use tiergate::policy::rules::{
-    Calendar, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window, WindowId, Within,
+    CALLERS_MAX_DEFAULT, Calendar, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window, WindowId,
+    Within,
 };
 use tiergate::policy::time::{Span, UnixTime};
 
@@ -116,6 +117,8 @@ fn rules(bytes: &mut Unstructured<'_>) -> Result<Rules> {
         tiers,
         anonymous,
         pools,
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
     })
 }
 
@@ -161,6 +164,7 @@ fn tier(bytes: &mut Unstructured<'_>, at: u8, windows: usize) -> Result<Tier> {
         quotas: quotas(bytes, windows)?,
         max_wait: max_wait.map(|secs| Span::from_secs(secs.into())),
         displacements_per_minute: bytes.int_in_range(0..=4)?,
+        limits: Vec::new(),
     })
 }
 

@@ -19,7 +19,7 @@ use super::upstreams::{self, Upstream};
 use super::value::{duration, integer, one_of, text};
 use super::yaml::{Node, Place};
 use super::{Config, DATA_DIR_BYTES_MAX, Durability};
-use crate::policy::rules::{PoolRules, Rules, Tier, TierId, Window};
+use crate::policy::rules::{CALLERS_MAX_DEFAULT, PoolRules, Rules, Tier, TierId, Window};
 
 const KNOWN: [&str; 19] = [
     "listen",
@@ -90,6 +90,8 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
         tiers: levels.tiers,
         anonymous: levels.anonymous?,
         pools: work.pools,
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
     };
     Some(Config {
         listen: listen?,
@@ -104,6 +106,12 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
         rules,
         keys,
         trusted_proxies,
+        forwarded_header: edge::ForwardedHeader::default(),
+        proxy_protocol: Vec::new(),
+        blocked_networks: Vec::new(),
+        limits: Vec::new(),
+        ratelimit_fields: true,
+        answers: Vec::new(),
         cors,
         paths,
         upstreams: work.upstreams,

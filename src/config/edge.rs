@@ -74,6 +74,18 @@ impl Default for Connections {
     }
 }
 
+/// Where trusted proxies say for whom they ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// In either of the two. Where both are there and name different clients, neither is believed.
+    #[default]
+    Either,
+    /// In `X-Forwarded-For`.
+    XForwardedFor,
+    /// In `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
 /// Where a request carries its API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {

@@ -7,10 +7,12 @@
 //! Absent on purpose: watching and swapping of the file, and every later check. A `Config` cannot be wrong.
 
 mod accounts;
+mod answers;
 mod document;
 mod edge;
 mod error;
 mod excerpt;
+mod limits;
 mod quotas;
 mod read;
 mod routes;
@@ -30,9 +32,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use accounts::{ACCOUNTS_MAX, Account, KEYS_PER_ACCOUNT_MAX};
-pub use edge::{Admin, Connections, Cors, Keys, Origins, Paths};
+pub use answers::Answer;
+pub use edge::{Admin, Connections, Cors, ForwardedHeader, Keys, Origins, Paths};
 pub use error::{ConfigErrors, Problem, SHOWN_PROBLEMS_MAX, Spot};
 pub use excerpt::Excerpt;
+pub use limits::{LimitHeaders, LimitRoute};
 pub use quotas::{QUOTAS_PER_TIER_MAX, WINDOWS_MAX};
 pub use routes::{MAX_BODY_DEFAULT, OnHangup, ROUTES_MAX, Route};
 pub use tiers::TIERS_MAX;
@@ -42,6 +46,7 @@ pub use value::DURATION_MAX;
 use error::Report;
 use excerpt::{Lines, Secrets};
 
+use crate::policy::refusal::Reason;
 use crate::policy::rules::Rules;
 
 /// The longest file, in bytes.
@@ -78,6 +83,18 @@ pub struct Config {
     pub keys: Keys,
     /// Peers that are believed when they say for whom they ask. Default none, at most 64.
     pub trusted_proxies: Vec<IpNet>,
+    /// Where trusted proxies say for whom they ask. Default: wherever they do.
+    pub forwarded_header: ForwardedHeader,
+    /// Peers that begin every connection with a header of the PROXY protocol. Default none, at most 64.
+    pub proxy_protocol: Vec<IpNet>,
+    /// Networks that are turned away. Default none.
+    pub blocked_networks: Vec<IpNet>,
+    /// What of a request makes a limit match, and where callers are told of it; in the same order as `rules.limits`.
+    pub limits: Vec<LimitRoute>,
+    /// Whether answers bear the `RateLimit` and `RateLimit-Policy` fields. Default true.
+    pub ratelimit_fields: bool,
+    /// How refusals are told, where not in the usual way; each reason at most once.
+    pub answers: Vec<(Reason, Answer)>,
     /// What browsers on other sites may do; `None`: nothing.
     pub cors: Option<Cors>,
     /// The door's own paths.

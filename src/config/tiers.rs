@@ -119,6 +119,7 @@ fn tier(entry: &Entry<'_>, windows: &mut Windows, report: &mut Report) -> Option
         quotas: only.or(named).unwrap_or_default(),
         max_wait,
         displacements_per_minute,
+        limits: Vec::new(),
     })
 }
 

@@ -146,6 +146,7 @@ mod tests {
             quotas: Vec::new(),
             max_wait: None,
             displacements_per_minute: 0,
+            limits: Vec::new(),
         };
         let (name, tier_name) = ("acme-bot".to_owned(), tier.name.clone());
         let account = Account::listed(AccountId(1), name, tier_name.to_string(), UnixTime::default());

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
-use crate::policy::refusal::{Reason, Refusal};
+use crate::policy::refusal::{Exceeded, Reason, Refusal};
 use crate::policy::rules::Priority;
 use crate::policy::time::Span;
 
@@ -34,6 +34,7 @@ pub const fn status(reason: Reason) -> StatusCode {
         Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
         Reason::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Reason::InvalidKey | Reason::Blocked => StatusCode::FORBIDDEN,
         Reason::QuotaDepleted | Reason::TooManyUsers | Reason::ConcurrencyExceeded => StatusCode::PAYMENT_REQUIRED,
         Reason::QueueFull
@@ -59,6 +60,7 @@ fn error(refusal: &Refusal) -> &str {
         Refusal::BodyTooLarge { .. } => "The request's body is too large",
         Refusal::UnknownHost => "Unknown host",
         Refusal::HeadersTooLarge => "The request's head is too large",
+        Refusal::RateLimited { .. } => "Too many requests",
         Refusal::InvalidKey => "Invalid API key",
         Refusal::Blocked => "Blocked",
         Refusal::QuotaDepleted { .. } => "Search quota depleted",
@@ -81,7 +83,7 @@ fn error(refusal: &Refusal) -> &str {
 /// The problem type of RFC 9457 as draft-ietf-httpapi-ratelimit-headers registers it, where one fits.
 const fn problem_type(reason: Reason) -> &'static str {
     match reason {
-        Reason::QuotaDepleted | Reason::TooManyUsers | Reason::ConcurrencyExceeded => {
+        Reason::RateLimited | Reason::QuotaDepleted | Reason::TooManyUsers | Reason::ConcurrencyExceeded => {
             "https://iana.org/assignments/http-problem-types#quota-exceeded"
         }
         Reason::QueueFull
@@ -189,7 +191,11 @@ fn body(refusal: &Refusal, whom: Option<Whom<'_>>, form: Form) -> String {
     }
     if form == Form::Problem {
         match refusal {
-            Refusal::QuotaDepleted { name, .. } => json.raw("violated-policies", &format!("[\"{name}\"]")),
+            Refusal::RateLimited {
+                limit: Some(Exceeded { name, .. }),
+                ..
+            }
+            | Refusal::QuotaDepleted { name, .. } => json.raw("violated-policies", &format!("[\"{name}\"]")),
             Refusal::ConcurrencyExceeded { .. } => json.raw("violated-policies", r#"["concurrency"]"#),
             _ => {}
         }
@@ -202,6 +208,16 @@ fn body(refusal: &Refusal, whom: Option<Whom<'_>>, form: Form) -> String {
 fn explain(refusal: &Refusal, json: &mut Members) {
     match refusal {
         Refusal::BodyTooLarge { limit } => json.number("limit", limit),
+        Refusal::RateLimited {
+            limit: Some(exceeded),
+            reset,
+            ..
+        } => {
+            json.text("name", &exceeded.name);
+            json.number("limit", exceeded.number);
+            json.number("remaining", 0);
+            json.number("reset", reset.as_secs_ceil());
+        }
         Refusal::QuotaDepleted { name, limit, used, .. } => {
             json.text("name", name);
             json.number("limit", limit);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::caller::{AccountId, Caller, Network};
 use super::jobs::JobId;
 use super::refusal::Refusal;
-use super::rules::{PoolId, Priority, ServerId, TierId};
+use super::rules::{PoolId, Priority, Raise, ServerId, TierId};
 use super::time::{Span, Timestamp, UnixTime};
 
 /// A metered request that asks to be let in.
@@ -44,18 +44,26 @@ pub struct Own {
     pub concurrency: Option<u32>,
     /// Limits of the tier's quotas, by their names.
     pub quotas: Vec<(Arc<str>, u64)>,
+    /// Numbers for request limits, by their names.
+    pub limits: Vec<(Arc<str>, Raise)>,
 }
 
 impl Own {
     /// Whether there is nothing of the sort.
     pub fn is_empty(&self) -> bool {
-        self.concurrency.is_none() && self.quotas.is_empty()
+        self.concurrency.is_none() && self.quotas.is_empty() && self.limits.is_empty()
     }
 
     /// The limit of the quota of that name.
     pub fn limit(&self, name: &str) -> Option<u64> {
         let (_, limit) = self.quotas.iter().find(|(of, _)| **of == *name)?;
         Some(*limit)
+    }
+
+    /// The number for the request limit of that name.
+    pub fn raise(&self, name: &str) -> Option<Raise> {
+        let (_, raise) = self.limits.iter().find(|(of, _)| **of == *name)?;
+        Some(*raise)
     }
 }
 

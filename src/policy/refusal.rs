@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::rules::Priority;
-use super::time::Span;
+use super::rules::{LimitId, Priority};
+use super::time::{Span, UnixTime};
 
 /// Why a request was not served, as the code that clients read in `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +27,8 @@ pub enum Reason {
     UnknownHost,
     /// The request's head is longer than the door takes.
     HeadersTooLarge,
+    /// Too many requests in too short a time.
+    RateLimited,
     /// The API key is of no account.
     InvalidKey,
     /// The caller, or its network, is blocked.
@@ -63,7 +65,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of semantics §8.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BadRequest,
         Self::AmbiguousKey,
         Self::NotFound,
@@ -72,6 +74,7 @@ impl Reason {
         Self::BodyTooLarge,
         Self::UnknownHost,
         Self::HeadersTooLarge,
+        Self::RateLimited,
         Self::InvalidKey,
         Self::Blocked,
         Self::QuotaDepleted,
@@ -101,6 +104,7 @@ impl Reason {
             Self::BodyTooLarge => "body_too_large",
             Self::UnknownHost => "unknown_host",
             Self::HeadersTooLarge => "headers_too_large",
+            Self::RateLimited => "rate_limited",
             Self::InvalidKey => "invalid_key",
             Self::Blocked => "blocked",
             Self::QuotaDepleted => "quota_depleted",
@@ -143,6 +147,15 @@ pub enum Refusal {
     UnknownHost,
     /// The request's head is longer than the door takes.
     HeadersTooLarge,
+    /// Too many requests in too short a time.
+    RateLimited {
+        /// By which limit; `None` if callers aren't told of it.
+        limit: Option<Exceeded>,
+        /// When such a request would pass, by the wall clock.
+        reset: UnixTime,
+        /// How long until then.
+        retry_after: Span,
+    },
     /// The API key is of no account.
     InvalidKey,
     /// The caller, or its network, is blocked.
@@ -224,6 +237,38 @@ pub enum Refusal {
     UpstreamTimeout,
 }
 
+/// The request limit that had no room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    /// Which one.
+    pub id: LimitId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Requests that whoever asked may send in its window, as advertised.
+    pub number: u32,
+}
+
+/// What can be told of a refusal, by the names of the default body's members, which are those of an answer's placeholders too.
+/// A refusal has some of them.
+pub const MEMBERS: [&str; 16] = [
+    "error",
+    "reason",
+    "status",
+    "name",
+    "limit",
+    "used",
+    "remaining",
+    "reset",
+    "retry_after",
+    "tier",
+    "priority",
+    "lowest_admitted_priority",
+    "displaced_by_priority",
+    "wait",
+    "estimate",
+    "waited",
+];
+
 impl Refusal {
     /// The reason without its numbers.
     pub const fn reason(&self) -> Reason {
@@ -236,6 +281,7 @@ impl Refusal {
             Self::BodyTooLarge { .. } => Reason::BodyTooLarge,
             Self::UnknownHost => Reason::UnknownHost,
             Self::HeadersTooLarge => Reason::HeadersTooLarge,
+            Self::RateLimited { .. } => Reason::RateLimited,
             Self::InvalidKey => Reason::InvalidKey,
             Self::Blocked => Reason::Blocked,
             Self::QuotaDepleted { .. } => Reason::QuotaDepleted,
@@ -262,6 +308,7 @@ impl Refusal {
             | Self::Displaced { retry_after, .. }
             | Self::WaitTooLong { retry_after, .. }
             | Self::WaitedTooLong { retry_after, .. }
+            | Self::RateLimited { retry_after, .. }
             | Self::ShuttingDown { retry_after } => Some(*retry_after),
             Self::TooManyInFlight { .. } | Self::JournalUnavailable | Self::StatisticsUnavailable => {
                 Some(Span::from_secs(1))

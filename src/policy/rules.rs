@@ -2,7 +2,11 @@
 //!
 //! Absent on purpose: how rules are written down (`config`) and who belongs to which tier (`store`).
 
+mod limit;
+
 use std::sync::Arc;
+
+pub use limit::{BlockAfter, Kind, LIMITS_MAX, Limit, LimitId, LimitSet, Per, Raise};
 
 use super::time::{Span, UnixTime};
 
@@ -170,6 +174,8 @@ pub struct Tier {
     pub max_wait: Option<Span>,
     /// Waiting jobs that one caller may displace within any 60 seconds (semantics §3.4).
     pub displacements_per_minute: u32,
+    /// Its callers' own numbers for request limits, each limit at most once.
+    pub limits: Vec<(LimitId, Raise)>,
 }
 
 /// A pool of workers: one upstream.
@@ -194,7 +200,15 @@ pub struct Rules {
     pub anonymous: TierId,
     /// The pools of workers, in the file's order.
     pub pools: Vec<PoolRules>,
+    /// The request limits, in the file's order. At most [`LIMITS_MAX`].
+    pub limits: Vec<Limit>,
+    /// Networks that each request limit, and the quotas, count one by one; those beyond share counters with their neighbours
+    /// (semantics §7.9).
+    pub callers_max: u32,
 }
+
+/// Networks that are counted one by one, unless the file says otherwise.
+pub const CALLERS_MAX_DEFAULT: u32 = 1_000_000;
 
 impl Rules {
     /// The tier of that id.

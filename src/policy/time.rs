@@ -64,6 +64,11 @@ impl UnixTime {
         self.0 / 1_000
     }
 
+    /// Whole seconds since the epoch, rounded up: who comes back then is not too early.
+    pub const fn as_secs_ceil(self) -> u64 {
+        self.0.div_ceil(1_000)
+    }
+
     /// How long after `earlier` this is; zero if it is not after it.
     pub const fn since(self, earlier: Self) -> Span {
         Span::from_millis(self.0.saturating_sub(earlier.0))

@@ -54,6 +54,7 @@ pub fn read_account(id: AccountId, bytes: &[u8]) -> Result<Account, Unreadable> 
             quotas: (0..from.u16()?)
                 .map(|_| Ok((from.text()?.into(), from.u64()?)))
                 .collect::<Result<_, _>>()?,
+            limits: Vec::new(),
         }),
         until: from.maybe(Reader::time)?,
         blocked: from.flag()?,
@@ -195,6 +196,7 @@ mod tests {
             own: Arc::new(Own {
                 concurrency: Some(6),
                 quotas: vec![("daily".into(), 5_000), ("monthly".into(), 0)],
+                limits: Vec::new(),
             }),
             until: Some(UnixTime::from_secs(1_798_761_600)),
             blocked: true,

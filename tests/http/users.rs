@@ -139,6 +139,7 @@ async fn a_user_has_the_whole_of_the_strangers_terms() {
         own: Own {
             concurrency: Some(3),
             quotas: vec![("daily".into(), 7)],
+            limits: Vec::new(),
         },
         ..bot("bot")
     }]);
@@ -199,6 +200,7 @@ async fn the_account_s_own_terms_bind_its_users_together() {
         own: Own {
             concurrency: Some(3),
             quotas: vec![("daily".into(), 5)],
+            limits: Vec::new(),
         },
         ..bot("bot")
     }]);
@@ -418,6 +420,7 @@ async fn whose_time_is_over_has_the_strangers_terms_and_its_own_counters() {
         own: Own {
             concurrency: Some(50),
             quotas: vec![("daily".into(), 40)],
+            limits: Vec::new(),
         },
         ..bot("sponsor")
     };

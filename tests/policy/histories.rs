@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tiergate::policy::Outcome;
 use tiergate::policy::rules::{
-    Calendar, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window, WindowId, Within,
+    CALLERS_MAX_DEFAULT, Calendar, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window, WindowId,
+    Within,
 };
 use tiergate::policy::time::{Span, UnixTime};
 
@@ -201,6 +202,8 @@ fn rules() -> impl Strategy<Value = Rules> {
                 slots,
             })
             .collect(),
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
     })
 }
 
@@ -276,6 +279,7 @@ fn tiers() -> impl Strategy<Value = Vec<Tier>> {
                     quotas,
                     max_wait: max_wait_s.map(Span::from_secs),
                     displacements_per_minute,
+                    limits: Vec::new(),
                 },
             )
             .collect()

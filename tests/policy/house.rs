@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use tiergate::policy::caller::{AccountId, Caller, Network};
 use tiergate::policy::refusal::Refusal;
-use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
+use tiergate::policy::rules::{
+    CALLERS_MAX_DEFAULT, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
+};
 use tiergate::policy::time::{Span, Timestamp};
 use tiergate::policy::{Admission, Ask, Displaced, Grant, JobId, Outcome, Policy};
 
@@ -20,6 +22,7 @@ pub fn rules(seats: u32, slots: u32) -> Rules {
         quotas: Vec::new(),
         max_wait: None,
         displacements_per_minute: 1_000,
+        limits: Vec::new(),
     };
     Rules {
         queue: QueueRules {
@@ -35,6 +38,8 @@ pub fn rules(seats: u32, slots: u32) -> Rules {
             name: "search".into(),
             slots: vec![slots],
         }],
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
     }
 }
 

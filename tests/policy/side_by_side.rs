@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use tiergate::policy::refusal::Refusal;
 use tiergate::policy::rules::{
-    PoolId, PoolRules, Priority, QueueRules, Rules, ServerId, Tier, TierId, WindowId, Within,
+    CALLERS_MAX_DEFAULT, PoolId, PoolRules, Priority, QueueRules, Rules, ServerId, Tier, TierId, WindowId, Within,
 };
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::policy::{
@@ -868,6 +868,7 @@ fn own(bits: u8) -> Arc<Own> {
     Arc::new(Own {
         concurrency: Some(u32::from(bits % 4)).filter(|limit| *limit > 0),
         quotas: quotas[..usize::from(bits >> 6) % 3].to_vec(),
+        limits: Vec::new(),
     })
 }
 
@@ -880,6 +881,7 @@ fn stranger() -> JobId {
         quotas: Vec::new(),
         max_wait: None,
         displacements_per_minute: 0,
+        limits: Vec::new(),
     };
     let elsewhere = Rules {
         queue: QueueRules {
@@ -895,6 +897,8 @@ fn stranger() -> JobId {
             name: "all".into(),
             slots: vec![200],
         }],
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
     };
     let mut policy = Policy::new(Arc::new(elsewhere));
     let ask = Ask {

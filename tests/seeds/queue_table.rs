@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use tiergate::policy::caller::{AccountId, Caller, Network};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
+use tiergate::policy::rules::{
+    CALLERS_MAX_DEFAULT, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
+};
 use tiergate::policy::time::{Span, Timestamp};
 use tiergate::policy::{Admission, Ask, Policy};
 
@@ -31,6 +33,7 @@ pub fn rules(levels: &[Level], seats: u32) -> Rules {
         quotas: Vec::new(),
         max_wait: None,
         displacements_per_minute: 10 * concurrency,
+        limits: Vec::new(),
     };
     Rules {
         queue: QueueRules {
@@ -46,6 +49,8 @@ pub fn rules(levels: &[Level], seats: u32) -> Rules {
             name: "search".into(),
             slots: vec![1],
         }],
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
     }
 }
 

@@ -13,7 +13,9 @@ use tiergate::clock::Clock;
 use tiergate::gate::{Entered, Gate, Pass, Relocated, Waiting};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within};
+use tiergate::policy::rules::{
+    CALLERS_MAX_DEFAULT, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
+};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{Ask, Outcome, Policy, State};
 use tiergate::store::memory::MemoryLedger;
@@ -62,6 +64,7 @@ fn rules(within_tier: Within, lifeline: Option<u32>) -> Arc<Rules> {
         quotas: Vec::new(),
         max_wait: None,
         displacements_per_minute: u32::MAX,
+        limits: Vec::new(),
     };
     Arc::new(Rules {
         queue: QueueRules {
@@ -85,6 +88,8 @@ fn rules(within_tier: Within, lifeline: Option<u32>) -> Arc<Rules> {
             name: "search".to_owned(),
             slots: vec![SLOTS - 1, 1],
         }],
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
     })
 }
 

@@ -8,7 +8,9 @@ use tiergate::clock::{Clock, Hands};
 use tiergate::gate::{Entered, Gate, Pass};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, WindowId, Within};
+use tiergate::policy::rules::{
+    CALLERS_MAX_DEFAULT, PoolId, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, WindowId, Within,
+};
 use tiergate::policy::time::Span;
 use tiergate::policy::{Ask, Delegate, Outcome, Policy};
 use tiergate::store::Ledger;
@@ -167,6 +169,7 @@ fn rules() -> Rules {
         quotas: vec![quota("daily", day, DAY), quota("monthly", month, MONTHLY)],
         max_wait: None,
         displacements_per_minute: 10,
+        limits: Vec::new(),
     };
     Rules {
         queue: QueueRules {
@@ -182,6 +185,8 @@ fn rules() -> Rules {
             name: "search".into(),
             slots: vec![1_000],
         }],
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
     }
 }
 

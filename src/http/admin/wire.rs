@@ -193,6 +193,7 @@ impl NewLine {
                     .into_iter()
                     .map(|(name, limit)| (name.into(), limit))
                     .collect(),
+                limits: Vec::new(),
             },
             name: self.name,
             email: self.email,
