@@ -25,7 +25,7 @@ use self::settings::{door_settings, upstream};
 use self::statistics::{keep_statistics, minute_of, note_refusals};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::gate::Gate;
+use crate::gate::{Gate, Limiter};
 use crate::http::admin::{self, Admin};
 use crate::http::door::Door;
 use crate::policy::rules::{PoolId, Rules, ServerId};
@@ -190,6 +190,7 @@ pub async fn run(
     let ledger: Arc<dyn Ledger> = Arc::clone(&journal) as _;
     let patience = config.commit_patience.into();
     let gate = Gate::new(policy, clock, Arc::clone(&meters), ledger, patience);
+    let limiter = Limiter::new(Arc::clone(&rules), clock);
     let upstreams: Vec<Arc<Upstream>> = config.upstreams.iter().map(upstream).collect();
     let settings = door_settings(
         &config,
@@ -197,6 +198,7 @@ pub async fn run(
         pseudonyms,
         Arc::clone(&statistics),
         Arc::clone(&refusals),
+        Arc::clone(&limiter),
     );
     let door = Arc::new(Door::new(Arc::clone(&gate), Arc::clone(&rules), meters, settings));
     let addresses = sockets.addresses;
@@ -230,6 +232,7 @@ pub async fn run(
         loop {
             clock.sleep(TICK_EVERY).await;
             ticking.tick();
+            limiter.tick();
         }
     });
     background.spawn(async move {

@@ -1,7 +1,7 @@
-//! The lock of the hall and that of a commit, swapped for loom's in the loom tests so that they try every interleaving.
+//! The locks of the hall, of the request limits and of a commit, swapped for loom's in the loom tests so that they try every interleaving.
 
 #[cfg(not(tiergate_loom))]
-pub(crate) use parking_lot::Mutex;
+pub(crate) use parking_lot::{Mutex, MutexGuard};
 
 /// loom's lock with parking_lot's face. No lock of ours is ever held across a panic that is survived.
 #[cfg(tiergate_loom)]
@@ -9,12 +9,15 @@ pub(crate) use parking_lot::Mutex;
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
 #[cfg(tiergate_loom)]
+pub(crate) use loom::sync::MutexGuard;
+
+#[cfg(tiergate_loom)]
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(loom::sync::Mutex::new(value))
     }
 
-    pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().expect("a panic under the lock ends the model")
     }
 }

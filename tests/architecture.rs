@@ -52,7 +52,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("serde_json", &["http", "cli"]),
     ("sha2", &["store"]),
     ("siphasher", &["store"]),
-    ("smallvec", &["policy"]),
+    ("smallvec", &["gate", "http", "policy"]),
     ("jiff", &["config", "http", "cli"]),
     ("getrandom", &["store"]),
     ("redb", &["store"]),

@@ -11,6 +11,7 @@
 
 mod committing;
 mod hall;
+mod limiter;
 mod moving;
 mod pass;
 mod waiting;
@@ -22,6 +23,7 @@ use tracing::warn;
 
 pub use committing::Committing;
 use hall::{Hall, Verdict};
+pub use limiter::Limiter;
 pub use moving::Moving;
 pub use pass::{Pass, Relocated};
 pub use waiting::Waiting;

@@ -9,10 +9,13 @@ use http::{HeaderName, HeaderValue, Method, Request, header};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 /// Headers of the door's own that a page may read.
-const EXPOSED: [HeaderName; 6] = [
+const EXPOSED: [HeaderName; 9] = [
     header::RETRY_AFTER,
     HeaderName::from_static("ratelimit"),
     HeaderName::from_static("ratelimit-policy"),
+    HeaderName::from_static("x-ratelimit-limit"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+    HeaderName::from_static("x-ratelimit-reset"),
     HeaderName::from_static("server-timing"),
     HeaderName::from_static("preference-applied"),
     header::ALLOW,

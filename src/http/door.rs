@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tower::{Layer, ServiceExt};
@@ -16,16 +16,17 @@ use tracing::debug;
 
 use super::account::{self, OwnPaths, Visitor};
 use super::body::Body;
-use super::caller::{Client, KeyPlaces, TrustedProxies};
-use super::quotas::Own;
+use super::caller::{KeyPlaces, TrustedProxies};
+use super::limits::{LimitSpec, Limits, Met, Sender};
+use super::ratelimit::{Metered, Own, Telling};
 use super::reply::{Form, Whom, reply};
 use super::routes::{NoRoute, RouteSpec, RouteTable};
 use super::socket::Connection;
 use super::standing::{Callers, Standing};
 use super::target::{host, target};
 use super::visit::Visit;
-use super::{cors, headers, prefer, quotas};
-use crate::gate::{Entered, Gate, Pass, Waiting};
+use super::{cors, headers, prefer};
+use crate::gate::{Entered, Gate, Limiter, Pass, Waiting};
 use crate::path::Spelling;
 use crate::policy::Ask;
 use crate::policy::caller::Network;
@@ -79,6 +80,12 @@ pub struct Settings {
     pub statistics: Arc<Statistics>,
     /// Where refusals on metered routes are counted.
     pub refusals: Arc<Refusals>,
+    /// Where requests are counted.
+    pub limiter: Arc<Limiter>,
+    /// What each limit is for, in the order of the rules.
+    pub limits: Vec<LimitSpec>,
+    /// Whether answers bear the `RateLimit` fields.
+    pub ratelimit_fields: bool,
     /// Unmetered requests that may be in flight at once.
     pub unmetered_max: usize,
     /// Bytes that a request's head may have.
@@ -93,6 +100,8 @@ pub struct Door {
     table: RouteTable,
     routes: Vec<Route>,
     callers: Callers,
+    limits: Limits,
+    telling: Telling,
     trusted_proxies: TrustedProxies,
     cors: Option<CorsLayer>,
     own_paths: OwnPaths,
@@ -116,11 +125,19 @@ impl Door {
             own_paths,
             statistics,
             refusals,
+            limiter,
+            limits,
+            ratelimit_fields,
             unmetered_max,
             head_max,
         } = settings;
         let (specs, routes) = routes.into_iter().unzip();
         Self {
+            limits: Limits::new(limiter, Arc::clone(&rules), pseudonyms.clone(), &limits),
+            telling: Telling {
+                fields: ratelimit_fields,
+                when: limits.iter().map(|limit| limit.told).collect(),
+            },
             callers: Callers::new(keys, accounts, pseudonyms, rules),
             gate,
             meters,
@@ -203,6 +220,10 @@ struct Found<'d> {
     standing: Option<Standing<'d>>,
     /// Whether its route is metered.
     metered: bool,
+    /// What request limits said of it.
+    met: Option<Met>,
+    /// Its job, while that is in the house.
+    own: Option<Own>,
 }
 
 impl Core {
@@ -248,6 +269,7 @@ impl Core {
         let mut found = Found::default();
         match self.way(&mut visit, &mut found).await {
             Ok(mut response) => {
+                self.tell(response.headers_mut(), &found);
                 debug!(method, path, status = response.status().as_u16(), "answered");
                 visit.leave_unread(&mut response).await;
                 Ok(response)
@@ -280,11 +302,22 @@ impl Core {
         if found.metered {
             let caller = standing.map(|standing| standing.caller);
             self.door.refusals.refused(caller, response.status().as_u16());
-            if let Some(standing) = standing {
-                quotas::tell(response.headers_mut(), standing, &self.door.gate, None);
-            }
         }
+        self.tell(response.headers_mut(), found);
         response
+    }
+
+    /// What the answer tells of limits. A flood is refused by request limits: then the hall isn't asked.
+    fn tell(&self, headers: &mut HeaderMap, found: &Found<'_>) {
+        let is_limited = found.met.as_ref().is_some_and(|met| met.refused.is_some());
+        let standing = found.standing.as_ref().filter(|_| found.metered && !is_limited);
+        let metered = standing.map(|standing| Metered {
+            standing,
+            gate: &self.door.gate,
+            own: found.own,
+        });
+        let telling = &self.door.telling;
+        telling.tell(headers, self.door.limits.rules(), found.met.as_ref(), metered);
     }
 
     /// The steps of semantics §2, in their order.
@@ -294,7 +327,7 @@ impl Core {
             return Err(Refusal::HeadersTooLarge.into());
         }
         let host = host(&visit.head)?;
-        if let Some(response) = self.own_path(visit).await? {
+        if let Some(response) = self.own_path(visit, &host, found).await? {
             return Ok(response);
         }
         let (number, path) = self.find(&host, &visit.head, found)?;
@@ -306,10 +339,8 @@ impl Core {
         if visit.declared_length().is_some_and(|length| length > route.max_body) {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
         }
-        // 2. Who.
-        let (standing, query) = self.who(&mut visit.head, visit.client)?;
-        let standing = found.standing.insert(standing);
-        // 3. Request limits have their place here.
+        // 2–3. Who, and request limits.
+        let (standing, query) = self.limited(visit, &host, found)?;
         let wait = prefer::wait(&visit.head.headers);
         headers::for_worker(&mut visit.head.headers, visit.client, &host, standing);
         visit.head.uri = target(&path, query.as_deref())?;
@@ -331,11 +362,51 @@ impl Core {
             max_wait: route.max_wait,
             prefer_wait: wait,
         };
-        self.search(visit, route, standing, ask).await
+        let (response, own) = self.search(visit, route, ask).await?;
+        found.own = own;
+        Ok(response)
+    }
+
+    /// Who asks, which charges nothing, and then the request limits: all that match are charged, or none is. A key of nobody's is told of
+    /// after its network has been charged, so that guessing is limited.
+    fn limited<'f, 'd: 'f>(
+        &'d self,
+        visit: &mut Visit<'_>,
+        host: &str,
+        found: &'f mut Found<'d>,
+    ) -> Result<(&'f Standing<'d>, Option<String>), Refusal> {
+        let (path, method) = (visit.head.uri.path(), &visit.head.method);
+        let matching = self.door.limits.matching(host, path, method);
+        let now = self.door.gate.clock().wall();
+        let known = match self.door.callers.who(&mut visit.head, visit.client, now) {
+            Ok(known) => Ok(known),
+            Err(refusal @ (Refusal::InvalidKey | Refusal::Blocked)) => Err(refusal),
+            Err(malformed) => return Err(malformed),
+        };
+        let sender = Sender {
+            address: visit.client.address,
+            network: None,
+            standing: known.as_ref().ok().map(|(standing, _)| standing),
+        };
+        let (met, charged) = self.door.limits.charge(matching, &sender);
+        found.met = met;
+        let unknown = match known {
+            Ok((standing, query)) => {
+                let standing = found.standing.insert(standing);
+                return charged.map(|()| (&*standing, query));
+            }
+            Err(unknown) => unknown,
+        };
+        charged.and(Err(unknown))
     }
 
     /// The door's own paths come before the routes.
-    async fn own_path(&self, visit: &mut Visit<'_>) -> Result<Option<Response<Body>>, Stop> {
+    async fn own_path<'d>(
+        &'d self,
+        visit: &mut Visit<'_>,
+        host: &str,
+        found: &mut Found<'d>,
+    ) -> Result<Option<Response<Body>>, Stop> {
         let path = visit.head.uri.path();
         if path == "*" && visit.head.method == Method::OPTIONS {
             return Ok(Some(options(&OWN_METHODS)));
@@ -357,13 +428,13 @@ impl Core {
             }
         }
         let is_me = own.me.as_deref() == Some(page);
-        let (standing, query) = self.who(&mut visit.head, visit.client)?;
+        let (standing, query) = self.limited(visit, host, found)?;
         let mut request = Request::new(axum::body::Body::empty());
         *request.method_mut() = visit.head.method.clone();
         *request.uri_mut() = target(page, query.as_deref())?;
         request
             .extensions_mut()
-            .insert(Visitor::of(&standing, visit.client.address, &self.door.gate, is_me));
+            .insert(Visitor::of(standing, visit.client.address, &self.door.gate, is_me));
         let answer: Result<_, Infallible> = self.door.own.clone().oneshot(request).await;
         let Ok(answer) = answer;
         if let Some(refusal) = answer.extensions().get::<Refusal>() {
@@ -374,11 +445,6 @@ impl Core {
             .headers_mut()
             .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(Some(response))
-    }
-
-    fn who(&self, head: &mut Parts, client: Client) -> Result<(Standing<'_>, Option<String>), Refusal> {
-        let now = self.door.gate.clock().wall();
-        self.door.callers.who(head, client, now)
     }
 
     /// The route, and the path to forward: what was matched and nothing else.
@@ -413,14 +479,13 @@ impl Core {
         Ok(response(answered.map_err(stop)?))
     }
 
-    /// A metered request: a slot or a seat, then a worker.
+    /// A metered request: a slot or a seat, then a worker. With the answer comes its job, while that is in the house.
     async fn search(
         &self,
         visit: &mut Visit<'_>,
         route: &Route,
-        standing: &Standing<'_>,
         mut ask: Ask,
-    ) -> Result<Response<Body>, Stop> {
+    ) -> Result<(Response<Body>, Option<Own>), Stop> {
         let (head, mut upload) = visit.take(route.max_body);
         // A client that waits for 100 Continue sends nothing before it, and gets it with the slot.
         if !visit.expects {
@@ -457,8 +522,7 @@ impl Core {
         if let Some(wait) = wait {
             prefer::applied(response.headers_mut(), wait);
         }
-        quotas::tell(response.headers_mut(), standing, &self.door.gate, own);
-        Ok(response)
+        Ok((response, own))
     }
 
     /// In a seat: until a slot is handed over, somebody of a higher priority needs the seat, the longest wait is over, or

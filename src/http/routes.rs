@@ -256,7 +256,7 @@ fn group(routes: &[RouteSpec], metered: bool) -> Vec<Group> {
 }
 
 /// Whether a list of methods takes this one.
-fn takes(methods: Option<&[Method]>, method: &Method) -> bool {
+pub(super) fn takes(methods: Option<&[Method]>, method: &Method) -> bool {
     match methods {
         _ if method == Method::OPTIONS => true,
         None => method != Method::CONNECT && method != Method::TRACE,
@@ -293,7 +293,7 @@ fn allow_of<'a>(lists: impl Iterator<Item = Option<&'a [Method]>>) -> HeaderValu
 
 /// A host in its one spelling, but for case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Host<T> {
+pub(super) enum Host<T> {
     /// Without port and trailing dot.
     Name(T),
     V6(Ipv6Addr),
@@ -301,7 +301,7 @@ enum Host<T> {
 
 impl<'h> Host<&'h str> {
     /// Reads a host with or without port; what is malformed is a name that no route has.
-    fn parse(text: &'h str) -> Self {
+    pub(super) fn parse(text: &'h str) -> Self {
         let bracketed = text.strip_prefix('[').and_then(|inner| inner.split_once(']'));
         if let Ok(address) = bracketed.map_or(text, |(inner, _)| inner).parse() {
             return Self::V6(address);
@@ -313,7 +313,7 @@ impl<'h> Host<&'h str> {
         Self::Name(name.strip_suffix('.').unwrap_or(name))
     }
 
-    fn to_owned(&self) -> Host<String> {
+    pub(super) fn to_owned(&self) -> Host<String> {
         match self {
             Self::Name(name) => Host::Name(name.to_ascii_lowercase()),
             Self::V6(address) => Host::V6(*address),
@@ -322,7 +322,8 @@ impl<'h> Host<&'h str> {
 }
 
 impl Host<String> {
-    fn is(&self, other: &Host<&str>) -> bool {
+    /// Whether it is the same.
+    pub(super) fn is(&self, other: &Host<&str>) -> bool {
         match (self, other) {
             (Self::Name(own), Host::Name(other)) => own.eq_ignore_ascii_case(other),
             (Self::V6(own), Host::V6(other)) => own == other,

@@ -60,6 +60,15 @@ impl Standing<'_> {
         })
     }
 
+    /// What its account has of its own, and that account's tier: of a delegated user, those of the account that asks for it. Who has
+    /// none has the anonymous tier.
+    pub fn of_account(&self) -> (Option<&Own>, &Tier) {
+        match (&self.delegate, self.delegating_tier) {
+            (Some(delegate), Some(tier)) => (delegate.own.as_deref(), tier),
+            _ => (self.own.as_deref(), self.tier),
+        }
+    }
+
     /// What the caller is called to itself: its account's address of mail, otherwise its name; the address of somebody without
     /// one.
     pub fn id(&self, address: IpAddr) -> String {

@@ -24,6 +24,8 @@ mod concurrency;
 pub mod displacement;
 mod event;
 pub mod jobs;
+pub mod limits;
+mod log;
 pub mod pool;
 mod queue;
 mod quota;

@@ -12,9 +12,8 @@
 
 use std::collections::hash_map::Entry;
 
-use smallvec::SmallVec;
-
 use super::caller::{Caller, CallerMap};
+use super::log::Log;
 use super::rules::{Calendar, Window, WindowId};
 use super::time::{Span, UnixTime};
 
@@ -22,6 +21,8 @@ use super::time::{Span, UnixTime};
 const BUCKETS: u64 = 1_440;
 /// A debit that lies so many buckets before another has left the window when the other is made.
 const REACH: u64 = BUCKETS + 1;
+/// Buckets of one caller that lie in one piece of memory.
+const INLINE: usize = 10;
 /// The narrowest bucket.
 const BUCKET_MS_MIN: u64 = 1_000;
 /// Parts of a table. A table grows and is swept part by part, so that nobody waits for more than one.
@@ -248,7 +249,7 @@ struct Rolling {
     length: Span,
     length_ms: u64,
     width_ms: u64,
-    logs: Shelves<Box<Log>>,
+    logs: Shelves<Box<Log<INLINE>>>,
     swept: usize,
 }
 
@@ -283,7 +284,7 @@ impl Rolling {
         let first = self.first(now);
         let used = self.logs.get_mut(caller).map(|log| {
             log.forget_before(first);
-            log.used
+            log.used()
         });
         if used == Some(0) {
             self.logs.remove(caller);
@@ -304,121 +305,17 @@ impl Rolling {
 
     fn add(&mut self, caller: Caller, admitted: UnixTime, units: u64) {
         let bucket = self.bucket(admitted);
-        self.logs.or_default(caller).add(bucket, units);
+        self.logs.or_default(caller).add(bucket, units, REACH);
     }
 
     fn sweep(&mut self, now: UnixTime) {
         let first = self.first(now);
         self.logs.retain_shelf(self.swept, |log| {
             log.forget_before(first);
-            log.used > 0
+            log.used() > 0
         });
         self.swept = (self.swept + 1) % SHELVES;
     }
-}
-
-/// Debits of one caller by bucket, oldest first. Made small: there is one for each of a million strangers.
-#[derive(Debug, Default)]
-struct Log {
-    used: u64,
-    /// The bucket from which offsets count: that of the first entry, or one before it.
-    base: u64,
-    entries: SmallVec<[Bucket; 10]>,
-}
-
-/// A bucket's debits. One with more than 2^32 - 1 is written as several.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    offset: u16,
-    low: u16,
-    high: u16,
-}
-
-impl Bucket {
-    fn new(offset: u16, units: u32) -> Self {
-        Self {
-            offset,
-            low: (units & 0xffff) as u16,
-            high: (units >> 16) as u16,
-        }
-    }
-
-    fn units(self) -> u32 {
-        u32::from(self.high) << 16 | u32::from(self.low)
-    }
-}
-
-impl Log {
-    fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.entries
-            .iter()
-            .map(|entry| (self.base + u64::from(entry.offset), u64::from(entry.units())))
-    }
-
-    fn forget_before(&mut self, first: u64) {
-        let gone = self
-            .entries
-            .partition_point(|entry| self.base + u64::from(entry.offset) < first);
-        if gone > 0 {
-            self.used -= self.entries[..gone]
-                .iter()
-                .map(|entry| u64::from(entry.units()))
-                .sum::<u64>();
-            self.entries.drain(..gone);
-            if self.entries.spilled() && self.entries.len() <= self.entries.capacity() / 4 {
-                self.entries.shrink_to_fit();
-            }
-        }
-    }
-
-    fn add(&mut self, bucket: u64, units: u64) {
-        let newest = self.buckets().last().map_or(bucket, |(newest, _)| newest.max(bucket));
-        if units == 0 || bucket + REACH <= newest {
-            return;
-        }
-        self.forget_before(newest.saturating_sub(REACH - 1));
-        self.used += units;
-        let offset = self.offset(bucket);
-        let mut left = units;
-        // A debit may be older than the last one: jobs end in another order than they come.
-        let mut at = self.entries.partition_point(|entry| entry.offset <= offset);
-        if let Some(last) = at.checked_sub(1).map(|at| &mut self.entries[at])
-            && last.offset == offset
-        {
-            let more = left.min(u64::from(u32::MAX - last.units()));
-            *last = Bucket::new(
-                offset,
-                last.units() + u32::try_from(more).expect("it is what a u32 lacks to its largest"),
-            );
-            left -= more;
-        }
-        while left > 0 {
-            let units = u32::try_from(left).unwrap_or(u32::MAX);
-            if self.entries.len() == self.entries.capacity() {
-                self.entries.reserve_exact((self.entries.len() / 8).max(4));
-            }
-            self.entries.insert(at, Bucket::new(offset, units));
-            at += 1; // the last entry of a bucket is the one that has room
-            left -= u64::from(units);
-        }
-    }
-
-    /// The bucket's offset, after moving the base if need be: entries are less than [`REACH`] apart.
-    fn offset(&mut self, bucket: u64) -> u16 {
-        let first = self.buckets().next().map_or(bucket, |(first, _)| first);
-        if self.entries.is_empty() || bucket < self.base || bucket - self.base > u64::from(u16::MAX) {
-            let base = first.min(bucket);
-            for entry in &mut self.entries {
-                entry.offset = offset(self.base + u64::from(entry.offset), base);
-            }
-            self.base = base;
-        }
-        offset(bucket, self.base)
-    }
-}
-
-fn offset(bucket: u64, base: u64) -> u16 {
-    u16::try_from(bucket - base).expect("entries are less than twice REACH from the base")
 }
 
 /// A calendar's present period.

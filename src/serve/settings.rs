@@ -7,10 +7,12 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::config::{self, Config, Origins};
+use crate::gate::Limiter;
 use crate::http::account::OwnPaths;
 use crate::http::caller::{KeyPlaces, TrustedProxies};
 use crate::http::cors;
 use crate::http::door::{self, Route};
+use crate::http::limits::{LimitSpec, WhenTold};
 use crate::http::routes::RouteSpec;
 use crate::policy::time::Span;
 use crate::store::statistics::{Refusals, Statistics};
@@ -44,6 +46,7 @@ pub(super) fn door_settings(
     pseudonyms: Pseudonyms,
     statistics: Arc<Statistics>,
     refusals: Arc<Refusals>,
+    limiter: Arc<Limiter>,
 ) -> door::Settings {
     let cors = config.cors.as_ref().map(|cors| {
         let origins = match &cors.origins {
@@ -69,8 +72,25 @@ pub(super) fn door_settings(
         },
         statistics,
         refusals,
+        limiter,
+        limits: config.limits.iter().map(limit).collect(),
+        ratelimit_fields: config.ratelimit_fields,
         unmetered_max: config.connections.unmetered_max,
         head_max: config.connections.head_max,
+    }
+}
+
+fn limit(config: &config::LimitRoute) -> LimitSpec {
+    LimitSpec {
+        host: config.host.clone(),
+        pattern: config.pattern.clone(),
+        methods: config.methods.clone(),
+        told: match config.headers {
+            config::LimitHeaders::Always => WhenTold::Always,
+            config::LimitHeaders::OnRefusalReset => WhenTold::ResetOnRefusal,
+            config::LimitHeaders::OnRefusal => WhenTold::OnRefusal,
+            config::LimitHeaders::Off => WhenTold::Never,
+        },
     }
 }
 

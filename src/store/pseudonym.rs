@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::hash::Hasher;
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -124,6 +125,25 @@ impl Pseudonyms {
             }
         }
         NetworkId(hasher.finish())
+    }
+
+    /// What the network of that many bits is known by in which the address lies: of an IPv4 address `v4` of 32, of an IPv6 address `v6`
+    /// of 128. Never the same number as another network's, nor as [`Self::network`] gives.
+    pub fn prefix(&self, address: IpAddr, v4: u8, v6: u8) -> u64 {
+        let mut hasher = self.0;
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                let kept = u32::MAX.checked_shl(32 - u32::from(v4.min(32))).unwrap_or(0);
+                hasher.write(&[24, v4]);
+                hasher.write(&(address.to_bits() & kept).to_be_bytes());
+            }
+            IpAddr::V6(address) => {
+                let kept = u128::MAX.checked_shl(128 - u32::from(v6.min(128))).unwrap_or(0);
+                hasher.write(&[26, v6]);
+                hasher.write(&(address.to_bits() & kept).to_be_bytes());
+            }
+        }
+        hasher.finish()
     }
 
     /// What the account's user of that name is known by.

@@ -1,0 +1,344 @@
+//! Which request limits a request meets, whose counters they are, and how many requests each lets in (semantics §7.3–7.6).
+//!
+//! Absent on purpose: counting (`policy::limits`), and how callers are told (`ratelimit`).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::Method;
+use smallvec::SmallVec;
+use tracing::info;
+
+use super::routes::{Host, takes};
+use super::standing::Standing;
+use crate::gate::Limiter;
+use crate::path::{Folded, Pattern, Spelling};
+use crate::policy::caller::AccountId;
+use crate::policy::limits::{COUNTERS_INLINE, Counter, Lefts, Refused, Subject};
+use crate::policy::refusal::{Exceeded, Refusal};
+use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules};
+use crate::policy::time::UnixTime;
+use crate::store::Pseudonyms;
+
+/// Bits of an IPv4 address that make a network, and a neighbourhood.
+const V4: (u8, u8) = (32, 24);
+/// Bits of an IPv6 address that make a neighbourhood.
+const V6_NEIGHBOURHOOD: u8 = 48;
+/// 2^64 divided by the golden ratio, odd: different numbers stay different, and lie far apart.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+/// Everybody together.
+const EVERYBODY: Subject = Subject {
+    id: u64::MAX,
+    wider: u64::MAX,
+    is_network: false,
+};
+
+/// What of a request makes a limit match, and when callers are told of it by `X-RateLimit` headers.
+#[derive(Clone, Debug)]
+pub struct LimitSpec {
+    /// The host that is asked; `None`: any.
+    pub host: Option<String>,
+    /// The path; `None`: any.
+    pub pattern: Option<Pattern>,
+    /// The methods; `None`: all of them.
+    pub methods: Option<Vec<Method>>,
+    /// When an answer bears `X-RateLimit` headers.
+    pub told: WhenTold,
+}
+
+/// When an answer bears a limit's `X-RateLimit` headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenTold {
+    /// Always.
+    #[default]
+    Always,
+    /// The limit and what remains always, `X-RateLimit-Reset` on refusals only.
+    ResetOnRefusal,
+    /// On refusals only.
+    OnRefusal,
+    /// Never.
+    Never,
+}
+
+/// Numbers of a network's own, by the names of limits.
+pub type OwnNumbers = Arc<[(Arc<str>, u32)]>;
+
+/// Whom a request is counted for.
+#[derive(Clone, Debug)]
+pub struct Sender<'a> {
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// What its network has of its own.
+    pub network: Option<OwnNumbers>,
+    /// On whose terms it is here; `None` if its key is nobody's, or its account is turned away.
+    pub standing: Option<&'a Standing<'a>>,
+}
+
+/// What the limits said of a request.
+#[derive(Clone, Debug)]
+pub struct Met {
+    /// When, by the wall clock.
+    pub at: UnixTime,
+    /// What is left of each counter that it met.
+    pub left: Lefts,
+    /// Whether one of them had no room, and which that was, if callers may know.
+    pub refused: Option<Option<LimitId>>,
+}
+
+/// All limits, as requests meet them.
+#[derive(Debug)]
+pub struct Limits {
+    limiter: Arc<Limiter>,
+    rules: Arc<Rules>,
+    pseudonyms: Pseudonyms,
+    matchers: Vec<Matcher>,
+    /// Those that match whatever is asked.
+    general: LimitSet,
+    /// Those with a rule that blocks.
+    blocking: LimitSet,
+}
+
+#[derive(Debug)]
+struct Matcher {
+    host: Option<Host<String>>,
+    pattern: Option<Pattern>,
+    methods: Option<Vec<Method>>,
+}
+
+impl Limits {
+    /// The limits of these rules; `specs` are in their order.
+    pub fn new(limiter: Arc<Limiter>, rules: Arc<Rules>, pseudonyms: Pseudonyms, specs: &[LimitSpec]) -> Self {
+        let matcher = |spec: &LimitSpec| Matcher {
+            host: spec.host.as_deref().map(|host| Host::parse(host).to_owned()),
+            pattern: spec.pattern.clone(),
+            methods: spec.methods.clone(),
+        };
+        let matchers: Vec<Matcher> = specs.iter().map(matcher).collect();
+        let those = |is: &dyn Fn(usize) -> bool| {
+            let ids = (0..).map(LimitId).take(rules.limits.len());
+            ids.filter(|id| is(id.index()))
+                .fold(LimitSet::default(), LimitSet::with)
+        };
+        Self {
+            general: those(&|at| matchers[at].is_general()),
+            blocking: those(&|at| rules.limits[at].block_after.is_some()),
+            limiter,
+            pseudonyms,
+            matchers,
+            rules,
+        }
+    }
+
+    /// The limits, by their ids.
+    pub fn rules(&self) -> &[Limit] {
+        &self.rules.limits
+    }
+
+    /// The limits that are for a request of this host (as received), the path of its target, and this method. A path counts in every
+    /// way in which a lenient upstream may read it, so that no spelling escapes its limit.
+    pub fn matching(&self, host: &str, path: &str, method: &Method) -> LimitSet {
+        let others = (0..)
+            .map(LimitId)
+            .zip(&self.matchers)
+            .filter(|(id, _)| !self.general.has(*id));
+        let mut set = self.general;
+        let mut read: Option<Option<Spelling<'_>>> = None;
+        for (id, matcher) in others {
+            let host_fits = matcher.host.as_ref().is_none_or(|own| own.is(&Host::parse(host)));
+            let method_fits = matcher
+                .methods
+                .as_deref()
+                .is_none_or(|methods| takes(Some(methods), method));
+            let mut path_fits = || {
+                let Some(pattern) = &matcher.pattern else { return true };
+                let spelling = read.get_or_insert_with(|| Spelling::of(path).ok());
+                let folded = spelling.as_ref().map(Folded::of);
+                // A path that can't be read was refused before, and one with too many readings would be.
+                folded.is_none_or(|folded| folded.is_ok_and(|folded| pattern.matches_folded(&folded)))
+            };
+            if host_fits && method_fits && path_fits() {
+                set = set.with(id);
+            }
+        }
+        set
+    }
+
+    /// Charges the request to all counters that it meets, or refuses it.
+    ///
+    /// # Errors
+    /// One of them has no room, or a rule has blocked whom it counts. Nothing is charged then.
+    pub fn charge(&self, matching: LimitSet, sender: &Sender<'_>) -> (Option<Met>, Result<(), Refusal>) {
+        if matching.is_empty() && self.blocking.is_empty() {
+            return (None, Ok(()));
+        }
+        let counters = self.counters(matching, sender);
+        let (at, decided) = self.limiter.decide(&counters);
+        match decided {
+            Ok(left) => {
+                let met = Met {
+                    at: at.wall,
+                    left,
+                    refused: None,
+                };
+                (Some(met), Ok(()))
+            }
+            Err(Refused::Blocked) => (None, Err(Refusal::Blocked)),
+            Err(Refused::Limited {
+                by,
+                retry_after,
+                left,
+                blocked,
+            }) => {
+                for place in blocked {
+                    self.tell_of_block(&counters[place], sender);
+                }
+                let id = counters[by].limit;
+                let limit = &self.rules.limits[id.index()];
+                let exceeded = limit.disclosed.then(|| Exceeded {
+                    id,
+                    name: Arc::clone(&limit.name),
+                    number: counters[by].number,
+                });
+                let met = Met {
+                    at: at.wall,
+                    left,
+                    refused: Some(limit.disclosed.then_some(id)),
+                };
+                let refusal = Refusal::RateLimited {
+                    limit: exceeded,
+                    reset: at.wall + retry_after,
+                    retry_after,
+                };
+                (Some(met), Err(refusal))
+            }
+        }
+    }
+
+    /// Lifts what rules have blocked of that network, and of every network that a limit would count for its address.
+    pub fn forgive(&self, address: IpAddr) {
+        for id in self.blocking.iter() {
+            let limit = &self.rules.limits[id.index()];
+            self.limiter.forgive(id, &self.network(address, limit.v6_prefix));
+        }
+    }
+
+    fn tell_of_block(&self, counter: &Counter, sender: &Sender<'_>) {
+        let limit = &self.rules.limits[counter.limit.index()];
+        let account = sender.standing.and_then(|standing| standing.account.as_ref());
+        let whom = match (counter.subject.is_network, account) {
+            (false, Some(account)) => account.name.clone(),
+            _ => sender.address.to_string(),
+        };
+        let lasts = limit.block_after.map(|rule| rule.lasts).unwrap_or_default();
+        info!(limit = %limit.name, whom, %lasts, "blocked by the rule of a limit: too many refusals");
+    }
+
+    fn counters(&self, matching: LimitSet, sender: &Sender<'_>) -> SmallVec<[Counter; COUNTERS_INLINE]> {
+        let mut counters = SmallVec::new();
+        let mut network = None;
+        for (id, limit) in (0..).map(LimitId).zip(&self.rules.limits) {
+            let matches = matching.has(id);
+            if !matches && !self.blocking.has(id) {
+                continue;
+            }
+            let mut count = |subject, number: u32, is_own: bool| {
+                counters.push(Counter {
+                    limit: id,
+                    subject,
+                    number,
+                    enforced: match limit.degraded {
+                        Some(degraded) if !is_own => degraded.min(number),
+                        _ => number,
+                    },
+                    matches,
+                });
+            };
+            let terms = Terms::of(sender, id, limit);
+            if let (true, Some(account)) = (limit.per.account, terms.account) {
+                let raise = terms.raise.map(|raise| raise.number);
+                count(of_account(account), raise.unwrap_or(limit.number), raise.is_some());
+            }
+            if limit.per.network || (limit.per.account && terms.account.is_none()) {
+                let subject = match (network, limit.v6_prefix) {
+                    (Some(subject), Limit::V6_PREFIX_DEFAULT) => subject,
+                    (_, prefix) => self.network(sender.address, prefix),
+                };
+                if limit.v6_prefix == Limit::V6_PREFIX_DEFAULT {
+                    network = Some(subject);
+                }
+                let own = terms.of_network(limit);
+                count(subject, own.unwrap_or(limit.number), own.is_some());
+            }
+            if limit.per.global {
+                count(EVERYBODY, limit.number, false);
+            }
+        }
+        counters
+    }
+
+    fn network(&self, address: IpAddr, v6_prefix: u8) -> Subject {
+        Subject {
+            id: self.pseudonyms.prefix(address, V4.0, v6_prefix),
+            wider: self.pseudonyms.prefix(address, V4.1, v6_prefix.min(V6_NEIGHBOURHOOD)),
+            is_network: true,
+        }
+    }
+}
+
+impl Matcher {
+    fn is_general(&self) -> bool {
+        self.host.is_none() && self.pattern.is_none() && self.methods.is_none()
+    }
+}
+
+fn of_account(account: AccountId) -> Subject {
+    let id = (u64::from(account.0) + 1).wrapping_mul(SPREAD);
+    Subject {
+        id,
+        wider: id,
+        is_network: false,
+    }
+}
+
+/// What a sender has of its own for one limit.
+struct Terms {
+    /// Its account; for a delegated user the one that asks for it.
+    account: Option<AccountId>,
+    /// The number of the account, or of its tier; without one, of the anonymous tier.
+    raise: Option<Raise>,
+    /// The number of its network.
+    network: Option<u32>,
+}
+
+impl Terms {
+    fn of(sender: &Sender<'_>, id: LimitId, limit: &Limit) -> Self {
+        let network = sender.network.as_deref().unwrap_or_default();
+        let network = network.iter().find(|(name, _)| *name == limit.name).map(|(_, n)| *n);
+        let Some(standing) = sender.standing else {
+            return Self {
+                account: None,
+                raise: None,
+                network,
+            };
+        };
+        let (own, tier) = standing.of_account();
+        let own = own.and_then(|own| own.raise(&limit.name));
+        let of_tier = || tier.limits.iter().find(|(of, _)| *of == id).map(|(_, raise)| *raise);
+        Self {
+            account: standing.account.as_ref().map(|account| account.id),
+            raise: own.or_else(of_tier),
+            network,
+        }
+    }
+
+    /// The number of the network, if it isn't the limit's: its own, or the one that its account lifts it to. Who has no account is its
+    /// network.
+    fn of_network(&self, limit: &Limit) -> Option<u32> {
+        let raise = self.raise.map(|raise| raise.number);
+        match (self.account, self.raise) {
+            (None, _) => self.network.or(raise),
+            (Some(_), Some(lifting)) if lifting.lifts_network || !limit.per.account => self.network.max(raise),
+            (Some(_), _) => self.network,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What answers tell of limits: the `RateLimit-Policy` and `RateLimit` fields for request limits, quotas and concurrency together
+//! (draft-ietf-httpapi-ratelimit-headers-11), and the `X-RateLimit` headers of one request limit (semantics §7.7).
+//!
+//! Absent on purpose: what is counted and how, which is `policy`'s.
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::limits::{Met, WhenTold};
+use super::quotas::balance;
+use super::standing::Standing;
+use crate::gate::Gate;
+use crate::policy::Usage;
+use crate::policy::limits::Left as LimitLeft;
+use crate::policy::rules::{Limit, LimitId, Quota, Window};
+use crate::policy::time::Span;
+
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// How limits are told of.
+#[derive(Clone, Debug)]
+pub struct Telling {
+    /// Whether answers bear `RateLimit-Policy` and `RateLimit`.
+    pub fields: bool,
+    /// When they bear `X-RateLimit` headers, by limit.
+    pub when: Vec<WhenTold>,
+}
+
+/// The job of the answer that is being told, while it is in the house.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    /// Units that it will give back: none if it succeeds.
+    pub released: u32,
+}
+
+/// A caller on a metered route, with whose quotas and concurrency its answer is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Metered<'a> {
+    /// The caller.
+    pub standing: &'a Standing<'a>,
+    /// Where its jobs are.
+    pub gate: &'a Gate,
+    /// The job of this answer.
+    pub own: Option<Own>,
+}
+
+impl Telling {
+    /// Sets the headers that tell of the limits that the request met, and of the caller's quotas and concurrency as they will be when this
+    /// answer has ended. A worker's own would make them unreadable, and are taken out.
+    pub fn tell(&self, headers: &mut HeaderMap, rules: &[Limit], met: Option<&Met>, metered: Option<Metered<'_>>) {
+        // An undisclosed limit's refusal tells of no limit at all (semantics §7.4).
+        let is_secret = met.is_some_and(|met| met.refused == Some(None));
+        if self.fields {
+            headers.remove(RATELIMIT_POLICY);
+            headers.remove(RATELIMIT);
+        }
+        if let Some(met) = met {
+            for name in [X_LIMIT, X_REMAINING, X_RESET] {
+                headers.remove(name);
+            }
+            if !is_secret && let Some((left, reset)) = self.shown(rules, met) {
+                headers.insert(X_LIMIT, left.number.into());
+                headers.insert(X_REMAINING, left.remaining.into());
+                if reset {
+                    headers.insert(X_RESET, (met.at + left.until).as_secs_ceil().into());
+                }
+            }
+        }
+        if self.fields && !is_secret {
+            let mut lefts: Vec<Left<'_>> = Vec::with_capacity(8);
+            lefts.extend(met.into_iter().flat_map(|met| of_limits(rules, met)));
+            if let Some(Metered { standing, gate, own }) = metered {
+                lefts.extend(of_caller(standing, gate, own));
+            }
+            write_fields(headers, &lefts);
+        }
+    }
+
+    /// The limit that `X-RateLimit` headers show, and whether with its reset: the one that refused, otherwise the first that is told of on
+    /// every answer; of its counters the one that leaves least.
+    fn shown<'m>(&self, rules: &[Limit], met: &'m Met) -> Option<(&'m LimitLeft, bool)> {
+        let when = |id: LimitId| self.when.get(id.index()).copied().unwrap_or_default();
+        let (id, reset) = match met.refused.flatten() {
+            Some(id) => (id, when(id) != WhenTold::Never),
+            None => {
+                let told = |id: &LimitId| {
+                    rules[id.index()].disclosed && matches!(when(*id), WhenTold::Always | WhenTold::ResetOnRefusal)
+                };
+                let id = met.left.iter().map(|left| left.limit).find(told)?;
+                (id, when(id) == WhenTold::Always)
+            }
+        };
+        (when(id) != WhenTold::Never).then_some(())?;
+        let of_it = met.left.iter().filter(|left| left.limit == id);
+        let tightest = of_it.min_by_key(|left| (left.remaining, std::cmp::Reverse(left.until)))?;
+        Some((tightest, reset))
+    }
+}
+
+/// What a limit, a quota or the concurrency leaves.
+struct Left<'a> {
+    name: &'a str,
+    limit: u64,
+    remaining: u64,
+    /// The length of its window, unless that differs from time to time.
+    length: Option<Span>,
+    /// Until more.
+    until: Option<Span>,
+}
+
+const CONCURRENCY: &str = "concurrency";
+
+/// The disclosed limits, each by the counter that leaves least.
+fn of_limits<'a>(rules: &'a [Limit], met: &Met) -> impl Iterator<Item = Left<'a>> {
+    let mut told: Vec<(LimitId, Left<'a>)> = Vec::with_capacity(met.left.len());
+    for left in &met.left {
+        let limit = &rules[left.limit.index()];
+        if !limit.disclosed {
+            continue;
+        }
+        let new = Left {
+            name: &limit.name,
+            limit: left.number.into(),
+            remaining: left.remaining.into(),
+            length: Some(limit.window),
+            until: (!left.until.is_zero()).then_some(left.until),
+        };
+        match told.iter_mut().find(|(id, _)| *id == left.limit) {
+            Some((_, known)) if (new.remaining, known.until) < (known.remaining, new.until) => *known = new,
+            Some(_) => {}
+            None => told.push((left.limit, new)),
+        }
+    }
+    told.into_iter().map(|(_, left)| left)
+}
+
+/// What will be left of each of the caller's quotas, and at last of its concurrency. A user is limited by its account's as well: of
+/// two of the same name it is told of the one that leaves less.
+fn of_caller<'a>(standing: &'a Standing<'a>, gate: &Gate, own: Option<Own>) -> Vec<Left<'a>> {
+    let mut all = left(standing, gate, own);
+    if let Some(account) = standing.delegating() {
+        for other in left(&account, gate, own) {
+            match all.iter_mut().find(|own| own.name == other.name) {
+                Some(own) if other.remaining < own.remaining => *own = other,
+                Some(_) => {}
+                None => all.push(other),
+            }
+        }
+    }
+    all
+}
+
+fn write_fields(headers: &mut HeaderMap, lefts: &[Left<'_>]) {
+    if lefts.is_empty() {
+        return;
+    }
+    let (mut policy, mut state) = (String::with_capacity(128), String::with_capacity(96));
+    // Writing to a String can't fail.
+    for (place, left) in lefts.iter().enumerate() {
+        let comma = if place == 0 { "" } else { ", " };
+        let _ = write!(policy, "{comma}\"{}\";q={}", left.name, left.limit);
+        let _ = write!(state, "{comma}\"{}\";r={}", left.name, left.remaining);
+        if left.name == CONCURRENCY {
+            policy.push_str(";qu=\"concurrent-requests\"");
+        }
+        if let Some(length) = left.length {
+            let _ = write!(policy, ";w={}", length.as_secs_ceil());
+        }
+        if let Some(until) = left.until {
+            let _ = write!(state, ";t={}", until.as_secs_ceil());
+        }
+    }
+    for (name, text) in [(RATELIMIT_POLICY, policy), (RATELIMIT, state)] {
+        // Names of limits and quotas are made of what headers carry.
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// What will be left of each of the caller's quotas, and at last of its concurrency. The job may have ended meanwhile: then a unit
+/// too many is told, for once.
+fn left<'a>(standing: &Standing<'a>, gate: &Gate, own: Option<Own>) -> Vec<Left<'a>> {
+    let balance = balance(standing, gate);
+    let released = own.map_or(0, |own| u64::from(own.released));
+    let jobs = balance.jobs.saturating_sub(own.map_or(0, |_| 1));
+    let quota = |(quota, usage): (&'a Quota, &Usage)| {
+        let limit = standing.limit(quota);
+        Left {
+            name: &quota.name,
+            limit,
+            remaining: limit.saturating_sub(usage.used + usage.held.saturating_sub(released)),
+            length: match &standing.windows[quota.window.index()] {
+                Window::Rolling(length) => Some(*length),
+                Window::Calendar(_) => None,
+            },
+            until: usage.next_free.map(|free| free.since(balance.at)),
+        }
+    };
+    let concurrency = standing.concurrency();
+    let concurrent = Left {
+        name: CONCURRENCY,
+        limit: concurrency.into(),
+        remaining: concurrency.saturating_sub(jobs).into(),
+        length: None,
+        until: None,
+    };
+    let quotas = standing.tier.quotas.iter().zip(&balance.usages);
+    quotas.map(quota).chain(std::iter::once(concurrent)).collect()
+}

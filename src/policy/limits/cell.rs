@@ -1,0 +1,224 @@
+//! What one counter holds, 16 bytes, and how each kind of limit counts (semantics §7.1, §7.2).
+//!
+//! - **fixed**: a window of length L begins with the first request after the last window's end. It is over when L has passed.
+//! - **aligned**: windows are [k·L, (k+1)·L) on the wall clock. Another k is another window, even after the clock was set back:
+//!   a limit that stood still for as long would turn everybody away.
+//! - **sliding**: buckets of width w = L ÷ 60. Those in [b·w, (b+1)·w) leave together at (b+1)·w + L: up to w late, never early.
+//!   So no stretch of length L ever holds more than the limit.
+//! - **burst** (GCRA): with T = L ÷ limit, `full` is the time at which the bucket will have drained; each request moves it by T, and
+//!   one has room while that is not more than limit · T ahead.
+//! - a **penalty** stands in the counter's place until it ends, and leaves it empty.
+//!
+//! Absent on purpose: whose counter it is (`table`), and what follows from a refusal (`shard`).
+
+use super::Moment;
+use crate::policy::log::Log;
+use crate::policy::rules::{Kind, Limit};
+use crate::policy::time::{Span, Timestamp};
+
+/// Buckets of a sliding window (and one that is leaving).
+const BUCKETS: u64 = 60;
+/// A request that lies so many buckets before another has left the window when the other comes.
+const REACH: u64 = BUCKETS + 1;
+/// Buckets of one counter that lie in one piece of memory with it.
+const INLINE: usize = 2;
+
+/// One counter.
+#[derive(Debug, Default)]
+pub(super) enum Cell {
+    /// Nothing was counted, or it is over.
+    #[default]
+    Empty,
+    /// A window that began then.
+    Fixed { since: Timestamp, count: u32 },
+    /// The window of that number.
+    Aligned { window: u64, count: u32 },
+    /// What came, by bucket.
+    Sliding(Box<Log<INLINE>>),
+    /// A bucket that will have drained then.
+    Burst { full: Timestamp },
+    /// A penalty until then.
+    Penalty { until: Timestamp },
+}
+
+/// What a counter says of one more request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// Requests that count.
+    pub(super) used: u32,
+    /// Until the next of them counts no more. None at all if none counts.
+    pub(super) next: Span,
+    /// Until one more will have room; `None`: it has.
+    pub(super) refused: Option<Span>,
+}
+
+impl Reading {
+    const EMPTY: Self = Self {
+        used: 0,
+        next: Span::ZERO,
+        refused: None,
+    };
+}
+
+impl Cell {
+    /// What is counted now under that limit, of which `number` are let in. Forgets what is over.
+    pub(super) fn read(&mut self, limit: &Limit, number: u32, at: Moment) -> Reading {
+        self.forget(limit, at);
+        let reading = match self {
+            Self::Empty => Reading::EMPTY,
+            Self::Penalty { until } => {
+                let left = until.since(at.now);
+                return Reading {
+                    used: number,
+                    next: left,
+                    refused: Some(left),
+                };
+            }
+            Self::Fixed { since, count } => counted(*count, number, (*since + limit.window).since(at.now)),
+            Self::Aligned { window, count } => counted(*count, number, until_window(*window + 1, limit, at)),
+            Self::Sliding(log) => sliding(log, limit.window, number, at.now),
+            Self::Burst { full } => burst(*full, limit.window, number, at.now),
+        };
+        // A limit of nothing lets nothing in, however long one waits: it may be raised.
+        let refused = if number == 0 {
+            Some(limit.window)
+        } else {
+            reading.refused
+        };
+        Reading { refused, ..reading }
+    }
+
+    /// Counts one request, which [`Self::read`] has just found to have room.
+    pub(super) fn charge(&mut self, limit: &Limit, number: u32, at: Moment) {
+        match self {
+            Self::Fixed { count, .. } | Self::Aligned { count, .. } => *count = count.saturating_add(1),
+            Self::Sliding(log) => log.add(bucket(at.now, width(limit.window)), 1, REACH),
+            Self::Burst { full } => *full = (*full).max(at.now) + step(limit.window, number),
+            Self::Empty | Self::Penalty { .. } => {
+                *self = match limit.kind {
+                    Kind::Fixed => Self::Fixed {
+                        since: at.now,
+                        count: 1,
+                    },
+                    Kind::Aligned => Self::Aligned {
+                        window: window(limit, at),
+                        count: 1,
+                    },
+                    Kind::Sliding => {
+                        let mut log = Box::<Log<INLINE>>::default();
+                        log.add(bucket(at.now, width(limit.window)), 1, REACH);
+                        Self::Sliding(log)
+                    }
+                    Kind::Burst => Self::Burst {
+                        full: at.now + step(limit.window, number),
+                    },
+                };
+            }
+        }
+    }
+
+    /// Whether nothing counts any more. Forgets what is over.
+    pub(super) fn forget(&mut self, limit: &Limit, at: Moment) -> bool {
+        let over = match self {
+            Self::Empty => return true,
+            Self::Fixed { since, .. } => at.now.since(*since) >= limit.window,
+            Self::Aligned { window: of, .. } => *of != window(limit, at),
+            Self::Sliding(log) => {
+                log.forget_before(first(at.now, limit.window));
+                log.used() == 0
+            }
+            Self::Burst { full } => *full <= at.now,
+            Self::Penalty { until } => *until <= at.now,
+        };
+        if over {
+            *self = Self::Empty;
+        }
+        over
+    }
+
+    /// How much it would cost a stranger to be given this counter in place of its own: a penalty is the worst.
+    pub(super) fn weight(&self, at: Moment) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Fixed { count, .. } | Self::Aligned { count, .. } => (*count).into(),
+            Self::Sliding(log) => log.used(),
+            Self::Burst { full } => full.since(at.now).as_nanos(),
+            Self::Penalty { .. } => u64::MAX,
+        }
+    }
+}
+
+/// Of requests that all leave at once, after `left`.
+fn counted(count: u32, number: u32, left: Span) -> Reading {
+    Reading {
+        used: count,
+        next: left,
+        refused: (count >= number).then_some(left),
+    }
+}
+
+/// The window of the wall clock in which this moment lies.
+fn window(limit: &Limit, at: Moment) -> u64 {
+    at.wall.as_millis() / window_ms(limit)
+}
+
+fn until_window(window: u64, limit: &Limit, at: Moment) -> Span {
+    Span::from_millis((window.saturating_mul(window_ms(limit))).saturating_sub(at.wall.as_millis()))
+}
+
+fn window_ms(limit: &Limit) -> u64 {
+    limit.window.as_millis().max(1)
+}
+
+/// The width of a bucket, in nanoseconds.
+fn width(window: Span) -> u64 {
+    window.as_nanos().div_ceil(BUCKETS).max(1)
+}
+
+fn bucket(at: Timestamp, width: u64) -> u64 {
+    at.as_nanos() / width
+}
+
+/// The first bucket that still counts.
+fn first(now: Timestamp, window: Span) -> u64 {
+    now.as_nanos().saturating_sub(window.as_nanos()) / width(window)
+}
+
+fn sliding(log: &Log<INLINE>, window: Span, number: u32, now: Timestamp) -> Reading {
+    let leaves = |bucket: u64| Timestamp::from_nanos((bucket + 1).saturating_mul(width(window))) + window;
+    let used = log.used();
+    // So many have to leave before there is room.
+    let too_many = (used + 1).saturating_sub(number.into());
+    let (mut left, mut next, mut refused) = (0, None, None);
+    for (bucket, units) in log.buckets() {
+        left += units;
+        next = next.or(Some(leaves(bucket).since(now)));
+        if left >= too_many {
+            refused = (too_many > 0).then(|| leaves(bucket).since(now));
+            break;
+        }
+    }
+    Reading {
+        used: u32::try_from(used).unwrap_or(u32::MAX),
+        next: next.unwrap_or_default(),
+        refused,
+    }
+}
+
+/// The time that one request takes up in a bucket.
+fn step(window: Span, number: u32) -> Span {
+    Span::from_nanos(window.as_nanos().div_ceil(u64::from(number.max(1))))
+}
+
+fn burst(full: Timestamp, window: Span, number: u32, now: Timestamp) -> Reading {
+    let step = step(window, number).as_nanos();
+    let ahead = full.since(now).as_nanos();
+    let used = ahead.div_ceil(step);
+    let room = step.saturating_mul(number.into());
+    let beyond = ahead.saturating_add(step).saturating_sub(room);
+    Reading {
+        used: u32::try_from(used).unwrap_or(u32::MAX),
+        next: Span::from_nanos(ahead - used.saturating_sub(1) * step),
+        refused: (beyond > 0).then(|| Span::from_nanos(beyond)),
+    }
+}

@@ -1,0 +1,159 @@
+//! A part of all counters: of every limit those whose neighbourhoods fall into it, and the refusals that lead to blocks.
+//!
+//! Absent on purpose: the order of checking and charging (`limits`).
+
+use super::cell::{Cell, Reading};
+use super::table::{Place, Table};
+use super::{Counter, Moment, SHARDS, Subject};
+use crate::policy::rules::{Kind, Limit, LimitId, Rules};
+use crate::policy::time::Span;
+
+/// Places of each table that one sweep looks at: all are looked at within a minute or so, for a million callers.
+const SWEPT: usize = 1_024;
+
+/// A part of all counters.
+#[derive(Debug)]
+pub struct Shard {
+    /// By limit.
+    of: Vec<Counted>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    requests: Table,
+    /// Of limits that block after so many.
+    refusals: Option<Refusals>,
+}
+
+#[derive(Debug)]
+struct Refusals {
+    /// How refusals count: in a fixed window.
+    limit: Limit,
+    lasts: Span,
+    table: Table,
+}
+
+/// What was found when a counter was checked.
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) reading: Reading,
+    pub(super) place: Place,
+}
+
+impl Shard {
+    /// An empty one for these rules' limits.
+    pub fn new(rules: &Rules) -> Self {
+        let max = (rules.callers_max as usize).div_ceil(SHARDS);
+        let counted = |limit: &Limit| Counted {
+            requests: Table::new(max),
+            refusals: limit.block_after.map(|rule| Refusals {
+                limit: Limit {
+                    number: rule.refusals,
+                    window: rule.within,
+                    kind: Kind::Fixed,
+                    ..limit.clone()
+                },
+                lasts: rule.lasts,
+                table: Table::new(max),
+            }),
+        };
+        Self {
+            of: rules.limits.iter().map(counted).collect(),
+        }
+    }
+
+    /// Whether the rule of the counter's limit has blocked its subject.
+    pub(super) fn is_blocked(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> bool {
+        debug_assert_eq!(self.of.len(), rules.len(), "a shard is made for its rules");
+        let Some(refusals) = &mut self.of[counter.limit.index()].refusals else {
+            return false;
+        };
+        let cell = refusals.table.own(&counter.subject);
+        cell.is_some_and(|cell| !cell.forget(&refusals.limit, at) && matches!(cell, Cell::Penalty { .. }))
+    }
+
+    /// What the counter says of one more request.
+    pub(super) fn check(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> Check {
+        let limit = &rules[counter.limit.index()];
+        let table = &mut self.of[counter.limit.index()].requests;
+        let place = table.find(&counter.subject, limit, at);
+        let read = |cell: &mut Cell| cell.read(limit, counter.enforced, at);
+        Check {
+            reading: match table.cell(place) {
+                Some(cell) => read(cell),
+                None => read(&mut Cell::Empty),
+            },
+            place,
+        }
+    }
+
+    /// Counts the request that was just found to have room, and says what is counted now.
+    pub(super) fn charge(&mut self, counter: &Counter, place: Place, rules: &[Limit], at: Moment) -> Reading {
+        let limit = &rules[counter.limit.index()];
+        let table = &mut self.of[counter.limit.index()].requests;
+        if let Place::Neighbourhood(_) = place {
+            table.note_crowded();
+        }
+        let cell = table.take(&counter.subject, place);
+        cell.charge(limit, counter.enforced, at);
+        cell.read(limit, counter.enforced, at)
+    }
+
+    /// The counter has no room for `lasts`: its penalty begins, if it has one and isn't under way. Answers with how long the request is
+    /// kept out.
+    pub(super) fn refuse(&mut self, counter: &Counter, lasts: Span, rules: &[Limit], at: Moment) -> Span {
+        let limit = &rules[counter.limit.index()];
+        let Some(penalty) = limit.penalty else {
+            return lasts;
+        };
+        let table = &mut self.of[counter.limit.index()].requests;
+        let place = table.find(&counter.subject, limit, at);
+        let cell = table.take(&counter.subject, place);
+        if matches!(cell, Cell::Penalty { .. }) {
+            return lasts;
+        }
+        *cell = Cell::Penalty {
+            until: at.now + penalty,
+        };
+        penalty
+    }
+
+    /// Counts a refusal by the counter's limit. Whether its subject is blocked from now on. Who isn't counted by itself is not blocked: it
+    /// would be for its neighbours' refusals.
+    pub(super) fn note_refusal(&mut self, counter: &Counter, at: Moment) -> bool {
+        let Some(Refusals { limit, lasts, table }) = &mut self.of[counter.limit.index()].refusals else {
+            return false;
+        };
+        let Some(cell) = table.own_or_new(&counter.subject, limit, at) else {
+            return false;
+        };
+        if cell.read(limit, limit.number, at).used + 1 < limit.number {
+            cell.charge(limit, limit.number, at);
+            return false;
+        }
+        *cell = Cell::Penalty { until: at.now + *lasts };
+        true
+    }
+
+    /// Lifts what rules have blocked of the subject. Its counters stay.
+    pub fn forgive(&mut self, limit: LimitId, subject: &Subject) {
+        if let Some(refusals) = &mut self.of[limit.index()].refusals {
+            refusals.table.forget(subject);
+        }
+    }
+
+    /// Forgets what is over at a few places of every table. To be called every second or so.
+    pub fn sweep(&mut self, rules: &[Limit], at: Moment) {
+        for (counted, limit) in self.of.iter_mut().zip(rules) {
+            counted.requests.sweep(SWEPT, limit, at);
+            if let Some(refusals) = &mut counted.refusals {
+                refusals.table.sweep(SWEPT, &refusals.limit, at);
+            }
+        }
+    }
+
+    /// Of that limit: who is counted by itself, and how many requests ever were counted by neighbourhood.
+    pub fn counted(&self, limit: LimitId) -> (usize, u64) {
+        self.of[limit.index()].requests.counted()
+    }
+}

@@ -1,0 +1,283 @@
+//! The counters of one limit in one shard: by whom they count, as many as there may be, and beyond that by neighbourhood
+//! (semantics §7.9).
+//!
+//! An open table with linear probing. Its keys are keyed hashes, which no stranger can choose, so they need no hashing again. A
+//! counter that is over is taken out as it is met, and by a sweep that looks at so many places each time.
+//!
+//! When `max` networks are counted, who can't be counted shares the counter of its neighbourhood, in a second table of fixed size. Who is
+//! not counted by itself stays with its neighbourhood for as long as anything counts there: a flood lifts no limit. Where that table has no
+//! room either, a neighbourhood takes over the lightest counter of its row with all that it holds: it may be refused too early, never
+//! too late.
+//!
+//! Absent on purpose: what a counter means (`cell`).
+
+use super::cell::Cell;
+use super::{Moment, Subject};
+use crate::policy::rules::Limit;
+
+/// Places that a table begins with, and at least has. A power of two.
+const PLACES_MIN: usize = 8;
+/// Places of a row of the second table.
+const WAYS: usize = 8;
+/// The second table has this part of the places that the first may have counters.
+const NEIGHBOURHOODS_PART: usize = 4;
+/// Places that are looked through for one that is over, when a table is full.
+const SWEPT_WHEN_FULL: usize = 16;
+
+/// All counters of one limit in one shard.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// A power of two of them. Places of key 0 are free.
+    places: Vec<Entry>,
+    used: usize,
+    /// Networks that may be counted. Accounts are not bounded by it: no stranger makes any.
+    max: usize,
+    /// Where the sweep goes on.
+    hand: usize,
+    /// Rows of [`WAYS`] places; none until it is needed.
+    neighbourhoods: Vec<Entry>,
+    /// How many requests were counted by neighbourhood.
+    crowded: u64,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    key: u64,
+    cell: Cell,
+}
+
+/// Where a counter is, until the table changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// There.
+    At(usize),
+    /// At that place of the second table.
+    Neighbourhood(usize),
+    /// Nowhere as yet.
+    Nowhere,
+}
+
+impl Table {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            places: Vec::new(),
+            used: 0,
+            max: max.max(1),
+            hand: 0,
+            neighbourhoods: Vec::new(),
+            crowded: 0,
+        }
+    }
+
+    /// Where the subject is counted, or will be. A full table finds it a place in its neighbourhood.
+    pub(super) fn find(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Place {
+        if let Some(place) = self.at(key(subject.id)) {
+            return Place::At(place);
+        }
+        if !subject.is_network {
+            return Place::Nowhere;
+        }
+        if let Some(place) = self.neighbourhood(subject, limit, at) {
+            return Place::Neighbourhood(place);
+        }
+        if self.used >= self.max {
+            self.sweep(SWEPT_WHEN_FULL, limit, at);
+        }
+        if self.used >= self.max {
+            return Place::Neighbourhood(self.settle(subject, limit, at));
+        }
+        Place::Nowhere
+    }
+
+    /// The counter at the place where [`Self::find`] has just found the subject; `None`: nowhere.
+    pub(super) fn cell(&mut self, place: Place) -> Option<&mut Cell> {
+        match place {
+            Place::At(at) => Some(&mut self.places[at].cell),
+            Place::Neighbourhood(at) => Some(&mut self.neighbourhoods[at].cell),
+            Place::Nowhere => None,
+        }
+    }
+
+    /// The counter of the subject, which was found there before others came in; a new one if it was nowhere.
+    pub(super) fn take(&mut self, subject: &Subject, place: Place) -> &mut Cell {
+        let key = key(subject.id);
+        let at = match place {
+            Place::Neighbourhood(at) => return &mut self.neighbourhoods[at].cell,
+            Place::At(at) if self.places[at].key == key => at,
+            // The table has grown meanwhile.
+            Place::At(_) => self.at(key).unwrap_or_else(|| self.insert(key)),
+            Place::Nowhere => self.insert(key),
+        };
+        &mut self.places[at].cell
+    }
+
+    /// The subject's own counter, if it has one.
+    pub(super) fn own(&mut self, subject: &Subject) -> Option<&mut Cell> {
+        let at = self.at(key(subject.id))?;
+        Some(&mut self.places[at].cell)
+    }
+
+    /// The subject's own counter, a new one if there is room.
+    pub(super) fn own_or_new(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Option<&mut Cell> {
+        let key = key(subject.id);
+        if subject.is_network && self.used >= self.max && self.at(key).is_none() {
+            self.sweep(SWEPT_WHEN_FULL, limit, at);
+            if self.used >= self.max {
+                return None;
+            }
+        }
+        let place = self.at(key).unwrap_or_else(|| self.insert(key));
+        Some(&mut self.places[place].cell)
+    }
+
+    /// A request was counted by neighbourhood.
+    pub(super) fn note_crowded(&mut self) {
+        self.crowded += 1;
+    }
+
+    /// Who is counted by itself, and how many requests ever were counted by neighbourhood.
+    pub(super) fn counted(&self) -> (usize, u64) {
+        (self.used, self.crowded)
+    }
+
+    /// Nothing is counted of the subject any more.
+    pub(super) fn forget(&mut self, subject: &Subject) {
+        if let Some(at) = self.at(key(subject.id)) {
+            self.remove(at);
+        }
+    }
+
+    /// Looks through that many places and forgets what is over.
+    pub(super) fn sweep(&mut self, places: usize, limit: &Limit, at: Moment) {
+        for _ in 0..places.min(self.places.len()) {
+            self.hand &= self.places.len() - 1;
+            let entry = &mut self.places[self.hand];
+            if entry.key != 0 && entry.cell.forget(limit, at) {
+                // What comes after it may have moved here.
+                self.remove(self.hand);
+            } else {
+                self.hand += 1;
+            }
+        }
+        if self.places.len() > PLACES_MIN && self.used < self.places.len() / 8 {
+            self.resize(self.places.len() / 2);
+        }
+        if self.used < self.max / 2 && !self.neighbourhoods.is_empty() {
+            let mut all = self.neighbourhoods.iter_mut();
+            if all.all(|entry| entry.key == 0 || entry.cell.forget(limit, at)) {
+                self.neighbourhoods = Vec::new();
+            }
+        }
+    }
+
+    fn at(&self, key: u64) -> Option<usize> {
+        let mask = self.places.len().checked_sub(1)?;
+        let mut at = key as usize & mask;
+        // A quarter of the places at least is free, so this ends.
+        loop {
+            match self.places[at].key {
+                0 => return None,
+                found if found == key => return Some(at),
+                _ => at = (at + 1) & mask,
+            }
+        }
+    }
+
+    /// The key is not in the table.
+    fn insert(&mut self, key: u64) -> usize {
+        if (self.used + 1) * 4 > self.places.len() * 3 {
+            self.resize((self.places.len() * 2).max(PLACES_MIN));
+        }
+        self.used += 1;
+        self.put(Entry { key, cell: Cell::Empty })
+    }
+
+    fn put(&mut self, entry: Entry) -> usize {
+        let mask = self.places.len() - 1;
+        let mut at = entry.key as usize & mask;
+        while self.places[at].key != 0 {
+            at = (at + 1) & mask;
+        }
+        self.places[at] = entry;
+        at
+    }
+
+    fn resize(&mut self, places: usize) {
+        let larger = std::iter::repeat_with(Entry::default).take(places).collect();
+        for entry in std::mem::replace(&mut self.places, larger) {
+            if entry.key != 0 {
+                self.put(entry);
+            }
+        }
+    }
+
+    /// Frees the place, and moves up who would not be found past it.
+    fn remove(&mut self, mut hole: usize) {
+        let mask = self.places.len() - 1;
+        self.places[hole] = Entry::default();
+        self.used -= 1;
+        let mut at = hole;
+        loop {
+            at = (at + 1) & mask;
+            if self.places[at].key == 0 {
+                return;
+            }
+            let home = self.places[at].key as usize & mask;
+            // Whether the way from its home to it leads over the hole.
+            if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(hole) & mask) {
+                self.places.swap(at, hole);
+                hole = at;
+            }
+        }
+    }
+
+    /// Where the subject's neighbourhood is counted, if anything counts there.
+    fn neighbourhood(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Option<usize> {
+        if self.neighbourhoods.is_empty() {
+            return None;
+        }
+        let wanted = key(subject.wider);
+        let place = self
+            .row(wanted)
+            .find(|place| self.neighbourhoods[*place].key == wanted)?;
+        let entry = &mut self.neighbourhoods[place];
+        if entry.cell.forget(limit, at) {
+            entry.key = 0;
+            return None;
+        }
+        Some(place)
+    }
+
+    fn row(&self, key: u64) -> std::ops::Range<usize> {
+        let rows = self.neighbourhoods.len() / WAYS;
+        let begin = (key as usize & (rows - 1)) * WAYS;
+        begin..begin + WAYS
+    }
+
+    /// A place in the second table for the subject's neighbourhood, which has none.
+    fn settle(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> usize {
+        if self.neighbourhoods.is_empty() {
+            let places = (self.max / NEIGHBOURHOODS_PART).max(WAYS).next_power_of_two();
+            self.neighbourhoods = std::iter::repeat_with(Entry::default).take(places).collect();
+        }
+        let key = key(subject.wider);
+        for place in self.row(key) {
+            let entry = &mut self.neighbourhoods[place];
+            if entry.key == 0 || entry.cell.forget(limit, at) {
+                entry.key = key;
+                return place;
+            }
+        }
+        let lightest = self
+            .row(key)
+            .min_by_key(|place| self.neighbourhoods[*place].cell.weight(at))
+            .expect("a row has places");
+        self.neighbourhoods[lightest].key = key;
+        lightest
+    }
+}
+
+/// 0 stands for a free place.
+fn key(id: u64) -> u64 {
+    id.max(1)
+}

@@ -1,0 +1,120 @@
+//! What was used, by the bucket of time in which it was: for windows that end now, whenever that is.
+//!
+//! Made small: there is one for each of a million strangers.
+//!
+//! Absent on purpose: time. A bucket is a number; how wide it is and when it is over, the owner knows.
+
+use smallvec::SmallVec;
+
+/// What one caller has used, by bucket, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Log<const INLINE: usize> {
+    used: u64,
+    /// The bucket from which offsets count: that of the first entry, or one before it.
+    base: u64,
+    entries: SmallVec<[Bucket; INLINE]>,
+}
+
+/// A bucket's units. One with more than 2^32 - 1 is written as several.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    offset: u16,
+    low: u16,
+    high: u16,
+}
+
+impl Bucket {
+    fn new(offset: u16, units: u32) -> Self {
+        Self {
+            offset,
+            low: (units & 0xffff) as u16,
+            high: (units >> 16) as u16,
+        }
+    }
+
+    fn units(self) -> u32 {
+        u32::from(self.high) << 16 | u32::from(self.low)
+    }
+}
+
+impl<const INLINE: usize> Log<INLINE> {
+    /// Units in all buckets.
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// The buckets that hold some units, and how many each; a bucket may come several times in a row.
+    pub(super) fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.entries
+            .iter()
+            .map(|entry| (self.base + u64::from(entry.offset), u64::from(entry.units())))
+    }
+
+    /// Buckets before that one are over.
+    pub(super) fn forget_before(&mut self, first: u64) {
+        let gone = self
+            .entries
+            .partition_point(|entry| self.base + u64::from(entry.offset) < first);
+        if gone > 0 {
+            self.used -= self.entries[..gone]
+                .iter()
+                .map(|entry| u64::from(entry.units()))
+                .sum::<u64>();
+            self.entries.drain(..gone);
+            if self.entries.spilled() && self.entries.len() <= self.entries.capacity() / 4 {
+                self.entries.shrink_to_fit();
+            }
+        }
+    }
+
+    /// So many units more in that bucket. A bucket that lies `reach` or more before the newest is over already, and so is what
+    /// lies so far before this one. `reach` is less than 2^15, and always the same.
+    pub(super) fn add(&mut self, bucket: u64, units: u64, reach: u64) {
+        let newest = self.buckets().last().map_or(bucket, |(newest, _)| newest.max(bucket));
+        if units == 0 || bucket + reach <= newest {
+            return;
+        }
+        self.forget_before(newest.saturating_sub(reach - 1));
+        self.used += units;
+        let offset = self.offset(bucket);
+        let mut left = units;
+        // A debit may be older than the last one: jobs end in another order than they come.
+        let mut at = self.entries.partition_point(|entry| entry.offset <= offset);
+        if let Some(last) = at.checked_sub(1).map(|at| &mut self.entries[at])
+            && last.offset == offset
+        {
+            let more = left.min(u64::from(u32::MAX - last.units()));
+            *last = Bucket::new(
+                offset,
+                last.units() + u32::try_from(more).expect("it is what a u32 lacks to its largest"),
+            );
+            left -= more;
+        }
+        while left > 0 {
+            let units = u32::try_from(left).unwrap_or(u32::MAX);
+            if self.entries.len() == self.entries.capacity() {
+                self.entries.reserve_exact((self.entries.len() / 8).max(4));
+            }
+            self.entries.insert(at, Bucket::new(offset, units));
+            at += 1; // the last entry of a bucket is the one that has room
+            left -= u64::from(units);
+        }
+    }
+
+    /// The bucket's offset, after moving the base if need be: entries are less than a reach apart.
+    fn offset(&mut self, bucket: u64) -> u16 {
+        let first = self.buckets().next().map_or(bucket, |(first, _)| first);
+        if self.entries.is_empty() || bucket < self.base || bucket - self.base > u64::from(u16::MAX) {
+            let base = first.min(bucket);
+            for entry in &mut self.entries {
+                entry.offset = offset(self.base + u64::from(entry.offset), base);
+            }
+            self.base = base;
+        }
+        offset(bucket, self.base)
+    }
+}
+
+fn offset(bucket: u64, base: u64) -> u16 {
+    u16::try_from(bucket - base).expect("entries are less than twice a reach from the base")
+}
