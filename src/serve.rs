@@ -21,7 +21,7 @@ use tracing::info;
 
 use self::cores::{Cores, cores};
 use self::folder::Opened;
-use self::settings::{door_settings, upstream};
+use self::settings::{door_settings, limits, upstream};
 use self::statistics::{keep_statistics, minute_of, note_refusals};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -192,13 +192,14 @@ pub async fn run(
     let gate = Gate::new(policy, clock, Arc::clone(&meters), ledger, patience);
     let limiter = Limiter::new(Arc::clone(&rules), clock);
     let upstreams: Vec<Arc<Upstream>> = config.upstreams.iter().map(upstream).collect();
+    let limits = limits(&config, &rules, &limiter, pseudonyms.clone());
     let settings = door_settings(
         &config,
         accounts,
         pseudonyms,
         Arc::clone(&statistics),
         Arc::clone(&refusals),
-        Arc::clone(&limiter),
+        Arc::clone(&limits),
     );
     let door = Arc::new(Door::new(Arc::clone(&gate), Arc::clone(&rules), meters, settings));
     let addresses = sockets.addresses;
@@ -215,6 +216,7 @@ pub async fn run(
         gauges: exposition.gauges(&rules),
         exposition: Arc::clone(&exposition),
         rules,
+        limits,
         store: Arc::clone(&store),
         token,
         open: AtomicBool::new(true),

@@ -17,7 +17,7 @@ use tracing::debug;
 use super::account::{self, OwnPaths, Visitor};
 use super::body::Body;
 use super::caller::{KeyPlaces, TrustedProxies};
-use super::limits::{LimitSpec, Limits, Met, Sender};
+use super::limits::{Limits, Met, Sender};
 use super::ratelimit::{Metered, Own, Telling};
 use super::reply::{Form, Whom, reply};
 use super::routes::{NoRoute, RouteSpec, RouteTable};
@@ -26,7 +26,7 @@ use super::standing::{Callers, Standing};
 use super::target::{host, target};
 use super::visit::Visit;
 use super::{cors, headers, prefer};
-use crate::gate::{Entered, Gate, Limiter, Pass, Waiting};
+use crate::gate::{Entered, Gate, Pass, Waiting};
 use crate::path::Spelling;
 use crate::policy::Ask;
 use crate::policy::caller::Network;
@@ -80,12 +80,10 @@ pub struct Settings {
     pub statistics: Arc<Statistics>,
     /// Where refusals on metered routes are counted.
     pub refusals: Arc<Refusals>,
-    /// Where requests are counted.
-    pub limiter: Arc<Limiter>,
-    /// What each limit is for, in the order of the rules.
-    pub limits: Vec<LimitSpec>,
-    /// Whether answers bear the `RateLimit` fields.
-    pub ratelimit_fields: bool,
+    /// The request limits.
+    pub limits: Arc<Limits>,
+    /// How they are told of.
+    pub telling: Telling,
     /// Unmetered requests that may be in flight at once.
     pub unmetered_max: usize,
     /// Bytes that a request's head may have.
@@ -100,7 +98,7 @@ pub struct Door {
     table: RouteTable,
     routes: Vec<Route>,
     callers: Callers,
-    limits: Limits,
+    limits: Arc<Limits>,
     telling: Telling,
     trusted_proxies: TrustedProxies,
     cors: Option<CorsLayer>,
@@ -125,19 +123,15 @@ impl Door {
             own_paths,
             statistics,
             refusals,
-            limiter,
             limits,
-            ratelimit_fields,
+            telling,
             unmetered_max,
             head_max,
         } = settings;
         let (specs, routes) = routes.into_iter().unzip();
         Self {
-            limits: Limits::new(limiter, Arc::clone(&rules), pseudonyms.clone(), &limits),
-            telling: Telling {
-                fields: ratelimit_fields,
-                when: limits.iter().map(|limit| limit.told).collect(),
-            },
+            limits,
+            telling,
             callers: Callers::new(keys, accounts, pseudonyms, rules),
             gate,
             meters,
@@ -294,6 +288,9 @@ impl Core {
         let standing = found.standing.as_ref();
         let tier = standing.map(|standing| standing.tier_id);
         self.door.meters.refusal(tier, refusal.reason());
+        if let Some(limit) = found.met.as_ref().and_then(|met| met.refused) {
+            self.door.meters.limited(limit);
+        }
         let whom = standing.map(|Standing { tier, .. }| Whom {
             tier: &tier.name,
             priority: tier.priority,

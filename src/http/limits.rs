@@ -33,7 +33,7 @@ const EVERYBODY: Subject = Subject {
     is_network: false,
 };
 
-/// What of a request makes a limit match, and when callers are told of it by `X-RateLimit` headers.
+/// What of a request makes a limit match.
 #[derive(Clone, Debug)]
 pub struct LimitSpec {
     /// The host that is asked; `None`: any.
@@ -42,22 +42,6 @@ pub struct LimitSpec {
     pub pattern: Option<Pattern>,
     /// The methods; `None`: all of them.
     pub methods: Option<Vec<Method>>,
-    /// When an answer bears `X-RateLimit` headers.
-    pub told: WhenTold,
-}
-
-/// When an answer bears a limit's `X-RateLimit` headers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenTold {
-    /// Always.
-    #[default]
-    Always,
-    /// The limit and what remains always, `X-RateLimit-Reset` on refusals only.
-    ResetOnRefusal,
-    /// On refusals only.
-    OnRefusal,
-    /// Never.
-    Never,
 }
 
 /// Numbers of a network's own, by the names of limits.
@@ -81,8 +65,8 @@ pub struct Met {
     pub at: UnixTime,
     /// What is left of each counter that it met.
     pub left: Lefts,
-    /// Whether one of them had no room, and which that was, if callers may know.
-    pub refused: Option<Option<LimitId>>,
+    /// The limit that had no room, if one had none.
+    pub refused: Option<LimitId>,
 }
 
 /// All limits, as requests meet them.
@@ -107,13 +91,13 @@ struct Matcher {
 
 impl Limits {
     /// The limits of these rules; `specs` are in their order.
-    pub fn new(limiter: Arc<Limiter>, rules: Arc<Rules>, pseudonyms: Pseudonyms, specs: &[LimitSpec]) -> Self {
-        let matcher = |spec: &LimitSpec| Matcher {
+    pub fn new(limiter: Arc<Limiter>, rules: Arc<Rules>, pseudonyms: Pseudonyms, specs: Vec<LimitSpec>) -> Self {
+        let matcher = |spec: LimitSpec| Matcher {
             host: spec.host.as_deref().map(|host| Host::parse(host).to_owned()),
-            pattern: spec.pattern.clone(),
-            methods: spec.methods.clone(),
+            pattern: spec.pattern,
+            methods: spec.methods,
         };
-        let matchers: Vec<Matcher> = specs.iter().map(matcher).collect();
+        let matchers: Vec<Matcher> = specs.into_iter().map(matcher).collect();
         let those = |is: &dyn Fn(usize) -> bool| {
             let ids = (0..).map(LimitId).take(rules.limits.len());
             ids.filter(|id| is(id.index()))
@@ -127,6 +111,11 @@ impl Limits {
             matchers,
             rules,
         }
+    }
+
+    /// Who is counted, of each limit: callers by themselves, and how many requests ever by neighbourhood.
+    pub fn counted(&self) -> Vec<(usize, u64)> {
+        self.limiter.counted()
     }
 
     /// The limits, by their ids.
@@ -202,7 +191,7 @@ impl Limits {
                 let met = Met {
                     at: at.wall,
                     left,
-                    refused: Some(limit.disclosed.then_some(id)),
+                    refused: Some(id),
                 };
                 let refusal = Refusal::RateLimited {
                     limit: exceeded,

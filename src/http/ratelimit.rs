@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::limits::{Met, WhenTold};
+use super::limits::Met;
 use super::quotas::balance;
 use super::standing::Standing;
 use crate::gate::Gate;
@@ -21,6 +21,20 @@ const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// When an answer bears a limit's `X-RateLimit` headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenTold {
+    /// Always.
+    #[default]
+    Always,
+    /// The limit and what remains always, `X-RateLimit-Reset` on refusals only.
+    ResetOnRefusal,
+    /// On refusals only.
+    OnRefusal,
+    /// Never.
+    Never,
+}
 
 /// How limits are told of.
 #[derive(Clone, Debug)]
@@ -54,7 +68,8 @@ impl Telling {
     /// answer has ended. A worker's own would make them unreadable, and are taken out.
     pub fn tell(&self, headers: &mut HeaderMap, rules: &[Limit], met: Option<&Met>, metered: Option<Metered<'_>>) {
         // An undisclosed limit's refusal tells of no limit at all (semantics §7.4).
-        let is_secret = met.is_some_and(|met| met.refused == Some(None));
+        let refused = met.and_then(|met| met.refused);
+        let is_secret = refused.is_some_and(|id| !rules[id.index()].disclosed);
         if self.fields {
             headers.remove(RATELIMIT_POLICY);
             headers.remove(RATELIMIT);
@@ -85,7 +100,7 @@ impl Telling {
     /// every answer; of its counters the one that leaves least.
     fn shown<'m>(&self, rules: &[Limit], met: &'m Met) -> Option<(&'m LimitLeft, bool)> {
         let when = |id: LimitId| self.when.get(id.index()).copied().unwrap_or_default();
-        let (id, reset) = match met.refused.flatten() {
+        let (id, reset) = match met.refused {
             Some(id) => (id, when(id) != WhenTold::Never),
             None => {
                 let told = |id: &LimitId| {

@@ -12,8 +12,10 @@ use crate::http::account::OwnPaths;
 use crate::http::caller::{KeyPlaces, TrustedProxies};
 use crate::http::cors;
 use crate::http::door::{self, Route};
-use crate::http::limits::{LimitSpec, WhenTold};
+use crate::http::limits::{LimitSpec, Limits};
+use crate::http::ratelimit::{Telling, WhenTold};
 use crate::http::routes::RouteSpec;
+use crate::policy::rules::Rules;
 use crate::policy::time::Span;
 use crate::store::statistics::{Refusals, Statistics};
 use crate::store::{Directory, Pseudonyms};
@@ -46,7 +48,7 @@ pub(super) fn door_settings(
     pseudonyms: Pseudonyms,
     statistics: Arc<Statistics>,
     refusals: Arc<Refusals>,
-    limiter: Arc<Limiter>,
+    limits: Arc<Limits>,
 ) -> door::Settings {
     let cors = config.cors.as_ref().map(|cors| {
         let origins = match &cors.origins {
@@ -72,25 +74,38 @@ pub(super) fn door_settings(
         },
         statistics,
         refusals,
-        limiter,
-        limits: config.limits.iter().map(limit).collect(),
-        ratelimit_fields: config.ratelimit_fields,
+        limits,
+        telling: telling(config),
         unmetered_max: config.connections.unmetered_max,
         head_max: config.connections.head_max,
     }
 }
 
-fn limit(config: &config::LimitRoute) -> LimitSpec {
-    LimitSpec {
-        host: config.host.clone(),
-        pattern: config.pattern.clone(),
-        methods: config.methods.clone(),
-        told: match config.headers {
-            config::LimitHeaders::Always => WhenTold::Always,
-            config::LimitHeaders::OnRefusalReset => WhenTold::ResetOnRefusal,
-            config::LimitHeaders::OnRefusal => WhenTold::OnRefusal,
-            config::LimitHeaders::Off => WhenTold::Never,
-        },
+pub(super) fn limits(
+    config: &Config,
+    rules: &Arc<Rules>,
+    limiter: &Arc<Limiter>,
+    pseudonyms: Pseudonyms,
+) -> Arc<Limits> {
+    let spec = |limit: &config::LimitRoute| LimitSpec {
+        host: limit.host.clone(),
+        pattern: limit.pattern.clone(),
+        methods: limit.methods.clone(),
+    };
+    let specs = config.limits.iter().map(spec).collect();
+    Arc::new(Limits::new(Arc::clone(limiter), Arc::clone(rules), pseudonyms, specs))
+}
+
+fn telling(config: &Config) -> Telling {
+    let when = |limit: &config::LimitRoute| match limit.headers {
+        config::LimitHeaders::Always => WhenTold::Always,
+        config::LimitHeaders::OnRefusalReset => WhenTold::ResetOnRefusal,
+        config::LimitHeaders::OnRefusal => WhenTold::OnRefusal,
+        config::LimitHeaders::Off => WhenTold::Never,
+    };
+    Telling {
+        fields: config.ratelimit_fields,
+        when: config.limits.iter().map(when).collect(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The page that Prometheus reads.
 
-use metrics::{Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
+use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::journal::{self, COMMIT_BUCKETS, GROUP_BUCKETS};
@@ -26,6 +26,8 @@ pub struct Levels {
     pub accounts: Vec<u32>,
     /// Callers that have a debit in a window: accounts, networks, users.
     pub debtors: [usize; KINDS.len()],
+    /// By request limit: who is counted by itself, and how many requests ever were counted by neighbourhood.
+    pub limits: Vec<(usize, u64)>,
 }
 
 /// Kinds of callers.
@@ -39,6 +41,7 @@ pub struct Gauges {
     pools: Vec<(Gauge, Gauge)>,
     accounts: Vec<Gauge>,
     debtors: [Gauge; KINDS.len()],
+    limits: Vec<(Gauge, Counter)>,
 }
 
 const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None);
@@ -82,6 +85,7 @@ impl Exposition {
             vec![Label::new("version", env!("CARGO_PKG_VERSION"))],
         )
         .set(1.0);
+        let of_limit = |name: &str| vec![Label::new("limit", name.to_owned())];
         let of_pool = |name: &str| vec![Label::new("upstream", name.to_owned())];
         Gauges {
             debtors: KINDS.map(|kind| gauge("tiergate_callers", vec![Label::new("kind", kind)])),
@@ -92,6 +96,17 @@ impl Exposition {
                     vec![Label::new("priority", priority.to_string())],
                 )
             }),
+            limits: rules
+                .limits
+                .iter()
+                .map(|limit| {
+                    let crowded = Key::from_parts("tiergate_limit_crowded_total", of_limit(&limit.name));
+                    (
+                        gauge("tiergate_limit_callers", of_limit(&limit.name)),
+                        self.recorder.register_counter(&crowded, &METADATA),
+                    )
+                })
+                .collect(),
             pools: rules
                 .pools
                 .iter()
@@ -116,6 +131,10 @@ impl Exposition {
         for (gauge, callers) in gauges.debtors.iter().zip(levels.debtors) {
             // As many as fit the memory: exact as a float.
             gauge.set(callers as f64);
+        }
+        for ((callers, crowded), (counted, requests)) in gauges.limits.iter().zip(&levels.limits) {
+            callers.set(*counted as f64);
+            crowded.absolute(*requests);
         }
         for (gauge, waiting) in gauges.waiting.iter().zip(levels.waiting) {
             gauge.set(waiting);
@@ -157,10 +176,19 @@ fn describe(recorder: &impl Recorder) {
         ("tiergate_callers", "Callers that have a debit in an open window."),
         ("tiergate_jobs_running", "Jobs that hold a slot."),
         (
+            "tiergate_limit_callers",
+            "Callers that a request limit counts one by one.",
+        ),
+        (
             "tiergate_accounts",
             "Accounts, listed ones included; `none`: of a tier that tiers.yaml has not.",
         ),
     ];
+    recorder.describe_counter(
+        KeyName::from_const_str("tiergate_limit_crowded_total"),
+        None,
+        "Requests of callers beyond max_callers, counted together with their neighbours.".into(),
+    );
     for (name, text) in texts {
         recorder.describe_gauge(KeyName::from_const_str(name), None, text.into());
     }

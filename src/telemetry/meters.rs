@@ -8,7 +8,7 @@ use metrics::{Counter, Histogram, Key, KeyName, Label, Level, Metadata, Recorder
 
 use crate::policy::End;
 use crate::policy::refusal::Reason;
-use crate::policy::rules::{PoolId, Priority, Rules, TierId};
+use crate::policy::rules::{LimitId, PoolId, Priority, Rules, TierId};
 use crate::policy::time::Span;
 
 /// The upper bounds of the histograms' buckets, in seconds: from a hand-over to the longest search.
@@ -23,6 +23,8 @@ pub struct Meters {
     jobs: Vec<[Counter; End::ALL.len()]>,
     /// By tier; the last row is of those who were refused before anybody knew who they are.
     refusals: Vec<[Counter; Reason::ALL.len()]>,
+    /// By request limit.
+    limits: Vec<Counter>,
     queue_wait: [Histogram; Priority::COUNT],
     upstream: Vec<Histogram>,
     /// By tier: units of quota.
@@ -43,6 +45,7 @@ impl Meters {
             refusals: (0..=rules.tiers.len())
                 .map(|_| std::array::from_fn(|_| Counter::noop()))
                 .collect(),
+            limits: rules.limits.iter().map(|_| Counter::noop()).collect(),
             queue_wait: std::array::from_fn(|_| Histogram::noop()),
             upstream: rules.pools.iter().map(|_| Histogram::noop()).collect(),
             debits: rules.tiers.iter().map(|_| Counter::noop()).collect(),
@@ -77,6 +80,11 @@ impl Meters {
                         )
                     })
                 })
+                .collect(),
+            limits: rules
+                .limits
+                .iter()
+                .map(|limit| counter(recorder, "tiergate_limit_refusals_total", [("limit", &limit.name)]))
                 .collect(),
             queue_wait: std::array::from_fn(|priority| {
                 histogram(
@@ -123,6 +131,11 @@ impl Meters {
         self.refusals[row][reason as usize].increment(1);
     }
 
+    /// A request was refused by that limit.
+    pub fn limited(&self, limit: LimitId) {
+        self.limits[limit.index()].increment(1);
+    }
+
     /// A job got its slot after so long.
     pub fn waited(&self, priority: Priority, waited: Span) {
         self.queue_wait[priority.index()].record(waited.as_secs_f64());
@@ -145,6 +158,11 @@ fn describe(recorder: &impl Recorder) {
         name("tiergate_refusals_total"),
         None,
         "Requests that the door answered with a refusal.".into(),
+    );
+    recorder.describe_counter(
+        name("tiergate_limit_refusals_total"),
+        None,
+        "Requests that a request limit refused.".into(),
     );
     recorder.describe_counter(
         name("tiergate_quota_debits_total"),

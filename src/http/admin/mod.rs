@@ -33,6 +33,7 @@ use tokio::sync::Semaphore;
 use tracing::debug;
 
 use self::problem::Problem;
+use super::limits::Limits;
 use super::listener::ACCEPT_PAUSE;
 use super::patience::{Patience, Patient};
 use crate::gate::Gate;
@@ -61,6 +62,8 @@ pub struct Admin {
     pub gate: Arc<Gate>,
     /// The names of tiers and pools.
     pub rules: Arc<Rules>,
+    /// The request limits.
+    pub limits: Arc<Limits>,
     /// Who has an account.
     pub store: Arc<AccountStore>,
     /// What an operator must show.

@@ -26,6 +26,7 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoRespons
         pools: view.pools,
         accounts: admin.accounts_by_tier(),
         debtors: view.debtors,
+        limits: admin.limits.counted(),
     };
     let page = admin.exposition.render(&admin.gauges, &levels);
     (
