@@ -17,6 +17,7 @@ mod pass;
 mod waiting;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
 use tracing::warn;
@@ -29,7 +30,7 @@ pub use pass::{Pass, Relocated};
 pub use waiting::Waiting;
 
 use crate::clock::Clock;
-use crate::policy::caller::{Caller, Network};
+use crate::policy::caller::{Caller, Network, NetworkId};
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Priority, ServerId, TierId, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
@@ -46,6 +47,8 @@ pub struct Gate {
     meters: Arc<Meters>,
     ledger: Arc<dyn Ledger>,
     commit_patience: Span,
+    /// Whether networks may have to be counted by neighbourhood, as of the last second.
+    crowded: AtomicBool,
 }
 
 /// How a job was let in.
@@ -73,6 +76,7 @@ impl Gate {
             meters,
             ledger,
             commit_patience,
+            crowded: AtomicBool::new(false),
         })
     }
 
@@ -166,6 +170,14 @@ impl Gate {
         }
     }
 
+    /// As whom the network is counted whose neighbourhood is known by that number: itself, unless there are too many.
+    pub fn counted_as(&self, own: NetworkId, neighbourhood: NetworkId) -> NetworkId {
+        if !self.crowded.load(Ordering::Relaxed) {
+            return own;
+        }
+        self.hall.lock().policy.counted_as(own, neighbourhood, self.clock.now())
+    }
+
     /// Whether the caller has a debit in any window.
     pub fn has_debit(&self, caller: &Caller) -> bool {
         self.hall.lock().policy.has_debit(caller)
@@ -181,6 +193,7 @@ impl Gate {
             let now = self.clock.now();
             let step = hall.policy.follow_clock(self.clock.wall(), now);
             hall.policy.sweep(now);
+            self.crowded.store(hall.policy.is_crowded(now), Ordering::Relaxed);
             step
         };
         match step {

@@ -375,13 +375,16 @@ impl Core {
         let (path, method) = (visit.head.uri.path(), &visit.head.method);
         let matching = self.door.limits.matching(host, path, method);
         let now = self.door.gate.clock().wall();
-        let known = match self.door.callers.who(&mut visit.head, visit.client, now) {
+        let (network, neighbourhood) = self.door.limits.known_by(visit.client.address);
+        let stranger = self.door.gate.counted_as(network, neighbourhood);
+        let known = match self.door.callers.who(&mut visit.head, stranger, now) {
             Ok(known) => Ok(known),
             Err(refusal @ (Refusal::InvalidKey | Refusal::Blocked)) => Err(refusal),
             Err(malformed) => return Err(malformed),
         };
         let sender = Sender {
             address: visit.client.address,
+            known_by: (network, neighbourhood),
             network: None,
             standing: known.as_ref().ok().map(|(standing, _)| standing),
         };

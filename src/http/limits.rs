@@ -13,15 +13,13 @@ use super::routes::{Host, takes};
 use super::standing::Standing;
 use crate::gate::Limiter;
 use crate::path::{Folded, Pattern, Spelling};
-use crate::policy::caller::AccountId;
+use crate::policy::caller::{AccountId, Network, NetworkId};
 use crate::policy::limits::{COUNTERS_INLINE, Counter, Lefts, Refused, Subject};
 use crate::policy::refusal::{Exceeded, Refusal};
 use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules};
 use crate::policy::time::UnixTime;
 use crate::store::Pseudonyms;
 
-/// Bits of an IPv4 address that make a network, and a neighbourhood.
-const V4: (u8, u8) = (32, 24);
 /// Bits of an IPv6 address that make a neighbourhood.
 const V6_NEIGHBOURHOOD: u8 = 48;
 /// 2^64 divided by the golden ratio, odd: different numbers stay different, and lie far apart.
@@ -52,6 +50,8 @@ pub type OwnNumbers = Arc<[(Arc<str>, u32)]>;
 pub struct Sender<'a> {
     /// Where it comes from.
     pub address: IpAddr,
+    /// The numbers by which its network and its neighbourhood are known.
+    pub known_by: (NetworkId, NetworkId),
     /// What its network has of its own.
     pub network: Option<OwnNumbers>,
     /// On whose terms it is here; `None` if its key is nobody's, or its account is turned away.
@@ -203,11 +203,19 @@ impl Limits {
         }
     }
 
+    /// The numbers by which the usual network of the address and its neighbourhood are known.
+    pub fn known_by(&self, address: IpAddr) -> (NetworkId, NetworkId) {
+        let network = Network::of(address);
+        (self.pseudonyms.network(network), self.pseudonyms.neighbourhood(network))
+    }
+
     /// Lifts what rules have blocked of that network, and of every network that a limit would count for its address.
     pub fn forgive(&self, address: IpAddr) {
+        let known_by = self.known_by(address);
         for id in self.blocking.iter() {
             let limit = &self.rules.limits[id.index()];
-            self.limiter.forgive(id, &self.network(address, limit.v6_prefix));
+            self.limiter
+                .forgive(id, &self.network(address.to_canonical(), known_by, limit.v6_prefix));
         }
     }
 
@@ -224,7 +232,6 @@ impl Limits {
 
     fn counters(&self, matching: LimitSet, sender: &Sender<'_>) -> SmallVec<[Counter; COUNTERS_INLINE]> {
         let mut counters = SmallVec::new();
-        let mut network = None;
         for (id, limit) in (0..).map(LimitId).zip(&self.rules.limits) {
             let matches = matching.has(id);
             if !matches && !self.blocking.has(id) {
@@ -248,13 +255,7 @@ impl Limits {
                 count(of_account(account), raise.unwrap_or(limit.number), raise.is_some());
             }
             if limit.per.network || (limit.per.account && terms.account.is_none()) {
-                let subject = match (network, limit.v6_prefix) {
-                    (Some(subject), Limit::V6_PREFIX_DEFAULT) => subject,
-                    (_, prefix) => self.network(sender.address, prefix),
-                };
-                if limit.v6_prefix == Limit::V6_PREFIX_DEFAULT {
-                    network = Some(subject);
-                }
+                let subject = self.network(sender.address, sender.known_by, limit.v6_prefix);
                 let own = terms.of_network(limit);
                 count(subject, own.unwrap_or(limit.number), own.is_some());
             }
@@ -265,10 +266,18 @@ impl Limits {
         counters
     }
 
-    fn network(&self, address: IpAddr, v6_prefix: u8) -> Subject {
+    /// The network of the address, of which an IPv6 one has that many bits; `known_by` are the usual one and its neighbourhood.
+    fn network(&self, address: IpAddr, (usual, neighbourhood): (NetworkId, NetworkId), v6_prefix: u8) -> Subject {
+        let is_usual = v6_prefix == Limit::V6_PREFIX_DEFAULT || address.is_ipv4();
+        let id = if is_usual {
+            usual.0
+        } else {
+            self.pseudonyms.prefix(address, v6_prefix)
+        };
+        let is_wide = v6_prefix < V6_NEIGHBOURHOOD && !address.is_ipv4();
         Subject {
-            id: self.pseudonyms.prefix(address, V4.0, v6_prefix),
-            wider: self.pseudonyms.prefix(address, V4.1, v6_prefix.min(V6_NEIGHBOURHOOD)),
+            id,
+            wider: if is_wide { id } else { neighbourhood.0 },
             is_network: true,
         }
     }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
-use super::caller::{Client, KeyPlaces, parameter};
-use crate::policy::caller::{Caller, Network};
+use super::caller::{KeyPlaces, parameter};
+use crate::policy::caller::{Caller, NetworkId};
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{Quota, Rules, Tier, TierId, Window};
 use crate::policy::time::UnixTime;
@@ -116,7 +116,7 @@ impl Callers {
     }
 
     /// Finds the key, takes it out of the request, and says on what terms its owner is here. A key never falls back to
-    /// anonymous. Answers with the query that is left as well.
+    /// anonymous; who has none is counted as that network. Answers with the query that is left as well.
     ///
     /// # Errors
     /// Two different keys, a key of nobody's or one that has expired, a blocked account, a user's name that is too long or given
@@ -124,16 +124,13 @@ impl Callers {
     pub fn who(
         &self,
         head: &mut Parts,
-        client: Client,
+        stranger: NetworkId,
         now: UnixTime,
     ) -> Result<(Standing<'_>, Option<String>), Refusal> {
         let taken = self.keys.take(&mut head.headers, head.uri.query())?;
         let query = taken.query.map(std::borrow::Cow::into_owned);
         let standing = match taken.key {
-            None => {
-                let network = self.pseudonyms.network(Network::of(client.address));
-                self.standing(Caller::Network(network), None, now)
-            }
+            None => self.standing(Caller::Network(stranger), None, now),
             Some(key) => {
                 let account = self.accounts.find(&key, now).ok_or(Refusal::InvalidKey)?;
                 if account.blocked {

@@ -21,6 +21,7 @@
 
 pub mod caller;
 mod concurrency;
+mod crowd;
 pub mod displacement;
 mod event;
 pub mod jobs;
@@ -71,6 +72,8 @@ pub struct Policy {
     wall: Wall,
     displacements: Displacements,
     tally: Tally,
+    /// Until then networks may be counted by neighbourhood.
+    crowded_until: UnixTime,
     closing: bool,
 }
 
@@ -87,6 +90,7 @@ impl Policy {
             wall: Wall::default(),
             displacements: Displacements::default(),
             tally: Tally::default(),
+            crowded_until: UnixTime::default(),
             closing: false,
             rules,
         }

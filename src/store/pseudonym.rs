@@ -127,22 +127,33 @@ impl Pseudonyms {
         NetworkId(hasher.finish())
     }
 
-    /// What the network of that many bits is known by in which the address lies: of an IPv4 address `v4` of 32, of an IPv6 address `v6`
-    /// of 128. Never the same number as another network's, nor as [`Self::network`] gives.
-    pub fn prefix(&self, address: IpAddr, v4: u8, v6: u8) -> u64 {
+    /// What the neighbourhood of the network is known by: the /24 of an IPv4 address, the /48 of an IPv6 one.
+    pub fn neighbourhood(&self, network: Network) -> NetworkId {
         let mut hasher = self.0;
-        match address.to_canonical() {
-            IpAddr::V4(address) => {
-                let kept = u32::MAX.checked_shl(32 - u32::from(v4.min(32))).unwrap_or(0);
-                hasher.write(&[24, v4]);
-                hasher.write(&(address.to_bits() & kept).to_be_bytes());
+        match network {
+            Network::V4(address) => {
+                hasher.write(&[24]);
+                hasher.write(&address.octets()[..3]);
             }
-            IpAddr::V6(address) => {
-                let kept = u128::MAX.checked_shl(128 - u32::from(v6.min(128))).unwrap_or(0);
-                hasher.write(&[26, v6]);
-                hasher.write(&(address.to_bits() & kept).to_be_bytes());
+            Network::V6(upper) => {
+                hasher.write(&[48]);
+                hasher.write(&upper.to_be_bytes()[..6]);
             }
         }
+        NetworkId(hasher.finish())
+    }
+
+    /// What the network is known by that the first `bits` of an IPv6 address make, where that is not the usual 64. An IPv4 address is
+    /// taken as one written as IPv6.
+    pub fn prefix(&self, address: IpAddr, bits: u8) -> u64 {
+        let address = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        let kept = u128::MAX.checked_shl(128_u32.saturating_sub(bits.into())).unwrap_or(0);
+        let mut hasher = self.0;
+        hasher.write(&[128, bits]);
+        hasher.write(&(address.to_bits() & kept).to_be_bytes());
         hasher.finish()
     }
 
