@@ -1,9 +1,11 @@
 //! The command line.
 
-use std::io::stdout;
+use std::io::{ErrorKind, Write, stdout};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tiergate::cli::CliError;
 use tiergate::cli::account::{self, Account};
@@ -11,6 +13,7 @@ use tiergate::cli::journal::{self, Journal};
 use tiergate::cli::key::{self, Key};
 use tiergate::clock::Clock;
 use tiergate::config::Config;
+use tiergate::config::presets::{PRESETS, Preset};
 use tiergate::serve;
 use tiergate::telemetry::logs::{self, Format};
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,6 +46,12 @@ enum Command {
     Key(Key),
     /// Read the journal of finished jobs
     Journal(Journal),
+    /// Print a preset, to begin a tiers.yaml with; without a name, say which there are
+    Preset {
+        /// Its name
+        #[arg(value_parser = presets())]
+        name: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -50,6 +59,22 @@ struct Serve {
     /// The file that says what the door does
     #[arg(long, value_name = "FILE", default_value = "tiers.yaml")]
     config: PathBuf,
+    /// Open the door that a preset describes, without a file
+    #[arg(long, value_name = "NAME", value_parser = presets(), conflicts_with = "config")]
+    preset: Option<String>,
+    /// Where searches are sent, instead of where the file says: http://host:port. NAME=URL says so of one upstream, and may be given
+    /// for each
+    #[arg(long, value_name = "[NAME=]URL")]
+    upstream: Vec<String>,
+    /// The public address, instead of the file's
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The operator's address, instead of the file's
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// The folder of what must survive a restart, instead of the file's
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// How log lines look. RUST_LOG chooses which: error, warn, info (default), debug
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -65,6 +90,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(options) => open(&options),
         Command::Check { file } => check(&file),
+        Command::Preset { name } => preset(name.as_deref()),
         Command::Account(command) => {
             let is_for_programs = command.is_for_programs();
             said(account::run(command, &mut stdout()), is_for_programs)
@@ -109,8 +135,61 @@ fn check(file: &std::path::Path) -> Result<(), String> {
     Ok(())
 }
 
+fn presets() -> PossibleValuesParser {
+    PRESETS.map(|preset| preset.name).into()
+}
+
+fn preset(name: Option<&str>) -> Result<(), String> {
+    let mut out = stdout().lock();
+    let written = match name.and_then(Preset::named) {
+        Some(preset) => out.write_all(preset.text.as_bytes()),
+        None => PRESETS.iter().try_for_each(|preset| {
+            let about = preset.text.lines().next().unwrap_or_default();
+            writeln!(out, "{:<10} {}", preset.name, about.trim_start_matches("# "))
+        }),
+    };
+    // Whoever has read enough goes.
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("error: {error}")),
+        _ => Ok(()),
+    }
+}
+
+/// The file or preset, and what the command line says instead.
+fn configured(options: &Serve) -> Result<Config, String> {
+    let preset = options.preset.as_deref().and_then(Preset::named);
+    let config = match preset {
+        Some(preset) => preset.config(),
+        None => Config::load(&options.config),
+    };
+    let mut config = config.map_err(|errors| errors.to_string())?;
+    // What is said of all comes before what is said of one.
+    let (all, one): (Vec<_>, Vec<_>) = options
+        .upstream
+        .iter()
+        .map(|given| named(given))
+        .partition(|(name, _)| name.is_none());
+    for (name, url) in all.into_iter().chain(one) {
+        config
+            .lead(name, url)
+            .map_err(|error| format!("error: --upstream: {error}"))?;
+    }
+    config.listen = options.listen.unwrap_or(config.listen);
+    config.admin.listen = options.admin.unwrap_or(config.admin.listen);
+    config.data_dir = options.data_dir.clone().unwrap_or(config.data_dir);
+    Ok(config)
+}
+
+/// `NAME=URL` or `URL`.
+fn named(given: &str) -> (Option<&str>, &str) {
+    match given.split_once('=') {
+        Some((name, url)) if !name.contains(':') => (Some(name), url),
+        _ => (None, given),
+    }
+}
+
 fn open(options: &Serve) -> Result<(), String> {
-    let config = Config::load(&options.config).map_err(|errors| errors.to_string())?;
+    let config = configured(options)?;
     logs::start(match options.log_format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,

@@ -1,7 +1,7 @@
 //! tiers.yaml to a validated [`Config`], or everything that is wrong with it at once, each with its line and what to do.
 //!
 //! A section a file: `edge` (addresses, keys, browsers), `tiers` (queue and sponsor levels), `upstreams`, `routes`,
-//! `accounts`; `document` puts them together. Below them `read` and `value` read single fields and collect problems,
+//! `accounts`; `document` puts them together. `presets` are whole files that come with the program. Below them `read` and `value` read single fields and collect problems,
 //! `yaml` is the only file that knows the YAML crate, `secret` and `excerpt` see to it that no key is shown.
 //!
 //! Absent on purpose: watching and swapping of the file, and every later check. A `Config` cannot be wrong.
@@ -13,6 +13,7 @@ mod edge;
 mod error;
 mod excerpt;
 mod limits;
+pub mod presets;
 mod quotas;
 mod read;
 mod routes;

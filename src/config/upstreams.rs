@@ -181,6 +181,14 @@ fn url(node: &Node, report: &mut Report) -> Option<(String, u16)> {
     None
 }
 
+/// The server at that URL, which has so many slots. `None`: that is no `http://host` or `http://host:port`.
+pub(super) fn server_at(url: &str, slots: u32) -> Option<Server> {
+    let lower = url.trim_end_matches('/').to_ascii_lowercase();
+    let (host, port) = host_and_port(lower.strip_prefix("http://")?)?;
+    let port = port.unwrap_or(80);
+    Some(Server { host, port, slots })
+}
+
 /// The host, IPv6 without its brackets, and the port if one is given. The text is in lower case.
 pub(super) fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[') {

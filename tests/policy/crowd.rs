@@ -81,7 +81,10 @@ fn who_was_counted_with_its_neighbours_stays_with_them_while_that_counts() {
     assert!(!searches(&mut house, 2), "together they have used what one may");
     // Half a day later somebody has been forgotten, but not what the two have used.
     house.pass(Span::from_secs(43_200));
-    assert!(searches(&mut house, 77_777), "somebody else finds room, in a neighbourhood of its own");
+    assert!(
+        searches(&mut house, 77_777),
+        "somebody else finds room, in a neighbourhood of its own"
+    );
     assert!(!searches(&mut house, 1));
     // The day after it is forgotten, and everybody is counted alone again.
     house.pass(DAY + Span::from_secs(120));

@@ -18,6 +18,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tiergate::clock::{Clock, Hands};
 use tiergate::config::Config;
+use tiergate::config::presets::Preset;
 use tiergate::policy::time::UnixTime;
 use tiergate::serve;
 use tiergate::store::{AdminToken, TOKEN_FILE};
@@ -72,8 +73,36 @@ impl Door {
         (Self::open_by(Clock::moved_by(hands, wall), folder, yaml), hands)
     }
 
+    /// Opens the door that this preset describes, at that time, with workers at these addresses (of the upstreams of these names). `edited` may
+    /// say something else than the preset's text.
+    pub fn open_preset(
+        name: &str,
+        edited: impl FnOnce(&str) -> String,
+        upstreams: &[(&str, SocketAddr)],
+        wall: UnixTime,
+    ) -> (Self, &'static Hands) {
+        let preset = Preset::named(name).expect("a preset that there is");
+        let yaml = edited(preset.text);
+        let mut config = Config::parse(name, yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+        for (upstream, address) in upstreams {
+            let led = config.lead(Some(upstream), &format!("http://{address}"));
+            led.expect("the preset has that upstream");
+        }
+        config.listen.set_port(0);
+        config.admin.listen.set_port(0);
+        let hands: &'static Hands = Box::leak(Box::default());
+        (
+            Self::open_with(Clock::moved_by(hands, wall), Folder::new(), config),
+            hands,
+        )
+    }
+
     fn open_by(clock: Clock, folder: Folder, yaml: &str) -> Self {
-        let mut config = Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+        let config = Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+        Self::open_with(clock, folder, config)
+    }
+
+    fn open_with(clock: Clock, folder: Folder, mut config: Config) -> Self {
         folder.path().clone_into(&mut config.data_dir);
         let token = AdminToken::read_or_make(&folder.path().join(TOKEN_FILE)).expect("a folder to write to");
         let sockets = serve::bind(&config).expect("loopback has free ports");
