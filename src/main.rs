@@ -124,10 +124,11 @@ fn said(done: Result<(), CliError>, is_for_programs: bool) -> Result<(), String>
 fn check(file: &std::path::Path) -> Result<(), String> {
     let config = Config::load(file).map_err(|errors| errors.to_string())?;
     println!(
-        "{}: fine (tiers: {}, seats: {}, upstreams: {}, routes: {}, accounts: {})",
+        "{}: fine (tiers: {}, seats: {}, limits: {}, upstreams: {}, routes: {}, accounts: {})",
         file.display(),
         config.rules.tiers.len(),
         config.rules.queue.length,
+        config.rules.limits.len(),
         config.upstreams.len(),
         config.routes.len(),
         config.accounts.len(),

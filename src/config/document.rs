@@ -8,20 +8,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::accounts::{self, Account};
-use super::edge::{self, Connections, Keys, Paths};
+use super::edge::{self, Connections, ForwardedHeader, Keys, Paths};
 use super::error::Report;
 use super::excerpt::quoted;
+use super::limits::{self, LimitRoute};
 use super::quotas::Windows;
 use super::read::{Entry, Fields, Names, shown};
 use super::routes::{self, Route};
 use super::tiers;
 use super::upstreams::{self, Upstream};
-use super::value::{duration, integer, one_of, text};
+use super::value::{boolean, duration, integer, one_of, text};
 use super::yaml::{Node, Place};
 use super::{Config, DATA_DIR_BYTES_MAX, Durability};
-use crate::policy::rules::{CALLERS_MAX_DEFAULT, PoolRules, Rules, Tier, TierId, Window};
+use crate::policy::rules::{CALLERS_MAX_DEFAULT, Limit, PoolRules, Rules, Tier, TierId, Window};
 
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 25] = [
     "listen",
     "admin",
     "data_dir",
@@ -36,6 +37,12 @@ const KNOWN: [&str; 19] = [
     "anonymous",
     "keys",
     "trusted_proxies",
+    "forwarded_header",
+    "proxy_protocol",
+    "blocked_networks",
+    "limits",
+    "max_callers",
+    "ratelimit_fields",
     "cors",
     "paths",
     "upstreams",
@@ -70,6 +77,16 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
     let connections = fields.or("connections", Connections::default(), report, edge::connections);
     let keys = fields.or("keys", Keys::default(), report, edge::keys);
     let trusted_proxies = fields.or("trusted_proxies", Vec::new(), report, edge::trusted_proxies);
+    let forwarded_header = fields.or(
+        "forwarded_header",
+        ForwardedHeader::default(),
+        report,
+        edge::forwarded_header,
+    );
+    let proxy_protocol = fields.or("proxy_protocol", Vec::new(), report, edge::trusted_proxies);
+    let blocked_networks = fields.or("blocked_networks", Vec::new(), report, edge::blocked_networks);
+    let ratelimit_fields = fields.or("ratelimit_fields", true, report, boolean);
+    let callers_max = fields.or("max_callers", CALLERS_MAX_DEFAULT, report, limits::callers_max);
     let cors = fields.maybe("cors", report, edge::cors);
     let paths = fields.or("paths", Paths::default(), report, edge::paths);
     let queue = fields.required("queue", "add the queue: { length: 8 }", report, tiers::queue);
@@ -90,8 +107,8 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
         tiers: levels.tiers,
         anonymous: levels.anonymous?,
         pools: work.pools,
-        limits: Vec::new(),
-        callers_max: CALLERS_MAX_DEFAULT,
+        limits: levels.limits,
+        callers_max,
     };
     Some(Config {
         listen: listen?,
@@ -106,11 +123,11 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
         rules,
         keys,
         trusted_proxies,
-        forwarded_header: edge::ForwardedHeader::default(),
-        proxy_protocol: Vec::new(),
-        blocked_networks: Vec::new(),
-        limits: Vec::new(),
-        ratelimit_fields: true,
+        forwarded_header,
+        proxy_protocol,
+        blocked_networks,
+        limits: levels.limit_routes,
+        ratelimit_fields,
         answers: Vec::new(),
         cors,
         paths,
@@ -120,12 +137,14 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
     })
 }
 
-/// The tiers, and what refers to them.
+/// The tiers, the request limits, and what refers to them.
 struct Levels {
     windows: Vec<Window>,
     tiers: Vec<Tier>,
     anonymous: Option<TierId>,
     accounts: Vec<Account>,
+    limits: Vec<Limit>,
+    limit_routes: Vec<LimitRoute>,
 }
 
 fn levels(fields: &Fields<'_>, report: &mut Report) -> Levels {
@@ -134,7 +153,10 @@ fn levels(fields: &Fields<'_>, report: &mut Report) -> Levels {
         .unwrap_or_default();
     let names = Names::of("tier", &entries);
     let mut windows = Windows::default();
-    let tiers = tiers::read(&entries, &mut windows, report);
+    let named: Vec<Entry<'_>> = fields.maybe("limits", report, limits::named).unwrap_or_default();
+    let (limits, limit_routes) = limits::read(&named, report);
+    let tiers = tiers::read(&entries, &mut windows, &Names::of("limit", &named), report);
+    limits::check_names(&named, &tiers, report);
     let advice = "add the name of the tier of those without an account";
     let anonymous = fields.required("anonymous", advice, report, |node, report| names.resolve(node, report));
     let accounts = fields.maybe("accounts", report, |node, report| accounts::read(node, &names, report));
@@ -143,6 +165,8 @@ fn levels(fields: &Fields<'_>, report: &mut Report) -> Levels {
         tiers,
         anonymous: anonymous.map(TierId),
         accounts: accounts.unwrap_or_default(),
+        limits,
+        limit_routes,
     }
 }
 

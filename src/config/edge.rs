@@ -10,13 +10,15 @@ use ipnet::IpNet;
 
 use super::error::Report;
 use super::read::{Fields, list, shown};
-use super::value::{self, boolean, duration, integer, is_off, size, text};
+use super::value::{self, boolean, duration, integer, is_off, one_of, size, text};
 use super::yaml::Node;
 
 /// Headers that may carry a key, at most.
 const KEY_HEADERS_MAX: usize = 8;
 /// Networks of trusted proxies, at most.
 const TRUSTED_PROXIES_MAX: usize = 64;
+/// Networks that are turned away, at most.
+const BLOCKED_NETWORKS_MAX: usize = 16_384;
 /// Origins that are named, at most.
 const ORIGINS_MAX: usize = 64;
 /// The longest path of the door's own, in characters.
@@ -278,6 +280,21 @@ fn key_header(node: &Node, seen: &mut Vec<HeaderName>, report: &mut Report) -> O
 /// `trusted_proxies: [ … ]`; a bare address is a network of one.
 pub(super) fn trusted_proxies(node: &Node, report: &mut Report) -> Option<Vec<IpNet>> {
     list(node, "network", (0, TRUSTED_PROXIES_MAX), report, network)
+}
+
+/// `blocked_networks: [ … ]`.
+pub(super) fn blocked_networks(node: &Node, report: &mut Report) -> Option<Vec<IpNet>> {
+    list(node, "network", (0, BLOCKED_NETWORKS_MAX), report, network)
+}
+
+/// `forwarded_header: …`.
+pub(super) fn forwarded_header(node: &Node, report: &mut Report) -> Option<ForwardedHeader> {
+    let words = [
+        ("either", ForwardedHeader::Either),
+        ("x-forwarded-for", ForwardedHeader::XForwardedFor),
+        ("forwarded", ForwardedHeader::Forwarded),
+    ];
+    one_of(node, &words, report)
 }
 
 fn network(node: &Node, report: &mut Report) -> Option<IpNet> {

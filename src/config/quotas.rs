@@ -23,7 +23,7 @@ pub const QUOTAS_PER_TIER_MAX: usize = 8;
 /// Different windows in which quotas count, at most: each is a table of its own.
 pub const WINDOWS_MAX: usize = 16;
 /// The longest name of a quota, in characters.
-const QUOTA_NAME_CHARS_MAX: usize = 32;
+pub(super) const QUOTA_NAME_CHARS_MAX: usize = 32;
 /// Units in a window.
 const LIMIT: RangeInclusive<u64> = 0..=1_000_000_000_000;
 /// The shortest rolling window, in milliseconds.
@@ -33,7 +33,7 @@ const YEARS: std::ops::Range<i16> = 2020..2100;
 /// The longest name of a time zone, in bytes.
 const ZONE_BYTES_MAX: usize = 64;
 /// What answers call a caller's concurrency, beside its quotas.
-const RESERVED: &str = "concurrency";
+pub(super) const RESERVED: &str = "concurrency";
 
 /// The windows that were found so far, each once.
 #[derive(Debug, Default)]

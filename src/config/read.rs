@@ -264,14 +264,16 @@ impl<'n> Names<'n> {
             wrong_type(node, &format!("the name of {}", with_article(self.what)), "", report);
             return None;
         };
+        self.number(name, node.place, report)
+    }
+
+    /// The number of the one of that name, which stands there.
+    pub(super) fn number(&self, name: &str, at: Place, report: &mut Report) -> Option<u16> {
         let number = self.numbers.get(name).copied();
         if number.is_none() && !self.order.is_empty() {
             let suggestion = did_you_mean(name, self.order.iter().copied(), report);
-            report.add(
-                node.place,
-                format!("there is no {} {}{suggestion}", self.what, shown(node)),
-                self.advice.as_str(),
-            );
+            let message = format!("there is no {} {}{suggestion}", self.what, quoted(name));
+            report.add(at, message, self.advice.as_str());
         }
         number
     }

@@ -170,8 +170,19 @@ fn pattern(node: &Node, report: &mut Report) -> Option<(Pattern, Place)> {
     }
 }
 
+/// A path of which the last segment may be `*`, as many tools write it: everything below, whatever it is.
+pub(super) fn pattern_with_star(node: &Node, report: &mut Report) -> Option<Pattern> {
+    let below = node.text().and_then(|text| text.strip_suffix("/*"));
+    if let Some(Ok(pattern)) = below.map(|below| Pattern::parse(&format!("{below}/{{*rest}}")))
+        && pattern.as_str().len() <= PATH_BYTES_MAX
+    {
+        return Some(pattern);
+    }
+    pattern(node, report).map(|(pattern, _)| pattern)
+}
+
 /// A host as requests name it, without a port.
-fn host(node: &Node, report: &mut Report) -> Option<String> {
+pub(super) fn host(node: &Node, report: &mut Report) -> Option<String> {
     let written = text(node, "a host", report)?.to_ascii_lowercase();
     match host_and_port(&written) {
         Some((host, None)) if host.parse::<Ipv6Addr>().is_ok() => Some(format!("[{host}]")),
@@ -195,7 +206,7 @@ fn host(node: &Node, report: &mut Report) -> Option<String> {
     }
 }
 
-fn methods(node: &Node, report: &mut Report) -> Option<Vec<Method>> {
+pub(super) fn methods(node: &Node, report: &mut Report) -> Option<Vec<Method>> {
     let mut seen: Vec<Method> = Vec::new();
     list(node, "method", (1, METHODS_MAX), report, |item, report| {
         let written = text(item, "a method", report)?;

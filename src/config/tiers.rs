@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::error::Report;
 use super::excerpt::quoted;
+use super::limits;
 use super::quotas::{self, Windows};
-use super::read::{Entry, Fields, entries};
+use super::read::{Entry, Fields, Names, entries};
 use super::value::{duration, is_off, name_is_legal, one_of, small_integer};
 use super::yaml::Node;
 use crate::policy::rules::{Priority, QueueRules, Tier, Within};
@@ -68,21 +69,22 @@ pub(super) fn named<'n>(node: &'n Node, report: &mut Report) -> Option<Vec<Entry
 }
 
 /// Each tier that is right.
-pub(super) fn read(entries: &[Entry<'_>], windows: &mut Windows, report: &mut Report) -> Vec<Tier> {
+pub(super) fn read(entries: &[Entry<'_>], windows: &mut Windows, limits: &Names<'_>, report: &mut Report) -> Vec<Tier> {
     entries
         .iter()
-        .filter_map(|entry| tier(entry, windows, report))
+        .filter_map(|entry| tier(entry, windows, limits, report))
         .collect()
 }
 
-fn tier(entry: &Entry<'_>, windows: &mut Windows, report: &mut Report) -> Option<Tier> {
-    const KNOWN: [&str; 6] = [
+fn tier(entry: &Entry<'_>, windows: &mut Windows, names: &Names<'_>, report: &mut Report) -> Option<Tier> {
+    const KNOWN: [&str; 7] = [
         "priority",
         "concurrency",
         "quota",
         "quotas",
         "max_wait",
         "displacements_per_minute",
+        "limits",
     ];
     let what = format!("tier {}", quoted(entry.name));
     if !name_is_legal(entry.name, |c| c.is_ascii_graphic()) {
@@ -110,6 +112,7 @@ fn tier(entry: &Entry<'_>, windows: &mut Windows, report: &mut Report) -> Option
     let displacements = fields.maybe("displacements_per_minute", report, |node, report| {
         small_integer(node, DISPLACEMENTS, report)
     });
+    let limits = fields.maybe("limits", report, |node, report| limits::raises(node, names, report));
     let (priority, concurrency) = (priority?, concurrency?);
     let displacements_per_minute = displacements.unwrap_or(concurrency * DISPLACEMENTS_EACH);
     Some(Tier {
@@ -119,7 +122,7 @@ fn tier(entry: &Entry<'_>, windows: &mut Windows, report: &mut Report) -> Option
         quotas: only.or(named).unwrap_or_default(),
         max_wait,
         displacements_per_minute,
-        limits: Vec::new(),
+        limits: limits.unwrap_or_default(),
     })
 }
 

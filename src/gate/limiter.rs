@@ -11,7 +11,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::clock::Clock;
-use crate::policy::limits::{COUNTERS_INLINE, Counter, Lefts, Moment, Refused, SHARDS, Shard, Shards, Subject, decide};
+use crate::policy::limits::{COUNTERS_INLINE, Counter, Lefts, Moment, Refused, Shard, Shards, Subject, decide};
 use crate::policy::rules::{LimitId, Rules};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -31,7 +31,7 @@ struct Apart(Mutex<Shard>);
 impl Limiter {
     /// Nobody has sent anything yet.
     pub fn new(rules: Arc<Rules>, clock: Clock) -> Arc<Self> {
-        let shards = (0..SHARDS).map(|_| Apart(Mutex::new(Shard::new(&rules))));
+        let shards = Shard::all(&rules).into_iter().map(|shard| Apart(Mutex::new(shard)));
         Arc::new(Self {
             shards: shards.collect(),
             rules,

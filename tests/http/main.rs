@@ -13,6 +13,7 @@ mod hangups;
 mod headers;
 mod keys;
 mod life;
+mod limits;
 mod operators;
 mod overspend;
 mod quotas;

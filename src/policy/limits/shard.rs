@@ -2,7 +2,10 @@
 //!
 //! Absent on purpose: the order of checking and charging (`limits`).
 
+use std::sync::Arc;
+
 use super::cell::{Cell, Reading};
+use super::room::Room;
 use super::table::{Place, Table};
 use super::{Counter, Moment, SHARDS, Subject};
 use crate::policy::rules::{Kind, Limit, LimitId, Rules};
@@ -41,11 +44,16 @@ pub(super) struct Check {
 }
 
 impl Shard {
-    /// An empty one for these rules' limits.
-    pub fn new(rules: &Rules) -> Self {
-        let max = (rules.callers_max as usize).div_ceil(SHARDS);
-        let counted = |limit: &Limit| Counted {
-            requests: Table::new(max),
+    /// All of them, empty, for these rules' limits.
+    pub fn all(rules: &Rules) -> Vec<Self> {
+        let room = || Arc::new(Room::new(rules.callers_max as usize));
+        let rooms: Vec<_> = rules.limits.iter().map(|_| (room(), room())).collect();
+        (0..SHARDS).map(|_| Self::new(rules, &rooms)).collect()
+    }
+
+    fn new(rules: &Rules, rooms: &[(Arc<Room>, Arc<Room>)]) -> Self {
+        let counted = |(limit, (requests, refusals)): (&Limit, &(Arc<Room>, Arc<Room>))| Counted {
+            requests: Table::new(Arc::clone(requests)),
             refusals: limit.block_after.map(|rule| Refusals {
                 limit: Limit {
                     number: rule.refusals,
@@ -54,11 +62,11 @@ impl Shard {
                     ..limit.clone()
                 },
                 lasts: rule.lasts,
-                table: Table::new(max),
+                table: Table::new(Arc::clone(refusals)),
             }),
         };
         Self {
-            of: rules.limits.iter().map(counted).collect(),
+            of: rules.limits.iter().zip(rooms).map(counted).collect(),
         }
     }
 

@@ -4,22 +4,25 @@
 //! An open table with linear probing. Its keys are keyed hashes, which no stranger can choose, so they need no hashing again. A
 //! counter that is over is taken out as it is met, and by a sweep that looks at so many places each time.
 //!
-//! When `max` networks are counted, who can't be counted shares the counter of its neighbourhood, in a second table of fixed size. Who is
+//! When there is no room for more networks (`room`), who can't be counted shares the counter of its neighbourhood, in a second table of fixed size. Who is
 //! not counted by itself stays with its neighbourhood for as long as anything counts there: a flood lifts no limit. Where that table has no
 //! room either, a neighbourhood takes over the lightest counter of its row with all that it holds: it may be refused too early, never
 //! too late.
 //!
 //! Absent on purpose: what a counter means (`cell`).
 
+use std::sync::Arc;
+
 use super::cell::Cell;
-use super::{Moment, Subject};
+use super::room::Room;
+use super::{Moment, SHARDS, Subject};
 use crate::policy::rules::Limit;
 
 /// Places that a table begins with, and at least has. A power of two.
 const PLACES_MIN: usize = 8;
 /// Places of a row of the second table.
 const WAYS: usize = 8;
-/// The second table has this part of the places that the first may have counters.
+/// The second tables of all shards have this part of the places that the first ones may have counters.
 const NEIGHBOURHOODS_PART: usize = 4;
 /// Places that are looked through for one that is over, when a table is full.
 const SWEPT_WHEN_FULL: usize = 16;
@@ -30,8 +33,8 @@ pub(super) struct Table {
     /// A power of two of them. Places of key 0 are free.
     places: Vec<Entry>,
     used: usize,
-    /// Networks that may be counted. Accounts are not bounded by it: no stranger makes any.
-    max: usize,
+    /// For networks. Accounts are not bounded by it: no stranger makes any.
+    room: Arc<Room>,
     /// Where the sweep goes on.
     hand: usize,
     /// Rows of [`WAYS`] places; none until it is needed.
@@ -58,11 +61,11 @@ pub(super) enum Place {
 }
 
 impl Table {
-    pub(super) fn new(max: usize) -> Self {
+    pub(super) fn new(room: Arc<Room>) -> Self {
         Self {
             places: Vec::new(),
             used: 0,
-            max: max.max(1),
+            room,
             hand: 0,
             neighbourhoods: Vec::new(),
             crowded: 0,
@@ -80,10 +83,7 @@ impl Table {
         if let Some(place) = self.neighbourhood(subject, limit, at) {
             return Place::Neighbourhood(place);
         }
-        if self.used >= self.max {
-            self.sweep(SWEPT_WHEN_FULL, limit, at);
-        }
-        if self.used >= self.max {
+        if !self.has_room(limit, at) {
             return Place::Neighbourhood(self.settle(subject, limit, at));
         }
         Place::Nowhere
@@ -120,11 +120,8 @@ impl Table {
     /// The subject's own counter, a new one if there is room.
     pub(super) fn own_or_new(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Option<&mut Cell> {
         let key = key(subject.id);
-        if subject.is_network && self.used >= self.max && self.at(key).is_none() {
-            self.sweep(SWEPT_WHEN_FULL, limit, at);
-            if self.used >= self.max {
-                return None;
-            }
+        if subject.is_network && self.at(key).is_none() && !self.has_room(limit, at) {
+            return None;
         }
         let place = self.at(key).unwrap_or_else(|| self.insert(key));
         Some(&mut self.places[place].cell)
@@ -162,12 +159,20 @@ impl Table {
         if self.places.len() > PLACES_MIN && self.used < self.places.len() / 8 {
             self.resize(self.places.len() / 2);
         }
-        if self.used < self.max / 2 && !self.neighbourhoods.is_empty() {
+        if !self.neighbourhoods.is_empty() && self.room.has_room(self.used) {
             let mut all = self.neighbourhoods.iter_mut();
             if all.all(|entry| entry.key == 0 || entry.cell.forget(limit, at)) {
                 self.neighbourhoods = Vec::new();
             }
         }
+    }
+
+    /// Whether one more network may be counted by itself.
+    fn has_room(&mut self, limit: &Limit, at: Moment) -> bool {
+        if !self.room.has_room(self.used) {
+            self.sweep(SWEPT_WHEN_FULL, limit, at);
+        }
+        self.room.has_room(self.used)
     }
 
     fn at(&self, key: u64) -> Option<usize> {
@@ -189,6 +194,7 @@ impl Table {
             self.resize((self.places.len() * 2).max(PLACES_MIN));
         }
         self.used += 1;
+        self.room.take();
         self.put(Entry { key, cell: Cell::Empty })
     }
 
@@ -216,6 +222,7 @@ impl Table {
         let mask = self.places.len() - 1;
         self.places[hole] = Entry::default();
         self.used -= 1;
+        self.room.give_back();
         let mut at = hole;
         loop {
             at = (at + 1) & mask;
@@ -257,7 +264,8 @@ impl Table {
     /// A place in the second table for the subject's neighbourhood, which has none.
     fn settle(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> usize {
         if self.neighbourhoods.is_empty() {
-            let places = (self.max / NEIGHBOURHOODS_PART).max(WAYS).next_power_of_two();
+            let of_shard = self.room.max() / NEIGHBOURHOODS_PART / SHARDS;
+            let places = of_shard.max(WAYS).next_power_of_two();
             self.neighbourhoods = std::iter::repeat_with(Entry::default).take(places).collect();
         }
         let key = key(subject.wider);

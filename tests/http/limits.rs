@@ -1,0 +1,521 @@
+//! Request limits (semantics §7): whom they count, what they say, and what is charged nothing.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+use tiergate::clock::Hands;
+use tiergate::policy::time::{Span, UnixTime};
+
+use super::books::field;
+use crate::support::fast::FastWorker;
+use crate::support::{Answer, Client, Door, Worker, hash, metric_sum};
+
+const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
+/// From noon: not the beginning of a minute.
+const NOON_17: UnixTime = UnixTime::from_secs(1_800_014_417);
+const MINUTE: Span = Span::from_secs(60);
+
+/// A door with these limits and one tier for everybody; `more` is added at the top level. Accounts `ann` (keys a1, a2), `bob` (b1) and
+/// `raised` (r1), which is of a tier whose `http` and `hourly` are 8.
+fn open(worker: SocketAddr, limits: &str, more: &str) -> (Door, &'static Hands) {
+    open_at(NOON, worker, limits, more)
+}
+
+fn open_at(at: UnixTime, worker: SocketAddr, limits: &str, more: &str) -> (Door, &'static Hands) {
+    let raised = match (limits.contains("name: http"), limits.contains("name: hourly")) {
+        (false, false) => "",
+        (true, false) => ", limits: { http: 8 }",
+        (false, true) => ", limits: { hourly: 8 }",
+        (true, true) => ", limits: { http: 8, hourly: 8 }",
+    };
+    let yaml = format!(
+        r#"
+listen: 127.0.0.1:0
+admin: {{ listen: 127.0.0.1:0 }}
+cores: 1
+queue: {{ length: 8 }}
+tiers:
+  free: {{ priority: 0, concurrency: 50, quota: {{ limit: 1000, rolling: 24h }} }}
+  raised: {{ priority: 1, concurrency: 50{raised} }}
+anonymous: free
+accounts:
+  - {{ name: ann, tier: free, key_sha256: [{a1}, {a2}] }}
+  - {{ name: bob, tier: free, key_sha256: {b1} }}
+  - {{ name: raised, tier: raised, key_sha256: {r1} }}
+upstreams:
+  search: {{ servers: [ {{ url: "http://{address}", slots: 50 }} ] }}
+trusted_proxies: [127.0.0.1]
+limits:
+{limits}
+routes:
+  - {{ path: /search, upstream: search, metered: true, max_body: 1KiB }}
+  - {{ path: "/image/{{*rest}}", upstream: search, methods: [GET] }}
+{more}
+"#,
+        a1 = hash("a1"),
+        a2 = hash("a2"),
+        b1 = hash("b1"),
+        r1 = hash("r1"),
+        address = worker,
+    );
+    Door::open_at(at, &yaml)
+}
+
+/// A request from that address, on a connection of its own.
+async fn from(door: &Door, address: &str, method: &str, path: &str, headers: &str) -> Answer {
+    let headers = format!("x-forwarded-for: {address}\r\n{headers}");
+    Client::connect(door.address).await.ask(method, path, &headers).await
+}
+
+async fn get(door: &Door, address: &str, path: &str) -> Answer {
+    from(door, address, "GET", path, "").await
+}
+
+async fn with_key(door: &Door, address: &str, key: &str) -> Answer {
+    from(door, address, "GET", "/image/1", &format!("x-api-key: {key}\r\n")).await
+}
+
+/// How many of so many requests are let through.
+async fn passing(door: &Door, address: &str, key: &str, times: usize) -> usize {
+    let mut passed = 0;
+    for _ in 0..times {
+        let answer = match key {
+            "" => get(door, address, "/image/1").await,
+            key => with_key(door, address, key).await,
+        };
+        match answer.status() {
+            200 => passed += 1,
+            429 => {}
+            other => panic!("{other}: {}", answer.text()),
+        }
+    }
+    passed
+}
+
+const A: &str = "192.0.2.1";
+const B: &str = "192.0.2.2";
+
+const HTTP_5: &str = "  - { name: http, per: network, limit: 5, window: 60s }";
+
+#[tokio::test]
+async fn what_is_answered_before_the_limits_is_charged_nothing() {
+    let worker = FastWorker::start();
+    let (door, _) = open(worker.address, HTTP_5, "cors: { origins: [\"*\"] }");
+    for _ in 0..10 {
+        assert_eq!(get(&door, A, "/nowhere").await.status(), 404);
+        assert_eq!(from(&door, A, "POST", "/image/1", "").await.status(), 405);
+        assert_eq!(from(&door, A, "OPTIONS", "/search", "").await.status(), 204);
+        let preflight = "origin: https://a.example\r\naccess-control-request-method: GET\r\n";
+        assert_eq!(from(&door, A, "OPTIONS", "/search", preflight).await.status(), 200);
+        let long = from(
+            &door,
+            A,
+            "POST",
+            "/search",
+            "content-length: 2000\r\nexpect: 100-continue\r\n",
+        )
+        .await;
+        assert_eq!(long.status(), 413);
+        let two = "x-api-key: a1\r\nx-api-key: b1\r\n";
+        assert_eq!(from(&door, A, "GET", "/image/1", two).await.status(), 400);
+    }
+    let first = get(&door, A, "/image/1").await;
+    assert_eq!(first.get("x-ratelimit-remaining"), Some("4"));
+}
+
+/// Guessing keys is limited, and so are the door's own pages.
+#[tokio::test]
+async fn unknown_keys_and_own_pages_are_charged() {
+    let worker = FastWorker::start();
+    let (door, _) = open(worker.address, HTTP_5, "");
+    for remaining in ["4", "3"] {
+        let guess = with_key(&door, A, "guess").await;
+        guess.assert_refused(403, "invalid_key");
+        assert_eq!(guess.get("x-ratelimit-remaining"), Some(remaining));
+    }
+    assert_eq!(get(&door, A, "/me").await.get("x-ratelimit-remaining"), Some("2"));
+    assert_eq!(get(&door, A, "/stats").await.get("x-ratelimit-remaining"), Some("1"));
+    assert_eq!(with_key(&door, A, "a1").await.get("x-ratelimit-remaining"), Some("0"));
+    with_key(&door, A, "guess").await.assert_refused(429, "rate_limited");
+    get(&door, A, "/me").await.assert_refused(429, "rate_limited");
+    assert_eq!(get(&door, B, "/me").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_refusal_explains_itself() {
+    let worker = FastWorker::start();
+    let (door, hands) = open(worker.address, HTTP_5, "");
+    assert_eq!(passing(&door, A, "", 5).await, 5);
+    hands.advance(Span::from_secs(15));
+    let refused = get(&door, A, "/search").await;
+    refused.assert_refused(429, "rate_limited");
+    let body = refused.json();
+    let wait = body["retry_after"].as_u64().expect("seconds");
+    assert!((30..=45).contains(&wait), "{wait}");
+    let reset = body["reset"].as_u64().expect("seconds");
+    assert!((NOON.as_secs() + 60..NOON.as_secs() + 80).contains(&reset), "{reset}");
+    let expected = json!({
+        "error": "Too many requests", "reason": "rate_limited", "name": "http", "limit": 5, "remaining": 0, "reset": reset,
+        "tier": "free", "priority": 0, "retry_after": wait,
+    });
+    assert_eq!(body, expected);
+    assert_eq!(refused.get("retry-after"), Some(wait.to_string().as_str()));
+    assert_eq!(refused.get("x-ratelimit-limit"), Some("5"));
+    assert_eq!(refused.get("x-ratelimit-remaining"), Some("0"));
+    assert_eq!(refused.get("x-ratelimit-reset"), Some(reset.to_string().as_str()));
+    assert_eq!(
+        field(&refused.head, "ratelimit-policy"),
+        json!({ "http": { "q": 5, "w": 60 } })
+    );
+    assert_eq!(
+        field(&refused.head, "ratelimit"),
+        json!({ "http": { "r": 0, "t": wait } })
+    );
+    let problem = from(&door, A, "GET", "/search", "accept: application/problem+json\r\n")
+        .await
+        .json();
+    assert_eq!(
+        problem["type"],
+        "https://iana.org/assignments/http-problem-types#quota-exceeded"
+    );
+    assert_eq!(problem["violated-policies"], json!(["http"]));
+    assert_eq!(door.metric("tiergate_limit_refusals_total{limit=\"http\"}").await, 2.0);
+    assert_eq!(
+        metric_sum(door.admin, "tiergate_refusals_total", "rate_limited").await,
+        2.0
+    );
+    assert_eq!(door.metric("tiergate_limit_callers{limit=\"http\"}").await, 1.0);
+    assert_eq!(worker.requests(), 5);
+}
+
+/// Limits, quotas and concurrency stand in one field, in this order; a limit of many bursts doesn't hide the first.
+#[tokio::test]
+async fn one_field_tells_of_limits_quotas_and_concurrency() {
+    let worker = FastWorker::start();
+    let limits = "  - { name: secret, per: network, limit: 90, window: 1s, kind: burst, disclosed: false }
+  - { name: http, per: network, limit: 100, window: 60s }
+  - { name: burst, per: network, limit: 10, window: 1s, kind: burst }";
+    let (door, _) = open(worker.address, limits, "");
+    let searched = get(&door, A, "/search").await;
+    let policy = json!({
+        "http": { "q": 100, "w": 60 }, "burst": { "q": 10, "w": 1 }, "daily": { "q": 1000, "w": 86_400 },
+        "concurrency": { "q": 50, "qu": "concurrent-requests" },
+    });
+    assert_eq!(field(&searched.head, "ratelimit-policy"), policy);
+    let state = field(&searched.head, "ratelimit");
+    assert_eq!((&state["http"]["r"], &state["burst"]["r"]), (&99.into(), &9.into()));
+    assert_eq!((&state["daily"]["r"], &state["burst"]["t"]), (&999.into(), &1.into()));
+    assert_eq!(
+        searched.get("x-ratelimit-limit"),
+        Some("100"),
+        "the first that is disclosed"
+    );
+    let image = get(&door, A, "/image/1").await;
+    let state = field(&image.head, "ratelimit");
+    assert_eq!(state.as_object().map(serde_json::Map::len), Some(2), "{state}");
+    assert_eq!(field(&get(&door, A, "/me").await.head, "ratelimit")["http"]["r"], 97);
+    for text in [searched, image].map(|answer| format!("{:?}", answer.head)) {
+        assert!(!text.contains("secret"), "{text}");
+    }
+}
+
+/// All are checked, then all are charged, or none is.
+#[tokio::test]
+async fn who_is_refused_is_charged_nothing() {
+    let worker = FastWorker::start();
+    let limits = "  - { name: http, per: network, limit: 10, window: 60s }
+  - { name: image, per: network, limit: 2, window: 60s, match: { path: \"/image/{*rest}\" } }";
+    let (door, _) = open(worker.address, limits, "");
+    assert_eq!(passing(&door, A, "", 8).await, 2);
+    let refused = get(&door, A, "/image/2").await;
+    assert_eq!(refused.json()["name"], "image");
+    assert_eq!(refused.get("x-ratelimit-limit"), Some("2"), "of the limit that refused");
+    assert_eq!(get(&door, A, "/search").await.get("x-ratelimit-remaining"), Some("7"));
+}
+
+#[tokio::test]
+async fn an_account_is_counted_across_its_keys_and_a_stranger_by_its_network() {
+    let worker = FastWorker::start();
+    let (door, _) = open(
+        worker.address,
+        "  - { name: mine, per: account, limit: 4, window: 60s }",
+        "",
+    );
+    assert_eq!(passing(&door, A, "a1", 2).await + passing(&door, B, "a2", 5).await, 4);
+    assert_eq!(
+        passing(&door, A, "b1", 5).await,
+        4,
+        "another account at the same address"
+    );
+    assert_eq!(
+        passing(&door, A, "", 5).await,
+        4,
+        "without a key it is one more, and limited too"
+    );
+}
+
+/// Raising an account's number doesn't raise its network's, unless the raise says so.
+#[tokio::test]
+async fn a_raise_lifts_the_account_and_only_if_it_says_so_the_network() {
+    let worker = FastWorker::start();
+    let limits = "  - { name: hourly, per: [account, network], limit: 4, window: 60s }";
+    let (door, _) = open(worker.address, limits, "");
+    assert_eq!(
+        passing(&door, "192.0.2.8", "r1", 10).await,
+        4,
+        "the tier raises the account to 8, not the network"
+    );
+    assert_eq!(
+        passing(&door, "192.0.2.9", "r1", 10).await,
+        4,
+        "elsewhere it has the rest"
+    );
+    assert_eq!(passing(&door, "192.0.2.10", "r1", 1).await, 0);
+    let set = r#"{ "name": "lifted", "tier": "free", "limits": { "hourly": { "limit": 6, "lifts": "network" } } }"#;
+    assert_eq!(door.operator("POST", "/accounts", set).await.status(), 201);
+    let key = door.operator("POST", "/accounts/lifted/keys", "{}").await.json();
+    let key = key["key"].as_str().expect("a key").to_owned();
+    assert_eq!(passing(&door, "192.0.2.11", &key, 10).await, 6);
+    assert_eq!(
+        passing(&door, "192.0.2.11", "a1", 1).await,
+        0,
+        "of its network more is used than others may"
+    );
+    let (door, _) = open(worker.address, HTTP_5, "");
+    assert_eq!(
+        passing(&door, A, "r1", 10).await,
+        8,
+        "a limit that counts no accounts has no other sense"
+    );
+    let set = r#"{ "limits": { "http": 2 } }"#;
+    assert_eq!(door.operator("PATCH", "/networks/192.0.2.77", set).await.status(), 200);
+    assert_eq!(passing(&door, "192.0.2.77", "", 9).await, 2, "a network may have less");
+}
+
+#[tokio::test]
+async fn everybody_together() {
+    let worker = FastWorker::start();
+    let (door, _) = open(
+        worker.address,
+        "  - { name: all, per: global, limit: 5, window: 60s }",
+        "",
+    );
+    assert_eq!(passing(&door, A, "", 3).await + passing(&door, B, "a1", 9).await, 5);
+}
+
+#[tokio::test]
+async fn an_ipv6_network_is_a_64_unless_the_limit_says_otherwise() {
+    let worker = FastWorker::start();
+    let limits = "  - { name: usual, per: network, limit: 4, window: 60s }
+  - { name: wide, per: network, limit: 6, window: 60s, v6_prefix: 56 }
+  - { name: single, per: network, limit: 3, window: 60s, v6_prefix: 128 }";
+    let (door, _) = open(worker.address, limits, "");
+    assert_eq!(passing(&door, "2001:db8::1", "", 9).await, 3, "one address");
+    assert_eq!(
+        passing(&door, "2001:0db8:0:0:ffff::2", "", 9).await,
+        1,
+        "the /64 had one left"
+    );
+    assert_eq!(passing(&door, "2001:db8:0:1::1", "", 9).await, 2, "and the /56 two");
+    assert_eq!(passing(&door, "2001:db8:0:100::1", "", 9).await, 3, "the next /56");
+    assert_eq!(
+        passing(&door, "::ffff:192.0.2.1", "", 2).await + passing(&door, A, "", 9).await,
+        3,
+        "IPv4 is IPv4"
+    );
+}
+
+#[tokio::test]
+async fn a_limit_is_for_a_host_a_path_and_methods_however_they_are_spelled() {
+    let worker = FastWorker::start();
+    let limits = "  - { name: host, per: network, limit: 1, window: 60s, match: { host: media.example } }
+  - { name: path, per: network, limit: 1, window: 60s, match: { path: /image/big, methods: [GET] } }";
+    let (door, _) = open(worker.address, limits, "");
+    let at_host = async |address: &str, host: &str, method: &str, path: &str| {
+        let mut client = Client::connect(door.address).await;
+        let text = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nx-forwarded-for: {address}\r\n\r\n");
+        client.send(text).await;
+        client.answer_to(method).await.status()
+    };
+    assert_eq!(at_host(A, "media.example", "GET", "/image/1").await, 200);
+    for host in ["media.example", "MEDIA.example:8080", "Media.Example."] {
+        assert_eq!(at_host(A, host, "GET", "/image/1").await, 429, "{host}");
+    }
+    assert_eq!(at_host(A, "other.example", "GET", "/image/1").await, 200);
+    assert_eq!(at_host(B, "x", "GET", "/image/big").await, 200);
+    for path in [
+        "/image/BIG",
+        "/image/b%69g",
+        "/image//big",
+        "/image/./big",
+        "/image/a/../big",
+        "/image/big;x=1",
+    ] {
+        let status = at_host(B, "x", "GET", path).await;
+        assert!(matches!(status, 400 | 404 | 429), "{path}: {status}");
+    }
+    assert_eq!(at_host(B, "x", "HEAD", "/image/big").await, 429);
+    assert_eq!(at_host(B, "x", "GET", "/image/bigger").await, 200);
+}
+
+#[tokio::test]
+async fn windows_that_are_aligned_to_the_clock() {
+    let worker = FastWorker::start();
+    let limits = "  - { name: minute, per: network, limit: 2, window: 60s, align: clock }";
+    let (door, hands) = open_at(NOON_17, worker.address, limits, "");
+    let first = get(&door, A, "/image/1").await;
+    let end = (NOON.as_secs() + 60).to_string();
+    assert_eq!(
+        first.get("x-ratelimit-reset"),
+        Some(end.as_str()),
+        "from noon, not from the first request"
+    );
+    assert_eq!(passing(&door, A, "", 3).await, 1);
+    hands.advance(Span::from_secs(43));
+    assert_eq!(passing(&door, A, "", 3).await, 2, "a minute past noon");
+}
+
+#[tokio::test]
+async fn when_the_headers_are_told() {
+    let worker = FastWorker::start();
+    for (told, on_answers, on_refusals) in [
+        ("always", [true, true], [true, true]),
+        ("on_refusal_reset", [true, false], [true, true]),
+        ("on_refusal", [false, false], [true, true]),
+        ("off", [false, false], [false, false]),
+    ] {
+        let limits = format!("  - {{ name: http, per: network, limit: 1, window: 60s, headers: {told} }}");
+        let (door, _) = open(worker.address, &limits, "ratelimit_fields: false");
+        let bears = |answer: &Answer| {
+            assert_eq!(answer.get("ratelimit"), None);
+            let bears = |name: &str| answer.get(name).is_some();
+            assert_eq!(bears("x-ratelimit-limit"), bears("x-ratelimit-remaining"));
+            [bears("x-ratelimit-limit"), bears("x-ratelimit-reset")]
+        };
+        let (passed, refused) = (get(&door, A, "/image/1").await, get(&door, A, "/image/1").await);
+        assert_eq!((passed.status(), bears(&passed)), (200, on_answers), "{told}");
+        assert_eq!((refused.status(), bears(&refused)), (429, on_refusals), "{told}");
+        assert!(refused.get("retry-after").is_some());
+    }
+}
+
+/// Their worker's own would contradict the door's.
+#[tokio::test]
+async fn a_workers_own_headers_of_that_name_are_taken_out() {
+    let worker = Worker::start().await;
+    let limits = "  - { name: http, per: network, limit: 5, window: 60s, headers: on_refusal_reset }";
+    let more = "  - { path: /other, upstream: search }";
+    let (door, _) = open(worker.address, limits, more);
+    let mut client = Client::connect(door.address).await;
+    client.request("GET", "/other", "").await;
+    let own = "x-ratelimit-limit: 1\r\nx-ratelimit-remaining: 2\r\nx-ratelimit-reset: 3\r\nratelimit: \"x\";r=1\r\n";
+    worker.request().await.answer_with("200 OK", own, "").await;
+    let answer = client.answer().await;
+    assert_eq!(answer.head.all("x-ratelimit-limit"), ["5"]);
+    assert_eq!(answer.head.all("x-ratelimit-remaining"), ["4"]);
+    assert_eq!(answer.get("x-ratelimit-reset"), None);
+    assert_eq!(field(&answer.head, "ratelimit")["http"]["r"], 4);
+}
+
+#[tokio::test]
+async fn who_is_refused_too_often_is_blocked_until_it_is_over_or_forgiven() {
+    let worker = FastWorker::start();
+    let limits =
+        "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
+    let (door, hands) = open(worker.address, limits, "");
+    assert_eq!(passing(&door, A, "", 5).await, 2);
+    for path in ["/image/1", "/search", "/me"] {
+        get(&door, A, path).await.assert_refused(403, "blocked");
+    }
+    assert_eq!(get(&door, B, "/me").await.status(), 200);
+    hands.advance(MINUTE.saturating_mul(30));
+    with_key(&door, A, "a1").await.assert_refused(403, "blocked");
+    let forgiven = door.operator("DELETE", "/networks/192.0.2.1", "").await;
+    assert!(matches!(forgiven.status(), 200 | 204 | 404), "{}", forgiven.text());
+    assert_eq!(get(&door, A, "/me").await.status(), 200, "forgiven by hand");
+    assert_eq!(passing(&door, B, "", 9).await, 1, "one was asked for /me");
+    hands.advance(MINUTE.saturating_mul(61));
+    assert_eq!(passing(&door, B, "", 1).await, 1, "an hour later");
+}
+
+/// Networks that operators block are turned away before anything else, whatever they ask.
+#[tokio::test]
+async fn blocked_networks() {
+    let worker = FastWorker::start();
+    let (door, hands) = open(
+        worker.address,
+        HTTP_5,
+        "blocked_networks: [198.51.100.0/24, \"2001:db8:bad::/48\"]",
+    );
+    for address in ["198.51.100.7", "2001:db8:bad:1::1", "::ffff:198.51.100.7"] {
+        for path in ["/search", "/me", "/nowhere"] {
+            get(&door, address, path).await.assert_refused(403, "blocked");
+        }
+        with_key(&door, address, "a1").await.assert_refused(403, "blocked");
+    }
+    assert_eq!(get(&door, "198.51.101.7", "/me").await.status(), 200);
+    let block = r#"{ "block": { "for": "1d", "why": "scrapes" } }"#;
+    assert_eq!(
+        door.operator("PATCH", "/networks/192.0.2.0%2F24", block).await.status(),
+        200
+    );
+    get(&door, A, "/me").await.assert_refused(403, "blocked");
+    assert_eq!(
+        door.operator("PATCH", "/networks/192.0.2.0%2F24", r#"{ "block": null }"#)
+            .await
+            .status(),
+        200
+    );
+    assert_eq!(get(&door, A, "/me").await.status(), 200);
+    assert_eq!(
+        door.operator("PATCH", "/networks/192.0.2.0%2F24", block).await.status(),
+        200
+    );
+    hands.advance(Span::from_secs(86_400));
+    assert_eq!(get(&door, A, "/me").await.status(), 200, "a day later");
+}
+
+/// A page of another site may read what it needs to wait in time.
+#[tokio::test]
+async fn pages_may_read_the_headers() {
+    let worker = FastWorker::start();
+    let (door, _) = open(worker.address, HTTP_5, "cors: { origins: [\"*\"] }");
+    let answer = from(&door, A, "GET", "/image/1", "origin: https://a.example\r\n").await;
+    let exposed = answer
+        .get("access-control-expose-headers")
+        .expect("some")
+        .to_ascii_lowercase();
+    for name in [
+        "x-ratelimit-limit",
+        "x-ratelimit-remaining",
+        "x-ratelimit-reset",
+        "ratelimit",
+        "retry-after",
+    ] {
+        assert!(exposed.contains(name), "{name}: {exposed}");
+    }
+}
+
+/// With more strangers than are counted one by one, the door goes on, and tells operators of it.
+#[tokio::test]
+async fn a_crowd_shares_what_its_neighbourhood_may() {
+    let worker = FastWorker::start();
+    let (door, _) = open(worker.address, HTTP_5, "max_callers: 1000");
+    let mut client = Client::connect(door.address).await;
+    let mut through = 0;
+    for number in 0..3_000_u32 {
+        let address = format!("10.0.{}.{}", number / 256, number % 256);
+        let answer = client
+            .ask("GET", "/me", &format!("x-forwarded-for: {address}\r\n"))
+            .await;
+        through += usize::from(answer.status() == 200);
+    }
+    assert!((1_000..1_300).contains(&through), "{through}");
+    assert!(door.metric("tiergate_limit_crowded_total{limit=\"http\"}").await > 0.0);
+    assert!(door.metric("tiergate_limit_callers{limit=\"http\"}").await <= 1_000.0);
+    assert_eq!(
+        passing(&door, "198.51.100.1", "", 6).await,
+        5,
+        "a neighbour of nobody's"
+    );
+}
