@@ -517,6 +517,78 @@ fn tiers() {
 }
 
 #[test]
+fn limits() {
+    let limit = |fields: &str| format!("limits: [ {{ name: http, per: network, limit: 10, window: 60s{fields} }} ]");
+    let of = |fields: &str| limit(&format!(", {fields}"));
+    let tier = |raise: &str| {
+        let tier = format!("tiers: {{ free: {{ priority: 0, concurrency: 1, limits: {{ {raise} }} }} }}");
+        format!("{tier}\n{}", limit(""))
+    };
+    let daily = "tiers: { free: { priority: 0, concurrency: 1, quotas: { http: { limit: 1, rolling: 24h } } } }";
+    let cases = [
+        "limits: {}".to_owned(),
+        "limits: [http]".to_owned(),
+        "limits: [ { per: network, limit: 1, window: 1s } ]".to_owned(),
+        "limits: [ { name: \"a b\", per: network, limit: 1, window: 1s } ]".to_owned(),
+        "limits: [ { name: concurrency, per: network, limit: 1, window: 1s } ]".to_owned(),
+        "limits:\n- { name: a, per: network, limit: 1, window: 1s }\n- { name: a, per: account, limit: 1, window: 1s }".to_owned(),
+        "limits: [ { name: a } ]".to_owned(),
+        "limits: [ { name: a, per: [network, network], limit: 1, window: 1s } ]".to_owned(),
+        "limits: [ { name: a, per: [], limit: 1, window: 1s } ]".to_owned(),
+        "limits: [ { name: a, per: adress, limit: -1, window: 5ms } ]".to_owned(),
+        "limits: [ { name: a, per: network, limit: 1, window: 32d, penalty: 10ms, degraded: 2 } ]".to_owned(),
+        "limits: [ { name: a, per: network, limit: 1, window: 500ms, kind: sliding } ]".to_owned(),
+        "limits: [ { name: a, per: network, limit: 1, window: 1500ms, align: clock } ]".to_owned(),
+        of("kind: burst, align: clock"),
+        of("kind: rolling"),
+        of("headers: never"),
+        of("headers: always, disclosed: false"),
+        of("match: {}"),
+        of("match: { path: upload, host: \"a b\", methods: [get] }"),
+        of("match: { path: \"/a/*/b\" }"),
+        of("v6_prefix: 24"),
+        "limits: [ { name: a, per: global, limit: 1, window: 1s, v6_prefix: 64, block_after: { refusals: 0, within: 1m } } ]".to_owned(),
+        of("block_after: { refusals: 1, within: 1m, for: 10ms }"),
+        of("penaltie: 60s"),
+        tier("htp: 5"),
+        tier("http: { limit: 5, lifts: account }"),
+        tier("http: lots"),
+        format!("{daily}\n{}", limit("")),
+        "max_callers: 999".to_owned(),
+        "ratelimit_fields: on".to_owned(),
+        "forwarded_header: x-real-ip".to_owned(),
+        "proxy_protocol: true".to_owned(),
+        "blocked_networks: [192.0.2.1/24]".to_owned(),
+    ];
+    snapshot("limits", each(&cases.each_ref().map(String::as_str)));
+    good(&[&of(
+        "match: { path: \"/upload/*\", host: Media.Example, methods: [POST] }, kind: burst, disclosed: false",
+    )]);
+}
+
+#[test]
+fn answers() {
+    snapshot(
+        "answers",
+        each(&[
+            "answers: { rate_limitd: { status: 429 } }",
+            "answers: { rate_limited: {} }",
+            "answers: { rate_limited: { status: 200 } }",
+            "answers: { rate_limited: { content_type: text/plain } }",
+            "answers: { rate_limited: { content_type: plain, body: x } }",
+            "answers: { rate_limited: { body: '{ \"limit\": {limt} }' } }",
+            "answers: { rate_limited: { body: '{ \"limit\": {limit}, }' } }",
+            "answers: { rate_limited: { body: '{ {error}: 1 }' } }",
+            "answers: { rate_limited: { headers: { content-type: a, retry-after: b, \"x y\": c, x-ok: \"{nope}\" } } }",
+            "answers: { rate_limited: { headers: { x-a: \"\\u00e9\" } } }",
+        ]),
+    );
+    good(&[
+        "answers: { not_found: { status: 410, content_type: text/html, headers: { x-why: \"{reason}\" }, body: '<p>{error}</p>' } }",
+    ]);
+}
+
+#[test]
 fn upstreams() {
     let url = |url: &str| format!("upstreams: {{ search: {{ servers: [ {{ url: \"{url}\", slots: 2 }} ] }} }}");
     let urls = [

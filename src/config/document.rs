@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::accounts::{self, Account};
+use super::answers;
 use super::edge::{self, Connections, ForwardedHeader, Keys, Paths};
 use super::error::Report;
 use super::excerpt::quoted;
@@ -22,7 +23,7 @@ use super::yaml::{Node, Place};
 use super::{Config, DATA_DIR_BYTES_MAX, Durability};
 use crate::policy::rules::{CALLERS_MAX_DEFAULT, Limit, PoolRules, Rules, Tier, TierId, Window};
 
-const KNOWN: [&str; 25] = [
+const KNOWN: [&str; 26] = [
     "listen",
     "admin",
     "data_dir",
@@ -43,6 +44,7 @@ const KNOWN: [&str; 25] = [
     "limits",
     "max_callers",
     "ratelimit_fields",
+    "answers",
     "cors",
     "paths",
     "upstreams",
@@ -86,6 +88,7 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
     let proxy_protocol = fields.or("proxy_protocol", Vec::new(), report, edge::trusted_proxies);
     let blocked_networks = fields.or("blocked_networks", Vec::new(), report, edge::blocked_networks);
     let ratelimit_fields = fields.or("ratelimit_fields", true, report, boolean);
+    let answers = fields.or("answers", Vec::new(), report, answers::read);
     let callers_max = fields.or("max_callers", CALLERS_MAX_DEFAULT, report, limits::callers_max);
     let cors = fields.maybe("cors", report, edge::cors);
     let paths = fields.or("paths", Paths::default(), report, edge::paths);
@@ -128,7 +131,7 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
         blocked_networks,
         limits: levels.limit_routes,
         ratelimit_fields,
-        answers: Vec::new(),
+        answers,
         cors,
         paths,
         upstreams: work.upstreams,

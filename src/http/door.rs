@@ -19,7 +19,7 @@ use super::body::Body;
 use super::caller::{KeyPlaces, TrustedProxies};
 use super::limits::{Limits, Met, Sender};
 use super::ratelimit::{Metered, Own, Telling};
-use super::reply::{Form, Whom, reply};
+use super::reply::{Answers, Form, Whom};
 use super::routes::{NoRoute, RouteSpec, RouteTable};
 use super::socket::Connection;
 use super::standing::{Callers, Standing};
@@ -84,6 +84,8 @@ pub struct Settings {
     pub limits: Arc<Limits>,
     /// How they are told of.
     pub telling: Telling,
+    /// How refusals are told.
+    pub answers: Answers,
     /// Unmetered requests that may be in flight at once.
     pub unmetered_max: usize,
     /// Bytes that a request's head may have.
@@ -100,6 +102,7 @@ pub struct Door {
     callers: Callers,
     limits: Arc<Limits>,
     telling: Telling,
+    answers: Answers,
     trusted_proxies: TrustedProxies,
     cors: Option<CorsLayer>,
     own_paths: OwnPaths,
@@ -125,6 +128,7 @@ impl Door {
             refusals,
             limits,
             telling,
+            answers,
             unmetered_max,
             head_max,
         } = settings;
@@ -132,6 +136,7 @@ impl Door {
         Self {
             limits,
             telling,
+            answers,
             callers: Callers::new(keys, accounts, pseudonyms, rules),
             gate,
             meters,
@@ -151,6 +156,11 @@ impl Door {
     /// The hall behind it.
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    /// How refusals are told.
+    pub fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// Counts a refusal that was told outside of [`Core::serve`].
@@ -295,7 +305,7 @@ impl Core {
             tier: &tier.name,
             priority: tier.priority,
         });
-        let mut response = reply(refusal, whom, form);
+        let mut response = self.door.answers.reply(refusal, whom, form);
         if found.metered {
             let caller = standing.map(|standing| standing.caller);
             self.door.refusals.refused(caller, response.status().as_u16());

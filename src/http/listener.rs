@@ -19,7 +19,6 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::door::Core;
-use super::reply::reply_bytes;
 use super::socket::Connection;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
@@ -131,7 +130,10 @@ async fn serve_connection(core: Arc<Core>, stream: TcpStream, peer: SocketAddr, 
         .await;
     if let Some(refusal) = last_word(&connection, served.as_ref().err()) {
         core.door.note_refusal(&refusal);
-        if let Err(error) = connection.write_last(&reply_bytes(&refusal), clock).await {
+        if let Err(error) = connection
+            .write_last(&core.door.answers().reply_bytes(&refusal), clock)
+            .await
+        {
             debug!(%error, "a client that did not wait for its refusal");
         }
     } else if let Err(error) = served {

@@ -1,19 +1,20 @@
 //! The one table: a refusal to its status, headers and body (semantics §8). Nothing else in the program knows a refusal's
 //! status.
 //!
+//! An operator may have other statuses, headers and bodies for single reasons; that is told by [`Answers`], and by nobody else.
+//!
 //! A flood is the normal case, so an answer is put together in one buffer, without a serializer.
 //!
 //! Absent on purpose: reasons to refuse, and anything of another caller, an upstream or the program's inside.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
-use crate::policy::refusal::{Exceeded, Reason, Refusal};
+use crate::policy::refusal::{Member, Reason, Refusal};
 use crate::policy::rules::Priority;
 use crate::policy::time::Span;
+use crate::template::{Template, Value, write_json};
 
 /// Whom a refusal is told to, where that explains it.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +25,8 @@ pub struct Whom<'a> {
     pub priority: Priority,
 }
 
-/// The status of a reason.
-pub const fn status(reason: Reason) -> StatusCode {
+/// The usual status of a reason.
+const fn status(reason: Reason) -> StatusCode {
     match reason {
         Reason::BadRequest | Reason::AmbiguousKey => StatusCode::BAD_REQUEST,
         Reason::NotFound => StatusCode::NOT_FOUND,
@@ -136,164 +137,250 @@ impl Form {
     }
 }
 
-/// A refusal as an answer.
-pub fn reply(refusal: &Refusal, whom: Option<Whom<'_>>, form: Form) -> Response<Body> {
-    let reason = refusal.reason();
-    let mut response = Response::new(Body::whole(Bytes::from(body(refusal, whom, form))));
-    *response.status_mut() = status(reason);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, form.content_type());
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(after) = refusal.retry_after() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs_ceil()));
-    }
-    if reason == Reason::ShuttingDown {
-        // The connection is about to be closed whether its core knows that already or not.
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+/// What an answer to one reason has instead of the usual.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// Its status.
+    pub status: Option<StatusCode>,
+    /// Headers that it bears beside the usual ones.
+    pub headers: Vec<(HeaderName, Template)>,
+    /// Its body, and of what type that is. Its places are the members' by their places in [`Member::ALL`].
+    pub body: Option<(HeaderValue, Template)>,
 }
 
-/// A refusal as the bytes of a whole HTTP/1.1 answer, for a connection that hyper has given up.
-pub fn reply_bytes(refusal: &Refusal) -> Vec<u8> {
-    let body = body(refusal, None, Form::Json);
-    let status = status(refusal.reason());
-    let reason = status.canonical_reason().unwrap_or_default();
-    format!(
-        "HTTP/1.1 {} {reason}\r\ncontent-type: application/json\r\ncache-control: no-store\r\ncontent-length: {}\r\n\
-         connection: close\r\n\r\n{body}",
-        status.as_u16(),
-        body.len()
-    )
-    .into_bytes()
+/// How refusals are told: in the usual way, or as the operator wants it.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// By reason.
+    own: [Option<Box<Answer>>; Reason::ALL.len()],
 }
 
-fn body(refusal: &Refusal, whom: Option<Whom<'_>>, form: Form) -> String {
-    let reason = refusal.reason();
-    let mut json = Members(String::with_capacity(320));
-    match form {
-        Form::Json => json.text("error", error(refusal)),
-        Form::Problem => {
-            json.text("type", problem_type(reason));
-            json.text("title", error(refusal));
-            json.number("status", status(reason).as_u16());
-            json.text("error", error(refusal));
+impl Answers {
+    /// The usual ones, but for these.
+    pub fn new(own: Vec<(Reason, Answer)>) -> Self {
+        let mut answers = Self::default();
+        for (reason, answer) in own {
+            answers.own[reason as usize] = Some(Box::new(answer));
         }
+        answers
     }
-    json.text("reason", reason.code());
-    explain(refusal, &mut json);
-    if let Some(Whom { tier, priority }) = whom {
-        json.text("tier", tier);
-        json.number("priority", priority.get());
+
+    fn own(&self, reason: Reason) -> Option<&Answer> {
+        self.own[reason as usize].as_deref()
     }
-    if let Some(after) = refusal.retry_after() {
-        json.number("retry_after", after.as_secs_ceil());
+
+    /// The refusal as an answer.
+    pub fn reply(&self, refusal: &Refusal, whom: Option<Whom<'_>>, form: Form) -> Response<Body> {
+        let reason = refusal.reason();
+        let own = self.own(reason);
+        let told = Told {
+            refusal,
+            whom,
+            status: self.status(reason),
+        };
+        let (kind, body) = told.body(own, form);
+        let mut response = Response::new(Body::whole(Bytes::from(body)));
+        *response.status_mut() = told.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, kind);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(after) = refusal.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs_ceil()));
+        }
+        for (name, value) in told.headers(own) {
+            headers.append(name, value);
+        }
+        if reason == Reason::ShuttingDown {
+            // The connection is about to be closed whether its core knows that already or not.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
-    if form == Form::Problem {
-        match refusal {
-            Refusal::RateLimited {
-                limit: Some(Exceeded { name, .. }),
-                ..
+
+    /// The refusal as the bytes of a whole HTTP/1.1 answer, for a connection that hyper has given up.
+    pub fn reply_bytes(&self, refusal: &Refusal) -> Vec<u8> {
+        let own = self.own(refusal.reason());
+        let told = Told {
+            refusal,
+            whom: None,
+            status: self.status(refusal.reason()),
+        };
+        let (kind, body) = told.body(own, Form::Json);
+        let phrase = told.status.canonical_reason().unwrap_or_default();
+        let mut bytes = format!("HTTP/1.1 {} {phrase}\r\n", told.status.as_u16()).into_bytes();
+        let fixed = [
+            (header::CONTENT_TYPE, kind),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
+            (header::CONNECTION, HeaderValue::from_static("close")),
+        ];
+        for (name, value) in fixed.into_iter().chain(told.headers(own)) {
+            bytes.extend(name.as_str().as_bytes());
+            bytes.extend(b": ");
+            bytes.extend(value.as_bytes());
+            bytes.extend(b"\r\n");
+        }
+        bytes.extend(b"\r\n");
+        bytes.extend(body.as_bytes());
+        bytes
+    }
+
+    fn status(&self, reason: Reason) -> StatusCode {
+        let own = self.own(reason).and_then(|own| own.status);
+        own.unwrap_or_else(|| status(reason))
+    }
+}
+
+/// A refusal on its way to a client.
+struct Told<'a> {
+    refusal: &'a Refusal,
+    whom: Option<Whom<'a>>,
+    status: StatusCode,
+}
+
+impl<'a> Told<'a> {
+    fn headers(&self, own: Option<&'a Answer>) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let own = own.map_or(&[][..], |own| &own.headers);
+        own.iter().filter_map(|(name, template)| {
+            let mut text = String::new();
+            template.render(&mut text, |place| self.value(Member::ALL[place].0));
+            // What is filled into a header is made of what headers carry.
+            Some((name.clone(), HeaderValue::from_str(text.trim()).ok()?))
+        })
+    }
+
+    fn body(&self, own: Option<&Answer>, form: Form) -> (HeaderValue, String) {
+        let mut text = String::with_capacity(320);
+        if let Some((kind, template)) = own.and_then(|own| own.body.as_ref()) {
+            template.render(&mut text, |place| self.value(Member::ALL[place].0));
+            return (kind.clone(), text);
+        }
+        if form == Form::Problem {
+            name(&mut text, "type");
+            write_json(&mut text, Value::Text(problem_type(self.refusal.reason())));
+            name(&mut text, "title");
+            write_json(&mut text, Value::Text(error(self.refusal)));
+        }
+        for (member, called) in Member::ALL {
+            match self.value(member) {
+                Value::Missing if !self.is_null(member) => {}
+                _ if member == Member::Status && form == Form::Json => {}
+                value => {
+                    name(&mut text, called);
+                    write_json(&mut text, value);
+                }
             }
-            | Refusal::QuotaDepleted { name, .. } => json.raw("violated-policies", &format!("[\"{name}\"]")),
-            Refusal::ConcurrencyExceeded { .. } => json.raw("violated-policies", r#"["concurrency"]"#),
-            _ => {}
+        }
+        if form == Form::Problem
+            && let Some(limit) = violated(self.refusal)
+        {
+            name(&mut text, "violated-policies");
+            text.push('[');
+            write_json(&mut text, Value::Text(limit));
+            text.push(']');
+        }
+        text.push('}');
+        (form.content_type(), text)
+    }
+
+    /// What the refusal says of that: the only place where its members are read, for the usual body and for an operator's alike.
+    fn value(&self, member: Member) -> Value<'_> {
+        let refusal = self.refusal;
+        match member {
+            Member::Error => Value::Text(error(refusal)),
+            Member::Reason => Value::Text(refusal.reason().code()),
+            Member::Status => Value::Number(self.status.as_u16().into()),
+            Member::Tier => self.explained().map_or(Value::Missing, |whom| Value::Text(whom.tier)),
+            Member::Priority => self
+                .explained()
+                .map_or(Value::Missing, |whom| Value::Number(whom.priority.get().into())),
+            Member::RetryAfter => {
+                let after = refusal.retry_after();
+                after.map_or(Value::Missing, |after| Value::Number(after.as_secs_ceil()))
+            }
+            other => explain(refusal, other),
         }
     }
-    json.0.push('}');
-    json.0
+
+    /// Whom it is told to, unless nothing of its limit may be told (semantics §7.4).
+    fn explained(&self) -> Option<Whom<'a>> {
+        let is_secret = matches!(self.refusal, Refusal::RateLimited { limit: None, .. });
+        self.whom.filter(|_| !is_secret)
+    }
+
+    /// Nobody would have been let in: that is said, and not left out.
+    fn is_null(&self, member: Member) -> bool {
+        member == Member::LowestAdmittedPriority && matches!(self.refusal, Refusal::QueueFull { .. })
+    }
+}
+
+/// The limit that was violated, as draft-ietf-httpapi-ratelimit-headers has it.
+fn violated(refusal: &Refusal) -> Option<&str> {
+    match refusal {
+        Refusal::RateLimited { limit, .. } => limit.as_ref().map(|exceeded| &*exceeded.name),
+        Refusal::QuotaDepleted { name, .. } => Some(name),
+        Refusal::ConcurrencyExceeded { .. } => Some("concurrency"),
+        _ => None,
+    }
 }
 
 /// The numbers that explain a refusal.
-fn explain(refusal: &Refusal, json: &mut Members) {
-    match refusal {
-        Refusal::BodyTooLarge { limit } => json.number("limit", limit),
-        Refusal::RateLimited {
-            limit: Some(exceeded),
-            reset,
-            ..
-        } => {
-            json.text("name", &exceeded.name);
-            json.number("limit", exceeded.number);
-            json.number("remaining", 0);
-            json.number("reset", reset.as_secs_ceil());
+fn explain(refusal: &Refusal, member: Member) -> Value<'_> {
+    let number = |number: u32| Value::Number(number.into());
+    match (refusal, member) {
+        (Refusal::BodyTooLarge { limit }, Member::Limit) => Value::Number(*limit),
+        (
+            Refusal::RateLimited {
+                limit: Some(exceeded),
+                reset,
+                ..
+            },
+            member,
+        ) => match member {
+            Member::Name => Value::Text(&exceeded.name),
+            Member::Limit => number(exceeded.number),
+            Member::Remaining => Value::Number(0),
+            Member::Reset => Value::Number(reset.as_secs_ceil()),
+            _ => Value::Missing,
+        },
+        (Refusal::QuotaDepleted { name, limit, used, .. }, member) => match member {
+            Member::Name => Value::Text(name),
+            Member::Limit => Value::Number(*limit),
+            Member::Used => Value::Number(*used),
+            Member::Remaining => Value::Number(limit.saturating_sub(*used)),
+            _ => Value::Missing,
+        },
+        (Refusal::TooManyUsers { .. }, Member::Name) => Value::Text("users"),
+        (Refusal::TooManyUsers { limit }, Member::Limit) => number(*limit),
+        (Refusal::ConcurrencyExceeded { .. }, Member::Name) => Value::Text("concurrency"),
+        (Refusal::ConcurrencyExceeded { limit, .. }, Member::Limit) => number(*limit),
+        (Refusal::ConcurrencyExceeded { used, .. }, Member::Used) => number(*used),
+        (Refusal::QueueFull { .. }, Member::Name) => Value::Text("queue"),
+        (Refusal::QueueFull { seats, .. }, Member::Limit) => number(*seats),
+        (Refusal::QueueFull { admits_from, .. }, Member::LowestAdmittedPriority) => {
+            admits_from.map_or(Value::Missing, |priority| number(priority.get().into()))
         }
-        Refusal::QuotaDepleted { name, limit, used, .. } => {
-            json.text("name", name);
-            json.number("limit", limit);
-            json.number("used", used);
+        (Refusal::Displaced { by, .. }, Member::DisplacedByPriority) => number(by.get().into()),
+        (Refusal::WaitTooLong { asked, .. }, Member::Wait) => Value::Number(asked.as_secs_ceil()),
+        (Refusal::WaitTooLong { estimate, .. }, Member::Estimate) => {
+            Value::Number((*estimate).min(ESTIMATE_MAX).as_secs_ceil())
         }
-        Refusal::TooManyUsers { limit } => {
-            json.text("name", "users");
-            json.number("limit", limit);
-        }
-        Refusal::ConcurrencyExceeded { limit, used } => {
-            json.text("name", "concurrency");
-            json.number("limit", limit);
-            json.number("used", used);
-        }
-        Refusal::QueueFull { seats, admits_from, .. } => {
-            json.text("name", "queue");
-            json.number("limit", seats);
-            match admits_from {
-                Some(priority) => json.number("lowest_admitted_priority", priority.get()),
-                None => json.raw("lowest_admitted_priority", "null"),
-            }
-        }
-        Refusal::Displaced { by, .. } => json.number("displaced_by_priority", by.get()),
-        Refusal::WaitTooLong { asked, estimate, .. } => {
-            json.number("wait", asked.as_secs_ceil());
-            json.number("estimate", (*estimate).min(ESTIMATE_MAX).as_secs_ceil());
-        }
-        Refusal::WaitedTooLong { waited, .. } => json.number("waited", format_args!("{:.1}", waited.as_secs_f64())),
-        Refusal::TooManyInFlight { limit } => {
-            json.text("name", "unmetered");
-            json.number("limit", limit);
-        }
-        _ => {}
+        (Refusal::WaitedTooLong { waited, .. }, Member::Waited) => Value::Decimal(waited.as_secs_f64()),
+        (Refusal::TooManyInFlight { .. }, Member::Name) => Value::Text("unmetered"),
+        (Refusal::TooManyInFlight { limit }, Member::Limit) => number(*limit),
+        _ => Value::Missing,
     }
 }
 
 /// Beyond that an estimate says no more than "long".
 const ESTIMATE_MAX: Span = Span::from_secs(86_400);
 
-/// A JSON object being written. Its names need no escaping.
-struct Members(String);
-
-impl Members {
-    fn name(&mut self, name: &str) {
-        self.0.push(if self.0.is_empty() { '{' } else { ',' });
-        self.0.push('"');
-        self.0.push_str(name);
-        self.0.push_str("\":");
-    }
-
-    fn raw(&mut self, name: &str, value: &str) {
-        self.name(name);
-        self.0.push_str(value);
-    }
-
-    fn number(&mut self, name: &str, value: impl std::fmt::Display) {
-        self.name(name);
-        // Writing to a String can't fail.
-        let _ = write!(self.0, "{value}");
-    }
-
-    fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
-        self.0.push('"');
-        for character in value.chars() {
-            match character {
-                '"' => self.0.push_str("\\\""),
-                '\\' => self.0.push_str("\\\\"),
-                control if control.is_control() => {
-                    let _ = write!(self.0, "\\u{:04x}", u32::from(control));
-                }
-                other => self.0.push(other),
-            }
-        }
-        self.0.push('"');
-    }
+/// Begins the next member of an object. Its name needs no escaping.
+fn name(json: &mut String, name: &str) {
+    json.push(if json.is_empty() { '{' } else { ',' });
+    json.push('"');
+    json.push_str(name);
+    json.push_str("\":");
 }
 
 #[cfg(test)]
@@ -305,7 +392,12 @@ mod tests {
             tier: "a \"tier\"\\\u{7}",
             priority: Priority::LOWEST,
         };
-        serde_json::from_str(&body(refusal, Some(whom), form)).expect("every body is JSON")
+        let told = Told {
+            refusal,
+            whom: Some(whom),
+            status: status(refusal.reason()),
+        };
+        serde_json::from_str(&told.body(None, form).1).expect("every body is JSON")
     }
 
     #[test]

@@ -248,26 +248,64 @@ pub struct Exceeded {
     pub number: u32,
 }
 
-/// What can be told of a refusal, by the names of the default body's members, which are those of an answer's placeholders too.
-/// A refusal has some of them.
-pub const MEMBERS: [&str; 16] = [
-    "error",
-    "reason",
-    "status",
-    "name",
-    "limit",
-    "used",
-    "remaining",
-    "reset",
-    "retry_after",
-    "tier",
-    "priority",
-    "lowest_admitted_priority",
-    "displaced_by_priority",
-    "wait",
-    "estimate",
-    "waited",
-];
+/// What can be told of a refusal: the members of the default body, in their order. A refusal has some of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Member {
+    /// What is wrong, in words.
+    Error,
+    /// The code of the reason.
+    Reason,
+    /// The answer's status.
+    Status,
+    /// The name of the limit, quota or bound.
+    Name,
+    /// Its number.
+    Limit,
+    /// How much of it is used.
+    Used,
+    /// How much is left.
+    Remaining,
+    /// When such a request would pass, in Unix seconds.
+    Reset,
+    /// The lowest priority that would have been let in.
+    LowestAdmittedPriority,
+    /// The priority of the job that has the seat now.
+    DisplacedByPriority,
+    /// The wait that the client asked for, in seconds.
+    Wait,
+    /// The wait that was to be expected, in seconds.
+    Estimate,
+    /// How long the job waited, in seconds.
+    Waited,
+    /// The tier of whoever asked.
+    Tier,
+    /// Its priority.
+    Priority,
+    /// In how many seconds to come back.
+    RetryAfter,
+}
+
+impl Member {
+    /// All of them, each with its name.
+    pub const ALL: [(Self, &'static str); 16] = [
+        (Self::Error, "error"),
+        (Self::Reason, "reason"),
+        (Self::Status, "status"),
+        (Self::Name, "name"),
+        (Self::Limit, "limit"),
+        (Self::Used, "used"),
+        (Self::Remaining, "remaining"),
+        (Self::Reset, "reset"),
+        (Self::LowestAdmittedPriority, "lowest_admitted_priority"),
+        (Self::DisplacedByPriority, "displaced_by_priority"),
+        (Self::Wait, "wait"),
+        (Self::Estimate, "estimate"),
+        (Self::Waited, "waited"),
+        (Self::Tier, "tier"),
+        (Self::Priority, "priority"),
+        (Self::RetryAfter, "retry_after"),
+    ];
+}
 
 impl Refusal {
     /// The reason without its numbers.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use crate::config::{self, Config, Origins};
 use crate::gate::Limiter;
@@ -14,7 +14,9 @@ use crate::http::cors;
 use crate::http::door::{self, Route};
 use crate::http::limits::{LimitSpec, Limits};
 use crate::http::ratelimit::{Telling, WhenTold};
+use crate::http::reply::{Answer, Answers};
 use crate::http::routes::RouteSpec;
+use crate::policy::refusal::Reason;
 use crate::policy::rules::Rules;
 use crate::policy::time::Span;
 use crate::store::statistics::{Refusals, Statistics};
@@ -76,6 +78,7 @@ pub(super) fn door_settings(
         refusals,
         limits,
         telling: telling(config),
+        answers: Answers::new(config.answers.iter().map(answer).collect()),
         unmetered_max: config.connections.unmetered_max,
         head_max: config.connections.head_max,
     }
@@ -94,6 +97,16 @@ pub(super) fn limits(
     };
     let specs = config.limits.iter().map(spec).collect();
     Arc::new(Limits::new(Arc::clone(limiter), Arc::clone(rules), pseudonyms, specs))
+}
+
+fn answer((reason, config): &(Reason, config::Answer)) -> (Reason, Answer) {
+    let status = |status| StatusCode::from_u16(status).expect("the configuration lets through only statuses");
+    let answer = Answer {
+        status: config.status.map(status),
+        headers: config.headers.clone(),
+        body: config.body.clone(),
+    };
+    (*reason, answer)
 }
 
 fn telling(config: &Config) -> Telling {

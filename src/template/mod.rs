@@ -1,9 +1,314 @@
 //! Texts with places to fill in: compiled and tried once, so that to fill them in costs next to nothing and can't fail.
 //!
-//! A place is a name in braces, such as `{limit}`. Every other brace stands for itself, so JSON is written as it is.
+//! A place is a name in braces, such as `{limit}`: small letters and `_`. Every other brace stands for itself, so JSON is written as it is.
+//! What is filled in is escaped for the language of the text, and in JSON for where it stands: within a string as a part of it,
+//! elsewhere as a value of its own.
 //!
 //! Absent on purpose: what the places mean, and loops, conditions and formats.
 
+use std::fmt::Write as _;
+
+/// The longest text of a template, in bytes.
+pub const BYTES_MAX: usize = 16 << 10;
+/// Places of a template, at most.
+pub const PLACES_MAX: usize = 64;
+
+/// In what a template is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// JSON (RFC 8259).
+    Json,
+    /// HTML or XML: text and attributes in quotes.
+    Html,
+    /// Text without any syntax.
+    Plain,
+    /// The value of a header.
+    Header,
+}
+
+/// What is filled in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// There is no such thing: `null` as a JSON value, otherwise nothing.
+    Missing,
+    /// A whole number.
+    Number(u64),
+    /// A number with one decimal.
+    Decimal(f64),
+    /// Any text.
+    Text(&'a str),
+}
+
+/// Why a text is no template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It is longer than [`BYTES_MAX`].
+    TooLong,
+    /// It has more than [`PLACES_MAX`] places.
+    TooManyPlaces,
+    /// No place has this name.
+    NoPlace(String),
+}
+
 /// A text with places.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Box<str>);
+pub struct Template {
+    parts: Box<[Part]>,
+    /// Bytes of all that is not filled in.
+    length: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    /// As it is.
+    Text(Box<str>),
+    /// The place of that number.
+    Place(usize, Context),
+}
+
+/// Where a place stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Context {
+    JsonValue,
+    JsonString,
+    Html,
+    Plain,
+    Header,
+}
+
+impl Template {
+    /// The template that the text is, whose places have these names. A place is known by the number of its name among them.
+    ///
+    /// # Errors
+    /// See [`Unfit`].
+    pub fn compile(text: &str, language: Language, names: &[&str]) -> Result<Self, Unfit> {
+        if text.len() > BYTES_MAX {
+            return Err(Unfit::TooLong);
+        }
+        let mut parts = Vec::new();
+        let (mut places, mut length) = (0, 0);
+        let (mut literal, mut rest) = (String::new(), text);
+        let mut quotes = Quotes::default();
+        while let Some(character) = rest.chars().next() {
+            let Some((name, after)) = place(rest) else {
+                literal.push(character);
+                quotes.pass(character);
+                rest = &rest[character.len_utf8()..];
+                continue;
+            };
+            let number = names.iter().position(|known| *known == name);
+            let number = number.ok_or_else(|| Unfit::NoPlace(name.to_owned()))?;
+            places += 1;
+            if places > PLACES_MAX {
+                return Err(Unfit::TooManyPlaces);
+            }
+            if !literal.is_empty() {
+                length += literal.len();
+                parts.push(Part::Text(std::mem::take(&mut literal).into()));
+            }
+            parts.push(Part::Place(number, quotes.context(language)));
+            rest = after;
+        }
+        if !literal.is_empty() {
+            length += literal.len();
+            parts.push(Part::Text(literal.into()));
+        }
+        Ok(Self {
+            parts: parts.into(),
+            length,
+        })
+    }
+
+    /// Writes the text with every place filled in by the value of its number. Allocates nothing else than `out` may need.
+    pub fn render<'a>(&self, out: &mut String, value: impl Fn(usize) -> Value<'a>) {
+        out.reserve(self.length + 16 * self.parts.len());
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Place(number, context) => fill(out, value(*number), *context),
+            }
+        }
+    }
+}
+
+/// Writes a value as JSON has it: a text in quotes, what is missing as `null`.
+pub fn write_json(out: &mut String, value: Value<'_>) {
+    fill(out, value, Context::JsonValue);
+}
+
+/// The name in braces with which the text begins, and what comes after it.
+fn place(text: &str) -> Option<(&str, &str)> {
+    let (name, after) = text.strip_prefix('{')?.split_once('}')?;
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    is_name.then_some((name, after))
+}
+
+/// Whether one is within a string of JSON.
+#[derive(Default)]
+struct Quotes {
+    within: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    fn pass(&mut self, character: char) {
+        match character {
+            _ if self.escaped => self.escaped = false,
+            '\\' if self.within => self.escaped = true,
+            '"' => self.within = !self.within,
+            _ => {}
+        }
+    }
+
+    fn context(&self, language: Language) -> Context {
+        match language {
+            Language::Json if self.within => Context::JsonString,
+            Language::Json => Context::JsonValue,
+            Language::Html => Context::Html,
+            Language::Plain => Context::Plain,
+            Language::Header => Context::Header,
+        }
+    }
+}
+
+fn fill(out: &mut String, value: Value<'_>, context: Context) {
+    // Writing to a String can't fail.
+    match (value, context) {
+        (Value::Number(number), _) => {
+            let _ = write!(out, "{number}");
+        }
+        (Value::Decimal(number), _) => {
+            let _ = write!(out, "{number:.1}");
+        }
+        (Value::Missing, Context::JsonValue) => out.push_str("null"),
+        (Value::Missing, _) => {}
+        (Value::Text(text), Context::JsonValue) => {
+            out.push('"');
+            json(out, text);
+            out.push('"');
+        }
+        (Value::Text(text), Context::JsonString) => json(out, text),
+        (Value::Text(text), Context::Html) => html(out, text),
+        (Value::Text(text), Context::Plain) => out.extend(text.chars().filter(|c| !c.is_control())),
+        (Value::Text(text), Context::Header) => out.extend(text.chars().filter(|c| matches!(c, ' '..='~'))),
+    }
+}
+
+/// As a part of a string. `<` is escaped as well, so that nothing of it ends a script.
+fn json(out: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            control if control.is_control() || control == '<' => {
+                // Control characters lie below U+10000.
+                let _ = write!(out, "\\u{:04x}", u32::from(control));
+            }
+            other => out.push(other),
+        }
+    }
+}
+
+fn html(out: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            control if control.is_control() => {}
+            other => out.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NAMES: [&str; 2] = ["error", "limit"];
+
+    fn rendered(text: &str, language: Language, error: Value<'_>, limit: Value<'_>) -> String {
+        let template = Template::compile(text, language, &NAMES).expect("a template");
+        let mut out = String::new();
+        template.render(&mut out, |number| [error, limit][number]);
+        out
+    }
+
+    const NASTY: &str = "a\"b\\c</script>\u{7}\n'&é😀";
+
+    #[test]
+    fn what_is_filled_in_is_escaped_for_where_it_stands() {
+        let text = r#"{ "a": "<{error}>", "b": {limit}, "c": {error}, "{limit}": {}, "d": "\"{limit}", "e": [{"x":{limit}}] }"#;
+        let out = rendered(text, Language::Json, Value::Text(NASTY), Value::Number(7));
+        let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        assert_eq!(json["a"], format!("<{NASTY}>"));
+        assert_eq!((&json["b"], &json["c"]), (&7.into(), &NASTY.into()));
+        assert_eq!((&json["d"], &json["e"][0]["x"]), (&"\"7".into(), &7.into()));
+        let html = rendered(
+            "<p title='{error}'>{limit}</p>",
+            Language::Html,
+            Value::Text("<'\"&>\u{1}"),
+            Value::Missing,
+        );
+        assert_eq!(html, "<p title='&lt;&#39;&quot;&amp;&gt;'></p>");
+        let plain = rendered(
+            "{error}: {limit}",
+            Language::Plain,
+            Value::Text("a\r\nb"),
+            Value::Decimal(1.26),
+        );
+        assert_eq!(plain, "ab: 1.3");
+        let header = rendered(
+            "x {error}",
+            Language::Header,
+            Value::Text("a\r\nset-cookie: é"),
+            Value::Missing,
+        );
+        assert_eq!(header, "x aset-cookie: ");
+    }
+
+    #[test]
+    fn what_is_missing_is_null_or_nothing() {
+        let text = r#"{"a":{error},"b":"{error}"}"#;
+        assert_eq!(
+            rendered(text, Language::Json, Value::Missing, Value::Missing),
+            r#"{"a":null,"b":""}"#
+        );
+    }
+
+    #[test]
+    fn a_place_that_there_isnt_is_told_and_other_braces_stand_for_themselves() {
+        let unknown = Template::compile("{limt}", Language::Plain, &NAMES);
+        assert_eq!(unknown, Err(Unfit::NoPlace("limt".to_owned())));
+        for text in ["{}", "{ limit }", "{Limit}", "{limit", "{{}}", "{1}"] {
+            assert_eq!(rendered(text, Language::Plain, Value::Missing, Value::Missing), text);
+        }
+        let twice = rendered("{{limit}}", Language::Plain, Value::Missing, Value::Number(3));
+        assert_eq!(twice, "{3}");
+        let many = "{limit}".repeat(PLACES_MAX + 1);
+        assert_eq!(
+            Template::compile(&many, Language::Plain, &NAMES),
+            Err(Unfit::TooManyPlaces)
+        );
+        let long = "x".repeat(BYTES_MAX + 1);
+        assert_eq!(Template::compile(&long, Language::Plain, &NAMES), Err(Unfit::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_json_template_anything_else(error in ".*", limit in any::<Option<u64>>()) {
+            let limit_value = limit.map_or(Value::Missing, Value::Number);
+            let text = r#"{"s":"x{error}y","v":{error},"n":{limit},"k":["{limit}"]}"#;
+            let out = rendered(text, Language::Json, Value::Text(&error), limit_value);
+            let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+            prop_assert_eq!(&json["s"], &format!("x{error}y"));
+            prop_assert_eq!(&json["v"], &error);
+            prop_assert_eq!(json["n"].as_u64(), limit);
+            prop_assert_eq!(json["k"][0].clone(), limit.map_or(String::new(), |limit| limit.to_string()));
+        }
+    }
+}
