@@ -61,6 +61,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("subtle", &["store"]),
     ("csv", &["http"]),
     ("granit_parser", &["config"]),
+    ("proxy_header", &["http"]),
     ("ipnet", &["config", "http", "store"]),
     ("metrics", &["telemetry"]),
     ("metrics_exporter_prometheus", &["telemetry"]),

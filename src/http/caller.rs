@@ -1,90 +1,12 @@
-//! Who asks: the client's address behind trusted proxies, and the API key, found and taken out of the request so that no
-//! upstream and no log sees it.
+//! Who asks, by the API key: found and taken out of the request so that no upstream and no log sees it.
 //!
-//! Absent on purpose: what a caller may do, and other sources of the address than the socket and `X-Forwarded-For`.
+//! Absent on purpose: what a caller may do, and its address (`address`).
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use ipnet::{IpNet, Ipv4Net};
 
 use crate::policy::refusal::Refusal;
-
-/// The proxies whose word on a client's address is taken.
-#[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Vec<IpNet>);
-
-/// Where a request came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// The address at the other end of the connection.
-    pub peer: IpAddr,
-    /// The client's address, IPv4 if it is one written as IPv6.
-    pub address: IpAddr,
-    /// Whether the connection comes from a trusted proxy.
-    pub peer_is_trusted: bool,
-}
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-impl TrustedProxies {
-    /// Proxies with addresses in these networks.
-    pub fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks.into_iter().map(canonical).collect())
-    }
-
-    fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
-    }
-
-    /// The client's address: the socket's, unless that is a trusted proxy. Then `X-Forwarded-For` is read from the right,
-    /// where the nearest proxy wrote, to the first address that is not a trusted proxy's. What is no address ends the
-    /// reading: whoever wrote it is the client, as far as anybody can vouch.
-    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Client {
-        let peer = peer.ip().to_canonical();
-        let mut address = peer;
-        let peer_is_trusted = self.trusts(peer);
-        if peer_is_trusted {
-            let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
-            let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
-            for entry in entries {
-                let Some(named) = parse_address(entry) else { break };
-                address = named;
-                if !self.trusts(address) {
-                    break;
-                }
-            }
-        }
-        Client {
-            peer,
-            address,
-            peer_is_trusted,
-        }
-    }
-}
-
-/// Peers are taken as IPv4 if they are written so as IPv6; so must networks be (`::ffff:10.0.0.0/104`).
-fn canonical(network: IpNet) -> IpNet {
-    match (network, network.addr().to_canonical()) {
-        (IpNet::V6(v6), IpAddr::V4(v4)) if v6.prefix_len() >= 96 => {
-            Ipv4Net::new(v4, v6.prefix_len() - 96).map_or(network, IpNet::V4)
-        }
-        _ => network,
-    }
-}
-
-/// An address as proxies write it: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
-fn parse_address(entry: &[u8]) -> Option<IpAddr> {
-    let entry = std::str::from_utf8(entry).ok()?.trim();
-    let bare = entry
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(entry);
-    let address: Option<IpAddr> = bare.parse().ok();
-    let address = address.or_else(|| entry.parse().ok().map(|socket: SocketAddr| socket.ip()));
-    Some(address?.to_canonical())
-}
 
 /// Where an API key may be.
 #[derive(Clone, Debug)]
@@ -326,40 +248,5 @@ mod tests {
         );
         assert_eq!(left("keys=a&KEY=b&x=key"), (None, key("keys=a&KEY=b&x=key")));
         assert_eq!(left("key=100%&key=100%25"), (key("100%"), none));
-    }
-
-    #[test]
-    fn only_a_trusted_proxy_is_believed() {
-        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")]);
-        let client = |peer: &str, lines: &[(&'static str, &'static str)]| {
-            let client = proxies.client(peer.parse().expect("a socket address"), &headers(lines));
-            (client.address.to_string(), client.peer_is_trusted)
-        };
-        let named = |address: &str, trusted| (address.to_owned(), trusted);
-        let forged = ("x-forwarded-for", "1.1.1.1, 192.0.2.7:4711, 10.0.0.9");
-        assert_eq!(client("198.51.100.1:1", &[forged]), named("198.51.100.1", false));
-        assert_eq!(client("10.0.0.1:1", &[forged]), named("192.0.2.7", true));
-        assert_eq!(client("[::ffff:10.0.0.1]:1", &[forged]), named("192.0.2.7", true));
-        assert_eq!(client("10.0.0.1:1", &[]), named("10.0.0.1", true));
-        assert_eq!(
-            client("10.0.0.1:1", &[("x-forwarded-for", "2001:db8::1")]),
-            named("2001:db8::1", true)
-        );
-        assert_eq!(
-            client("10.0.0.1:1", &[("x-forwarded-for", "[2001:db8::1]:80")]),
-            named("2001:db8::1", true)
-        );
-        assert_eq!(
-            client("10.0.0.1:1", &[("x-forwarded-for", "6.6.6.6, evil, 10.0.0.2")]),
-            named("10.0.0.2", true)
-        );
-        let lines = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.8")];
-        assert_eq!(client("10.0.0.1:1", &lines), named("192.0.2.8", true));
-        let mapped = TrustedProxies::new(vec!["::ffff:10.0.0.0/104".parse().expect("a network")]);
-        assert!(
-            mapped
-                .client("10.0.0.1:1".parse().expect("a socket address"), &HeaderMap::new())
-                .peer_is_trusted
-        );
     }
 }

@@ -15,8 +15,9 @@ use tower_http::cors::CorsLayer;
 use tracing::debug;
 
 use super::account::{self, OwnPaths, Visitor};
+use super::address::TrustedProxies;
 use super::body::Body;
-use super::caller::{KeyPlaces, TrustedProxies};
+use super::caller::KeyPlaces;
 use super::limits::{Limits, Met, Sender};
 use super::ratelimit::{Metered, Own, Telling};
 use super::reply::{Answers, Form, Whom};

@@ -3,9 +3,11 @@
 //!
 //! Absent on purpose: API keys (`caller`) and the headers of the door's own answers (`reply`).
 
+use std::net::IpAddr;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::caller::Client;
+use super::address::Client;
 use super::standing::Standing;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -94,9 +96,14 @@ fn set_forwarded(headers: &mut HeaderMap, client: Client, host: &str) {
         peer
     };
     headers.insert(X_FORWARDED_FOR, carried(&trail));
-    if !client.peer_is_trusted {
-        // What it says of the way to the door is as little worth as the rest.
-        headers.remove(header::FORWARDED);
+    match forwarded(headers, client.peer).filter(|_| client.peer_is_trusted) {
+        Some(trail) => {
+            headers.insert(header::FORWARDED, trail);
+        }
+        // What a stranger says of the way to the door is as little worth as the rest.
+        None => {
+            headers.remove(header::FORWARDED);
+        }
     }
     if !client.peer_is_trusted || !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
@@ -107,6 +114,23 @@ fn set_forwarded(headers: &mut HeaderMap, client: Client, host: &str) {
             host => headers.insert(X_FORWARDED_HOST, carried(host)),
         };
     }
+}
+
+/// `Forwarded` (RFC 7239), continued if it was begun and can be.
+fn forwarded(headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(header::FORWARDED).iter().peekable();
+    lines.peek()?;
+    let mut trail = Vec::new();
+    for line in lines {
+        trail.extend_from_slice(line.as_bytes());
+        trail.extend_from_slice(b", ");
+    }
+    let hop = match peer {
+        IpAddr::V4(peer) => format!("for={peer}"),
+        IpAddr::V6(peer) => format!("for=\"[{peer}]\""),
+    };
+    trail.extend_from_slice(hop.as_bytes());
+    HeaderValue::from_bytes(&trail).ok()
 }
 
 fn forwarded_for(headers: &HeaderMap, peer: &str) -> String {

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::door::Core;
+use super::proxy_protocol::ProxyProtocol;
 use super::socket::Connection;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
@@ -48,6 +49,8 @@ pub struct Bounds {
     pub head_max: usize,
     /// Headers that a request may have.
     pub headers_max: usize,
+    /// Who begins a connection by saying whose it is.
+    pub proxy_protocol: ProxyProtocol,
 }
 
 /// Serves one core's share of the public listener until `closing`, then until its connections and jobs have ended.
@@ -61,7 +64,7 @@ pub async fn serve(
     let sweeper = tokio::spawn(sweep(Arc::clone(&core)));
     let graceful = GracefulShutdown::new();
     tokio::select! {
-        () = accept(&core, &listener, &bounds, &graceful, &tasks) => {}
+        () = accept(&core, &listener, &bounds, &graceful, &closing, &tasks) => {}
         () = closing.cancelled() => {}
     }
     drop(listener);
@@ -76,6 +79,7 @@ async fn accept(
     listener: &TcpListener,
     bounds: &Bounds,
     graceful: &GracefulShutdown,
+    closing: &CancellationToken,
     tasks: &TaskTracker,
 ) {
     let clock = core.door.gate().clock();
@@ -95,21 +99,61 @@ async fn accept(
         // After accepting: a core that holds a place for a connection that never comes would keep it from the others.
         let place = Arc::clone(&bounds.connections).acquire_owned().await;
         let place = place.expect("the semaphore is never closed");
-        let connection = serve_connection(Arc::clone(core), stream, peer, bounds.clone(), graceful.watcher());
+        let (core, bounds, watcher, closing) = (Arc::clone(core), bounds.clone(), graceful.watcher(), closing.clone());
         tasks.spawn(async move {
-            connection.await;
+            if let Some(greeted) = greet(&core, stream, peer, &bounds, &closing).await {
+                serve_connection(core, greeted, bounds, watcher).await;
+            }
             drop(place);
         });
     }
 }
 
-async fn serve_connection(core: Arc<Core>, stream: TcpStream, peer: SocketAddr, bounds: Bounds, watcher: Watcher) {
+/// A connection, and whose it is.
+struct Greeted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    /// What has been read of it already.
+    ahead: Vec<u8>,
+}
+
+/// Lets the peer say whose connection it is, if it is one who does. `None`: it hasn't said so, and is not answered.
+async fn greet(
+    core: &Core,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    bounds: &Bounds,
+    closing: &CancellationToken,
+) -> Option<Greeted> {
+    if !bounds.proxy_protocol.is_spoken_by(peer) {
+        let ahead = Vec::new();
+        return Some(Greeted { stream, peer, ahead });
+    }
+    let clock = core.door.gate().clock();
+    tokio::select! {
+        greeted = bounds.proxy_protocol.greeted(&mut stream, peer) => match greeted {
+            Ok((peer, ahead)) => Some(Greeted { stream, peer, ahead }),
+            Err(error) => {
+                debug!(%peer, %error, "no header of the PROXY protocol");
+                None
+            }
+        },
+        () = clock.sleep(bounds.head_timeout.into()) => {
+            debug!(%peer, "no header of the PROXY protocol in time");
+            None
+        }
+        () = closing.cancelled() => None,
+    }
+}
+
+async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, watcher: Watcher) {
+    let Greeted { stream, peer, ahead } = greeted;
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "a connection that was gone before it began");
         return;
     }
     let clock = core.door.gate().clock();
-    let (socket, connection) = Connection::open(stream, *clock, bounds.send_timeout);
+    let (socket, connection) = Connection::open(stream, ahead, *clock, bounds.send_timeout);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(bounds.head_timeout)

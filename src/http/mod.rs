@@ -7,6 +7,7 @@
 //! Absent on purpose: reasons to refuse (`policy`), YAML (`config`).
 
 pub mod account;
+pub mod address;
 pub mod admin;
 pub mod body;
 pub mod caller;
@@ -17,6 +18,7 @@ pub mod limits;
 pub mod listener;
 mod patience;
 pub mod prefer;
+pub mod proxy_protocol;
 mod quotas;
 pub mod ratelimit;
 pub mod reply;

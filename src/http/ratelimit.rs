@@ -70,7 +70,7 @@ impl Telling {
         // An undisclosed limit's refusal tells of no limit at all (semantics §7.4).
         let refused = met.and_then(|met| met.refused);
         let is_secret = refused.is_some_and(|id| !rules[id.index()].disclosed);
-        if self.fields {
+        if self.fields && (met.is_some() || metered.is_some()) {
             headers.remove(RATELIMIT_POLICY);
             headers.remove(RATELIMIT);
         }

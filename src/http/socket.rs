@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -46,9 +47,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Wraps an accepted connection: what hyper reads and writes, and what the door knows of it. A client that takes
-    /// nothing of its answer for `send_timeout` is cut off.
-    pub fn open(stream: TcpStream, clock: Clock, send_timeout: Span) -> (Socket, Arc<Self>) {
+    /// Wraps an accepted connection, of which `ahead` has been read already: what hyper reads and writes, and what the door knows
+    /// of it. A client that takes nothing of its answer for `send_timeout` is cut off.
+    pub fn open(stream: TcpStream, ahead: Vec<u8>, clock: Clock, send_timeout: Span) -> (Socket, Arc<Self>) {
         let (read, write) = stream.into_split();
         let connection = Arc::new(Self {
             stream: write,
@@ -61,6 +62,7 @@ impl Connection {
         (
             Socket {
                 read,
+                ahead: ahead.into(),
                 connection: Arc::clone(&connection),
                 patience: Patience::new(clock, send_timeout),
             },
@@ -200,6 +202,8 @@ impl Drop for Answering {
 #[derive(Debug)]
 pub struct Socket {
     read: OwnedReadHalf,
+    /// What was read before hyper came, and comes first.
+    ahead: Bytes,
     connection: Arc<Connection>,
     patience: Patience,
 }
@@ -207,7 +211,12 @@ pub struct Socket {
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.read).poll_read(cx, buf))?;
+        if self.ahead.is_empty() {
+            ready!(Pin::new(&mut self.read).poll_read(cx, buf))?;
+        } else {
+            let length = buf.remaining().min(self.ahead.len());
+            buf.put_slice(&self.ahead.split_to(length));
+        }
         if buf.filled().len() > before && !self.connection.is_answering() {
             self.connection.head_begun.store(true, Relaxed);
         }

@@ -9,8 +9,8 @@ use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use super::address::Client;
 use super::body::Body;
-use super::caller::Client;
 use super::socket::Connection;
 use crate::upstream::upload::{Progress, Upload, has_arrived};
 

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::gate::Gate;
 use crate::http::door::{Core, Door};
 use crate::http::listener::{self, Bounds};
+use crate::http::proxy_protocol::ProxyProtocol;
 use crate::policy::time::Span;
 use crate::upstream::{Connections, Upstream, idle_max};
 
@@ -51,6 +52,7 @@ impl Cores {
             send_timeout: config.connections.send_timeout.into(),
             head_max: config.connections.head_max,
             headers_max: config.connections.headers_max,
+            proxy_protocol: ProxyProtocol::new(config.proxy_protocol.clone()),
         };
         let mut cores = Self {
             closing: CancellationToken::new(),

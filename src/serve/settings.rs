@@ -9,7 +9,8 @@ use http::{HeaderValue, StatusCode};
 use crate::config::{self, Config, Origins};
 use crate::gate::Limiter;
 use crate::http::account::OwnPaths;
-use crate::http::caller::{KeyPlaces, TrustedProxies};
+use crate::http::address::{ForwardedHeader, TrustedProxies};
+use crate::http::caller::KeyPlaces;
 use crate::http::cors;
 use crate::http::door::{self, Route};
 use crate::http::limits::{LimitSpec, Limits};
@@ -66,7 +67,7 @@ pub(super) fn door_settings(
             config.keys.bearer,
             config.keys.query.clone(),
         ),
-        trusted_proxies: TrustedProxies::new(config.trusted_proxies.clone()),
+        trusted_proxies: TrustedProxies::new(config.trusted_proxies.clone(), forwarded_header(config)),
         accounts,
         pseudonyms,
         cors,
@@ -97,6 +98,14 @@ pub(super) fn limits(
     };
     let specs = config.limits.iter().map(spec).collect();
     Arc::new(Limits::new(Arc::clone(limiter), Arc::clone(rules), pseudonyms, specs))
+}
+
+fn forwarded_header(config: &Config) -> ForwardedHeader {
+    match config.forwarded_header {
+        config::ForwardedHeader::Either => ForwardedHeader::Either,
+        config::ForwardedHeader::XForwardedFor => ForwardedHeader::XForwardedFor,
+        config::ForwardedHeader::Forwarded => ForwardedHeader::Forwarded,
+    }
 }
 
 fn answer((reason, config): &(Reason, config::Answer)) -> (Reason, Answer) {

@@ -71,7 +71,7 @@ async fn a_trusted_proxy_is_continued() {
     assert_eq!(seen.get("x-forwarded-proto"), Some("https"));
     assert_eq!(seen.get("x-forwarded-host"), Some("front.example"));
     assert_eq!(seen.get("x-forwarded-port"), Some("443"));
-    assert_eq!(seen.get("forwarded"), Some("for=192.0.2.7"));
+    assert_eq!(seen.get("forwarded"), Some("for=192.0.2.7, for=127.0.0.1"));
     let me = proxy.ask("GET", "/me", headers).await;
     assert_eq!(me.json()["id"], "192.0.2.7");
 
