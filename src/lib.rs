@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`policy`] | every reason to say yes or no: pure decisions over state, events and a given time |
 //! | [`gate`] | where state changes: the lock, one reading of the clock, the policy, a `Pass` |
-//! | [`store`] | what must survive: the journal of finished jobs, and who has an account and a key |
+//! | [`store`] | what must survive: the journal of finished jobs, who has an account and a key, and what is said of networks |
 //! | [`upstream`] | the worker pool: connections, health, uploads, answers |
 //! | [`http`] | the only room that knows HTTP: sockets, routes, callers, refusals, `/me`, the operator's listener |
 //! | [`path`] | one spelling for a path, and the patterns of routes |

@@ -11,6 +11,7 @@ use tiergate::cli::CliError;
 use tiergate::cli::account::{self, Account};
 use tiergate::cli::journal::{self, Journal};
 use tiergate::cli::key::{self, Key};
+use tiergate::cli::network::{self, Block, Network, Unblock};
 use tiergate::clock::Clock;
 use tiergate::config::Config;
 use tiergate::config::presets::{PRESETS, Preset};
@@ -44,6 +45,12 @@ enum Command {
     Account(Account),
     /// Manage the keys of accounts, by the running door
     Key(Key),
+    /// Give networks numbers of their own for request limits, by the running door
+    Network(Network),
+    /// Turn a network away, or list those that are, by the running door
+    Block(Block),
+    /// Let a network in again, by the running door
+    Unblock(Unblock),
     /// Read the journal of finished jobs
     Journal(Journal),
     /// Print a preset, to begin a tiers.yaml with; without a name, say which there are
@@ -102,6 +109,18 @@ fn main() -> ExitCode {
         Command::Key(command) => {
             let is_for_programs = command.is_for_programs();
             said(key::run(command, &mut stdout()), is_for_programs)
+        }
+        Command::Network(command) => {
+            let is_for_programs = command.is_for_programs();
+            said(network::run(command, &mut stdout()), is_for_programs)
+        }
+        Command::Block(command) => {
+            let is_for_programs = command.is_for_programs();
+            said(network::block(command, &mut stdout()), is_for_programs)
+        }
+        Command::Unblock(command) => {
+            let is_for_programs = command.is_for_programs();
+            said(network::unblock(command, &mut stdout()), is_for_programs)
         }
     };
     match done {

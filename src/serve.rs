@@ -196,6 +196,7 @@ pub async fn run(
     let settings = door_settings(
         &config,
         accounts,
+        Arc::clone(store.networks()),
         pseudonyms,
         Arc::clone(&statistics),
         Arc::clone(&refusals),

@@ -11,6 +11,7 @@ use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, escaped};
+use super::limits::{self, Given};
 use super::table;
 use super::{CliError, Target, unless_enough};
 use crate::clock::Clock;
@@ -103,6 +104,9 @@ struct Terms {
     /// A limit of its own for one of its tier's quotas, or `NAME=tier` for the tier's
     #[arg(long, value_name = "NAME=N", value_parser = quota)]
     quota: Vec<(String, Option<u64>)>,
+    /// A number of its own for a request limit (`NAME=N,lifts=network` lifts its network's too), or `NAME=` for the tier's
+    #[arg(long, value_name = "NAME=N", value_parser = limits::raise)]
+    limit: Vec<Given>,
     /// Searches at once, or `tier` for as many as its tier allows
     #[arg(long, value_name = "N", value_parser = concurrency)]
     concurrency: Option<Concurrency>,
@@ -172,6 +176,11 @@ impl Terms {
         let quotas: Map<String, Value> = quotas.map(|(name, limit)| (name, limit.into())).collect();
         if !quotas.is_empty() {
             put("quotas", quotas.into());
+        }
+        let limits = self.limit.into_iter().filter(|(_, raise)| !is_new || !raise.is_null());
+        let limits = limits::fields(limits.collect());
+        if !limits.is_empty() {
+            put("limits", limits.into());
         }
         if let Some(until) = self.until {
             put(
@@ -253,12 +262,13 @@ fn answer(account: Account, out: &mut impl Write) -> Result<(), CliError> {
 }
 
 /// Every field of an account, a line each.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "name",
     "tier",
     "email",
     "concurrency",
     "quotas",
+    "limits",
     "until",
     "blocked",
     "max_users",
@@ -272,7 +282,11 @@ const FIELDS: [&str; 13] = [
 fn show(account: &Value, out: &mut impl Write) -> Result<(), CliError> {
     for field in FIELDS {
         let name = field.replace('_', " ");
-        writeln!(out, "  {name:<12} {}", table::cell(&account[field]))?;
+        let cell = match field {
+            "limits" => limits::cell(&account[field]),
+            _ => table::cell(&account[field]),
+        };
+        writeln!(out, "  {name:<12} {cell}")?;
     }
     Ok(())
 }
@@ -310,6 +324,7 @@ fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliErro
             cell("until"),
             cell("concurrency"),
             cell("quotas"),
+            limits::cell(&account["limits"]),
             cell("max_users"),
             cell("email"),
         ]
@@ -323,6 +338,7 @@ fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliErro
         "UNTIL",
         "CONCURRENCY",
         "QUOTAS",
+        "LIMITS",
         "USERS",
         "EMAIL",
     ];

@@ -1,7 +1,7 @@
 //! The commands for operators: they ask the running door by its admin API, and show what it says.
 //!
-//! `client` is the way to the door, `account` and `key` are the commands, `table` is how people see lists. `journal` alone reads
-//! the door's files itself, since it may be wanted when no door runs.
+//! `client` is the way to the door, `account`, `key` and `network` are the commands, `limits` and `table` are how people write and
+//! see what is in them. `journal` alone reads the door's files itself, since it may be wanted when no door runs.
 //!
 //! Absent on purpose: writing to the files of the door, which would race with the door that has them open. And prompts: commands
 //! are run by scripts.
@@ -10,6 +10,8 @@ pub mod account;
 mod client;
 pub mod journal;
 pub mod key;
+mod limits;
+pub mod network;
 mod table;
 
 use std::fmt;
@@ -58,6 +60,8 @@ pub enum CliError {
     Input(String, io::Error),
     /// What was given can't be sent.
     Unfit(String),
+    /// A network was unblocked, and is blocked as a part of others: which one, and which they are.
+    StillBlocked(String, String),
     /// There is no journal in that data folder.
     NoJournal(PathBuf),
     /// Something in the journal of that data folder was lost.
@@ -89,6 +93,10 @@ impl fmt::Display for CliError {
             Self::Refused { said, .. } => write!(f, "error: {said}"),
             Self::Input(from, error) => write!(f, "error: can't read {from}: {error}"),
             Self::Unfit(what) => write!(f, "error: {what}"),
+            Self::StillBlocked(network, by) => write!(
+                f,
+                "error: {network} is blocked still, as a part of {by}: unblock that, or take it out of tiers.yaml if it is listed there"
+            ),
             Self::NoJournal(folder) => write!(
                 f,
                 "error: there is no journal in {}: the door makes it when it is first started; start it with `tiergate serve`, or name \
@@ -119,6 +127,7 @@ impl CliError {
             Self::NoAnswer(..) => "no_answer",
             Self::Input(..) => "unreadable",
             Self::Unfit(_) => "unfit",
+            Self::StillBlocked(..) => "still_blocked",
             Self::NoJournal(_) => "no_journal",
             Self::Damaged(_) => "damaged",
             Self::Output(_) => "unwritable",

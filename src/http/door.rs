@@ -15,7 +15,7 @@ use tower_http::cors::CorsLayer;
 use tracing::debug;
 
 use super::account::{self, OwnPaths, Visitor};
-use super::address::TrustedProxies;
+use super::address::{Client, TrustedProxies};
 use super::body::Body;
 use super::caller::KeyPlaces;
 use super::limits::{Limits, Met, Sender};
@@ -35,7 +35,7 @@ use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Rules};
 use crate::policy::time::Span;
 use crate::store::statistics::{Refusals, Statistics};
-use crate::store::{Directory, Pseudonyms};
+use crate::store::{Directory, Networks, OwnNumbers, Pseudonyms};
 use crate::telemetry::Meters;
 use crate::upstream::Connections;
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, SLOW_BODY, exchange, malformed_body};
@@ -71,6 +71,8 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     /// Whose keys there are.
     pub accounts: Arc<Directory>,
+    /// What operators have said of networks.
+    pub networks: Arc<Networks>,
     /// What networks and delegated users are known by.
     pub pseudonyms: Pseudonyms,
     /// Which pages may read the answers.
@@ -101,6 +103,7 @@ pub struct Door {
     table: RouteTable,
     routes: Vec<Route>,
     callers: Callers,
+    networks: Arc<Networks>,
     limits: Arc<Limits>,
     telling: Telling,
     answers: Answers,
@@ -122,6 +125,7 @@ impl Door {
             keys,
             trusted_proxies,
             accounts,
+            networks,
             pseudonyms,
             cors,
             own_paths,
@@ -135,6 +139,7 @@ impl Door {
         } = settings;
         let (specs, routes) = routes.into_iter().unzip();
         Self {
+            networks,
             limits,
             telling,
             answers,
@@ -334,8 +339,9 @@ impl Core {
         if visit.head_length() > self.door.head_max {
             return Err(Refusal::HeadersTooLarge.into());
         }
+        let network = self.let_in(visit.client)?;
         let host = host(&visit.head)?;
-        if let Some(response) = self.own_path(visit, &host, found).await? {
+        if let Some(response) = self.own_path(visit, &host, network.as_ref(), found).await? {
             return Ok(response);
         }
         let (number, path) = self.find(&host, &visit.head, found)?;
@@ -348,7 +354,7 @@ impl Core {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
         }
         // 2–3. Who, and request limits.
-        let (standing, query) = self.limited(visit, &host, found)?;
+        let (standing, query) = self.limited(visit, &host, network.as_ref(), found)?;
         let wait = prefer::wait(&visit.head.headers);
         headers::for_worker(&mut visit.head.headers, visit.client, &host, standing);
         visit.head.uri = target(&path, query.as_deref())?;
@@ -375,19 +381,29 @@ impl Core {
         Ok(response)
     }
 
+    /// A blocked network is turned away, whatever it asks. Answers with the numbers of its own that another has.
+    fn let_in(&self, client: Client) -> Result<Option<OwnNumbers>, Refusal> {
+        let known = self.door.networks.find(client.address, self.door.gate.clock().wall());
+        if known.blocked {
+            return Err(Refusal::Blocked);
+        }
+        Ok(known.limits)
+    }
+
     /// Who asks, which charges nothing, and then the request limits: all that match are charged, or none is. A key of nobody's is told of
     /// after its network has been charged, so that guessing is limited.
     fn limited<'f, 'd: 'f>(
         &'d self,
         visit: &mut Visit<'_>,
         host: &str,
+        network: Option<&OwnNumbers>,
         found: &'f mut Found<'d>,
     ) -> Result<(&'f Standing<'d>, Option<String>), Refusal> {
         let (path, method) = (visit.head.uri.path(), &visit.head.method);
         let matching = self.door.limits.matching(host, path, method);
         let now = self.door.gate.clock().wall();
-        let (network, neighbourhood) = self.door.limits.known_by(visit.client.address);
-        let stranger = self.door.gate.counted_as(network, neighbourhood);
+        let known_by = self.door.limits.known_by(visit.client.address);
+        let stranger = self.door.gate.counted_as(known_by.0, known_by.1);
         let known = match self.door.callers.who(&mut visit.head, stranger, now) {
             Ok(known) => Ok(known),
             Err(refusal @ (Refusal::InvalidKey | Refusal::Blocked)) => Err(refusal),
@@ -395,8 +411,8 @@ impl Core {
         };
         let sender = Sender {
             address: visit.client.address,
-            known_by: (network, neighbourhood),
-            network: None,
+            known_by,
+            network,
             standing: known.as_ref().ok().map(|(standing, _)| standing),
         };
         let (met, charged) = self.door.limits.charge(matching, &sender);
@@ -416,6 +432,7 @@ impl Core {
         &'d self,
         visit: &mut Visit<'_>,
         host: &str,
+        network: Option<&OwnNumbers>,
         found: &mut Found<'d>,
     ) -> Result<Option<Response<Body>>, Stop> {
         let path = visit.head.uri.path();
@@ -439,7 +456,7 @@ impl Core {
             }
         }
         let is_me = own.me.as_deref() == Some(page);
-        let (standing, query) = self.limited(visit, host, found)?;
+        let (standing, query) = self.limited(visit, host, network, found)?;
         let mut request = Request::new(axum::body::Body::empty());
         *request.method_mut() = visit.head.method.clone();
         *request.uri_mut() = target(page, query.as_deref())?;

@@ -18,7 +18,7 @@ use crate::policy::limits::{COUNTERS_INLINE, Counter, Lefts, Refused, Subject};
 use crate::policy::refusal::{Exceeded, Refusal};
 use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules};
 use crate::policy::time::UnixTime;
-use crate::store::Pseudonyms;
+use crate::store::{OwnNumbers, Pseudonyms};
 
 /// Bits of an IPv6 address that make a neighbourhood.
 const V6_NEIGHBOURHOOD: u8 = 48;
@@ -42,9 +42,6 @@ pub struct LimitSpec {
     pub methods: Option<Vec<Method>>,
 }
 
-/// Numbers of a network's own, by the names of limits.
-pub type OwnNumbers = Arc<[(Arc<str>, u32)]>;
-
 /// Whom a request is counted for.
 #[derive(Clone, Debug)]
 pub struct Sender<'a> {
@@ -53,7 +50,7 @@ pub struct Sender<'a> {
     /// The numbers by which its network and its neighbourhood are known.
     pub known_by: (NetworkId, NetworkId),
     /// What its network has of its own.
-    pub network: Option<OwnNumbers>,
+    pub network: Option<&'a OwnNumbers>,
     /// On whose terms it is here; `None` if its key is nobody's, or its account is turned away.
     pub standing: Option<&'a Standing<'a>>,
 }
@@ -310,8 +307,8 @@ struct Terms {
 
 impl Terms {
     fn of(sender: &Sender<'_>, id: LimitId, limit: &Limit) -> Self {
-        let network = sender.network.as_deref().unwrap_or_default();
-        let network = network.iter().find(|(name, _)| *name == limit.name).map(|(_, n)| *n);
+        let mut own = sender.network.into_iter().flat_map(|own| own.iter());
+        let network = own.find(|(name, _)| *name == limit.name).map(|(_, number)| *number);
         let Some(standing) = sender.standing else {
             return Self {
                 account: None,

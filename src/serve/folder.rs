@@ -150,7 +150,7 @@ fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStore>, Se
     };
     let listed: Vec<Listed> = config.accounts.iter().map(listed).collect();
     let file = config.data_dir.join(ACCOUNTS_FILE);
-    let opened = AccountStore::open(&file, &listed, now);
+    let opened = AccountStore::open(&file, &listed, config.blocked_networks.clone(), now);
     let store = Arc::new(opened.map_err(|error| ServeError::Accounts(file, error))?);
     tell_of_lost_tiers(config, store.directory());
     Ok(store)

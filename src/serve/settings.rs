@@ -21,7 +21,7 @@ use crate::policy::refusal::Reason;
 use crate::policy::rules::Rules;
 use crate::policy::time::Span;
 use crate::store::statistics::{Refusals, Statistics};
-use crate::store::{Directory, Pseudonyms};
+use crate::store::{Directory, Networks, Pseudonyms};
 use crate::upstream::exchange::OnHangup;
 use crate::upstream::{ProbeSettings, ServerSettings, Settings, Upstream};
 
@@ -48,6 +48,7 @@ pub(super) fn upstream(config: &config::Upstream) -> Arc<Upstream> {
 pub(super) fn door_settings(
     config: &Config,
     accounts: Arc<Directory>,
+    networks: Arc<Networks>,
     pseudonyms: Pseudonyms,
     statistics: Arc<Statistics>,
     refusals: Arc<Refusals>,
@@ -69,6 +70,7 @@ pub(super) fn door_settings(
         ),
         trusted_proxies: TrustedProxies::new(config.trusted_proxies.clone(), forwarded_header(config)),
         accounts,
+        networks,
         pseudonyms,
         cors,
         own_paths: OwnPaths {

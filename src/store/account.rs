@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::keys::Form;
 use crate::policy::Own;
 use crate::policy::caller::AccountId;
+use crate::policy::rules::Raise;
 use crate::policy::time::UnixTime;
 
 /// Characters of a name, all of them visible ASCII.
@@ -23,6 +24,10 @@ pub const OWN_QUOTAS_MAX: usize = 16;
 pub const OWN_CONCURRENCY: RangeInclusive<u32> = 1..=10_000;
 /// A quota of an account's own, in successes.
 pub const OWN_QUOTA: RangeInclusive<u64> = 0..=1_000_000_000_000;
+/// Request limits for which an account, or a network, has numbers of its own.
+pub const OWN_LIMITS_MAX: usize = 16;
+/// A number of somebody's own for a request limit, in requests.
+pub const OWN_LIMIT: RangeInclusive<u32> = 0..=1_000_000_000;
 /// Users that a delegating account may have.
 pub const USERS: RangeInclusive<u32> = 1..=100_000;
 
@@ -94,6 +99,8 @@ pub struct Change {
     pub concurrency: Option<Option<u32>>,
     /// Limits of quotas, by their names. `None` gives the tier's back.
     pub quotas: Vec<(Arc<str>, Option<u64>)>,
+    /// Numbers for request limits, by their names. `None` gives the tier's back.
+    pub limits: Vec<(Arc<str>, Option<Raise>)>,
     /// Until when.
     pub until: Option<Option<UnixTime>>,
     /// Whether it is turned away.
@@ -104,7 +111,7 @@ pub struct Change {
     pub note: Option<Option<String>>,
 }
 
-/// What can't be said of an account.
+/// What can't be said of an account or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Illegal {
     /// Its name.
@@ -119,10 +126,16 @@ pub enum Illegal {
     Quota,
     /// So many quotas of its own.
     Quotas,
+    /// The number, or the name, of a request limit of its own.
+    Limit,
+    /// So many request limits of its own.
+    Limits,
     /// So many users.
     Users,
     /// Its note.
     Note,
+    /// Why it is blocked.
+    Why,
     /// A key's label.
     Label,
 }
@@ -142,8 +155,22 @@ impl fmt::Display for Illegal {
             }
             Self::Quota => number(f, "a quota", *OWN_QUOTA.start(), *OWN_QUOTA.end()),
             Self::Quotas => write!(f, "an account has at most {OWN_QUOTAS_MAX} quotas of its own"),
+            Self::Limit => number(
+                f,
+                "a number for a request limit",
+                (*OWN_LIMIT.start()).into(),
+                (*OWN_LIMIT.end()).into(),
+            ),
+            Self::Limits => write!(
+                f,
+                "there are at most {OWN_LIMITS_MAX} numbers of one's own for request limits"
+            ),
             Self::Users => number(f, "the number of users", (*USERS.start()).into(), (*USERS.end()).into()),
             Self::Note => write!(f, "a note is at most {NOTE_BYTES_MAX} bytes without control characters"),
+            Self::Why => write!(
+                f,
+                "a reason is at most {NOTE_BYTES_MAX} bytes without control characters"
+            ),
             Self::Label => {
                 let max = super::keys::LABEL_BYTES_MAX;
                 write!(f, "a label is at most {max} bytes without control characters")
@@ -201,6 +228,10 @@ impl Account {
             own.quotas.retain(|(other, _)| other != name);
             own.quotas.extend(limit.map(|limit| (Arc::clone(name), limit)));
         }
+        for (name, raise) in &change.limits {
+            own.limits.retain(|(other, _)| other != name);
+            own.limits.extend(raise.map(|raise| (Arc::clone(name), raise)));
+        }
         let account = Self {
             email: change.email.clone().unwrap_or_else(|| self.email.clone()),
             tier: change.tier.clone().unwrap_or_else(|| self.tier.clone()),
@@ -233,6 +264,14 @@ impl Account {
             ),
             (self.own.quotas.len() <= OWN_QUOTAS_MAX, Illegal::Quotas),
             (
+                self.own
+                    .limits
+                    .iter()
+                    .all(|(name, raise)| is_name(name) && OWN_LIMIT.contains(&raise.number)),
+                Illegal::Limit,
+            ),
+            (self.own.limits.len() <= OWN_LIMITS_MAX, Illegal::Limits),
+            (
                 self.users_max.is_none_or(|users| USERS.contains(&users)),
                 Illegal::Users,
             ),
@@ -247,7 +286,8 @@ impl Account {
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether this is a name that can travel in a header.
+pub(super) fn is_name(name: &str) -> bool {
     NAME_CHARS.contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic()) && !is_key(name)
 }
 

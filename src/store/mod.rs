@@ -1,12 +1,13 @@
-//! What must survive: what callers have used, and who the accounts are.
+//! What must survive: what callers have used, who the accounts are, and what operators have said of networks.
 //!
-//! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, where every request looks its key up.
+//! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, where every request looks its key up; networks
+//! in the same file and in its [`Networks`], where every request looks its address up.
 //!
 //! The door sees a [`Ledger`]: it writes down every finished job, and a success is answered only when that is durable. Two
 //! keep one: [`memory`] for tests and simulations, [`journal`] for operators.
 //!
-//! Absent on purpose: decisions, and API keys and addresses in plain text. Of a key SHA-256 is held, of an address a keyed
-//! hash, so neither a file nor a core dump can betray one.
+//! Absent on purpose: decisions, and API keys and callers' addresses in plain text. Of a key SHA-256 is held, of an address a keyed
+//! hash, so neither a file nor a core dump can betray one. Networks that an operator has named stand there by their names.
 
 pub mod account;
 mod accounts;
@@ -17,6 +18,8 @@ mod encoding;
 pub mod journal;
 pub mod keys;
 pub mod memory;
+pub mod network;
+mod networks;
 mod pseudonym;
 mod record;
 pub mod statistics;
@@ -33,6 +36,8 @@ pub use accounts::{
 pub use commit::{Commit, Standing, Ticket, Unavailable};
 pub use directory::Directory;
 pub use keys::{Key, KeyHash, KeyId, Secret};
+pub use network::{Block, NETWORKS_MAX, NetworkChange, NetworkEntry, OwnNumbers};
+pub use networks::{Known, Networks};
 pub use pseudonym::{KEY_FILE, KeyError, Pseudonyms};
 pub use record::{Entry, Record, Refused};
 pub use token::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE, TokenError};

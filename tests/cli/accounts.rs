@@ -93,7 +93,7 @@ async fn an_account_from_its_first_day_to_its_last() {
     let account = json_of(&door, &set).await;
     let expected = json!({
         "id": account["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$50", "concurrency": 6,
-        "quotas": { "daily": 5000 }, "until": "2027-01-01T00:00:00Z", "blocked": true, "max_users": 10000,
+        "quotas": { "daily": 5000 }, "limits": {}, "until": "2027-01-01T00:00:00Z", "blocked": true, "max_users": 10000,
         "note": "asked twice", "keys": 0, "created": account["created"], "origin": "stored",
     });
     assert_eq!(account, expected);
@@ -108,9 +108,9 @@ async fn an_account_from_its_first_day_to_its_last() {
     };
     assert_eq!(
         line("acme-bot"),
-        "acme-bot $50 0 blocked 2027-01-01T00:00:00Z 6 daily=5000 10000 bot@acme.example"
+        "acme-bot $50 0 blocked 2027-01-01T00:00:00Z 6 daily=5000 - 10000 bot@acme.example"
     );
-    assert_eq!(line("a20"), "a20 $20 1 in tiers.yaml - - - - -");
+    assert_eq!(line("a20"), "a20 $20 1 in tiers.yaml - - - - - -");
     let unset = [
         "account",
         "set",

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Door, Mirror, seven_tiers};
+use tiergate::policy::time::UnixTime;
+
+use crate::support::{Answer, Client, Door, Mirror, limited, seven_tiers};
 
 async fn door(mirror: &Mirror) -> Door {
     Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""))
@@ -73,6 +75,10 @@ async fn without_the_token_there_are_only_the_monitors_pages() {
         ("GET", "/accounts/export"),
         ("POST", "/keys/0123456789ab/rotate"),
         ("DELETE", "/keys/0123456789ab"),
+        ("GET", "/networks"),
+        ("GET", "/networks/192.0.2.1"),
+        ("PATCH", "/networks/192.0.2.1"),
+        ("DELETE", "/networks/192.0.2.1"),
         ("GET", "/"),
         ("GET", "/nothing"),
         ("PUT", "/accounts"),
@@ -114,7 +120,7 @@ async fn an_account_is_made_shown_changed_and_removed() {
     let made = told(&door.operator("POST", "/accounts", &body.to_string()).await, 201);
     let expected = json!({
         "id": made["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$20", "concurrency": 6,
-        "quotas": { "daily": 5000 }, "until": "2027-01-01T00:00:00Z", "blocked": false, "max_users": 10000, "note": "a friend",
+        "quotas": { "daily": 5000 }, "limits": {}, "until": "2027-01-01T00:00:00Z", "blocked": false, "max_users": 10000, "note": "a friend",
         "keys": 0, "created": made["created"], "origin": "stored",
     });
     assert_eq!(made, expected);
@@ -418,6 +424,67 @@ async fn all_is_there_after_a_restart() {
     let door = Door::open_in(door.into_folder(), &gone);
     assert_eq!(me(&door, &key).await, "acme free", "its tier is gone");
     assert_eq!(door.metric(r#"tiergate_accounts{tier="none"}"#).await, 1.0);
+}
+
+fn limited_door(mirror: &Mirror) -> Door {
+    let noon = UnixTime::from_secs(1_800_000_000);
+    Door::open_changed(noon, &seven_tiers(8, &[(mirror.address, 2)], ""), limited).0
+}
+
+#[tokio::test]
+async fn an_account_has_numbers_of_its_own_for_request_limits() {
+    let mirror = Mirror::start().await;
+    let door = limited_door(&mirror);
+    let limits = json!({ "http": 300, "hourly": { "limit": 5000, "lifts": "network" } });
+    let body = json!({ "name": "acme", "tier": "$20", "limits": limits });
+    let made = told(&door.operator("POST", "/accounts", &body.to_string()).await, 201);
+    assert_eq!(made["limits"], limits);
+    let change = r#"{ "limits": { "http": { "limit": 400 }, "hourly": null, "gone": null } }"#;
+    let changed = told(&door.operator("PATCH", "/accounts/acme", change).await, 200);
+    assert_eq!(changed["limits"], json!({ "http": 400 }));
+    let again = json!({ "limits": limits }).to_string();
+    told(&door.operator("PATCH", "/accounts/acme", &again).await, 200);
+    let unchanged = told(&door.operator("PATCH", "/accounts/acme", "{}").await, 200);
+    assert_eq!(unchanged["limits"], limits);
+    let export = door.operator("GET", "/accounts/export", "").await.text();
+    let other = limited_door(&mirror);
+    let kind = "application/x-ndjson";
+    told(
+        &other.operator_with("POST", "/accounts/import", kind, &export).await,
+        201,
+    );
+    assert_eq!(
+        told(&other.operator("GET", "/accounts/acme", "").await, 200)["limits"],
+        limits
+    );
+    for (limits, words) in [
+        (
+            r#"{ "htpp": 300 }"#,
+            "there is no such request limit; there are http, hourly",
+        ),
+        (r#"{ "total": 300 }"#, "the limit total counts everybody together"),
+        (r#"{ "http": 1000000001 }"#, "0 to 1000000000"),
+        (r#"{ "http": -1 }"#, "is such as 300, or {"),
+        (r#"{ "http": { "limit": 1, "lifts": "all" } }"#, "300, or {"),
+        (r#"{ "http": { "limit": 1, "lfits": "network" } }"#, "300, or {"),
+    ] {
+        let answer = door
+            .operator("PATCH", "/accounts/acme", &format!("{{ \"limits\": {limits} }}"))
+            .await;
+        answer.assert_refused(400, "bad_request");
+        assert!(answer.text().contains(words), "{limits}: {}", answer.text());
+        let line = format!("{{ \"name\": \"b\", \"tier\": \"$20\", \"limits\": {limits} }}\n");
+        let answer = door.operator_with("POST", "/accounts/import", kind, &line).await;
+        answer.assert_refused(400, "bad_lines");
+    }
+    let none = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let answer = none.operator("POST", "/accounts", &body.to_string()).await;
+    answer.assert_refused(400, "bad_request");
+    assert!(
+        answer.text().contains("tiers.yaml has no request limits"),
+        "{}",
+        answer.text()
+    );
 }
 
 const CSV: &str = "name,email,tier,key\r\nacme,bot@acme.example,$20,old-key-of-acme\r\n\"b,b\",,$5,\"with\"\"quote\"\r\nacme,bot@acme.example,$20,second-key\r\n";

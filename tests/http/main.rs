@@ -4,6 +4,7 @@
 mod support;
 
 mod admin_accounts;
+mod admin_networks;
 mod books;
 mod browsers;
 mod closing;

@@ -194,6 +194,8 @@ async fn nothing_of_the_operators_is_public() {
         "/accounts/export",
         "/accounts/a20/keys",
         "/keys/0123456789ab",
+        "/networks",
+        "/networks/192.0.2.1",
     ] {
         client.ask("GET", path, &token).await.assert_refused(404, "not_found");
         client

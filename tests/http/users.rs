@@ -27,7 +27,7 @@ impl Keys {
 /// A folder with these accounts in it.
 fn stored(accounts: Vec<NewAccount>) -> (Folder, Keys) {
     let folder = Folder::new();
-    let store = AccountStore::open(&folder.path().join("accounts.redb"), &[], NOON).expect("a new store");
+    let store = AccountStore::open(&folder.path().join("accounts.redb"), &[], Vec::new(), NOON).expect("a new store");
     let mut keys = Vec::new();
     for account in accounts {
         let name = account.name.clone();

@@ -1,4 +1,4 @@
-//! Accounts on a disk that fails, tears or freezes at every one of its writes and syncs: what was acknowledged is there when the
+//! Accounts, and what is said of networks, on a disk that fails, tears or freezes at every one of its writes and syncs: what was acknowledged is there when the
 //! file is opened again, and nothing is half-done.
 //!
 //! The disk is one of the test's own under redb's seam. It keeps what a sync has made durable apart from what is only in its cache.
@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use redb::{BackendError, Builder, DatabaseError, StorageBackend, StorageError};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::{
-    AccountStore, Change, ChangeError, ImportError, ImportRow, KeyId, NewAccount, OpenError, Secret,
+    AccountStore, Block, Change, ChangeError, ImportError, ImportRow, KeyId, NetworkChange, NewAccount, OpenError,
+    Secret,
 };
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -236,7 +237,7 @@ fn open(disk: &Disk) -> Result<AccountStore, OpenError> {
         }
         builder.create_with_backend(disk.clone())
     };
-    AccountStore::open_with(Box::new(opener), &[], NOW)
+    AccountStore::open_with(Box::new(opener), &[], Vec::new(), NOW)
 }
 
 /// What an operator has in hand during the day.
@@ -279,7 +280,7 @@ fn only_key(store: &AccountStore, of: &str) -> KeyId {
 /// A step of the day. One that is acknowledged has taken place, one that isn't has or hasn't.
 type Step = fn(&mut Day, &AccountStore) -> Result<(), ChangeError>;
 
-const SCRIPT: [Step; 10] = [
+const SCRIPT: [Step; 12] = [
     |_, store| store.add(new("a"), NOW).map(|_| ()),
     |day, store| day.mint(store, "a", "first"),
     |_, store| store.add(new("b"), NOW).map(|_| ()),
@@ -314,13 +315,27 @@ const SCRIPT: [Step; 10] = [
             Err(lines) => panic!("{lines}"),
         }
     },
+    |_, store| {
+        let (since, until, why) = (NOW, None, None);
+        let change = NetworkChange {
+            limits: vec![("http".into(), Some(300))],
+            note: Some(Some("x".repeat(1_000))),
+            block: Some(Some(Block { since, until, why })),
+        };
+        store.set_network(network(), &change, NOW).map(|_| ())
+    },
     |day, store| {
         store.remove("a")?;
         day.keys.retain(|_, (_, of)| *of != "a");
         Ok(())
     },
     |_, store| store.add(new("a"), NOW).map(|_| ()),
+    |_, store| store.remove_network(network()).map(|_| ()),
 ];
+
+fn network() -> ipnet::IpNet {
+    "192.0.2.0/24".parse().expect("a network")
+}
 
 /// All that the store says, but for what randomness has put into it.
 fn told(store: &AccountStore) -> Vec<String> {
@@ -335,7 +350,9 @@ fn told(store: &AccountStore) -> Vec<String> {
         keys.sort();
         format!("{account:?} {keys:?}")
     };
-    accounts.iter().map(line).collect()
+    let networks = store.networks().page(None, usize::MAX);
+    let networks = networks.iter().map(|entry| format!("{entry:?}"));
+    accounts.iter().map(line).chain(networks).collect()
 }
 
 /// What the store says before the first step, and after each, where nothing goes wrong; and how many writes and syncs that takes.

@@ -2,17 +2,18 @@
 
 use crate::folder::Folder;
 use tiergate::policy::caller::AccountId;
+use tiergate::policy::rules::Raise;
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::{
-    AccountStore, Change, ChangeError, ImportError, ImportRow, Imported, KeyHash, Listed, NewAccount, OpenError,
-    Secret, keys,
+    AccountStore, Change, ChangeError, Illegal, ImportError, ImportRow, Imported, KeyHash, Listed, NewAccount,
+    OpenError, Secret, keys,
 };
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 const DAY: Span = Span::from_secs(24 * 60 * 60);
 
 fn open(folder: &Folder, listed: &[Listed]) -> Result<AccountStore, OpenError> {
-    AccountStore::open(&folder.path().join("accounts.redb"), listed, NOW)
+    AccountStore::open(&folder.path().join("accounts.redb"), listed, Vec::new(), NOW)
 }
 
 fn new(name: &str) -> NewAccount {
@@ -47,9 +48,14 @@ fn everything_is_there_after_a_restart() {
     let minted = store
         .mint("acme-bot", "bot".to_owned(), Some(NOW + DAY), NOW)
         .expect("room");
+    let raise = |number, lifts_network| Some(Raise { number, lifts_network });
     let change = Change {
         concurrency: Some(Some(6)),
         quotas: vec![("daily".into(), Some(5_000))],
+        limits: vec![
+            ("http".into(), raise(300, false)),
+            ("hourly".into(), raise(5_000, true)),
+        ],
         note: Some(Some("asked twice".to_owned())),
         ..Change::default()
     };
@@ -61,6 +67,43 @@ fn everything_is_there_after_a_restart() {
     assert_eq!(found(&store, minted.secret.reveal(), NOW), Some(account.id));
     assert_eq!(found(&store, minted.secret.reveal(), NOW + DAY), None, "it has expired");
     assert_eq!(store.directory().keys_of(account.id), [minted.key]);
+}
+
+#[test]
+fn an_account_has_so_many_numbers_of_its_own_and_none_is_too_large() {
+    let folder = Folder::new();
+    let store = open(&folder, &[]).expect("a new store");
+    store.add(new("acme"), NOW).expect("the name is free");
+    let change = |limits: Vec<(String, Option<u32>)>| {
+        let raise = |number: u32| Raise {
+            number,
+            lifts_network: false,
+        };
+        let change = Change {
+            limits: limits
+                .into_iter()
+                .map(|(name, number)| (name.into(), number.map(raise)))
+                .collect(),
+            ..Change::default()
+        };
+        store.change("acme", &change).map(|account| account.own.limits.len())
+    };
+    let many = |count: u32| {
+        (0..count)
+            .map(|number| (format!("limit-{number}"), Some(number)))
+            .collect()
+    };
+    assert_eq!(change(many(16)), Ok(16));
+    assert_eq!(change(many(17)), Err(ChangeError::Illegal(Illegal::Limits)));
+    let gone = vec![
+        ("limit-3".to_owned(), None),
+        ("limit-4".to_owned(), Some(1_000_000_000)),
+    ];
+    assert_eq!(change(gone), Ok(15));
+    let large = vec![("limit-4".to_owned(), Some(1_000_000_001))];
+    assert_eq!(change(large), Err(ChangeError::Illegal(Illegal::Limit)));
+    let strange = vec![("two words".to_owned(), Some(1))];
+    assert_eq!(change(strange), Err(ChangeError::Illegal(Illegal::Limit)));
 }
 
 /// A change that came after the store was closed opened the file again, which another process may have had by then.
@@ -267,7 +310,7 @@ fn a_store_of_a_later_version_is_left_alone() {
     write
         .open_table(meta)
         .expect("a table")
-        .insert("format", 2)
+        .insert("format", 3)
         .expect("a disk");
     write.commit().expect("a disk");
     drop(database);

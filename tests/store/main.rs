@@ -9,6 +9,7 @@ mod flips;
 #[path = "../support/folder.rs"]
 mod folder;
 mod house;
+mod networks;
 mod reopening;
 mod scenarios;
 mod statistics;

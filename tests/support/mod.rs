@@ -12,14 +12,16 @@ pub mod program;
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tiergate::clock::{Clock, Hands};
-use tiergate::config::Config;
 use tiergate::config::presets::Preset;
-use tiergate::policy::time::UnixTime;
+use tiergate::config::{Config, LimitHeaders, LimitRoute};
+use tiergate::policy::rules::{Kind, Limit, Per};
+use tiergate::policy::time::{Span, UnixTime};
 use tiergate::serve;
 use tiergate::store::{AdminToken, TOKEN_FILE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -92,17 +94,23 @@ impl Door {
         config.admin.listen.set_port(0);
         let hands: &'static Hands = Box::leak(Box::default());
         (
-            Self::open_with(Clock::moved_by(hands, wall), Folder::new(), config),
+            Self::open_config(Clock::moved_by(hands, wall), Folder::new(), config),
             hands,
         )
     }
 
-    fn open_by(clock: Clock, folder: Folder, yaml: &str) -> Self {
-        let config = Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
-        Self::open_with(clock, folder, config)
+    /// Opens a door with this tiers.yaml, of which something is then changed, at that time.
+    pub fn open_changed(wall: UnixTime, yaml: &str, change: impl FnOnce(&mut Config)) -> (Self, &'static Hands) {
+        let hands: &'static Hands = Box::leak(Box::default());
+        let clock = Clock::moved_by(hands, wall);
+        (Self::open_config(clock, Folder::new(), config(yaml, change)), hands)
     }
 
-    fn open_with(clock: Clock, folder: Folder, mut config: Config) -> Self {
+    fn open_by(clock: Clock, folder: Folder, yaml: &str) -> Self {
+        Self::open_config(clock, folder, config(yaml, |_| ()))
+    }
+
+    fn open_config(clock: Clock, folder: Folder, mut config: Config) -> Self {
         folder.path().clone_into(&mut config.data_dir);
         let token = AdminToken::read_or_make(&folder.path().join(TOKEN_FILE)).expect("a folder to write to");
         let sockets = serve::bind(&config).expect("loopback has free ports");
@@ -178,6 +186,11 @@ impl Door {
         client.answer_to(method).await
     }
 
+    /// Its `data_dir`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Closes the door and answers with its `data_dir`.
     pub fn into_folder(mut self) -> Folder {
         self.begin_closing();
@@ -247,6 +260,47 @@ impl Drop for Door {
             thread.join().expect("the door doesn't panic");
         }
     }
+}
+
+fn config(yaml: &str, change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+    change(&mut config);
+    config
+}
+
+/// Gives a configuration three request limits that nobody meets: `http` by network, `hourly` by account and network, and `total` for
+/// everybody together; and a network that is turned away.
+pub fn limited(config: &mut Config) {
+    let limit = |name: &str, per: Per| Limit {
+        name: name.into(),
+        per,
+        number: 1_000_000,
+        window: Span::from_secs(60),
+        kind: Kind::Fixed,
+        penalty: None,
+        degraded: None,
+        v6_prefix: Limit::V6_PREFIX_DEFAULT,
+        block_after: None,
+        disclosed: true,
+    };
+    let per = |network, account, global| Per {
+        network,
+        account,
+        global,
+    };
+    config.rules.limits = vec![
+        limit("http", per(true, false, false)),
+        limit("hourly", per(true, true, false)),
+        limit("total", per(false, false, true)),
+    ];
+    let everything = LimitRoute {
+        host: None,
+        pattern: None,
+        methods: None,
+        headers: LimitHeaders::Off,
+    };
+    config.limits = vec![everything; config.rules.limits.len()];
+    config.blocked_networks = vec!["203.0.113.0/24".parse().expect("a network")];
 }
 
 /// SHA-256 of a key, as tiers.yaml has it.

@@ -21,9 +21,9 @@ use super::{Admin, on_disk};
 use crate::http::caller::decoded;
 use crate::store::{AccountStore, Origin};
 
-/// Accounts of a page unless it is asked for more or fewer.
+/// Entries of a page unless it is asked for more or fewer.
 const PAGE_DEFAULT: usize = 100;
-/// Accounts of a page, at most.
+/// Entries of a page, at most.
 const PAGE_MAX: usize = 1_000;
 
 /// A page of accounts, by name.
@@ -50,7 +50,11 @@ pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) ->
     }))
 }
 
-fn place(query: &str) -> Result<(String, usize), Problem> {
+/// After which entry a page begins (from the first: empty), and how many it has.
+///
+/// # Errors
+/// The query says anything else.
+pub(super) fn place(query: &str) -> Result<(String, usize), Problem> {
     let (mut after, mut limit) = (String::new(), PAGE_DEFAULT);
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));

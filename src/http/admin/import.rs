@@ -25,7 +25,7 @@ const READ_MAX: usize = ACCOUNTS_MAX * KEYS_PER_ACCOUNT_MAX;
 /// Columns of a CSV file. The first line names them, in any order.
 const COLUMNS: [&str; 4] = ["name", "email", "tier", "key"];
 /// Fields of a JSON line beside `key`: those of an account, and those of an export.
-const FIELDS: &str = "name, tier, email, concurrency, quotas, until, blocked, max_users, note, key";
+const FIELDS: &str = "name, tier, email, concurrency, quotas, limits, until, blocked, max_users, note, key";
 
 /// What an import has made.
 #[derive(Debug, Serialize)]

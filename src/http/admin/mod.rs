@@ -1,7 +1,7 @@
-//! The operator's listener: metrics, health, who is in the house, and the accounts. Never public.
+//! The operator's listener: metrics, health, who is in the house, the accounts, and what is said of networks. Never public.
 //!
-//! `pages` is what one looks at, `accounts` and `keys` what one changes, `import` reads accounts from elsewhere, `wire` is how
-//! accounts and keys look in JSON, `times` how points and lengths of time are written, `problem` how an error looks.
+//! `pages` is what one looks at, `accounts`, `keys` and `networks` what one changes, `import` reads accounts from elsewhere, `wire`
+//! is how accounts and keys look in JSON, `limits` how numbers for request limits do, `times` how points and lengths of time are written, `problem` how an error looks.
 //!
 //! `/metrics`, `/healthz` and `/readyz` are for monitors and open to whoever reaches the listener; everything else wants the
 //! operator's token, and is 401 without it, whether there is such a path or not.
@@ -11,6 +11,8 @@
 mod accounts;
 mod import;
 mod keys;
+mod limits;
+mod networks;
 mod pages;
 mod problem;
 mod times;
@@ -64,7 +66,7 @@ pub struct Admin {
     pub rules: Arc<Rules>,
     /// The request limits.
     pub limits: Arc<Limits>,
-    /// Who has an account.
+    /// Who has an account, and what is said of networks.
     pub store: Arc<AccountStore>,
     /// What an operator must show.
     pub token: AdminToken,
@@ -123,6 +125,11 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/accounts/{name}/keys", get(keys::list).post(keys::add))
         .route("/keys/{id}", delete(keys::revoke))
         .route("/keys/{id}/rotate", post(keys::rotate))
+        .route("/networks", get(networks::list))
+        .route(
+            "/networks/{network}",
+            get(networks::show).patch(networks::change).delete(networks::remove),
+        )
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found())
         .layer(from_fn_with_state(Arc::clone(&admin), guard));

@@ -80,6 +80,20 @@ impl Problem {
         ChangeError::UnknownAccount.into()
     }
 
+    /// Nothing is said of a network itself, though it may lie in `others` of which something is.
+    pub fn unknown_network(others: impl Iterator<Item = String>) -> Self {
+        let problem = Self::from(ChangeError::UnknownNetwork);
+        let others: Vec<String> = others.collect();
+        if others.is_empty() {
+            return problem;
+        }
+        let error = format!("{}, but it lies in {}", problem.error, others.join(", "));
+        Self {
+            error: error.into(),
+            ..problem
+        }
+    }
+
     /// The body has more bytes than this takes.
     pub fn too_large(bytes_max: usize) -> Self {
         let error = format!("the body is longer than {} KiB", bytes_max >> 10);
@@ -128,6 +142,9 @@ impl From<ChangeError> for Problem {
             ChangeError::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys"),
             ChangeError::KeyExpired => (StatusCode::CONFLICT, "key_expired"),
             ChangeError::Differs => (StatusCode::CONFLICT, "differs"),
+            ChangeError::UnknownNetwork => (StatusCode::NOT_FOUND, "unknown_network"),
+            ChangeError::ListedNetwork => (StatusCode::CONFLICT, "listed"),
+            ChangeError::TooManyNetworks => (StatusCode::CONFLICT, "too_many_networks"),
             ChangeError::Illegal(_) => (StatusCode::BAD_REQUEST, "bad_request"),
             ChangeError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };

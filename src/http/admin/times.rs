@@ -58,23 +58,41 @@ pub fn span(text: &str, what: &str) -> Result<Span, Problem> {
     })
 }
 
+/// A length of time from now.
+///
+/// # Errors
+/// It isn't one, or is over at once.
+pub fn after(text: &str, what: &str, now: UnixTime) -> Result<UnixTime, Problem> {
+    match span(text, what)? {
+        Span::ZERO => Err(Problem::bad_request(format!("`{what}` would be over at once"))),
+        length => Ok(now + length),
+    }
+}
+
+/// A point of time that is still to come.
+///
+/// # Errors
+/// It isn't one, or over already.
+pub fn later(text: &str, what: &str, now: UnixTime) -> Result<UnixTime, Problem> {
+    match point(text, what)? {
+        time if time > now => Ok(time),
+        _ => Err(Problem::bad_request(format!("`{what}` is over already"))),
+    }
+}
+
 /// A length of time from now, or a point of it that is still to come.
 ///
 /// # Errors
 /// It is neither, or over already.
 pub fn ahead(text: &str, what: &str, now: UnixTime) -> Result<UnixTime, Problem> {
-    if let Some(length) = length(text) {
-        return match length {
-            Span::ZERO => Err(Problem::bad_request(format!("`{what}` would be over at once"))),
-            length => Ok(now + length),
-        };
-    }
-    match point(text, what) {
-        Ok(time) if time > now => Ok(time),
-        Ok(_) => Err(Problem::bad_request(format!("`{what}` is over already"))),
-        Err(_) => Err(Problem::bad_request(format!(
+    if length(text).is_some() {
+        after(text, what, now)
+    } else if point(text, what).is_ok() {
+        later(text, what, now)
+    } else {
+        Err(Problem::bad_request(format!(
             "`{what}` is neither a length of time such as 90d nor a date such as 2027-01-01"
-        ))),
+        )))
     }
 }
 

@@ -11,11 +11,12 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::limits::{self, RaiseLine};
 use super::problem::Problem;
 use super::{Admin, BODY_TIMEOUT, times};
 use crate::clock::Clock;
 use crate::policy::Own;
-use crate::policy::rules::Rules;
+use crate::policy::rules::{Raise, Rules};
 use crate::policy::time::UnixTime;
 use crate::store::{Account, Change, Directory, Key, NewAccount, Origin};
 
@@ -77,6 +78,7 @@ pub struct Terms {
     tier: String,
     concurrency: Option<u32>,
     quotas: BTreeMap<String, u64>,
+    limits: BTreeMap<String, RaiseLine>,
     until: Option<String>,
     blocked: bool,
     max_users: Option<u32>,
@@ -87,12 +89,14 @@ impl Terms {
     /// Those of that account.
     pub fn of(account: &Account) -> Self {
         let quota = |(name, limit): &(Arc<str>, u64)| (name.to_string(), *limit);
+        let raise = |(name, raise): &(Arc<str>, Raise)| (name.to_string(), RaiseLine::from(*raise));
         Self {
             name: account.name.clone(),
             email: account.email.clone(),
             tier: account.tier.clone(),
             concurrency: account.own.concurrency,
             quotas: account.own.quotas.iter().map(quota).collect(),
+            limits: account.own.limits.iter().map(raise).collect(),
             until: account.until.map(times::written),
             blocked: account.blocked,
             max_users: account.users_max,
@@ -150,6 +154,8 @@ pub struct NewLine {
     concurrency: Option<u32>,
     #[serde(default)]
     quotas: BTreeMap<String, u64>,
+    #[serde(default)]
+    limits: BTreeMap<String, RaiseLine>,
     until: Option<String>,
     #[serde(default)]
     blocked: bool,
@@ -166,6 +172,7 @@ impl NewLine {
             email,
             concurrency: None,
             quotas: BTreeMap::new(),
+            limits: BTreeMap::new(),
             until: None,
             blocked: false,
             max_users: None,
@@ -176,10 +183,11 @@ impl NewLine {
     /// The account that is asked for.
     ///
     /// # Errors
-    /// Its tier, or a quota, is not in the rules, or `until` is no time.
+    /// Its tier, a quota or a request limit is not in the rules, or `until` is no time.
     pub fn account(self, rules: &Rules) -> Result<NewAccount, Problem> {
         check_tier(&self.tier, rules)?;
         check_quotas(&self.tier, self.quotas.keys(), rules)?;
+        limits::check(self.limits.keys(), rules)?;
         Ok(NewAccount {
             until: self
                 .until
@@ -188,12 +196,8 @@ impl NewLine {
                 .transpose()?,
             own: Own {
                 concurrency: self.concurrency,
-                quotas: self
-                    .quotas
-                    .into_iter()
-                    .map(|(name, limit)| (name.into(), limit))
-                    .collect(),
-                limits: Vec::new(),
+                quotas: limits::by_name(self.quotas, |limit| limit),
+                limits: limits::by_name(self.limits, Raise::from),
             },
             name: self.name,
             email: self.email,
@@ -215,6 +219,7 @@ pub struct ChangeLine {
     #[serde(deserialize_with = "said")]
     concurrency: Option<Option<u32>>,
     quotas: BTreeMap<String, Option<u64>>,
+    limits: BTreeMap<String, Option<RaiseLine>>,
     #[serde(deserialize_with = "said")]
     until: Option<Option<String>>,
     blocked: Option<bool>,
@@ -225,7 +230,7 @@ pub struct ChangeLine {
 }
 
 /// Tells `null` from nothing said.
-fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+pub(super) fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 
@@ -241,6 +246,8 @@ impl ChangeLine {
         // What is taken away need not be there any more.
         let given = self.quotas.iter().filter(|(_, limit)| limit.is_some());
         check_quotas(self.tier.as_deref().unwrap_or(tier), given.map(|(name, _)| name), rules)?;
+        let given = self.limits.iter().filter(|(_, raise)| raise.is_some());
+        limits::check(given.map(|(name, _)| name), rules)?;
         let until = match self.until {
             Some(Some(until)) => Some(Some(times::point(&until, "until")?)),
             Some(None) => Some(None),
@@ -250,11 +257,8 @@ impl ChangeLine {
             email: self.email,
             tier: self.tier,
             concurrency: self.concurrency,
-            quotas: self
-                .quotas
-                .into_iter()
-                .map(|(name, limit)| (name.into(), limit))
-                .collect(),
+            quotas: limits::by_name(self.quotas, |limit| limit),
+            limits: limits::by_name(self.limits, |raise| raise.map(Raise::from)),
             until,
             blocked: self.blocked,
             users_max: self.max_users,

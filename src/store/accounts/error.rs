@@ -11,6 +11,8 @@ use super::ACCOUNTS_MAX;
 use crate::store::account::Illegal;
 use crate::store::encoding::Unreadable;
 use crate::store::keys::KEYS_PER_ACCOUNT_MAX;
+use crate::store::network::NETWORKS_MAX;
+
 /// Why the accounts can't be opened.
 #[derive(Debug)]
 pub enum OpenError {
@@ -107,6 +109,12 @@ pub enum ChangeError {
     TooManyKeys,
     /// The key has expired: there is nothing to rotate.
     KeyExpired,
+    /// Nothing is said of that network.
+    UnknownNetwork,
+    /// tiers.yaml blocks that network, and it is unblocked there.
+    ListedNetwork,
+    /// Something is said of [`NETWORKS_MAX`] of them.
+    TooManyNetworks,
     /// Two lines of an import give the same name different terms.
     Differs,
     /// What was asked for is out of bounds.
@@ -129,6 +137,14 @@ impl fmt::Display for ChangeError {
                 "the account has {KEYS_PER_ACCOUNT_MAX} keys, and can't have more: revoke one first"
             ),
             Self::KeyExpired => f.write_str("the key has expired: add a new one instead"),
+            Self::UnknownNetwork => f.write_str("nothing is said of that network"),
+            Self::ListedNetwork => {
+                f.write_str("the network is blocked in tiers.yaml: take it out of `blocked_networks` there")
+            }
+            Self::TooManyNetworks => write!(
+                f,
+                "something is said of {NETWORKS_MAX} networks, and there can't be more: remove one first"
+            ),
             Self::Differs => f.write_str("an earlier line gives the account of that name other terms"),
             Self::Illegal(why) => why.fmt(f),
             Self::Unavailable(why) => write!(

@@ -1,13 +1,14 @@
-//! The accounts on disk, in redb: one transaction a change, durable before it is acknowledged, and only then taken into the
-//! [`Directory`], where requests look.
+//! The accounts on disk, in redb, and in the same file what is said of networks: one transaction a change, durable before it is
+//! acknowledged, and only then taken into the [`Directory`] and the [`Networks`], where requests look.
 //!
-//! Checks are made against the directory, which mirrors the disk for as long as the lock is held: so a change reads nothing. A
+//! Checks are made against these two, which mirror the disk for as long as the lock is held: so a change reads nothing. A
 //! write that fails leaves open whether it took place; the file is then opened anew and the directory filled from it, at once or
 //! at the next change.
 //!
 //! Absent on purpose: async. Everything here waits for a disk, so it is called where waiting does no harm. And keys in plain text.
 
 mod error;
+mod networks;
 mod tables;
 
 use std::collections::{HashMap, HashSet};
@@ -16,6 +17,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use redb::{Builder, Database, DatabaseError};
 
@@ -24,6 +26,8 @@ use self::tables::{Read, builder, open_file, read, write};
 use super::account::{Account, Change, Illegal, NewAccount, Origin, is_text};
 use super::directory::{Directory, Step};
 use super::keys::{KEYS_PER_ACCOUNT_MAX, Key, KeyHash, KeyId, LABEL_BYTES_MAX, Secret};
+use super::network::NetworkEntry;
+use super::networks::Networks;
 use crate::policy::caller::AccountId;
 use crate::policy::time::{Span, UnixTime};
 
@@ -46,9 +50,10 @@ pub struct Listed {
     pub keys: Vec<KeyHash>,
 }
 
-/// The accounts, on disk and in memory.
+/// The accounts, and what is said of networks, on disk and in memory.
 pub struct AccountStore {
     directory: Arc<Directory>,
+    networks: Arc<Networks>,
     open: Opener,
     disk: Mutex<Disk>,
 }
@@ -98,27 +103,31 @@ pub struct Imported {
 }
 
 impl AccountStore {
-    /// The accounts in that file, which is made if it isn't there, and those listed beside them.
+    /// The accounts in that file, which is made if it isn't there, and those listed beside them; and the networks in it, beside
+    /// those that tiers.yaml has `blocked`.
     ///
     /// # Errors
     /// The file can't be opened or read, or a name or a key is in both places.
-    pub fn open(path: &Path, listed: &[Listed], now: UnixTime) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, listed: &[Listed], blocked: Vec<IpNet>, now: UnixTime) -> Result<Self, OpenError> {
         let path = path.to_owned();
-        Self::open_with(Box::new(move |builder| open_file(builder, &path)), listed, now)
+        Self::open_with(Box::new(move |builder| open_file(builder, &path)), listed, blocked, now)
     }
 
     /// The same, by an opener of one's own.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_with(open: Opener, listed: &[Listed], now: UnixTime) -> Result<Self, OpenError> {
+    pub fn open_with(open: Opener, listed: &[Listed], blocked: Vec<IpNet>, now: UnixTime) -> Result<Self, OpenError> {
         let database = open(&builder())?;
         let directory = Arc::new(Directory::default());
         let read = read(&database, Some((listed, now)))?;
         fill(&directory, listed, &read)?;
         directory.restore(read.accounts, read.keys);
+        let networks = Arc::new(Networks::new(blocked));
+        networks.restore(read.networks);
         Ok(Self {
             directory,
+            networks,
             open,
             disk: Mutex::new(Disk {
                 database: Some(database),
@@ -128,9 +137,14 @@ impl AccountStore {
         })
     }
 
-    /// Where requests look.
+    /// Where requests look whose a key is.
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
+    }
+
+    /// Where requests look what is said of their network.
+    pub fn networks(&self) -> &Arc<Networks> {
+        &self.networks
     }
 
     /// Closes the file for good: changes are refused from now on. What was acknowledged is in it whether or not this succeeds;
@@ -311,15 +325,17 @@ impl AccountStore {
             disk,
             next_id,
             steps: Vec::new(),
+            networks: Vec::new(),
         })
     }
 
-    /// Opens the file anew, and fills the directory with what it says.
+    /// Opens the file anew, and fills the memory with what it says.
     fn reopen(&self, disk: &mut Disk) -> Result<(), OpenError> {
         disk.database = None;
         let database = (self.open)(&builder())?;
         let read = read(&database, None)?;
         self.directory.restore(read.accounts, read.keys);
+        self.networks.restore(read.networks);
         disk.next_id = disk.next_id.max(read.next_id);
         disk.database = Some(database);
         Ok(())
@@ -332,6 +348,8 @@ struct Changing<'s> {
     disk: parking_lot::MutexGuard<'s, Disk>,
     next_id: u32,
     steps: Vec<Step>,
+    /// Networks as they will be.
+    networks: Vec<Arc<NetworkEntry>>,
 }
 
 /// What the lines of an import have named so far.
@@ -432,10 +450,11 @@ impl Changing<'_> {
             .database
             .as_ref()
             .expect("it was opened when the change began");
-        match write(database, &self.steps, self.next_id) {
+        match write(database, &self.steps, &self.networks, self.next_id) {
             Ok(()) => {
                 self.disk.next_id = self.next_id;
                 self.store.directory.take(&self.steps);
+                self.store.networks.take(&self.networks);
                 Ok(())
             }
             Err(error) => {

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, ReadableTable, StorageError, TableDefinition, WriteTransaction};
@@ -18,12 +19,15 @@ use crate::store::account::Account;
 use crate::store::directory::Step;
 use crate::store::encoding;
 use crate::store::keys::{Key, KeyHash};
+use crate::store::network::NetworkEntry;
+
 /// Mode of the file: nobody else reads it.
 const FILE_MODE: u32 = 0o600;
 /// Bytes that redb keeps in memory. The directory has all that requests need.
 const CACHE_BYTES: usize = 4 << 20;
-/// The form of what lies in the tables. A greater one is of a later version of the program.
-const FORMAT: u64 = 1;
+/// The form of what lies in the tables. A greater one is of a later version of the program. The first had no networks, and accounts
+/// no request limits: it is read, and becomes this one with the first change, so that an earlier program may go on with it until then.
+const FORMAT: u64 = 2;
 /// The least id. 0 is nobody's.
 const FIRST_ID: u32 = 1;
 /// `format`, and `next_id`: the least id that nobody has had.
@@ -32,6 +36,8 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const ACCOUNTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("accounts");
 /// [`encoding::key`] by hash.
 const KEYS: TableDefinition<'_, &KeyHash, &[u8]> = TableDefinition::new("keys");
+/// [`encoding::network`] by [`encoding::network_key`].
+const NETWORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("networks");
 /// The id of a name in tiers.yaml, and when it was first listed, in milliseconds.
 const LISTED: TableDefinition<'_, &str, (u32, u64)> = TableDefinition::new("listed");
 
@@ -81,6 +87,7 @@ fn disk(error: io::Error) -> DatabaseError {
 pub(super) struct Read {
     pub(super) accounts: Vec<Account>,
     pub(super) keys: Vec<Key>,
+    pub(super) networks: Vec<NetworkEntry>,
     /// The ids of the names that were asked for, in their order, and when they were first listed.
     pub(super) listed: Vec<(AccountId, UnixTime)>,
     pub(super) next_id: u32,
@@ -94,7 +101,8 @@ fn fault(error: impl Into<redb::Error>) -> OpenError {
     }
 }
 
-/// Reads everything. Names that are listed get an id if they have none, and those that aren't any more lose theirs.
+/// Reads everything. When the door is opened, with those that tiers.yaml lists and the time, names that are listed get an id if they
+/// have none, those that aren't any more lose theirs, and blocks whose time is over go.
 pub(super) fn read(database: &Database, listed: Option<(&[Listed], UnixTime)>) -> Result<Read, OpenError> {
     let transaction = begin_write(database)?;
     let read = {
@@ -112,8 +120,12 @@ pub(super) fn read(database: &Database, listed: Option<(&[Listed], UnixTime)>) -
         let mut next_id = known;
         let accounts = accounts(&transaction)?;
         let keys = keys(&transaction)?;
+        let mut networks = networks(&transaction)?;
         let named = match listed {
-            Some((listed, now)) => name_listed(&transaction, listed, now, &mut next_id)?,
+            Some((listed, now)) => {
+                drop_what_is_over(&transaction, &mut networks, now)?;
+                name_listed(&transaction, listed, now, &mut next_id)?
+            }
             None => Vec::new(),
         };
         if format.is_none() {
@@ -125,6 +137,7 @@ pub(super) fn read(database: &Database, listed: Option<(&[Listed], UnixTime)>) -
         Read {
             accounts,
             keys,
+            networks,
             listed: named,
             next_id,
         }
@@ -161,6 +174,43 @@ fn keys(transaction: &WriteTransaction) -> Result<Vec<Key>, OpenError> {
     Ok(keys)
 }
 
+fn networks(transaction: &WriteTransaction) -> Result<Vec<NetworkEntry>, OpenError> {
+    let table = transaction.open_table(NETWORKS).map_err(fault)?;
+    let mut networks = Vec::new();
+    for entry in table.iter().map_err(fault)? {
+        let (key, bytes) = entry.map_err(fault)?;
+        networks.push(encoding::read_network(key.value(), bytes.value())?);
+    }
+    Ok(networks)
+}
+
+/// Takes the blocks away whose time is over, and the networks of which nothing else is said.
+fn drop_what_is_over(
+    transaction: &WriteTransaction,
+    networks: &mut Vec<NetworkEntry>,
+    now: UnixTime,
+) -> Result<(), OpenError> {
+    for entry in networks.iter_mut().filter(|entry| entry.has_block_over(now)) {
+        *entry = entry.at(now);
+        put_network(transaction, entry)?;
+    }
+    networks.retain(|entry| !entry.is_bare());
+    Ok(())
+}
+
+/// The network is as this says: gone, if that is nothing.
+fn put_network(transaction: &WriteTransaction, entry: &NetworkEntry) -> Result<(), OpenError> {
+    let mut table = transaction.open_table(NETWORKS).map_err(fault)?;
+    let key = encoding::network_key(&entry.network);
+    if entry.is_bare() {
+        table.remove(key.as_slice()).map_err(fault)?;
+    } else {
+        let bytes = encoding::network(entry);
+        table.insert(key.as_slice(), bytes.as_slice()).map_err(fault)?;
+    }
+    Ok(())
+}
+
 /// Gives every listed name an id of its own that it keeps for as long as it is listed.
 fn name_listed(
     transaction: &WriteTransaction,
@@ -190,8 +240,13 @@ fn name_listed(
     Ok(ids)
 }
 
-/// Writes the steps and the next id in one transaction. Durable when this has returned.
-pub(super) fn write(database: &Database, steps: &[Step], next_id: u32) -> Result<(), OpenError> {
+/// Writes the steps, the networks and the next id in one transaction. Durable when this has returned.
+pub(super) fn write(
+    database: &Database,
+    steps: &[Step],
+    networks: &[Arc<NetworkEntry>],
+    next_id: u32,
+) -> Result<(), OpenError> {
     let transaction = begin_write(database)?;
     {
         let mut accounts = transaction.open_table(ACCOUNTS).map_err(fault)?;
@@ -214,7 +269,11 @@ pub(super) fn write(database: &Database, steps: &[Step], next_id: u32) -> Result
                 }
             }
         }
+        for network in networks {
+            put_network(&transaction, network)?;
+        }
         let mut meta = transaction.open_table(META).map_err(fault)?;
+        meta.insert("format", FORMAT).map_err(fault)?;
         meta.insert("next_id", u64::from(next_id)).map_err(fault)?;
     }
     transaction.commit().map_err(fault)

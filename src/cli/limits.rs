@@ -1,0 +1,92 @@
+//! Numbers of one's own for request limits, as commands take and show them: `http=300`, `hourly=5000,lifts=network`.
+//!
+//! Absent on purpose: which limits there are. The door knows.
+
+use serde_json::{Map, Value, json};
+
+use super::table;
+
+/// A limit's name, and what is to be said of it: a number, a number and what it lifts, or `null` to take it away.
+pub type Given = (String, Value);
+
+/// `NAME=N`, or `NAME=` to take it away.
+pub fn number(text: &str) -> Result<Given, String> {
+    read(text).ok_or_else(|| "write NAME=N, such as http=300, or NAME= to take it away".to_owned())
+}
+
+/// The same, or `NAME=N,lifts=network`.
+pub fn raise(text: &str) -> Result<Given, String> {
+    let read = match text.strip_suffix(",lifts=network") {
+        Some(plain) => read(plain)
+            .filter(|(_, number)| !number.is_null())
+            .map(|(name, number)| (name, json!({ "limit": number, "lifts": "network" }))),
+        None => read(text),
+    };
+    read.ok_or_else(|| {
+        "write NAME=N, such as http=300, NAME=N,lifts=network to lift the network's number too, or NAME= to take it away"
+            .to_owned()
+    })
+}
+
+fn read(text: &str) -> Option<Given> {
+    let (name, number) = text.split_once('=').filter(|(name, _)| !name.is_empty())?;
+    let number = match number {
+        "" => Value::Null,
+        number => number.parse::<u32>().ok()?.into(),
+    };
+    Some((name.to_owned(), number))
+}
+
+/// What was given as a field of a request.
+pub fn fields(given: Vec<Given>) -> Map<String, Value> {
+    given.into_iter().collect()
+}
+
+/// The limits of an answer in a cell, as they are written.
+pub fn cell(limits: &Value) -> String {
+    let pair = |(name, raise): (&String, &Value)| match raise {
+        Value::Object(fields) => format!(
+            "{name}={},lifts={}",
+            table::cell(&fields["limit"]),
+            table::cell(&fields["lifts"])
+        ),
+        number => format!("{name}={number}"),
+    };
+    match limits.as_object() {
+        Some(limits) if !limits.is_empty() => limits.iter().map(pair).collect::<Vec<_>>().join(" "),
+        _ => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_shown_as_it_was_written() {
+        for text in ["http=300", "hourly=5000,lifts=network", "http=0"] {
+            let limits = fields(vec![raise(text).expect("a limit")]);
+            assert_eq!(cell(&limits.into()), text);
+        }
+        assert_eq!(raise("http="), Ok(("http".to_owned(), Value::Null)));
+        assert_eq!(number("http="), raise("http="));
+        assert_eq!(cell(&json!({})), "-");
+    }
+
+    #[test]
+    fn what_is_none_is_told_with_what_to_write() {
+        let wrong = [
+            "http",
+            "=300",
+            "http=many",
+            "http=-1",
+            "http=4294967296",
+            "http=,lifts=network",
+        ];
+        for text in wrong {
+            assert!(raise(text).is_err_and(|error| error.contains("http=300")), "{text}");
+        }
+        assert!(raise("http=3,lifts=all").is_err());
+        assert!(number("http=3,lifts=network").is_err(), "a network lifts nothing");
+    }
+}

@@ -1,0 +1,255 @@
+//! Networks: what operators have said of them listed, shown, changed, taken back.
+//!
+//! Absent on purpose: a list of the networks that a rule has blocked, which are known by hashes alone.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::accounts::place;
+use super::problem::Problem;
+use super::wire::{Sent, said};
+use super::{Admin, limits, on_disk, times};
+use crate::policy::rules::Rules;
+use crate::policy::time::UnixTime;
+use crate::store::network::{canonical, network_of};
+use crate::store::{Block, NetworkChange, NetworkEntry, Networks};
+
+/// The largest IPv4 network of which every address is let in again.
+const LIFTED_BITS_MIN: u8 = 16;
+
+/// A page of networks, by address.
+#[derive(Debug, Serialize)]
+pub struct Page {
+    networks: Vec<NetworkLine>,
+    /// What to put into `after` for the next page; `null` if this is the last.
+    next: Option<String>,
+}
+
+/// What is said of a network.
+#[derive(Debug, Serialize)]
+pub struct NetworkLine {
+    network: String,
+    limits: BTreeMap<String, u32>,
+    note: Option<String>,
+    block: Option<BlockLine>,
+    /// Whether tiers.yaml blocks it, whatever stands here.
+    listed: bool,
+}
+
+/// That a network is blocked.
+#[derive(Debug, Serialize)]
+struct BlockLine {
+    since: String,
+    until: Option<String>,
+    why: Option<String>,
+}
+
+/// What is said of a network, and by what it is blocked.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    #[serde(flatten)]
+    line: NetworkLine,
+    /// Itself and the networks in which it lies, as far as they are blocked; the narrowest first.
+    blocked_by: Vec<BlockedBy>,
+}
+
+#[derive(Debug, Serialize)]
+struct BlockedBy {
+    network: String,
+    /// `stored`, or `listed` in tiers.yaml, where it is unblocked then.
+    origin: &'static str,
+}
+
+impl NetworkLine {
+    /// What is so at that time.
+    fn of(entry: &NetworkEntry, now: UnixTime) -> Self {
+        let block = entry.at(now).block.map(|block| BlockLine {
+            since: times::written(block.since),
+            until: block.until.map(times::written),
+            why: block.why,
+        });
+        let limits = entry.limits.iter();
+        Self {
+            network: entry.network.to_string(),
+            limits: limits.map(|(name, number)| (name.to_string(), *number)).collect(),
+            note: entry.note.clone(),
+            block,
+            listed: entry.listed,
+        }
+    }
+}
+
+impl Shown {
+    fn of(entry: &NetworkEntry, networks: &Networks, now: UnixTime) -> Self {
+        let around = networks.around(entry.network);
+        let blocked_by = around
+            .iter()
+            .filter(|entry| entry.is_blocked(now))
+            .map(|entry| BlockedBy {
+                network: entry.network.to_string(),
+                origin: if entry.listed { "listed" } else { "stored" },
+            });
+        Self {
+            line: NetworkLine::of(entry, now),
+            blocked_by: blocked_by.collect(),
+        }
+    }
+}
+
+/// What is sent to say something of a network. What is left out stays as it is, `null` takes away.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChangeLine {
+    limits: BTreeMap<String, Option<u32>>,
+    #[serde(deserialize_with = "said")]
+    note: Option<Option<String>>,
+    #[serde(deserialize_with = "said")]
+    block: Option<Option<NewBlock>>,
+}
+
+/// A block for so long, until then, or for good.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct NewBlock {
+    r#for: Option<String>,
+    until: Option<String>,
+    why: Option<String>,
+}
+
+impl ChangeLine {
+    /// The change that is asked for.
+    ///
+    /// # Errors
+    /// A limit is not in the rules or counts no networks, or the block's end is none.
+    fn change(self, rules: &Rules, now: UnixTime) -> Result<NetworkChange, Problem> {
+        // What is taken away need not be there any more.
+        let given = self.limits.iter().filter(|(_, number)| number.is_some());
+        limits::check(given.map(|(name, _)| name), rules)?;
+        let block = match self.block {
+            Some(Some(block)) => Some(Some(block.begun(now)?)),
+            Some(None) => Some(None),
+            None => None,
+        };
+        Ok(NetworkChange {
+            limits: limits::by_name(self.limits, |number| number),
+            note: self.note,
+            block,
+        })
+    }
+}
+
+impl NewBlock {
+    fn begun(self, now: UnixTime) -> Result<Block, Problem> {
+        let until = match (self.r#for, self.until) {
+            (Some(length), None) => Some(times::after(&length, "for", now)?),
+            (None, Some(until)) => Some(times::later(&until, "until", now)?),
+            (None, None) => None,
+            (Some(_), Some(_)) => {
+                return Err(Problem::bad_request(
+                    "a block lasts `for` some time or `until` a point of it, not both",
+                ));
+            }
+        };
+        Ok(Block {
+            since: now,
+            until,
+            why: self.why,
+        })
+    }
+}
+
+/// `GET /networks?after=NETWORK&limit=N`.
+pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
+    let (after, limit) = place(query.as_deref().unwrap_or_default())?;
+    let after = match after.as_str() {
+        "" => None,
+        after => Some(network(after)?),
+    };
+    let now = admin.gate.clock().wall();
+    let mut entries = admin.store.networks().page(after, limit + 1);
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    let still = entries.iter().filter(|entry| is_still(entry, now));
+    Ok(Json(Page {
+        networks: still.map(|entry| NetworkLine::of(entry, now)).collect(),
+        next: entries.last().filter(|_| more).map(|last| last.network.to_string()),
+    }))
+}
+
+/// `GET /networks/{network}`.
+pub async fn show(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> Result<Json<Shown>, Problem> {
+    let (network, now) = (network(&text)?, admin.gate.clock().wall());
+    let networks = admin.store.networks();
+    match networks.get(network).filter(|entry| is_still(entry, now)) {
+        Some(entry) => Ok(Json(Shown::of(&entry, networks, now))),
+        None => {
+            let mut around = networks.around(network);
+            around.retain(|entry| is_still(entry, now));
+            Err(Problem::unknown_network(
+                around.iter().map(|entry| entry.network.to_string()),
+            ))
+        }
+    }
+}
+
+/// `PATCH /networks/{network}`. Answers with what is said of it now, which may be nothing any more.
+pub async fn change(
+    State(admin): State<Arc<Admin>>,
+    Path(text): Path<String>,
+    Sent(line): Sent<ChangeLine>,
+) -> Result<Json<Shown>, Problem> {
+    let (network, now) = (network(&text)?, admin.gate.clock().wall());
+    let change = line.change(&admin.rules, now)?;
+    let unblocks = change.block == Some(None);
+    let entry = on_disk(&admin, move |store| store.set_network(network, &change, now)).await??;
+    if unblocks {
+        lift_blocks_made_by_rule(&admin, entry.network);
+    }
+    Ok(Json(Shown::of(&entry, admin.store.networks(), now)))
+}
+
+/// `DELETE /networks/{network}`. Answers with what was said of it.
+pub async fn remove(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> Result<Json<NetworkLine>, Problem> {
+    let (network, now) = (network(&text)?, admin.gate.clock().wall());
+    // Of a network that a rule has blocked nothing need be said.
+    lift_blocks_made_by_rule(&admin, canonical(network));
+    let entry = on_disk(&admin, move |store| store.remove_network(network)).await??;
+    Ok(Json(NetworkLine::of(&entry, now)))
+}
+
+/// An operator has unblocked a network, or taken back all that was said of it: what the rule of a limit has blocked of it is let in
+/// again as well (semantics §7.6), which is known by address alone. Of IPv4 networks larger than [`LIFTED_BITS_MIN`], and of IPv6 ones,
+/// only the first address is.
+fn lift_blocks_made_by_rule(admin: &Admin, network: IpNet) {
+    match network {
+        IpNet::V4(v4) if v4.prefix_len() >= LIFTED_BITS_MIN => {
+            let (first, last) = (v4.network().to_bits(), v4.broadcast().to_bits());
+            for address in first..=last {
+                admin.limits.forgive(Ipv4Addr::from_bits(address).into());
+            }
+        }
+        network => admin.limits.forgive(network.addr()),
+    }
+}
+
+/// Whether anything is said of it at that time. A block that is over stays stored until somebody changes something.
+fn is_still(entry: &NetworkEntry, now: UnixTime) -> bool {
+    entry.listed || !entry.at(now).is_bare()
+}
+
+/// The network that is meant. Bits behind its prefix don't count; an IPv6 address alone means its /64.
+fn network(text: &str) -> Result<IpNet, Problem> {
+    let address = text.parse::<IpAddr>().ok().map(network_of);
+    address.or_else(|| text.parse().ok()).ok_or_else(|| {
+        Problem::bad_request(
+            "that is no network: write an address such as 192.0.2.7 or 2001:db8::7 (which means its /64), or a network such as \
+             192.0.2.0/24 or 2001:db8::/32",
+        )
+    })
+}

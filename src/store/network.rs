@@ -1,0 +1,271 @@
+//! What operators may say of a network: numbers of its own for request limits, a note, a block.
+//!
+//! Absent on purpose: blocks that a rule has made, which no operator has said and no restart remembers, and whether there is a limit
+//! of that name: tiers.yaml may have changed since.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::account::{Illegal, NOTE_BYTES_MAX, OWN_LIMIT, OWN_LIMITS_MAX, is_name, is_text};
+use crate::policy::time::UnixTime;
+
+/// Networks of which something is stored, at most.
+pub const NETWORKS_MAX: usize = 100_000;
+/// Bits of an IPv6 address that make the network which one stranger is taken to command.
+const V6_BITS: u8 = 64;
+/// Lengths of those IPv6 networks that can be an IPv4 network written as IPv6 (`::ffff:192.0.2.0/120`).
+const MAPPED_BITS: RangeInclusive<u8> = 96..=128;
+
+/// Numbers of a network's own, by the names of request limits.
+pub type OwnNumbers = Arc<[(Arc<str>, u32)]>;
+
+/// What operators have said of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkEntry {
+    /// Which one, as [`canonical`] has it.
+    pub network: IpNet,
+    /// Requests in the window of the limit of that name: at most [`OWN_LIMITS_MAX`], each within [`OWN_LIMIT`].
+    pub limits: OwnNumbers,
+    /// What operators want to remember, at most [`NOTE_BYTES_MAX`] bytes.
+    pub note: Option<String>,
+    /// Since when, how long and why it is turned away.
+    pub block: Option<Block>,
+    /// Whether tiers.yaml has it turned away, whatever is said here.
+    pub listed: bool,
+}
+
+/// That a network is turned away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// When it was blocked.
+    pub since: UnixTime,
+    /// Until when; `None`: until somebody unblocks it.
+    pub until: Option<UnixTime>,
+    /// For operators to see, at most [`NOTE_BYTES_MAX`] bytes.
+    pub why: Option<String>,
+}
+
+impl Block {
+    /// Whether its time is over.
+    pub fn is_over(&self, now: UnixTime) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
+/// What is to become different. `None` leaves as it is, `Some(None)` takes away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkChange {
+    /// Numbers, by the names of request limits. `None` takes the network's own away.
+    pub limits: Vec<(Arc<str>, Option<u32>)>,
+    /// What operators want to remember.
+    pub note: Option<Option<String>>,
+    /// Whether it is turned away.
+    pub block: Option<Option<Block>>,
+}
+
+impl NetworkEntry {
+    /// A network of which nothing is said, except that tiers.yaml may list it.
+    pub fn bare(network: IpNet, listed: bool) -> Self {
+        Self {
+            network,
+            limits: Arc::default(),
+            note: None,
+            block: None,
+            listed,
+        }
+    }
+
+    /// Whether nothing is said of it, and so nothing stored.
+    pub fn is_bare(&self) -> bool {
+        self.limits.is_empty() && self.note.is_none() && self.block.is_none()
+    }
+
+    /// Whether it is turned away.
+    pub fn is_blocked(&self, now: UnixTime) -> bool {
+        self.listed || self.block.as_ref().is_some_and(|block| !block.is_over(now))
+    }
+
+    /// Whether it has a block whose time is over.
+    pub(super) fn has_block_over(&self, now: UnixTime) -> bool {
+        self.block.as_ref().is_some_and(|block| block.is_over(now))
+    }
+
+    /// What is still so: the same without a block whose time is over.
+    pub fn at(&self, now: UnixTime) -> Self {
+        Self {
+            block: self.block.clone().filter(|block| !block.is_over(now)),
+            ..self.clone()
+        }
+    }
+
+    /// The network as it is after that change. A block whose time is over goes as well.
+    pub(super) fn changed(&self, change: &NetworkChange, now: UnixTime) -> Result<Self, Illegal> {
+        let mut limits = self.limits.to_vec();
+        for (name, number) in &change.limits {
+            limits.retain(|(other, _)| other != name);
+            limits.extend(number.map(|number| (Arc::clone(name), number)));
+        }
+        let old = self.at(now);
+        let new = Self {
+            limits: limits.into(),
+            note: change.note.clone().unwrap_or(old.note),
+            block: change.block.clone().unwrap_or(old.block),
+            ..old
+        };
+        new.check()?;
+        Ok(new)
+    }
+
+    fn check(&self) -> Result<(), Illegal> {
+        let why = self.block.as_ref().and_then(|block| block.why.as_deref());
+        let fits = |text: Option<&str>| text.is_none_or(|text| is_text(text, NOTE_BYTES_MAX));
+        let mut limits = self.limits.iter();
+        if !limits.all(|(name, number)| is_name(name) && OWN_LIMIT.contains(number)) {
+            Err(Illegal::Limit)
+        } else if self.limits.len() > OWN_LIMITS_MAX {
+            Err(Illegal::Limits)
+        } else if !fits(self.note.as_deref()) {
+            Err(Illegal::Note)
+        } else if !fits(why) {
+            Err(Illegal::Why)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// One spelling for a network: without bits behind its prefix, and IPv4 if it is an IPv4 network written as IPv6. A wider IPv6
+/// network holds no IPv4 address.
+///
+/// ```
+/// use tiergate::store::network::canonical;
+/// let network = |text: &str| text.parse().unwrap();
+/// assert_eq!(canonical(network("192.0.2.7/24")), network("192.0.2.0/24"));
+/// assert_eq!(canonical(network("::ffff:192.0.2.7/120")), network("192.0.2.0/24"));
+/// assert_eq!(canonical(network("::ffff:192.0.2.7/95")), network("::fffe:0:0/95"));
+/// ```
+pub fn canonical(network: IpNet) -> IpNet {
+    let network = network.trunc();
+    match (network, network.addr().to_canonical()) {
+        (IpNet::V6(v6), IpAddr::V4(v4)) if MAPPED_BITS.contains(&v6.prefix_len()) => {
+            let bits = v6.prefix_len() - MAPPED_BITS.start();
+            Ipv4Net::new(v4, bits).map_or(network, IpNet::V4)
+        }
+        _ => network,
+    }
+}
+
+/// The network that is meant by an address alone: an IPv4 address itself, of an IPv6 one its /64.
+pub fn network_of(address: IpAddr) -> IpNet {
+    let network = IpNet::from(address.to_canonical());
+    match network {
+        IpNet::V4(_) => network,
+        IpNet::V6(_) => IpNet::new(network.addr(), V6_BITS).map_or(network, |network| network.trunc()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+    fn bare() -> NetworkEntry {
+        NetworkEntry::bare("192.0.2.0/24".parse().expect("a network"), false)
+    }
+
+    fn block(until: Option<UnixTime>) -> Block {
+        Block {
+            since: UnixTime::from_secs(1),
+            until,
+            why: None,
+        }
+    }
+
+    #[test]
+    fn an_address_stands_for_what_one_stranger_commands() {
+        let of = |text: &str| network_of(text.parse().expect("an address")).to_string();
+        assert_eq!(of("192.0.2.7"), "192.0.2.7/32");
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7/32");
+        assert_eq!(of("2001:db8:1:2:3::4"), "2001:db8:1:2::/64");
+    }
+
+    #[test]
+    fn a_change_changes_what_it_names_and_nothing_else() {
+        let first = NetworkChange {
+            limits: vec![("http".into(), Some(300)), ("burst".into(), Some(0))],
+            note: Some(Some("a school".to_owned())),
+            block: Some(Some(block(None))),
+        };
+        let known = bare().changed(&first, NOW).expect("legal");
+        let second = NetworkChange {
+            limits: vec![
+                ("http".into(), Some(400)),
+                ("burst".into(), None),
+                ("other".into(), None),
+            ],
+            ..NetworkChange::default()
+        };
+        let changed = known.changed(&second, NOW).expect("legal");
+        assert_eq!(*changed.limits, [("http".into(), 400)]);
+        assert_eq!((&changed.note, &changed.block), (&known.note, &known.block));
+        let gone = NetworkChange {
+            limits: vec![("http".into(), None)],
+            note: Some(None),
+            block: Some(None),
+        };
+        assert!(changed.changed(&gone, NOW).expect("legal").is_bare());
+    }
+
+    #[test]
+    fn a_block_goes_with_the_first_change_after_its_end() {
+        let blocked = NetworkEntry {
+            block: Some(block(Some(NOW))),
+            ..bare()
+        };
+        let before = UnixTime::from_millis(NOW.as_millis() - 1);
+        assert!(blocked.is_blocked(before) && !blocked.is_blocked(NOW));
+        let unchanged = NetworkChange::default();
+        assert_eq!(blocked.changed(&unchanged, before).as_ref(), Ok(&blocked));
+        assert_eq!(blocked.changed(&unchanged, NOW), Ok(bare()));
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_told() {
+        let changed = |change: &NetworkChange| bare().changed(change, NOW).map(|_| ());
+        let limits = |limits: Vec<(String, u32)>| NetworkChange {
+            limits: limits
+                .into_iter()
+                .map(|(name, number)| (name.into(), Some(number)))
+                .collect(),
+            ..NetworkChange::default()
+        };
+        let many = |count| limits((0..count).map(|number| (format!("limit-{number}"), 1)).collect());
+        assert_eq!(changed(&many(OWN_LIMITS_MAX)), Ok(()));
+        assert_eq!(changed(&many(OWN_LIMITS_MAX + 1)), Err(Illegal::Limits));
+        let most = *OWN_LIMIT.end();
+        assert_eq!(changed(&limits(vec![("http".to_owned(), most)])), Ok(()));
+        assert_eq!(
+            changed(&limits(vec![("http".to_owned(), most + 1)])),
+            Err(Illegal::Limit)
+        );
+        assert_eq!(changed(&limits(vec![("h ttp".to_owned(), 1)])), Err(Illegal::Limit));
+        let long = "x".repeat(NOTE_BYTES_MAX + 1);
+        let note = NetworkChange {
+            note: Some(Some(long.clone())),
+            ..NetworkChange::default()
+        };
+        assert_eq!(changed(&note), Err(Illegal::Note));
+        let why = NetworkChange {
+            block: Some(Some(Block {
+                why: Some(long),
+                ..block(None)
+            })),
+            ..NetworkChange::default()
+        };
+        assert_eq!(changed(&why), Err(Illegal::Why));
+    }
+}

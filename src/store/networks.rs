@@ -1,0 +1,411 @@
+//! What operators have said of networks, in memory: every request looks its address up here, in a flood too, and nothing in it waits
+//! for a disk.
+//!
+//! For each length of prefix that occurs there is a table, so a look-up costs as many steps as there are lengths, however many
+//! networks there are; and while nothing is said of any it takes no lock.
+//!
+//! Absent on purpose: reasons against a change. Whoever steps here has checked, and has written it down before.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasherDefault;
+use std::net::IpAddr;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ipnet::IpNet;
+use parking_lot::RwLock;
+
+use super::network::{NetworkEntry, OwnNumbers, canonical};
+use crate::policy::caller::NumberHasher;
+use crate::policy::time::UnixTime;
+
+/// What there is to know of the address that a request comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Whether any network in which it lies is turned away.
+    pub blocked: bool,
+    /// The numbers of the narrowest network in which it lies that has numbers of its own.
+    pub limits: Option<OwnNumbers>,
+}
+
+/// All networks of which something is said.
+#[derive(Debug, Default)]
+pub struct Networks {
+    /// Those that tiers.yaml has turned away.
+    listed: BTreeSet<IpNet>,
+    /// Whether a look-up could find anything. Who misses a change that is just being made came before it.
+    finds: AtomicBool,
+    state: RwLock<State>,
+}
+
+/// Guarded by its lock, which is held for a look-up and never across an await.
+#[derive(Debug, Default)]
+struct State {
+    entries: BTreeMap<IpNet, Arc<NetworkEntry>>,
+    /// How many of them are stored.
+    stored: usize,
+    v4: Vec<Length>,
+    v6: Vec<Length>,
+}
+
+/// All networks with that many bits; the longest prefix stands first.
+#[derive(Debug)]
+struct Length {
+    bits: u8,
+    /// Only operators put anything into it, so it needs no hasher that is made against attack.
+    slots: HashMap<Prefix, Slot, BuildHasherDefault<NumberHasher>>,
+}
+
+/// The upper and the lower half of a prefix, the rest zero. An IPv4 one lies in the uppermost 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Prefix(u64, u64);
+
+/// All that requests ask of a network.
+#[derive(Debug)]
+struct Slot {
+    /// It is turned away until then: the epoch if it isn't, the end of time if for good.
+    blocked_until: UnixTime,
+    limits: Option<OwnNumbers>,
+}
+
+/// What no clock reads.
+const FOR_GOOD: UnixTime = UnixTime::from_millis(u64::MAX);
+
+impl Networks {
+    /// Nothing is said of any network, but those `listed` in tiers.yaml are turned away, for good.
+    pub fn new(listed: Vec<IpNet>) -> Self {
+        let networks = Self {
+            listed: listed.into_iter().map(canonical).collect(),
+            ..Self::default()
+        };
+        networks.restore(Vec::new());
+        networks
+    }
+
+    /// What there is to know of that address at that time. An IPv4 address written as IPv6 is the IPv4 address.
+    pub fn find(&self, address: IpAddr, now: UnixTime) -> Known {
+        let mut known = Known::default();
+        if !self.finds.load(Ordering::Acquire) {
+            return known;
+        }
+        let address = address.to_canonical();
+        let whole = Prefix::of(address, u8::MAX);
+        let state = self.state.read();
+        for length in state.lengths(address) {
+            if let Some(slot) = length.slots.get(&whole.cut(length.bits)) {
+                known.blocked |= now < slot.blocked_until;
+                if known.limits.is_none() {
+                    known.limits.clone_from(&slot.limits);
+                }
+            }
+        }
+        known
+    }
+
+    /// What is said of that network itself. It may be a block whose time is over.
+    pub fn get(&self, network: IpNet) -> Option<Arc<NetworkEntry>> {
+        self.state.read().entries.get(&canonical(network)).cloned()
+    }
+
+    /// Of every network in which that one lies what is said of it, its own first.
+    pub fn around(&self, network: IpNet) -> Vec<Arc<NetworkEntry>> {
+        let state = self.state.read();
+        let wider = std::iter::successors(Some(canonical(network)), IpNet::supernet);
+        wider
+            .filter_map(|network| state.entries.get(&network).cloned())
+            .collect()
+    }
+
+    /// Up to `limit` networks in the order of their addresses, IPv4 first and a wider one before those in it: those after that one.
+    pub fn page(&self, after: Option<IpNet>, limit: usize) -> Vec<Arc<NetworkEntry>> {
+        let state = self.state.read();
+        let after = after.map_or(Bound::Unbounded, |after| Bound::Excluded(canonical(after)));
+        let entries = state.entries.range((after, Bound::Unbounded));
+        entries.map(|(_, entry)| Arc::clone(entry)).take(limit).collect()
+    }
+
+    /// How many networks are stored; those that are only listed in tiers.yaml are not among them.
+    pub fn len(&self) -> usize {
+        self.state.read().stored
+    }
+
+    /// Whether none is stored.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A network of which nothing is said.
+    pub(super) fn bare(&self, network: IpNet) -> NetworkEntry {
+        NetworkEntry::bare(network, self.listed.contains(&network))
+    }
+
+    /// What is stored with a block whose time is over, as it should be by now.
+    pub(super) fn over(&self, now: UnixTime) -> Vec<Arc<NetworkEntry>> {
+        let state = self.state.read();
+        let over = state.entries.values().filter(|entry| entry.has_block_over(now));
+        over.map(|entry| Arc::new(entry.at(now))).collect()
+    }
+
+    /// These networks are as this says, all at once for whoever looks.
+    pub(super) fn take(&self, entries: &[Arc<NetworkEntry>]) {
+        let mut state = self.state.write();
+        for entry in entries {
+            state.put(entry);
+        }
+        self.finds.store(state.finds(), Ordering::Release);
+    }
+
+    /// What is stored is this and nothing else; what is listed stays.
+    pub(super) fn restore(&self, stored: Vec<NetworkEntry>) {
+        let mut new = State::default();
+        for network in &self.listed {
+            new.put(&Arc::new(NetworkEntry::bare(*network, true)));
+        }
+        for entry in stored {
+            let listed = self.listed.contains(&entry.network);
+            new.put(&Arc::new(NetworkEntry { listed, ..entry }));
+        }
+        let mut state = self.state.write();
+        *state = new;
+        self.finds.store(state.finds(), Ordering::Release);
+    }
+}
+
+impl State {
+    fn lengths(&self, address: IpAddr) -> &[Length] {
+        match address {
+            IpAddr::V4(_) => &self.v4,
+            IpAddr::V6(_) => &self.v6,
+        }
+    }
+
+    /// Whether a look-up could find anything.
+    fn finds(&self) -> bool {
+        !(self.v4.is_empty() && self.v6.is_empty())
+    }
+
+    fn put(&mut self, entry: &Arc<NetworkEntry>) {
+        let old = if entry.is_bare() && !entry.listed {
+            self.entries.remove(&entry.network)
+        } else {
+            self.entries.insert(entry.network, Arc::clone(entry))
+        };
+        let was_stored = old.is_some_and(|old| !old.is_bare());
+        self.stored = self.stored + usize::from(!entry.is_bare()) - usize::from(was_stored);
+        self.put_slot(entry);
+    }
+
+    fn put_slot(&mut self, entry: &NetworkEntry) {
+        let (address, bits) = (entry.network.addr(), entry.network.prefix_len());
+        let lengths = match address {
+            IpAddr::V4(_) => &mut self.v4,
+            IpAddr::V6(_) => &mut self.v6,
+        };
+        let place = lengths.binary_search_by_key(&std::cmp::Reverse(bits), |length| std::cmp::Reverse(length.bits));
+        let prefix = Prefix::of(address, bits);
+        match (Slot::of(entry), place) {
+            (Some(slot), Ok(at)) => {
+                lengths[at].slots.insert(prefix, slot);
+            }
+            (Some(slot), Err(at)) => {
+                let slots = HashMap::from_iter([(prefix, slot)]);
+                lengths.insert(at, Length { bits, slots });
+            }
+            (None, Ok(at)) => {
+                lengths[at].slots.remove(&prefix);
+                if lengths[at].slots.is_empty() {
+                    lengths.remove(at);
+                }
+            }
+            (None, Err(_)) => {}
+        }
+    }
+}
+
+impl Prefix {
+    /// The first so many bits of an address.
+    fn of(address: IpAddr, bits: u8) -> Self {
+        let whole = match address {
+            IpAddr::V4(v4) => Self(u64::from(v4.to_bits()) << 32, 0),
+            IpAddr::V6(v6) => Self((v6.to_bits() >> 64) as u64, v6.to_bits() as u64),
+        };
+        whole.cut(bits)
+    }
+
+    /// The first so many bits of it.
+    fn cut(self, bits: u8) -> Self {
+        let mask = |bits: u8| u64::MAX.checked_shl(64 - u32::from(bits.min(64))).unwrap_or(0);
+        Self(self.0 & mask(bits), self.1 & mask(bits.saturating_sub(64)))
+    }
+}
+
+impl Slot {
+    /// `None`: no request would find anything in it.
+    fn of(entry: &NetworkEntry) -> Option<Self> {
+        let blocked_until = match &entry.block {
+            _ if entry.listed => FOR_GOOD,
+            Some(block) => block.until.unwrap_or(FOR_GOOD),
+            None => UnixTime::default(),
+        };
+        let limits = (!entry.limits.is_empty()).then(|| Arc::clone(&entry.limits));
+        let finds = limits.is_some() || blocked_until > UnixTime::default();
+        finds.then_some(Self { blocked_until, limits })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::network::Block;
+
+    const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+    fn net(text: &str) -> IpNet {
+        text.parse().expect("a network")
+    }
+
+    fn numbers(number: u32) -> OwnNumbers {
+        Arc::new([("http".into(), number)])
+    }
+
+    fn blocked(network: IpNet, until: Option<UnixTime>) -> NetworkEntry {
+        let (since, why) = (UnixTime::from_secs(1), None);
+        NetworkEntry {
+            block: Some(Block { since, until, why }),
+            ..NetworkEntry::bare(network, false)
+        }
+    }
+
+    /// What is known of an address, by a look at every network in turn.
+    fn scan(listed: &[IpNet], entries: &[NetworkEntry], address: IpAddr, now: UnixTime) -> Known {
+        let address = address.to_canonical();
+        let listed = listed.iter().map(|network| canonical(*network));
+        let around = || entries.iter().filter(|entry| entry.network.contains(&address));
+        let own = around().filter(|entry| !entry.limits.is_empty());
+        let narrowest = own.max_by_key(|entry| entry.network.prefix_len());
+        Known {
+            blocked: listed.clone().any(|network| network.contains(&address))
+                || around().any(|entry| entry.is_blocked(now)),
+            limits: narrowest.map(|entry| Arc::clone(&entry.limits)),
+        }
+    }
+
+    /// Addresses of which many share long prefixes, IPv4 ones written either way.
+    fn address() -> impl Strategy<Value = IpAddr> {
+        let v4 = prop::sample::select(vec![0, 0xC000_0200, 0xC000_0280, 0xFFFF_FFFF]);
+        let v4 = (v4, 0..=0xFFu32).prop_map(|(base, low)| Ipv4Addr::from_bits(base ^ low));
+        let v6 = prop::sample::select(vec![0, 0x2001_0db8 << 96, 0x2001_0db8_0000_0001 << 64, u128::MAX]);
+        let low = prop_oneof![0..4u128, (0..4u128).prop_map(|low| low << 62)];
+        let v6 = (v6, low).prop_map(|(base, low)| Ipv6Addr::from_bits(base ^ low));
+        prop_oneof![
+            v4.clone().prop_map(IpAddr::V4),
+            v4.prop_map(|v4| IpAddr::V6(v4.to_ipv6_mapped())),
+            v6.prop_map(IpAddr::V6),
+        ]
+    }
+
+    fn network() -> impl Strategy<Value = IpNet> {
+        (address(), 0..=32u8).prop_map(|(address, off)| {
+            let most = if address.is_ipv4() { 32 } else { 128 };
+            IpNet::new(address, most - off).expect("no longer than the address")
+        })
+    }
+
+    /// What is said of a network: everything, or next to nothing.
+    fn entry() -> impl Strategy<Value = NetworkEntry> {
+        let until = prop::option::of((0..3u64).prop_map(|at| UnixTime::from_millis(NOW.as_millis() - 1 + at)));
+        let said = (prop::option::of(0..9u32), prop::option::of(until));
+        (network(), said).prop_map(|(network, (own, block))| {
+            let network = canonical(network);
+            let entry = block.map_or(NetworkEntry::bare(network, false), |until| blocked(network, until));
+            NetworkEntry {
+                limits: own.map(numbers).unwrap_or_default(),
+                ..entry
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_look_up_finds_what_a_scan_finds(
+            listed in prop::collection::vec(network(), 0..3),
+            said in prop::collection::vec(entry(), 0..24),
+            asked in prop::collection::vec(address(), 24),
+        ) {
+            let networks = Networks::new(listed.clone());
+            let mut entries: Vec<NetworkEntry> = Vec::new();
+            for entry in said {
+                entries.retain(|other| other.network != entry.network);
+                let listed = networks.bare(entry.network).listed;
+                networks.take(&[Arc::new(NetworkEntry { listed, ..entry.clone() })]);
+                entries.push(entry);
+            }
+            let again = Networks::new(listed.clone());
+            again.restore(entries.clone());
+            for address in asked {
+                let expected = scan(&listed, &entries, address, NOW);
+                prop_assert_eq!(&networks.find(address, NOW), &expected, "{}", address);
+                prop_assert_eq!(&again.find(address, NOW), &expected, "{}, all at once", address);
+            }
+            prop_assert_eq!(networks.page(None, usize::MAX), again.page(None, usize::MAX));
+            prop_assert_eq!(networks.len(), entries.iter().filter(|entry| !entry.is_bare()).count());
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_nothing_behind() {
+        let networks = Networks::default();
+        let network = net("192.0.2.0/24");
+        networks.take(&[Arc::new(blocked(network, None))]);
+        let address = "192.0.2.7".parse().expect("an address");
+        assert!(networks.find(address, NOW).blocked);
+        networks.take(&[Arc::new(NetworkEntry::bare(network, false))]);
+        assert_eq!(networks.find(address, NOW), Known::default());
+        assert!(!networks.finds.load(Ordering::Acquire), "no look-up takes the lock");
+        assert!(networks.state.read().v4.is_empty() && networks.page(None, 1).is_empty());
+    }
+
+    #[test]
+    fn a_listed_network_stays_whatever_is_said_of_it() {
+        let network = net("2001:db8::/32");
+        let networks = Networks::new(vec![net("2001:db8:ffff::/32")]);
+        let address = "2001:db8::1".parse().expect("an address");
+        assert!(networks.find(address, NOW).blocked);
+        assert!(networks.is_empty(), "nothing is stored");
+        for entry in [blocked(network, Some(NOW)), NetworkEntry::bare(network, false)] {
+            networks.take(&[Arc::new(NetworkEntry { listed: true, ..entry })]);
+            assert!(networks.find(address, NOW).blocked);
+        }
+        networks.restore(vec![blocked(network, Some(NOW))]);
+        let listed: Vec<bool> = networks.page(None, 9).iter().map(|entry| entry.listed).collect();
+        assert_eq!((listed, networks.len()), (vec![true], 1));
+    }
+
+    #[test]
+    fn pages_go_by_address_and_what_lies_around_a_network_goes_outwards() {
+        let mut texts = [
+            "10.0.0.0/8",
+            "10.0.0.0/16",
+            "10.1.0.0/16",
+            "192.0.2.0/24",
+            "2001:db8::/32",
+        ];
+        let networks = Networks::default();
+        let entries = texts.iter().rev().map(|text| blocked(net(text), None));
+        networks.restore(entries.collect());
+        let shown = |entries: Vec<Arc<NetworkEntry>>| {
+            let text = |entry: &Arc<NetworkEntry>| entry.network.to_string();
+            entries.iter().map(text).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(networks.page(None, 2)), texts[..2]);
+        assert_eq!(shown(networks.page(Some(net("10.0.0.0/16")), 9)), texts[2..]);
+        let around = shown(networks.around(net("10.0.0.1/32")));
+        texts[..2].reverse();
+        assert_eq!(around, texts[..2]);
+    }
+}

@@ -1,0 +1,309 @@
+//! `tiergate network`, `tiergate block` and `tiergate unblock`; and numbers for request limits, of accounts too.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tiergate::policy::time::UnixTime;
+
+use crate::support::folder::Folder;
+use crate::support::program::{Program, Said, run};
+use crate::support::{Door, Mirror, limited, seven_tiers};
+
+/// 2027-01-15T08:00:00Z.
+const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+/// A door with request limits and a network that it turns away, and its tiers.yaml beside its data.
+async fn limited_door(mirror: &Mirror) -> Door {
+    let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
+    let (door, _) = Door::open_changed(NOW, &yaml, limited);
+    let file = door.folder().join("tiers.yaml");
+    std::fs::write(file, format!("{yaml}\ndata_dir: .\n")).expect("a file");
+    door
+}
+
+/// Runs a command against it.
+async fn command(door: &Door, args: &[&str]) -> Said {
+    let admin = door.admin.to_string();
+    let mut all = args.to_vec();
+    all.extend(["--admin", &admin]);
+    run(door.folder(), &all, "").await
+}
+
+#[track_caller]
+fn good(said: Said) -> String {
+    assert_eq!(said.code, Some(0), "{said:?}");
+    said.out
+}
+
+async fn json_of(door: &Door, args: &[&str]) -> Value {
+    let mut all = args.to_vec();
+    all.push("--json");
+    let out = good(command(door, &all).await);
+    serde_json::from_str(&out).unwrap_or_else(|_| panic!("not JSON: {out}"))
+}
+
+/// What a command that should fail says, without its first word.
+#[track_caller]
+fn wrong(said: Said) -> String {
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+    said.err.strip_prefix("error: ").unwrap_or(&said.err).to_owned()
+}
+
+/// A table's lines, with single spaces.
+fn lines(table: &str) -> Vec<String> {
+    let line = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    table.lines().map(line).collect()
+}
+
+#[tokio::test]
+async fn a_network_gets_a_number_of_its_own_and_loses_it() {
+    let mirror = Mirror::start().await;
+    let door = limited_door(&mirror).await;
+    let set = [
+        "network",
+        "set",
+        "192.0.2.7",
+        "--limit",
+        "http=300",
+        "--limit",
+        "hourly=0",
+    ];
+    let said = good(command(&door, &[&set[..], &["--note", "a school"]].concat()).await);
+    assert!(
+        said.starts_with(
+            "changed:\n  network      192.0.2.7/32\n  limits       hourly=0 http=300\n  note         a school\n"
+        ),
+        "{said}"
+    );
+    assert!(said.contains("\n  blocked      no\n"), "{said}");
+    let shown = json_of(&door, &["network", "show", "192.0.2.7"]).await;
+    assert_eq!(shown["limits"], json!({ "http": 300, "hourly": 0 }));
+    let shown = good(command(&door, &["network", "show", "::ffff:192.0.2.7"]).await);
+    assert!(shown.starts_with("  network      192.0.2.7/32\n"), "{shown}");
+    let changed = json_of(
+        &door,
+        &["network", "set", "192.0.2.7", "--limit", "hourly=", "--note", ""],
+    )
+    .await;
+    assert_eq!(
+        (&changed["limits"], &changed["note"]),
+        (&json!({ "http": 300 }), &Value::Null)
+    );
+    good(command(&door, &["network", "set", "2001:db8::/32", "--note", "two\nlines"]).await);
+    let list = good(command(&door, &["network", "list"]).await);
+    let expected = [
+        "NETWORK LIMITS STATE UNTIL NOTE",
+        "192.0.2.7/32 http=300 - - -",
+        "203.0.113.0/24 - blocked in tiers.yaml - -",
+        "2001:db8::/32 - - - two lines",
+    ];
+    assert_eq!(lines(&list), expected);
+    let list = json_of(&door, &["network", "list"]).await;
+    assert_eq!(list["networks"].as_array().map(Vec::len), Some(3));
+    let removed = good(command(&door, &["network", "remove", "192.0.2.7"]).await);
+    assert!(
+        removed.starts_with("removed:\n  network      192.0.2.7/32\n"),
+        "{removed}"
+    );
+    assert_eq!(
+        wrong(command(&door, &["network", "show", "192.0.2.7"]).await),
+        "nothing is said of that network\n"
+    );
+}
+
+#[tokio::test]
+async fn a_network_is_blocked_listed_and_unblocked() {
+    let mirror = Mirror::start().await;
+    let door = limited_door(&mirror).await;
+    let said = good(command(&door, &["block", "192.0.2.0/24", "--for", "1d", "--why", "scrapes"]).await);
+    assert!(said.starts_with("blocked:\n  network      192.0.2.0/24\n"), "{said}");
+    assert!(said.contains("\n  blocked      yes\n"), "{said}");
+    assert!(
+        said.ends_with("  why          scrapes\n  blocked by   192.0.2.0/24 (stored)\n"),
+        "{said}"
+    );
+    good(command(&door, &["block", "192.0.2.7", "--until", "2027-02-01"]).await);
+    let forever = json_of(&door, &["block", "2001:db8::1"]).await;
+    assert_eq!(
+        (&forever["network"], &forever["block"]["until"]),
+        (&json!("2001:db8::/64"), &Value::Null)
+    );
+    let blocks = json_of(&door, &["block", "list"]).await;
+    let fields = |block: &Value| ["network", "until", "why", "origin"].map(|field| block[field].clone());
+    let blocks: Vec<_> = blocks["blocks"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(fields)
+        .collect();
+    let day = &blocks[0][1];
+    assert!(
+        day.as_str().is_some_and(|day| day.starts_with("2027-01-16T08:00:")),
+        "{day}"
+    );
+    let expected = [
+        [json!("192.0.2.0/24"), day.clone(), json!("scrapes"), json!("stored")],
+        [
+            json!("192.0.2.7/32"),
+            json!("2027-02-01T00:00:00Z"),
+            Value::Null,
+            json!("stored"),
+        ],
+        [json!("203.0.113.0/24"), Value::Null, Value::Null, json!("listed")],
+        [json!("2001:db8::/64"), Value::Null, Value::Null, json!("stored")],
+    ];
+    assert_eq!(blocks, expected);
+    let table = lines(&good(command(&door, &["block", "list"]).await));
+    assert_eq!(table[0], "NETWORK SINCE UNTIL ORIGIN WHY");
+    assert_eq!(table[3], "203.0.113.0/24 - - listed -");
+
+    // What lies in a wider one that is blocked stays blocked, and that is no success.
+    let still = wrong(command(&door, &["unblock", "192.0.2.7"]).await);
+    assert!(
+        still.contains("192.0.2.7/32 is blocked still, as a part of 192.0.2.0/24 (stored)"),
+        "{still}"
+    );
+    let said = good(command(&door, &["unblock", "192.0.2.0/24"]).await);
+    assert!(said.starts_with("unblocked:\n  network      192.0.2.0/24\n"), "{said}");
+    let table = lines(&good(command(&door, &["block", "list"]).await));
+    assert_eq!(table.len(), 3, "both are unblocked: {table:?}");
+
+    let listed = wrong(command(&door, &["unblock", "203.0.113.0/24"]).await);
+    assert!(listed.contains("take it out of `blocked_networks`"), "{listed}");
+    let inside = command(&door, &["unblock", "203.0.113.9", "--json"]).await;
+    let inside: Value = serde_json::from_str(&wrong(inside)).expect("JSON");
+    assert_eq!(inside["reason"], "still_blocked");
+    let error = inside["error"].as_str().expect("words");
+    assert!(
+        error.contains("203.0.113.0/24 (listed)") && error.contains("tiers.yaml"),
+        "{error}"
+    );
+    // It may be blocked by command as well, which shows once tiers.yaml has it no more.
+    good(command(&door, &["block", "203.0.113.0/24"]).await);
+    let table = lines(&good(command(&door, &["block", "list"]).await));
+    let origins = table.iter().filter(|line| line.starts_with("203.0.113.0/24"));
+    assert_eq!(origins.count(), 2, "{table:?}");
+}
+
+#[tokio::test]
+async fn a_command_says_what_to_write() {
+    let mirror = Mirror::start().await;
+    let door = limited_door(&mirror).await;
+    for args in [
+        &["network", "set", "example.com", "--note", "x"][..],
+        &["network", "show", "10/8"],
+        &["network", "remove", ""],
+        &["block", "192.0.2.0/33"],
+        &["unblock", "everybody"],
+    ] {
+        let said = wrong(command(&door, args).await);
+        assert!(said.contains("write an address such as 192.0.2.7"), "{args:?}: {said}");
+    }
+    for (args, words) in [
+        (&["network", "set", "192.0.2.1"][..], "nothing to change"),
+        (
+            &["network", "set", "192.0.2.1", "--limit", "htpp=1"],
+            "there are http, hourly",
+        ),
+        (
+            &["network", "set", "192.0.2.1", "--limit", "total=1"],
+            "counts everybody together",
+        ),
+        (
+            &["network", "remove", "203.0.113.0/24"],
+            "take it out of `blocked_networks`",
+        ),
+        (&["block", "192.0.2.1", "--for", "soon"], "such as 90d"),
+        (&["block", "192.0.2.1", "--until", "2020-01-01"], "over already"),
+        (&["block", "--why", "x", "list"], "a list takes no address"),
+        (
+            &["account", "add", "--name", "a", "--tier", "$5", "--limit", "htpp=1"],
+            "there are http, hourly",
+        ),
+    ] {
+        let said = wrong(command(&door, args).await);
+        assert!(said.contains(words), "{args:?}: {said}");
+    }
+    // These don't leave the command.
+    for (args, words) in [
+        (&["block"][..], "<ADDRESS>"),
+        (
+            &["block", "192.0.2.1", "--for", "1d", "--until", "2028-01-01"],
+            "cannot be used with",
+        ),
+        (
+            &["network", "set", "192.0.2.1", "--limit", "http=1,lifts=network"],
+            "write NAME=N",
+        ),
+        (
+            &["account", "set", "a20", "--limit", "http=many"],
+            "NAME=N,lifts=network",
+        ),
+    ] {
+        let said = command(&door, args).await;
+        assert_eq!(said.code, Some(2), "{args:?}: {said:?}");
+        assert!(said.err.contains(words), "{args:?}: {said:?}");
+    }
+    let none = command(&door, &["network", "list", "--json"]).await;
+    let none: Value = serde_json::from_str(&good(none)).expect("JSON");
+    assert_eq!(
+        none["networks"].as_array().map(Vec::len),
+        Some(1),
+        "nothing was changed: {none}"
+    );
+}
+
+#[tokio::test]
+async fn an_account_gets_numbers_of_its_own_for_request_limits() {
+    let mirror = Mirror::start().await;
+    let door = limited_door(&mirror).await;
+    let add = [
+        "account", "add", "--name", "acme", "--tier", "$20", "--limit", "http=300",
+    ];
+    let said = good(command(&door, &[&add[..], &["--limit", "hourly=5000,lifts=network"]].concat()).await);
+    assert!(
+        said.contains("\n  limits       hourly=5000,lifts=network http=300\n"),
+        "{said}"
+    );
+    let list = lines(&good(command(&door, &["account", "list"]).await));
+    assert!(list[0].contains("QUOTAS LIMITS USERS"), "{list:?}");
+    let line = "acme $20 0 - - - - hourly=5000,lifts=network http=300 - -";
+    assert!(list.iter().any(|other| other == line), "{list:?}");
+    let set = ["account", "set", "acme", "--limit", "http=", "--limit", "hourly=6000"];
+    let changed = json_of(&door, &set).await;
+    assert_eq!(changed["limits"], json!({ "hourly": 6000 }));
+    let none = ["account", "add", "--name", "beta", "--tier", "$20", "--limit", "http="];
+    assert_eq!(
+        json_of(&door, &none).await["limits"],
+        json!({}),
+        "there is nothing to take away"
+    );
+}
+
+/// A door that is a process of its own, which is killed: what it acknowledged is there when it starts again.
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_crash() {
+    let mirror = Mirror::start().await;
+    let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
+    let folder = Arc::new(Folder::new());
+    let door = Program::start_in(&folder, &yaml).await;
+    good(door.command(&["block", "192.0.2.7", "--why", "scrapes"]).await);
+    good(
+        door.command(&["network", "set", "2001:db8::/32", "--note", "a school"])
+            .await,
+    );
+    let list = good(door.command(&["network", "list"]).await);
+    let unknown = wrong(
+        door.command(&["network", "set", "192.0.2.7", "--limit", "http=1"])
+            .await,
+    );
+    assert!(unknown.contains("tiers.yaml has no request limits"), "{unknown}");
+    door.kill().await;
+    let door = Program::start_in(&folder, &yaml).await;
+    assert_eq!(good(door.command(&["network", "list"]).await), list);
+    assert_eq!(lines(&list).len(), 3, "{list}");
+    good(door.command(&["unblock", "192.0.2.7"]).await);
+    good(door.command(&["network", "remove", "2001:db8::1/32"]).await);
+    let list = lines(&good(door.command(&["network", "list"]).await));
+    assert_eq!(list, ["NETWORK LIMITS STATE UNTIL NOTE"]);
+}

@@ -1,0 +1,213 @@
+//! What is said of networks, by the operator's listener.
+
+use serde_json::{Value, json};
+use tiergate::clock::Hands;
+use tiergate::policy::time::{Span, UnixTime};
+
+use crate::support::{Answer, Door, Mirror, limited, seven_tiers};
+
+/// 2027-01-15T08:00:00Z.
+const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+async fn door() -> (Door, &'static Hands) {
+    let mirror = Mirror::start().await;
+    Door::open_changed(NOW, &seven_tiers(8, &[(mirror.address, 2)], ""), limited)
+}
+
+/// The answer's body, after a look at its status.
+#[track_caller]
+fn told(answer: &Answer, status: u16) -> Value {
+    assert_eq!(answer.status(), status, "{}", answer.text());
+    answer.json()
+}
+
+/// What stands of it, without the fraction of a second.
+fn to_the_minute(time: &Value) -> String {
+    time.as_str().expect("a time").chars().take(16).collect()
+}
+
+async fn set(door: &Door, network: &str, body: &str) -> Value {
+    let answer = door.operator("PATCH", &format!("/networks/{network}"), body).await;
+    told(&answer, 200)
+}
+
+async fn names(door: &Door, query: &str) -> (Vec<String>, Value) {
+    let page = told(&door.operator("GET", &format!("/networks{query}"), "").await, 200);
+    let networks = page["networks"].as_array().expect("a list");
+    let name = |network: &Value| network["network"].as_str().expect("text").to_owned();
+    (networks.iter().map(name).collect(), page["next"].clone())
+}
+
+#[tokio::test]
+async fn a_network_is_spoken_of_shown_changed_and_forgotten() {
+    let (door, _) = door().await;
+    let body =
+        r#"{ "limits": { "http": 300, "hourly": 0 }, "note": "a school", "block": { "for": "1d", "why": "scrapes" } }"#;
+    let said = set(&door, "192.0.2.7%2F24", body).await;
+    let block = said["block"].clone();
+    let expected = json!({
+        "network": "192.0.2.0/24", "limits": { "http": 300, "hourly": 0 }, "note": "a school",
+        "block": { "since": block["since"], "until": block["until"], "why": "scrapes" }, "listed": false,
+        "blocked_by": [{ "network": "192.0.2.0/24", "origin": "stored" }],
+    });
+    assert_eq!(said, expected);
+    assert_eq!(to_the_minute(&block["since"]), "2027-01-15T08:00");
+    assert_eq!(to_the_minute(&block["until"]), "2027-01-16T08:00");
+    for same in ["192.0.2.0%2f24", "::ffff:192.0.2.0%2F120"] {
+        let shown = door.operator("GET", &format!("/networks/{same}"), "").await;
+        assert_eq!(told(&shown, 200), expected, "{same}");
+    }
+    let changed = set(
+        &door,
+        "192.0.2.0%2F24",
+        r#"{ "limits": { "hourly": null, "gone": null } }"#,
+    )
+    .await;
+    assert_eq!(changed["limits"], json!({ "http": 300 }));
+    assert_eq!((&changed["note"], &changed["block"]), (&expected["note"], &block));
+    let until = set(&door, "192.0.2.0%2F24", r#"{ "block": { "until": "2027-02-01" } }"#).await;
+    assert_eq!(until["block"]["until"], "2027-02-01T00:00:00Z");
+    assert_eq!(until["block"]["why"], Value::Null, "it is another block");
+    let free = set(&door, "192.0.2.0%2F24", r#"{ "block": null, "note": null }"#).await;
+    assert_eq!((&free["block"], &free["note"]), (&Value::Null, &Value::Null));
+    assert_eq!(free["blocked_by"], json!([]));
+    let gone = told(&door.operator("DELETE", "/networks/192.0.2.0%2F24", "").await, 200);
+    assert_eq!(gone["limits"], json!({ "http": 300 }));
+    door.operator("GET", "/networks/192.0.2.0%2F24", "")
+        .await
+        .assert_refused(404, "unknown_network");
+    door.operator("DELETE", "/networks/192.0.2.0%2F24", "")
+        .await
+        .assert_refused(404, "unknown_network");
+}
+
+#[tokio::test]
+async fn an_address_alone_is_the_network_of_one_stranger() {
+    let (door, _) = door().await;
+    for (address, network) in [
+        ("192.0.2.7", "192.0.2.7/32"),
+        ("::ffff:192.0.2.7", "192.0.2.7/32"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:3::4%2F128", "2001:db8:1:2:3::4/128"),
+        ("2001:DB8::%2F33", "2001:db8::/33"),
+    ] {
+        let said = set(&door, address, r#"{ "note": "x" }"#).await;
+        assert_eq!(said["network"], network, "{address}");
+    }
+    for wrong in [
+        "localhost",
+        "192.0.2",
+        "192.0.2.0%2F33",
+        "10%2F8",
+        "192.0.2.1:80",
+        "%20",
+        "[::1]",
+    ] {
+        for method in ["GET", "PATCH", "DELETE"] {
+            let answer = door.operator(method, &format!("/networks/{wrong}"), "").await;
+            answer.assert_refused(400, "bad_request");
+            assert!(answer.text().contains("192.0.2.0/24"), "{}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn networks_come_in_pages_and_those_of_tiers_yaml_are_among_them() {
+    let (door, _) = door().await;
+    for network in ["2001:db8::", "10.0.0.0%2F8", "198.51.100.7"] {
+        set(&door, network, r#"{ "note": "x" }"#).await;
+    }
+    let first = names(&door, "?limit=2").await;
+    assert_eq!(
+        first,
+        (
+            ["10.0.0.0/8", "198.51.100.7/32"].map(str::to_owned).into(),
+            json!("198.51.100.7/32")
+        )
+    );
+    let rest = names(&door, "?after=198.51.100.7%2f32").await;
+    assert_eq!(
+        rest,
+        (
+            ["203.0.113.0/24", "2001:db8::/64"].map(str::to_owned).into(),
+            Value::Null
+        )
+    );
+    let listed = told(&door.operator("GET", "/networks/203.0.113.0%2F24", "").await, 200);
+    let by = json!([{ "network": "203.0.113.0/24", "origin": "listed" }]);
+    assert_eq!(
+        (&listed["listed"], &listed["block"], &listed["blocked_by"]),
+        (&json!(true), &Value::Null, &by)
+    );
+    for (method, body) in [("PATCH", r#"{ "block": null }"#), ("DELETE", "")] {
+        let answer = door.operator(method, "/networks/203.0.113.0%2F24", body).await;
+        answer.assert_refused(409, "listed");
+        assert!(
+            answer.text().contains("take it out of `blocked_networks`"),
+            "{}",
+            answer.text()
+        );
+    }
+    let inside = set(&door, "203.0.113.9", r#"{ "block": null }"#).await;
+    assert_eq!(inside["blocked_by"], by, "what lies in it is blocked still");
+    let answer = door.operator("GET", "/networks/203.0.113.9", "").await;
+    answer.assert_refused(404, "unknown_network");
+    assert!(answer.text().contains("it lies in 203.0.113.0/24"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_and_nothing_is_changed() {
+    let (door, _) = door().await;
+    let long = format!(r#"{{ "note": "{}" }}"#, "x".repeat(1_025));
+    let why = format!(r#"{{ "block": {{ "why": "{}" }} }}"#, "x".repeat(1_025));
+    for (body, words) in [
+        (
+            r#"{ "limits": { "htpp": 1 } }"#,
+            "there is no such request limit; there are http, hourly",
+        ),
+        (
+            r#"{ "limits": { "total": 1 } }"#,
+            "the limit total counts everybody together",
+        ),
+        (r#"{ "limits": { "http": 1000000001 } }"#, "0 to 1000000000"),
+        (
+            r#"{ "limits": { "http": { "limit": 1, "lifts": "network" } } }"#,
+            "expected u32",
+        ),
+        (r#"{ "block": { "for": "0s" } }"#, "over at once"),
+        (r#"{ "block": { "for": "2028-01-01" } }"#, "such as 90d"),
+        (r#"{ "block": { "until": "2027-01-15" } }"#, "over already"),
+        (r#"{ "block": { "until": "1d" } }"#, "such as 2027-01-01"),
+        (r#"{ "block": { "for": "1d", "until": "2028-01-01" } }"#, "not both"),
+        (r#"{ "block": true }"#, "expected struct"),
+        (r#"{ "blocked": true }"#, "unknown field"),
+        (&long, "1024 bytes"),
+        (&why, "1024 bytes"),
+    ] {
+        let answer = door.operator("PATCH", "/networks/192.0.2.1", body).await;
+        answer.assert_refused(400, "bad_request");
+        assert!(answer.text().contains(words), "{body}: {}", answer.text());
+    }
+    for query in ["?limit=0", "?limit=1001", "?after=soon", "?page=2"] {
+        let answer = door.operator("GET", &format!("/networks{query}"), "").await;
+        answer.assert_refused(400, "bad_request");
+    }
+    door.operator("PUT", "/networks/192.0.2.1", "{}")
+        .await
+        .assert_refused(405, "method_not_allowed");
+    assert_eq!(names(&door, "").await.0, ["203.0.113.0/24"]);
+}
+
+#[tokio::test]
+async fn a_block_that_is_over_is_none() {
+    let (door, hands) = door().await;
+    set(&door, "192.0.2.1", r#"{ "block": { "for": "1h" } }"#).await;
+    set(&door, "192.0.2.2", r#"{ "block": { "for": "1h" }, "note": "x" }"#).await;
+    hands.advance(Span::from_secs(3_600));
+    assert_eq!(names(&door, "").await.0, ["192.0.2.2/32", "203.0.113.0/24"]);
+    door.operator("GET", "/networks/192.0.2.1", "")
+        .await
+        .assert_refused(404, "unknown_network");
+    let other = told(&door.operator("GET", "/networks/192.0.2.2", "").await, 200);
+    assert_eq!((&other["block"], &other["blocked_by"]), (&Value::Null, &json!([])));
+}
