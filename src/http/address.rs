@@ -12,7 +12,9 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::header::{self, HeaderMap, HeaderName};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
+
+use crate::store::network::canonical;
 
 /// Addresses that are looked at, at most: more proxies in a row there aren't. The last of them is the client then.
 pub const HOPS_MAX: usize = 64;
@@ -121,16 +123,6 @@ impl TrustedProxies {
             }
         }
         client
-    }
-}
-
-/// Peers are taken as IPv4 if they are written so as IPv6; so must networks be.
-fn canonical(network: IpNet) -> IpNet {
-    match (network, network.addr().to_canonical()) {
-        (IpNet::V6(v6), IpAddr::V4(v4)) if v6.prefix_len() >= 96 => {
-            Ipv4Net::new(v4, v6.prefix_len() - 96).map_or(network, IpNet::V4)
-        }
-        _ => network,
     }
 }
 
