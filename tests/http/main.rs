@@ -5,6 +5,7 @@ mod support;
 
 mod admin_accounts;
 mod admin_networks;
+mod answers;
 mod books;
 mod browsers;
 mod closing;
