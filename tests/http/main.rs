@@ -23,6 +23,7 @@ mod refusals;
 mod relocation;
 mod routing;
 mod seatless;
+mod spoofing;
 mod statistics;
 mod strangers;
 mod streaming;
