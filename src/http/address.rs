@@ -52,6 +52,17 @@ pub struct Client {
     pub address: IpAddr,
     /// Whether the connection comes from a trusted proxy.
     pub peer_is_trusted: bool,
+    /// The headers whose trails of addresses are believed.
+    pub trails: Trails,
+}
+
+/// In which headers trusted proxies have written for whom they ask: what stands in the others, their client wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trails {
+    /// In `X-Forwarded-For`.
+    pub x_forwarded_for: bool,
+    /// In `Forwarded`.
+    pub forwarded: bool,
 }
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -82,31 +93,54 @@ impl TrustedProxies {
     pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Client {
         let peer = peer.ip().to_canonical();
         let peer_is_trusted = self.networks.contain(peer);
+        let (address, trails) = if peer_is_trusted {
+            self.named(peer, headers)
+        } else {
+            (peer, Trails::default())
+        };
         Client {
             peer,
-            address: if peer_is_trusted {
-                self.named(peer, headers)
-            } else {
-                peer
-            },
+            address,
             peer_is_trusted,
+            trails,
         }
     }
 
-    fn named(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    fn named(&self, peer: IpAddr, headers: &HeaderMap) -> (IpAddr, Trails) {
         let x_forwarded_for = || self.walk(peer, x_forwarded_for(headers));
         let forwarded = || self.walk(peer, forwarded(headers));
+        let in_both = Trails {
+            x_forwarded_for: true,
+            forwarded: true,
+        };
         match self.header {
-            ForwardedHeader::XForwardedFor => x_forwarded_for(),
-            ForwardedHeader::Forwarded => forwarded(),
+            ForwardedHeader::XForwardedFor => (
+                x_forwarded_for(),
+                Trails {
+                    forwarded: false,
+                    ..in_both
+                },
+            ),
+            ForwardedHeader::Forwarded => (
+                forwarded(),
+                Trails {
+                    x_forwarded_for: false,
+                    ..in_both
+                },
+            ),
             ForwardedHeader::Either => {
                 let is_there = [X_FORWARDED_FOR, header::FORWARDED].map(|name| headers.contains_key(name));
                 match is_there {
-                    [_, false] => x_forwarded_for(),
-                    [false, true] => forwarded(),
-                    [true, true] => Some(forwarded())
-                        .filter(|named| *named == x_forwarded_for())
-                        .unwrap_or(peer),
+                    [_, false] => (x_forwarded_for(), in_both),
+                    [false, true] => (forwarded(), in_both),
+                    [true, true] => {
+                        let named = forwarded();
+                        if named == x_forwarded_for() {
+                            (named, in_both)
+                        } else {
+                            (peer, Trails::default())
+                        }
+                    }
                 }
             }
         }
@@ -130,18 +164,23 @@ impl TrustedProxies {
 fn x_forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
     let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
-    entries.map(|entry| entry_address(std::str::from_utf8(entry).ok()?.trim()))
+    entries.map(|entry| entry_address(std::str::from_utf8(trimmed(entry)).ok()?))
 }
 
-/// An address as proxies write it there: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+/// Without the spaces and tabs around it.
+fn trimmed(text: &[u8]) -> &[u8] {
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let first = text.iter().position(is_text).unwrap_or(text.len());
+    let last = text.iter().rposition(is_text).map_or(first, |last| last + 1);
+    &text[first..last]
+}
+
+/// An address as proxies write it there: as a [`node_address`], or IPv6 without brackets.
 fn entry_address(entry: &str) -> Option<IpAddr> {
-    let bare = entry
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(entry);
-    let address: Option<IpAddr> = bare.parse().ok();
-    let address = address.or_else(|| entry.parse().ok().map(|socket: SocketAddr| socket.ip()));
-    Some(address?.to_canonical())
+    match entry.parse::<Ipv6Addr>() {
+        Ok(address) => Some(IpAddr::from(address).to_canonical()),
+        Err(_) => node_address(entry),
+    }
 }
 
 /// The addresses of the `for` parameters in `Forwarded`, from the right; `None` for an element that names none.
@@ -151,7 +190,7 @@ fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
         rest: Some(line.as_bytes()),
         separator: b',',
     });
-    elements.map(|element| element_address(std::str::from_utf8(element).ok()?))
+    elements.map(element_address)
 }
 
 /// The parts of a text between separators outside of quotes, from the right.
@@ -185,43 +224,57 @@ fn is_escaped(text: &[u8], at: usize) -> bool {
     text[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// The address in an element's one `for` parameter (RFC 7239 §4, §6).
-fn element_address(element: &str) -> Option<IpAddr> {
+/// The address in an element's one `for` parameter (RFC 7239 §4, §6). Its other parameters are looked through as well, since one that
+/// isn't written as the grammar has it may hide where a `for` begins; but they may hold any byte that a header can carry.
+fn element_address(element: &[u8]) -> Option<IpAddr> {
     let pairs = FromTheRight {
-        rest: Some(element.as_bytes()),
+        rest: Some(element),
         separator: b';',
     };
     let mut found = None;
     for pair in pairs {
-        let pair = std::str::from_utf8(pair).ok()?.trim_matches([' ', '\t']);
+        let pair = trimmed(pair);
         if pair.is_empty() {
             continue;
         }
-        let (name, value) = pair.split_once('=')?;
-        let value = unquoted(value)?;
-        if name.eq_ignore_ascii_case("for") && found.replace(node_address(&value)?).is_some() {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = (&pair[..equals], unquoted(&pair[equals + 1..])?);
+        if !is_token(name) {
             return None;
+        }
+        if name.eq_ignore_ascii_case(b"for") {
+            let address = node_address(std::str::from_utf8(&value).ok()?)?;
+            if found.replace(address).is_some() {
+                return None;
+            }
         }
     }
     found
 }
 
-/// A value, without the quotes that it may stand in (RFC 9110 §5.6.4).
-fn unquoted(value: &str) -> Option<Cow<'_, str>> {
-    let Some(inner) = value.strip_prefix('"') else {
-        let is_plain = !value.is_empty() && value.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'"');
+/// A name as RFC 9110 has it (§5.6.2).
+fn is_token(name: &[u8]) -> bool {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !name.is_empty() && name.iter().all(is_allowed)
+}
+
+/// A value, without the quotes that it may stand in (RFC 9110 §5.6.4). Without them it may hold more than a token: proxies write
+/// `192.0.2.1:80`.
+fn unquoted(value: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let Some(inner) = value.strip_prefix(b"\"") else {
+        let is_plain = !value.is_empty() && value.iter().all(|byte| matches!(byte, b'!'..=b'~') && *byte != b'"');
         return is_plain.then_some(Cow::Borrowed(value));
     };
-    let mut text = String::with_capacity(inner.len());
-    let mut characters = inner.chars();
+    let mut text = Vec::with_capacity(inner.len());
+    let mut bytes = inner.iter();
     loop {
-        match characters.next()? {
-            '"' => break,
-            '\\' => text.push(characters.next()?),
-            other => text.push(other),
+        match bytes.next()? {
+            b'"' => break,
+            b'\\' => text.push(*bytes.next()?),
+            other => text.push(*other),
         }
     }
-    characters.next().is_none().then_some(Cow::Owned(text))
+    bytes.next().is_none().then_some(Cow::Owned(text))
 }
 
 /// `192.0.2.43`, `192.0.2.43:47011`, `[2001:db8::17]`, `[2001:db8::17]:4711`; the port may be hidden (`_p`). `unknown` and `_hidden`
@@ -327,6 +380,7 @@ mod tests {
             ("for=192.0.2.1:123456", "10.0.0.1"),
             ("for", "10.0.0.1"),
             ("", "10.0.0.1"),
+            ("for=192.0.2.1;se cret=1", "10.0.0.1"),
             // No quotation mark of a client's changes what a proxy wrote after it.
             ("for=\"6.6.6.6, for=192.0.2.9", "192.0.2.9"),
             ("for=6.6.6.6\", for=192.0.2.9;by=\"x\"", "192.0.2.9"),
@@ -359,6 +413,18 @@ mod tests {
             "192.0.2.2"
         );
         assert_eq!(address(ForwardedHeader::Forwarded, "10.0.0.1:1", &[one]), "10.0.0.1");
+    }
+
+    /// A proxy quotes what its client called it, byte for byte. One byte that was no UTF-8, and the element named nobody: the client
+    /// was counted, and let in or not, as the proxy itself.
+    #[test]
+    fn bytes_in_another_parameter_hide_no_address() {
+        let mut headers = HeaderMap::new();
+        let line = HeaderValue::from_bytes(b"for=192.0.2.9;host=\"\xff\"").expect("a header may have them");
+        headers.append(header::FORWARDED, line);
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")], ForwardedHeader::Either);
+        let client = proxies.client("10.0.0.1:1".parse().expect("a socket address"), &headers);
+        assert_eq!(client.address.to_string(), "192.0.2.9");
     }
 
     #[test]

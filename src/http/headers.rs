@@ -68,15 +68,21 @@ pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str, standing:
 }
 
 /// Takes out every header of the door's own names, and those that a worker may take for one: many frameworks read
-/// `X_Tiergate_Tier` and `X-Tiergate-Tier` as the same, some `X.Tiergate.Tier` too. Of `X-Forwarded-…` a trusted proxy's
-/// stay.
+/// `X_Tiergate_Tier` and `X-Tiergate-Tier` as the same, some `X.Tiergate.Tier` too. Of `X-Forwarded-…`, and of those that name the
+/// client ([`CLIENTS_ADDRESS`]), a trusted proxy's stay.
 fn remove_look_alikes(headers: &mut HeaderMap, peer_is_trusted: bool) {
     let forged = |name: &HeaderName| {
         let name = name.as_str();
         let as_read = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
         let reads_as = |prefix: &str| name.bytes().map(as_read).take(prefix.len()).eq(prefix.bytes());
         let is_plain = || name.bytes().all(|byte| as_read(byte) == byte);
-        name.starts_with('x') && (reads_as(OURS) || (reads_as(FORWARDED) && !(peer_is_trusted && is_plain())))
+        let names_the_client = || {
+            let is_it = |known: &&str| name.len() == known.len() && reads_as(known);
+            reads_as(FORWARDED) || CLIENTS_ADDRESS.iter().any(is_it)
+        };
+        // All of them begin with one of these.
+        name.starts_with(['x', 't', 'c', 'f'])
+            && (reads_as(OURS) || (!(peer_is_trusted && is_plain()) && names_the_client()))
     };
     let names: Vec<HeaderName> = headers.keys().filter(|name| forged(name)).cloned().collect();
     for name in names {
@@ -87,16 +93,30 @@ fn remove_look_alikes(headers: &mut HeaderMap, peer_is_trusted: bool) {
 const OURS: &str = "x-tiergate-";
 const FORWARDED: &str = "x-forwarded-";
 
+/// Other headers in which proxies say for whom they ask. The door reads none of them, but a worker might.
+const CLIENTS_ADDRESS: [&str; 8] = [
+    "x-forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+];
+
 /// `X-Forwarded-For`, `-Proto` and `-Host`: continued if a trusted proxy has begun them, otherwise begun anew.
 fn set_forwarded(headers: &mut HeaderMap, client: Client, host: &str) {
     let peer = client.peer.to_string();
-    let trail = if client.peer_is_trusted {
+    let trail = if client.trails.x_forwarded_for {
         forwarded_for(headers, &peer)
-    } else {
+    } else if client.address == client.peer {
         peer
+    } else {
+        format!("{}, {peer}", client.address)
     };
     headers.insert(X_FORWARDED_FOR, carried(&trail));
-    match forwarded(headers, client.peer).filter(|_| client.peer_is_trusted) {
+    match forwarded(headers, client.peer).filter(|_| client.trails.forwarded) {
         Some(trail) => {
             headers.insert(header::FORWARDED, trail);
         }
@@ -152,6 +172,7 @@ fn carried(text: &str) -> HeaderValue {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::address::Trails;
     use super::*;
     use crate::policy::caller::{AccountId, Caller};
     use crate::policy::rules::{Priority, Tier, TierId};
@@ -189,6 +210,10 @@ mod tests {
             peer,
             address: peer,
             peer_is_trusted: trusted,
+            trails: Trails {
+                x_forwarded_for: trusted,
+                forwarded: trusted,
+            },
         };
         for_worker(&mut headers, client, "door.example", &standing);
         headers

@@ -1,27 +1,139 @@
 //! The PROXY protocol, versions 1 and 2: a load balancer that forwards bytes says, before them, whose they are. It is expected of the
 //! peers that are listed, and of nobody else: from others such a header is no HTTP.
 //!
+//! How far a header reaches is decided here, from what has come so far, and only a whole one is read: the same bytes mean the same,
+//! however they are cut.
+//!
 //! Absent on purpose: what else such a header may tell (TLS, names), and the headers of requests (`address`).
 
 use std::io;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use proxy_header::{Error, ParseConfig, ProxyHeader};
+use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::address::Networks;
 
-/// Bytes that a header may have, of either version. One of version 1 has at most 107, and addresses need at most 232 of version 2: the
-/// rest is for what else it may tell.
+/// Bytes that a header may have, of either version. One of version 1 has at most [`LINE_BYTES_MAX`], and addresses need at most 232 of
+/// version 2: the rest is for what else it may tell.
 pub const HEADER_BYTES_MAX: usize = 4 << 10;
+
+/// Bytes that a header of version 1 may have, with its CRLF.
+pub const LINE_BYTES_MAX: usize = 107;
+
+const LINE_BEGIN: &[u8] = b"PROXY ";
+const LINE_END: &[u8] = b"\r\n";
+
+/// How a header of version 2 begins.
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// The signature, version and command, family, and the length of what follows.
+const FIXED_BYTES: usize = SIGNATURE.len() + 4;
+const LOCAL: u8 = 0x20;
+const PROXY: u8 = 0x21;
 
 const PARSED: ParseConfig = ParseConfig {
     include_tlvs: false,
     allow_v1: true,
     allow_v2: true,
 };
+
+/// A header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Its bytes, at most [`HEADER_BYTES_MAX`].
+    pub length: usize,
+    /// Whose connection it is. `None`: the peer's own, or that of somebody without an internet address.
+    pub source: Option<SocketAddr>,
+}
+
+/// These bytes don't begin with a header, whatever follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoHeader;
+
+/// The header with which these bytes begin; `None` if they are the beginning of one.
+///
+/// # Errors
+/// They aren't.
+pub fn header(bytes: &[u8]) -> Result<Option<Header>, NoHeader> {
+    let source = match bytes {
+        [b'P', ..] => line_length(bytes)?.map(|length| (length, line_source(&bytes[..length]))),
+        [b'\r', ..] => binary_length(bytes)?.map(|length| (length, binary_source(&bytes[..length]))),
+        [] => None,
+        _ => return Err(NoHeader),
+    };
+    let Some((length, source)) = source else {
+        return Ok(None);
+    };
+    let source = source?;
+    Ok(Some(Header { length, source }))
+}
+
+/// How long a header of version 1 is, if it is all there.
+fn line_length(bytes: &[u8]) -> Result<Option<usize>, NoHeader> {
+    begins(bytes, LINE_BEGIN)?;
+    let line = &bytes[..bytes.len().min(LINE_BYTES_MAX)];
+    match line.windows(LINE_END.len()).position(|two| two == LINE_END) {
+        Some(end) => Ok(Some(end + LINE_END.len())),
+        None if bytes.len() < LINE_BYTES_MAX => Ok(None),
+        None => Err(NoHeader),
+    }
+}
+
+/// Of a whole header of version 1, the source.
+fn line_source(line: &[u8]) -> Result<Option<SocketAddr>, NoHeader> {
+    let mut words = line[..line.len() - LINE_END.len()].split(|byte| *byte == b' ').skip(1);
+    match words.next() {
+        // What stands behind it is nobody's affair.
+        Some(b"UNKNOWN") => Ok(None),
+        Some(b"TCP4" | b"TCP6") if words.by_ref().skip(2).all(is_port) => parsed(line),
+        _ => Err(NoHeader),
+    }
+}
+
+/// Digits, and no zeros before them.
+fn is_port(word: &[u8]) -> bool {
+    word == b"0" || (!word.starts_with(b"0") && word.iter().all(u8::is_ascii_digit))
+}
+
+/// How long a header of version 2 is, if it is all there.
+fn binary_length(bytes: &[u8]) -> Result<Option<usize>, NoHeader> {
+    begins(bytes, SIGNATURE)?;
+    let Some(fixed) = bytes.first_chunk::<FIXED_BYTES>() else {
+        return Ok(None);
+    };
+    let [.., command, _, high, low] = *fixed;
+    let length = FIXED_BYTES + usize::from(u16::from_be_bytes([high, low]));
+    if !matches!(command, LOCAL | PROXY) || length > HEADER_BYTES_MAX {
+        return Err(NoHeader);
+    }
+    Ok((bytes.len() >= length).then_some(length))
+}
+
+/// Of a whole header of version 2, the source.
+fn binary_source(header: &[u8]) -> Result<Option<SocketAddr>, NoHeader> {
+    // Its family isn't looked at then, nor what follows.
+    if header[SIGNATURE.len()] == LOCAL {
+        return Ok(None);
+    }
+    parsed(header)
+}
+
+/// Whether the bytes begin so, as far as they go.
+fn begins(bytes: &[u8], so: &[u8]) -> Result<(), NoHeader> {
+    let common = bytes.len().min(so.len());
+    if bytes[..common] == so[..common] {
+        Ok(())
+    } else {
+        Err(NoHeader)
+    }
+}
+
+fn parsed(whole: &[u8]) -> Result<Option<SocketAddr>, NoHeader> {
+    let (header, _) = ProxyHeader::parse(whole, PARSED).map_err(|_| NoHeader)?;
+    Ok(header.proxied_address().map(|proxied| proxied.source))
+}
 
 /// The peers that speak it.
 #[derive(Clone, Debug, Default)]
@@ -46,18 +158,88 @@ impl ProxyProtocol {
     pub async fn greeted(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<(SocketAddr, Vec<u8>)> {
         let mut read = Vec::with_capacity(256);
         loop {
-            match ProxyHeader::parse(&read, PARSED) {
-                Ok((header, length)) => {
-                    let spoken_for = header.proxied_address().map_or(peer, |proxied| proxied.source);
-                    return Ok((spoken_for, read.split_off(length)));
-                }
-                Err(Error::BufferTooShort) if read.len() < HEADER_BYTES_MAX => {}
-                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+            match header(&read) {
+                Ok(Some(Header { length, source })) => return Ok((source.unwrap_or(peer), read.split_off(length))),
+                Ok(None) => {}
+                Err(NoHeader) => return Err(io::ErrorKind::InvalidData.into()),
             }
+            // Not 0: of so many bytes `header` has always made up its mind.
             let room = HEADER_BYTES_MAX - read.len();
             if (&mut *stream).take(room as u64).read_buf(&mut read).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(bytes: &[u8]) -> Result<Option<String>, NoHeader> {
+        let header = header(bytes)?.expect("it is whole");
+        assert_eq!(header.length, bytes.len());
+        Ok(header.source.map(|source| source.to_string()))
+    }
+
+    /// A line that came in one piece was read however long it was, and with `+80`, 080 or anything at all between `PROXY` and `TCP4`;
+    /// the same line in two pieces was refused, or not.
+    #[test]
+    fn a_line_is_read_as_it_is_defined() {
+        assert_eq!(
+            source(b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n"),
+            Ok(Some("192.0.2.7:4711".to_owned()))
+        );
+        assert_eq!(
+            source(b"PROXY TCP6 2001:db8::7 ::1 0 65535\r\n"),
+            Ok(Some("[2001:db8::7]:0".to_owned()))
+        );
+        assert_eq!(source(b"PROXY UNKNOWN\r\n"), Ok(None));
+        let longest = |fill: usize| [b"PROXY UNKNOWN ", vec![b'x'; fill].as_slice(), b"\r\n"].concat();
+        assert_eq!(source(&longest(LINE_BYTES_MAX - 16)), Ok(None));
+        assert_eq!(source(&longest(LINE_BYTES_MAX - 15)), Err(NoHeader));
+        for wrong in [
+            "PROXY TCP4 192.0.2.7 192.0.2.1 +4711 80",
+            "PROXY TCP4 192.0.2.7 192.0.2.1 4711 080",
+            "PROXY TCP4 192.0.2.7 192.0.2.1 4711 65536",
+            "PROXY TCP4 192.0.2.7 192.0.2.1 4711",
+            "PROXY TCP4 192.0.2.7 192.0.2.1 4711 80 1",
+            "PROXY TCP4 192.0.2.7  192.0.2.1 4711 80",
+            "PROXY TCP4 2001:db8::7 ::1 4711 80",
+            "PROXY TCP6 192.0.2.7 192.0.2.1 4711 80",
+            "PROXYxTCP4 192.0.2.7 192.0.2.1 4711 80",
+            "PROXY UNKNOWNED",
+            "PROXY ",
+        ] {
+            assert_eq!(header(format!("{wrong}\r\n").as_bytes()), Err(NoHeader), "{wrong}");
+        }
+        assert_eq!(header(b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\n"), Ok(None));
+        assert_eq!(
+            header(b"PRIVATE"),
+            Err(NoHeader),
+            "at once, and not when the time is up"
+        );
+    }
+
+    /// A balancer asks for itself now and then, and may leave the family of its last client in the header, without addresses. The rest
+    /// of the header was waited for in the request, which was then taken for garbage.
+    #[test]
+    fn a_balancer_that_asks_for_itself_may_name_any_family() {
+        for family in [0x00, 0x11, 0x21, 0x31, 0xff] {
+            assert_eq!(source(&[SIGNATURE, &[LOCAL, family, 0, 0]].concat()), Ok(None));
+        }
+        for (family, block) in [(0x11, 11), (0x21, 35), (0x31, 215), (0x10, 216), (0x41, 216)] {
+            let bytes = [SIGNATURE, &[PROXY, family, 0, block], &[0; 216][..usize::from(block)]].concat();
+            assert_eq!(header(&bytes), Err(NoHeader), "{family:x} with {block} bytes");
+        }
+    }
+
+    #[test]
+    fn of_a_header_that_is_too_long_nothing_is_waited_for() {
+        let length = |length: u16| length.to_be_bytes();
+        let [high, low] = length((HEADER_BYTES_MAX - FIXED_BYTES) as u16);
+        assert_eq!(header(&[SIGNATURE, &[PROXY, 0x11, high, low]].concat()), Ok(None));
+        let [high, low] = length((HEADER_BYTES_MAX - FIXED_BYTES + 1) as u16);
+        assert_eq!(header(&[SIGNATURE, &[PROXY, 0x11, high, low]].concat()), Err(NoHeader));
     }
 }

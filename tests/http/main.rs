@@ -24,6 +24,7 @@ mod refusals;
 mod relocation;
 mod routing;
 mod seatless;
+mod spoofing;
 mod statistics;
 mod strangers;
 mod streaming;

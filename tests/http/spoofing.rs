@@ -1,0 +1,422 @@
+//! Whose a request is: nobody is believed but who is listed, in headers and in the PROXY protocol, and whoever is listed is
+//! understood.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::support::{Answer, Arrived, Client, Door, Mirror, Plan, Worker, seven_tiers};
+
+/// A door for which a mirror works; `more` is added at the top level.
+async fn open(more: &str) -> (Door, Mirror) {
+    let mirror = Mirror::start().await;
+    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
+    (door, mirror)
+}
+
+/// For whom the door takes someone, by `/me`.
+async fn id(client: &mut Client, headers: &str) -> String {
+    let me: Value = client.ask("GET", "/me", headers).await.json();
+    me["id"].as_str().expect("everybody has an id").to_owned()
+}
+
+/// What a client may write that it is somebody else's.
+const FORGED: &str = "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6;proto=https;host=\"6.6.6.6\"\r\nX-Real-IP: 6.6.6.6\r\n\
+    X_Real_IP: 6.6.6.6\r\nX-Client-IP: 6.6.6.6\r\nX-Cluster-Client-IP: 6.6.6.6\r\nTrue-Client-IP: 6.6.6.6\r\n\
+    CF-Connecting-IP: 6.6.6.6\r\nFastly-Client-IP: 6.6.6.6\r\nX-Original-Forwarded-For: 6.6.6.6\r\n\
+    X_Forwarded_For: 6.6.6.6\r\nX.Forwarded.For: 6.6.6.6\r\nX-Forwarded-By: 6.6.6.6\r\nX-Forwarded: for=6.6.6.6\r\n";
+
+#[tokio::test]
+async fn what_a_stranger_says_of_itself_changes_nothing() {
+    for more in [
+        "",
+        "trusted_proxies: [127.0.0.2]",
+        "trusted_proxies: [127.0.0.2]\nforwarded_header: forwarded",
+    ] {
+        let (door, _mirror) = open(more).await;
+        let mut stranger = Client::connect_from(9, door.address).await;
+        assert_eq!(id(&mut stranger, FORGED).await, "127.0.0.9", "{more}");
+        for path in ["/search", "/image/1"] {
+            let answer = stranger.ask("GET", path, FORGED).await;
+            let seen = answer.mirrored().await;
+            assert!(!answer.text().contains("6.6.6.6"), "{more}: {}", answer.text());
+            assert_eq!(seen.all("x-forwarded-for"), ["127.0.0.9"]);
+            assert_eq!(seen.all("x-forwarded-proto"), ["http"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_stranger_from_the_right_is_the_client_in_both_headers() {
+    let (door, _mirror) = open("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8, \"2001:db8:1::/48\"]").await;
+    let mut proxy = Client::connect(door.address).await;
+    for (x_forwarded_for, forwarded, client) in [
+        // The first entry is forged in all of these.
+        ("6.6.6.6, 192.0.2.7", "for=6.6.6.6, for=192.0.2.7", "192.0.2.7"),
+        (
+            "6.6.6.6, 192.0.2.7, 10.0.0.2",
+            "for=6.6.6.6, for=192.0.2.7;proto=https, for=10.0.0.2;by=_x",
+            "192.0.2.7",
+        ),
+        (
+            "10.0.0.9, 192.0.2.7:4711",
+            "for=10.0.0.9, for=\"192.0.2.7:4711\"",
+            "192.0.2.7",
+        ),
+        (
+            "6.6.6.6, [2001:db8:2::7]:4711, 10.0.0.2",
+            "for=6.6.6.6, for=\"[2001:db8:2::7]:4711\", for=10.0.0.2",
+            "2001:db8:2::7",
+        ),
+        (
+            "6.6.6.6, 2001:db8:2::7",
+            "for=6.6.6.6, for=\"[2001:db8:2::7]\"",
+            "2001:db8:2::7",
+        ),
+        (
+            "192.0.2.7, [2001:db8:1::9]:80",
+            "for=192.0.2.7, for=\"[2001:db8:1::9]:_p\"",
+            "192.0.2.7",
+        ),
+        (
+            "6.6.6.6, ::ffff:192.0.2.7",
+            "for=6.6.6.6, for=\"[::ffff:192.0.2.7]\"",
+            "192.0.2.7",
+        ),
+        (
+            "192.0.2.7, ::ffff:10.0.0.2",
+            "for=192.0.2.7, for=\"[::ffff:10.0.0.2]\"",
+            "192.0.2.7",
+        ),
+        // Who hides the client is the client.
+        (
+            "6.6.6.6, unknown, 10.0.0.2",
+            "for=6.6.6.6, for=unknown, for=10.0.0.2",
+            "10.0.0.2",
+        ),
+        ("6.6.6.6, _hidden", "for=6.6.6.6, for=_hidden", "127.0.0.1"),
+        ("6.6.6.6, ", "for=6.6.6.6, proto=http", "127.0.0.1"),
+        // A quotation mark that a client opens ends before what a proxy writes.
+        ("\"6.6.6.6, 192.0.2.7", "for=\"6.6.6.6, for=192.0.2.7", "192.0.2.7"),
+    ] {
+        let (one, other) = (
+            format!("x-forwarded-for: {x_forwarded_for}\r\n"),
+            format!("forwarded: {forwarded}\r\n"),
+        );
+        assert_eq!(id(&mut proxy, &one).await, client, "{one}");
+        assert_eq!(id(&mut proxy, &other).await, client, "{other}");
+        assert_eq!(id(&mut proxy, &format!("{one}{other}")).await, client, "{one}{other}");
+    }
+}
+
+const CONFLICT: &str = "x-forwarded-for: 192.0.2.1\r\nforwarded: for=192.0.2.2\r\n";
+
+#[tokio::test]
+async fn of_two_headers_in_conflict_neither_is_believed_nor_passed_on() {
+    let (door, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
+    let mut proxy = Client::connect(door.address).await;
+    assert_eq!(id(&mut proxy, CONFLICT).await, "127.0.0.1");
+    let seen = proxy.ask("GET", "/search", CONFLICT).await.mirrored().await;
+    assert_eq!(seen.all("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(seen.get("forwarded"), None);
+}
+
+/// A proxy that writes one of the two passes the other on as its client wrote it. The door didn't believe that one, and yet handed it
+/// to the worker with its own address behind, as if it had looked at it.
+#[tokio::test]
+async fn the_header_that_is_not_the_proxys_does_not_reach_the_worker() {
+    let (door, _mirror) = open("trusted_proxies: [127.0.0.1]\nforwarded_header: x-forwarded-for").await;
+    let mut proxy = Client::connect(door.address).await;
+    assert_eq!(id(&mut proxy, CONFLICT).await, "192.0.2.1");
+    assert_eq!(id(&mut proxy, "forwarded: for=192.0.2.2\r\n").await, "127.0.0.1");
+    let seen = proxy.ask("GET", "/search", CONFLICT).await.mirrored().await;
+    assert_eq!(seen.all("x-forwarded-for"), ["192.0.2.1, 127.0.0.1"]);
+    assert_eq!(seen.get("forwarded"), None);
+
+    let (door, _mirror) = open("trusted_proxies: [127.0.0.1]\nforwarded_header: forwarded").await;
+    let mut proxy = Client::connect(door.address).await;
+    assert_eq!(id(&mut proxy, CONFLICT).await, "192.0.2.2");
+    assert_eq!(id(&mut proxy, "x-forwarded-for: 192.0.2.1\r\n").await, "127.0.0.1");
+    let seen = proxy.ask("GET", "/search", CONFLICT).await.mirrored().await;
+    assert_eq!(seen.all("x-forwarded-for"), ["192.0.2.2, 127.0.0.1"]);
+    assert_eq!(seen.all("forwarded"), ["for=192.0.2.2, for=127.0.0.1"]);
+}
+
+const SPOKEN: &str = "proxy_protocol: [127.0.0.1]\n";
+
+/// A header of version 1.
+fn line(source: &str) -> Vec<u8> {
+    let family = if source.contains(':') { "TCP6" } else { "TCP4" };
+    let own = if source.contains(':') { "::1" } else { "192.0.2.254" };
+    format!("PROXY {family} {source} {own} 4711 443\r\n").into_bytes()
+}
+
+/// A header of version 2: command, family, and what follows.
+fn binary(command: u8, family: u8, block: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(block.len()).expect("it is short").to_be_bytes();
+    [b"\r\n\r\n\0\r\nQUIT\n", &[command, family][..], &length, block].concat()
+}
+
+/// The addresses in one, of the client and of the balancer.
+fn addresses(source: SocketAddr) -> Vec<u8> {
+    let ports = [source.port().to_be_bytes(), 443_u16.to_be_bytes()].concat();
+    match source {
+        SocketAddr::V4(v4) => [&v4.ip().octets()[..], &[192, 0, 2, 254], &ports].concat(),
+        SocketAddr::V6(v6) => [&v6.ip().octets()[..], &[1; 16], &ports].concat(),
+    }
+}
+
+fn binary_for(source: &str) -> Vec<u8> {
+    let source: SocketAddr = source.parse().expect("a socket address");
+    binary(0x21, if source.is_ipv4() { 0x11 } else { 0x21 }, &addresses(source))
+}
+
+/// A connection that begins with these bytes.
+async fn greeted(door: &Door, header: &[u8]) -> Client {
+    let mut client = Client::connect(door.address).await;
+    client.send(header).await;
+    client
+}
+
+#[tokio::test]
+async fn a_listed_peer_says_whose_its_connections_are() {
+    let (door, _mirror) = open(SPOKEN).await;
+    for (header, client) in [
+        (line("192.0.2.7"), "192.0.2.7"),
+        (line("2001:db8:2::7"), "2001:db8:2::7"),
+        (line("::ffff:192.0.2.7"), "192.0.2.7"),
+        (binary_for("192.0.2.7:4711"), "192.0.2.7"),
+        (binary_for("[2001:db8:2::7]:4711"), "2001:db8:2::7"),
+        (binary_for("[::ffff:192.0.2.7]:4711"), "192.0.2.7"),
+        // With something about the connection's names behind the addresses.
+        (
+            binary(
+                0x21,
+                0x11,
+                &[&addresses("192.0.2.7:1".parse().unwrap())[..], b"\x02\0\x04door"].concat(),
+            ),
+            "192.0.2.7",
+        ),
+        // For itself, or for nobody with an address: the socket's.
+        (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
+        (b"PROXY UNKNOWN 192.0.2.7 192.0.2.1 1 2\r\n".to_vec(), "127.0.0.1"),
+        (binary(0x20, 0x00, b""), "127.0.0.1"),
+        (binary(0x20, 0x11, b""), "127.0.0.1"),
+        (
+            binary(0x20, 0x11, &addresses("192.0.2.7:1".parse().unwrap())),
+            "127.0.0.1",
+        ),
+        (binary(0x21, 0x00, b""), "127.0.0.1"),
+        // A socket of the UNIX family has no address of the internet.
+        (binary(0x21, 0x31, &[b'/'; 216]), "127.0.0.1"),
+    ] {
+        let shown = String::from_utf8_lossy(&header).into_owned();
+        let mut client_of = greeted(&door, &header).await;
+        assert_eq!(id(&mut client_of, FORGED).await, client, "{shown:?}");
+        let answer = client_of.ask("GET", "/search", FORGED).await;
+        assert!(!answer.text().contains("6.6.6.6"), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_client_whom_a_balancer_names_may_be_a_proxy_itself() {
+    let (door, _mirror) = open(&format!("{SPOKEN}trusted_proxies: [192.0.2.0/24]\n")).await;
+    let headers = "x-forwarded-for: 6.6.6.6, 198.51.100.7, 192.0.2.9\r\n";
+    for header in [line("192.0.2.7"), binary_for("192.0.2.7:1")] {
+        let mut proxy = greeted(&door, &header).await;
+        assert_eq!(id(&mut proxy, headers).await, "198.51.100.7");
+        let seen = proxy.ask("GET", "/search", headers).await.mirrored().await;
+        assert_eq!(
+            seen.all("x-forwarded-for"),
+            ["6.6.6.6, 198.51.100.7, 192.0.2.9, 192.0.2.7"]
+        );
+        let mut stranger = greeted(&door, &line("203.0.113.1")).await;
+        assert_eq!(id(&mut stranger, headers).await, "203.0.113.1");
+    }
+    // The balancer isn't a proxy that is trusted with headers by being listed.
+    let mut balancer = greeted(&door, &binary(0x20, 0, b"")).await;
+    assert_eq!(id(&mut balancer, headers).await, "127.0.0.1");
+}
+
+#[tokio::test]
+async fn from_others_such_a_header_is_no_http() {
+    let (door, _mirror) = open(SPOKEN).await;
+    for header in [line("192.0.2.7"), binary_for("192.0.2.7:4711")] {
+        let mut stranger = Client::connect_from(2, door.address).await;
+        stranger.send(&header).await;
+        stranger.request("GET", "/me", "").await;
+        stranger.answer().await.assert_refused(400, "bad_request");
+        // And a second one is none either.
+        let mut twice = greeted(&door, &header).await;
+        twice.send(&header).await;
+        twice.request("GET", "/me", "").await;
+        twice.answer().await.assert_refused(400, "bad_request");
+    }
+    let mut stranger = Client::connect_from(2, door.address).await;
+    assert_eq!(id(&mut stranger, "").await, "127.0.0.2");
+}
+
+/// Half a header would hold a connection's place for ever.
+#[tokio::test]
+async fn who_falls_silent_within_a_header_is_closed_and_holds_up_nobody() {
+    let (door, _mirror) = open(&format!("{SPOKEN}connections: {{ head_timeout: 1s }}\n")).await;
+    let header = binary_for("192.0.2.7:4711");
+    let mut silent = Vec::new();
+    for half in [
+        &b""[..],
+        b"P",
+        b"PROXY TCP4 192.0.2.7",
+        b"\r\n",
+        &header[..14],
+        &header[..20],
+    ] {
+        silent.push(greeted(&door, half).await);
+    }
+    for _ in 0..4 {
+        let mut other = greeted(&door, &header).await;
+        assert_eq!(id(&mut other, "").await, "192.0.2.7");
+    }
+    for mut client in silent {
+        assert_eq!(client.rest().await, b"");
+    }
+}
+
+#[tokio::test]
+async fn a_header_and_its_requests_may_be_cut_anywhere() {
+    let (door, _mirror) = open(SPOKEN).await;
+    for header in [line("192.0.2.7"), binary_for("192.0.2.7:4711")] {
+        let request = b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n";
+        let whole = [&header[..], request].concat();
+        let mut at_once = greeted(&door, &whole).await;
+        assert_eq!(at_once.answer().await.json()["id"], "192.0.2.7");
+        let mut bit_by_bit = greeted(&door, b"").await;
+        bit_by_bit.stream.set_nodelay(true).expect("it is open");
+        for byte in &whole {
+            bit_by_bit.send([*byte]).await;
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bit_by_bit.answer().await.json()["id"], "192.0.2.7");
+        assert_eq!(id(&mut bit_by_bit, "").await, "192.0.2.7", "and so it stays");
+        for cut in [1, header.len() - 1, header.len(), header.len() + 1] {
+            let mut client = greeted(&door, &whole[..cut]).await;
+            // So that the door has most likely read the one before the other comes.
+            assert_eq!(
+                id(&mut Client::connect_from(2, door.address).await, "").await,
+                "127.0.0.2"
+            );
+            client.send(&whole[cut..]).await;
+            assert_eq!(client.answer().await.json()["id"], "192.0.2.7");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pipelined_requests_and_uploads_come_whole_behind_a_header() {
+    let worker = Worker::start().await;
+    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], SPOKEN));
+    let body: Vec<u8> = (0..300_000_u32).map(|number| (number % 251) as u8).collect();
+    let mut bytes = line("192.0.2.7");
+    for _ in 0..3 {
+        bytes.extend_from_slice(b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n");
+    }
+    let length = body.len();
+    bytes.extend_from_slice(
+        format!("POST /search HTTP/1.1\r\nhost: door.example\r\ncontent-length: {length}\r\n\r\n").as_bytes(),
+    );
+    bytes.extend_from_slice(&body);
+    bytes.extend_from_slice(b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n");
+    let (mut client, mut sending) = Client::connect(door.address).await.into_halves();
+    let sender = tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut sending, &bytes).await });
+    for _ in 0..3 {
+        assert_eq!(client.answer().await.json()["id"], "192.0.2.7");
+    }
+    let mut arrived: Arrived = worker.request().await;
+    assert_eq!(arrived.head.all("x-forwarded-for"), ["192.0.2.7"]);
+    assert_eq!(arrived.body().await, body);
+    arrived.answer("{}").await;
+    assert_eq!(client.answer().await.status(), 200);
+    assert_eq!(client.answer().await.json()["id"], "192.0.2.7");
+    sender.await.expect("no panic").expect("the door reads");
+}
+
+#[tokio::test]
+async fn what_is_no_header_is_closed_without_an_answer() {
+    let (door, _mirror) = open(SPOKEN).await;
+    let request = b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n";
+    let mut over_long = binary(
+        0x21,
+        0x11,
+        &[&addresses("192.0.2.7:1".parse().unwrap())[..], &[4; 5000]].concat(),
+    );
+    over_long.extend_from_slice(request);
+    for bytes in [
+        request.to_vec(),
+        b"garbage".to_vec(),
+        b"PROXX".to_vec(),
+        b"PROXY TCP4 192.0.2.7 192.0.2.1 4711\r\n".to_vec(),
+        b"PROXY TCP4 192.0.2.777 192.0.2.1 4711 80\r\n".to_vec(),
+        [b"PROXY UNKNOWN ", vec![b'x'; 93].as_slice(), b"\r\n", request].concat(),
+        vec![b'\r'; 2],
+        binary(0x22, 0x11, &[0; 12]),
+        binary(0x11, 0x11, &[0; 12]),
+        binary(0x21, 0x11, &[0; 11]),
+        binary(0x21, 0x41, &[0; 216]),
+        over_long[..16].to_vec(),
+        over_long,
+    ] {
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
+        let mut client = Client::connect(door.address).await;
+        // The door may close before it has all.
+        let _gone = tokio::io::AsyncWriteExt::write_all(&mut client.stream, &bytes).await;
+        let said = client.read_some().await.unwrap_or_default();
+        assert_eq!(said, b"", "{shown:?}");
+    }
+    let mut sane = greeted(&door, &line("192.0.2.7")).await;
+    assert_eq!(id(&mut sane, "").await, "192.0.2.7");
+}
+
+#[tokio::test]
+async fn a_limit_counts_whom_the_balancer_names() {
+    let limits = "limits: [ { name: http, per: network, limit: 2, window: 60s, kind: fixed } ]\nblocked_networks: [203.0.113.0/24]\n";
+    let (door, _mirror) = open(&format!("{SPOKEN}{limits}")).await;
+    let ask = async |header: Vec<u8>| -> Answer { greeted(&door, &header).await.ask("GET", "/image/1", FORGED).await };
+    assert_eq!(ask(line("192.0.2.7")).await.status(), 200);
+    assert_eq!(ask(binary_for("192.0.2.7:1")).await.status(), 200);
+    ask(line("192.0.2.7")).await.assert_refused(429, "rate_limited");
+    assert_eq!(ask(line("192.0.2.8")).await.status(), 200);
+    assert_eq!(ask(binary(0x20, 0, b"")).await.status(), 200);
+    ask(line("203.0.113.9")).await.assert_refused(403, "blocked");
+}
+
+#[tokio::test]
+async fn a_hang_up_behind_a_header_is_noticed_while_one_waits() {
+    let worker = Worker::start().await;
+    let door = Plan {
+        cores: 1,
+        servers: &[(worker.address, 1)],
+        more: "drain_timeout: 100ms\nproxy_protocol: [127.0.0.1]",
+        ..Plan::default()
+    }
+    .open();
+    let mut first = greeted(&door, &line("192.0.2.7")).await;
+    first.search("p5").await;
+    door.house_until(0, 1).await;
+    for header in [line("192.0.2.8"), binary_for("192.0.2.8:1")] {
+        let request = "GET /search HTTP/1.1\r\nhost: door.example\r\nx-api-key: p5\r\n\r\n";
+        for pipelined in [1, 2] {
+            for with_reset in [false, true] {
+                let bytes = [&header[..], request.repeat(pipelined).as_bytes()].concat();
+                let client = greeted(&door, &bytes).await;
+                door.house_until(1, 1).await;
+                if with_reset {
+                    client.reset()
+                } else {
+                    drop(client)
+                }
+                door.house_until(0, 1).await;
+            }
+        }
+    }
+    worker.request().await.answer("{}").await;
+    assert_eq!(first.answer().await.status(), 200);
+}
