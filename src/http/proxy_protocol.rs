@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer that forwards bytes says, before them, whose they are. It is expected of the
-//! peers that are listed, and of nobody else: from others such a header is no HTTP.
+//! The PROXY protocol, versions 1 and 2: a load balancer that forwards bytes says, before them, whose they are. It is expected
+//! of the peers that are listed, and of nobody else: from others such a header is no HTTP.
 //!
 //! Absent on purpose: what else such a header may tell (TLS, names), and the headers of requests (`address`).
 
@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 
 use super::address::Networks;
 
-/// Bytes that a header may have, of either version. One of version 1 has at most 107, and addresses need at most 232 of version 2: the
-/// rest is for what else it may tell.
+/// Bytes that a header may have, of either version. One of version 1 has at most 107, and addresses need at most 232 of version
+/// 2: the rest is for what else it may tell.
 pub const HEADER_BYTES_MAX: usize = 4 << 10;
 
 const PARSED: ParseConfig = ParseConfig {
@@ -38,8 +38,8 @@ impl ProxyProtocol {
         self.0.contain(peer.ip())
     }
 
-    /// Reads the header with which that peer begins its connection. Answers with the address for which it speaks, or its own if it
-    /// speaks for itself, and with what came after the header.
+    /// Reads the header with which that peer begins its connection. Answers with the address for which it speaks, or its own if
+    /// it speaks for itself, and with what came after the header.
     ///
     /// # Errors
     /// The system's; or there is no header, or none that can be read.
