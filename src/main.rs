@@ -69,8 +69,8 @@ struct Serve {
     /// Open the door that a preset describes, without a file
     #[arg(long, value_name = "NAME", value_parser = presets(), conflicts_with = "config")]
     preset: Option<String>,
-    /// Where searches are sent, instead of where the file says: http://host:port. NAME=URL says so of one upstream, and may be given
-    /// for each
+    /// Where searches are sent, instead of where the file says: http://host:port. NAME=URL says so of one upstream, and may be
+    /// given for each
     #[arg(long, value_name = "[NAME=]URL")]
     upstream: Vec<String>,
     /// The public address, instead of the file's

@@ -1,4 +1,5 @@
-//! The locks of the hall, of the request limits and of a commit, swapped for loom's in the loom tests so that they try every interleaving.
+//! The locks of the hall, of the request limits and of a commit, swapped for loom's in the loom tests so that they try every
+//! interleaving.
 
 #[cfg(not(tiergate_loom))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};

@@ -1,10 +1,10 @@
 //! The commands for operators: they ask the running door by its admin API, and show what it says.
 //!
-//! `client` is the way to the door, `account`, `key` and `network` are the commands, `limits` and `table` are how people write and
-//! see what is in them. `journal` alone reads the door's files itself, since it may be wanted when no door runs.
+//! `client` is the way to the door, `account`, `key` and `network` are the commands, `limits` and `table` are how people write
+//! and see what is in them. `journal` alone reads the door's files itself, since it may be wanted when no door runs.
 //!
-//! Absent on purpose: writing to the files of the door, which would race with the door that has them open. And prompts: commands
-//! are run by scripts.
+//! Absent on purpose: writing to the files of the door, which would race with the door that has them open. And prompts:
+//! commands are run by scripts.
 
 pub mod account;
 mod client;

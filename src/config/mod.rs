@@ -1,8 +1,9 @@
 //! tiers.yaml to a validated [`Config`], or everything that is wrong with it at once, each with its line and what to do.
 //!
-//! A section a file: `edge` (addresses, keys, browsers), `tiers` (queue and sponsor levels), `upstreams`, `routes`,
-//! `accounts`; `document` puts them together. `presets` are whole files that come with the program. Below them `read` and `value` read single fields and collect problems,
-//! `yaml` is the only file that knows the YAML crate, `secret` and `excerpt` see to it that no key is shown.
+//! A section a file: `edge` (addresses, keys, browsers), `tiers` (queue and sponsor levels), `upstreams`, `routes`, `accounts`,
+//! `limits`, `answers`; `document` puts them together. `presets` are whole files that come with the program. Below them `read`
+//! and `value` read single fields and collect problems, `yaml` is the only file that knows the YAML crate, `secret` and
+//! `excerpt` see to it that no key is shown.
 //!
 //! Absent on purpose: watching and swapping of the file, and every later check. A `Config` cannot be wrong.
 
@@ -88,7 +89,7 @@ pub struct Config {
     pub forwarded_header: ForwardedHeader,
     /// Peers that begin every connection with a header of the PROXY protocol. Default none, at most 64.
     pub proxy_protocol: Vec<IpNet>,
-    /// Networks that are turned away. Default none.
+    /// Networks that are turned away. Default none, at most 16,384.
     pub blocked_networks: Vec<IpNet>,
     /// What of a request makes a limit match, and where callers are told of it; in the same order as `rules.limits`.
     pub limits: Vec<LimitRoute>,

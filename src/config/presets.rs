@@ -1,5 +1,5 @@
-//! Whole configurations that come with the program: each is one of the systems whose rules the door must be able to follow, as a
-//! complete tiers.yaml. They lie in `examples/presets/`, to be read and copied.
+//! Whole configurations that come with the program: each is one of the systems whose rules the door must be able to follow, as
+//! a complete tiers.yaml. They lie in `examples/presets/`, to be read and copied.
 //!
 //! Absent on purpose: anything that a tiers.yaml can't say.
 
@@ -80,8 +80,8 @@ impl fmt::Display for Astray {
 impl std::error::Error for Astray {}
 
 impl Config {
-    /// Lets the upstream of that name lead to the server at that URL alone, or every upstream if none is named. The server has as many
-    /// slots as all that were there before.
+    /// Lets the upstream of that name lead to the server at that URL alone, or every upstream if none is named. The server has
+    /// as many slots as all that were there before.
     ///
     /// # Errors
     /// There is no such upstream, or that is no URL.

@@ -1,8 +1,8 @@
-//! Request limits at the door: the shards of `policy::limits`, each behind its lock, beside the hall and not in it, since a flood of
-//! strangers must not contend with it.
+//! Request limits at the door: the shards of `policy::limits`, each behind its lock, beside the hall and not in it, since a
+//! flood of strangers must not contend with it.
 //!
-//! A decision takes the locks of the shards that it needs, in the order of their numbers, and one reading of the clock when it has
-//! them. Most need one shard: a network's counters of all limits lie together.
+//! A decision takes the locks of the shards that it needs, in the order of their numbers, and one reading of the clock when it
+//! has them. Most need one shard: a network's counters of all limits lie together.
 //!
 //! Absent on purpose: reasons to say no (`policy::limits`), and which limits a request meets (`http`).
 

@@ -1,9 +1,9 @@
 //! Where state changes: takes the lock and one reading of the clock, asks the policy, hands out a [`Pass`].
 //!
-//! Invariant: what a job holds is held by exactly one value, a [`Waiting`] while it has a seat, a [`Pass`] once it has
-//! a slot, a [`Moving`] between two slots, and a [`Committing`] while its success is written down. Dropping any of them gives
-//! everything back (save a debit that has become durable) and hands what is free to the next in line. So nobody can forget to, a grant to a client who has just hung up falls to the next, and no slot is idle
-//! while a job that may use it waits.
+//! Invariant: what a job holds is held by exactly one value, a [`Waiting`] while it has a seat, a [`Pass`] once it has a slot,
+//! a [`Moving`] between two slots, and a [`Committing`] while its success is written down. Dropping any of them gives
+//! everything back (save a debit that has become durable) and hands what is free to the next in line. So nobody can forget to,
+//! a grant to a client who has just hung up falls to the next, and no slot is idle while a job that may use it waits.
 //!
 //! Invariant: nobody is woken under the lock.
 //!

@@ -1,10 +1,10 @@
-//! Where a request came from: the socket's address, or the client's that trusted proxies name in `X-Forwarded-For` or `Forwarded`
-//! (RFC 7239).
+//! Where a request came from: the socket's address, or the client's that trusted proxies name in `X-Forwarded-For` or
+//! `Forwarded` (RFC 7239).
 //!
-//! Both headers are read from the right, where the nearest proxy wrote, to the first address that is not a trusted proxy's: whatever
-//! stands left of that, the client may have written itself. What is no address ends the reading: whoever wrote it is the client, as far as
-//! anybody can vouch. So is what a client writes never parsed together with what a proxy wrote after it: an element's end is found from
-//! the right, and no quotation mark further left can move it.
+//! Both headers are read from the right, where the nearest proxy wrote, to the first address that is not a trusted proxy's:
+//! whatever stands left of that, the client may have written itself. What is no address ends the reading: whoever wrote it is
+//! the client, as far as anybody can vouch. So is what a client writes never parsed together with what a proxy wrote after it:
+//! an element's end is found from the right, and no quotation mark further left can move it.
 //!
 //! Absent on purpose: the PROXY protocol, which speaks before any request (`proxy_protocol`).
 
@@ -22,8 +22,8 @@ pub const HOPS_MAX: usize = 64;
 /// Where trusted proxies say for whom they ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedHeader {
-    /// In either of the two. A proxy that writes one of them passes the other on as its client sent it: where both are there and
-    /// name different clients, one of them may be forged, and neither is believed.
+    /// In either of the two. A proxy that writes one of them passes the other on as its client sent it: where both are there
+    /// and name different clients, one of them may be forged, and neither is believed.
     #[default]
     Either,
     /// In `X-Forwarded-For`.
@@ -277,8 +277,8 @@ fn unquoted(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     bytes.next().is_none().then_some(Cow::Owned(text))
 }
 
-/// `192.0.2.43`, `192.0.2.43:47011`, `[2001:db8::17]`, `[2001:db8::17]:4711`; the port may be hidden (`_p`). `unknown` and `_hidden`
-/// are no addresses.
+/// `192.0.2.43`, `192.0.2.43:47011`, `[2001:db8::17]`, `[2001:db8::17]:4711`; the port may be hidden (`_p`). `unknown` and
+/// `_hidden` are no addresses.
 fn node_address(node: &str) -> Option<IpAddr> {
     let (address, port) = match node.strip_prefix('[') {
         Some(rest) => {

@@ -390,8 +390,8 @@ impl Core {
         Ok(known.limits)
     }
 
-    /// Who asks, which charges nothing, and then the request limits: all that match are charged, or none is. A key of nobody's is told of
-    /// after its network has been charged, so that guessing is limited.
+    /// Who asks, which charges nothing, and then the request limits: all that match are charged, or none is. A key of nobody's
+    /// is told of after its network has been charged, so that guessing is limited.
     fn limited<'f, 'd: 'f>(
         &'d self,
         visit: &mut Visit<'_>,

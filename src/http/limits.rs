@@ -120,8 +120,8 @@ impl Limits {
         &self.rules.limits
     }
 
-    /// The limits that are for a request of this host (as received), the path of its target, and this method. A path counts in every
-    /// way in which a lenient upstream may read it, so that no spelling escapes its limit.
+    /// The limits that are for a request of this host (as received), the path of its target, and this method. A path counts in
+    /// every way in which a lenient upstream may read it, so that no spelling escapes its limit.
     pub fn matching(&self, host: &str, path: &str, method: &Method) -> LimitSet {
         let others = (0..)
             .map(LimitId)
@@ -326,8 +326,8 @@ impl Terms {
         }
     }
 
-    /// The number of the network, if it isn't the limit's: its own, or the one that its account lifts it to. Who has no account is its
-    /// network.
+    /// The number of the network, if it isn't the limit's: its own, or the one that its account lifts it to. Who has no account
+    /// is its network.
     fn of_network(&self, limit: &Limit) -> Option<u32> {
         let raise = self.raise.map(|raise| raise.number);
         match (self.account, self.raise) {

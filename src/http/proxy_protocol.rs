@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer that forwards bytes says, before them, whose they are. It is expected of the
-//! peers that are listed, and of nobody else: from others such a header is no HTTP.
+//! The PROXY protocol, versions 1 and 2: a load balancer that forwards bytes says, before them, whose they are. It is expected
+//! of the peers that are listed, and of nobody else: from others such a header is no HTTP.
 //!
 //! How far a header reaches is decided here, from what has come so far, and only a whole one is read: the same bytes mean the same,
 //! however they are cut.
@@ -150,8 +150,8 @@ impl ProxyProtocol {
         self.0.contain(peer.ip())
     }
 
-    /// Reads the header with which that peer begins its connection. Answers with the address for which it speaks, or its own if it
-    /// speaks for itself, and with what came after the header.
+    /// Reads the header with which that peer begins its connection. Answers with the address for which it speaks, or its own if
+    /// it speaks for itself, and with what came after the header.
     ///
     /// # Errors
     /// The system's; or there is no header, or none that can be read.

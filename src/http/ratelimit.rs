@@ -1,5 +1,5 @@
-//! What answers tell of limits: the `RateLimit-Policy` and `RateLimit` fields for request limits, quotas and concurrency together
-//! (draft-ietf-httpapi-ratelimit-headers-11), and the `X-RateLimit` headers of one request limit (semantics §7.7).
+//! What answers tell of limits: the `RateLimit-Policy` and `RateLimit` fields for request limits, quotas and concurrency
+//! together (draft-ietf-httpapi-ratelimit-headers-11), and the `X-RateLimit` headers of one request limit (semantics §7.7).
 //!
 //! Absent on purpose: what is counted and how, which is `policy`'s.
 
@@ -64,8 +64,8 @@ pub struct Metered<'a> {
 }
 
 impl Telling {
-    /// Sets the headers that tell of the limits that the request met, and of the caller's quotas and concurrency as they will be when this
-    /// answer has ended. A worker's own would make them unreadable, and are taken out.
+    /// Sets the headers that tell of the limits that the request met, and of the caller's quotas and concurrency as they will
+    /// be when this answer has ended. A worker's own would make them unreadable, and are taken out.
     pub fn tell(&self, headers: &mut HeaderMap, rules: &[Limit], met: Option<&Met>, metered: Option<Metered<'_>>) {
         // An undisclosed limit's refusal tells of no limit at all (semantics §7.4).
         let refused = met.and_then(|met| met.refused);
@@ -96,8 +96,8 @@ impl Telling {
         }
     }
 
-    /// The limit that `X-RateLimit` headers show, and whether with its reset: the one that refused, otherwise the first that is told of on
-    /// every answer; of its counters the one that leaves least.
+    /// The limit that `X-RateLimit` headers show, and whether with its reset: the one that refused, otherwise the first that is
+    /// told of on every answer; of its counters the one that leaves least.
     fn shown<'m>(&self, rules: &[Limit], met: &'m Met) -> Option<(&'m LimitLeft, bool)> {
         let when = |id: LimitId| self.when.get(id.index()).copied().unwrap_or_default();
         let (id, reset) = match met.refused {
@@ -154,8 +154,8 @@ fn of_limits<'a>(rules: &'a [Limit], met: &Met) -> impl Iterator<Item = Left<'a>
     told.into_iter().map(|(_, left)| left)
 }
 
-/// What will be left of each of the caller's quotas, and at last of its concurrency. A user is limited by its account's as well: of
-/// two of the same name it is told of the one that leaves less.
+/// What will be left of each of the caller's quotas, and at last of its concurrency. A user is limited by its account's as
+/// well: of two of the same name it is told of the one that leaves less.
 fn of_caller<'a>(standing: &'a Standing<'a>, gate: &Gate, own: Option<Own>) -> Vec<Left<'a>> {
     let mut all = left(standing, gate, own);
     if let Some(account) = standing.delegating() {
@@ -198,8 +198,8 @@ fn write_fields(headers: &mut HeaderMap, lefts: &[Left<'_>]) {
     }
 }
 
-/// What will be left of each of the caller's quotas, and at last of its concurrency. The job may have ended meanwhile: then a unit
-/// too many is told, for once.
+/// What will be left of each of the caller's quotas, and at last of its concurrency. The job may have ended meanwhile: then a
+/// unit too many is told, for once.
 fn left<'a>(standing: &Standing<'a>, gate: &Gate, own: Option<Own>) -> Vec<Left<'a>> {
     let balance = balance(standing, gate);
     let released = own.map_or(0, |own| u64::from(own.released));

@@ -140,9 +140,9 @@ impl Form {
 /// What an answer to one reason has instead of the usual.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
-    /// Its status.
+    /// Its status, 400 to 599.
     pub status: Option<StatusCode>,
-    /// Headers that it bears beside the usual ones.
+    /// Headers that it bears beside the usual ones, at most 16.
     pub headers: Vec<(HeaderName, Template)>,
     /// Its body, and of what type that is. Its places are the members' by their places in [`Member::ALL`].
     pub body: Option<(HeaderValue, Template)>,
@@ -283,7 +283,8 @@ impl<'a> Told<'a> {
         (form.content_type(), text)
     }
 
-    /// What the refusal says of that: the only place where its members are read, for the usual body and for an operator's alike.
+    /// What the refusal says of that: the only place where its members are read, for the usual body and for an operator's
+    /// alike.
     fn value(&self, member: Member) -> Value<'_> {
         let refusal = self.refusal;
         match member {

@@ -47,8 +47,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Wraps an accepted connection, of which `ahead` has been read already: what hyper reads and writes, and what the door knows
-    /// of it. A client that takes nothing of its answer for `send_timeout` is cut off.
+    /// Wraps an accepted connection, of which `ahead` has been read already: what hyper reads and writes, and what the door
+    /// knows of it. A client that takes nothing of its answer for `send_timeout` is cut off.
     pub fn open(stream: TcpStream, ahead: Vec<u8>, clock: Clock, send_timeout: Span) -> (Socket, Arc<Self>) {
         let (read, write) = stream.into_split();
         let connection = Arc::new(Self {

@@ -60,8 +60,8 @@ impl Standing<'_> {
         })
     }
 
-    /// What its account has of its own, and that account's tier: of a delegated user, those of the account that asks for it. Who has
-    /// none has the anonymous tier.
+    /// What its account has of its own, and that account's tier: of a delegated user, those of the account that asks for it.
+    /// Who has none has the anonymous tier.
     pub fn of_account(&self) -> (Option<&Own>, &Tier) {
         match (&self.delegate, self.delegating_tier) {
             (Some(delegate), Some(tier)) => (delegate.own.as_deref(), tier),
@@ -119,8 +119,8 @@ impl Callers {
     /// anonymous; who has none is counted as that network. Answers with the query that is left as well.
     ///
     /// # Errors
-    /// Two different keys, a key of nobody's or one that has expired, a blocked account, a user's name that is too long or given
-    /// twice.
+    /// Two different keys, a key of nobody's or one that has expired, a blocked account, a user's name that is too long or
+    /// given twice.
     pub fn who(
         &self,
         head: &mut Parts,

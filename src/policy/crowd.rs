@@ -1,10 +1,11 @@
-//! Who is counted when there are more networks than may be counted one by one (semantics §7.9): a network that isn't known yet is
-//! counted with its neighbourhood, and when those are too many as well, with one of a fixed number of crowds.
+//! Who is counted when there are more networks than may be counted one by one (semantics §7.9): a network that isn't known yet
+//! is counted with its neighbourhood, and when those are too many as well, with one of a fixed number of crowds.
 //!
-//! So at most `callers_max` networks, a quarter as many neighbourhoods and [`CROWDS`] crowds have used anything. Who is not counted by
-//! itself stays with its neighbourhood while that has used anything: a flood lifts no quota.
+//! So at most `callers_max` networks, a quarter as many neighbourhoods and [`CROWDS`] crowds have used anything. Who is not
+//! counted by itself stays with its neighbourhood while that has used anything: a flood lifts no quota.
 //!
-//! Absent on purpose: request limits, which have a table of their own (`limits`), and accounts and users, which no stranger makes.
+//! Absent on purpose: request limits, which have a table of their own (`limits`), and accounts and users, which no stranger
+//! makes.
 
 use super::Policy;
 use super::caller::{Caller, NetworkId};
@@ -17,8 +18,8 @@ pub const CROWDS: u64 = 4_096;
 const NEIGHBOURHOODS_PART: usize = 4;
 
 impl Policy {
-    /// Whether networks may have to be counted by neighbourhood now: there are too many, or were, and what neighbourhoods have used may
-    /// count still. As long as this is false, [`Self::counted_as`] gives everybody's own.
+    /// Whether networks may have to be counted by neighbourhood now: there are too many, or were, and what neighbourhoods have
+    /// used may count still. As long as this is false, [`Self::counted_as`] gives everybody's own.
     pub fn is_crowded(&mut self, now: Timestamp) -> bool {
         let wall = self.wall_clock(now);
         if self.networks() >= self.rules.callers_max as usize {

@@ -1,7 +1,8 @@
-//! How an account, a key and a network lie in the store: a version, then the fields one after the other. Numbers are little-endian, text has
-//! its length before it (two bytes), what may be missing has a 0 or a 1 before it.
+//! How an account, a key and a network lie in the store: a version, then the fields one after the other. Numbers are
+//! little-endian, text has its length before it (two bytes), what may be missing has a 0 or a 1 before it.
 //!
-//! Absent on purpose: checksums, which redb keeps for every page, and serde: a renamed field must not change what lies on a disk.
+//! Absent on purpose: checksums, which redb keeps for every page, and serde: a renamed field must not change what lies on a
+//! disk.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,13 +1,14 @@
 //! What must survive: what callers have used, who the accounts are, and what operators have said of networks.
 //!
-//! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, where every request looks its key up; networks
-//! in the same file and in its [`Networks`], where every request looks its address up.
+//! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, where every request looks its key up;
+//! networks in the same file and in its [`Networks`], where every request looks its address up.
 //!
 //! The door sees a [`Ledger`]: it writes down every finished job, and a success is answered only when that is durable. Two
 //! keep one: [`memory`] for tests and simulations, [`journal`] for operators.
 //!
-//! Absent on purpose: decisions, and API keys and callers' addresses in plain text. Of a key SHA-256 is held, of an address a keyed
-//! hash, so neither a file nor a core dump can betray one. Networks that an operator has named stand there by their names.
+//! Absent on purpose: decisions, and API keys and callers' addresses in plain text. Of a key SHA-256 is held, of an address a
+//! keyed hash, so neither a file nor a core dump can betray one. Networks that an operator has named stand there by their
+//! names.
 
 pub mod account;
 mod accounts;
@@ -47,8 +48,8 @@ pub trait Bookkeeper: fmt::Debug + Send {
     /// The number of the last segment that is in its books, durably; `None` if none is.
     fn covers(&self) -> Option<u64>;
 
-    /// Takes that segment into the books, durably. Segments come in the order of their numbers; one may be missing, and one that
-    /// could not be entered comes again.
+    /// Takes that segment into the books, durably. Segments come in the order of their numbers; one may be missing, and one
+    /// that could not be entered comes again.
     ///
     /// # Errors
     /// The disk's. The books are then as they were before.

@@ -1,7 +1,7 @@
 //! What operators may say of a network: numbers of its own for request limits, a note, a block.
 //!
-//! Absent on purpose: blocks that a rule has made, which no operator has said and no restart remembers, and whether there is a limit
-//! of that name: tiers.yaml may have changed since.
+//! Absent on purpose: blocks that a rule has made, which no operator has said and no restart remembers, and whether there is a
+//! limit of that name: tiers.yaml may have changed since.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;

@@ -1,5 +1,5 @@
-//! What operators have said of networks, in memory: every request looks its address up here, in a flood too, and nothing in it waits
-//! for a disk.
+//! What operators have said of networks, in memory: every request looks its address up here, in a flood too, and nothing in it
+//! waits for a disk.
 //!
 //! For each length of prefix that occurs there is a table, so a look-up costs as many steps as there are lengths, however many
 //! networks there are; and while nothing is said of any it takes no lock.
@@ -117,7 +117,8 @@ impl Networks {
             .collect()
     }
 
-    /// Up to `limit` networks in the order of their addresses, IPv4 first and a wider one before those in it: those after that one.
+    /// Up to `limit` networks in the order of their addresses, IPv4 first and a wider one before those in it: those after that
+    /// one.
     pub fn page(&self, after: Option<IpNet>, limit: usize) -> Vec<Arc<NetworkEntry>> {
         let state = self.state.read();
         let after = after.map_or(Bound::Unbounded, |after| Bound::Excluded(canonical(after)));

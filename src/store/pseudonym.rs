@@ -143,8 +143,8 @@ impl Pseudonyms {
         NetworkId(hasher.finish())
     }
 
-    /// What the network is known by that the first `bits` of an IPv6 address make, where that is not the usual 64. An IPv4 address is
-    /// taken as one written as IPv6.
+    /// What the network is known by that the first `bits` of an IPv6 address make, where that is not the usual 64. An IPv4
+    /// address is taken as one written as IPv6.
     pub fn prefix(&self, address: IpAddr, bits: u8) -> u64 {
         let address = match address {
             IpAddr::V4(address) => address.to_ipv6_mapped(),

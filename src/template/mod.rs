@@ -1,8 +1,8 @@
 //! Texts with places to fill in: compiled and tried once, so that to fill them in costs next to nothing and can't fail.
 //!
-//! A place is a name in braces, such as `{limit}`: small letters and `_`. Every other brace stands for itself, so JSON is written as it is.
-//! What is filled in is escaped for the language of the text, and in JSON for where it stands: within a string as a part of it,
-//! elsewhere as a value of its own.
+//! A place is a name in braces, such as `{limit}`: small letters and `_`. Every other brace stands for itself, so JSON is
+//! written as it is. What is filled in is escaped for the language of the text, and in JSON for where it stands: within a
+//! string as a part of it, elsewhere as a value of its own.
 //!
 //! Absent on purpose: what the places mean, and loops, conditions and formats.
 

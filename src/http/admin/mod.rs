@@ -1,7 +1,8 @@
 //! The operator's listener: metrics, health, who is in the house, the accounts, and what is said of networks. Never public.
 //!
-//! `pages` is what one looks at, `accounts`, `keys` and `networks` what one changes, `import` reads accounts from elsewhere, `wire`
-//! is how accounts and keys look in JSON, `limits` how numbers for request limits do, `times` how points and lengths of time are written, `problem` how an error looks.
+//! `pages` is what one looks at, `accounts`, `keys` and `networks` what one changes, `import` reads accounts from elsewhere,
+//! `wire` is how accounts and keys look in JSON, `limits` how numbers for request limits do, `times` how points and lengths of
+//! time are written, `problem` how an error looks.
 //!
 //! `/metrics`, `/healthz` and `/readyz` are for monitors and open to whoever reaches the listener; everything else wants the
 //! operator's token, and is 401 without it, whether there is such a path or not.
@@ -50,8 +51,8 @@ pub const CONNECTIONS_MAX: usize = 256;
 /// The longest that a request's head may take.
 const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// The longest that a client may take nothing of its answer. `/metrics` is answered to whoever reaches the listener, and who never
-/// reads would keep a place for ever.
+/// The longest that a client may take nothing of its answer. `/metrics` is answered to whoever reaches the listener, and who
+/// never reads would keep a place for ever.
 const SEND_TIMEOUT: Span = Span::from_secs(30);
 
 /// The longest that a request's body may take.

@@ -223,9 +223,9 @@ pub async fn remove(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -
     Ok(Json(NetworkLine::of(&entry, now)))
 }
 
-/// An operator has unblocked a network, or taken back all that was said of it: what the rule of a limit has blocked of it is let in
-/// again as well (semantics §7.6), which is known by address alone. Of IPv4 networks larger than [`LIFTED_BITS_MIN`], and of IPv6 ones,
-/// only the first address is.
+/// An operator has unblocked a network, or taken back all that was said of it: what the rule of a limit has blocked of it is
+/// let in again as well (semantics §7.6), which is known by address alone. Of IPv4 networks larger than [`LIFTED_BITS_MIN`],
+/// and of IPv6 ones, only the first address is.
 fn lift_blocks_made_by_rule(admin: &Admin, network: IpNet) {
     match network {
         IpNet::V4(v4) if v4.prefix_len() >= LIFTED_BITS_MIN => {

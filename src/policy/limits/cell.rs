@@ -3,10 +3,10 @@
 //! - **fixed**: a window of length L begins with the first request after the last window's end. It is over when L has passed.
 //! - **aligned**: windows are [k·L, (k+1)·L) on the wall clock. Another k is another window, even after the clock was set back:
 //!   a limit that stood still for as long would turn everybody away.
-//! - **sliding**: buckets of width w = L ÷ 60. Those in [b·w, (b+1)·w) leave together at (b+1)·w + L: up to w late, never early.
-//!   So no stretch of length L ever holds more than the limit.
-//! - **burst** (GCRA): with T = L ÷ limit, `full` is the time at which the bucket will have drained; each request moves it by T, and
-//!   one has room while that is not more than limit · T ahead.
+//! - **sliding**: buckets of width w = L ÷ 60. Those in [b·w, (b+1)·w) leave together at (b+1)·w + L: up to w late, never
+//!   early. So no stretch of length L ever holds more than the limit.
+//! - **burst** (GCRA): with T = L ÷ limit, `full` is the time at which the bucket will have drained; each request moves it by
+//!   T, and one has room while that is not more than limit · T ahead.
 //! - a **penalty** stands in the counter's place until it ends, and leaves it empty.
 //!
 //! Absent on purpose: whose counter it is (`table`), and what follows from a refusal (`shard`).

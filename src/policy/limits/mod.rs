@@ -11,8 +11,8 @@
 //!         └─ every counter is charged ────────────────────► Admitted, what is left of each
 //! ```
 //!
-//! Absent on purpose: locks and clocks (`gate` brings both), which requests a limit is for (`http`), and timers: what is over vanishes
-//! when it is met, and by a sweep of a few places at a time.
+//! Absent on purpose: locks and clocks (`gate` brings both), which requests a limit is for (`http`), and timers: what is over
+//! vanishes when it is met, and by a sweep of a few places at a time.
 
 mod cell;
 mod room;
@@ -33,8 +33,8 @@ pub const SHARDS: usize = 64;
 /// Counters that one request meets, beyond which they are kept on the heap.
 pub const COUNTERS_INLINE: usize = 4;
 
-/// Whom a counter is of, by numbers that no stranger can choose: accounts have theirs from the door, networks are known by keyed
-/// hashes.
+/// Whom a counter is of, by numbers that no stranger can choose: accounts have theirs from the door, networks are known by
+/// keyed hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
     /// Who it is. Different subjects of one limit have different ones.
@@ -85,11 +85,12 @@ pub struct Left {
     pub number: u32,
     /// Requests that are left of them, as it is told.
     pub remaining: u32,
-    /// Until the next of those that were sent counts no more; if another one would be refused, until it would pass.
+    /// Until the next of those that were sent counts no more; if another one would be refused, until it would pass. Zero if
+    /// none counts.
     pub until: Span,
 }
 
-/// What every counter that was met has left, in their order.
+/// What every counter whose limit is for the request has left, in their order.
 pub type Lefts = SmallVec<[Left; COUNTERS_INLINE]>;
 
 /// Why a request is not let in. Nothing was charged.
@@ -155,8 +156,8 @@ pub fn decide(counters: &[Counter], shards: &mut impl Shards, rules: &[Limit], a
 /// By the places of their counters.
 type Checks = SmallVec<[(usize, Check); COUNTERS_INLINE]>;
 
-/// Begins the penalties and blocks that are due, and says which limit keeps the request out for longest: who comes back when it says
-/// shall not be refused by another.
+/// Begins the penalties and blocks that are due, and says which limit keeps the request out for longest: who comes back when it
+/// says shall not be refused by another.
 fn refuse(counters: &[Counter], checks: &Checks, shards: &mut impl Shards, rules: &[Limit], at: Moment) -> Refused {
     let (mut all, mut blocked) = (Lefts::new(), SmallVec::new());
     let mut longest: Option<(usize, Span)> = None;

@@ -9,8 +9,8 @@ const SHARE: usize = 8;
 /// or so many, if that is more.
 const SHARE_MIN: usize = 1_024;
 
-/// The callers of one limit, counted together. They are counted under the locks of different shards, and no decision waits for another's
-/// count: a few more than `max` may be let in at one moment by as many threads.
+/// The callers of one limit, counted together. They are counted under the locks of different shards, and no decision waits for
+/// another's count: a few more than `max` may be let in at one moment by as many threads.
 #[derive(Debug)]
 pub(super) struct Room {
     used: AtomicUsize,

@@ -107,8 +107,8 @@ impl Shard {
         cell.read(limit, counter.enforced, at)
     }
 
-    /// The counter has no room for `lasts`: its penalty begins, if it has one and isn't under way. Answers with how long the request is
-    /// kept out.
+    /// The counter has no room for `lasts`: its penalty begins, if it has one and isn't under way. Answers with how long the
+    /// request is kept out.
     pub(super) fn refuse(&mut self, counter: &Counter, lasts: Span, rules: &[Limit], at: Moment) -> Span {
         let limit = &rules[counter.limit.index()];
         let Some(penalty) = limit.penalty else {
@@ -126,8 +126,8 @@ impl Shard {
         penalty
     }
 
-    /// Counts a refusal by the counter's limit. Whether its subject is blocked from now on. Who isn't counted by itself is not blocked: it
-    /// would be for its neighbours' refusals.
+    /// Counts a refusal by the counter's limit. Whether its subject is blocked from now on. Who isn't counted by itself is not
+    /// blocked: it would be for its neighbours' refusals.
     pub(super) fn note_refusal(&mut self, counter: &Counter, at: Moment) -> bool {
         let Some(Refusals { limit, lasts, table }) = &mut self.of[counter.limit.index()].refusals else {
             return false;

@@ -4,10 +4,10 @@
 //! An open table with linear probing. Its keys are keyed hashes, which no stranger can choose, so they need no hashing again. A
 //! counter that is over is taken out as it is met, and by a sweep that looks at so many places each time.
 //!
-//! When there is no room for more networks (`room`), who can't be counted shares the counter of its neighbourhood, in a second table of fixed size. Who is
-//! not counted by itself stays with its neighbourhood for as long as anything counts there: a flood lifts no limit. Where that table has no
-//! room either, a neighbourhood takes over the lightest counter of its row with all that it holds: it may be refused too early, never
-//! too late.
+//! When there is no room for more networks (`room`), who can't be counted shares the counter of its neighbourhood, in a second
+//! table of fixed size. Who is not counted by itself stays with its neighbourhood for as long as anything counts there: a flood
+//! lifts no limit. Where that table has no room either, a neighbourhood takes over the lightest counter of its row with all
+//! that it holds: it may be refused too early, never too late.
 //!
 //! Absent on purpose: what a counter means (`cell`).
 

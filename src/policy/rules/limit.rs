@@ -74,30 +74,31 @@ pub enum Kind {
 /// When refusals by a limit lead to a block (semantics §7.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockAfter {
-    /// So many refusals, at least 1,
+    /// So many refusals, 1 to 1,000,000,
     pub refusals: u32,
-    /// within so long, counted from the first of them,
+    /// within so long, counted from the first of them: 10 ms to 31 days,
     pub within: Span,
-    /// block for so long.
+    /// block for so long: 1 s to 31 days.
     pub lasts: Span,
 }
 
 /// How many requests may come in which time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// Its name, unique among limits, quotas and `concurrency`: it travels in headers.
+    /// Its name, unique among limits, quotas and `concurrency`: 1 to 32 of `a-z`, `A-Z`, `0-9`, `-`, `_`, `.`, since it travels
+    /// in headers.
     pub name: Arc<str>,
     /// Whom it counts.
     pub per: Per,
-    /// Requests that may come in the window, as advertised. 0 lets none in.
+    /// Requests that may come in the window, as advertised: 0, which lets none in, to 1,000,000,000.
     pub number: u32,
-    /// The window's length: 10 ms to 31 days.
+    /// The window's length: 10 ms to 31 days, of a sliding one at least 600 ms, of an aligned one whole seconds.
     pub window: Span,
     /// How it counts.
     pub kind: Kind,
-    /// How long its first refusal lasts; `None`: until there is room.
+    /// How long its first refusal lasts, in place of the rest of the window: 1 s to 31 days; `None`: until there is room.
     pub penalty: Option<Span>,
-    /// What is let in of the advertised number, for those who have no number of their own.
+    /// Requests that are let in of the advertised number, at most that many, for those who have no number of their own.
     pub degraded: Option<u32>,
     /// How many bits of an IPv6 address make a network: 32 to 128. Of an IPv4 address it is all 32.
     pub v6_prefix: u8,
@@ -115,9 +116,9 @@ impl Limit {
 /// A number of somebody's own for a request limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Raise {
-    /// Requests in the window.
+    /// Requests in the window: 0 to 1,000,000,000.
     pub number: u32,
-    /// Whether the network from which the account asks has that number too, for the account's requests (semantics §7.3). Where a
-    /// limit counts no accounts, there is no other sense to it, and it always has.
+    /// Whether the network from which the account asks has that number too, for the account's requests (semantics §7.3). Where
+    /// a limit counts no accounts, there is no other sense to it, and it always has.
     pub lifts_network: bool,
 }

@@ -25,8 +25,9 @@ use crate::store::network::NetworkEntry;
 const FILE_MODE: u32 = 0o600;
 /// Bytes that redb keeps in memory. The directory has all that requests need.
 const CACHE_BYTES: usize = 4 << 20;
-/// The form of what lies in the tables. A greater one is of a later version of the program. The first had no networks, and accounts
-/// no request limits: it is read, and becomes this one with the first change, so that an earlier program may go on with it until then.
+/// The form of what lies in the tables. A greater one is of a later version of the program. The first had no networks, and
+/// accounts no request limits: it is read, and becomes this one with the first change, so that an earlier program may go on
+/// with it until then.
 const FORMAT: u64 = 2;
 /// The least id. 0 is nobody's.
 const FIRST_ID: u32 = 1;
@@ -55,8 +56,8 @@ pub(super) fn open_file(builder: &Builder, path: &Path) -> Result<Database, Data
     builder.create_with_backend(FileBackend::new(file)?)
 }
 
-/// Makes the file whole under another name, and then gives it its own. redb can't open a file whose making was cut off, and what
-/// looks like one could also be what a disk has left of many accounts: so none is ever there.
+/// Makes the file whole under another name, and then gives it its own. redb can't open a file whose making was cut off, and
+/// what looks like one could also be what a disk has left of many accounts: so none is ever there.
 fn make_file(builder: &Builder, path: &Path) -> Result<(), DatabaseError> {
     let beside = path.with_extension(format!("new.{}", std::process::id()));
     let mut options = OpenOptions::new();
@@ -101,8 +102,8 @@ fn fault(error: impl Into<redb::Error>) -> OpenError {
     }
 }
 
-/// Reads everything. When the door is opened, with those that tiers.yaml lists and the time, names that are listed get an id if they
-/// have none, those that aren't any more lose theirs, and blocks whose time is over go.
+/// Reads everything. When the door is opened, with those that tiers.yaml lists and the time, names that are listed get an id if
+/// they have none, those that aren't any more lose theirs, and blocks whose time is over go.
 pub(super) fn read(database: &Database, listed: Option<(&[Listed], UnixTime)>) -> Result<Read, OpenError> {
     let transaction = begin_write(database)?;
     let read = {
