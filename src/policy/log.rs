@@ -7,7 +7,7 @@
 use smallvec::SmallVec;
 
 /// What one caller has used, by bucket, oldest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Log<const INLINE: usize> {
     used: u64,
     /// The bucket from which offsets count: that of the first entry, or one before it.

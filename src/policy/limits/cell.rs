@@ -24,7 +24,7 @@ const REACH: u64 = BUCKETS + 1;
 const INLINE: usize = 2;
 
 /// One counter.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum Cell {
     /// Nothing was counted, or it is over.
     #[default]
@@ -134,17 +134,6 @@ impl Cell {
             *self = Self::Empty;
         }
         over
-    }
-
-    /// How much it would cost a stranger to be given this counter in place of its own: a penalty is the worst.
-    pub(super) fn weight(&self, at: Moment) -> u64 {
-        match self {
-            Self::Empty => 0,
-            Self::Fixed { count, .. } | Self::Aligned { count, .. } => (*count).into(),
-            Self::Sliding(log) => log.used(),
-            Self::Burst { full } => full.since(at.now).as_nanos(),
-            Self::Penalty { .. } => u64::MAX,
-        }
     }
 }
 

@@ -15,6 +15,7 @@
 //! vanishes when it is met, and by a sweep of a few places at a time.
 
 mod cell;
+mod neighbourhoods;
 mod room;
 mod shard;
 mod table;

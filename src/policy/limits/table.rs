@@ -4,26 +4,22 @@
 //! An open table with linear probing. Its keys are keyed hashes, which no stranger can choose, so they need no hashing again. A
 //! counter that is over is taken out as it is met, and by a sweep that looks at so many places each time.
 //!
-//! When there is no room for more networks (`room`), who can't be counted shares the counter of its neighbourhood, in a second
-//! table of fixed size. Who is not counted by itself stays with its neighbourhood for as long as anything counts there: a flood
-//! lifts no limit. Where that table has no room either, a neighbourhood takes over the lightest counter of its row with all
-//! that it holds: it may be refused too early, never too late.
+//! When there is no room for more networks (`room`), who can't be counted shares the counter of its neighbourhood
+//! (`neighbourhoods`). As soon as there is room again it is counted by itself, beginning with all that its neighbourhood holds:
+//! a flood lifts no limit.
 //!
 //! Absent on purpose: what a counter means (`cell`).
 
 use std::sync::Arc;
 
 use super::cell::Cell;
+use super::neighbourhoods::Neighbourhoods;
 use super::room::Room;
-use super::{Moment, SHARDS, Subject};
+use super::{Moment, Subject};
 use crate::policy::rules::Limit;
 
 /// Places that a table begins with, and at least has. A power of two.
 const PLACES_MIN: usize = 8;
-/// Places of a row of the second table.
-const WAYS: usize = 8;
-/// The second tables of all shards have this part of the places that the first ones may have counters.
-const NEIGHBOURHOODS_PART: usize = 4;
 /// Places that are looked through for one that is over, when a table is full.
 const SWEPT_WHEN_FULL: usize = 16;
 
@@ -37,17 +33,19 @@ pub(super) struct Table {
     room: Arc<Room>,
     /// Where the sweep goes on.
     hand: usize,
-    /// Rows of [`WAYS`] places; none until it is needed.
-    neighbourhoods: Vec<Entry>,
+    /// Who is not counted by itself.
+    neighbourhoods: Neighbourhoods,
     /// How many requests were counted by neighbourhood.
     crowded: u64,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
-    key: u64,
-    cell: Cell,
+pub(super) struct Entry {
+    pub(super) key: u64,
+    pub(super) cell: Cell,
 }
+
+const _: () = assert!(size_of::<Entry>() == 24, "a million of them are kept");
 
 /// Where a counter is, until the table changes.
 #[derive(Clone, Copy, Debug)]
@@ -67,33 +65,38 @@ impl Table {
             used: 0,
             room,
             hand: 0,
-            neighbourhoods: Vec::new(),
+            neighbourhoods: Neighbourhoods::default(),
             crowded: 0,
         }
     }
 
-    /// Where the subject is counted, or will be. A full table finds it a place in its neighbourhood.
+    /// Where the subject is counted, or will be. Where there is no room for it, it gets a place in its neighbourhood.
     pub(super) fn find(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Place {
-        if let Some(place) = self.at(key(subject.id)) {
+        let key = key(subject.id);
+        if let Some(place) = self.at(key) {
             return Place::At(place);
         }
         if !subject.is_network {
             return Place::Nowhere;
         }
-        if let Some(place) = self.neighbourhood(subject, limit, at) {
-            return Place::Neighbourhood(place);
-        }
         if !self.has_room(limit, at) {
-            return Place::Neighbourhood(self.settle(subject, limit, at));
+            let max = self.room.max();
+            return Place::Neighbourhood(self.neighbourhoods.settle(subject.wider, max, limit, at));
         }
-        Place::Nowhere
+        let Some(shared) = self.neighbourhoods.counted(subject.wider, limit, at) else {
+            return Place::Nowhere;
+        };
+        let cell = shared.clone();
+        let place = self.insert(key);
+        self.places[place].cell = cell;
+        Place::At(place)
     }
 
     /// The counter at the place where [`Self::find`] has just found the subject; `None`: nowhere.
     pub(super) fn cell(&mut self, place: Place) -> Option<&mut Cell> {
         match place {
             Place::At(at) => Some(&mut self.places[at].cell),
-            Place::Neighbourhood(at) => Some(&mut self.neighbourhoods[at].cell),
+            Place::Neighbourhood(at) => Some(self.neighbourhoods.cell(at)),
             Place::Nowhere => None,
         }
     }
@@ -102,9 +105,9 @@ impl Table {
     pub(super) fn take(&mut self, subject: &Subject, place: Place) -> &mut Cell {
         let key = key(subject.id);
         let at = match place {
-            Place::Neighbourhood(at) => return &mut self.neighbourhoods[at].cell,
+            Place::Neighbourhood(at) => return self.neighbourhoods.cell(at),
             Place::At(at) if self.places[at].key == key => at,
-            // The table has grown meanwhile.
+            // The table has grown meanwhile, or somebody was taken out.
             Place::At(_) => self.at(key).unwrap_or_else(|| self.insert(key)),
             Place::Nowhere => self.insert(key),
         };
@@ -144,8 +147,25 @@ impl Table {
         }
     }
 
-    /// Looks through that many places and forgets what is over.
+    /// Looks through that many places and forgets what is over. Gives back memory that isn't needed any more.
     pub(super) fn sweep(&mut self, places: usize, limit: &Limit, at: Moment) {
+        self.forget_some(places, limit, at);
+        if self.places.len() > PLACES_MIN && self.used < self.places.len() / 4 {
+            self.resize(self.places.len() / 2);
+        }
+        self.neighbourhoods.sweep(limit, at);
+    }
+
+    /// Whether one more network may be counted by itself, if need be in the place of one that is over. The table does not get smaller: a
+    /// [`Place`] that was found before is still in it.
+    fn has_room(&mut self, limit: &Limit, at: Moment) -> bool {
+        if !self.room.has_room(self.used) {
+            self.forget_some(SWEPT_WHEN_FULL, limit, at);
+        }
+        self.room.has_room(self.used)
+    }
+
+    fn forget_some(&mut self, places: usize, limit: &Limit, at: Moment) {
         for _ in 0..places.min(self.places.len()) {
             self.hand &= self.places.len() - 1;
             let entry = &mut self.places[self.hand];
@@ -156,23 +176,6 @@ impl Table {
                 self.hand += 1;
             }
         }
-        if self.places.len() > PLACES_MIN && self.used < self.places.len() / 8 {
-            self.resize(self.places.len() / 2);
-        }
-        if !self.neighbourhoods.is_empty() && self.room.has_room(self.used) {
-            let mut all = self.neighbourhoods.iter_mut();
-            if all.all(|entry| entry.key == 0 || entry.cell.forget(limit, at)) {
-                self.neighbourhoods = Vec::new();
-            }
-        }
-    }
-
-    /// Whether one more network may be counted by itself.
-    fn has_room(&mut self, limit: &Limit, at: Moment) -> bool {
-        if !self.room.has_room(self.used) {
-            self.sweep(SWEPT_WHEN_FULL, limit, at);
-        }
-        self.room.has_room(self.used)
     }
 
     fn at(&self, key: u64) -> Option<usize> {
@@ -237,55 +240,9 @@ impl Table {
             }
         }
     }
-
-    /// Where the subject's neighbourhood is counted, if anything counts there.
-    fn neighbourhood(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Option<usize> {
-        if self.neighbourhoods.is_empty() {
-            return None;
-        }
-        let wanted = key(subject.wider);
-        let place = self
-            .row(wanted)
-            .find(|place| self.neighbourhoods[*place].key == wanted)?;
-        let entry = &mut self.neighbourhoods[place];
-        if entry.cell.forget(limit, at) {
-            entry.key = 0;
-            return None;
-        }
-        Some(place)
-    }
-
-    fn row(&self, key: u64) -> std::ops::Range<usize> {
-        let rows = self.neighbourhoods.len() / WAYS;
-        let begin = (key as usize & (rows - 1)) * WAYS;
-        begin..begin + WAYS
-    }
-
-    /// A place in the second table for the subject's neighbourhood, which has none.
-    fn settle(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> usize {
-        if self.neighbourhoods.is_empty() {
-            let of_shard = self.room.max() / NEIGHBOURHOODS_PART / SHARDS;
-            let places = of_shard.max(WAYS).next_power_of_two();
-            self.neighbourhoods = std::iter::repeat_with(Entry::default).take(places).collect();
-        }
-        let key = key(subject.wider);
-        for place in self.row(key) {
-            let entry = &mut self.neighbourhoods[place];
-            if entry.key == 0 || entry.cell.forget(limit, at) {
-                entry.key = key;
-                return place;
-            }
-        }
-        let lightest = self
-            .row(key)
-            .min_by_key(|place| self.neighbourhoods[*place].cell.weight(at))
-            .expect("a row has places");
-        self.neighbourhoods[lightest].key = key;
-        lightest
-    }
 }
 
 /// 0 stands for a free place.
-fn key(id: u64) -> u64 {
+pub(super) fn key(id: u64) -> u64 {
     id.max(1)
 }

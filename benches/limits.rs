@@ -1,0 +1,276 @@
+//! What request limits cost: `cargo bench --bench limits`.
+//!
+//! From the address to the decision, hashes, clock and lock included, unless it says otherwise. Callers are picked in a pseudo-random order,
+//! so that memory isn't read in the order in which it was written. What criterion can't measure comes first: two threads beside each other,
+//! and a flood of ten million addresses with the memory that it takes.
+//!
+//! Absent on purpose: which limits a request meets, which is `http`'s.
+
+use std::hint::black_box;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use smallvec::SmallVec;
+use tiergate::clock::Clock;
+use tiergate::gate::Limiter;
+use tiergate::policy::caller::Network;
+use tiergate::policy::limits::{COUNTERS_INLINE, Counter, Moment, Shard, Subject, decide};
+use tiergate::policy::rules::{
+    CALLERS_MAX_DEFAULT, Kind, Limit, LimitId, Per, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
+};
+use tiergate::policy::time::{Span, Timestamp, UnixTime};
+use tiergate::store::Pseudonyms;
+
+const CALLERS: u32 = 100_000;
+const FLOOD: u32 = 10_000_000;
+/// Decisions of each thread in one measurement of throughput, and measurements.
+const DECISIONS: u32 = 3_000_000;
+const ROUNDS: usize = 5;
+const NOBODY_IS_REFUSED: u32 = u32::MAX;
+const BURST: u32 = 1_000_000_000;
+const ACCOUNT_TOO: &str = "fixed, account and network";
+
+/// As `http` keeps them.
+type Counters = SmallVec<[Counter; COUNTERS_INLINE]>;
+
+fn limiter(limits: &[(Kind, u32)]) -> Arc<Limiter> {
+    Limiter::new(Arc::new(rules(limits)), Clock::start())
+}
+
+fn names() -> Pseudonyms {
+    Pseudonyms::new([7; 16])
+}
+
+fn network(names: &Pseudonyms, address: u32) -> Subject {
+    let network = Network::V4(Ipv4Addr::from_bits(address));
+    Subject {
+        id: names.network(network).0,
+        wider: names.neighbourhood(network).0,
+        is_network: true,
+    }
+}
+
+fn account(number: u32) -> Subject {
+    let id = (u64::from(number) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    Subject {
+        id,
+        wider: id,
+        is_network: false,
+    }
+}
+
+fn counter(limit: LimitId, number: u32, subject: Subject) -> Counter {
+    Counter {
+        limit,
+        subject,
+        number,
+        enforced: number,
+        matches: true,
+    }
+}
+
+/// Addresses without a pattern that a processor could learn: xorshift, spread over 10.0.0.0/8.
+struct Crowd(u64);
+
+impl Crowd {
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        address((self.0 % u64::from(CALLERS)) as u32)
+    }
+}
+
+/// Different numbers below 2^24 are different addresses, far apart.
+fn address(number: u32) -> u32 {
+    0x0A00_0000 | number.wrapping_mul(0x009E_3779) & 0x00FF_FFFF
+}
+
+fn one_check(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("limits, 100,000 callers");
+    let cases: [(&str, &[(Kind, u32)]); 6] = [
+        ("fixed", &[(Kind::Fixed, NOBODY_IS_REFUSED)]),
+        ("fixed, refused", &[(Kind::Fixed, 1)]),
+        ("sliding", &[(Kind::Sliding, NOBODY_IS_REFUSED)]),
+        ("burst", &[(Kind::Burst, BURST)]),
+        (
+            "fixed and burst",
+            &[(Kind::Fixed, NOBODY_IS_REFUSED), (Kind::Burst, BURST)],
+        ),
+        (ACCOUNT_TOO, &[(Kind::Fixed, NOBODY_IS_REFUSED)]),
+    ];
+    let names = names();
+    for (name, limits) in cases {
+        let limiter = limiter(limits);
+        let counters = |address| {
+            let (network, ids) = (network(&names, address), (0..).map(LimitId));
+            let of_network = ids.zip(limits).map(|(id, (_, number))| counter(id, *number, network));
+            let mut counters: Counters = of_network.collect();
+            if name == ACCOUNT_TOO {
+                counters.push(counter(LimitId(0), NOBODY_IS_REFUSED, account(address)));
+            }
+            counters
+        };
+        for number in 0..CALLERS {
+            _ = limiter.decide(&counters(address(number)));
+        }
+        let mut crowd = Crowd(0x9E37_79B9_7F4A_7C15);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| limiter.decide(black_box(&counters(crowd.next()))));
+        });
+    }
+    parts(&mut group);
+    group.finish();
+}
+
+/// What of the first figure is what.
+fn parts(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>) {
+    let (names, rules) = (names(), rules(&[(Kind::Fixed, NOBODY_IS_REFUSED)]));
+    let mut crowd = Crowd(0x9E37_79B9_7F4A_7C15);
+    group.bench_function("of that the hashes", |bencher| {
+        bencher.iter(|| network(&names, black_box(crowd.next())));
+    });
+    let clock = Clock::start();
+    group.bench_function("of that the clocks", |bencher| {
+        bencher.iter(|| (clock.now(), clock.wall()));
+    });
+    let mut shards = Shard::all(&rules);
+    let at = Moment {
+        now: Timestamp::ZERO,
+        wall: UnixTime::default(),
+    };
+    group.bench_function("hashes and the decision, without lock and clocks", |bencher| {
+        bencher.iter(|| {
+            let counter = counter(LimitId(0), NOBODY_IS_REFUSED, network(&names, crowd.next()));
+            decide(&[counter], &mut shards, &rules.limits, at)
+        });
+    });
+}
+
+/// Decisions a second of so many threads, each with the same callers in an order of its own: the best round.
+fn throughput(threads: u64) -> f64 {
+    let (limiter, names) = (limiter(&[(Kind::Fixed, NOBODY_IS_REFUSED)]), names());
+    for number in 0..CALLERS {
+        _ = limiter.decide(&[counter(LimitId(0), NOBODY_IS_REFUSED, network(&names, address(number)))]);
+    }
+    let round = || {
+        let barrier = Barrier::new(threads as usize);
+        let slowest = std::thread::scope(|scope| {
+            let running: Vec<_> = (1..=threads)
+                .map(|seed| {
+                    let (barrier, limiter, names) = (&barrier, &limiter, &names);
+                    scope.spawn(move || {
+                        let mut crowd = Crowd(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+                        barrier.wait();
+                        let began = now();
+                        for _ in 0..DECISIONS {
+                            let counter = counter(LimitId(0), NOBODY_IS_REFUSED, network(names, crowd.next()));
+                            _ = black_box(limiter.decide(&[counter]));
+                        }
+                        began.elapsed()
+                    })
+                })
+                .collect();
+            let took = running
+                .into_iter()
+                .map(|thread| thread.join().expect("it does not panic"));
+            took.max().unwrap_or(Duration::MAX)
+        });
+        threads as f64 * f64::from(DECISIONS) / slowest.as_secs_f64()
+    };
+    (0..ROUNDS).map(|_| round()).fold(0.0, f64::max)
+}
+
+/// Ten million addresses, once each.
+fn flood() {
+    let (limiter, names, before) = (limiter(&[(Kind::Fixed, 100)]), names(), resident_bytes());
+    let began = now();
+    for number in 0..FLOOD {
+        _ = black_box(limiter.decide(&[counter(LimitId(0), 100, network(&names, address(number)))]));
+    }
+    let took = began.elapsed();
+    let megabytes = (resident_bytes() - before) as f64 / 1e6;
+    println!(
+        "limits/flood of {FLOOD} addresses: {:.0} ns each, {megabytes:.0} MB, counted {:?}",
+        took.as_nanos() as f64 / f64::from(FLOOD),
+        limiter.counted(),
+    );
+}
+
+#[allow(clippy::disallowed_methods, reason = "a measurement of real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn by_hand(_: &mut Criterion) {
+    let (one, two) = (throughput(1), throughput(2));
+    println!(
+        "limits/throughput: one thread {one:.0}, two {two:.0} decisions a second: {:.2} times",
+        two / one
+    );
+    flood();
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells it");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kib.and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") * 1_024
+}
+
+fn rules(limits: &[(Kind, u32)]) -> Rules {
+    let limit = |(kind, number): &(Kind, u32)| Limit {
+        name: "requests".into(),
+        per: Per {
+            network: true,
+            account: false,
+            global: false,
+        },
+        number: *number,
+        window: Span::from_secs(60),
+        kind: *kind,
+        penalty: None,
+        degraded: None,
+        v6_prefix: Limit::V6_PREFIX_DEFAULT,
+        block_after: None,
+        disclosed: true,
+    };
+    let tier = Tier {
+        name: "free".into(),
+        priority: Priority::LOWEST,
+        concurrency: 1,
+        quotas: Vec::new(),
+        max_wait: None,
+        displacements_per_minute: 0,
+        limits: Vec::new(),
+    };
+    Rules {
+        queue: QueueRules {
+            length: 8,
+            within_tier: Within::Fifo,
+            max_wait: Span::from_secs(30),
+            lifeline: None,
+        },
+        windows: Vec::new(),
+        tiers: vec![tier],
+        anonymous: TierId(0),
+        pools: vec![PoolRules {
+            name: "search".into(),
+            slots: vec![1],
+        }],
+        limits: limits.iter().map(limit).collect(),
+        callers_max: CALLERS_MAX_DEFAULT,
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_millis(1_500))
+        .without_plots();
+    targets = by_hand, one_check
+}
+criterion_main!(benches);

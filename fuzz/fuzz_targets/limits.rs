@@ -1,0 +1,110 @@
+//! Bytes as limits and a history of requests: the request limits must decide as their model does, whatever comes in whatever order.
+//!
+//! Absent on purpose: what is checked. `tests/policy/limits_side_by_side.rs` checks the same after every step as the property test does; only
+//! where the histories come from differs.
+
+#![no_main]
+
+#[path = "../../tests/policy/limits_model.rs"]
+mod limits_model;
+#[path = "../../tests/policy/limits_side_by_side.rs"]
+mod limits_side_by_side;
+
+use arbitrary::{Result, Unstructured};
+use libfuzzer_sys::fuzz_target;
+use limits_side_by_side::{SideBySide, Step};
+use tiergate::policy::rules::{BlockAfter, Kind, Limit, Per};
+use tiergate::policy::time::Span;
+
+/// The model looks at everything for every question, so histories are kept short.
+const STEPS_MAX: usize = 400;
+/// The shortest window and the longest, in milliseconds.
+const WINDOW_MS: std::ops::RangeInclusive<u64> = 10..=31 * 86_400_000;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut bytes = Unstructured::new(bytes);
+    let Ok(limits) = limits(&mut bytes) else { return };
+    let mut both = SideBySide::new(limits);
+    for _ in 0..STEPS_MAX {
+        match step(&mut bytes) {
+            Ok(step) if !bytes.is_empty() => both.step(&step),
+            _ => break,
+        }
+    }
+    both.finish();
+});
+
+fn limits(bytes: &mut Unstructured<'_>) -> Result<Vec<Limit>> {
+    (0..bytes.int_in_range(1..=4)?).map(|_| limit(bytes)).collect()
+}
+
+fn limit(bytes: &mut Unstructured<'_>) -> Result<Limit> {
+    let (network, account, global) = *bytes.choose(&[
+        (true, false, false),
+        (false, true, false),
+        (true, true, false),
+        (false, false, true),
+        (true, true, true),
+    ])?;
+    Ok(Limit {
+        name: "requests".into(),
+        per: Per {
+            network,
+            account,
+            global,
+        },
+        number: bytes.int_in_range(0..=8)?,
+        window: span(bytes)?,
+        kind: *bytes.choose(&[Kind::Fixed, Kind::Aligned, Kind::Sliding, Kind::Burst])?,
+        penalty: sometimes(bytes, span)?,
+        degraded: sometimes(bytes, |bytes| bytes.int_in_range(0..=8))?,
+        v6_prefix: Limit::V6_PREFIX_DEFAULT,
+        block_after: sometimes(bytes, |bytes| {
+            Ok(BlockAfter {
+                refusals: bytes.int_in_range(1..=6)?,
+                within: span(bytes)?,
+                lasts: span(bytes)?,
+            })
+        })?,
+        disclosed: true,
+    })
+}
+
+fn sometimes<T>(bytes: &mut Unstructured<'_>, of: fn(&mut Unstructured<'_>) -> Result<T>) -> Result<Option<T>> {
+    if bytes.ratio(1_u8, 4_u8)? {
+        of(bytes).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+fn span(bytes: &mut Unstructured<'_>) -> Result<Span> {
+    let short = 10..=1_000;
+    let range = if bytes.ratio(3_u8, 4_u8)? { short } else { WINDOW_MS };
+    Ok(Span::from_millis(bytes.int_in_range(range)?))
+}
+
+fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
+    Ok(match bytes.int_in_range(0..=15)? {
+        0 => Step::Pass(bytes.int_in_range(0..=2_000_000_000)?),
+        1 => Step::Pass(bytes.int_in_range(0..=2)?),
+        2 | 3 => Step::PassOf(
+            bytes.arbitrary()?,
+            bytes.int_in_range(0..=2_500_000)?,
+            bytes.arbitrary()?,
+        ),
+        4 | 5 => Step::Return(bytes.int_in_range(-1..=1)?),
+        6 => Step::Set(bytes.arbitrary()?),
+        7 => Step::Sweep,
+        8 => Step::Ask {
+            account: bytes.arbitrary()?,
+            network: bytes.arbitrary()?,
+            matching: bytes.arbitrary()?,
+        },
+        _ => Step::Ask {
+            account: bytes.arbitrary()?,
+            network: bytes.arbitrary()?,
+            matching: u8::MAX,
+        },
+    })
+}
