@@ -1,57 +1,134 @@
-//! A sponsor table as the documents have it, and what a preset of ours makes of it.
+//! A sponsor table as the documents have it, and what its preset makes of it.
 //!
-//! Absent on purpose: the tables and the presets. Each system's module has its own.
+//! Absent on purpose: the tables. Each system's module has its own.
 
+use std::cell::Cell;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use tiergate::clock::Hands;
 use tiergate::config::Config;
+use tiergate::config::presets::Preset;
 use tiergate::policy::caller::{AccountId, Caller, Network};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{PoolId, TierId};
-use tiergate::policy::time::{Timestamp, UnixTime};
+use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::policy::{Admission, Ask, Outcome, Policy};
 
-use crate::support::{Answer, Client, Door};
+use super::visitor::Visitor;
+use crate::support::fast::FastWorker;
+use crate::support::{Answer, Door, hash};
 
 /// | Sponsor tiers | quota | concurrency | priority |
 pub type Line = (&'static str, u64, u32, u8);
 
-/// The header line of the key of that tier's account, as `seven_tiers` names it.
-pub fn key_of(tier: &str) -> String {
-    match tier.strip_prefix('$') {
-        Some(price) => format!("x-trace-key: key-{price}\r\n"),
-        None => String::new(),
+/// Seconds that pass after each request: 30 a minute.
+const PACE: u64 = 2;
+
+/// A preset's door whose clock moves on with each request, so that none meets a limit of requests a minute.
+pub struct House {
+    pub door: Door,
+    hands: &'static Hands,
+    opened: UnixTime,
+    /// Seconds by which the clock was moved.
+    moved: Cell<u64>,
+    host: &'static str,
+}
+
+/// The preset's text with an account of each paid tier, whose key is `key-PRICE`.
+pub fn with_sponsors(text: &str) -> String {
+    let account = |price: &u32| {
+        let hash = hash(&format!("key-{price}"));
+        format!("  - {{ name: a{price}, tier: \"${price}\", key_sha256: {hash} }}\n")
+    };
+    let accounts: String = [1, 5, 10, 20, 50, 100].iter().map(account).collect();
+    format!("{text}\naccounts:\n{accounts}")
+}
+
+/// The header and the key of that tier's account.
+pub fn key_of(tier: &str) -> Option<(&'static str, String)> {
+    Some(("x-trace-key", format!("key-{}", tier.strip_prefix('$')?)))
+}
+
+impl House {
+    /// Opens the preset with its sponsors; `upstreams` are led to the worker, and `host` is asked.
+    pub fn open(
+        preset: &str,
+        edited: impl FnOnce(String) -> String,
+        upstream: (&str, &FastWorker),
+        host: &'static str,
+        opened: UnixTime,
+    ) -> Self {
+        let edited = |text: &str| edited(with_sponsors(text));
+        let (door, hands) = Door::open_preset(preset, edited, &[(upstream.0, upstream.1.address)], opened);
+        Self {
+            door,
+            hands,
+            opened,
+            moved: Cell::new(0),
+            host,
+        }
     }
-}
 
-/// One request of that tier's, on a connection of its own.
-pub async fn ask(door: &Door, tier: &str, path: &str) -> Answer {
-    let mut client = Client::connect(door.address).await;
-    client.ask("GET", path, &key_of(tier)).await
-}
+    /// One request of that tier's, on a connection of its own.
+    pub async fn ask(&self, tier: &str, path: &str) -> Answer {
+        let mut visitor = Visitor::at(1, &self.door).await;
+        if let Some((header, key)) = key_of(tier) {
+            visitor = visitor.with_key(header, &key);
+        }
+        let answer = visitor.ask("GET", self.host, path).await;
+        self.advance(PACE);
+        answer
+    }
 
-/// Checks that everybody of the table is told of it.
-pub async fn check_told(door: &Door, table: &[Line]) {
-    for (tier, quota, concurrency, priority) in table {
-        let me = ask(door, tier, "/me").await.json();
-        assert_eq!(me["tier"], *tier);
-        assert_eq!(
-            (&me["quota"], &me["quotaUsed"]),
-            (&(*quota).into(), &0.into()),
-            "{tier}"
-        );
-        assert_eq!(
-            (&me["concurrency"], &me["priority"]),
-            (&(*concurrency).into(), &(*priority).into()),
-            "{tier}"
-        );
+    pub fn advance(&self, seconds: u64) {
+        self.moved.set(self.moved.get() + seconds);
+        self.hands.advance(Span::from_secs(seconds));
+    }
+
+    /// Moves on to that time, and the little that the test itself has taken.
+    pub fn advance_to(&self, at: UnixTime) {
+        let now = self.opened.as_secs() + self.moved.get();
+        self.advance(at.as_secs().checked_sub(now).expect("it is still to come"));
+    }
+
+    /// Checks that everybody of the table is told of it.
+    pub async fn check_told(&self, table: &[Line]) {
+        for (tier, quota, concurrency, priority) in table {
+            let me = self.ask(tier, "/me").await.json();
+            assert_eq!(me["tier"], *tier);
+            assert_eq!(
+                (&me["quota"], &me["quotaUsed"]),
+                (&(*quota).into(), &0.into()),
+                "{tier}"
+            );
+            assert_eq!(
+                (&me["concurrency"], &me["priority"]),
+                (&(*concurrency).into(), &(*priority).into()),
+                "{tier}"
+            );
+        }
+    }
+
+    /// So many searches of that tier's, which succeed.
+    pub async fn searches(&self, tier: &str, searches: u64) {
+        for number in 0..searches {
+            let answer = self.ask(tier, "/search").await;
+            assert_eq!(answer.status(), 200, "{tier}, number {number}: {}", answer.text());
+        }
+    }
+
+    /// Checks that so many searches succeed and the next is refused for want of quota, with status 402.
+    pub async fn check_left(&self, tier: &str, searches: u64) {
+        self.searches(tier, searches).await;
+        self.ask(tier, "/search").await.assert_refused(402, "quota_depleted");
     }
 }
 
 /// Checks that in a preset everybody of the table has as many successes as it says, failures not counted, and then none.
-pub fn check_counted(yaml: &str, table: &[Line]) {
-    let config = Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+pub fn check_counted(preset: &str, table: &[Line]) {
+    let text = Preset::named(preset).expect("a preset that there is").text;
+    let config = Config::parse(preset, text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
     let tiers: Vec<Arc<str>> = config.rules.tiers.iter().map(|tier| Arc::clone(&tier.name)).collect();
     let now = Timestamp::ZERO;
     let mut policy = Policy::new(Arc::new(config.rules));
@@ -86,13 +163,4 @@ pub fn check_counted(yaml: &str, table: &[Line]) {
         let refusal: Refusal = search(Outcome::Succeeded).expect_err("there is none left");
         assert_eq!(refusal.reason(), Reason::QuotaDepleted, "{tier}");
     }
-}
-
-/// Checks that so many searches succeed and the next is refused for want of quota, with status 402.
-pub async fn check_left(door: &Door, tier: &str, searches: u64) {
-    for number in 0..searches {
-        let answer = ask(door, tier, "/search").await;
-        assert_eq!(answer.status(), 200, "{tier}, number {number}: {}", answer.text());
-    }
-    ask(door, tier, "/search").await.assert_refused(402, "quota_depleted");
 }

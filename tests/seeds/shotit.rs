@@ -5,13 +5,15 @@
 //! > queue 5 is full, regardless of the queues below you. If you have priority 0, you'll only have your request processed
 //! > when all the queue has empty slots left.
 
+use tiergate::clock::Hands;
 use tiergate::policy::refusal::Reason;
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::queue_table::{Level, Row, first_refusal};
-use super::quota_table::{Line, ask, check_counted, check_left, check_told};
+use super::quota_table::{House, Line, check_counted, with_sponsors};
+use super::visitor::{Told, Visitor, is_about, retry_after, told};
 use crate::support::fast::FastWorker;
-use crate::support::{Door, metric_sum, seven_tiers};
+use crate::support::{Client, Door, Worker, metric_sum};
 
 /// Name, concurrency, priority.
 const LEVELS: [Level; 7] = [
@@ -93,32 +95,150 @@ const SPONSORS: [Line; 7] = [
     ("$100", 100_000, 4, 6),
 ];
 
-/// trace.moe's numbers tenfold, each month. `/bulk` is ours, so that the tests get through a thousand: a search that costs 100.
-fn preset(worker: &FastWorker) -> String {
-    seven_tiers(
-        8,
-        &[(worker.address, 4)],
-        "  - { path: /bulk, upstream: search, metered: true, cost: 100 }",
-    )
-    .replace(", rolling: 24h }", "0, calendar: month, zone: UTC }")
+const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
+const MINUTE: Span = Span::from_secs(60);
+/// The API server.
+const API: &str = "api.shotit";
+
+/// `/bulk` is ours, so that the tests get through a thousand: a search that costs 100.
+fn open_at(worker: &FastWorker, at: UnixTime) -> House {
+    let with_bulk = |text: String| {
+        let search = "  - { host: api.shotit, path: /search, ";
+        assert!(text.contains(search));
+        let bulk = "  - { host: api.shotit, path: /bulk, upstream: api, metered: true, cost: 100 }\n";
+        text.replacen(search, &format!("{bulk}{search}"), 1)
+    };
+    House::open("shotit", with_bulk, ("api", worker), API, at)
+}
+
+fn open(worker: &FastWorker) -> House {
+    open_at(worker, NOON)
+}
+
+/// As it comes, but for the sponsors: its three servers, with the clock in the test's own hands.
+fn three_servers(web: &FastWorker, api: &FastWorker, media: &FastWorker) -> (Door, &'static Hands) {
+    let upstreams = [("web", web.address), ("api", api.address), ("media", media.address)];
+    Door::open_preset("shotit", with_sponsors, &upstreams, NOON)
 }
 
 /// Uses up so many searches of that tier's.
-async fn use_up(door: &Door, tier: &str, searches: u64) {
+async fn use_up(house: &House, tier: &str, searches: u64) {
     for _ in 0..searches / 100 {
-        assert_eq!(ask(door, tier, "/bulk").await.status(), 200);
+        assert_eq!(house.ask(tier, "/bulk").await.status(), 200);
     }
-    for _ in 0..searches % 100 {
-        assert_eq!(ask(door, tier, "/search").await.status(), 200);
+    house.searches(tier, searches % 100).await;
+}
+
+/// | Server | Hostname | HTTP Rate Limit |: "this limit also applies to to other HTTP servers".
+#[tokio::test]
+async fn three_servers_by_host_with_a_limit_each() {
+    let (web, api, media) = (FastWorker::start(), FastWorker::start(), FastWorker::start());
+    let (door, hands) = three_servers(&web, &api, &media);
+    let mut visitor = Visitor::at(1, &door).await;
+    // | Web server | shotit | 600/min |, | API server | api.shotit | 60/min |, | Media server | media.shotit | 60/min |
+    let servers = [("shotit", 600, &web), (API, 60, &api), ("media.shotit", 60, &media)];
+    for (host, limit, worker) in servers {
+        for remaining in (0..limit).rev() {
+            let answer = visitor.ask("GET", host, "/some/page").await;
+            assert_eq!(answer.status(), 200, "{host}: {}", answer.text());
+            assert_eq!(
+                (told(&answer).limit, told(&answer).remaining),
+                (Some(limit), Some(remaining)),
+                "{host}"
+            );
+        }
+        let refused = visitor.ask("GET", host, "/some/page").await;
+        refused.assert_refused(429, "rate_limited");
+        assert_eq!(u64::try_from(worker.requests()).unwrap(), limit, "{host}");
     }
+    visitor
+        .ask("GET", "another.shotit", "/")
+        .await
+        .assert_refused(421, "unknown_host");
+    hands.advance(MINUTE);
+    for (host, ..) in servers {
+        assert_eq!(visitor.ask("GET", host, "/some/page").await.status(), 200, "{host}");
+    }
+}
+
+/// "Regardless of which url endpoint you're calling. This is always counted by IP address, even if you request with an API Key."
+#[tokio::test]
+async fn sixty_a_minute_for_an_address_whatever_it_asks_and_by_whatever_key() {
+    let worker = FastWorker::start();
+    let (door, _) = three_servers(&worker, &worker, &worker);
+    let mut without = Visitor::at(1, &door).await;
+    let mut with = Visitor::at(1, &door).await.with_key("x-trace-key", "key-100");
+    for number in 0..20 {
+        for path in ["/search", "/status"] {
+            assert_eq!(with.ask("GET", API, path).await.status(), 200, "{number}");
+        }
+        assert_eq!(without.ask("GET", API, "/me").await.status(), 200, "{number}");
+    }
+    for path in ["/search", "/status", "/me"] {
+        for visitor in [&mut with, &mut without] {
+            visitor.ask("GET", API, path).await.assert_refused(429, "rate_limited");
+        }
+    }
+    let mut elsewhere = Visitor::at(2, &door).await.with_key("x-trace-key", "key-100");
+    assert_eq!(told(&elsewhere.ask("GET", API, "/search").await).remaining, Some(59));
+}
+
+/// "The rate limit info is included in the HTTP header", in lower case: `x-ratelimit-limit: 60`, `x-ratelimit-remaining: 59`,
+/// `x-ratelimit-reset: 1620537960`. "Request would fail with HTTP 429 (Too Many Requests)."
+#[tokio::test]
+async fn the_headers_as_they_are_spelled() {
+    let worker = FastWorker::start();
+    let (door, hands) = three_servers(&worker, &worker, &worker);
+    let mut client = Client::connect(door.address).await;
+    client
+        .send(format!("GET /x HTTP/1.1\r\nhost: {API}\r\nconnection: close\r\n\r\n"))
+        .await;
+    let raw = String::from_utf8(client.rest().await).expect("text");
+    for line in ["\r\nx-ratelimit-limit: 60\r\n", "\r\nx-ratelimit-remaining: 59\r\n"] {
+        assert!(raw.contains(line), "{raw}");
+    }
+    let reset = raw.split_once("\r\nx-ratelimit-reset: ").expect("a reset").1;
+    let reset = reset
+        .split_once("\r\n")
+        .expect("a line")
+        .0
+        .parse()
+        .expect("seconds since 1970");
+    assert!(is_about(reset, NOON, 60), "{reset}");
+    let mut visitor = Visitor::at(1, &door).await;
+    for remaining in (0..59).rev() {
+        let expected = Told {
+            limit: Some(60),
+            remaining: Some(remaining),
+            reset: Some(reset),
+        };
+        assert_eq!(told(&visitor.ask("GET", API, "/x").await), expected);
+    }
+    let refused = visitor.ask("GET", API, "/x").await;
+    assert_eq!(refused.head.line, "HTTP/1.1 429 Too Many Requests");
+    assert!((40..=60).contains(&retry_after(&refused)), "{}", retry_after(&refused));
+    hands.advance(MINUTE);
+    assert_eq!(told(&visitor.ask("GET", API, "/x").await).remaining, Some(59));
 }
 
 #[tokio::test]
 async fn the_sponsor_table() {
     let worker = FastWorker::start();
-    let yaml = preset(&worker);
-    check_told(&Door::open(&yaml), &SPONSORS).await;
-    check_counted(&yaml, &SPONSORS);
+    open(&worker).check_told(&SPONSORS).await;
+    check_counted("shotit", &SPONSORS);
+}
+
+/// "Any unique IP address would be considered as one unique user."
+#[tokio::test]
+async fn an_address_is_a_user() {
+    let worker = FastWorker::start();
+    let house = open(&worker);
+    house.searches("free", 3).await;
+    for (host, used) in [(1, 3), (2, 0)] {
+        let mut visitor = Visitor::at(host, &house.door).await;
+        let me = visitor.ask("GET", API, "/me").await.json();
+        assert_eq!((&me["quotaUsed"], &me["tier"]), (&used.into(), &"free".into()));
+    }
 }
 
 /// "Which means if your program use the API Key in a tricky way, you could get 1000 (without API Key) + 1000 (with API Key) =
@@ -126,29 +246,37 @@ async fn the_sponsor_table() {
 #[tokio::test]
 async fn with_and_without_a_key_2000_and_not_one_more() {
     let worker = FastWorker::start();
-    let door = Door::open(&preset(&worker));
+    let house = open(&worker);
     for tier in ["free", "$1"] {
-        use_up(&door, tier, 990).await;
+        use_up(&house, tier, 990).await;
     }
     for tier in ["$1", "free"] {
-        check_left(&door, tier, 10).await;
+        house.check_left(tier, 10).await;
     }
-    assert_eq!(metric_sum(door.admin, "tiergate_quota_debits_total", "").await, 2_000.0);
+    let debits = metric_sum(house.door.admin, "tiergate_quota_debits_total", "").await;
+    assert_eq!(debits, 2_000.0);
 }
 
 /// "Search quota only deducts when server has successfully returned the results (HTTP 200). It doesn't count failed search
-/// requests, including HTTP 4xx and 5xx."
+/// requests, including HTTP 4xx and 5xx." Nor "throttled requests".
 #[tokio::test]
 async fn only_http_200_is_deducted() {
     let worker = FastWorker::start();
-    let door = Door::open(&preset(&worker));
+    let house = open(&worker);
     for status in [201, 204, 400, 402, 404, 429, 500, 502, 503] {
-        let answer = ask(&door, "free", &format!("/search?status={status}")).await;
+        let answer = house.ask("free", &format!("/search?status={status}")).await;
         assert_eq!(answer.status(), status);
     }
-    assert_eq!(ask(&door, "free", "/me").await.json()["quotaUsed"], 0);
-    assert_eq!(ask(&door, "free", "/search").await.status(), 200);
-    assert_eq!(ask(&door, "free", "/me").await.json()["quotaUsed"], 1);
+    let mut visitor = Visitor::at(1, &house.door).await;
+    while visitor.ask("GET", API, "/status").await.status() == 200 {}
+    visitor
+        .ask("GET", API, "/search")
+        .await
+        .assert_refused(429, "rate_limited");
+    house.advance(60);
+    assert_eq!(house.ask("free", "/me").await.json()["quotaUsed"], 0);
+    house.searches("free", 1).await;
+    assert_eq!(house.ask("free", "/me").await.json()["quotaUsed"], 1);
 }
 
 /// "Search Quota reset every 1st of each month."
@@ -156,20 +284,42 @@ async fn only_http_200_is_deducted() {
 async fn the_quota_is_reset_on_the_first_of_each_month() {
     let worker = FastWorker::start();
     // 2028-01-31T23:00:00Z. That year has a 29th of February.
-    let (door, hands) = Door::open_at(UnixTime::from_secs(1_832_972_400), &preset(&worker));
-    use_up(&door, "free", 1_000).await;
+    let house = open_at(&worker, UnixTime::from_secs(1_832_972_400));
+    use_up(&house, "free", 1_000).await;
+    let mut begins = 1_832_976_000;
     for (first, days) in [("2028-02-01", 29), ("2028-03-01", 31), ("2028-04-01", 30)] {
-        let me = ask(&door, "free", "/me").await.json();
+        let me = house.ask("free", "/me").await.json();
         let quota = &me["quotas"][0];
         assert_eq!((&quota["window"], &quota["used"]), (&"month UTC".into(), &1_000.into()));
         assert_eq!(quota["next_reset"], format!("{first}T00:00:00Z"));
-        // Two minutes before, as the test takes some time of its own; on the first; and an hour before the next.
-        hands.advance(Span::from_secs(3_480));
-        check_left(&door, "free", 0).await;
-        hands.advance(Span::from_secs(120));
-        use_up(&door, "free", 990).await;
-        check_left(&door, "free", 10).await;
-        hands.advance(Span::from_secs(days * 86_400 - 3_600));
-        check_left(&door, "free", 0).await;
+        // Some minutes before, as the test takes some time of its own; on the first; and an hour before the next.
+        house.advance_to(UnixTime::from_secs(begins - 300));
+        house.check_left("free", 0).await;
+        house.advance_to(UnixTime::from_secs(begins));
+        use_up(&house, "free", 990).await;
+        house.check_left("free", 10).await;
+        begins += days * 86_400;
+        house.advance_to(UnixTime::from_secs(begins - 3_600));
+        house.check_left("free", 0).await;
     }
+}
+
+/// "If you send a second request before the first request respond, it would fail with HTTP 402." And "Concurrency only applies to the /search
+/// endpoint."
+#[tokio::test]
+async fn a_second_search_at_once_and_what_is_no_search() {
+    let worker = Worker::start().await;
+    let (door, _) = Door::open_preset("shotit", with_sponsors, &[("api", worker.address)], NOON);
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: {API}\r\nx-trace-key: key-1\r\n\r\n");
+    let mut first = Client::connect(door.address).await;
+    first.send(get("/search")).await;
+    let mut arrived = worker.request().await;
+    let mut second = Client::connect(door.address).await;
+    second.send(get("/search")).await;
+    second.answer().await.assert_refused(402, "concurrency_exceeded");
+    second.send(get("/status")).await;
+    worker.request().await.answer("fine").await;
+    assert_eq!(second.answer().await.status(), 200);
+    arrived.answer("found").await;
+    assert_eq!(first.answer().await.status(), 200);
 }

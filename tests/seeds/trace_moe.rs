@@ -5,13 +5,15 @@
 //! > queue 5 are full, regardless of the queues below you. If you have priority 0, you'll only have your request processed
 //! > when all the queues have empty slots left.
 
+use tiergate::clock::Hands;
 use tiergate::policy::refusal::Reason;
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::queue_table::{Level, Row, first_refusal};
-use super::quota_table::{Line, ask, check_counted, check_left, check_told};
+use super::quota_table::{House, Line, check_counted, with_sponsors};
+use super::visitor::{Told, Visitor, is_about, retry_after, told};
 use crate::support::fast::FastWorker;
-use crate::support::{Door, metric_sum, seven_tiers};
+use crate::support::{Client, Door, Worker, metric_sum};
 
 /// Name, concurrency, priority.
 const LEVELS: [Level; 7] = [
@@ -95,18 +97,109 @@ const SPONSORS: [Line; 7] = [
 ];
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
-const HOUR: Span = Span::from_secs(3_600);
+const HOUR: u64 = 3_600;
+const MINUTE: Span = Span::from_secs(60);
 
-fn preset(worker: &FastWorker) -> String {
-    seven_tiers(8, &[(worker.address, 4)], "")
+fn open(worker: &FastWorker) -> House {
+    House::open("trace-moe", |text| text, ("search", worker), "door.example", NOON)
+}
+
+/// The same, with the clock in the test's own hands, behind a proxy on this machine.
+fn open_behind_a_proxy(worker: &FastWorker) -> (Door, &'static Hands) {
+    let edited = |text: &str| format!("{}\ntrusted_proxies: [127.0.0.1]\n", with_sponsors(text));
+    Door::open_preset("trace-moe", edited, &[("search", worker.address)], NOON)
+}
+
+/// "The API server has a global request rate limit of 100 requests/min per IP address (or IPv6 /64 block) with or without an API Key."
+#[tokio::test]
+async fn a_hundred_requests_a_minute_with_and_without_a_key_together() {
+    let worker = FastWorker::start();
+    let (door, hands) = open_behind_a_proxy(&worker);
+    let mut without = Visitor::behind_a_proxy("192.0.2.1", &door).await;
+    let mut with = Visitor::behind_a_proxy("192.0.2.1", &door)
+        .await
+        .with_key("x-trace-key", "key-100");
+    without.passes(50, "/image/1").await;
+    with.passes(50, "/image/1").await;
+    for path in ["/search", "/image/1", "/me"] {
+        with.get(path).await.assert_refused(429, "rate_limited");
+        without.get(path).await.assert_refused(429, "rate_limited");
+    }
+    let mut other = Visitor::behind_a_proxy("192.0.2.2", &door)
+        .await
+        .with_key("x-trace-key", "key-100");
+    other.passes(100, "/image/1").await;
+    assert_eq!(other.get("/image/1").await.status(), 429, "a key is worth no more");
+    assert_eq!(worker.requests(), 200);
+    hands.advance(MINUTE);
+    without.passes(1, "/image/1").await;
+}
+
+/// "Per IP address (or IPv6 /64 block)".
+#[tokio::test]
+async fn an_ipv6_block_of_64_bits_is_one_address() {
+    let worker = FastWorker::start();
+    let (door, _) = open_behind_a_proxy(&worker);
+    for address in ["2001:db8:1:2::1", "[2001:db8:1:2:ffff:ffff:ffff:ffff]:443"] {
+        Visitor::behind_a_proxy(address, &door)
+            .await
+            .passes(50, "/image/1")
+            .await;
+    }
+    let mut same = Visitor::behind_a_proxy("2001:db8:1:2:3:4:5:6", &door).await;
+    assert_eq!(same.get("/image/1").await.status(), 429);
+    Visitor::behind_a_proxy("2001:db8:1:3::1", &door)
+        .await
+        .passes(100, "/image/1")
+        .await;
+}
+
+/// "The rate limit info is included in the HTTP response header. If you hit this HTTP rate limit, the request will fail with HTTP 429 (Too
+/// Many Requests)."
+#[tokio::test]
+async fn every_answer_tells_of_the_limit() {
+    let worker = FastWorker::start();
+    let (door, hands) = open_behind_a_proxy(&worker);
+    let mut visitor = Visitor::behind_a_proxy("192.0.2.1", &door).await;
+    let reset = told(&visitor.get("/image/1").await).reset.expect("a reset");
+    assert!(is_about(reset, NOON, 60), "{reset}");
+    for remaining in (0..99).rev() {
+        let status = if remaining % 2 == 0 { 500 } else { 200 };
+        let answer = visitor.get(&format!("/image/1?status={status}")).await;
+        let expected = Told {
+            limit: Some(100),
+            remaining: Some(remaining),
+            reset: Some(reset),
+        };
+        assert_eq!((answer.status(), told(&answer)), (status, expected));
+    }
+    let refused = visitor.get("/image/1").await;
+    assert_eq!(refused.head.line, "HTTP/1.1 429 Too Many Requests");
+    assert_eq!((told(&refused).remaining, told(&refused).reset), (Some(0), Some(reset)));
+    assert!((40..=60).contains(&retry_after(&refused)), "{}", retry_after(&refused));
+    hands.advance(MINUTE);
+    assert_eq!(told(&visitor.get("/image/1").await).remaining, Some(99));
 }
 
 #[tokio::test]
 async fn the_sponsor_table() {
     let worker = FastWorker::start();
-    let yaml = preset(&worker);
-    check_told(&Door::open(&yaml), &SPONSORS).await;
-    check_counted(&yaml, &SPONSORS);
+    open(&worker).check_told(&SPONSORS).await;
+    check_counted("trace-moe", &SPONSORS);
+}
+
+/// "You can still use the API without an API Key. You will be identified by your IP address. Any unique IP address will be considered as
+/// one unique user."
+#[tokio::test]
+async fn an_address_is_a_user() {
+    let worker = FastWorker::start();
+    let house = open(&worker);
+    house.searches("free", 3).await;
+    for (host, used) in [(1, 3), (2, 0)] {
+        let me = Visitor::at(host, &house.door).await.get("/me").await.json();
+        assert_eq!((&me["quotaUsed"], &me["tier"]), (&used.into(), &"free".into()));
+        assert_eq!(me["id"], format!("127.0.0.{host}"));
+    }
 }
 
 /// "If you are a sponsor, you can still use the API without an API Key. […] This means if your program uses the API Key in a
@@ -115,54 +208,121 @@ async fn the_sponsor_table() {
 #[tokio::test]
 async fn with_and_without_a_key_200_and_not_one_more() {
     let worker = FastWorker::start();
-    let door = Door::open(&preset(&worker));
-    for round in 0..100 {
+    let house = open(&worker);
+    for _ in 0..100 {
         for tier in ["free", "$1"] {
-            assert_eq!(
-                ask(&door, tier, "/search").await.status(),
-                200,
-                "{tier}, number {round}"
-            );
+            house.searches(tier, 1).await;
         }
     }
     for tier in ["free", "$1"] {
-        check_left(&door, tier, 0).await;
+        house.check_left(tier, 0).await;
     }
     assert_eq!(worker.requests(), 200);
-    assert_eq!(metric_sum(door.admin, "tiergate_quota_debits_total", "").await, 200.0);
+    let debits = metric_sum(house.door.admin, "tiergate_quota_debits_total", "").await;
+    assert_eq!(debits, 200.0);
 }
 
-/// "Failed search requests like HTTP 4xx and 5xx don't count."
+/// "Failed search requests like HTTP 4xx and 5xx don't count. You don't have to worry about wasting quota on malformed requests, broken
+/// images, throttled requests, or database errors."
 #[tokio::test]
 async fn failed_searches_do_not_count() {
     let worker = FastWorker::start();
-    let door = Door::open(&preset(&worker));
+    let house = open(&worker);
     for status in [400, 402, 403, 404, 405, 413, 429, 500, 502, 503, 504] {
         for _ in 0..10 {
-            let answer = ask(&door, "free", &format!("/search?status={status}")).await;
+            let answer = house.ask("free", &format!("/search?status={status}")).await;
             assert_eq!(answer.status(), status);
         }
     }
-    assert_eq!(ask(&door, "free", "/me").await.json()["quotaUsed"], 0);
-    check_left(&door, "free", 100).await;
+    // Throttled by the door itself.
+    let mut visitor = Visitor::at(1, &house.door).await;
+    while visitor.get("/image/1").await.status() == 200 {}
+    visitor.get("/search").await.assert_refused(429, "rate_limited");
+    house.advance(60);
+    assert_eq!(house.ask("free", "/me").await.json()["quotaUsed"], 0);
+    house.check_left("free", 100).await;
 }
 
 /// "Search quota counts in a rolling window of 24 hours."
 #[tokio::test]
 async fn a_rolling_window_of_24_hours() {
     let worker = FastWorker::start();
-    let (door, hands) = Door::open_at(NOON, &preset(&worker));
-    for _ in 0..60 {
-        assert_eq!(ask(&door, "free", "/search").await.status(), 200);
-    }
-    hands.advance(HOUR.saturating_mul(14));
+    let house = open(&worker);
+    house.searches("free", 60).await;
+    house.advance(14 * HOUR);
     // Midnight means nothing.
-    check_left(&door, "free", 40).await;
-    hands.advance(HOUR.saturating_mul(9));
-    check_left(&door, "free", 0).await;
-    // The first 60 leave with the minute in which they were, a day later. By then some seconds of ours have passed.
-    hands.advance(HOUR + Span::from_secs(60));
-    check_left(&door, "free", 60).await;
-    hands.advance(HOUR.saturating_mul(14) + Span::from_secs(60));
-    check_left(&door, "free", 40).await;
+    house.check_left("free", 40).await;
+    house.advance(9 * HOUR);
+    house.check_left("free", 0).await;
+    // The first 60 leave with the minutes in which they were, a day later.
+    house.advance(HOUR + 60);
+    house.check_left("free", 60).await;
+    house.advance(14 * HOUR + 60);
+    house.check_left("free", 40).await;
+}
+
+/// "If you send a second request before the first request responds, it will fail with HTTP 402." And "Concurrency only applies to the /search
+/// endpoint."
+#[tokio::test]
+async fn a_second_search_at_once_and_what_is_no_search() {
+    let worker = Worker::start().await;
+    let (door, _) = Door::open_preset("trace-moe", with_sponsors, &[("search", worker.address)], NOON);
+    for (key, concurrency) in [("", 1), ("key-20", 2)] {
+        let mut running = Vec::new();
+        for _ in 0..concurrency {
+            let mut client = Client::connect(door.address).await;
+            client.search(key).await;
+            running.push((client, worker.request().await));
+        }
+        let mut client = Client::connect(door.address).await;
+        client.search(key).await;
+        client.answer().await.assert_refused(402, "concurrency_exceeded");
+        let mut client = Client::connect(door.address).await;
+        client.request("GET", "/image/1", "").await;
+        let mut unmetered = worker.request().await;
+        unmetered.answer("an image").await;
+        assert_eq!(client.answer().await.status(), 200);
+        for (mut client, mut arrived) in running {
+            arrived.answer("found").await;
+            assert_eq!(client.answer().await.status(), 200);
+        }
+    }
+}
+
+/// "If the queue is full, upcoming new requests will be rejected with HTTP 503."
+#[tokio::test]
+async fn a_full_queue_rejects_the_free_and_serves_the_paying() {
+    let worker = Worker::start().await;
+    let (door, _) = Door::open_preset("trace-moe", with_sponsors, &[("search", worker.address)], NOON);
+    let mut running = Vec::new();
+    for host in 2..6 {
+        let mut client = Client::connect_from(host, door.address).await;
+        client.search("").await;
+        running.push((client, worker.request().await));
+    }
+    let mut waiting = Vec::new();
+    for host in 6..14 {
+        let mut client = Client::connect_from(host, door.address).await;
+        client.search("").await;
+        waiting.push(client);
+        door.house_until(waiting.len(), 4).await;
+    }
+    let mut late = Client::connect_from(14, door.address).await;
+    late.search("").await;
+    late.answer().await.assert_refused(503, "queue_full");
+    let mut sponsor = Client::connect(door.address).await;
+    sponsor.search("key-1").await;
+    let displaced = waiting.pop().expect("eight wait").answer().await;
+    displaced.assert_refused(503, "displaced");
+    let (mut first, mut arrived) = running.remove(0);
+    arrived.answer_with("200 OK", "connection: close\r\n", "found").await;
+    assert_eq!(first.answer().await.status(), 200);
+    let mut next = worker.request().await;
+    assert_eq!(
+        next.head.get("x-tiergate-tier"),
+        Some("$1"),
+        "it comes before those who waited longer"
+    );
+    next.answer("found").await;
+    assert_eq!(sponsor.answer().await.status(), 200);
 }
