@@ -30,7 +30,7 @@ use super::{cors, headers, prefer};
 use crate::gate::{Entered, Gate, Pass, Waiting};
 use crate::path::Spelling;
 use crate::policy::Ask;
-use crate::policy::caller::Network;
+use crate::policy::caller::{Caller, Network};
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Rules};
 use crate::policy::time::Span;
@@ -403,8 +403,7 @@ impl Core {
         let matching = self.door.limits.matching(host, path, method);
         let now = self.door.gate.clock().wall();
         let known_by = self.door.limits.known_by(visit.client.address);
-        let stranger = self.door.gate.counted_as(known_by.0, known_by.1);
-        let known = match self.door.callers.who(&mut visit.head, stranger, now) {
+        let known = match self.door.callers.who(&mut visit.head, known_by.0, now) {
             Ok(known) => Ok(known),
             Err(refusal @ (Refusal::InvalidKey | Refusal::Blocked)) => Err(refusal),
             Err(malformed) => return Err(malformed),
@@ -417,14 +416,21 @@ impl Core {
         };
         let (met, charged) = self.door.limits.charge(matching, &sender);
         found.met = met;
-        let unknown = match known {
-            Ok((standing, query)) => {
-                let standing = found.standing.insert(standing);
-                return charged.map(|()| (&*standing, query));
+        // A flood, and who is blocked, end here: neither asks the hall for anything.
+        match (known, charged) {
+            (_, Err(Refusal::Blocked)) => Err(Refusal::Blocked),
+            (Ok((standing, _)), Err(refusal)) => {
+                found.standing = Some(standing);
+                Err(refusal)
             }
-            Err(unknown) => unknown,
-        };
-        charged.and(Err(unknown))
+            (Err(unknown), charged) => charged.and(Err(unknown)),
+            (Ok((mut standing, query)), Ok(())) => {
+                if standing.account.is_none() {
+                    standing.caller = Caller::Network(self.door.gate.counted_as(known_by.0, known_by.1));
+                }
+                Ok((found.standing.insert(standing), query))
+            }
+        }
     }
 
     /// The door's own paths come before the routes.

@@ -216,6 +216,13 @@ impl Limits {
         }
     }
 
+    /// Lifts what rules have blocked of that account.
+    pub fn forgive_account(&self, account: AccountId) {
+        for id in self.blocking.iter() {
+            self.limiter.forgive(id, &of_account(account));
+        }
+    }
+
     fn tell_of_block(&self, counter: &Counter, sender: &Sender<'_>) {
         let limit = &self.rules.limits[counter.limit.index()];
         let account = sender.standing.and_then(|standing| standing.account.as_ref());

@@ -438,6 +438,46 @@ async fn who_is_refused_too_often_is_blocked_until_it_is_over_or_forgiven() {
     assert_eq!(passing(&door, B, "", 1).await, 1, "an hour later");
 }
 
+#[tokio::test]
+async fn an_account_that_a_rule_has_blocked_is_forgiven_with_unblock() {
+    let worker = FastWorker::start();
+    let limits =
+        "  - { name: http, per: account, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
+    let (door, _) = open(worker.address, limits, "");
+    let added = door
+        .operator("POST", "/accounts", r#"{"name":"cara","tier":"free"}"#)
+        .await;
+    assert_eq!(added.status(), 201, "{}", added.text());
+    let made = door.operator("POST", "/accounts/cara/keys", "{}").await.json();
+    let key = made["key"].as_str().expect("a key");
+    assert_eq!(passing(&door, A, key, 5).await, 2);
+    with_key(&door, B, key).await.assert_refused(403, "blocked");
+    let said = door.operator("PATCH", "/accounts/cara", r#"{"blocked":false}"#).await;
+    assert_eq!(said.status(), 200, "{}", said.text());
+    // The window that it has used up is still under way.
+    with_key(&door, B, key).await.assert_refused(429, "rate_limited");
+}
+
+/// A penalty that ended before there is room would let a caller have more than its limit.
+#[tokio::test]
+async fn a_penalty_shorter_than_the_window_lasts_until_there_is_room() {
+    let worker = FastWorker::start();
+    let limits = "  - { name: http, per: network, limit: 2, window: 60s, penalty: 5s }";
+    let (door, hands) = open(worker.address, limits, "");
+    assert_eq!(passing(&door, A, "", 3).await, 2);
+    hands.advance(Span::from_secs(30));
+    let refused = get(&door, A, "/image/1").await;
+    assert_eq!(refused.status(), 429);
+    let wait: u64 = refused
+        .get("retry-after")
+        .expect("it says when")
+        .parse()
+        .expect("seconds");
+    assert!((10..=30).contains(&wait), "{wait}");
+    hands.advance(Span::from_secs(31));
+    assert_eq!(passing(&door, A, "", 3).await, 2);
+}
+
 /// Networks that operators block are turned away before anything else, whatever they ask.
 #[tokio::test]
 async fn blocked_networks() {

@@ -106,8 +106,12 @@ pub async fn change(
         .directory()
         .by_name(&name)
         .ok_or_else(Problem::unknown_account)?;
+    let unblocked = line.unblocks();
     let change = line.change(&account.tier, &admin.rules)?;
     let account = on_disk(&admin, move |store| store.change(&name, &change)).await??;
+    if unblocked {
+        admin.limits.forgive_account(account.id);
+    }
     Ok(Json(AccountLine::of(&account, admin.store.directory())))
 }
 

@@ -235,6 +235,11 @@ pub(super) fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> R
 }
 
 impl ChangeLine {
+    /// Whether it lets in who is blocked.
+    pub fn unblocks(&self) -> bool {
+        self.blocked == Some(false)
+    }
+
     /// The change that is asked for, of an account of that tier.
     ///
     /// # Errors

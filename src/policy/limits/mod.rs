@@ -128,6 +128,10 @@ impl Shards for Vec<Shard> {
 ///
 /// # Errors
 /// Some counter has no room, or its subject is blocked.
+#[expect(
+    clippy::result_large_err,
+    reason = "a flood is mostly refused, and a refusal may not allocate"
+)]
 pub fn decide(counters: &[Counter], shards: &mut impl Shards, rules: &[Limit], at: Moment) -> Result<Lefts, Refused> {
     if counters
         .iter()

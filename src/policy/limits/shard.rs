@@ -120,6 +120,8 @@ impl Shard {
         if matches!(cell, Cell::Penalty { .. }) {
             return lasts;
         }
+        // A penalty that ended before there is room would lift the limit.
+        let penalty = penalty.max(lasts);
         *cell = Cell::Penalty {
             until: at.now + penalty,
         };
