@@ -16,8 +16,8 @@ const BUCKETS: u64 = 60;
 #[derive(Clone, Debug, Default)]
 struct History {
     let_in: Vec<Moment>,
-    /// By this limit.
-    refused: Vec<Timestamp>,
+    /// By this limit: when, and when there would have been room.
+    refused: Vec<(Timestamp, Timestamp)>,
     /// Who looked and who was let in, in turn: in which of the wall clock's windows, when, and how many were let in.
     looked: Vec<(u64, Timestamp, usize)>,
 }
@@ -45,6 +45,7 @@ impl Model {
     }
 
     /// §7.8: all or none.
+    #[expect(clippy::result_large_err, reason = "as the policy's own, which it stands beside")]
     pub fn decide(&mut self, counters: &[Counter], at: Moment) -> Result<Lefts, Refused> {
         if counters.iter().any(|counter| self.is_blocked(counter, at.now)) {
             return Err(Refused::Blocked);
@@ -72,8 +73,8 @@ impl Model {
         let (mut all, mut blocked) = (Lefts::new(), Vec::new());
         for (place, counter, answer) in &refused {
             let mut left = left(counter, answer);
-            if answer.refused.is_some() {
-                self.history(counter).refused.push(at.now);
+            if let Some(lasts) = answer.refused {
+                self.history(counter).refused.push((at.now, at.now + lasts));
                 // §7.2: a penalty may have begun.
                 let lasts = self.answer(counter, at).refused.expect("it has just been refused");
                 (left.remaining, left.until) = (0, lasts);
@@ -116,7 +117,7 @@ impl Model {
             return false;
         };
         let (mut window, mut blocked) = (Vec::new(), None);
-        for refused in &history.refused {
+        for (refused, _) in &history.refused {
             if window
                 .first()
                 .is_some_and(|first: &Timestamp| *refused >= *first + rule.within)
@@ -137,12 +138,13 @@ impl Model {
         let number = counter.enforced;
         let empty = History::default();
         let history = self.of.get(&(counter.limit, counter.subject.id)).unwrap_or(&empty);
-        // §7.2: it begins with the first refusal that is not within one, and leaves the window empty.
+        // §7.2: it begins with the first refusal that is not within one, lasts until there would be room at least, and leaves the
+        // window empty.
         let mut penalty: Option<Timestamp> = None;
         if let Some(lasts) = limit.penalty {
-            for refused in &history.refused {
+            for (refused, room) in &history.refused {
                 if penalty.is_none_or(|until| *refused >= until) {
-                    penalty = Some(*refused + lasts);
+                    penalty = Some((*refused + lasts).max(*room));
                 }
             }
         }
