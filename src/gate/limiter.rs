@@ -41,6 +41,19 @@ impl Limiter {
 
     /// Checks all counters, then charges all or none; and when that was.
     pub fn decide(&self, counters: &[Counter]) -> (Moment, Result<Lefts, Refused>) {
+        let of = |counter: &Counter| counter.subject.shard();
+        match counters.split_first() {
+            Some((first, others)) if others.iter().all(|other| of(other) == of(first)) => {
+                let mut alone = self.shards[of(first)].0.lock();
+                let at = self.moment();
+                (at, decide(counters, &mut Alone(&mut alone), &self.rules.limits, at))
+            }
+            _ => self.decide_across(counters),
+        }
+    }
+
+    /// The same for counters that lie in several shards.
+    fn decide_across(&self, counters: &[Counter]) -> (Moment, Result<Lefts, Refused>) {
         let mut numbers: SmallVec<[usize; COUNTERS_INLINE]> =
             counters.iter().map(|counter| counter.subject.shard()).collect();
         numbers.sort_unstable();
@@ -87,6 +100,15 @@ impl Limiter {
             now: self.clock.now(),
             wall: self.clock.wall(),
         }
+    }
+}
+
+/// The one shard of a decision.
+struct Alone<'l>(&'l mut Shard);
+
+impl Shards for Alone<'_> {
+    fn shard(&mut self, _: usize) -> &mut Shard {
+        self.0
     }
 }
 
