@@ -5,8 +5,10 @@
 
 mod cores;
 mod folder;
+mod places;
 mod settings;
 mod statistics;
+mod watchers;
 
 use std::fmt;
 use std::future::Future;
@@ -16,25 +18,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::info;
 
-use self::cores::{Cores, cores};
+use self::cores::{Cores, connections_max, cores};
 use self::folder::Opened;
-use self::settings::{door_settings, limits, upstream};
+use self::places::Places;
+use self::settings::door;
 use self::statistics::{keep_statistics, minute_of, note_refusals};
+use self::watchers::Watchers;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::gate::{Gate, Limiter};
+use crate::gate::{Cap, Gate, Generation, Limiter, Occupied};
+use crate::http::account::Pages;
 use crate::http::admin::{self, Admin};
-use crate::http::door::Door;
-use crate::policy::rules::{PoolId, Rules, ServerId};
+use crate::policy::rules::Rules;
 use crate::policy::time::Span;
 use crate::store::statistics::Refusals;
-use crate::store::{KeyError, Ledger, OpenError, TokenError, journal};
+use crate::store::{AccountStore, KeyError, Ledger, OpenError, Pseudonyms, TokenError, journal};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{JournalMeters, Meters};
-use crate::upstream::{Upstream, health};
+use crate::upstream::Workers;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -172,11 +177,11 @@ pub async fn run(
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let rules = Arc::new(config.rules.clone());
     let exposition = Arc::new(Exposition::new());
-    let meters = Meters::register(&rules, exposition.recorder());
+    let places = Places::default().arrange(&config, &Occupied::default());
+    let generation = generation(&config, &places, &exposition);
     let journal_meters = JournalMeters::register(exposition.recorder());
-    let (config, opened) = open_folder(config, &rules, clock, journal_meters).await?;
+    let (config, opened) = open_folder(config, &generation.rules, clock, journal_meters).await?;
     let Opened {
         journal,
         accounts: store,
@@ -185,39 +190,30 @@ pub async fn run(
         statistics,
         policy,
     } = opened;
-    let refusals = Arc::new(Refusals::new());
-    let accounts = Arc::clone(store.directory());
     let ledger: Arc<dyn Ledger> = Arc::clone(&journal) as _;
-    let patience = config.commit_patience.into();
-    let gate = Gate::new(policy, clock, Arc::clone(&meters), ledger, patience);
-    let limiter = Limiter::new(Arc::clone(&rules), clock);
-    let upstreams: Vec<Arc<Upstream>> = config.upstreams.iter().map(upstream).collect();
-    let limits = limits(&config, &rules, &limiter, pseudonyms.clone());
-    let settings = door_settings(
-        &config,
-        accounts,
-        Arc::clone(store.networks()),
+    let house = Arc::new(House {
+        gate: Gate::new(policy, Arc::clone(&generation), clock, ledger),
+        limiter: Limiter::new(Arc::clone(&generation.rules), clock),
+        workers: Workers::new(places.upstreams()),
+        store: Arc::clone(&store),
         pseudonyms,
-        Arc::clone(&statistics),
-        Arc::clone(&refusals),
-        Arc::clone(&limits),
-    );
-    let door = Arc::new(Door::new(Arc::clone(&gate), Arc::clone(&rules), meters, settings));
+        pages: Pages::new(Arc::clone(&statistics)),
+        refusals: Arc::new(Refusals::new()),
+        unmetered: Cap::new(config.connections.unmetered_max),
+        connections: Cap::new(connections_max(&config)),
+        exposition: Arc::clone(&exposition),
+    });
+    let (gate, limiter, refusals) = (&house.gate, Arc::clone(&house.limiter), Arc::clone(&house.refusals));
+    let door = Arc::new(ArcSwap::from_pointee(door(&config, &house, &places, &generation)));
     let addresses = sockets.addresses;
+    let mut watchers = Watchers::new(Arc::clone(gate));
+    watchers.watch(&places);
 
     let mut background = tokio::task::JoinSet::new();
-    for (pool, upstream) in (0..).map(PoolId).zip(&upstreams) {
-        for server in 0..config.upstreams[pool.index()].servers.len() {
-            let server = ServerId(u16::try_from(server).expect("the configuration bounds servers"));
-            background.spawn(health::watch(Arc::clone(&gate), Arc::clone(upstream), pool, server));
-        }
-    }
     let admin = Arc::new(Admin {
-        gate: Arc::clone(&gate),
-        gauges: exposition.gauges(&rules),
+        gate: Arc::clone(gate),
+        door: Arc::clone(&door),
         exposition: Arc::clone(&exposition),
-        rules,
-        limits,
         store: Arc::clone(&store),
         token,
         open: AtomicBool::new(true),
@@ -227,10 +223,10 @@ pub async fn run(
     background.spawn(keep_statistics(
         Arc::clone(&statistics),
         Arc::clone(&refusals),
-        Arc::clone(&gate),
+        Arc::clone(gate),
         Arc::clone(&journal) as _,
     ));
-    let ticking = Arc::clone(&gate);
+    let ticking = Arc::clone(gate);
     background.spawn(async move {
         loop {
             clock.sleep(TICK_EVERY).await;
@@ -245,7 +241,7 @@ pub async fn run(
         }
     });
 
-    let cores = Cores::start(&config, sockets.public, &door, &upstreams, clock)?;
+    let cores = Cores::start(sockets.public, &door, &house.workers, clock)?;
     tell(addresses);
     shutdown.await;
 
@@ -256,12 +252,38 @@ pub async fn run(
     );
     admin.open.store(false, Ordering::Relaxed);
     gate.shut_down();
-    cores.drain(&gate, config.drain_timeout.into()).await;
+    cores.drain(gate, config.drain_timeout.into()).await;
     background.shutdown().await;
-    note_refusals(&refusals, minute_of(clock.wall()), &gate, &*journal);
+    note_refusals(&refusals, minute_of(clock.wall()), gate, &*journal);
     blocking(move || Opened::close(&journal, &store)).await;
     info!("closed");
     Ok(())
+}
+
+/// What stays while configurations come and go.
+#[derive(Debug)]
+struct House {
+    gate: Arc<Gate>,
+    limiter: Arc<Limiter>,
+    workers: Arc<Workers>,
+    store: Arc<AccountStore>,
+    pseudonyms: Pseudonyms,
+    pages: Arc<Pages>,
+    refusals: Arc<Refusals>,
+    /// Unmetered requests in flight.
+    unmetered: Arc<Cap>,
+    /// Open connections.
+    connections: Arc<Cap>,
+    exposition: Arc<Exposition>,
+}
+
+fn generation(config: &Config, places: &Places, exposition: &Exposition) -> Arc<Generation> {
+    let rules = Arc::new(places.rules(config));
+    Arc::new(Generation {
+        meters: Meters::register(&rules, exposition.recorder()),
+        rules,
+        commit_patience: config.commit_patience.into(),
+    })
 }
 
 /// What waits for a disk does so beside the runtime's threads.

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use loom::future::block_on;
 use loom::thread;
 use tiergate::clock::Clock;
-use tiergate::gate::{Committing, Entered, Gate, Moving, Pass, Relocated, Waiting};
+use tiergate::gate::{Committing, Entered, Gate, Generation, Moving, Pass, Relocated, Waiting};
 use tiergate::policy::caller::{Caller, Network, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{
@@ -24,7 +24,6 @@ use tiergate::policy::time::Span;
 use tiergate::policy::{Ask, Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{Commit, Entry, Ledger, Record, Standing, Ticket};
-use tiergate::telemetry::Meters;
 
 const LOW: TierId = TierId(0);
 const HIGH: TierId = TierId(1);
@@ -64,12 +63,12 @@ fn gate_writing_to(seats: u32, servers: &[u32], ledger: Arc<dyn Ledger>) -> Arc<
         limits: Vec::new(),
         callers_max: CALLERS_MAX_DEFAULT,
     });
-    let meters = Meters::unobserved(&rules);
-    Gate::new(Policy::new(rules), Clock::start(), meters, ledger, Span::from_secs(5))
+    let policy = Policy::new(Arc::clone(&rules));
+    Gate::new(policy, Generation::unobserved(rules), Clock::start(), ledger)
 }
 
 fn enter(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Result<Entered, Refusal> {
-    gate.enter(&Ask {
+    let ask = Ask {
         caller: Caller::Network(NetworkId(caller.into())),
         from: Network::V4(Ipv4Addr::LOCALHOST),
         tier,
@@ -80,7 +79,8 @@ fn enter(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Result<Entered, Refusal>
         ready: true,
         max_wait: None,
         prefer_wait: None,
-    })
+    };
+    gate.enter(&gate.generation(), &ask)
 }
 
 fn running(gate: &Arc<Gate>, caller: u8) -> Pass {
@@ -231,7 +231,7 @@ fn asking_for_a_slot_races_with_its_release() {
     loom::model(|| {
         let gate = gate(1);
         let pass = running(&gate, 1);
-        let uploading = gate.enter(&Ask {
+        let ask = Ask {
             caller: Caller::Network(NetworkId(2)),
             from: Network::V4(Ipv4Addr::LOCALHOST),
             tier: LOW,
@@ -242,7 +242,8 @@ fn asking_for_a_slot_races_with_its_release() {
             ready: false,
             max_wait: None,
             prefer_wait: None,
-        });
+        };
+        let uploading = gate.enter(&gate.generation(), &ask);
         let Ok(Entered::Seated(uploading)) = uploading else {
             panic!("it has not asked yet")
         };

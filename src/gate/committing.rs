@@ -24,7 +24,7 @@ pub struct Committing {
 
 impl Committing {
     pub(super) fn new(pass: Pass, commit: Commit) -> Self {
-        let patience = pass.gate.commit_patience;
+        let patience = pass.terms.generation.commit_patience;
         Self {
             job: Some((pass, commit)),
             patience,

@@ -7,14 +7,18 @@
 //! Absent on purpose: the lock and the clock, which are the gate's.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use super::{Generation, Occupied};
 use crate::policy::refusal::Refusal;
-use crate::policy::{Grant, JobId, Policy};
+use crate::policy::{Grant, JobId, Policy, State};
 
 #[derive(Debug)]
 pub(super) struct Hall {
     pub(super) policy: Policy,
+    /// Whose rules the policy has.
+    pub(super) generation: Arc<Generation>,
     /// Those who have not yet heard what became of them: jobs in a seat, jobs that move, and jobs that do neither any
     /// more and whose verdict lies here until they take it. As many as there are values of `Waiting` and `Moving`.
     waiters: HashMap<JobId, Waiter>,
@@ -33,11 +37,24 @@ pub(super) enum Verdict {
 }
 
 impl Hall {
-    pub(super) fn new(policy: Policy) -> Self {
+    pub(super) fn new(policy: Policy, generation: Arc<Generation>) -> Self {
         Self {
             policy,
+            generation,
             waiters: HashMap::new(),
         }
+    }
+
+    /// Where somebody is.
+    pub(super) fn occupied(&self) -> Occupied {
+        let mut occupied = Occupied::new();
+        for (_, job) in self.policy.jobs() {
+            let servers = occupied.entry(job.pool).or_default();
+            if let State::Running { server, .. } = job.state {
+                servers.insert(server);
+            }
+        }
+        occupied
     }
 
     /// From now on the job waits for a verdict.

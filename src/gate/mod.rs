@@ -9,20 +9,25 @@
 //!
 //! Absent on purpose: reasons to say yes or no (`policy`), timers (whoever waits brings its own), HTTP.
 
+mod cap;
 mod committing;
+mod generation;
 mod hall;
 mod limiter;
 mod moving;
 mod pass;
 mod waiting;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
 use tracing::warn;
 
+pub use cap::{Cap, Place};
 pub use committing::Committing;
+pub use generation::Generation;
 use hall::{Hall, Verdict};
 pub use limiter::Limiter;
 pub use moving::Moving;
@@ -32,24 +37,24 @@ pub use waiting::Waiting;
 use crate::clock::Clock;
 use crate::policy::caller::{Caller, Network, NetworkId};
 use crate::policy::refusal::Refusal;
-use crate::policy::rules::{PoolId, Priority, ServerId, TierId, WindowId};
+use crate::policy::rules::{PoolId, Priority, Rules, ServerId, TierId, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
 use crate::policy::{Admission, Ask, End, Grant, Policy, State, Step, Tally, Usage};
 use crate::store::{Ledger, Record};
 use crate::sync::Mutex;
-use crate::telemetry::Meters;
 
 /// The hall and its door.
 #[derive(Debug)]
 pub struct Gate {
     hall: Mutex<Hall>,
     clock: Clock,
-    meters: Arc<Meters>,
     ledger: Arc<dyn Ledger>,
-    commit_patience: Span,
     /// Whether networks may have to be counted by neighbourhood, as of the last second.
     crowded: AtomicBool,
 }
+
+/// Pools that have a job in the house, each with the servers on which one runs.
+pub type Occupied = HashMap<PoolId, HashSet<ServerId>>;
 
 /// How a job was let in.
 #[derive(Debug)]
@@ -61,35 +66,34 @@ pub enum Entered {
 }
 
 impl Gate {
-    /// A door with that policy, which writes down in that ledger how jobs end. An answer waits for its debit to be durable
-    /// for `commit_patience` at most.
-    pub fn new(
-        policy: Policy,
-        clock: Clock,
-        meters: Arc<Meters>,
-        ledger: Arc<dyn Ledger>,
-        commit_patience: Span,
-    ) -> Arc<Self> {
+    /// A door with that policy, which has the rules of that generation, and which writes down in that ledger how jobs end.
+    pub fn new(policy: Policy, generation: Arc<Generation>, clock: Clock, ledger: Arc<dyn Ledger>) -> Arc<Self> {
+        debug_assert!(Arc::ptr_eq(policy.rules(), &generation.rules), "a policy of its rules");
         Arc::new(Self {
-            hall: Mutex::new(Hall::new(policy)),
+            hall: Mutex::new(Hall::new(policy, generation)),
             clock,
-            meters,
             ledger,
-            commit_patience,
             crowded: AtomicBool::new(false),
         })
     }
 
-    /// Lets a metered request in, or refuses it (semantics §2.4–5).
+    /// Lets a metered request in, or refuses it (semantics §2.4–5). What it asks was made out by that generation, which may be
+    /// an older one by now.
     ///
     /// # Errors
     /// A refusal, which has taken nothing.
-    pub fn enter(self: &Arc<Self>, ask: &Ask) -> Result<Entered, Refusal> {
+    pub fn enter(self: &Arc<Self>, by: &Arc<Generation>, ask: &Ask) -> Result<Entered, Refusal> {
         if !self.ledger.is_available() {
             return Err(Refusal::JournalUnavailable);
         }
-        let (admission, woken, tier) = {
+        let (admission, woken, terms) = {
             let mut hall = self.hall.lock();
+            let present = Arc::clone(&hall.generation);
+            let renamed = match Arc::ptr_eq(by, &present) {
+                true => None,
+                false => Some(present.renamed(ask, by)?),
+            };
+            let ask = renamed.as_ref().unwrap_or(ask);
             let mut admission = hall.policy.enter(ask, self.clock.now())?;
             let mut woken = None;
             if let Admission::Seated { job, displaced, .. } = &mut admission {
@@ -98,17 +102,18 @@ impl Gate {
                     .take()
                     .and_then(|out| hall.tell(out.job, Verdict::Refused(out.refusal)));
             }
-            (admission, woken, Arc::clone(&hall.policy.rules().tier(ask.tier).name))
+            let (caller, tier, pool, cost) = (ask.caller, ask.tier, ask.pool, ask.cost);
+            let terms = move |admitted| Terms {
+                generation: present,
+                caller,
+                tier,
+                pool,
+                admitted,
+                cost,
+            };
+            (admission, woken, terms)
         };
         wake(woken);
-        let terms = |admitted| Terms {
-            caller: ask.caller,
-            tier: ask.tier,
-            tier_name: tier,
-            pool: ask.pool,
-            admitted,
-            cost: ask.cost,
-        };
         Ok(match admission {
             Admission::Running(grant) => Entered::Running(self.pass(grant, terms(grant.admitted))),
             Admission::Seated {
@@ -122,7 +127,7 @@ impl Gate {
     }
 
     fn pass(self: &Arc<Self>, grant: Grant, terms: Terms) -> Pass {
-        self.meters.waited(grant.priority, grant.waited);
+        terms.generation.meters.waited(grant.priority, grant.waited);
         Pass::new(Arc::clone(self), grant, terms)
     }
 
@@ -139,6 +144,33 @@ impl Gate {
             grants.into_iter().map(|grant| hall.tell_granted(Some(grant))).collect()
         };
         wakers.into_iter().for_each(wake);
+    }
+
+    /// What is decided by at present.
+    pub fn generation(&self) -> Arc<Generation> {
+        Arc::clone(&self.hall.lock().generation)
+    }
+
+    /// Decides by that generation from now on (see [`Policy::reload`]), if `suits` says that whoever is in the house may stay where
+    /// it is: pools that have a job in the house, each with the servers on which one runs. Nobody loses a seat or a slot by it.
+    /// `suits` is asked under the lock, so nobody comes or goes meanwhile.
+    pub fn reload(&self, generation: Arc<Generation>, suits: impl FnOnce(&Occupied) -> bool) -> bool {
+        let wakers: Vec<Option<Waker>> = {
+            let mut hall = self.hall.lock();
+            if !suits(&hall.occupied()) {
+                return false;
+            }
+            let grants = hall.policy.reload(Arc::clone(&generation.rules), self.clock.now());
+            hall.generation = generation;
+            grants.into_iter().map(|grant| hall.tell_granted(Some(grant))).collect()
+        };
+        wakers.into_iter().for_each(wake);
+        true
+    }
+
+    /// Where somebody is, as [`Self::reload`] asks about it.
+    pub fn occupied(&self) -> Occupied {
+        self.hall.lock().occupied()
     }
 
     /// No more jobs are let in, and those who wait are turned away. Running ones go on, and so do those that move.
@@ -158,13 +190,19 @@ impl Gate {
         self.hall.lock().policy.in_house()
     }
 
-    /// What the caller has used of the quotas in those windows, and its jobs in the house.
-    pub fn account_of(&self, caller: &Caller, windows: impl Iterator<Item = WindowId>) -> Balance {
+    /// What the caller has used of the quotas in those windows of that generation, and its jobs in the house. Of a window that
+    /// there is no more nobody has used anything.
+    pub fn account_of(&self, by: &Generation, caller: &Caller, windows: impl Iterator<Item = WindowId>) -> Balance {
         let mut hall = self.hall.lock();
+        let present = Arc::clone(&hall.generation);
         let (policy, now) = (&mut hall.policy, self.clock.now());
+        let usage = |window| {
+            let window = present.window(window, by);
+            window.map_or_else(Usage::default, |window| policy.usage(window, caller, now))
+        };
         Balance {
+            usages: windows.map(usage).collect(),
             at: policy.wall_clock(now),
-            usages: windows.map(|window| policy.usage(window, caller, now)).collect(),
             jobs: policy.jobs_of(caller),
             waiting: policy.waiting_of(caller),
         }
@@ -210,9 +248,10 @@ impl Gate {
     pub fn view(&self) -> View {
         let hall = self.hall.lock();
         let (policy, now) = (&hall.policy, self.clock.now());
+        let rules = Arc::clone(policy.rules());
         let pool_ids = 0..u16::try_from(policy.rules().pools.len()).expect("a PoolId is a u16");
         View {
-            seats: policy.rules().queue.length,
+            rules,
             waiting: *policy.waiting(),
             pools: pool_ids
                 .map(|pool| (policy.slots(PoolId(pool)), policy.running(PoolId(pool))))
@@ -251,9 +290,9 @@ impl Gate {
 /// What the hall looks like at one moment.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// Seats there are.
-    pub seats: u32,
-    /// Jobs that have one, by priority.
+    /// By which it is decided, and to which the ids here belong.
+    pub rules: Arc<Rules>,
+    /// Jobs that have a seat, by priority.
     pub waiting: [u32; Priority::COUNT],
     /// By pool: slots of servers that are up, and slots held.
     pub pools: Vec<(u32, u32)>,
@@ -281,9 +320,9 @@ pub struct Balance {
 /// What a job came with, as it is needed to write down how it ended.
 #[derive(Clone, Debug)]
 struct Terms {
+    generation: Arc<Generation>,
     caller: Caller,
     tier: TierId,
-    tier_name: Arc<str>,
     pool: PoolId,
     admitted: UnixTime,
     cost: u32,
@@ -294,7 +333,7 @@ impl Terms {
         Record {
             admitted: self.admitted,
             caller: self.caller,
-            tier: Arc::clone(&self.tier_name),
+            tier: Arc::clone(&self.generation.rules.tier(self.tier).name),
             priority,
             end,
             status,

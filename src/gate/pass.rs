@@ -17,7 +17,7 @@ use crate::store::{Commit, Entry, Record};
 pub struct Pass {
     pub(super) gate: Arc<Gate>,
     pub(super) job: JobId,
-    terms: Terms,
+    pub(super) terms: Terms,
     priority: Priority,
     server: ServerId,
     waited: Span,
@@ -134,7 +134,7 @@ impl Pass {
 
     fn has_held(&mut self, now: Timestamp) {
         self.searched = now.since(self.since);
-        self.gate.meters.held(self.terms.pool, self.searched);
+        self.terms.generation.meters.held(self.terms.pool, self.searched);
     }
 
     /// Last: the job is over and debits nothing. `status` is the worker's, 0 if it did not answer. Afterwards its caller may
@@ -181,9 +181,8 @@ impl Pass {
         if std::mem::replace(&mut self.slot, false) {
             self.has_held(now);
         }
-        self.gate
-            .meters
-            .job(self.terms.tier, End::from(outcome), self.terms.cost);
+        let meters = &self.terms.generation.meters;
+        meters.job(self.terms.tier, End::from(outcome), self.terms.cost);
     }
 }
 

@@ -103,7 +103,7 @@ impl Waiting {
 
     /// Counts and writes down that the job has ended without a slot.
     fn note(&self, end: End) {
-        self.gate.meters.job(self.terms.tier, end, self.terms.cost);
+        self.terms.generation.meters.job(self.terms.tier, end, self.terms.cost);
         let waited = self.gate.now().since(self.since);
         let record = self.terms.record(self.priority, end, 0, waited, Span::ZERO);
         self.gate.ledger.note(Entry::Job(record));

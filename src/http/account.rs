@@ -14,9 +14,9 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tracing::error;
 
+use super::door::Door;
 use super::quotas::{self, Line, written};
 use super::standing::Standing;
-use crate::gate::Gate;
 use crate::policy::caller::Caller;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::UnixTime;
@@ -58,11 +58,11 @@ pub struct Visitor {
 
 impl Visitor {
     /// The caller of that standing, at that address, on its way to that page.
-    pub fn of(standing: &Standing<'_>, address: IpAddr, gate: &Gate, is_me: bool) -> Self {
+    pub fn of(standing: &Standing<'_>, address: IpAddr, door: &Door, is_me: bool) -> Self {
         Self {
             caller: standing.caller,
-            me: is_me.then(|| Me::of(standing, address, gate)),
-            now: gate.clock().wall(),
+            me: is_me.then(|| Me::of(standing, address, door)),
+            now: door.gate().clock().wall(),
         }
     }
 }
@@ -85,8 +85,8 @@ struct Me {
 }
 
 impl Me {
-    fn of(standing: &Standing<'_>, address: IpAddr, gate: &Gate) -> Self {
-        let balance = quotas::balance(standing, gate);
+    fn of(standing: &Standing<'_>, address: IpAddr, door: &Door) -> Self {
+        let balance = quotas::balance(standing, door.gate(), door.generation());
         let quotas = quotas::lines(standing, &balance);
         let tightest = quotas.iter().min_by_key(|line| line.remaining);
         Self {
@@ -103,8 +103,9 @@ impl Me {
     }
 }
 
+/// What the door's own pages show, and how many read it at once.
 #[derive(Debug)]
-struct Pages {
+pub struct Pages {
     statistics: Arc<Statistics>,
     readings: Arc<Semaphore>,
     /// Those under way, and those that wait.
@@ -113,7 +114,7 @@ struct Pages {
 
 /// The door's own pages. A request brings its [`Visitor`] along as an extension; an answer that carries a [`Refusal`] as one is
 /// to be told as that.
-pub fn router(paths: &OwnPaths, statistics: Arc<Statistics>) -> Router {
+pub fn router(paths: &OwnPaths, pages: Arc<Pages>) -> Router {
     let mut router = Router::new();
     if let Some(path) = &paths.me {
         router = router.route(path, get(me));
@@ -121,11 +122,7 @@ pub fn router(paths: &OwnPaths, statistics: Arc<Statistics>) -> Router {
     if let Some(path) = &paths.stats {
         router = router.route(path, get(stats));
     }
-    router.with_state(Arc::new(Pages {
-        statistics,
-        readings: Arc::new(Semaphore::new(READINGS_MAX)),
-        asked: Arc::new(Semaphore::new(READINGS_MAX + READINGS_WAITING_MAX)),
-    }))
+    router.with_state(pages)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -179,6 +176,15 @@ fn refused(why: &'static str) -> Response {
 }
 
 impl Pages {
+    /// Those of these statistics.
+    pub fn new(statistics: Arc<Statistics>) -> Arc<Self> {
+        Arc::new(Self {
+            statistics,
+            readings: Arc::new(Semaphore::new(READINGS_MAX)),
+            asked: Arc::new(Semaphore::new(READINGS_MAX + READINGS_WAITING_MAX)),
+        })
+    }
+
     /// The door's own sums are in memory.
     fn door(&self, period: Period, now: UnixTime) -> Response {
         answered(self.statistics.traffic(None, period, now), traffic_row)

@@ -6,19 +6,20 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 use tracing::debug;
 
-use super::account::{self, OwnPaths, Visitor};
+use super::account::{self, OwnPaths, Pages, Visitor};
 use super::address::{Client, TrustedProxies};
 use super::body::Body;
 use super::caller::KeyPlaces;
 use super::limits::{Limits, Met, Sender};
+use super::listener::Bounds;
 use super::ratelimit::{Metered, Own, Telling};
 use super::reply::{Answers, Form, Whom};
 use super::routes::{NoRoute, RouteSpec, RouteTable};
@@ -27,16 +28,15 @@ use super::standing::{Callers, Standing};
 use super::target::{host, target};
 use super::visit::Visit;
 use super::{cors, headers, prefer};
-use crate::gate::{Entered, Gate, Pass, Waiting};
+use crate::gate::{Cap, Entered, Gate, Generation, Pass, Waiting};
 use crate::path::Spelling;
 use crate::policy::Ask;
 use crate::policy::caller::{Caller, Network};
 use crate::policy::refusal::Refusal;
-use crate::policy::rules::{PoolId, Rules};
+use crate::policy::rules::PoolId;
 use crate::policy::time::Span;
-use crate::store::statistics::{Refusals, Statistics};
+use crate::store::statistics::Refusals;
 use crate::store::{Directory, Networks, OwnNumbers, Pseudonyms};
-use crate::telemetry::Meters;
 use crate::upstream::Connections;
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, SLOW_BODY, exchange, malformed_body};
 use crate::upstream::upload::{Fault, Upload};
@@ -79,8 +79,8 @@ pub struct Settings {
     pub cors: Option<CorsLayer>,
     /// Where the door's own pages are.
     pub own_paths: OwnPaths,
-    /// How everybody was answered.
-    pub statistics: Arc<Statistics>,
+    /// What the door's own pages show.
+    pub pages: Arc<Pages>,
     /// Where refusals on metered routes are counted.
     pub refusals: Arc<Refusals>,
     /// The request limits.
@@ -89,17 +89,19 @@ pub struct Settings {
     pub telling: Telling,
     /// How refusals are told.
     pub answers: Answers,
-    /// Unmetered requests that may be in flight at once.
+    /// Unmetered requests that are in flight at once.
+    pub unmetered: Arc<Cap>,
+    /// As many as there may be.
     pub unmetered_max: usize,
-    /// Bytes that a request's head may have.
-    pub head_max: usize,
+    /// What bounds connections.
+    pub bounds: Bounds,
 }
 
-/// The door, shared by all cores.
+/// The door, shared by all cores, as one generation of the configuration has it.
 #[derive(Debug)]
 pub struct Door {
     gate: Arc<Gate>,
-    meters: Arc<Meters>,
+    generation: Arc<Generation>,
     table: RouteTable,
     routes: Vec<Route>,
     callers: Callers,
@@ -112,14 +114,14 @@ pub struct Door {
     own_paths: OwnPaths,
     own: axum::Router,
     refusals: Arc<Refusals>,
-    unmetered: Arc<Semaphore>,
+    unmetered: Arc<Cap>,
     unmetered_max: usize,
-    head_max: usize,
+    bounds: Bounds,
 }
 
 impl Door {
-    /// A door before this gate.
-    pub fn new(gate: Arc<Gate>, rules: Arc<Rules>, meters: Arc<Meters>, settings: Settings) -> Self {
+    /// A door before this gate, by the rules of that generation.
+    pub fn new(gate: Arc<Gate>, generation: Arc<Generation>, settings: Settings) -> Self {
         let Settings {
             routes,
             keys,
@@ -129,13 +131,14 @@ impl Door {
             pseudonyms,
             cors,
             own_paths,
-            statistics,
+            pages,
             refusals,
             limits,
             telling,
             answers,
+            unmetered,
             unmetered_max,
-            head_max,
+            bounds,
         } = settings;
         let (specs, routes) = routes.into_iter().unzip();
         Self {
@@ -143,19 +146,19 @@ impl Door {
             limits,
             telling,
             answers,
-            callers: Callers::new(keys, accounts, pseudonyms, rules),
+            callers: Callers::new(keys, accounts, pseudonyms, Arc::clone(&generation.rules)),
             gate,
-            meters,
+            generation,
             table: RouteTable::new(specs),
             routes,
             trusted_proxies,
             cors,
-            own: account::router(&own_paths, statistics),
+            own: account::router(&own_paths, pages),
             own_paths,
             refusals,
-            unmetered: Arc::new(Semaphore::new(unmetered_max)),
+            unmetered,
             unmetered_max,
-            head_max,
+            bounds,
         }
     }
 
@@ -164,24 +167,45 @@ impl Door {
         &self.gate
     }
 
+    /// By which it decides.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
     /// How refusals are told.
     pub fn answers(&self) -> &Answers {
         &self.answers
     }
 
+    /// The request limits.
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    /// What bounds connections.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     /// Counts a refusal that was told outside of [`Core::serve`].
     pub fn note_refusal(&self, refusal: &Refusal) {
-        self.meters.refusal(None, refusal.reason());
+        self.generation.meters.refusal(None, refusal.reason());
     }
 }
 
-/// One core's door: the shared one, with connections of the core's own.
+/// One core's door: the shared one, which may be exchanged at any time, with connections of the core's own.
 #[derive(Debug)]
 pub struct Core {
-    /// The shared door.
-    pub door: Arc<Door>,
+    /// The shared door, as it is at present.
+    pub door: Arc<ArcSwap<Door>>,
     /// The core's connections to workers.
     pub connections: Arc<Connections>,
+}
+
+/// The door of one request: it keeps the one that it came to.
+struct Turn<'c> {
+    door: &'c Door,
+    connections: &'c Arc<Connections>,
 }
 
 /// The client is gone: there is nobody to answer.
@@ -247,6 +271,22 @@ impl Core {
         peer: SocketAddr,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, HungUp> {
+        let door = self.door.load_full();
+        let turn = Turn {
+            door: &door,
+            connections: &self.connections,
+        };
+        turn.serve(connection, peer, request).await
+    }
+}
+
+impl<'c> Turn<'c> {
+    async fn serve(
+        &self,
+        connection: &Arc<Connection>,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, HungUp> {
         match &self.door.cors {
             Some(layer) if cors::is_preflight(&request) => {
                 Ok(preflight(layer, self.visit(connection, peer, request)).await)
@@ -259,7 +299,7 @@ impl Core {
         }
     }
 
-    fn visit<'c>(&self, connection: &'c Connection, peer: SocketAddr, request: Request<Incoming>) -> Visit<'c> {
+    fn visit<'v>(&self, connection: &'v Connection, peer: SocketAddr, request: Request<Incoming>) -> Visit<'v> {
         let client = self.door.trusted_proxies.client(peer, request.headers());
         Visit::new(request, client, connection)
     }
@@ -303,9 +343,9 @@ impl Core {
     fn refuse(&self, refusal: &Refusal, found: &Found<'_>, form: Form) -> Response<Body> {
         let standing = found.standing.as_ref();
         let tier = standing.map(|standing| standing.tier_id);
-        self.door.meters.refusal(tier, refusal.reason());
+        self.door.generation.meters.refusal(tier, refusal.reason());
         if let Some(limit) = found.met.as_ref().and_then(|met| met.refused) {
-            self.door.meters.limited(limit);
+            self.door.generation.meters.limited(limit);
         }
         let whom = standing.map(|Standing { tier, .. }| Whom {
             tier: &tier.name,
@@ -327,6 +367,7 @@ impl Core {
         let metered = standing.map(|standing| Metered {
             standing,
             gate: &self.door.gate,
+            generation: &self.door.generation,
             own: found.own,
         });
         let telling = &self.door.telling;
@@ -334,9 +375,9 @@ impl Core {
     }
 
     /// The steps of semantics §2, in their order.
-    async fn way<'d>(&'d self, visit: &mut Visit<'_>, found: &mut Found<'d>) -> Result<Response<Body>, Stop> {
+    async fn way(&self, visit: &mut Visit<'_>, found: &mut Found<'c>) -> Result<Response<Body>, Stop> {
         // 1. Malformed, no such route: answered before anything is charged.
-        if visit.head_length() > self.door.head_max {
+        if visit.head_length() > self.door.bounds.head_max {
             return Err(Refusal::HeadersTooLarge.into());
         }
         let network = self.let_in(visit.client)?;
@@ -392,13 +433,13 @@ impl Core {
 
     /// Who asks, which charges nothing, and then the request limits: all that match are charged, or none is. A key of nobody's
     /// is told of after its network has been charged, so that guessing is limited.
-    fn limited<'f, 'd: 'f>(
-        &'d self,
+    fn limited<'f>(
+        &self,
         visit: &mut Visit<'_>,
         host: &str,
         network: Option<&OwnNumbers>,
-        found: &'f mut Found<'d>,
-    ) -> Result<(&'f Standing<'d>, Option<String>), Refusal> {
+        found: &'f mut Found<'c>,
+    ) -> Result<(&'f Standing<'c>, Option<String>), Refusal> {
         let (path, method) = (visit.head.uri.path(), &visit.head.method);
         let matching = self.door.limits.matching(host, path, method);
         let now = self.door.gate.clock().wall();
@@ -434,12 +475,12 @@ impl Core {
     }
 
     /// The door's own paths come before the routes.
-    async fn own_path<'d>(
-        &'d self,
+    async fn own_path(
+        &self,
         visit: &mut Visit<'_>,
         host: &str,
         network: Option<&OwnNumbers>,
-        found: &mut Found<'d>,
+        found: &mut Found<'c>,
     ) -> Result<Option<Response<Body>>, Stop> {
         let path = visit.head.uri.path();
         if path == "*" && visit.head.method == Method::OPTIONS {
@@ -468,7 +509,7 @@ impl Core {
         *request.uri_mut() = target(page, query.as_deref())?;
         request
             .extensions_mut()
-            .insert(Visitor::of(standing, visit.client.address, &self.door.gate, is_me));
+            .insert(Visitor::of(standing, visit.client.address, self.door, is_me));
         let answer: Result<_, Infallible> = self.door.own.clone().oneshot(request).await;
         let Ok(answer) = answer;
         if let Some(refusal) = answer.extensions().get::<Refusal>() {
@@ -502,14 +543,14 @@ impl Core {
     /// An unmetered request: no seat and no slot, but a cap on how many are in flight.
     async fn forward(&self, visit: &mut Visit<'_>, route: &Route) -> Result<Response<Body>, Stop> {
         let limit = u32::try_from(self.door.unmetered_max).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.door.unmetered).try_acquire_owned();
-        let permit = permit.map_err(|_| Refusal::TooManyInFlight { limit })?;
+        let place = self.door.unmetered.try_take();
+        let place = place.ok_or(Refusal::TooManyInFlight { limit })?;
         let (head, upload) = visit.take(route.max_body);
         let errand = Errand::Unmetered {
             pool: route.pool,
-            permit,
+            place,
         };
-        let answered = exchange(&self.connections, errand, head, upload).await;
+        let answered = exchange(self.connections, errand, head, upload).await;
         Ok(response(answered.map_err(stop)?))
     }
 
@@ -527,7 +568,7 @@ impl Core {
         }
         ask.ready = visit.expects || upload.may_ask();
         let wait = ask.prefer_wait;
-        let entered = match self.door.gate.enter(&ask) {
+        let entered = match self.door.gate.enter(&self.door.generation, &ask) {
             Ok(entered) => entered,
             Err(refusal) => {
                 visit.give_back(upload);
@@ -603,7 +644,7 @@ impl Core {
         };
         tokio::select! {
             biased;
-            answered = exchange(&self.connections, errand, head, upload) => answered.map_err(stop),
+            answered = exchange(self.connections, errand, head, upload) => answered.map_err(stop),
             () = connection.hung_up(), if watched => Err(Stop::HungUp),
         }
     }

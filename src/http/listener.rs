@@ -13,7 +13,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -21,6 +20,8 @@ use tracing::{debug, warn};
 use super::door::Core;
 use super::proxy_protocol::ProxyProtocol;
 use super::socket::Connection;
+use crate::clock::Clock;
+use crate::gate::Cap;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
 
@@ -40,7 +41,7 @@ const HEADERS_MAX_OF_HYPER: usize = 100;
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// Open connections of all cores together.
-    pub connections: Arc<Semaphore>,
+    pub connections: Arc<Cap>,
     /// The longest that a request's head may take, and a connection be idle.
     pub head_timeout: Duration,
     /// The longest that a client may take nothing of its answer.
@@ -54,17 +55,11 @@ pub struct Bounds {
 }
 
 /// Serves one core's share of the public listener until `closing`, then until its connections and jobs have ended.
-pub async fn serve(
-    core: Arc<Core>,
-    listener: TcpListener,
-    bounds: Bounds,
-    closing: CancellationToken,
-    tasks: TaskTracker,
-) {
+pub async fn serve(core: Arc<Core>, listener: TcpListener, closing: CancellationToken, tasks: TaskTracker) {
     let sweeper = tokio::spawn(sweep(Arc::clone(&core)));
     let graceful = GracefulShutdown::new();
     tokio::select! {
-        () = accept(&core, &listener, &bounds, &graceful, &closing, &tasks) => {}
+        () = accept(&core, &listener, &graceful, &closing, &tasks) => {}
         () = closing.cancelled() => {}
     }
     drop(listener);
@@ -77,12 +72,12 @@ pub async fn serve(
 async fn accept(
     core: &Arc<Core>,
     listener: &TcpListener,
-    bounds: &Bounds,
     graceful: &GracefulShutdown,
     closing: &CancellationToken,
     tasks: &TaskTracker,
 ) {
-    let clock = core.door.gate().clock();
+    let gate = Arc::clone(core.door.load().gate());
+    let clock = gate.clock();
     let mut warned: Option<Timestamp> = None;
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -97,11 +92,12 @@ async fn accept(
             }
         };
         // After accepting: a core that holds a place for a connection that never comes would keep it from the others.
-        let place = Arc::clone(&bounds.connections).acquire_owned().await;
-        let place = place.expect("the semaphore is never closed");
-        let (core, bounds, watcher, closing) = (Arc::clone(core), bounds.clone(), graceful.watcher(), closing.clone());
+        let places = Arc::clone(&core.door.load().bounds().connections);
+        let place = places.take().await;
+        let bounds = core.door.load().bounds().clone();
+        let (core, watcher, closing) = (Arc::clone(core), graceful.watcher(), closing.clone());
         tasks.spawn(async move {
-            if let Some(greeted) = greet(&core, stream, peer, &bounds, &closing).await {
+            if let Some(greeted) = greet(*core.door.load().gate().clock(), stream, peer, &bounds, &closing).await {
                 serve_connection(core, greeted, bounds, watcher).await;
             }
             drop(place);
@@ -119,7 +115,7 @@ struct Greeted {
 
 /// Lets the peer say whose connection it is, if it is one who does. `None`: it hasn't said so, and is not answered.
 async fn greet(
-    core: &Core,
+    clock: Clock,
     mut stream: TcpStream,
     peer: SocketAddr,
     bounds: &Bounds,
@@ -129,7 +125,6 @@ async fn greet(
         let ahead = Vec::new();
         return Some(Greeted { stream, peer, ahead });
     }
-    let clock = core.door.gate().clock();
     tokio::select! {
         greeted = bounds.proxy_protocol.greeted(&mut stream, peer) => match greeted {
             Ok((peer, ahead)) => Some(Greeted { stream, peer, ahead }),
@@ -152,8 +147,8 @@ async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, wat
         debug!(%error, "a connection that was gone before it began");
         return;
     }
-    let clock = core.door.gate().clock();
-    let (socket, connection) = Connection::open(stream, ahead, *clock, bounds.send_timeout);
+    let clock = *core.door.load().gate().clock();
+    let (socket, connection) = Connection::open(stream, ahead, clock, bounds.send_timeout);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(bounds.head_timeout)
@@ -173,9 +168,10 @@ async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, wat
         .watch(http.serve_connection(TokioIo::new(socket), service))
         .await;
     if let Some(refusal) = last_word(&connection, served.as_ref().err()) {
-        core.door.note_refusal(&refusal);
+        let door = core.door.load_full();
+        door.note_refusal(&refusal);
         if let Err(error) = connection
-            .write_last(&core.door.answers().reply_bytes(&refusal), clock)
+            .write_last(&door.answers().reply_bytes(&refusal), &clock)
             .await
         {
             debug!(%error, "a client that did not wait for its refusal");
@@ -183,7 +179,7 @@ async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, wat
     } else if let Err(error) = served {
         debug!(%error, "a connection broke off");
     }
-    connection.close(clock).await;
+    connection.close(&clock).await;
 }
 
 const NOT_HTTP: Refusal = Refusal::BadRequest(Cow::Borrowed("the request is not HTTP/1.1"));
@@ -203,8 +199,9 @@ fn last_word(connection: &Connection, error: Option<&hyper::Error>) -> Option<Re
 }
 
 async fn sweep(core: Arc<Core>) {
+    let clock = core.connections.clock();
     loop {
-        core.door.gate().clock().sleep(SWEEP_EVERY).await;
+        clock.sleep(SWEEP_EVERY).await;
         core.connections.sweep();
     }
 }

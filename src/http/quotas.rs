@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::standing::Standing;
-use crate::gate::{Balance, Gate};
+use crate::gate::{Balance, Gate, Generation};
 use crate::policy::Usage;
 use crate::policy::rules::{Quota, Window};
 use crate::policy::time::{Span, UnixTime};
@@ -32,8 +32,9 @@ pub struct Line {
 }
 
 /// What the caller has used of its tier's quotas at this moment.
-pub fn balance(standing: &Standing<'_>, gate: &Gate) -> Balance {
-    gate.account_of(&standing.caller, standing.tier.quotas.iter().map(|quota| quota.window))
+pub fn balance(standing: &Standing<'_>, gate: &Gate, generation: &Generation) -> Balance {
+    let windows = standing.tier.quotas.iter().map(|quota| quota.window);
+    gate.account_of(generation, &standing.caller, windows)
 }
 
 /// The same as `/me` shows it.

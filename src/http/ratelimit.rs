@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::limits::Met;
 use super::quotas::balance;
 use super::standing::Standing;
-use crate::gate::Gate;
+use crate::gate::{Gate, Generation};
 use crate::policy::Usage;
 use crate::policy::limits::Left as LimitLeft;
 use crate::policy::rules::{Limit, LimitId, Quota, Window};
@@ -59,6 +59,8 @@ pub struct Metered<'a> {
     pub standing: &'a Standing<'a>,
     /// Where its jobs are.
     pub gate: &'a Gate,
+    /// By which it is here.
+    pub generation: &'a Generation,
     /// The job of this answer.
     pub own: Option<Own>,
 }
@@ -89,8 +91,8 @@ impl Telling {
         if self.fields && !is_secret {
             let mut lefts: Vec<Left<'_>> = Vec::with_capacity(8);
             lefts.extend(met.into_iter().flat_map(|met| of_limits(rules, met)));
-            if let Some(Metered { standing, gate, own }) = metered {
-                lefts.extend(of_caller(standing, gate, own));
+            if let Some(metered) = metered {
+                lefts.extend(of_caller(metered));
             }
             write_fields(headers, &lefts);
         }
@@ -156,10 +158,10 @@ fn of_limits<'a>(rules: &'a [Limit], met: &Met) -> impl Iterator<Item = Left<'a>
 
 /// What will be left of each of the caller's quotas, and at last of its concurrency. A user is limited by its account's as
 /// well: of two of the same name it is told of the one that leaves less.
-fn of_caller<'a>(standing: &'a Standing<'a>, gate: &Gate, own: Option<Own>) -> Vec<Left<'a>> {
-    let mut all = left(standing, gate, own);
-    if let Some(account) = standing.delegating() {
-        for other in left(&account, gate, own) {
+fn of_caller<'a>(metered: Metered<'a>) -> Vec<Left<'a>> {
+    let mut all = left(metered.standing, metered);
+    if let Some(account) = metered.standing.delegating() {
+        for other in left(&account, metered) {
             match all.iter_mut().find(|own| own.name == other.name) {
                 Some(own) if other.remaining < own.remaining => *own = other,
                 Some(_) => {}
@@ -200,8 +202,13 @@ fn write_fields(headers: &mut HeaderMap, lefts: &[Left<'_>]) {
 
 /// What will be left of each of the caller's quotas, and at last of its concurrency. The job may have ended meanwhile: then a
 /// unit too many is told, for once.
-fn left<'a>(standing: &Standing<'a>, gate: &Gate, own: Option<Own>) -> Vec<Left<'a>> {
-    let balance = balance(standing, gate);
+fn left<'a>(
+    standing: &Standing<'a>,
+    Metered {
+        gate, generation, own, ..
+    }: Metered<'_>,
+) -> Vec<Left<'a>> {
+    let balance = balance(standing, gate, generation);
     let released = own.map_or(0, |own| u64::from(own.released));
     let jobs = balance.jobs.saturating_sub(own.map_or(0, |_| 1));
     let quota = |(quota, usage): (&'a Quota, &Usage)| {

@@ -425,14 +425,14 @@ impl Policy {
     /// and keep their order of arrival; nobody loses a seat or a slot by it. Tiers are known again by name, and a job
     /// whose tier vanished goes on as one of the anonymous tier.
     ///
-    /// The pools must be those of the old rules, in the same order; others may follow them. Nothing reads a changed file yet:
-    /// this is what it will call.
+    /// The pools are those of the old rules, in the same order; others may follow them. Where nobody is, a pool may be another
+    /// one's, and the last ones may be gone.
     pub fn reload(&mut self, rules: Arc<Rules>, now: Timestamp) -> Vec<Grant> {
         let renamed: Vec<TierId> = self
             .rules
             .tiers
             .iter()
-            .map(|tier| find_tier(&rules, &tier.name))
+            .map(|tier| rules.tier_named(&tier.name).unwrap_or(rules.anonymous))
             .collect();
         for job in self.jobs.iter_mut() {
             job.tier = renamed[job.tier.index()];
@@ -440,9 +440,21 @@ impl Policy {
                 job.priority = rules.tier(job.tier).priority;
             }
         }
-        for (pool, new) in self.pools.iter_mut().zip(&rules.pools) {
-            pool.resize(&new.slots);
+        for ((pool, old), new) in self.pools.iter_mut().zip(&self.rules.pools).zip(&rules.pools) {
+            if old.name == new.name {
+                pool.resize(&new.slots);
+            } else {
+                debug_assert_eq!(pool.running(), 0, "a place that is given to others is free");
+                *pool = Pool::new(new);
+            }
         }
+        debug_assert!(
+            self.pools
+                .iter()
+                .skip(rules.pools.len())
+                .all(|pool| pool.running() == 0)
+        );
+        self.pools.truncate(rules.pools.len());
         let known = self.pools.len();
         self.pools.extend(rules.pools.iter().skip(known).map(Pool::new));
         self.queue
@@ -666,11 +678,4 @@ fn job(ask: &Ask, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> 
 
 fn place(job: JobId) -> u32 {
     u32::try_from(job.index()).expect("a place is a u32")
-}
-
-fn find_tier(rules: &Rules, name: &str) -> TierId {
-    let at = rules.tiers.iter().position(|tier| *tier.name == *name);
-    at.map_or(rules.anonymous, |at| {
-        TierId(u16::try_from(at).expect("a TierId is a u16"))
-    })
 }

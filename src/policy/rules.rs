@@ -181,10 +181,17 @@ pub struct Tier {
 /// A pool of workers: one upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolRules {
-    /// Its name in tiers.yaml, unique.
+    /// Its name in tiers.yaml, unique; empty at a place that nobody has.
     pub name: String,
-    /// Slots of each server, in the file's order.
+    /// Slots of each server, by their places. A server without slots is not in the file any more.
     pub slots: Vec<u32>,
+}
+
+impl PoolRules {
+    /// Whether nobody has this place.
+    pub fn is_vacant(&self) -> bool {
+        self.name.is_empty()
+    }
 }
 
 /// All that the policy decides by.
@@ -198,7 +205,7 @@ pub struct Rules {
     pub tiers: Vec<Tier>,
     /// The tier of those without an account.
     pub anonymous: TierId,
-    /// The pools of workers, in the file's order.
+    /// The pools of workers, by their places. Where a reload has left a place to nobody, that pool has neither name nor slots.
     pub pools: Vec<PoolRules>,
     /// The request limits, in the file's order. At most [`LIMITS_MAX`].
     pub limits: Vec<Limit>,
@@ -217,5 +224,11 @@ impl Rules {
     /// If the id is of other rules than these.
     pub fn tier(&self, id: TierId) -> &Tier {
         &self.tiers[id.index()]
+    }
+
+    /// The tier of that name.
+    pub fn tier_named(&self, name: &str) -> Option<TierId> {
+        let at = self.tiers.iter().position(|tier| *tier.name == *name)?;
+        Some(TierId(u16::try_from(at).expect("a TierId is a u16")))
     }
 }

@@ -7,9 +7,10 @@ use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -19,10 +20,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::http::door::{Core, Door};
-use crate::http::listener::{self, Bounds};
-use crate::http::proxy_protocol::ProxyProtocol;
+use crate::http::listener;
 use crate::policy::time::Span;
-use crate::upstream::{Connections, Upstream, idle_max};
+use crate::upstream::{Connections, Workers, idle_max};
 
 pub(super) fn cores(config: &Config) -> usize {
     config
@@ -40,20 +40,11 @@ pub(super) struct Cores {
 
 impl Cores {
     pub(super) fn start(
-        config: &Config,
         listeners: Vec<StdListener>,
-        door: &Arc<Door>,
-        upstreams: &[Arc<Upstream>],
+        door: &Arc<ArcSwap<Door>>,
+        workers: &Arc<Workers>,
         clock: Clock,
     ) -> Result<Self, ServeError> {
-        let bounds = Bounds {
-            connections: Arc::new(Semaphore::new(connections_max(config))),
-            head_timeout: config.connections.head_timeout,
-            send_timeout: config.connections.send_timeout.into(),
-            head_max: config.connections.head_max,
-            headers_max: config.connections.headers_max,
-            proxy_protocol: ProxyProtocol::new(config.proxy_protocol.clone()),
-        };
         let mut cores = Self {
             closing: CancellationToken::new(),
             broken_off: CancellationToken::new(),
@@ -61,18 +52,18 @@ impl Cores {
             threads: Vec::new(),
         };
         for (number, listener) in listeners.into_iter().enumerate() {
-            let (door, upstreams, bounds) = (Arc::clone(door), upstreams.to_vec(), bounds.clone());
+            let (door, workers) = (Arc::clone(door), Arc::clone(workers));
             let (closing, broken_off) = (cores.closing.clone(), cores.broken_off.clone());
             let (tell_ended, ended) = oneshot::channel();
             let runtime = runtime().map_err(ServeError::Thread)?;
             let body = move || {
                 runtime.block_on(async {
                     let tasks = TaskTracker::new();
-                    let connections = Arc::new(Connections::new(upstreams, clock, tasks.clone()));
+                    let connections = Arc::new(Connections::new(workers, clock, tasks.clone()));
                     let core = Arc::new(Core { door, connections });
                     let listener = TcpListener::from_std(listener).expect("it was opened to be polled");
                     tokio::select! {
-                        () = listener::serve(core, listener, bounds, closing, tasks) => {}
+                        () = listener::serve(core, listener, closing, tasks) => {}
                         () = broken_off.cancelled() => {}
                     }
                 });
@@ -127,7 +118,7 @@ const DESCRIPTORS_BESIDE: usize = 512;
 
 /// How many connections clients may have: as configured, or as many as there are descriptors for after those that workers
 /// need. Raises the process's limit as far as it goes.
-fn connections_max(config: &Config) -> usize {
+pub(super) fn connections_max(config: &Config) -> usize {
     let servers = || config.upstreams.iter().flat_map(|upstream| &upstream.servers);
     let kept: usize = servers().map(|server| idle_max(server.slots)).sum();
     let used: usize = servers().map(|server| server.slots as usize).sum();

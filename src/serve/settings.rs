@@ -4,56 +4,30 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
+use super::House;
+use super::places::Places;
 use crate::config::{self, Config, Origins};
-use crate::gate::Limiter;
+use crate::gate::Generation;
 use crate::http::account::OwnPaths;
 use crate::http::address::{ForwardedHeader, TrustedProxies};
 use crate::http::caller::KeyPlaces;
 use crate::http::cors;
-use crate::http::door::{self, Route};
+use crate::http::door::{self, Door, Route};
 use crate::http::limits::{LimitSpec, Limits};
+use crate::http::listener::Bounds;
+use crate::http::proxy_protocol::ProxyProtocol;
 use crate::http::ratelimit::{Telling, WhenTold};
 use crate::http::reply::{Answer, Answers};
 use crate::http::routes::RouteSpec;
 use crate::policy::refusal::Reason;
 use crate::policy::rules::Rules;
 use crate::policy::time::Span;
-use crate::store::statistics::{Refusals, Statistics};
-use crate::store::{Directory, Networks, Pseudonyms};
 use crate::upstream::exchange::OnHangup;
-use crate::upstream::{ProbeSettings, ServerSettings, Settings, Upstream};
 
-pub(super) fn upstream(config: &config::Upstream) -> Arc<Upstream> {
-    let server = |server: &config::Server| ServerSettings {
-        host: server.host.clone(),
-        port: server.port,
-        authority: HeaderValue::from_str(&server.authority()).expect("the configuration lets through only hosts"),
-        slots: server.slots,
-    };
-    Arc::new(Upstream::new(Settings {
-        servers: config.servers.iter().map(server).collect(),
-        connect_timeout: config.connect_timeout,
-        first_byte_timeout: config.first_byte_timeout,
-        timeout: config.timeout,
-        idle_timeout: config.idle_timeout,
-        probe: config.health.as_ref().map(|health| ProbeSettings {
-            path: health.path.clone(),
-            every: health.every,
-        }),
-    }))
-}
-
-pub(super) fn door_settings(
-    config: &Config,
-    accounts: Arc<Directory>,
-    networks: Arc<Networks>,
-    pseudonyms: Pseudonyms,
-    statistics: Arc<Statistics>,
-    refusals: Arc<Refusals>,
-    limits: Arc<Limits>,
-) -> door::Settings {
+/// The door as that configuration has it, by that generation's rules.
+pub(super) fn door(config: &Config, house: &House, places: &Places, generation: &Arc<Generation>) -> Door {
     let cors = config.cors.as_ref().map(|cors| {
         let origins = match &cors.origins {
             Origins::Any => None,
@@ -61,45 +35,50 @@ pub(super) fn door_settings(
         };
         cors::layer(origins, cors.max_age)
     });
-    door::Settings {
-        routes: config.routes.iter().map(route).collect(),
+    let settings = door::Settings {
+        routes: config.routes.iter().map(|config| route(config, places)).collect(),
         keys: KeyPlaces::new(
             config.keys.headers.clone(),
             config.keys.bearer,
             config.keys.query.clone(),
         ),
         trusted_proxies: TrustedProxies::new(config.trusted_proxies.clone(), forwarded_header(config)),
-        accounts,
-        networks,
-        pseudonyms,
+        accounts: Arc::clone(house.store.directory()),
+        networks: Arc::clone(house.store.networks()),
+        pseudonyms: house.pseudonyms.clone(),
         cors,
         own_paths: OwnPaths {
             me: config.paths.me.clone(),
             stats: config.paths.stats.clone(),
         },
-        statistics,
-        refusals,
-        limits,
+        pages: Arc::clone(&house.pages),
+        refusals: Arc::clone(&house.refusals),
+        limits: limits(config, &generation.rules, house),
         telling: telling(config),
         answers: Answers::new(config.answers.iter().map(answer).collect()),
+        unmetered: Arc::clone(&house.unmetered),
         unmetered_max: config.connections.unmetered_max,
-        head_max: config.connections.head_max,
-    }
+        bounds: Bounds {
+            connections: Arc::clone(&house.connections),
+            head_timeout: config.connections.head_timeout,
+            send_timeout: config.connections.send_timeout.into(),
+            head_max: config.connections.head_max,
+            headers_max: config.connections.headers_max,
+            proxy_protocol: ProxyProtocol::new(config.proxy_protocol.clone()),
+        },
+    };
+    Door::new(Arc::clone(&house.gate), Arc::clone(generation), settings)
 }
 
-pub(super) fn limits(
-    config: &Config,
-    rules: &Arc<Rules>,
-    limiter: &Arc<Limiter>,
-    pseudonyms: Pseudonyms,
-) -> Arc<Limits> {
+fn limits(config: &Config, rules: &Arc<Rules>, house: &House) -> Arc<Limits> {
     let spec = |limit: &config::LimitRoute| LimitSpec {
         host: limit.host.clone(),
         pattern: limit.pattern.clone(),
         methods: limit.methods.clone(),
     };
     let specs = config.limits.iter().map(spec).collect();
-    Arc::new(Limits::new(Arc::clone(limiter), Arc::clone(rules), pseudonyms, specs))
+    let (limiter, pseudonyms) = (Arc::clone(&house.limiter), house.pseudonyms.clone());
+    Arc::new(Limits::new(limiter, Arc::clone(rules), pseudonyms, specs))
 }
 
 fn forwarded_header(config: &Config) -> ForwardedHeader {
@@ -133,7 +112,7 @@ fn telling(config: &Config) -> Telling {
     }
 }
 
-fn route(config: &config::Route) -> (RouteSpec, Route) {
+fn route(config: &config::Route, places: &Places) -> (RouteSpec, Route) {
     let spec = RouteSpec {
         host: config.host.clone(),
         pattern: config.pattern.clone(),
@@ -141,7 +120,7 @@ fn route(config: &config::Route) -> (RouteSpec, Route) {
         metered: config.metered,
     };
     let route = Route {
-        pool: config.upstream,
+        pool: places.of(config.upstream),
         metered: config.metered,
         max_body: config.max_body,
         max_wait: config.max_wait.map(Span::from),

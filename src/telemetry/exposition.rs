@@ -1,7 +1,11 @@
 //! The page that Prometheus reads.
 
+use std::sync::Arc;
+
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use parking_lot::Mutex;
 
 use super::journal::{self, COMMIT_BUCKETS, GROUP_BUCKETS};
 use super::meters::SECONDS_BUCKETS;
@@ -11,6 +15,7 @@ use crate::policy::rules::{Priority, Rules};
 pub struct Exposition {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
+    gauges: Mutex<Option<Gauges>>,
 }
 
 /// What the hall looks like when somebody asks.
@@ -33,9 +38,10 @@ pub struct Levels {
 /// Kinds of callers.
 const KINDS: [&str; 3] = ["account", "network", "user"];
 
-/// The gauges, with handles made once.
+/// The gauges, with handles made once for the rules that they are of.
 #[derive(Debug)]
-pub struct Gauges {
+struct Gauges {
+    rules: Arc<Rules>,
     seats: Gauge,
     waiting: [Gauge; Priority::COUNT],
     pools: Vec<(Gauge, Gauge)>,
@@ -66,7 +72,12 @@ impl Exposition {
         }
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
-        Self { recorder, handle }
+        describe(&recorder);
+        Self {
+            recorder,
+            handle,
+            gauges: Mutex::new(None),
+        }
     }
 
     /// Where meters are registered.
@@ -74,9 +85,8 @@ impl Exposition {
         &self.recorder
     }
 
-    /// The gauges for these rules' pools.
-    pub fn gauges(&self, rules: &Rules) -> Gauges {
-        describe(&self.recorder);
+    /// The gauges for these rules' tiers, limits and pools.
+    fn gauges(&self, rules: &Arc<Rules>) -> Gauges {
         let gauge = |name: &'static str, labels: Vec<Label>| {
             self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA)
         };
@@ -88,6 +98,7 @@ impl Exposition {
         let of_limit = |name: &str| vec![Label::new("limit", name.to_owned())];
         let of_pool = |name: &str| vec![Label::new("upstream", name.to_owned())];
         Gauges {
+            rules: Arc::clone(rules),
             debtors: KINDS.map(|kind| gauge("tiergate_callers", vec![Label::new("kind", kind)])),
             seats: gauge("tiergate_queue_seats", Vec::new()),
             waiting: std::array::from_fn(|priority| {
@@ -110,9 +121,12 @@ impl Exposition {
             pools: rules
                 .pools
                 .iter()
-                .map(|pool| {
-                    let slots = gauge("tiergate_slots", of_pool(&pool.name));
-                    (slots, gauge("tiergate_jobs_running", of_pool(&pool.name)))
+                .map(|pool| match pool.is_vacant() {
+                    true => (Gauge::noop(), Gauge::noop()),
+                    false => {
+                        let slots = gauge("tiergate_slots", of_pool(&pool.name));
+                        (slots, gauge("tiergate_jobs_running", of_pool(&pool.name)))
+                    }
                 })
                 .collect(),
             accounts: rules
@@ -125,8 +139,13 @@ impl Exposition {
         }
     }
 
-    /// The page, with the gauges as they are now.
-    pub fn render(&self, gauges: &Gauges, levels: &Levels) -> String {
+    /// The page, with the gauges as they are now, by the rules as they are now. What these rules have no more reads 0.
+    pub fn render(&self, rules: &Arc<Rules>, levels: &Levels) -> String {
+        let mut known = self.gauges.lock();
+        if let Some(old) = known.take_if(|known| !Arc::ptr_eq(&known.rules, rules)) {
+            old.clear();
+        }
+        let gauges = known.get_or_insert_with(|| self.gauges(rules));
         gauges.seats.set(levels.seats);
         for (gauge, callers) in gauges.debtors.iter().zip(levels.debtors) {
             // As many as fit the memory: exact as a float.
@@ -152,6 +171,16 @@ impl Exposition {
     /// Folds what the histograms have collected; to be done every few seconds, so that it does not pile up between scrapes.
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
+    }
+}
+
+impl Gauges {
+    fn clear(&self) {
+        let of_limits = self.limits.iter().map(|(callers, _)| callers);
+        let of_pools = self.pools.iter().flat_map(|(slots, running)| [slots, running]);
+        for gauge in of_limits.chain(of_pools).chain(&self.accounts) {
+            gauge.set(0.0);
+        }
     }
 }
 

@@ -96,7 +96,10 @@ impl Meters {
             upstream: rules
                 .pools
                 .iter()
-                .map(|pool| histogram(recorder, "tiergate_upstream_seconds", ("upstream", &pool.name)))
+                .map(|pool| match pool.is_vacant() {
+                    true => Histogram::noop(),
+                    false => histogram(recorder, "tiergate_upstream_seconds", ("upstream", &pool.name)),
+                })
                 .collect(),
             debits: tiers()
                 .map(|tier| counter(recorder, "tiergate_quota_debits_total", [("tier", tier)]))

@@ -4,6 +4,7 @@
 //!
 //! Absent on purpose: a queue for connections. Who may use a server has a slot there, and slots are the gate's.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use super::upload::RequestBody;
-use super::{Server, Upstream};
+use super::{Server, Upstream, Workers};
 use crate::clock::Clock;
 use crate::policy::rules::{PoolId, ServerId};
 use crate::policy::time::Timestamp;
@@ -27,9 +28,9 @@ pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Connections of one core to all servers of all upstreams.
 #[derive(Debug)]
 pub struct Connections {
-    upstreams: Vec<Arc<Upstream>>,
-    /// By upstream and server: those that nobody uses, longest unused first.
-    idle: Vec<Vec<Mutex<Vec<Idle>>>>,
+    workers: Arc<Workers>,
+    /// By the server's number: those that nobody uses, longest unused first.
+    idle: Mutex<HashMap<u64, Vec<Idle>>>,
     clock: Clock,
     /// What goes on when a client is gone.
     pub(super) tasks: TaskTracker,
@@ -38,7 +39,7 @@ pub struct Connections {
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
-    since: Timestamp,
+    until: Timestamp,
 }
 
 /// A connection to a worker, in use. Dropped, it is closed.
@@ -72,22 +73,18 @@ impl Drop for Connection {
 
 impl Connections {
     /// No connections yet. What must go on when its client is gone runs among `tasks`.
-    pub fn new(upstreams: Vec<Arc<Upstream>>, clock: Clock, tasks: TaskTracker) -> Self {
-        let none = |upstream: &Arc<Upstream>| upstream.servers.iter().map(|_| Mutex::default()).collect();
+    pub fn new(workers: Arc<Workers>, clock: Clock, tasks: TaskTracker) -> Self {
         Self {
-            idle: upstreams.iter().map(none).collect(),
-            upstreams,
+            workers,
+            idle: Mutex::default(),
             clock,
             tasks,
         }
     }
 
-    pub(super) fn upstream(&self, pool: PoolId) -> &Arc<Upstream> {
-        &self.upstreams[pool.index()]
-    }
-
-    pub(super) fn server(&self, pool: PoolId, server: ServerId) -> &Server {
-        &self.upstream(pool).servers[server.index()]
+    /// The upstream at that place, as it is at present; `None`: it is gone.
+    pub(super) fn upstream(&self, pool: PoolId) -> Option<Arc<Upstream>> {
+        self.workers.get(pool)
     }
 
     /// The clock of timeouts.
@@ -96,18 +93,18 @@ impl Connections {
     }
 
     /// A connection to the server: the last one that was put back and is still open, otherwise a new one.
-    pub(super) async fn get(&self, pool: PoolId, server: ServerId) -> io::Result<Connection> {
+    pub(super) async fn get(&self, upstream: &Upstream, server: ServerId) -> io::Result<Connection> {
+        let server = upstream.server(server);
         loop {
-            let kept = self.idle[pool.index()][server.index()].lock().pop();
+            let kept = self.idle.lock().get_mut(&server.number).and_then(Vec::pop);
             let Some(Idle { mut connection, .. }) = kept else { break };
             if connection.is_free().await {
                 connection.used = true;
                 return Ok(connection);
             }
         }
-        let upstream = self.upstream(pool);
         tokio::select! {
-            made = self.make(self.server(pool, server)) => made,
+            made = self.make(server) => made,
             () = self.clock.sleep(upstream.connect_timeout) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
@@ -129,17 +126,16 @@ impl Connections {
     }
 
     /// Keeps a connection on which nothing is under way.
-    pub(super) fn put_back(&self, pool: PoolId, server: ServerId, connection: Connection) {
-        if connection.sender.is_closed() {
+    pub(super) fn put_back(&self, upstream: &Upstream, server: ServerId, connection: Connection) {
+        let slots = upstream.slots(server);
+        if connection.sender.is_closed() || slots == 0 {
             return;
         }
-        let most = idle_max(self.server(pool, server).settings.slots);
-        let mut idle = self.idle[pool.index()][server.index()].lock();
-        if idle.len() < most {
-            idle.push(Idle {
-                connection,
-                since: self.clock.now(),
-            });
+        let until = self.clock.now() + upstream.idle_timeout;
+        let mut idle = self.idle.lock();
+        let idle = idle.entry(upstream.server(server).number).or_default();
+        if idle.len() < idle_max(slots) {
+            idle.push(Idle { connection, until });
         }
     }
 
@@ -147,16 +143,12 @@ impl Connections {
     /// in the middle of a request's sending.
     pub fn sweep(&self) {
         let now = self.clock.now();
-        for (upstream, servers) in self.upstreams.iter().zip(&self.idle) {
-            for idle in servers {
-                let stale: Vec<Idle> = {
-                    let mut idle = idle.lock();
-                    let fresh = idle.partition_point(|kept| now.since(kept.since) >= upstream.idle_timeout);
-                    idle.drain(..fresh).collect()
-                };
-                drop(stale);
-            }
-        }
+        let mut stale: Vec<Idle> = Vec::new();
+        self.idle.lock().retain(|_, idle| {
+            stale.extend(idle.extract_if(.., |kept| kept.until <= now));
+            !idle.is_empty()
+        });
+        drop(stale);
     }
 }
 

@@ -16,15 +16,15 @@ use http::{HeaderValue, Request, Response, StatusCode, header, request, response
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::debug;
 
+use super::Upstream;
 use super::answer::{Answer, Ending, Kept, Tail};
 use super::connections::{Connection, Connections};
 use super::upload::{Fault, Progress, RequestBody, Upload};
 use super::window::BrokenOff;
 use crate::clock::Clock;
-use crate::gate::{Pass, Relocated};
+use crate::gate::{Pass, Place, Relocated};
 use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, ServerId};
@@ -57,7 +57,7 @@ pub enum Errand {
         /// The upstream.
         pool: PoolId,
         /// Its place among the unmetered requests in flight.
-        permit: OwnedSemaphorePermit,
+        place: Place,
     },
 }
 
@@ -99,8 +99,11 @@ pub async fn exchange(
         Errand::Metered { pass, .. } => pass.since(),
         Errand::Unmetered { .. } => clock.now(),
     };
-    let mut place = Place::of(connections, errand);
-    let deadline = since + connections.upstream(place.pool).timeout;
+    let mut aim = match Aim::of(connections, errand) {
+        Ok(aim) => aim,
+        Err(errand) => return Err(errand.failed(Refusal::UpstreamUnreachable)),
+    };
+    let deadline = since + aim.upstream.timeout;
     let mut request = Request::from_parts(head, body);
     if request.body().size_hint().exact().is_none() {
         // hyper would send no body of unknown length with a GET or HEAD, unless it is told to.
@@ -108,25 +111,25 @@ pub async fn exchange(
         request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
     }
     loop {
-        let mut connection = match place.connect(connections).await {
+        let mut connection = match aim.connect(connections).await {
             Ok(connection) => connection,
-            Err(error) if is_ours(&error) => return Err(place.failed(Refusal::UpstreamUnreachable)),
+            Err(error) if is_ours(&error) => return Err(aim.errand.failed(Refusal::UpstreamUnreachable)),
             Err(error) => {
-                place = place
+                aim = aim
                     .elsewhere(connections, deadline, &error)
                     .await
                     .map_err(Failure::Refused)?;
                 continue;
             }
         };
-        request.headers_mut().insert(header::HOST, place.authority(connections));
+        request.headers_mut().insert(header::HOST, aim.authority());
         let used = connection.used;
         let answer = Box::pin(connection.sender.try_send_request(request));
         let flying = Flying {
             connections: Arc::clone(connections),
             connection,
             answer,
-            place,
+            aim,
             progress,
             deadline,
         };
@@ -136,10 +139,10 @@ pub async fn exchange(
         match outcome {
             Ok(response) => return flying.answered(response, since).await,
             Err(Trouble::Unsent(unsent)) => {
-                (place, progress, request) = (flying.place, flying.progress, *unsent);
+                (aim, progress, request) = (flying.aim, flying.progress, *unsent);
                 // A kept connection that the worker has just closed says nothing of the worker; a new one does.
                 if !used {
-                    place = place
+                    aim = aim
                         .elsewhere(connections, deadline, &BrokenOff)
                         .await
                         .map_err(Failure::Refused)?;
@@ -164,51 +167,58 @@ fn is_ours(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|error| scarce.contains(&error))
 }
 
+impl Errand {
+    /// The job is over without an answer.
+    fn failed(self, refusal: Refusal) -> Failure {
+        if let Self::Metered { pass, .. } = self {
+            pass.settle(Outcome::Failed, 0);
+        }
+        Failure::Refused(refusal)
+    }
+}
+
 /// Where the request goes: the errand with its server.
 #[derive(Debug)]
-struct Place {
+struct Aim {
     errand: Errand,
-    pool: PoolId,
+    upstream: Arc<Upstream>,
     server: ServerId,
     /// Whether that is another server than the first.
     retried: bool,
 }
 
-impl Place {
-    fn of(connections: &Connections, errand: Errand) -> Self {
+impl Aim {
+    /// # Errors
+    /// The upstream, or its last server, is gone.
+    fn of(connections: &Connections, errand: Errand) -> Result<Self, Errand> {
         let (pool, server) = match &errand {
-            Errand::Metered { pass, .. } => (pass.pool(), pass.server()),
-            Errand::Unmetered { pool, .. } => (
-                *pool,
-                connections.upstream(*pool).next_server(None).unwrap_or(ServerId(0)),
-            ),
+            Errand::Metered { pass, .. } => (pass.pool(), Some(pass.server())),
+            Errand::Unmetered { pool, .. } => (*pool, None),
         };
-        Self {
+        let Some(upstream) = connections.upstream(pool) else {
+            return Err(errand);
+        };
+        let Some(server) = server.or_else(|| upstream.next_server(None)) else {
+            return Err(errand);
+        };
+        Ok(Self {
             errand,
-            pool,
+            upstream,
             server,
             retried: false,
-        }
+        })
     }
 
-    fn authority(&self, connections: &Connections) -> HeaderValue {
-        connections.server(self.pool, self.server).settings.authority.clone()
+    fn authority(&self) -> HeaderValue {
+        self.upstream.server(self.server).authority.clone()
     }
 
     /// A connection to its server.
     async fn connect(&self, connections: &Connections) -> io::Result<Connection> {
-        connections.get(self.pool, self.server).await.inspect_err(|error| {
-            let server = connections.server(self.pool, self.server).name();
+        connections.get(&self.upstream, self.server).await.inspect_err(|error| {
+            let server = self.upstream.server(self.server).name();
             debug!(server, %error, "no connection");
         })
-    }
-
-    /// The job is over without an answer.
-    fn failed(self, refusal: Refusal) -> Failure {
-        if let Errand::Metered { pass, .. } = self.errand {
-            pass.settle(Outcome::Failed, 0);
-        }
-        Failure::Refused(refusal)
     }
 
     /// Its server can't be reached: that one is rested, and the request moves to another, once (semantics §2.7).
@@ -220,12 +230,12 @@ impl Place {
     ) -> Result<Self, Refusal> {
         let Self {
             errand,
-            pool,
+            upstream,
             server,
             retried,
         } = self;
-        let health = &connections.server(pool, server).health;
-        let (errand, server) = match errand {
+        let health = &upstream.server(server).health;
+        let (errand, upstream, server) = match errand {
             Errand::Metered {
                 pass,
                 on_hangup,
@@ -233,23 +243,25 @@ impl Place {
             } => {
                 let pass = relocate(pass, retried, connections.clock(), deadline, || health.rest(why)).await;
                 let pass = pass.ok_or(Refusal::UpstreamUnreachable)?;
+                // A server that came meanwhile has its place in the upstream as it is now.
+                let upstream = connections.upstream(pass.pool()).unwrap_or(upstream);
                 let server = pass.server();
                 let errand = Errand::Metered {
                     pass,
                     on_hangup,
                     success,
                 };
-                (errand, server)
+                (errand, upstream, server)
             }
             Errand::Unmetered { .. } => {
                 health.rest(why);
-                let other = connections.upstream(pool).next_server(Some(server));
-                (errand, other.filter(|_| !retried).ok_or(Refusal::UpstreamUnreachable)?)
+                let other = upstream.next_server(Some(server)).filter(|_| !retried);
+                (errand, upstream, other.ok_or(Refusal::UpstreamUnreachable)?)
             }
         };
         Ok(Self {
             errand,
-            pool,
+            upstream,
             server,
             retried: true,
         })
@@ -291,7 +303,7 @@ struct Flying {
     connections: Arc<Connections>,
     connection: Connection,
     answer: Pin<Box<dyn Future<Output = Sent> + Send>>,
-    place: Place,
+    aim: Aim,
     progress: Arc<Progress>,
     deadline: Timestamp,
 }
@@ -307,7 +319,7 @@ impl Flying {
     /// Waits for the head of the answer.
     async fn head(&mut self) -> Result<Response<Incoming>, Trouble> {
         let clock = self.connections.clock();
-        let upstream = Arc::clone(self.connections.upstream(self.place.pool));
+        let upstream = Arc::clone(&self.aim.upstream);
         let first_byte = async {
             self.progress.complete().await;
             clock.sleep(upstream.first_byte_timeout).await;
@@ -343,24 +355,27 @@ impl Flying {
         let Self {
             connections,
             connection,
-            place,
+            aim,
             progress,
             deadline,
             ..
         } = self;
-        let Place {
-            errand, pool, server, ..
-        } = place;
+        let Aim {
+            errand,
+            upstream,
+            server,
+            ..
+        } = aim;
         let tail = Tail {
             connection,
             connections,
-            pool,
+            upstream,
             server,
             progress,
             deadline,
         };
         let kept = match errand {
-            Errand::Unmetered { permit, .. } => Kept::Place { _permit: permit },
+            Errand::Unmetered { place, .. } => Kept::Place { _place: place },
             Errand::Metered {
                 pass,
                 on_hangup,
@@ -386,14 +401,11 @@ impl Flying {
             Some(Fault::TooSlow) => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
             None if slow => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
             None => {
-                self.connections
-                    .server(self.place.pool, self.place.server)
-                    .health
-                    .failed();
+                self.aim.upstream.server(self.aim.server).health.failed();
                 (Outcome::Failed, Failure::Refused(refusal))
             }
         };
-        if let Errand::Metered { pass, .. } = self.place.errand {
+        if let Errand::Metered { pass, .. } = self.aim.errand {
             pass.settle(outcome, 0);
         }
         failure
@@ -413,7 +425,7 @@ impl Flying {
 
     fn goes_on(&self) -> bool {
         let finish = matches!(
-            &self.place.errand,
+            &self.aim.errand,
             Errand::Metered {
                 on_hangup: OnHangup::Finish,
                 ..

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::{ProbeSettings, Server, Upstream};
+use super::{ProbeSettings, Server};
 use crate::gate::Gate;
 use crate::policy::rules::{PoolId, ServerId};
 use crate::policy::time::Span;
@@ -73,6 +73,16 @@ impl Health {
         }
     }
 
+    /// Ends when it rests. Word of an earlier rest may still lie there, if whoever watched was relieved meanwhile.
+    async fn rests(&self) {
+        loop {
+            self.rested.notified().await;
+            if !self.is_well() {
+                return;
+            }
+        }
+    }
+
     /// Whether it was well until now.
     fn begin_rest(&self, why: impl fmt::Display) -> bool {
         let was_well = !self.resting.swap(true, Ordering::AcqRel);
@@ -89,14 +99,17 @@ impl Health {
 }
 
 /// Watches over one server for as long as it is polled: asks it while it rests, and while it is well if there is a path to ask.
-pub async fn watch(gate: Arc<Gate>, upstream: Arc<Upstream>, pool: PoolId, server: ServerId) {
-    let of = &upstream.servers[server.index()];
+/// Goes on where somebody else has left off.
+pub async fn watch(gate: Arc<Gate>, of: Arc<Server>, probe: Option<ProbeSettings>, pool: PoolId, server: ServerId) {
+    let probe = probe.as_ref();
     loop {
-        stay_well(&gate, &upstream, of).await;
+        if of.health.is_well() {
+            stay_well(&gate, &of, probe).await;
+        }
         gate.server_down(pool, server);
         let why = of.health.why.lock().clone();
         warn!(server = %of.name(), why, "the server fails and is rested");
-        recover(&gate, &upstream, of).await;
+        recover(&gate, &of, probe).await;
         of.health.wake_up();
         gate.server_up(pool, server);
         info!(server = %of.name(), "the server is back");
@@ -104,19 +117,18 @@ pub async fn watch(gate: Arc<Gate>, upstream: Arc<Upstream>, pool: PoolId, serve
 }
 
 /// Ends when the server is to rest.
-async fn stay_well(gate: &Gate, upstream: &Upstream, server: &Server) {
-    let Some(probe) = &upstream.probe else {
-        return server.health.rested.notified().await;
+async fn stay_well(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) {
+    let Some(probe) = probe else {
+        return server.health.rests().await;
     };
-    let rested = server.health.rested.notified();
-    let mut rested = std::pin::pin!(rested);
+    let mut rested = std::pin::pin!(server.health.rests());
     let mut bad = 0;
     while bad < FAILURES_MAX {
         tokio::select! {
             () = &mut rested => return,
             () = gate.clock().sleep(probe.every.into()) => {}
         }
-        bad = if ask(gate, upstream, server).await.is_ok() {
+        bad = if ask(gate, server, Some(probe)).await.is_ok() {
             0
         } else {
             bad + 1
@@ -129,11 +141,11 @@ async fn stay_well(gate: &Gate, upstream: &Upstream, server: &Server) {
 }
 
 /// Ends when the server answers.
-async fn recover(gate: &Gate, upstream: &Upstream, server: &Server) {
+async fn recover(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) {
     let mut rest = REST_MIN;
     loop {
         gate.clock().sleep(rest).await;
-        if ask(gate, upstream, server).await.is_ok() {
+        if ask(gate, server, probe).await.is_ok() {
             return;
         }
         rest = rest.saturating_mul(2).min(REST_MAX);
@@ -141,10 +153,10 @@ async fn recover(gate: &Gate, upstream: &Upstream, server: &Server) {
 }
 
 /// Asks once: by `GET` where there is a path, otherwise by making a connection.
-async fn ask(gate: &Gate, upstream: &Upstream, server: &Server) -> io::Result<()> {
+async fn ask(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) -> io::Result<()> {
     let asked = async {
         let stream = server.connect().await?;
-        match &upstream.probe {
+        match probe {
             None => Ok(()),
             Some(probe) => get(stream, server, probe).await,
         }
@@ -157,7 +169,7 @@ async fn ask(gate: &Gate, upstream: &Upstream, server: &Server) -> io::Result<()
 
 async fn get(stream: TcpStream, server: &Server, probe: &ProbeSettings) -> io::Result<()> {
     let request = Request::get(&probe.path)
-        .header(header::HOST, &server.settings.authority)
+        .header(header::HOST, &server.authority)
         .header(header::USER_AGENT, concat!("tiergate/", env!("CARGO_PKG_VERSION")))
         .body(Empty::<Bytes>::new())
         .map_err(io::Error::other)?;
@@ -181,13 +193,13 @@ async fn get(stream: TcpStream, server: &Server, probe: &ProbeSettings) -> io::R
 
 impl Server {
     pub(super) async fn connect(&self) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect((self.settings.host.as_str(), self.settings.port)).await?;
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }
 
     /// As logs name it.
     pub(super) fn name(&self) -> &str {
-        self.settings.authority.to_str().unwrap_or("?")
+        self.authority.to_str().unwrap_or("?")
     }
 }

@@ -15,21 +15,23 @@ pub mod pace;
 pub mod upload;
 pub mod window;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 pub use connections::{Connections, idle_max};
 use http::HeaderValue;
 
-use crate::policy::rules::ServerId;
+use crate::policy::rules::{PoolId, ServerId};
 use crate::policy::time::Span;
 use health::Health;
 
 /// One upstream as the configuration gives it.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Its servers, in the order of the policy's pool.
-    pub servers: Vec<ServerSettings>,
+    /// Its servers, by their places in the policy's pool, and the slots of each: none, if no more jobs are to be sent there.
+    pub servers: Vec<(Arc<Server>, u32)>,
     /// The longest that a connection may take to be made.
     pub connect_timeout: Duration,
     /// The longest from the end of the request to the head of the answer.
@@ -38,25 +40,10 @@ pub struct Settings {
     pub timeout: Duration,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
-    /// How its servers are asked whether they are well.
-    pub probe: Option<ProbeSettings>,
-}
-
-/// One server.
-#[derive(Clone, Debug)]
-pub struct ServerSettings {
-    /// A name or an address, without brackets.
-    pub host: String,
-    /// A TCP port.
-    pub port: u16,
-    /// `host:port` as a `Host` header has it.
-    pub authority: HeaderValue,
-    /// Jobs that it takes at once; also the unused connections that a core keeps to it.
-    pub slots: u32,
 }
 
 /// How a server is asked whether it is well: `GET path`, every so often, and any 2xx or 3xx is a yes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeSettings {
     /// The path to ask.
     pub path: String,
@@ -64,28 +51,59 @@ pub struct ProbeSettings {
     pub every: Duration,
 }
 
+/// One server with its health. It stays the same while the configuration changes around it.
+#[derive(Debug)]
+pub struct Server {
+    /// No other server of this process has it.
+    number: u64,
+    /// A name or an address, without brackets.
+    host: String,
+    /// A TCP port.
+    port: u16,
+    /// `host:port` as a `Host` header has it.
+    authority: HeaderValue,
+    health: Health,
+}
+
+impl Server {
+    /// A server that is taken to be well. `host` is a name or an address, without brackets; `authority` is `host:port` as a
+    /// `Host` header has it.
+    pub fn new(host: String, port: u16, authority: HeaderValue) -> Arc<Self> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        Arc::new(Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            host,
+            port,
+            authority,
+            health: Health::default(),
+        })
+    }
+
+    /// Whether it is well, as those who use it have found.
+    pub fn is_well(&self) -> bool {
+        self.health.is_well()
+    }
+
+    /// Whether it is the server at that address.
+    pub fn is_at(&self, host: &str, port: u16) -> bool {
+        (self.host.as_str(), self.port) == (host, port)
+    }
+}
+
 /// One upstream, shared by all cores.
 #[derive(Debug)]
 pub struct Upstream {
-    servers: Vec<Server>,
+    servers: Vec<(Arc<Server>, u32)>,
     connect_timeout: Span,
     first_byte_timeout: Span,
     timeout: Span,
     idle_timeout: Span,
-    probe: Option<ProbeSettings>,
     /// The server that took the last unmetered request.
     turn: AtomicUsize,
 }
 
-/// One server with its health.
-#[derive(Debug)]
-pub struct Server {
-    settings: ServerSettings,
-    health: Health,
-}
-
 impl Upstream {
-    /// An upstream whose servers are all taken to be well.
+    /// An upstream of those servers.
     pub fn new(settings: Settings) -> Self {
         let Settings {
             servers,
@@ -93,21 +111,23 @@ impl Upstream {
             first_byte_timeout,
             timeout,
             idle_timeout,
-            probe,
         } = settings;
-        let servers = servers.into_iter().map(|settings| Server {
-            settings,
-            health: Health::default(),
-        });
         Self {
-            servers: servers.collect(),
+            servers,
             connect_timeout: connect_timeout.into(),
             first_byte_timeout: first_byte_timeout.into(),
             timeout: timeout.into(),
             idle_timeout: idle_timeout.into(),
-            probe,
             turn: AtomicUsize::new(0),
         }
+    }
+
+    fn server(&self, id: ServerId) -> &Arc<Server> {
+        &self.servers[id.index()].0
+    }
+
+    fn slots(&self, id: ServerId) -> u32 {
+        self.servers[id.index()].1
     }
 
     /// The server for an unmetered request: they take turns, those that are well before those that rest.
@@ -115,11 +135,32 @@ impl Upstream {
         let count = self.servers.len();
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let turns = || (0..count).map(|step| (first.wrapping_add(step)) % count);
-        let other = |at: &usize| but.is_none_or(|but| but.index() != *at);
-        let well = turns().filter(other).find(|at| self.servers[*at].health.is_well());
+        let other = |at: &usize| self.servers[*at].1 > 0 && but.is_none_or(|but| but.index() != *at);
+        let well = turns().filter(other).find(|at| self.servers[*at].0.health.is_well());
         let at = well.or_else(|| turns().find(other))?;
         Some(ServerId(
             u16::try_from(at).expect("an upstream has fewer than 65,536 servers"),
         ))
+    }
+}
+
+/// All upstreams, by their places, as they are at present.
+#[derive(Debug)]
+pub struct Workers(ArcSwap<Vec<Arc<Upstream>>>);
+
+impl Workers {
+    /// Those.
+    pub fn new(upstreams: Vec<Arc<Upstream>>) -> Arc<Self> {
+        Arc::new(Self(ArcSwap::from_pointee(upstreams)))
+    }
+
+    /// These from now on. What runs goes on where it is: a server that somebody uses has its place here too.
+    pub fn replace(&self, upstreams: Vec<Arc<Upstream>>) {
+        self.0.store(Arc::new(upstreams));
+    }
+
+    /// The upstream at that place; `None`: it is gone.
+    fn get(&self, pool: PoolId) -> Option<Arc<Upstream>> {
+        self.0.load().get(pool.index()).cloned()
     }
 }

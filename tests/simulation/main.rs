@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiergate::clock::Clock;
-use tiergate::gate::{Entered, Gate, Pass, Relocated, Waiting};
+use tiergate::gate::{Entered, Gate, Generation, Pass, Relocated, Waiting};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{
@@ -19,7 +19,6 @@ use tiergate::policy::rules::{
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{Ask, Outcome, Policy, State};
 use tiergate::store::memory::MemoryLedger;
-use tiergate::telemetry::Meters;
 
 /// Simulated time of each history.
 const HOURS: u64 = 3;
@@ -111,7 +110,8 @@ fn look_at_the_hall(gate: &Gate) {
     let view = gate.view();
     let waiting: u32 = view.waiting.iter().sum();
     let (slots, running) = view.pools[0];
-    assert!(waiting <= view.seats, "{waiting} wait on {} seats", view.seats);
+    let seats = view.rules.queue.length;
+    assert!(waiting <= seats, "{waiting} wait on {seats} seats");
     assert!(running <= SLOTS, "{running} run on {SLOTS} slots");
     let asks = |state| matches!(state, State::Waiting | State::Moving { .. });
     let asking = view.jobs.iter().filter(|job| asks(job.state)).count();
@@ -201,7 +201,7 @@ impl Search {
     }
 
     async fn run(self, gate: Arc<Gate>, history: Arc<History>, number: u64) {
-        let entered = gate.enter(&self.ask);
+        let entered = gate.enter(&gate.generation(), &self.ask);
         look_at_the_hall(&gate);
         let verdict = match entered {
             Err(refusal) => {
@@ -308,10 +308,9 @@ async fn simulate(seed: u64, within_tier: Within, lifeline: Option<u32>) -> u64 
     let rules = rules(within_tier, lifeline);
     let gate = Gate::new(
         Policy::new(Arc::clone(&rules)),
+        Generation::unobserved(Arc::clone(&rules)),
         Clock::start_at(UnixTime::from_secs(1_700_000_000)),
-        Meters::unobserved(&rules),
         Arc::new(MemoryLedger::default()),
-        Span::from_secs(5),
     );
     gate.tick();
     let history = Arc::new(History::default());

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use tiergate::clock::{Clock, Hands};
-use tiergate::gate::{Entered, Gate, Pass};
+use tiergate::gate::{Entered, Gate, Generation, Pass};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{
@@ -17,7 +17,6 @@ use tiergate::store::Ledger;
 use tiergate::store::journal::Journal;
 use tiergate::store::journal::disk::SystemDisk;
 use tiergate::store::memory::MemoryLedger;
-use tiergate::telemetry::Meters;
 
 use crate::disk::TestDisk;
 use crate::folder::Folder;
@@ -129,8 +128,7 @@ impl House {
         let mut policy = Policy::new(Arc::clone(&rules));
         policy.follow_clock(self.clock.wall(), self.clock.now());
         let ledger = self.store.open(&mut policy, self.clock);
-        let meters = Meters::unobserved(&rules);
-        self.gate = Some(Gate::new(policy, self.clock, meters, ledger, Span::from_secs(5)));
+        self.gate = Some(Gate::new(policy, Generation::unobserved(rules), self.clock, ledger));
     }
 
     fn gate(&self) -> &Arc<Gate> {
@@ -138,7 +136,7 @@ impl House {
     }
 
     fn enter(&self, ask: &Ask) -> Result<Pass, Refusal> {
-        match self.gate().enter(ask)? {
+        match self.gate().enter(&self.gate().generation(), ask)? {
             Entered::Running(pass) => Ok(pass),
             Entered::Seated(_) => panic!("there are slots for all"),
         }
@@ -151,7 +149,8 @@ impl House {
 
     /// What the caller has used and holds, in the day and in the month.
     fn taken(&self, caller: Caller) -> [(u64, u64); 2] {
-        let balance = self.gate().account_of(&caller, [DAY, MONTHLY].into_iter());
+        let gate = self.gate();
+        let balance = gate.account_of(&gate.generation(), &caller, [DAY, MONTHLY].into_iter());
         [0, 1].map(|window| (balance.usages[window].used, balance.usages[window].held))
     }
 }

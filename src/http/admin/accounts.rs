@@ -86,7 +86,7 @@ pub async fn add(
     State(admin): State<Arc<Admin>>,
     Sent(line): Sent<NewLine>,
 ) -> Result<(StatusCode, Json<AccountLine>), Problem> {
-    let new = line.account(&admin.rules)?;
+    let new = line.account(&admin.rules())?;
     let now = admin.gate.clock().wall();
     let account = on_disk(&admin, move |store| store.add(new, now)).await??;
     Ok((
@@ -107,10 +107,10 @@ pub async fn change(
         .by_name(&name)
         .ok_or_else(Problem::unknown_account)?;
     let unblocked = line.unblocks();
-    let change = line.change(&account.tier, &admin.rules)?;
+    let change = line.change(&account.tier, &admin.rules())?;
     let account = on_disk(&admin, move |store| store.change(&name, &change)).await??;
     if unblocked {
-        admin.limits.forgive_account(account.id);
+        admin.limits().forgive_account(account.id);
     }
     Ok(Json(AccountLine::of(&account, admin.store.directory())))
 }

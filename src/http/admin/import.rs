@@ -50,7 +50,7 @@ pub async fn import(State(admin): State<Arc<Admin>>, request: Request) -> Result
     };
     let body = read(request, IMPORT_BYTES_MAX, admin.gate.clock()).await?;
     let now = admin.gate.clock().wall();
-    let rules = Arc::clone(&admin.rules);
+    let rules = admin.rules();
     // Reading takes as long as writing: both are done beside the runtime's thread.
     let imported = on_disk(&admin, move |store| {
         let lines: Box<dyn Iterator<Item = Read>> = if is_csv {

@@ -23,6 +23,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -36,6 +37,7 @@ use tokio::sync::Semaphore;
 use tracing::debug;
 
 use self::problem::Problem;
+use super::door::Door;
 use super::limits::Limits;
 use super::listener::ACCEPT_PAUSE;
 use super::patience::{Patience, Patient};
@@ -43,7 +45,7 @@ use crate::gate::Gate;
 use crate::policy::rules::Rules;
 use crate::policy::time::Span;
 use crate::store::{AccountStore, AdminToken, ChangeError};
-use crate::telemetry::exposition::{Exposition, Gauges};
+use crate::telemetry::exposition::Exposition;
 
 /// Connections of operators and scrapers at once.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -63,20 +65,28 @@ const BODY_TIMEOUT: Span = Span::from_secs(30);
 pub struct Admin {
     /// The hall.
     pub gate: Arc<Gate>,
-    /// The names of tiers and pools.
-    pub rules: Arc<Rules>,
-    /// The request limits.
-    pub limits: Arc<Limits>,
+    /// The door, as it is at present.
+    pub door: Arc<ArcSwap<Door>>,
     /// Who has an account, and what is said of networks.
     pub store: Arc<AccountStore>,
     /// What an operator must show.
     pub token: AdminToken,
     /// The metrics.
     pub exposition: Arc<Exposition>,
-    /// Those that are read when somebody asks.
-    pub gauges: Gauges,
     /// Whether the door is open.
     pub open: AtomicBool,
+}
+
+impl Admin {
+    /// By what is decided at present.
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.gate.generation().rules)
+    }
+
+    /// The request limits, as they are at present.
+    fn limits(&self) -> Arc<Limits> {
+        Arc::clone(self.door.load().limits())
+    }
 }
 
 /// Serves operators for as long as it is polled.

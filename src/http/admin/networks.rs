@@ -205,7 +205,7 @@ pub async fn change(
     Sent(line): Sent<ChangeLine>,
 ) -> Result<Json<Shown>, Problem> {
     let (network, now) = (network(&text)?, admin.gate.clock().wall());
-    let change = line.change(&admin.rules, now)?;
+    let change = line.change(&admin.rules(), now)?;
     let unblocks = change.block == Some(None);
     let entry = on_disk(&admin, move |store| store.set_network(network, &change, now)).await??;
     if unblocks {
@@ -231,10 +231,10 @@ fn lift_blocks_made_by_rule(admin: &Admin, network: IpNet) {
         IpNet::V4(v4) if v4.prefix_len() >= LIFTED_BITS_MIN => {
             let (first, last) = (v4.network().to_bits(), v4.broadcast().to_bits());
             for address in first..=last {
-                admin.limits.forgive(Ipv4Addr::from_bits(address).into());
+                admin.limits().forgive(Ipv4Addr::from_bits(address).into());
             }
         }
-        network => admin.limits.forgive(network.addr()),
+        network => admin.limits().forgive(network.addr()),
     }
 }
 

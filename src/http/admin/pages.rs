@@ -15,20 +15,21 @@ use super::Admin;
 use crate::gate::JobView;
 use crate::policy::State as JobState;
 use crate::policy::caller::Caller;
+use crate::policy::rules::Rules;
 use crate::policy::time::Span;
 use crate::telemetry::exposition::Levels;
 
 pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let view = admin.gate.view();
     let levels = Levels {
-        seats: view.seats,
+        seats: view.rules.queue.length,
         waiting: view.waiting,
         pools: view.pools,
-        accounts: admin.accounts_by_tier(),
+        accounts: admin.accounts_by_tier(&view.rules),
         debtors: view.debtors,
-        limits: admin.limits.counted(),
+        limits: admin.limits().counted(),
     };
-    let page = admin.exposition.render(&admin.gauges, &levels);
+    let page = admin.exposition.render(&view.rules, &levels);
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         page,
@@ -87,16 +88,17 @@ pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
     view.jobs
         .sort_by_key(|job| (std::cmp::Reverse(job.priority), std::cmp::Reverse(job.in_house)));
     let waits = |job: &&JobView| matches!(job.state, JobState::Uploading | JobState::Waiting);
-    let line = |job: &JobView| admin.line(job);
+    let line = |job: &JobView| admin.line(job, &view.rules);
     Json(QueuePage {
-        seats: view.seats,
+        seats: view.rules.queue.length,
         waiting: view.jobs.iter().filter(waits).map(line).collect(),
         running: view.jobs.iter().filter(|job| !waits(job)).map(line).collect(),
-        pools: admin
+        pools: view
             .rules
             .pools
             .iter()
             .zip(&view.pools)
+            .filter(|(pool, _)| !pool.is_vacant())
             .map(|(pool, (slots, running))| PoolLine {
                 upstream: pool.name.clone(),
                 slots: *slots,
@@ -108,10 +110,9 @@ pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
 
 impl Admin {
     /// How many accounts each tier has, in the rules' order, and at last those whose tier there isn't.
-    fn accounts_by_tier(&self) -> Vec<u32> {
+    fn accounts_by_tier(&self, rules: &Rules) -> Vec<u32> {
         let mut named = self.store.directory().tiers();
-        let mut counts: Vec<u32> = self
-            .rules
+        let mut counts: Vec<u32> = rules
             .tiers
             .iter()
             .map(|tier| named.remove(&*tier.name).unwrap_or(0))
@@ -120,7 +121,7 @@ impl Admin {
         counts
     }
 
-    fn line(&self, job: &JobView) -> JobLine {
+    fn line(&self, job: &JobView, rules: &Rules) -> JobLine {
         let caller = match job.caller {
             Caller::Account(id) | Caller::User { of: id, .. } => self
                 .store
@@ -133,9 +134,9 @@ impl Admin {
         let running = job.running.unwrap_or(Span::ZERO);
         JobLine {
             caller,
-            tier: self.rules.tier(job.tier).name.to_string(),
+            tier: rules.tier(job.tier).name.to_string(),
             priority: job.priority.get(),
-            upstream: self.rules.pools[job.pool.index()].name.clone(),
+            upstream: rules.pools[job.pool.index()].name.clone(),
             state: match job.state {
                 JobState::Uploading => "uploading",
                 JobState::Waiting => "waiting",
