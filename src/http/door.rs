@@ -341,6 +341,10 @@ impl Core {
         }
         let network = self.let_in(visit.client)?;
         let host = host(&visit.head)?;
+        // Before the door's own paths too: limits that name their hosts would let keys be guessed at any other.
+        if !self.door.table.knows(&host) {
+            return Err(Refusal::UnknownHost.into());
+        }
         if let Some(response) = self.own_path(visit, &host, network.as_ref(), found).await? {
             return Ok(response);
         }

@@ -161,6 +161,29 @@ async fn three_servers_by_host_with_a_limit_each() {
     }
 }
 
+/// The door's own pages answered at any host. None of the three limits is for another, so nothing was charged there, and keys could be
+/// guessed without end.
+#[tokio::test]
+async fn no_key_is_guessed_at_a_host_that_there_is_not() {
+    let worker = FastWorker::start();
+    let (door, _) = three_servers(&worker, &worker, &worker);
+    let mut guessing = Visitor::at(1, &door).await.with_key("x-trace-key", "guess");
+    for host in ["another.shotit", "shotit.evil.example", "127.0.0.1", ""] {
+        for path in ["/me", "/stats", "/%6de", "/search", "/x"] {
+            let answer = guessing.ask("GET", host, path).await;
+            answer.assert_refused(421, "unknown_host");
+        }
+    }
+    for path in ["/me", "/stats", "/search"].into_iter().cycle().take(60) {
+        let answer = guessing.ask("GET", API, path).await;
+        answer.assert_refused(403, "invalid_key");
+    }
+    guessing
+        .ask("GET", API, "/me")
+        .await
+        .assert_refused(429, "rate_limited");
+}
+
 /// "Regardless of which url endpoint you're calling. This is always counted by IP address, even if you request with an API Key."
 #[tokio::test]
 async fn sixty_a_minute_for_an_address_whatever_it_asks_and_by_whatever_key() {
