@@ -61,6 +61,7 @@ pub(super) fn door_settings(
         };
         cors::layer(origins, cors.max_age)
     });
+    let for_all_origins = config.cors.as_ref().is_some_and(|cors| cors.origins == Origins::Any);
     door::Settings {
         routes: config.routes.iter().map(route).collect(),
         keys: KeyPlaces::new(
@@ -81,7 +82,7 @@ pub(super) fn door_settings(
         refusals,
         limits,
         telling: telling(config),
-        answers: Answers::new(config.answers.iter().map(answer).collect()),
+        answers: Answers::new(config.answers.iter().map(answer).collect(), for_all_origins),
         unmetered_max: config.connections.unmetered_max,
         head_max: config.connections.head_max,
     }
