@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod all;
 mod amvstrm;
 mod anilist;
 mod bags;
