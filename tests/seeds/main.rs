@@ -8,6 +8,7 @@ mod all;
 mod amvstrm;
 mod anilist;
 mod bags;
+mod hall;
 mod queue_table;
 mod quota_table;
 mod shotit;
