@@ -176,8 +176,8 @@ fn body(node: &Node, kind: &HeaderValue, report: &mut Report) -> Option<Template
     Some(template)
 }
 
-/// In what a body of that type is written. Whatever calls itself JSON is: `text/json`, `application/problem+json`, `x-ndjson`, of which the
-/// body is then one line. For plain text, what is filled in would be escaped for nothing.
+/// In what a body of that type is written. Whatever calls itself JSON is: `text/json`, `application/problem+json`, `x-ndjson`,
+/// of which the body is then one line. For plain text, what is filled in would be escaped for nothing.
 fn language(kind: &HeaderValue) -> Language {
     let kind = kind.to_str().unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -64,8 +64,8 @@ pub struct Contradiction;
 impl fmt::Display for Contradiction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "X-Forwarded-For and Forwarded name different clients: send one of them only; or, if this is your door, name the one that \
-             your proxy writes as `forwarded_header` in tiers.yaml",
+            "X-Forwarded-For and Forwarded name different clients: send one of them only; or, if this is your door, name the \
+             one that your proxy writes as `forwarded_header` in tiers.yaml",
         )
     }
 }

@@ -138,8 +138,8 @@ fn set_forwarded(headers: &mut HeaderMap, client: Client, host: &str) {
     }
 }
 
-/// The trail of addresses in a header of that name, byte for byte: what one client wrote into it takes nothing away of what proxies
-/// wrote behind it. `None`: it wasn't begun.
+/// The trail of addresses in a header of that name, byte for byte: what one client wrote into it takes nothing away of what
+/// proxies wrote behind it. `None`: it wasn't begun.
 fn begun(headers: &HeaderMap, name: HeaderName) -> Option<Vec<u8>> {
     let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     (!lines.is_empty()).then(|| lines.join(&b", "[..]))
@@ -233,8 +233,8 @@ mod tests {
         );
     }
 
-    /// A client wrote a byte that is no ASCII into `X-Forwarded-For`, and the whole line was gone, with what its proxy had written
-    /// behind it: the worker took the proxy for the client. Into `Connection`, and what else it named stayed.
+    /// A client wrote a byte that is no ASCII into `X-Forwarded-For`, and the whole line was gone, with what its proxy had
+    /// written behind it: the worker took the proxy for the client. Into `Connection`, and what else it named stayed.
     #[test]
     fn one_byte_that_is_no_ascii_takes_nothing_else_away() {
         let mut headers = HeaderMap::new();

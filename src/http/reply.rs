@@ -203,8 +203,8 @@ impl Answers {
         response
     }
 
-    /// The refusal as the bytes of a whole HTTP/1.1 answer, for a connection that hyper has given up. What was asked for could not be
-    /// read, so neither is it known which page asks: only where every page may read it is it told so.
+    /// The refusal as the bytes of a whole HTTP/1.1 answer, for a connection that hyper has given up. What was asked for could
+    /// not be read, so neither is it known which page asks: only where every page may read it is it told so.
     pub fn reply_bytes(&self, refusal: &Refusal) -> Vec<u8> {
         let own = self.own(refusal.reason());
         let told = Told {

@@ -138,8 +138,8 @@ async fn without_cors_no_page_is_let_in_and_options_says_what_may_be_asked() {
     }
 }
 
-/// What hyper can't read never comes to the layer that lets pages read answers: a page got an error of its browser's instead of the 400, 408
-/// or 431. Which page asks can't be read either, so where they are listed there is nothing to say.
+/// What hyper can't read never comes to the layer that lets pages read answers: a page got an error of its browser's instead of
+/// the 400, 408 or 431. Which page asks can't be read either, so where they are listed there is nothing to say.
 #[tokio::test]
 async fn a_page_may_read_what_is_said_to_a_request_that_cannot_be_read_if_every_page_may() {
     let mirror = Mirror::start().await;

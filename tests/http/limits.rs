@@ -189,8 +189,8 @@ async fn a_refusal_explains_itself() {
     assert_eq!(worker.requests(), 5);
 }
 
-/// An undisclosed limit appears in no header, and its refusal says `reason` and when to come back: not which limit there is, and
-/// nothing of the caller by which it could be told from another's.
+/// An undisclosed limit appears in no header, and its refusal says `reason` and when to come back: not which limit there is,
+/// and nothing of the caller by which it could be told from another's.
 #[tokio::test]
 async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
     let worker = FastWorker::start();
@@ -480,7 +480,8 @@ async fn who_is_refused_too_often_is_blocked_until_it_is_over_or_forgiven() {
     assert_eq!(get(&door, A, "/me").await.status(), 200, "forgiven by hand");
     assert_eq!(passing(&door, C, "", 5).await, 2);
     get(&door, C, "/me").await.assert_refused(403, "blocked");
-    // As `tiergate network remove` asks. Nothing was said of it, which is told; what the rule has blocked is let in all the same.
+    // As `tiergate network remove` asks. Nothing was said of it, which is told; what the rule has blocked is let in all the
+    // same.
     let forgiven = door.operator("DELETE", "/networks/192.0.2.3", "").await;
     assert_eq!(
         (forgiven.status(), forgiven.reason().as_str()),

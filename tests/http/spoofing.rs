@@ -112,8 +112,8 @@ async fn the_first_stranger_from_the_right_is_the_client_in_both_headers() {
 /// Named differently in both.
 const CONFLICT: &str = "x-forwarded-for: 192.0.2.1\r\nforwarded: for=192.0.2.2\r\n";
 
-/// A proxy that writes one of the two passes the other on as its client wrote it. With any `Forwarded` of its own a client was counted as
-/// the proxy: out of the block of its network, out of its limits, and at the expense of whoever was the proxy's.
+/// A proxy that writes one of the two passes the other on as its client wrote it. With any `Forwarded` of its own a client was
+/// counted as the proxy: out of the block of its network, out of its limits, and at the expense of whoever was the proxy's.
 #[tokio::test]
 async fn nobody_steps_out_of_its_network_by_adding_the_other_header() {
     let limits =

@@ -24,8 +24,8 @@ fn open(preset: &str, upstream: &str, mirror: &Mirror) -> Door {
     Door::open_preset(preset, str::to_owned, &[(upstream, mirror.address)], NOON).0
 }
 
-/// AniList's users send `Authorization: Bearer …`, and so may others'. Two presets said nothing of keys, so the door took that for a key of
-/// its own, which it wasn't: 403, and the service's own users couldn't use it.
+/// AniList's users send `Authorization: Bearer …`, and so may others'. Two presets said nothing of keys, so the door took that
+/// for a key of its own, which it wasn't: 403, and the service's own users couldn't use it.
 #[tokio::test]
 async fn the_services_own_authorization_reaches_the_service() {
     let mirror = Mirror::start().await;

@@ -131,8 +131,8 @@ impl Row {
     }
 }
 
-/// Checks over HTTP that everybody of the table has as many searches at once as it says, that one more is 402, and that neither what is no
-/// search nor what has ended counts.
+/// Checks over HTTP that everybody of the table has as many searches at once as it says, that one more is 402, and that neither
+/// what is no search nor what has ended counts.
 pub async fn check_concurrency(system: &System, table: &[Line]) {
     let worker = Worker::start().await;
     let (door, _) = Door::open_preset(system.preset, with_sponsors, &[(system.upstream, worker.address)], NOON);

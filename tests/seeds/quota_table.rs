@@ -123,8 +123,8 @@ impl House {
         }
     }
 
-    /// Checks that what the door itself finds malformed takes no quota, whoever sends it; nor does what it finds so before it asks who
-    /// that is take any of the `limit` requests of a minute.
+    /// Checks that what the door itself finds malformed takes no quota, whoever sends it; nor does what it finds so before it
+    /// asks who that is take any of the `limit` requests of a minute.
     pub async fn check_malformed_is_free(&self, limit: u64) {
         let large = format!("content-length: {}\r\nexpect: 100-continue\r\n", (25 << 20) + 1);
         let cases = [
@@ -168,8 +168,8 @@ impl House {
         client.answer_to(method).await
     }
 
-    /// Checks that everybody of the table has as many successes as it says, and then none: the last `cost` one by one, those before by
-    /// searches at `/bulk` that cost so much.
+    /// Checks that everybody of the table has as many successes as it says, and then none: the last `cost` one by one, those
+    /// before by searches at `/bulk` that cost so much.
     pub async fn check_spent(&self, table: &[Line], cost: u64) {
         for (tier, quota, ..) in table {
             let mut visitor = self.visitor(tier).await;

@@ -165,8 +165,8 @@ async fn three_servers_by_host_with_a_limit_each() {
     }
 }
 
-/// The door's own pages answered at any host. None of the three limits is for another, so nothing was charged there, and keys could be
-/// guessed without end.
+/// The door's own pages answered at any host. None of the three limits is for another, so nothing was charged there, and keys
+/// could be guessed without end.
 #[tokio::test]
 async fn no_key_is_guessed_at_a_host_that_there_is_not() {
     let worker = FastWorker::start();

@@ -192,7 +192,8 @@ async fn the_sponsor_table() {
     check_counted("trace-moe", &SPONSORS);
 }
 
-/// Each quota of the table is searched through, over HTTP. `/bulk` is ours: a search that costs 10, or 18,700 of them would take a minute.
+/// Each quota of the table is searched through, over HTTP. `/bulk` is ours: a search that costs 10, or 18,700 of them would
+/// take a minute.
 #[tokio::test]
 async fn the_daily_quotas() {
     let worker = FastWorker::start();
