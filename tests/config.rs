@@ -581,8 +581,28 @@ fn answers() {
             "answers: { rate_limited: { body: '{ {error}: 1 }' } }",
             "answers: { rate_limited: { headers: { content-type: a, retry-after: b, \"x y\": c, x-ok: \"{nope}\" } } }",
             "answers: { rate_limited: { headers: { x-a: \"\\u00e9\" } } }",
+            "answers: { blocked: { headers: { cache-control: a, Keep-Alive: b, proxy-connection: c, content-encoding: gzip } } }",
+            "answers: { blocked: { headers: { Access-Control-Allow-Origin: \"*\", access-control-expose-headers: x-a } } }",
         ]),
     );
+    // A type that calls itself JSON otherwise was plain text: nothing was escaped in it, and nothing tried.
+    for kind in [
+        "text/json",
+        "Text/JSON; charset=utf-8",
+        "application/graphql-response+json",
+        "application/x-json",
+        "application/x-ndjson",
+        "application/json-seq",
+        "application/json5",
+    ] {
+        let faults = each(&[&format!(
+            "answers: {{ rate_limited: {{ content_type: {kind:?}, body: '{{ \"limit\": {{limit}}, }}' }} }}"
+        )]);
+        assert!(
+            faults.contains("the body is not JSON with text filled in"),
+            "{kind}: {faults}"
+        );
+    }
     good(&[
         "answers: { not_found: { status: 410, content_type: text/html, headers: { x-why: \"{reason}\" }, body: '<p>{error}</p>' } }",
     ]);

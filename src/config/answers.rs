@@ -4,7 +4,6 @@
 
 use std::ops::RangeInclusive;
 
-use http::header;
 use http::{HeaderName, HeaderValue};
 
 use super::error::Report;
@@ -25,16 +24,21 @@ const NAME_CHARS_MAX: usize = 128;
 /// The type of a body, unless it says otherwise.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Headers that are the door's or the connection's alone.
-const RESERVED: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::TRANSFER_ENCODING,
-    header::TRAILER,
-    header::UPGRADE,
-    header::RETRY_AFTER,
-    header::DATE,
+const RESERVED: [&str; 11] = [
+    "cache-control",
+    "connection",
+    "content-length",
+    "date",
+    "keep-alive",
+    "proxy-connection",
+    "retry-after",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
+/// Headers that the section `cors` says.
+const CORS: &str = "access-control-";
 
 /// What an answer to one reason has instead of the usual.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,14 +110,11 @@ fn headers(node: &Node, report: &mut Report) -> Option<Vec<(HeaderName, Template
                 format!("{} can't be the name of a header", quoted(name)),
                 "use letters, digits and -",
             ),
-            Some(known) if RESERVED.contains(known) => {
-                let advice = match *known {
-                    header::CONTENT_TYPE => "write `content_type` beside `headers`",
-                    _ => "leave it out: the door sets it",
-                };
-                report.add(at, format!("`{known}` can't be set here"), advice);
+            Some(known) => {
+                if let Some(advice) = elsewhere(known.as_str()) {
+                    report.add(at, format!("`{known}` can't be set here"), advice);
+                }
             }
-            Some(_) => {}
         }
         let written = text(value, "a header's value", report)?;
         if !written.chars().all(|c| matches!(c, ' '..='~')) {
@@ -124,6 +125,17 @@ fn headers(node: &Node, report: &mut Report) -> Option<Vec<(HeaderName, Template
         headers.extend(known.zip(template));
     }
     Some(headers)
+}
+
+/// What to do instead, if that header can't be set.
+fn elsewhere(name: &str) -> Option<&'static str> {
+    match name {
+        "content-type" => Some("write `content_type` beside `headers`"),
+        cors if cors.starts_with(CORS) => Some("leave it out: the section `cors` is for that"),
+        "content-encoding" => Some("leave it out: the body is sent as it is"),
+        reserved if RESERVED.contains(&reserved) => Some("leave it out: the door sets it"),
+        _ => None,
+    }
 }
 
 /// The type of a body.
@@ -164,12 +176,15 @@ fn body(node: &Node, kind: &HeaderValue, report: &mut Report) -> Option<Template
     Some(template)
 }
 
+/// In what a body of that type is written. Whatever calls itself JSON is: `text/json`, `application/problem+json`, `x-ndjson`,
+/// of which the body is then one line. For plain text, what is filled in would be escaped for nothing.
 fn language(kind: &HeaderValue) -> Language {
     let kind = kind.to_str().unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match kind.as_str() {
-        json if json == "application/json" || json.ends_with("+json") => Language::Json,
-        "text/html" | "text/xml" | "application/xml" => Language::Html,
+    let subtype = kind.split_once('/').map_or("", |(_, subtype)| subtype);
+    match subtype {
+        json if json.contains("json") => Language::Json,
+        "html" | "xml" => Language::Html,
         xml if xml.ends_with("+xml") => Language::Html,
         _ => Language::Plain,
     }

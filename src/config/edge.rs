@@ -79,7 +79,7 @@ impl Default for Connections {
 /// Where trusted proxies say for whom they ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedHeader {
-    /// In either of the two. Where both are there and name different clients, neither is believed.
+    /// In either of the two. Where both are there and name different clients, the request is refused.
     #[default]
     Either,
     /// In `X-Forwarded-For`.

@@ -9,6 +9,7 @@
 //! Absent on purpose: the PROXY protocol, which speaks before any request (`proxy_protocol`).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::header::{self, HeaderMap, HeaderName};
@@ -23,7 +24,7 @@ pub const HOPS_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedHeader {
     /// In either of the two. A proxy that writes one of them passes the other on as its client sent it: where both are there
-    /// and name different clients, one of them may be forged, and neither is believed.
+    /// and name different clients, one of them may be forged, and nobody knows which ([`Contradiction`]).
     #[default]
     Either,
     /// In `X-Forwarded-For`.
@@ -55,6 +56,21 @@ pub struct Client {
     /// The headers whose trails of addresses are believed.
     pub trails: Trails,
 }
+
+/// A trusted proxy's request has `X-Forwarded-For` and `Forwarded`, and they name different clients, or one can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contradiction;
+
+impl fmt::Display for Contradiction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "X-Forwarded-For and Forwarded name different clients: send one of them only; or, if this is your door, name the \
+             one that your proxy writes as `forwarded_header` in tiers.yaml",
+        )
+    }
+}
+
+impl std::error::Error for Contradiction {}
 
 /// In which headers trusted proxies have written for whom they ask: what stands in the others, their client wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,60 +106,48 @@ impl TrustedProxies {
     }
 
     /// The client's address: the socket's, unless that is a trusted proxy; then the one that it names.
-    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Client {
+    ///
+    /// # Errors
+    /// The proxy may have named it in either header, and both are there and don't agree. To count such a request as the proxy's
+    /// own would let anybody out of a block or limit of its network by adding a header.
+    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<Client, Contradiction> {
         let peer = peer.ip().to_canonical();
         let peer_is_trusted = self.networks.contain(peer);
         let (address, trails) = if peer_is_trusted {
-            self.named(peer, headers)
+            self.named(peer, headers)?
         } else {
             (peer, Trails::default())
         };
-        Client {
+        Ok(Client {
             peer,
             address,
             peer_is_trusted,
             trails,
-        }
+        })
     }
 
-    fn named(&self, peer: IpAddr, headers: &HeaderMap) -> (IpAddr, Trails) {
-        let x_forwarded_for = || self.walk(peer, x_forwarded_for(headers));
-        let forwarded = || self.walk(peer, forwarded(headers));
-        let in_both = Trails {
-            x_forwarded_for: true,
-            forwarded: true,
-        };
-        match self.header {
-            ForwardedHeader::XForwardedFor => (
-                x_forwarded_for(),
-                Trails {
-                    forwarded: false,
-                    ..in_both
-                },
-            ),
-            ForwardedHeader::Forwarded => (
-                forwarded(),
-                Trails {
-                    x_forwarded_for: false,
-                    ..in_both
-                },
-            ),
+    fn named(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(IpAddr, Trails), Contradiction> {
+        let by_x_forwarded_for = || self.walk(peer, x_forwarded_for(headers));
+        let by_forwarded = || self.walk(peer, forwarded(headers));
+        let is_there = |name| headers.contains_key(name);
+        let (address, [x_forwarded_for, forwarded]) = match self.header {
+            ForwardedHeader::XForwardedFor => (by_x_forwarded_for(), [true, false]),
+            ForwardedHeader::Forwarded => (by_forwarded(), [false, true]),
+            ForwardedHeader::Either if !is_there(header::FORWARDED) => (by_x_forwarded_for(), [true; 2]),
+            ForwardedHeader::Either if !is_there(X_FORWARDED_FOR) => (by_forwarded(), [true; 2]),
             ForwardedHeader::Either => {
-                let is_there = [X_FORWARDED_FOR, header::FORWARDED].map(|name| headers.contains_key(name));
-                match is_there {
-                    [_, false] => (x_forwarded_for(), in_both),
-                    [false, true] => (forwarded(), in_both),
-                    [true, true] => {
-                        let named = forwarded();
-                        if named == x_forwarded_for() {
-                            (named, in_both)
-                        } else {
-                            (peer, Trails::default())
-                        }
-                    }
+                let named = by_forwarded();
+                if named != by_x_forwarded_for() {
+                    return Err(Contradiction);
                 }
+                (named, [true; 2])
             }
-        }
+        };
+        let trails = Trails {
+            x_forwarded_for,
+            forwarded,
+        };
+        Ok((address, trails))
     }
 
     /// From the nearest hop to the first that is not trusted, or that is no address.
@@ -326,7 +330,7 @@ mod tests {
     fn address(header: ForwardedHeader, peer: &str, lines: &[(&'static str, &'static str)]) -> String {
         let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")], header);
         let client = proxies.client(peer.parse().expect("a socket address"), &headers(lines));
-        client.address.to_string()
+        client.map_or_else(|_| "both".to_owned(), |client| client.address.to_string())
     }
 
     fn by_either(peer: &str, lines: &[(&'static str, &'static str)]) -> String {
@@ -399,7 +403,20 @@ mod tests {
     #[test]
     fn of_two_headers_that_contradict_each_other_neither_is_believed() {
         let (one, other) = (("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.2"));
-        assert_eq!(by_either("10.0.0.1:1", &[one, other]), "10.0.0.1");
+        for unlike in [
+            other,
+            ("forwarded", "x"),
+            ("forwarded", ""),
+            ("forwarded", "for=unknown"),
+        ] {
+            assert_eq!(by_either("10.0.0.1:1", &[one, unlike]), "both", "{unlike:?}");
+            assert_eq!(
+                by_either("198.51.100.1:1", &[one, unlike]),
+                "198.51.100.1",
+                "a stranger's"
+            );
+        }
+        assert_eq!(by_either("10.0.0.1:1", &[("x-forwarded-for", "x"), other]), "both");
         assert_eq!(
             by_either("10.0.0.1:1", &[one, ("forwarded", "for=\"192.0.2.1:8\"")]),
             "192.0.2.1"
@@ -424,7 +441,7 @@ mod tests {
         headers.append(header::FORWARDED, line);
         let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")], ForwardedHeader::Either);
         let client = proxies.client("10.0.0.1:1".parse().expect("a socket address"), &headers);
-        assert_eq!(client.address.to_string(), "192.0.2.9");
+        assert_eq!(client.expect("there is one header").address.to_string(), "192.0.2.9");
     }
 
     #[test]

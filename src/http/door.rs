@@ -15,7 +15,7 @@ use tower_http::cors::CorsLayer;
 use tracing::debug;
 
 use super::account::{self, OwnPaths, Pages, Visitor};
-use super::address::{Client, TrustedProxies};
+use super::address::{Client, Contradiction, TrustedProxies};
 use super::body::Body;
 use super::caller::KeyPlaces;
 use super::limits::{Limits, Met, Sender};
@@ -236,6 +236,12 @@ impl From<Refusal> for Stop {
     }
 }
 
+impl From<Contradiction> for Stop {
+    fn from(contradiction: Contradiction) -> Self {
+        Refusal::BadRequest(contradiction.to_string().into()).into()
+    }
+}
+
 impl From<Fault> for Stop {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -245,6 +251,14 @@ impl From<Fault> for Stop {
             Fault::TooSlow => Refusal::RequestTimeout(SLOW_BODY).into(),
         }
     }
+}
+
+/// Where a request comes from.
+#[derive(Debug)]
+struct Origin {
+    client: Client,
+    /// What its network has of its own.
+    network: Option<OwnNumbers>,
 }
 
 /// What was found out about a request on its way.
@@ -380,9 +394,13 @@ impl<'c> Turn<'c> {
         if visit.head_length() > self.door.bounds.head_max {
             return Err(Refusal::HeadersTooLarge.into());
         }
-        let network = self.let_in(visit.client)?;
+        let origin = self.let_in(visit.client?)?;
         let host = host(&visit.head)?;
-        if let Some(response) = self.own_path(visit, &host, network.as_ref(), found).await? {
+        // Before the door's own paths too: limits that name their hosts would let keys be guessed at any other.
+        if !self.door.table.knows(&host) {
+            return Err(Refusal::UnknownHost.into());
+        }
+        if let Some(response) = self.own_path(visit, &host, &origin, found).await? {
             return Ok(response);
         }
         let (number, path) = self.find(&host, &visit.head, found)?;
@@ -395,9 +413,9 @@ impl<'c> Turn<'c> {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
         }
         // 2–3. Who, and request limits.
-        let (standing, query) = self.limited(visit, &host, network.as_ref(), found)?;
+        let (standing, query) = self.limited(visit, &host, &origin, found)?;
         let wait = prefer::wait(&visit.head.headers);
-        headers::for_worker(&mut visit.head.headers, visit.client, &host, standing);
+        headers::for_worker(&mut visit.head.headers, origin.client, &host, standing);
         visit.head.uri = target(&path, query.as_deref())?;
         visit.head.version = Version::HTTP_11;
         // 4. Not metered: forward.
@@ -407,7 +425,7 @@ impl<'c> Turn<'c> {
         // 4–8. Metered.
         let ask = Ask {
             caller: standing.caller,
-            from: Network::of(visit.client.address),
+            from: Network::of(origin.client.address),
             tier: standing.tier_id,
             own: standing.own.clone(),
             delegate: standing.delegate.clone(),
@@ -422,13 +440,16 @@ impl<'c> Turn<'c> {
         Ok(response)
     }
 
-    /// A blocked network is turned away, whatever it asks. Answers with the numbers of its own that another has.
-    fn let_in(&self, client: Client) -> Result<Option<OwnNumbers>, Refusal> {
+    /// A blocked network is turned away, whatever it asks.
+    fn let_in(&self, client: Client) -> Result<Origin, Refusal> {
         let known = self.door.networks.find(client.address, self.door.gate.clock().wall());
         if known.blocked {
             return Err(Refusal::Blocked);
         }
-        Ok(known.limits)
+        Ok(Origin {
+            client,
+            network: known.limits,
+        })
     }
 
     /// Who asks, which charges nothing, and then the request limits: all that match are charged, or none is. A key of nobody's
@@ -437,22 +458,22 @@ impl<'c> Turn<'c> {
         &self,
         visit: &mut Visit<'_>,
         host: &str,
-        network: Option<&OwnNumbers>,
+        origin: &Origin,
         found: &'f mut Found<'c>,
     ) -> Result<(&'f Standing<'c>, Option<String>), Refusal> {
         let (path, method) = (visit.head.uri.path(), &visit.head.method);
         let matching = self.door.limits.matching(host, path, method);
         let now = self.door.gate.clock().wall();
-        let known_by = self.door.limits.known_by(visit.client.address);
+        let known_by = self.door.limits.known_by(origin.client.address);
         let known = match self.door.callers.who(&mut visit.head, known_by.0, now) {
             Ok(known) => Ok(known),
             Err(refusal @ (Refusal::InvalidKey | Refusal::Blocked)) => Err(refusal),
             Err(malformed) => return Err(malformed),
         };
         let sender = Sender {
-            address: visit.client.address,
+            address: origin.client.address,
             known_by,
-            network,
+            network: origin.network.as_ref(),
             standing: known.as_ref().ok().map(|(standing, _)| standing),
         };
         let (met, charged) = self.door.limits.charge(matching, &sender);
@@ -479,7 +500,7 @@ impl<'c> Turn<'c> {
         &self,
         visit: &mut Visit<'_>,
         host: &str,
-        network: Option<&OwnNumbers>,
+        origin: &Origin,
         found: &mut Found<'c>,
     ) -> Result<Option<Response<Body>>, Stop> {
         let path = visit.head.uri.path();
@@ -503,13 +524,13 @@ impl<'c> Turn<'c> {
             }
         }
         let is_me = own.me.as_deref() == Some(page);
-        let (standing, query) = self.limited(visit, host, network, found)?;
+        let (standing, query) = self.limited(visit, host, origin, found)?;
         let mut request = Request::new(axum::body::Body::empty());
         *request.method_mut() = visit.head.method.clone();
         *request.uri_mut() = target(page, query.as_deref())?;
         request
             .extensions_mut()
-            .insert(Visitor::of(standing, visit.client.address, self.door, is_me));
+            .insert(Visitor::of(standing, origin.client.address, self.door, is_me));
         let answer: Result<_, Infallible> = self.door.own.clone().oneshot(request).await;
         let Ok(answer) = answer;
         if let Some(refusal) = answer.extensions().get::<Refusal>() {

@@ -34,13 +34,11 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// Takes out what concerns one connection only: the usual ones, and all that `Connection` names.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
-        let lines = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|line| line.to_str().ok());
+        // Byte by byte: one that is no ASCII hides none of the names beside it.
+        let lines = headers.get_all(header::CONNECTION).iter();
         let names = lines
-            .flat_map(|line| line.split(','))
-            .filter_map(|name| name.trim().parse().ok());
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
         for name in names.collect::<Vec<HeaderName>>() {
             headers.remove(name);
         }
@@ -107,18 +105,22 @@ const CLIENTS_ADDRESS: [&str; 8] = [
 
 /// `X-Forwarded-For`, `-Proto` and `-Host`: continued if a trusted proxy has begun them, otherwise begun anew.
 fn set_forwarded(headers: &mut HeaderMap, client: Client, host: &str) {
-    let peer = client.peer.to_string();
-    let trail = if client.trails.x_forwarded_for {
-        forwarded_for(headers, &peer)
-    } else if client.address == client.peer {
-        peer
-    } else {
-        format!("{}, {peer}", client.address)
+    let begun = |name| begun(headers, name);
+    let begun_x_forwarded_for = client.trails.x_forwarded_for.then(|| begun(X_FORWARDED_FOR)).flatten();
+    let begun_forwarded = client.trails.forwarded.then(|| begun(header::FORWARDED)).flatten();
+    let trail = match begun_x_forwarded_for {
+        Some(trail) => continued(trail, &client.peer.to_string()),
+        None if client.address == client.peer => carried(&client.peer.to_string()),
+        None => carried(&format!("{}, {}", client.address, client.peer)),
     };
-    headers.insert(X_FORWARDED_FOR, carried(&trail));
-    match forwarded(headers, client.peer).filter(|_| client.trails.forwarded) {
+    headers.insert(X_FORWARDED_FOR, trail);
+    match begun_forwarded {
         Some(trail) => {
-            headers.insert(header::FORWARDED, trail);
+            let hop = match client.peer {
+                IpAddr::V4(peer) => format!("for={peer}"),
+                IpAddr::V6(peer) => format!("for=\"[{peer}]\""),
+            };
+            headers.insert(header::FORWARDED, continued(trail, &hop));
         }
         // What a stranger says of the way to the door is as little worth as the rest.
         None => {
@@ -136,31 +138,18 @@ fn set_forwarded(headers: &mut HeaderMap, client: Client, host: &str) {
     }
 }
 
-/// `Forwarded` (RFC 7239), continued if it was begun and can be.
-fn forwarded(headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(header::FORWARDED).iter().peekable();
-    lines.peek()?;
-    let mut trail = Vec::new();
-    for line in lines {
-        trail.extend_from_slice(line.as_bytes());
-        trail.extend_from_slice(b", ");
-    }
-    let hop = match peer {
-        IpAddr::V4(peer) => format!("for={peer}"),
-        IpAddr::V6(peer) => format!("for=\"[{peer}]\""),
-    };
-    trail.extend_from_slice(hop.as_bytes());
-    HeaderValue::from_bytes(&trail).ok()
+/// The trail of addresses in a header of that name, byte for byte: what one client wrote into it takes nothing away of what
+/// proxies wrote behind it. `None`: it wasn't begun.
+fn begun(headers: &HeaderMap, name: HeaderName) -> Option<Vec<u8>> {
+    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    (!lines.is_empty()).then(|| lines.join(&b", "[..]))
 }
 
-fn forwarded_for(headers: &HeaderMap, peer: &str) -> String {
-    let lines = headers
-        .get_all(X_FORWARDED_FOR)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
-    let mut trail: String = lines.flat_map(|line| [line, ", "]).collect();
-    trail.push_str(peer);
-    trail
+/// The trail with one more hop.
+fn continued(mut trail: Vec<u8>, hop: &str) -> HeaderValue {
+    trail.extend_from_slice(b", ");
+    trail.extend_from_slice(hop.as_bytes());
+    HeaderValue::from_bytes(&trail).expect("lines of headers, commas, spaces and an address are what headers carry")
 }
 
 /// The configuration lets through only names that a header can carry; addresses and hosts are such.
@@ -184,6 +173,10 @@ mod tests {
         for (name, value) in lines {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
+        with_ours(headers, trusted)
+    }
+
+    fn with_ours(mut headers: HeaderMap, trusted: bool) -> HeaderMap {
         let tier = Tier {
             name: "$5".into(),
             priority: Priority::new(2).expect("a priority"),
@@ -238,6 +231,29 @@ mod tests {
                 .iter()
                 .all(|name| !headers.contains_key(*name))
         );
+    }
+
+    /// A client wrote a byte that is no ASCII into `X-Forwarded-For`, and the whole line was gone, with what its proxy had
+    /// written behind it: the worker took the proxy for the client. Into `Connection`, and what else it named stayed.
+    #[test]
+    fn one_byte_that_is_no_ascii_takes_nothing_else_away() {
+        let mut headers = HeaderMap::new();
+        let lines: [(&'static str, &[u8]); 4] = [
+            ("x-forwarded-for", b"\xff, 192.0.2.1"),
+            ("x-forwarded-for", b"10.0.0.9"),
+            ("connection", b"\xff, x-mine"),
+            ("x-mine", b"1"),
+        ];
+        for (name, value) in lines {
+            let value = HeaderValue::from_bytes(value).expect("a header may have them");
+            headers.append(HeaderName::from_static(name), value);
+        }
+        let headers = with_ours(headers, true);
+        assert_eq!(
+            headers["x-forwarded-for"].as_bytes(),
+            b"\xff, 192.0.2.1, 10.0.0.9, 10.0.0.1"
+        );
+        assert!(!headers.contains_key("x-mine"));
     }
 
     #[test]

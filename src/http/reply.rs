@@ -153,12 +153,18 @@ pub struct Answer {
 pub struct Answers {
     /// By reason.
     own: [Option<Box<Answer>>; Reason::ALL.len()],
+    /// Whether pages of all origins may read them.
+    for_all_origins: bool,
 }
 
 impl Answers {
-    /// The usual ones, but for these.
-    pub fn new(own: Vec<(Reason, Answer)>) -> Self {
-        let mut answers = Self::default();
+    /// The usual ones, but for these; and whether pages of all origins may read even those that are told outside of the CORS
+    /// layer ([`Self::reply_bytes`]).
+    pub fn new(own: Vec<(Reason, Answer)>, for_all_origins: bool) -> Self {
+        let mut answers = Self {
+            for_all_origins,
+            ..Self::default()
+        };
         for (reason, answer) in own {
             answers.own[reason as usize] = Some(Box::new(answer));
         }
@@ -197,7 +203,8 @@ impl Answers {
         response
     }
 
-    /// The refusal as the bytes of a whole HTTP/1.1 answer, for a connection that hyper has given up.
+    /// The refusal as the bytes of a whole HTTP/1.1 answer, for a connection that hyper has given up. What was asked for could
+    /// not be read, so neither is it known which page asks: only where every page may read it is it told so.
     pub fn reply_bytes(&self, refusal: &Refusal) -> Vec<u8> {
         let own = self.own(refusal.reason());
         let told = Told {
@@ -214,7 +221,9 @@ impl Answers {
             (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
             (header::CONNECTION, HeaderValue::from_static("close")),
         ];
-        for (name, value) in fixed.into_iter().chain(told.headers(own)) {
+        let for_all = (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        let cors = self.for_all_origins.then_some(for_all);
+        for (name, value) in fixed.into_iter().chain(cors).chain(told.headers(own)) {
             bytes.extend(name.as_str().as_bytes());
             bytes.extend(b": ");
             bytes.extend(value.as_bytes());

@@ -128,12 +128,7 @@ impl RouteTable {
     /// See [`NoRoute`]. The host is looked at first, then the path.
     pub fn find<'a>(&'a self, host: &str, raw_path: &'a str, method: &Method) -> Result<Found<'a>, NoRoute<'a>> {
         let host = Host::parse(host);
-        if !self
-            .metered
-            .iter()
-            .chain(&self.unmetered)
-            .any(|group| group.is_for(&host))
-        {
+        if !self.is_known(&host) {
             return Err(NoRoute::UnknownHost);
         }
         let spelling = Spelling::of(raw_path)?;
@@ -158,6 +153,16 @@ impl RouteTable {
         drop(folded);
         let path = path.unwrap_or_else(|| spelling.into_text());
         Ok(Found { route, path })
+    }
+
+    /// Whether any route is for this host, as received: where no route names one, every host is known.
+    pub fn knows(&self, host: &str) -> bool {
+        self.is_known(&Host::parse(host))
+    }
+
+    fn is_known(&self, host: &Host<&str>) -> bool {
+        let mut groups = self.metered.iter().chain(&self.unmetered);
+        groups.any(|group| group.is_for(host))
     }
 
     /// What the path of this route takes, `OPTIONS` included, for `Allow`.

@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::address::Client;
+use super::address::{Client, Contradiction};
 use super::body::Body;
 use super::socket::Connection;
 use crate::upstream::upload::{Progress, Upload, has_arrived};
@@ -18,7 +18,7 @@ use crate::upstream::upload::{Progress, Upload, has_arrived};
 #[derive(Debug)]
 pub(super) struct Visit<'c> {
     pub(super) head: Parts,
-    pub(super) client: Client,
+    pub(super) client: Result<Client, Contradiction>,
     pub(super) connection: &'c Connection,
     /// Whether the client waits for `100 Continue`.
     pub(super) expects: bool,
@@ -28,7 +28,11 @@ pub(super) struct Visit<'c> {
 }
 
 impl<'c> Visit<'c> {
-    pub(super) fn new(request: Request<Incoming>, client: Client, connection: &'c Connection) -> Self {
+    pub(super) fn new(
+        request: Request<Incoming>,
+        client: Result<Client, Contradiction>,
+        connection: &'c Connection,
+    ) -> Self {
         let (head, body) = request.into_parts();
         Self {
             expects: expects_continue(&head),

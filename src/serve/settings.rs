@@ -35,6 +35,7 @@ pub(super) fn door(config: &Config, house: &House, places: &Places, generation: 
         };
         cors::layer(origins, cors.max_age)
     });
+    let for_all_origins = config.cors.as_ref().is_some_and(|cors| cors.origins == Origins::Any);
     let settings = door::Settings {
         routes: config.routes.iter().map(|config| route(config, places)).collect(),
         keys: KeyPlaces::new(
@@ -55,7 +56,7 @@ pub(super) fn door(config: &Config, house: &House, places: &Places, generation: 
         refusals: Arc::clone(&house.refusals),
         limits: limits(config, &generation.rules, house),
         telling: telling(config),
-        answers: Answers::new(config.answers.iter().map(answer).collect()),
+        answers: Answers::new(config.answers.iter().map(answer).collect(), for_all_origins),
         unmetered: Arc::clone(&house.unmetered),
         unmetered_max: config.connections.unmetered_max,
         bounds: Bounds {

@@ -246,6 +246,8 @@ mod tests {
         let out = rendered(text, Language::Json, Value::Text(NASTY), Value::Number(7));
         let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
         assert_eq!(json["a"], format!("<{NASTY}>"));
+        // A page that embeds it in a script is not left by what is filled in.
+        assert!(!out.contains("</script>") && out.contains("\\u003c/script>"), "{out}");
         assert_eq!((&json["b"], &json["c"]), (&7.into(), &NASTY.into()));
         assert_eq!((&json["d"], &json["e"][0]["x"]), (&"\"7".into(), &7.into()));
         let html = rendered(

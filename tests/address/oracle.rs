@@ -17,17 +17,17 @@ pub enum Believed {
 /// Hops that are looked at.
 const HOPS: usize = 64;
 
-/// The client's address, with these lines of `X-Forwarded-For` and of `Forwarded`.
+/// The client's address, with these lines of `X-Forwarded-For` and of `Forwarded`. `None`: the two contradict each other.
 pub fn client(
     peer: IpAddr,
     is_trusted: &dyn Fn(IpAddr) -> bool,
     believed: Believed,
     x_forwarded_for: &[Vec<u8>],
     forwarded: &[Vec<u8>],
-) -> IpAddr {
+) -> Option<IpAddr> {
     let peer = as_ipv4(peer);
     if !is_trusted(peer) {
-        return peer;
+        return Some(peer);
     }
     let walk = |hops: Vec<Option<IpAddr>>| {
         let mut client = peer;
@@ -43,12 +43,12 @@ pub fn client(
     let by_x_forwarded_for = walk(entries(x_forwarded_for));
     let by_forwarded = walk(elements(forwarded));
     match believed {
-        Believed::XForwardedFor => by_x_forwarded_for,
-        Believed::Forwarded => by_forwarded,
-        Believed::Either if forwarded.is_empty() => by_x_forwarded_for,
-        Believed::Either if x_forwarded_for.is_empty() => by_forwarded,
-        Believed::Either if by_x_forwarded_for == by_forwarded => by_forwarded,
-        Believed::Either => peer,
+        Believed::XForwardedFor => Some(by_x_forwarded_for),
+        Believed::Forwarded => Some(by_forwarded),
+        Believed::Either if forwarded.is_empty() => Some(by_x_forwarded_for),
+        Believed::Either if x_forwarded_for.is_empty() => Some(by_forwarded),
+        Believed::Either if by_x_forwarded_for == by_forwarded => Some(by_forwarded),
+        Believed::Either => None,
     }
 }
 

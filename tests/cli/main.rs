@@ -6,4 +6,5 @@ mod support;
 mod accounts;
 mod journal;
 mod networks;
+mod presets;
 mod secrets;

@@ -137,3 +137,31 @@ async fn without_cors_no_page_is_let_in_and_options_says_what_may_be_asked() {
         }
     }
 }
+
+/// What hyper can't read never comes to the layer that lets pages read answers: a page got an error of its browser's instead of
+/// the 400, 408 or 431. Which page asks can't be read either, so where they are listed there is nothing to say.
+#[tokio::test]
+async fn a_page_may_read_what_is_said_to_a_request_that_cannot_be_read_if_every_page_may() {
+    let mirror = Mirror::start().await;
+    let listed = "cors: { origins: [\"https://page.example\"] }\n";
+    for (cors, allowed) in [(ANY, Some("*")), (listed, None), ("", None)] {
+        let bounds = "connections: { head_timeout: 500ms, head_max: 8KiB }\n";
+        let door = Door::open(&seven_tiers(8, &[(mirror.address, 1)], &format!("{cors}{bounds}")));
+        let begun = format!("GET /search HTTP/1.1\r\nhost: door.example\r\n{FROM_PAGE}");
+        for (status, reason, rest) in [
+            (400, "bad_request", "no colon\r\n\r\n".to_owned()),
+            (
+                431,
+                "headers_too_large",
+                format!("x-long: {}\r\n\r\n", "a".repeat(20_000)),
+            ),
+            (408, "request_timeout", String::new()),
+        ] {
+            let mut page = Client::connect(door.address).await;
+            page.send(format!("{begun}{rest}")).await;
+            let answer = page.answer().await;
+            answer.assert_refused(status, reason);
+            assert_eq!(answer.get("access-control-allow-origin"), allowed, "{status}, {cors:?}");
+        }
+    }
+}

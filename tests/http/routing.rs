@@ -121,10 +121,10 @@ async fn an_unknown_host_is_told_so_where_hosts_are_named() {
     let door = Door::open(&yaml);
     let mut client = Client::connect(door.address).await;
     for host in ["other.example", "door.example.evil", "", "127.0.0.1"] {
-        client
-            .send(format!("GET /search HTTP/1.1\r\nhost: {host}\r\n\r\n"))
-            .await;
-        client.answer().await.assert_refused(421, "unknown_host");
+        for target in ["GET /search", "GET /me", "POST /me", "OPTIONS /stats", "OPTIONS *"] {
+            client.send(format!("{target} HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+            client.answer().await.assert_refused(421, "unknown_host");
+        }
     }
     for host in ["door.example", "DOOR.example.:8080"] {
         client
@@ -132,11 +132,13 @@ async fn an_unknown_host_is_told_so_where_hosts_are_named() {
             .await;
         let seen = client.answer().await.mirrored().await;
         assert_eq!(seen.get("x-forwarded-host"), Some(host));
+        client.send(format!("GET /me HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+        assert_eq!(client.answer().await.status(), 200);
     }
     assert_eq!(
         door.metric(r#"tiergate_refusals_total{tier="none",reason="unknown_host"}"#)
             .await,
-        4.0
+        20.0
     );
 }
 

@@ -109,16 +109,77 @@ async fn the_first_stranger_from_the_right_is_the_client_in_both_headers() {
     }
 }
 
+/// Named differently in both.
 const CONFLICT: &str = "x-forwarded-for: 192.0.2.1\r\nforwarded: for=192.0.2.2\r\n";
 
+/// A proxy that writes one of the two passes the other on as its client wrote it. With any `Forwarded` of its own a client was
+/// counted as the proxy: out of the block of its network, out of its limits, and at the expense of whoever was the proxy's.
 #[tokio::test]
-async fn of_two_headers_in_conflict_neither_is_believed_nor_passed_on() {
+async fn nobody_steps_out_of_its_network_by_adding_the_other_header() {
+    let limits =
+        "limits: [ { name: http, per: network, limit: 3, window: 60s } ]\nblocked_networks: [203.0.113.0/24]\n";
+    let (door, _mirror) = open(&format!("trusted_proxies: [127.0.0.1]\n{limits}")).await;
+    let mut proxy = Client::connect(door.address).await;
+    let blocked = "x-forwarded-for: 203.0.113.7\r\n";
+    proxy
+        .ask("GET", "/image/1", blocked)
+        .await
+        .assert_refused(403, "blocked");
+    for forged in [
+        "forwarded: x\r\n",
+        "forwarded: \r\n",
+        "forwarded: for=192.0.2.1\r\n",
+        "forwarded: for=unknown\r\n",
+        "forwarded: for=203.0.113.7\r\nforwarded: for=192.0.2.1\r\n",
+        "forwarded: for=\"203.0.113.7\r\n",
+    ] {
+        for path in ["/image/1", "/search", "/me", "/nowhere"] {
+            let headers = format!("{blocked}{forged}");
+            let refused = proxy.ask("GET", path, &headers).await;
+            refused.assert_refused(400, "bad_request");
+            assert_eq!(refused.get("x-ratelimit-limit"), None, "{forged}: nothing is charged");
+        }
+    }
+    // Who says the same in both is as blocked as before.
+    let same = format!("{blocked}forwarded: for=203.0.113.7\r\n");
+    proxy.ask("GET", "/me", &same).await.assert_refused(403, "blocked");
+    let refused = proxy.ask("GET", "/search", CONFLICT).await;
+    refused.assert_refused(400, "bad_request");
+    let error = refused.json()["error"].as_str().expect("words").to_owned();
+    for word in ["X-Forwarded-For", "Forwarded", "forwarded_header", "tiers.yaml"] {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    // Nobody has paid for any of these.
+    for address in ["192.0.2.1", "192.0.2.2", "127.0.0.1"] {
+        let headers = format!("x-forwarded-for: {address}\r\n");
+        let answer = proxy.ask("GET", "/image/1", &headers).await;
+        assert_eq!(answer.get("x-ratelimit-remaining"), Some("2"), "{address}");
+    }
+    // From a stranger they are two headers that nobody reads.
+    let mut stranger = Client::connect_from(9, door.address).await;
+    assert_eq!(id(&mut stranger, CONFLICT).await, "127.0.0.9");
+}
+
+/// A client's byte that is no ASCII made the door drop the whole line: the worker took the proxy for the client.
+#[tokio::test]
+async fn no_byte_of_a_clients_takes_its_proxys_word_from_the_worker() {
     let (door, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
     let mut proxy = Client::connect(door.address).await;
-    assert_eq!(id(&mut proxy, CONFLICT).await, "127.0.0.1");
-    let seen = proxy.ask("GET", "/search", CONFLICT).await.mirrored().await;
-    assert_eq!(seen.all("x-forwarded-for"), ["127.0.0.1"]);
-    assert_eq!(seen.get("forwarded"), None);
+    let headers = "x-forwarded-for: é, 192.0.2.7\r\n";
+    assert_eq!(id(&mut proxy, headers).await, "192.0.2.7");
+    let seen = proxy.ask("GET", "/search", headers).await.mirrored().await;
+    assert_eq!(seen.all("x-forwarded-for"), ["é, 192.0.2.7, 127.0.0.1"]);
+}
+
+/// A worker that reads `X-Forwarded-For` finds the client there too, in whichever header its proxy has named it.
+#[tokio::test]
+async fn a_client_named_in_forwarded_alone_is_named_in_both() {
+    let (door, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
+    let mut proxy = Client::connect(door.address).await;
+    let seen = proxy.ask("GET", "/search", "forwarded: for=192.0.2.7\r\n").await;
+    let seen = seen.mirrored().await;
+    assert_eq!(seen.all("x-forwarded-for"), ["192.0.2.7, 127.0.0.1"]);
+    assert_eq!(seen.all("forwarded"), ["for=192.0.2.7, for=127.0.0.1"]);
 }
 
 /// A proxy that writes one of the two passes the other on as its client wrote it. The door didn't believe that one, and yet handed it

@@ -21,14 +21,32 @@ fn normal(worker: &FastWorker) -> (Door, &'static Hands) {
     Door::open_preset("anilist", restored, &[("graphql", worker.address)], NOON)
 }
 
-/// So many queries, one after the other; the last answer.
+/// So many queries, one after the other, of which none tells more than the document's sample; the last answer.
 async fn query(visitor: &mut Visitor, hands: &Hands, times: u64) -> Answer {
+    let mut last = ask(visitor).await;
     for number in 1..times {
-        let answer = visitor.post("/").await;
-        assert_eq!(answer.status(), 200, "number {number}: {}", answer.text());
+        assert_eq!(last.status(), 200, "number {number}: {}", last.text());
+        tells_of_no_wait(&last);
         hands.advance(PAUSE);
+        last = ask(visitor).await;
     }
-    visitor.post("/").await
+    last
+}
+
+/// One query. Whatever becomes of it, only `X-RateLimit` headers tell of limits.
+async fn ask(visitor: &mut Visitor) -> Answer {
+    let answer = visitor.post("/").await;
+    for name in ["ratelimit", "ratelimit-policy"] {
+        assert_eq!(answer.get(name), None);
+    }
+    answer
+}
+
+#[track_caller]
+fn tells_of_no_wait(answer: &Answer) {
+    for name in ["retry-after", "x-ratelimit-reset"] {
+        assert_eq!(answer.get(name), None);
+    }
 }
 
 fn left(remaining: u64) -> Told {
@@ -46,15 +64,15 @@ async fn ninety_requests_a_minute() {
     let worker = FastWorker::start();
     let (door, hands) = normal(&worker);
     let mut visitor = Visitor::at(1, &door).await;
-    let first = visitor.post("/").await;
+    let first = ask(&mut visitor).await;
     assert_eq!((first.status(), told(&first)), (200, left(89)));
-    assert_eq!(first.head.get("retry-after"), None);
-    assert_eq!(first.head.get("ratelimit"), None, "only X-RateLimit headers");
+    tells_of_no_wait(&first);
     hands.advance(PAUSE);
     let last = query(&mut visitor, hands, 89).await;
     assert_eq!((last.status(), told(&last)), (200, left(0)));
+    tells_of_no_wait(&last);
     hands.advance(PAUSE);
-    assert_eq!(visitor.post("/").await.status(), 429);
+    assert_eq!(ask(&mut visitor).await.status(), 429);
     assert_eq!(worker.requests(), 90);
     assert_eq!(
         Visitor::at(2, &door).await.post("/").await.status(),
@@ -74,10 +92,24 @@ async fn thirty_are_let_through_while_it_is_degraded() {
     let last = query(&mut visitor, hands, 30).await;
     assert_eq!((last.status(), told(&last)), (200, left(60)));
     hands.advance(PAUSE);
-    let refused = visitor.post("/").await;
-    assert_eq!(refused.status(), 429);
-    assert_eq!((told(&refused).limit, told(&refused).remaining), (Some(90), Some(0)));
+    let refused = ask(&mut visitor).await;
+    assert_eq!((refused.status(), retry_after(&refused)), (429, 60));
+    let reset = told(&refused).reset.expect("a reset");
+    assert!(is_about(reset, NOON, 3 + 60), "{reset}");
+    let expected = Told {
+        reset: Some(reset),
+        ..left(0)
+    };
+    assert_eq!(told(&refused), expected);
+    hands.advance(Span::from_secs(20));
+    let further = ask(&mut visitor).await;
+    assert_eq!((further.status(), told(&further)), (429, expected));
+    assert!((30..=40).contains(&retry_after(&further)), "{}", retry_after(&further));
     assert_eq!(worker.requests(), 30);
+    hands.advance(Span::from_secs(retry_after(&further)));
+    let after = ask(&mut visitor).await;
+    assert_eq!((after.status(), told(&after)), (200, left(89)));
+    tells_of_no_wait(&after);
 }
 
 /// "If you exceed the rate limit, you will recieve a 1 minute timeout. Any further requests in this timeout period will also include
@@ -95,20 +127,32 @@ async fn a_timeout_of_a_minute() {
     assert_eq!((first.status(), retry_after(&first)), (429, 60));
     let reset = told(&first).reset.expect("a reset");
     assert!(is_about(reset, NOON, 45 + 9 + 60), "{reset}");
-    hands.advance(Span::from_secs(30));
-    let second = visitor.post("/").await;
-    assert_eq!(second.status(), 429);
-    assert!((20..=30).contains(&retry_after(&second)), "{}", retry_after(&second));
     let expected = Told {
-        limit: Some(90),
-        remaining: Some(0),
         reset: Some(reset),
+        ..left(0)
     };
-    assert_eq!(told(&second), expected, "further requests don't make it longer");
-    hands.advance(Span::from_secs(retry_after(&second)));
-    let after = visitor.post("/").await;
+    let mut wait = 60;
+    // The last of them a few seconds before that point in time, as the test takes some time of its own.
+    for seconds in [1, 29, 25] {
+        hands.advance(Span::from_secs(seconds));
+        let further = ask(&mut visitor).await;
+        assert_eq!(
+            (further.status(), told(&further)),
+            (429, expected),
+            "it doesn't get longer"
+        );
+        assert!(
+            (1..=wait - seconds).contains(&retry_after(&further)),
+            "{}",
+            retry_after(&further)
+        );
+        wait = retry_after(&further);
+    }
+    hands.advance(Span::from_secs(wait));
+    let after = ask(&mut visitor).await;
     assert_eq!((after.status(), told(&after)), (200, left(89)));
-    assert_eq!(after.head.get("retry-after"), None);
+    tells_of_no_wait(&after);
+    assert_eq!(worker.requests(), 91);
 }
 
 /// "Along with the 429 error code, you will recieve a GraphQL error message".
@@ -166,11 +210,35 @@ async fn a_raise_on_request() {
     let raise = r#"{ "limits": { "anilist": 300 }, "note": "asked by mail" }"#;
     assert_eq!(door.operator("PATCH", "/networks/127.0.0.5", raise).await.status(), 200);
     let mut visitor = Visitor::at(5, &door).await;
-    let last = query(&mut visitor, hands, 300).await;
-    assert_eq!(
-        (last.status(), told(&last).limit, told(&last).remaining),
-        (200, Some(300), Some(0))
-    );
+    has_three_hundred(&mut visitor, hands).await;
+    let mut other = Visitor::at(6, &door).await;
+    assert_eq!(told(&ask(&mut other).await), left(89), "somebody else's is what it was");
+}
+
+async fn has_three_hundred(visitor: &mut Visitor, hands: &Hands) {
+    let last = query(visitor, hands, 300).await;
+    let (limit, remaining) = (told(&last).limit, told(&last).remaining);
+    assert_eq!((last.status(), limit, remaining), (200, Some(300), Some(0)));
     hands.advance(PAUSE);
-    assert_eq!(visitor.post("/").await.status(), 429);
+    let refused = ask(visitor).await;
+    assert_eq!((refused.status(), retry_after(&refused)), (429, 60));
+}
+
+/// "Your AniList username": of an account, by the key that it sends from its server.
+#[tokio::test]
+async fn a_raise_of_an_account_on_request() {
+    let worker = FastWorker::start();
+    let (door, hands) = degraded(&worker);
+    let account = r#"{ "name": "bot", "tier": "everybody", "limits": { "anilist": 300 } }"#;
+    assert_eq!(door.operator("POST", "/accounts", account).await.status(), 201);
+    let made = door.operator("POST", "/accounts/bot/keys", "{}").await.json();
+    let key = made["key"].as_str().expect("a key");
+    let mut bot = Visitor::at(1, &door).await.with_key("x-api-key", key);
+    has_three_hundred(&mut bot, hands).await;
+    let mut without = Visitor::at(2, &door).await;
+    assert_eq!(
+        query(&mut without, hands, 31).await.status(),
+        429,
+        "without its key it is anybody"
+    );
 }

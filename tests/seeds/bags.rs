@@ -98,6 +98,16 @@ async fn every_answer_bears_the_headers() {
         assert_eq!((limit, left), (Some(1_000), Some(remaining)));
         assert!(is_about(reset.expect("a reset"), NOON, 3_600) || is_about(reset.expect("a reset"), NOON, 3_650));
     }
+    let mut guessing = user("guess", 1, &door).await;
+    let unknown = guessing.get("/ping").await;
+    let expected = serde_json::json!({ "success": false, "error": "Invalid API key" });
+    assert_eq!((unknown.status(), unknown.json()), (403, expected));
+    assert_eq!(
+        (told(&unknown).limit, told(&unknown).remaining),
+        (Some(1_000), Some(989)),
+        "of the address"
+    );
+    assert!(told(&unknown).reset.is_some());
 }
 
 /// "Sliding hourly windows (not fixed periods)." "This means your rate limit resets continuously rather than at fixed times."
@@ -143,6 +153,7 @@ async fn a_refusal_with_additional_information() {
         "resetTime": reset,
     });
     assert_eq!((refused.status(), refused.json()), (429, expected));
+    assert_eq!((told(&refused).limit, told(&refused).remaining), (Some(1_000), Some(0)));
 }
 
 /// "Certain endpoints may enforce additional, endpoint-specific rate limits. These limits are intentionally not publicly disclosed and

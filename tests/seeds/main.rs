@@ -4,9 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod all;
 mod amvstrm;
 mod anilist;
 mod bags;
+mod hall;
 mod queue_table;
 mod quota_table;
 mod shotit;

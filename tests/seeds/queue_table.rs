@@ -5,13 +5,20 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use tiergate::config::presets::Preset;
 use tiergate::policy::caller::{AccountId, Caller, Network};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
-};
-use tiergate::policy::time::{Span, Timestamp};
+use tiergate::policy::rules::{PoolId, Priority, Rules, TierId};
+use tiergate::policy::time::{Timestamp, UnixTime};
 use tiergate::policy::{Admission, Ask, Policy};
+
+/// A system, as its preset has it.
+pub struct System {
+    pub preset: &'static str,
+    /// The upstream that searches, and a host that leads there.
+    pub upstream: &'static str,
+    pub host: &'static str,
+}
 
 /// One row of a queue table: who waits, who is accepted, who is rejected.
 pub struct Row {
@@ -21,44 +28,68 @@ pub struct Row {
     pub rejecting: &'static [u8],
 }
 
-/// A sponsor level as the documents list it: name, concurrency, priority.
-pub type Level = (&'static str, u32, u8);
+/// What the preset says: to the policy, and where it searches.
+struct Said {
+    rules: Arc<Rules>,
+    searches: PoolId,
+}
 
-/// The rules of a system: its sponsor levels and so many seats, before one worker.
-pub fn rules(levels: &[Level], seats: u32) -> Rules {
-    let tier = |(name, concurrency, priority): &Level| Tier {
-        name: (*name).into(),
-        priority: Priority::new(*priority).expect("0 to 6"),
-        concurrency: *concurrency,
-        quotas: Vec::new(),
-        max_wait: None,
-        displacements_per_minute: 10 * concurrency,
-        limits: Vec::new(),
-    };
-    Rules {
-        queue: QueueRules {
-            length: seats,
-            within_tier: Within::Fifo,
-            max_wait: Span::from_secs(30),
-            lifeline: None,
-        },
-        windows: Vec::new(),
-        tiers: levels.iter().map(tier).collect(),
-        anonymous: TierId(0),
-        pools: vec![PoolRules {
-            name: "search".into(),
-            slots: vec![1],
-        }],
-        limits: Vec::new(),
-        callers_max: CALLERS_MAX_DEFAULT,
+impl System {
+    fn said(&self) -> Said {
+        let preset = Preset::named(self.preset).expect("a preset that there is");
+        let config = preset.config().unwrap_or_else(|errors| panic!("{errors}"));
+        let search = config.routes.iter().find(|route| route.metered);
+        Said {
+            searches: search.expect("it searches").upstream,
+            rules: Arc::new(config.rules),
+        }
+    }
+
+    /// Searches that are worked on at once.
+    pub fn slots(&self) -> usize {
+        self.said().slots()
+    }
+
+    /// How many requests of one caller of that tier are let in before one is refused, waiting ones included, and why.
+    pub fn first_refusal(&self, tier: &str) -> (u32, Reason) {
+        let mut door = Door::busy(self.said());
+        let at = door.policy.rules().tiers.iter().position(|level| &*level.name == tier);
+        let ask = door.ask(TierId(
+            u16::try_from(at.expect("the preset has it")).expect("a handful"),
+        ));
+        for let_in in 0.. {
+            if let Err(refusal) = door.policy.enter(&ask, Timestamp::ZERO) {
+                return (let_in, refusal.reason());
+            }
+        }
+        unreachable!("seats are bounded")
+    }
+}
+
+impl Said {
+    fn slots(&self) -> usize {
+        let pool = &self.rules.pools[self.searches.index()];
+        usize::try_from(pool.slots.iter().sum::<u32>()).expect("a handful")
     }
 }
 
 impl Row {
-    /// Lets every priority of the levels knock at the queue of this row, each at a fresh one.
-    pub fn check(&self, levels: &[Level]) {
+    /// Who waits, in the order in which they came.
+    pub fn seated(&self) -> Vec<u8> {
+        let seats = self.queue.bytes().filter(|seat| *seat != b'_');
+        seats.map(|seat| seat - b'0').collect()
+    }
+
+    /// Lets every priority knock at the queue of this row, each at a fresh one.
+    pub fn check(&self, system: &System) {
+        let seats = system.said().rules.queue.length;
+        assert_eq!(
+            usize::try_from(seats).unwrap(),
+            self.queue.len(),
+            "as long as it is drawn"
+        );
         for priority in [0, 2, 5, 6] {
-            let accepted = self.accepts(levels, priority);
+            let accepted = self.accepts(system, priority);
             assert_eq!(
                 accepted,
                 self.acceptable.contains(&priority),
@@ -76,14 +107,9 @@ impl Row {
 
     /// Whether a queue as drawn lets a request of that priority in, and whether it does so as it should: a free seat if
     /// there is one, or else that of somebody of the lowest priority.
-    fn accepts(&self, levels: &[Level], priority: u8) -> bool {
-        let mut door = Door::busy(rules(levels, u32::try_from(self.queue.len()).unwrap()));
-        let seated: Vec<u8> = self
-            .queue
-            .bytes()
-            .filter(|seat| *seat != b'_')
-            .map(|seat| seat - b'0')
-            .collect();
+    fn accepts(&self, system: &System, priority: u8) -> bool {
+        let mut door = Door::busy(system.said());
+        let seated = self.seated();
         for seat in &seated {
             door.knocks(*seat).expect("there are seats for all who are drawn");
         }
@@ -122,35 +148,29 @@ impl Row {
     }
 }
 
-/// How many requests of one caller of that level are let in before one is refused, waiting ones included, and why.
-pub fn first_refusal(levels: &[Level], level: usize) -> (u32, Reason) {
-    let mut door = Door::busy(rules(levels, 8));
-    let ask = door.ask(TierId(u16::try_from(level).unwrap()));
-    for let_in in 0.. {
-        if let Err(refusal) = door.policy.enter(&ask, Timestamp::ZERO) {
-            return (let_in, refusal.reason());
-        }
-    }
-    unreachable!("seats are bounded")
-}
-
-/// A door whose only worker is busy. Every request is of a caller of its own.
+/// A door whose workers are busy. Every request is of a caller of its own.
 struct Door {
     policy: Policy,
+    searches: PoolId,
     callers: u32,
 }
 
 impl Door {
-    fn busy(rules: Rules) -> Self {
+    fn busy(said: Said) -> Self {
         let mut door = Self {
-            policy: Policy::new(Arc::new(rules)),
+            policy: Policy::new(Arc::clone(&said.rules)),
+            searches: said.searches,
             callers: 0,
         };
-        let first = door.knocks(6);
-        assert!(
-            matches!(first, Ok(Admission::Running(_))),
-            "the worker is free: {first:?}"
-        );
+        door.policy
+            .follow_clock(UnixTime::from_secs(1_800_014_400), Timestamp::ZERO);
+        for _ in 0..said.slots() {
+            let running = door.knocks(6);
+            assert!(
+                matches!(running, Ok(Admission::Running(_))),
+                "a slot is free: {running:?}"
+            );
+        }
         door
     }
 
@@ -171,7 +191,7 @@ impl Door {
             own: None,
             delegate: None,
             cost: 1,
-            pool: PoolId(0),
+            pool: self.searches,
             ready: true,
             max_wait: None,
             prefer_wait: None,

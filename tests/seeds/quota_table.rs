@@ -15,9 +15,9 @@ use tiergate::policy::rules::{PoolId, TierId};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::policy::{Admission, Ask, Outcome, Policy};
 
-use super::visitor::Visitor;
+use super::visitor::{Visitor, told};
 use crate::support::fast::FastWorker;
-use crate::support::{Answer, Door, hash};
+use crate::support::{Answer, Client, Door, hash};
 
 /// | Sponsor tiers | quota | concurrency | priority |
 pub type Line = (&'static str, u64, u32, u8);
@@ -51,7 +51,7 @@ pub fn key_of(tier: &str) -> Option<(&'static str, String)> {
 }
 
 impl House {
-    /// Opens the preset with its sponsors; `upstreams` are led to the worker, and `host` is asked.
+    /// Opens the preset with its sponsors; that upstream is led to the worker, and `host` is asked.
     pub fn open(
         preset: &str,
         edited: impl FnOnce(String) -> String,
@@ -70,13 +70,18 @@ impl House {
         }
     }
 
+    /// Somebody of that tier, on a connection of its own.
+    async fn visitor(&self, tier: &str) -> Visitor {
+        let visitor = Visitor::at(1, &self.door).await;
+        match key_of(tier) {
+            Some((header, key)) => visitor.with_key(header, &key),
+            None => visitor,
+        }
+    }
+
     /// One request of that tier's, on a connection of its own.
     pub async fn ask(&self, tier: &str, path: &str) -> Answer {
-        let mut visitor = Visitor::at(1, &self.door).await;
-        if let Some((header, key)) = key_of(tier) {
-            visitor = visitor.with_key(header, &key);
-        }
-        let answer = visitor.ask("GET", self.host, path).await;
+        let answer = self.visitor(tier).await.ask("GET", self.host, path).await;
         self.advance(PACE);
         answer
     }
@@ -115,6 +120,75 @@ impl House {
         for number in 0..searches {
             let answer = self.ask(tier, "/search").await;
             assert_eq!(answer.status(), 200, "{tier}, number {number}: {}", answer.text());
+        }
+    }
+
+    /// Checks that what the door itself finds malformed takes no quota, whoever sends it; nor does what it finds so before it
+    /// asks who that is take any of the `limit` requests of a minute.
+    pub async fn check_malformed_is_free(&self, limit: u64) {
+        let large = format!("content-length: {}\r\nexpect: 100-continue\r\n", (25 << 20) + 1);
+        let cases = [
+            (400, "GET", "/search%zz", ""),
+            (400, "GET", "/search", "host: another.example\r\n"),
+            (400, "GET", "/search", "no colon\r\n"),
+            (400, "GET", "/search", "x-trace-key: key-1\r\nx-api-key: key-5\r\n"),
+            (405, "TRACE", "/search", ""),
+            (405, "POST", "/me", ""),
+            (413, "POST", "/search", &large),
+        ];
+        for tier in ["free", "$1"] {
+            let key = key_of(tier).map_or(String::new(), |(header, key)| format!("{header}: {key}\r\n"));
+            for (status, method, path, headers) in cases {
+                let answer = self.raw(method, path, &format!("{key}{headers}"), "").await;
+                assert_eq!(answer.status(), status, "{method} {path} {headers}");
+                assert_eq!(answer.get("x-ratelimit-remaining"), None);
+            }
+        }
+        // Here it is known who asks before the body is seen to be none.
+        let chunked = self
+            .raw("POST", "/search", "transfer-encoding: chunked\r\n", "zz\r\n")
+            .await;
+        chunked.assert_refused(400, "bad_request");
+        for (tier, charged) in [("free", 2), ("$1", 3)] {
+            let me = self.ask(tier, "/me").await;
+            assert_eq!(me.json()["quotaUsed"], 0, "{tier}");
+            assert_eq!(told(&me).remaining, Some(limit - charged), "{tier}");
+        }
+    }
+
+    /// A request as it is written here, on a connection of its own.
+    async fn raw(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let mut client = Client::connect(self.door.address).await;
+        let host = self.host;
+        client
+            .send(format!(
+                "{method} {path} HTTP/1.1\r\nhost: {host}\r\n{headers}\r\n{body}"
+            ))
+            .await;
+        client.answer_to(method).await
+    }
+
+    /// Checks that everybody of the table has as many successes as it says, and then none: the last `cost` one by one, those
+    /// before by searches at `/bulk` that cost so much.
+    pub async fn check_spent(&self, table: &[Line], cost: u64) {
+        for (tier, quota, ..) in table {
+            let mut visitor = self.visitor(tier).await;
+            let bulk = std::iter::repeat_n("/bulk", usize::try_from(quota / cost - 1).expect("a thousand"));
+            let single = std::iter::repeat_n("/search", usize::try_from(cost).expect("a hundred"));
+            for (number, path) in bulk.chain(single).enumerate() {
+                let answer = visitor.ask("GET", self.host, path).await;
+                assert_eq!(answer.status(), 200, "{tier}, number {number}: {}", answer.text());
+                self.advance(PACE);
+            }
+            let none = visitor.ask("GET", self.host, "/search").await;
+            none.assert_refused(402, "quota_depleted");
+            let told = none.json();
+            assert_eq!(
+                (&told["limit"], &told["used"]),
+                (&(*quota).into(), &(*quota).into()),
+                "{tier}"
+            );
+            self.advance(PACE);
         }
     }
 

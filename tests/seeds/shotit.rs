@@ -9,22 +9,18 @@ use tiergate::clock::Hands;
 use tiergate::policy::refusal::Reason;
 use tiergate::policy::time::{Span, UnixTime};
 
-use super::queue_table::{Level, Row, first_refusal};
+use super::hall::check_concurrency;
+use super::queue_table::{Row, System};
 use super::quota_table::{House, Line, check_counted, with_sponsors};
 use super::visitor::{Told, Visitor, is_about, retry_after, told};
 use crate::support::fast::FastWorker;
-use crate::support::{Client, Door, Worker, metric_sum};
+use crate::support::{Client, Door, metric_sum};
 
-/// Name, concurrency, priority.
-const LEVELS: [Level; 7] = [
-    ("free", 1, 0),
-    ("$1", 1, 2),
-    ("$5", 1, 2),
-    ("$10", 1, 5),
-    ("$20", 2, 5),
-    ("$50", 3, 5),
-    ("$100", 4, 6),
-];
+const SYSTEM: System = System {
+    preset: "shotit",
+    upstream: "api",
+    host: API,
+};
 
 /// | Current queue | Acceptable request | Rejecting request |
 const TABLE: [Row; 6] = [
@@ -70,7 +66,15 @@ const TABLE: [Row; 6] = [
 #[test]
 fn the_queue_table() {
     for row in &TABLE {
-        row.check(&LEVELS);
+        row.check(&SYSTEM);
+    }
+}
+
+/// The same by real searches, of which the preset's slots are full.
+#[tokio::test]
+async fn the_queue_table_over_http() {
+    for row in &TABLE {
+        row.check_over_http(&SYSTEM).await;
     }
 }
 
@@ -78,9 +82,9 @@ fn the_queue_table() {
 /// your 3rd request would fail when server is already processing 2 of your previous requests."
 #[test]
 fn concurrency() {
-    for (level, (name, concurrency, _)) in LEVELS.iter().enumerate() {
-        let (let_in, reason) = first_refusal(&LEVELS, level);
-        assert_eq!((let_in, reason), (*concurrency, Reason::ConcurrencyExceeded), "{name}");
+    for (tier, _, concurrency, _) in &SPONSORS {
+        let first = SYSTEM.first_refusal(tier);
+        assert_eq!(first, (*concurrency, Reason::ConcurrencyExceeded), "{tier}");
     }
 }
 
@@ -161,6 +165,29 @@ async fn three_servers_by_host_with_a_limit_each() {
     }
 }
 
+/// The door's own pages answered at any host. None of the three limits is for another, so nothing was charged there, and keys
+/// could be guessed without end.
+#[tokio::test]
+async fn no_key_is_guessed_at_a_host_that_there_is_not() {
+    let worker = FastWorker::start();
+    let (door, _) = three_servers(&worker, &worker, &worker);
+    let mut guessing = Visitor::at(1, &door).await.with_key("x-trace-key", "guess");
+    for host in ["another.shotit", "shotit.evil.example", "127.0.0.1", ""] {
+        for path in ["/me", "/stats", "/%6de", "/search", "/x"] {
+            let answer = guessing.ask("GET", host, path).await;
+            answer.assert_refused(421, "unknown_host");
+        }
+    }
+    for path in ["/me", "/stats", "/search"].into_iter().cycle().take(60) {
+        let answer = guessing.ask("GET", API, path).await;
+        answer.assert_refused(403, "invalid_key");
+    }
+    guessing
+        .ask("GET", API, "/me")
+        .await
+        .assert_refused(429, "rate_limited");
+}
+
 /// "Regardless of which url endpoint you're calling. This is always counted by IP address, even if you request with an API Key."
 #[tokio::test]
 async fn sixty_a_minute_for_an_address_whatever_it_asks_and_by_whatever_key() {
@@ -228,6 +255,16 @@ async fn the_sponsor_table() {
     check_counted("shotit", &SPONSORS);
 }
 
+/// Each quota of the table is searched through, over HTTP.
+#[tokio::test]
+async fn the_monthly_quotas() {
+    let worker = FastWorker::start();
+    let house = open(&worker);
+    house.check_spent(&SPONSORS, 100).await;
+    let debits = metric_sum(house.door.admin, "tiergate_quota_debits_total", "").await;
+    assert_eq!(debits, 187_000.0);
+}
+
 /// "Any unique IP address would be considered as one unique user."
 #[tokio::test]
 async fn an_address_is_a_user() {
@@ -279,6 +316,14 @@ async fn only_http_200_is_deducted() {
     assert_eq!(house.ask("free", "/me").await.json()["quotaUsed"], 1);
 }
 
+/// "You don't have to worry about wasting quota on malformed requests": those that the door itself turns away.
+#[tokio::test]
+async fn malformed_requests_do_not_count() {
+    let worker = FastWorker::start();
+    open(&worker).check_malformed_is_free(60).await;
+    assert_eq!(worker.requests(), 0);
+}
+
 /// "Search Quota reset every 1st of each month."
 #[tokio::test]
 async fn the_quota_is_reset_on_the_first_of_each_month() {
@@ -307,19 +352,6 @@ async fn the_quota_is_reset_on_the_first_of_each_month() {
 /// "If you send a second request before the first request respond, it would fail with HTTP 402." And "Concurrency only applies to the /search
 /// endpoint."
 #[tokio::test]
-async fn a_second_search_at_once_and_what_is_no_search() {
-    let worker = Worker::start().await;
-    let (door, _) = Door::open_preset("shotit", with_sponsors, &[("api", worker.address)], NOON);
-    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: {API}\r\nx-trace-key: key-1\r\n\r\n");
-    let mut first = Client::connect(door.address).await;
-    first.send(get("/search")).await;
-    let mut arrived = worker.request().await;
-    let mut second = Client::connect(door.address).await;
-    second.send(get("/search")).await;
-    second.answer().await.assert_refused(402, "concurrency_exceeded");
-    second.send(get("/status")).await;
-    worker.request().await.answer("fine").await;
-    assert_eq!(second.answer().await.status(), 200);
-    arrived.answer("found").await;
-    assert_eq!(first.answer().await.status(), 200);
+async fn searches_at_once_and_what_is_no_search() {
+    check_concurrency(&SYSTEM, &SPONSORS).await;
 }

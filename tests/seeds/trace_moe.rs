@@ -9,22 +9,18 @@ use tiergate::clock::Hands;
 use tiergate::policy::refusal::Reason;
 use tiergate::policy::time::{Span, UnixTime};
 
-use super::queue_table::{Level, Row, first_refusal};
+use super::hall::check_concurrency;
+use super::queue_table::{Row, System};
 use super::quota_table::{House, Line, check_counted, with_sponsors};
 use super::visitor::{Told, Visitor, is_about, retry_after, told};
 use crate::support::fast::FastWorker;
 use crate::support::{Client, Door, Worker, metric_sum};
 
-/// Name, concurrency, priority.
-const LEVELS: [Level; 7] = [
-    ("free", 1, 0),
-    ("$1", 1, 2),
-    ("$5", 1, 2),
-    ("$10", 1, 5),
-    ("$20", 2, 5),
-    ("$50", 3, 5),
-    ("$100", 4, 6),
-];
+const SYSTEM: System = System {
+    preset: "trace-moe",
+    upstream: "search",
+    host: "door.example",
+};
 
 /// | Current queue | Acceptable request | Rejecting request |
 const TABLE: [Row; 6] = [
@@ -70,7 +66,15 @@ const TABLE: [Row; 6] = [
 #[test]
 fn the_queue_table() {
     for row in &TABLE {
-        row.check(&LEVELS);
+        row.check(&SYSTEM);
+    }
+}
+
+/// The same by real searches, of which the preset's slots are full.
+#[tokio::test]
+async fn the_queue_table_over_http() {
+    for row in &TABLE {
+        row.check_over_http(&SYSTEM).await;
     }
 }
 
@@ -79,9 +83,9 @@ fn the_queue_table() {
 /// requests."
 #[test]
 fn concurrency() {
-    for (level, (name, concurrency, _)) in LEVELS.iter().enumerate() {
-        let (let_in, reason) = first_refusal(&LEVELS, level);
-        assert_eq!((let_in, reason), (*concurrency, Reason::ConcurrencyExceeded), "{name}");
+    for (tier, _, concurrency, _) in &SPONSORS {
+        let first = SYSTEM.first_refusal(tier);
+        assert_eq!(first, (*concurrency, Reason::ConcurrencyExceeded), "{tier}");
     }
 }
 
@@ -188,6 +192,23 @@ async fn the_sponsor_table() {
     check_counted("trace-moe", &SPONSORS);
 }
 
+/// Each quota of the table is searched through, over HTTP. `/bulk` is ours: a search that costs 10, or 18,700 of them would
+/// take a minute.
+#[tokio::test]
+async fn the_daily_quotas() {
+    let worker = FastWorker::start();
+    let with_bulk = |text: String| {
+        let search = "  - { path: /search, ";
+        assert!(text.contains(search));
+        let bulk = "  - { path: /bulk, upstream: search, metered: true, cost: 10 }\n";
+        text.replacen(search, &format!("{bulk}{search}"), 1)
+    };
+    let house = House::open("trace-moe", with_bulk, ("search", &worker), "door.example", NOON);
+    house.check_spent(&SPONSORS, 10).await;
+    let debits = metric_sum(house.door.admin, "tiergate_quota_debits_total", "").await;
+    assert_eq!(debits, 18_700.0);
+}
+
 /// "You can still use the API without an API Key. You will be identified by your IP address. Any unique IP address will be considered as
 /// one unique user."
 #[tokio::test]
@@ -243,6 +264,14 @@ async fn failed_searches_do_not_count() {
     house.check_left("free", 100).await;
 }
 
+/// "You don't have to worry about wasting quota on malformed requests": those that the door itself turns away.
+#[tokio::test]
+async fn malformed_requests_do_not_count() {
+    let worker = FastWorker::start();
+    open(&worker).check_malformed_is_free(100).await;
+    assert_eq!(worker.requests(), 0);
+}
+
 /// "Search quota counts in a rolling window of 24 hours."
 #[tokio::test]
 async fn a_rolling_window_of_24_hours() {
@@ -264,29 +293,8 @@ async fn a_rolling_window_of_24_hours() {
 /// "If you send a second request before the first request responds, it will fail with HTTP 402." And "Concurrency only applies to the /search
 /// endpoint."
 #[tokio::test]
-async fn a_second_search_at_once_and_what_is_no_search() {
-    let worker = Worker::start().await;
-    let (door, _) = Door::open_preset("trace-moe", with_sponsors, &[("search", worker.address)], NOON);
-    for (key, concurrency) in [("", 1), ("key-20", 2)] {
-        let mut running = Vec::new();
-        for _ in 0..concurrency {
-            let mut client = Client::connect(door.address).await;
-            client.search(key).await;
-            running.push((client, worker.request().await));
-        }
-        let mut client = Client::connect(door.address).await;
-        client.search(key).await;
-        client.answer().await.assert_refused(402, "concurrency_exceeded");
-        let mut client = Client::connect(door.address).await;
-        client.request("GET", "/image/1", "").await;
-        let mut unmetered = worker.request().await;
-        unmetered.answer("an image").await;
-        assert_eq!(client.answer().await.status(), 200);
-        for (mut client, mut arrived) in running {
-            arrived.answer("found").await;
-            assert_eq!(client.answer().await.status(), 200);
-        }
-    }
+async fn searches_at_once_and_what_is_no_search() {
+    check_concurrency(&SYSTEM, &SPONSORS).await;
 }
 
 /// "If the queue is full, upcoming new requests will be rejected with HTTP 503."

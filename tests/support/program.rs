@@ -147,12 +147,19 @@ impl Program {
         let config = folder.path().join("tiers.yaml");
         let data_dir = folder.path().join("data");
         std::fs::write(&config, format!("{yaml}\ndata_dir: {}\n", data_dir.display())).expect("a file");
+        let config = config.to_str().expect("the folder's name is text");
+        Self::begin_with(folder, &["--config", config], shown)
+    }
+
+    /// The same as these arguments of `serve` say, in that folder: nothing else is there.
+    pub fn begin_with(folder: Arc<Folder>, args: &[&str], shown: &str) -> Starting {
         // A shell that becomes the program, so that it has the shell's id: a file that may not grow is an error for it, as
         // a full disk is, and not its death.
         let mut child = Command::new("sh")
             .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tiergate")])
-            .args(["serve", "--log-format", "json", "--config"])
-            .arg(&config)
+            .args(["serve", "--log-format", "json"])
+            .args(args)
+            .current_dir(folder.path())
             .env("RUST_LOG", shown)
             .env_remove("TIERGATE_ADMIN_TOKEN")
             .stdout(Stdio::null())
