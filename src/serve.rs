@@ -7,6 +7,7 @@ mod cores;
 mod folder;
 mod settings;
 mod statistics;
+pub mod watch;
 
 use std::fmt;
 use std::future::Future;
