@@ -178,3 +178,226 @@ fn watcher(heard: &Arc<Heard>) -> Result<RecommendedWatcher, String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::time::Duration;
+
+    use notify::event::{CreateKind, DataChange, Flag, MetadataKind, RemoveKind, RenameMode};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Nothing takes so long unless it is broken.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    const WRITTEN: EventKind = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+    const TOUCHED: EventKind = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
+    const RENAMED: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::From));
+    const REMOVED: EventKind = EventKind::Remove(RemoveKind::File);
+    const CREATED: EventKind = EventKind::Create(CreateKind::File);
+    const OPENED: EventKind = EventKind::Access(AccessKind::Open(AccessMode::Any));
+    const CLOSED: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
+
+    fn wait<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(future)
+    }
+
+    /// Whether something has been heard since the last time.
+    fn has_stirred(heard: &Heard) -> bool {
+        wait(async { timeout(Duration::ZERO, heard.stirred()).await.is_ok() })
+    }
+
+    #[test]
+    fn what_stirs_what_is_written_and_what_is_lost() {
+        let heard = Heard::default();
+        *heard.turns.lock() = vec![PathBuf::from("/etc/tiers.yaml"), PathBuf::from("/srv/real.yaml")];
+        let tell = |kind, path: &str| {
+            heard.hear(Ok(Event::new(kind).add_path(PathBuf::from(path))));
+            let is_lost = heard.is_lost.swap(false, Ordering::Relaxed);
+            (has_stirred(&heard), heard.is_written(), is_lost)
+        };
+        let (nothing, stirs, writes, lost) = (
+            (false, false, false),
+            (true, false, false),
+            (true, true, false),
+            (true, false, true),
+        );
+        for turn in ["/etc/tiers.yaml", "/srv/real.yaml"] {
+            assert_eq!(tell(OPENED, turn), nothing, "its own looks must not call it");
+            assert_eq!(tell(TOUCHED, turn), stirs);
+            for end in [CLOSED, RENAMED, REMOVED, CREATED] {
+                assert_eq!(tell(WRITTEN, turn), writes);
+                assert_eq!(tell(TOUCHED, turn), writes);
+                assert_eq!(tell(end, turn), stirs, "{end:?}");
+            }
+        }
+        for neighbour in [
+            "/etc/tiers",
+            "/etc/tiers.yaml~",
+            "/srv/tiers.yaml",
+            "/etc/tiers.yaml/a",
+            "/",
+        ] {
+            for kind in [WRITTEN, TOUCHED, RENAMED, REMOVED, CREATED, OPENED, CLOSED] {
+                assert_eq!(tell(kind, neighbour), nothing, "{kind:?} of {neighbour}");
+            }
+        }
+        for folder in ["/etc", "/srv"] {
+            assert_eq!(tell(OPENED, folder), nothing);
+            assert_eq!(tell(TOUCHED, folder), stirs);
+            assert_eq!(tell(RENAMED, folder), lost);
+            assert_eq!(tell(REMOVED, folder), lost);
+        }
+    }
+
+    #[test]
+    fn what_was_missed_stirs() {
+        let heard = Heard::default();
+        heard.hear(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
+        assert!(has_stirred(&heard) && !heard.is_lost.load(Ordering::Relaxed));
+        heard.hear(Err(notify::Error::generic("it can't be read")));
+        assert!(has_stirred(&heard) && heard.is_lost.load(Ordering::Relaxed));
+    }
+
+    /// Files on a disk, and somebody who listens along the way to one of them.
+    struct Site {
+        folder: PathBuf,
+        heard: Arc<Heard>,
+        ears: Ears,
+        file: PathBuf,
+    }
+
+    impl Site {
+        /// A file in a folder, by a link and directly.
+        fn new(test: &str, name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("tiergate-ears-{test}-{}", std::process::id()));
+            fs::create_dir_all(folder.join("real")).expect("a folder");
+            fs::write(folder.join("real/tiers.yaml"), "first").expect("a file");
+            fs::create_dir(folder.join("links")).expect("a folder");
+            symlink("../real", folder.join("links/data")).expect("a link");
+            symlink("data/tiers.yaml", folder.join("links/tiers.yaml")).expect("a link");
+            let heard = Arc::new(Heard::default());
+            let mut site = Self {
+                file: folder.join(name),
+                ears: Ears::new(Arc::clone(&heard)),
+                heard,
+                folder,
+            };
+            site.turn();
+            assert!(!has_stirred(&site.heard), "nothing has happened yet");
+            site
+        }
+
+        fn turn(&mut self) {
+            self.ears.turn(&self.file, false);
+            assert_eq!(self.ears.trouble, None);
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.join(name)
+        }
+
+        fn rename(&self, from: &str, to: &str) {
+            fs::rename(self.path(from), self.path(to)).expect("it can be renamed");
+        }
+
+        fn hears(&self) {
+            let stirred = wait(async { timeout(PATIENCE, self.heard.stirred()).await });
+            assert!(stirred.is_ok(), "nothing is heard");
+        }
+
+        /// Waits until it knows that it does not listen to a folder any more.
+        fn loses_one(&self) {
+            let lost = async {
+                while !self.heard.is_lost.load(Ordering::Relaxed) {
+                    self.heard.stirred().await;
+                }
+            };
+            assert!(wait(async { timeout(PATIENCE, lost).await }).is_ok(), "nothing is lost");
+        }
+    }
+
+    impl Drop for Site {
+        fn drop(&mut self) {
+            // The system empties its temporary folder if this fails.
+            let _removed = fs::remove_dir_all(&self.folder);
+        }
+    }
+
+    const DIRECTLY: &str = "real/tiers.yaml";
+    const BY_LINKS: &str = "links/tiers.yaml";
+
+    #[test]
+    fn a_file_written_in_place_is_heard_of_through_links_too() {
+        for name in [DIRECTLY, BY_LINKS] {
+            let site = Site::new("write", name);
+            fs::write(site.path("real/tiers.yaml"), "second").expect("it can be written");
+            site.hears();
+        }
+    }
+
+    #[test]
+    fn a_file_renamed_over_it_is_heard_of_through_links_too() {
+        for name in [DIRECTLY, BY_LINKS] {
+            let site = Site::new("rename", name);
+            fs::write(site.path("aside"), "second").expect("it can be written");
+            site.rename("aside", "real/tiers.yaml");
+            site.hears();
+        }
+    }
+
+    #[test]
+    fn a_link_renamed_over_any_on_the_way_is_heard_of() {
+        for link in ["links/tiers.yaml", "links/data"] {
+            let site = Site::new("links", BY_LINKS);
+            symlink("elsewhere", site.path("aside")).expect("a link");
+            site.rename("aside", link);
+            site.hears();
+        }
+    }
+
+    #[test]
+    fn after_a_link_was_swapped_the_new_way_is_listened_to() {
+        let mut site = Site::new("turned", BY_LINKS);
+        fs::create_dir(site.path("new")).expect("a folder");
+        fs::write(site.path("new/tiers.yaml"), "second").expect("a file");
+        symlink("../new", site.path("aside")).expect("a link");
+        site.rename("aside", "links/data");
+        site.hears();
+        site.turn();
+        // One rename is one event at the link's new name, and all of it has been heard.
+        fs::write(site.path("new/tiers.yaml"), "third").expect("it can be written");
+        site.hears();
+    }
+
+    #[test]
+    fn a_folder_that_goes_is_lost_and_the_next_of_its_name_found() {
+        let mut site = Site::new("folder", DIRECTLY);
+        site.rename("real", "old");
+        site.loses_one();
+        site.turn();
+        fs::create_dir(site.path("real")).expect("a folder");
+        site.hears();
+        site.turn();
+        fs::write(site.path("real/tiers.yaml"), "second").expect("it can be written");
+        site.hears();
+        fs::remove_dir_all(site.path("real")).expect("it can be removed");
+        site.loses_one();
+        site.turn();
+        fs::create_dir(site.path("real")).expect("a folder");
+        site.hears();
+    }
+
+    #[test]
+    fn a_way_that_has_not_changed_is_not_turned_to_again() {
+        let mut site = Site::new("still", BY_LINKS);
+        fs::write(site.path("real/tiers.yaml"), "half").expect("it can be written");
+        site.heard.is_written.store(true, Ordering::Relaxed);
+        site.turn();
+        assert!(site.heard.is_written(), "only a turn forgets it");
+    }
+}

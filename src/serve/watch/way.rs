@@ -76,3 +76,76 @@ fn names(path: &Path) -> VecDeque<OsString> {
     });
     names.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// The turns of the way to `name` in a folder, which `prepare` fills and which itself is no link.
+    fn turns(test: &str, name: &str, prepare: impl Fn(&Path)) -> Vec<String> {
+        let folder = std::env::temp_dir().join(format!("tiergate-way-{test}-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let folder = folder.canonicalize().expect("it is there");
+        prepare(&folder);
+        let way = Way::of(&folder.join(name));
+        let mut folders: Vec<&Path> = way.turns.iter().filter_map(|turn| turn.parent()).collect();
+        folders.sort();
+        folders.dedup();
+        let mut listed: Vec<&Path> = way.folders.iter().map(|(folder, _)| folder.as_path()).collect();
+        listed.sort();
+        assert_eq!(listed, folders);
+        let below = |turn: &PathBuf| turn.strip_prefix(&folder).unwrap_or(turn).display().to_string();
+        let turns = way.turns.iter().map(below).collect();
+        fs::remove_dir_all(&folder).expect("it can be removed");
+        turns
+    }
+
+    #[test]
+    fn a_file_is_its_only_turn_there_or_not() {
+        let there = |folder: &Path| fs::write(folder.join("a"), "").expect("a file");
+        assert_eq!(turns("file", "a", there), ["a"]);
+        assert_eq!(
+            turns("file", "./b/../a", |folder| {
+                there(folder);
+                fs::create_dir(folder.join("b")).expect("a folder");
+            }),
+            ["a"]
+        );
+        assert_eq!(turns("file", "a", |_| {}), ["a"]);
+    }
+
+    #[test]
+    fn where_it_breaks_off_is_a_turn() {
+        assert_eq!(turns("break", "etc/door/tiers.yaml", |_| {}), ["etc"]);
+        let below_a_file = |folder: &Path| fs::write(folder.join("etc"), "").expect("a file");
+        assert_eq!(turns("break", "etc/door/tiers.yaml", below_a_file), ["etc/door"]);
+    }
+
+    #[test]
+    fn every_link_is_a_turn() {
+        let kubernetes = |folder: &Path| {
+            fs::create_dir(folder.join("..1")).expect("a folder");
+            fs::write(folder.join("..1/a"), "").expect("a file");
+            symlink("..1", folder.join("..data")).expect("a link");
+            symlink("..data/a", folder.join("a")).expect("a link");
+        };
+        assert_eq!(turns("links", "a", kubernetes), ["a", "..data", "..1/a"]);
+        let elsewhere = |folder: &Path| {
+            fs::create_dir_all(folder.join("b/c")).expect("a folder");
+            fs::write(folder.join("b/d"), "").expect("a file");
+            symlink(folder.join("b/c"), folder.join("l")).expect("a link");
+            symlink("../d", folder.join("b/c/a")).expect("a link");
+        };
+        assert_eq!(turns("links", "l/a", elsewhere), ["l", "b/c/a", "b/d"]);
+    }
+
+    #[test]
+    fn links_that_go_round_end() {
+        let round = |folder: &Path| symlink("a", folder.join("a")).expect("a link");
+        assert_eq!(turns("round", "a", round).len(), LINKS_MAX + 1);
+        let growing = |folder: &Path| symlink("a/a/a/a", folder.join("a")).expect("a link");
+        assert_eq!(turns("round", "a", growing).len(), LINKS_MAX + 1);
+    }
+}
