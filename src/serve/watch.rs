@@ -1,9 +1,9 @@
 //! Notices that the configuration's file was saved, however it is saved: in place, by another file that is renamed over it, by
 //! links that are swapped (a ConfigMap of Kubernetes), or on another machine's disk.
 //!
-//! The system tells of changes in the folders that the file's name leads through (`ears`, `way`). That only hurries: what counts
-//! is what stands in the file (`look`), which is looked at every [`POLL_EVERY`] in any case, and told once it has come to rest
-//! (`settling`).
+//! The system tells of changes in the folders that the file's name leads through (`ears`, `way`). That only hurries: what
+//! counts is what stands in the file (`look`), which is looked at every [`POLL_EVERY`] in any case, and told once it has come
+//! to rest (`settling`).
 //!
 //! Absent on purpose: what the bytes mean (`config`), and what is done with them.
 
@@ -42,8 +42,9 @@ const PATIENCE: Span = Span::from_secs(5);
 
 /// Notices that a file was saved.
 ///
-/// It looks only while somebody awaits [`Watch::changed`]. It has at most one thread of notify's and one of the runtime's blocking
-/// ones, which a disk that doesn't answer may hold; it keeps two contents of the file at most. Dropped, it lets go of all.
+/// It looks only while somebody awaits [`Watch::changed`]. It has at most one thread of notify's and one of the runtime's
+/// blocking ones, which a disk that doesn't answer may hold; it keeps two contents of the file at most. Dropped, it lets go of
+/// all.
 #[derive(Debug)]
 pub struct Watch {
     clock: Clock,
@@ -64,8 +65,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches that file, of which `seen` is what was last [`read`]. A relative path begins in the current folder, at the time of
-    /// this call.
+    /// Watches that file, of which `seen` is what was last [`read`]. A relative path begins in the current folder, at the time
+    /// of this call.
     pub fn start(file: &Path, seen: Saved, clock: Clock) -> Self {
         let heard = Arc::new(Heard::default());
         let ears = Ears::new(Arc::clone(&heard));
@@ -114,8 +115,8 @@ impl Watch {
         }
     }
 
-    /// What the file holds now, at rest or not, changed or not: for somebody who says that it is saved. [`Watch::changed`] will not
-    /// tell the same again.
+    /// What the file holds now, at rest or not, changed or not: for somebody who says that it is saved. [`Watch::changed`] will
+    /// not tell the same again.
     ///
     /// Waits 5 s for the disk at most.
     pub async fn now(&mut self) -> Saved {

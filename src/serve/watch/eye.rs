@@ -25,8 +25,8 @@ impl Eye {
         }
     }
 
-    /// What the file holds; `None` if it was read before, need not be again (`reads`), and bears no sign of change. Blocks on the
-    /// disk.
+    /// What the file holds; `None` if it was read before, need not be again (`reads`), and bears no sign of change. Blocks on
+    /// the disk.
     pub(super) fn look(&mut self, reads: bool) -> Option<Saved> {
         // First, so that nothing happens between hearing and seeing.
         if let Some(ears) = &mut self.ears {

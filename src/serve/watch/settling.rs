@@ -9,7 +9,8 @@ use super::look::Saved;
 /// So many looks in a row that find the same bytes, and they are at rest.
 const SAME_LOOKS: u32 = 3;
 
-/// So many looks in a row that find no bytes, and there are none. So many looks, and what does not come to rest is told as it is.
+/// So many looks in a row that find no bytes, and there are none. So many looks, and what does not come to rest is told as it
+/// is.
 const LOOKS_MAX: u32 = 16;
 
 /// What was told of a file, and what may be told next.

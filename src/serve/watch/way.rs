@@ -17,7 +17,8 @@ const STEPS_MAX: usize = 4_096;
 /// Where a way can turn: the links on it, and its end. The end is the file, or the first name that isn't there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Way {
-    /// In the order of the way, at most [`LINKS_MAX`] and one. Their folders are no links, and neither are the folders' folders.
+    /// In the order of the way, at most [`LINKS_MAX`] and one. Their folders are no links, and neither are the folders'
+    /// folders.
     pub(super) turns: Vec<PathBuf>,
     /// The folders that these lie in, each once, with device and inode; `None` if it isn't there any more.
     pub(super) folders: Vec<(PathBuf, Option<(u64, u64)>)>,
