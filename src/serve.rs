@@ -9,6 +9,7 @@ mod places;
 mod settings;
 mod statistics;
 mod watchers;
+pub mod watch;
 
 use std::fmt;
 use std::future::Future;
