@@ -119,6 +119,15 @@ impl Template {
         })
     }
 
+    /// The text that was compiled, if these are the names with which it was.
+    pub fn source(&self, names: &[&str]) -> String {
+        let part = |part: &Part| match part {
+            Part::Text(text) => text.to_string(),
+            Part::Place(number, _) => format!("{{{}}}", names.get(*number).unwrap_or(&"?")),
+        };
+        self.parts.iter().map(part).collect()
+    }
+
     /// Writes the text with every place filled in by the value of its number. Allocates nothing else than `out` may need.
     pub fn render<'a>(&self, out: &mut String, value: impl Fn(usize) -> Value<'a>) {
         out.reserve(self.length + 16 * self.parts.len());
