@@ -20,9 +20,9 @@ pub(super) fn answers(old: &[(Reason, Answer)], new: &[(Reason, Answer)], said: 
             None => about.change(format!("added: {}", parts(after))),
         }
     }
-    for (reason, gone) in answers.removed {
+    for (reason, _) in answers.removed {
         let about = &mut said.about(format!("answer `{}`", reason.code()));
-        about.change(format!("removed: {} as usual", parts(gone)));
+        about.change("removed: told as usual");
     }
     if answers.reordered {
         said.about("answers").change("their order changed");
