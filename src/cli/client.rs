@@ -152,9 +152,10 @@ impl Client {
 }
 
 /// What the door found wrong in the tiers.yaml that it was sent: `{ "errors": [ { "line", "column", "message", "advice" }, … ] }`,
-/// the first without its `error: `. `None`: it was something else.
+/// or `problems`, as `tiergate check --json` has them. The first is without its `error: `. `None`: it was something else.
 fn wrong_file(answer: &Value) -> Option<String> {
-    let errors = answer["errors"].as_array().filter(|errors| !errors.is_empty())?;
+    let errors = answer["errors"].as_array().or(answer["problems"].as_array());
+    let errors = errors.filter(|errors| !errors.is_empty())?;
     let told = |error: &Value| {
         let mut told = error["message"].as_str()?.to_owned();
         if let (Some(line), Some(column)) = (error["line"].as_u64(), error["column"].as_u64()) {
@@ -206,6 +207,8 @@ mod tests {
         ] });
         let said = "unknown field `concurency`\n --> line 3, column 7\n  = did you mean `concurrency`?\n\nerror: the file is empty";
         assert_eq!(wrong_file(&answer).as_deref(), Some(said));
+        let checked = serde_json::json!({ "errors": 2, "problems": answer["errors"] });
+        assert_eq!(wrong_file(&checked).as_deref(), Some(said));
         for other in ["{}", r#"{"errors":[]}"#, r#"{"errors":[{}]}"#, r#"{"error":"no"}"#] {
             assert_eq!(wrong_file(&serde_json::from_str(other).expect("JSON")), None, "{other}");
         }

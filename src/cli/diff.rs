@@ -39,10 +39,10 @@ pub struct Diff {
     #[arg(long)]
     exit_code: bool,
     /// The running door's tiers.yaml, if not NEW: it says where the admin listener is and where the token lies
-    #[arg(long, value_name = "FILE", requires = "running")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["old", "new"])]
     config: Option<PathBuf>,
     /// Where the door's admin listener is, if not where its tiers.yaml says
-    #[arg(long, value_name = "HOST:PORT", requires = "running")]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["old", "new"])]
     admin: Option<String>,
     /// Answer in JSON, for programs
     #[arg(long)]

@@ -1,10 +1,13 @@
-//! `tiergate diff`, run as operators run it: two files, and a door that is none of ours.
+//! `tiergate diff`, run as operators run it: of two files, and of a door whose answers the test chooses.
 
 use std::fs;
 
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::support::folder::Folder;
 use crate::support::program::{Said, run};
-use serde_json::Value;
+use crate::support::soon;
 
 const OLD: &str = include_str!("../../tiers.yaml");
 
@@ -127,4 +130,87 @@ async fn a_door_that_is_not_there_is_trouble() {
         "{}",
         said.err
     );
+}
+
+/// Says to one request what it is told to, and answers with what was asked. It stands where a door does, so that what a door may say
+/// can be chosen.
+async fn said_once(status: u16, answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("somebody connects");
+        let mut asked = Vec::new();
+        // The whole request ends as the file does.
+        while !asked.ends_with(b"c815da736ddea91a3077098941accb2219ebe1a2a04e3b28344a3d317d1956e6 }\n") {
+            assert_ne!(stream.read_buf(&mut asked).await.expect("a request"), 0, "it broke off");
+        }
+        let head = format!(
+            "HTTP/1.1 {status} So\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            answer.len()
+        );
+        stream.write_all((head + answer).as_bytes()).await.expect("it is read");
+        String::from_utf8(asked).expect("text")
+    });
+    (address, asked)
+}
+
+/// What the command says when the door answers so, and what it asked.
+async fn of_running(status: u16, answer: &'static str, args: &[&str]) -> (Said, String) {
+    let folder = files(&EDIT);
+    fs::create_dir(folder.path().join("data")).expect("a folder");
+    fs::write(folder.path().join("data/admin.token"), "a".repeat(40)).expect("a file");
+    let (address, asked) = said_once(status, answer).await;
+    let all: Vec<&str> = ["--running", "new.yaml", "--admin", &address]
+        .iter()
+        .chain(args)
+        .copied()
+        .collect();
+    let said = diff(&folder, &all).await;
+    (said, soon("it was asked", asked).await.expect("it does not panic"))
+}
+
+#[tokio::test]
+async fn the_running_door_is_sent_the_file_and_says_what_would_change() {
+    const ANSWER: &str = r#"{ "changes": [
+        { "subject": "tier `$100`", "change": "daily quota 1 → 2", "tier": "$100", "accounts": 42, "restart": false },
+        { "subject": "listen", "change": "a → b", "tier": null, "accounts": null, "restart": true, "newer": 1 } ] }"#;
+    let (said, asked) = of_running(200, ANSWER, &["--exit-code"]).await;
+    let words = "tier `$100` (42 accounts): daily quota 1 → 2\nneeds a restart: listen a → b\n";
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (Some(1), words, ""));
+    let (head, body) = asked.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("POST /config/diff HTTP/1.1\r\n"), "{head}");
+    assert!(
+        head.contains(&format!("authorization: Bearer {}", "a".repeat(40))),
+        "{head}"
+    );
+    assert!(
+        body.contains("limit: 15000") && body.starts_with("# What the door does"),
+        "{body}"
+    );
+    let (said, _) = of_running(200, ANSWER, &["--json"]).await;
+    let json: Value = serde_json::from_str(&said.out).expect("JSON");
+    assert_eq!((said.code, &json["changes"][0]["accounts"]), (Some(0), &42.into()));
+}
+
+#[tokio::test]
+async fn what_the_running_door_finds_wrong_is_told_and_what_it_does_not_know_too() {
+    const WRONG: &str = r#"{ "errors": [ { "line": 3, "column": 7, "message": "no", "advice": "yes" } ] }"#;
+    let (said, _) = of_running(422, WRONG, &[]).await;
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (Some(2), "error: no\n --> line 3, column 7\n  = yes\n")
+    );
+    let (said, _) = of_running(422, WRONG, &["--json"]).await;
+    let json: Value = serde_json::from_str(&said.err).expect("JSON");
+    assert_eq!((said.code, &json["errors"][0]["line"]), (Some(2), &3.into()));
+    let older = r#"{ "error": "there is no such path", "reason": "not_found" }"#;
+    for (status, answer, why) in [
+        (404, older, "it has no such path"),
+        (200, "{}", "it tells of no changes"),
+        (200, "so", "it tells"),
+    ] {
+        let (said, _) = of_running(status, answer, &[]).await;
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{answer}");
+        assert!(said.err.contains(why), "{}", said.err);
+    }
 }
