@@ -309,6 +309,15 @@ mod tests {
 
     proptest! {
         #[test]
+        fn what_was_compiled_can_be_read_again(text in r#"([a-z ]|\{|\}|"|\{error\}|\{limit\}){0,20}"#) {
+            for language in [Language::Json, Language::Html, Language::Plain, Language::Header] {
+                if let Ok(template) = Template::compile(&text, language, &NAMES) {
+                    prop_assert_eq!(template.source(&NAMES), text.as_str());
+                }
+            }
+        }
+
+        #[test]
         fn no_text_makes_a_json_template_anything_else(error in ".*", limit in any::<Option<u64>>()) {
             let limit_value = limit.map_or(Value::Missing, Value::Number);
             let text = r#"{"s":"x{error}y","v":{error},"n":{limit},"k":["{limit}"]}"#;
