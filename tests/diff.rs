@@ -117,8 +117,11 @@ fn there_is_a_knob_for_every_field_of_a_configuration() {
     assert!(still.is_empty(), "no knob turns at these: {still:#?}");
 }
 
-/// A few knobs, each turned somewhere, and a few orders.
-fn turns() -> impl Strategy<Value = (Vec<(&'static Knob, usize)>, Vec<(&'static str, usize)>)> {
+/// Knobs and where each is turned to, and lists and how far each is rotated.
+type Turns = (Vec<(&'static Knob, usize)>, Vec<(&'static str, usize)>);
+
+/// A few of both.
+fn turns() -> impl Strategy<Value = Turns> {
     let knob = (0..KNOBS.len(), 0..4_usize).prop_map(|(knob, choice)| {
         let knob = &KNOBS[knob];
         (knob, choice % knob.choices.len())

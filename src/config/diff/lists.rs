@@ -77,8 +77,8 @@ mod tests {
     #[test]
     fn what_the_first_key_leaves_over_is_matched_by_the_second() {
         let (old, new) = ([(1, 'a'), (2, 'b'), (3, 'c')], [(2, 'b'), (1, 'x'), (4, 'y')]);
-        type Item = (u8, char);
-        let keys: [fn(&Item) -> (u8, Option<char>); 2] = [|item| (item.0, Some(item.1)), |item| (item.0, None)];
+        type Key = fn(&(u8, char)) -> (u8, Option<char>);
+        let keys: [Key; 2] = [|item| (item.0, Some(item.1)), |item| (item.0, None)];
         let matched = matched_by(&old, &new, &keys);
         assert_eq!(
             matched.now,
