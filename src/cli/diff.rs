@@ -1,7 +1,7 @@
 //! `tiergate diff`: what an edit of tiers.yaml would change, of another file or of what a door runs.
 //!
-//! Two files are compared here. The running door compares by itself: it knows its accounts, what its command line says otherwise
-//! than its file, and the secrets that its environment holds.
+//! Two files are compared here. The running door compares by itself: it knows its accounts, what its command line says
+//! otherwise than its file, and the secrets that its environment holds.
 //!
 //! Absent on purpose: changing anything.
 

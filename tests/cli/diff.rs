@@ -132,8 +132,8 @@ async fn a_door_that_is_not_there_is_trouble() {
     );
 }
 
-/// Says to one request what it is told to, and answers with what was asked. It stands where a door does, so that what a door may say
-/// can be chosen.
+/// Says to one request what it is told to, and answers with what was asked. It stands where a door does, so that what a door
+/// may say can be chosen.
 async fn said_once(status: u16, answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();

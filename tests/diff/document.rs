@@ -19,8 +19,8 @@ impl Document {
         value.unwrap_or_else(|error| panic!("{error}: {text}")).into()
     }
 
-    /// Puts the JSON at that place, such as `/accounts/0/name`, at the end of a mapping if it is new there; empty takes away. Where
-    /// there is nothing that could have the place, nothing is put.
+    /// Puts the JSON at that place, such as `/accounts/0/name`, at the end of a mapping if it is new there; empty takes away.
+    /// Where there is nothing that could have the place, nothing is put.
     pub fn set(&mut self, at: &str, text: &str) {
         let (holder, name) = at.rsplit_once('/').expect("a place begins with a slash");
         let new = Some(text).filter(|text| !text.is_empty()).map(Self::of);

@@ -1,7 +1,7 @@
 //! What would change for callers: the queue, the sponsor levels, the request limits, and the accounts that the file lists.
 //!
-//! Tiers, limits and windows know each other by their place in the file. Here they are compared by name and value, so that a place
-//! that moved is no difference of those who refer to it.
+//! Tiers, limits and windows know each other by their place in the file. Here they are compared by name and value, so that a
+//! place that moved is no difference of those who refer to it.
 //!
 //! Absent on purpose: the hash of any key.
 
@@ -172,8 +172,8 @@ fn window(window: &Window) -> String {
     }
 }
 
-/// The windows are those of the quotas, in the order in which these first name them: what differs in them was said of a tier that
-/// changed, came, went or moved. This is for rules that no file says.
+/// The windows are those of the quotas, in the order in which these first name them: what differs in them was said of a tier
+/// that changed, came, went or moved. This is for rules that no file says.
 pub(super) fn windows(old: &[Window], new: &[Window], said: &mut Said) {
     if old != new {
         said.about("tiers").change("the windows in which quotas count changed");

@@ -28,8 +28,8 @@ impl Line {
         json!({ "changes": lines })
     }
 
-    /// The lines that `answer` tells; `None`: it tells none as [`Self::to_json`] would. What else it says is passed over, so that a
-    /// newer door can say more.
+    /// The lines that `answer` tells; `None`: it tells none as [`Self::to_json`] would. What else it says is passed over, so
+    /// that a newer door can say more.
     pub fn from_json(answer: &Value) -> Option<Vec<Self>> {
         answer
             .get("changes")?

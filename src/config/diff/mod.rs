@@ -1,8 +1,8 @@
 //! What would change if one configuration took the place of another, in the operator's words and the file's order.
 //!
-//! The promise: [`diff`] is empty if and only if the two are equal. So each function here takes a struct apart without `..`: a new
-//! field does not compile until it is compared. `said` collects, `lists` says what became of the items of a list, `words` is how
-//! values are written, `line` is what leaves this room; the rest is a section a file.
+//! The promise: [`diff`] is empty if and only if the two are equal. So each function here takes a struct apart without `..`: a
+//! new field does not compile until it is compared. `said` collects, `lists` says what became of the items of a list, `words`
+//! is how values are written, `line` is what leaves this room; the rest is a section a file.
 //!
 //! Absent on purpose: any judgement of a change, who has an account beside those that a file lists, and secrets: of keys only
 //! their number is told.
@@ -92,8 +92,8 @@ impl fmt::Display for Diff {
 }
 
 impl Config {
-    /// This configuration with the running one's values where a change takes a restart: `listen`, `admin.listen`, `data_dir` and
-    /// `cores`. It is what a door that runs the other really runs once this one was applied to it.
+    /// This configuration with the running one's values where a change takes a restart: `listen`, `admin.listen`, `data_dir`
+    /// and `cores`. It is what a door that runs the other really runs once this one was applied to it.
     pub fn applied_to(self, running: &Self) -> Self {
         Self {
             listen: running.listen,

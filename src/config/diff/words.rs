@@ -16,8 +16,8 @@ const SHOWN_CHARS_MAX: usize = 80;
 /// Characters that are shown before the first that differs, at most, where a value must be cut.
 const BEFORE_CHARS_MAX: usize = 20;
 
-/// A length of time in the largest unit that divides it, such as `500ms`, `90s`, `5m`, `24h` or `7d`. One minute is `60s` and one
-/// day `24h`, as limits and quotas are mostly written.
+/// A length of time in the largest unit that divides it, such as `500ms`, `90s`, `5m`, `24h` or `7d`. One minute is `60s` and
+/// one day `24h`, as limits and quotas are mostly written.
 pub(super) fn length(length: &Duration) -> String {
     const UNITS_NS: [(&str, u128, u128); 6] = [
         ("d", 86_400_000_000_000, 2),

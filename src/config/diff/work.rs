@@ -122,8 +122,8 @@ pub(super) fn routes<'c>(
     fn known(route: &Route) -> Known<'_> {
         (route.host.as_deref(), route.pattern.as_str(), route.methods.as_deref())
     }
-    // A route has no name. Failing one of the same host, path and methods, it was that of the same host and path, or else that of
-    // the same path and methods.
+    // A route has no name. Failing one of the same host, path and methods, it was that of the same host and path, or else that
+    // of the same path and methods.
     let keys: [fn(&'c Route) -> Known<'c>; 3] = [
         known,
         |route| (known(route).0, known(route).1, None),
