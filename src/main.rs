@@ -9,6 +9,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tiergate::cli::CliError;
 use tiergate::cli::account::{self, Account};
+use tiergate::cli::diff::{self, Diff, Found};
 use tiergate::cli::journal::{self, Journal};
 use tiergate::cli::key::{self, Key};
 use tiergate::cli::network::{self, Block, Network, Unblock};
@@ -41,6 +42,9 @@ enum Command {
         #[arg(default_value = "tiers.yaml")]
         file: PathBuf,
     },
+    /// Say what an edit of tiers.yaml would change, of another file or of what the running door does. Exit code 0; 1 if anything
+    /// would change and --exit-code is given; 2 if it can't be told
+    Diff(Diff),
     /// Manage accounts, by the running door
     Account(Account),
     /// Manage the keys of accounts, by the running door
@@ -97,6 +101,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(options) => open(&options),
         Command::Check { file } => check(&file),
+        Command::Diff(command) => return compare(command),
         Command::Preset { name } => preset(name.as_deref()),
         Command::Account(command) => {
             let is_for_programs = command.is_for_programs();
@@ -132,12 +137,29 @@ fn main() -> ExitCode {
     }
 }
 
+/// Its exit codes are those of `diff`, so that a script can tell changes from trouble.
+fn compare(command: Diff) -> ExitCode {
+    let is_for_programs = command.is_for_programs();
+    match diff::run(command, &mut stdout()) {
+        Ok(Found::Nothing) => ExitCode::SUCCESS,
+        Ok(Found::Changes) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("{}", in_words(&error, is_for_programs));
+            ExitCode::from(2)
+        }
+    }
+}
+
 /// What went wrong, in words or in a line of JSON.
 fn said(done: Result<(), CliError>, is_for_programs: bool) -> Result<(), String> {
-    done.map_err(|error| match is_for_programs {
+    done.map_err(|error| in_words(&error, is_for_programs))
+}
+
+fn in_words(error: &CliError, is_for_programs: bool) -> String {
+    match is_for_programs {
         true => error.to_json().to_string(),
         false => error.to_string(),
-    })
+    }
 }
 
 fn check(file: &std::path::Path) -> Result<(), String> {

@@ -83,7 +83,8 @@ impl Client {
         runtime.block_on(self.exchange(method, path, kind, body))
     }
 
-    fn no_answer(&self, what: &str) -> CliError {
+    /// The error that the door answers as no door does.
+    pub fn no_answer(&self, what: &str) -> CliError {
         CliError::NoAnswer(self.address.clone(), what.to_owned())
     }
 
@@ -121,6 +122,9 @@ impl Client {
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> CliError {
         let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+        if let Some(said) = wrong_file(&answer) {
+            return CliError::Refused { said, body: answer };
+        }
         let Some(error) = answer["error"].as_str() else {
             return self.no_answer(&format!("status {status}"));
         };
@@ -145,6 +149,25 @@ impl Client {
             body: answer,
         }
     }
+}
+
+/// What the door found wrong in the tiers.yaml that it was sent: `{ "errors": [ { "line", "column", "message", "advice" }, … ] }`,
+/// or `problems`, as `tiergate check --json` has them. The first is without its `error: `. `None`: it was something else.
+fn wrong_file(answer: &Value) -> Option<String> {
+    let errors = answer["errors"].as_array().or(answer["problems"].as_array());
+    let errors = errors.filter(|errors| !errors.is_empty())?;
+    let told = |error: &Value| {
+        let mut told = error["message"].as_str()?.to_owned();
+        if let (Some(line), Some(column)) = (error["line"].as_u64(), error["column"].as_u64()) {
+            told.push_str(&format!("\n --> line {line}, column {column}"));
+        }
+        if let Some(advice) = error["advice"].as_str().filter(|advice| !advice.is_empty()) {
+            told.push_str(&format!("\n  = {advice}"));
+        }
+        Some(told)
+    };
+    let told: Vec<String> = errors.iter().map(told).collect::<Option<_>>()?;
+    Some(told.join("\n\nerror: "))
 }
 
 /// Where a listener on every address is reached from here.
@@ -175,6 +198,21 @@ pub fn escaped(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_door_finds_wrong_in_a_file_is_told_whole() {
+        let answer = serde_json::json!({ "errors": [
+            { "line": 3, "column": 7, "message": "unknown field `concurency`", "advice": "did you mean `concurrency`?" },
+            { "line": null, "column": null, "message": "the file is empty", "advice": "" },
+        ] });
+        let said = "unknown field `concurency`\n --> line 3, column 7\n  = did you mean `concurrency`?\n\nerror: the file is empty";
+        assert_eq!(wrong_file(&answer).as_deref(), Some(said));
+        let checked = serde_json::json!({ "errors": 2, "problems": answer["errors"] });
+        assert_eq!(wrong_file(&checked).as_deref(), Some(said));
+        for other in ["{}", r#"{"errors":[]}"#, r#"{"errors":[{}]}"#, r#"{"error":"no"}"#] {
+            assert_eq!(wrong_file(&serde_json::from_str(other).expect("JSON")), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_name_is_one_part_of_a_path_and_none_of_the_doors() {

@@ -1,13 +1,15 @@
 //! The commands for operators: they ask the running door by its admin API, and show what it says.
 //!
 //! `client` is the way to the door, `account`, `key` and `network` are the commands, `limits` and `table` are how people write
-//! and see what is in them. `journal` alone reads the door's files itself, since it may be wanted when no door runs.
+//! and see what is in them. `journal` reads the door's files itself, since it may be wanted when no door runs, and `diff` compares
+//! two files by itself too.
 //!
 //! Absent on purpose: writing to the files of the door, which would race with the door that has them open. And prompts:
 //! commands are run by scripts.
 
 pub mod account;
 mod client;
+pub mod diff;
 pub mod journal;
 pub mod key;
 mod limits;
@@ -43,6 +45,8 @@ pub struct Target {
 pub enum CliError {
     /// tiers.yaml is wrong or not there; and what to do.
     Config(ConfigErrors, String),
+    /// The files that are to be compared are wrong or not there.
+    Files(Vec<ConfigErrors>),
     /// There is no token to show.
     Token(TokenError),
     /// Nobody answers at that address.
@@ -74,6 +78,10 @@ impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(errors, advice) => write!(f, "{errors}\n{advice}"),
+            Self::Files(all) => {
+                let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+                f.write_str(&all.join("\n\n"))
+            }
             Self::Token(error @ TokenError::Unfit(_)) => write!(f, "error: {error}"),
             Self::Token(error) => write!(
                 f,
@@ -121,7 +129,7 @@ impl CliError {
     pub fn to_json(&self) -> Value {
         let reason = match self {
             Self::Refused { body, .. } => return body.clone(),
-            Self::Config(..) => "bad_config",
+            Self::Config(..) | Self::Files(_) => "bad_config",
             Self::Token(_) => "no_token",
             Self::NoDoor(..) => "no_door",
             Self::NoAnswer(..) => "no_answer",

@@ -1,14 +1,15 @@
 //! tiers.yaml to a validated [`Config`], or everything that is wrong with it at once, each with its line and what to do.
 //!
 //! A section a file: `edge` (addresses, keys, browsers), `tiers` (queue and sponsor levels), `upstreams`, `routes`, `accounts`,
-//! `limits`, `answers`; `document` puts them together. `presets` are whole files that come with the program. Below them `read`
-//! and `value` read single fields and collect problems, `yaml` is the only file that knows the YAML crate, `secret` and
-//! `excerpt` see to it that no key is shown.
+//! `limits`, `answers`; `document` puts them together. `presets` are whole files that come with the program, `diff` tells what
+//! one changes of another. Below them `read` and `value` read single fields and collect problems, `yaml` is the only file that
+//! knows the YAML crate, `secret` and `excerpt` see to it that no key is shown.
 //!
 //! Absent on purpose: watching and swapping of the file, and every later check. A `Config` cannot be wrong.
 
 mod accounts;
 mod answers;
+pub mod diff;
 mod document;
 mod edge;
 mod error;

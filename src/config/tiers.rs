@@ -26,7 +26,7 @@ const CONCURRENCY: RangeInclusive<u32> = 1..=10_000;
 /// Jobs that a caller displaces in a minute.
 const DISPLACEMENTS: RangeInclusive<u32> = 0..=1_000_000;
 /// Displacements a minute that each job of a tier's concurrency brings, unless the tier says otherwise.
-const DISPLACEMENTS_EACH: u32 = 10;
+pub(super) const DISPLACEMENTS_EACH: u32 = 10;
 /// The longest wait unless the queue says otherwise.
 const MAX_WAIT_DEFAULT: Duration = Duration::from_secs(30);
 

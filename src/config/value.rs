@@ -219,7 +219,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// The size in the largest binary unit that divides it.
-fn show_size(bytes: u64) -> String {
+pub(super) fn show_size(bytes: u64) -> String {
     let fits = |(_, unit): &&(&str, u64)| bytes > 0 && bytes.is_multiple_of(*unit);
     let (name, unit) = SIZE_UNITS[5..].iter().rev().find(fits).unwrap_or(&SIZE_UNITS[0]);
     format!("{}{name}", bytes / unit)

@@ -119,6 +119,15 @@ impl Template {
         })
     }
 
+    /// The text that was compiled, if these are the names with which it was.
+    pub fn source(&self, names: &[&str]) -> String {
+        let part = |part: &Part| match part {
+            Part::Text(text) => text.to_string(),
+            Part::Place(number, _) => format!("{{{}}}", names.get(*number).unwrap_or(&"?")),
+        };
+        self.parts.iter().map(part).collect()
+    }
+
     /// Writes the text with every place filled in by the value of its number. Allocates nothing else than `out` may need.
     pub fn render<'a>(&self, out: &mut String, value: impl Fn(usize) -> Value<'a>) {
         out.reserve(self.length + 16 * self.parts.len());
@@ -301,6 +310,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_was_compiled_can_be_read_again(text in r#"([a-z ]|\{|\}|"|\{error\}|\{limit\}){0,20}"#) {
+            for language in [Language::Json, Language::Html, Language::Plain, Language::Header] {
+                if let Ok(template) = Template::compile(&text, language, &NAMES) {
+                    prop_assert_eq!(template.source(&NAMES), text.as_str());
+                }
+            }
+        }
+
         #[test]
         fn no_text_makes_a_json_template_anything_else(error in ".*", limit in any::<Option<u64>>()) {
             let limit_value = limit.map_or(Value::Missing, Value::Number);

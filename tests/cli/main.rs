@@ -4,6 +4,7 @@
 mod support;
 
 mod accounts;
+mod diff;
 mod journal;
 mod networks;
 mod presets;

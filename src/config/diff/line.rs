@@ -1,0 +1,120 @@
+//! A difference as it is shown, in words and in JSON. The program and the running door tell of differences in this one form.
+//!
+//! Absent on purpose: colours, and how JSON is written: the commands and the operator's listener do that.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// One difference, to be shown.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// Of what, such as ``tier `$5` ``.
+    pub subject: String,
+    /// What would change of it, such as `daily quota 500 → 800`.
+    pub change: String,
+    /// The tier's name, if the subject is one.
+    pub tier: Option<String>,
+    /// How many accounts that tier has, as far as it is known.
+    pub accounts: Option<usize>,
+    /// Whether a running door can't change it.
+    pub restart: bool,
+}
+
+impl Line {
+    /// `{ "changes": [ … ] }`, in the order of the lines.
+    pub fn to_json(lines: &[Self]) -> Value {
+        json!({ "changes": lines })
+    }
+
+    /// The lines that `answer` tells; `None`: it tells none as [`Self::to_json`] would. What else it says is passed over, so
+    /// that a newer door can say more.
+    pub fn from_json(answer: &Value) -> Option<Vec<Self>> {
+        answer
+            .get("changes")?
+            .as_array()?
+            .iter()
+            .map(|line| Self::deserialize(line).ok())
+            .collect()
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            subject,
+            change,
+            tier: _,
+            accounts,
+            restart,
+        } = self;
+        if *restart {
+            return write!(f, "needs a restart: {subject} {change}");
+        }
+        match accounts {
+            None => write!(f, "{subject}: {change}"),
+            Some(0) => write!(f, "{subject} (no accounts): {change}"),
+            Some(1) => write!(f, "{subject} (1 account): {change}"),
+            Some(accounts) => write!(f, "{subject} ({accounts} accounts): {change}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(accounts: Option<usize>) -> Line {
+        Line {
+            subject: "tier `$5`".to_owned(),
+            change: "daily quota 500 → 800".to_owned(),
+            tier: Some("$5".to_owned()),
+            accounts,
+            restart: false,
+        }
+    }
+
+    #[test]
+    fn a_line_tells_who_is_touched() {
+        assert_eq!(
+            line(Some(42)).to_string(),
+            "tier `$5` (42 accounts): daily quota 500 → 800"
+        );
+        assert_eq!(
+            line(Some(1)).to_string(),
+            "tier `$5` (1 account): daily quota 500 → 800"
+        );
+        assert_eq!(line(None).to_string(), "tier `$5`: daily quota 500 → 800");
+        let listen = Line {
+            subject: "listen".to_owned(),
+            change: "127.0.0.1:80 → 127.0.0.1:81".to_owned(),
+            tier: None,
+            accounts: None,
+            restart: true,
+        };
+        assert_eq!(
+            listen.to_string(),
+            "needs a restart: listen 127.0.0.1:80 → 127.0.0.1:81"
+        );
+    }
+
+    #[test]
+    fn what_one_program_writes_another_reads_and_a_newer_one_may_say_more() {
+        let lines = [line(Some(42)), line(None)];
+        let mut json = Line::to_json(&lines);
+        assert_eq!(json["changes"][0]["accounts"], 42);
+        assert_eq!(json["changes"][1]["accounts"], Value::Null);
+        json["changes"][0]["since"] = "today".into();
+        assert_eq!(Line::from_json(&json).as_deref(), Some(&lines[..]));
+        assert_eq!(Line::from_json(&json!({ "changes": [] })), Some(Vec::new()));
+        for other in [
+            json!({}),
+            json!([]),
+            json!({ "changes": 1 }),
+            json!({ "changes": [{}] }),
+        ] {
+            assert_eq!(Line::from_json(&other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What became of the items of a list.
+//!
+//! Absent on purpose: what an item is, and how a change of it is said.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+
+/// The items of two lists, put side by side.
+#[derive(Debug)]
+pub(super) struct Matched<'c, T> {
+    /// The new list's items in their order, each with what it was in the old one; `None`: it was added.
+    pub(super) now: Vec<(Option<&'c T>, &'c T)>,
+    /// What the new list lacks, in the old one's order.
+    pub(super) removed: Vec<&'c T>,
+    /// Whether those that are in both stand in another order.
+    pub(super) reordered: bool,
+}
+
+/// Puts side by side what has the same key. Of several with one key the first goes with the first, and so on.
+pub(super) fn matched<'c, T, K: Eq + Hash>(old: &'c [T], new: &'c [T], key: impl Fn(&'c T) -> K) -> Matched<'c, T> {
+    matched_by(old, new, &[key])
+}
+
+/// The same by several keys: what the first leaves over is matched by the second, and so on.
+pub(super) fn matched_by<'c, T, K: Eq + Hash>(
+    old: &'c [T],
+    new: &'c [T],
+    keys: &[impl Fn(&'c T) -> K],
+) -> Matched<'c, T> {
+    let mut was: Vec<Option<usize>> = vec![None; new.len()];
+    let mut taken = vec![false; old.len()];
+    for key in keys {
+        let mut free: HashMap<K, VecDeque<usize>> = HashMap::new();
+        for (at, item) in old.iter().enumerate().filter(|(at, _)| !taken[*at]) {
+            free.entry(key(item)).or_default().push_back(at);
+        }
+        for (was, item) in was.iter_mut().zip(new).filter(|(was, _)| was.is_none()) {
+            *was = free.get_mut(&key(item)).and_then(VecDeque::pop_front);
+            if let Some(at) = *was {
+                taken[at] = true;
+            }
+        }
+    }
+    Matched {
+        reordered: !was.iter().flatten().is_sorted(),
+        now: was.iter().map(|was| was.map(|at| &old[at])).zip(new).collect(),
+        removed: old
+            .iter()
+            .zip(taken)
+            .filter(|(_, taken)| !taken)
+            .map(|(item, _)| item)
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn lists_are_equal_if_and_only_if_nothing_became_of_their_items(
+            old in prop::collection::vec(0_u8..4, 0..6),
+            new in prop::collection::vec(0_u8..4, 0..6),
+        ) {
+            let matched = matched(&old, &new, |item| *item);
+            let same = matched.now.iter().all(|(was, is)| *was == Some(*is));
+            prop_assert_eq!(old == new, same && matched.removed.is_empty() && !matched.reordered);
+            prop_assert_eq!(matched.now.len(), new.len());
+            let kept = matched.now.iter().filter(|(was, _)| was.is_some()).count();
+            prop_assert_eq!(kept + matched.removed.len(), old.len());
+        }
+    }
+
+    #[test]
+    fn what_the_first_key_leaves_over_is_matched_by_the_second() {
+        let (old, new) = ([(1, 'a'), (2, 'b'), (3, 'c')], [(2, 'b'), (1, 'x'), (4, 'y')]);
+        type Key = fn(&(u8, char)) -> (u8, Option<char>);
+        let keys: [Key; 2] = [|item| (item.0, Some(item.1)), |item| (item.0, None)];
+        let matched = matched_by(&old, &new, &keys);
+        assert_eq!(
+            matched.now,
+            [(Some(&old[1]), &new[0]), (Some(&old[0]), &new[1]), (None, &new[2])]
+        );
+        assert_eq!(matched.removed, [&old[2]]);
+        assert!(matched.reordered);
+    }
+}

@@ -1,0 +1,296 @@
+//! What an edit would change: said if and only if something does, in words that the operator knows from the file.
+//!
+//! The files are those of a table of edits: each knob is a place in the document and what may stand there, the first as in the
+//! base. That the table turns at every field there is, is a test of its own: a field that is new fails it until it has a knob.
+
+#[path = "diff/document.rs"]
+mod document;
+#[path = "diff/knobs.rs"]
+mod knobs;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use tiergate::config::Config;
+use tiergate::config::diff::{Diff, diff};
+use tiergate::config::presets::PRESETS;
+
+use document::Document;
+use knobs::{KNOBS, Knob, ORDERS, base};
+
+fn parsed(document: &Document) -> Config {
+    let text = document.to_string();
+    Config::parse("tiers.yaml", text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
+}
+
+/// The base, in which some knobs are turned to one of their values and some lists to another order.
+fn turned(knobs: &[(&Knob, usize)], orders: &[(&str, usize)]) -> Config {
+    let mut document = base();
+    for (knob, choice) in knobs {
+        document.set(knob.at, knob.choices[*choice].0);
+    }
+    for (at, by) in orders {
+        document.rotate(at, *by);
+    }
+    parsed(&document)
+}
+
+fn lines(diff: &Diff) -> Vec<String> {
+    diff.describe(&|_| None).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn turning_one_knob_is_one_difference_that_tells_what_was_and_what_is() {
+    for knob in KNOBS {
+        let count = knob.choices.len();
+        for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
+            let (old, new) = (turned(&[(knob, from)], &[]), turned(&[(knob, to)], &[]));
+            let said = lines(&diff(&old, &new));
+            let about = format!("{} from {from} to {to}: {said:#?}", knob.at);
+            if from == to {
+                assert_eq!(said, [""; 0], "{about}");
+                continue;
+            }
+            assert_eq!(said.len(), knob.lines, "{about}");
+            let said = said.join("\n");
+            for shown in [knob.choices[from].1, knob.choices[to].1] {
+                assert!(said.contains(shown), "{shown} is not said: {about}");
+            }
+            assert!(said.contains(knob.subject), "{} is not said: {about}", knob.subject);
+            assert_eq!(said.contains("needs a restart: "), knob.restart, "{about}");
+        }
+    }
+}
+
+#[test]
+fn another_order_alone_is_a_difference_and_said_as_one() {
+    for (at, said) in ORDERS {
+        let (old, new) = (turned(&[], &[]), turned(&[], &[(at, 1)]));
+        assert_ne!(old, new, "{at}");
+        assert_eq!(lines(&diff(&old, &new)), [*said], "{at}");
+    }
+}
+
+/// What stands at each path of a configuration's fields, all items of a list at one path.
+fn leaves(config: &Config) -> BTreeMap<String, Vec<String>> {
+    let mut leaves: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut path: Vec<String> = Vec::new();
+    for line in format!("{config:#?}").lines() {
+        let (depth, line) = (
+            (line.len() - line.trim_start().len()) / 4,
+            line.trim().trim_end_matches(','),
+        );
+        path.truncate(depth);
+        let field = line.split_once(": ").filter(|(name, _)| {
+            name.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        });
+        let (name, value) = field.unwrap_or(("", line));
+        path.push(name.to_owned());
+        if !value.ends_with(['(', '{', '[']) && !matches!(value, ")" | "}" | "]") {
+            let named: Vec<&str> = path
+                .iter()
+                .map(String::as_str)
+                .filter(|name| !name.is_empty())
+                .collect();
+            leaves.entry(named.join(".")).or_default().push(value.to_owned());
+        }
+    }
+    leaves
+}
+
+#[test]
+fn there_is_a_knob_for_every_field_of_a_configuration() {
+    let (mut known, mut changed) = (BTreeSet::new(), BTreeSet::new());
+    for knob in KNOBS {
+        let all: Vec<_> = (0..knob.choices.len())
+            .map(|choice| leaves(&turned(&[(knob, choice)], &[])))
+            .collect();
+        for one in &all {
+            known.extend(one.keys().cloned());
+            let other = |path: &&String| all.iter().any(|other| other.get(*path) != one.get(*path));
+            changed.extend(one.keys().filter(other).cloned());
+        }
+    }
+    assert!(known.len() > 80, "these are not all fields: {known:#?}");
+    let still: Vec<_> = known.difference(&changed).collect();
+    assert!(still.is_empty(), "no knob turns at these: {still:#?}");
+}
+
+/// Knobs and where each is turned to, and lists and how far each is rotated.
+type Turns = (Vec<(&'static Knob, usize)>, Vec<(&'static str, usize)>);
+
+/// A few of both.
+fn turns() -> impl Strategy<Value = Turns> {
+    let knob = (0..KNOBS.len(), 0..4_usize).prop_map(|(knob, choice)| {
+        let knob = &KNOBS[knob];
+        (knob, choice % knob.choices.len())
+    });
+    let order = (0..ORDERS.len(), 0..3_usize).prop_map(|(order, by)| (ORDERS[order].0, by));
+    (prop::collection::vec(knob, 0..8), prop::collection::vec(order, 0..2))
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_said_if_and_only_if_nothing_changed(
+        (both, order) in turns(),
+        (old, old_order) in turns(),
+        (new, new_order) in turns(),
+        alone in any::<bool>(),
+    ) {
+        let all = |more: Vec<_>, orders: Vec<_>| {
+            let knobs = both.iter().copied().chain(more).collect::<Vec<_>>();
+            let orders = order.iter().copied().chain(orders).collect::<Vec<_>>();
+            turned(&knobs, &orders)
+        };
+        // Where few knobs are turned it happens that both say the same.
+        let (old, new) = if alone {
+            (all(Vec::new(), Vec::new()), all(new.into_iter().take(1).collect(), Vec::new()))
+        } else {
+            (all(old, old_order), all(new, new_order))
+        };
+        let (there, back) = (diff(&old, &new), diff(&new, &old));
+        prop_assert_eq!(there.is_empty(), old == new, "{}", there);
+        prop_assert_eq!(back.is_empty(), there.is_empty());
+        prop_assert!(diff(&old, &old.clone()).is_empty());
+        for line in lines(&there) {
+            prop_assert!(!line.chars().any(char::is_control) && line.chars().count() < 400, "{}", line);
+        }
+    }
+
+    #[test]
+    fn a_door_that_took_over_what_it_can_lacks_only_what_needs_a_restart((old, orders) in turns(), (new, new_orders) in turns()) {
+        let (running, new) = (turned(&old, &orders), turned(&new, &new_orders));
+        let applied = new.clone().applied_to(&running);
+        let (all, left) = (diff(&running, &new), diff(&applied, &new));
+        prop_assert!(left.differences().iter().all(|difference| difference.restart), "{}", left);
+        prop_assert!(left.differences().iter().eq(all.needs_restart()), "{}", left);
+        prop_assert_eq!(all.needs_restart().next().is_none(), applied == new);
+        let done = diff(&running, &applied);
+        prop_assert!(done.needs_restart().next().is_none(), "{}", done);
+        prop_assert_eq!(done.differences().len() + left.differences().len(), all.differences().len());
+        prop_assert_eq!(new.clone().applied_to(&new), new);
+    }
+}
+
+#[test]
+fn no_hash_of_a_key_is_told() {
+    let knob = |at: &str| KNOBS.iter().find(|knob| knob.at == at).expect("a knob");
+    let (old, new) = (turned(&[], &[]), turned(&[(knob("/accounts/0/key_sha256"), 1)], &[]));
+    let said = diff(&old, &new).to_string();
+    assert_eq!(said, "account `acme`: 1 key added\naccount `acme`: 1 key removed\n");
+}
+
+#[test]
+fn a_network_that_is_listed_twice_is_not_said_to_be_gone_when_it_is_listed_once() {
+    let with = |networks: &str| {
+        let mut document = base();
+        document.set("/blocked_networks", networks);
+        parsed(&document)
+    };
+    let (twice, once) = (with(r#"["192.0.2.0/24", "192.0.2.0/24"]"#), with(r#"["192.0.2.0/24"]"#));
+    let fewer = "blocked_networks: 192.0.2.0/24 removed once, and listed still\n";
+    assert_eq!(diff(&twice, &once).to_string(), fewer);
+    assert_eq!(
+        diff(&once, &twice).to_string(),
+        "blocked_networks: 192.0.2.0/24 added once more\n"
+    );
+}
+
+#[test]
+fn a_place_that_moved_is_no_difference_of_those_who_refer_to_it() {
+    // A tier before all others: every tier, and so every reference to one, has another number.
+    let with = |text: &str| Config::parse("tiers.yaml", text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+    let before = include_str!("../tiers.yaml");
+    let after = before.replace(
+        "tiers:\n",
+        "tiers:\n  first:  { priority: 1, concurrency: 1, quota: { limit: 7, rolling: 7d } }\n",
+    );
+    assert_eq!(
+        diff(&with(before), &with(&after)).to_string(),
+        "tier `first`: added: priority 1, concurrency 1, weekly quota 7 (rolling 7d)\n"
+    );
+}
+
+#[test]
+fn what_is_said_of_a_long_file_is_said_quickly() {
+    let networks = |third: u8| {
+        let all: Vec<String> = (0..16_000_u32)
+            .map(|n| format!("\"10.{third}.{}.{}\"", n / 256, n % 256))
+            .collect();
+        let mut document = base();
+        document.set("/blocked_networks", &format!("[{}]", all.join(",")));
+        parsed(&document)
+    };
+    assert_eq!(diff(&networks(0), &networks(1)).differences().len(), 32_000);
+}
+
+/// An edit in the manner of operators: each pair of texts is put in place of the other.
+fn edited(edits: &[(&str, &str)]) -> String {
+    edits
+        .iter()
+        .fold(include_str!("../tiers.yaml").to_owned(), |text, (old, new)| {
+            assert!(text.contains(old), "{old} is not in tiers.yaml");
+            text.replace(old, new)
+        })
+}
+
+#[test]
+fn a_sponsor_edit_reads_as_its_operator_would_say_it() {
+    let old = edited(&[]);
+    let new = edited(&[
+        ("listen: 127.0.0.1:8080", "listen: 0.0.0.0:80\ncores: 4"),
+        (
+            "queue: { length: 8, within_tier: fifo",
+            "queue: { length: 16, within_tier: fair",
+        ),
+        (
+            "priority: 0, concurrency: 1, quota: { limit: 100",
+            "priority: 0, concurrency: 1, quota: { limit: 50",
+        ),
+        (
+            "concurrency: 1, quota: { limit: 500",
+            "concurrency: 2, quota: { limit: 800",
+        ),
+        ("\"$10\":  { priority: 5", "\"$15\":  { priority: 4"),
+        (
+            "concurrency: 3, quota",
+            "concurrency: 3, limits: { http: 300 }, max_wait: 10s, quota",
+        ),
+        (
+            "limit: 100, window: 60s, kind: fixed",
+            "limit: 120, window: 60s, kind: sliding, penalty: 5m",
+        ),
+        ("blocked_networks: []", "blocked_networks: [192.0.2.0/24]"),
+        (
+            "slots: 2 }",
+            "slots: 3 }\n      - { url: \"http://127.0.0.1:8082\", slots: 4 }",
+        ),
+        ("timeout: 60s\n", "timeout: 90s\n"),
+        ("max_body: 25MiB", "max_body: 50MiB, cost: 2"),
+        ("name: listed-bot, tier: \"$100\"", "name: listed-bot, tier: \"$50\""),
+    ]);
+    let config = |text: &str| Config::parse("tiers.yaml", text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+    let accounts = |tier: &str| Some(tier.trim_start_matches('$').len()).filter(|_| tier != "free");
+    let lines: Vec<String> = diff(&config(&old), &config(&new))
+        .describe(&accounts)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!("a_sponsor_edit", lines.join("\n")) });
+}
+
+#[test]
+fn the_presets_against_each_other() {
+    let mut said = String::new();
+    for pair in PRESETS.windows(2) {
+        let (old, new) = (pair[0].config().expect("right"), pair[1].config().expect("right"));
+        said.push_str(&format!(
+            "# {} → {}\n{}\n",
+            pair[0].name,
+            pair[1].name,
+            diff(&old, &new)
+        ));
+    }
+    insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!("presets", said) });
+}
