@@ -20,7 +20,8 @@ use crate::store::journal::disk::SystemDisk;
 use crate::store::journal::{self, Durability, History, Journal, Taken};
 use crate::store::statistics::{Books, Statistics};
 use crate::store::{
-    AccountStore, AdminToken, Bookkeeper, Directory, KEY_FILE, Listed, Pseudonyms, TOKEN_FILE, TOKEN_VARIABLE,
+    Account, AccountStore, AdminToken, Bookkeeper, Directory, KEY_FILE, Listed, Lost, Pseudonyms, TOKEN_FILE,
+    TOKEN_VARIABLE,
 };
 use crate::telemetry::JournalMeters;
 
@@ -152,7 +153,7 @@ fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStore>, Se
     let file = config.data_dir.join(ACCOUNTS_FILE);
     let opened = AccountStore::open(&file, &listed, config.blocked_networks.clone(), now);
     let store = Arc::new(opened.map_err(|error| ServeError::Accounts(file, error))?);
-    tell_of_lost_tiers(config, store.directory());
+    tell_of_lost_tiers(&config.rules, store.directory());
     Ok(store)
 }
 
@@ -179,21 +180,14 @@ fn warn_of_others(path: &Path, what: &str, right: u32) {
 }
 
 /// Accounts whose tier was taken out of the file have the anonymous tier's terms, which their owners will notice.
-fn tell_of_lost_tiers(config: &Config, directory: &Directory) {
-    let known = |name: &str| config.rules.tiers.iter().any(|tier| *tier.name == *name);
-    let lost: Vec<(String, u32)> = directory.tiers().into_iter().filter(|(tier, _)| !known(tier)).collect();
-    if lost.is_empty() {
+fn tell_of_lost_tiers(rules: &Rules, directory: &Directory) {
+    let is_tier = |name: &str| rules.tiers.iter().any(|tier| *tier.name == *name);
+    let Lost { accounts, count } = directory.lost(is_tier, NAMED_MAX);
+    if count == 0 {
         return;
     }
-    let accounts = directory
-        .page("", usize::MAX)
-        .into_iter()
-        .filter(|account| !known(&account.tier));
-    let named: Vec<String> = accounts
-        .take(NAMED_MAX)
-        .map(|account| format!("{} ({})", account.name, account.tier))
-        .collect();
-    let count: u32 = lost.iter().map(|(_, count)| count).sum();
+    let name = |account: &Arc<Account>| format!("{} ({})", account.name, account.tier);
+    let named: Vec<String> = accounts.iter().map(name).collect();
     warn!(
         count,
         accounts = named.join(", "),

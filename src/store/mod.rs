@@ -33,9 +33,10 @@ use std::sync::Arc;
 pub use account::{Account, Change, Illegal, NewAccount, Origin};
 pub use accounts::{
     ACCOUNTS_MAX, AccountStore, ChangeError, ImportError, ImportRow, Imported, Listed, Minted, OpenError, Opener,
+    RelistError, Relisted, Relisting,
 };
 pub use commit::{Commit, Standing, Ticket, Unavailable};
-pub use directory::Directory;
+pub use directory::{Directory, Lost};
 pub use keys::{Key, KeyHash, KeyId, Secret};
 pub use network::{Block, NETWORKS_MAX, NetworkChange, NetworkEntry, OwnNumbers};
 pub use networks::{Known, Networks};
