@@ -10,6 +10,7 @@
 //! Absent on purpose: reasons to say yes or no (`policy`), timers (whoever waits brings its own), HTTP.
 
 mod committing;
+mod filling;
 mod hall;
 mod limiter;
 mod moving;
@@ -23,6 +24,7 @@ use std::task::Waker;
 use tracing::warn;
 
 pub use committing::Committing;
+pub use filling::{Filled, Filling};
 use hall::{Hall, Verdict};
 pub use limiter::Limiter;
 pub use moving::Moving;

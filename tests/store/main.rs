@@ -5,6 +5,7 @@ mod accounts;
 mod books;
 mod disk;
 mod faults;
+mod filling;
 mod flips;
 #[path = "../support/folder.rs"]
 mod folder;
