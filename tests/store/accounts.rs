@@ -227,6 +227,24 @@ fn another_list_comes_in_one_step_and_names_keep_their_ids_over_lists_and_restar
 }
 
 #[test]
+fn so_many_names_that_are_not_listed_any_more_keep_their_ids() {
+    let folder = Folder::new();
+    let store = open(&folder, &[listed("a", &["ka"])]).expect("a new store");
+    let id = found(&store, "ka", NOW);
+    let many: Vec<Listed> = (0..100_000).map(|number| listed(&format!("n{number}"), &[])).collect();
+    store.relist(&many, NOW).expect("nothing is in the way");
+    store
+        .relist(&[listed("b", &["kb"])], NOW)
+        .expect("nothing is in the way");
+    let b = found(&store, "kb", NOW);
+    store
+        .relist(&[listed("a", &["ka"]), listed("b", &["kb"])], NOW)
+        .expect("nothing is in the way");
+    assert_ne!(found(&store, "ka", NOW), id, "there were too many");
+    assert_eq!(found(&store, "kb", NOW), b);
+}
+
+#[test]
 fn a_list_that_collides_with_what_is_stored_changes_nothing_and_says_what_to_do() {
     let folder = Folder::new();
     let old = [listed("a", &["ka"])];

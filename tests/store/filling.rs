@@ -472,3 +472,154 @@ fn over_the_disk_there_is_a_new_window_holds_every_debit_once() {
         whole_life(&mut house, seed, None, false);
     }
 }
+
+/// A house over a disk, with a rolling window of that length.
+fn house_over(disk: &TestDisk, length: Span) -> House {
+    House::new(
+        Store::Disk(Arc::new(disk.clone()), DATA.into()),
+        &[Window::Rolling(length)],
+    )
+}
+
+impl House {
+    /// So many successes of one unit, each an hour after the one before.
+    fn work(&mut self, hours: usize) {
+        for _ in 0..hours {
+            self.enter(CALLERS[0], 1);
+            self.commit(0);
+            self.finish(0);
+            self.advance(HOUR);
+        }
+    }
+
+    fn used(&self, window: u8) -> u64 {
+        let balance = self.gate.account_of(&CALLERS[0], std::iter::once(WindowId(window)));
+        balance.usages[0].used
+    }
+}
+
+fn segment(number: u64) -> PathBuf {
+    PathBuf::from(format!("/data/journal/{number:016}.seg"))
+}
+
+/// A job that was on its way to the disk while the window was made: it is counted once, whether its record came first or its end.
+#[test]
+fn a_job_that_is_being_committed_counts_once_and_one_that_is_given_up_never() {
+    let disk = TestDisk::new();
+    let mut house = house_over(&disk, HOUR);
+    for _ in 0..5 {
+        house.enter(CALLERS[0], 1);
+    }
+    house.commit(0);
+    house.finish(0);
+    disk.hold();
+    house.commit(0);
+    assert!(disk.wait_held(), "one lies in a group that is being synced");
+    house.commit(0);
+    house.commit(0);
+    house.give_up(0);
+    house.reload(&[Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24))]);
+    house.give_up(0);
+    disk.release();
+    house.commit(0);
+    house.fill_all();
+    assert_eq!(
+        (house.used(0), house.used(1)),
+        (1, 2),
+        "the one in the house is read back already"
+    );
+    house.end_all();
+    assert_eq!(
+        (house.used(0), house.used(1)),
+        (3, 3),
+        "and another came after the window"
+    );
+    house.restart();
+    assert_eq!((house.used(0), house.used(1)), (3, 3));
+}
+
+#[test]
+fn a_longer_window_keeps_segments_from_then_on_and_a_shorter_one_lets_them_go() {
+    let disk = TestDisk::new();
+    let (short, long) = (Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24)));
+    let mut house = house_over(&disk, HOUR);
+    house.work(6);
+    // At the hour 6 what ended before 3 goes; the segment of the hour 5 is being written.
+    disk.wait_until(|paths| !paths.contains(&segment(2)));
+    house.reload(&[short.clone(), long.clone()]);
+    house.fill_all();
+    let filled = house.used(1);
+    assert!((3..6).contains(&filled), "as far back as the journal reaches: {filled}");
+    house.work(6);
+    assert_eq!(house.used(1), filled + 6);
+    house.restart();
+    assert_eq!(house.used(1), filled + 6, "nothing has gone");
+    house.reload(&[short]);
+    house.fill_all();
+    house.work(2);
+    disk.wait_until(|paths| paths.len() < 8);
+}
+
+/// Sums of a month outlive the segments that they were made of, also where the month came while the door was open.
+#[test]
+fn a_calendar_that_is_new_is_summed_up_from_the_oldest_segment_on() {
+    let disk = TestDisk::new();
+    let (hour, month) = (Window::Rolling(HOUR), all_windows().remove(3));
+    let mut house = house_over(&disk, HOUR.saturating_mul(8));
+    house.work(5);
+    house.reload(&[hour.clone(), month.clone()]);
+    house.fill_all();
+    assert_eq!(house.used(1), 5);
+    house.work(8);
+    assert_eq!(house.used(1), 13);
+    disk.wait_until(|paths| !paths.contains(&segment(5)));
+    house.restart();
+    assert_eq!(house.used(1), 13, "though what was there before the month came is gone");
+    // It leaves and comes back before a segment is closed without it: its sums are there still.
+    house.reload(std::slice::from_ref(&hour));
+    house.reload(&[hour, month]);
+    house.fill_all();
+    assert_eq!(house.used(1), 13);
+    house.work(2);
+    house.restart();
+    assert_eq!(house.used(1), 15);
+}
+
+/// What reads back for a window that has gone tells nothing to the one of the same length that has come since.
+#[test]
+fn a_window_that_goes_and_comes_back_while_it_is_filled_is_filled_once() {
+    let (day, week) = (all_windows().remove(0), all_windows().remove(1));
+    let mut house = House::new(Store::Memory(Arc::default()), std::slice::from_ref(&day));
+    house.work(3);
+    let both = [day.clone(), week];
+    let late = house.gate.reload(rules(&both)).expect("one is new");
+    assert!(house.gate.reload(rules(&[day])).is_none(), "one has gone");
+    house.reload(&both);
+    house.fill_all();
+    let past = house.opened.reload_windows(&both);
+    let filled = house.gate.fill(late, past).expect("memory can be read");
+    assert_eq!((filled.debits, filled.whole), (0, false));
+    assert_eq!(house.used(1), 3);
+}
+
+#[test]
+fn a_filling_ends_with_the_door() {
+    let disk = TestDisk::new();
+    let mut house = house_over(&disk, HOUR);
+    house.work(1);
+    let windows = [Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24))];
+    let past = house.opened.reload_windows(&windows);
+    let filling = house.gate.reload(rules(&windows)).expect("one is new");
+    house.gate.shut_down();
+    let filled = house.gate.fill(filling, past).expect("the disk can be read");
+    assert_eq!((filled.debits, filled.whole), (0, false));
+    // Closed, the journal reaches no fence any more; whoever waits is told.
+    let windows = [Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(48))];
+    let past = house.opened.reload_windows(&windows);
+    let Opened::Journal(journal) = &house.opened else {
+        panic!("it is one")
+    };
+    journal.close();
+    let filling = house.gate.reload(rules(&windows)).expect("one is new");
+    assert!(house.gate.fill(filling, past).is_err());
+}

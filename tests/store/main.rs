@@ -11,6 +11,7 @@ mod flips;
 mod folder;
 mod house;
 mod networks;
+mod pace;
 mod reopening;
 mod scenarios;
 mod statistics;
