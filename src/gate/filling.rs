@@ -19,7 +19,7 @@ use crate::policy::rules::{Rules, Window, WindowId};
 use crate::store::{Debited, Fence, Past};
 
 /// Debits that are told under one lock: some tenths of a millisecond.
-const CHUNK: usize = 512;
+const CHUNK: usize = 256;
 
 /// Windows that a reload has made, and from where on they count by themselves.
 #[derive(Debug)]

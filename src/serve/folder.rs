@@ -17,7 +17,7 @@ use crate::policy::Policy;
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::journal::disk::SystemDisk;
-use crate::store::journal::{self, Durability, History, Journal, Taken};
+use crate::store::journal::{self, Durability, History, Journal, Pace, Taken};
 use crate::store::statistics::{Books, Statistics};
 use crate::store::{
     Account, AccountStore, AdminToken, Bookkeeper, Directory, KEY_FILE, Listed, Lost, Pseudonyms, TOKEN_FILE,
@@ -118,18 +118,32 @@ fn open_journal(
     meters: Arc<JournalMeters>,
     books: Box<dyn Bookkeeper>,
 ) -> Result<(Arc<Journal>, History), ServeError> {
+    let Pace {
+        durability,
+        commit_every,
+        commit_patience,
+    } = pace(config);
     let settings = journal::Settings {
+        durability,
+        commit_every,
+        commit_patience,
+        ..journal::Settings::new(clock, Arc::new(move || clock.wall()), meters)
+    };
+    let opened = Journal::open_in(taken, settings, &rules.windows, vec![books], Arc::new(SystemDisk));
+    let (journal, history) = opened.map_err(ServeError::Journal)?;
+    Ok((Arc::new(journal), history))
+}
+
+/// How the journal commits.
+fn pace(config: &Config) -> Pace {
+    Pace {
         durability: match config.durability {
             config::Durability::Strict => Durability::Strict,
             config::Durability::Relaxed => Durability::Relaxed,
         },
         commit_every: config.commit_every.into(),
         commit_patience: config.commit_patience.into(),
-        ..journal::Settings::new(clock, Arc::new(move || clock.wall()), meters)
-    };
-    let opened = Journal::open_in(taken, settings, &rules.windows, vec![books], Arc::new(SystemDisk));
-    let (journal, history) = opened.map_err(ServeError::Journal)?;
-    Ok((Arc::new(journal), history))
+    }
 }
 
 /// A policy that knows what callers have used.
@@ -144,17 +158,21 @@ fn remember(rules: &Arc<Rules>, clock: Clock, history: History, statistics: &Sta
 }
 
 fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStore>, ServeError> {
+    let file = config.data_dir.join(ACCOUNTS_FILE);
+    let opened = AccountStore::open(&file, &listed(config), config.blocked_networks.clone(), now);
+    let store = Arc::new(opened.map_err(|error| ServeError::Accounts(file, error))?);
+    tell_of_lost_tiers(&config.rules, store.directory());
+    Ok(store)
+}
+
+/// The accounts that the file lists.
+fn listed(config: &Config) -> Vec<Listed> {
     let listed = |account: &config::Account| Listed {
         name: account.name.clone(),
         tier: config.rules.tier(account.tier).name.to_string(),
         keys: account.key_sha256.clone(),
     };
-    let listed: Vec<Listed> = config.accounts.iter().map(listed).collect();
-    let file = config.data_dir.join(ACCOUNTS_FILE);
-    let opened = AccountStore::open(&file, &listed, config.blocked_networks.clone(), now);
-    let store = Arc::new(opened.map_err(|error| ServeError::Accounts(file, error))?);
-    tell_of_lost_tiers(&config.rules, store.directory());
-    Ok(store)
+    config.accounts.iter().map(listed).collect()
 }
 
 /// The operator's token: the environment's, or that of the file in that folder, which is made if it isn't there.

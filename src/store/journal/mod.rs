@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! event loops ── commit, note ──▶ inbox ──▶ writer (a thread) ──▶ segments ──▶ books (a thread) ──▶ bookkeepers
-//!                                                                     └──▶ history, at start
+//!                                                                     └──▶ history, at start and for new windows
 //! ```
 //!
 //! | file | what |
@@ -15,7 +15,7 @@
 //! | `registry` | which segments there are, and what in them does not count |
 //! | `books` | closed segments to the bookkeepers, then away |
 //! | `totals` | the snapshot of calendar periods |
-//! | `survey`, `history` | reading at start |
+//! | `survey`, `history` | reading at start, and for windows that a reload has made |
 //! | `inspect` | reading for people, also while the door writes |
 //!
 //! A promise is kept by what is on the disk alone: an entry whose commit resolved is in a segment, below the limit that later
