@@ -1,7 +1,7 @@
 //! The accounts that tiers.yaml lists: beside those in the store, with ids that the store gives them.
 //!
 //! Of them the disk has the ids alone, by name. So a list is first checked, then its new names get their ids, durably, and then
-//! it is taken into the [`Directory`](crate::store::Directory), all at once for whoever looks.
+//! it is taken into the [`Directory`], all at once for whoever looks.
 //!
 //! Absent on purpose: whether a tier exists, and where the list is written.
 
