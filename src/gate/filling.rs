@@ -1,11 +1,12 @@
 //! A window that a reload has made, filled from what the ledger remembers (semantics §5.5) while searches go on.
 //!
-//! Each debit is counted once. The window is made and a [`Fence`](crate::store::Fence) put into the ledger under one lock. What was
+//! Each debit is counted once. The window is made and a [`Fence`] put into the ledger under one lock. What was
 //! committed before the fence is read back here, when all of it is settled, and what comes after counts as its job ends; a job
 //! that is in the house at that moment is of the one kind or the other by its debit's number, and by nothing else.
 //!
-//! Until it is filled a window counts what is known so far, oldest first: it lets in more than its limit rather than less. What a
-//! job commits while the window is made may for a moment be both held and read back, until the job hears that it is durable.
+//! Until it is filled a window counts what is known so far, oldest first: it lets in more than its limit rather than less.
+//! What a job commits while the window is made may for a moment be both held and read back, until the job hears that it is
+//! durable.
 //!
 //! Absent on purpose: the disk (`store`), and a thread to wait for it on.
 
@@ -57,14 +58,15 @@ impl Gate {
         if !hall.policy.has_new_windows() {
             return None;
         }
+        // This wakes the ledger's writer, which never asks for the lock.
         let fence = self.ledger.fence();
         let windows = hall.policy.count_from(fence.number());
         Some(Filling { windows, fence })
     }
 
-    /// Reads back what was debited before those windows were made, from the past of this gate's ledger. Takes the lock again and
-    /// again, never for long. Ends early if the door closes or the windows are gone. Blocks: on the ledger, until all that is on
-    /// its way to the disk is there, and on the disk.
+    /// Reads back what was debited before those windows were made, from the past of this gate's ledger. Takes the lock again
+    /// and again, never for long. Ends early if the door closes or the windows are gone. Blocks: on the ledger, until all
+    /// that is on its way to the disk is there, and on the disk.
     ///
     /// # Errors
     /// The disk's, or the ledger is closed. Then the windows hold less than was used, until the next start.

@@ -148,8 +148,8 @@ pub enum Outcome {
     Cancelled,
 }
 
-/// Which debit, by the order in which they were written down since the program began: of two the later has the greater number. So
-/// a number may part those that somebody reads back from those that count as their jobs end.
+/// Which debit, by the order in which they were written down since the program began: of two the later has the greater
+/// number. So a number may part those that somebody reads back from those that count as their jobs end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DebitNumber(pub u64);
 

@@ -307,8 +307,8 @@ impl Policy {
         self.end_as(job, outcome, DebitNumber::LAST, now)
     }
 
-    /// The job is over and has succeeded, and its debit was written down under that number: as [`Self::end`], but in a window whose
-    /// past is read back it counts only if it is not among what is read ([`Self::count_from`]).
+    /// The job is over and has succeeded, and its debit was written down under that number: as [`Self::end`], but in a window
+    /// whose past is read back it counts only if it is not among what is read ([`Self::count_from`]).
     pub fn succeed(&mut self, job: JobId, debit: DebitNumber, now: Timestamp) -> Option<Grant> {
         self.end_as(job, Outcome::Succeeded, debit, now)
     }
@@ -472,9 +472,9 @@ impl Policy {
         self.quotas.has_new_windows()
     }
 
-    /// The windows that the last reload has made, empty: debits of that number and above count in them as their jobs end, and those
-    /// below are for somebody to read back, jobs' that are in the house now included. To be called under the lock of the reload. No
-    /// two calls may give the same number: it tells whose a window is ([`Self::counting_from`]).
+    /// The windows that the last reload has made, empty: debits of that number and above count in them as their jobs end, and
+    /// those below are for somebody to read back, jobs' that are in the house now included. To be called under the lock of
+    /// the reload. No two calls may give the same number: it tells whose a window is ([`Self::counting_from`]).
     pub fn count_from(&mut self, first: DebitNumber) -> Vec<Window> {
         let new = self.quotas.count_from(first);
         let windows = self.rules.windows.iter().zip(new);

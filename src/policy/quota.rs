@@ -5,8 +5,9 @@
 //! [b·w, (b+1)·w), leave together at (b+1)·w + L: up to w late, never early. So no stretch of length L ever holds more than
 //! the limit. A calendar's period begins with an empty page.
 //!
-//! A window that a reload has made counts from a debit's number on. What was written down before it is read back, also what is of
-//! jobs that are in the house still: so each debit is counted once, by its job's end or by whoever reads, in whatever order.
+//! A window that a reload has made counts from a debit's number on. What was written down before it is read back, also what
+//! is of jobs that are in the house still: so each debit is counted once, by its job's end or by whoever reads, in whatever
+//! order.
 //!
 //! A time here is a point of the wall clock as `wall` follows it: it never goes back.
 //!

@@ -80,7 +80,7 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// Writes down a job that debits. Resolves when the record is durable, or when it is known that it won't be.
     fn commit(&self, record: Record) -> Commit;
 
-    /// A point in the order of debits: those committed before have lower numbers, those committed from now on greater ones. It takes
-    /// no longer than a look at whether it can write.
+    /// A point in the order of debits: those committed before have lower numbers, those committed from now on greater ones.
+    /// It takes no longer than a look at whether it can write.
     fn fence(&self) -> Fence;
 }

@@ -80,8 +80,8 @@ impl Networks {
         networks
     }
 
-    /// Those that tiers.yaml has turned away are these from now on, for good, all at once for whoever looks. What is stored stays.
-    /// Waits for no disk.
+    /// Those that tiers.yaml has turned away are these from now on, for good, all at once for whoever looks. What is stored
+    /// stays. Waits for no disk.
     pub fn relist(&self, listed: Vec<IpNet>) {
         let listed = listed.into_iter().map(canonical).collect();
         let mut state = self.state.write();
@@ -444,8 +444,8 @@ mod tests {
         assert_eq!((networks.len(), networks.page(None, 9).len()), (1, 1));
     }
 
-    /// An operator's change that had been put together before the list changed, and was taken in after, said what it had read of
-    /// the list: it lifted the block that had just come.
+    /// An operator's change that had been put together before the list changed, and was taken in after, said what it had read
+    /// of the list: it lifted the block that had just come.
     #[test]
     fn what_was_read_of_the_list_before_it_changed_lifts_no_block() {
         let network = net("192.0.2.0/24");

@@ -1,7 +1,7 @@
 //! Reading back what was written down, while more is written: for a window that a reload has made (semantics §5.5).
 //!
-//! A [`Fence`] parts the debits of a ledger by their numbers. Those below it are read back once all of them are settled, so none of
-//! them can be taken back any more; those above count as their jobs end.
+//! A [`Fence`] parts the debits of a ledger by their numbers. Those below it are read back once all of them are settled, so
+//! none of them can be taken back any more; those above count as their jobs end.
 //!
 //! Absent on purpose: the windows, which get what counts, once (`gate`).
 
@@ -38,8 +38,8 @@ impl Fence {
         self.number
     }
 
-    /// Waits until all debits below are settled: they are durable, or will never count. Answers with the first sequence number that
-    /// is above. Blocks.
+    /// Waits until all debits below are settled: they are durable, or will never count. Answers with the first sequence
+    /// number that is above. Blocks.
     ///
     /// # Errors
     /// The ledger writes no more.
@@ -78,7 +78,8 @@ pub struct Debited {
 
 /// A ledger's past.
 pub trait Past {
-    /// Waits for the fence, and tells every debit below it that counts, once for each of those windows in which it may lie, until
+    /// Waits for the fence, and tells every debit below it that counts, once for each of those windows in which it may lie,
+    /// until
     /// `each` breaks off. Blocks on the disk.
     ///
     /// # Errors

@@ -478,8 +478,8 @@ fn what_was_acknowledged_is_there_wherever_the_disk_freezes() {
     the_power_goes(Fault::Freezes);
 }
 
-/// Another list has ids to write, for its new names. Whichever of its writes and syncs fails, the old list stands until it is told
-/// that the new one does; and an id that somebody has seen is that name's after the power went.
+/// Another list has ids to write, for its new names. Whichever of its writes and syncs fails, the old list stands until it is
+/// told that the new one does; and an id that somebody has seen is that name's after the power went.
 #[test]
 fn a_list_that_can_not_be_written_changes_nothing() {
     let list = |names: &[&str]| -> Vec<Listed> {

@@ -1,7 +1,8 @@
-//! A window that is new in a reload is filled from what was written down before, each debit once, while searches go on (semantics §5.5).
+//! A window that is new in a reload is filled from what was written down before, each debit once, while searches go on
+//! (semantics §5.5).
 //!
-//! Random histories over every store, against a list of all debits: windows come and go at random moments, with jobs in the house, on
-//! their way to the disk, and given up. The seed is printed: `TIERGATE_SEED=7` runs that one alone.
+//! Random histories over every store, against a list of all debits: windows come and go at random moments, with jobs in the
+//! house, on their way to the disk, and given up. The seed is printed: `TIERGATE_SEED=7` runs that one alone.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -502,7 +503,8 @@ fn segment(number: u64) -> PathBuf {
     PathBuf::from(format!("/data/journal/{number:016}.seg"))
 }
 
-/// A job that was on its way to the disk while the window was made: it is counted once, whether its record came first or its end.
+/// A job that was on its way to the disk while the window was made: it is counted once, whether its record came first or its
+/// end.
 #[test]
 fn a_job_that_is_being_committed_counts_once_and_one_that_is_given_up_never() {
     let disk = TestDisk::new();

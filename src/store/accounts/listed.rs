@@ -36,8 +36,8 @@ pub struct Relisted {
     pub gone: usize,
 }
 
-/// Another list, checked and with an id for each name, durably, but not shown to anybody yet. No account can be changed while it is
-/// there.
+/// Another list, checked and with an id for each name, durably, but not shown to anybody yet. No account can be changed while
+/// it is there.
 #[derive(Debug)]
 #[must_use = "until it is taken the old list stands"]
 pub struct Relisting<'s> {
@@ -55,8 +55,8 @@ impl Relisting<'_> {
 
 impl AccountStore {
     /// The accounts that tiers.yaml lists are these from now on, in one step for whoever looks. A name has the id that it had
-    /// whenever it was listed; who is not in the list any more has no account, and finds what it has used if it is listed again.
-    /// Waits for the disk.
+    /// whenever it was listed; who is not in the list any more has no account, and finds what it has used if it is listed
+    /// again. Waits for the disk.
     ///
     /// # Errors
     /// A name or a key is in the store as well, or a key in the list twice; or new names can't be written down. Nothing has
@@ -135,8 +135,8 @@ fn check(listed: &[Listed], directory: &Directory) -> Result<(), Collision> {
     Ok(())
 }
 
-/// The steps from the list that the directory has to this one. First goes what is to go, so that a key may pass from one account to
-/// another.
+/// The steps from the list that the directory has to this one. First goes what is to go, so that a key may pass from one
+/// account to another.
 fn differences(
     directory: &Directory,
     listed: &[Listed],

@@ -217,8 +217,8 @@ fn put_network(transaction: &WriteTransaction, entry: &NetworkEntry) -> Result<(
     Ok(())
 }
 
-/// Gives every listed name an id of its own that it keeps: who is taken out of tiers.yaml and comes back finds what it has used.
-/// Only when there are too many names that aren't listed any more, all of those are forgotten.
+/// Gives every listed name an id of its own that it keeps: who is taken out of tiers.yaml and comes back finds what it has
+/// used. Only when there are too many names that aren't listed any more, all of those are forgotten.
 fn name_listed(
     transaction: &WriteTransaction,
     listed: &[Listed],
@@ -250,8 +250,8 @@ fn name_listed(
     Ok(ids)
 }
 
-/// Gives every listed name its id, in a transaction of its own; the next id is then what this answers with. Durable when this has
-/// returned. Where every name has one, nothing is written.
+/// Gives every listed name its id, in a transaction of its own; the next id is then what this answers with. Durable when this
+/// has returned. Where every name has one, nothing is written.
 pub(super) fn name(
     database: &Database,
     listed: &[Listed],

@@ -45,8 +45,8 @@ pub struct Books {
     pub keep: Span,
 }
 
-/// Works until the registry is closed. The books are locked while something is done, and left as they are while somebody holds the
-/// registry.
+/// Works until the registry is closed. The books are locked while something is done, and left as they are while somebody
+/// holds the registry.
 pub fn run(books: &Mutex<Books>, registry: &Registry) {
     while registry.wait_free() {
         // Before the work: what is closed meanwhile is work for the next turn.

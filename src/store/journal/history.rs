@@ -69,9 +69,9 @@ pub struct History {
 }
 
 impl History {
-    /// Of these closed segments and that snapshot, for these windows; segments that nobody `wants` and that are in every calendar's
-    /// sums are left out, and so are entries of the number `until` and above. The snapshot must not be replaced from before it was
-    /// read on.
+    /// Of these closed segments and that snapshot, for these windows; segments that nobody `wants` and that are in every
+    /// calendar's sums are left out, and so are entries of the number `until` and above. The snapshot must not be replaced
+    /// from before it was read on.
     pub(super) fn new(
         (disk, folder): (Arc<dyn Disk>, PathBuf),
         (registry, hold): (&Registry, Hold),

@@ -152,8 +152,8 @@ impl Inbox {
         Span::from_nanos(self.patience_ns.load(Ordering::Acquire))
     }
 
-    /// Another pace from now on: debits that come from now on wait or not as it says. Whoever gathers a group by the old one goes on
-    /// with the new one.
+    /// Another pace from now on: debits that come from now on wait or not as it says. Whoever gathers a group by the old one
+    /// goes on with the new one.
     pub fn set_pace(&self, pace: Pace) {
         let mut waiting = self.waiting.lock();
         waiting.pace = pace;

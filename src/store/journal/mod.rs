@@ -449,18 +449,18 @@ impl fmt::Debug for Remains {
 }
 
 impl Journal {
-    /// Another pace from now on. A debit that comes from now on is answered for as it says; one that waits to be durable goes on
-    /// waiting, and what was answered without waiting is durable as soon as it would have been.
+    /// Another pace from now on. A debit that comes from now on is answered for as it says; one that waits to be durable goes
+    /// on waiting, and what was answered without waiting is durable as soon as it would have been.
     pub fn set_pace(&self, pace: Pace) {
         self.inbox.set_pace(pace);
     }
 
-    /// Other windows from now on: segments are kept for as long as the longest rolling one reaches, and calendar periods are summed
-    /// up for these calendars; for one that is new from the oldest segment on that there is. To be called just before the policy
-    /// gets the windows, and not if it won't: calendars that are left out lose their sums.
+    /// Other windows from now on: segments are kept for as long as the longest rolling one reaches, and calendar periods are
+    /// summed up for these calendars; for one that is new from the oldest segment on that there is. To be called just before
+    /// the policy gets the windows, and not if it won't: calendars that are left out lose their sums.
     ///
-    /// What is answered holds on to all that there is, until it is recalled or dropped. Blocks on the disk, for as long as it takes to
-    /// enter one segment into the books.
+    /// What is answered holds on to all that there is, until it is recalled or dropped. Blocks on the disk, for as long as it
+    /// takes to enter one segment into the books.
     pub fn reload_windows(&self, windows: &[Window]) -> Remains {
         let hold = self.registry.hold();
         let mut books = self.books.lock();

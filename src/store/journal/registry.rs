@@ -184,7 +184,8 @@ impl Registry {
         closed
     }
 
-    /// From now on the bookkeeping begins nothing, until this is dropped: nothing is removed or summed up. It may be at it still.
+    /// From now on the bookkeeping begins nothing, until this is dropped: nothing is removed or summed up. It may be at it
+    /// still.
     pub fn hold(self: &Arc<Self>) -> Hold {
         self.state.lock().held += 1;
         Hold(Arc::clone(self))

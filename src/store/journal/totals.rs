@@ -254,8 +254,8 @@ impl Totals {
         })
     }
 
-    /// Other calendars from now on. One that is new is summed up from the oldest segment on, save what the snapshot has of it from an
-    /// earlier time; one that nobody uses any more is left out of the next.
+    /// Other calendars from now on. One that is new is summed up from the oldest segment on, save what the snapshot has of it
+    /// from an earlier time; one that nobody uses any more is left out of the next.
     pub fn reload(&mut self, calendars: impl IntoIterator<Item = Calendar>) {
         let held = std::mem::take(&mut self.calendars);
         let covers = |calendar: &Calendar| {
