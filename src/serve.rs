@@ -8,8 +8,8 @@ mod folder;
 mod places;
 mod settings;
 mod statistics;
-mod watchers;
 pub mod watch;
+mod watchers;
 
 use std::fmt;
 use std::future::Future;

@@ -23,7 +23,7 @@ use tiergate::policy::rules::{
 use tiergate::policy::time::Span;
 use tiergate::policy::{Ask, Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
-use tiergate::store::{Commit, Entry, Ledger, Record, Standing, Ticket};
+use tiergate::store::{Commit, Entry, Fence, Ledger, Record, Standing, Ticket};
 
 const LOW: TierId = TierId(0);
 const HIGH: TierId = TierId(1);
@@ -359,6 +359,10 @@ impl Ledger for SlowLedger {
         let (commit, ticket) = Commit::pending();
         self.tickets.lock().push(ticket);
         commit
+    }
+
+    fn fence(&self) -> Fence {
+        unreachable!("no model reloads")
     }
 }
 

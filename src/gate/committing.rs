@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Pass;
-use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Span;
-use crate::store::Commit;
+use crate::policy::{DebitNumber, Outcome};
+use crate::store::{Commit, Unavailable};
 
 /// Resolves when the answer's last part may go out: the debit is durable and the caller's concurrency given back. Dropped
 /// before, the debit is taken back, unless it has become durable.
@@ -46,18 +46,26 @@ impl Committing {
 
     fn withdraw(&mut self) -> Result<(), Refusal> {
         match self.job.take() {
-            Some((pass, commit)) => settle(pass, commit.withdraw().is_ok()),
+            Some((pass, commit)) => {
+                let number = commit.number();
+                settle(pass, commit.withdraw().map(|()| number))
+            }
             None => Ok(()),
         }
     }
 }
 
-fn settle(mut pass: Pass, durable: bool) -> Result<(), Refusal> {
-    pass.end(if durable { Outcome::Succeeded } else { Outcome::Failed });
-    if durable {
-        Ok(())
-    } else {
-        Err(Refusal::JournalUnavailable)
+/// The job's debit is durable, under that number, or won't ever be.
+fn settle(mut pass: Pass, written: Result<DebitNumber, Unavailable>) -> Result<(), Refusal> {
+    match written {
+        Ok(number) => {
+            pass.end_debited(number);
+            Ok(())
+        }
+        Err(Unavailable) => {
+            pass.end(Outcome::Failed);
+            Err(Refusal::JournalUnavailable)
+        }
     }
 }
 
@@ -71,8 +79,8 @@ impl Future for Committing {
         let Poll::Ready(written) = Pin::new(commit).poll(cx) else {
             return Poll::Pending;
         };
-        let (pass, _) = self.job.take().expect("looked at above");
-        Poll::Ready(settle(pass, written.is_ok()))
+        let (pass, commit) = self.job.take().expect("looked at above");
+        Poll::Ready(settle(pass, written.map(|()| commit.number())))
     }
 }
 

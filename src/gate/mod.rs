@@ -11,6 +11,7 @@
 
 mod cap;
 mod committing;
+mod filling;
 mod generation;
 mod hall;
 mod limiter;
@@ -27,6 +28,7 @@ use tracing::warn;
 
 pub use cap::{Cap, Place};
 pub use committing::Committing;
+pub use filling::{Filled, Filling};
 pub use generation::Generation;
 use hall::{Hall, Verdict};
 pub use limiter::Limiter;
@@ -52,6 +54,10 @@ pub struct Gate {
     /// Whether networks may have to be counted by neighbourhood, as of the last second.
     crowded: AtomicBool,
 }
+
+/// Somebody would not find its worker where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsuited;
 
 /// Pools that have a job in the house, each with the servers on which one runs.
 pub type Occupied = HashMap<PoolId, HashSet<ServerId>>;
@@ -152,20 +158,28 @@ impl Gate {
     }
 
     /// Decides by that generation from now on (see [`Policy::reload`]), if `suits` says that whoever is in the house may stay where
-    /// it is: pools that have a job in the house, each with the servers on which one runs. Nobody loses a seat or a slot by it.
-    /// `suits` is asked under the lock, so nobody comes or goes meanwhile.
-    pub fn reload(&self, generation: Arc<Generation>, suits: impl FnOnce(&Occupied) -> bool) -> bool {
-        let wakers: Vec<Option<Waker>> = {
+    /// it is. `suits` is asked under the lock, so nobody comes or goes meanwhile. Nobody loses a seat or a slot by it. The windows
+    /// that are new are to be filled, if there are any.
+    ///
+    /// # Errors
+    /// It doesn't suit: nothing has changed.
+    pub fn reload(
+        &self,
+        generation: Arc<Generation>,
+        suits: impl FnOnce(&Occupied) -> bool,
+    ) -> Result<Option<Filling>, Unsuited> {
+        let (wakers, filling) = {
             let mut hall = self.hall.lock();
             if !suits(&hall.occupied()) {
-                return false;
+                return Err(Unsuited);
             }
             let grants = hall.policy.reload(Arc::clone(&generation.rules), self.clock.now());
             hall.generation = generation;
-            grants.into_iter().map(|grant| hall.tell_granted(Some(grant))).collect()
+            let wakers: Vec<_> = grants.into_iter().map(|grant| hall.tell_granted(Some(grant))).collect();
+            (wakers, self.begin_filling(&mut hall))
         };
         wakers.into_iter().for_each(wake);
-        true
+        Ok(filling)
     }
 
     /// Where somebody is, as [`Self::reload`] asks about it.

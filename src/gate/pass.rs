@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Committing, Gate, Moving, Terms, wake};
 use crate::policy::rules::{PoolId, Priority, ServerId};
 use crate::policy::time::{Span, Timestamp};
-use crate::policy::{End, Grant, JobId, Outcome, Relocation};
+use crate::policy::{DebitNumber, End, Grant, JobId, Outcome, Relocation};
 use crate::store::{Commit, Entry, Record};
 
 /// A job's slot, its caller's concurrency and what it holds of its quotas (semantics §6). Its parts go back in the order of its methods; dropped before
@@ -167,6 +167,15 @@ impl Pass {
     }
 
     pub(super) fn end(&mut self, outcome: Outcome) {
+        self.end_as(outcome, DebitNumber::LAST);
+    }
+
+    /// It has succeeded, and its debit was written down under that number.
+    pub(super) fn end_debited(&mut self, number: DebitNumber) {
+        self.end_as(Outcome::Succeeded, number);
+    }
+
+    fn end_as(&mut self, outcome: Outcome, number: DebitNumber) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
@@ -174,7 +183,10 @@ impl Pass {
             let mut hall = self.gate.hall.lock();
             let now = self.gate.now();
             debug_assert!(!hall.expects(self.job), "a job that ends has heard what became of it");
-            let next = hall.policy.end(self.job, outcome, now);
+            let next = match outcome {
+                Outcome::Succeeded => hall.policy.succeed(self.job, number, now),
+                Outcome::Failed | Outcome::Cancelled => hall.policy.end(self.job, outcome, now),
+            };
             (now, hall.tell_granted(next))
         };
         wake(waker);

@@ -148,6 +148,16 @@ pub enum Outcome {
     Cancelled,
 }
 
+/// Which debit, by the order in which they were written down since the program began: of two the later has the greater
+/// number. So a number may part those that somebody reads back from those that count as their jobs end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DebitNumber(pub u64);
+
+impl DebitNumber {
+    /// After all others: of what nobody will read back.
+    pub const LAST: Self = Self(u64::MAX);
+}
+
 /// How a job came to its end, with or without a slot (semantics §9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum End {

@@ -43,7 +43,7 @@ use std::sync::Arc;
 use caller::Caller;
 use concurrency::Concurrency;
 use displacement::Displacements;
-pub use event::{Admission, Ask, Delegate, Displaced, End, Grant, Outcome, Own, Relocation};
+pub use event::{Admission, Ask, DebitNumber, Delegate, Displaced, End, Grant, Outcome, Own, Relocation};
 use jobs::Jobs;
 pub use jobs::{Job, JobId, State};
 use pool::{Pool, SLOT_TIMES_MIN, retry_after};
@@ -52,7 +52,7 @@ use quota::Quotas;
 pub use quota::Usage;
 use refusal::Refusal;
 use room::parties;
-use rules::{PoolId, Priority, Rules, ServerId, Tier, TierId, WindowId};
+use rules::{PoolId, Priority, Rules, ServerId, Tier, TierId, Window, WindowId};
 pub use tally::Tally;
 use time::{Span, Timestamp, UnixTime};
 use users::Users;
@@ -302,8 +302,18 @@ impl Policy {
     }
 
     /// The job is over: what it still holds is given back, and what it held of its caller's quotas becomes a debit if it has
-    /// succeeded. Nothing happens if it has a seat or has ended before.
+    /// succeeded, in every window. Nothing happens if it has a seat or has ended before.
     pub fn end(&mut self, job: JobId, outcome: Outcome, now: Timestamp) -> Option<Grant> {
+        self.end_as(job, outcome, DebitNumber::LAST, now)
+    }
+
+    /// The job is over and has succeeded, and its debit was written down under that number: as [`Self::end`], but in a window
+    /// whose past is read back it counts only if it is not among what is read ([`Self::count_from`]).
+    pub fn succeed(&mut self, job: JobId, debit: DebitNumber, now: Timestamp) -> Option<Grant> {
+        self.end_as(job, Outcome::Succeeded, debit, now)
+    }
+
+    fn end_as(&mut self, job: JobId, outcome: Outcome, debit: DebitNumber, now: Timestamp) -> Option<Grant> {
         let next = match self.jobs.get(job)?.state {
             State::Uploading | State::Waiting => return None,
             State::Running { .. } => self.give_back_slot(job, now),
@@ -314,7 +324,7 @@ impl Policy {
         self.let_out(&ended);
         if outcome == Outcome::Succeeded && ended.cost > 0 {
             for caller in ended.caller.counted() {
-                self.quotas.debit(caller, ended.admitted, ended.cost);
+                self.quotas.debit(caller, ended.admitted, ended.cost, debit);
             }
         }
         *match outcome {
@@ -425,6 +435,8 @@ impl Policy {
     /// and keep their order of arrival; nobody loses a seat or a slot by it. Tiers are known again by name, and a job
     /// whose tier vanished goes on as one of the anonymous tier.
     ///
+    /// A window that is new begins empty ([`Self::count_from`]).
+    ///
     /// The pools are those of the old rules, in the same order; others may follow them. Where nobody is, a pool may be another
     /// one's, and the last ones may be gone.
     pub fn reload(&mut self, rules: Arc<Rules>, now: Timestamp) -> Vec<Grant> {
@@ -465,6 +477,33 @@ impl Policy {
         self.wall_clock(now);
         let pools = 0..u16::try_from(self.pools.len()).expect("a PoolId is a u16");
         pools.flat_map(|pool| self.fill(PoolId(pool), now)).collect()
+    }
+
+    /// Whether the last reload has made windows that nobody has said yet from where on they count.
+    pub fn has_new_windows(&self) -> bool {
+        self.quotas.has_new_windows()
+    }
+
+    /// The windows that the last reload has made, empty: debits of that number and above count in them as their jobs end, and
+    /// those below are for somebody to read back, jobs' that are in the house now included. To be called under the lock of
+    /// the reload. No two calls may give the same number: it tells whose a window is ([`Self::counting_from`]).
+    pub fn count_from(&mut self, first: DebitNumber) -> Vec<Window> {
+        let new = self.quotas.count_from(first);
+        let windows = self.rules.windows.iter().zip(new);
+        windows
+            .filter(|(_, new)| *new)
+            .map(|(window, _)| window.clone())
+            .collect()
+    }
+
+    /// Which window that is now, if it is still there and is the one that counts from that number on.
+    pub fn counting_from(&self, window: &Window, first: DebitNumber) -> Option<WindowId> {
+        self.quotas.counting_from(window, first)
+    }
+
+    /// Whether no more jobs are let in.
+    pub fn is_closing(&self) -> bool {
+        self.closing
     }
 
     /// Hands free slots to those who wait, as far as both go.

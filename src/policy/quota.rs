@@ -5,6 +5,10 @@
 //! [b·w, (b+1)·w), leave together at (b+1)·w + L: up to w late, never early. So no stretch of length L ever holds more than
 //! the limit. A calendar's period begins with an empty page.
 //!
+//! A window that a reload has made counts from a debit's number on. What was written down before it is read back, also what
+//! is of jobs that are in the house still: so each debit is counted once, by its job's end or by whoever reads, in whatever
+//! order.
+//!
 //! A time here is a point of the wall clock as `wall` follows it: it never goes back.
 //!
 //! Absent on purpose: limits and names, which are the tiers'; time zones; and timers. Who has nothing left in a window is
@@ -13,6 +17,7 @@
 use std::collections::hash_map::Entry;
 
 use super::caller::{Caller, CallerMap};
+use super::event::DebitNumber;
 use super::log::Log;
 use super::rules::{Calendar, Window, WindowId};
 use super::time::{Span, UnixTime};
@@ -31,7 +36,7 @@ const SHELVES: usize = 256;
 /// All windows that the rules use.
 #[derive(Debug, Default)]
 pub(super) struct Quotas {
-    windows: Vec<Counts>,
+    windows: Vec<Counted>,
     /// When the next calendar's period begins.
     turns_at: Option<UnixTime>,
     /// The longest that a debit counts in any window.
@@ -52,6 +57,15 @@ pub struct Usage {
 }
 
 #[derive(Debug)]
+struct Counted {
+    counts: Counts,
+    /// Debits below don't count as their jobs end: somebody reads them back.
+    first: DebitNumber,
+    /// The last reload has made it, and nobody has said yet from where on it counts.
+    is_new: bool,
+}
+
+#[derive(Debug)]
 enum Counts {
     Rolling(Rolling),
     Paged(Paged),
@@ -65,6 +79,7 @@ impl Quotas {
     pub(super) fn new(windows: &[Window]) -> Self {
         let mut quotas = Self::default();
         quotas.reload(windows);
+        quotas.count_from(DebitNumber::default());
         quotas
     }
 
@@ -73,17 +88,58 @@ impl Quotas {
         let mut old = std::mem::take(&mut self.windows);
         self.windows = windows
             .iter()
-            .map(|window| match old.iter().position(|counts| counts.is(window)) {
-                Some(at) => old.swap_remove(at),
-                None => Counts::new(window),
-            })
+            .map(
+                |window| match old.iter().position(|counted| counted.counts.is(window)) {
+                    Some(at) => Counted {
+                        is_new: false,
+                        ..old.swap_remove(at)
+                    },
+                    None => Counted {
+                        counts: Counts::new(window),
+                        first: DebitNumber::default(),
+                        is_new: true,
+                    },
+                },
+            )
             .collect();
         let length = |window: &Window| match window {
             Window::Rolling(length) => *length + Span::from_millis(Rolling::new(*length).width_ms),
             Window::Calendar(_) => PERIOD_MAX,
         };
         self.memory = windows.iter().map(length).max().unwrap_or_default();
-        self.turns_at = self.windows.iter().filter_map(Counts::turns_at).min();
+        self.turns_at = self.all().filter_map(Counts::turns_at).min();
+    }
+
+    /// Whether the last reload has made windows that nobody has said yet from where on they count.
+    pub(super) fn has_new_windows(&self) -> bool {
+        self.windows.iter().any(|counted| counted.is_new)
+    }
+
+    /// New windows count debits of that number and above. Which are new, by their places.
+    pub(super) fn count_from(&mut self, first: DebitNumber) -> Vec<bool> {
+        let from = |counted: &mut Counted| {
+            let is_new = std::mem::replace(&mut counted.is_new, false);
+            if is_new {
+                counted.first = first;
+            }
+            is_new
+        };
+        self.windows.iter_mut().map(from).collect()
+    }
+
+    /// That window, if it counts from that number on.
+    pub(super) fn counting_from(&self, window: &Window, first: DebitNumber) -> Option<WindowId> {
+        let is_it = |counted: &Counted| counted.first == first && counted.counts.is(window);
+        let mut ids = (0..).map(WindowId).zip(&self.windows);
+        ids.find(|(_, counted)| is_it(counted)).map(|(id, _)| id)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Counts> {
+        self.windows.iter().map(|counted| &counted.counts)
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Counts> {
+        self.windows.iter_mut().map(|counted| &mut counted.counts)
     }
 
     /// How long a debit may count.
@@ -99,19 +155,19 @@ impl Quotas {
     /// Begins the periods that have begun. `in_house` are the jobs in the house, each with its caller, what it holds and since
     /// when: what they hold belongs to the period in which they were let in (semantics §5.6).
     pub(super) fn turn(&mut self, now: UnixTime, in_house: impl Iterator<Item = (Caller, u32, UnixTime)> + Clone) {
-        for counts in &mut self.windows {
+        for counts in self.all_mut() {
             if let Counts::Paged(paged) = counts
                 && paged.until.is_some_and(|until| until <= now)
             {
                 paged.turn(now, in_house.clone());
             }
         }
-        self.turns_at = self.windows.iter().filter_map(Counts::turns_at).min();
+        self.turns_at = self.all().filter_map(Counts::turns_at).min();
     }
 
     /// Units that the caller has used and holds in the window; `held` is what it holds in all.
     pub(super) fn taken(&mut self, window: WindowId, caller: &Caller, held: u64, now: UnixTime) -> u64 {
-        match &mut self.windows[window.index()] {
+        match &mut self.windows[window.index()].counts {
             Counts::Rolling(rolling) => rolling.used(caller, now) + held,
             Counts::Paged(paged) => paged.used(caller) + held - paged.carried(caller),
         }
@@ -119,7 +175,7 @@ impl Quotas {
 
     /// When that many debited units will have come back; `None` if there aren't so many.
     pub(super) fn back(&self, window: WindowId, caller: &Caller, units: u64) -> Option<UnixTime> {
-        match &self.windows[window.index()] {
+        match &self.windows[window.index()].counts {
             Counts::Rolling(rolling) => rolling.back(caller, units),
             Counts::Paged(paged) => paged.until.filter(|_| paged.used(caller) >= units),
         }
@@ -128,7 +184,7 @@ impl Quotas {
     /// What the caller has used in the window; `held` is what it holds in all.
     pub(super) fn usage(&mut self, window: WindowId, caller: &Caller, held: u64, now: UnixTime) -> Usage {
         let taken = self.taken(window, caller, held, now);
-        match &self.windows[window.index()] {
+        match &self.windows[window.index()].counts {
             Counts::Rolling(rolling) => {
                 let used = taken - held;
                 Usage {
@@ -151,10 +207,12 @@ impl Quotas {
         }
     }
 
-    /// A job that was let in at that time has succeeded: it counts in every window.
-    pub(super) fn debit(&mut self, caller: Caller, admitted: UnixTime, units: u32) {
+    /// A job that was let in at that time has succeeded: it counts in every window, unless somebody reads it back there.
+    pub(super) fn debit(&mut self, caller: Caller, admitted: UnixTime, units: u32, number: DebitNumber) {
         for window in 0..self.windows.len() {
-            self.count(window, caller, admitted, units.into());
+            if number >= self.windows[window].first {
+                self.count(window, caller, admitted, units.into());
+            }
         }
     }
 
@@ -167,7 +225,7 @@ impl Quotas {
         if units == 0 {
             return; // it would make a debtor of the caller
         }
-        match &mut self.windows[window] {
+        match &mut self.windows[window].counts {
             Counts::Rolling(rolling) => rolling.add(caller, admitted, units),
             Counts::Paged(paged) if admitted >= paged.since => {
                 *paged.pages.or_default(caller) += units;
@@ -178,7 +236,7 @@ impl Quotas {
 
     /// A job that was let in at that time has ended: what it held is no longer carried from an earlier period.
     pub(super) fn let_go(&mut self, caller: &Caller, admitted: UnixTime, units: u32) {
-        for counts in &mut self.windows {
+        for counts in self.all_mut() {
             if let Counts::Paged(paged) = counts
                 && admitted < paged.since
                 && let Some(carried) = paged.carried.get_mut(caller)
@@ -193,7 +251,7 @@ impl Quotas {
 
     /// Forgets callers of one shelf of each table who have nothing left in it. The next call looks at the next shelf.
     pub(super) fn sweep(&mut self, now: UnixTime) {
-        for counts in &mut self.windows {
+        for counts in self.all_mut() {
             if let Counts::Rolling(rolling) = counts {
                 rolling.sweep(now);
             }
@@ -202,7 +260,7 @@ impl Quotas {
 
     /// Whether the caller has a debit in any window.
     pub(super) fn knows(&self, caller: &Caller) -> bool {
-        self.windows.iter().any(|counts| match counts {
+        self.all().any(|counts| match counts {
             Counts::Rolling(rolling) => rolling.logs.get(caller).is_some(),
             Counts::Paged(paged) => paged.pages.get(caller).is_some(),
         })
@@ -214,7 +272,7 @@ impl Quotas {
             Counts::Rolling(rolling) => rolling.logs.kinds,
             Counts::Paged(paged) => paged.pages.kinds,
         };
-        let widest = |kind: usize| self.windows.iter().map(|counts| kinds(counts)[kind]).max();
+        let widest = |kind: usize| self.all().map(|counts| kinds(counts)[kind]).max();
         [0, 1, 2].map(|kind| widest(kind).unwrap_or(0))
     }
 }

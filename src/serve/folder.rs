@@ -17,10 +17,11 @@ use crate::policy::Policy;
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::journal::disk::SystemDisk;
-use crate::store::journal::{self, Durability, History, Journal, Taken};
+use crate::store::journal::{self, Durability, History, Journal, Pace, Taken};
 use crate::store::statistics::{Books, Statistics};
 use crate::store::{
-    AccountStore, AdminToken, Bookkeeper, Directory, KEY_FILE, Listed, Pseudonyms, TOKEN_FILE, TOKEN_VARIABLE,
+    Account, AccountStore, AdminToken, Bookkeeper, Directory, KEY_FILE, Listed, Lost, Pseudonyms, TOKEN_FILE,
+    TOKEN_VARIABLE,
 };
 use crate::telemetry::JournalMeters;
 
@@ -117,18 +118,32 @@ fn open_journal(
     meters: Arc<JournalMeters>,
     books: Box<dyn Bookkeeper>,
 ) -> Result<(Arc<Journal>, History), ServeError> {
+    let Pace {
+        durability,
+        commit_every,
+        commit_patience,
+    } = pace(config);
     let settings = journal::Settings {
+        durability,
+        commit_every,
+        commit_patience,
+        ..journal::Settings::new(clock, Arc::new(move || clock.wall()), meters)
+    };
+    let opened = Journal::open_in(taken, settings, &rules.windows, vec![books], Arc::new(SystemDisk));
+    let (journal, history) = opened.map_err(ServeError::Journal)?;
+    Ok((Arc::new(journal), history))
+}
+
+/// How the journal commits.
+fn pace(config: &Config) -> Pace {
+    Pace {
         durability: match config.durability {
             config::Durability::Strict => Durability::Strict,
             config::Durability::Relaxed => Durability::Relaxed,
         },
         commit_every: config.commit_every.into(),
         commit_patience: config.commit_patience.into(),
-        ..journal::Settings::new(clock, Arc::new(move || clock.wall()), meters)
-    };
-    let opened = Journal::open_in(taken, settings, &rules.windows, vec![books], Arc::new(SystemDisk));
-    let (journal, history) = opened.map_err(ServeError::Journal)?;
-    Ok((Arc::new(journal), history))
+    }
 }
 
 /// A policy that knows what callers have used.
@@ -143,17 +158,21 @@ fn remember(rules: &Arc<Rules>, clock: Clock, history: History, statistics: &Sta
 }
 
 fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStore>, ServeError> {
+    let file = config.data_dir.join(ACCOUNTS_FILE);
+    let opened = AccountStore::open(&file, &listed(config), config.blocked_networks.clone(), now);
+    let store = Arc::new(opened.map_err(|error| ServeError::Accounts(file, error))?);
+    tell_of_lost_tiers(&config.rules, store.directory());
+    Ok(store)
+}
+
+/// The accounts that the file lists.
+fn listed(config: &Config) -> Vec<Listed> {
     let listed = |account: &config::Account| Listed {
         name: account.name.clone(),
         tier: config.rules.tier(account.tier).name.to_string(),
         keys: account.key_sha256.clone(),
     };
-    let listed: Vec<Listed> = config.accounts.iter().map(listed).collect();
-    let file = config.data_dir.join(ACCOUNTS_FILE);
-    let opened = AccountStore::open(&file, &listed, config.blocked_networks.clone(), now);
-    let store = Arc::new(opened.map_err(|error| ServeError::Accounts(file, error))?);
-    tell_of_lost_tiers(config, store.directory());
-    Ok(store)
+    config.accounts.iter().map(listed).collect()
 }
 
 /// The operator's token: the environment's, or that of the file in that folder, which is made if it isn't there.
@@ -179,21 +198,14 @@ fn warn_of_others(path: &Path, what: &str, right: u32) {
 }
 
 /// Accounts whose tier was taken out of the file have the anonymous tier's terms, which their owners will notice.
-fn tell_of_lost_tiers(config: &Config, directory: &Directory) {
-    let known = |name: &str| config.rules.tiers.iter().any(|tier| *tier.name == *name);
-    let lost: Vec<(String, u32)> = directory.tiers().into_iter().filter(|(tier, _)| !known(tier)).collect();
-    if lost.is_empty() {
+fn tell_of_lost_tiers(rules: &Rules, directory: &Directory) {
+    let is_tier = |name: &str| rules.tiers.iter().any(|tier| *tier.name == *name);
+    let Lost { accounts, count } = directory.lost(is_tier, NAMED_MAX);
+    if count == 0 {
         return;
     }
-    let accounts = directory
-        .page("", usize::MAX)
-        .into_iter()
-        .filter(|account| !known(&account.tier));
-    let named: Vec<String> = accounts
-        .take(NAMED_MAX)
-        .map(|account| format!("{} ({})", account.name, account.tier))
-        .collect();
-    let count: u32 = lost.iter().map(|(_, count)| count).sum();
+    let name = |account: &Arc<Account>| format!("{} ({})", account.name, account.tier);
+    let named: Vec<String> = accounts.iter().map(name).collect();
     warn!(
         count,
         accounts = named.join(", "),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::bell::{Bell, Wakes};
+use crate::policy::DebitNumber;
 use crate::sync::Mutex;
 
 /// The record is not durable, and won't be: nothing may be answered for it.
@@ -31,7 +32,10 @@ pub struct Ticket(Arc<Mutex<Slip>>);
 /// it back.
 #[derive(Debug)]
 #[must_use = "the record counts only once this has resolved"]
-pub struct Commit(Arc<Mutex<Slip>>);
+pub struct Commit {
+    slip: Arc<Mutex<Slip>>,
+    number: DebitNumber,
+}
 
 #[derive(Debug, Default)]
 struct Slip {
@@ -45,7 +49,19 @@ impl Commit {
     /// A record on its way, and the end at which to say what became of it.
     pub fn pending() -> (Self, Ticket) {
         let slip = Arc::new(Mutex::new(Slip::default()));
-        (Self(Arc::clone(&slip)), Ticket(slip))
+        let number = DebitNumber::LAST;
+        let ticket = Ticket(Arc::clone(&slip));
+        (Self { slip, number }, ticket)
+    }
+
+    /// The same, of a debit that has that number in its ledger.
+    pub fn numbered(self, number: DebitNumber) -> Self {
+        Self { number, ..self }
+    }
+
+    /// The number of its debit; [`DebitNumber::LAST`], if it has none.
+    pub fn number(&self) -> DebitNumber {
+        self.number
     }
 
     /// A record that is as durable as it ever will be.
@@ -67,7 +83,7 @@ impl Commit {
     /// # Errors
     /// It will not be durable, or is taken back.
     pub fn withdraw(self) -> Result<(), Unavailable> {
-        let mut slip = self.0.lock();
+        let mut slip = self.slip.lock();
         slip.withdrawn = true;
         slip.settled.unwrap_or(Err(Unavailable))
     }
@@ -77,7 +93,7 @@ impl Future for Commit {
     type Output = Result<(), Unavailable>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut slip = self.0.lock();
+        let mut slip = self.slip.lock();
         match slip.settled {
             Some(settled) => Poll::Ready(settled),
             None => {

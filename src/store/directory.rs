@@ -44,6 +44,15 @@ struct Entry {
     keys: Vec<Arc<Key>>,
 }
 
+/// Accounts of tiers that there aren't.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// The first of them, in the order of their names.
+    pub accounts: Vec<Arc<Account>>,
+    /// How many there are in all.
+    pub count: u32,
+}
+
 /// One step of a change: the disk and the memory take the same.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
@@ -118,6 +127,33 @@ impl Directory {
     /// How many accounts name each tier. Every name is of a tier that there is or was: strangers can't add any.
     pub fn tiers(&self) -> BTreeMap<String, u32> {
         self.state.read().tiers.clone()
+    }
+
+    /// The accounts whose tier is none of those: how many, and the first `named_max` of them. As long as there are accounts, if
+    /// there is such a one.
+    pub fn lost(&self, is_tier: impl Fn(&str) -> bool, named_max: usize) -> Lost {
+        let state = self.state.read();
+        let lost = state.tiers.iter().filter(|(tier, _)| !is_tier(tier));
+        let count = lost.map(|(_, count)| count).sum();
+        if count == 0 {
+            return Lost::default();
+        }
+        let accounts = state.names.values().filter_map(|id| state.accounts.get(id));
+        let lost = accounts.filter(|entry| !is_tier(&entry.account.tier));
+        Lost {
+            accounts: lost.take(named_max).map(|entry| Arc::clone(&entry.account)).collect(),
+            count,
+        }
+    }
+
+    /// Who is listed in tiers.yaml, with their keys.
+    pub(super) fn listed(&self) -> Vec<(Arc<Account>, Vec<Arc<Key>>)> {
+        let state = self.state.read();
+        let entries = state.accounts.values();
+        let listed = entries.filter(|entry| entry.account.origin == Origin::Listed);
+        listed
+            .map(|entry| (Arc::clone(&entry.account), entry.keys.clone()))
+            .collect()
     }
 
     /// How many accounts there are.

@@ -2,27 +2,48 @@
 //!
 //! Absent on purpose: failure.
 
+use std::io;
+use std::ops::ControlFlow;
+
 use parking_lot::Mutex;
 
-use super::{Commit, Entry, Ledger, Record};
-use crate::policy::Policy;
+use super::past::tell;
+use super::{Commit, Debited, Entry, Fence, Ledger, Past, Record};
+use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::Timestamp;
+use crate::policy::{DebitNumber, Policy};
 
 /// Keeps everything, in the order in which it came.
 #[derive(Debug, Default)]
 pub struct MemoryLedger {
-    entries: Mutex<Vec<Entry>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Each with the number of its debit, or that of the one before.
+    entries: Vec<(DebitNumber, Entry)>,
+    /// The last number that a debit or a fence has.
+    last: u64,
+}
+
+impl State {
+    fn next(&mut self) -> DebitNumber {
+        self.last += 1;
+        DebitNumber(self.last)
+    }
 }
 
 impl MemoryLedger {
     /// Everything that was written down.
     pub fn entries(&self) -> Vec<Entry> {
-        self.entries.lock().clone()
+        let state = self.state.lock();
+        state.entries.iter().map(|(_, entry)| entry.clone()).collect()
     }
 
     /// Tells the policy what callers have used, as a journal does when it is opened.
     pub fn restore(&self, policy: &mut Policy, now: Timestamp) {
-        for entry in &*self.entries.lock() {
+        for (_, entry) in &self.state.lock().entries {
             if let Entry::Job(record) = entry
                 && record.debit() > 0
             {
@@ -38,11 +59,39 @@ impl Ledger for MemoryLedger {
     }
 
     fn note(&self, entry: Entry) {
-        self.entries.lock().push(entry);
+        let mut state = self.state.lock();
+        let last = DebitNumber(state.last);
+        state.entries.push((last, entry));
     }
 
     fn commit(&self, record: Record) -> Commit {
-        self.note(Entry::Job(record));
-        Commit::done()
+        let mut state = self.state.lock();
+        let number = state.next();
+        state.entries.push((number, Entry::Job(record)));
+        Commit::done().numbered(number)
+    }
+
+    fn fence(&self) -> Fence {
+        let (fence, post) = Fence::new(self.state.lock().next());
+        post.reached(0);
+        fence
+    }
+}
+
+impl Past for &MemoryLedger {
+    fn recall(
+        self,
+        windows: &[Window],
+        fence: Fence,
+        each: &mut dyn FnMut(Debited) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        let entries = self.state.lock().entries.clone();
+        let windows = (0..).map(WindowId).take(windows.len());
+        for (_, entry) in entries.iter().filter(|(number, _)| *number < fence.number()) {
+            if tell(entry, windows.clone(), each).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }

@@ -21,6 +21,7 @@ pub mod keys;
 pub mod memory;
 pub mod network;
 mod networks;
+mod past;
 mod pseudonym;
 mod record;
 pub mod statistics;
@@ -33,12 +34,14 @@ use std::sync::Arc;
 pub use account::{Account, Change, Illegal, NewAccount, Origin};
 pub use accounts::{
     ACCOUNTS_MAX, AccountStore, ChangeError, ImportError, ImportRow, Imported, Listed, Minted, OpenError, Opener,
+    RelistError, Relisted, Relisting,
 };
 pub use commit::{Commit, Standing, Ticket, Unavailable};
-pub use directory::Directory;
+pub use directory::{Directory, Lost};
 pub use keys::{Key, KeyHash, KeyId, Secret};
 pub use network::{Block, NETWORKS_MAX, NetworkChange, NetworkEntry, OwnNumbers};
 pub use networks::{Known, Networks};
+pub use past::{Debited, Fence, Past, Post};
 pub use pseudonym::{KEY_FILE, KeyError, Pseudonyms};
 pub use record::{Entry, Record, Refused};
 pub use token::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE, TokenError};
@@ -76,4 +79,8 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 
     /// Writes down a job that debits. Resolves when the record is durable, or when it is known that it won't be.
     fn commit(&self, record: Record) -> Commit;
+
+    /// A point in the order of debits: those committed before have lower numbers, those committed from now on greater ones.
+    /// It takes no longer than a look at whether it can write.
+    fn fence(&self) -> Fence;
 }

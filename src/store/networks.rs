@@ -32,8 +32,6 @@ pub struct Known {
 /// All networks of which something is said.
 #[derive(Debug, Default)]
 pub struct Networks {
-    /// Those that tiers.yaml has turned away.
-    listed: BTreeSet<IpNet>,
     /// Whether a look-up could find anything. Who misses a change that is just being made came before it.
     finds: AtomicBool,
     state: RwLock<State>,
@@ -42,6 +40,8 @@ pub struct Networks {
 /// Guarded by its lock, which is held for a look-up and never across an await.
 #[derive(Debug, Default)]
 struct State {
+    /// Those that tiers.yaml has turned away.
+    listed: BTreeSet<IpNet>,
     entries: BTreeMap<IpNet, Arc<NetworkEntry>>,
     /// How many of them are stored.
     stored: usize,
@@ -75,12 +75,18 @@ const FOR_GOOD: UnixTime = UnixTime::from_millis(u64::MAX);
 impl Networks {
     /// Nothing is said of any network, but those `listed` in tiers.yaml are turned away, for good.
     pub fn new(listed: Vec<IpNet>) -> Self {
-        let networks = Self {
-            listed: listed.into_iter().map(canonical).collect(),
-            ..Self::default()
-        };
-        networks.restore(Vec::new());
+        let networks = Self::default();
+        networks.relist(listed);
         networks
+    }
+
+    /// Those that tiers.yaml has turned away are these from now on, for good, all at once for whoever looks. What is stored
+    /// stays. Waits for no disk.
+    pub fn relist(&self, listed: Vec<IpNet>) {
+        let listed = listed.into_iter().map(canonical).collect();
+        let mut state = self.state.write();
+        state.relist(listed);
+        self.finds.store(state.finds(), Ordering::Release);
     }
 
     /// What there is to know of that address at that time. An IPv4 address written as IPv6 is the IPv4 address.
@@ -138,7 +144,7 @@ impl Networks {
 
     /// A network of which nothing is said.
     pub(super) fn bare(&self, network: IpNet) -> NetworkEntry {
-        NetworkEntry::bare(network, self.listed.contains(&network))
+        NetworkEntry::bare(network, self.state.read().listed.contains(&network))
     }
 
     /// What is stored with a block whose time is over, as it should be by now.
@@ -160,14 +166,13 @@ impl Networks {
     /// What is stored is this and nothing else; what is listed stays.
     pub(super) fn restore(&self, stored: Vec<NetworkEntry>) {
         let mut new = State::default();
-        for network in &self.listed {
-            new.put(&Arc::new(NetworkEntry::bare(*network, true)));
-        }
+        new.relist(self.state.read().listed.clone());
         for entry in stored {
-            let listed = self.listed.contains(&entry.network);
-            new.put(&Arc::new(NetworkEntry { listed, ..entry }));
+            new.put(&Arc::new(entry));
         }
         let mut state = self.state.write();
+        // It may have changed meanwhile.
+        new.relist(std::mem::take(&mut state.listed));
         *state = new;
         self.finds.store(state.finds(), Ordering::Release);
     }
@@ -186,7 +191,25 @@ impl State {
         !(self.v4.is_empty() && self.v6.is_empty())
     }
 
+    fn relist(&mut self, listed: BTreeSet<IpNet>) {
+        let before = std::mem::replace(&mut self.listed, listed);
+        let changed: Vec<IpNet> = before.symmetric_difference(&self.listed).copied().collect();
+        for network in changed {
+            let entry = self.entries.get(&network).cloned();
+            self.put(&entry.unwrap_or_else(|| Arc::new(NetworkEntry::bare(network, false))));
+        }
+    }
+
+    /// The network is as this says; whether it is listed, the list says, which may have changed since somebody looked.
     fn put(&mut self, entry: &Arc<NetworkEntry>) {
+        let listed = self.listed.contains(&entry.network);
+        let entry = &match entry.listed == listed {
+            true => Arc::clone(entry),
+            false => Arc::new(NetworkEntry {
+                listed,
+                ..NetworkEntry::clone(entry)
+            }),
+        };
         let old = if entry.is_bare() && !entry.listed {
             self.entries.remove(&entry.network)
         } else {
@@ -337,7 +360,9 @@ mod tests {
             listed in prop::collection::vec(network(), 0..3),
             said in prop::collection::vec(entry(), 0..24),
             asked in prop::collection::vec(address(), 24),
+            before in prop::collection::vec(network(), 0..3),
         ) {
+            let asked_again = asked.clone();
             let networks = Networks::new(listed.clone());
             let mut entries: Vec<NetworkEntry> = Vec::new();
             for entry in said {
@@ -355,6 +380,13 @@ mod tests {
             }
             prop_assert_eq!(networks.page(None, usize::MAX), again.page(None, usize::MAX));
             prop_assert_eq!(networks.len(), entries.iter().filter(|entry| !entry.is_bare()).count());
+            let other = Networks::new(before);
+            other.restore(entries);
+            other.relist(listed);
+            prop_assert_eq!(networks.page(None, usize::MAX), other.page(None, usize::MAX), "listed later");
+            for address in asked_again {
+                prop_assert_eq!(networks.find(address, NOW), other.find(address, NOW), "{}, listed later", address);
+            }
         }
     }
 
@@ -385,6 +417,46 @@ mod tests {
         networks.restore(vec![blocked(network, Some(NOW))]);
         let listed: Vec<bool> = networks.page(None, 9).iter().map(|entry| entry.listed).collect();
         assert_eq!((listed, networks.len()), (vec![true], 1));
+    }
+
+    #[test]
+    fn a_list_is_replaced_at_once_and_what_is_stored_stays() {
+        let (kept, gone, come) = (net("192.0.2.0/24"), net("198.51.100.0/24"), net("203.0.113.0/24"));
+        let networks = Networks::new(vec![kept, gone]);
+        let own = NetworkEntry {
+            limits: numbers(7),
+            ..NetworkEntry::bare(gone, true)
+        };
+        networks.take(&[Arc::new(own), Arc::new(blocked(net("10.0.0.0/8"), None))]);
+        networks.relist(vec![come, kept]);
+        let found = |text: &str| {
+            let known = networks.find(text.parse().expect("an address"), NOW);
+            (known.blocked, known.limits.is_some())
+        };
+        let asked = ["192.0.2.1", "198.51.100.1", "203.0.113.1", "10.1.2.3"];
+        let expected = [(true, false), (false, true), (true, false), (true, false)];
+        assert_eq!(asked.map(found), expected);
+        assert_eq!((networks.len(), networks.page(None, 9).len()), (2, 4));
+        networks.restore(vec![blocked(gone, None)]);
+        let listed = |network| networks.get(network).map(|entry| entry.listed);
+        assert_eq!([kept, gone, come].map(listed), [Some(true), Some(false), Some(true)]);
+        networks.relist(Vec::new());
+        assert_eq!((networks.len(), networks.page(None, 9).len()), (1, 1));
+    }
+
+    /// An operator's change that had been put together before the list changed, and was taken in after, said what it had read
+    /// of the list: it lifted the block that had just come.
+    #[test]
+    fn what_was_read_of_the_list_before_it_changed_lifts_no_block() {
+        let network = net("192.0.2.0/24");
+        let networks = Networks::default();
+        let read = networks.bare(network);
+        networks.relist(vec![network]);
+        let own = numbers(7);
+        networks.take(&[Arc::new(NetworkEntry { limits: own, ..read })]);
+        let address = "192.0.2.7".parse().expect("an address");
+        assert!(networks.find(address, NOW).blocked);
+        assert!(networks.get(network).is_some_and(|entry| entry.listed));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use tiergate::policy::caller::{AccountId, Caller, UserId};
 use tiergate::policy::refusal::Refusal;
 use tiergate::policy::rules::{Calendar, Quota, Rules, TierId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{Ask, Delegate, Outcome, Usage};
+use tiergate::policy::{Ask, DebitNumber, Delegate, Outcome, Usage};
 
 use super::house::{House, ask, caller, rules};
 
@@ -228,6 +228,43 @@ fn counts_belong_to_the_window_not_to_the_tier() {
     }
     house.runs(&costing(16, ask(1, 6)));
     house.refused(&ask(1, 3));
+}
+
+/// A window that a reload has made counts from a debit's number on; below, somebody reads back what was debited (semantics
+/// §5.5).
+#[test]
+fn a_new_window_counts_what_nobody_reads_back() {
+    let mut house = in_may(limited(&[Window::Rolling(DAY)], &[9]));
+    house.succeeds_at_once(&costing(1, ask(1, 3)));
+    let [committed, later] = [2, 4].map(|cost| house.runs(&costing(cost, ask(1, 3))));
+    let both = [Window::Rolling(DAY), months()];
+    house.policy.reload(Arc::new(limited(&both, &[9, 9])), house.now);
+    assert!(house.policy.has_new_windows());
+    assert_eq!(house.policy.count_from(DebitNumber(7)), both[1..]);
+    assert!(!house.policy.has_new_windows());
+    house.policy.succeed(committed.job, DebitNumber(6), house.now);
+    house.policy.succeed(later.job, DebitNumber(8), house.now);
+    let used = |house: &mut House| [0, 1].map(|window| house.usage(WindowId(window), caller(1)).used);
+    assert_eq!(used(&mut house), [7, 4]);
+    let window = house
+        .policy
+        .counting_from(&both[1], DebitNumber(7))
+        .expect("it is there");
+    house
+        .policy
+        .remember(window, caller(1), after(Span::ZERO), 3, house.now);
+    assert_eq!(used(&mut house), [7, 7]);
+    // The same windows in another order are the same still; one that goes and comes is another.
+    let turned = [months(), Window::Rolling(DAY)];
+    house.policy.reload(Arc::new(limited(&turned, &[9, 9])), house.now);
+    assert_eq!(
+        house.policy.counting_from(&turned[0], DebitNumber(7)),
+        Some(WindowId(0))
+    );
+    house.policy.reload(Arc::new(limited(&turned[1..], &[9])), house.now);
+    house.policy.reload(Arc::new(limited(&turned, &[9, 9])), house.now);
+    house.policy.count_from(DebitNumber(9));
+    assert_eq!(house.policy.counting_from(&turned[0], DebitNumber(7)), None);
 }
 
 #[test]

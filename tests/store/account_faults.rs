@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use redb::{BackendError, Builder, DatabaseError, StorageBackend, StorageError};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::{
-    AccountStore, Block, Change, ChangeError, ImportError, ImportRow, KeyId, NetworkChange, NewAccount, OpenError,
-    Secret,
+    AccountStore, Block, Change, ChangeError, ImportError, ImportRow, KeyId, Listed, NetworkChange, NewAccount,
+    OpenError, Secret,
 };
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -476,4 +476,74 @@ fn what_was_acknowledged_is_there_whichever_write_is_torn() {
 #[test]
 fn what_was_acknowledged_is_there_wherever_the_disk_freezes() {
     the_power_goes(Fault::Freezes);
+}
+
+/// Another list has ids to write, for its new names. Whichever of its writes and syncs fails, the old list stands until it is
+/// told that the new one does; and an id that somebody has seen is that name's after the power went.
+#[test]
+fn a_list_that_can_not_be_written_changes_nothing() {
+    let list = |names: &[&str]| -> Vec<Listed> {
+        let listed = |name: &&str| Listed {
+            name: (*name).to_owned(),
+            tier: "free".to_owned(),
+            keys: vec![tiergate::store::keys::hash(name.as_bytes())],
+        };
+        names.iter().map(listed).collect()
+    };
+    let id = |store: &AccountStore, name: &str| {
+        let found = store.directory().find(name.as_bytes(), NOW);
+        found.map(|account| account.id)
+    };
+    let (old, new_one) = (list(&["a", "b"]), list(&["b", "c", "d"]));
+    let begin = |disk: &Disk| {
+        let store = open(disk).expect("nothing is wrong yet");
+        store.relist(&old, NOW).expect("nothing is wrong yet");
+        store.add(new("stored"), NOW).expect("nothing is wrong yet");
+        store
+    };
+    let count_all = || {
+        let disk = Disk::default();
+        let store = begin(&disk);
+        let before = disk.lock().count;
+        store.relist(&new_one, NOW).expect("nothing is wrong");
+        let after = disk.lock().count;
+        (before, after)
+    };
+    let (before, after) = count_all();
+    assert!(after > before + 2, "{before} to {after}");
+    for fault in [Fault::Fails, Fault::Tears, Fault::Freezes] {
+        for k in before + 1..=after {
+            let what = format!("write or sync {k} of {after}: {fault:?}");
+            let disk = Disk::default();
+            let store = begin(&disk);
+            disk.lock().fault = Some((k, fault));
+            let ids = ["a", "b", "stored"].map(|name| id(&store, name));
+            if store.relist(&new_one, NOW).is_err() {
+                assert_eq!(["a", "b", "stored"].map(|name| id(&store, name)), ids, "{what}");
+                assert_eq!(id(&store, "c"), None, "{what}");
+                if fault == Fault::Fails {
+                    store
+                        .relist(&new_one, NOW)
+                        .unwrap_or_else(|error| panic!("{what}: {error}"));
+                }
+            }
+            let seen = ["b", "c", "d"].map(|name| id(&store, name));
+            assert_eq!(seen[0], ids[1], "{what}");
+            for survives in SURVIVES {
+                let store = open(&disk.after_power_loss(survives)).unwrap_or_else(|error| panic!("{what}: {error}"));
+                store
+                    .relist(&new_one, NOW)
+                    .unwrap_or_else(|error| panic!("{what}: {error}"));
+                for (name, seen) in ["b", "c", "d"].iter().zip(seen) {
+                    let now = id(&store, name);
+                    assert!(seen.is_none() || now == seen, "{what}, {survives:?}: {name}");
+                }
+                let all = ["b", "c", "d"].map(|name| id(&store, name));
+                assert!(
+                    all[0] != all[1] && all[1] != all[2] && all[2].is_some(),
+                    "{what}, {survives:?}: {all:?}"
+                );
+            }
+        }
+    }
 }

@@ -6,7 +6,7 @@ use tiergate::policy::rules::Raise;
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::{
     AccountStore, Change, ChangeError, Illegal, ImportError, ImportRow, Imported, KeyHash, Listed, NewAccount,
-    OpenError, Secret, keys,
+    OpenError, RelistError, Relisted, Secret, keys,
 };
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -142,7 +142,7 @@ fn an_id_is_nobodys_second_time() {
 }
 
 #[test]
-fn who_is_listed_keeps_an_id_for_as_long_as_it_is_listed() {
+fn who_is_listed_has_one_id_whenever_it_is_listed() {
     let folder = Folder::new();
     let (a, b) = (listed("a", &["ka"]), listed("b", &["kb", "kb2"]));
     let store = open(&folder, &[a.clone(), b.clone()]).expect("a new store");
@@ -167,8 +167,138 @@ fn who_is_listed_keeps_an_id_for_as_long_as_it_is_listed() {
     assert_eq!(found(&store, "ka", NOW), None);
     drop(store);
     let store = open(&folder, &[a, b]).expect("it is back");
-    assert_ne!(found(&store, "ka", NOW), ids[0], "it starts anew");
+    assert_eq!(found(&store, "ka", NOW), ids[0], "it finds what it has used");
     assert_eq!(found(&store, "kb", NOW), ids[1]);
+}
+
+#[test]
+fn another_list_comes_in_one_step_and_names_keep_their_ids_over_lists_and_restarts() {
+    let folder = Folder::new();
+    let (a, b) = (listed("a", &["ka"]), listed("b", &["kb", "kb2"]));
+    let store = open(&folder, &[a.clone(), b.clone()]).expect("a new store");
+    store.add(new("stored"), NOW).expect("free");
+    let ids = ["ka", "kb", "kb2"].map(|key| found(&store, key, NOW));
+    let same = store
+        .relist(&[b.clone(), a.clone()], NOW + DAY)
+        .expect("nothing is in the way");
+    assert_eq!(same, Relisted::default(), "in another order");
+    // `a` goes, its key passes to `b`, which loses another and gets a tier; `c` comes.
+    let paid = Listed {
+        tier: "paid".to_owned(),
+        ..listed("b", &["ka", "kb2"])
+    };
+    let c = listed("c", &["kc"]);
+    let preparing = store
+        .prepare_list(&[c.clone(), paid.clone()], NOW + DAY)
+        .expect("nothing is in the way");
+    assert_eq!(
+        ["ka", "kb", "kb2"].map(|key| found(&store, key, NOW)),
+        ids,
+        "the old one stands"
+    );
+    assert_eq!(found(&store, "kc", NOW), None);
+    let other = Relisted {
+        come: 1,
+        changed: 1,
+        gone: 1,
+    };
+    assert_eq!(preparing.take(), other);
+    let now = ["ka", "kb", "kb2"].map(|key| found(&store, key, NOW));
+    assert_eq!(now, [ids[1], None, ids[1]]);
+    let came = found(&store, "kc", NOW).expect("it has come");
+    assert!(store.directory().by_name("a").is_none());
+    assert_eq!(
+        store.directory().tiers(),
+        [("$20".into(), 1), ("free".into(), 1), ("paid".into(), 1)].into()
+    );
+    let next = store.add(new("another"), NOW).expect("free");
+    assert!(next.id > came && Some(came) > ids[1]);
+    drop(store);
+    let store = open(&folder, &[paid, c]).expect("the same store");
+    assert_eq!(found(&store, "kc", NOW), Some(came));
+    assert_eq!(found(&store, "ka", NOW), ids[1]);
+    store.relist(&[a, b], NOW + DAY).expect("nothing is in the way");
+    assert_eq!(
+        ["ka", "kb", "kb2"].map(|key| found(&store, key, NOW)),
+        ids,
+        "it is back"
+    );
+    assert_eq!(store.directory().len(), 4);
+}
+
+#[test]
+fn so_many_names_that_are_not_listed_any_more_keep_their_ids() {
+    let folder = Folder::new();
+    let store = open(&folder, &[listed("a", &["ka"])]).expect("a new store");
+    let id = found(&store, "ka", NOW);
+    let many: Vec<Listed> = (0..100_000).map(|number| listed(&format!("n{number}"), &[])).collect();
+    store.relist(&many, NOW).expect("nothing is in the way");
+    store
+        .relist(&[listed("b", &["kb"])], NOW)
+        .expect("nothing is in the way");
+    let b = found(&store, "kb", NOW);
+    store
+        .relist(&[listed("a", &["ka"]), listed("b", &["kb"])], NOW)
+        .expect("nothing is in the way");
+    assert_ne!(found(&store, "ka", NOW), id, "there were too many");
+    assert_eq!(found(&store, "kb", NOW), b);
+}
+
+#[test]
+fn a_list_that_collides_with_what_is_stored_changes_nothing_and_says_what_to_do() {
+    let folder = Folder::new();
+    let old = [listed("a", &["ka"])];
+    let store = open(&folder, &old).expect("a new store");
+    store.add(new("acme"), NOW).expect("free");
+    let secret = Secret::imported("old".to_owned()).expect("a key");
+    let row = ImportRow {
+        line: 1,
+        account: new("other"),
+        key: Some(secret),
+    };
+    store.import(vec![row], NOW).expect("both are new");
+    let before = store.directory().page("", 9);
+    let refused = |list: &[Listed]| store.relist(list, NOW).expect_err("it collides").to_string();
+    let told = refused(&[listed("b", &["kb"]), listed("acme", &["kc"])]);
+    assert!(
+        told.contains("stored as well: acme") && told.contains("tiergate account remove"),
+        "{told}"
+    );
+    let told = refused(&[listed("b", &["old"])]);
+    assert!(
+        told.contains("account b of tiers.yaml has a key that other has too"),
+        "{told}"
+    );
+    let told = refused(&[listed("b", &["k"]), listed("c", &["k"])]);
+    assert!(
+        told.contains("account c of tiers.yaml has a key that b has too"),
+        "{told}"
+    );
+    assert_eq!(store.directory().page("", 9), before);
+    assert_eq!(found(&store, "ka", NOW), before.first().map(|account| account.id));
+    store.remove("acme").expect("it is stored");
+    store
+        .relist(&[listed("acme", &["ka"])], NOW)
+        .expect("now it may be listed");
+    store.close().expect("the disk is fine");
+    assert!(matches!(store.relist(&old, NOW), Err(RelistError::Unavailable(_))));
+}
+
+#[test]
+fn accounts_whose_tier_there_is_not_are_named_and_counted() {
+    let folder = Folder::new();
+    let store = open(&folder, &[listed("listed", &["k"])]).expect("a new store");
+    for name in ["d", "c", "b"] {
+        store.add(new(name), NOW).expect("free");
+    }
+    let lost = |tiers: &[&str]| {
+        let lost = store.directory().lost(|tier| tiers.contains(&tier), 2);
+        let names: Vec<String> = lost.accounts.iter().map(|account| account.name.clone()).collect();
+        (names.join(" "), lost.count)
+    };
+    assert_eq!(lost(&["free", "$20"]), (String::new(), 0));
+    assert_eq!(lost(&["free"]), ("b c".to_owned(), 3));
+    assert_eq!(lost(&[]), ("b c".to_owned(), 4));
 }
 
 #[test]

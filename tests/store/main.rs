@@ -5,11 +5,13 @@ mod accounts;
 mod books;
 mod disk;
 mod faults;
+mod filling;
 mod flips;
 #[path = "../support/folder.rs"]
 mod folder;
 mod house;
 mod networks;
+mod pace;
 mod reopening;
 mod scenarios;
 mod statistics;

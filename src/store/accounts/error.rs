@@ -8,6 +8,7 @@ use std::io;
 use redb::{DatabaseError, StorageError};
 
 use super::ACCOUNTS_MAX;
+use super::listed::Collision;
 use crate::store::account::Illegal;
 use crate::store::encoding::Unreadable;
 use crate::store::keys::KEYS_PER_ACCOUNT_MAX;
@@ -50,16 +51,22 @@ impl fmt::Display for OpenError {
                  store (start without the list, then `tiergate account remove NAME --yes`)",
                 names.join(", ")
             ),
-            Self::KeyOfTwo { listed, other } => write!(
-                f,
-                "the account {listed} of tiers.yaml has a key that {other} has too; give each account keys of its own"
-            ),
+            Self::KeyOfTwo { listed, other } => key_of_two(f, listed, other),
             Self::NoIds => f.write_str("there have been as many accounts as there can ever be"),
         }
     }
 }
 
 impl std::error::Error for OpenError {}
+
+impl From<Collision> for OpenError {
+    fn from(collision: Collision) -> Self {
+        match collision {
+            Collision::Names(names) => Self::ListedAndStored(names),
+            Collision::Key { listed, other } => Self::KeyOfTwo { listed, other },
+        }
+    }
+}
 
 impl From<DatabaseError> for OpenError {
     fn from(error: DatabaseError) -> Self {
@@ -167,6 +174,70 @@ impl From<OpenError> for ChangeError {
     fn from(error: OpenError) -> Self {
         Self::Unavailable(error.to_string())
     }
+}
+
+/// Why the accounts of tiers.yaml can't be others. Then they are those that they were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelistError {
+    /// These names are both in tiers.yaml and in the store: at most 20 of them.
+    ListedAndStored(Vec<String>),
+    /// The account `listed` of tiers.yaml has a key that the account `other` has too.
+    KeyOfTwo {
+        /// In tiers.yaml.
+        listed: String,
+        /// There or in the store.
+        other: String,
+    },
+    /// No id is left for another account.
+    NoIds,
+    /// The disk's, or they are closed.
+    Unavailable(String),
+}
+
+impl fmt::Display for RelistError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ListedAndStored(names) => write!(
+                f,
+                "listed in tiers.yaml under `accounts`, and stored as well: {}; take each out of tiers.yaml, or remove it from \
+                 the store (`tiergate account remove NAME --yes`)",
+                names.join(", ")
+            ),
+            Self::KeyOfTwo { listed, other } => key_of_two(f, listed, other),
+            Self::NoIds => OpenError::NoIds.fmt(f),
+            Self::Unavailable(why) => write!(
+                f,
+                "the accounts can't be written at present ({why}); see to the disk, then read tiers.yaml again"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RelistError {}
+
+impl From<Collision> for RelistError {
+    fn from(collision: Collision) -> Self {
+        match collision {
+            Collision::Names(names) => Self::ListedAndStored(names),
+            Collision::Key { listed, other } => Self::KeyOfTwo { listed, other },
+        }
+    }
+}
+
+impl From<ChangeError> for RelistError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Unavailable(why) => Self::Unavailable(why),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+fn key_of_two(f: &mut fmt::Formatter<'_>, listed: &str, other: &str) -> fmt::Result {
+    write!(
+        f,
+        "the account {listed} of tiers.yaml has a key that {other} has too; give each account keys of its own"
+    )
 }
 
 /// Why an import was not made.

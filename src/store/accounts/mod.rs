@@ -8,6 +8,7 @@
 //! Absent on purpose: async. Everything here waits for a disk, so it is called where waiting does no harm. And keys in plain text.
 
 mod error;
+mod listed;
 mod networks;
 mod tables;
 
@@ -21,7 +22,8 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use redb::{Builder, Database, DatabaseError};
 
-pub use self::error::{ChangeError, ImportError, OpenError};
+pub use self::error::{ChangeError, ImportError, OpenError, RelistError};
+pub use self::listed::{Relisted, Relisting};
 use self::tables::{Read, builder, open_file, read, write};
 use super::account::{Account, Change, Illegal, NewAccount, Origin, is_text};
 use super::directory::{Directory, Step};
@@ -59,6 +61,7 @@ pub struct AccountStore {
 }
 
 /// Guarded by the store's lock, which is held for a whole change.
+#[derive(Debug)]
 struct Disk {
     /// `None` after a write that failed, until it is opened anew, and once it is closed.
     database: Option<Database>,
@@ -121,8 +124,9 @@ impl AccountStore {
         let database = open(&builder())?;
         let directory = Arc::new(Directory::default());
         let read = read(&database, Some((listed, now)))?;
-        fill(&directory, listed, &read)?;
+        check_stored(&read)?;
         directory.restore(read.accounts, read.keys);
+        listed::fill(&directory, listed, &read.listed)?;
         let networks = Arc::new(Networks::new(blocked));
         networks.restore(read.networks);
         Ok(Self {
@@ -343,6 +347,7 @@ impl AccountStore {
 }
 
 /// A change that is being put together, under the store's lock.
+#[derive(Debug)]
 struct Changing<'s> {
     store: &'s AccountStore,
     disk: parking_lot::MutexGuard<'s, Disk>,
@@ -457,57 +462,27 @@ impl Changing<'_> {
                 self.store.networks.take(&self.networks);
                 Ok(())
             }
-            Err(error) => {
-                // Nobody knows whether it took place, and redb writes no more. What the disk says is what is.
-                self.disk.database = None;
-                let reopened = self.store.reopen(&mut self.disk);
-                tracing::warn!(%error, reopened = reopened.is_ok(), "accounts could not be written");
-                Err(ChangeError::Unavailable(error.to_string()))
-            }
+            Err(error) => Err(self.failed(&error)),
         }
+    }
+
+    /// A write has failed. Nobody knows whether it took place, and redb writes no more: what the disk says is what is.
+    fn failed(&mut self, error: &OpenError) -> ChangeError {
+        self.disk.database = None;
+        let reopened = self.store.reopen(&mut self.disk);
+        tracing::warn!(%error, reopened = reopened.is_ok(), "accounts could not be written");
+        ChangeError::Unavailable(error.to_string())
     }
 }
 
-/// Puts the listed accounts into the directory, unless they collide with what is stored, or the stored with each other.
-fn fill(directory: &Directory, listed: &[Listed], read: &Read) -> Result<(), OpenError> {
-    let stored: HashMap<&str, AccountId> = read
-        .accounts
-        .iter()
-        .map(|account| (account.name.as_str(), account.id))
-        .collect();
-    let ids: HashMap<AccountId, &str> = stored.iter().map(|(name, id)| (*id, *name)).collect();
-    if stored.len() < read.accounts.len() || read.keys.iter().any(|key| !ids.contains_key(&key.account)) {
+/// Fails if two stored accounts have one name, or a key is nobody's.
+fn check_stored(read: &Read) -> Result<(), OpenError> {
+    let names: HashSet<&str> = read.accounts.iter().map(|account| account.name.as_str()).collect();
+    let ids: HashSet<AccountId> = read.accounts.iter().map(|account| account.id).collect();
+    if names.len() < read.accounts.len() || read.keys.iter().any(|key| !ids.contains(&key.account)) {
         return Err(OpenError::Damaged(
             "two accounts of one name, or a key of nobody".to_owned(),
         ));
-    }
-    let both = listed
-        .iter()
-        .filter(|account| stored.contains_key(account.name.as_str()));
-    let both: Vec<String> = both.map(|account| account.name.clone()).take(SHOWN_MAX).collect();
-    if !both.is_empty() {
-        return Err(OpenError::ListedAndStored(both));
-    }
-    let mut owners: HashMap<KeyId, &str> = read.keys.iter().map(|key| (key.id(), ids[&key.account])).collect();
-    for (account, (id, since)) in listed.iter().zip(&read.listed) {
-        let (name, tier) = (account.name.clone(), account.tier.clone());
-        let mut steps = vec![Step::Put(Arc::new(Account::listed(*id, name, tier, *since)))];
-        for hash in &account.keys {
-            if let Some(other) = owners.insert(KeyId::of(hash), &account.name) {
-                return Err(OpenError::KeyOfTwo {
-                    listed: account.name.clone(),
-                    other: other.to_owned(),
-                });
-            }
-            steps.push(Step::Give(Arc::new(Key {
-                hash: *hash,
-                account: *id,
-                label: String::new(),
-                created: *since,
-                expires: None,
-            })));
-        }
-        directory.take(&steps);
     }
     Ok(())
 }

@@ -10,7 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, ReadableTable, StorageError, TableDefinition, WriteTransaction};
+use redb::{
+    Builder, Database, DatabaseError, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
+    WriteTransaction,
+};
 
 use super::{Listed, OpenError};
 use crate::policy::caller::AccountId;
@@ -39,6 +42,8 @@ const ACCOUNTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("accounts
 const KEYS: TableDefinition<'_, &KeyHash, &[u8]> = TableDefinition::new("keys");
 /// [`encoding::network`] by [`encoding::network_key`].
 const NETWORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("networks");
+/// Names that were listed in tiers.yaml and aren't any more, of which the ids are kept.
+const UNLISTED_MAX: usize = 100_000;
 /// The id of a name in tiers.yaml, and when it was first listed, in milliseconds.
 const LISTED: TableDefinition<'_, &str, (u32, u64)> = TableDefinition::new("listed");
 
@@ -103,7 +108,7 @@ fn fault(error: impl Into<redb::Error>) -> OpenError {
 }
 
 /// Reads everything. When the door is opened, with those that tiers.yaml lists and the time, names that are listed get an id if
-/// they have none, those that aren't any more lose theirs, and blocks whose time is over go.
+/// they have none, and blocks whose time is over go.
 pub(super) fn read(database: &Database, listed: Option<(&[Listed], UnixTime)>) -> Result<Read, OpenError> {
     let transaction = begin_write(database)?;
     let read = {
@@ -212,7 +217,8 @@ fn put_network(transaction: &WriteTransaction, entry: &NetworkEntry) -> Result<(
     Ok(())
 }
 
-/// Gives every listed name an id of its own that it keeps for as long as it is listed.
+/// Gives every listed name an id of its own that it keeps: who is taken out of tiers.yaml and comes back finds what it has
+/// used. Only when there are too many names that aren't listed any more, all of those are forgotten.
 fn name_listed(
     transaction: &WriteTransaction,
     listed: &[Listed],
@@ -220,8 +226,6 @@ fn name_listed(
     next_id: &mut u32,
 ) -> Result<Vec<(AccountId, UnixTime)>, OpenError> {
     let mut table = transaction.open_table(LISTED).map_err(fault)?;
-    let names: HashSet<&str> = listed.iter().map(|account| account.name.as_str()).collect();
-    table.retain(|name, _| names.contains(name)).map_err(fault)?;
     let mut ids = Vec::with_capacity(listed.len());
     for account in listed {
         let found = table.get(account.name.as_str()).map_err(fault)?;
@@ -238,7 +242,35 @@ fn name_listed(
         };
         ids.push((AccountId(id), UnixTime::from_millis(since)));
     }
+    let known = usize::try_from(table.len().map_err(fault)?).unwrap_or(usize::MAX);
+    if known.saturating_sub(listed.len()) > UNLISTED_MAX {
+        let names: HashSet<&str> = listed.iter().map(|account| account.name.as_str()).collect();
+        table.retain(|name, _| names.contains(name)).map_err(fault)?;
+    }
     Ok(ids)
+}
+
+/// Gives every listed name its id, in a transaction of its own; the next id is then what this answers with. Durable when this
+/// has returned. Where every name has one, nothing is written.
+pub(super) fn name(
+    database: &Database,
+    listed: &[Listed],
+    now: UnixTime,
+    mut next_id: u32,
+) -> Result<(Vec<(AccountId, UnixTime)>, u32), OpenError> {
+    let transaction = begin_write(database)?;
+    let before = next_id;
+    let ids = name_listed(&transaction, listed, now, &mut next_id)?;
+    if next_id == before {
+        transaction.abort().map_err(fault)?;
+        return Ok((ids, next_id));
+    }
+    {
+        let mut meta = transaction.open_table(META).map_err(fault)?;
+        meta.insert("next_id", u64::from(next_id)).map_err(fault)?;
+    }
+    transaction.commit().map_err(fault)?;
+    Ok((ids, next_id))
 }
 
 /// Writes the steps, the networks and the next id in one transaction. Durable when this has returned.

@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::Wall;
 use super::disk::{self, Disk};
 use super::format::{Line, Names};
 use super::registry::{Closed, Registry};
 use super::segment::{self, Reader};
+use super::totals::Totals;
+use crate::policy::rules::Calendar;
 use crate::policy::time::{Span, UnixTime};
 use crate::store::{Bookkeeper, Entry};
 
@@ -33,42 +37,55 @@ pub struct Books {
     pub wall: Wall,
     /// Which segments there are.
     pub registry: Arc<Registry>,
-    /// Everybody who must have read a segment before it goes.
+    /// The sums of calendar periods.
+    pub totals: Totals,
+    /// Everybody else who must have read a segment before it goes.
     pub keepers: Vec<Box<dyn Bookkeeper>>,
     /// How long a segment is kept after its end, at least.
     pub keep: Span,
 }
 
-impl Books {
-    /// Works until the registry is closed.
-    pub fn run(mut self) {
-        if !self.registry.wait_replayed() {
+/// Works until the registry is closed. The books are locked while something is done, and left as they are while somebody
+/// holds the registry.
+pub fn run(books: &Mutex<Books>, registry: &Registry) {
+    while registry.wait_free() {
+        // Before the work: what is closed meanwhile is work for the next turn.
+        let turns = registry.turns();
+        {
+            let mut books = books.lock();
+            books.keep();
+            books.remove_old();
+        }
+        if !registry.wait(turns, AGAIN_AFTER) {
             return;
         }
-        loop {
-            // Before the work: what is closed meanwhile is work for the next turn.
-            let turns = self.registry.turns();
-            self.keep_books();
-            self.remove_old();
-            if !self.registry.wait(turns, AGAIN_AFTER) {
-                return;
-            }
-        }
+    }
+}
+
+impl Books {
+    /// Other windows from now on: other calendars to sum up, and segments to be kept for as long as the longest reaches.
+    pub fn reload(&mut self, calendars: impl Iterator<Item = Calendar>, keep: Span) {
+        self.totals.reload(calendars);
+        self.keep = keep;
     }
 
-    fn keep_books(&mut self) {
+    fn keep(&mut self) {
         let closed = self.registry.closed();
-        for keeper in &mut self.keepers {
+        let (disk, folder, registry) = (&*self.disk, &*self.folder, &*self.registry);
+        let others = self.keepers.iter_mut().map(|keeper| &mut **keeper);
+        for keeper in std::iter::once(&mut self.totals as &mut dyn Bookkeeper).chain(others) {
             for segment in &closed {
+                if registry.is_held() {
+                    return;
+                }
                 let number = segment.known.number;
                 if keeper.covers().is_some_and(|covered| covered >= number) {
                     continue;
                 }
-                let voids = self.registry.voids();
-                match enter(&*self.disk, &self.folder, segment, &voids, &mut **keeper) {
+                match enter(disk, folder, segment, &registry.voids(), keeper) {
                     Ok(0) => {}
                     Ok(damaged) => {
-                        if self.registry.damaged(number) {
+                        if registry.damaged(number) {
                             tracing::error!(
                                 segment = number,
                                 damaged,
@@ -89,7 +106,11 @@ impl Books {
     fn remove_old(&self) {
         let now = (self.wall)();
         for Closed { known, ended, .. } in self.registry.closed() {
-            if !is_over(ended, self.keep, now) || !covered(&self.keepers, known.number) {
+            if self.registry.is_held() {
+                return;
+            }
+            let entered = covers(&self.totals, known.number) && covered(&self.keepers, known.number);
+            if !is_over(ended, self.keep, now) || !entered {
                 continue;
             }
             let path = segment::path(&self.folder, known.number);
@@ -107,8 +128,11 @@ impl Books {
 
 /// Whether the segment of that number is in everybody's books.
 pub fn covered(keepers: &[Box<dyn Bookkeeper>], number: u64) -> bool {
-    let covers = |covers: Option<u64>| covers.is_some_and(|covers| covers >= number);
-    keepers.iter().all(|keeper| covers(keeper.covers()))
+    keepers.iter().all(|keeper| covers(&**keeper, number))
+}
+
+fn covers(keeper: &dyn Bookkeeper, number: u64) -> bool {
+    keeper.covers().is_some_and(|covered| covered >= number)
 }
 
 /// Whether what ended then has been kept for long enough.

@@ -1,24 +1,26 @@
-//! What is remembered at start, so that every window can be rebuilt.
+//! What is remembered, so that every window can be rebuilt: at start, and when a reload has made new ones.
 //!
 //! Absent on purpose: the windows. They get what counts, once.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::books::Counting;
 use super::disk::Disk;
 use super::format::Names;
-use super::registry::{Closed, Registry};
+use super::registry::{Closed, Hold, Registry};
 use super::segment::Reader;
 use super::totals::{Row, Snapshot};
 use crate::policy::Policy;
 use crate::policy::caller::Caller;
 use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::{Timestamp, UnixTime};
-use crate::store::Entry;
+use crate::store::past::tell;
+use crate::store::{Debited, Entry};
 
 /// One thing that is remembered.
 #[derive(Debug)]
@@ -52,11 +54,13 @@ struct Part {
     covered: Vec<bool>,
 }
 
-/// What was found at start. While it is there, nothing that it needs is removed.
+/// What was found. While it is there, nothing that it needs is removed.
 pub struct History {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
-    registry: Arc<Registry>,
+    _hold: Hold,
+    /// Entries of this number and above are left out.
+    until: u64,
     voids: BTreeSet<u64>,
     parts: Vec<Part>,
     snapshot: Option<Snapshot>,
@@ -65,13 +69,15 @@ pub struct History {
 }
 
 impl History {
-    /// Of these closed segments and that snapshot, for these windows; segments that nobody `wants` and that are in every calendar's
-    /// sums are left out.
+    /// Of these closed segments and that snapshot, for these windows; segments that nobody `wants` and that are in every
+    /// calendar's sums are left out, and so are entries of the number `until` and above. The snapshot must not be replaced
+    /// from before it was read on.
     pub(super) fn new(
         (disk, folder): (Arc<dyn Disk>, PathBuf),
-        registry: Arc<Registry>,
+        (registry, hold): (&Registry, Hold),
         windows: &[Window],
         snapshot: Option<Snapshot>,
+        until: u64,
         wants: impl Fn(&Closed) -> bool,
     ) -> Self {
         let covers = |window: &Window| match window {
@@ -82,7 +88,8 @@ impl History {
         let covers: Vec<(bool, Option<u64>)> = windows.iter().map(|w| (is_calendar(w), covers(w))).collect();
         let part = |closed: Closed| {
             let has = |covers: &Option<u64>| covers.is_some_and(|covers| closed.known.number <= covers);
-            let needed = wants(&closed) || covers.iter().any(|(calendar, covers)| *calendar && !has(covers));
+            let below = closed.known.first_sequence < until;
+            let needed = below && (wants(&closed) || covers.iter().any(|(calendar, covers)| *calendar && !has(covers)));
             let covered = covers.iter().map(|(_, covers)| has(covers)).collect();
             needed.then_some(Part { closed, covered })
         };
@@ -98,7 +105,8 @@ impl History {
             voids: registry.voids(),
             disk,
             folder,
-            registry,
+            _hold: hold,
+            until,
             snapshot,
         }
     }
@@ -109,6 +117,14 @@ impl History {
     /// # Errors
     /// The disk's. Then what was told is not all.
     pub fn replay(self, mut each: impl FnMut(Remembered<'_>)) -> io::Result<()> {
+        self.walk(|remembered| {
+            each(remembered);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The same, until `each` breaks off.
+    fn walk(self, mut each: impl FnMut(Remembered<'_>) -> ControlFlow<()>) -> io::Result<()> {
         if let Some(snapshot) = &self.snapshot {
             for row in snapshot.rows(&*self.disk, &self.folder)? {
                 let Row {
@@ -118,12 +134,15 @@ impl History {
                     units,
                 } = row?;
                 for window in self.windows.get(usize::from(calendar)).into_iter().flatten() {
-                    each(Remembered::Total {
+                    let total = Remembered::Total {
                         window: *window,
                         caller,
                         period,
                         units,
-                    });
+                    };
+                    if each(total).is_break() {
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -133,15 +152,18 @@ impl History {
             let (reader, _) = Reader::open(&*self.disk, &self.folder, segment, &mut names)?;
             let counting = Counting {
                 reader,
-                limit: closed.limit,
+                limit: closed.limit.min(self.until),
                 voids: &self.voids,
             };
             for entry in counting {
-                each(Remembered::Entry {
+                let entry = Remembered::Entry {
                     entry,
                     segment,
                     covered,
-                });
+                };
+                if each(entry).is_break() {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -181,10 +203,29 @@ impl History {
     }
 }
 
-impl Drop for History {
-    fn drop(&mut self) {
-        // From now on what nobody needs may be removed, and the snapshot be replaced.
-        self.registry.replayed();
+impl History {
+    /// Tells every debit that counts, once for each window, until `each` breaks off. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk's. Then what was told is not all.
+    pub(super) fn recall(self, each: &mut dyn FnMut(Debited) -> ControlFlow<()>) -> io::Result<()> {
+        self.walk(|remembered| match remembered {
+            Remembered::Total {
+                window,
+                caller,
+                period,
+                units,
+            } => each(Debited {
+                window,
+                caller,
+                at: period,
+                units,
+            }),
+            Remembered::Entry { entry, covered, .. } => {
+                let windows = (0..).map(WindowId).zip(covered).filter(|(_, covered)| !**covered);
+                tell(&entry, windows.map(|(window, _)| window), each)
+            }
+        })
     }
 }
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::{Durability, Settings};
+use super::{Durability, Pace, Settings};
 use crate::clock::Clock;
+use crate::policy::DebitNumber;
 use crate::policy::time::{Span, Timestamp};
-use crate::store::{Commit, Entry, Record, Ticket};
+use crate::store::{Commit, Entry, Fence, Post, Record, Ticket};
 use crate::telemetry::JournalMeters;
 
 /// Records that debit nothing and wait to be written. More are dropped and counted: they are for statistics.
@@ -38,10 +39,22 @@ pub struct Debit {
     pub ticket: Option<Ticket>,
 }
 
-#[derive(Debug, Default)]
+/// What comes in an order that the writer keeps.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A debit.
+    Debit(Debit),
+    /// Whom to tell when all that came before is settled.
+    Fence(Post),
+}
+
+#[derive(Debug)]
 struct Waiting {
-    debits: Vec<Debit>,
+    arrivals: Vec<Arrival>,
     notes: Vec<Entry>,
+    /// The last number that a debit or a fence has.
+    last_number: u64,
+    pace: Pace,
     /// Nothing more comes.
     closing: bool,
     /// Nobody writes any more.
@@ -52,6 +65,13 @@ struct Waiting {
     last_group: usize,
 }
 
+impl Waiting {
+    fn next_number(&mut self) -> DebitNumber {
+        self.last_number += 1;
+        DebitNumber(self.last_number)
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Inbox {
@@ -59,10 +79,9 @@ pub struct Inbox {
     waiting: Mutex<Waiting>,
     /// With `waiting`.
     woken: Condvar,
-    durability: Durability,
-    commit_every: Duration,
     retry_after: Duration,
-    patience: Span,
+    /// The pace's, in nanoseconds: whoever asks whether it is available takes no lock. Written under the lock.
+    patience_ns: AtomicU64,
     clock: Clock,
     meters: Arc<JournalMeters>,
     /// The disk has failed, and no try since has succeeded. Written by the writer.
@@ -88,13 +107,22 @@ impl Inbox {
     /// An empty one.
     pub fn new(settings: &Settings) -> Self {
         settings.meters.available(true);
+        let pace = settings.pace();
+        let waiting = Waiting {
+            arrivals: Vec::new(),
+            notes: Vec::new(),
+            last_number: 0,
+            pace,
+            closing: false,
+            ended: false,
+            asleep: false,
+            last_group: 0,
+        };
         Self {
-            waiting: Mutex::default(),
+            waiting: Mutex::new(waiting),
             woken: Condvar::new(),
-            durability: settings.durability,
-            commit_every: settings.commit_every.into(),
             retry_after: settings.retry_after.into(),
-            patience: settings.commit_patience,
+            patience_ns: AtomicU64::new(pace.commit_patience.as_nanos()),
             clock: settings.clock,
             meters: Arc::clone(&settings.meters),
             failed: AtomicBool::new(false),
@@ -111,7 +139,7 @@ impl Inbox {
             .waiting_since
             .load(Ordering::Acquire)
             .min(self.flying_since.load(Ordering::Acquire));
-        let late = || self.clock.now().since(Timestamp::from_nanos(oldest)) > self.patience;
+        let late = || self.clock.now().since(Timestamp::from_nanos(oldest)) > self.patience();
         let available = !self.failed.load(Ordering::Acquire) && (oldest == NEVER || !late());
         if self.shown.swap(available, Ordering::Relaxed) != available {
             self.meters.available(available);
@@ -119,28 +147,62 @@ impl Inbox {
         available
     }
 
+    /// How long a commit may be under way.
+    pub fn patience(&self) -> Span {
+        Span::from_nanos(self.patience_ns.load(Ordering::Acquire))
+    }
+
+    /// Another pace from now on: debits that come from now on wait or not as it says. Whoever gathers a group by the old one
+    /// goes on with the new one.
+    pub fn set_pace(&self, pace: Pace) {
+        let mut waiting = self.waiting.lock();
+        waiting.pace = pace;
+        self.patience_ns
+            .store(pace.commit_patience.as_nanos(), Ordering::Release);
+        drop(waiting);
+        self.woken.notify_all();
+    }
+
     /// A debit comes. Once closed it has failed.
     pub fn commit(&self, record: Record) -> Commit {
-        let (commit, ticket) = match self.durability {
-            Durability::Strict => {
-                let (commit, ticket) = Commit::pending();
-                (commit, Some(ticket))
-            }
-            Durability::Relaxed => (Commit::done(), None),
-        };
+        let (commit, ticket) = Commit::pending();
         let mut waiting = self.waiting.lock();
         // Not only at the end: the writer may have taken its last, and a relaxed debit would be lost though it seems done.
         if waiting.closing || waiting.ended {
             drop(waiting);
             return Commit::failed();
         }
-        if waiting.debits.is_empty() {
+        let (ticket, answered) = match waiting.pace.durability {
+            Durability::Strict => (Some(ticket), None),
+            Durability::Relaxed => (None, Some(ticket)),
+        };
+        let number = waiting.next_number();
+        self.push(&mut waiting, Arrival::Debit(Debit { record, ticket }));
+        drop(waiting);
+        if let Some(ticket) = answered {
+            // Nobody has had the time to withdraw it.
+            let _stands = ticket.settle(Ok(()));
+        }
+        commit.numbered(number)
+    }
+
+    /// A fence comes. Once closed it is never reached.
+    pub fn fence(&self) -> Fence {
+        let mut waiting = self.waiting.lock();
+        let (fence, post) = Fence::new(waiting.next_number());
+        if !(waiting.closing || waiting.ended) {
+            self.push(&mut waiting, Arrival::Fence(post));
+        }
+        fence
+    }
+
+    fn push(&self, waiting: &mut Waiting, arrival: Arrival) {
+        if waiting.arrivals.is_empty() {
             // Under the lock, so that the writer can't take the debit before its time is written down.
             self.waiting_since.store(self.clock.now().as_nanos(), Ordering::Release);
         }
-        waiting.debits.push(Debit { record, ticket });
-        self.wake(&mut waiting);
-        commit
+        waiting.arrivals.push(arrival);
+        self.wake(waiting);
     }
 
     /// A note comes.
@@ -167,17 +229,17 @@ impl Inbox {
     pub fn end(&self) {
         let mut waiting = self.waiting.lock();
         waiting.ended = true;
-        let unwritten = std::mem::take(&mut waiting.debits);
+        let unwritten = std::mem::take(&mut waiting.arrivals);
         drop(waiting);
         // Not under the lock: whoever waits is woken.
         drop(unwritten);
         self.set_failed(true);
     }
 
-    /// Waits for something to write, and moves it to the writer's own. `debits` and `notes` come in empty.
-    pub fn take(&self, debits: &mut Vec<Debit>, notes: &mut Vec<Entry>) -> Next {
+    /// Waits for something to write, and moves it to the writer's own. `arrivals` and `notes` come in empty.
+    pub fn take(&self, arrivals: &mut Vec<Arrival>, notes: &mut Vec<Entry>) -> Next {
         let mut waiting = self.waiting.lock();
-        if waiting.debits.is_empty() && !waiting.closing {
+        if waiting.arrivals.is_empty() && !waiting.closing {
             waiting.asleep = true;
             if waiting.notes.is_empty() {
                 self.woken.wait_for(&mut waiting, IDLE_WAITS);
@@ -185,30 +247,32 @@ impl Inbox {
             if !waiting.notes.is_empty() {
                 // A commit to ride along with may come yet.
                 waiting.asleep = true;
-                let alone = |waiting: &mut Waiting| waiting.debits.is_empty() && !waiting.closing;
+                let alone = |waiting: &mut Waiting| waiting.arrivals.is_empty() && !waiting.closing;
                 self.woken.wait_while_for(&mut waiting, alone, NOTE_WAITS);
             }
             waiting.asleep = false;
         }
-        if self.durability == Durability::Relaxed && !waiting.debits.is_empty() {
+        let pace = waiting.pace;
+        if pace.durability == Durability::Relaxed && !waiting.arrivals.is_empty() {
+            let goes_on = |waiting: &mut Waiting| !waiting.closing && waiting.pace == pace;
             self.woken
-                .wait_while_for(&mut waiting, |waiting| !waiting.closing, self.commit_every);
+                .wait_while_for(&mut waiting, goes_on, pace.commit_every.into());
         }
-        if self.durability == Durability::Strict && waiting.last_group > 1 {
+        if waiting.pace.durability == Durability::Strict && waiting.last_group > 1 {
             gather(&mut waiting);
         }
-        waiting.last_group = waiting.debits.len();
+        waiting.last_group = waiting.arrivals.len();
         std::mem::swap(&mut waiting.notes, notes);
-        self.hand_over(&mut waiting, debits)
+        self.hand_over(&mut waiting, arrivals)
     }
 
     /// Waits a while after a failure, and moves the debits that have come to those that the writer has already. Notes stay
     /// where they are bounded.
-    pub fn take_after_failure(&self, debits: &mut Vec<Debit>) -> Next {
+    pub fn take_after_failure(&self, arrivals: &mut Vec<Arrival>) -> Next {
         let mut waiting = self.waiting.lock();
         self.woken
             .wait_while_for(&mut waiting, |waiting| !waiting.closing, self.retry_after);
-        self.hand_over(&mut waiting, debits)
+        self.hand_over(&mut waiting, arrivals)
     }
 
     /// The disk has failed, or does its work again.
@@ -226,11 +290,11 @@ impl Inbox {
         }
     }
 
-    fn hand_over(&self, waiting: &mut Waiting, debits: &mut Vec<Debit>) -> Next {
-        if debits.is_empty() {
-            std::mem::swap(&mut waiting.debits, debits);
+    fn hand_over(&self, waiting: &mut Waiting, arrivals: &mut Vec<Arrival>) -> Next {
+        if arrivals.is_empty() {
+            std::mem::swap(&mut waiting.arrivals, arrivals);
         } else {
-            debits.append(&mut waiting.debits);
+            arrivals.append(&mut waiting.arrivals);
         }
         // First the later, then the earlier of the two: who looks between sees the oldest twice rather than not at all.
         let since = self.waiting_since.load(Ordering::Acquire);
@@ -252,11 +316,15 @@ impl Inbox {
 fn gather(waiting: &mut MutexGuard<'_, Waiting>) {
     let mut in_vain = 0;
     for _ in 0..LOOKS_MAX {
-        let before = waiting.debits.len();
+        let before = waiting.arrivals.len();
         if in_vain == LOOKS_IN_VAIN || before >= waiting.last_group || waiting.closing {
             return;
         }
         MutexGuard::unlocked(waiting, thread::yield_now);
-        in_vain = if waiting.debits.len() > before { 0 } else { in_vain + 1 };
+        in_vain = if waiting.arrivals.len() > before {
+            0
+        } else {
+            in_vain + 1
+        };
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! event loops ── commit, note ──▶ inbox ──▶ writer (a thread) ──▶ segments ──▶ books (a thread) ──▶ bookkeepers
-//!                                                                     └──▶ history, at start
+//!                                                                     └──▶ history, at start and for new windows
 //! ```
 //!
 //! | file | what |
@@ -15,7 +15,7 @@
 //! | `registry` | which segments there are, and what in them does not count |
 //! | `books` | closed segments to the bookkeepers, then away |
 //! | `totals` | the snapshot of calendar periods |
-//! | `survey`, `history` | reading at start |
+//! | `survey`, `history` | reading at start, and for windows that a reload has made |
 //! | `inspect` | reading for people, also while the door writes |
 //!
 //! A promise is kept by what is on the disk alone: an entry whose commit resolved is in a segment, below the limit that later
@@ -37,10 +37,10 @@ mod writer;
 
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -50,12 +50,12 @@ use self::format::Header;
 pub use self::history::{History, Remembered};
 use self::inbox::Inbox;
 pub use self::inbox::NOTES_MAX;
-use self::registry::{Known, Registry};
+use self::registry::{Hold, Known, Registry};
 use self::segment::Active;
 use self::survey::{Survey, survey};
 use self::totals::{Snapshot, Totals, Unusable};
 use self::writer::Writer;
-use super::{Bookkeeper, Commit, Entry, Ledger, Record};
+use super::{Bookkeeper, Commit, Debited, Entry, Fence, Ledger, Past, Record};
 use crate::clock::Clock;
 use crate::policy::rules::{Calendar, Window};
 use crate::policy::time::{Span, UnixTime};
@@ -81,6 +81,17 @@ pub enum Durability {
     Strict,
     /// It does not: a crash may lose what was debited within the last [`Settings::commit_every`].
     Relaxed,
+}
+
+/// When what comes is written, and how long anybody waits for it: what may change while the journal is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Whether answers wait.
+    pub durability: Durability,
+    /// See [`Settings::commit_every`].
+    pub commit_every: Span,
+    /// See [`Settings::commit_patience`].
+    pub commit_patience: Span,
 }
 
 /// How to keep a journal.
@@ -114,6 +125,15 @@ impl Settings {
             clock,
             wall,
             meters,
+        }
+    }
+
+    /// What of it may change while the journal is open.
+    pub fn pace(&self) -> Pace {
+        Pace {
+            durability: self.durability,
+            commit_every: self.commit_every,
+            commit_patience: self.commit_patience,
         }
     }
 }
@@ -199,8 +219,8 @@ impl std::error::Error for OpenError {
 pub struct Journal {
     inbox: Arc<Inbox>,
     registry: Arc<Registry>,
+    books: Arc<Mutex<Books>>,
     threads: Threads,
-    patience: Duration,
 }
 
 /// A data folder that no other process has, for as long as this or a journal that was opened in it is there.
@@ -280,7 +300,7 @@ impl Journal {
         taken: Taken,
         settings: Settings,
         windows: &[Window],
-        mut bookkeepers: Vec<Box<dyn Bookkeeper>>,
+        bookkeepers: Vec<Box<dyn Bookkeeper>>,
         disk: Arc<dyn Disk>,
     ) -> Result<(Self, History), OpenError> {
         let Taken { data_folder, lock } = taken;
@@ -313,13 +333,13 @@ impl Journal {
             (meters, witnesses),
             active,
         );
-        let keep = longest(windows) + KEPT_BEYOND;
-        let horizon = UnixTime::from_millis(wall().as_millis().saturating_sub(keep.as_nanos() / 1_000_000));
+        let horizon = horizon(windows, wall());
         let history = History::new(
             (Arc::clone(&disk), folder.clone()),
-            Arc::clone(&registry),
+            (&registry, registry.hold()),
             windows,
             snapshot.clone(),
+            u64::MAX,
             |closed| {
                 let number = closed.known.number;
                 closed.ended >= horizon || !books::covered(&bookkeepers, number)
@@ -331,26 +351,27 @@ impl Journal {
             calendars(windows),
             snapshot,
         );
-        bookkeepers.insert(0, Box::new(totals.map_err(OpenError::disk("write to", &folder))?));
         let books = Books {
             disk,
             folder: folder.clone(),
             wall,
             registry: Arc::clone(&registry),
+            totals: totals.map_err(OpenError::disk("write to", &folder))?,
             keepers: bookkeepers,
-            keep,
+            keep: kept(windows),
         };
+        let books = Arc::new(Mutex::new(books));
         let journal = Self {
             inbox,
-            registry,
+            registry: Arc::clone(&registry),
+            books: Arc::clone(&books),
             threads: Threads(Arc::new((Mutex::new(0), Condvar::new()))),
-            patience: settings.commit_patience.into(),
         };
         let start = OpenError::disk("start a thread for", &folder);
         let start_books = OpenError::disk("start a thread for", &folder);
         journal.start("journal", &lock, move || writer.run()).map_err(start)?;
         journal
-            .start("books", &lock, move || books.run())
+            .start("books", &lock, move || books::run(&books, &registry))
             .map_err(start_books)?;
         Ok((journal, history))
     }
@@ -381,9 +402,78 @@ impl Ledger for Journal {
     fn commit(&self, record: Record) -> Commit {
         self.inbox.commit(record)
     }
+
+    fn fence(&self) -> Fence {
+        self.inbox.fence()
+    }
+}
+
+/// What the journal remembers, for windows that are new: nothing of it is removed or summed up while this is there.
+pub struct Remains {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    wall: Wall,
+    registry: Arc<Registry>,
+    hold: Hold,
+}
+
+impl Past for Remains {
+    fn recall(
+        self,
+        windows: &[Window],
+        fence: Fence,
+        each: &mut dyn FnMut(Debited) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        let until = fence.wait()?;
+        let snapshot = Snapshot::find(&*self.disk, &self.folder)?;
+        let horizon = horizon(windows, (self.wall)());
+        let rolls = windows.iter().any(|window| matches!(window, Window::Rolling(_)));
+        let history = History::new(
+            (self.disk, self.folder),
+            (&self.registry, self.hold),
+            windows,
+            snapshot,
+            until,
+            |closed| rolls && closed.ended >= horizon,
+        );
+        history.recall(each)
+    }
+}
+
+impl fmt::Debug for Remains {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remains")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Journal {
+    /// Another pace from now on. A debit that comes from now on is answered for as it says; one that waits to be durable goes
+    /// on waiting, and what was answered without waiting is durable as soon as it would have been.
+    pub fn set_pace(&self, pace: Pace) {
+        self.inbox.set_pace(pace);
+    }
+
+    /// Other windows from now on: segments are kept for as long as the longest rolling one reaches, and calendar periods are
+    /// summed up for these calendars; for one that is new from the oldest segment on that there is. To be called just before
+    /// the policy gets the windows, and not if it won't: calendars that are left out lose their sums.
+    ///
+    /// What is answered holds on to all that there is, until it is recalled or dropped. Blocks on the disk, for as long as it
+    /// takes to enter one segment into the books.
+    pub fn reload_windows(&self, windows: &[Window]) -> Remains {
+        let hold = self.registry.hold();
+        let mut books = self.books.lock();
+        books.reload(calendars(windows), kept(windows));
+        Remains {
+            disk: Arc::clone(&books.disk),
+            folder: books.folder.clone(),
+            wall: Arc::clone(&books.wall),
+            registry: Arc::clone(&self.registry),
+            hold,
+        }
+    }
+
     /// Writes what is queued, as long as that takes no longer than patience lasts, and lets go of the folder. Whatever is asked
     /// for later is refused. Blocks on the disk.
     pub fn close(&self) {
@@ -392,7 +482,7 @@ impl Journal {
         let (running, ended) = &*self.threads.0;
         let mut running = running.lock();
         // A disk that hangs must not hold up the end of the process.
-        let late = ended.wait_while_for(&mut running, |running| *running > 0, self.patience);
+        let late = ended.wait_while_for(&mut running, |running| *running > 0, self.inbox.patience().into());
         if late.timed_out() {
             tracing::error!("the journal could not be closed in time: what it had not written is lost");
         }
@@ -515,6 +605,16 @@ fn recover(disk: &dyn Disk, folder: &Path, survey: Survey, meters: &Arc<JournalM
         });
     }
     Ok(Registry::new(found, survey.voids, Arc::clone(meters)))
+}
+
+/// How long segments are kept after their end.
+fn kept(windows: &[Window]) -> Span {
+    longest(windows) + KEPT_BEYOND
+}
+
+/// What ended before has nothing that lies in a rolling window.
+fn horizon(windows: &[Window], now: UnixTime) -> UnixTime {
+    UnixTime::from_millis(now.as_millis().saturating_sub(kept(windows).as_nanos() / 1_000_000))
 }
 
 fn longest(windows: &[Window]) -> Span {

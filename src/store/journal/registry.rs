@@ -47,13 +47,27 @@ struct State {
     segments: BTreeMap<u64, Known>,
     /// Sequence numbers of entries that were taken back.
     voids: BTreeSet<u64>,
-    /// Nobody needs closed segments for the reading at start any more.
-    replayed: bool,
+    /// How many read closed segments, so that none may go and none be summed up.
+    held: usize,
     closing: bool,
     /// Segments below are closed, and all that was taken back of what is in them is known.
     settled: u64,
     /// How many times that has risen.
     turns: u64,
+}
+
+/// Keeps closed segments, and what is summed up of them, as they are.
+#[derive(Debug)]
+pub struct Hold(Arc<Registry>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.held -= 1;
+        // What was left undone meanwhile is to be done.
+        state.turns += 1;
+        self.0.turned.notify_all();
+    }
 }
 
 /// See the module.
@@ -170,10 +184,16 @@ impl Registry {
         closed
     }
 
-    /// What was kept for the reading at start may go.
-    pub fn replayed(&self) {
-        self.state.lock().replayed = true;
-        self.turned.notify_all();
+    /// From now on the bookkeeping begins nothing, until this is dropped: nothing is removed or summed up. It may be at it
+    /// still.
+    pub fn hold(self: &Arc<Self>) -> Hold {
+        self.state.lock().held += 1;
+        Hold(Arc::clone(self))
+    }
+
+    /// Whether the bookkeeping is to leave off.
+    pub fn is_held(&self) -> bool {
+        self.state.lock().held > 0
     }
 
     /// Ends the bookkeeping.
@@ -195,11 +215,11 @@ impl Registry {
         !state.closing
     }
 
-    /// Waits until the reading at start is over. Whether to go on.
-    pub fn wait_replayed(&self) -> bool {
+    /// Waits until nobody holds it. Whether to go on.
+    pub fn wait_free(&self) -> bool {
         let mut state = self.state.lock();
-        self.turned
-            .wait_while(&mut state, |state| !state.replayed && !state.closing);
+        let idle = |state: &mut State| state.held > 0 && !state.closing;
+        self.turned.wait_while(&mut state, idle);
         !state.closing
     }
 

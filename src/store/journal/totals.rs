@@ -59,6 +59,15 @@ impl From<io::Error> for Unusable {
     }
 }
 
+impl From<Unusable> for io::Error {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Disk(error) => error,
+            Unusable::Damaged | Unusable::Newer(_) => io::ErrorKind::InvalidData.into(),
+        }
+    }
+}
+
 /// What a caller has used in a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
@@ -235,16 +244,7 @@ impl Totals {
         snapshot: Option<Snapshot>,
     ) -> io::Result<Self> {
         let covers = |calendar: &Calendar| snapshot.as_ref().and_then(|snapshot| snapshot.covers(&calendar.name));
-        let mut calendars: Vec<_> = calendars
-            .into_iter()
-            .map(|calendar| {
-                let covers = covers(&calendar);
-                (calendar, covers)
-            })
-            .collect();
-        calendars.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
-        calendars.dedup_by(|(one, _), (other, _)| one.name == other.name);
-        calendars.truncate(CALENDARS_MAX as usize);
+        let calendars = in_order(calendars, covers);
         Ok(Self {
             disk,
             folder,
@@ -254,13 +254,21 @@ impl Totals {
         })
     }
 
+    /// Other calendars from now on. One that is new is summed up from the oldest segment on, save what the snapshot has of it
+    /// from an earlier time; one that nobody uses any more is left out of the next.
+    pub fn reload(&mut self, calendars: impl IntoIterator<Item = Calendar>) {
+        let held = std::mem::take(&mut self.calendars);
+        let covers = |calendar: &Calendar| {
+            let found = held.iter().find(|(known, _)| known.name == calendar.name);
+            found.and_then(|(_, covers)| *covers)
+        };
+        self.calendars = in_order(calendars, covers);
+    }
+
     /// What is on the disk, and what it covers by calendar. That may be newer than what was written down for certain: the rename
     /// was done, and the folder could not be synced after it.
     fn find_anew(&self) -> io::Result<(Option<Snapshot>, Vec<Option<u64>>)> {
-        let found = Snapshot::find(&*self.disk, &self.folder).map_err(|unusable| match unusable {
-            Unusable::Disk(error) => error,
-            _ => io::ErrorKind::InvalidData.into(),
-        })?;
+        let found = Snapshot::find(&*self.disk, &self.folder)?;
         let covers = |calendar: &Calendar| found.as_ref()?.covers(&calendar.name);
         let covers: Vec<Option<u64>> = self.calendars.iter().map(|(calendar, _)| covers(calendar)).collect();
         if self
@@ -358,6 +366,22 @@ impl Totals {
             file.write_at(&checksum(file, end)?.to_le_bytes(), end)
         })
     }
+}
+
+/// Each calendar once, rising by name, with what of it is covered.
+fn in_order(
+    calendars: impl IntoIterator<Item = Calendar>,
+    covers: impl Fn(&Calendar) -> Option<u64>,
+) -> Vec<(Calendar, Option<u64>)> {
+    let with_covers = |calendar: Calendar| {
+        let covers = covers(&calendar);
+        (calendar, covers)
+    };
+    let mut calendars: Vec<_> = calendars.into_iter().map(with_covers).collect();
+    calendars.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+    calendars.dedup_by(|(one, _), (other, _)| one.name == other.name);
+    calendars.truncate(CALENDARS_MAX as usize);
+    calendars
 }
 
 impl Bookkeeper for Totals {

@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use super::disk::{self, Disk};
 use super::format::{FRAME_BYTES, Header};
-use super::inbox::{Debit, Inbox, Next};
+use super::inbox::{Arrival, Debit, Inbox, Next};
 use super::registry::Registry;
 use super::segment::{self, Active};
 use super::{SEGMENT_BYTES_MAX, Wall};
 use crate::store::bell::Wakes;
-use crate::store::{Entry, Standing, Ticket, Witness};
+use crate::store::{Entry, Post, Standing, Ticket, Witness};
 use crate::telemetry::JournalMeters;
 
 /// How long a segment is written, in seconds of the wall clock: to the full hour.
@@ -73,6 +73,8 @@ pub struct Writer {
     /// Every entry below is durable, or was taken back before it was.
     confirmed: u64,
     unconfirmed: Vec<Item>,
+    /// Fences that are not reached yet, each with the number of the first entry above it.
+    fences: Vec<(u64, Post)>,
     /// Those whose debits are durable, to be woken together.
     wakes: Wakes,
 }
@@ -114,6 +116,7 @@ impl Writer {
             next_sequence: header.first_sequence,
             confirmed: header.first_sequence,
             unconfirmed: Vec::new(),
+            fences: Vec::new(),
             wakes: Wakes::default(),
         };
         writer.begin(active);
@@ -124,11 +127,11 @@ impl Writer {
     /// Writes until the inbox is closed and empty. What can't be written then has failed.
     pub fn run(mut self) {
         let _epitaph = Epitaph(Arc::clone(&self.inbox));
-        let (mut debits, mut notes) = (Vec::new(), Vec::new());
+        let (mut arrivals, mut notes) = (Vec::new(), Vec::new());
         let mut next = Next::Write;
         while next == Next::Write {
-            next = self.inbox.take(&mut debits, &mut notes);
-            self.enqueue(&mut debits, &mut notes);
+            next = self.inbox.take(&mut arrivals, &mut notes);
+            self.enqueue(&mut arrivals, &mut notes);
             if next == Next::Close && self.unconfirmed.is_empty() {
                 // Nothing would go into a new segment, were it time for one.
                 break;
@@ -138,8 +141,8 @@ impl Writer {
                 if next == Next::Close {
                     return;
                 }
-                next = self.inbox.take_after_failure(&mut debits);
-                self.enqueue(&mut debits, &mut notes);
+                next = self.inbox.take_after_failure(&mut arrivals);
+                self.enqueue(&mut arrivals, &mut notes);
             }
         }
         if let Some(active) = self.active.take() {
@@ -148,9 +151,12 @@ impl Writer {
         }
     }
 
-    fn enqueue(&mut self, debits: &mut Vec<Debit>, notes: &mut Vec<Entry>) {
-        for Debit { record, ticket } in debits.drain(..) {
-            self.push(Line::Entry(Entry::Job(record)), ticket);
+    fn enqueue(&mut self, arrivals: &mut Vec<Arrival>, notes: &mut Vec<Entry>) {
+        for arrival in arrivals.drain(..) {
+            match arrival {
+                Arrival::Debit(Debit { record, ticket }) => self.push(Line::Entry(Entry::Job(record)), ticket),
+                Arrival::Fence(post) => self.fences.push((self.next_sequence, post)),
+            }
         }
         for entry in notes.drain(..) {
             self.push(Line::Entry(entry), None);
@@ -176,9 +182,16 @@ impl Writer {
         }
         self.confirmed = self.next_sequence;
         self.inbox.landed();
+        if !self.fences.is_empty() && self.active.as_ref().is_some_and(|active| active.encoder.durable() > 0) {
+            // All that lies below a fence is in segments that are closed, as whoever waits for it reads them.
+            self.turn()?;
+        }
         if let Some(active) = &self.active {
             // Not when the segment began: after a failure it got what is void in the one before.
             self.registry.settled(active.header.number);
+        }
+        for (first, post) in self.fences.drain(..) {
+            post.reached(first);
         }
         Ok(())
     }
@@ -236,9 +249,11 @@ impl Writer {
             let full = active.encoder.offset() + wanted > SEGMENT_BYTES_MAX;
             active.encoder.durable() > 0 && (over || full)
         });
-        if !due {
-            return Ok(());
-        }
+        if due { self.turn() } else { Ok(()) }
+    }
+
+    /// Begins a new segment, and closes this one if there is one.
+    fn turn(&mut self) -> io::Result<()> {
         if let Some(number) = self.remains {
             // One at a time: a disk that lets files be made but not be synced must not fill with them.
             disk::remove(&*self.disk, &segment::path(&self.folder, number))?;
@@ -247,7 +262,7 @@ impl Writer {
         let header = Header {
             number: self.next_segment,
             first_sequence: self.confirmed,
-            made: now,
+            made: (self.wall)(),
             previous: self.previous.0,
             previous_durable: self
                 .active

@@ -1,0 +1,634 @@
+//! A window that is new in a reload is filled from what was written down before, each debit once, while searches go on
+//! (semantics §5.5).
+//!
+//! Random histories over every store, against a list of all debits: windows come and go at random moments, with jobs in the
+//! house, on their way to the disk, and given up. The seed is printed: `TIERGATE_SEED=7` runs that one alone.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tiergate::clock::{Clock, Hands};
+use tiergate::gate::{Committing, Entered, Filled, Filling, Gate, Generation, Pass};
+use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
+use tiergate::policy::rules::{
+    CALLERS_MAX_DEFAULT, Calendar, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Window, WindowId,
+    Within,
+};
+use tiergate::policy::time::{Span, UnixTime};
+use tiergate::policy::{Ask, Outcome, Policy};
+use tiergate::store::journal::disk::{Disk, SystemDisk};
+use tiergate::store::journal::{History, Journal, Remains, Settings};
+use tiergate::store::memory::MemoryLedger;
+use tiergate::store::{Debited, Fence, Ledger, Past};
+use tiergate::telemetry::JournalMeters;
+use tokio::runtime::Runtime;
+
+use crate::disk::{Die, Fault, Op, TestDisk, Unsynced};
+use crate::folder::Folder;
+use crate::house::{DATA, HOUR, MONTH};
+
+/// When a history begins: half an hour before a day, ten days before a month.
+const START: UnixTime = UnixTime::from_secs(MONTH.as_secs() - 10 * 86_400 - 1_800);
+const STEPS: u64 = 250;
+/// Of a history, so that nothing is removed that a window could want.
+const HOURS_MAX: u64 = 20;
+const CALLERS: [Caller; 5] = [
+    Caller::Account(AccountId(1)),
+    Caller::Account(AccountId(9)),
+    Caller::Network(NetworkId(5)),
+    Caller::User {
+        of: AccountId(9),
+        user: UserId(1),
+    },
+    Caller::User {
+        of: AccountId(9),
+        user: UserId(2),
+    },
+];
+
+fn calendar(name: &str, starts: &[UnixTime]) -> Window {
+    Window::Calendar(Calendar {
+        name: name.into(),
+        starts: starts.into(),
+    })
+}
+
+/// All windows that a history may have. The first is always there.
+fn all_windows() -> Vec<Window> {
+    let day = Span::from_secs(86_400);
+    let midnights: Vec<UnixTime> = (0..9)
+        .map(|n| START + Span::from_secs(1_800) + day.saturating_mul(n))
+        .collect();
+    vec![
+        Window::Rolling(day),
+        Window::Rolling(day.saturating_mul(7)),
+        Window::Rolling(HOUR.saturating_mul(3)),
+        calendar(
+            "month UTC",
+            &[UnixTime::from_secs(MONTH.as_secs() - 31 * 86_400), MONTH],
+        ),
+        calendar("day UTC", &midnights),
+    ]
+}
+
+fn rules(windows: &[Window]) -> Arc<Rules> {
+    let tier = Tier {
+        name: "free".into(),
+        priority: Priority::LOWEST,
+        concurrency: 1_000,
+        quotas: Vec::new(),
+        max_wait: None,
+        displacements_per_minute: 10,
+        limits: Vec::new(),
+    };
+    Arc::new(Rules {
+        queue: QueueRules {
+            length: 8,
+            within_tier: Within::Fifo,
+            max_wait: Span::from_secs(30),
+            lifeline: None,
+        },
+        windows: windows.to_vec(),
+        tiers: vec![tier],
+        anonymous: TierId(0),
+        pools: vec![PoolRules {
+            name: "search".to_owned(),
+            slots: vec![1_000],
+        }],
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
+    })
+}
+
+/// A store that is reopened, and of which somebody recalls the past.
+#[derive(Clone)]
+enum Store {
+    Memory(Arc<MemoryLedger>),
+    Disk(Arc<dyn Disk>, PathBuf),
+}
+
+/// What a store is while it is open.
+enum Opened {
+    Memory(Arc<MemoryLedger>),
+    Journal(Arc<Journal>),
+}
+
+/// The past of either.
+enum Either {
+    Memory(Arc<MemoryLedger>),
+    Journal(Remains),
+}
+
+impl Past for Either {
+    fn recall(
+        self,
+        windows: &[Window],
+        fence: Fence,
+        each: &mut dyn FnMut(Debited) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        match self {
+            Self::Memory(ledger) => ledger.recall(windows, fence, each),
+            Self::Journal(remains) => remains.recall(windows, fence, each),
+        }
+    }
+}
+
+fn settings(clock: Clock) -> Settings {
+    Settings {
+        retry_after: Span::from_millis(1),
+        // Hours pass while commits are under way.
+        commit_patience: HOUR.saturating_mul(1_000),
+        ..Settings::new(clock, Arc::new(move || clock.wall()), JournalMeters::unobserved())
+    }
+}
+
+impl Store {
+    fn open(&self, windows: &[Window], clock: Clock, policy: &mut Policy) -> Opened {
+        match self {
+            Self::Memory(ledger) => {
+                ledger.restore(policy, clock.now());
+                Opened::Memory(Arc::clone(ledger))
+            }
+            Self::Disk(disk, folder) => {
+                let opened = Journal::open(folder, settings(clock), windows, Vec::new(), Arc::clone(disk));
+                let (journal, history): (Journal, History) = opened.expect("the disk is well");
+                let debits = history.restore(policy, clock.now(), |_, _| {});
+                debits.expect("the disk can be read");
+                Opened::Journal(Arc::new(journal))
+            }
+        }
+    }
+}
+
+impl Opened {
+    fn ledger(&self) -> Arc<dyn Ledger> {
+        match self {
+            Self::Memory(ledger) => Arc::clone(ledger) as _,
+            Self::Journal(journal) => Arc::clone(journal) as _,
+        }
+    }
+
+    fn reload_windows(&self, windows: &[Window]) -> Either {
+        match self {
+            Self::Memory(ledger) => Either::Memory(Arc::clone(ledger)),
+            Self::Journal(journal) => Either::Journal(journal.reload_windows(windows)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Debit {
+    caller: Caller,
+    at: UnixTime,
+    units: u64,
+}
+
+/// A house with jobs in it, and a list of all that was debited.
+struct House {
+    store: Store,
+    clock: Clock,
+    hands: &'static Hands,
+    windows: Vec<Window>,
+    gate: Arc<Gate>,
+    opened: Opened,
+    running: Vec<(Pass, Debit)>,
+    committing: Vec<(Committing, Debit)>,
+    fillings: Vec<JoinHandle<io::Result<Filled>>>,
+    debits: Vec<Debit>,
+    runtime: Runtime,
+}
+
+fn gate(store: &Store, windows: &[Window], clock: Clock) -> (Arc<Gate>, Opened) {
+    let rules = rules(windows);
+    let mut policy = Policy::new(Arc::clone(&rules));
+    policy.follow_clock(clock.wall(), clock.now());
+    let opened = store.open(windows, clock, &mut policy);
+    let gate = Gate::new(policy, Generation::unobserved(rules), clock, opened.ledger());
+    (gate, opened)
+}
+
+fn reload(gate: &Gate, rules: Arc<Rules>) -> Option<Filling> {
+    let reloaded = gate.reload(Generation::unobserved(rules), |_| true);
+    reloaded.expect("it suits whoever is there")
+}
+
+impl House {
+    fn new(store: Store, windows: &[Window]) -> Self {
+        let hands: &'static Hands = Box::leak(Box::default());
+        let clock = Clock::moved_by(hands, START);
+        let (gate, opened) = gate(&store, windows, clock);
+        Self {
+            store,
+            clock,
+            hands,
+            windows: windows.to_vec(),
+            gate,
+            opened,
+            running: Vec::new(),
+            committing: Vec::new(),
+            fillings: Vec::new(),
+            debits: Vec::new(),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("a runtime"),
+        }
+    }
+
+    fn advance(&self, span: Span) {
+        self.hands.advance(span);
+        self.gate.tick();
+    }
+
+    fn enter(&mut self, caller: Caller, cost: u32) {
+        let at = self.clock.wall();
+        let ask = Ask {
+            caller,
+            from: Network::V4(Ipv4Addr::LOCALHOST),
+            tier: TierId(0),
+            own: None,
+            delegate: None,
+            cost,
+            pool: PoolId(0),
+            ready: true,
+            max_wait: None,
+            prefer_wait: None,
+        };
+        // A disk that fails lets nobody in.
+        if let Ok(entered) = self.gate.enter(&self.gate.generation(), &ask) {
+            let Entered::Running(pass) = entered else {
+                panic!("there are slots for all")
+            };
+            let units = cost.into();
+            self.running.push((pass, Debit { caller, at, units }));
+        }
+    }
+
+    fn commit(&mut self, which: usize) {
+        let (pass, debit) = self.running.swap_remove(which);
+        self.committing.push((pass.succeed(200), debit));
+    }
+
+    fn finish(&mut self, which: usize) {
+        let (committing, debit) = self.committing.swap_remove(which);
+        self.runtime.block_on(committing).expect("the disk is well");
+        self.debits.push(debit);
+    }
+
+    fn give_up(&mut self, which: usize) {
+        let (committing, debit) = self.committing.swap_remove(which);
+        if committing.give_up().is_ok() {
+            self.debits.push(debit);
+        }
+    }
+
+    /// Other windows from now on; those that are new are filled meanwhile, by a thread of their own.
+    fn reload(&mut self, windows: &[Window]) {
+        self.windows = windows.to_vec();
+        let past = self.opened.reload_windows(windows);
+        if let Some(filling) = reload(&self.gate, rules(windows)) {
+            self.fill(filling, past);
+        }
+    }
+
+    fn fill(&mut self, filling: Filling, past: Either) {
+        let gate = Arc::clone(&self.gate);
+        self.fillings.push(std::thread::spawn(move || gate.fill(filling, past)));
+    }
+
+    fn end_all(&mut self) {
+        while !self.committing.is_empty() {
+            self.finish(0);
+        }
+        for (pass, _) in self.running.drain(..) {
+            pass.settle(Outcome::Failed, 500);
+        }
+    }
+
+    fn fill_all(&mut self) {
+        for filling in self.fillings.drain(..) {
+            filling.join().expect("no panic").expect("the disk can be read");
+        }
+    }
+
+    /// What the list says that a caller has used in a window by then.
+    fn listed(&self, window: &Window, caller: Caller, now: UnixTime) -> u64 {
+        let counts = |at: UnixTime| match window {
+            Window::Rolling(length) => {
+                let length_ms = length.as_millis();
+                let width = length_ms.div_ceil(1_440).max(1_000);
+                at.as_millis() / width >= (now.as_millis().saturating_sub(length_ms)) / width
+            }
+            Window::Calendar(calendar) => at >= calendar.period(now),
+        };
+        let of = |debit: &&Debit| debit.caller.counted().any(|counted| counted == caller) && counts(debit.at);
+        self.debits.iter().filter(of).map(|debit| debit.units).sum()
+    }
+
+    /// Every window that there is holds exactly what the list has of it.
+    fn check(&self, what: &str) {
+        for (id, window) in (0..).map(WindowId).zip(&self.windows) {
+            for caller in CALLERS {
+                let before = self.listed(window, caller, self.clock.wall());
+                let balance = self
+                    .gate
+                    .account_of(&self.gate.generation(), &caller, std::iter::once(id));
+                let after = self.listed(window, caller, self.clock.wall());
+                let used = balance.usages[0].used;
+                assert!(
+                    used == before || used == after,
+                    "{what}: {caller:?} has used {used} in {window:?}, and {after} by the list"
+                );
+            }
+        }
+    }
+
+    /// The process ends and another begins.
+    fn restart(&mut self) {
+        let emptied = (Arc::new(MemoryLedger::default()), rules(&self.windows));
+        let nobody = Gate::new(
+            Policy::new(Arc::clone(&emptied.1)),
+            Generation::unobserved(emptied.1),
+            self.clock,
+            Arc::clone(&emptied.0) as _,
+        );
+        // The old ones first: they have the folder.
+        self.gate = nobody;
+        self.opened = Opened::Memory(emptied.0);
+        (self.gate, self.opened) = gate(&self.store, &self.windows, self.clock);
+    }
+}
+
+/// A random history: nobody but its seed decides what happens in it, save how fast the fillings go.
+fn live(house: &mut House, die: &mut Die, disk: Option<&TestDisk>, faults: bool) {
+    let any = |die: &mut Die, count: usize| (count > 0).then(|| die.below(count as u64) as usize);
+    let (all, mut hours) = (all_windows(), 0);
+    for _ in 0..STEPS {
+        match die.below(16) {
+            0..=5 => {
+                let caller = CALLERS[die.below(CALLERS.len() as u64) as usize];
+                house.enter(caller, 1 + die.below(3) as u32);
+            }
+            6..=8 => any(die, house.running.len())
+                .into_iter()
+                .for_each(|which| house.commit(which)),
+            9 | 10 => {
+                if let Some(disk) = disk {
+                    disk.release();
+                }
+                any(die, house.committing.len())
+                    .into_iter()
+                    .for_each(|which| house.finish(which));
+            }
+            11 => any(die, house.committing.len())
+                .into_iter()
+                .for_each(|which| house.give_up(which)),
+            12 => {
+                if let Some(which) = any(die, house.running.len()) {
+                    house.running.swap_remove(which).0.settle(Outcome::Failed, 500);
+                }
+            }
+            13 if hours < 2 * HOURS_MAX => {
+                hours += 1;
+                house.advance(Span::from_secs(1_800));
+            }
+            14 => {
+                if let Some(disk) = disk {
+                    match die.below(2) {
+                        0 if faults => disk.plan(Op::Writer, die.below(6), Fault::Fail),
+                        _ => disk.hold(),
+                    }
+                }
+            }
+            _ => {
+                let windows: Vec<Window> = all.iter().skip(1).filter(|_| die.below(2) == 0).cloned().collect();
+                let windows = [&all[..1], &windows].concat();
+                house.reload(&windows);
+            }
+        }
+    }
+    if let Some(disk) = disk {
+        disk.release();
+    }
+}
+
+fn whole_life(house: &mut House, seed: u64, disk: Option<&TestDisk>, faults: bool) {
+    let mut die = Die::new(seed);
+    live(house, &mut die, disk, faults);
+    house.end_all();
+    // What is there is filled; what isn't comes now.
+    house.fill_all();
+    house.check(&format!("seed {seed}, after the history"));
+    house.reload(&all_windows());
+    house.fill_all();
+    house.check(&format!("seed {seed}, with all windows"));
+    house.restart();
+    house.check(&format!("seed {seed}, after a restart"));
+}
+
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let one = std::env::var("TIERGATE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = one.map_or(1..1 + count, |seed: u64| seed..seed + 1);
+    println!("seeds {seeds:?}");
+    seeds
+}
+
+#[test]
+fn over_memory_a_new_window_holds_every_debit_once() {
+    for seed in seeds(60) {
+        let mut house = House::new(Store::Memory(Arc::default()), &all_windows()[..1]);
+        whole_life(&mut house, seed, None, false);
+    }
+}
+
+#[test]
+fn over_a_journal_a_new_window_holds_every_debit_once() {
+    for seed in seeds(40) {
+        let disk = TestDisk::new();
+        let store = Store::Disk(Arc::new(disk.clone()), DATA.into());
+        let mut house = House::new(store, &all_windows()[..1]);
+        whole_life(&mut house, seed, Some(&disk), false);
+        // And when the power goes, since the last change.
+        disk.crash();
+        house.store = Store::Disk(Arc::new(disk.reborn(Unsynced::Torn(seed))), DATA.into());
+        house.restart();
+        house.check(&format!("seed {seed}, after a loss of power"));
+    }
+}
+
+#[test]
+fn over_a_journal_whose_disk_fails_now_and_then_a_new_window_holds_every_debit_once() {
+    for seed in seeds(40) {
+        let disk = TestDisk::new();
+        let store = Store::Disk(Arc::new(disk.clone()), DATA.into());
+        let mut house = House::new(store, &all_windows()[..1]);
+        whole_life(&mut house, seed, Some(&disk), true);
+    }
+}
+
+#[test]
+fn over_the_disk_there_is_a_new_window_holds_every_debit_once() {
+    for seed in seeds(8) {
+        let folder = Folder::new();
+        let store = Store::Disk(Arc::new(SystemDisk), folder.path().to_owned());
+        let mut house = House::new(store, &all_windows()[..1]);
+        whole_life(&mut house, seed, None, false);
+    }
+}
+
+/// A house over a disk, with a rolling window of that length.
+fn house_over(disk: &TestDisk, length: Span) -> House {
+    House::new(
+        Store::Disk(Arc::new(disk.clone()), DATA.into()),
+        &[Window::Rolling(length)],
+    )
+}
+
+impl House {
+    /// So many successes of one unit, each an hour after the one before.
+    fn work(&mut self, hours: usize) {
+        for _ in 0..hours {
+            self.enter(CALLERS[0], 1);
+            self.commit(0);
+            self.finish(0);
+            self.advance(HOUR);
+        }
+    }
+
+    fn used(&self, window: u8) -> u64 {
+        let balance = self
+            .gate
+            .account_of(&self.gate.generation(), &CALLERS[0], std::iter::once(WindowId(window)));
+        balance.usages[0].used
+    }
+}
+
+fn segment(number: u64) -> PathBuf {
+    PathBuf::from(format!("/data/journal/{number:016}.seg"))
+}
+
+/// A job that was on its way to the disk while the window was made: it is counted once, whether its record came first or its
+/// end.
+#[test]
+fn a_job_that_is_being_committed_counts_once_and_one_that_is_given_up_never() {
+    let disk = TestDisk::new();
+    let mut house = house_over(&disk, HOUR);
+    for _ in 0..5 {
+        house.enter(CALLERS[0], 1);
+    }
+    house.commit(0);
+    house.finish(0);
+    disk.hold();
+    house.commit(0);
+    assert!(disk.wait_held(), "one lies in a group that is being synced");
+    house.commit(0);
+    house.commit(0);
+    house.give_up(0);
+    house.reload(&[Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24))]);
+    house.give_up(0);
+    disk.release();
+    house.commit(0);
+    house.fill_all();
+    assert_eq!(
+        (house.used(0), house.used(1)),
+        (1, 2),
+        "the one in the house is read back already"
+    );
+    house.end_all();
+    assert_eq!(
+        (house.used(0), house.used(1)),
+        (3, 3),
+        "and another came after the window"
+    );
+    house.restart();
+    assert_eq!((house.used(0), house.used(1)), (3, 3));
+}
+
+#[test]
+fn a_longer_window_keeps_segments_from_then_on_and_a_shorter_one_lets_them_go() {
+    let disk = TestDisk::new();
+    let (short, long) = (Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24)));
+    let mut house = house_over(&disk, HOUR);
+    house.work(6);
+    // At the hour 6 what ended before 3 goes; the segment of the hour 5 is being written.
+    disk.wait_until(|paths| !paths.contains(&segment(2)));
+    house.reload(&[short.clone(), long.clone()]);
+    house.fill_all();
+    let filled = house.used(1);
+    assert!((3..6).contains(&filled), "as far back as the journal reaches: {filled}");
+    house.work(6);
+    assert_eq!(house.used(1), filled + 6);
+    house.restart();
+    assert_eq!(house.used(1), filled + 6, "nothing has gone");
+    house.reload(&[short]);
+    house.fill_all();
+    house.work(2);
+    disk.wait_until(|paths| paths.len() < 8);
+}
+
+/// Sums of a month outlive the segments that they were made of, also where the month came while the door was open.
+#[test]
+fn a_calendar_that_is_new_is_summed_up_from_the_oldest_segment_on() {
+    let disk = TestDisk::new();
+    let (hour, month) = (Window::Rolling(HOUR), all_windows().remove(3));
+    let mut house = house_over(&disk, HOUR.saturating_mul(8));
+    house.work(5);
+    house.reload(&[hour.clone(), month.clone()]);
+    house.fill_all();
+    assert_eq!(house.used(1), 5);
+    house.work(8);
+    assert_eq!(house.used(1), 13);
+    disk.wait_until(|paths| !paths.contains(&segment(5)));
+    house.restart();
+    assert_eq!(house.used(1), 13, "though what was there before the month came is gone");
+    // It leaves and comes back before a segment is closed without it: its sums are there still.
+    house.reload(std::slice::from_ref(&hour));
+    house.reload(&[hour, month]);
+    house.fill_all();
+    assert_eq!(house.used(1), 13);
+    house.work(2);
+    house.restart();
+    assert_eq!(house.used(1), 15);
+}
+
+/// What reads back for a window that has gone tells nothing to the one of the same length that has come since.
+#[test]
+fn a_window_that_goes_and_comes_back_while_it_is_filled_is_filled_once() {
+    let (day, week) = (all_windows().remove(0), all_windows().remove(1));
+    let mut house = House::new(Store::Memory(Arc::default()), std::slice::from_ref(&day));
+    house.work(3);
+    let both = [day.clone(), week];
+    let late = reload(&house.gate, rules(&both)).expect("one is new");
+    assert!(reload(&house.gate, rules(&[day])).is_none(), "one has gone");
+    house.reload(&both);
+    house.fill_all();
+    let past = house.opened.reload_windows(&both);
+    let filled = house.gate.fill(late, past).expect("memory can be read");
+    assert_eq!((filled.debits, filled.whole), (0, false));
+    assert_eq!(house.used(1), 3);
+}
+
+#[test]
+fn a_filling_ends_with_the_door() {
+    let disk = TestDisk::new();
+    let mut house = house_over(&disk, HOUR);
+    house.work(1);
+    let windows = [Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24))];
+    let past = house.opened.reload_windows(&windows);
+    let filling = reload(&house.gate, rules(&windows)).expect("one is new");
+    house.gate.shut_down();
+    let filled = house.gate.fill(filling, past).expect("the disk can be read");
+    assert_eq!((filled.debits, filled.whole), (0, false));
+    // Closed, the journal reaches no fence any more; whoever waits is told.
+    let windows = [Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(48))];
+    let past = house.opened.reload_windows(&windows);
+    let Opened::Journal(journal) = &house.opened else {
+        panic!("it is one")
+    };
+    journal.close();
+    let filling = reload(&house.gate, rules(&windows)).expect("one is new");
+    assert!(house.gate.fill(filling, past).is_err());
+}
