@@ -444,7 +444,7 @@ impl<'c> Turn<'c> {
         let matching = self.door.limits.matching(host, path, method);
         let now = self.door.gate.clock().wall();
         let known_by = self.door.limits.known_by(visit.client.address);
-        let known = match self.door.callers.who(&mut visit.head, known_by.0, now) {
+        let known = match self.door.callers.who(&mut visit.head, known_by.network, now) {
             Ok(known) => Ok(known),
             Err(refusal @ (Refusal::InvalidKey | Refusal::Blocked)) => Err(refusal),
             Err(malformed) => return Err(malformed),
@@ -467,7 +467,7 @@ impl<'c> Turn<'c> {
             (Err(unknown), charged) => charged.and(Err(unknown)),
             (Ok((mut standing, query)), Ok(())) => {
                 if standing.account.is_none() {
-                    standing.caller = Caller::Network(self.door.gate.counted_as(known_by.0, known_by.1));
+                    standing.caller = Caller::Network(self.door.gate.counted_as(known_by));
                 }
                 Ok((found.standing.insert(standing), query))
             }

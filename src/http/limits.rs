@@ -13,7 +13,7 @@ use super::routes::{Host, takes};
 use super::standing::Standing;
 use crate::gate::Limiter;
 use crate::path::{Folded, Pattern, Spelling};
-use crate::policy::caller::{AccountId, Network, NetworkId};
+use crate::policy::caller::{AccountId, Network, Whereabouts};
 use crate::policy::limits::{COUNTERS_INLINE, Counter, Lefts, Refused, Subject};
 use crate::policy::refusal::{Exceeded, Refusal};
 use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules};
@@ -47,8 +47,8 @@ pub struct LimitSpec {
 pub struct Sender<'a> {
     /// Where it comes from.
     pub address: IpAddr,
-    /// The numbers by which its network and its neighbourhood are known.
-    pub known_by: (NetworkId, NetworkId),
+    /// The same, by numbers.
+    pub known_by: Whereabouts,
     /// What its network has of its own.
     pub network: Option<&'a OwnNumbers>,
     /// On whose terms it is here; `None` if its key is nobody's, or its account is turned away.
@@ -201,9 +201,8 @@ impl Limits {
     }
 
     /// The numbers by which the usual network of the address and its neighbourhood are known.
-    pub fn known_by(&self, address: IpAddr) -> (NetworkId, NetworkId) {
-        let network = Network::of(address);
-        (self.pseudonyms.network(network), self.pseudonyms.neighbourhood(network))
+    pub fn known_by(&self, address: IpAddr) -> Whereabouts {
+        self.pseudonyms.whereabouts(Network::of(address))
     }
 
     /// Lifts what rules have blocked of that network, and of every network that a limit would count for its address.
@@ -270,18 +269,18 @@ impl Limits {
         counters
     }
 
-    /// The network of the address, of which an IPv6 one has that many bits; `known_by` are the usual one and its neighbourhood.
-    fn network(&self, address: IpAddr, (usual, neighbourhood): (NetworkId, NetworkId), v6_prefix: u8) -> Subject {
+    /// The network of the address, of which an IPv6 one has that many bits; `known_by` is of the usual one.
+    fn network(&self, address: IpAddr, known_by: Whereabouts, v6_prefix: u8) -> Subject {
         let is_usual = v6_prefix == Limit::V6_PREFIX_DEFAULT || address.is_ipv4();
         let id = if is_usual {
-            usual.0
+            known_by.network.0
         } else {
             self.pseudonyms.prefix(address, v6_prefix)
         };
         let is_wide = v6_prefix < V6_NEIGHBOURHOOD && !address.is_ipv4();
         Subject {
             id,
-            wider: if is_wide { id } else { neighbourhood.0 },
+            wider: if is_wide { id } else { known_by.neighbourhood.0 },
             is_network: true,
         }
     }
