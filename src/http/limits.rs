@@ -28,6 +28,7 @@ const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 const EVERYBODY: Subject = Subject {
     id: u64::MAX,
     wider: u64::MAX,
+    region: 0,
     is_network: false,
 };
 
@@ -281,6 +282,7 @@ impl Limits {
         Subject {
             id,
             wider: if is_wide { id } else { known_by.neighbourhood.0 },
+            region: known_by.region,
             is_network: true,
         }
     }
@@ -297,6 +299,7 @@ fn of_account(account: AccountId) -> Subject {
     Subject {
         id,
         wider: id,
+        region: 0,
         is_network: false,
     }
 }

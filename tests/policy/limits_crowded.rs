@@ -140,11 +140,12 @@ fn nobody_gets_more_than_its_limit_by_being_crowded_out() {
     }
 }
 
-/// All neighbourhoods below are of one row of one shard: their numbers end alike.
+/// All neighbourhoods below are of one row of one shard: they lie in one region, and their numbers begin alike.
 fn in_one_row(neighbourhood: u64) -> Subject {
     Subject {
         id: neighbourhood << 32 | 1,
         wider: neighbourhood << 32,
+        region: 1,
         is_network: true,
     }
 }

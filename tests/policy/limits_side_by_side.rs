@@ -295,13 +295,15 @@ pub fn of_account(account: u8) -> Subject {
     Subject {
         id,
         wider: id,
+        region: 0,
         is_network: false,
     }
 }
 
-/// The number of a network and of its neighbourhood, well spread as a keyed hash is.
+/// The number of a network and of its neighbourhood, well spread as a keyed hash is. Each neighbourhood lies in a region of its own.
 pub fn of_network(network: u64, wider: u64) -> Subject {
     Subject {
+        region: spread(wider ^ 0xFF_0000_0000_0000) as u32,
         id: spread(network),
         wider: spread(wider ^ 0xFFFF_0000_0000),
         is_network: true,

@@ -42,9 +42,14 @@ pub struct Subject {
     pub id: u64,
     /// Its neighbourhood: of a network the wider prefix (IPv4 /24, IPv6 /48), of others the same as `id`.
     pub wider: u64,
+    /// The region in which the neighbourhood lies: of a network the prefix that is wider still (IPv4 /16, IPv6 /32). Of others it
+    /// doesn't matter.
+    pub region: u32,
     /// Whether it is a network, of which a stranger may have any number.
     pub is_network: bool,
 }
+
+const _: () = assert!(size_of::<Subject>() == 24, "every request makes some");
 
 impl Subject {
     /// The shard in which it is counted.

@@ -81,9 +81,9 @@ impl Table {
         }
         if !self.has_room(limit, at) {
             let max = self.room.max();
-            return Place::Neighbourhood(self.neighbourhoods.settle(subject.wider, max, limit, at));
+            return Place::Neighbourhood(self.neighbourhoods.settle(subject, max, limit, at));
         }
-        let Some(shared) = self.neighbourhoods.counted(subject.wider, limit, at) else {
+        let Some(shared) = self.neighbourhoods.counted(subject, limit, at) else {
             return Place::Nowhere;
         };
         let cell = shared.clone();
