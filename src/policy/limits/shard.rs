@@ -107,7 +107,8 @@ impl Shard {
         cell.read(limit, counter.enforced, at)
     }
 
-    /// The counter has no room for `lasts`: its penalty begins, if it has one and isn't under way. Answers with how long the
+    /// The counter has no room for `lasts`: its penalty begins, if it has one and isn't under way, and lasts at least until
+    /// nothing would count any more. Answers with how long the
     /// request is kept out.
     pub(super) fn refuse(&mut self, counter: &Counter, lasts: Span, rules: &[Limit], at: Moment) -> Span {
         let limit = &rules[counter.limit.index()];
@@ -120,8 +121,8 @@ impl Shard {
         if matches!(cell, Cell::Penalty { .. }) {
             return lasts;
         }
-        // A penalty that ended before there is room would lift the limit.
-        let penalty = penalty.max(lasts);
+        // It leaves the counter empty. If something still counted then, it would lift the limit.
+        let penalty = penalty.max(lasts).max(cell.until_empty(limit, at));
         *cell = Cell::Penalty {
             until: at.now + penalty,
         };
