@@ -179,7 +179,7 @@ fn refuse(counters: &[Counter], checks: &Checks, shards: &mut impl Shards, rules
         };
         let shard = shards.shard(counter.subject.shard());
         let lasts = shard.refuse(counter, lasts, rules, at);
-        if shard.note_refusal(counter, at) {
+        if shard.note_refusal(counter, rules, at) {
             blocked.push(*place);
         }
         if longest.is_none_or(|(_, longest)| lasts > longest) {

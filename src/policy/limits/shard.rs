@@ -129,12 +129,16 @@ impl Shard {
         penalty
     }
 
-    /// Counts a refusal by the counter's limit. Whether its subject is blocked from now on. Who isn't counted by itself is not
-    /// blocked: it would be for its neighbours' refusals.
-    pub(super) fn note_refusal(&mut self, counter: &Counter, at: Moment) -> bool {
-        let Some(Refusals { limit, lasts, table }) = &mut self.of[counter.limit.index()].refusals else {
+    /// Counts a refusal by the counter's limit. Whether its subject is blocked from now on. As long as something that its
+    /// neighbours have sent may be in its counter, nothing is counted: nobody is blocked for its neighbours.
+    pub(super) fn note_refusal(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> bool {
+        let Counted { requests, refusals } = &mut self.of[counter.limit.index()];
+        let Some(Refusals { limit, lasts, table }) = refusals else {
             return false;
         };
+        if requests.is_shared(&counter.subject, &rules[counter.limit.index()], at) {
+            return false;
+        }
         let Some(cell) = table.own_or_new(&counter.subject, limit, at) else {
             return false;
         };

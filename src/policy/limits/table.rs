@@ -114,6 +114,12 @@ impl Table {
         &mut self.places[at].cell
     }
 
+    /// Whether what its neighbours have sent may be in the counter that the subject meets: it shares one with them, or its own
+    /// began as a copy of that. What was copied counts no longer than what it was copied from.
+    pub(super) fn is_shared(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> bool {
+        subject.is_network && self.neighbourhoods.counted(subject, limit, at).is_some()
+    }
+
     /// The subject's own counter, if it has one.
     pub(super) fn own(&mut self, subject: &Subject) -> Option<&mut Cell> {
         let at = self.at(key(subject.id))?;
