@@ -156,7 +156,7 @@ async fn a_refusal_explains_itself() {
     assert!((NOON.as_secs() + 60..NOON.as_secs() + 80).contains(&reset), "{reset}");
     let expected = json!({
         "error": "Too many requests", "reason": "rate_limited", "name": "http", "limit": 5, "remaining": 0, "reset": reset,
-        "tier": "free", "priority": 0, "retry_after": wait,
+        "retry_after": wait,
     });
     assert_eq!(body, expected);
     assert_eq!(refused.get("retry-after"), Some(wait.to_string().as_str()));
