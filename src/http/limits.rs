@@ -16,7 +16,7 @@ use crate::path::{Folded, Pattern, Spelling};
 use crate::policy::caller::{AccountId, Network, Whereabouts};
 use crate::policy::limits::{COUNTERS_INLINE, Counter, Lefts, Refused, Subject};
 use crate::policy::refusal::{Exceeded, Refusal};
-use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules};
+use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules, Tier};
 use crate::policy::time::UnixTime;
 use crate::store::{OwnNumbers, Pseudonyms};
 
@@ -253,7 +253,7 @@ impl Limits {
                     matches,
                 });
             };
-            let terms = Terms::of(sender, id, limit);
+            let terms = Terms::of(sender, id, &self.rules);
             if let (true, Some(account)) = (limit.per.account, terms.account) {
                 let raise = terms.raise.map(|raise| raise.number);
                 count(of_account(account), raise.unwrap_or(limit.number), raise.is_some());
@@ -315,22 +315,24 @@ struct Terms {
 }
 
 impl Terms {
-    fn of(sender: &Sender<'_>, id: LimitId, limit: &Limit) -> Self {
+    fn of(sender: &Sender<'_>, id: LimitId, rules: &Rules) -> Self {
+        let limit = &rules.limits[id.index()];
+        let of = |tier: &Tier| tier.limits.iter().find(|(of, _)| *of == id).map(|(_, raise)| *raise);
         let mut own = sender.network.into_iter().flat_map(|own| own.iter());
         let network = own.find(|(name, _)| *name == limit.name).map(|(_, number)| *number);
         let Some(standing) = sender.standing else {
+            // As any stranger: with another number, guesses would be told from requests without a key.
             return Self {
                 account: None,
-                raise: None,
+                raise: of(rules.tier(rules.anonymous)),
                 network,
             };
         };
         let (own, tier) = standing.of_account();
         let own = own.and_then(|own| own.raise(&limit.name));
-        let of_tier = || tier.limits.iter().find(|(of, _)| *of == id).map(|(_, raise)| *raise);
         Self {
             account: standing.account.as_ref().map(|account| account.id),
-            raise: own.or_else(of_tier),
+            raise: own.or_else(|| of(tier)),
             network,
         }
     }
