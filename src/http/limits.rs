@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: counting (`policy::limits`), and how callers are told (`ratelimit`).
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use http::Method;
 use smallvec::SmallVec;
 use tracing::info;
 
-use super::routes::{Host, takes};
+use super::routes::Host;
 use super::standing::Standing;
 use crate::gate::Limiter;
 use crate::path::{Folded, Pattern, Spelling};
@@ -121,27 +122,28 @@ impl Limits {
         &self.rules.limits
     }
 
-    /// The limits that are for a request of this host (as received), the path of its target, and this method. A path counts in
-    /// every way in which a lenient upstream may read it, so that no spelling escapes its limit.
+    /// The limits that are for a request of this host (as received), the path of its target, and this method. A path and a method
+    /// count in every way in which a lenient upstream may read them, so that no spelling escapes its limit.
     pub fn matching(&self, host: &str, path: &str, method: &Method) -> LimitSet {
         let others = (0..)
             .map(LimitId)
             .zip(&self.matchers)
             .filter(|(id, _)| !self.general.has(*id));
         let mut set = self.general;
-        let mut read: Option<Option<Spelling<'_>>> = None;
+        // Once for all limits, if one has a path.
+        let (spelling, folded) = (OnceCell::new(), OnceCell::new());
+        let read = || {
+            let spelling = spelling.get_or_init(|| Spelling::of(path).ok()).as_ref();
+            folded.get_or_init(|| spelling.map(Folded::of))
+        };
         for (id, matcher) in others {
             let host_fits = matcher.host.as_ref().is_none_or(|own| own.is(&Host::parse(host)));
-            let method_fits = matcher
-                .methods
-                .as_deref()
-                .is_none_or(|methods| takes(Some(methods), method));
-            let mut path_fits = || {
+            let method_fits = matcher.methods.as_deref().is_none_or(|methods| counts(methods, method));
+            let path_fits = || {
                 let Some(pattern) = &matcher.pattern else { return true };
-                let spelling = read.get_or_insert_with(|| Spelling::of(path).ok());
-                let folded = spelling.as_ref().map(Folded::of);
                 // A path that can't be read was refused before, and one with too many readings would be.
-                folded.is_none_or(|folded| folded.is_ok_and(|folded| pattern.matches_folded(&folded)))
+                let folded = read().as_ref();
+                folded.is_none_or(|folded| folded.as_ref().is_ok_and(|folded| pattern.matches_folded(folded)))
             };
             if host_fits && method_fits && path_fits() {
                 set = set.with(id);
@@ -292,6 +294,12 @@ impl Matcher {
     fn is_general(&self) -> bool {
         self.host.is_none() && self.pattern.is_none() && self.methods.is_none()
     }
+}
+
+/// Whether a limit of these methods counts this one: in upper or lower case, and `GET` includes `HEAD`.
+fn counts(methods: &[Method], method: &Method) -> bool {
+    let is = |other: &Method| method.as_str().eq_ignore_ascii_case(other.as_str());
+    methods.iter().any(is) || (is(&Method::HEAD) && methods.contains(&Method::GET))
 }
 
 fn of_account(account: AccountId) -> Subject {

@@ -481,6 +481,26 @@ async fn a_limit_is_for_a_host_a_path_and_methods_however_they_are_spelled() {
     assert_eq!(at_host(B, "x", "GET", "/image/bigger").await, 200);
 }
 
+/// A route that names no methods takes `post` too, and so does many a worker.
+#[tokio::test]
+async fn no_spelling_of_a_method_escapes_its_limit() {
+    let worker = FastWorker::start();
+    for (methods, spellings) in [("[POST]", ["POST", "post", "Post"]), ("[GET]", ["GET", "get", "HEAD"])] {
+        let limits = format!(
+            "  - {{ name: up, per: network, limit: 1, window: 60s, match: {{ path: /other, methods: {methods} }} }}"
+        );
+        let (door, _) = open(worker.address, &limits, "  - { path: /other, upstream: search }");
+        for (at, method) in spellings.iter().enumerate() {
+            let answer = from(&door, A, method, "/other", "content-length: 0\r\n").await;
+            assert_eq!(answer.status(), if at == 0 { 200 } else { 429 }, "{method}");
+        }
+        assert_eq!(
+            from(&door, A, "PUT", "/other", "content-length: 0\r\n").await.status(),
+            200
+        );
+    }
+}
+
 #[tokio::test]
 async fn windows_that_are_aligned_to_the_clock() {
     let worker = FastWorker::start();
