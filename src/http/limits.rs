@@ -208,14 +208,14 @@ impl Limits {
         self.pseudonyms.whereabouts(Network::of(address))
     }
 
-    /// Lifts what rules have blocked of that network, and of every network that a limit would count for its address.
-    pub fn forgive(&self, address: IpAddr) {
-        let known_by = self.known_by(address);
-        for id in self.blocking.iter() {
-            let limit = &self.rules.limits[id.index()];
-            self.limiter
-                .forgive(id, &self.network(address.to_canonical(), known_by, limit.v6_prefix));
-        }
+    /// Lifts what rules have blocked of every network that a limit would count for that address. Whether there was any.
+    pub fn forgive(&self, address: IpAddr) -> bool {
+        let (known_by, address) = (self.known_by(address), address.to_canonical());
+        let forgive = |id: LimitId| {
+            let v6_prefix = self.rules.limits[id.index()].v6_prefix;
+            self.limiter.forgive(id, &self.network(address, known_by, v6_prefix))
+        };
+        self.blocking.iter().filter(|id| forgive(*id)).count() > 0
     }
 
     /// Lifts what rules have blocked of that account.

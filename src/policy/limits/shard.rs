@@ -36,6 +36,13 @@ struct Refusals {
     table: Table,
 }
 
+impl Refusals {
+    fn have_blocked(&mut self, subject: &Subject, at: Moment) -> bool {
+        let cell = self.table.own(subject);
+        cell.is_some_and(|cell| !cell.forget(&self.limit, at) && matches!(cell, Cell::Penalty { .. }))
+    }
+}
+
 /// What was found when a counter was checked.
 #[derive(Debug)]
 pub(super) struct Check {
@@ -73,11 +80,10 @@ impl Shard {
     /// Whether the rule of the counter's limit has blocked its subject.
     pub(super) fn is_blocked(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> bool {
         debug_assert_eq!(self.of.len(), rules.len(), "a shard is made for its rules");
-        let Some(refusals) = &mut self.of[counter.limit.index()].refusals else {
-            return false;
-        };
-        let cell = refusals.table.own(&counter.subject);
-        cell.is_some_and(|cell| !cell.forget(&refusals.limit, at) && matches!(cell, Cell::Penalty { .. }))
+        let refusals = &mut self.of[counter.limit.index()].refusals;
+        refusals
+            .as_mut()
+            .is_some_and(|refusals| refusals.have_blocked(&counter.subject, at))
     }
 
     /// What the counter says of one more request.
@@ -150,11 +156,14 @@ impl Shard {
         true
     }
 
-    /// Lifts what rules have blocked of the subject. Its counters stay.
-    pub fn forgive(&mut self, limit: LimitId, subject: &Subject) {
-        if let Some(refusals) = &mut self.of[limit.index()].refusals {
-            refusals.table.forget(subject);
-        }
+    /// Lifts what rules have blocked of the subject, and what was counted towards it. Whether it was blocked. Its counters stay.
+    pub fn forgive(&mut self, limit: LimitId, subject: &Subject, at: Moment) -> bool {
+        let Some(refusals) = &mut self.of[limit.index()].refusals else {
+            return false;
+        };
+        let was_blocked = refusals.have_blocked(subject, at);
+        refusals.table.forget(subject);
+        was_blocked
     }
 
     /// Forgets what is over at a few places of every table. To be called every second or so.
