@@ -395,7 +395,7 @@ impl<'c> Turn<'c> {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
         }
         // 2–3. Who, and request limits.
-        let (standing, query) = self.limited(visit, &host, network.as_ref(), found)?;
+        let (standing, query) = self.limited(visit, &host, network.as_ref(), route.metered, found)?;
         let wait = prefer::wait(&visit.head.headers);
         headers::for_worker(&mut visit.head.headers, visit.client, &host, standing);
         visit.head.uri = target(&path, query.as_deref())?;
@@ -432,12 +432,14 @@ impl<'c> Turn<'c> {
     }
 
     /// Who asks, which charges nothing, and then the request limits: all that match are charged, or none is. A key of nobody's
-    /// is told of after its network has been charged, so that guessing is limited.
+    /// is told of after its network has been charged, so that guessing is limited. The hall is asked as whom a network is counted
+    /// only if that `matters`: for a search, and for what somebody is told of itself.
     fn limited<'f>(
         &self,
         visit: &mut Visit<'_>,
         host: &str,
         network: Option<&OwnNumbers>,
+        matters: bool,
         found: &'f mut Found<'c>,
     ) -> Result<(&'f Standing<'c>, Option<String>), Refusal> {
         let (path, method) = (visit.head.uri.path(), &visit.head.method);
@@ -466,7 +468,7 @@ impl<'c> Turn<'c> {
             }
             (Err(unknown), charged) => charged.and(Err(unknown)),
             (Ok((mut standing, query)), Ok(())) => {
-                if standing.account.is_none() {
+                if matters && standing.account.is_none() {
                     standing.caller = Caller::Network(self.door.gate.counted_as(known_by));
                 }
                 Ok((found.standing.insert(standing), query))
@@ -503,7 +505,7 @@ impl<'c> Turn<'c> {
             }
         }
         let is_me = own.me.as_deref() == Some(page);
-        let (standing, query) = self.limited(visit, host, network, found)?;
+        let (standing, query) = self.limited(visit, host, network, is_me, found)?;
         let mut request = Request::new(axum::body::Body::empty());
         *request.method_mut() = visit.head.method.clone();
         *request.uri_mut() = target(page, query.as_deref())?;
