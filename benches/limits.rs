@@ -6,6 +6,9 @@
 //!
 //! Absent on purpose: which limits a request meets, which is `http`'s.
 
+#[path = "../tests/memory/flood.rs"]
+mod flood;
+
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Barrier};
@@ -45,9 +48,11 @@ fn names() -> Pseudonyms {
 
 fn network(names: &Pseudonyms, address: u32) -> Subject {
     let network = Network::V4(Ipv4Addr::from_bits(address));
+    let whereabouts = names.whereabouts(network);
     Subject {
-        id: names.network(network).0,
-        wider: names.neighbourhood(network).0,
+        id: whereabouts.network.0,
+        wider: whereabouts.neighbourhood.0,
+        region: whereabouts.region,
         is_network: true,
     }
 }
@@ -57,6 +62,7 @@ fn account(number: u32) -> Subject {
     Subject {
         id,
         wider: id,
+        region: 0,
         is_network: false,
     }
 }
@@ -183,20 +189,22 @@ fn throughput(threads: u64) -> f64 {
     (0..ROUNDS).map(|_| round()).fold(0.0, f64::max)
 }
 
-/// Ten million addresses, once each.
-fn flood() {
-    let (limiter, names, before) = (limiter(&[(Kind::Fixed, 100)]), names(), resident_bytes());
+/// Ten million addresses, once each: neighbours are served all the while, and memory stays within its bound.
+fn flood_of_strangers() {
+    let (limiter, names, before) = (limiter(&[(Kind::Fixed, flood::NUMBER)]), names(), resident_bytes());
     let began = now();
-    for number in 0..FLOOD {
-        _ = black_box(limiter.decide(&[counter(LimitId(0), 100, network(&names, address(number)))]));
-    }
+    let seen = flood::flood(&limiter, &names, FLOOD);
     let took = began.elapsed();
-    let megabytes = (resident_bytes() - before) as f64 / 1e6;
+    let bytes = resident_bytes() - before;
     println!(
-        "limits/flood of {FLOOD} addresses: {:.0} ns each, {megabytes:.0} MB, counted {:?}",
+        "limits/flood of {FLOOD} addresses: {:.0} ns each, {:.0} MB, {seen:?}, counted {:?}",
         took.as_nanos() as f64 / f64::from(FLOOD),
+        bytes as f64 / 1e6,
         limiter.counted(),
     );
+    assert!(seen.is_as_promised(), "{seen:?}");
+    let bytes_max = u64::from(CALLERS_MAX_DEFAULT) * flood::NETWORK_BYTES_MAX + flood::BESIDE_BYTES_MAX;
+    assert!(bytes <= bytes_max, "{bytes} bytes of {bytes_max}");
 }
 
 #[allow(clippy::disallowed_methods, reason = "a measurement of real time")]
@@ -210,7 +218,7 @@ fn by_hand(_: &mut Criterion) {
         "limits/throughput: one thread {one:.0}, two {two:.0} decisions a second: {:.2} times",
         two / one
     );
-    flood();
+    flood_of_strangers();
 }
 
 fn resident_bytes() -> u64 {

@@ -1,7 +1,12 @@
-//! What callers with debits cost in memory, by what the system counts as this program's: tables, records and all that the
-//! allocator adds. Unsafe code is forbidden here, so no allocator of the test's own counts it.
+//! What callers with debits, and networks under request limits, cost in memory, by what the system counts as this program's: tables,
+//! records and all that the allocator adds. Unsafe code is forbidden here, so no allocator of the test's own counts it.
 
 #![cfg(target_os = "linux")]
+
+#[path = "memory/flood.rs"]
+mod flood;
+#[path = "memory/limits.rs"]
+mod limits;
 
 use std::io::Write;
 use std::process::Command;
@@ -10,8 +15,8 @@ use std::sync::Arc;
 use tiergate::policy::Policy;
 use tiergate::policy::caller::{Caller, NetworkId};
 use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, Calendar, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window, WindowId,
-    Within,
+    CALLERS_MAX_DEFAULT, Calendar, Limit, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window,
+    WindowId, Within,
 };
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 
@@ -93,6 +98,8 @@ fn measurement() {
     let Ok(what) = std::env::var(WHAT) else { return };
     let result = if what == IDLE {
         growth_after_the_idle()
+    } else if let Some(bytes) = limits::measured(&what) {
+        bytes
     } else {
         let (callers, windows, fill) = measured(&what);
         let (mut policy, before) = (opened(windows), resident_bytes());
@@ -158,6 +165,12 @@ fn month() -> Window {
 }
 
 fn opened(windows: Vec<Window>) -> Policy {
+    let mut policy = Policy::new(Arc::new(rules(windows, Vec::new())));
+    policy.follow_clock(OPENED, NOW);
+    policy
+}
+
+fn rules(windows: Vec<Window>, limits: Vec<Limit>) -> Rules {
     let quota = |window: usize| Quota {
         name: format!("q{window}").into(),
         limit: 1_000_000,
@@ -172,7 +185,7 @@ fn opened(windows: Vec<Window>) -> Policy {
         displacements_per_minute: 0,
         limits: Vec::new(),
     };
-    let mut policy = Policy::new(Arc::new(Rules {
+    Rules {
         queue: QueueRules {
             length: 8,
             within_tier: Within::Fifo,
@@ -186,11 +199,9 @@ fn opened(windows: Vec<Window>) -> Policy {
             name: "search".into(),
             slots: vec![1],
         }],
-        limits: Vec::new(),
+        limits,
         callers_max: CALLERS_MAX_DEFAULT,
-    }));
-    policy.follow_clock(OPENED, NOW);
-    policy
+    }
 }
 
 /// Memory of this process that is in use, in bytes.

@@ -68,9 +68,11 @@ impl Limiter {
         (at, decide(counters, &mut locked, &self.rules.limits, at))
     }
 
-    /// Lifts what rules have blocked of the subject.
-    pub fn forgive(&self, limit: LimitId, subject: &Subject) {
-        self.shards[subject.shard()].0.lock().forgive(limit, subject);
+    /// Lifts what rules have blocked of the subject, and what was counted towards it. Whether it was blocked.
+    pub fn forgive(&self, limit: LimitId, subject: &Subject) -> bool {
+        let mut shard = self.shards[subject.shard()].0.lock();
+        let at = self.moment();
+        shard.forgive(limit, subject, at)
     }
 
     /// Forgets some of what is over. To be called every second.

@@ -37,7 +37,7 @@ pub use pass::{Pass, Relocated};
 pub use waiting::Waiting;
 
 use crate::clock::Clock;
-use crate::policy::caller::{Caller, Network, NetworkId};
+use crate::policy::caller::{Caller, Network, NetworkId, Whereabouts};
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Priority, Rules, ServerId, TierId, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
@@ -222,12 +222,12 @@ impl Gate {
         }
     }
 
-    /// As whom the network is counted whose neighbourhood is known by that number: itself, unless there are too many.
-    pub fn counted_as(&self, own: NetworkId, neighbourhood: NetworkId) -> NetworkId {
+    /// As whom the network is counted that is there: itself, unless there are too many.
+    pub fn counted_as(&self, whereabouts: Whereabouts) -> NetworkId {
         if !self.crowded.load(Ordering::Relaxed) {
-            return own;
+            return whereabouts.network;
         }
-        self.hall.lock().policy.counted_as(own, neighbourhood, self.clock.now())
+        self.hall.lock().policy.counted_as(whereabouts, self.clock.now())
     }
 
     /// Whether the caller has a debit in any window.

@@ -413,7 +413,7 @@ impl<'c> Turn<'c> {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
         }
         // 2–3. Who, and request limits.
-        let (standing, query) = self.limited(visit, &host, &origin, found)?;
+        let (standing, query) = self.limited(visit, &host, &origin, route.metered, found)?;
         let wait = prefer::wait(&visit.head.headers);
         headers::for_worker(&mut visit.head.headers, origin.client, &host, standing);
         visit.head.uri = target(&path, query.as_deref())?;
@@ -453,19 +453,21 @@ impl<'c> Turn<'c> {
     }
 
     /// Who asks, which charges nothing, and then the request limits: all that match are charged, or none is. A key of nobody's
-    /// is told of after its network has been charged, so that guessing is limited.
+    /// is told of after its network has been charged, so that guessing is limited. The hall is asked as whom a network is counted
+    /// only if that `matters`: for a search, and for what somebody is told of itself.
     fn limited<'f>(
         &self,
         visit: &mut Visit<'_>,
         host: &str,
         origin: &Origin,
+        matters: bool,
         found: &'f mut Found<'c>,
     ) -> Result<(&'f Standing<'c>, Option<String>), Refusal> {
         let (path, method) = (visit.head.uri.path(), &visit.head.method);
         let matching = self.door.limits.matching(host, path, method);
         let now = self.door.gate.clock().wall();
         let known_by = self.door.limits.known_by(origin.client.address);
-        let known = match self.door.callers.who(&mut visit.head, known_by.0, now) {
+        let known = match self.door.callers.who(&mut visit.head, known_by.network, now) {
             Ok(known) => Ok(known),
             Err(refusal @ (Refusal::InvalidKey | Refusal::Blocked)) => Err(refusal),
             Err(malformed) => return Err(malformed),
@@ -487,8 +489,8 @@ impl<'c> Turn<'c> {
             }
             (Err(unknown), charged) => charged.and(Err(unknown)),
             (Ok((mut standing, query)), Ok(())) => {
-                if standing.account.is_none() {
-                    standing.caller = Caller::Network(self.door.gate.counted_as(known_by.0, known_by.1));
+                if matters && standing.account.is_none() {
+                    standing.caller = Caller::Network(self.door.gate.counted_as(known_by));
                 }
                 Ok((found.standing.insert(standing), query))
             }
@@ -524,7 +526,7 @@ impl<'c> Turn<'c> {
             }
         }
         let is_me = own.me.as_deref() == Some(page);
-        let (standing, query) = self.limited(visit, host, origin, found)?;
+        let (standing, query) = self.limited(visit, host, origin, is_me, found)?;
         let mut request = Request::new(axum::body::Body::empty());
         *request.method_mut() = visit.head.method.clone();
         *request.uri_mut() = target(page, query.as_deref())?;

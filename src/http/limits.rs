@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: counting (`policy::limits`), and how callers are told (`ratelimit`).
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,14 +10,14 @@ use http::Method;
 use smallvec::SmallVec;
 use tracing::info;
 
-use super::routes::{Host, takes};
+use super::routes::Host;
 use super::standing::Standing;
 use crate::gate::Limiter;
 use crate::path::{Folded, Pattern, Spelling};
-use crate::policy::caller::{AccountId, Network, NetworkId};
+use crate::policy::caller::{AccountId, Network, Whereabouts};
 use crate::policy::limits::{COUNTERS_INLINE, Counter, Lefts, Refused, Subject};
 use crate::policy::refusal::{Exceeded, Refusal};
-use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules};
+use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules, Tier};
 use crate::policy::time::UnixTime;
 use crate::store::{OwnNumbers, Pseudonyms};
 
@@ -28,6 +29,7 @@ const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 const EVERYBODY: Subject = Subject {
     id: u64::MAX,
     wider: u64::MAX,
+    region: 0,
     is_network: false,
 };
 
@@ -47,8 +49,8 @@ pub struct LimitSpec {
 pub struct Sender<'a> {
     /// Where it comes from.
     pub address: IpAddr,
-    /// The numbers by which its network and its neighbourhood are known.
-    pub known_by: (NetworkId, NetworkId),
+    /// The same, by numbers.
+    pub known_by: Whereabouts,
     /// What its network has of its own.
     pub network: Option<&'a OwnNumbers>,
     /// On whose terms it is here; `None` if its key is nobody's, or its account is turned away.
@@ -120,27 +122,28 @@ impl Limits {
         &self.rules.limits
     }
 
-    /// The limits that are for a request of this host (as received), the path of its target, and this method. A path counts in
-    /// every way in which a lenient upstream may read it, so that no spelling escapes its limit.
+    /// The limits that are for a request of this host (as received), the path of its target, and this method. A path and a method
+    /// count in every way in which a lenient upstream may read them, so that no spelling escapes its limit.
     pub fn matching(&self, host: &str, path: &str, method: &Method) -> LimitSet {
         let others = (0..)
             .map(LimitId)
             .zip(&self.matchers)
             .filter(|(id, _)| !self.general.has(*id));
         let mut set = self.general;
-        let mut read: Option<Option<Spelling<'_>>> = None;
+        // Once for all limits, if one has a path.
+        let (spelling, folded) = (OnceCell::new(), OnceCell::new());
+        let read = || {
+            let spelling = spelling.get_or_init(|| Spelling::of(path).ok()).as_ref();
+            folded.get_or_init(|| spelling.map(Folded::of))
+        };
         for (id, matcher) in others {
             let host_fits = matcher.host.as_ref().is_none_or(|own| own.is(&Host::parse(host)));
-            let method_fits = matcher
-                .methods
-                .as_deref()
-                .is_none_or(|methods| takes(Some(methods), method));
-            let mut path_fits = || {
+            let method_fits = matcher.methods.as_deref().is_none_or(|methods| counts(methods, method));
+            let path_fits = || {
                 let Some(pattern) = &matcher.pattern else { return true };
-                let spelling = read.get_or_insert_with(|| Spelling::of(path).ok());
-                let folded = spelling.as_ref().map(Folded::of);
                 // A path that can't be read was refused before, and one with too many readings would be.
-                folded.is_none_or(|folded| folded.is_ok_and(|folded| pattern.matches_folded(&folded)))
+                let folded = read().as_ref();
+                folded.is_none_or(|folded| folded.as_ref().is_ok_and(|folded| pattern.matches_folded(folded)))
             };
             if host_fits && method_fits && path_fits() {
                 set = set.with(id);
@@ -201,19 +204,18 @@ impl Limits {
     }
 
     /// The numbers by which the usual network of the address and its neighbourhood are known.
-    pub fn known_by(&self, address: IpAddr) -> (NetworkId, NetworkId) {
-        let network = Network::of(address);
-        (self.pseudonyms.network(network), self.pseudonyms.neighbourhood(network))
+    pub fn known_by(&self, address: IpAddr) -> Whereabouts {
+        self.pseudonyms.whereabouts(Network::of(address))
     }
 
-    /// Lifts what rules have blocked of that network, and of every network that a limit would count for its address.
-    pub fn forgive(&self, address: IpAddr) {
-        let known_by = self.known_by(address);
-        for id in self.blocking.iter() {
-            let limit = &self.rules.limits[id.index()];
-            self.limiter
-                .forgive(id, &self.network(address.to_canonical(), known_by, limit.v6_prefix));
-        }
+    /// Lifts what rules have blocked of every network that a limit would count for that address. Whether there was any.
+    pub fn forgive(&self, address: IpAddr) -> bool {
+        let (known_by, address) = (self.known_by(address), address.to_canonical());
+        let forgive = |id: LimitId| {
+            let v6_prefix = self.rules.limits[id.index()].v6_prefix;
+            self.limiter.forgive(id, &self.network(address, known_by, v6_prefix))
+        };
+        self.blocking.iter().filter(|id| forgive(*id)).count() > 0
     }
 
     /// Lifts what rules have blocked of that account.
@@ -253,7 +255,7 @@ impl Limits {
                     matches,
                 });
             };
-            let terms = Terms::of(sender, id, limit);
+            let terms = Terms::of(sender, id, &self.rules);
             if let (true, Some(account)) = (limit.per.account, terms.account) {
                 let raise = terms.raise.map(|raise| raise.number);
                 count(of_account(account), raise.unwrap_or(limit.number), raise.is_some());
@@ -270,18 +272,19 @@ impl Limits {
         counters
     }
 
-    /// The network of the address, of which an IPv6 one has that many bits; `known_by` are the usual one and its neighbourhood.
-    fn network(&self, address: IpAddr, (usual, neighbourhood): (NetworkId, NetworkId), v6_prefix: u8) -> Subject {
+    /// The network of the address, of which an IPv6 one has that many bits; `known_by` is of the usual one.
+    fn network(&self, address: IpAddr, known_by: Whereabouts, v6_prefix: u8) -> Subject {
         let is_usual = v6_prefix == Limit::V6_PREFIX_DEFAULT || address.is_ipv4();
         let id = if is_usual {
-            usual.0
+            known_by.network.0
         } else {
             self.pseudonyms.prefix(address, v6_prefix)
         };
         let is_wide = v6_prefix < V6_NEIGHBOURHOOD && !address.is_ipv4();
         Subject {
             id,
-            wider: if is_wide { id } else { neighbourhood.0 },
+            wider: if is_wide { id } else { known_by.neighbourhood.0 },
+            region: known_by.region,
             is_network: true,
         }
     }
@@ -293,11 +296,18 @@ impl Matcher {
     }
 }
 
+/// Whether a limit of these methods counts this one: in upper or lower case, and `GET` includes `HEAD`.
+fn counts(methods: &[Method], method: &Method) -> bool {
+    let is = |other: &Method| method.as_str().eq_ignore_ascii_case(other.as_str());
+    methods.iter().any(is) || (is(&Method::HEAD) && methods.contains(&Method::GET))
+}
+
 fn of_account(account: AccountId) -> Subject {
     let id = (u64::from(account.0) + 1).wrapping_mul(SPREAD);
     Subject {
         id,
         wider: id,
+        region: 0,
         is_network: false,
     }
 }
@@ -313,22 +323,24 @@ struct Terms {
 }
 
 impl Terms {
-    fn of(sender: &Sender<'_>, id: LimitId, limit: &Limit) -> Self {
+    fn of(sender: &Sender<'_>, id: LimitId, rules: &Rules) -> Self {
+        let limit = &rules.limits[id.index()];
+        let of = |tier: &Tier| tier.limits.iter().find(|(of, _)| *of == id).map(|(_, raise)| *raise);
         let mut own = sender.network.into_iter().flat_map(|own| own.iter());
         let network = own.find(|(name, _)| *name == limit.name).map(|(_, number)| *number);
         let Some(standing) = sender.standing else {
+            // As any stranger: with another number, guesses would be told from requests without a key.
             return Self {
                 account: None,
-                raise: None,
+                raise: of(rules.tier(rules.anonymous)),
                 network,
             };
         };
         let (own, tier) = standing.of_account();
         let own = own.and_then(|own| own.raise(&limit.name));
-        let of_tier = || tier.limits.iter().find(|(of, _)| *of == id).map(|(_, raise)| *raise);
         Self {
             account: standing.account.as_ref().map(|account| account.id),
-            raise: own.or_else(of_tier),
+            raise: own.or_else(|| of(tier)),
             network,
         }
     }

@@ -132,12 +132,14 @@ struct Left<'a> {
 
 const CONCURRENCY: &str = "concurrency";
 
-/// The disclosed limits, each by the counter that leaves least.
+/// The disclosed limits, each by the counter that leaves least. A 429 tells of those that count accounts only if they refuse: what
+/// else an account has left would tell a right key from a wrong one.
 fn of_limits<'a>(rules: &'a [Limit], met: &Met) -> impl Iterator<Item = Left<'a>> {
     let mut told: Vec<(LimitId, Left<'a>)> = Vec::with_capacity(met.left.len());
     for left in &met.left {
         let limit = &rules[left.limit.index()];
-        if !limit.disclosed {
+        let is_kept_back = met.refused.is_some_and(|by| by != left.limit && limit.per.account);
+        if !limit.disclosed || is_kept_back {
             continue;
         }
         let new = Left {

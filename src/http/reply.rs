@@ -312,10 +312,9 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// Whom it is told to, unless nothing of its limit may be told (semantics §7.4).
+    /// Whom it is told to. Not with a 429: a key that is right would be told from one that is wrong without being let in.
     fn explained(&self) -> Option<Whom<'a>> {
-        let is_secret = matches!(self.refusal, Refusal::RateLimited { limit: None, .. });
-        self.whom.filter(|_| !is_secret)
+        self.whom.filter(|_| self.refusal.reason() != Reason::RateLimited)
     }
 
     /// Nobody would have been let in: that is said, and not left out.

@@ -261,7 +261,7 @@ fn group(routes: &[RouteSpec], metered: bool) -> Vec<Group> {
 }
 
 /// Whether a list of methods takes this one.
-pub(super) fn takes(methods: Option<&[Method]>, method: &Method) -> bool {
+fn takes(methods: Option<&[Method]>, method: &Method) -> bool {
     match methods {
         _ if method == Method::OPTIONS => true,
         None => method != Method::CONNECT && method != Method::TRACE,

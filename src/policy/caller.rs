@@ -29,6 +29,17 @@ pub enum Network {
     V6(u64),
 }
 
+/// Where a request comes from, by numbers that no stranger can choose: keyed hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Its network.
+    pub network: NetworkId,
+    /// The neighbourhood of that: IPv4 /24, IPv6 /48.
+    pub neighbourhood: NetworkId,
+    /// The region in which that lies: IPv4 /16, IPv6 /32.
+    pub region: u32,
+}
+
 impl Network {
     /// The network of an address. An IPv4 address written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address.
     ///

@@ -221,6 +221,16 @@ impl Quotas {
         self.count(window.index(), caller, admitted.min(now), units);
     }
 
+    /// All that `from` has used, `to` has used from now on, in every window. It has used nothing yet.
+    pub(super) fn copy(&mut self, from: &Caller, to: Caller) {
+        for counts in self.all_mut() {
+            match counts {
+                Counts::Rolling(rolling) => rolling.logs.copy(from, to),
+                Counts::Paged(paged) => paged.pages.copy(from, to),
+            }
+        }
+    }
+
     fn count(&mut self, window: usize, caller: Caller, admitted: UnixTime, units: u64) {
         if units == 0 {
             return; // it would make a debtor of the caller
@@ -475,6 +485,15 @@ impl<V> Shelves<V> {
                 self.kinds[kind(&caller)] += 1;
                 entry.insert(V::default())
             }
+        }
+    }
+
+    fn copy(&mut self, from: &Caller, to: Caller)
+    where
+        V: Clone + Default,
+    {
+        if let Some(value) = self.get(from).cloned() {
+            *self.or_default(to) = value;
         }
     }
 

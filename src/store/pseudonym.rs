@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use siphasher::sip::SipHasher24;
 
-use crate::policy::caller::{AccountId, Network, NetworkId, UserId};
+use crate::policy::caller::{AccountId, Network, NetworkId, UserId, Whereabouts};
 
 /// Bytes of the key.
 pub const KEY_BYTES: usize = 16;
@@ -141,6 +141,31 @@ impl Pseudonyms {
             }
         }
         NetworkId(hasher.finish())
+    }
+
+    /// The region of the network: the /16 of an IPv4 address, the /32 of an IPv6 one.
+    pub fn region(&self, network: Network) -> u32 {
+        let mut hasher = self.0;
+        match network {
+            Network::V4(address) => {
+                let [first, second, ..] = address.octets();
+                hasher.write(&[16, first, second]);
+            }
+            Network::V6(upper) => {
+                let [first, second, third, fourth, ..] = upper.to_be_bytes();
+                hasher.write(&[32, first, second, third, fourth]);
+            }
+        }
+        (hasher.finish() >> 32) as u32
+    }
+
+    /// All that the network is known by.
+    pub fn whereabouts(&self, network: Network) -> Whereabouts {
+        Whereabouts {
+            network: self.network(network),
+            neighbourhood: self.neighbourhood(network),
+            region: self.region(network),
+        }
     }
 
     /// What the network is known by that the first `bits` of an IPv6 address make, where that is not the usual 64. An IPv4

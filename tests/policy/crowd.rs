@@ -1,10 +1,13 @@
 //! More strangers than are counted one by one (semantics §7.9): they take no more memory than was said, no quota is lifted for them, and
 //! those who were there before notice nothing.
+//!
+//! A bug of the first crowds is told here: who had been counted in one was counted by itself as soon as there was room, and began with
+//! nothing used, as if the crowd were none of its own.
 
-use tiergate::policy::Outcome;
-use tiergate::policy::caller::{Caller, NetworkId};
+use tiergate::policy::caller::{Caller, NetworkId, Whereabouts};
 use tiergate::policy::rules::{Quota, Rules, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
+use tiergate::policy::{Admission, JobId, Outcome};
 
 use super::house::{House, ask, rules};
 
@@ -26,24 +29,40 @@ fn few() -> Rules {
     rules
 }
 
-/// A stranger of that number, in neighbourhoods of 256, as hashes would have it: beyond the numbers of crowds.
-fn known_by(number: u64) -> (NetworkId, NetworkId) {
-    (NetworkId(1 << 40 | number), NetworkId(1 << 50 | (number / 256) << 13))
+/// A stranger of that number, in neighbourhoods of 256, as hashes would have it: beyond the numbers of crowds. Each neighbourhood lies
+/// in a region of its own.
+fn whereabouts(number: u64) -> Whereabouts {
+    Whereabouts {
+        network: NetworkId(1 << 40 | number),
+        neighbourhood: NetworkId(1 << 50 | (number / 256) << 13),
+        region: (number / 256) as u32,
+    }
 }
 
 /// Whether the stranger's search is let in; it succeeds then.
 fn searches(house: &mut House, number: u64) -> bool {
-    let (own, neighbourhood) = known_by(number);
-    let mut ask = ask(0, 0);
-    ask.caller = Caller::Network(house.policy.counted_as(own, neighbourhood, house.now));
-    let Ok(admission) = house.policy.enter(&ask, house.now) else {
+    let Some(job) = begins(house, number) else {
         return false;
     };
-    let tiergate::policy::Admission::Running(grant) = admission else {
+    house.policy.end(job, Outcome::Succeeded, house.now);
+    true
+}
+
+/// The stranger's search, if it is let in.
+fn begins(house: &mut House, number: u64) -> Option<JobId> {
+    let mut ask = ask(0, 0);
+    ask.caller = Caller::Network(house.policy.counted_as(whereabouts(number), house.now));
+    let Admission::Running(grant) = house.policy.enter(&ask, house.now).ok()? else {
         panic!("there is a slot for everybody")
     };
-    house.policy.end(grant.job, Outcome::Succeeded, house.now);
-    true
+    Some(grant.job)
+}
+
+/// As many sweeps look at every part of the tables.
+fn forget(house: &mut House) {
+    for _ in 0..256 {
+        house.policy.sweep(house.now);
+    }
 }
 
 fn opened() -> House {
@@ -88,11 +107,66 @@ fn who_was_counted_with_its_neighbours_stays_with_them_while_that_counts() {
     assert!(!searches(&mut house, 1));
     // The day after it is forgotten, and everybody is counted alone again.
     house.pass(DAY + Span::from_secs(120));
-    for _ in 0..256 {
-        house.policy.sweep(house.now);
-    }
+    forget(&mut house);
     for _ in 0..LIMIT {
         assert!(searches(&mut house, 1) && searches(&mut house, 2));
     }
     assert!(!searches(&mut house, 1) && !searches(&mut house, 2));
+}
+
+/// A door on which there is no room for one more network or neighbourhood.
+fn full() -> House {
+    let mut house = opened();
+    for number in 0..u64::from(MAX + MAX / 4) {
+        assert!(searches(&mut house, 1_000_000 + number * 256));
+    }
+    house
+}
+
+#[test]
+fn who_was_counted_in_a_crowd_takes_along_what_the_crowd_has_used() {
+    let mut house = full();
+    house.pass(Span::from_secs(43_200));
+    let in_the_crowd = (0..9).filter(|_| searches(&mut house, 1)).count();
+    assert_eq!(in_the_crowd as u64, LIMIT);
+    // All others are forgotten. What was used half a day ago is not.
+    house.pass(Span::from_secs(43_200 + 120));
+    forget(&mut house);
+    assert!(!searches(&mut house, 1), "it has used its quota within the day");
+    house.pass(Span::from_secs(43_200));
+    forget(&mut house);
+    let by_itself = (0..9).filter(|_| searches(&mut house, 1)).count();
+    assert_eq!(by_itself as u64, LIMIT, "and it has a day's again");
+}
+
+/// The last one that was counted in a crowd was there later than the last moment without room.
+#[test]
+fn what_a_crowd_has_used_counts_as_long_as_it_would_of_anybody() {
+    let mut house = full();
+    let almost_a_day = Span::from_secs(86_400 - 600);
+    for _ in 0..3 {
+        house.pass(almost_a_day);
+        forget(&mut house);
+        let let_in = (0..9).filter(|_| searches(&mut house, 1)).count() as u64;
+        house.pass(Span::from_secs(300));
+        let more = (0..9).filter(|_| searches(&mut house, 1)).count() as u64;
+        assert!(let_in + more <= LIMIT, "{let_in} and {more}");
+    }
+}
+
+/// What a job in the house will have used isn't used yet, so it can't be taken along.
+#[test]
+fn who_has_a_job_in_a_crowd_stays_with_it_until_that_has_ended() {
+    let mut house = full();
+    house.pass(Span::from_secs(43_200));
+    let running: Vec<JobId> = (0..LIMIT)
+        .map(|_| begins(&mut house, 1).expect("the crowd has used nothing"))
+        .collect();
+    house.pass(Span::from_secs(43_200 + 120));
+    forget(&mut house);
+    assert!(!searches(&mut house, 1), "all that it has is set aside");
+    for job in running {
+        house.policy.end(job, Outcome::Failed, house.now);
+    }
+    assert!(searches(&mut house, 1), "nothing was used");
 }

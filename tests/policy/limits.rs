@@ -69,6 +69,7 @@ fn a_table_that_is_swept_during_a_decision_keeps_the_places_that_were_found() {
         subject: Subject {
             id,
             wider: 1,
+            region: 1,
             is_network,
         },
         number: 5,

@@ -16,7 +16,7 @@ const BUCKETS: u64 = 60;
 #[derive(Clone, Debug, Default)]
 struct History {
     let_in: Vec<Moment>,
-    /// By this limit: when, and when there would have been room.
+    /// By this limit: when, and when nothing of what was let in before would have counted any more.
     refused: Vec<(Timestamp, Timestamp)>,
     /// Who looked and who was let in, in turn: in which of the wall clock's windows, when, and how many were let in.
     looked: Vec<(u64, Timestamp, usize)>,
@@ -29,10 +29,12 @@ pub struct Model {
     of: HashMap<(LimitId, u64), History>,
 }
 
-/// A counter's answer: requests that count, until one less does, and until another one would pass if it doesn't.
+/// A counter's answer: requests that count, until one less does, until none does, and until another one would pass if it
+/// doesn't.
 struct Answer {
     used: u32,
     next: Span,
+    none: Span,
     refused: Option<Span>,
 }
 
@@ -74,7 +76,9 @@ impl Model {
         for (place, counter, answer) in &refused {
             let mut left = left(counter, answer);
             if let Some(lasts) = answer.refused {
-                self.history(counter).refused.push((at.now, at.now + lasts));
+                self.history(counter)
+                    .refused
+                    .push((at.now, at.now + lasts.max(answer.none)));
                 // §7.2: a penalty may have begun.
                 let lasts = self.answer(counter, at).refused.expect("it has just been refused");
                 (left.remaining, left.until) = (0, lasts);
@@ -138,13 +142,13 @@ impl Model {
         let number = counter.enforced;
         let empty = History::default();
         let history = self.of.get(&(counter.limit, counter.subject.id)).unwrap_or(&empty);
-        // §7.2: it begins with the first refusal that is not within one, lasts until there would be room at least, and leaves the
-        // window empty.
+        // §7.2: it begins with the first refusal that is not within one, and leaves the window empty. So it may not end while
+        // something counts.
         let mut penalty: Option<Timestamp> = None;
         if let Some(lasts) = limit.penalty {
-            for (refused, room) in &history.refused {
+            for (refused, empty) in &history.refused {
                 if penalty.is_none_or(|until| *refused >= until) {
-                    penalty = Some((*refused + lasts).max(*room));
+                    penalty = Some((*refused + lasts).max(*empty));
                 }
             }
         }
@@ -153,6 +157,7 @@ impl Model {
             return Answer {
                 used: number,
                 next: left,
+                none: left,
                 refused: Some(left),
             };
         }
@@ -218,6 +223,7 @@ fn counted(used: usize, number: u32, until: Span) -> Answer {
     Answer {
         used: used as u32,
         next: until,
+        none: until,
         refused: (used >= number as usize).then_some(until),
     }
 }
@@ -232,6 +238,7 @@ fn sliding(let_in: &[Moment], limit: &Limit, number: u32, at: Moment) -> Answer 
     Answer {
         used: leaving.len() as u32,
         next: leaving.first().map_or(Span::ZERO, |leaves| leaves.since(at.now)),
+        none: leaving.last().map_or(Span::ZERO, |leaves| leaves.since(at.now)),
         refused: (excess > 0 && number > 0).then(|| leaving[excess - 1].since(at.now)),
     }
 }
@@ -251,6 +258,7 @@ fn burst(let_in: &[Moment], limit: &Limit, number: u32, at: Moment) -> Answer {
     Answer {
         used: drops as u32,
         next: Span::from_nanos(if drops == 0 { 0 } else { level - (drops - 1) * drip }),
+        none: Span::from_nanos(level),
         refused: (spills > 0).then(|| Span::from_nanos(spills)),
     }
 }

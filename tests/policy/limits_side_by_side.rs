@@ -272,21 +272,16 @@ impl SideBySide {
     }
 }
 
-/// Requests that may be let in so far apart from first to last: promised by the kind of limit alone.
+/// Requests that may be let in so far apart from first to last: promised by the kind of limit alone, whatever penalties there are.
 pub fn at_most(limit: &Limit, number: u32, passed: Span) -> u64 {
     let (number, windows) = (u64::from(number), passed.as_nanos() / limit.window.as_nanos());
-    if limit.penalty.is_some_and(|penalty| penalty < limit.window) {
-        return u64::MAX;
-    }
     match limit.kind {
         // As many windows as begin in it, and one that began before.
         Kind::Fixed => number * (windows + 2),
         Kind::Sliding => number * (windows + 1),
-        Kind::Burst if limit.penalty.is_none() => {
-            number + passed.as_nanos() / limit.window.as_nanos().div_ceil(number.max(1))
-        }
-        // A clock that is set begins another one at any time, and so does a penalty that ends, however short.
-        Kind::Burst | Kind::Aligned => u64::MAX,
+        Kind::Burst => number + passed.as_nanos() / limit.window.as_nanos().div_ceil(number.max(1)),
+        // A clock that is set begins another one at any time.
+        Kind::Aligned => u64::MAX,
     }
 }
 
@@ -295,13 +290,15 @@ pub fn of_account(account: u8) -> Subject {
     Subject {
         id,
         wider: id,
+        region: 0,
         is_network: false,
     }
 }
 
-/// The number of a network and of its neighbourhood, well spread as a keyed hash is.
+/// The number of a network and of its neighbourhood, well spread as a keyed hash is. Each neighbourhood lies in a region of its own.
 pub fn of_network(network: u64, wider: u64) -> Subject {
     Subject {
+        region: spread(wider ^ 0xFF_0000_0000_0000) as u32,
         id: spread(network),
         wider: spread(wider ^ 0xFFFF_0000_0000),
         is_network: true,

@@ -9,6 +9,7 @@ mod fairness;
 mod histories;
 mod house;
 mod limits;
+mod limits_contended;
 mod limits_crowded;
 mod limits_model;
 mod limits_side_by_side;

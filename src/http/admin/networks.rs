@@ -18,7 +18,7 @@ use super::{Admin, limits, on_disk, times};
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::network::{canonical, network_of};
-use crate::store::{Block, NetworkChange, NetworkEntry, Networks};
+use crate::store::{Block, ChangeError, NetworkChange, NetworkEntry, Networks};
 
 /// The largest IPv4 network of which every address is let in again.
 const LIFTED_BITS_MIN: u8 = 16;
@@ -209,33 +209,40 @@ pub async fn change(
     let unblocks = change.block == Some(None);
     let entry = on_disk(&admin, move |store| store.set_network(network, &change, now)).await??;
     if unblocks {
-        lift_blocks_made_by_rule(&admin, entry.network);
+        lift_blocks_made_by_rule(&admin, &text, entry.network);
     }
     Ok(Json(Shown::of(&entry, admin.store.networks(), now)))
 }
 
-/// `DELETE /networks/{network}`. Answers with what was said of it.
+/// `DELETE /networks/{network}`. Answers with what was said of it: nothing, if only a rule had blocked it.
 pub async fn remove(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> Result<Json<NetworkLine>, Problem> {
     let (network, now) = (network(&text)?, admin.gate.clock().wall());
-    // Of a network that a rule has blocked nothing need be said.
-    lift_blocks_made_by_rule(&admin, canonical(network));
-    let entry = on_disk(&admin, move |store| store.remove_network(network)).await??;
+    let was_lifted = lift_blocks_made_by_rule(&admin, &text, canonical(network));
+    let removed = on_disk(&admin, move |store| store.remove_network(network)).await?;
+    let entry = match removed {
+        // Of a network that a rule has blocked nothing need be said.
+        Err(ChangeError::UnknownNetwork) if was_lifted => Arc::new(NetworkEntry::bare(canonical(network), false)),
+        removed => removed?,
+    };
     Ok(Json(NetworkLine::of(&entry, now)))
 }
 
 /// An operator has unblocked a network, or taken back all that was said of it: what the rule of a limit has blocked of it is
 /// let in again as well (semantics §7.6), which is known by address alone. Of IPv4 networks larger than [`LIFTED_BITS_MIN`],
-/// and of IPv6 ones, only the first address is.
-fn lift_blocks_made_by_rule(admin: &Admin, network: IpNet) {
-    match network {
+/// and of IPv6 ones, only the first address is, and the one that the operator has written, if it was one. Whether a rule had
+/// blocked any of them.
+fn lift_blocks_made_by_rule(admin: &Admin, written: &str, network: IpNet) -> bool {
+    let limits = admin.limits();
+    let written = written.parse::<IpAddr>().ok();
+    let written = written.is_some_and(|address| limits.forgive(address));
+    let others = match network {
         IpNet::V4(v4) if v4.prefix_len() >= LIFTED_BITS_MIN => {
-            let (first, last) = (v4.network().to_bits(), v4.broadcast().to_bits());
-            for address in first..=last {
-                admin.limits().forgive(Ipv4Addr::from_bits(address).into());
-            }
+            let addresses = (v4.network().to_bits()..=v4.broadcast().to_bits()).map(Ipv4Addr::from_bits);
+            addresses.filter(|address| limits.forgive((*address).into())).count() > 0
         }
-        network => admin.limits().forgive(network.addr()),
-    }
+        network => limits.forgive(network.addr()),
+    };
+    written || others
 }
 
 /// Whether anything is said of it at that time. A block that is over stays stored until somebody changes something.

@@ -7,7 +7,8 @@
 //!   early. So no stretch of length L ever holds more than the limit.
 //! - **burst** (GCRA): with T = L ÷ limit, `full` is the time at which the bucket will have drained; each request moves it by
 //!   T, and one has room while that is not more than limit · T ahead.
-//! - a **penalty** stands in the counter's place until it ends, and leaves it empty.
+//! - a **penalty** stands in the counter's place until it ends, and leaves it empty. So it lasts until the counter would have been
+//!   empty, or it would lift the limit.
 //!
 //! Absent on purpose: whose counter it is (`table`), and what follows from a refusal (`shard`).
 
@@ -117,6 +118,21 @@ impl Cell {
         }
     }
 
+    /// Until nothing that counts now counts any more; to be asked of one that was just read.
+    pub(super) fn until_empty(&self, limit: &Limit, at: Moment) -> Span {
+        match self {
+            Self::Empty => Span::ZERO,
+            Self::Fixed { since, .. } => (*since + limit.window).since(at.now),
+            Self::Aligned { window, .. } => until_window(*window + 1, limit, at),
+            Self::Sliding(log) => {
+                let newest = log.buckets().last();
+                newest.map_or(Span::ZERO, |(bucket, _)| leaves(bucket, limit.window).since(at.now))
+            }
+            Self::Burst { full } => full.since(at.now),
+            Self::Penalty { until } => until.since(at.now),
+        }
+    }
+
     /// Whether nothing counts any more. Forgets what is over.
     pub(super) fn forget(&mut self, limit: &Limit, at: Moment) -> bool {
         let over = match self {
@@ -173,17 +189,21 @@ fn first(now: Timestamp, window: Span) -> u64 {
     now.as_nanos().saturating_sub(window.as_nanos()) / width(window)
 }
 
+/// When the bucket leaves the window.
+fn leaves(bucket: u64, window: Span) -> Timestamp {
+    Timestamp::from_nanos((bucket + 1).saturating_mul(width(window))) + window
+}
+
 fn sliding(log: &Log<INLINE>, window: Span, number: u32, now: Timestamp) -> Reading {
-    let leaves = |bucket: u64| Timestamp::from_nanos((bucket + 1).saturating_mul(width(window))) + window;
     let used = log.used();
     // So many have to leave before there is room.
     let too_many = (used + 1).saturating_sub(number.into());
     let (mut left, mut next, mut refused) = (0, None, None);
     for (bucket, units) in log.buckets() {
         left += units;
-        next = next.or(Some(leaves(bucket).since(now)));
+        next = next.or(Some(leaves(bucket, window).since(now)));
         if left >= too_many {
-            refused = (too_many > 0).then(|| leaves(bucket).since(now));
+            refused = (too_many > 0).then(|| leaves(bucket, window).since(now));
             break;
         }
     }

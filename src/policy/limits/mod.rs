@@ -42,9 +42,14 @@ pub struct Subject {
     pub id: u64,
     /// Its neighbourhood: of a network the wider prefix (IPv4 /24, IPv6 /48), of others the same as `id`.
     pub wider: u64,
+    /// The region in which the neighbourhood lies: of a network the prefix that is wider still (IPv4 /16, IPv6 /32). Of others it
+    /// doesn't matter.
+    pub region: u32,
     /// Whether it is a network, of which a stranger may have any number.
     pub is_network: bool,
 }
+
+const _: () = assert!(size_of::<Subject>() == 24, "every request makes some");
 
 impl Subject {
     /// The shard in which it is counted.
@@ -174,7 +179,7 @@ fn refuse(counters: &[Counter], checks: &Checks, shards: &mut impl Shards, rules
         };
         let shard = shards.shard(counter.subject.shard());
         let lasts = shard.refuse(counter, lasts, rules, at);
-        if shard.note_refusal(counter, at) {
+        if shard.note_refusal(counter, rules, at) {
             blocked.push(*place);
         }
         if longest.is_none_or(|(_, longest)| lasts > longest) {

@@ -5,17 +5,23 @@
 //! is given a counter of its own, a caller out of its neighbourhood or a neighbourhood out of the rest of its row, begins it as a copy of
 //! the one that it shared: it may be refused too early, never too late. Nobody adds to the shared one any more, and it ends.
 //!
+//! The row is told by the region (IPv4 /16, IPv6 /32). Who has a region to itself, be it with all of its neighbourhoods, can fill one
+//! row of each shard and no other: those of other regions have the others. Only who sends from very many regions fills all rows,
+//! and then nobody is served who wasn't known before.
+//!
 //! Absent on purpose: when somebody is counted here (`table`).
 
 use super::cell::Cell;
 use super::table::{Entry, key};
-use super::{Moment, SHARDS};
+use super::{Moment, SHARDS, Subject};
 use crate::policy::rules::Limit;
 
-/// Places of a row. The last one is for all who find none.
+/// Places of a row. The last one is for all who find none. An IPv4 region has about four neighbourhoods in each shard.
 const WAYS: usize = 16;
-/// In all shards together there is one place to so many networks that may be counted by themselves.
+/// In all shards together there is one place to so many networks that may be counted by themselves,
 const PART: usize = 4;
+/// but so many rows in each of them at least, lest few regions fill them all.
+const ROWS_MIN: usize = 64;
 
 /// Rows of [`WAYS`] places; none until one is needed.
 #[derive(Debug, Default)]
@@ -30,12 +36,12 @@ impl Neighbourhoods {
     }
 
     /// What counts of the neighbourhood, its own or as part of the rest; `None`: nothing.
-    pub(super) fn counted(&mut self, wider: u64, limit: &Limit, at: Moment) -> Option<&Cell> {
+    pub(super) fn counted(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Option<&Cell> {
         if self.places.is_empty() {
             return None;
         }
-        let key = key(wider);
-        let mut row = self.row(key);
+        let key = key(subject.wider);
+        let mut row = self.row(subject);
         let rest = row.end - 1;
         let place = row.find(|place| *place == rest || self.places[*place].key == key);
         let cell = &mut self.places[place.unwrap_or(rest)].cell;
@@ -43,13 +49,13 @@ impl Neighbourhoods {
     }
 
     /// The place where the neighbourhood is counted from now on. `max` networks may be counted by themselves in all shards together.
-    pub(super) fn settle(&mut self, wider: u64, max: usize, limit: &Limit, at: Moment) -> usize {
+    pub(super) fn settle(&mut self, subject: &Subject, max: usize, limit: &Limit, at: Moment) -> usize {
         if self.places.is_empty() {
-            let places = (max / PART / SHARDS).max(WAYS).next_power_of_two();
+            let places = (max / PART / SHARDS).max(WAYS * ROWS_MIN).next_power_of_two();
             self.places = std::iter::repeat_with(Entry::default).take(places).collect();
         }
-        let key = key(wider);
-        let row = self.row(key);
+        let key = key(subject.wider);
+        let row = self.row(subject);
         let (rest, own) = (row.end - 1, row.start..row.end - 1);
         if let Some(place) = own.clone().find(|place| self.places[*place].key == key) {
             return place;
@@ -74,9 +80,9 @@ impl Neighbourhoods {
         }
     }
 
-    fn row(&self, key: u64) -> std::ops::Range<usize> {
+    fn row(&self, subject: &Subject) -> std::ops::Range<usize> {
         let rows = self.places.len() / WAYS;
-        let begin = (key as usize & (rows - 1)) * WAYS;
+        let begin = (subject.region as usize & (rows - 1)) * WAYS;
         begin..begin + WAYS
     }
 }

@@ -36,6 +36,13 @@ struct Refusals {
     table: Table,
 }
 
+impl Refusals {
+    fn have_blocked(&mut self, subject: &Subject, at: Moment) -> bool {
+        let cell = self.table.own(subject);
+        cell.is_some_and(|cell| !cell.forget(&self.limit, at) && matches!(cell, Cell::Penalty { .. }))
+    }
+}
+
 /// What was found when a counter was checked.
 #[derive(Debug)]
 pub(super) struct Check {
@@ -73,11 +80,10 @@ impl Shard {
     /// Whether the rule of the counter's limit has blocked its subject.
     pub(super) fn is_blocked(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> bool {
         debug_assert_eq!(self.of.len(), rules.len(), "a shard is made for its rules");
-        let Some(refusals) = &mut self.of[counter.limit.index()].refusals else {
-            return false;
-        };
-        let cell = refusals.table.own(&counter.subject);
-        cell.is_some_and(|cell| !cell.forget(&refusals.limit, at) && matches!(cell, Cell::Penalty { .. }))
+        let refusals = &mut self.of[counter.limit.index()].refusals;
+        refusals
+            .as_mut()
+            .is_some_and(|refusals| refusals.have_blocked(&counter.subject, at))
     }
 
     /// What the counter says of one more request.
@@ -107,7 +113,8 @@ impl Shard {
         cell.read(limit, counter.enforced, at)
     }
 
-    /// The counter has no room for `lasts`: its penalty begins, if it has one and isn't under way. Answers with how long the
+    /// The counter has no room for `lasts`: its penalty begins, if it has one and isn't under way, and lasts at least until
+    /// nothing would count any more. Answers with how long the
     /// request is kept out.
     pub(super) fn refuse(&mut self, counter: &Counter, lasts: Span, rules: &[Limit], at: Moment) -> Span {
         let limit = &rules[counter.limit.index()];
@@ -120,20 +127,24 @@ impl Shard {
         if matches!(cell, Cell::Penalty { .. }) {
             return lasts;
         }
-        // A penalty that ended before there is room would lift the limit.
-        let penalty = penalty.max(lasts);
+        // It leaves the counter empty. If something still counted then, it would lift the limit.
+        let penalty = penalty.max(lasts).max(cell.until_empty(limit, at));
         *cell = Cell::Penalty {
             until: at.now + penalty,
         };
         penalty
     }
 
-    /// Counts a refusal by the counter's limit. Whether its subject is blocked from now on. Who isn't counted by itself is not
-    /// blocked: it would be for its neighbours' refusals.
-    pub(super) fn note_refusal(&mut self, counter: &Counter, at: Moment) -> bool {
-        let Some(Refusals { limit, lasts, table }) = &mut self.of[counter.limit.index()].refusals else {
+    /// Counts a refusal by the counter's limit. Whether its subject is blocked from now on. As long as something that its
+    /// neighbours have sent may be in its counter, nothing is counted: nobody is blocked for its neighbours.
+    pub(super) fn note_refusal(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> bool {
+        let Counted { requests, refusals } = &mut self.of[counter.limit.index()];
+        let Some(Refusals { limit, lasts, table }) = refusals else {
             return false;
         };
+        if requests.is_shared(&counter.subject, &rules[counter.limit.index()], at) {
+            return false;
+        }
         let Some(cell) = table.own_or_new(&counter.subject, limit, at) else {
             return false;
         };
@@ -145,11 +156,14 @@ impl Shard {
         true
     }
 
-    /// Lifts what rules have blocked of the subject. Its counters stay.
-    pub fn forgive(&mut self, limit: LimitId, subject: &Subject) {
-        if let Some(refusals) = &mut self.of[limit.index()].refusals {
-            refusals.table.forget(subject);
-        }
+    /// Lifts what rules have blocked of the subject, and what was counted towards it. Whether it was blocked. Its counters stay.
+    pub fn forgive(&mut self, limit: LimitId, subject: &Subject, at: Moment) -> bool {
+        let Some(refusals) = &mut self.of[limit.index()].refusals else {
+            return false;
+        };
+        let was_blocked = refusals.have_blocked(subject, at);
+        refusals.table.forget(subject);
+        was_blocked
     }
 
     /// Forgets what is over at a few places of every table. To be called every second or so.

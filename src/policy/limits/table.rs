@@ -81,9 +81,9 @@ impl Table {
         }
         if !self.has_room(limit, at) {
             let max = self.room.max();
-            return Place::Neighbourhood(self.neighbourhoods.settle(subject.wider, max, limit, at));
+            return Place::Neighbourhood(self.neighbourhoods.settle(subject, max, limit, at));
         }
-        let Some(shared) = self.neighbourhoods.counted(subject.wider, limit, at) else {
+        let Some(shared) = self.neighbourhoods.counted(subject, limit, at) else {
             return Place::Nowhere;
         };
         let cell = shared.clone();
@@ -112,6 +112,12 @@ impl Table {
             Place::Nowhere => self.insert(key),
         };
         &mut self.places[at].cell
+    }
+
+    /// Whether what its neighbours have sent may be in the counter that the subject meets: it shares one with them, or its own
+    /// began as a copy of that. What was copied counts no longer than what it was copied from.
+    pub(super) fn is_shared(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> bool {
+        subject.is_network && self.neighbourhoods.counted(subject, limit, at).is_some()
     }
 
     /// The subject's own counter, if it has one.

@@ -96,7 +96,8 @@ pub struct Limit {
     pub window: Span,
     /// How it counts.
     pub kind: Kind,
-    /// How long its first refusal lasts, in place of the rest of the window: 1 s to 31 days; `None`: until there is room.
+    /// How long its first refusal lasts at least: 1 s to 31 days. It lasts longer if something would still count then, since it
+    /// leaves the counter empty. `None`: until there is room.
     pub penalty: Option<Span>,
     /// Requests that are let in of the advertised number, at most that many, for those who have no number of their own.
     pub degraded: Option<u32>,
