@@ -1,18 +1,22 @@
 //! The commands for operators: they ask the running door by its admin API, and show what it says.
 //!
 //! `client` is the way to the door, `account`, `key` and `network` are the commands, `limits` and `table` are how people write
-//! and see what is in them. `journal` alone reads the door's files itself, since it may be wanted when no door runs.
+//! and see what is in them. `journal` alone reads the door's files itself, since it may be wanted when no door runs. `check`,
+//! `tiers` and `schema` need no door: they tell of a tiers.yaml.
 //!
 //! Absent on purpose: writing to the files of the door, which would race with the door that has them open. And prompts:
 //! commands are run by scripts.
 
 pub mod account;
+pub mod check;
 mod client;
 pub mod journal;
 pub mod key;
 mod limits;
 pub mod network;
+pub mod schema;
 mod table;
+pub mod tiers;
 
 use std::fmt;
 use std::io;
@@ -75,6 +79,13 @@ impl fmt::Display for CliError {
         match self {
             Self::Config(errors, advice) => write!(f, "{errors}\n{advice}"),
             Self::Token(error @ TokenError::Unfit(_)) => write!(f, "error: {error}"),
+            Self::Token(error @ TokenError::NotSet(_)) => {
+                write!(
+                    f,
+                    "error: {error}; set it, or put the token into {}",
+                    crate::store::TOKEN_VARIABLE
+                )
+            }
             Self::Token(error) => write!(
                 f,
                 "error: {error}\nThe door makes the file when it is first started; start it with `tiergate serve`, or put the token \

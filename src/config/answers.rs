@@ -17,9 +17,9 @@ use crate::policy::refusal::{Member, Reason};
 use crate::template::{BYTES_MAX, Language, PLACES_MAX, Template, Unfit, Value};
 
 /// Statuses that a refusal may have.
-const STATUSES: RangeInclusive<u32> = 400..=599;
+pub(super) const STATUSES: RangeInclusive<u32> = 400..=599;
 /// Headers of one answer, at most.
-const HEADERS_MAX: usize = 16;
+pub(super) const HEADERS_MAX: usize = 16;
 /// The longest name of a header or type of a body, in characters.
 const NAME_CHARS_MAX: usize = 128;
 /// The type of a body, unless it says otherwise.
@@ -35,6 +35,8 @@ const RESERVED: [HeaderName; 8] = [
     header::RETRY_AFTER,
     header::DATE,
 ];
+
+pub(super) const KNOWN: [&str; 4] = ["status", "headers", "content_type", "body"];
 
 /// What an answer to one reason has instead of the usual.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,7 +70,6 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<Vec<(Reason, Answ
 }
 
 fn answer(node: &Node, name: &str, at: Place, report: &mut Report) -> Option<Answer> {
-    const KNOWN: [&str; 4] = ["status", "headers", "content_type", "body"];
     let what = format!("the answer to {}", quoted(name));
     let fields = Fields::of(node, what.as_str(), at, &KNOWN, report)?;
     let status = fields.maybe("status", report, |node, report| small_integer(node, STATUSES, report));

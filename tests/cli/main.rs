@@ -4,6 +4,7 @@
 mod support;
 
 mod accounts;
+mod check;
 mod journal;
 mod networks;
 mod secrets;
