@@ -312,25 +312,25 @@ fn waits_that_cannot_be_or_make_no_sense() {
 fn quotas_that_nobody_can_use_up() {
     let tier = |fields: &str| format!("tiers:\n  free: {{ priority: 0, concurrency: 2, {fields} }}");
     let fields = [
-        "quota: { limit: 1728001, rolling: 24h }",
-        "quota: { limit: 72001, rolling: 1h }",
+        "quota: { limit: 1729201, rolling: 24h }",
+        "quota: { limit: 72051, rolling: 1h }",
         "quota: { limit: 1000000000000, calendar: month }",
-        "quotas: { h: { limit: 10, rolling: 1h }, d: { limit: 241, rolling: 24h } }",
+        "quotas: { h: { limit: 10, rolling: 1h }, d: { limit: 251, rolling: 24h } }",
         "quotas: { d: { limit: 10, calendar: day }, m: { limit: 321, calendar: month, zone: Europe/Berlin } }",
         "quotas: { a: { limit: 10, rolling: 24h }, b: { limit: 9, rolling: 24h } }",
     ]
     .map(tier);
     snapshot("check_quotas", each(&fields.each_ref().map(String::as_str)));
     for fields in [
-        "quota: { limit: 1728000, rolling: 24h }",
-        "quotas: { h: { limit: 10, rolling: 1h }, d: { limit: 240, rolling: 24h } }",
+        "quota: { limit: 1729200, rolling: 24h }",
+        "quotas: { h: { limit: 10, rolling: 1h }, d: { limit: 250, rolling: 24h } }",
         "quota: { limit: 0, rolling: 24h }",
     ] {
         wise(&[&tier(fields)]);
     }
     // What a success costs is what it takes.
     let costly = "routes: [ { path: /search, upstream: search, metered: true, cost: 2 } ]";
-    wise(&[&tier("quota: { limit: 1728001, rolling: 24h }"), costly]);
+    wise(&[&tier("quota: { limit: 1729201, rolling: 24h }"), costly]);
 }
 
 #[test]

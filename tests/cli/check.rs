@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::support::folder::Folder;
-use crate::support::program::{Said, run};
-use crate::support::soon;
+use crate::support::program::{Program, Said, run};
+use crate::support::{Client, seven_tiers, soon};
 
 /// The least file of which nothing is said.
 const WISE: &str = "\
@@ -278,4 +278,50 @@ tiers:
 async fn the_schema_is_printed() {
     let said = said(WISE, &["schema"]).await;
     assert_eq!(said.out, tiergate::config::schema::text());
+}
+
+#[tokio::test]
+async fn a_door_takes_its_token_from_the_file_that_is_named_and_its_commands_find_it_there() {
+    const TOKEN: &str = "hunter2_0123456789abcdef";
+    let secrets = Folder::new();
+    let file = secrets.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).expect("a file");
+    let admin = format!("admin: {{ listen: 127.0.0.1:0, token_file: {} }}", file.display());
+    let yaml = seven_tiers(8, &[], "").replace("admin: { listen: 127.0.0.1:0 }", &admin);
+    let yaml = yaml.replace(
+        "servers: [  ]",
+        "servers: [ { url: \"http://127.0.0.1:9\", slots: 1 } ]",
+    );
+    let door = Program::start(&yaml).await;
+    assert_eq!(door.command(&["account", "list"]).await.code, Some(0));
+    assert!(!door.folder().join("data/admin.token").exists(), "none was made");
+    let mut operator = Client::connect(door.admin).await;
+    let bearer = format!("authorization: Bearer {TOKEN}\r\n");
+    assert_eq!(operator.ask("GET", "/queue", &bearer).await.status(), 200);
+    std::fs::remove_file(&file).expect("it is ours");
+    let said = door.command(&["account", "list"]).await;
+    assert!(
+        said.code == Some(1) && said.err.contains("/token: No such file"),
+        "{}",
+        said.err
+    );
+    assert!(!door.log().contains(TOKEN));
+}
+
+#[tokio::test]
+async fn a_door_does_not_open_without_what_its_file_names() {
+    let yaml = WISE.replace("9090 }", "9090, token: \"${TIERGATE_TEST_OF_NO_SUCH_VARIABLE}\" }");
+    let said = said(&yaml, &["serve"]).await;
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.err
+            .contains("the variable `TIERGATE_TEST_OF_NO_SUCH_VARIABLE` is not set\n --> tiers.yaml:2:41"),
+        "{}",
+        said.err
+    );
+    // Who only asks the door needs nothing of it but the token.
+    let said = self::said(&yaml, &["account", "list"]).await;
+    let expected = "error: the operator's token is in TIERGATE_TEST_OF_NO_SUCH_VARIABLE, and that variable is not set; set it, or put the \
+                    token into TIERGATE_ADMIN_TOKEN\n";
+    assert_eq!((said.code, said.err.as_str()), (Some(1), expected));
 }

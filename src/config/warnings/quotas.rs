@@ -99,9 +99,10 @@ fn leaves(window: &Window, limit: u64, other: &Window) -> u128 {
     u128::from(meet) * u128::from(limit)
 }
 
+/// The longest stretch in which debits count together: from a rolling window they leave up to a bucket late (semantics §5.4).
 fn longest_ms(window: &Window) -> u64 {
     match window {
-        Window::Rolling(length) => length.as_millis(),
+        Window::Rolling(length) => length.as_millis() + (length.as_millis() / 1_440).max(1_000),
         Window::Calendar(calendar) if is_day(&calendar.name) => 25 * HOUR_MS,
         Window::Calendar(_) => (31 * 24 + 1) * HOUR_MS,
     }
