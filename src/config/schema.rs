@@ -549,7 +549,7 @@ enum Filled {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Cors {
-    /// Their origins, such as https://example.org, or "*" alone for all.
+    /// Their origins, scheme://host or scheme://host:port, or "*" alone for all.
     #[schemars(length(min = 1, max = edge::ORIGINS_MAX))]
     origins: Vec<String>,
     /// How long browsers remember the answer.

@@ -89,41 +89,32 @@ fn gets(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> Option<u64> {
     }
 }
 
-/// Each tier that gets less than a cheaper one; of those the one that gets the most is named. Tiers come by their price.
+/// Each tier that gets less than a cheaper one; of those the one that gets the most is named. What strangers get is compared with
+/// everybody's on its own.
 fn steps(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mut Report) {
-    // The best of all tiers that are cheaper, and of those that cost the same as the one that is looked at.
-    let (mut best, mut best_here): (Option<(u64, &Tier)>, Option<(u64, &Tier)>) = (None, None);
-    let mut price_here = 0;
     let strangers = read.anonymous().map(|tier| &tier.name);
-    for (price, tier) in paid {
-        let Some(got) = gets(read, tier, aspect) else { continue };
-        if *price > price_here {
-            best = better(best, best_here.take());
-            price_here = *price;
-        }
-        if let Some((more, cheaper)) = best
-            && more > got
-        {
+    let all: Vec<(u64, u64, &Tier)> = paid
+        .iter()
+        .filter_map(|(price, tier)| Some((*price, gets(read, tier, aspect)?, *tier)))
+        .collect();
+    for (price, got, tier) in &all {
+        let cheaper = all
+            .iter()
+            .filter(|(other, _, tier)| other < price && strangers != Some(&tier.name));
+        // Of several the cheapest.
+        let Some((_, more, best)) = cheaper.rev().max_by_key(|(_, got, _)| *got) else {
+            continue;
+        };
+        if more > got {
             let what = format!(
                 "tier {} costs more than tier {} and gets",
                 quoted(&tier.name),
-                quoted(&cheaper.name)
+                quoted(&best.name)
             );
-            let message = format!("{what} {}", less(read, aspect, got, more));
-            let advice = format!("give it at least as much, or tier {} less", quoted(&cheaper.name));
+            let message = format!("{what} {}", less(read, aspect, *got, *more));
+            let advice = format!("give it at least as much, or tier {} less", quoted(&best.name));
             report.warn(place(read, tier, aspect), message, advice);
         }
-        // What strangers get is compared with everybody's on its own.
-        if strangers != Some(&tier.name) {
-            best_here = better(best_here, Some((got, *tier)));
-        }
-    }
-}
-
-fn better<'t>(one: Option<(u64, &'t Tier)>, other: Option<(u64, &'t Tier)>) -> Option<(u64, &'t Tier)> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(if other.0 > one.0 { other } else { one }),
-        (one, other) => one.or(other),
     }
 }
 
