@@ -6,7 +6,11 @@ use tiergate::config::{Config, Inks, Nothing, check};
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let checked = check("tiers.yaml", bytes, &Nothing);
     let findings = &checked.findings;
-    assert_eq!(checked.config.is_some(), findings.errors() == 0, "what is refused is refused for a reason");
+    assert_eq!(
+        checked.config.is_some(),
+        findings.errors() == 0,
+        "what is refused is refused for a reason"
+    );
     let shown = findings.shown(Inks::default()).to_string();
     assert!(shown.len() < 1 << 20, "what is found can be printed, and is no flood");
     match Config::parse("tiers.yaml", bytes) {

@@ -188,10 +188,11 @@ impl Checked {
     /// # Errors
     /// Everything that is wrong.
     pub fn into_result(self) -> Result<Config, ConfigErrors> {
-        match (self.findings.into_errors(), self.config) {
+        let Self { config, findings } = self;
+        let nothing = Findings::of_file(&findings.name, "there is no configuration in it", "");
+        match (findings.into_errors(), config) {
             (None, Some(config)) => Ok(config),
-            (Some(errors), _) => Err(errors),
-            (None, None) => unreachable!("what is not read has an error"),
+            (errors, _) => Err(errors.unwrap_or(ConfigErrors(nothing))),
         }
     }
 }

@@ -54,6 +54,7 @@ fn repository_file() -> String {
 
 #[test]
 fn what_comes_with_the_program_is_as_the_schema_says() {
+    assert!(jsonschema::meta::is_valid(&schema()), "draft 7 knows every word of it");
     assert_eq!(against(&repository_file()), [""; 0]);
     for preset in PRESETS {
         assert_eq!(against(preset.text), [""; 0], "{}", preset.name);
