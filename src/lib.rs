@@ -13,8 +13,8 @@
 //! | [`http`] | the only room that knows HTTP: sockets, routes, callers, refusals, `/me`, the operator's listener |
 //! | [`path`] | one spelling for a path, and the patterns of routes |
 //! | [`template`] | texts with places to fill in |
-//! | [`config`] | tiers.yaml to a validated `Config`, or everything that is wrong with it |
-//! | [`cli`] | the commands for operators, which ask the running door or read its journal |
+//! | [`config`] | tiers.yaml to a validated `Config`, or everything that is wrong with it; what is unwise in it; its schema |
+//! | [`cli`] | the commands for operators, which ask the running door, read its journal or judge a file |
 //! | [`serve`] | the composition root, the one room that names every concrete type |
 //! | [`clock`] | the only one who asks the system for the time |
 //! | [`telemetry`] | metrics and logs |

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::io::{ErrorKind, Write, stdout};
+use std::io::{ErrorKind, Write, stderr, stdout};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,10 +9,13 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tiergate::cli::CliError;
 use tiergate::cli::account::{self, Account};
+use tiergate::cli::check::{self, Check};
 use tiergate::cli::diff::{self, Diff, Found};
 use tiergate::cli::journal::{self, Journal};
 use tiergate::cli::key::{self, Key};
 use tiergate::cli::network::{self, Block, Network, Unblock};
+use tiergate::cli::schema;
+use tiergate::cli::tiers::{self, Tiers};
 use tiergate::clock::Clock;
 use tiergate::config::Config;
 use tiergate::config::presets::{PRESETS, Preset};
@@ -36,15 +39,13 @@ enum Command {
     /// Open the door. SIGTERM or Ctrl-C closes it: running searches finish, waiting ones are turned away; a second one ends
     /// it at once
     Serve(Serve),
-    /// Say everything that is wrong with a tiers.yaml, line by line. Exit code 0 if nothing is, 1 if something is
-    Check {
-        /// The file
-        #[arg(default_value = "tiers.yaml")]
-        file: PathBuf,
-    },
+    Check(Check),
     /// Say what an edit of tiers.yaml would change, of another file or of what the running door does. Exit code 0; 1 if anything
     /// would change and --exit-code is given; 2 if it can't be told
     Diff(Diff),
+    Tiers(Tiers),
+    /// Print the JSON Schema of tiers.yaml, by which editors complete and check it
+    Schema,
     /// Manage accounts, by the running door
     Account(Account),
     /// Manage the keys of accounts, by the running door
@@ -100,8 +101,16 @@ enum LogFormat {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(options) => open(&options),
-        Command::Check { file } => check(&file),
         Command::Diff(command) => return compare(command),
+        Command::Check(command) => match check::run(&command, &mut stdout(), &mut stderr()) {
+            Ok(verdict) => return ExitCode::from(verdict.code()),
+            Err(error) => said(Err(error), false),
+        },
+        Command::Tiers(command) => {
+            let is_for_programs = command.is_for_programs();
+            said(tiers::run(&command, &mut stdout()), is_for_programs)
+        }
+        Command::Schema => said(schema::run(&mut stdout()), false),
         Command::Preset { name } => preset(name.as_deref()),
         Command::Account(command) => {
             let is_for_programs = command.is_for_programs();
@@ -160,21 +169,6 @@ fn in_words(error: &CliError, is_for_programs: bool) -> String {
         true => error.to_json().to_string(),
         false => error.to_string(),
     }
-}
-
-fn check(file: &std::path::Path) -> Result<(), String> {
-    let config = Config::load(file).map_err(|errors| errors.to_string())?;
-    println!(
-        "{}: fine (tiers: {}, seats: {}, limits: {}, upstreams: {}, routes: {}, accounts: {})",
-        file.display(),
-        config.rules.tiers.len(),
-        config.rules.queue.length,
-        config.rules.limits.len(),
-        config.upstreams.len(),
-        config.routes.len(),
-        config.accounts.len(),
-    );
-    Ok(())
 }
 
 fn presets() -> PossibleValuesParser {

@@ -67,6 +67,8 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("metrics", &["telemetry"]),
     ("metrics_exporter_prometheus", &["telemetry"]),
     ("clap", &["cli", "main"]),
+    ("anstream", &["cli"]),
+    ("schemars", &["config"]),
 ];
 
 /// What the pure rooms may not know at all.

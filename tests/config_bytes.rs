@@ -1,4 +1,4 @@
-//! Any bytes as tiers.yaml give a configuration or errors, never a panic, in bounded time and memory.
+//! Any bytes as tiers.yaml give a configuration or errors, and warnings, never a panic, in bounded time and memory.
 
 #![allow(
     clippy::disallowed_methods,
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use tiergate::config::{Config, FILE_BYTES_MAX};
+use tiergate::config::{Config, FILE_BYTES_MAX, Inks, Nothing, check};
 
 /// Any bytes are judged within this, on a busy machine and without optimisation.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -112,6 +112,49 @@ fn as_many_mistakes_as_fit_are_reported_quickly() {
     assert_eq!(refused_quickly(text.as_bytes()), "the file lacks `listen`");
 }
 
+/// As many tiers, quotas, own limits, routes and variables as there may be, each of which has something to be warned of.
+#[test]
+fn as_many_warnings_as_there_can_be_are_given_quickly() {
+    let mut text = String::from("tiers:\n");
+    let quotas: String = (1..=8)
+        .map(|n| format!("q{n}: {{ limit: 999999999999, rolling: {n}h }}, "))
+        .collect();
+    for number in 0..255 {
+        let own: String = (0..32).map(|limit| format!("l{limit}: {}, ", 999 - number)).collect();
+        writeln!(
+            text,
+            "  ${number}: {{ priority: 0, concurrency: 9, max_wait: 1h, quotas: {{ {quotas} }}, limits: {{ {own} }} }}"
+        )
+        .unwrap();
+    }
+    text.push_str("queue: { length: 1 }\nanonymous: $7\nlimits:\n");
+    for number in 0..32 {
+        writeln!(
+            text,
+            "  - {{ name: l{number}, per: account, limit: 9, window: 1s, match: {{ path: /x{number} }} }}"
+        )
+        .unwrap();
+    }
+    text.push_str("upstreams: { a: { servers: [ { url: \"http://a\", slots: 1 } ], timeout: 1s } }\nroutes:\n");
+    for number in 0..256 {
+        writeln!(
+            text,
+            "  - {{ path: /{number}, upstream: a, metered: true, max_wait: 1h }}"
+        )
+        .unwrap();
+    }
+    let variable = "\"${A}\", ";
+    text.push_str("data_dir: [");
+    text.push_str(&variable.repeat(50_000));
+    text.push_str("]\n");
+    let begin = Instant::now();
+    let checked = check("tiers.yaml", text.as_bytes(), &Nothing);
+    let shown = checked.findings.shown(Inks::default()).to_string();
+    assert!(begin.elapsed() < PATIENCE, "took {:?}", begin.elapsed());
+    assert!(checked.findings.warnings() > 1_000, "{}", checked.findings.summary());
+    assert!(shown.len() < 128 << 10, "{}", shown.len());
+}
+
 /// A file, and edits to it: each takes away some bytes somewhere and puts others there.
 fn edited() -> impl Strategy<Value = Vec<u8>> {
     let signs = prop_oneof![
@@ -132,20 +175,27 @@ fn edited() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Either a configuration, or errors that can be shown and whose arrows stand under their lines.
+/// Either a configuration, or errors; and warnings beside them. All can be shown, and their arrows stand under their lines.
 fn judge(bytes: &[u8]) {
-    let Err(errors) = Config::parse("tiers.yaml", bytes) else {
-        return;
-    };
-    assert!(errors.count() >= 1 && errors.count() >= errors.problems().len());
-    assert!(
-        errors.to_string().chars().all(|c| c == '\n' || !c.is_control()),
-        "{errors}"
-    );
-    for spot in errors.problems().iter().filter_map(|problem| problem.spot.as_ref()) {
+    let checked = check("tiers.yaml", bytes, &Nothing);
+    let findings = &checked.findings;
+    assert_eq!(checked.config.is_some(), findings.errors() == 0);
+    assert!(findings.errors() + findings.warnings() >= findings.problems().len());
+    let shown = findings.shown(Inks::default()).to_string();
+    assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown}");
+    for spot in findings.problems().iter().filter_map(|problem| problem.spot.as_ref()) {
         let length = spot.excerpt.text.chars().count();
         assert!(spot.excerpt.start <= length && spot.excerpt.width >= 1, "{spot:?}");
         assert!(spot.excerpt.start + spot.excerpt.width <= length + 1, "{spot:?}");
+        assert!(
+            (spot.line, spot.column) < (spot.end_line, spot.end_column) || checked.config.is_none(),
+            "{spot:?}"
+        );
+    }
+    // Who reads it without warnings, and with what it names, sees the same errors and maybe more.
+    match Config::parse("tiers.yaml", bytes) {
+        Ok(config) => assert_eq!(checked.config, Some(config)),
+        Err(errors) => assert!(errors.count() >= findings.errors().max(1)),
     }
 }
 

@@ -9,18 +9,33 @@ mod document;
 mod knobs;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
 
 use proptest::prelude::*;
-use tiergate::config::Config;
 use tiergate::config::diff::{Diff, diff};
 use tiergate::config::presets::PRESETS;
+use tiergate::config::{Config, Environment};
 
 use document::Document;
 use knobs::{KNOBS, Knob, ORDERS, base};
 
 fn parsed(document: &Document) -> Config {
     let text = document.to_string();
-    Config::parse("tiers.yaml", text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
+    Config::parse_in("tiers.yaml", text.as_bytes(), &Tokens).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
+}
+
+/// Every variable holds a token.
+struct Tokens;
+
+impl Environment for Tokens {
+    fn variable(&self, name: &str) -> Option<String> {
+        Some(format!("a-token-of-{name}"))
+    }
+
+    fn file(&self, _: &Path) -> io::Result<String> {
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
 
 /// The base, in which some knobs are turned to one of their values and some lists to another order.

@@ -1,9 +1,21 @@
-//! Any bytes as tiers.yaml give a configuration or errors, never a panic, in bounded time and memory.
+//! Any bytes as tiers.yaml give a configuration or errors, and warnings, never a panic, in bounded time and memory.
 #![no_main]
 
+use tiergate::config::{Config, Inks, Nothing, check};
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    if let Err(errors) = tiergate::config::Config::parse("tiers.yaml", bytes) {
-        assert!(errors.count() > 0, "what is refused is refused for a reason");
-        assert!(!errors.to_string().is_empty(), "and the reason can be printed");
+    let checked = check("tiers.yaml", bytes, &Nothing);
+    let findings = &checked.findings;
+    assert_eq!(
+        checked.config.is_some(),
+        findings.errors() == 0,
+        "what is refused is refused for a reason"
+    );
+    let shown = findings.shown(Inks::default()).to_string();
+    assert!(shown.len() < 1 << 20, "what is found can be printed, and is no flood");
+    match Config::parse("tiers.yaml", bytes) {
+        Ok(config) => assert_eq!(checked.config, Some(config), "warnings change nothing"),
+        // What the file names is nowhere, which is a warning to the one and an error to the other.
+        Err(errors) => assert!(errors.count() >= findings.errors().max(1), "and take no error away"),
     }
 });

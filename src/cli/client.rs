@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{CliError, Target};
-use crate::config::Config;
+use crate::config::{Config, TokenSource};
 use crate::store::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE};
 
 /// How long a connection may take to be made.
@@ -47,14 +47,18 @@ impl Client {
                 token: token.clone(),
             });
         }
-        let config = Config::load(&target.config).map_err(|errors| {
+        let config = Config::peek(&target.config).map_err(|errors| {
             let advice = "The command needs to know which door: name its file with --config FILE, or give --admin HOST:PORT and the \
                           token in";
             CliError::Config(errors, format!("{advice} {TOKEN_VARIABLE}"))
         })?;
         let token = match given {
             Some(token) => token,
-            None => AdminToken::read(&config.data_dir.join(TOKEN_FILE))?,
+            None => match &config.admin.token {
+                Some(TokenSource::Variable(name)) => AdminToken::in_variable(name)?,
+                Some(TokenSource::File(file)) => AdminToken::read(file)?,
+                None => AdminToken::read(&config.data_dir.join(TOKEN_FILE))?,
+            },
         };
         let address = target.admin.clone();
         Ok(Self {

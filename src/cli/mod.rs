@@ -1,20 +1,23 @@
 //! The commands for operators: they ask the running door by its admin API, and show what it says.
 //!
 //! `client` is the way to the door, `account`, `key` and `network` are the commands, `limits` and `table` are how people write
-//! and see what is in them. `journal` reads the door's files itself, since it may be wanted when no door runs, and `diff` compares
-//! two files by itself too.
+//! and see what is in them. `journal` reads the door's files itself, since it may be wanted when no door runs. `check`, `tiers`
+//! and `schema` need no door, and `diff` needs one only to compare with what it does: they tell of a tiers.yaml.
 //!
 //! Absent on purpose: writing to the files of the door, which would race with the door that has them open. And prompts:
 //! commands are run by scripts.
 
 pub mod account;
+pub mod check;
 mod client;
 pub mod diff;
 pub mod journal;
 pub mod key;
 mod limits;
 pub mod network;
+pub mod schema;
 mod table;
+pub mod tiers;
 
 use std::fmt;
 use std::io;
@@ -83,6 +86,13 @@ impl fmt::Display for CliError {
                 f.write_str(&all.join("\n\n"))
             }
             Self::Token(error @ TokenError::Unfit(_)) => write!(f, "error: {error}"),
+            Self::Token(error @ TokenError::NotSet(_)) => {
+                write!(
+                    f,
+                    "error: {error}; set it, or put the token into {}",
+                    crate::store::TOKEN_VARIABLE
+                )
+            }
             Self::Token(error) => write!(
                 f,
                 "error: {error}\nThe door makes the file when it is first started; start it with `tiergate serve`, or put the token \

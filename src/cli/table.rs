@@ -8,22 +8,38 @@ use serde_json::Value;
 
 /// Writes the rows under their heads, aligned, without trailing spaces.
 pub fn write<const N: usize>(out: &mut impl Write, heads: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
-    let mut widths = heads.map(|head| head.chars().count());
+    let heads = heads.map(str::to_owned);
+    let rows: Vec<&[String]> = std::iter::once(&heads)
+        .chain(rows)
+        .map(<[String; N]>::as_slice)
+        .collect();
+    let widths = widths(&rows);
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        writeln!(out, "{}", aligned(row, &widths, "  ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// How wide each column is, in characters.
+pub fn widths(rows: &[&[String]]) -> Vec<usize> {
+    let mut widths = Vec::new();
+    for row in rows {
+        widths.resize(row.len().max(widths.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(*row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let heads = heads.map(str::to_owned);
-    for row in std::iter::once(&heads).chain(rows) {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            line.push_str(cell);
-            line.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 2));
-        }
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
+    widths
+}
+
+/// The cells of a row, each as wide as its column, with that between them.
+pub fn aligned(row: &[String], widths: &[usize], between: &str) -> String {
+    let cells: Vec<String> = row
+        .iter()
+        .zip(widths)
+        .map(|(cell, width)| format!("{cell:width$}"))
+        .collect();
+    cells.join(between)
 }
 
 /// A value of an answer in a cell: nothing is a dash.

@@ -1,10 +1,11 @@
 //! Who has a key: a static list, until the account store comes.
 //!
-//! Absent on purpose: keys. Only their SHA-256 is written down, and a plain key that was put here by mistake is shown by
-//! no message.
+//! Absent on purpose: keys. Only their SHA-256 is written down, here or in a variable of the environment that is named here,
+//! and a plain key that was put there by mistake is shown by no message.
 
 use std::collections::HashMap;
 
+use super::environment::{Surroundings, reference};
 use super::error::Report;
 use super::excerpt::{HASH_CHARS, is_hash, quoted};
 use super::read::{Fields, Names, list, shown};
@@ -26,7 +27,8 @@ pub struct Account {
     pub name: String,
     /// Its tier.
     pub tier: TierId,
-    /// SHA-256 of each of its keys, of which no other account has any. 1 to [`KEYS_PER_ACCOUNT_MAX`].
+    /// SHA-256 of each of its keys, of which no other account has any. 1 to [`KEYS_PER_ACCOUNT_MAX`]; none of those of a
+    /// variable that was not looked up ([`super::Config::peek`]).
     pub key_sha256: Vec<[u8; 32]>,
 }
 
@@ -37,25 +39,32 @@ struct Taken<'n> {
     keys: HashMap<[u8; 32], (&'n str, Place)>,
 }
 
+pub(super) const KNOWN: [&str; 3] = ["name", "tier", "key_sha256"];
+
 /// `accounts: [ … ]`, which refer to those tiers. Each account that is right.
-pub(super) fn read(node: &Node, tiers: &Names<'_>, report: &mut Report) -> Option<Vec<Account>> {
+pub(super) fn read(
+    node: &Node,
+    tiers: &Names<'_>,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report,
+) -> Option<Vec<Account>> {
     let mut taken = Taken::default();
     let mut accounts = Vec::new();
     list(node, "account", (0, ACCOUNTS_MAX), report, |item, report| {
-        accounts.extend(account(item, tiers, &mut taken, report));
+        accounts.extend(account(item, tiers, surroundings, &mut taken, report));
         Some(())
     })?;
     Some(accounts)
 }
 
-fn account<'n>(node: &'n Node, tiers: &Names<'_>, taken: &mut Taken<'n>, report: &mut Report) -> Option<Account> {
-    let fields = Fields::of(
-        node,
-        "this account",
-        node.place,
-        &["name", "tier", "key_sha256"],
-        report,
-    )?;
+fn account<'n>(
+    node: &'n Node,
+    tiers: &Names<'_>,
+    surroundings: &Surroundings<'_>,
+    taken: &mut Taken<'n>,
+    report: &mut Report,
+) -> Option<Account> {
+    let fields = Fields::of(node, "this account", node.place, &KNOWN, report)?;
     let name = fields.required(
         "name",
         "add `name`: 1 to 64 visible ASCII characters",
@@ -66,11 +75,18 @@ fn account<'n>(node: &'n Node, tiers: &Names<'_>, taken: &mut Taken<'n>, report:
         tiers.resolve(node, report)
     });
     let advice = "add `key_sha256`: printf %s \"$KEY\" | sha256sum";
-    let keys = fields.required("key_sha256", advice, report, |node, report| match node.kind {
-        Kind::Scalar { .. } => Some(vec![key(node, name, taken, report)?]),
-        _ => list(node, "key", (1, KEYS_PER_ACCOUNT_MAX), report, |item, report| {
-            key(item, name, taken, report)
-        }),
+    let mut item = |node, report: &mut Report| keys(node, name, surroundings, taken, report);
+    let keys = fields.required("key_sha256", advice, report, |node, report| {
+        let keys = match node.kind {
+            Kind::Scalar { .. } => item(node, report)?,
+            _ => list(node, "key", (1, KEYS_PER_ACCOUNT_MAX), report, item)?.concat(),
+        };
+        if keys.len() > KEYS_PER_ACCOUNT_MAX {
+            let message = format!("{} keys are too many", keys.len());
+            report.add(node.place, message, format!("at most {KEYS_PER_ACCOUNT_MAX} fit here"));
+            return None;
+        }
+        Some(keys)
     });
     Some(Account {
         name: name?.to_owned(),
@@ -107,10 +123,50 @@ fn name<'n>(node: &'n Node, taken: &mut Taken<'n>, report: &mut Report) -> Optio
     Some(name)
 }
 
-fn key<'n>(node: &'n Node, owner: Option<&'n str>, taken: &mut Taken<'n>, report: &mut Report) -> Option<[u8; 32]> {
-    let Some(hash) = node.text().filter(|text| is_hash(text)).and_then(decode) else {
+/// A hash, or `${NAME}`: those that its variable holds, separated by spaces or commas.
+fn keys<'n>(
+    node: &'n Node,
+    owner: Option<&'n str>,
+    surroundings: &Surroundings<'_>,
+    taken: &mut Taken<'n>,
+    report: &mut Report,
+) -> Option<Vec<[u8; 32]>> {
+    let Some(name) = node.text().and_then(reference) else {
+        return key(node, node.text(), "this", owner, taken, report).map(|key| vec![key]);
+    };
+    let Some(held) = surroundings.variable(name, node.place, report) else {
+        return Some(Vec::new());
+    };
+    let mut hashes = held
+        .split(|c: char| c == ',' || c.is_whitespace())
+        .filter(|hash| !hash.is_empty())
+        .peekable();
+    let what = format!("what the variable `{name}` holds");
+    if hashes.peek().is_none() {
+        report.add(node.place, format!("the variable `{name}` holds nothing"), HASH_ADVICE);
+    }
+    let keys: Vec<_> = hashes
+        .map(|hash| key(node, Some(hash), &what, owner, taken, report))
+        .collect();
+    keys.into_iter().collect()
+}
+
+/// One hash, which is called `what` and named at the node.
+fn key<'n>(
+    node: &'n Node,
+    hash: Option<&str>,
+    what: &str,
+    owner: Option<&'n str>,
+    taken: &mut Taken<'n>,
+    report: &mut Report,
+) -> Option<[u8; 32]> {
+    let Some(hash) = hash.filter(|text| is_hash(text)).and_then(decode) else {
         if !matches!(node.kind, Kind::Refused) {
-            report.add(node.place, "this is not a SHA-256 in hexadecimal", HASH_ADVICE);
+            report.add(
+                node.place,
+                format!("{what} is not a SHA-256 in hexadecimal"),
+                HASH_ADVICE,
+            );
         }
         return None;
     };

@@ -16,9 +16,9 @@ use crate::policy::refusal::{Member, Reason};
 use crate::template::{BYTES_MAX, Language, PLACES_MAX, Template, Unfit, Value};
 
 /// Statuses that a refusal may have.
-const STATUSES: RangeInclusive<u32> = 400..=599;
+pub(super) const STATUSES: RangeInclusive<u32> = 400..=599;
 /// Headers of one answer, at most.
-const HEADERS_MAX: usize = 16;
+pub(super) const HEADERS_MAX: usize = 16;
 /// The longest name of a header or type of a body, in characters.
 const NAME_CHARS_MAX: usize = 128;
 /// The type of a body, unless it says otherwise.
@@ -39,6 +39,8 @@ const RESERVED: [&str; 11] = [
 ];
 /// Headers that the section `cors` says.
 const CORS: &str = "access-control-";
+
+pub(super) const KNOWN: [&str; 4] = ["status", "headers", "content_type", "body"];
 
 /// What an answer to one reason has instead of the usual.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,7 +74,6 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<Vec<(Reason, Answ
 }
 
 fn answer(node: &Node, name: &str, at: Place, report: &mut Report) -> Option<Answer> {
-    const KNOWN: [&str; 4] = ["status", "headers", "content_type", "body"];
     let what = format!("the answer to {}", quoted(name));
     let fields = Fields::of(node, what.as_str(), at, &KNOWN, report)?;
     let status = fields.maybe("status", report, |node, report| small_integer(node, STATUSES, report));

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::accounts::{self, Account};
+use super::admin;
 use super::answers;
 use super::edge::{self, Connections, ForwardedHeader, Keys, Paths};
+use super::environment::Surroundings;
 use super::error::Report;
 use super::excerpt::quoted;
 use super::limits::{self, LimitRoute};
@@ -19,11 +21,12 @@ use super::routes::{self, Route};
 use super::tiers;
 use super::upstreams::{self, Upstream};
 use super::value::{boolean, duration, integer, one_of, text};
+use super::warnings;
 use super::yaml::{Node, Place};
 use super::{Config, DATA_DIR_BYTES_MAX, Durability};
 use crate::policy::rules::{CALLERS_MAX_DEFAULT, Limit, PoolRules, Rules, Tier, TierId, Window};
 
-const KNOWN: [&str; 26] = [
+pub(super) const KNOWN: [&str; 26] = [
     "listen",
     "admin",
     "data_dir",
@@ -52,21 +55,23 @@ const KNOWN: [&str; 26] = [
     "accounts",
 ];
 /// Cores of the public listener, at most.
-const CORES_MAX: u64 = 256;
+pub(super) const CORES_MAX: u64 = 256;
 /// How long running jobs may take when the door closes, unless the file says otherwise.
-const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+pub(super) const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// How often what nobody waits for is written, unless the file says otherwise.
-const COMMIT_EVERY_DEFAULT: Duration = Duration::from_millis(10);
+pub(super) const COMMIT_EVERY_DEFAULT: Duration = Duration::from_millis(10);
 /// How long an answer waits for its debit, unless the file says otherwise.
-const COMMIT_PATIENCE_DEFAULT: Duration = Duration::from_secs(5);
+pub(super) const COMMIT_PATIENCE_DEFAULT: Duration = Duration::from_secs(5);
 
 /// The configuration that the document says. If anything is wrong it is in the report, and the answer is of no use.
-pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
+pub(super) fn read(root: &Node, surroundings: &Surroundings<'_>, report: &mut Report) -> Option<Config> {
     let fields = Fields::of(root, "the file", Place::START, &KNOWN, report)?;
     let advice = "add the public address, such as 127.0.0.1:8080";
     let listen = fields.required("listen", advice, report, edge::address);
     let advice = "add the admin listener: { listen: 127.0.0.1:9090 }";
-    let admin = fields.required("admin", advice, report, edge::admin);
+    let admin = fields.required("admin", advice, report, |node, report| {
+        admin::read(node, surroundings, report)
+    });
     let data_dir = fields.or("data_dir", PathBuf::from("./data"), report, folder);
     let words = [("strict", Durability::Strict), ("relaxed", Durability::Relaxed)];
     let durability = fields.or("durability", Durability::Strict, report, |node, report| {
@@ -93,7 +98,7 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
     let cors = fields.maybe("cors", report, edge::cors);
     let paths = fields.or("paths", Paths::default(), report, edge::paths);
     let queue = fields.required("queue", "add the queue: { length: 8 }", report, tiers::queue);
-    let levels = levels(&fields, report);
+    let levels = levels(&fields, surroundings, report);
     let work = work(&fields, report);
 
     if let (Some(public), Some(admin), Some(node)) = (listen, &admin, fields.get("admin"))
@@ -103,6 +108,17 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Config> {
         report.add(node.place, message, "give the admin listener a port of its own");
     }
     check_own_paths(&paths, &work.routes, report);
+    let read = warnings::Read {
+        root,
+        queue: queue.as_ref(),
+        windows: &levels.windows,
+        tiers: &levels.tiers,
+        limits: &levels.limits,
+        limit_routes: &levels.limit_routes,
+        upstreams: &work.upstreams,
+        routes: &work.routes,
+    };
+    warnings::add(&read, report);
 
     let rules = Rules {
         queue: queue?,
@@ -150,7 +166,7 @@ struct Levels {
     limit_routes: Vec<LimitRoute>,
 }
 
-fn levels(fields: &Fields<'_>, report: &mut Report) -> Levels {
+fn levels(fields: &Fields<'_>, surroundings: &Surroundings<'_>, report: &mut Report) -> Levels {
     let entries: Vec<Entry<'_>> = fields
         .required("tiers", "add at least one tier", report, tiers::named)
         .unwrap_or_default();
@@ -162,7 +178,9 @@ fn levels(fields: &Fields<'_>, report: &mut Report) -> Levels {
     limits::check_names(&named, &tiers, report);
     let advice = "add the name of the tier of those without an account";
     let anonymous = fields.required("anonymous", advice, report, |node, report| names.resolve(node, report));
-    let accounts = fields.maybe("accounts", report, |node, report| accounts::read(node, &names, report));
+    let accounts = fields.maybe("accounts", report, |node, report| {
+        accounts::read(node, &names, surroundings, report)
+    });
     Levels {
         windows: windows.into_found(),
         tiers,

@@ -3,6 +3,7 @@
 //! Absent on purpose: what is forwarded (`routes`) and who may do what (`tiers`).
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -14,15 +15,37 @@ use super::value::{self, boolean, duration, integer, is_off, one_of, size, text}
 use super::yaml::Node;
 
 /// Headers that may carry a key, at most.
-const KEY_HEADERS_MAX: usize = 8;
+pub(super) const KEY_HEADERS_MAX: usize = 8;
 /// Networks of trusted proxies, at most.
-const TRUSTED_PROXIES_MAX: usize = 64;
+pub(super) const TRUSTED_PROXIES_MAX: usize = 64;
 /// Networks that are turned away, at most.
-const BLOCKED_NETWORKS_MAX: usize = 16_384;
+pub(super) const BLOCKED_NETWORKS_MAX: usize = 16_384;
 /// Origins that are named, at most.
-const ORIGINS_MAX: usize = 64;
+pub(super) const ORIGINS_MAX: usize = 64;
 /// The longest path of the door's own, in characters.
-const PATH_CHARS_MAX: usize = 256;
+pub(super) const PATH_CHARS_MAX: usize = 256;
+/// Open connections.
+pub(super) const CONNECTIONS: RangeInclusive<u64> = 1..=1_000_000;
+/// Bytes of a request's head.
+pub(super) const HEAD_BYTES: RangeInclusive<u64> = 8 << 10..=1 << 20;
+/// Headers of a request.
+pub(super) const HEADERS: RangeInclusive<u64> = 16..=1_000;
+/// Requests in flight on routes that are not metered.
+pub(super) const UNMETERED: RangeInclusive<u64> = 1..=100_000;
+/// How long a browser remembers the answer to a preflight, unless the file says otherwise.
+pub(super) const MAX_AGE_DEFAULT: Duration = Duration::from_secs(3600);
+
+pub(super) const CONNECTIONS_FIELDS: [&str; 6] = [
+    "max",
+    "head_timeout",
+    "send_timeout",
+    "head_max",
+    "headers_max",
+    "unmetered_max",
+];
+pub(super) const KEYS_FIELDS: [&str; 3] = ["headers", "bearer", "query"];
+pub(super) const CORS_FIELDS: [&str; 2] = ["origins", "max_age"];
+pub(super) const PATHS_FIELDS: [&str; 2] = ["me", "stats"];
 
 /// Headers that are needed to read a request, or that would never hold a key alone.
 const RESERVED_HEADERS: [&str; 10] = [
@@ -37,13 +60,6 @@ const RESERVED_HEADERS: [&str; 10] = [
     "transfer-encoding",
     "upgrade",
 ];
-
-/// The admin listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
-    /// Where it listens: never where the public can reach it. Port 0 lets the system choose.
-    pub listen: SocketAddr,
-}
 
 /// Bounds of the public listener's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,18 +181,6 @@ pub(super) fn address(node: &Node, report: &mut Report) -> Option<SocketAddr> {
     None
 }
 
-/// `admin: { listen }`.
-pub(super) fn admin(node: &Node, report: &mut Report) -> Option<Admin> {
-    let fields = Fields::of(node, "`admin`", node.place, &["listen"], report)?;
-    let listen = fields.required(
-        "listen",
-        "add the admin listener's address, such as 127.0.0.1:9090",
-        report,
-        address,
-    )?;
-    Some(Admin { listen })
-}
-
 /// Whether two listeners can't both have their address.
 pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let (same_port, chosen) = (a.port() == b.port(), a.port() != 0);
@@ -185,15 +189,7 @@ pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 
 /// `connections: { … }`.
 pub(super) fn connections(node: &Node, report: &mut Report) -> Option<Connections> {
-    const KNOWN: [&str; 6] = [
-        "max",
-        "head_timeout",
-        "send_timeout",
-        "head_max",
-        "headers_max",
-        "unmetered_max",
-    ];
-    let fields = Fields::of(node, "`connections`", node.place, &KNOWN, report)?;
+    let fields = Fields::of(node, "`connections`", node.place, &CONNECTIONS_FIELDS, report)?;
     let Connections {
         max,
         head_timeout,
@@ -202,24 +198,24 @@ pub(super) fn connections(node: &Node, report: &mut Report) -> Option<Connection
         headers_max,
         unmetered_max,
     } = Connections::default();
-    let count = |range: std::ops::RangeInclusive<u64>| {
+    let count = |range: RangeInclusive<u64>| {
         move |node: &Node, report: &mut Report| integer(node, range, report).map(|number| number as usize)
     };
     Some(Connections {
-        max: fields.or("max", max, report, count(1..=1_000_000)),
+        max: fields.or("max", max, report, count(CONNECTIONS)),
         head_timeout: fields.or("head_timeout", head_timeout, report, duration),
         send_timeout: fields.or("send_timeout", send_timeout, report, duration),
         head_max: fields.or("head_max", head_max, report, |node, report| {
-            size(node, 8 << 10..=1 << 20, report).map(|bytes| bytes as usize)
+            size(node, HEAD_BYTES, report).map(|bytes| bytes as usize)
         }),
-        headers_max: fields.or("headers_max", headers_max, report, count(16..=1_000)),
-        unmetered_max: fields.or("unmetered_max", unmetered_max, report, count(1..=100_000)),
+        headers_max: fields.or("headers_max", headers_max, report, count(HEADERS)),
+        unmetered_max: fields.or("unmetered_max", unmetered_max, report, count(UNMETERED)),
     })
 }
 
 /// `keys: { headers, bearer, query }`.
 pub(super) fn keys(node: &Node, report: &mut Report) -> Option<Keys> {
-    let fields = Fields::of(node, "`keys`", node.place, &["headers", "bearer", "query"], report)?;
+    let fields = Fields::of(node, "`keys`", node.place, &KEYS_FIELDS, report)?;
     let default = Keys::default();
     let headers = fields.or("headers", default.headers, report, |node, report| {
         let mut seen = Vec::new();
@@ -320,7 +316,7 @@ fn network(node: &Node, report: &mut Report) -> Option<IpNet> {
 
 /// `cors: { origins, max_age }`.
 pub(super) fn cors(node: &Node, report: &mut Report) -> Option<Cors> {
-    let fields = Fields::of(node, "`cors`", node.place, &["origins", "max_age"], report)?;
+    let fields = Fields::of(node, "`cors`", node.place, &CORS_FIELDS, report)?;
     let advice = r#"add `origins`: ["*"] for all, or a list such as [https://example.org]"#;
     let origins = fields.required("origins", advice, report, |node, report| {
         let written = list(node, "origin", (1, ORIGINS_MAX), report, origin)?;
@@ -339,7 +335,7 @@ pub(super) fn cors(node: &Node, report: &mut Report) -> Option<Cors> {
             }
         }
     });
-    let max_age = fields.or("max_age", Duration::from_secs(3600), report, duration);
+    let max_age = fields.or("max_age", MAX_AGE_DEFAULT, report, duration);
     Some(Cors {
         origins: origins?,
         max_age,
@@ -376,7 +372,7 @@ fn origin(node: &Node, report: &mut Report) -> Option<Option<HeaderValue>> {
 
 /// `paths: { me, stats }`.
 pub(super) fn paths(node: &Node, report: &mut Report) -> Option<Paths> {
-    let fields = Fields::of(node, "`paths`", node.place, &["me", "stats"], report)?;
+    let fields = Fields::of(node, "`paths`", node.place, &PATHS_FIELDS, report)?;
     let path = |node: &Node, report: &mut Report| {
         if is_off(node) {
             Some(None)

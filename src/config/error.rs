@@ -1,23 +1,46 @@
-//! What is wrong in a configuration: every problem at once, each with its line, an arrow and what to do.
+//! What is wrong in a configuration, and what is legal and unwise: every problem at once, each with its line, an arrow and
+//! what to do.
 //!
-//! Absent on purpose: colours, and any judgement of what is wrong. A problem keeps no more of the file than the piece
-//! of the line that is shown, with secrets already hidden.
+//! Absent on purpose: which colours there are (whoever prints brings its own), and any judgement of what is wrong. A problem
+//! keeps no more of the file than the piece of the line that is shown, with secrets already hidden.
 
 use std::fmt;
 
+use super::Config;
 use super::excerpt::{self, Excerpt, Lines};
 use super::yaml::Place;
 
-/// Problems that are shown, at most; the rest is counted.
+/// Errors that are shown, at most, and as many warnings; the rest is counted.
 pub const SHOWN_PROBLEMS_MAX: usize = 100;
 
 /// An advice that would end beyond this column stands below the arrow instead of beside it.
 const SHOWN_WIDTH_MAX: usize = 160;
 
-/// One thing that is wrong.
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The door can't follow it: the file is refused.
+    Error,
+    /// The door follows it, and it is hardly what was meant.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// One thing that is wrong or unwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What is wrong, in one line.
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is, in one line.
     pub message: String,
     /// What to do about it, in one line; empty if the message says it all.
     pub advice: String,
@@ -25,29 +48,67 @@ pub struct Problem {
     pub spot: Option<Spot>,
 }
 
-/// A place in the file.
+/// A place in the file. Lines and columns are counted from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spot {
-    /// The line, from 1.
+    /// The line.
     pub line: u32,
-    /// The column in characters, from 1.
+    /// The column.
     pub column: u32,
+    /// The line in which it ends.
+    pub end_line: u32,
+    /// The first column there that is no longer part of it.
+    pub end_column: u32,
     /// The line itself.
     pub excerpt: Excerpt,
 }
 
-/// Everything that is wrong with a configuration, in the order of its lines. Never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors {
-    name: String,
-    problems: Vec<Problem>,
-    count: usize,
+/// What is put before and after a piece of what is shown, such as a terminal's signs for a colour. By default nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ink(pub &'static str, pub &'static str);
+
+impl Ink {
+    fn paint(self, text: impl fmt::Display) -> String {
+        format!("{}{text}{}", self.0, self.1)
+    }
 }
 
-impl ConfigErrors {
+/// How the pieces of a shown problem are told apart. By default not at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inks {
+    /// The word `error`, and its arrow.
+    pub error: Ink,
+    /// The word `warning`, and its arrow.
+    pub warning: Ink,
+    /// What the problem is.
+    pub message: Ink,
+    /// Line numbers and what stands around the line.
+    pub margin: Ink,
+}
+
+impl Inks {
+    fn of(&self, severity: Severity) -> Ink {
+        match severity {
+            Severity::Error => self.error,
+            Severity::Warning => self.warning,
+        }
+    }
+}
+
+/// What was found in a file, in the order of its lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Findings {
+    name: String,
+    problems: Vec<Problem>,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Findings {
     /// A file that is wrong as a whole: it cannot be read, it is too long.
     pub(super) fn of_file(name: &str, message: impl Into<String>, advice: impl Into<String>) -> Self {
         let problem = Problem {
+            severity: Severity::Error,
             message: message.into(),
             advice: advice.into(),
             spot: None,
@@ -55,7 +116,8 @@ impl ConfigErrors {
         Self {
             name: excerpt::printable(name),
             problems: vec![problem],
-            count: 1,
+            errors: 1,
+            warnings: 0,
         }
     }
 
@@ -64,14 +126,95 @@ impl ConfigErrors {
         &self.name
     }
 
-    /// What is wrong, at most [`SHOWN_PROBLEMS_MAX`] of it, in the order of the lines.
+    /// At most [`SHOWN_PROBLEMS_MAX`] errors and as many warnings, in the order of the lines.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
+    /// How many errors there are.
+    pub fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// How many warnings there are.
+    pub fn warnings(&self) -> usize {
+        self.warnings
+    }
+
+    /// How many there are of each, in words.
+    pub fn summary(&self) -> String {
+        let counted = |count: usize, word| match count {
+            0 => None,
+            1 => Some(format!("1 {word}")),
+            more => Some(format!("{more} {word}s")),
+        };
+        let counts = [counted(self.errors, "error"), counted(self.warnings, "warning")];
+        let counts: Vec<String> = counts.into_iter().flatten().collect();
+        match counts.is_empty() {
+            true => "fine".to_owned(),
+            false => counts.join(", "),
+        }
+    }
+
+    /// All problems with their lines, and how many there are, in those inks.
+    pub fn shown(&self, inks: Inks) -> impl fmt::Display {
+        Shown { findings: self, inks }
+    }
+
+    /// The errors alone; `None` if there are none.
+    fn into_errors(mut self) -> Option<ConfigErrors> {
+        self.problems.retain(|problem| problem.severity == Severity::Error);
+        self.warnings = 0;
+        (self.errors > 0).then_some(ConfigErrors(self))
+    }
+}
+
+/// What a file says, and what was found in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What it says, if nothing is wrong.
+    pub config: Option<Config>,
+    /// What was found in it: if there is no `config`, at least one error.
+    pub findings: Findings,
+}
+
+impl Checked {
+    pub(super) fn wrong(findings: Findings) -> Self {
+        Self { config: None, findings }
+    }
+
+    /// What the file says, whatever is unwise in it.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn into_result(self) -> Result<Config, ConfigErrors> {
+        let Self { config, findings } = self;
+        let nothing = Findings::of_file(&findings.name, "there is no configuration in it", "");
+        match (findings.into_errors(), config) {
+            (None, Some(config)) => Ok(config),
+            (errors, _) => Err(errors.unwrap_or(ConfigErrors(nothing))),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration, in the order of its lines. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(Findings);
+
+impl ConfigErrors {
+    /// The file's name, as it was given.
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// What is wrong, at most [`SHOWN_PROBLEMS_MAX`] of it, in the order of the lines.
+    pub fn problems(&self) -> &[Problem] {
+        self.0.problems()
+    }
+
     /// How much is wrong. At least 1.
     pub fn count(&self) -> usize {
-        self.count
+        self.0.errors()
     }
 }
 
@@ -79,54 +222,80 @@ impl std::error::Error for ConfigErrors {}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in &self.problems {
-            show(problem, &self.name, f)?;
-            writeln!(f)?;
-        }
-        match self.count - self.problems.len() {
-            0 => {}
-            more => writeln!(f, "and {more} more\n")?,
-        }
-        let plural = if self.count == 1 { "" } else { "s" };
-        write!(f, "{}: {} error{plural}", self.name, self.count)
+        self.0.shown(Inks::default()).fmt(f)
     }
 }
 
-fn show(problem: &Problem, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Problem { message, advice, spot } = problem;
-    writeln!(f, "error: {message}")?;
-    let Some(Spot { line, column, excerpt }) = spot else {
-        writeln!(f, " --> {name}")?;
+struct Shown<'f> {
+    findings: &'f Findings,
+    inks: Inks,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Findings {
+            name,
+            problems,
+            errors,
+            warnings,
+        } = self.findings;
+        for problem in problems {
+            show(problem, name, self.inks, f)?;
+            writeln!(f)?;
+        }
+        match errors + warnings - problems.len() {
+            0 => {}
+            more => writeln!(f, "and {more} more\n")?,
+        }
+        write!(f, "{name}: {}", self.findings.summary())
+    }
+}
+
+fn show(problem: &Problem, name: &str, inks: Inks, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Problem {
+        severity,
+        message,
+        advice,
+        spot,
+    } = problem;
+    let ink = inks.of(*severity);
+    let margin = |text: &str| inks.margin.paint(text);
+    writeln!(
+        f,
+        "{}{}",
+        ink.paint(severity.word()),
+        inks.message.paint(format!(": {message}"))
+    )?;
+    let Some(Spot {
+        line, column, excerpt, ..
+    }) = spot
+    else {
+        writeln!(f, " {} {name}", margin("-->"))?;
         return if advice.is_empty() {
             Ok(())
         } else {
-            writeln!(f, "  = {advice}")
+            writeln!(f, "  {} {advice}", margin("="))
         };
     };
     let gutter = line.to_string().len();
-    writeln!(f, "{:gutter$}--> {name}:{line}:{column}", "")?;
-    writeln!(f, "{:gutter$} |", "")?;
-    writeln!(f, "{line} | {}", excerpt.text.trim_end())?;
-    let arrow = format!(
-        "{:indent$}{:^<width$}",
-        "",
-        "",
-        indent = excerpt.start,
-        width = excerpt.width
-    );
+    writeln!(f, "{:gutter$}{} {name}:{line}:{column}", "", margin("-->"))?;
+    writeln!(f, "{:gutter$} {}", "", margin("|"))?;
+    writeln!(f, "{} {}", margin(&format!("{line} |")), excerpt.text.trim_end())?;
+    let arrow = "^".repeat(excerpt.width);
+    let (before, arrow_end) = (excerpt.start, excerpt.start + excerpt.width);
+    write!(f, "{:gutter$} {} {:before$}{}", "", margin("|"), "", ink.paint(arrow))?;
     match advice.as_str() {
-        "" => writeln!(f, "{:gutter$} | {arrow}", ""),
-        beside if arrow.chars().count() + beside.chars().count() < SHOWN_WIDTH_MAX => {
-            writeln!(f, "{:gutter$} | {arrow} {beside}", "")
-        }
-        below => writeln!(f, "{:gutter$} | {arrow}\n{:gutter$} = {below}", "", ""),
+        "" => writeln!(f),
+        beside if arrow_end + beside.chars().count() < SHOWN_WIDTH_MAX => writeln!(f, " {}", ink.paint(beside)),
+        below => writeln!(f, "\n{:gutter$} {} {below}", "", margin("=")),
     }
 }
 
 /// Problems as they are found, before they are put in order.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    found: Vec<Found>,
+    errors: Vec<Found>,
+    warnings: Vec<Found>,
 }
 
 #[derive(Debug)]
@@ -137,9 +306,18 @@ struct Found {
 }
 
 impl Report {
-    /// Puts a problem down.
+    /// Puts an error down.
     pub(super) fn add(&mut self, place: Place, message: impl Into<String>, advice: impl Into<String>) {
-        self.found.push(Found {
+        self.errors.push(Found {
+            place,
+            message: message.into(),
+            advice: advice.into(),
+        });
+    }
+
+    /// Puts a warning down.
+    pub(super) fn warn(&mut self, place: Place, message: impl Into<String>, advice: impl Into<String>) {
+        self.warnings.push(Found {
             place,
             message: message.into(),
             advice: advice.into(),
@@ -148,36 +326,44 @@ impl Report {
 
     /// Whether nothing is wrong.
     pub(super) fn is_empty(&self) -> bool {
-        self.found.is_empty()
+        self.errors.is_empty()
     }
 
-    /// Problems found so far.
+    /// Errors found so far.
     pub(super) fn len(&self) -> usize {
-        self.found.len()
+        self.errors.len()
     }
 
-    /// The errors, in the order of the lines, each with its line, of which `lines` hides the secrets.
-    pub(super) fn into_errors(mut self, name: &str, mut lines: Lines<'_>) -> ConfigErrors {
-        self.found.sort_by_key(|found| (found.place.line, found.place.column));
-        let count = self.found.len();
-        self.found.truncate(SHOWN_PROBLEMS_MAX);
-        let problem = |Found { place, message, advice }| {
+    /// What was found, in the order of the lines, each with its line, of which `lines` hides the secrets.
+    pub(super) fn into_findings(self, name: &str, mut lines: Lines<'_>) -> Findings {
+        let (errors, warnings) = (self.errors.len(), self.warnings.len());
+        let mut found: Vec<(Severity, Found)> = Vec::new();
+        for (severity, mut some) in [(Severity::Error, self.errors), (Severity::Warning, self.warnings)] {
+            some.sort_by_key(|found| (found.place.line, found.place.column));
+            some.truncate(SHOWN_PROBLEMS_MAX);
+            found.extend(some.into_iter().map(|found| (severity, found)));
+        }
+        found.sort_by_key(|(_, found)| (found.place.line, found.place.column));
+        let problem = |(severity, Found { place, message, advice })| {
             let spot = Spot {
                 line: place.line,
                 column: place.column,
+                end_line: place.end_line,
+                end_column: place.end_column,
                 excerpt: lines.excerpt(place),
             };
             Problem {
+                severity,
                 message,
                 advice,
                 spot: Some(spot),
             }
         };
-        let problems = self.found.into_iter().map(problem).collect();
-        ConfigErrors {
+        Findings {
             name: excerpt::printable(name),
-            problems,
-            count,
+            problems: found.into_iter().map(problem).collect(),
+            errors,
+            warnings,
         }
     }
 }

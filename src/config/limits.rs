@@ -19,7 +19,7 @@ use crate::policy::rules::{BlockAfter, Kind, LIMITS_MAX, Limit, LimitId, Per, Ra
 use crate::policy::time::Span;
 
 /// Requests in a window.
-const NUMBER: RangeInclusive<u64> = 0..=1_000_000_000;
+pub(super) const NUMBER: RangeInclusive<u64> = 0..=1_000_000_000;
 /// The shortest window.
 const WINDOW_MIN: Duration = Duration::from_millis(10);
 /// The shortest sliding window: its 60 buckets are no shorter than the shortest window.
@@ -29,11 +29,30 @@ const LONGEST: Duration = Duration::from_secs(31 * 86_400);
 /// The shortest penalty and block.
 const PENALTY_MIN: Duration = Duration::from_secs(1);
 /// Bits of an IPv6 address that make a network.
-const V6_PREFIX: RangeInclusive<u32> = 32..=128;
+pub(super) const V6_PREFIX: RangeInclusive<u32> = 32..=128;
 /// Networks that each limit counts one by one.
-const CALLERS: RangeInclusive<u32> = 1_000..=100_000_000;
+pub(super) const CALLERS: RangeInclusive<u32> = 1_000..=100_000_000;
 /// Refusals that lead to a block.
-const REFUSALS: RangeInclusive<u32> = 1..=1_000_000;
+pub(super) const REFUSALS: RangeInclusive<u32> = 1..=1_000_000;
+
+pub(super) const KNOWN: [&str; 13] = [
+    "name",
+    "per",
+    "limit",
+    "window",
+    "kind",
+    "align",
+    "penalty",
+    "degraded",
+    "disclosed",
+    "headers",
+    "match",
+    "v6_prefix",
+    "block_after",
+];
+pub(super) const MATCH_FIELDS: [&str; 3] = ["host", "path", "methods"];
+pub(super) const BLOCK_FIELDS: [&str; 3] = ["refusals", "within", "for"];
+pub(super) const OWN_FIELDS: [&str; 2] = ["limit", "lifts"];
 
 /// What of a request makes a limit match, and where callers are told of the limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,21 +128,6 @@ pub(super) fn read(named: &[Entry<'_>], report: &mut Report) -> (Vec<Limit>, Vec
 }
 
 fn limit(entry: &Entry<'_>, report: &mut Report) -> Option<(Limit, LimitRoute)> {
-    const KNOWN: [&str; 13] = [
-        "name",
-        "per",
-        "limit",
-        "window",
-        "kind",
-        "align",
-        "penalty",
-        "degraded",
-        "disclosed",
-        "headers",
-        "match",
-        "v6_prefix",
-        "block_after",
-    ];
     let what = match entry.name {
         "" => "this limit".to_owned(),
         name => format!("limit {}", quoted(name)),
@@ -322,14 +326,11 @@ fn headers(node: &Node, report: &mut Report) -> Option<LimitHeaders> {
 
 /// `match: { host, path, methods }`.
 fn matching(node: &Node, report: &mut Report) -> Option<LimitRoute> {
-    let fields = Fields::of(node, "`match`", node.place, &["host", "path", "methods"], report)?;
+    let fields = Fields::of(node, "`match`", node.place, &MATCH_FIELDS, report)?;
     let host = fields.maybe("host", report, routes::host);
     let path = fields.maybe("path", report, routes::pattern_with_star);
     let methods = fields.maybe("methods", report, routes::methods);
-    if ["host", "path", "methods"]
-        .iter()
-        .all(|name| fields.get(name).is_none())
-    {
+    if MATCH_FIELDS.iter().all(|name| fields.get(name).is_none()) {
         let advice = "add `host`, `path` or `methods`, or leave `match` out: the limit is for every request then";
         report.add(node.place, "`match` says nothing", advice);
     }
@@ -343,13 +344,7 @@ fn matching(node: &Node, report: &mut Report) -> Option<LimitRoute> {
 
 /// `block_after: { refusals, within, for }`.
 fn block_after(node: &Node, report: &mut Report) -> Option<BlockAfter> {
-    let fields = Fields::of(
-        node,
-        "`block_after`",
-        node.place,
-        &["refusals", "within", "for"],
-        report,
-    )?;
+    let fields = Fields::of(node, "`block_after`", node.place, &BLOCK_FIELDS, report)?;
     let refusals = fields.required(
         "refusals",
         "add `refusals`: how many lead to a block",
@@ -396,7 +391,7 @@ pub(super) fn raises(node: &Node, names: &Names<'_>, report: &mut Report) -> Opt
 }
 
 fn lifting(node: &Node, report: &mut Report) -> Option<Raise> {
-    let fields = Fields::of(node, "a limit of a tier's own", node.place, &["limit", "lifts"], report)?;
+    let fields = Fields::of(node, "a limit of a tier's own", node.place, &OWN_FIELDS, report)?;
     let advice = "add `limit`: how many requests may come in the window";
     let number = fields.required("limit", advice, report, number);
     let lifts = fields.maybe("lifts", report, |node, report| one_of(node, &[("network", ())], report));

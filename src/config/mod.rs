@@ -1,17 +1,21 @@
-//! tiers.yaml to a validated [`Config`], or everything that is wrong with it at once, each with its line and what to do.
+//! tiers.yaml to a validated [`Config`], or everything that is wrong with it at once, each with its line and what to do; and what
+//! is legal and unwise in it ([`check`]).
 //!
-//! A section a file: `edge` (addresses, keys, browsers), `tiers` (queue and sponsor levels), `upstreams`, `routes`, `accounts`,
-//! `limits`, `answers`; `document` puts them together. `presets` are whole files that come with the program, `diff` tells what
-//! one changes of another. Below them `read` and `value` read single fields and collect problems, `yaml` is the only file that
-//! knows the YAML crate, `secret` and `excerpt` see to it that no key is shown.
+//! A section a file: `edge` (addresses, keys, browsers), `admin`, `tiers` (queue and sponsor levels), `upstreams`, `routes`,
+//! `accounts`, `limits`, `answers`; `document` puts them together, `warnings` judges them, `diff` tells what one changes of
+//! another. `presets` are whole files that come with the program, `schema` describes the document to editors. Below them `read`
+//! and `value` read single fields and collect problems, `yaml` is the only file that knows the YAML crate, `environment` looks
+//! up what the file only names, `secret` and `excerpt` see to it that no key is shown.
 //!
 //! Absent on purpose: watching and swapping of the file, and every later check. A `Config` cannot be wrong.
 
 mod accounts;
+mod admin;
 mod answers;
 pub mod diff;
 mod document;
 mod edge;
+mod environment;
 mod error;
 mod excerpt;
 mod limits;
@@ -19,15 +23,18 @@ pub mod presets;
 mod quotas;
 mod read;
 mod routes;
+pub mod schema;
 mod secret;
 mod suggest;
 mod tiers;
 mod upstreams;
 mod value;
+mod warnings;
+pub mod words;
 mod yaml;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,9 +42,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use accounts::{ACCOUNTS_MAX, Account, KEYS_PER_ACCOUNT_MAX};
+pub use admin::{Admin, TOKEN_CHARS, TokenSource};
 pub use answers::Answer;
-pub use edge::{Admin, Connections, Cors, ForwardedHeader, Keys, Origins, Paths};
-pub use error::{ConfigErrors, Problem, SHOWN_PROBLEMS_MAX, Spot};
+pub use edge::{Connections, Cors, ForwardedHeader, Keys, Origins, Paths};
+pub use environment::{Environment, Nothing, System};
+pub use error::{Checked, ConfigErrors, Findings, Ink, Inks, Problem, SHOWN_PROBLEMS_MAX, Severity, Spot};
 pub use excerpt::Excerpt;
 pub use limits::{LimitHeaders, LimitRoute};
 pub use quotas::{QUOTAS_PER_TIER_MAX, WINDOWS_MAX};
@@ -46,6 +55,7 @@ pub use tiers::TIERS_MAX;
 pub use upstreams::{Health, SERVERS_MAX, Server, UPSTREAMS_MAX, Upstream};
 pub use value::DURATION_MAX;
 
+use environment::Surroundings;
 use error::Report;
 use excerpt::{Lines, Secrets};
 
@@ -121,68 +131,113 @@ pub enum Durability {
 }
 
 impl Config {
-    /// The configuration in that file.
+    /// The configuration in that file. What it only names is looked up in the environment of this process.
     ///
     /// # Errors
-    /// The file can't be read, is longer than [`FILE_BYTES_MAX`], or everything that is wrong in it.
+    /// The file can't be read, is longer than [`FILE_BYTES_MAX`], or everything that is wrong in it; a variable or file that it
+    /// names and that isn't there is.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        let name = path.display().to_string();
-        // One byte more than is allowed tells a file that is too long from one that just fits.
-        let mut bytes = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
-        match read {
-            Ok(_) => Self::parse(&name, &bytes),
-            Err(error) => {
-                let advice = "see that it exists and may be read";
-                Err(ConfigErrors::of_file(
-                    &name,
-                    format!("the file can't be read: {error}"),
-                    advice,
-                ))
-            }
-        }
+        read_file(path, &Surroundings::complete(&System)).into_result()
+    }
+
+    /// The configuration in that file, for whoever needs no keys of it: of what it only names nothing is looked up, and the
+    /// accounts lack keys that variables hold.
+    ///
+    /// # Errors
+    /// As [`Self::load`], but for what is named.
+    pub fn peek(path: &Path) -> Result<Self, ConfigErrors> {
+        read_file(path, &Surroundings::elsewhere(&Nothing)).into_result()
     }
 
     /// The configuration in those bytes; `name` is what messages call the file. Any bytes give a configuration or errors,
-    /// in time and memory bounded by [`FILE_BYTES_MAX`].
+    /// in time and memory bounded by [`FILE_BYTES_MAX`]. There is no environment: bytes that name a variable or a file are wrong.
     ///
     /// # Errors
     /// Everything that is wrong, in the order of the lines.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, ConfigErrors> {
-        if bytes.len() > FILE_BYTES_MAX {
-            let message = format!("the file is longer than {} KiB", FILE_BYTES_MAX >> 10);
-            return Err(ConfigErrors::of_file(name, message, "is it the right file?"));
+        Self::parse_in(name, bytes, &Nothing)
+    }
+
+    /// The same, in that environment.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; a variable or file that is named and isn't there is wrong.
+    pub fn parse_in(name: &str, bytes: &[u8], environment: &dyn Environment) -> Result<Self, ConfigErrors> {
+        read(name, bytes, &Surroundings::complete(environment)).into_result()
+    }
+}
+
+/// Everything that is wrong or unwise in those bytes. What they only name is looked up in that environment, and what isn't there
+/// is a warning: it may be there where the door runs.
+pub fn check(name: &str, bytes: &[u8], environment: &dyn Environment) -> Checked {
+    read(name, bytes, &Surroundings::elsewhere(environment))
+}
+
+/// The same for a file; one that can't be read is wrong.
+pub fn check_file(path: &Path, environment: &dyn Environment) -> Checked {
+    read_file(path, &Surroundings::elsewhere(environment))
+}
+
+fn read_file(path: &Path, surroundings: &Surroundings<'_>) -> Checked {
+    let name = path.display().to_string();
+    match File::open(path).and_then(bytes_of) {
+        Ok(bytes) => read(&name, &bytes, surroundings),
+        Err(error) => unreadable(&name, &error),
+    }
+}
+
+/// A file that can't be read.
+pub fn unreadable(name: &str, error: &io::Error) -> Checked {
+    let message = format!("the file can't be read: {error}");
+    Checked::wrong(Findings::of_file(name, message, "see that it exists and may be read"))
+}
+
+/// What there is to read, up to one byte more than a file may have: that tells one that is too long from one that just fits.
+///
+/// # Errors
+/// It can't be read.
+pub fn bytes_of(input: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn read(name: &str, bytes: &[u8], surroundings: &Surroundings<'_>) -> Checked {
+    let whole = |message: String, advice: &str| Checked::wrong(Findings::of_file(name, message, advice));
+    if bytes.len() > FILE_BYTES_MAX {
+        let message = format!("the file is longer than {} KiB", FILE_BYTES_MAX >> 10);
+        return whole(message, "is it the right file?");
+    }
+    let mut report = Report::default();
+    let unread = || Secrets {
+        places: Vec::new(),
+        suspects: true,
+    };
+    let broken = |mut report: Report, text: &str, yaml::Broken(place, message, advice): yaml::Broken| {
+        report.add(place, message, advice);
+        Checked::wrong(report.into_findings(name, Lines::new(text, unread())))
+    };
+    let text = match yaml::text_of(bytes) {
+        Ok(text) => text,
+        Err((text, why)) => return broken(report, &text, why),
+    };
+    let mut root = match yaml::parse(text, &mut report) {
+        Ok(Some(root)) if !root.is_null() => root,
+        Ok(_) if report.is_empty() => {
+            let advice = "begin with the tiers.yaml that comes with tiergate";
+            return whole("the file is empty".to_owned(), advice);
         }
-        let mut report = Report::default();
-        let unread = || Secrets {
-            places: Vec::new(),
-            suspects: true,
-        };
-        let broken = |mut report: Report, text: &str, yaml::Broken(place, message, advice): yaml::Broken| {
-            report.add(place, message, advice);
-            report.into_errors(name, Lines::new(text, unread()))
-        };
-        let text = match yaml::text_of(bytes) {
-            Ok(text) => text,
-            Err((text, why)) => return Err(broken(report, &text, why)),
-        };
-        let mut root = match yaml::parse(text, &mut report) {
-            Ok(Some(root)) if !root.is_null() => root,
-            Ok(_) if report.is_empty() => {
-                let advice = "begin with the tiers.yaml that comes with tiergate";
-                return Err(ConfigErrors::of_file(name, "the file is empty", advice));
-            }
-            Ok(_) => return Err(report.into_errors(name, Lines::new(text, unread()))),
-            Err(why) => return Err(broken(report, text, why)),
-        };
-        // An anchor's name is in no node: where YAML was refused, a key could hide in what was.
-        let secrets = Secrets {
-            places: secret::mark(&mut root),
-            suspects: !report.is_empty(),
-        };
-        match document::read(&root, &mut report) {
-            Some(config) if report.is_empty() => Ok(config),
-            _ => Err(report.into_errors(name, Lines::new(text, secrets))),
-        }
+        Ok(_) => return Checked::wrong(report.into_findings(name, Lines::new(text, unread()))),
+        Err(why) => return broken(report, text, why),
+    };
+    // An anchor's name is in no node: where YAML was refused, a key could hide in what was.
+    let secrets = Secrets {
+        places: secret::mark(&mut root),
+        suspects: !report.is_empty(),
+    };
+    let config = document::read(&root, surroundings, &mut report);
+    Checked {
+        config: config.filter(|_| report.is_empty()),
+        findings: report.into_findings(name, Lines::new(text, secrets)),
     }
 }

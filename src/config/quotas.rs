@@ -25,15 +25,17 @@ pub const WINDOWS_MAX: usize = 16;
 /// The longest name of a quota, in characters.
 pub(super) const QUOTA_NAME_CHARS_MAX: usize = 32;
 /// Units in a window.
-const LIMIT: RangeInclusive<u64> = 0..=1_000_000_000_000;
+pub(super) const LIMIT: RangeInclusive<u64> = 0..=1_000_000_000_000;
 /// The shortest rolling window, in milliseconds.
 const ROLLING_MS_MIN: u128 = 1_000;
 /// The years for which calendars are computed. What comes before is one period, and the last one never ends.
 const YEARS: std::ops::Range<i16> = 2020..2100;
 /// The longest name of a time zone, in bytes.
-const ZONE_BYTES_MAX: usize = 64;
+pub(super) const ZONE_BYTES_MAX: usize = 64;
 /// What answers call a caller's concurrency, beside its quotas.
 pub(super) const RESERVED: &str = "concurrency";
+
+pub(super) const KNOWN: [&str; 4] = ["limit", "rolling", "calendar", "zone"];
 
 /// The windows that were found so far, each once.
 #[derive(Debug, Default)]
@@ -162,7 +164,7 @@ fn quota(
     windows: &mut Windows,
     report: &mut Report,
 ) -> Option<Quota> {
-    let fields = Fields::of(node, what, at, &["limit", "rolling", "calendar", "zone"], report)?;
+    let fields = Fields::of(node, what, at, &KNOWN, report)?;
     let advice = "add `limit`: how many successes a caller may have in the window";
     let limit = fields.required("limit", advice, report, |node, report| integer(node, LIMIT, report));
     let zone = fields.maybe("zone", report, zone);

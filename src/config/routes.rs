@@ -24,19 +24,19 @@ pub const MAX_BODY_DEFAULT: u64 = 1 << 20;
 /// The largest body that can be allowed, in bytes: 1 TiB.
 const MAX_BODY_MAX: u64 = 1 << 40;
 /// The longest path, in bytes.
-const PATH_BYTES_MAX: usize = 1024;
+pub(super) const PATH_BYTES_MAX: usize = 1024;
 /// Methods of a route, at most.
-const METHODS_MAX: usize = 16;
+pub(super) const METHODS_MAX: usize = 16;
 /// The longest method, in characters.
 const METHOD_CHARS_MAX: usize = 32;
 /// Statuses that are a success, at most.
-const SUCCESSES_MAX: usize = 100;
+pub(super) const SUCCESSES_MAX: usize = 100;
 /// Statuses that there are.
-const STATUSES: RangeInclusive<u32> = 100..=599;
+pub(super) const STATUSES: RangeInclusive<u32> = 100..=599;
 /// Units of quota that a success takes.
-const COST: RangeInclusive<u32> = 0..=10_000;
+pub(super) const COST: RangeInclusive<u32> = 0..=10_000;
 
-const KNOWN: [&str; 10] = [
+pub(super) const KNOWN: [&str; 10] = [
     "host",
     "path",
     "methods",

@@ -1,7 +1,10 @@
-//! Where a document holds what must not be shown: a plain key that was put where its hash belongs.
+//! Where a document holds what must not be shown: a plain key or token that was put where its hash, or the name of its variable
+//! or file, belongs.
 //!
-//! Absent on purpose: whether the document is right. A hash is no secret.
+//! Absent on purpose: whether the document is right. A hash is no secret, nor is the name of a variable; the path of a file is
+//! none either, but what stands in its place may be one.
 
+use super::environment::reference;
 use super::excerpt::is_hash;
 use super::yaml::{Kind, Node, Place};
 
@@ -29,7 +32,7 @@ pub(super) fn names_a_secret(field: &str) -> bool {
 
 fn find(node: &mut Node, secret: bool, account: bool, places: &mut Vec<Place>) {
     match &mut node.kind {
-        Kind::Scalar { text, .. } if secret && !is_hash(text) => {
+        Kind::Scalar { text, .. } if secret && !is_hash(text) && reference(text).is_none() => {
             node.secret = true;
             places.push(node.place);
         }

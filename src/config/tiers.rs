@@ -1,6 +1,6 @@
 //! The queue and the sponsor levels.
 //!
-//! Absent on purpose: warnings about levels that are legal and unwise.
+//! Absent on purpose: what is legal and unwise (`warnings`).
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -18,27 +18,32 @@ use crate::policy::time::Span;
 /// Tiers, at most.
 pub const TIERS_MAX: usize = 256;
 /// Seats of the queue.
-const SEATS: RangeInclusive<u32> = 0..=65_536;
+pub(super) const SEATS: RangeInclusive<u32> = 0..=65_536;
 /// Every how many slots one goes to who has waited longest.
-const LIFELINE: RangeInclusive<u32> = 2..=1_000;
+pub(super) const LIFELINE: RangeInclusive<u32> = 2..=1_000;
 /// Jobs that a caller has in the house at once.
-const CONCURRENCY: RangeInclusive<u32> = 1..=10_000;
+pub(super) const CONCURRENCY: RangeInclusive<u32> = 1..=10_000;
 /// Jobs that a caller displaces in a minute.
-const DISPLACEMENTS: RangeInclusive<u32> = 0..=1_000_000;
+pub(super) const DISPLACEMENTS: RangeInclusive<u32> = 0..=1_000_000;
 /// Displacements a minute that each job of a tier's concurrency brings, unless the tier says otherwise.
 pub(super) const DISPLACEMENTS_EACH: u32 = 10;
 /// The longest wait unless the queue says otherwise.
-const MAX_WAIT_DEFAULT: Duration = Duration::from_secs(30);
+pub(super) const MAX_WAIT_DEFAULT: Duration = Duration::from_secs(30);
+
+pub(super) const QUEUE_FIELDS: [&str; 4] = ["length", "within_tier", "max_wait", "lifeline"];
+pub(super) const KNOWN: [&str; 7] = [
+    "priority",
+    "concurrency",
+    "quota",
+    "quotas",
+    "max_wait",
+    "displacements_per_minute",
+    "limits",
+];
 
 /// `queue: { length, within_tier, max_wait, lifeline }`.
 pub(super) fn queue(node: &Node, report: &mut Report) -> Option<QueueRules> {
-    let fields = Fields::of(
-        node,
-        "`queue`",
-        node.place,
-        &["length", "within_tier", "max_wait", "lifeline"],
-        report,
-    )?;
+    let fields = Fields::of(node, "`queue`", node.place, &QUEUE_FIELDS, report)?;
     let advice = "add `length`: how many jobs may wait";
     let length = fields.required("length", advice, report, |node, report| {
         small_integer(node, SEATS, report)
@@ -77,15 +82,6 @@ pub(super) fn read(entries: &[Entry<'_>], windows: &mut Windows, limits: &Names<
 }
 
 fn tier(entry: &Entry<'_>, windows: &mut Windows, names: &Names<'_>, report: &mut Report) -> Option<Tier> {
-    const KNOWN: [&str; 7] = [
-        "priority",
-        "concurrency",
-        "quota",
-        "quotas",
-        "max_wait",
-        "displacements_per_minute",
-        "limits",
-    ];
     let what = format!("tier {}", quoted(entry.name));
     if !name_is_legal(entry.name, |c| c.is_ascii_graphic()) {
         let advice = "use 1 to 64 visible ASCII characters without spaces: the name travels in a header";

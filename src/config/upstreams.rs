@@ -17,11 +17,30 @@ pub const UPSTREAMS_MAX: usize = 64;
 /// Servers of an upstream, at most.
 pub const SERVERS_MAX: usize = 256;
 /// Slots of a server.
-const SLOTS: RangeInclusive<u32> = 1..=10_000;
+pub(super) const SLOTS: RangeInclusive<u32> = 1..=10_000;
 /// The longest DNS name, in characters.
 const HOST_CHARS_MAX: usize = 253;
 /// The longest path that a health probe asks for, in characters.
-const PROBE_CHARS_MAX: usize = 1024;
+pub(super) const PROBE_CHARS_MAX: usize = 1024;
+/// How long connecting may take, unless the file says otherwise.
+pub(super) const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+/// How long a request may take, unless the file says otherwise.
+pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// How long an unused connection is kept, unless the file says otherwise.
+pub(super) const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
+/// How often a server is asked whether it is well, unless the file says otherwise.
+pub(super) const HEALTH_EVERY_DEFAULT: Duration = Duration::from_secs(5);
+
+pub(super) const KNOWN: [&str; 6] = [
+    "servers",
+    "connect_timeout",
+    "first_byte_timeout",
+    "timeout",
+    "idle_timeout",
+    "health",
+];
+pub(super) const SERVER_FIELDS: [&str; 2] = ["url", "slots"];
+pub(super) const HEALTH_FIELDS: [&str; 2] = ["path", "every"];
 
 /// A pool of workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,14 +110,6 @@ pub(super) fn read(entries: &[Entry<'_>], report: &mut Report) -> (Vec<Upstream>
 }
 
 fn upstream(entry: &Entry<'_>, report: &mut Report) -> Option<Upstream> {
-    const KNOWN: [&str; 6] = [
-        "servers",
-        "connect_timeout",
-        "first_byte_timeout",
-        "timeout",
-        "idle_timeout",
-        "health",
-    ];
     let what = format!("upstream {}", super::excerpt::quoted(entry.name));
     if !name_is_legal(entry.name, |c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
         report.add(
@@ -110,10 +121,10 @@ fn upstream(entry: &Entry<'_>, report: &mut Report) -> Option<Upstream> {
     let fields = Fields::of(entry.value, what, entry.at, &KNOWN, report)?;
     let advice = "add `servers`: [ { url: \"http://127.0.0.1:8081\", slots: 2 } ]";
     let servers = fields.required("servers", advice, report, servers);
-    let connect_timeout = fields.or("connect_timeout", Duration::from_secs(2), report, duration);
-    let timeout = fields.or("timeout", Duration::from_secs(60), report, duration);
+    let connect_timeout = fields.or("connect_timeout", CONNECT_TIMEOUT_DEFAULT, report, duration);
+    let timeout = fields.or("timeout", TIMEOUT_DEFAULT, report, duration);
     let first_byte_timeout = fields.or("first_byte_timeout", timeout, report, duration);
-    let idle_timeout = fields.or("idle_timeout", Duration::from_secs(15), report, duration);
+    let idle_timeout = fields.or("idle_timeout", IDLE_TIMEOUT_DEFAULT, report, duration);
     let health = fields.maybe("health", report, health);
     let name = entry.name.to_owned();
     Some(Upstream {
@@ -130,7 +141,7 @@ fn upstream(entry: &Entry<'_>, report: &mut Report) -> Option<Upstream> {
 fn servers(node: &Node, report: &mut Report) -> Option<Vec<Server>> {
     let mut seen: Vec<(Server, Place)> = Vec::new();
     list(node, "server", (1, SERVERS_MAX), report, |item, report| {
-        let fields = Fields::of(item, "this server", item.place, &["url", "slots"], report)?;
+        let fields = Fields::of(item, "this server", item.place, &SERVER_FIELDS, report)?;
         let url = fields.required("url", "add `url`, such as http://127.0.0.1:8081", report, url);
         let advice = "add `slots`: how many jobs it works on at once";
         let slots = fields.required("slots", advice, report, |node, report| {
@@ -237,7 +248,7 @@ fn host_name(text: &str) -> Option<String> {
 }
 
 fn health(node: &Node, report: &mut Report) -> Option<Health> {
-    let fields = Fields::of(node, "`health`", node.place, &["path", "every"], report)?;
+    let fields = Fields::of(node, "`health`", node.place, &HEALTH_FIELDS, report)?;
     let path = fields.required("path", "add `path`, such as /health", report, |node, report| {
         let written = text(node, "a path", report)?;
         let legal = written.starts_with('/')
@@ -250,7 +261,7 @@ fn health(node: &Node, report: &mut Report) -> Option<Health> {
         }
         legal.then(|| written.to_owned())
     });
-    let every = fields.or("every", Duration::from_secs(5), report, duration);
+    let every = fields.or("every", HEALTH_EVERY_DEFAULT, report, duration);
     Some(Health { path: path?, every })
 }
 

@@ -70,6 +70,28 @@ impl Node {
         }
     }
 
+    /// The first field of that name of a mapping: its key and its value.
+    pub(super) fn field(&self, name: &str) -> Option<(&Node, &Node)> {
+        let Kind::Mapping(fields) = &self.kind else {
+            return None;
+        };
+        let found = fields.iter().find(|(key, _)| key.text() == Some(name));
+        found.map(|(key, value)| (key, value))
+    }
+
+    /// The value of the first field of that name of a mapping.
+    pub(super) fn value(&self, name: &str) -> Option<&Node> {
+        self.field(name).map(|(_, value)| value)
+    }
+
+    /// The items of a list; none if it is something else.
+    pub(super) fn items(&self) -> &[Node] {
+        match &self.kind {
+            Kind::Sequence(items) => items,
+            _ => &[],
+        }
+    }
+
     /// Whether nothing was written here, or `~` or `null`.
     pub(super) fn is_null(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { text, quoted: false } if matches!(text.as_str(), "" | "~" | "null"))

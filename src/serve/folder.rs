@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::ServeError;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, TokenSource};
 use crate::policy::Policy;
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
@@ -21,12 +21,18 @@ use crate::store::journal::{self, Durability, History, Journal, Pace, Taken};
 use crate::store::statistics::{Books, Statistics};
 use crate::store::{
     Account, AccountStore, AdminToken, Bookkeeper, Directory, KEY_FILE, Listed, Lost, Pseudonyms, TOKEN_FILE,
-    TOKEN_VARIABLE,
+    TOKEN_VARIABLE, TokenError,
 };
 use crate::telemetry::JournalMeters;
 
 /// Mode of `data_dir`: nobody else looks into it.
 const FOLDER_MODE: u32 = 0o700;
+
+/// What tiers.yaml takes for a token the door can use.
+const _: () = {
+    let (read, used) = (config::TOKEN_CHARS, crate::store::TOKEN_CHARS);
+    assert!(*read.start() == *used.start() && *read.end() == *used.end());
+};
 
 /// Mode of the operator's token.
 const TOKEN_MODE: u32 = 0o600;
@@ -77,7 +83,7 @@ impl Opened {
         let knows_networks = folder.join(KEY_FILE).exists();
         let pseudonyms = Pseudonyms::open(folder).map_err(ServeError::Key)?;
         let accounts = open_accounts(config, clock.wall())?;
-        let token = open_token(folder)?;
+        let token = open_token(config)?;
         let unread = |error| ServeError::History(folder.join(journal::FOLDER), error);
         let policy = remember(rules, clock, history, &statistics).map_err(unread)?;
         let [_, networks, _] = policy.debtors();
@@ -175,15 +181,21 @@ fn listed(config: &Config) -> Vec<Listed> {
     config.accounts.iter().map(listed).collect()
 }
 
-/// The operator's token: the environment's, or that of the file in that folder, which is made if it isn't there.
-fn open_token(folder: &Path) -> Result<AdminToken, ServeError> {
-    let given = match std::env::var_os(TOKEN_VARIABLE) {
-        Some(text) => AdminToken::given(&text.to_string_lossy(), TOKEN_VARIABLE),
-        None => {
-            let file = folder.join(TOKEN_FILE);
+/// The operator's token: that of [`TOKEN_VARIABLE`], or that which the configuration names, or that of the file in the data
+/// folder, which is made if it isn't there.
+fn open_token(config: &Config) -> Result<AdminToken, ServeError> {
+    let in_file = |file: &Path, read: Result<AdminToken, TokenError>| {
+        warn_of_others(file, "others may read the operator's token", TOKEN_MODE);
+        read
+    };
+    let given = match (std::env::var_os(TOKEN_VARIABLE), &config.admin.token) {
+        (Some(_), _) => AdminToken::in_variable(TOKEN_VARIABLE),
+        (None, Some(TokenSource::Variable(name))) => AdminToken::in_variable(name),
+        (None, Some(TokenSource::File(file))) => in_file(file, AdminToken::read(file)),
+        (None, None) => {
+            let file = config.data_dir.join(TOKEN_FILE);
             let read = AdminToken::read_or_make(&file);
-            warn_of_others(&file, "others may read the operator's token", TOKEN_MODE);
-            read
+            in_file(&file, read)
         }
     };
     given.map_err(ServeError::Token)

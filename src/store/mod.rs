@@ -44,7 +44,7 @@ pub use networks::{Known, Networks};
 pub use past::{Debited, Fence, Past, Post};
 pub use pseudonym::{KEY_FILE, KeyError, Pseudonyms};
 pub use record::{Entry, Record, Refused};
-pub use token::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE, TokenError};
+pub use token::{AdminToken, TOKEN_CHARS, TOKEN_FILE, TOKEN_VARIABLE, TokenError};
 
 /// Somebody who reads every closed part of the journal once, in order, and keeps a summary of it: so the part itself may go.
 pub trait Bookkeeper: fmt::Debug + Send {

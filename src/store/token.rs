@@ -1,6 +1,6 @@
 //! The operator's token: who has it may change accounts.
 //!
-//! Absent on purpose: more than one, and any way to change it while the door runs.
+//! Absent on purpose: more than one, any way to change it while the door runs, and which of the places that may hold it does.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -33,6 +33,8 @@ pub enum TokenError {
     Unfit(String),
     /// The file can't be read or made.
     File(PathBuf, io::Error),
+    /// The variable of that name is not set.
+    NotSet(String),
 }
 
 impl fmt::Display for TokenError {
@@ -45,6 +47,7 @@ impl fmt::Display for TokenError {
                 TOKEN_CHARS.end()
             ),
             Self::File(file, error) => write!(f, "the operator's token in {}: {error}", file.display()),
+            Self::NotSet(name) => write!(f, "the operator's token is in {name}, and that variable is not set"),
         }
     }
 }
@@ -63,6 +66,15 @@ impl AdminToken {
         } else {
             Err(TokenError::Unfit(origin.to_owned()))
         }
+    }
+
+    /// The token in that variable of the environment.
+    ///
+    /// # Errors
+    /// It is not set, or holds no token.
+    pub fn in_variable(name: &str) -> Result<Self, TokenError> {
+        let held = std::env::var_os(name).ok_or_else(|| TokenError::NotSet(name.to_owned()))?;
+        Self::given(&held.to_string_lossy(), name)
     }
 
     /// The token in that file.

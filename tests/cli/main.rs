@@ -4,6 +4,7 @@
 mod support;
 
 mod accounts;
+mod check;
 mod diff;
 mod journal;
 mod networks;

@@ -90,6 +90,15 @@ pub const KNOBS: &[Knob] = &[
         "listen",
         &[(r#""127.0.0.1:8080""#, "127.0.0.1:8080"), (r#""[::]:80""#, "[::]:80")],
     )),
+    knob(
+        "/admin/token",
+        "admin",
+        &[
+            ("", "admin.token in data_dir"),
+            (r#""${DOOR_TOKEN}""#, "the variable DOOR_TOKEN"),
+            (r#""${OTHER_TOKEN}""#, "the variable OTHER_TOKEN"),
+        ],
+    ),
     restart(knob(
         "/admin/listen",
         "admin",

@@ -10,9 +10,19 @@ use ipnet::IpNet;
 
 use super::lists::matched;
 use super::said::About;
-use super::words::{length, listed, or, switch, value};
+use super::words::{length, listed, or, path, switch, value};
 use crate::config::value::show_size;
-use crate::config::{Connections, Cors, ForwardedHeader, Keys, Origins, Paths};
+use crate::config::{Connections, Cors, ForwardedHeader, Keys, Origins, Paths, TokenSource};
+
+/// Where the operator's token lies. The token itself is in no configuration.
+pub(super) fn token(old: Option<&TokenSource>, new: Option<&TokenSource>, about: &mut About<'_>) {
+    let place = |source: &Option<&TokenSource>| match source {
+        Some(TokenSource::Variable(name)) => format!("the variable {name}"),
+        Some(TokenSource::File(file)) => path(file),
+        None => "admin.token in data_dir".to_owned(),
+    };
+    about.field("token", &old, &new, place);
+}
 
 pub(super) fn connections(old: &Connections, new: &Connections, about: &mut About<'_>) {
     let Connections {

@@ -99,6 +99,7 @@ impl Config {
             listen: running.listen,
             admin: Admin {
                 listen: running.admin.listen,
+                token: self.admin.token,
             },
             data_dir: running.data_dir.clone(),
             cores: running.cores,
@@ -143,13 +144,17 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         limits: counted,
         callers_max,
     } = rules;
-    let Admin { listen: operators } = admin;
+    let Admin {
+        listen: operators,
+        token,
+    } = admin;
     let mut said = Said::default();
 
     let after_restart = &mut said.about("listen").after_restart();
     after_restart.field("", listen, &new.listen, ToString::to_string);
     let after_restart = &mut said.about("admin").after_restart();
     after_restart.field("listen", operators, &new.admin.listen, ToString::to_string);
+    edge::token(token.as_ref(), new.admin.token.as_ref(), &mut said.about("admin"));
     let after_restart = &mut said.about("data_dir").after_restart();
     after_restart.field("", data_dir, &new.data_dir, |folder| path(folder));
     said.about("durability")

@@ -1,0 +1,16 @@
+//! `tiergate schema`: the JSON Schema of tiers.yaml, for editors.
+//!
+//! Absent on purpose: checking a file by it: `tiergate check` says more.
+
+use std::io::Write;
+
+use super::{CliError, unless_enough};
+use crate::config::schema;
+
+/// Writes the schema.
+///
+/// # Errors
+/// It can't be written.
+pub fn run(out: &mut impl Write) -> Result<(), CliError> {
+    unless_enough(out.write_all(schema::text().as_bytes()).map_err(CliError::from))
+}

@@ -1,0 +1,162 @@
+//! What the file only names, so that no secret stands in it: `${NAME}`, a variable of the environment, and files of one secret.
+//! They are looked up through [`Environment`], so that reading a document stays pure.
+//!
+//! Absent on purpose: keeping or showing what was found. It is judged where it is named, and said of it is where it is, never
+//! what it is. And filling in anywhere but there: elsewhere `${…}` is text like any other.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::error::Report;
+use super::yaml::Place;
+
+/// The longest name of a variable, in characters.
+const NAME_CHARS_MAX: usize = 64;
+/// The most that a variable or file may hold, in bytes.
+const HELD_BYTES_MAX: usize = 4096;
+/// Names of variables that can be filled in.
+pub(super) const REFERENCE_PATTERN: &str = r"^\$\{[A-Z_][A-Z0-9_]{0,63}\}$";
+
+/// Where variables and files are found.
+pub trait Environment {
+    /// What the variable of that name holds; `None` if there is none.
+    fn variable(&self, name: &str) -> Option<String>;
+
+    /// The text of that file.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn file(&self, path: &Path) -> io::Result<String>;
+}
+
+/// That of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct System;
+
+impl Environment for System {
+    fn variable(&self, name: &str) -> Option<String> {
+        let held = std::env::var_os(name)?;
+        Some(held.to_string_lossy().into_owned())
+    }
+
+    fn file(&self, path: &Path) -> io::Result<String> {
+        // A pipe would be empty when the door reads it again, and could be waited for without end.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        }
+        let mut text = String::new();
+        File::open(path)?
+            .take(HELD_BYTES_MAX as u64 + 1)
+            .read_to_string(&mut text)?;
+        Ok(text)
+    }
+}
+
+/// One in which there is nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Nothing;
+
+impl Environment for Nothing {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &Path) -> io::Result<String> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// Where it is looked up, and how bad it is if it isn't there.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'e> {
+    environment: &'e dyn Environment,
+    may_lack: bool,
+}
+
+impl<'e> Surroundings<'e> {
+    /// All that is named must be there.
+    pub(super) fn complete(environment: &'e dyn Environment) -> Self {
+        Self {
+            environment,
+            may_lack: false,
+        }
+    }
+
+    /// What is not there is warned of: it may be where the door runs.
+    pub(super) fn elsewhere(environment: &'e dyn Environment) -> Self {
+        Self {
+            environment,
+            may_lack: true,
+        }
+    }
+
+    /// What the variable holds, which is named at that place.
+    pub(super) fn variable(&self, name: &str, place: Place, report: &mut Report) -> Option<String> {
+        let held = self.environment.variable(name);
+        if held.is_none() {
+            let message = format!("the variable `{name}` is not set");
+            self.lacks(place, message, "set it in the environment of the door", report);
+        }
+        bounded(held?, place, report)
+    }
+
+    /// The text of the file, which is named at that place.
+    pub(super) fn file(&self, path: &Path, place: Place, report: &mut Report) -> Option<String> {
+        match self.environment.file(path) {
+            Ok(held) => bounded(held, place, report),
+            Err(error) => {
+                let message = format!("the file that is named here can't be read: {error}");
+                self.lacks(
+                    place,
+                    message,
+                    "see that it exists and that the door may read it",
+                    report,
+                );
+                None
+            }
+        }
+    }
+
+    fn lacks(&self, place: Place, message: String, advice: &str, report: &mut Report) {
+        match self.may_lack {
+            true => report.warn(place, message, format!("{advice}: it does not start otherwise")),
+            false => report.add(place, message, advice),
+        }
+    }
+}
+
+fn bounded(held: String, place: Place, report: &mut Report) -> Option<String> {
+    if held.len() <= HELD_BYTES_MAX {
+        return Some(held);
+    }
+    let message = format!("what is named here holds more than {HELD_BYTES_MAX} bytes");
+    report.add(place, message, "is it the right one?");
+    None
+}
+
+/// The name in `${NAME}`, if the text is that and nothing else. Capital letters alone: a secret that somebody has put in braces
+/// is hardly taken for a name, and shown.
+pub(super) fn reference(text: &str) -> Option<&str> {
+    let name = text.strip_prefix("${")?.strip_suffix('}')?;
+    let legal = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let begins = name.starts_with(|c: char| !c.is_ascii_digit());
+    (begins && name.len() <= NAME_CHARS_MAX && name.chars().all(legal)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_a_name_in_capitals_and_nothing_else() {
+        assert_eq!(reference("${BOT_KEY_2}"), Some("BOT_KEY_2"));
+        assert_eq!(reference("${_}"), Some("_"));
+        let long = format!("${{{}}}", "A".repeat(65));
+        for none in [
+            "${}", "${2A}", "${a}", "$A", "${A", "x${A}", "${A}${B}", "${A} ", "${A:-b}", &long,
+        ] {
+            assert_eq!(reference(none), None, "{none}");
+        }
+    }
+}

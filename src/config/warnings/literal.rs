@@ -1,0 +1,72 @@
+//! `${NAME}` where nobody fills it in.
+//!
+//! Absent on purpose: the answers' texts, in which `${limit}` is a dollar sign and a place to fill in.
+
+use crate::config::error::Report;
+use crate::config::yaml::{Kind, Node};
+
+/// Warns of each text of the document that has a variable in it and stands where none is filled in.
+pub(super) fn add(root: &Node, report: &mut Report) {
+    let Kind::Mapping(sections) = &root.kind else { return };
+    for (key, section) in sections {
+        look(key, report);
+        match key.text() {
+            Some("answers") => {}
+            Some("admin") => fields_but(section, &["token"], report),
+            Some("accounts") => section
+                .items()
+                .iter()
+                .for_each(|account| fields_but(account, &["key_sha256"], report)),
+            _ => look(section, report),
+        }
+    }
+}
+
+/// Looks at all fields but those, in which variables are filled in.
+fn fields_but(node: &Node, filled: &[&str], report: &mut Report) {
+    let Kind::Mapping(fields) = &node.kind else {
+        return look(node, report);
+    };
+    for (key, value) in fields {
+        look(key, report);
+        if !key.text().is_some_and(|name| filled.contains(&name)) {
+            look(value, report);
+        }
+    }
+}
+
+fn look(node: &Node, report: &mut Report) {
+    match &node.kind {
+        Kind::Scalar { text, .. } if has_variable(text) => {
+            let advice = "only `admin.token` and `key_sha256` take a variable of the environment";
+            report.warn(
+                node.place,
+                "`${…}` stands for itself here: nothing is filled in",
+                advice,
+            );
+        }
+        Kind::Scalar { .. } | Kind::Refused => {}
+        Kind::Sequence(items) => items.iter().for_each(|item| look(item, report)),
+        Kind::Mapping(fields) => fields.iter().for_each(|(key, value)| {
+            look(key, report);
+            look(value, report);
+        }),
+    }
+}
+
+/// Whether there is something like `${NAME}` in that text.
+fn has_variable(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        rest = &rest[at + 2..];
+        let name = rest
+            .bytes()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+            .count();
+        // What some shells allow after a name counts too.
+        if name > 0 && rest[name..].starts_with(['}', ':', '-', '?', '+']) {
+            return true;
+        }
+    }
+    false
+}
