@@ -236,6 +236,7 @@ fn rules(limits: &[(Kind, u32)]) -> Rules {
         v6_prefix: Limit::V6_PREFIX_DEFAULT,
         block_after: None,
         disclosed: true,
+        enforce: true,
     };
     let tier = Tier {
         name: "free".into(),

@@ -162,6 +162,7 @@ fn opened(windows: Vec<Window>) -> Policy {
         name: format!("q{window}").into(),
         limit: 1_000_000,
         window: WindowId(window.try_into().expect("few windows")),
+        enforce: true,
     };
     let tier = Tier {
         name: "free".into(),

@@ -67,6 +67,7 @@ fn limit(bytes: &mut Unstructured<'_>) -> Result<Limit> {
             })
         })?,
         disclosed: true,
+        enforce: true,
     })
 }
 

@@ -109,7 +109,7 @@ pub(super) fn read(named: &[Entry<'_>], report: &mut Report) -> (Vec<Limit>, Vec
 }
 
 fn limit(entry: &Entry<'_>, report: &mut Report) -> Option<(Limit, LimitRoute)> {
-    const KNOWN: [&str; 13] = [
+    const KNOWN: [&str; 14] = [
         "name",
         "per",
         "limit",
@@ -119,6 +119,7 @@ fn limit(entry: &Entry<'_>, report: &mut Report) -> Option<(Limit, LimitRoute)> 
         "penalty",
         "degraded",
         "disclosed",
+        "enforce",
         "headers",
         "match",
         "v6_prefix",
@@ -172,6 +173,7 @@ fn limit(entry: &Entry<'_>, report: &mut Report) -> Option<(Limit, LimitRoute)> 
         );
     }
     let disclosed = fields.or("disclosed", true, report, boolean);
+    let enforce = fields.or("enforce", true, report, boolean);
     let headers = fields.or("headers", LimitHeaders::Always, report, headers);
     if let (false, Some(node)) = (disclosed, fields.get("headers")) {
         let advice = "leave `headers` out, or take `disclosed: false` out";
@@ -213,6 +215,7 @@ fn limit(entry: &Entry<'_>, report: &mut Report) -> Option<(Limit, LimitRoute)> 
         v6_prefix: v6_prefix.unwrap_or(Limit::V6_PREFIX_DEFAULT),
         block_after,
         disclosed,
+        enforce,
     };
     Some((limit, LimitRoute { headers, ..matching }))
 }

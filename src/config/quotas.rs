@@ -13,7 +13,7 @@ use super::error::Report;
 use super::excerpt::quoted;
 use super::read::{Fields, entries, shown};
 use super::suggest::did_you_mean;
-use super::value::{duration, integer, name_is_legal, one_of, text};
+use super::value::{boolean, duration, integer, name_is_legal, one_of, text};
 use super::yaml::{Node, Place};
 use crate::policy::rules::{Calendar, Quota, Window, WindowId};
 use crate::policy::time::{Span, UnixTime};
@@ -162,10 +162,17 @@ fn quota(
     windows: &mut Windows,
     report: &mut Report,
 ) -> Option<Quota> {
-    let fields = Fields::of(node, what, at, &["limit", "rolling", "calendar", "zone"], report)?;
+    let fields = Fields::of(
+        node,
+        what,
+        at,
+        &["limit", "rolling", "calendar", "zone", "enforce"],
+        report,
+    )?;
     let advice = "add `limit`: how many successes a caller may have in the window";
     let limit = fields.required("limit", advice, report, |node, report| integer(node, LIMIT, report));
     let zone = fields.maybe("zone", report, zone);
+    let enforce = fields.or("enforce", true, report, boolean);
     let asked = match (fields.get("rolling"), fields.get("calendar")) {
         (Some(_), Some(calendar)) => {
             let message = "a quota counts in a rolling window or in a calendar's, not in both";
@@ -204,6 +211,7 @@ fn quota(
         name: name.into(),
         limit: limit?,
         window: windows.id(&asked, at, report)?,
+        enforce,
     })
 }
 

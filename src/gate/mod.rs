@@ -34,7 +34,7 @@ use crate::policy::caller::{Caller, Network, NetworkId};
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Priority, ServerId, TierId, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
-use crate::policy::{Admission, Ask, End, Grant, Policy, State, Step, Tally, Usage};
+use crate::policy::{Admission, Ask, End, Grant, Overdrawn, Policy, State, Step, Tally, Usage};
 use crate::store::{Ledger, Record};
 use crate::sync::Mutex;
 use crate::telemetry::Meters;
@@ -58,6 +58,16 @@ pub enum Entered {
     Running(Pass),
     /// With a seat.
     Seated(Waiting),
+}
+
+impl Entered {
+    /// Quotas that would have refused the job, were they enforced.
+    pub fn overdrawn(&self) -> &Overdrawn {
+        match self {
+            Self::Running(pass) => pass.overdrawn(),
+            Self::Seated(waiting) => waiting.overdrawn(),
+        }
+    }
 }
 
 impl Gate {
@@ -101,23 +111,30 @@ impl Gate {
             (admission, woken, Arc::clone(&hall.policy.rules().tier(ask.tier).name))
         };
         wake(woken);
-        let terms = |admitted| Terms {
+        let terms = |admitted, overdrawn| Terms {
             caller: ask.caller,
             tier: ask.tier,
             tier_name: tier,
             pool: ask.pool,
             admitted,
             cost: ask.cost,
+            overdrawn,
         };
         Ok(match admission {
-            Admission::Running(grant) => Entered::Running(self.pass(grant, terms(grant.admitted))),
+            Admission::Running { grant, overdrawn } => {
+                Entered::Running(self.pass(grant, terms(grant.admitted, overdrawn)))
+            }
             Admission::Seated {
                 job,
                 admitted,
                 priority,
                 until,
+                overdrawn,
                 ..
-            } => Entered::Seated(Waiting::new(Arc::clone(self), job, terms(admitted), priority, until)),
+            } => {
+                let terms = terms(admitted, overdrawn);
+                Entered::Seated(Waiting::new(Arc::clone(self), job, terms, priority, until))
+            }
         })
     }
 
@@ -287,6 +304,7 @@ struct Terms {
     pool: PoolId,
     admitted: UnixTime,
     cost: u32,
+    overdrawn: Overdrawn,
 }
 
 impl Terms {

@@ -14,7 +14,7 @@ use super::standing::Standing;
 use crate::gate::Limiter;
 use crate::path::{Folded, Pattern, Spelling};
 use crate::policy::caller::{AccountId, Network, NetworkId};
-use crate::policy::limits::{COUNTERS_INLINE, Counter, Lefts, Refused, Subject};
+use crate::policy::limits::{Admitted, COUNTERS_INLINE, Counter, Lefts, Refused, Subject};
 use crate::policy::refusal::{Exceeded, Refusal};
 use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules};
 use crate::policy::time::UnixTime;
@@ -62,6 +62,8 @@ pub struct Met {
     pub at: UnixTime,
     /// What is left of each counter that it met.
     pub left: Lefts,
+    /// Limits that would have refused it, were they enforced. None, if it was refused by one that is.
+    pub unenforced: LimitSet,
     /// The limit that had no room, if one had none.
     pub refused: Option<LimitId>,
 }
@@ -112,7 +114,7 @@ impl Limits {
 
     /// Who is counted, of each limit: callers by themselves, and how many requests ever by neighbourhood.
     pub fn counted(&self) -> Vec<(usize, u64)> {
-        self.limiter.counted()
+        self.limiter.counted(&self.rules)
     }
 
     /// The limits, by their ids.
@@ -158,12 +160,13 @@ impl Limits {
             return (None, Ok(()));
         }
         let counters = self.counters(matching, sender);
-        let (at, decided) = self.limiter.decide(&counters);
+        let (at, decided) = self.limiter.decide(&self.rules, &counters);
         match decided {
-            Ok(left) => {
+            Ok(Admitted { left, unenforced }) => {
                 let met = Met {
                     at: at.wall,
                     left,
+                    unenforced,
                     refused: None,
                 };
                 (Some(met), Ok(()))
@@ -188,6 +191,7 @@ impl Limits {
                 let met = Met {
                     at: at.wall,
                     left,
+                    unenforced: LimitSet::default(),
                     refused: Some(id),
                 };
                 let refusal = Refusal::RateLimited {
@@ -211,15 +215,15 @@ impl Limits {
         let known_by = self.known_by(address);
         for id in self.blocking.iter() {
             let limit = &self.rules.limits[id.index()];
-            self.limiter
-                .forgive(id, &self.network(address.to_canonical(), known_by, limit.v6_prefix));
+            let network = self.network(address.to_canonical(), known_by, limit.v6_prefix);
+            self.limiter.forgive(&self.rules, id, &network);
         }
     }
 
     /// Lifts what rules have blocked of that account.
     pub fn forgive_account(&self, account: AccountId) {
         for id in self.blocking.iter() {
-            self.limiter.forgive(id, &of_account(account));
+            self.limiter.forgive(&self.rules, id, &of_account(account));
         }
     }
 

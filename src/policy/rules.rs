@@ -4,6 +4,7 @@
 
 mod limit;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use limit::{BlockAfter, Kind, LIMITS_MAX, Limit, LimitId, LimitSet, Per, Raise};
@@ -157,6 +158,8 @@ pub struct Quota {
     pub limit: u64,
     /// Which window.
     pub window: WindowId,
+    /// Whether it refuses anybody. If not, it is debited all the same, and says whom it would refuse.
+    pub enforce: bool,
 }
 
 /// A named sponsor level (semantics §1).
@@ -217,5 +220,16 @@ impl Rules {
     /// If the id is of other rules than these.
     pub fn tier(&self, id: TierId) -> &Tier {
         &self.tiers[id.index()]
+    }
+
+    /// The names of request limits and quotas that aren't enforced, each once.
+    pub fn unenforced(&self) -> BTreeSet<Arc<str>> {
+        let limits = self.limits.iter().map(|limit| (&limit.name, limit.enforce));
+        let quotas = self.tiers.iter().flat_map(|tier| &tier.quotas);
+        limits
+            .chain(quotas.map(|quota| (&quota.name, quota.enforce)))
+            .filter(|(_, enforce)| !enforce)
+            .map(|(name, _)| Arc::clone(name))
+            .collect()
     }
 }

@@ -21,6 +21,7 @@ fn few() -> Rules {
         name: "daily".into(),
         limit: LIMIT,
         window: WindowId(0),
+        enforce: true,
     }];
     rules.callers_max = MAX;
     rules
@@ -39,7 +40,7 @@ fn searches(house: &mut House, number: u64) -> bool {
     let Ok(admission) = house.policy.enter(&ask, house.now) else {
         return false;
     };
-    let tiergate::policy::Admission::Running(grant) = admission else {
+    let tiergate::policy::Admission::Running { grant, .. } = admission else {
         panic!("there is a slot for everybody")
     };
     house.policy.end(grant.job, Outcome::Succeeded, house.now);

@@ -148,7 +148,7 @@ impl Door {
         };
         let first = door.knocks(6);
         assert!(
-            matches!(first, Ok(Admission::Running(_))),
+            matches!(first, Ok(Admission::Running { .. })),
             "the worker is free: {first:?}"
         );
         door
