@@ -44,10 +44,10 @@ impl Unenforced {
             return;
         };
         let account = standing.and_then(|standing| standing.account.as_ref());
-        let whom = account.map_or("somebody without an account", |account| &account.name);
+        let last = account.map_or("somebody without an account", |account| &account.name);
         info!(
             limit = name,
-            refusals, whom, "would have refused, but is not enforced: refusals since the last such line, whom at last"
+            refusals, last, "not enforced: so many requests would have been refused since the last such line"
         );
     }
 }

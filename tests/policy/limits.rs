@@ -145,7 +145,7 @@ fn generations() -> impl Strategy<Value = Vec<Vec<Limit>>> {
     })
 }
 
-fn limit() -> impl Strategy<Value = Limit> {
+pub fn limit() -> impl Strategy<Value = Limit> {
     let kind = prop_oneof![
         Just(Kind::Fixed),
         Just(Kind::Aligned),

@@ -11,6 +11,7 @@ mod house;
 mod limits;
 mod limits_crowded;
 mod limits_model;
+mod limits_reloaded;
 mod limits_side_by_side;
 mod model;
 mod promises;
