@@ -22,7 +22,7 @@ use tiergate::policy::rules::{
     CALLERS_MAX_DEFAULT, Kind, Limit, LimitId, Per, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId,
     Within,
 };
-use tiergate::policy::time::Span;
+use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{Ask, Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{Commit, Entry, Ledger, Record, Standing, Ticket};
@@ -456,7 +456,8 @@ fn is_let_in(limiter: &Limiter, rules: &Arc<Rules>) -> bool {
             matches: true,
         })
     });
-    limiter.decide(rules, &counters.collect::<Vec<_>>()).1.is_ok()
+    let counters: Vec<Counter> = counters.collect();
+    limiter.decide(rules, &counters, UnixTime::default()).1.is_ok()
 }
 
 /// A request that came by the old rules is decided before or after a reload, in all its shards: it is counted where it is known, and

@@ -2,7 +2,8 @@
 //! flood of strangers must not contend with it.
 //!
 //! A decision takes the locks of the shards that it needs, in the order of their numbers, and one reading of the clock when it
-//! has them. Most need one shard: a network's counters of all limits lie together.
+//! has them. Most need one shard: a network's counters of all limits lie together. The wall clock is read again only if some limit is
+//! aligned to it: reading it costs as much as a quarter of a decision.
 //!
 //! A reload takes all locks in the same order, and lets none go before every shard is for the new rules. So all shards of a decision
 //! are for the same rules; if those aren't what the request came by, limits are known again by their names.
@@ -17,7 +18,8 @@ use crate::clock::Clock;
 use crate::policy::limits::{
     Admitted, COUNTERS_INLINE, Counter, Moment, Names, Refused, Reload, Shard, Shards, Subject, decide, decide_by_name,
 };
-use crate::policy::rules::{LimitId, Rules};
+use crate::policy::rules::{Kind, LimitId, Rules};
+use crate::policy::time::UnixTime;
 use crate::sync::{Mutex, MutexGuard};
 
 /// All request limits of the door.
@@ -37,15 +39,25 @@ struct Apart(Mutex<Kept>);
 struct Kept {
     shard: Shard,
     rules: Arc<Rules>,
+    /// Whether a limit is aligned to the wall clock. Then its readings are to be in the order of the decisions: one of the window before
+    /// would begin another count.
+    by_wall: bool,
+}
+
+impl Kept {
+    fn new(shard: Shard, rules: Arc<Rules>) -> Self {
+        Self {
+            shard,
+            by_wall: is_by_wall(&rules),
+            rules,
+        }
+    }
 }
 
 impl Limiter {
     /// Nobody has sent anything yet.
     pub fn new(rules: Arc<Rules>, clock: Clock) -> Arc<Self> {
-        let kept = |shard| Kept {
-            shard,
-            rules: Arc::clone(&rules),
-        };
+        let kept = |shard| Kept::new(shard, Arc::clone(&rules));
         let shards = Shard::all(&rules)
             .into_iter()
             .map(|shard| Apart(Mutex::new(kept(shard))));
@@ -65,42 +77,49 @@ impl Limiter {
         let (reload, at) = (Reload::new(&before, &rules), self.moment());
         for kept in &mut all {
             reload.apply(&mut kept.shard, at);
+            kept.by_wall = is_by_wall(&rules);
             kept.rules = Arc::clone(&rules);
         }
     }
 
     /// Checks all counters, then charges all or none; and when that was. `rules` are those by which the counters were made: if
-    /// others hold by now, those decide, and what they don't know is charged nothing.
-    pub fn decide(&self, rules: &Arc<Rules>, counters: &[Counter]) -> (Moment, Result<Admitted, Refused>) {
+    /// others hold by now, those decide, and what they don't know is charged nothing. `wall` is what the wall clock has just read.
+    pub fn decide(
+        &self,
+        rules: &Arc<Rules>,
+        counters: &[Counter],
+        wall: UnixTime,
+    ) -> (Moment, Result<Admitted, Refused>) {
         let of = |counter: &Counter| counter.subject.shard();
         match counters.split_first() {
             Some((first, others)) if others.iter().all(|other| of(other) == of(first)) => {
-                let mut kept = self.shards[of(first)].0.lock();
-                let at = self.moment();
-                let Kept { shard, rules: held } = &mut *kept;
-                (at, decided(rules, counters, &mut Alone(shard), held, at))
+                let kept = &mut *self.shards[of(first)].0.lock();
+                let at = self.moment_by(kept.by_wall, wall);
+                let shards = &mut Alone(&mut kept.shard);
+                (at, decided(rules, counters, shards, &kept.rules, at))
             }
-            _ => self.decide_across(rules, counters),
+            _ => self.decide_across(rules, counters, wall),
         }
     }
 
     /// The same for counters that lie in several shards.
-    fn decide_across(&self, rules: &Arc<Rules>, counters: &[Counter]) -> (Moment, Result<Admitted, Refused>) {
+    fn decide_across(
+        &self,
+        rules: &Arc<Rules>,
+        counters: &[Counter],
+        wall: UnixTime,
+    ) -> (Moment, Result<Admitted, Refused>) {
         let mut numbers: SmallVec<[usize; COUNTERS_INLINE]> =
             counters.iter().map(|counter| counter.subject.shard()).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let mut locked = Locked(
-            numbers
-                .into_iter()
-                .map(|number| (number, self.shards[number].0.lock()))
-                .collect(),
-        );
-        let at = self.moment();
-        let held = locked
-            .0
-            .first()
-            .map_or_else(|| Arc::clone(rules), |(_, kept)| Arc::clone(&kept.rules));
+        let lock = |number: usize| (number, self.shards[number].0.lock());
+        let mut locked = Locked(numbers.into_iter().map(lock).collect());
+        let (held, by_wall) = match locked.0.first() {
+            Some((_, kept)) => (Arc::clone(&kept.rules), kept.by_wall),
+            None => (Arc::clone(rules), false),
+        };
+        let at = self.moment_by(by_wall, wall);
         (at, decided(rules, counters, &mut locked, &held, at))
     }
 
@@ -115,7 +134,7 @@ impl Limiter {
     /// Forgets some of what is over. To be called every second.
     pub fn tick(&self) {
         for shard in &self.shards {
-            let Kept { shard, rules } = &mut *shard.0.lock();
+            let Kept { shard, rules, .. } = &mut *shard.0.lock();
             shard.sweep(&rules.limits, self.moment());
         }
     }
@@ -137,11 +156,24 @@ impl Limiter {
     }
 
     fn moment(&self) -> Moment {
+        self.moment_at(self.clock.wall())
+    }
+
+    fn moment_at(&self, wall: UnixTime) -> Moment {
         Moment {
             now: self.clock.now(),
-            wall: self.clock.wall(),
+            wall,
         }
     }
+
+    /// With another reading of the wall clock if it decides; otherwise the last one will do, which is only told.
+    fn moment_by(&self, by_wall: bool, last: UnixTime) -> Moment {
+        self.moment_at(if by_wall { self.clock.wall() } else { last })
+    }
+}
+
+fn is_by_wall(rules: &Rules) -> bool {
+    rules.limits.iter().any(|limit| limit.kind == Kind::Aligned)
 }
 
 /// Decides in shards that are for the rules `held`, about counters that were made by `rules`.

@@ -423,7 +423,7 @@ impl Core {
             network,
             standing: known.as_ref().ok().map(|(standing, _)| standing),
         };
-        let (met, charged) = self.door.limits.charge(matching, &sender);
+        let (met, charged) = self.door.limits.charge(matching, &sender, now);
         for id in met.iter().flat_map(|met| met.unenforced.iter()) {
             let name = &self.door.limits.rules()[id.index()].name;
             self.door.note_unenforced(name, sender.standing);

@@ -151,16 +151,16 @@ impl Limits {
         set
     }
 
-    /// Charges the request to all counters that it meets, or refuses it.
+    /// Charges the request to all counters that it meets, or refuses it. The wall clock has just read `now`.
     ///
     /// # Errors
     /// One of them has no room, or a rule has blocked whom it counts. Nothing is charged then.
-    pub fn charge(&self, matching: LimitSet, sender: &Sender<'_>) -> (Option<Met>, Result<(), Refusal>) {
+    pub fn charge(&self, matching: LimitSet, sender: &Sender<'_>, now: UnixTime) -> (Option<Met>, Result<(), Refusal>) {
         if matching.is_empty() && self.blocking.is_empty() {
             return (None, Ok(()));
         }
         let counters = self.counters(matching, sender);
-        let (at, decided) = self.limiter.decide(&self.rules, &counters);
+        let (at, decided) = self.limiter.decide(&self.rules, &counters, now);
         match decided {
             Ok(Admitted { left, unenforced }) => {
                 let met = Met {

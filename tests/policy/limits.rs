@@ -118,7 +118,7 @@ enum Change {
 
 /// Some sets of some limits, of which one is loaded after the other. Limits of one name are more or less alike.
 fn generations() -> impl Strategy<Value = Vec<Vec<Limit>>> {
-    let names = vec!["a", "b", "c", "d", "e"];
+    let names = ["a", "b", "c", "d", "e"];
     let changes = prop_oneof![
         4 => Just(Change::Nothing),
         3 => (0_u32..9).prop_map(Change::Number),

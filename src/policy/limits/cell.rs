@@ -70,6 +70,11 @@ impl Cell {
         if let (Self::Fixed { since, count }, Kind::Burst) = (&*self, limit.kind) {
             *self = poured(*since, *count, limit.window, number);
         }
+        self.reading(limit, number, at)
+    }
+
+    /// The same of a counter of which nothing is over.
+    fn reading(&self, limit: &Limit, number: u32, at: Moment) -> Reading {
         let reading = match self {
             Self::Empty => Reading::EMPTY,
             Self::Penalty { until } => {
@@ -94,8 +99,8 @@ impl Cell {
         Reading { refused, ..reading }
     }
 
-    /// Counts one request, which [`Self::read`] has just found to have room.
-    pub(super) fn charge(&mut self, limit: &Limit, number: u32, at: Moment) {
+    /// Counts one request, which [`Self::read`] has just found to have room, and says what is counted now.
+    pub(super) fn charge(&mut self, limit: &Limit, number: u32, at: Moment) -> Reading {
         match self {
             Self::Fixed { count, .. } | Self::Aligned { count, .. } => *count = count.saturating_add(1),
             Self::Sliding(log) => log.add(bucket(at.now, width(limit.window)), 1, REACH),
@@ -125,6 +130,7 @@ impl Cell {
                 };
             }
         }
+        self.reading(limit, number, at)
     }
 
     /// What was counted under the limit `from` counts under `to` from now on. If that has another kind or window, all that counts

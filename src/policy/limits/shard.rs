@@ -160,8 +160,7 @@ impl Shard {
             table.note_crowded();
         }
         let cell = table.take(&counter.subject, place);
-        cell.charge(limit, counter.enforced, at);
-        cell.read(limit, counter.enforced, at)
+        cell.charge(limit, counter.enforced, at)
     }
 
     /// The counter has no room for `lasts`: its penalty begins, if it has one and isn't under way, and the refusal is counted.
