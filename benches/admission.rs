@@ -129,7 +129,8 @@ fn enter_and_leave(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new(name, callers), |bencher| {
                 bencher.iter(|| {
                     let now = time.next();
-                    let Ok(Admission::Running(grant)) = policy.enter(black_box(&ask(crowd.next(), 3)), now) else {
+                    let Ok(Admission::Running { grant, .. }) = policy.enter(black_box(&ask(crowd.next(), 3)), now)
+                    else {
                         unreachable!("a slot is free")
                     };
                     policy.end(grant.job, Outcome::Succeeded, now)
@@ -166,7 +167,7 @@ fn with_quotas(criterion: &mut Criterion) {
             bencher.iter(|| {
                 passed_us += step_us;
                 policy.follow_clock(UnixTime::from_millis(opened.as_millis() + passed_us / 1_000), now);
-                let Ok(Admission::Running(grant)) = policy.enter(black_box(&ask(crowd.next(), 3)), now) else {
+                let Ok(Admission::Running { grant, .. }) = policy.enter(black_box(&ask(crowd.next(), 3)), now) else {
                     unreachable!("a slot is free and no quota is spent")
                 };
                 policy.end(grant.job, Outcome::Succeeded, now)
@@ -191,6 +192,7 @@ fn metered() -> Policy {
                 name: name.into(),
                 limit: u64::MAX / 2,
                 window,
+                enforce: true,
             })
             .into();
     }
@@ -204,7 +206,7 @@ fn through_the_queue(criterion: &mut Criterion) {
     for (name, within_tier) in ORDERS {
         for seats in SEATS {
             let mut policy = door(within_tier, seats, 1);
-            let Ok(Admission::Running(first)) = policy.enter(&ask(0, 3), Timestamp::ZERO) else {
+            let Ok(Admission::Running { grant: first, .. }) = policy.enter(&ask(0, 3), Timestamp::ZERO) else {
                 unreachable!("the slot is free")
             };
             for caller in 1..u64::from(seats) {

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use tiergate::clock::Clock;
 use tiergate::gate::Limiter;
 use tiergate::policy::caller::Network;
-use tiergate::policy::limits::{COUNTERS_INLINE, Counter, Moment, Shard, Subject, decide};
+use tiergate::policy::limits::{Admitted, COUNTERS_INLINE, Counter, Moment, Refused, Shard, Subject, decide};
 use tiergate::policy::rules::{
     CALLERS_MAX_DEFAULT, Kind, Limit, LimitId, Per, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
 };
@@ -38,8 +38,25 @@ const ACCOUNT_TOO: &str = "fixed, account and network";
 /// As `http` keeps them.
 type Counters = SmallVec<[Counter; COUNTERS_INLINE]>;
 
-fn limiter(limits: &[(Kind, u32)]) -> Arc<Limiter> {
-    Limiter::new(Arc::new(rules(limits)), Clock::start())
+/// The request limits of a door, and the rules by which requests come.
+struct Door {
+    limiter: Arc<Limiter>,
+    rules: Arc<Rules>,
+}
+
+impl Door {
+    fn new(limits: &[(Kind, u32)]) -> Self {
+        let rules = Arc::new(rules(limits));
+        Self {
+            limiter: Limiter::new(Arc::clone(&rules), Clock::start()),
+            rules,
+        }
+    }
+
+    /// The wall clock was read when the sender was looked up, which is not a part of this.
+    fn decide(&self, counters: &[Counter]) -> (Moment, Result<Admitted, Refused>) {
+        self.limiter.decide(&self.rules, counters, UnixTime::default())
+    }
 }
 
 fn names() -> Pseudonyms {
@@ -109,7 +126,7 @@ fn one_check(criterion: &mut Criterion) {
     ];
     let names = names();
     for (name, limits) in cases {
-        let limiter = limiter(limits);
+        let door = Door::new(limits);
         let counters = |address| {
             let (network, ids) = (network(&names, address), (0..).map(LimitId));
             let of_network = ids.zip(limits).map(|(id, (_, number))| counter(id, *number, network));
@@ -120,11 +137,11 @@ fn one_check(criterion: &mut Criterion) {
             counters
         };
         for number in 0..CALLERS {
-            _ = limiter.decide(&counters(address(number)));
+            _ = door.decide(&counters(address(number)));
         }
         let mut crowd = Crowd(0x9E37_79B9_7F4A_7C15);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| limiter.decide(black_box(&counters(crowd.next()))));
+            bencher.iter(|| door.decide(black_box(&counters(crowd.next()))));
         });
     }
     parts(&mut group);
@@ -139,8 +156,11 @@ fn parts(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallT
         bencher.iter(|| network(&names, black_box(crowd.next())));
     });
     let clock = Clock::start();
-    group.bench_function("of that the clocks", |bencher| {
-        bencher.iter(|| (clock.now(), clock.wall()));
+    group.bench_function("of that the clock", |bencher| {
+        bencher.iter(|| clock.now());
+    });
+    group.bench_function("of a limit that is aligned to the wall clock, that too", |bencher| {
+        bencher.iter(|| clock.wall());
     });
     let mut shards = Shard::all(&rules);
     let at = Moment {
@@ -157,23 +177,23 @@ fn parts(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallT
 
 /// Decisions a second of so many threads, each with the same callers in an order of its own: the best round.
 fn throughput(threads: u64) -> f64 {
-    let (limiter, names) = (limiter(&[(Kind::Fixed, NOBODY_IS_REFUSED)]), names());
+    let (door, names) = (Door::new(&[(Kind::Fixed, NOBODY_IS_REFUSED)]), names());
     for number in 0..CALLERS {
-        _ = limiter.decide(&[counter(LimitId(0), NOBODY_IS_REFUSED, network(&names, address(number)))]);
+        _ = door.decide(&[counter(LimitId(0), NOBODY_IS_REFUSED, network(&names, address(number)))]);
     }
     let round = || {
         let barrier = Barrier::new(threads as usize);
         let slowest = std::thread::scope(|scope| {
             let running: Vec<_> = (1..=threads)
                 .map(|seed| {
-                    let (barrier, limiter, names) = (&barrier, &limiter, &names);
+                    let (barrier, door, names) = (&barrier, &door, &names);
                     scope.spawn(move || {
                         let mut crowd = Crowd(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
                         barrier.wait();
                         let began = now();
                         for _ in 0..DECISIONS {
                             let counter = counter(LimitId(0), NOBODY_IS_REFUSED, network(names, crowd.next()));
-                            _ = black_box(limiter.decide(&[counter]));
+                            _ = black_box(door.decide(&[counter]));
                         }
                         began.elapsed()
                     })
@@ -191,16 +211,16 @@ fn throughput(threads: u64) -> f64 {
 
 /// Ten million addresses, once each: neighbours are served all the while, and memory stays within its bound.
 fn flood_of_strangers() {
-    let (limiter, names, before) = (limiter(&[(Kind::Fixed, flood::NUMBER)]), names(), resident_bytes());
+    let (door, names, before) = (Door::new(&[(Kind::Fixed, flood::NUMBER)]), names(), resident_bytes());
     let began = now();
-    let seen = flood::flood(&limiter, &names, FLOOD);
+    let seen = flood::flood(&door.limiter, &door.rules, &names, FLOOD);
     let took = began.elapsed();
     let bytes = resident_bytes() - before;
     println!(
         "limits/flood of {FLOOD} addresses: {:.0} ns each, {:.0} MB, {seen:?}, counted {:?}",
         took.as_nanos() as f64 / f64::from(FLOOD),
         bytes as f64 / 1e6,
-        limiter.counted(),
+        door.limiter.counted(&door.rules),
     );
     assert!(seen.is_as_promised(), "{seen:?}");
     let bytes_max = u64::from(CALLERS_MAX_DEFAULT) * flood::NETWORK_BYTES_MAX + flood::BESIDE_BYTES_MAX;
@@ -244,6 +264,7 @@ fn rules(limits: &[(Kind, u32)]) -> Rules {
         v6_prefix: Limit::V6_PREFIX_DEFAULT,
         block_after: None,
         disclosed: true,
+        enforce: true,
     };
     let tier = Tier {
         name: "free".into(),

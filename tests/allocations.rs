@@ -14,6 +14,7 @@ use tiergate::gate::Limiter;
 use tiergate::http::limits::{LimitSpec, Limits, Sender};
 use tiergate::http::ratelimit::{Telling, WhenTold};
 use tiergate::http::reply::{Answer, Answers, Form};
+use tiergate::policy::time::UnixTime;
 use tiergate::store::Pseudonyms;
 
 /// Refusals that are measured together.
@@ -70,7 +71,7 @@ impl Edge {
             network: None,
             standing: None,
         };
-        let (met, charged) = self.limits.charge(matching, &sender);
+        let (met, charged) = self.limits.charge(matching, &sender, UnixTime::default());
         let Err(refusal) = charged else { return false };
         let mut response = self.answers.reply(&refusal, None, Form::wanted(&HeaderMap::new()));
         self.telling

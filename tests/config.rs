@@ -504,6 +504,7 @@ fn tiers() {
             "tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, rolling: 1h, calendar: day } } }",
             "tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, rolling: 1h, zone: UTC } } }",
             "tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, calendar: week } } }",
+            "tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, rolling: 1h, enforce: 0 } } }",
             "tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, calendar: day, zone: America/New_Yrok } } }",
             "tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, rolling: 1h }, quotas: { daily: { limit: 1, rolling: 24h } } } }",
             "tiers: { free: { priority: 0, concurrency: 1, quotas: { \"a b\": { limit: 1, rolling: 1h }, concurrency: { limit: 1, rolling: 1h } } } }",
@@ -549,6 +550,7 @@ fn limits() {
         of("v6_prefix: 24"),
         "limits: [ { name: a, per: global, limit: 1, window: 1s, v6_prefix: 64, block_after: { refusals: 0, within: 1m } } ]".to_owned(),
         of("block_after: { refusals: 1, within: 1m, for: 10ms }"),
+        of("enforce: maybe"),
         of("penaltie: 60s"),
         tier("htp: 5"),
         tier("http: { limit: 5, lifts: account }"),
@@ -564,6 +566,14 @@ fn limits() {
     good(&[&of(
         "match: { path: \"/upload/*\", host: Media.Example, methods: [POST] }, kind: burst, disclosed: false",
     )]);
+    for (written, enforce) in [("", true), (", enforce: true", true), (", enforce: false", false)] {
+        let quota = format!(
+            "tiers: {{ free: {{ priority: 0, concurrency: 1, quota: {{ limit: 1, rolling: 24h{written} }} }} }}"
+        );
+        let rules = good(&[&quota, &limit(written)]).rules;
+        let told = (rules.limits[0].enforce, rules.tiers[0].quotas[0].enforce);
+        assert_eq!(told, (enforce, enforce), "{written}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The hall's races, every interleaving of them (loom). Run with `RUSTFLAGS="--cfg tiergate_loom"`, see CONTRIBUTING.md.
 //!
-//! Each model has one slot that is used and little else, and ends with the same questions: has everybody heard what became of them, is
-//! the slot free again, and is nothing left in the house?
+//! Each model of the hall has one slot that is used and little else, and ends with the same questions: has everybody heard what became of
+//! them, is the slot free again, and is nothing left in the house? Those of the limiter ask whether somebody got more than its limit.
 
 #![cfg(tiergate_loom)]
 
@@ -14,13 +14,15 @@ use std::task::{Context, Poll, Waker};
 use loom::future::block_on;
 use loom::thread;
 use tiergate::clock::Clock;
-use tiergate::gate::{Committing, Entered, Gate, Generation, Moving, Pass, Relocated, Waiting};
+use tiergate::gate::{Committing, Entered, Gate, Generation, Limiter, Moving, Pass, Relocated, Waiting};
 use tiergate::policy::caller::{Caller, Network, NetworkId};
+use tiergate::policy::limits::{Counter, Subject};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
+    CALLERS_MAX_DEFAULT, Kind, Limit, LimitId, Per, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId,
+    Within,
 };
-use tiergate::policy::time::Span;
+use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{Ask, Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{Commit, Entry, Fence, Ledger, Record, Standing, Ticket};
@@ -46,7 +48,13 @@ fn gate_writing_to(seats: u32, servers: &[u32], ledger: Arc<dyn Ledger>) -> Arc<
         displacements_per_minute: 10,
         limits: Vec::new(),
     };
-    let rules = Arc::new(Rules {
+    let rules = Arc::new(rules(seats, vec![tier("low", 0), tier("high", 6)], servers, Vec::new()));
+    let policy = Policy::new(Arc::clone(&rules));
+    Gate::new(policy, Generation::unobserved(rules), Clock::start(), ledger)
+}
+
+fn rules(seats: u32, tiers: Vec<Tier>, servers: &[u32], limits: Vec<Limit>) -> Rules {
+    Rules {
         queue: QueueRules {
             length: seats,
             within_tier: Within::Fifo,
@@ -54,17 +62,15 @@ fn gate_writing_to(seats: u32, servers: &[u32], ledger: Arc<dyn Ledger>) -> Arc<
             lifeline: None,
         },
         windows: Vec::new(),
-        tiers: vec![tier("low", 0), tier("high", 6)],
+        tiers,
         anonymous: LOW,
         pools: vec![PoolRules {
             name: "search".to_owned(),
             slots: servers.to_vec(),
         }],
-        limits: Vec::new(),
+        limits,
         callers_max: CALLERS_MAX_DEFAULT,
-    });
-    let policy = Policy::new(Arc::clone(&rules));
-    Gate::new(policy, Generation::unobserved(rules), Clock::start(), ledger)
+    }
 }
 
 fn enter(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Result<Entered, Refusal> {
@@ -414,5 +420,86 @@ fn a_commit_races_with_its_waiter_that_leaves() {
         let stands = disk.join().expect("no panic") == Standing::Stands;
         assert_eq!(gate.view().tally.succeeded, u64::from(stands));
         nothing_is_left(&gate);
+    });
+}
+
+/// Limits of one request each.
+fn limits(names: &[&str]) -> Arc<Rules> {
+    let limit = |name: &&str| Limit {
+        name: (*name).into(),
+        per: Per {
+            network: true,
+            account: false,
+            global: false,
+        },
+        number: 1,
+        window: Span::from_secs(3_600),
+        kind: Kind::Fixed,
+        penalty: None,
+        degraded: None,
+        v6_prefix: Limit::V6_PREFIX_DEFAULT,
+        block_after: None,
+        disclosed: true,
+        enforce: true,
+    };
+    Arc::new(rules(1, Vec::new(), &[1], names.iter().map(limit).collect()))
+}
+
+/// Whether a request is let in that meets all limits of these rules, in two shards.
+fn is_let_in(limiter: &Limiter, rules: &Arc<Rules>) -> bool {
+    let ids = (0..).map(LimitId).take(rules.limits.len());
+    let counters = ids.flat_map(|limit| {
+        [1, u64::MAX].map(|wider| Counter {
+            limit,
+            subject: Subject {
+                id: 7,
+                wider,
+                is_network: true,
+            },
+            number: 1,
+            enforced: 1,
+            matches: true,
+        })
+    });
+    let counters: Vec<Counter> = counters.collect();
+    limiter.decide(rules, &counters, UnixTime::default()).1.is_ok()
+}
+
+/// A request that came by the old rules is decided before or after a reload, in all its shards: it is counted where it is known, and
+/// nowhere else.
+#[test]
+fn a_decision_races_with_a_reload() {
+    loom::model(|| {
+        let (old, new) = (limits(&["gone", "kept"]), limits(&["kept", "new"]));
+        let limiter = Limiter::new(Arc::clone(&old), Clock::start());
+        let asking = {
+            let (limiter, old) = (Arc::clone(&limiter), Arc::clone(&old));
+            thread::spawn(move || is_let_in(&limiter, &old))
+        };
+        limiter.reload(Arc::clone(&new));
+        assert!(asking.join().expect("no panic"), "nobody came before it");
+        // Of each shard one is counted by what was kept, and nothing by what is new.
+        assert_eq!(limiter.counted(&new), [(2, 0), (0, 0)]);
+        assert!(!is_let_in(&limiter, &new));
+        limiter.reload(limits(&["new"]));
+        assert!(is_let_in(&limiter, &old), "no limit that it knows is left");
+    });
+}
+
+/// Two reloads at once: the one or the other holds, in all shards.
+#[test]
+fn two_reloads_race() {
+    loom::model(|| {
+        let (old, one, other) = (limits(&["a", "b"]), limits(&["b"]), limits(&["b", "c"]));
+        let limiter = Limiter::new(Arc::clone(&old), Clock::start());
+        assert!(is_let_in(&limiter, &old));
+        let first = {
+            let (limiter, one) = (Arc::clone(&limiter), Arc::clone(&one));
+            thread::spawn(move || limiter.reload(one))
+        };
+        limiter.reload(Arc::clone(&other));
+        first.join().expect("no panic");
+        assert!(!is_let_in(&limiter, &old), "b is among all of them");
+        assert_eq!(limiter.counted(&other)[0], (2, 0));
     });
 }

@@ -175,6 +175,7 @@ fn rules(windows: Vec<Window>, limits: Vec<Limit>) -> Rules {
         name: format!("q{window}").into(),
         limit: 1_000_000,
         window: WindowId(window.try_into().expect("few windows")),
+        enforce: true,
     };
     let tier = Tier {
         name: "free".into(),

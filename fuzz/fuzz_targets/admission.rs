@@ -149,6 +149,7 @@ fn quotas(bytes: &mut Unstructured<'_>, windows: usize) -> Result<Vec<Quota>> {
                 name: format!("q{at}").into(),
                 limit: bytes.int_in_range(0..=40)?,
                 window: WindowId(bytes.arbitrary::<u8>()? % windows as u8),
+                enforce: !bytes.ratio(1_u8, 4_u8)?,
             })
         })
         .collect()

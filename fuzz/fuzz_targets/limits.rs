@@ -1,4 +1,4 @@
-//! Bytes as limits and a history of requests: the request limits must decide as their model does, whatever comes in whatever order.
+//! Bytes as limits and a history of requests and reloads: the request limits must decide as their model does, whatever comes in whatever order.
 //!
 //! Absent on purpose: what is checked. `tests/policy/limits_side_by_side.rs` checks the same after every step as the property test does; only
 //! where the histories come from differs.
@@ -23,8 +23,10 @@ const WINDOW_MS: std::ops::RangeInclusive<u64> = 10..=31 * 86_400_000;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut bytes = Unstructured::new(bytes);
-    let Ok(limits) = limits(&mut bytes) else { return };
-    let mut both = SideBySide::new(limits);
+    let Ok(generations) = generations(&mut bytes) else {
+        return;
+    };
+    let mut both = SideBySide::new(generations);
     for _ in 0..STEPS_MAX {
         match step(&mut bytes) {
             Ok(step) if !bytes.is_empty() => both.step(&step),
@@ -34,11 +36,34 @@ fuzz_target!(|bytes: &[u8]| {
     both.finish();
 });
 
-fn limits(bytes: &mut Unstructured<'_>) -> Result<Vec<Limit>> {
-    (0..bytes.int_in_range(1..=4)?).map(|_| limit(bytes)).collect()
+/// Sets of limits of which one is loaded after the other. Those that follow are the first with changes.
+fn generations(bytes: &mut Unstructured<'_>) -> Result<Vec<Vec<Limit>>> {
+    let first = (0..bytes.int_in_range(1..=4)?)
+        .map(|at| limit(bytes, at))
+        .collect::<Result<Vec<_>>>()?;
+    let mut generations = vec![first];
+    for _ in 0..bytes.int_in_range(0..=2)? {
+        let mut next = generations[0].clone();
+        for at in 0..next.len() {
+            match bytes.int_in_range(0..=4)? {
+                0 => next[at].number = bytes.int_in_range(0..=8)?,
+                1 => {
+                    next[at] = Limit {
+                        name: next[at].name.clone(),
+                        ..limit(bytes, 0)?
+                    }
+                }
+                2 => next[at].name = format!("new{at}").into(),
+                3 => next.swap(0, at),
+                _ => {}
+            }
+        }
+        generations.push(next);
+    }
+    Ok(generations)
 }
 
-fn limit(bytes: &mut Unstructured<'_>) -> Result<Limit> {
+fn limit(bytes: &mut Unstructured<'_>, at: u8) -> Result<Limit> {
     let (network, account, global) = *bytes.choose(&[
         (true, false, false),
         (false, true, false),
@@ -47,7 +72,7 @@ fn limit(bytes: &mut Unstructured<'_>) -> Result<Limit> {
         (true, true, true),
     ])?;
     Ok(Limit {
-        name: "requests".into(),
+        name: format!("limit{at}").into(),
         per: Per {
             network,
             account,
@@ -67,6 +92,7 @@ fn limit(bytes: &mut Unstructured<'_>) -> Result<Limit> {
             })
         })?,
         disclosed: true,
+        enforce: !bytes.ratio(1_u8, 4_u8)?,
     })
 }
 
@@ -85,7 +111,7 @@ fn span(bytes: &mut Unstructured<'_>) -> Result<Span> {
 }
 
 fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
-    Ok(match bytes.int_in_range(0..=15)? {
+    Ok(match bytes.int_in_range(0..=16)? {
         0 => Step::Pass(bytes.int_in_range(0..=2_000_000_000)?),
         1 => Step::Pass(bytes.int_in_range(0..=2)?),
         2 | 3 => Step::PassOf(
@@ -96,6 +122,7 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
         4 | 5 => Step::Return(bytes.int_in_range(-1..=1)?),
         6 => Step::Set(bytes.arbitrary()?),
         7 => Step::Sweep,
+        16 => Step::Reload(bytes.arbitrary()?),
         8 => Step::Ask {
             account: bytes.arbitrary()?,
             network: bytes.arbitrary()?,

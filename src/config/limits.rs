@@ -35,7 +35,7 @@ pub(super) const CALLERS: RangeInclusive<u32> = 1_000..=100_000_000;
 /// Refusals that lead to a block.
 pub(super) const REFUSALS: RangeInclusive<u32> = 1..=1_000_000;
 
-pub(super) const KNOWN: [&str; 13] = [
+pub(super) const KNOWN: [&str; 14] = [
     "name",
     "per",
     "limit",
@@ -45,6 +45,7 @@ pub(super) const KNOWN: [&str; 13] = [
     "penalty",
     "degraded",
     "disclosed",
+    "enforce",
     "headers",
     "match",
     "v6_prefix",
@@ -176,6 +177,7 @@ fn limit(entry: &Entry<'_>, report: &mut Report) -> Option<(Limit, LimitRoute)> 
         );
     }
     let disclosed = fields.or("disclosed", true, report, boolean);
+    let enforce = fields.or("enforce", true, report, boolean);
     let headers = fields.or("headers", LimitHeaders::Always, report, headers);
     if let (false, Some(node)) = (disclosed, fields.get("headers")) {
         let advice = "leave `headers` out, or take `disclosed: false` out";
@@ -217,6 +219,7 @@ fn limit(entry: &Entry<'_>, report: &mut Report) -> Option<(Limit, LimitRoute)> 
         v6_prefix: v6_prefix.unwrap_or(Limit::V6_PREFIX_DEFAULT),
         block_after,
         disclosed,
+        enforce,
     };
     Some((limit, LimitRoute { headers, ..matching }))
 }

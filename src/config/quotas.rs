@@ -13,7 +13,7 @@ use super::error::Report;
 use super::excerpt::quoted;
 use super::read::{Fields, entries, shown};
 use super::suggest::did_you_mean;
-use super::value::{duration, integer, name_is_legal, one_of, text};
+use super::value::{boolean, duration, integer, name_is_legal, one_of, text};
 use super::yaml::{Node, Place};
 use crate::policy::rules::{Calendar, Quota, Window, WindowId};
 use crate::policy::time::{Span, UnixTime};
@@ -35,7 +35,7 @@ pub(super) const ZONE_BYTES_MAX: usize = 64;
 /// What answers call a caller's concurrency, beside its quotas.
 pub(super) const RESERVED: &str = "concurrency";
 
-pub(super) const KNOWN: [&str; 4] = ["limit", "rolling", "calendar", "zone"];
+pub(super) const KNOWN: [&str; 5] = ["limit", "rolling", "calendar", "zone", "enforce"];
 
 /// The windows that were found so far, each once.
 #[derive(Debug, Default)]
@@ -168,6 +168,7 @@ fn quota(
     let advice = "add `limit`: how many successes a caller may have in the window";
     let limit = fields.required("limit", advice, report, |node, report| integer(node, LIMIT, report));
     let zone = fields.maybe("zone", report, zone);
+    let enforce = fields.or("enforce", true, report, boolean);
     let asked = match (fields.get("rolling"), fields.get("calendar")) {
         (Some(_), Some(calendar)) => {
             let message = "a quota counts in a rolling window or in a calendar's, not in both";
@@ -206,6 +207,7 @@ fn quota(
         name: name.into(),
         limit: limit?,
         window: windows.id(&asked, at, report)?,
+        enforce,
     })
 }
 

@@ -41,7 +41,7 @@ use crate::policy::caller::{Caller, Network, NetworkId, Whereabouts};
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Priority, Rules, ServerId, TierId, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
-use crate::policy::{Admission, Ask, End, Grant, Policy, State, Step, Tally, Usage};
+use crate::policy::{Admission, Ask, End, Grant, Overdrawn, Policy, State, Step, Tally, Usage};
 use crate::store::{Ledger, Record};
 use crate::sync::Mutex;
 
@@ -69,6 +69,16 @@ pub enum Entered {
     Running(Pass),
     /// With a seat.
     Seated(Waiting),
+}
+
+impl Entered {
+    /// Quotas that would have refused the job, were they enforced.
+    pub fn overdrawn(&self) -> &Overdrawn {
+        match self {
+            Self::Running(pass) => pass.overdrawn(),
+            Self::Seated(waiting) => waiting.overdrawn(),
+        }
+    }
 }
 
 impl Gate {
@@ -109,26 +119,33 @@ impl Gate {
                     .and_then(|out| hall.tell(out.job, Verdict::Refused(out.refusal)));
             }
             let (caller, tier, pool, cost) = (ask.caller, ask.tier, ask.pool, ask.cost);
-            let terms = move |admitted| Terms {
+            let terms = move |admitted, overdrawn| Terms {
                 generation: present,
                 caller,
                 tier,
                 pool,
                 admitted,
                 cost,
+                overdrawn,
             };
             (admission, woken, terms)
         };
         wake(woken);
         Ok(match admission {
-            Admission::Running(grant) => Entered::Running(self.pass(grant, terms(grant.admitted))),
+            Admission::Running { grant, overdrawn } => {
+                Entered::Running(self.pass(grant, terms(grant.admitted, overdrawn)))
+            }
             Admission::Seated {
                 job,
                 admitted,
                 priority,
                 until,
+                overdrawn,
                 ..
-            } => Entered::Seated(Waiting::new(Arc::clone(self), job, terms(admitted), priority, until)),
+            } => {
+                let terms = terms(admitted, overdrawn);
+                Entered::Seated(Waiting::new(Arc::clone(self), job, terms, priority, until))
+            }
         })
     }
 
@@ -340,6 +357,7 @@ struct Terms {
     pool: PoolId,
     admitted: UnixTime,
     cost: u32,
+    overdrawn: Overdrawn,
 }
 
 impl Terms {

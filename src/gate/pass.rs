@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Committing, Gate, Moving, Terms, wake};
 use crate::policy::rules::{PoolId, Priority, ServerId};
 use crate::policy::time::{Span, Timestamp};
-use crate::policy::{DebitNumber, End, Grant, JobId, Outcome, Relocation};
+use crate::policy::{DebitNumber, End, Grant, JobId, Outcome, Overdrawn, Relocation};
 use crate::store::{Commit, Entry, Record};
 
 /// A job's slot, its caller's concurrency and what it holds of its quotas (semantics §6). Its parts go back in the order of its methods; dropped before
@@ -71,6 +71,10 @@ impl Pass {
     /// The pool whose slot it is.
     pub fn pool(&self) -> PoolId {
         self.terms.pool
+    }
+
+    pub(super) fn overdrawn(&self) -> &Overdrawn {
+        &self.terms.overdrawn
     }
 
     /// How long the job waited for the slot.

@@ -12,7 +12,7 @@ use super::{Gate, Pass, Terms, wake};
 use crate::policy::refusal::{Reason, Refusal};
 use crate::policy::rules::Priority;
 use crate::policy::time::{Span, Timestamp};
-use crate::policy::{End, JobId};
+use crate::policy::{End, JobId, Overdrawn};
 use crate::store::Entry;
 
 /// A job in a seat. Resolves to a slot or a refusal; dropped before that, its client has hung up.
@@ -44,6 +44,10 @@ impl Waiting {
     /// When the job will have waited its longest: call [`Self::expire`] then.
     pub fn until(&self) -> Timestamp {
         self.until
+    }
+
+    pub(super) fn overdrawn(&self) -> &Overdrawn {
+        &self.terms.overdrawn
     }
 
     /// The body has arrived far enough: the job asks for a slot. Poll for what becomes of it.

@@ -75,7 +75,7 @@ struct Me {
     tier: String,
     priority: u8,
     concurrency: u32,
-    /// Of the quota that leaves least; `null`: there is no limit.
+    /// Of the quota that leaves least, of those that are enforced; `null`: there is no limit.
     quota: Option<u64>,
     #[serde(rename = "quotaUsed")]
     quota_used: u64,
@@ -88,7 +88,8 @@ impl Me {
     fn of(standing: &Standing<'_>, address: IpAddr, door: &Door) -> Self {
         let balance = quotas::balance(standing, door.gate(), door.generation());
         let quotas = quotas::lines(standing, &balance);
-        let tightest = quotas.iter().min_by_key(|line| line.remaining);
+        let enforced = quotas.iter().filter(|line| line.enforced);
+        let tightest = enforced.min_by_key(|line| line.remaining);
         Self {
             id: standing.id(address),
             tier: standing.tier.name.to_string(),

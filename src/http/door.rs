@@ -26,6 +26,7 @@ use super::routes::{NoRoute, RouteSpec, RouteTable};
 use super::socket::Connection;
 use super::standing::{Callers, Standing};
 use super::target::{host, target};
+use super::unenforced::Unenforced;
 use super::visit::Visit;
 use super::{cors, headers, prefer};
 use crate::gate::{Cap, Entered, Gate, Generation, Pass, Waiting};
@@ -107,6 +108,7 @@ pub struct Door {
     callers: Callers,
     networks: Arc<Networks>,
     limits: Arc<Limits>,
+    unenforced: Unenforced,
     telling: Telling,
     answers: Answers,
     trusted_proxies: TrustedProxies,
@@ -144,6 +146,7 @@ impl Door {
         Self {
             networks,
             limits,
+            unenforced: Unenforced::new(&generation.rules),
             telling,
             answers,
             callers: Callers::new(keys, accounts, pseudonyms, Arc::clone(&generation.rules)),
@@ -185,6 +188,12 @@ impl Door {
     /// What bounds connections.
     pub fn bounds(&self) -> &Bounds {
         &self.bounds
+    }
+
+    /// Counts a request that the limit or quota of that name would have refused, were it enforced.
+    fn note_unenforced(&self, name: &str, standing: Option<&Standing<'_>>) {
+        self.generation.meters.unenforced(name);
+        self.unenforced.note(name, standing, self.gate.clock().now());
     }
 
     /// Counts a refusal that was told outside of [`Core::serve`].
@@ -435,7 +444,7 @@ impl<'c> Turn<'c> {
             max_wait: route.max_wait,
             prefer_wait: wait,
         };
-        let (response, own) = self.search(visit, route, ask).await?;
+        let (response, own) = self.search(visit, route, ask, standing).await?;
         found.own = own;
         Ok(response)
     }
@@ -478,7 +487,11 @@ impl<'c> Turn<'c> {
             network: origin.network.as_ref(),
             standing: known.as_ref().ok().map(|(standing, _)| standing),
         };
-        let (met, charged) = self.door.limits.charge(matching, &sender);
+        let (met, charged) = self.door.limits.charge(matching, &sender, now);
+        for id in met.iter().flat_map(|met| met.unenforced.iter()) {
+            let name = &self.door.limits.rules()[id.index()].name;
+            self.door.note_unenforced(name, sender.standing);
+        }
         found.met = met;
         // A flood, and who is blocked, end here: neither asks the hall for anything.
         match (known, charged) {
@@ -583,6 +596,7 @@ impl<'c> Turn<'c> {
         visit: &mut Visit<'_>,
         route: &Route,
         mut ask: Ask,
+        standing: &Standing<'_>,
     ) -> Result<(Response<Body>, Option<Own>), Stop> {
         let (head, mut upload) = visit.take(route.max_body);
         // A client that waits for 100 Continue sends nothing before it, and gets it with the slot.
@@ -598,6 +612,9 @@ impl<'c> Turn<'c> {
                 return Err(refusal.into());
             }
         };
+        for quota in entered.overdrawn() {
+            self.door.note_unenforced(quota, Some(standing));
+        }
         let pass = match entered {
             Entered::Running(pass) => pass,
             Entered::Seated(waiting) => match self.wait(waiting, &mut upload, ask.ready, visit.connection).await {

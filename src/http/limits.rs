@@ -15,7 +15,7 @@ use super::standing::Standing;
 use crate::gate::Limiter;
 use crate::path::{Folded, Pattern, Spelling};
 use crate::policy::caller::{AccountId, Network, Whereabouts};
-use crate::policy::limits::{COUNTERS_INLINE, Counter, Lefts, Refused, Subject};
+use crate::policy::limits::{Admitted, COUNTERS_INLINE, Counter, Lefts, Refused, Subject};
 use crate::policy::refusal::{Exceeded, Refusal};
 use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules, Tier};
 use crate::policy::time::UnixTime;
@@ -64,6 +64,8 @@ pub struct Met {
     pub at: UnixTime,
     /// What is left of each counter that it met.
     pub left: Lefts,
+    /// Limits that would have refused it, were they enforced. None, if it was refused by one that is.
+    pub unenforced: LimitSet,
     /// The limit that had no room, if one had none.
     pub refused: Option<LimitId>,
 }
@@ -114,7 +116,7 @@ impl Limits {
 
     /// Who is counted, of each limit: callers by themselves, and how many requests ever by neighbourhood.
     pub fn counted(&self) -> Vec<(usize, u64)> {
-        self.limiter.counted()
+        self.limiter.counted(&self.rules)
     }
 
     /// The limits, by their ids.
@@ -152,21 +154,22 @@ impl Limits {
         set
     }
 
-    /// Charges the request to all counters that it meets, or refuses it.
+    /// Charges the request to all counters that it meets, or refuses it. The wall clock has just read `now`.
     ///
     /// # Errors
     /// One of them has no room, or a rule has blocked whom it counts. Nothing is charged then.
-    pub fn charge(&self, matching: LimitSet, sender: &Sender<'_>) -> (Option<Met>, Result<(), Refusal>) {
+    pub fn charge(&self, matching: LimitSet, sender: &Sender<'_>, now: UnixTime) -> (Option<Met>, Result<(), Refusal>) {
         if matching.is_empty() && self.blocking.is_empty() {
             return (None, Ok(()));
         }
         let counters = self.counters(matching, sender);
-        let (at, decided) = self.limiter.decide(&counters);
+        let (at, decided) = self.limiter.decide(&self.rules, &counters, now);
         match decided {
-            Ok(left) => {
+            Ok(Admitted { left, unenforced }) => {
                 let met = Met {
                     at: at.wall,
                     left,
+                    unenforced,
                     refused: None,
                 };
                 (Some(met), Ok(()))
@@ -191,6 +194,7 @@ impl Limits {
                 let met = Met {
                     at: at.wall,
                     left,
+                    unenforced: LimitSet::default(),
                     refused: Some(id),
                 };
                 let refusal = Refusal::RateLimited {
@@ -213,7 +217,8 @@ impl Limits {
         let (known_by, address) = (self.known_by(address), address.to_canonical());
         let forgive = |id: LimitId| {
             let v6_prefix = self.rules.limits[id.index()].v6_prefix;
-            self.limiter.forgive(id, &self.network(address, known_by, v6_prefix))
+            let network = self.network(address, known_by, v6_prefix);
+            self.limiter.forgive(&self.rules, id, &network)
         };
         self.blocking.iter().filter(|id| forgive(*id)).count() > 0
     }
@@ -221,7 +226,7 @@ impl Limits {
     /// Lifts what rules have blocked of that account.
     pub fn forgive_account(&self, account: AccountId) {
         for id in self.blocking.iter() {
-            self.limiter.forgive(id, &of_account(account));
+            self.limiter.forgive(&self.rules, id, &of_account(account));
         }
     }
 

@@ -26,4 +26,5 @@ pub mod routes;
 pub mod socket;
 mod standing;
 mod target;
+mod unenforced;
 mod visit;

@@ -29,6 +29,9 @@ pub struct Line {
     next_reset: Option<String>,
     /// When the next unit comes back; `null` if none is used.
     next_free: Option<String>,
+    /// `false`: nobody is refused by it. Left out otherwise.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub enforced: bool,
 }
 
 /// What the caller has used of its tier's quotas at this moment.
@@ -50,6 +53,7 @@ pub fn lines(standing: &Standing<'_>, balance: &Balance) -> Vec<Line> {
             window: described(&standing.windows[quota.window.index()]),
             next_reset: usage.next_reset.and_then(written),
             next_free: usage.next_free.and_then(written),
+            enforced: quota.enforce,
         }
     };
     standing.tier.quotas.iter().zip(&balance.usages).map(line).collect()

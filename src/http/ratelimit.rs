@@ -202,7 +202,7 @@ fn write_fields(headers: &mut HeaderMap, lefts: &[Left<'_>]) {
     }
 }
 
-/// What will be left of each of the caller's quotas, and at last of its concurrency. The job may have ended meanwhile: then a
+/// What will be left of each of the caller's quotas that are enforced, and at last of its concurrency. The job may have ended meanwhile: then a
 /// unit too many is told, for once.
 fn left<'a>(
     standing: &Standing<'a>,
@@ -235,5 +235,6 @@ fn left<'a>(
         until: None,
     };
     let quotas = standing.tier.quotas.iter().zip(&balance.usages);
-    quotas.map(quota).chain(std::iter::once(concurrent)).collect()
+    let enforced = quotas.filter(|(quota, _)| quota.enforce);
+    enforced.map(quota).chain(std::iter::once(concurrent)).collect()
 }

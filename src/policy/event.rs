@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::caller::{AccountId, Caller, Network};
 use super::jobs::JobId;
 use super::refusal::Refusal;
@@ -106,11 +108,19 @@ pub struct Displaced {
     pub refusal: Refusal,
 }
 
+/// The names of quotas that have no room for a job and let it in, since they aren't enforced; each once. Usually none.
+pub type Overdrawn = SmallVec<[Arc<str>; 2]>;
+
 /// How a job was let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Straight to a worker.
-    Running(Grant),
+    Running {
+        /// Its slot.
+        grant: Grant,
+        /// Quotas that would have refused it.
+        overdrawn: Overdrawn,
+    },
     /// To a seat.
     Seated {
         /// The job.
@@ -123,6 +133,8 @@ pub enum Admission {
         until: Timestamp,
         /// Who made room.
         displaced: Option<Displaced>,
+        /// Quotas that would have refused it.
+        overdrawn: Overdrawn,
     },
 }
 

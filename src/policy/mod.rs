@@ -43,7 +43,7 @@ use std::sync::Arc;
 use caller::Caller;
 use concurrency::Concurrency;
 use displacement::Displacements;
-pub use event::{Admission, Ask, DebitNumber, Delegate, Displaced, End, Grant, Outcome, Own, Relocation};
+pub use event::{Admission, Ask, DebitNumber, Delegate, Displaced, End, Grant, Outcome, Overdrawn, Own, Relocation};
 use jobs::Jobs;
 pub use jobs::{Job, JobId, State};
 use pool::{Pool, SLOT_TIMES_MIN, retry_after};
@@ -116,7 +116,7 @@ impl Policy {
         }
         let wall = self.wall_clock(now);
         self.users_have_room(ask, wall)?;
-        self.quotas_have_room(ask, &rules, wall)?;
+        let overdrawn = self.quotas_have_room(ask, &rules, wall)?;
         for party in parties(ask, &rules) {
             self.concurrency_has_room(&party)?;
         }
@@ -126,9 +126,10 @@ impl Policy {
         if (ask.ready || !seat_is_free)
             && let Some(server) = self.pools[ask.pool.index()].free()
         {
-            return Ok(self.run(ask, tier, server, now, wall));
+            let grant = self.run(ask, tier, server, now, wall);
+            return Ok(Admission::Running { grant, overdrawn });
         }
-        self.seat(ask, tier, now, wall)
+        self.seat(ask, tier, overdrawn, now, wall)
     }
 
     /// What every job that is let in takes, wherever it goes.
@@ -150,19 +151,26 @@ impl Policy {
         }
     }
 
-    fn run(&mut self, ask: &Ask, tier: &Tier, server: ServerId, now: Timestamp, wall: UnixTime) -> Admission {
+    fn run(&mut self, ask: &Ask, tier: &Tier, server: ServerId, now: Timestamp, wall: UnixTime) -> Grant {
         let job = self.let_in(ask, tier, State::Running { server, since: now }, now, wall);
         self.pools[ask.pool.index()].place(server, tier.priority);
-        Admission::Running(Grant {
+        Grant {
             job,
             admitted: wall,
             server,
             waited: Span::ZERO,
             priority: tier.priority,
-        })
+        }
     }
 
-    fn seat(&mut self, ask: &Ask, tier: &Tier, now: Timestamp, wall: UnixTime) -> Result<Admission, Refusal> {
+    fn seat(
+        &mut self,
+        ask: &Ask,
+        tier: &Tier,
+        overdrawn: Overdrawn,
+        now: Timestamp,
+        wall: UnixTime,
+    ) -> Result<Admission, Refusal> {
         let who_goes = self.room_for(ask, tier, now)?;
         let longest = self.longest_wait(ask, tier)?;
         let displaced = who_goes.map(|index| self.displace(index, ask, tier, now));
@@ -176,6 +184,7 @@ impl Policy {
             priority: tier.priority,
             until: now + longest,
             displaced,
+            overdrawn,
         })
     }
 

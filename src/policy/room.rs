@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Policy;
 use super::caller::Caller;
-use super::event::{Ask, Own};
+use super::event::{Ask, Overdrawn, Own};
 use super::refusal::Refusal;
 use super::rules::{Quota, Rules, Tier};
 use super::time::{Span, UnixTime};
@@ -27,25 +27,34 @@ impl Policy {
     }
 
     /// Each quota must have room: debited + held + cost ≤ limit (semantics §5.2). Where several have none, the refusal is of the
-    /// one that keeps the job out for longest: who comes back when it says shall not be refused by another.
-    pub(super) fn quotas_have_room(&mut self, ask: &Ask, rules: &Rules, wall: UnixTime) -> Result<(), Refusal> {
+    /// one that keeps the job out for longest: who comes back when it says shall not be refused by another. Answers with those
+    /// that have none and aren't enforced.
+    pub(super) fn quotas_have_room(&mut self, ask: &Ask, rules: &Rules, wall: UnixTime) -> Result<Overdrawn, Refusal> {
         let mut longest: Option<Depleted> = None;
+        let mut overdrawn = Overdrawn::new();
         for party in parties(ask, rules) {
             if party.tier.quotas.is_empty() {
                 continue;
             }
             let held = self.concurrency.load(&party.caller).held;
             for quota in &party.tier.quotas {
-                if let Some(depleted) = self.depleted(&party, quota, held, ask.cost, wall)
-                    && longest
-                        .as_ref()
-                        .is_none_or(|longest| depleted.lasts() > longest.lasts())
+                let Some(depleted) = self.depleted(&party, quota, held, ask.cost, wall) else {
+                    continue;
+                };
+                if !quota.enforce {
+                    // A user's and its account's may be of one name.
+                    if !overdrawn.contains(&depleted.name) {
+                        overdrawn.push(depleted.name);
+                    }
+                } else if longest
+                    .as_ref()
+                    .is_none_or(|longest| depleted.lasts() > longest.lasts())
                 {
                     longest = Some(depleted);
                 }
             }
         }
-        longest.map_or(Ok(()), |depleted| Err(depleted.into()))
+        longest.map_or(Ok(overdrawn), |depleted| Err(depleted.into()))
     }
 
     fn depleted(&mut self, party: &Party<'_>, quota: &Quota, held: u64, cost: u32, wall: UnixTime) -> Option<Depleted> {

@@ -4,6 +4,7 @@
 
 mod limit;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use limit::{BlockAfter, Kind, LIMITS_MAX, Limit, LimitId, LimitSet, Per, Raise};
@@ -157,6 +158,8 @@ pub struct Quota {
     pub limit: u64,
     /// Which window.
     pub window: WindowId,
+    /// Whether it refuses anybody. If not, it is debited all the same, and says whom it would refuse.
+    pub enforce: bool,
 }
 
 /// A named sponsor level (semantics §1).
@@ -230,5 +233,16 @@ impl Rules {
     pub fn tier_named(&self, name: &str) -> Option<TierId> {
         let at = self.tiers.iter().position(|tier| *tier.name == *name)?;
         Some(TierId(u16::try_from(at).expect("a TierId is a u16")))
+    }
+
+    /// The names of request limits and quotas that aren't enforced, each once.
+    pub fn unenforced(&self) -> BTreeSet<Arc<str>> {
+        let limits = self.limits.iter().map(|limit| (&limit.name, limit.enforce));
+        let quotas = self.tiers.iter().flat_map(|tier| &tier.quotas);
+        limits
+            .chain(quotas.map(|quota| (&quota.name, quota.enforce)))
+            .filter(|(_, enforce)| !enforce)
+            .map(|(name, _)| Arc::clone(name))
+            .collect()
     }
 }

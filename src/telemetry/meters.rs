@@ -25,6 +25,8 @@ pub struct Meters {
     refusals: Vec<[Counter; Reason::ALL.len()]>,
     /// By request limit.
     limits: Vec<Counter>,
+    /// By the name of a request limit or a quota that isn't enforced.
+    unenforced: Vec<(Arc<str>, Counter)>,
     queue_wait: [Histogram; Priority::COUNT],
     upstream: Vec<Histogram>,
     /// By tier: units of quota.
@@ -46,6 +48,7 @@ impl Meters {
                 .map(|_| std::array::from_fn(|_| Counter::noop()))
                 .collect(),
             limits: rules.limits.iter().map(|_| Counter::noop()).collect(),
+            unenforced: Vec::new(),
             queue_wait: std::array::from_fn(|_| Histogram::noop()),
             upstream: rules.pools.iter().map(|_| Histogram::noop()).collect(),
             debits: rules.tiers.iter().map(|_| Counter::noop()).collect(),
@@ -85,6 +88,12 @@ impl Meters {
                 .limits
                 .iter()
                 .map(|limit| counter(recorder, "tiergate_limit_refusals_total", [("limit", &limit.name)]))
+                .collect(),
+            unenforced: (rules.unenforced().into_iter())
+                .map(|name| {
+                    let counter = counter(recorder, "tiergate_unenforced_refusals_total", [("limit", &name)]);
+                    (name, counter)
+                })
                 .collect(),
             queue_wait: std::array::from_fn(|priority| {
                 histogram(
@@ -139,6 +148,13 @@ impl Meters {
         self.limits[limit.index()].increment(1);
     }
 
+    /// A request would have been refused by the limit or quota of that name, were it enforced.
+    pub fn unenforced(&self, name: &str) {
+        if let Some((_, counter)) = self.unenforced.iter().find(|(known, _)| **known == *name) {
+            counter.increment(1);
+        }
+    }
+
     /// A job got its slot after so long.
     pub fn waited(&self, priority: Priority, waited: Span) {
         self.queue_wait[priority.index()].record(waited.as_secs_f64());
@@ -166,6 +182,11 @@ fn describe(recorder: &impl Recorder) {
         name("tiergate_limit_refusals_total"),
         None,
         "Requests that a request limit refused.".into(),
+    );
+    recorder.describe_counter(
+        name("tiergate_unenforced_refusals_total"),
+        None,
+        "Requests that a request limit or quota would have refused, were it enforced.".into(),
     );
     recorder.describe_counter(
         name("tiergate_quota_debits_total"),

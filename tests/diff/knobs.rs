@@ -182,6 +182,11 @@ pub const KNOBS: &[Knob] = &[
         &[("500", "500"), ("800", "800")],
     ),
     knob(
+        "/tiers/$5/quotas/daily/enforce",
+        "tier `$5`",
+        &[("", "true"), ("false", "false")],
+    ),
+    knob(
         "/tiers/$5/quotas/daily/rolling",
         "tier `$5`",
         &[
@@ -344,6 +349,7 @@ pub const KNOBS: &[Knob] = &[
         "limit `web`",
         &[("", "true"), ("false", "false")],
     ),
+    knob("/limits/0/enforce", "limit `http`", &[("", "true"), ("false", "false")]),
     knob(
         "/limits/0/headers",
         "limit `http`",

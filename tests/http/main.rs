@@ -29,6 +29,7 @@ mod statistics;
 mod strangers;
 mod streaming;
 mod table;
+mod unenforced;
 mod uploads;
 mod users;
 mod workers;

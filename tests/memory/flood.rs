@@ -4,11 +4,13 @@
 //! Absent on purpose: who measures memory and time (`tests/memory`, `benches/limits.rs`).
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use tiergate::gate::Limiter;
 use tiergate::policy::caller::Network;
 use tiergate::policy::limits::{Counter, Subject};
-use tiergate::policy::rules::LimitId;
+use tiergate::policy::rules::{LimitId, Rules};
+use tiergate::policy::time::UnixTime;
 use tiergate::store::Pseudonyms;
 
 /// Requests that everybody may send in a window, which must be longer than the flood lasts.
@@ -48,8 +50,9 @@ impl Seen {
 }
 
 /// So many different addresses, once each, through a limiter whose one limit lets everybody send [`NUMBER`].
-pub fn flood(limiter: &Limiter, names: &Pseudonyms, addresses: u32) -> Seen {
-    let ask = |network| limiter.decide(&[counter(names, network)]).1.is_err();
+pub fn flood(limiter: &Limiter, rules: &Arc<Rules>, names: &Pseudonyms, addresses: u32) -> Seen {
+    let now = UnixTime::default();
+    let ask = |network| limiter.decide(rules, &[counter(names, network)], now).1.is_err();
     let mut seen = Seen::default();
     for number in 0..addresses {
         if number % (addresses / TIMES) == 0 {

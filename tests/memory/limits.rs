@@ -8,8 +8,8 @@ use tiergate::clock::Clock;
 use tiergate::gate::Limiter;
 use tiergate::policy::caller::Network;
 use tiergate::policy::limits::{Counter, Subject};
-use tiergate::policy::rules::{Kind, Limit, LimitId, Per};
-use tiergate::policy::time::Span;
+use tiergate::policy::rules::{Kind, Limit, LimitId, Per, Rules};
+use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::Pseudonyms;
 
 use super::flood::{BESIDE_BYTES_MAX, NETWORK_BYTES_MAX, NUMBER, flood};
@@ -73,7 +73,7 @@ pub fn measured(what: &str) -> Option<f64> {
 }
 
 fn idle(kind: Kind, networks: u32, known_by: impl Fn(u32) -> (u64, u64)) -> f64 {
-    let (limiter, before) = (limiter(kind), resident_bytes());
+    let ((limiter, rules), before) = (limiter(kind), resident_bytes());
     for number in 0..networks {
         let (id, wider) = known_by(number);
         let counter = Counter {
@@ -88,21 +88,25 @@ fn idle(kind: Kind, networks: u32, known_by: impl Fn(u32) -> (u64, u64)) -> f64 
             enforced: NUMBER,
             matches: true,
         };
-        limiter.decide(&[counter]).1.expect("it is the first request");
+        let (_, decided) = limiter.decide(&rules, &[counter], UnixTime::default());
+        decided.expect("it is the first request");
     }
-    assert_eq!(limiter.counted(), [(networks as usize, 0)]);
+    assert_eq!(limiter.counted(&rules), [(networks as usize, 0)]);
     (resident_bytes() - before) as f64 / f64::from(networks)
 }
 
 fn flooded(names: &Pseudonyms) -> f64 {
-    let (limiter, before) = (limiter(Kind::Fixed), resident_bytes());
-    let seen = flood(&limiter, names, FLOOD);
+    let ((limiter, rules), before) = (limiter(Kind::Fixed), resident_bytes());
+    let seen = flood(&limiter, &rules, names, FLOOD);
     assert!(seen.is_as_promised(), "{seen:?}");
-    assert!(limiter.counted()[0].1 > 0, "it was more than are counted one by one");
+    assert!(
+        limiter.counted(&rules)[0].1 > 0,
+        "it was more than are counted one by one"
+    );
     (resident_bytes() - before) as f64
 }
 
-fn limiter(kind: Kind) -> Arc<Limiter> {
+fn limiter(kind: Kind) -> (Arc<Limiter>, Arc<Rules>) {
     let limit = Limit {
         name: "http".into(),
         per: Per {
@@ -118,6 +122,8 @@ fn limiter(kind: Kind) -> Arc<Limiter> {
         v6_prefix: Limit::V6_PREFIX_DEFAULT,
         block_after: None,
         disclosed: true,
+        enforce: true,
     };
-    Limiter::new(Arc::new(rules(Vec::new(), vec![limit])), Clock::start())
+    let rules = Arc::new(rules(Vec::new(), vec![limit]));
+    (Limiter::new(Arc::clone(&rules), Clock::start()), rules)
 }

@@ -24,6 +24,7 @@ fn few() -> Rules {
         name: "daily".into(),
         limit: LIMIT,
         window: WindowId(0),
+        enforce: true,
     }];
     rules.callers_max = MAX;
     rules
@@ -52,7 +53,7 @@ fn searches(house: &mut House, number: u64) -> bool {
 fn begins(house: &mut House, number: u64) -> Option<JobId> {
     let mut ask = ask(0, 0);
     ask.caller = Caller::Network(house.policy.counted_as(whereabouts(number), house.now));
-    let Admission::Running(grant) = house.policy.enter(&ask, house.now).ok()? else {
+    let Admission::Running { grant, .. } = house.policy.enter(&ask, house.now).ok()? else {
         panic!("there is a slot for everybody")
     };
     Some(grant.job)

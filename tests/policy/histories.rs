@@ -245,13 +245,14 @@ fn within(mut tier: Tier, windows: usize) -> Tier {
 /// Up to three quotas, of any window as yet.
 fn quotas() -> impl Strategy<Value = Vec<Quota>> {
     let limit = prop_oneof![1 => 0..=5_u64, 4 => 5..=50_u64];
-    vec((limit, any::<u8>()), 0..=3).prop_map(|quotas| {
+    vec((limit, any::<u8>(), prop::bool::weighted(0.8)), 0..=3).prop_map(|quotas| {
         let named = quotas.into_iter().zip(["q0", "q1", "q2"]);
         named
-            .map(|((limit, window), name)| Quota {
+            .map(|((limit, window, enforce), name)| Quota {
                 name: name.into(),
                 limit,
                 window: WindowId(window),
+                enforce,
             })
             .collect()
     })

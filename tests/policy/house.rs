@@ -99,7 +99,7 @@ impl House {
     /// Enters and must get a slot at once.
     pub fn runs(&mut self, ask: &Ask) -> Grant {
         match self.enter(ask) {
-            Ok(Admission::Running(grant)) => grant,
+            Ok(Admission::Running { grant, .. }) => grant,
             other => panic!("{ask:?} should run, but: {other:?}"),
         }
     }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use tiergate::policy::limits::{Counter, Moment, Shard, Subject, decide};
+use tiergate::policy::limits::{Admitted, Counter, Moment, Shard, Subject, decide};
 use tiergate::policy::rules::{BlockAfter, Kind, Limit, LimitId, Per};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 
@@ -24,8 +24,8 @@ const RETURNS_MIN: u64 = 1_000;
 fn the_limits_decide_as_their_model_does() {
     let (mut runner, seed, asked) = runner(HISTORIES);
     let (steps, refusals, returns) = (Cell::new(0_u64), Cell::new(0_u64), Cell::new(0_u64));
-    let result = runner.run(&(vec(limit(), 1..=4), vec(step(), 10..=160)), |(limits, history)| {
-        let mut both = SideBySide::new(limits);
+    let result = runner.run(&(generations(), vec(step(), 10..=160)), |(generations, history)| {
+        let mut both = SideBySide::new(generations);
         for step in &history {
             both.step(step);
         }
@@ -85,7 +85,7 @@ fn a_table_that_is_swept_during_a_decision_keeps_the_places_that_were_found() {
         decide(&[counter(id, false)], &mut shards, &rules.limits, at(0)).expect("there is room");
     }
     let both = [counter(20, false), counter(1 << 40, true)];
-    let left = decide(&both, &mut shards, &rules.limits, at(2)).expect("all windows are over");
+    let Admitted { left, .. } = decide(&both, &mut shards, &rules.limits, at(2)).expect("all windows are over");
     assert_eq!([left[0].remaining, left[1].remaining], [4, 4]);
 }
 
@@ -105,10 +105,48 @@ pub fn plain(kind: Kind, number: u32, window: Span) -> Limit {
         v6_prefix: Limit::V6_PREFIX_DEFAULT,
         block_after: None,
         disclosed: true,
+        enforce: true,
     }
 }
 
-fn limit() -> impl Strategy<Value = Limit> {
+/// How a limit differs from one set to another.
+#[derive(Clone, Debug)]
+enum Change {
+    Nothing,
+    Number(u32),
+    All(Limit),
+}
+
+/// Some sets of some limits, of which one is loaded after the other. Limits of one name are more or less alike.
+fn generations() -> impl Strategy<Value = Vec<Vec<Limit>>> {
+    let names = ["a", "b", "c", "d", "e"];
+    let changes = prop_oneof![
+        4 => Just(Change::Nothing),
+        3 => (0_u32..9).prop_map(Change::Number),
+        3 => limit().prop_map(Change::All),
+    ];
+    let those = prop::sample::subsequence((0..names.len()).collect::<Vec<_>>(), 1..=4).prop_shuffle();
+    let changed = vec((those, vec(changes, names.len())), 1..=3);
+    (vec(limit(), names.len()), changed).prop_map(move |(limits, generations)| {
+        let changed = |at: usize, change: &Change| {
+            let limit = limits[at].clone();
+            let limit = match change.clone() {
+                Change::Nothing => limit,
+                Change::Number(number) => Limit { number, ..limit },
+                Change::All(other) => other,
+            };
+            Limit {
+                name: names[at].into(),
+                ..limit
+            }
+        };
+        let generation =
+            |(those, changes): &(Vec<usize>, Vec<Change>)| those.iter().map(|at| changed(*at, &changes[*at])).collect();
+        generations.iter().map(generation).collect()
+    })
+}
+
+pub fn limit() -> impl Strategy<Value = Limit> {
     let kind = prop_oneof![
         Just(Kind::Fixed),
         Just(Kind::Aligned),
@@ -132,9 +170,10 @@ fn limit() -> impl Strategy<Value = Limit> {
         rare(window().boxed()),
         option::weighted(0.2, 0_u32..9),
         option::weighted(0.15, block),
+        prop::bool::weighted(0.8),
     );
     (kind, 0_u32..9, window(), per, rest).prop_map(
-        |(kind, number, window, (network, account, global), (penalty, degraded, block_after))| Limit {
+        |(kind, number, window, (network, account, global), (penalty, degraded, block_after, enforce))| Limit {
             per: Per {
                 network,
                 account,
@@ -143,6 +182,7 @@ fn limit() -> impl Strategy<Value = Limit> {
             penalty,
             degraded,
             block_after,
+            enforce,
             ..plain(kind, number, window)
         },
     )
@@ -176,5 +216,6 @@ fn step() -> impl Strategy<Value = Step> {
         3 => prop_oneof![3 => Just(-1), 3 => Just(0), 1 => Just(1)].prop_map(Step::Return),
         1 => prop_oneof![Just(-1), Just(1), -70_000_i32..70_000].prop_map(Step::Set),
         1 => Just(Step::Sweep),
+        1 => any::<u8>().prop_map(Step::Reload),
     ]
 }

@@ -11,7 +11,7 @@ use tiergate::clock::Clock;
 use tiergate::gate::Limiter;
 use tiergate::policy::limits::{Counter, SHARDS, Subject};
 use tiergate::policy::rules::{Kind, LimitId};
-use tiergate::policy::time::Span;
+use tiergate::policy::time::{Span, UnixTime};
 
 use super::limits::plain;
 use super::limits_side_by_side::rules;
@@ -39,12 +39,14 @@ fn counter(shard: u64) -> Counter {
 #[test]
 fn who_needs_the_same_shards_in_another_order_does_not_wait_for_ever() {
     let rules = Arc::new(rules(vec![plain(Kind::Fixed, u32::MAX, Span::from_secs(60))], 1_000));
-    let limiter = Limiter::new(rules, Clock::start());
+    let limiter = Limiter::new(Arc::clone(&rules), Clock::start());
     let (told, ended) = mpsc::channel();
     for order in [[1_u64, 2, 3], [3, 2, 1], [2, 3, 1]] {
         let (limiter, told, counters) = (Arc::clone(&limiter), told.clone(), order.map(counter));
+        let rules = Arc::clone(&rules);
         std::thread::spawn(move || {
-            let let_in = (0..DECISIONS).filter(|_| limiter.decide(&counters).1.is_ok()).count();
+            let lets_in = || limiter.decide(&rules, &counters, UnixTime::default()).1.is_ok();
+            let let_in = (0..DECISIONS).filter(|_| lets_in()).count();
             told.send(let_in as u32).expect("the test waits for it");
         });
     }

@@ -1,13 +1,14 @@
-//! Request limits and their model, side by side: after every step both have said the same, and what is promised to callers holds, which
+//! Request limits and their model, side by side, while other rules are loaded now and then: after every step both have said the same, and what is promised to callers holds, which
 //! is checked without the model too.
 //!
 //! Absent on purpose: where histories come from (`limits`, `fuzz/fuzz_targets/limits.rs`), and full tables (`limits_crowded`).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use tiergate::policy::limits::{Counter, Lefts, Moment, Refused, Shard, Subject, decide};
+use tiergate::policy::limits::{Admitted, Counter, Moment, Refused, Reload, Shard, Subject, decide};
 use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, Kind, Limit, LimitId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
+    CALLERS_MAX_DEFAULT, Kind, Limit, LimitId, LimitSet, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
 };
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 
@@ -20,6 +21,8 @@ pub const NETWORKS: u8 = 3;
 
 /// Of requests that were let in and lie so close together, every pair is looked at.
 const PAIRS_MAX: usize = 40;
+/// Sweeps that look at every place of tables this small.
+const SWEEPS: u8 = 4;
 const OPENED: UnixTime = UnixTime::from_millis(1_780_000_000_123);
 
 /// Something that happens.
@@ -37,6 +40,8 @@ pub enum Step {
     Set(i32),
     /// The tables are swept.
     Sweep,
+    /// Other limits are loaded: those of that number.
+    Reload(u8),
 }
 
 /// What was asked last, and what the answer was.
@@ -53,9 +58,21 @@ struct Asked {
     had_more: Option<bool>,
 }
 
+/// When one subject was let in by one limit, and the largest number by which it was.
+#[derive(Clone, Debug, Default)]
+struct Stretch {
+    number: u32,
+    times: Vec<Timestamp>,
+}
+
+/// Stretches that begin with each reload, by the limit's name and the subject. Those before go on if only numbers have changed.
+type Stretches = HashMap<(Arc<str>, u64), (Limit, Vec<Stretch>)>;
+
 /// Both.
 #[derive(Debug)]
 pub struct SideBySide {
+    /// Limits that may be loaded. Their names tell them apart within one set.
+    generations: Vec<Vec<Limit>>,
     rules: Rules,
     shards: Vec<Shard>,
     /// The same, but never swept, and where no refusal leaves a trace without any refused request.
@@ -65,25 +82,30 @@ pub struct SideBySide {
     now: Timestamp,
     wall_ms: i64,
     asked: Option<Asked>,
-    let_in: HashMap<(LimitId, u64), (u32, Vec<Timestamp>)>,
+    let_in: Stretches,
+    /// Those of limits that have changed since.
+    ended: Vec<(Limit, Stretch)>,
     refusals: u64,
     returns: u64,
 }
 
 impl SideBySide {
-    pub fn new(limits: Vec<Limit>) -> Self {
-        let rules = rules(limits, CALLERS_MAX_DEFAULT);
+    /// The first of these limits hold at first.
+    pub fn new(generations: Vec<Vec<Limit>>) -> Self {
+        let rules = rules(generations[0].clone(), CALLERS_MAX_DEFAULT);
         let leaves_trace = |limit: &Limit| limit.penalty.is_some() || limit.block_after.is_some();
         Self {
             shards: Shard::all(&rules),
             twin: Some(Shard::all(&rules)),
             traceless: !rules.limits.iter().any(leaves_trace),
             model: Model::new(rules.limits.clone()),
+            generations,
             rules,
             now: Timestamp::ZERO,
             wall_ms: OPENED.as_millis() as i64,
             asked: None,
             let_in: HashMap::new(),
+            ended: Vec::new(),
             refusals: 0,
             returns: 0,
         }
@@ -118,22 +140,54 @@ impl SideBySide {
             }
             Step::Sweep => {
                 let at = self.moment();
+                // One looks at so many places, and a place that it frees counts twice.
                 for shard in &mut self.shards {
-                    shard.sweep(&self.rules.limits, at);
+                    (0..SWEEPS).for_each(|_| shard.sweep(&self.rules.limits, at));
                 }
                 self.model.sweep(at);
             }
+            Step::Reload(number) => self.reload(number),
         }
+    }
+
+    fn reload(&mut self, number: u8) {
+        let limits = self.generations[usize::from(number) % self.generations.len()].clone();
+        let (at, new) = (self.moment(), rules(limits, CALLERS_MAX_DEFAULT));
+        let reload = Reload::new(&self.rules, &new);
+        self.shards.iter_mut().for_each(|shard| reload.apply(shard, at));
+        self.model.reload(new.limits.clone(), at);
+        for (key, (limit, stretches)) in std::mem::take(&mut self.let_in) {
+            let is_alike = |new: &&Limit| {
+                let counts = |limit: &Limit| (limit.kind, limit.window, limit.penalty);
+                new.name == limit.name && counts(new) == counts(&limit)
+            };
+            if let Some(new) = new.limits.iter().find(is_alike) {
+                let before = stretches.into_iter().chain([Stretch::default()]);
+                self.let_in.insert(key, (new.clone(), before.collect()));
+            } else {
+                self.ended
+                    .extend(stretches.into_iter().map(|stretch| (limit.clone(), stretch)));
+            }
+        }
+        // What was refused leaves traces in what is carried over.
+        self.twin = None;
+        self.asked = None;
+        self.rules = new;
     }
 
     /// Nobody ever got more than its limit.
     pub fn finish(&self) {
-        for ((limit, _), (number, times)) in &self.let_in {
-            let limit = &self.rules.limits[limit.index()];
+        let of_limit =
+            |(limit, stretches)| Vec::into_iter(stretches).map(move |stretch| (Limit::clone(limit), stretch));
+        let now = self.let_in.values().cloned().collect::<Vec<_>>();
+        let now = now
+            .iter()
+            .flat_map(|(limit, stretches)| of_limit((limit, stretches.clone())));
+        for (limit, Stretch { number, times }) in now.chain(self.ended.clone()) {
             for (first, from) in times.iter().enumerate() {
                 for (more, to) in times[first..].iter().enumerate().take(PAIRS_MAX) {
                     let (count, passed) = (more as u64 + 1, to.since(*from));
-                    let may = at_most(limit, *number, passed);
+                    let may = at_most(&limit, number, passed);
                     assert!(count <= may, "{limit:?}: {count} of {may} within {passed}");
                 }
             }
@@ -174,7 +228,8 @@ impl SideBySide {
         self.pass(back - i128::from(self.now.as_nanos()));
         self.ask(account, network, matching);
         let counters = self.counters(account, network, matching);
-        let met = || counters.iter().filter(|counter| counter.matches);
+        let is_enforced = |counter: &&Counter| self.rules.limits[counter.limit.index()].enforce;
+        let met = || counters.iter().filter(|counter| counter.matches).filter(is_enforced);
         // A limit of nothing tells no time, and the wall clock tells milliseconds only.
         let tells =
             |counter: &Counter| counter.enforced > 0 && self.rules.limits[counter.limit.index()].kind != Kind::Aligned;
@@ -211,17 +266,31 @@ impl SideBySide {
         {
             assert_eq!(said.is_ok(), had_more, "it was told what was left: {before:?}");
         }
-        if said.is_ok() {
-            for counter in counters.iter().filter(|counter| counter.matches) {
-                let let_in = self.let_in.entry((counter.limit, counter.subject.id)).or_default();
-                let_in.0 = counter.enforced;
-                let_in.1.push(at.now);
-            }
+        if let Ok(Admitted { unenforced, .. }) = said {
+            self.note_let_in(&counters, unenforced);
         }
         self.note(said, &counters, (account, network, matching));
     }
 
-    fn note(&mut self, said: Result<Lefts, Refused>, counters: &[Counter], (account, network, matching): (u8, u8, u8)) {
+    fn note_let_in(&mut self, counters: &[Counter], unenforced: LimitSet) {
+        let charged = |counter: &&Counter| counter.matches && !unenforced.has(counter.limit);
+        for counter in counters.iter().filter(charged) {
+            let limit = &self.rules.limits[counter.limit.index()];
+            let new = || (limit.clone(), vec![Stretch::default()]);
+            let key = (Arc::clone(&limit.name), counter.subject.id);
+            for stretch in &mut self.let_in.entry(key).or_insert_with(new).1 {
+                stretch.number = stretch.number.max(counter.enforced);
+                stretch.times.push(self.now);
+            }
+        }
+    }
+
+    fn note(
+        &mut self,
+        said: Result<Admitted, Refused>,
+        counters: &[Counter],
+        (account, network, matching): (u8, u8, u8),
+    ) {
         let degraded = counters.iter().any(|counter| counter.enforced != counter.number);
         let had_more = said.as_ref().ok().filter(|_| !degraded);
         let refused_until = match &said {
@@ -238,7 +307,7 @@ impl SideBySide {
             matching,
             is_refused: said.is_err(),
             refused_until,
-            had_more: had_more.map(|lefts| lefts.iter().all(|left| left.remaining > 0)),
+            had_more: had_more.map(|admitted| admitted.left.iter().all(|left| left.remaining > 0)),
         });
     }
 

@@ -12,6 +12,7 @@ mod limits;
 mod limits_contended;
 mod limits_crowded;
 mod limits_model;
+mod limits_reloaded;
 mod limits_side_by_side;
 mod model;
 mod promises;

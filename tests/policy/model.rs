@@ -395,7 +395,7 @@ impl Model {
             for quota in &tier.quotas {
                 let limit = own_limit(own.as_deref(), quota);
                 let used = self.debits.used(quota.window, caller, wall) + self.held(quota.window, caller, wall);
-                if used + cost <= limit {
+                if used + cost <= limit || !quota.enforce {
                     continue;
                 }
                 let missing = used + cost - limit;
@@ -415,6 +415,21 @@ impl Model {
             }
         }
         longest.map_or(Ok(()), |(_, no)| Err(no))
+    }
+
+    /// Quotas that would refuse it and aren't enforced, by name.
+    pub fn overdrawn(&mut self, ask: &Ask, now: Timestamp) -> Vec<Arc<str>> {
+        let (wall, cost) = (self.wall_clock(now), u64::from(ask.cost));
+        let mut names: Vec<Arc<str>> = Vec::new();
+        for (caller, tier, own) in self.parties(ask) {
+            for quota in tier.quotas.iter().filter(|quota| !quota.enforce) {
+                let used = self.debits.used(quota.window, caller, wall) + self.held(quota.window, caller, wall);
+                if used + cost > own_limit(own.as_deref(), quota) && !names.contains(&quota.name) {
+                    names.push(Arc::clone(&quota.name));
+                }
+            }
+        }
+        names
     }
 
     /// §4.

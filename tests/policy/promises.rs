@@ -24,6 +24,7 @@ fn limited(window: Window, limit: u64) -> Rules {
         name: "daily".into(),
         limit,
         window: WINDOW,
+        enforce: true,
     }];
     rules
 }

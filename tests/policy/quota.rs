@@ -40,6 +40,7 @@ fn limited(windows: &[Window], limits: &[u64]) -> Rules {
         name: format!("q{at}").into(),
         limit: *limit,
         window: WindowId(at.try_into().unwrap()),
+        enforce: true,
     };
     for tier in &mut rules.tiers {
         tier.quotas = limits.iter().enumerate().map(quota).collect();

@@ -417,8 +417,14 @@ impl SideBySide {
         match (call, decision) {
             (Call::Enter(ask), Decision::Entered(decision)) => {
                 let expected = self.estimate_for(ask);
+                let overdrawn = self.model.overdrawn(ask, now);
                 let entered = self.model.enter(ask, now);
                 self.same_entry(ask, decision, &entered);
+                if let Ok(Admission::Running { overdrawn: said, .. } | Admission::Seated { overdrawn: said, .. }) =
+                    decision
+                {
+                    assert_eq!(said.as_slice(), overdrawn, "{ask:?}");
+                }
                 self.fair_refusal(ask, decision, expected, before);
             }
             (Call::AskSlot(job), Decision::Granted(grant)) => {
@@ -502,7 +508,7 @@ impl SideBySide {
 
     fn same_entry(&mut self, ask: &Ask, decision: &Result<Admission, Refusal>, expected: &Entered) {
         match (decision, expected) {
-            (Ok(Admission::Running(grant)), Entered::Running(handed)) => {
+            (Ok(Admission::Running { grant, .. }), Entered::Running(handed)) => {
                 self.name(grant.job);
                 self.same_grant(Some(*grant), Some(*handed));
             }
@@ -552,7 +558,7 @@ impl SideBySide {
                     let limit = own.as_ref().and_then(|own| own.concurrency);
                     let jobs = self.policy.jobs_of(&caller);
                     assert!(jobs <= limit.unwrap_or(tier.concurrency), "§9.2: {ask:?}");
-                    for quota in &tier.quotas {
+                    for quota in tier.quotas.iter().filter(|quota| quota.enforce) {
                         let usage = self.policy.usage(quota.window, &caller, self.now);
                         let limit = own_limit(own.as_deref(), quota);
                         assert!(usage.used + usage.held <= limit, "§9.4: {ask:?}: {usage:?}");
@@ -915,7 +921,7 @@ fn stranger() -> JobId {
     };
     let last = (0..200).map(|_| policy.enter(&ask, Timestamp::ZERO)).last();
     match last {
-        Some(Ok(Admission::Running(grant))) => grant.job,
+        Some(Ok(Admission::Running { grant, .. })) => grant.job,
         other => unreachable!("there are slots enough: {other:?}"),
     }
 }

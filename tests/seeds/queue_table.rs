@@ -167,7 +167,7 @@ impl Door {
         for _ in 0..said.slots() {
             let running = door.knocks(6);
             assert!(
-                matches!(running, Ok(Admission::Running(_))),
+                matches!(running, Ok(Admission::Running { .. })),
                 "a slot is free: {running:?}"
             );
         }

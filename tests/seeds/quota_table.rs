@@ -223,7 +223,7 @@ pub fn check_counted(preset: &str, table: &[Line]) {
             prefer_wait: None,
         };
         let mut search = |outcome| match policy.enter(&ask, now) {
-            Ok(Admission::Running(grant)) => {
+            Ok(Admission::Running { grant, .. }) => {
                 assert!(policy.end(grant.job, outcome, now).is_none(), "nobody waits");
                 Ok(())
             }

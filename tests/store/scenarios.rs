@@ -160,6 +160,7 @@ fn rules() -> Rules {
         name: name.into(),
         limit,
         window,
+        enforce: true,
     };
     let tier = |name: &str, day, month| Tier {
         name: name.into(),

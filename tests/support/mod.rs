@@ -282,6 +282,7 @@ pub fn limited(config: &mut Config) {
         v6_prefix: Limit::V6_PREFIX_DEFAULT,
         block_after: None,
         disclosed: true,
+        enforce: true,
     };
     let per = |network, account, global| Per {
         network,

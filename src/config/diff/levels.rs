@@ -148,12 +148,19 @@ fn quotas((old, was): (&[Quota], &[Window]), (new, is): (&[Quota], &[Window]), a
         }
     }
     for (before, after) in &quotas.now {
-        let Some(Quota { name, limit, window }) = before else {
+        let Some(Quota {
+            name,
+            limit,
+            window,
+            enforce,
+        }) = before
+        else {
             continue;
         };
         about.field(&format!("{name} quota"), limit, &after.limit, u64::to_string);
         let (old, new) = (&was[window.index()], &is[after.window.index()]);
         about.field(&format!("{name} quota's window"), old, new, self::window);
+        about.field(&format!("{name} quota's enforce"), enforce, &after.enforce, switch);
     }
     if quotas.reordered {
         about.change("the order of its quotas changed");
@@ -162,7 +169,8 @@ fn quotas((old, was): (&[Quota], &[Window]), (new, is): (&[Quota], &[Window]), a
 
 /// How much a quota is, and in which window.
 fn allowance(quota: &Quota, windows: &[Window]) -> String {
-    format!("{} ({})", quota.limit, window(&windows[quota.window.index()]))
+    let enforced = if quota.enforce { "" } else { ", not enforced" };
+    format!("{} ({}{enforced})", quota.limit, window(&windows[quota.window.index()]))
 }
 
 fn window(window: &Window) -> String {
@@ -232,7 +240,11 @@ pub(super) fn limits(
             limit_route(matched, matching, about);
         } else {
             let (number, window, per) = (after.number, span(&after.window), per(&after.per));
-            about.change(format!("added: {number} in {window}, {}, per {per}", kind(&after.kind)));
+            let enforced = if after.enforce { "" } else { ", not enforced" };
+            about.change(format!(
+                "added: {number} in {window}, {}, per {per}{enforced}",
+                kind(&after.kind)
+            ));
         }
     }
     for (gone, _) in limits.removed {
@@ -255,6 +267,7 @@ fn limit(old: &Limit, new: &Limit, about: &mut About<'_>) {
         v6_prefix,
         block_after,
         disclosed,
+        enforce,
     } = old;
     about.field("per", per, &new.per, self::per);
     about.field("limit", number, &new.number, u32::to_string);
@@ -263,6 +276,7 @@ fn limit(old: &Limit, new: &Limit, about: &mut About<'_>) {
     about.field("penalty", penalty, &new.penalty, or("none", span));
     about.field("degraded", degraded, &new.degraded, or("none", u32::to_string));
     about.field("disclosed", disclosed, &new.disclosed, switch);
+    about.field("enforce", enforce, &new.enforce, switch);
     about.field("v6_prefix", v6_prefix, &new.v6_prefix, u8::to_string);
     about.field(
         "block_after",

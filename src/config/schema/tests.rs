@@ -178,11 +178,7 @@ fn the_fields_are_those_that_are_read() {
             .into_iter()
             .flat_map(|all| all.keys().cloned())
             .collect();
-        let mut read: BTreeSet<String> = known.iter().map(|name| (*name).to_owned()).collect();
-        if ["Quota", "Limit"].contains(&name) {
-            // Its reader comes with what it does.
-            read.insert("enforce".to_owned());
-        }
+        let read: BTreeSet<String> = known.iter().map(|name| (*name).to_owned()).collect();
         assert_eq!(fields, read, "{name}");
     }
     let sections = schema["definitions"].as_object().expect("sections").keys();

@@ -1,7 +1,8 @@
 //! Routes on which somebody may ask as often as they like.
 //!
 //! A route is covered if some request limit is for each of its requests: for its host, its path in every spelling, and its
-//! methods, of which each may have a limit of its own. Limits that are for some of its requests only don't cover it.
+//! methods, of which each may have a limit of its own. Limits that are for some of its requests only, or that
+//! aren't enforced, don't cover it.
 //!
 //! Absent on purpose: several limits that cover a route's paths together, and whether a limit is strict enough.
 
@@ -24,16 +25,23 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
         report.warn(read.place(&["routes"]), "no request limit covers any route", advice);
         return;
     }
+    let enforced: Vec<&LimitRoute> = read
+        .limits
+        .iter()
+        .zip(read.limit_routes)
+        .filter(|(limit, _)| limit.enforce)
+        .map(|(_, route)| route)
+        .collect();
     for (route, path) in read.routes {
-        if !is_covered(route, read.limit_routes) {
+        if !is_covered(route, &enforced) {
             let path_shown = quoted(route.pattern.as_str());
             report.warn(*path, format!("no request limit covers all of {path_shown}"), ADVICE);
         }
     }
 }
 
-fn is_covered(route: &Route, limits: &[LimitRoute]) -> bool {
-    let of_place = |limit: &&LimitRoute| {
+fn is_covered(route: &Route, limits: &[&LimitRoute]) -> bool {
+    let of_place = |limit: &&&LimitRoute| {
         let host = limit.host.is_none() || limit.host == route.host;
         host && limit
             .pattern

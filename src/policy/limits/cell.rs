@@ -10,6 +10,9 @@
 //! - a **penalty** stands in the counter's place until it ends, and leaves it empty. So it lasts until the counter would have been
 //!   empty, or it would lift the limit.
 //!
+//! A limit of another kind or window goes on with what counted under the old one, as if all of it had come at that moment
+//! ([`Cell::carry`]).
+//!
 //! Absent on purpose: whose counter it is (`table`), and what follows from a refusal (`shard`).
 
 use super::Moment;
@@ -30,14 +33,14 @@ pub(super) enum Cell {
     /// Nothing was counted, or it is over.
     #[default]
     Empty,
-    /// A window that began then.
+    /// A window that began then. Of a burst: so many were carried over from another kind at that time, and nobody has come since.
     Fixed { since: Timestamp, count: u32 },
     /// The window of that number.
     Aligned { window: u64, count: u32 },
     /// What came, by bucket.
     Sliding(Box<Log<INLINE>>),
-    /// A bucket that will have drained then.
-    Burst { full: Timestamp },
+    /// A bucket that will have drained then, of a subject that was last let in by that number.
+    Burst { full: Timestamp, number: u32 },
     /// A penalty until then.
     Penalty { until: Timestamp },
 }
@@ -65,6 +68,14 @@ impl Cell {
     /// What is counted now under that limit, of which `number` are let in. Forgets what is over.
     pub(super) fn read(&mut self, limit: &Limit, number: u32, at: Moment) -> Reading {
         self.forget(limit, at);
+        if let (Self::Fixed { since, count }, Kind::Burst) = (&*self, limit.kind) {
+            *self = poured(*since, *count, limit.window, number);
+        }
+        self.reading(limit, number, at)
+    }
+
+    /// The same of a counter of which nothing is over.
+    fn reading(&self, limit: &Limit, number: u32, at: Moment) -> Reading {
         let reading = match self {
             Self::Empty => Reading::EMPTY,
             Self::Penalty { until } => {
@@ -78,7 +89,7 @@ impl Cell {
             Self::Fixed { since, count } => counted(*count, number, (*since + limit.window).since(at.now)),
             Self::Aligned { window, count } => counted(*count, number, until_window(*window + 1, limit, at)),
             Self::Sliding(log) => sliding(log, limit.window, number, at.now),
-            Self::Burst { full } => burst(*full, limit.window, number, at.now),
+            Self::Burst { full, .. } => burst(*full, limit.window, number, at.now),
         };
         // A limit of nothing lets nothing in, however long one waits: it may be raised.
         let refused = if number == 0 {
@@ -89,12 +100,15 @@ impl Cell {
         Reading { refused, ..reading }
     }
 
-    /// Counts one request, which [`Self::read`] has just found to have room.
-    pub(super) fn charge(&mut self, limit: &Limit, number: u32, at: Moment) {
+    /// Counts one request, which [`Self::read`] has just found to have room, and says what is counted now.
+    pub(super) fn charge(&mut self, limit: &Limit, number: u32, at: Moment) -> Reading {
         match self {
             Self::Fixed { count, .. } | Self::Aligned { count, .. } => *count = count.saturating_add(1),
             Self::Sliding(log) => log.add(bucket(at.now, width(limit.window)), 1, REACH),
-            Self::Burst { full } => *full = (*full).max(at.now) + step(limit.window, number),
+            Self::Burst { full, number: by } => {
+                *full = (*full).max(at.now) + step(limit.window, number);
+                *by = number;
+            }
             Self::Empty | Self::Penalty { .. } => {
                 *self = match limit.kind {
                     Kind::Fixed => Self::Fixed {
@@ -112,10 +126,45 @@ impl Cell {
                     }
                     Kind::Burst => Self::Burst {
                         full: at.now + step(limit.window, number),
+                        number,
                     },
                 };
             }
         }
+        self.reading(limit, number, at)
+    }
+
+    /// What was counted under the limit `from` counts under `to` from now on. If that has another kind or window, all that counts
+    /// does so as if it had come now: longer than it would have, but no longer than the new window. A penalty has `longest` left at
+    /// most.
+    pub(super) fn carry(&mut self, from: &Limit, to: &Limit, longest: Span, at: Moment) {
+        if self.forget(from, at) {
+            return;
+        }
+        let count = match self {
+            Self::Penalty { until } => {
+                *until = (*until).min(at.now + longest);
+                return;
+            }
+            _ if counts_alike(from, to) => return,
+            Self::Empty => return,
+            Self::Fixed { count, .. } | Self::Aligned { count, .. } => *count,
+            Self::Sliding(log) => u32::try_from(log.used()).unwrap_or(u32::MAX),
+            Self::Burst { full, number } => burst(*full, from.window, *number, at.now).used,
+        };
+        *self = match to.kind {
+            // By which number a bucket fills is known when the subject comes.
+            Kind::Fixed | Kind::Burst => Self::Fixed { since: at.now, count },
+            Kind::Aligned => Self::Aligned {
+                window: window(to, at),
+                count,
+            },
+            Kind::Sliding => {
+                let mut log = Box::<Log<INLINE>>::default();
+                log.add(bucket(at.now, width(to.window)), count.into(), REACH);
+                Self::Sliding(log)
+            }
+        };
     }
 
     /// Until nothing that counts now counts any more; to be asked of one that was just read.
@@ -128,7 +177,7 @@ impl Cell {
                 let newest = log.buckets().last();
                 newest.map_or(Span::ZERO, |(bucket, _)| leaves(bucket, limit.window).since(at.now))
             }
-            Self::Burst { full } => full.since(at.now),
+            Self::Burst { full, .. } => full.since(at.now),
             Self::Penalty { until } => until.since(at.now),
         }
     }
@@ -143,7 +192,7 @@ impl Cell {
                 log.forget_before(first(at.now, limit.window));
                 log.used() == 0
             }
-            Self::Burst { full } => *full <= at.now,
+            Self::Burst { full, .. } => *full <= at.now,
             Self::Penalty { until } => *until <= at.now,
         };
         if over {
@@ -151,6 +200,11 @@ impl Cell {
         }
         over
     }
+}
+
+/// Whether counters of the one mean the same under the other.
+pub(super) fn counts_alike(one: &Limit, other: &Limit) -> bool {
+    (one.kind, one.window) == (other.kind, other.window)
 }
 
 /// Of requests that all leave at once, after `left`.
@@ -217,6 +271,15 @@ fn sliding(log: &Log<INLINE>, window: Span, number: u32, now: Timestamp) -> Read
 /// The time that one request takes up in a bucket.
 fn step(window: Span, number: u32) -> Span {
     Span::from_nanos(window.as_nanos().div_ceil(u64::from(number.max(1))))
+}
+
+/// A bucket into which so many were poured at that time: full at most.
+fn poured(since: Timestamp, count: u32, window: Span, number: u32) -> Cell {
+    let drops = count.min(number.max(1)).into();
+    Cell::Burst {
+        full: since + step(window, number).saturating_mul(drops),
+        number,
+    }
 }
 
 fn burst(full: Timestamp, window: Span, number: u32, now: Timestamp) -> Reading {

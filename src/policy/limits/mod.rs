@@ -11,11 +11,15 @@
 //!         └─ every counter is charged ────────────────────► Admitted, what is left of each
 //! ```
 //!
+//! A limit that isn't enforced refuses nobody, and counts as it would if it did: whom it would refuse is charged nothing by it, its
+//! penalties and blocks begin where they would, and [`Admitted`] says that it would have refused the request.
+//!
 //! Absent on purpose: locks and clocks (`gate` brings both), which requests a limit is for (`http`), and timers: what is over
 //! vanishes when it is met, and by a sweep of a few places at a time.
 
 mod cell;
 mod neighbourhoods;
+mod reload;
 mod room;
 mod shard;
 mod table;
@@ -23,9 +27,10 @@ mod table;
 use smallvec::SmallVec;
 
 use self::cell::Reading;
+pub use self::reload::{Names, Reload, decide_by_name};
 use self::shard::Check;
 pub use self::shard::Shard;
-use super::rules::{Limit, LimitId};
+use super::rules::{Limit, LimitId, LimitSet};
 use super::time::{Span, Timestamp, UnixTime};
 
 /// Parts of all counters, each behind a lock of its own. A power of two.
@@ -96,8 +101,17 @@ pub struct Left {
     pub until: Span,
 }
 
-/// What every counter whose limit is for the request has left, in their order.
+/// What every counter whose limit is for the request, and is enforced, has left, in their order.
 pub type Lefts = SmallVec<[Left; COUNTERS_INLINE]>;
+
+/// A request is let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// What it left.
+    pub left: Lefts,
+    /// Limits that would have refused it, were they enforced. They were charged nothing.
+    pub unenforced: LimitSet,
+}
 
 /// Why a request is not let in. Nothing was charged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +122,7 @@ pub enum Refused {
         by: usize,
         /// Until the request would pass.
         retry_after: Span,
-        /// All counters; those that have no room have nothing left.
+        /// All enforced counters; those that have no room have nothing left.
         left: Lefts,
         /// Counters whose subject is blocked from now on, by their places.
         blocked: SmallVec<[usize; 1]>,
@@ -132,35 +146,66 @@ impl Shards for Vec<Shard> {
 /// Checks all counters, then charges all or none (semantics §7.8).
 ///
 /// # Errors
-/// Some counter has no room, or its subject is blocked.
+/// Some counter of a limit that is enforced has no room, or its subject is blocked.
 #[expect(
     clippy::result_large_err,
     reason = "a flood is mostly refused, and a refusal may not allocate"
 )]
-pub fn decide(counters: &[Counter], shards: &mut impl Shards, rules: &[Limit], at: Moment) -> Result<Lefts, Refused> {
-    if counters
-        .iter()
-        .any(|counter| shards.shard(counter.subject.shard()).is_blocked(counter, rules, at))
-    {
-        return Err(Refused::Blocked);
+pub fn decide(
+    counters: &[Counter],
+    shards: &mut impl Shards,
+    rules: &[Limit],
+    at: Moment,
+) -> Result<Admitted, Refused> {
+    // Limits that aren't enforced and would refuse: by a block,
+    let mut blocking = LimitSet::default();
+    for counter in counters {
+        if !shards.shard(counter.subject.shard()).is_blocked(counter, rules, at) {
+            continue;
+        }
+        if rules[counter.limit.index()].enforce {
+            return Err(Refused::Blocked);
+        }
+        blocking = blocking.with(counter.limit);
     }
+    // or for want of room.
+    let mut full = LimitSet::default();
     let mut checks = Checks::new();
     let mut has_room = true;
-    for (place, counter) in counters.iter().enumerate().filter(|(_, counter)| counter.matches) {
+    for (place, counter) in counters.iter().enumerate() {
+        if !counter.matches || blocking.has(counter.limit) {
+            continue;
+        }
         let check = shards.shard(counter.subject.shard()).check(counter, rules, at);
-        has_room &= check.reading.refused.is_none();
+        if check.reading.refused.is_some() {
+            let is_enforced = rules[counter.limit.index()].enforce;
+            has_room &= !is_enforced;
+            full = if is_enforced { full } else { full.with(counter.limit) };
+        }
         checks.push((place, check));
     }
     if !has_room {
         return Err(refuse(counters, &checks, shards, rules, at));
     }
-    let charge = |(place, check): &(usize, Check)| {
+    let mut left = Lefts::new();
+    for (place, check) in &checks {
         let counter = &counters[*place];
         let shard = shards.shard(counter.subject.shard());
+        if full.has(counter.limit) {
+            if let Some(lasts) = check.reading.refused {
+                shard.refuse(counter, lasts, rules, at);
+            }
+            continue;
+        }
         let reading = shard.charge(counter, check.place, rules, at);
-        left(counter, reading)
-    };
-    Ok(checks.iter().map(charge).collect())
+        if rules[counter.limit.index()].enforce {
+            left.push(left_of(counter, reading));
+        }
+    }
+    Ok(Admitted {
+        left,
+        unenforced: blocking.or(full),
+    })
 }
 
 /// By the places of their counters.
@@ -173,13 +218,18 @@ fn refuse(counters: &[Counter], checks: &Checks, shards: &mut impl Shards, rules
     let mut longest: Option<(usize, Span)> = None;
     for (place, check) in checks {
         let (counter, reading) = (&counters[*place], check.reading);
+        let is_enforced = rules[counter.limit.index()].enforce;
         let Some(lasts) = reading.refused else {
-            all.push(left(counter, reading));
+            if is_enforced {
+                all.push(left_of(counter, reading));
+            }
             continue;
         };
-        let shard = shards.shard(counter.subject.shard());
-        let lasts = shard.refuse(counter, lasts, rules, at);
-        if shard.note_refusal(counter, rules, at) {
+        let (lasts, is_blocked) = shards.shard(counter.subject.shard()).refuse(counter, lasts, rules, at);
+        if !is_enforced {
+            continue;
+        }
+        if is_blocked {
             blocked.push(*place);
         }
         if longest.is_none_or(|(_, longest)| lasts > longest) {
@@ -188,7 +238,7 @@ fn refuse(counters: &[Counter], checks: &Checks, shards: &mut impl Shards, rules
         all.push(Left {
             remaining: 0,
             until: lasts,
-            ..left(counter, reading)
+            ..left_of(counter, reading)
         });
     }
     let (by, retry_after) = longest.expect("some counter has no room");
@@ -200,7 +250,7 @@ fn refuse(counters: &[Counter], checks: &Checks, shards: &mut impl Shards, rules
     }
 }
 
-fn left(counter: &Counter, reading: Reading) -> Left {
+fn left_of(counter: &Counter, reading: Reading) -> Left {
     let remaining = counter.number.saturating_sub(reading.used);
     Left {
         limit: counter.limit,

@@ -73,6 +73,11 @@ impl Neighbourhoods {
         free
     }
 
+    /// All counters.
+    pub(super) fn cells(&mut self) -> impl Iterator<Item = &mut Cell> {
+        self.places.iter_mut().map(|entry| &mut entry.cell)
+    }
+
     /// Gives the memory back if nothing counts.
     pub(super) fn sweep(&mut self, limit: &Limit, at: Moment) {
         if self.places.iter_mut().all(|entry| entry.cell.forget(limit, at)) {

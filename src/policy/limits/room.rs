@@ -14,25 +14,31 @@ const SHARE_MIN: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Room {
     used: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
 }
 
 impl Room {
     pub(super) fn new(max: usize) -> Self {
         Self {
             used: AtomicUsize::new(0),
-            max,
+            max: AtomicUsize::new(max),
         }
     }
 
     /// Callers that there may be in all.
     pub(super) fn max(&self) -> usize {
-        self.max
+        self.max.load(Ordering::Relaxed)
+    }
+
+    /// So many from now on. If there are more already, nobody is added until there are fewer.
+    pub(super) fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// Whether a shard that has so many may have one more.
     pub(super) fn has_room(&self, in_shard: usize) -> bool {
-        in_shard < (self.max / SHARE).max(SHARE_MIN) && self.used.load(Ordering::Relaxed) < self.max
+        let max = self.max();
+        in_shard < (max / SHARE).max(SHARE_MIN) && self.used.load(Ordering::Relaxed) < max
     }
 
     /// One more.

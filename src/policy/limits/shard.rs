@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use super::cell::{Cell, Reading};
+use super::cell::{Cell, Reading, counts_alike};
 use super::room::Room;
 use super::table::{Place, Table};
 use super::{Counter, Moment, SHARDS, Subject};
-use crate::policy::rules::{Kind, Limit, LimitId, Rules};
+use crate::policy::rules::{BlockAfter, Kind, Limit, LimitId, Rules};
 use crate::policy::time::Span;
 
 /// Places of each table that one sweep looks at: all are looked at within a minute or so, for a million callers.
@@ -21,15 +21,83 @@ pub struct Shard {
     of: Vec<Counted>,
 }
 
+/// What is counted of one limit.
 #[derive(Debug)]
-struct Counted {
+pub(super) struct Counted {
     requests: Table,
     /// Of limits that block after so many.
     refusals: Option<Refusals>,
 }
 
+/// How many callers all shards together may count of one limit.
 #[derive(Debug)]
-struct Refusals {
+pub(super) struct Rooms {
+    requests: Arc<Room>,
+    refusals: Arc<Room>,
+}
+
+impl Rooms {
+    /// Empty.
+    pub(super) fn new(rules: &Rules) -> Self {
+        let room = || Arc::new(Room::new(rules.callers_max as usize));
+        Self {
+            requests: room(),
+            refusals: room(),
+        }
+    }
+}
+
+impl Counted {
+    /// Nothing as yet.
+    pub(super) fn new((limit, rooms): (&Limit, &Rooms)) -> Self {
+        Self {
+            requests: Table::new(Arc::clone(&rooms.requests)),
+            refusals: limit
+                .block_after
+                .map(|rule| Refusals::new(limit, rule, &rooms.refusals)),
+        }
+    }
+
+    /// What was counted under the limit `from` counts under `to` from now on; `rooms` are for what is new.
+    pub(super) fn carry(&mut self, from: &Limit, to: &Limit, rooms: &Rooms, callers_max: usize, at: Moment) {
+        self.requests.set_max(callers_max);
+        if !counts_alike(from, to) || from.penalty != to.penalty {
+            // Longer than that nobody is kept out who is refused under it.
+            let longest = to.penalty.unwrap_or_default().max(to.window);
+            self.requests.cells().for_each(|cell| cell.carry(from, to, longest, at));
+        }
+        let before = self.refusals.take();
+        self.refusals = to.block_after.map(|rule| {
+            let new = Refusals::new(to, rule, &rooms.refusals);
+            let Some(before) = before else { return new };
+            let mut table = before.table;
+            table.set_max(callers_max);
+            if from.block_after != to.block_after {
+                let carry = |cell: &mut Cell| cell.carry(&before.limit, &new.limit, rule.lasts, at);
+                table.cells().for_each(carry);
+            }
+            Refusals { table, ..new }
+        });
+    }
+}
+
+impl Refusals {
+    fn new(limit: &Limit, rule: BlockAfter, room: &Arc<Room>) -> Self {
+        Self {
+            limit: Limit {
+                number: rule.refusals,
+                window: rule.within,
+                kind: Kind::Fixed,
+                ..limit.clone()
+            },
+            lasts: rule.lasts,
+            table: Table::new(Arc::clone(room)),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Refusals {
     /// How refusals count: in a fixed window.
     limit: Limit,
     lasts: Span,
@@ -53,28 +121,17 @@ pub(super) struct Check {
 impl Shard {
     /// All of them, empty, for these rules' limits.
     pub fn all(rules: &Rules) -> Vec<Self> {
-        let room = || Arc::new(Room::new(rules.callers_max as usize));
-        let rooms: Vec<_> = rules.limits.iter().map(|_| (room(), room())).collect();
-        (0..SHARDS).map(|_| Self::new(rules, &rooms)).collect()
+        let rooms: Vec<_> = rules.limits.iter().map(|_| Rooms::new(rules)).collect();
+        let new = |_| Self {
+            of: rules.limits.iter().zip(&rooms).map(Counted::new).collect(),
+        };
+        (0..SHARDS).map(new).collect()
     }
 
-    fn new(rules: &Rules, rooms: &[(Arc<Room>, Arc<Room>)]) -> Self {
-        let counted = |(limit, (requests, refusals)): (&Limit, &(Arc<Room>, Arc<Room>))| Counted {
-            requests: Table::new(Arc::clone(requests)),
-            refusals: limit.block_after.map(|rule| Refusals {
-                limit: Limit {
-                    number: rule.refusals,
-                    window: rule.within,
-                    kind: Kind::Fixed,
-                    ..limit.clone()
-                },
-                lasts: rule.lasts,
-                table: Table::new(Arc::clone(refusals)),
-            }),
-        };
-        Self {
-            of: rules.limits.iter().zip(rooms).map(counted).collect(),
-        }
+    /// Other limits from now on, each with what `change` finds of it here.
+    pub(super) fn reload(&mut self, mut change: impl FnMut(&mut Vec<Option<Counted>>) -> Vec<Counted>) {
+        let mut old = self.of.drain(..).map(Some).collect();
+        self.of = change(&mut old);
     }
 
     /// Whether the rule of the counter's limit has blocked its subject.
@@ -109,14 +166,18 @@ impl Shard {
             table.note_crowded();
         }
         let cell = table.take(&counter.subject, place);
-        cell.charge(limit, counter.enforced, at);
-        cell.read(limit, counter.enforced, at)
+        cell.charge(limit, counter.enforced, at)
     }
 
-    /// The counter has no room for `lasts`: its penalty begins, if it has one and isn't under way, and lasts at least until
-    /// nothing would count any more. Answers with how long the
-    /// request is kept out.
-    pub(super) fn refuse(&mut self, counter: &Counter, lasts: Span, rules: &[Limit], at: Moment) -> Span {
+    /// The counter has no room for `lasts`: its penalty begins, if it has one and isn't under way, and the refusal is counted.
+    /// Answers with how long the request is kept out, and whether the counter's subject is blocked from now on.
+    pub(super) fn refuse(&mut self, counter: &Counter, lasts: Span, rules: &[Limit], at: Moment) -> (Span, bool) {
+        let lasts = self.penalize(counter, lasts, rules, at);
+        (lasts, self.note_refusal(counter, rules, at))
+    }
+
+    /// The penalty lasts at least until nothing would count any more.
+    fn penalize(&mut self, counter: &Counter, lasts: Span, rules: &[Limit], at: Moment) -> Span {
         let limit = &rules[counter.limit.index()];
         let Some(penalty) = limit.penalty else {
             return lasts;
@@ -137,7 +198,7 @@ impl Shard {
 
     /// Counts a refusal by the counter's limit. Whether its subject is blocked from now on. As long as something that its
     /// neighbours have sent may be in its counter, nothing is counted: nobody is blocked for its neighbours.
-    pub(super) fn note_refusal(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> bool {
+    fn note_refusal(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> bool {
         let Counted { requests, refusals } = &mut self.of[counter.limit.index()];
         let Some(Refusals { limit, lasts, table }) = refusals else {
             return false;

@@ -153,6 +153,17 @@ impl Table {
         }
     }
 
+    /// All counters, also those of neighbourhoods.
+    pub(super) fn cells(&mut self) -> impl Iterator<Item = &mut Cell> {
+        let own = self.places.iter_mut().map(|entry| &mut entry.cell);
+        own.chain(self.neighbourhoods.cells())
+    }
+
+    /// So many networks may be counted by themselves from now on.
+    pub(super) fn set_max(&self, max: usize) {
+        self.room.set_max(max);
+    }
+
     /// Looks through that many places and forgets what is over. Gives back memory that isn't needed any more.
     pub(super) fn sweep(&mut self, places: usize, limit: &Limit, at: Moment) {
         self.forget_some(places, limit, at);

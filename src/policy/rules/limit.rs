@@ -35,6 +35,11 @@ impl LimitSet {
         self.0 >> limit.0 & 1 == 1
     }
 
+    /// Those of both.
+    pub const fn or(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     /// Whether there are none.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -107,6 +112,8 @@ pub struct Limit {
     pub block_after: Option<BlockAfter>,
     /// Whether callers are told of it at all (semantics §7.4).
     pub disclosed: bool,
+    /// Whether it refuses anybody. If not, it counts as if it did, says whom it would refuse, and no caller is told of it.
+    pub enforce: bool,
 }
 
 impl Limit {

@@ -1,0 +1,174 @@
+//! Limits and quotas with `enforce: false`: they count, the metric says whom they would refuse, and no client notices.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use tiergate::clock::Hands;
+use tiergate::policy::time::{Span, UnixTime};
+
+use super::books::field;
+use crate::support::fast::FastWorker;
+use crate::support::{Answer, Client, Door, hash};
+
+const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
+const A: &str = "192.0.2.1";
+const B: &str = "192.0.2.2";
+
+/// A door with these limits, where one tier has these quotas. The account `ann` has the key `a1`.
+fn open(worker: SocketAddr, limits: &str, quotas: &str) -> (Door, &'static Hands) {
+    let quotas = match quotas {
+        "" => String::new(),
+        quotas => format!(", quotas: {{ {quotas} }}"),
+    };
+    let yaml = format!(
+        r#"
+listen: 127.0.0.1:0
+admin: {{ listen: 127.0.0.1:0 }}
+cores: 1
+queue: {{ length: 8 }}
+tiers:
+  free: {{ priority: 0, concurrency: 9{quotas} }}
+anonymous: free
+accounts:
+  - {{ name: ann, tier: free, key_sha256: {key} }}
+upstreams:
+  search: {{ servers: [ {{ url: "http://{worker}", slots: 9 }} ] }}
+trusted_proxies: [127.0.0.1]
+limits: [ {limits} ]
+routes:
+  - {{ path: /search, upstream: search, metered: true }}
+  - {{ path: "/image/{{*rest}}", upstream: search }}
+"#,
+        key = hash("a1"),
+    );
+    Door::open_at(NOON, &yaml)
+}
+
+async fn get(door: &Door, address: &str, path: &str) -> Answer {
+    let headers = format!("x-forwarded-for: {address}\r\n");
+    Client::connect(door.address).await.ask("GET", path, &headers).await
+}
+
+async fn unenforced(door: &Door, name: &str) -> f64 {
+    let series = format!("tiergate_unenforced_refusals_total{{limit=\"{name}\"}}");
+    door.metric(&series).await
+}
+
+fn tells_of(answer: &Answer) -> Vec<String> {
+    let field = |name| match answer.get(name) {
+        Some(_) => field(&answer.head, name),
+        None => Value::Null,
+    };
+    let names = |value: Value| value.as_object().map(|all| all.keys().cloned().collect::<Vec<_>>());
+    let (policy, state) = (names(field("ratelimit-policy")), names(field("ratelimit")));
+    assert_eq!(policy, state);
+    policy.unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_limit_that_is_not_enforced_refuses_nobody_and_says_whom_it_would() {
+    let worker = FastWorker::start();
+    let limits = "{ name: trial, per: network, limit: 2, window: 60s, enforce: false }";
+    let (door, hands) = open(worker.address, limits, "");
+    assert_eq!(unenforced(&door, "trial").await, 0.0, "it is there from the start");
+    for _ in 0..5 {
+        let answer = get(&door, A, "/image/1").await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(tells_of(&answer), Vec::<String>::new());
+        assert_eq!(answer.get("x-ratelimit-limit"), None);
+        assert_eq!(answer.get("x-ratelimit-remaining"), None);
+    }
+    assert_eq!(unenforced(&door, "trial").await, 3.0);
+    assert_eq!(door.metric("tiergate_limit_refusals_total{limit=\"trial\"}").await, 0.0);
+    assert_eq!(door.metric("tiergate_limit_callers{limit=\"trial\"}").await, 1.0);
+    assert_eq!(get(&door, B, "/image/1").await.status(), 200, "another network");
+    assert_eq!(unenforced(&door, "trial").await, 3.0);
+    hands.advance(Span::from_secs(60));
+    assert_eq!(get(&door, A, "/image/1").await.status(), 200);
+    assert_eq!(unenforced(&door, "trial").await, 3.0, "another window");
+}
+
+/// Its refusals lead to a block that is counted and blocks nobody.
+#[tokio::test]
+async fn a_block_that_is_not_enforced_is_only_counted() {
+    let worker = FastWorker::start();
+    let limits = "{ name: trial, per: network, limit: 1, window: 1s, enforce: false, \
+                  match: { path: /image/1 }, block_after: { refusals: 2, within: 1m, for: 1h } }";
+    let (door, hands) = open(worker.address, limits, "");
+    for _ in 0..3 {
+        assert_eq!(get(&door, A, "/image/1").await.status(), 200);
+    }
+    assert_eq!(unenforced(&door, "trial").await, 2.0);
+    hands.advance(Span::from_secs(30 * 60));
+    // Enforced, it would be for everything.
+    assert_eq!(get(&door, A, "/image/2").await.status(), 200);
+    assert_eq!(unenforced(&door, "trial").await, 3.0);
+    hands.advance(Span::from_secs(31 * 60));
+    assert_eq!(get(&door, A, "/image/1").await.status(), 200);
+    assert_eq!(unenforced(&door, "trial").await, 3.0);
+}
+
+/// What is refused anyway isn't counted: the limit would not have been the reason.
+#[tokio::test]
+async fn only_what_is_let_in_otherwise_is_counted() {
+    let worker = FastWorker::start();
+    let limits = "{ name: trial, per: network, limit: 1, window: 60s, enforce: false }, \
+                  { name: http, per: network, limit: 3, window: 60s }";
+    let (door, _) = open(worker.address, limits, "");
+    for remaining in ["2", "1", "0"] {
+        let answer = get(&door, A, "/image/1").await;
+        assert_eq!(tells_of(&answer), ["http"]);
+        assert_eq!(
+            answer.get("x-ratelimit-limit"),
+            Some("3"),
+            "of the first that is enforced"
+        );
+        assert_eq!(answer.get("x-ratelimit-remaining"), Some(remaining));
+    }
+    for _ in 0..4 {
+        let refused = get(&door, A, "/image/1").await;
+        refused.assert_refused(429, "rate_limited");
+        assert_eq!(refused.json()["name"], "http");
+        assert_eq!(tells_of(&refused), ["http"]);
+    }
+    assert_eq!(unenforced(&door, "trial").await, 2.0);
+}
+
+#[tokio::test]
+async fn a_quota_that_is_not_enforced_is_debited_and_says_whom_it_would_refuse() {
+    let worker = FastWorker::start();
+    let quotas = "hourly: { limit: 2, rolling: 1h, enforce: false }, daily: { limit: 4, rolling: 24h }";
+    let (door, _) = open(worker.address, "", quotas);
+    for _ in 0..4 {
+        let answer = get(&door, A, "/search").await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(tells_of(&answer), ["concurrency", "daily"]);
+    }
+    assert_eq!(unenforced(&door, "hourly").await, 2.0);
+    get(&door, A, "/search").await.assert_refused(402, "quota_depleted");
+    assert_eq!(unenforced(&door, "hourly").await, 2.0, "refused by another");
+    let me = get(&door, A, "/me").await.json();
+    assert_eq!((&me["quota"], &me["quotaUsed"]), (&json!(4), &json!(4)));
+    let [hourly, daily] = [0, 1].map(|at| &me["quotas"][at]);
+    assert_eq!(
+        (&hourly["name"], &hourly["enforced"]),
+        (&json!("hourly"), &json!(false))
+    );
+    assert_eq!((&hourly["used"], &hourly["remaining"]), (&json!(4), &json!(0)));
+    assert_eq!((&daily["name"], daily.get("enforced")), (&json!("daily"), None));
+}
+
+#[tokio::test]
+async fn who_has_no_enforced_quota_has_no_limit() {
+    let worker = FastWorker::start();
+    let (door, _) = open(worker.address, "", "daily: { limit: 0, rolling: 24h, enforce: false }");
+    let mut client = Client::connect(door.address).await;
+    let answer = client.ask("GET", "/search", "x-api-key: a1\r\n").await;
+    assert_eq!(
+        (answer.status(), tells_of(&answer)),
+        (200, vec!["concurrency".to_owned()])
+    );
+    assert_eq!(unenforced(&door, "daily").await, 1.0);
+    let me = client.ask("GET", "/me", "x-api-key: a1\r\n").await.json();
+    assert_eq!((&me["quota"], &me["quotaUsed"]), (&Value::Null, &json!(0)));
+}
