@@ -14,12 +14,14 @@ use tiergate::cli::diff::{self, Diff, Found};
 use tiergate::cli::journal::{self, Journal};
 use tiergate::cli::key::{self, Key};
 use tiergate::cli::network::{self, Block, Network, Unblock};
+use tiergate::cli::reload::{self, Reload};
 use tiergate::cli::schema;
+use tiergate::cli::status::{self, Standing, Status};
 use tiergate::cli::tiers::{self, Tiers};
 use tiergate::clock::Clock;
-use tiergate::config::Config;
 use tiergate::config::presets::{PRESETS, Preset};
-use tiergate::serve;
+use tiergate::config::{Config, Overrides, System};
+use tiergate::serve::{self, Source, watch};
 use tiergate::telemetry::logs::{self, Format};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -46,6 +48,8 @@ enum Command {
     Tiers(Tiers),
     /// Print the JSON Schema of tiers.yaml, by which editors complete and check it
     Schema,
+    Reload(Reload),
+    Status(Status),
     /// Manage accounts, by the running door
     Account(Account),
     /// Manage the keys of accounts, by the running door
@@ -111,6 +115,18 @@ fn main() -> ExitCode {
             said(tiers::run(&command, &mut stdout()), is_for_programs)
         }
         Command::Schema => said(schema::run(&mut stdout()), false),
+        Command::Reload(command) => {
+            let is_for_programs = command.is_for_programs();
+            said(reload::run(command, &mut stdout()), is_for_programs)
+        }
+        Command::Status(command) => {
+            let is_for_programs = command.is_for_programs();
+            match status::run(command, &mut stdout()) {
+                Ok(Standing::Well) => Ok(()),
+                Ok(Standing::Wrong) => return ExitCode::FAILURE,
+                Err(error) => said(Err(error), is_for_programs),
+            }
+        }
         Command::Preset { name } => preset(name.as_deref()),
         Command::Account(command) => {
             let is_for_programs = command.is_for_programs();
@@ -191,41 +207,34 @@ fn preset(name: Option<&str>) -> Result<(), String> {
     }
 }
 
-/// The file or preset, and what the command line says instead.
-fn configured(options: &Serve) -> Result<Config, String> {
-    let preset = options.preset.as_deref().and_then(Preset::named);
-    let config = match preset {
-        Some(preset) => preset.config(),
-        None => Config::load(&options.config),
+/// The file or preset with what the command line says instead, and where to follow it.
+fn configured(options: &Serve) -> Result<(Config, Option<Source>), String> {
+    let overrides = Overrides {
+        upstreams: options.upstream.clone(),
+        listen: options.listen,
+        admin: options.admin,
+        data_dir: options.data_dir.clone(),
     };
-    let mut config = config.map_err(|errors| errors.to_string())?;
-    // What is said of all comes before what is said of one.
-    let (all, one): (Vec<_>, Vec<_>) = options
-        .upstream
-        .iter()
-        .map(|given| named(given))
-        .partition(|(name, _)| name.is_none());
-    for (name, url) in all.into_iter().chain(one) {
-        config
-            .lead(name, url)
-            .map_err(|error| format!("error: --upstream: {error}"))?;
-    }
-    config.listen = options.listen.unwrap_or(config.listen);
-    config.admin.listen = options.admin.unwrap_or(config.admin.listen);
-    config.data_dir = options.data_dir.clone().unwrap_or(config.data_dir);
-    Ok(config)
-}
-
-/// `NAME=URL` or `URL`.
-fn named(given: &str) -> (Option<&str>, &str) {
-    match given.split_once('=') {
-        Some((name, url)) if !name.contains(':') => (Some(name), url),
-        _ => (None, given),
-    }
+    let (config, seen) = match options.preset.as_deref().and_then(Preset::named) {
+        Some(preset) => (preset.config(), None),
+        None => {
+            let seen = watch::read(&options.config);
+            let config = match &seen {
+                Ok(bytes) => Config::parse_in(&options.config.display().to_string(), bytes, &System),
+                // Of a pipe too, which can be read once and not be followed.
+                Err(_) => Config::load(&options.config),
+            };
+            (config, Some(seen))
+        }
+    };
+    let config = overrides.apply(config.map_err(|errors| errors.to_string())?);
+    let config = config.map_err(|misfit| format!("error: {misfit}"))?;
+    let file = options.config.clone();
+    Ok((config, seen.map(|seen| Source { file, seen, overrides })))
 }
 
 fn open(options: &Serve) -> Result<(), String> {
-    let config = configured(options)?;
+    let (config, source) = configured(options)?;
     logs::start(match options.log_format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
@@ -253,7 +262,7 @@ fn open(options: &Serve) -> Result<(), String> {
                 std::process::exit(130);
             });
         };
-        serve::run(config, sockets, Clock::start(), shutdown)
+        serve::run(config, source, sockets, Clock::start(), shutdown)
             .await
             .map_err(|e| error(&e))
     });

@@ -5,6 +5,7 @@
 
 mod cores;
 mod folder;
+mod live;
 mod places;
 mod settings;
 mod statistics;
@@ -21,25 +22,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::mpsc;
 use tracing::info;
 
 use self::cores::{Cores, connections_max, cores};
 use self::folder::Opened;
+use self::live::{Live, Parts};
 use self::places::Places;
 use self::settings::door;
 use self::statistics::{keep_statistics, minute_of, note_refusals};
-use self::watchers::Watchers;
+use self::watch::Saved;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::diff::Line;
+use crate::config::{self, Config, Overrides};
 use crate::gate::{Cap, Gate, Generation, Limiter, Occupied};
 use crate::http::account::Pages;
+use crate::http::admin::config::{ASKED_MAX, Json, Running, Taken};
 use crate::http::admin::{self, Admin};
 use crate::policy::rules::Rules;
-use crate::policy::time::Span;
+use crate::policy::time::{Span, UnixTime};
+use crate::store::journal::Journal;
 use crate::store::statistics::Refusals;
 use crate::store::{AccountStore, KeyError, Ledger, OpenError, Pseudonyms, TokenError, journal};
 use crate::telemetry::exposition::Exposition;
-use crate::telemetry::{JournalMeters, Meters};
+use crate::telemetry::{ConfigMeters, JournalMeters, Meters};
 use crate::upstream::Workers;
 
 /// Connections that may wait to be accepted.
@@ -167,13 +173,32 @@ fn local(listener: &StdListener, asked: SocketAddr) -> Result<SocketAddr, ServeE
     listener.local_addr().map_err(|error| ServeError::Listen(asked, error))
 }
 
+/// Where a configuration comes from, to follow it there.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file.
+    pub file: PathBuf,
+    /// What was read of it.
+    pub seen: Saved,
+    /// What the command line says instead.
+    pub overrides: Overrides,
+}
+
+impl Source {
+    /// The file, as messages call it.
+    pub fn name(&self) -> String {
+        self.file.display().to_string()
+    }
+}
+
 /// Serves until `shutdown`; then takes no new jobs, turns away those who wait, and ends when the running ones have, at the
-/// latest after `drain_timeout`. All time is told by `clock`.
+/// latest after `drain_timeout`. All time is told by `clock`. A `source` is followed: what is saved there is taken up.
 ///
 /// # Errors
 /// The door could not be opened. Nothing is served then.
 pub async fn run(
     config: Config,
+    source: Option<Source>,
     sockets: Sockets,
     clock: Clock,
     shutdown: impl Future<Output = ()>,
@@ -197,6 +222,7 @@ pub async fn run(
         limiter: Limiter::new(Arc::clone(&generation.rules), clock),
         workers: Workers::new(places.upstreams()),
         store: Arc::clone(&store),
+        journal: Arc::clone(&journal),
         pseudonyms,
         pages: Pages::new(Arc::clone(&statistics)),
         refusals: Arc::new(Refusals::new()),
@@ -206,9 +232,11 @@ pub async fn run(
     });
     let (gate, limiter, refusals) = (&house.gate, Arc::clone(&house.limiter), Arc::clone(&house.refusals));
     let door = Arc::new(ArcSwap::from_pointee(door(&config, &house, &places, &generation)));
+    let token = Arc::new(ArcSwap::from_pointee(token));
+    let running = Arc::new(ArcSwap::from_pointee(begun(source.as_ref(), clock.wall())));
+    let config = Arc::new(ArcSwap::from_pointee(config));
+    let (desk, asked) = mpsc::channel(ASKED_MAX);
     let addresses = sockets.addresses;
-    let mut watchers = Watchers::new(Arc::clone(gate));
-    watchers.watch(&places);
 
     let mut background = tokio::task::JoinSet::new();
     let admin = Arc::new(Admin {
@@ -216,11 +244,24 @@ pub async fn run(
         door: Arc::clone(&door),
         exposition: Arc::clone(&exposition),
         store: Arc::clone(&store),
-        token,
+        token: Arc::clone(&token),
+        running: Arc::clone(&running),
+        desk,
         open: AtomicBool::new(true),
     });
     let admin_listener = admin::listen(sockets.admin).map_err(|error| ServeError::Listen(addresses.1, error))?;
     background.spawn(admin::serve(admin_listener, Arc::clone(&admin)));
+    let live = Live::new(Parts {
+        house: Arc::clone(&house),
+        source,
+        config: Arc::clone(&config),
+        places,
+        door: Arc::clone(&door),
+        token,
+        running,
+        meters: ConfigMeters::register(exposition.recorder(), clock.wall()),
+    });
+    background.spawn(live.follow(asked));
     background.spawn(keep_statistics(
         Arc::clone(&statistics),
         Arc::clone(&refusals),
@@ -246,19 +287,38 @@ pub async fn run(
     tell(addresses);
     shutdown.await;
 
+    let drain_timeout = config.load().drain_timeout;
     info!(
         in_house = gate.in_house(),
-        drain_timeout = ?config.drain_timeout,
+        ?drain_timeout,
         "closing: no new searches, those who wait are turned away; a second signal ends it at once"
     );
     admin.open.store(false, Ordering::Relaxed);
     gate.shut_down();
-    cores.drain(gate, config.drain_timeout.into()).await;
+    cores.drain(gate, drain_timeout.into()).await;
     background.shutdown().await;
     note_refusals(&refusals, minute_of(clock.wall()), gate, &*journal);
     blocking(move || Opened::close(&journal, &store)).await;
     info!("closed");
     Ok(())
+}
+
+/// What operators are shown of the configuration with which the door has begun.
+fn begun(source: Option<&Source>, at: UnixTime) -> Running {
+    Running {
+        name: source.map_or_else(|| "no file: a preset".to_owned(), Source::name),
+        since: at,
+        document: source
+            .and_then(|source| source.seen.as_ref().ok())
+            .map_or(Json::Null, |bytes| config::document(bytes)),
+        restart: Line::to_json(&[]),
+        last: Taken {
+            at,
+            result: "started",
+            changes: Line::to_json(&[]),
+            wrong: Json::Null,
+        },
+    }
 }
 
 /// What stays while configurations come and go.
@@ -268,6 +328,7 @@ struct House {
     limiter: Arc<Limiter>,
     workers: Arc<Workers>,
     store: Arc<AccountStore>,
+    journal: Arc<Journal>,
     pseudonyms: Pseudonyms,
     pages: Arc<Pages>,
     refusals: Arc<Refusals>,

@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
 
 use super::{CliError, table, unless_enough};
-use crate::config::{self, Checked, Config, Findings, Ink, Inks, Problem, System};
+use crate::config::{self, Checked, Config, Findings, Ink, Inks, System};
 
 /// What is typed for the standard input.
 const STANDARD_INPUT: &str = "-";
@@ -83,9 +82,9 @@ pub fn run(command: &Check, out: &mut impl Write, err: &mut impl RawStream) -> R
 }
 
 fn tell(command: &Check, checked: &Checked, out: &mut impl Write, err: &mut impl RawStream) -> io::Result<()> {
-    let Checked { config, findings } = checked;
+    let Checked { config, findings, .. } = checked;
     if command.json {
-        return table::json(out, &to_json(findings));
+        return table::json(out, &findings.to_json());
     }
     if !findings.problems().is_empty() {
         let inks = inks(command.color, err);
@@ -140,28 +139,4 @@ fn inks(colour: Colour, err: &impl RawStream) -> Inks {
         message: Ink("\x1b[1m", RESET),
         margin: Ink("\x1b[1;34m", RESET),
     }
-}
-
-/// `{ "file", "errors", "warnings", "problems": [ { "file", "line", "column", "end_line", "end_column", "severity", "message",
-/// "advice" } ] }`; what is about the file as a whole has no line.
-fn to_json(findings: &Findings) -> Value {
-    let problem = |problem: &Problem| {
-        let spot = problem.spot.as_ref();
-        json!({
-            "file": findings.name(),
-            "line": spot.map(|spot| spot.line),
-            "column": spot.map(|spot| spot.column),
-            "end_line": spot.map(|spot| spot.end_line),
-            "end_column": spot.map(|spot| spot.end_column),
-            "severity": problem.severity.word(),
-            "message": problem.message,
-            "advice": problem.advice,
-        })
-    };
-    json!({
-        "file": findings.name(),
-        "errors": findings.errors(),
-        "warnings": findings.warnings(),
-        "problems": findings.problems().iter().map(problem).collect::<Vec<_>>(),
-    })
 }

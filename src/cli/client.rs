@@ -47,22 +47,22 @@ impl Client {
                 token: token.clone(),
             });
         }
-        let config = Config::peek(&target.config).map_err(|errors| {
+        let door = Config::operators(&target.config).map_err(|errors| {
             let advice = "The command needs to know which door: name its file with --config FILE, or give --admin HOST:PORT and the \
                           token in";
             CliError::Config(errors, format!("{advice} {TOKEN_VARIABLE}"))
         })?;
         let token = match given {
             Some(token) => token,
-            None => match &config.admin.token {
+            None => match &door.admin.token {
                 Some(TokenSource::Variable(name)) => AdminToken::in_variable(name)?,
                 Some(TokenSource::File(file)) => AdminToken::read(file)?,
-                None => AdminToken::read(&config.data_dir.join(TOKEN_FILE))?,
+                None => AdminToken::read(&door.data_dir.join(TOKEN_FILE))?,
             },
         };
         let address = target.admin.clone();
         Ok(Self {
-            address: address.unwrap_or_else(|| reachable(config.admin.listen).to_string()),
+            address: address.unwrap_or_else(|| reachable(door.admin.listen).to_string()),
             token,
         })
     }
@@ -157,7 +157,7 @@ impl Client {
 
 /// What the door found wrong in the tiers.yaml that it was sent: `{ "errors": [ { "line", "column", "message", "advice" }, … ] }`,
 /// or `problems`, as `tiergate check --json` has them. The first is without its `error: `. `None`: it was something else.
-fn wrong_file(answer: &Value) -> Option<String> {
+pub fn wrong_file(answer: &Value) -> Option<String> {
     let errors = answer["errors"].as_array().or(answer["problems"].as_array());
     let errors = errors.filter(|errors| !errors.is_empty())?;
     let told = |error: &Value| {

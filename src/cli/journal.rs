@@ -102,9 +102,8 @@ pub fn run(command: Journal, out: &mut impl Write) -> Result<(), CliError> {
         Some(folder) => folder,
         None => {
             let advice = "The command needs to know which journal: name the door's file with --config FILE, or its folder with --data-dir DIR";
-            let config = Config::peek(&command.config);
-            config
-                .map_err(|errors| CliError::Config(errors, advice.to_owned()))?
+            let door = Config::operators(&command.config);
+            door.map_err(|errors| CliError::Config(errors, advice.to_owned()))?
                 .data_dir
         }
     };

@@ -15,7 +15,9 @@ pub mod journal;
 pub mod key;
 mod limits;
 pub mod network;
+pub mod reload;
 pub mod schema;
+pub mod status;
 mod table;
 pub mod tiers;
 

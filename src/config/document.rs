@@ -23,7 +23,7 @@ use super::upstreams::{self, Upstream};
 use super::value::{boolean, duration, integer, one_of, text};
 use super::warnings;
 use super::yaml::{Node, Place};
-use super::{Config, DATA_DIR_BYTES_MAX, Durability};
+use super::{Config, DATA_DIR_BYTES_MAX, Durability, Operators};
 use crate::policy::rules::{CALLERS_MAX_DEFAULT, Limit, PoolRules, Rules, Tier, TierId, Window};
 
 pub(super) const KNOWN: [&str; 26] = [
@@ -54,6 +54,8 @@ pub(super) const KNOWN: [&str; 26] = [
     "routes",
     "accounts",
 ];
+/// Where what must survive is kept, unless the file says otherwise.
+const DATA_DIR_DEFAULT: &str = "./data";
 /// Cores of the public listener, at most.
 pub(super) const CORES_MAX: u64 = 256;
 /// How long running jobs may take when the door closes, unless the file says otherwise.
@@ -72,7 +74,7 @@ pub(super) fn read(root: &Node, surroundings: &Surroundings<'_>, report: &mut Re
     let admin = fields.required("admin", advice, report, |node, report| {
         admin::read(node, surroundings, report)
     });
-    let data_dir = fields.or("data_dir", PathBuf::from("./data"), report, folder);
+    let data_dir = fields.or("data_dir", PathBuf::from(DATA_DIR_DEFAULT), report, folder);
     let words = [("strict", Durability::Strict), ("relaxed", Durability::Relaxed)];
     let durability = fields.or("durability", Durability::Strict, report, |node, report| {
         one_of(node, &words, report)
@@ -154,6 +156,19 @@ pub(super) fn read(root: &Node, surroundings: &Surroundings<'_>, report: &mut Re
         routes: work.routes.into_iter().map(|(route, _)| route).collect(),
         accounts: levels.accounts,
     })
+}
+
+/// What of the document leads operators to the door, if nothing is wrong with that.
+pub(super) fn operators(root: &Node, surroundings: &Surroundings<'_>) -> Option<Operators> {
+    // What else is wrong has been said.
+    let fields = Fields::of(root, "the file", Place::START, &KNOWN, &mut Report::default())?;
+    let mut report = Report::default();
+    let admin = fields.required("admin", "", &mut report, |node, report| {
+        admin::read(node, surroundings, report)
+    });
+    let data_dir = fields.or("data_dir", PathBuf::from(DATA_DIR_DEFAULT), &mut report, folder);
+    let admin = admin.filter(|_| report.is_empty())?;
+    Some(Operators { admin, data_dir })
 }
 
 /// The tiers, the request limits, and what refers to them.

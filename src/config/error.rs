@@ -6,9 +6,9 @@
 
 use std::fmt;
 
-use super::Config;
 use super::excerpt::{self, Excerpt, Lines};
 use super::yaml::Place;
+use super::{Config, Operators};
 
 /// Errors that are shown, at most, and as many warnings; the rest is counted.
 pub const SHOWN_PROBLEMS_MAX: usize = 100;
@@ -174,13 +174,19 @@ impl Findings {
 pub struct Checked {
     /// What it says, if nothing is wrong.
     pub config: Option<Config>,
+    /// What of it leads to the door, if nothing is wrong with that.
+    pub operators: Option<Operators>,
     /// What was found in it: if there is no `config`, at least one error.
     pub findings: Findings,
 }
 
 impl Checked {
     pub(super) fn wrong(findings: Findings) -> Self {
-        Self { config: None, findings }
+        Self {
+            config: None,
+            operators: None,
+            findings,
+        }
     }
 
     /// What the file says, whatever is unwise in it.
@@ -188,7 +194,7 @@ impl Checked {
     /// # Errors
     /// Everything that is wrong.
     pub fn into_result(self) -> Result<Config, ConfigErrors> {
-        let Self { config, findings } = self;
+        let Self { config, findings, .. } = self;
         let nothing = Findings::of_file(&findings.name, "there is no configuration in it", "");
         match (findings.into_errors(), config) {
             (None, Some(config)) => Ok(config),
@@ -202,6 +208,11 @@ impl Checked {
 pub struct ConfigErrors(Findings);
 
 impl ConfigErrors {
+    /// A file that can't be taken up as a whole, with what to do.
+    pub fn of_whole(name: &str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self(Findings::of_file(name, message, advice))
+    }
+
     /// The file's name, as it was given.
     pub fn name(&self) -> &str {
         self.0.name()

@@ -19,12 +19,14 @@ mod environment;
 mod error;
 mod excerpt;
 mod limits;
+mod overrides;
 pub mod presets;
 mod quotas;
 mod read;
 mod routes;
 pub mod schema;
 mod secret;
+mod shown;
 mod suggest;
 mod tiers;
 mod upstreams;
@@ -49,8 +51,10 @@ pub use environment::{Environment, Nothing, System};
 pub use error::{Checked, ConfigErrors, Findings, Ink, Inks, Problem, SHOWN_PROBLEMS_MAX, Severity, Spot};
 pub use excerpt::Excerpt;
 pub use limits::{LimitHeaders, LimitRoute};
+pub use overrides::{Misfit, Overrides};
 pub use quotas::{QUOTAS_PER_TIER_MAX, WINDOWS_MAX};
 pub use routes::{MAX_BODY_DEFAULT, OnHangup, ROUTES_MAX, Route};
+pub use shown::document;
 pub use tiers::TIERS_MAX;
 pub use upstreams::{Health, SERVERS_MAX, Server, UPSTREAMS_MAX, Upstream};
 pub use value::DURATION_MAX;
@@ -120,6 +124,15 @@ pub struct Config {
     pub accounts: Vec<Account>,
 }
 
+/// What leads operators to a door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operators {
+    /// Where it listens for them, and where their token lies.
+    pub admin: Admin,
+    /// Where their token lies otherwise.
+    pub data_dir: PathBuf,
+}
+
 /// What an answer waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -147,6 +160,22 @@ impl Config {
     /// As [`Self::load`], but for what is named.
     pub fn peek(path: &Path) -> Result<Self, ConfigErrors> {
         read_file(path, &Surroundings::elsewhere(&Nothing)).into_result()
+    }
+
+    /// What of that file leads operators to the door, whatever else is wrong in it: whoever asks the door what is wrong must find
+    /// it. Of what the file only names nothing is looked up.
+    ///
+    /// # Errors
+    /// Everything that is wrong in it, if that is among it.
+    pub fn operators(path: &Path) -> Result<Operators, ConfigErrors> {
+        let checked = read_file(path, &Surroundings::elsewhere(&Nothing));
+        match checked.operators.clone() {
+            Some(operators) => Ok(operators),
+            None => checked.into_result().map(|config| Operators {
+                admin: config.admin,
+                data_dir: config.data_dir,
+            }),
+        }
     }
 
     /// The configuration in those bytes; `name` is what messages call the file. Any bytes give a configuration or errors,
@@ -237,6 +266,7 @@ fn read(name: &str, bytes: &[u8], surroundings: &Surroundings<'_>) -> Checked {
     };
     let config = document::read(&root, surroundings, &mut report);
     Checked {
+        operators: document::operators(&root, surroundings),
         config: config.filter(|_| report.is_empty()),
         findings: report.into_findings(name, Lines::new(text, secrets)),
     }

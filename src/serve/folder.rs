@@ -141,7 +141,7 @@ fn open_journal(
 }
 
 /// How the journal commits.
-fn pace(config: &Config) -> Pace {
+pub(super) fn pace(config: &Config) -> Pace {
     Pace {
         durability: match config.durability {
             config::Durability::Strict => Durability::Strict,
@@ -172,7 +172,7 @@ fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStore>, Se
 }
 
 /// The accounts that the file lists.
-fn listed(config: &Config) -> Vec<Listed> {
+pub(super) fn listed(config: &Config) -> Vec<Listed> {
     let listed = |account: &config::Account| Listed {
         name: account.name.clone(),
         tier: config.rules.tier(account.tier).name.to_string(),
@@ -183,7 +183,7 @@ fn listed(config: &Config) -> Vec<Listed> {
 
 /// The operator's token: that of [`TOKEN_VARIABLE`], or that which the configuration names, or that of the file in the data
 /// folder, which is made if it isn't there.
-fn open_token(config: &Config) -> Result<AdminToken, ServeError> {
+pub(super) fn open_token(config: &Config) -> Result<AdminToken, ServeError> {
     let in_file = |file: &Path, read: Result<AdminToken, TokenError>| {
         warn_of_others(file, "others may read the operator's token", TOKEN_MODE);
         read
@@ -210,7 +210,7 @@ fn warn_of_others(path: &Path, what: &str, right: u32) {
 }
 
 /// Accounts whose tier was taken out of the file have the anonymous tier's terms, which their owners will notice.
-fn tell_of_lost_tiers(rules: &Rules, directory: &Directory) {
+pub(super) fn tell_of_lost_tiers(rules: &Rules, directory: &Directory) {
     let is_tier = |name: &str| rules.tiers.iter().any(|tier| *tier.name == *name);
     let Lost { accounts, count } = directory.lost(is_tier, NAMED_MAX);
     if count == 0 {

@@ -18,7 +18,7 @@ use crate::policy::rules::{PoolId, PoolRules, Rules, ServerId};
 use crate::upstream::{ProbeSettings, Server, Settings, Upstream};
 
 /// All places.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Places {
     pools: Vec<Pool>,
     /// The places of the upstreams that the file has, in its order.
@@ -91,6 +91,13 @@ impl Places {
             pools: self.pools.iter().map(pool).collect(),
             ..config.rules.clone()
         }
+    }
+
+    /// As if somebody were at every place.
+    pub(super) fn everywhere(&self) -> Occupied {
+        let servers = |pool: &Pool| (0..).map(ServerId).take(pool.servers.len()).collect();
+        let pools = (0..).map(PoolId).zip(&self.pools).filter(|(_, pool)| !pool.vacant);
+        pools.map(|(id, pool)| (id, servers(pool))).collect()
     }
 
     /// Whether everybody who is there would find its worker where it was before.

@@ -19,10 +19,10 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tiergate::clock::{Clock, Hands};
 use tiergate::config::presets::Preset;
-use tiergate::config::{Config, LimitHeaders, LimitRoute};
+use tiergate::config::{Config, LimitHeaders, LimitRoute, Overrides};
 use tiergate::policy::rules::{Kind, Limit, Per};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::serve;
+use tiergate::serve::{self, Source, watch};
 use tiergate::store::{AdminToken, TOKEN_FILE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -110,7 +110,37 @@ impl Door {
         Self::open_config(clock, folder, config(yaml, |_| ()))
     }
 
-    fn open_config(clock: Clock, folder: Folder, mut config: Config) -> Self {
+    fn open_config(clock: Clock, folder: Folder, config: Config) -> Self {
+        Self::open_from(clock, folder, config, None)
+    }
+
+    /// Opens a door that follows the file `tiers.yaml` in a folder of its own, on free ports whatever the file says of them.
+    pub fn open_live(yaml: &str) -> Self {
+        let folder = Folder::new();
+        let file = folder.path().join("tiers.yaml");
+        std::fs::write(&file, yaml).expect("a folder to write to");
+        let free = "127.0.0.1:0".parse().ok();
+        let overrides = Overrides {
+            listen: free,
+            admin: free,
+            data_dir: Some(folder.path().to_owned()),
+            ..Overrides::default()
+        };
+        let config = Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+        let config = overrides.apply(config).expect("they fit every file");
+        let seen = watch::read(&file);
+        let source = Source { file, seen, overrides };
+        Self::open_from(Clock::start(), folder, config, Some(source))
+    }
+
+    /// Saves the file of a door that follows it, by renaming another one over it.
+    pub fn save(&self, yaml: &str) {
+        let new = self.folder.path().join("tiers.yaml.new");
+        std::fs::write(&new, yaml).expect("a folder to write to");
+        std::fs::rename(&new, self.folder.path().join("tiers.yaml")).expect("a folder to write to");
+    }
+
+    fn open_from(clock: Clock, folder: Folder, mut config: Config, source: Option<Source>) -> Self {
         folder.path().clone_into(&mut config.data_dir);
         let token = AdminToken::read_or_make(&folder.path().join(TOKEN_FILE)).expect("a folder to write to");
         let sockets = serve::bind(&config).expect("loopback has free ports");
@@ -125,7 +155,7 @@ impl Door {
                 let shutdown = async {
                     let _ = closed.await;
                 };
-                serve::run(config, sockets, clock, shutdown)
+                serve::run(config, source, sockets, clock, shutdown)
                     .await
                     .expect("the door opens");
             });

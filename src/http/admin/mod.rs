@@ -1,6 +1,6 @@
 //! The operator's listener: metrics, health, who is in the house, the accounts, and what is said of networks. Never public.
 //!
-//! `pages` is what one looks at, `accounts`, `keys` and `networks` what one changes, `import` reads accounts from elsewhere,
+//! `pages` is what one looks at, `config` the configuration, `accounts`, `keys` and `networks` what one changes, `import` reads accounts from elsewhere,
 //! `wire` is how accounts and keys look in JSON, `limits` how numbers for request limits do, `times` how points and lengths of
 //! time are written, `problem` how an error looks.
 //!
@@ -10,6 +10,7 @@
 //! Absent on purpose: sessions, cookies and roles. Who has the token may do everything.
 
 mod accounts;
+pub mod config;
 mod import;
 mod keys;
 mod limits;
@@ -36,6 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use self::config::{Desk, Running};
 use self::problem::Problem;
 use super::door::Door;
 use super::limits::Limits;
@@ -60,6 +62,9 @@ const SEND_TIMEOUT: Span = Span::from_secs(30);
 /// The longest that a request's body may take.
 const BODY_TIMEOUT: Span = Span::from_secs(30);
 
+/// Bytes of a configuration that is compared with the one that runs: as many as a file may have.
+pub const CONFIG_BYTES_MAX: usize = 1 << 20;
+
 /// What the operator's listener shows.
 #[derive(Debug)]
 pub struct Admin {
@@ -69,8 +74,12 @@ pub struct Admin {
     pub door: Arc<ArcSwap<Door>>,
     /// Who has an account, and what is said of networks.
     pub store: Arc<AccountStore>,
-    /// What an operator must show.
-    pub token: AdminToken,
+    /// What an operator must show, as it is at present.
+    pub token: Arc<ArcSwap<AdminToken>>,
+    /// The configuration that runs.
+    pub running: Arc<ArcSwap<Running>>,
+    /// Where it is exchanged.
+    pub desk: Desk,
     /// The metrics.
     pub exposition: Arc<Exposition>,
     /// Whether the door is open.
@@ -126,6 +135,9 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(pages::readyz));
     let guarded = Router::new()
         .route("/queue", get(pages::queue))
+        .route("/config", get(config::show))
+        .route("/config/diff", post(config::compare))
+        .route("/reload", post(config::reload))
         .route("/accounts", get(accounts::list).post(accounts::add))
         .route("/accounts/import", post(import::import))
         .route("/accounts/export", get(accounts::export))
@@ -151,7 +163,7 @@ fn router(admin: Arc<Admin>) -> Router {
 async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Result<Response, Problem> {
     let presented = request.headers().get(header::AUTHORIZATION);
     let token = presented.and_then(|value| super::caller::bearer(value));
-    if token.is_some_and(|token| admin.token.is(token.trim_ascii())) {
+    if token.is_some_and(|token| admin.token.load().is(token.trim_ascii())) {
         Ok(next.run(request).await)
     } else {
         Err(Problem::unauthorized())

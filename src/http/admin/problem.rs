@@ -59,8 +59,8 @@ impl Problem {
 
     /// The token is missing or another.
     pub fn unauthorized() -> Self {
-        let error = "this needs the operator's token: Authorization: Bearer TOKEN (TIERGATE_ADMIN_TOKEN, or the file \
-                     admin.token in data_dir)";
+        let error = "this needs the operator's token: Authorization: Bearer TOKEN (TIERGATE_ADMIN_TOKEN, or where `admin` \
+                     in tiers.yaml says, or the file admin.token in data_dir)";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", error)
     }
 
@@ -104,6 +104,18 @@ impl Problem {
     pub fn too_slow(timeout: Span) -> Self {
         let error = format!("the body did not come within {timeout}");
         Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", error)
+    }
+
+    /// The door runs a preset.
+    pub fn no_file() -> Self {
+        let error = "the door runs a preset: there is no file to read again";
+        Self::new(StatusCode::CONFLICT, "no_file", error)
+    }
+
+    /// Too many wait for an answer, or the door is closing.
+    pub fn busy() -> Self {
+        let error = "too many ask for the configuration at once, or the door is closing: ask again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error)
     }
 
     /// What is wrong, in words.

@@ -1,0 +1,117 @@
+//! A file and what is wrong with it, as programs and operators are shown them.
+//!
+//! Absent on purpose: secrets. What stands where a key, its hash or a token belongs is shown as `***`, and so is what a variable
+//! or a file holds, which is in no configuration.
+
+use serde_json::{Map, Value, json};
+
+use super::error::{ConfigErrors, Findings, Problem, Report};
+use super::secret::names_a_secret;
+use super::yaml::{self, Kind, Node};
+
+/// What is shown instead of a secret.
+const HIDDEN: &str = "***";
+
+/// Problems as programs read them, each `{ "file", "line", "column", "end_line", "end_column", "severity", "message", "advice" }`;
+/// what is about the file as a whole has no line.
+fn problems(name: &str, problems: &[Problem]) -> Value {
+    let shown = |problem: &Problem| {
+        let spot = problem.spot.as_ref();
+        json!({
+            "file": name,
+            "line": spot.map(|spot| spot.line),
+            "column": spot.map(|spot| spot.column),
+            "end_line": spot.map(|spot| spot.end_line),
+            "end_column": spot.map(|spot| spot.end_column),
+            "severity": problem.severity.word(),
+            "message": problem.message,
+            "advice": problem.advice,
+        })
+    };
+    problems.iter().map(shown).collect()
+}
+
+impl Findings {
+    /// `{ "file", "errors", "warnings", "problems" }`: two numbers, and the problems themselves.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "file": self.name(),
+            "errors": self.errors(),
+            "warnings": self.warnings(),
+            "problems": problems(self.name(), self.problems()),
+        })
+    }
+}
+
+impl ConfigErrors {
+    /// The same of errors alone.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "file": self.name(),
+            "errors": self.count(),
+            "warnings": 0,
+            "problems": problems(self.name(), self.problems()),
+        })
+    }
+}
+
+/// What those bytes say, which a door has taken up, as JSON without comments: what is written there and not the defaults of what
+/// is left out. `null` for bytes that are no document.
+pub fn document(bytes: &[u8]) -> Value {
+    let root = yaml::text_of(bytes)
+        .ok()
+        .and_then(|text| yaml::parse(text, &mut Report::default()).ok());
+    root.flatten().map_or(Value::Null, |root| value(&root, false))
+}
+
+/// `hidden`: where secrets are held.
+fn value(node: &Node, hidden: bool) -> Value {
+    match &node.kind {
+        Kind::Scalar { .. } if hidden => HIDDEN.into(),
+        Kind::Scalar { text, quoted: true } => text.as_str().into(),
+        Kind::Scalar { text, quoted: false } => plain(node, text),
+        Kind::Sequence(items) => items.iter().map(|item| value(item, hidden)).collect(),
+        Kind::Mapping(fields) => {
+            let shown = |(key, of): &(Node, Node)| {
+                let name = key.text().unwrap_or_default();
+                (name.to_owned(), value(of, hidden || names_a_secret(name)))
+            };
+            Value::Object(fields.iter().map(shown).collect::<Map<_, _>>())
+        }
+        Kind::Refused => Value::Null,
+    }
+}
+
+fn plain(node: &Node, text: &str) -> Value {
+    match text {
+        _ if node.is_null() => Value::Null,
+        "true" => true.into(),
+        "false" => false.into(),
+        text => text.parse::<u64>().map_or_else(|_| text.into(), Value::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_shown_without_comments_and_secrets() {
+        let text = "# nobody's business\nlisten: 127.0.0.1:80\nadmin: { listen: x, token: \"${DOOR}\", token_file: ./secret }\n\
+                    keys: { headers: [x-api-key], query: key }\ncores: 4\nratelimit_fields: false\ndata_dir: \"4\"\ncors: ~\n\
+                    accounts:\n  - { name: a, tier: \"$5\", key_sha256: [aa, \"${KEYS}\"] }\n";
+        let shown = json!({
+            "listen": "127.0.0.1:80",
+            "admin": { "listen": "x", "token": HIDDEN, "token_file": HIDDEN },
+            "keys": { "headers": ["x-api-key"], "query": "key" },
+            "cores": 4,
+            "ratelimit_fields": false,
+            "data_dir": "4",
+            "cors": null,
+            "accounts": [{ "name": "a", "tier": "$5", "key_sha256": [HIDDEN, HIDDEN] }],
+        });
+        assert_eq!(document(text.as_bytes()), shown);
+        assert_eq!(document(b"\xff"), Value::Null);
+        assert_eq!(document(b""), Value::Null);
+    }
+}

@@ -1,0 +1,368 @@
+//! The configuration, exchanged while the door is open. A file is read, validated whole, compared with what runs, and swapped; a
+//! bad one changes nothing.
+//!
+//! What can fail comes first (the operator's token, the list of accounts). Then, without another wait: the journal's pace and
+//! windows, the hall with its workers, the request limits, the door that requests come to, who is listed. A request goes on by the
+//! generation that it came to; what it asks of the hall or of the limits by an older one is known again by name. So nothing is
+//! dropped, and no order of these steps is wrong; this one lets nobody come to a tier or a worker that isn't there yet.
+//!
+//! Absent on purpose: noticing that the file was saved (`watch`), and what is different (`config::diff`).
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::folder::{listed, open_token, pace, tell_of_lost_tiers};
+use super::places::Places;
+use super::watch::{Saved, Unreadable, Watch};
+use super::watchers::Watchers;
+use super::{House, Source, blocking, connections_max, generation, settings};
+use crate::config::diff::{Diff, Line, diff};
+use crate::config::{self, Config, ConfigErrors, System};
+use crate::gate::{Filling, Generation};
+use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
+use crate::http::door::Door;
+use crate::policy::time::UnixTime;
+use crate::store::journal::Remains;
+use crate::store::{AdminToken, RelistError};
+use crate::telemetry::{ConfigMeters, Reload};
+
+/// Places are looked for so often before whoever is in the house is left where it is, whatever the file says.
+const ATTEMPTS_MAX: usize = 8;
+
+/// A configuration that runs, and all that depends on it.
+pub(super) struct Live {
+    parts: Parts,
+    watchers: Watchers,
+}
+
+/// What is exchanged, and what stays.
+pub(super) struct Parts {
+    pub(super) house: Arc<House>,
+    /// Where the configuration comes from; `None`: it is no file's.
+    pub(super) source: Option<Source>,
+    /// As it runs, which differs from the file in what needs a restart.
+    pub(super) config: Arc<ArcSwap<Config>>,
+    pub(super) places: Places,
+    pub(super) door: Arc<ArcSwap<Door>>,
+    pub(super) token: Arc<ArcSwap<AdminToken>>,
+    pub(super) running: Arc<ArcSwap<Running>>,
+    pub(super) meters: ConfigMeters,
+}
+
+/// What is exchanged in one go.
+struct Exchanged {
+    places: Places,
+    filling: Option<(Filling, Remains)>,
+}
+
+impl Live {
+    /// What runs from the start on.
+    pub(super) fn new(parts: Parts) -> Self {
+        let mut watchers = Watchers::new(Arc::clone(&parts.house.gate));
+        watchers.watch(&parts.places);
+        Self { parts, watchers }
+    }
+
+    /// Follows the file, SIGHUP and operators for as long as it is polled.
+    pub(super) async fn follow(mut self, mut asked: mpsc::Receiver<Asked>) {
+        let mut hang_up = match signal(SignalKind::hangup()) {
+            Ok(hang_up) => Some(hang_up),
+            Err(error) => {
+                warn!(%error, "SIGHUP can't be heard: `tiergate reload` reads the file again");
+                None
+            }
+        };
+        let mut watch = self.parts.source.as_ref().and_then(|source| {
+            // A pipe has been read, and holds nothing any more.
+            let seen = source.seen.clone();
+            (seen != Err(Unreadable::NoFile)).then(|| Watch::start(&source.file, seen, *self.parts.house.gate.clock()))
+        });
+        loop {
+            tokio::select! {
+                saved = changed(&mut watch) => {
+                    self.take(saved, "saved").await;
+                }
+                () = heard(&mut hang_up) => match &mut watch {
+                    Some(watch) => {
+                        let saved = watch.now().await;
+                        self.take(saved, "SIGHUP").await;
+                    }
+                    None => warn!("SIGHUP: there is no file to read again"),
+                },
+                asked = asked.recv() => match asked {
+                    // Who has asked may not wait any more.
+                    Some(Asked::Reload(answer)) => drop(answer.send(self.reload(watch.as_mut()).await)),
+                    Some(Asked::Compare(text, answer)) => drop(answer.send(self.compare(text.to_vec()).await)),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn reload(&mut self, watch: Option<&mut Watch>) -> Reloaded {
+        let Some(watch) = watch else {
+            return Reloaded::NoFile;
+        };
+        let saved = watch.now().await;
+        let taken = self.take(saved, "asked for").await;
+        match taken.result == Reload::Failed.name() {
+            true => Reloaded::Failed(taken),
+            false => Reloaded::Done(taken),
+        }
+    }
+
+    /// What would change if those bytes were the file's, or what is wrong with them.
+    async fn compare(&self, bytes: Vec<u8>) -> Result<Json, Json> {
+        match self.read("what was sent", bytes).await {
+            Ok((config, _)) => Ok(Line::to_json(
+                &self.described(&diff(&self.parts.config.load(), &config)),
+            )),
+            Err(wrong) => Err(wrong.to_json()),
+        }
+    }
+
+    /// The configuration in those bytes, with what the command line says instead, and what is shown of it.
+    async fn read(&self, name: &str, bytes: Vec<u8>) -> Result<(Config, Json), ConfigErrors> {
+        let (name, source) = (name.to_owned(), self.parts.source.clone());
+        blocking(move || {
+            let config = Config::parse_in(&name, &bytes, &System)?;
+            let config = match source {
+                Some(source) => source.overrides.apply(config).map_err(|misfit| {
+                    ConfigErrors::of_whole(
+                        &name,
+                        misfit.to_string(),
+                        "the command line doesn't fit the file any more",
+                    )
+                })?,
+                None => config,
+            };
+            Ok((config, config::document(&bytes)))
+        })
+        .await
+    }
+
+    /// Takes up what stands in the file. `why` it was read is for the log.
+    async fn take(&mut self, saved: Saved, why: &'static str) -> Taken {
+        let at = self.parts.house.gate.clock().wall();
+        let name = self.parts.source.as_ref().map_or_else(String::new, Source::name);
+        let read = match saved {
+            Ok(bytes) => self.read(&name, bytes).await,
+            Err(unreadable) => {
+                let message = format!("the file can't be read: {unreadable}");
+                Err(ConfigErrors::of_whole(
+                    &name,
+                    message,
+                    "see that it exists and may be read",
+                ))
+            }
+        };
+        let taken = match read {
+            Ok((config, document)) => self.exchange(&name, config, document, at).await,
+            Err(wrong) => Err(wrong),
+        };
+        let (reload, taken) = taken.unwrap_or_else(|wrong| {
+            error!(
+                file = name,
+                why, "the configuration is wrong, the one before goes on:\n{wrong}"
+            );
+            let taken = Taken {
+                at,
+                result: Reload::Failed.name(),
+                changes: Line::to_json(&[]),
+                wrong: wrong.to_json(),
+            };
+            (Reload::Failed, taken)
+        });
+        self.parts.meters.reloaded(reload, at);
+        let before = self.parts.running.load();
+        self.parts.running.store(Arc::new(Running {
+            last: taken.clone(),
+            ..Running::clone(&before)
+        }));
+        if reload != Reload::Failed {
+            info!(file = name, why, result = reload.name(), "the configuration was read");
+        }
+        taken
+    }
+
+    /// Lets the door run that configuration, as far as it can without a restart.
+    async fn exchange(
+        &mut self,
+        name: &str,
+        config: Config,
+        document: Json,
+        at: UnixTime,
+    ) -> Result<(Reload, Taken), ConfigErrors> {
+        let before = self.parts.config.load_full();
+        let all = diff(&before, &config);
+        let config = Arc::new(config.applied_to(&before));
+        let live = diff(&before, &config);
+        // Read anew in any case: what it names may hold another one.
+        let token = {
+            let config = Arc::clone(&config);
+            blocking(move || open_token(&config)).await
+        };
+        let token = token.map_err(|error| {
+            ConfigErrors::of_whole(
+                name,
+                error.to_string(),
+                "see to the operator's token, which `admin` names",
+            )
+        })?;
+        let reload = if live.is_empty() {
+            Reload::Unchanged
+        } else {
+            self.swap(name, &config, at).await?;
+            Reload::Applied
+        };
+        self.parts.token.store(Arc::new(token));
+        let restart: Vec<Line> = self.described(&all).into_iter().filter(|line| line.restart).collect();
+        let changes = self.described(&live);
+        for line in &changes {
+            info!(file = name, "{line}");
+        }
+        for line in &restart {
+            warn!(file = name, "{line}");
+        }
+        let changes = Line::to_json(&changes);
+        let before = self.parts.running.load();
+        self.parts.running.store(Arc::new(Running {
+            since: if reload == Reload::Applied { at } else { before.since },
+            document,
+            restart: Line::to_json(&restart),
+            ..Running::clone(&before)
+        }));
+        let taken = Taken {
+            at,
+            result: reload.name(),
+            changes,
+            wrong: Json::Null,
+        };
+        Ok((reload, taken))
+    }
+
+    async fn swap(&mut self, name: &str, config: &Arc<Config>, at: UnixTime) -> Result<(), ConfigErrors> {
+        let before = self.parts.config.load_full();
+        let exchanged = {
+            let (house, config, door) = (
+                Arc::clone(&self.parts.house),
+                Arc::clone(config),
+                Arc::clone(&self.parts.door),
+            );
+            let places = self.parts.places.clone();
+            blocking(move || exchange(&house, &before, &config, &places, &door, at)).await
+        };
+        let Exchanged { places, filling } = exchanged.map_err(|error| {
+            ConfigErrors::of_whole(
+                name,
+                error.to_string(),
+                "mend `accounts`, which is compared with the stored ones",
+            )
+        })?;
+        self.parts.house.unmetered.resize(config.connections.unmetered_max);
+        self.parts.house.connections.resize(connections_max(config));
+        self.watchers.watch(&places);
+        self.parts.places = places;
+        self.parts.config.store(Arc::clone(config));
+        tell_of_lost_tiers(&config.rules, self.parts.house.store.directory());
+        if let Some((filling, remains)) = filling {
+            self.fill(filling, remains);
+        }
+        Ok(())
+    }
+
+    /// Reads back what was debited before the windows were made, beside everything else.
+    fn fill(&self, filling: Filling, remains: Remains) {
+        let gate = Arc::clone(&self.parts.house.gate);
+        tokio::task::spawn_blocking(move || match gate.fill(filling, remains) {
+            Ok(filled) => info!(
+                debits = filled.debits,
+                whole = filled.whole,
+                "a quota's new window is filled"
+            ),
+            Err(error) => error!(
+                %error,
+                "a quota's new window could not be filled: until the next start it holds less than was used"
+            ),
+        });
+    }
+
+    fn described(&self, diff: &Diff) -> Vec<Line> {
+        let tiers = self.parts.house.store.directory().tiers();
+        diff.describe(&|tier| Some(tiers.get(tier).map_or(0, |accounts| *accounts as usize)))
+    }
+}
+
+/// Swaps what is made of the configuration. Blocks on the disk before anything is changed, and for one segment of the journal.
+///
+/// # Errors
+/// The listed accounts collide with stored ones, or the disk refuses them. Nothing has changed.
+fn exchange(
+    house: &House,
+    before: &Config,
+    config: &Config,
+    places: &Places,
+    door: &ArcSwap<Door>,
+    at: UnixTime,
+) -> Result<Exchanged, RelistError> {
+    let relisting = house.store.prepare_list(&listed(config), at)?;
+    house.journal.set_pace(pace(config));
+    let remains =
+        (before.rules.windows != config.rules.windows).then(|| house.journal.reload_windows(&config.rules.windows));
+    let (places, generation, filling) = settle(house, config, places);
+    house.limiter.reload(Arc::clone(&generation.rules));
+    door.store(Arc::new(settings::door(config, house, &places, &generation)));
+    house.store.networks().relist(config.blocked_networks.clone());
+    relisting.take();
+    Ok(Exchanged {
+        places,
+        filling: filling.zip(remains),
+    })
+}
+
+/// Gives the hall its new rules and everybody in it its worker where it was.
+fn settle(house: &House, config: &Config, before: &Places) -> (Places, Arc<Generation>, Option<Filling>) {
+    let mut attempts = 0;
+    loop {
+        let occupied = match attempts {
+            0..ATTEMPTS_MAX => house.gate.occupied(),
+            _ => before.everywhere(),
+        };
+        attempts += 1;
+        let places = before.arrange(config, &occupied);
+        let generation = generation(config, &places, &house.exposition);
+        let suits = |occupied: &_| {
+            let suits = places.suit(before, occupied);
+            if suits {
+                // Before anybody is sent there.
+                house.workers.replace(places.upstreams());
+            }
+            suits
+        };
+        match house.gate.reload(Arc::clone(&generation), suits) {
+            Ok(filling) => return (places, generation, filling),
+            // Somebody has come meanwhile to a place that was about to be given away.
+            Err(_unsuited) => {}
+        }
+    }
+}
+
+async fn changed(watch: &mut Option<Watch>) -> Saved {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn heard(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
