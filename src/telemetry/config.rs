@@ -2,7 +2,7 @@
 //!
 //! Absent on purpose: what it says.
 
-use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
 
 use crate::policy::time::UnixTime;
 
@@ -89,7 +89,7 @@ fn describe(recorder: &impl Recorder) {
     );
     recorder.describe_gauge(
         name("tiergate_config_last_success_timestamp_seconds"),
-        Some(Unit::Seconds),
+        None,
         "When a configuration that is right was last read, in Unix seconds.".into(),
     );
 }
