@@ -2,10 +2,11 @@
 //!
 //! Absent on purpose: the names of quotas, which their operator chose and which travel in headers.
 
+use std::time::Duration;
+
 use crate::policy::rules::Window;
 use crate::policy::time::Span;
 
-const MINUTE: Span = Span::from_secs(60);
 const HOUR: Span = Span::from_secs(3_600);
 const DAY: Span = Span::from_secs(86_400);
 const WEEK: Span = Span::from_secs(7 * 86_400);
@@ -30,34 +31,26 @@ pub fn window(window: &Window) -> String {
     }
 }
 
-/// A length of time as tiers.yaml writes it, to the millisecond: `24h`, `1m30s`, `500ms`.
-pub fn span(length: Span) -> String {
-    const UNITS_MS: [(&str, u64); 5] = [
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1_000),
-        ("ms", 1),
+/// A length of time as tiers.yaml writes it, in the largest unit that divides it, such as `500ms`, `90s`, `5m`, `24h` or `7d`. One
+/// minute is `60s` and one day `24h`, as limits and quotas are mostly written. No two read alike.
+pub fn length(length: Duration) -> String {
+    const UNITS_NS: [(&str, u128, u128); 6] = [
+        ("d", 86_400_000_000_000, 2),
+        ("h", 3_600_000_000_000, 1),
+        ("m", 60_000_000_000, 2),
+        ("s", 1_000_000_000, 1),
+        ("ms", 1_000_000, 1),
+        ("ns", 1, 0),
     ];
-    let mut rest = length.as_millis();
-    // A day is written 24h, and a minute 60s.
-    match length {
-        DAY => return "24h".to_owned(),
-        MINUTE => return "60s".to_owned(),
-        _ => {}
-    }
-    let fits = |(_, unit): &&(&str, u64)| rest.is_multiple_of(*unit) && rest / unit < 100 && rest > 0;
-    if let Some((name, unit)) = UNITS_MS.iter().find(fits) {
-        return format!("{}{name}", rest / unit);
-    }
-    let mut text = String::new();
-    for (name, unit) in UNITS_MS {
-        if rest >= unit {
-            text.push_str(&format!("{}{name}", rest / unit));
-            rest %= unit;
-        }
-    }
-    if text.is_empty() { "0s".to_owned() } else { text }
+    let nanos = length.as_nanos();
+    let fits = |(_, unit, least): &&(&str, u128, u128)| nanos.is_multiple_of(*unit) && nanos / unit >= *least;
+    let (name, unit, _) = UNITS_NS.iter().find(fits).unwrap_or(&UNITS_NS[5]);
+    format!("{}{name}", nanos / unit)
+}
+
+/// The same for the policy's lengths.
+pub fn span(length: Span) -> String {
+    self::length(length.into())
 }
 
 #[cfg(test)]
@@ -73,14 +66,14 @@ mod tests {
             (30_000, "30s"),
             (60_000, "60s"),
             (90_000, "90s"),
-            (150_000, "2m30s"),
+            (150_000, "150s"),
             (600_000, "10m"),
             (3_600_000, "1h"),
             (21_600_000, "6h"),
             (86_400_000, "24h"),
             (7 * 86_400_000, "7d"),
-            (86_461_001, "1d1m1s1ms"),
-            (0, "0s"),
+            (86_461_001, "86461001ms"),
+            (0, "0ns"),
         ];
         for (millis, text) in written {
             assert_eq!(span(Span::from_millis(millis)), text);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::config::excerpt::printable;
+use crate::config::words;
 use crate::policy::time::Span;
 
 /// Characters of a value that are shown, at most.
@@ -16,26 +17,14 @@ const SHOWN_CHARS_MAX: usize = 80;
 /// Characters that are shown before the first that differs, at most, where a value must be cut.
 const BEFORE_CHARS_MAX: usize = 20;
 
-/// A length of time in the largest unit that divides it, such as `500ms`, `90s`, `5m`, `24h` or `7d`. One minute is `60s` and
-/// one day `24h`, as limits and quotas are mostly written.
+/// A length of time.
 pub(super) fn length(length: &Duration) -> String {
-    const UNITS_NS: [(&str, u128, u128); 6] = [
-        ("d", 86_400_000_000_000, 2),
-        ("h", 3_600_000_000_000, 1),
-        ("m", 60_000_000_000, 2),
-        ("s", 1_000_000_000, 1),
-        ("ms", 1_000_000, 1),
-        ("ns", 1, 0),
-    ];
-    let nanos = length.as_nanos();
-    let fits = |(_, unit, least): &&(&str, u128, u128)| nanos.is_multiple_of(*unit) && nanos / unit >= *least;
-    let (name, unit, _) = UNITS_NS.iter().find(fits).unwrap_or(&UNITS_NS[5]);
-    format!("{}{name}", nanos / unit)
+    words::length(*length)
 }
 
 /// The same for the policy's lengths.
 pub(super) fn span(span: &Span) -> String {
-    length(&(*span).into())
+    words::span(*span)
 }
 
 /// What is there, or `none`.
