@@ -454,6 +454,7 @@ fn is_let_in(limiter: &Limiter, rules: &Arc<Rules>) -> bool {
             subject: Subject {
                 id: 7,
                 wider,
+                region: 0,
                 is_network: true,
             },
             number: 1,
