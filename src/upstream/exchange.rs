@@ -99,9 +99,14 @@ pub async fn exchange(
         Errand::Metered { pass, .. } => pass.since(),
         Errand::Unmetered { .. } => clock.now(),
     };
-    let mut aim = match Aim::of(connections, errand) {
-        Ok(aim) => aim,
-        Err(errand) => return Err(errand.failed(Refusal::UpstreamUnreachable)),
+    let Some((upstream, server)) = Aim::find(connections, &errand) else {
+        return Err(errand.failed(Refusal::UpstreamUnreachable));
+    };
+    let mut aim = Aim {
+        errand,
+        upstream,
+        server,
+        retried: false,
     };
     let deadline = since + aim.upstream.timeout;
     let mut request = Request::from_parts(head, body);
@@ -188,25 +193,15 @@ struct Aim {
 }
 
 impl Aim {
-    /// # Errors
-    /// The upstream, or its last server, is gone.
-    fn of(connections: &Connections, errand: Errand) -> Result<Self, Errand> {
-        let (pool, server) = match &errand {
+    /// Where the errand leads; `None`: the upstream, or its last server, is gone.
+    fn find(connections: &Connections, errand: &Errand) -> Option<(Arc<Upstream>, ServerId)> {
+        let (pool, server) = match errand {
             Errand::Metered { pass, .. } => (pass.pool(), Some(pass.server())),
             Errand::Unmetered { pool, .. } => (*pool, None),
         };
-        let Some(upstream) = connections.upstream(pool) else {
-            return Err(errand);
-        };
-        let Some(server) = server.or_else(|| upstream.next_server(None)) else {
-            return Err(errand);
-        };
-        Ok(Self {
-            errand,
-            upstream,
-            server,
-            retried: false,
-        })
+        let upstream = connections.upstream(pool)?;
+        let server = server.or_else(|| upstream.next_server(None))?;
+        Some((upstream, server))
     }
 
     fn authority(&self) -> HeaderValue {
