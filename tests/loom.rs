@@ -16,7 +16,7 @@ use loom::thread;
 use tiergate::clock::Clock;
 use tiergate::gate::{Committing, Entered, Gate, Generation, Limiter, Moving, Pass, Relocated, Waiting};
 use tiergate::policy::caller::{Caller, Network, NetworkId};
-use tiergate::policy::limits::{Counter, Subject};
+use tiergate::policy::limits::{Counter, SHARDS, Subject};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{
     CALLERS_MAX_DEFAULT, Kind, Limit, LimitId, Per, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId,
@@ -423,6 +423,13 @@ fn a_commit_races_with_its_waiter_that_leaves() {
     });
 }
 
+/// A model in which all shards are locked several times.
+fn with_every_shard(model: impl Fn() + Sync + Send + 'static) {
+    let mut every = loom::model::Builder::new();
+    every.max_branches = 32 * SHARDS;
+    every.check(model);
+}
+
 /// Limits of one request each.
 fn limits(names: &[&str]) -> Arc<Rules> {
     let limit = |name: &&str| Limit {
@@ -470,7 +477,7 @@ fn is_let_in(limiter: &Limiter, rules: &Arc<Rules>) -> bool {
 /// nowhere else.
 #[test]
 fn a_decision_races_with_a_reload() {
-    loom::model(|| {
+    with_every_shard(|| {
         let (old, new) = (limits(&["gone", "kept"]), limits(&["kept", "new"]));
         let limiter = Limiter::new(Arc::clone(&old), Clock::start());
         let asking = {
@@ -490,7 +497,7 @@ fn a_decision_races_with_a_reload() {
 /// Two reloads at once: the one or the other holds, in all shards.
 #[test]
 fn two_reloads_race() {
-    loom::model(|| {
+    with_every_shard(|| {
         let (old, one, other) = (limits(&["a", "b"]), limits(&["b"]), limits(&["b", "c"]));
         let limiter = Limiter::new(Arc::clone(&old), Clock::start());
         assert!(is_let_in(&limiter, &old));

@@ -143,9 +143,14 @@ impl Limiter {
     /// Of each limit of `rules`: who is counted by itself, and how many requests ever were counted by neighbourhood.
     pub fn counted(&self, rules: &Rules) -> Vec<(usize, u64)> {
         let mut sums = vec![(0, 0); rules.limits.len()];
+        let mut held = self.held();
+        let mut names = Names::of(rules, &held);
         for shard in &self.shards {
             let kept = shard.0.lock();
-            let names = Names::of(rules, &kept.rules);
+            if !Arc::ptr_eq(&held, &kept.rules) {
+                held = Arc::clone(&kept.rules);
+                names = Names::of(rules, &held);
+            }
             for ((callers, crowded), limit) in sums.iter_mut().zip((0..).map(LimitId)) {
                 let counted = names.find(limit).map(|limit| kept.shard.counted(limit));
                 let (more, requests) = counted.unwrap_or_default();
@@ -154,6 +159,11 @@ impl Limiter {
             }
         }
         sums
+    }
+
+    /// The rules that hold now.
+    fn held(&self) -> Arc<Rules> {
+        Arc::clone(&self.shards[0].0.lock().rules)
     }
 
     fn moment(&self) -> Moment {

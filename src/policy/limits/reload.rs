@@ -28,6 +28,8 @@ use crate::policy::rules::{LIMITS_MAX, LimitId, LimitSet, Rules};
 pub struct Reload<'r> {
     from: &'r Rules,
     to: &'r Rules,
+    /// Which of the old limits the new ones were.
+    names: Names,
     /// For what is new, by the new limits: one for all shards together.
     rooms: Vec<Rooms>,
 }
@@ -38,6 +40,7 @@ impl<'r> Reload<'r> {
         Self {
             from,
             to,
+            names: Names::of(to, from),
             rooms: to.limits.iter().map(|_| Rooms::new(to)).collect(),
         }
     }
@@ -45,11 +48,10 @@ impl<'r> Reload<'r> {
     /// This shard is for the new rules from now on.
     pub fn apply(&self, shard: &mut Shard, at: Moment) {
         let callers_max = self.to.callers_max as usize;
-        let names = Names::of(self.to, self.from);
         shard.reload(|old| {
             let limits = (0..).map(LimitId).zip(&self.to.limits).zip(&self.rooms);
             let counted = limits.map(|((id, limit), rooms)| {
-                let known = names.find(id);
+                let known = self.names.find(id);
                 let Some((from, mut counted)) = known.and_then(|id| Some((id, old[id.index()].take()?))) else {
                     return Counted::new((limit, rooms));
                 };
