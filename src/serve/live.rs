@@ -8,7 +8,7 @@
 //!
 //! Absent on purpose: noticing that the file was saved (`watch`), and what is different (`config::diff`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,7 +22,7 @@ use super::watchers::Watchers;
 use super::{House, Source, blocking, connections_max, generation, settings};
 use crate::config::diff::{Diff, Line, diff};
 use crate::config::{self, Config, ConfigErrors, System};
-use crate::gate::{Filling, Generation};
+use crate::gate::Filling;
 use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
 use crate::http::door::Door;
 use crate::policy::time::UnixTime;
@@ -37,6 +37,8 @@ const ATTEMPTS_MAX: usize = 8;
 pub(super) struct Live {
     parts: Parts,
     watchers: Watchers,
+    /// Doors of before, as far as requests are under way by them.
+    older: Vec<Weak<Door>>,
 }
 
 /// What is exchanged, and what stays.
@@ -64,7 +66,8 @@ impl Live {
     pub(super) fn new(parts: Parts) -> Self {
         let mut watchers = Watchers::new(Arc::clone(&parts.house.gate));
         watchers.watch(&parts.places);
-        Self { parts, watchers }
+        let older = Vec::new();
+        Self { parts, watchers, older }
     }
 
     /// Follows the file, SIGHUP and operators for as long as it is polled.
@@ -247,15 +250,28 @@ impl Live {
 
     async fn swap(&mut self, name: &str, config: &Arc<Config>, at: UnixTime) -> Result<(), ConfigErrors> {
         let before = self.parts.config.load_full();
+        let older = self.parts.door.load_full();
+        self.older.push(Arc::downgrade(&older));
+        drop(older);
         let exchanged = {
             let (house, config, door) = (
                 Arc::clone(&self.parts.house),
                 Arc::clone(config),
                 Arc::clone(&self.parts.door),
             );
-            let places = self.parts.places.clone();
-            blocking(move || exchange(&house, &before, &config, &places, &door, at)).await
+            let (places, older) = (self.parts.places.clone(), self.older.clone());
+            blocking(move || {
+                let settling = Settling {
+                    house: &house,
+                    config: &config,
+                    door: &door,
+                    older: &older,
+                };
+                exchange(&settling, &before, &places, at)
+            })
+            .await
         };
+        self.older.retain(is_used);
         let Exchanged { places, filling } = exchanged.map_err(|error| {
             ConfigErrors::of_whole(
                 name,
@@ -297,56 +313,84 @@ impl Live {
     }
 }
 
+/// What is needed to swap what is made of a configuration.
+struct Settling<'a> {
+    house: &'a House,
+    config: &'a Config,
+    door: &'a ArcSwap<Door>,
+    older: &'a [Weak<Door>],
+}
+
+/// Who may still have to find an upstream at its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    /// Whoever is in the house, and whoever comes to it by a door of before.
+    UnderWay,
+    /// Whoever is in the house.
+    InHouse,
+}
+
 /// Swaps what is made of the configuration. Blocks on the disk before anything is changed, and for one segment of the journal.
 ///
 /// # Errors
 /// The listed accounts collide with stored ones, or the disk refuses them. Nothing has changed.
-fn exchange(
-    house: &House,
-    before: &Config,
-    config: &Config,
-    places: &Places,
-    door: &ArcSwap<Door>,
-    at: UnixTime,
-) -> Result<Exchanged, RelistError> {
+fn exchange(settling: &Settling<'_>, before: &Config, places: &Places, at: UnixTime) -> Result<Exchanged, RelistError> {
+    let Settling { house, config, .. } = settling;
     let relisting = house.store.prepare_list(&listed(config), at)?;
     house.journal.set_pace(pace(config));
     let remains =
         (before.rules.windows != config.rules.windows).then(|| house.journal.reload_windows(&config.rules.windows));
-    let (places, generation, filling) = settle(house, config, places);
-    house.limiter.reload(Arc::clone(&generation.rules));
-    door.store(Arc::new(settings::door(config, house, &places, &generation)));
+    let (mut places, filling) = settling.settle(places, Whom::UnderWay);
     house.store.networks().relist(config.blocked_networks.clone());
     relisting.take();
+    // From now on nobody takes up an older door.
+    if places.has_unlisted() && !settling.older.iter().any(is_used) {
+        (places, _) = settling.settle(&places, Whom::InHouse);
+    }
     Ok(Exchanged {
         places,
         filling: filling.zip(remains),
     })
 }
 
-/// Gives the hall its new rules and everybody in it its worker where it was.
-fn settle(house: &House, config: &Config, before: &Places) -> (Places, Arc<Generation>, Option<Filling>) {
-    let mut attempts = 0;
-    loop {
-        let occupied = match attempts {
-            0..ATTEMPTS_MAX => house.gate.occupied(),
-            _ => before.everywhere(),
-        };
-        attempts += 1;
-        let places = before.arrange(config, &occupied);
-        let generation = generation(config, &places, &house.exposition);
-        let suits = |occupied: &_| {
-            let suits = places.suit(before, occupied);
-            if suits {
-                // Before anybody is sent there.
-                house.workers.replace(places.upstreams());
+fn is_used(door: &Weak<Door>) -> bool {
+    door.strong_count() > 0
+}
+
+impl Settling<'_> {
+    /// Gives the hall, the limits and the door their new rules, and everybody in the house its worker where it was.
+    fn settle(&self, before: &Places, whom: Whom) -> (Places, Option<Filling>) {
+        let Self { house, config, .. } = self;
+        let mut attempts = 0;
+        loop {
+            let occupied = match attempts {
+                0..ATTEMPTS_MAX => house.gate.occupied(),
+                _ => before.everywhere(),
+            };
+            attempts += 1;
+            let places = match whom {
+                Whom::UnderWay => before.arrange(config, &before.led_to(&occupied)),
+                Whom::InHouse => before.arrange(config, &occupied),
+            };
+            let generation = generation(config, &places, &house.exposition);
+            let door = Arc::new(settings::door(config, house, &places, &generation));
+            let suits = |occupied: &_| {
+                let suits = places.suit(before, occupied);
+                if suits {
+                    // Before anybody is sent there; and nobody is let in by the rules of before from now on, save who is on the way.
+                    house.workers.replace(places.upstreams());
+                    self.door.store(door);
+                }
+                suits
+            };
+            match house.gate.reload(Arc::clone(&generation), suits) {
+                Ok(filling) => {
+                    house.limiter.reload(Arc::clone(&generation.rules));
+                    return (places, filling);
+                }
+                // Somebody has come meanwhile to a place that was about to be given away.
+                Err(_unsuited) => {}
             }
-            suits
-        };
-        match house.gate.reload(Arc::clone(&generation), suits) {
-            Ok(filling) => return (places, generation, filling),
-            // Somebody has come meanwhile to a place that was about to be given away.
-            Err(_unsuited) => {}
         }
     }
 }

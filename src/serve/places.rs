@@ -2,7 +2,7 @@
 //! stays the same worker's while anybody is there, whatever the file says meanwhile.
 //!
 //! An upstream that the file has no more finishes what it has: it keeps its slots, and gets nothing new because no route leads to
-//! it. A server that the file has no more gets no slots, so what runs there ends and nothing follows. Places at which nobody is
+//! it. It also keeps its place while a request is under way by routes that led there ([`Places::led_to`]). A server that the file has no more gets no slots, so what runs there ends and nothing follows. Places at which nobody is
 //! any more are given to others, so there are never more of them than upstreams and servers in use.
 //!
 //! Absent on purpose: who is where, which the gate knows, and connections (`upstream`).
@@ -98,6 +98,20 @@ impl Places {
         let servers = |pool: &Pool| (0..).map(ServerId).take(pool.servers.len()).collect();
         let pools = (0..).map(PoolId).zip(&self.pools).filter(|(_, pool)| !pool.vacant);
         pools.map(|(id, pool)| (id, servers(pool))).collect()
+    }
+
+    /// As if somebody were at every upstream's place, and at those servers' where somebody is: whoever came to an older door may be
+    /// on the way to any of them.
+    pub(super) fn led_to(&self, occupied: &Occupied) -> Occupied {
+        let pools = (0..).map(PoolId).zip(&self.pools).filter(|(_, pool)| !pool.vacant);
+        let servers = |id| occupied.get(&id).cloned().unwrap_or_default();
+        pools.map(|(id, _)| (id, servers(id))).collect()
+    }
+
+    /// Whether there is an upstream that the file has no more.
+    pub(super) fn has_unlisted(&self) -> bool {
+        let there = self.pools.iter().filter(|pool| !pool.vacant).count();
+        there > self.listed.len()
     }
 
     /// Whether everybody who is there would find its worker where it was before.
