@@ -8,3 +8,4 @@ mod support;
 
 mod edits;
 mod load;
+mod nothing_dropped;
