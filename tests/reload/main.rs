@@ -6,6 +6,8 @@ mod dice;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_files;
+mod commands;
 mod edits;
 mod load;
 mod nothing_dropped;

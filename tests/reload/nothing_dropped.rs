@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
+use crate::bad_files::save;
 use crate::support::program::Program;
 use crate::support::{Arrived, Client, Door, Plan, Worker, hash, soon};
 
@@ -87,9 +88,10 @@ async fn who_waits_takes_its_tiers_new_priority_and_keeps_its_order_of_arrival()
     let order = ["p1", "p3", "p1", "p2"];
     let seen: Vec<String> = waiting(&door).await.into_iter().map(|(caller, _)| caller).collect();
     assert_eq!(seen, order);
-    for caller in order {
+    for (left, caller) in (0..order.len()).rev().zip(order) {
         arrived.answer("").await;
         arrived = Arrived::on(arrived.stream).await;
+        door.house_until(left, 1).await;
         let queue = door.queue().await;
         assert_eq!(queue["running"][0]["caller"], caller);
     }
@@ -410,7 +412,7 @@ async fn everything_else_that_can_change_does_so_at_once() {
 
     let origin = "origin: https://page.example\r\n";
     assert_eq!(ask("/me", origin).await.get("access-control-allow-origin"), None);
-    reload(&door, &more("cors: { origins: \"*\" }")).await;
+    reload(&door, &more("cors: { origins: [\"*\"] }")).await;
     assert_eq!(ask("/me", origin).await.get("access-control-allow-origin"), Some("*"));
 
     reload(&door, &more("paths: { me: /whoami }")).await;
@@ -503,9 +505,11 @@ async fn who_had_a_tier_that_is_gone_is_a_stranger_and_the_log_names_it() {
     let servers = [(worker.address, 4)];
     let yaml = plan(&servers, 8).yaml();
     let program = Program::start(&yaml).await;
-    let added = program.command(&["account", "add", "acme", "--tier", "p6"]).await;
+    let added = program
+        .command(&["account", "add", "--name", "acme", "--tier", "p6"])
+        .await;
     assert_eq!(added.code, Some(0), "{}", added.err);
-    let minted = program.command(&["key", "mint", "acme", "--json"]).await;
+    let minted = program.command(&["key", "add", "acme", "--json"]).await;
     let minted: Value = serde_json::from_str(&minted.out).unwrap_or_else(|_| panic!("{minted:?}"));
     let key = minted["key"].as_str().expect("a key").to_owned();
     let tier = async || {
@@ -532,13 +536,6 @@ async fn who_had_a_tier_that_is_gone_is_a_stranger_and_the_log_names_it() {
     save(&program, &yaml);
     assert_eq!(program.command(&["reload"]).await.code, Some(0));
     assert_eq!(tier().await.as_deref(), Some("p6"));
-}
-
-fn save(program: &Program, yaml: &str) {
-    let (file, new) = (program.folder().join("tiers.yaml"), program.folder().join("new"));
-    let data = program.folder().join("data");
-    std::fs::write(&new, format!("{yaml}\ndata_dir: {}\n", data.display())).expect("a folder to write to");
-    std::fs::rename(&new, &file).expect("a folder to write to");
 }
 
 #[tokio::test]
