@@ -40,6 +40,19 @@ pub async fn metric(program: &Program, line: &str) {
     .await;
 }
 
+/// The line of the program's log in which that stands, once it is there.
+pub async fn logged(program: &Program, text: &str) -> String {
+    soon(text, async {
+        loop {
+            if let Some(line) = program.log().lines().find(|line| line.contains(text)) {
+                return line.to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
 async fn status(program: &Program) -> (Option<i32>, Value) {
     let said = program.command(&["status", "--json"]).await;
     (
@@ -83,11 +96,7 @@ async fn a_mistake_is_told_with_its_line_everywhere_and_the_good_file_goes_on_un
     assert_eq!(code, Some(1));
     assert_eq!(told["config"]["last"]["result"], "failed");
     assert_eq!(told["config"]["last"]["wrong"]["problems"][0]["line"], line, "{told}");
-    let log = program.log();
-    let logged = log
-        .lines()
-        .find(|line| line.contains("concurency"))
-        .expect("the log tells of it");
+    let logged = logged(&program, "concurency").await;
     assert!(logged.contains(r#""level":"ERROR""#), "{logged}");
     assert!(logged.contains(&format!("tiers.yaml:{line}:")), "{logged}");
     // Asked for, it is as wrong.
@@ -112,8 +121,7 @@ async fn a_file_that_is_gone_is_told_of_and_may_come_back() {
     std::fs::remove_file(program.folder().join("tiers.yaml")).expect("it is there");
     metric(&program, "tiergate_config_last_reload_successful 0").await;
     assert_eq!(search(program.address, "key-10").await, 200);
-    let log = program.log();
-    assert!(log.contains("the file can't be read"), "{log}");
+    logged(&program, "the file can't be read").await;
     save(&program, &yaml);
     metric(&program, "tiergate_config_last_reload_successful 1").await;
     metric(&program, r#"tiergate_config_reloads_total{result="unchanged"} 1"#).await;

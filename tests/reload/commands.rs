@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::bad_files::{metric, save};
+use crate::bad_files::{logged, metric, save};
 use crate::support::program::{Program, run};
 use crate::support::{Mirror, seven_tiers};
 
@@ -28,8 +28,7 @@ async fn what_is_saved_is_taken_up_by_itself() {
         metric(&program, &format!("tiergate_queue_seats {seats}")).await;
         println!("saved and in force after {:?}", saved.elapsed());
     }
-    let log = program.log();
-    assert!(log.contains("11 → 12"), "{log}");
+    logged(&program, "11 → 12").await;
 }
 
 #[tokio::test]
@@ -64,11 +63,7 @@ async fn reload_says_what_has_changed_and_status_what_is_so() {
         "{answer}"
     );
     assert!(answer["wrong"].is_null() && answer["changes"].is_array(), "{answer}");
-    assert!(
-        program.log().contains("tier `$5` (1 account): daily quota 500 → 800"),
-        "{}",
-        program.log()
-    );
+    logged(&program, "tier `$5` (1 account): daily quota 500 → 800").await;
     let said = program.command(&["status"]).await;
     assert_eq!(said.code, Some(0));
     for part in [

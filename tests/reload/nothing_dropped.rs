@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use crate::bad_files::save;
+use crate::bad_files::{logged, save};
 use crate::support::program::Program;
 use crate::support::{Arrived, Client, Door, Plan, Worker, hash, soon};
 
@@ -527,12 +527,7 @@ async fn who_had_a_tier_that_is_gone_is_a_stranger_and_the_log_names_it() {
     let said = program.command(&["reload"]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(tier().await.as_deref(), Some("p0"));
-    soon("the log names it", async {
-        while !program.log().contains("acme (p6)") {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    logged(&program, "acme (p6)").await;
     save(&program, &yaml);
     assert_eq!(program.command(&["reload"]).await.code, Some(0));
     assert_eq!(tier().await.as_deref(), Some("p6"));
