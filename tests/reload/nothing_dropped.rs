@@ -2,12 +2,15 @@
 //! drives, so that nothing ends before it is to.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 use crate::bad_files::{logged, save};
 use crate::support::program::Program;
-use crate::support::{Arrived, Client, Door, Plan, Worker, hash, soon};
+use crate::support::{Arrived, Client, Door, Mirror, Plan, Worker, hash, soon};
 
 /// Lets the door read its file, which says that now, and answers with what the operator is told.
 async fn reload(door: &Door, yaml: &str) -> Value {
@@ -585,4 +588,60 @@ async fn the_operators_token_is_changed_by_a_reload() {
     assert_eq!((answer.status(), &answer.json()["result"]), (200, &"unchanged".into()));
     assert_eq!(with("a-third-token-of-at-least-32-characters").await, 200);
     assert_eq!(with("another-token-of-at-least-32-characters").await, 401);
+}
+
+/// The bug: a request that had come by the file before, and was on its way to an upstream that the file after has no more, was told
+/// 502 `upstream_unreachable`; had another upstream got the place by then, a request that isn't metered went to that one's server.
+#[tokio::test]
+async fn who_is_on_the_way_to_an_upstream_that_is_removed_gets_there() {
+    let (images, search) = (Mirror::start().await, Mirror::start().await);
+    let yaml = |number: usize| {
+        let servers = [(search.address, 8)];
+        let yaml = plan(&servers, 8).yaml();
+        let (before, _) = yaml.split_once("upstreams:\n").expect("a section");
+        // The names change, and with them the places; the servers don't.
+        let (one, other) = (format!("i{number}"), format!("s{number}"));
+        let upstream = |(name, address): (&String, SocketAddr)| {
+            format!("  {name}: {{ servers: [ {{ url: \"http://{address}\", slots: 8 }} ], timeout: 20s }}\n")
+        };
+        let mut upstreams = [(&one, images.address), (&other, search.address)].map(upstream);
+        upstreams.rotate_left(number % 2);
+        format!(
+            "{before}upstreams:\n{}routes:\n  - {{ path: /search, upstream: {other}, metered: true }}\n  \
+             - {{ path: \"/image/{{*rest}}\", upstream: {one} }}\n",
+            upstreams.concat()
+        )
+    };
+    let door = Door::open_live(&yaml(0));
+    let ended = Arc::new(AtomicBool::new(false));
+    let mut clients = JoinSet::new();
+    for at in 0..16 {
+        let (address, ended) = (door.address, Arc::clone(&ended));
+        let (path, worker) = match at % 2 {
+            0 => ("/search", search.address),
+            _ => ("/image/1", images.address),
+        };
+        clients.spawn(async move {
+            let mut client = Client::connect(address).await;
+            while !ended.load(Relaxed) {
+                let answer = client.ask("GET", path, "x-api-key: p1\r\n").await;
+                let host = worker.to_string();
+                assert_eq!(answer.mirrored().await.get("host"), Some(host.as_str()), "{path}");
+            }
+        });
+    }
+    for number in 1..=100 {
+        reload(&door, &yaml(number)).await;
+    }
+    ended.store(true, Relaxed);
+    while let Some(client) = clients.join_next().await {
+        client.expect("everybody finds its worker");
+    }
+    // And nobody keeps what is gone.
+    reload(&door, &yaml(101)).await;
+    let queue = door.queue().await;
+    let names: Vec<&str> = (queue["pools"].as_array().expect("a list").iter())
+        .filter_map(|pool| pool["upstream"].as_str())
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
 }
