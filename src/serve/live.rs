@@ -25,13 +25,16 @@ use crate::config::{self, Config, ConfigErrors, System};
 use crate::gate::Filling;
 use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
 use crate::http::door::Door;
-use crate::policy::time::UnixTime;
+use crate::policy::time::{Span, UnixTime};
 use crate::store::journal::Remains;
 use crate::store::{AdminToken, RelistError};
 use crate::telemetry::{ConfigMeters, Reload};
 
 /// Places are looked for so often before whoever is in the house is left where it is, whatever the file says.
 const ATTEMPTS_MAX: usize = 8;
+
+/// How often it is looked whether somebody is still where the file has nothing any more.
+const TIDY_EVERY: Span = Span::from_secs(1);
 
 /// A configuration that runs, and all that depends on it.
 pub(super) struct Live {
@@ -58,6 +61,7 @@ pub(super) struct Parts {
 /// What is exchanged in one go.
 struct Exchanged {
     places: Places,
+    older: Vec<Weak<Door>>,
     filling: Option<(Filling, Remains)>,
 }
 
@@ -85,7 +89,9 @@ impl Live {
             (seen != Err(Unreadable::NoFile)).then(|| Watch::start(&source.file, seen, *self.parts.house.gate.clock()))
         });
         loop {
+            let clock = *self.parts.house.gate.clock();
             tokio::select! {
+                () = clock.sleep(TIDY_EVERY), if self.parts.places.has_unlisted() => self.tidy().await,
                 saved = changed(&mut watch) => {
                     self.take(saved, "saved").await;
                 }
@@ -250,29 +256,11 @@ impl Live {
 
     async fn swap(&mut self, name: &str, config: &Arc<Config>, at: UnixTime) -> Result<(), ConfigErrors> {
         let before = self.parts.config.load_full();
-        let older = self.parts.door.load_full();
-        self.older.push(Arc::downgrade(&older));
-        drop(older);
         let exchanged = {
-            let (house, config, door) = (
-                Arc::clone(&self.parts.house),
-                Arc::clone(config),
-                Arc::clone(&self.parts.door),
-            );
-            let (places, older) = (self.parts.places.clone(), self.older.clone());
-            blocking(move || {
-                let settling = Settling {
-                    house: &house,
-                    config: &config,
-                    door: &door,
-                    older: &older,
-                };
-                exchange(&settling, &before, &places, at)
-            })
-            .await
+            let (settling, places) = (self.settling(config), self.parts.places.clone());
+            blocking(move || exchange(settling, &before, &places, at)).await
         };
-        self.older.retain(is_used);
-        let Exchanged { places, filling } = exchanged.map_err(|error| {
+        let Exchanged { places, older, filling } = exchanged.map_err(|error| {
             ConfigErrors::of_whole(
                 name,
                 error.to_string(),
@@ -282,13 +270,36 @@ impl Live {
         self.parts.house.unmetered.resize(config.connections.unmetered_max);
         self.parts.house.connections.resize(connections_max(config));
         self.watchers.watch(&places);
-        self.parts.places = places;
+        (self.parts.places, self.older) = (places, older);
         self.parts.config.store(Arc::clone(config));
         tell_of_lost_tiers(&config.rules, self.parts.house.store.directory());
         if let Some((filling, remains)) = filling {
             self.fill(filling, remains);
         }
         Ok(())
+    }
+
+    fn settling(&self, config: &Arc<Config>) -> Settling {
+        Settling {
+            house: Arc::clone(&self.parts.house),
+            config: Arc::clone(config),
+            door: Arc::clone(&self.parts.door),
+            older: self.older.clone(),
+        }
+    }
+
+    /// Takes away the upstreams that the file has no more and where nobody is, and nobody on the way.
+    async fn tidy(&mut self) {
+        self.older.retain(is_used);
+        let occupied = self.parts.house.gate.occupied();
+        if !self.older.is_empty() || !self.parts.places.has_idle(&occupied) {
+            return;
+        }
+        let mut settling = self.settling(&self.parts.config.load_full());
+        let places = self.parts.places.clone();
+        let settled = blocking(move || (settling.settle(&places, Whom::InHouse).0, settling.older)).await;
+        (self.parts.places, self.older) = settled;
+        self.watchers.watch(&self.parts.places);
     }
 
     /// Reads back what was debited before the windows were made, beside everything else.
@@ -314,11 +325,11 @@ impl Live {
 }
 
 /// What is needed to swap what is made of a configuration.
-struct Settling<'a> {
-    house: &'a House,
-    config: &'a Config,
-    door: &'a ArcSwap<Door>,
-    older: &'a [Weak<Door>],
+struct Settling {
+    house: Arc<House>,
+    config: Arc<Config>,
+    door: Arc<ArcSwap<Door>>,
+    older: Vec<Weak<Door>>,
 }
 
 /// Who may still have to find an upstream at its place.
@@ -334,21 +345,23 @@ enum Whom {
 ///
 /// # Errors
 /// The listed accounts collide with stored ones, or the disk refuses them. Nothing has changed.
-fn exchange(settling: &Settling<'_>, before: &Config, places: &Places, at: UnixTime) -> Result<Exchanged, RelistError> {
-    let Settling { house, config, .. } = settling;
-    let relisting = house.store.prepare_list(&listed(config), at)?;
-    house.journal.set_pace(pace(config));
+fn exchange(mut settling: Settling, before: &Config, places: &Places, at: UnixTime) -> Result<Exchanged, RelistError> {
+    let (house, config) = (Arc::clone(&settling.house), Arc::clone(&settling.config));
+    let relisting = house.store.prepare_list(&listed(&config), at)?;
+    house.journal.set_pace(pace(&config));
     let remains =
         (before.rules.windows != config.rules.windows).then(|| house.journal.reload_windows(&config.rules.windows));
     let (mut places, filling) = settling.settle(places, Whom::UnderWay);
     house.store.networks().relist(config.blocked_networks.clone());
     relisting.take();
     // From now on nobody takes up an older door.
-    if places.has_unlisted() && !settling.older.iter().any(is_used) {
+    settling.older.retain(is_used);
+    if settling.older.is_empty() && places.has_idle(&house.gate.occupied()) {
         (places, _) = settling.settle(&places, Whom::InHouse);
     }
     Ok(Exchanged {
         places,
+        older: settling.older,
         filling: filling.zip(remains),
     })
 }
@@ -357,10 +370,15 @@ fn is_used(door: &Weak<Door>) -> bool {
     door.strong_count() > 0
 }
 
-impl Settling<'_> {
+impl Settling {
     /// Gives the hall, the limits and the door their new rules, and everybody in the house its worker where it was.
-    fn settle(&self, before: &Places, whom: Whom) -> (Places, Option<Filling>) {
-        let Self { house, config, .. } = self;
+    fn settle(&mut self, before: &Places, whom: Whom) -> (Places, Option<Filling>) {
+        let Self {
+            house,
+            config,
+            door: shared,
+            older,
+        } = self;
         let mut attempts = 0;
         loop {
             let occupied = match attempts {
@@ -374,17 +392,19 @@ impl Settling<'_> {
             };
             let generation = generation(config, &places, &house.exposition);
             let door = Arc::new(settings::door(config, house, &places, &generation));
+            let mut replaced = None;
             let suits = |occupied: &_| {
                 let suits = places.suit(before, occupied);
                 if suits {
                     // Before anybody is sent there; and nobody is let in by the rules of before from now on, save who is on the way.
                     house.workers.replace(places.upstreams());
-                    self.door.store(door);
+                    replaced = Some(shared.swap(door));
                 }
                 suits
             };
             match house.gate.reload(Arc::clone(&generation), suits) {
                 Ok(filling) => {
+                    older.extend(replaced.as_ref().map(Arc::downgrade));
                     house.limiter.reload(Arc::clone(&generation.rules));
                     return (places, filling);
                 }

@@ -108,10 +108,15 @@ impl Places {
         pools.map(|(id, _)| (id, servers(id))).collect()
     }
 
+    /// Whether there is an upstream that the file has no more, and where nobody is.
+    pub(super) fn has_idle(&self, occupied: &Occupied) -> bool {
+        let mut pools = (0..).map(PoolId).zip(&self.pools);
+        pools.any(|(id, pool)| !pool.vacant && !self.listed.contains(&id) && !occupied.contains_key(&id))
+    }
+
     /// Whether there is an upstream that the file has no more.
     pub(super) fn has_unlisted(&self) -> bool {
-        let there = self.pools.iter().filter(|pool| !pool.vacant).count();
-        there > self.listed.len()
+        self.has_idle(&Occupied::default())
     }
 
     /// Whether everybody who is there would find its worker where it was before.

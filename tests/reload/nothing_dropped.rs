@@ -264,8 +264,15 @@ async fn an_upstream_that_is_gone_finishes_what_runs_and_what_waits_for_it_and_m
         found(client).await;
     }
     // Gone for good: with nobody there it isn't shown any more, and the name is somebody else's when it comes again.
-    door.house_until(0, 0).await;
+    let mut last = searching(&door, "p1").await;
+    at_old = Arrived::on_either(at_old.stream, &old).await;
     reload(&door, &upstreams("two", &[("two", new.address)])).await;
+    assert_eq!(pool(&door, "one").await, Some((1, 1)));
+    at_old.answer("").await;
+    assert_eq!(last.answer().await.status(), 200);
+    let is_gone = |page: &Value| page["pools"].as_array().is_some_and(|pools| pools.len() == 1);
+    door.queue_until("the removed upstream goes when it has finished", is_gone)
+        .await;
     assert_eq!(pool(&door, "one").await, None);
     assert_eq!(pool(&door, "two").await, Some((1, 0)));
     reload(&door, &upstreams("one", &[("one", new.address)])).await;
