@@ -190,6 +190,10 @@ struct Aim {
 impl Aim {
     /// # Errors
     /// The upstream, or its last server, is gone.
+    #[expect(
+        clippy::result_large_err,
+        reason = "it is the errand that is given back, and goes no further"
+    )]
     fn of(connections: &Connections, errand: Errand) -> Result<Self, Errand> {
         let (pool, server) = match &errand {
             Errand::Metered { pass, .. } => (pass.pool(), Some(pass.server())),

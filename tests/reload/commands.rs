@@ -1,8 +1,7 @@
 //! A file that was saved, and the commands around it, as operators use them: on the program itself.
 
-use std::time::Instant;
-
 use serde_json::Value;
+use tiergate::clock::Clock;
 
 use crate::bad_files::{logged, metric, save};
 use crate::support::program::{Program, run};
@@ -22,11 +21,12 @@ fn json(text: &str) -> Value {
 #[tokio::test]
 async fn what_is_saved_is_taken_up_by_itself() {
     let (program, yaml, _mirror) = start().await;
+    let clock = Clock::start();
     for seats in 9..=12 {
-        let saved = Instant::now();
+        let saved = clock.now();
         save(&program, &yaml.replace("length: 8", &format!("length: {seats}")));
         metric(&program, &format!("tiergate_queue_seats {seats}")).await;
-        println!("saved and in force after {:?}", saved.elapsed());
+        println!("saved and in force after {}", clock.now().since(saved));
     }
     logged(&program, "11 → 12").await;
 }
