@@ -2,8 +2,9 @@
 //! stays the same worker's while anybody is there, whatever the file says meanwhile.
 //!
 //! An upstream that the file has no more finishes what it has: it keeps its slots, and gets nothing new because no route leads to
-//! it. It also keeps its place while a request is under way by routes that led there ([`Places::led_to`]). A server that the file has no more gets no slots, so what runs there ends and nothing follows. Places at which nobody is
-//! any more are given to others, so there are never more of them than upstreams and servers in use.
+//! it. It also keeps its place while a request is under way by routes that led there ([`Places::led_to`]), and is soon gone then. A
+//! server that the file has no more gets no slots, so what runs there ends and nothing follows. Places at which nobody is any more
+//! are given to others, so there are never more of them than upstreams and servers in use.
 //!
 //! Absent on purpose: who is where, which the gate knows, and connections (`upstream`).
 
