@@ -8,7 +8,7 @@
 //!
 //! Absent on purpose: noticing that the file was saved (`watch`), and what is different (`config::diff`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,10 +22,10 @@ use super::watchers::Watchers;
 use super::{House, Source, blocking, connections_max, generation, settings};
 use crate::config::diff::{Diff, Line, diff};
 use crate::config::{self, Config, ConfigErrors, System};
-use crate::gate::{Filling, Generation};
+use crate::gate::Filling;
 use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
 use crate::http::door::Door;
-use crate::policy::time::UnixTime;
+use crate::policy::time::{Span, UnixTime};
 use crate::store::journal::Remains;
 use crate::store::{AdminToken, RelistError};
 use crate::telemetry::{ConfigMeters, Reload};
@@ -33,10 +33,15 @@ use crate::telemetry::{ConfigMeters, Reload};
 /// Places are looked for so often before whoever is in the house is left where it is, whatever the file says.
 const ATTEMPTS_MAX: usize = 8;
 
+/// How often it is looked whether somebody is still where the file has nothing any more.
+const TIDY_EVERY: Span = Span::from_secs(1);
+
 /// A configuration that runs, and all that depends on it.
 pub(super) struct Live {
     parts: Parts,
     watchers: Watchers,
+    /// Doors of before, as far as requests are under way by them.
+    older: Vec<Weak<Door>>,
 }
 
 /// What is exchanged, and what stays.
@@ -56,6 +61,7 @@ pub(super) struct Parts {
 /// What is exchanged in one go.
 struct Exchanged {
     places: Places,
+    older: Vec<Weak<Door>>,
     filling: Option<(Filling, Remains)>,
 }
 
@@ -64,7 +70,8 @@ impl Live {
     pub(super) fn new(parts: Parts) -> Self {
         let mut watchers = Watchers::new(Arc::clone(&parts.house.gate));
         watchers.watch(&parts.places);
-        Self { parts, watchers }
+        let older = Vec::new();
+        Self { parts, watchers, older }
     }
 
     /// Follows the file, SIGHUP and operators for as long as it is polled.
@@ -82,7 +89,9 @@ impl Live {
             (seen != Err(Unreadable::NoFile)).then(|| Watch::start(&source.file, seen, *self.parts.house.gate.clock()))
         });
         loop {
+            let clock = *self.parts.house.gate.clock();
             tokio::select! {
+                () = clock.sleep(TIDY_EVERY), if self.parts.places.has_unlisted() => self.tidy().await,
                 saved = changed(&mut watch) => {
                     self.take(saved, "saved").await;
                 }
@@ -248,15 +257,10 @@ impl Live {
     async fn swap(&mut self, name: &str, config: &Arc<Config>, at: UnixTime) -> Result<(), ConfigErrors> {
         let before = self.parts.config.load_full();
         let exchanged = {
-            let (house, config, door) = (
-                Arc::clone(&self.parts.house),
-                Arc::clone(config),
-                Arc::clone(&self.parts.door),
-            );
-            let places = self.parts.places.clone();
-            blocking(move || exchange(&house, &before, &config, &places, &door, at)).await
+            let (settling, places) = (self.settling(config), self.parts.places.clone());
+            blocking(move || exchange(settling, &before, &places, at)).await
         };
-        let Exchanged { places, filling } = exchanged.map_err(|error| {
+        let Exchanged { places, older, filling } = exchanged.map_err(|error| {
             ConfigErrors::of_whole(
                 name,
                 error.to_string(),
@@ -266,13 +270,36 @@ impl Live {
         self.parts.house.unmetered.resize(config.connections.unmetered_max);
         self.parts.house.connections.resize(connections_max(config));
         self.watchers.watch(&places);
-        self.parts.places = places;
+        (self.parts.places, self.older) = (places, older);
         self.parts.config.store(Arc::clone(config));
         tell_of_lost_tiers(&config.rules, self.parts.house.store.directory());
         if let Some((filling, remains)) = filling {
             self.fill(filling, remains);
         }
         Ok(())
+    }
+
+    fn settling(&self, config: &Arc<Config>) -> Settling {
+        Settling {
+            house: Arc::clone(&self.parts.house),
+            config: Arc::clone(config),
+            door: Arc::clone(&self.parts.door),
+            older: self.older.clone(),
+        }
+    }
+
+    /// Takes away the upstreams that the file has no more and where nobody is, and nobody on the way.
+    async fn tidy(&mut self) {
+        self.older.retain(is_used);
+        let occupied = self.parts.house.gate.occupied();
+        if !self.older.is_empty() || !self.parts.places.has_idle(&occupied) {
+            return;
+        }
+        let mut settling = self.settling(&self.parts.config.load_full());
+        let places = self.parts.places.clone();
+        let settled = blocking(move || (settling.settle(&places, Whom::InHouse).0, settling.older)).await;
+        (self.parts.places, self.older) = settled;
+        self.watchers.watch(&self.parts.places);
     }
 
     /// Reads back what was debited before the windows were made, beside everything else.
@@ -297,56 +324,93 @@ impl Live {
     }
 }
 
+/// What is needed to swap what is made of a configuration.
+struct Settling {
+    house: Arc<House>,
+    config: Arc<Config>,
+    door: Arc<ArcSwap<Door>>,
+    older: Vec<Weak<Door>>,
+}
+
+/// Who may still have to find an upstream at its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    /// Whoever is in the house, and whoever comes to it by a door of before.
+    UnderWay,
+    /// Whoever is in the house.
+    InHouse,
+}
+
 /// Swaps what is made of the configuration. Blocks on the disk before anything is changed, and for one segment of the journal.
 ///
 /// # Errors
 /// The listed accounts collide with stored ones, or the disk refuses them. Nothing has changed.
-fn exchange(
-    house: &House,
-    before: &Config,
-    config: &Config,
-    places: &Places,
-    door: &ArcSwap<Door>,
-    at: UnixTime,
-) -> Result<Exchanged, RelistError> {
-    let relisting = house.store.prepare_list(&listed(config), at)?;
-    house.journal.set_pace(pace(config));
+fn exchange(mut settling: Settling, before: &Config, places: &Places, at: UnixTime) -> Result<Exchanged, RelistError> {
+    let (house, config) = (Arc::clone(&settling.house), Arc::clone(&settling.config));
+    let relisting = house.store.prepare_list(&listed(&config), at)?;
+    house.journal.set_pace(pace(&config));
     let remains =
         (before.rules.windows != config.rules.windows).then(|| house.journal.reload_windows(&config.rules.windows));
-    let (places, generation, filling) = settle(house, config, places);
-    house.limiter.reload(Arc::clone(&generation.rules));
-    door.store(Arc::new(settings::door(config, house, &places, &generation)));
+    let (mut places, filling) = settling.settle(places, Whom::UnderWay);
     house.store.networks().relist(config.blocked_networks.clone());
     relisting.take();
+    // From now on nobody takes up an older door.
+    settling.older.retain(is_used);
+    if settling.older.is_empty() && places.has_idle(&house.gate.occupied()) {
+        (places, _) = settling.settle(&places, Whom::InHouse);
+    }
     Ok(Exchanged {
         places,
+        older: settling.older,
         filling: filling.zip(remains),
     })
 }
 
-/// Gives the hall its new rules and everybody in it its worker where it was.
-fn settle(house: &House, config: &Config, before: &Places) -> (Places, Arc<Generation>, Option<Filling>) {
-    let mut attempts = 0;
-    loop {
-        let occupied = match attempts {
-            0..ATTEMPTS_MAX => house.gate.occupied(),
-            _ => before.everywhere(),
-        };
-        attempts += 1;
-        let places = before.arrange(config, &occupied);
-        let generation = generation(config, &places, &house.exposition);
-        let suits = |occupied: &_| {
-            let suits = places.suit(before, occupied);
-            if suits {
-                // Before anybody is sent there.
-                house.workers.replace(places.upstreams());
+fn is_used(door: &Weak<Door>) -> bool {
+    door.strong_count() > 0
+}
+
+impl Settling {
+    /// Gives the hall, the limits and the door their new rules, and everybody in the house its worker where it was.
+    fn settle(&mut self, before: &Places, whom: Whom) -> (Places, Option<Filling>) {
+        let Self {
+            house,
+            config,
+            door: shared,
+            older,
+        } = self;
+        let mut attempts = 0;
+        loop {
+            let occupied = match attempts {
+                0..ATTEMPTS_MAX => house.gate.occupied(),
+                _ => before.everywhere(),
+            };
+            attempts += 1;
+            let places = match whom {
+                Whom::UnderWay => before.arrange(config, &before.led_to(&occupied)),
+                Whom::InHouse => before.arrange(config, &occupied),
+            };
+            let generation = generation(config, &places, &house.exposition);
+            let door = Arc::new(settings::door(config, house, &places, &generation));
+            let mut replaced = None;
+            let suits = |occupied: &_| {
+                let suits = places.suit(before, occupied);
+                if suits {
+                    // Before anybody is sent there; and nobody is let in by the rules of before from now on, save who is on the way.
+                    house.workers.replace(places.upstreams());
+                    replaced = Some(shared.swap(door));
+                }
+                suits
+            };
+            match house.gate.reload(Arc::clone(&generation), suits) {
+                Ok(filling) => {
+                    older.extend(replaced.as_ref().map(Arc::downgrade));
+                    house.limiter.reload(Arc::clone(&generation.rules));
+                    return (places, filling);
+                }
+                // Somebody has come meanwhile to a place that was about to be given away.
+                Err(_unsuited) => {}
             }
-            suits
-        };
-        match house.gate.reload(Arc::clone(&generation), suits) {
-            Ok(filling) => return (places, generation, filling),
-            // Somebody has come meanwhile to a place that was about to be given away.
-            Err(_unsuited) => {}
         }
     }
 }

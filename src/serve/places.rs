@@ -2,8 +2,9 @@
 //! stays the same worker's while anybody is there, whatever the file says meanwhile.
 //!
 //! An upstream that the file has no more finishes what it has: it keeps its slots, and gets nothing new because no route leads to
-//! it. A server that the file has no more gets no slots, so what runs there ends and nothing follows. Places at which nobody is
-//! any more are given to others, so there are never more of them than upstreams and servers in use.
+//! it. It also keeps its place while a request is under way by routes that led there ([`Places::led_to`]), and is soon gone then. A
+//! server that the file has no more gets no slots, so what runs there ends and nothing follows. Places at which nobody is any more
+//! are given to others, so there are never more of them than upstreams and servers in use.
 //!
 //! Absent on purpose: who is where, which the gate knows, and connections (`upstream`).
 
@@ -98,6 +99,25 @@ impl Places {
         let servers = |pool: &Pool| (0..).map(ServerId).take(pool.servers.len()).collect();
         let pools = (0..).map(PoolId).zip(&self.pools).filter(|(_, pool)| !pool.vacant);
         pools.map(|(id, pool)| (id, servers(pool))).collect()
+    }
+
+    /// As if somebody were at every upstream's place, and at those servers' where somebody is: whoever came to an older door may be
+    /// on the way to any of them.
+    pub(super) fn led_to(&self, occupied: &Occupied) -> Occupied {
+        let pools = (0..).map(PoolId).zip(&self.pools).filter(|(_, pool)| !pool.vacant);
+        let servers = |id| occupied.get(&id).cloned().unwrap_or_default();
+        pools.map(|(id, _)| (id, servers(id))).collect()
+    }
+
+    /// Whether there is an upstream that the file has no more, and where nobody is.
+    pub(super) fn has_idle(&self, occupied: &Occupied) -> bool {
+        let mut pools = (0..).map(PoolId).zip(&self.pools);
+        pools.any(|(id, pool)| !pool.vacant && !self.listed.contains(&id) && !occupied.contains_key(&id))
+    }
+
+    /// Whether there is an upstream that the file has no more.
+    pub(super) fn has_unlisted(&self) -> bool {
+        self.has_idle(&Occupied::default())
     }
 
     /// Whether everybody who is there would find its worker where it was before.
@@ -200,5 +220,193 @@ impl Pool {
             timeout: config.timeout,
             idle_timeout: config.idle_timeout,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// By upstream `a`, `b` and so on, if it is listed: its servers' ports and slots.
+    type Listed = Vec<Option<Vec<(u16, u32)>>>;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// A file is taken up, while requests are under way by the one before or not.
+        Reload(Listed, bool),
+        /// Somebody comes to a server of an upstream that the file has, if there is one, or waits for one.
+        Come(usize, Option<usize>),
+        /// One of those who are there goes.
+        Leave(usize),
+    }
+
+    /// Somebody who is there, and where that was when it came.
+    #[derive(Clone, Debug)]
+    struct Guest {
+        pool: PoolId,
+        name: String,
+        server: Option<(ServerId, Arc<Server>)>,
+    }
+
+    fn listed() -> impl Strategy<Value = Listed> {
+        let servers = prop::collection::btree_map(1..5_u16, 1..4_u32, 1..4);
+        let upstream = servers.prop_map(|servers| servers.into_iter().collect());
+        let upstreams = prop::collection::vec(prop::option::of(upstream), 4);
+        upstreams.prop_filter("a route leads somewhere", |listed: &Listed| {
+            listed.iter().any(Option::is_some)
+        })
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (listed(), any::<bool>()).prop_map(|(listed, under_way)| Step::Reload(listed, under_way)),
+            4 => (0..8_usize, prop::option::weighted(0.8, 0..8_usize)).prop_map(|(pool, server)| Step::Come(pool, server)),
+            3 => (0..16_usize).prop_map(Step::Leave),
+        ]
+    }
+
+    fn config(listed: &Listed) -> Config {
+        let server = |(port, slots): &(u16, u32)| format!("{{ url: \"http://worker:{port}\", slots: {slots} }}");
+        let names = ["a", "b", "c", "d"].iter().zip(listed);
+        let there: Vec<_> = names
+            .filter_map(|(name, servers)| Some((name, servers.as_ref()?)))
+            .collect();
+        let upstream = |(name, servers): &(&&str, &Vec<(u16, u32)>)| {
+            let servers: Vec<String> = servers.iter().map(server).collect();
+            format!("  {name}: {{ servers: [ {} ] }}\n", servers.join(", "))
+        };
+        let upstreams: String = there.iter().map(upstream).collect();
+        let yaml = format!(
+            "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\nqueue: {{ length: 8 }}\ntiers:\n  free: {{ priority: 0, \
+             concurrency: 1 }}\nanonymous: free\nupstreams:\n{upstreams}routes:\n  - {{ path: /search, upstream: {}, metered: \
+             true }}\n",
+            there[0].0
+        );
+        Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"))
+    }
+
+    fn occupied(guests: &[Guest]) -> Occupied {
+        let mut occupied = Occupied::new();
+        for guest in guests {
+            let servers = occupied.entry(guest.pool).or_default();
+            servers.extend(guest.server.as_ref().map(|(id, _)| *id));
+        }
+        occupied
+    }
+
+    fn finds_its_place(places: &Places, guest: &Guest) -> bool {
+        let pool = places.pools.get(guest.pool.index());
+        pool.is_some_and(|pool| {
+            let at = |id: &ServerId| pool.servers.get(id.index()).map(|(server, _)| server);
+            !pool.vacant
+                && pool.config.name == guest.name
+                && (guest.server.as_ref()).is_none_or(|(id, server)| at(id).is_some_and(|at| Arc::ptr_eq(at, server)))
+        })
+    }
+
+    /// The upstreams that are there, with the servers that get jobs, whatever their places.
+    fn in_use(places: &Places) -> BTreeSet<(String, BTreeSet<(u16, u32)>)> {
+        let there = places.pools.iter().filter(|pool| !pool.vacant);
+        let servers = |pool: &Pool| {
+            let slots = pool.servers.iter().filter(|(_, slots)| *slots > 0);
+            slots.map(|(server, slots)| (port(server), *slots)).collect()
+        };
+        there.map(|pool| (pool.config.name.clone(), servers(pool))).collect()
+    }
+
+    fn port(server: &Server) -> u16 {
+        (1..5)
+            .find(|port| server.is_at("worker", *port))
+            .expect("one of the file's")
+    }
+
+    fn come(places: &Places, pool: usize, server: Option<usize>) -> Guest {
+        let pool = places.listed[pool % places.listed.len()];
+        let at = &places.pools[pool.index()];
+        let open: Vec<usize> = (0..at.servers.len()).filter(|id| at.servers[*id].1 > 0).collect();
+        let server = server.map(|server| {
+            let id = open[server % open.len()];
+            let number = u16::try_from(id).expect("few servers");
+            (ServerId(number), Arc::clone(&at.servers[id].0))
+        });
+        let name = at.config.name.clone();
+        Guest { pool, name, server }
+    }
+
+    fn check_sizes(before: &Places, places: &Places, guests: &[Guest]) -> Result<(), TestCaseError> {
+        let occupied = occupied(guests);
+        let there = places.pools.iter().filter(|pool| !pool.vacant).count();
+        prop_assert!(
+            places.pools.len() <= before.pools.len().max(there),
+            "no place is made while one is free"
+        );
+        for (id, pool) in (0..).map(PoolId).zip(&places.pools).filter(|(_, pool)| !pool.vacant) {
+            let is_listed = places.listed.contains(&id);
+            prop_assert!(
+                is_listed || occupied.contains_key(&id),
+                "{} is kept for nobody",
+                pool.config.name
+            );
+        }
+        Ok(())
+    }
+
+    proptest! {
+        /// Whatever files come, nobody's place becomes another's, no place is kept for nobody, and with nobody there the upstreams
+        /// are those of a door that has begun with the last file.
+        #[test]
+        fn a_place_in_use_never_changes_hands_and_with_nobody_there_it_is_as_at_the_start(
+            first in listed(),
+            steps in prop::collection::vec(step(), 0..40),
+        ) {
+            let mut last = config(&first);
+            let mut places = Places::default().arrange(&last, &Occupied::default());
+            let mut guests: Vec<Guest> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Come(pool, server) => guests.push(come(&places, pool, server)),
+                    Step::Leave(at) if at < guests.len() => drop(guests.swap_remove(at)),
+                    Step::Leave(_) => {}
+                    Step::Reload(listed, under_way) => {
+                        let config = config(&listed);
+                        let occupied = occupied(&guests);
+                        // Had nobody been asked about, that they don't all find their places would be noticed.
+                        let careless = places.arrange(&config, &Occupied::default());
+                        let all_stay = guests.iter().all(|guest| finds_its_place(&careless, guest));
+                        prop_assert_eq!(careless.suit(&places, &occupied), all_stay);
+                        let kept = places.arrange(&config, &places.led_to(&occupied));
+                        prop_assert!(kept.suit(&places, &occupied));
+                        for (was, is) in places.pools.iter().zip(&kept.pools).filter(|(was, _)| !was.vacant) {
+                            prop_assert_eq!(&was.config.name, &is.config.name, "who is under way finds another");
+                            prop_assert!(!is.vacant);
+                        }
+                        let new = match under_way {
+                            true => kept,
+                            false => places.arrange(&config, &occupied),
+                        };
+                        prop_assert!(new.suit(&places, &occupied));
+                        prop_assert!(guests.iter().all(|guest| finds_its_place(&new, guest)));
+                        if !under_way {
+                            check_sizes(&places, &new, &guests)?;
+                        }
+                        (places, last) = (new, config);
+                    }
+                }
+            }
+            let idle = places.arrange(&last, &Occupied::default());
+            let fresh = Places::default().arrange(&last, &Occupied::default());
+            prop_assert_eq!(in_use(&idle), in_use(&fresh));
+            prop_assert!(!idle.has_unlisted());
+            // Routes lead to the same upstreams, and all other rules are the file's.
+            for (at, upstream) in (0..).map(PoolId).zip(&last.upstreams) {
+                let rules = idle.rules(&last);
+                prop_assert_eq!(&rules.pools[idle.of(at).index()].name, &upstream.name);
+                prop_assert_eq!(Rules { pools: Vec::new(), ..rules }, Rules { pools: Vec::new(), ..last.rules.clone() });
+            }
+        }
     }
 }

@@ -312,3 +312,22 @@ fn what_is_not_enforced_counts_as_if_it_were_and_goes_on_when_it_is() {
     assert_eq!(door.let_in(1, secs(3_599)), 0, "its penalty has begun");
     assert_eq!(door.let_in(1, secs(3_600)), 1);
 }
+
+/// The bug: an edit raised a limit's number and began to enforce it at once. Who had come by the old file was refused by its number,
+/// which that file didn't enforce, and the new one doesn't have.
+#[test]
+fn nobody_is_refused_by_the_number_of_one_file_and_the_word_of_another() {
+    let of = |number, enforce| {
+        let limit = plain(Kind::Fixed, number, MINUTE);
+        vec![named("http", Limit { enforce, ..limit })]
+    };
+    for (old, new) in [((2, false), (100, true)), ((2, true), (100, false))] {
+        let (before, after) = (of(old.0, old.1), of(new.0, new.1));
+        let theirs = rules(before.clone(), CALLERS_MAX);
+        let mut door = Door::new(before);
+        assert_eq!(door.let_in(3, secs(0)), if old.1 { 2 } else { 3 });
+        door.reload(after, secs(1));
+        let asked = counter(LimitId(0), &theirs, of_network(1, 1));
+        assert!(door.decide_for(&theirs, &[asked], secs(1)).is_ok(), "{old:?} → {new:?}");
+    }
+}

@@ -85,7 +85,7 @@ impl Names {
 }
 
 /// Decides about counters that were made by `theirs` where the rules `ours` hold: [`decide`], and the answer in terms of `theirs`.
-/// What only one of them knows is neither checked nor charged.
+/// What only one of them knows, or only one enforces, is neither checked nor charged.
 ///
 /// # Errors
 /// As [`decide`].
@@ -100,7 +100,9 @@ pub fn decide_by_name(
     let (there, back) = (Names::of(theirs, ours), Names::of(ours, theirs));
     let ours_of = |(place, counter): (usize, &Counter)| {
         let limit = there.find(counter.limit)?;
-        Some((place, Counter { limit, ..*counter }))
+        // By the number of the one and the word of the other it would be refused as neither says.
+        let is_as_before = theirs.limits[counter.limit.index()].enforce == ours.limits[limit.index()].enforce;
+        is_as_before.then_some((place, Counter { limit, ..*counter }))
     };
     let (places, known): (SmallVec<[usize; COUNTERS_INLINE]>, SmallVec<[Counter; COUNTERS_INLINE]>) =
         counters.iter().enumerate().filter_map(ours_of).unzip();

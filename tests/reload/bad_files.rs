@@ -1,0 +1,230 @@
+//! A file that is wrong changes nothing, and everybody who could mend it is told what is wrong with it.
+
+use serde_json::Value;
+
+use crate::support::program::Program;
+use crate::support::{Client, Door, Mirror, get, hash, seven_tiers, soon};
+
+/// A door's file, and the same with a mistake in its tiers.
+fn files(mirror: &Mirror) -> (String, String) {
+    let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
+    let wrong = yaml.replace(
+        "free:   { priority: 0, concurrency: 1",
+        "free:   { priority: 0, concurency: 1",
+    );
+    assert_ne!(yaml, wrong);
+    (yaml, wrong)
+}
+
+async fn search(door: std::net::SocketAddr, key: &str) -> u16 {
+    let mut client = Client::connect(door).await;
+    client.search(key).await;
+    client.answer().await.status()
+}
+
+/// What is written where the program looks for its file, by another file that is renamed over it.
+pub fn save(program: &Program, yaml: &str) {
+    let (file, new) = (program.folder().join("tiers.yaml"), program.folder().join("new"));
+    let data = program.folder().join("data");
+    std::fs::write(&new, format!("{yaml}\ndata_dir: {}\n", data.display())).expect("a folder to write to");
+    std::fs::rename(&new, &file).expect("a folder to write to");
+}
+
+/// Waits until the program's page of metrics has that line.
+pub async fn metric(program: &Program, line: &str) {
+    soon(line, async {
+        while !get(program.admin, "/metrics").await.text().lines().any(|is| is == line) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// The line of the program's log in which that stands, once it is there.
+pub async fn logged(program: &Program, text: &str) -> String {
+    soon(text, async {
+        loop {
+            if let Some(line) = program.log().lines().find(|line| line.contains(text)) {
+                return line.to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
+async fn status(program: &Program) -> (Option<i32>, Value) {
+    let said = program.command(&["status", "--json"]).await;
+    (
+        said.code,
+        serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}")),
+    )
+}
+
+#[tokio::test]
+async fn a_mistake_is_told_with_its_line_everywhere_and_the_good_file_goes_on_until_it_is_mended() {
+    let mirror = Mirror::start().await;
+    let (yaml, wrong) = files(&mirror);
+    let program = Program::start(&yaml).await;
+    let began = program.command(&["status"]).await;
+    assert_eq!(began.code, Some(0), "{began:?}");
+    assert!(began.out.contains("last read      started"), "{}", began.out);
+    metric(&program, "tiergate_config_last_reload_successful 1").await;
+    let succeeded = async || {
+        let page = get(program.admin, "/metrics").await.text();
+        let name = "tiergate_config_last_success_timestamp_seconds ";
+        let line = page.lines().find_map(|line| line.strip_prefix(name));
+        line.expect("the metric").parse::<f64>().expect("a number")
+    };
+    let at_start = succeeded().await;
+
+    save(&program, &wrong);
+    metric(&program, "tiergate_config_last_reload_successful 0").await;
+    metric(&program, r#"tiergate_config_reloads_total{result="failed"} 1"#).await;
+    assert_eq!(search(program.address, "key-10").await, 200);
+    assert!((succeeded().await - at_start).abs() < f64::EPSILON);
+    let line = 1 + wrong
+        .lines()
+        .position(|line| line.contains("concurency"))
+        .expect("the mistake");
+    let message = "unknown field `concurency`; did you mean `concurrency`?";
+    let said = program.command(&["status"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains(message), "{}", said.out);
+    assert!(said.out.contains(&format!("line {line}, ")), "{}", said.out);
+    let (code, told) = status(&program).await;
+    assert_eq!(code, Some(1));
+    assert_eq!(told["config"]["last"]["result"], "failed");
+    assert_eq!(told["config"]["last"]["wrong"]["problems"][0]["line"], line, "{told}");
+    let logged = logged(&program, "concurency").await;
+    assert!(logged.contains(r#""level":"ERROR""#), "{logged}");
+    assert!(logged.contains(&format!("tiers.yaml:{line}:")), "{logged}");
+    // Asked for, it is as wrong.
+    let said = program.command(&["reload"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains(message), "{}", said.err);
+
+    save(&program, &yaml.replace("length: 8", "length: 9"));
+    metric(&program, "tiergate_config_last_reload_successful 1").await;
+    metric(&program, r#"tiergate_config_reloads_total{result="applied"} 1"#).await;
+    assert!(succeeded().await > at_start);
+    let (code, told) = status(&program).await;
+    assert_eq!((code, &told["queue"]["seats"]), (Some(0), &9.into()));
+    assert!(told["config"]["last"]["wrong"].is_null(), "{told}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_is_told_of_and_may_come_back() {
+    let mirror = Mirror::start().await;
+    let (yaml, _) = files(&mirror);
+    let program = Program::start(&yaml).await;
+    std::fs::remove_file(program.folder().join("tiers.yaml")).expect("it is there");
+    metric(&program, "tiergate_config_last_reload_successful 0").await;
+    assert_eq!(search(program.address, "key-10").await, 200);
+    logged(&program, "the file can't be read").await;
+    save(&program, &yaml);
+    metric(&program, "tiergate_config_last_reload_successful 1").await;
+    metric(&program, r#"tiergate_config_reloads_total{result="unchanged"} 1"#).await;
+}
+
+async fn refused(door: &Door, yaml: &str) -> Value {
+    door.save(yaml);
+    let answer = door.operator("POST", "/reload", "").await;
+    assert_eq!(answer.status(), 422, "{}", answer.text());
+    let shown = door.operator("GET", "/config", "").await.json();
+    assert_eq!(shown["last"]["result"], "failed");
+    answer.json()
+}
+
+/// The list of accounts is compared with the stored ones only after the file was found right by itself.
+#[tokio::test]
+async fn a_list_that_collides_with_a_stored_account_changes_nothing() {
+    let mirror = Mirror::start().await;
+    let (yaml, _) = files(&mirror);
+    let door = Door::open_live(&yaml);
+    let added = door
+        .operator("POST", "/accounts", r#"{ "name": "acme", "tier": "$20" }"#)
+        .await;
+    assert_eq!(added.status(), 201);
+    let minted = door.operator("POST", "/accounts/acme/keys", "{}").await.json();
+    let key = minted["key"].as_str().expect("a key");
+    let edited = yaml.replace("length: 8", "length: 9");
+    let by_name = edited.replace("name: a100,", "name: acme,");
+    let told = refused(&door, &by_name).await.to_string();
+    assert!(told.contains("acme"), "{told}");
+    let by_key = edited.replace(&hash("key-100"), &hash(key));
+    let told = refused(&door, &by_key).await.to_string();
+    assert!(!told.contains(key) && !told.contains(&hash(key)), "{told}");
+    // Nothing of the edit was taken up: neither the seats nor the other accounts.
+    assert_eq!(door.queue().await["seats"], 8);
+    for (key, status) in [(key, 200), ("key-100", 200), ("key-10", 200)] {
+        assert_eq!(search(door.address, key).await, status);
+    }
+    door.save(&edited);
+    assert_eq!(door.operator("POST", "/reload", "").await.status(), 200);
+    assert_eq!(door.queue().await["seats"], 9);
+}
+
+#[tokio::test]
+async fn a_token_that_is_gone_or_too_short_changes_nothing() {
+    let mirror = Mirror::start().await;
+    let (yaml, _) = files(&mirror);
+    let door = Door::open_live(&yaml);
+    let file = door.folder().join("other.token");
+    let token_file = format!("admin: {{ listen: 127.0.0.1:0, token_file: {} }}", file.display());
+    let named = yaml
+        .replace("admin: { listen: 127.0.0.1:0 }", &token_file)
+        .replace("length: 8", "length: 9");
+    for token in [None, Some("short")] {
+        if let Some(token) = token {
+            std::fs::write(&file, token).expect("a folder to write to");
+        }
+        let told = refused(&door, &named).await.to_string();
+        assert!(!told.contains("short\""), "{told}");
+        assert_eq!(door.queue().await["seats"], 8);
+    }
+}
+
+#[tokio::test]
+async fn no_secret_is_told_to_anybody() {
+    const SECRET: &str = "a-secret-token-of-more-than-32-characters";
+    let mirror = Mirror::start().await;
+    let (yaml, _) = files(&mirror);
+    let program = Program::start(&yaml).await;
+    std::fs::write(program.folder().join("secret"), SECRET).expect("a folder to write to");
+    let token_file = format!(
+        "admin: {{ listen: 127.0.0.1:0, token_file: {} }}",
+        program.folder().join("secret").display()
+    );
+    let named = yaml.replace("admin: { listen: 127.0.0.1:0 }", &token_file);
+    std::fs::write(program.folder().join("named.yaml"), &named).expect("a folder to write to");
+    // A key where its hash belongs, and a token where the file's name belongs, are mistakes that must not be repeated.
+    let spilt = named
+        .replace(&hash("key-100"), SECRET)
+        .replace("token_file: /", &format!("token: {SECRET}, token_file: /"));
+    std::fs::write(program.folder().join("spilt.yaml"), &spilt).expect("a folder to write to");
+    let mut told = Vec::new();
+    for file in ["named.yaml", "spilt.yaml"] {
+        let args = ["diff", "--running", file, "--config", "tiers.yaml"];
+        told.push(program.command(&args).await);
+    }
+    assert_eq!([told[0].code, told[1].code], [Some(0), Some(2)], "{told:?}");
+    save(&program, &spilt);
+    metric(&program, "tiergate_config_last_reload_successful 0").await;
+    save(&program, &named);
+    metric(&program, "tiergate_config_last_reload_successful 1").await;
+    for args in [&["status"][..], &["status", "--json"]] {
+        told.push(program.command(args).await);
+    }
+    let mut client = Client::connect(program.admin).await;
+    let headers = format!("authorization: Bearer {SECRET}\r\n");
+    let config = client.ask("GET", "/config", &headers).await;
+    assert_eq!(config.status(), 200);
+    let text = config.text();
+    assert!(!text.contains(SECRET) && !text.contains(&hash("key-100")), "{text}");
+    for said in &told {
+        assert!(!format!("{said:?}").contains(SECRET), "{said:?}");
+    }
+    let log = program.log();
+    assert!(!log.contains(SECRET) && !log.contains(&hash("key-100")), "{log}");
+}

@@ -1,0 +1,147 @@
+//! A file that was saved, and the commands around it, as operators use them: on the program itself.
+
+use serde_json::Value;
+use tiergate::clock::Clock;
+
+use crate::bad_files::{logged, metric, save};
+use crate::support::program::{Program, run};
+use crate::support::{Mirror, seven_tiers};
+
+async fn start() -> (Program, String, Mirror) {
+    let mirror = Mirror::start().await;
+    let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
+    (Program::start(&yaml).await, yaml, mirror)
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| panic!("not JSON: {text}"))
+}
+
+/// How it is saved in every way that editors have is told by `tests/watch.rs`.
+#[tokio::test]
+async fn what_is_saved_is_taken_up_by_itself() {
+    let (program, yaml, _mirror) = start().await;
+    let clock = Clock::start();
+    for seats in 9..=12 {
+        let saved = clock.now();
+        save(&program, &yaml.replace("length: 8", &format!("length: {seats}")));
+        metric(&program, &format!("tiergate_queue_seats {seats}")).await;
+        println!("saved and in force after {}", clock.now().since(saved));
+    }
+    logged(&program, "11 → 12").await;
+}
+
+#[tokio::test]
+async fn sighup_reads_the_file_and_nothing_else_comes_of_it() {
+    let (program, yaml, _mirror) = start().await;
+    program.signal("HUP").await;
+    metric(&program, r#"tiergate_config_reloads_total{result="unchanged"} 1"#).await;
+    save(&program, &yaml.replace("length: 8", "length: 9"));
+    program.signal("HUP").await;
+    metric(&program, "tiergate_queue_seats 9").await;
+    metric(&program, r#"tiergate_config_reloads_total{result="applied"} 1"#).await;
+}
+
+#[tokio::test]
+async fn reload_says_what_has_changed_and_status_what_is_so() {
+    let (program, yaml, _mirror) = start().await;
+    let said = program.command(&["reload"]).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "nothing has changed\n"));
+    save(
+        &program,
+        &yaml.replace(
+            "\"$5\":   { priority: 2, concurrency: 1, quota: { limit: 500",
+            "\"$5\":   { priority: 2, concurrency: 1, quota: { limit: 800",
+        ),
+    );
+    // Whether it has noticed by itself meanwhile, or does so now, is all the same to the next one.
+    let said = program.command(&["reload", "--json"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let answer = json(&said.out);
+    assert!(
+        ["applied", "unchanged"].contains(&answer["result"].as_str().expect("text")),
+        "{answer}"
+    );
+    assert!(answer["wrong"].is_null() && answer["changes"].is_array(), "{answer}");
+    logged(&program, "tier `$5` (1 account): daily quota 500 → 800").await;
+    let said = program.command(&["status"]).await;
+    assert_eq!(said.code, Some(0));
+    for part in [
+        "configuration  ",
+        "tiers.yaml, in force since ",
+        "0 of 8 seats taken",
+        "search: 0 of 2 slots taken",
+    ] {
+        assert!(said.out.contains(part), "{part}: {}", said.out);
+    }
+    let answer = json(&program.command(&["status", "--json"]).await.out);
+    assert_eq!(answer["queue"]["pools"][0]["slots"], 2, "{answer}");
+    assert_eq!(answer["config"]["restart"], serde_json::json!([]));
+    save(&program, "nothing: of the kind");
+    let said = program.command(&["reload", "--json", "--config", "good.yaml"]).await;
+    assert_ne!(said.code, Some(0), "there is no such file: {said:?}");
+}
+
+#[tokio::test]
+async fn a_running_door_is_compared_with_a_file_and_its_command_line_is_no_difference() {
+    let (program, yaml, _mirror) = start().await;
+    let added = program
+        .command(&["account", "add", "--name", "acme", "--tier", "$5"])
+        .await;
+    assert_eq!(added.code, Some(0), "{added:?}");
+    let write = |name: &str, yaml: &str| {
+        let data = program.folder().join("data");
+        let text = format!("{yaml}\ndata_dir: {}\n", data.display());
+        std::fs::write(program.folder().join(name), text).expect("a folder to write to");
+    };
+    write("same.yaml", &yaml);
+    let said = program.command(&["diff", "--running", "same.yaml"]).await;
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(0), "nothing would change\n"),
+        "{said:?}"
+    );
+    write(
+        "new.yaml",
+        &yaml
+            .replace("limit: 500,", "limit: 800,")
+            .replace("cores: 2", "cores: 1"),
+    );
+    let said = program.command(&["diff", "--running", "new.yaml", "--exit-code"]).await;
+    // The listed one and the stored one.
+    let words = "tier `$5` (2 accounts): daily quota 500 → 800";
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains(words), "{}", said.out);
+    assert!(said.out.contains("needs a restart: cores 2 → 1"), "{}", said.out);
+    write("wrong.yaml", &yaml.replace("queue:", "queu:"));
+    let said = program.command(&["diff", "--running", "wrong.yaml"]).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
+    assert!(said.err.contains("unknown field `queu`"), "{}", said.err);
+    // Nothing of all that has come to the door.
+    assert_eq!(program.command(&["reload"]).await.out, "nothing has changed\n");
+}
+
+/// The bug that this would be: the file by which the commands find the door is the one that is to be mended.
+#[tokio::test]
+async fn with_a_broken_file_the_commands_still_find_the_door() {
+    let (program, yaml, _mirror) = start().await;
+    let file = program.folder().join("tiers.yaml");
+    save(
+        &program,
+        &yaml.replace("queue:", "queu:").replace(
+            "admin: { listen: 127.0.0.1:0 }",
+            &format!("admin: {{ listen: {} }}", program.admin),
+        ),
+    );
+    metric(&program, "tiergate_config_last_reload_successful 0").await;
+    let config = file.to_str().expect("text");
+    let alone = async |args: &[&str]| run(program.folder(), args, "").await;
+    let said = alone(&["status", "--config", config]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains("unknown field `queu`"), "{}", said.out);
+    let said = alone(&["reload", "--config", config]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("unknown field `queu`"), "{}", said.err);
+    let said = alone(&["account", "list", "--config", config]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+}

@@ -1,0 +1,285 @@
+//! Files by chance, and what the doors that have them may say to whom.
+
+use std::net::SocketAddr;
+
+use crate::dice::Dice;
+use crate::support::hash;
+
+/// Accounts that every file lists, `listed-0` and on, each with its name as the key.
+pub const LISTED: usize = 6;
+/// Tiers that may be there, `t0` and on.
+const TIERS: usize = 6;
+/// The tier of the stored accounts, which comes and goes.
+pub const STORED: usize = 3;
+/// Upstreams that may be there, `u0` and on.
+const UPSTREAMS: usize = 4;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Listed(usize),
+    /// Of the tier [`STORED`].
+    Stored,
+    Stranger,
+}
+
+#[derive(Clone, Debug)]
+struct Tier {
+    priority: u64,
+    concurrency: u64,
+    quota: Option<u64>,
+    max_wait: bool,
+}
+
+/// A file.
+#[derive(Clone, Debug)]
+pub struct File {
+    number: usize,
+    pub seats: u64,
+    max_wait: u64,
+    fair: bool,
+    lifeline: bool,
+    tiers: [Option<Tier>; TIERS],
+    anonymous: usize,
+    tier_of: [usize; LISTED],
+    /// By upstream: the servers' numbers and slots.
+    upstreams: [Option<Vec<(usize, u64)>>; UPSTREAMS],
+    search: usize,
+    images: Option<usize>,
+    limit: Option<(u64, bool)>,
+}
+
+fn pick(dice: &mut Dice, of: &[usize]) -> usize {
+    of[dice.below(of.len() as u64) as usize]
+}
+
+fn present<T>(of: &[Option<T>]) -> Vec<usize> {
+    (0..of.len()).filter(|at| of[*at].is_some()).collect()
+}
+
+impl File {
+    /// One of so many servers.
+    pub fn by_chance(number: usize, servers: usize, dice: &mut Dice) -> Self {
+        let mut tiers: [Option<Tier>; TIERS] = std::array::from_fn(|_| {
+            (dice.below(4) > 0).then(|| Tier {
+                priority: dice.below(7),
+                concurrency: 1 + dice.below(5),
+                quota: [None, None, None, Some(10_000_000), Some(1 + dice.below(60))][dice.below(5) as usize],
+                max_wait: dice.below(6) == 0,
+            })
+        });
+        tiers[0].get_or_insert(Tier {
+            priority: 0,
+            concurrency: 1,
+            quota: None,
+            max_wait: false,
+        });
+        let mut upstreams: [Option<Vec<(usize, u64)>>; UPSTREAMS] = std::array::from_fn(|_| {
+            (dice.below(2) == 0).then(|| {
+                let mut listed = Vec::new();
+                let first = dice.below(servers as u64) as usize;
+                for step in 0..1 + dice.below(servers as u64) as usize {
+                    listed.push(((first + step) % servers, 1 + dice.below(4)));
+                }
+                listed
+            })
+        });
+        upstreams[number % UPSTREAMS].get_or_insert_with(|| vec![(number % servers, 2)]);
+        let (tiers_there, upstreams_there) = (present(&tiers), present(&upstreams));
+        Self {
+            number,
+            seats: [1, 2, 4, 8, 16, 100][dice.below(6) as usize],
+            max_wait: if dice.below(6) == 0 { 50 } else { 60_000 },
+            fair: dice.below(2) == 0,
+            lifeline: dice.below(3) == 0,
+            anonymous: pick(dice, &tiers_there),
+            tier_of: std::array::from_fn(|_| pick(dice, &tiers_there)),
+            tiers,
+            search: pick(dice, &upstreams_there),
+            images: (dice.below(3) > 0).then(|| pick(dice, &upstreams_there)),
+            upstreams,
+            limit: [None, None, Some((20, true)), Some((20, false)), Some((1_000_000, true))][dice.below(5) as usize],
+        }
+    }
+
+    /// One that has every tier and upstream, and neither quotas nor limits, by which nobody needs to wait.
+    pub fn unlimited(number: usize) -> Self {
+        let tier = |at: usize| Tier {
+            priority: at as u64,
+            concurrency: 1 + at as u64 % 3,
+            quota: None,
+            max_wait: false,
+        };
+        Self {
+            number,
+            seats: 8,
+            max_wait: 60_000,
+            fair: false,
+            lifeline: false,
+            tiers: std::array::from_fn(|at| Some(tier(at))),
+            anonymous: 1,
+            tier_of: std::array::from_fn(|at| at),
+            upstreams: std::array::from_fn(|at| (at == 0).then(|| vec![(0, 1_000)])),
+            search: 0,
+            images: None,
+            limit: None,
+        }
+    }
+
+    /// As a tiers.yaml. [`Self::mark`] tells that it is this one.
+    pub fn yaml(&self, servers: &[SocketAddr]) -> String {
+        let tier = |(at, tier): (usize, &Option<Tier>)| {
+            let tier = tier.as_ref()?;
+            let quota = tier
+                .quota
+                .map(|limit| format!(", quota: {{ limit: {limit}, rolling: 24h }}"));
+            Some(format!(
+                "  t{at}: {{ priority: {}, concurrency: {}{}{} }}\n",
+                tier.priority,
+                tier.concurrency,
+                quota.unwrap_or_default(),
+                if tier.max_wait { ", max_wait: 40ms" } else { "" }
+            ))
+        };
+        let tiers: String = self.tiers.iter().enumerate().filter_map(tier).collect();
+        let accounts: String = (self.tier_of.iter().enumerate())
+            .map(|(at, tier)| {
+                let name = format!("listed-{at}");
+                format!("  - {{ name: {name}, tier: t{tier}, key_sha256: {} }}\n", hash(&name))
+            })
+            .collect();
+        let upstream = |(at, listed): (usize, &Option<Vec<(usize, u64)>>)| {
+            let server =
+                |(server, slots): &(usize, u64)| format!("{{ url: \"http://{}\", slots: {slots} }}", servers[*server]);
+            let listed: Vec<String> = listed.as_ref()?.iter().map(server).collect();
+            Some(format!(
+                "  u{at}: {{ servers: [ {} ], timeout: 60s }}\n",
+                listed.join(", ")
+            ))
+        };
+        let upstreams: String = self.upstreams.iter().enumerate().filter_map(upstream).collect();
+        let images = self
+            .images
+            .map(|at| format!("  - {{ path: \"/image/{{*rest}}\", upstream: u{at} }}\n"))
+            .unwrap_or_default();
+        let limits = self
+            .limit
+            .map(|(limit, enforce)| {
+                format!("limits:\n  - {{ name: http, per: account, limit: {limit}, window: 1s, enforce: {enforce} }}\n")
+            })
+            .unwrap_or_default();
+        format!(
+            r#"
+listen: 127.0.0.1:0
+admin: {{ listen: 127.0.0.1:0 }}
+drain_timeout: {mark}
+queue: {{ length: {seats}, max_wait: {max_wait}ms, within_tier: {within}, lifeline: {lifeline} }}
+tiers:
+{tiers}
+anonymous: t{anonymous}
+trusted_proxies: [127.0.0.0/8]
+accounts:
+{accounts}
+{limits}
+upstreams:
+{upstreams}
+routes:
+  - {{ path: /search, upstream: u{search}, metered: true, max_body: 1KiB }}
+{images}
+"#,
+            mark = self.mark(),
+            seats = self.seats,
+            max_wait = self.max_wait,
+            within = if self.fair { "fair" } else { "fifo" },
+            lifeline = if self.lifeline { "3" } else { "off" },
+            anonymous = self.anonymous,
+            search = self.search,
+        )
+    }
+
+    /// What its `drain_timeout` is, and no other file's.
+    pub fn mark(&self) -> String {
+        format!("{}ms", 1_000 + self.number)
+    }
+
+    /// One of many ways to spoil it.
+    pub fn broken(&self, servers: &[SocketAddr], dice: &mut Dice) -> String {
+        let yaml = self.yaml(servers);
+        match dice.below(8) {
+            0 => String::new(),
+            1 => yaml[..yaml.len() / 2].trim_end().to_owned() + "\n  - {",
+            2 => yaml.replace("concurrency:", "concurency:"),
+            3 => yaml.replace("anonymous: t", "anonymous: x"),
+            4 => yaml.replace("priority: ", "priority: 7"),
+            5 => yaml.replace("queue: {", "queue: { length: 0,"),
+            6 => yaml.replace("name: listed-1,", "name: stored-0,"),
+            _ => yaml.replace("/search, upstream: u", "/search, upstream: v"),
+        }
+    }
+
+    /// How many searches it may have at once.
+    pub fn concurrency(&self, who: Who) -> u64 {
+        self.tiers[self.tier_of(who)]
+            .as_ref()
+            .expect("everybody's tier is there")
+            .concurrency
+    }
+
+    /// Whether the door may say that of its seats and limits to a search of somebody who has sent so many so far. There are `all`
+    /// clients that search.
+    pub fn may_say(&self, reason: &str, who: Who, sent: u64, all: u64) -> bool {
+        match reason {
+            "queue_full" | "displaced" => self.seats < all,
+            "waited_too_long" => self.max_wait < 20_000,
+            "rate_limited" => matches!(self.limit, Some((20, true))) && !matches!(who, Who::Stranger if sent <= 20),
+            _ => false,
+        }
+    }
+
+    /// The tier that somebody has by this file.
+    pub fn tier_of(&self, who: Who) -> usize {
+        match who {
+            Who::Listed(at) => self.tier_of[at],
+            Who::Stored if self.tiers[STORED].is_some() => STORED,
+            Who::Stored | Who::Stranger => self.anonymous,
+        }
+    }
+
+    /// Whether the door may say that of a tier, to a caller that has so many clients, who have sent so many searches so far.
+    pub fn may_say_of(&self, tier: usize, reason: &str, clients: u64, sent: u64) -> bool {
+        // Who has come with a tier that there is no more is a stranger.
+        let tier = self.tiers[tier].as_ref().or(self.tiers[self.anonymous].as_ref());
+        tier.is_some_and(|tier| match reason {
+            "concurrency_exceeded" => clients > tier.concurrency,
+            "quota_depleted" => tier.quota.is_some_and(|limit| sent > limit),
+            "waited_too_long" => tier.max_wait,
+            _ => false,
+        })
+    }
+
+    /// The upstream that searches.
+    pub fn searching(&self) -> usize {
+        self.search
+    }
+
+    /// The upstream that has images, if any has.
+    pub fn images(&self) -> Option<usize> {
+        self.images
+    }
+
+    /// Whether that server is one of the upstream's.
+    pub fn has(&self, upstream: usize, server: usize) -> bool {
+        let listed = self.upstreams[upstream].as_ref();
+        listed.is_some_and(|listed| listed.iter().any(|(at, _)| *at == server))
+    }
+
+    /// By upstream and server, the slots.
+    pub fn slots(&self) -> impl Iterator<Item = (String, usize, u64)> {
+        let listed = (self.upstreams.iter().enumerate()).filter_map(|(at, listed)| Some((at, listed.as_ref()?)));
+        listed.flat_map(|(at, listed)| {
+            listed
+                .iter()
+                .map(move |(server, slots)| (format!("u{at}"), *server, *slots))
+        })
+    }
+}

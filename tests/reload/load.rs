@@ -1,0 +1,484 @@
+//! Two hundred reloads, by files of chance that are right or wrong, while 64 clients search and some look at images. What
+//! each of them is told is what the file before or the file after may say, and nobody is forgotten.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Barrier, watch};
+use tokio::task::JoinSet;
+
+use crate::dice::Dice;
+use crate::edits::{File, LISTED, Who};
+use crate::support::{Answer, Client, Door, Mirror, Worker, metric_sum, soon};
+
+const RELOADS: usize = 200;
+/// After so many the clients rest, and what was counted must be what they were told.
+const RELOADS_PER_REST: usize = 25;
+const SERVERS: usize = 4;
+/// That search.
+const SEARCHING: usize = 64;
+/// That look at images.
+const LOOKING: usize = 6;
+
+/// A caller, with all its clients.
+#[derive(Debug)]
+struct Caller {
+    who: Who,
+    /// Header lines.
+    shows: String,
+    clients: u64,
+    sent: AtomicU64,
+}
+
+/// What clients and the operator know of each other.
+struct Scene {
+    door: SocketAddr,
+    seed: u64,
+    servers: Vec<SocketAddr>,
+    /// Every file that was right, in the order of its saving.
+    files: Mutex<Vec<Arc<File>>>,
+    /// How many of them the door runs at least.
+    surely: AtomicUsize,
+    /// Clients stop before the next request while it says so.
+    rest: watch::Sender<bool>,
+    /// All clients and the operator: who meets here rests.
+    resting: Barrier,
+    ended: AtomicBool,
+    told: Mutex<HashMap<String, u64>>,
+}
+
+impl Scene {
+    /// The files of which the door may have had one since it surely had the first of so many.
+    fn since(&self, surely: usize) -> Vec<Arc<File>> {
+        self.files.lock().expect("nobody panics with it")[surely - 1..].to_vec()
+    }
+
+    fn surely(&self) -> usize {
+        self.surely.load(SeqCst)
+    }
+
+    fn server(&self, answer: &Answer) -> Option<usize> {
+        let text = answer.text();
+        let host = text.lines().find_map(|line| line.strip_prefix("host: "))?;
+        self.servers.iter().position(|server| server.to_string() == host.trim())
+    }
+
+    fn note(&self, said: &str) {
+        let mut told = self.told.lock().expect("nobody panics with it");
+        *told.entry(said.to_owned()).or_default() += 1;
+    }
+
+    /// Between two requests: goes on, rests, or ends.
+    async fn goes_on(&self) -> bool {
+        if *self.rest.borrow() {
+            self.resting.wait().await;
+            self.resting.wait().await;
+        }
+        !self.ended.load(SeqCst)
+    }
+}
+
+fn callers(stored: &[String]) -> Vec<Arc<Caller>> {
+    let caller = |who, shows: String, clients| {
+        Arc::new(Caller {
+            who,
+            shows,
+            clients,
+            sent: AtomicU64::new(0),
+        })
+    };
+    let key = |key: &str| format!("x-api-key: {key}\r\n");
+    let from = |at: usize| format!("x-forwarded-for: 203.0.113.{at}\r\n");
+    let listed = (0..LISTED).map(|at| caller(Who::Listed(at), key(&format!("listed-{at}")), 4));
+    let stored = stored.iter().map(|text| caller(Who::Stored, key(text), 4));
+    let alone = (0..16).map(|at| caller(Who::Stranger, from(at), 1));
+    let shared = (100..104).map(|at| caller(Who::Stranger, from(at), 4));
+    listed.chain(stored).chain(alone).chain(shared).collect()
+}
+
+/// Whether a request may have come to that server: by a route of the one file, at the servers that the other gives its upstream.
+fn leads(files: &[Arc<File>], route: impl Fn(&File) -> Option<usize>, server: usize) -> bool {
+    let mut upstreams = files.iter().filter_map(|file| route(file));
+    upstreams.any(|upstream| files.iter().any(|file| file.has(upstream, server)))
+}
+
+async fn searches(scene: Arc<Scene>, caller: Arc<Caller>) {
+    let mut client = Client::connect(scene.door).await;
+    while scene.goes_on().await {
+        let surely = scene.surely();
+        caller.sent.fetch_add(1, SeqCst);
+        client.request("GET", "/search", &caller.shows).await;
+        let answer = soon("an answer", client.try_answer("GET")).await;
+        let answer = answer.unwrap_or_else(|error| panic!("TIERGATE_SEED={}: broken off: {error}", scene.seed));
+        let (sent, files) = (caller.sent.load(SeqCst), scene.since(surely));
+        let said = if answer.status() == 200 {
+            let server = scene.server(&answer).expect("a worker's answer");
+            assert!(
+                leads(&files, |file| Some(file.searching()), server),
+                "TIERGATE_SEED={}: a search came to server {server} by none of {files:#?}",
+                scene.seed
+            );
+            "200".to_owned()
+        } else {
+            answer.reason()
+        };
+        // Who comes while the file is exchanged may have the tier of the one on the terms of the other.
+        let may = |file: &Arc<File>| {
+            let by_tier = |other: &Arc<File>| file.may_say_of(other.tier_of(caller.who), &said, caller.clients, sent);
+            file.may_say(&said, caller.who, sent, SEARCHING as u64) || files.iter().any(by_tier)
+        };
+        assert!(
+            said == "200" || files.iter().any(may),
+            "TIERGATE_SEED={}: {} {} to {:?} after {sent}, by none of {files:#?}",
+            scene.seed,
+            answer.head.line,
+            answer.text(),
+            caller.who
+        );
+        scene.note(&said);
+    }
+}
+
+async fn looks(scene: Arc<Scene>, at: usize) {
+    let mut client = Client::connect(scene.door).await;
+    while scene.goes_on().await {
+        let surely = scene.surely();
+        let shows = format!("x-forwarded-for: 198.51.100.{at}\r\n");
+        client.request("GET", "/image/1.png", &shows).await;
+        let answer = soon("an answer", client.try_answer("GET")).await;
+        let answer = answer.unwrap_or_else(|error| panic!("TIERGATE_SEED={}: broken off: {error}", scene.seed));
+        let files = scene.since(surely);
+        let may = |file: &Arc<File>| match answer.status() {
+            404 => file.images().is_none(),
+            429 => file.may_say("rate_limited", Who::Stranger, u64::MAX, 0),
+            _ => false,
+        };
+        let seen = || {
+            scene
+                .server(&answer)
+                .is_some_and(|server| leads(&files, File::images, server))
+        };
+        assert!(
+            files.iter().any(may) || (answer.status() == 200 && seen()),
+            "TIERGATE_SEED={}: {} {} for an image, by none of {files:#?}",
+            scene.seed,
+            answer.head.line,
+            answer.text()
+        );
+    }
+}
+
+/// What waits and runs, against what there was room for since everybody rested. Whoever was in the house when that became less
+/// stays, and so does who runs at a server that is gone.
+struct Room {
+    seats: u64,
+    slots: HashMap<(String, usize), u64>,
+}
+
+impl Room {
+    fn of(file: &File) -> Self {
+        let mut room = Self {
+            seats: 0,
+            slots: HashMap::new(),
+        };
+        room.widen(file);
+        room
+    }
+
+    /// Before that file is taken up.
+    fn widen(&mut self, file: &File) {
+        self.seats = self.seats.max(file.seats);
+        for (upstream, server, more) in file.slots() {
+            let slots = self.slots.entry((upstream, server)).or_default();
+            *slots = (*slots).max(more);
+        }
+    }
+
+    /// While the door surely has that file.
+    fn check(&mut self, file: &File, queue: &serde_json::Value, seed: u64) {
+        let waiting = queue["waiting"].as_array().map_or(0, Vec::len) as u64;
+        assert_eq!(queue["seats"], file.seats, "TIERGATE_SEED={seed}");
+        assert!(
+            waiting <= self.seats,
+            "TIERGATE_SEED={seed}: {waiting} wait on {} seats",
+            self.seats
+        );
+        self.seats = file.seats.max(waiting);
+        for pool in queue["pools"].as_array().expect("pools") {
+            let name = pool["upstream"].as_str().expect("a name");
+            let running = pool["running"].as_u64().expect("a number");
+            let slots = self.slots.iter().filter(|((of, _), _)| of == name);
+            let slots: u64 = slots.map(|(_, slots)| slots).sum();
+            assert!(
+                running <= slots,
+                "TIERGATE_SEED={seed}: {running} run on {slots} slots of {name}"
+            );
+            // A removed one keeps its slots while anybody is there.
+            let mut listed = file.slots().filter(|(of, ..)| of == name).peekable();
+            if listed.peek().is_some() {
+                let slots: u64 = listed.map(|(_, _, slots)| slots).sum();
+                assert_eq!(pool["slots"], slots, "TIERGATE_SEED={seed}: {name}");
+            }
+        }
+    }
+}
+
+/// Nobody is in the house, and what the door has counted is what clients were told.
+async fn accounts_add_up(door: &Door, scene: &Scene) {
+    door.house_until(0, 0).await;
+    let told = scene.told.lock().expect("nobody panics with it").clone();
+    let told = |said: &str| told.get(said).copied().unwrap_or(0) as f64;
+    door_counts(
+        door,
+        "tiergate_jobs_total",
+        r#"outcome="succeeded""#,
+        told("200"),
+        scene.seed,
+    )
+    .await;
+    door_counts(
+        door,
+        "tiergate_jobs_total",
+        r#"outcome="displaced""#,
+        told("displaced"),
+        scene.seed,
+    )
+    .await;
+    let waited_out = told("waited_too_long");
+    door_counts(
+        door,
+        "tiergate_refusals_total",
+        r#"reason="waited_too_long""#,
+        waited_out,
+        scene.seed,
+    )
+    .await;
+    for reason in ["concurrency_exceeded", "quota_depleted", "queue_full", "displaced"] {
+        let labels = format!("reason=\"{reason}\"");
+        door_counts(door, "tiergate_refusals_total", &labels, told(reason), scene.seed).await;
+    }
+    // Nobody ended in any other way.
+    let all = told("200") + told("displaced") + waited_out;
+    door_counts(door, "tiergate_jobs_total", "", all, scene.seed).await;
+    for upstream in ["u0", "u1", "u2", "u3"] {
+        let running = door
+            .metric(&format!("tiergate_jobs_running{{upstream=\"{upstream}\"}}"))
+            .await;
+        assert!(
+            running.abs() < 0.5,
+            "TIERGATE_SEED={}: a slot of {upstream} is lost",
+            scene.seed
+        );
+    }
+}
+
+/// Those who end a job count it a moment after it is out of the house.
+async fn door_counts(door: &Door, name: &str, labels: &str, expected: f64, seed: u64) {
+    let mut counted = 0.0;
+    for _ in 0..200 {
+        counted = metric_sum(door.admin, name, labels).await;
+        if counted >= expected {
+            break;
+        }
+    }
+    assert!(
+        (counted - expected).abs() < 0.5,
+        "TIERGATE_SEED={seed}: {name} {labels}: {counted} counted, {expected} told"
+    );
+}
+
+async fn reloads(door: &Door, result: &str) -> f64 {
+    door.metric(&format!("tiergate_config_reloads_total{{result=\"{result}\"}}"))
+        .await
+}
+
+/// Lets the door take up a file that is right: by asking, or by waiting until it has noticed.
+async fn apply(door: &Door, scene: &Scene, file: &File, ask: bool) {
+    door.save(&file.yaml(&scene.servers));
+    if ask {
+        let answer = door.operator("POST", "/reload", "").await;
+        assert_eq!(answer.status(), 200, "TIERGATE_SEED={}: {}", scene.seed, answer.text());
+    }
+    soon("the file is taken up", async {
+        loop {
+            let shown = door.operator("GET", "/config", "").await.json();
+            if shown["config"]["drain_timeout"] == file.mark() {
+                assert!(
+                    shown["last"]["wrong"].is_null(),
+                    "TIERGATE_SEED={}: {shown}",
+                    scene.seed
+                );
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Lets the door meet a file that is wrong.
+async fn spoil(door: &Door, seed: u64, yaml: &str, ask: bool) {
+    let before = reloads(door, "failed").await;
+    let shown = door.operator("GET", "/config", "").await.json();
+    door.save(yaml);
+    if ask {
+        let answer = door.operator("POST", "/reload", "").await;
+        assert_eq!(answer.status(), 422, "TIERGATE_SEED={seed}: {}\n{yaml}", answer.text());
+    }
+    soon("the file is found wrong", async {
+        while reloads(door, "failed").await <= before {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let after = door.operator("GET", "/config", "").await.json();
+    assert_eq!((&after["config"], &after["since"]), (&shown["config"], &shown["since"]));
+    assert_eq!(after["last"]["result"], "failed");
+}
+
+/// An account in the store, and its key.
+async fn stored(door: &Door, name: &str) -> String {
+    let body = format!(r#"{{ "name": "{name}", "tier": "t{}" }}"#, crate::edits::STORED);
+    assert_eq!(door.operator("POST", "/accounts", &body).await.status(), 201);
+    let minted = door.operator("POST", &format!("/accounts/{name}/keys"), "{}").await;
+    minted.json()["key"].as_str().expect("a key").to_owned()
+}
+
+/// Everybody may use its whole concurrency: nobody holds any of what it has used.
+async fn nothing_is_held(door: &Door, scene: &Scene, callers: &[Arc<Caller>], file: &File) {
+    let worker = Worker::start().await;
+    let mut servers = scene.servers.clone();
+    servers.fill(worker.address);
+    door.save(&file.yaml(&servers));
+    assert_eq!(door.operator("POST", "/reload", "").await.status(), 200);
+    let mut clients = Vec::new();
+    for caller in callers {
+        for _ in 0..file.concurrency(caller.who) {
+            let mut client = Client::connect(scene.door).await;
+            client.request("GET", "/search", &caller.shows).await;
+            clients.push(client);
+        }
+    }
+    let mut arrived = Vec::new();
+    for _ in 0..clients.len() {
+        arrived.push(worker.request().await);
+    }
+    door.house_until(0, clients.len()).await;
+    for caller in callers {
+        let mut client = Client::connect(scene.door).await;
+        let answer = client.ask("GET", "/search", &caller.shows).await;
+        assert_eq!(answer.reason(), "concurrency_exceeded", "{caller:?}");
+    }
+    for mut arrived in arrived {
+        arrived.answer("").await;
+    }
+    for mut client in clients {
+        assert_eq!(client.answer().await.status(), 200);
+    }
+    door.house_until(0, 0).await;
+}
+
+#[tokio::test]
+async fn whoever_searches_while_the_file_is_edited_is_told_what_the_one_or_the_other_file_says() {
+    let (mut dice, seed) = Dice::of_environment();
+    println!("TIERGATE_SEED={seed}");
+    let mut mirrors = Vec::new();
+    for _ in 0..SERVERS {
+        mirrors.push(Mirror::start().await);
+    }
+    let servers: Vec<SocketAddr> = mirrors.iter().map(|mirror| mirror.address).collect();
+    let first = Arc::new(File::by_chance(0, SERVERS, &mut dice));
+    let door = Door::open_live(&first.yaml(&servers));
+    let keys = [stored(&door, "stored-0").await, stored(&door, "stored-1").await];
+    let callers = callers(&keys);
+    let scene = Arc::new(Scene {
+        door: door.address,
+        seed,
+        servers,
+        files: Mutex::new(vec![Arc::clone(&first)]),
+        surely: AtomicUsize::new(1),
+        rest: watch::Sender::new(false),
+        resting: Barrier::new(SEARCHING + LOOKING + 1),
+        ended: AtomicBool::new(false),
+        told: Mutex::default(),
+    });
+    let mut clients = JoinSet::new();
+    for caller in &callers {
+        for _ in 0..caller.clients {
+            clients.spawn(searches(Arc::clone(&scene), Arc::clone(caller)));
+        }
+    }
+    assert_eq!(clients.len(), SEARCHING);
+    for at in 0..LOOKING {
+        clients.spawn(looks(Arc::clone(&scene), at));
+    }
+    let mut operator = std::pin::pin!(operate(&door, &scene, first, &mut dice));
+    loop {
+        tokio::select! {
+            () = &mut operator => break,
+            Some(ended) = clients.join_next() => ended.expect("a client is told what it may be told"),
+        }
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.expect("a client is told what it may be told");
+    }
+    accounts_add_up(&door, &scene).await;
+    let told = scene.told.lock().expect("nobody panics with it").clone();
+    println!("{told:?}");
+    for said in [
+        "200",
+        "concurrency_exceeded",
+        "quota_depleted",
+        "queue_full",
+        "displaced",
+        "rate_limited",
+    ] {
+        assert!(told.contains_key(said), "nobody was told {said}: {told:?}");
+    }
+    // Without what somebody has used up by now.
+    let unlimited = File::unlimited(RELOADS + 1);
+    apply(&door, &scene, &unlimited, true).await;
+    nothing_is_held(&door, &scene, &callers, &unlimited).await;
+}
+
+/// Saves file after file, and looks what becomes of it.
+async fn operate(door: &Door, scene: &Scene, first: Arc<File>, dice: &mut Dice) {
+    let seed = scene.seed;
+    let mut room = Room::of(&first);
+    let mut present = first;
+    for number in 1..=RELOADS {
+        let file = Arc::new(File::by_chance(number, SERVERS, dice));
+        let ask = dice.below(5) > 0;
+        room.check(&present, &door.queue().await, seed);
+        if dice.below(4) == 0 {
+            spoil(door, seed, &file.broken(&scene.servers, dice), ask).await;
+        } else {
+            room.widen(&file);
+            scene
+                .files
+                .lock()
+                .expect("nobody panics with it")
+                .push(Arc::clone(&file));
+            apply(door, scene, &file, ask).await;
+            let files = scene.files.lock().expect("nobody panics with it").len();
+            scene.surely.store(files, SeqCst);
+            present = file;
+        }
+        room.check(&present, &door.queue().await, seed);
+        if number % RELOADS_PER_REST == 0 {
+            scene.rest.send_replace(true);
+            soon("everybody rests", scene.resting.wait()).await;
+            accounts_add_up(door, scene).await;
+            room = Room::of(&present);
+            scene.rest.send_replace(false);
+            scene.ended.store(number == RELOADS, SeqCst);
+            scene.resting.wait().await;
+        }
+    }
+    assert_eq!(
+        reloads(door, "failed").await + reloads(door, "applied").await,
+        RELOADS as f64
+    );
+}

@@ -1,0 +1,13 @@
+//! The configuration, exchanged while the door is open: over real sockets, a real file, and the program itself.
+
+#[allow(dead_code, reason = "each test program uses its part")]
+#[path = "../crash/dice.rs"]
+mod dice;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_files;
+mod commands;
+mod edits;
+mod load;
+mod nothing_dropped;
