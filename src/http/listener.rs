@@ -96,8 +96,10 @@ async fn accept(
         let place = places.take().await;
         let bounds = core.door.load().bounds().clone();
         let (core, watcher, closing) = (Arc::clone(core), graceful.watcher(), closing.clone());
+        let clock = *clock;
         tasks.spawn(async move {
-            if let Some(greeted) = greet(*core.door.load().gate().clock(), stream, peer, &bounds, &closing).await {
+            // Without the door of this moment, which would live as long as the connection: whoever removes upstreams waits for it.
+            if let Some(greeted) = greet(clock, stream, peer, &bounds, &closing).await {
                 serve_connection(core, greeted, bounds, watcher).await;
             }
             drop(place);
