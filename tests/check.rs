@@ -359,6 +359,18 @@ fn routes_that_no_request_limit_covers() {
 }
 
 #[test]
+fn networks_that_hold_every_address() {
+    snapshot(
+        "check_networks",
+        each(&[
+            "trusted_proxies: [10.0.0.0/8, 0.0.0.0/0, \"::/0\"]",
+            "blocked_networks: [0.0.0.0/0]",
+        ]),
+    );
+    wise(&["trusted_proxies: [10.0.0.0/8]", "blocked_networks: [192.0.2.0/24]"]);
+}
+
+#[test]
 fn variables_that_nobody_fills_in() {
     snapshot(
         "check_variables",

@@ -163,7 +163,10 @@ fn pattern(node: &Node, report: &mut Report) -> Option<(Pattern, Place)> {
     match Pattern::parse(written) {
         Ok(pattern) => Some((pattern, node.place)),
         Err(why) => {
-            let advice = "write a path such as /search, /image/{id} or \"/image/{*rest}\"";
+            let advice = match written.contains('?') {
+                true => "leave out the `?` and what follows it: a query can't be matched",
+                false => "write a path such as /search, /image/{id} or \"/image/{*rest}\"",
+            };
             report.add(node.place, format!("{} is not a path: {why}", shown(node)), advice);
             None
         }
