@@ -56,7 +56,7 @@ enum Command {
     Key(Key),
     /// Give networks numbers of their own for request limits, by the running door
     Network(Network),
-    /// Turn a network away, or list those that are, by the running door
+    /// Turn a network away, or list those that are by command and in tiers.yaml, by the running door
     Block(Block),
     /// Let a network in again, by the running door
     Unblock(Unblock),

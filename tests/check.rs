@@ -359,6 +359,29 @@ fn routes_that_no_request_limit_covers() {
 }
 
 #[test]
+fn networks_that_hold_every_address() {
+    snapshot(
+        "check_networks",
+        each(&[
+            "trusted_proxies: [10.0.0.0/8, 0.0.0.0/0, \"::/0\"]",
+            "blocked_networks: [0.0.0.0/0]",
+        ]),
+    );
+    wise(&["trusted_proxies: [10.0.0.0/8]", "blocked_networks: [192.0.2.0/24]"]);
+}
+
+#[test]
+fn what_a_newcomer_wrote_and_was_misled_about() {
+    let said = [
+        "answers: { rate_limited: { body: 'Slow down' } }",
+        "answers: { not_found: { headers: { X-RateLimit-Limit: \"5\", RateLimit: a, RateLimit-Policy: a, x-a: \"5\", X-A: \"6\" } } }",
+        "routes: [ { path: \"/a?x=1\", upstream: search, metered: true } ]",
+    ]
+    .map(|line| shown(&checked(&[line])) + "\n\n");
+    snapshot("check_newcomer", said.concat());
+}
+
+#[test]
 fn variables_that_nobody_fills_in() {
     snapshot(
         "check_variables",

@@ -69,7 +69,7 @@ enum Command {
         tier: Option<String>,
         #[command(flatten)]
         terms: Terms,
-        /// Let it in again
+        /// Let it in again, also where the rule of a limit has blocked it; its penalty by that limit ends too
         #[arg(long, conflicts_with = "block")]
         unblock: bool,
         /// Let it ask for nobody but itself
@@ -262,7 +262,7 @@ fn answer(account: Account, out: &mut impl Write) -> Result<(), CliError> {
 }
 
 /// Every field of an account, a line each.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "name",
     "tier",
     "email",
@@ -271,6 +271,7 @@ const FIELDS: [&str; 14] = [
     "limits",
     "until",
     "blocked",
+    "blocked_by_rule",
     "max_users",
     "note",
     "keys",
@@ -281,9 +282,13 @@ const FIELDS: [&str; 14] = [
 
 fn show(account: &Value, out: &mut impl Write) -> Result<(), CliError> {
     for field in FIELDS {
-        let name = field.replace('_', " ");
+        let name = match field {
+            "blocked_by_rule" => "by rule".to_owned(),
+            field => field.replace('_', " "),
+        };
         let cell = match field {
             "limits" => limits::cell(&account[field]),
+            "blocked_by_rule" => table::blocks_by_rule(&account[field]),
             _ => table::cell(&account[field]),
         };
         writeln!(out, "  {name:<12} {cell}")?;
@@ -311,6 +316,7 @@ fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliErro
     let row = |account: &Value| {
         let state = match (account["blocked"].as_bool(), account["origin"].as_str()) {
             (Some(true), _) => "blocked",
+            _ if account["blocked_by_rule"].as_array().is_some_and(|by| !by.is_empty()) => "blocked by rule",
             _ if is_over(account, now) => "over",
             (_, Some("listed")) => "in tiers.yaml",
             _ => "-",

@@ -25,7 +25,7 @@ pub struct Network {
     command: Command,
 }
 
-/// Turn a network away, or list those that are.
+/// Turn a network away, or list those that are by command and in tiers.yaml.
 #[derive(Debug, Args)]
 #[command(subcommand_negates_reqs = true)]
 pub struct Block {
@@ -92,7 +92,7 @@ enum Command {
     },
     /// List all networks of which something is said, those blocked in tiers.yaml too
     List,
-    /// Show what is said of a network
+    /// Show what is said of a network, and of an address what the rules of limits have blocked
     Show {
         /// Its address
         address: String,
@@ -106,7 +106,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Blocks {
-    /// List the networks that are turned away
+    /// List the networks that are turned away by command and in tiers.yaml. What rules (`block_after`) have blocked is not in it:
+    /// ask `network show ADDRESS` and `account show NAME`
     List,
 }
 
@@ -186,7 +187,11 @@ fn answer_unblock(unblock: Unblock, out: &mut impl Write) -> Result<(), CliError
     let answer = client.ask(&Method::PATCH, &path(&unblock.address)?, Some(&body))?;
     let by: Vec<String> = blocked_by(&answer).collect();
     if by.is_empty() {
-        return tell("unblocked", &answer, unblock.target.json, out);
+        let said = match answer["was_blocked"].as_bool() {
+            Some(false) => "nothing was blocked",
+            _ => "unblocked",
+        };
+        return tell(said, &answer, unblock.target.json, out);
     }
     let network = table::cell(&answer["network"]);
     Err(CliError::StillBlocked(network, by.join(", ")))
@@ -229,6 +234,7 @@ fn tell(said: &str, network: &Value, json: bool, out: &mut impl Write) -> Result
         ("since", table::cell(&block["since"])),
         ("until", table::cell(&block["until"])),
         ("why", table::cell(&block["why"])),
+        ("by rule", table::blocks_by_rule(&network["blocked_by_rule"])),
         ("blocked by", table::cell(&by.join(", ").into())),
     ] {
         writeln!(out, "  {name:<12} {value}")?;

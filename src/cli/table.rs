@@ -42,6 +42,13 @@ pub fn aligned(row: &[String], widths: &[usize], between: &str) -> String {
     cells.join(between)
 }
 
+/// The blocks by the rules of limits, in a cell.
+pub fn blocks_by_rule(blocks: &Value) -> String {
+    let blocks = blocks.as_array().into_iter().flatten();
+    let block = |block: &Value| format!("{} until {}", cell(&block["limit"]), cell(&block["until"]));
+    cell(&blocks.map(block).collect::<Vec<_>>().join(", ").into())
+}
+
 /// A value of an answer in a cell: nothing is a dash.
 pub fn cell(value: &Value) -> String {
     match value {

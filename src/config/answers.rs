@@ -24,18 +24,23 @@ const NAME_CHARS_MAX: usize = 128;
 /// The type of a body, unless it says otherwise.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Headers that are the door's or the connection's alone.
-const RESERVED: [&str; 11] = [
+const RESERVED: [&str; 16] = [
     "cache-control",
     "connection",
     "content-length",
     "date",
     "keep-alive",
     "proxy-connection",
+    "ratelimit",
+    "ratelimit-policy",
     "retry-after",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
 ];
 /// Headers that the section `cors` says.
 const CORS: &str = "access-control-";
@@ -61,11 +66,8 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<Vec<(Reason, Answ
         if reason.is_none() {
             let meant = did_you_mean(name, Reason::ALL.iter().map(|reason| reason.code()), report);
             let message = format!("no refusal has the reason {}{meant}", quoted(name));
-            report.add(
-                at,
-                message,
-                "reasons are listed in docs/semantics.md, such as rate_limited",
-            );
+            let reasons = Reason::ALL.map(Reason::code).join(", ");
+            report.add(at, message, format!("reasons: {reasons}"));
         }
         let answer = answer(value, name, at, report);
         answers.extend(reason.zip(answer));
@@ -114,6 +116,8 @@ fn headers(node: &Node, report: &mut Report) -> Option<Vec<(HeaderName, Template
             Some(known) => {
                 if let Some(advice) = elsewhere(known.as_str()) {
                     report.add(at, format!("`{known}` can't be set here"), advice);
+                } else if headers.iter().any(|(other, _)| other == known) {
+                    report.add(at, format!("`{known}` is named twice"), "keep one of them");
                 }
             }
         }
@@ -167,14 +171,30 @@ fn body(node: &Node, kind: &HeaderValue, report: &mut Report) -> Option<Template
             let mut out = String::new();
             template.render(&mut out, value);
             if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&out) {
-                let message = format!("the body is not JSON {how}: {error}");
-                let advice = "a place is a value where it stands alone, and a part of a string within quotes";
+                let is_text = !written.trim_start().starts_with(['{', '[']);
+                let (message, advice) = match is_text {
+                    true => (
+                        "the body is not JSON".to_owned(),
+                        "write `content_type: text/plain` beside it, or JSON",
+                    ),
+                    false => (
+                        format!("the body is not JSON {how}: {}", without_place(&error)),
+                        "a place is a value where it stands alone, and a part of a string within quotes",
+                    ),
+                };
                 report.add(node.place, message, advice);
                 return None;
             }
         }
     }
     Some(template)
+}
+
+/// What is wrong, without its line and column: they are of what was filled in, which nobody has written.
+fn without_place(error: &serde_json::Error) -> String {
+    let told = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    told.strip_suffix(&place).unwrap_or(&told).to_owned()
 }
 
 /// In what a body of that type is written. Whatever calls itself JSON is: `text/json`, `application/problem+json`, `x-ndjson`,

@@ -163,7 +163,16 @@ fn pattern(node: &Node, report: &mut Report) -> Option<(Pattern, Place)> {
     match Pattern::parse(written) {
         Ok(pattern) => Some((pattern, node.place)),
         Err(why) => {
-            let advice = "write a path such as /search, /image/{id} or \"/image/{*rest}\"";
+            let (why, advice) = match written.contains('?') {
+                true => (
+                    "a query can't be matched".to_owned(),
+                    "leave out the `?` and what follows it",
+                ),
+                false => (
+                    why.to_string(),
+                    "write a path such as /search, /image/{id} or \"/image/{*rest}\"",
+                ),
+            };
             report.add(node.place, format!("{} is not a path: {why}", shown(node)), advice);
             None
         }

@@ -107,7 +107,10 @@ pub(super) fn is_off(node: &Node) -> bool {
 /// One of the words.
 pub(super) fn one_of<T: Copy>(node: &Node, words: &[(&'static str, T)], report: &mut Report) -> Option<T> {
     let names = || words.iter().map(|(word, _)| *word);
-    let wanted = names().collect::<Vec<_>>().join(" or ");
+    let wanted = match names().collect::<Vec<_>>().as_slice() {
+        [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        alone => alone.concat(),
+    };
     let word = node.text().unwrap_or_default();
     let chosen = words.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
     if chosen.is_none() {

@@ -367,8 +367,10 @@ impl<'c> Turn<'c> {
         let standing = found.standing.as_ref();
         let tier = standing.map(|standing| standing.tier_id);
         self.door.generation.meters.refusal(tier, refusal.reason());
-        if let Some(limit) = found.met.as_ref().and_then(|met| met.refused) {
-            self.door.generation.meters.limited(limit);
+        if let Some(met) = &found.met {
+            let meters = &self.door.generation.meters;
+            met.refused.into_iter().for_each(|limit| meters.limited(limit));
+            met.blocking.iter().for_each(|limit| meters.blocked(limit));
         }
         let whom = standing.map(|Standing { tier, .. }| Whom {
             tier: &tier.name,

@@ -68,6 +68,17 @@ pub struct Met {
     pub unenforced: LimitSet,
     /// The limit that had no room, if one had none.
     pub refused: Option<LimitId>,
+    /// Limits whose rules have blocked somebody because of this request.
+    pub blocking: LimitSet,
+}
+
+/// A block that the rule of a limit has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockByRule {
+    /// The limit's name.
+    pub limit: Arc<str>,
+    /// When it ends.
+    pub until: UnixTime,
 }
 
 /// All limits, as requests meet them.
@@ -171,18 +182,21 @@ impl Limits {
                     left,
                     unenforced,
                     refused: None,
+                    blocking: LimitSet::default(),
                 };
                 (Some(met), Ok(()))
             }
-            Err(Refused::Blocked) => (None, Err(Refusal::Blocked)),
+            Err(Refused::Blocked { .. }) => (None, Err(Refusal::Blocked)),
             Err(Refused::Limited {
                 by,
                 retry_after,
                 left,
                 blocked,
             }) => {
+                let mut blocking = LimitSet::default();
                 for place in blocked {
                     self.tell_of_block(&counters[place], sender);
+                    blocking = blocking.with(counters[place].limit);
                 }
                 let id = counters[by].limit;
                 let limit = &self.rules.limits[id.index()];
@@ -196,6 +210,7 @@ impl Limits {
                     left,
                     unenforced: LimitSet::default(),
                     refused: Some(id),
+                    blocking,
                 };
                 let refusal = Refusal::RateLimited {
                     limit: exceeded,
@@ -212,18 +227,54 @@ impl Limits {
         self.pseudonyms.whereabouts(Network::of(address))
     }
 
-    /// Lifts what rules have blocked of every network that a limit would count for that address. Whether there was any.
+    /// Lifts what rules have blocked of every network that a limit would count for that address, and ends its penalties by those
+    /// limits. Whether there was any block.
     pub fn forgive(&self, address: IpAddr) -> bool {
-        let (known_by, address) = (self.known_by(address), address.to_canonical());
-        let forgive = |id: LimitId| {
-            let v6_prefix = self.rules.limits[id.index()].v6_prefix;
-            let network = self.network(address, known_by, v6_prefix);
-            self.limiter.forgive(&self.rules, id, &network)
-        };
+        let networks = self.networks(address);
+        let forgive = |id: LimitId| self.limiter.forgive(&self.rules, id, &networks(id));
         self.blocking.iter().filter(|id| forgive(*id)).count() > 0
     }
 
-    /// Lifts what rules have blocked of that account.
+    /// The blocks by rule under which that address is at `now`.
+    pub fn blocks_of(&self, address: IpAddr, now: UnixTime) -> Vec<BlockByRule> {
+        let networks = self.networks(address);
+        let blocks = self.blocking.iter().map(|id| self.block(id, networks(id), now));
+        blocks.flatten().collect()
+    }
+
+    /// The blocks by rule under which that account is at `now`.
+    pub fn blocks_of_account(&self, account: AccountId, now: UnixTime) -> Vec<BlockByRule> {
+        let blocks = self.blocking.iter().map(|id| self.block(id, of_account(account), now));
+        blocks.flatten().collect()
+    }
+
+    /// The block of that subject by the rule of that limit. It is asked for as by a request that the limit is not for: so nothing is
+    /// charged.
+    fn block(&self, id: LimitId, subject: Subject, now: UnixTime) -> Option<BlockByRule> {
+        let limit = &self.rules.limits[id.index()];
+        let counter = Counter {
+            limit: id,
+            subject,
+            number: limit.number,
+            enforced: limit.number,
+            matches: false,
+        };
+        match self.limiter.decide(&self.rules, &[counter], now) {
+            (at, Err(Refused::Blocked { lasts })) => Some(BlockByRule {
+                limit: Arc::clone(&limit.name),
+                until: at.wall + lasts,
+            }),
+            _ => None,
+        }
+    }
+
+    /// As what network each limit counts that address.
+    fn networks(&self, address: IpAddr) -> impl Fn(LimitId) -> Subject {
+        let (known_by, address) = (self.known_by(address), address.to_canonical());
+        move |id| self.network(address, known_by, self.rules.limits[id.index()].v6_prefix)
+    }
+
+    /// Lifts what rules have blocked of that account, and ends its penalties by those limits.
     pub fn forgive_account(&self, account: AccountId) {
         for id in self.blocking.iter() {
             self.limiter.forgive(&self.rules, id, &of_account(account));

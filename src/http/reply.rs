@@ -9,12 +9,16 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use hyper::ext::ReasonPhrase;
 
 use super::body::Body;
 use crate::policy::refusal::{Member, Reason, Refusal};
 use crate::policy::rules::Priority;
 use crate::policy::time::Span;
 use crate::template::{Template, Value, write_json};
+
+/// The phrase of a status that has none of its own, such as 420.
+const PHRASE: &str = "Refused";
 
 /// Whom a refusal is told to, where that explains it.
 #[derive(Clone, Copy, Debug)]
@@ -187,6 +191,11 @@ impl Answers {
         let (kind, body) = told.body(own, form);
         let mut response = Response::new(Body::whole(Bytes::from(body)));
         *response.status_mut() = told.status;
+        if told.status.canonical_reason().is_none() {
+            // Without one hyper would write `<none>`.
+            let phrase = ReasonPhrase::from_static(PHRASE.as_bytes());
+            response.extensions_mut().insert(phrase);
+        }
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, kind);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -213,7 +222,7 @@ impl Answers {
             status: self.status(refusal.reason()),
         };
         let (kind, body) = told.body(own, Form::Json);
-        let phrase = told.status.canonical_reason().unwrap_or_default();
+        let phrase = told.status.canonical_reason().unwrap_or(PHRASE);
         let mut bytes = format!("HTTP/1.1 {} {phrase}\r\n", told.status.as_u16()).into_bytes();
         let fixed = [
             (header::CONTENT_TYPE, kind),

@@ -25,6 +25,8 @@ pub struct Meters {
     refusals: Vec<[Counter; Reason::ALL.len()]>,
     /// By request limit.
     limits: Vec<Counter>,
+    /// By request limit; those without a rule that blocks have one that nobody reads.
+    limit_blocks: Vec<Counter>,
     /// By the name of a request limit or a quota that isn't enforced.
     unenforced: Vec<(Arc<str>, Counter)>,
     queue_wait: [Histogram; Priority::COUNT],
@@ -48,6 +50,7 @@ impl Meters {
                 .map(|_| std::array::from_fn(|_| Counter::noop()))
                 .collect(),
             limits: rules.limits.iter().map(|_| Counter::noop()).collect(),
+            limit_blocks: rules.limits.iter().map(|_| Counter::noop()).collect(),
             unenforced: Vec::new(),
             queue_wait: std::array::from_fn(|_| Histogram::noop()),
             upstream: rules.pools.iter().map(|_| Histogram::noop()).collect(),
@@ -88,6 +91,14 @@ impl Meters {
                 .limits
                 .iter()
                 .map(|limit| counter(recorder, "tiergate_limit_refusals_total", [("limit", &limit.name)]))
+                .collect(),
+            limit_blocks: rules
+                .limits
+                .iter()
+                .map(|limit| match limit.block_after {
+                    Some(_) => counter(recorder, "tiergate_limit_blocks_total", [("limit", &limit.name)]),
+                    None => Counter::noop(),
+                })
                 .collect(),
             unenforced: (rules.unenforced().into_iter())
                 .map(|name| {
@@ -148,6 +159,11 @@ impl Meters {
         self.limits[limit.index()].increment(1);
     }
 
+    /// The rule of that limit has blocked somebody.
+    pub fn blocked(&self, limit: LimitId) {
+        self.limit_blocks[limit.index()].increment(1);
+    }
+
     /// A request would have been refused by the limit or quota of that name, were it enforced.
     pub fn unenforced(&self, name: &str) {
         if let Some((_, counter)) = self.unenforced.iter().find(|(known, _)| **known == *name) {
@@ -182,6 +198,11 @@ fn describe(recorder: &impl Recorder) {
         name("tiergate_limit_refusals_total"),
         None,
         "Requests that a request limit refused.".into(),
+    );
+    recorder.describe_counter(
+        name("tiergate_limit_blocks_total"),
+        None,
+        "Blocks that the rule of a request limit has made.".into(),
     );
     recorder.describe_counter(
         name("tiergate_unenforced_refusals_total"),

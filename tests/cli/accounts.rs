@@ -94,7 +94,7 @@ async fn an_account_from_its_first_day_to_its_last() {
     let expected = json!({
         "id": account["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$50", "concurrency": 6,
         "quotas": { "daily": 5000 }, "limits": {}, "until": "2027-01-01T00:00:00Z", "blocked": true, "max_users": 10000,
-        "note": "asked twice", "keys": 0, "created": account["created"], "origin": "stored",
+        "note": "asked twice", "keys": 0, "created": account["created"], "origin": "stored", "blocked_by_rule": [],
     });
     assert_eq!(account, expected);
     assert_eq!(json_of(&door, &["account", "show", "acme-bot"]).await, expected);

@@ -119,7 +119,7 @@ async fn a_network_is_blocked_listed_and_unblocked() {
     assert!(said.starts_with("blocked:\n  network      192.0.2.0/24\n"), "{said}");
     assert!(said.contains("\n  blocked      yes\n"), "{said}");
     assert!(
-        said.ends_with("  why          scrapes\n  blocked by   192.0.2.0/24 (stored)\n"),
+        said.ends_with("  why          scrapes\n  by rule      -\n  blocked by   192.0.2.0/24 (stored)\n"),
         "{said}"
     );
     good(command(&door, &["block", "192.0.2.7", "--until", "2027-02-01"]).await);

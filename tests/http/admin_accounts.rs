@@ -121,7 +121,7 @@ async fn an_account_is_made_shown_changed_and_removed() {
     let expected = json!({
         "id": made["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$20", "concurrency": 6,
         "quotas": { "daily": 5000 }, "limits": {}, "until": "2027-01-01T00:00:00Z", "blocked": false, "max_users": 10000, "note": "a friend",
-        "keys": 0, "created": made["created"], "origin": "stored",
+        "keys": 0, "created": made["created"], "origin": "stored", "blocked_by_rule": [],
     });
     assert_eq!(made, expected);
     assert_eq!(

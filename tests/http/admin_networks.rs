@@ -48,7 +48,7 @@ async fn a_network_is_spoken_of_shown_changed_and_forgotten() {
     let expected = json!({
         "network": "192.0.2.0/24", "limits": { "http": 300, "hourly": 0 }, "note": "a school",
         "block": { "since": block["since"], "until": block["until"], "why": "scrapes" }, "listed": false,
-        "blocked_by": [{ "network": "192.0.2.0/24", "origin": "stored" }],
+        "blocked_by": [{ "network": "192.0.2.0/24", "origin": "stored" }], "blocked_by_rule": [],
     });
     assert_eq!(said, expected);
     assert_eq!(to_the_minute(&block["since"]), "2027-01-15T08:00");
@@ -150,9 +150,11 @@ async fn networks_come_in_pages_and_those_of_tiers_yaml_are_among_them() {
     }
     let inside = set(&door, "203.0.113.9", r#"{ "block": null }"#).await;
     assert_eq!(inside["blocked_by"], by, "what lies in it is blocked still");
-    let answer = door.operator("GET", "/networks/203.0.113.9", "").await;
+    let shown = told(&door.operator("GET", "/networks/203.0.113.9", "").await, 200);
+    assert_eq!(shown["blocked_by"], by, "nothing is said of it, and it is blocked");
+    let answer = door.operator("GET", "/networks/10.1.2.3", "").await;
     answer.assert_refused(404, "unknown_network");
-    assert!(answer.text().contains("it lies in 203.0.113.0/24"), "{}", answer.text());
+    assert!(answer.text().contains("it lies in 10.0.0.0/8"), "{}", answer.text());
 }
 
 #[tokio::test]

@@ -17,6 +17,18 @@ answers:
   queue_full: { body: '{"full":{limit},"from":{lowest_admitted_priority},"in":{retry_after},"you":{priority},"who":"{tier}"}' }
 "#;
 
+/// hyper wrote `HTTP/1.1 420 <none>`.
+#[tokio::test]
+async fn a_status_without_a_phrase_of_its_own_gets_one() {
+    let worker = FastWorker::start();
+    let answers = "answers: { not_found: { status: 420 } }";
+    let door = Door::open(&seven_tiers(8, &[(worker.address, 2)], answers));
+    let mut client = Client::connect(door.address).await;
+    let refused = client.ask("GET", "/nowhere", "").await;
+    assert_eq!(refused.status(), 420);
+    assert!(refused.head.line.ends_with("420 Refused"), "{:?}", refused.head);
+}
+
 #[tokio::test]
 async fn each_reason_is_told_as_it_was_asked_for() {
     let worker = FastWorker::start();

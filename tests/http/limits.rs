@@ -676,10 +676,53 @@ async fn an_account_that_a_rule_has_blocked_is_forgiven_with_unblock() {
     let key = made["key"].as_str().expect("a key");
     assert_eq!(passing(&door, A, key, 5).await, 2);
     with_key(&door, B, key).await.assert_refused(403, "blocked");
+    let shown = door.operator("GET", "/accounts/cara", "").await.json();
+    assert_eq!(shown["blocked_by_rule"][0]["limit"], "http", "{shown}");
     let said = door.operator("PATCH", "/accounts/cara", r#"{"blocked":false}"#).await;
-    assert_eq!(said.status(), 200, "{}", said.text());
+    assert_eq!((said.status(), &said.json()["blocked_by_rule"]), (200, &json!([])));
     // The window that it has used up is still under way.
     with_key(&door, B, key).await.assert_refused(429, "rate_limited");
+}
+
+/// Who was unblocked was still within its penalty: the next refusals blocked it again at once.
+#[tokio::test]
+async fn who_is_unblocked_is_let_in_though_its_penalty_runs() {
+    let worker = FastWorker::start();
+    let limits = "  - { name: http, per: network, limit: 2, window: 10s, penalty: 30m, block_after: { refusals: 3, within: 1m, for: 1h } }";
+    let (door, _) = open(worker.address, limits, "");
+    assert_eq!(passing(&door, A, "", 5).await, 2);
+    get(&door, A, "/me").await.assert_refused(403, "blocked");
+    let said = door
+        .operator("PATCH", "/networks/192.0.2.1", r#"{ "block": null }"#)
+        .await;
+    assert_eq!((said.status(), &said.json()["was_blocked"]), (200, &json!(true)));
+    assert_eq!(passing(&door, A, "", 2).await, 2);
+    let said = door
+        .operator("PATCH", "/networks/192.0.2.99", r#"{ "block": null }"#)
+        .await;
+    assert_eq!(said.json()["was_blocked"], false, "it never was");
+}
+
+/// Such a block could be seen in one line of the log, and nowhere else.
+#[tokio::test]
+async fn operators_see_whom_a_rule_has_blocked_by_which_limit_and_until_when() {
+    let worker = FastWorker::start();
+    let limits =
+        "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
+    let (door, hands) = open(worker.address, limits, "");
+    assert_eq!(door.operator("GET", "/networks/192.0.2.1", "").await.status(), 404);
+    assert_eq!(passing(&door, A, "", 5).await, 2);
+    let shown = door.operator("GET", "/networks/192.0.2.1", "").await.json();
+    let by_rule = &shown["blocked_by_rule"];
+    assert_eq!(by_rule[0]["limit"], "http", "{shown}");
+    assert!(by_rule[0]["until"].is_string(), "{shown}");
+    assert_eq!(door.metric("tiergate_limit_blocks_total{limit=\"http\"}").await, 1.0);
+    hands.advance(MINUTE.saturating_mul(61));
+    assert_eq!(
+        door.operator("GET", "/networks/192.0.2.1", "").await.status(),
+        404,
+        "it is over"
+    );
 }
 
 /// A penalty that ended before there is room would let a caller have more than its limit.

@@ -58,7 +58,7 @@ impl Door {
         match &decided {
             Ok(_) => self.let_in.entry(subject.id).or_default().push(now),
             Err(Refused::Limited { .. }) => self.refused.entry(subject.id).or_default().push(now),
-            Err(Refused::Blocked) => self.has_earned_it(subject),
+            Err(Refused::Blocked { .. }) => self.has_earned_it(subject),
         }
         decided.is_ok()
     }

@@ -65,9 +65,9 @@ impl Model {
         let is_enforced = |model: &Self, counter: &Counter| model.limit(counter).enforce;
         let mut unenforced = LimitSet::default();
         for counter in counters {
-            if self.is_blocked(counter, at.now) {
+            if let Some(lasts) = self.blocked_for(counter, at.now) {
                 if is_enforced(self, counter) {
-                    return Err(Refused::Blocked);
+                    return Err(Refused::Blocked { lasts });
                 }
                 unenforced = unenforced.with(counter.limit);
             }
@@ -130,7 +130,7 @@ impl Model {
                 if by == usize::MAX || lasts > retry_after {
                     (by, retry_after) = (*place, lasts);
                 }
-                if self.is_blocked(counter, at.now) {
+                if self.blocked_for(counter, at.now).is_some() {
                     blocked.push(*place);
                 }
             }
@@ -174,8 +174,9 @@ impl Model {
         self.of.entry((name, counter.subject.id)).or_default()
     }
 
-    fn is_blocked(&mut self, counter: &Counter, now: Timestamp) -> bool {
-        self.history(counter).blocked.is_some_and(|until| now < until)
+    fn blocked_for(&mut self, counter: &Counter, now: Timestamp) -> Option<Span> {
+        let until = self.history(counter).blocked.filter(|until| now < *until)?;
+        Some(until.since(now))
     }
 
     /// §7.2: a penalty begins with the first refusal that is not within one, and leaves the window empty. So it may not end while

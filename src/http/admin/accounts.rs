@@ -37,15 +37,14 @@ pub struct Page {
 /// `GET /accounts?after=NAME&limit=N`.
 pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
     let (after, limit) = place(query.as_deref().unwrap_or_default())?;
-    let directory = admin.store.directory();
-    let mut accounts = directory.page(&after, limit + 1);
+    let mut accounts = admin.store.directory().page(&after, limit + 1);
     let more = accounts.len() > limit;
     accounts.truncate(limit);
     Ok(Json(Page {
         next: accounts.last().filter(|_| more).map(|last| last.name.clone()),
         accounts: accounts
             .iter()
-            .map(|account| AccountLine::of(account, directory))
+            .map(|account| AccountLine::of(account, &admin))
             .collect(),
     }))
 }
@@ -76,9 +75,9 @@ pub(super) fn place(query: &str) -> Result<(String, usize), Problem> {
 
 /// `GET /accounts/{name}`.
 pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Result<Json<AccountLine>, Problem> {
-    let directory = admin.store.directory();
-    let account = directory.by_name(&name).ok_or_else(Problem::unknown_account)?;
-    Ok(Json(AccountLine::of(&account, directory)))
+    let account = admin.store.directory().by_name(&name);
+    let account = account.ok_or_else(Problem::unknown_account)?;
+    Ok(Json(AccountLine::of(&account, &admin)))
 }
 
 /// `POST /accounts`.
@@ -89,10 +88,7 @@ pub async fn add(
     let new = line.account(&admin.rules())?;
     let now = admin.gate.clock().wall();
     let account = on_disk(&admin, move |store| store.add(new, now)).await??;
-    Ok((
-        StatusCode::CREATED,
-        Json(AccountLine::of(&account, admin.store.directory())),
-    ))
+    Ok((StatusCode::CREATED, Json(AccountLine::of(&account, &admin))))
 }
 
 /// `PATCH /accounts/{name}`.
@@ -112,13 +108,13 @@ pub async fn change(
     if unblocked {
         admin.limits().forgive_account(account.id);
     }
-    Ok(Json(AccountLine::of(&account, admin.store.directory())))
+    Ok(Json(AccountLine::of(&account, &admin)))
 }
 
 /// `DELETE /accounts/{name}`. Answers with what it was.
 pub async fn remove(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Result<Json<AccountLine>, Problem> {
     let account = on_disk(&admin, move |store| store.remove(&name)).await??;
-    Ok(Json(AccountLine::of(&account, admin.store.directory())))
+    Ok(Json(AccountLine::of(&account, &admin)))
 }
 
 /// `GET /accounts/export`: what is stored, a JSON object a line, as an import takes it. Keys are not in it: nobody knows them.

@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use super::accounts::place;
 use super::problem::Problem;
-use super::wire::{Sent, said};
+use super::wire::{RuleBlockLine, Sent, said};
 use super::{Admin, limits, on_disk, times};
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::network::{canonical, network_of};
-use crate::store::{Block, ChangeError, NetworkChange, NetworkEntry, Networks};
+use crate::store::{Block, ChangeError, NetworkChange, NetworkEntry};
 
 /// The largest IPv4 network of which every address is let in again.
 const LIFTED_BITS_MIN: u8 = 16;
@@ -57,6 +57,11 @@ pub struct Shown {
     line: NetworkLine,
     /// Itself and the networks in which it lies, as far as they are blocked; the narrowest first.
     blocked_by: Vec<BlockedBy>,
+    /// What the rules of limits have blocked of the address that was asked for; of a larger network nothing.
+    blocked_by_rule: Vec<RuleBlockLine>,
+    /// When it was unblocked: whether it had been blocked, by command or by a rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    was_blocked: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,8 +91,9 @@ impl NetworkLine {
 }
 
 impl Shown {
-    fn of(entry: &NetworkEntry, networks: &Networks, now: UnixTime) -> Self {
-        let around = networks.around(entry.network);
+    /// What is so of the network at that time, which was asked for as it is `written`.
+    fn of(entry: &NetworkEntry, written: &str, admin: &Admin, now: UnixTime) -> Self {
+        let around = admin.store.networks().around(entry.network);
         let blocked_by = around
             .iter()
             .filter(|entry| entry.is_blocked(now))
@@ -98,8 +104,26 @@ impl Shown {
         Self {
             line: NetworkLine::of(entry, now),
             blocked_by: blocked_by.collect(),
+            was_blocked: None,
+            blocked_by_rule: blocked_by_rule(entry.network, written, admin, now),
         }
     }
+
+    fn is_blocked(&self) -> bool {
+        !self.blocked_by.is_empty() || !self.blocked_by_rule.is_empty()
+    }
+}
+
+fn blocked_by_rule(network: IpNet, written: &str, admin: &Admin, now: UnixTime) -> Vec<RuleBlockLine> {
+    // Bits behind its prefix count for limits that take narrower networks.
+    let address = written.parse::<IpAddr>().ok();
+    let address = address.or_else(|| (network_of(network.addr()) == network).then(|| network.addr()));
+    let blocks = address.map(|address| admin.limits().blocks_of(address, now));
+    blocks
+        .unwrap_or_default()
+        .into_iter()
+        .map(RuleBlockLine::from)
+        .collect()
 }
 
 /// What is sent to say something of a network. What is left out stays as it is, `null` takes away.
@@ -182,13 +206,18 @@ pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) ->
     }))
 }
 
-/// `GET /networks/{network}`.
+/// `GET /networks/{network}`. Of one that is blocked as a part of another, or by the rule of a limit, it is shown even if nothing
+/// is said of itself.
 pub async fn show(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> Result<Json<Shown>, Problem> {
     let (network, now) = (network(&text)?, admin.gate.clock().wall());
     let networks = admin.store.networks();
     match networks.get(network).filter(|entry| is_still(entry, now)) {
-        Some(entry) => Ok(Json(Shown::of(&entry, networks, now))),
+        Some(entry) => Ok(Json(Shown::of(&entry, &text, &admin, now))),
         None => {
+            let shown = Shown::of(&NetworkEntry::bare(canonical(network), false), &text, &admin, now);
+            if shown.is_blocked() {
+                return Ok(Json(shown));
+            }
             let mut around = networks.around(network);
             around.retain(|entry| is_still(entry, now));
             Err(Problem::unknown_network(
@@ -207,11 +236,14 @@ pub async fn change(
     let (network, now) = (network(&text)?, admin.gate.clock().wall());
     let change = line.change(&admin.rules(), now)?;
     let unblocks = change.block == Some(None);
+    let stored = admin.store.networks().get(network);
+    let was_stored = stored.is_some_and(|entry| entry.at(now).block.is_some());
     let entry = on_disk(&admin, move |store| store.set_network(network, &change, now)).await??;
-    if unblocks {
-        lift_blocks_made_by_rule(&admin, &text, entry.network);
-    }
-    Ok(Json(Shown::of(&entry, admin.store.networks(), now)))
+    let was_blocked = was_stored | (unblocks && lift_blocks_made_by_rule(&admin, &text, entry.network));
+    Ok(Json(Shown {
+        was_blocked: unblocks.then_some(was_blocked),
+        ..Shown::of(&entry, &text, &admin, now)
+    }))
 }
 
 /// `DELETE /networks/{network}`. Answers with what was said of it: nothing, if only a rule had blocked it.

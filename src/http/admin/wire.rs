@@ -15,10 +15,11 @@ use super::limits::{self, RaiseLine};
 use super::problem::Problem;
 use super::{Admin, BODY_TIMEOUT, times};
 use crate::clock::Clock;
+use crate::http::limits::BlockByRule;
 use crate::policy::Own;
 use crate::policy::rules::{Raise, Rules};
 use crate::policy::time::UnixTime;
-use crate::store::{Account, Change, Directory, Key, NewAccount, Origin};
+use crate::store::{Account, Change, Key, NewAccount, Origin};
 
 /// Bytes of a body that tells of one account or key.
 pub const BODY_BYTES_MAX: usize = 16 << 10;
@@ -68,6 +69,23 @@ pub struct AccountLine {
     created: String,
     /// `stored`, or `listed` in tiers.yaml, where it is changed then.
     origin: &'static str,
+    blocked_by_rule: Vec<RuleBlockLine>,
+}
+
+/// A block that the rule of a limit has made.
+#[derive(Debug, Serialize)]
+pub struct RuleBlockLine {
+    limit: String,
+    until: String,
+}
+
+impl From<BlockByRule> for RuleBlockLine {
+    fn from(block: BlockByRule) -> Self {
+        Self {
+            limit: block.limit.to_string(),
+            until: times::written(block.until),
+        }
+    }
 }
 
 /// What can be said of an account, and what an export says of it.
@@ -106,9 +124,12 @@ impl Terms {
 }
 
 impl AccountLine {
-    /// How that account is shown.
-    pub fn of(account: &Account, directory: &Directory) -> Self {
+    /// How that account is shown at present.
+    pub fn of(account: &Account, admin: &Admin) -> Self {
+        let (directory, now) = (admin.store.directory(), admin.gate.clock().wall());
+        let blocks = admin.limits().blocks_of_account(account.id, now);
         Self {
+            blocked_by_rule: blocks.into_iter().map(RuleBlockLine::from).collect(),
             id: account.id.0,
             terms: Terms::of(account),
             keys: directory.keys_of(account.id).len(),

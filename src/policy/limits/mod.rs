@@ -128,7 +128,10 @@ pub enum Refused {
         blocked: SmallVec<[usize; 1]>,
     },
     /// The rule of a limit has blocked one of the subjects.
-    Blocked,
+    Blocked {
+        /// Until it is let in again.
+        lasts: Span,
+    },
 }
 
 /// The shards that a decision may need.
@@ -160,11 +163,11 @@ pub fn decide(
     // Limits that aren't enforced and would refuse: by a block,
     let mut blocking = LimitSet::default();
     for counter in counters {
-        if !shards.shard(counter.subject.shard()).is_blocked(counter, rules, at) {
+        let Some(lasts) = shards.shard(counter.subject.shard()).blocked_for(counter, rules, at) else {
             continue;
-        }
+        };
         if rules[counter.limit.index()].enforce {
-            return Err(Refused::Blocked);
+            return Err(Refused::Blocked { lasts });
         }
         blocking = blocking.with(counter.limit);
     }

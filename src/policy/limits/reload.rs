@@ -118,7 +118,7 @@ pub fn decide_by_name(
                 .filter_map(|id| back.find(id))
                 .fold(LimitSet::default(), LimitSet::with),
         }),
-        Err(Refused::Blocked) => Err(Refused::Blocked),
+        Err(Refused::Blocked { lasts }) => Err(Refused::Blocked { lasts }),
         Err(Refused::Limited {
             by,
             retry_after,

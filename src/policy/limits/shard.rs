@@ -105,9 +105,14 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    fn have_blocked(&mut self, subject: &Subject, at: Moment) -> bool {
-        let cell = self.table.own(subject);
-        cell.is_some_and(|cell| !cell.forget(&self.limit, at) && matches!(cell, Cell::Penalty { .. }))
+    /// For how long they have blocked the subject still; `None`: they haven't.
+    fn block_for(&mut self, subject: &Subject, at: Moment) -> Option<Span> {
+        let cell = self.table.own(subject)?;
+        let is_over = cell.forget(&self.limit, at);
+        match cell {
+            Cell::Penalty { until } if !is_over => Some(until.since(at.now)),
+            _ => None,
+        }
     }
 }
 
@@ -134,13 +139,11 @@ impl Shard {
         self.of = change(&mut old);
     }
 
-    /// Whether the rule of the counter's limit has blocked its subject.
-    pub(super) fn is_blocked(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> bool {
+    /// For how long the rule of the counter's limit has blocked its subject still; `None`: it hasn't.
+    pub(super) fn blocked_for(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> Option<Span> {
         debug_assert_eq!(self.of.len(), rules.len(), "a shard is made for its rules");
         let refusals = &mut self.of[counter.limit.index()].refusals;
-        refusals
-            .as_mut()
-            .is_some_and(|refusals| refusals.have_blocked(&counter.subject, at))
+        refusals.as_mut()?.block_for(&counter.subject, at)
     }
 
     /// What the counter says of one more request.
@@ -217,13 +220,18 @@ impl Shard {
         true
     }
 
-    /// Lifts what rules have blocked of the subject, and what was counted towards it. Whether it was blocked. Its counters stay.
+    /// Lifts what rules have blocked of the subject, and what was counted towards it, and ends its penalty, under which it would be
+    /// refused and blocked again at once. Whether it was blocked. What its counters hold otherwise stays.
     pub fn forgive(&mut self, limit: LimitId, subject: &Subject, at: Moment) -> bool {
-        let Some(refusals) = &mut self.of[limit.index()].refusals else {
+        let Counted { requests, refusals } = &mut self.of[limit.index()];
+        let Some(refusals) = refusals else {
             return false;
         };
-        let was_blocked = refusals.have_blocked(subject, at);
+        let was_blocked = refusals.block_for(subject, at).is_some();
         refusals.table.forget(subject);
+        if matches!(requests.own(subject), Some(Cell::Penalty { .. })) {
+            requests.forget(subject);
+        }
         was_blocked
     }
 
