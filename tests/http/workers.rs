@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncReadExt;
+use tokio::net::TcpSocket;
 
 use crate::support::{Arrived, Client, Door, Plan, Worker, reset, soon};
 
@@ -33,9 +34,25 @@ async fn is_well(door: &Door, worker: &Worker) {
     door.house_until(0, 0).await;
 }
 
-/// An address at which nobody listens.
-async fn dead() -> SocketAddr {
-    Worker::start().await.address
+/// A worker that is not there: nobody else gets its address. Once another test's door had got it, and answered an upload with 401.
+struct Dead(TcpSocket);
+
+impl Dead {
+    fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let free = "127.0.0.1:0".parse().expect("an address");
+        socket.bind(free).expect("loopback has free ports");
+        Self(socket)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.local_addr().expect("it is bound")
+    }
+
+    /// It is there.
+    fn revived(self) -> Worker {
+        Worker::on(self.0.listen(64).expect("the address is its own"))
+    }
 }
 
 async fn slots(door: &Door) -> u64 {
@@ -72,7 +89,8 @@ async fn no_worker_gets_more_than_its_slots_and_the_least_busy_goes_first() {
 #[tokio::test]
 async fn a_refused_connection_is_tried_once_on_another_server_and_the_dead_one_rests() {
     let worker = Worker::start().await;
-    let door = before(&[(dead().await, 4), (worker.address, 1)], "timeout: 20s");
+    let dead = Dead::new();
+    let door = before(&[(dead.address(), 4), (worker.address, 1)], "timeout: 20s");
     let mut client = searching(&door).await;
     let mut arrived = worker.request().await;
     assert_eq!(slots(&door).await, 1, "a dead server's slots don't count");
@@ -91,8 +109,8 @@ async fn a_refused_connection_is_tried_once_on_another_server_and_the_dead_one_r
 
 #[tokio::test]
 async fn a_single_dead_server_is_502_and_is_used_again_when_it_is_back() {
-    let address = dead().await;
-    let door = before(&[(address, 1)], "timeout: 20s");
+    let dead = Dead::new();
+    let door = before(&[(dead.address(), 1)], "timeout: 20s");
     let answer = searching(&door).await.answer().await;
     assert_eq!(
         (answer.status(), answer.reason().as_str()),
@@ -103,7 +121,7 @@ async fn a_single_dead_server_is_502_and_is_used_again_when_it_is_back() {
     // Who comes now waits for it, and is served when it is back.
     let mut waiting = searching(&door).await;
     door.house_until(1, 0).await;
-    let worker = Worker::at(address).await;
+    let worker = dead.revived();
     drop(worker.connection().await); // the door asks whether it is back
     let mut arrived = worker.request().await;
     arrived.answer("back").await;
@@ -353,7 +371,8 @@ async fn a_worker_that_does_not_take_the_body_is_504_and_not_408() {
 #[tokio::test]
 async fn an_upload_that_meets_a_dead_worker_reads_its_502() {
     for _ in 0..20 {
-        let door = before(&[(dead().await, 1)], "timeout: 20s");
+        let dead = Dead::new();
+        let door = before(&[(dead.address(), 1)], "timeout: 20s");
         let mut client = Client::connect(door.address).await;
         client.upload("p5", 1 << 20).await;
         client.send(vec![0; 128 << 10]).await;

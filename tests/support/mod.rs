@@ -487,7 +487,10 @@ impl Worker {
     }
 
     pub async fn at(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.expect("loopback has free ports");
+        Self::on(TcpListener::bind(address).await.expect("loopback has free ports"))
+    }
+
+    pub fn on(listener: TcpListener) -> Self {
         Self {
             address: listener.local_addr().expect("it listens"),
             listener,
