@@ -27,7 +27,7 @@ use tracing::info;
 
 use self::cores::{Cores, connections_max, cores};
 use self::folder::Opened;
-use self::live::{Live, Parts};
+use self::live::{Live, Parts, hang_ups};
 use self::places::Places;
 use self::settings::door;
 use self::statistics::{keep_statistics, minute_of, note_refusals};
@@ -203,6 +203,7 @@ pub async fn run(
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    let hang_ups = hang_ups();
     let exposition = Arc::new(Exposition::new());
     let places = Places::default().arrange(&config, &Occupied::default());
     let generation = generation(&config, &places, &exposition);
@@ -261,7 +262,7 @@ pub async fn run(
         running,
         meters: ConfigMeters::register(exposition.recorder(), clock.wall()),
     });
-    background.spawn(live.follow(asked));
+    background.spawn(live.follow(hang_ups, asked));
     background.spawn(keep_statistics(
         Arc::clone(&statistics),
         Arc::clone(&refusals),

@@ -11,7 +11,7 @@
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -75,14 +75,7 @@ impl Live {
     }
 
     /// Follows the file, SIGHUP and operators for as long as it is polled.
-    pub(super) async fn follow(mut self, mut asked: mpsc::Receiver<Asked>) {
-        let mut hang_up = match signal(SignalKind::hangup()) {
-            Ok(hang_up) => Some(hang_up),
-            Err(error) => {
-                warn!(%error, "SIGHUP can't be heard: `tiergate reload` reads the file again");
-                None
-            }
-        };
+    pub(super) async fn follow(mut self, mut hang_up: Option<Signal>, mut asked: mpsc::Receiver<Asked>) {
         let mut watch = self.parts.source.as_ref().and_then(|source| {
             // A pipe has been read, and holds nothing any more.
             let seen = source.seen.clone();
@@ -422,7 +415,18 @@ async fn changed(watch: &mut Option<Watch>) -> Saved {
     }
 }
 
-async fn heard(signal: &mut Option<tokio::signal::unix::Signal>) {
+/// SIGHUP, heard from now on: whoever does not hear it is ended by it.
+pub(super) fn hang_ups() -> Option<Signal> {
+    match signal(SignalKind::hangup()) {
+        Ok(hang_up) => Some(hang_up),
+        Err(error) => {
+            warn!(%error, "SIGHUP can't be heard: `tiergate reload` reads the file again");
+            None
+        }
+    }
+}
+
+async fn heard(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => {
             signal.recv().await;

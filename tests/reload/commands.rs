@@ -31,6 +31,7 @@ async fn what_is_saved_is_taken_up_by_itself() {
     logged(&program, "11 → 12").await;
 }
 
+/// The bug: a door that was just open did not hear SIGHUP yet, and was ended by it.
 #[tokio::test]
 async fn sighup_reads_the_file_and_nothing_else_comes_of_it() {
     let (program, yaml, _mirror) = start().await;
