@@ -77,10 +77,10 @@ impl Cap {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // Given back under the lock: nobody may think meanwhile that it is still taken.
         let mut size = self.cap.size.lock();
-        if size.owed > 0
-            && let Some(permit) = self.permit.take()
-        {
+        let Some(permit) = self.permit.take() else { return };
+        if size.owed > 0 {
             size.owed -= 1;
             permit.forget();
         }
