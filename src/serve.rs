@@ -43,7 +43,7 @@ use crate::policy::rules::Rules;
 use crate::policy::time::{Span, UnixTime};
 use crate::store::journal::Journal;
 use crate::store::statistics::Refusals;
-use crate::store::{AccountStore, KeyError, Ledger, OpenError, Pseudonyms, TokenError, journal};
+use crate::store::{AccountStore, KeyError, KnownAccounts, Ledger, OpenError, Pseudonyms, TokenError, journal};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{ConfigMeters, JournalMeters, Meters};
 use crate::upstream::Workers;
@@ -206,9 +206,9 @@ pub async fn run(
     let hang_ups = hang_ups();
     let exposition = Arc::new(Exposition::new());
     let places = Places::default().arrange(&config, &Occupied::default());
-    let generation = generation(&config, &places, &exposition);
+    let rules = Arc::new(places.rules(&config));
     let journal_meters = JournalMeters::register(exposition.recorder());
-    let (config, opened) = open_folder(config, &generation.rules, clock, journal_meters).await?;
+    let (config, opened) = open_folder(config, &rules, clock, journal_meters).await?;
     let Opened {
         journal,
         accounts: store,
@@ -217,6 +217,8 @@ pub async fn run(
         statistics,
         policy,
     } = opened;
+    let known = Arc::new(KnownAccounts::of(store.directory()));
+    let generation = generation(&config, rules, known, &exposition);
     let ledger: Arc<dyn Ledger> = Arc::clone(&journal) as _;
     let house = Arc::new(House {
         gate: Gate::new(policy, Arc::clone(&generation), clock, ledger),
@@ -340,9 +342,14 @@ struct House {
     exposition: Arc<Exposition>,
 }
 
-fn generation(config: &Config, places: &Places, exposition: &Exposition) -> Arc<Generation> {
-    let rules = Arc::new(places.rules(config));
+fn generation(
+    config: &Config,
+    rules: Arc<Rules>,
+    accounts: Arc<KnownAccounts>,
+    exposition: &Exposition,
+) -> Arc<Generation> {
     Arc::new(Generation {
+        accounts,
         meters: Meters::register(&rules, exposition.recorder()),
         rules,
         commit_patience: config.commit_patience.into(),

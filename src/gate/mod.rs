@@ -105,12 +105,15 @@ impl Gate {
         let (admission, woken, terms) = {
             let mut hall = self.hall.lock();
             let present = Arc::clone(&hall.generation);
-            let renamed = match Arc::ptr_eq(by, &present) {
+            let taken_over = match Arc::ptr_eq(by, &present) {
                 true => None,
-                false => Some(present.renamed(ask, by)?),
+                false => Some(present.taken_over(ask, by)?),
             };
-            let ask = renamed.as_ref().unwrap_or(ask);
-            let mut admission = hall.policy.enter(ask, self.clock.now())?;
+            let now = self.clock.now();
+            let (ask, mut admission) = match &taken_over {
+                None => (ask, hall.policy.enter(ask, now)?),
+                Some((ask, terms)) => (ask, hall.policy.enter_on(ask, terms.as_terms(), now)?),
+            };
             let mut woken = None;
             if let Admission::Seated { job, displaced, .. } = &mut admission {
                 hall.expect(*job);
@@ -190,7 +193,8 @@ impl Gate {
             if !suits(&hall.occupied()) {
                 return Err(Unsuited);
             }
-            let grants = hall.policy.reload(Arc::clone(&generation.rules), self.clock.now());
+            let (rules, listed) = (Arc::clone(&generation.rules), |account| generation.listed(account));
+            let grants = hall.policy.reload(rules, listed, self.clock.now());
             hall.generation = generation;
             let wakers: Vec<_> = grants.into_iter().map(|grant| hall.tell_granted(Some(grant))).collect();
             (wakers, self.begin_filling(&mut hall))

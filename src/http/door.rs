@@ -37,7 +37,7 @@ use crate::policy::refusal::Refusal;
 use crate::policy::rules::PoolId;
 use crate::policy::time::Span;
 use crate::store::statistics::Refusals;
-use crate::store::{Directory, Networks, OwnNumbers, Pseudonyms};
+use crate::store::{Networks, OwnNumbers, Pseudonyms};
 use crate::upstream::Connections;
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, SLOW_BODY, exchange, malformed_body};
 use crate::upstream::upload::{Fault, Upload};
@@ -70,8 +70,6 @@ pub struct Settings {
     pub keys: KeyPlaces,
     /// Whose word on addresses is taken.
     pub trusted_proxies: TrustedProxies,
-    /// Whose keys there are.
-    pub accounts: Arc<Directory>,
     /// What operators have said of networks.
     pub networks: Arc<Networks>,
     /// What networks and delegated users are known by.
@@ -128,7 +126,6 @@ impl Door {
             routes,
             keys,
             trusted_proxies,
-            accounts,
             networks,
             pseudonyms,
             cors,
@@ -149,7 +146,12 @@ impl Door {
             unenforced: Unenforced::new(&generation.rules),
             telling,
             answers,
-            callers: Callers::new(keys, accounts, pseudonyms, Arc::clone(&generation.rules)),
+            callers: Callers::new(
+                keys,
+                Arc::clone(&generation.accounts),
+                pseudonyms,
+                Arc::clone(&generation.rules),
+            ),
             gate,
             generation,
             table: RouteTable::new(specs),

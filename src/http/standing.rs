@@ -16,7 +16,7 @@ use crate::policy::refusal::Refusal;
 use crate::policy::rules::{Quota, Rules, Tier, TierId, Window};
 use crate::policy::time::UnixTime;
 use crate::policy::{Delegate, Own};
-use crate::store::{Account, Directory, Pseudonyms};
+use crate::store::{Account, KnownAccounts, Pseudonyms};
 
 /// Bytes of the name that a delegating account gives its user.
 const USER_BYTES_MAX: usize = 64;
@@ -95,7 +95,7 @@ impl Standing<'_> {
 #[derive(Debug)]
 pub struct Callers {
     keys: KeyPlaces,
-    accounts: Arc<Directory>,
+    accounts: Arc<KnownAccounts>,
     pseudonyms: Pseudonyms,
     rules: Arc<Rules>,
     /// By their names.
@@ -103,8 +103,8 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Those with a key in that directory, on the terms of these rules, and everybody else.
-    pub fn new(keys: KeyPlaces, accounts: Arc<Directory>, pseudonyms: Pseudonyms, rules: Arc<Rules>) -> Self {
+    /// Those with a key of these accounts, on the terms of these rules, and everybody else.
+    pub fn new(keys: KeyPlaces, accounts: Arc<KnownAccounts>, pseudonyms: Pseudonyms, rules: Arc<Rules>) -> Self {
         let names = rules.tiers.iter().map(|tier| Arc::clone(&tier.name));
         Self {
             tiers: names.zip((0..).map(TierId)).collect(),

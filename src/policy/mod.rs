@@ -40,7 +40,7 @@ mod wall;
 
 use std::sync::Arc;
 
-use caller::Caller;
+use caller::{AccountId, Caller};
 use concurrency::Concurrency;
 use displacement::Displacements;
 pub use event::{Admission, Ask, DebitNumber, Delegate, Displaced, End, Grant, Outcome, Overdrawn, Own, Relocation};
@@ -51,6 +51,7 @@ use queue::Queue;
 use quota::Quotas;
 pub use quota::Usage;
 use refusal::Refusal;
+pub use room::Terms;
 use room::parties;
 use rules::{PoolId, Priority, Rules, ServerId, Tier, TierId, Window, WindowId};
 pub use tally::Tally;
@@ -102,13 +103,22 @@ impl Policy {
     /// # Errors
     /// The first reason not to, with its numbers.
     pub fn enter(&mut self, ask: &Ask, now: Timestamp) -> Result<Admission, Refusal> {
-        self.tally.arrived += 1;
-        self.admit(ask, now).inspect_err(|_| self.tally.refused += 1)
+        let rules = Arc::clone(&self.rules);
+        self.enter_on(ask, Terms::of(ask, &rules), now)
     }
 
-    fn admit(&mut self, ask: &Ask, now: Timestamp) -> Result<Admission, Refusal> {
-        let rules = Arc::clone(&self.rules);
-        let tier = rules.tier(ask.tier);
+    /// The same on other terms than its tier's: for somebody who was on the way when the rules were changed, and whose tier may
+    /// have gone with the old ones. Quotas count in the windows of the present rules.
+    ///
+    /// # Errors
+    /// As [`Self::enter`].
+    pub fn enter_on(&mut self, ask: &Ask, terms: Terms<'_>, now: Timestamp) -> Result<Admission, Refusal> {
+        self.tally.arrived += 1;
+        self.admit(ask, terms, now).inspect_err(|_| self.tally.refused += 1)
+    }
+
+    fn admit(&mut self, ask: &Ask, terms: Terms<'_>, now: Timestamp) -> Result<Admission, Refusal> {
+        let tier = terms.tier;
         if self.closing {
             return Err(Refusal::ShuttingDown {
                 retry_after: self.retry_after(ask.pool, tier.priority),
@@ -116,13 +126,13 @@ impl Policy {
         }
         let wall = self.wall_clock(now);
         self.users_have_room(ask, wall)?;
-        let overdrawn = self.quotas_have_room(ask, &rules, wall)?;
-        for party in parties(ask, &rules) {
+        let overdrawn = self.quotas_have_room(ask, terms, wall)?;
+        for party in parties(ask, terms) {
             self.concurrency_has_room(&party)?;
         }
         // A body that still comes sits down, if it can without sending anybody away: a slot that would be idle is no reason
         // to refuse it, and the pace of §6 bounds what it can cost.
-        let seat_is_free = self.queue.len() < rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
+        let seat_is_free = self.queue.len() < self.rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
         if (ask.ready || !seat_is_free)
             && let Some(server) = self.pools[ask.pool.index()].free()
         {
@@ -441,22 +451,21 @@ impl Policy {
     }
 
     /// Other rules from now on. Jobs in the house keep their terms, but those who wait get their tier's new priority
-    /// and keep their order of arrival; nobody loses a seat or a slot by it. Tiers are known again by name, and a job
-    /// whose tier vanished goes on as one of the anonymous tier.
+    /// and keep their order of arrival; nobody loses a seat or a slot by it. Tiers are known again by name. A job whose tier
+    /// vanished goes on in the tier in which its account is `listed` now, otherwise as one of the anonymous tier.
     ///
     /// A window that is new begins empty ([`Self::count_from`]).
     ///
     /// The pools are those of the old rules, in the same order; others may follow them. Where nobody is, a pool may be another
     /// one's, and the last ones may be gone.
-    pub fn reload(&mut self, rules: Arc<Rules>, now: Timestamp) -> Vec<Grant> {
-        let renamed: Vec<TierId> = self
-            .rules
-            .tiers
-            .iter()
-            .map(|tier| rules.tier_named(&tier.name).unwrap_or(rules.anonymous))
-            .collect();
+    pub fn reload(
+        &mut self,
+        rules: Arc<Rules>,
+        listed: impl Fn(AccountId) -> Option<TierId>,
+        now: Timestamp,
+    ) -> Vec<Grant> {
         for job in self.jobs.iter_mut() {
-            job.tier = renamed[job.tier.index()];
+            job.tier = rules.heir(&self.rules.tier(job.tier).name, &job.caller, &listed);
             if matches!(job.state, State::Uploading | State::Waiting) {
                 job.priority = rules.tier(job.tier).priority;
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 pub use limit::{BlockAfter, Kind, LIMITS_MAX, Limit, LimitId, LimitSet, Per, Raise};
 
+use super::caller::{AccountId, Caller};
 use super::time::{Span, UnixTime};
 
 /// How much a search matters: 0 (lowest) to 6 (highest). Nothing else is legal (semantics §1).
@@ -233,6 +234,16 @@ impl Rules {
     pub fn tier_named(&self, name: &str) -> Option<TierId> {
         let at = self.tiers.iter().position(|tier| *tier.name == *name)?;
         Some(TierId(u16::try_from(at).expect("a TierId is a u16")))
+    }
+
+    /// Which tier takes up a job of the tier of that name, of other rules: that of the same name; if there is none, the one in which
+    /// its account is `listed` now; otherwise the anonymous one.
+    pub fn heir(&self, name: &str, caller: &Caller, listed: impl Fn(AccountId) -> Option<TierId>) -> TierId {
+        let listed = || match caller {
+            Caller::Account(account) => listed(*account),
+            Caller::Network(_) | Caller::User { .. } => None,
+        };
+        self.tier_named(name).or_else(listed).unwrap_or(self.anonymous)
     }
 
     /// The names of request limits and quotas that aren't enforced, each once.

@@ -2,9 +2,9 @@
 //! bad one changes nothing.
 //!
 //! What can fail comes first (the operator's token, the list of accounts). Then, without another wait: the journal's pace and
-//! windows, the hall with its workers, the request limits, the door that requests come to, who is listed. A request goes on by the
-//! generation that it came to; what it asks of the hall or of the limits by an older one is known again by name. So nothing is
-//! dropped, and no order of these steps is wrong; this one lets nobody come to a tier or a worker that isn't there yet.
+//! windows; under the hall's lock its rules, its workers and the door that requests come to, which knows the file's accounts; the
+//! request limits, the blocked networks. A request goes on by the generation that it came to; what it asks of the hall or of the
+//! limits by an older one is known again by name, and by its account. So nothing is dropped.
 //!
 //! Absent on purpose: noticing that the file was saved (`watch`), and what is different (`config::diff`).
 
@@ -27,7 +27,7 @@ use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
 use crate::http::door::Door;
 use crate::policy::time::{Span, UnixTime};
 use crate::store::journal::Remains;
-use crate::store::{AdminToken, RelistError};
+use crate::store::{AdminToken, KnownAccounts, RelistError};
 use crate::telemetry::{ConfigMeters, Reload};
 
 /// Places are looked for so often before whoever is in the house is left where it is, whatever the file says.
@@ -344,9 +344,10 @@ fn exchange(mut settling: Settling, before: &Config, places: &Places, at: UnixTi
     house.journal.set_pace(pace(&config));
     let remains =
         (before.rules.windows != config.rules.windows).then(|| house.journal.reload_windows(&config.rules.windows));
+    // Operators see the list already; requests know it by their door's generation.
+    relisting.take();
     let (mut places, filling) = settling.settle(places, Whom::UnderWay);
     house.store.networks().relist(config.blocked_networks.clone());
-    relisting.take();
     // From now on nobody takes up an older door.
     settling.older.retain(is_used);
     if settling.older.is_empty() && places.has_idle(&house.gate.occupied()) {
@@ -372,6 +373,7 @@ impl Settling {
             door: shared,
             older,
         } = self;
+        let accounts = Arc::new(KnownAccounts::of(house.store.directory()));
         let mut attempts = 0;
         loop {
             let occupied = match attempts {
@@ -383,7 +385,8 @@ impl Settling {
                 Whom::UnderWay => before.arrange(config, &before.led_to(&occupied)),
                 Whom::InHouse => before.arrange(config, &occupied),
             };
-            let generation = generation(config, &places, &house.exposition);
+            let rules = Arc::new(places.rules(config));
+            let generation = generation(config, rules, Arc::clone(&accounts), &house.exposition);
             let door = Arc::new(settings::door(config, house, &places, &generation));
             let mut replaced = None;
             let suits = |occupied: &_| {

@@ -44,7 +44,6 @@ pub(super) fn door(config: &Config, house: &House, places: &Places, generation: 
             config.keys.query.clone(),
         ),
         trusted_proxies: TrustedProxies::new(config.trusted_proxies.clone(), forwarded_header(config)),
-        accounts: Arc::clone(house.store.directory()),
         networks: Arc::clone(house.store.networks()),
         pseudonyms: house.pseudonyms.clone(),
         cors,

@@ -1,4 +1,5 @@
-//! Who is who, in memory: every request looks here, and nothing in it waits for a disk.
+//! Who is who, in memory: nothing in it waits for a disk. Requests look here for whoever is stored; those that tiers.yaml lists
+//! are here for operators, and known to a request by its own file (`known`).
 //!
 //! Absent on purpose: reasons against a change. Whoever steps here has checked, and has written it down before.
 
@@ -10,7 +11,7 @@ use parking_lot::RwLock;
 use subtle::ConstantTimeEq;
 
 use super::account::{Account, Origin};
-use super::keys::{self, Form, Key, KeyHash, KeyId};
+use super::keys::{Key, KeyHash, KeyId};
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 
@@ -67,16 +68,12 @@ pub(super) enum Step {
 }
 
 impl Directory {
-    /// Whose key it is; nobody's if it has expired. A key of our own form with a wrong checksum is told without a look-up. What is
-    /// looked up and compared is a hash, so the time that it takes says nothing about any key.
-    pub fn find(&self, key: &[u8], now: UnixTime) -> Option<Arc<Account>> {
-        if Form::of(key) == Form::Misspelled {
-            return None;
-        }
-        let hash = keys::hash(key);
+    /// Whose the key of that hash is, of those who are stored; nobody's if it has expired.
+    pub(super) fn stored_owner(&self, hash: &KeyHash, now: UnixTime) -> Option<Arc<Account>> {
         let state = self.state.read();
-        let held = state.keys.get(&KeyId::of(&hash))?;
-        let is_it = bool::from(held.key.hash.ct_eq(&hash)) && !held.key.is_expired(now);
+        let held = state.keys.get(&KeyId::of(hash))?;
+        let is_stored = held.account.origin == Origin::Stored;
+        let is_it = is_stored && bool::from(held.key.hash.ct_eq(hash)) && !held.key.is_expired(now);
         is_it.then(|| Arc::clone(&held.account))
     }
 

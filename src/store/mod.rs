@@ -1,6 +1,7 @@
 //! What must survive: what callers have used, who the accounts are, and what operators have said of networks.
 //!
-//! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, where every request looks its key up;
+//! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, where every request looks its key up
+//! ([`KnownAccounts`]);
 //! networks in the same file and in its [`Networks`], where every request looks its address up.
 //!
 //! The door sees a [`Ledger`]: it writes down every finished job, and a success is answered only when that is durable. Two
@@ -18,6 +19,7 @@ mod directory;
 mod encoding;
 pub mod journal;
 pub mod keys;
+mod known;
 pub mod memory;
 pub mod network;
 mod networks;
@@ -39,6 +41,7 @@ pub use accounts::{
 pub use commit::{Commit, Standing, Ticket, Unavailable};
 pub use directory::{Directory, Lost};
 pub use keys::{Key, KeyHash, KeyId, Secret};
+pub use known::KnownAccounts;
 pub use network::{Block, NETWORKS_MAX, NetworkChange, NetworkEntry, OwnNumbers};
 pub use networks::{Known, Networks};
 pub use past::{Debited, Fence, Past, Post};

@@ -92,10 +92,10 @@ fn in_fair_priority_still_goes_first() {
 fn a_reload_turns_a_line_into_turns_and_back() {
     let (mut house, running) = House::busy(within(Within::Fifo));
     let jobs = four_and_one_and_one(&mut house);
-    assert_eq!(house.policy.reload(within(Within::Fair).into(), house.now), []);
+    assert_eq!(house.reload(within(Within::Fair)), []);
     assert_eq!(house.succeeds(running[0]).unwrap().job, jobs[0]);
     assert_eq!(house.succeeds(jobs[0]).unwrap().job, jobs[4]);
-    assert_eq!(house.policy.reload(within(Within::Fifo).into(), house.now), []);
+    assert_eq!(house.reload(within(Within::Fifo)), []);
     assert_eq!(served(&mut house, jobs[4]), [jobs[1], jobs[2], jobs[3], jobs[5]]);
 }
 

@@ -92,6 +92,11 @@ impl House {
         self.now = self.now + span;
     }
 
+    /// Other rules, of a file that lists nobody.
+    pub fn reload(&mut self, rules: Rules) -> Vec<Grant> {
+        self.policy.reload(Arc::new(rules), |_| None, self.now)
+    }
+
     pub fn enter(&mut self, ask: &Ask) -> Result<Admission, Refusal> {
         self.policy.enter(ask, self.now)
     }

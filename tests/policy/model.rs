@@ -669,12 +669,22 @@ impl Model {
         seated
     }
 
-    /// Tiers are known again by name; those who have a seat get their tier's new priority and keep their order.
-    pub fn reload(&mut self, rules: Rules, now: Timestamp) -> Vec<Handed> {
+    /// Tiers are known again by name, those that are gone by where their accounts are listed; those who have a seat get their
+    /// tier's new priority and keep their order.
+    pub fn reload(
+        &mut self,
+        rules: Rules,
+        listed: impl Fn(AccountId) -> Option<TierId>,
+        now: Timestamp,
+    ) -> Vec<Handed> {
         for job in &mut self.jobs {
             let name = &self.rules.tier(job.tier).name;
             let same = rules.tiers.iter().position(|tier| tier.name == *name);
-            job.tier = same.map_or(rules.anonymous, |at| TierId(at.try_into().unwrap()));
+            job.tier = match (same, job.caller) {
+                (Some(at), _) => TierId(at.try_into().unwrap()),
+                (None, Caller::Account(account)) => listed(account).unwrap_or(rules.anonymous),
+                (None, _) => rules.anonymous,
+            };
             if job.has_seat() {
                 job.priority = rules.tier(job.tier).priority;
             }

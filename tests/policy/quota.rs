@@ -1,7 +1,5 @@
 //! Quotas, rule by rule (semantics §5), and the stories of what was wrong with them.
 
-use std::sync::Arc;
-
 use tiergate::policy::caller::{AccountId, Caller, UserId};
 use tiergate::policy::refusal::Refusal;
 use tiergate::policy::rules::{Calendar, Quota, Rules, TierId, Window, WindowId};
@@ -161,7 +159,7 @@ fn what_ends_right_after_a_reload_is_debited_in_a_calendar_that_is_new() {
     let mut house = in_may(limited(&[Window::Rolling(DAY)], &[9]));
     let job = house.runs(&costing(3, ask(1, 3))).job;
     let rules = limited(&[Window::Rolling(DAY), months()], &[9, 9]);
-    house.policy.reload(Arc::new(rules), house.now);
+    house.reload(rules);
     house.succeeds(job);
     assert_eq!(house.usage(WindowId(1), caller(1)).used, 3);
 }
@@ -223,7 +221,7 @@ fn counts_belong_to_the_window_not_to_the_tier() {
     house.refused(&costing(2, ask(1, 6)));
     let mut more = limited(&[months(), Window::Rolling(DAY)], &[20, 20]);
     more.tiers[6].name = "another".into();
-    house.policy.reload(Arc::new(more), house.now);
+    house.reload(more);
     for window in [WindowId(0), WindowId(1)] {
         assert_eq!(house.usage(window, caller(1)).used, 4);
     }
@@ -239,7 +237,7 @@ fn a_new_window_counts_what_nobody_reads_back() {
     house.succeeds_at_once(&costing(1, ask(1, 3)));
     let [committed, later] = [2, 4].map(|cost| house.runs(&costing(cost, ask(1, 3))));
     let both = [Window::Rolling(DAY), months()];
-    house.policy.reload(Arc::new(limited(&both, &[9, 9])), house.now);
+    house.reload(limited(&both, &[9, 9]));
     assert!(house.policy.has_new_windows());
     assert_eq!(house.policy.count_from(DebitNumber(7)), both[1..]);
     assert!(!house.policy.has_new_windows());
@@ -257,13 +255,13 @@ fn a_new_window_counts_what_nobody_reads_back() {
     assert_eq!(used(&mut house), [7, 7]);
     // The same windows in another order are the same still; one that goes and comes is another.
     let turned = [months(), Window::Rolling(DAY)];
-    house.policy.reload(Arc::new(limited(&turned, &[9, 9])), house.now);
+    house.reload(limited(&turned, &[9, 9]));
     assert_eq!(
         house.policy.counting_from(&turned[0], DebitNumber(7)),
         Some(WindowId(0))
     );
-    house.policy.reload(Arc::new(limited(&turned[1..], &[9])), house.now);
-    house.policy.reload(Arc::new(limited(&turned, &[9, 9])), house.now);
+    house.reload(limited(&turned[1..], &[9]));
+    house.reload(limited(&turned, &[9, 9]));
     house.policy.count_from(DebitNumber(9));
     assert_eq!(house.policy.counting_from(&turned[0], DebitNumber(7)), None);
 }

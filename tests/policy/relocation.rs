@@ -157,7 +157,7 @@ fn who_moves_waits_whatever_becomes_of_the_servers() {
     assert_eq!(relocate(&mut house, first), Relocation::Waits);
     house.policy.server_down(POOL, SECOND);
     assert_eq!(house.succeeds(second), None);
-    let reloaded = house.policy.reload(servers(&[1, 2]).into(), house.now);
+    let reloaded = house.reload(servers(&[1, 2]));
     assert_eq!(reloaded, [], "both are down");
     let waiting = house.sits(&ask(3, 6));
     let grants = house.policy.server_up(POOL, SECOND, house.now);
@@ -172,7 +172,7 @@ fn a_reload_hands_more_slots_to_those_who_move_first() {
     let (mut house, [first, _]) = two_busy_servers();
     house.sits(&ask(3, 6));
     assert_eq!(relocate(&mut house, first), Relocation::Waits);
-    let grants = house.policy.reload(servers(&[1, 2]).into(), house.now);
+    let grants = house.reload(servers(&[1, 2]));
     assert_eq!(grants.into_iter().map(|grant| grant.job).collect::<Vec<_>>(), [first]);
 }
 

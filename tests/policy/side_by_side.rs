@@ -147,7 +147,10 @@ pub fn decide(policy: &mut Policy, call: &Call, now: Timestamp) -> Decision {
             Decision::Gone
         }
         Call::ServerUp(pool, server) => Decision::GrantedAll(policy.server_up(*pool, *server, now)),
-        Call::Reload(rules) => Decision::GrantedAll(policy.reload(Arc::clone(rules), now)),
+        Call::Reload(rules) => {
+            let listed = |account| listed(rules, account);
+            Decision::GrantedAll(policy.reload(Arc::clone(rules), listed, now))
+        }
         Call::ShutDown => Decision::TurnedAway(policy.shut_down()),
         Call::Usage(window, caller) => Decision::Usage(policy.usage(*window, caller, now)),
         Call::Remember {
@@ -467,7 +470,9 @@ impl SideBySide {
                 self.same_grants(grants, &handed);
             }
             (Call::Reload(rules), Decision::GrantedAll(grants)) => {
-                let handed = self.model.reload(Rules::clone(rules), now);
+                let handed = self
+                    .model
+                    .reload(Rules::clone(rules), |account| listed(rules, account), now);
                 self.same_grants(grants, &handed);
             }
             (Call::ShutDown, Decision::TurnedAway(turned)) => self.same_turned_away(turned),
@@ -847,6 +852,16 @@ fn from_estimate(refusal: &Refusal, estimate: Span) {
         (estimate..=latest).contains(&retry_after),
         "§3.10: {retry_after} for an estimate of {estimate}"
     );
+}
+
+/// The file of those rules lists every other account, in some tier.
+fn listed(rules: &Rules, account: AccountId) -> Option<TierId> {
+    let tiers = u32::try_from(rules.tiers.len()).expect("few");
+    let tier = (account.0 + rules.queue.length) % tiers;
+    account
+        .0
+        .is_multiple_of(2)
+        .then(|| TierId(tier.try_into().expect("few")))
 }
 
 fn who(number: u8) -> Caller {

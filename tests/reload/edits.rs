@@ -237,7 +237,7 @@ routes:
     }
 
     /// The tier that somebody has by this file.
-    pub fn tier_of(&self, who: Who) -> usize {
+    fn tier_of(&self, who: Who) -> usize {
         match who {
             Who::Listed(at) => self.tier_of[at],
             Who::Stored if self.tiers[STORED].is_some() => STORED,
@@ -245,16 +245,16 @@ routes:
         }
     }
 
-    /// Whether the door may say that of a tier, to a caller that has so many clients, who have sent so many searches so far.
-    pub fn may_say_of(&self, tier: usize, reason: &str, clients: u64, sent: u64) -> bool {
-        // Who has come with a tier that there is no more is a stranger.
-        let tier = self.tiers[tier].as_ref().or(self.tiers[self.anonymous].as_ref());
-        tier.is_some_and(|tier| match reason {
+    /// Whether the door may say that of a tier to somebody who has so many clients, which have sent so many searches so far.
+    pub fn may_say_of_tier(&self, reason: &str, who: Who, sent: u64, clients: u64) -> bool {
+        let tier = self.tiers[self.tier_of(who)].as_ref();
+        let tier = tier.expect("everybody's tier is there");
+        match reason {
             "concurrency_exceeded" => clients > tier.concurrency,
             "quota_depleted" => tier.quota.is_some_and(|limit| sent > limit),
             "waited_too_long" => tier.max_wait,
             _ => false,
-        })
+        }
     }
 
     /// The upstream that searches.

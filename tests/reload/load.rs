@@ -124,10 +124,9 @@ async fn searches(scene: Arc<Scene>, caller: Arc<Caller>) {
         } else {
             answer.reason()
         };
-        // Who comes while the file is exchanged may have the tier of the one on the terms of the other.
         let may = |file: &Arc<File>| {
-            let by_tier = |other: &Arc<File>| file.may_say_of(other.tier_of(caller.who), &said, caller.clients, sent);
-            file.may_say(&said, caller.who, sent, SEARCHING as u64) || files.iter().any(by_tier)
+            let by_tier = file.may_say_of_tier(&said, caller.who, sent, caller.clients);
+            by_tier || file.may_say(&said, caller.who, sent, SEARCHING as u64)
         };
         assert!(
             said == "200" || files.iter().any(may),

@@ -11,3 +11,4 @@ mod commands;
 mod edits;
 mod load;
 mod nothing_dropped;
+mod renamed;

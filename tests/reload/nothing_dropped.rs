@@ -106,6 +106,35 @@ async fn who_waits_takes_its_tiers_new_priority_and_keeps_its_order_of_arrival()
 }
 
 #[tokio::test]
+async fn who_waits_stays_in_its_tier_when_that_is_renamed_in_the_same_edit_as_its_account() {
+    let worker = Worker::start().await;
+    let (door, running, mut arrived) = busy(&worker, 8).await;
+    let mut clients = Vec::new();
+    for (at, key) in ["p1", "p3"].into_iter().enumerate() {
+        clients.push(searching(&door, key).await);
+        door.house_until(at + 1, 1).await;
+    }
+    let yaml = plan(&[(worker.address, 1)], 8).yaml();
+    let renamed = yaml
+        .replace("p3: { priority: 3,", "sponsors: { priority: 3,")
+        .replace("tier: p3,", "tier: sponsors,");
+    reload(&door, &renamed).await;
+    assert_eq!(
+        waiting(&door).await,
+        [("p3", 3), ("p1", 1)].map(|(caller, priority)| (caller.to_owned(), priority))
+    );
+    for _ in 0..2 {
+        arrived.answer("").await;
+        arrived = Arrived::on(arrived.stream).await;
+    }
+    arrived.answer("").await;
+    for client in clients.into_iter().chain([running]) {
+        found(client).await;
+    }
+    door.house_until(0, 0).await;
+}
+
+#[tokio::test]
 async fn placing_them_again_displaces_nobody_and_a_shorter_queue_throws_nobody_out() {
     let worker = Worker::start().await;
     let (door, running, mut arrived) = busy(&worker, 3).await;

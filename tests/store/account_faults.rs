@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use redb::{BackendError, Builder, DatabaseError, StorageBackend, StorageError};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::{
-    AccountStore, Block, Change, ChangeError, ImportError, ImportRow, KeyId, Listed, NetworkChange, NewAccount,
-    OpenError, Secret,
+    AccountStore, Block, Change, ChangeError, ImportError, ImportRow, KeyId, KnownAccounts, Listed, NetworkChange,
+    NewAccount, OpenError, Secret,
 };
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -265,9 +265,9 @@ impl Day {
 
     /// What is gone unacknowledged is not looked for any more.
     fn forget_what_is_gone(&mut self, store: &AccountStore) {
-        let directory = store.directory();
+        let known = KnownAccounts::of(store.directory());
         self.keys
-            .retain(|_, (secret, _)| directory.find(secret.reveal().as_bytes(), NOW).is_some());
+            .retain(|_, (secret, _)| known.find(secret.reveal().as_bytes(), NOW).is_some());
     }
 }
 
@@ -373,7 +373,7 @@ fn as_it_should_be() -> (Vec<Vec<String>>, usize) {
 /// Every key that was shown and not taken away opens its account, every other none.
 fn check_keys(day: &Day, store: &AccountStore, what: &str) {
     for (label, (secret, of)) in &day.keys {
-        let found = store.directory().find(secret.reveal().as_bytes(), NOW);
+        let found = KnownAccounts::of(store.directory()).find(secret.reveal().as_bytes(), NOW);
         assert_eq!(
             found.map(|account| account.name.clone()).as_deref(),
             Some(*of),
@@ -491,7 +491,7 @@ fn a_list_that_can_not_be_written_changes_nothing() {
         names.iter().map(listed).collect()
     };
     let id = |store: &AccountStore, name: &str| {
-        let found = store.directory().find(name.as_bytes(), NOW);
+        let found = KnownAccounts::of(store.directory()).find(name.as_bytes(), NOW);
         found.map(|account| account.id)
     };
     let (old, new_one) = (list(&["a", "b"]), list(&["b", "c", "d"]));

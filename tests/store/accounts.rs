@@ -5,8 +5,8 @@ use tiergate::policy::caller::AccountId;
 use tiergate::policy::rules::Raise;
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::{
-    AccountStore, Change, ChangeError, Illegal, ImportError, ImportRow, Imported, KeyHash, Listed, NewAccount,
-    OpenError, RelistError, Relisted, Secret, keys,
+    AccountStore, Change, ChangeError, Illegal, ImportError, ImportRow, Imported, KeyHash, KnownAccounts, Listed,
+    NewAccount, OpenError, RelistError, Relisted, Secret, keys,
 };
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -37,7 +37,8 @@ fn hash(key: &str) -> KeyHash {
 }
 
 fn found(store: &AccountStore, key: &str, now: UnixTime) -> Option<AccountId> {
-    store.directory().find(key.as_bytes(), now).map(|account| account.id)
+    let known = KnownAccounts::of(store.directory());
+    known.find(key.as_bytes(), now).map(|account| account.id)
 }
 
 #[test]

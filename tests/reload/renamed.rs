@@ -1,0 +1,104 @@
+//! Names that change together in one edit: tiers with the accounts that are in them, accounts with their keys, upstreams with the
+//! routes that lead there. Before and after everybody has room for all that it asks, so whoever is told anything but 200 was
+//! judged by the two files together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use tokio::task::JoinSet;
+
+use crate::support::{Client, Door, Mirror, hash, soon};
+
+const EDITS: usize = 150;
+/// Clients of each caller, and the concurrency that it has by both files.
+const CLIENTS: usize = 12;
+
+/// Two files that say the same, save for most of the names in them. By the other one's name everybody would be in a tier that has
+/// too little room, or in none.
+fn yaml(odd: bool, server: SocketAddr) -> String {
+    let pick = |even: &'static str, other: &'static str| if odd { other } else { even };
+    let (paid, owner) = (pick("paid", "sponsors"), pick("acme", "ajax"));
+    let tiers = match odd {
+        false => "  free: { priority: 0, concurrency: 1 }\n  stored: { priority: 1, concurrency: 12 }\n".to_owned(),
+        true => "  guest: { priority: 0, concurrency: 12 }\n  free: { priority: 1, concurrency: 1 }\n".to_owned(),
+    };
+    format!(
+        r#"
+listen: 127.0.0.1:0
+admin: {{ listen: 127.0.0.1:0 }}
+queue: {{ length: 100, max_wait: 60s }}
+tiers:
+{tiers}  {paid}: {{ priority: 3, concurrency: 12 }}
+anonymous: {anonymous}
+accounts:
+  - {{ name: {owner}, tier: {paid}, key_sha256: {moving} }}
+  - {{ name: stays, tier: {paid}, key_sha256: {staying} }}
+upstreams:
+  {searches}: {{ servers: [ {{ url: "http://{server}", slots: 100 }} ] }}
+  {images}: {{ servers: [ {{ url: "http://{server}", slots: 100 }} ] }}
+routes:
+  - {{ path: /search, upstream: {searches}, metered: true }}
+  - {{ path: "{path}", upstream: {images} }}
+"#,
+        anonymous = pick("free", "guest"),
+        moving = hash("moving"),
+        staying = hash("staying"),
+        searches = pick("search", "find"),
+        images = pick("images", "pictures"),
+        path = "/image/{*rest}",
+    )
+}
+
+/// Asks again and again until it is over.
+async fn asks(door: SocketAddr, path: &'static str, key: String, over: Arc<AtomicBool>, asked: Arc<AtomicUsize>) {
+    let mut client = Client::connect(door).await;
+    while !over.load(SeqCst) {
+        let answer = client.ask("GET", path, &format!("x-api-key: {key}\r\n")).await;
+        assert_eq!(answer.status(), 200, "{path} of {key}: {}", answer.text());
+        asked.fetch_add(1, SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_judged_by_two_files_together() {
+    let mirror = Mirror::start().await;
+    let door = Door::open_live(&yaml(false, mirror.address));
+    // Of a tier that only one of the files has, whose terms the other one's strangers have.
+    let body = r#"{ "name": "kept", "tier": "stored" }"#;
+    assert_eq!(door.operator("POST", "/accounts", body).await.status(), 201);
+    let minted = door.operator("POST", "/accounts/kept/keys", "{}").await.json();
+    let kept = minted["key"].as_str().expect("a key");
+    let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut clients = JoinSet::new();
+    for (path, key) in [
+        ("/search", "moving"),
+        ("/search", "staying"),
+        ("/search", kept),
+        ("/image/1.png", "staying"),
+    ] {
+        for _ in 0..CLIENTS {
+            let (over, asked) = (Arc::clone(&over), Arc::clone(&asked));
+            clients.spawn(asks(door.address, path, key.to_owned(), over, asked));
+        }
+    }
+    for edit in 1..=EDITS {
+        let before = asked.load(SeqCst);
+        door.save(&yaml(edit % 2 == 1, mirror.address));
+        let answer = door.operator("POST", "/reload", "").await;
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        soon("somebody has asked since", async {
+            while asked.load(SeqCst) <= before + 4 * CLIENTS {
+                tokio::task::yield_now().await;
+                if let Some(ended) = clients.try_join_next() {
+                    ended.expect("everybody is answered");
+                }
+            }
+        })
+        .await;
+    }
+    over.store(true, SeqCst);
+    while let Some(ended) = clients.join_next().await {
+        ended.expect("everybody is answered");
+    }
+}
