@@ -12,7 +12,7 @@ use tiergate::policy::rules::{
 };
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::policy::{
-    self, Admission, Ask, Delegate, Displaced, Grant, JobId, Outcome, Own, Policy, Relocation, State, Usage,
+    self, Admission, Ask, Delegate, Displaced, Grant, JobId, Outcome, Own, Policy, Relocation, State, Terms, Usage,
 };
 
 use super::model::{Entered, Handed, Model, No, Number, own_limit};
@@ -32,6 +32,8 @@ pub enum Step {
         ready: bool,
         max_wait_s: Option<u8>,
         prefer_wait_s: Option<u8>,
+        /// It was on the way while the rules were changed: its tier had the terms of the one that comes so many later.
+        older: Option<u8>,
     },
     /// A debit of the past (or, by a clock that was wrong, of the future).
     Remember {
@@ -91,7 +93,8 @@ const SWEEPS: u16 = 256;
 /// What is asked of the policy: a step with its job and its numbers looked up.
 #[derive(Clone, Debug)]
 pub enum Call {
-    Enter(Ask),
+    /// With the tiers of older rules, if it came by those.
+    Enter(Ask, Option<Arc<Rules>>),
     AskSlot(JobId),
     GiveBackSlot(JobId),
     End(JobId, Outcome),
@@ -133,7 +136,8 @@ pub enum Decision {
 /// Puts one call to a policy.
 pub fn decide(policy: &mut Policy, call: &Call, now: Timestamp) -> Decision {
     match call {
-        Call::Enter(ask) => Decision::Entered(policy.enter(ask, now)),
+        Call::Enter(ask, None) => Decision::Entered(policy.enter(ask, now)),
+        Call::Enter(ask, Some(older)) => Decision::Entered(policy.enter_on(ask, Terms::of(ask, older), now)),
         Call::AskSlot(job) => Decision::Granted(policy.ask_slot(*job, now)),
         Call::GiveBackSlot(job) => Decision::Granted(policy.give_back_slot(*job, now)),
         Call::End(job, outcome) => Decision::Granted(policy.end(*job, *outcome, now)),
@@ -293,18 +297,22 @@ impl SideBySide {
                 ready,
                 max_wait_s,
                 prefer_wait_s,
-            } => Call::Enter(Ask {
-                caller: who(*caller),
-                from: Network::V6(0),
-                tier: self.tier(*tier),
-                own: its_own.map(own),
-                delegate: self.delegate(who(*caller), *of),
-                cost: u32::from(*cost % 6),
-                pool: self.pool(*pool),
-                ready: *ready,
-                max_wait: max_wait_s.map(|secs| Span::from_secs(secs.into())),
-                prefer_wait: prefer_wait_s.map(|secs| Span::from_secs(secs.into())),
-            }),
+                older,
+            } => {
+                let ask = Ask {
+                    caller: who(*caller),
+                    from: Network::V6(0),
+                    tier: self.tier(*tier),
+                    own: its_own.map(own),
+                    delegate: self.delegate(who(*caller), *of),
+                    cost: u32::from(*cost % 6),
+                    pool: self.pool(*pool),
+                    ready: *ready,
+                    max_wait: max_wait_s.map(|secs| Span::from_secs(secs.into())),
+                    prefer_wait: prefer_wait_s.map(|secs| Span::from_secs(secs.into())),
+                };
+                Call::Enter(ask, older.map(|later| Arc::new(self.older(later))))
+            }
             Step::AskSlot(pick) => Call::AskSlot(self.pick(*pick)),
             Step::GiveBackSlot(pick) => Call::GiveBackSlot(self.pick(*pick)),
             Step::End(pick, outcome) => Call::End(self.pick(*pick), *outcome),
@@ -403,6 +411,20 @@ impl SideBySide {
 
     // ---- one call to both
 
+    /// Rules whose tiers had each other's terms, but the priorities that they have now.
+    fn older(&self, later: u8) -> Rules {
+        let present = self.model.rules();
+        let terms = present.tiers.iter().cycle().skip(usize::from(later));
+        let tiers = present.tiers.iter().zip(terms).map(|(tier, terms)| Tier {
+            priority: tier.priority,
+            ..terms.clone()
+        });
+        Rules {
+            tiers: tiers.collect(),
+            ..present.clone()
+        }
+    }
+
     fn put(&mut self, call: Call) {
         let before = Before::of(self);
         self.decide_both(call, &before);
@@ -418,7 +440,12 @@ impl SideBySide {
     fn compare(&mut self, call: &Call, decision: &Decision, before: &Before) {
         let now = self.now;
         match (call, decision) {
-            (Call::Enter(ask), Decision::Entered(decision)) => {
+            (Call::Enter(ask, Some(older)), decided) => {
+                let present = self.model.exchange_tiers(older.tiers.clone());
+                self.compare(&Call::Enter(ask.clone(), None), decided, before);
+                self.model.exchange_tiers(present);
+            }
+            (Call::Enter(ask, None), Decision::Entered(decision)) => {
                 let expected = self.estimate_for(ask);
                 let overdrawn = self.model.overdrawn(ask, now);
                 let entered = self.model.enter(ask, now);
