@@ -3,6 +3,11 @@
 #[allow(dead_code, reason = "each test program uses its part")]
 #[path = "../crash/dice.rs"]
 mod dice;
+#[path = "../diff/document.rs"]
+mod document;
+#[allow(dead_code, reason = "each test program uses its part")]
+#[path = "../diff/knobs.rs"]
+mod knobs;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -12,3 +17,4 @@ mod edits;
 mod load;
 mod nothing_dropped;
 mod renamed;
+mod same;

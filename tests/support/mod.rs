@@ -116,6 +116,16 @@ impl Door {
 
     /// Opens a door that follows the file `tiers.yaml` in a folder of its own, on free ports whatever the file says of them.
     pub fn open_live(yaml: &str) -> Self {
+        Self::open_live_by(Clock::start(), yaml)
+    }
+
+    /// The same, at that time.
+    pub fn open_live_at(wall: UnixTime, yaml: &str) -> Self {
+        let hands: &'static Hands = Box::leak(Box::default());
+        Self::open_live_by(Clock::moved_by(hands, wall), yaml)
+    }
+
+    fn open_live_by(clock: Clock, yaml: &str) -> Self {
         let folder = Folder::new();
         let file = folder.path().join("tiers.yaml");
         std::fs::write(&file, yaml).expect("a folder to write to");
@@ -130,7 +140,7 @@ impl Door {
         let config = overrides.apply(config).expect("they fit every file");
         let seen = watch::read(&file);
         let source = Source { file, seen, overrides };
-        Self::open_from(Clock::start(), folder, config, Some(source))
+        Self::open_from(clock, folder, config, Some(source))
     }
 
     /// Saves the file of a door that follows it, by renaming another one over it.
