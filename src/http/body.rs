@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::door::HungUp;
 use super::socket::Answering;
+use super::way::HungUp;
 use crate::upstream::answer::Answer;
 
 /// The body of an answer.

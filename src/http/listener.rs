@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::door::Core;
 use super::proxy_protocol::ProxyProtocol;
 use super::socket::Connection;
+use super::way::Core;
 use crate::clock::Clock;
 use crate::gate::Cap;
 use crate::policy::refusal::Refusal;
@@ -163,7 +163,7 @@ async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, wat
         async move {
             let answering = connection.answering();
             let response = core.serve(&connection, peer, request).await?;
-            Ok::<_, super::door::HungUp>(response.map(|body| body.answering(answering)))
+            Ok::<_, super::way::HungUp>(response.map(|body| body.answering(answering)))
         }
     });
     let served = watcher

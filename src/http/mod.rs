@@ -1,6 +1,7 @@
 //! The only room that knows HTTP.
 //!
-//! A request's way: [`listener`] takes the connection, [`door`] reads top to bottom what happens to a request (a `visit`),
+//! A request's way: [`listener`] takes the connection, [`way`] reads top to bottom what happens to a request (a `visit`) at the
+//! [`door`],
 //! `target` says what it is for, [`routes`] finds its route, [`caller`] who asks, [`headers`] what a worker gets to see,
 //! [`reply`] how a refusal looks.
 //!
@@ -13,6 +14,7 @@ pub mod body;
 pub mod caller;
 pub mod cors;
 pub mod door;
+mod forward;
 pub mod headers;
 pub mod limits;
 pub mod listener;
@@ -28,3 +30,4 @@ mod standing;
 mod target;
 mod unenforced;
 mod visit;
+pub mod way;

@@ -19,8 +19,9 @@ use super::ServeError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gate::Gate;
-use crate::http::door::{Core, Door};
+use crate::http::door::Door;
 use crate::http::listener;
+use crate::http::way::Core;
 use crate::policy::time::Span;
 use crate::upstream::{Connections, Workers, idle_max};
 

@@ -1,0 +1,164 @@
+//! To a worker and back: an unmetered request at once, a metered one through the hall (semantics §2.4–8).
+//!
+//! Absent on purpose: whose request it is and where it goes, which was found out on its `way`.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Response, Version};
+
+use super::body::Body;
+use super::door::Route;
+use super::ratelimit::Own;
+use super::socket::Connection;
+use super::standing::Standing;
+use super::visit::Visit;
+use super::way::{Stop, Turn};
+use super::{headers, prefer};
+use crate::gate::{Entered, Pass, Waiting};
+use crate::policy::Ask;
+use crate::policy::refusal::Refusal;
+use crate::policy::time::Span;
+use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, exchange};
+use crate::upstream::upload::Upload;
+
+impl Turn<'_> {
+    /// An unmetered request: no seat and no slot, but a cap on how many are in flight.
+    pub(super) async fn forward(&self, visit: &mut Visit<'_>, route: &Route) -> Result<Response<Body>, Stop> {
+        let limit = u32::try_from(self.door.unmetered_max).unwrap_or(u32::MAX);
+        let place = self.door.unmetered.try_take();
+        let place = place.ok_or(Refusal::TooManyInFlight { limit })?;
+        let (head, upload) = visit.take(route.max_body);
+        let errand = Errand::Unmetered {
+            pool: route.pool,
+            place,
+        };
+        let answered = exchange(self.connections, errand, head, upload).await;
+        Ok(response(answered.map_err(stop)?))
+    }
+
+    /// A metered request: a slot or a seat, then a worker. With the answer comes its job, while that is in the house.
+    pub(super) async fn search(
+        &self,
+        visit: &mut Visit<'_>,
+        route: &Route,
+        mut ask: Ask,
+        standing: &Standing<'_>,
+    ) -> Result<(Response<Body>, Option<Own>), Stop> {
+        let (head, mut upload) = visit.take(route.max_body);
+        // A client that waits for 100 Continue sends nothing before it, and gets it with the slot.
+        if !visit.expects {
+            upload.take_arrived().await?;
+        }
+        ask.ready = visit.expects || upload.may_ask();
+        let wait = ask.prefer_wait;
+        let entered = match self.door.gate.enter(&self.door.generation, &ask) {
+            Ok(entered) => entered,
+            Err(refusal) => {
+                visit.give_back(upload);
+                return Err(refusal.into());
+            }
+        };
+        for quota in entered.overdrawn() {
+            self.door.note_unenforced(quota, Some(standing));
+        }
+        let pass = match entered {
+            Entered::Running(pass) => pass,
+            Entered::Seated(waiting) => match self.wait(waiting, &mut upload, ask.ready, visit.connection).await {
+                Ok(pass) => pass,
+                Err(stop) => {
+                    visit.give_back(upload);
+                    return Err(stop);
+                }
+            },
+        };
+        let waited = pass.waited();
+        let answered = self.work(pass, route, head, upload, visit.connection).await?;
+        let upstream = answered.took;
+        let succeeds = route.success.contains(&answered.head.status.as_u16());
+        let own = answered.body.is_under_way().then_some(Own {
+            released: if succeeds { 0 } else { route.cost },
+        });
+        let mut response = response(answered);
+        response.headers_mut().append(SERVER_TIMING, timing(waited, upstream));
+        if let Some(wait) = wait {
+            prefer::applied(response.headers_mut(), wait);
+        }
+        Ok((response, own))
+    }
+
+    /// In a seat: until a slot is handed over, somebody of a higher priority needs the seat, the longest wait is over, or
+    /// the client hangs up. Meanwhile the body is read as far as its window goes.
+    async fn wait(
+        &self,
+        mut waiting: Waiting,
+        upload: &mut Upload,
+        mut asked: bool,
+        connection: &Connection,
+    ) -> Result<Pass, Stop> {
+        let clock = self.door.gate.clock();
+        let mut longest = std::pin::pin!(clock.sleep_until(waiting.until()));
+        loop {
+            tokio::select! {
+                biased;
+                verdict = &mut waiting => return verdict.map_err(Stop::from),
+                () = connection.hung_up() => return Err(Stop::HungUp),
+                () = &mut longest => return waiting.expire().map_err(Stop::from),
+                ready = upload.until_ready(clock), if !asked => {
+                    ready?;
+                    asked = true;
+                    waiting.ask_slot();
+                }
+            }
+        }
+    }
+
+    /// At a worker. A client that hangs up takes the request with it only if it is incomplete, or the route says so;
+    /// otherwise the job goes on without its client (semantics §5.8).
+    async fn work(
+        &self,
+        pass: Pass,
+        route: &Route,
+        head: Parts,
+        upload: Upload,
+        connection: &Connection,
+    ) -> Result<Answered, Stop> {
+        let watched = route.on_hangup == OnHangup::Cancel || !upload.is_complete();
+        let errand = Errand::Metered {
+            pass,
+            on_hangup: route.on_hangup,
+            success: Arc::clone(&route.success),
+        };
+        tokio::select! {
+            biased;
+            answered = exchange(self.connections, errand, head, upload) => answered.map_err(stop),
+            () = connection.hung_up(), if watched => Err(Stop::HungUp),
+        }
+    }
+}
+
+fn stop(failure: Failure) -> Stop {
+    match failure {
+        Failure::Refused(refusal) => refusal.into(),
+        Failure::ClientGone => Stop::HungUp,
+    }
+}
+
+/// A worker's answer as the client gets it.
+fn response(answered: Answered) -> Response<Body> {
+    let Answered { head, body, .. } = answered;
+    let mut response = Response::from_parts(head, Body::of_worker(body));
+    *response.version_mut() = Version::HTTP_11;
+    headers::remove_hop_by_hop(response.headers_mut());
+    response
+}
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// `Server-Timing: queue;dur=12.5, upstream;dur=431.0`, in milliseconds: how long the job waited, and from the slot to the
+/// head of the worker's answer.
+fn timing(waited: Span, upstream: Span) -> HeaderValue {
+    let millis = |span: Span| span.as_secs_f64() * 1e3;
+    let text = format!("queue;dur={:.1}, upstream;dur={:.1}", millis(waited), millis(upstream));
+    HeaderValue::from_str(&text).expect("numbers are header values")
+}

@@ -1,0 +1,435 @@
+//! The way of a request, top to bottom (semantics §2).
+//!
+//! Absent on purpose: sockets (`listener`), what happens once it is clear where the request goes (`forward`), and every decision,
+//! which are `policy`'s.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use tower::{Layer, ServiceExt};
+use tower_http::cors::CorsLayer;
+use tracing::debug;
+
+use super::account::Visitor;
+use super::address::{Client, Contradiction};
+use super::body::Body;
+use super::door::Door;
+use super::limits::{Met, Sender};
+use super::ratelimit::{Metered, Own};
+use super::reply::{Form, Whom};
+use super::routes::NoRoute;
+use super::socket::Connection;
+use super::standing::Standing;
+use super::target::{host, target};
+use super::visit::Visit;
+use super::{cors, headers, prefer};
+use crate::path::Spelling;
+use crate::policy::Ask;
+use crate::policy::caller::{Caller, Network};
+use crate::policy::refusal::Refusal;
+use crate::store::OwnNumbers;
+use crate::upstream::Connections;
+use crate::upstream::exchange::{SLOW_BODY, malformed_body};
+use crate::upstream::upload::Fault;
+
+/// One core's door: the shared one, which may be exchanged at any time, with connections of the core's own.
+#[derive(Debug)]
+pub struct Core {
+    /// The shared door, as it is at present.
+    pub door: Arc<ArcSwap<Door>>,
+    /// The core's connections to workers.
+    pub connections: Arc<Connections>,
+}
+
+/// The door of one request: it keeps the one that it came to.
+pub(super) struct Turn<'c> {
+    pub(super) door: &'c Door,
+    pub(super) connections: &'c Arc<Connections>,
+}
+
+/// The client is gone: there is nobody to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HungUp;
+
+impl std::fmt::Display for HungUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client hung up")
+    }
+}
+
+impl std::error::Error for HungUp {}
+
+/// Why a request ends before a worker has answered it.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Refused {
+        refusal: Refusal,
+        allow: Option<HeaderValue>,
+    },
+    HungUp,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused { refusal, allow: None }
+    }
+}
+
+impl From<Contradiction> for Stop {
+    fn from(contradiction: Contradiction) -> Self {
+        Refusal::BadRequest(contradiction.to_string().into()).into()
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::ClientGone => Self::HungUp,
+            Fault::Malformed => malformed_body().into(),
+            Fault::TooLong { limit } => Refusal::BodyTooLarge { limit }.into(),
+            Fault::TooSlow => Refusal::RequestTimeout(SLOW_BODY).into(),
+        }
+    }
+}
+
+/// Where a request comes from.
+#[derive(Debug)]
+struct Origin {
+    client: Client,
+    /// What its network has of its own.
+    network: Option<OwnNumbers>,
+}
+
+/// What was found out about a request on its way.
+#[derive(Debug, Default)]
+struct Found<'d> {
+    /// Who asks.
+    standing: Option<Standing<'d>>,
+    /// Whether its route is metered.
+    metered: bool,
+    /// What request limits said of it.
+    met: Option<Met>,
+    /// Its job, while that is in the house.
+    own: Option<Own>,
+}
+
+impl Core {
+    /// Answers a request, or has nobody left to answer.
+    ///
+    /// # Errors
+    /// The client has hung up.
+    pub async fn serve(
+        &self,
+        connection: &Arc<Connection>,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, HungUp> {
+        let door = self.door.load_full();
+        let turn = Turn {
+            door: &door,
+            connections: &self.connections,
+        };
+        turn.serve(connection, peer, request).await
+    }
+}
+
+impl<'c> Turn<'c> {
+    async fn serve(
+        &self,
+        connection: &Arc<Connection>,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, HungUp> {
+        match &self.door.cors {
+            Some(layer) if cors::is_preflight(&request) => {
+                Ok(preflight(layer, self.visit(connection, peer, request)).await)
+            }
+            Some(layer) if request.method() != Method::OPTIONS => {
+                let inner = tower::service_fn(|request| self.answer(connection, peer, request));
+                layer.layer(inner).oneshot(request).await
+            }
+            _ => self.answer(connection, peer, request).await,
+        }
+    }
+
+    fn visit<'v>(&self, connection: &'v Connection, peer: SocketAddr, request: Request<Incoming>) -> Visit<'v> {
+        let client = self.door.trusted_proxies.client(peer, request.headers());
+        Visit::new(request, client, connection)
+    }
+
+    async fn answer(
+        &self,
+        connection: &Connection,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, HungUp> {
+        let mut visit = self.visit(connection, peer, request);
+        let form = Form::wanted(&visit.head.headers);
+        // Without the query, in which there may be a key.
+        let asked = tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| (visit.head.method.to_string(), visit.head.uri.path().to_owned()));
+        let (method, path) = asked.unzip();
+        let mut found = Found::default();
+        match self.way(&mut visit, &mut found).await {
+            Ok(mut response) => {
+                self.tell(response.headers_mut(), &found);
+                debug!(method, path, status = response.status().as_u16(), "answered");
+                visit.leave_unread(&mut response).await;
+                Ok(response)
+            }
+            Err(Stop::HungUp) => {
+                debug!(method, path, "hung up");
+                Err(HungUp)
+            }
+            Err(Stop::Refused { refusal, allow }) => {
+                debug!(method, path, reason = refusal.reason().code(), "refused");
+                let mut response = self.refuse(&refusal, &found, form);
+                if let Some(allow) = allow {
+                    response.headers_mut().insert(header::ALLOW, allow);
+                }
+                visit.leave_unread(&mut response).await;
+                Ok(response)
+            }
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal, found: &Found<'_>, form: Form) -> Response<Body> {
+        let standing = found.standing.as_ref();
+        let tier = standing.map(|standing| standing.tier_id);
+        self.door.generation.meters.refusal(tier, refusal.reason());
+        if let Some(met) = &found.met {
+            let meters = &self.door.generation.meters;
+            met.refused.into_iter().for_each(|limit| meters.limited(limit));
+            met.blocking.iter().for_each(|limit| meters.blocked(limit));
+        }
+        let whom = standing.map(|Standing { tier, .. }| Whom {
+            tier: &tier.name,
+            priority: tier.priority,
+        });
+        let mut response = self.door.answers.reply(refusal, whom, form);
+        if found.metered {
+            let caller = standing.map(|standing| standing.caller);
+            self.door.refusals.refused(caller, response.status().as_u16());
+        }
+        self.tell(response.headers_mut(), found);
+        response
+    }
+
+    /// What the answer tells of limits. A flood is refused by request limits: then the hall isn't asked.
+    fn tell(&self, headers: &mut HeaderMap, found: &Found<'_>) {
+        let is_limited = found.met.as_ref().is_some_and(|met| met.refused.is_some());
+        let standing = found.standing.as_ref().filter(|_| found.metered && !is_limited);
+        let metered = standing.map(|standing| Metered {
+            standing,
+            gate: &self.door.gate,
+            generation: &self.door.generation,
+            own: found.own,
+        });
+        let telling = &self.door.telling;
+        telling.tell(headers, self.door.limits.rules(), found.met.as_ref(), metered);
+    }
+
+    /// The steps of semantics §2, in their order.
+    async fn way(&self, visit: &mut Visit<'_>, found: &mut Found<'c>) -> Result<Response<Body>, Stop> {
+        // 1. Malformed, no such route: answered before anything is charged.
+        if visit.head_length() > self.door.bounds.head_max {
+            return Err(Refusal::HeadersTooLarge.into());
+        }
+        let origin = self.let_in(visit.client?)?;
+        let host = host(&visit.head)?;
+        // Before the door's own paths too: limits that name their hosts would let keys be guessed at any other.
+        if !self.door.table.knows(&host) {
+            return Err(Refusal::UnknownHost.into());
+        }
+        if let Some(response) = self.own_path(visit, &host, &origin, found).await? {
+            return Ok(response);
+        }
+        let (number, path) = self.find(&host, &visit.head, found)?;
+        if visit.head.method == Method::OPTIONS {
+            return Ok(options(self.door.table.allow(number)));
+        }
+        let route = &self.door.routes[number];
+        found.metered = route.metered;
+        if visit.declared_length().is_some_and(|length| length > route.max_body) {
+            return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
+        }
+        // 2–3. Who, and request limits.
+        let (standing, query) = self.limited(visit, &host, &origin, route.metered, found)?;
+        let wait = prefer::wait(&visit.head.headers);
+        headers::for_worker(&mut visit.head.headers, origin.client, &host, standing);
+        visit.head.uri = target(&path, query.as_deref())?;
+        visit.head.version = Version::HTTP_11;
+        // 4. Not metered: forward.
+        if !route.metered {
+            return self.forward(visit, route).await;
+        }
+        // 4–8. Metered.
+        let ask = Ask {
+            caller: standing.caller,
+            from: Network::of(origin.client.address),
+            tier: standing.tier_id,
+            own: standing.own.clone(),
+            delegate: standing.delegate.clone(),
+            cost: route.cost,
+            pool: route.pool,
+            ready: false,
+            max_wait: route.max_wait,
+            prefer_wait: wait,
+        };
+        let (response, own) = self.search(visit, route, ask, standing).await?;
+        found.own = own;
+        Ok(response)
+    }
+
+    /// A blocked network is turned away, whatever it asks.
+    fn let_in(&self, client: Client) -> Result<Origin, Refusal> {
+        let known = self.door.networks.find(client.address, self.door.gate.clock().wall());
+        if known.blocked {
+            return Err(Refusal::Blocked);
+        }
+        Ok(Origin {
+            client,
+            network: known.limits,
+        })
+    }
+
+    /// Who asks, which charges nothing, and then the request limits: all that match are charged, or none is. A key of nobody's
+    /// is told of after its network has been charged, so that guessing is limited. The hall is asked as whom a network is counted
+    /// only if that `matters`: for a search, and for what somebody is told of itself.
+    fn limited<'f>(
+        &self,
+        visit: &mut Visit<'_>,
+        host: &str,
+        origin: &Origin,
+        matters: bool,
+        found: &'f mut Found<'c>,
+    ) -> Result<(&'f Standing<'c>, Option<String>), Refusal> {
+        let (path, method) = (visit.head.uri.path(), &visit.head.method);
+        let matching = self.door.limits.matching(host, path, method);
+        let now = self.door.gate.clock().wall();
+        let known_by = self.door.limits.known_by(origin.client.address);
+        let known = match self.door.callers.who(&mut visit.head, known_by.network, now) {
+            Ok(known) => Ok(known),
+            Err(refusal @ (Refusal::InvalidKey | Refusal::Blocked)) => Err(refusal),
+            Err(malformed) => return Err(malformed),
+        };
+        let sender = Sender {
+            address: origin.client.address,
+            known_by,
+            network: origin.network.as_ref(),
+            standing: known.as_ref().ok().map(|(standing, _)| standing),
+        };
+        let (met, charged) = self.door.limits.charge(matching, &sender, now);
+        for id in met.iter().flat_map(|met| met.unenforced.iter()) {
+            let name = &self.door.limits.rules()[id.index()].name;
+            self.door.note_unenforced(name, sender.standing);
+        }
+        found.met = met;
+        // A flood, and who is blocked, end here: neither asks the hall for anything.
+        match (known, charged) {
+            (_, Err(Refusal::Blocked)) => Err(Refusal::Blocked),
+            (Ok((standing, _)), Err(refusal)) => {
+                found.standing = Some(standing);
+                Err(refusal)
+            }
+            (Err(unknown), charged) => charged.and(Err(unknown)),
+            (Ok((mut standing, query)), Ok(())) => {
+                if matters && standing.account.is_none() {
+                    standing.caller = Caller::Network(self.door.gate.counted_as(known_by));
+                }
+                Ok((found.standing.insert(standing), query))
+            }
+        }
+    }
+
+    /// The door's own paths come before the routes.
+    async fn own_path(
+        &self,
+        visit: &mut Visit<'_>,
+        host: &str,
+        origin: &Origin,
+        found: &mut Found<'c>,
+    ) -> Result<Option<Response<Body>>, Stop> {
+        let path = visit.head.uri.path();
+        if path == "*" && visit.head.method == Method::OPTIONS {
+            return Ok(Some(options(&OWN_METHODS)));
+        }
+        let own = &self.door.own_paths;
+        let spelled = || own.find(Spelling::of(path).ok()?.as_str());
+        let Some(page) = own.find(path).or_else(spelled) else {
+            return Ok(None);
+        };
+        match visit.head.method {
+            Method::OPTIONS => return Ok(Some(options(&OWN_METHODS))),
+            Method::GET | Method::HEAD => {}
+            _ => {
+                let allow = Some(OWN_METHODS.clone());
+                return Err(Stop::Refused {
+                    refusal: Refusal::MethodNotAllowed,
+                    allow,
+                });
+            }
+        }
+        let is_me = own.me.as_deref() == Some(page);
+        let (standing, query) = self.limited(visit, host, origin, is_me, found)?;
+        let mut request = Request::new(axum::body::Body::empty());
+        *request.method_mut() = visit.head.method.clone();
+        *request.uri_mut() = target(page, query.as_deref())?;
+        request
+            .extensions_mut()
+            .insert(Visitor::of(standing, origin.client.address, self.door, is_me));
+        let answer: Result<_, Infallible> = self.door.own.clone().oneshot(request).await;
+        let Ok(answer) = answer;
+        if let Some(refusal) = answer.extensions().get::<Refusal>() {
+            return Err(refusal.clone().into());
+        }
+        let mut response = answer.map(Body::own);
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(Some(response))
+    }
+
+    /// The route, and the path to forward: what was matched and nothing else.
+    fn find(&self, host: &str, head: &Parts, found: &mut Found<'_>) -> Result<(usize, String), Stop> {
+        match self.door.table.find(host, head.uri.path(), &head.method) {
+            Ok(found) => Ok((found.route, found.path.into_owned())),
+            Err(NoRoute::BadPath(bad)) => Err(Refusal::BadRequest(bad.to_string().into()).into()),
+            Err(NoRoute::NotFound) => Err(Refusal::NotFound.into()),
+            Err(NoRoute::UnknownHost) => Err(Refusal::UnknownHost.into()),
+            Err(NoRoute::MethodNotAllowed { allow, metered }) => {
+                found.metered = metered;
+                let allow = Some(allow.clone());
+                Err(Stop::Refused {
+                    refusal: Refusal::MethodNotAllowed,
+                    allow,
+                })
+            }
+        }
+    }
+}
+
+/// A browser's question whether a page may ask.
+async fn preflight(layer: &CorsLayer, mut visit: Visit<'_>) -> Response<Body> {
+    let (mut asked, ()) = Request::new(()).into_parts();
+    std::mem::swap(&mut asked, &mut visit.head);
+    let inner = tower::service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::default())));
+    let Ok(mut response) = layer.layer(inner).oneshot(Request::from_parts(asked, ())).await;
+    visit.leave_unread(&mut response).await;
+    response
+}
+
+static OWN_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+
+/// `OPTIONS` is answered by the door and never metered.
+fn options(allow: &HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, allow.clone());
+    response
+}
