@@ -180,7 +180,7 @@ impl Door {
         self.unenforced.note(name, standing, self.gate.clock().now());
     }
 
-    /// Counts a refusal that was told outside of [`Core::serve`].
+    /// Counts a refusal that was told outside of [`Core::serve`](super::way::Core::serve).
     pub fn note_refusal(&self, refusal: &Refusal) {
         self.generation.meters.refusal(None, refusal.reason());
     }

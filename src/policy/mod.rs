@@ -31,16 +31,18 @@ pub mod pool;
 mod queue;
 mod quota;
 pub mod refusal;
+mod reload;
 mod room;
 pub mod rules;
 mod tally;
 pub mod time;
 mod users;
+mod view;
 mod wall;
 
 use std::sync::Arc;
 
-use caller::{AccountId, Caller};
+use caller::Caller;
 use concurrency::Concurrency;
 use displacement::Displacements;
 pub use event::{Admission, Ask, DebitNumber, Delegate, Displaced, End, Grant, Outcome, Overdrawn, Own, Relocation};
@@ -53,7 +55,7 @@ pub use quota::Usage;
 use refusal::Refusal;
 pub use room::Terms;
 use room::parties;
-use rules::{PoolId, Priority, Rules, ServerId, Tier, TierId, Window, WindowId};
+use rules::{PoolId, Priority, Rules, ServerId, Tier, WindowId};
 pub use tally::Tally;
 use time::{Span, Timestamp, UnixTime};
 use users::Users;
@@ -450,80 +452,6 @@ impl Policy {
         waiting.into_iter().map(turn_away).collect()
     }
 
-    /// Other rules from now on. Jobs in the house keep their terms, but those who wait get their tier's new priority
-    /// and keep their order of arrival; nobody loses a seat or a slot by it. Tiers are known again by name. A job whose tier
-    /// vanished goes on in the tier in which its account is `listed` now, otherwise as one of the anonymous tier.
-    ///
-    /// A window that is new begins empty ([`Self::count_from`]).
-    ///
-    /// The pools are those of the old rules, in the same order; others may follow them. Where nobody is, a pool may be another
-    /// one's, and the last ones may be gone.
-    pub fn reload(
-        &mut self,
-        rules: Arc<Rules>,
-        listed: impl Fn(AccountId) -> Option<TierId>,
-        now: Timestamp,
-    ) -> Vec<Grant> {
-        for job in self.jobs.iter_mut() {
-            job.tier = rules.heir(&self.rules.tier(job.tier).name, &job.caller, &listed);
-            if matches!(job.state, State::Uploading | State::Waiting) {
-                job.priority = rules.tier(job.tier).priority;
-            }
-        }
-        for ((pool, old), new) in self.pools.iter_mut().zip(&self.rules.pools).zip(&rules.pools) {
-            if old.name == new.name {
-                pool.resize(&new.slots);
-            } else {
-                debug_assert_eq!(pool.running(), 0, "a place that is given to others is free");
-                *pool = Pool::new(new);
-            }
-        }
-        debug_assert!(
-            self.pools
-                .iter()
-                .skip(rules.pools.len())
-                .all(|pool| pool.running() == 0)
-        );
-        self.pools.truncate(rules.pools.len());
-        let known = self.pools.len();
-        self.pools.extend(rules.pools.iter().skip(known).map(Pool::new));
-        self.queue
-            .replace_all(&mut self.jobs, rules.queue.within_tier, self.pools.len());
-        self.quotas.reload(&rules.windows);
-        self.rules = rules;
-        // A calendar that is new here begins its present period now: a job that ends next must find the page it debits.
-        self.wall_clock(now);
-        let pools = 0..u16::try_from(self.pools.len()).expect("a PoolId is a u16");
-        pools.flat_map(|pool| self.fill(PoolId(pool), now)).collect()
-    }
-
-    /// Whether the last reload has made windows that nobody has said yet from where on they count.
-    pub fn has_new_windows(&self) -> bool {
-        self.quotas.has_new_windows()
-    }
-
-    /// The windows that the last reload has made, empty: debits of that number and above count in them as their jobs end, and
-    /// those below are for somebody to read back, jobs' that are in the house now included. To be called under the lock of
-    /// the reload. No two calls may give the same number: it tells whose a window is ([`Self::counting_from`]).
-    pub fn count_from(&mut self, first: DebitNumber) -> Vec<Window> {
-        let new = self.quotas.count_from(first);
-        let windows = self.rules.windows.iter().zip(new);
-        windows
-            .filter(|(_, new)| *new)
-            .map(|(window, _)| window.clone())
-            .collect()
-    }
-
-    /// Which window that is now, if it is still there and is the one that counts from that number on.
-    pub fn counting_from(&self, window: &Window, first: DebitNumber) -> Option<WindowId> {
-        self.quotas.counting_from(window, first)
-    }
-
-    /// Whether no more jobs are let in.
-    pub fn is_closing(&self) -> bool {
-        self.closing
-    }
-
     /// Hands free slots to those who wait, as far as both go.
     fn fill(&mut self, pool: PoolId, now: Timestamp) -> Vec<Grant> {
         std::iter::from_fn(|| self.next(pool, now)).collect()
@@ -608,58 +536,6 @@ impl Policy {
         of.estimate(priority, of.moving.len() + self.queue.ahead(pool, priority))
     }
 
-    /// What it decides by.
-    pub fn rules(&self) -> &Arc<Rules> {
-        &self.rules
-    }
-
-    /// Everything that ever happened, counted.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
-    }
-
-    /// Jobs that have a seat, by priority.
-    pub fn waiting(&self) -> &[u32; Priority::COUNT] {
-        self.queue.waiting()
-    }
-
-    /// Slots of the pool's servers that are up.
-    pub fn slots(&self, pool: PoolId) -> u32 {
-        self.pools[pool.index()].slots()
-    }
-
-    /// Jobs that hold a slot of the pool.
-    pub fn running(&self, pool: PoolId) -> u32 {
-        self.pools[pool.index()].running()
-    }
-
-    /// Jobs in the house: waiting, running, moving and ending.
-    pub fn in_house(&self) -> usize {
-        self.jobs.len()
-    }
-
-    /// Callers that have a job in the house.
-    pub fn callers(&self) -> usize {
-        self.concurrency.callers()
-    }
-
-    /// The caller's jobs in the house.
-    pub fn jobs_of(&self, caller: &Caller) -> u32 {
-        self.concurrency.load(caller).jobs
-    }
-
-    /// The caller's jobs that have a seat.
-    pub fn waiting_of(&self, caller: &Caller) -> u32 {
-        self.concurrency.load(caller).seated
-    }
-
-    /// What the caller has used in that window and holds of it.
-    pub fn usage(&mut self, window: WindowId, caller: &Caller, now: Timestamp) -> Usage {
-        let wall = self.wall_clock(now);
-        let held = self.concurrency.load(caller).held;
-        self.quotas.usage(window, caller, held, wall)
-    }
-
     /// What time it is by the wall clock: it never goes back (semantics §5.11). Turns the page where a calendar's period has
     /// ended.
     pub fn wall_clock(&mut self, now: Timestamp) -> UnixTime {
@@ -693,26 +569,6 @@ impl Policy {
     pub fn sweep(&mut self, now: Timestamp) {
         let wall = self.wall_clock(now);
         self.quotas.sweep(wall);
-    }
-
-    /// Whether the caller has a debit in any window.
-    pub fn has_debit(&self, caller: &Caller) -> bool {
-        self.quotas.knows(caller)
-    }
-
-    /// Callers that have a debit in a window: accounts, networks, users.
-    pub fn debtors(&self) -> [usize; 3] {
-        self.quotas.callers()
-    }
-
-    /// The jobs in the house, in no particular order.
-    pub fn jobs(&self) -> impl Iterator<Item = (JobId, &Job)> {
-        self.jobs.iter()
-    }
-
-    /// The job, while it is in the house.
-    pub fn job(&self, job: JobId) -> Option<&Job> {
-        self.jobs.get(job)
     }
 }
 

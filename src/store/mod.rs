@@ -1,8 +1,7 @@
 //! What must survive: what callers have used, who the accounts are, and what operators have said of networks.
 //!
-//! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, where every request looks its key up
-//! ([`KnownAccounts`]);
-//! networks in the same file and in its [`Networks`], where every request looks its address up.
+//! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, and are [`KnownAccounts`] to a request,
+//! which looks its key up there; networks in the same file and in its [`Networks`], where every request looks its address up.
 //!
 //! The door sees a [`Ledger`]: it writes down every finished job, and a success is answered only when that is durable. Two
 //! keep one: [`memory`] for tests and simulations, [`journal`] for operators.
