@@ -18,6 +18,7 @@ mod edge;
 mod environment;
 mod error;
 mod excerpt;
+mod grammar;
 mod limits;
 mod overrides;
 pub mod presets;
@@ -61,7 +62,8 @@ pub use value::DURATION_MAX;
 
 use environment::Surroundings;
 use error::Report;
-use excerpt::{Lines, Secrets};
+use excerpt::Lines;
+use secret::References;
 
 use crate::policy::refusal::Reason;
 use crate::policy::rules::Rules;
@@ -238,13 +240,9 @@ fn read(name: &str, bytes: &[u8], surroundings: &Surroundings<'_>) -> Checked {
         return whole(message, "is it the right file?");
     }
     let mut report = Report::default();
-    let unread = || Secrets {
-        places: Vec::new(),
-        suspects: true,
-    };
     let broken = |mut report: Report, text: &str, yaml::Broken(place, message, advice): yaml::Broken| {
         report.add(place, message, advice);
-        Checked::wrong(report.into_findings(name, Lines::new(text, unread())))
+        Checked::wrong(report.into_findings(name, Lines::of_text(text)))
     };
     let text = match yaml::text_of(bytes) {
         Ok(text) => text,
@@ -256,18 +254,14 @@ fn read(name: &str, bytes: &[u8], surroundings: &Surroundings<'_>) -> Checked {
             let advice = "begin with the tiers.yaml that comes with tiergate";
             return whole("the file is empty".to_owned(), advice);
         }
-        Ok(_) => return Checked::wrong(report.into_findings(name, Lines::new(text, unread()))),
+        Ok(_) => return Checked::wrong(report.into_findings(name, Lines::of_text(text))),
         Err(why) => return broken(report, text, why),
     };
-    // An anchor's name is in no node: where YAML was refused, a key could hide in what was.
-    let secrets = Secrets {
-        places: secret::mark(&mut root),
-        suspects: !report.is_empty(),
-    };
+    secret::mark(&mut root, References::Shown);
     let config = document::read(&root, surroundings, &mut report);
     Checked {
         operators: document::operators(&root, surroundings),
         config: config.filter(|_| report.is_empty()),
-        findings: report.into_findings(name, Lines::new(text, secrets)),
+        findings: report.into_findings(name, Lines::of_document(text, &root)),
     }
 }

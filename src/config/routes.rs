@@ -173,7 +173,9 @@ fn pattern(node: &Node, report: &mut Report) -> Option<(Pattern, Place)> {
                     "write a path such as /search, /image/{id} or \"/image/{*rest}\"",
                 ),
             };
-            report.add(node.place, format!("{} is not a path: {why}", shown(node)), advice);
+            // Why quotes of it.
+            let why = if node.secret { String::new() } else { format!(": {why}") };
+            report.add(node.place, format!("{} is not a path{why}", shown(node)), advice);
             None
         }
     }
