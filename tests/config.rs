@@ -422,6 +422,50 @@ fn fields_unknown_repeated_missing_and_of_another_type() {
     );
 }
 
+/// Beside the field that isn't known it was said that what it was meant for is missing, or says nothing.
+#[test]
+fn one_mistake_is_told_once() {
+    for (lines, told) in [
+        (
+            &["answers: { rate_limited: { code: 429 } }"][..],
+            "unknown field `code`",
+        ),
+        (
+            &["answers: { rate_limited: { content_type: text/plain, bdy: x } }"],
+            "unknown field `bdy`; did you mean `body`?",
+        ),
+        (
+            &["limits: [ { name: a, per: network, limit: 1, window: 1s, match: { hosts: [a] } } ]"],
+            "unknown field `hosts`; did you mean `host`?",
+        ),
+        (
+            &["limits: [ { name: a, per: network, limit: 1, window: 1s, match: { url: a } } ]"],
+            "unknown field `url`",
+        ),
+        (
+            &["tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, roling: 24h } } }"],
+            "unknown field `roling`; did you mean `rolling`?",
+        ),
+        (
+            &["routes: [ { path: /a, upstream: search, metred: true, max_wait: 9s } ]"],
+            "unknown field `metred`; did you mean `metered`?",
+        ),
+        (
+            &["tiers: { \"u:p@h\": { priority: 0, concurrency: 1 } }"],
+            "this can't be the name of a tier",
+        ),
+        (&["queue: { length:8 }"], "this is the name of no field"),
+    ] {
+        let errors = parse(&file(lines)).unwrap_err();
+        let messages: Vec<&str> = errors
+            .problems()
+            .iter()
+            .map(|problem| problem.message.as_str())
+            .collect();
+        assert_eq!(messages, [told], "{lines:?}");
+    }
+}
+
 #[test]
 fn lengths_of_time_and_sizes() {
     snapshot(

@@ -43,6 +43,8 @@ pub(super) struct Fields<'n> {
     at: Place,
     known: &'static [&'static str],
     given: Vec<(&'static str, &'n Node)>,
+    /// Fields that are written, unknown and repeated ones too.
+    count: usize,
     /// Fields that a mistyped one was likely meant to be: to report them as missing too would say it twice.
     meant: Vec<&'static str>,
 }
@@ -85,8 +87,19 @@ impl<'n> Fields<'n> {
             at,
             known,
             given,
+            count: entries.len(),
             meant,
         })
+    }
+
+    /// Whether nothing at all is written in it, not even a field that is unknown.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether the field is given, or was likely meant by one that is mistyped.
+    pub(super) fn is_meant(&self, name: &'static str) -> bool {
+        self.get(name).is_some() || self.meant.contains(&name)
     }
 
     /// The value of a field, if it is given.
@@ -208,7 +221,8 @@ pub(super) fn entries<'n>(node: &'n Node, what: &str, max: usize, report: &mut R
             value,
         });
     }
-    bounded(node, entries.len(), what, 1, max, report)?;
+    // Of entries that are all wrong each has been told.
+    bounded(node, entries.len().max(given.len().min(1)), what, 1, max, report)?;
     Some(entries)
 }
 

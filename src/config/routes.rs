@@ -120,11 +120,7 @@ fn route(node: &Node, upstreams: &Names<'_>, report: &mut Report) -> Option<(Rou
         one_of(node, &words, report)
     });
     // If `metered` could not be read, nobody knows.
-    let metered = if fields.get("metered").is_some() {
-        metered?
-    } else {
-        false
-    };
+    let metered = if fields.is_meant("metered") { metered? } else { false };
     for name in OF_METERED {
         if let (Some(value), false) = (fields.get(name), metered) {
             let message = format!("`{name}` says nothing on a route that is not metered");

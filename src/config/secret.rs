@@ -129,7 +129,8 @@ fn name(key: &mut Node, value: &Node, known: &Known) -> Known {
 fn is_shown_unknown(text: &str, value: &Node, spot: &Spot) -> bool {
     let letters = text.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-'));
     let named = letters && (1..=NAME_CHARS_MAX).contains(&text.len()) && !stands_alone(value);
-    named || nearest(text, spot.fields()).is_some()
+    // In `token:hunter2` YAML sees one word.
+    named || (!text.contains(':') && nearest(text, spot.fields()).is_some())
 }
 
 /// Whether nothing is written where the value of a key would be.
