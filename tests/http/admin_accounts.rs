@@ -563,7 +563,7 @@ async fn an_account_has_numbers_of_its_own_for_request_limits() {
         ),
         (r#"{ "total": 300 }"#, "the limit total counts everybody together"),
         (r#"{ "http": 1000000001 }"#, "0 to 1000000000"),
-        (r#"{ "http": -1 }"#, "is such as 300, or {"),
+        (r#"{ "http": -1 }"#, "such as 300, or {"),
         (r#"{ "http": { "limit": 1, "lifts": "all" } }"#, "300, or {"),
         (r#"{ "http": { "limit": 1, "lfits": "network" } }"#, "300, or {"),
     ] {
