@@ -77,14 +77,8 @@ impl Spot {
             let name = form.get("type").and_then(Value::as_str);
             name.is_some_and(|name| !matches!(name, "object" | "array"))
         };
-        self.forms.iter().any(single) || self.item_forms().iter().any(|form| single(&form))
-    }
-
-    fn item_forms(&self) -> Vec<&'static Value> {
-        match self.forms.iter().find_map(|form| form.get("items")) {
-            Some(items) => Self::of(items).forms,
-            None => Vec::new(),
-        }
+        let items = self.forms.iter().find_map(|form| form.get("items"));
+        self.forms.iter().any(single) || items.is_some_and(|items| Self::of(items).forms.iter().any(single))
     }
 }
 

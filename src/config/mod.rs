@@ -5,7 +5,8 @@
 //! `accounts`, `limits`, `answers`; `document` puts them together, `warnings` judges them, `diff` tells what one changes of
 //! another. `presets` are whole files that come with the program, `schema` describes the document to editors. Below them `read`
 //! and `value` read single fields and collect problems, `yaml` is the only file that knows the YAML crate, `environment` looks
-//! up what the file only names, `secret` and `excerpt` see to it that no key is shown.
+//! up what the file only names. `grammar` knows from the schema what may stand where, and by it `secret` and `excerpt` see to it that
+//! no key is shown.
 //!
 //! Absent on purpose: watching and swapping of the file, and every later check. A `Config` cannot be wrong.
 
