@@ -83,10 +83,10 @@ struct Serve {
     #[arg(long, value_name = "[NAME=]URL")]
     upstream: Vec<String>,
     /// The public address, instead of the file's
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = tiergate::cli::address)]
     listen: Option<SocketAddr>,
     /// The operator's address, instead of the file's
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = tiergate::cli::address)]
     admin: Option<SocketAddr>,
     /// The folder of what must survive a restart, instead of the file's
     #[arg(long, value_name = "DIR")]

@@ -422,6 +422,50 @@ fn fields_unknown_repeated_missing_and_of_another_type() {
     );
 }
 
+/// Beside the field that isn't known it was said that what it was meant for is missing, or says nothing.
+#[test]
+fn one_mistake_is_told_once() {
+    for (lines, told) in [
+        (
+            &["answers: { rate_limited: { code: 429 } }"][..],
+            "unknown field `code`",
+        ),
+        (
+            &["answers: { rate_limited: { content_type: text/plain, bdy: x } }"],
+            "unknown field `bdy`; did you mean `body`?",
+        ),
+        (
+            &["limits: [ { name: a, per: network, limit: 1, window: 1s, match: { hosts: [a] } } ]"],
+            "unknown field `hosts`; did you mean `host`?",
+        ),
+        (
+            &["limits: [ { name: a, per: network, limit: 1, window: 1s, match: { url: a } } ]"],
+            "unknown field `url`",
+        ),
+        (
+            &["tiers: { free: { priority: 0, concurrency: 1, quota: { limit: 1, roling: 24h } } }"],
+            "unknown field `roling`; did you mean `rolling`?",
+        ),
+        (
+            &["routes: [ { path: /a, upstream: search, metred: true, max_wait: 9s } ]"],
+            "unknown field `metred`; did you mean `metered`?",
+        ),
+        (
+            &["tiers: { \"u:p@h\": { priority: 0, concurrency: 1 } }"],
+            "this can't be the name of a tier",
+        ),
+        (&["queue: { length:8 }"], "this is the name of no field"),
+    ] {
+        let errors = parse(&file(lines)).unwrap_err();
+        let messages: Vec<&str> = errors
+            .problems()
+            .iter()
+            .map(|problem| problem.message.as_str())
+            .collect();
+        assert_eq!(messages, [told], "{lines:?}");
+    }
+}
+
 #[test]
 fn lengths_of_time_and_sizes() {
     snapshot(
@@ -765,14 +809,13 @@ fn a_key_that_was_put_where_its_hash_belongs_is_never_shown() {
 
 #[test]
 fn a_hundred_are_shown_and_the_rest_is_counted() {
-    let unknown: String = (0..250).map(|number| format!("unknown_{number}: 1\n")).collect();
+    let letters = |number: usize| [number / 26, number % 26].map(|at| char::from(b"abcdefghijklmnopqrstuvwxyz"[at]));
+    let name = |number| format!("unknown_{}", String::from_iter(letters(number)));
+    let unknown: String = (0..250).map(|number| format!("{}: 1\n", name(number))).collect();
     let errors = parse(&format!("{}{unknown}", file(&[]))).unwrap_err();
     assert_eq!((errors.count(), errors.problems().len()), (250, SHOWN_PROBLEMS_MAX));
     let shown = errors.to_string();
-    assert!(
-        shown.contains("unknown_99`") && !shown.contains("unknown_100`"),
-        "{shown}"
-    );
+    assert!(shown.contains(&name(99)) && !shown.contains(&name(100)), "{shown}");
     assert!(
         shown.contains("and 150 more\n") && shown.ends_with("tiers.yaml: 250 errors"),
         "{shown}"

@@ -42,7 +42,7 @@ pub struct Diff {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["old", "new"])]
     config: Option<PathBuf>,
     /// Where the door's admin listener is, if not where its tiers.yaml says
-    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["old", "new"])]
+    #[arg(long, value_name = "HOST:PORT", value_parser = super::host_and_port, conflicts_with_all = ["old", "new"])]
     admin: Option<String>,
     /// Answer in JSON, for programs
     #[arg(long)]

@@ -23,6 +23,7 @@ pub mod tiers;
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -38,11 +39,39 @@ pub struct Target {
     #[arg(long, global = true, value_name = "FILE", default_value = "tiers.yaml")]
     config: PathBuf,
     /// Where the door's admin listener is, if not where tiers.yaml says
-    #[arg(long, global = true, value_name = "HOST:PORT")]
+    #[arg(long, global = true, value_name = "HOST:PORT", value_parser = host_and_port)]
     admin: Option<String>,
     /// Answer in JSON, for programs
     #[arg(long, global = true)]
     json: bool,
+}
+
+/// An address of this machine, at which to listen: an IP address and a port.
+///
+/// # Errors
+/// It is none, with what to write.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("write an IP address and a port, such as {}", example(text)))
+}
+
+/// Where to ask: a name or an IP address, and a port.
+fn host_and_port(text: &str) -> Result<String, String> {
+    let legal = text.parse::<SocketAddr>().is_ok()
+        || text.rsplit_once(':').is_some_and(|(host, port)| {
+            let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            !host.is_empty() && host.chars().all(is_host) && port.parse::<u16>().is_ok()
+        });
+    match legal {
+        true => Ok(text.to_owned()),
+        false => Err(format!("write host:port, such as {}", example(text))),
+    }
+}
+
+/// An address as it is written, with the port that was given if one was.
+fn example(given: &str) -> String {
+    let port = given.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+    format!("127.0.0.1:{}", port.unwrap_or(9090))
 }
 
 /// Why a command has not done what it should.
@@ -175,5 +204,39 @@ impl From<TokenError> for CliError {
 impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
         Self::Output(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for (given, advice) in [
+            ("19999", "write host:port, such as 127.0.0.1:19999"),
+            (":19999", "write host:port, such as 127.0.0.1:19999"),
+            ("localhost", "write host:port, such as 127.0.0.1:9090"),
+            ("http://localhost:1", "write host:port, such as 127.0.0.1:1"),
+            ("::1", "write host:port, such as 127.0.0.1:1"),
+            ("a:99999", "write host:port, such as 127.0.0.1:9090"),
+        ] {
+            assert_eq!(
+                host_and_port(given).as_deref().map_err(String::as_str),
+                Err(advice),
+                "{given}"
+            );
+        }
+        for right in [
+            "127.0.0.1:9090",
+            "[::1]:9090",
+            "localhost:9090",
+            "door_1.example-a.org:1",
+        ] {
+            assert_eq!(host_and_port(right).as_deref(), Ok(right));
+        }
+        let advice = "write an IP address and a port, such as 127.0.0.1:18180";
+        assert_eq!(address("18180"), Err(advice.to_owned()));
+        assert!(address("localhost:1").is_err() && address("[::]:80").is_ok());
     }
 }

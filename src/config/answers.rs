@@ -85,14 +85,14 @@ fn answer(node: &Node, name: &str, at: Place, report: &mut Report) -> Option<Ans
         None => Some(JSON),
     };
     let body = fields.maybe("body", report, |node, report| body(node, kind.as_ref()?, report));
-    if let (Some(kind), None) = (fields.get("content_type"), fields.get("body")) {
+    if let (Some(kind), false) = (fields.get("content_type"), fields.is_meant("body")) {
         report.add(
             kind.place,
             "`content_type` is of a body, and there is none",
             "add `body`, or leave it out",
         );
     }
-    if KNOWN.iter().all(|name| fields.get(name).is_none()) {
+    if fields.is_empty() {
         let advice = "add `status`, `headers` or `body`, or leave it out";
         report.add(at, format!("{what} is the usual one"), advice);
     }

@@ -119,6 +119,7 @@ pub(super) fn read(root: &Node, surroundings: &Surroundings<'_>, report: &mut Re
         limit_routes: &levels.limit_routes,
         upstreams: &work.upstreams,
         routes: &work.routes,
+        paths: &paths,
     };
     warnings::add(&read, report);
 

@@ -1,9 +1,11 @@
-//! The line to which an error points: cut to a width, made printable, its secrets hidden.
+//! The line to which an error points: cut to a width, made printable, and of its text only what may be shown.
 //!
-//! Absent on purpose: what counts as a secret in a document that could be read (`secret`); here are only its places,
-//! and a guess for a document that could not.
+//! Absent on purpose: comments, and which keys and values may be shown (`secret`). Here is only where they stand; of a text that
+//! could not be read nothing is shown that might be a value.
 
-use super::yaml::Place;
+use super::grammar::is_field;
+use super::secret::{has_credentials, without_credentials};
+use super::yaml::{Kind, Node, Place};
 
 /// Characters of a line that are shown, at most.
 const SHOWN_COLUMNS_MAX: usize = 160;
@@ -11,10 +13,10 @@ const SHOWN_COLUMNS_MAX: usize = 160;
 const SHOWN_BEFORE_MAX: usize = 60;
 /// Characters of a value that a message quotes, at most.
 const QUOTED_CHARS_MAX: usize = 60;
-/// In a document that could not be read, a word of letters and digits this long may be a key.
-const SUSPECT_CHARS_MIN: usize = 16;
 /// A SHA-256 in hexadecimal.
 pub(super) const HASH_CHARS: usize = 64;
+/// A word of so many of YAML's signs and nothing else is one of its marks, such as `-`, `---` or `|-`, in characters.
+const MARK_CHARS_MAX: usize = 3;
 
 /// A line of the file, or as much of it as is fit to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,32 +29,44 @@ pub struct Excerpt {
     pub width: usize,
 }
 
-/// The lines of a file and what of them must not be shown. It stands at one line and is quick to go to a later one.
+/// The lines of a file, and what of them may be shown. It stands at one line and is quick to go to a later one.
 pub(super) struct Lines<'s> {
     source: &'s str,
-    secrets: Secrets,
+    fit: Fit<'s>,
     /// The number of the line at which it stands, from 1; 0 before the first.
     number: u32,
     /// Where that line begins in the source.
     begin: usize,
-    /// The line, secrets hidden.
+    /// The line, with what is hidden as `*`.
     chars: Vec<char>,
 }
 
-/// What must not be shown.
-#[derive(Default)]
-pub(super) struct Secrets {
-    /// These places.
-    pub(super) places: Vec<Place>,
-    /// And, in a document that could not be read or holds what may stand nowhere, whatever looks like a key.
-    pub(super) suspects: bool,
+/// What is fit to be shown: whatever is not is hidden.
+enum Fit<'s> {
+    /// Of a document that could be read the keys and values that are no secrets, and the signs between them. No comments.
+    Scalars(Vec<&'s Node>),
+    /// Of one that could not be read nothing but the names of fields and the signs around words: where a secret stands in it,
+    /// nobody knows.
+    Names,
 }
 
 impl<'s> Lines<'s> {
-    pub(super) fn new(source: &'s str, secrets: Secrets) -> Self {
+    /// Those of a document that could be read, and whose secrets are marked.
+    pub(super) fn of_document(source: &'s str, root: &'s Node) -> Self {
+        let mut scalars = Vec::new();
+        collect(root, &mut scalars);
+        Self::new(source, Fit::Scalars(scalars))
+    }
+
+    /// Those of a text that is no document.
+    pub(super) fn of_text(source: &'s str) -> Self {
+        Self::new(source, Fit::Names)
+    }
+
+    fn new(source: &'s str, fit: Fit<'s>) -> Self {
         Self {
             source,
-            secrets,
+            fit,
             number: 0,
             begin: 0,
             chars: Vec::new(),
@@ -87,61 +101,133 @@ impl<'s> Lines<'s> {
             self.number += 1;
         }
         let rest = &self.source[self.begin..];
-        self.chars = rest[..rest.find(['\n', '\r']).unwrap_or(rest.len())].chars().collect();
-        self.secrets
-            .places
-            .iter()
-            .for_each(|secret| hide(&mut self.chars, number, *secret));
-        if self.secrets.suspects {
-            hide_suspects(&mut self.chars);
+        let line: Vec<char> = rest[..rest.find(['\n', '\r']).unwrap_or(rest.len())].chars().collect();
+        self.chars = match &self.fit {
+            Fit::Scalars(scalars) => scalars_of(&line, number, scalars),
+            Fit::Names => names_of(&line),
+        };
+    }
+}
+
+/// The keys, values and refused parts of a document, in its order.
+fn collect<'s>(node: &'s Node, scalars: &mut Vec<&'s Node>) {
+    match &node.kind {
+        Kind::Scalar { .. } | Kind::Refused => scalars.push(node),
+        Kind::Sequence(items) => items.iter().for_each(|item| collect(item, scalars)),
+        Kind::Mapping(fields) => fields.iter().for_each(|(key, value)| {
+            collect(key, scalars);
+            collect(value, scalars);
+        }),
+    }
+}
+
+/// A line of a document: its scalars, unless they are secrets, and the signs between them.
+fn scalars_of(line: &[char], number: u32, scalars: &[&Node]) -> Vec<char> {
+    let mut shown = Vec::with_capacity(line.len());
+    for node in scalars {
+        let Place {
+            line: first,
+            column,
+            end_line,
+            end_column,
+        } = node.place;
+        if !(first..=end_line).contains(&number) {
+            continue;
+        }
+        let from = if number == first { column as usize - 1 } else { 0 };
+        let to = if number == end_line {
+            end_column as usize - 1
+        } else {
+            line.len()
+        };
+        // What overlaps was hidden or shown with what came before.
+        let (from, to) = (from.clamp(shown.len(), line.len()), to.min(line.len()));
+        if from >= to {
+            continue;
+        }
+        if push_signs(&line[shown.len()..from], &mut shown) {
+            return shown;
+        }
+        let piece = &line[from..to];
+        match is_open(node, piece) {
+            true => shown.extend(without_credentials(&String::from_iter(piece)).chars()),
+            false => shown.extend(piece.iter().copied().map(hidden)),
         }
     }
+    push_signs(&line[shown.len()..], &mut shown);
+    shown
 }
 
-/// Hides what of the secret lies on that line.
-fn hide(chars: &mut [char], line: u32, secret: Place) {
-    if !(secret.line..=secret.end_line).contains(&line) {
-        return;
-    }
-    let from = if line == secret.line {
-        secret.column as usize - 1
-    } else {
-        0
+/// Whether that piece of a line, where the scalar stands, is of the scalar alone and may be shown.
+fn is_open(node: &Node, piece: &[char]) -> bool {
+    let Kind::Scalar { text, quoted } = &node.kind else {
+        return false;
     };
-    let to = if line == secret.end_line {
-        secret.end_column as usize - 1
-    } else {
-        chars.len()
-    };
-    hide_between(chars, from, to);
+    let one_line = node.place.line == node.place.end_line;
+    let piece = String::from_iter(piece);
+    // A quoted one of one line ends with its quote; of any other the parser may have taken in what stands beside it.
+    let its_own = (one_line && *quoted) || text.contains(piece.trim().trim_matches(['"', '\'']));
+    !node.secret && its_own
 }
 
-fn hide_between(chars: &mut [char], from: usize, to: usize) {
-    let to = to.min(chars.len());
-    if let Some(secret) = chars.get_mut(from..to) {
-        secret.iter_mut().filter(|c| !c.is_whitespace()).for_each(|c| *c = '*');
-    }
-}
-
-/// Hides what looks like a key: all words after `key_sha256` that are no hash, and long words of letters and digits.
-fn hide_suspects(chars: &mut [char]) {
-    let word = |c: &char| c.is_alphanumeric() || "_-+/=.~$".contains(*c);
-    let mut after_key = false;
-    let mut from = 0;
-    while from < chars.len() {
-        let length = chars[from..].iter().take_while(|c| word(c)).count();
-        let text: String = chars[from..from + length].iter().collect();
-        let letters_and_digits =
-            text.contains(|c: char| c.is_ascii_digit()) && text.contains(|c: char| c.is_alphabetic());
-        if length > 0 && !is_hash(&text) && (after_key || (length >= SUSPECT_CHARS_MIN && letters_and_digits)) {
-            // The field's own name, in whatever spelling, is what makes the rest suspect: it stays.
-            if !super::secret::names_a_secret(&text) {
-                hide_between(chars, from, from + length);
+/// What stands between scalars: YAML's signs, and what they begin is hidden. Whether a comment ends the line: of that nothing is
+/// shown.
+fn push_signs(between: &[char], shown: &mut Vec<char>) -> bool {
+    let mut named = false;
+    for c in between {
+        named = match c {
+            '#' => {
+                shown.extend("# …".chars());
+                return true;
             }
-        }
-        after_key |= super::secret::names_a_secret(&text);
-        from += length.max(1);
+            '&' | '*' | '!' | '%' => true,
+            c if c.is_whitespace() || ",[]{}".contains(*c) => false,
+            _ => named,
+        };
+        let sign = c.is_whitespace() || (!named && ",[]{}:-?|>+\"'.".contains(*c)) || "&*!".contains(*c);
+        shown.push(if sign { *c } else { '*' });
     }
+    false
+}
+
+fn hidden(c: char) -> char {
+    if c.is_whitespace() { c } else { '*' }
+}
+
+/// A line of what is no document: the names of fields that a colon follows, and the signs around words.
+fn names_of(line: &[char]) -> Vec<char> {
+    let mut shown = Vec::with_capacity(line.len());
+    for word in line.chunk_by(|a, b| a.is_whitespace() == b.is_whitespace()) {
+        if word[0] == '#' {
+            shown.extend("# …".chars());
+            break;
+        }
+        push_name(word, &mut shown);
+    }
+    shown
+}
+
+/// One word of it, or white space.
+fn push_name(word: &[char], shown: &mut Vec<char>) {
+    const BEFORE: &str = "{[\"'";
+    const AFTER: &str = "]},:\"'";
+    let is_mark = word.len() <= MARK_CHARS_MAX && word.iter().all(|c| c.is_ascii_punctuation());
+    if is_mark || word[0].is_whitespace() {
+        return shown.extend(word);
+    }
+    let before = word.iter().take_while(|c| BEFORE.contains(**c)).count();
+    let name = word[before..]
+        .iter()
+        .take_while(|c| c.is_ascii_alphanumeric() || **c == '_')
+        .count();
+    let rest = &word[before + name..];
+    let colon = rest.iter().take_while(|c| "\"'".contains(**c)).count();
+    let is_name = rest.get(colon) == Some(&':') && is_field(&String::from_iter(&word[before..before + name]));
+    let open = if is_name { before + name + colon + 1 } else { before };
+    let after = word[open..].iter().rev().take_while(|c| AFTER.contains(**c)).count();
+    shown.extend(&word[..open]);
+    shown.extend(word[open..word.len() - after].iter().copied().map(hidden));
+    shown.extend(&word[word.len() - after..]);
 }
 
 /// Whether that is a SHA-256 in hexadecimal, which is none of the secrets.
@@ -226,8 +312,9 @@ pub(super) fn printable(text: &str) -> String {
     shown
 }
 
-/// The text in backquotes, printable and cut.
+/// The text in backquotes, printable and cut; `***` if it holds credentials.
 pub(super) fn quoted(text: &str) -> String {
+    let text = if has_credentials(text) { "***" } else { text };
     let cut: String = text.chars().take(QUOTED_CHARS_MAX).collect();
     let more = if cut.len() < text.len() { "…" } else { "" };
     format!("`{}{more}`", printable(&cut))
@@ -236,6 +323,9 @@ pub(super) fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::error::Report;
+    use crate::config::secret::{References, mark};
+    use crate::config::yaml;
 
     fn place(line: u32, column: u32, end_column: u32) -> Place {
         Place {
@@ -248,18 +338,15 @@ mod tests {
 
     #[test]
     fn lines_end_as_yaml_ends_them() {
-        let mut lines = Lines::new("one\ntwo\r\nthree\rfour", Secrets::default());
+        let mut lines = Lines::of_text("[\n{\r\n}\r]");
         let mut line = |number| lines.excerpt(place(number, 1, 2)).text;
-        assert_eq!(
-            [1, 2, 3, 4, 5, 9, 2].map(&mut line),
-            ["one", "two", "three", "four", "", "", "two"]
-        );
+        assert_eq!([1, 2, 3, 4, 5, 9, 2].map(&mut line), ["[", "{", "}", "]", "", "", "{"]);
     }
 
     #[test]
     fn a_long_line_is_cut_around_the_arrow() {
         let line = "x".repeat(1000);
-        let mut lines = Lines::new(&line, Secrets::default());
+        let mut lines = Lines::of_text(&line);
         let excerpt = lines.excerpt(place(1, 500, 505));
         assert_eq!(excerpt.text.chars().count(), SHOWN_COLUMNS_MAX + 2);
         assert_eq!((excerpt.start, excerpt.width), (SHOWN_BEFORE_MAX + 1, 5));
@@ -267,32 +354,75 @@ mod tests {
 
     #[test]
     fn what_a_terminal_could_misread_is_escaped() {
-        let mut lines = Lines::new("a\u{202e}b\tc", Secrets::default());
-        let excerpt = lines.excerpt(place(1, 3, 4));
+        let line: Vec<char> = "a\u{202e}b\tc".chars().collect();
+        let excerpt = cut(&line, 2, 3);
         assert_eq!(excerpt.text, "a\\u{202e}b c");
         assert_eq!((excerpt.start, excerpt.width), (9, 1));
     }
 
+    fn of_document(text: &str) -> String {
+        let Ok(Some(mut root)) = yaml::parse(text, &mut Report::default()) else {
+            panic!("this is a document: {text}")
+        };
+        mark(&mut root, References::Shown);
+        let mut lines = Lines::of_document(text, &root);
+        let count = text.lines().count() as u32;
+        let shown: Vec<String> = (1..=count)
+            .map(|number| lines.excerpt(place(number, 1, 2)).text)
+            .collect();
+        shown.join("\n")
+    }
+
     #[test]
-    fn a_secret_is_hidden_whether_or_not_the_document_could_be_read() {
-        let secrets = Secrets {
-            places: vec![place(1, 8, 14)],
-            suspects: false,
-        };
-        assert_eq!(
-            Lines::new("- key: secret }", secrets).excerpt(place(1, 1, 2)).text,
-            "- key: ****** }"
-        );
-        let suspects = || Secrets {
-            places: Vec::new(),
-            suspects: true,
-        };
-        let broken = "  - { name: a, key_sha256: [hunter2, other], tier: x";
-        let shown = Lines::new(broken, suspects()).excerpt(place(1, 1, 2)).text;
-        assert_eq!(shown, "  - { name: a, key_sha256: [*******, *****], ****: *");
-        let listed = Lines::new("    - tg_0123456789abcdef", suspects())
-            .excerpt(place(1, 1, 2))
-            .text;
-        assert_eq!(listed, "    - *******************");
+    fn of_a_document_is_shown_what_the_schema_knows_and_is_no_secret() {
+        for (text, shown) in [
+            ("queue: { length: 8 } # hunter2", "queue: { length: 8 } # …"),
+            ("# hunter2\nlisten: a#b #hunter2", "# …\nlisten: a#b # …"),
+            (
+                "data_dir: some\n  where # hunter2\nlisten: a",
+                "data_dir: some\n  where # …\nlisten: a",
+            ),
+            (
+                "admin: { token: [hunter2, \"${NAME}\"] }",
+                "admin: { token: [*******, \"${NAME}\"] }",
+            ),
+            (
+                "admin:\n  token: |-\n    hunter2\n    hunter2\n# hunter2",
+                "admin:\n  token: |-\n    *******\n    *******\n# …",
+            ),
+            ("adminn: { tokn: hunter2 }", "adminn: { ****: ******* }"),
+            ("admin: hunter2", "admin: *******"),
+            ("listen: { token: hunter2 }", "listen: { token: ******* }"),
+            ("data_dir: &hunter2 a", "data_dir: &******* a"),
+            ("data_dir: !<hunter2> a", "data_dir: !********* a"),
+            (
+                "answers: { blocked: { body: 'a # b' } }",
+                "answers: { blocked: { body: 'a # b' } }",
+            ),
+            (
+                "answers:\n  blocked:\n    body: |\n      a # b\n    # hunter2\n",
+                "answers:\n  blocked:\n    body: |\n      a # b\n    # …",
+            ),
+            ("data_dir: \"a\n  b\"  # hunter2", "data_dir: \"a\n  b\"  # …"),
+        ] {
+            assert_eq!(of_document(text), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn of_a_text_that_is_no_document_names_of_fields_are_shown() {
+        for (text, shown) in [
+            (
+                "  - { name: a, key_sha256: [hunter2, x], tier: x",
+                "  - { name: *, key_sha256: [*******, *], tier: *",
+            ),
+            ("token: my_secret_token", "token: ***************"),
+            ("    - hunter2", "    - *******"),
+            ("token:hunter2 # hunter2", "token:******* # …"),
+            ("\"token\": \"hunter2", "\"token\": \"*******"),
+            ("hunter2: x", "*******: *"),
+        ] {
+            assert_eq!(Lines::of_text(text).excerpt(place(1, 1, 2)).text, shown);
+        }
     }
 }

@@ -333,7 +333,7 @@ fn matching(node: &Node, report: &mut Report) -> Option<LimitRoute> {
     let host = fields.maybe("host", report, routes::host);
     let path = fields.maybe("path", report, routes::pattern_with_star);
     let methods = fields.maybe("methods", report, routes::methods);
-    if MATCH_FIELDS.iter().all(|name| fields.get(name).is_none()) {
+    if fields.is_empty() {
         let advice = "add `host`, `path` or `methods`, or leave `match` out: the limit is for every request then";
         report.add(node.place, "`match` says nothing", advice);
     }

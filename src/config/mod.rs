@@ -5,7 +5,8 @@
 //! `accounts`, `limits`, `answers`; `document` puts them together, `warnings` judges them, `diff` tells what one changes of
 //! another. `presets` are whole files that come with the program, `schema` describes the document to editors. Below them `read`
 //! and `value` read single fields and collect problems, `yaml` is the only file that knows the YAML crate, `environment` looks
-//! up what the file only names, `secret` and `excerpt` see to it that no key is shown.
+//! up what the file only names. `grammar` knows from the schema what may stand where, and by it `secret` and `excerpt` see to it that
+//! no key is shown.
 //!
 //! Absent on purpose: watching and swapping of the file, and every later check. A `Config` cannot be wrong.
 
@@ -18,6 +19,7 @@ mod edge;
 mod environment;
 mod error;
 mod excerpt;
+mod grammar;
 mod limits;
 mod overrides;
 pub mod presets;
@@ -61,7 +63,8 @@ pub use value::DURATION_MAX;
 
 use environment::Surroundings;
 use error::Report;
-use excerpt::{Lines, Secrets};
+use excerpt::Lines;
+use secret::References;
 
 use crate::policy::refusal::Reason;
 use crate::policy::rules::Rules;
@@ -238,13 +241,9 @@ fn read(name: &str, bytes: &[u8], surroundings: &Surroundings<'_>) -> Checked {
         return whole(message, "is it the right file?");
     }
     let mut report = Report::default();
-    let unread = || Secrets {
-        places: Vec::new(),
-        suspects: true,
-    };
     let broken = |mut report: Report, text: &str, yaml::Broken(place, message, advice): yaml::Broken| {
         report.add(place, message, advice);
-        Checked::wrong(report.into_findings(name, Lines::new(text, unread())))
+        Checked::wrong(report.into_findings(name, Lines::of_text(text)))
     };
     let text = match yaml::text_of(bytes) {
         Ok(text) => text,
@@ -256,18 +255,14 @@ fn read(name: &str, bytes: &[u8], surroundings: &Surroundings<'_>) -> Checked {
             let advice = "begin with the tiers.yaml that comes with tiergate";
             return whole("the file is empty".to_owned(), advice);
         }
-        Ok(_) => return Checked::wrong(report.into_findings(name, Lines::new(text, unread()))),
+        Ok(_) => return Checked::wrong(report.into_findings(name, Lines::of_text(text))),
         Err(why) => return broken(report, text, why),
     };
-    // An anchor's name is in no node: where YAML was refused, a key could hide in what was.
-    let secrets = Secrets {
-        places: secret::mark(&mut root),
-        suspects: !report.is_empty(),
-    };
+    secret::mark(&mut root, References::Shown);
     let config = document::read(&root, surroundings, &mut report);
     Checked {
         operators: document::operators(&root, surroundings),
         config: config.filter(|_| report.is_empty()),
-        findings: report.into_findings(name, Lines::new(text, secrets)),
+        findings: report.into_findings(name, Lines::of_document(text, &root)),
     }
 }

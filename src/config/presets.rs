@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::secret::without_credentials;
 use super::upstreams::server_at;
 use super::{Config, ConfigErrors};
 
@@ -70,7 +71,8 @@ impl fmt::Display for Astray {
         match self {
             Self::NoUrl(given) => write!(
                 f,
-                "{given} is no URL of a server: write http://host or http://host:port"
+                "{} is no URL of a server: write http://host or http://host:port",
+                without_credentials(given)
             ),
             Self::NoUpstream(name, known) => write!(f, "there is no upstream {name}: there is {}", known.join(", ")),
         }

@@ -175,6 +175,7 @@ fn quota(
             report.add(calendar.place, message, "keep one; `quotas` may name several quotas");
             return None;
         }
+        (None, None) if fields.is_meant("rolling") || fields.is_meant("calendar") => return None,
         (None, None) => {
             let advice = "add `rolling`: how long it is, such as 24h, or `calendar`: day or month";
             report.add(at, "the quota says no window", advice);

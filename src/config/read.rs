@@ -13,12 +13,12 @@ use super::yaml::{Kind, Node, Place};
 /// Names that an advice lists, at most.
 const LISTED_NAMES_MAX: usize = 12;
 
-/// What a node is called in messages: its kind, and its text unless that is a secret.
+/// What a node is called in messages: its kind, and its text unless that must not be shown.
 pub(super) fn shown(node: &Node) -> String {
     match &node.kind {
-        Kind::Scalar { .. } if node.secret => "this".to_owned(),
         Kind::Scalar { .. } if node.is_null() => "nothing".to_owned(),
         Kind::Scalar { text, .. } if text.is_empty() => "empty text".to_owned(),
+        Kind::Scalar { .. } if node.secret => "this".to_owned(),
         Kind::Scalar { text, .. } => quoted(text),
         Kind::Sequence(_) => "a list".to_owned(),
         Kind::Mapping(_) => "a mapping".to_owned(),
@@ -43,6 +43,8 @@ pub(super) struct Fields<'n> {
     at: Place,
     known: &'static [&'static str],
     given: Vec<(&'static str, &'n Node)>,
+    /// Fields that are written, unknown and repeated ones too.
+    count: usize,
     /// Fields that a mistyped one was likely meant to be: to report them as missing too would say it twice.
     meant: Vec<&'static str>,
 }
@@ -85,8 +87,19 @@ impl<'n> Fields<'n> {
             at,
             known,
             given,
+            count: entries.len(),
             meant,
         })
+    }
+
+    /// Whether nothing at all is written in it, not even a field that is unknown.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether the field is given, or was likely meant by one that is mistyped.
+    pub(super) fn is_meant(&self, name: &'static str) -> bool {
+        self.get(name).is_some() || self.meant.contains(&name)
     }
 
     /// The value of a field, if it is given.
@@ -144,9 +157,21 @@ fn unknown_field(key: &Node, known: &'static [&'static str], report: &mut Report
         wrong_type(key, "the name of a field", "", report);
         return None;
     };
+    let fields = format!("fields here: {}", known.join(", "));
+    if key.secret {
+        // In `name:value` YAML sees one word.
+        let meant = text
+            .split_once(':')
+            .and_then(|(name, _)| known.iter().copied().find(|known| *known == name));
+        let advice = match meant {
+            Some(meant) => format!("write `{meant}: `, with a space after the colon"),
+            None => fields,
+        };
+        report.add(key.place, "this is the name of no field", advice);
+        return meant;
+    }
     let suggestion = did_you_mean(text, known.iter().copied(), report);
-    let advice = format!("fields here: {}", known.join(", "));
-    report.add(key.place, format!("unknown field {}{suggestion}", shown(key)), advice);
+    report.add(key.place, format!("unknown field {}{suggestion}", shown(key)), fields);
     nearest(text, known.iter().copied())
 }
 
@@ -175,6 +200,11 @@ pub(super) fn entries<'n>(node: &'n Node, what: &str, max: usize, report: &mut R
             wrong_type(key, &format!("the name of {}", with_article(what)), "", report);
             continue;
         };
+        if key.secret {
+            let message = format!("this can't be the name of {}", with_article(what));
+            report.add(key.place, message, "after a name stand a colon and a space");
+            continue;
+        }
         if let Some(first) = first.get(name) {
             let message = format!(
                 "{what} {} is defined twice; the first is on line {}",
@@ -191,7 +221,8 @@ pub(super) fn entries<'n>(node: &'n Node, what: &str, max: usize, report: &mut R
             value,
         });
     }
-    bounded(node, entries.len(), what, 1, max, report)?;
+    // Of entries that are all wrong each has been told.
+    bounded(node, entries.len().max(given.len().min(1)), what, 1, max, report)?;
     Some(entries)
 }
 

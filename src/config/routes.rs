@@ -120,11 +120,7 @@ fn route(node: &Node, upstreams: &Names<'_>, report: &mut Report) -> Option<(Rou
         one_of(node, &words, report)
     });
     // If `metered` could not be read, nobody knows.
-    let metered = if fields.get("metered").is_some() {
-        metered?
-    } else {
-        false
-    };
+    let metered = if fields.is_meant("metered") { metered? } else { false };
     for name in OF_METERED {
         if let (Some(value), false) = (fields.get(name), metered) {
             let message = format!("`{name}` says nothing on a route that is not metered");
@@ -173,7 +169,9 @@ fn pattern(node: &Node, report: &mut Report) -> Option<(Pattern, Place)> {
                     "write a path such as /search, /image/{id} or \"/image/{*rest}\"",
                 ),
             };
-            report.add(node.place, format!("{} is not a path: {why}", shown(node)), advice);
+            // Why quotes of it.
+            let why = if node.secret { String::new() } else { format!(": {why}") };
+            report.add(node.place, format!("{} is not a path{why}", shown(node)), advice);
             None
         }
     }

@@ -28,9 +28,13 @@ use crate::policy::rules::{CALLERS_MAX_DEFAULT, LIMITS_MAX, Limit as LimitRules,
 
 /// The schema as a text, in draft 7, which editors know best.
 pub fn text() -> String {
+    format!("{:#}\n", value())
+}
+
+/// The schema itself.
+pub(super) fn value() -> Value {
     let settings = SchemaSettings::draft07().with_transform(RecursiveTransform(plain));
-    let schema = settings.into_generator().into_root_schema_for::<Document>();
-    format!("{:#}\n", schema.as_value())
+    settings.into_generator().into_root_schema_for::<Document>().to_value()
 }
 
 /// Fields that may be left out may not be empty, how wide an integer is in memory is nobody's business, and a description is one

@@ -1,57 +1,215 @@
-//! Where a document holds what must not be shown: a plain key or token that was put where its hash, or the name of its variable
-//! or file, belongs.
+//! Where a document holds what must not be shown: a token or key that was put where its variable, its file or its hash belongs;
+//! whatever stands where the schema knows nothing, under a misspelt field too; and what a URL holds beside its host.
 //!
-//! Absent on purpose: whether the document is right. A hash is no secret, nor is the name of a variable; the path of a file is
-//! none either, but what stands in its place may be one.
+//! So what may be shown is known, and all else is hidden. Nothing but that keeps a secret out of sight: a document holds it where
+//! somebody by mistake wrote it.
+//!
+//! Absent on purpose: whether the document is right. And secrets that stand where a name, a path or a number belongs: nobody can
+//! tell them from one.
 
 use super::environment::reference;
-use super::excerpt::is_hash;
-use super::yaml::{Kind, Node, Place};
+use super::grammar::{Named, Spot, is_field};
+use super::suggest::nearest;
+use super::yaml::{Kind, Node};
 
-/// Fields of an account whose values are no secrets.
-const OPEN_ACCOUNT_FIELDS: [&str; 2] = ["name", "tier"];
+/// The longest name of an unknown field that is shown, in characters.
+const NAME_CHARS_MAX: usize = 32;
+/// What is in the name of a field that holds a secret.
+const SECRET_WORDS: [&str; 11] = [
+    "key_",
+    "_key",
+    "apikey",
+    "sha256",
+    "secret",
+    "token",
+    "password",
+    "passwd",
+    "passphrase",
+    "credential",
+    "authorization",
+];
 
-/// Marks the secrets of a document, so that no message quotes them, and tells where they are.
-pub(super) fn mark(root: &mut Node) -> Vec<Place> {
-    let mut places = Vec::new();
-    if let Kind::Mapping(sections) = &mut root.kind {
-        for (key, section) in sections {
-            let accounts = key.text() == Some("accounts");
-            find(section, key.text().is_some_and(names_a_secret), accounts, &mut places);
-        }
-    }
-    places
+/// What becomes of `${NAME}` where a secret belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum References {
+    /// The name of a variable is no secret.
+    Shown,
+    /// It is hidden as the secret would be.
+    Hidden,
+}
+
+/// What is known of a place.
+#[derive(Clone)]
+enum Known {
+    /// What may stand there; `published`: it is told to everybody, and an address in it is nothing special.
+    Open { spot: Spot, published: bool },
+    /// A secret belongs there, or rather what names it.
+    Secret,
+    /// Nothing.
+    Nothing,
+}
+
+/// Marks each key and value of a document that must not be shown.
+pub(super) fn mark(root: &mut Node, references: References) {
+    let spot = Spot::document();
+    look(root, &Known::Open { spot, published: false }, references);
 }
 
 /// Whether a field of that name holds secrets. `keys` (where a request carries its key) holds none.
 pub(super) fn names_a_secret(field: &str) -> bool {
-    let field = field.to_ascii_lowercase();
-    let holds = ["key_", "_key", "apikey", "sha256", "secret", "token", "password"];
-    field == "key" || holds.iter().any(|word| field.contains(word))
+    let field = field.to_ascii_lowercase().replace('-', "_");
+    field == "key" || SECRET_WORDS.iter().any(|word| field.contains(word))
 }
 
-fn find(node: &mut Node, secret: bool, account: bool, places: &mut Vec<Place>) {
+fn look(node: &mut Node, known: &Known, references: References) {
     match &mut node.kind {
-        Kind::Scalar { text, .. } if secret && !is_hash(text) && reference(text).is_none() => {
-            node.secret = true;
-            places.push(node.place);
-        }
-        Kind::Refused if secret => places.push(node.place),
-        Kind::Scalar { .. } | Kind::Refused => {}
-        Kind::Sequence(items) => {
-            // A bare word among the accounts is most likely a key.
-            for item in items {
-                let bare = account && matches!(item.kind, Kind::Scalar { .. });
-                find(item, secret || bare, account, places);
+        Kind::Scalar { text, .. } => {
+            node.secret = match known {
+                Known::Open { spot, published } => !spot.takes_value() || (!published && has_credentials(text)),
+                Known::Secret => references == References::Hidden || reference(text).is_none(),
+                Known::Nothing => true,
             }
+        }
+        Kind::Sequence(items) => {
+            let known = match known {
+                Known::Open { spot, published } => Known::Open {
+                    spot: spot.item(),
+                    published: *published,
+                },
+                other => other.clone(),
+            };
+            items.iter_mut().for_each(|item| look(item, &known, references));
         }
         Kind::Mapping(fields) => {
             for (key, value) in fields {
-                let name = key.text().unwrap_or_default();
-                let hidden = secret || names_a_secret(name) || (account && !OPEN_ACCOUNT_FIELDS.contains(&name));
-                find(value, hidden, account, places);
-                find(key, secret, false, places);
+                let below = name(key, value, known);
+                look(value, &below, references);
             }
+        }
+        Kind::Refused => node.secret = true,
+    }
+}
+
+/// Marks the name of a field or entry, and tells what is known of its value.
+fn name(key: &mut Node, value: &Node, known: &Known) -> Known {
+    let Some(text) = key.text() else {
+        look(key, &Known::Nothing, References::Hidden);
+        return Known::Nothing;
+    };
+    let Known::Open { spot, published } = known else {
+        key.secret = !is_field(text);
+        return Known::Nothing;
+    };
+    match spot.named(text) {
+        Named::Field(_) if names_a_secret(text) => Known::Secret,
+        Named::Field(spot) => Known::Open {
+            spot,
+            published: *published || text == "answers",
+        },
+        Named::Chosen(spot) => {
+            let below = match value.text().is_some() && names_a_secret(text) {
+                true => Known::Secret,
+                false => Known::Open {
+                    spot,
+                    published: *published,
+                },
+            };
+            key.secret = has_credentials(text) || (stands_alone(value) && text.contains(':'));
+            below
+        }
+        Named::Unknown => {
+            key.secret = !is_shown_unknown(text, value, spot);
+            Known::Nothing
+        }
+    }
+}
+
+/// Whether the name of a field that isn't known is shown: it is nearly one, or it is of letters and isn't a word that stands
+/// alone. Anything else may be the secret itself.
+fn is_shown_unknown(text: &str, value: &Node, spot: &Spot) -> bool {
+    let letters = text.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-'));
+    let named = letters && (1..=NAME_CHARS_MAX).contains(&text.len()) && !stands_alone(value);
+    // In `token:hunter2` YAML sees one word.
+    named || (!text.contains(':') && nearest(text, spot.fields()).is_some())
+}
+
+/// Whether nothing is written where the value of a key would be.
+fn stands_alone(value: &Node) -> bool {
+    value.is_null()
+}
+
+/// Whether a value, which is a single word to the door, has a user's name and password before an `@`, or in a URL more than its
+/// host and path, or a secret in a query.
+pub(super) fn has_credentials(text: &str) -> bool {
+    let user = text.rfind('@').is_some_and(|at| text[..at].contains(':'));
+    let url = text
+        .split_once("://")
+        .is_some_and(|(_, rest)| rest.contains(['@', '?', '#']));
+    user || url || secrets_of_query(text).next().is_some()
+}
+
+/// A text in which words may be URLs, with `*` for what they hold beside host and path. It is as long as before, in characters.
+pub(super) fn without_credentials(text: &str) -> String {
+    let ends_word = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`');
+    let mut shown = String::with_capacity(text.len());
+    for piece in text.split_inclusive(ends_word) {
+        let word = piece.trim_end_matches(ends_word);
+        let hidden: Vec<(usize, usize)> = user_of(word).into_iter().chain(secrets_of_query(word)).collect();
+        let is_hidden = |at: usize| hidden.iter().any(|(from, to)| (*from..*to).contains(&at));
+        shown.extend(piece.char_indices().map(|(at, c)| if is_hidden(at) { '*' } else { c }));
+    }
+    shown
+}
+
+/// Where in a word a user's name and password stand, in bytes.
+fn user_of(word: &str) -> Option<(usize, usize)> {
+    let at = word.rfind('@')?;
+    match word[..at].find("://") {
+        Some(scheme) => Some((scheme + "://".len(), at)),
+        None => word[..at].contains(':').then_some((0, at)),
+    }
+}
+
+/// Where in a text a query has the values of parameters that hold secrets, in bytes.
+fn secrets_of_query(text: &str) -> impl Iterator<Item = (usize, usize)> {
+    let query = text.find('?').map_or(text.len(), |at| at + 1);
+    let mut from = query;
+    text[query..].split('&').filter_map(move |parameter| {
+        let begin = from;
+        from += parameter.len() + 1;
+        let (name, value) = parameter.split_once('=')?;
+        let value_from = begin + name.len() + 1;
+        (names_a_secret(name) && !value.is_empty()).then_some((value_from, value_from + value.len()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_what_it_holds_beside_host_and_path() {
+        for (text, shown) in [
+            ("http://user:pass@host:80/a", "http://*********@host:80/a"),
+            ("http://user@host", "http://****@host"),
+            ("http://u:p@ss@host", "http://******@host"),
+            ("user:pass@host", "*********@host"),
+            ("see <http://u:p@h> and a@b.c", "see <http://***@h> and a@b.c"),
+            (
+                "/health?x=1&token=abc&y=2 every 5s",
+                "/health?x=1&token=***&y=2 every 5s",
+            ),
+            ("/@me/{id}", "/@me/{id}"),
+            ("{limit} of http://host/?page=2", "{limit} of http://host/?page=2"),
+            ("é http://é:ß@h", "é http://***@h"),
+        ] {
+            assert_eq!(without_credentials(text), shown);
+        }
+        for text in ["http://u:p w@h", "u:p@h", "http://h?x", "http://h#x", "/h?api-key=1"] {
+            assert!(has_credentials(text), "{text}");
+        }
+        for text in ["http://h:80/a", "/@me", "a@b.c", "[::1]:80", "/h?x=1", "127.0.0.1:80"] {
+            assert!(!has_credentials(text), "{text}");
         }
     }
 }

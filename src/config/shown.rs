@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::error::{ConfigErrors, Findings, Problem, Report};
-use super::secret::names_a_secret;
+use super::secret::{self, References, without_credentials};
 use super::yaml::{self, Kind, Node};
 
 /// What is shown instead of a secret.
@@ -61,24 +61,27 @@ pub fn document(bytes: &[u8]) -> Value {
     let root = yaml::text_of(bytes)
         .ok()
         .and_then(|text| yaml::parse(text, &mut Report::default()).ok());
-    root.flatten().map_or(Value::Null, |root| value(&root, false))
+    root.flatten().map_or(Value::Null, |mut root| {
+        secret::mark(&mut root, References::Hidden);
+        value(&root)
+    })
 }
 
-/// `hidden`: where secrets are held.
-fn value(node: &Node, hidden: bool) -> Value {
+fn value(node: &Node) -> Value {
     match &node.kind {
-        Kind::Scalar { .. } if hidden => HIDDEN.into(),
-        Kind::Scalar { text, quoted: true } => text.as_str().into(),
+        Kind::Refused => Value::Null,
+        Kind::Scalar { .. } if node.secret && !node.is_null() => HIDDEN.into(),
+        Kind::Scalar { text, quoted: true } => without_credentials(text).into(),
         Kind::Scalar { text, quoted: false } => plain(node, text),
-        Kind::Sequence(items) => items.iter().map(|item| value(item, hidden)).collect(),
+        Kind::Sequence(items) => items.iter().map(value).collect(),
         Kind::Mapping(fields) => {
-            let shown = |(key, of): &(Node, Node)| {
-                let name = key.text().unwrap_or_default();
-                (name.to_owned(), value(of, hidden || names_a_secret(name)))
+            let name = |key: &Node| match key.text() {
+                Some(name) if !key.secret => name.to_owned(),
+                _ => HIDDEN.to_owned(),
             };
+            let shown = |(key, of): &(Node, Node)| (name(key), value(of));
             Value::Object(fields.iter().map(shown).collect::<Map<_, _>>())
         }
-        Kind::Refused => Value::Null,
     }
 }
 
@@ -87,7 +90,9 @@ fn plain(node: &Node, text: &str) -> Value {
         _ if node.is_null() => Value::Null,
         "true" => true.into(),
         "false" => false.into(),
-        text => text.parse::<u64>().map_or_else(|_| text.into(), Value::from),
+        text => text
+            .parse::<u64>()
+            .map_or_else(|_| without_credentials(text).into(), Value::from),
     }
 }
 

@@ -138,11 +138,7 @@ pub(super) fn duration(node: &Node, report: &mut Report) -> Option<Duration> {
         }
         Ok(duration) => Some(duration),
         Err(why) => {
-            report.add(
-                node.place,
-                format!("{} is not a length of time: {why}", shown(node)),
-                DURATION_ADVICE,
-            );
+            not_a("length of time", &why, node, DURATION_ADVICE, report);
             None
         }
     }
@@ -164,10 +160,16 @@ pub(super) fn size(node: &Node, range: RangeInclusive<u64>, report: &mut Report)
             None
         }
         Err(why) => {
-            report.add(node.place, format!("{} is not a size: {why}", shown(node)), SIZE_ADVICE);
+            not_a("size", &why, node, SIZE_ADVICE, report);
             None
         }
     }
+}
+
+/// Reports a text that is no such thing; of one that must not be shown not why, which quotes of it.
+fn not_a(thing: &str, why: &str, node: &Node, advice: &str, report: &mut Report) {
+    let why = if node.secret { String::new() } else { format!(": {why}") };
+    report.add(node.place, format!("{} is not a {thing}{why}", shown(node)), advice);
 }
 
 /// `30s`, `500ms`, `1h30m`: numbers and units, the larger ones first, each at most once. Saturates.

@@ -223,6 +223,22 @@ impl Pattern {
         others.next().is_none()
     }
 
+    /// Whether there is a path that both match in the same reading.
+    pub fn meets(&self, other: &Self) -> bool {
+        let (mut segments, mut others) = (self.segments.iter(), other.segments.iter());
+        loop {
+            match (segments.next(), others.next()) {
+                (None, None) => return true,
+                (None, _) | (_, None) => return false,
+                (Some(Segment::Rest), _) | (_, Some(Segment::Rest)) => return true,
+                (Some(Segment::Literal { key, .. }), Some(Segment::Literal { key: other, .. })) if key != other => {
+                    return false;
+                }
+                (Some(_), Some(_)) => {}
+            }
+        }
+    }
+
     /// Whether it matches less: the other covers it, and it doesn't cover the other.
     pub fn is_narrower_than(&self, other: &Self) -> bool {
         other.covers(self) && !self.covers(other)
@@ -397,6 +413,25 @@ mod tests {
                 matches,
                 "{text} {path}"
             );
+        }
+    }
+
+    #[test]
+    fn two_patterns_meet_where_both_match_some_path() {
+        for (one, other, meet) in [
+            ("/a", "/A/", true),
+            ("/a", "/b", false),
+            ("/a", "/a/b", false),
+            ("/a/{x}", "/{y}/b", true),
+            ("/a/{x}", "/{y}", false),
+            ("/a/{*rest}", "/{y}/b/c", true),
+            ("/a/{*rest}", "/a", false),
+            ("/{*rest}", "/", false),
+            ("/{*rest}", "/a/{*rest}", true),
+            ("/", "/", true),
+        ] {
+            assert_eq!(pattern(one).meets(&pattern(other)), meet, "{one} {other}");
+            assert_eq!(pattern(other).meets(&pattern(one)), meet, "{other} {one}");
         }
     }
 

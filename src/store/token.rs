@@ -3,12 +3,13 @@
 //! Absent on purpose: more than one, any way to change it while the door runs, and which of the places that may hold it does.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use subtle::ConstantTimeEq;
 
 /// The variable of the environment that may hold it.
@@ -80,12 +81,9 @@ impl AdminToken {
     /// The token in that file.
     ///
     /// # Errors
-    /// It can't be read, or holds no token.
+    /// It can't be read, is no regular file, or holds no token.
     pub fn read(file: &Path) -> Result<Self, TokenError> {
-        let mut text = String::new();
-        let most = *TOKEN_CHARS.end() as u64 + 2;
-        let read = File::open(file).and_then(|open| open.take(most).read_to_string(&mut text));
-        read.map_err(|error| TokenError::File(file.to_owned(), error))?;
+        let text = text_of(file).map_err(|error| TokenError::File(file.to_owned(), error))?;
         Self::given(&text, &file.display().to_string())
     }
 
@@ -118,6 +116,28 @@ impl fmt::Debug for AdminToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AdminToken(…)")
     }
+}
+
+/// As much of a file as a token may have, and a little more.
+fn text_of(file: &Path) -> io::Result<String> {
+    // Before it is opened: a device may do something when it is.
+    let _found = regular(fs::metadata(file)?)?;
+    // By then it may be a pipe, to which nobody might ever write.
+    let mut options = OpenOptions::new();
+    let opened = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = opened.open(file)?;
+    let _found = regular(file.metadata()?)?;
+    let mut text = String::new();
+    file.take(*TOKEN_CHARS.end() as u64 + 2).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn regular(found: Metadata) -> io::Result<Metadata> {
+    if found.is_file() {
+        return Ok(found);
+    }
+    let why = "it is a folder, a device or a pipe, and no file";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
 }
 
 fn make(file: &Path) -> io::Result<()> {

@@ -308,6 +308,24 @@ async fn a_door_takes_its_token_from_the_file_that_is_named_and_its_commands_fin
     assert!(!door.log().contains(TOKEN));
 }
 
+/// Whoever asked the door waited for ever for somebody to write the token into the pipe.
+#[tokio::test]
+async fn a_pipe_where_the_token_should_lie_holds_up_nobody() {
+    let folder = folder(&WISE.replace("9090 }", "9090, token_file: ./pipe }"));
+    let made = Command::new("mkfifo").arg(folder.path().join("pipe")).status();
+    assert!(made.await.expect("mkfifo runs").success());
+    let why = "it is a folder, a device or a pipe, and no file";
+    for (args, code) in [
+        (&["check", "--strict"][..], 2),
+        (&["serve"], 1),
+        (&["account", "list"], 1),
+    ] {
+        let said = run(folder.path(), args, "").await;
+        assert_eq!(said.code, Some(code), "{args:?}: {said:?}");
+        assert!(said.err.contains(why), "{args:?}: {}", said.err);
+    }
+}
+
 #[tokio::test]
 async fn a_door_does_not_open_without_what_its_file_names() {
     let yaml = WISE.replace("9090 }", "9090, token: \"${TIERGATE_TEST_OF_NO_SUCH_VARIABLE}\" }");

@@ -214,6 +214,7 @@ async fn a_command_says_what_to_write() {
             "take it out of `blocked_networks`",
         ),
         (&["block", "192.0.2.1", "--for", "soon"], "such as 90d"),
+        (&["block", "192.0.2.1", "--for", "1x"], "such as 90d, 12h or 30m"),
         (&["block", "192.0.2.1", "--until", "2020-01-01"], "over already"),
         (&["block", "--why", "x", "list"], "a list takes no address"),
         (

@@ -210,9 +210,16 @@ async fn what_is_wrong_is_said() {
             r#"{ "name": "b" }"#,
             400,
             "bad_request",
-            "missing field `tier`",
+            "the field `tier` is missing: the name of a tier",
         ),
-        ("POST", "/accounts", "name: b", 400, "bad_request", "expected"),
+        (
+            "POST",
+            "/accounts",
+            "name: b",
+            400,
+            "bad_request",
+            "not JSON: see line 1, column 2",
+        ),
         (
             "POST",
             "/accounts",
@@ -313,6 +320,98 @@ async fn what_is_wrong_is_said() {
     door.operator("POST", "/accounts", &long)
         .await
         .assert_refused(413, "body_too_large");
+}
+
+/// The words of the JSON crate told of `u32` and `struct NewLine`, and repeated values.
+#[tokio::test]
+async fn what_a_field_should_hold_is_said_in_words_of_the_field() {
+    let mirror = Mirror::start().await;
+    let door = door(&mirror).await;
+    add(&door, "acme").await;
+    let with = |field: &str| format!(r#"{{ "name": "b", "tier": "$20", {field} }}"#);
+    let wrong = [
+        (
+            "POST",
+            "/accounts",
+            with(r#""concurrency": "hunter2""#),
+            "a whole number, or null",
+        ),
+        (
+            "POST",
+            "/accounts",
+            with(r#""concurrency": -1"#),
+            "a whole number, or null",
+        ),
+        ("POST", "/accounts", with(r#""blocked": "hunter2""#), "true or false"),
+        (
+            "POST",
+            "/accounts",
+            with(r#""quotas": { "daily": "hunter2" }"#),
+            "an object of whole numbers",
+        ),
+        (
+            "POST",
+            "/accounts",
+            with(r#""limits": { "http": "hunter2" }"#),
+            "{ \\\"limit\\\": 5000",
+        ),
+        (
+            "POST",
+            "/accounts",
+            with(r#""email": 1, "email": 2"#),
+            "the field `email` holds something else than text",
+        ),
+        (
+            "POST",
+            "/accounts",
+            with(r#""note": "a", "note": "b""#),
+            "a field is given twice",
+        ),
+        (
+            "POST",
+            "/accounts",
+            r#"{ "name": 1, "tier": "$20" }"#.to_owned(),
+            "`name` holds something else than text",
+        ),
+        (
+            "POST",
+            "/accounts",
+            r#"["hunter2"]"#.to_owned(),
+            "not a JSON object with fields of name, tier",
+        ),
+        (
+            "PATCH",
+            "/accounts/acme",
+            r#"{ "until": 5 }"#.to_owned(),
+            "a time as text",
+        ),
+        (
+            "PATCH",
+            "/accounts/acme",
+            r#"{ "concurrency": "hunter2" }"#.to_owned(),
+            "a whole number, or null",
+        ),
+        (
+            "POST",
+            "/accounts/acme/keys",
+            r#"{ "expires": 5 }"#.to_owned(),
+            "a length of time or a time",
+        ),
+        (
+            "POST",
+            "/keys/0123456789ab/rotate",
+            r#"{ "overlap": 5 }"#.to_owned(),
+            "a length of time as text",
+        ),
+    ];
+    for (method, path, body, words) in &wrong {
+        let answer = door.operator(method, path, body).await;
+        answer.assert_refused(400, "bad_request");
+        let told = answer.text();
+        assert!(told.contains(words), "{body}: {told}");
+        let foreign = ["u32", "u64", "struct", "invalid type", "hunter2"];
+        assert!(!foreign.iter().any(|word| told.contains(word)), "{body}: {told}");
+    }
 }
 
 #[tokio::test]
@@ -464,7 +563,7 @@ async fn an_account_has_numbers_of_its_own_for_request_limits() {
         ),
         (r#"{ "total": 300 }"#, "the limit total counts everybody together"),
         (r#"{ "http": 1000000001 }"#, "0 to 1000000000"),
-        (r#"{ "http": -1 }"#, "is such as 300, or {"),
+        (r#"{ "http": -1 }"#, "such as 300, or {"),
         (r#"{ "http": { "limit": 1, "lifts": "all" } }"#, "300, or {"),
         (r#"{ "http": { "limit": 1, "lfits": "network" } }"#, "300, or {"),
     ] {

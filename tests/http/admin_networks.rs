@@ -174,15 +174,21 @@ async fn what_is_wrong_is_said_and_nothing_is_changed() {
         (r#"{ "limits": { "http": 1000000001 } }"#, "0 to 1000000000"),
         (
             r#"{ "limits": { "http": { "limit": 1, "lifts": "network" } } }"#,
-            "expected u32",
+            "the field `limits` holds something else than an object of whole numbers or null",
         ),
         (r#"{ "block": { "for": "0s" } }"#, "over at once"),
         (r#"{ "block": { "for": "2028-01-01" } }"#, "such as 90d"),
         (r#"{ "block": { "until": "2027-01-15" } }"#, "over already"),
         (r#"{ "block": { "until": "1d" } }"#, "such as 2027-01-01"),
         (r#"{ "block": { "for": "1d", "until": "2028-01-01" } }"#, "not both"),
-        (r#"{ "block": true }"#, "expected struct"),
-        (r#"{ "blocked": true }"#, "unknown field"),
+        (
+            r#"{ "block": true }"#,
+            "the field `block` holds something else than an object with texts",
+        ),
+        (
+            r#"{ "blocked": true }"#,
+            "unknown field `blocked`; there are limits, note, block",
+        ),
         (&long, "1024 bytes"),
         (&why, "1024 bytes"),
     ] {

@@ -1,9 +1,10 @@
 //! What was said so far, and how a change of one value is said.
 //!
-//! Absent on purpose: which values there are.
+//! Absent on purpose: which values there are, and what a URL among them holds beside host and path.
 
 use super::Difference;
 use super::words::apart;
+use crate::config::secret::without_credentials;
 
 /// The differences that were found, in the order in which they were.
 #[derive(Debug, Default)]
@@ -16,7 +17,7 @@ impl Said {
     pub(super) fn about(&mut self, subject: impl Into<String>) -> About<'_> {
         About {
             said: self,
-            subject: subject.into(),
+            subject: without_credentials(&subject.into()),
             tier: None,
             restart: false,
         }
@@ -60,7 +61,7 @@ impl About<'_> {
     pub(super) fn change(&mut self, change: impl Into<String>) {
         self.said.differences.push(Difference {
             subject: self.subject.clone(),
-            change: change.into(),
+            change: without_credentials(&change.into()),
             tier: self.tier.clone(),
             restart: self.restart,
         });

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::config::excerpt::printable;
+use crate::config::secret::without_credentials;
 use crate::config::words;
 use crate::policy::time::Span;
 
@@ -59,9 +60,9 @@ pub(super) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{plural}")
 }
 
-/// Both texts, printable and at most so long that a line shows them; where they must be cut, what differs is not cut away.
+/// Both texts, printable, without credentials and at most so long that a line shows them; where they must be cut, what differs is not cut away.
 pub(super) fn apart(old: &str, new: &str) -> (String, String) {
-    let chars = |text: &str| printable(text).chars().collect::<Vec<_>>();
+    let chars = |text: &str| printable(&without_credentials(text)).chars().collect::<Vec<_>>();
     let (old, new) = (chars(old), chars(new));
     if old.len().max(new.len()) <= SHOWN_CHARS_MAX {
         return (old.iter().collect(), new.iter().collect());

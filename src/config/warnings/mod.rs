@@ -3,7 +3,7 @@
 //! A warning is given where the file says two things of which one makes the other pointless, or sells less for more. Each is
 //! sure from the file alone, and what many sensible files have is none: a gap between priorities, a tier that nobody listed
 //! has, a queue of length 0. `ladder` compares tiers by their price, `quotas` and `waits` find what can't come about, `cover`
-//! routes without a request limit, `networks` those that hold every address, `literal` variables that nobody fills in.
+//! routes without a request limit, `reach` request limits that none has, `networks` those that hold every address, `literal` variables that nobody fills in.
 //!
 //! Absent on purpose: whatever depends on traffic, on accounts that are not in the file, or on what the door did before.
 //! Warnings are given for a file with errors too, as far as it could be read; so parts of it are found by their names.
@@ -13,8 +13,10 @@ mod ladder;
 mod literal;
 mod networks;
 mod quotas;
+mod reach;
 mod waits;
 
+use super::edge::Paths;
 use super::error::Report;
 use super::excerpt::quoted;
 use super::limits::LimitRoute;
@@ -34,6 +36,7 @@ pub(super) struct Read<'r> {
     pub(super) upstreams: &'r [Upstream],
     /// Each with the place of its path.
     pub(super) routes: &'r [(Route, Place)],
+    pub(super) paths: &'r Paths,
 }
 
 /// Puts down everything unwise.
@@ -43,6 +46,7 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
     waits::add(read, report);
     quotas::add(read, report);
     cover::add(read, report);
+    reach::add(read, report);
     networks::add(read.root, report);
     literal::add(read.root, report);
 }

@@ -16,7 +16,8 @@ use http_body::Frame;
 use serde::Serialize;
 
 use super::problem::Problem;
-use super::wire::{AccountLine, ChangeLine, NewLine, Sent, Terms};
+use super::sent::Sent;
+use super::wire::{AccountLine, ChangeLine, NewLine, Terms};
 use super::{Admin, on_disk};
 use crate::http::caller::decoded;
 use crate::store::{AccountStore, Origin};

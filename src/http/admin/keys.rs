@@ -10,7 +10,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
-use super::wire::{KeyLine, Sent};
+use super::sent::{Field, Fields, Sent};
+use super::wire::KeyLine;
 use super::{Admin, on_disk, times};
 use crate::policy::time::{Span, UnixTime};
 use crate::store::{ChangeError, KeyId, Minted};
@@ -59,10 +60,27 @@ pub struct NewKeyLine {
     expires: Option<String>,
 }
 
+impl Fields for NewKeyLine {
+    const ALL: &'static [Field] = &[
+        Field::optional("label", "text"),
+        Field::optional(
+            "expires",
+            "a length of time or a time as text, such as \"90d\" or \"2027-01-01\", or null",
+        ),
+    ];
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RotateLine {
     overlap: Option<String>,
+}
+
+impl Fields for RotateLine {
+    const ALL: &'static [Field] = &[Field::optional(
+        "overlap",
+        "a length of time as text, such as \"24h\", or null",
+    )];
 }
 
 /// `GET /accounts/{name}/keys`.

@@ -12,10 +12,7 @@ use crate::policy::rules::{Limit, Raise, Rules};
 
 /// `300`, or `{ "limit": 5000, "lifts": "network" }` (semantics §7.3).
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(
-    untagged,
-    expecting = "a number for a request limit is such as 300, or { \"limit\": 5000, \"lifts\": \"network\" }"
-)]
+#[serde(untagged)]
 pub enum RaiseLine {
     /// It lifts nothing else.
     Number(u32),

@@ -17,6 +17,7 @@ mod limits;
 mod networks;
 mod pages;
 mod problem;
+mod sent;
 mod times;
 mod wire;
 

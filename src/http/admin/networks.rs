@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::accounts::place;
 use super::problem::Problem;
-use super::wire::{RuleBlockLine, Sent, said};
+use super::sent::{Field, Fields, Sent};
+use super::wire::{RuleBlockLine, said};
 use super::{Admin, limits, on_disk, times};
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
@@ -144,6 +145,17 @@ struct NewBlock {
     r#for: Option<String>,
     until: Option<String>,
     why: Option<String>,
+}
+
+impl Fields for ChangeLine {
+    const ALL: &'static [Field] = &[
+        Field::optional(
+            "limits",
+            "an object of whole numbers or null by the names of request limits",
+        ),
+        Field::optional("note", "text, or null"),
+        Field::optional("block", "an object with texts as `for` or `until`, and `why`; or null"),
+    ];
 }
 
 impl ChangeLine {

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::Request;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::limits::{self, RaiseLine};
 use super::problem::Problem;
+use super::sent::{Field, Fields};
 use super::{Admin, BODY_TIMEOUT, times};
 use crate::clock::Clock;
 use crate::http::limits::BlockByRule;
@@ -23,23 +23,6 @@ use crate::store::{Account, Change, Key, NewAccount, Origin};
 
 /// Bytes of a body that tells of one account or key.
 pub const BODY_BYTES_MAX: usize = 16 << 10;
-
-/// A JSON body.
-pub struct Sent<T>(pub T);
-
-impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Sent<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, admin: &Arc<Admin>) -> Result<Self, Problem> {
-        let body = read(request, BODY_BYTES_MAX, admin.gate.clock()).await?;
-        // Nothing sent is nothing said.
-        let body = if body.is_empty() { &b"{}"[..] } else { &body };
-        match serde_json::from_slice(body) {
-            Ok(sent) => Ok(Self(sent)),
-            Err(error) => Err(Problem::bad_request(error.to_string())),
-        }
-    }
-}
 
 /// The whole body.
 ///
@@ -182,6 +165,48 @@ pub struct NewLine {
     blocked: bool,
     max_users: Option<u32>,
     note: Option<String>,
+}
+
+/// What fields of both hold.
+const TIER: &str = "the name of a tier";
+const TEXT: &str = "text, or null";
+const NUMBER: &str = "a whole number, or null";
+const UNTIL: &str = "a time as text, such as \"2027-01-01\", or null";
+const BLOCKED: &str = "true or false";
+
+impl Fields for NewLine {
+    const ALL: &'static [Field] = &[
+        Field::required("name", "text"),
+        Field::required("tier", TIER),
+        Field::optional("email", TEXT),
+        Field::optional("concurrency", NUMBER),
+        Field::optional("quotas", "an object of whole numbers by the names of quotas"),
+        Field::optional(
+            "limits",
+            "an object of numbers by the names of request limits, each such as 300, or { \"limit\": 5000, \"lifts\": \"network\" }",
+        ),
+        Field::optional("until", UNTIL),
+        Field::optional("blocked", BLOCKED),
+        Field::optional("max_users", NUMBER),
+        Field::optional("note", TEXT),
+    ];
+}
+
+impl Fields for ChangeLine {
+    const ALL: &'static [Field] = &[
+        Field::optional("email", TEXT),
+        Field::optional("tier", TIER),
+        Field::optional("concurrency", NUMBER),
+        Field::optional("quotas", "an object of whole numbers or null by the names of quotas"),
+        Field::optional(
+            "limits",
+            "an object of numbers or null by the names of request limits, each such as 300, or { \"limit\": 5000, \"lifts\": \"network\" }",
+        ),
+        Field::optional("until", UNTIL),
+        Field::optional("blocked", BLOCKED),
+        Field::optional("max_users", NUMBER),
+        Field::optional("note", TEXT),
+    ];
 }
 
 impl NewLine {

@@ -1,0 +1,150 @@
+//! What may stand where in a document, as its schema says: fields by their names, entries of which the operator chose the names,
+//! items and values.
+//!
+//! Absent on purpose: whether a value is right. That is the readers' business; here a field is known or it isn't.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::schema;
+
+static SCHEMA: LazyLock<Value> = LazyLock::new(schema::value);
+
+/// The names of all fields, wherever they stand.
+static FIELDS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
+    let mut fields = BTreeSet::new();
+    collect(&SCHEMA, &mut fields);
+    fields
+});
+
+/// A place of the document: what the schema lets stand there.
+#[derive(Clone, Debug)]
+pub(super) struct Spot {
+    /// Each form that a value may have there, references followed.
+    forms: Vec<&'static Value>,
+}
+
+/// What a name in a mapping is.
+pub(super) enum Named {
+    /// A field, and what may stand there.
+    Field(Spot),
+    /// One that the operator chose, and what may stand there.
+    Chosen(Spot),
+    /// No field of this mapping.
+    Unknown,
+}
+
+impl Spot {
+    /// The whole document.
+    pub(super) fn document() -> Self {
+        Self::of(&SCHEMA)
+    }
+
+    fn of(schema: &'static Value) -> Self {
+        let mut forms = Vec::new();
+        expand(schema, &mut forms);
+        Self { forms }
+    }
+
+    /// What that name is, if a mapping stands here.
+    pub(super) fn named(&self, name: &str) -> Named {
+        let field = |form: &&'static Value| form.get("properties").and_then(|fields| fields.get(name));
+        if let Some(field) = self.forms.iter().find_map(field) {
+            return Named::Field(Self::of(field));
+        }
+        let chosen = |form: &&'static Value| form.get("additionalProperties").filter(|entry| entry.is_object());
+        let chosen = self.forms.iter().find_map(chosen);
+        chosen.map_or(Named::Unknown, |entry| Named::Chosen(Self::of(entry)))
+    }
+
+    /// The names of the fields of a mapping that stands here.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &'static str> {
+        let fields = self.forms.iter().filter_map(|form| form.get("properties")?.as_object());
+        fields.flat_map(|fields| fields.keys().map(String::as_str))
+    }
+
+    /// An item of a list that stands here. Where none belongs, it is judged as if it stood alone.
+    pub(super) fn item(&self) -> Self {
+        let items = self.forms.iter().find_map(|form| form.get("items"));
+        items.map_or_else(|| self.clone(), Self::of)
+    }
+
+    /// Whether a single value may stand here, or in a list that belongs here.
+    pub(super) fn takes_value(&self) -> bool {
+        let single = |form: &&'static Value| {
+            let name = form.get("type").and_then(Value::as_str);
+            name.is_some_and(|name| !matches!(name, "object" | "array"))
+        };
+        let items = self.forms.iter().find_map(|form| form.get("items"));
+        self.forms.iter().any(single) || items.is_some_and(|items| Self::of(items).forms.iter().any(single))
+    }
+}
+
+/// Whether some mapping of a document has a field of that name.
+pub(super) fn is_field(name: &str) -> bool {
+    FIELDS.contains(name)
+}
+
+/// Puts all forms of that schema down, of which one or all hold.
+fn expand(schema: &'static Value, forms: &mut Vec<&'static Value>) {
+    forms.push(schema);
+    let name = schema.get("$ref").and_then(Value::as_str);
+    if let Some(meant) = name.and_then(|name| SCHEMA.pointer(name.strip_prefix('#')?)) {
+        expand(meant, forms);
+    }
+    for several in ["allOf", "anyOf", "oneOf"] {
+        let schemas = schema.get(several).and_then(Value::as_array);
+        schemas.into_iter().flatten().for_each(|one| expand(one, forms));
+    }
+}
+
+fn collect(schema: &'static Value, fields: &mut BTreeSet<&'static str>) {
+    match schema {
+        Value::Object(members) => {
+            let own = members.get("properties").and_then(Value::as_object);
+            fields.extend(own.into_iter().flat_map(|own| own.keys().map(String::as_str)));
+            members.values().for_each(|member| collect(member, fields));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, fields)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(path: &[&str]) -> Spot {
+        path.iter()
+            .fold(Spot::document(), |spot, name| match (*name, spot.named(name)) {
+                ("-", _) => spot.item(),
+                (_, Named::Field(spot) | Named::Chosen(spot)) => spot,
+                (name, Named::Unknown) => panic!("{name} of {path:?} is unknown"),
+            })
+    }
+
+    #[test]
+    fn fields_are_known_where_they_belong() {
+        assert!(at(&["listen"]).takes_value());
+        assert!(!at(&["queue"]).takes_value() && !at(&[]).takes_value());
+        assert!(at(&["accounts", "-", "key_sha256"]).takes_value());
+        assert!(at(&["accounts", "-", "key_sha256", "-"]).takes_value());
+        assert!(!at(&["accounts"]).takes_value(), "an account is no value");
+        assert!(
+            at(&["trusted_proxies"]).takes_value(),
+            "one that stands without its list"
+        );
+        assert!(at(&["tiers", "any", "quotas", "any", "zone"]).takes_value());
+        assert!(at(&["tiers", "any", "limits", "any", "lifts"]).takes_value());
+        assert!(matches!(at(&["tiers"]).named("token"), Named::Chosen(_)));
+        assert!(matches!(at(&["admin"]).named("tokn"), Named::Unknown));
+        assert!(matches!(at(&["listen"]).named("a"), Named::Unknown));
+        assert_eq!(
+            at(&["admin"]).fields().collect::<Vec<_>>(),
+            ["listen", "token", "token_file"]
+        );
+        assert!(is_field("key_sha256") && is_field("length") && !is_field("hunter2"));
+    }
+}
