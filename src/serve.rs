@@ -54,9 +54,6 @@ const BACKLOG: i32 = 1024;
 /// How often the wall clock is read, and a part of the callers swept.
 const TICK_EVERY: Span = Span::from_secs(1);
 
-/// How often the histograms are folded.
-const UPKEEP_EVERY: Span = Span::from_secs(5);
-
 /// Sockets that listen: one for each core of the public listener, on one address, and the operator's.
 #[derive(Debug)]
 pub struct Sockets {
@@ -277,12 +274,6 @@ pub async fn run(
             limiter.tick();
         }
     });
-    background.spawn(async move {
-        loop {
-            clock.sleep(UPKEEP_EVERY).await;
-            exposition.upkeep();
-        }
-    });
 
     let cores = Cores::start(sockets.public, &door, &house.workers, clock)?;
     tell(addresses);
@@ -342,8 +333,11 @@ struct House {
 
 fn generation(config: &Config, places: &Places, exposition: &Exposition) -> Arc<Generation> {
     let rules = Arc::new(places.rules(config));
+    let meters = Meters::register(&rules, exposition.recorder());
+    // Of generations that are over by now.
+    exposition.put_aside();
     Arc::new(Generation {
-        meters: Meters::register(&rules, exposition.recorder()),
+        meters,
         rules,
         commit_patience: config.commit_patience.into(),
     })

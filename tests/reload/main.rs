@@ -10,4 +10,5 @@ mod bad_files;
 mod commands;
 mod edits;
 mod load;
+mod names;
 mod nothing_dropped;
