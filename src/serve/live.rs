@@ -68,7 +68,8 @@ struct Exchanged {
 impl Live {
     /// What runs from the start on.
     pub(super) fn new(parts: Parts) -> Self {
-        let mut watchers = Watchers::new(Arc::clone(&parts.house.gate));
+        let (gate, workers) = (Arc::clone(&parts.house.gate), Arc::clone(&parts.house.workers));
+        let mut watchers = Watchers::new(gate, workers);
         watchers.watch(&parts.places);
         let older = Vec::new();
         Self { parts, watchers, older }
