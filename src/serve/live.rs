@@ -6,6 +6,9 @@
 //! generation that it came to; what it asks of the hall or of the limits by an older one is known again by name. So nothing is
 //! dropped, and no order of these steps is wrong; this one lets nobody come to a tier or a worker that isn't there yet.
 //!
+//! A panic before the first of these steps is a reload that has failed. From there on half may be done, so it ends the door, for its
+//! supervisor to start it again.
+//!
 //! Absent on purpose: noticing that the file was saved (`watch`), and what is different (`config::diff`).
 
 use std::sync::{Arc, Weak};
@@ -19,7 +22,7 @@ use super::folder::{listed, open_token, pace, tell_of_lost_tiers};
 use super::places::Places;
 use super::watch::{Saved, Unreadable, Watch};
 use super::watchers::Watchers;
-use super::{House, Source, blocking, connections_max, generation, settings};
+use super::{Fault, House, Source, attempt, blocking, connections_max, generation, settings};
 use crate::config::diff::{Diff, Line, diff};
 use crate::config::{self, Config, ConfigErrors, System};
 use crate::gate::Filling;
@@ -130,13 +133,13 @@ impl Live {
 
     /// The configuration in those bytes, with what the command line says instead, and what is shown of it.
     async fn read(&self, name: &str, bytes: Vec<u8>) -> Result<(Config, Json), ConfigErrors> {
-        let (name, source) = (name.to_owned(), self.parts.source.clone());
-        blocking(move || {
-            let config = Config::parse_in(&name, &bytes, &System)?;
+        let (of, source) = (name.to_owned(), self.parts.source.clone());
+        let read = attempt(move || {
+            let config = Config::parse_in(&of, &bytes, &System)?;
             let config = match source {
                 Some(source) => source.overrides.apply(config).map_err(|misfit| {
                     ConfigErrors::of_whole(
-                        &name,
+                        &of,
                         misfit.to_string(),
                         "the command line doesn't fit the file any more",
                     )
@@ -144,8 +147,8 @@ impl Live {
                 None => config,
             };
             Ok((config, config::document(&bytes)))
-        })
-        .await
+        });
+        read.await.unwrap_or_else(|fault| Err(faulty(name, fault)))
     }
 
     /// Takes up what stands in the file. `why` it was read is for the log.
@@ -201,14 +204,15 @@ impl Live {
         at: UnixTime,
     ) -> Result<(Reload, Taken), ConfigErrors> {
         let before = self.parts.config.load_full();
-        let all = diff(&before, &config);
-        let config = Arc::new(config.applied_to(&before));
-        let live = diff(&before, &config);
-        // Read anew in any case: what it names may hold another one.
-        let token = {
-            let config = Arc::clone(&config);
-            blocking(move || open_token(&config)).await
-        };
+        let prepared = attempt(move || {
+            let all = diff(&before, &config);
+            let config = Arc::new(config.applied_to(&before));
+            let live = diff(&before, &config);
+            // Read anew in any case: what it names may hold another one.
+            let token = open_token(&config);
+            (all, config, live, token)
+        });
+        let (all, config, live, token) = prepared.await.map_err(|fault| faulty(name, fault))?;
         let token = token.map_err(|error| {
             ConfigErrors::of_whole(
                 name,
@@ -407,6 +411,15 @@ impl Settling {
             }
         }
     }
+}
+
+/// What changes nothing broke off: as if the file were wrong.
+fn faulty(name: &str, fault: Fault) -> ConfigErrors {
+    ConfigErrors::of_whole(
+        name,
+        format!("it could not be taken up: {fault}"),
+        "the one before goes on; please report it with the file",
+    )
 }
 
 async fn changed(watch: &mut Option<Watch>) -> Saved {
