@@ -28,7 +28,7 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{error, info};
 
 use self::cores::{Cores, connections_max, cores};
-use self::folder::Opened;
+use self::folder::{Opened, tell_whereabouts};
 use self::live::{Live, Parts, hang_ups};
 use self::places::Places;
 use self::settings::door;
@@ -281,6 +281,11 @@ pub async fn run(
     });
 
     let cores = Cores::start(sockets.public, &door, &house.workers, clock)?;
+    let folder = config.load().data_dir.clone();
+    {
+        let folder = folder.clone();
+        blocking(move || tell_whereabouts(&folder, addresses.1)).await;
+    }
     tell(addresses);
     let ended = until(shutdown, &mut background).await;
     if let Err(error) = &ended {
@@ -298,7 +303,7 @@ pub async fn run(
     cores.drain(gate, drain_timeout.into()).await;
     background.shutdown().await;
     note_refusals(&refusals, minute_of(clock.wall()), gate, &*journal);
-    blocking(move || Opened::close(&journal, &store)).await;
+    blocking(move || Opened::close(&folder, &journal, &store)).await;
     info!("closed");
     ended
 }
