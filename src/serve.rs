@@ -23,13 +23,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{error, info};
 
 use self::cores::{Cores, connections_max, cores};
 use self::folder::{Opened, tell_whereabouts};
-use self::live::{Live, Parts, hang_ups};
+pub use self::live::hang_ups;
+use self::live::{Live, Parts};
 use self::places::Places;
 use self::settings::door;
 use self::statistics::{keep_statistics, minute_of, note_refusals};
@@ -194,18 +196,19 @@ impl Source {
 }
 
 /// Serves until `shutdown`; then takes no new jobs, turns away those who wait, and ends when the running ones have, at the
-/// latest after `drain_timeout`. All time is told by `clock`. A `source` is followed: what is saved there is taken up.
+/// latest after `drain_timeout`. All time is told by `clock`. A `source` is followed: what is saved there is taken up, and it is read
+/// again at each of the `hang_ups`, those included that came before.
 ///
 /// # Errors
 /// The door could not be opened, and nothing is served then; or a part of it broke off, and it has closed.
 pub async fn run(
     config: Config,
     source: Option<Source>,
+    hang_ups: Option<Signal>,
     sockets: Sockets,
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let hang_ups = hang_ups();
     let exposition = Arc::new(Exposition::new());
     let places = Places::default().arrange(&config, &Occupied::default());
     let generation = generation(&config, &places, &exposition);

@@ -429,8 +429,9 @@ async fn changed(watch: &mut Option<Watch>) -> Saved {
     }
 }
 
-/// SIGHUP, heard from now on: whoever does not hear it is ended by it.
-pub(super) fn hang_ups() -> Option<Signal> {
+/// SIGHUP, heard from now on: whoever does not hear it is ended by it. To be called within a runtime, before anything that takes time.
+/// `None`, and the log says so: it can't be heard.
+pub fn hang_ups() -> Option<Signal> {
     match signal(SignalKind::hangup()) {
         Ok(hang_up) => Some(hang_up),
         Err(error) => {

@@ -8,7 +8,7 @@ use tiergate::clock::Clock;
 use crate::bad_files::{logged, metric, save};
 use crate::support::folder::Folder;
 use crate::support::program::{Program, run};
-use crate::support::{Mirror, seven_tiers};
+use crate::support::{Mirror, seven_tiers, soon};
 
 async fn start() -> (Program, String, Mirror) {
     let mirror = Mirror::start().await;
@@ -44,6 +44,31 @@ async fn sighup_reads_the_file_and_nothing_else_comes_of_it() {
     program.signal("HUP").await;
     metric(&program, "tiergate_queue_seats 9").await;
     metric(&program, r#"tiergate_config_reloads_total{result="applied"} 1"#).await;
+}
+
+/// The bug: until its configuration was read and its sockets were bound it did not hear SIGHUP either. A pipe is read when somebody
+/// writes into it, so the door waits there for as long as it is to.
+#[tokio::test]
+async fn sighup_ends_no_door_that_has_not_read_its_file_yet() {
+    let mirror = Mirror::start().await;
+    let folder = Arc::new(Folder::new());
+    let pipe = folder.path().join("tiers.pipe");
+    let made = tokio::process::Command::new("mkfifo").arg(&pipe).status().await;
+    assert!(made.expect("there is a mkfifo").success());
+    let args = ["--config", "tiers.pipe", "--data-dir", "data"];
+    let starting = Program::begin_with(Arc::clone(&folder), &args, "info");
+    // Opened as soon as the door has it open.
+    let opened = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(pipe));
+    let mut writer = soon("the door reads", opened).await.expect("no panic").expect("a pipe");
+    starting.signal("HUP").await;
+    let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
+    std::io::Write::write_all(&mut writer, yaml.as_bytes()).expect("the door reads");
+    drop(writer);
+    let program = starting
+        .opened()
+        .await
+        .unwrap_or_else(|said| panic!("it has ended: {said:?}"));
+    logged(&program, "SIGHUP: there is no file to read again").await;
 }
 
 #[tokio::test]
