@@ -167,7 +167,8 @@ impl Client {
                 "the door at {} has another token than the one that was found",
                 self.name()
             );
-            let said = format!("{what}; is it the door of this tiers.yaml? See {TOKEN_VARIABLE}");
+            let advice = "is it the door of this tiers.yaml? One that was given another token reads it at SIGHUP. See";
+            let said = format!("{what}; {advice} {TOKEN_VARIABLE}");
             return CliError::Refused { said, body: answer };
         }
         let mut text = error.to_owned();

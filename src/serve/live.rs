@@ -271,6 +271,14 @@ impl Live {
         (self.parts.places, self.older) = (places, older);
         self.parts.config.store(Arc::clone(config));
         tell_of_lost_tiers(&config.rules, self.parts.house.store.directory());
+        for (gone, upstream, server) in self.parts.places.doubled() {
+            warn!(
+                gone,
+                upstream,
+                server,
+                "a server of an upstream that is gone is another's: until the one is done, it has the slots of both"
+            );
+        }
         if let Some((filling, remains)) = filling {
             self.fill(filling, remains);
         }
