@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: TLS, as the admin listener has none, and retries: a change that may have been made is looked up first.
 
+use std::cell::OnceCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 pub struct Client {
     /// Where it may be, the likeliest first.
     addresses: Vec<String>,
+    /// At which of them somebody was.
+    reached: OnceCell<String>,
     token: AdminToken,
 }
 
@@ -54,10 +57,7 @@ impl Client {
         let given = std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.is_empty());
         let given = given.map(|text| AdminToken::given(&text, TOKEN_VARIABLE)).transpose()?;
         if let (Some(address), Some(token)) = (&target.admin, &given) {
-            return Ok(Self {
-                addresses: vec![address.clone()],
-                token: token.clone(),
-            });
+            return Ok(Self::at(vec![address.clone()], token.clone()));
         }
         let lead = Lead::of(target)?;
         let token = match given {
@@ -74,7 +74,15 @@ impl Client {
         };
         match addresses.is_empty() {
             true => Err(CliError::NoAddress(lead.folder)),
-            false => Ok(Self { addresses, token }),
+            false => Ok(Self::at(addresses, token)),
+        }
+    }
+
+    fn at(addresses: Vec<String>, token: AdminToken) -> Self {
+        Self {
+            addresses,
+            reached: OnceCell::new(),
+            token,
         }
     }
 
@@ -103,9 +111,12 @@ impl Client {
         CliError::NoAnswer(self.name(), what.to_owned())
     }
 
-    /// Where it may be, in words.
+    /// Where it is, or may be, in words.
     fn name(&self) -> String {
-        self.addresses.join(" or ")
+        self.reached
+            .get()
+            .cloned()
+            .unwrap_or_else(|| self.addresses.join(" or "))
     }
 
     /// A connection, and to which address. A door that was killed has left its address behind, and the next one may be elsewhere.
@@ -114,7 +125,7 @@ impl Client {
         for address in &self.addresses {
             let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
             match connected.map_err(io::Error::from).flatten() {
-                Ok(stream) => return Ok((stream, address)),
+                Ok(stream) => return Ok((stream, self.reached.get_or_init(|| address.clone()))),
                 Err(error) => last = error,
             }
         }
