@@ -234,7 +234,6 @@ fn configured(options: &Serve) -> Result<(Config, Option<Source>), String> {
 }
 
 fn open(options: &Serve) -> Result<(), String> {
-    let (config, source) = configured(options)?;
     logs::start(match options.log_format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
@@ -245,6 +244,9 @@ fn open(options: &Serve) -> Result<(), String> {
         .build()
         .map_err(|e| error(&e))?;
     let served = runtime.block_on(async {
+        // First of all: an operator's SIGHUP may come while a slow disk is read.
+        let hang_ups = serve::hang_ups();
+        let (config, source) = configured(options)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| error(&e))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| error(&e))?;
         let sockets = serve::bind(&config).map_err(|e| error(&e))?;
@@ -262,7 +264,7 @@ fn open(options: &Serve) -> Result<(), String> {
                 std::process::exit(130);
             });
         };
-        serve::run(config, source, sockets, Clock::start(), shutdown)
+        serve::run(config, source, hang_ups, sockets, Clock::start(), shutdown)
             .await
             .map_err(|e| error(&e))
     });

@@ -16,18 +16,22 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
-use tracing::info;
+use tokio::task::{JoinError, JoinSet};
+use tracing::{error, info};
 
 use self::cores::{Cores, connections_max, cores};
-use self::folder::Opened;
-use self::live::{Live, Parts, hang_ups};
+use self::folder::{Opened, tell_whereabouts};
+pub use self::live::hang_ups;
+use self::live::{Live, Parts};
 use self::places::Places;
 use self::settings::door;
 use self::statistics::{keep_statistics, minute_of, note_refusals};
@@ -53,9 +57,6 @@ const BACKLOG: i32 = 1024;
 
 /// How often the wall clock is read, and a part of the callers swept.
 const TICK_EVERY: Span = Span::from_secs(1);
-
-/// How often the histograms are folded.
-const UPKEEP_EVERY: Span = Span::from_secs(5);
 
 /// Sockets that listen: one for each core of the public listener, on one address, and the operator's.
 #[derive(Debug)]
@@ -98,6 +99,8 @@ pub enum ServeError {
     Accounts(PathBuf, OpenError),
     /// There is no token for operators.
     Token(TokenError),
+    /// A part of the door has ended while it was open: how. It has closed then as it does when it is told to.
+    Broken(String),
 }
 
 impl fmt::Display for ServeError {
@@ -125,6 +128,7 @@ impl fmt::Display for ServeError {
                 folder.display()
             ),
             Self::Token(error) => error.fmt(f),
+            Self::Broken(how) => write!(f, "a part of the door broke off ({how}): it has to be started again"),
             Self::Accounts(file, error) => write!(f, "can't open the accounts in {}: {error}", file.display()),
         }
     }
@@ -192,18 +196,19 @@ impl Source {
 }
 
 /// Serves until `shutdown`; then takes no new jobs, turns away those who wait, and ends when the running ones have, at the
-/// latest after `drain_timeout`. All time is told by `clock`. A `source` is followed: what is saved there is taken up.
+/// latest after `drain_timeout`. All time is told by `clock`. A `source` is followed: what is saved there is taken up, and it is read
+/// again at each of the `hang_ups`, those included that came before.
 ///
 /// # Errors
-/// The door could not be opened. Nothing is served then.
+/// The door could not be opened, and nothing is served then; or a part of it broke off, and it has closed.
 pub async fn run(
     config: Config,
     source: Option<Source>,
+    hang_ups: Option<Signal>,
     sockets: Sockets,
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let hang_ups = hang_ups();
     let exposition = Arc::new(Exposition::new());
     let places = Places::default().arrange(&config, &Occupied::default());
     let rules = Arc::new(places.rules(&config));
@@ -241,7 +246,7 @@ pub async fn run(
     let (desk, asked) = mpsc::channel(ASKED_MAX);
     let addresses = sockets.addresses;
 
-    let mut background = tokio::task::JoinSet::new();
+    let mut background = JoinSet::new();
     let admin = Arc::new(Admin {
         gate: Arc::clone(gate),
         door: Arc::clone(&door),
@@ -279,16 +284,18 @@ pub async fn run(
             limiter.tick();
         }
     });
-    background.spawn(async move {
-        loop {
-            clock.sleep(UPKEEP_EVERY).await;
-            exposition.upkeep();
-        }
-    });
 
     let cores = Cores::start(sockets.public, &door, &house.workers, clock)?;
+    let folder = config.load().data_dir.clone();
+    {
+        let folder = folder.clone();
+        blocking(move || tell_whereabouts(&folder, addresses.1)).await;
+    }
     tell(addresses);
-    shutdown.await;
+    let ended = until(shutdown, &mut background).await;
+    if let Err(error) = &ended {
+        error!(%error, "the door closes: it would go on with half of what it needs");
+    }
 
     let drain_timeout = config.load().drain_timeout;
     info!(
@@ -301,9 +308,21 @@ pub async fn run(
     cores.drain(gate, drain_timeout.into()).await;
     background.shutdown().await;
     note_refusals(&refusals, minute_of(clock.wall()), gate, &*journal);
-    blocking(move || Opened::close(&journal, &store)).await;
+    blocking(move || Opened::close(&folder, &journal, &store)).await;
     info!("closed");
-    Ok(())
+    ended
+}
+
+/// Ends when it is told to, or when a part of the door does: each goes on for as long as the door is open, so one that ends has
+/// panicked, and a reload may have been half done.
+async fn until(shutdown: impl Future<Output = ()>, background: &mut JoinSet<()>) -> Result<(), ServeError> {
+    tokio::select! {
+        () = shutdown => Ok(()),
+        Some(ended) = background.join_next() => Err(ServeError::Broken(match ended {
+            Ok(()) => "it has ended by itself".to_owned(),
+            Err(broken) => broken.to_string(),
+        })),
+    }
 }
 
 /// What operators are shown of the configuration with which the door has begun.
@@ -348,9 +367,12 @@ fn generation(
     accounts: Arc<KnownAccounts>,
     exposition: &Exposition,
 ) -> Arc<Generation> {
+    let meters = Meters::register(&rules, exposition.recorder());
+    // Of generations that are over by now.
+    exposition.put_aside();
     Arc::new(Generation {
         accounts,
-        meters: Meters::register(&rules, exposition.recorder()),
+        meters,
         rules,
         commit_patience: config.commit_patience.into(),
     })
@@ -358,9 +380,33 @@ fn generation(
 
 /// What waits for a disk does so beside the runtime's threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work)
+    match tokio::task::spawn_blocking(work)
         .await
-        .expect("the work does not panic")
+        .map_err(JoinError::try_into_panic)
+    {
+        Ok(done) => done,
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The runtime ends, and whoever waits here with it.
+        Err(Err(_cancelled)) => std::future::pending().await,
+    }
+}
+
+/// Work has panicked. What it said is on the error output alone: it may quote a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fault;
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a fault of tiergate, of which its error output says more")
+    }
+}
+
+/// The same for work that changes nothing: whoever wants it can do without.
+///
+/// # Errors
+/// It has panicked.
+async fn attempt<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work).await.map_err(|_broken| Fault)
 }
 
 async fn open_folder(
@@ -379,4 +425,29 @@ async fn open_folder(
 
 fn tell((public, admin): (SocketAddr, SocketAddr)) {
     info!(%public, %admin, version = env!("CARGO_PKG_VERSION"), "the door is open");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bug: what takes up configurations could die of a panic, and nobody noticed: no file was taken up ever again.
+    #[tokio::test]
+    async fn a_part_of_the_door_that_breaks_off_ends_it_and_says_how() {
+        let mut background = JoinSet::new();
+        background.spawn(std::future::pending());
+        assert!(until(async {}, &mut background).await.is_ok());
+        background.spawn(async { blocking(|| panic!("no such tier")).await });
+        let ended = until(std::future::pending(), &mut background).await;
+        let said = ended.expect_err("it broke off").to_string();
+        assert!(said.contains("no such tier"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn work_that_changes_nothing_may_break_off() {
+        assert_eq!(attempt(|| 5).await, Ok(5));
+        let broken: Result<(), Fault> = attempt(|| panic!("no such line: token")).await;
+        assert_eq!(broken, Err(Fault));
+        assert!(!Fault.to_string().contains("token"));
+    }
 }

@@ -65,7 +65,6 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("notify", &["serve"]),
     ("ipnet", &["config", "http", "store"]),
     ("metrics", &["telemetry"]),
-    ("metrics_exporter_prometheus", &["telemetry"]),
     ("clap", &["cli", "main"]),
     ("anstream", &["cli"]),
     ("schemars", &["config"]),

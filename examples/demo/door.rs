@@ -140,7 +140,15 @@ impl Door {
     /// The door can't go on.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
         let folder = self.config.data_dir.clone();
-        let served = serve::run(self.config, None, self.sockets, Clock::start(), shutdown).await;
+        let served = serve::run(
+            self.config,
+            None,
+            serve::hang_ups(),
+            self.sockets,
+            Clock::start(),
+            shutdown,
+        )
+        .await;
         // The system empties its temporary folder if this fails.
         let _removed = std::fs::remove_dir_all(folder);
         served

@@ -2,7 +2,10 @@
 //!
 //! Absent on purpose: TLS, as the admin listener has none, and retries: a change that may have been made is looked up first.
 
+use std::cell::OnceCell;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode, header};
@@ -16,7 +19,7 @@ use tokio::time::timeout;
 
 use super::{CliError, Target};
 use crate::config::{Config, TokenSource};
-use crate::store::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE};
+use crate::store::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE, left_address};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,43 +31,59 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// A door to ask.
 #[derive(Debug)]
 pub struct Client {
-    address: String,
+    /// Where it may be, the likeliest first.
+    addresses: Vec<String>,
+    /// At which of them somebody was.
+    reached: OnceCell<String>,
     token: AdminToken,
+}
+
+/// What leads to a door.
+struct Lead {
+    /// Its data folder.
+    folder: PathBuf,
+    /// Where its file says that it listens, and where that says that the token is.
+    listen: Option<SocketAddr>,
+    source: Option<TokenSource>,
 }
 
 impl Client {
     /// The door that is meant. Its file is read only if it is needed.
     ///
     /// # Errors
-    /// The file is wrong, or there is no token.
+    /// The file is wrong, there is no token, or nothing says where the door is.
     pub fn of(target: &Target) -> Result<Self, CliError> {
         // Set to nothing it is not set.
         let given = std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.is_empty());
         let given = given.map(|text| AdminToken::given(&text, TOKEN_VARIABLE)).transpose()?;
         if let (Some(address), Some(token)) = (&target.admin, &given) {
-            return Ok(Self {
-                address: address.clone(),
-                token: token.clone(),
-            });
+            return Ok(Self::at(vec![address.clone()], token.clone()));
         }
-        let door = Config::operators(&target.config).map_err(|errors| {
-            let advice = "The command needs to know which door: name its file with --config FILE, or give --admin HOST:PORT and the \
-                          token in";
-            CliError::Config(errors, format!("{advice} {TOKEN_VARIABLE}"))
-        })?;
+        let lead = Lead::of(target)?;
         let token = match given {
             Some(token) => token,
-            None => match &door.admin.token {
+            None => match &lead.source {
                 Some(TokenSource::Variable(name)) => AdminToken::in_variable(name)?,
                 Some(TokenSource::File(file)) => AdminToken::read(file)?,
-                None => AdminToken::read(&door.data_dir.join(TOKEN_FILE))?,
+                None => AdminToken::read(&lead.folder.join(TOKEN_FILE))?,
             },
         };
-        let address = target.admin.clone();
-        Ok(Self {
-            address: address.unwrap_or_else(|| reachable(door.admin.listen).to_string()),
+        let addresses = match &target.admin {
+            Some(address) => vec![address.clone()],
+            None => lead.addresses(),
+        };
+        match addresses.is_empty() {
+            true => Err(CliError::NoAddress(lead.folder)),
+            false => Ok(Self::at(addresses, token)),
+        }
+    }
+
+    fn at(addresses: Vec<String>, token: AdminToken) -> Self {
+        Self {
+            addresses,
+            reached: OnceCell::new(),
             token,
-        })
+        }
     }
 
     /// Asks, and answers with what the door says.
@@ -89,17 +108,36 @@ impl Client {
 
     /// The error that the door answers as no door does.
     pub fn no_answer(&self, what: &str) -> CliError {
-        CliError::NoAnswer(self.address.clone(), what.to_owned())
+        CliError::NoAnswer(self.name(), what.to_owned())
+    }
+
+    /// Where it is, or may be, in words.
+    fn name(&self) -> String {
+        self.reached
+            .get()
+            .cloned()
+            .unwrap_or_else(|| self.addresses.join(" or "))
+    }
+
+    /// A connection, and to which address. A door that was killed has left its address behind, and the next one may be elsewhere.
+    async fn connect(&self) -> Result<(TcpStream, &str), CliError> {
+        let mut last = io::ErrorKind::NotFound.into();
+        for address in &self.addresses {
+            let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+            match connected.map_err(io::Error::from).flatten() {
+                Ok(stream) => return Ok((stream, self.reached.get_or_init(|| address.clone()))),
+                Err(error) => last = error,
+            }
+        }
+        Err(CliError::NoDoor(self.name(), last))
     }
 
     async fn exchange(&self, method: &Method, path: &str, kind: &str, body: Bytes) -> Result<Bytes, CliError> {
-        let no_door = |error| CliError::NoDoor(self.address.clone(), error);
-        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.address)).await;
-        let stream = stream.map_err(|late| no_door(late.into()))?.map_err(no_door)?;
+        let (stream, address) = self.connect().await?;
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, &self.address)
+            .header(header::HOST, address)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
             .header(header::CONTENT_TYPE, kind)
             .header(header::CONNECTION, "close")
@@ -138,9 +176,10 @@ impl Client {
         if status == StatusCode::UNAUTHORIZED {
             let what = format!(
                 "the door at {} has another token than the one that was found",
-                self.address
+                self.name()
             );
-            let said = format!("{what}; is it the door of this tiers.yaml? See {TOKEN_VARIABLE}");
+            let advice = "is it the door of this tiers.yaml? One that was given another token reads it at SIGHUP. See";
+            let said = format!("{what}; {advice} {TOKEN_VARIABLE}");
             return CliError::Refused { said, body: answer };
         }
         let mut text = error.to_owned();
@@ -152,6 +191,38 @@ impl Client {
             said: text,
             body: answer,
         }
+    }
+}
+
+impl Lead {
+    /// By the folder that was given, or else by the file, which has to be right then.
+    fn of(target: &Target) -> Result<Self, CliError> {
+        let read = Config::operators(&target.config);
+        match (&target.data_dir, read) {
+            (Some(folder), read) => Ok(Self {
+                folder: folder.clone(),
+                listen: None,
+                source: read.ok().and_then(|door| door.admin.token),
+            }),
+            (None, Ok(door)) => Ok(Self {
+                folder: door.data_dir,
+                listen: Some(door.admin.listen),
+                source: door.admin.token,
+            }),
+            (None, Err(errors)) => {
+                let advice = "The command needs to know which door: name its file with --config FILE, its folder with --data-dir DIR, or \
+                              give --admin HOST:PORT and the token in";
+                Err(CliError::Config(errors, format!("{advice} {TOKEN_VARIABLE}")))
+            }
+        }
+    }
+
+    /// Where the door has written that it is, and where its file says that it will be.
+    fn addresses(&self) -> Vec<String> {
+        let mut addresses: Vec<SocketAddr> = left_address(&self.folder).into_iter().chain(self.listen).collect();
+        addresses.iter_mut().for_each(|address| *address = reachable(*address));
+        addresses.dedup();
+        addresses.iter().map(ToString::to_string).collect()
     }
 }
 

@@ -41,7 +41,10 @@ pub struct Diff {
     /// The running door's tiers.yaml, if not NEW: it says where the admin listener is and where the token lies
     #[arg(long, value_name = "FILE", conflicts_with_all = ["old", "new"])]
     config: Option<PathBuf>,
-    /// Where the door's admin listener is, if not where its tiers.yaml says
+    /// The data folder that the running door has, if not the one that its tiers.yaml says
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["old", "new"])]
+    data_dir: Option<PathBuf>,
+    /// Where the door's admin listener is, if neither its data folder nor its tiers.yaml says so
     #[arg(long, value_name = "HOST:PORT", value_parser = super::host_and_port, conflicts_with_all = ["old", "new"])]
     admin: Option<String>,
     /// Answer in JSON, for programs
@@ -71,7 +74,15 @@ impl Diff {
 /// It was not compared, or not shown.
 pub fn run(diff: Diff, out: &mut impl Write) -> Result<Found, CliError> {
     let lines = match (diff.running, diff.old, diff.new) {
-        (Some(new), _, _) => ask(new, diff.config, diff.admin)?,
+        (Some(new), _, _) => {
+            let target = Target {
+                config: diff.config.unwrap_or_else(|| new.clone()),
+                data_dir: diff.data_dir,
+                admin: diff.admin,
+                json: false,
+            };
+            ask(&new, &target)?
+        }
         (None, Some(old), Some(new)) => compare(&old, &new)?,
         (None, ..) => return Err(CliError::Unfit("name two files, or --running and one".to_owned())),
     };
@@ -84,17 +95,13 @@ pub fn run(diff: Diff, out: &mut impl Write) -> Result<Found, CliError> {
 }
 
 /// What would change if the door took over that file.
-fn ask(new: PathBuf, config: Option<PathBuf>, admin: Option<String>) -> Result<Vec<Line>, CliError> {
+fn ask(new: &Path, target: &Target) -> Result<Vec<Line>, CliError> {
     let unreadable = |error| CliError::Input(new.display().to_string(), error);
     // One byte more than is allowed lets the door see that the file is too long.
     let mut text = Vec::new();
-    let mut file = File::open(&new).map_err(unreadable)?.take(FILE_BYTES_MAX as u64 + 1);
+    let mut file = File::open(new).map_err(unreadable)?.take(FILE_BYTES_MAX as u64 + 1);
     file.read_to_end(&mut text).map_err(unreadable)?;
-    let client = Client::of(&Target {
-        config: config.unwrap_or(new),
-        admin,
-        json: false,
-    })?;
+    let client = Client::of(target)?;
     let answer = client.send(&Method::POST, PATH, "application/yaml", Bytes::from(text))?;
     let answer = serde_json::from_slice(&answer).unwrap_or_default();
     Line::from_json(&answer).ok_or_else(|| client.no_answer("it tells of no changes"))

@@ -35,16 +35,23 @@ use crate::store::TokenError;
 /// Which door, and how its answers are shown.
 #[derive(Debug, Args)]
 pub struct Target {
-    /// The door's tiers.yaml: it says where the admin listener is and where the token lies
+    /// The door's tiers.yaml: it says where the data folder is, the admin listener and the token
     #[arg(long, global = true, value_name = "FILE", default_value = "tiers.yaml")]
     config: PathBuf,
-    /// Where the door's admin listener is, if not where tiers.yaml says
+    /// The data folder that the running door has, if not the one that tiers.yaml says: the door has written there where it listens
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where the door's admin listener is, if neither its data folder nor tiers.yaml says so
     #[arg(long, global = true, value_name = "HOST:PORT", value_parser = host_and_port)]
     admin: Option<String>,
     /// Answer in JSON, for programs
     #[arg(long, global = true)]
     json: bool,
 }
+
+/// What an edit of these two does to commands.
+const MOVED: &str = "An edited `data_dir` or `admin.listen` holds only after a restart: until then --data-dir DIR names the folder that the \
+                     running door still has";
 
 /// An address of this machine, at which to listen: an IP address and a port.
 ///
@@ -85,6 +92,8 @@ pub enum CliError {
     Token(TokenError),
     /// Nobody answers at that address.
     NoDoor(String, io::Error),
+    /// No door has written into that data folder where it is.
+    NoAddress(PathBuf),
     /// The answer did not come, or is none of a door's: what happened.
     NoAnswer(String, String),
     /// The door said no.
@@ -127,13 +136,19 @@ impl fmt::Display for CliError {
             Self::Token(error) => write!(
                 f,
                 "error: {error}\nThe door makes the file when it is first started; start it with `tiergate serve`, or put the token \
-                 into {}",
+                 into {}\n{MOVED}",
                 crate::store::TOKEN_VARIABLE
             ),
             Self::NoDoor(address, error) => write!(
                 f,
                 "error: no door is running at {address} ({error}); start it with `tiergate serve`, or say where it is with --admin \
-                 HOST:PORT"
+                 HOST:PORT\n{MOVED}"
+            ),
+            Self::NoAddress(folder) => write!(
+                f,
+                "error: no door is running on the data folder {}; start it with `tiergate serve`, or say where it is with --admin \
+                 HOST:PORT",
+                folder.display()
             ),
             Self::NoAnswer(address, what) => write!(
                 f,
@@ -172,7 +187,7 @@ impl CliError {
             Self::Refused { body, .. } => return body.clone(),
             Self::Config(..) | Self::Files(_) => "bad_config",
             Self::Token(_) => "no_token",
-            Self::NoDoor(..) => "no_door",
+            Self::NoDoor(..) | Self::NoAddress(_) => "no_door",
             Self::NoAnswer(..) => "no_answer",
             Self::Input(..) => "unreadable",
             Self::Unfit(_) => "unfit",

@@ -17,7 +17,7 @@ pub struct Cap {
 #[derive(Debug)]
 struct Size {
     max: usize,
-    /// Places that are taken, and that vanish when they are given back.
+    /// Permits that are taken or on their way to somebody, and that vanish when they are given back or arrive.
     owed: usize,
 }
 
@@ -41,21 +41,38 @@ impl Cap {
 
     /// A place, as soon as one is free.
     pub async fn take(self: &Arc<Self>) -> Place {
-        let permit = Arc::clone(&self.free).acquire_owned().await;
-        self.place(permit.expect("the semaphore is never closed"))
+        loop {
+            let permit = Arc::clone(&self.free).acquire_owned().await;
+            if let Some(place) = self.place(permit.expect("the semaphore is never closed")) {
+                return place;
+            }
+        }
     }
 
     /// A place, if one is free.
     pub fn try_take(self: &Arc<Self>) -> Option<Place> {
-        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
-        Some(self.place(permit))
+        // As many rounds as places are owed.
+        loop {
+            let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
+            if let Some(place) = self.place(permit) {
+                return Some(place);
+            }
+        }
     }
 
-    fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
-        Place {
+    /// A permit was perhaps on its way to somebody when there were to be fewer places, and no place of those that were taken: then it
+    /// is the first to vanish, whoever has it now.
+    fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Option<Place> {
+        let mut size = self.size.lock();
+        if size.owed > 0 {
+            size.owed -= 1;
+            permit.forget();
+            return None;
+        }
+        Some(Place {
             cap: Arc::clone(self),
             permit: Some(permit),
-        }
+        })
     }
 
     /// So many places from now on.
@@ -89,9 +106,56 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use proptest::prelude::*;
 
     use super::*;
+
+    /// The bug: a place that was about to be taken when there were to be fewer was free again if whoever waited for it went, and one
+    /// more was taken than there were.
+    #[test]
+    fn who_goes_as_it_gets_a_place_leaves_none_that_there_is_no_more() {
+        let cap = Cap::new(2);
+        let (one, other) = (cap.try_take(), cap.try_take());
+        {
+            let mut waits = pin!(cap.take());
+            assert!(
+                waits
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()))
+                    .is_pending()
+            );
+            drop(other);
+            cap.resize(1);
+        }
+        assert!(cap.try_take().is_none(), "one is taken, and there is one");
+        drop(one);
+        let taken = cap.try_take();
+        assert!(taken.is_some() && cap.try_take().is_none());
+    }
+
+    /// The same place, if whoever waits for it stays: it waits on.
+    #[test]
+    fn who_waits_gets_no_place_that_there_is_no_more() {
+        let cap = Cap::new(2);
+        let (one, other) = (cap.try_take(), cap.try_take());
+        let mut waits = pin!(cap.take());
+        let mut poll = || waits.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(poll().is_pending());
+        drop(other);
+        cap.resize(1);
+        assert!(poll().is_pending());
+        drop(one);
+        let Poll::Ready(taken) = poll() else {
+            panic!("there is a place")
+        };
+        assert!(cap.try_take().is_none());
+        drop(taken);
+        assert!(cap.try_take().is_some());
+    }
 
     #[derive(Clone, Copy, Debug)]
     enum Step {

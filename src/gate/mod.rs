@@ -157,15 +157,20 @@ impl Gate {
         Pass::new(Arc::clone(self), grant, terms)
     }
 
-    /// The server is gone: its slots don't count until it is back.
-    pub fn server_down(&self, pool: PoolId, server: ServerId) {
-        self.hall.lock().policy.server_down(pool, server);
+    /// The server is gone: its slots don't count until it is back. `place` says where it is, and is asked under the lock, under which
+    /// [`Self::reload`] gives places to others: what is said of a server that has none any more is said of nobody.
+    pub fn server_down(&self, place: impl FnOnce() -> Option<(PoolId, ServerId)>) {
+        let mut hall = self.hall.lock();
+        if let Some((pool, server)) = place() {
+            hall.policy.server_down(pool, server);
+        }
     }
 
-    /// The server is back: its slots go to those who move, then to those who wait.
-    pub fn server_up(&self, pool: PoolId, server: ServerId) {
+    /// The server is back: its slots go to those who move, then to those who wait. `place` is asked as by [`Self::server_down`].
+    pub fn server_up(&self, place: impl FnOnce() -> Option<(PoolId, ServerId)>) {
         let wakers: Vec<Option<Waker>> = {
             let mut hall = self.hall.lock();
+            let Some((pool, server)) = place() else { return };
             let grants = hall.policy.server_up(pool, server, self.clock.now());
             grants.into_iter().map(|grant| hall.tell_granted(Some(grant))).collect()
         };

@@ -125,9 +125,10 @@ impl Limits {
         }
     }
 
-    /// Who is counted, of each limit: callers by themselves, and how many requests ever by neighbourhood.
-    pub fn counted(&self) -> Vec<(usize, u64)> {
-        self.limiter.counted(&self.rules)
+    /// Who is counted, of each limit of `rules`, which around a reload may be others than these: callers by themselves, and how many
+    /// requests ever by neighbourhood.
+    pub fn counted(&self, rules: &Rules) -> Vec<(usize, u64)> {
+        self.limiter.counted(rules)
     }
 
     /// The limits, by their ids.

@@ -4,6 +4,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::store::journal::disk::SystemDisk;
 use crate::store::journal::{self, Durability, History, Journal, Pace, Taken};
 use crate::store::statistics::{Books, Statistics};
 use crate::store::{
-    Account, AccountStore, AdminToken, Bookkeeper, Directory, KEY_FILE, Listed, Lost, Pseudonyms, TOKEN_FILE,
-    TOKEN_VARIABLE, TokenError,
+    ADDRESS_FILE, Account, AccountStore, AdminToken, Bookkeeper, Directory, KEY_FILE, Listed, Lost, Pseudonyms,
+    TOKEN_FILE, TOKEN_VARIABLE, TokenError, clear_address, leave_address,
 };
 use crate::telemetry::JournalMeters;
 
@@ -104,11 +105,22 @@ impl Opened {
     }
 
     /// Writes what is still to be written, and lets go of the folder. Blocks on the disk.
-    pub(super) fn close(journal: &Journal, accounts: &AccountStore) {
+    pub(super) fn close(folder: &Path, journal: &Journal, accounts: &AccountStore) {
+        // While the folder is this door's: afterwards it may be the next one's address.
+        if let Err(error) = clear_address(folder) {
+            warn!(%error, "{ADDRESS_FILE} is left behind, and commands will look for the door there");
+        }
         journal.close();
         if let Err(error) = accounts.close() {
             warn!(%error, "the accounts were not closed in good order, the next start will check them");
         }
+    }
+}
+
+/// Lets commands find the door. Blocks on the disk.
+pub(super) fn tell_whereabouts(folder: &Path, admin: SocketAddr) {
+    if let Err(error) = leave_address(folder, admin) {
+        warn!(%error, "{ADDRESS_FILE} can't be written: commands look for the door where tiers.yaml says");
     }
 }
 

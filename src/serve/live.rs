@@ -6,6 +6,9 @@
 //! request limits, the blocked networks. A request goes on by the generation that it came to; what it asks of the hall or of the
 //! limits by an older one is known again by name, and by its account. So nothing is dropped.
 //!
+//! A panic before the first of these steps is a reload that has failed. From there on half may be done, so it ends the door, for its
+//! supervisor to start it again.
+//!
 //! Absent on purpose: noticing that the file was saved (`watch`), and what is different (`config::diff`).
 
 use std::sync::{Arc, Weak};
@@ -19,7 +22,7 @@ use super::folder::{listed, open_token, pace, tell_of_lost_tiers};
 use super::places::Places;
 use super::watch::{Saved, Unreadable, Watch};
 use super::watchers::Watchers;
-use super::{House, Source, blocking, connections_max, generation, settings};
+use super::{Fault, House, Source, attempt, blocking, connections_max, generation, settings};
 use crate::config::diff::{Diff, Line, diff};
 use crate::config::{self, Config, ConfigErrors, System};
 use crate::gate::Filling;
@@ -68,7 +71,8 @@ struct Exchanged {
 impl Live {
     /// What runs from the start on.
     pub(super) fn new(parts: Parts) -> Self {
-        let mut watchers = Watchers::new(Arc::clone(&parts.house.gate));
+        let (gate, workers) = (Arc::clone(&parts.house.gate), Arc::clone(&parts.house.workers));
+        let mut watchers = Watchers::new(gate, workers);
         watchers.watch(&parts.places);
         let older = Vec::new();
         Self { parts, watchers, older }
@@ -129,13 +133,13 @@ impl Live {
 
     /// The configuration in those bytes, with what the command line says instead, and what is shown of it.
     async fn read(&self, name: &str, bytes: Vec<u8>) -> Result<(Config, Json), ConfigErrors> {
-        let (name, source) = (name.to_owned(), self.parts.source.clone());
-        blocking(move || {
-            let config = Config::parse_in(&name, &bytes, &System)?;
+        let (of, source) = (name.to_owned(), self.parts.source.clone());
+        let read = attempt(move || {
+            let config = Config::parse_in(&of, &bytes, &System)?;
             let config = match source {
                 Some(source) => source.overrides.apply(config).map_err(|misfit| {
                     ConfigErrors::of_whole(
-                        &name,
+                        &of,
                         misfit.to_string(),
                         "the command line doesn't fit the file any more",
                     )
@@ -143,8 +147,8 @@ impl Live {
                 None => config,
             };
             Ok((config, config::document(&bytes)))
-        })
-        .await
+        });
+        read.await.unwrap_or_else(|fault| Err(faulty(name, fault)))
     }
 
     /// Takes up what stands in the file. `why` it was read is for the log.
@@ -200,14 +204,15 @@ impl Live {
         at: UnixTime,
     ) -> Result<(Reload, Taken), ConfigErrors> {
         let before = self.parts.config.load_full();
-        let all = diff(&before, &config);
-        let config = Arc::new(config.applied_to(&before));
-        let live = diff(&before, &config);
-        // Read anew in any case: what it names may hold another one.
-        let token = {
-            let config = Arc::clone(&config);
-            blocking(move || open_token(&config)).await
-        };
+        let prepared = attempt(move || {
+            let all = diff(&before, &config);
+            let config = Arc::new(config.applied_to(&before));
+            let live = diff(&before, &config);
+            // Read anew in any case: what it names may hold another one.
+            let token = open_token(&config);
+            (all, config, live, token)
+        });
+        let (all, config, live, token) = prepared.await.map_err(|fault| faulty(name, fault))?;
         let token = token.map_err(|error| {
             ConfigErrors::of_whole(
                 name,
@@ -266,6 +271,14 @@ impl Live {
         (self.parts.places, self.older) = (places, older);
         self.parts.config.store(Arc::clone(config));
         tell_of_lost_tiers(&config.rules, self.parts.house.store.directory());
+        for (gone, upstream, server) in self.parts.places.doubled() {
+            warn!(
+                gone,
+                upstream,
+                server,
+                "a server of an upstream that is gone is another's: until the one is done, it has the slots of both"
+            );
+        }
         if let Some((filling, remains)) = filling {
             self.fill(filling, remains);
         }
@@ -411,6 +424,15 @@ impl Settling {
     }
 }
 
+/// What changes nothing broke off: as if the file were wrong.
+fn faulty(name: &str, fault: Fault) -> ConfigErrors {
+    ConfigErrors::of_whole(
+        name,
+        format!("it could not be taken up: {fault}"),
+        "the one before goes on; please report it with the file",
+    )
+}
+
 async fn changed(watch: &mut Option<Watch>) -> Saved {
     match watch {
         Some(watch) => watch.changed().await,
@@ -418,8 +440,9 @@ async fn changed(watch: &mut Option<Watch>) -> Saved {
     }
 }
 
-/// SIGHUP, heard from now on: whoever does not hear it is ended by it.
-pub(super) fn hang_ups() -> Option<Signal> {
+/// SIGHUP, heard from now on: whoever does not hear it is ended by it. To be called within a runtime, before anything that takes time.
+/// `None`, and the log says so: it can't be heard.
+pub fn hang_ups() -> Option<Signal> {
     match signal(SignalKind::hangup()) {
         Ok(hang_up) => Some(hang_up),
         Err(error) => {

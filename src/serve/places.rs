@@ -120,6 +120,25 @@ impl Places {
         self.has_idle(&Occupied::default())
     }
 
+    /// Servers of upstreams that the file has no more which are listed ones' too: whose they were, whose they are, and where. Until
+    /// nobody is there any more they may get as many jobs as they have slots in both.
+    pub(super) fn doubled(&self) -> Vec<(&str, &str, String)> {
+        let mut doubled = Vec::new();
+        let is_gone = |id: &PoolId, pool: &Pool| !pool.vacant && !self.listed.contains(id);
+        let pools = (0..).map(PoolId).zip(&self.pools);
+        for (_, gone) in pools.filter(|(id, pool)| is_gone(id, pool)) {
+            let is_there = |server: &config::Server| {
+                let mut open = gone.servers.iter().filter(|(_, slots)| *slots > 0);
+                open.any(|(of, _)| of.is_at(&server.host, server.port))
+            };
+            for upstream in self.listed.iter().map(|id| &self.pools[id.index()].config) {
+                let servers = upstream.servers.iter().filter(|server| is_there(server));
+                doubled.extend(servers.map(|server| (&*gone.config.name, &*upstream.name, server.authority())));
+            }
+        }
+        doubled
+    }
+
     /// Whether everybody who is there would find its worker where it was before.
     pub(super) fn suit(&self, before: &Self, occupied: &Occupied) -> bool {
         occupied.iter().all(|(id, servers)| {
@@ -287,6 +306,16 @@ mod tests {
             there[0].0
         );
         Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"))
+    }
+
+    #[test]
+    fn a_server_of_an_upstream_that_was_renamed_is_doubled_while_somebody_is_there() {
+        let before = Places::default().arrange(&config(&vec![Some(vec![(1, 2), (2, 2)])]), &Occupied::default());
+        let renamed = config(&vec![None, Some(vec![(1, 2), (3, 2)])]);
+        let somebody = Occupied::from([(PoolId(0), HashSet::from([ServerId(1)]))]);
+        let after = before.arrange(&renamed, &somebody);
+        assert_eq!(after.doubled(), [("a", "b", "worker:1".to_owned())]);
+        assert!(before.doubled().is_empty() && after.arrange(&renamed, &Occupied::default()).doubled().is_empty());
     }
 
     fn occupied(guests: &[Guest]) -> Occupied {

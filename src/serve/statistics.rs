@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::blocking;
+use super::attempt;
 use crate::gate::Gate;
 use crate::policy::time::{Span, UnixTime};
 use crate::store::Ledger;
@@ -27,7 +27,12 @@ pub(super) async fn keep_statistics(
     let clock = *gate.clock();
     loop {
         let (statistics, now) = (Arc::clone(&statistics), clock.wall());
-        if let Err(error) = blocking(move || statistics.tidy(now)).await {
+        let tidied = attempt(move || statistics.tidy(now)).await;
+        let failed = match tidied {
+            Ok(tidied) => tidied.err().map(|error| error.to_string()),
+            Err(fault) => Some(fault.to_string()),
+        };
+        if let Some(error) = failed {
             warn!(%error, "the statistics can't be put in order; it is tried again in an hour");
         }
         for _ in 0..MINUTES_AN_HOUR {

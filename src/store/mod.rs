@@ -27,6 +27,7 @@ mod pseudonym;
 mod record;
 pub mod statistics;
 mod token;
+mod whereabouts;
 
 use std::fmt;
 use std::io;
@@ -47,6 +48,7 @@ pub use past::{Debited, Fence, Past, Post};
 pub use pseudonym::{KEY_FILE, KeyError, Pseudonyms};
 pub use record::{Entry, Record, Refused};
 pub use token::{AdminToken, TOKEN_CHARS, TOKEN_FILE, TOKEN_VARIABLE, TokenError};
+pub use whereabouts::{ADDRESS_FILE, clear_address, leave_address, left_address};
 
 /// Somebody who reads every closed part of the journal once, in order, and keeps a summary of it: so the part itself may go.
 pub trait Bookkeeper: fmt::Debug + Send {

@@ -3,18 +3,14 @@
 use std::sync::Arc;
 
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
-
 use parking_lot::Mutex;
 
-use super::journal::{self, COMMIT_BUCKETS, GROUP_BUCKETS};
-use super::meters::SECONDS_BUCKETS;
+use super::registry::Registry;
 use crate::policy::rules::{Priority, Rules};
 
 /// All metrics of one door. Not the process's: two doors in a process have two.
 pub struct Exposition {
-    recorder: PrometheusRecorder,
-    handle: PrometheusHandle,
+    registry: Registry,
     gauges: Mutex<Option<Gauges>>,
 }
 
@@ -42,6 +38,8 @@ const KINDS: [&str; 3] = ["account", "network", "user"];
 #[derive(Debug)]
 struct Gauges {
     rules: Arc<Rules>,
+    /// Always 1.
+    _build: Gauge,
     seats: Gauge,
     waiting: [Gauge; Priority::COUNT],
     pools: Vec<(Gauge, Gauge)>,
@@ -55,50 +53,35 @@ const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None)
 impl Exposition {
     /// No metrics yet.
     pub fn new() -> Self {
-        let matcher = Matcher::Suffix("_seconds".to_owned());
-        let journal = [
-            (journal::COMMIT_SECONDS, &COMMIT_BUCKETS[..]),
-            (journal::GROUP_SIZE, &GROUP_BUCKETS[..]),
-        ];
-        let mut builder = PrometheusBuilder::new()
-            .set_buckets_for_metric(matcher, &SECONDS_BUCKETS)
-            .expect("there are buckets");
-        for (name, buckets) in journal {
-            // A full name goes before a suffix.
-            let matcher = Matcher::Full(name.to_owned());
-            builder = builder
-                .set_buckets_for_metric(matcher, buckets)
-                .expect("there are buckets");
-        }
-        let recorder = builder.build_recorder();
-        let handle = recorder.handle();
-        describe(&recorder);
+        let registry = Registry::default();
+        describe(&registry);
         Self {
-            recorder,
-            handle,
+            registry,
             gauges: Mutex::new(None),
         }
     }
 
-    /// Where meters are registered.
+    /// Where meters are registered. A series lives as long as its handle, and those of names that are gone a while longer
+    /// ([`GONE_MAX`](super::registry::GONE_MAX)).
     pub fn recorder(&self) -> &impl Recorder {
-        &self.recorder
+        &self.registry
     }
 
     /// The gauges for these rules' tiers, limits and pools.
     fn gauges(&self, rules: &Arc<Rules>) -> Gauges {
         let gauge = |name: &'static str, labels: Vec<Label>| {
-            self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA)
+            self.registry.register_gauge(&Key::from_parts(name, labels), &METADATA)
         };
-        gauge(
+        let build = gauge(
             "tiergate_build_info",
             vec![Label::new("version", env!("CARGO_PKG_VERSION"))],
-        )
-        .set(1.0);
+        );
+        build.set(1.0);
         let of_limit = |name: &str| vec![Label::new("limit", name.to_owned())];
         let of_pool = |name: &str| vec![Label::new("upstream", name.to_owned())];
         Gauges {
             rules: Arc::clone(rules),
+            _build: build,
             debtors: KINDS.map(|kind| gauge("tiergate_callers", vec![Label::new("kind", kind)])),
             seats: gauge("tiergate_queue_seats", Vec::new()),
             waiting: std::array::from_fn(|priority| {
@@ -114,7 +97,7 @@ impl Exposition {
                     let crowded = Key::from_parts("tiergate_limit_crowded_total", of_limit(&limit.name));
                     (
                         gauge("tiergate_limit_callers", of_limit(&limit.name)),
-                        self.recorder.register_counter(&crowded, &METADATA),
+                        self.registry.register_counter(&crowded, &METADATA),
                     )
                 })
                 .collect(),
@@ -139,13 +122,14 @@ impl Exposition {
         }
     }
 
-    /// The page, with the gauges as they are now, by the rules as they are now. What these rules have no more reads 0.
+    /// The page, with the gauges as they are now, by the rules as they are now. What these rules have no more is not on it.
     pub fn render(&self, rules: &Arc<Rules>, levels: &Levels) -> String {
         let mut known = self.gauges.lock();
-        if let Some(old) = known.take_if(|known| !Arc::ptr_eq(&known.rules, rules)) {
-            old.clear();
-        }
-        let gauges = known.get_or_insert_with(|| self.gauges(rules));
+        let gauges = match &mut *known {
+            Some(known) if Arc::ptr_eq(&known.rules, rules) => known,
+            // The new ones are registered before the old ones go: whoever stays goes on where it was.
+            other => other.insert(self.gauges(rules)),
+        };
         gauges.seats.set(levels.seats);
         for (gauge, callers) in gauges.debtors.iter().zip(levels.debtors) {
             // As many as fit the memory: exact as a float.
@@ -165,22 +149,13 @@ impl Exposition {
         for (gauge, accounts) in gauges.accounts.iter().zip(&levels.accounts) {
             gauge.set(*accounts);
         }
-        self.handle.render()
+        self.registry.page()
     }
 
-    /// Folds what the histograms have collected; to be done every few seconds, so that it does not pile up between scrapes.
-    pub fn upkeep(&self) {
-        self.handle.run_upkeep();
-    }
-}
-
-impl Gauges {
-    fn clear(&self) {
-        let of_limits = self.limits.iter().map(|(callers, _)| callers);
-        let of_pools = self.pools.iter().flat_map(|(slots, running)| [slots, running]);
-        for gauge in of_limits.chain(of_pools).chain(&self.accounts) {
-            gauge.set(0.0);
-        }
+    /// Lets go the series of names that are gone, as far as they don't stay. To be called when names may have gone: pages may be
+    /// asked for seldom.
+    pub fn put_aside(&self) {
+        self.registry.put_aside();
     }
 }
 

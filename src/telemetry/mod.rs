@@ -7,6 +7,7 @@ pub mod exposition;
 pub mod journal;
 pub mod logs;
 pub mod meters;
+pub mod registry;
 
 pub use config::{ConfigMeters, Reload};
 pub use journal::JournalMeters;

@@ -154,9 +154,22 @@ impl Workers {
         Arc::new(Self(ArcSwap::from_pointee(upstreams)))
     }
 
-    /// These from now on. What runs goes on where it is: a server that somebody uses has its place here too.
+    /// These from now on; to be called under the hall's lock, in the step that changes its rules. What runs goes on where it is: a server that somebody uses has its place here too.
     pub fn replace(&self, upstreams: Vec<Arc<Upstream>>) {
         self.0.store(Arc::new(upstreams));
+    }
+
+    /// The place of that server, if it has one. Who asks under the hall's lock ([`Gate::server_down`](crate::gate::Gate::server_down))
+    /// knows it until the lock is free.
+    pub fn place_of(&self, server: &Arc<Server>) -> Option<(PoolId, ServerId)> {
+        (0..)
+            .map(PoolId)
+            .zip(self.0.load().iter())
+            .find_map(|(pool, upstream)| {
+                let mut servers = (0..).map(ServerId).zip(&upstream.servers);
+                let (id, _) = servers.find(|(_, (at, _))| Arc::ptr_eq(at, server))?;
+                Some((pool, id))
+            })
     }
 
     /// The upstream at that place; `None`: it is gone.

@@ -1,11 +1,14 @@
 //! A file that was saved, and the commands around it, as operators use them: on the program itself.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tiergate::clock::Clock;
 
 use crate::bad_files::{logged, metric, save};
+use crate::support::folder::Folder;
 use crate::support::program::{Program, run};
-use crate::support::{Mirror, seven_tiers};
+use crate::support::{Mirror, seven_tiers, soon};
 
 async fn start() -> (Program, String, Mirror) {
     let mirror = Mirror::start().await;
@@ -41,6 +44,31 @@ async fn sighup_reads_the_file_and_nothing_else_comes_of_it() {
     program.signal("HUP").await;
     metric(&program, "tiergate_queue_seats 9").await;
     metric(&program, r#"tiergate_config_reloads_total{result="applied"} 1"#).await;
+}
+
+/// The bug: until its configuration was read and its sockets were bound it did not hear SIGHUP either. A pipe is read when somebody
+/// writes into it, so the door waits there for as long as it is to.
+#[tokio::test]
+async fn sighup_ends_no_door_that_has_not_read_its_file_yet() {
+    let mirror = Mirror::start().await;
+    let folder = Arc::new(Folder::new());
+    let pipe = folder.path().join("tiers.pipe");
+    let made = tokio::process::Command::new("mkfifo").arg(&pipe).status().await;
+    assert!(made.expect("there is a mkfifo").success());
+    let args = ["--config", "tiers.pipe", "--data-dir", "data"];
+    let starting = Program::begin_with(Arc::clone(&folder), &args, "info");
+    // Opened as soon as the door has it open.
+    let opened = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(pipe));
+    let mut writer = soon("the door reads", opened).await.expect("no panic").expect("a pipe");
+    starting.signal("HUP").await;
+    let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
+    std::io::Write::write_all(&mut writer, yaml.as_bytes()).expect("the door reads");
+    drop(writer);
+    let program = starting
+        .opened()
+        .await
+        .unwrap_or_else(|said| panic!("it has ended: {said:?}"));
+    logged(&program, "SIGHUP: there is no file to read again").await;
 }
 
 #[tokio::test]
@@ -144,5 +172,70 @@ async fn with_a_broken_file_the_commands_still_find_the_door() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("unknown field `queu`"), "{}", said.err);
     let said = alone(&["account", "list", "--config", config]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+/// The bug: commands looked for the door where the file says that it listens from its next start on, and told its operator that no
+/// door runs.
+#[tokio::test]
+async fn a_door_whose_file_says_that_it_moves_is_found_until_it_does() {
+    let (mut program, yaml, _mirror) = start().await;
+    let alone = async |folder: &std::path::Path, args: &[&str]| run(folder, args, "").await;
+    let moved = yaml.replace("admin: { listen: 127.0.0.1:0 }", "admin: { listen: 127.0.0.1:9 }");
+    save(&program, &moved);
+    let said = alone(program.folder(), &["reload"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let said = alone(program.folder(), &["status"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let line = "needs a restart: admin listen 127.0.0.1:0 → 127.0.0.1:9";
+    assert!(said.out.contains(line), "{}", said.out);
+    let said = alone(program.folder(), &["diff", "--running", "tiers.yaml"]).await;
+    assert_eq!((said.code, said.out.trim()), (Some(0), line), "{said:?}");
+
+    // Its folder can be told only by who knows the old one.
+    let data = program.folder().join("data");
+    let elsewhere = moved.replace("listen: 127.0.0.1:9 }", "listen: 127.0.0.1:9 }\ndata_dir: ./elsewhere");
+    std::fs::write(program.folder().join("tiers.yaml"), &elsewhere).expect("a file");
+    for args in [&["status"][..], &["diff", "--running", "tiers.yaml"]] {
+        let said = alone(program.folder(), args).await;
+        assert!(said.code != Some(0) && said.err.contains("--data-dir DIR"), "{said:?}");
+        let args: Vec<&str> = args.iter().copied().chain(["--data-dir", "data"]).collect();
+        let said = alone(program.folder(), &args).await;
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(said.out.contains(line), "{}", said.out);
+    }
+
+    // Nobody looks for a door that has closed.
+    program.signal("TERM").await;
+    assert_eq!(program.exit_code().await, Some(0));
+    assert!(!data.join("admin.address").exists());
+    let said = alone(program.folder(), &["status", "--data-dir", "data"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.err.contains("no door is running on the data folder data"),
+        "{}",
+        said.err
+    );
+}
+
+/// One that was killed leaves its address behind, where somebody else may be by then, or nobody.
+#[tokio::test]
+async fn what_a_killed_door_has_left_leads_nobody_astray() {
+    let mirror = Mirror::start().await;
+    let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
+    let folder = Arc::new(Folder::new());
+    Program::start_in(&folder, &yaml).await.kill().await;
+    let left = std::fs::read_to_string(folder.path().join("data/admin.address")).expect("it is left");
+    let said = run(folder.path(), &["status"], "").await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.err
+            .contains(&format!("no door is running at {} or 127.0.0.1:0", left.trim())),
+        "{}",
+        said.err
+    );
+    let program = Program::start_in(&folder, &yaml).await;
+    assert_ne!(program.admin.to_string(), left.trim());
+    let said = run(folder.path(), &["status"], "").await;
     assert_eq!(said.code, Some(0), "{said:?}");
 }

@@ -15,6 +15,7 @@ mod bad_files;
 mod commands;
 mod edits;
 mod load;
+mod names;
 mod nothing_dropped;
 mod renamed;
 mod same;

@@ -165,7 +165,7 @@ impl Door {
                 let shutdown = async {
                     let _ = closed.await;
                 };
-                serve::run(config, source, sockets, clock, shutdown)
+                serve::run(config, source, serve::hang_ups(), sockets, clock, shutdown)
                     .await
                     .expect("the door opens");
             });

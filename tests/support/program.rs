@@ -62,6 +62,12 @@ pub async fn run(folder: &Path, args: &[&str], input: &str) -> Said {
     }
 }
 
+async fn signal(child: &Child, name: &str) {
+    let id = child.id().expect("it runs").to_string();
+    let sent = Command::new("kill").args(["-s", name, &id]).status().await;
+    assert!(sent.expect("there is a kill").success());
+}
+
 fn keep(kept: &Mutex<String>, line: &str) {
     let mut kept = kept.lock().expect("nobody panics with it");
     kept.push_str(line);
@@ -113,6 +119,11 @@ impl Starting {
             folder,
             log: kept,
         })
+    }
+
+    /// Sends it a signal, wherever it is.
+    pub async fn signal(&self, name: &str) {
+        signal(&self.child, name).await;
     }
 
     /// Kills it as a crash does, wherever it is.
@@ -211,11 +222,9 @@ impl Program {
         self.log()
     }
 
-    /// Sends it `TERM` or `INT`.
-    pub async fn signal(&self, signal: &str) {
-        let id = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args(["-s", signal, &id]).status().await;
-        assert!(sent.expect("there is a kill").success());
+    /// Sends it `TERM`, `INT` or `HUP`.
+    pub async fn signal(&self, name: &str) {
+        signal(&self.child, name).await;
     }
 
     /// Its exit code, once it has ended.

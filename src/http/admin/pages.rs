@@ -27,7 +27,7 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoRespons
         pools: view.pools,
         accounts: admin.accounts_by_tier(&view.rules),
         debtors: view.debtors,
-        limits: admin.limits().counted(),
+        limits: admin.limits().counted(&view.rules),
     };
     let page = admin.exposition.render(&view.rules, &levels);
     (

@@ -1,0 +1,387 @@
+//! The series of the page, and whose they are.
+//!
+//! A series belongs to those who hold its handle: the meters of a generation hold those of the names that its file has, and jobs in
+//! the house hold their generation. So a name that stays goes on counting where it was, whatever else a file says, and a name
+//! that nobody has any more is gone. Of what was counted the last [`GONE_MAX`] series that are gone stay on the page: so
+//! their last counts are read, and a name that comes back soon goes on. A gauge tells of what there is, and goes at once.
+//!
+//! Absent on purpose: time. What is gone is put aside when somebody looks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use parking_lot::Mutex;
+
+use super::journal::{COMMIT_BUCKETS, COMMIT_SECONDS, GROUP_BUCKETS, GROUP_SIZE};
+use super::meters::SECONDS_BUCKETS;
+
+/// Counters that stay on the page though nobody counts in them any more: those of some twenty tiers.
+pub const GONE_MAX: usize = 1_024;
+/// Histograms that do. Each is twenty lines of the page, and an upstream has one.
+pub const GONE_HISTOGRAMS_MAX: usize = 64;
+
+/// All series of one door.
+#[derive(Debug, Default)]
+pub(super) struct Registry(Mutex<Tables>);
+
+#[derive(Debug, Default)]
+struct Tables {
+    counters: Table<AtomicU64>,
+    gauges: Table<AtomicU64>,
+    histograms: Table<Spread>,
+}
+
+/// The series of one kind.
+#[derive(Debug)]
+struct Table<S> {
+    families: BTreeMap<String, Family<S>>,
+    /// Series that are gone, the longest gone first: when that was seen, by a number that only grows, and which they are.
+    gone: BTreeSet<(u64, String, String)>,
+    /// The next such number.
+    next: u64,
+}
+
+/// The series of one name.
+#[derive(Debug)]
+struct Family<S> {
+    about: SharedString,
+    /// By their labels, as the page writes them.
+    series: BTreeMap<String, Series<S>>,
+}
+
+#[derive(Debug)]
+struct Series<S> {
+    of: Arc<S>,
+    /// Its number among those that are gone.
+    gone: Option<u64>,
+}
+
+/// Where the values lie that a histogram was given.
+#[derive(Debug)]
+struct Spread {
+    /// Upper bounds, from the lowest to the highest.
+    bounds: &'static [f64],
+    /// Values up to each bound and above the one before; at last those above all.
+    counts: Box<[AtomicU64]>,
+    /// Of all values: the bits of a float.
+    sum: AtomicU64,
+}
+
+impl Registry {
+    /// The page in the text format of Prometheus, version 0.0.4.
+    pub(super) fn page(&self) -> String {
+        let mut tables = self.0.lock();
+        tables.put_aside();
+        let mut page = String::new();
+        tables
+            .counters
+            .write("counter", &mut page, |page, name, labels, counter| {
+                line(page, name, labels, &counter.load(Ordering::Acquire));
+            });
+        tables.gauges.write("gauge", &mut page, |page, name, labels, gauge| {
+            line(page, name, labels, &f64::from_bits(gauge.load(Ordering::Acquire)));
+        });
+        tables
+            .histograms
+            .write("histogram", &mut page, |page, name, labels, spread| {
+                spread.write(page, name, labels);
+            });
+        page
+    }
+
+    /// Takes from the page what nobody counts in any more, as far as it doesn't stay. To be called when names may have gone.
+    pub(super) fn put_aside(&self) {
+        self.0.lock().put_aside();
+    }
+}
+
+impl Tables {
+    fn put_aside(&mut self) {
+        self.counters.put_aside(GONE_MAX);
+        self.gauges.put_aside(0);
+        self.histograms.put_aside(GONE_HISTOGRAMS_MAX);
+    }
+}
+
+impl Recorder for Registry {
+    fn describe_counter(&self, name: KeyName, _: Option<Unit>, about: SharedString) {
+        self.0.lock().counters.describe(&name, about);
+    }
+
+    fn describe_gauge(&self, name: KeyName, _: Option<Unit>, about: SharedString) {
+        self.0.lock().gauges.describe(&name, about);
+    }
+
+    fn describe_histogram(&self, name: KeyName, _: Option<Unit>, about: SharedString) {
+        self.0.lock().histograms.describe(&name, about);
+    }
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.0.lock().counters.series(key, AtomicU64::default))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.0.lock().gauges.series(key, AtomicU64::default))
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        let spread = || Spread::new(buckets(key.name()));
+        Histogram::from_arc(self.0.lock().histograms.series(key, spread))
+    }
+}
+
+/// The bounds of that histogram's buckets.
+fn buckets(name: &str) -> &'static [f64] {
+    match name {
+        COMMIT_SECONDS => &COMMIT_BUCKETS,
+        GROUP_SIZE => &GROUP_BUCKETS,
+        _ => &SECONDS_BUCKETS,
+    }
+}
+
+impl<S> Default for Table<S> {
+    fn default() -> Self {
+        Self {
+            families: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            next: 0,
+        }
+    }
+}
+
+impl<S> Default for Family<S> {
+    fn default() -> Self {
+        Self {
+            about: SharedString::const_str(""),
+            series: BTreeMap::new(),
+        }
+    }
+}
+
+impl<S> Table<S> {
+    fn describe(&mut self, name: &KeyName, about: SharedString) {
+        self.families.entry(name.as_str().to_owned()).or_default().about = about;
+    }
+
+    /// The series of that key, which may be one that was gone.
+    fn series(&mut self, key: &Key, new: impl FnOnce() -> S) -> Arc<S> {
+        let family = self.families.entry(key.name().to_owned()).or_default();
+        let series = family.series.entry(written(key)).or_insert_with(|| Series {
+            of: Arc::new(new()),
+            gone: None,
+        });
+        Arc::clone(&series.of)
+    }
+
+    /// Lets go all but the last `kept` of those that nobody holds. A handle is given out under the same lock, so that what nobody
+    /// holds now stays so.
+    fn put_aside(&mut self, kept: usize) {
+        for (name, family) in &mut self.families {
+            for (labels, series) in &mut family.series {
+                let is_held = Arc::strong_count(&series.of) > 1;
+                match series.gone {
+                    Some(number) if is_held => {
+                        self.gone.remove(&(number, name.clone(), labels.clone()));
+                        series.gone = None;
+                    }
+                    None if !is_held => {
+                        self.gone.insert((self.next, name.clone(), labels.clone()));
+                        series.gone = Some(self.next);
+                        self.next += 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        while self.gone.len() > kept {
+            let Some((_, name, labels)) = self.gone.pop_first() else {
+                break;
+            };
+            if let Some(family) = self.families.get_mut(&name) {
+                family.series.remove(&labels);
+            }
+        }
+    }
+
+    /// Writes the families that have series.
+    fn write(&self, kind: &str, page: &mut String, each: impl Fn(&mut String, &str, &str, &S)) {
+        for (name, family) in self.families.iter().filter(|(_, family)| !family.series.is_empty()) {
+            // The texts are the door's own, of one line and without a backslash.
+            page.push_str(&format!("# HELP {name} {}\n# TYPE {name} {kind}\n", family.about));
+            for (labels, series) in &family.series {
+                each(page, name, labels, &series.of);
+            }
+            page.push('\n');
+        }
+    }
+}
+
+impl Spread {
+    fn new(bounds: &'static [f64]) -> Self {
+        Self {
+            bounds,
+            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
+            sum: AtomicU64::new(0.0_f64.to_bits()),
+        }
+    }
+
+    fn write(&self, page: &mut String, name: &str, labels: &str) {
+        let comma = if labels.is_empty() { "" } else { "," };
+        let bounds = self.bounds.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
+        let mut count = 0;
+        for (bound, more) in bounds.zip(&self.counts) {
+            count += more.load(Ordering::Acquire);
+            line(
+                page,
+                &format!("{name}_bucket"),
+                &format!("{labels}{comma}le=\"{bound}\""),
+                &count,
+            );
+        }
+        let sum = f64::from_bits(self.sum.load(Ordering::Acquire));
+        line(page, &format!("{name}_sum"), labels, &sum);
+        line(page, &format!("{name}_count"), labels, &count);
+    }
+}
+
+impl HistogramFn for Spread {
+    fn record(&self, value: f64) {
+        let at = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[at].fetch_add(1, Ordering::Release);
+        let add = |sum| Some((f64::from_bits(sum) + value).to_bits());
+        // Always something, so it is never refused.
+        let _before = self.sum.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+    }
+}
+
+/// `a="1",b="2"`.
+fn written(key: &Key) -> String {
+    let mut written = String::new();
+    for label in key.labels() {
+        let comma = if written.is_empty() { "" } else { "," };
+        written.push_str(&format!("{comma}{}=\"", label.key()));
+        for c in label.value().chars() {
+            match c {
+                '\\' => written.push_str("\\\\"),
+                '"' => written.push_str("\\\""),
+                '\n' => written.push_str("\\n"),
+                c => written.push(c),
+            }
+        }
+        written.push('"');
+    }
+    written
+}
+
+fn line(page: &mut String, name: &str, labels: &str, value: &dyn std::fmt::Display) {
+    let written = match labels {
+        "" => writeln!(page, "{name} {value}"),
+        labels => writeln!(page, "{name}{{{labels}}} {value}"),
+    };
+    written.expect("a text takes all that is written to it");
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::{Label, Level};
+
+    use super::*;
+
+    const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None);
+
+    fn key(name: &'static str, tier: &str) -> Key {
+        Key::from_parts(name, vec![Label::new("tier", tier.to_owned())])
+    }
+
+    fn counter(registry: &Registry, tier: &str) -> Counter {
+        registry.register_counter(&key("jobs_total", tier), &METADATA)
+    }
+
+    #[test]
+    fn the_page_is_as_prometheus_reads_it() {
+        let registry = Registry::default();
+        registry.describe_counter(KeyName::from_const_str("jobs_total"), None, "Jobs.".into());
+        registry.describe_gauge(KeyName::from_const_str("slots"), None, "Never had.".into());
+        let counted = counter(&registry, "say \"\\\"\n");
+        counted.increment(3);
+        let gauge = registry.register_gauge(&Key::from_name("seats"), &METADATA);
+        gauge.set(0.5);
+        let spread = registry.register_histogram(&key(GROUP_SIZE, "a"), &METADATA);
+        for value in [1.0, 1.5, 2.0, 5_000.0] {
+            spread.record(value);
+        }
+        let page = registry.page();
+        assert!(!page.contains("slots"), "{page}");
+        for part in [
+            "# HELP jobs_total Jobs.\n# TYPE jobs_total counter\njobs_total{tier=\"say \\\"\\\\\\\"\\n\"} 3\n\n",
+            "# TYPE seats gauge\nseats 0.5\n\n",
+            "# TYPE tiergate_journal_group_size histogram\ntiergate_journal_group_size_bucket{tier=\"a\",le=\"1\"} 1\n\
+             tiergate_journal_group_size_bucket{tier=\"a\",le=\"2\"} 3\n",
+            "tiergate_journal_group_size_bucket{tier=\"a\",le=\"1024\"} 3\n\
+             tiergate_journal_group_size_bucket{tier=\"a\",le=\"+Inf\"} 4\n\
+             tiergate_journal_group_size_sum{tier=\"a\"} 5004.5\ntiergate_journal_group_size_count{tier=\"a\"} 4\n",
+        ] {
+            assert!(page.contains(part), "{part}\nin\n{page}");
+        }
+    }
+
+    /// The bug: every name that was ever in the file stayed on the page and in memory, and five hundred edits with new tiers made it
+    /// 12 MB.
+    #[test]
+    fn names_without_end_take_no_memory_without_end() {
+        let registry = Registry::default();
+        let stays = counter(&registry, "stays");
+        let mut longest = 0;
+        for file in 0..5 * GONE_MAX {
+            stays.increment(1);
+            // The file has it still, and its next generation is counted where the one before was.
+            let again = counter(&registry, "stays");
+            let name = format!("tier-{file:06}");
+            let (new, gauge) = (
+                counter(&registry, &name),
+                registry.register_gauge(&key("slots", &name), &METADATA),
+            );
+            let spread = registry.register_histogram(&key("wait_seconds", &name), &METADATA);
+            new.increment(1);
+            gauge.set(1);
+            spread.record(1.0);
+            registry.put_aside();
+            drop((again, new, gauge, spread));
+            if file % GONE_MAX == 0 {
+                longest = longest.max(registry.page().len());
+            }
+        }
+        let page = registry.page();
+        assert!(page.contains(&format!("jobs_total{{tier=\"stays\"}} {}\n", 5 * GONE_MAX)));
+        assert!(!page.contains("slots"), "a gauge of nobody's");
+        assert_eq!(page.matches("jobs_total{").count(), GONE_MAX + 1);
+        assert_eq!(page.matches("wait_seconds_count{").count(), GONE_HISTOGRAMS_MAX);
+        assert!(page.len() < longest + 4_096, "{} after {longest}", page.len());
+    }
+
+    #[test]
+    fn who_comes_back_soon_goes_on_counting_and_is_the_last_to_go() {
+        let registry = Registry::default();
+        counter(&registry, "back").increment(2);
+        registry.put_aside();
+        let back = counter(&registry, "back");
+        back.increment(1);
+        for file in 0..2 * GONE_MAX {
+            counter(&registry, &file.to_string()).increment(1);
+            registry.put_aside();
+        }
+        assert!(registry.page().contains("jobs_total{tier=\"back\"} 3\n"), "it is held");
+        drop(back);
+        for file in 0..GONE_MAX {
+            assert!(
+                registry.page().contains("jobs_total{tier=\"back\"} 3\n"),
+                "after {file} others"
+            );
+            counter(&registry, &format!("later-{file}")).increment(1);
+        }
+        assert!(!registry.page().contains("\"back\""));
+    }
+}

@@ -1,0 +1,76 @@
+//! Files that name other tiers, upstreams and limits each time: what the page of metrics has of them.
+
+use std::fmt::Write;
+
+use crate::support::{Client, Door, Mirror, get, soon};
+
+/// A file with ten tiers, ten upstreams and ten limits that no other has.
+fn file(number: usize, mirror: &Mirror) -> String {
+    let mut yaml =
+        String::from("queue: { length: 8 }\nanonymous: free\ntiers:\n  free: { priority: 0, concurrency: 4 }\n");
+    let of = |kind: &str, at: usize| format!("{kind}-{number:04}-{at}");
+    let mut line = |line: String| writeln!(yaml, "{line}").expect("a text takes it");
+    for at in 0..10 {
+        line(format!("  {}: {{ priority: 1, concurrency: 1 }}", of("tier", at)));
+    }
+    line("limits:".to_owned());
+    for at in 0..10 {
+        let name = of("limit", at);
+        line(format!(
+            "  - {{ name: {name}, per: network, limit: 100000, window: 1h, enforce: false }}"
+        ));
+    }
+    let servers = format!("{{ servers: [ {{ url: \"http://{}\", slots: 2 }} ] }}", mirror.address);
+    line(format!("upstreams:\n  search: {servers}"));
+    for at in 0..10 {
+        line(format!("  {}: {servers}", of("upstream", at)));
+    }
+    line("routes:\n  - { path: /search, upstream: search, metered: true }".to_owned());
+    yaml.push_str("listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0 }\n");
+    yaml
+}
+
+/// The bug: every name that was ever in the file stayed on the page and in memory. Five hundred files with ten new tiers each made a
+/// page of 12 MB, which every scrape has to make and to read.
+#[tokio::test]
+async fn names_that_are_gone_leave_the_page_and_those_that_stay_go_on_counting() {
+    let mirror = Mirror::start().await;
+    let door = Door::open_live(&file(0, &mirror));
+    let mut client = Client::connect(door.address).await;
+    let mut sizes = Vec::new();
+    for number in 1..=40 {
+        client.request("GET", "/search", "").await;
+        assert_eq!(client.answer_to("GET").await.status(), 200);
+        door.save(&file(number, &mirror));
+        let answer = door.operator("POST", "/reload", "").await;
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        if number % 20 == 0 {
+            sizes.push(get(door.admin, "/metrics").await.text().len());
+        }
+    }
+    assert!(
+        sizes[1] < sizes[0] + sizes[0] / 20,
+        "the page grows without end: {sizes:?} bytes"
+    );
+    let all = r#"tiergate_jobs_total{tier="free",outcome="succeeded"}"#;
+    door.metric_until(all, 40.0).await;
+    assert_eq!(door.metric(all).await, 40.0);
+    // Of what is there no more there are no slots. An upstream is there until nobody is under way to it.
+    soon("gauges of the last file alone", async {
+        loop {
+            let page = get(door.admin, "/metrics").await.text();
+            let is_gauge = |line: &&str| {
+                ["tiergate_slots{", "tiergate_accounts{"]
+                    .iter()
+                    .any(|of| line.starts_with(of))
+            };
+            let mut gauges = page.lines().filter(is_gauge);
+            if gauges
+                .all(|line| line.contains("-0040-") || ["search", "free", "none"].iter().any(|of| line.contains(of)))
+            {
+                return;
+            }
+        }
+    })
+    .await;
+}
