@@ -65,6 +65,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("notify", &["serve"]),
     ("ipnet", &["config", "http", "store"]),
     ("metrics", &["telemetry"]),
+    ("metrics_exporter_prometheus", &["telemetry"]),
     ("clap", &["cli", "main"]),
     ("anstream", &["cli"]),
     ("schemars", &["config"]),

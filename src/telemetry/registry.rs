@@ -5,14 +5,16 @@
 //! that nobody has any more is gone. Of what was counted the last [`GONE_MAX`] series that are gone stay on the page: so
 //! their last counts are read, and a name that comes back soon goes on. A gauge tells of what there is, and goes at once.
 //!
-//! Absent on purpose: time. What is gone is put aside when somebody looks.
+//! Absent on purpose: time. What is gone is put aside when somebody looks. How Prometheus writes a series: that is the exporter's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::LabelSet;
+use metrics_exporter_prometheus::formatting::{write_help_line, write_metric_line, write_type_line};
 use parking_lot::Mutex;
 
 use super::journal::{COMMIT_BUCKETS, COMMIT_SECONDS, GROUP_BUCKETS, GROUP_SIZE};
@@ -48,12 +50,13 @@ struct Table<S> {
 #[derive(Debug)]
 struct Family<S> {
     about: SharedString,
-    /// By their labels, as the page writes them.
+    /// By the labels, as the page writes them.
     series: BTreeMap<String, Series<S>>,
 }
 
 #[derive(Debug)]
 struct Series<S> {
+    labels: LabelSet,
     of: Arc<S>,
     /// Its number among those that are gone.
     gone: Option<u64>,
@@ -79,10 +82,10 @@ impl Registry {
         tables
             .counters
             .write("counter", &mut page, |page, name, labels, counter| {
-                line(page, name, labels, &counter.load(Ordering::Acquire));
+                line(page, name, None, labels, counter.load(Ordering::Acquire));
             });
         tables.gauges.write("gauge", &mut page, |page, name, labels, gauge| {
-            line(page, name, labels, &f64::from_bits(gauge.load(Ordering::Acquire)));
+            line(page, name, None, labels, f64::from_bits(gauge.load(Ordering::Acquire)));
         });
         tables
             .histograms
@@ -169,7 +172,10 @@ impl<S> Table<S> {
     /// The series of that key, which may be one that was gone.
     fn series(&mut self, key: &Key, new: impl FnOnce() -> S) -> Arc<S> {
         let family = self.families.entry(key.name().to_owned()).or_default();
-        let series = family.series.entry(written(key)).or_insert_with(|| Series {
+        let labels = LabelSet::from_key_and_global(key, &Default::default());
+        let written: Vec<String> = labels.to_strings().collect();
+        let series = family.series.entry(written.join(",")).or_insert_with(|| Series {
+            labels,
             of: Arc::new(new()),
             gone: None,
         });
@@ -207,12 +213,12 @@ impl<S> Table<S> {
     }
 
     /// Writes the families that have series.
-    fn write(&self, kind: &str, page: &mut String, each: impl Fn(&mut String, &str, &str, &S)) {
+    fn write(&self, kind: &str, page: &mut String, each: impl Fn(&mut String, &str, &LabelSet, &S)) {
         for (name, family) in self.families.iter().filter(|(_, family)| !family.series.is_empty()) {
-            // The texts are the door's own, of one line and without a backslash.
-            page.push_str(&format!("# HELP {name} {}\n# TYPE {name} {kind}\n", family.about));
-            for (labels, series) in &family.series {
-                each(page, name, labels, &series.of);
+            write_help_line(page, name, None, None, &family.about);
+            write_type_line(page, name, None, None, kind);
+            for series in family.series.values() {
+                each(page, name, &series.labels, &series.of);
             }
             page.push('\n');
         }
@@ -228,22 +234,17 @@ impl Spread {
         }
     }
 
-    fn write(&self, page: &mut String, name: &str, labels: &str) {
-        let comma = if labels.is_empty() { "" } else { "," };
+    fn write(&self, page: &mut String, name: &str, labels: &LabelSet) {
         let bounds = self.bounds.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
         let mut count = 0;
         for (bound, more) in bounds.zip(&self.counts) {
             count += more.load(Ordering::Acquire);
-            line(
-                page,
-                &format!("{name}_bucket"),
-                &format!("{labels}{comma}le=\"{bound}\""),
-                &count,
-            );
+            let le = Some(("le", bound));
+            write_metric_line(page, name, Some("bucket"), labels, le, count, None);
         }
         let sum = f64::from_bits(self.sum.load(Ordering::Acquire));
-        line(page, &format!("{name}_sum"), labels, &sum);
-        line(page, &format!("{name}_count"), labels, &count);
+        line(page, name, Some("sum"), labels, sum);
+        line(page, name, Some("count"), labels, count);
     }
 }
 
@@ -257,31 +258,8 @@ impl HistogramFn for Spread {
     }
 }
 
-/// `a="1",b="2"`.
-fn written(key: &Key) -> String {
-    let mut written = String::new();
-    for label in key.labels() {
-        let comma = if written.is_empty() { "" } else { "," };
-        written.push_str(&format!("{comma}{}=\"", label.key()));
-        for c in label.value().chars() {
-            match c {
-                '\\' => written.push_str("\\\\"),
-                '"' => written.push_str("\\\""),
-                '\n' => written.push_str("\\n"),
-                c => written.push(c),
-            }
-        }
-        written.push('"');
-    }
-    written
-}
-
-fn line(page: &mut String, name: &str, labels: &str, value: &dyn std::fmt::Display) {
-    let written = match labels {
-        "" => writeln!(page, "{name} {value}"),
-        labels => writeln!(page, "{name}{{{labels}}} {value}"),
-    };
-    written.expect("a text takes all that is written to it");
+fn line(page: &mut String, name: &str, suffix: Option<&'static str>, labels: &LabelSet, value: impl Display) {
+    write_metric_line(page, name, suffix, labels, None::<(_, &str)>, value, None);
 }
 
 #[cfg(test)]
@@ -305,7 +283,7 @@ mod tests {
         let registry = Registry::default();
         registry.describe_counter(KeyName::from_const_str("jobs_total"), None, "Jobs.".into());
         registry.describe_gauge(KeyName::from_const_str("slots"), None, "Never had.".into());
-        let counted = counter(&registry, "say \"\\\"\n");
+        let counted = counter(&registry, "say \"a\"\n");
         counted.increment(3);
         let gauge = registry.register_gauge(&Key::from_name("seats"), &METADATA);
         gauge.set(0.5);
@@ -316,7 +294,7 @@ mod tests {
         let page = registry.page();
         assert!(!page.contains("slots"), "{page}");
         for part in [
-            "# HELP jobs_total Jobs.\n# TYPE jobs_total counter\njobs_total{tier=\"say \\\"\\\\\\\"\\n\"} 3\n\n",
+            "# HELP jobs_total Jobs.\n# TYPE jobs_total counter\njobs_total{tier=\"say \\\"a\\\"\\n\"} 3\n\n",
             "# TYPE seats gauge\nseats 0.5\n\n",
             "# TYPE tiergate_journal_group_size histogram\ntiergate_journal_group_size_bucket{tier=\"a\",le=\"1\"} 1\n\
              tiergate_journal_group_size_bucket{tier=\"a\",le=\"2\"} 3\n",
