@@ -13,6 +13,7 @@
 //! | [`http`] | the only room that knows HTTP: sockets, routes, callers, refusals, `/me`, the operator's listener |
 //! | [`path`] | one spelling for a path, and the patterns of routes |
 //! | [`template`] | texts with places to fill in |
+//! | [`small_file`] | files of a few lines that are named, such as one with a token |
 //! | [`config`] | tiers.yaml to a validated `Config`, or everything that is wrong with it; what is unwise in it; its schema |
 //! | [`cli`] | the commands for operators, which ask the running door, read its journal or judge a file |
 //! | [`serve`] | the composition root, the one room that names every concrete type |
@@ -28,6 +29,7 @@
 //! policy ← config ← serve                                        nobody else sees the configuration
 //! policy ← config, store ← cli ← main                            the commands, beside the door
 //! path, template ← config, http                                  and they know nobody
+//! small_file ← config, store                                     nor does it
 //! clock, telemetry                                               known to all but policy, path, template and config; they know policy
 //! ```
 //!
@@ -51,6 +53,7 @@ pub mod http;
 pub mod path;
 pub mod policy;
 pub mod serve;
+pub mod small_file;
 pub mod store;
 mod sync;
 pub mod telemetry;

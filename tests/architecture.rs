@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 /// What a room may know of the crate: those that stand left of it in lib.rs's map.
 fn may_know(room: &str) -> &'static [&'static str] {
     match room {
-        "policy" | "path" | "template" | "sync" => &[],
+        "policy" | "path" | "template" | "sync" | "small_file" => &[],
         "clock" | "telemetry" => &["policy"],
-        "store" => &["policy", "clock", "telemetry", "sync"],
+        "store" => &["policy", "clock", "telemetry", "sync", "small_file"],
         "gate" => &["policy", "store", "clock", "telemetry", "sync"],
         "upstream" => &["policy", "store", "gate", "clock", "telemetry"],
         "http" => &[
@@ -23,7 +23,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
             "clock",
             "telemetry",
         ],
-        "config" => &["policy", "path", "template"],
+        "config" => &["policy", "path", "template", "small_file"],
         "serve" => &[
             "policy",
             "store",

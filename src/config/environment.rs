@@ -4,15 +4,12 @@
 //! Absent on purpose: keeping or showing what was found. It is judged where it is named, and said of it is where it is, never
 //! what it is. And filling in anywhere but there: elsewhere `${…}` is text like any other.
 
-use std::fs::{Metadata, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
-
-use rustix::fs::OFlags;
 
 use super::error::Report;
 use super::yaml::Place;
+use crate::small_file;
 
 /// The longest name of a variable, in characters.
 const NAME_CHARS_MAX: usize = 64;
@@ -44,26 +41,8 @@ impl Environment for System {
     }
 
     fn file(&self, path: &Path) -> io::Result<String> {
-        // Before it is opened: a device may do something when it is.
-        let _found = regular(std::fs::metadata(path)?)?;
-        // By then it may be a pipe, to which nobody might ever write.
-        let mut options = OpenOptions::new();
-        let opened = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-        let file = opened.open(path)?;
-        let _found = regular(file.metadata()?)?;
-        let mut text = String::new();
-        file.take(HELD_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
-        Ok(text)
+        small_file::read(path, HELD_BYTES_MAX)
     }
-}
-
-/// A pipe would be empty when the door reads it again, and could be waited for without end.
-fn regular(found: Metadata) -> io::Result<Metadata> {
-    if found.is_file() {
-        return Ok(found);
-    }
-    let why = "it is a folder, a device or a pipe, and no file";
-    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
 }
 
 /// One in which there is nothing.

@@ -1,16 +1,17 @@
 //! The operator's token: who has it may change accounts.
 //!
-//! Absent on purpose: more than one, any way to change it while the door runs, and which of the places that may hold it does.
+//! Absent on purpose: more than one, when it is read again, and which of the places that may hold it does.
 
 use std::fmt;
-use std::fs::{self, Metadata, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use subtle::ConstantTimeEq;
+
+use crate::small_file;
 
 /// The variable of the environment that may hold it.
 pub const TOKEN_VARIABLE: &str = "TIERGATE_ADMIN_TOKEN";
@@ -83,7 +84,9 @@ impl AdminToken {
     /// # Errors
     /// It can't be read, is no regular file, or holds no token.
     pub fn read(file: &Path) -> Result<Self, TokenError> {
-        let text = text_of(file).map_err(|error| TokenError::File(file.to_owned(), error))?;
+        // It may end a line.
+        let text =
+            small_file::read(file, *TOKEN_CHARS.end() + 1).map_err(|error| TokenError::File(file.to_owned(), error))?;
         Self::given(&text, &file.display().to_string())
     }
 
@@ -116,28 +119,6 @@ impl fmt::Debug for AdminToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AdminToken(…)")
     }
-}
-
-/// As much of a file as a token may have, and a little more.
-fn text_of(file: &Path) -> io::Result<String> {
-    // Before it is opened: a device may do something when it is.
-    let _found = regular(fs::metadata(file)?)?;
-    // By then it may be a pipe, to which nobody might ever write.
-    let mut options = OpenOptions::new();
-    let opened = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    let file = opened.open(file)?;
-    let _found = regular(file.metadata()?)?;
-    let mut text = String::new();
-    file.take(*TOKEN_CHARS.end() as u64 + 2).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-fn regular(found: Metadata) -> io::Result<Metadata> {
-    if found.is_file() {
-        return Ok(found);
-    }
-    let why = "it is a folder, a device or a pipe, and no file";
-    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
 }
 
 fn make(file: &Path) -> io::Result<()> {
