@@ -2,6 +2,9 @@
 //!
 //! The messages are the snapshots in `tests/snapshots`, one file a subject.
 
+#[path = "support/sections.rs"]
+mod sections;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
@@ -11,6 +14,8 @@ use tiergate::config::presets::PRESETS;
 use tiergate::config::{
     Checked, Config, Environment, Ink, Inks, Nothing, SHOWN_PROBLEMS_MAX, Severity, TokenSource, check,
 };
+
+use sections::HASHES;
 
 /// A file without anything unwise, a section a line.
 const WISE: [(&str, &str); 8] = [
@@ -35,32 +40,12 @@ const WISE: [(&str, &str); 8] = [
         "routes: [ { path: /search, upstream: search, metered: true } ]",
     ),
 ];
-/// Two hashes of keys.
-const HASHES: [&str; 2] = [
-    "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
-    "fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9",
-];
 /// What must be seen nowhere.
 const SECRET: &str = "hunter2_0123456789abcdef";
 
 /// The wise file, in which the lines given take the place of the section of the same name, or are added.
 fn file(lines: &[&str]) -> String {
-    let section = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
-    let given: Vec<String> = lines.iter().map(|line| section(line)).collect();
-    let mut text = String::new();
-    for (name, line) in WISE {
-        let line = given
-            .iter()
-            .position(|given| given == name)
-            .map_or(line, |at| lines[at]);
-        writeln!(text, "{line}").unwrap();
-    }
-    for (line, name) in lines.iter().zip(&given) {
-        if WISE.iter().all(|(known, _)| known != name) {
-            writeln!(text, "{line}").unwrap();
-        }
-    }
-    text
+    sections::with(&WISE, lines)
 }
 
 fn checked(lines: &[&str]) -> Checked {
@@ -100,10 +85,10 @@ fn warned(files: &[&[&str]]) -> String {
 /// The same of files that differ from the wise one by one section.
 #[track_caller]
 fn each(lines: &[&str]) -> String {
-    let files: Vec<Vec<&str>> = lines.iter().map(|line| vec![*line]).collect();
-    warned(&files.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    warned(&sections::alone(lines))
 }
 
+/// Compares with the file of that name in `tests/snapshots`.
 #[track_caller]
 fn snapshot(name: &str, said: impl AsRef<str>) {
     insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(name, said.as_ref()) });

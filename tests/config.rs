@@ -2,6 +2,9 @@
 //!
 //! The messages are the snapshots in `tests/snapshots`, one file a subject.
 
+#[path = "support/sections.rs"]
+mod sections;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,6 +13,8 @@ use std::time::Duration;
 use tiergate::config::{Config, ConfigErrors, OnHangup, Origins, SHOWN_PROBLEMS_MAX};
 use tiergate::policy::rules::{PoolId, TierId, Window, Within};
 use tiergate::policy::time::Span;
+
+use sections::HASHES;
 
 /// The shortest file that is right, a section a line.
 const LEAST: [(&str, &str); 7] = [
@@ -30,30 +35,10 @@ const LEAST: [(&str, &str); 7] = [
         "routes: [ { path: /search, upstream: search, metered: true } ]",
     ),
 ];
-/// Two hashes of keys.
-const HASHES: [&str; 2] = [
-    "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
-    "fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9",
-];
 
 /// The least file, in which the lines given take the place of the section of the same name, or are added.
 fn file(lines: &[&str]) -> String {
-    let section = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
-    let given: Vec<String> = lines.iter().map(|line| section(line)).collect();
-    let mut text = String::new();
-    for (name, line) in LEAST {
-        let line = given
-            .iter()
-            .position(|given| given == name)
-            .map_or(line, |at| lines[at]);
-        writeln!(text, "{line}").unwrap();
-    }
-    for (line, name) in lines.iter().zip(&given) {
-        if LEAST.iter().all(|(known, _)| known != name) {
-            writeln!(text, "{line}").unwrap();
-        }
-    }
-    text
+    sections::with(&LEAST, lines)
 }
 
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
@@ -81,8 +66,7 @@ fn said(files: &[&[&str]]) -> String {
 /// What is said about one section, in each of the ways to write it.
 #[track_caller]
 fn each(lines: &[&str]) -> String {
-    let files: Vec<Vec<&str>> = lines.iter().map(|line| vec![*line]).collect();
-    said(&files.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    said(&sections::alone(lines))
 }
 
 /// Compares with the file of that name in `tests/snapshots`.
