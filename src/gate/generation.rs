@@ -2,7 +2,8 @@
 //!
 //! Tiers, windows and limits are known by their places in the rules, which a reload may change. So whoever asks says by which
 //! generation it has made out what it asks; around a reload that may be the one before. Then it is let in on the terms of that one
-//! or not at all: what the two rules would say together neither may say. Names tell which windows and pools are meant. Pools keep their places from one generation to the next (`serve::places`).
+//! or not at all: what the two rules would say together neither may say. Names tell which windows and pools are meant. Pools keep
+//! their places from one generation to the next (`serve::places`).
 //!
 //! Absent on purpose: what becomes of jobs in the house, which is the policy's.
 

@@ -10,8 +10,8 @@ use crate::policy::time::{Span, Timestamp};
 use crate::policy::{DebitNumber, End, Grant, JobId, Outcome, Overdrawn, Relocation};
 use crate::store::{Commit, Entry, Record};
 
-/// A job's slot, its caller's concurrency and what it holds of its quotas (semantics §6). Its parts go back in the order of its methods; dropped before
-/// that, the job counts as cancelled.
+/// A job's slot, its caller's concurrency and what it holds of its quotas (semantics §6). Its parts go back in the order of its
+/// methods; dropped before that, the job counts as cancelled.
 #[derive(Debug)]
 #[must_use = "dropping it gives the slot back"]
 pub struct Pass {

@@ -202,8 +202,8 @@ fn write_fields(headers: &mut HeaderMap, lefts: &[Left<'_>]) {
     }
 }
 
-/// What will be left of each of the caller's quotas that are enforced, and at last of its concurrency. The job may have ended meanwhile: then a
-/// unit too many is told, for once.
+/// What will be left of each of the caller's quotas that are enforced, and at last of its concurrency. The job may have ended
+/// meanwhile: then a unit too many is told, for once.
 fn left<'a>(
     standing: &Standing<'a>,
     Metered {

@@ -154,7 +154,8 @@ impl Workers {
         Arc::new(Self(ArcSwap::from_pointee(upstreams)))
     }
 
-    /// These from now on; to be called under the hall's lock, in the step that changes its rules. What runs goes on where it is: a server that somebody uses has its place here too.
+    /// These from now on; to be called under the hall's lock, in the step that changes its rules. What runs goes on where it is: a
+    /// server that somebody uses has its place here too.
     pub fn replace(&self, upstreams: Vec<Arc<Upstream>>) {
         self.0.store(Arc::new(upstreams));
     }

@@ -1,5 +1,5 @@
-//! Request limits and their model, side by side, while other rules are loaded now and then: after every step both have said the same, and what is promised to callers holds, which
-//! is checked without the model too.
+//! Request limits and their model, side by side, while other rules are loaded now and then: after every step both have said the
+//! same, and what is promised to callers holds, which is checked without the model too.
 //!
 //! Absent on purpose: where histories come from (`limits`, `fuzz/fuzz_targets/limits.rs`), and full tables (`limits_crowded`).
 

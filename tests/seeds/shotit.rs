@@ -349,8 +349,8 @@ async fn the_quota_is_reset_on_the_first_of_each_month() {
     }
 }
 
-/// "If you send a second request before the first request respond, it would fail with HTTP 402." And "Concurrency only applies to the /search
-/// endpoint."
+/// "If you send a second request before the first request respond, it would fail with HTTP 402." And "Concurrency only applies to
+/// the /search endpoint."
 #[tokio::test]
 async fn searches_at_once_and_what_is_no_search() {
     check_concurrency(&SYSTEM, &SPONSORS).await;

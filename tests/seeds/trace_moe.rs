@@ -290,8 +290,8 @@ async fn a_rolling_window_of_24_hours() {
     house.check_left("free", 40).await;
 }
 
-/// "If you send a second request before the first request responds, it will fail with HTTP 402." And "Concurrency only applies to the /search
-/// endpoint."
+/// "If you send a second request before the first request responds, it will fail with HTTP 402." And "Concurrency only applies to
+/// the /search endpoint."
 #[tokio::test]
 async fn searches_at_once_and_what_is_no_search() {
     check_concurrency(&SYSTEM, &SPONSORS).await;

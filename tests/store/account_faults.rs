@@ -1,5 +1,5 @@
-//! Accounts, and what is said of networks, on a disk that fails, tears or freezes at every one of its writes and syncs: what was acknowledged is there when the
-//! file is opened again, and nothing is half-done.
+//! Accounts, and what is said of networks, on a disk that fails, tears or freezes at every one of its writes and syncs: what was
+//! acknowledged is there when the file is opened again, and nothing is half-done.
 //!
 //! The disk is one of the test's own under redb's seam. It keeps what a sync has made durable apart from what is only in its cache.
 //! When the power goes, of the cache any part may have reached the medium: nothing, everything, every other write, or the last one

@@ -75,8 +75,8 @@ impl Door {
         (Self::open_by(Clock::moved_by(hands, wall), folder, yaml), hands)
     }
 
-    /// Opens the door that this preset describes, at that time, with workers at these addresses (of the upstreams of these names). `edited` may
-    /// say something else than the preset's text.
+    /// Opens the door that this preset describes, at that time, with workers at these addresses (of the upstreams of these names).
+    /// `edited` may say something else than the preset's text.
     pub fn open_preset(
         name: &str,
         edited: impl FnOnce(&str) -> String,

@@ -60,7 +60,8 @@ pub(super) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{plural}")
 }
 
-/// Both texts, printable, without credentials and at most so long that a line shows them; where they must be cut, what differs is not cut away.
+/// Both texts, printable, without credentials and at most so long that a line shows them; where they must be cut, what differs is
+/// not cut away.
 pub(super) fn apart(old: &str, new: &str) -> (String, String) {
     let chars = |text: &str| printable(&without_credentials(text)).chars().collect::<Vec<_>>();
     let (old, new) = (chars(old), chars(new));

@@ -3,7 +3,8 @@
 //! A warning is given where the file says two things of which one makes the other pointless, or sells less for more. Each is
 //! sure from the file alone, and what many sensible files have is none: a gap between priorities, a tier that nobody listed
 //! has, a queue of length 0. `ladder` compares tiers by their price, `quotas` and `waits` find what can't come about, `cover`
-//! routes without a request limit, `reach` request limits that none has, `networks` those that hold every address, `literal` variables that nobody fills in.
+//! routes without a request limit, `reach` request limits that none has, `networks` those that hold every address, `literal`
+//! variables that nobody fills in.
 //!
 //! Absent on purpose: whatever depends on traffic, on accounts that are not in the file, or on what the door did before.
 //! Warnings are given for a file with errors too, as far as it could be read; so parts of it are found by their names.

@@ -1,6 +1,7 @@
 //! The operator's listener: metrics, health, who is in the house, the accounts, and what is said of networks. Never public.
 //!
-//! `pages` is what one looks at, `config` the configuration, `accounts`, `keys` and `networks` what one changes, `import` reads accounts from elsewhere,
+//! `pages` is what one looks at, `config` the configuration, `accounts`, `keys` and `networks` what one changes, `import` reads
+//! accounts from elsewhere,
 //! `wire` is how accounts and keys look in JSON, `limits` how numbers for request limits do, `times` how points and lengths of
 //! time are written, `problem` how an error looks.
 //!
