@@ -9,6 +9,7 @@
 mod debits;
 #[path = "../../tests/policy/model.rs"]
 mod model;
+#[expect(dead_code, reason = "the property test also asks how often something has happened")]
 #[path = "../../tests/policy/side_by_side.rs"]
 mod side_by_side;
 

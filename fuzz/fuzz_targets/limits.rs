@@ -7,6 +7,7 @@
 
 #[path = "../../tests/policy/limits_model.rs"]
 mod limits_model;
+#[expect(dead_code, reason = "the property test also asks how often something has happened")]
 #[path = "../../tests/policy/limits_side_by_side.rs"]
 mod limits_side_by_side;
 
