@@ -4,11 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use super::*;
+use serde_json::Value;
+
+use super::text;
 use crate::config::error::Report;
 use crate::config::presets::PRESETS;
 use crate::config::yaml::{self, Kind, Node};
-use crate::config::{accounts, admin};
+use crate::config::{accounts, admin, answers, document, edge, limits, quotas, routes, tiers, upstreams};
 
 fn schema() -> Value {
     serde_json::from_str(&text()).expect("a schema is JSON")
