@@ -45,7 +45,24 @@ struct Gauges {
     pools: Vec<(Gauge, Gauge)>,
     accounts: Vec<Gauge>,
     debtors: [Gauge; KINDS.len()],
-    limits: Vec<(Gauge, Counter)>,
+    limits: Vec<(Gauge, Crowded)>,
+}
+
+/// Requests that a limit has counted by neighbourhood.
+#[derive(Debug)]
+struct Crowded {
+    counter: Counter,
+    /// How many there were when somebody last looked.
+    seen: u64,
+}
+
+impl Crowded {
+    /// There are so many now; less than before: the limit was gone meanwhile, and counts from 0 again.
+    fn are(&mut self, requests: u64) {
+        self.counter
+            .increment(requests.checked_sub(self.seen).unwrap_or(requests));
+        self.seen = requests;
+    }
 }
 
 const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None);
@@ -67,8 +84,8 @@ impl Exposition {
         &self.registry
     }
 
-    /// The gauges for these rules' tiers, limits and pools.
-    fn gauges(&self, rules: &Arc<Rules>) -> Gauges {
+    /// The gauges for these rules' tiers, limits and pools, after those of other rules.
+    fn gauges(&self, rules: &Arc<Rules>, before: Option<&Gauges>) -> Gauges {
         let gauge = |name: &'static str, labels: Vec<Label>| {
             self.registry.register_gauge(&Key::from_parts(name, labels), &METADATA)
         };
@@ -95,10 +112,11 @@ impl Exposition {
                 .iter()
                 .map(|limit| {
                     let crowded = Key::from_parts("tiergate_limit_crowded_total", of_limit(&limit.name));
-                    (
-                        gauge("tiergate_limit_callers", of_limit(&limit.name)),
-                        self.registry.register_counter(&crowded, &METADATA),
-                    )
+                    let crowded = Crowded {
+                        counter: self.registry.register_counter(&crowded, &METADATA),
+                        seen: before.and_then(|before| before.seen(&limit.name)).unwrap_or(0),
+                    };
+                    (gauge("tiergate_limit_callers", of_limit(&limit.name)), crowded)
                 })
                 .collect(),
             pools: rules
@@ -128,16 +146,19 @@ impl Exposition {
         let gauges = match &mut *known {
             Some(known) if Arc::ptr_eq(&known.rules, rules) => known,
             // The new ones are registered before the old ones go: whoever stays goes on where it was.
-            other => other.insert(self.gauges(rules)),
+            other => {
+                let gauges = self.gauges(rules, other.as_ref());
+                other.insert(gauges)
+            }
         };
         gauges.seats.set(levels.seats);
         for (gauge, callers) in gauges.debtors.iter().zip(levels.debtors) {
             // As many as fit the memory: exact as a float.
             gauge.set(callers as f64);
         }
-        for ((callers, crowded), (counted, requests)) in gauges.limits.iter().zip(&levels.limits) {
+        for ((callers, crowded), (counted, requests)) in gauges.limits.iter_mut().zip(&levels.limits) {
             callers.set(*counted as f64);
-            crowded.absolute(*requests);
+            crowded.are(*requests);
         }
         for (gauge, waiting) in gauges.waiting.iter().zip(levels.waiting) {
             gauge.set(waiting);
@@ -156,6 +177,14 @@ impl Exposition {
     /// asked for seldom.
     pub fn put_aside(&self) {
         self.registry.put_aside();
+    }
+}
+
+impl Gauges {
+    /// How many requests the limit of that name had counted by neighbourhood, if there was one.
+    fn seen(&self, name: &str) -> Option<u64> {
+        let at = self.rules.limits.iter().position(|limit| *limit.name == *name)?;
+        Some(self.limits[at].1.seen)
     }
 }
 

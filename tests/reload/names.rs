@@ -74,3 +74,38 @@ async fn names_that_are_gone_leave_the_page_and_those_that_stay_go_on_counting()
     })
     .await;
 }
+
+/// The bug: a limit that was taken out and put back counted its crowd from nought again, and the page stood still until that was more
+/// than what it had said before.
+#[tokio::test]
+async fn a_limit_that_comes_back_goes_on_counting_its_crowd() {
+    let mirror = Mirror::start().await;
+    let file = |limits: &str| {
+        format!(
+            "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\nqueue: {{ length: 8 }}\nanonymous: free\ntiers: {{ free: {{ priority: \
+             0, concurrency: 1 }} }}\nupstreams: {{ search: {{ servers: [ {{ url: \"http://{}\", slots: 2 }} ] }} }}\nroutes: [ {{ path: \
+             /search, upstream: search, metered: true }} ]\ntrusted_proxies: [127.0.0.1]\nmax_callers: 1000\nlimits: {limits}\n",
+            mirror.address
+        )
+    };
+    let with = file("[ { name: http, per: network, limit: 1000, window: 1h } ]");
+    let crowded = r#"tiergate_limit_crowded_total{limit="http"}"#;
+    let door = Door::open_live(&with);
+    let mut client = Client::connect(door.address).await;
+    let mut crowd = async |callers: usize| {
+        for at in 0..callers {
+            let from = format!("x-forwarded-for: 10.{}.{}.1\r\n", at / 256, at % 256);
+            client.ask("GET", "/me", &from).await;
+        }
+        door.metric(crowded).await
+    };
+    let before = crowd(1_300).await;
+    assert!(before > 0.0, "somebody is counted with its neighbours");
+    for file in [&file("[]"), &with] {
+        door.save(file);
+        let answer = door.operator("POST", "/reload", "").await;
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+    }
+    let after = crowd(1_200).await;
+    assert!(after > before, "{after} after {before}");
+}
