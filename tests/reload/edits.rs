@@ -68,12 +68,15 @@ impl File {
                 max_wait: dice.below(6) == 0,
             })
         });
-        tiers[0].get_or_insert(Tier {
-            priority: 0,
-            concurrency: 1,
-            quota: None,
-            max_wait: false,
-        });
+        // By the first file accounts are stored.
+        for at in [0].into_iter().chain((number == 0).then_some(STORED)) {
+            tiers[at].get_or_insert(Tier {
+                priority: 0,
+                concurrency: 1,
+                quota: None,
+                max_wait: false,
+            });
+        }
         let mut upstreams: [Option<Vec<(usize, u64)>>; UPSTREAMS] = std::array::from_fn(|_| {
             (dice.below(2) == 0).then(|| {
                 let mut listed = Vec::new();

@@ -447,12 +447,18 @@ async fn operate(door: &Door, scene: &Scene, first: Arc<File>, dice: &mut Dice) 
     let seed = scene.seed;
     let mut room = Room::of(&first);
     let mut present = first;
+    let mut spoiled = String::new();
     for number in 1..=RELOADS {
         let file = Arc::new(File::by_chance(number, SERVERS, dice));
         let ask = dice.below(5) > 0;
         room.check(&present, &door.queue().await, seed);
         if dice.below(4) == 0 {
-            spoil(door, seed, &file.broken(&scene.servers, dice), ask).await;
+            // A file that is saved as it was is not read again.
+            let before = std::mem::replace(&mut spoiled, file.broken(&scene.servers, dice));
+            while spoiled == before {
+                spoiled = file.broken(&scene.servers, dice);
+            }
+            spoil(door, seed, &spoiled, ask).await;
         } else {
             room.widen(&file);
             scene
