@@ -233,6 +233,7 @@ pub(super) fn tell_of_lost_tiers(rules: &Rules, directory: &Directory) {
     warn!(
         count,
         accounts = named.join(", "),
-        "accounts of tiers that tiers.yaml has not: they have the anonymous tier's terms"
+        "accounts of tiers that tiers.yaml has not: they have the anonymous tier's terms; \
+         `tiergate account list` shows each account's tier"
     );
 }
