@@ -102,10 +102,11 @@ fn over_every_store(scenario: impl AsyncFn(House)) {
 
 /// A gate over a store, with hands to move its clock.
 struct House {
+    /// Gone before the store, in which its journal writes until then.
+    gate: Option<Arc<Gate>>,
     store: Box<dyn Store>,
     hands: &'static Hands,
     clock: Clock,
-    gate: Option<Arc<Gate>>,
 }
 
 impl House {
