@@ -26,6 +26,8 @@ pub struct Generation {
     pub accounts: Arc<KnownAccounts>,
     /// The meters of its tiers, pools and limits.
     pub meters: Arc<Meters>,
+    /// The names of its pools' upstreams, as jobs are recorded with them.
+    pub upstreams: Vec<Arc<str>>,
     /// How long an answer waits for its debit to be durable.
     pub commit_patience: Span,
 }
@@ -46,11 +48,17 @@ impl OldTerms {
     }
 }
 
+/// The names of all pools' upstreams, by the pools' places.
+pub fn upstreams(rules: &Rules) -> Vec<Arc<str>> {
+    rules.pools.iter().map(|pool| pool.name.as_str().into()).collect()
+}
+
 impl Generation {
     /// These rules, with nobody listed, and meters that nobody reads: for tests and simulations.
     pub fn unobserved(rules: Arc<Rules>) -> Arc<Self> {
         Arc::new(Self {
             meters: Meters::unobserved(&rules),
+            upstreams: upstreams(&rules),
             rules,
             accounts: Arc::default(),
             commit_patience: Span::from_secs(5),

@@ -29,7 +29,7 @@ use tracing::warn;
 pub use cap::{Cap, Place};
 pub use committing::Committing;
 pub use filling::{Filled, Filling};
-pub use generation::Generation;
+pub use generation::{Generation, upstreams};
 use hall::{Hall, Verdict};
 pub use limiter::Limiter;
 pub use moving::Moving;
@@ -375,6 +375,7 @@ impl Terms {
             admitted: self.admitted,
             caller: self.caller,
             tier: Arc::clone(&self.generation.rules.tier(self.tier).name),
+            upstream: Arc::clone(&self.generation.upstreams[self.pool.index()]),
             priority,
             end,
             status,

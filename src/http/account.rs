@@ -20,9 +20,10 @@ use super::standing::Standing;
 use crate::policy::caller::Caller;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::UnixTime;
-use crate::store::statistics::{PERCENTILES, Period, STATUSES, Speed, Statistics, Traffic};
+use crate::store::statistics::{PERCENTILES, Period, STATUSES, Speed, Traffic};
+use crate::store::{Database, ReadError};
 
-/// Readings of a caller's statistics at once: each reads some hundred blocks of files.
+/// Readings of the statistics at once.
 const READINGS_MAX: usize = 4;
 /// Readings that may wait for their turn.
 const READINGS_WAITING_MAX: usize = 64;
@@ -107,7 +108,7 @@ impl Me {
 /// What the door's own pages show, and how many read it at once.
 #[derive(Debug)]
 pub struct Pages {
-    statistics: Arc<Statistics>,
+    database: Arc<Database>,
     readings: Arc<Semaphore>,
     /// Those under way, and those that wait.
     asked: Arc<Semaphore>,
@@ -144,7 +145,7 @@ async fn me(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visit
     let Some(period) = period_of(&period) else {
         return refused(BAD_PERIOD);
     };
-    pages.caller(visitor.caller, period, visitor.now).await
+    pages.traffic(Some(visitor.caller), period, visitor.now).await
 }
 
 async fn stats(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visitor>, asked: Parameters) -> Response {
@@ -155,8 +156,8 @@ async fn stats(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Vi
         return refused(BAD_PERIOD);
     };
     match asked.r#type.as_deref().unwrap_or("traffic") {
-        "traffic" => pages.door(period, visitor.now),
-        "speed" => pages.speed(period, visitor.now),
+        "traffic" => pages.traffic(None, period, visitor.now).await,
+        "speed" => pages.speed(period, visitor.now).await,
         _ => refused("type is traffic or speed"),
     }
 }
@@ -177,48 +178,58 @@ fn refused(why: &'static str) -> Response {
 }
 
 impl Pages {
-    /// Those of these statistics.
-    pub fn new(statistics: Arc<Statistics>) -> Arc<Self> {
+    /// Those of this database.
+    pub fn new(database: Arc<Database>) -> Arc<Self> {
         Arc::new(Self {
-            statistics,
+            database,
             readings: Arc::new(Semaphore::new(READINGS_MAX)),
             asked: Arc::new(Semaphore::new(READINGS_MAX + READINGS_WAITING_MAX)),
         })
     }
 
-    /// The door's own sums are in memory.
-    fn door(&self, period: Period, now: UnixTime) -> Response {
-        answered(self.statistics.traffic(None, period, now), traffic_row)
+    async fn traffic(&self, whose: Option<Caller>, period: Period, now: UnixTime) -> Response {
+        self.answer(move |database| database.traffic(whose, period, now), traffic_row)
+            .await
     }
 
-    fn speed(&self, period: Period, now: UnixTime) -> Response {
-        answered(self.statistics.speed(period, now), |Speed { time, percentiles_ms }| {
-            let nth = |place: usize| percentiles_ms.map(|all| all[place]);
-            let names = PERCENTILES.iter().enumerate();
-            Row::of(
-                time,
-                names.map(|(place, name)| (format!("p{name}"), Value::from(nth(place)))),
-            )
-        })
+    async fn speed(&self, period: Period, now: UnixTime) -> Response {
+        self.answer(move |database| database.speed(period, now), speed_row)
+            .await
     }
 
-    /// A caller's are read from files, where that may block. The turn lasts as long as the reading, whether or not anybody waits
-    /// for it still.
-    async fn caller(&self, caller: Caller, period: Period, now: UnixTime) -> Response {
+    /// Reads where that may block. The turn lasts as long as the reading, whether or not anybody waits for it still.
+    async fn answer<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Database) -> Result<Vec<T>, ReadError> + Send + 'static,
+        row: impl Fn(T) -> Row,
+    ) -> Response {
         let Ok(asked) = Arc::clone(&self.asked).try_acquire_owned() else {
             return Extension(Refusal::StatisticsUnavailable).into_response();
         };
         let turn = Arc::clone(&self.readings).acquire_owned().await;
-        let statistics = Arc::clone(&self.statistics);
+        let database = Arc::clone(&self.database);
         let read = tokio::task::spawn_blocking(move || {
             let _until_read = (asked, turn);
-            statistics.traffic(Some(caller), period, now)
+            read(&database)
         });
-        answered(
-            read.await.unwrap_or_else(|error| Err(std::io::Error::other(error))),
-            traffic_row,
-        )
+        let read = read.await.map_err(|error| error.to_string());
+        match read.and_then(|rows| rows.map_err(|error| error.to_string())) {
+            Ok(rows) => Json(rows.into_iter().map(row).collect::<Vec<_>>()).into_response(),
+            Err(error) => {
+                error!(%error, "the statistics can't be read");
+                Extension(Refusal::StatisticsUnavailable).into_response()
+            }
+        }
     }
+}
+
+fn speed_row(Speed { time, percentiles_ms }: Speed) -> Row {
+    let nth = |place: usize| percentiles_ms.map(|all| all[place]);
+    let names = PERCENTILES.iter().enumerate();
+    Row::of(
+        time,
+        names.map(|(place, name)| (format!("p{name}"), Value::from(nth(place)))),
+    )
 }
 
 fn traffic_row(Traffic { time, counts, total }: Traffic) -> Row {
@@ -240,15 +251,5 @@ impl Row {
 impl Serialize for Row {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
-
-fn answered<T>(rows: std::io::Result<Vec<T>>, row: impl Fn(T) -> Row) -> Response {
-    match rows {
-        Ok(rows) => Json(rows.into_iter().map(row).collect::<Vec<_>>()).into_response(),
-        Err(error) => {
-            error!(%error, "the statistics can't be read");
-            Extension(Refusal::StatisticsUnavailable).into_response()
-        }
     }
 }

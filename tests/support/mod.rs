@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod database;
 pub mod fast;
 pub mod folder;
 pub mod program;
@@ -23,7 +24,7 @@ use tiergate::config::{Config, LimitHeaders, LimitRoute, Overrides};
 use tiergate::policy::rules::{Kind, Limit, Per};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::serve::{self, Source, watch};
-use tiergate::store::{AdminToken, TOKEN_FILE};
+use tiergate::store::{AdminToken, OldData, TOKEN_FILE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -165,9 +166,17 @@ impl Door {
                 let shutdown = async {
                     let _ = closed.await;
                 };
-                serve::run(config, source, serve::hang_ups(), sockets, clock, shutdown)
-                    .await
-                    .expect("the door opens");
+                serve::run(
+                    config,
+                    source,
+                    serve::hang_ups(),
+                    sockets,
+                    OldData::Use,
+                    clock,
+                    shutdown,
+                )
+                .await
+                .expect("the door opens");
             });
         });
         Self {

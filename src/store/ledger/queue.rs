@@ -1,54 +1,58 @@
-//! What is on its way from the event loops to the writer, and whether that is well.
+//! What is to be written, from the event loops to the writer, and whether that goes well.
 //!
-//! Absent on purpose: the disk. Nothing here waits but [`Inbox::take`], which only the writer calls.
+//! Nothing here waits but [`Queue::take`] and [`Queue::take_after_failure`], which only the writer calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
+use rusqlite::Connection;
 
+use super::commit::{Commit, Ticket};
 use super::{Durability, Pace, Settings};
 use crate::clock::Clock;
 use crate::policy::DebitNumber;
 use crate::policy::time::{Span, Timestamp};
-use crate::store::{Commit, Entry, Fence, Post, Record, Ticket};
-use crate::telemetry::JournalMeters;
+use crate::store::database::WriteError;
+use crate::store::past::{Fence, Post};
+use crate::store::record::{Entry, Record};
+use crate::telemetry::DatabaseMeters;
 
-/// Records that debit nothing and wait to be written. More are dropped and counted: they are for statistics.
+/// Rows that debit nothing and wait to be written. More are dropped and counted: they are for statistics.
 pub const NOTES_MAX: usize = 65_536;
+/// Groups of so many debits and more let the next group gather.
+const CROWD_MIN: usize = 4;
+/// The longest that a group gathers when many commit.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 /// The longest that a note waits for a commit to ride along with.
 const NOTE_WAITS: Duration = Duration::from_secs(1);
-/// How often the writer looks at the wall clock when nothing comes.
-const IDLE_WAITS: Duration = Duration::from_secs(60);
-/// How often the writer looks in vain for more of a crowd, and how often at all, before it writes what there is. A look takes
-/// less than a microsecond.
-const LOOKS_IN_VAIN: u32 = 8;
-/// See [`LOOKS_IN_VAIN`].
-const LOOKS_MAX: u32 = 256;
-/// No time at all, for [`Inbox::waiting_since`] and [`Inbox::flying_since`].
+/// No time at all, for [`Queue::waiting_since`] and [`Queue::in_flight_since`].
 const NEVER: u64 = u64::MAX;
 
 /// A debit, and who waits for it.
 #[derive(Debug)]
-pub struct Debit {
+pub(in crate::store) struct Debit {
     /// What is to be written.
     pub record: Record,
     /// Whom to tell; nobody, if answers don't wait.
     pub ticket: Option<Ticket>,
 }
 
+/// Work on the writing connection, for changes that are no finished jobs. Gets an error while nothing can be written.
+pub(in crate::store) type Work = Box<dyn FnOnce(Result<&mut Connection, WriteError>) + Send>;
+
 /// What comes in an order that the writer keeps.
-#[derive(Debug)]
-pub enum Arrival {
+pub(in crate::store) enum Arrival {
     /// A debit.
     Debit(Debit),
     /// Whom to tell when all that came before is settled.
     Fence(Post),
+    /// A change.
+    Work(Work),
 }
 
-#[derive(Debug)]
+/// Guarded by the queue's lock, which is held for a few pushes only.
 struct Waiting {
     arrivals: Vec<Arrival>,
     notes: Vec<Entry>,
@@ -59,9 +63,11 @@ struct Waiting {
     closing: bool,
     /// Nobody writes any more.
     ended: bool,
-    /// Whether the writer sleeps and must be woken.
+    /// Whether the writer sleeps.
     asleep: bool,
-    /// Debits of the last group.
+    /// It is woken by so many arrivals.
+    wake_at: usize,
+    /// Debits and changes of the last group.
     last_group: usize,
 }
 
@@ -70,40 +76,46 @@ impl Waiting {
         self.last_number += 1;
         DebitNumber(self.last_number)
     }
+
+    fn is_shut(&self) -> bool {
+        self.closing || self.ended
+    }
 }
 
 /// See the module.
-#[derive(Debug)]
-pub struct Inbox {
-    /// Held for a few pushes only.
+pub(in crate::store) struct Queue {
     waiting: Mutex<Waiting>,
     /// With `waiting`.
     woken: Condvar,
     retry_after: Duration,
-    /// The pace's, in nanoseconds: whoever asks whether it is available takes no lock. Written under the lock.
+    /// The pace's, in nanoseconds: whether the ledger is available is asked without a lock. Written under the lock.
     patience_ns: AtomicU64,
     clock: Clock,
-    meters: Arc<JournalMeters>,
+    meters: Arc<DatabaseMeters>,
     /// The disk has failed, and no try since has succeeded. Written by the writer.
     failed: AtomicBool,
+    /// The database's file is gone or replaced. Written by whoever looks.
+    lost: AtomicBool,
     /// When the oldest debit came that the writer has not taken. Written under the lock.
     waiting_since: AtomicU64,
     /// When the oldest debit came that the writer has taken and not settled. Written by the writer.
-    flying_since: AtomicU64,
+    in_flight_since: AtomicU64,
     /// What the gauge shows.
     shown: AtomicBool,
+    /// How often the writer had nothing left to write.
+    commits: AtomicU64,
 }
 
 /// What the writer is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(in crate::store) enum Next {
     /// Go on.
     Write,
     /// Write what there is; then it is over.
     Close,
 }
 
-impl Inbox {
+impl Queue {
     /// An empty one.
     pub fn new(settings: &Settings) -> Self {
         settings.meters.available(true);
@@ -116,6 +128,7 @@ impl Inbox {
             closing: false,
             ended: false,
             asleep: false,
+            wake_at: 1,
             last_group: 0,
         };
         Self {
@@ -126,21 +139,24 @@ impl Inbox {
             clock: settings.clock,
             meters: Arc::clone(&settings.meters),
             failed: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
             waiting_since: AtomicU64::new(NEVER),
-            flying_since: AtomicU64::new(NEVER),
+            in_flight_since: AtomicU64::new(NEVER),
             shown: AtomicBool::new(true),
+            commits: AtomicU64::new(0),
         }
     }
 
-    /// Whether records become durable at present: the disk does not fail, and nothing has been under way for longer than
+    /// Whether rows become durable at present: the disk does not fail, and nothing has been under way for longer than
     /// patience lasts.
     pub fn is_available(&self) -> bool {
         let oldest = self
             .waiting_since
             .load(Ordering::Acquire)
-            .min(self.flying_since.load(Ordering::Acquire));
+            .min(self.in_flight_since.load(Ordering::Acquire));
         let late = || self.clock.now().since(Timestamp::from_nanos(oldest)) > self.patience();
-        let available = !self.failed.load(Ordering::Acquire) && (oldest == NEVER || !late());
+        let fails = self.failed.load(Ordering::Acquire) || self.lost.load(Ordering::Acquire);
+        let available = !fails && (oldest == NEVER || !late());
         if self.shown.swap(available, Ordering::Relaxed) != available {
             self.meters.available(available);
         }
@@ -152,8 +168,8 @@ impl Inbox {
         Span::from_nanos(self.patience_ns.load(Ordering::Acquire))
     }
 
-    /// Another pace from now on: debits that come from now on wait or not as it says. Whoever gathers a group by the old one
-    /// goes on with the new one.
+    /// Another pace from now on: debits that come from now on wait or not as it says. A group that gathers by the old one
+    /// goes on by the new one.
     pub fn set_pace(&self, pace: Pace) {
         let mut waiting = self.waiting.lock();
         waiting.pace = pace;
@@ -168,7 +184,7 @@ impl Inbox {
         let (commit, ticket) = Commit::pending();
         let mut waiting = self.waiting.lock();
         // Not only at the end: the writer may have taken its last, and a relaxed debit would be lost though it seems done.
-        if waiting.closing || waiting.ended {
+        if waiting.is_shut() {
             drop(waiting);
             return Commit::failed();
         }
@@ -190,10 +206,18 @@ impl Inbox {
     pub fn fence(&self) -> Fence {
         let mut waiting = self.waiting.lock();
         let (fence, post) = Fence::new(waiting.next_number());
-        if !(waiting.closing || waiting.ended) {
+        if !waiting.is_shut() {
             self.push(&mut waiting, Arrival::Fence(post));
         }
         fence
+    }
+
+    /// A change comes. Once closed it is dropped, and whoever waits for its answer hears nothing.
+    pub fn work(&self, work: Work) {
+        let mut waiting = self.waiting.lock();
+        if !waiting.is_shut() {
+            self.push(&mut waiting, Arrival::Work(work));
+        }
     }
 
     fn push(&self, waiting: &mut Waiting, arrival: Arrival) {
@@ -201,19 +225,22 @@ impl Inbox {
             // Under the lock, so that the writer can't take the debit before its time is written down.
             self.waiting_since.store(self.clock.now().as_nanos(), Ordering::Release);
         }
+        let urgent = !matches!(arrival, Arrival::Debit(_));
         waiting.arrivals.push(arrival);
-        self.wake(waiting);
+        if urgent || waiting.arrivals.len() >= waiting.wake_at {
+            self.wake(waiting);
+        }
     }
 
     /// A note comes.
     pub fn note(&self, entry: Entry) {
         let mut waiting = self.waiting.lock();
-        if waiting.notes.len() >= NOTES_MAX || waiting.closing || waiting.ended {
-            self.meters.dropped_note();
+        if waiting.notes.len() >= NOTES_MAX || waiting.is_shut() {
+            self.meters.dropped_row();
             return;
         }
         waiting.notes.push(entry);
-        if waiting.notes.len() == 1 {
+        if waiting.notes.len() == 1 && waiting.wake_at == 1 {
             // From now on the writer has something to wait with.
             self.wake(&mut waiting);
         }
@@ -231,7 +258,7 @@ impl Inbox {
         waiting.ended = true;
         let unwritten = std::mem::take(&mut waiting.arrivals);
         drop(waiting);
-        // Not under the lock: whoever waits is woken.
+        // Not under the lock: dropping a ticket wakes its waiter.
         drop(unwritten);
         self.set_failed(true);
     }
@@ -239,35 +266,42 @@ impl Inbox {
     /// Waits for something to write, and moves it to the writer's own. `arrivals` and `notes` come in empty.
     pub fn take(&self, arrivals: &mut Vec<Arrival>, notes: &mut Vec<Entry>) -> Next {
         let mut waiting = self.waiting.lock();
-        if waiting.arrivals.is_empty() && !waiting.closing {
+        waiting.wake_at = 1;
+        let idle = |waiting: &mut Waiting| waiting.arrivals.is_empty() && !waiting.closing;
+        waiting.asleep = true;
+        self.woken
+            .wait_while(&mut waiting, |waiting| idle(waiting) && waiting.notes.is_empty());
+        if idle(&mut waiting) {
+            // A commit to ride along with may come yet.
             waiting.asleep = true;
-            if waiting.notes.is_empty() {
-                self.woken.wait_for(&mut waiting, IDLE_WAITS);
-            }
-            if !waiting.notes.is_empty() {
-                // A commit to ride along with may come yet.
-                waiting.asleep = true;
-                let alone = |waiting: &mut Waiting| waiting.arrivals.is_empty() && !waiting.closing;
-                self.woken.wait_while_for(&mut waiting, alone, NOTE_WAITS);
-            }
-            waiting.asleep = false;
+            self.woken.wait_while_for(&mut waiting, idle, NOTE_WAITS);
         }
         let pace = waiting.pace;
-        if pace.durability == Durability::Relaxed && !waiting.arrivals.is_empty() {
-            let goes_on = |waiting: &mut Waiting| !waiting.closing && waiting.pace == pace;
-            self.woken
-                .wait_while_for(&mut waiting, goes_on, pace.commit_every.into());
+        let gathers = match pace.durability {
+            Durability::Relaxed if !waiting.arrivals.is_empty() => Some((usize::MAX, pace.commit_every.into())),
+            Durability::Strict if waiting.last_group >= CROWD_MIN => Some((waiting.last_group, GATHER_MAX)),
+            _ => None,
+        };
+        if let Some((crowd, longest)) = gathers {
+            waiting.wake_at = crowd;
+            waiting.asleep = true;
+            let urgent = |arrival: &Arrival| !matches!(arrival, Arrival::Debit(_));
+            let goes_on = |waiting: &mut Waiting| {
+                waiting.arrivals.len() < crowd
+                    && !waiting.closing
+                    && waiting.pace == pace
+                    && !waiting.arrivals.last().is_some_and(urgent)
+            };
+            self.woken.wait_while_for(&mut waiting, goes_on, longest);
         }
-        if waiting.pace.durability == Durability::Strict && waiting.last_group > 1 {
-            gather(&mut waiting);
-        }
+        waiting.asleep = false;
         waiting.last_group = waiting.arrivals.len();
         std::mem::swap(&mut waiting.notes, notes);
         self.hand_over(&mut waiting, arrivals)
     }
 
-    /// Waits a while after a failure, and moves the debits that have come to those that the writer has already. Notes stay
-    /// where they are bounded.
+    /// Waits a while after a failure, and moves what has come to what the writer has already. Notes stay where they are
+    /// bounded.
     pub fn take_after_failure(&self, arrivals: &mut Vec<Arrival>) -> Next {
         let mut waiting = self.waiting.lock();
         self.woken
@@ -282,12 +316,25 @@ impl Inbox {
         self.is_available();
     }
 
+    /// The database's file is gone or replaced, or is the one that is open again. Whether that is news.
+    pub fn set_lost(&self, lost: bool) -> bool {
+        let was = self.lost.swap(lost, Ordering::AcqRel);
+        self.is_available();
+        was != lost
+    }
+
     /// All that the writer had taken is settled. How long its oldest debit waited, if there was one.
     pub fn landed(&self) -> Option<Span> {
-        match self.flying_since.swap(NEVER, Ordering::AcqRel) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        match self.in_flight_since.swap(NEVER, Ordering::AcqRel) {
             NEVER => None,
             since => Some(self.clock.now().since(Timestamp::from_nanos(since))),
         }
+    }
+
+    /// Rises whenever something was written.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     fn hand_over(&self, waiting: &mut Waiting, arrivals: &mut Vec<Arrival>) -> Next {
@@ -298,7 +345,7 @@ impl Inbox {
         }
         // First the later, then the earlier of the two: who looks between sees the oldest twice rather than not at all.
         let since = self.waiting_since.load(Ordering::Acquire);
-        self.flying_since.fetch_min(since, Ordering::AcqRel);
+        self.in_flight_since.fetch_min(since, Ordering::AcqRel);
         self.waiting_since.store(NEVER, Ordering::Release);
         if waiting.closing { Next::Close } else { Next::Write }
     }
@@ -308,23 +355,5 @@ impl Inbox {
         if std::mem::take(&mut waiting.asleep) {
             self.woken.notify_one();
         }
-    }
-}
-
-/// Lets those come in who were let go together by the last group: they come back within a microsecond of each other, and the
-/// first would otherwise take a sync for itself, while the others wait for that and the next.
-fn gather(waiting: &mut MutexGuard<'_, Waiting>) {
-    let mut in_vain = 0;
-    for _ in 0..LOOKS_MAX {
-        let before = waiting.arrivals.len();
-        if in_vain == LOOKS_IN_VAIN || before >= waiting.last_group || waiting.closing {
-            return;
-        }
-        MutexGuard::unlocked(waiting, thread::yield_now);
-        in_vain = if waiting.arrivals.len() > before {
-            0
-        } else {
-            in_vain + 1
-        };
     }
 }

@@ -40,11 +40,11 @@ struct Rung {
 
 /// Those who are to be woken.
 #[derive(Debug, Default)]
-pub struct Wakes {
+pub struct WakeBatch {
     bells: Vec<Arc<Bell>>,
 }
 
-impl Wakes {
+impl WakeBatch {
     /// One more: at the bell, or at once if there is none.
     pub fn push(&mut self, waker: Waker, bell: Option<Arc<Bell>>) {
         let Some(bell) = bell else {
@@ -57,7 +57,7 @@ impl Wakes {
         }
     }
 
-    /// Wakes them.
+    /// WakeBatch them.
     pub fn wake(&mut self) {
         for bell in self.bells.drain(..) {
             bell.ring();
@@ -65,7 +65,7 @@ impl Wakes {
     }
 }
 
-impl Drop for Wakes {
+impl Drop for WakeBatch {
     fn drop(&mut self) {
         self.wake();
     }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn settle(tickets: Vec<Ticket>) {
-        let mut wakes = Wakes::default();
+        let mut wakes = WakeBatch::default();
         for ticket in tickets {
             let _stands = ticket.settle_later(Ok(()), &mut wakes);
         }

@@ -1,12 +1,9 @@
-//! The data folder: who may use it, what is remembered, and who has an account.
-//!
-//! Absent on purpose: what the files look like (`store`).
+//! What a server has in its data folder, opened in order: the database, who has an account, the operator's token.
 
-use std::fs::{self, DirBuilder};
-use std::io;
+use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use tracing::{info, warn};
@@ -17,14 +14,12 @@ use crate::config::{self, Config, TokenSource};
 use crate::policy::Policy;
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
-use crate::store::journal::disk::SystemDisk;
-use crate::store::journal::{self, Durability, History, Journal, Pace, Taken};
-use crate::store::statistics::{Books, Statistics};
 use crate::store::{
-    ADDRESS_FILE, Account, AccountStore, AdminToken, Bookkeeper, Directory, KEY_FILE, Listed, Lost, Pseudonyms,
-    TOKEN_FILE, TOKEN_VARIABLE, TokenError, clear_address, leave_address,
+    ADDRESS_FILE, Account, AccountStore, AdminToken, DataDir, Database, Directory, Durability, History, KEY_FILE,
+    Listed, Lost, OldData, OpenError, Pace, Pseudonyms, Restored, Settings, TOKEN_FILE, TOKEN_VARIABLE, TokenError,
+    clear_address, leave_address,
 };
-use crate::telemetry::JournalMeters;
+use crate::telemetry::DatabaseMeters;
 
 /// Mode of `data_dir`: nobody else looks into it.
 const FOLDER_MODE: u32 = 0o700;
@@ -41,52 +36,44 @@ const TOKEN_MODE: u32 = 0o600;
 /// What of a mode lets others than the owner in.
 const OTHERS: u32 = 0o077;
 
-/// The file of the accounts, in `data_dir`.
-const ACCOUNTS_FILE: &str = "accounts.redb";
-
-/// The folder of the statistics, in `data_dir`.
-const STATISTICS_FOLDER: &str = "statistics";
-
 /// Accounts of a tier that there isn't which the log names.
 const NAMED_MAX: usize = 20;
 
 /// All that lies in the data folder, open.
 pub(super) struct Opened {
-    pub(super) journal: Arc<Journal>,
+    pub(super) database: Arc<Database>,
     pub(super) accounts: Arc<AccountStore>,
     /// The operator's.
     pub(super) token: AdminToken,
     pub(super) pseudonyms: Pseudonyms,
-    pub(super) statistics: Arc<Statistics>,
-    /// With everything that is remembered.
+    /// With everything that callers have used.
     pub(super) policy: Policy,
 }
 
 impl Opened {
-    /// Opens the folder, or makes it, and reads what is remembered. Blocks on the disk.
+    /// Opens the folder, or makes it, and reads back what callers have used. Blocks on the disk.
     ///
     /// # Errors
-    /// The folder is in use, of a newer format, damaged beyond use, or the system refuses something.
+    /// The folder is in use, its database is missing, damaged, another's or of a newer version, or the system refuses something.
     pub(super) fn open(
         config: &Config,
         rules: &Arc<Rules>,
         clock: Clock,
-        meters: Arc<JournalMeters>,
+        meters: Arc<DatabaseMeters>,
+        old_data: OldData,
     ) -> Result<Self, ServeError> {
         let folder = &config.data_dir;
-        let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
-        made.map_err(|error| ServeError::Folder(folder.clone(), error))?;
+        let dir = DataDir::take(folder).map_err(ServeError::Database)?;
         warn_of_others(folder, "others may look into the data folder", FOLDER_MODE);
-        // Before anything in it is looked at: what seems to be left over by a crash may be what another process is writing.
-        let taken = Taken::take(&SystemDisk, folder).map_err(ServeError::Journal)?;
-        let (statistics, books) = open_statistics(folder.join(STATISTICS_FOLDER))?;
-        let (journal, history) = open_journal(taken, config, rules, clock, meters, Box::new(books))?;
+        if old_data == OldData::SetAside {
+            set_aside(&dir, clock.wall()).map_err(ServeError::Database)?;
+        }
         let knows_networks = folder.join(KEY_FILE).exists();
         let pseudonyms = Pseudonyms::open(folder).map_err(ServeError::Key)?;
-        let accounts = open_accounts(config, clock.wall())?;
+        let database = open_database(dir, config, rules, clock, meters).map_err(ServeError::Database)?;
+        let accounts = open_accounts(config, &database, clock.wall())?;
         let token = open_token(config)?;
-        let unread = |error| ServeError::History(folder.join(journal::FOLDER), error);
-        let policy = remember(rules, clock, history, &statistics).map_err(unread)?;
+        let policy = restore(rules, clock, &database)?;
         let [_, networks, _] = policy.debtors();
         if networks > 0 && !knows_networks {
             warn!(
@@ -95,26 +82,29 @@ impl Opened {
             );
         }
         Ok(Self {
-            journal,
+            database,
             accounts,
             token,
             pseudonyms,
-            statistics,
             policy,
         })
     }
 
     /// Writes what is still to be written, and lets go of the folder. Blocks on the disk.
-    pub(super) fn close(folder: &Path, journal: &Journal, accounts: &AccountStore) {
-        // While the folder is this door's: afterwards it may be the next one's address.
+    pub(super) fn close(folder: &Path, database: &Database) {
+        // While the folder is this server's: afterwards it may be the next one's address.
         if let Err(error) = clear_address(folder) {
-            warn!(%error, "{ADDRESS_FILE} is left behind, and commands will look for the door there");
+            warn!(%error, "{ADDRESS_FILE} is left behind, and commands will look for the server there");
         }
-        journal.close();
-        if let Err(error) = accounts.close() {
-            warn!(%error, "the accounts were not closed in good order, the next start will check them");
-        }
+        database.close();
     }
+}
+
+fn set_aside(dir: &DataDir, now: UnixTime) -> Result<(), OpenError> {
+    if let Some(aside) = dir.set_aside(now)? {
+        warn!(aside = %aside.display(), "starting with an empty database; the old one was moved aside");
+    }
+    Ok(())
 }
 
 /// Lets commands find the door. Blocks on the disk.
@@ -124,35 +114,33 @@ pub(super) fn tell_whereabouts(folder: &Path, admin: SocketAddr) {
     }
 }
 
-fn open_statistics(folder: PathBuf) -> Result<(Arc<Statistics>, Books), ServeError> {
-    Statistics::open(&folder).map_err(|error| ServeError::Statistics(folder, error))
-}
-
-fn open_journal(
-    taken: Taken,
+fn open_database(
+    dir: DataDir,
     config: &Config,
     rules: &Rules,
     clock: Clock,
-    meters: Arc<JournalMeters>,
-    books: Box<dyn Bookkeeper>,
-) -> Result<(Arc<Journal>, History), ServeError> {
+    meters: Arc<DatabaseMeters>,
+) -> Result<Arc<Database>, OpenError> {
     let Pace {
         durability,
         commit_every,
         commit_patience,
     } = pace(config);
-    let settings = journal::Settings {
+    let settings = Settings {
         durability,
         commit_every,
         commit_patience,
-        ..journal::Settings::new(clock, Arc::new(move || clock.wall()), meters)
+        ..Settings::new(clock, Arc::new(move || clock.wall()), meters)
     };
-    let opened = Journal::open_in(taken, settings, &rules.windows, vec![books], Arc::new(SystemDisk));
-    let (journal, history) = opened.map_err(ServeError::Journal)?;
-    Ok((Arc::new(journal), history))
+    Database::open(dir, settings, &rules.windows, history(config)).map(Arc::new)
 }
 
-/// How the journal commits.
+/// How long finished jobs are kept.
+pub(super) fn history(_config: &Config) -> History {
+    History::default()
+}
+
+/// How the ledger commits.
 pub(super) fn pace(config: &Config) -> Pace {
     Pace {
         durability: match config.durability {
@@ -165,20 +153,27 @@ pub(super) fn pace(config: &Config) -> Pace {
 }
 
 /// A policy that knows what callers have used.
-fn remember(rules: &Arc<Rules>, clock: Clock, history: History, statistics: &Statistics) -> io::Result<Policy> {
+fn restore(rules: &Arc<Rules>, clock: Clock, database: &Database) -> Result<Policy, ServeError> {
     let began = clock.now();
     let mut policy = Policy::new(Arc::clone(rules));
     policy.follow_clock(clock.wall(), began);
-    let debits = history.restore(&mut policy, began, |entry, segment| statistics.replayed(entry, segment))?;
+    let restored = database.restore(&mut policy, began);
+    let Restored { debits, future } = restored.map_err(ServeError::Restore)?;
     let took = clock.now().since(began);
-    info!(debits, %took, "what callers have used is read back");
+    info!(debits, %took, "quota usage restored");
+    if future > 0 {
+        warn!(
+            jobs = future,
+            "jobs are recorded with dates in the future: they count as of now; is the clock right?"
+        );
+    }
     Ok(policy)
 }
 
-fn open_accounts(config: &Config, now: UnixTime) -> Result<Arc<AccountStore>, ServeError> {
-    let file = config.data_dir.join(ACCOUNTS_FILE);
-    let opened = AccountStore::open(&file, &listed(config), config.blocked_networks.clone(), now);
-    let store = Arc::new(opened.map_err(|error| ServeError::Accounts(file, error))?);
+fn open_accounts(config: &Config, database: &Arc<Database>, now: UnixTime) -> Result<Arc<AccountStore>, ServeError> {
+    let (listed, blocked) = (listed(config), config.blocked_networks.clone());
+    let opened = AccountStore::open(Arc::clone(database), &listed, blocked, now);
+    let store = Arc::new(opened.map_err(ServeError::Accounts)?);
     tell_of_lost_tiers(&config.rules, store.directory());
     Ok(store)
 }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::bell::{Bell, Wakes};
+use super::wake_batch::{Bell, WakeBatch};
 use crate::policy::DebitNumber;
 use crate::sync::Mutex;
 
@@ -125,15 +125,15 @@ impl Ticket {
 
     /// Says what became of the record, and wakes whoever waits for it.
     pub fn settle(self, outcome: Result<(), Unavailable>) -> Standing {
-        self.put(outcome, &mut Wakes::default())
+        self.put(outcome, &mut WakeBatch::default())
     }
 
     /// Says what became of the record; whoever waits for it is woken with the others in `wakes`.
-    pub(super) fn settle_later(self, outcome: Result<(), Unavailable>, wakes: &mut Wakes) -> Standing {
+    pub(in crate::store) fn settle_later(self, outcome: Result<(), Unavailable>, wakes: &mut WakeBatch) -> Standing {
         self.put(outcome, wakes)
     }
 
-    fn put(&self, outcome: Result<(), Unavailable>, wakes: &mut Wakes) -> Standing {
+    fn put(&self, outcome: Result<(), Unavailable>, wakes: &mut WakeBatch) -> Standing {
         let mut slip = self.0.lock();
         if slip.withdrawn {
             return Standing::Withdrawn;
@@ -152,7 +152,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if self.0.lock().settled.is_none() {
             // Withdrawn or not, it will not be durable.
-            let _unheard = self.put(Err(Unavailable), &mut Wakes::default());
+            let _unheard = self.put(Err(Unavailable), &mut WakeBatch::default());
         }
     }
 }

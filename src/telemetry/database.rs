@@ -1,6 +1,4 @@
-//! The journal's meters, with handles made once.
-//!
-//! Absent on purpose: anything of a caller.
+//! The database's meters, with handles made once.
 
 use std::sync::Arc;
 
@@ -8,39 +6,41 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Level, Metadata, Recorder
 
 use crate::policy::time::Span;
 
-/// The upper bounds of the buckets of `tiergate_journal_commit_seconds`, in seconds: from a fast disk's sync to a disk that hangs.
+/// The upper bounds of the buckets of `tiergate_database_commit_seconds`, in seconds: from a fast disk's sync to a disk that hangs.
 pub const COMMIT_BUCKETS: [f64; 12] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0,
 ];
-/// The upper bounds of the buckets of `tiergate_journal_group_size`, in records.
+/// The upper bounds of the buckets of `tiergate_database_group_size`, in rows.
 pub const GROUP_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0, 1_024.0];
 
 /// The name of the histogram whose buckets are [`COMMIT_BUCKETS`].
-pub const COMMIT_SECONDS: &str = "tiergate_journal_commit_seconds";
+pub const COMMIT_SECONDS: &str = "tiergate_database_commit_seconds";
 /// The name of the histogram whose buckets are [`GROUP_BUCKETS`].
-pub const GROUP_SIZE: &str = "tiergate_journal_group_size";
+pub const GROUP_SIZE: &str = "tiergate_database_group_size";
 
-/// Handles of everything that the journal tells of itself.
+/// Handles of everything that the database tells of itself.
 #[derive(Debug)]
-pub struct JournalMeters {
+pub struct DatabaseMeters {
     commit: Histogram,
     group: Histogram,
     bytes: Gauge,
+    wal_bytes: Gauge,
     available: Gauge,
-    dropped_notes: Counter,
+    dropped_rows: Counter,
 }
 
 const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None);
 
-impl JournalMeters {
+impl DatabaseMeters {
     /// Meters that nobody reads.
     pub fn unobserved() -> Arc<Self> {
         Arc::new(Self {
             commit: Histogram::noop(),
             group: Histogram::noop(),
             bytes: Gauge::noop(),
+            wal_bytes: Gauge::noop(),
             available: Gauge::noop(),
-            dropped_notes: Counter::noop(),
+            dropped_rows: Counter::noop(),
         })
     }
 
@@ -52,24 +52,25 @@ impl JournalMeters {
         Arc::new(Self {
             commit: histogram(COMMIT_SECONDS),
             group: histogram(GROUP_SIZE),
-            bytes: gauge("tiergate_journal_bytes"),
-            available: gauge("tiergate_journal_available"),
-            dropped_notes: recorder
-                .register_counter(&Key::from_name("tiergate_journal_dropped_notes_total"), &METADATA),
+            bytes: gauge("tiergate_database_bytes"),
+            wal_bytes: gauge("tiergate_database_wal_bytes"),
+            available: gauge("tiergate_database_available"),
+            dropped_rows: recorder.register_counter(&Key::from_name("tiergate_database_dropped_rows_total"), &METADATA),
         })
     }
 
-    /// A group of so many records is durable; the first of its debits waited so long for that.
-    pub fn committed(&self, records: usize, waited: Option<Span>) {
-        self.group.record(records as f64);
+    /// A group of so many rows is durable; the first of its debits waited so long for that.
+    pub fn committed(&self, rows: usize, waited: Option<Span>) {
+        self.group.record(rows as f64);
         if let Some(waited) = waited {
             self.commit.record(waited.as_secs_f64());
         }
     }
 
-    /// So much lies in the segments.
-    pub fn bytes(&self, bytes: u64) {
+    /// So many bytes has the database's file, and its log.
+    pub fn bytes(&self, bytes: u64, wal_bytes: u64) {
         self.bytes.set(bytes as f64);
+        self.wal_bytes.set(wal_bytes as f64);
     }
 
     /// Whether it can write.
@@ -77,9 +78,9 @@ impl JournalMeters {
         self.available.set(f64::from(u8::from(available)));
     }
 
-    /// A record that need not be durable was not taken, since the disk is far behind.
-    pub fn dropped_note(&self) {
-        self.dropped_notes.increment(1);
+    /// A row that need not be durable was dropped, since the disk is far behind.
+    pub fn dropped_row(&self) {
+        self.dropped_rows.increment(1);
     }
 }
 
@@ -93,21 +94,26 @@ fn describe(recorder: &impl Recorder) {
     recorder.describe_histogram(
         name(GROUP_SIZE),
         Some(Unit::Count),
-        "Records that became durable together.".into(),
+        "Rows that became durable together.".into(),
     );
     recorder.describe_gauge(
-        name("tiergate_journal_bytes"),
+        name("tiergate_database_bytes"),
         Some(Unit::Bytes),
-        "Bytes of the journal's segments.".into(),
+        "Bytes of the database's file.".into(),
     );
     recorder.describe_gauge(
-        name("tiergate_journal_available"),
+        name("tiergate_database_wal_bytes"),
+        Some(Unit::Bytes),
+        "Bytes of the database's write-ahead log.".into(),
+    );
+    recorder.describe_gauge(
+        name("tiergate_database_available"),
         None,
-        "1 while the journal can write, 0 while metered requests are refused because it can't.".into(),
+        "1 while the database can be written, 0 while metered requests are rejected because it can't.".into(),
     );
     recorder.describe_counter(
-        name("tiergate_journal_dropped_notes_total"),
+        name("tiergate_database_dropped_rows_total"),
         None,
-        "Records of what debits nothing that were not taken because the disk was far behind.".into(),
+        "Rows that debit nothing and were dropped because the disk was far behind.".into(),
     );
 }
