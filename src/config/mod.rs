@@ -1,7 +1,7 @@
 //! tiers.yaml to a validated [`Config`], or everything that is wrong with it at once, each with its line and what to do; and what
 //! is legal and unwise in it ([`check`]).
 //!
-//! A section a file: `edge` (addresses, keys, browsers), `admin`, `tiers` (queue and sponsor levels), `upstreams`, `routes`,
+//! A section a file: `edge` (addresses, keys, browsers), `admin`, `history`, `tiers` (queue and sponsor levels), `upstreams`, `routes`,
 //! `accounts`, `limits`, `answers`; `document` puts them together, `warnings` judges them, `diff` tells what one changes of
 //! another. `presets` are whole files that come with the program, `schema` describes the document to editors. Below them `read`
 //! and `value` read single fields and collect problems, `yaml` is the only file that knows the YAML crate, `environment` looks
@@ -20,6 +20,7 @@ mod environment;
 mod error;
 mod excerpt;
 mod grammar;
+mod history;
 mod limits;
 mod overrides;
 pub mod presets;
@@ -52,6 +53,7 @@ pub use edge::{Connections, Cors, ForwardedHeader, Keys, Origins, Paths};
 pub use environment::{Environment, Nothing, System};
 pub use error::{Checked, ConfigErrors, Findings, Ink, Inks, Problem, SHOWN_PROBLEMS_MAX, Severity, Spot};
 pub use excerpt::Excerpt;
+pub use history::History;
 pub use limits::{LimitHeaders, LimitRoute};
 pub use overrides::{Misfit, Overrides};
 pub use quotas::{QUOTAS_PER_TIER_MAX, WINDOWS_MAX};
@@ -91,6 +93,11 @@ pub struct Config {
     pub commit_every: Duration,
     /// How long an answer waits for its debit to be on the disk before it is given up. Default 5 s.
     pub commit_patience: Duration,
+    /// How long finished jobs are kept.
+    pub history: History,
+    /// A step back of the system's clock by more than this is followed at once; a smaller one is waited out. Default 5 min; 1 s
+    /// to 24 h.
+    pub clock_step_max: Duration,
     /// How long running jobs may take when the door closes. Default 30 s.
     pub drain_timeout: Duration,
     /// Cores of the public listener, 1 to 256; `None`: as many as the machine has.
