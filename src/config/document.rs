@@ -82,7 +82,7 @@ pub(super) fn read(root: &Node, surroundings: &Surroundings<'_>, report: &mut Re
     let admin = fields.required("admin", advice, report, |node, report| {
         admin::read(node, surroundings, report)
     });
-    let data_dir = fields.or("data_dir", PathBuf::from(DATA_DIR_DEFAULT), report, folder);
+    let data_dir = data_dir(&fields, surroundings, report);
     let words = [("strict", Durability::Strict), ("relaxed", Durability::Relaxed)];
     let durability = fields.or("durability", Durability::Strict, report, |node, report| {
         one_of(node, &words, report)
@@ -181,7 +181,7 @@ pub(super) fn operators(root: &Node, surroundings: &Surroundings<'_>) -> Option<
     let admin = fields.required("admin", "", &mut report, |node, report| {
         admin::read(node, surroundings, report)
     });
-    let data_dir = fields.or("data_dir", PathBuf::from(DATA_DIR_DEFAULT), &mut report, folder);
+    let data_dir = data_dir(&fields, surroundings, &mut report);
     let admin = admin.filter(|_| report.is_empty())?;
     Some(Operators { admin, data_dir })
 }
@@ -245,11 +245,16 @@ fn work(fields: &Fields<'_>, report: &mut Report) -> Work {
     }
 }
 
-/// The folder's path, which need not exist yet.
-fn folder(node: &Node, report: &mut Report) -> Option<PathBuf> {
+/// The data folder, which need not exist yet.
+fn data_dir(fields: &Fields<'_>, surroundings: &Surroundings<'_>, report: &mut Report) -> PathBuf {
+    let written = fields.or("data_dir", DATA_DIR_DEFAULT, report, folder);
+    surroundings.path(written)
+}
+
+fn folder<'n>(node: &'n Node, report: &mut Report) -> Option<&'n str> {
     let written = text(node, "the path of a folder", report)?;
     if written.len() <= DATA_DIR_BYTES_MAX && !written.contains('\0') {
-        return Some(PathBuf::from(written));
+        return Some(written);
     }
     report.add(node.place, format!("{} can't be the path of a folder", shown(node)), "");
     None
