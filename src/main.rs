@@ -217,7 +217,7 @@ fn configured(options: &Serve) -> Result<(Config, Option<Source>), String> {
         None => {
             let seen = watch::read(&options.config);
             let config = match &seen {
-                Ok(bytes) => Config::parse_in(&options.config.display().to_string(), bytes, &System),
+                Ok(bytes) => Config::parse_for(&options.config, &options.config.display().to_string(), bytes, &System),
                 // Of a pipe too, which can be read once and not be followed.
                 Err(_) => Config::load(&options.config),
             };

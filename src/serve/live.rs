@@ -134,16 +134,18 @@ impl Live {
     async fn read(&self, name: &str, bytes: Vec<u8>) -> Result<(Config, Json), ConfigErrors> {
         let (of, source) = (name.to_owned(), self.parts.source.clone());
         let read = attempt(move || {
-            let config = Config::parse_in(&of, &bytes, &System)?;
             let config = match source {
-                Some(source) => source.overrides.apply(config).map_err(|misfit| {
-                    ConfigErrors::of_whole(
-                        &of,
-                        misfit.to_string(),
-                        "the command line doesn't fit the file any more",
-                    )
-                })?,
-                None => config,
+                Some(source) => {
+                    let config = Config::parse_for(&source.file, &of, &bytes, &System)?;
+                    source.overrides.apply(config).map_err(|misfit| {
+                        ConfigErrors::of_whole(
+                            &of,
+                            misfit.to_string(),
+                            "the command line doesn't fit the file any more",
+                        )
+                    })?
+                }
+                None => Config::parse_in(&of, &bytes, &System)?,
             };
             Ok((config, config::document(&bytes)))
         });
