@@ -136,8 +136,11 @@ fn open_database(
 }
 
 /// How long finished jobs are kept.
-pub(super) fn history(_config: &Config) -> History {
-    History::default()
+pub(super) fn history(config: &Config) -> History {
+    History {
+        keep: config.history.keep.into(),
+        max: config.history.max,
+    }
 }
 
 /// How the ledger commits.
