@@ -313,7 +313,7 @@ fn start_up(folder: &Path) -> (f64, f64) {
         limits: Vec::new(),
         callers_max: CALLERS_MAX_DEFAULT,
     }));
-    policy.follow_clock(NOW, opened);
+    policy.follow_clock(NOW, opened, Span::MAX);
     let debits = history.restore(&mut policy, opened, |_, _| {});
     let replayed = clock.now();
     assert_eq!(debits.expect("the disk works"), REMEMBERED);

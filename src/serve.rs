@@ -39,7 +39,7 @@ use self::watch::Saved;
 use crate::clock::Clock;
 use crate::config::diff::Line;
 use crate::config::{self, Config, Overrides};
-use crate::gate::{Cap, Gate, Generation, Limiter, Occupied};
+use crate::gate::{CLOCK_STEP_MAX_DEFAULT, Cap, Filling, Gate, Generation, Limiter, Occupied, Tick};
 use crate::http::account::Pages;
 use crate::http::admin::config::{ASKED_MAX, Json, Running, Taken};
 use crate::http::admin::{self, Admin};
@@ -47,7 +47,7 @@ use crate::policy::rules::Rules;
 use crate::policy::time::{Span, UnixTime};
 use crate::store::journal::Journal;
 use crate::store::statistics::Refusals;
-use crate::store::{AccountStore, KeyError, KnownAccounts, Ledger, OpenError, Pseudonyms, TokenError, journal};
+use crate::store::{AccountStore, KeyError, KnownAccounts, Ledger, OpenError, Past, Pseudonyms, TokenError, journal};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{ConfigMeters, JournalMeters, Meters};
 use crate::upstream::Workers;
@@ -276,11 +276,15 @@ pub async fn run(
         Arc::clone(gate),
         Arc::clone(&journal) as _,
     ));
-    let ticking = Arc::clone(gate);
+    let ticking = Arc::clone(&house);
     background.spawn(async move {
         loop {
             clock.sleep(TICK_EVERY).await;
-            ticking.tick();
+            let Tick { step: _, filling } = ticking.gate.tick();
+            if let Some(filling) = filling {
+                let house = Arc::clone(&ticking);
+                tokio::task::spawn_blocking(move || recount(&house, filling));
+            }
             limiter.tick();
         }
     });
@@ -375,7 +379,25 @@ fn generation(
         meters,
         rules,
         commit_patience: config.commit_patience.into(),
+        clock_step_max: CLOCK_STEP_MAX_DEFAULT,
     })
+}
+
+/// The wall clock was followed back: what was debited is read back into all windows, with what is dated later as of now. Blocks.
+fn recount(house: &House, filling: Filling) {
+    let remains = house.journal.reload_windows(filling.windows());
+    fill(&house.gate, filling, remains);
+}
+
+/// Reads back what was debited before the windows were made. Blocks.
+fn fill(gate: &Gate, filling: Filling, past: impl Past) {
+    match gate.fill(filling, past) {
+        Ok(filled) => info!(debits = filled.debits, whole = filled.whole, "quota usage restored"),
+        Err(error) => error!(
+            %error,
+            "quota usage could not be restored: until the next start quotas hold less than was used"
+        ),
+    }
 }
 
 /// What waits for a disk does so beside the runtime's threads.

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::ServeError;
 use crate::clock::Clock;
 use crate::config::{self, Config, TokenSource};
+use crate::gate::CLOCK_STEP_MAX_DEFAULT;
 use crate::policy::Policy;
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
@@ -168,7 +169,7 @@ pub(super) fn pace(config: &Config) -> Pace {
 fn remember(rules: &Arc<Rules>, clock: Clock, history: History, statistics: &Statistics) -> io::Result<Policy> {
     let began = clock.now();
     let mut policy = Policy::new(Arc::clone(rules));
-    policy.follow_clock(clock.wall(), began);
+    policy.follow_clock(clock.wall(), began, CLOCK_STEP_MAX_DEFAULT);
     let debits = history.restore(&mut policy, began, |entry, segment| statistics.replayed(entry, segment))?;
     let took = clock.now().since(began);
     info!(debits, %took, "what callers have used is read back");

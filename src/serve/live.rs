@@ -22,7 +22,7 @@ use super::folder::{listed, open_token, pace, tell_of_lost_tiers};
 use super::places::Places;
 use super::watch::{Saved, Unreadable, Watch};
 use super::watchers::Watchers;
-use super::{Fault, House, Source, attempt, blocking, connections_max, generation, settings};
+use super::{Fault, House, Source, attempt, blocking, connections_max, fill, generation, settings};
 use crate::config::diff::{Diff, Line, diff};
 use crate::config::{self, Config, ConfigErrors, System};
 use crate::gate::Filling;
@@ -280,7 +280,9 @@ impl Live {
             );
         }
         if let Some((filling, remains)) = filling {
-            self.fill(filling, remains);
+            // Beside everything else.
+            let gate = Arc::clone(&self.parts.house.gate);
+            tokio::task::spawn_blocking(move || fill(&gate, filling, remains));
         }
         Ok(())
     }
@@ -306,22 +308,6 @@ impl Live {
         let settled = blocking(move || (settling.settle(&places, Whom::InHouse).0, settling.older)).await;
         (self.parts.places, self.older) = settled;
         self.watchers.watch(&self.parts.places);
-    }
-
-    /// Reads back what was debited before the windows were made, beside everything else.
-    fn fill(&self, filling: Filling, remains: Remains) {
-        let gate = Arc::clone(&self.parts.house.gate);
-        tokio::task::spawn_blocking(move || match gate.fill(filling, remains) {
-            Ok(filled) => info!(
-                debits = filled.debits,
-                whole = filled.whole,
-                "a quota's new window is filled"
-            ),
-            Err(error) => error!(
-                %error,
-                "a quota's new window could not be filled: until the next start it holds less than was used"
-            ),
-        });
     }
 
     fn described(&self, diff: &Diff) -> Vec<Line> {

@@ -49,7 +49,7 @@ fn limited(windows: &[Window], limits: &[u64]) -> Rules {
 /// A house in May.
 fn in_may(rules: Rules) -> House {
     let mut house = House::new(rules);
-    house.policy.follow_clock(MAY, house.now);
+    house.set_clock(MAY);
     house
 }
 
@@ -65,10 +65,6 @@ impl House {
 
     fn usage(&mut self, window: WindowId, caller: Caller) -> Usage {
         self.policy.usage(window, &caller, self.now)
-    }
-
-    fn set_clock(&mut self, reading: UnixTime) {
-        self.policy.follow_clock(reading, self.now);
     }
 }
 
