@@ -263,27 +263,6 @@ fn a_new_window_counts_what_nobody_reads_back() {
 }
 
 #[test]
-fn a_clock_set_back_frees_nothing_and_one_set_forward_is_followed() {
-    for window in [Window::Rolling(DAY), months()] {
-        let mut house = in_may(limited(&[window], &[1]));
-        house.succeeds_at_once(&ask(1, 3));
-        let said = house.refused(&ask(1, 3)).retry_after().expect("a debit comes back");
-        house.set_clock(UnixTime::from_secs(1_000));
-        assert_eq!(house.refused(&ask(1, 3)).retry_after(), Some(said), "it stands still");
-        house.pass(DAY);
-        assert_eq!(
-            house.refused(&ask(1, 3)).retry_after(),
-            Some(said),
-            "for as long as it takes"
-        );
-        house.set_clock(UnixTime::from_millis(after(said).as_millis() - 1));
-        assert_eq!(house.refused(&ask(1, 3)).retry_after(), Some(Span::from_millis(1)));
-        house.set_clock(after(said));
-        house.runs(&ask(1, 3));
-    }
-}
-
-#[test]
 fn a_record_from_the_future_counts_as_of_now() {
     for (window, comes_back) in [
         // A whole minute's bucket is over 20 s after this time of May.
