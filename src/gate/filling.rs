@@ -40,7 +40,7 @@ impl Filling {
     }
 
     /// Where the clock was followed back, debits before the fence that are dated later count as of that time.
-    pub(super) fn as_of(self, to: UnixTime) -> Self {
+    pub(super) fn corrected_to(self, to: UnixTime) -> Self {
         Self { as_of: to, ..self }
     }
 }

@@ -274,7 +274,7 @@ impl Gate {
             let filling = match step {
                 ClockStep::Followed { to, .. } => {
                     self.corrections.fetch_add(1, Ordering::Relaxed);
-                    self.begin_filling(&mut hall).map(|filling| filling.as_of(to))
+                    self.begin_filling(&mut hall).map(|filling| filling.corrected_to(to))
                 }
                 ClockStep::Forward(_) | ClockStep::Back(_) => None,
             };

@@ -144,7 +144,7 @@ mod tests {
         wall.follow(unix(9_000), at(5), MAX);
         assert_eq!(wall.agreed_since(), at(5), "the first reading is a step");
         wall.follow(unix(9_001), at(5), MAX);
-        wall.follow(unix(9_010), at(16), MAX);
+        wall.follow(unix(9_011), at(16), MAX);
         assert_eq!(wall.agreed_since(), at(5), "a second is none");
         for (reading, now) in [(9_012, 20), (9_009, 22), (8_000, 23)] {
             wall.follow(unix(reading), at(now), MAX);
