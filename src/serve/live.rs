@@ -18,6 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use super::clock_steps::fill;
 use super::data_dir::{history, listed, open_token, pace, tell_of_lost_tiers};
 use super::places::Places;
 use super::watch::{Saved, Unreadable, Watch};
@@ -280,7 +281,9 @@ impl Live {
             );
         }
         if let Some((filling, past)) = filling {
-            self.fill(filling, past);
+            // Beside everything else.
+            let gate = Arc::clone(&self.parts.house.gate);
+            tokio::task::spawn_blocking(move || fill(&gate, filling, past));
         }
         Ok(())
     }
@@ -306,22 +309,6 @@ impl Live {
         let settled = blocking(move || (settling.settle(&places, Whom::InHouse).0, settling.older)).await;
         (self.parts.places, self.older) = settled;
         self.watchers.watch(&self.parts.places);
-    }
-
-    /// Reads back what was debited before the windows were made, beside everything else.
-    fn fill(&self, filling: Filling, past: JobHistory) {
-        let gate = Arc::clone(&self.parts.house.gate);
-        tokio::task::spawn_blocking(move || match gate.fill(filling, past) {
-            Ok(filled) => info!(
-                debits = filled.debits,
-                whole = filled.whole,
-                "a quota's new window is filled"
-            ),
-            Err(error) => error!(
-                %error,
-                "a quota's new window could not be filled: until the next start it holds less than was used"
-            ),
-        });
     }
 
     fn described(&self, diff: &Diff) -> Vec<Line> {

@@ -14,6 +14,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
+
 use super::database::OpenError;
 use super::database::connection::APPLICATION_ID;
 use super::database::wal;
@@ -54,8 +56,8 @@ pub enum OldData {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// The lock goes with the file's closing.
-    _lock: File,
+    /// The lock goes with the file's closing; `None` once it was given back.
+    lock: Mutex<Option<File>>,
 }
 
 /// What was found in a data folder before its database is opened.
@@ -100,13 +102,18 @@ impl DataDir {
         }
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Lets another process have the folder.
+    pub(super) fn release(&self) {
+        *self.lock.lock() = None;
     }
 
     /// Where its database is, or will be.

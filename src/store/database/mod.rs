@@ -179,7 +179,9 @@ impl Database {
         shared.queue.close();
         shared.upkeep.close();
         // A disk that hangs must not hold up the end of the process.
-        if !shared.threads.wait(shared.queue.patience().into()) {
+        if shared.threads.wait(shared.queue.patience().into()) {
+            shared.dir.release();
+        } else {
             tracing::error!("the database could not be closed in time: what was not written by now is lost");
         }
     }
