@@ -261,7 +261,7 @@ fn start_up(folder: &Path) -> (f64, f64) {
         limits: Vec::new(),
         callers_max: CALLERS_MAX_DEFAULT,
     }));
-    policy.follow_clock(NOW, opened);
+    policy.follow_clock(NOW, opened, Span::from_secs(300));
     let restored = database.restore(&mut policy, opened).expect("the disk works");
     let replayed = clock.now();
     assert_eq!(restored.debits, REMEMBERED);
