@@ -1,7 +1,7 @@
 //! The configuration, exchanged while the door is open. A file is read, validated whole, compared with what runs, and swapped; a
 //! bad one changes nothing.
 //!
-//! What can fail comes first (the operator's token, the list of accounts). Then, without another wait: the journal's pace and
+//! What can fail comes first (the operator's token, the list of accounts). Then, without another wait: the ledger's pace and
 //! windows; under the hall's lock its rules, its workers and the door that requests come to, which knows the file's accounts; the
 //! request limits, the blocked networks. A request goes on by the generation that it came to; what it asks of the hall or of the
 //! limits by an older one is known again by name, and by its account. So nothing is dropped.
