@@ -1,0 +1,378 @@
+//! The faults of `tests/faultfs` are real: a small program that knows nothing of them meets each one, at the right operation.
+
+#![cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+
+#[allow(dead_code, reason = "each test program uses its part")]
+#[path = "support"]
+mod support {
+    pub mod faultfs;
+    pub mod folder;
+}
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
+
+use support::faultfs::{Failure, Fault, FaultFs, FileKind, Keep, Mode, Operation, build};
+use support::folder::Folder;
+
+const EIO: &str = "error 5";
+const ENOSPC: &str = "error 28";
+
+/// The example program, with its file, which is called as the database is.
+struct Site {
+    faults: FaultFs,
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    folder: Folder,
+}
+
+/// How a line was answered.
+struct Answer {
+    what: String,
+    took: Duration,
+}
+
+impl Site {
+    fn new() -> Self {
+        static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+        let program = PROGRAM.get_or_init(|| build(&["--example", "append"]).join("examples/append"));
+        let folder = Folder::new();
+        let faults = FaultFs::new(&folder);
+        let mut child = Command::new(program)
+            .arg(folder.path().join("tiergate.db"))
+            .current_dir(folder.path())
+            .envs(faults.env())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let input = child.stdin.take().expect("it is piped");
+        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        Self {
+            faults,
+            child,
+            input,
+            output,
+            folder,
+        }
+    }
+
+    fn begin(&mut self, line: &str) {
+        writeln!(self.input, "{line}").expect("it runs");
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let length = self.output.read_line(&mut line).expect("it answers by text");
+        (length > 0).then(|| line.trim_end().to_owned())
+    }
+
+    fn answer(&mut self) -> Answer {
+        let line = self.line().expect("it runs");
+        let (what, ms) = line.rsplit_once(' ').expect("it says how long that took");
+        Answer {
+            what: what.to_owned(),
+            took: Duration::from_millis(ms.parse().expect("a number")),
+        }
+    }
+
+    fn ask(&mut self, line: &str) -> String {
+        self.begin(line);
+        self.answer().what
+    }
+
+    /// Bytes of the file.
+    fn length(&self) -> u64 {
+        self.length_of("tiergate.db")
+    }
+
+    fn length_of(&self, name: &str) -> u64 {
+        let file = std::fs::metadata(self.folder.path().join(name));
+        file.map_or(0, |file| file.len())
+    }
+
+    /// How it ended by that line.
+    fn die(&mut self, line: &str) -> ExitStatus {
+        self.begin(line);
+        assert_eq!(self.line(), None, "{line}");
+        self.child.wait().expect("it is ours")
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+fn now() -> Duration {
+    #[allow(clippy::disallowed_methods, reason = "the other program asks the system, too")]
+    let now = SystemTime::now();
+    now.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970")
+}
+
+#[allow(clippy::disallowed_methods, reason = "what hangs tells nobody")]
+fn let_pass(ms: u64) -> Duration {
+    let begun = Instant::now();
+    std::thread::sleep(Duration::from_millis(ms));
+    begun.elapsed()
+}
+
+#[test]
+fn only_the_kth_write_fails_and_leaves_nothing() {
+    let mut site = Site::new();
+    for (failure, error) in [(Failure::Io, EIO), (Failure::NoSpace, ENOSPC)] {
+        let before = site.length();
+        site.faults.arm(Fault::new(Operation::Write, 3, Mode::Fail(failure)));
+        let answers = [1, 2, 3, 4].map(|_| site.ask("write 10"));
+        assert_eq!(answers, ["ok", "ok", error, "ok"]);
+        assert_eq!(site.length() - before, 30);
+        assert_eq!(site.faults.fired(), 1);
+    }
+    assert_eq!(site.faults.loaded(), 1);
+}
+
+#[test]
+fn from_the_kth_on_all_fail_until_it_is_cleared() {
+    let mut site = Site::new();
+    let full = Fault::new(Operation::Write, 2, Mode::Fail(Failure::NoSpace));
+    site.faults.arm(full.and_all_after());
+    let answers = [1, 2, 3].map(|_| site.ask("write 10"));
+    assert_eq!(answers, ["ok", ENOSPC, ENOSPC]);
+    assert_eq!(site.ask("fsync"), "ok");
+    site.faults.clear();
+    assert_eq!(site.ask("write 10"), "ok");
+    assert_eq!(site.length(), 20);
+}
+
+#[test]
+fn a_torn_write_leaves_its_beginning() {
+    let mut site = Site::new();
+    let other = site.folder.path().join("other").display().to_string();
+    let tear = |keep| Fault::new(Operation::Write, 1, Mode::Tear(keep));
+    let mut length = 0;
+    for (keep, line, kept) in [
+        (Keep::Half, "write 100", 50),
+        (Keep::Bytes(10), "write 100", 10),
+        (Keep::Bytes(0), "write 100", 0),
+        (Keep::Bytes(500), "write 100", 99),
+        (Keep::Half, "writev 40 40", 40),
+        (Keep::Bytes(60), "writev 40 40", 60),
+    ] {
+        site.faults.arm(tear(keep));
+        assert_eq!(site.ask(line), EIO);
+        length += kept;
+        assert_eq!(site.length(), length, "{line}, {keep:?}");
+    }
+    site.faults.arm(tear(Keep::Half));
+    assert_eq!(site.ask(&format!("pwrite {other} 100 1000")), EIO);
+    assert_eq!(site.length_of("other"), 1_050);
+}
+
+#[test]
+fn a_sync_fails_once_and_the_next_one_succeeds() {
+    let mut site = Site::new();
+    site.faults.arm(Fault::new(Operation::Sync, 2, Mode::Fail(Failure::Io)));
+    let answers = ["fsync", "write 1", "fdatasync", "fdatasync", "fsync"].map(|line| site.ask(line));
+    assert_eq!(answers, ["ok", "ok", EIO, "ok", "ok"]);
+    let folder = site.folder.path().display().to_string();
+    site.faults.arm(Fault::new(Operation::Sync, 1, Mode::Tear(Keep::Half)));
+    assert_eq!(site.ask(&format!("sync-dir {folder}")), EIO);
+}
+
+#[test]
+fn truncating_renaming_and_removing_fail_too() {
+    let mut site = Site::new();
+    let new = site.folder.path().join("new").display().to_string();
+    for (operation, line) in [
+        (Operation::Truncate, "truncate 7".to_owned()),
+        (Operation::Rename, format!("rename {new}")),
+        (Operation::Unlink, format!("remove {new}")),
+        // By a relative path.
+        (Operation::Unlink, "remove other".to_owned()),
+    ] {
+        assert_eq!(site.ask("pwrite other 1 0"), "ok");
+        site.faults.arm(Fault::new(operation, 1, Mode::Fail(Failure::Io)));
+        assert_eq!(site.ask(&line), EIO, "{line}");
+        site.faults.clear();
+        assert_eq!(site.ask(&line), "ok", "{line}");
+    }
+}
+
+#[test]
+fn a_delayed_write_is_done_late() {
+    let mut site = Site::new();
+    let late = Duration::from_millis(100);
+    site.faults.arm(Fault::new(Operation::Write, 2, Mode::Delay(late)));
+    for delayed in [false, true] {
+        site.begin("write 10");
+        let answer = site.answer();
+        assert_eq!(answer.what, "ok");
+        assert!(!delayed || answer.took >= late, "{:?}", answer.took);
+    }
+    assert_eq!(site.length(), 20);
+}
+
+#[test]
+fn what_hangs_goes_on_when_it_is_released() {
+    let mut site = Site::new();
+    for (line, operation) in [("write 10", Operation::Write), ("fsync", Operation::Sync)] {
+        for by_clearing in [false, true] {
+            site.faults.arm(Fault::new(operation, 1, Mode::Hang));
+            let before = site.length();
+            site.begin(line);
+            while site.faults.fired() == 0 {
+                let_pass(1);
+            }
+            let waited = let_pass(20);
+            assert_eq!(site.length(), before);
+            match by_clearing {
+                true => site.faults.clear(),
+                false => site.faults.release(),
+            }
+            let answer = site.answer();
+            assert_eq!(answer.what, "ok");
+            // It is told in whole milliseconds.
+            assert!(answer.took + Duration::from_millis(1) > waited, "{:?}", answer.took);
+        }
+    }
+    assert_eq!(site.length(), 20);
+}
+
+#[test]
+fn it_is_killed_before_within_or_after_a_write() {
+    for (mode, length) in [
+        (Mode::KillBefore, 10),
+        (Mode::TearAndKill(Keep::Half), 15),
+        (Mode::KillAfter, 20),
+    ] {
+        let mut site = Site::new();
+        site.faults.arm(Fault::new(Operation::Write, 2, mode));
+        assert_eq!(site.ask("write 10"), "ok");
+        let status = site.die("write 10");
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(9),
+            "{mode:?}"
+        );
+        assert_eq!(site.length(), length, "{mode:?}");
+    }
+}
+
+#[test]
+fn of_four_threads_every_operation_is_counted_and_one_fails() {
+    let mut site = Site::new();
+    let (threads, each) = (4, 500);
+    site.faults
+        .arm(Fault::new(Operation::Write, 1_234, Mode::Fail(Failure::Io)));
+    assert_eq!(site.ask(&format!("threads {threads} {each}")), "ok");
+    let all = threads * each;
+    assert_eq!(site.faults.seen(Operation::Write), all);
+    assert_eq!(site.faults.seen(Operation::Sync), all);
+    assert_eq!(site.faults.fired(), 1);
+    assert_eq!(site.length(), all - 1, "each writes a byte");
+    site.faults.reset();
+    assert_eq!(site.faults.seen(Operation::Any), 0);
+}
+
+#[test]
+fn files_are_told_apart_and_those_elsewhere_left_alone() {
+    let mut site = Site::new();
+    let elsewhere = Folder::new();
+    let outside = elsewhere.path().join("tiergate.db").display().to_string();
+    let fail = Fault::new(Operation::Any, 1, Mode::Fail(Failure::Io)).and_all_after();
+    site.faults.arm(fail.of(FileKind::Wal));
+    assert_eq!(site.ask("pwrite tiergate.db-wal 1 0"), EIO);
+    assert_eq!(site.ask("pwrite other 1 0"), "ok");
+    assert_eq!(site.ask("write 1"), "ok");
+    site.faults.arm(fail.of(FileKind::Database));
+    assert_eq!(site.ask("write 1"), EIO);
+    assert_eq!(site.ask("write-dup 1"), EIO);
+    assert_eq!(site.ask("pwrite tiergate.db-wal 1 0"), "ok");
+    site.faults.arm(fail);
+    assert_eq!(site.ask("pwrite tiergate.db-shm 1 0"), "ok");
+    assert_eq!(site.ask(&format!("pwrite {outside} 1 0")), "ok");
+    assert_eq!(site.ask("read"), "ok");
+    let seen =
+        [FileKind::Database, FileKind::Wal, FileKind::Other].map(|file| site.faults.seen_of(Operation::Write, file));
+    assert_eq!(seen, [3, 2, 1]);
+}
+
+#[test]
+fn a_file_keeps_its_kind_without_a_name_and_a_copy_is_seen() {
+    let mut site = Site::new();
+    let database = site.folder.path().join("tiergate.db").display().to_string();
+    let fail = Fault::new(Operation::Write, 1, Mode::Fail(Failure::Io)).and_all_after();
+    assert_eq!(site.ask("write 100"), "ok");
+    site.faults.arm(fail.of(FileKind::Other));
+    assert_eq!(site.ask("copy copied"), EIO);
+    site.faults.arm(fail.of(FileKind::Database));
+    assert_eq!(site.ask(&format!("remove {database}")), "ok");
+    assert_eq!(site.ask("write 1"), EIO);
+}
+
+#[test]
+fn the_wall_clock_steps_and_the_other_one_does_not() {
+    let mut site = Site::new();
+    let centuries = 300 * 365 * 86_400_000_i64;
+    let mut offset = 0;
+    for step in [0, 3_600_000, -7_200_001, centuries, -centuries] {
+        site.faults.step_clock(step);
+        offset += step;
+        let before = now();
+        site.begin("clock");
+        let told = site.line().expect("it tells the time");
+        let answer = site.answer();
+        let told: i64 = told.strip_prefix("now ").expect("the time").parse().expect("a number");
+        let after = now();
+        let [before, after] = [before, after].map(|now| now.as_millis() as i64 + offset);
+        assert!(
+            (before..=after).contains(&told),
+            "{told} is not from {before} to {after}"
+        );
+        assert!(answer.took < Duration::from_secs(60), "{:?}", answer.took);
+    }
+}
+
+/// SQLite writes and syncs by functions that are seen, whoever has compiled it.
+#[test]
+fn sqlite_meets_the_faults_of_its_database_and_wal() {
+    let folder = Folder::new();
+    let faults = FaultFs::new(&folder);
+    let sqlite = |sql: &str| {
+        let mut command = Command::new("sqlite3");
+        command.arg("tiergate.db").arg(sql).current_dir(folder.path());
+        command.envs(faults.env()).output()
+    };
+    let Ok(made) = sqlite("PRAGMA journal_mode=WAL; CREATE TABLE t (x)") else {
+        println!("SKIPPED, since there is no sqlite3: SQLite's writes and syncs");
+        return;
+    };
+    assert!(made.status.success(), "{made:?}");
+    let insert = "PRAGMA synchronous=FULL; INSERT INTO t VALUES (1)";
+    for (operation, file) in [
+        (Operation::Write, FileKind::Wal),
+        (Operation::Sync, FileKind::Wal),
+        (Operation::Write, FileKind::Database),
+        (Operation::Sync, FileKind::Database),
+    ] {
+        faults.arm(Fault::new(operation, 1, Mode::Fail(Failure::Io)).of(file));
+        let failed = sqlite(insert).expect("it has run before");
+        assert_eq!(faults.fired(), 1, "{operation:?} of {file:?}");
+        // A checkpoint at the end may fail, and the debit is in the WAL.
+        let may_succeed = file == FileKind::Database;
+        assert!(
+            may_succeed || !failed.status.success(),
+            "{operation:?} of {file:?}: {failed:?}"
+        );
+        faults.clear();
+        let checked = sqlite("PRAGMA integrity_check").expect("it has run before");
+        assert_eq!(String::from_utf8_lossy(&checked.stdout), "ok\n");
+    }
+}
