@@ -184,6 +184,14 @@ impl FaultFs {
         self.slot().map_or(0, |slot| self.get(field_of(slot, layout::FIRED)))
     }
 
+    /// The file that it met last.
+    pub fn fired_on(&self) -> Option<FileKind> {
+        let slot = self.slot().filter(|_| self.fired() > 0)?;
+        let kinds = [FileKind::Database, FileKind::Wal, FileKind::Other];
+        let met = self.get(field_of(slot, layout::FIRED_KIND));
+        kinds.into_iter().find(|kind| *kind as u64 == met)
+    }
+
     /// How often the program has asked for that since the last [`reset`](Self::reset), of any file.
     pub fn seen(&self, operation: Operation) -> u64 {
         self.seen_of(operation, FileKind::Any)

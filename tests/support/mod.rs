@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub mod fast;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+pub mod faultfs;
 pub mod folder;
 pub mod program;
 
@@ -641,6 +643,14 @@ impl Client {
         let stream = soon("a connection", TcpStream::connect(address))
             .await
             .expect("the door listens");
+        Self {
+            stream,
+            ahead: Vec::new(),
+        }
+    }
+
+    /// A client on a connection that there is already.
+    pub fn on(stream: TcpStream) -> Self {
         Self {
             stream,
             ahead: Vec::new(),

@@ -155,15 +155,24 @@ impl Program {
 
     /// Begins to start it in that folder: its `data_dir` is `data` there.
     pub fn begin(folder: Arc<Folder>, yaml: &str, shown: &str) -> Starting {
+        Self::begin_in_environment(folder, yaml, shown, &[])
+    }
+
+    /// The same with these variables in its environment, such as those of a `FaultFs`.
+    pub fn begin_in_environment(folder: Arc<Folder>, yaml: &str, shown: &str, env: &[(String, String)]) -> Starting {
         let config = folder.path().join("tiers.yaml");
         let data_dir = folder.path().join("data");
         std::fs::write(&config, format!("{yaml}\ndata_dir: {}\n", data_dir.display())).expect("a file");
         let config = config.to_str().expect("the folder's name is text");
-        Self::begin_with(folder, &["--config", config], shown)
+        Self::spawn(folder, &["--config", config], shown, env)
     }
 
     /// The same as these arguments of `serve` say, in that folder: nothing else is there.
     pub fn begin_with(folder: Arc<Folder>, args: &[&str], shown: &str) -> Starting {
+        Self::spawn(folder, args, shown, &[])
+    }
+
+    fn spawn(folder: Arc<Folder>, args: &[&str], shown: &str, env: &[(String, String)]) -> Starting {
         // A shell that becomes the program, so that it has the shell's id: a file that may not grow is an error for it, as
         // a full disk is, and not its death.
         let mut child = Command::new("sh")
@@ -172,6 +181,7 @@ impl Program {
             .args(args)
             .current_dir(folder.path())
             .env("RUST_LOG", shown)
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .env_remove("TIERGATE_ADMIN_TOKEN")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use libc::{c_int, timespec};
@@ -110,7 +110,8 @@ impl Control {
         if number < wanted || (number > wanted && !goes_on) {
             return Verdict::Go;
         }
-        field(layout::FIRED).fetch_add(1, Relaxed);
+        field(layout::FIRED_KIND).store(kind, Relaxed);
+        field(layout::FIRED).fetch_add(1, Release);
         let parameter = field(layout::PARAMETER).load(Relaxed);
         match field(layout::MODE).load(Relaxed) {
             layout::MODE_FAIL => Verdict::Fail(parameter as c_int),

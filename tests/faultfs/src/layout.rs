@@ -39,6 +39,8 @@ pub const RELEASED: u64 = 48;
 pub const MATCHED: u64 = 56;
 /// In a slot: those that the fault has met, written by the library.
 pub const FIRED: u64 = 64;
+/// In a slot: the kind of file that it met last, written by the library.
+pub const FIRED_KIND: u64 = 72;
 
 /// Every operation, every kind of file.
 pub const ANY: u64 = 255;
