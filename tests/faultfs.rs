@@ -7,6 +7,7 @@
 mod support {
     pub mod faultfs;
     pub mod folder;
+    pub mod power;
 }
 
 use std::io::{BufRead, BufReader, Write};
@@ -38,10 +39,14 @@ struct Answer {
 
 impl Site {
     fn new() -> Self {
+        Self::with(FaultFs::new)
+    }
+
+    fn with(faults: impl FnOnce(&Folder) -> FaultFs) -> Self {
         static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
         let program = PROGRAM.get_or_init(|| build(&["--example", "append"]).join("examples/append"));
         let folder = Folder::new();
-        let faults = FaultFs::new(&folder);
+        let faults = faults(&folder);
         let mut child = Command::new(program)
             .arg(folder.path().join("tiergate.db"))
             .current_dir(folder.path())
@@ -93,6 +98,16 @@ impl Site {
     fn length_of(&self, name: &str) -> u64 {
         let file = std::fs::metadata(self.folder.path().join(name));
         file.map_or(0, |file| file.len())
+    }
+
+    /// What its file holds, a letter for each run of the same bytes, once the power is gone.
+    fn after_power(&mut self, keep: impl FnMut() -> bool) -> Vec<(char, usize)> {
+        self.child.kill().expect("it is ours");
+        self.child.wait().expect("it is ours");
+        self.faults.lose_power(keep);
+        let bytes = std::fs::read(self.folder.path().join("tiergate.db")).expect("a file");
+        let runs = bytes.chunk_by(|one, next| one == next);
+        runs.map(|run| (char::from(run[0]), run.len())).collect()
     }
 
     /// How it ended by that line.
@@ -337,6 +352,68 @@ fn the_wall_clock_steps_and_the_other_one_does_not() {
             "{told} is not from {before} to {after}"
         );
         assert!(answer.took < Duration::from_secs(60), "{:?}", answer.took);
+    }
+}
+
+/// Does these lines, all of which succeed, with a history.
+fn with_history(lines: &[&str]) -> Site {
+    let mut site = Site::with(FaultFs::with_history);
+    for line in lines {
+        assert_eq!(site.ask(line), "ok", "{line}");
+    }
+    site
+}
+
+#[test]
+fn without_power_what_was_not_synced_is_gone() {
+    for sync in ["fsync", "fdatasync"] {
+        let lines = ["write 700", sync, "write 400"];
+        assert_eq!(with_history(&lines).after_power(|| false), [('x', 700)]);
+        assert_eq!(with_history(&lines).after_power(|| true), [('x', 1_100)]);
+    }
+    assert_eq!(with_history(&["write 700"]).after_power(|| false), []);
+}
+
+#[test]
+fn without_power_what_was_overwritten_or_cut_is_back() {
+    let overwritten = ["write 2000", "fsync", "pwrite tiergate.db 600 900"];
+    assert_eq!(with_history(&overwritten).after_power(|| false), [('x', 2_000)]);
+    let cut = ["write 2000", "fsync", "truncate 100"];
+    assert_eq!(with_history(&cut).after_power(|| false), [('x', 2_000)]);
+    let cut_and_synced = ["write 2000", "truncate 100", "fsync", "write-dup 9"];
+    assert_eq!(with_history(&cut_and_synced).after_power(|| false), [('x', 100)]);
+}
+
+#[test]
+fn without_power_single_sectors_may_be_left() {
+    let mut every_other = [true, false].into_iter().cycle();
+    let mut site = with_history(&["write 2000", "fsync", "pwrite tiergate.db 1200 300"]);
+    let left = site.after_power(|| every_other.next().expect("no end"));
+    // From 300 to 512, not to 1024, and to 1500.
+    assert_eq!(left, [('x', 300), ('p', 212), ('x', 512), ('p', 476), ('x', 500)]);
+}
+
+#[test]
+fn a_failed_sync_makes_nothing_durable_nor_does_the_next() {
+    let mut site = with_history(&["write 500"]);
+    site.faults.arm(Fault::new(Operation::Sync, 1, Mode::Fail(Failure::Io)));
+    let answers = ["fsync", "fsync", "write-dup 70", "fsync"].map(|line| site.ask(line));
+    assert_eq!(answers, [EIO, "ok", "ok", "ok"]);
+    assert_eq!(site.after_power(|| false), [('\0', 500), ('d', 70)]);
+}
+
+#[test]
+fn power_that_goes_within_a_write_or_after_a_sync_is_told() {
+    let mut site = with_history(&["write 500", "fsync"]);
+    site.faults
+        .arm(Fault::new(Operation::Write, 1, Mode::TearAndKill(Keep::Half)));
+    site.die("write 500");
+    assert_eq!(site.after_power(|| true), [('x', 750)]);
+    for (mode, left) in [(Mode::KillBefore, vec![]), (Mode::KillAfter, vec![('x', 500)])] {
+        let mut site = with_history(&["write 500"]);
+        site.faults.arm(Fault::new(Operation::Sync, 1, mode));
+        site.die("fsync");
+        assert_eq!(site.after_power(|| false), left);
     }
 }
 

@@ -15,9 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::folder::Folder;
+use super::power;
 
 #[path = "../faultfs/src/layout.rs"]
-mod layout;
+pub mod layout;
 
 /// What the program asks of the file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,12 +115,22 @@ pub struct FaultFs {
     control: File,
     path: PathBuf,
     root: PathBuf,
+    history: Option<PathBuf>,
     armed: AtomicU64,
 }
 
 impl FaultFs {
     /// Faults for what is in that folder. Builds the library if it is not built.
     pub fn new(folder: &Folder) -> Self {
+        Self::open(folder, None)
+    }
+
+    /// The same, with a history of what is written and synced, for [`lose_power`](Self::lose_power). It slows the program down.
+    pub fn with_history(folder: &Folder) -> Self {
+        Self::open(folder, Some("faultfs.history"))
+    }
+
+    fn open(folder: &Folder, history: Option<&str>) -> Self {
         let root = folder.path().canonicalize().expect("the folder is there");
         let path = root.join("faultfs.control");
         let mut options = File::options();
@@ -129,6 +140,7 @@ impl FaultFs {
         Self {
             control,
             path,
+            history: history.map(|name| root.join(name)),
             root,
             armed: AtomicU64::new(0),
         }
@@ -137,12 +149,23 @@ impl FaultFs {
     /// What the program's environment must say.
     pub fn env(&self) -> Vec<(String, String)> {
         let text = |path: &Path| path.to_str().expect("the folder's name is text").to_owned();
-        let pairs = [
+        let mut pairs = vec![
             ("LD_PRELOAD", text(library())),
             ("FAULTFS_CONTROL", text(&self.path)),
             ("FAULTFS_ROOT", text(&self.root)),
         ];
-        pairs.map(|(name, value)| (name.to_owned(), value)).into()
+        if let Some(history) = &self.history {
+            pairs.push(("FAULTFS_HISTORY", text(history)));
+        }
+        let owned = pairs.into_iter().map(|(name, value)| (name.to_owned(), value));
+        owned.collect()
+    }
+
+    /// Leaves of what was never synced only what `keep` says, sector by sector. The program is gone, and has used
+    /// [`with_history`](Self::with_history).
+    pub fn lose_power(&self, keep: impl FnMut() -> bool) {
+        let history = self.history.as_ref().expect("there is a history");
+        power::lose(&self.root, history, keep);
     }
 
     /// Sets a fault instead of the one that is set, which lets go what hangs.

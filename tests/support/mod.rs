@@ -9,6 +9,8 @@ pub mod fast;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub mod faultfs;
 pub mod folder;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+pub mod power;
 pub mod program;
 
 use std::collections::HashMap;

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 fn main() -> io::Result<()> {
     let path = std::env::args().nth(1).expect("the first argument is a file");
-    let mut file = File::options().create(true).append(true).open(&path)?;
+    let mut file = File::options().create(true).read(true).append(true).open(&path)?;
     for line in io::stdin().lines() {
         let line = line?;
         let words: Vec<&str> = line.split(' ').collect();
@@ -33,11 +33,9 @@ fn obey(file: &mut File, path: &str, words: &[&str]) -> io::Result<()> {
             file.write_vectored(&[IoSlice::new(&a), IoSlice::new(&b)]).map(drop)
         }
         "pwrite" => {
-            let other = File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(words[1])?;
+            let mut options = File::options();
+            let options = options.create(true).truncate(false).read(true).write(true);
+            let other = options.open(words[1])?;
             other.write_at(&vec![b'p'; number(2)], number(3) as u64).map(drop)
         }
         // Another descriptor of the same file.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use libc::{c_int, timespec};
 
 use crate::files::Names;
+use crate::history::History;
 use crate::layout;
 
 /// What becomes of an operation.
@@ -29,6 +30,7 @@ pub enum Verdict {
 pub struct Control {
     page: NonNull<u8>,
     names: Names,
+    history: Option<History>,
 }
 
 // SAFETY: the page is mapped for good, and only atomics in it are used.
@@ -68,6 +70,7 @@ impl Control {
         let control = Self {
             page: NonNull::new(page.cast())?,
             names: Names::new(root, database),
+            history: variable(c"FAULTFS_HISTORY").map(History::in_file),
         };
         control.word(layout::LOADED).fetch_add(1, Relaxed);
         Some(control)
@@ -82,6 +85,12 @@ impl Control {
     /// Which file is meant.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// The history, if the file behind this descriptor is in it.
+    pub fn history_of(&self, descriptor: c_int) -> Option<&History> {
+        let history = self.history.as_ref()?;
+        self.names.of_descriptor(descriptor).map(|_| history)
     }
 
     /// What is added to the wall clock, in milliseconds.

@@ -85,4 +85,30 @@ pub const MODE_HANG: u64 = 6;
 /// Of a torn write, half is kept.
 pub const HALF: u64 = u64::MAX;
 
+/// A record of the history: so many words, then the bytes that were there and those that were written.
+pub const RECORD_WORDS: usize = 7;
+/// In a record: what it is, a `RECORD_`.
+pub const RECORD_KIND: usize = 0;
+/// In a record: the file's number.
+pub const RECORD_INODE: usize = 1;
+/// In a record: when it was made, in nanoseconds since 1970, since numbers are used again.
+pub const RECORD_BORN: usize = 2;
+/// In a record: where it was written, or the new length.
+pub const RECORD_AT: usize = 3;
+/// In a record: the file's length before.
+pub const RECORD_LENGTH: usize = 4;
+/// In a record: bytes that were there.
+pub const RECORD_OLD: usize = 5;
+/// In a record: bytes that were written.
+pub const RECORD_NEW: usize = 6;
+
+/// Bytes were written.
+pub const RECORD_WRITE: u64 = 0;
+/// The length was set.
+pub const RECORD_TRUNCATE: u64 = 1;
+/// All that was written before is durable.
+pub const RECORD_SYNC: u64 = 2;
+/// A sync failed: what was written before may never become durable, whatever a later one says.
+pub const RECORD_SYNC_FAILED: u64 = 3;
+
 const _: () = assert!(SEEN + 8 * OPERATIONS * FILE_KINDS <= SLOTS && SLOTS + SLOT_BYTES * SLOT_COUNT <= BYTES);

@@ -7,12 +7,15 @@
 //!
 //! Only calls through the C library's functions are seen: those of Rust's standard library and of SQLite. `rustix` calls the
 //! system itself. A mapped file is written unseen. The kernel's own times (of files, of timers) don't move with the clock.
-//! A process that is killed here leaves what it has written to the system: a killed program, not a machine without power.
+//! A process that is killed here leaves what it has written to the system, as any does. `FAULTFS_HISTORY` names a file to which
+//! every write and sync is added, from which a test makes what a loss of power would have left (`tests/support/power.rs`). That
+//! files are made, renamed and removed is not in it: it is taken to be durable at once.
 
 #![cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 
 mod control;
 mod files;
+mod history;
 mod layout;
 mod real;
 
@@ -91,13 +94,25 @@ unsafe fn verdict_of_path(operation: u64, path: *const c_char) -> Verdict {
     })
 }
 
-/// A write: all of it, or its first bytes.
-fn write_by(
-    descriptor: c_int,
-    length: usize,
-    whole: impl FnOnce() -> ssize_t,
-    first: impl FnOnce(usize) -> ssize_t,
-) -> ssize_t {
+/// The history that this file is in. A success leaves the last error as it was.
+fn history_of(descriptor: c_int) -> Option<&'static history::History> {
+    quietly(|| control()?.history_of(descriptor))
+}
+
+/// A write of these pieces, at that place or where the file is: all of it, or its first bytes.
+///
+/// # Safety
+/// The pieces can be read.
+unsafe fn write_by(descriptor: c_int, pieces: &[iovec], at: Option<off_t>, whole: impl FnOnce() -> ssize_t) -> ssize_t {
+    let length = pieces.iter().map(|piece| piece.iov_len).sum();
+    let history = history_of(descriptor);
+    // SAFETY: the caller says so.
+    let whole = || unsafe {
+        match history {
+            Some(history) => history.write(descriptor, pieces, length, at, whole),
+            None => whole(),
+        }
+    };
     match verdict(layout::WRITE, descriptor, length) {
         Verdict::Go => whole(),
         Verdict::GoAndDie => {
@@ -107,8 +122,13 @@ fn write_by(
         Verdict::Die => die(),
         Verdict::Fail(error) => fail(error) as ssize_t,
         Verdict::Tear { keep, die: dies } => {
-            if keep > 0 {
-                first(keep);
+            // SAFETY: the same.
+            unsafe {
+                let first = || first_pieces(descriptor, pieces, keep, at);
+                match history {
+                    Some(history) => history.write(descriptor, pieces, keep, at, first),
+                    None => first(),
+                };
             }
             if dies {
                 die();
@@ -170,26 +190,34 @@ unsafe fn pieces<'a>(first: *const iovec, count: c_int) -> &'a [iovec] {
     }
 }
 
-fn length_of(pieces: &[iovec]) -> usize {
-    pieces.iter().map(|piece| piece.iov_len).sum()
+/// What `write` and `pwrite` write, as `writev` names it.
+fn piece(bytes: *const c_void, length: size_t) -> [iovec; 1] {
+    [iovec {
+        iov_base: bytes.cast_mut(),
+        iov_len: length,
+    }]
 }
 
 /// # Safety
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn write(descriptor: c_int, bytes: *const c_void, length: size_t) -> ssize_t {
-    // SAFETY: the caller's arguments, or fewer of its bytes.
-    let write = |length| unsafe { real::WRITE.get()(descriptor, bytes, length) };
-    write_by(descriptor, length, || write(length), write)
+    let all = piece(bytes, length);
+    // SAFETY: the caller's arguments.
+    unsafe { write_by(descriptor, &all, None, || real::WRITE.get()(descriptor, bytes, length)) }
 }
 
 /// # Safety
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pwrite64(descriptor: c_int, bytes: *const c_void, length: size_t, at: off_t) -> ssize_t {
-    // SAFETY: the caller's arguments, or fewer of its bytes.
-    let write = |length| unsafe { real::PWRITE.get()(descriptor, bytes, length, at) };
-    write_by(descriptor, length, || write(length), write)
+    let all = piece(bytes, length);
+    let whole = || {
+        // SAFETY: the caller's arguments.
+        unsafe { real::PWRITE.get()(descriptor, bytes, length, at) }
+    };
+    // SAFETY: the same.
+    unsafe { write_by(descriptor, &all, Some(at), whole) }
 }
 
 /// # Safety
@@ -204,26 +232,24 @@ pub unsafe extern "C" fn pwrite(descriptor: c_int, bytes: *const c_void, length:
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn writev(descriptor: c_int, first: *const iovec, count: c_int) -> ssize_t {
-    // SAFETY: the caller's arguments.
-    let (all, whole) = unsafe { (pieces(first, count), || real::WRITEV.get()(descriptor, first, count)) };
+    let whole = || {
+        // SAFETY: the caller's arguments.
+        unsafe { real::WRITEV.get()(descriptor, first, count) }
+    };
     // SAFETY: the same.
-    let part = |keep| unsafe { first_pieces(descriptor, all, keep, None) };
-    write_by(descriptor, length_of(all), whole, part)
+    unsafe { write_by(descriptor, pieces(first, count), None, whole) }
 }
 
 /// # Safety
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pwritev64(descriptor: c_int, first: *const iovec, count: c_int, at: off_t) -> ssize_t {
-    // SAFETY: the caller's arguments.
-    let (all, whole) = unsafe {
-        (pieces(first, count), || {
-            real::PWRITEV.get()(descriptor, first, count, at)
-        })
+    let whole = || {
+        // SAFETY: the caller's arguments.
+        unsafe { real::PWRITEV.get()(descriptor, first, count, at) }
     };
     // SAFETY: the same.
-    let part = |keep| unsafe { first_pieces(descriptor, all, keep, Some(at)) };
-    write_by(descriptor, length_of(all), whole, part)
+    unsafe { write_by(descriptor, pieces(first, count), Some(at), whole) }
 }
 
 /// # Safety
@@ -279,14 +305,27 @@ fn is_watched(descriptor: c_int) -> bool {
     control().is_some_and(|control| quietly(|| control.names().of_descriptor(descriptor)).is_some())
 }
 
+/// A sync, which is in the history if it fails, too.
+fn sync_by(descriptor: c_int, whole: impl FnOnce() -> c_int) -> c_int {
+    let Some(history) = history_of(descriptor) else {
+        return do_by(verdict(layout::SYNC, descriptor, 0), whole);
+    };
+    // Others may go on while this one waits.
+    match verdict(layout::SYNC, descriptor, 0) {
+        Verdict::GoAndDie => {
+            history.sync(descriptor, whole);
+            die()
+        }
+        verdict => history.sync(descriptor, || do_by(verdict, whole)),
+    }
+}
+
 /// # Safety
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fsync(descriptor: c_int) -> c_int {
     // SAFETY: the caller's argument.
-    do_by(verdict(layout::SYNC, descriptor, 0), || unsafe {
-        real::FSYNC.get()(descriptor)
-    })
+    sync_by(descriptor, || unsafe { real::FSYNC.get()(descriptor) })
 }
 
 /// # Safety
@@ -294,9 +333,15 @@ pub unsafe extern "C" fn fsync(descriptor: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fdatasync(descriptor: c_int) -> c_int {
     // SAFETY: the caller's argument.
-    do_by(verdict(layout::SYNC, descriptor, 0), || unsafe {
-        real::FDATASYNC.get()(descriptor)
-    })
+    sync_by(descriptor, || unsafe { real::FDATASYNC.get()(descriptor) })
+}
+
+/// Sets the length, and has it in the history. With `longer` it never gets shorter.
+fn recorded_length(descriptor: c_int, length: off_t, longer: bool, whole: impl FnOnce() -> c_int) -> c_int {
+    match history_of(descriptor) {
+        Some(history) => history.set_length(descriptor, length as u64, longer, whole),
+        None => whole(),
+    }
 }
 
 /// # Safety
@@ -304,8 +349,9 @@ pub unsafe extern "C" fn fdatasync(descriptor: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ftruncate64(descriptor: c_int, length: off_t) -> c_int {
     // SAFETY: the caller's arguments.
-    do_by(verdict(layout::TRUNCATE, descriptor, 0), || unsafe {
-        real::FTRUNCATE.get()(descriptor, length)
+    let whole = || unsafe { real::FTRUNCATE.get()(descriptor, length) };
+    do_by(verdict(layout::TRUNCATE, descriptor, 0), || {
+        recorded_length(descriptor, length, false, whole)
     })
 }
 
@@ -324,7 +370,8 @@ pub unsafe extern "C" fn ftruncate(descriptor: c_int, length: off_t) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn posix_fallocate64(descriptor: c_int, at: off_t, length: off_t) -> c_int {
     // SAFETY: the caller's arguments.
-    let allocate = || unsafe { real::POSIX_FALLOCATE.get()(descriptor, at, length) };
+    let whole = || unsafe { real::POSIX_FALLOCATE.get()(descriptor, at, length) };
+    let allocate = || recorded_length(descriptor, at + length, true, whole);
     or_error(verdict(layout::TRUNCATE, descriptor, 0), allocate).unwrap_or_else(|error| error)
 }
 
