@@ -11,8 +11,9 @@ mod support {
 }
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -271,11 +272,7 @@ fn it_is_killed_before_within_or_after_a_write() {
         site.faults.arm(Fault::new(Operation::Write, 2, mode));
         assert_eq!(site.ask("write 10"), "ok");
         let status = site.die("write 10");
-        assert_eq!(
-            std::os::unix::process::ExitStatusExt::signal(&status),
-            Some(9),
-            "{mode:?}"
-        );
+        assert_eq!(status.signal(), Some(9), "{mode:?}");
         assert_eq!(site.length(), length, "{mode:?}");
     }
 }
@@ -417,22 +414,27 @@ fn power_that_goes_within_a_write_or_after_a_sync_is_told() {
     }
 }
 
+/// Runs these statements under faults, if there is an `sqlite3`.
+fn sqlite(folder: &Folder, faults: &FaultFs, sql: &str) -> Option<Output> {
+    let mut command = Command::new("sqlite3");
+    command.arg("tiergate.db").arg(sql).current_dir(folder.path());
+    let output = command.envs(faults.env()).output().ok();
+    if output.is_none() {
+        println!("SKIPPED, since there is no sqlite3: SQLite's writes and syncs");
+    }
+    output
+}
+
+const MAKE: &str = "PRAGMA journal_mode=WAL; CREATE TABLE t (x)";
+
 /// SQLite writes and syncs by functions that are seen, whoever has compiled it.
 #[test]
 fn sqlite_meets_the_faults_of_its_database_and_wal() {
     let folder = Folder::new();
     let faults = FaultFs::new(&folder);
-    let sqlite = |sql: &str| {
-        let mut command = Command::new("sqlite3");
-        command.arg("tiergate.db").arg(sql).current_dir(folder.path());
-        command.envs(faults.env()).output()
-    };
-    let Ok(made) = sqlite("PRAGMA journal_mode=WAL; CREATE TABLE t (x)") else {
-        println!("SKIPPED, since there is no sqlite3: SQLite's writes and syncs");
+    if sqlite(&folder, &faults, MAKE).is_none() {
         return;
-    };
-    assert!(made.status.success(), "{made:?}");
-    let insert = "PRAGMA synchronous=FULL; INSERT INTO t VALUES (1)";
+    }
     for (operation, file) in [
         (Operation::Write, FileKind::Wal),
         (Operation::Sync, FileKind::Wal),
@@ -440,16 +442,37 @@ fn sqlite_meets_the_faults_of_its_database_and_wal() {
         (Operation::Sync, FileKind::Database),
     ] {
         faults.arm(Fault::new(operation, 1, Mode::Fail(Failure::Io)).of(file));
-        let failed = sqlite(insert).expect("it has run before");
+        let insert = "PRAGMA synchronous=FULL; INSERT INTO t VALUES (1)";
+        let failed = sqlite(&folder, &faults, insert).expect("it has run before");
         assert_eq!(faults.fired(), 1, "{operation:?} of {file:?}");
-        // A checkpoint at the end may fail, and the debit is in the WAL.
+        // A checkpoint at the end may fail: the row is in the WAL.
         let may_succeed = file == FileKind::Database;
         assert!(
             may_succeed || !failed.status.success(),
             "{operation:?} of {file:?}: {failed:?}"
         );
         faults.clear();
-        let checked = sqlite("PRAGMA integrity_check").expect("it has run before");
+        let checked = sqlite(&folder, &faults, "PRAGMA integrity_check").expect("it has run before");
         assert_eq!(String::from_utf8_lossy(&checked.stdout), "ok\n");
+    }
+}
+
+#[test]
+fn sqlite_keeps_a_synced_commit_and_loses_another() {
+    for (synchronous, rows) in [("FULL", "1\n"), ("OFF", "0\n")] {
+        let folder = Folder::new();
+        let faults = FaultFs::with_history(&folder);
+        if sqlite(&folder, &faults, MAKE).is_none() {
+            return;
+        }
+        // The WAL goes when all is in the database.
+        faults.arm(Fault::new(Operation::Unlink, 1, Mode::KillBefore).of(FileKind::Wal));
+        let insert = format!("PRAGMA synchronous={synchronous}; INSERT INTO t VALUES (1)");
+        let killed = sqlite(&folder, &faults, &insert).expect("it has run before");
+        assert_eq!(killed.status.signal(), Some(9));
+        faults.clear();
+        faults.lose_power(|| false);
+        let counted = sqlite(&folder, &faults, "SELECT count(*) FROM t").expect("it has run before");
+        assert_eq!(String::from_utf8_lossy(&counted.stdout), rows, "{synchronous}");
     }
 }
