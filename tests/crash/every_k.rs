@@ -1,7 +1,7 @@
 //! A short history on a file system whose k-th operation fails, for every k and every way to fail: what the client, the log and the
 //! restart show. A start, three searches, an account added, a stop; then a start without faults.
 //!
-//! Whatever fails, an answer that was received whole is debited after the restart, once; an account that was added is there; and
+//! In some of them the power goes, too, and takes what was not synced. Whatever fails, an answer that was received whole is debited after the restart, once; an account that was added is there; and
 //! what is refused is refused in words. `TIERGATE_FAULTS=all` runs every k and prints the table that docs/decisions has; without,
 //! each way to fail meets one k, drawn by the seed.
 
@@ -24,9 +24,13 @@ use crate::support::{Client, get, soon};
 const SEARCHES: u64 = 3;
 /// Histories that run at once.
 const AT_ONCE: usize = 4;
-/// How long a request waits for the disk; what hangs, hangs for longer.
+/// How long a request waits for the disk; what hangs, hangs for longer, and what is late comes in time.
 const PATIENCE: &str = "commit_patience: 300ms";
 const HANGS_MS: u64 = 700;
+const PATIENCE_WHEN_LATE: &str = "commit_patience: 15s";
+/// No whole answer came, and none will.
+const CUT_OFF: &str = "cut off";
+const UNAVAILABLE: &str = "503 journal_unavailable";
 
 const OPERATIONS: [Operation; 5] = [
     Operation::Write,
@@ -36,20 +40,73 @@ const OPERATIONS: [Operation; 5] = [
     Operation::Unlink,
 ];
 
-/// A way to fail: its name in the table, what happens, and whether all that follow fail as well.
-type Way = (&'static str, Mode, bool);
+/// A way to fail.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    /// Its name in the table.
+    name: &'static str,
+    mode: Mode,
+    /// All that follow fail as well.
+    goes_on: bool,
+    /// The power goes with the process, or at the end: what of that which was not synced is left.
+    power: Option<Left>,
+}
 
-const WAYS: [Way; 9] = [
-    ("EIO", Mode::Fail(Failure::Io), false),
-    ("EIO from here on", Mode::Fail(Failure::Io), true),
-    ("ENOSPC", Mode::Fail(Failure::NoSpace), false),
-    ("half written, EIO", Mode::Tear(Keep::Half), false),
-    ("half written, killed", Mode::TearAndKill(Keep::Half), false),
-    ("killed before", Mode::KillBefore, false),
-    ("killed after", Mode::KillAfter, false),
-    ("100 ms late", Mode::Delay(Duration::from_millis(100)), false),
-    ("hangs", Mode::Hang, false),
+/// What a loss of power leaves of what was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// Every sector is left or not, by chance.
+    Some,
+}
+
+const fn way(name: &'static str, mode: Mode) -> Way {
+    Way {
+        name,
+        mode,
+        goes_on: false,
+        power: None,
+    }
+}
+
+const fn dark(name: &'static str, mode: Mode, left: Left) -> Way {
+    Way {
+        power: Some(left),
+        ..way(name, mode)
+    }
+}
+
+const WAYS: [Way; 14] = [
+    way("EIO", Mode::Fail(Failure::Io)),
+    Way {
+        goes_on: true,
+        ..way("EIO from here on", Mode::Fail(Failure::Io))
+    },
+    way("ENOSPC", Mode::Fail(Failure::NoSpace)),
+    way("half written, EIO", Mode::Tear(Keep::Half)),
+    way("half written, killed", Mode::TearAndKill(Keep::Half)),
+    way("killed before", Mode::KillBefore),
+    way("killed after", Mode::KillAfter),
+    way("100 ms late", Mode::Delay(Duration::from_millis(100))),
+    way("hangs", Mode::Hang),
+    dark("power gone before", Mode::KillBefore, Left::Nothing),
+    dark("power gone before, some sectors left", Mode::KillBefore, Left::Some),
+    dark("power gone after", Mode::KillAfter, Left::Nothing),
+    dark("power gone after, some sectors left", Mode::KillAfter, Left::Some),
+    dark("EIO, power gone at the end", Mode::Fail(Failure::Io), Left::Nothing),
 ];
+
+impl Way {
+    /// Whether it kills at any time.
+    fn kills(&self) -> bool {
+        matches!(self.mode, Mode::TearAndKill(_) | Mode::KillBefore | Mode::KillAfter)
+    }
+
+    /// Whether that can happen to that operation: only writes are torn.
+    fn can_meet(&self, operation: Operation) -> bool {
+        operation == Operation::Write || !matches!(self.mode, Mode::Tear(_) | Mode::TearAndKill(_))
+    }
+}
 
 /// What a history showed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,8 +147,20 @@ impl Seen {
         self.searches.iter().filter(|search| *search == "200").count() as u64 + self.resumed
     }
 
+    /// Whether a search met no server any more.
+    fn is_gone(&self) -> bool {
+        self.searches.last().is_some_and(|search| search == CUT_OFF)
+    }
+
     /// What is promised, whatever has failed.
-    fn assert_kept(&self, what: &str) {
+    fn assert_kept(&self, way: &Way, what: &str) {
+        let may_be = |search: &String| match search.as_str() {
+            "200" => true,
+            UNAVAILABLE => !matches!(way.mode, Mode::Delay(_)),
+            CUT_OFF => way.kills(),
+            _ => false,
+        };
+        assert!(self.searches.iter().all(may_be), "{what}: {self:?}");
         let (served, used) = (self.served(), self.used);
         assert!(
             served <= used && used <= SEARCHES + self.resumed,
@@ -143,30 +212,32 @@ struct Site {
 }
 
 impl Site {
-    fn new() -> Self {
+    fn new(faults: impl FnOnce(&Folder) -> FaultFs) -> Self {
         let folder = Arc::new(Folder::new());
         Self {
             upstream: FastWorker::start(),
-            faults: Arc::new(FaultFs::new(&folder)),
+            faults: Arc::new(faults(&folder)),
             folder,
         }
     }
 
-    fn yaml(&self) -> String {
-        yaml(self.upstream.address, PATIENCE)
+    fn yaml(&self, way: Option<Way>) -> String {
+        let is_late = way.is_some_and(|way| matches!(way.mode, Mode::Delay(_)));
+        let patience = if is_late { PATIENCE_WHEN_LATE } else { PATIENCE };
+        yaml(self.upstream.address, patience)
     }
 
-    /// The history under whatever fault is armed, and a start without it. `mortal`: the fault kills.
-    async fn run(&self, mortal: bool) -> Seen {
+    /// The history under whatever fault is armed, and a start without it.
+    async fn run(&self, way: Option<Way>, dice: &mut Dice) -> Seen {
         let mut seen = Seen::nothing();
         let faults = Arc::clone(&self.faults);
         let releasing = tokio::spawn(async move { release(&faults).await });
         let starting =
-            Program::begin_in_environment(Arc::clone(&self.folder), &self.yaml(), "info", &self.faults.env());
+            Program::begin_in_environment(Arc::clone(&self.folder), &self.yaml(way), "info", &self.faults.env());
         match starting.opened().await {
             Ok(program) => {
                 "opens".clone_into(&mut seen.start);
-                self.live(program, &mut seen, mortal).await;
+                self.live(program, &mut seen, way).await;
             }
             Err(said) => seen.start = refusal(&said),
         }
@@ -176,7 +247,12 @@ impl Site {
             seen.file = format!("{file:?}").to_lowercase();
         }
         self.faults.clear();
-        let program = Program::start_in(&self.folder, &self.yaml()).await;
+        match way.and_then(|way| way.power) {
+            Some(Left::Nothing) => self.faults.lose_power(|| false),
+            Some(Left::Some) => self.faults.lose_power(|| dice.below(2) == 0),
+            None => {}
+        }
+        let program = Program::start_in(&self.folder, &self.yaml(way)).await;
         seen.used = used(program.address, &callers("")[4..5]).await[0].rolling;
         let accounts = program.command(&["account", "list"]).await;
         assert_eq!(accounts.code, Some(0), "{}", accounts.err);
@@ -185,9 +261,10 @@ impl Site {
         seen
     }
 
-    /// The history from where the server has opened. `mortal`: it may be killed at any time.
-    async fn live(&self, mut program: Program, seen: &mut Seen, mortal: bool) {
-        for _ in 0..SEARCHES {
+    /// The history from where the server has opened.
+    async fn live(&self, mut program: Program, seen: &mut Seen, way: Option<Way>) {
+        let mortal = way.is_some_and(|way| way.kills());
+        while seen.searches.len() < SEARCHES as usize && !seen.is_gone() {
             seen.searches.push(search(&program).await);
         }
         if !mortal {
@@ -198,19 +275,18 @@ impl Site {
         let added = program.command(&add).await;
         seen.added = match added.code {
             Some(0) => "added".to_owned(),
+            // How exactly it learns that the server is gone is chance.
+            _ if mortal => CUT_OFF.to_owned(),
             _ => plain(added.err.lines().next().unwrap_or("no word"), &program),
         };
         if !mortal && seen.served() < SEARCHES {
             self.faults.clear();
-            soon("service resumes", async {
-                while search(&program).await != "200" {
-                    let_pass(20).await;
-                }
-            })
-            .await;
+            soon("service resumes", until_answered(&program)).await;
             seen.resumed = 1;
         }
-        program.signal("TERM").await;
+        let is_cut_short = !mortal && way.is_some_and(|way| way.power.is_some());
+        let signal = if is_cut_short { "KILL" } else { "TERM" };
+        program.signal(signal).await;
         seen.stop = match program.exit_code().await {
             Some(code) => code.to_string(),
             None => "killed".to_owned(),
@@ -233,10 +309,10 @@ async fn let_pass(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
-/// A search by the account `four`: its status and reason, or that no whole answer came.
+/// A search by the account `four`: its status and reason, or [`CUT_OFF`].
 async fn search(program: &Program) -> String {
     let Ok(stream) = tokio::net::TcpStream::connect(program.address).await else {
-        return "no connection".to_owned();
+        return CUT_OFF.to_owned();
     };
     let mut client = Client::on(stream);
     let head = format!(
@@ -247,12 +323,23 @@ async fn search(program: &Program) -> String {
         .await
         .is_err()
     {
-        return "cut off".to_owned();
+        return CUT_OFF.to_owned();
     }
     match soon("an answer, or the end", client.try_answer("GET")).await {
         Ok(answer) if answer.status() == 200 => "200".to_owned(),
         Ok(answer) => format!("{} {}", answer.status(), answer.reason()),
-        Err(_) => "cut off".to_owned(),
+        Err(_) => CUT_OFF.to_owned(),
+    }
+}
+
+/// Searches until it is answered.
+async fn until_answered(program: &Program) {
+    loop {
+        match search(program).await.as_str() {
+            "200" => return,
+            CUT_OFF => panic!("it is gone: {}", program.log()),
+            _ => let_pass(20).await,
+        }
     }
 }
 
@@ -302,34 +389,27 @@ fn without_folder(text: &str) -> String {
 }
 
 /// One history with that fault.
-async fn one(operation: Operation, number: u64, way: Way) -> Seen {
-    let site = Site::new();
-    let (name, mode, goes_on) = way;
-    let fault = Fault {
-        goes_on,
-        ..Fault::new(operation, number, mode)
+async fn one(operation: Operation, number: u64, way: Way, mut dice: Dice) -> Seen {
+    let site = match way.power {
+        Some(_) => Site::new(FaultFs::with_history),
+        None => Site::new(FaultFs::new),
     };
-    site.faults.arm(fault);
-    let mortal = matches!(mode, Mode::TearAndKill(_) | Mode::KillBefore | Mode::KillAfter);
-    let seen = site.run(mortal).await;
-    seen.assert_kept(&format!("{operation:?} {number}, {name}"));
-    if matches!(mode, Mode::Delay(_)) {
+    let fault = Fault::new(operation, number, way.mode);
+    site.faults.arm(if way.goes_on { fault.and_all_after() } else { fault });
+    let seen = site.run(Some(way), &mut dice).await;
+    seen.assert_kept(&way, &format!("{operation:?} {number}, {}", way.name));
+    if matches!(way.mode, Mode::Delay(_)) {
         let all_is_well = seen.served() == SEARCHES && seen.added == "added" && seen.stop == "0";
         assert!(all_is_well, "a slow disk refuses nobody: {seen:?}");
     }
     seen
 }
 
-/// Whether that can happen to that operation: only writes are torn.
-fn can_be(operation: Operation, way: &Way) -> bool {
-    operation == Operation::Write || !matches!(way.1, Mode::Tear(_) | Mode::TearAndKill(_))
-}
-
 /// Which k of which operation fail in which way: all, or one of each.
 fn plan(counts: &[(Operation, u64)], all: bool, dice: &mut Dice) -> Vec<(Operation, u64, Way)> {
     let mut plan = Vec::new();
     for (operation, count) in counts.iter().filter(|(_, count)| *count > 0) {
-        for way in WAYS.into_iter().filter(|way| can_be(*operation, way)) {
+        for way in WAYS.into_iter().filter(|way| way.can_meet(*operation)) {
             match all {
                 true => plan.extend((1..=*count).map(|number| (*operation, number, way))),
                 false => plan.push((*operation, 1 + dice.below(*count), way)),
@@ -366,7 +446,7 @@ fn print_table(results: &BTreeMap<(String, usize, u64), Seen>) {
     let mut lines: Vec<_> = lines.into_iter().collect();
     lines.sort_by_key(|((operation, way, _), numbers)| (operation.to_owned(), *way, numbers[0]));
     for ((operation, way, seen), numbers) in lines {
-        println!("| {operation} | {} | {} | {seen} |", ranges(&numbers), WAYS[way].0);
+        println!("| {operation} | {} | {} | {seen} |", ranges(&numbers), WAYS[way].name);
     }
 }
 
@@ -376,8 +456,8 @@ async fn every_k_of_a_short_history_fails_and_nothing_is_lost() {
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
     // Without a fault: how much there is to fail.
-    let site = Site::new();
-    let well = site.run(false).await;
+    let site = Site::new(FaultFs::new);
+    let well = site.run(None, &mut dice).await;
     assert_eq!((well.served(), well.used), (SEARCHES, SEARCHES), "{well:?}");
     assert_eq!((well.added.as_str(), well.stop.as_str()), ("added", "0"), "{well:?}");
     let counts = OPERATIONS.map(|operation| (operation, site.faults.seen(operation)));
@@ -389,13 +469,17 @@ async fn every_k_of_a_short_history_fails_and_nothing_is_lost() {
         while running.len() < AT_ONCE
             && let Some((operation, number, way)) = waiting.next()
         {
-            running.spawn(async move { (operation, number, way, one(operation, number, way).await) });
+            let dice = dice.fork();
+            running.spawn(async move { (operation, number, way, one(operation, number, way, dice).await) });
         }
         let Some(ended) = running.join_next().await else {
             break;
         };
         let (operation, number, way, seen) = ended.expect("a history is content");
-        let place = WAYS.iter().position(|other| other.0 == way.0).expect("one of these");
+        let place = WAYS
+            .iter()
+            .position(|other| other.name == way.name)
+            .expect("one of these");
         results.insert((format!("{operation:?}").to_lowercase(), place, number), seen);
     }
     let met = results.values().filter(|seen| seen.file != "not met").count();

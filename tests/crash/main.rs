@@ -8,7 +8,7 @@
 //! ```
 //!
 //! SIGKILL takes the process and leaves the system: what was written stays, synced or not. What a loss of power leaves is told by
-//! `tests/store`, on a disk of its own.
+//! `tests/store`, on a disk of its own, and by `every_k`, from the history of what was synced.
 
 #[path = "../support/mod.rs"]
 mod support;

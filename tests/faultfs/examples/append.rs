@@ -34,7 +34,7 @@ fn obey(file: &mut File, path: &str, words: &[&str]) -> io::Result<()> {
         }
         "pwrite" => {
             let mut options = File::options();
-            let options = options.create(true).truncate(false).read(true).write(true);
+            let options = options.create(true).truncate(false).write(true);
             let other = options.open(words[1])?;
             other.write_at(&vec![b'p'; number(2)], number(3) as u64).map(drop)
         }

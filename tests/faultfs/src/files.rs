@@ -11,6 +11,14 @@ use crate::layout::{DATABASE, OTHER, WAL};
 
 const PATH_BYTES: usize = libc::PATH_MAX as usize;
 
+/// The system's name of a descriptor's file, which ends with a zero.
+pub fn link_of(descriptor: c_int) -> [u8; 40] {
+    let mut link = [0; 40];
+    // The last byte stays 0. A descriptor's number has at most 11 letters, so it fits.
+    let _fits = write!(&mut link[..39], "/proc/self/fd/{descriptor}");
+    link
+}
+
 /// What the environment named.
 pub struct Names {
     root: Text,
@@ -67,9 +75,7 @@ impl Names {
         if mode != libc::S_IFREG && mode != libc::S_IFDIR {
             return None;
         }
-        let mut link = [0_u8; 40];
-        // The last byte stays 0. A descriptor's number fits.
-        write!(&mut link[..39], "/proc/self/fd/{descriptor}").ok()?;
+        let link = link_of(descriptor);
         let mut path = [0_u8; PATH_BYTES];
         // SAFETY: the link's name ends with a zero, and no more is written than there is room for.
         let length = unsafe {

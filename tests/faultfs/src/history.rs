@@ -1,7 +1,6 @@
 //! The history of what was written and synced, from which a test makes what a loss of power would have left.
 //!
-//! A record is written before what it records, and nothing else is written in between. No descriptor of a file that SQLite may
-//! have is opened or closed: its locks would go.
+//! A record is written before what it records, and nothing else is written in between.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -110,15 +109,12 @@ impl History {
     fn old_bytes(&self, descriptor: c_int, at: u64, length: u64) {
         let mut chunk = [0_u8; CHUNK_BYTES];
         let mut done = 0;
+        let reader = Reader::of(descriptor);
         while done < length {
             let wanted = CHUNK_BYTES.min((length - done) as usize);
-            // SAFETY: no more is read than there is room for.
-            let read = unsafe { libc::pread64(descriptor, chunk.as_mut_ptr().cast(), wanted, (at + done) as off_t) };
-            if read <= 0 {
-                crate::give_up("what a write overwrites can't be read: open the file for reading, too");
-            }
+            let read = reader.read(&mut chunk[..wanted], at + done);
             // SAFETY: so many were read.
-            unsafe { self.add(chunk.as_ptr().cast(), read as usize) };
+            unsafe { self.add(chunk.as_ptr().cast(), read) };
             done += read as u64;
         }
     }
@@ -135,6 +131,47 @@ impl History {
             length -= written as usize;
             // SAFETY: at most one past the last byte.
             bytes = unsafe { bytes.byte_add(written as usize) };
+        }
+    }
+}
+
+/// Reads a file that may be open for writing only.
+struct Reader {
+    descriptor: c_int,
+    own: bool,
+}
+
+impl Reader {
+    fn of(descriptor: c_int) -> Self {
+        // SAFETY: it reads a flag.
+        let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFL) };
+        if flags & libc::O_ACCMODE != libc::O_WRONLY {
+            return Self { descriptor, own: false };
+        }
+        // When this one is closed, the process loses its locks of the file. SQLite, which has some, never opens so.
+        let link = crate::files::link_of(descriptor);
+        // SAFETY: the name ends with a zero.
+        let descriptor = unsafe { libc::open(link.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC) };
+        Self { descriptor, own: true }
+    }
+
+    /// At least one byte.
+    fn read(&self, into: &mut [u8], at: u64) -> usize {
+        let (start, length) = (into.as_mut_ptr().cast(), into.len());
+        // SAFETY: no more is read than there is room for.
+        let read = unsafe { libc::pread64(self.descriptor, start, length, at as off_t) };
+        if read <= 0 {
+            crate::give_up("what a write overwrites can't be read");
+        }
+        read as usize
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.own {
+            // SAFETY: it is ours.
+            unsafe { libc::close(self.descriptor) };
         }
     }
 }
