@@ -11,7 +11,6 @@ use tiergate::cli::CliError;
 use tiergate::cli::account::{self, Account};
 use tiergate::cli::check::{self, Check};
 use tiergate::cli::diff::{self, Diff, Found};
-use tiergate::cli::journal::{self, Journal};
 use tiergate::cli::key::{self, Key};
 use tiergate::cli::network::{self, Block, Network, Unblock};
 use tiergate::cli::reload::{self, Reload};
@@ -22,6 +21,7 @@ use tiergate::clock::Clock;
 use tiergate::config::presets::{PRESETS, Preset};
 use tiergate::config::{Config, Overrides, System};
 use tiergate::serve::{self, Source, watch};
+use tiergate::store::OldData;
 use tiergate::telemetry::logs::{self, Format};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -60,8 +60,6 @@ enum Command {
     Block(Block),
     /// Let a network in again, by the running door
     Unblock(Unblock),
-    /// Read the journal of finished jobs
-    Journal(Journal),
     /// Print a preset, to begin a tiers.yaml with; without a name, say which there are
     Preset {
         /// Its name
@@ -91,6 +89,9 @@ struct Serve {
     /// The folder of what must survive a restart, instead of the file's
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Start with an empty database though the data folder was used; what is there is moved aside, and nothing is deleted
+    #[arg(long)]
+    new_data: bool,
     /// How log lines look. RUST_LOG chooses which: error, warn, info (default), debug
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -131,10 +132,6 @@ fn main() -> ExitCode {
         Command::Account(command) => {
             let is_for_programs = command.is_for_programs();
             said(account::run(command, &mut stdout()), is_for_programs)
-        }
-        Command::Journal(command) => {
-            let is_for_programs = command.is_for_programs();
-            said(journal::run(command, &mut stdout()), is_for_programs)
         }
         Command::Key(command) => {
             let is_for_programs = command.is_for_programs();
@@ -220,7 +217,7 @@ fn configured(options: &Serve) -> Result<(Config, Option<Source>), String> {
         None => {
             let seen = watch::read(&options.config);
             let config = match &seen {
-                Ok(bytes) => Config::parse_in(&options.config.display().to_string(), bytes, &System),
+                Ok(bytes) => Config::parse_for(&options.config, &options.config.display().to_string(), bytes, &System),
                 // Of a pipe too, which can be read once and not be followed.
                 Err(_) => Config::load(&options.config),
             };
@@ -250,6 +247,10 @@ fn open(options: &Serve) -> Result<(), String> {
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| error(&e))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| error(&e))?;
         let sockets = serve::bind(&config).map_err(|e| error(&e))?;
+        let old_data = match options.new_data {
+            true => OldData::SetAside,
+            false => OldData::Use,
+        };
         let shutdown = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -264,7 +265,7 @@ fn open(options: &Serve) -> Result<(), String> {
                 std::process::exit(130);
             });
         };
-        serve::run(config, source, hang_ups, sockets, Clock::start(), shutdown)
+        serve::run(config, source, hang_ups, sockets, old_data, Clock::start(), shutdown)
             .await
             .map_err(|e| error(&e))
     });

@@ -3,8 +3,9 @@
 //!
 //! Absent on purpose: decisions.
 
+mod clock_steps;
 mod cores;
-mod folder;
+mod data_dir;
 mod live;
 mod places;
 mod settings;
@@ -29,34 +30,33 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{error, info};
 
 use self::cores::{Cores, connections_max, cores};
-use self::folder::{Opened, tell_whereabouts};
+use self::data_dir::{Opened, tell_whereabouts};
 pub use self::live::hang_ups;
 use self::live::{Live, Parts};
 use self::places::Places;
 use self::settings::door;
-use self::statistics::{keep_statistics, minute_of, note_refusals};
+use self::statistics::{minute_of, note_each_minute, note_refusals};
 use self::watch::Saved;
 use crate::clock::Clock;
 use crate::config::diff::Line;
 use crate::config::{self, Config, Overrides};
-use crate::gate::{Cap, Gate, Generation, Limiter, Occupied};
+use crate::gate::{Cap, Gate, Generation, Limiter, Occupied, upstreams};
 use crate::http::account::Pages;
 use crate::http::admin::config::{ASKED_MAX, Json, Running, Taken};
 use crate::http::admin::{self, Admin};
 use crate::policy::rules::Rules;
-use crate::policy::time::{Span, UnixTime};
-use crate::store::journal::Journal;
+use crate::policy::time::UnixTime;
 use crate::store::statistics::Refusals;
-use crate::store::{AccountStore, KeyError, KnownAccounts, Ledger, OpenError, Pseudonyms, TokenError, journal};
+use crate::store::{
+    AccountStore, AccountsError, Database, KeyError, KnownAccounts, Ledger, OldData, OpenError, Pseudonyms, ReadError,
+    TokenError,
+};
 use crate::telemetry::exposition::Exposition;
-use crate::telemetry::{ConfigMeters, JournalMeters, Meters};
+use crate::telemetry::{ConfigMeters, DatabaseMeters, Meters};
 use crate::upstream::Workers;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
-
-/// How often the wall clock is read, and a part of the callers swept.
-const TICK_EVERY: Span = Span::from_secs(1);
 
 /// Sockets that listen: one for each core of the public listener, on one address, and the operator's.
 #[derive(Debug)]
@@ -85,18 +85,14 @@ pub enum ServeError {
     Listen(SocketAddr, io::Error),
     /// A core's thread can't be started.
     Thread(io::Error),
-    /// The journal can't be opened.
-    Journal(journal::OpenError),
+    /// The data folder or its database can't be opened.
+    Database(OpenError),
     /// The key under which networks are known can't be had.
     Key(KeyError),
-    /// The folder of what must survive can't be made.
-    Folder(PathBuf, io::Error),
-    /// The statistics in this folder can't be opened.
-    Statistics(PathBuf, io::Error),
-    /// What callers have used can't be read back from this folder.
-    History(PathBuf, io::Error),
-    /// The accounts in this file can't be opened.
-    Accounts(PathBuf, OpenError),
+    /// What callers have used can't be read back.
+    Restore(ReadError),
+    /// The accounts can't be opened.
+    Accounts(AccountsError),
     /// There is no token for operators.
     Token(TokenError),
     /// A part of the door has ended while it was open: how. It has closed then as it does when it is told to.
@@ -108,28 +104,12 @@ impl fmt::Display for ServeError {
         match self {
             Self::Listen(address, error) => write!(f, "can't listen on {address}: {error}"),
             Self::Thread(error) => write!(f, "can't start a thread: {error}"),
-            Self::Journal(error) => error.fmt(f),
+            Self::Database(error) => error.fmt(f),
             Self::Key(error) => error.fmt(f),
-            Self::Folder(folder, error) => write!(
-                f,
-                "can't make the folder {} (`data_dir` in tiers.yaml): {error}{}",
-                folder.display(),
-                match error.kind() {
-                    io::ErrorKind::AlreadyExists => ", and it is no folder",
-                    _ => "",
-                }
-            ),
-            Self::Statistics(folder, error) => {
-                write!(f, "can't open the statistics in {}: {error}", folder.display())
-            }
-            Self::History(folder, error) => write!(
-                f,
-                "can't read what callers have used from the journal in {}: {error}",
-                folder.display()
-            ),
+            Self::Restore(error) => write!(f, "can't read back what callers have used: {error}"),
             Self::Token(error) => error.fmt(f),
             Self::Broken(how) => write!(f, "a part of the door broke off ({how}): it has to be started again"),
-            Self::Accounts(file, error) => write!(f, "can't open the accounts in {}: {error}", file.display()),
+            Self::Accounts(error) => write!(f, "can't open the accounts: {error}"),
         }
     }
 }
@@ -206,39 +186,39 @@ pub async fn run(
     source: Option<Source>,
     hang_ups: Option<Signal>,
     sockets: Sockets,
+    old_data: OldData,
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let exposition = Arc::new(Exposition::new());
     let places = Places::default().arrange(&config, &Occupied::default());
     let rules = Arc::new(places.rules(&config));
-    let journal_meters = JournalMeters::register(exposition.recorder());
-    let (config, opened) = open_folder(config, &rules, clock, journal_meters).await?;
+    let database_meters = DatabaseMeters::register(exposition.recorder());
+    let (config, opened) = open_data_dir(config, &rules, clock, database_meters, old_data).await?;
     let Opened {
-        journal,
+        database,
         accounts: store,
         token,
         pseudonyms,
-        statistics,
         policy,
     } = opened;
     let known = Arc::new(KnownAccounts::of(store.directory()));
     let generation = generation(&config, rules, known, &exposition);
-    let ledger: Arc<dyn Ledger> = Arc::clone(&journal) as _;
+    let ledger: Arc<dyn Ledger> = Arc::clone(&database) as _;
     let house = Arc::new(House {
         gate: Gate::new(policy, Arc::clone(&generation), clock, ledger),
         limiter: Limiter::new(Arc::clone(&generation.rules), clock),
         workers: Workers::new(places.upstreams()),
         store: Arc::clone(&store),
-        journal: Arc::clone(&journal),
+        database: Arc::clone(&database),
         pseudonyms,
-        pages: Pages::new(Arc::clone(&statistics)),
+        pages: Pages::new(Arc::clone(&database)),
         refusals: Arc::new(Refusals::new()),
         unmetered: Cap::new(config.connections.unmetered_max),
         connections: Cap::new(connections_max(&config)),
         exposition: Arc::clone(&exposition),
     });
-    let (gate, limiter, refusals) = (&house.gate, Arc::clone(&house.limiter), Arc::clone(&house.refusals));
+    let (gate, refusals) = (&house.gate, Arc::clone(&house.refusals));
     let door = Arc::new(ArcSwap::from_pointee(door(&config, &house, &places, &generation)));
     let token = Arc::new(ArcSwap::from_pointee(token));
     let running = Arc::new(ArcSwap::from_pointee(begun(source.as_ref(), clock.wall())));
@@ -270,20 +250,12 @@ pub async fn run(
         meters: ConfigMeters::register(exposition.recorder(), clock.wall()),
     });
     background.spawn(live.follow(hang_ups, asked));
-    background.spawn(keep_statistics(
-        Arc::clone(&statistics),
+    background.spawn(note_each_minute(
         Arc::clone(&refusals),
         Arc::clone(gate),
-        Arc::clone(&journal) as _,
+        Arc::clone(&database) as _,
     ));
-    let ticking = Arc::clone(gate);
-    background.spawn(async move {
-        loop {
-            clock.sleep(TICK_EVERY).await;
-            ticking.tick();
-            limiter.tick();
-        }
-    });
+    background.spawn(clock_steps::tick(Arc::clone(&house)));
 
     let cores = Cores::start(sockets.public, &door, &house.workers, clock)?;
     let folder = config.load().data_dir.clone();
@@ -307,8 +279,8 @@ pub async fn run(
     gate.shut_down();
     cores.drain(gate, drain_timeout.into()).await;
     background.shutdown().await;
-    note_refusals(&refusals, minute_of(clock.wall()), gate, &*journal);
-    blocking(move || Opened::close(&folder, &journal, &store)).await;
+    note_refusals(&refusals, minute_of(clock.wall()), gate, &*database);
+    blocking(move || Opened::close(&folder, &database)).await;
     info!("closed");
     ended
 }
@@ -350,7 +322,7 @@ struct House {
     limiter: Arc<Limiter>,
     workers: Arc<Workers>,
     store: Arc<AccountStore>,
-    journal: Arc<Journal>,
+    database: Arc<Database>,
     pseudonyms: Pseudonyms,
     pages: Arc<Pages>,
     refusals: Arc<Refusals>,
@@ -373,8 +345,10 @@ fn generation(
     Arc::new(Generation {
         accounts,
         meters,
+        upstreams: upstreams(&rules),
         rules,
         commit_patience: config.commit_patience.into(),
+        clock_step_max: config.clock_step_max.into(),
     })
 }
 
@@ -409,15 +383,16 @@ async fn attempt<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
     tokio::task::spawn_blocking(work).await.map_err(|_broken| Fault)
 }
 
-async fn open_folder(
+async fn open_data_dir(
     config: Config,
     rules: &Arc<Rules>,
     clock: Clock,
-    meters: Arc<JournalMeters>,
+    meters: Arc<DatabaseMeters>,
+    old_data: OldData,
 ) -> Result<(Config, Opened), ServeError> {
     let rules = Arc::clone(rules);
     blocking(move || {
-        let opened = Opened::open(&config, &rules, clock, meters)?;
+        let opened = Opened::open(&config, &rules, clock, meters, old_data)?;
         Ok((config, opened))
     })
     .await

@@ -180,6 +180,7 @@ fn what_many_sensible_files_have_is_no_warning() {
     // Dollars in a body are money, and the name of a place is filled in.
     wise(&["answers: { rate_limited: { content_type: text/plain, body: \"that costs ${limit}\" } }"]);
     wise(&["data_dir: \"a$b/${}/{c}\""]);
+    wise(&["data_dir: ./a~"]);
 }
 
 // What is unwise.
@@ -429,6 +430,11 @@ fn variables_that_nobody_fills_in() {
 }
 
 #[test]
+fn a_home_folder_that_nobody_fills_in() {
+    snapshot("check_home", each(&["data_dir: ~/data", "data_dir: \"~door/data\""]));
+}
+
+#[test]
 fn warnings_are_given_beside_errors_in_the_order_of_the_lines() {
     let checked = checked(&[
         "queue: { length: 2, max_wait: 30s }",
@@ -508,6 +514,40 @@ fn the_operators_token_is_named_and_not_kept() {
         Config::parse("tiers.yaml", file(&[]).as_bytes()).unwrap().admin.token,
         None
     );
+}
+
+/// The bug: both began wherever the program was started.
+#[test]
+fn relative_paths_begin_in_the_files_folder() {
+    let text = file(&[
+        "admin: { listen: 127.0.0.1:9090, token_file: ./secret }",
+        "data_dir: ./data",
+    ]);
+    for (path, folder) in [
+        ("etc/tiers.yaml", "etc/"),
+        ("/etc/tiers.yaml", "/etc/"),
+        ("tiers.yaml", "./"),
+    ] {
+        let secret = format!("{folder}secret");
+        let given = Given::file(&secret, SECRET);
+        let config = Config::parse_for(Path::new(path), "what was sent", text.as_bytes(), &given).unwrap();
+        assert_eq!(config.data_dir, PathBuf::from(format!("{folder}data")));
+        assert_eq!(config.admin.token, Some(TokenSource::File(secret.into())));
+        let errors = Config::parse_for(Path::new(path), "what was sent", text.as_bytes(), &Given::default());
+        assert!(
+            errors
+                .unwrap_err()
+                .to_string()
+                .starts_with("error: the file that is named")
+        );
+    }
+    let left_out = Config::parse_for(
+        Path::new("etc/tiers.yaml"),
+        "tiers.yaml",
+        file(&[]).as_bytes(),
+        &Nothing,
+    );
+    assert_eq!(left_out.unwrap().data_dir, PathBuf::from("etc/data"));
 }
 
 #[test]

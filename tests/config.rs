@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tiergate::config::{Config, ConfigErrors, OnHangup, Origins, SHOWN_PROBLEMS_MAX};
+use tiergate::config::{Config, ConfigErrors, History, OnHangup, Origins, SHOWN_PROBLEMS_MAX};
 use tiergate::policy::rules::{PoolId, TierId, Window, Within};
 use tiergate::policy::time::Span;
 
@@ -139,6 +139,11 @@ fn what_is_left_out_has_its_default() {
     let config = good(&[]);
     assert_eq!(config.data_dir, PathBuf::from("./data"));
     assert_eq!((config.drain_timeout, config.cores), (secs(30), None));
+    assert_eq!((config.history, config.clock_step_max), (History::default(), secs(300)));
+    assert_eq!(
+        (config.history.keep, config.history.max),
+        (secs(30 * 86_400), 4_294_967_296)
+    );
     assert_eq!(config.connections.max, 10_000);
     assert_eq!(
         (config.connections.head_timeout, config.connections.head_max),
@@ -186,6 +191,8 @@ fn what_is_written_is_read() {
         "anonymous: no",
         "cores: 2",
         "data_dir: /var/lib/tiergate",
+        "history: { keep: 3650d, max: 1TiB }",
+        "clock_step_max: 1s",
         "connections: { max: 7, head_timeout: 500ms, head_max: 8KiB, headers_max: 16, unmetered_max: 1 }",
         "keys: { headers: [], bearer: false }",
         "trusted_proxies: [10.0.0.0/8, 192.0.2.7, \"2001:db8::/32\", \"::1\"]",
@@ -214,6 +221,11 @@ fn what_is_written_is_read() {
         (Some(Span::from_secs(5)), 0)
     );
     assert_eq!(config.cores, Some(2));
+    assert_eq!(
+        (config.history.keep, config.history.max),
+        (secs(3_650 * 86_400), 1 << 40)
+    );
+    assert_eq!(config.clock_step_max, secs(1));
     assert_eq!(config.connections.head_timeout, Duration::from_millis(500));
     assert_eq!((config.keys.headers.len(), config.keys.bearer), (0, false));
     let networks: Vec<String> = config.trusted_proxies.iter().map(ToString::to_string).collect();
@@ -250,6 +262,17 @@ fn what_is_written_is_read() {
         (config.accounts[0].tier, config.accounts[0].key_sha256[0][..2].to_vec()),
         (TierId(1), vec![0x2c, 0x26])
     );
+}
+
+#[test]
+fn the_shortest_history_is_read() {
+    let shortest = History {
+        keep: secs(3_600),
+        max: 64 << 20,
+    };
+    assert_eq!(good(&["history: { keep: 1h, max: 64MiB }"]).history, shortest);
+    let longest = good(&["clock_step_max: 24h", "history: { keep: 3650d }"]);
+    assert_eq!((longest.clock_step_max, longest.history.max), (secs(86_400), 4 << 30));
 }
 
 #[test]
@@ -464,6 +487,17 @@ fn lengths_of_time_and_sizes() {
             "drain_timeout: 367d",
             "drain_timeout: 99999999999999999999d",
             "drain_timeout: soon",
+            "clock_step_max: 999ms",
+            "clock_step_max: 24h1ms",
+            "clock_step_max: 300",
+            "history: { keep: 59m }",
+            "history: { keep: 3651d }",
+            "history: { keep: forever }",
+            "history: { max: 63MiB }",
+            "history: { max: 1025GiB }",
+            "history: { max: 4096 }",
+            "history: { limit: 4GiB }",
+            "history: 30d",
             "connections: { head_max: 64 }",
             "connections: { head_max: 64kib }",
             "connections: { head_max: 1KiB }",

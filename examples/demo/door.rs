@@ -14,7 +14,8 @@ use tiergate::clock::Clock;
 use tiergate::config::{Account, Config, Server};
 use tiergate::policy::rules::TierId;
 use tiergate::serve::{self, ServeError, Sockets};
-use tiergate::store::{AdminToken, TOKEN_FILE};
+use tiergate::store::OldData;
+use tiergate::store::{AdminToken, OldData, TOKEN_FILE};
 
 /// The header that a key travels in; it is one of those that the repository's tiers.yaml names.
 pub const KEY_HEADER: &str = "x-api-key";
@@ -145,6 +146,7 @@ impl Door {
             None,
             serve::hang_ups(),
             self.sockets,
+            OldData::Use,
             Clock::start(),
             shutdown,
         )

@@ -109,9 +109,9 @@ fn ask(new: &Path, target: &Target) -> Result<Vec<Line>, CliError> {
 
 /// What would change if the one file took the other's place. Of accounts it knows those that the files list.
 fn compare(old: &Path, new: &Path) -> Result<Vec<Line>, CliError> {
-    let (old, new) = match (Config::load(old), Config::load(new)) {
-        (Ok(old), Ok(new)) => (old, new),
-        (old, new) => return Err(CliError::Files(old.err().into_iter().chain(new.err()).collect())),
+    let (old, new) = match Config::load_both(old, new) {
+        [Ok(old), Ok(new)] => (old, new),
+        [old, new] => return Err(CliError::Files(old.err().into_iter().chain(new.err()).collect())),
     };
     let (before, after) = (listed(&old), listed(&new));
     // Who had a tier that goes is touched; and a file that lists none says nothing of how many there are.

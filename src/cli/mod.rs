@@ -1,7 +1,7 @@
 //! The commands for operators: they ask the running door by its admin API, and show what it says.
 //!
 //! `client` is the way to the door, `account`, `key` and `network` are the commands, `limits` and `table` are how people write
-//! and see what is in them. `journal` reads the door's files itself, since it may be wanted when no door runs. `check`, `tiers`
+//! and see what is in them. `check`, `tiers`
 //! and `schema` need no door, and `diff` needs one only to compare with what it does: they tell of a tiers.yaml.
 //!
 //! Absent on purpose: writing to the files of the door, which would race with the door that has them open. And prompts:
@@ -11,7 +11,6 @@ pub mod account;
 pub mod check;
 mod client;
 pub mod diff;
-pub mod journal;
 pub mod key;
 mod limits;
 pub mod network;
@@ -109,10 +108,6 @@ pub enum CliError {
     Unfit(String),
     /// A network was unblocked, and is blocked as a part of others: which one, and which they are.
     StillBlocked(String, String),
-    /// There is no journal in that data folder.
-    NoJournal(PathBuf),
-    /// Something in the journal of that data folder was lost.
-    Damaged(PathBuf),
     /// Standard output can't be written.
     Output(io::Error),
 }
@@ -161,18 +156,6 @@ impl fmt::Display for CliError {
                 f,
                 "error: {network} is blocked still, as a part of {by}: unblock that, or take it out of tiers.yaml if it is listed there"
             ),
-            Self::NoJournal(folder) => write!(
-                f,
-                "error: there is no journal in {}: the door makes it when it is first started; start it with `tiergate serve`, or name \
-                 its folder with --data-dir DIR",
-                folder.display()
-            ),
-            Self::Damaged(folder) => write!(
-                f,
-                "error: records in the journal in {} can't be read any more; everything else is used, and the door keeps damaged \
-                 segments aside",
-                folder.display()
-            ),
             Self::Output(error) => write!(f, "error: can't write the answer: {error}"),
         }
     }
@@ -192,8 +175,6 @@ impl CliError {
             Self::Input(..) => "unreadable",
             Self::Unfit(_) => "unfit",
             Self::StillBlocked(..) => "still_blocked",
-            Self::NoJournal(_) => "no_journal",
-            Self::Damaged(_) => "damaged",
             Self::Output(_) => "unwritable",
         };
         let text = self.to_string();

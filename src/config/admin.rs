@@ -34,7 +34,8 @@ pub struct Admin {
 pub enum TokenSource {
     /// In the variable of that name.
     Variable(String),
-    /// In that file, alone. A relative path begins where the program was started.
+    /// In that file, alone. The path is seen from the working directory; a relative one begins beside the file that names it: see
+    /// [`Config::load`](super::Config::load).
     File(PathBuf),
 }
 
@@ -79,11 +80,10 @@ fn file(node: &Node, surroundings: &Surroundings<'_>, report: &mut Report) -> Op
         report.add(node.place, "this can't be the path of a file", advice);
         return None;
     }
-    let path = PathBuf::from(written);
-    if let Some(held) = surroundings.file(&path, node.place, report) {
+    if let Some(held) = surroundings.file(written, node.place, report) {
         judge(&held, "the file that is named here", node.place, report);
     }
-    Some(TokenSource::File(path))
+    Some(TokenSource::File(surroundings.path(written)))
 }
 
 fn judge(held: &str, what: &str, place: Place, report: &mut Report) {

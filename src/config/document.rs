@@ -4,6 +4,7 @@
 //!
 //! Absent on purpose: what the sections say within themselves.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,25 +15,28 @@ use super::edge::{self, Connections, ForwardedHeader, Keys, Paths};
 use super::environment::Surroundings;
 use super::error::Report;
 use super::excerpt::quoted;
+use super::history::{self, History};
 use super::limits::{self, LimitRoute};
 use super::quotas::Windows;
 use super::read::{Entry, Fields, Names, shown};
 use super::routes::{self, Route};
 use super::tiers;
 use super::upstreams::{self, Upstream};
-use super::value::{boolean, duration, integer, one_of, text};
+use super::value::{boolean, duration, duration_in, integer, one_of, text};
 use super::warnings;
 use super::yaml::{Node, Place};
 use super::{Config, DATA_DIR_BYTES_MAX, Durability, Operators};
 use crate::policy::rules::{CALLERS_MAX_DEFAULT, Limit, PoolRules, Rules, Tier, TierId, Window};
 
-pub(super) const KNOWN: [&str; 26] = [
+pub(super) const KNOWN: [&str; 28] = [
     "listen",
     "admin",
     "data_dir",
     "durability",
     "commit_every",
     "commit_patience",
+    "history",
+    "clock_step_max",
     "drain_timeout",
     "cores",
     "connections",
@@ -64,6 +68,10 @@ pub(super) const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub(super) const COMMIT_EVERY_DEFAULT: Duration = Duration::from_millis(10);
 /// How long an answer waits for its debit, unless the file says otherwise.
 pub(super) const COMMIT_PATIENCE_DEFAULT: Duration = Duration::from_secs(5);
+/// The longest step back of the system's clock that is waited out, unless the file says otherwise.
+pub(super) const CLOCK_STEP_MAX_DEFAULT: Duration = Duration::from_secs(300);
+/// What it may be.
+const CLOCK_STEP_MAX: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
 /// The configuration that the document says. If anything is wrong it is in the report, and the answer is of no use.
 pub(super) fn read(root: &Node, surroundings: &Surroundings<'_>, report: &mut Report) -> Option<Config> {
@@ -74,13 +82,17 @@ pub(super) fn read(root: &Node, surroundings: &Surroundings<'_>, report: &mut Re
     let admin = fields.required("admin", advice, report, |node, report| {
         admin::read(node, surroundings, report)
     });
-    let data_dir = fields.or("data_dir", PathBuf::from(DATA_DIR_DEFAULT), report, folder);
+    let data_dir = data_dir(&fields, surroundings, report);
     let words = [("strict", Durability::Strict), ("relaxed", Durability::Relaxed)];
     let durability = fields.or("durability", Durability::Strict, report, |node, report| {
         one_of(node, &words, report)
     });
     let commit_every = fields.or("commit_every", COMMIT_EVERY_DEFAULT, report, duration);
     let commit_patience = fields.or("commit_patience", COMMIT_PATIENCE_DEFAULT, report, duration);
+    let history = fields.or("history", History::default(), report, history::read);
+    let clock_step_max = fields.or("clock_step_max", CLOCK_STEP_MAX_DEFAULT, report, |node, report| {
+        duration_in(node, CLOCK_STEP_MAX, report)
+    });
     let drain_timeout = fields.or("drain_timeout", DRAIN_TIMEOUT_DEFAULT, report, duration);
     let cores = fields.maybe("cores", report, |node, report| integer(node, 1..=CORES_MAX, report));
     let connections = fields.or("connections", Connections::default(), report, edge::connections);
@@ -139,6 +151,8 @@ pub(super) fn read(root: &Node, surroundings: &Surroundings<'_>, report: &mut Re
         durability,
         commit_every,
         commit_patience,
+        history,
+        clock_step_max,
         drain_timeout,
         cores: cores.map(|cores| cores as usize),
         connections,
@@ -167,7 +181,7 @@ pub(super) fn operators(root: &Node, surroundings: &Surroundings<'_>) -> Option<
     let admin = fields.required("admin", "", &mut report, |node, report| {
         admin::read(node, surroundings, report)
     });
-    let data_dir = fields.or("data_dir", PathBuf::from(DATA_DIR_DEFAULT), &mut report, folder);
+    let data_dir = data_dir(&fields, surroundings, &mut report);
     let admin = admin.filter(|_| report.is_empty())?;
     Some(Operators { admin, data_dir })
 }
@@ -231,11 +245,16 @@ fn work(fields: &Fields<'_>, report: &mut Report) -> Work {
     }
 }
 
-/// The folder's path, which need not exist yet.
-fn folder(node: &Node, report: &mut Report) -> Option<PathBuf> {
+/// The data folder, which need not exist yet.
+fn data_dir(fields: &Fields<'_>, surroundings: &Surroundings<'_>, report: &mut Report) -> PathBuf {
+    let written = fields.or("data_dir", DATA_DIR_DEFAULT, report, folder);
+    surroundings.path(written)
+}
+
+fn folder<'n>(node: &'n Node, report: &mut Report) -> Option<&'n str> {
     let written = text(node, "the path of a folder", report)?;
     if written.len() <= DATA_DIR_BYTES_MAX && !written.contains('\0') {
-        return Some(PathBuf::from(written));
+        return Some(written);
     }
     report.add(node.place, format!("{} can't be the path of a folder", shown(node)), "");
     None

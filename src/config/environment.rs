@@ -5,9 +5,11 @@
 //! what it is. And filling in anywhere but there: elsewhere `${…}` is text like any other.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::Report;
+use super::excerpt::printable;
+use super::relative;
 use super::yaml::Place;
 use crate::small_file;
 
@@ -23,7 +25,7 @@ pub trait Environment {
     /// What the variable of that name holds; `None` if there is none.
     fn variable(&self, name: &str) -> Option<String>;
 
-    /// The text of that file, which is a regular one, as far as it is judged.
+    /// The text of that file, which is a regular one, as far as it is judged. The path is seen from the working directory.
     ///
     /// # Errors
     /// It can't be read, or is no regular file.
@@ -63,24 +65,33 @@ impl Environment for Nothing {
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'e> {
     environment: &'e dyn Environment,
+    /// Where relative paths begin; empty is the working directory.
+    folder: &'e Path,
     may_lack: bool,
 }
 
 impl<'e> Surroundings<'e> {
     /// All that is named must be there.
-    pub(super) fn complete(environment: &'e dyn Environment) -> Self {
+    pub(super) fn complete(environment: &'e dyn Environment, folder: &'e Path) -> Self {
         Self {
             environment,
+            folder,
             may_lack: false,
         }
     }
 
     /// What is not there is warned of: it may be where the door runs.
-    pub(super) fn elsewhere(environment: &'e dyn Environment) -> Self {
+    pub(super) fn elsewhere(environment: &'e dyn Environment, folder: &'e Path) -> Self {
         Self {
             environment,
+            folder,
             may_lack: true,
         }
+    }
+
+    /// A path as it is written, seen from the working directory.
+    pub(super) fn path(&self, written: &str) -> PathBuf {
+        relative::resolved(self.folder, written)
     }
 
     /// What the variable holds, which is named at that place.
@@ -93,18 +104,21 @@ impl<'e> Surroundings<'e> {
         bounded(held?, place, report)
     }
 
-    /// The text of the file, which is named at that place.
-    pub(super) fn file(&self, path: &Path, place: Place, report: &mut Report) -> Option<String> {
-        match self.environment.file(path) {
+    /// The text of the file that is written at that place.
+    pub(super) fn file(&self, written: &str, place: Place, report: &mut Report) -> Option<String> {
+        match self.environment.file(&self.path(written)) {
             Ok(held) => bounded(held, place, report),
             Err(error) => {
                 let message = format!("the file that is named here can't be read: {error}");
-                self.lacks(
-                    place,
-                    message,
-                    "see that it exists and that the door may read it",
-                    report,
-                );
+                let folder = match Path::new(written).is_relative() && self.folder != Path::new("") {
+                    true => format!(
+                        " in {}, where relative paths begin,",
+                        printable(&self.folder.display().to_string())
+                    ),
+                    false => String::new(),
+                };
+                let advice = format!("see that it exists{folder} and that the door may read it");
+                self.lacks(place, message, &advice, report);
                 None
             }
         }

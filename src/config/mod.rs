@@ -1,12 +1,12 @@
 //! tiers.yaml to a validated [`Config`], or everything that is wrong with it at once, each with its line and what to do; and what
 //! is legal and unwise in it ([`check`]).
 //!
-//! A section a file: `edge` (addresses, keys, browsers), `admin`, `tiers` (queue and sponsor levels), `upstreams`, `routes`,
+//! A section a file: `edge` (addresses, keys, browsers), `admin`, `history`, `tiers` (queue and sponsor levels), `upstreams`, `routes`,
 //! `accounts`, `limits`, `answers`; `document` puts them together, `warnings` judges them, `diff` tells what one changes of
 //! another. `presets` are whole files that come with the program, `schema` describes the document to editors. Below them `read`
 //! and `value` read single fields and collect problems, `yaml` is the only file that knows the YAML crate, `environment` looks
-//! up what the file only names. `grammar` knows from the schema what may stand where, and by it `secret` and `excerpt` see to it that
-//! no key is shown.
+//! up what the file only names, and `relative` says where its relative paths begin. `grammar` knows from the schema what may stand
+//! where, and by it `secret` and `excerpt` see to it that no key is shown.
 //!
 //! Absent on purpose: watching and swapping of the file, and every later check. A `Config` cannot be wrong.
 
@@ -20,11 +20,13 @@ mod environment;
 mod error;
 mod excerpt;
 mod grammar;
+mod history;
 mod limits;
 mod overrides;
 pub mod presets;
 mod quotas;
 mod read;
+mod relative;
 mod routes;
 pub mod schema;
 mod secret;
@@ -52,6 +54,7 @@ pub use edge::{Connections, Cors, ForwardedHeader, Keys, Origins, Paths};
 pub use environment::{Environment, Nothing, System};
 pub use error::{Checked, ConfigErrors, Findings, Ink, Inks, Problem, SHOWN_PROBLEMS_MAX, Severity, Spot};
 pub use excerpt::Excerpt;
+pub use history::History;
 pub use limits::{LimitHeaders, LimitRoute};
 pub use overrides::{Misfit, Overrides};
 pub use quotas::{QUOTAS_PER_TIER_MAX, WINDOWS_MAX};
@@ -64,6 +67,7 @@ pub use value::DURATION_MAX;
 use environment::Surroundings;
 use error::Report;
 use excerpt::Lines;
+use relative::{folder_of, is_descriptor};
 use secret::References;
 
 use crate::policy::refusal::Reason;
@@ -83,7 +87,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The listener that is never public.
     pub admin: Admin,
-    /// Where what must survive is kept. Default `./data`; a relative path begins where the program was started.
+    /// Where what must survive is kept, seen from the working directory. Default `./data`, beside the file: see [`Config::load`].
     pub data_dir: PathBuf,
     /// Whether an answer waits until its debit is on the disk. Default strict.
     pub durability: Durability,
@@ -91,6 +95,11 @@ pub struct Config {
     pub commit_every: Duration,
     /// How long an answer waits for its debit to be on the disk before it is given up. Default 5 s.
     pub commit_patience: Duration,
+    /// How long finished jobs are kept.
+    pub history: History,
+    /// A step back of the system's clock by more than this is followed at once; a smaller one is waited out. Default 5 min; 1 s
+    /// to 24 h.
+    pub clock_step_max: Duration,
     /// How long running jobs may take when the door closes. Default 30 s.
     pub drain_timeout: Duration,
     /// Cores of the public listener, 1 to 256; `None`: as many as the machine has.
@@ -147,13 +156,14 @@ pub enum Durability {
 }
 
 impl Config {
-    /// The configuration in that file. What it only names is looked up in the environment of this process.
+    /// The configuration in that file. What it only names is looked up in the environment of this process. Relative paths begin in
+    /// the folder of `path`, of which links aren't followed; in the working directory if it is a descriptor, such as `/dev/fd/63`.
     ///
     /// # Errors
     /// The file can't be read, is longer than [`FILE_BYTES_MAX`], or everything that is wrong in it; a variable or file that it
     /// names and that isn't there is.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        read_file(path, &Surroundings::complete(&System)).into_result()
+        read_file(path, &Surroundings::complete(&System, folder_of(path))).into_result()
     }
 
     /// The configuration in that file, for whoever needs no keys of it: of what it only names nothing is looked up, and the
@@ -162,7 +172,7 @@ impl Config {
     /// # Errors
     /// As [`Self::load`], but for what is named.
     pub fn peek(path: &Path) -> Result<Self, ConfigErrors> {
-        read_file(path, &Surroundings::elsewhere(&Nothing)).into_result()
+        read_file(path, &Surroundings::elsewhere(&Nothing, folder_of(path))).into_result()
     }
 
     /// What of that file leads operators to the door, whatever else is wrong in it: whoever asks the door what is wrong must find
@@ -171,7 +181,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong in it, if that is among it.
     pub fn operators(path: &Path) -> Result<Operators, ConfigErrors> {
-        let checked = read_file(path, &Surroundings::elsewhere(&Nothing));
+        let checked = read_file(path, &Surroundings::elsewhere(&Nothing, folder_of(path)));
         match checked.operators.clone() {
             Some(operators) => Ok(operators),
             None => checked.into_result().map(|config| Operators {
@@ -183,6 +193,7 @@ impl Config {
 
     /// The configuration in those bytes; `name` is what messages call the file. Any bytes give a configuration or errors,
     /// in time and memory bounded by [`FILE_BYTES_MAX`]. There is no environment: bytes that name a variable or a file are wrong.
+    /// Relative paths begin in the working directory.
     ///
     /// # Errors
     /// Everything that is wrong, in the order of the lines.
@@ -195,19 +206,43 @@ impl Config {
     /// # Errors
     /// As [`Self::parse`]; a variable or file that is named and isn't there is wrong.
     pub fn parse_in(name: &str, bytes: &[u8], environment: &dyn Environment) -> Result<Self, ConfigErrors> {
-        read(name, bytes, &Surroundings::complete(environment)).into_result()
+        read(name, bytes, &Surroundings::complete(environment, Path::new(""))).into_result()
+    }
+
+    /// The same for bytes that `file` holds, or is to hold: relative paths begin where [`Self::load`] lets them begin.
+    ///
+    /// # Errors
+    /// As [`Self::parse_in`].
+    pub fn parse_for(
+        file: &Path,
+        name: &str,
+        bytes: &[u8],
+        environment: &dyn Environment,
+    ) -> Result<Self, ConfigErrors> {
+        read(name, bytes, &Surroundings::complete(environment, folder_of(file))).into_result()
+    }
+
+    /// The configurations in two files, the new one as if it took the old one's place: relative paths in both begin in the folder
+    /// of the old one. If that is a descriptor, such as `<(git show HEAD:tiers.yaml)`, they begin in the folder of the new one.
+    ///
+    /// # Errors
+    /// As [`Self::load`], for each.
+    pub fn load_both(old: &Path, new: &Path) -> [Result<Self, ConfigErrors>; 2] {
+        let place = if is_descriptor(old) { new } else { old };
+        let surroundings = Surroundings::complete(&System, folder_of(place));
+        [old, new].map(|path| read_file(path, &surroundings).into_result())
     }
 }
 
 /// Everything that is wrong or unwise in those bytes. What they only name is looked up in that environment, and what isn't there
 /// is a warning: it may be there where the door runs.
 pub fn check(name: &str, bytes: &[u8], environment: &dyn Environment) -> Checked {
-    read(name, bytes, &Surroundings::elsewhere(environment))
+    read(name, bytes, &Surroundings::elsewhere(environment, Path::new("")))
 }
 
-/// The same for a file; one that can't be read is wrong.
+/// The same for a file; one that can't be read is wrong. Relative paths begin where [`Config::load`] lets them begin.
 pub fn check_file(path: &Path, environment: &dyn Environment) -> Checked {
-    read_file(path, &Surroundings::elsewhere(environment))
+    read_file(path, &Surroundings::elsewhere(environment, folder_of(path)))
 }
 
 fn read_file(path: &Path, surroundings: &Surroundings<'_>) -> Checked {

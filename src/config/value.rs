@@ -11,9 +11,10 @@ use super::error::Report;
 use super::excerpt::quoted;
 use super::read::{shown, wrong_type};
 use super::suggest::did_you_mean;
+use super::words;
 use super::yaml::{Kind, Node};
 
-/// The longest length of time that can be written.
+/// The longest length of time that can be written, where a setting has no range of its own.
 pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 const DURATION_ADVICE: &str = "write a number and its unit, such as 500ms, 30s, 5m, 24h, 7d or 1h30m";
@@ -137,6 +138,23 @@ pub(super) fn duration(node: &Node, report: &mut Report) -> Option<Duration> {
             None
         }
         Ok(duration) => Some(duration),
+        Err(why) => {
+            not_a("length of time", &why, node, DURATION_ADVICE, report);
+            None
+        }
+    }
+}
+
+/// A length of time within the range, which may be longer than [`DURATION_MAX`].
+pub(super) fn duration_in(node: &Node, range: RangeInclusive<Duration>, report: &mut Report) -> Option<Duration> {
+    let written = text(node, "a length of time", report)?;
+    match parse_duration(written) {
+        Ok(duration) if range.contains(&duration) => Some(duration),
+        Ok(_) => {
+            let (least, most) = (words::length(*range.start()), words::length(*range.end()));
+            report.add(node.place, format!("{} is outside {least} to {most}", shown(node)), "");
+            None
+        }
         Err(why) => {
             not_a("length of time", &why, node, DURATION_ADVICE, report);
             None

@@ -17,6 +17,9 @@ use crate::policy::{Ask, Terms};
 use crate::store::KnownAccounts;
 use crate::telemetry::Meters;
 
+/// How long quotas stand still, unless the file says otherwise.
+pub const CLOCK_STEP_MAX_DEFAULT: Span = Span::from_secs(300);
+
 /// One generation of the rules.
 #[derive(Debug)]
 pub struct Generation {
@@ -26,8 +29,12 @@ pub struct Generation {
     pub accounts: Arc<KnownAccounts>,
     /// The meters of its tiers, pools and limits.
     pub meters: Arc<Meters>,
+    /// The names of its pools' upstreams, as jobs are recorded with them.
+    pub upstreams: Vec<Arc<str>>,
     /// How long an answer waits for its debit to be durable.
     pub commit_patience: Span,
+    /// How long quotas may stand still where the system's clock has stepped back; a longer step is followed.
+    pub clock_step_max: Span,
 }
 
 /// The terms of rules that hold no more.
@@ -46,14 +53,21 @@ impl OldTerms {
     }
 }
 
+/// The names of all pools' upstreams, by the pools' places.
+pub fn upstreams(rules: &Rules) -> Vec<Arc<str>> {
+    rules.pools.iter().map(|pool| pool.name.as_str().into()).collect()
+}
+
 impl Generation {
     /// These rules, with nobody listed, and meters that nobody reads: for tests and simulations.
     pub fn unobserved(rules: Arc<Rules>) -> Arc<Self> {
         Arc::new(Self {
             meters: Meters::unobserved(&rules),
+            upstreams: upstreams(&rules),
             rules,
             accounts: Arc::default(),
             commit_patience: Span::from_secs(5),
+            clock_step_max: CLOCK_STEP_MAX_DEFAULT,
         })
     }
 

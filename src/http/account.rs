@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: other callers.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -20,9 +21,10 @@ use super::standing::Standing;
 use crate::policy::caller::Caller;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::UnixTime;
-use crate::store::statistics::{PERCENTILES, Period, STATUSES, Speed, Statistics, Traffic};
+use crate::store::statistics::{PERCENTILES, Period, STATUSES, Speed, Traffic};
+use crate::store::{Database, ReadError};
 
-/// Readings of a caller's statistics at once: each reads some hundred blocks of files.
+/// Readings of the statistics at once.
 const READINGS_MAX: usize = 4;
 /// Readings that may wait for their turn.
 const READINGS_WAITING_MAX: usize = 64;
@@ -67,7 +69,7 @@ impl Visitor {
     }
 }
 
-/// `GET /me`, by the names that trace.moe's clients read, and beside them what explains them.
+/// `GET /me`, by the names that trace.moe's clients read, and beside them what explains them. All of it is of one moment.
 #[derive(Clone, Debug, Serialize)]
 struct Me {
     /// An account's address of mail, otherwise its name; the address of somebody without one.
@@ -75,10 +77,14 @@ struct Me {
     tier: String,
     priority: u8,
     concurrency: u32,
-    /// Of the quota that leaves least, of those that are enforced; `null`: there is no limit.
+    /// These three are of one quota: of those that are enforced the one that leaves least, and of several such ones the one that
+    /// does so for longest, as a refusal would name it; `null`: there is no limit.
     quota: Option<u64>,
     #[serde(rename = "quotaUsed")]
     quota_used: u64,
+    /// When all that is used of it will have come back; `null` if nothing is.
+    #[serde(rename = "quotaReset")]
+    quota_reset: Option<String>,
     quotas: Vec<Line>,
     running: u32,
     waiting: u32,
@@ -88,8 +94,9 @@ impl Me {
     fn of(standing: &Standing<'_>, address: IpAddr, door: &Door) -> Self {
         let balance = quotas::balance(standing, door.gate(), door.generation());
         let quotas = quotas::lines(standing, &balance);
-        let enforced = quotas.iter().filter(|line| line.enforced);
-        let tightest = enforced.min_by_key(|line| line.remaining);
+        let enforced = quotas.iter().zip(&balance.usages).filter(|(line, _)| line.enforced);
+        let tightest = enforced.min_by_key(|(line, usage)| (line.remaining, Reverse(usage.next_free)));
+        let tightest = tightest.map(|(line, _)| line);
         Self {
             id: standing.id(address),
             tier: standing.tier.name.to_string(),
@@ -97,6 +104,7 @@ impl Me {
             concurrency: standing.concurrency(),
             quota: tightest.map(|line| line.limit),
             quota_used: tightest.map_or(0, |line| line.used),
+            quota_reset: tightest.and_then(|line| line.next_reset.clone()),
             running: balance.jobs - balance.waiting,
             waiting: balance.waiting,
             quotas,
@@ -107,7 +115,7 @@ impl Me {
 /// What the door's own pages show, and how many read it at once.
 #[derive(Debug)]
 pub struct Pages {
-    statistics: Arc<Statistics>,
+    database: Arc<Database>,
     readings: Arc<Semaphore>,
     /// Those under way, and those that wait.
     asked: Arc<Semaphore>,
@@ -144,7 +152,7 @@ async fn me(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visit
     let Some(period) = period_of(&period) else {
         return refused(BAD_PERIOD);
     };
-    pages.caller(visitor.caller, period, visitor.now).await
+    pages.traffic(Some(visitor.caller), period, visitor.now).await
 }
 
 async fn stats(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visitor>, asked: Parameters) -> Response {
@@ -155,8 +163,8 @@ async fn stats(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Vi
         return refused(BAD_PERIOD);
     };
     match asked.r#type.as_deref().unwrap_or("traffic") {
-        "traffic" => pages.door(period, visitor.now),
-        "speed" => pages.speed(period, visitor.now),
+        "traffic" => pages.traffic(None, period, visitor.now).await,
+        "speed" => pages.speed(period, visitor.now).await,
         _ => refused("type is traffic or speed"),
     }
 }
@@ -177,48 +185,58 @@ fn refused(why: &'static str) -> Response {
 }
 
 impl Pages {
-    /// Those of these statistics.
-    pub fn new(statistics: Arc<Statistics>) -> Arc<Self> {
+    /// Those of this database.
+    pub fn new(database: Arc<Database>) -> Arc<Self> {
         Arc::new(Self {
-            statistics,
+            database,
             readings: Arc::new(Semaphore::new(READINGS_MAX)),
             asked: Arc::new(Semaphore::new(READINGS_MAX + READINGS_WAITING_MAX)),
         })
     }
 
-    /// The door's own sums are in memory.
-    fn door(&self, period: Period, now: UnixTime) -> Response {
-        answered(self.statistics.traffic(None, period, now), traffic_row)
+    async fn traffic(&self, whose: Option<Caller>, period: Period, now: UnixTime) -> Response {
+        self.answer(move |database| database.traffic(whose, period, now), traffic_row)
+            .await
     }
 
-    fn speed(&self, period: Period, now: UnixTime) -> Response {
-        answered(self.statistics.speed(period, now), |Speed { time, percentiles_ms }| {
-            let nth = |place: usize| percentiles_ms.map(|all| all[place]);
-            let names = PERCENTILES.iter().enumerate();
-            Row::of(
-                time,
-                names.map(|(place, name)| (format!("p{name}"), Value::from(nth(place)))),
-            )
-        })
+    async fn speed(&self, period: Period, now: UnixTime) -> Response {
+        self.answer(move |database| database.speed(period, now), speed_row)
+            .await
     }
 
-    /// A caller's are read from files, where that may block. The turn lasts as long as the reading, whether or not anybody waits
-    /// for it still.
-    async fn caller(&self, caller: Caller, period: Period, now: UnixTime) -> Response {
+    /// Reads where that may block. The turn lasts as long as the reading, whether or not anybody waits for it still.
+    async fn answer<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Database) -> Result<Vec<T>, ReadError> + Send + 'static,
+        row: impl Fn(T) -> Row,
+    ) -> Response {
         let Ok(asked) = Arc::clone(&self.asked).try_acquire_owned() else {
             return Extension(Refusal::StatisticsUnavailable).into_response();
         };
         let turn = Arc::clone(&self.readings).acquire_owned().await;
-        let statistics = Arc::clone(&self.statistics);
+        let database = Arc::clone(&self.database);
         let read = tokio::task::spawn_blocking(move || {
             let _until_read = (asked, turn);
-            statistics.traffic(Some(caller), period, now)
+            read(&database)
         });
-        answered(
-            read.await.unwrap_or_else(|error| Err(std::io::Error::other(error))),
-            traffic_row,
-        )
+        let read = read.await.map_err(|error| error.to_string());
+        match read.and_then(|rows| rows.map_err(|error| error.to_string())) {
+            Ok(rows) => Json(rows.into_iter().map(row).collect::<Vec<_>>()).into_response(),
+            Err(error) => {
+                error!(%error, "the statistics can't be read");
+                Extension(Refusal::StatisticsUnavailable).into_response()
+            }
+        }
     }
+}
+
+fn speed_row(Speed { time, percentiles_ms }: Speed) -> Row {
+    let nth = |place: usize| percentiles_ms.map(|all| all[place]);
+    let names = PERCENTILES.iter().enumerate();
+    Row::of(
+        time,
+        names.map(|(place, name)| (format!("p{name}"), Value::from(nth(place)))),
+    )
 }
 
 fn traffic_row(Traffic { time, counts, total }: Traffic) -> Row {
@@ -240,15 +258,5 @@ impl Row {
 impl Serialize for Row {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
-
-fn answered<T>(rows: std::io::Result<Vec<T>>, row: impl Fn(T) -> Row) -> Response {
-    match rows {
-        Ok(rows) => Json(rows.into_iter().map(row).collect::<Vec<_>>()).into_response(),
-        Err(error) => {
-            error!(%error, "the statistics can't be read");
-            Extension(Refusal::StatisticsUnavailable).into_response()
-        }
     }
 }

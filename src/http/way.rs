@@ -214,7 +214,9 @@ impl<'c> Turn<'c> {
         let mut response = self.door.answers.reply(refusal, whom, form);
         if found.metered {
             let caller = standing.map(|standing| standing.caller);
-            self.door.refusals.refused(caller, response.status().as_u16());
+            let tier = standing.map_or_else(Arc::default, |standing| Arc::clone(&standing.tier.name));
+            let status = response.status().as_u16();
+            self.door.refusals.refused(caller, &tier, refusal.reason(), status);
         }
         self.tell(response.headers_mut(), found);
         response

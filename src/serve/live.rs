@@ -18,7 +18,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::folder::{listed, open_token, pace, tell_of_lost_tiers};
+use super::clock_steps::fill;
+use super::data_dir::{history, listed, open_token, pace, tell_of_lost_tiers};
 use super::places::Places;
 use super::watch::{Saved, Unreadable, Watch};
 use super::watchers::Watchers;
@@ -29,8 +30,7 @@ use crate::gate::Filling;
 use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
 use crate::http::door::Door;
 use crate::policy::time::{Span, UnixTime};
-use crate::store::journal::Remains;
-use crate::store::{AdminToken, KnownAccounts, RelistError};
+use crate::store::{AdminToken, JobHistory, KnownAccounts, RelistError};
 use crate::telemetry::{ConfigMeters, Reload};
 
 /// Places are looked for so often before whoever is in the house is left where it is, whatever the file says.
@@ -65,7 +65,7 @@ pub(super) struct Parts {
 struct Exchanged {
     places: Places,
     older: Vec<Weak<Door>>,
-    filling: Option<(Filling, Remains)>,
+    filling: Option<(Filling, JobHistory)>,
 }
 
 impl Live {
@@ -135,16 +135,18 @@ impl Live {
     async fn read(&self, name: &str, bytes: Vec<u8>) -> Result<(Config, Json), ConfigErrors> {
         let (of, source) = (name.to_owned(), self.parts.source.clone());
         let read = attempt(move || {
-            let config = Config::parse_in(&of, &bytes, &System)?;
             let config = match source {
-                Some(source) => source.overrides.apply(config).map_err(|misfit| {
-                    ConfigErrors::of_whole(
-                        &of,
-                        misfit.to_string(),
-                        "the command line doesn't fit the file any more",
-                    )
-                })?,
-                None => config,
+                Some(source) => {
+                    let config = Config::parse_for(&source.file, &of, &bytes, &System)?;
+                    source.overrides.apply(config).map_err(|misfit| {
+                        ConfigErrors::of_whole(
+                            &of,
+                            misfit.to_string(),
+                            "the command line doesn't fit the file any more",
+                        )
+                    })?
+                }
+                None => Config::parse_in(&of, &bytes, &System)?,
             };
             Ok((config, config::document(&bytes)))
         });
@@ -253,10 +255,9 @@ impl Live {
     }
 
     async fn swap(&mut self, name: &str, config: &Arc<Config>, at: UnixTime) -> Result<(), ConfigErrors> {
-        let before = self.parts.config.load_full();
         let exchanged = {
             let (settling, places) = (self.settling(config), self.parts.places.clone());
-            blocking(move || exchange(settling, &before, &places, at)).await
+            blocking(move || exchange(settling, &places, at)).await
         };
         let Exchanged { places, older, filling } = exchanged.map_err(|error| {
             ConfigErrors::of_whole(
@@ -279,8 +280,10 @@ impl Live {
                 "a server of an upstream that is gone is another's: until the one is done, it has the slots of both"
             );
         }
-        if let Some((filling, remains)) = filling {
-            self.fill(filling, remains);
+        if let Some((filling, past)) = filling {
+            // Beside everything else.
+            let gate = Arc::clone(&self.parts.house.gate);
+            tokio::task::spawn_blocking(move || fill(&gate, filling, past));
         }
         Ok(())
     }
@@ -308,22 +311,6 @@ impl Live {
         self.watchers.watch(&self.parts.places);
     }
 
-    /// Reads back what was debited before the windows were made, beside everything else.
-    fn fill(&self, filling: Filling, remains: Remains) {
-        let gate = Arc::clone(&self.parts.house.gate);
-        tokio::task::spawn_blocking(move || match gate.fill(filling, remains) {
-            Ok(filled) => info!(
-                debits = filled.debits,
-                whole = filled.whole,
-                "a quota's new window is filled"
-            ),
-            Err(error) => error!(
-                %error,
-                "a quota's new window could not be filled: until the next start it holds less than was used"
-            ),
-        });
-    }
-
     fn described(&self, diff: &Diff) -> Vec<Line> {
         let tiers = self.parts.house.store.directory().tiers();
         diff.describe(&|tier| Some(tiers.get(tier).map_or(0, |accounts| *accounts as usize)))
@@ -347,16 +334,15 @@ enum Whom {
     InHouse,
 }
 
-/// Swaps what is made of the configuration. Blocks on the disk before anything is changed, and for one segment of the journal.
+/// Swaps what is made of the configuration. Blocks on the disk before anything is changed.
 ///
 /// # Errors
 /// The listed accounts collide with stored ones, or the disk refuses them. Nothing has changed.
-fn exchange(mut settling: Settling, before: &Config, places: &Places, at: UnixTime) -> Result<Exchanged, RelistError> {
+fn exchange(mut settling: Settling, places: &Places, at: UnixTime) -> Result<Exchanged, RelistError> {
     let (house, config) = (Arc::clone(&settling.house), Arc::clone(&settling.config));
     let relisting = house.store.prepare_list(&listed(&config), at)?;
-    house.journal.set_pace(pace(&config));
-    let remains =
-        (before.rules.windows != config.rules.windows).then(|| house.journal.reload_windows(&config.rules.windows));
+    house.database.set_pace(pace(&config));
+    house.database.upkeep().set(&config.rules.windows, history(&config));
     // Operators see the list already; requests know it by their door's generation.
     relisting.take();
     let (mut places, filling) = settling.settle(places, Whom::UnderWay);
@@ -369,7 +355,7 @@ fn exchange(mut settling: Settling, before: &Config, places: &Places, at: UnixTi
     Ok(Exchanged {
         places,
         older: settling.older,
-        filling: filling.zip(remains),
+        filling: filling.map(|filling| (filling, house.database.past())),
     })
 }
 

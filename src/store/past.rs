@@ -20,11 +20,11 @@ use crate::policy::time::UnixTime;
 #[derive(Debug)]
 pub struct Fence {
     number: DebitNumber,
-    reached: Receiver<u64>,
+    reached: Receiver<i64>,
 }
 
 /// The end at which a ledger says that all below its fence is settled.
-pub struct Post(SyncSender<u64>);
+pub struct Post(SyncSender<i64>);
 
 impl Fence {
     /// A fence of that number, which no debit has and no other fence; and its other end.
@@ -38,20 +38,20 @@ impl Fence {
         self.number
     }
 
-    /// Waits until all debits below are settled: they are durable, or will never count. Answers with the first sequence
-    /// number that is above. Blocks.
+    /// Waits until all debits below are settled: they are durable, or will never count. Answers with the number of the
+    /// first job that is above. Blocks.
     ///
     /// # Errors
     /// The ledger writes no more.
-    pub fn wait(&self) -> io::Result<u64> {
-        let ended = || io::Error::other("the journal is closed");
+    pub fn wait(&self) -> io::Result<i64> {
+        let ended = || io::Error::other("the database is closed");
         self.reached.recv().map_err(|_| ended())
     }
 }
 
 impl Post {
-    /// All below is settled, and what has this sequence number or a greater one is above.
-    pub fn reached(self, first: u64) {
+    /// All below is settled, and jobs of this number and above came after it.
+    pub fn reached(self, first: i64) {
         // Nobody may wait any more.
         let _unheard = self.0.try_send(first);
     }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::policy::caller::Caller;
+use crate::policy::refusal::Reason;
 use crate::policy::rules::{Priority, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
 use crate::policy::{End, Policy};
@@ -27,6 +28,8 @@ pub struct Record {
     pub caller: Caller,
     /// The name of the tier whose terms it came with.
     pub tier: Arc<str>,
+    /// The name of the upstream that it was for.
+    pub upstream: Arc<str>,
     /// Its priority at the end.
     pub priority: Priority,
     /// How it ended.
@@ -42,6 +45,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// When it ended. Each part is rounded to the millisecond by itself, so it is the same before and after a restart.
+    pub fn ended(&self) -> UnixTime {
+        self.admitted + self.waited + self.searched
+    }
+
     /// Units of quota that it takes: its cost if it succeeded, otherwise 0.
     pub const fn debit(&self) -> u32 {
         match self.end {
@@ -62,13 +70,17 @@ impl Record {
 }
 
 /// Refusals of one kind within one minute, on metered routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The minute in which they were told, by its start.
     pub minute: UnixTime,
-    /// To whom; `None`: to everybody, the callers that have a line of their own included.
+    /// To whom; `None`: to callers that have used no quota, together.
     pub caller: Option<Caller>,
-    /// Their status.
+    /// The tier on whose terms; empty: refused before it was known.
+    pub tier: Arc<str>,
+    /// Why.
+    pub reason: Reason,
+    /// The status that they were told with.
     pub status: u16,
     /// How many. At least 1.
     pub count: u32,

@@ -17,7 +17,7 @@ use metrics_exporter_prometheus::LabelSet;
 use metrics_exporter_prometheus::formatting::{write_help_line, write_metric_line, write_type_line};
 use parking_lot::Mutex;
 
-use super::journal::{COMMIT_BUCKETS, COMMIT_SECONDS, GROUP_BUCKETS, GROUP_SIZE};
+use super::database::{COMMIT_BUCKETS, COMMIT_SECONDS, GROUP_BUCKETS, GROUP_SIZE};
 use super::meters::SECONDS_BUCKETS;
 
 /// Counters that stay on the page though nobody counts in them any more: those of some twenty tiers.

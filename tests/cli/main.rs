@@ -9,4 +9,5 @@ mod diff;
 mod journal;
 mod networks;
 mod presets;
+mod relative;
 mod secrets;

@@ -128,6 +128,21 @@ pub const KNOBS: &[Knob] = &[
     ),
     knob("/commit_patience", "commit_patience", &[(r#""6s""#, "6s"), ("", "5s")]),
     knob(
+        "/history/keep",
+        "history",
+        &[(r#""7d""#, "7d"), ("", "30d"), (r#""12h""#, "12h")],
+    ),
+    knob(
+        "/history/max",
+        "history",
+        &[(r#""1GiB""#, "1GiB"), ("", "4GiB"), (r#""64MiB""#, "64MiB")],
+    ),
+    knob(
+        "/clock_step_max",
+        "clock_step_max",
+        &[(r#""10m""#, "10m"), ("", "5m"), (r#""1s""#, "1s")],
+    ),
+    knob(
         "/drain_timeout",
         "drain_timeout",
         &[(r#""31s""#, "31s"), ("", "30s"), (r#""5m""#, "5m")],

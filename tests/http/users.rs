@@ -9,7 +9,7 @@ use tiergate::store::{AccountStore, NewAccount};
 use super::books::{ask, debits, field, me, releases, with_key};
 use crate::support::fast::FastWorker;
 use crate::support::folder::Folder;
-use crate::support::{Answer, Client, Door, Mirror, Plan, Worker, hash};
+use crate::support::{Answer, Client, Door, Mirror, Plan, Worker, database, hash};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const HOUR: Span = Span::from_secs(3_600);
@@ -27,7 +27,8 @@ impl Keys {
 /// A folder with these accounts in it.
 fn stored(accounts: Vec<NewAccount>) -> (Folder, Keys) {
     let folder = Folder::new();
-    let store = AccountStore::open(&folder.path().join("accounts.redb"), &[], Vec::new(), NOON).expect("a new store");
+    let database = database::open_at(folder.path(), NOON);
+    let store = AccountStore::open(database, &[], Vec::new(), NOON).expect("a new store");
     let mut keys = Vec::new();
     for account in accounts {
         let name = account.name.clone();
@@ -35,7 +36,6 @@ fn stored(accounts: Vec<NewAccount>) -> (Folder, Keys) {
         let minted = store.mint(&name, String::new(), None, NOON).expect("room");
         keys.push((name, minted.secret.reveal().to_owned()));
     }
-    store.close().expect("the disk is fine");
     (folder, Keys(keys))
 }
 

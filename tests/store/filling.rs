@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tiergate::clock::{Clock, Hands};
-use tiergate::gate::{Committing, Entered, Filled, Filling, Gate, Generation, Pass};
+use tiergate::gate::{CLOCK_STEP_MAX_DEFAULT, Committing, Entered, Filled, Filling, Gate, Generation, Pass, Tick};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use tiergate::policy::rules::{
     CALLERS_MAX_DEFAULT, Calendar, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Window, WindowId,
     Within,
 };
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{Ask, Outcome, Policy};
+use tiergate::policy::{Ask, ClockStep, Outcome, Policy};
 use tiergate::store::journal::disk::{Disk, SystemDisk};
 use tiergate::store::journal::{History, Journal, Remains, Settings};
 use tiergate::store::memory::MemoryLedger;
@@ -205,7 +205,7 @@ struct House {
 fn gate(store: &Store, windows: &[Window], clock: Clock) -> (Arc<Gate>, Opened) {
     let rules = rules(windows);
     let mut policy = Policy::new(Arc::clone(&rules));
-    policy.follow_clock(clock.wall(), clock.now());
+    policy.follow_clock(clock.wall(), clock.now(), CLOCK_STEP_MAX_DEFAULT);
     let opened = store.open(windows, clock, &mut policy);
     let gate = Gate::new(policy, Generation::unobserved(rules), clock, opened.ledger());
     (gate, opened)
@@ -240,7 +240,12 @@ impl House {
 
     fn advance(&self, span: Span) {
         self.hands.advance(span);
-        self.gate.tick();
+        let Tick { step, filling } = self.gate.tick();
+        assert!(
+            matches!(step, ClockStep::Forward(_)),
+            "nobody sets this clock: {step:?}"
+        );
+        assert!(filling.is_none());
     }
 
     fn enter(&mut self, caller: Caller, cost: u32) {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use tiergate::clock::{Clock, Hands};
-use tiergate::gate::{Entered, Gate, Generation, Pass};
+use tiergate::gate::{CLOCK_STEP_MAX_DEFAULT, Entered, Gate, Generation, Pass};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{
@@ -127,7 +127,7 @@ impl House {
         self.gate = None;
         let rules = Arc::new(rules());
         let mut policy = Policy::new(Arc::clone(&rules));
-        policy.follow_clock(self.clock.wall(), self.clock.now());
+        policy.follow_clock(self.clock.wall(), self.clock.now(), CLOCK_STEP_MAX_DEFAULT);
         let ledger = self.store.open(&mut policy, self.clock);
         self.gate = Some(Gate::new(policy, Generation::unobserved(rules), self.clock, ledger));
     }

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod database;
 pub mod fast;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub mod faultfs;
@@ -27,7 +28,7 @@ use tiergate::config::{Config, LimitHeaders, LimitRoute, Overrides};
 use tiergate::policy::rules::{Kind, Limit, Per};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::serve::{self, Source, watch};
-use tiergate::store::{AdminToken, TOKEN_FILE};
+use tiergate::store::{AdminToken, OldData, TOKEN_FILE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -169,9 +170,17 @@ impl Door {
                 let shutdown = async {
                     let _ = closed.await;
                 };
-                serve::run(config, source, serve::hang_ups(), sockets, clock, shutdown)
-                    .await
-                    .expect("the door opens");
+                serve::run(
+                    config,
+                    source,
+                    serve::hang_ups(),
+                    sockets,
+                    OldData::Use,
+                    clock,
+                    shutdown,
+                )
+                .await
+                .expect("the door opens");
             });
         });
         Self {

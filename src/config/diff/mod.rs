@@ -18,7 +18,8 @@ mod work;
 
 use std::fmt;
 
-use super::{Admin, Config, Durability};
+use super::value::show_size;
+use super::{Admin, Config, Durability, History};
 use crate::policy::rules::Rules;
 use said::Said;
 use words::{length, path, switch};
@@ -117,6 +118,8 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         durability,
         commit_every,
         commit_patience,
+        history,
+        clock_step_max,
         drain_timeout,
         cores,
         connections,
@@ -169,6 +172,12 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         .field("", commit_every, &new.commit_every, length);
     let patience = &mut said.about("commit_patience");
     patience.field("", commit_patience, &new.commit_patience, length);
+    let History { keep, max } = history;
+    let about = &mut said.about("history");
+    about.field("keep", keep, &new.history.keep, length);
+    about.field("max", max, &new.history.max, |bytes| show_size(*bytes));
+    let about = &mut said.about("clock_step_max");
+    about.field("", clock_step_max, &new.clock_step_max, length);
     said.about("drain_timeout")
         .field("", drain_timeout, &new.drain_timeout, length);
     let after_restart = &mut said.about("cores").after_restart();

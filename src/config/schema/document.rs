@@ -11,9 +11,12 @@ use super::answers::Answer;
 use super::edge::{Admin, Connections, Cors, ForwardedHeader, Keys, Paths};
 use super::levels::{Account, Queue, Tier};
 use super::limits::Limit;
-use super::scalars::{Address, Length, Name, Network, written};
+use super::scalars::{Address, Length, Name, Network, Size, written};
 use super::work::{Route, Upstream};
-use crate::config::{ACCOUNTS_MAX, DATA_DIR_BYTES_MAX, ROUTES_MAX, TIERS_MAX, UPSTREAMS_MAX, document, edge, limits};
+use crate::config::value::show_size;
+use crate::config::{
+    ACCOUNTS_MAX, DATA_DIR_BYTES_MAX, ROUTES_MAX, TIERS_MAX, UPSTREAMS_MAX, document, edge, history, limits,
+};
 use crate::policy::refusal::Reason;
 use crate::policy::rules::{CALLERS_MAX_DEFAULT, LIMITS_MAX};
 
@@ -25,7 +28,7 @@ pub(super) struct Document {
     listen: Address,
     /// The operator's listener: metrics, health, accounts. Never public.
     admin: Admin,
-    /// The folder of what must survive a restart, for one door alone. A relative path begins where the program was started.
+    /// The folder of what must survive a restart, for one door alone. A relative path begins in the folder of this file.
     #[schemars(length(min = 1, max = DATA_DIR_BYTES_MAX), extend("default" = "./data"))]
     data_dir: Option<String>,
     /// Whether an answer waits until its debit is on the disk.
@@ -37,6 +40,11 @@ pub(super) struct Document {
     /// How long an answer waits for its debit to be on the disk before it is given up.
     #[schemars(extend("default" = written(document::COMMIT_PATIENCE_DEFAULT)))]
     commit_patience: Option<Length>,
+    /// How long finished jobs are kept.
+    history: Option<History>,
+    /// A step back of the system's clock by more than this, from 1s to 24h, is followed at once; a smaller one is waited out.
+    #[schemars(extend("default" = written(document::CLOCK_STEP_MAX_DEFAULT)))]
+    clock_step_max: Option<Length>,
     /// How long running searches may take to finish when the door closes; waiting ones are sent away at once.
     #[schemars(extend("default" = written(document::DRAIN_TIMEOUT_DEFAULT)))]
     drain_timeout: Option<Length>,
@@ -102,6 +110,18 @@ pub(super) enum Durability {
     Strict,
     /// At once; a crash may lose the debits of the last commit_every.
     Relaxed,
+}
+
+/// How long finished jobs are kept.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct History {
+    /// For so long beyond the longest rolling window of all quotas, from 1h to 3650d.
+    #[schemars(extend("default" = written(history::History::default().keep)))]
+    keep: Option<Length>,
+    /// When the database uses more than this, from 64MiB to 1TiB, the oldest go before that.
+    #[schemars(extend("default" = show_size(history::History::default().max)))]
+    max: Option<Size>,
 }
 
 fn reasons() -> Value {

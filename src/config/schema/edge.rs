@@ -19,7 +19,8 @@ pub(super) struct Admin {
     /// in data_dir. TIERGATE_ADMIN_TOKEN stands before it.
     #[schemars(regex(pattern = REFERENCE_PATTERN), extend("x-environment" = true))]
     token: Option<String>,
-    /// A file that holds the operator's token alone; its path begins with `/` or `./`. TIERGATE_ADMIN_TOKEN stands before it.
+    /// A file that holds the operator's token alone; its path begins with `/`, or with `./` from the folder of this file.
+    /// TIERGATE_ADMIN_TOKEN stands before it.
     #[schemars(length(max = DATA_DIR_BYTES_MAX), regex(pattern = r"^\.{0,2}/"))]
     token_file: Option<String>,
 }

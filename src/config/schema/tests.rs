@@ -10,7 +10,7 @@ use super::text;
 use crate::config::error::Report;
 use crate::config::presets::PRESETS;
 use crate::config::yaml::{self, Kind, Node};
-use crate::config::{accounts, admin, answers, document, edge, limits, quotas, routes, tiers, upstreams};
+use crate::config::{accounts, admin, answers, document, edge, history, limits, quotas, routes, tiers, upstreams};
 
 fn schema() -> Value {
     serde_json::from_str(&text()).expect("a schema is JSON")
@@ -70,6 +70,8 @@ listen: "[::]:80"
 admin: { listen: 127.0.0.1:9090, token: "${DOOR_TOKEN}" }
 durability: relaxed
 commit_every: 20ms
+history: { keep: 3650d, max: 64MiB }
+clock_step_max: 24h
 cores: 2
 connections: { max: 7, head_timeout: 500ms, send_timeout: 1m30s, head_max: 8KiB, headers_max: 16, unmetered_max: 1 }
 queue: { length: 0, within_tier: fair, max_wait: 1m30s, lifeline: 4 }
@@ -110,6 +112,8 @@ fn what_is_mistyped_is_seen() {
         ("drain_timeout: 30s", "drain_timeut: 30s"),
         ("drain_timeout: 30s", "drain_timeout: 30"),
         ("drain_timeout: 30s", "drain_timeout:"),
+        ("drain_timeout: 30s", "history: { keep: 30 }"),
+        ("drain_timeout: 30s", "history: { max: 4G }"),
         ("within_tier: fifo", "within_tier: fare"),
         ("lifeline: off", "lifeline: 1"),
         ("concurrency: 1", "concurency: 1"),
@@ -148,10 +152,11 @@ fn what_is_mistyped_is_seen() {
 /// The schema's fields and the readers' are written down twice, and an editor must not offer what `tiergate check` refuses.
 #[test]
 fn the_fields_are_those_that_are_read() {
-    let readers: [(&str, &[&str]); 19] = [
+    let readers: [(&str, &[&str]); 20] = [
         ("Document", &document::KNOWN),
         ("Admin", &admin::KNOWN),
         ("Connections", &edge::CONNECTIONS_FIELDS),
+        ("History", &history::KNOWN),
         ("Queue", &tiers::QUEUE_FIELDS),
         ("Tier", &tiers::KNOWN),
         ("Quota", &quotas::KNOWN),

@@ -1,4 +1,4 @@
-//! `${NAME}` where nobody fills it in.
+//! `${NAME}` and `~` where nobody fills them in.
 //!
 //! Absent on purpose: the answers' texts, in which `${limit}` is a dollar sign and a place to fill in.
 
@@ -12,6 +12,10 @@ pub(super) fn add(root: &Node, report: &mut Report) {
         look(key, report);
         match key.text() {
             Some("answers") => {}
+            Some("data_dir") => {
+                look(section, report);
+                look_for_home(section, report);
+            }
             Some("admin") => fields_but(section, &["token"], report),
             Some("accounts") => section
                 .items()
@@ -51,6 +55,14 @@ fn look(node: &Node, report: &mut Report) {
             look(key, report);
             look(value, report);
         }),
+    }
+}
+
+/// Warns of a path that a shell would begin in a home folder. Here it is a relative one.
+fn look_for_home(path: &Node, report: &mut Report) {
+    if path.text().is_some_and(|text| text.starts_with('~')) && !path.is_null() {
+        let advice = "write the whole path of the folder";
+        report.warn(path.place, "`~` stands for itself here, not for a home folder", advice);
     }
 }
 

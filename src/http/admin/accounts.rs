@@ -105,7 +105,8 @@ pub async fn change(
         .ok_or_else(Problem::unknown_account)?;
     let unblocked = line.unblocks();
     let change = line.change(&account.tier, &admin.rules())?;
-    let account = on_disk(&admin, move |store| store.change(&name, &change)).await??;
+    let now = admin.gate.clock().wall();
+    let account = on_disk(&admin, move |store| store.change(&name, &change, now)).await??;
     if unblocked {
         admin.limits().forgive_account(account.id);
     }
@@ -114,7 +115,8 @@ pub async fn change(
 
 /// `DELETE /accounts/{name}`. Answers with what it was.
 pub async fn remove(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Result<Json<AccountLine>, Problem> {
-    let account = on_disk(&admin, move |store| store.remove(&name)).await??;
+    let now = admin.gate.clock().wall();
+    let account = on_disk(&admin, move |store| store.remove(&name, now)).await??;
     Ok(Json(AccountLine::of(&account, &admin)))
 }
 

@@ -132,7 +132,7 @@ pub async fn rotate(
 /// `DELETE /keys/{id}`. Answers with what it was.
 pub async fn revoke(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result<Json<KeyLine>, Problem> {
     let (id, now) = (id_of(&id)?, admin.gate.clock().wall());
-    let key = on_disk(&admin, move |store| store.revoke(id)).await??;
+    let key = on_disk(&admin, move |store| store.revoke(id, now)).await??;
     Ok(Json(KeyLine::of(&key, now)))
 }
 

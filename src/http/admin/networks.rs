@@ -262,7 +262,7 @@ pub async fn change(
 pub async fn remove(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> Result<Json<NetworkLine>, Problem> {
     let (network, now) = (network(&text)?, admin.gate.clock().wall());
     let was_lifted = lift_blocks_made_by_rule(&admin, &text, canonical(network));
-    let removed = on_disk(&admin, move |store| store.remove_network(network)).await?;
+    let removed = on_disk(&admin, move |store| store.remove_network(network, now)).await?;
     let entry = match removed {
         // Of a network that a rule has blocked nothing need be said.
         Err(ChangeError::UnknownNetwork) if was_lifted => Arc::new(NetworkEntry::bare(canonical(network), false)),

@@ -3,24 +3,16 @@
 //! Absent on purpose: what is told to whom (`http::admin`, `serve`).
 
 use std::fmt;
-use std::io;
-
-use redb::{DatabaseError, StorageError};
 
 use super::ACCOUNTS_MAX;
 use super::listed::Collision;
 use crate::store::account::Illegal;
-use crate::store::encoding::Unreadable;
 use crate::store::keys::KEYS_PER_ACCOUNT_MAX;
 use crate::store::network::NETWORKS_MAX;
 
 /// Why the accounts can't be opened.
 #[derive(Debug)]
-pub enum OpenError {
-    /// Another process has them open.
-    InUse,
-    /// They were written by a later version of the program.
-    Newer,
+pub enum AccountsError {
     /// What lies there is not what was written: what is wrong.
     Damaged(String),
     /// The disk's.
@@ -38,11 +30,9 @@ pub enum OpenError {
     NoIds,
 }
 
-impl fmt::Display for OpenError {
+impl fmt::Display for AccountsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InUse => f.write_str("another process has them open; is the door running already?"),
-            Self::Newer => f.write_str("they were written by a later version of tiergate; run that one"),
             Self::Damaged(what) => write!(f, "they are damaged ({what}); restore them from a backup"),
             Self::Disk(error) => f.write_str(error),
             Self::ListedAndStored(names) => write!(
@@ -57,43 +47,14 @@ impl fmt::Display for OpenError {
     }
 }
 
-impl std::error::Error for OpenError {}
+impl std::error::Error for AccountsError {}
 
-impl From<Collision> for OpenError {
+impl From<Collision> for AccountsError {
     fn from(collision: Collision) -> Self {
         match collision {
             Collision::Names(names) => Self::ListedAndStored(names),
             Collision::Key { listed, other } => Self::KeyOfTwo { listed, other },
         }
-    }
-}
-
-impl From<DatabaseError> for OpenError {
-    fn from(error: DatabaseError) -> Self {
-        match error {
-            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => Self::InUse,
-            DatabaseError::UpgradeRequired(_) => Self::Damaged("of an old format that was never ours".to_owned()),
-            DatabaseError::Storage(error) => error.into(),
-            other => Self::Disk(other.to_string()),
-        }
-    }
-}
-
-impl From<StorageError> for OpenError {
-    fn from(error: StorageError) -> Self {
-        match error {
-            StorageError::Corrupted(what) => Self::Damaged(what),
-            // A file that is none of redb's, or was cut off.
-            StorageError::Io(error) if error.kind() == io::ErrorKind::InvalidData => Self::Damaged(error.to_string()),
-            StorageError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => Self::Damaged(error.to_string()),
-            other => Self::Disk(other.to_string()),
-        }
-    }
-}
-
-impl From<Unreadable> for OpenError {
-    fn from(_: Unreadable) -> Self {
-        Self::Damaged("a record is not of the form that it should have".to_owned())
     }
 }
 
@@ -170,8 +131,8 @@ impl From<Illegal> for ChangeError {
     }
 }
 
-impl From<OpenError> for ChangeError {
-    fn from(error: OpenError) -> Self {
+impl From<AccountsError> for ChangeError {
+    fn from(error: AccountsError) -> Self {
         Self::Unavailable(error.to_string())
     }
 }
@@ -204,7 +165,7 @@ impl fmt::Display for RelistError {
                 names.join(", ")
             ),
             Self::KeyOfTwo { listed, other } => key_of_two(f, listed, other),
-            Self::NoIds => OpenError::NoIds.fmt(f),
+            Self::NoIds => AccountsError::NoIds.fmt(f),
             Self::Unavailable(why) => write!(
                 f,
                 "the accounts can't be written at present ({why}); see to the disk, then read tiers.yaml again"

@@ -8,8 +8,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::tables::name;
-use super::{AccountStore, Changing, Listed, OpenError, RelistError, SHOWN_MAX};
+use super::tables;
+use super::{AccountStore, Changing, Listed, RelistError, SHOWN_MAX};
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 use crate::store::account::{Account, Origin};
@@ -71,7 +71,7 @@ impl AccountStore {
     /// # Errors
     /// As [`Self::relist`].
     pub fn prepare_list(&self, listed: &[Listed], now: UnixTime) -> Result<Relisting<'_>, RelistError> {
-        let mut change = self.begin()?;
+        let mut change = self.begin();
         check(listed, &self.directory)?;
         let ids = change.name(listed, now)?;
         let relisted = differences(&self.directory, listed, &ids, &mut change.steps);
@@ -82,19 +82,14 @@ impl AccountStore {
 impl Changing<'_> {
     /// Gives each name its id, durably.
     fn name(&mut self, listed: &[Listed], now: UnixTime) -> Result<Vec<(AccountId, UnixTime)>, RelistError> {
-        let database = self
-            .disk
-            .database
-            .as_ref()
-            .expect("it was opened when the change began");
-        match name(database, listed, now, self.next_id) {
-            Ok((ids, next_id)) => {
-                (self.next_id, self.disk.next_id) = (next_id, next_id);
-                Ok(ids)
-            }
-            Err(OpenError::NoIds) => Err(RelistError::NoIds),
-            Err(error) => Err(self.failed(&error).into()),
-        }
+        let listed = listed.to_vec();
+        let named = self.store.database.write(move |transaction| {
+            let ids = tables::name_listed(transaction, &listed, now)?;
+            Ok((ids, tables::next_id(transaction)?))
+        });
+        let (ids, next_id) = named.map_err(|error| RelistError::Unavailable(error.to_string()))?;
+        (self.next_id, *self.taken) = (next_id, next_id);
+        Ok(ids)
     }
 }
 

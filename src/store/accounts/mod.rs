@@ -1,11 +1,8 @@
-//! The accounts on disk, in redb, and in the same file what is said of networks: one transaction a change, durable before it is
-//! acknowledged, and only then taken into the [`Directory`] and the [`Networks`], where requests look.
+//! The accounts in the database, and what is said of networks: one transaction a change, durable before it is acknowledged,
+//! and only then taken into the [`Directory`] and the [`Networks`], where requests look.
 //!
-//! Checks are made against these two, which mirror the disk for as long as the lock is held: so a change reads nothing. A
-//! write that fails leaves open whether it took place; the file is then opened anew and the directory filled from it, at once or
-//! at the next change.
-//!
-//! Absent on purpose: async. Everything here waits for a disk, so it is called where waiting does no harm. And keys in plain text.
+//! Checks are made against these two, which mirror the database for as long as the lock is held: so a change reads nothing.
+//! Everything here waits for the disk, so it is called where waiting does no harm.
 
 mod error;
 mod listed;
@@ -15,17 +12,16 @@ mod tables;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use redb::{Builder, Database, DatabaseError};
 
-pub use self::error::{ChangeError, ImportError, OpenError, RelistError};
+pub use self::error::{AccountsError, ChangeError, ImportError, RelistError};
 pub use self::listed::{Relisted, Relisting};
-use self::tables::{Read, builder, open_file, read, write};
+use self::tables::Read;
 use super::account::{Account, Change, Illegal, NewAccount, Origin, is_text};
+use super::database::Database;
 use super::directory::{Directory, Step};
 use super::keys::{KEYS_PER_ACCOUNT_MAX, Key, KeyHash, KeyId, LABEL_BYTES_MAX, Secret};
 use super::network::NetworkEntry;
@@ -38,9 +34,6 @@ pub const ACCOUNTS_MAX: usize = 100_000;
 /// Listed names that an error shows.
 const SHOWN_MAX: usize = 20;
 
-/// Opens the database, whenever that is needed.
-pub type Opener = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send + Sync>;
-
 /// An account as tiers.yaml lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -52,22 +45,13 @@ pub struct Listed {
     pub keys: Vec<KeyHash>,
 }
 
-/// The accounts, and what is said of networks, on disk and in memory.
+/// The accounts, and what is said of networks, in the database and in memory.
 pub struct AccountStore {
     directory: Arc<Directory>,
     networks: Arc<Networks>,
-    open: Opener,
-    disk: Mutex<Disk>,
-}
-
-/// Guarded by the store's lock, which is held for a whole change.
-#[derive(Debug)]
-struct Disk {
-    /// `None` after a write that failed, until it is opened anew, and once it is closed.
-    database: Option<Database>,
-    /// It is not opened again: another process may have it by now.
-    is_closed: bool,
-    next_id: u32,
+    database: Arc<Database>,
+    /// The least id that nobody has had. Held for a whole change.
+    next_id: Mutex<u32>,
 }
 
 impl fmt::Debug for AccountStore {
@@ -106,38 +90,35 @@ pub struct Imported {
 }
 
 impl AccountStore {
-    /// The accounts in that file, which is made if it isn't there, and those listed beside them; and the networks in it, beside
-    /// those that tiers.yaml has `blocked`.
+    /// The accounts in that database, and those listed beside them; and the networks in it, beside those that tiers.yaml has
+    /// `blocked`. Blocks on the disk.
     ///
     /// # Errors
-    /// The file can't be opened or read, or a name or a key is in both places.
-    pub fn open(path: &Path, listed: &[Listed], blocked: Vec<IpNet>, now: UnixTime) -> Result<Self, OpenError> {
-        let path = path.to_owned();
-        Self::open_with(Box::new(move |builder| open_file(builder, &path)), listed, blocked, now)
-    }
-
-    /// The same, by an opener of one's own.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn open_with(open: Opener, listed: &[Listed], blocked: Vec<IpNet>, now: UnixTime) -> Result<Self, OpenError> {
-        let database = open(&builder())?;
-        let directory = Arc::new(Directory::default());
-        let read = read(&database, Some((listed, now)))?;
+    /// The database can't be read or written, or a name or a key is in both places.
+    pub fn open(
+        database: Arc<Database>,
+        listed: &[Listed],
+        blocked: Vec<IpNet>,
+        now: UnixTime,
+    ) -> Result<Self, AccountsError> {
+        let named = listed.to_vec();
+        let read = database.write(move |transaction| {
+            tables::drop_what_is_over(transaction, now)?;
+            let ids = tables::name_listed(transaction, &named, now)?;
+            Ok((tables::read(transaction)?, ids))
+        });
+        let (read, ids) = read.map_err(|error| AccountsError::Disk(error.to_string()))?;
         check_stored(&read)?;
+        let directory = Arc::new(Directory::default());
         directory.restore(read.accounts, read.keys);
-        listed::fill(&directory, listed, &read.listed)?;
+        listed::fill(&directory, listed, &ids)?;
         let networks = Arc::new(Networks::new(blocked));
         networks.restore(read.networks);
         Ok(Self {
             directory,
             networks,
-            open,
-            disk: Mutex::new(Disk {
-                database: Some(database),
-                is_closed: false,
-                next_id: read.next_id,
-            }),
+            database,
+            next_id: Mutex::new(read.next_id),
         })
     }
 
@@ -151,32 +132,18 @@ impl AccountStore {
         &self.networks
     }
 
-    /// Closes the file for good: changes are refused from now on. What was acknowledged is in it whether or not this succeeds;
-    /// without it the next opening takes longer.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn close(&self) -> Result<(), OpenError> {
-        let mut disk = self.disk.lock();
-        disk.is_closed = true;
-        match disk.database.take() {
-            Some(database) => Ok(database.close()?),
-            None => Ok(()),
-        }
-    }
-
     /// Makes an account, with an id that nobody has had.
     ///
     /// # Errors
     /// Its name is taken, what it says is out of bounds, or there are too many.
     pub fn add(&self, new: NewAccount, now: UnixTime) -> Result<Arc<Account>, ChangeError> {
-        let mut change = self.begin()?;
+        let mut change = self.begin();
         if self.directory.by_name(&new.name).is_some() {
             return Err(ChangeError::NameTaken);
         }
         let account = Arc::new(new.made(change.next_id()?, now)?);
         change.steps.push(Step::Put(Arc::clone(&account)));
-        change.commit()?;
+        change.commit(now)?;
         Ok(account)
     }
 
@@ -184,11 +151,11 @@ impl AccountStore {
     ///
     /// # Errors
     /// There is none, it is listed, or what it would say is out of bounds.
-    pub fn change(&self, name: &str, what: &Change) -> Result<Arc<Account>, ChangeError> {
-        let mut change = self.begin()?;
+    pub fn change(&self, name: &str, what: &Change, now: UnixTime) -> Result<Arc<Account>, ChangeError> {
+        let mut change = self.begin();
         let account = Arc::new(self.stored(name)?.changed(what)?);
         change.steps.push(Step::Put(Arc::clone(&account)));
-        change.commit()?;
+        change.commit(now)?;
         Ok(account)
     }
 
@@ -197,13 +164,13 @@ impl AccountStore {
     ///
     /// # Errors
     /// There is none, or it is listed.
-    pub fn remove(&self, name: &str) -> Result<Arc<Account>, ChangeError> {
-        let mut change = self.begin()?;
+    pub fn remove(&self, name: &str, now: UnixTime) -> Result<Arc<Account>, ChangeError> {
+        let mut change = self.begin();
         let account = self.stored(name)?;
         let keys = self.directory.keys_of(account.id).into_iter().map(Step::Take);
         change.steps.extend(keys);
         change.steps.push(Step::Remove(Arc::clone(&account)));
-        change.commit()?;
+        change.commit(now)?;
         Ok(account)
     }
 
@@ -218,10 +185,10 @@ impl AccountStore {
         expires: Option<UnixTime>,
         now: UnixTime,
     ) -> Result<Minted, ChangeError> {
-        let mut change = self.begin()?;
+        let mut change = self.begin();
         let account = self.stored(name)?;
         let minted = change.mint(account.id, label, expires, now)?;
-        change.commit()?;
+        change.commit(now)?;
         Ok(minted)
     }
 
@@ -231,7 +198,7 @@ impl AccountStore {
     /// # Errors
     /// There is no such key, its account is listed or has too many, or it has expired.
     pub fn rotate(&self, id: KeyId, overlap: Span, now: UnixTime) -> Result<(Minted, Arc<Key>), ChangeError> {
-        let mut change = self.begin()?;
+        let mut change = self.begin();
         let old = self.stored_key(id)?;
         if old.is_expired(now) {
             return Err(ChangeError::KeyExpired);
@@ -244,7 +211,7 @@ impl AccountStore {
             ..Key::clone(&old)
         });
         change.steps.push(Step::Give(Arc::clone(&old)));
-        change.commit()?;
+        change.commit(now)?;
         Ok((minted, old))
     }
 
@@ -252,11 +219,11 @@ impl AccountStore {
     ///
     /// # Errors
     /// There is no such key, or its account is listed.
-    pub fn revoke(&self, id: KeyId) -> Result<Arc<Key>, ChangeError> {
-        let mut change = self.begin()?;
+    pub fn revoke(&self, id: KeyId, now: UnixTime) -> Result<Arc<Key>, ChangeError> {
+        let mut change = self.begin();
         let key = self.stored_key(id)?;
         change.steps.push(Step::Take(Arc::clone(&key)));
-        change.commit()?;
+        change.commit(now)?;
         Ok(key)
     }
 
@@ -266,7 +233,7 @@ impl AccountStore {
     /// What is wrong, and nothing was made.
     pub fn import(&self, rows: Vec<ImportRow>, now: UnixTime) -> Result<Imported, ImportError> {
         let (change, seen) = self.prepare(rows, now)?;
-        change.commit()?;
+        change.commit(now)?;
         Ok(Imported {
             accounts: seen.accounts.len(),
             keys: seen.keys.len(),
@@ -282,7 +249,7 @@ impl AccountStore {
     }
 
     fn prepare(&self, rows: Vec<ImportRow>, now: UnixTime) -> Result<(Changing<'_>, Seen), ImportError> {
-        let mut change = self.begin()?;
+        let mut change = self.begin();
         let mut seen = Seen::default();
         let mut wrong = Vec::new();
         for row in rows {
@@ -314,35 +281,16 @@ impl AccountStore {
         }
     }
 
-    /// Takes the lock, and opens the file anew if a write has failed.
-    fn begin(&self) -> Result<Changing<'_>, ChangeError> {
-        let mut disk = self.disk.lock();
-        if disk.is_closed {
-            return Err(ChangeError::Unavailable("they are closed".to_owned()));
-        }
-        if disk.database.is_none() {
-            self.reopen(&mut disk)?;
-        }
-        let next_id = disk.next_id;
-        Ok(Changing {
+    /// Takes the lock.
+    fn begin(&self) -> Changing<'_> {
+        let taken = self.next_id.lock();
+        Changing {
             store: self,
-            disk,
-            next_id,
+            next_id: *taken,
+            taken,
             steps: Vec::new(),
             networks: Vec::new(),
-        })
-    }
-
-    /// Opens the file anew, and fills the memory with what it says.
-    fn reopen(&self, disk: &mut Disk) -> Result<(), OpenError> {
-        disk.database = None;
-        let database = (self.open)(&builder())?;
-        let read = read(&database, None)?;
-        self.directory.restore(read.accounts, read.keys);
-        self.networks.restore(read.networks);
-        disk.next_id = disk.next_id.max(read.next_id);
-        disk.database = Some(database);
-        Ok(())
+        }
     }
 }
 
@@ -350,7 +298,8 @@ impl AccountStore {
 #[derive(Debug)]
 struct Changing<'s> {
     store: &'s AccountStore,
-    disk: parking_lot::MutexGuard<'s, Disk>,
+    /// The next id as the last change left it.
+    taken: parking_lot::MutexGuard<'s, u32>,
     next_id: u32,
     steps: Vec<Step>,
     /// Networks as they will be.
@@ -366,7 +315,7 @@ struct Seen {
 
 impl Changing<'_> {
     fn next_id(&mut self) -> Result<AccountId, ChangeError> {
-        let made = usize::try_from(self.next_id - self.disk.next_id).unwrap_or(usize::MAX);
+        let made = usize::try_from(self.next_id - *self.taken).unwrap_or(usize::MAX);
         if self.store.directory.len().saturating_add(made) >= ACCOUNTS_MAX {
             return Err(ChangeError::TooManyAccounts);
         }
@@ -448,39 +397,27 @@ impl Changing<'_> {
     }
 
     /// Makes the steps durable, then visible.
-    fn commit(mut self) -> Result<(), ChangeError> {
+    fn commit(mut self, now: UnixTime) -> Result<(), ChangeError> {
         // Ids that were taken for an account that was then refused come again: nobody has seen them.
-        let database = self
-            .disk
+        let (steps, networks) = (self.steps.clone(), self.networks.clone());
+        let written = self
+            .store
             .database
-            .as_ref()
-            .expect("it was opened when the change began");
-        match write(database, &self.steps, &self.networks, self.next_id) {
-            Ok(()) => {
-                self.disk.next_id = self.next_id;
-                self.store.directory.take(&self.steps);
-                self.store.networks.take(&self.networks);
-                Ok(())
-            }
-            Err(error) => Err(self.failed(&error)),
-        }
-    }
-
-    /// A write has failed. Nobody knows whether it took place, and redb writes no more: what the disk says is what is.
-    fn failed(&mut self, error: &OpenError) -> ChangeError {
-        self.disk.database = None;
-        let reopened = self.store.reopen(&mut self.disk);
-        tracing::warn!(%error, reopened = reopened.is_ok(), "accounts could not be written");
-        ChangeError::Unavailable(error.to_string())
+            .write(move |transaction| tables::write(transaction, &steps, &networks, now));
+        written.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
+        *self.taken = self.next_id;
+        self.store.directory.take(&self.steps);
+        self.store.networks.take(&self.networks);
+        Ok(())
     }
 }
 
 /// Fails if two stored accounts have one name, or a key is nobody's.
-fn check_stored(read: &Read) -> Result<(), OpenError> {
+fn check_stored(read: &Read) -> Result<(), AccountsError> {
     let names: HashSet<&str> = read.accounts.iter().map(|account| account.name.as_str()).collect();
     let ids: HashSet<AccountId> = read.accounts.iter().map(|account| account.id).collect();
     if names.len() < read.accounts.len() || read.keys.iter().any(|key| !ids.contains(&key.account)) {
-        return Err(OpenError::Damaged(
+        return Err(AccountsError::Damaged(
             "two accounts of one name, or a key of nobody".to_owned(),
         ));
     }

@@ -1,6 +1,4 @@
-//! Changes to what is said of networks, in the accounts' file.
-//!
-//! Absent on purpose: looking up ([`Networks`](crate::store::Networks)).
+//! Changes to what is said of networks, in the database.
 
 use std::sync::Arc;
 
@@ -23,7 +21,7 @@ impl AccountStore {
         now: UnixTime,
     ) -> Result<Arc<NetworkEntry>, ChangeError> {
         let network = canonical(network);
-        let mut change = self.begin()?;
+        let mut change = self.begin();
         let old = self.networks.get(network);
         let old = old.unwrap_or_else(|| Arc::new(self.networks.bare(network)));
         if old.listed && what.block == Some(None) {
@@ -37,7 +35,7 @@ impl AccountStore {
             change.make_room_for_network(now)?;
         }
         change.networks.push(Arc::clone(&new));
-        change.commit()?;
+        change.commit(now)?;
         Ok(new)
     }
 
@@ -45,15 +43,15 @@ impl AccountStore {
     ///
     /// # Errors
     /// Nothing is said of it, or by tiers.yaml alone.
-    pub fn remove_network(&self, network: IpNet) -> Result<Arc<NetworkEntry>, ChangeError> {
+    pub fn remove_network(&self, network: IpNet, now: UnixTime) -> Result<Arc<NetworkEntry>, ChangeError> {
         let network = canonical(network);
-        let mut change = self.begin()?;
+        let mut change = self.begin();
         let old = self.networks.get(network).ok_or(ChangeError::UnknownNetwork)?;
         if old.is_bare() {
             return Err(ChangeError::ListedNetwork);
         }
         change.networks.push(Arc::new(self.networks.bare(network)));
-        change.commit()?;
+        change.commit(now)?;
         Ok(old)
     }
 }

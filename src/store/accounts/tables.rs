@@ -1,313 +1,318 @@
-//! The file of the accounts: how it is made and opened, what its tables hold, one transaction to read all and one to write.
-//!
-//! Absent on purpose: reasons against a change, and what is in memory.
+//! Accounts, keys and networks as rows: one view to read all, and what a change writes.
 
-use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use redb::backends::FileBackend;
-use redb::{
-    Builder, Database, DatabaseError, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
-    WriteTransaction,
-};
+use ipnet::IpNet;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::{Listed, OpenError};
+use super::Listed;
+use crate::policy::Own;
 use crate::policy::caller::AccountId;
+use crate::policy::rules::Raise;
 use crate::policy::time::UnixTime;
-use crate::store::account::Account;
+use crate::store::account::{Account, Origin};
 use crate::store::directory::Step;
-use crate::store::encoding;
 use crate::store::keys::{Key, KeyHash};
-use crate::store::network::NetworkEntry;
+use crate::store::network::{Block, NetworkEntry};
+use crate::store::rows::{millis, unix_time};
 
-/// Mode of the file: nobody else reads it.
-const FILE_MODE: u32 = 0o600;
-/// Bytes that redb keeps in memory. The directory has all that requests need.
-const CACHE_BYTES: usize = 4 << 20;
-/// The form of what lies in the tables. A greater one is of a later version of the program. The first had no networks, and
-/// accounts no request limits: it is read, and becomes this one with the first change, so that an earlier program may go on
-/// with it until then.
-const FORMAT: u64 = 2;
-/// The least id. 0 is nobody's.
-const FIRST_ID: u32 = 1;
-/// `format`, and `next_id`: the least id that nobody has had.
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-/// [`encoding::account`] by id.
-const ACCOUNTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("accounts");
-/// [`encoding::key`] by hash.
-const KEYS: TableDefinition<'_, &KeyHash, &[u8]> = TableDefinition::new("keys");
-/// [`encoding::network`] by [`encoding::network_key`].
-const NETWORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("networks");
-/// Names that were listed in tiers.yaml and aren't any more, of which the ids are kept.
-const UNLISTED_MAX: usize = 100_000;
-/// The id of a name in tiers.yaml, and when it was first listed, in milliseconds.
-const LISTED: TableDefinition<'_, &str, (u32, u64)> = TableDefinition::new("listed");
-
-pub(super) fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-    builder
-}
-
-pub(super) fn open_file(builder: &Builder, path: &Path) -> Result<Database, DatabaseError> {
-    if !path.try_exists().map_err(disk)? {
-        make_file(builder, path)?;
-    }
-    let file = OpenOptions::new().read(true).write(true).open(path).map_err(disk)?;
-    builder.create_with_backend(FileBackend::new(file)?)
-}
-
-/// Makes the file whole under another name, and then gives it its own. redb can't open a file whose making was cut off, and
-/// what looks like one could also be what a disk has left of many accounts: so none is ever there.
-fn make_file(builder: &Builder, path: &Path) -> Result<(), DatabaseError> {
-    let beside = path.with_extension(format!("new.{}", std::process::id()));
-    let mut options = OpenOptions::new();
-    let options = options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(FILE_MODE);
-    let file = options.open(&beside).map_err(disk)?;
-    builder.create_with_backend(FileBackend::new(file)?)?.close()?;
-    // A link overwrites nobody's file, should another door have been quicker.
-    match fs::hard_link(&beside, path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(disk(error)),
-        _ => fs::remove_file(&beside).map_err(disk)?,
-    }
-    // A file is there after a loss of power only if its folder says so.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(disk)?;
-    folder.sync_all().map_err(disk)
-}
-
-fn disk(error: io::Error) -> DatabaseError {
-    DatabaseError::Storage(StorageError::Io(error))
-}
-
-/// What lies on the disk.
+/// What lies in the database.
 pub(super) struct Read {
     pub(super) accounts: Vec<Account>,
     pub(super) keys: Vec<Key>,
     pub(super) networks: Vec<NetworkEntry>,
-    /// The ids of the names that were asked for, in their order, and when they were first listed.
-    pub(super) listed: Vec<(AccountId, UnixTime)>,
+    /// The least id that nobody has had.
     pub(super) next_id: u32,
 }
 
-/// Any fault of redb's but the opening itself.
-fn fault(error: impl Into<redb::Error>) -> OpenError {
-    match error.into() {
-        redb::Error::Corrupted(what) => OpenError::Damaged(what),
-        other => OpenError::Disk(other.to_string()),
-    }
+/// Reads all that is stored.
+pub(super) fn read(connection: &Connection) -> rusqlite::Result<Read> {
+    Ok(Read {
+        accounts: accounts(connection)?,
+        keys: keys(connection)?,
+        networks: networks(connection)?,
+        next_id: next_id(connection)?,
+    })
 }
 
-/// Reads everything. When the door is opened, with those that tiers.yaml lists and the time, names that are listed get an id if
-/// they have none, and blocks whose time is over go.
-pub(super) fn read(database: &Database, listed: Option<(&[Listed], UnixTime)>) -> Result<Read, OpenError> {
-    let transaction = begin_write(database)?;
-    let read = {
-        let mut meta = transaction.open_table(META).map_err(fault)?;
-        let number = |table: &redb::Table<'_, &str, u64>, name: &str| {
-            let found = table.get(name).map_err(fault)?;
-            Ok::<_, OpenError>(found.map(|guard| guard.value()))
-        };
-        let format = number(&meta, "format")?;
-        if format.is_some_and(|format| format > FORMAT) {
-            return Err(OpenError::Newer);
-        }
-        let known = number(&meta, "next_id")?.map_or(Ok(FIRST_ID), u32::try_from);
-        let known = known.map_err(|_| OpenError::NoIds)?;
-        let mut next_id = known;
-        let accounts = accounts(&transaction)?;
-        let keys = keys(&transaction)?;
-        let mut networks = networks(&transaction)?;
-        let named = match listed {
-            Some((listed, now)) => {
-                drop_what_is_over(&transaction, &mut networks, now)?;
-                name_listed(&transaction, listed, now, &mut next_id)?
-            }
-            None => Vec::new(),
-        };
-        if format.is_none() {
-            meta.insert("format", FORMAT).map_err(fault)?;
-        }
-        if next_id != known {
-            meta.insert("next_id", u64::from(next_id)).map_err(fault)?;
-        }
-        Read {
-            accounts,
-            keys,
-            networks,
-            listed: named,
-            next_id,
-        }
+/// The least id that nobody has had: accounts that were removed keep their rows. 0 is nobody's.
+pub(super) fn next_id(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.query_row("SELECT coalesce(max(id), 0) + 1 FROM account", [], |row| row.get(0))
+}
+
+fn accounts(connection: &Connection) -> rusqlite::Result<Vec<Account>> {
+    let mut own = own_numbers(connection)?;
+    let mut select = connection.prepare(
+        "SELECT id, name, email, tier, until, blocked, max_users, note, created, concurrency \
+         FROM account WHERE origin = 'stored' AND removed_at IS NULL",
+    )?;
+    let account = |row: &Row<'_>| {
+        let id = row.get(0)?;
+        let mut own = own.remove(&id).unwrap_or_default();
+        own.concurrency = row.get(9)?;
+        Ok(Account {
+            id: AccountId(id),
+            name: row.get(1)?,
+            email: row.get(2)?,
+            tier: row.get(3)?,
+            own: Arc::new(own),
+            until: row.get::<_, Option<i64>>(4)?.map(unix_time),
+            blocked: row.get(5)?,
+            users_max: row.get(6)?,
+            note: row.get(7)?,
+            created: unix_time(row.get(8)?),
+            origin: Origin::Stored,
+        })
     };
-    transaction.commit().map_err(fault)?;
-    Ok(read)
+    select.query_map([], account)?.collect()
 }
 
-fn begin_write(database: &Database) -> Result<WriteTransaction, OpenError> {
-    let mut transaction = database.begin_write().map_err(fault)?;
-    // Changes are rare, so they may take two syncs each: after a crash the file is open at once, and no torn page is ever
-    // taken for a whole one by a checksum that was not made against malice.
-    transaction.set_quick_repair(true);
-    Ok(transaction)
-}
-
-fn accounts(transaction: &WriteTransaction) -> Result<Vec<Account>, OpenError> {
-    let table = transaction.open_table(ACCOUNTS).map_err(fault)?;
-    let mut accounts = Vec::new();
-    for entry in table.iter().map_err(fault)? {
-        let (id, bytes) = entry.map_err(fault)?;
-        accounts.push(encoding::read_account(AccountId(id.value()), bytes.value())?);
+/// What accounts have of their own, by id.
+fn own_numbers(connection: &Connection) -> rusqlite::Result<HashMap<u32, Own>> {
+    let mut all: HashMap<u32, Own> = HashMap::new();
+    let mut quotas = connection.prepare("SELECT account, quota, units FROM account_quota ORDER BY account, quota")?;
+    let mut rows = quotas.query([])?;
+    while let Some(row) = rows.next()? {
+        let quota = (row.get::<_, String>(1)?.into(), row.get::<_, i64>(2)?.cast_unsigned());
+        all.entry(row.get(0)?).or_default().quotas.push(quota);
     }
-    Ok(accounts)
-}
-
-fn keys(transaction: &WriteTransaction) -> Result<Vec<Key>, OpenError> {
-    let table = transaction.open_table(KEYS).map_err(fault)?;
-    let mut keys = Vec::new();
-    for entry in table.iter().map_err(fault)? {
-        let (hash, bytes) = entry.map_err(fault)?;
-        keys.push(encoding::read_key(*hash.value(), bytes.value())?);
+    let mut limits = connection.prepare(
+        "SELECT account, request_limit, requests, lifts_network FROM account_limit ORDER BY account, request_limit",
+    )?;
+    let mut rows = limits.query([])?;
+    while let Some(row) = rows.next()? {
+        let raise = Raise {
+            number: row.get(2)?,
+            lifts_network: row.get(3)?,
+        };
+        let limit = (row.get::<_, String>(1)?.into(), raise);
+        all.entry(row.get(0)?).or_default().limits.push(limit);
     }
-    Ok(keys)
+    Ok(all)
 }
 
-fn networks(transaction: &WriteTransaction) -> Result<Vec<NetworkEntry>, OpenError> {
-    let table = transaction.open_table(NETWORKS).map_err(fault)?;
-    let mut networks = Vec::new();
-    for entry in table.iter().map_err(fault)? {
-        let (key, bytes) = entry.map_err(fault)?;
-        networks.push(encoding::read_network(key.value(), bytes.value())?);
+fn keys(connection: &Connection) -> rusqlite::Result<Vec<Key>> {
+    let mut select = connection.prepare("SELECT hash, account, label, created, expires FROM api_key")?;
+    let key = |row: &Row<'_>| {
+        Ok(Key {
+            hash: row.get::<_, KeyHash>(0)?,
+            account: AccountId(row.get(1)?),
+            label: row.get(2)?,
+            created: unix_time(row.get(3)?),
+            expires: row.get::<_, Option<i64>>(4)?.map(unix_time),
+        })
+    };
+    select.query_map([], key)?.collect()
+}
+
+fn networks(connection: &Connection) -> rusqlite::Result<Vec<NetworkEntry>> {
+    let mut numbers: HashMap<String, Vec<(Arc<str>, u32)>> = HashMap::new();
+    let mut limits = connection
+        .prepare("SELECT network, request_limit, requests FROM network_limit ORDER BY network, request_limit")?;
+    let mut rows = limits.query([])?;
+    while let Some(row) = rows.next()? {
+        let number = (row.get::<_, String>(1)?.into(), row.get(2)?);
+        numbers.entry(row.get(0)?).or_default().push(number);
     }
-    Ok(networks)
+    let mut select =
+        connection.prepare("SELECT network, note, blocked_since, blocked_until, block_reason FROM network")?;
+    let entry = |row: &Row<'_>| {
+        let name: String = row.get(0)?;
+        let since: Option<i64> = row.get(2)?;
+        let until: Option<i64> = row.get(3)?;
+        let why = row.get(4)?;
+        let block = since.map(|since| Block {
+            since: unix_time(since),
+            until: until.map(unix_time),
+            why,
+        });
+        Ok(NetworkEntry {
+            limits: numbers.remove(&name).unwrap_or_default().into(),
+            note: row.get(1)?,
+            block,
+            ..NetworkEntry::bare(network_of(&name)?, false)
+        })
+    };
+    select.query_map([], entry)?.collect()
 }
 
-/// Takes the blocks away whose time is over, and the networks of which nothing else is said.
-fn drop_what_is_over(
-    transaction: &WriteTransaction,
-    networks: &mut Vec<NetworkEntry>,
+fn network_of(text: &str) -> rusqlite::Result<IpNet> {
+    text.parse().map_err(|_| {
+        let error: Box<dyn std::error::Error + Send + Sync> = format!("`{text}` is no network").into();
+        rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error)
+    })
+}
+
+/// Writes what a change makes of accounts, keys and networks.
+pub(super) fn write(
+    transaction: &Transaction<'_>,
+    steps: &[Step],
+    networks: &[Arc<NetworkEntry>],
     now: UnixTime,
-) -> Result<(), OpenError> {
-    for entry in networks.iter_mut().filter(|entry| entry.has_block_over(now)) {
-        *entry = entry.at(now);
-        put_network(transaction, entry)?;
+) -> rusqlite::Result<()> {
+    for step in steps {
+        match step {
+            Step::Put(account) => put_account(transaction, account)?,
+            Step::Remove(account) => remove_account(transaction, account.id, now)?,
+            Step::Give(key) => put_key(transaction, key)?,
+            Step::Take(key) => {
+                let mut delete = transaction.prepare_cached("DELETE FROM api_key WHERE hash = ?1")?;
+                delete.execute([key.hash])?;
+            }
+        }
     }
-    networks.retain(|entry| !entry.is_bare());
+    networks.iter().try_for_each(|entry| put_network(transaction, entry))
+}
+
+fn put_account(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<()> {
+    let mut put = transaction.prepare_cached(
+        "INSERT INTO account (id, name, origin, tier, email, note, concurrency, max_users, until, blocked, created) \
+         VALUES (?1, ?2, 'stored', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+         ON CONFLICT (id) DO UPDATE SET tier = excluded.tier, email = excluded.email, note = excluded.note, \
+             concurrency = excluded.concurrency, max_users = excluded.max_users, until = excluded.until, \
+             blocked = excluded.blocked",
+    )?;
+    put.execute(params![
+        account.id.0,
+        account.name,
+        account.tier,
+        account.email,
+        account.note,
+        account.own.concurrency,
+        account.users_max,
+        account.until.map(millis),
+        account.blocked,
+        millis(account.created),
+    ])?;
+    forget_own_numbers(transaction, account.id)?;
+    let mut quota =
+        transaction.prepare_cached("INSERT INTO account_quota (account, quota, units) VALUES (?1, ?2, ?3)")?;
+    for (name, units) in &account.own.quotas {
+        quota.execute(params![account.id.0, &**name, units.cast_signed()])?;
+    }
+    let mut limit = transaction.prepare_cached(
+        "INSERT INTO account_limit (account, request_limit, requests, lifts_network) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for (name, raise) in &account.own.limits {
+        limit.execute(params![account.id.0, &**name, raise.number, raise.lifts_network])?;
+    }
     Ok(())
+}
+
+fn forget_own_numbers(transaction: &Transaction<'_>, account: AccountId) -> rusqlite::Result<()> {
+    for delete in [
+        "DELETE FROM account_quota WHERE account = ?1",
+        "DELETE FROM account_limit WHERE account = ?1",
+    ] {
+        transaction.prepare_cached(delete)?.execute([account.0])?;
+    }
+    Ok(())
+}
+
+/// The account keeps its row, so that what it has used keeps its name.
+fn remove_account(transaction: &Transaction<'_>, account: AccountId, now: UnixTime) -> rusqlite::Result<()> {
+    let mut remove = transaction.prepare_cached("UPDATE account SET removed_at = ?2 WHERE id = ?1")?;
+    remove.execute(params![account.0, millis(now)])?;
+    forget_own_numbers(transaction, account)
+}
+
+fn put_key(transaction: &Transaction<'_>, key: &Key) -> rusqlite::Result<()> {
+    let mut put = transaction.prepare_cached(
+        "INSERT INTO api_key (hash, account, label, created, expires) VALUES (?1, ?2, ?3, ?4, ?5) \
+         ON CONFLICT (hash) DO UPDATE SET account = excluded.account, label = excluded.label, \
+             created = excluded.created, expires = excluded.expires",
+    )?;
+    put.execute(params![
+        key.hash,
+        key.account.0,
+        key.label,
+        millis(key.created),
+        key.expires.map(millis)
+    ])
+    .map(drop)
 }
 
 /// The network is as this says: gone, if that is nothing.
-fn put_network(transaction: &WriteTransaction, entry: &NetworkEntry) -> Result<(), OpenError> {
-    let mut table = transaction.open_table(NETWORKS).map_err(fault)?;
-    let key = encoding::network_key(&entry.network);
+fn put_network(transaction: &Transaction<'_>, entry: &NetworkEntry) -> rusqlite::Result<()> {
+    let name = entry.network.to_string();
+    for delete in [
+        "DELETE FROM network_limit WHERE network = ?1",
+        "DELETE FROM network WHERE network = ?1",
+    ] {
+        transaction.prepare_cached(delete)?.execute([&name])?;
+    }
     if entry.is_bare() {
-        table.remove(key.as_slice()).map_err(fault)?;
-    } else {
-        let bytes = encoding::network(entry);
-        table.insert(key.as_slice(), bytes.as_slice()).map_err(fault)?;
+        return Ok(());
+    }
+    let block = entry.block.as_ref();
+    let mut put = transaction.prepare_cached(
+        "INSERT INTO network (network, note, blocked_since, blocked_until, block_reason) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    put.execute(params![
+        name,
+        entry.note,
+        block.map(|block| millis(block.since)),
+        block.and_then(|block| block.until).map(millis),
+        block.and_then(|block| block.why.as_deref()),
+    ])?;
+    let mut limit = transaction
+        .prepare_cached("INSERT INTO network_limit (network, request_limit, requests) VALUES (?1, ?2, ?3)")?;
+    for (request_limit, requests) in entry.limits.iter() {
+        limit.execute(params![name, &**request_limit, requests])?;
     }
     Ok(())
 }
 
-/// Gives every listed name an id of its own that it keeps: who is taken out of tiers.yaml and comes back finds what it has
-/// used. Only when there are too many names that aren't listed any more, all of those are forgotten.
-fn name_listed(
-    transaction: &WriteTransaction,
+/// Gives every listed name an id of its own that it keeps: a name that is taken out of tiers.yaml and comes back finds what
+/// it has used. Answers with the ids in the order of the list, each with when it was first listed.
+pub(super) fn name_listed(
+    transaction: &Transaction<'_>,
     listed: &[Listed],
     now: UnixTime,
-    next_id: &mut u32,
-) -> Result<Vec<(AccountId, UnixTime)>, OpenError> {
-    let mut table = transaction.open_table(LISTED).map_err(fault)?;
+) -> rusqlite::Result<Vec<(AccountId, UnixTime)>> {
+    let mut find = transaction.prepare_cached(
+        "SELECT id, created FROM account WHERE name = ?1 AND origin = 'listed' ORDER BY id DESC LIMIT 1",
+    )?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO account (id, name, origin, tier, blocked, created) VALUES (?1, ?2, 'listed', ?3, 0, ?4)",
+    )?;
+    let mut next = next_id(transaction)?;
+    // Who is listed no longer is marked so; those that are, one by one.
+    transaction.execute(
+        "UPDATE account SET removed_at = ?1 WHERE origin = 'listed' AND removed_at IS NULL",
+        [millis(now)],
+    )?;
+    let mut list = transaction.prepare_cached("UPDATE account SET removed_at = NULL, tier = ?2 WHERE id = ?1")?;
     let mut ids = Vec::with_capacity(listed.len());
     for account in listed {
-        let found = table.get(account.name.as_str()).map_err(fault)?;
-        let found = found.map(|guard| guard.value());
+        let found: Option<(u32, i64)> = find
+            .query_row([&account.name], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
         let (id, since) = match found {
-            Some(found) => found,
+            Some(known) => {
+                list.execute(params![known.0, account.tier])?;
+                known
+            }
             None => {
-                let id = *next_id;
-                *next_id = id.checked_add(1).ok_or(OpenError::NoIds)?;
-                let new = (id, now.as_millis());
-                table.insert(account.name.as_str(), new).map_err(fault)?;
+                let new = (next, millis(now));
+                next += 1;
+                insert.execute(params![new.0, account.name, account.tier, new.1])?;
                 new
             }
         };
-        ids.push((AccountId(id), UnixTime::from_millis(since)));
-    }
-    let known = usize::try_from(table.len().map_err(fault)?).unwrap_or(usize::MAX);
-    if known.saturating_sub(listed.len()) > UNLISTED_MAX {
-        let names: HashSet<&str> = listed.iter().map(|account| account.name.as_str()).collect();
-        table.retain(|name, _| names.contains(name)).map_err(fault)?;
+        ids.push((AccountId(id), unix_time(since)));
     }
     Ok(ids)
 }
 
-/// Gives every listed name its id, in a transaction of its own; the next id is then what this answers with. Durable when this
-/// has returned. Where every name has one, nothing is written.
-pub(super) fn name(
-    database: &Database,
-    listed: &[Listed],
-    now: UnixTime,
-    mut next_id: u32,
-) -> Result<(Vec<(AccountId, UnixTime)>, u32), OpenError> {
-    let transaction = begin_write(database)?;
-    let before = next_id;
-    let ids = name_listed(&transaction, listed, now, &mut next_id)?;
-    if next_id == before {
-        transaction.abort().map_err(fault)?;
-        return Ok((ids, next_id));
-    }
-    {
-        let mut meta = transaction.open_table(META).map_err(fault)?;
-        meta.insert("next_id", u64::from(next_id)).map_err(fault)?;
-    }
-    transaction.commit().map_err(fault)?;
-    Ok((ids, next_id))
-}
-
-/// Writes the steps, the networks and the next id in one transaction. Durable when this has returned.
-pub(super) fn write(
-    database: &Database,
-    steps: &[Step],
-    networks: &[Arc<NetworkEntry>],
-    next_id: u32,
-) -> Result<(), OpenError> {
-    let transaction = begin_write(database)?;
-    {
-        let mut accounts = transaction.open_table(ACCOUNTS).map_err(fault)?;
-        let mut keys = transaction.open_table(KEYS).map_err(fault)?;
-        for step in steps {
-            match step {
-                Step::Put(account) => {
-                    let bytes = encoding::account(account);
-                    accounts.insert(account.id.0, bytes.as_slice()).map_err(fault)?;
-                }
-                Step::Remove(account) => {
-                    accounts.remove(account.id.0).map_err(fault)?;
-                }
-                Step::Give(key) => {
-                    let bytes = encoding::key(key);
-                    keys.insert(&key.hash, bytes.as_slice()).map_err(fault)?;
-                }
-                Step::Take(key) => {
-                    keys.remove(&key.hash).map_err(fault)?;
-                }
-            }
-        }
-        for network in networks {
-            put_network(&transaction, network)?;
-        }
-        let mut meta = transaction.open_table(META).map_err(fault)?;
-        meta.insert("format", FORMAT).map_err(fault)?;
-        meta.insert("next_id", u64::from(next_id)).map_err(fault)?;
-    }
-    transaction.commit().map_err(fault)
+/// Drops blocks whose time is over, and networks of which nothing else is said.
+pub(super) fn drop_what_is_over(transaction: &Transaction<'_>, now: UnixTime) -> rusqlite::Result<()> {
+    let over: Vec<NetworkEntry> = networks(transaction)?
+        .into_iter()
+        .filter(|entry| entry.has_block_over(now))
+        .collect();
+    over.iter()
+        .try_for_each(|entry| put_network(transaction, &entry.at(now)))
 }

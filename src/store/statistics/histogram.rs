@@ -1,9 +1,9 @@
-//! How search times are spread, in a space that doesn't grow with their number.
+//! How service times are spread, in a space that doesn't grow with their number.
 //!
 //! Sixteen buckets for each doubling: what is read from a bucket's middle is at most 1/32 (3.2 %) off. Below 32 ms every
 //! millisecond has a bucket of its own. The shortest and the longest time are kept as they are.
 //!
-//! Absent on purpose: means. Search times have a long tail, and a mean says nothing of it.
+//! There are no means: service times have a long tail, and a mean says nothing of it.
 
 /// The percentiles that are told, in this order.
 pub const PERCENTILES: [u8; 7] = [0, 10, 25, 50, 75, 90, 100];
@@ -13,7 +13,7 @@ const FINENESS_BITS: u32 = 4;
 const FINENESS: u32 = 1 << FINENESS_BITS;
 
 /// The last bucket, for a time of `u32::MAX` milliseconds: so a histogram has at most that many plus one.
-pub(super) const BUCKET_MAX: u16 = 463;
+const BUCKET_MAX: u16 = 463;
 
 /// Times in milliseconds, by bucket. Only buckets that hold something take space.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,58 +27,16 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// From its parts; `None` unless the buckets are in order, non-empty and known, and the ends can be theirs.
-    pub fn from_parts(buckets: Vec<(u16, u32)>, min_ms: u32, max_ms: u32) -> Option<Self> {
-        let in_order = buckets.is_sorted_by(|one, next| one.0 < next.0);
-        let known = buckets
-            .iter()
-            .all(|(bucket, count)| *bucket <= BUCKET_MAX && *count > 0);
-        (in_order && known && min_ms <= max_ms).then_some(Self {
-            buckets,
-            min_ms,
-            max_ms,
-        })
-    }
-
-    /// Bucket and number of times in it, by bucket.
-    pub fn buckets(&self) -> &[(u16, u32)] {
-        &self.buckets
-    }
-
-    /// The shortest and the longest time, in milliseconds.
-    pub const fn ends_ms(&self) -> (u32, u32) {
-        (self.min_ms, self.max_ms)
-    }
-
     /// Adds one time.
     pub fn add(&mut self, ms: u32) {
         self.widen(ms, ms);
         self.put(bucket(ms), 1);
     }
 
-    /// Adds all of the other's.
-    pub fn merge(&mut self, other: &Self) {
-        if other.buckets.is_empty() {
-            return;
-        }
-        self.widen(other.min_ms, other.max_ms);
-        for (bucket, count) in &other.buckets {
-            self.put(*bucket, *count);
-        }
-    }
-
-    /// Takes out what was added before. The ends stay as they were while anything is left: whoever adds this and what was
-    /// taken out together again has the ends of both.
-    pub fn subtract(&mut self, other: &Self) {
-        for (bucket, count) in &other.buckets {
-            if let Ok(place) = self.place(*bucket) {
-                self.buckets[place].1 = self.buckets[place].1.saturating_sub(*count);
-            }
-        }
-        self.buckets.retain(|(_, count)| *count > 0);
-        if self.buckets.is_empty() {
-            *self = Self::default();
-        }
+    /// Adds so many times of that bucket, the shortest and longest of which are these.
+    pub fn add_bucket(&mut self, bucket: u16, count: u32, (min_ms, max_ms): (u32, u32)) {
+        self.widen(min_ms, max_ms);
+        self.put(bucket, count);
     }
 
     /// The [`PERCENTILES`] in milliseconds, by nearest rank; `None` if it is empty. The first and the last are exact, the others
@@ -125,7 +83,7 @@ impl Histogram {
 }
 
 /// The bucket of a time.
-fn bucket(ms: u32) -> u16 {
+pub(in crate::store) fn bucket(ms: u32) -> u16 {
     let doublings = (ms | 1).ilog2().saturating_sub(FINENESS_BITS);
     let bucket = doublings * FINENESS + (ms >> doublings);
     u16::try_from(bucket).unwrap_or(BUCKET_MAX)
@@ -170,24 +128,5 @@ mod tests {
         let mut one = Histogram::default();
         one.add(1_234_567);
         assert_eq!(one.percentiles_ms(), Some([1_234_567; 7]));
-    }
-
-    #[test]
-    fn what_is_taken_out_and_added_elsewhere_is_whole_again() {
-        let times = [3, 3, 70, 900, 45_000, 45_100, 3_600_000];
-        let (mut all, mut part, mut rest) = <(Histogram, Histogram, Histogram)>::default();
-        for (place, ms) in times.into_iter().enumerate() {
-            all.add(ms);
-            rest.add(ms);
-            if place % 2 == 0 {
-                part.add(ms);
-            }
-        }
-        rest.subtract(&part);
-        let mut again = rest.clone();
-        again.merge(&part);
-        assert_eq!(again, all);
-        rest.subtract(&all);
-        assert_eq!(rest, Histogram::default());
     }
 }

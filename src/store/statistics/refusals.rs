@@ -1,18 +1,18 @@
 //! Refusals, counted in memory and written down once a minute: so a flood writes nothing.
-//!
-//! Absent on purpose: who has a debit. Whoever flushes says so.
 
 use std::collections::HashMap;
 use std::mem;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::policy::caller::Caller;
+use crate::policy::refusal::Reason;
 use crate::policy::time::UnixTime;
 use crate::store::{Entry, Refused};
 
-/// Callers, each with one status, that are told apart within a minute, in all shards together. Beyond that only the door is
-/// counted. About 4 MB.
+/// Callers, each with one kind of refusal, that are told apart within a minute, in all shards together. Beyond that they are
+/// counted together. About 6 MB.
 pub const CALLERS_PER_MINUTE_MAX: usize = 65_536;
 
 /// Locks, so that cores seldom wait for one another.
@@ -32,10 +32,18 @@ struct Shard(Mutex<Minute>);
 
 #[derive(Debug, Default)]
 struct Minute {
-    /// Of everybody, by status. As many as the door has statuses.
-    door: Vec<(u16, u32)>,
+    /// Of everybody. As many as there are tiers, reasons and statuses.
+    all: HashMap<Kind, u32>,
     /// Callers are strangers, so the map keeps the standard library's hasher. At most [`CALLERS_PER_SHARD_MAX`].
-    callers: HashMap<(Caller, u16), u32>,
+    callers: HashMap<(Caller, Kind), u32>,
+}
+
+/// What is told apart of refusals.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Kind {
+    tier: Arc<str>,
+    reason: Reason,
+    status: u16,
 }
 
 impl Refusals {
@@ -44,75 +52,74 @@ impl Refusals {
         Self::default()
     }
 
-    /// Counts one. A user's counts for its account as well. Takes a lock or two for a look into a map, and allocates nothing for a
-    /// caller that was refused before within the minute.
-    pub fn refused(&self, caller: Option<Caller>, status: u16) {
-        {
-            let mut minute = self.shards[shard(caller)].0.lock();
-            minute.count_door(status);
-            if let Some(caller) = caller {
-                minute.count_caller(caller, status);
-            }
+    /// Counts one, on the terms of that tier; empty: it is not known. Takes a lock for a look into two maps, and allocates
+    /// nothing for a caller that was refused in the same way before within the minute.
+    pub fn refused(&self, caller: Option<Caller>, tier: &Arc<str>, reason: Reason, status: u16) {
+        let kind = Kind {
+            tier: Arc::clone(tier),
+            reason,
+            status,
+        };
+        let mut minute = self.shards[shard(caller)].0.lock();
+        if let Some(caller) = caller {
+            minute.count_caller(caller, &kind);
         }
-        if let Some(Caller::User { of, .. }) = caller {
-            let account = Caller::Account(of);
-            let mut minute = self.shards[shard(Some(account))].0.lock();
-            minute.count_caller(account, status);
-        }
+        add(&mut minute.all, kind, 1);
     }
 
-    /// What was counted since the last flush, as of that minute: the door's sums, then those of callers that have a debit.
-    /// Afterwards nothing is counted. The callers' order is no order.
+    /// What was counted since the last flush, as of that minute, each refusal once: for callers that have a debit, and for all
+    /// others together. A user without one counts for its account. Afterwards nothing is counted. The order is no order.
     pub fn flush(&self, minute: UnixTime, has_debit: impl Fn(&Caller) -> bool) -> Vec<Entry> {
         let minute = UnixTime::from_secs(minute.as_secs() / 60 * 60);
-        let mut door: Vec<(u16, u32)> = Vec::new();
-        let mut entries = Vec::new();
+        let mut others: HashMap<Kind, u32> = HashMap::new();
+        let mut callers: HashMap<(Caller, Kind), u32> = HashMap::new();
         for shard in &self.shards {
             let counted = mem::take(&mut *shard.0.lock());
-            for (status, count) in counted.door {
-                add(&mut door, status, count);
+            for (kind, count) in counted.all {
+                add(&mut others, kind, count);
             }
-            let debited = counted.callers.into_iter().filter(|((caller, _), _)| has_debit(caller));
-            entries.extend(debited.map(|((caller, status), count)| {
-                Entry::Refused(Refused {
-                    minute,
-                    caller: Some(caller),
-                    status,
-                    count,
-                })
-            }));
+            for ((caller, kind), count) in counted.callers {
+                if let Some(known) = caller.counted().find(&has_debit) {
+                    if let Some(all) = others.get_mut(&kind) {
+                        *all = all.saturating_sub(count);
+                    }
+                    add(&mut callers, (known, kind), count);
+                }
+            }
         }
-        let door = door.into_iter().map(|(status, count)| {
+        let others = others.into_iter().map(|(kind, count)| (None, kind, count));
+        let callers = callers
+            .into_iter()
+            .map(|((caller, kind), count)| (Some(caller), kind, count));
+        let rows = others.chain(callers).filter(|(_, _, count)| *count > 0);
+        let row = |(caller, kind, count): (Option<Caller>, Kind, u32)| {
             Entry::Refused(Refused {
                 minute,
-                caller: None,
-                status,
+                caller,
+                tier: kind.tier,
+                reason: kind.reason,
+                status: kind.status,
                 count,
             })
-        });
-        door.chain(entries).collect()
+        };
+        rows.map(row).collect()
     }
 }
 
 impl Minute {
-    fn count_door(&mut self, status: u16) {
-        add(&mut self.door, status, 1);
-    }
-
-    fn count_caller(&mut self, caller: Caller, status: u16) {
-        if let Some(count) = self.callers.get_mut(&(caller, status)) {
+    fn count_caller(&mut self, caller: Caller, kind: &Kind) {
+        let key = (caller, kind.clone());
+        if let Some(count) = self.callers.get_mut(&key) {
             *count = count.saturating_add(1);
         } else if self.callers.len() < CALLERS_PER_SHARD_MAX {
-            self.callers.insert((caller, status), 1);
+            self.callers.insert(key, 1);
         }
     }
 }
 
-fn add(counts: &mut Vec<(u16, u32)>, status: u16, more: u32) {
-    match counts.iter_mut().find(|(known, _)| *known == status) {
-        Some((_, count)) => *count = count.saturating_add(more),
-        None => counts.push((status, more)),
-    }
+fn add<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, u32>, key: K, more: u32) {
+    let count = counts.entry(key).or_default();
+    *count = count.saturating_add(more);
 }
 
 /// Networks and users are keyed hashes and accounts are numbered one by one: each spreads evenly as it is.
@@ -133,55 +140,58 @@ mod tests {
 
     const MINUTE: UnixTime = UnixTime::from_secs(1_800_000_000);
 
-    fn refused(caller: Option<Caller>, status: u16, count: u32) -> Entry {
+    fn refused(caller: Option<Caller>, reason: Reason, status: u16, count: u32) -> Entry {
         Entry::Refused(Refused {
             minute: MINUTE,
             caller,
+            tier: "free".into(),
+            reason,
             status,
             count,
         })
     }
 
+    fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
+        entries.sort_by_key(|entry| format!("{entry:?}"));
+        entries
+    }
+
     #[test]
-    fn a_flush_tells_of_the_door_and_of_those_who_have_a_debit_and_then_all_is_forgotten() {
+    fn a_flush_tells_each_refusal_once_and_then_forgets_all() {
         let refusals = Refusals::new();
-        let account = Caller::Account(AccountId(7));
-        let user = Caller::User {
-            of: AccountId(7),
-            user: UserId(3),
-        };
-        refusals.refused(None, 400);
-        refusals.refused(Some(account), 402);
-        refusals.refused(Some(user), 402);
-        refusals.refused(Some(Caller::Network(NetworkId(9))), 503);
+        let tier: Arc<str> = "free".into();
+        let (account, of) = (Caller::Account(AccountId(7)), AccountId(7));
+        let (user, other) = (UserId(3), UserId(4));
+        let (user, other) = (Caller::User { of, user }, Caller::User { of, user: other });
+        refusals.refused(None, &tier, Reason::BadRequest, 400);
+        refusals.refused(Some(account), &tier, Reason::QuotaDepleted, 402);
+        refusals.refused(Some(user), &tier, Reason::QuotaDepleted, 402);
+        refusals.refused(Some(other), &tier, Reason::QuotaDepleted, 402);
+        refusals.refused(Some(Caller::Network(NetworkId(9))), &tier, Reason::QueueFull, 503);
 
         let late = MINUTE + crate::policy::time::Span::from_secs(59);
-        let mut entries = refusals.flush(late, |caller| !matches!(caller, Caller::Network(_)));
-        entries.sort_by_key(|entry| format!("{entry:?}"));
-        let mut expected = vec![
-            refused(None, 400, 1),
-            refused(None, 402, 2),
-            refused(None, 503, 1),
-            refused(Some(account), 402, 2),
-            refused(Some(user), 402, 1),
+        let entries = refusals.flush(late, |caller| [account, user].contains(caller));
+        let expected = vec![
+            refused(None, Reason::BadRequest, 400, 1),
+            refused(None, Reason::QueueFull, 503, 1),
+            refused(Some(account), Reason::QuotaDepleted, 402, 2),
+            refused(Some(user), Reason::QuotaDepleted, 402, 1),
         ];
-        expected.sort_by_key(|entry| format!("{entry:?}"));
-        assert_eq!(entries, expected);
+        assert_eq!(sorted(entries), sorted(expected));
         assert_eq!(refusals.flush(late, |_| true), []);
     }
 
     #[test]
-    fn a_flood_of_callers_takes_no_more_than_its_room_and_every_one_counts_for_the_door() {
+    fn a_flood_of_callers_is_bounded_and_loses_no_refusal() {
         let refusals = Refusals::new();
+        let tier: Arc<str> = "free".into();
         let flood = CALLERS_PER_MINUTE_MAX as u64 * 2;
         for network in 0..flood {
-            refusals.refused(Some(Caller::Network(NetworkId(network))), 503);
+            refusals.refused(Some(Caller::Network(NetworkId(network))), &tier, Reason::QueueFull, 503);
         }
         let entries = refusals.flush(MINUTE, |_| true);
         assert_eq!(entries.len(), CALLERS_PER_MINUTE_MAX + 1);
-        assert_eq!(
-            entries.first(),
-            Some(&refused(None, 503, u32::try_from(flood).expect("fits")))
-        );
+        let rest = u32::try_from(flood).expect("fits") - CALLERS_PER_MINUTE_MAX as u32;
+        assert!(entries.contains(&refused(None, Reason::QueueFull, 503, rest)));
     }
 }

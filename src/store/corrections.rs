@@ -1,0 +1,186 @@
+//! Corrections of the clock: jobs that were dated while the system's clock was ahead count as of when that was noticed.
+//!
+//! Rows keep their dates. A correction says up to which job, and as of when; several apply in the order in which they were
+//! made. What a calendar's sums hold of the jobs that it concerns is moved to the period in which they count.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::database::{Shared, WriteError};
+use super::rollup;
+use super::rows::{DebitRow, INSTANCE, millis, unix_time};
+use crate::policy::rules::Calendar;
+use crate::policy::time::UnixTime;
+
+/// One correction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Correction {
+    /// The last job that it concerns.
+    pub last_number: i64,
+    /// Those dated later count as of then.
+    pub as_of: UnixTime,
+}
+
+/// All that are in force, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Corrections(Vec<Correction>);
+
+impl Corrections {
+    /// Those in the database.
+    pub fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut select = connection.prepare_cached(
+            "SELECT last_number, as_of FROM clock_correction WHERE instance = ?1 AND undone IS NULL ORDER BY id",
+        )?;
+        let rows = select.query_map([INSTANCE], |row| {
+            Ok(Correction {
+                last_number: row.get(0)?,
+                as_of: unix_time(row.get(1)?),
+            })
+        })?;
+        rows.collect::<rusqlite::Result<_>>().map(Self)
+    }
+
+    /// These and another one.
+    pub fn with(mut self, correction: Option<Correction>) -> Self {
+        self.0.extend(correction);
+        self
+    }
+
+    /// When the job of that number and date counts.
+    pub fn date(&self, number: i64, admitted: UnixTime) -> UnixTime {
+        let concerns = |correction: &&Correction| number <= correction.last_number;
+        let corrections = self.0.iter().filter(concerns);
+        corrections.fold(admitted, |date, correction| date.min(correction.as_of))
+    }
+}
+
+/// Writes a correction, and moves what calendars have summed up.
+///
+/// # Errors
+/// The database can't be written. Nothing was changed.
+pub(super) fn make(shared: &Shared, correction: Correction, cause: &'static str) -> Result<(), WriteError> {
+    let made = (shared.settings.wall)();
+    let plan = shared.upkeep.plan();
+    let jobs = shared.write(move |transaction| {
+        let before = Corrections::read(transaction)?;
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO clock_correction (made, instance, last_number, as_of, cause) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        let Correction { last_number, as_of } = correction;
+        insert.execute(params![millis(made), INSTANCE, last_number, millis(as_of), cause])?;
+        let after = before.clone().with(Some(correction));
+        move_sums(transaction, plan.calendars(), (&before, &after), correction)
+    })?;
+    tracing::warn!(
+        jobs,
+        as_of_ms = correction.as_of.as_millis(),
+        last_number = correction.last_number,
+        cause,
+        "corrected the dates of jobs that were recorded while the clock was ahead",
+    );
+    Ok(())
+}
+
+/// Takes back the corrections made at a start whose jobs are all dated before `now`: the clock was not ahead when they were
+/// recorded, it was behind at that start. Whether there were any.
+///
+/// # Errors
+/// The database can't be written. Nothing was changed.
+pub(super) fn undo(shared: &Shared, now: UnixTime) -> Result<bool, WriteError> {
+    let plan = shared.upkeep.plan();
+    let undone = shared.write(move |transaction| {
+        let mut undone = 0;
+        while let Some((id, correction)) = mistaken(transaction, now)? {
+            let before = Corrections::read(transaction)?;
+            transaction.execute(
+                "UPDATE clock_correction SET undone = ?1 WHERE id = ?2",
+                params![millis(now), id],
+            )?;
+            let after = Corrections::read(transaction)?;
+            move_sums(transaction, plan.calendars(), (&before, &after), correction)?;
+            undone += 1;
+        }
+        Ok(undone)
+    })?;
+    if undone > 0 {
+        tracing::warn!(
+            undone,
+            "took back corrections of the clock: it was behind when they were made"
+        );
+    }
+    Ok(undone > 0)
+}
+
+/// A correction made at a start that concerns only jobs dated before `now`.
+fn mistaken(transaction: &Transaction<'_>, now: UnixTime) -> rusqlite::Result<Option<(i64, Correction)>> {
+    let mut select = transaction.prepare_cached(
+        "SELECT id, last_number, as_of FROM clock_correction \
+         WHERE instance = ?1 AND undone IS NULL AND cause = 'start' AND as_of < ?2 ORDER BY id",
+    )?;
+    let all = select.query_map(params![INSTANCE, millis(now)], |row| {
+        let correction = Correction {
+            last_number: row.get(1)?,
+            as_of: unix_time(row.get(2)?),
+        };
+        Ok((row.get(0)?, correction))
+    })?;
+    for found in all {
+        let (id, correction) = found?;
+        if newest(transaction, correction)?.is_some_and(|newest| newest <= now) {
+            return Ok(Some((id, correction)));
+        }
+    }
+    Ok(None)
+}
+
+/// The date of the newest job that it concerns.
+pub(super) fn newest(connection: &Connection, correction: Correction) -> rusqlite::Result<Option<UnixTime>> {
+    let first = rollup::first_number_since(connection, correction.as_of)?;
+    let mut select = connection.prepare_cached(
+        "SELECT max(admitted) FROM job WHERE instance = ?1 AND number BETWEEN ?2 AND ?3 AND admitted > ?4",
+    )?;
+    let found: Option<i64> = select
+        .query_row(
+            params![INSTANCE, first, correction.last_number, millis(correction.as_of)],
+            |row| row.get(0),
+        )
+        .optional()?
+        .flatten();
+    Ok(found.map(unix_time))
+}
+
+/// Moves, in each calendar's sums, what the jobs debited that count in another period by the corrections after than by those
+/// before. How many jobs it concerns.
+fn move_sums(
+    transaction: &Transaction<'_>,
+    calendars: &[Calendar],
+    (before, after): (&Corrections, &Corrections),
+    correction: Correction,
+) -> rusqlite::Result<usize> {
+    let first = rollup::first_number_since(transaction, correction.as_of)?;
+    let sql = format!(
+        "SELECT {} FROM job WHERE instance = ?1 AND number BETWEEN ?2 AND ?3 AND admitted > ?4",
+        DebitRow::COLUMNS
+    );
+    let mut select = transaction.prepare_cached(&sql)?;
+    let parameters = params![INSTANCE, first, correction.last_number, millis(correction.as_of)];
+    let rows: Vec<DebitRow> = select
+        .query_map(parameters, DebitRow::of)?
+        .collect::<rusqlite::Result<_>>()?;
+    for calendar in calendars {
+        let covers = rollup::covers(transaction, &calendar.name)?.job;
+        let mut sums: HashMap<_, i64> = HashMap::new();
+        for row in rows.iter().filter(|row| row.number <= covers && row.units > 0) {
+            let from = calendar.period(before.date(row.number, row.admitted));
+            let to = calendar.period(after.date(row.number, row.admitted));
+            let units = i64::try_from(row.units).unwrap_or(i64::MAX);
+            for caller in row.caller.counted().filter(|_| from != to) {
+                *sums.entry((from, caller)).or_default() -= units;
+                *sums.entry((to, caller)).or_default() += units;
+            }
+        }
+        rollup::add_to_calendar(transaction, &calendar.name, sums)?;
+    }
+    Ok(rows.len())
+}

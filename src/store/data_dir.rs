@@ -1,0 +1,308 @@
+//! The data folder: who has it, and whether its database is the one that it should hold.
+//!
+//! | file | what |
+//! |---|---|
+//! | `tiergate.db`, `-wal`, `-shm` | the database, which nothing but SQLite opens |
+//! | `id` | marks a folder that was used: written after the database's first commit, and held in it too |
+//! | `running` | is there from a start until a clean stop has emptied the database's log |
+//! | `lock` | held by the process that has the folder |
+//!
+//! A used folder whose database is missing, not whole or another's is refused, so that nothing starts silently from nothing.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use super::database::OpenError;
+use super::database::connection::APPLICATION_ID;
+use super::database::wal;
+use crate::policy::time::UnixTime;
+
+/// The database's file in the data folder.
+pub const DATABASE_FILE: &str = "tiergate.db";
+/// Marks a folder that was used.
+pub const ID_FILE: &str = "id";
+/// Is there while a server runs, and after one that did not stop cleanly.
+pub const RUNNING_FILE: &str = "running";
+/// The file that one process holds.
+pub const LOCK_FILE: &str = "lock";
+
+/// For the folder's owner only.
+const FOLDER_MODE: u32 = 0o700;
+/// For the file's owner only.
+pub(super) const FILE_MODE: u32 = 0o600;
+/// Files of unreleased versions, which kept no database.
+const OUTDATED: [&str; 2] = ["journal", "accounts.redb"];
+/// Bytes of SQLite's header, and what is found in it (<https://sqlite.org/fileformat2.html#the_database_header>).
+const HEADER_BYTES: usize = 100;
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Hexadecimal digits of an id.
+const ID_DIGITS: usize = 32;
+
+/// What becomes of a database that is there at a start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OldData {
+    /// It is used.
+    #[default]
+    Use,
+    /// It is moved aside, whatever it holds, and an empty one begun.
+    SetAside,
+}
+
+/// A data folder that no other process has, for as long as this is there.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    /// The lock goes with the file's closing; `None` once it was given back.
+    lock: Mutex<Option<File>>,
+}
+
+/// What was found in a data folder before its database is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing was ever committed here.
+    New,
+    /// It was used. The id is that of [`ID_FILE`], if that was written.
+    Used {
+        /// See [`ID_FILE`].
+        id: Option<String>,
+        /// The file is shorter than its header says, which only its log can explain.
+        short: bool,
+    },
+}
+
+impl DataDir {
+    /// Takes the folder, and makes it and those above it if they aren't there.
+    ///
+    /// # Errors
+    /// It is in use, holds files of an unreleased version, or the system refuses something.
+    pub fn take(path: &Path) -> Result<Self, OpenError> {
+        let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path);
+        made.map_err(OpenError::disk("make the data folder", path))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(FILE_MODE);
+        let file = path.join(LOCK_FILE);
+        let lock = options
+            .open(&file)
+            .map_err(OpenError::disk("make the lock in the data folder", &file))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::InUse {
+                    folder: path.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(OpenError::disk("take the lock", &file)(error)),
+        }
+        if let Some(outdated) = OUTDATED.iter().map(|name| path.join(name)).find(|file| file.exists()) {
+            return Err(OpenError::Outdated { file: outdated });
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            lock: Mutex::new(Some(lock)),
+        })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lets another process have the folder.
+    pub(super) fn release(&self) {
+        *self.lock.lock() = None;
+    }
+
+    /// Where its database is, or will be.
+    pub fn database(&self) -> PathBuf {
+        self.path.join(DATABASE_FILE)
+    }
+
+    /// Moves the database aside with its log and the marks of its use, whatever they hold, so that an empty one can be begun.
+    /// Deletes nothing. Where it was moved to; `None`: there was nothing to move.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_aside(&self, now: UnixTime) -> Result<Option<PathBuf>, OpenError> {
+        let database = self.database();
+        let files = [
+            database.clone(),
+            wal(&database),
+            shm(&database),
+            self.path.join(ID_FILE),
+            self.path.join(RUNNING_FILE),
+        ];
+        let there: Vec<PathBuf> = files
+            .into_iter()
+            .filter(|file| file.symlink_metadata().is_ok())
+            .collect();
+        if there.is_empty() {
+            return Ok(None);
+        }
+        let aside = self.path.join(format!("before-{}", now.as_millis()));
+        let make = DirBuilder::new().mode(FOLDER_MODE).create(&aside);
+        make.map_err(OpenError::disk("make the folder", &aside))?;
+        for file in there {
+            let name = file.file_name().unwrap_or_default();
+            fs::rename(&file, aside.join(name)).map_err(OpenError::disk("move aside", &file))?;
+        }
+        self.sync().map_err(OpenError::disk("sync the folder", &self.path))?;
+        Ok(Some(aside))
+    }
+
+    /// Looks whether the folder's database may be opened. Opens the file itself, so it must be called before SQLite does.
+    ///
+    /// # Errors
+    /// The folder was used, and its database is missing, not whole, or another's.
+    pub(super) fn look(&self) -> Result<Found, OpenError> {
+        let file = self.database();
+        let id = self.id()?;
+        let length = match fs::metadata(&file) {
+            Ok(found) if found.is_file() => Some(found.len()),
+            Ok(_) => {
+                return Err(OpenError::Foreign {
+                    file,
+                    what: "it is not a regular file".to_owned(),
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(OpenError::disk("look for the database", &file)(error)),
+        };
+        match (length, &id) {
+            (None, Some(_)) => return Err(OpenError::Missing { file }),
+            // A start that ended before its first commit leaves an empty file, or none.
+            (None | Some(0), None) => return Ok(Found::New),
+            (Some(0), Some(_)) => {
+                return Err(damaged(file, "it is empty"));
+            }
+            (Some(_), _) => {}
+        }
+        let short = self.look_at_header(&file, length.unwrap_or(0))?;
+        if id.is_some() && self.path.join(RUNNING_FILE).exists() && !wal(&file).exists() {
+            return Err(damaged(
+                file.clone(),
+                &format!(
+                    "the last run did not stop cleanly, and its log {} is gone; if another program has opened the database since and \
+                     taken the log in, remove {} and start again",
+                    wal(&file).display(),
+                    self.path.join(RUNNING_FILE).display()
+                ),
+            ));
+        }
+        Ok(Found::Used { id, short })
+    }
+
+    /// Whether the file is shorter than its header says.
+    fn look_at_header(&self, file: &Path, length: u64) -> Result<bool, OpenError> {
+        let mut header = [0; HEADER_BYTES];
+        let read = File::open(file).and_then(|mut open| open.read_exact(&mut header));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(damaged(file.to_owned(), "it is cut off within its header"));
+            }
+            read => read.map_err(OpenError::disk("read the database", file))?,
+        }
+        if &header[..16] != MAGIC {
+            return Err(match header.iter().all(|byte| *byte == 0) {
+                true => damaged(file.to_owned(), "it begins with zeros"),
+                false => OpenError::Foreign {
+                    file: file.to_owned(),
+                    what: "it is not an SQLite database".to_owned(),
+                },
+            });
+        }
+        let number = |at: usize| {
+            let [a, b, c, d] = [header[at], header[at + 1], header[at + 2], header[at + 3]];
+            u64::from(u32::from_be_bytes([a, b, c, d]))
+        };
+        let application = number(68);
+        // An unfinished first start has not written it yet.
+        if application != APPLICATION_ID as u64 && application != 0 {
+            return Err(OpenError::Foreign {
+                file: file.to_owned(),
+                what: "it is another program's database".to_owned(),
+            });
+        }
+        // 1 stands for 65,536 (§1.3.2 there).
+        let page = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
+            1 => 65_536,
+            page => page,
+        };
+        let short = length < number(28) * page;
+        if short && !wal(file).metadata().is_ok_and(|wal| wal.len() > 0) {
+            let what = format!("it has {length} bytes, and its header says {}", number(28) * page);
+            return Err(damaged(file.to_owned(), &what));
+        }
+        Ok(short)
+    }
+
+    /// The id in [`ID_FILE`].
+    fn id(&self) -> Result<Option<String>, OpenError> {
+        let file = self.path.join(ID_FILE);
+        match fs::read_to_string(&file) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(OpenError::disk("read", &file)(error)),
+        }
+    }
+
+    /// Marks the folder as used by the database of that id.
+    pub(super) fn write_id(&self, id: &str) -> Result<(), OpenError> {
+        self.write(ID_FILE, &format!("{id}\n"))
+    }
+
+    /// Marks that a server runs. The log must be there by now.
+    pub(super) fn mark_running(&self) -> Result<(), OpenError> {
+        self.write(RUNNING_FILE, "")
+    }
+
+    /// Marks that the server has stopped cleanly, its log emptied.
+    pub(super) fn mark_stopped(&self) -> io::Result<()> {
+        match fs::remove_file(self.path.join(RUNNING_FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.sync()
+    }
+
+    /// Writes a small file, whole or not at all, and durably.
+    fn write(&self, name: &str, text: &str) -> Result<(), OpenError> {
+        let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(FILE_MODE);
+        let written = options.open(&new).and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            self.sync()
+        });
+        written.map_err(OpenError::disk("write", &path))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+/// A new id, at random.
+pub(super) fn new_id() -> io::Result<String> {
+    let mut random = [0; ID_DIGITS / 2];
+    getrandom::fill(&mut random)?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn damaged(file: PathBuf, what: &str) -> OpenError {
+    OpenError::Damaged {
+        file,
+        what: what.to_owned(),
+    }
+}
+
+fn shm(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-shm");
+    PathBuf::from(name)
+}

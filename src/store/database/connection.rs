@@ -1,0 +1,127 @@
+//! Connections to the database file: how each kind is opened, and the schema's versions.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::OpenError;
+
+/// `tgdb`: what `file` and SQLite know our databases by.
+pub(in crate::store) const APPLICATION_ID: i64 = 0x7467_6462;
+/// The schema's version that this program writes.
+pub(in crate::store) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
+/// What leads from each version to the next, from an empty database on.
+const MIGRATIONS: [&str; 1] = [include_str!("../schema.sql")];
+/// How long a connection waits for another one's lock: for a checkpoint that empties the log, at most.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pages that the writing connection keeps in memory, in KiB.
+const WRITER_CACHE_KIB: i64 = 4_096;
+/// The same of any other connection.
+const READER_CACHE_KIB: i64 = 1_024;
+/// Prepared statements that a connection keeps.
+const STATEMENTS_MAX: usize = 64;
+
+/// The connection that writes, with the schema as this program has it. Makes the file if it isn't there.
+pub(super) fn writing(file: &Path) -> Result<Connection, OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::sqlite(file, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(file, flags).map_err(failed)?;
+    configure(&connection, WRITER_CACHE_KIB).map_err(failed)?;
+    let version = version(&connection).map_err(failed)?;
+    if version > SCHEMA_VERSION {
+        return Err(OpenError::Newer {
+            file: file.to_owned(),
+            version,
+        });
+    }
+    durable(&connection).map_err(failed)?;
+    migrate(&mut connection, version).map_err(failed)?;
+    Ok(connection)
+}
+
+/// A connection for checkpoints, beside the writing one.
+pub(super) fn checkpointing(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    configure(&connection, READER_CACHE_KIB)?;
+    durable(&connection)?;
+    Ok(connection)
+}
+
+/// A connection that only reads.
+pub(super) fn reading(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    configure(&connection, READER_CACHE_KIB)?;
+    Ok(connection)
+}
+
+/// A connection that only reads, for commands: whether a server has the file open or not. It leaves the file and its log as
+/// they are.
+///
+/// # Errors
+/// The file isn't there, is another program's, is of a newer version, or can't be read.
+pub fn open_read_only(file: &Path) -> Result<Connection, OpenError> {
+    if !file
+        .try_exists()
+        .map_err(OpenError::disk("look for the database", file))?
+    {
+        return Err(OpenError::Missing { file: file.to_owned() });
+    }
+    let failed = |error: rusqlite::Error| OpenError::sqlite(file, &error);
+    let connection = reading(file).map_err(failed)?;
+    let application: i64 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(failed)?;
+    if application != APPLICATION_ID {
+        return Err(OpenError::Foreign {
+            file: file.to_owned(),
+            what: "it is another program's database".to_owned(),
+        });
+    }
+    match version(&connection).map_err(failed)? {
+        version if version > SCHEMA_VERSION => Err(OpenError::Newer {
+            file: file.to_owned(),
+            version,
+        }),
+        _ => Ok(connection),
+    }
+}
+
+fn configure(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // The log is emptied when this program says so, and is kept by whoever only looks.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
+    // A file that was made to harm must run no code by its schema.
+    connection.pragma_update(None, "trusted_schema", false)
+}
+
+/// What makes a commit durable when it returns, and leaves checkpoints to their own connection.
+fn durable(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |row| row.get::<_, i64>(0))?;
+    Ok(())
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Brings the schema to this program's version, each step in a transaction of its own.
+fn migrate(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
+    let done = usize::try_from(version).unwrap_or(0);
+    for (made, migration) in (1..).zip(MIGRATIONS).skip(done) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", made)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

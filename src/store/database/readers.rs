@@ -1,0 +1,106 @@
+//! A few connections that only read.
+
+use std::path::PathBuf;
+
+use parking_lot::{Condvar, Mutex};
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::connection;
+use super::error::ReadError;
+
+/// Connections at once. Whoever finds none waits.
+const READERS_MAX: usize = 4;
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::store) struct Readers {
+    file: PathBuf,
+    state: Mutex<State>,
+    /// With `state`.
+    given_back: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    idle: Vec<Connection>,
+    /// Those that somebody has.
+    out: usize,
+    closed: bool,
+}
+
+impl Readers {
+    /// Of the database at that path. None is open yet.
+    pub fn new(file: PathBuf) -> Self {
+        Self {
+            file,
+            state: Mutex::default(),
+            given_back: Condvar::new(),
+        }
+    }
+
+    /// Reads with one of them.
+    pub fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadError> {
+        let idle = self.take()?;
+        // Gives its place back, whatever happens.
+        let mut lent = Lent {
+            readers: self,
+            connection: idle,
+        };
+        let connection = match &mut lent.connection {
+            Some(connection) => connection,
+            none => none.insert(connection::reading(&self.file)?),
+        };
+        let read = connection
+            .transaction_with_behavior(TransactionBehavior::Deferred)
+            .and_then(|view| work(&view));
+        if read.is_err() {
+            lent.connection = None;
+        }
+        Ok(read?)
+    }
+
+    fn take(&self) -> Result<Option<Connection>, ReadError> {
+        let mut state = self.state.lock();
+        self.given_back
+            .wait_while(&mut state, |state| state.out >= READERS_MAX && !state.closed);
+        if state.closed {
+            return Err(ReadError("the database is closed".to_owned()));
+        }
+        state.out += 1;
+        Ok(state.idle.pop())
+    }
+
+    /// Closes those that nobody has; the others are closed as they come back.
+    pub fn close(&self) {
+        let idle = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            std::mem::take(&mut state.idle)
+        };
+        self.given_back.notify_all();
+        drop(idle);
+    }
+}
+
+/// A connection that somebody has; `None`: it is not open, or is not to be used again.
+struct Lent<'r> {
+    readers: &'r Readers,
+    connection: Option<Connection>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let mut state = self.readers.state.lock();
+        state.out -= 1;
+        let unwanted = match (self.connection.take(), state.closed) {
+            (Some(connection), false) => {
+                state.idle.push(connection);
+                None
+            }
+            (connection, _) => connection,
+        };
+        drop(state);
+        drop(unwanted);
+        self.readers.given_back.notify_one();
+    }
+}

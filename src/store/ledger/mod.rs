@@ -1,0 +1,99 @@
+//! Where finished jobs are written down, durably, before the last part of their answers goes out.
+//!
+//! ```text
+//! event loops ── commit, note ──▶ queue ──▶ writer (a thread) ──▶ one transaction for a group, synced
+//! admin API, roll-ups ── write ─────┘
+//! ```
+//!
+//! A commit resolves when the group in which it was written is synced. While one group is synced the next one gathers. No
+//! event loop waits for the disk.
+
+pub(super) mod commit;
+pub(super) mod queue;
+pub(super) mod wake_batch;
+pub(super) mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::policy::time::{Span, UnixTime};
+use crate::telemetry::DatabaseMeters;
+
+/// Tells the time of the wall clock.
+pub type Wall = Arc<dyn Fn() -> UnixTime + Send + Sync>;
+
+/// Whether an answer waits for its debit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// It does: nothing that was answered is ever lost.
+    #[default]
+    Strict,
+    /// It does not: a crash may lose what was debited within the last [`Settings::commit_every`].
+    Relaxed,
+}
+
+/// When what comes is written, and how long anybody waits for it: what may change while the database is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Whether answers wait.
+    pub durability: Durability,
+    /// See [`Settings::commit_every`].
+    pub commit_every: Span,
+    /// See [`Settings::commit_patience`].
+    pub commit_patience: Span,
+}
+
+/// How finished jobs are written.
+#[derive(Clone)]
+pub struct Settings {
+    /// Whether answers wait.
+    pub durability: Durability,
+    /// How often debits are committed when answers don't wait; otherwise at once.
+    pub commit_every: Span,
+    /// A commit under way for longer makes the ledger unavailable until one succeeds. Also the longest that closing waits
+    /// for what is still to be written.
+    pub commit_patience: Span,
+    /// How long after a failure the disk is tried again.
+    pub retry_after: Span,
+    /// For how long things take.
+    pub clock: Clock,
+    /// For when things happen.
+    pub wall: Wall,
+    /// What operators see.
+    pub meters: Arc<DatabaseMeters>,
+}
+
+impl Settings {
+    /// The defaults: strict, 10 ms, 5 s, 1 s.
+    pub fn new(clock: Clock, wall: Wall, meters: Arc<DatabaseMeters>) -> Self {
+        Self {
+            durability: Durability::Strict,
+            commit_every: Span::from_millis(10),
+            commit_patience: Span::from_secs(5),
+            retry_after: Span::from_secs(1),
+            clock,
+            wall,
+            meters,
+        }
+    }
+
+    /// What of it may change while the database is open.
+    pub fn pace(&self) -> Pace {
+        Pace {
+            durability: self.durability,
+            commit_every: self.commit_every,
+            commit_patience: self.commit_patience,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("durability", &self.durability)
+            .field("commit_every", &self.commit_every)
+            .field("commit_patience", &self.commit_patience)
+            .finish_non_exhaustive()
+    }
+}

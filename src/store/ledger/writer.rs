@@ -1,0 +1,249 @@
+//! The one thread that writes: it takes all that has come, writes it in one transaction, and tells those who wait when that
+//! is synced.
+//!
+//! A group that can't be written stays here and is tried again. What was withdrawn before it was written is left out; what
+//! was withdrawn while it was written is marked as such in the next transaction, before anything else is done.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::commit::{Standing, Ticket};
+use super::queue::{Arrival, Debit, Next, Queue, Work};
+use super::wake_batch::WakeBatch;
+use crate::store::database::WriteError;
+use crate::store::database::identity::Identity;
+use crate::store::record::Entry;
+use crate::store::rows::{self, Numbers};
+use crate::telemetry::DatabaseMeters;
+
+/// Something that is not durable yet.
+struct Item {
+    entry: Entry,
+    ticket: Option<Ticket>,
+    /// Its number, once it is written.
+    number: Option<i64>,
+}
+
+impl Item {
+    fn is_withdrawn(&self) -> bool {
+        self.ticket.as_ref().is_some_and(Ticket::is_withdrawn)
+    }
+}
+
+/// See the module.
+pub(in crate::store) struct Writer {
+    connection: Connection,
+    identity: Identity,
+    queue: Arc<Queue>,
+    meters: Arc<DatabaseMeters>,
+    /// Those of the next rows.
+    next: Numbers,
+    /// In the order in which they came; those that are written stand first.
+    group: Vec<Item>,
+    /// Numbers of jobs that are written and were withdrawn.
+    withdrawn: Vec<i64>,
+    /// Those whose debits are durable, to be woken together.
+    wakes: WakeBatch,
+    /// The last try has failed.
+    failing: bool,
+}
+
+/// Whatever ends the writer, nobody may wait for it or believe that it still writes.
+struct EndsQueue(Arc<Queue>);
+
+impl Drop for EndsQueue {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Writer {
+    /// On that connection, whose files those are.
+    pub fn new(
+        connection: Connection,
+        identity: Identity,
+        queue: Arc<Queue>,
+        meters: Arc<DatabaseMeters>,
+    ) -> rusqlite::Result<Self> {
+        Ok(Self {
+            next: Numbers::next(&connection)?,
+            connection,
+            identity,
+            queue,
+            meters,
+            group: Vec::new(),
+            withdrawn: Vec::new(),
+            wakes: WakeBatch::default(),
+            failing: false,
+        })
+    }
+
+    /// Writes until the queue is closed and empty. What can't be written then has failed.
+    pub fn run(mut self) {
+        let _ends = EndsQueue(Arc::clone(&self.queue));
+        let (mut arrivals, mut notes) = (Vec::new(), Vec::new());
+        let mut next = Next::Write;
+        while next == Next::Write {
+            next = self.queue.take(&mut arrivals, &mut notes);
+            for entry in notes.drain(..) {
+                self.add(entry, None);
+            }
+            loop {
+                match self.serve(&mut arrivals) {
+                    Ok(()) => break,
+                    Err(why) => self.fail(&why, &mut arrivals),
+                }
+                if next == Next::Close {
+                    return;
+                }
+                next = self.queue.take_after_failure(&mut arrivals);
+            }
+        }
+    }
+
+    fn add(&mut self, entry: Entry, ticket: Option<Ticket>) {
+        self.group.push(Item {
+            entry,
+            ticket,
+            number: None,
+        });
+    }
+
+    /// Writes all that has come, in its order.
+    fn serve(&mut self, arrivals: &mut Vec<Arrival>) -> Result<(), String> {
+        let mut came = std::mem::take(arrivals).into_iter();
+        for arrival in came.by_ref() {
+            let done = match arrival {
+                Arrival::Debit(Debit { record, ticket }) => {
+                    self.add(Entry::Job(record), ticket);
+                    Ok(())
+                }
+                Arrival::Work(work) => self.commit_all().map(|()| self.work(work)),
+                Arrival::Fence(post) => match self.commit_all() {
+                    Ok(()) => {
+                        post.reached(self.next.job);
+                        Ok(())
+                    }
+                    Err(why) => {
+                        arrivals.push(Arrival::Fence(post));
+                        Err(why)
+                    }
+                },
+            };
+            if let Err(why) = done {
+                arrivals.extend(came);
+                return Err(why);
+            }
+        }
+        self.commit_all()
+    }
+
+    /// Makes the group durable, and what was withdrawn meanwhile.
+    fn commit_all(&mut self) -> Result<(), String> {
+        self.group.retain(|item| item.number.is_some() || !item.is_withdrawn());
+        if self.failing && self.group.is_empty() {
+            self.probe()?;
+        }
+        while !(self.group.is_empty() && self.withdrawn.is_empty()) {
+            self.commit()?;
+        }
+        self.queue.landed();
+        Ok(())
+    }
+
+    /// Nobody waits for a row any more, and nobody is admitted until it is known that rows can be written again.
+    fn probe(&mut self) -> Result<(), String> {
+        rows::probe(&self.connection).map_err(|error| error.to_string())?;
+        self.identity.check()?;
+        self.recovered();
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), String> {
+        let (next, numbers) = self.write().map_err(|error| error.to_string())?;
+        self.withdrawn.clear();
+        for (item, number) in self.group.iter_mut().zip(numbers) {
+            item.number = Some(number);
+        }
+        self.next = next;
+        // What went into a file that has no name any more is lost with the process.
+        self.identity.check()?;
+        self.recovered();
+        self.settle();
+        Ok(())
+    }
+
+    /// Writes what is not written yet. The numbers that come next, and those of the group's items.
+    fn write(&mut self) -> rusqlite::Result<(Numbers, Vec<i64>)> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        rows::mark_withdrawn(&transaction, &self.withdrawn)?;
+        let mut next = self.next;
+        let mut numbers = Vec::with_capacity(self.group.len());
+        insert(&transaction, &self.group, &mut next, &mut numbers)?;
+        transaction.commit()?;
+        Ok((next, numbers))
+    }
+
+    fn settle(&mut self) {
+        self.meters.committed(self.group.len(), self.queue.landed());
+        for item in self.group.drain(..) {
+            let Some(ticket) = item.ticket else { continue };
+            if ticket.settle_later(Ok(()), &mut self.wakes) == Standing::Withdrawn {
+                self.withdrawn.extend(item.number);
+            }
+        }
+        self.wakes.wake();
+    }
+
+    fn work(&mut self, work: Work) {
+        work(match self.identity.check() {
+            Ok(()) => Ok(&mut self.connection),
+            Err(why) => Err(WriteError(why)),
+        });
+    }
+
+    fn recovered(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            tracing::info!("the database can be written again");
+            self.queue.set_failed(false);
+        }
+    }
+
+    /// Nothing is written until the next try. Changes are refused at once; debits and fences wait for it.
+    fn fail(&mut self, why: &str, arrivals: &mut Vec<Arrival>) {
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::error!(
+                error = why,
+                "the database can't be written: rejecting metered requests until it can"
+            );
+        }
+        self.queue.set_failed(true);
+        let mut kept = Vec::with_capacity(arrivals.len());
+        for arrival in arrivals.drain(..) {
+            match arrival {
+                Arrival::Work(work) => work(Err(WriteError(why.to_owned()))),
+                other => kept.push(other),
+            }
+        }
+        *arrivals = kept;
+    }
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    group: &[Item],
+    next: &mut Numbers,
+    numbers: &mut Vec<i64>,
+) -> rusqlite::Result<()> {
+    let mut rows = rows::Inserts::new(transaction)?;
+    for item in group {
+        numbers.push(match item.number {
+            Some(number) => number,
+            None => rows.insert(&item.entry, next)?,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! What callers have used, read back: at a start, for windows that a reload has made, and after a correction of the clock.
+//!
+//! Calendar periods come from their sums and the jobs after those; rolling windows from the jobs that may lie in them. One
+//! scan in the order of the jobs' numbers tells all of it.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+
+use super::corrections::{self, Correction, Corrections};
+use super::database::{Database, ReadError, Shared, WriteError};
+use super::past::{Debited, Fence, Past};
+use super::rollup;
+use super::rows::{DebitRow, INSTANCE, caller_of, millis, unix_time};
+use crate::policy::Policy;
+use crate::policy::rules::{Window, WindowId};
+use crate::policy::time::{Span, Timestamp, UnixTime};
+
+/// What was read back at a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Debits.
+    pub debits: u64,
+    /// Of these are dated after the start: they count as of the start, until it is known which of the two is wrong.
+    pub future: u64,
+}
+
+/// One debit that counts: when, by its corrected date, in which windows and how much.
+struct Told<'a> {
+    debit: Debited,
+    number: i64,
+    windows: &'a [WindowId],
+}
+
+impl Database {
+    /// Tells the policy, which has those windows, what callers have used. To be called once, before the first commit. Blocks on
+    /// the disk.
+    ///
+    /// # Errors
+    /// The database can't be read. Then what was told is not all.
+    pub fn restore(&self, policy: &mut Policy, now: Timestamp) -> Result<Restored, ReadError> {
+        let windows = policy.rules().windows.clone();
+        let wall = policy.wall_clock(now);
+        let mut restored = Restored { debits: 0, future: 0 };
+        let mut last_number = 0;
+        let pending = self.read(|connection| {
+            let corrections = Corrections::read(connection)?;
+            let from = horizon(wall, self.upkeep().plan().longest());
+            scan(connection, &windows, from, i64::MAX, &corrections, &mut |told| {
+                let Debited { caller, at, units, .. } = told.debit;
+                for window in told.windows {
+                    policy.remember(*window, caller, at, units, now);
+                }
+                if told.number > last_number {
+                    last_number = told.number;
+                    restored.debits += 1;
+                }
+                ControlFlow::Continue(())
+            })?;
+            of_the_future(connection, &corrections, wall, &mut restored.future)
+        })?;
+        self.upkeep().set_pending(pending);
+        Ok(restored)
+    }
+
+    /// The past of windows that a reload has made, or that begin anew.
+    pub fn past(&self) -> JobHistory {
+        JobHistory {
+            shared: Arc::clone(self.shared()),
+            correction: None,
+        }
+    }
+
+    /// The past of windows that begin anew since the clock was set back: whatever is dated later than `as_of` counts as of
+    /// then, from now on and after every restart.
+    pub fn corrected_past(&self, as_of: UnixTime) -> JobHistory {
+        JobHistory {
+            correction: Some(as_of),
+            ..self.past()
+        }
+    }
+
+    /// The clock was set forward and reads `now`: what was taken for a clock that had been ahead may have been one that was
+    /// behind at the start. Whether windows have to begin anew. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The database can't be written. Then all is as it was.
+    pub fn clock_set_forward(&self, now: UnixTime) -> Result<bool, WriteError> {
+        let shared = self.shared();
+        let mut anew = false;
+        if let Some(pending) = shared.upkeep.pending() {
+            let newest = shared
+                .readers
+                .read(|connection| corrections::newest(connection, pending));
+            if newest
+                .map_err(|error| WriteError(error.to_string()))?
+                .is_none_or(|newest| newest <= now)
+            {
+                shared.upkeep.set_pending(None);
+                anew = true;
+            }
+        }
+        Ok(corrections::undo(shared, now)? || anew)
+    }
+}
+
+/// A database's past, for windows that are new.
+pub struct JobHistory {
+    shared: Arc<Shared>,
+    correction: Option<UnixTime>,
+}
+
+impl Past for JobHistory {
+    fn recall(
+        self,
+        windows: &[Window],
+        fence: Fence,
+        each: &mut dyn FnMut(Debited) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        let until = fence.wait()?;
+        if let Some(as_of) = self.correction {
+            let last_number = until - 1;
+            // At the start some may have been taken for ones of the future that no longer are.
+            self.shared.upkeep.set_pending(None);
+            corrections::make(&self.shared, Correction { last_number, as_of }, "step_back")
+                .map_err(io::Error::other)?;
+        }
+        let wall = (self.shared.settings.wall)();
+        let longest = windows.iter().map(|window| match window {
+            Window::Rolling(length) => *length,
+            Window::Calendar(_) => Span::ZERO,
+        });
+        let margin = self.shared.upkeep.plan().longest();
+        let from = horizon(wall, longest.max().unwrap_or_default().max(margin));
+        let read = self.shared.readers.read(|connection| {
+            let corrections = Corrections::read(connection)?.with(self.shared.upkeep.pending());
+            scan(connection, windows, from, until, &corrections, &mut |told| {
+                for window in told.windows {
+                    each(Debited {
+                        window: *window,
+                        ..told.debit
+                    })?;
+                }
+                ControlFlow::Continue(())
+            })
+        });
+        read.map_err(io::Error::other)
+    }
+}
+
+impl std::fmt::Debug for JobHistory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JobHistory")
+            .field("correction", &self.correction)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The correction by which jobs dated after `wall` count as of then, if there are any. Adds how many.
+fn of_the_future(
+    connection: &Connection,
+    corrections: &Corrections,
+    wall: UnixTime,
+    found: &mut u64,
+) -> rusqlite::Result<Option<Correction>> {
+    let first = rollup::first_number_since(connection, wall)?;
+    let mut select = connection.prepare(
+        "SELECT number, admitted FROM job WHERE instance = ?1 AND number >= ?2 AND admitted > ?3 AND units > 0",
+    )?;
+    let mut rows = select.query(params![INSTANCE, first, millis(wall)])?;
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        let (number, admitted) = (row.get(0)?, unix_time(row.get(1)?));
+        if corrections.date(number, admitted) > wall {
+            *found += 1;
+            last = last.max(Some(number));
+        }
+    }
+    Ok(last.map(|last_number| Correction {
+        last_number,
+        as_of: wall,
+    }))
+}
+
+/// What was admitted earlier lies in no rolling window.
+fn horizon(wall: UnixTime, longest: Span) -> UnixTime {
+    UnixTime::from_millis(wall.as_millis().saturating_sub(longest.as_millis()))
+}
+
+/// Tells, for each window, every debit that may lie in it, of the jobs below `until`, until `each` breaks off: first the sums
+/// of calendars, then the jobs in the order of their numbers.
+fn scan(
+    connection: &Connection,
+    windows: &[Window],
+    from: UnixTime,
+    until: i64,
+    corrections: &Corrections,
+    each: &mut dyn FnMut(Told<'_>) -> ControlFlow<()>,
+) -> rusqlite::Result<()> {
+    // The first job that each window needs.
+    let mut firsts = Vec::new();
+    for (id, window) in (0..).map(WindowId).zip(windows) {
+        let first = match window {
+            Window::Rolling(_) => rollup::first_number_since(connection, from)?,
+            Window::Calendar(calendar) => {
+                let covers = rollup::covers(connection, &calendar.name)?.job;
+                if tell_sums(connection, &calendar.name, id, each)?.is_break() {
+                    return Ok(());
+                }
+                covers + 1
+            }
+        };
+        firsts.push((id, first));
+    }
+    let Some(first) = firsts.iter().map(|(_, first)| *first).min() else {
+        return Ok(());
+    };
+    let sql = format!(
+        "SELECT {} FROM job WHERE instance = ?1 AND number >= ?2 AND number < ?3 AND units > 0 ORDER BY number",
+        DebitRow::COLUMNS
+    );
+    let mut select = connection.prepare(&sql)?;
+    let mut rows = select.query(params![INSTANCE, first, until])?;
+    let mut needing = Vec::with_capacity(firsts.len());
+    while let Some(row) = rows.next()? {
+        let row = DebitRow::of(row)?;
+        needing.clear();
+        needing.extend(
+            firsts
+                .iter()
+                .filter(|(_, first)| *first <= row.number)
+                .map(|(id, _)| *id),
+        );
+        let at = corrections.date(row.number, row.admitted);
+        for caller in row.caller.counted() {
+            let told = Told {
+                debit: Debited {
+                    window: WindowId(0),
+                    caller,
+                    at,
+                    units: row.units,
+                },
+                number: row.number,
+                windows: &needing,
+            };
+            if each(told).is_break() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tells what a calendar's sums hold.
+fn tell_sums(
+    connection: &Connection,
+    calendar: &str,
+    window: WindowId,
+    each: &mut dyn FnMut(Told<'_>) -> ControlFlow<()>,
+) -> rusqlite::Result<ControlFlow<()>> {
+    let mut select = connection.prepare_cached(
+        "SELECT period, account, network, end_user, units FROM calendar_sum WHERE calendar = ?1 AND units > 0",
+    )?;
+    let mut rows = select.query([calendar])?;
+    while let Some(row) = rows.next()? {
+        let at = unix_time(row.get(0)?);
+        let debit = Debited {
+            window,
+            caller: caller_of((row.get(1)?, row.get(2)?, row.get(3)?)),
+            at,
+            units: u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
+        };
+        let told = Told {
+            debit,
+            number: 0,
+            windows: &[window],
+        };
+        if each(told).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}

@@ -1,0 +1,273 @@
+//! What is kept for how long, and the removal of what is older.
+//!
+//! Old rows are removed by the time of a clock that is known to be right: it has agreed with the monotonic one for ten
+//! minutes, and has not moved further since the start than time has passed and one day more. So a clock that is ahead for a
+//! while removes nothing that is needed when it is back.
+
+use rusqlite::{Connection, Transaction, params};
+
+use super::database::{Shared, WriteError};
+use super::rollup::{self, PERIODS_S};
+use super::rows::{self, INSTANCE, millis, unix_time};
+use crate::policy::rules::{Calendar, Window};
+use crate::policy::time::{Span, Timestamp, UnixTime};
+
+/// Rows that one transaction removes.
+const ROWS_MAX: i64 = 2_000;
+/// Jobs are kept for so much longer than the longest rolling window.
+const BEYOND_WINDOW: Span = Span::from_secs(2 * 3_600);
+/// How long what is added up is kept: by minute, hour and day.
+const TOTALS_KEPT: [Span; 3] = [
+    Span::from_secs(2 * 3_600),
+    Span::from_secs(14 * 86_400),
+    Span::from_secs(400 * 86_400),
+];
+/// Changes by operators that are kept: the oldest go first.
+const AUDIT_MAX: i64 = 1_000_000;
+/// How long the system's clock must have gone as the monotonic one does.
+const AGREES_FOR: Span = Span::from_secs(600);
+/// How far it may be off between two looks.
+const TOLERANCE: Span = Span::from_secs(2);
+/// How much further than time has passed the clock may have moved, for each start.
+const PER_START: Span = Span::from_secs(86_400);
+/// The fact in `meta` that says up to when old rows may have been removed.
+const BOUNDARY: &str = "retention_clock";
+
+/// How long finished jobs are kept beyond the longest rolling window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// How old they may become.
+    pub keep: Span,
+    /// Bytes in use in the database above which the oldest go first.
+    pub max: u64,
+}
+
+impl Default for History {
+    /// 30 days, 4 GiB.
+    fn default() -> Self {
+        Self {
+            keep: Span::from_secs(30 * 86_400),
+            max: 4 << 30,
+        }
+    }
+}
+
+/// What is kept, and added up.
+#[derive(Debug)]
+pub(super) struct Plan {
+    calendars: Vec<Calendar>,
+    longest: Span,
+    history: History,
+}
+
+impl Plan {
+    pub fn new(windows: &[Window], history: History) -> Self {
+        let calendars = windows.iter().filter_map(|window| match window {
+            Window::Calendar(calendar) => Some(calendar.clone()),
+            Window::Rolling(_) => None,
+        });
+        let lengths = windows.iter().map(|window| match window {
+            Window::Rolling(length) => *length,
+            Window::Calendar(_) => Span::ZERO,
+        });
+        Self {
+            calendars: calendars.collect(),
+            longest: lengths.max().unwrap_or_default() + BEYOND_WINDOW,
+            history,
+        }
+    }
+
+    /// The calendars in whose periods quotas count.
+    pub fn calendars(&self) -> &[Calendar] {
+        &self.calendars
+    }
+
+    /// The longest that a rolling window reaches, with a margin.
+    pub fn longest(&self) -> Span {
+        self.longest
+    }
+}
+
+/// Since when the system's clock has gone as the monotonic one does.
+#[derive(Debug)]
+pub(super) struct Agreement {
+    wall: UnixTime,
+    at: Timestamp,
+    since: Timestamp,
+}
+
+impl Agreement {
+    pub const fn new(wall: UnixTime, now: Timestamp) -> Self {
+        Self {
+            wall,
+            at: now,
+            since: now,
+        }
+    }
+
+    /// Both clocks read so.
+    pub fn look(&mut self, wall: UnixTime, now: Timestamp) {
+        let expected = self.wall + now.since(self.at);
+        if wall.since(expected) >= TOLERANCE || expected.since(wall) >= TOLERANCE {
+            self.since = now;
+        }
+        (self.wall, self.at) = (wall, now);
+    }
+
+    /// Whether that is long enough to go by it.
+    pub const fn is_long(&self, now: Timestamp) -> bool {
+        now.since(self.since).as_nanos() >= AGREES_FOR.as_nanos()
+    }
+}
+
+/// How far retention may go since this start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Boundary {
+    /// Where the last start left it, and when this one took it up.
+    left: UnixTime,
+    taken: Timestamp,
+}
+
+impl Boundary {
+    /// As the database has it; the clock's own time, if it has none.
+    pub fn read(connection: &Connection, wall: UnixTime) -> rusqlite::Result<Self> {
+        let left = rows::meta(connection, BOUNDARY)?.and_then(|text| text.parse().ok());
+        Ok(Self {
+            left: left.map_or(wall, unix_time),
+            taken: Timestamp::ZERO,
+        })
+    }
+
+    /// What time it is as far as retention goes.
+    pub fn at(&self, wall: UnixTime, now: Timestamp) -> UnixTime {
+        wall.min(self.left + now.since(self.taken) + PER_START)
+    }
+}
+
+/// Removes what is older than it is kept, as of that time, in small steps.
+pub(super) fn remove_old(shared: &Shared, now: UnixTime) -> Result<(), WriteError> {
+    let plan = shared.upkeep.plan();
+    let calendars: Vec<(String, UnixTime)> = plan
+        .calendars()
+        .iter()
+        .map(|calendar| (calendar.name.to_string(), calendar.period(now)))
+        .collect();
+    shared.write(move |transaction| {
+        forget_calendars(transaction, &calendars)?;
+        let oldest = "SELECT coalesce(max(id), 0) - ?1 FROM audit";
+        transaction.execute(&format!("DELETE FROM audit WHERE id <= ({oldest})"), [AUDIT_MAX])?;
+        rows::set_meta(transaction, BOUNDARY, &millis(now).to_string())
+    })?;
+    let before = move |kept: Span| millis(UnixTime::from_millis(now.as_millis().saturating_sub(kept.as_millis())));
+    for (period, kept) in PERIODS_S.into_iter().zip(TOTALS_KEPT) {
+        remove_totals(shared, period, before(kept))?;
+    }
+    let kept = plan.longest.max(plan.history.keep);
+    while shared.write(move |transaction| remove_jobs(transaction, before(kept)))? {}
+    while shared.write(move |transaction| remove_refusals(transaction, before(kept)))? {}
+    let (max, needed) = (plan.history.max, before(plan.longest));
+    while shared.write(move |transaction| {
+        let too_large = bytes_in_use(transaction)? > max;
+        Ok(too_large && remove_jobs(transaction, needed)?)
+    })? {}
+    Ok(())
+}
+
+/// Sums of periods that are over, and of calendars in which no quota counts.
+fn forget_calendars(transaction: &Transaction<'_>, present: &[(String, UnixTime)]) -> rusqlite::Result<()> {
+    let mut books = transaction.prepare_cached("SELECT book FROM rolled_up WHERE book <> ?1")?;
+    let books: Vec<String> = books
+        .query_map([rollup::USAGE], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for book in books {
+        match present.iter().find(|(name, _)| *name == book) {
+            Some((_, period)) => transaction.execute(
+                "DELETE FROM calendar_sum WHERE calendar = ?1 AND period < ?2",
+                params![book, millis(*period)],
+            )?,
+            None => {
+                transaction.execute("DELETE FROM calendar_sum WHERE calendar = ?1", [&book])?;
+                transaction.execute("DELETE FROM rolled_up WHERE book = ?1", [&book])?
+            }
+        };
+    }
+    Ok(())
+}
+
+fn remove_totals(shared: &Shared, period: i64, before: i64) -> Result<(), WriteError> {
+    const DELETES: [&str; 3] = [
+        "DELETE FROM usage WHERE period = ?1 AND start = ?2",
+        "DELETE FROM traffic WHERE period = ?1 AND start = ?2",
+        "DELETE FROM service_time WHERE period = ?1 AND start = ?2",
+    ];
+    // A period at a time. Every job and refusal that is in one of the others is in `traffic`.
+    while shared.write(move |transaction| {
+        let oldest: Option<i64> = transaction.query_row(
+            "SELECT min(start) FROM traffic WHERE period = ?1 AND start < ?2",
+            params![period, before],
+            |row| row.get(0),
+        )?;
+        let Some(oldest) = oldest else { return Ok(false) };
+        for delete in DELETES {
+            transaction.execute(delete, params![period, oldest])?;
+        }
+        Ok(true)
+    })? {}
+    Ok(())
+}
+
+/// The number up to which every book is complete.
+fn covered(connection: &Connection) -> rusqlite::Result<i64> {
+    let mut select = connection.prepare_cached("SELECT coalesce(min(job), 0) FROM rolled_up WHERE instance = ?1")?;
+    select.query_row([INSTANCE], |row| row.get(0))
+}
+
+/// Removes some jobs admitted before that time. Whether there may be more.
+fn remove_jobs(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<bool> {
+    let mut oldest = transaction.prepare_cached(
+        "SELECT hour, first_number, last_number FROM job_hour WHERE instance = ?1 AND hour + 3600000 <= ?2 \
+         ORDER BY hour LIMIT 1",
+    )?;
+    let mut found = oldest.query(params![INSTANCE, before])?;
+    let Some(row) = found.next()? else { return Ok(false) };
+    let (hour, first, last): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    drop(found);
+    let until = last.min(first + ROWS_MAX - 1).min(covered(transaction)?);
+    if until < first {
+        return Ok(false);
+    }
+    transaction.execute(
+        "DELETE FROM job WHERE instance = ?1 AND number BETWEEN ?2 AND ?3 AND admitted < ?4",
+        params![INSTANCE, first, until, before],
+    )?;
+    if until < last {
+        transaction.execute(
+            "UPDATE job_hour SET first_number = ?3 WHERE instance = ?1 AND hour = ?2",
+            params![INSTANCE, hour, until + 1],
+        )?;
+        return Ok(true);
+    }
+    transaction.execute(
+        "DELETE FROM job_hour WHERE instance = ?1 AND hour = ?2",
+        params![INSTANCE, hour],
+    )?;
+    Ok(true)
+}
+
+/// Removes some refusals told before that time. Whether there may be more.
+fn remove_refusals(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<bool> {
+    let covered = rollup::covers(transaction, rollup::USAGE)?.refusal;
+    let removed = transaction.execute(
+        "DELETE FROM refusal WHERE instance = ?1 AND number IN \
+             (SELECT number FROM refusal WHERE minute < ?2 AND number <= ?3 LIMIT ?4)",
+        params![INSTANCE, before, covered, ROWS_MAX],
+    )?;
+    Ok(i64::try_from(removed).unwrap_or(ROWS_MAX) == ROWS_MAX)
+}
+
+/// Bytes of the pages in which something is: the file does not shrink.
+pub(super) fn bytes_in_use(connection: &Connection) -> rusqlite::Result<u64> {
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let used = (number("page_count")? - number("freelist_count")?) * number("page_size")?;
+    Ok(u64::try_from(used).unwrap_or(0))
+}
