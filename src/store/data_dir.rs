@@ -166,6 +166,8 @@ impl DataDir {
         };
         match (length, &id) {
             (None, Some(_)) => return Err(OpenError::Missing { file }),
+            // It runs only once it has an id.
+            (None, None) if self.path.join(RUNNING_FILE).exists() => return Err(OpenError::Missing { file }),
             // A start that ended before its first commit leaves an empty file, or none.
             (None | Some(0), None) => return Ok(Found::New),
             (Some(0), Some(_)) => {

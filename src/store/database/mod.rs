@@ -38,9 +38,10 @@ use super::ledger::writer::Writer;
 use super::ledger::{Pace, Settings};
 use super::past::Fence;
 use super::record::{Entry, Record};
-use super::retention::History;
-use super::{Ledger, rows};
+use super::retention::{self, Boundary, History};
+use super::{Ledger, rollup, rows};
 use crate::policy::rules::Window;
+use crate::policy::time::UnixTime;
 
 /// A database that is open, in a data folder that no other process has.
 pub struct Database {
@@ -103,6 +104,8 @@ impl Database {
         let writing = connection::writing(&file)?;
         claim(&dir, &file, &writing, &found)?;
         let checkpointing = connection::checkpointing(&file).map_err(|error| OpenError::sqlite(&file, &error))?;
+        let (wall, now) = ((settings.wall)(), settings.clock.now());
+        let boundary = Boundary::take(&writing, wall, now).map_err(|error| OpenError::sqlite(&file, &error))?;
         let identity = || Identity::of(&file).map_err(OpenError::disk("look at", &file));
         let queue = Arc::new(Queue::new(&settings));
         let writer = Writer::new(writing, identity()?, Arc::clone(&queue), Arc::clone(&settings.meters))
@@ -121,7 +124,7 @@ impl Database {
         let database = Self {
             shared: Arc::clone(&shared),
         };
-        let housekeeping = Housekeeping::new(Arc::clone(&shared), checkpointing, identity()?);
+        let housekeeping = Housekeeping::new(Arc::clone(&shared), checkpointing, identity()?, boundary);
         let start = OpenError::disk("start a thread for", &file);
         let started = shared
             .start("database", move || writer.run())
@@ -161,6 +164,23 @@ impl Database {
     /// What is kept, and for which windows.
     pub fn upkeep(&self) -> &Upkeep {
         &self.shared.upkeep
+    }
+
+    /// Adds up whatever is not added up yet, as its own thread does each minute. Blocks, on the disk.
+    ///
+    /// # Errors
+    /// The database can't be written. What was not added up is at the next time.
+    pub fn roll_up(&self) -> Result<(), WriteError> {
+        rollup::roll_up_all(&self.shared)
+    }
+
+    /// Removes what is older than it is kept, as its own thread does every ten minutes while the system's clock can be trusted.
+    /// What is old is judged by `now`, however far that is from the clock. Blocks, on the disk.
+    ///
+    /// # Errors
+    /// The database can't be written. What was not removed is at the next time.
+    pub fn remove_old(&self, now: UnixTime) -> Result<(), WriteError> {
+        retention::remove_old(&self.shared, now)
     }
 
     /// The folder it is in.
