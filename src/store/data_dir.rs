@@ -234,6 +234,16 @@ impl DataDir {
         Ok(short)
     }
 
+    /// Makes an empty file for a new database, for its owner only: SQLite makes the log and the rest as this one is. Before
+    /// SQLite opens it.
+    pub(super) fn make_database(&self) -> Result<(), OpenError> {
+        let file = self.database();
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(FILE_MODE);
+        let made = options.open(&file);
+        made.map(drop).map_err(OpenError::disk("make the database", &file))
+    }
+
     /// The id in [`ID_FILE`].
     fn id(&self) -> Result<Option<String>, OpenError> {
         let file = self.path.join(ID_FILE);

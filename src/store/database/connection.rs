@@ -15,7 +15,7 @@ pub(in crate::store) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 /// What leads from each version to the next, from an empty database on.
 const MIGRATIONS: [&str; 1] = [include_str!("../schema.sql")];
 /// How long a connection waits for another one's lock: for a checkpoint that empties the log, at most.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pages that the writing connection keeps in memory, in KiB.
 const WRITER_CACHE_KIB: i64 = 4_096;
 /// The same of any other connection.

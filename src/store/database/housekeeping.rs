@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::connection::BUSY_TIMEOUT;
 use super::identity::Identity;
 use super::{Shared, WriteError, wal};
 use crate::policy::rules::Window;
@@ -239,13 +240,11 @@ impl Housekeeping {
             tracing::error!(error = why, "the database's log was left as it is");
             return;
         }
-        let emptied = self
-            .connection
-            .busy_timeout(shared.queue.patience().into())
-            .and_then(|()| {
-                self.connection
-                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
-            });
+        let longest = Duration::from(shared.queue.patience()).min(BUSY_TIMEOUT);
+        let emptied = self.connection.busy_timeout(longest).and_then(|()| {
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+        });
         if !matches!(emptied, Ok(0)) {
             tracing::warn!("the database's log was not emptied; the next start reads it");
             return;
