@@ -414,7 +414,7 @@ fn over_memory_a_new_window_holds_every_debit_once() {
 #[test]
 fn over_the_database_a_new_window_holds_every_debit_once() {
     for seed in seeds(30) {
-        let folder = Folder::new();
+        let folder = Folder::in_memory();
         let mut house = House::new(Store::Folder(folder.path().to_owned()), &all_windows()[..1]);
         whole_life(&mut house, seed);
         let killed = kit::as_killed(folder.path());
@@ -459,7 +459,7 @@ impl House {
 /// end.
 #[test]
 fn a_job_that_is_being_committed_counts_once_and_one_that_is_given_up_never() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let mut house = house_in(&folder, HOUR);
     for _ in 0..5 {
         house.enter(CALLERS[0], 1);
@@ -493,7 +493,7 @@ fn a_job_that_is_being_committed_counts_once_and_one_that_is_given_up_never() {
 
 #[test]
 fn a_longer_window_is_filled_as_far_back_as_jobs_are_kept() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let (short, long) = (Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24 * 7)));
     let history = History {
         keep: Span::ZERO,
@@ -529,7 +529,7 @@ fn a_longer_window_is_filled_as_far_back_as_jobs_are_kept() {
 /// Sums of a month outlive the jobs that they were made of, also where the month came while the server ran.
 #[test]
 fn a_new_calendar_is_summed_up_from_the_oldest_job_on() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let (hour, month) = (Window::Rolling(HOUR), all_windows().remove(3));
     let keeps_nothing = History {
         keep: Span::ZERO,
@@ -580,7 +580,7 @@ fn a_window_that_goes_and_comes_back_while_it_is_filled_is_filled_once() {
 
 #[test]
 fn a_filling_ends_with_the_server() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let mut house = house_in(&folder, HOUR);
     house.work(1);
     let windows = [Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24))];

@@ -276,7 +276,7 @@ impl Drop for Locked {
 
 /// The folder as SIGKILL at this moment would leave it. What is committed meanwhile may be in it or not.
 pub fn as_killed(folder: &Path) -> Folder {
-    let copy = Folder::new();
+    let copy = Folder::in_memory();
     // While somebody reads, the log is not begun anew: what is moved into the database meanwhile is in both.
     let reading = Connection::open(folder.join(DATABASE_FILE)).expect("it is there");
     let begun = reading.execute_batch("BEGIN; SELECT count(*) FROM meta");

@@ -1,5 +1,6 @@
 //! What must survive, whatever happens: the ledger, its windows and statistics over the database.
 
+mod crashes;
 mod filling;
 #[path = "../support/folder.rs"]
 mod folder;
@@ -7,3 +8,4 @@ mod kit;
 mod pace;
 mod reopening;
 mod scenarios;
+mod statistics;
