@@ -4,6 +4,7 @@ mod crashes;
 mod filling;
 #[path = "../support/folder.rs"]
 mod folder;
+mod folders;
 mod kit;
 mod pace;
 mod reopening;
