@@ -173,6 +173,8 @@ impl DataDir {
         };
         match (length, &id) {
             (None, Some(_)) => return Err(OpenError::Missing { file }),
+            // It runs only once it has an id.
+            (None, None) if self.path.join(RUNNING_FILE).exists() => return Err(OpenError::Missing { file }),
             // A start that ended before its first commit leaves an empty file, or none.
             (None | Some(0), None) => return Ok(Found::New),
             (Some(0), Some(_)) => {
@@ -237,6 +239,16 @@ impl DataDir {
             return Err(damaged(file.to_owned(), &what));
         }
         Ok(short)
+    }
+
+    /// Makes an empty file for a new database, for its owner only: SQLite makes the log and the rest as this one is. Before
+    /// SQLite opens it.
+    pub(super) fn make_database(&self) -> Result<(), OpenError> {
+        let file = self.database();
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(FILE_MODE);
+        let made = options.open(&file);
+        made.map(drop).map_err(OpenError::disk("make the database", &file))
     }
 
     /// The id in [`ID_FILE`].

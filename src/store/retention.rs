@@ -2,7 +2,7 @@
 //!
 //! Old rows are removed by the time of a clock that is known to be right: it has agreed with the monotonic one for ten
 //! minutes, and has not moved further since the start than time has passed and one day more. So a clock that is ahead for a
-//! while removes nothing that is needed when it is back.
+//! while removes nothing that is needed when it is back: what windows need is kept for that day and another one.
 
 use rusqlite::{Connection, Transaction, params};
 
@@ -14,8 +14,8 @@ use crate::policy::time::{Span, Timestamp, UnixTime};
 
 /// Rows that one transaction removes.
 const ROWS_MAX: i64 = 2_000;
-/// Jobs are kept for so much longer than the longest rolling window.
-const BEYOND_WINDOW: Span = Span::from_secs(2 * 3_600);
+/// What windows need is kept for so much longer, since the clock may be ahead by [`PER_START`] and more.
+const BEYOND_WINDOW: Span = Span::from_secs(2 * 86_400);
 /// How long what is added up is kept: by minute, hour and day.
 const TOTALS_KEPT: [Span; 3] = [
     Span::from_secs(2 * 3_600),
@@ -129,28 +129,47 @@ pub(super) struct Boundary {
 }
 
 impl Boundary {
-    /// As the database has it; the clock's own time, if it has none.
-    pub fn read(connection: &Connection, wall: UnixTime) -> rusqlite::Result<Self> {
-        let left = rows::meta(connection, BOUNDARY)?.and_then(|text| text.parse().ok());
-        Ok(Self {
-            left: left.map_or(wall, unix_time),
-            taken: Timestamp::ZERO,
-        })
+    /// As the database has it. A new database gets the clock's own time, before anything is in it that a clock which is ahead
+    /// later could remove.
+    pub fn take(connection: &Connection, wall: UnixTime, now: Timestamp) -> rusqlite::Result<Self> {
+        let left = match rows::meta(connection, BOUNDARY)?.and_then(|text| text.parse().ok()) {
+            Some(left) => unix_time(left),
+            None => {
+                rows::set_meta(connection, BOUNDARY, &millis(wall).to_string())?;
+                wall
+            }
+        };
+        Ok(Self { left, taken: now })
     }
 
-    /// What time it is as far as retention goes.
-    pub fn at(&self, wall: UnixTime, now: Timestamp) -> UnixTime {
-        wall.min(self.left + now.since(self.taken) + PER_START)
+    /// What time it is as far as retention goes. Up to the oldest row there is nothing to remove: so a database that was made
+    /// by a clock of long ago is not bound to that.
+    pub fn at(&self, connection: &Connection, wall: UnixTime, now: Timestamp) -> rusqlite::Result<UnixTime> {
+        let bound = self.left + now.since(self.taken) + PER_START;
+        Ok(wall.min(oldest(connection)?.map_or(bound, |oldest| bound.max(oldest))))
     }
+}
+
+/// When the oldest job was admitted that windows may need, or the oldest period began that is summed up; about.
+fn oldest(connection: &Connection) -> rusqlite::Result<Option<UnixTime>> {
+    let mut select = connection.prepare_cached(
+        "SELECT min(oldest) FROM (SELECT min(hour) AS oldest FROM job_hour WHERE instance = ?1 \
+                                  UNION ALL SELECT min(period) FROM calendar_sum)",
+    )?;
+    let oldest: Option<i64> = select.query_row([INSTANCE], |row| row.get(0))?;
+    Ok(oldest.map(unix_time))
 }
 
 /// Removes what is older than it is kept, as of that time, in small steps.
 pub(super) fn remove_old(shared: &Shared, now: UnixTime) -> Result<(), WriteError> {
+    // A calendar that is new wants what is about to go.
+    rollup::roll_up_all(shared)?;
     let plan = shared.upkeep.plan();
+    let certain = UnixTime::from_millis(now.as_millis().saturating_sub(BEYOND_WINDOW.as_millis()));
     let calendars: Vec<(String, UnixTime)> = plan
         .calendars()
         .iter()
-        .map(|calendar| (calendar.name.to_string(), calendar.period(now)))
+        .map(|calendar| (calendar.name.to_string(), calendar.period(certain)))
         .collect();
     shared.write(move |transaction| {
         forget_calendars(transaction, &calendars)?;

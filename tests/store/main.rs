@@ -1,16 +1,11 @@
-//! What must survive, whatever the disk does.
+//! What must survive, whatever happens: the ledger, its windows and statistics over the database.
 
-mod account_faults;
-mod accounts;
-mod books;
-mod disk;
-mod faults;
+mod crashes;
 mod filling;
-mod flips;
 #[path = "../support/folder.rs"]
 mod folder;
-mod house;
-mod networks;
+mod folders;
+mod kit;
 mod pace;
 mod reopening;
 mod scenarios;

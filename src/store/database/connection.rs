@@ -15,7 +15,7 @@ pub(in crate::store) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 /// What leads from each version to the next, from an empty database on.
 const MIGRATIONS: [&str; 1] = [include_str!("../schema.sql")];
 /// How long a connection waits for another one's lock: for a checkpoint that empties the log, at most.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pages that the writing connection keeps in memory, in KiB.
 const WRITER_CACHE_KIB: i64 = 4_096;
 /// The same of any other connection.
@@ -30,6 +30,9 @@ pub(super) fn writing(file: &Path) -> Result<Connection, OpenError> {
     let mut connection = Connection::open_with_flags(file, flags).map_err(failed)?;
     configure(&connection, WRITER_CACHE_KIB).map_err(failed)?;
     let version = version(&connection).map_err(failed)?;
+    if !is_ours(&connection, version).map_err(failed)? {
+        return Err(another_program_s(file));
+    }
     if version > SCHEMA_VERSION {
         return Err(OpenError::Newer {
             file: file.to_owned(),
@@ -76,10 +79,7 @@ pub fn open_read_only(file: &Path) -> Result<Connection, OpenError> {
         .pragma_query_value(None, "application_id", |row| row.get(0))
         .map_err(failed)?;
     if application != APPLICATION_ID {
-        return Err(OpenError::Foreign {
-            file: file.to_owned(),
-            what: "it is another program's database".to_owned(),
-        });
+        return Err(another_program_s(file));
     }
     match version(&connection).map_err(failed)? {
         version if version > SCHEMA_VERSION => Err(OpenError::Newer {
@@ -107,6 +107,20 @@ fn durable(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |row| row.get::<_, i64>(0))?;
     Ok(())
+}
+
+/// Whether it is a database of this program, or an empty one. Most programs leave the application's id at 0.
+fn is_ours(connection: &Connection, version: i64) -> rusqlite::Result<bool> {
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let objects: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(application == APPLICATION_ID || (application == 0 && version == 0 && objects == 0))
+}
+
+fn another_program_s(file: &Path) -> OpenError {
+    OpenError::Foreign {
+        file: file.to_owned(),
+        what: "it is another program's database".to_owned(),
+    }
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -38,9 +38,10 @@ use super::ledger::writer::Writer;
 use super::ledger::{Pace, Settings};
 use super::past::Fence;
 use super::record::{Entry, Record};
-use super::retention::History;
-use super::{Ledger, rows};
+use super::retention::{self, Boundary, History};
+use super::{Ledger, rollup, rows};
 use crate::policy::rules::Window;
+use crate::policy::time::UnixTime;
 
 /// A database that is open, in a data folder that no other process has.
 pub struct Database {
@@ -55,7 +56,7 @@ pub(super) struct Shared {
     pub(super) queue: Arc<Queue>,
     pub(super) readers: Readers,
     pub(super) upkeep: Upkeep,
-    threads: Threads,
+    threads: Arc<Threads>,
 }
 
 /// How many threads still run.
@@ -82,12 +83,12 @@ impl Threads {
 }
 
 /// Counts a thread until it ends, however it does.
-struct Alive(Arc<Shared>);
+struct Alive(Arc<Threads>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        *self.0.threads.running.lock() -= 1;
-        self.0.threads.ended.notify_all();
+        *self.0.running.lock() -= 1;
+        self.0.ended.notify_all();
     }
 }
 
@@ -100,9 +101,14 @@ impl Database {
     pub fn open(dir: DataDir, settings: Settings, windows: &[Window], history: History) -> Result<Self, OpenError> {
         let file = dir.database();
         let found = dir.look()?;
+        if found == Found::New {
+            dir.make_database()?;
+        }
         let writing = connection::writing(&file)?;
         claim(&dir, &file, &writing, &found)?;
         let checkpointing = connection::checkpointing(&file).map_err(|error| OpenError::sqlite(&file, &error))?;
+        let (wall, now) = ((settings.wall)(), settings.clock.now());
+        let boundary = Boundary::take(&writing, wall, now).map_err(|error| OpenError::sqlite(&file, &error))?;
         let identity = || Identity::of(&file).map_err(OpenError::disk("look at", &file));
         let queue = Arc::new(Queue::new(&settings));
         let writer = Writer::new(writing, identity()?, Arc::clone(&queue), Arc::clone(&settings.meters))
@@ -112,7 +118,7 @@ impl Database {
         let shared = Arc::new(Shared {
             readers: Readers::new(file.clone()),
             upkeep: Upkeep::new(windows, history),
-            threads: Threads::default(),
+            threads: Arc::default(),
             file: file.clone(),
             settings,
             queue,
@@ -121,7 +127,7 @@ impl Database {
         let database = Self {
             shared: Arc::clone(&shared),
         };
-        let housekeeping = Housekeeping::new(Arc::clone(&shared), checkpointing, identity()?);
+        let housekeeping = Housekeeping::new(Arc::clone(&shared), checkpointing, identity()?, boundary);
         let start = OpenError::disk("start a thread for", &file);
         let started = shared
             .start("database", move || writer.run())
@@ -161,6 +167,23 @@ impl Database {
     /// What is kept, and for which windows.
     pub fn upkeep(&self) -> &Upkeep {
         &self.shared.upkeep
+    }
+
+    /// Adds up whatever is not added up yet, as its own thread does each minute. Blocks, on the disk.
+    ///
+    /// # Errors
+    /// The database can't be written. What was not added up is at the next time.
+    pub fn roll_up(&self) -> Result<(), WriteError> {
+        rollup::roll_up_all(&self.shared)
+    }
+
+    /// Removes what is older than it is kept, as its own thread does every ten minutes while the system's clock can be trusted.
+    /// What is old is judged by `now`, however far that is from the clock. Blocks, on the disk.
+    ///
+    /// # Errors
+    /// The database can't be written. What was not removed is at the next time.
+    pub fn remove_old(&self, now: UnixTime) -> Result<(), WriteError> {
+        retention::remove_old(&self.shared, now)
     }
 
     /// The folder it is in.
@@ -207,7 +230,8 @@ impl Shared {
 
     fn start(self: &Arc<Self>, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         *self.threads.running.lock() += 1;
-        let alive = Alive(Arc::clone(self));
+        // It has no share of the folder's lock: whoever has waited for it may take the folder at once.
+        let alive = Alive(Arc::clone(&self.threads));
         let run = move || {
             let _alive = alive;
             work();

@@ -1,9 +1,7 @@
-//! Statistics, over real files in a folder of the test's own.
+//! Traffic and service times, over databases in folders of the tests' own.
 //!
 //! Time is a number here: months pass in seconds. A failure names its seed; `TIERGATE_SEED=n` replays it.
 
-mod damage;
-mod folder;
 mod histories;
 mod model;
 mod racing;
