@@ -22,6 +22,12 @@ const TOTALS_KEPT: [Span; 3] = [
     Span::from_secs(14 * 86_400),
     Span::from_secs(400 * 86_400),
 ];
+/// How far back it can be asked for by `/me?period=` and `/stats`, with a margin.
+const TOTALS_ASKED_FOR: [Span; 3] = [
+    Span::from_secs(2 * 3_600),
+    Span::from_secs(4 * 86_400),
+    Span::from_secs(62 * 86_400),
+];
 /// Changes by operators that are kept: the oldest go first.
 const AUDIT_MAX: i64 = 1_000_000;
 /// How long the system's clock must have gone as the monotonic one does.
@@ -184,12 +190,7 @@ pub(super) fn remove_old(shared: &Shared, now: UnixTime) -> Result<(), WriteErro
     let kept = plan.longest.max(plan.history.keep);
     while shared.write(move |transaction| remove_jobs(transaction, before(kept)))? {}
     while shared.write(move |transaction| remove_refusals(transaction, before(kept)))? {}
-    let (max, needed) = (plan.history.max, before(plan.longest));
-    while shared.write(move |transaction| {
-        let too_large = bytes_in_use(transaction)? > max;
-        Ok(too_large && remove_jobs(transaction, needed)?)
-    })? {}
-    Ok(())
+    remove_beyond(shared, &plan, before)
 }
 
 /// Sums of periods that are over, and of calendars in which no quota counts.
@@ -213,25 +214,52 @@ fn forget_calendars(transaction: &Transaction<'_>, present: &[(String, UnixTime)
     Ok(())
 }
 
+/// Removes what was added up for periods that began before that time, in small steps.
 fn remove_totals(shared: &Shared, period: i64, before: i64) -> Result<(), WriteError> {
-    const DELETES: [&str; 3] = [
-        "DELETE FROM usage WHERE period = ?1 AND start = ?2",
-        "DELETE FROM traffic WHERE period = ?1 AND start = ?2",
-        "DELETE FROM service_time WHERE period = ?1 AND start = ?2",
-    ];
-    // A period at a time. Every job and refusal that is in one of the others is in `traffic`.
-    while shared.write(move |transaction| {
-        let oldest: Option<i64> = transaction.query_row(
-            "SELECT min(start) FROM traffic WHERE period = ?1 AND start < ?2",
-            params![period, before],
-            |row| row.get(0),
-        )?;
-        let Some(oldest) = oldest else { return Ok(false) };
-        for delete in DELETES {
-            transaction.execute(delete, params![period, oldest])?;
+    while shared.write(move |transaction| remove_usage(transaction, period, before))? {}
+    shared.write(move |transaction| {
+        for delete in [
+            "DELETE FROM traffic WHERE period = ?1 AND start < ?2",
+            "DELETE FROM service_time WHERE period = ?1 AND start < ?2",
+        ] {
+            transaction.execute(delete, params![period, before])?;
         }
-        Ok(true)
-    })? {}
+        Ok(())
+    })
+}
+
+/// Removes some callers' rows of periods that began before that time. Whether there may be more.
+fn remove_usage(transaction: &Transaction<'_>, period: i64, before: i64) -> rusqlite::Result<bool> {
+    let removed = transaction.execute(
+        "DELETE FROM usage WHERE (period, start, account, network, end_user, tier, upstream, outcome, status) IN \
+             (SELECT period, start, account, network, end_user, tier, upstream, outcome, status \
+              FROM usage WHERE period = ?1 AND start < ?2 ORDER BY period, start LIMIT ?3)",
+        params![period, before, ROWS_MAX],
+    )?;
+    Ok(i64::try_from(removed).unwrap_or(ROWS_MAX) == ROWS_MAX)
+}
+
+/// Removes the oldest rows, of those that neither windows nor `/me?period=` need, until the database is no larger than it may
+/// be: jobs first, then callers' hours, then their days.
+fn remove_beyond(shared: &Shared, plan: &Plan, before: impl Fn(Span) -> i64) -> Result<(), WriteError> {
+    let (max, jobs) = (plan.history.max, before(plan.longest));
+    let [_, hours, days] = TOTALS_ASKED_FOR.map(before);
+    let removed_some = move |transaction: &Transaction<'_>| {
+        let is_too_large = bytes_in_use(transaction)? > max;
+        Ok(is_too_large
+            && (remove_jobs(transaction, jobs)?
+                || remove_usage(transaction, PERIODS_S[1], hours)?
+                || remove_usage(transaction, PERIODS_S[2], days)?))
+    };
+    while shared.write(removed_some)? {}
+    let in_use = shared.write(|transaction| bytes_in_use(transaction))?;
+    if in_use > max {
+        tracing::warn!(
+            in_use,
+            max,
+            "the database is larger than history.max: all that is left is still needed"
+        );
+    }
     Ok(())
 }
 

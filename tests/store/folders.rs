@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use tiergate::gate::CLOCK_STEP_MAX_DEFAULT;
 use tiergate::store::{DATABASE_FILE, DataDir, Database, Ledger, OpenError};
 
 use crate::folder::Folder;
@@ -164,7 +165,7 @@ fn a_torn_page_never_loses_a_debit_silently() {
             .and_then(|database| {
                 let mut policy = tiergate::policy::Policy::new(crate::kit::rules(&crate::kit::windows()));
                 let now = tiergate::policy::time::Timestamp::ZERO;
-                policy.follow_clock(MONTH, now, Span::from_secs(300));
+                policy.follow_clock(MONTH, now, CLOCK_STEP_MAX_DEFAULT);
                 database.restore(&mut policy, now).map_err(|error| error.to_string())
             });
         match restored {

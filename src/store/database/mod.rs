@@ -146,7 +146,11 @@ impl Database {
         T: Send + 'static,
         W: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.shared.write(work)
+        let written = self.shared.write(work);
+        if let Err(error) = &written {
+            tracing::warn!(%error, "a change could not be written to the database");
+        }
+        written
     }
 
     /// With one view of the database that stays as it is meanwhile, on one of a few connections that only read. Blocks, on
@@ -204,6 +208,8 @@ impl Database {
         // A disk that hangs must not hold up the end of the process.
         if shared.threads.wait(shared.queue.patience().into()) {
             shared.dir.release();
+        } else if shared.queue.has_ended() {
+            tracing::warn!("the database's log could not be taken in in time; the next start reads it");
         } else {
             tracing::error!("the database could not be closed in time: what was not written by now is lost");
         }
@@ -312,9 +318,10 @@ fn claim(dir: &DataDir, file: &Path, connection: &Connection, found: &Found) -> 
             rows::set_meta(connection, "id", &id).map_err(failed)?;
             dir.write_id(&id)
         }
-        (None, Some(_)) => Err(OpenError::Foreign {
+        // Only a log that somebody has cut can have taken the id away.
+        (None, Some(_)) => Err(OpenError::Damaged {
             file: file.to_owned(),
-            what: "it holds nothing, and its folder was used by another database".to_owned(),
+            what: "it holds nothing, though its folder was used: its log was cut or removed".to_owned(),
         }),
         (Some(held), Some(marked)) => Err(OpenError::Foreign {
             file: file.to_owned(),
