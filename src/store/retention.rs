@@ -148,11 +148,13 @@ impl Boundary {
         Ok(Self { left, taken: now })
     }
 
-    /// What time it is as far as retention goes. Up to the oldest row there is nothing to remove: so a database that was made
-    /// by a clock of long ago is not bound to that.
-    pub fn at(&self, connection: &Connection, wall: UnixTime, now: Timestamp) -> rusqlite::Result<UnixTime> {
-        let bound = self.left + now.since(self.taken) + PER_START;
-        Ok(wall.min(oldest(connection)?.map_or(bound, |oldest| bound.max(oldest))))
+    /// What time it is as far as retention goes. Before the oldest row there is nothing to remove, so it goes on from there: a
+    /// database that was made by a clock of long ago is not bound to that.
+    pub fn at(&mut self, connection: &Connection, wall: UnixTime, now: Timestamp) -> rusqlite::Result<UnixTime> {
+        if let Some(oldest) = oldest(connection)?.filter(|oldest| *oldest > self.left) {
+            (self.left, self.taken) = (oldest, now);
+        }
+        Ok(wall.min(self.left + now.since(self.taken) + PER_START))
     }
 }
 
@@ -317,4 +319,58 @@ pub(super) fn bytes_in_use(connection: &Connection) -> rusqlite::Result<u64> {
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let used = (number("page_count")? - number("freelist_count")?) * number("page_size")?;
     Ok(u64::try_from(used).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+    const fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn clocks_agree_again_ten_minutes_after_the_last_step() {
+        let mut agreement = Agreement::new(START, at(0));
+        let mut wall = START;
+        for second in 1..=2_000 {
+            let (goes, back) = match second {
+                700 => (3_600, 0),
+                1_000 => (0, 3_599),
+                // As clocks are when somebody slews them.
+                _ => (second % 3, 0),
+            };
+            wall = UnixTime::from_secs(wall.as_secs() + goes - back);
+            agreement.look(wall, at(second));
+            let is_long = (600..700).contains(&second) || second >= 1_600;
+            assert_eq!(agreement.is_long(at(second)), is_long, "{second}");
+        }
+    }
+
+    #[test]
+    fn the_boundary_goes_no_further_than_time_and_a_day() {
+        let connection = Connection::open_in_memory().expect("a database");
+        connection
+            .execute_batch(include_str!("schema.sql"))
+            .expect("the schema");
+        let far = START + Span::from_secs(1 << 33);
+        let mut boundary = Boundary::take(&connection, START, at(50)).expect("a boundary");
+        let told = boundary.at(&connection, far, at(150)).expect("a time");
+        assert_eq!(told, START + PER_START + Span::from_secs(100));
+        assert_eq!(
+            boundary.at(&connection, START, at(150)),
+            Ok(START),
+            "the clock is behind"
+        );
+        // Another start, by a clock that is ahead.
+        let mut boundary = Boundary::take(&connection, far, at(0)).expect("a boundary");
+        let told = boundary.at(&connection, far, at(10)).expect("a time");
+        assert_eq!(told, START + PER_START + Span::from_secs(10));
+        // Nothing is older than that.
+        let hour = "INSERT INTO job_hour VALUES (1, ?1, 1, 1)";
+        connection.execute(hour, [millis(far)]).expect("a row");
+        assert_eq!(boundary.at(&connection, far, at(20)), Ok(far));
+    }
 }

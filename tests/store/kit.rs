@@ -207,7 +207,7 @@ pub fn debit(database: &Database, record: Record) {
 }
 
 /// Waits until that is so; nothing takes so long unless it is broken.
-pub fn until(what: &str, is_so: impl Fn() -> bool) {
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = std::time::Instant::now();
     while !is_so() {
         assert!(began.elapsed() < std::time::Duration::from_secs(20), "in vain: {what}");

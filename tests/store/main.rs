@@ -1,12 +1,15 @@
 //! What must survive, whatever happens: the ledger, its windows and statistics over the database.
 
+mod clock;
 mod crashes;
 mod filling;
 #[path = "../support/folder.rs"]
 mod folder;
 mod folders;
+mod histories;
 mod kit;
 mod pace;
 mod reopening;
+mod retention;
 mod scenarios;
 mod statistics;

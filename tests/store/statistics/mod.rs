@@ -3,7 +3,7 @@
 //! Time is a number here: months pass in seconds. A failure names its seed; `TIERGATE_SEED=n` replays it.
 
 mod histories;
-mod model;
+pub mod model;
 mod racing;
 mod space;
-mod speed;
+pub mod speed;
