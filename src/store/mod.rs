@@ -43,13 +43,14 @@ mod rows;
 pub mod statistics;
 mod token;
 mod whereabouts;
+mod words;
 
 use std::fmt;
 
 pub use account::{Account, Change, Illegal, NewAccount, Origin};
 pub use accounts::{
-    ACCOUNTS_MAX, AccountStore, AccountsError, ChangeError, ImportError, ImportRow, Imported, Listed, Minted,
-    RelistError, Relisted, Relisting,
+    ACCOUNTS_MAX, AccountStore, AccountsError, ChangeError, Changed, ImportError, ImportOptions, ImportRow, Imported,
+    LINES_MAX, Listed, Minted, RelistError, Relisted, Relisting,
 };
 pub use audit::{Actor, AuditEntry, Stamp};
 pub use data_dir::{DATABASE_FILE, DataDir, OldData};

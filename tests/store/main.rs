@@ -1,7 +1,5 @@
 //! What must survive, whatever the disk does.
 
-mod account_faults;
-mod accounts;
 mod books;
 mod disk;
 mod faults;
@@ -10,7 +8,6 @@ mod flips;
 #[path = "../support/folder.rs"]
 mod folder;
 mod house;
-mod networks;
 mod pace;
 mod reopening;
 mod scenarios;

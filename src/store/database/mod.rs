@@ -55,7 +55,7 @@ pub(super) struct Shared {
     pub(super) queue: Arc<Queue>,
     pub(super) readers: Readers,
     pub(super) upkeep: Upkeep,
-    threads: Threads,
+    threads: Arc<Threads>,
 }
 
 /// How many threads still run.
@@ -82,12 +82,12 @@ impl Threads {
 }
 
 /// Counts a thread until it ends, however it does.
-struct Alive(Arc<Shared>);
+struct Alive(Arc<Threads>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        *self.0.threads.running.lock() -= 1;
-        self.0.threads.ended.notify_all();
+        *self.0.running.lock() -= 1;
+        self.0.ended.notify_all();
     }
 }
 
@@ -112,7 +112,7 @@ impl Database {
         let shared = Arc::new(Shared {
             readers: Readers::new(file.clone()),
             upkeep: Upkeep::new(windows, history),
-            threads: Threads::default(),
+            threads: Arc::default(),
             file: file.clone(),
             settings,
             queue,
@@ -205,7 +205,8 @@ impl Shared {
 
     fn start(self: &Arc<Self>, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         *self.threads.running.lock() += 1;
-        let alive = Alive(Arc::clone(self));
+        // It has no share of the folder's lock: whoever has waited for it may take the folder at once.
+        let alive = Alive(Arc::clone(&self.threads));
         let run = move || {
             let _alive = alive;
             work();
