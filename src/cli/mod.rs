@@ -1,6 +1,6 @@
 //! The commands for operators: they ask the running door by its admin API, and show what it says.
 //!
-//! `client` is the way to the door, `account`, `key` and `network` are the commands, `limits` and `table` are how people write
+//! `client` is the way to the door, `account`, `key` and `network` are the commands, `transfer` are imports and exports, `limits` and `table` are how people write
 //! and see what is in them. `check`, `tiers`
 //! and `schema` need no door, and `diff` needs one only to compare with what it does: they tell of a tiers.yaml.
 //!
@@ -19,6 +19,7 @@ pub mod schema;
 pub mod status;
 mod table;
 pub mod tiers;
+mod transfer;
 
 use std::fmt;
 use std::io;
