@@ -40,6 +40,8 @@ mod rollup;
 mod rows;
 pub mod statistics;
 mod token;
+pub mod usage;
+mod view;
 mod whereabouts;
 
 use std::fmt;
@@ -64,6 +66,7 @@ pub use record::{Entry, Record, Refused};
 pub use replay::{JobHistory, Restored};
 pub use retention::History;
 pub use token::{AdminToken, TOKEN_CHARS, TOKEN_FILE, TOKEN_VARIABLE, TokenError};
+pub use view::{CallerName, View, network_caller, user_caller};
 pub use whereabouts::{ADDRESS_FILE, clear_address, leave_address, left_address};
 
 /// Where finished jobs are written down. Nothing in it blocks: whoever asks for durability gets a future.
