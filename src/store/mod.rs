@@ -12,6 +12,7 @@
 //! | `replay`, `corrections` | windows read back, and jobs dated by a clock that was ahead |
 //! | [`statistics`] | `/me?period=` and `/stats` |
 //! | `accounts`, `directory`, `networks` | accounts, keys and networks, in the database and in memory |
+//! | [`audit`] | what operators changed |
 //!
 //! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, and are [`KnownAccounts`] to a request,
 //! which looks its key up there; networks in the same database and in [`Networks`], where every request looks its address up.
@@ -21,6 +22,7 @@
 
 pub mod account;
 mod accounts;
+pub mod audit;
 mod corrections;
 pub mod data_dir;
 pub mod database;
@@ -51,6 +53,7 @@ pub use accounts::{
     ACCOUNTS_MAX, AccountStore, AccountsError, ChangeError, ImportError, ImportRow, Imported, Listed, Minted,
     RelistError, Relisted, Relisting,
 };
+pub use audit::{Actor, AuditEntry, Stamp};
 pub use data_dir::{DATABASE_FILE, DataDir, OldData};
 pub use database::{Database, OpenError, ReadError, WriteError, open_read_only};
 pub use directory::{Directory, Lost};
