@@ -27,6 +27,7 @@ mod corrections;
 pub mod data_dir;
 pub mod database;
 mod directory;
+pub mod jobs;
 pub mod keys;
 mod known;
 pub mod ledger;

@@ -165,12 +165,7 @@ impl Reach {
 }
 
 /// Whether all jobs that ended between these are still there one by one.
-fn has_raw(
-    connection: &Connection,
-    (begun, end): (i64, i64),
-    first: i64,
-    period_s: i64,
-) -> rusqlite::Result<bool> {
+fn has_raw(connection: &Connection, (begun, end): (i64, i64), first: i64, period_s: i64) -> rusqlite::Result<bool> {
     let up_to = rollup::covers(connection, USAGE)?.job;
     let raw: i64 = connection.query_row(
         "SELECT count(*) FROM job WHERE instance = ?1 AND number BETWEEN ?2 AND ?3 AND ended >= ?4 AND ended < ?5",
@@ -206,8 +201,8 @@ struct Source {
 /// The rows of that caller, or of everybody.
 fn source_of(whose: Option<Caller>) -> String {
     let whose = match whose {
-        None => "(:account, :network, :end_user) IS NOT NULL",
-        Some(Caller::Account(_)) => "account = :account AND (:network, :end_user) IS NOT NULL",
+        None => ":account + :network + :end_user IS NOT NULL",
+        Some(Caller::Account(_)) => "account = :account AND :network + :end_user IS NOT NULL",
         Some(_) => "account = :account AND network = :network AND end_user = :end_user",
     };
     const COLUMNS: &str = "account, network, end_user, tier";

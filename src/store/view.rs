@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 
+use super::audit::{self, AuditEntry};
 use super::data_dir::{DATABASE_FILE, ID_FILE, RUNNING_FILE};
 use super::database::{OpenError, ReadError, open_read_only, wal};
 use super::pseudonym::{KeyError, Pseudonyms};
 use crate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
+use crate::policy::time::UnixTime;
 
 /// A database that is open for reading. Its file and log stay as they are.
 #[derive(Debug)]
@@ -99,6 +101,14 @@ impl View {
             let id = select.query_row([name], |row| row.get(0).map(AccountId));
             id.optional()
         })
+    }
+
+    /// What operators changed since then: the last `limit` rows of the audit log, the newest first.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub fn audit(&self, since: UnixTime, limit: usize) -> Result<Vec<AuditEntry>, ReadError> {
+        audit::read(&self.connection, since, limit)
     }
 }
 
