@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tiergate::cli::CliError;
 use tiergate::cli::account::{self, Account};
 use tiergate::cli::audit::{self, Audit};
+use tiergate::cli::backup::{self, Backup, Restore};
 use tiergate::cli::check::{self, Check};
+use tiergate::cli::db::{self, Db};
 use tiergate::cli::diff::{self, Diff, Found};
 use tiergate::cli::jobs::{self, Jobs};
 use tiergate::cli::key::{self, Key};
@@ -66,6 +68,9 @@ enum Command {
     Usage(Usage),
     Jobs(Jobs),
     Audit(Audit),
+    Backup(Backup),
+    Restore(Restore),
+    Db(Db),
     /// Print a preset, to begin a tiers.yaml with; without a name, say which there are
     Preset {
         /// Its name
@@ -137,6 +142,13 @@ fn main() -> ExitCode {
         Command::Preset { name } => preset(name.as_deref()),
         Command::Usage(command) => said(usage::run(&command, &mut stdout()), command.is_for_programs()),
         Command::Jobs(command) => said(jobs::run(&command, &mut stdout()), command.is_for_programs()),
+        Command::Backup(command) => said(backup::run(&command, &mut stdout()), command.is_for_programs()),
+        Command::Restore(command) => said(backup::restore(&command, &mut stdout()), command.is_for_programs()),
+        Command::Db(command) => match db::run(&command, &mut stdout()) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => said(Err(error), command.is_for_programs()),
+        },
         Command::Audit(command) => said(audit::run(&command, &mut stdout()), command.is_for_programs()),
         Command::Account(command) => {
             let is_for_programs = command.is_for_programs();

@@ -1,16 +1,18 @@
 //! The commands for operators.
 //!
 //! `account`, `key`, `network`, `reload` and `status` ask the running server by its admin API, to which `client` is the way.
-//! `usage`, `jobs`, `audit`, `backup` and `verify` read the database themselves, whether a server runs or not (`data` says how
+//! `usage`, `jobs`, `audit`, `backup` and `db` read the database themselves, whether a server runs or not (`data` says how
 //! they find it); `restore` alone writes, and only while no server runs. `check`, `tiers` and `schema` tell of a tiers.yaml, and
 //! `diff` asks a server only to compare with what it does. `limits` and `table` are how people write and see what is in
 //! answers. There are no prompts: commands are run by scripts.
 
 pub mod account;
 pub mod audit;
+pub mod backup;
 pub mod check;
 mod client;
 mod data;
+pub mod db;
 pub mod diff;
 pub mod jobs;
 pub mod key;
@@ -32,6 +34,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::config::ConfigErrors;
+use crate::store::backup::BackupError;
 use crate::store::{KeyError, OpenError, ReadError, TokenError};
 
 /// Which door, and how its answers are shown.
@@ -113,6 +116,8 @@ pub enum CliError {
     Read(ReadError),
     /// The key under which addresses and users are hashed can't be read.
     Key(KeyError),
+    /// There is no backup, or none was put back.
+    Backup(BackupError),
     /// What was given can't be used.
     Unfit(String),
     /// A network was unblocked, and is blocked as a part of others: which one, and which they are.
@@ -161,6 +166,7 @@ impl fmt::Display for CliError {
             Self::Refused { said, .. } => write!(f, "error: {said}"),
             Self::Input(from, error) => write!(f, "error: can't read {from}: {error}"),
             Self::Open(error) => write!(f, "error: {error}"),
+            Self::Backup(error) => write!(f, "error: {error}"),
             Self::Read(error) => write!(
                 f,
                 "error: can't read the database ({error}); `tiergate db verify` checks whether it is whole"
@@ -191,7 +197,11 @@ impl CliError {
             Self::NoDoor(..) | Self::NoAddress(_) => "no_door",
             Self::NoAnswer(..) => "no_answer",
             Self::Input(..) => "unreadable",
-            Self::Open(OpenError::InUse { .. }) => "in_use",
+            Self::Open(OpenError::InUse { .. }) | Self::Backup(BackupError::InUse(_)) => "in_use",
+            Self::Backup(BackupError::Exists(_)) => "exists",
+            Self::Backup(BackupError::Used(_)) => "used",
+            Self::Backup(BackupError::Unfit(..)) => "unfit_backup",
+            Self::Backup(_) => "no_backup",
             Self::Open(OpenError::Unused { .. } | OpenError::Missing { .. }) => "no_database",
             Self::Open(OpenError::Damaged { .. }) => "damaged",
             Self::Open(OpenError::Foreign { .. }) => "foreign",
@@ -225,6 +235,15 @@ impl From<TokenError> for CliError {
 impl From<OpenError> for CliError {
     fn from(error: OpenError) -> Self {
         Self::Open(error)
+    }
+}
+
+impl From<BackupError> for CliError {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Open(error) => Self::Open(error),
+            error => Self::Backup(error),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use super::database::OpenError;
 use super::database::connection::APPLICATION_ID;
 use super::database::wal;
+use super::pseudonym::KEY_FILE;
 use crate::policy::time::UnixTime;
 
 /// The database's file in the data folder.
@@ -128,10 +129,37 @@ impl DataDir {
             self.path.join(ID_FILE),
             self.path.join(RUNNING_FILE),
         ];
-        let there: Vec<PathBuf> = files
-            .into_iter()
-            .filter(|file| file.symlink_metadata().is_ok())
-            .collect();
+        self.move_aside(&files, now)
+    }
+
+    /// Whether the folder has, or had, a database.
+    pub(super) fn was_used(&self) -> bool {
+        let database = self.database();
+        let marks = [database.clone(), wal(&database), self.path.join(ID_FILE)];
+        marks.iter().any(|file| file.symlink_metadata().is_ok())
+    }
+
+    /// Moves the database aside so that another one can take its place, and the key as well if that is replaced. The mark of a
+    /// used folder stays until then: a start in between finds its database missing. Where it was moved to; `None`: there was
+    /// nothing to move.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn make_room(&self, now: UnixTime, with_key: bool) -> Result<Option<PathBuf>, OpenError> {
+        let database = self.database();
+        let mut files = vec![
+            database.clone(),
+            wal(&database),
+            shm(&database),
+            self.path.join(RUNNING_FILE),
+        ];
+        files.extend(with_key.then(|| self.path.join(KEY_FILE)));
+        self.move_aside(&files, now)
+    }
+
+    /// Moves those of the files that are there into a folder of their own.
+    fn move_aside(&self, files: &[PathBuf], now: UnixTime) -> Result<Option<PathBuf>, OpenError> {
+        let there: Vec<&PathBuf> = files.iter().filter(|file| file.symlink_metadata().is_ok()).collect();
         if there.is_empty() {
             return Ok(None);
         }
@@ -140,7 +168,7 @@ impl DataDir {
         make.map_err(OpenError::disk("make the folder", &aside))?;
         for file in there {
             let name = file.file_name().unwrap_or_default();
-            fs::rename(&file, aside.join(name)).map_err(OpenError::disk("move aside", &file))?;
+            fs::rename(file, aside.join(name)).map_err(OpenError::disk("move aside", file))?;
         }
         self.sync().map_err(OpenError::disk("sync the folder", &self.path))?;
         Ok(Some(aside))

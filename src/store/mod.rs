@@ -10,6 +10,7 @@
 //! | `rows` | jobs and refusals as rows |
 //! | `rollup`, `retention` | adding up, and removing what is old |
 //! | `replay`, `corrections` | windows read back, and jobs dated by a clock that was ahead |
+//! | `view`, [`usage`], [`jobs`], [`verify`], [`backup`] | what commands read from the file themselves, and copies of it |
 //! | [`statistics`] | `/me?period=` and `/stats` |
 //! | `accounts`, `directory`, `networks` | accounts, keys and networks, in the database and in memory |
 //! | [`audit`] | what operators changed |
@@ -23,6 +24,7 @@
 pub mod account;
 mod accounts;
 pub mod audit;
+pub mod backup;
 mod corrections;
 pub mod data_dir;
 pub mod database;
@@ -44,6 +46,7 @@ mod rows;
 pub mod statistics;
 mod token;
 pub mod usage;
+pub mod verify;
 mod view;
 mod whereabouts;
 

@@ -1,0 +1,90 @@
+//! `tiergate db verify`: whether a database, or a backup of one, is whole.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::data::DataTarget;
+use super::{CliError, table, unless_enough};
+use crate::store::View;
+use crate::store::verify::Check;
+
+/// Look after the database.
+#[derive(Debug, Args)]
+pub struct Db {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    target: DataTarget,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check whether the database is whole, and whether its sums are those of its rows. Exit code 1 if anything is wrong.
+    ///
+    /// Reads all of it, while a server runs or not, and changes nothing.
+    ///
+    /// Example: tiergate db verify /var/backups/tiergate-2026-11-30.db
+    Verify {
+        /// A backup; the database in the data folder if it is left out
+        file: Option<PathBuf>,
+    },
+}
+
+impl Db {
+    /// Whether programs are to read the answer, or why there is none.
+    pub fn is_for_programs(&self) -> bool {
+        self.target.json
+    }
+}
+
+/// Checks it, and writes what was found to `out`, as far as somebody reads it. Whether nothing is wrong.
+///
+/// # Errors
+/// There is no database that can be read.
+pub fn run(db: &Db, out: &mut impl Write) -> Result<bool, CliError> {
+    let Command::Verify { file } = &db.command;
+    let mut view = match file {
+        Some(file) => View::open_file(file)?,
+        None => db.target.view()?.0,
+    };
+    let name = view.file().display().to_string();
+    let mut all = Vec::new();
+    let mut told = Ok(());
+    view.verify(|check| {
+        if !db.target.json && told.is_ok() {
+            told = tell(&check, out);
+        }
+        all.push(check);
+    })?;
+    let is_ok = all.iter().all(Check::is_ok);
+    if db.target.json {
+        let checks: Vec<Value> = all.iter().map(in_json).collect();
+        told = table::json(out, &json!({ "file": name, "ok": is_ok, "checks": checks }));
+    } else if told.is_ok() && !is_ok {
+        told = writeln!(
+            out,
+            "{name} is not as it should be: restore a backup (`tiergate restore`), or keep the file and report this"
+        );
+    }
+    unless_enough(told.map_err(CliError::Output))?;
+    Ok(is_ok)
+}
+
+fn tell(check: &Check, out: &mut impl Write) -> std::io::Result<()> {
+    let word = if check.is_ok() { "ok   " } else { "wrong" };
+    writeln!(out, "{word}  {}", check.name)?;
+    for wrong in &check.wrong {
+        writeln!(out, "         {wrong}")?;
+    }
+    match check.count - check.wrong.len() as u64 {
+        0 => Ok(()),
+        more => writeln!(out, "         and {more} more"),
+    }
+}
+
+fn in_json(check: &Check) -> Value {
+    json!({ "name": check.name, "ok": check.is_ok(), "wrong": check.wrong, "count": check.count })
+}
