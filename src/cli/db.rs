@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::data::DataTarget;
 use super::{CliError, table, unless_enough};
-use crate::store::View;
 use crate::store::verify::Check;
+use crate::store::{OpenError, View};
 
 /// Look after the database.
 #[derive(Debug, Args)]
@@ -46,19 +46,29 @@ impl Db {
 /// There is no database that can be read.
 pub fn run(db: &Db, out: &mut impl Write) -> Result<bool, CliError> {
     let Command::Verify { file } = &db.command;
-    let mut view = match file {
-        Some(file) => View::open_file(file)?,
-        None => db.target.view()?.0,
+    let opened = match file {
+        Some(file) => View::open_file(file).map_err(CliError::Open),
+        None => db.target.view().map(|(view, _)| view),
     };
-    let name = view.file().display().to_string();
     let mut all = Vec::new();
     let mut told = Ok(());
-    view.verify(|check| {
+    let mut done = |check: Check| {
         if !db.target.json && told.is_ok() {
             told = tell(&check, out);
         }
         all.push(check);
-    })?;
+    };
+    let name = match opened {
+        Ok(mut view) => {
+            view.verify(done)?;
+            view.file().display().to_string()
+        }
+        Err(CliError::Open(OpenError::Damaged { file, what })) => {
+            done(Check::damaged(what));
+            file.display().to_string()
+        }
+        Err(error) => return Err(error),
+    };
     let is_ok = all.iter().all(Check::is_ok);
     if db.target.json {
         let checks: Vec<Value> = all.iter().map(in_json).collect();

@@ -12,6 +12,8 @@ use super::rollup::{self, REFUSED, USAGE};
 use super::rows::{CallerColumns, INSTANCE, caller_columns, caller_of, millis, unix_time};
 use super::view::View;
 
+/// The check that SQLite makes.
+const INTEGRITY: &str = "the file is whole (integrity_check)";
 /// Mistakes of one kind that are told one by one.
 const TOLD_MAX: usize = 5;
 /// Around the oldest jobs that are kept, retention has removed some of those that ended at the same time.
@@ -38,6 +40,13 @@ impl Check {
             wrong: Vec::new(),
             count: 0,
         }
+    }
+
+    /// That of a file which is too damaged to be opened.
+    pub fn damaged(what: String) -> Self {
+        let mut check = Self::new(INTEGRITY);
+        check.wrong(|| what);
+        check
     }
 
     fn wrong(&mut self, what: impl FnOnce() -> String) {
@@ -75,7 +84,7 @@ impl View {
 }
 
 fn integrity(connection: &Connection) -> rusqlite::Result<Check> {
-    let mut check = Check::new("the file is whole (integrity_check)");
+    let mut check = Check::new(INTEGRITY);
     let lines = connection
         .prepare("PRAGMA integrity_check(100)")
         .and_then(|mut select| {

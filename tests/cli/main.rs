@@ -4,10 +4,14 @@
 mod support;
 
 mod accounts;
+mod backup;
 mod check;
+mod data;
 mod diff;
-mod journal;
+mod jobs;
 mod networks;
 mod presets;
 mod relative;
 mod secrets;
+mod usage;
+mod verify;
