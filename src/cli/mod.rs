@@ -7,6 +7,7 @@
 //! answers. There are no prompts: commands are run by scripts.
 
 pub mod account;
+mod account_list;
 pub mod audit;
 pub mod backup;
 pub mod check;

@@ -54,8 +54,8 @@ use std::fmt;
 
 pub use account::{Account, Change, Illegal, NewAccount, Origin};
 pub use accounts::{
-    ACCOUNTS_MAX, AccountStore, AccountsError, ChangeError, ImportError, ImportRow, Imported, Listed, Minted,
-    RelistError, Relisted, Relisting,
+    ACCOUNTS_MAX, AccountStore, AccountUse, AccountsError, ChangeError, ImportError, ImportRow, Imported, Listed,
+    Minted, RelistError, Relisted, Relisting,
 };
 pub use audit::{Actor, AuditEntry, Stamp};
 pub use data_dir::{DATABASE_FILE, DataDir, OldData};

@@ -268,7 +268,7 @@ async fn an_account_gets_numbers_of_its_own_for_request_limits() {
     );
     let list = lines(&good(command(&door, &["account", "list"]).await));
     assert!(list[0].contains("QUOTAS LIMITS USERS"), "{list:?}");
-    let line = "acme $20 0 - - - - hourly=5000,lifts=network http=300 - -";
+    let line = "acme $20 0 - 0 - - - - hourly=5000,lifts=network http=300 - -";
     assert!(list.iter().any(|other| other == line), "{list:?}");
     let set = ["account", "set", "acme", "--limit", "http=", "--limit", "hourly=6000"];
     let changed = json_of(&door, &set).await;

@@ -104,6 +104,12 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "wide_network", error)
     }
 
+    /// The database can't be read.
+    pub fn unreadable(error: &crate::store::ReadError) -> Self {
+        let error = format!("the database can't be read at present: {error}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error)
+    }
+
     /// The body has more bytes than this takes.
     pub fn too_large(bytes_max: usize) -> Self {
         let error = format!("the body is longer than {} KiB", bytes_max >> 10);

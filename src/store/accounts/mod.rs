@@ -8,6 +8,7 @@ mod error;
 mod listed;
 mod networks;
 mod tables;
+mod used;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 pub use self::error::{AccountsError, ChangeError, ImportError, RelistError};
 pub use self::listed::{Relisted, Relisting};
 use self::tables::Read;
+pub use self::used::AccountUse;
 use super::account::{Account, Change, Illegal, NewAccount, Origin, is_text};
 use super::database::Database;
 use super::directory::{Directory, Step};
