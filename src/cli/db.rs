@@ -47,7 +47,11 @@ impl Db {
 pub fn run(db: &Db, out: &mut impl Write) -> Result<bool, CliError> {
     let Command::Verify { file } = &db.command;
     let opened = match file {
-        Some(file) => View::open_file(file).map_err(CliError::Open),
+        Some(file) => {
+            let input = |error| CliError::Input(file.display().to_string(), error);
+            std::fs::metadata(file).map_err(input)?;
+            View::open_file(file).map_err(CliError::Open)
+        }
         None => db.target.view().map(|(view, _)| view),
     };
     let mut all = Vec::new();

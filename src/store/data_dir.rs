@@ -203,15 +203,7 @@ impl DataDir {
         }
         let short = self.look_at_header(&file, length.unwrap_or(0))?;
         if id.is_some() && self.path.join(RUNNING_FILE).exists() && !wal(&file).exists() {
-            return Err(damaged(
-                file.clone(),
-                &format!(
-                    "the last run did not stop cleanly, and its log {} is gone; if another program has opened the database since and \
-                     taken the log in, remove {} and start again",
-                    wal(&file).display(),
-                    self.path.join(RUNNING_FILE).display()
-                ),
-            ));
+            return Err(log_gone(file));
         }
         Ok(Found::Used { id, short })
     }
@@ -306,6 +298,17 @@ impl DataDir {
     fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
+}
+
+/// That the last run did not stop cleanly, and the database's log is not there.
+pub(super) fn log_gone(file: PathBuf) -> OpenError {
+    let what = format!(
+        "the last run did not stop cleanly, and its log {} is gone; if another program has opened the database since and taken the \
+         log in, remove {} and start again",
+        wal(&file).display(),
+        file.with_file_name(RUNNING_FILE).display()
+    );
+    damaged(file, &what)
 }
 
 /// A new id, at random.

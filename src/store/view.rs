@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 
 use super::audit::{self, AuditEntry};
-use super::data_dir::{DATABASE_FILE, ID_FILE, RUNNING_FILE};
+use super::data_dir::{DATABASE_FILE, ID_FILE, RUNNING_FILE, log_gone};
 use super::database::{OpenError, ReadError, open_read_only, wal};
 use super::pseudonym::{KeyError, Pseudonyms};
 use crate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
@@ -56,8 +56,7 @@ impl View {
         }
         // SQLite would make an empty log, and a server would then start without noticing that commits are gone.
         if file.exists() && folder.join(RUNNING_FILE).exists() && !wal(&file).exists() {
-            let what = format!("its log {} is gone", wal(&file).display());
-            return Err(OpenError::Damaged { file, what });
+            return Err(log_gone(file));
         }
         Self::open_file(&file)
     }

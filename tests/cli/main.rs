@@ -11,6 +11,7 @@ mod diff;
 mod jobs;
 mod networks;
 mod presets;
+mod queries;
 mod relative;
 mod secrets;
 mod usage;

@@ -1,5 +1,7 @@
 //! `tiergate usage` and `tiergate audit`, while a server runs, after it stopped and after it was killed.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::Value;
 
 use crate::data::{Site, json, lines, roll_up, said, wrong};
@@ -107,10 +109,38 @@ async fn usage_is_the_same_before_and_after_a_roll_up() {
     }
     let site = kept.start().await;
     site.search("acme", "/search", 2).await;
+    let modes = ["tiergate.db", "tiergate.db-wal", "tiergate.db-shm"];
+    let mode = |name| {
+        let found = std::fs::metadata(folder.join("data").join(name)).expect("it is there");
+        found.permissions().mode() & 0o777
+    };
+    assert_eq!(modes.map(mode), [0o600; 3], "nobody else may read it");
     for span in spans {
         let after = json(&folder, &["usage", "acme", "--since", span]).await;
         assert_eq!(figures(&after["total"]), [5, 5, 10, 0], "{span}");
     }
+}
+
+/// Without single jobs, what belongs to the span of its first hour can't be told from the rest of that.
+#[tokio::test]
+async fn usage_says_from_when_it_is_exact() {
+    let site = Site::start().await;
+    let folder = site.folder.path().to_owned();
+    site.search("acme", "/search", 3).await;
+    let _kept = site.stop().await;
+    roll_up(&folder).await;
+    let open = rusqlite::Connection::open(folder.join("data/tiergate.db")).expect("it is ours");
+    open.execute("DELETE FROM job", []).expect("it is SQL");
+    drop(open);
+    let usage = json(&folder, &["usage", "--since", "26h"]).await;
+    assert_eq!(
+        (&usage["complete"], figures(&usage["total"])),
+        (&false.into(), [3, 3, 6, 0])
+    );
+    let from = usage["from"].as_str().expect("a time");
+    assert!(from.ends_with(":00:00.000Z"), "a whole hour: {from}");
+    let table = said(&folder, &["usage", "--since", "26h"]).await;
+    assert!(table.contains("Older jobs are kept by whole hours only"), "{table}");
 }
 
 #[tokio::test]

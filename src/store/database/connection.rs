@@ -1,5 +1,7 @@
 //! Connections to the database file: how each kind is opened, and the schema's versions.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::OpenError;
+use crate::store::data_dir::FILE_MODE;
 
 /// `tgdb`: what `file` and SQLite know our databases by.
 pub(in crate::store) const APPLICATION_ID: i64 = 0x7467_6462;
@@ -26,7 +29,14 @@ const STATEMENTS_MAX: usize = 64;
 /// The connection that writes, with the schema as this program has it. Makes the file if it isn't there.
 pub(super) fn writing(file: &Path) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::sqlite(file, &error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // For its owner only, and so are the files that SQLite makes beside it. Nothing has the file open yet.
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(FILE_MODE)
+        .open(file)
+        .map_err(OpenError::disk("open the database", file))?;
     let mut connection = Connection::open_with_flags(file, flags).map_err(failed)?;
     configure(&connection, WRITER_CACHE_KIB).map_err(failed)?;
     let version = version(&connection).map_err(failed)?;
