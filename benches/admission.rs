@@ -149,10 +149,10 @@ fn with_quotas(criterion: &mut Criterion) {
     for callers in CALLERS {
         let mut policy = metered();
         let opened = UnixTime::from_secs(1_782_864_000); // 1 July 2026: a month of 31 days
-        policy.follow_clock(opened, Timestamp::ZERO);
+        policy.follow_clock(opened, Timestamp::ZERO, Span::MAX);
         for tenth in 0..10 {
             let at = opened + Span::from_secs(tenth * DAY_S / 10);
-            policy.follow_clock(at, Timestamp::ZERO);
+            policy.follow_clock(at, Timestamp::ZERO, Span::MAX);
             for caller in 0..callers {
                 for window in [WindowId(0), WindowId(1)] {
                     let caller = ask(caller, 3).caller;
@@ -166,7 +166,11 @@ fn with_quotas(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(callers), |bencher| {
             bencher.iter(|| {
                 passed_us += step_us;
-                policy.follow_clock(UnixTime::from_millis(opened.as_millis() + passed_us / 1_000), now);
+                policy.follow_clock(
+                    UnixTime::from_millis(opened.as_millis() + passed_us / 1_000),
+                    now,
+                    Span::MAX,
+                );
                 let Ok(Admission::Running { grant, .. }) = policy.enter(black_box(&ask(crowd.next(), 3)), now) else {
                     unreachable!("a slot is free and no quota is spent")
                 };

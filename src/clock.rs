@@ -33,6 +33,9 @@ enum Wall {
 #[derive(Debug, Default)]
 pub struct Hands {
     ahead_ms: AtomicU64,
+    /// How far the wall clock was set forward, and back, since it was started.
+    forward_ms: AtomicU64,
+    back_ms: AtomicU64,
 }
 
 impl Hands {
@@ -41,8 +44,24 @@ impl Hands {
         self.ahead_ms.fetch_add(by.as_millis(), Ordering::Relaxed);
     }
 
+    /// Sets the wall clock alone forward by so much.
+    pub fn step_forward(&self, by: Span) {
+        self.forward_ms.fetch_add(by.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Sets the wall clock alone back by so much. It never reads less than the epoch.
+    pub fn step_back(&self, by: Span) {
+        self.back_ms.fetch_add(by.as_millis(), Ordering::Relaxed);
+    }
+
     fn ahead(&self) -> Span {
         Span::from_millis(self.ahead_ms.load(Ordering::Relaxed))
+    }
+
+    /// What a wall clock reads that would read so, had nobody set it.
+    fn set(&self, wall: UnixTime) -> UnixTime {
+        let forward = wall.as_millis() + self.forward_ms.load(Ordering::Relaxed);
+        UnixTime::from_millis(forward.saturating_sub(self.back_ms.load(Ordering::Relaxed)))
     }
 }
 
@@ -84,7 +103,8 @@ impl Clock {
                 // A clock that stands before 1970 has not been set.
                 UnixTime::default() + since.map_or(Span::ZERO, Span::from)
             }
-            Wall::Since(began) | Wall::Moved(began, _) => began + self.now().since(Timestamp::ZERO),
+            Wall::Since(began) => began + self.now().since(Timestamp::ZERO),
+            Wall::Moved(began, hands) => hands.set(began + self.now().since(Timestamp::ZERO)),
         }
     }
 

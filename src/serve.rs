@@ -3,6 +3,7 @@
 //!
 //! Absent on purpose: decisions.
 
+mod clock_steps;
 mod cores;
 mod data_dir;
 mod live;
@@ -44,7 +45,7 @@ use crate::http::account::Pages;
 use crate::http::admin::config::{ASKED_MAX, Json, Running, Taken};
 use crate::http::admin::{self, Admin};
 use crate::policy::rules::Rules;
-use crate::policy::time::{Span, UnixTime};
+use crate::policy::time::UnixTime;
 use crate::store::statistics::Refusals;
 use crate::store::{
     AccountStore, AccountsError, Database, KeyError, KnownAccounts, Ledger, OldData, OpenError, Pseudonyms, ReadError,
@@ -56,9 +57,6 @@ use crate::upstream::Workers;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
-
-/// How often the wall clock is read, and a part of the callers swept.
-const TICK_EVERY: Span = Span::from_secs(1);
 
 /// Sockets that listen: one for each core of the public listener, on one address, and the operator's.
 #[derive(Debug)]
@@ -220,7 +218,7 @@ pub async fn run(
         connections: Cap::new(connections_max(&config)),
         exposition: Arc::clone(&exposition),
     });
-    let (gate, limiter, refusals) = (&house.gate, Arc::clone(&house.limiter), Arc::clone(&house.refusals));
+    let (gate, refusals) = (&house.gate, Arc::clone(&house.refusals));
     let door = Arc::new(ArcSwap::from_pointee(door(&config, &house, &places, &generation)));
     let token = Arc::new(ArcSwap::from_pointee(token));
     let running = Arc::new(ArcSwap::from_pointee(begun(source.as_ref(), clock.wall())));
@@ -257,14 +255,7 @@ pub async fn run(
         Arc::clone(gate),
         Arc::clone(&database) as _,
     ));
-    let ticking = Arc::clone(gate);
-    background.spawn(async move {
-        loop {
-            clock.sleep(TICK_EVERY).await;
-            ticking.tick();
-            limiter.tick();
-        }
-    });
+    background.spawn(clock_steps::tick(Arc::clone(&house)));
 
     let cores = Cores::start(sockets.public, &door, &house.workers, clock)?;
     let folder = config.load().data_dir.clone();
@@ -357,6 +348,7 @@ fn generation(
         upstreams: upstreams(&rules),
         rules,
         commit_patience: config.commit_patience.into(),
+        clock_step_max: config.clock_step_max.into(),
     })
 }
 

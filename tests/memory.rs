@@ -117,7 +117,7 @@ fn growth_after_the_idle() -> f64 {
     let full = resident_bytes() - before;
     assert_eq!(policy.debtors(), [0, 100_000, 0]);
     let later = OPENED + Span::from_secs(2 * DAY_S);
-    policy.follow_clock(later, NOW);
+    policy.follow_clock(later, NOW, Span::MAX);
     for _ in 0..SWEEPS {
         policy.sweep(NOW);
     }
@@ -166,7 +166,7 @@ fn month() -> Window {
 
 fn opened(windows: Vec<Window>) -> Policy {
     let mut policy = Policy::new(Arc::new(rules(windows, Vec::new())));
-    policy.follow_clock(OPENED, NOW);
+    policy.follow_clock(OPENED, NOW, Span::MAX);
     policy
 }
 

@@ -40,7 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
-    Ok(match bytes.int_in_range(0..=41)? {
+    Ok(match bytes.int_in_range(0..=42)? {
         0..=9 => Step::Enter {
             caller: bytes.arbitrary()?,
             tier: bytes.arbitrary()?,
@@ -76,11 +76,12 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
             units: bytes.arbitrary::<u8>()?.into(),
         },
         34 => Step::Clock(Reading::At(bytes.arbitrary::<u32>()?.into())),
-        35 => Step::Clock(Reading::Off(milliseconds(bytes)?)),
+        35 => Step::Clock(Reading::Off(clock_step(bytes)?)),
         36 => Step::Clock(Reading::Edge(bytes.arbitrary()?, bytes.int_in_range(-1..=1)?)),
         37..=38 => Step::PassToEdge(bytes.arbitrary()?, bytes.int_in_range(-1..=1)?),
         39 => Step::Sweep,
         40 => Step::SweepAll,
+        41 => Step::Recount,
         _ => Step::ShutDown,
     })
 }
@@ -89,6 +90,16 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
 fn milliseconds(bytes: &mut Unstructured<'_>) -> Result<i64> {
     let ms = i64::from(bytes.arbitrary::<i32>()?);
     Ok(if bytes.ratio(1, 2)? { ms % 100_000 } else { ms * 2 })
+}
+
+/// The same, or up to 435 years.
+fn clock_step(bytes: &mut Unstructured<'_>) -> Result<i64> {
+    let ms = milliseconds(bytes)?;
+    Ok(if bytes.ratio(1, 4)? {
+        ms.saturating_mul(3_200)
+    } else {
+        ms
+    })
 }
 
 fn pick(bytes: &mut Unstructured<'_>) -> Result<Pick> {

@@ -1,23 +1,17 @@
-//! `tiergate account`: who has an account, and on what terms.
-//!
-//! Absent on purpose: what values mean. They go to the door as they were written, and the door says what is wrong with them.
+//! `tiergate account`: who has an account, and on what terms. Values go to the server as they were written, and the server says
+//! what is wrong with them.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::Write;
 
 use clap::{Args, Subcommand};
 use http::Method;
-use hyper::body::Bytes;
 use serde_json::{Map, Value};
 
 use super::account_list::{self, List};
 use super::client::{Client, escaped};
 use super::limits::{self, Given};
-use super::table;
-use super::{CliError, Target, unless_enough};
+use super::{CliError, Target, table, transfer, unless_enough};
 
-/// Bytes of an import that a door takes.
-const IMPORT_BYTES_MAX: usize = 16 << 20;
 /// Users of a delegating account, unless it is said.
 const USERS_DEFAULT: u32 = 10_000;
 
@@ -89,12 +83,9 @@ enum Command {
     ///
     /// CSV, whose first line names the columns name, tier, email and key (the last two may be missing), or JSON lines with the
     /// fields of an export and `key`. Keys are in plain text there, and only their hashes are kept.
-    Import {
-        /// The file; `-` is standard input
-        file: String,
-    },
-    /// Write all stored accounts as JSON lines, as an import takes them. Keys are not in it: nobody knows them
-    Export,
+    Import(transfer::Import),
+    /// Write all stored accounts as JSON lines, as an import takes them
+    Export(transfer::Export),
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +117,9 @@ struct Terms {
     /// What operators want to remember; empty takes it away
     #[arg(long)]
     note: Option<String>,
+    /// The source of imports that it comes from: `import --remove-missing` of that source may remove it; empty takes it away
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +192,9 @@ impl Terms {
         if let Some(note) = self.note {
             put("note", or_nothing(note));
         }
+        if let Some(source) = self.source {
+            put("source", or_nothing(source));
+        }
         fields
     }
 }
@@ -220,11 +217,8 @@ fn answer(account: Account, out: &mut impl Write) -> Result<(), CliError> {
     let path = |name: &str| format!("/accounts/{}", escaped(name));
     let (said, answer) = match command {
         Command::List(list) => return list.run(&client, target.json, out),
-        Command::Import { file } => return import(&client, &file, target.json, out),
-        Command::Export => {
-            let lines = client.send(&Method::GET, "/accounts/export", "application/json", Bytes::new())?;
-            return Ok(out.write_all(&lines)?);
-        }
+        Command::Import(import) => return import.run(&client, target.json, out),
+        Command::Export(export) => return export.run(&client, out),
         Command::Show { name } => {
             let shown = client.ask(&Method::GET, &path(&name), None)?;
             if !target.json {
@@ -270,7 +264,7 @@ fn answer(account: Account, out: &mut impl Write) -> Result<(), CliError> {
 }
 
 /// Every field of an account, a line each.
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 16] = [
     "name",
     "tier",
     "email",
@@ -282,6 +276,7 @@ const FIELDS: [&str; 15] = [
     "blocked_by_rule",
     "max_users",
     "note",
+    "source",
     "keys",
     "created",
     "origin",
@@ -301,36 +296,5 @@ fn show(account: &Value, out: &mut impl Write) -> Result<(), CliError> {
         };
         writeln!(out, "  {name:<12} {cell}")?;
     }
-    Ok(())
-}
-
-fn import(client: &Client, file: &str, json: bool, out: &mut impl Write) -> Result<(), CliError> {
-    let mut bytes = Vec::new();
-    let most = IMPORT_BYTES_MAX as u64 + 1;
-    let read = if file == "-" {
-        io::stdin().lock().take(most).read_to_end(&mut bytes)
-    } else {
-        File::open(file).and_then(|open| open.take(most).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| CliError::Input(file.to_owned(), error))?;
-    if bytes.len() > IMPORT_BYTES_MAX {
-        let error = format!(
-            "{file} is longer than {} MiB; import it in parts",
-            IMPORT_BYTES_MAX >> 20
-        );
-        return Err(CliError::Unfit(error));
-    }
-    let is_json = bytes.trim_ascii_start().first() == Some(&b'{');
-    let kind = if is_json { "application/x-ndjson" } else { "text/csv" };
-    let answer = client.send(&Method::POST, "/accounts/import", kind, bytes.into())?;
-    let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-    if json {
-        return Ok(table::json(out, &answer)?);
-    }
-    writeln!(
-        out,
-        "imported {} accounts and {} keys",
-        answer["accounts"], answer["keys"]
-    )?;
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! The commands for operators.
 //!
-//! `account`, `key`, `network`, `reload` and `status` ask the running server by its admin API, to which `client` is the way.
-//! `usage`, `jobs`, `audit`, `backup` and `db` read the database themselves, whether a server runs or not (`data` says how
-//! they find it); `restore` alone writes, and only while no server runs. `check`, `tiers` and `schema` tell of a tiers.yaml, and
-//! `diff` asks a server only to compare with what it does. `limits` and `table` are how people write and see what is in
-//! answers. There are no prompts: commands are run by scripts.
+//! `account`, `key`, `network`, `reload` and `status` ask the running server by its admin API, to which `client` is the way;
+//! `transfer` are imports and exports. `usage`, `jobs`, `audit`, `backup` and `db` read the database themselves, whether a server
+//! runs or not (`data` says how they find it); `restore` alone writes, and only while no server runs. `check`, `tiers` and
+//! `schema` tell of a tiers.yaml, and `diff` asks a server only to compare with what it does. `limits` and `table` are how people
+//! write and see what is in answers. There are no prompts: commands are run by scripts.
 
 pub mod account;
 mod account_list;
@@ -24,6 +24,7 @@ pub mod schema;
 pub mod status;
 mod table;
 pub mod tiers;
+mod transfer;
 pub mod usage;
 
 use std::fmt;

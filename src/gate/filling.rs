@@ -1,4 +1,5 @@
-//! A window that a reload has made, filled from what the ledger remembers (semantics §5.5) while searches go on.
+//! A window that a reload has made, filled from what the ledger remembers (semantics §5.5) while searches go on. Where the wall
+//! clock was followed back (§5.11) all windows are new, and filled in the same way.
 //!
 //! Each debit is counted once. The window is made and a [`Fence`] put into the ledger under one lock. What was
 //! committed before the fence is read back here, when all of it is settled, and what comes after counts as its job ends; a job
@@ -16,17 +17,32 @@ use std::ops::ControlFlow;
 use super::Gate;
 use super::hall::Hall;
 use crate::policy::rules::{Window, WindowId};
+use crate::policy::time::UnixTime;
 use crate::store::{Debited, Fence, Past};
 
 /// Debits that are told under one lock: some tenths of a millisecond.
 const CHUNK: usize = 256;
 
-/// Windows that a reload has made, and from where on they count by themselves.
+/// Windows that are new, and from where on they count by themselves.
 #[derive(Debug)]
 #[must_use = "until they are filled they know nothing of what was before"]
 pub struct Filling {
     windows: Vec<Window>,
     fence: Fence,
+    /// Debits dated later count as of then.
+    as_of: UnixTime,
+}
+
+impl Filling {
+    /// Which windows are to be filled.
+    pub fn windows(&self) -> &[Window] {
+        &self.windows
+    }
+
+    /// Where the clock was followed back, debits before the fence that are dated later count as of that time.
+    pub(super) fn corrected_to(self, to: UnixTime) -> Self {
+        Self { as_of: to, ..self }
+    }
 }
 
 /// What became of a filling.
@@ -39,7 +55,7 @@ pub struct Filled {
 }
 
 impl Gate {
-    /// Parts what is to be read back from what counts by itself. Under the lock under which the rules were changed.
+    /// Parts what is to be read back from what counts by itself. Under the lock under which the windows were made.
     pub(super) fn begin_filling(&self, hall: &mut Hall) -> Option<Filling> {
         if !hall.policy.has_new_windows() {
             return None;
@@ -47,7 +63,11 @@ impl Gate {
         // This wakes the ledger's writer, which never asks for the lock.
         let fence = self.ledger.fence();
         let windows = hall.policy.count_from(fence.number());
-        Some(Filling { windows, fence })
+        Some(Filling {
+            windows,
+            fence,
+            as_of: UnixTime::MAX,
+        })
     }
 
     /// Reads back what was debited before those windows were made, from the past of this gate's ledger. Takes the lock again
@@ -57,7 +77,7 @@ impl Gate {
     /// # Errors
     /// The disk's, or the ledger is closed. Then the windows hold less than was used, until the next start.
     pub fn fill(&self, filling: Filling, past: impl Past) -> io::Result<Filled> {
-        let Filling { windows, fence } = filling;
+        let Filling { windows, fence, as_of } = filling;
         let number = fence.number();
         let mut filled = Filled { debits: 0, whole: true };
         let mut chunk = Vec::with_capacity(CHUNK);
@@ -74,8 +94,8 @@ impl Gate {
             let now = self.clock.now();
             for debited in chunk.drain(..) {
                 if let Some(window) = windows[debited.window.index()] {
-                    hall.policy
-                        .remember(window, debited.caller, debited.at, debited.units, now);
+                    let at = debited.at.min(as_of);
+                    hall.policy.remember(window, debited.caller, at, debited.units, now);
                     filled.debits += 1;
                 }
             }

@@ -17,6 +17,9 @@ use crate::policy::{Ask, Terms};
 use crate::store::KnownAccounts;
 use crate::telemetry::Meters;
 
+/// How long quotas stand still, unless the file says otherwise.
+pub const CLOCK_STEP_MAX_DEFAULT: Span = Span::from_secs(300);
+
 /// One generation of the rules.
 #[derive(Debug)]
 pub struct Generation {
@@ -30,6 +33,8 @@ pub struct Generation {
     pub upstreams: Vec<Arc<str>>,
     /// How long an answer waits for its debit to be durable.
     pub commit_patience: Span,
+    /// How long quotas may stand still where the system's clock has stepped back; a longer step is followed.
+    pub clock_step_max: Span,
 }
 
 /// The terms of rules that hold no more.
@@ -62,6 +67,7 @@ impl Generation {
             rules,
             accounts: Arc::default(),
             commit_patience: Span::from_secs(5),
+            clock_step_max: CLOCK_STEP_MAX_DEFAULT,
         })
     }
 

@@ -12,7 +12,8 @@ use std::task::{Context, Poll, Waker};
 
 use super::{Generation, Occupied};
 use crate::policy::refusal::Refusal;
-use crate::policy::{Grant, JobId, Policy, State};
+use crate::policy::time::UnixTime;
+use crate::policy::{Displaced, Grant, JobId, Policy, State};
 
 #[derive(Debug)]
 pub(super) struct Hall {
@@ -33,7 +34,8 @@ struct Waiter {
 #[derive(Debug)]
 pub(super) enum Verdict {
     Granted(Grant),
-    Refused(Refusal),
+    /// Of a job with that date.
+    Refused(Refusal, UnixTime),
 }
 
 impl Hall {
@@ -74,6 +76,11 @@ impl Hall {
     }
 
     #[must_use]
+    pub(super) fn tell_displaced(&mut self, out: Displaced) -> Option<Waker> {
+        self.tell(out.job, Verdict::Refused(out.refusal, out.admitted))
+    }
+
+    #[must_use]
     pub(super) fn tell_granted(&mut self, grant: Option<Grant>) -> Option<Waker> {
         grant.and_then(|grant| self.tell(grant.job, Verdict::Granted(grant)))
     }
@@ -92,6 +99,11 @@ impl Hall {
         };
         self.waiters.remove(&job);
         Poll::Ready(verdict)
+    }
+
+    /// The date of a job that is admitted and has not ended. A clock that was followed back has changed it.
+    pub(super) fn date(&self, job: JobId) -> Option<UnixTime> {
+        Some(self.policy.job(job)?.admitted)
     }
 
     /// Whether the job has not yet heard what became of it.

@@ -21,7 +21,7 @@ mod waiting;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
 use tracing::warn;
@@ -29,8 +29,8 @@ use tracing::warn;
 pub use cap::{Cap, Place};
 pub use committing::Committing;
 pub use filling::{Filled, Filling};
-pub use generation::{Generation, upstreams};
-use hall::{Hall, Verdict};
+pub use generation::{CLOCK_STEP_MAX_DEFAULT, Generation, upstreams};
+use hall::Hall;
 pub use limiter::Limiter;
 pub use moving::Moving;
 pub use pass::{Pass, Relocated};
@@ -41,7 +41,7 @@ use crate::policy::caller::{Caller, Network, NetworkId, Whereabouts};
 use crate::policy::refusal::Refusal;
 use crate::policy::rules::{PoolId, Priority, Rules, ServerId, TierId, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
-use crate::policy::{Admission, Ask, End, Grant, Overdrawn, Policy, State, Step, Tally, Usage};
+use crate::policy::{Admission, Ask, ClockStep, End, Grant, Overdrawn, Policy, STEP_MIN, State, Tally, Usage};
 use crate::store::{Ledger, Record};
 use crate::sync::Mutex;
 
@@ -53,6 +53,8 @@ pub struct Gate {
     ledger: Arc<dyn Ledger>,
     /// Whether networks may have to be counted by neighbourhood, as of the last second.
     crowded: AtomicBool,
+    /// How often the wall clock was followed back. Counted under the lock.
+    corrections: AtomicU64,
 }
 
 /// Somebody would not find its worker where it was.
@@ -90,6 +92,7 @@ impl Gate {
             clock,
             ledger,
             crowded: AtomicBool::new(false),
+            corrections: AtomicU64::new(0),
         })
     }
 
@@ -117,17 +120,17 @@ impl Gate {
             let mut woken = None;
             if let Admission::Seated { job, displaced, .. } = &mut admission {
                 hall.expect(*job);
-                woken = displaced
-                    .take()
-                    .and_then(|out| hall.tell(out.job, Verdict::Refused(out.refusal)));
+                woken = displaced.take().and_then(|out| hall.tell_displaced(out));
             }
             let (caller, tier, pool, cost) = (ask.caller, ask.tier, ask.pool, ask.cost);
+            let corrections = self.corrections.load(Ordering::Relaxed);
             let terms = move |admitted, overdrawn| Terms {
                 generation: present,
                 caller,
                 tier,
                 pool,
                 admitted,
+                corrections,
                 cost,
                 overdrawn,
             };
@@ -218,9 +221,7 @@ impl Gate {
         let turned_away: Vec<Option<Waker>> = {
             let mut hall = self.hall.lock();
             let out = hall.policy.shut_down();
-            out.into_iter()
-                .map(|out| hall.tell(out.job, Verdict::Refused(out.refusal)))
-                .collect()
+            out.into_iter().map(|out| hall.tell_displaced(out)).collect()
         };
         turned_away.into_iter().for_each(wake);
     }
@@ -242,7 +243,7 @@ impl Gate {
         };
         Balance {
             usages: windows.map(usage).collect(),
-            at: policy.wall_clock(now),
+            at: policy.clock_reads(now),
             jobs: policy.jobs_of(caller),
             waiting: policy.waiting_of(caller),
         }
@@ -262,26 +263,39 @@ impl Gate {
     }
 
     /// Follows the system's wall clock, forgets some of those who have no debit any more, and lets the ledger's metric show
-    /// whether it is available. To be called every second.
-    pub fn tick(&self) {
+    /// whether it is available. To be called every second. Where the clock was followed back all windows are new and to be filled.
+    pub fn tick(&self) -> Tick {
         // Without a search nobody else asks, and the metric would show what was so at the last one.
         let _shown = self.ledger.is_available();
-        let step = {
+        let tick = {
             let mut hall = self.hall.lock();
-            let now = self.clock.now();
-            let step = hall.policy.follow_clock(self.clock.wall(), now);
+            let (now, step_max) = (self.clock.now(), hall.generation.clock_step_max);
+            let step = hall.policy.follow_clock(self.clock.wall(), now, step_max);
+            let filling = match step {
+                ClockStep::Followed { to, .. } => {
+                    self.corrections.fetch_add(1, Ordering::Relaxed);
+                    self.begin_filling(&mut hall).map(|filling| filling.corrected_to(to))
+                }
+                ClockStep::Forward(_) | ClockStep::Back(_) => None,
+            };
             hall.policy.sweep(now);
             self.crowded.store(hall.policy.is_crowded(now), Ordering::Relaxed);
-            step
+            Tick { step, filling }
         };
-        match step {
-            Step::Forward(by) if by >= STEP_TOLD => warn!(%by, "the system's clock was set forward: quotas follow it"),
-            Step::Back(by) if by >= STEP_TOLD => warn!(
-                %by,
-                "the system's clock was set back: for quotas it stands still until it has caught up"
-            ),
-            Step::Forward(_) | Step::Back(_) => {}
-        }
+        tell(tick.step);
+        tick
+    }
+
+    /// What was debited counts by other dates than before: all windows begin anew, and are to be filled, if there are any.
+    pub fn recount(&self) -> Option<Filling> {
+        let mut hall = self.hall.lock();
+        hall.policy.recount(self.clock.now());
+        self.begin_filling(&mut hall)
+    }
+
+    /// Since when the system's wall clock has gone as the monotonic one does (see [`Policy::clock_agreed_since`]).
+    pub fn clock_agreed_since(&self) -> Timestamp {
+        self.hall.lock().policy.clock_agreed_since()
     }
 
     /// What the hall looks like at this moment. As long as the hall has jobs, so for operators only.
@@ -327,6 +341,16 @@ impl Gate {
     }
 }
 
+/// What a tick has found.
+#[derive(Debug)]
+#[must_use = "until the windows are filled they know nothing of what was before"]
+pub struct Tick {
+    /// How the system's wall clock has gone since the last one.
+    pub step: ClockStep,
+    /// All windows, if the clock was followed back.
+    pub filling: Option<Filling>,
+}
+
 /// What the hall looks like at one moment.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -347,7 +371,7 @@ pub struct View {
 /// What a caller has used, at one moment.
 #[derive(Clone, Debug)]
 pub struct Balance {
-    /// When, by the wall clock.
+    /// When: what the system's wall clock should read.
     pub at: UnixTime,
     /// In each window that was asked for.
     pub usages: Vec<Usage>,
@@ -365,6 +389,8 @@ struct Terms {
     tier: TierId,
     pool: PoolId,
     admitted: UnixTime,
+    /// How often the clock had been followed back by when that was read, or before.
+    corrections: u64,
     cost: u32,
     overdrawn: Overdrawn,
 }
@@ -386,8 +412,22 @@ impl Terms {
     }
 }
 
-/// From how far on it is told that the system's clock was set.
-const STEP_TOLD: Span = Span::from_secs(2);
+fn tell(step: ClockStep) {
+    match step {
+        ClockStep::Forward(by) if by >= STEP_MIN => {
+            warn!(%by, "system clock stepped forward; quotas follow it");
+        }
+        ClockStep::Back(by) if by >= STEP_MIN => {
+            warn!(%by, "system clock stepped back; quotas stand still until it has caught up");
+        }
+        ClockStep::Followed { by, to } => warn!(
+            %by,
+            to_unix_s = to.as_secs(),
+            "system clock stepped back by more than clock_step_max; quotas follow it, and what is dated later counts as of now"
+        ),
+        ClockStep::Forward(_) | ClockStep::Back(_) => {}
+    }
+}
 
 /// A job in the house at one moment.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 //! Absent on purpose: the wait for a success to be durable (`committing`).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{Committing, Gate, Moving, Terms, wake};
 use crate::policy::rules::{PoolId, Priority, ServerId};
@@ -155,11 +156,22 @@ impl Pass {
     pub fn succeed(mut self, status: u16) -> Committing {
         self.give_back_slot();
         if self.terms.cost == 0 {
+            self.date();
             self.note(End::Succeeded, status);
             return Committing::new(self, Commit::done());
         }
+        self.date();
         let commit = self.gate.ledger.commit(self.record(End::Succeeded, status));
         Committing::new(self, commit)
+    }
+
+    /// The job is recorded with the date by which it counts. That has changed if the clock was followed back since it was admitted.
+    fn date(&mut self) {
+        let corrections = self.gate.corrections.load(Ordering::Relaxed);
+        if self.terms.corrections != corrections {
+            self.terms.admitted = self.gate.hall.lock().date(self.job).unwrap_or(self.terms.admitted);
+            self.terms.corrections = corrections;
+        }
     }
 
     fn record(&self, end: End, status: u16) -> Record {
@@ -187,6 +199,7 @@ impl Pass {
         let (now, waker) = {
             let mut hall = self.gate.hall.lock();
             let now = self.gate.now();
+            self.terms.admitted = hall.date(self.job).unwrap_or(self.terms.admitted);
             debug_assert!(!hall.expects(self.job), "a job that ends has heard what became of it");
             let next = match outcome {
                 Outcome::Succeeded => hall.policy.succeed(self.job, number, now),

@@ -11,7 +11,7 @@ use super::hall::Verdict;
 use super::{Gate, Pass, Terms, wake};
 use crate::policy::refusal::{Reason, Refusal};
 use crate::policy::rules::Priority;
-use crate::policy::time::{Span, Timestamp};
+use crate::policy::time::{Span, Timestamp, UnixTime};
 use crate::policy::{End, JobId, Overdrawn};
 use crate::store::Entry;
 
@@ -72,6 +72,7 @@ impl Waiting {
             .expect("whoever has taken its verdict has nothing left to wait for");
         let verdict = {
             let mut hall = self.gate.hall.lock();
+            self.terms.admitted = hall.date(job).unwrap_or(self.terms.admitted);
             let expired = hall.policy.expire(job, self.gate.now());
             let unheard = hall.forget(job);
             match expired {
@@ -88,17 +89,21 @@ impl Waiting {
         }
     }
 
-    fn hear(&self, verdict: Verdict) -> Result<Pass, Refusal> {
+    fn hear(&mut self, verdict: Verdict) -> Result<Pass, Refusal> {
         match verdict {
-            Verdict::Granted(grant) => Ok(self.gate.pass(grant, self.terms.clone())),
-            Verdict::Refused(refusal) => {
-                self.turned_away(&refusal);
+            Verdict::Granted(grant) => {
+                self.terms.admitted = grant.admitted;
+                Ok(self.gate.pass(grant, self.terms.clone()))
+            }
+            Verdict::Refused(refusal, admitted) => {
+                self.turned_away(&refusal, admitted);
                 Err(refusal)
             }
         }
     }
 
-    fn turned_away(&self, refusal: &Refusal) {
+    fn turned_away(&mut self, refusal: &Refusal, admitted: UnixTime) {
+        self.terms.admitted = admitted;
         self.note(match refusal.reason() {
             Reason::ShuttingDown => End::ShutDown,
             _ => End::Displaced,
@@ -132,20 +137,21 @@ impl Drop for Waiting {
         let Some(job) = self.job.take() else { return };
         let (refused, waker) = {
             let mut hall = self.gate.hall.lock();
+            self.terms.admitted = hall.date(job).unwrap_or(self.terms.admitted);
             hall.policy.hang_up(job);
             match hall.forget(job) {
                 Some(Verdict::Granted(_)) => {
                     let next = hall.policy.decline(job, self.gate.now());
                     (None, hall.tell_granted(next))
                 }
-                Some(Verdict::Refused(refusal)) => (Some(refusal), None),
+                Some(Verdict::Refused(refusal, admitted)) => (Some((refusal, admitted)), None),
                 None => (None, None),
             }
         };
         wake(waker);
         match refused {
             None => self.note(End::HungUp),
-            Some(refusal) => self.turned_away(&refusal),
+            Some((refusal, admitted)) => self.turned_away(&refusal, admitted),
         }
     }
 }

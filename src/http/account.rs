@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: other callers.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -68,7 +69,7 @@ impl Visitor {
     }
 }
 
-/// `GET /me`, by the names that trace.moe's clients read, and beside them what explains them.
+/// `GET /me`, by the names that trace.moe's clients read, and beside them what explains them. All of it is of one moment.
 #[derive(Clone, Debug, Serialize)]
 struct Me {
     /// An account's address of mail, otherwise its name; the address of somebody without one.
@@ -76,10 +77,14 @@ struct Me {
     tier: String,
     priority: u8,
     concurrency: u32,
-    /// Of the quota that leaves least, of those that are enforced; `null`: there is no limit.
+    /// These three are of one quota: of those that are enforced the one that leaves least, and of several such ones the one that
+    /// does so for longest, as a refusal would name it; `null`: there is no limit.
     quota: Option<u64>,
     #[serde(rename = "quotaUsed")]
     quota_used: u64,
+    /// When all that is used of it will have come back; `null` if nothing is.
+    #[serde(rename = "quotaReset")]
+    quota_reset: Option<String>,
     quotas: Vec<Line>,
     running: u32,
     waiting: u32,
@@ -89,8 +94,9 @@ impl Me {
     fn of(standing: &Standing<'_>, address: IpAddr, door: &Door) -> Self {
         let balance = quotas::balance(standing, door.gate(), door.generation());
         let quotas = quotas::lines(standing, &balance);
-        let enforced = quotas.iter().filter(|line| line.enforced);
-        let tightest = enforced.min_by_key(|line| line.remaining);
+        let enforced = quotas.iter().zip(&balance.usages).filter(|(line, _)| line.enforced);
+        let tightest = enforced.min_by_key(|(line, usage)| (line.remaining, Reverse(usage.next_free)));
+        let tightest = tightest.map(|(line, _)| line);
         Self {
             id: standing.id(address),
             tier: standing.tier.name.to_string(),
@@ -98,6 +104,7 @@ impl Me {
             concurrency: standing.concurrency(),
             quota: tightest.map(|line| line.limit),
             quota_used: tightest.map_or(0, |line| line.used),
+            quota_reset: tightest.and_then(|line| line.next_reset.clone()),
             running: balance.jobs - balance.waiting,
             waiting: balance.waiting,
             quotas,

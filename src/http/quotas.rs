@@ -26,7 +26,7 @@ pub struct Line {
     /// `rolling 24h`, or `month UTC`.
     window: String,
     /// When all that are used now will have come back; `null` if there are none.
-    next_reset: Option<String>,
+    pub next_reset: Option<String>,
     /// When the next unit comes back; `null` if none is used.
     next_free: Option<String>,
     /// `false`: nobody is refused by it. Left out otherwise.

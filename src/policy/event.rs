@@ -104,6 +104,8 @@ pub struct Displaced {
     pub job: JobId,
     /// Of which tier it was.
     pub tier: TierId,
+    /// When it was let in, by the wall clock.
+    pub admitted: UnixTime,
     /// What to tell it.
     pub refusal: Refusal,
 }

@@ -20,6 +20,7 @@
 //! ```
 
 pub mod caller;
+mod clock;
 mod concurrency;
 mod crowd;
 pub mod displacement;
@@ -59,8 +60,8 @@ use rules::{PoolId, Priority, Rules, ServerId, Tier, WindowId};
 pub use tally::Tally;
 use time::{Span, Timestamp, UnixTime};
 use users::Users;
-pub use wall::Step;
 use wall::Wall;
+pub use wall::{ClockStep, STEP_MIN};
 
 /// The policy: all state that decisions depend on.
 #[derive(Debug)]
@@ -128,7 +129,7 @@ impl Policy {
         }
         let wall = self.wall_clock(now);
         self.users_have_room(ask, wall)?;
-        let overdrawn = self.quotas_have_room(ask, terms, wall)?;
+        let overdrawn = self.quotas_have_room(ask, terms, now)?;
         for party in parties(ask, terms) {
             self.concurrency_has_room(&party)?;
         }
@@ -251,6 +252,7 @@ impl Policy {
         Displaced {
             job,
             tier: lost.tier,
+            admitted: lost.admitted,
             refusal: Refusal::Displaced {
                 by: tier.priority,
                 retry_after,
@@ -446,6 +448,7 @@ impl Policy {
             Displaced {
                 job,
                 tier: lost.tier,
+                admitted: lost.admitted,
                 refusal: Refusal::ShuttingDown { retry_after },
             }
         };
@@ -536,8 +539,8 @@ impl Policy {
         of.estimate(priority, of.moving.len() + self.queue.ahead(pool, priority))
     }
 
-    /// What time it is by the wall clock: it never goes back (semantics §5.11). Turns the page where a calendar's period has
-    /// ended.
+    /// What time it is by the wall clock: it goes back only where [`Self::follow_clock`] says so (semantics §5.11). Turns the page
+    /// where a calendar's period has ended.
     pub fn wall_clock(&mut self, now: Timestamp) -> UnixTime {
         let wall = self.wall.at(now);
         if self.quotas.has_to_turn(wall) {
@@ -548,11 +551,6 @@ impl Policy {
             self.quotas.turn(wall, in_house);
         }
         wall
-    }
-
-    /// The system's wall clock reads so. Until it has first been read it is taken to stand at the epoch.
-    pub fn follow_clock(&mut self, reading: UnixTime, now: Timestamp) -> Step {
-        self.wall.follow(reading, now)
     }
 
     /// A debit of the past, read back: it counts in that window, if it lies in it still. One from the future counts as of now.

@@ -9,7 +9,8 @@
 //! is of jobs that are in the house still: so each debit is counted once, by its job's end or by whoever reads, in whatever
 //! order.
 //!
-//! A time here is a point of the wall clock as `wall` follows it: it never goes back.
+//! A time here is a point of the wall clock as `wall` follows it. Where that goes back, every window begins anew, as if a reload
+//! had made it: what it forgot while the clock was ahead is nowhere but in what was written down.
 //!
 //! Absent on purpose: limits and names, which are the tiers'; time zones; and timers. Who has nothing left in a window is
 //! forgotten when somebody looks, and by a sweep of one shelf at a time.
@@ -52,7 +53,7 @@ pub struct Usage {
     pub held: u64,
     /// When the next debited unit comes back; `None` if there is none, or if it never does.
     pub next_free: Option<UnixTime>,
-    /// When all that are debited now will have come back.
+    /// When all that are debited now will have come back; `None` if there are none, or if they never do.
     pub next_reset: Option<UnixTime>,
 }
 
@@ -61,7 +62,7 @@ struct Counted {
     counts: Counts,
     /// Debits below don't count as their jobs end: somebody reads them back.
     first: DebitNumber,
-    /// The last reload has made it, and nobody has said yet from where on it counts.
+    /// It has been made, and nobody has said yet from where on it counts.
     is_new: bool,
 }
 
@@ -90,15 +91,8 @@ impl Quotas {
             .iter()
             .map(
                 |window| match old.iter().position(|counted| counted.counts.is(window)) {
-                    Some(at) => Counted {
-                        is_new: false,
-                        ..old.swap_remove(at)
-                    },
-                    None => Counted {
-                        counts: Counts::new(window),
-                        first: DebitNumber::default(),
-                        is_new: true,
-                    },
+                    Some(at) => old.swap_remove(at),
+                    None => Counted::new(window),
                 },
             )
             .collect();
@@ -110,7 +104,13 @@ impl Quotas {
         self.turns_at = self.all().filter_map(Counts::turns_at).min();
     }
 
-    /// Whether the last reload has made windows that nobody has said yet from where on they count.
+    /// Every window begins anew, empty.
+    pub(super) fn begin_anew(&mut self, windows: &[Window]) {
+        self.windows = windows.iter().map(Counted::new).collect();
+        self.turns_at = self.all().filter_map(Counts::turns_at).min();
+    }
+
+    /// Whether there are windows of which nobody has said yet from where on they count.
     pub(super) fn has_new_windows(&self) -> bool {
         self.windows.iter().any(|counted| counted.is_new)
     }
@@ -201,7 +201,7 @@ impl Quotas {
                     used,
                     held: taken - used,
                     next_free: until,
-                    next_reset: paged.until,
+                    next_reset: until,
                 }
             }
         }
@@ -284,6 +284,16 @@ impl Quotas {
         };
         let widest = |kind: usize| self.all().map(|counts| kinds(counts)[kind]).max();
         [0, 1, 2].map(|kind| widest(kind).unwrap_or(0))
+    }
+}
+
+impl Counted {
+    fn new(window: &Window) -> Self {
+        Self {
+            counts: Counts::new(window),
+            first: DebitNumber::default(),
+            is_new: true,
+        }
     }
 }
 

@@ -58,14 +58,15 @@ impl Policy {
         pools.flat_map(|pool| self.fill(PoolId(pool), now)).collect()
     }
 
-    /// Whether the last reload has made windows that nobody has said yet from where on they count.
+    /// Whether there are windows, made by a reload or begun anew, of which nobody has said yet from where on they count.
     pub fn has_new_windows(&self) -> bool {
         self.quotas.has_new_windows()
     }
 
-    /// The windows that the last reload has made, empty: debits of that number and above count in them as their jobs end, and
-    /// those below are for somebody to read back, jobs' that are in the house now included. To be called under the lock of
-    /// the reload. No two calls may give the same number: it tells whose a window is ([`Self::counting_from`]).
+    /// The windows that a reload has made, or that were begun anew, empty: debits of that number and above count in them as their
+    /// jobs end, and those below are for somebody to read back, jobs' that are in the house now included. To be called under the
+    /// lock under which they were made. No two calls may give the same number: it tells whose a window is
+    /// ([`Self::counting_from`]).
     pub fn count_from(&mut self, first: DebitNumber) -> Vec<Window> {
         let new = self.quotas.count_from(first);
         let windows = self.rules.windows.iter().zip(new);

@@ -10,7 +10,7 @@ use super::caller::Caller;
 use super::event::{Ask, Overdrawn, Own};
 use super::refusal::Refusal;
 use super::rules::{Quota, Rules, Tier};
-use super::time::{Span, UnixTime};
+use super::time::{Timestamp, UnixTime};
 
 impl Policy {
     /// A delegating account has a number of users (semantics §5.9).
@@ -33,8 +33,9 @@ impl Policy {
         &mut self,
         ask: &Ask,
         terms: Terms<'_>,
-        wall: UnixTime,
+        now: Timestamp,
     ) -> Result<Overdrawn, Refusal> {
+        let wall = self.wall_clock(now);
         let mut longest: Option<Depleted> = None;
         let mut overdrawn = Overdrawn::new();
         for party in parties(ask, terms) {
@@ -59,7 +60,8 @@ impl Policy {
                 }
             }
         }
-        longest.map_or(Ok(overdrawn), |depleted| Err(depleted.into()))
+        let reads = self.clock_reads(now);
+        longest.map_or(Ok(overdrawn), |depleted| Err(depleted.refusal(reads)))
     }
 
     fn depleted(&mut self, party: &Party<'_>, quota: &Quota, held: u64, cost: u32, wall: UnixTime) -> Option<Depleted> {
@@ -76,7 +78,7 @@ impl Policy {
             limit,
             used,
             never,
-            retry_after: back.filter(|_| !never).map(|back| back.since(wall)),
+            back: back.filter(|_| !never),
         })
     }
 
@@ -141,23 +143,24 @@ struct Depleted {
     used: u64,
     /// The job costs more than the quota ever has.
     never: bool,
-    retry_after: Option<Span>,
+    /// When the job would have room, by the wall clock.
+    back: Option<UnixTime>,
 }
 
 impl Depleted {
     /// To compare: what jobs in the house hold may come back at any moment, so it lasts the shortest.
-    fn lasts(&self) -> (bool, Option<Span>) {
-        (self.never, self.retry_after)
+    fn lasts(&self) -> (bool, Option<UnixTime>) {
+        (self.never, self.back)
     }
-}
 
-impl From<Depleted> for Refusal {
-    fn from(depleted: Depleted) -> Self {
-        Self::QuotaDepleted {
-            name: depleted.name,
-            limit: depleted.limit,
-            used: depleted.used,
-            retry_after: depleted.retry_after,
+    /// `reads` is what the system's clock reads: where the policy's stands still, it does so until that has caught up, and the
+    /// caller has to wait for that too.
+    fn refusal(self, reads: UnixTime) -> Refusal {
+        Refusal::QuotaDepleted {
+            name: self.name,
+            limit: self.limit,
+            used: self.used,
+            retry_after: self.back.map(|back| back.since(reads)),
         }
     }
 }

@@ -44,6 +44,9 @@ impl Add<Span> for Timestamp {
 pub struct UnixTime(u64);
 
 impl UnixTime {
+    /// The latest there is.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// That many milliseconds after the epoch.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)

@@ -41,6 +41,14 @@ impl Users {
         known.seen.len() < max as usize
     }
 
+    /// The clock went back: what it said later than `to` it says as of then.
+    pub(super) fn go_back(&mut self, to: UnixTime) {
+        for known in self.accounts.values_mut() {
+            known.swept = known.swept.min(to);
+            known.seen.values_mut().for_each(|seen| *seen = to.min(*seen));
+        }
+    }
+
     /// The user was let in.
     pub(super) fn note(&mut self, of: AccountId, user: UserId, now: UnixTime) {
         let seen = self.accounts.entry(of).or_default().seen.entry(user).or_default();

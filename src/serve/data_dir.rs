@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::ServeError;
 use crate::clock::Clock;
 use crate::config::{self, Config, TokenSource};
+use crate::gate::CLOCK_STEP_MAX_DEFAULT;
 use crate::policy::Policy;
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
@@ -159,7 +160,7 @@ pub(super) fn pace(config: &Config) -> Pace {
 fn restore(rules: &Arc<Rules>, clock: Clock, database: &Database) -> Result<Policy, ServeError> {
     let began = clock.now();
     let mut policy = Policy::new(Arc::clone(rules));
-    policy.follow_clock(clock.wall(), began);
+    policy.follow_clock(clock.wall(), began, CLOCK_STEP_MAX_DEFAULT);
     let restored = database.restore(&mut policy, began);
     let Restored { debits, future } = restored.map_err(ServeError::Restore)?;
     let took = clock.now().since(began);

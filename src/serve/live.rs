@@ -1,7 +1,7 @@
 //! The configuration, exchanged while the door is open. A file is read, validated whole, compared with what runs, and swapped; a
 //! bad one changes nothing.
 //!
-//! What can fail comes first (the operator's token, the list of accounts). Then, without another wait: the journal's pace and
+//! What can fail comes first (the operator's token, the list of accounts). Then, without another wait: the ledger's pace and
 //! windows; under the hall's lock its rules, its workers and the door that requests come to, which knows the file's accounts; the
 //! request limits, the blocked networks. A request goes on by the generation that it came to; what it asks of the hall or of the
 //! limits by an older one is known again by name, and by its account. So nothing is dropped.
@@ -18,6 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use super::clock_steps::fill;
 use super::data_dir::{history, listed, open_token, pace, tell_of_lost_tiers};
 use super::places::Places;
 use super::watch::{Saved, Unreadable, Watch};
@@ -280,7 +281,9 @@ impl Live {
             );
         }
         if let Some((filling, past)) = filling {
-            self.fill(filling, past);
+            // Beside everything else.
+            let gate = Arc::clone(&self.parts.house.gate);
+            tokio::task::spawn_blocking(move || fill(&gate, filling, past));
         }
         Ok(())
     }
@@ -306,22 +309,6 @@ impl Live {
         let settled = blocking(move || (settling.settle(&places, Whom::InHouse).0, settling.older)).await;
         (self.parts.places, self.older) = settled;
         self.watchers.watch(&self.parts.places);
-    }
-
-    /// Reads back what was debited before the windows were made, beside everything else.
-    fn fill(&self, filling: Filling, past: JobHistory) {
-        let gate = Arc::clone(&self.parts.house.gate);
-        tokio::task::spawn_blocking(move || match gate.fill(filling, past) {
-            Ok(filled) => info!(
-                debits = filled.debits,
-                whole = filled.whole,
-                "a quota's new window is filled"
-            ),
-            Err(error) => error!(
-                %error,
-                "a quota's new window could not be filled: until the next start it holds less than was used"
-            ),
-        });
     }
 
     fn described(&self, diff: &Diff) -> Vec<Line> {

@@ -14,8 +14,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
+
 use super::database::OpenError;
-use super::database::connection::APPLICATION_ID;
+use super::database::connection::{self, APPLICATION_ID};
 use super::database::wal;
 use super::pseudonym::KEY_FILE;
 use crate::policy::time::UnixTime;
@@ -55,8 +57,8 @@ pub enum OldData {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// The lock goes with the file's closing.
-    _lock: File,
+    /// The lock goes with the file's closing; `None` once it was given back.
+    lock: Mutex<Option<File>>,
 }
 
 /// What was found in a data folder before its database is opened.
@@ -79,8 +81,7 @@ impl DataDir {
     /// # Errors
     /// It is in use, holds files of an unreleased version, or the system refuses something.
     pub fn take(path: &Path) -> Result<Self, OpenError> {
-        let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path);
-        made.map_err(OpenError::disk("make the data folder", path))?;
+        make_folder(path).map_err(OpenError::disk("make the data folder", path))?;
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(FILE_MODE);
         let file = path.join(LOCK_FILE);
@@ -101,13 +102,18 @@ impl DataDir {
         }
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Lets another process have the folder.
+    pub(super) fn release(&self) {
+        *self.lock.lock() = None;
     }
 
     /// Where its database is, or will be.
@@ -194,7 +200,9 @@ impl DataDir {
         };
         match (length, &id) {
             (None, Some(_)) => return Err(OpenError::Missing { file }),
-            // A start that ended before its first commit leaves an empty file, or none.
+            // It runs only once it has an id.
+            (None, None) if self.path.join(RUNNING_FILE).exists() => return Err(OpenError::Missing { file }),
+            // A start that ended before its database was whole leaves none.
             (None | Some(0), None) => return Ok(Found::New),
             (Some(0), Some(_)) => {
                 return Err(damaged(file, "it is empty"));
@@ -231,9 +239,7 @@ impl DataDir {
             let [a, b, c, d] = [header[at], header[at + 1], header[at + 2], header[at + 3]];
             u64::from(u32::from_be_bytes([a, b, c, d]))
         };
-        let application = number(68);
-        // An unfinished first start has not written it yet.
-        if application != APPLICATION_ID as u64 && application != 0 {
+        if number(68) != APPLICATION_ID as u64 {
             return Err(OpenError::Foreign {
                 file: file.to_owned(),
                 what: "it is another program's database".to_owned(),
@@ -250,6 +256,21 @@ impl DataDir {
             return Err(damaged(file.to_owned(), &what));
         }
         Ok(short)
+    }
+
+    /// Makes a database without a row, for its owner only, whole or not at all: a start that is cut off leaves no file
+    /// that could be taken for one that was damaged. SQLite makes the log and the rest for the same owner.
+    pub(super) fn make_database(&self) -> Result<(), OpenError> {
+        let (file, new) = (self.database(), self.path.join(format!("{DATABASE_FILE}.new")));
+        let failed = || OpenError::disk("make the database", &new);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(FILE_MODE);
+        drop(options.open(&new).map_err(failed())?);
+        connection::create(&new)?;
+        let kept = File::open(&new).and_then(|made| made.sync_all());
+        kept.map_err(failed())?;
+        fs::rename(&new, &file).map_err(failed())?;
+        self.sync().map_err(failed())
     }
 
     /// The id in [`ID_FILE`].
@@ -309,6 +330,18 @@ pub(super) fn log_gone(file: PathBuf) -> OpenError {
         file.with_file_name(RUNNING_FILE).display()
     );
     damaged(file, &what)
+}
+
+/// Makes the folder and those above it, durably, if it isn't there.
+fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)?;
+    match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() => File::open(above)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
 }
 
 /// A new id, at random.

@@ -49,13 +49,14 @@ pub mod usage;
 pub mod verify;
 mod view;
 mod whereabouts;
+mod words;
 
 use std::fmt;
 
 pub use account::{Account, Change, Illegal, NewAccount, Origin};
 pub use accounts::{
-    ACCOUNTS_MAX, AccountStore, AccountUse, AccountsError, ChangeError, ImportError, ImportRow, Imported, Listed,
-    Minted, RelistError, Relisted, Relisting,
+    ACCOUNTS_MAX, AccountStore, AccountUse, AccountsError, ChangeError, Changed, ImportError, ImportOptions, ImportRow,
+    Imported, LINES_MAX, Listed, Minted, RelistError, Relisted, Relisting,
 };
 pub use audit::{Actor, AuditEntry, Stamp};
 pub use data_dir::{DATABASE_FILE, DataDir, OldData};

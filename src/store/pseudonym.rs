@@ -80,7 +80,7 @@ impl Pseudonyms {
     }
 
     /// Under the key in the data folder; a new one is made if there is none. The folder must be there, and locked
-    /// ([`super::journal::Journal::open`] does both), so that no other process makes one at the same time. Warns if others than
+    /// ([`super::DataDir::take`] does both), so that no other process makes one at the same time. Warns if others than
     /// the owner may read it.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ async fn a_caller_learns_its_terms() {
     let answer = client.ask("GET", "/me", "x-api-key: key-20\r\n").await;
     let expected = serde_json::json!({
         "id": "a20", "tier": "$20", "priority": 5, "concurrency": 2, "quota": 2000, "quotaUsed": 0,
+        "quotaReset": null,
         "quotas": [{
             "name": "daily", "limit": 2000, "used": 0, "held": 0, "remaining": 2000, "window": "rolling 24h",
             "next_reset": null, "next_free": null,
@@ -21,6 +22,7 @@ async fn a_caller_learns_its_terms() {
     assert_eq!(answer.get("cache-control"), Some("no-store"));
     let expected = serde_json::json!({
         "id": "127.0.0.1", "tier": "free", "priority": 0, "concurrency": 1, "quota": 100, "quotaUsed": 0,
+        "quotaReset": null,
         "quotas": [{
             "name": "daily", "limit": 100, "used": 0, "held": 0, "remaining": 100, "window": "rolling 24h",
             "next_reset": null, "next_free": null,

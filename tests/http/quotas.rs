@@ -457,11 +457,12 @@ async fn a_caller_learns_what_it_has() {
     );
     let fresh = json!({
         "id": "p5", "tier": "p5", "priority": 5, "concurrency": 4, "quota": 10, "quotaUsed": 0,
+        "quotaReset": null,
         "quotas": [
             { "name": "daily", "limit": 10, "used": 0, "held": 0, "remaining": 10, "window": "rolling 24h",
               "next_reset": null, "next_free": null },
             { "name": "month", "limit": 50, "used": 0, "held": 0, "remaining": 50, "window": "month UTC",
-              "next_reset": "2027-02-01T00:00:00Z", "next_free": null },
+              "next_reset": null, "next_free": null },
         ],
         "running": 0, "waiting": 0,
     });
@@ -488,6 +489,7 @@ async fn a_caller_learns_what_it_has() {
     door.house_until(2, 1).await;
     let busy = json!({
         "id": "p5", "tier": "p5", "priority": 5, "concurrency": 4, "quota": 10, "quotaUsed": 2,
+        "quotaReset": "2027-01-16T12:16:00Z",
         "quotas": [
             { "name": "daily", "limit": 10, "used": 2, "held": 3, "remaining": 5, "window": "rolling 24h",
               "next_reset": "2027-01-16T12:16:00Z", "next_free": "2027-01-16T12:01:00Z" },
@@ -640,6 +642,50 @@ async fn of_several_quotas_all_must_have_room_and_the_tightest_is_shown() {
     assert_eq!(shown().await, (Some(6), Some(5)));
     assert_eq!(search(&door, "p5").await.status(), 200);
     refused("monthly", 6).await;
+}
+
+/// The bug: of two quotas with nothing left `quotaUsed` was the first one's and the refusal spoke of the other, and `next_reset` of an
+/// unused month told when the month ends, where that of unused days told of nothing.
+#[tokio::test]
+async fn the_members_at_the_top_of_me_are_of_the_quota_that_refuses() {
+    let worker = FastWorker::start();
+    let quotas = [
+        "hourly: { limit: 1, rolling: 1h }",
+        "daily: { limit: 2, rolling: 24h }",
+        "monthly: { limit: 2, calendar: month }",
+    ];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let tier = format!(
+            "concurrency: 64, quotas: {{ {} }}",
+            order.map(|at| quotas[at]).join(", ")
+        );
+        let plan = Plan {
+            servers: &[(worker.address, 1)],
+            tier: &tier,
+            ..Plan::default()
+        };
+        let (door, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+        let top = async |limit: u64, used: u64, name: &str| {
+            let me = me(&door, "p5").await;
+            let lines = me["quotas"].as_array().expect("quotas");
+            let line = lines
+                .iter()
+                .find(|line| line["name"] == name)
+                .expect("one of that name");
+            assert_eq!((&line["limit"], &line["used"]), (&limit.into(), &used.into()), "{me}");
+            assert_eq!((&me["quota"], &me["quotaUsed"]), (&limit.into(), &used.into()), "{me}");
+            assert_eq!(me["quotaReset"], line["next_reset"], "{me}");
+            assert_eq!(used == 0, line["next_reset"].is_null(), "{me}");
+        };
+        top(1, 0, "hourly").await;
+        assert_eq!(search(&door, "p5").await.status(), 200);
+        top(1, 1, "hourly").await;
+        hands.advance(Span::from_secs(3_700));
+        assert_eq!(search(&door, "p5").await.status(), 200);
+        let refused = search(&door, "p5").await;
+        assert_eq!(refused.json()["name"], "monthly", "{tier}");
+        top(2, 2, "monthly").await;
+    }
 }
 
 /// Whoever comes back when it was told to is not refused by another quota.

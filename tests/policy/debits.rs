@@ -58,6 +58,22 @@ impl Debits {
         }
     }
 
+    /// §5.11: the clock was followed back. What is dated later counts as of then.
+    pub fn go_back(&mut self, to: UnixTime) {
+        for debit in self.windows.iter_mut().flat_map(|(_, debits)| debits) {
+            debit.admitted = debit.admitted.min(to);
+        }
+    }
+
+    /// All that ever were, as somebody reads them back.
+    pub fn all(&self) -> Vec<(WindowId, Caller, UnixTime, u64)> {
+        let of = |(window, (_, debits)): (WindowId, &(Window, Vec<Debit>))| {
+            let told = |debit: &Debit| (window, debit.caller, debit.admitted, debit.units);
+            debits.iter().map(told).collect::<Vec<_>>()
+        };
+        self.ids().zip(&self.windows).flat_map(of).collect()
+    }
+
     /// In one window only.
     pub fn remember(&mut self, window: WindowId, caller: Caller, admitted: UnixTime, units: u64) {
         self.windows[window.index()].1.push(Debit {

@@ -29,12 +29,15 @@ const STEPS_MOVING_MIN: u64 = 5_000;
 /// Refusals for want of quota: fewer, and the histories tell nothing of quotas.
 const DEPLETED_MIN: u64 = 5_000;
 
+/// How often all debits were read back, since the clock was followed back: fewer, and the histories tell nothing of it.
+const FILLS_MIN: u64 = 1_000;
+
 const DAY_MS: i64 = 86_400_000;
 
 #[test]
 fn the_policy_decides_as_the_model_does() {
     let (mut runner, seed, asked) = runner(HISTORIES);
-    let (steps, moving, depleted) = (Cell::new(0_u64), Cell::new(0_u64), Cell::new(0_u64));
+    let [steps, moving, depleted, fills] = [const { Cell::new(0_u64) }; 4];
     let history = (rules(), vec(step(), 20..=600), any::<bool>());
     let result = runner.run(&history, |(rules, history, closes)| {
         let mut both = SideBySide::new(rules);
@@ -51,14 +54,17 @@ fn the_policy_decides_as_the_model_does() {
             both.step(&Step::ShutDown);
         }
         depleted.set(depleted.get() + both.depleted());
+        fills.set(fills.get() + both.fills());
         both.finish();
         Ok(())
     });
     say(&format!(
-        "policy against model: {} steps, in {} of them somebody moves, {} refusals for quota, TIERGATE_SEED={seed}",
+        "policy against model: {} steps, in {} of them somebody moves, {} refusals for quota, {} times all debits \
+         are read back, TIERGATE_SEED={seed}",
         steps.get(),
         moving.get(),
-        depleted.get()
+        depleted.get(),
+        fills.get()
     ));
     if let Err(failure) = result {
         panic!("TIERGATE_SEED={seed}: {failure}");
@@ -68,6 +74,12 @@ fn the_policy_decides_as_the_model_does() {
     assert!(asked.is_some() || met, "somebody moves in only {} steps", moving.get());
     let met = depleted.get() >= DEPLETED_MIN;
     assert!(asked.is_some() || met, "only {} refusals for quota", depleted.get());
+    let met = fills.get() >= FILLS_MIN;
+    assert!(
+        asked.is_some() || met,
+        "all debits are read back only {} times",
+        fills.get()
+    );
 }
 
 /// A runner of so many cases unless more or fewer are asked for, the seed that replays it, and whether they were asked for.
@@ -126,7 +138,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<u8>(), any::<u8>(), milliseconds(), 0..20_u64).prop_map(|(window, caller, before_ms, units)| {
             Step::Remember { window, caller, before_ms, units }
         }),
-        2 => milliseconds().prop_map(|by| Step::Clock(Reading::Off(by))),
+        2 => clock_step().prop_map(|by| Step::Clock(Reading::Off(by))),
+        1 => Just(Step::Recount),
         1 => (any::<u8>(), -1..=1_i8).prop_map(|(which, by)| Step::Clock(Reading::Edge(which, by))),
         2 => (0..3_u8, -1..=1_i8).prop_map(|(which, by)| Step::PassToEdge(which, by)),
         1 => Just(Step::Sweep),
@@ -171,6 +184,17 @@ fn milliseconds() -> impl Strategy<Value = i64> {
         2 => -100_000..100_000_i64,
         2 => -DAY_MS..DAY_MS,
         1 => -35 * DAY_MS..35 * DAY_MS,
+    ]
+}
+
+/// How far the system's clock is set; some of it further than any calendar was computed.
+fn clock_step() -> impl Strategy<Value = i64> {
+    const YEAR_MS: i64 = 365 * DAY_MS;
+    let far = prop::sample::select(vec![DAY_MS / 24, YEAR_MS, 80 * YEAR_MS, 300 * YEAR_MS]);
+    prop_oneof![
+        6 => milliseconds(),
+        1 => -300_001..=-299_999_i64,
+        2 => (far, any::<bool>()).prop_map(|(by, back)| if back { -by } else { by }),
     ]
 }
 

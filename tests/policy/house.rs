@@ -10,8 +10,8 @@ use tiergate::policy::refusal::Refusal;
 use tiergate::policy::rules::{
     CALLERS_MAX_DEFAULT, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
 };
-use tiergate::policy::time::{Span, Timestamp};
-use tiergate::policy::{Admission, Ask, Displaced, Grant, JobId, Outcome, Policy};
+use tiergate::policy::time::{Span, Timestamp, UnixTime};
+use tiergate::policy::{Admission, Ask, ClockStep, Displaced, Grant, JobId, Outcome, Policy};
 
 /// Seven tiers, one a priority, of generous concurrency; one pool with one server of `slots`.
 pub fn rules(seats: u32, slots: u32) -> Rules {
@@ -44,6 +44,9 @@ pub fn rules(seats: u32, slots: u32) -> Rules {
 }
 
 pub const POOL: PoolId = PoolId(0);
+
+/// How long quotas may stand still where the system's clock has stepped back.
+pub const STEP_MAX: Span = Span::from_secs(300);
 
 pub fn caller(number: u64) -> Caller {
     Caller::Account(AccountId(number.try_into().expect("tests have few callers")))
@@ -90,6 +93,11 @@ impl House {
 
     pub fn pass(&mut self, span: Span) {
         self.now = self.now + span;
+    }
+
+    /// The system's wall clock reads so.
+    pub fn set_clock(&mut self, reading: UnixTime) -> ClockStep {
+        self.policy.follow_clock(reading, self.now, STEP_MAX)
     }
 
     /// Other rules, of a file that lists nobody.

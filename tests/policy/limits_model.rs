@@ -246,12 +246,12 @@ impl History {
         }
     }
 
-    /// What a reload has carried over fills a bucket at most; when that was, it drains from.
+    /// What a reload has carried over drains from when that was, within the window if it is more than the bucket holds.
     fn pour(&mut self, window: Span, number: u32, now: Timestamp) {
         if self.let_in.iter().any(|came| came.by.is_none()) {
             self.let_in.retain(|came| now < came.now + window);
-            self.let_in.truncate(number.max(1) as usize);
-            self.let_in.iter_mut().for_each(|came| came.by = Some(number));
+            let by = number.max(self.let_in.len() as u32);
+            self.let_in.iter_mut().for_each(|came| came.by = Some(by));
         }
     }
 
@@ -365,14 +365,18 @@ fn sliding(let_in: &[Came], limit: &Limit, number: u32, at: Moment) -> Answer {
     }
 }
 
-/// §7.1: a bucket of `number` drops out of which one drips after each window ÷ number. It is full when one more would spill.
+/// §7.1: a bucket of `number` drops out of which one drips after each window ÷ number. It is full when one more would spill. §10.46:
+/// with another number as many drops are in it as before, and they drip as before until the next one comes.
 fn burst(let_in: &[Came], limit: &Limit, number: u32, at: Moment) -> Answer {
-    let drip = limit.window.as_nanos().div_ceil(number.max(1).into());
-    // Drops in the bucket, in the time that they take to drip out: each as it was poured in, by the number of that time.
-    let (mut level, mut looked) = (0_u64, 0_u64);
+    let drip_by = |by: u32| limit.window.as_nanos().div_ceil(by.max(1).into());
+    let first = let_in.first().map_or(number, |came| came.by.expect("they are poured"));
+    // Drops in the bucket, in the time that they take to drip out, and when that was so.
+    let (mut level, mut looked, mut drip) = (0_u64, 0_u64, drip_by(first));
     for request in let_in {
-        let by = request.by.expect("they are poured").max(1);
-        level = level.saturating_sub(request.now.as_nanos() - looked) + limit.window.as_nanos().div_ceil(by.into());
+        level = level.saturating_sub(request.now.as_nanos() - looked);
+        let before = std::mem::replace(&mut drip, drip_by(request.by.expect("they are poured")));
+        let drops = u128::from(level) * u128::from(drip);
+        level = u64::try_from(drops.div_ceil(u128::from(before))).unwrap() + drip;
         looked = request.now.as_nanos();
     }
     level = level.saturating_sub(at.now.as_nanos() - looked);

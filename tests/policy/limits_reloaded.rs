@@ -16,6 +16,7 @@ const HISTORIES: u32 = 300;
 const CALLERS_MAX: u32 = 1_000;
 const MINUTE: Span = Span::from_secs(60);
 const HOUR: Span = Span::from_secs(3_600);
+const KINDS: [Kind; 4] = [Kind::Fixed, Kind::Aligned, Kind::Sliding, Kind::Burst];
 
 struct Door {
     rules: Rules,
@@ -50,6 +51,15 @@ impl Door {
     #[expect(clippy::result_large_err, reason = "as the policy's own")]
     fn decide_for(&mut self, theirs: &Rules, counters: &[Counter], at: Moment) -> Result<Admitted, Refused> {
         decide_by_name(counters, theirs, &mut self.shards, &self.rules, at)
+    }
+
+    /// How long the network's next request is kept out by the first limit.
+    fn refused(&mut self, at: Moment) -> Span {
+        let counter = counter(LimitId(0), &self.rules, of_network(1, 1));
+        match self.decide(&[counter], at) {
+            Err(Refused::Limited { retry_after, .. }) => retry_after,
+            other => panic!("it should be refused, but: {other:?}"),
+        }
     }
 
     /// How many of so many requests are let in, of one network by the first limit.
@@ -129,7 +139,7 @@ fn the_same_limits_in_another_order_change_nothing() {
 
 #[test]
 fn a_number_changes_and_what_was_counted_stays() {
-    for kind in [Kind::Fixed, Kind::Aligned, Kind::Sliding] {
+    for kind in KINDS {
         let mut door = Door::new(vec![plain(kind, 5, HOUR)]);
         assert_eq!(door.let_in(9, secs(0)), 5, "{kind:?}");
         door.reload(vec![plain(kind, 8, HOUR)], secs(1));
@@ -140,11 +150,66 @@ fn a_number_changes_and_what_was_counted_stays() {
     }
 }
 
+/// The bug: a burst lowered from 10 to 3 after 5 were used still let one in, since it was half full. What counts are requests.
+#[test]
+fn with_another_number_as_many_requests_count() {
+    let changes = (0..=10_usize).flat_map(|used| [1, 2, 3, 9, 10, 11, 40].map(move |to| (used, to)));
+    for ((used, to), kind) in changes.flat_map(|change| KINDS.map(|kind| (change, kind))) {
+        let mut door = Door::new(vec![plain(kind, 10, HOUR)]);
+        assert_eq!(door.let_in(used, secs(0)), used);
+        door.reload(vec![plain(kind, to, HOUR)], secs(0));
+        let more = (to as usize).saturating_sub(used);
+        assert_eq!(door.let_in(50, secs(0)), more, "{kind:?}: {used} of 10, then of {to}");
+        let told = door.refused(secs(0));
+        assert!(told <= HOUR + MINUTE, "{kind:?}: {told}");
+        if kind != Kind::Aligned {
+            let before = Span::from_nanos(told.as_nanos() - 1);
+            assert_eq!(door.let_in(1, after(before)), 0, "{kind:?}: {used} of 10, then of {to}");
+        }
+        assert_eq!(door.let_in(1, after(told)), 1, "{kind:?}: {used} of 10, then of {to}");
+    }
+}
+
+/// Somebody with a number of its own and somebody without one share their network's counter. In a burst, half of the one's was
+/// half of the other's.
+#[test]
+fn a_counter_that_is_met_by_different_numbers_counts_requests() {
+    for kind in KINDS {
+        let mut door = Door::new(vec![plain(kind, 10, HOUR)]);
+        let plainly = counter(LimitId(0), &door.rules, of_network(1, 1));
+        let own = Counter {
+            number: 100,
+            enforced: 100,
+            ..plainly
+        };
+        let let_in = |door: &mut Door, counter: Counter| {
+            let asked = (0..200).filter(|_| door.decide(&[counter], secs(0)).is_ok());
+            asked.count()
+        };
+        assert_eq!(door.let_in(4, secs(0)), 4);
+        for _ in 0..50 {
+            assert!(door.decide(&[own], secs(0)).is_ok(), "{kind:?}");
+        }
+        assert_eq!(let_in(&mut door, plainly), 0, "{kind:?}: 54 of 10 are used");
+        assert_eq!(let_in(&mut door, own), 46, "{kind:?}: 54 of 100 were used");
+    }
+}
+
+/// The bug: what was carried over into a burst was cut to the number of whoever came first, and the rest was lifted for others.
+#[test]
+fn what_is_carried_into_a_burst_is_cut_for_nobody() {
+    let mut door = Door::new(vec![plain(Kind::Fixed, 100, HOUR)]);
+    assert_eq!(door.let_in(50, secs(0)), 50);
+    door.reload(vec![plain(Kind::Burst, 10, HOUR)], secs(0));
+    assert_eq!(door.let_in(1, secs(0)), 0);
+    door.reload(vec![plain(Kind::Burst, 100, HOUR)], secs(0));
+    assert_eq!(door.let_in(200, secs(0)), 50);
+}
+
 /// Whatever it was and will be: what has been sent counts, and nobody is kept out for longer than the new window.
 #[test]
 fn another_kind_or_window_lifts_nothing_and_keeps_nobody_out_for_longer_than_it_lasts() {
-    let kinds = [Kind::Fixed, Kind::Aligned, Kind::Sliding, Kind::Burst];
-    let counting = kinds
+    let counting = KINDS
         .into_iter()
         .flat_map(|kind| [MINUTE, HOUR].map(|window| (kind, window)));
     for (from, to) in counting

@@ -2,6 +2,7 @@
 //!
 //! Time is a number here: nothing sleeps, and every failure can be replayed (CONTRIBUTING.md).
 
+mod clock;
 mod crowd;
 mod debits;
 mod displacement;

@@ -12,7 +12,7 @@ use tiergate::policy::rules::{
     PoolId, PoolRules, Priority, Quota, Rules, ServerId, Tier, TierId, Window, WindowId, Within,
 };
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
-use tiergate::policy::{Ask, Outcome, Own, Relocation, State, Tally, Usage};
+use tiergate::policy::{Ask, ClockStep, Outcome, Own, Relocation, State, Tally, Usage};
 
 use super::debits::{Debits, leaves, width};
 
@@ -151,7 +151,8 @@ fn server(slots: u32) -> Server {
     }
 }
 
-/// The wall clock: what the system's last read, and when; and the latest time that was ever told, before which it never goes.
+/// The wall clock: what the system's last read, and when; and the latest time that was told since it was last followed back,
+/// before which it doesn't go.
 #[derive(Debug, Default)]
 struct Wall {
     reading: UnixTime,
@@ -310,7 +311,7 @@ impl Model {
         let wall = self.wall_clock(now);
         let limits = self
             .users_have_room(ask, wall)
-            .and_then(|()| self.quotas_have_room(ask, wall))
+            .and_then(|()| self.quotas_have_room(ask, wall, now))
             .and_then(|()| self.concurrency_has_room(ask));
         if let Err(no) = limits {
             return Entered::No(no);
@@ -393,7 +394,8 @@ impl Model {
 
     /// §5.2: debited + held + cost ≤ limit, in every quota of the caller and of the account that asks for it. Of those that have
     /// no room, the refusal names the one that keeps the job out for longest, for good above all; the first of several.
-    fn quotas_have_room(&self, ask: &Ask, wall: UnixTime) -> Result<(), No> {
+    /// Where the clock stands still, it does so until the system's has caught up.
+    fn quotas_have_room(&self, ask: &Ask, wall: UnixTime, now: Timestamp) -> Result<(), No> {
         let cost = u64::from(ask.cost);
         let mut longest: Option<((bool, Option<Span>), No)> = None;
         for (caller, tier, own) in self.parties(ask) {
@@ -405,7 +407,9 @@ impl Model {
                 }
                 let missing = used + cost - limit;
                 let back = self.debits.back(quota.window, caller, missing, wall);
-                let retry_after = back.filter(|_| cost <= limit).map(|back| back.since(wall));
+                let retry_after = back
+                    .filter(|_| cost <= limit)
+                    .map(|back| back.since(self.wall_expected(now)));
                 let lasts = (cost > limit, retry_after);
                 if longest.as_ref().is_none_or(|(longest, _)| lasts > *longest) {
                     let name = Arc::clone(&quota.name);
@@ -479,7 +483,7 @@ impl Model {
             next_free: self.debits.back(window, caller, 1, wall),
             next_reset: match &self.rules.windows[window.index()] {
                 Window::Rolling(_) => self.debits.back(window, caller, used.max(1), wall),
-                window @ Window::Calendar(_) => leaves(window, wall),
+                window @ Window::Calendar(_) => leaves(window, wall).filter(|_| used > 0),
             },
         }
     }
@@ -491,7 +495,7 @@ impl Model {
         self.note_user(caller, at);
     }
 
-    /// §5.11: it never goes back.
+    /// §5.11: it goes back only where it is followed back.
     pub fn wall_clock(&mut self, now: Timestamp) -> UnixTime {
         self.wall.latest = self.wall.latest.max(self.wall_expected(now));
         self.wall.latest
@@ -502,8 +506,35 @@ impl Model {
         self.wall.reading + now.since(self.wall.taken)
     }
 
-    pub fn follow_clock(&mut self, reading: UnixTime, now: Timestamp) {
+    /// §5.11: rather than to stand still for longer than `step_max` it goes back, and all that is dated later is dated as of then.
+    pub fn follow_clock(&mut self, reading: UnixTime, now: Timestamp, step_max: Span) -> ClockStep {
+        let expected = self.wall_expected(now);
+        let by = self.wall.latest.max(expected).since(reading);
         (self.wall.reading, self.wall.taken) = (reading, now);
+        if by > step_max {
+            self.go_back(reading);
+            ClockStep::Followed { by, to: reading }
+        } else if reading >= expected {
+            ClockStep::Forward(reading.since(expected))
+        } else {
+            ClockStep::Back(expected.since(reading))
+        }
+    }
+
+    fn go_back(&mut self, to: UnixTime) {
+        self.wall.latest = to;
+        let jobs = self.jobs.iter_mut().map(|job| &mut job.admitted);
+        let seen = self.users.iter_mut().map(|(.., seen)| seen);
+        let swept = self.users_swept.iter_mut().map(|(_, swept)| swept);
+        jobs.chain(seen).chain(swept).for_each(|at| *at = to.min(*at));
+        self.debits.go_back(to);
+    }
+
+    /// Somebody has read back all debits.
+    pub fn refilled(&mut self) {
+        for (_, caller, admitted, _) in self.debits.all() {
+            self.note_user(caller, admitted);
+        }
     }
 
     /// §3.1, §3.2, §3.4: a free seat, or that of somebody of the lowest priority, if that is lower.

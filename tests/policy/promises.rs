@@ -31,7 +31,7 @@ fn limited(window: Window, limit: u64) -> Rules {
 
 fn opened(rules: Rules) -> House {
     let mut house = House::new(rules);
-    house.policy.follow_clock(OPENED, house.now);
+    house.set_clock(OPENED);
     house
 }
 

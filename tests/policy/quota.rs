@@ -49,7 +49,7 @@ fn limited(windows: &[Window], limits: &[u64]) -> Rules {
 /// A house in May.
 fn in_may(rules: Rules) -> House {
     let mut house = House::new(rules);
-    house.policy.follow_clock(MAY, house.now);
+    house.set_clock(MAY);
     house
 }
 
@@ -65,10 +65,6 @@ impl House {
 
     fn usage(&mut self, window: WindowId, caller: Caller) -> Usage {
         self.policy.usage(window, &caller, self.now)
-    }
-
-    fn set_clock(&mut self, reading: UnixTime) {
-        self.policy.follow_clock(reading, self.now);
     }
 }
 
@@ -264,27 +260,6 @@ fn a_new_window_counts_what_nobody_reads_back() {
     house.reload(limited(&turned, &[9, 9]));
     house.policy.count_from(DebitNumber(9));
     assert_eq!(house.policy.counting_from(&turned[0], DebitNumber(7)), None);
-}
-
-#[test]
-fn a_clock_set_back_frees_nothing_and_one_set_forward_is_followed() {
-    for window in [Window::Rolling(DAY), months()] {
-        let mut house = in_may(limited(&[window], &[1]));
-        house.succeeds_at_once(&ask(1, 3));
-        let said = house.refused(&ask(1, 3)).retry_after().expect("a debit comes back");
-        house.set_clock(UnixTime::from_secs(1_000));
-        assert_eq!(house.refused(&ask(1, 3)).retry_after(), Some(said), "it stands still");
-        house.pass(DAY);
-        assert_eq!(
-            house.refused(&ask(1, 3)).retry_after(),
-            Some(said),
-            "for as long as it takes"
-        );
-        house.set_clock(UnixTime::from_millis(after(said).as_millis() - 1));
-        assert_eq!(house.refused(&ask(1, 3)).retry_after(), Some(Span::from_millis(1)));
-        house.set_clock(after(said));
-        house.runs(&ask(1, 3));
-    }
 }
 
 #[test]

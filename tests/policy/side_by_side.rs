@@ -12,7 +12,8 @@ use tiergate::policy::rules::{
 };
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::policy::{
-    self, Admission, Ask, Delegate, Displaced, Grant, JobId, Outcome, Own, Policy, Relocation, State, Terms, Usage,
+    Admission, Ask, ClockStep, DebitNumber, Delegate, Displaced, Grant, JobId, Outcome, Own, Policy, Relocation, State,
+    Terms, Usage,
 };
 
 use super::model::{Entered, Handed, Model, No, Number, own_limit};
@@ -43,6 +44,8 @@ pub enum Step {
         units: u64,
     },
     Clock(Reading),
+    /// All debits are read back.
+    Recount,
     /// Time passes until something comes back, or until so many milliseconds before or after.
     PassToEdge(u8, i8),
     Sweep,
@@ -77,8 +80,11 @@ pub enum Reading {
 /// A day in May of 2026, on which most histories begin.
 pub const OPENED: UnixTime = UnixTime::from_secs(1_780_000_000);
 
-/// No history goes beyond it (in 2255): monotonic time ends with the 584 years of a [`Span`].
-const LATEST: UnixTime = UnixTime::from_secs(9_000_000_000);
+/// No history goes beyond it (in 2413): monotonic time ends with the 584 years of a [`Span`].
+const LATEST: UnixTime = UnixTime::from_secs(14_000_000_000);
+
+/// How long quotas may stand still where the clock has stepped back.
+const STEP_MAX: Span = Span::from_secs(300);
 
 /// Which job: mostly one in the house, sometimes any that ever was, sometimes one that never was.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +121,9 @@ pub enum Call {
         units: u64,
     },
     FollowClock(UnixTime),
+    Recount,
+    /// All windows that are new count from this debit on; those before are read back.
+    Fill(DebitNumber, Vec<(WindowId, Caller, UnixTime, u64)>),
     Sweep(u16),
 }
 
@@ -130,7 +139,7 @@ pub enum Decision {
     GrantedAll(Vec<Grant>),
     TurnedAway(Vec<Displaced>),
     Usage(Usage),
-    Stepped(policy::Step),
+    Stepped(ClockStep),
 }
 
 /// Puts one call to a policy.
@@ -166,7 +175,18 @@ pub fn decide(policy: &mut Policy, call: &Call, now: Timestamp) -> Decision {
             policy.remember(*window, *caller, *admitted, *units, now);
             Decision::Gone
         }
-        Call::FollowClock(reading) => Decision::Stepped(policy.follow_clock(*reading, now)),
+        Call::FollowClock(reading) => Decision::Stepped(policy.follow_clock(*reading, now, STEP_MAX)),
+        Call::Recount => {
+            policy.recount(now);
+            Decision::Gone
+        }
+        Call::Fill(first, debits) => {
+            policy.count_from(*first);
+            for (window, caller, admitted, units) in debits {
+                policy.remember(*window, *caller, *admitted, *units, now);
+            }
+            Decision::Gone
+        }
         Call::Sweep(times) => {
             for _ in 0..*times {
                 policy.sweep(now);
@@ -189,6 +209,10 @@ pub struct SideBySide {
     history: Vec<(Call, Timestamp, Decision)>,
     /// Refusals for want of quota.
     depleted: u64,
+    /// How often all debits were read back.
+    fills: u64,
+    /// Whether all windows have just begun anew.
+    has_emptied: bool,
 }
 
 impl SideBySide {
@@ -202,6 +226,8 @@ impl SideBySide {
             stranger: stranger(),
             history: Vec::new(),
             depleted: 0,
+            fills: 0,
+            has_emptied: false,
         }
     }
 
@@ -218,7 +244,16 @@ impl SideBySide {
         if let Some(call) = self.call(step) {
             self.put(call);
         }
+        self.fill();
         self.look_at_one_usage();
+    }
+
+    /// Where all windows have begun anew, everything that was ever debited is read back, as the model has it dated.
+    fn fill(&mut self) {
+        if std::mem::take(&mut self.has_emptied) && self.policy.has_new_windows() {
+            self.fills += 1;
+            self.put(Call::Fill(DebitNumber(self.fills), self.model.debits().all()));
+        }
     }
 
     fn pass(&mut self, span: Span) {
@@ -276,6 +311,11 @@ impl SideBySide {
     /// Jobs that move at this moment.
     pub fn moving(&self) -> u32 {
         self.model.pools().map(|pool| self.model.moving(pool)).sum()
+    }
+
+    /// How often all debits were read back so far.
+    pub fn fills(&self) -> u64 {
+        self.fills
     }
 
     /// Refusals for want of quota so far.
@@ -341,6 +381,7 @@ impl SideBySide {
                 Reading::Edge(which, by) => self.edge(which, by),
                 Reading::At(after) => LATEST.min(OPENED + Span::from_millis(after)),
             }),
+            Step::Recount => Call::Recount,
             Step::Sweep => Call::Sweep(1),
             Step::SweepAll => Call::Sweep(SWEEPS),
             Step::Pass(_) | Step::PassToEdge(..) => return None,
@@ -517,17 +558,17 @@ impl SideBySide {
                 Decision::Gone,
             ) => self.model.remember(*window, *caller, *admitted, *units, now),
             (Call::FollowClock(reading), Decision::Stepped(step)) => {
-                let expected = self.model.wall_expected(now);
-                assert_eq!(
-                    *step,
-                    if *reading >= expected {
-                        policy::Step::Forward(reading.since(expected))
-                    } else {
-                        policy::Step::Back(expected.since(*reading))
-                    }
-                );
-                self.model.follow_clock(*reading, now);
+                assert_eq!(*step, self.model.follow_clock(*reading, now, STEP_MAX));
+                if let ClockStep::Followed { .. } = step {
+                    self.model.wall_clock(now);
+                    self.begun_anew();
+                }
             }
+            (Call::Recount, Decision::Gone) => {
+                self.model.wall_clock(now);
+                self.begun_anew();
+            }
+            (Call::Fill(..), Decision::Gone) => self.model.refilled(),
             (Call::Sweep(times), Decision::Gone) => {
                 self.model.wall_clock(now);
                 if *times == SWEEPS {
@@ -536,6 +577,12 @@ impl SideBySide {
             }
             (call, decision) => unreachable!("{call:?} is never answered by {decision:?}"),
         }
+    }
+
+    fn begun_anew(&mut self) {
+        let has_windows = self.model.windows().next().is_some();
+        assert_eq!(self.policy.has_new_windows(), has_windows);
+        self.has_emptied = true;
     }
 
     fn same_entry(&mut self, ask: &Ask, decision: &Result<Admission, Refusal>, expected: &Entered) {

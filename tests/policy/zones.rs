@@ -13,6 +13,7 @@ use tiergate::policy::rules::{Rules, WindowId};
 use tiergate::policy::time::{self, UnixTime};
 
 use super::histories::runner;
+use super::house::STEP_MAX;
 
 /// Two usual ones; one whose clocks skip midnight, one whose clocks show it twice, and one beyond the date line.
 const ZONES: [&str; 6] = [
@@ -67,9 +68,9 @@ impl Place {
         (date.year(), date.month(), day)
     }
 
-    /// The clock reads so. It may not have read later before.
+    /// The clock reads so. It may not have read more than a little later before.
     fn at(&mut self, at_ms: i64) {
-        self.policy.follow_clock(unix(at_ms), NOW);
+        self.policy.follow_clock(unix(at_ms), NOW, STEP_MAX);
     }
 
     fn debit(&mut self, caller: u32, at_ms: i64) {

@@ -9,7 +9,7 @@ use tiergate::config::presets::Preset;
 use tiergate::policy::caller::{AccountId, Caller, Network};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{PoolId, Priority, Rules, TierId};
-use tiergate::policy::time::{Timestamp, UnixTime};
+use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::policy::{Admission, Ask, Policy};
 
 /// A system, as its preset has it.
@@ -163,7 +163,7 @@ impl Door {
             callers: 0,
         };
         door.policy
-            .follow_clock(UnixTime::from_secs(1_800_014_400), Timestamp::ZERO);
+            .follow_clock(UnixTime::from_secs(1_800_014_400), Timestamp::ZERO, Span::MAX);
         for _ in 0..said.slots() {
             let running = door.knocks(6);
             assert!(

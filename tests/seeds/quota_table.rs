@@ -206,7 +206,7 @@ pub fn check_counted(preset: &str, table: &[Line]) {
     let tiers: Vec<Arc<str>> = config.rules.tiers.iter().map(|tier| Arc::clone(&tier.name)).collect();
     let now = Timestamp::ZERO;
     let mut policy = Policy::new(Arc::new(config.rules));
-    policy.follow_clock(UnixTime::from_secs(1_800_014_400), now);
+    policy.follow_clock(UnixTime::from_secs(1_800_014_400), now, Span::MAX);
     for (tier, quota, ..) in table {
         let at = tiers.iter().position(|name| **name == **tier);
         let at = u16::try_from(at.expect("the preset has it")).expect("a handful");

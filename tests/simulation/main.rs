@@ -312,7 +312,7 @@ async fn simulate(seed: u64, within_tier: Within, lifeline: Option<u32>) -> u64 
         Clock::start_at(UnixTime::from_secs(1_700_000_000)),
         Arc::new(MemoryLedger::default()),
     );
-    gate.tick();
+    assert!(gate.tick().filling.is_none(), "the clock is read for the first time");
     let history = Arc::new(History::default());
     let mut dice = Dice(seed);
     let mut crowd = tokio::task::JoinSet::new();

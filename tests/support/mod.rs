@@ -7,7 +7,11 @@
 
 pub mod database;
 pub mod fast;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+pub mod faultfs;
 pub mod folder;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+pub mod power;
 pub mod program;
 
 use std::collections::HashMap;
@@ -650,6 +654,14 @@ impl Client {
         let stream = soon("a connection", TcpStream::connect(address))
             .await
             .expect("the door listens");
+        Self {
+            stream,
+            ahead: Vec::new(),
+        }
+    }
+
+    /// A client on a connection that there is already.
+    pub fn on(stream: TcpStream) -> Self {
         Self {
             stream,
             ahead: Vec::new(),

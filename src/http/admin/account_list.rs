@@ -92,12 +92,9 @@ impl Asked {
 
     fn is_meant(&self, account: &Account) -> bool {
         let found = |search: &String, text: &str| text.to_lowercase().contains(search.as_str());
-        let fields = [
-            Some(account.name.to_string()),
-            account.email.clone(),
-            account.note.clone(),
-        ];
-        let mut fields = fields.iter().flatten();
+        let mut fields = [Some(&*account.name), account.email(), account.note()]
+            .into_iter()
+            .flatten();
         self.tier.as_ref().is_none_or(|tier| *tier == *account.tier)
             && self
                 .search

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::accounts::place;
+use super::operator::Stamped;
 use super::problem::Problem;
 use super::sent::{Field, Fields, Sent};
 use super::wire::{RuleBlockLine, said};
@@ -253,9 +254,10 @@ pub async fn show(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> 
 pub async fn change(
     State(admin): State<Arc<Admin>>,
     Path(text): Path<String>,
+    Stamped(stamp): Stamped,
     Sent(line): Sent<ChangeLine>,
 ) -> Result<Json<Shown>, Problem> {
-    let (network, now) = (network(&text)?, admin.gate.clock().wall());
+    let (network, now) = (network(&text)?, stamp.at);
     if line.is_unconfirmed(network) {
         return Err(Problem::wide_network(&canonical(network)));
     }
@@ -263,7 +265,7 @@ pub async fn change(
     let unblocks = change.block == Some(None);
     let stored = admin.store.networks().get(network);
     let was_stored = stored.is_some_and(|entry| entry.at(now).block.is_some());
-    let entry = on_disk(&admin, move |store| store.set_network(network, &change, now)).await??;
+    let entry = on_disk(&admin, move |store| store.set_network(network, &change, stamp)).await??;
     let was_blocked = was_stored | (unblocks && lift_blocks_made_by_rule(&admin, &text, entry.network));
     Ok(Json(Shown {
         was_blocked: unblocks.then_some(was_blocked),
@@ -272,10 +274,14 @@ pub async fn change(
 }
 
 /// `DELETE /networks/{network}`. Answers with what was said of it: nothing, if only a rule had blocked it.
-pub async fn remove(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> Result<Json<NetworkLine>, Problem> {
-    let (network, now) = (network(&text)?, admin.gate.clock().wall());
+pub async fn remove(
+    State(admin): State<Arc<Admin>>,
+    Path(text): Path<String>,
+    Stamped(stamp): Stamped,
+) -> Result<Json<NetworkLine>, Problem> {
+    let (network, now) = (network(&text)?, stamp.at);
     let was_lifted = lift_blocks_made_by_rule(&admin, &text, canonical(network));
-    let removed = on_disk(&admin, move |store| store.remove_network(network, now)).await?;
+    let removed = on_disk(&admin, move |store| store.remove_network(network, stamp)).await?;
     let entry = match removed {
         // Of a network that a rule has blocked nothing need be said.
         Err(ChangeError::UnknownNetwork) if was_lifted => Arc::new(NetworkEntry::bare(canonical(network), false)),

@@ -127,7 +127,7 @@ impl Admin {
                 .store
                 .directory()
                 .get(id)
-                .map_or_else(|| "?".to_owned(), |account| account.name.clone()),
+                .map_or_else(|| "?".to_owned(), |account| account.name.to_string()),
             Caller::Network(_) => job.from.to_string(),
         };
         let seconds = |span: Span| (span.as_secs_f64() * 1e3).round() / 1e3;

@@ -6,7 +6,9 @@
 //! - **sliding**: buckets of width w = L ÷ 60. Those in [b·w, (b+1)·w) leave together at (b+1)·w + L: up to w late, never
 //!   early. So no stretch of length L ever holds more than the limit.
 //! - **burst** (GCRA): with T = L ÷ limit, `full` is the time at which the bucket will have drained; each request moves it by
-//!   T, and one has room while that is not more than limit · T ahead.
+//!   T, and one has room while that is not more than limit · T ahead. Where the limit's number changes, or a subject is met by
+//!   different ones, what counts are the requests in the bucket, not how full it is: they drain at the pace of the number by which
+//!   the last of them came, until another one comes.
 //! - a **penalty** stands in the counter's place until it ends, and leaves it empty. So it lasts until the counter would have been
 //!   empty, or it would lift the limit.
 //!
@@ -39,7 +41,7 @@ pub(super) enum Cell {
     Aligned { window: u64, count: u32 },
     /// What came, by bucket.
     Sliding(Box<Log<INLINE>>),
-    /// A bucket that will have drained then, of a subject that was last let in by that number.
+    /// A bucket that will have drained then, at the pace of that number, by which the subject was last let in.
     Burst { full: Timestamp, number: u32 },
     /// A penalty until then.
     Penalty { until: Timestamp },
@@ -89,7 +91,7 @@ impl Cell {
             Self::Fixed { since, count } => counted(*count, number, (*since + limit.window).since(at.now)),
             Self::Aligned { window, count } => counted(*count, number, until_window(*window + 1, limit, at)),
             Self::Sliding(log) => sliding(log, limit.window, number, at.now),
-            Self::Burst { full, .. } => burst(*full, limit.window, number, at.now),
+            Self::Burst { full, number: by } => burst((*full, *by), limit.window, number, at.now),
         };
         // A limit of nothing lets nothing in, however long one waits: it may be raised.
         let refused = if number == 0 {
@@ -106,7 +108,7 @@ impl Cell {
             Self::Fixed { count, .. } | Self::Aligned { count, .. } => *count = count.saturating_add(1),
             Self::Sliding(log) => log.add(bucket(at.now, width(limit.window)), 1, REACH),
             Self::Burst { full, number: by } => {
-                *full = (*full).max(at.now) + step(limit.window, number);
+                *full = at.now + at_pace(full.since(at.now), limit.window, *by, number) + step(limit.window, number);
                 *by = number;
             }
             Self::Empty | Self::Penalty { .. } => {
@@ -150,7 +152,7 @@ impl Cell {
             Self::Empty => return,
             Self::Fixed { count, .. } | Self::Aligned { count, .. } => *count,
             Self::Sliding(log) => u32::try_from(log.used()).unwrap_or(u32::MAX),
-            Self::Burst { full, number } => burst(*full, from.window, *number, at.now).used,
+            Self::Burst { full, number } => burst((*full, *number), from.window, *number, at.now).used,
         };
         *self = match to.kind {
             // By which number a bucket fills is known when the subject comes.
@@ -273,17 +275,28 @@ fn step(window: Span, number: u32) -> Span {
     Span::from_nanos(window.as_nanos().div_ceil(u64::from(number.max(1))))
 }
 
-/// A bucket into which so many were poured at that time: full at most.
+/// A bucket into which so many were poured at that time. If they are more than it holds, they drain within the window.
 fn poured(since: Timestamp, count: u32, window: Span, number: u32) -> Cell {
-    let drops = count.min(number.max(1)).into();
+    let number = number.max(count);
     Cell::Burst {
-        full: since + step(window, number).saturating_mul(drops),
+        full: since + step(window, number).saturating_mul(count.into()),
         number,
     }
 }
 
-fn burst(full: Timestamp, window: Span, number: u32, now: Timestamp) -> Reading {
-    let step = step(window, number).as_nanos();
+/// As many requests as drain in that time by the one number, in the time in which they drain by the other.
+fn at_pace(left: Span, window: Span, by: u32, number: u32) -> Span {
+    if by == number {
+        return left;
+    }
+    let (old, new) = (step(window, by).as_nanos(), step(window, number).as_nanos());
+    let nanos = (u128::from(left.as_nanos()) * u128::from(new)).div_ceil(u128::from(old));
+    Span::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// Of a bucket that will have drained at `full`, at the pace of the number `by`, what `number` says.
+fn burst((full, by): (Timestamp, u32), window: Span, number: u32, now: Timestamp) -> Reading {
+    let step = step(window, by).as_nanos();
     let ahead = full.since(now).as_nanos();
     let used = ahead.div_ceil(step);
     let room = step.saturating_mul(number.into());

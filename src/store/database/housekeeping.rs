@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::connection::BUSY_TIMEOUT;
 use super::identity::Identity;
 use super::{Shared, WriteError, wal};
 use crate::policy::rules::Window;
@@ -96,7 +97,7 @@ pub(super) struct Housekeeping {
     connection: Connection,
     identity: Identity,
     agreement: Agreement,
-    boundary: Option<Boundary>,
+    boundary: Boundary,
     /// Commits as of the last look, and since when there were no more.
     commits: (u64, Timestamp),
     rolled_up: Timestamp,
@@ -104,14 +105,14 @@ pub(super) struct Housekeeping {
 }
 
 impl Housekeeping {
-    pub(super) fn new(shared: Arc<Shared>, connection: Connection, identity: Identity) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, connection: Connection, identity: Identity, boundary: Boundary) -> Self {
         let now = shared.settings.clock.now();
         Self {
             agreement: Agreement::new((shared.settings.wall)(), now),
             shared,
             connection,
             identity,
-            boundary: None,
+            boundary,
             commits: (0, now),
             rolled_up: now,
             retained: now,
@@ -124,8 +125,10 @@ impl Housekeeping {
             let now = self.now();
             let wall = (self.shared.settings.wall)();
             self.agreement.look(wall, now);
-            self.look_at_files();
-            self.checkpoint(now);
+            // What is in the log may be all that is left.
+            if self.look_at_files() {
+                self.checkpoint(now);
+            }
             if now.since(self.rolled_up) >= ROLL_UP_EVERY {
                 self.rolled_up = now;
                 self.told("jobs can't be rolled up", |shared| rollup::roll_up_all(shared));
@@ -152,9 +155,11 @@ impl Housekeeping {
         }
     }
 
-    fn look_at_files(&self) {
+    /// Whether they are there as they should be.
+    fn look_at_files(&self) -> bool {
         let found = self.identity.check();
-        let news = self.shared.queue.set_lost(found.is_err());
+        let there = found.is_ok();
+        let news = self.shared.queue.set_lost(!there);
         match found {
             Err(why) if news => tracing::error!(
                 error = why,
@@ -166,6 +171,7 @@ impl Housekeeping {
         let bytes = |path| fs::metadata(path).map_or(0, |found| found.len());
         let (database, log) = (bytes(self.shared.file.clone()), bytes(wal(&self.shared.file)));
         self.shared.settings.meters.bytes(database, log);
+        there
     }
 
     fn checkpoint(&mut self, now: Timestamp) {
@@ -207,17 +213,17 @@ impl Housekeeping {
     }
 
     fn retain(&mut self, wall: UnixTime, now: Timestamp) {
-        let boundary = match &self.boundary {
-            Some(boundary) => *boundary,
-            None => match self.shared.readers.read(|connection| Boundary::read(connection, wall)) {
-                Ok(read) => *self.boundary.insert(read),
-                Err(error) => {
-                    tracing::warn!(%error, "the database can't be read; trying again later");
-                    return;
-                }
-            },
+        let until = match self
+            .shared
+            .readers
+            .read(|connection| self.boundary.at(connection, wall, now))
+        {
+            Ok(until) => until,
+            Err(error) => {
+                tracing::warn!(%error, "the database can't be read; trying again later");
+                return;
+            }
         };
-        let until = boundary.at(wall, now);
         self.told("old rows can't be removed", |shared| {
             retention::remove_old(shared, until)
         });
@@ -230,14 +236,16 @@ impl Housekeeping {
             return;
         }
         shared.readers.close();
-        let emptied = self
-            .connection
-            .busy_timeout(shared.queue.patience().into())
-            .and_then(|()| {
-                self.connection
-                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
-            });
-        if !matches!(emptied, Ok(0)) || self.identity.check().is_err() {
+        if let Err(why) = self.identity.check() {
+            tracing::error!(error = why, "the database's log was left as it is");
+            return;
+        }
+        let longest = Duration::from(shared.queue.patience()).min(BUSY_TIMEOUT);
+        let emptied = self.connection.busy_timeout(longest).and_then(|()| {
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+        });
+        if !matches!(emptied, Ok(0)) {
             tracing::warn!("the database's log was not emptied; the next start reads it");
             return;
         }

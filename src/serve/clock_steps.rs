@@ -1,0 +1,61 @@
+//! What is done each second, and what a step of the system's clock asks for: windows that count by other dates are filled
+//! again from the database.
+
+use std::sync::Arc;
+
+use tracing::{error, info};
+
+use super::{House, blocking};
+use crate::gate::{Filling, Gate, Tick};
+use crate::policy::time::{Span, UnixTime};
+use crate::policy::{ClockStep, STEP_MIN};
+use crate::store::{Database, Past};
+
+/// How often the wall clock is read, and a part of the callers swept.
+const TICK_EVERY: Span = Span::from_secs(1);
+
+/// Ticks for as long as it is polled.
+pub(super) async fn tick(house: Arc<House>) {
+    let clock = *house.gate.clock();
+    loop {
+        clock.sleep(TICK_EVERY).await;
+        let Tick { step, filling } = house.gate.tick();
+        house.limiter.tick();
+        let (gate, database) = (Arc::clone(&house.gate), Arc::clone(&house.database));
+        match (step, filling) {
+            (ClockStep::Followed { to, .. }, Some(filling)) => {
+                tokio::task::spawn_blocking(move || fill(&gate, filling, database.corrected_past(to)));
+            }
+            (ClockStep::Forward(by), _) if by >= STEP_MIN => {
+                let now = clock.wall();
+                blocking(move || take_back(&gate, &database, now)).await;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The clock was set forward: it may have been behind when jobs of the future were found at the start. Then these count by
+/// their dates again. Blocks, on the disk.
+fn take_back(gate: &Gate, database: &Database, now: UnixTime) {
+    match database.clock_set_forward(now) {
+        Ok(true) => {
+            if let Some(filling) = gate.recount() {
+                fill(gate, filling, database.past());
+            }
+        }
+        Ok(false) => {}
+        Err(error) => error!(%error, "corrections of the clock could not be taken back"),
+    }
+}
+
+/// Reads back what was debited before the windows were made. Blocks, on the disk.
+pub(super) fn fill(gate: &Gate, filling: Filling, past: impl Past) {
+    match gate.fill(filling, past) {
+        Ok(filled) => info!(debits = filled.debits, whole = filled.whole, "quota usage restored"),
+        Err(error) => error!(
+            %error,
+            "quota usage could not be restored: until the next start quotas hold less than was used"
+        ),
+    }
+}

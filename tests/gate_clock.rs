@@ -1,0 +1,418 @@
+//! The gate while the system's wall clock is set forward and back (semantics §5.11): every debit counts once, by the date that the
+//! correction gives it, and jobs in flight are recorded with that date.
+//!
+//! Windows are filled from the test's own list of debits. The seed is printed: `TIERGATE_SEED=7` runs that one alone.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use tiergate::clock::{Clock, Hands};
+use tiergate::gate::{Committing, Entered, Filling, Gate, Generation, Pass, Relocated, Tick, Waiting};
+use tiergate::policy::caller::{AccountId, Caller, Network, UserId};
+use tiergate::policy::rules::{
+    CALLERS_MAX_DEFAULT, Calendar, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Window, WindowId,
+    Within,
+};
+use tiergate::policy::time::{Span, UnixTime};
+use tiergate::policy::{Ask, ClockStep, End, Outcome, Policy};
+use tiergate::store::memory::MemoryLedger;
+use tiergate::store::{Debited, Entry, Fence, Past};
+use tokio::runtime::Runtime;
+
+/// 2026-11-01T00:00:00Z.
+const START: UnixTime = UnixTime::from_secs(1_793_491_200);
+const YEAR: Span = Span::from_secs(365 * 86_400);
+const SEEDS: u64 = 60;
+const STEPS: u32 = 300;
+const LOW: TierId = TierId(0);
+const HIGH: TierId = TierId(1);
+
+fn account(number: u32) -> Caller {
+    Caller::Account(AccountId(number))
+}
+
+fn callers() -> [Caller; 4] {
+    let user = Caller::User {
+        of: AccountId(9),
+        user: UserId(1),
+    };
+    [account(1), account(2), account(9), user]
+}
+
+fn windows() -> Vec<Window> {
+    let month = |number: u64| START + Span::from_secs(number * 30 * 86_400);
+    vec![
+        Window::Rolling(Span::from_secs(600)),
+        Window::Rolling(Span::from_secs(86_400)),
+        Window::Calendar(Calendar {
+            name: "month UTC".into(),
+            starts: (0..400).map(month).collect(),
+        }),
+    ]
+}
+
+fn rules(seats: u32, slots: Vec<u32>) -> Arc<Rules> {
+    let tier = |name: &str, priority| Tier {
+        name: name.into(),
+        priority,
+        concurrency: 1_000,
+        quotas: Vec::new(),
+        max_wait: None,
+        displacements_per_minute: 10,
+        limits: Vec::new(),
+    };
+    Arc::new(Rules {
+        queue: QueueRules {
+            length: seats,
+            within_tier: Within::Fifo,
+            max_wait: Span::from_secs(30),
+            lifeline: None,
+        },
+        windows: windows(),
+        tiers: vec![tier("low", Priority::LOWEST), tier("high", Priority::HIGHEST)],
+        anonymous: LOW,
+        pools: vec![PoolRules {
+            name: "search".to_owned(),
+            slots,
+        }],
+        limits: Vec::new(),
+        callers_max: CALLERS_MAX_DEFAULT,
+    })
+}
+
+fn ask(caller: Caller, tier: TierId, cost: u32) -> Ask {
+    Ask {
+        caller,
+        from: Network::V4(Ipv4Addr::LOCALHOST),
+        tier,
+        own: None,
+        delegate: None,
+        cost,
+        pool: PoolId(0),
+        ready: true,
+        max_wait: None,
+        prefer_wait: None,
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Debit {
+    caller: Caller,
+    at: UnixTime,
+    units: u64,
+}
+
+/// What was written down before a fence, with the dates that corrections have given it.
+struct Listed(Vec<Debit>);
+
+impl Past for Listed {
+    fn recall(self, ids: &[Window], fence: Fence, each: &mut dyn FnMut(Debited) -> ControlFlow<()>) -> io::Result<()> {
+        fence.wait()?;
+        for Debit { caller, at, units } in self.0 {
+            for caller in caller.counted() {
+                for window in (0..).map(WindowId).take(ids.len()) {
+                    let debited = Debited {
+                        window,
+                        caller,
+                        at,
+                        units,
+                    };
+                    if each(debited).is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A gate with a clock to set, and a list of all debits.
+struct House {
+    hands: &'static Hands,
+    clock: Clock,
+    ledger: Arc<MemoryLedger>,
+    gate: Arc<Gate>,
+    running: Vec<(Pass, Debit)>,
+    committing: Vec<(Committing, Debit)>,
+    /// Whose commit was asked for: what a fence has below it.
+    committed: Vec<Debit>,
+    /// To be filled, with what was committed by then.
+    fillings: Vec<(Filling, Listed)>,
+    runtime: Runtime,
+}
+
+impl House {
+    fn new(seats: u32, slots: Vec<u32>) -> Self {
+        let hands: &'static Hands = Box::leak(Box::default());
+        let clock = Clock::moved_by(hands, START);
+        let rules = rules(seats, slots);
+        let ledger = Arc::new(MemoryLedger::default());
+        let policy = Policy::new(Arc::clone(&rules));
+        let gate = Gate::new(policy, Generation::unobserved(rules), clock, Arc::clone(&ledger) as _);
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let mut house = Self {
+            hands,
+            clock,
+            ledger,
+            gate,
+            running: Vec::new(),
+            committing: Vec::new(),
+            committed: Vec::new(),
+            fillings: Vec::new(),
+            runtime: runtime.expect("a runtime"),
+        };
+        house.tick();
+        house
+    }
+
+    /// Whether the clock was followed back.
+    fn tick(&mut self) -> bool {
+        let Tick { step, filling } = self.gate.tick();
+        let ClockStep::Followed { to, .. } = step else {
+            assert!(filling.is_none(), "{step:?}");
+            return false;
+        };
+        let in_flight = self.running.iter_mut().map(|(_, debit)| debit);
+        let committing = self.committing.iter_mut().map(|(_, debit)| debit);
+        for debit in in_flight.chain(committing).chain(&mut self.committed) {
+            debit.at = debit.at.min(to);
+        }
+        let filling = filling.expect("there are windows");
+        self.fillings.push((filling, Listed(self.committed.clone())));
+        true
+    }
+
+    fn fill_all(&mut self) {
+        for (filling, past) in self.fillings.drain(..) {
+            self.gate.fill(filling, past).expect("a list can be read");
+        }
+    }
+
+    fn enter(&mut self, caller: Caller, cost: u32) {
+        let at = self.clock.wall();
+        let entered = self.gate.enter(&self.gate.generation(), &ask(caller, LOW, cost));
+        let Ok(Entered::Running(pass)) = entered else {
+            panic!("there are slots for all: {entered:?}")
+        };
+        let units = cost.into();
+        self.running.push((pass, Debit { caller, at, units }));
+    }
+
+    fn waits(&self, tier: TierId) -> Waiting {
+        match self.gate.enter(&self.gate.generation(), &ask(account(1), tier, 1)) {
+            Ok(Entered::Seated(waiting)) => waiting,
+            other => panic!("no slot is free: {other:?}"),
+        }
+    }
+
+    fn commit(&mut self, which: usize) {
+        let (pass, debit) = self.running.swap_remove(which);
+        self.committing.push((pass.succeed(200), debit));
+        self.committed.push(debit);
+    }
+
+    fn finish(&mut self, which: usize) {
+        let (committing, _) = self.committing.swap_remove(which);
+        self.runtime.block_on(committing).expect("memory never fails");
+    }
+
+    fn used(&self, window: u8, caller: Caller) -> u64 {
+        let window = std::iter::once(WindowId(window));
+        self.gate.account_of(&self.gate.generation(), &caller, window).usages[0].used
+    }
+
+    /// What the list says that the caller has used. Nobody waits in this clock's seconds, so none pass.
+    fn listed(&self, window: &Window, caller: Caller, now: UnixTime) -> u64 {
+        let counts = |at: UnixTime| match window {
+            Window::Rolling(length) => {
+                let width = length.as_millis().div_ceil(1_440).max(1_000);
+                at.as_millis() / width >= (now.as_millis().saturating_sub(length.as_millis())) / width
+            }
+            Window::Calendar(calendar) => at >= calendar.period(now),
+        };
+        let of = |debit: &&Debit| debit.caller.counted().any(|counted| counted == caller) && counts(debit.at);
+        self.committed.iter().filter(of).map(|debit| debit.units).sum()
+    }
+
+    fn check(&self, what: &str) {
+        for (id, window) in (0..).zip(&windows()) {
+            for caller in callers() {
+                // The clock goes on meanwhile, by less than a bucket.
+                let before = self.listed(window, caller, self.clock.wall());
+                let used = self.used(id, caller);
+                let after = self.listed(window, caller, self.clock.wall());
+                assert!(
+                    used == before || used == after,
+                    "{what}: {caller:?} has used {used} in {window:?}, and {after} by the list"
+                );
+            }
+        }
+    }
+
+    /// The last that was written down.
+    fn last(&self) -> (End, UnixTime) {
+        match self.ledger.entries().pop() {
+            Some(Entry::Job(record)) => (record.end, record.admitted),
+            other => panic!("a job should have been written down: {other:?}"),
+        }
+    }
+}
+
+fn below(die: &mut u64, sides: usize) -> usize {
+    *die ^= *die << 13;
+    *die ^= *die >> 7;
+    *die ^= *die << 17;
+    (*die >> 11) as usize % sides
+}
+
+fn live(house: &mut House, seed: u64) -> u32 {
+    let mut die = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut corrections = 0;
+    let steps = [30, 3_600, 90_000, 31_536_000, 2_522_880_000, 9_460_800_000].map(Span::from_secs);
+    for _ in 0..STEPS {
+        match below(&mut die, 16) {
+            0..=4 => house.enter(callers()[below(&mut die, 4)], 1 + below(&mut die, 3) as u32),
+            5..=7 if !house.running.is_empty() => house.commit(below(&mut die, house.running.len())),
+            8 | 9 if !house.committing.is_empty() => house.finish(below(&mut die, house.committing.len())),
+            10 if !house.running.is_empty() => {
+                let (pass, _) = house.running.swap_remove(below(&mut die, house.running.len()));
+                pass.settle(Outcome::Failed, 500);
+            }
+            11 => {
+                house.hands.advance(Span::from_secs(60));
+                house.tick();
+            }
+            12 => {
+                house.hands.step_forward(steps[below(&mut die, 6)]);
+                house.tick();
+            }
+            13 => {
+                // No less than an hour before the start, nor a short one that would be waited out.
+                let ahead = house.clock.wall().since(START);
+                let back = steps[1 + below(&mut die, 5)].min(ahead);
+                house.hands.step_back(back);
+                corrections += u32::from(house.tick());
+            }
+            14 => house.fill_all(),
+            _ => {
+                house.fill_all();
+                while !house.committing.is_empty() {
+                    house.finish(0);
+                }
+                house.check(&format!("seed {seed}"));
+            }
+        }
+    }
+    corrections
+}
+
+#[test]
+fn every_debit_counts_once_whenever_the_clock_is_set() {
+    let one = std::env::var("TIERGATE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = one.map_or(1..1 + SEEDS, |seed: u64| seed..seed + 1);
+    println!("seeds {seeds:?}");
+    let mut corrections = 0;
+    for seed in seeds {
+        let mut house = House::new(0, vec![1_000]);
+        corrections += live(&mut house, seed);
+        house.fill_all();
+        while !house.committing.is_empty() {
+            house.finish(0);
+        }
+        house.check(&format!("seed {seed}, at the end"));
+        assert!(house.gate.recount().is_some_and(|filling| {
+            house.fillings.push((filling, Listed(house.committed.clone())));
+            true
+        }));
+        house.fill_all();
+        house.check(&format!("seed {seed}, counted again"));
+    }
+    assert!(one.is_some() || corrections >= 300, "only {corrections} corrections");
+}
+
+/// What the ledger tells is dated in the future still. It counts as of the correction all the same.
+#[test]
+fn a_filling_after_a_correction_dates_back_what_it_reads() {
+    let mut house = House::new(0, vec![1_000]);
+    house.hands.step_forward(YEAR);
+    house.tick();
+    house.enter(account(1), 2);
+    house.commit(0);
+    house.finish(0);
+    house.hands.step_back(YEAR);
+    assert!(house.tick());
+    let (filling, _) = house.fillings.pop().expect("windows are new");
+    // It is filled much later: as of now it would count for longer.
+    house.hands.advance(Span::from_secs(590));
+    let filled = house.gate.fill(filling, &*house.ledger).expect("memory can be read");
+    assert_eq!((filled.debits, filled.whole), (3, true));
+    assert_eq!([0, 1, 2].map(|window| house.used(window, account(1))), [2; 3]);
+    house.hands.advance(Span::from_secs(12));
+    assert_eq!([0, 1, 2].map(|window| house.used(window, account(1))), [0, 2, 2]);
+}
+
+/// A search that was under way at the correction was recorded with a date of the future, which no correction covers: it was
+/// written down after it.
+#[test]
+fn jobs_in_flight_are_recorded_with_the_corrected_date() {
+    let mut house = House::new(2, vec![1, 0]);
+    let ahead = START + YEAR;
+    house.hands.step_forward(YEAR);
+    house.tick();
+    house.enter(account(1), 1);
+    let [low, next] = [house.waits(LOW), house.waits(LOW)];
+    house.hands.step_back(YEAR);
+    assert!(house.tick());
+    let corrected = |house: &House, end: End| {
+        let (ended, at) = house.last();
+        assert_eq!(ended, end);
+        assert!(
+            (START..START + Span::from_secs(60)).contains(&at),
+            "{end:?} is dated {at:?}"
+        );
+        assert!(at < ahead);
+    };
+
+    drop(low);
+    corrected(&house, End::HungUp);
+    let (mut pass, _) = house.running.pop().expect("one runs");
+    pass.give_back_slot();
+    let committing = pass.succeed(200);
+    corrected(&house, End::Succeeded);
+    house.runtime.block_on(committing).expect("memory never fails");
+    let pass = house.runtime.block_on(next).expect("a slot is free");
+    pass.settle(Outcome::Failed, 500);
+    corrected(&house, End::Failed);
+}
+
+#[test]
+fn jobs_that_lose_their_place_are_recorded_with_the_corrected_date() {
+    let mut house = House::new(2, vec![1]);
+    house.hands.step_forward(YEAR);
+    house.tick();
+    house.enter(account(1), 1);
+    let [first, second] = [house.waits(LOW), house.waits(LOW)];
+    house.hands.step_back(YEAR);
+    assert!(house.tick());
+    let high = house.waits(HIGH);
+    let refused = house.runtime.block_on(second);
+    assert!(refused.is_err(), "it is displaced");
+    let displaced = house.last();
+    assert!(first.expire().is_err());
+    let waited_out = house.last();
+    house.gate.shut_down();
+    assert!(house.runtime.block_on(high).is_err());
+    let shut_down = house.last();
+    let (pass, _) = house.running.pop().expect("one runs");
+    let Relocated::Nowhere(pass) = pass.relocate() else {
+        panic!("there is one server only")
+    };
+    drop(pass);
+    let ends = [displaced, waited_out, shut_down, house.last()];
+    let expected = [End::Displaced, End::WaitedOut, End::ShutDown, End::Cancelled];
+    assert_eq!(ends.map(|(end, _)| end), expected);
+    assert!(ends.iter().all(|(_, at)| *at < START + Span::from_secs(60)), "{ends:?}");
+}
