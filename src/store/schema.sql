@@ -146,12 +146,12 @@ CREATE TABLE clock_correction (
     undone      INTEGER           -- when it was taken back, if it was
 ) STRICT;
 
--- Accounts, those that were removed included.
+-- Accounts, those that were removed included: of these only what history needs is kept.
 CREATE TABLE account (
     id          INTEGER NOT NULL PRIMARY KEY,
     name        TEXT    NOT NULL,
-    origin      TEXT    NOT NULL, -- stored, or listed in tiers.yaml
-    source      TEXT,             -- from which import it came
+    origin      TEXT    NOT NULL, -- stored; listed in tiers.yaml; or unlisted: listed so long ago that its name is free
+    source      TEXT,             -- from which source of imports it came
     tier        TEXT    NOT NULL,
     email       TEXT,
     note        TEXT,
