@@ -7,6 +7,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::client::operator;
 use super::data::{self, DataTarget};
 use super::{CliError, table, unless_enough};
 use crate::store::audit::{Actor, Stamp};
@@ -117,8 +118,7 @@ pub fn restore(restore: &Restore, out: &mut impl Write) -> Result<(), CliError> 
         key: restore.key.as_deref(),
         force: restore.force,
     };
-    let operator = std::env::var("USER").ok();
-    let stamp = Stamp::new(data::now(), Actor::command(operator.as_deref()));
+    let stamp = Stamp::new(data::now(), Actor::command(operator().as_deref()));
     let bar = Bar::new();
     let restored = backup::restore(&what, &stamp, |done, total| bar.told(done, total));
     bar.end();

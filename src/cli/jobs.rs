@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io::{BufWriter, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
 use super::data::{self, DataTarget};
@@ -19,7 +19,10 @@ use crate::store::View;
 use crate::store::jobs::{FinishedJob, JobQuery};
 
 /// How often new jobs are looked for.
-const POLL: Duration = Duration::from_millis(250);
+const POLL: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 250_000_000,
+};
 /// Jobs that are read at once while new ones are followed.
 const PAGE: u32 = 1_000;
 /// The outcome of jobs whose answers were given up while they were written.
@@ -73,7 +76,7 @@ impl Jobs {
 ///
 /// # Errors
 /// There is no database that can be read, or nobody of that name; or it was replaced while it was followed.
-pub fn run(jobs: &Jobs, out: &mut impl Write) -> Result<(), CliError> {
+pub fn run(jobs: &Jobs, out: &mut (impl Write + AsFd)) -> Result<(), CliError> {
     let (mut view, folder) = jobs.target.view()?;
     let whose = match &jobs.account {
         Some(name) => Some(data::caller(&mut view, &folder, name, jobs.user.as_deref())?),
@@ -86,39 +89,52 @@ pub fn run(jobs: &Jobs, out: &mut impl Write) -> Result<(), CliError> {
         since: jobs.since,
         after: 0,
     };
-    // One line at a time to a terminal or a pipe would cost a call to the system each.
-    unless_enough(show(jobs, &mut view, query, &mut BufWriter::new(out)))
+    let reader = out.as_fd().try_clone_to_owned()?;
+    let mut printer = Printer {
+        // One line at a time to a terminal or a pipe would cost a call to the system each.
+        out: BufWriter::new(out),
+        is_json: jobs.target.json,
+        widths: Vec::new(),
+    };
+    unless_enough(show(jobs, &mut view, query, &mut printer, reader.as_fd()))
 }
 
-fn show(jobs: &Jobs, view: &mut View, mut query: JobQuery, out: &mut impl Write) -> Result<(), CliError> {
+fn show(
+    jobs: &Jobs,
+    view: &mut View,
+    query: JobQuery,
+    printer: &mut Printer<impl Write>,
+    reader: BorrowedFd<'_>,
+) -> Result<(), CliError> {
     // Before the jobs are read: what ends meanwhile is told by whoever follows.
-    query.after = 0;
     let last = view.last_number()?;
     let found = view.last_jobs(&query, jobs.limit)?;
-    let last = found.last().map_or(last, |job| job.number.max(last));
-    let mut widths = Vec::new();
-    write(jobs.target.json, &found, &mut widths, out)?;
-    out.flush()?;
+    let after = found.last().map_or(last, |job| job.number.max(last));
+    printer.print(&found)?;
+    let newer = JobQuery {
+        after,
+        since: None,
+        ..query
+    };
     match jobs.follow {
-        true => follow(jobs, view, JobQuery { after: last, ..query }, &mut widths, out),
+        true => follow(view, newer, printer, reader),
         false => Ok(()),
     }
 }
 
+/// Prints those that finish until nobody reads any more.
 fn follow(
-    jobs: &Jobs,
     view: &mut View,
     mut query: JobQuery,
-    widths: &mut Vec<usize>,
-    out: &mut impl Write,
+    printer: &mut Printer<impl Write>,
+    reader: BorrowedFd<'_>,
 ) -> Result<(), CliError> {
     let opened = inode(view.file());
     loop {
         let found = view.next_jobs(&query, PAGE)?;
         if let Some(last) = found.last() {
             query.after = last.number;
-            write(jobs.target.json, &found, widths, out)?;
-            out.flush()?;
+            printer.print(&found)?;
             continue;
         }
         if inode(view.file()) != opened {
@@ -128,8 +144,17 @@ fn follow(
             );
             return Err(CliError::Unfit(error));
         }
-        thread::sleep(POLL);
+        if is_gone(reader, POLL) {
+            return Ok(());
+        }
     }
+}
+
+/// Waits so long, or until nobody reads that any more. Whether that is so.
+fn is_gone(reader: BorrowedFd<'_>, longest: Timespec) -> bool {
+    // That the other end is closed is told without being asked for.
+    let mut look = [PollFd::from_borrowed_fd(reader, PollFlags::empty())];
+    poll(&mut look, Some(&longest)).is_ok_and(|closed| closed > 0)
 }
 
 fn inode(file: &Path) -> Option<(u64, u64)> {
@@ -137,32 +162,42 @@ fn inode(file: &Path) -> Option<(u64, u64)> {
     Some((found.dev(), found.ino()))
 }
 
-/// Writes them in columns at least as wide as those before; the heads before the first.
-fn write(as_json: bool, jobs: &[FinishedJob], widths: &mut Vec<usize>, out: &mut impl Write) -> Result<(), CliError> {
-    if as_json {
-        for job in jobs {
-            writeln!(out, "{}", in_json(job))?;
+/// How jobs are written, one batch after another.
+struct Printer<W: Write> {
+    out: BufWriter<W>,
+    is_json: bool,
+    /// Of the columns so far; empty before the heads.
+    widths: Vec<usize>,
+}
+
+impl<W: Write> Printer<W> {
+    fn print(&mut self, jobs: &[FinishedJob]) -> Result<(), CliError> {
+        match self.is_json {
+            true => jobs.iter().try_for_each(|job| writeln!(self.out, "{}", in_json(job)))?,
+            false => self.print_table(jobs)?,
         }
-        return Ok(());
+        Ok(self.out.flush()?)
     }
-    let mut rows: Vec<[String; 11]> = jobs.iter().map(row).collect();
-    if widths.is_empty() {
-        let heads = [
-            "NUMBER", "ENDED", "CALLER", "TIER", "UPSTREAM", "PRIORITY", "OUTCOME", "STATUS", "UNITS", "WAIT",
-            "SERVICE",
-        ];
-        rows.insert(0, heads.map(str::to_owned));
+
+    /// In columns at least as wide as those before; the heads before the first.
+    fn print_table(&mut self, jobs: &[FinishedJob]) -> std::io::Result<()> {
+        let mut rows: Vec<[String; 11]> = jobs.iter().map(row).collect();
+        if self.widths.is_empty() {
+            let heads = [
+                "NUMBER", "ENDED", "CALLER", "TIER", "UPSTREAM", "PRIORITY", "OUTCOME", "STATUS", "UNITS", "WAIT",
+                "SERVICE",
+            ];
+            rows.insert(0, heads.map(str::to_owned));
+        }
+        let rows: Vec<&[String]> = rows.iter().map(<[String; 11]>::as_slice).collect();
+        let needed = table::widths(&rows);
+        self.widths.resize(needed.len().max(self.widths.len()), 0);
+        for (width, needed) in self.widths.iter_mut().zip(needed) {
+            *width = needed.max(*width);
+        }
+        rows.into_iter()
+            .try_for_each(|row| writeln!(self.out, "{}", table::aligned(row, &self.widths, "  ").trim_end()))
     }
-    let rows: Vec<&[String]> = rows.iter().map(<[String; 11]>::as_slice).collect();
-    let needed = table::widths(&rows);
-    widths.resize(needed.len().max(widths.len()), 0);
-    for (width, needed) in widths.iter_mut().zip(needed) {
-        *width = needed.max(*width);
-    }
-    for row in rows {
-        writeln!(out, "{}", table::aligned(row, widths, "  ").trim_end())?;
-    }
-    Ok(())
 }
 
 fn row(job: &FinishedJob) -> [String; 11] {

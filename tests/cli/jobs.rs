@@ -90,7 +90,6 @@ async fn jobs_are_followed_as_they_finish() {
     assert_eq!((next().await, next().await), (3, 4));
     // Nobody reads any more: that is no error, and there is nobody to tell one.
     drop(told);
-    site.search("bolt", "/search", 1).await;
     let status = soon("it ends", child.wait()).await.expect("a child");
     assert!(status.success(), "{status}");
 }

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod account_use;
 mod accounts;
 mod backup;
 mod check;
