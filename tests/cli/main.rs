@@ -3,11 +3,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod account_use;
 mod accounts;
+mod backup;
 mod check;
+mod data;
 mod diff;
-mod journal;
+mod jobs;
 mod networks;
 mod presets;
+mod queries;
 mod relative;
 mod secrets;
+mod usage;
+mod verify;

@@ -14,6 +14,11 @@ pub enum OpenError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A command looks for a database where no server was ever started.
+    Unused {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The folder was used, and its database is not there.
     Missing {
         /// Where it should be.
@@ -93,6 +98,11 @@ impl fmt::Display for OpenError {
             Self::InUse { folder } => {
                 write!(f, "the data folder {} is in use by another tiergate", folder.display())
             }
+            Self::Unused { folder } => write!(
+                f,
+                "there is no database in {}: name the data folder with --data-dir, or start a server, which makes it",
+                folder.display()
+            ),
             Self::Missing { file } => write!(
                 f,
                 "the database {} is missing, though its folder was used before: {RESTORE}",
