@@ -131,7 +131,7 @@ impl Housekeeping {
             }
             if now.since(self.rolled_up) >= ROLL_UP_EVERY {
                 self.rolled_up = now;
-                self.told("jobs can't be rolled up", |shared| rollup::roll_up_all(shared));
+                self.told("jobs can't be rolled up", rollup::roll_up_all);
             }
             if self.agreement.is_long(now) {
                 self.make_lasting();
