@@ -145,6 +145,7 @@ fn hint(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": the disk is full",
         io::ErrorKind::ReadOnlyFilesystem => ": it is read-only",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => ": it is no folder, as `data_dir` must be",
         io::ErrorKind::PermissionDenied => ": it must belong to the user that tiergate runs as",
         _ => "",
     }
@@ -191,6 +192,11 @@ impl std::error::Error for ReadError {}
 
 impl From<rusqlite::Error> for ReadError {
     fn from(error: rusqlite::Error) -> Self {
-        Self(error.to_string())
+        Self(match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                format!("the database is damaged ({error}): {RESTORE}")
+            }
+            _ => error.to_string(),
+        })
     }
 }
