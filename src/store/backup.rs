@@ -3,7 +3,6 @@
 //! A copy is one read snapshot (`VACUUM INTO`): a copy page by page would begin anew at every commit. It goes to a file beside
 //! the one that it becomes, for the owner only, and takes that name when it is whole and durable.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -24,6 +23,8 @@ use super::retention::bytes_in_use;
 use super::rows;
 use super::view::View;
 
+/// How the name of a file in the making ends.
+const PARTIAL: &str = ".partial";
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
@@ -129,28 +130,32 @@ impl From<OpenError> for BackupError {
 /// A file in the making, which is gone with this unless it is kept.
 struct Partial {
     path: PathBuf,
+    /// Locked for as long as it is in the making. SQLite's locks are of another kind; what it has opened is closed before this.
+    file: File,
 }
 
 impl Partial {
-    /// An empty one beside `file`, for its owner only.
+    /// An empty one beside `file`, for its owner only. Those that somebody has left behind who was killed are removed.
     fn beside(file: &Path) -> Result<Self, BackupError> {
-        let mut name = OsString::from(".");
-        name.push(file.file_name().unwrap_or_default());
-        name.push(format!(".{}.partial", std::process::id()));
-        let path = file.with_file_name(name);
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        remove_left_behind(folder_of(file), &format!(".{name}."));
+        let path = file.with_file_name(format!(".{name}.{}{PARTIAL}", std::process::id()));
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(FILE_MODE);
-        let made = options.open(&path);
-        made.map_err(|error| BackupError::Disk(path.clone(), error))?;
-        Ok(Self { path })
+        let made = options.open(&path).and_then(|file| {
+            file.lock()?;
+            Ok(file)
+        });
+        match made {
+            Ok(file) => Ok(Self { path, file }),
+            Err(error) => Err(BackupError::Disk(path, error)),
+        }
     }
 
     /// Gives it that name once it is durable.
     fn keep(self, file: &Path, overwrite: bool) -> Result<(), BackupError> {
         let failed = |error| BackupError::Disk(file.to_owned(), error);
-        File::open(&self.path)
-            .and_then(|open| open.sync_all())
-            .map_err(failed)?;
+        self.file.sync_all().map_err(failed)?;
         match overwrite {
             true => fs::rename(&self.path, file).map_err(failed)?,
             false => match renameat_with(CWD, &self.path, CWD, file, RenameFlags::NOREPLACE) {
@@ -173,6 +178,22 @@ impl Drop for Partial {
     fn drop(&mut self) {
         // If it was kept, it has another name by now.
         let _removed = fs::remove_file(&self.path);
+    }
+}
+
+/// Removes files in the making of that name that nobody makes any more. What can't be removed is in nobody's way.
+fn remove_left_behind(folder: &Path, prefix: &str) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_partial = |name: &str| name.starts_with(prefix) && name.ends_with(PARTIAL);
+        if !name.to_str().is_some_and(is_partial) {
+            continue;
+        }
+        if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            let mut journal = entry.path().into_os_string();
+            journal.push("-journal");
+            let _removed = (fs::remove_file(entry.path()), fs::remove_file(journal));
+        }
     }
 }
 
