@@ -11,3 +11,4 @@ mod networks;
 mod presets;
 mod relative;
 mod secrets;
+mod transfer;
