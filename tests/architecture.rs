@@ -67,6 +67,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("metrics_exporter_prometheus", &["telemetry"]),
     ("clap", &["cli", "main"]),
     ("anstream", &["cli"]),
+    ("indicatif", &["cli"]),
     ("schemars", &["config"]),
 ];
 

@@ -5,16 +5,13 @@ use std::io::Write;
 
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::account_list::{self, List};
 use super::client::{Client, escaped};
 use super::limits::{self, Given};
 use super::{CliError, Target, table, transfer, unless_enough};
-use crate::clock::Clock;
-use crate::policy::time::UnixTime;
 
-/// Accounts that are asked for at once.
-const PAGE: usize = 1_000;
 /// Users of a delegating account, unless it is said.
 const USERS_DEFAULT: u32 = 10_000;
 
@@ -47,9 +44,13 @@ enum Command {
         #[command(flatten)]
         terms: Terms,
     },
-    /// List all accounts, those of tiers.yaml too
-    List,
-    /// Show an account
+    /// List accounts, those of tiers.yaml too, with the units that they used in the last 30 days.
+    ///
+    /// Example: tiergate account list --tier gold --sort used --limit 20
+    List(List),
+    /// Show an account: its terms, what it has used of each quota, when it was last used, and its jobs that wait and run.
+    ///
+    /// Example: tiergate account show acme
     Show {
         /// Its name
         name: String,
@@ -215,10 +216,17 @@ fn answer(account: Account, out: &mut impl Write) -> Result<(), CliError> {
     let client = Client::of(&target)?;
     let path = |name: &str| format!("/accounts/{}", escaped(name));
     let (said, answer) = match command {
-        Command::List => return list(&client, target.json, out),
+        Command::List(list) => return list.run(&client, target.json, out),
         Command::Import(import) => return import.run(&client, target.json, out),
         Command::Export(export) => return export.run(&client, out),
-        Command::Show { name } => ("", client.ask(&Method::GET, &path(&name), None)?),
+        Command::Show { name } => {
+            let shown = client.ask(&Method::GET, &path(&name), None)?;
+            if !target.json {
+                show(&shown, out)?;
+                return Ok(account_list::tell_use(&shown, out)?);
+            }
+            ("", shown)
+        }
         Command::Add { name, tier, terms } => {
             let mut fields = terms.fields(true);
             fields.insert("name".to_owned(), name.into());
@@ -289,67 +297,4 @@ fn show(account: &Value, out: &mut impl Write) -> Result<(), CliError> {
         writeln!(out, "  {name:<12} {cell}")?;
     }
     Ok(())
-}
-
-fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliError> {
-    let mut accounts = Vec::new();
-    let mut path = format!("/accounts?limit={PAGE}");
-    loop {
-        let mut page = client.ask(&Method::GET, &path, None)?;
-        if let Value::Array(some) = page["accounts"].take() {
-            accounts.extend(some);
-        }
-        match page["next"].as_str() {
-            Some(next) => path = format!("/accounts?limit={PAGE}&after={}", escaped(next)),
-            None => break,
-        }
-    }
-    if json {
-        return Ok(table::json(out, &json!({ "accounts": accounts }))?);
-    }
-    let now = Clock::start().wall();
-    let row = |account: &Value| {
-        let state = match (account["blocked"].as_bool(), account["origin"].as_str()) {
-            (Some(true), _) => "blocked",
-            _ if account["blocked_by_rule"].as_array().is_some_and(|by| !by.is_empty()) => "blocked by rule",
-            _ if is_over(account, now) => "over",
-            (_, Some("listed")) => "in tiers.yaml",
-            _ => "-",
-        };
-        let cell = |field| table::cell(&account[field]);
-        [
-            cell("name"),
-            cell("tier"),
-            cell("keys"),
-            state.to_owned(),
-            cell("until"),
-            cell("concurrency"),
-            cell("quotas"),
-            limits::cell(&account["limits"]),
-            cell("max_users"),
-            cell("email"),
-        ]
-    };
-    let rows: Vec<_> = accounts.iter().map(row).collect();
-    let heads = [
-        "NAME",
-        "TIER",
-        "KEYS",
-        "STATE",
-        "UNTIL",
-        "CONCURRENCY",
-        "QUOTAS",
-        "LIMITS",
-        "USERS",
-        "EMAIL",
-    ];
-    Ok(table::write(out, heads, &rows)?)
-}
-
-/// Whether its time is over: it has the anonymous tier's terms.
-fn is_over(account: &Value, now: UnixTime) -> bool {
-    let until = account["until"]
-        .as_str()
-        .and_then(|until| until.parse::<jiff::Timestamp>().ok());
-    until.is_some_and(|until| u64::try_from(until.as_millisecond()).unwrap_or(0) <= now.as_millis())
 }

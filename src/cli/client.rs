@@ -265,7 +265,7 @@ impl Drop for Driver {
 }
 
 /// Who uses these commands: whoever has become another user to do so, or the user.
-fn operator() -> Option<String> {
+pub(super) fn operator() -> Option<String> {
     let variables = ["SUDO_USER", "USER"].into_iter();
     variables
         .filter_map(|name| std::env::var(name).ok())

@@ -45,6 +45,9 @@ pub struct Block {
     /// For operators to see
     #[arg(long)]
     why: Option<String>,
+    /// Yes, also a network wider than /8 (IPv4) or /16 (IPv6), which holds a large part of all addresses
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Let a network in again.
@@ -159,7 +162,7 @@ fn answer(network: Network, out: &mut impl Write) -> Result<(), CliError> {
 }
 
 fn answer_block(block: Block, out: &mut impl Write) -> Result<(), CliError> {
-    let is_said = block.lasts.is_some() || block.until.is_some() || block.why.is_some();
+    let is_said = block.lasts.is_some() || block.until.is_some() || block.why.is_some() || block.yes;
     let address = match (block.list, block.address) {
         (None, Some(address)) => address,
         (Some(Blocks::List), None) if !is_said => {
@@ -176,8 +179,18 @@ fn answer_block(block: Block, out: &mut impl Write) -> Result<(), CliError> {
     fields.extend(block.until.map(|until| ("until".to_owned(), until.into())));
     fields.extend(block.why.map(|why| ("why".to_owned(), why.into())));
     let client = Client::of(&block.target)?;
-    let body = json!({ "block": fields });
-    let answer = client.ask(&Method::PATCH, &path(&address)?, Some(&body))?;
+    let mut body = json!({ "block": fields });
+    if block.yes {
+        body["confirm"] = true.into();
+    }
+    let answer = client.ask(&Method::PATCH, &path(&address)?, Some(&body));
+    let answer = answer.map_err(|error| match error {
+        CliError::Refused { said, body } if body["reason"] == "wide_network" => CliError::Refused {
+            said: said.replace("send \"confirm\": true", "say --yes"),
+            body,
+        },
+        error => error,
+    })?;
     tell("blocked", &answer, block.target.json, out)
 }
 

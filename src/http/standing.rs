@@ -142,6 +142,11 @@ impl Callers {
         Ok((standing, query))
     }
 
+    /// The account's terms, as if it asked for itself at that time.
+    pub fn standing_of(&self, account: Arc<Account>, now: UnixTime) -> Standing<'_> {
+        self.standing(Caller::Account(account.id), Some(account), now)
+    }
+
     /// The account, or the user for whom it asks.
     fn account(
         &self,

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use super::database::OpenError;
 use super::database::connection::{self, APPLICATION_ID};
 use super::database::wal;
+use super::pseudonym::KEY_FILE;
 use crate::policy::time::UnixTime;
 
 /// The database's file in the data folder.
@@ -134,10 +135,37 @@ impl DataDir {
             self.path.join(ID_FILE),
             self.path.join(RUNNING_FILE),
         ];
-        let there: Vec<PathBuf> = files
-            .into_iter()
-            .filter(|file| file.symlink_metadata().is_ok())
-            .collect();
+        self.move_aside(&files, now)
+    }
+
+    /// Whether the folder has, or had, a database.
+    pub(super) fn was_used(&self) -> bool {
+        let database = self.database();
+        let marks = [database.clone(), wal(&database), self.path.join(ID_FILE)];
+        marks.iter().any(|file| file.symlink_metadata().is_ok())
+    }
+
+    /// Moves the database aside so that another one can take its place, and the key as well if that is replaced. The mark of a
+    /// used folder stays until then: a start in between finds its database missing. Where it was moved to; `None`: there was
+    /// nothing to move.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn make_room(&self, now: UnixTime, with_key: bool) -> Result<Option<PathBuf>, OpenError> {
+        let database = self.database();
+        let mut files = vec![
+            database.clone(),
+            wal(&database),
+            shm(&database),
+            self.path.join(RUNNING_FILE),
+        ];
+        files.extend(with_key.then(|| self.path.join(KEY_FILE)));
+        self.move_aside(&files, now)
+    }
+
+    /// Moves those of the files that are there into a folder of their own.
+    fn move_aside(&self, files: &[PathBuf], now: UnixTime) -> Result<Option<PathBuf>, OpenError> {
+        let there: Vec<&PathBuf> = files.iter().filter(|file| file.symlink_metadata().is_ok()).collect();
         if there.is_empty() {
             return Ok(None);
         }
@@ -146,7 +174,7 @@ impl DataDir {
         make.map_err(OpenError::disk("make the folder", &aside))?;
         for file in there {
             let name = file.file_name().unwrap_or_default();
-            fs::rename(&file, aside.join(name)).map_err(OpenError::disk("move aside", &file))?;
+            fs::rename(file, aside.join(name)).map_err(OpenError::disk("move aside", file))?;
         }
         self.sync().map_err(OpenError::disk("sync the folder", &self.path))?;
         Ok(Some(aside))
@@ -183,15 +211,7 @@ impl DataDir {
         }
         let short = self.look_at_header(&file, length.unwrap_or(0))?;
         if id.is_some() && self.path.join(RUNNING_FILE).exists() && !wal(&file).exists() {
-            return Err(damaged(
-                file.clone(),
-                &format!(
-                    "the last run did not stop cleanly, and its log {} is gone; if another program has opened the database since and \
-                     taken the log in, remove {} and start again",
-                    wal(&file).display(),
-                    self.path.join(RUNNING_FILE).display()
-                ),
-            ));
+            return Err(log_gone(file));
         }
         Ok(Found::Used { id, short })
     }
@@ -299,6 +319,17 @@ impl DataDir {
     fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
+}
+
+/// That the last run did not stop cleanly, and the database's log is not there.
+pub(super) fn log_gone(file: PathBuf) -> OpenError {
+    let what = format!(
+        "the last run did not stop cleanly, and its log {} is gone; if another program has opened the database since and taken the \
+         log in, remove {} and start again",
+        wal(&file).display(),
+        file.with_file_name(RUNNING_FILE).display()
+    );
+    damaged(file, &what)
 }
 
 /// Makes the folder and those above it, durably, if it isn't there.

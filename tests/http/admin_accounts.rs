@@ -124,10 +124,15 @@ async fn an_account_is_made_shown_changed_and_removed() {
         "source": null, "keys": 0, "created": made["created"], "origin": "stored", "blocked_by_rule": [],
     });
     assert_eq!(made, expected);
+    let mut shown = told(&door.operator("GET", "/accounts/acme-bot", "").await, 200);
+    let more = shown.as_object_mut().expect("an object");
     assert_eq!(
-        told(&door.operator("GET", "/accounts/acme-bot", "").await, 200),
-        expected
+        ["last_used", "jobs"].map(|name| more.remove(name)),
+        [Some(Value::Null), Some(json!([]))]
     );
+    let usage = more.remove("usage").expect("its quotas");
+    assert_eq!((&usage[0]["limit"], &usage[0]["used"]), (&json!(5000), &json!(0)));
+    assert_eq!(shown, expected);
     assert_eq!(
         door.metric(r#"tiergate_accounts{tier="$20"}"#).await,
         2.0,
@@ -305,7 +310,7 @@ async fn what_is_wrong_is_said() {
         ),
         ("DELETE", "/keys/nonsense", "", 404, "unknown_key", "no such key"),
         ("GET", "/accounts?limit=0", "", 400, "bad_request", "1 to 1000"),
-        ("GET", "/accounts?page=2", "", 400, "bad_request", "`after` and `limit`"),
+        ("GET", "/accounts?page=2", "", 400, "bad_request", "`after`, `limit`"),
     ];
     for (method, path, body, status, reason, words) in wrong {
         let answer = door.operator(method, path, body).await;

@@ -60,7 +60,7 @@ impl Site {
         let opened = kit::open_with(self.folder.path(), settings, &windows(), History::default());
         let database = self.database.insert(opened.expect("the folder can be used"));
         let mut policy = Policy::new(rules(&windows()));
-        policy.follow_clock(self.wall.now(), Timestamp::ZERO);
+        policy.follow_clock(self.wall.now(), Timestamp::ZERO, Span::from_secs(300));
         database.restore(&mut policy, Timestamp::ZERO).expect("it can be read")
     }
 

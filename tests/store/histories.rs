@@ -193,7 +193,7 @@ impl House {
         let (rules, clock) = (rules(&windows()), tiergate::clock::Clock::start());
         let mut policy = Policy::new(Arc::clone(&rules));
         let start = Timestamp::ZERO;
-        policy.follow_clock(self.wall.now(), start);
+        policy.follow_clock(self.wall.now(), start, Span::from_secs(300));
         self.database().restore(&mut policy, start).expect("it can be read");
         let nowhere = Arc::new(MemoryLedger::default());
         let gate = Gate::new(policy, Generation::unobserved(rules), clock, nowhere);

@@ -1,4 +1,4 @@
-//! Accounts: listed, shown, made, changed, removed, exported.
+//! Accounts: made, changed, removed, exported.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -24,32 +24,9 @@ use crate::policy::time::UnixTime;
 use crate::store::{Account, AccountStore, Origin};
 
 /// Entries of a page unless it is asked for more or fewer.
-const PAGE_DEFAULT: usize = 100;
+pub(super) const PAGE_DEFAULT: usize = 100;
 /// Entries of a page, at most.
-const PAGE_MAX: usize = 1_000;
-
-/// A page of accounts, by name.
-#[derive(Debug, Serialize)]
-pub struct Page {
-    accounts: Vec<AccountLine>,
-    /// What to put into `after` for the next page; `null` if this is the last.
-    next: Option<String>,
-}
-
-/// `GET /accounts?after=NAME&limit=N`.
-pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
-    let (after, limit) = place(query.as_deref().unwrap_or_default())?;
-    let mut accounts = admin.store.directory().page(&after, limit + 1);
-    let more = accounts.len() > limit;
-    accounts.truncate(limit);
-    Ok(Json(Page {
-        next: accounts.last().filter(|_| more).map(|last| last.name.to_string()),
-        accounts: accounts
-            .iter()
-            .map(|account| AccountLine::of(account, &admin))
-            .collect(),
-    }))
-}
+pub(super) const PAGE_MAX: usize = 1_000;
 
 /// After which entry a page begins (from the first: empty), and how many it has.
 ///
@@ -73,13 +50,6 @@ pub(super) fn place(query: &str) -> Result<(String, usize), Problem> {
         }
     }
     Ok((after, limit))
-}
-
-/// `GET /accounts/{name}`.
-pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Result<Json<AccountLine>, Problem> {
-    let account = admin.store.directory().by_name(&name);
-    let account = account.ok_or_else(Problem::unknown_account)?;
-    Ok(Json(AccountLine::of(&account, &admin)))
 }
 
 /// `POST /accounts`.

@@ -1,6 +1,7 @@
 //! The operator's listener: metrics, health, who is in the house, the accounts, and what is said of networks. Never public.
 //!
-//! `pages` is what one looks at, `config` the configuration, `accounts`, `keys` and `networks` what one changes, `import` reads
+//! `pages` is what one looks at, `config` the configuration, `account_list` and `account_use` show accounts and what they have
+//! used, `accounts`, `keys` and `networks` what one changes, `import` reads
 //! accounts from elsewhere,
 //! `operator` is who asks, `wire` is how accounts and keys look in JSON, `limits` how numbers for request limits do, `times` how points and lengths of
 //! time are written, `problem` how an error looks.
@@ -10,6 +11,8 @@
 //!
 //! Absent on purpose: sessions, cookies and roles. Who has the token may do everything.
 
+mod account_list;
+mod account_use;
 mod accounts;
 pub mod config;
 mod import;
@@ -147,7 +150,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/config", get(config::show))
         .route("/config/diff", post(config::compare))
         .route("/reload", post(config::reload))
-        .route("/accounts", get(accounts::list).post(accounts::add))
+        .route("/accounts", get(account_list::list).post(accounts::add))
         .route(
             "/accounts/import",
             post(import::import).layer(Extension(import::Turn::default())),
@@ -155,7 +158,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/accounts/export", get(accounts::export))
         .route(
             "/accounts/{name}",
-            get(accounts::show).patch(accounts::change).delete(accounts::remove),
+            get(account_use::show).patch(accounts::change).delete(accounts::remove),
         )
         .route("/accounts/{name}/keys", get(keys::list).post(keys::add))
         .route("/keys/{id}", delete(keys::revoke))

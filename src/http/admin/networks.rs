@@ -17,6 +17,7 @@ use super::problem::Problem;
 use super::sent::{Field, Fields, Sent};
 use super::wire::{RuleBlockLine, said};
 use super::{Admin, limits, on_disk, times};
+use crate::policy::caller::{WIDE_BITS_V4, WIDE_BITS_V6};
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::network::{canonical, network_of};
@@ -137,6 +138,8 @@ pub struct ChangeLine {
     note: Option<Option<String>>,
     #[serde(deserialize_with = "said")]
     block: Option<Option<NewBlock>>,
+    /// That a block of a very wide network is meant.
+    confirm: bool,
 }
 
 /// A block for so long, until then, or for good.
@@ -156,10 +159,16 @@ impl Fields for ChangeLine {
         ),
         Field::optional("note", "text, or null"),
         Field::optional("block", "an object with texts as `for` or `until`, and `why`; or null"),
+        Field::optional("confirm", "true or false"),
     ];
 }
 
 impl ChangeLine {
+    /// Whether it would block a very wide network, and nobody has said that this is meant.
+    fn is_unconfirmed(&self, network: IpNet) -> bool {
+        matches!(self.block, Some(Some(_))) && !self.confirm && is_wide(canonical(network))
+    }
+
     /// The change that is asked for.
     ///
     /// # Errors
@@ -240,7 +249,8 @@ pub async fn show(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> 
     }
 }
 
-/// `PATCH /networks/{network}`. Answers with what is said of it now, which may be nothing any more.
+/// `PATCH /networks/{network}`. Answers with what is said of it now, which may be nothing any more. A block of a very wide network
+/// wants `"confirm": true`.
 pub async fn change(
     State(admin): State<Arc<Admin>>,
     Path(text): Path<String>,
@@ -248,6 +258,9 @@ pub async fn change(
     Sent(line): Sent<ChangeLine>,
 ) -> Result<Json<Shown>, Problem> {
     let (network, now) = (network(&text)?, stamp.at);
+    if line.is_unconfirmed(network) {
+        return Err(Problem::wide_network(&canonical(network)));
+    }
     let change = line.change(&admin.rules(), now)?;
     let unblocks = change.block == Some(None);
     let stored = admin.store.networks().get(network);
@@ -298,6 +311,14 @@ fn lift_blocks_made_by_rule(admin: &Admin, written: &str, network: IpNet) -> boo
 /// Whether anything is said of it at that time. A block that is over stays stored until somebody changes something.
 fn is_still(entry: &NetworkEntry, now: UnixTime) -> bool {
     entry.listed || !entry.at(now).is_bare()
+}
+
+/// Whether it is so wide that blocking it locks out a large part of everybody.
+const fn is_wide(network: IpNet) -> bool {
+    match network {
+        IpNet::V4(v4) => v4.prefix_len() < WIDE_BITS_V4,
+        IpNet::V6(v6) => v6.prefix_len() < WIDE_BITS_V6,
+    }
 }
 
 /// The network that is meant. Bits behind its prefix don't count; an IPv6 address alone means its /64.

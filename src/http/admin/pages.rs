@@ -67,7 +67,7 @@ struct PoolLine {
 }
 
 #[derive(Debug, Serialize)]
-struct JobLine {
+pub(super) struct JobLine {
     /// An account's name, or a network.
     caller: String,
     tier: String,
@@ -121,7 +121,7 @@ impl Admin {
         counts
     }
 
-    fn line(&self, job: &JobView, rules: &Rules) -> JobLine {
+    pub(super) fn line(&self, job: &JobView, rules: &Rules) -> JobLine {
         let caller = match job.caller {
             Caller::Account(id) | Caller::User { of: id, .. } => self
                 .store

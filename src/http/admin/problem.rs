@@ -10,6 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::policy::caller::{WIDE_BITS_V4, WIDE_BITS_V6};
 use crate::policy::time::Span;
 use crate::store::ChangeError;
 
@@ -89,6 +90,21 @@ impl Problem {
             error: error.into(),
             ..problem
         }
+    }
+
+    /// A block of that network would lock out a large part of everybody, and nobody has said that this is meant.
+    pub fn wide_network(network: &ipnet::IpNet) -> Self {
+        let error = format!(
+            "{network} is wider than /{WIDE_BITS_V4} (IPv4) or /{WIDE_BITS_V6} (IPv6): blocking it locks out a large part of \
+             everybody, you perhaps included; send \"confirm\": true if that is meant"
+        );
+        Self::new(StatusCode::CONFLICT, "wide_network", error)
+    }
+
+    /// The database can't be read.
+    pub fn unreadable(error: &crate::store::ReadError) -> Self {
+        let error = format!("the database can't be read at present: {error}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error)
     }
 
     /// The body has more bytes than this takes.

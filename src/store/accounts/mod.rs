@@ -9,6 +9,7 @@ mod import;
 mod listed;
 mod networks;
 mod tables;
+mod used;
 
 use std::fmt;
 use std::io;
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 pub use self::error::{AccountsError, ChangeError, ImportError, RelistError};
 pub use self::import::{Changed, ImportOptions, ImportRow, Imported, LINES_MAX};
 pub use self::listed::{Relisted, Relisting};
+pub use self::used::AccountUse;
 use super::account::{Account, Change, Illegal, NewAccount, Origin, is_text};
 use super::audit::{self, Stamp};
 use super::database::Database;
