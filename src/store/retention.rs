@@ -17,13 +17,13 @@ const ROWS_MAX: i64 = 2_000;
 /// What windows need is kept for so much longer, since the clock may be ahead by [`PER_START`] and more.
 const BEYOND_WINDOW: Span = Span::from_secs(2 * 86_400);
 /// How long what is added up is kept: by minute, hour and day.
-const TOTALS_KEPT: [Span; 3] = [
+pub(super) const TOTALS_KEPT: [Span; 3] = [
     Span::from_secs(2 * 3_600),
     Span::from_secs(14 * 86_400),
     Span::from_secs(400 * 86_400),
 ];
 /// How far back it can be asked for by `/me?period=` and `/stats`, with a margin.
-const TOTALS_ASKED_FOR: [Span; 3] = [
+pub(super) const TOTALS_ASKED_FOR: [Span; 3] = [
     Span::from_secs(2 * 3_600),
     Span::from_secs(4 * 86_400),
     Span::from_secs(62 * 86_400),
@@ -37,7 +37,7 @@ const TOLERANCE: Span = Span::from_secs(2);
 /// How much further than time has passed the clock may have moved, for each start.
 const PER_START: Span = Span::from_secs(86_400);
 /// The fact in `meta` that says up to when old rows may have been removed.
-const BOUNDARY: &str = "retention_clock";
+pub(super) const BOUNDARY: &str = "retention_clock";
 
 /// How long finished jobs are kept beyond the longest rolling window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
