@@ -36,6 +36,8 @@ const AGREES_FOR: Span = Span::from_secs(600);
 const TOLERANCE: Span = Span::from_secs(2);
 /// How much further than time has passed the clock may have moved, for each start.
 const PER_START: Span = Span::from_secs(86_400);
+/// The fact in `meta` that says how many jobs were removed.
+const REMOVED: &str = "jobs_removed";
 /// The fact in `meta` that says up to when old rows may have been removed.
 pub(super) const BOUNDARY: &str = "retention_clock";
 
@@ -285,10 +287,11 @@ fn remove_jobs(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<b
     if until < first {
         return Ok(false);
     }
-    transaction.execute(
+    let removed = transaction.execute(
         "DELETE FROM job WHERE instance = ?1 AND number BETWEEN ?2 AND ?3 AND admitted < ?4",
         params![INSTANCE, first, until, before],
     )?;
+    count_removed(transaction, removed)?;
     if until < last {
         transaction.execute(
             "UPDATE job_hour SET first_number = ?3 WHERE instance = ?1 AND hour = ?2",
@@ -301,6 +304,18 @@ fn remove_jobs(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<b
         params![INSTANCE, hour],
     )?;
     Ok(true)
+}
+
+/// Jobs that retention has removed, by which `db verify` tells a number that is missing from one that went.
+pub(super) fn jobs_removed(connection: &Connection) -> rusqlite::Result<i64> {
+    Ok(rows::meta(connection, REMOVED)?
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0))
+}
+
+fn count_removed(transaction: &Transaction<'_>, more: usize) -> rusqlite::Result<()> {
+    let removed = jobs_removed(transaction)? + i64::try_from(more).unwrap_or(i64::MAX);
+    rows::set_meta(transaction, REMOVED, &removed.to_string())
 }
 
 /// Removes some refusals told before that time. Whether there may be more.

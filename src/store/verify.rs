@@ -8,9 +8,9 @@ use rusqlite::{Connection, ErrorCode, named_params};
 
 use super::corrections::Corrections;
 use super::database::ReadError;
-use super::retention::{BOUNDARY, TOTALS_ASKED_FOR};
+use super::retention::{self, TOTALS_ASKED_FOR};
 use super::rollup::{self, PERIODS_S, REFUSED, USAGE};
-use super::rows::{self, CallerColumns, INSTANCE, caller_columns, caller_of, millis, unix_time};
+use super::rows::{CallerColumns, INSTANCE, caller_columns, caller_of, millis, unix_time};
 use super::view::View;
 
 /// The check that SQLite makes.
@@ -143,10 +143,9 @@ struct Pass {
     /// The first and last number of each hour, and up to which number they are known.
     ranges: HashMap<i64, (i64, i64)>,
     covered: i64,
-    /// Number of the job before.
-    before: Option<i64>,
-    /// Whether retention has ever run.
-    may_be_removed: bool,
+    /// Jobs that are there, and the number of the last.
+    seen: i64,
+    last: i64,
     /// When the oldest job that is kept was admitted; `None`: none was ever removed. After a clock that was ahead nobody knows which
     /// were, and all may be.
     cut: Option<i64>,
@@ -169,7 +168,7 @@ impl Pass {
             [INSTANCE],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        let may_be_removed = rows::meta(connection, BOUNDARY)?.is_some();
+        let are_removed = retention::jobs_removed(connection)? > 0;
         let was_ahead: bool =
             connection.query_row("SELECT count(*) > 0 FROM clock_correction", [], |row| row.get(0))?;
         let mut select =
@@ -182,9 +181,9 @@ impl Pass {
             corrections: Corrections::read(connection)?,
             ranges: ranges.collect::<rusqlite::Result<_>>()?,
             covered: rollup::covers(connection, USAGE)?.job,
-            before: None,
-            may_be_removed,
-            cut: match may_be_removed {
+            seen: 0,
+            last: 0,
+            cut: match are_removed {
                 false => None,
                 true if was_ahead => Some(i64::MAX / 2),
                 true => oldest.filter(|_| first != Some(1)),
@@ -195,7 +194,8 @@ impl Pass {
 
     fn look(&mut self, job: &Job) {
         let date = millis(self.corrections.date(job.number, unix_time(job.admitted)));
-        self.look_at_number(job.number);
+        self.seen += 1;
+        self.last = job.number;
         let right = if job.succeeded { job.cost } else { 0 };
         if job.units != right {
             self.units
@@ -213,21 +213,22 @@ impl Pass {
         }
     }
 
-    /// Retention removes jobs by their dates, which a clock that was ahead has mixed up, and none that is not rolled up. What it
-    /// has not removed, and is not there, is missing from its hour.
-    fn look_at_number(&mut self, number: i64) {
-        let expected = match (self.before, self.may_be_removed) {
-            (None, _) => number,
-            (Some(before), false) => before + 1,
-            (Some(before), true) => number.min((before + 1).max(self.covered + 1)),
-        };
-        if number != expected {
-            self.numbers.wrong(|| format!("no job {expected} to {}", number - 1));
+    /// Every number up to the last one is of a job that is there, or of one that retention has removed and counted.
+    fn check_numbers(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let last = self.last.max(self.covered);
+        let missing = last - self.seen - retention::jobs_removed(connection)?;
+        if missing != 0 {
+            let seen = self.seen;
+            self.numbers.wrong(|| match missing {
+                0.. => format!("{missing} of {last} jobs are missing, {seen} are there"),
+                _ => format!("there are {} jobs more than numbers", -missing),
+            });
         }
-        self.before = Some(number);
+        Ok(())
     }
 
-    fn calendars(self, connection: &Connection) -> rusqlite::Result<Vec<Check>> {
+    fn calendars(mut self, connection: &Connection) -> rusqlite::Result<Vec<Check>> {
+        self.check_numbers(connection)?;
         let mut sums = Check::new("sums of calendar periods are those of their jobs");
         for calendar in &self.calendars {
             calendar.compare(connection, self.cut, &mut sums)?;
