@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -69,6 +69,8 @@ pub struct Restore<'p> {
 pub enum BackupError {
     /// The file is there already.
     Exists(PathBuf),
+    /// Another process is writing the same file.
+    Busy(PathBuf),
     /// The file would be in the data folder.
     InDataFolder(PathBuf),
     /// The folder was used.
@@ -91,6 +93,11 @@ impl fmt::Display for BackupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exists(path) => write!(f, "{} is there already; --force overwrites it", path.display()),
+            Self::Busy(path) => write!(
+                f,
+                "another tiergate is writing {} at this moment: wait for it, or name another file",
+                path.display()
+            ),
             Self::InDataFolder(path) => write!(
                 f,
                 "{} is in the data folder, whose files only the server writes: name another place",
@@ -126,9 +133,12 @@ impl From<OpenError> for BackupError {
     }
 }
 
-/// A file in the making, which is gone with this unless it is kept.
+/// A file in the making, which is gone with this unless it is kept. What a process that was killed has left is used again.
 struct Partial {
     path: PathBuf,
+    /// Locked: nobody else makes the same file at once.
+    file: File,
+    kept: bool,
 }
 
 impl Partial {
@@ -136,21 +146,45 @@ impl Partial {
     fn beside(file: &Path) -> Result<Self, BackupError> {
         let mut name = OsString::from(".");
         name.push(file.file_name().unwrap_or_default());
-        name.push(format!(".{}.partial", std::process::id()));
+        name.push(".partial");
         let path = file.with_file_name(name);
+        let made = Self::make(&path).map_err(|error| BackupError::Disk(path.clone(), error))?;
+        let file = made.ok_or_else(|| BackupError::Busy(file.to_owned()))?;
+        Ok(Self {
+            path,
+            file,
+            kept: false,
+        })
+    }
+
+    /// `None`: another process has it.
+    fn make(path: &Path) -> io::Result<Option<File>> {
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(FILE_MODE);
-        let made = options.open(&path);
-        made.map_err(|error| BackupError::Disk(path.clone(), error))?;
-        Ok(Self { path })
+        options.write(true).create(true).truncate(false).mode(FILE_MODE);
+        loop {
+            let file = options.open(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            // Whoever had the lock may have given the file its name meanwhile.
+            let locked = file.metadata()?;
+            if fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (locked.dev(), locked.ino())) {
+                match fs::remove_file(journal(path)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+                file.set_len(0)?;
+                return Ok(Some(file));
+            }
+        }
     }
 
     /// Gives it that name once it is durable.
-    fn keep(self, file: &Path, overwrite: bool) -> Result<(), BackupError> {
+    fn keep(mut self, file: &Path, overwrite: bool) -> Result<(), BackupError> {
         let failed = |error| BackupError::Disk(file.to_owned(), error);
-        File::open(&self.path)
-            .and_then(|open| open.sync_all())
-            .map_err(failed)?;
+        self.file.sync_all().map_err(failed)?;
         match overwrite {
             true => fs::rename(&self.path, file).map_err(failed)?,
             false => match renameat_with(CWD, &self.path, CWD, file, RenameFlags::NOREPLACE) {
@@ -163,6 +197,7 @@ impl Partial {
                 Err(error) => return Err(failed(error.into())),
             },
         }
+        self.kept = true;
         File::open(folder_of(file))
             .and_then(|folder| folder.sync_all())
             .map_err(failed)
@@ -171,9 +206,19 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // If it was kept, it has another name by now.
-        let _removed = fs::remove_file(&self.path);
+        if !self.kept {
+            // The next one to make it removes what is left.
+            let _removed = fs::remove_file(journal(&self.path));
+            let _removed = fs::remove_file(&self.path);
+        }
     }
+}
+
+/// What SQLite has beside a file while it fills it.
+fn journal(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-journal");
+    PathBuf::from(name)
 }
 
 fn folder_of(file: &Path) -> &Path {
@@ -268,13 +313,14 @@ pub fn restore(what: &Restore<'_>, stamp: &Stamp, told: impl FnMut(u64, u64)) ->
     note(&partial.path, backup, stamp).map_err(|error| BackupError::Copy(error.to_string()))?;
     let contents = contents(&partial.path)?;
     let new_key = key.map(|key| copied_key(folder, key)).transpose()?;
-    // From here on there is no way back, and a start says that the database is missing until this is done.
+    // From here on there is no way back, and a start says that the database is missing until it is there, with all that
+    // belongs to it.
     let aside = dir.make_room(stamp.at, new_key.is_some())?;
-    partial.keep(&database, true)?;
     dir.write_id(&id)?;
     if let Some(new) = new_key {
         new.keep(&folder.join(KEY_FILE), true)?;
     }
+    partial.keep(&database, true)?;
     Ok(Restored {
         contents,
         aside,
