@@ -199,8 +199,7 @@ impl fmt::Display for Seen {
         };
         write!(
             f,
-            "{} | {} | {}{resumed} | {} | {} | {} | {} used, {account}",
-            self.file,
+            "{} | {}{resumed} | {} | {} | {} | {} used, {account}",
             or_none(&self.start),
             or_none(&self.searches.join(" ")),
             or_none(&self.added),
