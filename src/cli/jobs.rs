@@ -30,7 +30,7 @@ const WITHDRAWN: &str = "withdrawn";
 
 /// Show finished jobs, the newest last.
 ///
-/// Reads the database itself, whether a server runs or not. Times are UTC.
+/// Reads the database itself, whether a server runs or not. Times are UTC. With --json, each job is an object on a line of its own.
 ///
 /// Example: tiergate jobs --account acme --outcome failed --since 2h
 #[derive(Debug, Args)]
@@ -56,7 +56,6 @@ pub struct Jobs {
     /// Go on with new ones as they finish, until Ctrl-C
     #[arg(long)]
     follow: bool,
-    /// With --json, each job is an object on a line of its own
     #[command(flatten)]
     target: DataTarget,
 }

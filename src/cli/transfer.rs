@@ -13,7 +13,7 @@ use super::client::{Client, escaped};
 use super::{CliError, table};
 
 /// Bytes of an import that a server takes.
-const IMPORT_BYTES_MAX: usize = 128 << 20;
+const IMPORT_BYTES_MAX: usize = 512 << 20;
 /// Changes that are shown, the first of them.
 const SHOWN_MAX: usize = 50;
 /// Mode of an export: who may read it knows everybody's email, and maybe the hashes of keys.

@@ -3,9 +3,8 @@
 //! A copy is one read snapshot (`VACUUM INTO`): a copy page by page would begin anew at every commit. It goes to a file beside
 //! the one that it becomes, for the owner only, and takes that name when it is whole and durable.
 
-use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -24,6 +23,8 @@ use super::retention::bytes_in_use;
 use super::rows;
 use super::view::View;
 
+/// How the name of a file in the making ends.
+const PARTIAL: &str = ".partial";
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
@@ -69,8 +70,6 @@ pub struct Restore<'p> {
 pub enum BackupError {
     /// The file is there already.
     Exists(PathBuf),
-    /// Another process is writing the same file.
-    Busy(PathBuf),
     /// The file would be in the data folder.
     InDataFolder(PathBuf),
     /// The folder was used.
@@ -93,11 +92,6 @@ impl fmt::Display for BackupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exists(path) => write!(f, "{} is there already; --force overwrites it", path.display()),
-            Self::Busy(path) => write!(
-                f,
-                "another tiergate is writing {} at this moment: wait for it, or name another file",
-                path.display()
-            ),
             Self::InDataFolder(path) => write!(
                 f,
                 "{} is in the data folder, whose files only the server writes: name another place",
@@ -133,56 +127,33 @@ impl From<OpenError> for BackupError {
     }
 }
 
-/// A file in the making, which is gone with this unless it is kept. What a process that was killed has left is used again.
+/// A file in the making, which is gone with this unless it is kept.
 struct Partial {
     path: PathBuf,
-    /// Locked: nobody else makes the same file at once.
+    /// Locked for as long as it is in the making. SQLite's locks are of another kind; what it has opened is closed before this.
     file: File,
-    kept: bool,
 }
 
 impl Partial {
-    /// An empty one beside `file`, for its owner only.
+    /// An empty one beside `file`, for its owner only. Those that somebody has left behind who was killed are removed.
     fn beside(file: &Path) -> Result<Self, BackupError> {
-        let mut name = OsString::from(".");
-        name.push(file.file_name().unwrap_or_default());
-        name.push(".partial");
-        let path = file.with_file_name(name);
-        let made = Self::make(&path).map_err(|error| BackupError::Disk(path.clone(), error))?;
-        let file = made.ok_or_else(|| BackupError::Busy(file.to_owned()))?;
-        Ok(Self {
-            path,
-            file,
-            kept: false,
-        })
-    }
-
-    /// `None`: another process has it.
-    fn make(path: &Path) -> io::Result<Option<File>> {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        remove_left_behind(folder_of(file), &format!(".{name}."));
+        let path = file.with_file_name(format!(".{name}.{}{PARTIAL}", std::process::id()));
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(FILE_MODE);
-        loop {
-            let file = options.open(path)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-            // Whoever had the lock may have given the file its name meanwhile.
-            let locked = file.metadata()?;
-            if fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (locked.dev(), locked.ino())) {
-                match fs::remove_file(journal(path)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
-                file.set_len(0)?;
-                return Ok(Some(file));
-            }
+        options.write(true).create_new(true).mode(FILE_MODE);
+        let made = options.open(&path).and_then(|file| {
+            file.lock()?;
+            Ok(file)
+        });
+        match made {
+            Ok(file) => Ok(Self { path, file }),
+            Err(error) => Err(BackupError::Disk(path, error)),
         }
     }
 
     /// Gives it that name once it is durable.
-    fn keep(mut self, file: &Path, overwrite: bool) -> Result<(), BackupError> {
+    fn keep(self, file: &Path, overwrite: bool) -> Result<(), BackupError> {
         let failed = |error| BackupError::Disk(file.to_owned(), error);
         self.file.sync_all().map_err(failed)?;
         match overwrite {
@@ -197,7 +168,6 @@ impl Partial {
                 Err(error) => return Err(failed(error.into())),
             },
         }
-        self.kept = true;
         File::open(folder_of(file))
             .and_then(|folder| folder.sync_all())
             .map_err(failed)
@@ -206,19 +176,25 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if !self.kept {
-            // The next one to make it removes what is left.
-            let _removed = fs::remove_file(journal(&self.path));
-            let _removed = fs::remove_file(&self.path);
-        }
+        // If it was kept, it has another name by now.
+        let _removed = fs::remove_file(&self.path);
     }
 }
 
-/// What SQLite has beside a file while it fills it.
-fn journal(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-journal");
-    PathBuf::from(name)
+/// Removes files in the making of that name that nobody makes any more. What can't be removed is in nobody's way.
+fn remove_left_behind(folder: &Path, prefix: &str) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_partial = |name: &str| name.starts_with(prefix) && name.ends_with(PARTIAL);
+        if !name.to_str().is_some_and(is_partial) {
+            continue;
+        }
+        if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            let mut journal = entry.path().into_os_string();
+            journal.push("-journal");
+            let _removed = (fs::remove_file(entry.path()), fs::remove_file(journal));
+        }
+    }
 }
 
 fn folder_of(file: &Path) -> &Path {

@@ -104,8 +104,8 @@ CREATE TABLE service_time (
     PRIMARY KEY (period, start, bucket)
 ) STRICT, WITHOUT ROWID;
 
--- Units debited in the present period of each calendar that a quota uses, such as `month UTC`. A delegating account's contain
--- its users'.
+-- Units debited in the present period of each calendar that a quota uses, such as `month UTC`; periods that are over go after
+-- two days. A delegating account's contain its users'.
 CREATE TABLE calendar_sum (
     calendar TEXT    NOT NULL,
     period   INTEGER NOT NULL, -- when it began

@@ -54,8 +54,10 @@ impl View {
                 folder: folder.to_owned(),
             });
         }
-        // SQLite would make an empty log, and a server would then start without noticing that commits are gone.
-        if file.exists() && folder.join(RUNNING_FILE).exists() && !wal(&file).exists() {
+        // SQLite would make an empty log, and a server would then start without noticing that commits are gone. A clean stop
+        // takes the mark away before the log, and a start makes the log before the mark: so the log is looked for twice.
+        let log_is_gone = || !wal(&file).exists();
+        if file.exists() && log_is_gone() && folder.join(RUNNING_FILE).exists() && log_is_gone() {
             return Err(log_gone(file));
         }
         Self::open_file(&file)

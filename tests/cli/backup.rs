@@ -33,6 +33,12 @@ async fn a_backup_is_made_online_and_restored() {
         "nothing is left beside it"
     );
 
+    // What somebody left behind who was killed goes with the next one.
+    let left = [".saved.db.1.partial", ".saved.db.1.partial-journal"].map(|name| folder.join(name));
+    left.iter().for_each(|file| fs::write(file, "half").expect("a file"));
+    said(&folder, &["backup", "saved.db", "--force"]).await;
+    assert!(left.iter().all(|file| !file.exists()));
+
     // It overwrites nothing, and never the database itself.
     let said_no = wrong(&folder, &["backup", "saved.db"]).await;
     assert_eq!(said_no, "error: saved.db is there already; --force overwrites it\n");

@@ -94,6 +94,35 @@ async fn jobs_are_followed_as_they_finish() {
     assert!(status.success(), "{status}");
 }
 
+/// Whoever follows a database that was replaced would wait for ever.
+#[tokio::test]
+async fn following_ends_when_the_database_is_replaced() {
+    let site = Site::start().await;
+    let folder = site.folder.path().to_owned();
+    site.search("acme", "/search", 1).await;
+    said(&folder, &["backup", "saved.db"]).await;
+    let _kept = site.stop().await;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tiergate"))
+        .args(["jobs", "--follow", "--json"])
+        .current_dir(&folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the program starts");
+    let mut told = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let first = soon("a job is told", told.next_line()).await;
+    assert!(matches!(first, Ok(Some(_))), "{first:?}");
+    said(&folder, &["restore", "saved.db", "--force"]).await;
+    let ended = soon("it ends", child.wait_with_output()).await.expect("a child");
+    let why = String::from_utf8(ended.stderr).expect("text");
+    assert!(
+        why.contains("was replaced by another database; run the command again"),
+        "{why}"
+    );
+    assert_eq!(ended.status.code(), Some(1));
+}
+
 #[tokio::test]
 async fn usage_and_jobs_agree_after_a_restart() {
     let site = Site::start().await;

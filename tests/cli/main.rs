@@ -15,5 +15,6 @@ mod presets;
 mod queries;
 mod relative;
 mod secrets;
+mod transfer;
 mod usage;
 mod verify;

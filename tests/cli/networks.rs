@@ -317,7 +317,7 @@ async fn a_very_wide_block_wants_yes() {
     let said = wrong(command(&door, &["block", "0.0.0.0/0"]).await);
     assert_eq!(
         said,
-        "0.0.0.0/0 is wider than /8 (IPv4) or /16 (IPv6): blocking it locks out a large part of everybody, you perhaps included; \
+        "0.0.0.0/0 is wider than /8 (IPv4) or /16 (IPv6): this locks out a large part of everybody, you perhaps included; \
          say --yes if that is meant\n"
     );
     let said = command(&door, &["block", "2000::/3", "--json"]).await;
@@ -326,4 +326,9 @@ async fn a_very_wide_block_wants_yes() {
     let said = good(command(&door, &["block", "0.0.0.0/0", "--for", "1h", "--yes"]).await);
     assert!(said.starts_with("blocked:\n  network      0.0.0.0/0\n"), "{said}");
     good(command(&door, &["block", "10.0.0.0/8"]).await);
+    // A number of 0 refuses everybody as well.
+    let set = ["network", "set", "::/0", "--limit", "http=0"];
+    assert!(wrong(command(&door, &set).await).contains("say --yes if that is meant"));
+    good(command(&door, &[&set[..], &["--yes"]].concat()).await);
+    good(command(&door, &["network", "set", "::/0", "--limit", "http=300"]).await);
 }

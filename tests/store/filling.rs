@@ -496,6 +496,28 @@ fn a_job_that_is_being_committed_counts_once_and_one_that_is_given_up_never() {
     assert_eq!((house.used(0), house.used(1)), (3, 3));
 }
 
+/// Sums of a calendar know no fence: what ended after it counted by itself and with the sums, if it was added up before they
+/// were read.
+#[test]
+fn what_is_added_up_after_the_fence_is_not_read_back() {
+    let folder = Folder::in_memory();
+    let mut house = house_in(&folder, HOUR);
+    let month = all_windows().remove(3);
+    let both = [Window::Rolling(HOUR), month];
+    house.enter(CALLERS[0], 1);
+    house.commit(0);
+    house.finish(0);
+    let past = house.opened.reload_windows(&both);
+    let filling = reload(&house.gate, rules(&both)).expect("one is new");
+    house.enter(CALLERS[0], 2);
+    house.commit(0);
+    house.finish(0);
+    house.opened.database().roll_up().expect("it can be written");
+    let filled = house.gate.fill(filling, past).expect("it can be read");
+    assert!(filled.whole);
+    assert_eq!((house.used(0), house.used(1)), (3, 3));
+}
+
 #[test]
 fn a_longer_window_is_filled_as_far_back_as_jobs_are_kept() {
     let folder = Folder::in_memory();

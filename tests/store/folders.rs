@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use tiergate::clock::Clock;
 use tiergate::gate::CLOCK_STEP_MAX_DEFAULT;
+use tiergate::policy::Policy;
+use tiergate::policy::time::{Span, Timestamp};
 use tiergate::store::{DATABASE_FILE, DataDir, Database, Ledger, OpenError};
 
 use crate::folder::Folder;
-use crate::kit::{Held, MONTH, PAGE, WallClock, as_killed, debit, open, success, until, used, wait, wal};
+use crate::kit::{
+    Held, MONTH, PAGE, WallClock, as_killed, debit, open, rules, success, until, used, wait, wal, windows,
+};
 
 const JOBS: u32 = 300;
 
@@ -163,8 +167,8 @@ fn a_torn_page_never_loses_a_debit_silently() {
         let restored = open(folder.path(), &wall())
             .map_err(|error| error.to_string())
             .and_then(|database| {
-                let mut policy = tiergate::policy::Policy::new(crate::kit::rules(&crate::kit::windows()));
-                let now = tiergate::policy::time::Timestamp::ZERO;
+                let mut policy = Policy::new(rules(&windows()));
+                let now = Timestamp::ZERO;
                 policy.follow_clock(MONTH, now, CLOCK_STEP_MAX_DEFAULT);
                 database.restore(&mut policy, now).map_err(|error| error.to_string())
             });
@@ -298,9 +302,10 @@ fn harm(how: impl FnOnce(&Path)) -> (Folder, Arc<Database>) {
     let database = open(folder.path(), &wall()).expect("it was closed");
     debit(&database, success(1_000, MONTH));
     how(folder.path());
-    let began = Instant::now();
+    let clock = Clock::start();
     until("it is noticed", || !database.is_available());
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let took = clock.now().since(Timestamp::ZERO);
+    assert!(took < Span::from_secs(2), "{took:?}");
     let late = database.commit(success(2_000, MONTH));
     assert!(database.write(|_| Ok(())).is_err(), "no change is made");
     assert!(late.withdraw().is_err(), "it is not answered");

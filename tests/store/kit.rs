@@ -18,7 +18,7 @@ use tiergate::policy::caller::{AccountId, Caller};
 use tiergate::policy::rules::{
     CALLERS_MAX_DEFAULT, Calendar, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Window, WindowId, Within,
 };
-use tiergate::policy::time::{Span, UnixTime};
+use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::store::{
     Commit, DATABASE_FILE, DataDir, Database, Debited, History, Ledger, OpenError, Past, Record, Settings, Unavailable,
 };
@@ -208,9 +208,9 @@ pub fn debit(database: &Database, record: Record) {
 
 /// Waits until that is so; nothing takes so long unless it is broken.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = std::time::Instant::now();
+    let (clock, patience) = (Clock::start(), Span::from_secs(20));
     while !is_so() {
-        assert!(began.elapsed() < std::time::Duration::from_secs(20), "in vain: {what}");
+        assert!(clock.now().since(Timestamp::ZERO) < patience, "in vain: {what}");
         std::thread::yield_now();
     }
 }

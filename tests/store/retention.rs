@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tiergate::clock::{Clock, Hands};
 use tiergate::policy::rules::Window;
@@ -202,11 +201,12 @@ impl Site {
         let before = self.boundary();
         // In steps, since it must see that the two clocks agree; each is longer than that has to last.
         let step = Span::from_secs(660);
-        let (mut gone, mut last) = (Span::ZERO, Instant::now());
+        let clock = Clock::start();
+        let (mut gone, mut last) = (Span::ZERO, clock.now());
         until("old rows are removed", || {
-            if last.elapsed() > Duration::from_millis(400) {
+            if clock.now().since(last) > Span::from_millis(400) {
                 self.advance(step);
-                (gone, last) = (gone + step, Instant::now());
+                (gone, last) = (gone + step, clock.now());
             }
             self.boundary() != before
         });

@@ -24,8 +24,8 @@ use crate::store::{
     ChangeError, Changed, Directory, ImportError, ImportOptions, ImportRow, Imported, Key, KeyHash, Origin, Secret,
 };
 
-/// Bytes of an import, which is held in memory as it was sent: as many accounts as there can be, in short lines.
-pub const IMPORT_BYTES_MAX: usize = 128 << 20;
+/// Bytes of an import, which is held in memory as it was sent: an export of as many accounts as there can be, with their keys.
+pub const IMPORT_BYTES_MAX: usize = 512 << 20;
 /// The longest that an import's body may take.
 const IMPORT_TIMEOUT: Span = Span::from_secs(300);
 /// Columns of a CSV file. The first line names them, in any order.

@@ -138,7 +138,7 @@ pub struct ChangeLine {
     note: Option<Option<String>>,
     #[serde(deserialize_with = "said")]
     block: Option<Option<NewBlock>>,
-    /// That a block of a very wide network is meant.
+    /// That a very wide network is meant to be locked out.
     confirm: bool,
 }
 
@@ -164,9 +164,10 @@ impl Fields for ChangeLine {
 }
 
 impl ChangeLine {
-    /// Whether it would block a very wide network, and nobody has said that this is meant.
+    /// Whether it would lock out a very wide network, by a block or by a number of 0, and nobody has said that this is meant.
     fn is_unconfirmed(&self, network: IpNet) -> bool {
-        matches!(self.block, Some(Some(_))) && !self.confirm && is_wide(canonical(network))
+        let locks_out = matches!(self.block, Some(Some(_))) || self.limits.values().any(|number| *number == Some(0));
+        locks_out && !self.confirm && is_wide(canonical(network))
     }
 
     /// The change that is asked for.
@@ -249,8 +250,8 @@ pub async fn show(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> 
     }
 }
 
-/// `PATCH /networks/{network}`. Answers with what is said of it now, which may be nothing any more. A block of a very wide network
-/// wants `"confirm": true`.
+/// `PATCH /networks/{network}`. Answers with what is said of it now, which may be nothing any more. A block of a very wide network,
+/// or a number of 0 for it, wants `"confirm": true`.
 pub async fn change(
     State(admin): State<Arc<Admin>>,
     Path(text): Path<String>,

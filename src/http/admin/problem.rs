@@ -95,7 +95,7 @@ impl Problem {
     /// A block of that network would lock out a large part of everybody, and nobody has said that this is meant.
     pub fn wide_network(network: &ipnet::IpNet) -> Self {
         let error = format!(
-            "{network} is wider than /{WIDE_BITS_V4} (IPv4) or /{WIDE_BITS_V6} (IPv6): blocking it locks out a large part of \
+            "{network} is wider than /{WIDE_BITS_V4} (IPv4) or /{WIDE_BITS_V6} (IPv6): this locks out a large part of \
              everybody, you perhaps included; send \"confirm\": true if that is meant"
         );
         Self::new(StatusCode::CONFLICT, "wide_network", error)

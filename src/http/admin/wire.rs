@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::Request;
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -27,14 +28,25 @@ pub const BODY_BYTES_MAX: usize = 16 << 10;
 /// # Errors
 /// It is too long, takes longer than that, or broke off.
 pub async fn read(request: Request, bytes_max: usize, timeout: Span, clock: &Clock) -> Result<Bytes, Problem> {
-    let body = Limited::new(request.into_body(), bytes_max).collect();
+    let read = async {
+        let mut body = Limited::new(request.into_body(), bytes_max);
+        // At once as large as it says that it is, so that a long one is held once.
+        let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(told.min(bytes_max));
+        while let Some(frame) = body.frame().await {
+            if let Ok(some) = frame?.into_data() {
+                bytes.extend_from_slice(&some);
+            }
+        }
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Bytes::from(bytes))
+    };
     let read = tokio::select! {
         biased;
-        read = body => read,
+        read = read => read,
         () = clock.sleep(timeout) => return Err(Problem::too_slow(timeout)),
     };
     match read {
-        Ok(body) => Ok(body.to_bytes()),
+        Ok(body) => Ok(body),
         Err(error) if error.is::<LengthLimitError>() => Err(Problem::too_large(bytes_max)),
         Err(_) => Err(Problem::bad_request("the body broke off")),
     }

@@ -170,6 +170,21 @@ fn as_io(error: &rusqlite::Error) -> io::Error {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteError(pub(in crate::store) String);
 
+impl WriteError {
+    /// SQLite's error with that file.
+    pub(super) fn of(error: &rusqlite::Error, file: Option<&str>) -> Self {
+        let why = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => "the disk is full",
+            Some(ErrorCode::ReadOnly) => "it is read-only",
+            _ => return Self(error.to_string()),
+        };
+        Self(format!(
+            "can't write to {}: {why} ({error})",
+            file.unwrap_or("the database")
+        ))
+    }
+}
+
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

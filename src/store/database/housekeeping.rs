@@ -142,7 +142,7 @@ impl Housekeeping {
             }
             if minute_of(wall) != self.rolled_up {
                 self.rolled_up = minute_of(wall);
-                self.told("jobs can't be rolled up", |shared| rollup::roll_up_all(shared));
+                self.told("jobs can't be rolled up", rollup::roll_up_all);
             }
             if self.agreement.is_long(now) {
                 self.make_lasting();

@@ -288,7 +288,7 @@ fn in_transaction<T>(
         transaction.commit()?;
         Ok(done)
     });
-    written.map_err(|error| WriteError(error.to_string()))
+    written.map_err(|error| WriteError::of(&error, connection.path()))
 }
 
 /// Sees that the folder and the database in it belong together, and marks the folder as used.
