@@ -212,7 +212,7 @@ impl Site {
     }
 
     async fn roll_up(&mut self) -> u64 {
-        let mut program = self.server().await;
+        let program = self.server().await;
         self.arm(FileKind::Any);
         self.faults.step_clock(MINUTE_MS);
         soon("jobs are rolled up, or it is killed", async {
@@ -222,15 +222,13 @@ impl Site {
         })
         .await;
         let seen = self.seen(FileKind::Any);
-        self.until_killed(&mut program).await;
-        program.kill().await;
-        self.end();
+        self.end_of(program).await;
         self.assert_debited(SEARCHES).await;
         seen
     }
 
     async fn import(&mut self) -> u64 {
-        let mut program = self.server().await;
+        let program = self.server().await;
         let lines: String = (0..IMPORTED)
             .map(|number| format!("{PREFIX}{number},one,key-{number}\n"))
             .collect();
@@ -238,9 +236,7 @@ impl Site {
         let import = ["account", "import", "-"];
         let said = program.command_with(&import, &format!("name,tier,key\n{lines}")).await;
         let seen = self.seen(FileKind::Any);
-        self.until_killed(&mut program).await;
-        program.kill().await;
-        self.end();
+        self.end_of(program).await;
         let program = self.assert_debited(SEARCHES).await;
         let list = program.command(&["account", "export"]).await;
         let there = list.out.matches(PREFIX).count();
@@ -336,11 +332,13 @@ impl Site {
         seen
     }
 
-    /// If it is to be killed: its end.
-    async fn until_killed(&self, program: &mut Program) {
+    /// It was killed, or is now.
+    async fn end_of(&mut self, mut program: Program) {
         if self.faults.fired() > 0 {
             assert_eq!(program.exit_code().await, None);
         }
+        program.kill().await;
+        self.end();
     }
 }
 
