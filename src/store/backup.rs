@@ -289,13 +289,14 @@ pub fn restore(what: &Restore<'_>, stamp: &Stamp, told: impl FnMut(u64, u64)) ->
     note(&partial.path, backup, stamp).map_err(|error| BackupError::Copy(error.to_string()))?;
     let contents = contents(&partial.path)?;
     let new_key = key.map(|key| copied_key(folder, key)).transpose()?;
-    // From here on there is no way back, and a start says that the database is missing until this is done.
+    // From here on there is no way back, and a start says that the database is missing until it is there, with all that
+    // belongs to it.
     let aside = dir.make_room(stamp.at, new_key.is_some())?;
-    partial.keep(&database, true)?;
     dir.write_id(&id)?;
     if let Some(new) = new_key {
         new.keep(&folder.join(KEY_FILE), true)?;
     }
+    partial.keep(&database, true)?;
     Ok(Restored {
         contents,
         aside,

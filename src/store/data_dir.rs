@@ -43,6 +43,9 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Hexadecimal digits of an id.
 const ID_DIGITS: usize = 32;
 
+/// What is moved aside is here until all of it is.
+const ASIDE_BEGUN: &str = "before.new";
+
 /// What becomes of a database that is there at a start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OldData {
@@ -163,21 +166,41 @@ impl DataDir {
         self.move_aside(&files, now)
     }
 
-    /// Moves those of the files that are there into a folder of their own.
+    /// Moves those of the files that are there into a folder of their own, as one that was killed meanwhile had begun to.
     fn move_aside(&self, files: &[PathBuf], now: UnixTime) -> Result<Option<PathBuf>, OpenError> {
         let there: Vec<&PathBuf> = files.iter().filter(|file| file.symlink_metadata().is_ok()).collect();
-        if there.is_empty() {
+        let begun = self.path.join(ASIDE_BEGUN);
+        let place = |file: &PathBuf| begun.join(file.file_name().unwrap_or_default());
+        if there.iter().any(|file| place(file).symlink_metadata().is_ok()) {
+            // Those belong to another database, which has been whole since.
+            self.name_aside(&begun, now)?;
+        }
+        if there.is_empty() && !begun.exists() {
             return Ok(None);
         }
-        let aside = self.path.join(format!("before-{}", now.as_millis()));
-        let make = DirBuilder::new().mode(FOLDER_MODE).create(&aside);
-        make.map_err(OpenError::disk("make the folder", &aside))?;
-        for file in there {
-            let name = file.file_name().unwrap_or_default();
-            fs::rename(file, aside.join(name)).map_err(OpenError::disk("move aside", file))?;
+        match DirBuilder::new().mode(FOLDER_MODE).create(&begun) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(OpenError::disk("make the folder", &begun)(error));
+            }
+            _ => {}
         }
+        for file in there {
+            fs::rename(file, place(file)).map_err(OpenError::disk("move aside", file))?;
+        }
+        self.name_aside(&begun, now).map(Some)
+    }
+
+    /// Gives the folder with all that was moved aside its name.
+    fn name_aside(&self, begun: &Path, now: UnixTime) -> Result<PathBuf, OpenError> {
+        let mut at = now.as_millis();
+        let name = |at| self.path.join(format!("before-{at}"));
+        while name(at).exists() {
+            at += 1;
+        }
+        let aside = name(at);
+        fs::rename(begun, &aside).map_err(OpenError::disk("name the folder", &aside))?;
         self.sync().map_err(OpenError::disk("sync the folder", &self.path))?;
-        Ok(Some(aside))
+        Ok(aside)
     }
 
     /// Looks whether the folder's database may be opened. Opens the file itself, so it must be called before SQLite does.

@@ -199,8 +199,7 @@ impl fmt::Display for Seen {
         };
         write!(
             f,
-            "{} | {} | {}{resumed} | {} | {} | {} | {} used, {account}",
-            self.file,
+            "{} | {}{resumed} | {} | {} | {} | {} used, {account}",
             or_none(&self.start),
             or_none(&self.searches.join(" ")),
             or_none(&self.added),
@@ -324,7 +323,7 @@ async fn let_pass(ms: u64) {
 }
 
 /// A search by the account `four`: its status and reason, or [`CUT_OFF`].
-async fn search(program: &Program) -> String {
+pub(super) async fn search(program: &Program) -> String {
     let Ok(stream) = tokio::net::TcpStream::connect(program.address).await else {
         return CUT_OFF.to_owned();
     };

@@ -15,6 +15,9 @@ use crate::support::folder::Folder;
 use crate::support::program::Program;
 use crate::support::{Client, get};
 
+/// What is done to a database.
+type Harm<'a> = &'a dyn Fn(&Path);
+
 /// A folder, and a worker for the programs in it.
 struct Site {
     worker: FastWorker,
@@ -171,7 +174,7 @@ async fn a_database_that_is_lost_or_damaged_is_not_begun_anew_silently() {
         let theirs = rusqlite::Connection::open(file).expect("a database");
         theirs.execute_batch("CREATE TABLE theirs (a)").expect("plain SQL");
     };
-    let cases: [(&str, &dyn Fn(&Path)); 5] = [
+    let cases: [(&str, Harm<'_>); 5] = [
         ("missing", &lost),
         ("damaged", &empty),
         ("damaged", &short),
