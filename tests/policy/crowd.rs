@@ -171,3 +171,19 @@ fn who_has_a_job_in_a_crowd_stays_with_it_until_that_has_ended() {
     }
     assert!(searches(&mut house, 1), "nothing was used");
 }
+
+/// Until when networks may be counted together was in the future: for as long as the clock had been ahead.
+#[test]
+fn a_clock_that_was_ahead_leaves_no_crowd_behind() {
+    let mut house = full();
+    let reads = house.policy.clock_reads(house.now);
+    house.set_clock(reads + Span::from_secs(365 * 86_400));
+    assert!(house.policy.is_crowded(house.now));
+    house.set_clock(reads);
+    assert!(
+        house.policy.is_crowded(house.now),
+        "what they have used together may be read back"
+    );
+    house.pass(DAY + Span::from_secs(120));
+    assert!(!house.policy.is_crowded(house.now));
+}
