@@ -1,14 +1,14 @@
 //! `tiergate backup` and `tiergate restore`: a copy of the database in one file, and back.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::client::operator;
 use super::data::{self, DataTarget};
+use super::progress::Progress;
 use super::{CliError, table, unless_enough};
 use crate::store::audit::{Actor, Stamp};
 use crate::store::backup::{self, Contents, Restored};
@@ -80,9 +80,9 @@ impl Restore {
 /// There is none now; nothing is left behind.
 pub fn run(backup: &Backup, out: &mut impl Write) -> Result<(), CliError> {
     let (view, _) = backup.target.view()?;
-    let bar = Bar::new();
+    let bar = Progress::of_bytes();
     let made = backup::back_up(view, &backup.file, backup.force, |done, total| bar.told(done, total));
-    bar.end();
+    drop(bar);
     let contents = made?;
     let file = backup.file.display();
     unless_enough(match backup.target.json {
@@ -119,9 +119,9 @@ pub fn restore(restore: &Restore, out: &mut impl Write) -> Result<(), CliError> 
         force: restore.force,
     };
     let stamp = Stamp::new(data::now(), Actor::command(operator().as_deref()));
-    let bar = Bar::new();
+    let bar = Progress::of_bytes();
     let restored = backup::restore(&what, &stamp, |done, total| bar.told(done, total));
-    bar.end();
+    drop(bar);
     let restored = restored?;
     unless_enough(match restore.target.json {
         true => {
@@ -167,42 +167,4 @@ fn in_json(contents: &Contents, place: &Path) -> Value {
         "accounts": contents.accounts,
         "last_job": contents.last_job,
     })
-}
-
-/// How far a copy is, on a terminal.
-struct Bar(Option<ProgressBar>);
-
-impl Bar {
-    fn new() -> Self {
-        let bar = stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left");
-            let style = style.expect("the template is right, as a test shows");
-            ProgressBar::new(0).with_style(style)
-        });
-        Self(bar)
-    }
-
-    /// So many bytes of about so many.
-    fn told(&self, done: u64, total: u64) {
-        if let Some(bar) = &self.0 {
-            bar.set_length(total.max(done));
-            bar.set_position(done);
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_template_of_the_bar_is_right() {
-        assert!(ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left").is_ok());
-    }
 }

@@ -19,6 +19,7 @@ pub mod jobs;
 pub mod key;
 mod limits;
 pub mod network;
+mod progress;
 pub mod reload;
 pub mod schema;
 pub mod status;

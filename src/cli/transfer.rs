@@ -10,6 +10,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::client::{Client, escaped};
+use super::progress::Progress;
 use super::{CliError, table};
 
 /// Bytes of an import that a server takes.
@@ -64,7 +65,9 @@ impl Import {
         let bytes = read(&self.file)?;
         let is_json = bytes.trim_ascii_start().first() == Some(&b'{');
         let kind = if is_json { "application/x-ndjson" } else { "text/csv" };
+        let progress = Progress::waiting_for(format!("importing {} KiB", bytes.len().div_ceil(1_024)));
         let answer = client.send(&Method::POST, &self.path(), kind, bytes.into())?;
+        drop(progress);
         let answer: Value = serde_json::from_slice(&answer).map_err(|_| client.no_answer("it is not JSON"))?;
         if json {
             return Ok(table::json(out, &answer)?);
@@ -177,7 +180,9 @@ impl Export {
         }
         let beside = Beside::of(file).map_err(failed)?;
         let mut writer = BufWriter::new(&beside.file);
+        let progress = Progress::waiting_for("exporting".to_owned());
         client.copy(path, &mut writer)?;
+        drop(progress);
         writer.flush().map_err(failed)?;
         drop(writer);
         beside.take_place(file, self.force).map_err(failed)

@@ -17,13 +17,13 @@ const ROWS_MAX: i64 = 2_000;
 /// What windows need is kept for so much longer, since the clock may be ahead by [`PER_START`] and more.
 const BEYOND_WINDOW: Span = Span::from_secs(2 * 86_400);
 /// How long what is added up is kept: by minute, hour and day.
-const TOTALS_KEPT: [Span; 3] = [
+pub(super) const TOTALS_KEPT: [Span; 3] = [
     Span::from_secs(2 * 3_600),
     Span::from_secs(14 * 86_400),
     Span::from_secs(400 * 86_400),
 ];
 /// How far back it can be asked for by `/me?period=` and `/stats`, with a margin.
-const TOTALS_ASKED_FOR: [Span; 3] = [
+pub(super) const TOTALS_ASKED_FOR: [Span; 3] = [
     Span::from_secs(2 * 3_600),
     Span::from_secs(4 * 86_400),
     Span::from_secs(62 * 86_400),
@@ -36,8 +36,10 @@ const AGREES_FOR: Span = Span::from_secs(600);
 const TOLERANCE: Span = Span::from_secs(2);
 /// How much further than time has passed the clock may have moved, for each start.
 const PER_START: Span = Span::from_secs(86_400);
+/// The fact in `meta` that says how many jobs were removed.
+const REMOVED: &str = "jobs_removed";
 /// The fact in `meta` that says up to when old rows may have been removed.
-const BOUNDARY: &str = "retention_clock";
+pub(super) const BOUNDARY: &str = "retention_clock";
 
 /// How long finished jobs are kept beyond the longest rolling window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,10 +287,11 @@ fn remove_jobs(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<b
     if until < first {
         return Ok(false);
     }
-    transaction.execute(
+    let removed = transaction.execute(
         "DELETE FROM job WHERE instance = ?1 AND number BETWEEN ?2 AND ?3 AND admitted < ?4",
         params![INSTANCE, first, until, before],
     )?;
+    count_removed(transaction, removed)?;
     if until < last {
         transaction.execute(
             "UPDATE job_hour SET first_number = ?3 WHERE instance = ?1 AND hour = ?2",
@@ -301,6 +304,18 @@ fn remove_jobs(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<b
         params![INSTANCE, hour],
     )?;
     Ok(true)
+}
+
+/// Jobs that retention has removed, by which `db verify` tells a number that is missing from one that went.
+pub(super) fn jobs_removed(connection: &Connection) -> rusqlite::Result<i64> {
+    Ok(rows::meta(connection, REMOVED)?
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0))
+}
+
+fn count_removed(transaction: &Transaction<'_>, more: usize) -> rusqlite::Result<()> {
+    let removed = jobs_removed(transaction)? + i64::try_from(more).unwrap_or(i64::MAX);
+    rows::set_meta(transaction, REMOVED, &removed.to_string())
 }
 
 /// Removes some refusals told before that time. Whether there may be more.

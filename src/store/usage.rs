@@ -7,8 +7,9 @@
 use rusqlite::{Connection, Row, ToSql, named_params};
 
 use super::database::ReadError;
+use super::retention::{BOUNDARY, TOTALS_KEPT};
 use super::rollup::{self, PERIODS_S, REFUSED, USAGE, start_of};
-use super::rows::{INSTANCE, caller_columns, millis, unix_time};
+use super::rows::{self, INSTANCE, caller_columns, millis, unix_time};
 use super::view::{CallerName, View};
 use crate::policy::caller::Caller;
 use crate::policy::time::{Span, UnixTime};
@@ -115,7 +116,7 @@ fn report(connection: &Connection, query: &UsageQuery, now: UnixTime) -> rusqlit
     let place = REACH.iter().position(|reach| since <= *reach).unwrap_or(2);
     let period_s = PERIODS_S[place];
     let asked = millis(now) - i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-    let reach = Reach::of(connection, asked, period_s)?;
+    let reach = Reach::of(connection, asked, place)?;
     let source = Source {
         sql: source_of(query.whose),
         period_s,
@@ -147,15 +148,17 @@ struct Reach {
 
 impl Reach {
     /// As close to what is asked as the rows that there are allow.
-    fn of(connection: &Connection, asked: i64, period_s: i64) -> rusqlite::Result<Self> {
+    fn of(connection: &Connection, asked: i64, place: usize) -> rusqlite::Result<Self> {
+        let period_s = PERIODS_S[place];
+        let period_ms = period_s * 1_000;
         let begun = start_of(asked, period_s);
-        let whole = match begun == asked {
-            true => asked,
-            false => begun + period_s * 1_000,
-        };
+        let next = if begun == asked { asked } else { begun + period_ms };
+        let aged = removed_before(connection, place)?.map_or(next, |before| start_of(before, period_s) + period_ms);
+        let whole = aged.max(next);
+        let whole = cut_until(connection, period_s, whole)?.map_or(whole, |cut| cut + period_ms);
         let longest = i64::try_from(LONGEST_JOB.as_millis()).unwrap_or(i64::MAX);
         let first = rollup::first_number_since(connection, unix_time(begun - longest))?;
-        let has_raw = whole == asked || has_raw(connection, (begun, whole), first, period_s)?;
+        let has_raw = whole == asked || has_raw(connection, (begun, whole), first, (period_s, aged > next))?;
         Ok(Self {
             from: if has_raw { asked } else { whole },
             whole,
@@ -164,8 +167,32 @@ impl Reach {
     }
 }
 
-/// Whether all jobs that ended between these are still there one by one.
-fn has_raw(connection: &Connection, (begun, end): (i64, i64), first: i64, period_s: i64) -> rusqlite::Result<bool> {
+/// Up to when retention may have removed periods of that length by their age.
+fn removed_before(connection: &Connection, place: usize) -> rusqlite::Result<Option<i64>> {
+    let clock = rows::meta(connection, BOUNDARY)?.and_then(|text| text.parse::<i64>().ok());
+    let kept = i64::try_from(TOTALS_KEPT[place].as_millis()).unwrap_or(i64::MAX);
+    Ok(clock.map(|clock| clock - kept))
+}
+
+/// The last period since then of which callers' rows are gone, because the database would have been too large.
+fn cut_until(connection: &Connection, period_s: i64, since: i64) -> rusqlite::Result<Option<i64>> {
+    connection.query_row(
+        "SELECT max(start) FROM \
+           (SELECT start FROM (SELECT start, jobs FROM traffic WHERE period = ?1 AND start >= ?2 UNION ALL \
+                               SELECT start, -jobs FROM usage WHERE period = ?1 AND start >= ?2) \
+            GROUP BY start HAVING sum(jobs) <> 0)",
+        (period_s, since),
+        |row| row.get(0),
+    )
+}
+
+/// Whether all jobs that ended between these are still there one by one. `is_aged`: what was added up of them may be gone.
+fn has_raw(
+    connection: &Connection,
+    (begun, end): (i64, i64),
+    first: i64,
+    (period_s, is_aged): (i64, bool),
+) -> rusqlite::Result<bool> {
     let up_to = rollup::covers(connection, USAGE)?.job;
     let raw: i64 = connection.query_row(
         "SELECT count(*) FROM job WHERE instance = ?1 AND number BETWEEN ?2 AND ?3 AND ended >= ?4 AND ended < ?5",
@@ -173,8 +200,8 @@ fn has_raw(connection: &Connection, (begun, end): (i64, i64), first: i64, period
         |row| row.get(0),
     )?;
     let rolled: i64 = connection.query_row(
-        "SELECT coalesce(sum(jobs), 0) FROM traffic WHERE period = ?1 AND start = ?2 AND outcome <> ?3",
-        (period_s, begun, REFUSED),
+        "SELECT coalesce(sum(jobs), 0) FROM traffic WHERE period = ?1 AND start >= ?2 AND start < ?3 AND outcome <> ?4",
+        (period_s, begun, end, REFUSED),
         |row| row.get(0),
     )?;
     let oldest: Option<(i64, i64)> = connection.query_row(
@@ -182,11 +209,12 @@ fn has_raw(connection: &Connection, (begun, end): (i64, i64), first: i64, period
         [INSTANCE],
         |row| Ok(row.get::<_, Option<i64>>(0)?.zip(row.get(1)?)),
     )?;
+    let longest = i64::try_from(LONGEST_JOB.as_millis()).unwrap_or(i64::MAX);
     let reaches_back = match oldest {
         None => up_to == 0,
-        Some((number, ended)) => number == 1 || ended < begun,
+        Some((number, ended)) => number == 1 || ended.saturating_add(longest) < begun,
     };
-    Ok(raw >= rolled && (rolled > 0 || reaches_back))
+    Ok(raw >= rolled && ((rolled > 0 && !is_aged) || reaches_back))
 }
 
 /// The rows that count, from all tables, and what they are bound with.

@@ -8,7 +8,8 @@ use rusqlite::{Connection, ErrorCode, named_params};
 
 use super::corrections::Corrections;
 use super::database::ReadError;
-use super::rollup::{self, REFUSED, USAGE};
+use super::retention::{self, TOTALS_ASKED_FOR};
+use super::rollup::{self, PERIODS_S, REFUSED, USAGE};
 use super::rows::{CallerColumns, INSTANCE, caller_columns, caller_of, millis, unix_time};
 use super::view::View;
 
@@ -16,8 +17,6 @@ use super::view::View;
 const INTEGRITY: &str = "the file is whole (integrity_check)";
 /// Mistakes of one kind that are told one by one.
 const TOLD_MAX: usize = 5;
-/// Around the oldest jobs that are kept, retention has removed some of those that ended at the same time.
-const RAGGED_MS: i64 = 2 * 3_600_000;
 /// How long before its end a job may have been admitted.
 const LONGEST_JOB_MS: i64 = 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -144,9 +143,11 @@ struct Pass {
     /// The first and last number of each hour, and up to which number they are known.
     ranges: HashMap<i64, (i64, i64)>,
     covered: i64,
-    /// Number and corrected date of the job before.
-    before: Option<(i64, i64)>,
-    /// When the oldest job that is kept was admitted; `None`: none was ever removed.
+    /// Jobs that are there, and the number of the last.
+    seen: i64,
+    last: i64,
+    /// When the oldest job that is kept was admitted; `None`: none was ever removed. After a clock that was ahead nobody knows which
+    /// were, and all may be.
     cut: Option<i64>,
     calendars: Vec<CalendarSums>,
 }
@@ -167,6 +168,9 @@ impl Pass {
             [INSTANCE],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
+        let are_removed = retention::jobs_removed(connection)? > 0;
+        let was_ahead: bool =
+            connection.query_row("SELECT count(*) > 0 FROM clock_correction", [], |row| row.get(0))?;
         let mut select =
             connection.prepare("SELECT hour, first_number, last_number FROM job_hour WHERE instance = ?1")?;
         let ranges = select.query_map([INSTANCE], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
@@ -177,15 +181,21 @@ impl Pass {
             corrections: Corrections::read(connection)?,
             ranges: ranges.collect::<rusqlite::Result<_>>()?,
             covered: rollup::covers(connection, USAGE)?.job,
-            before: None,
-            cut: oldest.filter(|_| first != Some(1)),
+            seen: 0,
+            last: 0,
+            cut: match are_removed {
+                false => None,
+                true if was_ahead => Some(i64::MAX / 2),
+                true => oldest.filter(|_| first != Some(1)),
+            },
             calendars: CalendarSums::all(connection)?,
         })
     }
 
     fn look(&mut self, job: &Job) {
         let date = millis(self.corrections.date(job.number, unix_time(job.admitted)));
-        self.look_at_number(job, date);
+        self.seen += 1;
+        self.last = job.number;
         let right = if job.succeeded { job.cost } else { 0 };
         if job.units != right {
             self.units
@@ -203,18 +213,22 @@ impl Pass {
         }
     }
 
-    fn look_at_number(&mut self, job: &Job, date: i64) {
-        if let Some((number, before)) = self.before {
-            let is_ragged = self.cut.is_some_and(|cut| before.min(date) <= cut + RAGGED_MS);
-            if number + 1 != job.number && !is_ragged {
-                self.numbers
-                    .wrong(|| format!("no job {} to {}", number + 1, job.number - 1));
-            }
+    /// Every number up to the last one is of a job that is there, or of one that retention has removed and counted.
+    fn check_numbers(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let last = self.last.max(self.covered);
+        let missing = last - self.seen - retention::jobs_removed(connection)?;
+        if missing != 0 {
+            let seen = self.seen;
+            self.numbers.wrong(|| match missing {
+                0.. => format!("{missing} of {last} jobs are missing, {seen} are there"),
+                _ => format!("there are {} jobs more than numbers", -missing),
+            });
         }
-        self.before = Some((job.number, date));
+        Ok(())
     }
 
-    fn calendars(self, connection: &Connection) -> rusqlite::Result<Vec<Check>> {
+    fn calendars(mut self, connection: &Connection) -> rusqlite::Result<Vec<Check>> {
+        self.check_numbers(connection)?;
         let mut sums = Check::new("sums of calendar periods are those of their jobs");
         for calendar in &self.calendars {
             calendar.compare(connection, self.cut, &mut sums)?;
@@ -316,22 +330,49 @@ fn marks(connection: &Connection) -> rusqlite::Result<Check> {
     Ok(check)
 }
 
+/// Which periods of that length may have lost callers' rows, because the database would have been too large: those up to this one.
+fn cut_off(connection: &Connection, period_s: i64) -> rusqlite::Result<Option<i64>> {
+    let first = |table: &str, which: &str| -> rusqlite::Result<Option<i64>> {
+        let sql = format!("SELECT {which}(start) FROM {table} WHERE period = ?1");
+        connection.query_row(&sql, [period_s], |row| row.get(0))
+    };
+    let Some(newest) = first("traffic", "max")? else {
+        return Ok(None);
+    };
+    let place = PERIODS_S.iter().position(|known| *known == period_s).unwrap_or(0);
+    let asked_for = i64::try_from(TOTALS_ASKED_FOR[place].as_millis()).unwrap_or(i64::MAX);
+    let needed = newest.saturating_sub(asked_for);
+    // The oldest rows go first, and the last of them may be some of a period's.
+    Ok(Some(first("usage", "min")?.unwrap_or(needed).min(needed)))
+}
+
 /// What all callers used is what they used one by one.
 fn traffic(connection: &Connection) -> rusqlite::Result<Check> {
     let mut check = Check::new("traffic is the sum of usage");
     let mut select = connection.prepare(
-        "SELECT period, start, sum(jobs), sum(units) FROM \
-           (SELECT period, start, outcome, jobs, units, wait_ms, service_ms FROM usage UNION ALL \
-            SELECT period, start, outcome, -jobs, -units, -wait_ms, -service_ms FROM traffic) \
-         GROUP BY period, start, outcome \
+        "SELECT start, sum(jobs), sum(units), sum(wait_ms), sum(service_ms) FROM \
+           (SELECT start, outcome, jobs, units, wait_ms, service_ms FROM usage WHERE period = ?1 UNION ALL \
+            SELECT start, outcome, -jobs, -units, -wait_ms, -service_ms FROM traffic WHERE period = ?1) \
+         GROUP BY start, outcome \
          HAVING sum(jobs) <> 0 OR sum(units) <> 0 OR sum(wait_ms) <> 0 OR sum(service_ms) <> 0",
     )?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let (period, start, jobs, units): (i64, i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        check.wrong(|| {
-            format!("period of {period} s from {start}: usage has {jobs} jobs and {units} units more than traffic")
-        });
+    for period_s in PERIODS_S {
+        let cut = cut_off(connection, period_s)?;
+        let mut rows = select.query([period_s])?;
+        while let Some(row) = rows.next()? {
+            let start: i64 = row.get(0)?;
+            let more: [i64; 4] = [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
+            let is_cut = cut.is_some_and(|cut| start <= cut);
+            if is_cut && more.iter().all(|more| *more <= 0) {
+                continue;
+            }
+            let [jobs, units, ..] = more;
+            check.wrong(|| {
+                format!(
+                    "period of {period_s} s from {start}: usage has {jobs} jobs and {units} units more than traffic"
+                )
+            });
+        }
     }
     Ok(check)
 }
@@ -349,17 +390,19 @@ fn hours(connection: &Connection) -> rusqlite::Result<Check> {
     let (Some(oldest), Some(rolled)) = (oldest, rolled) else {
         return Ok(check);
     };
+    let cut = cut_off(connection, 3_600)?;
     let raw = match first {
         Some(1) => oldest.div_euclid(HOUR_MS) * HOUR_MS,
         _ => (oldest + LONGEST_JOB_MS).div_euclid(HOUR_MS) * HOUR_MS,
     };
     let mut select = connection.prepare(
-        "SELECT start, account, network, end_user, sum(jobs), sum(units) FROM \
-           (SELECT start, account, network, end_user, tier, upstream, outcome, status, jobs, units, wait_ms, service_ms \
+        "SELECT start, account, network, end_user, sum(jobs), sum(units), sum(rolled) FROM \
+           (SELECT start, account, network, end_user, tier, upstream, outcome, status, jobs, units, wait_ms, service_ms, \
+                   1 AS rolled \
               FROM usage WHERE period = 3600 AND start >= :from AND outcome <> :refused \
             UNION ALL \
             SELECT ended / 3600000 * 3600000, account, network, end_user, tier, upstream, outcome, status, \
-                   -1, -units, -wait_ms, -service_ms \
+                   -1, -units, -wait_ms, -service_ms, 0 \
               FROM job WHERE instance = :instance AND number <= :covered AND ended >= :from) \
          GROUP BY start, account, network, end_user, tier, upstream, outcome, status \
          HAVING sum(jobs) <> 0 OR sum(units) <> 0 OR sum(wait_ms) <> 0 OR sum(service_ms) <> 0",
@@ -374,6 +417,9 @@ fn hours(connection: &Connection) -> rusqlite::Result<Check> {
         let start: i64 = row.get(0)?;
         let caller: CallerColumns = (row.get(1)?, row.get(2)?, row.get(3)?);
         let (jobs, units): (i64, i64) = (row.get(4)?, row.get(5)?);
+        if row.get::<_, i64>(6)? == 0 && cut.is_some_and(|cut| start <= cut) {
+            continue;
+        }
         check.wrong(|| format!("hour from {start} of {caller:?}: {jobs} jobs and {units} units more than its jobs"));
     }
     Ok(check)

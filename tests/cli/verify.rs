@@ -57,7 +57,10 @@ async fn sums_that_are_not_those_of_their_rows_are_told() {
     said(&folder, &["db", "verify"]).await;
     said(&folder, &["backup", "saved.db"]).await;
     for (change, told) in [
-        ("DELETE FROM job WHERE number = 3", "no job 3 to 3"),
+        (
+            "DELETE FROM job WHERE number = 3",
+            "1 of 9 jobs are missing, 8 are there",
+        ),
         (
             "UPDATE job SET units = 7 WHERE number = 2",
             "job 2 took 7 units instead of 2",

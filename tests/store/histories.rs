@@ -13,7 +13,8 @@ use tiergate::policy::rules::{Window, WindowId};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::statistics::Period;
-use tiergate::store::{Database, Entry, History, Ledger, Past, Record};
+use tiergate::store::usage::{By, UsageQuery};
+use tiergate::store::{Database, Entry, History, Ledger, Past, Record, View};
 
 use crate::folder::Folder;
 use crate::kit::{self, DAY, Die, HOUR, MONTH, WallClock, calendar, rules, seeds, success, wait};
@@ -236,6 +237,55 @@ impl House {
     }
 }
 
+impl House {
+    /// What commands read from the file themselves: whether it is whole, and what was used.
+    fn check_commands(&self, what: &str) {
+        self.database().write(|_| Ok(())).expect("it can be written");
+        let mut view = View::open(self.folder.path()).expect("it can be read");
+        let checked = view.verify(|check| assert!(check.is_ok(), "{what}: {check:?}"));
+        checked.expect("it can be read");
+        let now = self.wall.now();
+        // Here minutes are removed by a clock that goes back; a server's doesn't.
+        for since in [DAY, DAY.saturating_mul(14), DAY.saturating_mul(60)] {
+            for whose in CALLERS.into_iter().map(Some).chain([None]) {
+                let query = UsageQuery {
+                    whose,
+                    by: By::Account,
+                    since,
+                    top: 100,
+                };
+                let report = view.usage(&query, now).expect("it can be read");
+                let (jobs, units, refused) = self.used(whose, report.from);
+                let told = (report.total.jobs, report.total.units, report.total.refused);
+                assert_eq!(told, (jobs, units, refused), "{what}: {whose:?}, {since}: {report:?}");
+            }
+        }
+    }
+
+    /// Jobs that ended since then, the units that they took, and refusals since then.
+    fn used(&self, whose: Option<Caller>, from: UnixTime) -> (u64, u64, u64) {
+        let is_whose = |caller: Option<Caller>| match (whose, caller) {
+            (None, _) => true,
+            (Some(whose), Some(caller)) => caller.counted().any(|counted| counted == whose),
+            (Some(_), None) => false,
+        };
+        let mut used = (0, 0, 0);
+        for entry in &self.entries {
+            match entry {
+                Entry::Job(job) if is_whose(Some(job.caller)) && job.ended() >= from => {
+                    used.0 += 1;
+                    used.1 += u64::from(job.debit());
+                }
+                Entry::Refused(refused) if is_whose(refused.caller) && refused.minute >= from => {
+                    used.2 += u64::from(refused.count);
+                }
+                _ => {}
+            }
+        }
+        used
+    }
+}
+
 #[test]
 fn windows_and_statistics_are_those_of_a_list_of_all_jobs() {
     for seed in seeds(HISTORIES) {
@@ -258,7 +308,10 @@ fn windows_and_statistics_are_those_of_a_list_of_all_jobs() {
                 11 => house.remove_old(&mut die),
                 12 | 13 => house.step(&mut die),
                 14 => house.check_start(&what),
-                _ => house.check_statistics(&what),
+                _ => {
+                    house.check_statistics(&what);
+                    house.check_commands(&what);
+                }
             }
             house.check_past(&what);
         }
@@ -270,5 +323,6 @@ fn windows_and_statistics_are_those_of_a_list_of_all_jobs() {
         house.check_past(&what);
         house.check_start(&what);
         house.check_statistics(&what);
+        house.check_commands(&what);
     }
 }

@@ -221,11 +221,11 @@ impl Queue {
     }
 
     fn push(&self, waiting: &mut Waiting, arrival: Arrival) {
-        if waiting.arrivals.is_empty() {
+        let urgent = !matches!(arrival, Arrival::Debit(_));
+        if !urgent && self.waiting_since.load(Ordering::Relaxed) == NEVER {
             // Under the lock, so that the writer can't take the debit before its time is written down.
             self.waiting_since.store(self.clock.now().as_nanos(), Ordering::Release);
         }
-        let urgent = !matches!(arrival, Arrival::Debit(_));
         waiting.arrivals.push(arrival);
         if urgent || waiting.arrivals.len() >= waiting.wake_at {
             self.wake(waiting);
