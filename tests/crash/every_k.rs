@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::dice::Dice;
 use super::load::{callers, key, used, yaml};
 use crate::support::fast::FastWorker;
-use crate::support::faultfs::{Failure, Fault, FaultFs, Keep, Mode, Operation};
+use crate::support::faultfs::{Failure, Fault, FaultFs, FileKind, Keep, Mode, Operation};
 use crate::support::folder::Folder;
 use crate::support::program::{Program, Said};
 use crate::support::{Client, get, soon};
@@ -478,4 +478,21 @@ async fn every_k_of_a_short_history_fails_and_nothing_is_lost() {
     let met = results.values().filter(|seen| seen.file != "not met").count();
     // Two runs don't write the same number of times to the last one.
     assert!(met * 4 >= results.len() * 3, "{met} of {} were met", results.len());
+}
+
+/// SQLite commits the switch to the log after it has told of it. A failure went unnoticed, and the stop could not empty the log.
+#[tokio::test]
+async fn a_failed_switch_to_the_log_is_told_at_the_start() {
+    let site = Site::new(FaultFs::new);
+    let fault = Fault::new(Operation::Sync, 1, Mode::Fail(Failure::Io)).of(FileKind::Database);
+    site.faults.arm(fault);
+    let (yaml, env) = (site.yaml(None), site.faults.env());
+    let starting = Program::begin_in_environment(Arc::clone(&site.folder), &yaml, "info", &env);
+    let said = starting.opened().await.err().expect("it does not open");
+    assert!(
+        refusal(&said).ends_with("data/tiergate.db (disk I/O error)"),
+        "{}",
+        said.err
+    );
+    Program::start_in(&site.folder, &yaml).await;
 }

@@ -114,7 +114,13 @@ fn configure(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
 /// What makes a commit durable when it returns, and leaves checkpoints to their own connection.
 fn durable(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "full")?;
-    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    let mut set = connection.prepare("PRAGMA journal_mode = wal")?;
+    let mut rows = set.query([])?;
+    let mut mode = String::new();
+    // To its end: what it writes is committed after its row, and may fail.
+    while let Some(row) = rows.next()? {
+        mode = row.get(0)?;
+    }
     if mode != "wal" {
         // SQLite does not say why it stays as it is. A write does.
         rows::probe(connection)?;
