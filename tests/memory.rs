@@ -3,8 +3,14 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "memory/accounts.rs"]
+mod accounts;
+#[path = "support/database.rs"]
+mod database;
 #[path = "memory/flood.rs"]
 mod flood;
+#[path = "support/folder.rs"]
+mod folder;
 #[path = "memory/limits.rs"]
 mod limits;
 #[path = "support/rules.rs"]
@@ -99,7 +105,7 @@ fn measurement() {
     let Ok(what) = std::env::var(WHAT) else { return };
     let result = if what == IDLE {
         growth_after_the_idle()
-    } else if let Some(bytes) = limits::measured(&what) {
+    } else if let Some(bytes) = limits::measured(&what).or_else(|| accounts::measured(&what)) {
         bytes
     } else {
         let (callers, windows, fill) = measured(&what);

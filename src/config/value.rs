@@ -145,6 +145,19 @@ pub(super) fn duration(node: &Node, report: &mut Report) -> Option<Duration> {
     }
 }
 
+/// A length of time as it is written in tiers.yaml, such as `24h`, longer than zero and at most [`DURATION_MAX`]: for a command
+/// line.
+///
+/// # Errors
+/// It is none, with what to write.
+pub fn length_of_time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(duration) if !text.is_empty() && !duration.is_zero() && duration <= DURATION_MAX => Ok(duration),
+        Ok(_) => Err(format!("{DURATION_ADVICE}, at most 366d")),
+        Err(why) => Err(format!("{why}: {DURATION_ADVICE}")),
+    }
+}
+
 /// A length of time within the range, which may be longer than [`DURATION_MAX`].
 pub(super) fn duration_in(node: &Node, range: RangeInclusive<Duration>, report: &mut Report) -> Option<Duration> {
     let written = text(node, "a length of time", report)?;

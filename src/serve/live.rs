@@ -30,6 +30,7 @@ use crate::gate::Filling;
 use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
 use crate::http::door::Door;
 use crate::policy::time::{Span, UnixTime};
+use crate::store::audit::{self, Actor, Stamp};
 use crate::store::{AdminToken, JobHistory, KnownAccounts, RelistError};
 use crate::telemetry::{ConfigMeters, Reload};
 
@@ -238,6 +239,9 @@ impl Live {
             warn!(file = name, "{line}");
         }
         let changes = Line::to_json(&changes);
+        if reload == Reload::Applied {
+            self.log_reload(name, &changes, at).await;
+        }
         let before = self.parts.running.load();
         self.parts.running.store(Arc::new(Running {
             since: if reload == Reload::Applied { at } else { before.since },
@@ -286,6 +290,17 @@ impl Live {
             tokio::task::spawn_blocking(move || fill(&gate, filling, past));
         }
         Ok(())
+    }
+
+    /// Tells the audit log. The file is in force whether or not that succeeds.
+    async fn log_reload(&self, name: &str, changes: &Json, at: UnixTime) {
+        let (database, file) = (Arc::clone(&self.parts.house.database), name.to_owned());
+        let detail = [("changes", changes.clone())].into_iter().collect();
+        let stamp = Stamp::new(at, Actor::tiers_yaml());
+        let logged = blocking(move || audit::record(&database, stamp, "reload", file, detail)).await;
+        if let Err(error) = logged {
+            warn!(%error, "the reload is missing in the audit log");
+        }
     }
 
     fn settling(&self, config: &Arc<Config>) -> Settling {

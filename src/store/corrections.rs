@@ -72,6 +72,7 @@ pub(super) fn make(shared: &Shared, correction: Correction, cause: &'static str)
         let after = before.clone().with(Some(correction));
         move_sums(transaction, plan.calendars(), (&before, &after), correction)
     })?;
+    shared.settings.meters.corrected();
     tracing::warn!(
         jobs,
         as_of_ms = correction.as_of.as_millis(),

@@ -3,6 +3,7 @@
 //! Calendar periods come from their sums and the jobs after those; rolling windows from the jobs that may lie in them. One
 //! scan in the order of the jobs' numbers tells all of it.
 
+use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use super::past::{Debited, Fence, Past};
 use super::rollup;
 use super::rows::{DebitRow, INSTANCE, caller_of, millis, unix_time};
 use crate::policy::Policy;
-use crate::policy::rules::{Window, WindowId};
+use crate::policy::caller::Caller;
+use crate::policy::rules::{Calendar, Window, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
 
 /// What was read back at a start.
@@ -206,7 +208,8 @@ fn scan(
             Window::Rolling(_) => rollup::first_number_since(connection, from)?,
             Window::Calendar(calendar) => {
                 let covers = rollup::covers(connection, &calendar.name)?.job;
-                if tell_sums(connection, &calendar.name, id, each)?.is_break() {
+                let later = summed_up_since(connection, calendar, until, covers)?;
+                if tell_sums(connection, &calendar.name, &later, id, each)?.is_break() {
                     return Ok(());
                 }
                 covers + 1
@@ -253,10 +256,38 @@ fn scan(
     Ok(())
 }
 
-/// Tells what a calendar's sums hold.
+/// What a calendar's sums hold of jobs from `until` on, by period and caller: the fence was reached before they were added up.
+fn summed_up_since(
+    connection: &Connection,
+    calendar: &Calendar,
+    until: i64,
+    covers: i64,
+) -> rusqlite::Result<HashMap<(UnixTime, Caller), u64>> {
+    let mut later: HashMap<_, u64> = HashMap::new();
+    if covers < until {
+        return Ok(later);
+    }
+    let corrections = Corrections::read(connection)?;
+    let sql = format!(
+        "SELECT {} FROM job WHERE instance = ?1 AND number BETWEEN ?2 AND ?3 AND units > 0",
+        DebitRow::COLUMNS
+    );
+    let mut select = connection.prepare(&sql)?;
+    for row in select.query_map(params![INSTANCE, until, covers], DebitRow::of)? {
+        let row = row?;
+        let period = calendar.period(corrections.date(row.number, row.admitted));
+        for caller in row.caller.counted() {
+            *later.entry((period, caller)).or_default() += row.units;
+        }
+    }
+    Ok(later)
+}
+
+/// Tells what a calendar's sums hold, without what came later.
 fn tell_sums(
     connection: &Connection,
     calendar: &str,
+    later: &HashMap<(UnixTime, Caller), u64>,
     window: WindowId,
     each: &mut dyn FnMut(Told<'_>) -> ControlFlow<()>,
 ) -> rusqlite::Result<ControlFlow<()>> {
@@ -266,11 +297,17 @@ fn tell_sums(
     let mut rows = select.query([calendar])?;
     while let Some(row) = rows.next()? {
         let at = unix_time(row.get(0)?);
+        let caller = caller_of((row.get(1)?, row.get(2)?, row.get(3)?));
+        let all = u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0);
+        let units = all.saturating_sub(later.get(&(at, caller)).copied().unwrap_or(0));
+        if units == 0 {
+            continue;
+        }
         let debit = Debited {
             window,
-            caller: caller_of((row.get(1)?, row.get(2)?, row.get(3)?)),
+            caller,
             at,
-            units: u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
+            units,
         };
         let told = Told {
             debit,

@@ -7,12 +7,12 @@ use tiergate::policy::time::UnixTime;
 use crate::support::operator::rows;
 use crate::support::{Client, Door, Mirror, limited, seven_tiers};
 
-async fn door(mirror: &Mirror) -> Door {
+pub async fn door(mirror: &Mirror) -> Door {
     Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""))
 }
 
 /// `GET /me` with that key: who the door takes it for, or the reason why it takes it for nobody.
-async fn me(door: &Door, key: &str) -> String {
+pub async fn me(door: &Door, key: &str) -> String {
     let mut client = Client::connect(door.address).await;
     let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await;
     let said = answer.json();
@@ -24,12 +24,12 @@ async fn me(door: &Door, key: &str) -> String {
     }
 }
 
-async fn add(door: &Door, name: &str) -> Value {
+pub async fn add(door: &Door, name: &str) -> Value {
     let body = json!({ "name": name, "tier": "$20" }).to_string();
     door.told(201, "POST /accounts", &body).await
 }
 
-async fn mint(door: &Door, name: &str, body: &str) -> (String, String) {
+pub async fn mint(door: &Door, name: &str, body: &str) -> (String, String) {
     let key = door.told(201, format!("POST /accounts/{name}/keys"), body).await;
     let text = |of: &str| key[of].as_str().expect("text").to_owned();
     (text("key"), text("id"))
@@ -108,10 +108,18 @@ async fn an_account_is_made_shown_changed_and_removed() {
     let expected = json!({
         "id": made["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$20", "concurrency": 6,
         "quotas": { "daily": 5000 }, "limits": {}, "until": "2027-01-01T00:00:00Z", "blocked": false, "max_users": 10000, "note": "a friend",
-        "keys": 0, "created": made["created"], "origin": "stored", "blocked_by_rule": [],
+        "source": null, "keys": 0, "created": made["created"], "origin": "stored", "blocked_by_rule": [],
     });
     assert_eq!(made, expected);
-    assert_eq!(door.told(200, "GET /accounts/acme-bot", "").await, expected);
+    let mut shown = door.told(200, "GET /accounts/acme-bot", "").await;
+    let more = shown.as_object_mut().expect("an object");
+    assert_eq!(
+        ["last_used", "jobs"].map(|name| more.remove(name)),
+        [Some(Value::Null), Some(json!([]))]
+    );
+    let usage = more.remove("usage").expect("its quotas");
+    assert_eq!((&usage[0]["limit"], &usage[0]["used"]), (&json!(5000), &json!(0)));
+    assert_eq!(shown, expected);
     assert_eq!(
         door.metric(r#"tiergate_accounts{tier="$20"}"#).await,
         2.0,
@@ -165,7 +173,7 @@ const MISTAKES: &str = r#"
     POST /keys/0123456789ab/rotate |  | 404 | unknown_key | no such key
     DELETE /keys/nonsense |  | 404 | unknown_key | no such key
     GET /accounts?limit=0 |  | 400 | bad_request | 1 to 1000
-    GET /accounts?page=2 |  | 400 | bad_request | `after` and `limit`
+    GET /accounts?page=2 |  | 400 | bad_request | `after`, `limit`
 "#;
 
 #[tokio::test]
@@ -366,93 +374,5 @@ async fn an_account_has_numbers_of_its_own_for_request_limits() {
         answer.text().contains("tiers.yaml has no request limits"),
         "{}",
         answer.text()
-    );
-}
-
-const CSV: &str = "name,email,tier,key\r\nacme,bot@acme.example,$20,old-key-of-acme\r\n\"b,b\",,$5,\"with\"\"quote\"\r\nacme,bot@acme.example,$20,second-key\r\n";
-
-#[tokio::test]
-async fn accounts_are_imported_with_their_keys() {
-    let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
-    let done = door.imports("text/csv", CSV).await;
-    assert_eq!(done, json!({ "accounts": 2, "keys": 3 }));
-    for (key, who) in [
-        ("old-key-of-acme", "bot@acme.example $20"),
-        ("second-key", "bot@acme.example $20"),
-        ("with\"quote", "b,b $5"),
-    ] {
-        assert_eq!(me(&door, key).await, who);
-    }
-    let lines =
-        "{\"name\":\"c\",\"tier\":\"$100\",\"key\":\"kc\"}\n\n{\"name\":\"d\",\"tier\":\"$1\",\"blocked\":true}";
-    let kind = "application/x-ndjson; charset=utf-8";
-    let done = door.imports(kind, lines).await;
-    assert_eq!(done, json!({ "accounts": 2, "keys": 1 }));
-    assert_eq!(me(&door, "kc").await, "c $100");
-    let export = door.operator("GET", "/accounts/export", "").await.text();
-    assert_eq!(
-        export.lines().count(),
-        4,
-        "those of tiers.yaml are not stored: {export}"
-    );
-    for key in ["old-key", "second-key", "quote", "kc"] {
-        assert!(!export.contains(key));
-    }
-    let other = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
-    let done = other.imports(kind, &export).await;
-    assert_eq!(done, json!({ "accounts": 4, "keys": 0 }), "an export is an import");
-    assert_eq!(other.operator("GET", "/accounts/export", "").await.text(), export);
-}
-
-#[tokio::test]
-async fn an_import_says_all_that_is_wrong_and_no_key() {
-    let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
-    let csv = "tier,name,key\n$20,fine,secret-1\nsecret-2,swapped,$20\n$20,a20,secret-3\n$20,none,\n$20,short\n$20,twice,secret-1\n$20,listed,key-20\n\
-               $20,two words,secret-4\n$20,ours,tg_000000000000000000000000000000000000\n";
-    let answer = door.operator_with("POST", "/accounts/import", "text/csv", csv).await;
-    answer.assert_refused(400, "bad_lines");
-    let said = answer.json();
-    let lines: Vec<_> = said["lines"]
-        .as_array()
-        .expect("lines")
-        .iter()
-        .map(|line| line["line"].clone())
-        .collect();
-    assert_eq!(lines, [3, 4, 6, 7, 8, 9, 10], "{}", answer.text());
-    let jsonl = "{\"name\":\"fine\",\"tier\":\"$20\",\"key\":\"secret-1\"}\n{\"name\":\"a\",\"tier\":\"$20\",\"key\":5550123}\nsecret-2\n\
-                 {\"name\":\"b\",\"tier\":\"$20\",\"secret-3\":\"x\"}\n{\"name\":\"c\",\"tier\":\"$20\",\"concurrency\":\"secret-4\"}\n";
-    let other = door
-        .operator_with("POST", "/accounts/import", "application/x-ndjson", jsonl)
-        .await;
-    other.assert_refused(400, "bad_lines");
-    let lines: Vec<_> = other.json()["lines"]
-        .as_array()
-        .expect("lines")
-        .iter()
-        .map(|line| line["line"].clone())
-        .collect();
-    assert_eq!(lines, [2, 3, 4, 5], "{}", other.text());
-    let heads = ["name,tier,secret-1\n", "name,key\n", "name,tier,tier\n", "\n"];
-    let mut texts = vec![answer.text(), other.text()];
-    for head in heads {
-        let answer = door.operator_with("POST", "/accounts/import", "text/csv", head).await;
-        answer.assert_refused(400, "bad_request");
-        texts.push(answer.text());
-    }
-    let answer = door.operator("POST", "/accounts/import", csv).await;
-    answer.assert_refused(400, "bad_request");
-    texts.push(answer.text());
-    for text in texts {
-        assert!(
-            !text.contains("secret") && !text.contains("555") && !text.contains("tg_"),
-            "{text}"
-        );
-    }
-    assert_eq!(
-        door.operator("GET", "/accounts/export", "").await.text(),
-        "",
-        "nothing was taken over"
     );
 }

@@ -194,3 +194,35 @@ async fn a_block_that_is_over_is_none() {
     let other = door.told(200, "GET /networks/192.0.2.2", "").await;
     assert_eq!((&other["block"], &other["blocked_by"]), (&Value::Null, &json!([])));
 }
+
+/// A slip of the finger locked everybody out, the operator included.
+#[tokio::test]
+async fn a_very_wide_block_wants_to_be_confirmed() {
+    let (door, _) = door().await;
+    let wide = [
+        "0.0.0.0%2F0",
+        "64.0.0.0%2F7",
+        "::%2F0",
+        "2000::%2F15",
+        "::ffff:0.0.0.0%2F96",
+    ];
+    for network in wide {
+        let path = format!("/networks/{network}");
+        let answer = door.operator("PATCH", &path, r#"{ "block": { "for": "1h" } }"#).await;
+        let said = answer.told(409);
+        assert_eq!(said["reason"], "wide_network", "{network}");
+        let error = said["error"].as_str().expect("words");
+        assert!(error.contains("send \"confirm\": true"), "{error}");
+        door.operator("GET", &path, "").await.told(404);
+        let confirmed = r#"{ "block": { "for": "1h" }, "confirm": true }"#;
+        door.operator("PATCH", &path, confirmed).await.told(200);
+        // To let somebody in is no such question, nor is a note.
+        door.operator("PATCH", &path, r#"{ "block": null, "note": "no" }"#)
+            .await
+            .told(200);
+        door.operator("DELETE", &path, "").await.told(200);
+    }
+    for network in ["10.0.0.0%2F8", "2001::%2F16", "192.0.2.7"] {
+        set(&door, network, r#"{ "block": {} }"#).await;
+    }
+}

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tiergate::clock::Clock;
+use tiergate::policy::time::UnixTime;
+use tiergate::store::{DATABASE_FILE, audit, open_read_only};
 
 use crate::bad_files::{logged, metric, save};
 use crate::support::folder::Folder;
@@ -33,6 +35,26 @@ async fn what_is_saved_is_taken_up_by_itself() {
         println!("saved and in force after {}", clock.now().since(saved));
     }
     logged(&program, "11 → 12").await;
+}
+
+#[tokio::test]
+async fn a_reload_that_changes_something_is_in_the_audit_log() {
+    let (program, yaml, _mirror) = start().await;
+    program.signal("HUP").await;
+    metric(&program, r#"tiergate_config_reloads_total{result="unchanged"} 1"#).await;
+    save(&program, &yaml.replace("length: 8", "length: 9"));
+    program.signal("HUP").await;
+    metric(&program, r#"tiergate_config_reloads_total{result="applied"} 1"#).await;
+    let database = program.folder().join("data").join(DATABASE_FILE);
+    let connection = open_read_only(&database).expect("a database");
+    let log = audit::read(&connection, UnixTime::from_millis(0), 9).expect("its log");
+    let reloads: Vec<_> = log.iter().filter(|row| row.action == "reload").collect();
+    let [reload] = reloads.as_slice() else {
+        panic!("{log:?}")
+    };
+    assert_eq!(reload.who, "tiers.yaml");
+    assert!(reload.subject.ends_with("/tiers.yaml"), "{reload:?}");
+    assert!(reload.detail["changes"].to_string().contains("8 → 9"), "{reload:?}");
 }
 
 /// The bug: a door that was just open did not hear SIGHUP yet, and was ended by it.

@@ -4,22 +4,28 @@ use std::fmt::Display;
 
 use serde_json::Value;
 
-use super::Door;
+use super::{Answer, Door};
+
+impl Answer {
+    /// Its JSON, after a look at the status.
+    #[track_caller]
+    pub fn told(&self, status: u16) -> Value {
+        assert_eq!(self.status(), status, "{}", self.text());
+        self.json()
+    }
+}
 
 impl Door {
     /// The JSON that the operator is told, after a look at the status. `what` is a method and a path: `GET /accounts`.
     pub async fn told(&self, status: u16, what: impl AsRef<str>, body: impl Display) -> Value {
         let (method, path) = split(what.as_ref());
-        let answer = self.operator(method, path, &body.to_string()).await;
-        assert_eq!(answer.status(), status, "{method} {path}: {}", answer.text());
-        answer.json()
+        self.operator(method, path, &body.to_string()).await.told(status)
     }
 
     /// The same, for accounts that are imported in that format.
     pub async fn imports(&self, kind: &str, lines: &str) -> Value {
         let answer = self.operator_with("POST", "/accounts/import", kind, lines).await;
-        assert_eq!(answer.status(), 201, "{}", answer.text());
-        answer.json()
+        answer.told(201)
     }
 
     /// The operator is refused, with that status, reason and, among others, these words.

@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::connection::BUSY_TIMEOUT;
 use super::identity::Identity;
 use super::{Shared, WriteError, wal};
 use crate::policy::rules::Window;
@@ -19,14 +20,16 @@ use crate::store::rollup;
 
 /// How often it looks around.
 const TICK: Duration = Duration::from_millis(250);
-/// How often jobs are rolled up.
-const ROLL_UP_EVERY: Span = Span::from_secs(60);
 /// How often old rows are removed.
 const RETAIN_EVERY: Span = Span::from_secs(600);
-/// A log of so many bytes is moved into the database while commits go on.
+/// A log that has grown by so many bytes is moved into the database while commits go on.
 const WAL_MOVED: u64 = 4 << 20;
-/// A log of so many bytes is emptied though commits go on.
+/// The same after so many commits, each of a page at least.
+const COMMITS_MOVED: u64 = 1_000;
+/// A log of so many bytes is begun anew though commits go on.
 const WAL_MAX: u64 = 64 << 20;
+/// Bytes of a page in the log, with its header (<https://sqlite.org/fileformat2.html#the_write_ahead_log>).
+const FRAME_BYTES: u64 = 4_096 + 24;
 /// The log is emptied when nothing was committed for so long.
 const IDLE: Span = Span::from_secs(5);
 /// How long emptying the log waits for those who read: they would hold up commits meanwhile.
@@ -90,31 +93,40 @@ impl Upkeep {
     }
 }
 
+/// Jobs are rolled up whenever another minute begins.
+const fn minute_of(wall: UnixTime) -> u64 {
+    wall.as_secs() / 60
+}
+
 /// See the module.
 pub(super) struct Housekeeping {
     shared: Arc<Shared>,
     connection: Connection,
     identity: Identity,
     agreement: Agreement,
-    boundary: Option<Boundary>,
+    boundary: Boundary,
     /// Commits as of the last look, and since when there were no more.
     commits: (u64, Timestamp),
-    rolled_up: Timestamp,
+    /// The length of the log and the commits when it was moved last.
+    moved: (u64, u64),
+    /// The minute in which jobs were rolled up last.
+    rolled_up: u64,
     retained: Timestamp,
 }
 
 impl Housekeeping {
-    pub(super) fn new(shared: Arc<Shared>, connection: Connection, identity: Identity) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, connection: Connection, identity: Identity, boundary: Boundary) -> Self {
         let now = shared.settings.clock.now();
         Self {
             agreement: Agreement::new((shared.settings.wall)(), now),
-            shared,
             connection,
             identity,
-            boundary: None,
+            boundary,
             commits: (0, now),
-            rolled_up: now,
+            moved: (0, 0),
+            rolled_up: minute_of((shared.settings.wall)()),
             retained: now,
+            shared,
         }
     }
 
@@ -124,11 +136,13 @@ impl Housekeeping {
             let now = self.now();
             let wall = (self.shared.settings.wall)();
             self.agreement.look(wall, now);
-            self.look_at_files();
-            self.checkpoint(now);
-            if now.since(self.rolled_up) >= ROLL_UP_EVERY {
-                self.rolled_up = now;
-                self.told("jobs can't be rolled up", |shared| rollup::roll_up_all(shared));
+            // What is in the log may be all that is left.
+            if self.look_at_files() {
+                self.checkpoint(now);
+            }
+            if minute_of(wall) != self.rolled_up {
+                self.rolled_up = minute_of(wall);
+                self.told("jobs can't be rolled up", rollup::roll_up_all);
             }
             if self.agreement.is_long(now) {
                 self.make_lasting();
@@ -152,9 +166,11 @@ impl Housekeeping {
         }
     }
 
-    fn look_at_files(&self) {
+    /// Whether they are there as they should be.
+    fn look_at_files(&self) -> bool {
         let found = self.identity.check();
-        let news = self.shared.queue.set_lost(found.is_err());
+        let there = found.is_ok();
+        let news = self.shared.queue.set_lost(!there);
         match found {
             Err(why) if news => tracing::error!(
                 error = why,
@@ -166,6 +182,7 @@ impl Housekeeping {
         let bytes = |path| fs::metadata(path).map_or(0, |found| found.len());
         let (database, log) = (bytes(self.shared.file.clone()), bytes(wal(&self.shared.file)));
         self.shared.settings.meters.bytes(database, log);
+        there
     }
 
     fn checkpoint(&mut self, now: Timestamp) {
@@ -174,23 +191,35 @@ impl Housekeeping {
         if commits != self.commits.0 {
             self.commits = (commits, now);
         }
-        let idle = now.since(self.commits.1) >= IDLE;
-        if log > WAL_MOVED || (idle && log > 0) {
-            self.move_log("PASSIVE");
-        }
-        if log > WAL_MAX || (idle && log > 0) {
-            self.move_log("TRUNCATE");
+        if now.since(self.commits.1) >= IDLE {
+            if log > 0 {
+                self.move_log("PASSIVE");
+                self.move_log("TRUNCATE");
+            }
+            self.moved = (0, commits);
+        } else if log > self.moved.0 + WAL_MOVED || commits > self.moved.1 + COMMITS_MOVED {
+            let frames = self.move_log("PASSIVE");
+            if frames.is_some_and(|frames| frames * FRAME_BYTES > WAL_MAX) {
+                // The file keeps its length: what is written over needs no new room.
+                self.move_log("RESTART");
+            }
+            self.moved = (log, commits);
         }
     }
 
-    /// Moves the log into the database. If that fails all is in the log still, and it is tried again.
-    fn move_log(&self, how: &str) {
+    /// Moves the log into the database. If that fails all is in the log still, and it is tried again. How many frames the
+    /// log has.
+    fn move_log(&self, how: &str) -> Option<u64> {
         let moved = self.connection.busy_timeout(EMPTYING_WAITS).and_then(|()| {
             self.connection
-                .query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| row.get::<_, i64>(0))
+                .query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| row.get::<_, i64>(1))
         });
-        if let Err(error) = moved {
-            tracing::debug!(%error, how, "no checkpoint");
+        match moved {
+            Ok(frames) => u64::try_from(frames).ok(),
+            Err(error) => {
+                tracing::debug!(%error, how, "no checkpoint");
+                None
+            }
         }
     }
 
@@ -207,17 +236,17 @@ impl Housekeeping {
     }
 
     fn retain(&mut self, wall: UnixTime, now: Timestamp) {
-        let boundary = match &self.boundary {
-            Some(boundary) => *boundary,
-            None => match self.shared.readers.read(|connection| Boundary::read(connection, wall)) {
-                Ok(read) => *self.boundary.insert(read),
-                Err(error) => {
-                    tracing::warn!(%error, "the database can't be read; trying again later");
-                    return;
-                }
-            },
+        let until = match self
+            .shared
+            .readers
+            .read(|connection| self.boundary.at(connection, wall, now))
+        {
+            Ok(until) => until,
+            Err(error) => {
+                tracing::warn!(%error, "the database can't be read; trying again later");
+                return;
+            }
         };
-        let until = boundary.at(wall, now);
         self.told("old rows can't be removed", |shared| {
             retention::remove_old(shared, until)
         });
@@ -230,14 +259,16 @@ impl Housekeeping {
             return;
         }
         shared.readers.close();
-        let emptied = self
-            .connection
-            .busy_timeout(shared.queue.patience().into())
-            .and_then(|()| {
-                self.connection
-                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
-            });
-        if !matches!(emptied, Ok(0)) || self.identity.check().is_err() {
+        if let Err(why) = self.identity.check() {
+            tracing::error!(error = why, "the database's log was left as it is");
+            return;
+        }
+        let longest = Duration::from(shared.queue.patience()).min(BUSY_TIMEOUT);
+        let emptied = self.connection.busy_timeout(longest).and_then(|()| {
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+        });
+        if !matches!(emptied, Ok(0)) {
             tracing::warn!("the database's log was not emptied; the next start reads it");
             return;
         }

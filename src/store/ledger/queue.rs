@@ -263,6 +263,11 @@ impl Queue {
         self.set_failed(true);
     }
 
+    /// Whether all that came was written, or has failed.
+    pub fn has_ended(&self) -> bool {
+        self.waiting.lock().ended
+    }
+
     /// Waits for something to write, and moves it to the writer's own. `arrivals` and `notes` come in empty.
     pub fn take(&self, arrivals: &mut Vec<Arrival>, notes: &mut Vec<Entry>) -> Next {
         let mut waiting = self.waiting.lock();
