@@ -3,23 +3,27 @@
 //!
 //! Windows are filled from the test's own list of debits. The seed is printed: `TIERGATE_SEED=7` runs that one alone.
 
+#[path = "support/request.rs"]
+mod request;
+#[path = "support/rules.rs"]
+mod rules;
+
 use std::io;
-use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tiergate::clock::{Clock, Hands};
 use tiergate::gate::{Committing, Entered, Filling, Gate, Generation, Pass, Relocated, Tick, Waiting};
-use tiergate::policy::caller::{AccountId, Caller, Network, UserId};
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, Calendar, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Window, WindowId,
-    Within,
-};
+use tiergate::policy::caller::{AccountId, Caller, UserId};
+use tiergate::policy::rules::{Rules, TierId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{Ask, ClockStep, End, Outcome, Policy};
+use tiergate::policy::{ClockStep, End, Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{Debited, Entry, Fence, Past};
 use tokio::runtime::Runtime;
+
+use request::{AdmissionRequest, RequestExt, request};
+use rules::{calendar, rolling};
 
 /// 2026-11-01T00:00:00Z.
 const START: UnixTime = UnixTime::from_secs(1_793_491_200);
@@ -44,57 +48,24 @@ fn callers() -> [Caller; 4] {
 fn windows() -> Vec<Window> {
     let month = |number: u64| START + Span::from_secs(number * 30 * 86_400);
     vec![
-        Window::Rolling(Span::from_secs(600)),
-        Window::Rolling(Span::from_secs(86_400)),
-        Window::Calendar(Calendar {
-            name: "month UTC".into(),
-            starts: (0..400).map(month).collect(),
-        }),
+        rolling(600),
+        rolling(86_400),
+        calendar("month UTC", (0..400).map(month)),
     ]
 }
 
-fn rules(seats: u32, slots: Vec<u32>) -> Arc<Rules> {
-    let tier = |name: &str, priority| Tier {
-        name: name.into(),
-        priority,
-        concurrency: 1_000,
-        quotas: Vec::new(),
-        max_wait: None,
-        displacements_per_minute: 10,
-        limits: Vec::new(),
-    };
-    Arc::new(Rules {
-        queue: QueueRules {
-            length: seats,
-            within_tier: Within::Fifo,
-            max_wait: Span::from_secs(30),
-            lifeline: None,
-        },
-        windows: windows(),
-        tiers: vec![tier("low", Priority::LOWEST), tier("high", Priority::HIGHEST)],
-        anonymous: LOW,
-        pools: vec![PoolRules {
-            name: "search".to_owned(),
-            slots,
-        }],
-        limits: Vec::new(),
-        callers_max: CALLERS_MAX_DEFAULT,
-    })
+fn rules(seats: u32, slots: &[u32]) -> Arc<Rules> {
+    let rules = rules::rules()
+        .queue(seats)
+        .windows(windows())
+        .tier("low", |tier| tier.concurrency(1_000))
+        .tier("high", |tier| tier.priority(6).concurrency(1_000))
+        .upstream("search", slots);
+    Arc::new(rules.build())
 }
 
-fn ask(caller: Caller, tier: TierId, cost: u32) -> Ask {
-    Ask {
-        caller,
-        from: Network::V4(Ipv4Addr::LOCALHOST),
-        tier,
-        own: None,
-        delegate: None,
-        cost,
-        pool: PoolId(0),
-        ready: true,
-        max_wait: None,
-        prefer_wait: None,
-    }
+fn ask(caller: Caller, tier: TierId, cost: u32) -> AdmissionRequest {
+    request(caller, tier).cost(cost)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +119,7 @@ impl House {
     fn new(seats: u32, slots: Vec<u32>) -> Self {
         let hands: &'static Hands = Box::leak(Box::default());
         let clock = Clock::moved_by(hands, START);
-        let rules = rules(seats, slots);
+        let rules = rules(seats, &slots);
         let ledger = Arc::new(MemoryLedger::default());
         let policy = Policy::new(Arc::clone(&rules));
         let gate = Gate::new(policy, Generation::unobserved(rules), clock, Arc::clone(&ledger) as _);

@@ -5,7 +5,7 @@ use serde_json::json;
 use tiergate::policy::time::UnixTime;
 use tiergate::store::{DATABASE_FILE, audit, open_read_only};
 
-use crate::admin_accounts::{add, door, me, mint, told};
+use crate::admin_accounts::{add, door, me, mint};
 use crate::support::{Client, Door, Mirror, seven_tiers};
 
 const CSV: &str = "name,email,tier,key\r\nacme,bot@acme.example,$20,old-key-of-acme\r\n\"b,b\",,$5,\"with\"\"quote\"\r\nacme,bot@acme.example,$20,second-key\r\n";
@@ -14,10 +14,7 @@ const CSV: &str = "name,email,tier,key\r\nacme,bot@acme.example,$20,old-key-of-a
 async fn accounts_are_imported_with_their_keys() {
     let mirror = Mirror::start().await;
     let door = door(&mirror).await;
-    let done = told(
-        &door.operator_with("POST", "/accounts/import", "text/csv", CSV).await,
-        201,
-    );
+    let done = door.imports("text/csv", CSV).await;
     assert_eq!((&done["added"], &done["keys_added"]), (&json!(2), &json!(3)));
     for (key, who) in [
         ("old-key-of-acme", "bot@acme.example $20"),
@@ -29,7 +26,7 @@ async fn accounts_are_imported_with_their_keys() {
     let lines =
         "{\"name\":\"c\",\"tier\":\"$100\",\"key\":\"kc\"}\n\n{\"name\":\"d\",\"tier\":\"$1\",\"blocked\":true}";
     let kind = "application/x-ndjson; charset=utf-8";
-    let done = told(&door.operator_with("POST", "/accounts/import", kind, lines).await, 201);
+    let done = door.imports(kind, lines).await;
     assert_eq!((&done["added"], &done["keys_added"]), (&json!(2), &json!(1)));
     assert_eq!(me(&door, "kc").await, "c $100");
     let export = door.operator("GET", "/accounts/export", "").await.text();
@@ -42,10 +39,7 @@ async fn accounts_are_imported_with_their_keys() {
         assert!(!export.contains(key));
     }
     let other = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
-    let done = told(
-        &other.operator_with("POST", "/accounts/import", kind, &export).await,
-        201,
-    );
+    let done = other.imports(kind, &export).await;
     assert_eq!(
         (&done["added"], &done["keys_added"]),
         (&json!(4), &json!(0)),
@@ -116,13 +110,13 @@ async fn an_import_brings_stored_accounts_up_to_date() {
         door.operator_with("POST", &path, "text/csv", text).await
     };
     let first = "name,tier,email,key\nacme,$20,bot@acme.example,k1\nbeta,$5,,k2\n";
-    let made = told(&csv("update=1&source=sponsors", first).await, 201);
+    let made = csv("update=1&source=sponsors", first).await.told(201);
     assert_eq!((&made["added"], &made["keys_added"]), (&json!(2), &json!(2)));
     let quota = r#"{ "quotas": { "daily": 7 }, "note": "a friend" }"#;
-    told(&door.operator("PATCH", "/accounts/acme", quota).await, 200);
+    door.told(200, "PATCH /accounts/acme", quota).await;
     let second = "name,tier,key\nacme,$50,k1\nacme,$50,k3\ngamma,$1,\n";
     let dry = csv("update=1&source=sponsors&remove_missing=1&dry_run=1", second).await;
-    let dry = told(&dry, 200);
+    let dry = dry.told(200);
     let changes = json!([
         { "name": "acme", "change": "updated", "tier": "$50", "keys_added": 1, "fields": { "tier": ["$20", "$50"] } },
         { "name": "gamma", "change": "added", "tier": "$1", "keys_added": 0, "fields": {} },
@@ -137,11 +131,11 @@ async fn an_import_brings_stored_accounts_up_to_date() {
     let refused = csv("update=1&source=sponsors&remove_missing=1", second).await;
     refused.assert_refused(409, "too_many_removed");
     let done = csv("update=1&source=sponsors&remove_missing=1&yes=1", second).await;
-    let done = told(&done, 201);
+    let done = done.told(201);
     assert_eq!((&done["changes"], &done["needs_yes"]), (&changes, &json!(false)));
     assert_eq!(me(&door, "k3").await, "bot@acme.example $50");
     assert_eq!(me(&door, "k2").await, "invalid_key");
-    let acme = told(&door.operator("GET", "/accounts/acme", "").await, 200);
+    let acme = door.told(200, "GET /accounts/acme", "").await;
     let kept = ["quotas", "note", "email", "source"].map(|field| acme[field].clone());
     let expected = [
         json!({ "daily": 7 }),
@@ -156,7 +150,7 @@ async fn an_import_brings_stored_accounts_up_to_date() {
     let done = door
         .operator_with("POST", "/accounts/import?update=1", kind, line)
         .await;
-    let fields = &told(&done, 201)["changes"][0]["fields"];
+    let fields = &done.told(201)["changes"][0]["fields"];
     assert_eq!(
         *fields,
         json!({ "quotas": [{ "daily": 7 }, {}], "email": ["bot@acme.example", null] })
@@ -219,10 +213,7 @@ async fn an_export_with_keys_makes_them_work_elsewhere() {
     );
     let other = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let kind = "application/x-ndjson";
-    let done = told(
-        &other.operator_with("POST", "/accounts/import", kind, &export).await,
-        201,
-    );
+    let done = other.imports(kind, &export).await;
     assert_eq!((&done["added"], &done["keys_added"]), (&json!(1), &json!(2)));
     for key in [&key, &other_key] {
         assert_eq!(me(&other, key).await, "acme $20");
@@ -234,12 +225,11 @@ async fn an_export_with_keys_makes_them_work_elsewhere() {
     let again = other
         .operator_with("POST", "/accounts/import?update=1", kind, &export)
         .await;
-    assert_eq!(told(&again, 201)["unchanged"], 1);
+    assert_eq!(again.told(201)["unchanged"], 1);
     let bare = door.operator("GET", "/accounts/export", "").await.text();
     assert!(!bare.contains("key_sha256"), "{bare}");
-    door.operator("GET", "/accounts/export?keys=2", "")
-        .await
-        .assert_refused(400, "bad_request");
+    door.refuses("GET /accounts/export?keys=2", "", (400, "bad_request"), "")
+        .await;
 }
 
 #[tokio::test]
@@ -258,8 +248,8 @@ async fn the_audit_log_names_who_asked() {
         client.send(&body).await;
         client.answer_to("POST").await
     };
-    told(&ask("one", "x-tiergate-operator: alice\r\n").await, 201);
-    told(&ask("two", "").await, 201);
+    ask("one", "x-tiergate-operator: alice\r\n").await.told(201);
+    ask("two", "").await.told(201);
     let refused = ask("three", "x-tiergate-operator: two words\r\n").await;
     refused.assert_refused(400, "bad_request");
     let connection = open_read_only(&door.folder().join(DATABASE_FILE)).expect("a database");

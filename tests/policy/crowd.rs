@@ -5,11 +5,11 @@
 //! nothing used, as if the crowd were none of its own.
 
 use tiergate::policy::caller::{Caller, NetworkId, Whereabouts};
-use tiergate::policy::rules::{Quota, Rules, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{Admission, JobId, Outcome};
 
 use super::house::{House, ask, rules};
+use super::rules::{RulesBuilder, rolling};
 
 const DAY: Span = Span::from_secs(86_400);
 const LIMIT: u64 = 3;
@@ -17,17 +17,10 @@ const MAX: u32 = 100;
 /// As many as there may be of them (`policy::crowd`).
 const CROWDS: usize = 4_096;
 
-fn few() -> Rules {
-    let mut rules = rules(0, 1_000);
-    rules.windows = vec![Window::Rolling(DAY)];
-    rules.tiers[0].quotas = vec![Quota {
-        name: "daily".into(),
-        limit: LIMIT,
-        window: WindowId(0),
-        enforce: true,
-    }];
-    rules.callers_max = MAX;
-    rules
+fn few() -> RulesBuilder {
+    rules(0, 1_000)
+        .edit_tier("p0", |tier| tier.quota("daily", LIMIT, rolling(86_400)))
+        .callers_max(MAX)
 }
 
 /// A stranger of that number, in neighbourhoods of 256, as hashes would have it: beyond the numbers of crowds. Each neighbourhood lies

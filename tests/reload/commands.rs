@@ -10,6 +10,7 @@ use tiergate::store::{DATABASE_FILE, audit, open_read_only};
 use crate::bad_files::{logged, metric, save};
 use crate::support::folder::Folder;
 use crate::support::program::{Program, run};
+use crate::support::yaml::with_admin;
 use crate::support::{Mirror, seven_tiers, soon};
 
 async fn start() -> (Program, String, Mirror) {
@@ -101,8 +102,8 @@ async fn reload_says_what_has_changed_and_status_what_is_so() {
     save(
         &program,
         &yaml.replace(
-            "\"$5\":   { priority: 2, concurrency: 1, quota: { limit: 500",
-            "\"$5\":   { priority: 2, concurrency: 1, quota: { limit: 800",
+            "\"$5\": { priority: 2, concurrency: 1, quota: { limit: 500",
+            "\"$5\": { priority: 2, concurrency: 1, quota: { limit: 800",
         ),
     );
     // Whether it has noticed by itself meanwhile, or does so now, is all the same to the next one.
@@ -179,9 +180,9 @@ async fn with_a_broken_file_the_commands_still_find_the_door() {
     let file = program.folder().join("tiers.yaml");
     save(
         &program,
-        &yaml.replace("queue:", "queu:").replace(
-            "admin: { listen: 127.0.0.1:0 }",
-            &format!("admin: {{ listen: {} }}", program.admin),
+        &with_admin(
+            &yaml.replace("queue:", "queu:"),
+            format_args!("listen: {}", program.admin),
         ),
     );
     metric(&program, "tiergate_config_last_reload_successful 0").await;
@@ -203,7 +204,7 @@ async fn with_a_broken_file_the_commands_still_find_the_door() {
 async fn a_door_whose_file_says_that_it_moves_is_found_until_it_does() {
     let (mut program, yaml, _mirror) = start().await;
     let alone = async |folder: &std::path::Path, args: &[&str]| run(folder, args, "").await;
-    let moved = yaml.replace("admin: { listen: 127.0.0.1:0 }", "admin: { listen: 127.0.0.1:9 }");
+    let moved = with_admin(&yaml, "listen: 127.0.0.1:9");
     save(&program, &moved);
     let said = alone(program.folder(), &["reload"]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
