@@ -45,6 +45,7 @@ impl Database {
     pub fn restore(&self, policy: &mut Policy, now: Timestamp) -> Result<Restored, ReadError> {
         let windows = policy.rules().windows.clone();
         let wall = policy.wall_clock(now);
+        corrections::undo_at_start(self.shared(), wall).map_err(|error| ReadError(error.to_string()))?;
         let mut restored = Restored { debits: 0, future: 0 };
         let mut last_number = 0;
         let pending = self.read(|connection| {
@@ -84,12 +85,12 @@ impl Database {
         }
     }
 
-    /// The clock was set forward and reads `now`: what was taken for a clock that had been ahead may have been one that was
-    /// behind at the start. Whether windows have to begin anew. Blocks on the disk.
+    /// The clock was set forward, from one time to the other: what was taken for a clock that had been ahead may have been one
+    /// that was behind. Whether windows have to begin anew. Blocks on the disk.
     ///
     /// # Errors
     /// The database can't be written. Then all is as it was.
-    pub fn clock_set_forward(&self, now: UnixTime) -> Result<bool, WriteError> {
+    pub fn clock_set_forward(&self, from: UnixTime, to: UnixTime) -> Result<bool, WriteError> {
         let shared = self.shared();
         let mut anew = false;
         if let Some(pending) = shared.upkeep.pending() {
@@ -98,13 +99,13 @@ impl Database {
                 .read(|connection| corrections::newest(connection, pending));
             if newest
                 .map_err(|error| WriteError(error.to_string()))?
-                .is_none_or(|newest| newest <= now)
+                .is_none_or(|newest| from < newest && newest <= to)
             {
                 shared.upkeep.set_pending(None);
                 anew = true;
             }
         }
-        Ok(corrections::undo(shared, now)? || anew)
+        Ok(corrections::undo(shared, from, to)? || anew)
     }
 }
 
@@ -124,10 +125,10 @@ impl Past for JobHistory {
         let until = fence.wait()?;
         if let Some(as_of) = self.correction {
             let last_number = until - 1;
-            // At the start some may have been taken for ones of the future that no longer are.
-            self.shared.upkeep.set_pending(None);
             corrections::make(&self.shared, Correction { last_number, as_of }, "step_back")
                 .map_err(io::Error::other)?;
+            // What was taken for jobs of the future at the start is among those.
+            self.shared.upkeep.set_pending(None);
         }
         let wall = (self.shared.settings.wall)();
         let longest = windows.iter().map(|window| match window {

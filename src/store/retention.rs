@@ -244,14 +244,15 @@ fn remove_usage(transaction: &Transaction<'_>, period: i64, before: i64) -> rusq
 }
 
 /// Removes the oldest rows, of those that neither windows nor `/me?period=` need, until the database is no larger than it may
-/// be: jobs first, then callers' hours, then their days.
+/// be: jobs first, then callers' minutes, hours and days.
 fn remove_beyond(shared: &Shared, plan: &Plan, before: impl Fn(Span) -> i64) -> Result<(), WriteError> {
     let (max, jobs) = (plan.history.max, before(plan.longest));
-    let [_, hours, days] = TOTALS_ASKED_FOR.map(before);
+    let [minutes, hours, days] = TOTALS_ASKED_FOR.map(before);
     let removed_some = move |transaction: &Transaction<'_>| {
         let is_too_large = bytes_in_use(transaction)? > max;
         Ok(is_too_large
             && (remove_jobs(transaction, jobs)?
+                || remove_usage(transaction, PERIODS_S[0], minutes)?
                 || remove_usage(transaction, PERIODS_S[1], hours)?
                 || remove_usage(transaction, PERIODS_S[2], days)?))
     };

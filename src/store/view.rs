@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 
 use super::audit::{self, AuditEntry};
 use super::data_dir::{DATABASE_FILE, ID_FILE, RUNNING_FILE, log_gone};
-use super::database::{OpenError, ReadError, open_read_only, wal};
+use super::database::{OpenError, ReadError, open_read_only, open_unchanging, wal};
 use super::pseudonym::{KeyError, Pseudonyms};
 use crate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use crate::policy::time::UnixTime;
@@ -42,6 +42,17 @@ pub enum CallerName {
     Others,
 }
 
+/// SQLite would make an empty log, and a server would then start without noticing that commits are gone. A clean stop takes the
+/// mark away before the log, and a start makes the log before the mark: so the log is looked for twice.
+fn check_log(file: &Path) -> Result<(), OpenError> {
+    let log_is_gone = || !wal(file).exists();
+    let is_a_server_s = file.file_name().is_some_and(|name| name == DATABASE_FILE) && file.exists();
+    match is_a_server_s && log_is_gone() && file.with_file_name(RUNNING_FILE).exists() && log_is_gone() {
+        true => Err(log_gone(file.to_owned())),
+        false => Ok(()),
+    }
+}
+
 impl View {
     /// The database in that data folder.
     ///
@@ -54,13 +65,11 @@ impl View {
                 folder: folder.to_owned(),
             });
         }
-        // SQLite would make an empty log, and a server would then start without noticing that commits are gone. A clean stop
-        // takes the mark away before the log, and a start makes the log before the mark: so the log is looked for twice.
-        let log_is_gone = || !wal(&file).exists();
-        if file.exists() && log_is_gone() && folder.join(RUNNING_FILE).exists() && log_is_gone() {
-            return Err(log_gone(file));
-        }
-        Self::open_file(&file)
+        check_log(&file)?;
+        Ok(Self {
+            connection: open_read_only(&file)?,
+            file,
+        })
     }
 
     /// The database in that file, such as a backup.
@@ -68,8 +77,13 @@ impl View {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_file(file: &Path) -> Result<Self, OpenError> {
+        check_log(file)?;
+        let connection = match wal(file).exists() {
+            true => open_read_only(file)?,
+            false => open_unchanging(file)?,
+        };
         Ok(Self {
-            connection: open_read_only(file)?,
+            connection,
             file: file.to_owned(),
         })
     }

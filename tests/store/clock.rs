@@ -227,11 +227,12 @@ fn a_start_in_the_past_loses_no_history_when_the_clock_is_set() {
         }
         // A step forward that does not reach their dates proves nothing.
         let short = UnixTime::from_millis(NOON.as_millis() - MINUTE.as_millis());
-        assert_eq!(site.database().clock_set_forward(short), Ok(false));
+        let from = site.wall.now();
+        assert_eq!(site.database().clock_set_forward(from, short), Ok(false));
         let now = NOON + MINUTE;
         site.wall.set(now);
-        assert_eq!(site.database().clock_set_forward(now), Ok(true), "{behind:?}");
-        assert_eq!(site.database().clock_set_forward(now), Ok(false), "{behind:?}");
+        assert_eq!(site.database().clock_set_forward(from, now), Ok(true), "{behind:?}");
+        assert_eq!(site.database().clock_set_forward(from, now), Ok(false), "{behind:?}");
         assert_eq!(site.corrections("undone IS NULL"), 0);
         assert_eq!(site.corrections("TRUE"), i64::from(waits));
         for _ in 0..2 {
@@ -247,6 +248,49 @@ fn a_start_in_the_past_loses_no_history_when_the_clock_is_set() {
         site.wall.set(NOON + DAY);
         assert_eq!(site.used().0, BTreeMap::new());
     }
+}
+
+/// The same, but the clock is set while no server runs. The history was gone for good: only a step that a running server met
+/// took the correction back.
+#[test]
+fn a_clock_set_between_two_starts_brings_history_back() {
+    for behind in [HOUR, YEAR] {
+        let mut site = Site::at(NOON);
+        site.work(1, 10);
+        site.database().roll_up().expect("it can be written");
+        site.wall
+            .set(UnixTime::from_millis(NOON.as_millis() - behind.as_millis()));
+        assert_eq!(site.restart().future, 10);
+        site.work(2, 3);
+        site.advance(MINUTE.saturating_mul(10));
+        until("it is lasting", || site.corrections("undone IS NULL") == 1);
+        site.wall.set(NOON + MINUTE);
+        assert_eq!(site.restart().future, 0);
+        assert_eq!(site.corrections("undone IS NULL"), 0, "{behind:?}");
+        let (rolling, month) = site.used();
+        assert_eq!((rolling.get(&1), month.get(&1)), (Some(&10), Some(&10)), "{behind:?}");
+    }
+}
+
+/// Jobs of a clock that was ahead are not counted a second time when their dates have come at last.
+#[test]
+fn dates_that_come_at_last_take_no_correction_back() {
+    let mut site = Site::at(NOON);
+    site.wall.set(NOON + DAY);
+    site.work(1, 5);
+    site.wall.set(NOON);
+    assert_eq!(site.restart().future, 5);
+    site.advance(MINUTE.saturating_mul(10));
+    until("it is lasting", || site.corrections("undone IS NULL") == 1);
+    site.wall.set(NOON + DAY + HOUR);
+    site.work(2, 1);
+    // As after any small step of a clock that is kept right.
+    let (from, to) = (site.wall.now(), site.wall.now() + MINUTE);
+    site.wall.set(to);
+    assert_eq!(site.database().clock_set_forward(from, to), Ok(false));
+    site.restart();
+    assert_eq!(site.corrections("undone IS NULL"), 1);
+    assert_eq!(site.used().0, BTreeMap::from([(2, 1)]));
 }
 
 /// While it is not known which of two clocks is wrong, a window that a reload makes holds what the others do.

@@ -1,5 +1,6 @@
 //! Connections to the database file: how each kind is opened, and the schema's versions.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -86,8 +87,36 @@ pub fn open_read_only(file: &Path) -> Result<Connection, OpenError> {
     {
         return Err(OpenError::Missing { file: file.to_owned() });
     }
+    checked(file, reading(file))
+}
+
+/// The same for a file without a log that nobody writes to, such as a backup: nothing is made beside it.
+///
+/// # Errors
+/// As [`open_read_only`].
+pub(in crate::store) fn open_unchanging(file: &Path) -> Result<Connection, OpenError> {
+    if !file.exists() {
+        return Err(OpenError::Missing { file: file.to_owned() });
+    }
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
+    let mut uri = "file:".to_owned();
+    for byte in file.as_os_str().as_bytes() {
+        match plain(byte) {
+            true => uri.push(char::from(*byte)),
+            false => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let opened = Connection::open_with_flags(uri, flags);
+    let configured = opened.and_then(|connection| configure(&connection, READER_CACHE_KIB).map(|()| connection));
+    checked(file, configured)
+}
+
+/// That connection, if its database is one that this program can read.
+fn checked(file: &Path, opened: rusqlite::Result<Connection>) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::sqlite(file, &error);
-    let connection = reading(file).map_err(failed)?;
+    let connection = opened.map_err(failed)?;
     if !is_ours(&connection).map_err(failed)? {
         return Err(another_program_s(file));
     }

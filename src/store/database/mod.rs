@@ -6,14 +6,16 @@
 //! | `connection` | how each kind of connection is opened, and the schema's versions |
 //! | `identity` | whether the open files are still those at their paths |
 //! | `readers` | a few connections that only read |
-//! | `housekeeping` | the thread that checkpoints, rolls up, removes what is old, and looks whether the file is still there |
+//! | `checkpoints` | the thread that moves the log into the database, and looks whether the file is still there |
+//! | `upkeep` | the thread that has jobs rolled up and old rows removed |
 //! | `error` | why the database can't be opened, read or written |
 
+mod checkpoints;
 pub(in crate::store) mod connection;
 mod error;
-mod housekeeping;
 pub(super) mod identity;
 mod readers;
+mod upkeep;
 
 use std::fmt;
 use std::io;
@@ -25,12 +27,14 @@ use std::thread;
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use self::checkpoints::Checkpoints;
 pub use self::connection::open_read_only;
+pub(in crate::store) use self::connection::open_unchanging;
 pub use self::error::{OpenError, ReadError, WriteError};
-use self::housekeeping::Housekeeping;
-pub use self::housekeeping::Upkeep;
 use self::identity::Identity;
 use self::readers::Readers;
+pub use self::upkeep::Upkeep;
+use self::upkeep::UpkeepThread;
 use super::data_dir::{DataDir, Found, new_id};
 use super::ledger::commit::Commit;
 use super::ledger::queue::{Queue, Work};
@@ -127,11 +131,13 @@ impl Database {
         let database = Self {
             shared: Arc::clone(&shared),
         };
-        let housekeeping = Housekeeping::new(Arc::clone(&shared), checkpointing, identity()?, boundary);
+        let checkpoints = Checkpoints::new(Arc::clone(&shared), checkpointing, identity()?);
+        let upkeep = UpkeepThread::new(Arc::clone(&shared), boundary);
         let start = OpenError::disk("start a thread for", &file);
         let started = shared
             .start("database", move || writer.run())
-            .and_then(|()| shared.start("housekeeping", move || housekeeping.run()));
+            .and_then(|()| shared.start("checkpoints", move || checkpoints.run()))
+            .and_then(|()| shared.start("upkeep", move || upkeep.run()));
         started.map_err(start)?;
         Ok(database)
     }
