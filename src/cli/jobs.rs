@@ -105,7 +105,7 @@ fn show(
     printer: &mut Printer<impl Write>,
     reader: BorrowedFd<'_>,
 ) -> Result<(), CliError> {
-    // Before the jobs are read: what ends meanwhile is told by whoever follows.
+    // Before the jobs are read: jobs that end meanwhile are told by `follow`.
     let last = view.last_number()?;
     let found = view.last_jobs(&query, jobs.limit)?;
     let after = found.last().map_or(last, |job| job.number.max(last));
@@ -130,9 +130,9 @@ fn follow(
 ) -> Result<(), CliError> {
     let opened = inode(view.file());
     loop {
-        let found = view.next_jobs(&query, PAGE)?;
-        if let Some(last) = found.last() {
-            query.after = last.number;
+        let (found, seen) = view.next_jobs(&query, PAGE)?;
+        query.after = seen;
+        if !found.is_empty() {
             printer.print(&found)?;
             continue;
         }

@@ -69,12 +69,20 @@ impl View {
         Ok(jobs)
     }
 
-    /// The first `limit` of those jobs, in the order of their numbers.
+    /// The first `limit` of those jobs, in the order of their numbers, and the number after which to look for more: all jobs up to
+    /// that one have been looked at, whether they were asked for or not.
     ///
     /// # Errors
     /// The database can't be read.
-    pub fn next_jobs(&mut self, query: &JobQuery, limit: u32) -> Result<Vec<FinishedJob>, ReadError> {
-        self.read(|connection| select(connection, query, "ASC", limit))
+    pub fn next_jobs(&mut self, query: &JobQuery, limit: u32) -> Result<(Vec<FinishedJob>, i64), ReadError> {
+        self.read(|connection| {
+            let jobs = select(connection, query, "ASC", limit)?;
+            let seen = match jobs.last() {
+                Some(last) if jobs.len() >= limit as usize => last.number,
+                _ => last_number(connection)?,
+            };
+            Ok((jobs, seen.max(query.after)))
+        })
     }
 
     /// The number of the last job; 0: there was none.
@@ -82,11 +90,13 @@ impl View {
     /// # Errors
     /// The database can't be read.
     pub fn last_number(&mut self) -> Result<i64, ReadError> {
-        self.read(|connection| {
-            let mut last = connection.prepare_cached("SELECT coalesce(max(number), 0) FROM job WHERE instance = ?1")?;
-            last.query_row([INSTANCE], |row| row.get(0))
-        })
+        self.read(last_number)
     }
+}
+
+fn last_number(connection: &Connection) -> rusqlite::Result<i64> {
+    let mut last = connection.prepare_cached("SELECT coalesce(max(number), 0) FROM job WHERE instance = ?1")?;
+    last.query_row([INSTANCE], |row| row.get(0))
 }
 
 fn select(connection: &Connection, query: &JobQuery, order: &str, limit: u32) -> rusqlite::Result<Vec<FinishedJob>> {

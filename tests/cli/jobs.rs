@@ -3,6 +3,8 @@
 use std::process::Stdio;
 
 use serde_json::Value;
+use tiergate::store::View;
+use tiergate::store::jobs::JobQuery;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
@@ -92,6 +94,31 @@ async fn jobs_are_followed_as_they_finish() {
     drop(told);
     let status = soon("it ends", child.wait()).await.expect("a child");
     assert!(status.success(), "{status}");
+}
+
+/// With a filter, each look began after the last job that had matched, and read more and more as others finished.
+#[tokio::test]
+async fn following_moves_past_jobs_that_do_not_match() {
+    let site = Site::start().await;
+    site.search("acme", "/search", 3).await;
+    let mut view = View::open(&site.folder.path().join("data")).expect("a database");
+    let mut query = JobQuery {
+        tier: Some("free".to_owned()),
+        ..JobQuery::default()
+    };
+    let (found, seen) = view.next_jobs(&query, 1_000).expect("it can be read");
+    assert_eq!((found.len(), seen), (0, 3));
+    query.after = seen;
+    site.search("", "/thumbnail", 2).await;
+    let (found, seen) = view.next_jobs(&query, 1).expect("it can be read");
+    assert_eq!(
+        (found.len(), found[0].number, seen),
+        (1, 4, 4),
+        "a full page ends with its last job"
+    );
+    query.after = seen;
+    let (found, seen) = view.next_jobs(&query, 1_000).expect("it can be read");
+    assert_eq!((found.len(), seen), (1, 5));
 }
 
 /// Whoever follows a database that was replaced would wait for ever.
