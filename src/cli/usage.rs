@@ -25,8 +25,8 @@ pub struct Usage {
     /// Only this user of the account, by the name that the account gives it
     #[arg(long, value_name = "NAME", requires = "who")]
     user: Option<String>,
-    /// Rows, at most: those with the most units
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    /// At most this many rows: those with the most units
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
     /// What a row stands for: `account` unless one is named, `tier` otherwise
     #[arg(long, value_enum)]
@@ -165,7 +165,8 @@ fn tell(report: &UsageReport, by: By, until: &str, out: &mut impl Write) -> Resu
     let shown = report.rows.len() as u64;
     if report.rows_total > shown {
         let rest = report.rows_total - shown;
-        writeln!(out, "{rest} more rows: see --top")?;
+        let rows = if rest == 1 { "row" } else { "rows" };
+        writeln!(out, "{rest} more {rows}: see --top")?;
     }
     writeln!(out, "{} to {until} UTC", data::readable(report.from))?;
     if !report.is_whole {

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::data::{Site, json, lines, roll_up, said, wrong};
+use crate::data::{Site, json, lines, roll_up, run, said, wrong};
 
 fn figures(row: &Value) -> [u64; 4] {
     ["jobs", "succeeded", "units", "refused"].map(|name| row[name].as_u64().expect("a number"))
@@ -46,6 +46,12 @@ async fn usage_names_callers_and_is_exact_to_the_last_answer() {
     assert!(table[1].starts_with("acme 4 4 7 0 "), "after a kill: {table:?}");
     assert!(table[2].starts_with("total 11 11 14 "), "{table:?}");
     assert!(table.last().expect("a line").ends_with(" UTC"), "{table:?}");
+    assert_eq!(table[3], "2 more rows: see --top", "{table:?}");
+    let table = lines(&said(&folder, &["usage", "--top", "2"]).await);
+    assert_eq!(table[4], "1 more row: see --top", "{table:?}");
+    let none = run(&folder, &["usage", "--top", "0"]).await;
+    assert_eq!(none.status.code(), Some(2), "a table without rows was written");
+    assert!(String::from_utf8_lossy(&none.stderr).contains("0 is not in 1.."));
     let tiers = lines(&said(&folder, &["usage", "acme"]).await);
     assert!(tiers[1].starts_with("gold 4 4 7 0 "), "{tiers:?}");
 }
