@@ -90,24 +90,33 @@ impl AccountStore {
     /// # Errors
     /// The database can't be read.
     pub fn last_used(&self, account: AccountId) -> Result<Option<UnixTime>, ReadError> {
-        self.database.read(|connection| {
-            let covered = rollup::covers(connection, USAGE)?.job;
-            let newest = last_of(connection, account, covered + 1, i64::MAX)?;
-            if newest.is_some() {
-                return Ok(newest.map(unix_time));
-            }
-            let Some(day) = last_period(connection, account, DAY_S, (i64::MIN, i64::MAX))? else {
-                return Ok(None);
-            };
-            let hour = last_period(connection, account, HOUR_S, (day, day + DAY_S * 1_000))?;
-            let Some(hour) = hour else {
-                return Ok(Some(unix_time(day)));
-            };
-            let first = rollup::first_number_since(connection, unix_time(hour - HOUR_S * 1_000))?;
-            let exact = last_of(connection, account, first, covered)?;
-            Ok(Some(unix_time(exact.unwrap_or(hour).max(hour))))
-        })
+        self.database.read(|connection| last_end(connection, account))
     }
+}
+
+/// As [`AccountStore::last_used`].
+fn last_end(connection: &Connection, account: AccountId) -> rusqlite::Result<Option<UnixTime>> {
+    let rolled_up = rollup::covers(connection, USAGE)?.job;
+    let newest = last_of(connection, account, rolled_up + 1, i64::MAX)?;
+    if newest.is_some() {
+        return Ok(newest.map(unix_time));
+    }
+    let Some(day) = last_period(connection, account, DAY_S, (i64::MIN, i64::MAX))? else {
+        return Ok(None);
+    };
+    let hour = last_period(connection, account, HOUR_S, (day, day + DAY_S * 1_000))?;
+    let Some(hour) = hour else {
+        return Ok(Some(unix_time(day)));
+    };
+    // Few jobs take more than an hour, so the numbers of a whole day are looked through only if need be.
+    for longest_s in [HOUR_S, DAY_S] {
+        let (first, last) = numbers_around(connection, hour, longest_s)?;
+        let exact = last_of(connection, account, first, last)?;
+        if let Some(exact) = exact.filter(|ended| *ended >= hour) {
+            return Ok(Some(unix_time(exact)));
+        }
+    }
+    Ok(Some(unix_time(hour)))
 }
 
 /// When the days began of which units are added up.
@@ -129,6 +138,17 @@ fn not_rolled_up(connection: &Connection, now: UnixTime) -> rusqlite::Result<Has
         all.entry(AccountId(row.get(0)?)).or_default().add(row.get(1)?, day);
     }
     Ok(all)
+}
+
+/// Between which numbers the rolled-up jobs are that ended in the hour that begins then, at most so long after their admission.
+fn numbers_around(connection: &Connection, hour: i64, longest_s: i64) -> rusqlite::Result<(i64, i64)> {
+    let first = rollup::first_number_since(connection, unix_time(hour - longest_s * 1_000))?;
+    // A job that took long may have the greatest number of them, so all are asked for that may have ended in that hour.
+    let mut select = connection
+        .prepare_cached("SELECT max(last_number) FROM job_hour WHERE instance = ?1 AND hour BETWEEN ?2 AND ?3")?;
+    let last: Option<i64> = select.query_row(params![INSTANCE, hour - DAY_S * 1_000, hour], |row| row.get(0))?;
+    // Without any, the jobs of that hour aren't kept any more.
+    Ok((first, last.unwrap_or(0)))
 }
 
 /// When the account's last job of those numbers ended.
@@ -160,5 +180,67 @@ fn last_period(
             return Ok(Some(start));
         }
         end = start;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: i64 = HOUR_S * 1_000;
+    const COVERED: i64 = 29 * 24 * 1_000;
+
+    /// A thousand jobs an hour for 29 days, all rolled up: by number and hour alone.
+    fn a_month() -> Connection {
+        let connection = Connection::open_in_memory().expect("a database");
+        let schema = include_str!("../schema.sql");
+        connection.execute_batch(schema).expect("the schema");
+        for hour in 0..29 * 24 {
+            let numbers = params![hour * HOUR_MS, hour * 1_000 + 1, hour * 1_000 + 1_000];
+            let insert = "INSERT INTO job_hour VALUES (1, ?1, ?2, ?3)";
+            connection.execute(insert, numbers).expect("a row");
+        }
+        let insert = "INSERT INTO rolled_up (book, instance, job, refusal) VALUES ('usage', 1, ?1, 0)";
+        connection.execute(insert, [COVERED]).expect("a row");
+        connection
+    }
+
+    /// A job of account 1, rolled up.
+    fn add(connection: &Connection, number: i64, admitted: i64, ended: i64) {
+        let job = "INSERT INTO job VALUES (1, ?1, ?2, ?3, 1, 0, 0, 't', 'u', 0, 'succeeded', 200, 1, 1, 0, 0)";
+        connection
+            .execute(job, params![number, admitted, ended])
+            .expect("a row");
+        for period in [HOUR_S, DAY_S] {
+            let used = "INSERT INTO usage VALUES (?1, ?2, 1, 0, 0, 't', 'u', 'succeeded', 200, 1, 1, 0, 0)";
+            connection
+                .execute(used, params![period, start_of(ended, period)])
+                .expect("a row");
+        }
+    }
+
+    /// For an account that was last used 29 days ago all jobs of 29 days were read.
+    #[test]
+    fn only_the_hours_of_the_last_use_are_read() {
+        let connection = a_month();
+        let around = |hour: i64| numbers_around(&connection, hour * HOUR_MS, HOUR_S).expect("it can be read");
+        assert_eq!(around(30), (29_001, 31_000));
+        assert_eq!(around(0), (1, 1_000));
+        let (first, last) = around(10_000);
+        assert!(first > last, "jobs of that hour are gone: {first} {last}");
+    }
+
+    #[test]
+    fn the_last_use_is_told_exactly_while_jobs_are_kept() {
+        let connection = a_month();
+        let last = || last_end(&connection, AccountId(1)).expect("it can be read");
+        assert_eq!(last(), None);
+        add(&connection, 30_500, 30 * HOUR_MS, 30 * HOUR_MS + 7);
+        assert_eq!(last(), Some(unix_time(30 * HOUR_MS + 7)));
+        // It took 20 hours, and ended when nothing else did.
+        add(&connection, COVERED, 695 * HOUR_MS, 715 * HOUR_MS + 9);
+        assert_eq!(last(), Some(unix_time(715 * HOUR_MS + 9)));
+        connection.execute("DELETE FROM job", []).expect("they go");
+        assert_eq!(last(), Some(unix_time(715 * HOUR_MS)), "when its hour began");
     }
 }
