@@ -16,16 +16,16 @@ const PAGE: usize = 1_000;
 /// Which accounts, and in what order.
 #[derive(Debug, Args)]
 pub struct List {
-    /// Only those of this tier
+    /// Only accounts of this tier
     #[arg(long, value_name = "NAME")]
     tier: Option<String>,
-    /// Only those in whose name, email or note this is found, whether in capitals or not
+    /// Only accounts whose name, email or note contains this text; case is ignored
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
-    /// By name, or those first that have used the most units in the last 30 days (UTC)
+    /// By name, or by units used in the last 30 days (UTC), the most first
     #[arg(long, value_enum, default_value_t = Sort::Name)]
     sort: Sort,
-    /// So many at most; all by name and 100 by use, unless it is said
+    /// At most this many accounts; by default all when sorted by name, and 100 when sorted by use
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 }

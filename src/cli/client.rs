@@ -31,7 +31,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const LONG_TIMEOUT: Duration = Duration::from_secs(600);
 /// Bytes of an answer that is held in memory.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
-/// What the audit log calls whoever uses these commands.
+/// What the audit log calls the user of these commands.
 const X_TIERGATE_OPERATOR: &str = "x-tiergate-operator";
 
 /// A door to ask.
@@ -264,7 +264,7 @@ impl Drop for Driver {
     }
 }
 
-/// Who uses these commands: whoever has become another user to do so, or the user.
+/// Who uses these commands: the user that called `sudo`, or else the user itself.
 pub(super) fn operator() -> Option<String> {
     let variables = ["SUDO_USER", "USER"].into_iter();
     variables

@@ -25,19 +25,19 @@ const FILE_MODE: u32 = 0o600;
 pub struct Import {
     /// The file; `-` is standard input
     file: String,
-    /// Change accounts that there are to what the file says; what it doesn't say of them stays, and so do their keys
+    /// Update existing accounts with what the file says; other fields, and keys, are kept
     #[arg(long)]
     update: bool,
-    /// Change nothing, and show what would be
+    /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// New accounts come from this source, such as `sponsors`
+    /// Where new accounts come from, such as `sponsors`
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// Remove accounts of that source that the file doesn't name; of more than a tenth of them only with --yes
+    /// Remove the source's accounts that are not in the file; more than a tenth of them only with --yes
     #[arg(long, requires = "source", requires = "update")]
     remove_missing: bool,
-    /// Yes, remove as many as that
+    /// Confirm the removal of more than a tenth of the source's accounts
     #[arg(long)]
     yes: bool,
 }

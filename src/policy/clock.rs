@@ -4,7 +4,7 @@
 //! |---|---|
 //! | jobs in flight | those that were admitted later count as of that time |
 //! | windows of quotas | begin anew, empty, for somebody to read back what was debited: a window forgets as its clock goes on |
-//! | users of delegating accounts | whoever was seen later was seen at that time |
+//! | users of delegating accounts | users seen later count as seen at that time |
 //! | until when networks may be counted together | as long as what they have used together may count, if they ever were |
 //!
 //! All else goes by the monotonic clock: the queue, displacements, slot times and request limits. Limits that are aligned read the

@@ -43,7 +43,7 @@ impl Actor {
         }
     }
 
-    /// Whoever wrote tiers.yaml.
+    /// The author of tiers.yaml.
     pub fn tiers_yaml() -> Self {
         Self("tiers.yaml".into())
     }

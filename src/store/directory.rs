@@ -1,7 +1,7 @@
-//! Who is who, in memory: nothing in it waits for a disk. Requests look here for whoever is stored; those that tiers.yaml lists
+//! Who is who, in memory: nothing in it waits for a disk. Requests look here for stored accounts; those that tiers.yaml lists
 //! are here for operators, and known to a request by its own file (`known`).
 //!
-//! Whoever changes something has checked it, and has written it down before.
+//! A change is checked, and durable in the database, before it is made here.
 //!
 //! There may be a million accounts. Each is held once, with its keys in it, behind one pointer; three indices hold that
 //! pointer: by the ids of keys, by id, and in the order of names.

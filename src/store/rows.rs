@@ -1,4 +1,4 @@
-//! Jobs and refusals as rows of the database: written by the writer, read by whoever rebuilds windows or adds up.
+//! Jobs and refusals as rows of the database: written by the writer, read to rebuild windows and to add up.
 
 use std::sync::Arc;
 

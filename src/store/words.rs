@@ -22,7 +22,7 @@ struct Held {
 }
 
 impl Words {
-    /// That word, shared with whoever else has it.
+    /// That word, shared with all others that have it.
     pub fn share(&self, word: &str) -> Arc<str> {
         let mut held = self.held.lock();
         if let Some(shared) = held.words.get(word) {

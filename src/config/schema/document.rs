@@ -28,7 +28,7 @@ pub(super) struct Document {
     listen: Address,
     /// The operator's listener: metrics, health, accounts. Never public.
     admin: Admin,
-    /// The folder of what must survive a restart, for one door alone. A relative path begins in the folder of this file.
+    /// The folder of what must survive a restart, used by one server only. A relative path begins in the folder of this file.
     #[schemars(length(min = 1, max = DATA_DIR_BYTES_MAX), extend("default" = "./data"))]
     data_dir: Option<String>,
     /// Whether an answer waits until its debit is on the disk.

@@ -34,11 +34,11 @@ pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> 
     let id = account.id;
     let last = on_disk(&admin, move |store| store.last_used(id)).await?;
     let last = last.map_err(|error| Problem::unreadable(&error))?;
-    let door = admin.door.load();
-    let standing = door
+    let site = admin.door.load();
+    let standing = site
         .callers
         .standing_of(Arc::clone(&account), admin.gate.clock().wall());
-    let balance = quotas::balance(&standing, &admin.gate, door.generation());
+    let balance = quotas::balance(&standing, &admin.gate, site.generation());
     Ok(Json(Shown {
         usage: quotas::lines(&standing, &balance),
         account: AccountLine::of(&account, &admin),

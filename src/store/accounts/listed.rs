@@ -1,7 +1,7 @@
 //! The accounts that tiers.yaml lists: beside those in the store, with ids that the store gives them.
 //!
 //! Of their keys the database has nothing; each name has a row there, and so an id that it keeps. So a list is first checked, then
-//! its new names get their ids, durably, and then it is taken into the [`Directory`], all at once for whoever looks.
+//! its new names get their ids, durably, and then it is taken into the [`Directory`], all at once for every reader.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub struct Relisting<'s> {
 }
 
 impl Relisting<'_> {
-    /// From now on the accounts that are listed are these, all at once for whoever looks. Waits for no disk.
+    /// From now on the accounts that are listed are these, all at once for every reader. Waits for no disk.
     pub fn take(self) -> Relisted {
         self.change.store.directory.take(&self.change.steps);
         self.relisted
