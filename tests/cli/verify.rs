@@ -59,7 +59,7 @@ async fn sums_that_are_not_those_of_their_rows_are_told() {
     for (change, told) in [
         (
             "DELETE FROM job WHERE number = 3",
-            "1 of 9 jobs are missing, 8 are there",
+            "1 of 8 jobs are missing, 7 are there",
         ),
         (
             "UPDATE job SET units = 7 WHERE number = 2",
