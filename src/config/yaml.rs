@@ -6,6 +6,9 @@
 //! Absent on purpose: anchors, aliases, merge keys, tags and several documents (each is refused: a file that decides
 //! who pays what should say it where it is read), and recursion: the depth of a document costs no stack.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::error::Report;
@@ -16,7 +19,7 @@ pub(super) const DEPTH_MAX: usize = 32;
 pub(super) const NODES_MAX: usize = 100_000;
 
 /// Where something stands: lines and columns (in characters) from 1; the end is exclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     pub(super) line: u32,
     pub(super) column: u32,
@@ -43,7 +46,7 @@ impl Place {
 pub(super) struct Node {
     pub(super) place: Place,
     /// Whether its text must not be quoted.
-    pub(super) secret: bool,
+    pub(super) secret: Cell<bool>,
     pub(super) kind: Kind,
 }
 
@@ -55,8 +58,8 @@ pub(super) enum Kind {
         text: String,
         quoted: bool,
     },
-    Sequence(Vec<Node>),
-    Mapping(Vec<(Node, Node)>),
+    Sequence(Vec<Rc<Node>>),
+    Mapping(Vec<(Rc<Node>, Rc<Node>)>),
     /// Something that has been reported already: whoever reads it keeps quiet.
     Refused,
 }
@@ -76,7 +79,7 @@ impl Node {
             return None;
         };
         let found = fields.iter().find(|(key, _)| key.text() == Some(name));
-        found.map(|(key, value)| (key, value))
+        found.map(|(key, value)| (&**key, &**value))
     }
 
     /// The value of the first field of that name of a mapping.
@@ -85,7 +88,7 @@ impl Node {
     }
 
     /// The items of a list; none if it is something else.
-    pub(super) fn items(&self) -> &[Node] {
+    pub(super) fn items(&self) -> &[Rc<Node>] {
         match &self.kind {
             Kind::Sequence(items) => items,
             _ => &[],
@@ -97,10 +100,33 @@ impl Node {
         matches!(&self.kind, Kind::Scalar { text, quoted: false } if matches!(text.as_str(), "" | "~" | "null"))
     }
 
+    /// One that stands for something missing, which has been reported.
+    pub(super) fn refused(place: Place) -> Self {
+        Self::new(place, Kind::Refused)
+    }
+
+    /// A default that the schema says, as if it stood there.
+    pub(super) fn of(value: &serde_json::Value, place: Place) -> Self {
+        let kind = match value {
+            serde_json::Value::Array(items) => {
+                Kind::Sequence(items.iter().map(|item| Rc::new(Self::of(item, place))).collect())
+            }
+            serde_json::Value::String(text) => Kind::Scalar {
+                text: text.clone(),
+                quoted: true,
+            },
+            other => Kind::Scalar {
+                text: other.to_string(),
+                quoted: false,
+            },
+        };
+        Self::new(place, kind)
+    }
+
     fn new(place: Place, kind: Kind) -> Self {
         Self {
             place,
-            secret: false,
+            secret: Cell::new(false),
             kind,
         }
     }
@@ -142,7 +168,7 @@ pub(super) fn text_of(bytes: &[u8]) -> Result<&str, (String, Broken)> {
 }
 
 /// The document in that text; `None` if there is none. What must not be in it is put in the report.
-pub(super) fn parse(text: &str, report: &mut Report) -> Result<Option<Node>, Broken> {
+pub(super) fn parse(text: &str, report: &mut Report) -> Result<Option<Rc<Node>>, Broken> {
     let options = granit_parser::options! {
         emit_unresolved_aliases: true,
         disallow_directives: true,
@@ -166,14 +192,14 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Result<Option<Node>, Bro
 /// A list or mapping that has not ended.
 struct Open {
     place: Place,
-    children: Vec<Node>,
+    children: Vec<Rc<Node>>,
     mapping: bool,
 }
 
 struct Tree<'r> {
     report: &'r mut Report,
     open: Vec<Open>,
-    root: Option<Node>,
+    root: Option<Rc<Node>>,
     nodes: usize,
     documents: usize,
 }
@@ -267,7 +293,7 @@ impl Tree<'_> {
         self.add(Node::new(place, kind))
     }
 
-    fn mapping(&mut self, children: Vec<Node>) -> Kind {
+    fn mapping(&mut self, children: Vec<Rc<Node>>) -> Kind {
         let mut entries = Vec::with_capacity(children.len() / 2);
         let mut merged = false;
         let mut children = children.into_iter();
@@ -293,8 +319,8 @@ impl Tree<'_> {
             ));
         }
         match self.open.last_mut() {
-            Some(open) => open.children.push(node),
-            None => self.root = Some(node),
+            Some(open) => open.children.push(Rc::new(node)),
+            None => self.root = Some(Rc::new(node)),
         }
         Ok(())
     }

@@ -17,10 +17,10 @@ mod quotas;
 mod reach;
 mod waits;
 
-use super::edge::Paths;
 use super::error::Report;
 use super::excerpt::quoted;
 use super::limits::LimitRoute;
+use super::listener::Paths;
 use super::routes::Route;
 use super::upstreams::Upstream;
 use super::yaml::{Node, Place};
@@ -114,7 +114,7 @@ impl<'r> Read<'r> {
     fn route_node(&self, path: Place) -> Option<&'r Node> {
         let items = self.root.value("routes")?.items();
         let is_it = |item: &&Node| item.value("path").is_some_and(|node| node.place == path);
-        items.iter().find(is_it)
+        items.iter().map(|item| &**item).find(is_it)
     }
 
     /// The request limit of that number in the file's order: a tier's own number names it so. `None` if it is wrong.

@@ -169,7 +169,12 @@ fn listed<'t>(names: impl Iterator<Item = &'t str>) -> String {
 
 fn written<'r>(read: &Read<'r>, limit: &Limit) -> Option<&'r Node> {
     let is_it = |item: &&Node| item.value("name").and_then(Node::text) == Some(&*limit.name);
-    read.root.value("limits")?.items().iter().find(is_it)
+    read.root
+        .value("limits")?
+        .items()
+        .iter()
+        .map(|item| &**item)
+        .find(is_it)
 }
 
 /// Where the value at the end of that path of fields of the limit stands, or the last of them that is written.
