@@ -23,7 +23,7 @@ use super::value::{boolean, one_of, shown, wrong_type};
 use super::yaml::{Kind, Node, Place};
 
 /// The newtype struct by which a value asks where it stands.
-const HERE: &str = "tiergate::here";
+const HERE: &str = "tiergate here";
 
 thread_local! {
     static READING: Reading = Reading::default();

@@ -17,6 +17,7 @@ use super::environment::Surroundings;
 use super::error::Report;
 use super::history::History;
 use super::limits::{self, Limit};
+use super::lint;
 use super::listener::{
     Address, BLOCKED_NETWORKS_MAX, Connections, Cors, ForwardedHeader, Keys, Network, Paths, TRUSTED_PROXIES_MAX,
     collide,
@@ -29,7 +30,6 @@ use super::scalar::{
 use super::tiers::{self, Queue, TIERS_MAX, Tier};
 use super::upstreams::{self, UPSTREAMS_MAX, Upstream};
 use super::value::shown;
-use super::warnings;
 use super::yaml::{Kind, Node};
 use super::{Config, DATA_DIR_BYTES_MAX, Durability, Operators};
 use crate::policy::rules::{LIMITS_MAX, Rules, TierId};
@@ -84,8 +84,9 @@ pub(super) struct Document {
     #[serde(with = "As::<TierName>")]
     #[schemars(extend("x-add" = "add the name of the tier of those without an account"))]
     anonymous: TierId,
-    /// Where a request carries its key. The server takes it out before the request goes on.
-    #[serde(default)]
+    /// Where a request carries its key; left out, in x-api-key, x-trace-key, `Authorization: Bearer` or ?key=. The server takes it
+    /// out before the request goes on.
+    #[serde(default = "Keys::everywhere")]
     keys: Keys,
     /// Proxies before the server that are believed when they say for whom they ask.
     #[serde(default, with = "As::<Several<Network, 0, TRUSTED_PROXIES_MAX>>")]
@@ -177,7 +178,7 @@ pub(super) fn read(root: &Rc<Node>, surroundings: &Surroundings<'_>, report: &mu
     let windows = windows.into_found();
     let mut has_queue = false;
     Part::new(root, report).within("queue", |part| has_queue = part.right(&["length"]));
-    let read = warnings::Read {
+    let read = lint::Read {
         root,
         queue: Some(&queue).filter(|_| has_queue),
         windows: &windows,
@@ -188,7 +189,7 @@ pub(super) fn read(root: &Rc<Node>, surroundings: &Surroundings<'_>, report: &mu
         routes: &routes,
         paths: &document.paths,
     };
-    warnings::add(&read, report);
+    lint::add(&read, report);
 
     let rules = Rules {
         queue,

@@ -110,6 +110,17 @@ pub struct Keys {
     pub query: Option<String>,
 }
 
+impl Keys {
+    /// Without `keys`, it is read wherever clients of the presets send it.
+    pub(super) fn everywhere() -> Self {
+        Self {
+            headers: ["x-api-key", "x-trace-key"].map(HeaderName::from_static).into(),
+            bearer: true,
+            query: Some("key".to_owned()),
+        }
+    }
+}
+
 fn usual_headers() -> Vec<HeaderName> {
     vec![HeaderName::from_static("x-api-key")]
 }

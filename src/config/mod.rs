@@ -4,7 +4,7 @@
 //! A section a file, and in it one struct that says all of it: its fields' types are read by `scalar`, its doc comments and bounds
 //! are the schema's, its defaults stand beside the fields. `de` reads the structs from the tree and collects every problem with
 //! its place; `entries` are lists and names, `value` reads single values. `document` puts the sections together and checks what
-//! must fit between them, `warnings` judges them, `diff` tells what one changes of another, `presets` are whole files that come
+//! must fit between them, `lint` judges them, `diff` tells what one changes of another, `presets` are whole files that come
 //! with the program. `yaml` is the only file that knows the YAML crate, `environment` looks up what the file only names, and
 //! `relative` says where its relative paths begin. `grammar` knows from the schema what may stand where, and by it `secret` and
 //! `excerpt` see to it that no key is shown. A `Config` cannot be wrong.
@@ -22,6 +22,7 @@ mod excerpt;
 mod grammar;
 mod history;
 mod limits;
+mod lint;
 mod listener;
 mod overrides;
 pub mod presets;
@@ -36,7 +37,7 @@ mod suggest;
 mod tiers;
 mod upstreams;
 mod value;
-mod warnings;
+
 pub mod words;
 mod yaml;
 

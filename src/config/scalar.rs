@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::de::{self, Here};
 use super::entries::{Names, items};
 use super::error::Report;
+use super::schema::KIND;
 use super::value::{self, DURATION_MAX, show_size, text};
 use super::words;
 use super::yaml::{Node, Place};
@@ -136,7 +137,7 @@ impl<const MIN: u64, const MAX: u64> Scalar for LengthIn<MIN, MAX> {
     }
 
     fn schema() -> Value {
-        json!({ "type": "string", "pattern": r"^([0-9]+(d|h|m|s|ms))+$" })
+        json!({ "type": "string", "pattern": r"^([0-9]+(d|h|m|s|ms))+$", KIND: "length of time" })
     }
 }
 
@@ -159,7 +160,7 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy, const MIN: u64, const MAX: u64> Scal
     }
 
     fn schema() -> Value {
-        json!({ "type": "string", "pattern": r"^[0-9]+(B|kB|KB|MB|GB|KiB|MiB|GiB|TiB)$" })
+        json!({ "type": "string", "pattern": r"^[0-9]+(B|kB|KB|MB|GB|KiB|MiB|GiB|TiB)$", KIND: "size" })
     }
 }
 
@@ -327,8 +328,8 @@ impl<P: Parsed> Scalar for P {
 
     fn schema() -> Value {
         match P::PATTERN {
-            "" => json!({ "type": "string", "minLength": 1 }),
-            pattern => json!({ "type": "string", "pattern": pattern }),
+            "" => json!({ "type": "string", "minLength": 1, KIND: P::WHAT }),
+            pattern => json!({ "type": "string", "pattern": pattern, KIND: P::WHAT }),
         }
     }
 }

@@ -82,10 +82,24 @@ pub(super) fn integer(node: &Node, range: RangeInclusive<u64>, report: &mut Repo
                 let message = format!("{} is outside {} to {}", shown(node), range.start(), range.end());
                 report.add(node.place, message, format!("write {wanted}"));
             } else {
-                wrong_type(node, &wanted, "", report);
+                wrong_type(node, &wanted, &digits_alone(text), report);
             }
             None
         }
+    }
+}
+
+/// What to write instead of what was meant for a number.
+fn digits_alone(text: &str) -> String {
+    let digits: String = text.chars().filter(|c| !matches!(c, '_' | ',' | '\'' | ' ')).collect();
+    if digits != text && plain_digits(&digits).is_some() {
+        return format!("write digits alone: {digits}");
+    }
+    match text.to_ascii_lowercase().as_str() {
+        "unlimited" | "unbounded" | "infinite" | "inf" | "none" | "no" | "off" | "-1" => {
+            "there is no word for it: leave out what has this number, or write a large one".to_owned()
+        }
+        _ => String::new(),
     }
 }
 
@@ -112,6 +126,22 @@ pub(super) fn boolean(node: &Node, report: &mut Report) -> Option<bool> {
     }
 }
 
+/// Words of other programs, and what they are called here.
+const SYNONYMS: [(&str, &str); 12] = [
+    ("ip", "network"),
+    ("address", "network"),
+    ("client", "network"),
+    ("user", "account"),
+    ("key", "account"),
+    ("all", "global"),
+    ("everybody", "global"),
+    ("leaky_bucket", "burst"),
+    ("token_bucket", "burst"),
+    ("gcra", "burst"),
+    ("round_robin", "fair"),
+    ("sync", "strict"),
+];
+
 /// One of the words.
 pub(super) fn one_of(node: &Node, words: &[&'static str], report: &mut Report) -> Option<&'static str> {
     let wanted = match words {
@@ -121,7 +151,13 @@ pub(super) fn one_of(node: &Node, words: &[&'static str], report: &mut Report) -
     let word = node.text().unwrap_or_default();
     let chosen = words.iter().copied().find(|name| *name == word);
     if chosen.is_none() {
-        let suggestion = did_you_mean(word, words.iter().copied(), report);
+        let synonym = SYNONYMS
+            .iter()
+            .find(|(other, meant)| *other == word && words.contains(meant));
+        let suggestion = match synonym {
+            Some((_, meant)) => format!("did you mean `{meant}`?"),
+            None => did_you_mean(word, words.iter().copied(), report),
+        };
         wrong_type(node, &wanted, suggestion.trim_start_matches("; "), report);
     }
     chosen

@@ -353,7 +353,9 @@ fn not_yaml(text: &str, error: &ScanError) -> Broken {
     if *error.kind() == ErrorKind::RecursionLimitExceeded {
         return too_deep(place);
     }
-    let advice = if starts_alias(text, marker.byte_offset()) {
+    let advice = if has_open_wildcard(text, marker.byte_offset()) {
+        "a path with `{*rest}` in it is put in quotes: path: \"/image/{*rest}\""
+    } else if starts_alias(text, marker.byte_offset()) {
         "a value that begins with `*` or `&` is put in quotes"
     } else if indented_with_tab(text, marker.byte_offset()) {
         "indent with spaces: YAML takes no tabs there"
@@ -365,6 +367,20 @@ fn not_yaml(text: &str, error: &ScanError) -> Broken {
         format!("this is not YAML: {}", super::excerpt::printable(&error.info())),
         advice,
     )
+}
+
+/// Whether a `{*` without quotes around it stands on the line of that place, or the one before.
+fn has_open_wildcard(text: &str, offset: Option<usize>) -> bool {
+    let Some(before) = offset.and_then(|offset| text.get(..offset)) else {
+        return false;
+    };
+    let begin = before.trim_end_matches('\n').rfind('\n').map_or(0, |at| at + 1);
+    let lines = text[begin..].lines().take(2);
+    let is_open = |line: &str| {
+        line.find("{*")
+            .is_some_and(|at| line[..at].matches(['"', '\'']).count() % 2 == 0)
+    };
+    lines.into_iter().any(is_open)
 }
 
 /// Whether one of YAML's signs for anchors and aliases stands at or right before that place.

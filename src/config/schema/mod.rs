@@ -2,6 +2,8 @@
 //! structs; `docs/tiers.schema.json` is what [`text`] gives. What a schema can't say, such as whether a tier that is named
 //! exists, is said by `tiergate check`.
 
+mod table;
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -12,6 +14,11 @@ use serde_json::Value;
 
 use super::document::Document;
 use super::scalar::SECRET;
+
+pub use table::table;
+
+/// By this word the schema says what a value is, where its type says only how it is written: for the table alone.
+pub(super) const KIND: &str = "x-kind";
 
 /// By this word a field that must be there has what to say if it isn't. It is for the reader alone.
 const ADD: &str = "x-add";
@@ -69,6 +76,7 @@ fn strip(schema: &mut Value) {
         Value::Object(members) => {
             members.remove(ADD);
             members.remove(SECRET);
+            members.remove(KIND);
             members.values_mut().for_each(strip);
         }
         Value::Array(items) => items.iter_mut().for_each(strip),

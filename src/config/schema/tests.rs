@@ -236,7 +236,7 @@ fn a_field_that_must_be_there_has_advice() {
         }
     }
     assert!(
-        !text().contains("x-add") && !text().contains("x-secret"),
+        !text().contains("x-add") && !text().contains("x-secret") && !text().contains("x-kind"),
         "they are for the reader alone"
     );
 }

@@ -1,6 +1,4 @@
 //! What stands in a file: its bytes, or why there are none. Bounded in bytes, and held up by nothing but a disk.
-//!
-//! Absent on purpose: comparing (`settling`).
 
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};

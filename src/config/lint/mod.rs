@@ -2,20 +2,20 @@
 //!
 //! A warning is given where the file says two things of which one makes the other pointless, or sells less for more. Each is
 //! sure from the file alone, and what many sensible files have is none: a gap between priorities, a tier that nobody listed
-//! has, a queue of length 0. `ladder` compares tiers by their price, `quotas` and `waits` find what can't come about, `cover`
-//! routes without a request limit, `reach` request limits that none has, `networks` those that hold every address, `literal`
-//! variables that nobody fills in.
+//! has, a queue of length 0. `tier_order` compares tiers by their price, `quotas` and `timeouts` find what can't come about,
+//! `unlimited_routes` routes without a request limit, `unreachable_limits` request limits that none has, `networks` those that hold
+//! every address, `unexpanded_env` variables that nobody fills in, `keys` places of a key that are not read.
 //!
-//! Absent on purpose: whatever depends on traffic, on accounts that are not in the file, or on what the door did before.
 //! Warnings are given for a file with errors too, as far as it could be read; so parts of it are found by their names.
 
-mod cover;
-mod ladder;
-mod literal;
+mod keys;
 mod networks;
 mod quotas;
-mod reach;
-mod waits;
+mod tier_order;
+mod timeouts;
+mod unexpanded_env;
+mod unlimited_routes;
+mod unreachable_limits;
 
 use super::error::Report;
 use super::excerpt::quoted;
@@ -42,14 +42,15 @@ pub(super) struct Read<'r> {
 
 /// Puts down everything unwise.
 pub(super) fn add(read: &Read<'_>, report: &mut Report) {
-    ladder::add(read, report);
+    tier_order::add(read, report);
     seats(read, report);
-    waits::add(read, report);
+    timeouts::add(read, report);
     quotas::add(read, report);
-    cover::add(read, report);
-    reach::add(read, report);
+    unlimited_routes::add(read, report);
+    unreachable_limits::add(read, report);
     networks::add(read.root, report);
-    literal::add(read.root, report);
+    keys::add(read.root, report);
+    unexpanded_env::add(read.root, report);
 }
 
 /// A queue that one caller alone could fill.

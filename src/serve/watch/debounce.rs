@@ -1,10 +1,7 @@
-//! When what is found in a file is worth telling: once it has come to rest.
-//!
-//! It counts looks and not time, so that a machine which stands still for a while does not make a moment last.
-//!
-//! Absent on purpose: looking, and how far apart looks are (`watch`).
+//! When what is found in a file is worth telling: once it has come to rest. Looks are counted and not time, so that a machine
+//! which stands still for a while does not make a moment last.
 
-use super::look::Saved;
+use super::file::Saved;
 
 /// So many looks in a row that find the same bytes, and they are at rest.
 const SAME_LOOKS: u32 = 3;
@@ -15,7 +12,7 @@ const LOOKS_MAX: u32 = 16;
 
 /// What was told of a file, and what may be told next.
 #[derive(Debug)]
-pub(super) struct Settling {
+pub(super) struct Debounce {
     told: Saved,
     candidate: Option<Candidate>,
 }
@@ -32,7 +29,7 @@ struct Candidate {
     looks: u32,
 }
 
-impl Settling {
+impl Debounce {
     /// With what was told.
     pub(super) fn new(told: Saved) -> Self {
         Self { told, candidate: None }
@@ -48,8 +45,8 @@ impl Settling {
         self.candidate.is_none()
     }
 
-    /// Whether what a look has found is to be told; then it is what was told last. `is_written`: somebody is writing it.
-    pub(super) fn judge(&mut self, found: Saved, is_written: bool) -> bool {
+    /// Whether what a look has found is to be told; then it is what was told last.
+    pub(super) fn judge(&mut self, found: Saved) -> bool {
         if found == self.told {
             self.candidate = None;
             return false;
@@ -64,7 +61,7 @@ impl Settling {
             1 + before.map_or(0, |before| before.without)
         };
         let told = if holds_bytes {
-            looks >= LOOKS_MAX || (same >= SAME_LOOKS && !is_written)
+            looks >= LOOKS_MAX || same >= SAME_LOOKS
         } else {
             without >= LOOKS_MAX
         };
@@ -92,7 +89,7 @@ impl Settling {
 mod tests {
     use std::io;
 
-    use super::super::look::Unreadable;
+    use super::super::file::Unreadable;
     use super::*;
 
     fn text(text: &str) -> Saved {
@@ -100,45 +97,29 @@ mod tests {
     }
 
     /// The number of the look at which something is told, and that.
-    fn told(looks: impl IntoIterator<Item = (Saved, bool)>) -> Option<(usize, Saved)> {
-        let mut settling = Settling::new(text("old"));
+    fn told(looks: impl IntoIterator<Item = Saved>) -> Option<(usize, Saved)> {
+        let mut debounce = Debounce::new(text("old"));
         let mut looks = (1..).zip(looks);
-        let (number, _) = looks.find(|(_, (found, is_written))| settling.judge(found.clone(), *is_written))?;
-        assert!(settling.is_at_rest());
-        Some((number, settling.told().clone()))
-    }
-
-    fn unwritten(looks: impl IntoIterator<Item = Saved>) -> impl Iterator<Item = (Saved, bool)> {
-        looks.into_iter().map(|found| (found, false))
+        let (number, _) = looks.find(|(_, found)| debounce.judge(found.clone()))?;
+        assert!(debounce.is_at_rest());
+        Some((number, debounce.told().clone()))
     }
 
     #[test]
     fn what_three_looks_in_a_row_find_is_told() {
-        assert_eq!(told(unwritten([text("new"), text("new")])), None);
-        assert_eq!(told(unwritten(vec![text("new"); 3])), Some((3, text("new"))));
+        assert_eq!(told([text("new"), text("new")]), None);
+        assert_eq!(told(vec![text("new"); 3]), Some((3, text("new"))));
         let pieces = [text(""), text("n"), text("n"), text("new"), text("new"), text("new")];
-        assert_eq!(told(unwritten(pieces)), Some((6, text("new"))));
+        assert_eq!(told(pieces), Some((6, text("new"))));
     }
 
     #[test]
     fn what_was_told_is_not_told_again_and_begins_anew() {
-        assert_eq!(told(unwritten(vec![text("old"); 100])), None);
+        assert_eq!(told(vec![text("old"); 100]), None);
         let back = [text("new"), text("new"), text("old"), text("new"), text("new")];
-        assert_eq!(told(unwritten(back)), None);
+        assert_eq!(told(back), None);
         let emptied = std::iter::repeat_n(text(""), 15).chain([text("old")]);
-        assert_eq!(told(unwritten(emptied.chain(vec![text(""); 15]))), None);
-    }
-
-    #[test]
-    fn while_somebody_writes_nothing_is_told_for_16_looks() {
-        let writing = |looks| std::iter::repeat_n((text("half"), true), looks);
-        assert_eq!(told(writing(15)), None);
-        assert_eq!(
-            told(writing(15).chain([(text("whole"), true)])),
-            Some((16, text("whole")))
-        );
-        let closed = writing(5).chain([(text("half"), false)]);
-        assert_eq!(told(closed), Some((6, text("half"))));
+        assert_eq!(told(emptied.chain(vec![text(""); 15])), None);
     }
 
     #[test]
@@ -146,26 +127,26 @@ mod tests {
         let gone = || Err(Unreadable::Gone);
         let refused = || Err(Unreadable::System(io::ErrorKind::PermissionDenied, "no".to_owned()));
         for without in [gone(), refused(), text("")] {
-            assert_eq!(told(unwritten(vec![without.clone(); 15])), None);
-            assert_eq!(told(unwritten(vec![without.clone(); 16])), Some((16, without)));
+            assert_eq!(told(vec![without.clone(); 15]), None);
+            assert_eq!(told(vec![without.clone(); 16]), Some((16, without)));
         }
         let changing = (0..16).map(|look| if look % 2 == 0 { gone() } else { text("") });
-        assert_eq!(told(unwritten(changing)), Some((16, text(""))));
+        assert_eq!(told(changing), Some((16, text(""))));
         let there_for_a_moment = std::iter::repeat_n(gone(), 15).chain([text("new")]);
-        assert_eq!(told(unwritten(there_for_a_moment)), Some((16, text("new"))));
+        assert_eq!(told(there_for_a_moment), Some((16, text("new"))));
     }
 
     #[test]
     fn what_never_rests_is_told_within_31_looks() {
         let counting = (0..).map(|look: u32| text(&look.to_string()));
-        assert_eq!(told(unwritten(counting)), Some((16, text("15"))));
+        assert_eq!(told(counting), Some((16, text("15"))));
         // Sometimes there are bytes, and sometimes there are none.
         for every in 2..20 {
             let flickering = (1..).map(|look: usize| match look % every {
                 0 => text(&look.to_string()),
                 _ => text(""),
             });
-            let (number, _) = told(unwritten(flickering)).expect("it is told");
+            let (number, _) = told(flickering).expect("it is told");
             assert!(number < 32, "every {every}: after {number} looks");
         }
     }
