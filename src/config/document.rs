@@ -9,14 +9,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::accounts::{self, ACCOUNTS_MAX, Account};
-use super::admin;
-use super::answers::{self, REASONS_MAX};
+use super::admin::{self, Admin};
+use super::answers::{self, Answer, REASONS_MAX};
 use super::de;
 use super::entries::{KnownNames, List, Named, Names, Part};
 use super::environment::Surroundings;
 use super::error::Report;
 use super::history::History;
-use super::limits::{self, Limit};
+use super::limits::{self, Limit, LimitRoute};
 use super::lint;
 use super::listener::{
     Address, BLOCKED_NETWORKS_MAX, Connections, Cors, ForwardedHeader, Keys, Network, Paths, TRUSTED_PROXIES_MAX,
@@ -32,6 +32,7 @@ use super::upstreams::{self, UPSTREAMS_MAX, Upstream};
 use super::value::shown;
 use super::yaml::{Kind, Node};
 use super::{Config, DATA_DIR_BYTES_MAX, Durability, Operators};
+use crate::policy::refusal::Reason;
 use crate::policy::rules::{LIMITS_MAX, Rules, TierId};
 
 /// What the server does: tiergate's tiers.yaml.
@@ -159,21 +160,35 @@ pub(super) fn read(root: &Rc<Node>, surroundings: &Surroundings<'_>, report: &mu
         limits: limits::names(root),
         upstreams: Names::of("upstream", keys(root, "upstreams"), UPSTREAMS_MAX),
     };
-    let document: Document = de::document(root, names, report)?;
+    let mut document: Document = de::document(root, names, report)?;
     let admin = root
         .value("admin")
         .map(|node| document.admin.checked(node, surroundings, report));
     check_listeners(&document, root, report);
     Part::new(root, report).within("paths", |part| document.paths.check(part));
+    let sections = checked(&mut document, root, surroundings, report);
+    Some(config(document, admin?, sections, surroundings))
+}
 
+/// The sections that are checked item by item.
+struct Sections {
+    rules: Rules,
+    limits: Vec<LimitRoute>,
+    answers: Vec<(Reason, Answer)>,
+    upstreams: Vec<Upstream>,
+    routes: Vec<Route>,
+    accounts: Vec<Account>,
+}
+
+/// What is wrong within and between the sections, and what is unwise. They are taken out of the document.
+fn checked(document: &mut Document, root: &Node, surroundings: &Surroundings<'_>, report: &mut Report) -> Sections {
     let (mut windows, queue) = (Windows::default(), document.queue.rules());
-    let (limits, limit_routes) = limits::checked(document.limits.0, report);
-    let (tiers, partly) = tiers::checked(document.tiers.0, &mut windows, report);
-    let named = tiers.iter().chain(&partly);
-    limits::check_names_of_quotas(root, named, report);
-    let answers = answers::checked(document.answers.0, report);
-    let (upstreams, pools) = upstreams::checked(document.upstreams.0, report);
-    let routes = routes::checked(document.routes.0, &document.paths, report);
+    let (limits, limit_routes) = limits::checked(std::mem::take(&mut document.limits.0), report);
+    let (tiers, partly) = tiers::checked(std::mem::take(&mut document.tiers.0), &mut windows, report);
+    limits::check_names_of_quotas(root, tiers.iter().chain(&partly), report);
+    let answers = answers::checked(std::mem::take(&mut document.answers.0), report);
+    let (upstreams, pools) = upstreams::checked(std::mem::take(&mut document.upstreams.0), report);
+    let routes = routes::checked(std::mem::take(&mut document.routes.0), &document.paths, report);
     let accounts = accounts::checked(&document.accounts.0, surroundings, report);
     let windows = windows.into_found();
     let mut has_queue = false;
@@ -190,7 +205,6 @@ pub(super) fn read(root: &Rc<Node>, surroundings: &Surroundings<'_>, report: &mu
         paths: &document.paths,
     };
     lint::add(&read, report);
-
     let rules = Rules {
         queue,
         windows,
@@ -200,9 +214,20 @@ pub(super) fn read(root: &Rc<Node>, surroundings: &Surroundings<'_>, report: &mu
         limits,
         callers_max: document.max_callers,
     };
-    Some(Config {
+    Sections {
+        rules,
+        limits: limit_routes,
+        answers,
+        upstreams,
+        routes: routes.into_iter().map(|(route, _)| route).collect(),
+        accounts,
+    }
+}
+
+fn config(document: Document, admin: Admin, sections: Sections, surroundings: &Surroundings<'_>) -> Config {
+    Config {
         listen: document.listen,
-        admin: admin?,
+        admin,
         data_dir: surroundings.path(&document.data_dir),
         durability: document.durability,
         commit_every: document.commit_every,
@@ -212,21 +237,21 @@ pub(super) fn read(root: &Rc<Node>, surroundings: &Surroundings<'_>, report: &mu
         drain_timeout: document.drain_timeout,
         cores: document.cores,
         connections: document.connections,
-        rules,
+        rules: sections.rules,
         keys: document.keys,
         trusted_proxies: document.trusted_proxies,
         forwarded_header: document.forwarded_header,
         proxy_protocol: document.proxy_protocol,
         blocked_networks: document.blocked_networks,
-        limits: limit_routes,
+        limits: sections.limits,
         ratelimit_fields: document.ratelimit_fields,
-        answers,
+        answers: sections.answers,
         cors: document.cors,
         paths: document.paths,
-        upstreams,
-        routes: routes.into_iter().map(|(route, _)| route).collect(),
-        accounts,
-    })
+        upstreams: sections.upstreams,
+        routes: sections.routes,
+        accounts: sections.accounts,
+    }
 }
 
 /// The names of the entries of a section.
@@ -257,7 +282,10 @@ fn check_listeners(document: &Document, root: &Node, report: &mut Report) {
 pub(super) fn operators(root: &Rc<Node>, surroundings: &Surroundings<'_>) -> Option<Operators> {
     let mut report = Report::default();
     let document: Document = de::document(root, KnownNames::default(), &mut report)?;
-    let node = root.value("admin").filter(|node| report.is_sound(node.place))?;
+    let are_right = Part::new(root, &mut report).sound(&["data_dir"]);
+    let node = root
+        .value("admin")
+        .filter(|node| are_right && report.is_sound(node.place))?;
     let mut report = Report::default();
     let admin = document.admin.checked(node, surroundings, &mut report);
     let data_dir = surroundings.path(&document.data_dir);

@@ -1,8 +1,5 @@
 //! What is wrong in a configuration, and what is legal and unwise: every problem at once, each with its line, an arrow and
 //! what to do.
-//!
-//! Absent on purpose: which colours there are (whoever prints brings its own), and any judgement of what is wrong. A problem
-//! keeps no more of the file than the piece of the line that is shown, with secrets already hidden.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;

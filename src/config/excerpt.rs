@@ -1,7 +1,4 @@
 //! The line to which an error points: cut to a width, made printable, and of its text only what may be shown.
-//!
-//! Absent on purpose: comments, and which keys and values may be shown (`secret`). Here is only where they stand; of a text that
-//! could not be read nothing is shown that might be a value.
 
 use super::grammar::is_field;
 use super::secret::{has_credentials, without_credentials};

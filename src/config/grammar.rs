@@ -1,7 +1,5 @@
 //! What may stand where in a document, as its schema says: fields by their names, entries of which the operator chose the names,
 //! items and values.
-//!
-//! Absent on purpose: whether a value is right. That is the readers' business; here a field is known or it isn't.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;

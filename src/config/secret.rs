@@ -3,9 +3,6 @@
 //!
 //! So what may be shown is known, and all else is hidden. Nothing but that keeps a secret out of sight: a document holds it where
 //! somebody by mistake wrote it.
-//!
-//! Absent on purpose: whether the document is right. And secrets that stand where a name, a path or a number belongs: nobody can
-//! tell them from one.
 
 use super::environment::reference;
 use super::grammar::{Named, Spot, is_field};

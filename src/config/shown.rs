@@ -1,7 +1,4 @@
 //! A file and what is wrong with it, as programs and operators are shown them.
-//!
-//! Absent on purpose: secrets. What stands where a key, its hash or a token belongs is shown as `***`, and so is what a variable
-//! or a file holds, which is in no configuration.
 
 use std::rc::Rc;
 

@@ -2,9 +2,6 @@
 //!
 //! A scalar keeps its text: what type it has is decided by the field that reads it, so that `no` is a name where a name
 //! is wanted and a hash of 64 digits is never a number. Duplicate keys are kept, for the reader to report with both lines.
-//!
-//! Absent on purpose: anchors, aliases, merge keys, tags and several documents (each is refused: a file that decides
-//! who pays what should say it where it is read), and recursion: the depth of a document costs no stack.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,6 +1,4 @@
 //! Networks that hold every address: a list of trusted proxies or of blocked networks with one says more than anybody means.
-//!
-//! Absent on purpose: networks that are merely large.
 
 use crate::config::error::Report;
 use crate::config::excerpt::quoted;

@@ -3,9 +3,6 @@
 //! A caller has `concurrency` jobs at once, and none is a success sooner than after [`SUCCESS_TIME_MIN`]: so in a window there are at
 //! most `concurrency × window ÷ SUCCESS_TIME_MIN` successes, each of which takes the largest `cost` of a metered route. And
 //! another quota of the same tier may be used up before.
-//!
-//! Absent on purpose: how long searches really take, which the file doesn't tell: an upstream's `timeout` is the longest, not the
-//! usual. And request limits, which may be raised for an account.
 
 use super::Read;
 use crate::config::error::Report;

@@ -3,9 +3,6 @@
 //! A tier costs what its name says, `$5` or `$2.50`; other names have no price and are compared with none, but for the tier of
 //! those without an account, who pay nothing. Compared are priority, concurrency, quotas in the same window, and a tier's own
 //! numbers for request limits.
-//!
-//! Absent on purpose: quotas in different windows, of which neither is less, and waits, since a shorter one may be what was paid
-//! for. A gap between priorities and a priority above or below all that are used mean nothing: only their order counts.
 
 use super::Read;
 use crate::config::error::Report;

@@ -2,8 +2,6 @@
 //!
 //! The shortest of the queue's, the tier's and the route's `max_wait` holds: a tier's or a route's that is longer than the
 //! queue's has no effect. And who may wait longer than the upstream gives a search, waits longer than the search could take.
-//!
-//! Absent on purpose: a wait that is as long as another, which is only said twice, and what a client asks for itself.
 
 use super::Read;
 use crate::config::error::Report;

@@ -1,6 +1,4 @@
 //! `${NAME}` and `~` where nobody fills them in.
-//!
-//! Absent on purpose: the answers' texts, in which `${limit}` is a dollar sign and a place to fill in.
 
 use crate::config::error::Report;
 use crate::config::yaml::{Kind, Node};

@@ -3,8 +3,6 @@
 //! A route is covered if some request limit is for each of its requests: for its host, its path in every spelling, and its
 //! methods, of which each may have a limit of its own. Limits that are for some of its requests only, or that
 //! aren't enforced, don't cover it.
-//!
-//! Absent on purpose: several limits that cover a route's paths together, and whether a limit is strict enough.
 
 use super::Read;
 use crate::config::error::Report;

@@ -2,8 +2,6 @@
 //!
 //! A request meets limits once it has a route or is for one of the door's own pages: so a limit is met only if some route, or own
 //! page, has a host, a path and a method in common with its `match`. `OPTIONS` is answered by the door itself, before any limit.
-//!
-//! Absent on purpose: a `per: account` alone. Who has no account is counted by network there.
 
 use http::Method;
 
