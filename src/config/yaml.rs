@@ -375,7 +375,7 @@ fn has_open_wildcard(text: &str, offset: Option<usize>) -> bool {
     let lines = text[begin..].lines().take(2);
     let is_open = |line: &str| {
         line.find("{*")
-            .is_some_and(|at| line[..at].matches(['"', '\'']).count() % 2 == 0)
+            .is_some_and(|at| line[..at].matches(['"', '\'']).count().is_multiple_of(2))
     };
     lines.into_iter().any(is_open)
 }
