@@ -6,19 +6,23 @@
 //!
 //! Absent on purpose: the lock and the clock, which are `gate`'s.
 
+#[path = "../tests/support/request.rs"]
+mod request;
+#[path = "../tests/support/rules.rs"]
+mod rules;
+
 use std::hint::black_box;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use tiergate::policy::caller::{Caller, Network, NetworkId};
+use tiergate::policy::caller::{Caller, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, Calendar, PoolId, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window,
-    WindowId, Within,
-};
+use tiergate::policy::rules::{Rules, TierId, WindowId, Within};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
-use tiergate::policy::{Admission, Ask, JobId, Outcome, Policy};
+use tiergate::policy::{Admission, JobId, Outcome, Policy};
+
+use request::{AdmissionRequest, request};
+use rules::{RulesBuilder, calendar, rolling, tier_a_priority};
 
 const CALLERS: [u64; 3] = [1, 1_000, 100_000];
 const SEATS: [u32; 3] = [8, 64, 4_096];
@@ -26,47 +30,15 @@ const ORDERS: [(&str, Within); 2] = [("fifo", Within::Fifo), ("fair", Within::Fa
 
 /// A door with a tier for each priority, and one server.
 fn door(within_tier: Within, seats: u32, slots: u32) -> Policy {
-    let tier = |priority: Priority| Tier {
-        name: format!("p{}", priority.get()).into(),
-        priority,
-        concurrency: 2,
-        quotas: Vec::new(),
-        max_wait: None,
-        displacements_per_minute: u32::MAX,
-        limits: Vec::new(),
-    };
-    Policy::new(Arc::new(Rules {
-        queue: QueueRules {
-            length: seats,
-            within_tier,
-            max_wait: Span::from_secs(30),
-            lifeline: None,
-        },
-        windows: Vec::new(),
-        tiers: Priority::all().map(tier).collect(),
-        anonymous: TierId(0),
-        pools: vec![PoolRules {
-            name: "search".into(),
-            slots: vec![slots],
-        }],
-        limits: Vec::new(),
-        callers_max: CALLERS_MAX_DEFAULT,
-    }))
+    let rules = tier_a_priority(|tier| tier.concurrency(2).displacements(u32::MAX))
+        .queue(seats)
+        .within_tier(within_tier)
+        .upstream("search", &[slots]);
+    Policy::new(Arc::new(rules.build()))
 }
 
-fn ask(caller: u64, priority: u16) -> Ask {
-    Ask {
-        caller: Caller::Network(NetworkId(caller)),
-        from: Network::V4(Ipv4Addr::LOCALHOST),
-        tier: TierId(priority),
-        own: None,
-        delegate: None,
-        cost: 1,
-        pool: PoolId(0),
-        ready: true,
-        max_wait: None,
-        prefer_wait: None,
-    }
+fn ask(caller: u64, priority: u16) -> AdmissionRequest {
+    request(Caller::Network(NetworkId(caller)), TierId(priority))
 }
 
 /// A door whose slot and seats are all taken, each by a caller of its own, with that priority.
@@ -184,23 +156,12 @@ fn with_quotas(criterion: &mut Criterion) {
 /// A door whose tiers have a quota in the last 24 hours and one in the calendar's month.
 fn metered() -> Policy {
     let door = door(Within::Fifo, 8, 200_000);
-    let mut rules = Rules::clone(door.rules());
-    let month = Calendar {
-        name: "month UTC".into(),
-        starts: [1_782_864_000, 1_785_542_400].map(UnixTime::from_secs).into(),
-    };
-    rules.windows = vec![Window::Rolling(Span::from_secs(86_400)), Window::Calendar(month)];
-    for tier in &mut rules.tiers {
-        tier.quotas = [("daily", WindowId(0)), ("monthly", WindowId(1))]
-            .map(|(name, window)| Quota {
-                name: name.into(),
-                limit: u64::MAX / 2,
-                window,
-                enforce: true,
-            })
-            .into();
-    }
-    Policy::new(Arc::new(rules))
+    let month = calendar("month UTC", [1_782_864_000, 1_785_542_400].map(UnixTime::from_secs));
+    let rules = RulesBuilder::from(Rules::clone(door.rules())).edit_tiers(|tier| {
+        tier.quota("daily", u64::MAX / 2, rolling(86_400))
+            .quota("monthly", u64::MAX / 2, month.clone())
+    });
+    Policy::new(Arc::new(rules.build()))
 }
 
 /// A full house in which nobody goes straight to a worker: one enters the last free seat, the running one leaves, and
@@ -338,7 +299,7 @@ fn concurrency_exceeded(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn refused(policy: &mut Policy, ask: &Ask, now: Timestamp, reason: Reason) -> Refusal {
+fn refused(policy: &mut Policy, ask: &AdmissionRequest, now: Timestamp, reason: Reason) -> Refusal {
     match policy.enter(black_box(ask), now) {
         Err(refusal) if refusal.reason() == reason => refusal,
         other => unreachable!("{other:?}"),

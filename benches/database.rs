@@ -8,6 +8,9 @@
 //! Processor time is the whole process's: with the runtime and the tasks that wait, so it contains what an event loop spends on
 //! waiting.
 
+#[path = "../tests/support/rules.rs"]
+mod rules;
+
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -17,7 +20,7 @@ use std::sync::Arc;
 use rustix::time::{ClockId, clock_gettime};
 use tiergate::clock::Clock;
 use tiergate::policy::caller::{Caller, NetworkId};
-use tiergate::policy::rules::{CALLERS_MAX_DEFAULT, Priority, QueueRules, Rules, TierId, Window, Within};
+use tiergate::policy::rules::{Priority, Window};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{End, Policy};
 use tiergate::store::{DataDir, Database, History, Ledger, Record, Settings};
@@ -247,21 +250,8 @@ fn start_up(folder: &Path) -> (f64, f64) {
     let began = clock.now();
     let database = open(folder);
     let opened = clock.now();
-    let mut policy = Policy::new(Arc::new(Rules {
-        queue: QueueRules {
-            length: 8,
-            within_tier: Within::Fifo,
-            max_wait: Span::from_secs(30),
-            lifeline: None,
-        },
-        windows: windows().to_vec(),
-        tiers: Vec::new(),
-        anonymous: TierId(0),
-        pools: Vec::new(),
-        limits: Vec::new(),
-        callers_max: CALLERS_MAX_DEFAULT,
-    }));
-    policy.follow_clock(NOW, opened);
+    let mut policy = Policy::new(Arc::new(rules::rules().windows(windows()).build()));
+    policy.follow_clock(NOW, opened, Span::from_secs(300));
     let restored = database.restore(&mut policy, opened).expect("the disk works");
     let replayed = clock.now();
     assert_eq!(restored.debits, REMEMBERED);

@@ -8,6 +8,8 @@
 
 #[path = "../tests/memory/flood.rs"]
 mod flood;
+#[path = "../tests/support/rules.rs"]
+mod rules;
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
@@ -20,11 +22,11 @@ use tiergate::clock::Clock;
 use tiergate::gate::Limiter;
 use tiergate::policy::caller::Network;
 use tiergate::policy::limits::{Admitted, COUNTERS_INLINE, Counter, Moment, Refused, Shard, Subject, decide};
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, Kind, Limit, LimitId, Per, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
-};
+use tiergate::policy::rules::{CALLERS_MAX_DEFAULT, Kind, LimitId, Rules};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::store::Pseudonyms;
+
+use rules::{LimitExt, limit};
 
 const CALLERS: u32 = 100_000;
 const FLOOD: u32 = 10_000_000;
@@ -249,49 +251,8 @@ fn resident_bytes() -> u64 {
 }
 
 fn rules(limits: &[(Kind, u32)]) -> Rules {
-    let limit = |(kind, number): &(Kind, u32)| Limit {
-        name: "requests".into(),
-        per: Per {
-            network: true,
-            account: false,
-            global: false,
-        },
-        number: *number,
-        window: Span::from_secs(60),
-        kind: *kind,
-        penalty: None,
-        degraded: None,
-        v6_prefix: Limit::V6_PREFIX_DEFAULT,
-        block_after: None,
-        disclosed: true,
-        enforce: true,
-    };
-    let tier = Tier {
-        name: "free".into(),
-        priority: Priority::LOWEST,
-        concurrency: 1,
-        quotas: Vec::new(),
-        max_wait: None,
-        displacements_per_minute: 0,
-        limits: Vec::new(),
-    };
-    Rules {
-        queue: QueueRules {
-            length: 8,
-            within_tier: Within::Fifo,
-            max_wait: Span::from_secs(30),
-            lifeline: None,
-        },
-        windows: Vec::new(),
-        tiers: vec![tier],
-        anonymous: TierId(0),
-        pools: vec![PoolRules {
-            name: "search".into(),
-            slots: vec![1],
-        }],
-        limits: limits.iter().map(limit).collect(),
-        callers_max: CALLERS_MAX_DEFAULT,
-    }
+    let limit = |(kind, number): &(Kind, u32)| limit("requests", *number, Span::from_secs(60)).kind(*kind);
+    rules::rules().limits(limits.iter().map(limit)).build()
 }
 
 criterion_group! {

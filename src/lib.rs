@@ -8,14 +8,14 @@
 //! |---|---|
 //! | [`policy`] | every reason to say yes or no: pure decisions over state, events and a given time |
 //! | [`gate`] | where state changes: the lock, one reading of the clock, the policy, a `Pass` |
-//! | [`store`] | what must survive: the journal of finished jobs, who has an account and a key, and what is said of networks |
+//! | [`store`] | what must survive, in one SQLite database: finished jobs, who has an account and a key, and what is said of networks |
 //! | [`upstream`] | the worker pool: connections, health, uploads, answers |
 //! | [`http`] | the only room that knows HTTP: sockets, routes, callers, refusals, `/me`, the operator's listener |
 //! | [`path`] | one spelling for a path, and the patterns of routes |
 //! | [`template`] | texts with places to fill in |
 //! | [`small_file`] | files of a few lines that are named, such as one with a token |
 //! | [`config`] | tiers.yaml to a validated `Config`, or everything that is wrong with it; what is unwise in it; its schema |
-//! | [`cli`] | the commands for operators, which ask the running door, read its journal or judge a file |
+//! | [`cli`] | the commands for operators, which ask the running server, read its database or judge a file |
 //! | [`serve`] | the composition root, the one room that names every concrete type |
 //! | [`clock`] | the only one who asks the system for the time |
 //! | [`telemetry`] | metrics and logs |

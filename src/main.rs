@@ -9,14 +9,19 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tiergate::cli::CliError;
 use tiergate::cli::account::{self, Account};
+use tiergate::cli::audit::{self, Audit};
+use tiergate::cli::backup::{self, Backup, Restore};
 use tiergate::cli::check::{self, Check};
+use tiergate::cli::db::{self, Db};
 use tiergate::cli::diff::{self, Diff, Found};
+use tiergate::cli::jobs::{self, Jobs};
 use tiergate::cli::key::{self, Key};
 use tiergate::cli::network::{self, Block, Network, Unblock};
 use tiergate::cli::reload::{self, Reload};
 use tiergate::cli::schema;
 use tiergate::cli::status::{self, Standing, Status};
 use tiergate::cli::tiers::{self, Tiers};
+use tiergate::cli::usage::{self, Usage};
 use tiergate::clock::Clock;
 use tiergate::config::presets::{PRESETS, Preset};
 use tiergate::config::{Config, Overrides, System};
@@ -60,6 +65,12 @@ enum Command {
     Block(Block),
     /// Let a network in again, by the running door
     Unblock(Unblock),
+    Usage(Usage),
+    Jobs(Jobs),
+    Audit(Audit),
+    Backup(Backup),
+    Restore(Restore),
+    Db(Db),
     /// Print a preset, to begin a tiers.yaml with; without a name, say which there are
     Preset {
         /// Its name
@@ -129,6 +140,16 @@ fn main() -> ExitCode {
             }
         }
         Command::Preset { name } => preset(name.as_deref()),
+        Command::Usage(command) => said(usage::run(&command, &mut stdout()), command.is_for_programs()),
+        Command::Jobs(command) => said(jobs::run(&command, &mut stdout()), command.is_for_programs()),
+        Command::Backup(command) => said(backup::run(&command, &mut stdout()), command.is_for_programs()),
+        Command::Restore(command) => said(backup::restore(&command, &mut stdout()), command.is_for_programs()),
+        Command::Db(command) => match db::run(&command, &mut stdout()) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => said(Err(error), command.is_for_programs()),
+        },
+        Command::Audit(command) => said(audit::run(&command, &mut stdout()), command.is_for_programs()),
         Command::Account(command) => {
             let is_for_programs = command.is_for_programs();
             said(account::run(command, &mut stdout()), is_for_programs)

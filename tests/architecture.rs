@@ -49,7 +49,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("hyper_util", &["http", "upstream", "cli"]),
     ("socket2", &["http", "serve"]),
     ("serde", &["config", "http"]),
-    ("serde_json", &["http", "cli", "config"]),
+    ("serde_json", &["http", "cli", "config", "store"]),
     ("sha2", &["store"]),
     ("siphasher", &["store"]),
     ("smallvec", &["gate", "http", "policy"]),
@@ -66,6 +66,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("metrics_exporter_prometheus", &["telemetry"]),
     ("clap", &["cli", "main"]),
     ("anstream", &["cli"]),
+    ("indicatif", &["cli"]),
     ("schemars", &["config"]),
 ];
 

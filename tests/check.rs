@@ -441,15 +441,20 @@ fn limits_by_which_one_caller_locks_out_all_others() {
 }
 
 #[test]
-fn networks_that_hold_every_address() {
+fn networks_that_hold_a_large_part_of_all_addresses() {
     snapshot(
         "check_networks",
         each(&[
             "trusted_proxies: [10.0.0.0/8, 0.0.0.0/0, \"::/0\"]",
             "blocked_networks: [0.0.0.0/0]",
+            "trusted_proxies: [0.0.0.0/1, 128.0.0.0/1]",
+            "blocked_networks: [64.0.0.0/7, \"2000::/3\"]",
         ]),
     );
-    wise(&["trusted_proxies: [10.0.0.0/8]", "blocked_networks: [192.0.2.0/24]"]);
+    wise(&[
+        "trusted_proxies: [10.0.0.0/8, \"fc00::/7\"]",
+        "blocked_networks: [11.0.0.0/8, \"2001::/16\"]",
+    ]);
 }
 
 #[test]

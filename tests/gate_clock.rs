@@ -3,23 +3,27 @@
 //!
 //! Windows are filled from the test's own list of debits. The seed is printed: `TIERGATE_SEED=7` runs that one alone.
 
+#[path = "support/request.rs"]
+mod request;
+#[path = "support/rules.rs"]
+mod rules;
+
 use std::io;
-use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tiergate::clock::{Clock, Hands};
 use tiergate::gate::{Committing, Entered, Filling, Gate, Generation, Pass, Relocated, Tick, Waiting};
-use tiergate::policy::caller::{AccountId, Caller, Network, UserId};
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, Calendar, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Window, WindowId,
-    Within,
-};
+use tiergate::policy::caller::{AccountId, Caller, UserId};
+use tiergate::policy::rules::{Rules, TierId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{Ask, ClockStep, End, Outcome, Policy};
+use tiergate::policy::{ClockStep, End, Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{Debited, Entry, Fence, Past};
 use tokio::runtime::Runtime;
+
+use request::{AdmissionRequest, RequestExt, request};
+use rules::{calendar, rolling};
 
 /// 2026-11-01T00:00:00Z.
 const START: UnixTime = UnixTime::from_secs(1_793_491_200);
@@ -44,57 +48,24 @@ fn callers() -> [Caller; 4] {
 fn windows() -> Vec<Window> {
     let month = |number: u64| START + Span::from_secs(number * 30 * 86_400);
     vec![
-        Window::Rolling(Span::from_secs(600)),
-        Window::Rolling(Span::from_secs(86_400)),
-        Window::Calendar(Calendar {
-            name: "month UTC".into(),
-            starts: (0..400).map(month).collect(),
-        }),
+        rolling(600),
+        rolling(86_400),
+        calendar("month UTC", (0..400).map(month)),
     ]
 }
 
-fn rules(seats: u32, slots: Vec<u32>) -> Arc<Rules> {
-    let tier = |name: &str, priority| Tier {
-        name: name.into(),
-        priority,
-        concurrency: 1_000,
-        quotas: Vec::new(),
-        max_wait: None,
-        displacements_per_minute: 10,
-        limits: Vec::new(),
-    };
-    Arc::new(Rules {
-        queue: QueueRules {
-            length: seats,
-            within_tier: Within::Fifo,
-            max_wait: Span::from_secs(30),
-            lifeline: None,
-        },
-        windows: windows(),
-        tiers: vec![tier("low", Priority::LOWEST), tier("high", Priority::HIGHEST)],
-        anonymous: LOW,
-        pools: vec![PoolRules {
-            name: "search".to_owned(),
-            slots,
-        }],
-        limits: Vec::new(),
-        callers_max: CALLERS_MAX_DEFAULT,
-    })
+fn rules(queue: u32, slots: &[u32]) -> Arc<Rules> {
+    let rules = rules::rules()
+        .queue(queue)
+        .windows(windows())
+        .tier("low", |tier| tier.concurrency(1_000))
+        .tier("high", |tier| tier.priority(6).concurrency(1_000))
+        .upstream("search", slots);
+    Arc::new(rules.build())
 }
 
-fn ask(caller: Caller, tier: TierId, cost: u32) -> Ask {
-    Ask {
-        caller,
-        from: Network::V4(Ipv4Addr::LOCALHOST),
-        tier,
-        own: None,
-        delegate: None,
-        cost,
-        pool: PoolId(0),
-        ready: true,
-        max_wait: None,
-        prefer_wait: None,
-    }
+fn ask(caller: Caller, tier: TierId, cost: u32) -> AdmissionRequest {
+    request(caller, tier).cost(cost)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +101,7 @@ impl Past for Listed {
 }
 
 /// A gate with a clock to set, and a list of all debits.
-struct House {
+struct Fixture {
     hands: &'static Hands,
     clock: Clock,
     ledger: Arc<MemoryLedger>,
@@ -144,16 +115,16 @@ struct House {
     runtime: Runtime,
 }
 
-impl House {
-    fn new(seats: u32, slots: Vec<u32>) -> Self {
+impl Fixture {
+    fn new(queue: u32, slots: Vec<u32>) -> Self {
         let hands: &'static Hands = Box::leak(Box::default());
         let clock = Clock::moved_by(hands, START);
-        let rules = rules(seats, slots);
+        let rules = rules(queue, &slots);
         let ledger = Arc::new(MemoryLedger::default());
         let policy = Policy::new(Arc::clone(&rules));
         let gate = Gate::new(policy, Generation::unobserved(rules), clock, Arc::clone(&ledger) as _);
         let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let mut house = Self {
+        let mut fixture = Self {
             hands,
             clock,
             ledger,
@@ -164,8 +135,8 @@ impl House {
             fillings: Vec::new(),
             runtime: runtime.expect("a runtime"),
         };
-        house.tick();
-        house
+        fixture.tick();
+        fixture
     }
 
     /// Whether the clock was followed back.
@@ -268,41 +239,41 @@ fn below(die: &mut u64, sides: usize) -> usize {
     (*die >> 11) as usize % sides
 }
 
-fn live(house: &mut House, seed: u64) -> u32 {
+fn live(fixture: &mut Fixture, seed: u64) -> u32 {
     let mut die = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut corrections = 0;
     let steps = [30, 3_600, 90_000, 31_536_000, 2_522_880_000, 9_460_800_000].map(Span::from_secs);
     for _ in 0..STEPS {
         match below(&mut die, 16) {
-            0..=4 => house.enter(callers()[below(&mut die, 4)], 1 + below(&mut die, 3) as u32),
-            5..=7 if !house.running.is_empty() => house.commit(below(&mut die, house.running.len())),
-            8 | 9 if !house.committing.is_empty() => house.finish(below(&mut die, house.committing.len())),
-            10 if !house.running.is_empty() => {
-                let (pass, _) = house.running.swap_remove(below(&mut die, house.running.len()));
+            0..=4 => fixture.enter(callers()[below(&mut die, 4)], 1 + below(&mut die, 3) as u32),
+            5..=7 if !fixture.running.is_empty() => fixture.commit(below(&mut die, fixture.running.len())),
+            8 | 9 if !fixture.committing.is_empty() => fixture.finish(below(&mut die, fixture.committing.len())),
+            10 if !fixture.running.is_empty() => {
+                let (pass, _) = fixture.running.swap_remove(below(&mut die, fixture.running.len()));
                 pass.settle(Outcome::Failed, 500);
             }
             11 => {
-                house.hands.advance(Span::from_secs(60));
-                house.tick();
+                fixture.hands.advance(Span::from_secs(60));
+                fixture.tick();
             }
             12 => {
-                house.hands.step_forward(steps[below(&mut die, 6)]);
-                house.tick();
+                fixture.hands.step_forward(steps[below(&mut die, 6)]);
+                fixture.tick();
             }
             13 => {
                 // No less than an hour before the start, nor a short one that would be waited out.
-                let ahead = house.clock.wall().since(START);
+                let ahead = fixture.clock.wall().since(START);
                 let back = steps[1 + below(&mut die, 5)].min(ahead);
-                house.hands.step_back(back);
-                corrections += u32::from(house.tick());
+                fixture.hands.step_back(back);
+                corrections += u32::from(fixture.tick());
             }
-            14 => house.fill_all(),
+            14 => fixture.fill_all(),
             _ => {
-                house.fill_all();
-                while !house.committing.is_empty() {
-                    house.finish(0);
+                fixture.fill_all();
+                while !fixture.committing.is_empty() {
+                    fixture.finish(0);
                 }
-                house.check(&format!("seed {seed}"));
+                fixture.check(&format!("seed {seed}"));
             }
         }
     }
@@ -316,19 +287,19 @@ fn every_debit_counts_once_whenever_the_clock_is_set() {
     println!("seeds {seeds:?}");
     let mut corrections = 0;
     for seed in seeds {
-        let mut house = House::new(0, vec![1_000]);
-        corrections += live(&mut house, seed);
-        house.fill_all();
-        while !house.committing.is_empty() {
-            house.finish(0);
+        let mut fixture = Fixture::new(0, vec![1_000]);
+        corrections += live(&mut fixture, seed);
+        fixture.fill_all();
+        while !fixture.committing.is_empty() {
+            fixture.finish(0);
         }
-        house.check(&format!("seed {seed}, at the end"));
-        assert!(house.gate.recount().is_some_and(|filling| {
-            house.fillings.push((filling, Listed(house.committed.clone())));
+        fixture.check(&format!("seed {seed}, at the end"));
+        assert!(fixture.gate.recount().is_some_and(|filling| {
+            fixture.fillings.push((filling, Listed(fixture.committed.clone())));
             true
         }));
-        house.fill_all();
-        house.check(&format!("seed {seed}, counted again"));
+        fixture.fill_all();
+        fixture.check(&format!("seed {seed}, counted again"));
     }
     assert!(one.is_some() || corrections >= 300, "only {corrections} corrections");
 }
@@ -336,38 +307,41 @@ fn every_debit_counts_once_whenever_the_clock_is_set() {
 /// What the ledger tells is dated in the future still. It counts as of the correction all the same.
 #[test]
 fn a_filling_after_a_correction_dates_back_what_it_reads() {
-    let mut house = House::new(0, vec![1_000]);
-    house.hands.step_forward(YEAR);
-    house.tick();
-    house.enter(account(1), 2);
-    house.commit(0);
-    house.finish(0);
-    house.hands.step_back(YEAR);
-    assert!(house.tick());
-    let (filling, _) = house.fillings.pop().expect("windows are new");
+    let mut fixture = Fixture::new(0, vec![1_000]);
+    fixture.hands.step_forward(YEAR);
+    fixture.tick();
+    fixture.enter(account(1), 2);
+    fixture.commit(0);
+    fixture.finish(0);
+    fixture.hands.step_back(YEAR);
+    assert!(fixture.tick());
+    let (filling, _) = fixture.fillings.pop().expect("windows are new");
     // It is filled much later: as of now it would count for longer.
-    house.hands.advance(Span::from_secs(590));
-    let filled = house.gate.fill(filling, &*house.ledger).expect("memory can be read");
+    fixture.hands.advance(Span::from_secs(590));
+    let filled = fixture
+        .gate
+        .fill(filling, &*fixture.ledger)
+        .expect("memory can be read");
     assert_eq!((filled.debits, filled.whole), (3, true));
-    assert_eq!([0, 1, 2].map(|window| house.used(window, account(1))), [2; 3]);
-    house.hands.advance(Span::from_secs(12));
-    assert_eq!([0, 1, 2].map(|window| house.used(window, account(1))), [0, 2, 2]);
+    assert_eq!([0, 1, 2].map(|window| fixture.used(window, account(1))), [2; 3]);
+    fixture.hands.advance(Span::from_secs(12));
+    assert_eq!([0, 1, 2].map(|window| fixture.used(window, account(1))), [0, 2, 2]);
 }
 
 /// A search that was under way at the correction was recorded with a date of the future, which no correction covers: it was
 /// written down after it.
 #[test]
 fn jobs_in_flight_are_recorded_with_the_corrected_date() {
-    let mut house = House::new(2, vec![1, 0]);
+    let mut fixture = Fixture::new(2, vec![1, 0]);
     let ahead = START + YEAR;
-    house.hands.step_forward(YEAR);
-    house.tick();
-    house.enter(account(1), 1);
-    let [low, next] = [house.waits(LOW), house.waits(LOW)];
-    house.hands.step_back(YEAR);
-    assert!(house.tick());
-    let corrected = |house: &House, end: End| {
-        let (ended, at) = house.last();
+    fixture.hands.step_forward(YEAR);
+    fixture.tick();
+    fixture.enter(account(1), 1);
+    let [low, next] = [fixture.waits(LOW), fixture.waits(LOW)];
+    fixture.hands.step_back(YEAR);
+    assert!(fixture.tick());
+    let corrected = |fixture: &Fixture, end: End| {
+        let (ended, at) = fixture.last();
         assert_eq!(ended, end);
         assert!(
             (START..START + Span::from_secs(60)).contains(&at),
@@ -377,41 +351,41 @@ fn jobs_in_flight_are_recorded_with_the_corrected_date() {
     };
 
     drop(low);
-    corrected(&house, End::HungUp);
-    let (mut pass, _) = house.running.pop().expect("one runs");
+    corrected(&fixture, End::HungUp);
+    let (mut pass, _) = fixture.running.pop().expect("one runs");
     pass.give_back_slot();
     let committing = pass.succeed(200);
-    corrected(&house, End::Succeeded);
-    house.runtime.block_on(committing).expect("memory never fails");
-    let pass = house.runtime.block_on(next).expect("a slot is free");
+    corrected(&fixture, End::Succeeded);
+    fixture.runtime.block_on(committing).expect("memory never fails");
+    let pass = fixture.runtime.block_on(next).expect("a slot is free");
     pass.settle(Outcome::Failed, 500);
-    corrected(&house, End::Failed);
+    corrected(&fixture, End::Failed);
 }
 
 #[test]
 fn jobs_that_lose_their_place_are_recorded_with_the_corrected_date() {
-    let mut house = House::new(2, vec![1]);
-    house.hands.step_forward(YEAR);
-    house.tick();
-    house.enter(account(1), 1);
-    let [first, second] = [house.waits(LOW), house.waits(LOW)];
-    house.hands.step_back(YEAR);
-    assert!(house.tick());
-    let high = house.waits(HIGH);
-    let refused = house.runtime.block_on(second);
+    let mut fixture = Fixture::new(2, vec![1]);
+    fixture.hands.step_forward(YEAR);
+    fixture.tick();
+    fixture.enter(account(1), 1);
+    let [first, second] = [fixture.waits(LOW), fixture.waits(LOW)];
+    fixture.hands.step_back(YEAR);
+    assert!(fixture.tick());
+    let high = fixture.waits(HIGH);
+    let refused = fixture.runtime.block_on(second);
     assert!(refused.is_err(), "it is displaced");
-    let displaced = house.last();
+    let displaced = fixture.last();
     assert!(first.expire().is_err());
-    let waited_out = house.last();
-    house.gate.shut_down();
-    assert!(house.runtime.block_on(high).is_err());
-    let shut_down = house.last();
-    let (pass, _) = house.running.pop().expect("one runs");
+    let waited_out = fixture.last();
+    fixture.gate.shut_down();
+    assert!(fixture.runtime.block_on(high).is_err());
+    let shut_down = fixture.last();
+    let (pass, _) = fixture.running.pop().expect("one runs");
     let Relocated::Nowhere(pass) = pass.relocate() else {
         panic!("there is one server only")
     };
     drop(pass);
-    let ends = [displaced, waited_out, shut_down, house.last()];
+    let ends = [displaced, waited_out, shut_down, fixture.last()];
     let expected = [End::Displaced, End::WaitedOut, End::ShutDown, End::Cancelled];
     assert_eq!(ends.map(|(end, _)| end), expected);
     assert!(ends.iter().all(|(_, at)| *at < START + Span::from_secs(60)), "{ends:?}");

@@ -5,8 +5,12 @@
 
 #![cfg(tiergate_loom)]
 
+#[path = "support/request.rs"]
+mod request;
+#[path = "support/rules.rs"]
+mod rules;
+
 use std::future::Future;
-use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -15,17 +19,17 @@ use loom::future::block_on;
 use loom::thread;
 use tiergate::clock::Clock;
 use tiergate::gate::{Committing, Entered, Gate, Generation, Limiter, Moving, Pass, Relocated, Waiting};
-use tiergate::policy::caller::{Caller, Network, NetworkId};
+use tiergate::policy::caller::{Caller, NetworkId};
 use tiergate::policy::limits::{Counter, SHARDS, Subject};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, Kind, Limit, LimitId, Per, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId,
-    Within,
-};
+use tiergate::policy::rules::{LimitId, PoolId, Rules, TierId};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{Ask, Outcome, Policy};
+use tiergate::policy::{Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{Commit, Entry, Fence, Ledger, Record, Standing, Ticket};
+
+use request::{RequestExt, request};
+use rules::{RulesBuilder, limit};
 
 const LOW: TierId = TierId(0);
 const HIGH: TierId = TierId(1);
@@ -39,53 +43,20 @@ fn gate_with(seats: u32, servers: &[u32]) -> Arc<Gate> {
 }
 
 fn gate_writing_to(seats: u32, servers: &[u32], ledger: Arc<dyn Ledger>) -> Arc<Gate> {
-    let tier = |name: &str, priority| Tier {
-        name: name.into(),
-        priority: Priority::new(priority).expect("a priority"),
-        concurrency: 1,
-        quotas: Vec::new(),
-        max_wait: None,
-        displacements_per_minute: 10,
-        limits: Vec::new(),
-    };
-    let rules = Arc::new(rules(seats, vec![tier("low", 0), tier("high", 6)], servers, Vec::new()));
+    let rules = rules(seats, servers)
+        .tier("low", |tier| tier)
+        .tier("high", |tier| tier.priority(6));
+    let rules = Arc::new(rules.build());
     let policy = Policy::new(Arc::clone(&rules));
     Gate::new(policy, Generation::unobserved(rules), Clock::start(), ledger)
 }
 
-fn rules(seats: u32, tiers: Vec<Tier>, servers: &[u32], limits: Vec<Limit>) -> Rules {
-    Rules {
-        queue: QueueRules {
-            length: seats,
-            within_tier: Within::Fifo,
-            max_wait: Span::from_secs(30),
-            lifeline: None,
-        },
-        windows: Vec::new(),
-        tiers,
-        anonymous: LOW,
-        pools: vec![PoolRules {
-            name: "search".to_owned(),
-            slots: servers.to_vec(),
-        }],
-        limits,
-        callers_max: CALLERS_MAX_DEFAULT,
-    }
+fn rules(seats: u32, servers: &[u32]) -> RulesBuilder {
+    rules::rules().queue(seats).upstream("search", servers)
 }
 
 fn enter(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Result<Entered, Refusal> {
-    let ask = Ask {
-        caller: Caller::Network(NetworkId(caller.into())),
-        from: Network::V4(Ipv4Addr::LOCALHOST),
-        tier,
-        own: None,
-        delegate: None,
-        cost: 1,
-        pool: PoolId(0),
-        ready: true,
-        max_wait: None,
-        prefer_wait: None,
-    };
+    let ask = request(Caller::Network(NetworkId(caller.into())), tier);
     gate.enter(&gate.generation(), &ask)
 }
 
@@ -237,18 +208,7 @@ fn asking_for_a_slot_races_with_its_release() {
     loom::model(|| {
         let gate = gate(1);
         let pass = running(&gate, 1);
-        let ask = Ask {
-            caller: Caller::Network(NetworkId(2)),
-            from: Network::V4(Ipv4Addr::LOCALHOST),
-            tier: LOW,
-            own: None,
-            delegate: None,
-            cost: 1,
-            pool: PoolId(0),
-            ready: false,
-            max_wait: None,
-            prefer_wait: None,
-        };
+        let ask = request(Caller::Network(NetworkId(2)), LOW).uploading();
         let uploading = gate.enter(&gate.generation(), &ask);
         let Ok(Entered::Seated(uploading)) = uploading else {
             panic!("it has not asked yet")
@@ -432,24 +392,8 @@ fn with_every_shard(model: impl Fn() + Sync + Send + 'static) {
 
 /// Limits of one request each.
 fn limits(names: &[&str]) -> Arc<Rules> {
-    let limit = |name: &&str| Limit {
-        name: (*name).into(),
-        per: Per {
-            network: true,
-            account: false,
-            global: false,
-        },
-        number: 1,
-        window: Span::from_secs(3_600),
-        kind: Kind::Fixed,
-        penalty: None,
-        degraded: None,
-        v6_prefix: Limit::V6_PREFIX_DEFAULT,
-        block_after: None,
-        disclosed: true,
-        enforce: true,
-    };
-    Arc::new(rules(1, Vec::new(), &[1], names.iter().map(limit).collect()))
+    let limit = |name: &&str| limit(name, 1, Span::from_secs(3_600));
+    Arc::new(rules(1, &[1]).limits(names.iter().map(limit)).build())
 }
 
 /// Whether a request is let in that meets all limits of these rules, in two shards.

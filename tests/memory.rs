@@ -3,10 +3,18 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "memory/accounts.rs"]
+mod accounts;
+#[path = "support/database.rs"]
+mod database;
 #[path = "memory/flood.rs"]
 mod flood;
+#[path = "support/folder.rs"]
+mod folder;
 #[path = "memory/limits.rs"]
 mod limits;
+#[path = "support/rules.rs"]
+mod rules;
 
 use std::io::Write;
 use std::process::Command;
@@ -14,11 +22,10 @@ use std::sync::Arc;
 
 use tiergate::policy::Policy;
 use tiergate::policy::caller::{Caller, NetworkId};
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, Calendar, Limit, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window,
-    WindowId, Within,
-};
+use tiergate::policy::rules::{Window, WindowId};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
+
+use rules::{RulesBuilder, TierBuilder, calendar};
 
 /// A caller with an open window of ten debits, one in each tenth of the day.
 const CALLER_BYTES_MAX: f64 = 160.0;
@@ -98,7 +105,7 @@ fn measurement() {
     let Ok(what) = std::env::var(WHAT) else { return };
     let result = if what == IDLE {
         growth_after_the_idle()
-    } else if let Some(bytes) = limits::measured(&what) {
+    } else if let Some(bytes) = limits::measured(&what).or_else(|| accounts::measured(&what)) {
         bytes
     } else {
         let (callers, windows, fill) = measured(&what);
@@ -158,57 +165,29 @@ fn rolling_day() -> Window {
 }
 
 fn month() -> Window {
-    Window::Calendar(Calendar {
-        name: "month UTC".into(),
-        starts: [1_777_593_600, 1_780_272_000].map(UnixTime::from_secs).into(),
-    })
+    calendar("month UTC", [1_777_593_600, 1_780_272_000].map(UnixTime::from_secs))
 }
 
 fn opened(windows: Vec<Window>) -> Policy {
-    let mut policy = Policy::new(Arc::new(rules(windows, Vec::new())));
+    let mut policy = Policy::new(Arc::new(rules(&windows).build()));
     policy.follow_clock(OPENED, NOW, Span::MAX);
     policy
 }
 
-fn rules(windows: Vec<Window>, limits: Vec<Limit>) -> Rules {
-    let quota = |window: usize| Quota {
-        name: format!("q{window}").into(),
-        limit: 1_000_000,
-        window: WindowId(window.try_into().expect("few windows")),
-        enforce: true,
+fn rules(windows: &[Window]) -> RulesBuilder {
+    let quotas = |tier| {
+        let each = |tier: TierBuilder, (at, window): (usize, &Window)| {
+            tier.quota(&format!("q{at}"), 1_000_000, window.clone())
+        };
+        windows.iter().enumerate().fold(tier, each)
     };
-    let tier = Tier {
-        name: "free".into(),
-        priority: Priority::LOWEST,
-        concurrency: 1,
-        quotas: (0..windows.len()).map(quota).collect(),
-        max_wait: None,
-        displacements_per_minute: 0,
-        limits: Vec::new(),
-    };
-    Rules {
-        queue: QueueRules {
-            length: 8,
-            within_tier: Within::Fifo,
-            max_wait: Span::from_secs(30),
-            lifeline: None,
-        },
-        windows,
-        tiers: vec![tier],
-        anonymous: TierId(0),
-        pools: vec![PoolRules {
-            name: "search".into(),
-            slots: vec![1],
-        }],
-        limits,
-        callers_max: CALLERS_MAX_DEFAULT,
-    }
+    rules::rules().tier("free", quotas).upstream("search", &[1])
 }
 
 /// Memory of this process that is in use, in bytes.
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells it");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
     kib.and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") * 1_024
 }

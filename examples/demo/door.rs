@@ -14,7 +14,6 @@ use tiergate::clock::Clock;
 use tiergate::config::{Account, Config, Server};
 use tiergate::policy::rules::TierId;
 use tiergate::serve::{self, ServeError, Sockets};
-use tiergate::store::OldData;
 use tiergate::store::{AdminToken, OldData, TOKEN_FILE};
 
 /// The header that a key travels in; it is one of those that the repository's tiers.yaml names.

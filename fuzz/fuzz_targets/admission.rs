@@ -9,6 +9,10 @@
 mod debits;
 #[path = "../../tests/policy/model.rs"]
 mod model;
+#[path = "../../tests/support/request.rs"]
+mod request;
+#[path = "../../tests/support/rules.rs"]
+mod rules;
 #[expect(dead_code, reason = "the property test also asks how often something has happened")]
 #[path = "../../tests/policy/side_by_side.rs"]
 mod side_by_side;
@@ -17,11 +21,10 @@ use arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use side_by_side::{OPENED, Pick, Reading, SideBySide, Step};
 use tiergate::policy::Outcome;
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, Calendar, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window, WindowId,
-    Within,
-};
+use tiergate::policy::rules::{Rules, TierId, Window, Within};
 use tiergate::policy::time::{Span, UnixTime};
+
+use rules::{RulesBuilder, TierBuilder, calendar, rolling};
 
 /// The model looks at everything for every question, so histories are kept short.
 const STEPS_MAX: usize = 1_000;
@@ -107,32 +110,25 @@ fn pick(bytes: &mut Unstructured<'_>) -> Result<Pick> {
 }
 
 fn rules(bytes: &mut Unstructured<'_>) -> Result<Rules> {
-    let queue = QueueRules {
-        length: bytes.int_in_range(0..=12)?,
-        within_tier: *bytes.choose(&[Within::Fifo, Within::Fair])?,
-        max_wait: Span::from_secs(bytes.int_in_range(0..=60)?),
-        lifeline: match bytes.int_in_range(1..=5)? {
+    let mut rules = rules::rules()
+        .queue(bytes.int_in_range(0..=12)?)
+        .within_tier(*bytes.choose(&[Within::Fifo, Within::Fair])?)
+        .max_wait(Span::from_secs(bytes.int_in_range(0..=60)?))
+        .lifeline(match bytes.int_in_range(1..=5)? {
             1 => None,
             every => Some(every),
-        },
-    };
+        });
     let windows = windows(bytes)?;
-    let tiers = (0..bytes.int_in_range(1..=4)?)
-        .map(|at| tier(bytes, at, windows.len()))
-        .collect::<Result<Vec<_>>>()?;
-    let pools = (0..bytes.int_in_range(1..=3)?)
-        .map(|at| pool(bytes, at))
-        .collect::<Result<Vec<_>>>()?;
-    let anonymous = TierId(bytes.arbitrary::<u16>()? % tiers.len() as u16);
-    Ok(Rules {
-        queue,
-        windows,
-        tiers,
-        anonymous,
-        pools,
-        limits: Vec::new(),
-        callers_max: CALLERS_MAX_DEFAULT,
-    })
+    rules = rules.windows(windows.clone());
+    let tiers: u16 = u8::into(bytes.int_in_range(1..=4)?);
+    for at in 0..tiers {
+        rules = tier(bytes, rules, at, &windows)?;
+    }
+    for at in 0..bytes.int_in_range(1..=3_u8)? {
+        rules = rules.upstream(&format!("pool{at}"), &slots(bytes)?);
+    }
+    let anonymous = TierId(bytes.arbitrary::<u16>()? % tiers);
+    Ok(rules.anonymous(anonymous).build())
 }
 
 /// Rolling windows of a second to a month, and calendars whose periods begin every so often.
@@ -141,53 +137,47 @@ fn windows(bytes: &mut Unstructured<'_>) -> Result<Vec<Window>> {
     let mut windows = Vec::new();
     for length_s in LENGTHS_S {
         match bytes.int_in_range(0..=7)? {
-            0 => windows.push(Window::Rolling(Span::from_secs(length_s))),
-            1 => windows.push(Window::Calendar(Calendar {
-                name: format!("every {length_s} s").into(),
-                starts: (0..50)
-                    .map(|start| UnixTime::from_secs(OPENED.as_secs() + start * length_s))
-                    .collect(),
-            })),
+            0 => windows.push(rolling(length_s)),
+            1 => {
+                let start = |start| UnixTime::from_secs(OPENED.as_secs() + start * length_s);
+                windows.push(calendar(&format!("every {length_s} s"), (0..50).map(start)));
+            }
             _ => {}
         }
     }
     Ok(windows)
 }
 
-fn quotas(bytes: &mut Unstructured<'_>, windows: usize) -> Result<Vec<Quota>> {
-    let many = if windows == 0 { 0 } else { bytes.int_in_range(0..=3)? };
-    (0..many)
-        .map(|at| {
-            Ok(Quota {
-                name: format!("q{at}").into(),
-                limit: bytes.int_in_range(0..=40)?,
-                window: WindowId(bytes.arbitrary::<u8>()? % windows as u8),
-                enforce: !bytes.ratio(1_u8, 4_u8)?,
-            })
-        })
-        .collect()
+fn with_quotas(bytes: &mut Unstructured<'_>, mut tier: TierBuilder, windows: &[Window]) -> Result<TierBuilder> {
+    let many = if windows.is_empty() {
+        0
+    } else {
+        bytes.int_in_range(0..=3)?
+    };
+    for at in 0..many {
+        let limit = bytes.int_in_range(0..=40)?;
+        let window = &windows[usize::from(bytes.arbitrary::<u8>()?) % windows.len()];
+        let enforce = !bytes.ratio(1_u8, 4_u8)?;
+        tier = tier.quota_if(enforce, &format!("q{at}"), limit, window.clone());
+    }
+    Ok(tier)
 }
 
 /// Names are unique within the rules, and come and go from one set of rules to the next.
-fn tier(bytes: &mut Unstructured<'_>, at: u8, windows: usize) -> Result<Tier> {
+fn tier(bytes: &mut Unstructured<'_>, rules: RulesBuilder, at: u16, windows: &[Window]) -> Result<RulesBuilder> {
     let max_wait: Option<u8> = bytes.arbitrary()?;
-    Ok(Tier {
-        name: format!("{at}{}", bytes.choose(&["a", "b"])?).into(),
-        priority: Priority::new(bytes.int_in_range(0..=6)?).expect("at most 6"),
-        concurrency: bytes.int_in_range(1..=5)?,
-        quotas: quotas(bytes, windows)?,
-        max_wait: max_wait.map(|secs| Span::from_secs(secs.into())),
-        displacements_per_minute: bytes.int_in_range(0..=4)?,
-        limits: Vec::new(),
+    let name = format!("{at}{}", bytes.choose(&["a", "b"])?);
+    rules.try_tier(&name, |tier| {
+        let tier = tier
+            .max_wait(max_wait.map(|secs| Span::from_secs(secs.into())))
+            .priority(bytes.int_in_range(0..=6)?)
+            .concurrency(bytes.int_in_range(1..=5)?);
+        Ok(with_quotas(bytes, tier, windows)?.displacements(bytes.int_in_range(0..=4)?))
     })
 }
 
-fn pool(bytes: &mut Unstructured<'_>, at: u8) -> Result<PoolRules> {
-    let slots = (0..bytes.int_in_range(1..=3)?)
+fn slots(bytes: &mut Unstructured<'_>) -> Result<Vec<u32>> {
+    (0..bytes.int_in_range(1..=3)?)
         .map(|_| bytes.int_in_range(0..=3))
-        .collect::<Result<Vec<u32>>>()?;
-    Ok(PoolRules {
-        name: format!("pool{at}").into(),
-        slots,
-    })
+        .collect()
 }

@@ -10,12 +10,16 @@ mod limits_model;
 #[expect(dead_code, reason = "the property test also asks how often something has happened")]
 #[path = "../../tests/policy/limits_side_by_side.rs"]
 mod limits_side_by_side;
+#[path = "../../tests/support/rules.rs"]
+mod rules;
 
 use arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use limits_side_by_side::{SideBySide, Step};
-use tiergate::policy::rules::{BlockAfter, Kind, Limit, Per};
+use tiergate::policy::rules::{Kind, Limit};
 use tiergate::policy::time::Span;
+
+use rules::{LimitExt, block};
 
 /// The model looks at everything for every question, so histories are kept short.
 const STEPS_MAX: usize = 400;
@@ -48,12 +52,7 @@ fn generations(bytes: &mut Unstructured<'_>) -> Result<Vec<Vec<Limit>>> {
         for at in 0..next.len() {
             match bytes.int_in_range(0..=4)? {
                 0 => next[at].number = bytes.int_in_range(0..=8)?,
-                1 => {
-                    next[at] = Limit {
-                        name: next[at].name.clone(),
-                        ..limit(bytes, 0)?
-                    }
-                }
+                1 => next[at] = limit(bytes, 0)?.named(&next[at].name),
                 2 => next[at].name = format!("new{at}").into(),
                 3 => next.swap(0, at),
                 _ => {}
@@ -65,36 +64,23 @@ fn generations(bytes: &mut Unstructured<'_>) -> Result<Vec<Vec<Limit>>> {
 }
 
 fn limit(bytes: &mut Unstructured<'_>, at: u8) -> Result<Limit> {
-    let (network, account, global) = *bytes.choose(&[
+    let per = *bytes.choose(&[
         (true, false, false),
         (false, true, false),
         (true, true, false),
         (false, false, true),
         (true, true, true),
     ])?;
-    Ok(Limit {
-        name: format!("limit{at}").into(),
-        per: Per {
-            network,
-            account,
-            global,
-        },
-        number: bytes.int_in_range(0..=8)?,
-        window: span(bytes)?,
-        kind: *bytes.choose(&[Kind::Fixed, Kind::Aligned, Kind::Sliding, Kind::Burst])?,
-        penalty: sometimes(bytes, span)?,
-        degraded: sometimes(bytes, |bytes| bytes.int_in_range(0..=8))?,
-        v6_prefix: Limit::V6_PREFIX_DEFAULT,
-        block_after: sometimes(bytes, |bytes| {
-            Ok(BlockAfter {
-                refusals: bytes.int_in_range(1..=6)?,
-                within: span(bytes)?,
-                lasts: span(bytes)?,
-            })
-        })?,
-        disclosed: true,
-        enforce: !bytes.ratio(1_u8, 4_u8)?,
-    })
+    let number = bytes.int_in_range(0..=8)?;
+    let limit = rules::limit(&format!("limit{at}"), number, span(bytes)?)
+        .per(per)
+        .kind(*bytes.choose(&[Kind::Fixed, Kind::Aligned, Kind::Sliding, Kind::Burst])?)
+        .penalty(sometimes(bytes, span)?)
+        .degraded(sometimes(bytes, |bytes| bytes.int_in_range(0..=8))?)
+        .block_after(sometimes(bytes, |bytes| {
+            Ok(block(bytes.int_in_range(1..=6)?, span(bytes)?, span(bytes)?))
+        })?);
+    Ok(limit.enforced(!bytes.ratio(1_u8, 4_u8)?))
 }
 
 fn sometimes<T>(bytes: &mut Unstructured<'_>, of: fn(&mut Unstructured<'_>) -> Result<T>) -> Result<Option<T>> {

@@ -1,26 +1,17 @@
-//! `tiergate account`: who has an account, and on what terms.
-//!
-//! Absent on purpose: what values mean. They go to the door as they were written, and the door says what is wrong with them.
+//! `tiergate account`: who has an account, and on what terms. Values go to the server as they were written, and the server says
+//! what is wrong with them.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::Write;
 
 use clap::{Args, Subcommand};
 use http::Method;
-use hyper::body::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::account_list::{self, List};
 use super::client::{Client, escaped};
 use super::limits::{self, Given};
-use super::table;
-use super::{CliError, Target, unless_enough};
-use crate::clock::Clock;
-use crate::policy::time::UnixTime;
+use super::{CliError, Target, table, transfer, unless_enough};
 
-/// Bytes of an import that a door takes.
-const IMPORT_BYTES_MAX: usize = 16 << 20;
-/// Accounts that are asked for at once.
-const PAGE: usize = 1_000;
 /// Users of a delegating account, unless it is said.
 const USERS_DEFAULT: u32 = 10_000;
 
@@ -53,9 +44,13 @@ enum Command {
         #[command(flatten)]
         terms: Terms,
     },
-    /// List all accounts, those of tiers.yaml too
-    List,
-    /// Show an account
+    /// List accounts, those of tiers.yaml too, with the units that they used in the last 30 days.
+    ///
+    /// Example: tiergate account list --tier gold --sort used --limit 20
+    List(List),
+    /// Show an account: its terms, what it has used of each quota, when it was last used, and its jobs that wait and run.
+    ///
+    /// Example: tiergate account show acme
     Show {
         /// Its name
         name: String,
@@ -88,12 +83,9 @@ enum Command {
     ///
     /// CSV, whose first line names the columns name, tier, email and key (the last two may be missing), or JSON lines with the
     /// fields of an export and `key`. Keys are in plain text there, and only their hashes are kept.
-    Import {
-        /// The file; `-` is standard input
-        file: String,
-    },
-    /// Write all stored accounts as JSON lines, as an import takes them. Keys are not in it: nobody knows them
-    Export,
+    Import(transfer::Import),
+    /// Write all stored accounts as JSON lines, as an import takes them
+    Export(transfer::Export),
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +117,9 @@ struct Terms {
     /// What operators want to remember; empty takes it away
     #[arg(long)]
     note: Option<String>,
+    /// The source of imports that it comes from: `import --remove-missing` of that source may remove it; empty takes it away
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -197,6 +192,9 @@ impl Terms {
         if let Some(note) = self.note {
             put("note", or_nothing(note));
         }
+        if let Some(source) = self.source {
+            put("source", or_nothing(source));
+        }
         fields
     }
 }
@@ -218,13 +216,17 @@ fn answer(account: Account, out: &mut impl Write) -> Result<(), CliError> {
     let client = Client::of(&target)?;
     let path = |name: &str| format!("/accounts/{}", escaped(name));
     let (said, answer) = match command {
-        Command::List => return list(&client, target.json, out),
-        Command::Import { file } => return import(&client, &file, target.json, out),
-        Command::Export => {
-            let lines = client.send(&Method::GET, "/accounts/export", "application/json", Bytes::new())?;
-            return Ok(out.write_all(&lines)?);
+        Command::List(list) => return list.run(&client, target.json, out),
+        Command::Import(import) => return import.run(&client, target.json, out),
+        Command::Export(export) => return export.run(&client, out),
+        Command::Show { name } => {
+            let shown = client.ask(&Method::GET, &path(&name), None)?;
+            if !target.json {
+                show(&shown, out)?;
+                return Ok(account_list::tell_use(&shown, out)?);
+            }
+            ("", shown)
         }
-        Command::Show { name } => ("", client.ask(&Method::GET, &path(&name), None)?),
         Command::Add { name, tier, terms } => {
             let mut fields = terms.fields(true);
             fields.insert("name".to_owned(), name.into());
@@ -262,7 +264,7 @@ fn answer(account: Account, out: &mut impl Write) -> Result<(), CliError> {
 }
 
 /// Every field of an account, a line each.
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 16] = [
     "name",
     "tier",
     "email",
@@ -274,6 +276,7 @@ const FIELDS: [&str; 15] = [
     "blocked_by_rule",
     "max_users",
     "note",
+    "source",
     "keys",
     "created",
     "origin",
@@ -293,99 +296,5 @@ fn show(account: &Value, out: &mut impl Write) -> Result<(), CliError> {
         };
         writeln!(out, "  {name:<12} {cell}")?;
     }
-    Ok(())
-}
-
-fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliError> {
-    let mut accounts = Vec::new();
-    let mut path = format!("/accounts?limit={PAGE}");
-    loop {
-        let mut page = client.ask(&Method::GET, &path, None)?;
-        if let Value::Array(some) = page["accounts"].take() {
-            accounts.extend(some);
-        }
-        match page["next"].as_str() {
-            Some(next) => path = format!("/accounts?limit={PAGE}&after={}", escaped(next)),
-            None => break,
-        }
-    }
-    if json {
-        return Ok(table::json(out, &json!({ "accounts": accounts }))?);
-    }
-    let now = Clock::start().wall();
-    let row = |account: &Value| {
-        let state = match (account["blocked"].as_bool(), account["origin"].as_str()) {
-            (Some(true), _) => "blocked",
-            _ if account["blocked_by_rule"].as_array().is_some_and(|by| !by.is_empty()) => "blocked by rule",
-            _ if is_over(account, now) => "over",
-            (_, Some("listed")) => "in tiers.yaml",
-            _ => "-",
-        };
-        let cell = |field| table::cell(&account[field]);
-        [
-            cell("name"),
-            cell("tier"),
-            cell("keys"),
-            state.to_owned(),
-            cell("until"),
-            cell("concurrency"),
-            cell("quotas"),
-            limits::cell(&account["limits"]),
-            cell("max_users"),
-            cell("email"),
-        ]
-    };
-    let rows: Vec<_> = accounts.iter().map(row).collect();
-    let heads = [
-        "NAME",
-        "TIER",
-        "KEYS",
-        "STATE",
-        "UNTIL",
-        "CONCURRENCY",
-        "QUOTAS",
-        "LIMITS",
-        "USERS",
-        "EMAIL",
-    ];
-    Ok(table::write(out, heads, &rows)?)
-}
-
-/// Whether its time is over: it has the anonymous tier's terms.
-fn is_over(account: &Value, now: UnixTime) -> bool {
-    let until = account["until"]
-        .as_str()
-        .and_then(|until| until.parse::<jiff::Timestamp>().ok());
-    until.is_some_and(|until| u64::try_from(until.as_millisecond()).unwrap_or(0) <= now.as_millis())
-}
-
-fn import(client: &Client, file: &str, json: bool, out: &mut impl Write) -> Result<(), CliError> {
-    let mut bytes = Vec::new();
-    let most = IMPORT_BYTES_MAX as u64 + 1;
-    let read = if file == "-" {
-        io::stdin().lock().take(most).read_to_end(&mut bytes)
-    } else {
-        File::open(file).and_then(|open| open.take(most).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| CliError::Input(file.to_owned(), error))?;
-    if bytes.len() > IMPORT_BYTES_MAX {
-        let error = format!(
-            "{file} is longer than {} MiB; import it in parts",
-            IMPORT_BYTES_MAX >> 20
-        );
-        return Err(CliError::Unfit(error));
-    }
-    let is_json = bytes.trim_ascii_start().first() == Some(&b'{');
-    let kind = if is_json { "application/x-ndjson" } else { "text/csv" };
-    let answer = client.send(&Method::POST, "/accounts/import", kind, bytes.into())?;
-    let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-    if json {
-        return Ok(table::json(out, &answer)?);
-    }
-    writeln!(
-        out,
-        "imported {} accounts and {} keys",
-        answer["accounts"], answer["keys"]
-    )?;
     Ok(())
 }

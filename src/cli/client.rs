@@ -3,30 +3,36 @@
 //! Absent on purpose: TLS, as the admin listener has none, and retries: a change that may have been made is looked up first.
 
 use std::cell::OnceCell;
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{CliError, Target};
 use crate::config::{Config, TokenSource};
+use crate::store::audit::is_operator;
 use crate::store::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE, left_address};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer may take: an import of many accounts is one of the longest.
+/// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of an answer. An export of all accounts that there can be fits.
+/// The same of an import or export of as many accounts as there can be.
+const LONG_TIMEOUT: Duration = Duration::from_secs(600);
+/// Bytes of an answer that is held in memory.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// What the audit log calls the user of these commands.
+const X_TIERGATE_OPERATOR: &str = "x-tiergate-operator";
 
 /// A door to ask.
 #[derive(Debug)]
@@ -92,18 +98,53 @@ impl Client {
     /// Nobody answers, or the door says no.
     pub fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        let answer = self.send(method, path, "application/json", bytes)?;
+        let answer = self.run(self.exchange(method, path, "application/json", bytes, ANSWER_TIMEOUT))?;
         serde_json::from_slice(&answer).map_err(|_| self.no_answer("it is not JSON"))
     }
 
-    /// Sends bytes of that type, and answers with those that come back.
+    /// Sends bytes of that type, and answers with those that come back. It may take ten minutes.
     ///
     /// # Errors
     /// As [`Self::ask`].
     pub fn send(&self, method: &Method, path: &str, kind: &str, body: Bytes) -> Result<Bytes, CliError> {
+        self.run(self.exchange(method, path, kind, body, LONG_TIMEOUT))
+    }
+
+    /// Writes what the server has at that path to `out` as it comes, however much it is.
+    ///
+    /// # Errors
+    /// As [`Self::ask`], or `out` takes no more.
+    pub fn copy(&self, path: &str, out: &mut impl Write) -> Result<(), CliError> {
+        let request = self.request(&Method::GET, path, "application/json", Bytes::new())?;
+        let copied = async {
+            let (status, mut body, _driver) = self.begin(request).await?;
+            if !status.is_success() {
+                return Err(self.refused(status, &self.whole(body).await?));
+            }
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| self.no_answer(&error.to_string()))?;
+                if let Some(some) = frame.data_ref() {
+                    out.write_all(some)?;
+                }
+            }
+            Ok(())
+        };
+        self.run(async {
+            let copied = timeout(LONG_TIMEOUT, copied).await;
+            copied.map_err(|_| self.no_answer("it took too long"))?
+        })
+    }
+
+    /// The whole of a body.
+    async fn whole(&self, body: Incoming) -> Result<Bytes, CliError> {
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        Ok(body.map_err(|error| self.no_answer(&error.to_string()))?.to_bytes())
+    }
+
+    fn run<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| self.no_answer(&error.to_string()))?;
-        runtime.block_on(self.exchange(method, path, kind, body))
+        runtime.block_on(work)
     }
 
     /// The error that the door answers as no door does.
@@ -132,34 +173,54 @@ impl Client {
         Err(CliError::NoDoor(self.name(), last))
     }
 
-    async fn exchange(&self, method: &Method, path: &str, kind: &str, body: Bytes) -> Result<Bytes, CliError> {
-        let (stream, address) = self.connect().await?;
-        let request = Request::builder()
+    async fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+        longest: Duration,
+    ) -> Result<Bytes, CliError> {
+        let request = self.request(method, path, kind, body)?;
+        let exchanged = timeout(longest, async {
+            let (status, body, _driver) = self.begin(request).await?;
+            Ok::<_, CliError>((status, self.whole(body).await?))
+        });
+        let (status, body) = exchanged.await.map_err(|_| self.no_answer("it took too long"))??;
+        match status.is_success() {
+            true => Ok(body),
+            false => Err(self.refused(status, &body)),
+        }
+    }
+
+    /// A request, but for the address that it goes to.
+    fn request(&self, method: &Method, path: &str, kind: &str, body: Bytes) -> Result<Request<Full<Bytes>>, CliError> {
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, address)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()))
             .header(header::CONTENT_TYPE, kind)
-            .header(header::CONNECTION, "close")
-            .body(Full::new(body))
-            .map_err(|error| CliError::Unfit(error.to_string()))?;
-        let exchanged = timeout(ANSWER_TIMEOUT, async {
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            let driver = tokio::spawn(connection);
-            let (head, body) = sender.send_request(request).await?.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
-            driver.abort();
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((head.status, body))
-        });
-        let (status, body) = exchanged
-            .await
-            .map_err(|_| self.no_answer("it took too long"))?
-            .map_err(|error| self.no_answer(&error.to_string()))?;
-        if status.is_success() {
-            Ok(body)
-        } else {
-            Err(self.refused(status, &body))
+            .header(header::CONNECTION, "close");
+        if let Some(operator) = operator() {
+            request = request.header(X_TIERGATE_OPERATOR, operator);
         }
+        let request = request.body(Full::new(body));
+        request.map_err(|error| CliError::Unfit(error.to_string()))
+    }
+
+    /// Sends it, and answers with the status and with the body that is to come.
+    async fn begin(&self, mut request: Request<Full<Bytes>>) -> Result<(StatusCode, Incoming, Driver), CliError> {
+        let (stream, address) = self.connect().await?;
+        let host = HeaderValue::from_str(address).map_err(|error| CliError::Unfit(error.to_string()))?;
+        request.headers_mut().insert(header::HOST, host);
+        let no_answer = |error: hyper::Error| self.no_answer(&error.to_string());
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(no_answer)?;
+        let driver = Driver(tokio::spawn(async {
+            // What breaks off is told by the answer's body.
+            let _ = connection.await;
+        }));
+        let (head, body) = sender.send_request(request).await.map_err(no_answer)?.into_parts();
+        Ok((head.status, body, driver))
     }
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> CliError {
@@ -192,6 +253,23 @@ impl Client {
             body: answer,
         }
     }
+}
+
+/// Drives a connection for as long as it is kept.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Who uses these commands: the user that called `sudo`, or else the user itself.
+pub(super) fn operator() -> Option<String> {
+    let variables = ["SUDO_USER", "USER"].into_iter();
+    variables
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|name| is_operator(name))
 }
 
 impl Lead {

@@ -1,24 +1,32 @@
-//! The commands for operators: they ask the running door by its admin API, and show what it says.
+//! The commands for operators.
 //!
-//! `client` is the way to the door, `account`, `key` and `network` are the commands, `limits` and `table` are how people write
-//! and see what is in them. `check`, `tiers`
-//! and `schema` need no door, and `diff` needs one only to compare with what it does: they tell of a tiers.yaml.
-//!
-//! Absent on purpose: writing to the files of the door, which would race with the door that has them open. And prompts:
-//! commands are run by scripts.
+//! `account`, `key`, `network`, `reload` and `status` ask the running server by its admin API, to which `client` is the way;
+//! `transfer` are imports and exports. `usage`, `jobs`, `audit`, `backup` and `db` read the database themselves, whether a server
+//! runs or not (`data` says how they find it); `restore` alone writes, and only while no server runs. `check`, `tiers` and
+//! `schema` tell of a tiers.yaml, and `diff` asks a server only to compare with what it does. `limits` and `table` are how people
+//! write and see what is in answers. There are no prompts: commands are run by scripts.
 
 pub mod account;
+mod account_list;
+pub mod audit;
+pub mod backup;
 pub mod check;
 mod client;
+mod data;
+pub mod db;
 pub mod diff;
+pub mod jobs;
 pub mod key;
 mod limits;
 pub mod network;
+mod progress;
 pub mod reload;
 pub mod schema;
 pub mod status;
 mod table;
 pub mod tiers;
+mod transfer;
+pub mod usage;
 
 use std::fmt;
 use std::io;
@@ -29,7 +37,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::config::ConfigErrors;
-use crate::store::TokenError;
+use crate::store::backup::BackupError;
+use crate::store::{KeyError, OpenError, ReadError, TokenError};
 
 /// Which door, and how its answers are shown.
 #[derive(Debug, Args)]
@@ -104,7 +113,15 @@ pub enum CliError {
     },
     /// The file, or standard input, can't be read.
     Input(String, io::Error),
-    /// What was given can't be sent.
+    /// The database can't be opened.
+    Open(OpenError),
+    /// The database can't be read.
+    Read(ReadError),
+    /// The key under which addresses and users are hashed can't be read.
+    Key(KeyError),
+    /// There is no backup, or none was put back.
+    Backup(BackupError),
+    /// What was given can't be used.
     Unfit(String),
     /// A network was unblocked, and is blocked as a part of others: which one, and which they are.
     StillBlocked(String, String),
@@ -151,6 +168,16 @@ impl fmt::Display for CliError {
             ),
             Self::Refused { said, .. } => write!(f, "error: {said}"),
             Self::Input(from, error) => write!(f, "error: can't read {from}: {error}"),
+            Self::Open(error) => write!(f, "error: {error}"),
+            Self::Backup(error) => write!(f, "error: {error}"),
+            Self::Read(error) => write!(
+                f,
+                "error: can't read the database ({error}); `tiergate db verify` checks whether it is whole"
+            ),
+            Self::Key(error) => write!(
+                f,
+                "error: {error}; addresses and users are found by that key alone: is it the right data folder?"
+            ),
             Self::Unfit(what) => write!(f, "error: {what}"),
             Self::StillBlocked(network, by) => write!(
                 f,
@@ -173,6 +200,17 @@ impl CliError {
             Self::NoDoor(..) | Self::NoAddress(_) => "no_door",
             Self::NoAnswer(..) => "no_answer",
             Self::Input(..) => "unreadable",
+            Self::Open(OpenError::InUse { .. }) | Self::Backup(BackupError::InUse(_)) => "in_use",
+            Self::Backup(BackupError::Exists(_)) => "exists",
+            Self::Backup(BackupError::Used(_)) => "used",
+            Self::Backup(BackupError::Unfit(..)) => "unfit_backup",
+            Self::Backup(_) => "no_backup",
+            Self::Open(OpenError::Unused { .. } | OpenError::Missing { .. }) => "no_database",
+            Self::Open(OpenError::Damaged { .. }) => "damaged",
+            Self::Open(OpenError::Foreign { .. }) => "foreign",
+            Self::Open(OpenError::Newer { .. }) => "newer",
+            Self::Open(OpenError::Outdated { .. }) => "outdated",
+            Self::Open(OpenError::Disk { .. }) | Self::Read(_) | Self::Key(_) => "unreadable",
             Self::Unfit(_) => "unfit",
             Self::StillBlocked(..) => "still_blocked",
             Self::Output(_) => "unwritable",
@@ -194,6 +232,33 @@ fn unless_enough(done: Result<(), CliError>) -> Result<(), CliError> {
 impl From<TokenError> for CliError {
     fn from(error: TokenError) -> Self {
         Self::Token(error)
+    }
+}
+
+impl From<OpenError> for CliError {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
+}
+
+impl From<BackupError> for CliError {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Open(error) => Self::Open(error),
+            error => Self::Backup(error),
+        }
+    }
+}
+
+impl From<ReadError> for CliError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<KeyError> for CliError {
+    fn from(error: KeyError) -> Self {
+        Self::Key(error)
     }
 }
 

@@ -45,6 +45,9 @@ pub struct Block {
     /// For operators to see
     #[arg(long)]
     why: Option<String>,
+    /// Yes, also a network wider than /8 (IPv4) or /16 (IPv6), which holds a large part of all addresses
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Let a network in again.
@@ -89,6 +92,9 @@ enum Command {
         /// What operators want to remember; empty takes it away
         #[arg(long)]
         note: Option<String>,
+        /// Yes, also a number of 0 for a network wider than /8 (IPv4) or /16 (IPv6), which locks out a large part of everybody
+        #[arg(long)]
+        yes: bool,
     },
     /// List all networks of which something is said, those blocked in tiers.yaml too
     List,
@@ -141,7 +147,12 @@ fn answer(network: Network, out: &mut impl Write) -> Result<(), CliError> {
     let (said, answer) = match command {
         Command::List => return list(&client, target.json, out),
         Command::Show { address } => ("", client.ask(&Method::GET, &path(&address)?, None)?),
-        Command::Set { address, limit, note } => {
+        Command::Set {
+            address,
+            limit,
+            note,
+            yes,
+        } => {
             let mut fields = Map::new();
             let limits = limits::fields(limit);
             fields.extend((!limits.is_empty()).then(|| ("limits".to_owned(), limits.into())));
@@ -150,8 +161,7 @@ fn answer(network: Network, out: &mut impl Write) -> Result<(), CliError> {
             if fields.is_empty() {
                 return Err(CliError::Unfit("nothing to change was named; see --help".to_owned()));
             }
-            let body = fields.into();
-            ("changed", client.ask(&Method::PATCH, &path(&address)?, Some(&body))?)
+            ("changed", change(&client, &address, fields.into(), yes)?)
         }
         Command::Remove { address } => ("removed", client.ask(&Method::DELETE, &path(&address)?, None)?),
     };
@@ -159,7 +169,7 @@ fn answer(network: Network, out: &mut impl Write) -> Result<(), CliError> {
 }
 
 fn answer_block(block: Block, out: &mut impl Write) -> Result<(), CliError> {
-    let is_said = block.lasts.is_some() || block.until.is_some() || block.why.is_some();
+    let is_said = block.lasts.is_some() || block.until.is_some() || block.why.is_some() || block.yes;
     let address = match (block.list, block.address) {
         (None, Some(address)) => address,
         (Some(Blocks::List), None) if !is_said => {
@@ -177,7 +187,7 @@ fn answer_block(block: Block, out: &mut impl Write) -> Result<(), CliError> {
     fields.extend(block.why.map(|why| ("why".to_owned(), why.into())));
     let client = Client::of(&block.target)?;
     let body = json!({ "block": fields });
-    let answer = client.ask(&Method::PATCH, &path(&address)?, Some(&body))?;
+    let answer = change(&client, &address, body, block.yes)?;
     tell("blocked", &answer, block.target.json, out)
 }
 
@@ -195,6 +205,21 @@ fn answer_unblock(unblock: Unblock, out: &mut impl Write) -> Result<(), CliError
     }
     let network = table::cell(&answer["network"]);
     Err(CliError::StillBlocked(network, by.join(", ")))
+}
+
+/// Changes what is said of the network; `yes`: also if that locks out a very wide one.
+fn change(client: &Client, address: &str, mut body: Value, yes: bool) -> Result<Value, CliError> {
+    if yes {
+        body["confirm"] = true.into();
+    }
+    let answer = client.ask(&Method::PATCH, &path(address)?, Some(&body));
+    answer.map_err(|error| match error {
+        CliError::Refused { said, body } if body["reason"] == "wide_network" => CliError::Refused {
+            said: said.replace("send \"confirm\": true", "say --yes"),
+            body,
+        },
+        error => error,
+    })
 }
 
 /// The network's place at the door, which would take an empty address for another path.

@@ -47,7 +47,7 @@ pub(super) struct Document {
     /// The operator's listener: metrics, health, accounts. Never public.
     #[schemars(extend("x-add" = "add the admin listener: { listen: 127.0.0.1:9090 }"))]
     admin: admin::Written,
-    /// The folder of what must survive a restart, for one server alone. A relative path begins in the folder of this file.
+    /// The folder of what must survive a restart, used by one server only. A relative path begins in the folder of this file.
     #[serde(default = "data", with = "As::<Folder>")]
     data_dir: String,
     /// Whether an answer waits until its debit is on the disk.

@@ -114,7 +114,7 @@ impl<'e> Surroundings<'e> {
                     ),
                     false => String::new(),
                 };
-                let advice = format!("see that it exists{folder} and that the door may read it");
+                let advice = format!("see that it exists{folder} and that the server may read it");
                 self.lacks(place, message, &advice, report);
                 None
             }

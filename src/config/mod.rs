@@ -66,7 +66,7 @@ pub use routes::{MAX_BODY_DEFAULT, OnHangup, ROUTES_MAX, Route};
 pub use shown::document;
 pub use tiers::TIERS_MAX;
 pub use upstreams::{Health, SERVERS_MAX, Server, UPSTREAMS_MAX, Upstream};
-pub use value::DURATION_MAX;
+pub use value::{DURATION_MAX, length_of_time};
 
 use environment::Surroundings;
 use error::Report;

@@ -40,7 +40,7 @@ mod tests {
             ("./tiers.yaml", "./data", "./data"),
             ("etc/tiers.yaml", "./data", "etc/data"),
             ("etc/tiers.yaml", ".", "etc"),
-            ("../conf/tiers.yaml", "data/door", "../conf/data/door"),
+            ("../conf/tiers.yaml", "data/proxy", "../conf/data/proxy"),
             ("/etc/tiergate/tiers.yaml", "./data", "/etc/tiergate/data"),
             (
                 "/etc/tiergate/tiers.yaml",

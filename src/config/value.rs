@@ -188,6 +188,19 @@ pub(super) fn duration(node: &Node, range: RangeInclusive<Duration>, report: &mu
     None
 }
 
+/// A length of time as it is written in tiers.yaml, such as `24h`, longer than zero and at most [`DURATION_MAX`]: for a command
+/// line.
+///
+/// # Errors
+/// It is none, with what to write.
+pub fn length_of_time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(duration) if !text.is_empty() && !duration.is_zero() && duration <= DURATION_MAX => Ok(duration),
+        Ok(_) => Err(format!("{DURATION_ADVICE}, at most 366d")),
+        Err(why) => Err(format!("{why}: {DURATION_ADVICE}")),
+    }
+}
+
 /// A number of bytes within the range.
 pub(super) fn size(node: &Node, range: RangeInclusive<u64>, report: &mut Report) -> Option<u64> {
     let written = text(node, "a size", report)?;

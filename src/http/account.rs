@@ -25,7 +25,7 @@ use crate::store::statistics::{PERCENTILES, Period, STATUSES, Speed, Traffic};
 use crate::store::{Database, ReadError};
 
 /// Readings of the statistics at once.
-const READINGS_MAX: usize = 4;
+const READINGS_MAX: usize = 2;
 /// Readings that may wait for their turn.
 const READINGS_WAITING_MAX: usize = 64;
 

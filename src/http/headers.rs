@@ -187,7 +187,7 @@ mod tests {
             limits: Vec::new(),
         };
         let (name, tier_name) = ("acme-bot".to_owned(), tier.name.clone());
-        let account = Account::listed(AccountId(1), name, tier_name.to_string(), UnixTime::default());
+        let account = Account::listed(AccountId(1), &name, tier_name.to_string(), UnixTime::default());
         let standing = Standing {
             caller: Caller::Account(account.id),
             tier_id: TierId(0),

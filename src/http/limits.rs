@@ -286,7 +286,7 @@ impl Limits {
         let limit = &self.rules.limits[counter.limit.index()];
         let account = sender.standing.and_then(|standing| standing.account.as_ref());
         let whom = match (counter.subject.is_network, account) {
-            (false, Some(account)) => account.name.clone(),
+            (false, Some(account)) => account.name.to_string(),
             _ => sender.address.to_string(),
         };
         let lasts = limit.block_after.map(|rule| rule.lasts).unwrap_or_default();

@@ -74,7 +74,7 @@ impl Standing<'_> {
     pub fn id(&self, address: IpAddr) -> String {
         self.account.as_ref().map_or_else(
             || address.to_string(),
-            |account| account.email.clone().unwrap_or_else(|| account.name.clone()),
+            |account| account.email().unwrap_or(&account.name).to_owned(),
         )
     }
 
@@ -142,6 +142,11 @@ impl Callers {
         Ok((standing, query))
     }
 
+    /// The account's terms, as if it asked for itself at that time.
+    pub fn standing_of(&self, account: Arc<Account>, now: UnixTime) -> Standing<'_> {
+        self.standing(Caller::Account(account.id), Some(account), now)
+    }
+
     /// The account, or the user for whom it asks.
     fn account(
         &self,
@@ -150,12 +155,12 @@ impl Callers {
         query: Option<&str>,
         now: UnixTime,
     ) -> Result<Standing<'_>, Refusal> {
-        let user = match account.users_max {
+        let user = match account.users_max() {
             Some(_) => user(headers, query)?,
             None => None,
         };
         let own = self.standing(Caller::Account(account.id), Some(Arc::clone(&account)), now);
-        let (Some(user), Some(users_max)) = (user, account.users_max) else {
+        let (Some(user), Some(users_max)) = (user, account.users_max()) else {
             return Ok(own);
         };
         let caller = Caller::User {
@@ -181,11 +186,9 @@ impl Callers {
     fn standing(&self, caller: Caller, account: Option<Arc<Account>>, now: UnixTime) -> Standing<'_> {
         let valid = account
             .as_ref()
-            .filter(|account| account.until.is_none_or(|until| now < until));
-        let tier = valid.and_then(|account| self.tiers.get(account.tier.as_str()).copied());
-        let own = valid
-            .filter(|account| !account.own.is_empty())
-            .map(|account| Arc::clone(&account.own));
+            .filter(|account| account.until().is_none_or(|until| now < until));
+        let tier = valid.and_then(|account| self.tiers.get(&*account.tier).copied());
+        let own = valid.and_then(|account| account.shared_own());
         Standing {
             own,
             ..self.of_tier(caller, tier.unwrap_or(self.rules.anonymous), account)

@@ -12,6 +12,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId(pub u32);
 
+/// Bits that the prefix of an IPv4 network has which may be blocked without a question: a wider one holds a large part of all
+/// addresses.
+pub const WIDE_BITS_V4: u8 = 8;
+/// The same of an IPv6 network.
+pub const WIDE_BITS_V6: u8 = 16;
+
 /// A network that is counted, known by a keyed hash: so what is kept of it betrays no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkId(pub u64);

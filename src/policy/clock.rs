@@ -4,7 +4,7 @@
 //! |---|---|
 //! | jobs in flight | those that were admitted later count as of that time |
 //! | windows of quotas | begin anew, empty, for somebody to read back what was debited: a window forgets as its clock goes on |
-//! | users of delegating accounts | whoever was seen later was seen at that time |
+//! | users of delegating accounts | users seen later count as seen at that time |
 //! | until when networks may be counted together | as long as what they have used together may count, if they ever were |
 //!
 //! All else goes by the monotonic clock: the queue, displacements, slot times and request limits. Limits that are aligned read the
@@ -15,9 +15,24 @@ use super::time::{Span, Timestamp, UnixTime};
 use super::wall::ClockStep;
 
 impl Policy {
+    /// What time it is by the wall clock: it goes back only where [`Self::follow_clock`] says so (semantics §5.11). Turns the page
+    /// where a calendar's period has ended.
+    pub fn wall_clock(&mut self, now: Timestamp) -> UnixTime {
+        let wall = self.wall.at(now);
+        if self.quotas.has_to_turn(wall) {
+            let in_house = self
+                .jobs
+                .iter()
+                .flat_map(|(_, job)| job.caller.counted().map(|caller| (caller, job.cost, job.admitted)));
+            self.quotas.turn(wall, in_house);
+        }
+        wall
+    }
+
     /// The system's wall clock reads so. Until it has first been read it is taken to stand at the epoch. The policy's follows it
-    /// forward at once; where it has stepped back, the policy's stands still, but rather than to do so for longer than `step_max`
-    /// it goes back at once. Then all windows are new ([`Self::has_new_windows`]): see [`Self::count_from`].
+    /// forward at once. Where it has stepped back, the policy's stands still; but rather than to do so for longer than `step_max`
+    /// ([`super::STEP_MIN`] if that is longer) it goes back at once. Then all windows are new ([`Self::has_new_windows`]), and the
+    /// caller says from where on they count ([`Self::count_from`]).
     pub fn follow_clock(&mut self, reading: UnixTime, now: Timestamp, step_max: Span) -> ClockStep {
         let step = self.wall.follow(reading, now, step_max);
         if let ClockStep::Followed { to, .. } = step {

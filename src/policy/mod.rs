@@ -35,6 +35,7 @@ pub mod refusal;
 mod reload;
 mod room;
 pub mod rules;
+mod shelves;
 mod tally;
 pub mod time;
 mod users;
@@ -537,20 +538,6 @@ impl Policy {
     pub fn estimate(&self, pool: PoolId, priority: Priority) -> Span {
         let of = &self.pools[pool.index()];
         of.estimate(priority, of.moving.len() + self.queue.ahead(pool, priority))
-    }
-
-    /// What time it is by the wall clock: it goes back only where [`Self::follow_clock`] says so (semantics §5.11). Turns the page
-    /// where a calendar's period has ended.
-    pub fn wall_clock(&mut self, now: Timestamp) -> UnixTime {
-        let wall = self.wall.at(now);
-        if self.quotas.has_to_turn(wall) {
-            let in_house = self
-                .jobs
-                .iter()
-                .flat_map(|(_, job)| job.caller.counted().map(|caller| (caller, job.cost, job.admitted)));
-            self.quotas.turn(wall, in_house);
-        }
-        wall
     }
 
     /// A debit of the past, read back: it counts in that window, if it lies in it still. One from the future counts as of now.

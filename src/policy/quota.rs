@@ -15,12 +15,11 @@
 //! Absent on purpose: limits and names, which are the tiers'; time zones; and timers. Who has nothing left in a window is
 //! forgotten when somebody looks, and by a sweep of one shelf at a time.
 
-use std::collections::hash_map::Entry;
-
 use super::caller::{Caller, CallerMap};
 use super::event::DebitNumber;
 use super::log::Log;
 use super::rules::{Calendar, Window, WindowId};
+use super::shelves::{SHELVES, Shelves};
 use super::time::{Span, UnixTime};
 
 /// Buckets of a rolling window, at most (and one that is leaving).
@@ -31,9 +30,6 @@ const REACH: u64 = BUCKETS + 1;
 const INLINE: usize = 10;
 /// The narrowest bucket.
 const BUCKET_MS_MIN: u64 = 1_000;
-/// Parts of a table. A table grows and is swept part by part, so that nobody waits for more than one.
-const SHELVES: usize = 256;
-
 /// All windows that the rules use.
 #[derive(Debug, Default)]
 pub(super) struct Quotas {
@@ -439,92 +435,5 @@ impl Paged {
 
     fn carried(&self, caller: &Caller) -> u64 {
         self.carried.get(caller).copied().unwrap_or(0)
-    }
-}
-
-/// A table by caller, in parts. Which shelf a caller is on is told by its number, which no stranger chooses.
-#[derive(Debug)]
-struct Shelves<V> {
-    shelves: Vec<CallerMap<V>>,
-    /// Accounts, networks, users.
-    kinds: [usize; 3],
-}
-
-impl<V> Default for Shelves<V> {
-    fn default() -> Self {
-        Self {
-            shelves: (0..SHELVES).map(|_| CallerMap::default()).collect(),
-            kinds: [0; 3],
-        }
-    }
-}
-
-fn shelf(caller: &Caller) -> usize {
-    let number = match caller {
-        Caller::Account(account) => u64::from(account.0),
-        Caller::Network(network) => network.0,
-        Caller::User { user, .. } => user.0,
-    };
-    (number % SHELVES as u64) as usize
-}
-
-fn kind(caller: &Caller) -> usize {
-    match caller {
-        Caller::Account(_) => 0,
-        Caller::Network(_) => 1,
-        Caller::User { .. } => 2,
-    }
-}
-
-impl<V> Shelves<V> {
-    fn get(&self, caller: &Caller) -> Option<&V> {
-        self.shelves[shelf(caller)].get(caller)
-    }
-
-    fn get_mut(&mut self, caller: &Caller) -> Option<&mut V> {
-        self.shelves[shelf(caller)].get_mut(caller)
-    }
-
-    fn or_default(&mut self, caller: Caller) -> &mut V
-    where
-        V: Default,
-    {
-        match self.shelves[shelf(&caller)].entry(caller) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                self.kinds[kind(&caller)] += 1;
-                entry.insert(V::default())
-            }
-        }
-    }
-
-    fn copy(&mut self, from: &Caller, to: Caller)
-    where
-        V: Clone + Default,
-    {
-        if let Some(value) = self.get(from).cloned() {
-            *self.or_default(to) = value;
-        }
-    }
-
-    fn remove(&mut self, caller: &Caller) {
-        if self.shelves[shelf(caller)].remove(caller).is_some() {
-            self.kinds[kind(caller)] -= 1;
-        }
-    }
-
-    fn retain_shelf(&mut self, shelf: usize, mut keep: impl FnMut(&mut V) -> bool) {
-        let kinds = &mut self.kinds;
-        let shelf = &mut self.shelves[shelf];
-        shelf.retain(|caller, value| {
-            let stays = keep(value);
-            if !stays {
-                kinds[kind(caller)] -= 1;
-            }
-            stays
-        });
-        if shelf.len() < shelf.capacity() / 4 {
-            shelf.shrink_to_fit();
-        }
     }
 }

@@ -52,7 +52,8 @@ impl Wall {
         self.agreed_since
     }
 
-    /// Follows that reading from now on. It never stands still for longer than `step_max`: rather than that it goes back.
+    /// Follows that reading from now on. It never stands still for longer than `step_max`, or [`STEP_MIN`] if that is more: rather
+    /// than that it goes back.
     pub(super) fn follow(&mut self, reading: UnixTime, now: Timestamp, step_max: Span) -> ClockStep {
         let expected = self.expected(now);
         let (ahead, behind) = (reading.since(expected), expected.since(reading));
@@ -61,7 +62,7 @@ impl Wall {
         }
         (self.reading, self.taken) = (reading, now);
         let by = self.latest.max(expected).since(reading);
-        if by > step_max {
+        if by > step_max.max(STEP_MIN) {
             self.latest = reading;
             ClockStep::Followed { by, to: reading }
         } else if behind.is_zero() {
@@ -136,6 +137,17 @@ mod tests {
         let by = Span::from_secs(301);
         assert_eq!(wall.follow(to, at(0), MAX), ClockStep::Followed { by, to });
         assert_eq!(wall.at(at(0)), to);
+    }
+
+    /// Readings are in milliseconds, and the clock is steered: what is no step is not followed back, whatever is allowed.
+    #[test]
+    fn what_is_no_step_is_never_followed_back() {
+        let mut wall = Wall::default();
+        wall.follow(unix(9_000), at(0), Span::ZERO);
+        assert_eq!(wall.at(at(9)), unix(9_009));
+        let second = Span::from_secs(1);
+        assert_eq!(wall.follow(unix(9_008), at(9), Span::ZERO), ClockStep::Back(second));
+        assert_eq!(wall.at(at(9)), unix(9_009));
     }
 
     #[test]

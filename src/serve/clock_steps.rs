@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
-use super::{House, blocking};
+use super::House;
 use crate::gate::{Filling, Gate, Tick};
 use crate::policy::time::{Span, UnixTime};
 use crate::policy::{ClockStep, STEP_MIN};
@@ -27,8 +27,10 @@ pub(super) async fn tick(house: Arc<House>) {
                 tokio::task::spawn_blocking(move || fill(&gate, filling, database.corrected_past(to)));
             }
             (ClockStep::Forward(by), _) if by >= STEP_MIN => {
-                let now = clock.wall();
-                blocking(move || take_back(&gate, &database, now)).await;
+                let to = clock.wall();
+                let from = UnixTime::from_millis(to.as_millis().saturating_sub(by.as_millis()));
+                // Not awaited: the disk may hang, and the next tick is due.
+                tokio::task::spawn_blocking(move || take_back(&gate, &database, from, to));
             }
             _ => {}
         }
@@ -37,8 +39,8 @@ pub(super) async fn tick(house: Arc<House>) {
 
 /// The clock was set forward: it may have been behind when jobs of the future were found at the start. Then these count by
 /// their dates again. Blocks, on the disk.
-fn take_back(gate: &Gate, database: &Database, now: UnixTime) {
-    match database.clock_set_forward(now) {
+fn take_back(gate: &Gate, database: &Database, from: UnixTime, to: UnixTime) {
+    match database.clock_set_forward(from, to) {
         Ok(true) => {
             if let Some(filling) = gate.recount() {
                 fill(gate, filling, database.past());

@@ -69,9 +69,10 @@ impl Opened {
         if old_data == OldData::SetAside {
             set_aside(&dir, clock.wall()).map_err(ServeError::Database)?;
         }
+        // Before anything is made beside it: it may not be this folder's.
+        let database = open_database(dir, config, rules, clock, meters).map_err(ServeError::Database)?;
         let knows_networks = folder.join(KEY_FILE).exists();
         let pseudonyms = Pseudonyms::open(folder).map_err(ServeError::Key)?;
-        let database = open_database(dir, config, rules, clock, meters).map_err(ServeError::Database)?;
         let accounts = open_accounts(config, &database, clock.wall())?;
         let token = open_token(config)?;
         let policy = restore(rules, clock, &database)?;

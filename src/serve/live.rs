@@ -1,7 +1,7 @@
 //! The configuration, exchanged while the door is open. A file is read, validated whole, compared with what runs, and swapped; a
 //! bad one changes nothing.
 //!
-//! What can fail comes first (the operator's token, the list of accounts). Then, without another wait: the journal's pace and
+//! What can fail comes first (the operator's token, the list of accounts). Then, without another wait: the ledger's pace and
 //! windows; under the hall's lock its rules, its workers and the door that requests come to, which knows the file's accounts; the
 //! request limits, the blocked networks. A request goes on by the generation that it came to; what it asks of the hall or of the
 //! limits by an older one is known again by name, and by its account. So nothing is dropped.
@@ -30,6 +30,7 @@ use crate::gate::Filling;
 use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
 use crate::http::door::Door;
 use crate::policy::time::{Span, UnixTime};
+use crate::store::audit::{self, Actor, Stamp};
 use crate::store::{AdminToken, JobHistory, KnownAccounts, RelistError};
 use crate::telemetry::{ConfigMeters, Reload};
 
@@ -238,6 +239,9 @@ impl Live {
             warn!(file = name, "{line}");
         }
         let changes = Line::to_json(&changes);
+        if reload == Reload::Applied {
+            self.log_reload(name, &changes, at).await;
+        }
         let before = self.parts.running.load();
         self.parts.running.store(Arc::new(Running {
             since: if reload == Reload::Applied { at } else { before.since },
@@ -286,6 +290,17 @@ impl Live {
             tokio::task::spawn_blocking(move || fill(&gate, filling, past));
         }
         Ok(())
+    }
+
+    /// Tells the audit log. The file is in force whether or not that succeeds.
+    async fn log_reload(&self, name: &str, changes: &Json, at: UnixTime) {
+        let (database, file) = (Arc::clone(&self.parts.house.database), name.to_owned());
+        let detail = [("changes", changes.clone())].into_iter().collect();
+        let stamp = Stamp::new(at, Actor::tiers_yaml());
+        let logged = blocking(move || audit::record(&database, stamp, "reload", file, detail)).await;
+        if let Err(error) = logged {
+            warn!(%error, "the reload is missing in the audit log");
+        }
     }
 
     fn settling(&self, config: &Arc<Config>) -> Settling {

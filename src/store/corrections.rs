@@ -72,6 +72,7 @@ pub(super) fn make(shared: &Shared, correction: Correction, cause: &'static str)
         let after = before.clone().with(Some(correction));
         move_sums(transaction, plan.calendars(), (&before, &after), correction)
     })?;
+    shared.settings.meters.corrected();
     tracing::warn!(
         jobs,
         as_of_ms = correction.as_of.as_millis(),
@@ -82,20 +83,24 @@ pub(super) fn make(shared: &Shared, correction: Correction, cause: &'static str)
     Ok(())
 }
 
-/// Takes back the corrections made at a start whose jobs are all dated before `now`: the clock was not ahead when they were
-/// recorded, it was behind at that start. Whether there were any.
+/// Takes back the corrections made at a start whose jobs' dates the clock has passed in one step, `from` then `to` now: it was not ahead when
+/// they were recorded, it was behind when they were corrected. Whether there were any.
 ///
 /// # Errors
-/// The database can't be written. Nothing was changed.
-pub(super) fn undo(shared: &Shared, now: UnixTime) -> Result<bool, WriteError> {
+/// The database can't be read or written. Nothing was changed.
+pub(super) fn undo(shared: &Shared, from: UnixTime, to: UnixTime) -> Result<bool, WriteError> {
+    let found = shared.readers.read(|connection| mistaken(connection, from, to));
+    if found.map_err(|error| WriteError(error.to_string()))?.is_none() {
+        return Ok(false);
+    }
     let plan = shared.upkeep.plan();
     let undone = shared.write(move |transaction| {
         let mut undone = 0;
-        while let Some((id, correction)) = mistaken(transaction, now)? {
+        while let Some((id, correction)) = mistaken(transaction, from, to)? {
             let before = Corrections::read(transaction)?;
             transaction.execute(
                 "UPDATE clock_correction SET undone = ?1 WHERE id = ?2",
-                params![millis(now), id],
+                params![millis(to), id],
             )?;
             let after = Corrections::read(transaction)?;
             move_sums(transaction, plan.calendars(), (&before, &after), correction)?;
@@ -112,13 +117,30 @@ pub(super) fn undo(shared: &Shared, now: UnixTime) -> Result<bool, WriteError> {
     Ok(undone > 0)
 }
 
-/// A correction made at a start that concerns only jobs dated before `now`.
-fn mistaken(transaction: &Transaction<'_>, now: UnixTime) -> rusqlite::Result<Option<(i64, Correction)>> {
-    let mut select = transaction.prepare_cached(
+/// The same for a step that was made while no server ran: the last that was heard of the clock is the last job's end.
+pub(super) fn undo_at_start(shared: &Shared, wall: UnixTime) -> Result<bool, WriteError> {
+    let last = shared.readers.read(|connection| {
+        let mut select = connection.prepare(
+            "SELECT max(coalesce((SELECT ended FROM job WHERE instance = ?1 AND number > clock_correction.last_number \
+                                  ORDER BY number DESC LIMIT 1), 0), made) \
+             FROM clock_correction WHERE undone IS NULL AND cause = 'start' ORDER BY id DESC LIMIT 1",
+        )?;
+        let last: Option<i64> = select.query_row([INSTANCE], |row| row.get(0)).optional()?;
+        Ok(last.map(unix_time))
+    });
+    match last.map_err(|error| WriteError(error.to_string()))? {
+        Some(last) => undo(shared, last, wall),
+        None => Ok(false),
+    }
+}
+
+/// A correction made at a start of whose jobs the newest is dated after `from` and not after `to`.
+fn mistaken(connection: &Connection, from: UnixTime, to: UnixTime) -> rusqlite::Result<Option<(i64, Correction)>> {
+    let mut select = connection.prepare_cached(
         "SELECT id, last_number, as_of FROM clock_correction \
          WHERE instance = ?1 AND undone IS NULL AND cause = 'start' AND as_of < ?2 ORDER BY id",
     )?;
-    let all = select.query_map(params![INSTANCE, millis(now)], |row| {
+    let all = select.query_map(params![INSTANCE, millis(to)], |row| {
         let correction = Correction {
             last_number: row.get(1)?,
             as_of: unix_time(row.get(2)?),
@@ -127,7 +149,7 @@ fn mistaken(transaction: &Transaction<'_>, now: UnixTime) -> rusqlite::Result<Op
     })?;
     for found in all {
         let (id, correction) = found?;
-        if newest(transaction, correction)?.is_some_and(|newest| newest <= now) {
+        if newest(connection, correction)?.is_some_and(|newest| from < newest && newest <= to) {
             return Ok(Some((id, correction)));
         }
     }
@@ -164,23 +186,36 @@ fn move_sums(
         DebitRow::COLUMNS
     );
     let mut select = transaction.prepare_cached(&sql)?;
-    let parameters = params![INSTANCE, first, correction.last_number, millis(correction.as_of)];
-    let rows: Vec<DebitRow> = select
-        .query_map(parameters, DebitRow::of)?
+    let covers: Vec<i64> = calendars
+        .iter()
+        .map(|calendar| Ok(rollup::covers(transaction, &calendar.name)?.job))
         .collect::<rusqlite::Result<_>>()?;
-    for calendar in calendars {
-        let covers = rollup::covers(transaction, &calendar.name)?.job;
-        let mut sums: HashMap<_, i64> = HashMap::new();
-        for row in rows.iter().filter(|row| row.number <= covers && row.units > 0) {
-            let from = calendar.period(before.date(row.number, row.admitted));
-            let to = calendar.period(after.date(row.number, row.admitted));
-            let units = i64::try_from(row.units).unwrap_or(i64::MAX);
-            for caller in row.caller.counted().filter(|_| from != to) {
+    let mut sums: Vec<HashMap<_, i64>> = vec![HashMap::new(); calendars.len()];
+    let mut jobs = 0;
+    let parameters = params![INSTANCE, first, correction.last_number, millis(correction.as_of)];
+    let mut rows = select.query(parameters)?;
+    while let Some(row) = rows.next()? {
+        let row = DebitRow::of(row)?;
+        jobs += 1;
+        let (old, new) = (
+            before.date(row.number, row.admitted),
+            after.date(row.number, row.admitted),
+        );
+        let units = i64::try_from(row.units).unwrap_or(i64::MAX);
+        for ((calendar, covers), sums) in calendars.iter().zip(&covers).zip(&mut sums) {
+            let (from, to) = (calendar.period(old), calendar.period(new));
+            if row.number > *covers || units == 0 || from == to {
+                continue;
+            }
+            for caller in row.caller.counted() {
                 *sums.entry((from, caller)).or_default() -= units;
                 *sums.entry((to, caller)).or_default() += units;
             }
         }
+    }
+    drop(rows);
+    for (calendar, sums) in calendars.iter().zip(sums) {
         rollup::add_to_calendar(transaction, &calendar.name, sums)?;
     }
-    Ok(rows.len())
+    Ok(jobs)
 }

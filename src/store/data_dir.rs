@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 
 use super::database::OpenError;
-use super::database::connection::APPLICATION_ID;
+use super::database::connection::{self, APPLICATION_ID};
 use super::database::wal;
+use super::pseudonym::KEY_FILE;
 use crate::policy::time::UnixTime;
 
 /// The database's file in the data folder.
@@ -41,6 +42,9 @@ const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Hexadecimal digits of an id.
 const ID_DIGITS: usize = 32;
+
+/// What is moved aside is here until all of it is.
+const ASIDE_BEGUN: &str = "before.new";
 
 /// What becomes of a database that is there at a start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,8 +84,7 @@ impl DataDir {
     /// # Errors
     /// It is in use, holds files of an unreleased version, or the system refuses something.
     pub fn take(path: &Path) -> Result<Self, OpenError> {
-        let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path);
-        made.map_err(OpenError::disk("make the data folder", path))?;
+        make_folder(path).map_err(OpenError::disk("make the data folder", path))?;
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(FILE_MODE);
         let file = path.join(LOCK_FILE);
@@ -135,22 +138,69 @@ impl DataDir {
             self.path.join(ID_FILE),
             self.path.join(RUNNING_FILE),
         ];
-        let there: Vec<PathBuf> = files
-            .into_iter()
-            .filter(|file| file.symlink_metadata().is_ok())
-            .collect();
-        if there.is_empty() {
+        self.move_aside(&files, now)
+    }
+
+    /// Whether the folder has, or had, a database.
+    pub(super) fn was_used(&self) -> bool {
+        let database = self.database();
+        let marks = [database.clone(), wal(&database), self.path.join(ID_FILE)];
+        marks.iter().any(|file| file.symlink_metadata().is_ok())
+    }
+
+    /// Moves the database aside so that another one can take its place, and the key as well if that is replaced. The mark of a
+    /// used folder stays until then: a start in between finds its database missing. Where it was moved to; `None`: there was
+    /// nothing to move.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn make_room(&self, now: UnixTime, with_key: bool) -> Result<Option<PathBuf>, OpenError> {
+        let database = self.database();
+        let mut files = vec![
+            database.clone(),
+            wal(&database),
+            shm(&database),
+            self.path.join(RUNNING_FILE),
+        ];
+        files.extend(with_key.then(|| self.path.join(KEY_FILE)));
+        self.move_aside(&files, now)
+    }
+
+    /// Moves those of the files that are there into a folder of their own, as one that was killed meanwhile had begun to.
+    fn move_aside(&self, files: &[PathBuf], now: UnixTime) -> Result<Option<PathBuf>, OpenError> {
+        let there: Vec<&PathBuf> = files.iter().filter(|file| file.symlink_metadata().is_ok()).collect();
+        let begun = self.path.join(ASIDE_BEGUN);
+        let place = |file: &PathBuf| begun.join(file.file_name().unwrap_or_default());
+        if there.iter().any(|file| place(file).symlink_metadata().is_ok()) {
+            // Those belong to another database, which has been whole since.
+            self.name_aside(&begun, now)?;
+        }
+        if there.is_empty() && !begun.exists() {
             return Ok(None);
         }
-        let aside = self.path.join(format!("before-{}", now.as_millis()));
-        let make = DirBuilder::new().mode(FOLDER_MODE).create(&aside);
-        make.map_err(OpenError::disk("make the folder", &aside))?;
-        for file in there {
-            let name = file.file_name().unwrap_or_default();
-            fs::rename(&file, aside.join(name)).map_err(OpenError::disk("move aside", &file))?;
+        match DirBuilder::new().mode(FOLDER_MODE).create(&begun) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(OpenError::disk("make the folder", &begun)(error));
+            }
+            _ => {}
         }
+        for file in there {
+            fs::rename(file, place(file)).map_err(OpenError::disk("move aside", file))?;
+        }
+        self.name_aside(&begun, now).map(Some)
+    }
+
+    /// Gives the folder with all that was moved aside its name.
+    fn name_aside(&self, begun: &Path, now: UnixTime) -> Result<PathBuf, OpenError> {
+        let mut at = now.as_millis();
+        let name = |at| self.path.join(format!("before-{at}"));
+        while name(at).exists() {
+            at += 1;
+        }
+        let aside = name(at);
+        fs::rename(begun, &aside).map_err(OpenError::disk("name the folder", &aside))?;
         self.sync().map_err(OpenError::disk("sync the folder", &self.path))?;
-        Ok(Some(aside))
+        Ok(aside)
     }
 
     /// Looks whether the folder's database may be opened. Opens the file itself, so it must be called before SQLite does.
@@ -173,7 +223,9 @@ impl DataDir {
         };
         match (length, &id) {
             (None, Some(_)) => return Err(OpenError::Missing { file }),
-            // A start that ended before its first commit leaves an empty file, or none.
+            // It runs only once it has an id.
+            (None, None) if self.path.join(RUNNING_FILE).exists() => return Err(OpenError::Missing { file }),
+            // A start that ended before its database was whole leaves none.
             (None | Some(0), None) => return Ok(Found::New),
             (Some(0), Some(_)) => {
                 return Err(damaged(file, "it is empty"));
@@ -182,15 +234,7 @@ impl DataDir {
         }
         let short = self.look_at_header(&file, length.unwrap_or(0))?;
         if id.is_some() && self.path.join(RUNNING_FILE).exists() && !wal(&file).exists() {
-            return Err(damaged(
-                file.clone(),
-                &format!(
-                    "the last run did not stop cleanly, and its log {} is gone; if another program has opened the database since and \
-                     taken the log in, remove {} and start again",
-                    wal(&file).display(),
-                    self.path.join(RUNNING_FILE).display()
-                ),
-            ));
+            return Err(log_gone(file));
         }
         Ok(Found::Used { id, short })
     }
@@ -218,9 +262,7 @@ impl DataDir {
             let [a, b, c, d] = [header[at], header[at + 1], header[at + 2], header[at + 3]];
             u64::from(u32::from_be_bytes([a, b, c, d]))
         };
-        let application = number(68);
-        // An unfinished first start has not written it yet.
-        if application != APPLICATION_ID as u64 && application != 0 {
+        if number(68) != APPLICATION_ID as u64 {
             return Err(OpenError::Foreign {
                 file: file.to_owned(),
                 what: "it is another program's database".to_owned(),
@@ -237,6 +279,21 @@ impl DataDir {
             return Err(damaged(file.to_owned(), &what));
         }
         Ok(short)
+    }
+
+    /// Makes a database without a row, for its owner only, whole or not at all: a start that is cut off leaves no file
+    /// that could be taken for one that was damaged. SQLite makes the log and the rest for the same owner.
+    pub(super) fn make_database(&self) -> Result<(), OpenError> {
+        let (file, new) = (self.database(), self.path.join(format!("{DATABASE_FILE}.new")));
+        let failed = || OpenError::disk("make the database", &new);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(FILE_MODE);
+        drop(options.open(&new).map_err(failed())?);
+        connection::create(&new)?;
+        let kept = File::open(&new).and_then(|made| made.sync_all());
+        kept.map_err(failed())?;
+        fs::rename(&new, &file).map_err(failed())?;
+        self.sync().map_err(failed())
     }
 
     /// The id in [`ID_FILE`].
@@ -284,6 +341,29 @@ impl DataDir {
 
     fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
+    }
+}
+
+/// That the last run did not stop cleanly, and the database's log is not there.
+pub(super) fn log_gone(file: PathBuf) -> OpenError {
+    let what = format!(
+        "the last run did not stop cleanly, and its log {} is gone; if another program has opened the database since and taken the \
+         log in, remove {} and start again",
+        wal(&file).display(),
+        file.with_file_name(RUNNING_FILE).display()
+    );
+    damaged(file, &what)
+}
+
+/// Makes the folder and those above it, durably, if it isn't there.
+fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)?;
+    match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() => File::open(above)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
     }
 }
 

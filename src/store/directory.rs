@@ -1,9 +1,14 @@
-//! Who is who, in memory: nothing in it waits for a disk. Requests look here for whoever is stored; those that tiers.yaml lists
+//! Who is who, in memory: nothing in it waits for a disk. Requests look here for stored accounts; those that tiers.yaml lists
 //! are here for operators, and known to a request by its own file (`known`).
 //!
-//! Absent on purpose: reasons against a change. Whoever steps here has checked, and has written it down before.
+//! A change is checked, and durable in the database, before it is made here.
+//!
+//! There may be a million accounts. Each is held once, with its keys in it, behind one pointer; three indices hold that
+//! pointer: by the ids of keys, by id, and in the order of names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -12,6 +17,7 @@ use subtle::ConstantTimeEq;
 
 use super::account::{Account, Origin};
 use super::keys::{Key, KeyHash, KeyId};
+use super::words::Words;
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 
@@ -19,30 +25,50 @@ use crate::policy::time::UnixTime;
 #[derive(Debug, Default)]
 pub struct Directory {
     state: RwLock<State>,
+    words: Words,
 }
 
 /// Guarded by the directory's lock, which is held for a look-up and never across an await.
 #[derive(Debug, Default)]
 struct State {
     /// Keys come from strangers, so the map keeps the standard library's hasher, which is made against attack.
-    keys: HashMap<KeyId, Held>,
-    accounts: HashMap<AccountId, Entry>,
-    names: BTreeMap<String, AccountId>,
+    keys: HashMap<KeyId, Arc<Account>>,
+    accounts: HashMap<AccountId, Arc<Account>>,
+    names: BTreeSet<ByName>,
     /// Accounts by the name of their tier.
-    tiers: BTreeMap<String, u32>,
+    tiers: BTreeMap<Arc<str>, u32>,
+    /// Who is listed in tiers.yaml.
+    listed: BTreeSet<AccountId>,
 }
 
-/// A key with its owner beside it: one look-up a request.
+/// An account that is found by its name.
 #[derive(Debug)]
-struct Held {
-    key: Arc<Key>,
-    account: Arc<Account>,
+struct ByName(Arc<Account>);
+
+impl Borrow<str> for ByName {
+    fn borrow(&self) -> &str {
+        &self.0.name
+    }
 }
 
-#[derive(Debug)]
-struct Entry {
-    account: Arc<Account>,
-    keys: Vec<Arc<Key>>,
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for ByName {}
+
+impl PartialOrd for ByName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.name.cmp(&other.0.name)
+    }
 }
 
 /// Accounts of tiers that there aren't.
@@ -54,75 +80,107 @@ pub struct Lost {
     pub count: u32,
 }
 
-/// One step of a change: the disk and the memory take the same.
+/// One step of a change, which the database and the memory take alike: what an account was, with its keys, and what it is.
+/// Steps that are taken together may move a key from one account to another.
 #[derive(Clone, Debug)]
-pub(super) enum Step {
-    /// The account is as this says.
-    Put(Arc<Account>),
-    /// The account is gone, and its keys with it.
-    Remove(Arc<Account>),
-    /// The key is as this says.
-    Give(Arc<Key>),
-    /// The key is gone.
-    Take(Arc<Key>),
+pub(super) struct Step {
+    /// `None`: it is new.
+    pub before: Option<Arc<Account>>,
+    /// `None`: it is removed.
+    pub after: Option<Arc<Account>>,
+}
+
+impl Step {
+    /// The account is new.
+    pub fn add(account: Arc<Account>) -> Self {
+        Self {
+            before: None,
+            after: Some(account),
+        }
+    }
+
+    /// The account is removed, and its keys with it.
+    pub fn remove(account: Arc<Account>) -> Self {
+        Self {
+            before: Some(account),
+            after: None,
+        }
+    }
+
+    /// The account becomes another.
+    pub fn change(before: Arc<Account>, after: Arc<Account>) -> Self {
+        Self {
+            before: Some(before),
+            after: Some(after),
+        }
+    }
+
+    /// Keys that the account has no longer.
+    pub fn keys_gone(&self) -> impl Iterator<Item = &Key> {
+        let has = |key: &&Key| self.after.as_ref().is_some_and(|after| after.key(key.id()).is_some());
+        keys(self.before.as_ref()).filter(move |key| !has(key))
+    }
+
+    /// Keys that it has now and that are new, or other than they were.
+    pub fn keys_come(&self) -> impl Iterator<Item = &Key> {
+        let had = |key: &&Key| self.before.as_ref().and_then(|before| before.key(key.id())) == Some(*key);
+        keys(self.after.as_ref()).filter(move |key| !had(key))
+    }
+}
+
+fn keys(account: Option<&Arc<Account>>) -> impl Iterator<Item = &Key> {
+    account.into_iter().flat_map(|account| account.keys())
 }
 
 impl Directory {
+    /// With these accounts.
+    pub(super) fn of(accounts: Vec<Arc<Account>>, words: Words) -> Self {
+        Self {
+            state: RwLock::new(State::of(accounts)),
+            words,
+        }
+    }
+
+    /// Words that accounts share.
+    pub(super) const fn words(&self) -> &Words {
+        &self.words
+    }
+
     /// Whose the key of that hash is, of those who are stored; nobody's if it has expired.
     pub(super) fn stored_owner(&self, hash: &KeyHash, now: UnixTime) -> Option<Arc<Account>> {
         let state = self.state.read();
-        let held = state.keys.get(&KeyId::of(hash))?;
-        let is_stored = held.account.origin == Origin::Stored;
-        let is_it = is_stored && bool::from(held.key.hash.ct_eq(hash)) && !held.key.is_expired(now);
-        is_it.then(|| Arc::clone(&held.account))
+        let (id, account) = (KeyId::of(hash), state.keys.get(&KeyId::of(hash))?);
+        let key = account.key(id)?;
+        let is_stored = account.origin == Origin::Stored;
+        let is_it = is_stored && bool::from(key.hash.ct_eq(hash)) && !key.is_expired(now);
+        is_it.then(|| Arc::clone(account))
     }
 
     /// The account of that id.
     pub fn get(&self, id: AccountId) -> Option<Arc<Account>> {
-        self.state
-            .read()
-            .accounts
-            .get(&id)
-            .map(|entry| Arc::clone(&entry.account))
+        self.state.read().accounts.get(&id).cloned()
     }
 
     /// The account of that name.
     pub fn by_name(&self, name: &str) -> Option<Arc<Account>> {
         let state = self.state.read();
-        let id = state.names.get(name)?;
-        state.accounts.get(id).map(|entry| Arc::clone(&entry.account))
+        state.names.get(name).map(|found| Arc::clone(&found.0))
     }
 
-    /// The account's keys, the oldest first. None if there is no such account.
-    pub fn keys_of(&self, id: AccountId) -> Vec<Arc<Key>> {
-        let state = self.state.read();
-        let mut keys = state
-            .accounts
-            .get(&id)
-            .map(|entry| entry.keys.clone())
-            .unwrap_or_default();
-        keys.sort_by_key(|key| (key.created, key.id()));
-        keys
-    }
-
-    /// The key of that id.
-    pub fn key(&self, id: KeyId) -> Option<Arc<Key>> {
-        self.state.read().keys.get(&id).map(|held| Arc::clone(&held.key))
+    /// Whose the key of that id is, expired or not.
+    pub fn owner(&self, id: KeyId) -> Option<Arc<Account>> {
+        self.state.read().keys.get(&id).cloned()
     }
 
     /// Up to `limit` accounts in the order of their names, those after that name.
     pub fn page(&self, after: &str, limit: usize) -> Vec<Arc<Account>> {
         let state = self.state.read();
         let names = state.names.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
-        names
-            .filter_map(|(_, id)| state.accounts.get(id))
-            .take(limit)
-            .map(|entry| Arc::clone(&entry.account))
-            .collect()
+        names.take(limit).map(|found| Arc::clone(&found.0)).collect()
     }
 
     /// How many accounts name each tier. Every name is of a tier that there is or was: strangers can't add any.
-    pub fn tiers(&self) -> BTreeMap<String, u32> {
+    pub fn tiers(&self) -> BTreeMap<Arc<str>, u32> {
         self.state.read().tiers.clone()
     }
 
@@ -135,27 +193,38 @@ impl Directory {
         if count == 0 {
             return Lost::default();
         }
-        let accounts = state.names.values().filter_map(|id| state.accounts.get(id));
-        let lost = accounts.filter(|entry| !is_tier(&entry.account.tier));
+        let lost = state.names.iter().filter(|found| !is_tier(&found.0.tier));
         Lost {
-            accounts: lost.take(named_max).map(|entry| Arc::clone(&entry.account)).collect(),
+            accounts: lost.take(named_max).map(|found| Arc::clone(&found.0)).collect(),
             count,
         }
     }
 
-    /// Who is listed in tiers.yaml, with their keys.
-    pub(super) fn listed(&self) -> Vec<(Arc<Account>, Vec<Arc<Key>>)> {
+    /// Who is listed in tiers.yaml.
+    pub(super) fn listed(&self) -> Vec<Arc<Account>> {
         let state = self.state.read();
-        let entries = state.accounts.values();
-        let listed = entries.filter(|entry| entry.account.origin == Origin::Listed);
-        listed
-            .map(|entry| (Arc::clone(&entry.account), entry.keys.clone()))
-            .collect()
+        let listed = state.listed.iter().filter_map(|id| state.accounts.get(id));
+        listed.map(Arc::clone).collect()
+    }
+
+    /// Who is stored and came from that source, in the order of their names.
+    pub(super) fn of_source(&self, source: &str) -> Vec<Arc<Account>> {
+        let state = self.state.read();
+        let is_of =
+            |account: &&Arc<Account>| account.origin == Origin::Stored && account.source.as_deref() == Some(source);
+        let accounts = state.names.iter().map(|found| &found.0);
+        accounts.filter(is_of).map(Arc::clone).collect()
     }
 
     /// How many accounts there are.
     pub fn len(&self) -> usize {
         self.state.read().accounts.len()
+    }
+
+    /// How many of them are stored.
+    pub(super) fn stored(&self) -> usize {
+        let state = self.state.read();
+        state.accounts.len() - state.listed.len()
     }
 
     /// Whether there are none.
@@ -166,102 +235,63 @@ impl Directory {
     /// Takes the steps, all at once for whoever looks.
     pub(super) fn take(&self, steps: &[Step]) {
         let mut state = self.state.write();
-        for step in steps {
-            state.step(step);
+        // What goes goes first, since a key may pass from one account to another.
+        for account in steps.iter().filter_map(|step| step.before.as_ref()) {
+            state.remove(account);
         }
-    }
-
-    /// What is stored is this and nothing else; who is listed stays.
-    pub(super) fn restore(&self, accounts: Vec<Account>, keys: Vec<Key>) {
-        let mut new = State::default();
-        let mut state = self.state.write();
-        for entry in state
-            .accounts
-            .values()
-            .filter(|entry| entry.account.origin == Origin::Listed)
-        {
-            new.step(&Step::Put(Arc::clone(&entry.account)));
-            for key in &entry.keys {
-                new.step(&Step::Give(Arc::clone(key)));
-            }
+        for account in steps.iter().filter_map(|step| step.after.as_ref()) {
+            state.put(Arc::clone(account));
         }
-        for account in accounts {
-            new.step(&Step::Put(Arc::new(account)));
-        }
-        for key in keys {
-            new.step(&Step::Give(Arc::new(key)));
-        }
-        *state = new;
-    }
-
-    /// Whose the key of that hash is, expired or not.
-    pub(super) fn owner(&self, hash: &KeyHash) -> Option<Arc<Account>> {
-        let state = self.state.read();
-        state.keys.get(&KeyId::of(hash)).map(|held| Arc::clone(&held.account))
     }
 }
 
 impl State {
-    fn step(&mut self, step: &Step) {
-        match step {
-            Step::Put(account) => self.put(account),
-            Step::Remove(account) => self.remove(account.id),
-            Step::Give(key) => self.give(key),
-            Step::Take(key) => self.take(key),
+    fn of(accounts: Vec<Arc<Account>>) -> Self {
+        let keys = accounts.iter().map(|account| account.keys().len()).sum();
+        let mut state = Self {
+            keys: HashMap::with_capacity(keys),
+            accounts: HashMap::with_capacity(accounts.len()),
+            // Made at once it is dense.
+            names: accounts.iter().map(|account| ByName(Arc::clone(account))).collect(),
+            ..Self::default()
+        };
+        for account in accounts {
+            state.index(account);
         }
+        state
     }
 
-    fn put(&mut self, account: &Arc<Account>) {
-        let keys = self.accounts.remove(&account.id).map_or_else(Vec::new, |entry| {
-            self.uncount(&entry.account);
-            entry.keys
-        });
-        for key in &keys {
-            if let Some(held) = self.keys.get_mut(&key.id()) {
-                held.account = Arc::clone(account);
-            }
-        }
-        self.names.insert(account.name.clone(), account.id);
-        *self.tiers.entry(account.tier.clone()).or_default() += 1;
-        let account = Arc::clone(account);
-        self.accounts.insert(account.id, Entry { account, keys });
+    fn put(&mut self, account: Arc<Account>) {
+        self.names.replace(ByName(Arc::clone(&account)));
+        self.index(account);
     }
 
-    fn remove(&mut self, id: AccountId) {
-        let Some(entry) = self.accounts.remove(&id) else { return };
-        self.uncount(&entry.account);
-        self.names.remove(&entry.account.name);
-        for key in entry.keys {
-            self.keys.remove(&key.id());
+    /// Puts it everywhere but among the names.
+    fn index(&mut self, account: Arc<Account>) {
+        for key in account.keys() {
+            self.keys.insert(key.id(), Arc::clone(&account));
         }
+        if account.origin == Origin::Listed {
+            self.listed.insert(account.id);
+        }
+        *self.tiers.entry(Arc::clone(&account.tier)).or_default() += 1;
+        self.accounts.insert(account.id, account);
     }
 
-    fn uncount(&mut self, account: &Account) {
+    fn remove(&mut self, account: &Account) {
+        let Some(account) = self.accounts.remove(&account.id) else {
+            return;
+        };
         if let Some(count) = self.tiers.get_mut(&account.tier) {
             *count -= 1;
             if *count == 0 {
                 self.tiers.remove(&account.tier);
             }
         }
-    }
-
-    fn give(&mut self, key: &Arc<Key>) {
-        let Some(entry) = self.accounts.get_mut(&key.account) else {
-            return;
-        };
-        entry.keys.retain(|other| other.hash != key.hash);
-        entry.keys.push(Arc::clone(key));
-        let held = Held {
-            key: Arc::clone(key),
-            account: Arc::clone(&entry.account),
-        };
-        self.keys.insert(key.id(), held);
-    }
-
-    fn take(&mut self, key: &Key) {
-        self.keys.remove(&key.id());
-        if let Some(entry) = self.accounts.get_mut(&key.account) {
-            entry.keys.retain(|other| other.hash != key.hash);
+        self.listed.remove(&account.id);
+        self.names.remove::<str>(&account.name);
+        for key in account.keys() {
+            self.keys.remove(&key.id());
         }
     }
 }

@@ -13,7 +13,6 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
-use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 
 /// What a key of ours begins with.
@@ -212,10 +211,8 @@ impl FromStr for KeyId {
 pub struct Key {
     /// SHA-256 of it.
     pub hash: KeyHash,
-    /// Whose it is.
-    pub account: AccountId,
     /// What its owner calls it, at most [`LABEL_BYTES_MAX`] bytes without control characters; empty if nothing.
-    pub label: String,
+    pub label: Box<str>,
     /// When it was given out or taken over.
     pub created: UnixTime,
     /// From when on it is of no use any more; `None`: it stays.
@@ -223,6 +220,16 @@ pub struct Key {
 }
 
 impl Key {
+    /// One without a label that never expires.
+    pub fn plain(hash: KeyHash, created: UnixTime) -> Self {
+        Self {
+            hash,
+            label: Box::default(),
+            created,
+            expires: None,
+        }
+    }
+
     /// By what people know it.
     pub fn id(&self) -> KeyId {
         KeyId::of(&self.hash)

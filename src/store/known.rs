@@ -1,7 +1,5 @@
 //! The accounts as one tiers.yaml knows them: whom it lists, which never changes for whoever decides by it, and whom operators
 //! have stored, who may change at any time.
-//!
-//! Absent on purpose: who is listed by any other file, though the directory has them all for operators.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +16,7 @@ use crate::policy::time::UnixTime;
 #[derive(Debug, Default)]
 pub struct KnownAccounts {
     /// Keys come from strangers, so the map keeps the standard library's hasher, which is made against attack.
-    keys: HashMap<KeyId, (KeyHash, Arc<Account>)>,
+    keys: HashMap<KeyId, Arc<Account>>,
     listed: HashMap<AccountId, Arc<Account>>,
     directory: Arc<Directory>,
 }
@@ -30,8 +28,8 @@ impl KnownAccounts {
             directory: Arc::clone(directory),
             ..Self::default()
         };
-        for (account, keys) in directory.listed() {
-            let held = keys.iter().map(|key| (key.id(), (key.hash, Arc::clone(&account))));
+        for account in directory.listed() {
+            let held = account.keys().iter().map(|key| (key.id(), Arc::clone(&account)));
             known.keys.extend(held);
             known.listed.insert(account.id, account);
         }
@@ -51,8 +49,9 @@ impl KnownAccounts {
 
     /// A listed key never expires.
     fn listed_owner(&self, hash: &KeyHash) -> Option<Arc<Account>> {
-        let (held, account) = self.keys.get(&KeyId::of(hash))?;
-        bool::from(held.ct_eq(hash)).then(|| Arc::clone(account))
+        let account = self.keys.get(&KeyId::of(hash))?;
+        let held = account.key(KeyId::of(hash))?;
+        bool::from(held.hash.ct_eq(hash)).then(|| Arc::clone(account))
     }
 
     /// The account of that id, if it is listed in this file.

@@ -41,7 +41,7 @@ impl MemoryLedger {
         state.entries.iter().map(|(_, entry)| entry.clone()).collect()
     }
 
-    /// Tells the policy what callers have used, as a journal does when it is opened.
+    /// Tells the policy what callers have used, as a database does when it is opened.
     pub fn restore(&self, policy: &mut Policy, now: Timestamp) {
         for (_, entry) in &self.state.lock().entries {
             if let Entry::Job(record) = entry

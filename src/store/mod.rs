@@ -10,8 +10,10 @@
 //! | `rows` | jobs and refusals as rows |
 //! | `rollup`, `retention` | adding up, and removing what is old |
 //! | `replay`, `corrections` | windows read back, and jobs dated by a clock that was ahead |
+//! | `view`, [`usage`], [`jobs`], [`verify`], [`backup`] | what commands read from the file themselves, and copies of it |
 //! | [`statistics`] | `/me?period=` and `/stats` |
 //! | `accounts`, `directory`, `networks` | accounts, keys and networks, in the database and in memory |
+//! | [`audit`] | what operators changed |
 //!
 //! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, and are [`KnownAccounts`] to a request,
 //! which looks its key up there; networks in the same database and in [`Networks`], where every request looks its address up.
@@ -21,10 +23,13 @@
 
 pub mod account;
 mod accounts;
+pub mod audit;
+pub mod backup;
 mod corrections;
 pub mod data_dir;
 pub mod database;
 mod directory;
+pub mod jobs;
 pub mod keys;
 mod known;
 pub mod ledger;
@@ -40,15 +45,20 @@ mod rollup;
 mod rows;
 pub mod statistics;
 mod token;
+pub mod usage;
+pub mod verify;
+mod view;
 mod whereabouts;
+mod words;
 
 use std::fmt;
 
 pub use account::{Account, Change, Illegal, NewAccount, Origin};
 pub use accounts::{
-    ACCOUNTS_MAX, AccountStore, AccountsError, ChangeError, ImportError, ImportRow, Imported, Listed, Minted,
-    RelistError, Relisted, Relisting,
+    ACCOUNTS_MAX, AccountStore, AccountUse, AccountsError, ChangeError, Changed, ImportError, ImportOptions, ImportRow,
+    Imported, LINES_MAX, Listed, Minted, RelistError, Relisted, Relisting,
 };
+pub use audit::{Actor, AuditEntry, Stamp};
 pub use data_dir::{DATABASE_FILE, DataDir, OldData};
 pub use database::{Database, OpenError, ReadError, WriteError, open_read_only};
 pub use directory::{Directory, Lost};
@@ -64,6 +74,7 @@ pub use record::{Entry, Record, Refused};
 pub use replay::{JobHistory, Restored};
 pub use retention::History;
 pub use token::{AdminToken, TOKEN_CHARS, TOKEN_FILE, TOKEN_VARIABLE, TokenError};
+pub use view::{CallerName, View, network_caller, user_caller};
 pub use whereabouts::{ADDRESS_FILE, clear_address, leave_address, left_address};
 
 /// Where finished jobs are written down. Nothing in it blocks: whoever asks for durability gets a future.

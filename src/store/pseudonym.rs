@@ -80,7 +80,7 @@ impl Pseudonyms {
     }
 
     /// Under the key in the data folder; a new one is made if there is none. The folder must be there, and locked
-    /// ([`super::journal::Journal::open`] does both), so that no other process makes one at the same time. Warns if others than
+    /// ([`super::DataDir::take`] does both), so that no other process makes one at the same time. Warns if others than
     /// the owner may read it.
     ///
     /// # Errors
@@ -88,26 +88,36 @@ impl Pseudonyms {
     pub fn open(data_folder: &Path) -> Result<Self, KeyError> {
         let path = data_folder.join(KEY_FILE);
         let failed = |error| KeyError::Disk(path.clone(), error);
-        let mut file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_key(data_folder, &path).map_err(failed)?;
-                File::open(&path).map_err(failed)?
-            }
-            opened => opened.map_err(failed)?,
-        };
-        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+        if !path.try_exists().map_err(failed)? {
+            make_key(data_folder, &path).map_err(failed)?;
+        }
+        let mode = fs::metadata(&path).map_err(failed)?.permissions().mode() & 0o777;
         if mode & !MODE != 0 {
             tracing::warn!(
                 file = %path.display(),
                 "others may read the key that hides networks (mode {mode:o}): chmod 600",
             );
         }
+        Self::read_file(&path)
+    }
+
+    /// Under the key in the data folder, which is made by nobody but a server.
+    ///
+    /// # Errors
+    /// There is none, what is there is no key, or the system's.
+    pub fn read(data_folder: &Path) -> Result<Self, KeyError> {
+        Self::read_file(&data_folder.join(KEY_FILE))
+    }
+
+    /// Under the key in that file.
+    pub(super) fn read_file(path: &Path) -> Result<Self, KeyError> {
         let mut text = Vec::new();
-        let mut bounded = Read::by_ref(&mut file).take(KEY_FILE_BYTES_MAX);
-        bounded.read_to_end(&mut text).map_err(failed)?;
+        File::open(path)
+            .and_then(|file| file.take(KEY_FILE_BYTES_MAX).read_to_end(&mut text))
+            .map_err(|error| KeyError::Disk(path.to_owned(), error))?;
         match key_of(text.trim_ascii_end()) {
             Some(key) => Ok(Self::new(key)),
-            None => Err(KeyError::NoKey(path)),
+            None => Err(KeyError::NoKey(path.to_owned())),
         }
     }
 

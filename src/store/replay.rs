@@ -3,6 +3,7 @@
 //! Calendar periods come from their sums and the jobs after those; rolling windows from the jobs that may lie in them. One
 //! scan in the order of the jobs' numbers tells all of it.
 
+use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use super::past::{Debited, Fence, Past};
 use super::rollup;
 use super::rows::{DebitRow, INSTANCE, caller_of, millis, unix_time};
 use crate::policy::Policy;
-use crate::policy::rules::{Window, WindowId};
+use crate::policy::caller::Caller;
+use crate::policy::rules::{Calendar, Window, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
 
 /// What was read back at a start.
@@ -43,6 +45,7 @@ impl Database {
     pub fn restore(&self, policy: &mut Policy, now: Timestamp) -> Result<Restored, ReadError> {
         let windows = policy.rules().windows.clone();
         let wall = policy.wall_clock(now);
+        corrections::undo_at_start(self.shared(), wall).map_err(|error| ReadError(error.to_string()))?;
         let mut restored = Restored { debits: 0, future: 0 };
         let mut last_number = 0;
         let pending = self.read(|connection| {
@@ -82,12 +85,12 @@ impl Database {
         }
     }
 
-    /// The clock was set forward and reads `now`: what was taken for a clock that had been ahead may have been one that was
-    /// behind at the start. Whether windows have to begin anew. Blocks on the disk.
+    /// The clock was set forward, from one time to the other: what was taken for a clock that had been ahead may have been one
+    /// that was behind. Whether windows have to begin anew. Blocks on the disk.
     ///
     /// # Errors
     /// The database can't be written. Then all is as it was.
-    pub fn clock_set_forward(&self, now: UnixTime) -> Result<bool, WriteError> {
+    pub fn clock_set_forward(&self, from: UnixTime, to: UnixTime) -> Result<bool, WriteError> {
         let shared = self.shared();
         let mut anew = false;
         if let Some(pending) = shared.upkeep.pending() {
@@ -96,13 +99,13 @@ impl Database {
                 .read(|connection| corrections::newest(connection, pending));
             if newest
                 .map_err(|error| WriteError(error.to_string()))?
-                .is_none_or(|newest| newest <= now)
+                .is_none_or(|newest| from < newest && newest <= to)
             {
                 shared.upkeep.set_pending(None);
                 anew = true;
             }
         }
-        Ok(corrections::undo(shared, now)? || anew)
+        Ok(corrections::undo(shared, from, to)? || anew)
     }
 }
 
@@ -122,10 +125,10 @@ impl Past for JobHistory {
         let until = fence.wait()?;
         if let Some(as_of) = self.correction {
             let last_number = until - 1;
-            // At the start some may have been taken for ones of the future that no longer are.
-            self.shared.upkeep.set_pending(None);
             corrections::make(&self.shared, Correction { last_number, as_of }, "step_back")
                 .map_err(io::Error::other)?;
+            // What was taken for jobs of the future at the start is among those.
+            self.shared.upkeep.set_pending(None);
         }
         let wall = (self.shared.settings.wall)();
         let longest = windows.iter().map(|window| match window {
@@ -206,7 +209,8 @@ fn scan(
             Window::Rolling(_) => rollup::first_number_since(connection, from)?,
             Window::Calendar(calendar) => {
                 let covers = rollup::covers(connection, &calendar.name)?.job;
-                if tell_sums(connection, &calendar.name, id, each)?.is_break() {
+                let later = summed_up_since(connection, calendar, until, covers)?;
+                if tell_sums(connection, &calendar.name, &later, id, each)?.is_break() {
                     return Ok(());
                 }
                 covers + 1
@@ -253,10 +257,38 @@ fn scan(
     Ok(())
 }
 
-/// Tells what a calendar's sums hold.
+/// What a calendar's sums hold of jobs from `until` on, by period and caller: the fence was reached before they were added up.
+fn summed_up_since(
+    connection: &Connection,
+    calendar: &Calendar,
+    until: i64,
+    covers: i64,
+) -> rusqlite::Result<HashMap<(UnixTime, Caller), u64>> {
+    let mut later: HashMap<_, u64> = HashMap::new();
+    if covers < until {
+        return Ok(later);
+    }
+    let corrections = Corrections::read(connection)?;
+    let sql = format!(
+        "SELECT {} FROM job WHERE instance = ?1 AND number BETWEEN ?2 AND ?3 AND units > 0",
+        DebitRow::COLUMNS
+    );
+    let mut select = connection.prepare(&sql)?;
+    for row in select.query_map(params![INSTANCE, until, covers], DebitRow::of)? {
+        let row = row?;
+        let period = calendar.period(corrections.date(row.number, row.admitted));
+        for caller in row.caller.counted() {
+            *later.entry((period, caller)).or_default() += row.units;
+        }
+    }
+    Ok(later)
+}
+
+/// Tells what a calendar's sums hold, without what came later.
 fn tell_sums(
     connection: &Connection,
     calendar: &str,
+    later: &HashMap<(UnixTime, Caller), u64>,
     window: WindowId,
     each: &mut dyn FnMut(Told<'_>) -> ControlFlow<()>,
 ) -> rusqlite::Result<ControlFlow<()>> {
@@ -266,11 +298,17 @@ fn tell_sums(
     let mut rows = select.query([calendar])?;
     while let Some(row) = rows.next()? {
         let at = unix_time(row.get(0)?);
+        let caller = caller_of((row.get(1)?, row.get(2)?, row.get(3)?));
+        let all = u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0);
+        let units = all.saturating_sub(later.get(&(at, caller)).copied().unwrap_or(0));
+        if units == 0 {
+            continue;
+        }
         let debit = Debited {
             window,
-            caller: caller_of((row.get(1)?, row.get(2)?, row.get(3)?)),
+            caller,
             at,
-            units: u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
+            units,
         };
         let told = Told {
             debit,

@@ -2,7 +2,7 @@
 //!
 //! Old rows are removed by the time of a clock that is known to be right: it has agreed with the monotonic one for ten
 //! minutes, and has not moved further since the start than time has passed and one day more. So a clock that is ahead for a
-//! while removes nothing that is needed when it is back.
+//! while removes nothing that is needed when it is back: what windows need is kept for that day and another one.
 
 use rusqlite::{Connection, Transaction, params};
 
@@ -14,13 +14,19 @@ use crate::policy::time::{Span, Timestamp, UnixTime};
 
 /// Rows that one transaction removes.
 const ROWS_MAX: i64 = 2_000;
-/// Jobs are kept for so much longer than the longest rolling window.
-const BEYOND_WINDOW: Span = Span::from_secs(2 * 3_600);
+/// What windows need is kept for so much longer, since the clock may be ahead by [`PER_START`] and more.
+const BEYOND_WINDOW: Span = Span::from_secs(2 * 86_400);
 /// How long what is added up is kept: by minute, hour and day.
-const TOTALS_KEPT: [Span; 3] = [
+pub(super) const TOTALS_KEPT: [Span; 3] = [
     Span::from_secs(2 * 3_600),
     Span::from_secs(14 * 86_400),
     Span::from_secs(400 * 86_400),
+];
+/// How far back it can be asked for by `/me?period=` and `/stats`, with a margin.
+pub(super) const TOTALS_ASKED_FOR: [Span; 3] = [
+    Span::from_secs(2 * 3_600),
+    Span::from_secs(4 * 86_400),
+    Span::from_secs(62 * 86_400),
 ];
 /// Changes by operators that are kept: the oldest go first.
 const AUDIT_MAX: i64 = 1_000_000;
@@ -30,8 +36,10 @@ const AGREES_FOR: Span = Span::from_secs(600);
 const TOLERANCE: Span = Span::from_secs(2);
 /// How much further than time has passed the clock may have moved, for each start.
 const PER_START: Span = Span::from_secs(86_400);
+/// The fact in `meta` that says how many jobs were removed.
+const REMOVED: &str = "jobs_removed";
 /// The fact in `meta` that says up to when old rows may have been removed.
-const BOUNDARY: &str = "retention_clock";
+pub(super) const BOUNDARY: &str = "retention_clock";
 
 /// How long finished jobs are kept beyond the longest rolling window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,28 +137,49 @@ pub(super) struct Boundary {
 }
 
 impl Boundary {
-    /// As the database has it; the clock's own time, if it has none.
-    pub fn read(connection: &Connection, wall: UnixTime) -> rusqlite::Result<Self> {
-        let left = rows::meta(connection, BOUNDARY)?.and_then(|text| text.parse().ok());
-        Ok(Self {
-            left: left.map_or(wall, unix_time),
-            taken: Timestamp::ZERO,
-        })
+    /// As the database has it. A new database gets the clock's own time, before anything is in it that a clock which is ahead
+    /// later could remove.
+    pub fn take(connection: &Connection, wall: UnixTime, now: Timestamp) -> rusqlite::Result<Self> {
+        let left = match rows::meta(connection, BOUNDARY)?.and_then(|text| text.parse().ok()) {
+            Some(left) => unix_time(left),
+            None => {
+                rows::set_meta(connection, BOUNDARY, &millis(wall).to_string())?;
+                wall
+            }
+        };
+        Ok(Self { left, taken: now })
     }
 
-    /// What time it is as far as retention goes.
-    pub fn at(&self, wall: UnixTime, now: Timestamp) -> UnixTime {
-        wall.min(self.left + now.since(self.taken) + PER_START)
+    /// What time it is as far as retention goes. Before the oldest row there is nothing to remove, so it goes on from there: a
+    /// database that was made by a clock of long ago is not bound to that.
+    pub fn at(&mut self, connection: &Connection, wall: UnixTime, now: Timestamp) -> rusqlite::Result<UnixTime> {
+        if let Some(oldest) = oldest(connection)?.filter(|oldest| *oldest > self.left) {
+            (self.left, self.taken) = (oldest, now);
+        }
+        Ok(wall.min(self.left + now.since(self.taken) + PER_START))
     }
+}
+
+/// When the oldest job was admitted that windows may need, or the oldest period began that is summed up; about.
+fn oldest(connection: &Connection) -> rusqlite::Result<Option<UnixTime>> {
+    let mut select = connection.prepare_cached(
+        "SELECT min(oldest) FROM (SELECT min(hour) AS oldest FROM job_hour WHERE instance = ?1 \
+                                  UNION ALL SELECT min(period) FROM calendar_sum)",
+    )?;
+    let oldest: Option<i64> = select.query_row([INSTANCE], |row| row.get(0))?;
+    Ok(oldest.map(unix_time))
 }
 
 /// Removes what is older than it is kept, as of that time, in small steps.
 pub(super) fn remove_old(shared: &Shared, now: UnixTime) -> Result<(), WriteError> {
+    // A calendar that is new wants what is about to go.
+    rollup::roll_up_all(shared)?;
     let plan = shared.upkeep.plan();
+    let certain = UnixTime::from_millis(now.as_millis().saturating_sub(BEYOND_WINDOW.as_millis()));
     let calendars: Vec<(String, UnixTime)> = plan
         .calendars()
         .iter()
-        .map(|calendar| (calendar.name.to_string(), calendar.period(now)))
+        .map(|calendar| (calendar.name.to_string(), calendar.period(certain)))
         .collect();
     shared.write(move |transaction| {
         forget_calendars(transaction, &calendars)?;
@@ -165,12 +194,7 @@ pub(super) fn remove_old(shared: &Shared, now: UnixTime) -> Result<(), WriteErro
     let kept = plan.longest.max(plan.history.keep);
     while shared.write(move |transaction| remove_jobs(transaction, before(kept)))? {}
     while shared.write(move |transaction| remove_refusals(transaction, before(kept)))? {}
-    let (max, needed) = (plan.history.max, before(plan.longest));
-    while shared.write(move |transaction| {
-        let too_large = bytes_in_use(transaction)? > max;
-        Ok(too_large && remove_jobs(transaction, needed)?)
-    })? {}
-    Ok(())
+    remove_beyond(shared, &plan, before)
 }
 
 /// Sums of periods that are over, and of calendars in which no quota counts.
@@ -194,25 +218,53 @@ fn forget_calendars(transaction: &Transaction<'_>, present: &[(String, UnixTime)
     Ok(())
 }
 
+/// Removes what was added up for periods that began before that time, in small steps.
 fn remove_totals(shared: &Shared, period: i64, before: i64) -> Result<(), WriteError> {
-    const DELETES: [&str; 3] = [
-        "DELETE FROM usage WHERE period = ?1 AND start = ?2",
-        "DELETE FROM traffic WHERE period = ?1 AND start = ?2",
-        "DELETE FROM service_time WHERE period = ?1 AND start = ?2",
-    ];
-    // A period at a time. Every job and refusal that is in one of the others is in `traffic`.
-    while shared.write(move |transaction| {
-        let oldest: Option<i64> = transaction.query_row(
-            "SELECT min(start) FROM traffic WHERE period = ?1 AND start < ?2",
-            params![period, before],
-            |row| row.get(0),
-        )?;
-        let Some(oldest) = oldest else { return Ok(false) };
-        for delete in DELETES {
-            transaction.execute(delete, params![period, oldest])?;
+    while shared.write(move |transaction| remove_usage(transaction, period, before))? {}
+    shared.write(move |transaction| {
+        for delete in [
+            "DELETE FROM traffic WHERE period = ?1 AND start < ?2",
+            "DELETE FROM service_time WHERE period = ?1 AND start < ?2",
+        ] {
+            transaction.execute(delete, params![period, before])?;
         }
-        Ok(true)
-    })? {}
+        Ok(())
+    })
+}
+
+/// Removes some callers' rows of periods that began before that time. Whether there may be more.
+fn remove_usage(transaction: &Transaction<'_>, period: i64, before: i64) -> rusqlite::Result<bool> {
+    let removed = transaction.execute(
+        "DELETE FROM usage WHERE (period, start, account, network, end_user, tier, upstream, outcome, status) IN \
+             (SELECT period, start, account, network, end_user, tier, upstream, outcome, status \
+              FROM usage WHERE period = ?1 AND start < ?2 ORDER BY period, start LIMIT ?3)",
+        params![period, before, ROWS_MAX],
+    )?;
+    Ok(i64::try_from(removed).unwrap_or(ROWS_MAX) == ROWS_MAX)
+}
+
+/// Removes the oldest rows, of those that neither windows nor `/me?period=` need, until the database is no larger than it may
+/// be: jobs first, then callers' minutes, hours and days.
+fn remove_beyond(shared: &Shared, plan: &Plan, before: impl Fn(Span) -> i64) -> Result<(), WriteError> {
+    let (max, jobs) = (plan.history.max, before(plan.longest));
+    let [minutes, hours, days] = TOTALS_ASKED_FOR.map(before);
+    let removed_some = move |transaction: &Transaction<'_>| {
+        let is_too_large = bytes_in_use(transaction)? > max;
+        Ok(is_too_large
+            && (remove_jobs(transaction, jobs)?
+                || remove_usage(transaction, PERIODS_S[0], minutes)?
+                || remove_usage(transaction, PERIODS_S[1], hours)?
+                || remove_usage(transaction, PERIODS_S[2], days)?))
+    };
+    while shared.write(removed_some)? {}
+    let in_use = shared.write(|transaction| bytes_in_use(transaction))?;
+    if in_use > max {
+        tracing::warn!(
+            in_use,
+            max,
+            "the database is larger than history.max: all that is left is still needed"
+        );
+    }
     Ok(())
 }
 
@@ -236,10 +288,11 @@ fn remove_jobs(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<b
     if until < first {
         return Ok(false);
     }
-    transaction.execute(
+    let removed = transaction.execute(
         "DELETE FROM job WHERE instance = ?1 AND number BETWEEN ?2 AND ?3 AND admitted < ?4",
         params![INSTANCE, first, until, before],
     )?;
+    count_removed(transaction, removed)?;
     if until < last {
         transaction.execute(
             "UPDATE job_hour SET first_number = ?3 WHERE instance = ?1 AND hour = ?2",
@@ -252,6 +305,18 @@ fn remove_jobs(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<b
         params![INSTANCE, hour],
     )?;
     Ok(true)
+}
+
+/// Jobs that retention has removed, by which `db verify` tells a number that is missing from one that went.
+pub(super) fn jobs_removed(connection: &Connection) -> rusqlite::Result<i64> {
+    Ok(rows::meta(connection, REMOVED)?
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0))
+}
+
+fn count_removed(transaction: &Transaction<'_>, more: usize) -> rusqlite::Result<()> {
+    let removed = jobs_removed(transaction)? + i64::try_from(more).unwrap_or(i64::MAX);
+    rows::set_meta(transaction, REMOVED, &removed.to_string())
 }
 
 /// Removes some refusals told before that time. Whether there may be more.
@@ -270,4 +335,58 @@ pub(super) fn bytes_in_use(connection: &Connection) -> rusqlite::Result<u64> {
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let used = (number("page_count")? - number("freelist_count")?) * number("page_size")?;
     Ok(u64::try_from(used).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+    const fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn clocks_agree_again_ten_minutes_after_the_last_step() {
+        let mut agreement = Agreement::new(START, at(0));
+        let mut wall = START;
+        for second in 1..=2_000 {
+            let (goes, back) = match second {
+                700 => (3_600, 0),
+                1_000 => (0, 3_599),
+                // As clocks are when somebody slews them.
+                _ => (second % 3, 0),
+            };
+            wall = UnixTime::from_secs(wall.as_secs() + goes - back);
+            agreement.look(wall, at(second));
+            let is_long = (600..700).contains(&second) || second >= 1_600;
+            assert_eq!(agreement.is_long(at(second)), is_long, "{second}");
+        }
+    }
+
+    #[test]
+    fn the_boundary_goes_no_further_than_time_and_a_day() {
+        let connection = Connection::open_in_memory().expect("a database");
+        connection
+            .execute_batch(include_str!("schema.sql"))
+            .expect("the schema");
+        let far = START + Span::from_secs(1 << 33);
+        let mut boundary = Boundary::take(&connection, START, at(50)).expect("a boundary");
+        let told = boundary.at(&connection, far, at(150)).expect("a time");
+        assert_eq!(told, START + PER_START + Span::from_secs(100));
+        assert_eq!(
+            boundary.at(&connection, START, at(150)),
+            Ok(START),
+            "the clock is behind"
+        );
+        // Another start, by a clock that is ahead.
+        let mut boundary = Boundary::take(&connection, far, at(0)).expect("a boundary");
+        let told = boundary.at(&connection, far, at(10)).expect("a time");
+        assert_eq!(told, START + PER_START + Span::from_secs(10));
+        // Nothing is older than that.
+        let hour = "INSERT INTO job_hour VALUES (1, ?1, 1, 1)";
+        connection.execute(hour, [millis(far)]).expect("a row");
+        assert_eq!(boundary.at(&connection, far, at(20)), Ok(far));
+    }
 }

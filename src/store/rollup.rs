@@ -430,7 +430,7 @@ fn write_usage(transaction: &Transaction<'_>, period: i64, rows: &HashMap<UsageK
         "INSERT INTO usage (period, start, account, network, end_user, tier, upstream, outcome, status, \
                             jobs, units, wait_ms, service_ms) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
-         ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, units = units + excluded.units, \
+         ON CONFLICT (period, start, account, network, end_user, tier, upstream, outcome, status) DO UPDATE SET jobs = jobs + excluded.jobs, units = units + excluded.units, \
                                    wait_ms = wait_ms + excluded.wait_ms, service_ms = service_ms + excluded.service_ms",
     )?;
     for (key, sums) in rows {
@@ -458,7 +458,7 @@ fn write_traffic(transaction: &Transaction<'_>, period: i64, rows: &HashMap<Traf
     let mut add = transaction.prepare_cached(
         "INSERT INTO traffic (period, start, tier, upstream, outcome, reason, status, jobs, units, wait_ms, service_ms) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
-         ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, units = units + excluded.units, \
+         ON CONFLICT (period, start, tier, upstream, outcome, reason, status) DO UPDATE SET jobs = jobs + excluded.jobs, units = units + excluded.units, \
                                    wait_ms = wait_ms + excluded.wait_ms, service_ms = service_ms + excluded.service_ms",
     )?;
     for (key, sums) in rows {
@@ -482,7 +482,7 @@ fn write_traffic(transaction: &Transaction<'_>, period: i64, rows: &HashMap<Traf
 fn write_times(transaction: &Transaction<'_>, period: i64, rows: &HashMap<(i64, u16), Times>) -> rusqlite::Result<()> {
     let mut add = transaction.prepare_cached(
         "INSERT INTO service_time (period, start, bucket, jobs, min_ms, max_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-         ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, min_ms = min(min_ms, excluded.min_ms), \
+         ON CONFLICT (period, start, bucket) DO UPDATE SET jobs = jobs + excluded.jobs, min_ms = min(min_ms, excluded.min_ms), \
                                    max_ms = max(max_ms, excluded.max_ms)",
     )?;
     for ((start, bucket), of) in rows {

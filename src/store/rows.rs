@@ -1,4 +1,4 @@
-//! Jobs and refusals as rows of the database: written by the writer, read by whoever rebuilds windows or adds up.
+//! Jobs and refusals as rows of the database: written by the writer, read to rebuild windows and to add up.
 
 use std::sync::Arc;
 
@@ -75,6 +75,8 @@ impl Numbers {
 /// What inserts rows in one transaction.
 pub(super) struct Inserts<'t> {
     job: CachedStatement<'t>,
+    /// The tier, upstream and outcome that are bound to it.
+    bound: Option<(Arc<str>, Arc<str>, &'static str)>,
     refusal: CachedStatement<'t>,
 }
 
@@ -86,6 +88,7 @@ impl<'t> Inserts<'t> {
                                   priority, outcome, status, cost, units, wait_ms, service_ms) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
             )?,
+            bound: None,
             refusal: transaction.prepare_cached(
                 "INSERT INTO refusal (instance, number, minute, account, network, end_user, tier, reason, status, count) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -109,27 +112,44 @@ impl<'t> Inserts<'t> {
         Ok(*number - 1)
     }
 
+    /// A statement keeps what is bound to it: names are bound again only where they differ from the row before, since binding
+    /// a text copies it.
     fn insert_job(&mut self, record: &Record, number: i64) -> rusqlite::Result<()> {
         let (account, network, end_user) = caller_columns(record.caller);
-        let inserted = self.job.execute(params![
-            INSTANCE,
-            number,
-            millis(record.admitted),
-            millis(record.ended()),
-            account,
-            network,
-            end_user,
-            &*record.tier,
-            &*record.upstream,
-            record.priority.get(),
-            record.end.name(),
-            record.status,
-            record.cost,
-            record.debit(),
-            i64::try_from(record.waited.as_millis()).unwrap_or(i64::MAX),
-            i64::try_from(record.searched.as_millis()).unwrap_or(i64::MAX),
-        ]);
-        inserted.map(drop)
+        let job = &mut self.job;
+        let numbers = [
+            (2, number),
+            (3, millis(record.admitted)),
+            (4, millis(record.ended())),
+            (5, account),
+            (6, network),
+            (7, end_user),
+            (10, record.priority.get().into()),
+            (12, record.status.into()),
+            (13, record.cost.into()),
+            (14, record.debit().into()),
+            (15, i64::try_from(record.waited.as_millis()).unwrap_or(i64::MAX)),
+            (16, i64::try_from(record.searched.as_millis()).unwrap_or(i64::MAX)),
+        ];
+        for (column, value) in numbers {
+            job.raw_bind_parameter(column, value)?;
+        }
+        let outcome = record.end.name();
+        match &self.bound {
+            Some(bound) if Arc::ptr_eq(&bound.0, &record.tier) && Arc::ptr_eq(&bound.1, &record.upstream) => {
+                if bound.2 != outcome {
+                    job.raw_bind_parameter(11, outcome)?;
+                }
+            }
+            _ => {
+                job.raw_bind_parameter(1, INSTANCE)?;
+                job.raw_bind_parameter(8, &*record.tier)?;
+                job.raw_bind_parameter(9, &*record.upstream)?;
+                job.raw_bind_parameter(11, outcome)?;
+            }
+        }
+        self.bound = Some((Arc::clone(&record.tier), Arc::clone(&record.upstream), outcome));
+        job.raw_execute().map(drop)
     }
 
     fn insert_refusal(&mut self, refused: &Refused, number: i64) -> rusqlite::Result<()> {

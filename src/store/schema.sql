@@ -104,8 +104,8 @@ CREATE TABLE service_time (
     PRIMARY KEY (period, start, bucket)
 ) STRICT, WITHOUT ROWID;
 
--- Units debited in the present period of each calendar that a quota uses, such as `month UTC`. A delegating account's contain
--- its users'.
+-- Units debited in the present period of each calendar that a quota uses, such as `month UTC`; periods that are over go after
+-- two days. A delegating account's contain its users'.
 CREATE TABLE calendar_sum (
     calendar TEXT    NOT NULL,
     period   INTEGER NOT NULL, -- when it began
@@ -146,12 +146,12 @@ CREATE TABLE clock_correction (
     undone      INTEGER           -- when it was taken back, if it was
 ) STRICT;
 
--- Accounts, those that were removed included.
+-- Accounts, those that were removed included: of these only what history needs is kept.
 CREATE TABLE account (
     id          INTEGER NOT NULL PRIMARY KEY,
     name        TEXT    NOT NULL,
-    origin      TEXT    NOT NULL, -- stored, or listed in tiers.yaml
-    source      TEXT,             -- from which import it came
+    origin      TEXT    NOT NULL, -- stored; listed in tiers.yaml; or unlisted: listed so long ago that its name is free
+    source      TEXT,             -- from which source of imports it came
     tier        TEXT    NOT NULL,
     email       TEXT,
     note        TEXT,

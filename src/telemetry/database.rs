@@ -27,6 +27,7 @@ pub struct DatabaseMeters {
     wal_bytes: Gauge,
     available: Gauge,
     dropped_rows: Counter,
+    clock_corrections: Counter,
 }
 
 const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None);
@@ -41,12 +42,14 @@ impl DatabaseMeters {
             wal_bytes: Gauge::noop(),
             available: Gauge::noop(),
             dropped_rows: Counter::noop(),
+            clock_corrections: Counter::noop(),
         })
     }
 
     /// Meters known to the recorder by the names of docs/operations.md.
     pub fn register(recorder: &impl Recorder) -> Arc<Self> {
         describe(recorder);
+        let counter = |name: &'static str| recorder.register_counter(&Key::from_name(name), &METADATA);
         let gauge = |name: &'static str| recorder.register_gauge(&Key::from_name(name), &METADATA);
         let histogram = |name: &'static str| recorder.register_histogram(&Key::from_name(name), &METADATA);
         Arc::new(Self {
@@ -55,7 +58,8 @@ impl DatabaseMeters {
             bytes: gauge("tiergate_database_bytes"),
             wal_bytes: gauge("tiergate_database_wal_bytes"),
             available: gauge("tiergate_database_available"),
-            dropped_rows: recorder.register_counter(&Key::from_name("tiergate_database_dropped_rows_total"), &METADATA),
+            dropped_rows: counter("tiergate_database_dropped_rows_total"),
+            clock_corrections: counter("tiergate_clock_corrections_total"),
         })
     }
 
@@ -81,6 +85,11 @@ impl DatabaseMeters {
     /// A row that need not be durable was dropped, since the disk is far behind.
     pub fn dropped_row(&self) {
         self.dropped_rows.increment(1);
+    }
+
+    /// The dates of jobs were corrected, since the clock had been ahead.
+    pub fn corrected(&self) {
+        self.clock_corrections.increment(1);
     }
 }
 
@@ -110,6 +119,11 @@ fn describe(recorder: &impl Recorder) {
         name("tiergate_database_available"),
         None,
         "1 while the database can be written, 0 while metered requests are rejected because it can't.".into(),
+    );
+    recorder.describe_counter(
+        name("tiergate_clock_corrections_total"),
+        None,
+        "How often the dates of jobs were corrected after the system's clock had been ahead.".into(),
     );
     recorder.describe_counter(
         name("tiergate_database_dropped_rows_total"),

@@ -296,11 +296,11 @@ mod tests {
         for part in [
             "# HELP jobs_total Jobs.\n# TYPE jobs_total counter\njobs_total{tier=\"say \\\"a\\\"\\n\"} 3\n\n",
             "# TYPE seats gauge\nseats 0.5\n\n",
-            "# TYPE tiergate_journal_group_size histogram\ntiergate_journal_group_size_bucket{tier=\"a\",le=\"1\"} 1\n\
-             tiergate_journal_group_size_bucket{tier=\"a\",le=\"2\"} 3\n",
-            "tiergate_journal_group_size_bucket{tier=\"a\",le=\"1024\"} 3\n\
-             tiergate_journal_group_size_bucket{tier=\"a\",le=\"+Inf\"} 4\n\
-             tiergate_journal_group_size_sum{tier=\"a\"} 5004.5\ntiergate_journal_group_size_count{tier=\"a\"} 4\n",
+            "# TYPE tiergate_database_group_size histogram\ntiergate_database_group_size_bucket{tier=\"a\",le=\"1\"} 1\n\
+             tiergate_database_group_size_bucket{tier=\"a\",le=\"2\"} 3\n",
+            "tiergate_database_group_size_bucket{tier=\"a\",le=\"1024\"} 3\n\
+             tiergate_database_group_size_bucket{tier=\"a\",le=\"+Inf\"} 4\n\
+             tiergate_database_group_size_sum{tier=\"a\"} 5004.5\ntiergate_database_group_size_count{tier=\"a\"} 4\n",
         ] {
             assert!(page.contains(part), "{part}\nin\n{page}");
         }

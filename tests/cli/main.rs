@@ -3,11 +3,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod account_use;
 mod accounts;
+mod backup;
 mod check;
+mod data;
 mod diff;
-mod journal;
+mod jobs;
 mod networks;
 mod presets;
+mod queries;
 mod relative;
 mod secrets;
+mod transfer;
+mod usage;
+mod verify;

@@ -268,7 +268,7 @@ async fn an_account_gets_numbers_of_its_own_for_request_limits() {
     );
     let list = lines(&good(command(&door, &["account", "list"]).await));
     assert!(list[0].contains("QUOTAS LIMITS USERS"), "{list:?}");
-    let line = "acme $20 0 - - - - hourly=5000,lifts=network http=300 - -";
+    let line = "acme $20 0 - 0 - - - - hourly=5000,lifts=network http=300 - -";
     assert!(list.iter().any(|other| other == line), "{list:?}");
     let set = ["account", "set", "acme", "--limit", "http=", "--limit", "hourly=6000"];
     let changed = json_of(&door, &set).await;
@@ -307,4 +307,28 @@ async fn what_was_acknowledged_is_there_after_a_crash() {
     good(door.command(&["network", "remove", "2001:db8::1/32"]).await);
     let list = lines(&good(door.command(&["network", "list"]).await));
     assert_eq!(list, ["NETWORK LIMITS STATE UNTIL NOTE"]);
+}
+
+/// `block 0.0.0.0/0` locked everybody out without a question.
+#[tokio::test]
+async fn a_very_wide_block_wants_yes() {
+    let mirror = Mirror::start().await;
+    let door = limited_door(&mirror).await;
+    let said = wrong(command(&door, &["block", "0.0.0.0/0"]).await);
+    assert_eq!(
+        said,
+        "0.0.0.0/0 is wider than /8 (IPv4) or /16 (IPv6): this locks out a large part of everybody, you perhaps included; \
+         say --yes if that is meant\n"
+    );
+    let said = command(&door, &["block", "2000::/3", "--json"]).await;
+    let said: Value = serde_json::from_str(&wrong(said)).expect("JSON");
+    assert_eq!(said["reason"], "wide_network");
+    let said = good(command(&door, &["block", "0.0.0.0/0", "--for", "1h", "--yes"]).await);
+    assert!(said.starts_with("blocked:\n  network      0.0.0.0/0\n"), "{said}");
+    good(command(&door, &["block", "10.0.0.0/8"]).await);
+    // A number of 0 refuses everybody as well.
+    let set = ["network", "set", "::/0", "--limit", "http=0"];
+    assert!(wrong(command(&door, &set).await).contains("say --yes if that is meant"));
+    good(command(&door, &[&set[..], &["--yes"]].concat()).await);
+    good(command(&door, &["network", "set", "::/0", "--limit", "http=300"]).await);
 }

@@ -145,9 +145,9 @@ impl House {
     }
 
     fn tell(&self) {
-        let segments = segments(&self.folder.path().join("data/journal"));
+        let bytes = bytes(&self.folder.path().join("data/tiergate.db"));
         println!(
-            "{:?}, {segments} segments, the last start took {:?}",
+            "{:?}, a database of {bytes} bytes, the last start took {:?}",
             self.sum, self.start_took
         );
     }
@@ -209,15 +209,8 @@ async fn let_pass(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
-fn segments(journal: &Path) -> usize {
-    let names = std::fs::read_dir(journal).expect("a folder");
-    names
-        .filter(|entry| {
-            entry
-                .as_ref()
-                .is_ok_and(|entry| entry.path().extension().is_some_and(|end| end == "seg"))
-        })
-        .count()
+fn bytes(database: &Path) -> u64 {
+    std::fs::metadata(database).map_or(0, |found| found.len())
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 #!/usr/bin/env bash
 # A thousand kills, or as many as the first argument says, by the seed that the second one says; prints what was lost: nothing.
-# A run over a full hour also meets the turn to a new segment. Starts become longer as the journal does: six hundred took a quarter
-# of an hour on two busy cores.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 TIERGATE_CRASHES=${1:-1000} TIERGATE_SEED=${2:-1} \

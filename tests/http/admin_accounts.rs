@@ -4,21 +4,15 @@ use serde_json::{Value, json};
 
 use tiergate::policy::time::UnixTime;
 
-use crate::support::{Answer, Client, Door, Mirror, limited, seven_tiers};
+use crate::support::operator::rows;
+use crate::support::{Client, Door, Mirror, limited, seven_tiers};
 
-async fn door(mirror: &Mirror) -> Door {
+pub async fn door(mirror: &Mirror) -> Door {
     Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""))
 }
 
-/// The answer's body, after a look at its status.
-#[track_caller]
-fn told(answer: &Answer, status: u16) -> Value {
-    assert_eq!(answer.status(), status, "{}", answer.text());
-    answer.json()
-}
-
 /// `GET /me` with that key: who the door takes it for, or the reason why it takes it for nobody.
-async fn me(door: &Door, key: &str) -> String {
+pub async fn me(door: &Door, key: &str) -> String {
     let mut client = Client::connect(door.address).await;
     let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await;
     let said = answer.json();
@@ -30,16 +24,13 @@ async fn me(door: &Door, key: &str) -> String {
     }
 }
 
-async fn add(door: &Door, name: &str) -> Value {
+pub async fn add(door: &Door, name: &str) -> Value {
     let body = json!({ "name": name, "tier": "$20" }).to_string();
-    told(&door.operator("POST", "/accounts", &body).await, 201)
+    door.told(201, "POST /accounts", &body).await
 }
 
-async fn mint(door: &Door, name: &str, body: &str) -> (String, String) {
-    let key = told(
-        &door.operator("POST", &format!("/accounts/{name}/keys"), body).await,
-        201,
-    );
+pub async fn mint(door: &Door, name: &str, body: &str) -> (String, String) {
+    let key = door.told(201, format!("POST /accounts/{name}/keys"), body).await;
     let text = |of: &str| key[of].as_str().expect("text").to_owned();
     (text("key"), text("id"))
 }
@@ -101,12 +92,8 @@ async fn without_the_token_there_are_only_the_monitors_pages() {
         200,
         "nobody removed it"
     );
-    door.operator("GET", "/nothing", "")
-        .await
-        .assert_refused(404, "not_found");
-    door.operator("PUT", "/accounts", "")
-        .await
-        .assert_refused(405, "method_not_allowed");
+    door.refuses("GET /nothing", "", (404, "not_found"), "").await;
+    door.refuses("PUT /accounts", "", (405, "method_not_allowed"), "").await;
 }
 
 #[tokio::test]
@@ -117,24 +104,29 @@ async fn an_account_is_made_shown_changed_and_removed() {
         "name": "acme-bot", "email": "bot@acme.example", "tier": "$20", "concurrency": 6, "quotas": { "daily": 5000 },
         "until": "2027-01-01", "max_users": 10000, "note": "a friend",
     });
-    let made = told(&door.operator("POST", "/accounts", &body.to_string()).await, 201);
+    let made = door.told(201, "POST /accounts", &body).await;
     let expected = json!({
         "id": made["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$20", "concurrency": 6,
         "quotas": { "daily": 5000 }, "limits": {}, "until": "2027-01-01T00:00:00Z", "blocked": false, "max_users": 10000, "note": "a friend",
-        "keys": 0, "created": made["created"], "origin": "stored", "blocked_by_rule": [],
+        "source": null, "keys": 0, "created": made["created"], "origin": "stored", "blocked_by_rule": [],
     });
     assert_eq!(made, expected);
+    let mut shown = door.told(200, "GET /accounts/acme-bot", "").await;
+    let more = shown.as_object_mut().expect("an object");
     assert_eq!(
-        told(&door.operator("GET", "/accounts/acme-bot", "").await, 200),
-        expected
+        ["last_used", "jobs"].map(|name| more.remove(name)),
+        [Some(Value::Null), Some(json!([]))]
     );
+    let usage = more.remove("usage").expect("its quotas");
+    assert_eq!((&usage[0]["limit"], &usage[0]["used"]), (&json!(5000), &json!(0)));
+    assert_eq!(shown, expected);
     assert_eq!(
         door.metric(r#"tiergate_accounts{tier="$20"}"#).await,
         2.0,
         "a20 is listed"
     );
     let change = r#"{ "tier": "$5", "note": null, "until": null, "blocked": true, "quotas": { "daily": null } }"#;
-    let changed = told(&door.operator("PATCH", "/accounts/acme-bot", change).await, 200);
+    let changed = door.told(200, "PATCH /accounts/acme-bot", change).await;
     let mut expected = expected;
     for (field, value) in [
         ("tier", json!("$5")),
@@ -148,179 +140,71 @@ async fn an_account_is_made_shown_changed_and_removed() {
     assert_eq!(changed, expected);
     assert_eq!(door.metric(r#"tiergate_accounts{tier="$20"}"#).await, 1.0);
     assert_eq!(
-        told(&door.operator("DELETE", "/accounts/acme-bot", "").await, 200)["name"],
+        door.told(200, "DELETE /accounts/acme-bot", "").await["name"],
         "acme-bot"
     );
-    door.operator("GET", "/accounts/acme-bot", "")
-        .await
-        .assert_refused(404, "unknown_account");
+    door.refuses("GET /accounts/acme-bot", "", (404, "unknown_account"), "")
+        .await;
     let again = add(&door, "acme-bot").await;
     assert_ne!(again["id"], expected["id"], "it starts anew");
 }
+
+/// A request, its body, the status and the reason that it is answered with, and words of the answer.
+const MISTAKES: &str = r#"
+    POST /accounts | { "name": "acme", "tier": "$20" } | 409 | name_taken | exists already
+    POST /accounts | { "name": "a20", "tier": "$20" } | 409 | name_taken | exists already
+    POST /accounts | { "name": "b", "tier": "$2" } | 400 | bad_request | there are free, $1, $5, $10
+    POST /accounts | { "name": "b b", "tier": "$20" } | 400 | bad_request | visible ASCII
+    POST /accounts | { "name": "b", "tier": "$20", "teir": 1 } | 400 | bad_request | unknown field `teir`
+    POST /accounts | { "name": "b" } | 400 | bad_request | the field `tier` is missing: the name of a tier
+    POST /accounts | name: b | 400 | bad_request | not JSON: see line 1, column 2
+    POST /accounts | { "name": "b", "tier": "$20", "quotas": { "hourly": 1 } } | 400 | bad_request | it has daily
+    POST /accounts | { "name": "b", "tier": "$20", "until": "soon" } | 400 | bad_request | 2027-01-01
+    POST /accounts | { "name": "b", "tier": "$20", "concurrency": 0 } | 400 | bad_request | 1 to 10000
+    POST /accounts | { "name": "b", "tier": "$20", "max_users": 100001 } | 400 | bad_request | 1 to 100000
+    POST /accounts | { "name": "b", "tier": "$20", "email": "b" } | 400 | bad_request | an @
+    PATCH /accounts/nobody | {} | 404 | unknown_account | no such account
+    PATCH /accounts/a20 | {} | 409 | listed | tiers.yaml
+    PATCH /accounts/acme | { "name": "b" } | 400 | bad_request | unknown field `name`
+    DELETE /accounts/a20 |  | 409 | listed | tiers.yaml
+    POST /accounts/a20/keys |  | 409 | listed | tiers.yaml
+    POST /accounts/acme/keys | { "expires": "0d" } | 400 | bad_request | over at once
+    POST /accounts/acme/keys | { "expires": "2020-01-01" } | 400 | bad_request | over already
+    POST /keys/0123456789ab/rotate |  | 404 | unknown_key | no such key
+    DELETE /keys/nonsense |  | 404 | unknown_key | no such key
+    GET /accounts?limit=0 |  | 400 | bad_request | 1 to 1000
+    GET /accounts?page=2 |  | 400 | bad_request | `after`, `limit`
+"#;
 
 #[tokio::test]
 async fn what_is_wrong_is_said() {
     let mirror = Mirror::start().await;
     let door = door(&mirror).await;
     add(&door, "acme").await;
-    let wrong = [
-        (
-            "POST",
-            "/accounts",
-            r#"{ "name": "acme", "tier": "$20" }"#,
-            409,
-            "name_taken",
-            "exists already",
-        ),
-        (
-            "POST",
-            "/accounts",
-            r#"{ "name": "a20", "tier": "$20" }"#,
-            409,
-            "name_taken",
-            "exists already",
-        ),
-        (
-            "POST",
-            "/accounts",
-            r#"{ "name": "b", "tier": "$2" }"#,
-            400,
-            "bad_request",
-            "there are free, $1, $5, $10",
-        ),
-        (
-            "POST",
-            "/accounts",
-            r#"{ "name": "b b", "tier": "$20" }"#,
-            400,
-            "bad_request",
-            "visible ASCII",
-        ),
-        (
-            "POST",
-            "/accounts",
-            r#"{ "name": "b", "tier": "$20", "teir": 1 }"#,
-            400,
-            "bad_request",
-            "unknown field `teir`",
-        ),
-        (
-            "POST",
-            "/accounts",
-            r#"{ "name": "b" }"#,
-            400,
-            "bad_request",
-            "the field `tier` is missing: the name of a tier",
-        ),
-        (
-            "POST",
-            "/accounts",
-            "name: b",
-            400,
-            "bad_request",
-            "not JSON: see line 1, column 2",
-        ),
-        (
-            "POST",
-            "/accounts",
-            r#"{ "name": "b", "tier": "$20", "quotas": { "hourly": 1 } }"#,
-            400,
-            "bad_request",
-            "it has daily",
-        ),
-        (
-            "POST",
-            "/accounts",
-            r#"{ "name": "b", "tier": "$20", "until": "soon" }"#,
-            400,
-            "bad_request",
-            "2027-01-01",
-        ),
-        (
-            "POST",
-            "/accounts",
-            r#"{ "name": "b", "tier": "$20", "concurrency": 0 }"#,
-            400,
-            "bad_request",
-            "1 to 10000",
-        ),
-        (
-            "POST",
-            "/accounts",
-            r#"{ "name": "b", "tier": "$20", "max_users": 100001 }"#,
-            400,
-            "bad_request",
-            "1 to 100000",
-        ),
-        (
-            "POST",
-            "/accounts",
-            r#"{ "name": "b", "tier": "$20", "email": "b" }"#,
-            400,
-            "bad_request",
-            "an @",
-        ),
-        (
-            "PATCH",
-            "/accounts/nobody",
-            "{}",
-            404,
-            "unknown_account",
-            "no such account",
-        ),
-        ("PATCH", "/accounts/a20", "{}", 409, "listed", "tiers.yaml"),
-        (
-            "PATCH",
-            "/accounts/acme",
-            r#"{ "name": "b" }"#,
-            400,
-            "bad_request",
-            "unknown field `name`",
-        ),
-        ("DELETE", "/accounts/a20", "", 409, "listed", "tiers.yaml"),
-        ("POST", "/accounts/a20/keys", "", 409, "listed", "tiers.yaml"),
-        (
-            "POST",
-            "/accounts/acme/keys",
-            r#"{ "expires": "0d" }"#,
-            400,
-            "bad_request",
-            "over at once",
-        ),
-        (
-            "POST",
-            "/accounts/acme/keys",
-            r#"{ "expires": "2020-01-01" }"#,
-            400,
-            "bad_request",
-            "over already",
-        ),
-        (
-            "POST",
-            "/keys/0123456789ab/rotate",
-            "",
-            404,
-            "unknown_key",
-            "no such key",
-        ),
-        ("DELETE", "/keys/nonsense", "", 404, "unknown_key", "no such key"),
-        ("GET", "/accounts?limit=0", "", 400, "bad_request", "1 to 1000"),
-        ("GET", "/accounts?page=2", "", 400, "bad_request", "`after` and `limit`"),
-    ];
-    for (method, path, body, status, reason, words) in wrong {
-        let answer = door.operator(method, path, body).await;
-        answer.assert_refused(status, reason);
-        assert!(
-            answer.text().contains(words),
-            "{method} {path} {body}: {}",
-            answer.text()
-        );
+    for [what, body, status, reason, words] in rows(MISTAKES) {
+        let status = status.parse().expect("a status");
+        door.refuses(what, body, (status, reason), words).await;
     }
     let long = json!({ "name": "b", "tier": "$20", "note": "x".repeat(20_000) }).to_string();
-    door.operator("POST", "/accounts", &long)
-        .await
-        .assert_refused(413, "body_too_large");
+    door.refuses("POST /accounts", &long, (413, "body_too_large"), "").await;
 }
+
+/// A request, its body, and words of the answer. What a client has sent is `hunter2`.
+const WRONG_TYPES: &str = r#"
+    POST /accounts | { "name": "b", "tier": "$20", "concurrency": "hunter2" } | a whole number, or null
+    POST /accounts | { "name": "b", "tier": "$20", "concurrency": -1 } | a whole number, or null
+    POST /accounts | { "name": "b", "tier": "$20", "blocked": "hunter2" } | true or false
+    POST /accounts | { "name": "b", "tier": "$20", "quotas": { "daily": "hunter2" } } | an object of whole numbers
+    POST /accounts | { "name": "b", "tier": "$20", "limits": { "http": "hunter2" } } | { \"limit\": 5000
+    POST /accounts | { "name": "b", "tier": "$20", "email": 1, "email": 2 } | the field `email` holds something else than text
+    POST /accounts | { "name": "b", "tier": "$20", "note": "a", "note": "b" } | a field is given twice
+    POST /accounts | { "name": 1, "tier": "$20" } | `name` holds something else than text
+    POST /accounts | ["hunter2"] | not a JSON object with fields of name, tier
+    PATCH /accounts/acme | { "until": 5 } | a time as text
+    PATCH /accounts/acme | { "concurrency": "hunter2" } | a whole number, or null
+    POST /accounts/acme/keys | { "expires": 5 } | a length of time or a time
+    POST /keys/0123456789ab/rotate | { "overlap": 5 } | a length of time as text
+"#;
 
 /// The words of the JSON crate told of `u32` and `struct NewLine`, and repeated values.
 #[tokio::test]
@@ -328,83 +212,8 @@ async fn what_a_field_should_hold_is_said_in_words_of_the_field() {
     let mirror = Mirror::start().await;
     let door = door(&mirror).await;
     add(&door, "acme").await;
-    let with = |field: &str| format!(r#"{{ "name": "b", "tier": "$20", {field} }}"#);
-    let wrong = [
-        (
-            "POST",
-            "/accounts",
-            with(r#""concurrency": "hunter2""#),
-            "a whole number, or null",
-        ),
-        (
-            "POST",
-            "/accounts",
-            with(r#""concurrency": -1"#),
-            "a whole number, or null",
-        ),
-        ("POST", "/accounts", with(r#""blocked": "hunter2""#), "true or false"),
-        (
-            "POST",
-            "/accounts",
-            with(r#""quotas": { "daily": "hunter2" }"#),
-            "an object of whole numbers",
-        ),
-        (
-            "POST",
-            "/accounts",
-            with(r#""limits": { "http": "hunter2" }"#),
-            "{ \\\"limit\\\": 5000",
-        ),
-        (
-            "POST",
-            "/accounts",
-            with(r#""email": 1, "email": 2"#),
-            "the field `email` holds something else than text",
-        ),
-        (
-            "POST",
-            "/accounts",
-            with(r#""note": "a", "note": "b""#),
-            "a field is given twice",
-        ),
-        (
-            "POST",
-            "/accounts",
-            r#"{ "name": 1, "tier": "$20" }"#.to_owned(),
-            "`name` holds something else than text",
-        ),
-        (
-            "POST",
-            "/accounts",
-            r#"["hunter2"]"#.to_owned(),
-            "not a JSON object with fields of name, tier",
-        ),
-        (
-            "PATCH",
-            "/accounts/acme",
-            r#"{ "until": 5 }"#.to_owned(),
-            "a time as text",
-        ),
-        (
-            "PATCH",
-            "/accounts/acme",
-            r#"{ "concurrency": "hunter2" }"#.to_owned(),
-            "a whole number, or null",
-        ),
-        (
-            "POST",
-            "/accounts/acme/keys",
-            r#"{ "expires": 5 }"#.to_owned(),
-            "a length of time or a time",
-        ),
-        (
-            "POST",
-            "/keys/0123456789ab/rotate",
-            r#"{ "overlap": 5 }"#.to_owned(),
-            "a length of time as text",
-        ),
-    ];
-    for (method, path, body, words) in &wrong {
+    for [what, body, words] in rows(WRONG_TYPES) {
+        let (method, path) = what.split_once(' ').expect("a method and a path");
         let answer = door.operator(method, path, body).await;
         answer.assert_refused(400, "bad_request");
         let told = answer.text();
@@ -423,12 +232,7 @@ async fn a_list_comes_in_pages() {
     }
     let (mut after, mut names) = (String::new(), Vec::new());
     loop {
-        let page = told(
-            &door
-                .operator("GET", &format!("/accounts?limit=3&after={after}"), "")
-                .await,
-            200,
-        );
+        let page = door.told(200, format!("GET /accounts?limit=3&after={after}"), "").await;
         let accounts = page["accounts"].as_array().expect("a list").clone();
         assert!(accounts.len() <= 3);
         names.extend(
@@ -467,18 +271,15 @@ async fn a_key_works_from_its_making_to_its_end() {
         (Some("acme"), Some("$20"))
     );
     let answer = door.operator("GET", "/accounts/acme/keys", "").await;
-    let line = &told(&answer, 200)["keys"][0];
+    let line = &answer.json()["keys"][0];
     assert_eq!(
         (&line["id"], &line["label"], &line["expired"]),
         (&json!(id), &json!("bot"), &json!(false))
     );
     assert!(!answer.text().contains(&key), "shown once");
-    let rotated = told(
-        &door
-            .operator("POST", &format!("/keys/{id}/rotate"), r#"{ "overlap": "7d" }"#)
-            .await,
-        201,
-    );
+    let rotated = door
+        .told(201, format!("POST /keys/{id}/rotate"), r#"{ "overlap": "7d" }"#)
+        .await;
     let fresh = rotated["key"].as_str().expect("a key").to_owned();
     assert_eq!(rotated["old"]["id"], json!(id));
     for key in [&key, &fresh] {
@@ -490,12 +291,8 @@ async fn a_key_works_from_its_making_to_its_end() {
         ["invalid_key", "acme $20"]
     );
     let id = rotated["id"].as_str().expect("an id");
-    told(
-        &door
-            .operator("POST", &format!("/keys/{id}/rotate"), r#"{ "overlap": "0s" }"#)
-            .await,
-        201,
-    );
+    door.told(201, format!("POST /keys/{id}/rotate"), r#"{ "overlap": "0s" }"#)
+        .await;
     assert_eq!(me(&door, &fresh).await, "invalid_key", "no overlap");
     let (other, _) = mint(&door, "acme", "").await;
     door.operator("DELETE", "/accounts/acme", "").await;
@@ -518,7 +315,7 @@ async fn all_is_there_after_a_restart() {
     let door = Door::open_in(door.into_folder(), &yaml);
     assert_eq!(door.token, token);
     assert_eq!(me(&door, &key).await, "acme $20");
-    assert_eq!(told(&door.operator("GET", "/accounts/acme", "").await, 200)["id"], id);
+    assert_eq!(door.told(200, "GET /accounts/acme", "").await["id"], id);
     let gone = yaml.replace("\"$20\"", "\"$25\"");
     let door = Door::open_in(door.into_folder(), &gone);
     assert_eq!(me(&door, &key).await, "acme free", "its tier is gone");
@@ -536,26 +333,20 @@ async fn an_account_has_numbers_of_its_own_for_request_limits() {
     let door = limited_door(&mirror);
     let limits = json!({ "http": 300, "hourly": { "limit": 5000, "lifts": "network" } });
     let body = json!({ "name": "acme", "tier": "$20", "limits": limits });
-    let made = told(&door.operator("POST", "/accounts", &body.to_string()).await, 201);
+    let made = door.told(201, "POST /accounts", &body).await;
     assert_eq!(made["limits"], limits);
     let change = r#"{ "limits": { "http": { "limit": 400 }, "hourly": null, "gone": null } }"#;
-    let changed = told(&door.operator("PATCH", "/accounts/acme", change).await, 200);
+    let changed = door.told(200, "PATCH /accounts/acme", change).await;
     assert_eq!(changed["limits"], json!({ "http": 400 }));
     let again = json!({ "limits": limits }).to_string();
-    told(&door.operator("PATCH", "/accounts/acme", &again).await, 200);
-    let unchanged = told(&door.operator("PATCH", "/accounts/acme", "{}").await, 200);
+    door.told(200, "PATCH /accounts/acme", &again).await;
+    let unchanged = door.told(200, "PATCH /accounts/acme", "{}").await;
     assert_eq!(unchanged["limits"], limits);
     let export = door.operator("GET", "/accounts/export", "").await.text();
     let other = limited_door(&mirror);
     let kind = "application/x-ndjson";
-    told(
-        &other.operator_with("POST", "/accounts/import", kind, &export).await,
-        201,
-    );
-    assert_eq!(
-        told(&other.operator("GET", "/accounts/acme", "").await, 200)["limits"],
-        limits
-    );
+    other.imports(kind, &export).await;
+    assert_eq!(other.told(200, "GET /accounts/acme", "").await["limits"], limits);
     for (limits, words) in [
         (
             r#"{ "htpp": 300 }"#,
@@ -583,99 +374,5 @@ async fn an_account_has_numbers_of_its_own_for_request_limits() {
         answer.text().contains("tiers.yaml has no request limits"),
         "{}",
         answer.text()
-    );
-}
-
-const CSV: &str = "name,email,tier,key\r\nacme,bot@acme.example,$20,old-key-of-acme\r\n\"b,b\",,$5,\"with\"\"quote\"\r\nacme,bot@acme.example,$20,second-key\r\n";
-
-#[tokio::test]
-async fn accounts_are_imported_with_their_keys() {
-    let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
-    let done = told(
-        &door.operator_with("POST", "/accounts/import", "text/csv", CSV).await,
-        201,
-    );
-    assert_eq!(done, json!({ "accounts": 2, "keys": 3 }));
-    for (key, who) in [
-        ("old-key-of-acme", "bot@acme.example $20"),
-        ("second-key", "bot@acme.example $20"),
-        ("with\"quote", "b,b $5"),
-    ] {
-        assert_eq!(me(&door, key).await, who);
-    }
-    let lines =
-        "{\"name\":\"c\",\"tier\":\"$100\",\"key\":\"kc\"}\n\n{\"name\":\"d\",\"tier\":\"$1\",\"blocked\":true}";
-    let kind = "application/x-ndjson; charset=utf-8";
-    let done = told(&door.operator_with("POST", "/accounts/import", kind, lines).await, 201);
-    assert_eq!(done, json!({ "accounts": 2, "keys": 1 }));
-    assert_eq!(me(&door, "kc").await, "c $100");
-    let export = door.operator("GET", "/accounts/export", "").await.text();
-    assert_eq!(
-        export.lines().count(),
-        4,
-        "those of tiers.yaml are not stored: {export}"
-    );
-    for key in ["old-key", "second-key", "quote", "kc"] {
-        assert!(!export.contains(key));
-    }
-    let other = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
-    let done = told(
-        &other.operator_with("POST", "/accounts/import", kind, &export).await,
-        201,
-    );
-    assert_eq!(done, json!({ "accounts": 4, "keys": 0 }), "an export is an import");
-    assert_eq!(other.operator("GET", "/accounts/export", "").await.text(), export);
-}
-
-#[tokio::test]
-async fn an_import_says_all_that_is_wrong_and_no_key() {
-    let mirror = Mirror::start().await;
-    let door = door(&mirror).await;
-    let csv = "tier,name,key\n$20,fine,secret-1\nsecret-2,swapped,$20\n$20,a20,secret-3\n$20,none,\n$20,short\n$20,twice,secret-1\n$20,listed,key-20\n\
-               $20,two words,secret-4\n$20,ours,tg_000000000000000000000000000000000000\n";
-    let answer = door.operator_with("POST", "/accounts/import", "text/csv", csv).await;
-    answer.assert_refused(400, "bad_lines");
-    let said = answer.json();
-    let lines: Vec<_> = said["lines"]
-        .as_array()
-        .expect("lines")
-        .iter()
-        .map(|line| line["line"].clone())
-        .collect();
-    assert_eq!(lines, [3, 4, 6, 7, 8, 9, 10], "{}", answer.text());
-    let jsonl = "{\"name\":\"fine\",\"tier\":\"$20\",\"key\":\"secret-1\"}\n{\"name\":\"a\",\"tier\":\"$20\",\"key\":5550123}\nsecret-2\n\
-                 {\"name\":\"b\",\"tier\":\"$20\",\"secret-3\":\"x\"}\n{\"name\":\"c\",\"tier\":\"$20\",\"concurrency\":\"secret-4\"}\n";
-    let other = door
-        .operator_with("POST", "/accounts/import", "application/x-ndjson", jsonl)
-        .await;
-    other.assert_refused(400, "bad_lines");
-    let lines: Vec<_> = other.json()["lines"]
-        .as_array()
-        .expect("lines")
-        .iter()
-        .map(|line| line["line"].clone())
-        .collect();
-    assert_eq!(lines, [2, 3, 4, 5], "{}", other.text());
-    let heads = ["name,tier,secret-1\n", "name,key\n", "name,tier,tier\n", "\n"];
-    let mut texts = vec![answer.text(), other.text()];
-    for head in heads {
-        let answer = door.operator_with("POST", "/accounts/import", "text/csv", head).await;
-        answer.assert_refused(400, "bad_request");
-        texts.push(answer.text());
-    }
-    let answer = door.operator("POST", "/accounts/import", csv).await;
-    answer.assert_refused(400, "bad_request");
-    texts.push(answer.text());
-    for text in texts {
-        assert!(
-            !text.contains("secret") && !text.contains("555") && !text.contains("tg_"),
-            "{text}"
-        );
-    }
-    assert_eq!(
-        door.operator("GET", "/accounts/export", "").await.text(),
-        "",
-        "nothing was taken over"
     );
 }

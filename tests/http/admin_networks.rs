@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use tiergate::clock::Hands;
 use tiergate::policy::time::{Span, UnixTime};
 
-use crate::support::{Answer, Door, Mirror, limited, seven_tiers};
+use crate::support::operator::rows;
+use crate::support::{Door, Mirror, limited, seven_tiers};
 
 /// 2027-01-15T08:00:00Z.
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -14,25 +15,17 @@ async fn door() -> (Door, &'static Hands) {
     Door::open_changed(NOW, &seven_tiers(8, &[(mirror.address, 2)], ""), limited)
 }
 
-/// The answer's body, after a look at its status.
-#[track_caller]
-fn told(answer: &Answer, status: u16) -> Value {
-    assert_eq!(answer.status(), status, "{}", answer.text());
-    answer.json()
-}
-
 /// What stands of it, without the fraction of a second.
 fn to_the_minute(time: &Value) -> String {
     time.as_str().expect("a time").chars().take(16).collect()
 }
 
 async fn set(door: &Door, network: &str, body: &str) -> Value {
-    let answer = door.operator("PATCH", &format!("/networks/{network}"), body).await;
-    told(&answer, 200)
+    door.told(200, format!("PATCH /networks/{network}"), body).await
 }
 
 async fn names(door: &Door, query: &str) -> (Vec<String>, Value) {
-    let page = told(&door.operator("GET", &format!("/networks{query}"), "").await, 200);
+    let page = door.told(200, format!("GET /networks{query}"), "").await;
     let networks = page["networks"].as_array().expect("a list");
     let name = |network: &Value| network["network"].as_str().expect("text").to_owned();
     (networks.iter().map(name).collect(), page["next"].clone())
@@ -54,8 +47,8 @@ async fn a_network_is_spoken_of_shown_changed_and_forgotten() {
     assert_eq!(to_the_minute(&block["since"]), "2027-01-15T08:00");
     assert_eq!(to_the_minute(&block["until"]), "2027-01-16T08:00");
     for same in ["192.0.2.0%2f24", "::ffff:192.0.2.0%2F120"] {
-        let shown = door.operator("GET", &format!("/networks/{same}"), "").await;
-        assert_eq!(told(&shown, 200), expected, "{same}");
+        let shown = door.told(200, format!("GET /networks/{same}"), "").await;
+        assert_eq!(shown, expected, "{same}");
     }
     let changed = set(
         &door,
@@ -71,14 +64,12 @@ async fn a_network_is_spoken_of_shown_changed_and_forgotten() {
     let free = set(&door, "192.0.2.0%2F24", r#"{ "block": null, "note": null }"#).await;
     assert_eq!((&free["block"], &free["note"]), (&Value::Null, &Value::Null));
     assert_eq!(free["blocked_by"], json!([]));
-    let gone = told(&door.operator("DELETE", "/networks/192.0.2.0%2F24", "").await, 200);
+    let gone = door.told(200, "DELETE /networks/192.0.2.0%2F24", "").await;
     assert_eq!(gone["limits"], json!({ "http": 300 }));
-    door.operator("GET", "/networks/192.0.2.0%2F24", "")
-        .await
-        .assert_refused(404, "unknown_network");
-    door.operator("DELETE", "/networks/192.0.2.0%2F24", "")
-        .await
-        .assert_refused(404, "unknown_network");
+    door.refuses("GET /networks/192.0.2.0%2F24", "", (404, "unknown_network"), "")
+        .await;
+    door.refuses("DELETE /networks/192.0.2.0%2F24", "", (404, "unknown_network"), "")
+        .await;
 }
 
 #[tokio::test]
@@ -133,7 +124,7 @@ async fn networks_come_in_pages_and_those_of_tiers_yaml_are_among_them() {
             Value::Null
         )
     );
-    let listed = told(&door.operator("GET", "/networks/203.0.113.0%2F24", "").await, 200);
+    let listed = door.told(200, "GET /networks/203.0.113.0%2F24", "").await;
     let by = json!([{ "network": "203.0.113.0/24", "origin": "listed" }]);
     assert_eq!(
         (&listed["listed"], &listed["block"], &listed["blocked_by"]),
@@ -150,59 +141,44 @@ async fn networks_come_in_pages_and_those_of_tiers_yaml_are_among_them() {
     }
     let inside = set(&door, "203.0.113.9", r#"{ "block": null }"#).await;
     assert_eq!(inside["blocked_by"], by, "what lies in it is blocked still");
-    let shown = told(&door.operator("GET", "/networks/203.0.113.9", "").await, 200);
+    let shown = door.told(200, "GET /networks/203.0.113.9", "").await;
     assert_eq!(shown["blocked_by"], by, "nothing is said of it, and it is blocked");
     let answer = door.operator("GET", "/networks/10.1.2.3", "").await;
     answer.assert_refused(404, "unknown_network");
     assert!(answer.text().contains("it lies in 10.0.0.0/8"), "{}", answer.text());
 }
 
+/// The body of a change, and words of the answer.
+const MISTAKES: &str = r#"
+    { "limits": { "htpp": 1 } } | there is no such request limit; there are http, hourly
+    { "limits": { "total": 1 } } | the limit total counts everybody together
+    { "limits": { "http": 1000000001 } } | 0 to 1000000000
+    { "limits": { "http": { "limit": 1, "lifts": "network" } } } | the field `limits` holds something else than an object of whole numbers or null
+    { "block": { "for": "0s" } } | over at once
+    { "block": { "for": "2028-01-01" } } | such as 90d
+    { "block": { "until": "2027-01-15" } } | over already
+    { "block": { "until": "1d" } } | such as 2027-01-01
+    { "block": { "for": "1d", "until": "2028-01-01" } } | not both
+    { "block": true } | the field `block` holds something else than an object with texts
+    { "blocked": true } | unknown field `blocked`; there are limits, note, block
+"#;
+
 #[tokio::test]
 async fn what_is_wrong_is_said_and_nothing_is_changed() {
     let (door, _) = door().await;
     let long = format!(r#"{{ "note": "{}" }}"#, "x".repeat(1_025));
     let why = format!(r#"{{ "block": {{ "why": "{}" }} }}"#, "x".repeat(1_025));
-    for (body, words) in [
-        (
-            r#"{ "limits": { "htpp": 1 } }"#,
-            "there is no such request limit; there are http, hourly",
-        ),
-        (
-            r#"{ "limits": { "total": 1 } }"#,
-            "the limit total counts everybody together",
-        ),
-        (r#"{ "limits": { "http": 1000000001 } }"#, "0 to 1000000000"),
-        (
-            r#"{ "limits": { "http": { "limit": 1, "lifts": "network" } } }"#,
-            "the field `limits` holds something else than an object of whole numbers or null",
-        ),
-        (r#"{ "block": { "for": "0s" } }"#, "over at once"),
-        (r#"{ "block": { "for": "2028-01-01" } }"#, "such as 90d"),
-        (r#"{ "block": { "until": "2027-01-15" } }"#, "over already"),
-        (r#"{ "block": { "until": "1d" } }"#, "such as 2027-01-01"),
-        (r#"{ "block": { "for": "1d", "until": "2028-01-01" } }"#, "not both"),
-        (
-            r#"{ "block": true }"#,
-            "the field `block` holds something else than an object with texts",
-        ),
-        (
-            r#"{ "blocked": true }"#,
-            "unknown field `blocked`; there are limits, note, block",
-        ),
-        (&long, "1024 bytes"),
-        (&why, "1024 bytes"),
-    ] {
-        let answer = door.operator("PATCH", "/networks/192.0.2.1", body).await;
-        answer.assert_refused(400, "bad_request");
-        assert!(answer.text().contains(words), "{body}: {}", answer.text());
+    let mistakes = rows(MISTAKES).map(|[body, words]| (body, words));
+    for (body, words) in mistakes.chain([(&*long, "1024 bytes"), (&*why, "1024 bytes")]) {
+        door.refuses("PATCH /networks/192.0.2.1", body, (400, "bad_request"), words)
+            .await;
     }
     for query in ["?limit=0", "?limit=1001", "?after=soon", "?page=2"] {
         let answer = door.operator("GET", &format!("/networks{query}"), "").await;
         answer.assert_refused(400, "bad_request");
     }
-    door.operator("PUT", "/networks/192.0.2.1", "{}")
-        .await
-        .assert_refused(405, "method_not_allowed");
+    door.refuses("PUT /networks/192.0.2.1", "{}", (405, "method_not_allowed"), "")
+        .await;
     assert_eq!(names(&door, "").await.0, ["203.0.113.0/24"]);
 }
 
@@ -213,9 +189,40 @@ async fn a_block_that_is_over_is_none() {
     set(&door, "192.0.2.2", r#"{ "block": { "for": "1h" }, "note": "x" }"#).await;
     hands.advance(Span::from_secs(3_600));
     assert_eq!(names(&door, "").await.0, ["192.0.2.2/32", "203.0.113.0/24"]);
-    door.operator("GET", "/networks/192.0.2.1", "")
-        .await
-        .assert_refused(404, "unknown_network");
-    let other = told(&door.operator("GET", "/networks/192.0.2.2", "").await, 200);
+    door.refuses("GET /networks/192.0.2.1", "", (404, "unknown_network"), "")
+        .await;
+    let other = door.told(200, "GET /networks/192.0.2.2", "").await;
     assert_eq!((&other["block"], &other["blocked_by"]), (&Value::Null, &json!([])));
+}
+
+/// A slip of the finger locked everybody out, the operator included.
+#[tokio::test]
+async fn a_very_wide_block_wants_to_be_confirmed() {
+    let (door, _) = door().await;
+    let wide = [
+        "0.0.0.0%2F0",
+        "64.0.0.0%2F7",
+        "::%2F0",
+        "2000::%2F15",
+        "::ffff:0.0.0.0%2F96",
+    ];
+    for network in wide {
+        let path = format!("/networks/{network}");
+        let answer = door.operator("PATCH", &path, r#"{ "block": { "for": "1h" } }"#).await;
+        let said = answer.told(409);
+        assert_eq!(said["reason"], "wide_network", "{network}");
+        let error = said["error"].as_str().expect("words");
+        assert!(error.contains("send \"confirm\": true"), "{error}");
+        door.operator("GET", &path, "").await.told(404);
+        let confirmed = r#"{ "block": { "for": "1h" }, "confirm": true }"#;
+        door.operator("PATCH", &path, confirmed).await.told(200);
+        // To let somebody in is no such question, nor is a note.
+        door.operator("PATCH", &path, r#"{ "block": null, "note": "no" }"#)
+            .await
+            .told(200);
+        door.operator("DELETE", &path, "").await.told(200);
+    }
+    for network in ["10.0.0.0%2F8", "2001::%2F16", "192.0.2.7"] {
+        set(&door, network, r#"{ "block": {} }"#).await;
+    }
 }

@@ -8,7 +8,7 @@ use tiergate::policy::time::{Span, UnixTime};
 
 use super::books::field;
 use crate::support::fast::FastWorker;
-use crate::support::{Answer, Client, Door, Worker, hash, metric_sum};
+use crate::support::{Answer, Client, Door, Worker, metric_sum, yaml};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 /// From noon: not the beginning of a minute.
@@ -22,46 +22,34 @@ fn open(worker: SocketAddr, limits: &str, more: &str) -> (Door, &'static Hands) 
 }
 
 fn open_at(at: UnixTime, worker: SocketAddr, limits: &str, more: &str) -> (Door, &'static Hands) {
-    Door::open_at(at, &yaml(worker, limits, more))
+    Door::open_at(at, &file(worker, limits, more))
 }
 
-fn yaml(worker: SocketAddr, limits: &str, more: &str) -> String {
+fn file(worker: SocketAddr, limits: &str, more: &str) -> String {
     let raised = match (limits.contains("name: http"), limits.contains("name: hourly")) {
         (false, false) => "",
         (true, false) => ", limits: { http: 8 }",
         (false, true) => ", limits: { hourly: 8 }",
         (true, true) => ", limits: { http: 8, hourly: 8 }",
     };
-    format!(
-        r#"
-listen: 127.0.0.1:0
-admin: {{ listen: 127.0.0.1:0 }}
-cores: 1
-queue: {{ length: 8 }}
-tiers:
-  free: {{ priority: 0, concurrency: 50, quota: {{ limit: 1000, rolling: 24h }} }}
-  raised: {{ priority: 1, concurrency: 50{raised} }}
-anonymous: free
-accounts:
-  - {{ name: ann, tier: free, key_sha256: [{a1}, {a2}] }}
-  - {{ name: bob, tier: free, key_sha256: {b1} }}
-  - {{ name: raised, tier: raised, key_sha256: {r1} }}
-upstreams:
-  search: {{ servers: [ {{ url: "http://{address}", slots: 50 }} ] }}
-trusted_proxies: [127.0.0.1]
-limits:
-{limits}
-routes:
-  - {{ path: /search, upstream: search, metered: true, max_body: 1KiB }}
-  - {{ path: "/image/{{*rest}}", upstream: search, methods: [GET] }}
-{more}
-"#,
-        a1 = hash("a1"),
-        a2 = hash("a2"),
-        b1 = hash("b1"),
-        r1 = hash("r1"),
-        address = worker,
-    )
+    yaml()
+        .setting("cores: 1")
+        .setting("trusted_proxies: [127.0.0.1]")
+        .setting(format_args!("limits:\n{limits}"))
+        .queue("length: 8")
+        .tier(
+            "free",
+            "priority: 0, concurrency: 50, quota: { limit: 1000, rolling: 24h }",
+        )
+        .tier("raised", format_args!("priority: 1, concurrency: 50{raised}"))
+        .account("ann", "free", &["a1", "a2"])
+        .account("bob", "free", &["b1"])
+        .account("raised", "raised", &["r1"])
+        .upstream("search", &[(worker, 50)], "")
+        .route("path: /search, upstream: search, metered: true, max_body: 1KiB")
+        .route("path: \"/image/{*rest}\", upstream: search, methods: [GET]")
+        .more(more)
+        .text()
 }
 
 /// A request from that address, on a connection of its own.
@@ -317,7 +305,7 @@ async fn guesses_count_for_the_network_in_a_limit_per_account() {
 async fn a_guess_has_the_number_of_the_anonymous_tier() {
     let worker = FastWorker::start();
     let own =
-        yaml(worker.address, HTTP_5, "").replace("free: { priority: 0,", "free: { priority: 0, limits: { http: 3 },");
+        file(worker.address, HTTP_5, "").replace("free: { priority: 0,", "free: { priority: 0, limits: { http: 3 },");
     let (door, _) = Door::open_at(NOON, &own);
     let guess = with_key(&door, A, "guess").await;
     assert_eq!((guess.status(), guess.get("x-ratelimit-limit")), (403, Some("3")));

@@ -4,6 +4,7 @@
 mod support;
 
 mod admin_accounts;
+mod admin_import;
 mod admin_networks;
 mod answers;
 mod books;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::yaml::with_listen;
 use crate::support::{Client, Door, Worker, seven_tiers, soon};
 
 /// Four readers of an unmetered answer, a few bytes at a time, held all places there were for as long as they liked, since
@@ -174,8 +175,7 @@ async fn next_request(worker: &Worker, kept: crate::support::Arrived) -> crate::
 async fn a_second_door_on_the_same_address_is_told_so() {
     let worker = Worker::start().await;
     let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ""));
-    let yaml = seven_tiers(1, &[(worker.address, 1)], "");
-    let yaml = yaml.replacen("listen: 127.0.0.1:0", &format!("listen: {}", door.address), 1);
+    let yaml = with_listen(&seven_tiers(1, &[(worker.address, 1)], ""), door.address);
     let config = tiergate::config::Config::parse("tiers.yaml", yaml.as_bytes()).expect("it is fine");
     let error = tiergate::serve::bind(&config)
         .expect_err("the address is taken")

@@ -8,7 +8,7 @@ use tiergate::policy::time::{Span, UnixTime};
 
 use super::books::field;
 use crate::support::fast::FastWorker;
-use crate::support::{Answer, Client, Door, hash};
+use crate::support::{Answer, Client, Door, yaml};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const A: &str = "192.0.2.1";
@@ -20,27 +20,16 @@ fn open(worker: SocketAddr, limits: &str, quotas: &str) -> (Door, &'static Hands
         "" => String::new(),
         quotas => format!(", quotas: {{ {quotas} }}"),
     };
-    let yaml = format!(
-        r#"
-listen: 127.0.0.1:0
-admin: {{ listen: 127.0.0.1:0 }}
-cores: 1
-queue: {{ length: 8 }}
-tiers:
-  free: {{ priority: 0, concurrency: 9{quotas} }}
-anonymous: free
-accounts:
-  - {{ name: ann, tier: free, key_sha256: {key} }}
-upstreams:
-  search: {{ servers: [ {{ url: "http://{worker}", slots: 9 }} ] }}
-trusted_proxies: [127.0.0.1]
-limits: [ {limits} ]
-routes:
-  - {{ path: /search, upstream: search, metered: true }}
-  - {{ path: "/image/{{*rest}}", upstream: search }}
-"#,
-        key = hash("a1"),
-    );
+    let yaml = yaml()
+        .setting("cores: 1")
+        .setting("trusted_proxies: [127.0.0.1]")
+        .queue("length: 8")
+        .tier("free", format_args!("priority: 0, concurrency: 9{quotas}"))
+        .account("ann", "free", &["a1"])
+        .upstream("search", &[(worker, 9)], "")
+        .search_and_images("")
+        .more(format_args!("limits: [ {limits} ]"))
+        .text();
     Door::open_at(NOON, &yaml)
 }
 

@@ -53,16 +53,19 @@ fn bot(name: &str) -> NewAccount {
 fn yaml(worker: std::net::SocketAddr, slots: u32, seats: u32) -> String {
     let plan = Plan {
         seats,
-        servers: &[(worker, slots)],
         ..Plan::default()
     };
-    let (low, high) = (
-        "  low: { priority: 0, concurrency: 1, quota: { limit: 2, rolling: 24h } }",
-        "  high: { priority: 6, concurrency: 8, quota: { limit: 20, rolling: 24h } }",
-    );
-    plan.yaml()
-        .replace("tiers:\n", &format!("tiers:\n{low}\n{high}\n"))
-        .replace("anonymous: p0", "anonymous: low")
+    plan.without_upstreams()
+        .anonymous("low")
+        .tier("low", "priority: 0, concurrency: 1, quota: { limit: 2, rolling: 24h }")
+        .tier(
+            "high",
+            "priority: 6, concurrency: 8, quota: { limit: 20, rolling: 24h }",
+        )
+        .upstream("search", &[(worker, slots)], ", timeout: 20s")
+        .search_and_images(", max_body: 25MiB")
+        .more(plan.more)
+        .text()
 }
 
 async fn search(door: &Door, key: &str, query: &str, headers: &str) -> Answer {

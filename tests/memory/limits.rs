@@ -8,11 +8,12 @@ use tiergate::clock::Clock;
 use tiergate::gate::Limiter;
 use tiergate::policy::caller::Network;
 use tiergate::policy::limits::{Counter, Subject};
-use tiergate::policy::rules::{Kind, Limit, LimitId, Per, Rules};
+use tiergate::policy::rules::{Kind, LimitId, Rules};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::Pseudonyms;
 
 use super::flood::{BESIDE_BYTES_MAX, NETWORK_BYTES_MAX, NUMBER, flood};
+use super::rules::{LimitExt, limit};
 use super::{in_a_process_of_its_own, resident_bytes, rules, say};
 
 /// All shards' tables have room for 12,288 networks; with one more all of them double.
@@ -45,7 +46,7 @@ fn an_idle_network_costs_what_it_may() {
 fn a_flood_takes_no_more_memory_than_was_said() {
     let bytes = in_a_process_of_its_own(FLOODED) as u64;
     say(&format!("a flood of {FLOOD} addresses: {} MB", bytes / 1_000_000));
-    let networks = u64::from(rules(Vec::new(), Vec::new()).callers_max);
+    let networks = u64::from(rules(&[]).build().callers_max);
     assert!(
         bytes <= networks * NETWORK_BYTES_MAX + BESIDE_BYTES_MAX,
         "{bytes} bytes"
@@ -107,23 +108,7 @@ fn flooded(names: &Pseudonyms) -> f64 {
 }
 
 fn limiter(kind: Kind) -> (Arc<Limiter>, Arc<Rules>) {
-    let limit = Limit {
-        name: "http".into(),
-        per: Per {
-            network: true,
-            account: false,
-            global: false,
-        },
-        number: NUMBER,
-        window: Span::from_secs(3_600),
-        kind,
-        penalty: None,
-        degraded: None,
-        v6_prefix: Limit::V6_PREFIX_DEFAULT,
-        block_after: None,
-        disclosed: true,
-        enforce: true,
-    };
-    let rules = Arc::new(rules(Vec::new(), vec![limit]));
+    let limit = limit("http", NUMBER, Span::from_secs(3_600)).kind(kind);
+    let rules = Arc::new(rules(&[]).limits([limit]).build());
     (Limiter::new(Arc::clone(&rules), Clock::start()), rules)
 }

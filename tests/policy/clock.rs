@@ -6,14 +6,16 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tiergate::policy::caller::{AccountId, Caller, UserId};
+use tiergate::policy::caller::{AccountId, Caller};
 use tiergate::policy::refusal::Refusal;
-use tiergate::policy::rules::{Calendar, Quota, Rules, TierId, Window, WindowId};
+use tiergate::policy::rules::{Rules, Window, WindowId};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
-use tiergate::policy::{Ask, ClockStep, DebitNumber, Delegate};
+use tiergate::policy::{ClockStep, DebitNumber};
 
 use super::histories::runner;
 use super::house::{House, ask, caller, rules};
+use super::request::{AdmissionRequest, RequestExt};
+use super::rules::{RulesBuilder, TierBuilder, calendar, rolling};
 
 /// 28 May 2026, 20:26:40 UTC.
 const MAY: UnixTime = UnixTime::from_secs(1_780_000_000);
@@ -36,30 +38,20 @@ fn jumps() -> [Span; 4] {
 /// Months of 30 days, for 74 years.
 fn months() -> Window {
     let start = |month: u64| MAY + Span::from_secs(month * 30 * 86_400 + 43_200);
-    Window::Calendar(Calendar {
-        name: "month UTC".into(),
-        starts: (0..900).map(start).collect(),
-    })
+    calendar("month UTC", (0..900).map(start))
 }
 
 fn windows() -> [Window; 4] {
-    let rolling = |secs| Window::Rolling(Span::from_secs(secs));
     [rolling(10), rolling(86_400), rolling(30 * 86_400), months()]
 }
 
-fn limited(windows: &[Window], limit: u64) -> Rules {
-    let mut rules = rules(0, 1_000);
-    rules.windows = windows.to_vec();
-    let quota = |window: u8| Quota {
-        name: format!("q{window}").into(),
-        limit,
-        window: WindowId(window),
-        enforce: true,
+fn limited(windows: &[Window], limit: u64) -> RulesBuilder {
+    let quotas = |tier| {
+        let each =
+            |tier: TierBuilder, (at, window): (usize, &Window)| tier.quota(&format!("q{at}"), limit, window.clone());
+        windows.iter().enumerate().fold(tier, each)
     };
-    for tier in &mut rules.tiers {
-        tier.quotas = (0..windows.len()).map(|at| quota(at.try_into().unwrap())).collect();
-    }
-    rules
+    rules(0, 1_000).edit_tiers(quotas)
 }
 
 /// A policy, and a list of all debits from which windows are filled.
@@ -70,7 +62,7 @@ struct Books {
 }
 
 impl Books {
-    fn new(rules: Rules) -> Self {
+    fn new(rules: impl Into<Rules>) -> Self {
         let mut house = House::new(rules);
         house.set_clock(MAY);
         Self {
@@ -113,7 +105,7 @@ impl Books {
         }
     }
 
-    fn succeeds(&mut self, ask: &Ask) {
+    fn succeeds(&mut self, ask: &AdmissionRequest) {
         let job = self.house.runs(ask).job;
         let at = self.house.policy.job(job).expect("it runs").admitted;
         self.debits.push((ask.caller, at, ask.cost.into()));
@@ -126,7 +118,7 @@ impl Books {
     }
 
     /// A millisecond before the time that it was told it is refused again; at that time it passes.
-    fn comes_back(&mut self, ask: &Ask) -> Span {
+    fn comes_back(&mut self, ask: &AdmissionRequest) -> Span {
         let told = self.house.refused(ask).retry_after().expect("a debit comes back");
         self.house.pass(Span::from_nanos(told.as_nanos() - MS.as_nanos()));
         assert_eq!(self.house.refused(ask).retry_after(), Some(MS));
@@ -240,19 +232,7 @@ fn jobs_in_flight_are_dated_back() {
 #[test]
 fn an_accounts_users_go_after_a_clock_was_ahead() {
     let mut books = Books::new(limited(&[Window::Rolling(HOUR)], 9));
-    let user = |user| Ask {
-        caller: Caller::User {
-            of: AccountId(1),
-            user: UserId(user),
-        },
-        delegate: Some(Box::new(Delegate {
-            account: AccountId(1),
-            tier: TierId(0),
-            own: None,
-            users_max: 1,
-        })),
-        ..ask(1, 0)
-    };
+    let user = |user| ask(1, 0).by_user(AccountId(1), user, 1);
     books.forward(YEAR);
     books.succeeds(&user(1));
     let full = Refusal::TooManyUsers { limit: 1 };
@@ -325,7 +305,7 @@ fn a_refused_caller_who_comes_back_when_told_passes() {
         for deed in deeds {
             match deed {
                 Deed::Ask(cost) => {
-                    let ask = Ask { cost, ..ask(1, 0) };
+                    let ask = ask(1, 0).cost(cost);
                     let room = books.used(0, 1) + u64::from(cost) <= limit;
                     match room {
                         true => books.succeeds(&ask),

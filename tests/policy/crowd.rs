@@ -5,11 +5,11 @@
 //! nothing used, as if the crowd were none of its own.
 
 use tiergate::policy::caller::{Caller, NetworkId, Whereabouts};
-use tiergate::policy::rules::{Quota, Rules, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{Admission, JobId, Outcome};
 
 use super::house::{House, ask, rules};
+use super::rules::{RulesBuilder, rolling};
 
 const DAY: Span = Span::from_secs(86_400);
 const LIMIT: u64 = 3;
@@ -17,17 +17,10 @@ const MAX: u32 = 100;
 /// As many as there may be of them (`policy::crowd`).
 const CROWDS: usize = 4_096;
 
-fn few() -> Rules {
-    let mut rules = rules(0, 1_000);
-    rules.windows = vec![Window::Rolling(DAY)];
-    rules.tiers[0].quotas = vec![Quota {
-        name: "daily".into(),
-        limit: LIMIT,
-        window: WindowId(0),
-        enforce: true,
-    }];
-    rules.callers_max = MAX;
-    rules
+fn few() -> RulesBuilder {
+    rules(0, 1_000)
+        .edit_tier("p0", |tier| tier.quota("daily", LIMIT, rolling(86_400)))
+        .callers_max(MAX)
 }
 
 /// A stranger of that number, in neighbourhoods of 256, as hashes would have it: beyond the numbers of crowds. Each neighbourhood lies
@@ -170,4 +163,20 @@ fn who_has_a_job_in_a_crowd_stays_with_it_until_that_has_ended() {
         house.policy.end(job, Outcome::Failed, house.now);
     }
     assert!(searches(&mut house, 1), "nothing was used");
+}
+
+/// Until when networks may be counted together was in the future: for as long as the clock had been ahead.
+#[test]
+fn a_clock_that_was_ahead_leaves_no_crowd_behind() {
+    let mut house = full();
+    let reads = house.policy.clock_reads(house.now);
+    house.set_clock(reads + Span::from_secs(365 * 86_400));
+    assert!(house.policy.is_crowded(house.now));
+    house.set_clock(reads);
+    assert!(
+        house.policy.is_crowded(house.now),
+        "what they have used together may be read back"
+    );
+    house.pass(DAY + Span::from_secs(120));
+    assert!(!house.policy.is_crowded(house.now));
 }

@@ -1,25 +1,17 @@
 //! Who must make room, and how often a caller may demand it (semantics §3.2, §3.4).
 
+use tiergate::policy::JobId;
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{PoolId, PoolRules, Priority, Rules, Within};
+use tiergate::policy::rules::{PoolId, Priority};
 use tiergate::policy::time::Span;
-use tiergate::policy::{Ask, JobId};
 
 use super::house::{House, ask, caller, rules};
+use super::request::{AdmissionRequest, RequestExt};
+use super::rules::RulesBuilder;
 
 /// `rules` in which priority 6 may displace so often a minute.
-fn may_displace(times: u32, mut rules: Rules) -> Rules {
-    rules.tiers[6].displacements_per_minute = times;
-    rules
-}
-
-fn fair(mut rules: Rules) -> Rules {
-    rules.queue.within_tier = Within::Fair;
-    rules
-}
-
-fn uploading(ask: Ask) -> Ask {
-    Ask { ready: false, ..ask }
+fn may_displace(times: u32, rules: RulesBuilder) -> RulesBuilder {
+    rules.edit_tier("p6", |tier| tier.displacements(times))
 }
 
 #[test]
@@ -49,8 +41,7 @@ fn the_newest_of_the_lowest_priority_makes_room() {
 /// The job that made room is out of the house: its caller may come again at once, and it is never served.
 #[test]
 fn who_makes_room_gives_everything_back() {
-    let mut alone = rules(1, 1);
-    alone.tiers[0].concurrency = 1;
+    let alone = rules(1, 1).edit_tier("p0", |tier| tier.concurrency(1));
     let (mut house, running) = House::busy(alone);
     let lost = house.sits(&ask(1, 0));
     let (newcomer, displaced) = house.displaces(&ask(2, 6));
@@ -91,8 +82,8 @@ fn an_equal_priority_is_never_displaced_and_a_running_job_never_is() {
 #[test]
 fn of_one_priority_those_who_still_upload_make_room_first() {
     let (mut house, _) = House::busy(rules(4, 1));
-    let first_upload = house.sits(&uploading(ask(1, 0)));
-    let second_upload = house.sits(&uploading(ask(2, 0)));
+    let first_upload = house.sits(&ask(1, 0).uploading());
+    let second_upload = house.sits(&ask(2, 0).uploading());
     let asked = house.sits(&ask(3, 0));
     let asked_last = house.sits(&ask(4, 0));
     let gone: Vec<JobId> = (10..14).map(|number| house.displaces(&ask(number, 6)).1).collect();
@@ -103,7 +94,7 @@ fn of_one_priority_those_who_still_upload_make_room_first() {
 #[test]
 fn an_upload_takes_its_place_in_line_when_it_asks() {
     let (mut house, running) = House::busy(rules(4, 1));
-    let slow = house.sits(&uploading(ask(1, 0)));
+    let slow = house.sits(&ask(1, 0).uploading());
     let quick = house.sits(&ask(2, 0));
     assert_eq!(house.policy.ask_slot(slow, house.now), None);
     assert_eq!(
@@ -119,7 +110,7 @@ fn an_upload_takes_its_place_in_line_when_it_asks() {
 /// In `fair` the last to be served is of whoever has most in line, not whoever came last.
 #[test]
 fn in_fair_the_one_with_the_most_jobs_makes_room() {
-    let (mut house, _) = House::busy(fair(rules(4, 1)));
+    let (mut house, _) = House::busy(rules(4, 1).fair());
     let _first_of_1 = house.sits(&ask(1, 0));
     let _second_of_1 = house.sits(&ask(1, 0));
     let third_of_1 = house.sits(&ask(1, 0));
@@ -132,13 +123,9 @@ fn in_fair_the_one_with_the_most_jobs_makes_room() {
 /// Seats are shared by all pools: whoever of the lowest priority came last makes room, whatever it waits for.
 #[test]
 fn seats_are_shared_by_the_pools() {
-    let mut two = rules(2, 1);
-    two.pools.push(PoolRules {
-        name: "other".into(),
-        slots: vec![1],
-    });
+    let two = rules(2, 1).upstream("other", &[1]);
     let (mut house, _) = House::busy(two);
-    let other = |ask: Ask| Ask { pool: PoolId(1), ..ask };
+    let other = |ask: AdmissionRequest| ask.to(PoolId(1));
     house.runs(&other(ask(9, 6)));
     let older = house.sits(&ask(1, 0));
     let newer = house.sits(&other(ask(2, 0)));

@@ -5,17 +5,14 @@ use tiergate::policy::time::Span;
 use tiergate::policy::{Grant, JobId};
 
 use super::house::{House, ask, rules};
+use super::rules::RulesBuilder;
 
-fn within(within_tier: Within) -> Rules {
-    let mut rules = rules(64, 1);
-    rules.queue.within_tier = within_tier;
-    rules
+fn within(order: Within) -> RulesBuilder {
+    rules(64, 1).within_tier(order)
 }
 
-fn lifeline(every: Option<u32>) -> Rules {
-    let mut rules = rules(64, 1);
-    rules.queue.lifeline = every;
-    rules
+fn lifeline(every: Option<u32>) -> RulesBuilder {
+    rules(64, 1).lifeline(every)
 }
 
 /// One job after the other: the order in which all who wait are served.
@@ -101,7 +98,7 @@ fn a_reload_turns_a_line_into_turns_and_back() {
 
 /// Serves `slots` jobs while somebody of priority 6 is always there to take the next one, and counts those that
 /// went to the lowly who have waited since the beginning.
-fn flood(rules: Rules, lowly: u64, slots: u32) -> Vec<Grant> {
+fn flood(rules: impl Into<Rules>, lowly: u64, slots: u32) -> Vec<Grant> {
     let (mut house, running) = House::busy(rules);
     for number in 0..lowly {
         house.sits(&ask(number, 0));
@@ -155,9 +152,7 @@ fn only_slots_handed_to_the_waiting_count_for_the_lifeline() {
 /// The lifeline is a share of service, not a seat: it doesn't protect from being displaced.
 #[test]
 fn the_lifeline_does_not_protect_from_displacement() {
-    let mut short = lifeline(Some(2));
-    short.queue.length = 1;
-    let (mut house, _) = House::busy(short);
+    let (mut house, _) = House::busy(lifeline(Some(2)).queue(1));
     let low = house.sits(&ask(1, 0));
     assert_eq!(house.displaces(&ask(2, 6)).1, low);
 }
@@ -165,9 +160,7 @@ fn the_lifeline_does_not_protect_from_displacement() {
 /// A server that comes back serves all who wait, as far as its slots go, in the order of service.
 #[test]
 fn a_server_that_returns_is_not_idle() {
-    let mut two = rules(64, 1);
-    two.pools[0].slots = vec![1, 2];
-    let mut house = House::new(two);
+    let mut house = House::new(rules(64, 1).slots("search", &[1, 2]));
     house
         .policy
         .server_down(super::house::POOL, tiergate::policy::rules::ServerId(1));

@@ -11,12 +11,10 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tiergate::policy::Outcome;
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, Calendar, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, Window, WindowId,
-    Within,
-};
+use tiergate::policy::rules::{Rules, TierId, Window, Within};
 use tiergate::policy::time::{Span, UnixTime};
 
+use super::rules::{self, TierBuilder, calendar};
 use super::side_by_side::{OPENED, Pick, Reading, SideBySide, Step};
 
 const SEED: u64 = 1;
@@ -204,31 +202,26 @@ fn rules() -> impl Strategy<Value = Rules> {
         prop_oneof![Just(Within::Fifo), Just(Within::Fair)],
         1..=60_u64,
         option::of(2..=4_u32),
-    )
-        .prop_map(|(length, within_tier, max_wait_s, lifeline)| QueueRules {
-            length,
-            within_tier,
-            max_wait: Span::from_secs(max_wait_s),
-            lifeline,
-        });
+    );
     let servers = || vec(prop_oneof![1 => Just(0), 8 => 1..=2_u32], 1..=3);
     let pools = prop_oneof![2 => vec(servers(), 1), 1 => vec(servers(), 2..=3)];
     let windows = prop::sample::subsequence(windows(), 0..=4).prop_shuffle();
-    (queue, windows, tiers(), any::<u16>(), pools).prop_map(|(queue, windows, tiers, anonymous, pools)| Rules {
-        queue,
-        anonymous: TierId(anonymous % u16::try_from(tiers.len()).unwrap()),
-        tiers: tiers.into_iter().map(|tier| within(tier, windows.len())).collect(),
-        windows,
-        pools: pools
-            .into_iter()
-            .enumerate()
-            .map(|(at, slots)| PoolRules {
-                name: format!("pool{at}"),
-                slots,
-            })
-            .collect(),
-        limits: Vec::new(),
-        callers_max: CALLERS_MAX_DEFAULT,
+    (queue, windows, tiers(), any::<u16>(), pools).prop_map(|(queue, windows, tiers, anonymous, pools)| {
+        let (length, within_tier, max_wait_s, lifeline) = queue;
+        let queue = rules::rules()
+            .queue(length)
+            .within_tier(within_tier)
+            .max_wait(Span::from_secs(max_wait_s))
+            .lifeline(lifeline)
+            .windows(windows.clone())
+            .anonymous(TierId(anonymous % u16::try_from(tiers.len()).unwrap()));
+        let tiers = tiers.iter().fold(queue, |rules, (name, terms)| {
+            rules.tier(name, |tier| described(tier, terms, &windows))
+        });
+        let pools = pools.iter().enumerate();
+        pools
+            .fold(tiers, |rules, (at, slots)| rules.upstream(&format!("pool{at}"), slots))
+            .build()
     })
 }
 
@@ -236,10 +229,7 @@ fn rules() -> impl Strategy<Value = Rules> {
 fn windows() -> Vec<Window> {
     let calendar = |name: &str, starts: &[i64]| {
         let start = |after_ms: &i64| UnixTime::from_millis(OPENED.as_millis().saturating_add_signed(*after_ms));
-        Window::Calendar(Calendar {
-            name: name.into(),
-            starts: starts.iter().map(start).collect(),
-        })
+        calendar(name, starts.iter().map(start))
     };
     let hour = DAY_MS / 24;
     let days: Vec<i64> = (-3..40).map(|day| day * DAY_MS + (day % 2) * hour).collect();
@@ -256,35 +246,36 @@ fn windows() -> Vec<Window> {
     ]
 }
 
-/// The tier, of whose quotas each counts in one of so many windows; without a window there is no quota.
-fn within(mut tier: Tier, windows: usize) -> Tier {
-    if windows == 0 {
-        tier.quotas.clear();
-    }
-    for quota in &mut tier.quotas {
-        quota.window = WindowId(quota.window.0 % u8::try_from(windows).unwrap());
-    }
-    tier
-}
+/// A quota's limit, the number of its window among those that the rules have, and whether it is enforced.
+type DrawnQuota = (u64, u8, bool);
+/// A tier's priority, concurrency, quotas, longest wait in seconds, and displacements a minute.
+type DrawnTier = (u8, u32, Vec<DrawnQuota>, Option<u64>, u32);
 
-/// Up to three quotas, of any window as yet.
-fn quotas() -> impl Strategy<Value = Vec<Quota>> {
-    let limit = prop_oneof![1 => 0..=5_u64, 4 => 5..=50_u64];
-    vec((limit, any::<u8>(), prop::bool::weighted(0.8)), 0..=3).prop_map(|quotas| {
-        let named = quotas.into_iter().zip(["q0", "q1", "q2"]);
-        named
-            .map(|((limit, window, enforce), name)| Quota {
-                name: name.into(),
-                limit,
-                window: WindowId(window),
-                enforce,
-            })
-            .collect()
+/// The tier on these terms; without a window there is no quota.
+fn described(tier: TierBuilder, terms: &DrawnTier, windows: &[Window]) -> TierBuilder {
+    let (priority, concurrency, quotas, max_wait_s, displacements) = terms;
+    let tier = tier
+        .priority(*priority)
+        .concurrency(*concurrency)
+        .max_wait(max_wait_s.map(Span::from_secs))
+        .displacements(*displacements);
+    let quotas = quotas.iter().zip(["q0", "q1", "q2"]);
+    quotas.fold(tier, |tier, ((limit, window, enforce), name)| {
+        match usize::from(*window).checked_rem(windows.len()) {
+            Some(at) => tier.quota_if(*enforce, name, *limit, windows[at].clone()),
+            None => tier,
+        }
     })
 }
 
+/// Up to three quotas.
+fn quotas() -> impl Strategy<Value = Vec<DrawnQuota>> {
+    let limit = prop_oneof![1 => 0..=5_u64, 4 => 5..=50_u64];
+    vec((limit, any::<u8>(), prop::bool::weighted(0.8)), 0..=3)
+}
+
 /// Tiers whose names come and go from one set of rules to the next.
-fn tiers() -> impl Strategy<Value = Vec<Tier>> {
+fn tiers() -> impl Strategy<Value = Vec<(&'static str, DrawnTier)>> {
     let tier = (
         0..=6_u8,
         1..=4_u32,
@@ -293,21 +284,5 @@ fn tiers() -> impl Strategy<Value = Vec<Tier>> {
         0..=3_u32,
     );
     let names = prop::sample::subsequence(vec!["a", "b", "c", "d", "e"], 1..=4).prop_shuffle();
-    (names, vec(tier, 4)).prop_map(|(names, tiers)| {
-        names
-            .into_iter()
-            .zip(tiers)
-            .map(
-                |(name, (priority, concurrency, quotas, max_wait_s, displacements_per_minute))| Tier {
-                    name: name.into(),
-                    priority: Priority::new(priority).unwrap(),
-                    concurrency,
-                    quotas,
-                    max_wait: max_wait_s.map(Span::from_secs),
-                    displacements_per_minute,
-                    limits: Vec::new(),
-                },
-            )
-            .collect()
-    })
+    (names, vec(tier, 4)).prop_map(|(names, tiers)| names.into_iter().zip(tiers).collect())
 }

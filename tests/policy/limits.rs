@@ -9,11 +9,12 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use tiergate::policy::limits::{Admitted, Counter, Moment, Shard, Subject, decide};
-use tiergate::policy::rules::{BlockAfter, Kind, Limit, LimitId, Per};
+use tiergate::policy::rules::{Kind, Limit, LimitId};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 
 use super::histories::{runner, say};
 use super::limits_side_by_side::{ACCOUNTS, NETWORKS, SideBySide, Step, rules};
+use super::rules::{LimitExt, block};
 
 const HISTORIES: u32 = 1_500;
 /// Fewer, and the histories tell nothing of refusals, or of those who come back.
@@ -54,14 +55,7 @@ fn the_limits_decide_as_their_model_does() {
 /// place that had been found for the account's counter before it was past its end.
 #[test]
 fn a_table_that_is_swept_during_a_decision_keeps_the_places_that_were_found() {
-    let limit = Limit {
-        per: Per {
-            network: true,
-            account: true,
-            global: false,
-        },
-        ..plain(Kind::Fixed, 5, Span::from_secs(1))
-    };
+    let limit = plain(Kind::Fixed, 5, Span::from_secs(1)).per((true, true, false));
     let rules = rules(vec![limit], 1);
     let mut shards = Shard::all(&rules);
     let counter = |id: u64, is_network| Counter {
@@ -90,23 +84,7 @@ fn a_table_that_is_swept_during_a_decision_keeps_the_places_that_were_found() {
 }
 
 pub fn plain(kind: Kind, number: u32, window: Span) -> Limit {
-    Limit {
-        name: "requests".into(),
-        per: Per {
-            network: true,
-            account: false,
-            global: false,
-        },
-        number,
-        window,
-        kind,
-        penalty: None,
-        degraded: None,
-        v6_prefix: Limit::V6_PREFIX_DEFAULT,
-        block_after: None,
-        disclosed: true,
-        enforce: true,
-    }
+    super::rules::limit("requests", number, window).kind(kind)
 }
 
 /// How a limit differs from one set to another.
@@ -130,15 +108,12 @@ fn generations() -> impl Strategy<Value = Vec<Vec<Limit>>> {
     (vec(limit(), names.len()), changed).prop_map(move |(limits, generations)| {
         let changed = |at: usize, change: &Change| {
             let limit = limits[at].clone();
-            let limit = match change.clone() {
+            match change.clone() {
                 Change::Nothing => limit,
-                Change::Number(number) => Limit { number, ..limit },
+                Change::Number(number) => limit.number(number),
                 Change::All(other) => other,
-            };
-            Limit {
-                name: names[at].into(),
-                ..limit
             }
+            .named(names[at])
         };
         let generation =
             |(those, changes): &(Vec<usize>, Vec<Change>)| those.iter().map(|at| changed(*at, &changes[*at])).collect();
@@ -160,11 +135,7 @@ pub fn limit() -> impl Strategy<Value = Limit> {
         Just((false, false, true)),
         Just((true, false, true))
     ];
-    let block = (1_u32..6, window(), window()).prop_map(|(refusals, within, lasts)| BlockAfter {
-        refusals,
-        within,
-        lasts,
-    });
+    let block = (1_u32..6, window(), window()).prop_map(|(refusals, within, lasts)| block(refusals, within, lasts));
     let rare = |strategy| option::weighted(0.2, strategy);
     let rest = (
         rare(window().boxed()),
@@ -173,17 +144,13 @@ pub fn limit() -> impl Strategy<Value = Limit> {
         prop::bool::weighted(0.8),
     );
     (kind, 0_u32..9, window(), per, rest).prop_map(
-        |(kind, number, window, (network, account, global), (penalty, degraded, block_after, enforce))| Limit {
-            per: Per {
-                network,
-                account,
-                global,
-            },
-            penalty,
-            degraded,
-            block_after,
-            enforce,
-            ..plain(kind, number, window)
+        |(kind, number, window, per, (penalty, degraded, block_after, enforce))| {
+            plain(kind, number, window)
+                .per(per)
+                .penalty(penalty)
+                .degraded(degraded)
+                .block_after(block_after)
+                .enforced(enforce)
         },
     )
 }

@@ -13,12 +13,13 @@ use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
 use tiergate::policy::limits::{Counter, Moment, Refused, Shard, Subject, decide};
-use tiergate::policy::rules::{BlockAfter, Kind, Limit, LimitId, Rules};
+use tiergate::policy::rules::{Kind, Limit, LimitId, Rules};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 
 use super::histories::runner;
 use super::limits::plain;
 use super::limits_side_by_side::{at_most, of_network, rules};
+use super::rules::{LimitExt, block};
 
 const HISTORIES: u32 = 150;
 const ID: LimitId = LimitId(0);
@@ -78,10 +79,7 @@ impl Door {
             Kind::Aligned => Kind::Fixed,
             kind => kind,
         };
-        let limit = Limit {
-            kind,
-            ..self.limit().clone()
-        };
+        let limit = self.limit().clone().kind(kind);
         at_most(&limit, limit.number, passed)
     }
 
@@ -147,17 +145,10 @@ fn nobody_gets_more_than_its_limit_by_being_crowded_out() {
         2 => Just(Step::Sweep),
     ];
     let hundredths = || (1_u64..300).prop_map(|hundredths| Span::from_millis(hundredths * 10));
-    let block_after = (1_u32..5, hundredths(), hundredths()).prop_map(|(refusals, within, lasts)| BlockAfter {
-        refusals,
-        within,
-        lasts,
-    });
+    let block_after =
+        (1_u32..5, hundredths(), hundredths()).prop_map(|(refusals, within, lasts)| block(refusals, within, lasts));
     let limit = (kind, 1_u32..5, weighted(0.3, hundredths()), weighted(0.3, block_after)).prop_map(
-        |(kind, number, penalty, block_after)| Limit {
-            penalty,
-            block_after,
-            ..plain(kind, number, SECOND)
-        },
+        |(kind, number, penalty, block_after)| plain(kind, number, SECOND).penalty(penalty).block_after(block_after),
     );
     let result = runner.run(
         &(limit, callers_max, vec(step, 20..120)),
@@ -243,10 +234,7 @@ fn who_was_counted_with_its_neighbours_is_counted_by_itself_again_while_they_go_
 #[test]
 fn a_short_penalty_lifts_no_limit() {
     for kind in [Kind::Sliding, Kind::Burst] {
-        let limit = Limit {
-            penalty: Some(SECOND),
-            ..plain(kind, 10, Span::from_secs(60))
-        };
+        let limit = plain(kind, 10, Span::from_secs(60)).penalty(SECOND);
         let mut door = Door::new(limit, 100);
         let me = of_network(1, 1);
         // One early; then nothing until it is about to leave, and from then on ten a second.
@@ -261,15 +249,8 @@ fn a_short_penalty_lifts_no_limit() {
 /// A limit of five in a minute on a door where ten others have all the places, with a rule that blocks for an hour after three refusals.
 /// Five neighbours of number 300 have used up what their neighbourhood may.
 fn used_up_by_neighbours() -> Door {
-    let block = BlockAfter {
-        refusals: 3,
-        within: Span::from_secs(60),
-        lasts: Span::from_secs(3_600),
-    };
-    let limit = Limit {
-        block_after: Some(block),
-        ..plain(Kind::Fixed, 5, Span::from_secs(60))
-    };
+    let block = block(3, Span::from_secs(60), Span::from_secs(3_600));
+    let limit = plain(Kind::Fixed, 5, Span::from_secs(60)).block_after(block);
     let mut door = Door::new(limit, 10);
     for other in 100..110 {
         door.ask(of_network(other, other), Timestamp::ZERO);

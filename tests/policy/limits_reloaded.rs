@@ -5,12 +5,13 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tiergate::policy::limits::{Admitted, Counter, Moment, Refused, Reload, Shard, Subject, decide, decide_by_name};
-use tiergate::policy::rules::{BlockAfter, Kind, Limit, LimitId, Rules};
+use tiergate::policy::rules::{Kind, Limit, LimitId, Rules};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 
 use super::histories::runner;
 use super::limits::{limit, plain};
 use super::limits_side_by_side::{of_account, of_network, rules};
+use super::rules::{LimitExt, block};
 
 const HISTORIES: u32 = 300;
 const CALLERS_MAX: u32 = 1_000;
@@ -91,20 +92,13 @@ fn secs(secs: u64) -> Moment {
     after(Span::from_secs(secs))
 }
 
-fn named(name: &str, limit: Limit) -> Limit {
-    Limit {
-        name: name.into(),
-        ..limit
-    }
-}
-
 /// The counters of both are made by the first order: those who ask don't know yet that there is another.
 #[test]
 fn the_same_limits_in_another_order_change_nothing() {
     let (mut runner, seed, _) = runner(HISTORIES);
     let orders = vec(limit(), 1..=4).prop_flat_map(|limits| {
         let names = ["a", "b", "c", "d"].into_iter();
-        let limits: Vec<Limit> = names.zip(limits).map(|(name, limit)| named(name, limit)).collect();
+        let limits: Vec<Limit> = names.zip(limits).map(|(name, limit)| limit.named(name)).collect();
         let reordered = Just(limits.clone()).prop_shuffle();
         (Just(limits), vec(reordered, 1..4))
     });
@@ -248,10 +242,7 @@ fn a_bucket_that_is_new_is_filled_by_the_number_of_who_comes() {
 
 #[test]
 fn a_penalty_goes_on_for_no_longer_than_a_refusal_by_the_new_limit_could() {
-    let with = |penalty_s: Option<u64>| Limit {
-        penalty: penalty_s.map(Span::from_secs),
-        ..plain(Kind::Fixed, 1, MINUTE)
-    };
+    let with = |penalty_s: Option<u64>| plain(Kind::Fixed, 1, MINUTE).penalty(penalty_s.map(Span::from_secs));
     for (to, ends) in [(Some(7_200), 3_600), (Some(600), 610), (Some(1), 70), (None, 70)] {
         let mut door = Door::new(vec![with(Some(3_600))]);
         assert_eq!(door.let_in(2, secs(0)), 1);
@@ -263,13 +254,9 @@ fn a_penalty_goes_on_for_no_longer_than_a_refusal_by_the_new_limit_could() {
 
 #[test]
 fn a_block_goes_on_for_no_longer_than_the_new_rules_and_ends_with_its_rule() {
-    let with = |lasts_s: Option<u64>| Limit {
-        block_after: lasts_s.map(|secs| BlockAfter {
-            refusals: 2,
-            within: HOUR,
-            lasts: Span::from_secs(secs),
-        }),
-        ..plain(Kind::Fixed, 1, Span::from_secs(1))
+    let with = |lasts_s: Option<u64>| {
+        let rule = lasts_s.map(|secs| block(2, HOUR, Span::from_secs(secs)));
+        plain(Kind::Fixed, 1, Span::from_secs(1)).block_after(rule)
     };
     for (to, ends) in [(Some(7_200), 3_600), (Some(60), 70), (None, 11)] {
         let mut door = Door::new(vec![with(Some(3_600))]);
@@ -296,7 +283,7 @@ fn a_block_goes_on_for_no_longer_than_the_new_rules_and_ends_with_its_rule() {
 
 #[test]
 fn what_vanishes_is_forgotten_and_what_is_new_begins_empty() {
-    let limit = |name: &str| named(name, plain(Kind::Fixed, 2, HOUR));
+    let limit = |name: &str| plain(Kind::Fixed, 2, HOUR).named(name);
     let mut door = Door::new(vec![limit("a")]);
     assert_eq!(door.let_in(3, secs(0)), 2);
     let theirs = rules(vec![limit("a")], CALLERS_MAX);
@@ -315,7 +302,7 @@ fn what_vanishes_is_forgotten_and_what_is_new_begins_empty() {
 /// A refusal names the limit and the place of its counter as whoever asked knows them.
 #[test]
 fn a_refusal_by_other_rules_speaks_of_the_counters_that_were_given() {
-    let limit = |name: &str, number| named(name, plain(Kind::Fixed, number, HOUR));
+    let limit = |name: &str, number| plain(Kind::Fixed, number, HOUR).named(name);
     let theirs = rules(vec![limit("gone", 9), limit("a", 9), limit("b", 1)], CALLERS_MAX);
     let mut door = Door::new(vec![limit("b", 1), limit("new", 9), limit("a", 9)]);
     let counters = [0, 1, 2].map(|id| counter(LimitId(id), &theirs, of_network(1, 1)));
@@ -358,11 +345,7 @@ fn more_callers_or_fewer_may_be_counted_one_by_one_at_once() {
 /// A limit that isn't enforced does all that it would do, but refuse: so switching it on surprises nobody.
 #[test]
 fn what_is_not_enforced_counts_as_if_it_were_and_goes_on_when_it_is() {
-    let limit = |enforce| Limit {
-        penalty: Some(HOUR),
-        enforce,
-        ..plain(Kind::Fixed, 2, MINUTE)
-    };
+    let limit = |enforce| plain(Kind::Fixed, 2, MINUTE).penalty(HOUR).enforced(enforce);
     let mut door = Door::new(vec![limit(false)]);
     let counter = counter(LimitId(0), &door.rules, of_network(1, 1));
     let would: Vec<bool> = (0..4)
@@ -383,8 +366,8 @@ fn what_is_not_enforced_counts_as_if_it_were_and_goes_on_when_it_is() {
 #[test]
 fn nobody_is_refused_by_the_number_of_one_file_and_the_word_of_another() {
     let of = |number, enforce| {
-        let limit = plain(Kind::Fixed, number, MINUTE);
-        vec![named("http", Limit { enforce, ..limit })]
+        let limit = plain(Kind::Fixed, number, MINUTE).named("http");
+        vec![limit.enforced(enforce)]
     };
     for (old, new) in [((2, false), (100, true)), ((2, true), (100, false))] {
         let (before, after) = (of(old.0, old.1), of(new.0, new.1));

@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tiergate::policy::limits::{Admitted, Counter, Moment, Refused, Reload, Shard, Subject, decide};
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, Kind, Limit, LimitId, LimitSet, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
-};
+use tiergate::policy::rules::{CALLERS_MAX_DEFAULT, Kind, Limit, LimitId, LimitSet, Rules};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 
 use super::limits_model::Model;
+use super::rules;
 
 /// Accounts that ask; the last one is none.
 pub const ACCOUNTS: u8 = 3;
@@ -383,30 +382,5 @@ fn spread(number: u64) -> u64 {
 }
 
 pub fn rules(limits: Vec<Limit>, callers_max: u32) -> Rules {
-    let tier = Tier {
-        name: "free".into(),
-        priority: Priority::LOWEST,
-        concurrency: 1,
-        quotas: Vec::new(),
-        max_wait: None,
-        displacements_per_minute: 0,
-        limits: Vec::new(),
-    };
-    Rules {
-        queue: QueueRules {
-            length: 8,
-            within_tier: Within::Fifo,
-            max_wait: Span::from_secs(30),
-            lifeline: None,
-        },
-        windows: Vec::new(),
-        tiers: vec![tier],
-        anonymous: TierId(0),
-        pools: vec![PoolRules {
-            name: "search".into(),
-            slots: vec![1],
-        }],
-        limits,
-        callers_max,
-    }
+    rules::rules().limits(limits).callers_max(callers_max).build()
 }

@@ -19,6 +19,10 @@ mod model;
 mod promises;
 mod quota;
 mod relocation;
+#[path = "../support/request.rs"]
+mod request;
+#[path = "../support/rules.rs"]
+mod rules;
 mod side_by_side;
 mod uploads;
 mod wait;

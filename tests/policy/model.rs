@@ -12,9 +12,10 @@ use tiergate::policy::rules::{
     PoolId, PoolRules, Priority, Quota, Rules, ServerId, Tier, TierId, Window, WindowId, Within,
 };
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
-use tiergate::policy::{Ask, ClockStep, Outcome, Own, Relocation, State, Tally, Usage};
+use tiergate::policy::{ClockStep, Outcome, Own, Relocation, State, Tally, Usage};
 
 use super::debits::{Debits, leaves, width};
+use super::request::AdmissionRequest;
 
 /// A job is named by how many were let in before it.
 pub type Number = usize;
@@ -294,7 +295,7 @@ impl Model {
     // ---- what can happen
 
     /// §2.4: users, quotas, concurrency, then a slot, then a seat; §3.9: then the wait.
-    pub fn enter(&mut self, ask: &Ask, now: Timestamp) -> Entered {
+    pub fn enter(&mut self, ask: &AdmissionRequest, now: Timestamp) -> Entered {
         self.events += 1;
         self.tally.arrived += 1;
         let entered = self.admit(ask, now);
@@ -304,7 +305,7 @@ impl Model {
         entered
     }
 
-    fn admit(&mut self, ask: &Ask, now: Timestamp) -> Entered {
+    fn admit(&mut self, ask: &AdmissionRequest, now: Timestamp) -> Entered {
         if self.closing {
             return Entered::No(No::ShuttingDown);
         }
@@ -348,7 +349,7 @@ impl Model {
 
     /// §5.9: the account has at most so many users. A user is one of them for as long as it may have a debit, counted from when
     /// it was last let in; who has gone is looked for when the number is full, at most once a minute.
-    fn users_have_room(&mut self, ask: &Ask, wall: UnixTime) -> Result<(), No> {
+    fn users_have_room(&mut self, ask: &AdmissionRequest, wall: UnixTime) -> Result<(), No> {
         let (Caller::User { of, user }, Some(delegate)) = (ask.caller, &ask.delegate) else {
             return Ok(());
         };
@@ -395,7 +396,7 @@ impl Model {
     /// §5.2: debited + held + cost ≤ limit, in every quota of the caller and of the account that asks for it. Of those that have
     /// no room, the refusal names the one that keeps the job out for longest, for good above all; the first of several.
     /// Where the clock stands still, it does so until the system's has caught up.
-    fn quotas_have_room(&self, ask: &Ask, wall: UnixTime, now: Timestamp) -> Result<(), No> {
+    fn quotas_have_room(&self, ask: &AdmissionRequest, wall: UnixTime, now: Timestamp) -> Result<(), No> {
         let cost = u64::from(ask.cost);
         let mut longest: Option<((bool, Option<Span>), No)> = None;
         for (caller, tier, own) in self.parties(ask) {
@@ -427,7 +428,7 @@ impl Model {
     }
 
     /// Quotas that would refuse it and aren't enforced, by name.
-    pub fn overdrawn(&mut self, ask: &Ask, now: Timestamp) -> Vec<Arc<str>> {
+    pub fn overdrawn(&mut self, ask: &AdmissionRequest, now: Timestamp) -> Vec<Arc<str>> {
         let (wall, cost) = (self.wall_clock(now), u64::from(ask.cost));
         let mut names: Vec<Arc<str>> = Vec::new();
         for (caller, tier, own) in self.parties(ask) {
@@ -442,7 +443,7 @@ impl Model {
     }
 
     /// §4.
-    fn concurrency_has_room(&self, ask: &Ask) -> Result<(), No> {
+    fn concurrency_has_room(&self, ask: &AdmissionRequest) -> Result<(), No> {
         for (caller, tier, own) in self.parties(ask) {
             let limit = own.and_then(|own| own.concurrency).unwrap_or(tier.concurrency);
             let used = self.jobs_of(caller);
@@ -454,7 +455,7 @@ impl Model {
     }
 
     /// On whose terms the job must be possible: those of its caller, and of the account that asks for it.
-    pub fn parties(&self, ask: &Ask) -> Vec<(Caller, &Tier, Option<Arc<Own>>)> {
+    pub fn parties(&self, ask: &AdmissionRequest) -> Vec<(Caller, &Tier, Option<Arc<Own>>)> {
         let mut parties = vec![(ask.caller, self.rules.tier(ask.tier), ask.own.clone())];
         if let Some(delegate) = &ask.delegate {
             let account = Caller::Account(delegate.account);
@@ -538,7 +539,7 @@ impl Model {
     }
 
     /// §3.1, §3.2, §3.4: a free seat, or that of somebody of the lowest priority, if that is lower.
-    fn seat_for(&self, ask: &Ask, tier: &Tier, now: Timestamp) -> Result<Option<Number>, No> {
+    fn seat_for(&self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<Option<Number>, No> {
         let seats = self.rules.queue.length;
         if self.seated() < seats {
             return Ok(None);
@@ -555,7 +556,7 @@ impl Model {
     }
 
     /// §3.9: the least of the four; and no waiting in vain.
-    fn longest_wait(&self, ask: &Ask, tier: &Tier) -> Result<Span, No> {
+    fn longest_wait(&self, ask: &AdmissionRequest, tier: &Tier) -> Result<Span, No> {
         let mut longest = self.rules.queue.max_wait;
         for other in [tier.max_wait, ask.max_wait, ask.prefer_wait].into_iter().flatten() {
             longest = longest.min(other);
@@ -952,7 +953,7 @@ impl Model {
         self.jobs.iter_mut().find(|job| job.number == number)
     }
 
-    fn insert(&mut self, ask: &Ask, priority: Priority, now: Timestamp, wall: UnixTime) -> Number {
+    fn insert(&mut self, ask: &AdmissionRequest, priority: Priority, now: Timestamp, wall: UnixTime) -> Number {
         self.events += 1;
         self.note_user(ask.caller, wall);
         let number = self.let_in;

@@ -4,32 +4,26 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use tiergate::policy::Outcome;
 use tiergate::policy::refusal::Refusal;
-use tiergate::policy::rules::{Calendar, Quota, Rules, Window, WindowId};
+use tiergate::policy::rules::{Rules, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{Ask, Outcome};
 
 use super::debits::{Debits, width};
 use super::histories::runner;
 use super::house::{House, ask, caller, rules};
+use super::request::{AdmissionRequest, RequestExt};
+use super::rules::{RulesBuilder, calendar};
 
 const OPENED: UnixTime = UnixTime::from_secs(1_780_000_000);
 const WINDOW: WindowId = WindowId(0);
 const MS: Span = Span::from_millis(1);
 
-fn limited(window: Window, limit: u64) -> Rules {
-    let mut rules = rules(0, 1_000);
-    rules.windows = vec![window];
-    rules.tiers[0].quotas = vec![Quota {
-        name: "daily".into(),
-        limit,
-        window: WINDOW,
-        enforce: true,
-    }];
-    rules
+fn limited(window: Window, limit: u64) -> RulesBuilder {
+    rules(0, 1_000).edit_tier("p0", |tier| tier.quota("daily", limit, window))
 }
 
-fn opened(rules: Rules) -> House {
+fn opened(rules: impl Into<Rules>) -> House {
     let mut house = House::new(rules);
     house.set_clock(OPENED);
     house
@@ -182,10 +176,7 @@ fn nobody_is_refused_for_a_moment_too_long_or_let_in_a_moment_too_soon() {
 }
 
 fn visited(house: &mut House, visit: &Visit, window: &Window, limit: u64, units: &mut Vec<UnixTime>) {
-    let ask = Ask {
-        cost: visit.cost,
-        ..ask(1, 0)
-    };
+    let ask = ask(1, 0).cost(visit.cost);
     match house.enter(&ask) {
         Ok(_) => {
             let (job, wall) = house.policy.jobs().map(|(id, job)| (id, job.admitted)).next().unwrap();
@@ -229,7 +220,7 @@ fn visited(house: &mut House, visit: &Visit, window: &Window, limit: u64, units:
 }
 
 /// A millisecond before the time that was told it is refused again; at that time it passes.
-fn try_again(house: &mut House, ask: &Ask, refusal: &Refusal) {
+fn try_again(house: &mut House, ask: &AdmissionRequest, refusal: &Refusal) {
     let Some(retry_after) = refusal.retry_after() else {
         panic!("nothing is held, and it costs less than the limit: {refusal:?}")
     };
@@ -275,10 +266,6 @@ fn windows() -> Vec<(Window, Span)> {
     let mut windows: Vec<(Window, Span)> = rolling.map(|length| (Window::Rolling(length), length)).into();
     // Days of 23 and of 25 hours in turn, for longer than any history.
     let start = |day: u64| OPENED + Span::from_secs(day * 86_400 + day % 2 * 3_600);
-    let days = Calendar {
-        name: "days".into(),
-        starts: (0..400).map(start).collect(),
-    };
-    windows.push((Window::Calendar(days), Span::from_secs(86_400)));
+    windows.push((calendar("days", (0..400).map(start)), Span::from_secs(86_400)));
     windows
 }

@@ -1,12 +1,14 @@
 //! Quotas, rule by rule (semantics §5), and the stories of what was wrong with them.
 
-use tiergate::policy::caller::{AccountId, Caller, UserId};
+use tiergate::policy::caller::{AccountId, Caller};
 use tiergate::policy::refusal::Refusal;
-use tiergate::policy::rules::{Calendar, Quota, Rules, TierId, Window, WindowId};
+use tiergate::policy::rules::{Rules, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{Ask, DebitNumber, Delegate, Outcome, Usage};
+use tiergate::policy::{DebitNumber, Outcome, Usage};
 
 use super::house::{House, ask, caller, rules};
+use super::request::{AdmissionRequest, RequestExt};
+use super::rules::{RulesBuilder, TierBuilder, calendar};
 
 /// 28 May 2026, 20:26:40 UTC: between the starts of [`months`].
 const MAY: UnixTime = UnixTime::from_secs(1_780_000_000);
@@ -19,46 +21,32 @@ fn after(span: Span) -> UnixTime {
 
 /// A calendar whose periods begin on the first of May, June and July, in UTC.
 fn months() -> Window {
-    Window::Calendar(Calendar {
-        name: "month UTC".into(),
-        starts: [1_777_593_600, 1_780_272_000, 1_782_864_000]
-            .map(UnixTime::from_secs)
-            .into(),
-    })
+    let starts = [1_777_593_600, 1_780_272_000, 1_782_864_000];
+    calendar("month UTC", starts.map(UnixTime::from_secs))
 }
 
 /// Until when it is May.
 const JUNE: UnixTime = UnixTime::from_secs(1_780_272_000);
 
 /// A tier of each priority, with a quota of that limit in each of the windows.
-fn limited(windows: &[Window], limits: &[u64]) -> Rules {
-    let mut rules = rules(8, 100);
-    rules.windows = windows.to_vec();
-    let quota = |(at, limit): (usize, &u64)| Quota {
-        name: format!("q{at}").into(),
-        limit: *limit,
-        window: WindowId(at.try_into().unwrap()),
-        enforce: true,
+fn limited(windows: &[Window], limits: &[u64]) -> RulesBuilder {
+    let quotas = |tier| {
+        let each =
+            |tier: TierBuilder, (at, limit): (usize, &u64)| tier.quota(&format!("q{at}"), *limit, windows[at].clone());
+        limits.iter().enumerate().fold(tier, each)
     };
-    for tier in &mut rules.tiers {
-        tier.quotas = limits.iter().enumerate().map(quota).collect();
-    }
-    rules
+    rules(8, 100).windows(windows.to_vec()).edit_tiers(quotas)
 }
 
 /// A house in May.
-fn in_may(rules: Rules) -> House {
+fn in_may(rules: impl Into<Rules>) -> House {
     let mut house = House::new(rules);
     house.set_clock(MAY);
     house
 }
 
-fn costing(cost: u32, ask: Ask) -> Ask {
-    Ask { cost, ..ask }
-}
-
 impl House {
-    fn succeeds_at_once(&mut self, ask: &Ask) {
+    fn succeeds_at_once(&mut self, ask: &AdmissionRequest) {
         let job = self.runs(ask).job;
         self.succeeds(job);
     }
@@ -71,8 +59,8 @@ impl House {
 #[test]
 fn parallel_requests_cannot_overspend() {
     let mut house = in_may(limited(&[Window::Rolling(DAY)], &[10]));
-    let jobs: Vec<_> = (0..3).map(|_| house.runs(&costing(3, ask(1, 3))).job).collect();
-    let refused = house.refused(&costing(2, ask(1, 3)));
+    let jobs: Vec<_> = (0..3).map(|_| house.runs(&ask(1, 3).cost(3)).job).collect();
+    let refused = house.refused(&ask(1, 3).cost(2));
     assert!(
         matches!(
             refused,
@@ -95,11 +83,11 @@ fn parallel_requests_cannot_overspend() {
 #[test]
 fn a_search_begun_in_may_and_finished_in_june_is_mays() {
     let mut house = in_may(limited(&[months()], &[2]));
-    let job = house.runs(&costing(2, ask(1, 3))).job;
+    let job = house.runs(&ask(1, 3).cost(2)).job;
     house.set_clock(JUNE);
     let usage = house.usage(FIRST, caller(1));
     assert_eq!((usage.used, usage.held), (0, 0), "what it holds is May's");
-    let of_june = house.runs(&costing(2, ask(1, 3))).job;
+    let of_june = house.runs(&ask(1, 3).cost(2)).job;
     house.succeeds(job);
     let usage = house.usage(FIRST, caller(1));
     assert_eq!(
@@ -128,7 +116,7 @@ fn a_debit_of_a_job_that_ends_just_after_midnight_is_not_seen_by_the_new_day() {
 #[test]
 fn who_is_refused_by_several_quotas_is_told_of_the_one_that_lasts_longest() {
     let mut house = in_may(limited(&[Window::Rolling(DAY), months()], &[2, 2]));
-    house.succeeds_at_once(&costing(2, ask(1, 3)));
+    house.succeeds_at_once(&ask(1, 3).cost(2));
     let refused = house.refused(&ask(1, 3));
     assert!(
         matches!(&refused, Refusal::QuotaDepleted { name, .. } if **name == *"q1"),
@@ -140,8 +128,8 @@ fn who_is_refused_by_several_quotas_is_told_of_the_one_that_lasts_longest() {
 
     // What a request costs too much for, it costs too much for tomorrow too.
     let mut house = in_may(limited(&[Window::Rolling(DAY), months()], &[2, 4]));
-    house.succeeds_at_once(&costing(2, ask(1, 3)));
-    let refused = house.refused(&costing(3, ask(1, 3)));
+    house.succeeds_at_once(&ask(1, 3).cost(2));
+    let refused = house.refused(&ask(1, 3).cost(3));
     assert!(
         matches!(&refused, Refusal::QuotaDepleted { name, retry_after: None, .. } if **name == *"q0"),
         "{refused:?}"
@@ -153,7 +141,7 @@ fn who_is_refused_by_several_quotas_is_told_of_the_one_that_lasts_longest() {
 #[test]
 fn what_ends_right_after_a_reload_is_debited_in_a_calendar_that_is_new() {
     let mut house = in_may(limited(&[Window::Rolling(DAY)], &[9]));
-    let job = house.runs(&costing(3, ask(1, 3))).job;
+    let job = house.runs(&ask(1, 3).cost(3)).job;
     let rules = limited(&[Window::Rolling(DAY), months()], &[9, 9]);
     house.reload(rules);
     house.succeeds(job);
@@ -165,19 +153,7 @@ fn what_ends_right_after_a_reload_is_debited_in_a_calendar_that_is_new() {
 #[test]
 fn users_are_remembered_for_the_longest_month() {
     let mut house = in_may(limited(&[months()], &[9]));
-    let user = |user| Ask {
-        caller: Caller::User {
-            of: AccountId(1),
-            user: UserId(user),
-        },
-        delegate: Some(Box::new(Delegate {
-            account: AccountId(1),
-            tier: TierId(3),
-            own: None,
-            users_max: 1,
-        })),
-        ..ask(1, 3)
-    };
+    let user = |user| ask(1, 3).by_user(AccountId(1), user, 1);
     house.succeeds_at_once(&user(1));
     house.pass(Span::from_secs(31 * 86_400 + 1_800));
     assert_eq!(house.refused(&user(2)), Refusal::TooManyUsers { limit: 1 });
@@ -192,7 +168,7 @@ fn a_debit_of_nothing_makes_no_debtor() {
     for window in [WindowId(0), WindowId(1)] {
         house.policy.remember(window, caller(1), MAY, 0, house.now);
     }
-    house.succeeds_at_once(&costing(0, ask(1, 3)));
+    house.succeeds_at_once(&ask(1, 3).cost(0));
     assert!(!house.policy.has_debit(&caller(1)));
     assert_eq!(house.policy.debtors(), [0; 3]);
 }
@@ -213,15 +189,14 @@ fn a_clock_set_to_the_far_future_changes_nothing() {
 #[test]
 fn counts_belong_to_the_window_not_to_the_tier() {
     let mut house = in_may(limited(&[Window::Rolling(DAY), months()], &[5, 5]));
-    house.succeeds_at_once(&costing(4, ask(1, 3)));
-    house.refused(&costing(2, ask(1, 6)));
-    let mut more = limited(&[months(), Window::Rolling(DAY)], &[20, 20]);
-    more.tiers[6].name = "another".into();
-    house.reload(more);
+    house.succeeds_at_once(&ask(1, 3).cost(4));
+    house.refused(&ask(1, 6).cost(2));
+    let more = limited(&[months(), Window::Rolling(DAY)], &[20, 20]);
+    house.reload(more.edit_tier("p6", |tier| tier.named("another")));
     for window in [WindowId(0), WindowId(1)] {
         assert_eq!(house.usage(window, caller(1)).used, 4);
     }
-    house.runs(&costing(16, ask(1, 6)));
+    house.runs(&ask(1, 6).cost(16));
     house.refused(&ask(1, 3));
 }
 
@@ -230,8 +205,8 @@ fn counts_belong_to_the_window_not_to_the_tier() {
 #[test]
 fn a_new_window_counts_what_nobody_reads_back() {
     let mut house = in_may(limited(&[Window::Rolling(DAY)], &[9]));
-    house.succeeds_at_once(&costing(1, ask(1, 3)));
-    let [committed, later] = [2, 4].map(|cost| house.runs(&costing(cost, ask(1, 3))));
+    house.succeeds_at_once(&ask(1, 3).cost(1));
+    let [committed, later] = [2, 4].map(|cost| house.runs(&ask(1, 3).cost(cost)));
     let both = [Window::Rolling(DAY), months()];
     house.reload(limited(&both, &[9, 9]));
     assert!(house.policy.has_new_windows());

@@ -1,18 +1,18 @@
 //! A job whose server could not be reached moves to another one (semantics §2.7).
 
-use tiergate::policy::rules::{Priority, Rules, ServerId};
+use tiergate::policy::rules::{Priority, ServerId};
 use tiergate::policy::time::Span;
-use tiergate::policy::{Ask, Grant, JobId, Outcome, Policy, Relocation, State};
+use tiergate::policy::{Grant, JobId, Outcome, Policy, Relocation, State};
 
 use super::house::{House, POOL, ask, caller, rules};
+use super::request::RequestExt;
+use super::rules::RulesBuilder;
 
 const FIRST: ServerId = ServerId(0);
 const SECOND: ServerId = ServerId(1);
 
-fn servers(slots: &[u32]) -> Rules {
-    let mut rules = rules(8, 0);
-    rules.pools[0].slots = slots.to_vec();
-    rules
+fn servers(slots: &[u32]) -> RulesBuilder {
+    rules(8, 0).slots("search", slots)
 }
 
 /// A job on each of two servers of one slot.
@@ -231,9 +231,5 @@ fn the_estimate_counts_those_who_move() {
         Span::from_secs(4),
         "2 × 2 s ÷ 1"
     );
-    let in_a_hurry = Ask {
-        prefer_wait: Some(Span::from_secs(3)),
-        ..ask(3, 6)
-    };
-    house.refused(&in_a_hurry);
+    house.refused(&ask(3, 6).prefer_wait(Span::from_secs(3)));
 }

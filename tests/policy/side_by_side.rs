@@ -5,18 +5,18 @@
 
 use std::sync::Arc;
 
-use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
+use tiergate::policy::caller::{AccountId, Caller, NetworkId, UserId};
 use tiergate::policy::refusal::Refusal;
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, PoolId, PoolRules, Priority, QueueRules, Rules, ServerId, Tier, TierId, WindowId, Within,
-};
+use tiergate::policy::rules::{PoolId, Priority, Rules, ServerId, TierId, WindowId};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::policy::{
-    Admission, Ask, ClockStep, DebitNumber, Delegate, Displaced, Grant, JobId, Outcome, Own, Policy, Relocation, State,
+    Admission, ClockStep, DebitNumber, Delegate, Displaced, Grant, JobId, Outcome, Own, Policy, Relocation, State,
     Terms, Usage,
 };
 
 use super::model::{Entered, Handed, Model, No, Number, own_limit};
+use super::request::{AdmissionRequest, RequestExt, request};
+use super::rules::{RulesBuilder, rules};
 
 /// Something that happens. Numbers are taken modulo what there is, so every step means something in every history.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ const SWEEPS: u16 = 256;
 #[derive(Clone, Debug)]
 pub enum Call {
     /// With the tiers of older rules, if it came by those.
-    Enter(Ask, Option<Arc<Rules>>),
+    Enter(AdmissionRequest, Option<Arc<Rules>>),
     AskSlot(JobId),
     GiveBackSlot(JobId),
     End(JobId, Outcome),
@@ -339,18 +339,15 @@ impl SideBySide {
                 prefer_wait_s,
                 older,
             } => {
-                let ask = Ask {
-                    caller: who(*caller),
-                    from: Network::V6(0),
-                    tier: self.tier(*tier),
-                    own: its_own.map(own),
-                    delegate: self.delegate(who(*caller), *of),
-                    cost: u32::from(*cost % 6),
-                    pool: self.pool(*pool),
-                    ready: *ready,
-                    max_wait: max_wait_s.map(|secs| Span::from_secs(secs.into())),
-                    prefer_wait: prefer_wait_s.map(|secs| Span::from_secs(secs.into())),
-                };
+                let secs = |secs: Option<u8>| secs.map(|secs| Span::from_secs(secs.into()));
+                let ask = request(who(*caller), self.tier(*tier))
+                    .own(its_own.map(own))
+                    .delegate(self.delegate(who(*caller), *of))
+                    .cost(u32::from(*cost % 6))
+                    .to(self.pool(*pool))
+                    .ready(*ready)
+                    .max_wait(secs(*max_wait_s))
+                    .prefer_wait(secs(*prefer_wait_s));
                 Call::Enter(ask, older.map(|later| Arc::new(self.older(later))))
             }
             Step::AskSlot(pick) => Call::AskSlot(self.pick(*pick)),
@@ -454,16 +451,8 @@ impl SideBySide {
 
     /// Rules whose tiers had each other's terms, but the priorities that they have now.
     fn older(&self, later: u8) -> Rules {
-        let present = self.model.rules();
-        let terms = present.tiers.iter().cycle().skip(usize::from(later));
-        let tiers = present.tiers.iter().zip(terms).map(|(tier, terms)| Tier {
-            priority: tier.priority,
-            ..terms.clone()
-        });
-        Rules {
-            tiers: tiers.collect(),
-            ..present.clone()
-        }
+        let present = self.model.rules().clone();
+        RulesBuilder::from(present).exchange_terms(later.into()).build()
     }
 
     fn put(&mut self, call: Call) {
@@ -585,7 +574,7 @@ impl SideBySide {
         self.has_emptied = true;
     }
 
-    fn same_entry(&mut self, ask: &Ask, decision: &Result<Admission, Refusal>, expected: &Entered) {
+    fn same_entry(&mut self, ask: &AdmissionRequest, decision: &Result<Admission, Refusal>, expected: &Entered) {
         match (decision, expected) {
             (Ok(Admission::Running { grant, .. }), Entered::Running(handed)) => {
                 self.name(grant.job);
@@ -629,7 +618,13 @@ impl SideBySide {
     }
 
     /// What must be true of a refusal or an admission whatever the model thinks: §3.3, §3.10, §9.2, §9.3, §9.4.
-    fn fair_refusal(&mut self, ask: &Ask, decision: &Result<Admission, Refusal>, estimate: Span, before: &Before) {
+    fn fair_refusal(
+        &mut self,
+        ask: &AdmissionRequest,
+        decision: &Result<Admission, Refusal>,
+        estimate: Span,
+        before: &Before,
+    ) {
         let tier = self.model.rules().tier(ask.tier);
         match decision {
             Ok(_) => {
@@ -726,7 +721,7 @@ impl SideBySide {
         assert_eq!(named, handed, "the slot goes to another than it should");
     }
 
-    fn estimate_for(&self, ask: &Ask) -> Span {
+    fn estimate_for(&self, ask: &AdmissionRequest) -> Span {
         self.model
             .estimate(ask.pool, self.model.rules().tier(ask.tier).priority)
     }
@@ -969,45 +964,12 @@ fn own(bits: u8) -> Arc<Own> {
 
 /// The name of a job in a house so full that no history here ever reaches its place.
 fn stranger() -> JobId {
-    let tier = Tier {
-        name: "all".into(),
-        priority: Priority::LOWEST,
-        concurrency: 1_000,
-        quotas: Vec::new(),
-        max_wait: None,
-        displacements_per_minute: 0,
-        limits: Vec::new(),
-    };
-    let elsewhere = Rules {
-        queue: QueueRules {
-            length: 0,
-            within_tier: Within::Fifo,
-            max_wait: Span::ZERO,
-            lifeline: None,
-        },
-        windows: Vec::new(),
-        tiers: vec![tier],
-        anonymous: TierId(0),
-        pools: vec![PoolRules {
-            name: "all".into(),
-            slots: vec![200],
-        }],
-        limits: Vec::new(),
-        callers_max: CALLERS_MAX_DEFAULT,
-    };
-    let mut policy = Policy::new(Arc::new(elsewhere));
-    let ask = Ask {
-        caller: who(0),
-        from: Network::V6(0),
-        tier: TierId(0),
-        own: None,
-        delegate: None,
-        cost: 1,
-        pool: PoolId(0),
-        ready: true,
-        max_wait: None,
-        prefer_wait: None,
-    };
+    let elsewhere = rules()
+        .queue(0)
+        .tier("all", |tier| tier.concurrency(1_000))
+        .upstream("all", &[200]);
+    let mut policy = Policy::new(Arc::new(elsewhere.build()));
+    let ask = request(who(0), TierId(0));
     let last = (0..200).map(|_| policy.enter(&ask, Timestamp::ZERO)).last();
     match last {
         Some(Ok(Admission::Running { grant, .. })) => grant.job,

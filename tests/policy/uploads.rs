@@ -2,15 +2,13 @@
 
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::time::Span;
-use tiergate::policy::{Ask, JobId, State};
+use tiergate::policy::{JobId, State};
 
 use super::house::{House, POOL, ask, rules};
+use super::request::{AdmissionRequest, RequestExt};
 
-fn upload(caller: u64, priority: u8) -> Ask {
-    Ask {
-        ready: false,
-        ..ask(caller, priority)
-    }
+fn upload(caller: u64, priority: u8) -> AdmissionRequest {
+    ask(caller, priority).uploading()
 }
 
 /// A house whose every seat is taken by an upload that is too slow to ask for a slot.
@@ -76,10 +74,7 @@ fn with_no_seats_at_all_uploads_go_straight_to_a_slot() {
 #[test]
 fn an_upload_that_would_not_wait_at_all_gets_the_idle_slot() {
     let mut house = House::new(rules(8, 1));
-    let at_once = |caller| Ask {
-        prefer_wait: Some(Span::ZERO),
-        ..upload(caller, 3)
-    };
+    let at_once = |caller| upload(caller, 3).prefer_wait(Span::ZERO);
     house.runs(&at_once(1));
     assert!(matches!(house.refused(&at_once(2)), Refusal::WaitTooLong { .. }));
 }
@@ -87,9 +82,7 @@ fn an_upload_that_would_not_wait_at_all_gets_the_idle_slot() {
 /// Concurrency is asked before slots: an idle slot is no way around it.
 #[test]
 fn an_idle_slot_lifts_no_concurrency() {
-    let mut rules = rules(0, 2);
-    rules.tiers[0].concurrency = 1;
-    let mut house = House::new(rules);
+    let mut house = House::new(rules(0, 2).edit_tier("p0", |tier| tier.concurrency(1)));
     house.runs(&upload(1, 0));
     assert_eq!(house.refused(&upload(1, 0)).reason(), Reason::ConcurrencyExceeded);
 }

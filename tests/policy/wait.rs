@@ -1,11 +1,12 @@
 //! How long a job waits, how long it is told that it would, and when it is told to come back (semantics §3.8–10).
 
+use tiergate::policy::JobId;
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{Priority, Rules, Within};
+use tiergate::policy::rules::{Priority, Rules};
 use tiergate::policy::time::Span;
-use tiergate::policy::{Ask, JobId};
 
 use super::house::{House, POOL, ask, rules};
+use super::request::{AdmissionRequest, RequestExt};
 
 const SLOT_TIME: Span = Span::from_secs(2);
 
@@ -13,15 +14,12 @@ fn priority(number: u8) -> Priority {
     Priority::new(number).unwrap()
 }
 
-fn prefers(secs: u64, ask: Ask) -> Ask {
-    Ask {
-        prefer_wait: Some(Span::from_secs(secs)),
-        ..ask
-    }
+fn prefers(secs: u64, ask: AdmissionRequest) -> AdmissionRequest {
+    ask.prefer_wait(Span::from_secs(secs))
 }
 
 /// A busy house that has seen so many slots held for [`SLOT_TIME`], by jobs of that priority.
-fn seasoned(rules: Rules, slot_times: u32, of: u8) -> (House, Vec<JobId>) {
+fn seasoned(rules: impl Into<Rules>, slot_times: u32, of: u8) -> (House, Vec<JobId>) {
     let mut house = House::new(rules);
     for _ in 0..slot_times {
         let job = house.runs(&ask(500_000, of)).job;
@@ -214,9 +212,7 @@ fn nobody_is_refused_for_the_estimate_with_nobody_ahead_or_without_asking() {
 /// would then have jobs), so a client that would have been served in time was refused for a wait that it wouldn't have had.
 #[test]
 fn in_fair_the_estimate_counts_only_jobs_that_go_first() {
-    let mut fair = rules(8, 1);
-    fair.queue.within_tier = Within::Fair;
-    let (mut house, running) = seasoned(fair, 20, 0);
+    let (mut house, running) = seasoned(rules(8, 1).fair(), 20, 0);
     house.sits(&ask(1, 0));
     for _ in 0..4 {
         house.sits(&ask(2, 0));
@@ -268,16 +264,12 @@ fn who_is_refused_for_the_wait_displaces_nobody() {
 fn the_longest_wait_is_the_least_of_the_queues_the_tiers_the_routes_and_the_clients() {
     for least in 0..4 {
         let wait = |which: usize| Span::from_secs(if which == least { 7 } else { 20 });
-        let mut rules = rules(8, 1);
-        rules.queue.max_wait = wait(0);
-        rules.tiers[3].max_wait = Some(wait(1));
+        let rules = rules(8, 1)
+            .max_wait(wait(0))
+            .edit_tier("p3", |tier| tier.max_wait(wait(1)));
         let (mut house, _) = House::busy(rules);
         house.pass(Span::from_secs(100));
-        let (_, until, _) = house.seated(&Ask {
-            max_wait: Some(wait(2)),
-            prefer_wait: Some(wait(3)),
-            ..ask(1, 3)
-        });
+        let (_, until, _) = house.seated(&ask(1, 3).max_wait(wait(2)).prefer_wait(wait(3)));
         assert_eq!(until, house.now + Span::from_secs(7), "the {least}th is the least");
     }
 }

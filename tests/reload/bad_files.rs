@@ -3,14 +3,15 @@
 use serde_json::Value;
 
 use crate::support::program::Program;
+use crate::support::yaml::with_token_file;
 use crate::support::{Client, Door, Mirror, get, hash, seven_tiers, soon};
 
 /// A door's file, and the same with a mistake in its tiers.
 fn files(mirror: &Mirror) -> (String, String) {
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
     let wrong = yaml.replace(
-        "free:   { priority: 0, concurrency: 1",
-        "free:   { priority: 0, concurency: 1",
+        "free: { priority: 0, concurrency: 1",
+        "free: { priority: 0, concurency: 1",
     );
     assert_ne!(yaml, wrong);
     (yaml, wrong)
@@ -184,10 +185,7 @@ async fn a_token_that_is_gone_or_too_short_changes_nothing() {
     let (yaml, _) = files(&mirror);
     let door = Door::open_live(&yaml);
     let file = door.folder().join("other.token");
-    let token_file = format!("admin: {{ listen: 127.0.0.1:0, token_file: {} }}", file.display());
-    let named = yaml
-        .replace("admin: { listen: 127.0.0.1:0 }", &token_file)
-        .replace("length: 8", "length: 9");
+    let named = with_token_file(&yaml, &file).replace("length: 8", "length: 9");
     for token in [None, Some("short")] {
         if let Some(token) = token {
             std::fs::write(&file, token).expect("a folder to write to");
@@ -205,11 +203,7 @@ async fn no_secret_is_told_to_anybody() {
     let (yaml, _) = files(&mirror);
     let program = Program::start(&yaml).await;
     std::fs::write(program.folder().join("secret"), SECRET).expect("a folder to write to");
-    let token_file = format!(
-        "admin: {{ listen: 127.0.0.1:0, token_file: {} }}",
-        program.folder().join("secret").display()
-    );
-    let named = yaml.replace("admin: { listen: 127.0.0.1:0 }", &token_file);
+    let named = with_token_file(&yaml, &program.folder().join("secret"));
     std::fs::write(program.folder().join("named.yaml"), &named).expect("a folder to write to");
     // A key where its hash belongs, and a token where the file's name belongs, are mistakes that must not be repeated.
     let spilt = named

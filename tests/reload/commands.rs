@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tiergate::clock::Clock;
+use tiergate::policy::time::UnixTime;
+use tiergate::store::{DATABASE_FILE, audit, open_read_only};
 
 use crate::bad_files::{logged, metric, save};
 use crate::support::folder::Folder;
 use crate::support::program::{Program, run};
+use crate::support::yaml::with_admin;
 use crate::support::{Mirror, seven_tiers, soon};
 
 async fn start() -> (Program, String, Mirror) {
@@ -32,6 +35,26 @@ async fn what_is_saved_is_taken_up_by_itself() {
         println!("saved and in force after {}", clock.now().since(saved));
     }
     logged(&program, "11 → 12").await;
+}
+
+#[tokio::test]
+async fn a_reload_that_changes_something_is_in_the_audit_log() {
+    let (program, yaml, _mirror) = start().await;
+    program.signal("HUP").await;
+    metric(&program, r#"tiergate_config_reloads_total{result="unchanged"} 1"#).await;
+    save(&program, &yaml.replace("length: 8", "length: 9"));
+    program.signal("HUP").await;
+    metric(&program, r#"tiergate_config_reloads_total{result="applied"} 1"#).await;
+    let database = program.folder().join("data").join(DATABASE_FILE);
+    let connection = open_read_only(&database).expect("a database");
+    let log = audit::read(&connection, UnixTime::from_millis(0), 9).expect("its log");
+    let reloads: Vec<_> = log.iter().filter(|row| row.action == "reload").collect();
+    let [reload] = reloads.as_slice() else {
+        panic!("{log:?}")
+    };
+    assert_eq!(reload.who, "tiers.yaml");
+    assert!(reload.subject.ends_with("/tiers.yaml"), "{reload:?}");
+    assert!(reload.detail["changes"].to_string().contains("8 → 9"), "{reload:?}");
 }
 
 /// The bug: a door that was just open did not hear SIGHUP yet, and was ended by it.
@@ -79,8 +102,8 @@ async fn reload_says_what_has_changed_and_status_what_is_so() {
     save(
         &program,
         &yaml.replace(
-            "\"$5\":   { priority: 2, concurrency: 1, quota: { limit: 500",
-            "\"$5\":   { priority: 2, concurrency: 1, quota: { limit: 800",
+            "\"$5\": { priority: 2, concurrency: 1, quota: { limit: 500",
+            "\"$5\": { priority: 2, concurrency: 1, quota: { limit: 800",
         ),
     );
     // Whether it has noticed by itself meanwhile, or does so now, is all the same to the next one.
@@ -157,9 +180,9 @@ async fn with_a_broken_file_the_commands_still_find_the_door() {
     let file = program.folder().join("tiers.yaml");
     save(
         &program,
-        &yaml.replace("queue:", "queu:").replace(
-            "admin: { listen: 127.0.0.1:0 }",
-            &format!("admin: {{ listen: {} }}", program.admin),
+        &with_admin(
+            &yaml.replace("queue:", "queu:"),
+            format_args!("listen: {}", program.admin),
         ),
     );
     metric(&program, "tiergate_config_last_reload_successful 0").await;
@@ -181,7 +204,7 @@ async fn with_a_broken_file_the_commands_still_find_the_door() {
 async fn a_door_whose_file_says_that_it_moves_is_found_until_it_does() {
     let (mut program, yaml, _mirror) = start().await;
     let alone = async |folder: &std::path::Path, args: &[&str]| run(folder, args, "").await;
-    let moved = yaml.replace("admin: { listen: 127.0.0.1:0 }", "admin: { listen: 127.0.0.1:9 }");
+    let moved = with_admin(&yaml, "listen: 127.0.0.1:9");
     save(&program, &moved);
     let said = alone(program.folder(), &["reload"]).await;
     assert_eq!(said.code, Some(0), "{said:?}");

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::dice::Dice;
-use crate::support::hash;
+use crate::support::yaml;
 
 /// Accounts that every file lists, `listed-0` and on, each with its name as the key.
 pub const LISTED: usize = 6;
@@ -31,6 +31,20 @@ struct Tier {
     max_wait: bool,
 }
 
+impl Tier {
+    fn terms(&self) -> String {
+        let Self {
+            priority, concurrency, ..
+        } = self;
+        let quota = self
+            .quota
+            .map(|limit| format!(", quota: {{ limit: {limit}, rolling: 24h }}"));
+        let quota = quota.unwrap_or_default();
+        let max_wait = if self.max_wait { ", max_wait: 40ms" } else { "" };
+        format!("priority: {priority}, concurrency: {concurrency}{quota}{max_wait}")
+    }
+}
+
 /// A file.
 #[derive(Clone, Debug)]
 pub struct File {
@@ -43,7 +57,7 @@ pub struct File {
     anonymous: usize,
     tier_of: [usize; LISTED],
     /// By upstream: the servers' numbers and slots.
-    upstreams: [Option<Vec<(usize, u64)>>; UPSTREAMS],
+    upstreams: [Option<Vec<(usize, u32)>>; UPSTREAMS],
     search: usize,
     images: Option<usize>,
     limit: Option<(u64, bool)>,
@@ -77,12 +91,12 @@ impl File {
                 max_wait: false,
             });
         }
-        let mut upstreams: [Option<Vec<(usize, u64)>>; UPSTREAMS] = std::array::from_fn(|_| {
+        let mut upstreams: [Option<Vec<(usize, u32)>>; UPSTREAMS] = std::array::from_fn(|_| {
             (dice.below(2) == 0).then(|| {
                 let mut listed = Vec::new();
                 let first = dice.below(servers as u64) as usize;
                 for step in 0..1 + dice.below(servers as u64) as usize {
-                    listed.push(((first + step) % servers, 1 + dice.below(4)));
+                    listed.push(((first + step) % servers, 1 + dice.below(4) as u32));
                 }
                 listed
             })
@@ -131,73 +145,48 @@ impl File {
 
     /// As a tiers.yaml. [`Self::mark`] tells that it is this one.
     pub fn yaml(&self, servers: &[SocketAddr]) -> String {
-        let tier = |(at, tier): (usize, &Option<Tier>)| {
-            let tier = tier.as_ref()?;
-            let quota = tier
-                .quota
-                .map(|limit| format!(", quota: {{ limit: {limit}, rolling: 24h }}"));
-            Some(format!(
-                "  t{at}: {{ priority: {}, concurrency: {}{}{} }}\n",
-                tier.priority,
-                tier.concurrency,
-                quota.unwrap_or_default(),
-                if tier.max_wait { ", max_wait: 40ms" } else { "" }
+        let mut file = yaml()
+            .setting(format_args!("drain_timeout: {}", self.mark()))
+            .setting("trusted_proxies: [127.0.0.0/8]")
+            .queue(format_args!(
+                "length: {}, max_wait: {}ms, within_tier: {}, lifeline: {}",
+                self.seats,
+                self.max_wait,
+                if self.fair { "fair" } else { "fifo" },
+                if self.lifeline { "3" } else { "off" },
             ))
-        };
-        let tiers: String = self.tiers.iter().enumerate().filter_map(tier).collect();
-        let accounts: String = (self.tier_of.iter().enumerate())
-            .map(|(at, tier)| {
-                let name = format!("listed-{at}");
-                format!("  - {{ name: {name}, tier: t{tier}, key_sha256: {} }}\n", hash(&name))
-            })
-            .collect();
-        let upstream = |(at, listed): (usize, &Option<Vec<(usize, u64)>>)| {
-            let server =
-                |(server, slots): &(usize, u64)| format!("{{ url: \"http://{}\", slots: {slots} }}", servers[*server]);
-            let listed: Vec<String> = listed.as_ref()?.iter().map(server).collect();
-            Some(format!(
-                "  u{at}: {{ servers: [ {} ], timeout: 60s }}\n",
-                listed.join(", ")
-            ))
-        };
-        let upstreams: String = self.upstreams.iter().enumerate().filter_map(upstream).collect();
-        let images = self
-            .images
-            .map(|at| format!("  - {{ path: \"/image/{{*rest}}\", upstream: u{at} }}\n"))
-            .unwrap_or_default();
-        let limits = self
-            .limit
-            .map(|(limit, enforce)| {
-                format!("limits:\n  - {{ name: http, per: account, limit: {limit}, window: 1s, enforce: {enforce} }}\n")
-            })
-            .unwrap_or_default();
-        format!(
-            r#"
-listen: 127.0.0.1:0
-admin: {{ listen: 127.0.0.1:0 }}
-drain_timeout: {mark}
-queue: {{ length: {seats}, max_wait: {max_wait}ms, within_tier: {within}, lifeline: {lifeline} }}
-tiers:
-{tiers}
-anonymous: t{anonymous}
-trusted_proxies: [127.0.0.0/8]
-accounts:
-{accounts}
-{limits}
-upstreams:
-{upstreams}
-routes:
-  - {{ path: /search, upstream: u{search}, metered: true, max_body: 1KiB }}
-{images}
-"#,
-            mark = self.mark(),
-            seats = self.seats,
-            max_wait = self.max_wait,
-            within = if self.fair { "fair" } else { "fifo" },
-            lifeline = if self.lifeline { "3" } else { "off" },
-            anonymous = self.anonymous,
-            search = self.search,
-        )
+            .anonymous(&format!("t{}", self.anonymous));
+        for (at, tier) in self.tiers.iter().enumerate() {
+            if let Some(tier) = tier {
+                file = file.tier(&format!("t{at}"), tier.terms());
+            }
+        }
+        for (at, tier) in self.tier_of.iter().enumerate() {
+            let name = format!("listed-{at}");
+            file = file.account(&name, &format!("t{tier}"), &[&name]);
+        }
+        if let Some((limit, enforce)) = self.limit {
+            file = file.limit(format_args!(
+                "name: http, per: account, limit: {limit}, window: 1s, enforce: {enforce}"
+            ));
+        }
+        for (at, listed) in self.upstreams.iter().enumerate() {
+            if let Some(listed) = listed {
+                let listed: Vec<_> = listed
+                    .iter()
+                    .map(|(server, slots)| (servers[*server], *slots))
+                    .collect();
+                file = file.upstream(&format!("u{at}"), &listed, ", timeout: 60s");
+            }
+        }
+        let search = self.search;
+        file = file.route(format_args!(
+            "path: /search, upstream: u{search}, metered: true, max_body: 1KiB"
+        ));
+        if let Some(at) = self.images {
+            file = file.route(format_args!("path: \"/image/{{*rest}}\", upstream: u{at}"));
+        }
+        file.text()
     }
 
     /// What its `drain_timeout` is, and no other file's.
@@ -282,7 +271,7 @@ routes:
         listed.flat_map(|(at, listed)| {
             listed
                 .iter()
-                .map(move |(server, slots)| (format!("u{at}"), *server, *slots))
+                .map(move |(server, slots)| (format!("u{at}"), *server, u64::from(*slots)))
         })
     }
 }

@@ -1,33 +1,26 @@
 //! Files that name other tiers, upstreams and limits each time: what the page of metrics has of them.
 
-use std::fmt::Write;
-
-use crate::support::{Client, Door, Mirror, get, soon};
+use crate::support::yaml::Yaml;
+use crate::support::{Client, Door, Mirror, get, soon, yaml};
 
 /// A file with ten tiers, ten upstreams and ten limits that no other has.
 fn file(number: usize, mirror: &Mirror) -> String {
-    let mut yaml =
-        String::from("queue: { length: 8 }\nanonymous: free\ntiers:\n  free: { priority: 0, concurrency: 4 }\n");
-    let of = |kind: &str, at: usize| format!("{kind}-{number:04}-{at}");
-    let mut line = |line: String| writeln!(yaml, "{line}").expect("a text takes it");
-    for at in 0..10 {
-        line(format!("  {}: {{ priority: 1, concurrency: 1 }}", of("tier", at)));
-    }
-    line("limits:".to_owned());
-    for at in 0..10 {
-        let name = of("limit", at);
-        line(format!(
-            "  - {{ name: {name}, per: network, limit: 100000, window: 1h, enforce: false }}"
-        ));
-    }
-    let servers = format!("{{ servers: [ {{ url: \"http://{}\", slots: 2 }} ] }}", mirror.address);
-    line(format!("upstreams:\n  search: {servers}"));
-    for at in 0..10 {
-        line(format!("  {}: {servers}", of("upstream", at)));
-    }
-    line("routes:\n  - { path: /search, upstream: search, metered: true }".to_owned());
-    yaml.push_str("listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0 }\n");
-    yaml
+    let servers = [(mirror.address, 2)];
+    let all = yaml()
+        .queue("length: 8")
+        .tier("free", "priority: 0, concurrency: 4")
+        .upstream("search", &servers, "")
+        .route("path: /search, upstream: search, metered: true");
+    let with_one = |yaml: Yaml, at: usize| {
+        let of = |kind: &str| format!("{kind}-{number:04}-{at}");
+        yaml.tier(&of("tier"), "priority: 1, concurrency: 1")
+            .limit(format_args!(
+                "name: {}, per: network, limit: 100000, window: 1h, enforce: false",
+                of("limit")
+            ))
+            .upstream(&of("upstream"), &servers, "")
+    };
+    (0..10).fold(all, with_one).text()
 }
 
 /// The bug: every name that was ever in the file stayed on the page and in memory. Five hundred files with ten new tiers each made a
@@ -81,12 +74,15 @@ async fn names_that_are_gone_leave_the_page_and_those_that_stay_go_on_counting()
 async fn a_limit_that_comes_back_goes_on_counting_its_crowd() {
     let mirror = Mirror::start().await;
     let file = |limits: &str| {
-        format!(
-            "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\nqueue: {{ length: 8 }}\nanonymous: free\ntiers: {{ free: {{ priority: \
-             0, concurrency: 1 }} }}\nupstreams: {{ search: {{ servers: [ {{ url: \"http://{}\", slots: 2 }} ] }} }}\nroutes: [ {{ path: \
-             /search, upstream: search, metered: true }} ]\ntrusted_proxies: [127.0.0.1]\nmax_callers: 1000\nlimits: {limits}\n",
-            mirror.address
-        )
+        yaml()
+            .setting("trusted_proxies: [127.0.0.1]")
+            .setting("max_callers: 1000")
+            .queue("length: 8")
+            .tier("free", "priority: 0, concurrency: 1")
+            .upstream("search", &[(mirror.address, 2)], "")
+            .route("path: /search, upstream: search, metered: true")
+            .more(format_args!("limits: {limits}"))
+            .text()
     };
     let with = file("[ { name: http, per: network, limit: 1000, window: 1h } ]");
     let crowded = r#"tiergate_limit_crowded_total{limit="http"}"#;

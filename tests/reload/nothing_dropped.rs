@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::bad_files::{logged, save};
 use crate::support::program::Program;
+use crate::support::yaml::{Yaml, with_token_file};
 use crate::support::{Arrived, Client, Door, Mirror, Plan, Worker, hash, soon};
 
 /// Lets the door read its file, which says that now, and answers with what the operator is told.
@@ -251,13 +252,13 @@ async fn a_server_that_is_gone_finishes_what_it_has_and_gets_nothing_more() {
 /// Two upstreams, `one` with a slot and `two` with a slot; `/search` leads to the one that is named. The other is there only if it is
 /// to be.
 fn upstreams(search: &str, listed: &[(&str, SocketAddr)]) -> String {
-    let upstream = |(name, address): &(&str, SocketAddr)| {
-        format!("  {name}: {{ servers: [ {{ url: \"http://{address}\", slots: 1 }} ], timeout: 20s }}\n")
-    };
-    let upstreams: String = listed.iter().map(upstream).collect();
-    let yaml = plan(&[], 8).yaml();
-    let (before, _) = yaml.split_once("upstreams:\n").expect("a section");
-    format!("{before}upstreams:\n{upstreams}routes:\n  - {{ path: /search, upstream: {search}, metered: true }}\n")
+    let with =
+        |yaml: Yaml, (name, address): &(&str, SocketAddr)| yaml.upstream(name, &[(*address, 1)], ", timeout: 20s");
+    listed
+        .iter()
+        .fold(plan(&[], 8).without_upstreams(), with)
+        .route(format_args!("path: /search, upstream: {search}, metered: true"))
+        .text()
 }
 
 #[tokio::test]
@@ -604,10 +605,7 @@ async fn the_operators_token_is_changed_by_a_reload() {
     let door = Door::open_live(&yaml);
     let file = door.folder().join("other.token");
     std::fs::write(&file, "another-token-of-at-least-32-characters").expect("a folder to write to");
-    let named = yaml.replace(
-        "admin: { listen: 127.0.0.1:0 }",
-        &format!("admin: {{ listen: 127.0.0.1:0, token_file: {} }}", file.display()),
-    );
+    let named = with_token_file(&yaml, &file);
     reload(&door, &named).await;
     let with = async |token: &str| {
         let mut client = Client::connect(door.admin).await;
@@ -632,21 +630,18 @@ async fn the_operators_token_is_changed_by_a_reload() {
 async fn who_is_on_the_way_to_an_upstream_that_is_removed_gets_there() {
     let (images, search) = (Mirror::start().await, Mirror::start().await);
     let yaml = |number: usize| {
-        let servers = [(search.address, 8)];
-        let yaml = plan(&servers, 8).yaml();
-        let (before, _) = yaml.split_once("upstreams:\n").expect("a section");
         // The names change, and with them the places; the servers don't.
         let (one, other) = (format!("i{number}"), format!("s{number}"));
-        let upstream = |(name, address): (&String, SocketAddr)| {
-            format!("  {name}: {{ servers: [ {{ url: \"http://{address}\", slots: 8 }} ], timeout: 20s }}\n")
-        };
-        let mut upstreams = [(&one, images.address), (&other, search.address)].map(upstream);
+        let mut upstreams = [(&one, images.address), (&other, search.address)];
         upstreams.rotate_left(number % 2);
-        format!(
-            "{before}upstreams:\n{}routes:\n  - {{ path: /search, upstream: {other}, metered: true }}\n  \
-             - {{ path: \"/image/{{*rest}}\", upstream: {one} }}\n",
-            upstreams.concat()
-        )
+        let with =
+            |yaml: Yaml, (name, address): (&String, SocketAddr)| yaml.upstream(name, &[(address, 8)], ", timeout: 20s");
+        upstreams
+            .into_iter()
+            .fold(plan(&[], 8).without_upstreams(), with)
+            .route(format_args!("path: /search, upstream: {other}, metered: true"))
+            .route(format_args!("path: \"/image/{{*rest}}\", upstream: {one}"))
+            .text()
     };
     let door = Door::open_live(&yaml(0));
     let ended = Arc::new(AtomicBool::new(false));

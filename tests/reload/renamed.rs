@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use tokio::task::JoinSet;
 
-use crate::support::{Client, Door, Mirror, hash, soon};
+use crate::support::{Client, Door, Mirror, soon, yaml};
 
 const EDITS: usize = 150;
 /// Clients of each caller, and the concurrency that it has by both files.
@@ -16,38 +16,28 @@ const CLIENTS: usize = 12;
 
 /// Two files that say the same, save for most of the names in them. By the other one's name everybody would be in a tier that has
 /// too little room, or in none.
-fn yaml(odd: bool, server: SocketAddr) -> String {
+fn file(odd: bool, server: SocketAddr) -> String {
     let pick = |even: &'static str, other: &'static str| if odd { other } else { even };
     let (paid, owner) = (pick("paid", "sponsors"), pick("acme", "ajax"));
     let tiers = match odd {
-        false => "  free: { priority: 0, concurrency: 1 }\n  stored: { priority: 1, concurrency: 12 }\n".to_owned(),
-        true => "  guest: { priority: 0, concurrency: 12 }\n  free: { priority: 1, concurrency: 1 }\n".to_owned(),
+        false => yaml()
+            .tier("free", "priority: 0, concurrency: 1")
+            .tier("stored", "priority: 1, concurrency: 12"),
+        true => yaml()
+            .tier("guest", "priority: 0, concurrency: 12")
+            .tier("free", "priority: 1, concurrency: 1"),
     };
-    format!(
-        r#"
-listen: 127.0.0.1:0
-admin: {{ listen: 127.0.0.1:0 }}
-queue: {{ length: 100, max_wait: 60s }}
-tiers:
-{tiers}  {paid}: {{ priority: 3, concurrency: 12 }}
-anonymous: {anonymous}
-accounts:
-  - {{ name: {owner}, tier: {paid}, key_sha256: {moving} }}
-  - {{ name: stays, tier: {paid}, key_sha256: {staying} }}
-upstreams:
-  {searches}: {{ servers: [ {{ url: "http://{server}", slots: 100 }} ] }}
-  {images}: {{ servers: [ {{ url: "http://{server}", slots: 100 }} ] }}
-routes:
-  - {{ path: /search, upstream: {searches}, metered: true }}
-  - {{ path: "{path}", upstream: {images} }}
-"#,
-        anonymous = pick("free", "guest"),
-        moving = hash("moving"),
-        staying = hash("staying"),
-        searches = pick("search", "find"),
-        images = pick("images", "pictures"),
-        path = "/image/{*rest}",
-    )
+    let (searches, images) = (pick("search", "find"), pick("images", "pictures"));
+    tiers
+        .queue("length: 100, max_wait: 60s")
+        .tier(paid, "priority: 3, concurrency: 12")
+        .account(owner, paid, &["moving"])
+        .account("stays", paid, &["staying"])
+        .upstream(searches, &[(server, 100)], "")
+        .upstream(images, &[(server, 100)], "")
+        .route(format_args!("path: /search, upstream: {searches}, metered: true"))
+        .route(format_args!("path: \"/image/{{*rest}}\", upstream: {images}"))
+        .text()
 }
 
 /// Asks again and again until it is over.
@@ -63,7 +53,7 @@ async fn asks(door: SocketAddr, path: &'static str, key: String, over: Arc<Atomi
 #[tokio::test]
 async fn nobody_is_judged_by_two_files_together() {
     let mirror = Mirror::start().await;
-    let door = Door::open_live(&yaml(false, mirror.address));
+    let door = Door::open_live(&file(false, mirror.address));
     // Of a tier that only one of the files has, whose terms the other one's strangers have.
     let body = r#"{ "name": "kept", "tier": "stored" }"#;
     assert_eq!(door.operator("POST", "/accounts", body).await.status(), 201);
@@ -84,7 +74,7 @@ async fn nobody_is_judged_by_two_files_together() {
     }
     for edit in 1..=EDITS {
         let before = asked.load(SeqCst);
-        door.save(&yaml(edit % 2 == 1, mirror.address));
+        door.save(&file(edit % 2 == 1, mirror.address));
         let answer = door.operator("POST", "/reload", "").await;
         assert_eq!(answer.status(), 200, "{}", answer.text());
         soon("somebody has asked since", async {

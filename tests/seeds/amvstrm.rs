@@ -46,11 +46,7 @@ async fn every_answer_tells_of_the_minute() {
     for remaining in (0..59).rev() {
         let status = if remaining % 2 == 0 { "/x?status=500" } else { "/x" };
         let left = told(&visitor.get(status).await);
-        let expected = Told {
-            limit: Some(60),
-            remaining: Some(remaining),
-            reset: Some(reset),
-        };
+        let expected = Told::new(60, remaining, reset);
         assert_eq!(left, expected);
     }
     let refused = told(&visitor.get("/").await);

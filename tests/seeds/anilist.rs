@@ -50,11 +50,7 @@ fn tells_of_no_wait(answer: &Answer) {
 }
 
 fn left(remaining: u64) -> Told {
-    Told {
-        limit: Some(90),
-        remaining: Some(remaining),
-        reset: None,
-    }
+    Told::new(90, remaining, None)
 }
 
 /// "When you make a request to the AniList API, you will recieve X-RateLimit-Limit and X-RateLimit-Remaining headers in the response",
@@ -96,10 +92,7 @@ async fn thirty_are_let_through_while_it_is_degraded() {
     assert_eq!((refused.status(), retry_after(&refused)), (429, 60));
     let reset = told(&refused).reset.expect("a reset");
     assert!(is_about(reset, NOON, 3 + 60), "{reset}");
-    let expected = Told {
-        reset: Some(reset),
-        ..left(0)
-    };
+    let expected = Told::new(90, 0, reset);
     assert_eq!(told(&refused), expected);
     hands.advance(Span::from_secs(20));
     let further = ask(&mut visitor).await;
@@ -127,10 +120,7 @@ async fn a_timeout_of_a_minute() {
     assert_eq!((first.status(), retry_after(&first)), (429, 60));
     let reset = told(&first).reset.expect("a reset");
     assert!(is_about(reset, NOON, 45 + 9 + 60), "{reset}");
-    let expected = Told {
-        reset: Some(reset),
-        ..left(0)
-    };
+    let expected = Told::new(90, 0, reset);
     let mut wait = 60;
     // The last of them a few seconds before that point in time, as the test takes some time of its own.
     for seconds in [1, 29, 25] {

@@ -2,15 +2,16 @@
 //!
 //! Absent on purpose: the tables. Each system's module has its own, as its document draws it.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use tiergate::config::presets::Preset;
-use tiergate::policy::caller::{AccountId, Caller, Network};
+use tiergate::policy::caller::{AccountId, Caller};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{PoolId, Priority, Rules, TierId};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
-use tiergate::policy::{Admission, Ask, Policy};
+use tiergate::policy::{Admission, Policy};
+
+use crate::support::request::{AdmissionRequest, RequestExt, request};
 
 /// A system, as its preset has it.
 pub struct System {
@@ -26,6 +27,15 @@ pub struct Row {
     pub queue: &'static str,
     pub acceptable: &'static [u8],
     pub rejecting: &'static [u8],
+}
+
+/// | Current queue | Acceptable request | Rejecting request |
+pub const fn row(queue: &'static str, acceptable: &'static [u8], rejecting: &'static [u8]) -> Row {
+    Row {
+        queue,
+        acceptable,
+        rejecting,
+    }
 }
 
 /// What the preset says: to the policy, and where it searches.
@@ -182,20 +192,9 @@ impl Door {
     }
 
     /// A request of a caller who was never here before.
-    fn ask(&mut self, tier: TierId) -> Ask {
+    fn ask(&mut self, tier: TierId) -> AdmissionRequest {
         self.callers += 1;
-        Ask {
-            caller: Caller::Account(AccountId(self.callers)),
-            from: Network::V4(Ipv4Addr::LOCALHOST),
-            tier,
-            own: None,
-            delegate: None,
-            cost: 1,
-            pool: self.searches,
-            ready: true,
-            max_wait: None,
-            prefer_wait: None,
-        }
+        request(Caller::Account(AccountId(self.callers)), tier).to(self.searches)
     }
 
     /// How many wait, by priority.

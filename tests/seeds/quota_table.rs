@@ -3,20 +3,20 @@
 //! Absent on purpose: the tables. Each system's module has its own.
 
 use std::cell::Cell;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use tiergate::clock::Hands;
 use tiergate::config::Config;
 use tiergate::config::presets::Preset;
-use tiergate::policy::caller::{AccountId, Caller, Network};
+use tiergate::policy::caller::{AccountId, Caller};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{PoolId, TierId};
+use tiergate::policy::rules::TierId;
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
-use tiergate::policy::{Admission, Ask, Outcome, Policy};
+use tiergate::policy::{Admission, Outcome, Policy};
 
 use super::visitor::{Visitor, told};
 use crate::support::fast::FastWorker;
+use crate::support::request::request;
 use crate::support::{Answer, Client, Door, hash};
 
 /// | Sponsor tiers | quota | concurrency | priority |
@@ -210,18 +210,7 @@ pub fn check_counted(preset: &str, table: &[Line]) {
     for (tier, quota, ..) in table {
         let at = tiers.iter().position(|name| **name == **tier);
         let at = u16::try_from(at.expect("the preset has it")).expect("a handful");
-        let ask = Ask {
-            caller: Caller::Account(AccountId(at.into())),
-            from: Network::V4(Ipv4Addr::LOCALHOST),
-            tier: TierId(at),
-            own: None,
-            delegate: None,
-            cost: 1,
-            pool: PoolId(0),
-            ready: true,
-            max_wait: None,
-            prefer_wait: None,
-        };
+        let ask = request(Caller::Account(AccountId(at.into())), TierId(at));
         let mut search = |outcome| match policy.enter(&ask, now) {
             Ok(Admission::Running { grant, .. }) => {
                 assert!(policy.end(grant.job, outcome, now).is_none(), "nobody waits");

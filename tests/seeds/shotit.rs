@@ -10,7 +10,7 @@ use tiergate::policy::refusal::Reason;
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::hall::check_concurrency;
-use super::queue_table::{Row, System};
+use super::queue_table::{Row, System, row};
 use super::quota_table::{House, Line, check_counted, with_sponsors};
 use super::visitor::{Told, Visitor, is_about, retry_after, told};
 use crate::support::fast::FastWorker;
@@ -25,41 +25,17 @@ const SYSTEM: System = System {
 /// | Current queue | Acceptable request | Rejecting request |
 const TABLE: [Row; 6] = [
     // | 🟦🟦🟦🟦🟦🟦🟦🟦 | 0️⃣2️⃣5️⃣6️⃣ | (none) |
-    Row {
-        queue: "________",
-        acceptable: &[0, 2, 5, 6],
-        rejecting: &[],
-    },
+    row("________", &[0, 2, 5, 6], &[]),
     // | 6️⃣5️⃣2️⃣0️⃣0️⃣0️⃣0️⃣🟦 | 0️⃣2️⃣5️⃣6️⃣ | (none) |
-    Row {
-        queue: "6520000_",
-        acceptable: &[0, 2, 5, 6],
-        rejecting: &[],
-    },
+    row("6520000_", &[0, 2, 5, 6], &[]),
     // | 6️⃣6️⃣6️⃣5️⃣2️⃣2️⃣2️⃣0️⃣ | 2️⃣5️⃣6️⃣ | 0️⃣ |
-    Row {
-        queue: "66652220",
-        acceptable: &[2, 5, 6],
-        rejecting: &[0],
-    },
+    row("66652220", &[2, 5, 6], &[0]),
     // | 6️⃣6️⃣6️⃣5️⃣2️⃣2️⃣2️⃣2️⃣ | 5️⃣6️⃣ | 0️⃣2️⃣ |
-    Row {
-        queue: "66652222",
-        acceptable: &[5, 6],
-        rejecting: &[0, 2],
-    },
+    row("66652222", &[5, 6], &[0, 2]),
     // | 6️⃣6️⃣6️⃣6️⃣6️⃣6️⃣5️⃣5️⃣ | 6️⃣ | 0️⃣2️⃣5️⃣ |
-    Row {
-        queue: "66666655",
-        acceptable: &[6],
-        rejecting: &[0, 2, 5],
-    },
+    row("66666655", &[6], &[0, 2, 5]),
     // | 6️⃣6️⃣6️⃣6️⃣6️⃣6️⃣6️⃣6️⃣ | (none) | 0️⃣2️⃣5️⃣6️⃣ |
-    Row {
-        queue: "66666666",
-        acceptable: &[],
-        rejecting: &[0, 2, 5, 6],
-    },
+    row("66666666", &[], &[0, 2, 5, 6]),
 ];
 
 /// "Assume the max queue length is 8", row by row.
@@ -234,11 +210,7 @@ async fn the_headers_as_they_are_spelled() {
     assert!(is_about(reset, NOON, 60), "{reset}");
     let mut visitor = Visitor::at(1, &door).await;
     for remaining in (0..59).rev() {
-        let expected = Told {
-            limit: Some(60),
-            remaining: Some(remaining),
-            reset: Some(reset),
-        };
+        let expected = Told::new(60, remaining, reset);
         assert_eq!(told(&visitor.ask("GET", API, "/x").await), expected);
     }
     let refused = visitor.ask("GET", API, "/x").await;

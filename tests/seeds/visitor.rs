@@ -19,6 +19,16 @@ pub struct Told {
     pub reset: Option<u64>,
 }
 
+impl Told {
+    pub fn new(limit: u64, remaining: u64, reset: impl Into<Option<u64>>) -> Self {
+        Self {
+            limit: Some(limit),
+            remaining: Some(remaining),
+            reset: reset.into(),
+        }
+    }
+}
+
 impl Visitor {
     /// At 127.0.0.`host`.
     pub async fn at(host: u8, door: &Door) -> Self {

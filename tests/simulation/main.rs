@@ -3,22 +3,26 @@
 //! After every event the hall is looked at (semantics §9.2, §9.3, §2.5); at the end nothing may be left (§9.1, §9.5), and the
 //! same seed must give the same history (§9.6). Replay with `TIERGATE_SEED=… cargo test --test simulation`.
 
+#[path = "../support/request.rs"]
+mod request;
+#[path = "../support/rules.rs"]
+mod rules;
+
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiergate::clock::Clock;
 use tiergate::gate::{Entered, Gate, Generation, Pass, Relocated, Waiting};
-use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId};
+use tiergate::policy::caller::{AccountId, Caller, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Within,
-};
+use tiergate::policy::rules::{PoolId, Priority, Rules, TierId, Within};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{Ask, Outcome, Policy, State};
+use tiergate::policy::{Outcome, Policy, State};
 use tiergate::store::memory::MemoryLedger;
+
+use request::{AdmissionRequest, RequestExt, request};
 
 /// Simulated time of each history.
 const HOURS: u64 = 3;
@@ -56,40 +60,22 @@ impl Dice {
 }
 
 fn rules(within_tier: Within, lifeline: Option<u32>) -> Arc<Rules> {
-    let tier = |name: &str, priority, concurrency| Tier {
-        name: name.into(),
-        priority: Priority::new(priority).expect("a priority"),
-        concurrency,
-        quotas: Vec::new(),
-        max_wait: None,
-        displacements_per_minute: u32::MAX,
-        limits: Vec::new(),
-    };
-    Arc::new(Rules {
-        queue: QueueRules {
-            length: 8,
-            within_tier,
-            max_wait: Span::from_secs(30),
-            lifeline,
-        },
-        windows: Vec::new(),
-        tiers: vec![
-            tier("free", 0, 1),
-            tier("$1", 2, 1),
-            tier("$5", 2, 1),
-            tier("$10", 5, 1),
-            tier("$20", 5, 2),
-            tier("$50", 5, 3),
-            tier("$100", 6, 4),
-        ],
-        anonymous: TierId(0),
-        pools: vec![PoolRules {
-            name: "search".to_owned(),
-            slots: vec![SLOTS - 1, 1],
-        }],
-        limits: Vec::new(),
-        callers_max: CALLERS_MAX_DEFAULT,
-    })
+    let rules = rules::rules().within_tier(within_tier).lifeline(lifeline);
+    let tiers = [
+        ("free", 0, 1),
+        ("$1", 2, 1),
+        ("$5", 2, 1),
+        ("$10", 5, 1),
+        ("$20", 5, 2),
+        ("$50", 5, 3),
+        ("$100", 6, 4),
+    ];
+    let rules = tiers.into_iter().fold(rules, |rules, (name, priority, concurrency)| {
+        rules.tier(name, |tier| {
+            tier.priority(priority).concurrency(concurrency).displacements(u32::MAX)
+        })
+    });
+    Arc::new(rules.upstream("search", &[SLOTS - 1, 1]).build())
 }
 
 /// What happened, folded into one number, to compare histories.
@@ -143,7 +129,7 @@ fn look_at_the_refusal(gate: &Gate, refusal: &Refusal, priority: Priority) {
 
 /// One job, from its arrival to its end.
 struct Search {
-    ask: Ask,
+    ask: AdmissionRequest,
     priority: Priority,
     work: Duration,
     patience: Option<Duration>,
@@ -175,18 +161,10 @@ impl Search {
             Duration::ZERO
         };
         Self {
-            ask: Ask {
-                caller,
-                from: Network::V4(Ipv4Addr::LOCALHOST),
-                tier: tier_id,
-                own: None,
-                delegate: None,
-                cost: 1,
-                pool: PoolId(0),
-                ready: upload.is_zero(),
-                max_wait: dice.one_in(10).then(|| Span::from_secs(1 + dice.below(20))),
-                prefer_wait: dice.one_in(10).then(|| Span::from_secs(dice.below(20))),
-            },
+            ask: request(caller, tier_id)
+                .ready(upload.is_zero())
+                .max_wait(dice.one_in(10).then(|| Span::from_secs(1 + dice.below(20))))
+                .prefer_wait(dice.one_in(10).then(|| Span::from_secs(dice.below(20)))),
             priority: rules.tier(tier_id).priority,
             work: dice.exponential(0.5),
             patience: dice.one_in(6).then(|| dice.exponential(1.5)),

@@ -14,22 +14,16 @@ use std::thread::JoinHandle;
 use tiergate::clock::{Clock, Hands};
 use tiergate::gate::{CLOCK_STEP_MAX_DEFAULT, Committing, Entered, Filled, Filling, Gate, Generation, Pass, Tick};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, Calendar, PoolId, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Window, WindowId,
-    Within,
-};
+use tiergate::policy::rules::{PoolId, Rules, TierId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{Ask, ClockStep, Outcome, Policy};
-use tiergate::store::journal::disk::{Disk, SystemDisk};
-use tiergate::store::journal::{History, Journal, Remains, Settings};
 use tiergate::store::memory::MemoryLedger;
-use tiergate::store::{Debited, Fence, Ledger, Past};
-use tiergate::telemetry::JournalMeters;
+use tiergate::store::{Database, Debited, Fence, History, JobHistory, Ledger, Past, Settings};
+use tiergate::telemetry::DatabaseMeters;
 use tokio::runtime::Runtime;
 
-use crate::disk::{Die, Fault, Op, TestDisk, Unsynced};
 use crate::folder::Folder;
-use crate::house::{DATA, HOUR, MONTH};
+use crate::kit::{self, Die, HOUR, Held, MONTH, calendar, rules, seeds};
 
 /// When a history begins: half an hour before a day, ten days before a month.
 const START: UnixTime = UnixTime::from_secs(MONTH.as_secs() - 10 * 86_400 - 1_800);
@@ -50,13 +44,6 @@ const CALLERS: [Caller; 5] = [
     },
 ];
 
-fn calendar(name: &str, starts: &[UnixTime]) -> Window {
-    Window::Calendar(Calendar {
-        name: name.into(),
-        starts: starts.into(),
-    })
-}
-
 /// All windows that a history may have. The first is always there.
 fn all_windows() -> Vec<Window> {
     let day = Span::from_secs(86_400);
@@ -75,52 +62,23 @@ fn all_windows() -> Vec<Window> {
     ]
 }
 
-fn rules(windows: &[Window]) -> Arc<Rules> {
-    let tier = Tier {
-        name: "free".into(),
-        priority: Priority::LOWEST,
-        concurrency: 1_000,
-        quotas: Vec::new(),
-        max_wait: None,
-        displacements_per_minute: 10,
-        limits: Vec::new(),
-    };
-    Arc::new(Rules {
-        queue: QueueRules {
-            length: 8,
-            within_tier: Within::Fifo,
-            max_wait: Span::from_secs(30),
-            lifeline: None,
-        },
-        windows: windows.to_vec(),
-        tiers: vec![tier],
-        anonymous: TierId(0),
-        pools: vec![PoolRules {
-            name: "search".to_owned(),
-            slots: vec![1_000],
-        }],
-        limits: Vec::new(),
-        callers_max: CALLERS_MAX_DEFAULT,
-    })
-}
-
 /// A store that is reopened, and of which somebody recalls the past.
 #[derive(Clone)]
 enum Store {
     Memory(Arc<MemoryLedger>),
-    Disk(Arc<dyn Disk>, PathBuf),
+    Folder(PathBuf),
 }
 
 /// What a store is while it is open.
 enum Opened {
     Memory(Arc<MemoryLedger>),
-    Journal(Arc<Journal>),
+    Database(Arc<Database>),
 }
 
 /// The past of either.
 enum Either {
     Memory(Arc<MemoryLedger>),
-    Journal(Remains),
+    Database(JobHistory),
 }
 
 impl Past for Either {
@@ -132,7 +90,7 @@ impl Past for Either {
     ) -> io::Result<()> {
         match self {
             Self::Memory(ledger) => ledger.recall(windows, fence, each),
-            Self::Journal(remains) => remains.recall(windows, fence, each),
+            Self::Database(past) => past.recall(windows, fence, each),
         }
     }
 }
@@ -142,7 +100,7 @@ fn settings(clock: Clock) -> Settings {
         retry_after: Span::from_millis(1),
         // Hours pass while commits are under way.
         commit_patience: HOUR.saturating_mul(1_000),
-        ..Settings::new(clock, Arc::new(move || clock.wall()), JournalMeters::unobserved())
+        ..Settings::new(clock, Arc::new(move || clock.wall()), DatabaseMeters::unobserved())
     }
 }
 
@@ -153,12 +111,12 @@ impl Store {
                 ledger.restore(policy, clock.now());
                 Opened::Memory(Arc::clone(ledger))
             }
-            Self::Disk(disk, folder) => {
-                let opened = Journal::open(folder, settings(clock), windows, Vec::new(), Arc::clone(disk));
-                let (journal, history): (Journal, History) = opened.expect("the disk is well");
-                let debits = history.restore(policy, clock.now(), |_, _| {});
-                debits.expect("the disk can be read");
-                Opened::Journal(Arc::new(journal))
+            Self::Folder(folder) => {
+                let opened = kit::open_with(folder, settings(clock), windows, History::default());
+                let database = opened.expect("the folder can be used");
+                let restored = database.restore(policy, clock.now());
+                restored.expect("the database can be read");
+                Opened::Database(database)
             }
         }
     }
@@ -168,14 +126,32 @@ impl Opened {
     fn ledger(&self) -> Arc<dyn Ledger> {
         match self {
             Self::Memory(ledger) => Arc::clone(ledger) as _,
-            Self::Journal(journal) => Arc::clone(journal) as _,
+            Self::Database(database) => Arc::clone(database) as _,
+        }
+    }
+
+    fn database(&self) -> &Arc<Database> {
+        match self {
+            Self::Database(database) => database,
+            Self::Memory(_) => panic!("it is none"),
         }
     }
 
     fn reload_windows(&self, windows: &[Window]) -> Either {
         match self {
             Self::Memory(ledger) => Either::Memory(Arc::clone(ledger)),
-            Self::Journal(journal) => Either::Journal(journal.reload_windows(windows)),
+            Self::Database(database) => {
+                database.upkeep().set(windows, History::default());
+                Either::Database(database.past())
+            }
+        }
+    }
+
+    /// The writer is held up, if there is one.
+    fn hold(&self) -> Option<Held> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Database(database) => Some(Held::up(database)),
         }
     }
 }
@@ -368,11 +344,12 @@ impl House {
 }
 
 /// A random history: nobody but its seed decides what happens in it, save how fast the fillings go.
-fn live(house: &mut House, die: &mut Die, disk: Option<&TestDisk>, faults: bool) {
+fn live(house: &mut House, die: &mut Die) {
     let any = |die: &mut Die, count: usize| (count > 0).then(|| die.below(count as u64) as usize);
     let (all, mut hours) = (all_windows(), 0);
+    let mut held: Option<Held> = None;
     for _ in 0..STEPS {
-        match die.below(16) {
+        match die.below(17) {
             0..=5 => {
                 let caller = CALLERS[die.below(CALLERS.len() as u64) as usize];
                 house.enter(caller, 1 + die.below(3) as u32);
@@ -381,9 +358,7 @@ fn live(house: &mut House, die: &mut Die, disk: Option<&TestDisk>, faults: bool)
                 .into_iter()
                 .for_each(|which| house.commit(which)),
             9 | 10 => {
-                if let Some(disk) = disk {
-                    disk.release();
-                }
+                held = None;
                 any(die, house.committing.len())
                     .into_iter()
                     .for_each(|which| house.finish(which));
@@ -401,11 +376,13 @@ fn live(house: &mut House, die: &mut Die, disk: Option<&TestDisk>, faults: bool)
                 house.advance(Span::from_secs(1_800));
             }
             14 => {
-                if let Some(disk) = disk {
-                    match die.below(2) {
-                        0 if faults => disk.plan(Op::Writer, die.below(6), Fault::Fail),
-                        _ => disk.hold(),
-                    }
+                // The writer is busy with one thing at a time.
+                drop(held.take());
+                held = house.opened.hold();
+            }
+            15 if held.is_none() => {
+                if let Opened::Database(database) = &house.opened {
+                    database.roll_up().expect("the database can be written");
                 }
             }
             _ => {
@@ -415,14 +392,11 @@ fn live(house: &mut House, die: &mut Die, disk: Option<&TestDisk>, faults: bool)
             }
         }
     }
-    if let Some(disk) = disk {
-        disk.release();
-    }
 }
 
-fn whole_life(house: &mut House, seed: u64, disk: Option<&TestDisk>, faults: bool) {
+fn whole_life(house: &mut House, seed: u64) {
     let mut die = Die::new(seed);
-    live(house, &mut die, disk, faults);
+    live(house, &mut die);
     house.end_all();
     // What is there is filled; what isn't comes now.
     house.fill_all();
@@ -434,62 +408,31 @@ fn whole_life(house: &mut House, seed: u64, disk: Option<&TestDisk>, faults: boo
     house.check(&format!("seed {seed}, after a restart"));
 }
 
-fn seeds(count: u64) -> std::ops::Range<u64> {
-    let one = std::env::var("TIERGATE_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds = one.map_or(1..1 + count, |seed: u64| seed..seed + 1);
-    println!("seeds {seeds:?}");
-    seeds
-}
-
 #[test]
 fn over_memory_a_new_window_holds_every_debit_once() {
     for seed in seeds(60) {
         let mut house = House::new(Store::Memory(Arc::default()), &all_windows()[..1]);
-        whole_life(&mut house, seed, None, false);
+        whole_life(&mut house, seed);
     }
 }
 
 #[test]
-fn over_a_journal_a_new_window_holds_every_debit_once() {
-    for seed in seeds(40) {
-        let disk = TestDisk::new();
-        let store = Store::Disk(Arc::new(disk.clone()), DATA.into());
-        let mut house = House::new(store, &all_windows()[..1]);
-        whole_life(&mut house, seed, Some(&disk), false);
-        // And when the power goes, since the last change.
-        disk.crash();
-        house.store = Store::Disk(Arc::new(disk.reborn(Unsynced::Torn(seed))), DATA.into());
+fn over_the_database_a_new_window_holds_every_debit_once() {
+    for seed in seeds(30) {
+        let folder = Folder::in_memory();
+        let mut house = House::new(Store::Folder(folder.path().to_owned()), &all_windows()[..1]);
+        whole_life(&mut house, seed);
+        let killed = kit::as_killed(folder.path());
+        house.store = Store::Folder(killed.path().to_owned());
         house.restart();
-        house.check(&format!("seed {seed}, after a loss of power"));
+        house.check(&format!("seed {seed}, after SIGKILL"));
+        drop(house);
     }
 }
 
-#[test]
-fn over_a_journal_whose_disk_fails_now_and_then_a_new_window_holds_every_debit_once() {
-    for seed in seeds(40) {
-        let disk = TestDisk::new();
-        let store = Store::Disk(Arc::new(disk.clone()), DATA.into());
-        let mut house = House::new(store, &all_windows()[..1]);
-        whole_life(&mut house, seed, Some(&disk), true);
-    }
-}
-
-#[test]
-fn over_the_disk_there_is_a_new_window_holds_every_debit_once() {
-    for seed in seeds(8) {
-        let folder = Folder::new();
-        let store = Store::Disk(Arc::new(SystemDisk), folder.path().to_owned());
-        let mut house = House::new(store, &all_windows()[..1]);
-        whole_life(&mut house, seed, None, false);
-    }
-}
-
-/// A house over a disk, with a rolling window of that length.
-fn house_over(disk: &TestDisk, length: Span) -> House {
-    House::new(
-        Store::Disk(Arc::new(disk.clone()), DATA.into()),
-        &[Window::Rolling(length)],
-    )
+/// A house over a database, with a rolling window of that length.
+fn house_in(folder: &Folder, length: Span) -> House {
+    House::new(Store::Folder(folder.path().to_owned()), &[Window::Rolling(length)])
 }
 
 impl House {
@@ -509,32 +452,33 @@ impl House {
             .account_of(&self.gate.generation(), &CALLERS[0], std::iter::once(WindowId(window)));
         balance.usages[0].used
     }
-}
 
-fn segment(number: u64) -> PathBuf {
-    PathBuf::from(format!("/data/journal/{number:016}.seg"))
+    /// Rolls up, and removes what is old.
+    fn tidy(&self) {
+        let tidied = self.opened.database().remove_old(self.clock.wall());
+        tidied.expect("the database can be written");
+    }
 }
 
 /// A job that was on its way to the disk while the window was made: it is counted once, whether its record came first or its
 /// end.
 #[test]
 fn a_job_that_is_being_committed_counts_once_and_one_that_is_given_up_never() {
-    let disk = TestDisk::new();
-    let mut house = house_over(&disk, HOUR);
+    let folder = Folder::in_memory();
+    let mut house = house_in(&folder, HOUR);
     for _ in 0..5 {
         house.enter(CALLERS[0], 1);
     }
     house.commit(0);
     house.finish(0);
-    disk.hold();
+    let held = Held::up(house.opened.database());
     house.commit(0);
-    assert!(disk.wait_held(), "one lies in a group that is being synced");
     house.commit(0);
     house.commit(0);
     house.give_up(0);
     house.reload(&[Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24))]);
     house.give_up(0);
-    disk.release();
+    drop(held);
     house.commit(0);
     house.fill_all();
     assert_eq!(
@@ -552,51 +496,96 @@ fn a_job_that_is_being_committed_counts_once_and_one_that_is_given_up_never() {
     assert_eq!((house.used(0), house.used(1)), (3, 3));
 }
 
+/// Sums of a calendar know no fence: what ended after it counted by itself and with the sums, if it was added up before they
+/// were read.
 #[test]
-fn a_longer_window_keeps_segments_from_then_on_and_a_shorter_one_lets_them_go() {
-    let disk = TestDisk::new();
-    let (short, long) = (Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24)));
-    let mut house = house_over(&disk, HOUR);
-    house.work(6);
-    // At the hour 6 what ended before 3 goes; the segment of the hour 5 is being written.
-    disk.wait_until(|paths| !paths.contains(&segment(2)));
-    house.reload(&[short.clone(), long.clone()]);
-    house.fill_all();
-    let filled = house.used(1);
-    assert!((3..6).contains(&filled), "as far back as the journal reaches: {filled}");
-    house.work(6);
-    assert_eq!(house.used(1), filled + 6);
-    house.restart();
-    assert_eq!(house.used(1), filled + 6, "nothing has gone");
-    house.reload(&[short]);
-    house.fill_all();
-    house.work(2);
-    disk.wait_until(|paths| paths.len() < 8);
+fn what_is_added_up_after_the_fence_is_not_read_back() {
+    let folder = Folder::in_memory();
+    let mut house = house_in(&folder, HOUR);
+    let month = all_windows().remove(3);
+    let both = [Window::Rolling(HOUR), month];
+    house.enter(CALLERS[0], 1);
+    house.commit(0);
+    house.finish(0);
+    let past = house.opened.reload_windows(&both);
+    let filling = reload(&house.gate, rules(&both)).expect("one is new");
+    house.enter(CALLERS[0], 2);
+    house.commit(0);
+    house.finish(0);
+    house.opened.database().roll_up().expect("it can be written");
+    let filled = house.gate.fill(filling, past).expect("it can be read");
+    assert!(filled.whole);
+    assert_eq!((house.used(0), house.used(1)), (3, 3));
 }
 
-/// Sums of a month outlive the segments that they were made of, also where the month came while the door was open.
 #[test]
-fn a_calendar_that_is_new_is_summed_up_from_the_oldest_segment_on() {
-    let disk = TestDisk::new();
+fn a_longer_window_is_filled_as_far_back_as_jobs_are_kept() {
+    let folder = Folder::in_memory();
+    let (short, long) = (Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24 * 7)));
+    let history = History {
+        keep: Span::ZERO,
+        ..History::default()
+    };
+    let mut house = house_in(&folder, HOUR);
+    house
+        .opened
+        .database()
+        .upkeep()
+        .set(std::slice::from_ref(&short), history);
+    house.work(72);
+    house.tidy();
+    let past = house.opened.database().past();
+    let both = [short, long];
+    house.opened.database().upkeep().set(&both, history);
+    let filling = reload(&house.gate, rules(&both)).expect("one is new");
+    house.fill(filling, Either::Database(past));
+    house.windows = both.to_vec();
+    house.fill_all();
+    let filled = house.used(1);
+    assert!(
+        (1..72).contains(&filled),
+        "what was older than the short one needed is gone: {filled}"
+    );
+    house.work(48);
+    house.tidy();
+    assert_eq!(house.used(1), filled + 48);
+    house.restart();
+    assert_eq!(house.used(1), filled + 48, "nothing that the long one needs has gone");
+}
+
+/// Sums of a month outlive the jobs that they were made of, also where the month came while the server ran.
+#[test]
+fn a_new_calendar_is_summed_up_from_the_oldest_job_on() {
+    let folder = Folder::in_memory();
     let (hour, month) = (Window::Rolling(HOUR), all_windows().remove(3));
-    let mut house = house_over(&disk, HOUR.saturating_mul(8));
+    let keeps_nothing = History {
+        keep: Span::ZERO,
+        ..History::default()
+    };
+    let mut house = house_in(&folder, HOUR.saturating_mul(8));
     house.work(5);
     house.reload(&[hour.clone(), month.clone()]);
     house.fill_all();
     assert_eq!(house.used(1), 5);
-    house.work(8);
-    assert_eq!(house.used(1), 13);
-    disk.wait_until(|paths| !paths.contains(&segment(5)));
+    house.work(80);
+    assert_eq!(house.used(1), 85);
+    house
+        .opened
+        .database()
+        .upkeep()
+        .set(&[hour.clone(), month.clone()], keeps_nothing);
+    house.tidy();
+    assert!(kit::count(house.opened.database(), "SELECT count(*) FROM job") < 85);
     house.restart();
-    assert_eq!(house.used(1), 13, "though what was there before the month came is gone");
-    // It leaves and comes back before a segment is closed without it: its sums are there still.
+    assert_eq!(house.used(1), 85, "though some jobs are gone");
+    // It leaves and comes back before old rows are removed without it: its sums are there still.
     house.reload(std::slice::from_ref(&hour));
     house.reload(&[hour, month]);
     house.fill_all();
-    assert_eq!(house.used(1), 13);
+    assert_eq!(house.used(1), 85);
     house.work(2);
     house.restart();
-    assert_eq!(house.used(1), 15);
+    assert_eq!(house.used(1), 87);
 }
 
 /// What reads back for a window that has gone tells nothing to the one of the same length that has come since.
@@ -617,23 +606,20 @@ fn a_window_that_goes_and_comes_back_while_it_is_filled_is_filled_once() {
 }
 
 #[test]
-fn a_filling_ends_with_the_door() {
-    let disk = TestDisk::new();
-    let mut house = house_over(&disk, HOUR);
+fn a_filling_ends_with_the_server() {
+    let folder = Folder::in_memory();
+    let mut house = house_in(&folder, HOUR);
     house.work(1);
     let windows = [Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24))];
     let past = house.opened.reload_windows(&windows);
     let filling = reload(&house.gate, rules(&windows)).expect("one is new");
     house.gate.shut_down();
-    let filled = house.gate.fill(filling, past).expect("the disk can be read");
+    let filled = house.gate.fill(filling, past).expect("the database can be read");
     assert_eq!((filled.debits, filled.whole), (0, false));
-    // Closed, the journal reaches no fence any more; whoever waits is told.
+    // Closed, it reaches no fence any more; whoever waits is told.
     let windows = [Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(48))];
     let past = house.opened.reload_windows(&windows);
-    let Opened::Journal(journal) = &house.opened else {
-        panic!("it is one")
-    };
-    journal.close();
+    house.opened.database().close();
     let filling = reload(&house.gate, rules(&windows)).expect("one is new");
     assert!(house.gate.fill(filling, past).is_err());
 }

@@ -1,17 +1,15 @@
-//! What must survive, whatever the disk does.
+//! What must survive, whatever happens: the ledger, its windows and statistics over the database.
 
-mod account_faults;
-mod accounts;
-mod books;
-mod disk;
-mod faults;
+mod clock;
+mod crashes;
 mod filling;
-mod flips;
 #[path = "../support/folder.rs"]
 mod folder;
-mod house;
-mod networks;
+mod folders;
+mod histories;
+mod kit;
 mod pace;
 mod reopening;
+mod retention;
 mod scenarios;
 mod statistics;

@@ -2,7 +2,7 @@
 //! would join the list in [`over_every_store`] and nothing else.
 
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tiergate::clock::{Clock, Hands};
 use tiergate::gate::{CLOCK_STEP_MAX_DEFAULT, Entered, Gate, Generation, Pass};
@@ -13,14 +13,11 @@ use tiergate::policy::rules::{
 };
 use tiergate::policy::time::Span;
 use tiergate::policy::{Ask, Delegate, Outcome, Policy};
-use tiergate::store::Ledger;
-use tiergate::store::journal::Journal;
-use tiergate::store::journal::disk::SystemDisk;
 use tiergate::store::memory::MemoryLedger;
+use tiergate::store::{History, Ledger};
 
-use crate::disk::TestDisk;
 use crate::folder::Folder;
-use crate::house::{DATA, HOUR, MONTH, WallClock, settings, windows};
+use crate::kit::{self, HOUR, MONTH, WallClock, windows};
 
 const DAY: WindowId = WindowId(0);
 const MONTHLY: WindowId = WindowId(1);
@@ -30,6 +27,9 @@ const BOT: AccountId = AccountId(9);
 trait Store {
     /// Opens it, and tells the policy what it remembers.
     fn open(&self, policy: &mut Policy, clock: Clock) -> Arc<dyn Ledger>;
+
+    /// The process ends now, before it has closed anything.
+    fn end(&mut self) {}
 }
 
 struct InMemory(Arc<MemoryLedger>);
@@ -41,57 +41,41 @@ impl Store for InMemory {
     }
 }
 
-/// On the disk there is.
-struct OnDisk(Folder);
+/// A database that is closed each time.
+struct Closed(Folder);
 
-impl Store for OnDisk {
+impl Store for Closed {
     fn open(&self, policy: &mut Policy, clock: Clock) -> Arc<dyn Ledger> {
-        let wall = WallClock::at(clock.wall());
-        let opened = Journal::open(
-            self.0.path(),
-            settings(&wall),
-            &windows(),
-            Vec::new(),
-            Arc::new(SystemDisk),
-        );
-        restored(opened.expect("the disk is well"), policy, clock)
+        open(&self.0, policy, clock)
     }
 }
 
-/// On a disk that loses whatever was not synced, each time that it is closed.
-struct OnForgetfulDisk(Mutex<TestDisk>);
+/// A database whose process is killed each time.
+struct Killed(Folder);
 
-impl Store for OnForgetfulDisk {
+impl Store for Killed {
     fn open(&self, policy: &mut Policy, clock: Clock) -> Arc<dyn Ledger> {
-        let wall = WallClock::at(clock.wall());
-        let mut disk = self.0.lock().expect("no scenario panics here");
-        disk.crash();
-        *disk = disk.reborn(crate::disk::Unsynced::Lost);
-        let seam = Arc::new(disk.clone());
-        let opened = Journal::open(DATA.as_ref(), settings(&wall), &windows(), Vec::new(), seam);
-        restored(opened.expect("the disk is well"), policy, clock)
+        open(&self.0, policy, clock)
+    }
+
+    fn end(&mut self) {
+        self.0 = kit::as_killed(self.0.path());
     }
 }
 
-fn restored(
-    (journal, history): (Journal, tiergate::store::journal::History),
-    policy: &mut Policy,
-    clock: Clock,
-) -> Arc<dyn Ledger> {
-    history
-        .restore(policy, clock.now(), |_, _| {})
-        .expect("the disk can be read");
-    Arc::new(journal)
+fn open(folder: &Folder, policy: &mut Policy, clock: Clock) -> Arc<dyn Ledger> {
+    let settings = kit::settings(&WallClock::at(clock.wall()));
+    let opened = kit::open_with(folder.path(), settings, &windows(), History::default());
+    let database = opened.expect("the folder can be used");
+    database.restore(policy, clock.now()).expect("the database can be read");
+    database
 }
 
 fn over_every_store(scenario: impl AsyncFn(House)) {
     let stores: [(&str, Box<dyn Store>); 3] = [
         ("memory", Box::new(InMemory(Arc::default()))),
-        ("disk", Box::new(OnDisk(Folder::new()))),
-        (
-            "a disk that forgets",
-            Box::new(OnForgetfulDisk(Mutex::new(TestDisk::new()))),
-        ),
+        ("a database", Box::new(Closed(Folder::new()))),
+        ("a database that is killed", Box::new(Killed(Folder::new()))),
     ];
     for (name, store) in stores {
         println!("over {name}");
@@ -102,7 +86,7 @@ fn over_every_store(scenario: impl AsyncFn(House)) {
 
 /// A gate over a store, with hands to move its clock.
 struct House {
-    /// Gone before the store, in which its journal writes until then.
+    /// Gone before the store, in which its database writes until then.
     gate: Option<Arc<Gate>>,
     store: Box<dyn Store>,
     hands: &'static Hands,
@@ -122,9 +106,17 @@ impl House {
         house
     }
 
+    /// The process ends.
+    fn leave(&mut self) {
+        if self.gate.is_some() {
+            self.store.end();
+        }
+        self.gate = None;
+    }
+
     /// The process ends and another begins.
     fn reopen(&mut self) {
-        self.gate = None;
+        self.leave();
         let rules = Arc::new(rules());
         let mut policy = Policy::new(Arc::clone(&rules));
         policy.follow_clock(self.clock.wall(), self.clock.now(), CLOCK_STEP_MAX_DEFAULT);
@@ -247,7 +239,7 @@ fn windows_pass_whether_or_not_the_door_was_open() {
         for _ in 0..5 {
             house.succeed(&ask(STRANGER)).await;
         }
-        house.gate = None;
+        house.leave();
         house.hands.advance(HOUR.saturating_mul(25));
         house.reopen();
         assert_eq!(house.taken(STRANGER), [(0, 0), (5, 0)], "a day has passed");
@@ -257,7 +249,7 @@ fn windows_pass_whether_or_not_the_door_was_open() {
         house.reopen();
         let refusal = house.enter(&ask(STRANGER)).expect_err("the month's are used");
         assert_eq!(refusal.reason(), Reason::QuotaDepleted);
-        house.gate = None;
+        house.leave();
         house.hands.advance(HOUR.saturating_mul(24 * 30));
         house.reopen();
         assert_eq!(house.taken(STRANGER), [(0, 0), (0, 0)], "a month has begun");

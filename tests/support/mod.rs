@@ -7,8 +7,16 @@
 
 pub mod database;
 pub mod fast;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+pub mod faultfs;
 pub mod folder;
+pub mod operator;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+pub mod power;
 pub mod program;
+pub mod request;
+pub mod rules;
+pub mod yaml;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -17,11 +25,9 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use tiergate::clock::{Clock, Hands};
 use tiergate::config::presets::Preset;
 use tiergate::config::{Config, LimitHeaders, LimitRoute, Overrides};
-use tiergate::policy::rules::{Kind, Limit, Per};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::serve::{self, Source, watch};
 use tiergate::store::{AdminToken, OldData, TOKEN_FILE};
@@ -30,6 +36,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
 use folder::Folder;
+use rules::LimitExt;
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub use yaml::{Plan, hash, seven_tiers, yaml};
 
 /// The longest that a test waits for anything. Nothing takes so long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -320,28 +329,11 @@ fn config(yaml: &str, change: impl FnOnce(&mut Config)) -> Config {
 /// Gives a configuration three request limits that nobody meets: `http` by network, `hourly` by account and network, and `total` for
 /// everybody together; and a network that is turned away.
 pub fn limited(config: &mut Config) {
-    let limit = |name: &str, per: Per| Limit {
-        name: name.into(),
-        per,
-        number: 1_000_000,
-        window: Span::from_secs(60),
-        kind: Kind::Fixed,
-        penalty: None,
-        degraded: None,
-        v6_prefix: Limit::V6_PREFIX_DEFAULT,
-        block_after: None,
-        disclosed: true,
-        enforce: true,
-    };
-    let per = |network, account, global| Per {
-        network,
-        account,
-        global,
-    };
+    let limit = |name: &str, per| rules::limit(name, 1_000_000, Span::from_secs(60)).per(per);
     config.rules.limits = vec![
-        limit("http", per(true, false, false)),
-        limit("hourly", per(true, true, false)),
-        limit("total", per(false, false, true)),
+        limit("http", (true, false, false)),
+        limit("hourly", (true, true, false)),
+        limit("total", (false, false, true)),
     ];
     let everything = LimitRoute {
         host: None,
@@ -353,134 +345,9 @@ pub fn limited(config: &mut Config) {
     config.blocked_networks = vec!["203.0.113.0/24".parse().expect("a network")];
 }
 
-/// SHA-256 of a key, as tiers.yaml has it.
-pub fn hash(key: &str) -> String {
-    Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The seven tiers, one account of each paid one with the key `key-PRICE`, and one upstream with the given servers
-/// (address and slots). `more` is added at the top level and may not repeat a section.
-pub fn seven_tiers(seats: u32, servers: &[(SocketAddr, u32)], more: &str) -> String {
-    let servers: String = servers
-        .iter()
-        .map(|(address, slots)| format!("{{ url: \"http://{address}\", slots: {slots} }}, "))
-        .collect();
-    let prices = [1, 5, 10, 20, 50, 100];
-    let accounts: String = prices
-        .iter()
-        .map(|price| {
-            format!(
-                "  - {{ name: a{price}, tier: \"${price}\", key_sha256: {} }}\n",
-                hash(&format!("key-{price}"))
-            )
-        })
-        .collect();
-    format!(
-        r#"
-listen: 127.0.0.1:0
-admin: {{ listen: 127.0.0.1:0 }}
-cores: 2
-drain_timeout: 10s
-queue: {{ length: {seats}, max_wait: 30s }}
-tiers:
-  free:   {{ priority: 0, concurrency: 1, quota: {{ limit: 100, rolling: 24h }} }}
-  "$1":   {{ priority: 2, concurrency: 1, quota: {{ limit: 100, rolling: 24h }} }}
-  "$5":   {{ priority: 2, concurrency: 1, quota: {{ limit: 500, rolling: 24h }} }}
-  "$10":  {{ priority: 5, concurrency: 1, quota: {{ limit: 1000, rolling: 24h }} }}
-  "$20":  {{ priority: 5, concurrency: 2, quota: {{ limit: 2000, rolling: 24h }} }}
-  "$50":  {{ priority: 5, concurrency: 3, quota: {{ limit: 5000, rolling: 24h }} }}
-  "$100": {{ priority: 6, concurrency: 4, quota: {{ limit: 10000, rolling: 24h }} }}
-anonymous: free
-keys: {{ headers: [x-api-key, x-trace-key], bearer: true, query: key }}
-accounts:
-{accounts}
-upstreams:
-  search: {{ servers: [ {servers} ], connect_timeout: 2s, timeout: 20s }}
-routes:
-  - {{ path: /search, upstream: search, metered: true, max_body: 25MiB }}
-  - {{ path: "/image/{{*rest}}", upstream: search }}
-{more}
-"#
-    )
-}
-
-/// A door whose tiers are `p0` to `p6`, each of that priority and on the same terms, with one account each
-/// whose key is the tier's name. Without a key one is a network of tier `p0`. The texts are added to the file's sections.
-#[derive(Clone, Copy)]
-pub struct Plan<'a> {
-    /// With one, all jobs share the connections to the workers.
-    pub cores: u32,
-    pub seats: u32,
-    /// Address and slots.
-    pub servers: &'a [(SocketAddr, u32)],
-    pub queue: &'a str,
-    /// Of every tier, beside its priority.
-    pub tier: &'a str,
-    pub upstream: &'a str,
-    pub route: &'a str,
-    pub more: &'a str,
-}
-
-impl Default for Plan<'_> {
-    fn default() -> Self {
-        Self {
-            cores: 2,
-            seats: 8,
-            servers: &[],
-            queue: "max_wait: 30s",
-            tier: "concurrency: 64",
-            upstream: "timeout: 20s",
-            route: "max_body: 25MiB",
-            more: "drain_timeout: 100ms",
-        }
-    }
-}
-
 impl Plan<'_> {
     pub fn open(&self) -> Door {
         Door::open(&self.yaml())
-    }
-
-    pub fn yaml(&self) -> String {
-        let tier = self.tier;
-        let tiers: String = (0..=6)
-            .map(|p| format!("  p{p}: {{ priority: {p}, {tier} }}\n"))
-            .collect();
-        let account = |p| {
-            let hash = hash(&format!("p{p}"));
-            format!("  - {{ name: p{p}, tier: p{p}, key_sha256: {hash} }}\n")
-        };
-        let accounts: String = (0..=6).map(account).collect();
-        let server = |(address, slots): &(SocketAddr, u32)| format!("{{ url: \"http://{address}\", slots: {slots} }}");
-        let servers = self.servers.iter().map(server).collect::<Vec<_>>().join(", ");
-        let Self {
-            cores,
-            seats,
-            queue,
-            upstream,
-            route,
-            more,
-            ..
-        } = self;
-        format!(
-            r#"
-listen: 127.0.0.1:0
-admin: {{ listen: 127.0.0.1:0 }}
-cores: {cores}
-queue: {{ length: {seats}, {queue} }}
-tiers:
-{tiers}
-anonymous: p0
-accounts:
-{accounts}
-upstreams:
-  search: {{ servers: [ {servers} ], {upstream} }}
-routes:
-  - {{ path: /search, upstream: search, metered: true, {route} }}
-  - {{ path: "/image/{{*rest}}", upstream: search }}
-{more}
-"#
-        )
     }
 }
 
@@ -650,6 +517,14 @@ impl Client {
         let stream = soon("a connection", TcpStream::connect(address))
             .await
             .expect("the door listens");
+        Self {
+            stream,
+            ahead: Vec::new(),
+        }
+    }
+
+    /// A client on a connection that there is already.
+    pub fn on(stream: TcpStream) -> Self {
         Self {
             stream,
             ahead: Vec::new(),

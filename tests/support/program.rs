@@ -38,10 +38,16 @@ pub struct Said {
 
 /// Runs `tiergate` with these arguments and that on its standard input, in that folder.
 pub async fn run(folder: &Path, args: &[&str], input: &str) -> Said {
+    run_in_environment(folder, args, input, &[]).await
+}
+
+/// The same with these variables in its environment, such as those of a `FaultFs`. Killed, it has no code.
+pub async fn run_in_environment(folder: &Path, args: &[&str], input: &str, env: &[(String, String)]) -> Said {
     let mut child = Command::new(env!("CARGO_BIN_EXE_tiergate"))
         .args(args)
         .current_dir(folder)
         .env_remove("TIERGATE_ADMIN_TOKEN")
+        .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -155,15 +161,25 @@ impl Program {
 
     /// Begins to start it in that folder: its `data_dir` is `data` there.
     pub fn begin(folder: Arc<Folder>, yaml: &str, shown: &str) -> Starting {
+        Self::begin_in_environment(folder, yaml, shown, &[])
+    }
+
+    /// The same with these variables in its environment, such as those of a `FaultFs`.
+    pub fn begin_in_environment(folder: Arc<Folder>, yaml: &str, shown: &str, env: &[(String, String)]) -> Starting {
         let config = folder.path().join("tiers.yaml");
         let data_dir = folder.path().join("data");
         std::fs::write(&config, format!("{yaml}\ndata_dir: {}\n", data_dir.display())).expect("a file");
         let config = config.to_str().expect("the folder's name is text");
-        Self::begin_with(folder, &["--config", config], shown)
+        Self::begin_as(folder, &["--config", config], shown, env)
     }
 
     /// The same as these arguments of `serve` say, in that folder: nothing else is there.
     pub fn begin_with(folder: Arc<Folder>, args: &[&str], shown: &str) -> Starting {
+        Self::begin_as(folder, args, shown, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn begin_as(folder: Arc<Folder>, args: &[&str], shown: &str, env: &[(String, String)]) -> Starting {
         // A shell that becomes the program, so that it has the shell's id: a file that may not grow is an error for it, as
         // a full disk is, and not its death.
         let mut child = Command::new("sh")
@@ -172,6 +188,7 @@ impl Program {
             .args(args)
             .current_dir(folder.path())
             .env("RUST_LOG", shown)
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .env_remove("TIERGATE_ADMIN_TOKEN")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

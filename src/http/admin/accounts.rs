@@ -1,6 +1,4 @@
-//! Accounts: listed, shown, made, changed, removed, exported.
-//!
-//! Absent on purpose: keys in any answer, and what accounts have used.
+//! Accounts: made, changed, removed, exported.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,40 +13,20 @@ use axum::response::IntoResponse;
 use http_body::Frame;
 use serde::Serialize;
 
+use super::import::HashLine;
+use super::operator::Stamped;
 use super::problem::Problem;
 use super::sent::Sent;
 use super::wire::{AccountLine, ChangeLine, NewLine, Terms};
 use super::{Admin, on_disk};
 use crate::http::caller::decoded;
-use crate::store::{AccountStore, Origin};
+use crate::policy::time::UnixTime;
+use crate::store::{Account, AccountStore, Origin};
 
 /// Entries of a page unless it is asked for more or fewer.
-const PAGE_DEFAULT: usize = 100;
+pub(super) const PAGE_DEFAULT: usize = 100;
 /// Entries of a page, at most.
-const PAGE_MAX: usize = 1_000;
-
-/// A page of accounts, by name.
-#[derive(Debug, Serialize)]
-pub struct Page {
-    accounts: Vec<AccountLine>,
-    /// What to put into `after` for the next page; `null` if this is the last.
-    next: Option<String>,
-}
-
-/// `GET /accounts?after=NAME&limit=N`.
-pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
-    let (after, limit) = place(query.as_deref().unwrap_or_default())?;
-    let mut accounts = admin.store.directory().page(&after, limit + 1);
-    let more = accounts.len() > limit;
-    accounts.truncate(limit);
-    Ok(Json(Page {
-        next: accounts.last().filter(|_| more).map(|last| last.name.clone()),
-        accounts: accounts
-            .iter()
-            .map(|account| AccountLine::of(account, &admin))
-            .collect(),
-    }))
-}
+pub(super) const PAGE_MAX: usize = 1_000;
 
 /// After which entry a page begins (from the first: empty), and how many it has.
 ///
@@ -74,21 +52,14 @@ pub(super) fn place(query: &str) -> Result<(String, usize), Problem> {
     Ok((after, limit))
 }
 
-/// `GET /accounts/{name}`.
-pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Result<Json<AccountLine>, Problem> {
-    let account = admin.store.directory().by_name(&name);
-    let account = account.ok_or_else(Problem::unknown_account)?;
-    Ok(Json(AccountLine::of(&account, &admin)))
-}
-
 /// `POST /accounts`.
 pub async fn add(
     State(admin): State<Arc<Admin>>,
+    Stamped(stamp): Stamped,
     Sent(line): Sent<NewLine>,
 ) -> Result<(StatusCode, Json<AccountLine>), Problem> {
     let new = line.account(&admin.rules())?;
-    let now = admin.gate.clock().wall();
-    let account = on_disk(&admin, move |store| store.add(new, now)).await??;
+    let account = on_disk(&admin, move |store| store.add(new, stamp)).await??;
     Ok((StatusCode::CREATED, Json(AccountLine::of(&account, &admin))))
 }
 
@@ -96,6 +67,7 @@ pub async fn add(
 pub async fn change(
     State(admin): State<Arc<Admin>>,
     Path(name): Path<String>,
+    Stamped(stamp): Stamped,
     Sent(line): Sent<ChangeLine>,
 ) -> Result<Json<AccountLine>, Problem> {
     let account = admin
@@ -105,8 +77,7 @@ pub async fn change(
         .ok_or_else(Problem::unknown_account)?;
     let unblocked = line.unblocks();
     let change = line.change(&account.tier, &admin.rules())?;
-    let now = admin.gate.clock().wall();
-    let account = on_disk(&admin, move |store| store.change(&name, &change, now)).await??;
+    let account = on_disk(&admin, move |store| store.change(&name, &change, stamp)).await??;
     if unblocked {
         admin.limits().forgive_account(account.id);
     }
@@ -114,21 +85,31 @@ pub async fn change(
 }
 
 /// `DELETE /accounts/{name}`. Answers with what it was.
-pub async fn remove(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Result<Json<AccountLine>, Problem> {
-    let now = admin.gate.clock().wall();
-    let account = on_disk(&admin, move |store| store.remove(&name, now)).await??;
+pub async fn remove(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    Stamped(stamp): Stamped,
+) -> Result<Json<AccountLine>, Problem> {
+    let account = on_disk(&admin, move |store| store.remove(&name, stamp)).await??;
     Ok(Json(AccountLine::of(&account, &admin)))
 }
 
-/// `GET /accounts/export`: what is stored, a JSON object a line, as an import takes it. Keys are not in it: nobody knows them.
-pub async fn export(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+/// `GET /accounts/export?keys=1`: what is stored, a JSON object a line, as an import takes it. Of keys there are the hashes of
+/// those that haven't expired, if that is asked for.
+pub async fn export(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<impl IntoResponse, Problem> {
+    let with_keys = match query.as_deref().unwrap_or_default() {
+        "" | "keys=0" => false,
+        "keys=1" => true,
+        _ => return Err(Problem::bad_request("the query may say `keys=1`, and nothing else")),
+    };
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     let body = Export {
         store: Arc::clone(&admin.store),
         after: Some(String::new()),
+        keys_at: with_keys.then(|| admin.gate.clock().wall()),
     };
-    (headers, Body::new(body))
+    Ok((headers, Body::new(body)))
 }
 
 /// Pages of accounts, made as the client takes them: so memory holds one, however many there are.
@@ -136,6 +117,27 @@ struct Export {
     store: Arc<AccountStore>,
     /// The last name that is written; `None` at the end.
     after: Option<String>,
+    /// Whether keys are in it, and when it was begun.
+    keys_at: Option<UnixTime>,
+}
+
+/// A line of an export.
+#[derive(Debug, Serialize)]
+struct ExportLine {
+    #[serde(flatten)]
+    terms: Terms,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_sha256: Option<Vec<HashLine>>,
+}
+
+impl ExportLine {
+    fn of(account: &Account, keys_at: Option<UnixTime>) -> Self {
+        let keys = |now| account.keys().iter().filter(move |key| !key.is_expired(now));
+        Self {
+            terms: Terms::of(account),
+            key_sha256: keys_at.map(|now| keys(now).map(HashLine::of).collect()),
+        }
+    }
 }
 
 impl http_body::Body for Export {
@@ -145,10 +147,11 @@ impl http_body::Body for Export {
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         while let Some(after) = self.after.take() {
             let page = self.store.directory().page(&after, PAGE_MAX);
-            self.after = page.last().map(|last| last.name.clone());
+            self.after = page.last().map(|last| last.name.to_string());
             let mut text = Vec::new();
             for account in page.iter().filter(|account| account.origin == Origin::Stored) {
-                serde_json::to_writer(&mut text, &Terms::of(account)).expect("memory takes it, and its keys are text");
+                serde_json::to_writer(&mut text, &ExportLine::of(account, self.keys_at))
+                    .expect("memory takes it, and its keys are text");
                 text.push(b'\n');
             }
             if !text.is_empty() {

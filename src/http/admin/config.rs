@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::problem::Problem;
 use super::times::written;
 use super::wire::read;
-use super::{Admin, CONFIG_BYTES_MAX};
+use super::{Admin, BODY_TIMEOUT, CONFIG_BYTES_MAX};
 use crate::policy::time::UnixTime;
 
 /// What is told to programs.
@@ -128,7 +128,7 @@ pub(super) async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, 
 
 /// `POST /config/diff`: 422 if what was sent is wrong.
 pub(super) async fn compare(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Problem> {
-    let sent = read(request, CONFIG_BYTES_MAX, admin.gate.clock()).await?;
+    let sent = read(request, CONFIG_BYTES_MAX, BODY_TIMEOUT, admin.gate.clock()).await?;
     match ask(&admin, |answer| Asked::Compare(sent, answer)).await? {
         Ok(changes) => Ok(axum::Json(changes).into_response()),
         Err(wrong) => Ok((StatusCode::UNPROCESSABLE_ENTITY, axum::Json(wrong)).into_response()),

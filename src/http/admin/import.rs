@@ -1,151 +1,329 @@
 //! Accounts from elsewhere, with the keys that they have: CSV or JSON lines. All of them or none, and everything that is wrong at
 //! once, by line.
 //!
-//! Absent on purpose: what was sent in any message. A key may stand in the wrong column.
+//! No message repeats what was sent: a key may stand in the wrong column.
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::{Request, State};
+use axum::body::Bytes;
+use axum::extract::{Extension, RawQuery, Request, State};
 use axum::http::{StatusCode, header};
-use serde::Serialize;
+use axum::{Json, http::HeaderMap};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 
-use super::problem::{LINES_MAX, Line, Problem};
-use super::wire::{BODY_BYTES_MAX, NewLine, read};
-use super::{Admin, on_disk};
+use super::operator::Stamped;
+use super::problem::{Line, Problem};
+use super::wire::{BODY_BYTES_MAX, ChangeLine, Terms, read};
+use super::{Admin, on_disk, times};
+use crate::http::caller::decoded;
 use crate::policy::rules::Rules;
-use crate::store::keys::KEYS_PER_ACCOUNT_MAX;
-use crate::store::{ACCOUNTS_MAX, ImportError, ImportRow, Secret};
+use crate::policy::time::{Span, UnixTime};
+use crate::store::{
+    ChangeError, Changed, Directory, ImportError, ImportOptions, ImportRow, Imported, Key, KeyHash, Origin, Secret,
+};
 
-/// Bytes of an import.
-const IMPORT_BYTES_MAX: usize = 16 << 20;
-/// Lines of an import: every key that there can be, each on a line of its own. What is in them takes far more memory than they.
-const READ_MAX: usize = ACCOUNTS_MAX * KEYS_PER_ACCOUNT_MAX;
+/// Bytes of an import, which is held in memory as it was sent: an export of as many accounts as there can be, with their keys.
+pub const IMPORT_BYTES_MAX: usize = 512 << 20;
+/// The longest that an import's body may take.
+const IMPORT_TIMEOUT: Span = Span::from_secs(300);
 /// Columns of a CSV file. The first line names them, in any order.
 const COLUMNS: [&str; 4] = ["name", "email", "tier", "key"];
-/// Fields of a JSON line beside `key`: those of an account, and those of an export.
-const FIELDS: &str = "name, tier, email, concurrency, quotas, limits, until, blocked, max_users, note, key";
+/// Fields of a JSON line: those of an account, of its keys, and so those of an export.
+const FIELDS: &str =
+    "name, tier, email, concurrency, quotas, limits, until, blocked, max_users, note, source, key, key_sha256";
 
-/// What an import has made.
+/// Imports at once, so that memory holds the body of one.
+#[derive(Clone, Debug)]
+pub struct Turn(Arc<Semaphore>);
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+/// What an import has changed, or would change.
 #[derive(Debug, Serialize)]
 pub struct Done {
-    accounts: usize,
-    keys: usize,
+    dry_run: bool,
+    added: usize,
+    updated: usize,
+    unchanged: usize,
+    removed: usize,
+    keys_added: usize,
+    /// Whether it takes `yes=1`; only in a dry run.
+    needs_yes: bool,
+    /// The first of the accounts that are new, other or gone.
+    changes: Vec<ChangeShown>,
 }
 
-/// `POST /accounts/import`, as `text/csv` or `application/x-ndjson`.
-pub async fn import(State(admin): State<Arc<Admin>>, request: Request) -> Result<(StatusCode, Json<Done>), Problem> {
-    let is_csv = match request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .map(|value| value.as_bytes())
-    {
-        Some(kind) if kind.starts_with(b"text/csv") => true,
-        Some(kind) if kind.starts_with(b"application/x-ndjson") || kind.starts_with(b"application/jsonl") => false,
-        _ => {
-            let error = "say what it is: Content-Type: text/csv or application/x-ndjson";
-            return Err(Problem::bad_request(error));
+/// An account that is new, other or gone.
+#[derive(Debug, Serialize)]
+struct ChangeShown {
+    name: String,
+    /// `added`, `updated` or `removed`.
+    change: &'static str,
+    tier: String,
+    keys_added: usize,
+    /// What is other, by the names of fields: as it was and as it is.
+    fields: Map<String, Value>,
+}
+
+impl Done {
+    fn of(imported: Imported, dry_run: bool) -> Self {
+        Self {
+            dry_run,
+            added: imported.added,
+            updated: imported.updated,
+            unchanged: imported.unchanged,
+            removed: imported.removed,
+            keys_added: imported.keys_added,
+            needs_yes: imported.needs_yes,
+            changes: imported.changes.iter().filter_map(ChangeShown::of).collect(),
         }
-    };
-    let body = read(request, IMPORT_BYTES_MAX, admin.gate.clock()).await?;
-    let now = admin.gate.clock().wall();
+    }
+}
+
+impl ChangeShown {
+    fn of(changed: &Changed) -> Option<Self> {
+        let (before, after) = (changed.before.as_deref(), changed.after.as_deref());
+        let account = after.or(before)?;
+        let mut fields = Map::new();
+        if let (Some(before), Some(after)) = (before, after) {
+            let terms = |account| serde_json::to_value(Terms::of(account)).unwrap_or_default();
+            let (was, is) = (terms(before), terms(after));
+            let field = |name: &str| (name.to_owned(), Value::from(vec![was[name].clone(), is[name].clone()]));
+            fields.extend(before.differences(after).into_iter().map(field));
+        }
+        Some(Self {
+            name: account.name.to_string(),
+            change: match (before, after) {
+                (None, _) => "added",
+                (_, None) => "removed",
+                _ => "updated",
+            },
+            tier: account.tier.to_string(),
+            keys_added: changed.keys_added,
+            fields,
+        })
+    }
+}
+
+/// `POST /accounts/import?update=1&dry_run=1&source=NAME&remove_missing=1&yes=1`, as `text/csv` or `application/x-ndjson`.
+pub async fn import(
+    State(admin): State<Arc<Admin>>,
+    Extension(Turn(turn)): Extension<Turn>,
+    RawQuery(query): RawQuery,
+    Stamped(stamp): Stamped,
+    request: Request,
+) -> Result<(StatusCode, Json<Done>), Problem> {
+    let is_csv = is_csv(request.headers())?;
+    let options = options(query.as_deref().unwrap_or_default())?;
+    let turn = turn.acquire().await.expect("the semaphore is never closed");
+    let body = read(request, IMPORT_BYTES_MAX, IMPORT_TIMEOUT, admin.gate.clock()).await?;
     let rules = admin.rules();
+    let dry_run = options.dry_run;
     // Reading takes as long as writing: both are done beside the runtime's thread.
     let imported = on_disk(&admin, move |store| {
-        let lines: Box<dyn Iterator<Item = Read>> = if is_csv {
-            Box::new(csv_lines(&body)?)
-        } else {
-            Box::new(json_lines(&body))
+        let lines = lines(&body, is_csv, options.update)?;
+        let rows = Rows {
+            directory: store.directory(),
+            rules: &rules,
+            now: stamp.at,
         };
-        let row = |(line, read): Read| (line, read.and_then(|asked| row(line, asked, &rules)));
-        let (rows, wrong) = gather(lines.map(row))?;
-        if wrong.count == 0 {
-            store.import(rows, now).map_err(|error| told(wrong, error))
-        } else {
-            // What else is wrong is to be said as well.
-            let also = store.check_import(rows, now).err();
-            Err(told(wrong, also.unwrap_or(ImportError::Lines(Vec::new()))))
-        }
+        let rows = lines.map(|(line, asked)| (line, asked.and_then(|asked| rows.row(asked))));
+        store.import(rows, &options, stamp).map_err(Problem::from)
     });
     let imported = imported.await??;
-    let done = Done {
-        accounts: imported.accounts,
-        keys: imported.keys,
-    };
-    Ok((StatusCode::CREATED, Json(done)))
+    drop(turn);
+    let status = if dry_run { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, Json(Done::of(imported, dry_run))))
 }
 
-/// The lines that are wrong.
-#[derive(Debug, Default)]
-struct Wrong {
-    /// The first of them, at most [`LINES_MAX`].
-    first: Vec<Line>,
-    /// How many there are.
-    count: usize,
-}
-
-impl Wrong {
-    fn add(&mut self, line: usize, error: impl FnOnce() -> String) {
-        self.count += 1;
-        if self.first.len() < LINES_MAX {
-            self.first.push(Line { line, error: error() });
+fn is_csv(headers: &HeaderMap) -> Result<bool, Problem> {
+    match headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()) {
+        Some(kind) if kind.starts_with(b"text/csv") => Ok(true),
+        Some(kind) if kind.starts_with(b"application/x-ndjson") || kind.starts_with(b"application/jsonl") => Ok(false),
+        _ => {
+            let error = "say what it is: Content-Type: text/csv or application/x-ndjson";
+            Err(Problem::bad_request(error))
         }
     }
 }
 
-/// What can be made of the lines, and which can't be. Nothing is kept of a line that is wrong, but for the first of them.
-///
-/// # Errors
-/// There are more than [`READ_MAX`].
-fn gather(lines: impl Iterator<Item = (usize, Result<ImportRow, String>)>) -> Result<(Vec<ImportRow>, Wrong), Problem> {
-    let (mut rows, mut wrong) = (Vec::new(), Wrong::default());
-    for (line, row) in lines {
-        if rows.len() + wrong.count == READ_MAX {
-            let error = format!("there are more than {READ_MAX} lines; import them in parts");
-            return Err(Problem::bad_request(error));
-        }
-        match row {
-            Ok(row) => rows.push(row),
-            Err(error) => wrong.add(line, || error),
-        }
-    }
-    Ok((rows, wrong))
-}
-
-fn told(wrong: Wrong, error: ImportError) -> Problem {
-    match error {
-        ImportError::Whole(error) if wrong.count == 0 => error.into(),
-        ImportError::Whole(_) => Problem::lines(wrong.first, wrong.count),
-        ImportError::Lines(lines) => {
-            // Each of the two is in order, so the first of both are among the first of each.
-            let mut also = Wrong::default();
-            for (line, error) in lines {
-                also.add(line, || error.to_string());
+/// How the query says that the import is made.
+fn options(query: &str) -> Result<ImportOptions, Problem> {
+    let mut options = ImportOptions::default();
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let flag = match name {
+            "source" => {
+                options.source = Some(String::from_utf8_lossy(&decoded(value)).into_owned());
+                continue;
             }
-            let mut first = wrong.first;
-            first.append(&mut also.first);
-            first.sort_by_key(|wrong| wrong.line);
-            first.truncate(LINES_MAX);
-            Problem::lines(first, wrong.count + also.count)
+            "update" => &mut options.update,
+            "dry_run" => &mut options.dry_run,
+            "remove_missing" => &mut options.remove_missing,
+            "yes" => &mut options.yes,
+            _ => {
+                let error =
+                    "the query may say `update`, `dry_run`, `source`, `remove_missing` and `yes`, and nothing else";
+                return Err(Problem::bad_request(error));
+            }
+        };
+        *flag = match value {
+            "1" | "true" => true,
+            "0" | "false" => false,
+            _ => return Err(Problem::bad_request(format!("`{name}` is 1 or 0"))),
+        };
+    }
+    if options.remove_missing && !(options.update && options.source.is_some()) {
+        let error =
+            "`remove_missing` needs `update=1` and `source=NAME`: only accounts that came by that source are removed";
+        return Err(Problem::bad_request(error));
+    }
+    Ok(options)
+}
+
+impl From<ImportError> for Problem {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Whole(error) => error.into(),
+            ImportError::Lines { first, count } => {
+                let lines = first.into_iter().map(|(line, error)| Line { line, error });
+                Self::lines(lines.collect(), count)
+            }
         }
     }
 }
 
-/// An account that a line asks for, and its key.
-type Asked = (NewLine, Option<String>);
+/// What a line asks for.
+#[derive(Debug)]
+struct Asked {
+    name: String,
+    terms: ChangeLine,
+    key: Option<String>,
+    hashes: Vec<HashLine>,
+}
 
-fn row(line: usize, (asked, key): Asked, rules: &Rules) -> Result<ImportRow, String> {
-    let account = asked.account(rules).map_err(|problem| problem.error().to_owned())?;
-    let key = key
-        .map(Secret::imported)
-        .transpose()
-        .map_err(|error| error.to_string())?;
-    Ok(ImportRow { line, account, key })
+/// A key by its hash, as an export has it.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(super) enum HashLine {
+    /// It has no label and stays.
+    Bare(String),
+    /// Whatever else is known of it.
+    Whole(WholeHashLine),
+}
+
+/// A key by its hash.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WholeHashLine {
+    sha256: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    label: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+}
+
+impl HashLine {
+    /// How an export writes that key.
+    pub fn of(key: &Key) -> Self {
+        Self::Whole(WholeHashLine {
+            sha256: key.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            label: key.label.to_string(),
+            created: Some(times::written(key.created)),
+            expires: key.expires.map(times::written),
+        })
+    }
+
+    fn key(self, now: UnixTime) -> Result<Key, String> {
+        let line = match self {
+            Self::Bare(sha256) => WholeHashLine {
+                sha256,
+                label: String::new(),
+                created: None,
+                expires: None,
+            },
+            Self::Whole(line) => line,
+        };
+        let point = |text: Option<String>, what| {
+            let time = text.map(|text| times::point(&text, what)).transpose();
+            time.map_err(|problem| problem.error().to_owned())
+        };
+        let hash = hash_of(&line.sha256).ok_or("its `key_sha256` is not 64 hexadecimal digits")?;
+        Ok(Key {
+            label: line.label.into(),
+            expires: point(line.expires, "expires")?,
+            ..Key::plain(hash, point(line.created, "created")?.unwrap_or(now))
+        })
+    }
+}
+
+fn hash_of(text: &str) -> Option<KeyHash> {
+    let mut hash = KeyHash::default();
+    if text.len() != 2 * hash.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, at) in hash.iter_mut().zip((0..text.len()).step_by(2)) {
+        *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// What lines become rows by.
+struct Rows<'a> {
+    directory: &'a Directory,
+    rules: &'a Rules,
+    now: UnixTime,
+}
+
+impl Rows<'_> {
+    fn row(&self, asked: Asked) -> Result<ImportRow, String> {
+        let Asked {
+            name,
+            mut terms,
+            key,
+            hashes,
+        } = asked;
+        let known = self.directory.by_name(&name);
+        let known = known.filter(|known| known.origin == Origin::Stored);
+        let tier = match (terms.tier(), &known) {
+            (Some(tier), _) => tier.to_owned(),
+            (None, Some(known)) => known.tier.to_string(),
+            (None, None) => return Err(ChangeError::NoTier.to_string()),
+        };
+        if let Some(known) = &known {
+            terms.replace(known.own());
+        }
+        let terms = terms.change(&tier, self.rules);
+        let key = key.map(Secret::imported).transpose();
+        let key = key.map_err(|error| error.to_string())?;
+        let key = key.map(|key| Ok(Key::plain(key.hash(), self.now)));
+        let hashes = hashes.into_iter().map(|line| line.key(self.now));
+        Ok(ImportRow {
+            name,
+            terms: terms.map_err(|problem| problem.error().to_owned())?,
+            keys: key.into_iter().chain(hashes).collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 /// The number of a line, and what it asks for or what is wrong with it.
 type Read = (usize, Result<Asked, String>);
+
+/// The lines of a body. `updates`: accounts that there are need no tier.
+fn lines<'b>(body: &'b Bytes, is_csv: bool, updates: bool) -> Result<Box<dyn Iterator<Item = Read> + 'b>, Problem> {
+    Ok(match is_csv {
+        true => Box::new(csv_lines(body, updates)?),
+        false => Box::new(json_lines(body)),
+    })
+}
 
 fn json_lines(body: &[u8]) -> impl Iterator<Item = Read> {
     let lines = (1..).zip(body.split(|byte| *byte == b'\n'));
@@ -161,18 +339,29 @@ fn json_line(line: &[u8]) -> Result<Asked, String> {
     }
     let mut object: Map<String, Value> =
         serde_json::from_slice(line).map_err(|_| format!("it is not a JSON object with fields of {FIELDS}"))?;
-    let key = match object.remove("key") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(key)) => Some(key),
-        Some(_) => return Err("its `key` is not text".to_owned()),
+    let mut text = |field: &str| match object.remove(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("its `{field}` is not text")),
     };
-    let asked = serde_json::from_value(Value::Object(object)).map_err(|_| {
-        format!("it lacks `name` or `tier`, has a field that is none of {FIELDS}, or one that is not of its kind")
-    })?;
-    Ok((asked, key))
+    let (key, name) = (text("key")?, text("name")?);
+    let hashes = match object.remove("key_sha256") {
+        None => Vec::new(),
+        Some(hashes) => serde_json::from_value(hashes).map_err(|_| {
+            "its `key_sha256` is not a list of hashes, each as text or as an object with `sha256`, `label`, `created`, `expires`"
+        })?,
+    };
+    let terms = serde_json::from_value(Value::Object(object))
+        .map_err(|_| format!("it has a field that is none of {FIELDS}, or one that is not of its kind"))?;
+    Ok(Asked {
+        name: name.ok_or("it lacks `name`")?,
+        terms,
+        key,
+        hashes,
+    })
 }
 
-fn csv_lines(body: &[u8]) -> Result<impl Iterator<Item = Read>, Problem> {
+fn csv_lines(body: &[u8], updates: bool) -> Result<impl Iterator<Item = Read>, Problem> {
     let mut reader = csv::ReaderBuilder::new()
         .flexible(true)
         .from_reader(body.trim_ascii_start());
@@ -182,7 +371,7 @@ fn csv_lines(body: &[u8]) -> Result<impl Iterator<Item = Read>, Problem> {
     let head = reader
         .headers()
         .map_err(|_| Problem::bad_request("the first line is not text"))?;
-    let columns = columns(head)?;
+    let columns = columns(head, updates)?;
     Ok(reader.into_records().map(move |record| {
         let (line, asked) = match record {
             Ok(record) => (
@@ -198,8 +387,8 @@ fn csv_lines(body: &[u8]) -> Result<impl Iterator<Item = Read>, Problem> {
     }))
 }
 
-/// Where each of [`COLUMNS`] stands. `name` and `tier` must be there.
-fn columns(head: &csv::StringRecord) -> Result<[Option<usize>; COLUMNS.len()], Problem> {
+/// Where each of [`COLUMNS`] stands. `name` must be there, and `tier` unless accounts are updated.
+fn columns(head: &csv::StringRecord, updates: bool) -> Result<[Option<usize>; COLUMNS.len()], Problem> {
     let is = |name: &str, column: &str| name.trim_matches('\u{feff}').trim().eq_ignore_ascii_case(column);
     let strange = head
         .iter()
@@ -214,7 +403,7 @@ fn columns(head: &csv::StringRecord) -> Result<[Option<usize>; COLUMNS.len()], P
     }
     let found = COLUMNS.map(|column| head.iter().position(|name| is(name, column)));
     let twice = head.len() > found.iter().flatten().count();
-    if twice || found[0].is_none() || found[2].is_none() {
+    if twice || found[0].is_none() || (found[2].is_none() && !updates) {
         return Err(Problem::bad_request(
             "the first line must name `name` and `tier`, and no column twice",
         ));
@@ -222,6 +411,7 @@ fn columns(head: &csv::StringRecord) -> Result<[Option<usize>; COLUMNS.len()], P
     Ok(found)
 }
 
+/// A cell with nothing in it says nothing.
 fn csv_line(record: &csv::StringRecord, [name, email, tier, key]: [Option<usize>; 4]) -> Result<Asked, String> {
     let text = |column: Option<usize>| {
         let text = column.and_then(|column| record.get(column)).map(str::trim);
@@ -234,27 +424,17 @@ fn csv_line(record: &csv::StringRecord, [name, email, tier, key]: [Option<usize>
             record.len()
         ));
     }
-    let name = text(name).ok_or("it has no name")?;
-    let tier = text(tier).ok_or("it has no tier")?;
-    Ok((NewLine::bare(name, text(email), tier), text(key)))
+    Ok(Asked {
+        name: text(name).ok_or("it has no name")?,
+        terms: ChangeLine::of_table(text(email), text(tier)),
+        key: text(key),
+        hashes: Vec::new(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// An import of 16 MiB of wrong lines held each of the eight million with a text of its own, 3.4 GB, only to name the first
-    /// thousand.
-    #[test]
-    fn however_many_lines_are_wrong_only_the_first_are_held() {
-        let wrong_lines = |count| (1..=count).map(|line| (line, Err("it is wrong".to_owned())));
-        let (rows, wrong) = gather(wrong_lines(READ_MAX)).expect("no more than there may be");
-        assert!(rows.is_empty());
-        assert_eq!((wrong.first.len(), wrong.count), (LINES_MAX, READ_MAX));
-        assert_eq!(wrong.first.last().map(|wrong| wrong.line), Some(LINES_MAX));
-        let problem = gather(wrong_lines(READ_MAX + 1)).expect_err("one too many");
-        assert!(problem.error().contains("more than 1600000 lines"), "{problem:?}");
-    }
 
     #[test]
     fn a_json_line_is_no_longer_than_an_account_may_be() {
@@ -267,13 +447,30 @@ mod tests {
     }
 
     #[test]
-    fn of_two_kinds_of_wrong_lines_the_first_of_both_are_named() {
-        let mut wrong = Wrong::default();
-        (1..=LINES_MAX).for_each(|line| wrong.add(2 * line, || "unread".to_owned()));
-        let taken = (1..=LINES_MAX).map(|line| (2 * line - 1, crate::store::ChangeError::NameTaken));
-        let problem = told(wrong, ImportError::Lines(taken.collect()));
-        assert_eq!(problem.error(), "2000 lines are wrong, so nothing was imported");
-        let named: Vec<usize> = problem.named().iter().map(|line| line.line).collect();
-        assert_eq!(named, (1..=LINES_MAX).collect::<Vec<_>>());
+    fn a_hash_is_64_hexadecimal_digits() {
+        assert_eq!(hash_of(&"0a".repeat(32)), Some([10; 32]));
+        for wrong in [
+            "",
+            &"0a".repeat(31),
+            &"0g".repeat(32),
+            &"é".repeat(32),
+            &"+1".repeat(32),
+        ] {
+            assert_eq!(hash_of(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn removing_needs_a_source_and_an_update() {
+        assert!(options("update=1&source=a&remove_missing=1").is_ok());
+        for wrong in [
+            "remove_missing=1",
+            "remove_missing=1&update=1",
+            "remove_missing=1&source=a",
+            "update=yes",
+            "up=1",
+        ] {
+            assert!(options(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -1,6 +1,5 @@
-//! Keys: listed, made, rotated, revoked. In a path stands a key's id, never a key: paths end up in logs.
-//!
-//! Absent on purpose: a second sight of a key. It is shown when it is made.
+//! Keys: listed, made, rotated, revoked. In a path stands a key's id, never a key: paths end up in logs. A key itself is shown
+//! when it is made, and never again.
 
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
+use super::operator::Stamped;
 use super::problem::Problem;
 use super::sent::{Field, Fields, Sent};
 use super::wire::KeyLine;
@@ -88,9 +88,8 @@ pub async fn list(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> 
     let directory = admin.store.directory();
     let account = directory.by_name(&name).ok_or_else(Problem::unknown_account)?;
     let now = admin.gate.clock().wall();
-    let keys = directory.keys_of(account.id);
     Ok(Json(Keys {
-        keys: keys.iter().map(|key| KeyLine::of(key, now)).collect(),
+        keys: account.keys().iter().map(|key| KeyLine::of(key, now)).collect(),
     }))
 }
 
@@ -98,15 +97,16 @@ pub async fn list(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> 
 pub async fn add(
     State(admin): State<Arc<Admin>>,
     Path(name): Path<String>,
+    Stamped(stamp): Stamped,
     Sent(line): Sent<NewKeyLine>,
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<NewKey>), Problem> {
-    let now = admin.gate.clock().wall();
+    let now = stamp.at;
     let expires = line
         .expires
         .as_deref()
         .map(|expires| times::ahead(expires, "expires", now));
     let expires = expires.transpose()?;
-    let minted = on_disk(&admin, move |store| store.mint(&name, line.label, expires, now)).await??;
+    let minted = on_disk(&admin, move |store| store.mint(&name, line.label, expires, stamp)).await??;
     Ok((StatusCode::CREATED, NOT_STORED, Json(NewKey::of(&minted, now))))
 }
 
@@ -114,14 +114,15 @@ pub async fn add(
 pub async fn rotate(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
+    Stamped(stamp): Stamped,
     Sent(line): Sent<RotateLine>,
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<Rotated>), Problem> {
-    let (id, now) = (id_of(&id)?, admin.gate.clock().wall());
+    let (id, now) = (id_of(&id)?, stamp.at);
     let overlap = match line.overlap {
         Some(overlap) => times::span(&overlap, "overlap")?,
         None => OVERLAP_DEFAULT,
     };
-    let (minted, old) = on_disk(&admin, move |store| store.rotate(id, overlap, now)).await??;
+    let (minted, old) = on_disk(&admin, move |store| store.rotate(id, overlap, stamp)).await??;
     let rotated = Rotated {
         new: NewKey::of(&minted, now),
         old: KeyLine::of(&old, now),
@@ -130,9 +131,13 @@ pub async fn rotate(
 }
 
 /// `DELETE /keys/{id}`. Answers with what it was.
-pub async fn revoke(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Result<Json<KeyLine>, Problem> {
-    let (id, now) = (id_of(&id)?, admin.gate.clock().wall());
-    let key = on_disk(&admin, move |store| store.revoke(id, now)).await??;
+pub async fn revoke(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    Stamped(stamp): Stamped,
+) -> Result<Json<KeyLine>, Problem> {
+    let (id, now) = (id_of(&id)?, stamp.at);
+    let key = on_disk(&admin, move |store| store.revoke(id, stamp)).await??;
     Ok(Json(KeyLine::of(&key, now)))
 }
 

@@ -1,8 +1,9 @@
 //! The operator's listener: metrics, health, who is in the house, the accounts, and what is said of networks. Never public.
 //!
-//! `pages` is what one looks at, `config` the configuration, `accounts`, `keys` and `networks` what one changes, `import` reads
+//! `pages` is what one looks at, `config` the configuration, `account_list` and `account_use` show accounts and what they have
+//! used, `accounts`, `keys` and `networks` what one changes, `import` reads
 //! accounts from elsewhere,
-//! `wire` is how accounts and keys look in JSON, `limits` how numbers for request limits do, `times` how points and lengths of
+//! `operator` is who asks, `wire` is how accounts and keys look in JSON, `limits` how numbers for request limits do, `times` how points and lengths of
 //! time are written, `problem` how an error looks.
 //!
 //! `/metrics`, `/healthz` and `/readyz` are for monitors and open to whoever reaches the listener; everything else wants the
@@ -10,12 +11,15 @@
 //!
 //! Absent on purpose: sessions, cookies and roles. Who has the token may do everything.
 
+mod account_list;
+mod account_use;
 mod accounts;
 pub mod config;
 mod import;
 mod keys;
 mod limits;
 mod networks;
+mod operator;
 mod pages;
 mod problem;
 mod sent;
@@ -27,19 +31,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tower::util::MapRequest;
 use tracing::debug;
 
 use self::config::{Desk, Running};
+use self::operator::Peer;
 use self::problem::Problem;
 use super::door::Door;
 use super::limits::Limits;
@@ -109,8 +115,8 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 debug!(%error, "no connection");
                 admin.gate.clock().sleep(ACCEPT_PAUSE).await;
@@ -118,7 +124,11 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
             }
         };
         let stream = Patient::new(stream, Patience::new(*admin.gate.clock(), SEND_TIMEOUT));
-        let service = TowerToHyperService::new(router.clone());
+        let service = MapRequest::new(router.clone(), move |mut request: http::Request<_>| {
+            request.extensions_mut().insert(Peer(peer.ip()));
+            request
+        });
+        let service = TowerToHyperService::new(service);
         tokio::spawn(async move {
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
@@ -140,12 +150,15 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/config", get(config::show))
         .route("/config/diff", post(config::compare))
         .route("/reload", post(config::reload))
-        .route("/accounts", get(accounts::list).post(accounts::add))
-        .route("/accounts/import", post(import::import))
+        .route("/accounts", get(account_list::list).post(accounts::add))
+        .route(
+            "/accounts/import",
+            post(import::import).layer(Extension(import::Turn::default())),
+        )
         .route("/accounts/export", get(accounts::export))
         .route(
             "/accounts/{name}",
-            get(accounts::show).patch(accounts::change).delete(accounts::remove),
+            get(account_use::show).patch(accounts::change).delete(accounts::remove),
         )
         .route("/accounts/{name}/keys", get(keys::list).post(keys::add))
         .route("/keys/{id}", delete(keys::revoke))

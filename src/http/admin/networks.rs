@@ -12,10 +12,12 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::accounts::place;
+use super::operator::Stamped;
 use super::problem::Problem;
 use super::sent::{Field, Fields, Sent};
 use super::wire::{RuleBlockLine, said};
 use super::{Admin, limits, on_disk, times};
+use crate::policy::caller::{WIDE_BITS_V4, WIDE_BITS_V6};
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::network::{canonical, network_of};
@@ -136,6 +138,8 @@ pub struct ChangeLine {
     note: Option<Option<String>>,
     #[serde(deserialize_with = "said")]
     block: Option<Option<NewBlock>>,
+    /// That a very wide network is meant to be locked out.
+    confirm: bool,
 }
 
 /// A block for so long, until then, or for good.
@@ -155,10 +159,17 @@ impl Fields for ChangeLine {
         ),
         Field::optional("note", "text, or null"),
         Field::optional("block", "an object with texts as `for` or `until`, and `why`; or null"),
+        Field::optional("confirm", "true or false"),
     ];
 }
 
 impl ChangeLine {
+    /// Whether it would lock out a very wide network, by a block or by a number of 0, and nobody has said that this is meant.
+    fn is_unconfirmed(&self, network: IpNet) -> bool {
+        let locks_out = matches!(self.block, Some(Some(_))) || self.limits.values().any(|number| *number == Some(0));
+        locks_out && !self.confirm && is_wide(canonical(network))
+    }
+
     /// The change that is asked for.
     ///
     /// # Errors
@@ -239,18 +250,23 @@ pub async fn show(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> 
     }
 }
 
-/// `PATCH /networks/{network}`. Answers with what is said of it now, which may be nothing any more.
+/// `PATCH /networks/{network}`. Answers with what is said of it now, which may be nothing any more. A block of a very wide network,
+/// or a number of 0 for it, wants `"confirm": true`.
 pub async fn change(
     State(admin): State<Arc<Admin>>,
     Path(text): Path<String>,
+    Stamped(stamp): Stamped,
     Sent(line): Sent<ChangeLine>,
 ) -> Result<Json<Shown>, Problem> {
-    let (network, now) = (network(&text)?, admin.gate.clock().wall());
+    let (network, now) = (network(&text)?, stamp.at);
+    if line.is_unconfirmed(network) {
+        return Err(Problem::wide_network(&canonical(network)));
+    }
     let change = line.change(&admin.rules(), now)?;
     let unblocks = change.block == Some(None);
     let stored = admin.store.networks().get(network);
     let was_stored = stored.is_some_and(|entry| entry.at(now).block.is_some());
-    let entry = on_disk(&admin, move |store| store.set_network(network, &change, now)).await??;
+    let entry = on_disk(&admin, move |store| store.set_network(network, &change, stamp)).await??;
     let was_blocked = was_stored | (unblocks && lift_blocks_made_by_rule(&admin, &text, entry.network));
     Ok(Json(Shown {
         was_blocked: unblocks.then_some(was_blocked),
@@ -259,10 +275,14 @@ pub async fn change(
 }
 
 /// `DELETE /networks/{network}`. Answers with what was said of it: nothing, if only a rule had blocked it.
-pub async fn remove(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> Result<Json<NetworkLine>, Problem> {
-    let (network, now) = (network(&text)?, admin.gate.clock().wall());
+pub async fn remove(
+    State(admin): State<Arc<Admin>>,
+    Path(text): Path<String>,
+    Stamped(stamp): Stamped,
+) -> Result<Json<NetworkLine>, Problem> {
+    let (network, now) = (network(&text)?, stamp.at);
     let was_lifted = lift_blocks_made_by_rule(&admin, &text, canonical(network));
-    let removed = on_disk(&admin, move |store| store.remove_network(network, now)).await?;
+    let removed = on_disk(&admin, move |store| store.remove_network(network, stamp)).await?;
     let entry = match removed {
         // Of a network that a rule has blocked nothing need be said.
         Err(ChangeError::UnknownNetwork) if was_lifted => Arc::new(NetworkEntry::bare(canonical(network), false)),
@@ -292,6 +312,14 @@ fn lift_blocks_made_by_rule(admin: &Admin, written: &str, network: IpNet) -> boo
 /// Whether anything is said of it at that time. A block that is over stays stored until somebody changes something.
 fn is_still(entry: &NetworkEntry, now: UnixTime) -> bool {
     entry.listed || !entry.at(now).is_bare()
+}
+
+/// Whether it is so wide that blocking it locks out a large part of everybody.
+const fn is_wide(network: IpNet) -> bool {
+    match network {
+        IpNet::V4(v4) => v4.prefix_len() < WIDE_BITS_V4,
+        IpNet::V6(v6) => v6.prefix_len() < WIDE_BITS_V6,
+    }
 }
 
 /// The network that is meant. Bits behind its prefix don't count; an IPv6 address alone means its /64.

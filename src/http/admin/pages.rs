@@ -67,7 +67,7 @@ struct PoolLine {
 }
 
 #[derive(Debug, Serialize)]
-struct JobLine {
+pub(super) struct JobLine {
     /// An account's name, or a network.
     caller: String,
     tier: String,
@@ -121,13 +121,13 @@ impl Admin {
         counts
     }
 
-    fn line(&self, job: &JobView, rules: &Rules) -> JobLine {
+    pub(super) fn line(&self, job: &JobView, rules: &Rules) -> JobLine {
         let caller = match job.caller {
             Caller::Account(id) | Caller::User { of: id, .. } => self
                 .store
                 .directory()
                 .get(id)
-                .map_or_else(|| "?".to_owned(), |account| account.name.clone()),
+                .map_or_else(|| "?".to_owned(), |account| account.name.to_string()),
             Caller::Network(_) => job.from.to_string(),
         };
         let seconds = |span: Span| (span.as_secs_f64() * 1e3).round() / 1e3;

@@ -10,11 +10,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::policy::caller::{WIDE_BITS_V4, WIDE_BITS_V6};
 use crate::policy::time::Span;
 use crate::store::ChangeError;
-
-/// Lines of an import that an answer names.
-pub const LINES_MAX: usize = 1_000;
 
 /// What is wrong with a request.
 #[derive(Debug)]
@@ -94,9 +92,27 @@ impl Problem {
         }
     }
 
+    /// A block of that network would lock out a large part of everybody, and nobody has said that this is meant.
+    pub fn wide_network(network: &ipnet::IpNet) -> Self {
+        let error = format!(
+            "{network} is wider than /{WIDE_BITS_V4} (IPv4) or /{WIDE_BITS_V6} (IPv6): this locks out a large part of \
+             everybody, you perhaps included; send \"confirm\": true if that is meant"
+        );
+        Self::new(StatusCode::CONFLICT, "wide_network", error)
+    }
+
+    /// The database can't be read.
+    pub fn unreadable(error: &crate::store::ReadError) -> Self {
+        let error = format!("the database can't be read at present: {error}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error)
+    }
+
     /// The body has more bytes than this takes.
     pub fn too_large(bytes_max: usize) -> Self {
-        let error = format!("the body is longer than {} KiB", bytes_max >> 10);
+        let error = match bytes_max >> 20 {
+            0 => format!("the body is longer than {} KiB", bytes_max >> 10),
+            mib => format!("the body is longer than {mib} MiB: send it in parts"),
+        };
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error)
     }
 
@@ -123,13 +139,7 @@ impl Problem {
         &self.error
     }
 
-    /// The lines that it names.
-    #[cfg(test)]
-    pub fn named(&self) -> &[Line] {
-        &self.lines
-    }
-
-    /// So many lines of an import are wrong, so none was taken over. `lines` are the first [`LINES_MAX`] of them.
+    /// So many lines of an import are wrong, so none was taken over. `lines` are the first of them.
     pub fn lines(lines: Vec<Line>, count: usize) -> Self {
         let error = match count {
             1 => "a line is wrong, so nothing was imported".to_owned(),
@@ -154,6 +164,8 @@ impl From<ChangeError> for Problem {
             ChangeError::TooManyKeys => (StatusCode::CONFLICT, "too_many_keys"),
             ChangeError::KeyExpired => (StatusCode::CONFLICT, "key_expired"),
             ChangeError::Differs => (StatusCode::CONFLICT, "differs"),
+            ChangeError::NoTier => (StatusCode::BAD_REQUEST, "bad_request"),
+            ChangeError::TooManyRemoved { .. } => (StatusCode::CONFLICT, "too_many_removed"),
             ChangeError::UnknownNetwork => (StatusCode::NOT_FOUND, "unknown_network"),
             ChangeError::ListedNetwork => (StatusCode::CONFLICT, "listed"),
             ChangeError::TooManyNetworks => (StatusCode::CONFLICT, "too_many_networks"),

@@ -8,9 +8,9 @@ use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::Admin;
 use super::problem::Problem;
 use super::wire::{BODY_BYTES_MAX, read};
+use super::{Admin, BODY_TIMEOUT};
 
 /// Characters of a field's name that an error repeats, at most.
 const NAME_CHARS_MAX: usize = 32;
@@ -52,7 +52,7 @@ impl<T: Fields> FromRequest<Arc<Admin>> for Sent<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, admin: &Arc<Admin>) -> Result<Self, Problem> {
-        let body = read(request, BODY_BYTES_MAX, admin.gate.clock()).await?;
+        let body = read(request, BODY_BYTES_MAX, BODY_TIMEOUT, admin.gate.clock()).await?;
         // Nothing sent is nothing said.
         let body = if body.is_empty() { &b"{}"[..] } else { &body };
         match serde_json::from_slice(body) {

@@ -21,6 +21,13 @@ pub fn written(time: UnixTime) -> String {
         .to_string()
 }
 
+/// The day (UTC) in which that point of time is.
+pub fn day(time: UnixTime) -> String {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let time = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
+    time.strftime("%Y-%m-%d").to_string()
+}
+
 /// `2027-01-01` (the beginning of that day, UTC) or `2027-01-01T12:00:00+01:00`.
 ///
 /// # Errors

@@ -1,24 +1,23 @@
-//! Accounts and keys in JSON, and what of it fits the rules.
-//!
-//! Absent on purpose: the store's types on the wire. A field that is renamed there keeps its name here.
+//! Accounts and keys in JSON, and what of it fits the rules. A field that is renamed in the store keeps its name here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::Request;
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::limits::{self, RaiseLine};
 use super::problem::Problem;
 use super::sent::{Field, Fields};
-use super::{Admin, BODY_TIMEOUT, times};
+use super::{Admin, times};
 use crate::clock::Clock;
 use crate::http::limits::BlockByRule;
 use crate::policy::Own;
 use crate::policy::rules::{Raise, Rules};
-use crate::policy::time::UnixTime;
+use crate::policy::time::{Span, UnixTime};
 use crate::store::{Account, Change, Key, NewAccount, Origin};
 
 /// Bytes of a body that tells of one account or key.
@@ -27,16 +26,27 @@ pub const BODY_BYTES_MAX: usize = 16 << 10;
 /// The whole body.
 ///
 /// # Errors
-/// It is too long, takes longer than [`BODY_TIMEOUT`], or broke off.
-pub async fn read(request: Request, bytes_max: usize, clock: &Clock) -> Result<Bytes, Problem> {
-    let body = Limited::new(request.into_body(), bytes_max).collect();
+/// It is too long, takes longer than that, or broke off.
+pub async fn read(request: Request, bytes_max: usize, timeout: Span, clock: &Clock) -> Result<Bytes, Problem> {
+    let read = async {
+        let mut body = Limited::new(request.into_body(), bytes_max);
+        // At once as large as it says that it is, so that a long one is held once.
+        let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(told.min(bytes_max));
+        while let Some(frame) = body.frame().await {
+            if let Ok(some) = frame?.into_data() {
+                bytes.extend_from_slice(&some);
+            }
+        }
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Bytes::from(bytes))
+    };
     let read = tokio::select! {
         biased;
-        read = body => read,
-        () = clock.sleep(BODY_TIMEOUT) => return Err(Problem::too_slow(BODY_TIMEOUT)),
+        read = read => read,
+        () = clock.sleep(timeout) => return Err(Problem::too_slow(timeout)),
     };
     match read {
-        Ok(body) => Ok(body.to_bytes()),
+        Ok(body) => Ok(body),
         Err(error) if error.is::<LengthLimitError>() => Err(Problem::too_large(bytes_max)),
         Err(_) => Err(Problem::bad_request("the body broke off")),
     }
@@ -84,6 +94,7 @@ pub struct Terms {
     blocked: bool,
     max_users: Option<u32>,
     note: Option<String>,
+    source: Option<String>,
 }
 
 impl Terms {
@@ -92,16 +103,17 @@ impl Terms {
         let quota = |(name, limit): &(Arc<str>, u64)| (name.to_string(), *limit);
         let raise = |(name, raise): &(Arc<str>, Raise)| (name.to_string(), RaiseLine::from(*raise));
         Self {
-            name: account.name.clone(),
-            email: account.email.clone(),
-            tier: account.tier.clone(),
-            concurrency: account.own.concurrency,
-            quotas: account.own.quotas.iter().map(quota).collect(),
-            limits: account.own.limits.iter().map(raise).collect(),
-            until: account.until.map(times::written),
+            name: account.name.to_string(),
+            email: account.email().map(str::to_owned),
+            tier: account.tier.to_string(),
+            concurrency: account.own().concurrency,
+            quotas: account.own().quotas.iter().map(quota).collect(),
+            limits: account.own().limits.iter().map(raise).collect(),
+            until: account.until().map(times::written),
             blocked: account.blocked,
-            max_users: account.users_max,
-            note: account.note.clone(),
+            max_users: account.users_max(),
+            note: account.note().map(str::to_owned),
+            source: account.source.as_deref().map(str::to_owned),
         }
     }
 }
@@ -109,13 +121,13 @@ impl Terms {
 impl AccountLine {
     /// How that account is shown at present.
     pub fn of(account: &Account, admin: &Admin) -> Self {
-        let (directory, now) = (admin.store.directory(), admin.gate.clock().wall());
+        let now = admin.gate.clock().wall();
         let blocks = admin.limits().blocks_of_account(account.id, now);
         Self {
             blocked_by_rule: blocks.into_iter().map(RuleBlockLine::from).collect(),
             id: account.id.0,
             terms: Terms::of(account),
-            keys: directory.keys_of(account.id).len(),
+            keys: account.keys().len(),
             created: times::written(account.created),
             origin: match account.origin {
                 Origin::Listed => "listed",
@@ -140,7 +152,7 @@ impl KeyLine {
     pub fn of(key: &Key, now: UnixTime) -> Self {
         Self {
             id: key.id().to_string(),
-            label: key.label.clone(),
+            label: key.label.to_string(),
             created: times::written(key.created),
             expires: key.expires.map(times::written),
             expired: key.is_expired(now),
@@ -165,6 +177,7 @@ pub struct NewLine {
     blocked: bool,
     max_users: Option<u32>,
     note: Option<String>,
+    source: Option<String>,
 }
 
 /// What fields of both hold.
@@ -189,6 +202,7 @@ impl Fields for NewLine {
         Field::optional("blocked", BLOCKED),
         Field::optional("max_users", NUMBER),
         Field::optional("note", TEXT),
+        Field::optional("source", TEXT),
     ];
 }
 
@@ -206,26 +220,11 @@ impl Fields for ChangeLine {
         Field::optional("blocked", BLOCKED),
         Field::optional("max_users", NUMBER),
         Field::optional("note", TEXT),
+        Field::optional("source", TEXT),
     ];
 }
 
 impl NewLine {
-    /// Only a name and what a table of accounts has.
-    pub fn bare(name: String, email: Option<String>, tier: String) -> Self {
-        Self {
-            name,
-            tier,
-            email,
-            concurrency: None,
-            quotas: BTreeMap::new(),
-            limits: BTreeMap::new(),
-            until: None,
-            blocked: false,
-            max_users: None,
-            note: None,
-        }
-    }
-
     /// The account that is asked for.
     ///
     /// # Errors
@@ -251,6 +250,7 @@ impl NewLine {
             blocked: self.blocked,
             users_max: self.max_users,
             note: self.note,
+            source: self.source,
         })
     }
 }
@@ -264,8 +264,8 @@ pub struct ChangeLine {
     tier: Option<String>,
     #[serde(deserialize_with = "said")]
     concurrency: Option<Option<u32>>,
-    quotas: BTreeMap<String, Option<u64>>,
-    limits: BTreeMap<String, Option<RaiseLine>>,
+    quotas: Option<BTreeMap<String, Option<u64>>>,
+    limits: Option<BTreeMap<String, Option<RaiseLine>>>,
     #[serde(deserialize_with = "said")]
     until: Option<Option<String>>,
     blocked: Option<bool>,
@@ -273,6 +273,8 @@ pub struct ChangeLine {
     max_users: Option<Option<u32>>,
     #[serde(deserialize_with = "said")]
     note: Option<Option<String>>,
+    #[serde(deserialize_with = "said")]
+    source: Option<Option<String>>,
 }
 
 /// Tells `null` from nothing said.
@@ -281,6 +283,34 @@ pub(super) fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> R
 }
 
 impl ChangeLine {
+    /// What a table of accounts says of one.
+    pub fn of_table(email: Option<String>, tier: Option<String>) -> Self {
+        Self {
+            email: email.map(Some),
+            tier,
+            ..Self::default()
+        }
+    }
+
+    /// The tier that it names.
+    pub fn tier(&self) -> Option<&str> {
+        self.tier.as_deref()
+    }
+
+    /// Numbers of that account's own go which it doesn't name, of the kinds of which it names any.
+    pub fn replace(&mut self, own: &Own) {
+        if let Some(quotas) = &mut self.quotas {
+            for (name, _) in &own.quotas {
+                quotas.entry(name.to_string()).or_insert(None);
+            }
+        }
+        if let Some(limits) = &mut self.limits {
+            for (name, _) in &own.limits {
+                limits.entry(name.to_string()).or_insert(None);
+            }
+        }
+    }
+
     /// Whether it lets in who is blocked.
     pub fn unblocks(&self) -> bool {
         self.blocked == Some(false)
@@ -294,10 +324,11 @@ impl ChangeLine {
         if let Some(tier) = &self.tier {
             check_tier(tier, rules)?;
         }
+        let (quotas, raises) = (self.quotas.unwrap_or_default(), self.limits.unwrap_or_default());
         // What is taken away need not be there any more.
-        let given = self.quotas.iter().filter(|(_, limit)| limit.is_some());
+        let given = quotas.iter().filter(|(_, limit)| limit.is_some());
         check_quotas(self.tier.as_deref().unwrap_or(tier), given.map(|(name, _)| name), rules)?;
-        let given = self.limits.iter().filter(|(_, raise)| raise.is_some());
+        let given = raises.iter().filter(|(_, raise)| raise.is_some());
         limits::check(given.map(|(name, _)| name), rules)?;
         let until = match self.until {
             Some(Some(until)) => Some(Some(times::point(&until, "until")?)),
@@ -308,12 +339,13 @@ impl ChangeLine {
             email: self.email,
             tier: self.tier,
             concurrency: self.concurrency,
-            quotas: limits::by_name(self.quotas, |limit| limit),
-            limits: limits::by_name(self.limits, |raise| raise.map(Raise::from)),
+            quotas: limits::by_name(quotas, |limit| limit),
+            limits: limits::by_name(raises, |raise| raise.map(Raise::from)),
             until,
             blocked: self.blocked,
             users_max: self.max_users,
             note: self.note,
+            source: self.source,
         })
     }
 }
@@ -359,6 +391,7 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
+    use crate::http::admin::BODY_TIMEOUT;
     use axum::body::Body;
     use hyper::body::Frame;
 
@@ -381,7 +414,9 @@ mod tests {
     async fn a_body_that_does_not_come_is_not_waited_for_for_ever() {
         let clock = Clock::start();
         let request = Request::new(Body::new(Never));
-        let problem = read(request, BODY_BYTES_MAX, &clock).await.expect_err("it never comes");
+        let problem = read(request, BODY_BYTES_MAX, BODY_TIMEOUT, &clock)
+            .await
+            .expect_err("it never comes");
         assert_eq!(problem.error(), "the body did not come within 30s");
         assert!(clock.now().since(crate::policy::time::Timestamp::ZERO) >= BODY_TIMEOUT);
     }

@@ -5,7 +5,7 @@
 //!
 //! | the limit | its counters |
 //! |---|---|
-//! | stays, or changes in its number or in what it is for | stay as they are |
+//! | stays, or changes in its number or in what it is for | stay as they are: as many requests count |
 //! | has another kind or window | all that counts does so as if it had come now ([`super::cell`]) |
 //! | has another penalty | one that runs goes on, for no longer than the new one or its window, whichever is longer |
 //! | blocks by another rule | a block goes on, for no longer than the new rule's |

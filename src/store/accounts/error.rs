@@ -1,6 +1,4 @@
 //! Why accounts can't be opened, changed or imported.
-//!
-//! Absent on purpose: what is told to whom (`http::admin`, `serve`).
 
 use std::fmt;
 
@@ -58,7 +56,7 @@ impl From<Collision> for AccountsError {
     }
 }
 
-/// Why a change was not made. After all but [`Self::Unavailable`] everything is as it was.
+/// Why a change was not made. Everything is as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeError {
     /// No account has that name.
@@ -67,7 +65,7 @@ pub enum ChangeError {
     Listed,
     /// Another account has that name.
     NameTaken,
-    /// There are [`ACCOUNTS_MAX`], or no id is left.
+    /// There are [`ACCOUNTS_MAX`] in the store, or no id is left.
     TooManyAccounts,
     /// No key has that id.
     UnknownKey,
@@ -85,9 +83,20 @@ pub enum ChangeError {
     TooManyNetworks,
     /// Two lines of an import give the same name different terms.
     Differs,
+    /// A line of an import names no tier, and its account is new.
+    NoTier,
+    /// An import would remove so many of a source's accounts that it takes a yes.
+    TooManyRemoved {
+        /// Accounts that would go.
+        removed: usize,
+        /// Accounts of that source.
+        of: usize,
+        /// Its name.
+        source: String,
+    },
     /// What was asked for is out of bounds.
     Illegal(Illegal),
-    /// The disk's, or the system has no random numbers. It may have taken place all the same, and is to be looked up.
+    /// The database's, or the system has no random numbers.
     Unavailable(String),
 }
 
@@ -97,7 +106,10 @@ impl fmt::Display for ChangeError {
             Self::UnknownAccount => f.write_str("there is no such account"),
             Self::Listed => f.write_str("the account stands in tiers.yaml: change it there"),
             Self::NameTaken => f.write_str("an account of that name exists already"),
-            Self::TooManyAccounts => write!(f, "there are {ACCOUNTS_MAX} accounts, and there can't be more"),
+            Self::TooManyAccounts => write!(
+                f,
+                "there are {ACCOUNTS_MAX} accounts in the store, and there can't be more: remove some"
+            ),
             Self::UnknownKey => f.write_str("there is no such key"),
             Self::KeyTaken => f.write_str("an account has that key already"),
             Self::TooManyKeys => write!(
@@ -115,9 +127,15 @@ impl fmt::Display for ChangeError {
             ),
             Self::Differs => f.write_str("an earlier line gives the account of that name other terms"),
             Self::Illegal(why) => why.fmt(f),
+            Self::NoTier => f.write_str("it names no tier, and there is no such account yet"),
+            Self::TooManyRemoved { removed, of, source } => write!(
+                f,
+                "this would remove {removed} of the {of} accounts of the source {source}, more than a tenth, so nothing was \
+                 changed: see which with a dry run (--dry-run, `dry_run=1`), then say yes (--yes, `yes=1`)"
+            ),
             Self::Unavailable(why) => write!(
                 f,
-                "the accounts can't be written at present ({why}); see whether the change took place before trying again"
+                "nothing was changed: the database can't be written at present ({why}); try again when it can"
             ),
         }
     }
@@ -128,12 +146,6 @@ impl std::error::Error for ChangeError {}
 impl From<Illegal> for ChangeError {
     fn from(why: Illegal) -> Self {
         Self::Illegal(why)
-    }
-}
-
-impl From<AccountsError> for ChangeError {
-    fn from(error: AccountsError) -> Self {
-        Self::Unavailable(error.to_string())
     }
 }
 
@@ -168,7 +180,7 @@ impl fmt::Display for RelistError {
             Self::NoIds => AccountsError::NoIds.fmt(f),
             Self::Unavailable(why) => write!(
                 f,
-                "the accounts can't be written at present ({why}); see to the disk, then read tiers.yaml again"
+                "nothing was changed: the database can't be written at present ({why}); see to the disk, then reload tiers.yaml"
             ),
         }
     }
@@ -185,15 +197,6 @@ impl From<Collision> for RelistError {
     }
 }
 
-impl From<ChangeError> for RelistError {
-    fn from(error: ChangeError) -> Self {
-        match error {
-            ChangeError::Unavailable(why) => Self::Unavailable(why),
-            other => Self::Unavailable(other.to_string()),
-        }
-    }
-}
-
 fn key_of_two(f: &mut fmt::Formatter<'_>, listed: &str, other: &str) -> fmt::Result {
     write!(
         f,
@@ -201,12 +204,17 @@ fn key_of_two(f: &mut fmt::Formatter<'_>, listed: &str, other: &str) -> fmt::Res
     )
 }
 
-/// Why an import was not made.
+/// Why an import was not made. Everything is as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImportError {
-    /// These lines are wrong, in their order: all that are.
-    Lines(Vec<(usize, ChangeError)>),
-    /// It could not be written.
+    /// Lines are wrong.
+    Lines {
+        /// The first of them in their order, at most [`LINES_MAX`](super::LINES_MAX): their numbers, and what is wrong.
+        first: Vec<(usize, String)>,
+        /// How many there are.
+        count: usize,
+    },
+    /// All of it.
     Whole(ChangeError),
 }
 
@@ -219,9 +227,9 @@ impl From<ChangeError> for ImportError {
 impl fmt::Display for ImportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lines(lines) => {
-                let shown = |(line, error): &(usize, ChangeError)| writeln!(f, "line {line}: {error}");
-                lines.iter().try_for_each(shown)
+            Self::Lines { first, .. } => {
+                let shown = |(line, error): &(usize, String)| writeln!(f, "line {line}: {error}");
+                first.iter().try_for_each(shown)
             }
             Self::Whole(error) => error.fmt(f),
         }

@@ -1,20 +1,30 @@
 //! The accounts that tiers.yaml lists: beside those in the store, with ids that the store gives them.
 //!
-//! Of them the disk has the ids alone, by name. So a list is first checked, then its new names get their ids, durably, and then
-//! it is taken into the [`Directory`], all at once for whoever looks.
-//!
-//! Absent on purpose: whether a tier exists, and where the list is written.
+//! Of their keys the database has nothing; each name has a row there, and so an id that it keeps. So a list is first checked, then
+//! its new names get their ids, durably, and then it is taken into the [`Directory`], all at once for every reader.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use serde_json::{Value, json};
+
 use super::tables;
-use super::{AccountStore, Changing, Listed, RelistError, SHOWN_MAX};
+use super::{AccountStore, Changing, Listed, NO_ID, RelistError, SHOWN_MAX};
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 use crate::store::account::{Account, Origin};
+use crate::store::audit::{self, Actor, Stamp};
 use crate::store::directory::{Directory, Step};
 use crate::store::keys::{Key, KeyHash, KeyId};
+use crate::store::rows::{millis, unix_time};
+
+/// Names that were listed and aren't any more, of which the ids are kept for their return. Of the others, those that are
+/// unlisted for longest, the rows stay for what they have used, but their names are free.
+const UNLISTED_MAX: i64 = 100_000;
+
+/// Ids of a list, in its order, each with when its name was first listed.
+pub(super) type Ids = Vec<(AccountId, UnixTime)>;
 
 /// Why a list can't stand beside what is stored.
 #[derive(Debug)]
@@ -46,7 +56,7 @@ pub struct Relisting<'s> {
 }
 
 impl Relisting<'_> {
-    /// From now on the accounts that are listed are these, all at once for whoever looks. Waits for no disk.
+    /// From now on the accounts that are listed are these, all at once for every reader. Waits for no disk.
     pub fn take(self) -> Relisted {
         self.change.store.directory.take(&self.change.steps);
         self.relisted
@@ -56,7 +66,7 @@ impl Relisting<'_> {
 impl AccountStore {
     /// The accounts that tiers.yaml lists are these from now on, in one step for whoever looks. A name has the id that it had
     /// whenever it was listed; who is not in the list any more has no account, and finds what it has used if it is listed
-    /// again. Waits for the disk.
+    /// again. Waits for the disk, unless the list is the same.
     ///
     /// # Errors
     /// A name or a key is in the store as well, or a key in the list twice; or new names can't be written down. Nothing has
@@ -73,44 +83,226 @@ impl AccountStore {
     pub fn prepare_list(&self, listed: &[Listed], now: UnixTime) -> Result<Relisting<'_>, RelistError> {
         let mut change = self.begin();
         check(listed, &self.directory)?;
-        let ids = change.name(listed, now)?;
-        let relisted = differences(&self.directory, listed, &ids, &mut change.steps);
+        let news = News::of(&self.directory, listed);
+        let relisted = news.relisted();
+        if relisted != Relisted::default() {
+            let ids = change.name(listed, news.told(), now)?;
+            change.steps = steps(&self.directory, listed, &ids);
+        }
         Ok(Relisting { change, relisted })
     }
 }
 
 impl Changing<'_> {
-    /// Gives each name its id, durably.
-    fn name(&mut self, listed: &[Listed], now: UnixTime) -> Result<Vec<(AccountId, UnixTime)>, RelistError> {
+    /// Gives each name its id, durably, and tells the audit log.
+    fn name(&mut self, listed: &[Listed], detail: Value, now: UnixTime) -> Result<Ids, RelistError> {
         let listed = listed.to_vec();
         let named = self.store.database.write(move |transaction| {
-            let ids = tables::name_listed(transaction, &listed, now)?;
-            Ok((ids, tables::next_id(transaction)?))
+            let Some(named) = name_listed(transaction, &listed, now)? else {
+                return Ok(None);
+            };
+            log(transaction, &detail, now)?;
+            Ok(Some((named.ids, tables::next_id(transaction)?)))
         });
-        let (ids, next_id) = named.map_err(|error| RelistError::Unavailable(error.to_string()))?;
+        let named = named.map_err(|error| RelistError::Unavailable(error.to_string()))?;
+        let (ids, next_id) = named.ok_or(RelistError::NoIds)?;
         (self.next_id, *self.taken) = (next_id, next_id);
         Ok(ids)
     }
+}
+
+/// Gives each name of the list that the server starts with its id, and tells the audit log what is otherwise than when it last
+/// ran. `None`: no id is left.
+pub(super) fn name_at_start(
+    transaction: &Transaction<'_>,
+    listed: &[Listed],
+    now: UnixTime,
+) -> rusqlite::Result<Option<Ids>> {
+    let Some(named) = name_listed(transaction, listed, now)? else {
+        return Ok(None);
+    };
+    if named.news.relisted() != Relisted::default() {
+        log(transaction, &named.news.told(), now)?;
+    }
+    Ok(Some(named.ids))
+}
+
+fn log(transaction: &Transaction<'_>, detail: &Value, now: UnixTime) -> rusqlite::Result<()> {
+    let stamp = Stamp::new(now, Actor::tiers_yaml());
+    audit::insert(transaction, &stamp, "list_change", "accounts", detail)
+}
+
+/// The names that a list has otherwise than the one before.
+#[derive(Debug, Default)]
+struct News {
+    come: Vec<String>,
+    changed: Vec<String>,
+    gone: Vec<String>,
+}
+
+impl News {
+    /// Of a list beside the one in memory, keys included.
+    fn of(directory: &Directory, listed: &[Listed]) -> Self {
+        let before = directory.listed();
+        let mut before: HashMap<&str, &Account> = before.iter().map(|account| (&*account.name, &**account)).collect();
+        let mut news = Self::default();
+        for wanted in listed {
+            match before.remove(wanted.name.as_str()) {
+                None => news.come.push(wanted.name.clone()),
+                Some(old) if *old.tier != *wanted.tier || !has_keys(old, &wanted.keys) => {
+                    news.changed.push(wanted.name.clone());
+                }
+                Some(_) => {}
+            }
+        }
+        news.gone = before.into_keys().map(str::to_owned).collect();
+        news.gone.sort();
+        news
+    }
+
+    fn relisted(&self) -> Relisted {
+        Relisted {
+            come: self.come.len(),
+            changed: self.changed.len(),
+            gone: self.gone.len(),
+        }
+    }
+
+    /// For the audit log: the first of the names, and how many there are.
+    fn told(&self) -> Value {
+        let first = |names: &[String]| names.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>();
+        let Relisted { come, changed, gone } = self.relisted();
+        json!({
+            "added": come, "changed": changed, "removed": gone, "names_added": first(&self.come),
+            "names_changed": first(&self.changed), "names_removed": first(&self.gone),
+        })
+    }
+}
+
+fn has_keys(account: &Account, hashes: &[KeyHash]) -> bool {
+    let has: HashSet<&KeyHash> = account.keys().iter().map(|key| &key.hash).collect();
+    has == hashes.iter().collect()
+}
+
+/// What a list has become in the database.
+struct Named {
+    ids: Ids,
+    /// By what the database knew; of keys it knows nothing.
+    news: News,
+}
+
+/// Gives every listed name an id of its own that it keeps: a name that is taken out of tiers.yaml and comes back finds what
+/// it has used. What is as it was is not written. `None`: no id is left, and nothing is written.
+fn name_listed(transaction: &Transaction<'_>, listed: &[Listed], now: UnixTime) -> rusqlite::Result<Option<Named>> {
+    let mut before = listed_rows(transaction)?;
+    let mut named = Named {
+        ids: Vec::with_capacity(listed.len()),
+        news: News::default(),
+    };
+    let mut next = tables::next_id(transaction)?;
+    if u64::from(next) + listed.len() as u64 > u64::from(NO_ID) {
+        return Ok(None);
+    }
+    for wanted in listed {
+        let (id, since) = match before.remove(&wanted.name) {
+            Some((id, tier, since)) => {
+                if tier != wanted.tier {
+                    list(transaction, id, &wanted.tier)?;
+                    named.news.changed.push(wanted.name.clone());
+                }
+                (id, since)
+            }
+            None => {
+                named.news.come.push(wanted.name.clone());
+                list_anew(transaction, wanted, &mut next, now)?
+            }
+        };
+        named.ids.push((AccountId(id), unix_time(since)));
+    }
+    let mut unlist = transaction.prepare_cached("UPDATE account SET removed_at = ?2 WHERE id = ?1")?;
+    for (name, (id, ..)) in before {
+        unlist.execute(params![id, millis(now)])?;
+        named.news.gone.push(name);
+    }
+    if !named.news.gone.is_empty() {
+        named.news.gone.sort();
+        forget_names(transaction)?;
+    }
+    Ok(Some(named))
+}
+
+/// Those that are listed at present, by name: id, tier, and since when.
+fn listed_rows(connection: &Connection) -> rusqlite::Result<HashMap<String, (u32, String, i64)>> {
+    let mut select = connection
+        .prepare("SELECT name, id, tier, created FROM account WHERE origin = 'listed' AND removed_at IS NULL")?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?))))?;
+    rows.collect()
+}
+
+fn list(transaction: &Transaction<'_>, id: u32, tier: &str) -> rusqlite::Result<()> {
+    let mut update = transaction.prepare_cached("UPDATE account SET removed_at = NULL, tier = ?2 WHERE id = ?1")?;
+    update.execute(params![id, tier]).map(drop)
+}
+
+/// The id of a name that was not in the list: the one that it had before, or a new one; and when it was first listed.
+fn list_anew(
+    transaction: &Transaction<'_>,
+    wanted: &Listed,
+    next: &mut u32,
+    now: UnixTime,
+) -> rusqlite::Result<(u32, i64)> {
+    let mut find = transaction.prepare_cached(
+        "SELECT id, created FROM account WHERE name = ?1 AND origin = 'listed' ORDER BY id DESC LIMIT 1",
+    )?;
+    let found = find.query_row([&wanted.name], |row| Ok((row.get(0)?, row.get(1)?)));
+    if let Some((id, since)) = found.optional()? {
+        list(transaction, id, &wanted.tier)?;
+        return Ok((id, since));
+    }
+    let (id, since) = (*next, millis(now));
+    *next += 1;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO account (id, name, origin, tier, blocked, created) VALUES (?1, ?2, 'listed', ?3, 0, ?4)",
+    )?;
+    insert.execute(params![id, wanted.name, wanted.tier, since])?;
+    Ok((id, since))
+}
+
+/// Names that are unlisted for longest lose their ids if there are too many.
+fn forget_names(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let count: i64 = transaction.query_row(
+        "SELECT count(*) FROM account WHERE origin = 'listed' AND removed_at IS NOT NULL",
+        [],
+        |row| row.get(0),
+    )?;
+    if count <= UNLISTED_MAX {
+        return Ok(());
+    }
+    transaction
+        .execute(
+            "UPDATE account SET origin = 'unlisted' WHERE id IN (SELECT id FROM account \
+             WHERE origin = 'listed' AND removed_at IS NOT NULL ORDER BY removed_at, id LIMIT ?1)",
+            [count - UNLISTED_MAX],
+        )
+        .map(drop)
 }
 
 /// Puts the listed accounts into a directory that has only what is stored.
 ///
 /// # Errors
 /// A name or a key is in both, or a key in the list twice.
-pub(super) fn fill(directory: &Directory, listed: &[Listed], ids: &[(AccountId, UnixTime)]) -> Result<(), Collision> {
+pub(super) fn fill(directory: &Directory, listed: &[Listed], ids: &Ids) -> Result<(), Collision> {
     check(listed, directory)?;
-    let mut steps = Vec::new();
-    differences(directory, listed, ids, &mut steps);
-    directory.take(&steps);
+    directory.take(&steps(directory, listed, ids));
     Ok(())
 }
 
 /// Whether that list can stand beside what the directory has stored.
 fn check(listed: &[Listed], directory: &Directory) -> Result<(), Collision> {
-    let is_stored = |account: &Account| account.origin == Origin::Stored;
+    let is_stored = |account: &Arc<Account>| account.origin == Origin::Stored;
     let both = listed
         .iter()
-        .filter(|account| directory.by_name(&account.name).is_some_and(|found| is_stored(&found)));
+        .filter(|account| directory.by_name(&account.name).as_ref().is_some_and(is_stored));
     let both: Vec<String> = both.map(|account| account.name.clone()).take(SHOWN_MAX).collect();
     if !both.is_empty() {
         return Err(Collision::Names(both));
@@ -118,8 +310,8 @@ fn check(listed: &[Listed], directory: &Directory) -> Result<(), Collision> {
     let mut owners: HashMap<KeyId, &str> = HashMap::new();
     for account in listed {
         for hash in &account.keys {
-            let stored = directory.owner(hash).filter(|owner| is_stored(owner));
-            let stored = stored.map(|owner| owner.name.clone());
+            let stored = directory.owner(KeyId::of(hash)).filter(is_stored);
+            let stored = stored.map(|owner| owner.name.to_string());
             let earlier = owners.insert(KeyId::of(hash), &account.name);
             if let Some(other) = stored.or_else(|| earlier.map(str::to_owned)) {
                 let listed = account.name.clone();
@@ -130,56 +322,24 @@ fn check(listed: &[Listed], directory: &Directory) -> Result<(), Collision> {
     Ok(())
 }
 
-/// The steps from the list that the directory has to this one. First goes what is to go, so that a key may pass from one
-/// account to another.
-fn differences(
-    directory: &Directory,
-    listed: &[Listed],
-    ids: &[(AccountId, UnixTime)],
-    steps: &mut Vec<Step>,
-) -> Relisted {
-    let mut before: HashMap<AccountId, (Arc<Account>, Vec<Arc<Key>>)> = directory
+/// The steps from the list that the directory has to this one.
+fn steps(directory: &Directory, listed: &[Listed], ids: &Ids) -> Vec<Step> {
+    let mut before: HashMap<AccountId, Arc<Account>> = directory
         .listed()
         .into_iter()
-        .map(|(account, keys)| (account.id, (account, keys)))
+        .map(|account| (account.id, account))
         .collect();
-    let mut relisted = Relisted::default();
-    let mut arrivals = Vec::new();
+    let mut steps = Vec::new();
     for (wanted, (id, since)) in listed.iter().zip(ids) {
-        let account = Account::listed(*id, wanted.name.clone(), wanted.tier.clone(), *since);
-        let (old, keys) = match before.remove(id) {
-            Some((old, keys)) => (Some(old), keys),
-            None => (None, Vec::new()),
-        };
-        let (had, has): (HashSet<KeyHash>, HashSet<KeyHash>) = (
-            keys.iter().map(|key| key.hash).collect(),
-            wanted.keys.iter().copied().collect(),
-        );
-        let is_other = old.as_deref() != Some(&account);
-        match &old {
-            None => relisted.come += 1,
-            Some(_) if is_other || had != has => relisted.changed += 1,
+        let keys = wanted.keys.iter().map(|hash| Key::plain(*hash, *since)).collect();
+        let tier = directory.words().share(&wanted.tier);
+        let account = Arc::new(Account::listed(*id, &wanted.name, tier, *since).with_keys(keys));
+        match before.remove(id) {
+            None => steps.push(Step::add(account)),
+            Some(old) if old != account => steps.push(Step::change(old, account)),
             Some(_) => {}
         }
-        if is_other {
-            arrivals.push(Step::Put(Arc::new(account)));
-        }
-        steps.extend(keys.into_iter().filter(|key| !has.contains(&key.hash)).map(Step::Take));
-        let new = wanted.keys.iter().filter(|hash| !had.contains(*hash));
-        arrivals.extend(new.map(|hash| Step::Give(Arc::new(key(*hash, *id, *since)))));
     }
-    relisted.gone = before.len();
-    steps.extend(before.into_values().map(|(account, _)| Step::Remove(account)));
-    steps.append(&mut arrivals);
-    relisted
-}
-
-fn key(hash: KeyHash, account: AccountId, created: UnixTime) -> Key {
-    Key {
-        hash,
-        account,
-        label: String::new(),
-        created,
-        expires: None,
-    }
+    steps.extend(before.into_values().map(Step::remove));
+    steps
 }

@@ -1,26 +1,30 @@
-//! The accounts in the database, and what is said of networks: one transaction a change, durable before it is acknowledged,
-//! and only then taken into the [`Directory`] and the [`Networks`], where requests look.
+//! The accounts in the database, and what is said of networks: one transaction a change, with its row in the audit log, durable
+//! before it is acknowledged, and only then taken into the [`Directory`] and the [`Networks`], where requests look.
 //!
 //! Checks are made against these two, which mirror the database for as long as the lock is held: so a change reads nothing.
 //! Everything here waits for the disk, so it is called where waiting does no harm.
 
 mod error;
+mod import;
 mod listed;
 mod networks;
 mod tables;
+mod used;
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 
 pub use self::error::{AccountsError, ChangeError, ImportError, RelistError};
+pub use self::import::{Changed, ImportOptions, ImportRow, Imported, LINES_MAX};
 pub use self::listed::{Relisted, Relisting};
-use self::tables::Read;
+pub use self::used::AccountUse;
 use super::account::{Account, Change, Illegal, NewAccount, Origin, is_text};
+use super::audit::{self, Stamp};
 use super::database::Database;
 use super::directory::{Directory, Step};
 use super::keys::{KEYS_PER_ACCOUNT_MAX, Key, KeyHash, KeyId, LABEL_BYTES_MAX, Secret};
@@ -29,9 +33,11 @@ use super::networks::Networks;
 use crate::policy::caller::AccountId;
 use crate::policy::time::{Span, UnixTime};
 
-/// Accounts in the store, at most.
-pub const ACCOUNTS_MAX: usize = 100_000;
-/// Listed names that an error shows.
+/// Accounts in the store, at most. Those that tiers.yaml lists don't count.
+pub const ACCOUNTS_MAX: usize = 1_000_000;
+/// An id that is never given: as the next one it means that none is left.
+const NO_ID: u32 = u32::MAX;
+/// Listed names that an error, or a row of the audit log, shows.
 const SHOWN_MAX: usize = 20;
 
 /// An account as tiers.yaml lists it.
@@ -66,27 +72,7 @@ pub struct Minted {
     /// The key itself.
     pub secret: Secret,
     /// What is kept of it.
-    pub key: Arc<Key>,
-}
-
-/// A line of an import.
-#[derive(Clone, Debug)]
-pub struct ImportRow {
-    /// Its number in what was sent, counted from 1.
-    pub line: usize,
-    /// Whom it names.
-    pub account: NewAccount,
-    /// The key that it brings along.
-    pub key: Option<Secret>,
-}
-
-/// What an import has made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Imported {
-    /// Accounts.
-    pub accounts: usize,
-    /// Keys.
-    pub keys: usize,
+    pub key: Key,
 }
 
 impl AccountStore {
@@ -94,7 +80,7 @@ impl AccountStore {
     /// `blocked`. Blocks on the disk.
     ///
     /// # Errors
-    /// The database can't be read or written, or a name or a key is in both places.
+    /// The database can't be read or written, no id is left for a listed name, or a name or a key is in both places.
     pub fn open(
         database: Arc<Database>,
         listed: &[Listed],
@@ -102,21 +88,21 @@ impl AccountStore {
         now: UnixTime,
     ) -> Result<Self, AccountsError> {
         let named = listed.to_vec();
-        let read = database.write(move |transaction| {
+        let named = database.write(move |transaction| {
             tables::drop_what_is_over(transaction, now)?;
-            let ids = tables::name_listed(transaction, &named, now)?;
-            Ok((tables::read(transaction)?, ids))
+            listed::name_at_start(transaction, &named, now)
         });
-        let (read, ids) = read.map_err(|error| AccountsError::Disk(error.to_string()))?;
-        check_stored(&read)?;
-        let directory = Arc::new(Directory::default());
-        directory.restore(read.accounts, read.keys);
+        let named = named.map_err(|error| AccountsError::Disk(error.to_string()))?;
+        let ids = named.ok_or(AccountsError::NoIds)?;
+        let read = database.read(tables::read);
+        let read = read.map_err(|error| AccountsError::Disk(error.to_string()))??;
+        let directory = Directory::of(read.accounts, read.words);
         listed::fill(&directory, listed, &ids)?;
-        let networks = Arc::new(Networks::new(blocked));
+        let networks = Networks::new(blocked);
         networks.restore(read.networks);
         Ok(Self {
-            directory,
-            networks,
+            directory: Arc::new(directory),
+            networks: Arc::new(networks),
             database,
             next_id: Mutex::new(read.next_id),
         })
@@ -136,41 +122,54 @@ impl AccountStore {
     ///
     /// # Errors
     /// Its name is taken, what it says is out of bounds, or there are too many.
-    pub fn add(&self, new: NewAccount, now: UnixTime) -> Result<Arc<Account>, ChangeError> {
+    pub fn add(&self, new: NewAccount, stamp: impl Into<Stamp>) -> Result<Arc<Account>, ChangeError> {
+        let stamp = stamp.into();
         let mut change = self.begin();
         if self.directory.by_name(&new.name).is_some() {
             return Err(ChangeError::NameTaken);
         }
-        let account = Arc::new(new.made(change.next_id()?, now)?);
-        change.steps.push(Step::Put(Arc::clone(&account)));
-        change.commit(now)?;
+        let account = Arc::new(new.made(change.next_id()?, stamp.at, self.directory.words())?);
+        change.steps.push(Step::add(Arc::clone(&account)));
+        let detail = json!({ "id": account.id.0, "tier": &*account.tier });
+        change.commit(stamp, Event::new("account_add", &account.name, detail))?;
         Ok(account)
     }
 
-    /// Changes the account of that name, and answers with what it is now.
+    /// Changes the account of that name, and answers with what it is now. What leaves everything as it is is not written.
     ///
     /// # Errors
     /// There is none, it is listed, or what it would say is out of bounds.
-    pub fn change(&self, name: &str, what: &Change, now: UnixTime) -> Result<Arc<Account>, ChangeError> {
+    pub fn change(&self, name: &str, what: &Change, stamp: impl Into<Stamp>) -> Result<Arc<Account>, ChangeError> {
         let mut change = self.begin();
-        let account = Arc::new(self.stored(name)?.changed(what)?);
-        change.steps.push(Step::Put(Arc::clone(&account)));
-        change.commit(now)?;
+        let before = self.stored(name)?;
+        let account = Arc::new(before.changed(what, self.directory.words())?);
+        let fields = before.differences(&account);
+        if fields.is_empty() {
+            return Ok(before);
+        }
+        change.steps.push(Step::change(before, Arc::clone(&account)));
+        let mut detail = json!({ "fields": fields });
+        if fields.contains(&"tier") {
+            detail["tier"] = (&*account.tier).into();
+        }
+        if fields.contains(&"blocked") {
+            detail["blocked"] = account.blocked.into();
+        }
+        change.commit(stamp.into(), Event::new("account_change", name, detail))?;
         Ok(account)
     }
 
     /// Removes the account of that name and its keys, and answers with what it was. An account of the same name that comes later
-    /// is another one.
+    /// is another one. Of the removed one the database keeps its id, name and tier, by which what it has used is known.
     ///
     /// # Errors
     /// There is none, or it is listed.
-    pub fn remove(&self, name: &str, now: UnixTime) -> Result<Arc<Account>, ChangeError> {
+    pub fn remove(&self, name: &str, stamp: impl Into<Stamp>) -> Result<Arc<Account>, ChangeError> {
         let mut change = self.begin();
         let account = self.stored(name)?;
-        let keys = self.directory.keys_of(account.id).into_iter().map(Step::Take);
-        change.steps.extend(keys);
-        change.steps.push(Step::Remove(Arc::clone(&account)));
-        change.commit(now)?;
+        change.steps.push(Step::remove(Arc::clone(&account)));
+        let detail = json!({ "id": account.id.0, "keys": account.keys().len() });
+        change.commit(stamp.into(), Event::new("account_remove", name, detail))?;
         Ok(account)
     }
 
@@ -183,12 +182,15 @@ impl AccountStore {
         name: &str,
         label: String,
         expires: Option<UnixTime>,
-        now: UnixTime,
+        stamp: impl Into<Stamp>,
     ) -> Result<Minted, ChangeError> {
+        let stamp = stamp.into();
         let mut change = self.begin();
         let account = self.stored(name)?;
-        let minted = change.mint(account.id, label, expires, now)?;
-        change.commit(now)?;
+        let (minted, keys) = self.minted(&account, label, expires, stamp.at)?;
+        change.give(&account, keys);
+        let detail = json!({ "account": name, "expires_ms": expires.map(UnixTime::as_millis) });
+        change.commit(stamp, Event::new("key_add", &minted.key.id().to_string(), detail))?;
         Ok(minted)
     }
 
@@ -197,21 +199,28 @@ impl AccountStore {
     ///
     /// # Errors
     /// There is no such key, its account is listed or has too many, or it has expired.
-    pub fn rotate(&self, id: KeyId, overlap: Span, now: UnixTime) -> Result<(Minted, Arc<Key>), ChangeError> {
+    pub fn rotate(&self, id: KeyId, overlap: Span, stamp: impl Into<Stamp>) -> Result<(Minted, Key), ChangeError> {
+        let stamp = stamp.into();
+        let now = stamp.at;
         let mut change = self.begin();
-        let old = self.stored_key(id)?;
+        let (account, old) = self.stored_key(id)?;
         if old.is_expired(now) {
             return Err(ChangeError::KeyExpired);
         }
         let expires = old.expires.map(|expires| now + expires.since(old.created));
-        let minted = change.mint(old.account, old.label.clone(), expires, now)?;
+        let (minted, mut keys) = self.minted(&account, old.label.to_string(), expires, now)?;
         let until = old.expires.unwrap_or(now + overlap).min(now + overlap);
-        let old = Arc::new(Key {
+        let old = Key {
             expires: Some(until),
-            ..Key::clone(&old)
+            ..old
+        };
+        keys.retain(|key| key.hash != old.hash);
+        keys.push(old.clone());
+        change.give(&account, keys);
+        let detail = json!({
+            "account": &*account.name, "new": minted.key.id().to_string(), "old_expires_ms": until.as_millis(),
         });
-        change.steps.push(Step::Give(Arc::clone(&old)));
-        change.commit(now)?;
+        change.commit(stamp, Event::new("key_rotate", &id.to_string(), detail))?;
         Ok((minted, old))
     }
 
@@ -219,50 +228,43 @@ impl AccountStore {
     ///
     /// # Errors
     /// There is no such key, or its account is listed.
-    pub fn revoke(&self, id: KeyId, now: UnixTime) -> Result<Arc<Key>, ChangeError> {
+    pub fn revoke(&self, id: KeyId, stamp: impl Into<Stamp>) -> Result<Key, ChangeError> {
         let mut change = self.begin();
-        let key = self.stored_key(id)?;
-        change.steps.push(Step::Take(Arc::clone(&key)));
-        change.commit(now)?;
+        let (account, key) = self.stored_key(id)?;
+        let others = account.keys().iter().filter(|other| other.hash != key.hash);
+        change.give(&account, others.cloned().collect());
+        let detail = json!({ "account": &*account.name });
+        change.commit(stamp.into(), Event::new("key_revoke", &id.to_string(), detail))?;
         Ok(key)
     }
 
-    /// Makes all these accounts with their keys, or none. Lines of one name and the same terms give one account several keys.
-    ///
-    /// # Errors
-    /// What is wrong, and nothing was made.
-    pub fn import(&self, rows: Vec<ImportRow>, now: UnixTime) -> Result<Imported, ImportError> {
-        let (change, seen) = self.prepare(rows, now)?;
-        change.commit(now)?;
-        Ok(Imported {
-            accounts: seen.accounts.len(),
-            keys: seen.keys.len(),
-        })
-    }
-
-    /// Whether these could be imported now. Makes nothing.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub fn check_import(&self, rows: Vec<ImportRow>, now: UnixTime) -> Result<(), ImportError> {
-        self.prepare(rows, now).map(|_| ())
-    }
-
-    fn prepare(&self, rows: Vec<ImportRow>, now: UnixTime) -> Result<(Changing<'_>, Seen), ImportError> {
-        let mut change = self.begin();
-        let mut seen = Seen::default();
-        let mut wrong = Vec::new();
-        for row in rows {
-            let line = row.line;
-            if let Err(error) = change.import(row, &mut seen, now) {
-                wrong.push((line, error));
+    /// A new key, and the account's keys with it.
+    fn minted(
+        &self,
+        account: &Account,
+        label: String,
+        expires: Option<UnixTime>,
+        now: UnixTime,
+    ) -> Result<(Minted, Vec<Key>), ChangeError> {
+        if !is_text(&label, LABEL_BYTES_MAX) {
+            return Err(Illegal::Label.into());
+        }
+        let mut keys = room_for_a_key(account, now)?;
+        let unavailable = |error: io::Error| ChangeError::Unavailable(error.to_string());
+        let secret = loop {
+            // Two in 10^14 share an id; such a one is never given out.
+            let secret = Secret::mint().map_err(unavailable)?;
+            if self.directory.owner(KeyId::of(&secret.hash())).is_none() {
+                break secret;
             }
-        }
-        if wrong.is_empty() {
-            Ok((change, seen))
-        } else {
-            Err(ImportError::Lines(wrong))
-        }
+        };
+        let key = Key {
+            label: label.into(),
+            expires,
+            ..Key::plain(secret.hash(), now)
+        };
+        keys.push(key.clone());
+        Ok((Minted { secret, key }, keys))
     }
 
     fn stored(&self, name: &str) -> Result<Arc<Account>, ChangeError> {
@@ -273,11 +275,12 @@ impl AccountStore {
         }
     }
 
-    fn stored_key(&self, id: KeyId) -> Result<Arc<Key>, ChangeError> {
-        let key = self.directory.key(id).ok_or(ChangeError::UnknownKey)?;
-        match self.directory.get(key.account) {
-            Some(account) if account.origin == Origin::Listed => Err(ChangeError::Listed),
-            _ => Ok(key),
+    fn stored_key(&self, id: KeyId) -> Result<(Arc<Account>, Key), ChangeError> {
+        let account = self.directory.owner(id).ok_or(ChangeError::UnknownKey)?;
+        let key = account.key(id).cloned().ok_or(ChangeError::UnknownKey)?;
+        match account.origin {
+            Origin::Stored => Ok((account, key)),
+            Origin::Listed => Err(ChangeError::Listed),
         }
     }
 
@@ -294,6 +297,37 @@ impl AccountStore {
     }
 }
 
+/// The account's keys, of which there may be one more. Expired ones are left out if they are in the way.
+fn room_for_a_key(account: &Account, now: UnixTime) -> Result<Vec<Key>, ChangeError> {
+    let mut keys = account.keys().to_vec();
+    if keys.len() >= KEYS_PER_ACCOUNT_MAX {
+        keys.retain(|key| !key.is_expired(now));
+    }
+    match keys.len() < KEYS_PER_ACCOUNT_MAX {
+        true => Ok(keys),
+        false => Err(ChangeError::TooManyKeys),
+    }
+}
+
+/// What the audit log says of a change.
+#[derive(Debug)]
+struct Event {
+    action: &'static str,
+    subject: String,
+    detail: Value,
+}
+
+impl Event {
+    fn new(action: &'static str, subject: &str, detail: Value) -> Self {
+        let subject = subject.to_owned();
+        Self {
+            action,
+            subject,
+            detail,
+        }
+    }
+}
+
 /// A change that is being put together, under the store's lock.
 #[derive(Debug)]
 struct Changing<'s> {
@@ -306,120 +340,37 @@ struct Changing<'s> {
     networks: Vec<Arc<NetworkEntry>>,
 }
 
-/// What the lines of an import have named so far.
-#[derive(Default)]
-struct Seen {
-    accounts: HashMap<String, (AccountId, NewAccount, usize)>,
-    keys: HashSet<KeyId>,
-}
-
 impl Changing<'_> {
     fn next_id(&mut self) -> Result<AccountId, ChangeError> {
         let made = usize::try_from(self.next_id - *self.taken).unwrap_or(usize::MAX);
-        if self.store.directory.len().saturating_add(made) >= ACCOUNTS_MAX {
+        let is_full = self.store.directory.stored().saturating_add(made) >= ACCOUNTS_MAX;
+        if is_full || self.next_id == NO_ID {
             return Err(ChangeError::TooManyAccounts);
         }
         let id = AccountId(self.next_id);
-        self.next_id = self.next_id.checked_add(1).ok_or(ChangeError::TooManyAccounts)?;
+        self.next_id += 1;
         Ok(id)
     }
 
-    fn mint(
-        &mut self,
-        account: AccountId,
-        label: String,
-        expires: Option<UnixTime>,
-        now: UnixTime,
-    ) -> Result<Minted, ChangeError> {
-        if !is_text(&label, LABEL_BYTES_MAX) {
-            return Err(Illegal::Label.into());
-        }
-        let keys = self.store.directory.keys_of(account);
-        if keys.len() >= KEYS_PER_ACCOUNT_MAX {
-            let (expired, alive): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.is_expired(now));
-            if alive.len() >= KEYS_PER_ACCOUNT_MAX {
-                return Err(ChangeError::TooManyKeys);
-            }
-            self.steps.extend(expired.into_iter().map(Step::Take));
-        }
-        let unavailable = |error: io::Error| ChangeError::Unavailable(error.to_string());
-        let secret = loop {
-            // Two in 10^14 share an id; such a one is never given out.
-            let secret = Secret::mint().map_err(unavailable)?;
-            if self.store.directory.owner(&secret.hash()).is_none() {
-                break secret;
-            }
-        };
-        let key = Arc::new(Key {
-            hash: secret.hash(),
-            account,
-            label,
-            created: now,
-            expires,
+    /// The account has these keys and no others.
+    fn give(&mut self, account: &Arc<Account>, keys: Vec<Key>) {
+        let after = Account::clone(account).with_keys(keys);
+        self.steps.push(Step::change(Arc::clone(account), Arc::new(after)));
+    }
+
+    /// Makes the steps durable, with the event, then visible. After an error all is as it was: ids that were taken come again,
+    /// since nobody has seen them.
+    fn commit(mut self, stamp: Stamp, event: Event) -> Result<(), ChangeError> {
+        let steps = Arc::new(std::mem::take(&mut self.steps));
+        let (written, networks) = (Arc::clone(&steps), self.networks.clone());
+        let written = self.store.database.write(move |transaction| {
+            tables::write(transaction, &written, &networks, stamp.at)?;
+            audit::insert(transaction, &stamp, event.action, &event.subject, &event.detail)
         });
-        self.steps.push(Step::Give(Arc::clone(&key)));
-        Ok(Minted { secret, key })
-    }
-
-    fn import(&mut self, row: ImportRow, seen: &mut Seen, now: UnixTime) -> Result<(), ChangeError> {
-        let ImportRow { account: new, key, .. } = row;
-        let id = match seen.accounts.get(&new.name) {
-            Some((_, earlier, _)) if *earlier != new => return Err(ChangeError::Differs),
-            Some((_, _, keys)) if *keys >= KEYS_PER_ACCOUNT_MAX => return Err(ChangeError::TooManyKeys),
-            Some((id, ..)) => *id,
-            None => {
-                if self.store.directory.by_name(&new.name).is_some() {
-                    return Err(ChangeError::NameTaken);
-                }
-                let account = new.clone().made(self.next_id()?, now)?;
-                let id = account.id;
-                self.steps.push(Step::Put(Arc::new(account)));
-                seen.accounts.insert(new.name.clone(), (id, new.clone(), 0));
-                id
-            }
-        };
-        let Some(secret) = key else { return Ok(()) };
-        let hash = secret.hash();
-        if self.store.directory.owner(&hash).is_some() || !seen.keys.insert(KeyId::of(&hash)) {
-            return Err(ChangeError::KeyTaken);
-        }
-        if let Some((_, _, keys)) = seen.accounts.get_mut(&new.name) {
-            *keys += 1;
-        }
-        self.steps.push(Step::Give(Arc::new(Key {
-            hash,
-            account: id,
-            label: String::new(),
-            created: now,
-            expires: None,
-        })));
-        Ok(())
-    }
-
-    /// Makes the steps durable, then visible.
-    fn commit(mut self, now: UnixTime) -> Result<(), ChangeError> {
-        // Ids that were taken for an account that was then refused come again: nobody has seen them.
-        let (steps, networks) = (self.steps.clone(), self.networks.clone());
-        let written = self
-            .store
-            .database
-            .write(move |transaction| tables::write(transaction, &steps, &networks, now));
         written.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
         *self.taken = self.next_id;
-        self.store.directory.take(&self.steps);
+        self.store.directory.take(&steps);
         self.store.networks.take(&self.networks);
         Ok(())
     }
-}
-
-/// Fails if two stored accounts have one name, or a key is nobody's.
-fn check_stored(read: &Read) -> Result<(), AccountsError> {
-    let names: HashSet<&str> = read.accounts.iter().map(|account| account.name.as_str()).collect();
-    let ids: HashSet<AccountId> = read.accounts.iter().map(|account| account.id).collect();
-    if names.len() < read.accounts.len() || read.keys.iter().any(|key| !ids.contains(&key.account)) {
-        return Err(AccountsError::Damaged(
-            "two accounts of one name, or a key of nobody".to_owned(),
-        ));
-    }
-    Ok(())
 }

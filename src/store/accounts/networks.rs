@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde_json::json;
 
-use super::{AccountStore, ChangeError, Changing};
+use super::{AccountStore, ChangeError, Changing, Event};
 use crate::policy::time::UnixTime;
+use crate::store::audit::Stamp;
 use crate::store::network::{NETWORKS_MAX, NetworkChange, NetworkEntry, canonical};
 
 impl AccountStore {
@@ -18,9 +20,10 @@ impl AccountStore {
         &self,
         network: IpNet,
         what: &NetworkChange,
-        now: UnixTime,
+        stamp: impl Into<Stamp>,
     ) -> Result<Arc<NetworkEntry>, ChangeError> {
-        let network = canonical(network);
+        let (network, stamp) = (canonical(network), stamp.into());
+        let now = stamp.at;
         let mut change = self.begin();
         let old = self.networks.get(network);
         let old = old.unwrap_or_else(|| Arc::new(self.networks.bare(network)));
@@ -35,7 +38,7 @@ impl AccountStore {
             change.make_room_for_network(now)?;
         }
         change.networks.push(Arc::clone(&new));
-        change.commit(now)?;
+        change.commit(stamp, event(&new, what))?;
         Ok(new)
     }
 
@@ -43,7 +46,7 @@ impl AccountStore {
     ///
     /// # Errors
     /// Nothing is said of it, or by tiers.yaml alone.
-    pub fn remove_network(&self, network: IpNet, now: UnixTime) -> Result<Arc<NetworkEntry>, ChangeError> {
+    pub fn remove_network(&self, network: IpNet, stamp: impl Into<Stamp>) -> Result<Arc<NetworkEntry>, ChangeError> {
         let network = canonical(network);
         let mut change = self.begin();
         let old = self.networks.get(network).ok_or(ChangeError::UnknownNetwork)?;
@@ -51,9 +54,26 @@ impl AccountStore {
             return Err(ChangeError::ListedNetwork);
         }
         change.networks.push(Arc::new(self.networks.bare(network)));
-        change.commit(now)?;
+        change.commit(
+            stamp.into(),
+            Event::new("network_remove", &network.to_string(), json!({})),
+        )?;
         Ok(old)
     }
+}
+
+fn event(entry: &NetworkEntry, what: &NetworkChange) -> Event {
+    let (action, block) = match &what.block {
+        Some(Some(block)) => ("network_block", Some(block)),
+        Some(None) => ("network_unblock", None),
+        None => ("network_change", None),
+    };
+    let limits: Vec<&str> = what.limits.iter().map(|(name, _)| &**name).collect();
+    let detail = json!({
+        "limits": limits, "note": what.note.is_some(), "until_ms": block.and_then(|block| block.until).map(UnixTime::as_millis),
+        "why": block.and_then(|block| block.why.as_deref()),
+    });
+    Event::new(action, &entry.network.to_string(), detail)
 }
 
 impl Changing<'_> {

@@ -5,68 +5,87 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 
-use super::Listed;
+use super::{AccountsError, NO_ID};
 use crate::policy::Own;
 use crate::policy::caller::AccountId;
 use crate::policy::rules::Raise;
 use crate::policy::time::UnixTime;
-use crate::store::account::{Account, Origin};
+use crate::store::account::{Account, NewAccount};
 use crate::store::directory::Step;
 use crate::store::keys::{Key, KeyHash};
 use crate::store::network::{Block, NetworkEntry};
 use crate::store::rows::{millis, unix_time};
+use crate::store::words::Words;
 
 /// What lies in the database.
-pub(super) struct Read {
-    pub(super) accounts: Vec<Account>,
-    pub(super) keys: Vec<Key>,
+pub(super) struct Stored {
+    pub(super) accounts: Vec<Arc<Account>>,
+    pub(super) words: Words,
     pub(super) networks: Vec<NetworkEntry>,
     /// The least id that nobody has had.
     pub(super) next_id: u32,
 }
 
-/// Reads all that is stored.
-pub(super) fn read(connection: &Connection) -> rusqlite::Result<Read> {
-    Ok(Read {
-        accounts: accounts(connection)?,
-        keys: keys(connection)?,
+/// Reads all that is stored. There may be a million accounts, so each is made as it will stay.
+pub(super) fn read(connection: &Connection) -> rusqlite::Result<Result<Stored, AccountsError>> {
+    let words = Words::default();
+    let accounts = match accounts(connection, &words)? {
+        Ok(accounts) => accounts,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(Ok(Stored {
+        accounts,
+        words,
         networks: networks(connection)?,
         next_id: next_id(connection)?,
-    })
+    }))
 }
 
-/// The least id that nobody has had: accounts that were removed keep their rows. 0 is nobody's.
+/// The least id that nobody has had: accounts that were removed keep their rows. 0 is nobody's, and [`NO_ID`] means that none
+/// is left.
 pub(super) fn next_id(connection: &Connection) -> rusqlite::Result<u32> {
-    connection.query_row("SELECT coalesce(max(id), 0) + 1 FROM account", [], |row| row.get(0))
+    let next: i64 = connection.query_row("SELECT coalesce(max(id), 0) + 1 FROM account", [], |row| row.get(0))?;
+    Ok(u32::try_from(next).unwrap_or(NO_ID))
 }
 
-fn accounts(connection: &Connection) -> rusqlite::Result<Vec<Account>> {
+/// The accounts by id, each with what of its own and which keys it has.
+fn accounts(connection: &Connection, words: &Words) -> rusqlite::Result<Result<Vec<Arc<Account>>, AccountsError>> {
     let mut own = own_numbers(connection)?;
+    let mut keys = keys(connection)?.into_iter().peekable();
     let mut select = connection.prepare(
-        "SELECT id, name, email, tier, until, blocked, max_users, note, created, concurrency \
-         FROM account WHERE origin = 'stored' AND removed_at IS NULL",
+        "SELECT id, name, source, email, tier, until, blocked, max_users, note, created, concurrency \
+         FROM account WHERE origin = 'stored' AND removed_at IS NULL ORDER BY id",
     )?;
-    let account = |row: &Row<'_>| {
+    let mut rows = select.query([])?;
+    let mut accounts = Vec::new();
+    while let Some(row) = rows.next()? {
         let id = row.get(0)?;
         let mut own = own.remove(&id).unwrap_or_default();
-        own.concurrency = row.get(9)?;
-        Ok(Account {
-            id: AccountId(id),
+        own.concurrency = row.get(10)?;
+        let terms = NewAccount {
             name: row.get(1)?,
-            email: row.get(2)?,
-            tier: row.get(3)?,
-            own: Arc::new(own),
-            until: row.get::<_, Option<i64>>(4)?.map(unix_time),
-            blocked: row.get(5)?,
-            users_max: row.get(6)?,
-            note: row.get(7)?,
-            created: unix_time(row.get(8)?),
-            origin: Origin::Stored,
-        })
-    };
-    select.query_map([], account)?.collect()
+            source: row.get(2)?,
+            email: row.get(3)?,
+            tier: row.get(4)?,
+            own,
+            until: row.get::<_, Option<i64>>(5)?.map(unix_time),
+            blocked: row.get(6)?,
+            users_max: row.get(7)?,
+            note: row.get(8)?,
+        };
+        let account = terms.unchecked(AccountId(id), unix_time(row.get(9)?), words);
+        let its = std::iter::from_fn(|| keys.next_if(|(of, _)| *of == id).map(|(_, key)| key));
+        accounts.push(Arc::new(account.with_keys(its.collect())));
+    }
+    Ok(match keys.next() {
+        None => Ok(accounts),
+        Some((of, key)) => Err(AccountsError::Damaged(format!(
+            "the key {} is of the account {of}, which there is not",
+            key.id()
+        ))),
+    })
 }
 
 /// What accounts have of their own, by id.
@@ -93,18 +112,23 @@ fn own_numbers(connection: &Connection) -> rusqlite::Result<HashMap<u32, Own>> {
     Ok(all)
 }
 
-fn keys(connection: &Connection) -> rusqlite::Result<Vec<Key>> {
+/// All keys, each with the id of its account, in the order of those. The table has them by hash; here they are sorted once.
+fn keys(connection: &Connection) -> rusqlite::Result<Vec<(u32, Key)>> {
+    let count: i64 = connection.query_row("SELECT count(*) FROM api_key", [], |row| row.get(0))?;
+    let mut keys = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
     let mut select = connection.prepare("SELECT hash, account, label, created, expires FROM api_key")?;
-    let key = |row: &Row<'_>| {
-        Ok(Key {
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let key = Key {
             hash: row.get::<_, KeyHash>(0)?,
-            account: AccountId(row.get(1)?),
-            label: row.get(2)?,
+            label: row.get::<_, String>(2)?.into(),
             created: unix_time(row.get(3)?),
             expires: row.get::<_, Option<i64>>(4)?.map(unix_time),
-        })
-    };
-    select.query_map([], key)?.collect()
+        };
+        keys.push((row.get(1)?, key));
+    }
+    keys.sort_unstable_by_key(|(account, _)| *account);
+    Ok(keys)
 }
 
 fn networks(connection: &Connection) -> rusqlite::Result<Vec<NetworkEntry>> {
@@ -152,50 +176,66 @@ pub(super) fn write(
     networks: &[Arc<NetworkEntry>],
     now: UnixTime,
 ) -> rusqlite::Result<()> {
+    // What goes goes first, since a key may pass from one account to another.
+    let mut delete = transaction.prepare_cached("DELETE FROM api_key WHERE hash = ?1")?;
+    for key in steps.iter().flat_map(Step::keys_gone) {
+        delete.execute([key.hash])?;
+    }
     for step in steps {
-        match step {
-            Step::Put(account) => put_account(transaction, account)?,
-            Step::Remove(account) => remove_account(transaction, account.id, now)?,
-            Step::Give(key) => put_key(transaction, key)?,
-            Step::Take(key) => {
-                let mut delete = transaction.prepare_cached("DELETE FROM api_key WHERE hash = ?1")?;
-                delete.execute([key.hash])?;
-            }
+        match (&step.before, &step.after) {
+            (_, Some(account)) => put_account(transaction, step.before.as_deref(), account)?,
+            (Some(account), None) => remove_account(transaction, account.id, now)?,
+            (None, None) => {}
         }
     }
+    put_keys(transaction, steps)?;
     networks.iter().try_for_each(|entry| put_network(transaction, entry))
 }
 
-fn put_account(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<()> {
+fn put_account(transaction: &Transaction<'_>, before: Option<&Account>, account: &Account) -> rusqlite::Result<()> {
+    if before.is_some_and(|before| before.differences(account).is_empty()) {
+        return Ok(());
+    }
     let mut put = transaction.prepare_cached(
-        "INSERT INTO account (id, name, origin, tier, email, note, concurrency, max_users, until, blocked, created) \
-         VALUES (?1, ?2, 'stored', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
-         ON CONFLICT (id) DO UPDATE SET tier = excluded.tier, email = excluded.email, note = excluded.note, \
-             concurrency = excluded.concurrency, max_users = excluded.max_users, until = excluded.until, \
-             blocked = excluded.blocked",
+        "INSERT INTO account (id, name, origin, source, tier, email, note, concurrency, max_users, until, blocked, created) \
+         VALUES (?1, ?2, 'stored', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
+         ON CONFLICT (id) DO UPDATE SET source = excluded.source, tier = excluded.tier, email = excluded.email, \
+             note = excluded.note, concurrency = excluded.concurrency, max_users = excluded.max_users, \
+             until = excluded.until, blocked = excluded.blocked",
     )?;
     put.execute(params![
         account.id.0,
-        account.name,
-        account.tier,
-        account.email,
-        account.note,
-        account.own.concurrency,
-        account.users_max,
-        account.until.map(millis),
+        &*account.name,
+        account.source.as_deref(),
+        &*account.tier,
+        account.email(),
+        account.note(),
+        account.own().concurrency,
+        account.users_max(),
+        account.until().map(millis),
         account.blocked,
         millis(account.created),
     ])?;
-    forget_own_numbers(transaction, account.id)?;
+    let had_numbers = before.is_some_and(|before| !before.own().is_empty());
+    if had_numbers {
+        forget_own_numbers(transaction, account.id)?;
+    }
+    put_own_numbers(transaction, account)
+}
+
+fn put_own_numbers(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<()> {
+    if account.own().is_empty() {
+        return Ok(());
+    }
     let mut quota =
         transaction.prepare_cached("INSERT INTO account_quota (account, quota, units) VALUES (?1, ?2, ?3)")?;
-    for (name, units) in &account.own.quotas {
+    for (name, units) in &account.own().quotas {
         quota.execute(params![account.id.0, &**name, units.cast_signed()])?;
     }
     let mut limit = transaction.prepare_cached(
         "INSERT INTO account_limit (account, request_limit, requests, lifts_network) VALUES (?1, ?2, ?3, ?4)",
     )?;
-    for (name, raise) in &account.own.limits {
+    for (name, raise) in &account.own().limits {
         limit.execute(params![account.id.0, &**name, raise.number, raise.lifts_network])?;
     }
     Ok(())
@@ -211,27 +251,39 @@ fn forget_own_numbers(transaction: &Transaction<'_>, account: AccountId) -> rusq
     Ok(())
 }
 
-/// The account keeps its row, so that what it has used keeps its name.
+/// The account keeps its row, so that what it has used keeps its name. What it says of its owner goes.
 fn remove_account(transaction: &Transaction<'_>, account: AccountId, now: UnixTime) -> rusqlite::Result<()> {
-    let mut remove = transaction.prepare_cached("UPDATE account SET removed_at = ?2 WHERE id = ?1")?;
+    let mut remove = transaction.prepare_cached(
+        "UPDATE account SET removed_at = ?2, email = NULL, note = NULL, concurrency = NULL, max_users = NULL, \
+             until = NULL, blocked = 0 WHERE id = ?1",
+    )?;
     remove.execute(params![account.0, millis(now)])?;
     forget_own_numbers(transaction, account)
 }
 
-fn put_key(transaction: &Transaction<'_>, key: &Key) -> rusqlite::Result<()> {
+/// Writes the keys that are new or other than they were, in the order of the table: of many, each page is written once.
+fn put_keys(transaction: &Transaction<'_>, steps: &[Step]) -> rusqlite::Result<()> {
+    let of = |step: &'_ Step| step.after.as_ref().map_or(0, |after| after.id.0);
+    let mut keys: Vec<(&Key, u32)> = steps
+        .iter()
+        .flat_map(|step| step.keys_come().map(move |key| (key, of(step))))
+        .collect();
+    keys.sort_unstable_by_key(|(key, _)| key.hash);
     let mut put = transaction.prepare_cached(
         "INSERT INTO api_key (hash, account, label, created, expires) VALUES (?1, ?2, ?3, ?4, ?5) \
          ON CONFLICT (hash) DO UPDATE SET account = excluded.account, label = excluded.label, \
              created = excluded.created, expires = excluded.expires",
     )?;
-    put.execute(params![
-        key.hash,
-        key.account.0,
-        key.label,
-        millis(key.created),
-        key.expires.map(millis)
-    ])
-    .map(drop)
+    for (key, account) in keys {
+        put.execute(params![
+            key.hash,
+            account,
+            &*key.label,
+            millis(key.created),
+            key.expires.map(millis)
+        ])?;
+    }
+    Ok(())
 }
 
 /// The network is as this says: gone, if that is nothing.
@@ -263,48 +315,6 @@ fn put_network(transaction: &Transaction<'_>, entry: &NetworkEntry) -> rusqlite:
         limit.execute(params![name, &**request_limit, requests])?;
     }
     Ok(())
-}
-
-/// Gives every listed name an id of its own that it keeps: a name that is taken out of tiers.yaml and comes back finds what
-/// it has used. Answers with the ids in the order of the list, each with when it was first listed.
-pub(super) fn name_listed(
-    transaction: &Transaction<'_>,
-    listed: &[Listed],
-    now: UnixTime,
-) -> rusqlite::Result<Vec<(AccountId, UnixTime)>> {
-    let mut find = transaction.prepare_cached(
-        "SELECT id, created FROM account WHERE name = ?1 AND origin = 'listed' ORDER BY id DESC LIMIT 1",
-    )?;
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO account (id, name, origin, tier, blocked, created) VALUES (?1, ?2, 'listed', ?3, 0, ?4)",
-    )?;
-    let mut next = next_id(transaction)?;
-    // Who is listed no longer is marked so; those that are, one by one.
-    transaction.execute(
-        "UPDATE account SET removed_at = ?1 WHERE origin = 'listed' AND removed_at IS NULL",
-        [millis(now)],
-    )?;
-    let mut list = transaction.prepare_cached("UPDATE account SET removed_at = NULL, tier = ?2 WHERE id = ?1")?;
-    let mut ids = Vec::with_capacity(listed.len());
-    for account in listed {
-        let found: Option<(u32, i64)> = find
-            .query_row([&account.name], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let (id, since) = match found {
-            Some(known) => {
-                list.execute(params![known.0, account.tier])?;
-                known
-            }
-            None => {
-                let new = (next, millis(now));
-                next += 1;
-                insert.execute(params![new.0, account.name, account.tier, new.1])?;
-                new
-            }
-        };
-        ids.push((AccountId(id), unix_time(since)));
-    }
-    Ok(ids)
 }
 
 /// Drops blocks whose time is over, and networks of which nothing else is said.

@@ -1,5 +1,6 @@
 //! Connections to the database file: how each kind is opened, and the schema's versions.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::OpenError;
+use crate::store::rows;
 
 /// `tgdb`: what `file` and SQLite know our databases by.
 pub(in crate::store) const APPLICATION_ID: i64 = 0x7467_6462;
@@ -14,8 +16,10 @@ pub(in crate::store) const APPLICATION_ID: i64 = 0x7467_6462;
 pub(in crate::store) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 /// What leads from each version to the next, from an empty database on.
 const MIGRATIONS: [&str; 1] = [include_str!("../schema.sql")];
+/// How the file is opened by those that may write.
+const WRITING: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 /// How long a connection waits for another one's lock: for a checkpoint that empties the log, at most.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pages that the writing connection keeps in memory, in KiB.
 const WRITER_CACHE_KIB: i64 = 4_096;
 /// The same of any other connection.
@@ -23,13 +27,27 @@ const READER_CACHE_KIB: i64 = 1_024;
 /// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 64;
 
-/// The connection that writes, with the schema as this program has it. Makes the file if it isn't there.
+/// Makes a database without a row in an empty file. Whoever asks syncs the file.
+pub(in crate::store) fn create(file: &Path) -> Result<(), OpenError> {
+    let created = || {
+        let mut connection = Connection::open_with_flags(file, WRITING)?;
+        // Nobody has the file yet, and one that is not whole is thrown away.
+        connection.pragma_update_and_check(None, "journal_mode", "off", |row| row.get::<_, String>(0))?;
+        connection.pragma_update(None, "synchronous", "off")?;
+        migrate(&mut connection, 0)
+    };
+    created().map_err(|error| OpenError::sqlite(file, &error))
+}
+
+/// The connection that writes, with the schema as this program has it.
 pub(super) fn writing(file: &Path) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::sqlite(file, &error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(file, flags).map_err(failed)?;
+    let mut connection = Connection::open_with_flags(file, WRITING).map_err(failed)?;
     configure(&connection, WRITER_CACHE_KIB).map_err(failed)?;
     let version = version(&connection).map_err(failed)?;
+    if !is_ours(&connection).map_err(failed)? {
+        return Err(another_program_s(file));
+    }
     if version > SCHEMA_VERSION {
         return Err(OpenError::Newer {
             file: file.to_owned(),
@@ -43,8 +61,7 @@ pub(super) fn writing(file: &Path) -> Result<Connection, OpenError> {
 
 /// A connection for checkpoints, beside the writing one.
 pub(super) fn checkpointing(file: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags)?;
+    let connection = Connection::open_with_flags(file, WRITING)?;
     configure(&connection, READER_CACHE_KIB)?;
     durable(&connection)?;
     Ok(connection)
@@ -70,16 +87,38 @@ pub fn open_read_only(file: &Path) -> Result<Connection, OpenError> {
     {
         return Err(OpenError::Missing { file: file.to_owned() });
     }
+    checked(file, reading(file))
+}
+
+/// The same for a file without a log that nobody writes to, such as a backup: nothing is made beside it.
+///
+/// # Errors
+/// As [`open_read_only`].
+pub(in crate::store) fn open_unchanging(file: &Path) -> Result<Connection, OpenError> {
+    if !file.exists() {
+        return Err(OpenError::Missing { file: file.to_owned() });
+    }
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
+    let mut uri = "file:".to_owned();
+    for byte in file.as_os_str().as_bytes() {
+        match plain(byte) {
+            true => uri.push(char::from(*byte)),
+            false => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let opened = Connection::open_with_flags(uri, flags);
+    let configured = opened.and_then(|connection| configure(&connection, READER_CACHE_KIB).map(|()| connection));
+    checked(file, configured)
+}
+
+/// That connection, if its database is one that this program can read.
+fn checked(file: &Path, opened: rusqlite::Result<Connection>) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::sqlite(file, &error);
-    let connection = reading(file).map_err(failed)?;
-    let application: i64 = connection
-        .pragma_query_value(None, "application_id", |row| row.get(0))
-        .map_err(failed)?;
-    if application != APPLICATION_ID {
-        return Err(OpenError::Foreign {
-            file: file.to_owned(),
-            what: "it is another program's database".to_owned(),
-        });
+    let connection = opened.map_err(failed)?;
+    if !is_ours(&connection).map_err(failed)? {
+        return Err(another_program_s(file));
     }
     match version(&connection).map_err(failed)? {
         version if version > SCHEMA_VERSION => Err(OpenError::Newer {
@@ -103,10 +142,34 @@ fn configure(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
 
 /// What makes a commit durable when it returns, and leaves checkpoints to their own connection.
 fn durable(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
     connection.pragma_update(None, "synchronous", "full")?;
+    let mut set = connection.prepare("PRAGMA journal_mode = wal")?;
+    let mut rows = set.query([])?;
+    let mut mode = String::new();
+    // To its end: what it writes is committed after its row, and may fail.
+    while let Some(row) = rows.next()? {
+        mode = row.get(0)?;
+    }
+    if mode != "wal" {
+        // SQLite does not say why it stays as it is. A write does.
+        rows::probe(connection)?;
+        return Err(rusqlite::Error::InvalidQuery);
+    }
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |row| row.get::<_, i64>(0))?;
     Ok(())
+}
+
+/// Whether it is a database of this program.
+fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    Ok(application == APPLICATION_ID)
+}
+
+fn another_program_s(file: &Path) -> OpenError {
+    OpenError::Foreign {
+        file: file.to_owned(),
+        what: "it is another program's database".to_owned(),
+    }
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -14,6 +14,11 @@ pub enum OpenError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A command looks for a database where no server was ever started.
+    Unused {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The folder was used, and its database is not there.
     Missing {
         /// Where it should be.
@@ -93,6 +98,11 @@ impl fmt::Display for OpenError {
             Self::InUse { folder } => {
                 write!(f, "the data folder {} is in use by another tiergate", folder.display())
             }
+            Self::Unused { folder } => write!(
+                f,
+                "there is no database in {}: name the data folder with --data-dir, or start a server, which makes it",
+                folder.display()
+            ),
             Self::Missing { file } => write!(
                 f,
                 "the database {} is missing, though its folder was used before: {RESTORE}",
@@ -135,6 +145,7 @@ fn hint(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": the disk is full",
         io::ErrorKind::ReadOnlyFilesystem => ": it is read-only",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => ": it is no folder, as `data_dir` must be",
         io::ErrorKind::PermissionDenied => ": it must belong to the user that tiergate runs as",
         _ => "",
     }
@@ -159,6 +170,21 @@ fn as_io(error: &rusqlite::Error) -> io::Error {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteError(pub(in crate::store) String);
 
+impl WriteError {
+    /// SQLite's error with that file.
+    pub(super) fn of(error: &rusqlite::Error, file: Option<&str>) -> Self {
+        let why = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => "the disk is full",
+            Some(ErrorCode::ReadOnly) => "it is read-only",
+            _ => return Self(error.to_string()),
+        };
+        Self(format!(
+            "can't write to {}: {why} ({error})",
+            file.unwrap_or("the database")
+        ))
+    }
+}
+
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -181,6 +207,11 @@ impl std::error::Error for ReadError {}
 
 impl From<rusqlite::Error> for ReadError {
     fn from(error: rusqlite::Error) -> Self {
-        Self(error.to_string())
+        Self(match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                format!("the database is damaged ({error}): {RESTORE}")
+            }
+            _ => error.to_string(),
+        })
     }
 }

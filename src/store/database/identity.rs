@@ -3,6 +3,7 @@
 //! A database that somebody removes or replaces goes on being written, and is gone with the process. So its path is looked
 //! at: by `stat` alone, since closing any other descriptor of the file would drop SQLite's locks on it.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +12,13 @@ use std::path::{Path, PathBuf};
 /// The files of one open database.
 #[derive(Debug)]
 pub(in crate::store) struct Identity {
-    files: Vec<(PathBuf, Inode)>,
+    database: PathBuf,
+    log: PathBuf,
+    inodes: [Inode; 2],
+    /// Bytes of the database when it was looked at last. It never shrinks.
+    length: Cell<u64>,
+    /// It was found shorter: it stays damaged, though a checkpoint may make it as long again.
+    cut: Cell<bool>,
 }
 
 /// A file, whatever it is called.
@@ -24,32 +31,47 @@ struct Inode {
 impl Identity {
     /// Of the database at that path and of its log, both of which are open.
     pub fn of(database: &Path) -> io::Result<Self> {
-        let with_inode = |path: PathBuf| Inode::at(&path).map(|inode| (path, inode));
-        let files = [database.to_owned(), super::wal(database)];
+        let log = super::wal(database);
+        let (inode, length) = look(database)?;
         Ok(Self {
-            files: files.into_iter().map(with_inode).collect::<io::Result<_>>()?,
+            inodes: [inode, look(&log)?.0],
+            database: database.to_owned(),
+            log,
+            length: Cell::new(length),
+            cut: Cell::new(false),
         })
     }
 
-    /// What is wrong: a file that is gone, or another one in its place.
+    /// What is wrong: a file that is gone, another one in its place, or a database that somebody cut short.
     pub fn check(&self) -> Result<(), String> {
-        for (path, inode) in &self.files {
-            match Inode::at(path) {
-                Ok(found) if found == *inode => {}
-                Ok(_) => return Err(format!("{} was replaced by another file", path.display())),
-                Err(error) => return Err(format!("{} is gone ({error})", path.display())),
-            }
+        let length = Self::same(&self.database, self.inodes[0])?;
+        Self::same(&self.log, self.inodes[1])?;
+        if length < self.length.get() || self.cut.get() {
+            self.cut.set(true);
+            return Err(format!(
+                "{} was cut short by another program: restart tiergate",
+                self.database.display()
+            ));
         }
+        self.length.set(length);
         Ok(())
+    }
+
+    /// How long that file is, if it is that one still.
+    fn same(path: &Path, inode: Inode) -> Result<u64, String> {
+        match look(path) {
+            Ok((found, length)) if found == inode => Ok(length),
+            Ok(_) => Err(format!("{} was replaced by another file", path.display())),
+            Err(error) => Err(format!("{} is gone ({error})", path.display())),
+        }
     }
 }
 
-impl Inode {
-    fn at(path: &Path) -> io::Result<Self> {
-        let found = fs::metadata(path)?;
-        Ok(Self {
-            device: found.dev(),
-            number: found.ino(),
-        })
-    }
+fn look(path: &Path) -> io::Result<(Inode, u64)> {
+    let found = fs::metadata(path)?;
+    let inode = Inode {
+        device: found.dev(),
+        number: found.ino(),
+    };
+    Ok((inode, found.len()))
 }

@@ -6,14 +6,16 @@
 //! | `connection` | how each kind of connection is opened, and the schema's versions |
 //! | `identity` | whether the open files are still those at their paths |
 //! | `readers` | a few connections that only read |
-//! | `housekeeping` | the thread that checkpoints, rolls up, removes what is old, and looks whether the file is still there |
+//! | `checkpoints` | the thread that moves the log into the database, and looks whether the file is still there |
+//! | `upkeep` | the thread that has jobs rolled up and old rows removed |
 //! | `error` | why the database can't be opened, read or written |
 
+mod checkpoints;
 pub(in crate::store) mod connection;
 mod error;
-mod housekeeping;
 pub(super) mod identity;
 mod readers;
+mod upkeep;
 
 use std::fmt;
 use std::io;
@@ -25,12 +27,14 @@ use std::thread;
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use self::checkpoints::Checkpoints;
 pub use self::connection::open_read_only;
+pub(in crate::store) use self::connection::open_unchanging;
 pub use self::error::{OpenError, ReadError, WriteError};
-use self::housekeeping::Housekeeping;
-pub use self::housekeeping::Upkeep;
 use self::identity::Identity;
 use self::readers::Readers;
+pub use self::upkeep::Upkeep;
+use self::upkeep::UpkeepThread;
 use super::data_dir::{DataDir, Found, new_id};
 use super::ledger::commit::Commit;
 use super::ledger::queue::{Queue, Work};
@@ -38,9 +42,10 @@ use super::ledger::writer::Writer;
 use super::ledger::{Pace, Settings};
 use super::past::Fence;
 use super::record::{Entry, Record};
-use super::retention::History;
-use super::{Ledger, rows};
+use super::retention::{self, Boundary, History};
+use super::{Ledger, rollup, rows};
 use crate::policy::rules::Window;
+use crate::policy::time::UnixTime;
 
 /// A database that is open, in a data folder that no other process has.
 pub struct Database {
@@ -55,7 +60,7 @@ pub(super) struct Shared {
     pub(super) queue: Arc<Queue>,
     pub(super) readers: Readers,
     pub(super) upkeep: Upkeep,
-    threads: Threads,
+    threads: Arc<Threads>,
 }
 
 /// How many threads still run.
@@ -82,12 +87,12 @@ impl Threads {
 }
 
 /// Counts a thread until it ends, however it does.
-struct Alive(Arc<Shared>);
+struct Alive(Arc<Threads>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        *self.0.threads.running.lock() -= 1;
-        self.0.threads.ended.notify_all();
+        *self.0.running.lock() -= 1;
+        self.0.ended.notify_all();
     }
 }
 
@@ -100,9 +105,14 @@ impl Database {
     pub fn open(dir: DataDir, settings: Settings, windows: &[Window], history: History) -> Result<Self, OpenError> {
         let file = dir.database();
         let found = dir.look()?;
+        if found == Found::New {
+            dir.make_database()?;
+        }
         let writing = connection::writing(&file)?;
         claim(&dir, &file, &writing, &found)?;
         let checkpointing = connection::checkpointing(&file).map_err(|error| OpenError::sqlite(&file, &error))?;
+        let (wall, now) = ((settings.wall)(), settings.clock.now());
+        let boundary = Boundary::take(&writing, wall, now).map_err(|error| OpenError::sqlite(&file, &error))?;
         let identity = || Identity::of(&file).map_err(OpenError::disk("look at", &file));
         let queue = Arc::new(Queue::new(&settings));
         let writer = Writer::new(writing, identity()?, Arc::clone(&queue), Arc::clone(&settings.meters))
@@ -112,7 +122,7 @@ impl Database {
         let shared = Arc::new(Shared {
             readers: Readers::new(file.clone()),
             upkeep: Upkeep::new(windows, history),
-            threads: Threads::default(),
+            threads: Arc::default(),
             file: file.clone(),
             settings,
             queue,
@@ -121,11 +131,13 @@ impl Database {
         let database = Self {
             shared: Arc::clone(&shared),
         };
-        let housekeeping = Housekeeping::new(Arc::clone(&shared), checkpointing, identity()?);
+        let checkpoints = Checkpoints::new(Arc::clone(&shared), checkpointing, identity()?);
+        let upkeep = UpkeepThread::new(Arc::clone(&shared), boundary);
         let start = OpenError::disk("start a thread for", &file);
         let started = shared
             .start("database", move || writer.run())
-            .and_then(|()| shared.start("housekeeping", move || housekeeping.run()));
+            .and_then(|()| shared.start("checkpoints", move || checkpoints.run()))
+            .and_then(|()| shared.start("upkeep", move || upkeep.run()));
         started.map_err(start)?;
         Ok(database)
     }
@@ -140,7 +152,11 @@ impl Database {
         T: Send + 'static,
         W: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.shared.write(work)
+        let written = self.shared.write(work);
+        if let Err(error) = &written {
+            tracing::warn!(%error, "a change could not be written to the database");
+        }
+        written
     }
 
     /// With one view of the database that stays as it is meanwhile, on one of a few connections that only read. Blocks, on
@@ -163,6 +179,23 @@ impl Database {
         &self.shared.upkeep
     }
 
+    /// Adds up whatever is not added up yet, as its own thread does each minute. Blocks, on the disk.
+    ///
+    /// # Errors
+    /// The database can't be written. What was not added up is at the next time.
+    pub fn roll_up(&self) -> Result<(), WriteError> {
+        rollup::roll_up_all(&self.shared)
+    }
+
+    /// Removes what is older than it is kept, as its own thread does every ten minutes while the system's clock can be trusted.
+    /// What is old is judged by `now`, however far that is from the clock. Blocks, on the disk.
+    ///
+    /// # Errors
+    /// The database can't be written. What was not removed is at the next time.
+    pub fn remove_old(&self, now: UnixTime) -> Result<(), WriteError> {
+        retention::remove_old(&self.shared, now)
+    }
+
     /// The folder it is in.
     pub fn folder(&self) -> &Path {
         self.shared.dir.path()
@@ -181,6 +214,8 @@ impl Database {
         // A disk that hangs must not hold up the end of the process.
         if shared.threads.wait(shared.queue.patience().into()) {
             shared.dir.release();
+        } else if shared.queue.has_ended() {
+            tracing::warn!("the database's log could not be taken in in time; the next start reads it");
         } else {
             tracing::error!("the database could not be closed in time: what was not written by now is lost");
         }
@@ -207,7 +242,8 @@ impl Shared {
 
     fn start(self: &Arc<Self>, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         *self.threads.running.lock() += 1;
-        let alive = Alive(Arc::clone(self));
+        // It has no share of the folder's lock: whoever has waited for it may take the folder at once.
+        let alive = Alive(Arc::clone(&self.threads));
         let run = move || {
             let _alive = alive;
             work();
@@ -258,7 +294,7 @@ fn in_transaction<T>(
         transaction.commit()?;
         Ok(done)
     });
-    written.map_err(|error| WriteError(error.to_string()))
+    written.map_err(|error| WriteError::of(&error, connection.path()))
 }
 
 /// Sees that the folder and the database in it belong together, and marks the folder as used.
@@ -288,9 +324,10 @@ fn claim(dir: &DataDir, file: &Path, connection: &Connection, found: &Found) -> 
             rows::set_meta(connection, "id", &id).map_err(failed)?;
             dir.write_id(&id)
         }
-        (None, Some(_)) => Err(OpenError::Foreign {
+        // Only a log that somebody has cut can have taken the id away.
+        (None, Some(_)) => Err(OpenError::Damaged {
             file: file.to_owned(),
-            what: "it holds nothing, and its folder was used by another database".to_owned(),
+            what: "it holds nothing, though its folder was used: its log was cut or removed".to_owned(),
         }),
         (Some(held), Some(marked)) => Err(OpenError::Foreign {
             file: file.to_owned(),

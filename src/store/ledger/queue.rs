@@ -221,11 +221,11 @@ impl Queue {
     }
 
     fn push(&self, waiting: &mut Waiting, arrival: Arrival) {
-        if waiting.arrivals.is_empty() {
+        let urgent = !matches!(arrival, Arrival::Debit(_));
+        if !urgent && self.waiting_since.load(Ordering::Relaxed) == NEVER {
             // Under the lock, so that the writer can't take the debit before its time is written down.
             self.waiting_since.store(self.clock.now().as_nanos(), Ordering::Release);
         }
-        let urgent = !matches!(arrival, Arrival::Debit(_));
         waiting.arrivals.push(arrival);
         if urgent || waiting.arrivals.len() >= waiting.wake_at {
             self.wake(waiting);
@@ -261,6 +261,11 @@ impl Queue {
         // Not under the lock: dropping a ticket wakes its waiter.
         drop(unwritten);
         self.set_failed(true);
+    }
+
+    /// Whether all that came was written, or has failed.
+    pub fn has_ended(&self) -> bool {
+        self.waiting.lock().ended
     }
 
     /// Waits for something to write, and moves it to the writer's own. `arrivals` and `notes` come in empty.

@@ -119,7 +119,16 @@ impl Writer {
                     self.add(Entry::Job(record), ticket);
                     Ok(())
                 }
-                Arrival::Work(work) => self.commit_all().map(|()| self.work(work)),
+                Arrival::Work(work) => match self.commit_all() {
+                    Ok(()) => {
+                        self.work(work);
+                        Ok(())
+                    }
+                    Err(why) => {
+                        arrivals.push(Arrival::Work(work));
+                        Err(why)
+                    }
+                },
                 Arrival::Fence(post) => match self.commit_all() {
                     Ok(()) => {
                         post.reached(self.next.job);

@@ -1,11 +1,9 @@
-//! Statistics, over real files in a folder of the test's own.
+//! Traffic and service times, over databases in folders of the tests' own.
 //!
 //! Time is a number here: months pass in seconds. A failure names its seed; `TIERGATE_SEED=n` replays it.
 
-mod damage;
-mod folder;
 mod histories;
-mod model;
+pub mod model;
 mod racing;
 mod space;
-mod speed;
+pub mod speed;

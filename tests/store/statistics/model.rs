@@ -1,16 +1,17 @@
-//! A journal that keeps every entry for ever, and what statistics must say of it: counted anew for each question.
+//! A list that keeps every entry for ever beside the database, and what statistics must say of it: counted anew for each question.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tiergate::policy::End;
 use tiergate::policy::caller::{AccountId, Caller, NetworkId, UserId};
+use tiergate::policy::refusal::Reason;
 use tiergate::policy::rules::Priority;
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::store::statistics::{Books, PERCENTILES, Period, STATUSES, Statistics, Traffic};
-use tiergate::store::{Bookkeeper, Entry, Record, Refused};
+use tiergate::store::statistics::{PERCENTILES, Period, STATUSES, Traffic};
+use tiergate::store::{Database, Entry, Ledger, Record, Refused};
 
-use super::folder::Folder;
+use crate::folder::Folder;
+use crate::kit::{self, WallClock};
 
 /// Numbers that look random and can be had again.
 #[derive(Debug)]
@@ -33,14 +34,14 @@ impl Dice {
 
 /// Somebody of a few.
 pub fn caller(dice: &mut Dice) -> Caller {
-    let number = dice.roll(4);
+    let number = 1 + dice.roll(4);
     let account = AccountId(u32::try_from(number).expect("small"));
     match dice.roll(3) {
         0 => Caller::Account(account),
         1 => Caller::Network(NetworkId(number)),
         _ => Caller::User {
             of: account,
-            user: UserId(dice.roll(2)),
+            user: UserId(1 + dice.roll(2)),
         },
     }
 }
@@ -52,6 +53,7 @@ pub fn job(caller: Caller, now: UnixTime, status: u16, searched_ms: u64) -> Entr
         admitted: UnixTime::from_millis(now.as_millis().saturating_sub(waited_ms + searched_ms)),
         caller,
         tier: Arc::from("free"),
+        upstream: Arc::from("search"),
         priority: Priority::new(2).expect("0 to 6"),
         end: if status == 200 { End::Succeeded } else { End::Failed },
         status,
@@ -69,6 +71,8 @@ pub fn entry(dice: &mut Dice, now: UnixTime) -> Entry {
         return Entry::Refused(Refused {
             minute: UnixTime::from_secs(now.as_secs() / 60 * 60),
             caller: (dice.roll(2) == 0).then(|| caller(dice)),
+            tier: Arc::from("free"),
+            reason: [Reason::QuotaDepleted, Reason::QueueFull][dice.roll(2) as usize],
             status,
             count: 1 + u32::try_from(dice.roll(1_000)).expect("small"),
         });
@@ -88,19 +92,18 @@ pub fn time_of(entry: &Entry) -> u64 {
     }
 }
 
-/// Status and number, if it counts for that caller, or for the door.
+/// Status and number, if it counts for that caller, or for the server.
 fn counts(entry: &Entry, whose: Option<Caller>) -> Option<(u16, u32)> {
-    match entry {
-        Entry::Job(record) => {
-            let for_whom = match (whose, record.caller) {
-                (None, _) => true,
-                (Some(Caller::Account(account)), Caller::User { of, .. }) => account == of,
-                (Some(whose), caller) => whose == caller,
-            };
-            (for_whom && record.status != 0).then_some((record.status, 1))
-        }
-        Entry::Refused(refused) => (refused.caller == whose).then_some((refused.status, refused.count)),
-    }
+    let (caller, status, count) = match entry {
+        Entry::Job(record) => (Some(record.caller), record.status, 1),
+        Entry::Refused(refused) => (refused.caller, refused.status, refused.count),
+    };
+    let for_whom = match (whose, caller) {
+        (None, _) => true,
+        (Some(Caller::Account(account)), Some(Caller::User { of, .. })) => account == of,
+        (Some(whose), caller) => Some(whose) == caller,
+    };
+    (for_whom && status != 0).then_some((status, count))
 }
 
 pub fn length_ms(period: Period) -> u64 {
@@ -120,7 +123,7 @@ fn rows(period: Period, now: UnixTime) -> (u64, u64) {
     (now.as_millis() / length_ms(period) + 1 - number, number)
 }
 
-/// What [`Statistics::traffic`] must say.
+/// What [`Database::traffic`] must say.
 pub fn traffic<'a>(
     entries: impl Iterator<Item = &'a Entry>,
     whose: Option<Caller>,
@@ -148,7 +151,7 @@ pub fn traffic<'a>(
     traffic
 }
 
-/// The exact percentiles that [`Statistics::speed`] must come close to.
+/// The exact percentiles that [`Database::speed`] must come close to.
 pub fn speed<'a>(
     entries: impl Iterator<Item = &'a Entry>,
     period: Period,
@@ -173,84 +176,59 @@ pub fn speed<'a>(
     times.iter_mut().map(percentiles).collect()
 }
 
-/// The journal, and the statistics that are kept of it in a folder.
+/// Everything that was written down, in a database and in a list.
 #[derive(Debug)]
-pub struct Journal {
+pub struct Book {
     pub folder: Folder,
-    pub statistics: Arc<Statistics>,
-    pub books: Books,
-    /// Entries with their segments, in the order in which they were written.
-    pub entries: Vec<(u64, Entry)>,
-    /// The segment that is being written.
-    pub segment: u64,
+    wall: WallClock,
+    database: Option<Arc<Database>>,
+    entries: Vec<Entry>,
 }
 
-impl Journal {
+impl Book {
     pub fn new() -> Self {
-        let folder = Folder::new();
-        let (statistics, books) = Statistics::open(folder.path()).expect("an empty folder opens");
-        Self {
-            folder,
-            statistics,
-            books,
+        let mut book = Self {
+            folder: Folder::in_memory(),
+            wall: WallClock::at(kit::MONTH),
+            database: None,
             entries: Vec::new(),
-            segment: 1,
-        }
+        };
+        book.restart();
+        book
+    }
+
+    pub fn database(&self) -> &Arc<Database> {
+        self.database.as_ref().expect("it is open")
     }
 
     pub fn write(&mut self, entry: Entry) {
-        self.statistics.record(&entry);
-        self.entries.push((self.segment, entry));
+        self.database().note(entry.clone());
+        self.entries.push(entry);
     }
 
-    /// Begins the next segment. What is written now may come before the ones before are closed.
-    pub fn next_segment(&mut self) {
-        self.segment += 1;
+    /// Waits until all is committed.
+    pub fn flush(&self) {
+        self.database().write(|_| Ok(())).expect("it can be written");
     }
 
-    /// Closes all segments but the current one.
-    pub fn close(&mut self) {
-        for segment in self.books.covers().map_or(1, |covers| covers + 1)..self.segment {
-            let mut entries = of_segment(&self.entries, segment);
-            self.books.close(segment, &mut entries).expect("the disk works");
-        }
+    pub fn roll_up(&self) {
+        self.flush();
+        self.database().roll_up().expect("it can be written");
     }
 
-    /// Ends and starts again: from files, and from the entries that the journal has kept, from that segment on.
-    pub fn restart_with(&mut self, kept_from: u64) {
-        let (statistics, books) = Statistics::open(self.folder.path()).expect("the folder opens");
-        (self.statistics, self.books) = (statistics, books);
-        for (segment, entry) in self.entries.iter().filter(|(segment, _)| *segment >= kept_from) {
-            self.statistics.replayed(entry, *segment);
-        }
+    pub fn remove_old(&self, now: UnixTime) {
+        self.flush();
+        self.database().remove_old(now).expect("it can be written");
+    }
+
+    /// Ends and starts again.
+    pub fn restart(&mut self) {
+        self.database = None;
+        let opened = kit::open(self.folder.path(), &self.wall);
+        self.database = Some(opened.expect("the folder can be used"));
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().map(|(_, entry)| entry)
+        self.entries.iter()
     }
-
-    /// Those that the last hour can show: of all minutes that share a place in its ring, the one that was written last.
-    pub fn of_last_minutes(&self) -> Vec<&Entry> {
-        let mut ring: HashMap<u64, (u64, Vec<&Entry>)> = HashMap::new();
-        for entry in self
-            .all()
-            .filter(|entry| !matches!(entry, Entry::Job(record) if record.status == 0))
-        {
-            let minute = time_of(entry) / 60_000;
-            let slot = ring.entry(minute % 64).or_default();
-            if slot.0 != minute {
-                *slot = (minute, Vec::new());
-            }
-            slot.1.push(entry);
-        }
-        ring.into_values().flat_map(|(_, entries)| entries).collect()
-    }
-}
-
-fn of_segment(entries: &[(u64, Entry)], segment: u64) -> impl Iterator<Item = Entry> {
-    let first = entries.partition_point(|(earlier, _)| *earlier < segment);
-    entries[first..]
-        .iter()
-        .take_while(move |(number, _)| *number == segment)
-        .map(|(_, entry)| entry.clone())
 }

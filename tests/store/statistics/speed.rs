@@ -4,7 +4,7 @@ use tiergate::policy::caller::{AccountId, Caller};
 use tiergate::policy::time::UnixTime;
 use tiergate::store::statistics::{PERCENTILES, Period, Speed};
 
-use super::model::{self, Dice, Journal, job};
+use super::model::{self, Book, Dice, job};
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
@@ -23,31 +23,32 @@ pub fn close_enough(told: &Speed, exact: Option<&[u64; PERCENTILES.len()]>) {
 
 #[test]
 fn percentiles_are_close_from_a_millisecond_to_an_hour() {
-    let mut journal = Journal::new();
+    let mut book = Book::new();
     let mut dice = Dice::new(5);
     for _ in 0..20_000 {
         let searched_ms = 1 + dice.roll(3_600_000) / (1 << dice.roll(22));
-        journal.write(job(Caller::Account(AccountId(1)), NOW, 200, searched_ms));
+        book.write(job(Caller::Account(AccountId(1)), NOW, 200, searched_ms));
     }
-    let exact = model::speed(journal.all(), Period::Day, NOW);
+    book.flush();
+    let exact = model::speed(book.all(), Period::Day, NOW);
     for _ in 0..2 {
-        let told = journal.statistics.speed(Period::Day, NOW).expect("the disk works");
+        let told = book.database().speed(Period::Day, NOW).expect("it can be read");
         assert_eq!(told.len(), exact.len());
         let rows = told.iter().zip(&exact);
         rows.for_each(|(told, exact)| close_enough(told, exact.as_ref()));
-        journal.next_segment();
-        journal.close();
+        book.roll_up();
     }
 }
 
 #[test]
 fn only_successes_have_a_speed() {
-    let mut journal = Journal::new();
+    let mut book = Book::new();
     for (status, searched_ms) in [(200, 70), (500, 9_000), (0, 4), (402, 0)] {
-        journal.write(job(Caller::Account(AccountId(1)), NOW, status, searched_ms));
+        book.write(job(Caller::Account(AccountId(1)), NOW, status, searched_ms));
     }
+    book.flush();
     for period in [Period::Minute, Period::Hour, Period::Day] {
-        let told = journal.statistics.speed(period, NOW).expect("the disk works");
+        let told = book.database().speed(period, NOW).expect("it can be read");
         assert_eq!(
             told.last().and_then(|row| row.percentiles_ms),
             Some([70; 7]),

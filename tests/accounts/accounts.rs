@@ -1,44 +1,26 @@
-//! Accounts and keys on a disk: what was acknowledged is there after a restart, and ids are nobody's second time.
+//! Accounts and keys: what was acknowledged is there after a restart, and ids are nobody's second time.
 
-use crate::folder::Folder;
-use tiergate::policy::caller::AccountId;
 use tiergate::policy::rules::Raise;
-use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::{
-    AccountStore, Change, ChangeError, Illegal, ImportError, ImportRow, Imported, KeyHash, KnownAccounts, Listed,
-    NewAccount, OpenError, RelistError, Relisted, Secret, keys,
+    AccountsError, Change, ChangeError, Illegal, ImportOptions, ImportRow, Key, Listed, NewAccount, RelistError,
+    Relisted, keys,
 };
 
-const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
-const DAY: Span = Span::from_secs(24 * 60 * 60);
+use crate::folder::Folder;
+use crate::kit::{DAY, NOW, database_of, found, hash, listed, new, numbers, open, open_with};
 
-fn open(folder: &Folder, listed: &[Listed]) -> Result<AccountStore, OpenError> {
-    AccountStore::open(&folder.path().join("accounts.redb"), listed, Vec::new(), NOW)
-}
-
-fn new(name: &str) -> NewAccount {
-    NewAccount {
+/// An account that brings a key along.
+fn with_key(name: &str, key: &str) -> (usize, Result<ImportRow, String>) {
+    let terms = Change {
+        tier: Some("$20".to_owned()),
+        ..Change::default()
+    };
+    let row = ImportRow {
         name: name.to_owned(),
-        tier: "$20".to_owned(),
-        ..NewAccount::default()
-    }
-}
-
-fn listed(name: &str, keys: &[&str]) -> Listed {
-    Listed {
-        name: name.to_owned(),
-        tier: "free".to_owned(),
-        keys: keys.iter().map(|key| hash(key)).collect(),
-    }
-}
-
-fn hash(key: &str) -> KeyHash {
-    keys::hash(key.as_bytes())
-}
-
-fn found(store: &AccountStore, key: &str, now: UnixTime) -> Option<AccountId> {
-    let known = KnownAccounts::of(store.directory());
-    known.find(key.as_bytes(), now).map(|account| account.id)
+        terms,
+        keys: vec![Key::plain(hash(key), NOW)],
+    };
+    (1, Ok(row))
 }
 
 #[test]
@@ -60,18 +42,19 @@ fn everything_is_there_after_a_restart() {
         note: Some(Some("asked twice".to_owned())),
         ..Change::default()
     };
-    let changed = store.change("acme-bot", &change).expect("it is there");
-    assert_eq!((changed.id, changed.own.concurrency), (account.id, Some(6)));
-    store.close().expect("the disk is fine");
+    let changed = store.change("acme-bot", &change, NOW).expect("it is there");
+    assert_eq!((changed.id, changed.own().concurrency), (account.id, Some(6)));
+    drop(store);
     let store = open(&folder, &[]).expect("the same store");
     assert_eq!(store.directory().by_name("acme-bot"), Some(changed));
     assert_eq!(found(&store, minted.secret.reveal(), NOW), Some(account.id));
     assert_eq!(found(&store, minted.secret.reveal(), NOW + DAY), None, "it has expired");
-    assert_eq!(store.directory().keys_of(account.id), [minted.key]);
+    let account = store.directory().by_name("acme-bot").expect("it is there");
+    assert_eq!(account.keys(), [minted.key]);
 }
 
 #[test]
-fn an_account_has_so_many_numbers_of_its_own_and_none_is_too_large() {
+fn an_accounts_own_numbers_are_bounded() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     store.add(new("acme"), NOW).expect("the name is free");
@@ -87,7 +70,9 @@ fn an_account_has_so_many_numbers_of_its_own_and_none_is_too_large() {
                 .collect(),
             ..Change::default()
         };
-        store.change("acme", &change).map(|account| account.own.limits.len())
+        store
+            .change("acme", &change, NOW)
+            .map(|account| account.own().limits.len())
     };
     let many = |count: u32| {
         (0..count)
@@ -111,17 +96,118 @@ fn an_account_has_so_many_numbers_of_its_own_and_none_is_too_large() {
 #[test]
 fn what_is_closed_stays_closed() {
     let folder = Folder::new();
-    let store = open(&folder, &[]).expect("it is made");
+    let (store, database) = open_with(&folder, &[], &[], NOW).expect("it is made");
     store.add(new("acme"), NOW).expect("nothing is in the way");
-    store.close().expect("the disk is fine");
+    database.close();
     let refused = store.add(new("late"), NOW).expect_err("it is closed");
     assert!(matches!(refused, ChangeError::Unavailable(_)), "{refused:?}");
+    assert!(refused.to_string().starts_with("nothing was changed"), "{refused}");
+    let refused = store.remove("acme", NOW).expect_err("it is closed still");
+    assert!(matches!(refused, ChangeError::Unavailable(_)), "{refused:?}");
+    assert!(store.directory().by_name("acme").is_some(), "who asks is still told");
+    assert!(store.directory().by_name("late").is_none());
+    drop((store, database));
     let next = open(&folder, &[]).expect("nobody else has it open");
     assert!(next.directory().by_name("acme").is_some());
     assert!(next.directory().by_name("late").is_none());
-    let refused = store.remove("acme").expect_err("it is closed still");
-    assert!(matches!(refused, ChangeError::Unavailable(_)), "{refused:?}");
-    assert!(store.directory().by_name("acme").is_some(), "who asks is still told");
+}
+
+/// The database is full: what can't be written is refused, and what is there is seen as before.
+#[test]
+fn a_change_that_can_not_be_written_changes_nothing() {
+    let folder = Folder::new();
+    let (store, database) = open_with(&folder, &[listed("a", &["ka"])], &[], NOW).expect("it is made");
+    let acme = store.add(new("acme"), NOW).expect("nothing is in the way");
+    let full = database.write(|transaction| {
+        transaction
+            .query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))
+            .and_then(|pages| transaction.query_row(&format!("PRAGMA max_page_count = {}", pages + 2), [], |_| Ok(())))
+    });
+    full.expect("it can be made full");
+    let many = (0..5_000).map(|number| with_key(&format!("n{number}"), &format!("k{number}")));
+    let refused = store
+        .import(many, &ImportOptions::default(), NOW)
+        .expect_err("it is full");
+    assert!(
+        refused
+            .to_string()
+            .starts_with("nothing was changed: the database can't be written"),
+        "{refused}"
+    );
+    assert_eq!(store.directory().len(), 2);
+    let more: Vec<Listed> = (0..5_000).map(|number| listed(&format!("l{number}"), &[])).collect();
+    let refused = store.relist(&more, NOW).expect_err("it is full");
+    assert!(matches!(refused, RelistError::Unavailable(_)), "{refused:?}");
+    assert_eq!(
+        found(&store, "ka", NOW),
+        store.directory().by_name("a").map(|account| account.id)
+    );
+    store
+        .relist(&[listed("a", &["ka"])], NOW)
+        .expect("the same list needs no room");
+    drop((store, database));
+    let store = open(&folder, &[listed("a", &["ka"])]).expect("the limit was the connection's");
+    assert_eq!(
+        (store.directory().len(), store.directory().by_name("acme")),
+        (2, Some(acme.clone()))
+    );
+    let next = store.add(new("next"), NOW).expect("there is room");
+    assert_eq!(next.id.0, acme.id.0 + 1, "ids that nobody has seen come again");
+}
+
+/// What history needs of a removed account stays, and nothing else.
+#[test]
+fn of_a_removed_account_only_its_name_is_kept() {
+    let folder = Folder::new();
+    let store = open(&folder, &[]).expect("a new store");
+    let new = NewAccount {
+        email: Some("a@example.org".to_owned()),
+        note: Some("a friend".to_owned()),
+        until: Some(NOW + DAY),
+        users_max: Some(5),
+        own: tiergate::policy::Own {
+            concurrency: Some(3),
+            quotas: vec![("daily".into(), 5)],
+            limits: Vec::new(),
+        },
+        ..new("a")
+    };
+    let id = store.add(new, NOW).expect("free").id;
+    store.mint("a", "bot".to_owned(), None, NOW).expect("room");
+    store.remove("a", NOW + DAY).expect("it is there");
+    drop(store);
+    let database = database_of(&folder);
+    let kept = format!(
+        "SELECT count(*) FROM account WHERE id = {} AND name = 'a' AND tier = '$20' AND removed_at = {} AND email IS NULL AND \
+         note IS NULL AND until IS NULL AND max_users IS NULL AND concurrency IS NULL",
+        id.0,
+        (NOW + DAY).as_millis()
+    );
+    assert_eq!(numbers(&database, &kept), [1]);
+    for table in ["api_key", "account_quota", "account_limit"] {
+        assert_eq!(
+            numbers(&database, &format!("SELECT count(*) FROM {table}")),
+            [0],
+            "{table}"
+        );
+    }
+}
+
+/// The last id is given once, and after it none.
+#[test]
+fn ids_that_are_used_up_are_told() {
+    let folder = Folder::new();
+    drop(open(&folder, &[]).expect("a new store"));
+    let used = "INSERT INTO account (id, name, origin, tier, blocked, created, removed_at) VALUES (4294967293, 'old', 'stored', 't', 0, 0, 0)";
+    database_of(&folder).execute(used, []).expect("a row");
+    let store = open(&folder, &[]).expect("a store");
+    assert_eq!(store.add(new("last"), NOW).expect("one is left").id.0, u32::MAX - 1);
+    assert_eq!(store.add(new("late"), NOW), Err(ChangeError::TooManyAccounts));
+    assert_eq!(store.relist(&[listed("late", &[])], NOW), Err(RelistError::NoIds));
+    drop(store);
+    let error = open(&folder, &[listed("late", &[])]).expect_err("none is left");
+    assert!(matches!(error, AccountsError::NoIds), "{error}");
+    assert!(open(&folder, &[]).is_ok());
 }
 
 #[test]
@@ -130,12 +216,12 @@ fn an_id_is_nobodys_second_time() {
     let store = open(&folder, &[listed("listed", &["k"])]).expect("a new store");
     let first = store.add(new("a"), NOW).expect("free").id;
     let key = store.mint("a", String::new(), None, NOW).expect("room").secret;
-    store.remove("a").expect("it is there");
+    store.remove("a", NOW).expect("it is there");
     assert_eq!(found(&store, key.reveal(), NOW), None);
-    assert_eq!(store.remove("a"), Err(ChangeError::UnknownAccount));
+    assert_eq!(store.remove("a", NOW), Err(ChangeError::UnknownAccount));
     let second = store.add(new("a"), NOW).expect("free again").id;
     assert_ne!(first, second);
-    store.remove("a").expect("it is there");
+    store.remove("a", NOW).expect("it is there");
     drop(store);
     let store = open(&folder, &[listed("listed", &["k"])]).expect("the same store");
     let third = store.add(new("a"), NOW).expect("free again").id;
@@ -150,10 +236,10 @@ fn who_is_listed_has_one_id_whenever_it_is_listed() {
     let ids = ["ka", "kb", "kb2"].map(|key| found(&store, key, NOW));
     assert!(ids[0] != ids[1] && ids[1] == ids[2] && ids[0].is_some());
     let refused = [
-        store.change("a", &Change::default()).map(|_| ()),
-        store.remove("a").map(|_| ()),
+        store.change("a", &Change::default(), NOW).map(|_| ()),
+        store.remove("a", NOW).map(|_| ()),
         store.mint("a", String::new(), None, NOW).map(|_| ()),
-        store.revoke(keys::KeyId::of(&hash("ka"))).map(|_| ()),
+        store.revoke(keys::KeyId::of(&hash("ka")), NOW).map(|_| ()),
         store.rotate(keys::KeyId::of(&hash("ka")), DAY, NOW).map(|_| ()),
     ];
     assert!(
@@ -173,7 +259,7 @@ fn who_is_listed_has_one_id_whenever_it_is_listed() {
 }
 
 #[test]
-fn another_list_comes_in_one_step_and_names_keep_their_ids_over_lists_and_restarts() {
+fn another_list_comes_in_one_step_and_names_keep_their_ids() {
     let folder = Folder::new();
     let (a, b) = (listed("a", &["ka"]), listed("b", &["kb", "kb2"]));
     let store = open(&folder, &[a.clone(), b.clone()]).expect("a new store");
@@ -227,6 +313,29 @@ fn another_list_comes_in_one_step_and_names_keep_their_ids_over_lists_and_restar
     assert_eq!(store.directory().len(), 4);
 }
 
+/// A reload of a file with the same list writes nothing, and so needs no disk.
+#[test]
+fn a_list_that_is_the_same_is_not_written() {
+    let folder = Folder::new();
+    let list = [listed("a", &["ka"]), listed("b", &["kb"])];
+    let (store, database) = open_with(&folder, &list, &[], NOW).expect("a new store");
+    database.close();
+    let other_order = [list[1].clone(), list[0].clone()];
+    assert_eq!(store.relist(&other_order, NOW + DAY), Ok(Relisted::default()));
+    let other = [list[0].clone(), listed("b", &["another"])];
+    assert!(matches!(store.relist(&other, NOW), Err(RelistError::Unavailable(_))));
+    drop((store, database));
+    // Nor does a start with the same list.
+    for write in ["INSERT", "UPDATE", "DELETE"] {
+        let trigger =
+            format!("CREATE TRIGGER no_{write} BEFORE {write} ON account BEGIN SELECT RAISE(ABORT, 'written'); END");
+        database_of(&folder).execute(&trigger, []).expect("a trigger");
+    }
+    drop(open(&folder, &list).expect("nothing is written"));
+    let error = open(&folder, &list[1..]).expect_err("one is gone");
+    assert!(error.to_string().contains("written"), "{error}");
+}
+
 #[test]
 fn so_many_names_that_are_not_listed_any_more_keep_their_ids() {
     let folder = Folder::new();
@@ -243,21 +352,25 @@ fn so_many_names_that_are_not_listed_any_more_keep_their_ids() {
         .expect("nothing is in the way");
     assert_ne!(found(&store, "ka", NOW), id, "there were too many");
     assert_eq!(found(&store, "kb", NOW), b);
+    drop(store);
+    let names = "SELECT count(*) FROM account WHERE name = 'a'";
+    assert_eq!(
+        numbers(&database_of(&folder), names),
+        [2],
+        "what the first has used keeps its name"
+    );
 }
 
 #[test]
-fn a_list_that_collides_with_what_is_stored_changes_nothing_and_says_what_to_do() {
+fn a_list_that_collides_with_the_store_changes_nothing() {
     let folder = Folder::new();
     let old = [listed("a", &["ka"])];
     let store = open(&folder, &old).expect("a new store");
     store.add(new("acme"), NOW).expect("free");
-    let secret = Secret::imported("old".to_owned()).expect("a key");
-    let row = ImportRow {
-        line: 1,
-        account: new("other"),
-        key: Some(secret),
-    };
-    store.import(vec![row], NOW).expect("both are new");
+    let import = [with_key("other", "old")].into_iter();
+    store
+        .import(import, &ImportOptions::default(), NOW)
+        .expect("both are new");
     let before = store.directory().page("", 9);
     let refused = |list: &[Listed]| store.relist(list, NOW).expect_err("it collides").to_string();
     let told = refused(&[listed("b", &["kb"]), listed("acme", &["kc"])]);
@@ -277,12 +390,10 @@ fn a_list_that_collides_with_what_is_stored_changes_nothing_and_says_what_to_do(
     );
     assert_eq!(store.directory().page("", 9), before);
     assert_eq!(found(&store, "ka", NOW), before.first().map(|account| account.id));
-    store.remove("acme").expect("it is stored");
+    store.remove("acme", NOW).expect("it is stored");
     store
         .relist(&[listed("acme", &["ka"])], NOW)
         .expect("now it may be listed");
-    store.close().expect("the disk is fine");
-    assert!(matches!(store.relist(&old, NOW), Err(RelistError::Unavailable(_))));
 }
 
 #[test]
@@ -294,7 +405,7 @@ fn accounts_whose_tier_there_is_not_are_named_and_counted() {
     }
     let lost = |tiers: &[&str]| {
         let lost = store.directory().lost(|tier| tiers.contains(&tier), 2);
-        let names: Vec<String> = lost.accounts.iter().map(|account| account.name.clone()).collect();
+        let names: Vec<String> = lost.accounts.iter().map(|account| account.name.to_string()).collect();
         (names.join(" "), lost.count)
     };
     assert_eq!(lost(&["free", "$20"]), (String::new(), 0));
@@ -307,16 +418,14 @@ fn a_name_or_a_key_in_both_places_is_told_at_the_start() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     store.add(new("acme"), NOW).expect("free");
-    let row = ImportRow {
-        line: 1,
-        account: new("other"),
-        key: Some(Secret::imported("old".to_owned()).expect("a key")),
-    };
-    store.import(vec![row], NOW).expect("both are new");
+    let import = [with_key("other", "old")].into_iter();
+    store
+        .import(import, &ImportOptions::default(), NOW)
+        .expect("both are new");
     drop(store);
     let error = open(&folder, &[listed("b", &["kb"]), listed("acme", &["ka"])]).expect_err("it is in both");
     assert!(
-        matches!(&error, OpenError::ListedAndStored(names) if names == &["acme"]),
+        matches!(&error, AccountsError::ListedAndStored(names) if names == &["acme"]),
         "{error}"
     );
     let error = open(&folder, &[listed("b", &["old"])]).expect_err("the key is of two");
@@ -342,7 +451,7 @@ fn a_key_rotates_with_an_overlap() {
         .rotate(old.key.id(), DAY.saturating_mul(7), later)
         .expect("it is alive");
     assert_eq!(
-        (fresh.key.label.as_str(), fresh.key.expires),
+        (&*fresh.key.label, fresh.key.expires),
         ("bot", Some(later + DAY.saturating_mul(90)))
     );
     assert_eq!(kept.expires, Some(later + DAY.saturating_mul(7)));
@@ -353,9 +462,9 @@ fn a_key_rotates_with_an_overlap() {
         .rotate(old.key.id(), DAY, later + DAY.saturating_mul(7))
         .expect_err("it has expired");
     assert_eq!(error, ChangeError::KeyExpired);
-    store.revoke(fresh.key.id()).expect("it is there");
+    store.revoke(fresh.key.id(), NOW).expect("it is there");
     assert_eq!(alive(later), [true, false]);
-    assert_eq!(store.revoke(fresh.key.id()), Err(ChangeError::UnknownKey));
+    assert_eq!(store.revoke(fresh.key.id(), NOW), Err(ChangeError::UnknownKey));
 }
 
 #[test]
@@ -371,79 +480,4 @@ fn an_account_has_so_many_keys_and_expired_ones_make_room() {
     assert_eq!(one_more(NOW), Err(ChangeError::TooManyKeys));
     assert_eq!(one_more(NOW + DAY), Ok(()));
     assert_eq!(one_more(NOW + DAY), Err(ChangeError::TooManyKeys));
-}
-
-#[test]
-fn an_import_is_whole_or_nothing_and_says_all_that_is_wrong() {
-    let folder = Folder::new();
-    let store = open(&folder, &[listed("listed", &["known"])]).expect("a new store");
-    let row = |line, name: &str, key: Option<&str>| ImportRow {
-        line,
-        account: new(name),
-        key: key.map(|key| Secret::imported(key.to_owned()).expect("a key")),
-    };
-    let mut rows = vec![row(1, "a", Some("ka")), row(2, "b", None), row(3, "a", Some("ka2"))];
-    let good = rows.clone();
-    rows.extend([
-        row(4, "listed", None),
-        row(5, "c", Some("known")),
-        row(6, "d", Some("ka")),
-        row(7, "e e", None),
-    ]);
-    rows.push(ImportRow {
-        account: NewAccount {
-            tier: "$1".to_owned(),
-            ..new("b")
-        },
-        ..row(8, "b", None)
-    });
-    let error = store.import(rows.clone(), NOW).expect_err("five lines are wrong");
-    assert_eq!(store.check_import(rows, NOW).as_ref(), Err(&error));
-    let ImportError::Lines(wrong) = error else {
-        panic!("{error}")
-    };
-    let lines: Vec<usize> = wrong.iter().map(|(line, _)| *line).collect();
-    assert_eq!(lines, [4, 5, 6, 7, 8], "{wrong:?}");
-    assert_eq!(store.directory().len(), 1, "nothing was taken over");
-    assert_eq!(store.check_import(good.clone(), NOW), Ok(()));
-    assert_eq!(store.directory().len(), 1, "nor by looking");
-    assert_eq!(store.import(good, NOW), Ok(Imported { accounts: 2, keys: 2 }));
-    let a = store.directory().by_name("a").map(|account| account.id);
-    assert_eq!(["ka", "ka2"].map(|key| found(&store, key, NOW)), [a, a]);
-}
-
-#[test]
-fn what_is_no_store_of_ours_is_told_from_one_that_is_in_use() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = Folder::new();
-    let store = open(&folder, &[]).expect("a new store");
-    assert!(matches!(open(&folder, &[]), Err(OpenError::InUse)));
-    let file = folder.path().join("accounts.redb");
-    let mode = std::fs::metadata(&file).expect("it is there").permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    drop(store);
-    std::fs::write(
-        &file,
-        "these are no accounts, but there are enough bytes of them".repeat(200),
-    )
-    .expect("a file");
-    let error = open(&folder, &[]).expect_err("it is no store");
-    assert!(matches!(error, OpenError::Damaged(_)), "{error}");
-}
-
-#[test]
-fn a_store_of_a_later_version_is_left_alone() {
-    let folder = Folder::new();
-    let file = folder.path().join("accounts.redb");
-    let database = redb::Database::create(&file).expect("a new file");
-    let write = database.begin_write().expect("nobody else writes");
-    let meta: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
-    write
-        .open_table(meta)
-        .expect("a table")
-        .insert("format", 3)
-        .expect("a disk");
-    write.commit().expect("a disk");
-    drop(database);
-    assert!(matches!(open(&folder, &[]), Err(OpenError::Newer)));
 }

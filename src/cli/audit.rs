@@ -1,0 +1,82 @@
+//! `tiergate audit`: what operators changed, from the data folder.
+
+use std::io::Write;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::data::{self, DataTarget};
+use super::{CliError, table, unless_enough};
+use crate::policy::time::UnixTime;
+use crate::store::audit::AuditEntry;
+
+/// Show what operators changed, when, and from where; the newest last.
+///
+/// Reads the database itself, whether a server runs or not. Times are UTC.
+///
+/// Example: tiergate audit --since 24h
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Changes since: how long ago, such as 24h or 7d, a day (UTC), or a time such as 2026-11-22T06:00:00Z
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = data::time)]
+    since: UnixTime,
+    /// The last N of them
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    limit: usize,
+    #[command(flatten)]
+    target: DataTarget,
+}
+
+impl Audit {
+    /// Whether programs are to read the answer, or why there is none.
+    pub fn is_for_programs(&self) -> bool {
+        self.target.json
+    }
+}
+
+/// Reads it, and writes it to `out`, as far as somebody reads it.
+///
+/// # Errors
+/// There is no database that can be read.
+pub fn run(audit: &Audit, out: &mut impl Write) -> Result<(), CliError> {
+    let (view, _) = audit.target.view()?;
+    let mut entries = view.audit(audit.since, audit.limit)?;
+    entries.reverse();
+    let written = match audit.target.json {
+        true => table::json(
+            out,
+            &json!({ "changes": entries.iter().map(in_json).collect::<Vec<_>>() }),
+        ),
+        false => {
+            let rows: Vec<_> = entries.iter().map(row).collect();
+            table::write(out, ["TIME", "WHO", "ACTION", "SUBJECT", "DETAIL"], &rows)
+        }
+    };
+    unless_enough(written.map_err(CliError::Output))
+}
+
+fn in_json(entry: &AuditEntry) -> Value {
+    json!({
+        "id": entry.id,
+        "at": data::rfc3339(entry.at),
+        "who": entry.who,
+        "action": entry.action,
+        "subject": entry.subject,
+        "detail": entry.detail,
+    })
+}
+
+fn row(entry: &AuditEntry) -> [String; 5] {
+    let detail = match &entry.detail {
+        Value::Object(fields) if fields.is_empty() => "-".to_owned(),
+        detail => detail.to_string(),
+    };
+    let text = |text: &str| table::cell(&text.into());
+    [
+        data::readable(entry.at),
+        text(&entry.who),
+        text(&entry.action),
+        text(&entry.subject),
+        detail,
+    ]
+}

@@ -1,0 +1,104 @@
+//! `tiergate db verify`: whether a database, or a backup of one, is whole.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::data::DataTarget;
+use super::{CliError, table, unless_enough};
+use crate::store::verify::Check;
+use crate::store::{OpenError, View};
+
+/// Look after the database.
+#[derive(Debug, Args)]
+pub struct Db {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    target: DataTarget,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check whether the database is whole, and whether its sums are those of its rows. Exit code 1 if anything is wrong.
+    ///
+    /// Reads all of it, while a server runs or not, and changes nothing.
+    ///
+    /// Example: tiergate db verify /var/backups/tiergate-2026-11-30.db
+    Verify {
+        /// A backup; the database in the data folder if it is left out
+        file: Option<PathBuf>,
+    },
+}
+
+impl Db {
+    /// Whether programs are to read the answer, or why there is none.
+    pub fn is_for_programs(&self) -> bool {
+        self.target.json
+    }
+}
+
+/// Checks it, and writes what was found to `out`, as far as somebody reads it. Whether nothing is wrong.
+///
+/// # Errors
+/// There is no database that can be read.
+pub fn run(db: &Db, out: &mut impl Write) -> Result<bool, CliError> {
+    let Command::Verify { file } = &db.command;
+    let opened = match file {
+        Some(file) => {
+            let input = |error| CliError::Input(file.display().to_string(), error);
+            std::fs::metadata(file).map_err(input)?;
+            View::open_file(file).map_err(CliError::Open)
+        }
+        None => db.target.view().map(|(view, _)| view),
+    };
+    let mut all = Vec::new();
+    let mut told = Ok(());
+    let mut done = |check: Check| {
+        if !db.target.json && told.is_ok() {
+            told = tell(&check, out);
+        }
+        all.push(check);
+    };
+    let name = match opened {
+        Ok(mut view) => {
+            view.verify(done)?;
+            view.file().display().to_string()
+        }
+        Err(CliError::Open(OpenError::Damaged { file, what })) => {
+            done(Check::damaged(what));
+            file.display().to_string()
+        }
+        Err(error) => return Err(error),
+    };
+    let is_ok = all.iter().all(Check::is_ok);
+    if db.target.json {
+        let checks: Vec<Value> = all.iter().map(in_json).collect();
+        told = table::json(out, &json!({ "file": name, "ok": is_ok, "checks": checks }));
+    } else if told.is_ok() && !is_ok {
+        told = writeln!(
+            out,
+            "{name} is not as it should be: restore a backup (`tiergate restore`), or keep the file and report this"
+        );
+    }
+    unless_enough(told.map_err(CliError::Output))?;
+    Ok(is_ok)
+}
+
+fn tell(check: &Check, out: &mut impl Write) -> std::io::Result<()> {
+    let word = if check.is_ok() { "ok   " } else { "wrong" };
+    writeln!(out, "{word}  {}", check.name)?;
+    for wrong in &check.wrong {
+        writeln!(out, "         {wrong}")?;
+    }
+    match check.count - check.wrong.len() as u64 {
+        0 => Ok(()),
+        more => writeln!(out, "         and {more} more"),
+    }
+}
+
+fn in_json(check: &Check) -> Value {
+    json!({ "name": check.name, "ok": check.is_ok(), "wrong": check.wrong, "count": check.count })
+}

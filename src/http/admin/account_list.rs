@@ -1,0 +1,171 @@
+//! Accounts listed: by name, page by page, or those that have used the most; of a tier, or in which a text is found.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use serde::Serialize;
+
+use super::accounts::{PAGE_DEFAULT, PAGE_MAX};
+use super::problem::Problem;
+use super::wire::AccountLine;
+use super::{Admin, on_disk, times};
+use crate::http::caller::decoded;
+use crate::policy::caller::AccountId;
+use crate::store::{Account, AccountStore, AccountUse, ReadError};
+
+/// A page of accounts.
+#[derive(Debug, Serialize)]
+pub struct Page {
+    accounts: Vec<Line>,
+    /// What to put into `after` for the next page; `null` if this is the last.
+    next: Option<String>,
+}
+
+/// An account in a list.
+#[derive(Debug, Serialize)]
+struct Line {
+    #[serde(flatten)]
+    account: AccountLine,
+    /// Units debited within the last 30 days (UTC), today among them.
+    used_30d: u64,
+    /// The last of these days on which it was used; `null`: on none.
+    last_used_on: Option<String>,
+}
+
+/// What is asked.
+#[derive(Debug)]
+struct Asked {
+    after: String,
+    limit: usize,
+    tier: Option<String>,
+    /// In lower case.
+    search: Option<String>,
+    by_used: bool,
+}
+
+impl Asked {
+    /// # Errors
+    /// The query says anything else, or what doesn't go together.
+    fn of(query: &str) -> Result<Self, Problem> {
+        let mut asked = Self {
+            after: String::new(),
+            limit: PAGE_DEFAULT,
+            tier: None,
+            search: None,
+            by_used: false,
+        };
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let text = || String::from_utf8_lossy(&decoded(value)).into_owned();
+            match name {
+                "after" => asked.after = text(),
+                "limit" => {
+                    let number = value.parse().ok().filter(|number| (1..=PAGE_MAX).contains(number));
+                    asked.limit = number.ok_or_else(|| Problem::bad_request(format!("`limit` is 1 to {PAGE_MAX}")))?;
+                }
+                "tier" => asked.tier = Some(text()),
+                "search" => asked.search = Some(text().to_lowercase()),
+                "sort" => {
+                    asked.by_used = match value {
+                        "used" => true,
+                        "name" => false,
+                        _ => return Err(Problem::bad_request("`sort` is `used` or `name`")),
+                    };
+                }
+                _ => {
+                    return Err(Problem::bad_request(
+                        "the query may say `after`, `limit`, `tier`, `search` and `sort`, and nothing else",
+                    ));
+                }
+            }
+        }
+        match asked.by_used && !asked.after.is_empty() {
+            true => Err(Problem::bad_request(
+                "by `sort=used` there is one page: leave `after` out",
+            )),
+            false => Ok(asked),
+        }
+    }
+
+    fn is_meant(&self, account: &Account) -> bool {
+        let found = |search: &String, text: &str| text.to_lowercase().contains(search.as_str());
+        let mut fields = [Some(&*account.name), account.email(), account.note()]
+            .into_iter()
+            .flatten();
+        self.tier.as_ref().is_none_or(|tier| *tier == *account.tier)
+            && self
+                .search
+                .as_ref()
+                .is_none_or(|search| fields.any(|text| found(search, text)))
+    }
+
+    /// Up to `most` of those that are meant, by name.
+    fn some(&self, store: &AccountStore, most: usize) -> Vec<Arc<Account>> {
+        let mut found: Vec<Arc<Account>> = Vec::new();
+        let mut after = self.after.clone();
+        while found.len() < most {
+            let page = store.directory().page(&after, PAGE_MAX);
+            let Some(last) = page.last() else { break };
+            after = last.name.to_string();
+            found.extend(page.into_iter().filter(|account| self.is_meant(account)));
+        }
+        found.truncate(most);
+        found
+    }
+}
+
+/// What was found: the accounts in their order, whether there are more, and what they have used.
+struct Found {
+    accounts: Vec<Arc<Account>>,
+    more: bool,
+    used: HashMap<AccountId, AccountUse>,
+}
+
+/// `GET /accounts?after=NAME&limit=N&tier=T&search=TEXT&sort=used|name`.
+pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
+    let asked = Asked::of(query.as_deref().unwrap_or_default())?;
+    let now = admin.gate.clock().wall();
+    let find = move |store: &AccountStore| match asked.by_used {
+        true => most_used(store, &asked, store.used_by_all(now)?),
+        false => {
+            let mut accounts = asked.some(store, asked.limit + 1);
+            let more = accounts.len() > asked.limit;
+            accounts.truncate(asked.limit);
+            let ids: Vec<AccountId> = accounts.iter().map(|account| account.id).collect();
+            let used = store.used_by(&ids, now)?;
+            Ok(Found { accounts, more, used })
+        }
+    };
+    let found: Result<Found, ReadError> = on_disk(&admin, find).await?;
+    let Found { accounts, more, used } = found.map_err(|error| Problem::unreadable(&error))?;
+    let next = accounts.last().filter(|_| more).map(|last| last.name.to_string());
+    let line = |account: &Arc<Account>| {
+        let used = used.get(&account.id).copied().unwrap_or_default();
+        Line {
+            account: AccountLine::of(account, &admin),
+            used_30d: used.units,
+            last_used_on: used.last_day.map(times::day),
+        }
+    };
+    Ok(Json(Page {
+        accounts: accounts.iter().map(line).collect(),
+        next,
+    }))
+}
+
+/// Those that have used the most, then by name. What has used nothing comes last.
+fn most_used(store: &AccountStore, asked: &Asked, used: HashMap<AccountId, AccountUse>) -> Result<Found, ReadError> {
+    let units = |account: &Account| used.get(&account.id).map_or(0, |used| used.units);
+    let mut accounts = asked.some(store, usize::MAX);
+    // Stable: by name before.
+    accounts.sort_by_key(|account| Reverse(units(account)));
+    accounts.truncate(asked.limit);
+    Ok(Found {
+        accounts,
+        more: false,
+        used,
+    })
+}

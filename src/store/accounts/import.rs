@@ -1,0 +1,310 @@
+//! Many accounts at once: made, and, if that is asked for, changed and removed, so that what is stored is what a file says.
+//! All of it in one transaction, or nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{AccountStore, ChangeError, Changing, Event, ImportError, room_for_a_key};
+use crate::policy::caller::AccountId;
+use crate::policy::time::UnixTime;
+use crate::store::account::{Account, Change, Illegal, Origin, is_source, is_text};
+use crate::store::audit::Stamp;
+use crate::store::directory::Step;
+use crate::store::keys::{Key, KeyId, LABEL_BYTES_MAX};
+
+/// Wrong lines, and changes, that are named, the first of them. All are counted.
+pub const LINES_MAX: usize = 1_000;
+/// Of a source's accounts one in so many may be removed without being asked for twice.
+const REMOVED_SHARE: usize = 10;
+
+/// A line of an import.
+#[derive(Clone, Debug)]
+pub struct ImportRow {
+    /// The account that it names.
+    pub name: String,
+    /// What it says of it. A new account needs a tier; the source of one that is there stays.
+    pub terms: Change,
+    /// Keys that it brings along.
+    pub keys: Vec<Key>,
+}
+
+/// How an import is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportOptions {
+    /// Whether accounts that there are become as the file says. Otherwise their names are wrong.
+    pub update: bool,
+    /// Whether nothing is changed, but only said what would be.
+    pub dry_run: bool,
+    /// From which source new accounts come, whatever their lines say.
+    pub source: Option<String>,
+    /// Whether accounts of that source are removed that the file doesn't name. Needs `source` and `update`.
+    pub remove_missing: bool,
+    /// Whether more than a tenth of that source's accounts may go.
+    pub yes: bool,
+}
+
+/// What an import has changed, or would change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Accounts that are new.
+    pub added: usize,
+    /// Accounts that were there and are other now, or have keys that are new.
+    pub updated: usize,
+    /// Accounts that were there and are as they were.
+    pub unchanged: usize,
+    /// Accounts that are gone.
+    pub removed: usize,
+    /// Keys that are new.
+    pub keys_added: usize,
+    /// Whether so many would go that it needs [`ImportOptions::yes`]: only of a dry run.
+    pub needs_yes: bool,
+    /// The first [`LINES_MAX`] accounts that are new, other or gone.
+    pub changes: Vec<Changed>,
+}
+
+/// An account that an import has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// `None`: it is new.
+    pub before: Option<Arc<Account>>,
+    /// `None`: it is gone.
+    pub after: Option<Arc<Account>>,
+    /// Its keys that are new.
+    pub keys_added: usize,
+}
+
+impl AccountStore {
+    /// Takes over what the lines say, each with its number, or finds what is wrong with it. Lines of one name that say the same
+    /// give one account several keys. Accounts that tiers.yaml lists are never touched. Takes the lines under the store's lock.
+    ///
+    /// # Errors
+    /// What is wrong, and nothing has changed.
+    pub fn import(
+        &self,
+        lines: impl Iterator<Item = (usize, Result<ImportRow, String>)>,
+        options: &ImportOptions,
+        stamp: impl Into<Stamp>,
+    ) -> Result<Imported, ImportError> {
+        let stamp = stamp.into();
+        if options.source.as_deref().is_some_and(|source| !is_source(source)) {
+            return Err(ChangeError::Illegal(Illegal::Source).into());
+        }
+        let mut plan = Plan {
+            change: self.begin(),
+            options,
+            now: stamp.at,
+            seen: HashMap::new(),
+            keys: HashSet::new(),
+            contested: Vec::new(),
+            wrong: Wrong::default(),
+        };
+        for (line, row) in lines {
+            let added = row.and_then(|row| plan.add(line, row).map_err(|error| error.to_string()));
+            if let Err(error) = added {
+                plan.wrong.add(line, error);
+            }
+        }
+        let needs_yes = plan.remove_missing()?;
+        let (change, imported) = plan.finish(needs_yes)?;
+        if !options.dry_run && !change.steps.is_empty() {
+            let event = event(options, &imported);
+            change.commit(stamp, event)?;
+        }
+        Ok(imported)
+    }
+}
+
+fn event(options: &ImportOptions, imported: &Imported) -> Event {
+    let detail = json!({
+        "update": options.update, "remove_missing": options.remove_missing,
+        "added": imported.added, "updated": imported.updated, "removed": imported.removed,
+        "keys_added": imported.keys_added,
+    });
+    Event::new("account_import", options.source.as_deref().unwrap_or("-"), detail)
+}
+
+/// The lines that are wrong.
+#[derive(Debug, Default)]
+struct Wrong {
+    /// The first of them, at most [`LINES_MAX`].
+    first: Vec<(usize, String)>,
+    count: usize,
+}
+
+impl Wrong {
+    fn add(&mut self, line: usize, error: String) {
+        self.count += 1;
+        if self.first.len() < LINES_MAX {
+            self.first.push((line, error));
+        }
+    }
+}
+
+/// What the lines have asked for so far.
+struct Plan<'s, 'o> {
+    change: Changing<'s>,
+    options: &'o ImportOptions,
+    now: UnixTime,
+    /// Which step is for the account of a name.
+    seen: HashMap<Box<str>, usize>,
+    /// Keys that the lines have brought.
+    keys: HashSet<KeyId>,
+    /// Lines whose key another account has that may be removed.
+    contested: Vec<(usize, KeyId)>,
+    wrong: Wrong,
+}
+
+impl<'s> Plan<'s, '_> {
+    fn add(&mut self, line: usize, mut row: ImportRow) -> Result<(), ChangeError> {
+        let at = match self.seen.get(&*row.name) {
+            Some(at) => {
+                row.terms.source = None;
+                let known = account_of(&self.change.steps[*at]);
+                let again = known.changed(&row.terms, self.change.store.directory.words())?;
+                if again != **known {
+                    return Err(ChangeError::Differs);
+                }
+                *at
+            }
+            None => {
+                let step = self.step(&mut row)?;
+                let at = self.change.steps.len();
+                self.change.steps.push(step);
+                self.seen.insert(row.name.into(), at);
+                at
+            }
+        };
+        row.keys.into_iter().try_for_each(|key| self.give(line, at, key))
+    }
+
+    /// The account that a line names, as it was and as it says.
+    fn step(&mut self, row: &mut ImportRow) -> Result<Step, ChangeError> {
+        let (directory, words) = (&self.change.store.directory, self.change.store.directory.words());
+        let Some(before) = directory.by_name(&row.name) else {
+            let tier = row.terms.tier.as_deref().ok_or(ChangeError::NoTier)?;
+            let (tier, id) = (words.share(tier), self.change.next_id()?);
+            let account = Account::bare(id, &row.name, tier, self.now, Origin::Stored);
+            if let Some(source) = &self.options.source {
+                row.terms.source = Some(Some(source.clone()));
+            }
+            return Ok(Step::add(Arc::new(account.changed(&row.terms, words)?)));
+        };
+        match before.origin {
+            _ if !self.options.update => Err(ChangeError::NameTaken),
+            Origin::Listed => Err(ChangeError::Listed),
+            Origin::Stored => {
+                row.terms.source = None;
+                let after = before.changed(&row.terms, words)?;
+                let after = match after == *before {
+                    true => Arc::clone(&before),
+                    false => Arc::new(after),
+                };
+                Ok(Step::change(before, after))
+            }
+        }
+    }
+
+    /// The account of that step has the key, unless it had it before.
+    fn give(&mut self, line: usize, at: usize, key: Key) -> Result<(), ChangeError> {
+        let id = key.id();
+        if !is_text(&key.label, LABEL_BYTES_MAX) {
+            return Err(Illegal::Label.into());
+        }
+        if !self.keys.insert(id) {
+            return Err(ChangeError::KeyTaken);
+        }
+        let account = account_of(&self.change.steps[at]);
+        match self.change.store.directory.owner(id) {
+            Some(owner) if owner.id == account.id && owner.key(id).is_some_and(|held| held.hash == key.hash) => {
+                return Ok(());
+            }
+            Some(owner) if owner.id != account.id && self.may_remove(&owner) => self.contested.push((line, id)),
+            Some(_) => return Err(ChangeError::KeyTaken),
+            None => {}
+        }
+        let mut keys = room_for_a_key(account, self.now)?;
+        keys.push(key);
+        let after = Account::clone(account).with_keys(keys);
+        self.change.steps[at].after = Some(Arc::new(after));
+        Ok(())
+    }
+
+    fn may_remove(&self, account: &Account) -> bool {
+        let is_of_source = account.source.is_some() && account.source.as_deref() == self.options.source.as_deref();
+        self.options.remove_missing && is_of_source && account.origin == Origin::Stored
+    }
+
+    /// Removes the accounts of the source that no line has named. Whether they are so many that it takes a yes.
+    fn remove_missing(&mut self) -> Result<bool, ImportError> {
+        let mut removed: HashSet<AccountId> = HashSet::new();
+        let mut needs_yes = false;
+        if let (true, Some(source)) = (self.options.remove_missing, &self.options.source) {
+            let accounts = self.change.store.directory.of_source(source);
+            let of = accounts.len();
+            let missing = accounts
+                .into_iter()
+                .filter(|account| !self.seen.contains_key(&account.name));
+            let before = self.change.steps.len();
+            self.change.steps.extend(missing.map(Step::remove));
+            let gone = self.change.steps[before..]
+                .iter()
+                .filter_map(|step| step.before.as_ref());
+            removed.extend(gone.map(|account| account.id));
+            needs_yes = removed.len().saturating_mul(REMOVED_SHARE) > of;
+            let is_asked = self.options.yes || self.options.dry_run;
+            if needs_yes && !is_asked && self.wrong.count == 0 {
+                let (source, removed) = (source.clone(), removed.len());
+                return Err(ChangeError::TooManyRemoved { removed, of, source }.into());
+            }
+        }
+        for (line, id) in std::mem::take(&mut self.contested) {
+            let owner = self.change.store.directory.owner(id);
+            if owner.is_some_and(|owner| !removed.contains(&owner.id)) {
+                self.wrong.add(line, ChangeError::KeyTaken.to_string());
+            }
+        }
+        Ok(needs_yes && !self.options.yes)
+    }
+
+    /// The change as it is to be made, and what it comes to.
+    fn finish(mut self, needs_yes: bool) -> Result<(Changing<'s>, Imported), ImportError> {
+        if self.wrong.count > 0 {
+            let Wrong { mut first, count } = self.wrong;
+            first.sort_by_key(|(line, _)| *line);
+            return Err(ImportError::Lines { first, count });
+        }
+        let mut imported = Imported {
+            needs_yes,
+            ..Imported::default()
+        };
+        self.change.steps.retain(|step| {
+            let keys_added = step.keys_come().count();
+            match (&step.before, &step.after) {
+                (None, _) => imported.added += 1,
+                (_, None) => imported.removed += 1,
+                (Some(before), Some(after)) if Arc::ptr_eq(before, after) => {
+                    imported.unchanged += 1;
+                    return false;
+                }
+                _ => imported.updated += 1,
+            }
+            imported.keys_added += keys_added;
+            if imported.changes.len() < LINES_MAX {
+                imported.changes.push(Changed {
+                    before: step.before.clone(),
+                    after: step.after.clone(),
+                    keys_added,
+                });
+            }
+            true
+        });
+        Ok((self.change, imported))
+    }
+}
+
+/// The account of a step that a line has made.
+fn account_of(step: &Step) -> &Arc<Account> {
+    step.after.as_ref().expect("lines remove nobody")
+}

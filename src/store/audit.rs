@@ -1,0 +1,170 @@
+//! The audit log: what operators changed, when, and where it came from.
+//!
+//! A row is written in the same transaction as the change that it tells of, so there is never one without the other. It holds
+//! no secrets: keys are named by their ids.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+use serde_json::Value;
+
+use super::database::{Database, ReadError, WriteError};
+use super::rows::{millis, unix_time};
+use crate::policy::time::UnixTime;
+
+/// Characters of an operator's name, all of them visible ASCII.
+pub const OPERATOR_CHARS: RangeInclusive<usize> = 1..=64;
+/// Rows that the log keeps, the newest.
+pub const AUDIT_ROWS_MAX: i64 = 1_000_000;
+
+/// Where a change came from, as text: `127.0.0.1` or `alice@127.0.0.1` by the admin API, `tiers.yaml`, or `tiergate` itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor(Arc<str>);
+
+impl Actor {
+    /// Somebody at that address who showed the operator's token. The name is what they say; nobody has checked it, and one
+    /// outside [`OPERATOR_CHARS`] is left out.
+    pub fn peer(address: IpAddr, operator: Option<&str>) -> Self {
+        let address = address.to_canonical();
+        match operator.filter(|name| is_operator(name)) {
+            Some(name) => Self(format!("{name}@{address}").into()),
+            None => Self(address.to_string().into()),
+        }
+    }
+
+    /// A command on this machine that works on the file itself, by somebody of that name.
+    pub fn command(operator: Option<&str>) -> Self {
+        match operator.filter(|name| is_operator(name)) {
+            Some(name) => Self(format!("{name}@command").into()),
+            None => Self("command".into()),
+        }
+    }
+
+    /// The author of tiers.yaml.
+    pub fn tiers_yaml() -> Self {
+        Self("tiers.yaml".into())
+    }
+
+    /// The server itself.
+    pub fn server() -> Self {
+        Self("tiergate".into())
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether an operator may be called that.
+pub fn is_operator(name: &str) -> bool {
+    OPERATOR_CHARS.contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// When a change is made, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// When.
+    pub at: UnixTime,
+    /// By whom.
+    pub by: Actor,
+}
+
+impl Stamp {
+    /// At that time, by them.
+    pub const fn new(at: UnixTime, by: Actor) -> Self {
+        Self { at, by }
+    }
+}
+
+/// By the server itself.
+impl From<UnixTime> for Stamp {
+    fn from(at: UnixTime) -> Self {
+        Self::new(at, Actor::server())
+    }
+}
+
+/// A row of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditEntry {
+    /// Its number: greater than that of every earlier row.
+    pub id: i64,
+    /// When.
+    pub at: UnixTime,
+    /// By whom, as [`Actor`] is written.
+    pub who: String,
+    /// What was done, such as `account_add`.
+    pub action: String,
+    /// To what: an account's name, a network, a key's id, a file.
+    pub subject: String,
+    /// The rest, without secrets; an object.
+    pub detail: Value,
+}
+
+/// Adds a row, in whatever transaction the connection is.
+///
+/// # Errors
+/// The database's.
+pub fn insert(
+    connection: &Connection,
+    stamp: &Stamp,
+    action: &str,
+    subject: &str,
+    detail: &Value,
+) -> rusqlite::Result<()> {
+    let mut insert = connection
+        .prepare_cached("INSERT INTO audit (at, who, action, subject, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    insert.execute(params![
+        millis(stamp.at),
+        &*stamp.by.0,
+        action,
+        subject,
+        detail.to_string()
+    ])?;
+    let mut delete = connection.prepare_cached("DELETE FROM audit WHERE id <= ?1")?;
+    delete
+        .execute([connection.last_insert_rowid().saturating_sub(AUDIT_ROWS_MAX)])
+        .map(drop)
+}
+
+/// Adds a row for a change that was made elsewhere, such as a reload. Durable when this returns; blocks.
+///
+/// # Errors
+/// It could not be written.
+pub fn record(
+    database: &Database,
+    stamp: Stamp,
+    action: &'static str,
+    subject: String,
+    detail: Value,
+) -> Result<(), WriteError> {
+    database.write(move |transaction| insert(transaction, &stamp, action, &subject, &detail))
+}
+
+/// The rows since then, the newest first, at most `limit` of them.
+///
+/// # Errors
+/// The database's.
+pub fn read(connection: &Connection, since: UnixTime, limit: usize) -> Result<Vec<AuditEntry>, ReadError> {
+    // Rows stand in the order in which they were written; after a step of the clock their dates may not.
+    let mut select = connection
+        .prepare("SELECT id, at, who, action, subject, detail FROM audit WHERE at >= ?1 ORDER BY id DESC LIMIT ?2")?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = select.query_map(params![millis(since), limit], |row| {
+        let detail: String = row.get(5)?;
+        Ok(AuditEntry {
+            id: row.get(0)?,
+            at: unix_time(row.get(1)?),
+            who: row.get(2)?,
+            action: row.get(3)?,
+            subject: row.get(4)?,
+            // What somebody else wrote there is shown as text.
+            detail: serde_json::from_str(&detail).unwrap_or(Value::String(detail)),
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,160 @@
+//! What is kept and added up, and the thread that does so: jobs are rolled up each minute, old rows removed, and corrections of
+//! the clock made lasting. It works in small steps on the writer's thread, beside which checkpoints go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{Shared, WriteError};
+use crate::policy::rules::Window;
+use crate::policy::time::{Span, Timestamp, UnixTime};
+use crate::store::corrections::{self, Correction};
+use crate::store::retention::{self, Agreement, Boundary, History, Plan};
+use crate::store::rollup;
+
+/// How often the threads look around.
+const TICK: Duration = Duration::from_millis(250);
+/// How often old rows are removed.
+const RETAIN_EVERY: Span = Span::from_secs(600);
+
+/// What is kept, and whether the threads are to go on.
+#[derive(Debug)]
+pub struct Upkeep {
+    state: Mutex<State>,
+    woken: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    plan: Arc<Plan>,
+    /// Rows of the future at the start, which count as of then until the clock is known to be right.
+    pending: Option<Correction>,
+    closing: bool,
+}
+
+impl Upkeep {
+    pub(super) fn new(windows: &[Window], history: History) -> Self {
+        let state = State {
+            plan: Arc::new(Plan::new(windows, history)),
+            pending: None,
+            closing: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            woken: Condvar::new(),
+        }
+    }
+
+    /// Other windows, or another history, from now on.
+    pub fn set(&self, windows: &[Window], history: History) {
+        self.state.lock().plan = Arc::new(Plan::new(windows, history));
+    }
+
+    pub(in crate::store) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.state.lock().plan)
+    }
+
+    pub(in crate::store) fn set_pending(&self, pending: Option<Correction>) {
+        self.state.lock().pending = pending;
+    }
+
+    pub(in crate::store) fn pending(&self) -> Option<Correction> {
+        self.state.lock().pending
+    }
+
+    fn is_closing(&self) -> bool {
+        self.state.lock().closing
+    }
+
+    pub(super) fn close(&self) {
+        self.state.lock().closing = true;
+        self.woken.notify_all();
+    }
+
+    /// Waits a while. Whether to go on.
+    pub(super) fn wait(&self) -> bool {
+        let mut state = self.state.lock();
+        self.woken.wait_while_for(&mut state, |state| !state.closing, TICK);
+        !state.closing
+    }
+}
+
+/// Jobs are rolled up whenever another minute begins.
+const fn minute_of(wall: UnixTime) -> u64 {
+    wall.as_secs() / 60
+}
+
+/// The thread.
+pub(super) struct UpkeepThread {
+    shared: Arc<Shared>,
+    agreement: Agreement,
+    boundary: Boundary,
+    /// The minute in which jobs were rolled up last.
+    rolled_up: u64,
+    retained: Timestamp,
+}
+
+impl UpkeepThread {
+    pub(super) fn new(shared: Arc<Shared>, boundary: Boundary) -> Self {
+        let now = shared.settings.clock.now();
+        let wall = (shared.settings.wall)();
+        Self {
+            shared,
+            agreement: Agreement::new(wall, now),
+            boundary,
+            rolled_up: minute_of(wall),
+            retained: now,
+        }
+    }
+
+    /// Goes on until the database is closed.
+    pub fn run(mut self) {
+        while self.shared.upkeep.wait() {
+            let (now, wall) = (self.shared.settings.clock.now(), (self.shared.settings.wall)());
+            self.agreement.look(wall, now);
+            if minute_of(wall) != self.rolled_up {
+                self.rolled_up = minute_of(wall);
+                self.told("jobs can't be rolled up", rollup::roll_up_all);
+            }
+            if self.agreement.is_long(now) {
+                self.make_lasting();
+                if now.since(self.retained) >= RETAIN_EVERY {
+                    self.retained = now;
+                    self.retain(wall, now);
+                }
+            }
+        }
+    }
+
+    /// Does that, and tells the log if it fails. It is done again in its time.
+    fn told(&self, failed: &'static str, work: impl FnOnce(&Shared) -> Result<(), WriteError>) {
+        if let Err(error) = work(&self.shared)
+            && !self.shared.upkeep.is_closing()
+        {
+            tracing::warn!(%error, "{failed}; trying again later");
+        }
+    }
+
+    /// The clock has been right for long: what was counted as of the start stays so.
+    fn make_lasting(&self) {
+        let Some(pending) = self.shared.upkeep.pending() else {
+            return;
+        };
+        self.told("a correction of the clock can't be written", |shared| {
+            corrections::make(shared, pending, "start")?;
+            shared.upkeep.set_pending(None);
+            Ok(())
+        });
+    }
+
+    fn retain(&mut self, wall: UnixTime, now: Timestamp) {
+        let (shared, boundary) = (&self.shared, &mut self.boundary);
+        match shared.readers.read(|connection| boundary.at(connection, wall, now)) {
+            Ok(until) => self.told("old rows can't be removed", |shared| {
+                retention::remove_old(shared, until)
+            }),
+            Err(error) => tracing::warn!(%error, "the database can't be read; trying again later"),
+        }
+    }
+}

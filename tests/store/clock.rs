@@ -1,0 +1,341 @@
+//! A system's clock that is wrong for a while: windows hold what they should once it is right, and nothing vanishes.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use tiergate::clock::{Clock, Hands};
+use tiergate::policy::Policy;
+use tiergate::policy::rules::Window;
+use tiergate::policy::time::{Span, Timestamp, UnixTime};
+use tiergate::store::{Database, Debited, History, Ledger, Past, Restored, Settings};
+use tiergate::telemetry::DatabaseMeters;
+
+use crate::folder::Folder;
+use crate::kit::{self, DAY, HOUR, MONTH, WallClock, calendar, count, debit, rules, success, until, used, windows};
+
+const MINUTE: Span = Span::from_secs(60);
+const YEAR: Span = Span::from_secs(365 * 86_400);
+
+/// An hour, a day, a year, three hundred years.
+const AHEAD: [Span; 4] = [HOUR, Span::from_secs(25 * 3_600), YEAR, YEAR.saturating_mul(300)];
+
+/// The middle of a month, so that a day more or less is in it.
+const NOON: UnixTime = UnixTime::from_secs(MONTH.as_secs() + 15 * 86_400);
+
+/// A server's two clocks: the system's, which jumps, and the one that only goes on.
+struct Site {
+    folder: Folder,
+    wall: WallClock,
+    hands: &'static Hands,
+    database: Option<Arc<Database>>,
+}
+
+impl Site {
+    fn at(wall: UnixTime) -> Self {
+        let mut site = Self {
+            folder: Folder::in_memory(),
+            wall: WallClock::at(wall),
+            hands: Box::leak(Box::default()),
+            database: None,
+        };
+        site.restart();
+        site
+    }
+
+    /// The process ends and another begins. What it has read back.
+    fn restart(&mut self) -> Restored {
+        self.database = None;
+        let wall = self.wall.clone();
+        self.hands = Box::leak(Box::default());
+        let settings = Settings {
+            retry_after: Span::from_millis(1),
+            ..Settings::new(
+                Clock::moved_by(self.hands, wall.now()),
+                Arc::new(move || wall.now()),
+                DatabaseMeters::unobserved(),
+            )
+        };
+        let opened = kit::open_with(self.folder.path(), settings, &windows(), History::default());
+        let database = self.database.insert(opened.expect("the folder can be used"));
+        let mut policy = Policy::new(rules(&windows()));
+        policy.follow_clock(self.wall.now(), Timestamp::ZERO, Span::from_secs(300));
+        database.restore(&mut policy, Timestamp::ZERO).expect("it can be read")
+    }
+
+    fn database(&self) -> &Arc<Database> {
+        self.database.as_ref().expect("it is open")
+    }
+
+    /// So many successes of that account.
+    fn work(&self, account: u32, number: usize) {
+        for _ in 0..number {
+            debit(self.database(), success(account, self.wall.now()));
+        }
+    }
+
+    /// Both clocks go on.
+    fn advance(&self, span: Span) {
+        self.hands.advance(span);
+        self.wall.advance(span);
+    }
+
+    /// The clock was set back to what it reads now, and windows are filled anew.
+    fn correct(&self) {
+        let past = self.database().corrected_past(self.wall.now());
+        let fence = self.database().fence();
+        let filled = past.recall(&windows(), fence, &mut |_| ControlFlow::Continue(()));
+        filled.expect("it can be written");
+    }
+
+    fn used(&self) -> (BTreeMap<u32, u64>, BTreeMap<u32, u64>) {
+        used(self.database(), self.wall.now())
+    }
+
+    /// In both windows.
+    fn assert_used(&self, all: &[(u32, u64)], what: &str) {
+        let all: BTreeMap<u32, u64> = all.iter().copied().collect();
+        assert_eq!(self.used(), (all.clone(), all), "{what}");
+    }
+
+    fn corrections(&self, more: &str) -> i64 {
+        count(
+            self.database(),
+            &format!("SELECT count(*) FROM clock_correction WHERE {more}"),
+        )
+    }
+}
+
+/// A debit of the future stayed in the windows until the clock came to its date, or for ever.
+#[test]
+fn debits_made_while_the_clock_was_ahead_count_as_of_its_correction() {
+    for ahead in AHEAD {
+        for rolled_up in [false, true] {
+            let mut site = Site::at(NOON);
+            site.work(1, 10);
+            site.wall.set(NOON + ahead);
+            site.work(2, 5);
+            if rolled_up {
+                site.database().roll_up().expect("it can be written");
+            }
+            site.wall.set(NOON + MINUTE);
+            site.correct();
+            let what = format!("{ahead:?} ahead, rolled up: {rolled_up}");
+            site.assert_used(&[(1, 10), (2, 5)], &what);
+            for _ in 0..2 {
+                let restored = site.restart();
+                assert_eq!((restored.debits, restored.future), (15, 0), "{what}");
+                site.assert_used(&[(1, 10), (2, 5)], &what);
+                site.database().roll_up().expect("it can be written");
+            }
+            // A day after the correction nothing of it is left; the month still has it.
+            site.wall.set(NOON + MINUTE + DAY);
+            assert_eq!(site.used().0, BTreeMap::new(), "{what}");
+            assert_eq!(site.used().1, BTreeMap::from([(1, 10), (2, 5)]), "{what}");
+            let dates = "SELECT count(DISTINCT admitted) FROM job";
+            assert_eq!(count(site.database(), dates), 2, "rows keep their dates");
+        }
+    }
+}
+
+/// T2: of 59 debits 50 were gone.
+#[test]
+fn jumps_of_days_decades_and_centuries_in_one_run_lose_nothing() {
+    let mut site = Site::at(NOON);
+    site.work(1, 50);
+    for ahead in [
+        Span::from_secs(25 * 3_600),
+        YEAR.saturating_mul(80),
+        YEAR.saturating_mul(300),
+    ] {
+        site.wall.set(NOON + ahead);
+        site.work(2, 3);
+        // Long enough for its own thread to add up and to remove what is old.
+        for _ in 0..3 {
+            site.advance(MINUTE.saturating_mul(11));
+            let rolled_up = count(site.database(), "SELECT coalesce(max(number), 0) FROM job");
+            until("it adds up", || {
+                count(site.database(), "SELECT coalesce(min(job), 0) FROM rolled_up") >= rolled_up
+            });
+        }
+    }
+    site.wall.set(NOON + MINUTE.saturating_mul(100));
+    let restored = site.restart();
+    assert_eq!((restored.debits, restored.future), (59, 9));
+    site.assert_used(&[(1, 50), (2, 9)], "after a restart at the right time");
+}
+
+#[test]
+fn rows_of_the_future_at_a_start_become_lasting_after_ten_minutes() {
+    for ahead in AHEAD {
+        let mut site = Site::at(NOON);
+        site.work(1, 10);
+        site.wall.set(NOON + ahead);
+        site.work(2, 5);
+        site.wall.set(NOON + MINUTE);
+        // Not before: the clock may be the one that is wrong.
+        for start in 1..=2 {
+            let restored = site.restart();
+            assert_eq!((restored.debits, restored.future), (15, 5), "start {start}");
+            site.assert_used(&[(1, 10), (2, 5)], "after a start");
+            site.advance(MINUTE.saturating_mul(9));
+            assert_eq!(site.corrections("TRUE"), 0);
+        }
+        site.advance(MINUTE);
+        until("it is lasting", || site.corrections("cause = 'start'") == 1);
+        // As of the second start, by which nine minutes had gone.
+        let as_of = NOON + MINUTE.saturating_mul(10);
+        assert_eq!(
+            site.corrections(&format!("as_of = {} AND last_number = 15", as_of.as_millis())),
+            1
+        );
+        site.work(3, 1);
+        for _ in 0..2 {
+            let restored = site.restart();
+            assert_eq!((restored.debits, restored.future), (16, 0));
+            site.assert_used(&[(1, 10), (2, 5), (3, 1)], "it is lasting");
+            site.database().roll_up().expect("it can be written");
+        }
+        site.wall.set(as_of + DAY);
+        assert_eq!(site.used().0, BTreeMap::from([(3, 1)]), "{ahead:?}");
+    }
+}
+
+/// A machine without a clock of its own boots in the past: what it has written down is of the future until it learns the time.
+#[test]
+fn a_start_in_the_past_loses_no_history_when_the_clock_is_set() {
+    for (behind, waits) in [
+        (HOUR, false),
+        (YEAR, false),
+        (YEAR, true),
+        (YEAR.saturating_mul(50), true),
+    ] {
+        let mut site = Site::at(NOON);
+        site.work(1, 10);
+        site.database().roll_up().expect("it can be written");
+        let past = UnixTime::from_millis(NOON.as_millis() - behind.as_millis());
+        site.wall.set(past);
+        let restored = site.restart();
+        assert_eq!((restored.debits, restored.future), (10, 10));
+        site.work(2, 3);
+        if waits {
+            // The past is the present for so long that it seems right.
+            site.advance(MINUTE.saturating_mul(10));
+            until("it is lasting", || site.corrections("undone IS NULL") == 1);
+            site.restart();
+        }
+        // A step forward that does not reach their dates proves nothing.
+        let short = UnixTime::from_millis(NOON.as_millis() - MINUTE.as_millis());
+        let from = site.wall.now();
+        assert_eq!(site.database().clock_set_forward(from, short), Ok(false));
+        let now = NOON + MINUTE;
+        site.wall.set(now);
+        assert_eq!(site.database().clock_set_forward(from, now), Ok(true), "{behind:?}");
+        assert_eq!(site.database().clock_set_forward(from, now), Ok(false), "{behind:?}");
+        assert_eq!(site.corrections("undone IS NULL"), 0);
+        assert_eq!(site.corrections("TRUE"), i64::from(waits));
+        for _ in 0..2 {
+            let (rolling, month) = site.used();
+            assert_eq!(rolling.get(&1), Some(&10), "{behind:?}");
+            assert_eq!(month.get(&1), Some(&10), "{behind:?}");
+            let of_hours_ago = behind == HOUR;
+            assert_eq!(rolling.contains_key(&2), of_hours_ago, "by its own date");
+            assert_eq!(month.contains_key(&2), of_hours_ago, "by its own date");
+            site.database().roll_up().expect("it can be written");
+            assert_eq!(site.restart().future, 0);
+        }
+        site.wall.set(NOON + DAY);
+        assert_eq!(site.used().0, BTreeMap::new());
+    }
+}
+
+/// The same, but the clock is set while no server runs. The history was gone for good: only a step that a running server met
+/// took the correction back.
+#[test]
+fn a_clock_set_between_two_starts_brings_history_back() {
+    for behind in [HOUR, YEAR] {
+        let mut site = Site::at(NOON);
+        site.work(1, 10);
+        site.database().roll_up().expect("it can be written");
+        site.wall
+            .set(UnixTime::from_millis(NOON.as_millis() - behind.as_millis()));
+        assert_eq!(site.restart().future, 10);
+        site.work(2, 3);
+        site.advance(MINUTE.saturating_mul(10));
+        until("it is lasting", || site.corrections("undone IS NULL") == 1);
+        site.wall.set(NOON + MINUTE);
+        assert_eq!(site.restart().future, 0);
+        assert_eq!(site.corrections("undone IS NULL"), 0, "{behind:?}");
+        let (rolling, month) = site.used();
+        assert_eq!((rolling.get(&1), month.get(&1)), (Some(&10), Some(&10)), "{behind:?}");
+    }
+}
+
+/// Jobs of a clock that was ahead are not counted a second time when their dates have come at last.
+#[test]
+fn dates_that_come_at_last_take_no_correction_back() {
+    let mut site = Site::at(NOON);
+    site.wall.set(NOON + DAY);
+    site.work(1, 5);
+    site.wall.set(NOON);
+    assert_eq!(site.restart().future, 5);
+    site.advance(MINUTE.saturating_mul(10));
+    until("it is lasting", || site.corrections("undone IS NULL") == 1);
+    site.wall.set(NOON + DAY + HOUR);
+    site.work(2, 1);
+    // As after any small step of a clock that is kept right.
+    let (from, to) = (site.wall.now(), site.wall.now() + MINUTE);
+    site.wall.set(to);
+    assert_eq!(site.database().clock_set_forward(from, to), Ok(false));
+    site.restart();
+    assert_eq!(site.corrections("undone IS NULL"), 1);
+    assert_eq!(site.used().0, BTreeMap::from([(2, 1)]));
+}
+
+/// While it is not known which of two clocks is wrong, a window that a reload makes holds what the others do.
+#[test]
+fn a_new_window_holds_what_counts_as_of_the_start() {
+    let mut site = Site::at(NOON);
+    site.wall.set(NOON + YEAR);
+    site.work(2, 5);
+    site.database().roll_up().expect("it can be written");
+    site.wall.set(NOON);
+    assert_eq!(site.restart().future, 5);
+    site.work(1, 1);
+    site.advance(HOUR);
+    let days = calendar("day UTC", &[NOON, NOON + DAY]);
+    let both = [Window::Rolling(HOUR.saturating_mul(3)), days];
+    site.database().upkeep().set(&both, History::default());
+    let told = kit::told(site.database(), &both);
+    let of = |window: u8| -> u64 {
+        let counts = |debited: &&Debited| debited.window.0 == window;
+        told.iter().filter(counts).map(|debited| debited.units).sum()
+    };
+    assert_eq!((of(0), of(1)), (6, 6));
+    assert!(
+        told.iter().all(|debited| debited.at <= NOON),
+        "they count as of the start"
+    );
+}
+
+#[test]
+fn a_correction_that_can_not_be_written_changes_nothing() {
+    let site = Site::at(NOON);
+    site.wall.set(NOON + YEAR);
+    site.work(2, 5);
+    site.wall.set(NOON);
+    let gone: &Path = &site.folder.path().join("tiergate.db");
+    let away = site.folder.path().join("away");
+    let past = site.database().corrected_past(NOON);
+    let fence = site.database().fence();
+    // The fence has been reached, and then the file is moved away.
+    site.work(1, 1);
+    std::fs::rename(gone, &away).expect("it is there");
+    let filled = past.recall(&windows(), fence, &mut |_| ControlFlow::Continue(()));
+    assert!(filled.is_err());
+    std::fs::rename(&away, gone).expect("it is there");
+    assert_eq!(site.corrections("TRUE"), 0);
+    site.correct();
+    site.assert_used(&[(1, 1), (2, 5)], "the next time");
+}
