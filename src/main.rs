@@ -245,7 +245,11 @@ fn configured(options: &Serve) -> Result<(Config, Option<Source>), String> {
             (config, Some(seen))
         }
     };
-    let config = overrides.apply(config.map_err(|errors| errors.to_string())?);
+    let config = overrides.apply(config.map_err(|errors| match options.log_format {
+        LogFormat::Text => errors.to_string(),
+        // In one line, as `tiergate check --json` has them.
+        LogFormat::Json => errors.to_json().to_string(),
+    })?);
     let config = config.map_err(|misfit| format!("error: {misfit}"))?;
     let file = options.config.clone();
     Ok((config, seen.map(|seen| Source { file, seen, overrides })))

@@ -61,7 +61,6 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("csv", &["http"]),
     ("granit_parser", &["config"]),
     ("proxy_header", &["http"]),
-    ("notify", &["serve"]),
     ("ipnet", &["config", "http", "store"]),
     ("metrics", &["telemetry"]),
     ("metrics_exporter_prometheus", &["telemetry"]),

@@ -14,6 +14,7 @@ use tiergate::config::presets::PRESETS;
 use tiergate::config::{
     Checked, Config, Environment, Ink, Inks, Nothing, SHOWN_PROBLEMS_MAX, Severity, TokenSource, check,
 };
+use tiergate::policy::refusal::Reason;
 
 use sections::HASHES;
 
@@ -144,6 +145,52 @@ fn nothing_is_said_of_the_files_that_come_with_the_program() {
         assert_eq!(checked.findings.problems(), [], "{}", shown(&checked));
         assert_eq!(checked.findings.summary(), "fine");
     }
+}
+
+/// The fault: presets shaped two reasons each, and their clients could not read the other errors.
+#[test]
+fn each_preset_shapes_every_refusal() {
+    for preset in PRESETS {
+        let config = preset.config().expect("it is right");
+        // The usual answer has the form of their documents: { "error": … }.
+        if ["trace-moe", "shotit"].contains(&preset.name) {
+            assert_eq!(config.answers, [], "{}", preset.name);
+            continue;
+        }
+        for reason in Reason::ALL {
+            let answer = config.answers.iter().find(|(other, _)| *other == reason);
+            let has_body = answer.is_some_and(|(_, answer)| answer.body.is_some());
+            assert!(has_body, "{}: {} has no shape", preset.name, reason.code());
+        }
+    }
+}
+
+/// The fault: left out, `keys` meant `x-api-key` alone; and nothing told of keys in places that are not read.
+#[test]
+fn keys_in_places_that_are_not_read() {
+    for (keys, places) in [
+        ("keys: { headers: [x-trace-key, x-api-key] }", &["`?key=`"][..]),
+        ("keys: { bearer: false }", &["`x-trace-key`", "`?key=`"]),
+        ("keys: { query: key }", &["`x-trace-key`"]),
+    ] {
+        let checked = checked(&[keys]);
+        let told: Vec<&str> = checked
+            .findings
+            .problems()
+            .iter()
+            .map(|problem| problem.message.as_str())
+            .collect();
+        assert_eq!(told.len(), places.len(), "{keys}: {told:?}");
+        for (told, place) in told.iter().zip(places) {
+            assert!(
+                told.contains(place) && told.contains("is not read here"),
+                "{keys}: {told}"
+            );
+        }
+    }
+    wise(&[]);
+    wise(&["keys: { headers: [x-api-key], bearer: false }"]);
+    wise(&["keys: { headers: [x-trace-key], query: key }"]);
 }
 
 #[test]

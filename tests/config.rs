@@ -159,7 +159,18 @@ fn what_is_left_out_has_its_default() {
     );
     assert_eq!(
         (config.keys.headers, config.keys.bearer, config.keys.query),
-        (vec!["x-api-key".parse().unwrap()], true, None)
+        (
+            vec!["x-api-key".parse().unwrap(), "x-trace-key".parse().unwrap()],
+            true,
+            Some("key".to_owned())
+        ),
+        "as the shipped file shows it"
+    );
+    let keys = good(&["keys: {}"]).keys;
+    assert_eq!(
+        (keys.headers, keys.bearer, keys.query),
+        (vec!["x-api-key".parse().unwrap()], true, None),
+        "what `keys` leaves out"
     );
     assert_eq!(
         (config.trusted_proxies, config.cors, config.accounts),

@@ -12,6 +12,26 @@ fn the_committed_schema_is_the_programs() {
     );
 }
 
+/// The table stands between two marks. To renew it: RENEW=1 cargo test --test schema.
+#[test]
+fn the_table_of_settings_is_the_programs() {
+    const MARKS: [&str; 2] = ["<!-- the settings: begin -->\n", "<!-- the settings: end -->"];
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let page = std::fs::read_to_string(&path).expect("the page");
+    let (before, rest) = page.split_once(MARKS[0]).expect("a mark");
+    let (committed, after) = rest.split_once(MARKS[1]).expect("a mark");
+    let table = tiergate::config::schema::table();
+    if std::env::var_os("RENEW").is_some() {
+        let page = format!("{before}{}{table}{}{after}", MARKS[0], MARKS[1]);
+        std::fs::write(path, page).expect("it can be written");
+        return;
+    }
+    assert!(
+        committed == table,
+        "the table in docs/configuration.md is stale; renew it: RENEW=1 cargo test --test schema"
+    );
+}
+
 #[test]
 fn the_repositorys_file_points_editors_at_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,5 +1,4 @@
-//! The configuration's file is noticed when it is saved, however it is saved: on a real file system, each way by what the
-//! system tells and by looking alone.
+//! The configuration's file is noticed when it is saved, however it is saved: on a real file system.
 //!
 //! A pause is a wait in which nothing may be told. What must not be told at all shows by what is told next.
 
@@ -35,7 +34,6 @@ struct Site {
     file: PathBuf,
     clock: Clock,
     watch: Watch,
-    way: &'static str,
 }
 
 impl Site {
@@ -43,22 +41,22 @@ impl Site {
     async fn told(&mut self) -> Saved {
         let asked = self.clock.now();
         let told = timeout(PATIENCE, self.watch.changed()).await;
-        println!("{}: told after {}", self.way, self.clock.now().since(asked));
-        told.unwrap_or_else(|_| panic!("in vain, by {}", self.way))
+        println!("told after {}", self.clock.now().since(asked));
+        told.unwrap_or_else(|_| panic!("in vain"))
     }
 
     async fn tells(&mut self, text: &str) {
-        assert_eq!(shown(&self.told().await), Ok(text.to_owned()), "by {}", self.way);
+        assert_eq!(shown(&self.told().await), Ok(text.to_owned()));
     }
 
     async fn tells_why(&mut self, why: Unreadable) {
-        assert_eq!(shown(&self.told().await), Err(why), "by {}", self.way);
+        assert_eq!(shown(&self.told().await), Err(why));
     }
 
     /// Nothing is told for so long.
     async fn is_quiet(&mut self, pause: Duration) {
         let told = timeout(pause, self.watch.changed()).await;
-        assert!(told.is_err(), "by {}: {:?}", self.way, told.map(|told| shown(&told)));
+        assert!(told.is_err(), "{:?}", told.map(|told| shown(&told)));
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -79,38 +77,29 @@ fn shown(saved: &Saved) -> Result<String, Unreadable> {
     saved.as_ref().map(text).map_err(Clone::clone)
 }
 
-/// Prepares two folders, and watches the file of that name in each, in both ways; the watches have seen what is there.
-fn both_ways(name: &str, prepare: impl Fn(&Path), scenario: impl AsyncFn(Site)) {
-    let site = |way| {
-        let (folder, clock) = (Folder::new(), Clock::start());
-        prepare(folder.path());
-        let file = folder.path().join(name);
-        let watch = match way {
-            "hearing" => Watch::start(&file, read(&file), clock),
-            _ => Watch::polling(&file, read(&file), clock),
-        };
-        Site {
-            folder,
-            file,
-            clock,
-            watch,
-            way,
-        }
-    };
-    let is_at_rest = async |mut site: Site| {
-        site.is_quiet(MOMENT).await;
-        scenario(site).await;
+/// Prepares a folder, and watches the file of that name in it; the watch has seen what is there.
+fn watched(name: &str, prepare: impl Fn(&Path), scenario: impl AsyncFn(Site)) {
+    let (folder, clock) = (Folder::new(), Clock::start());
+    prepare(folder.path());
+    let file = folder.path().join(name);
+    let watch = Watch::start(&file, read(&file), clock);
+    let mut site = Site {
+        folder,
+        file,
+        clock,
+        watch,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        tokio::join!(is_at_rest(site("hearing")), is_at_rest(site("looking")));
+        site.is_quiet(MOMENT).await;
+        scenario(site).await;
     });
 }
 
 /// A tiers.yaml that says "first".
 fn plain(scenario: impl AsyncFn(Site)) {
     let prepare = |folder: &Path| fs::write(folder.join("tiers.yaml"), "first").expect("it can be written");
-    both_ways("tiers.yaml", prepare, scenario);
+    watched("tiers.yaml", prepare, scenario);
 }
 
 #[test]
@@ -160,7 +149,7 @@ fn links_swapped_as_kubernetes_does() {
         symlink("..2026_1", folder.join("..data")).expect("a link");
         symlink("..data/tiers.yaml", folder.join("tiers.yaml")).expect("a link");
     };
-    both_ways("tiers.yaml", prepare, async |mut site| {
+    watched("tiers.yaml", prepare, async |mut site| {
         for (number, text) in [(2, "second"), (3, "third"), (4, "fourth")] {
             let (before, now) = (format!("..2026_{}", number - 1), format!("..2026_{number}"));
             fs::create_dir(site.path(&now)).expect("a folder");
@@ -183,7 +172,7 @@ fn the_target_of_a_link_written_in_place_and_another_one_linked() {
         symlink(folder.join("here"), folder.join("linked")).expect("a link");
         symlink("linked/real.yaml", folder.join("tiers.yaml")).expect("a link");
     };
-    both_ways("tiers.yaml", prepare, async |mut site| {
+    watched("tiers.yaml", prepare, async |mut site| {
         site.write("here/real.yaml", "second");
         site.tells("second").await;
         // No link to it is renamed, but one on the way to it.
@@ -221,20 +210,15 @@ fn truncated_for_a_moment_and_then_written_in_pieces() {
 }
 
 #[test]
-fn half_a_file_is_not_told_while_its_writer_has_it_open() {
-    let prepare = |folder: &Path| fs::write(folder.join("tiers.yaml"), "first").expect("it can be written");
-    both_ways("tiers.yaml", prepare, async |mut site| {
-        // Who only looks can't know.
-        if site.way == "looking" {
-            return;
-        }
+fn half_a_file_is_told_only_if_nothing_follows() {
+    plain(async |mut site| {
         let mut file = fs::File::create(&site.file).expect("it can be written");
         file.write_all(b"half").expect("it can be written");
-        site.is_quiet(WHILE).await;
+        site.is_quiet(MOMENT).await;
         file.write_all(b" and whole").expect("it can be written");
         drop(file);
         site.tells("half and whole").await;
-        // But not for ever.
+        // Whoever stops in the middle leaves half a file.
         file = fs::File::create(&site.file).expect("it can be written");
         file.write_all(b"half").expect("it can be written");
         site.tells("half").await;
@@ -248,7 +232,7 @@ fn the_folder_put_in_anothers_place() {
         fs::create_dir(folder.join("etc")).expect("a folder");
         fs::write(folder.join("etc/tiers.yaml"), "first").expect("a file");
     };
-    both_ways("etc/tiers.yaml", prepare, async |mut site| {
+    watched("etc/tiers.yaml", prepare, async |mut site| {
         fs::create_dir(site.path("new")).expect("a folder");
         site.write("new/tiers.yaml", "second");
         site.rename("etc", "old");
@@ -267,7 +251,7 @@ fn the_folder_deleted_and_created_again() {
         fs::create_dir(folder.join("etc")).expect("a folder");
         fs::write(folder.join("etc/tiers.yaml"), "first").expect("a file");
     };
-    both_ways("etc/tiers.yaml", prepare, async |mut site| {
+    watched("etc/tiers.yaml", prepare, async |mut site| {
         for (text, next) in [("second", "third"), ("fourth", "fifth")] {
             fs::remove_dir_all(site.path("etc")).expect("it can be removed");
             site.is_quiet(WHILE).await;
@@ -474,36 +458,24 @@ fn a_relative_path_without_a_folder() {
 }
 
 #[test]
-fn dropped_it_leaves_no_thread_and_no_descriptor() {
-    const WATCHES: usize = 40;
-    // Each holds two. Other tests in this process have a few at the same time.
-    let few = || held() < WATCHES;
+fn dropped_it_leaves_no_descriptor() {
     plain(async |mut site| {
-        for _ in 0..WATCHES {
+        for _ in 0..40 {
             let mut watch = Watch::start(&site.file, Ok(Vec::new()), site.clock);
             assert_eq!(shown(&watch.now().await), Ok("first".to_owned()));
         }
-        let let_go = timeout(PATIENCE, async {
-            while !few() {
-                tokio::task::yield_now().await;
-            }
-        });
-        assert!(let_go.await.is_ok(), "{} are still held", held());
+        assert_eq!(held(&site.file), 0);
+        let kept = fs::File::open(&site.file).expect("it is there");
+        assert_eq!(held(&site.file), 1);
+        drop(kept);
         site.write("tiers.yaml", "second");
         site.tells("second").await;
     });
 }
 
-/// Threads of watches and their descriptors in this process.
-fn held() -> usize {
-    let below = |folder: &str| fs::read_dir(folder).expect("proc is there").flatten();
-    let threads = below("/proc/self/task").filter(|task| {
-        let name = fs::read_to_string(task.path().join("comm"));
-        name.is_ok_and(|name| name.starts_with("notify"))
-    });
-    let descriptors = below("/proc/self/fd").filter(|open| {
-        let target = fs::read_link(open.path());
-        target.is_ok_and(|target| target == Path::new("anon_inode:inotify"))
-    });
-    threads.count() + descriptors.count()
+/// Descriptors of that file in this process.
+fn held(file: &Path) -> usize {
+    let open = fs::read_dir("/proc/self/fd").expect("proc is there").flatten();
+    open.filter(|open| fs::read_link(open.path()).is_ok_and(|target| target == file))
+        .count()
 }

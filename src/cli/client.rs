@@ -306,7 +306,11 @@ impl Lead {
 
 /// What the door found wrong in the tiers.yaml that it was sent: `{ "errors": [ { "line", "column", "message", "advice" }, … ] }`,
 /// or `problems`, as `tiergate check --json` has them. The first is without its `error: `. `None`: it was something else.
+/// A door that shows them with their lines (`shown`) is quoted.
 pub fn wrong_file(answer: &Value) -> Option<String> {
+    if let Some(shown) = answer["shown"].as_str() {
+        return Some(shown.strip_prefix("error: ").unwrap_or(shown).to_owned());
+    }
     let errors = answer["errors"].as_array().or(answer["problems"].as_array());
     let errors = errors.filter(|errors| !errors.is_empty())?;
     let told = |error: &Value| {
@@ -362,6 +366,8 @@ mod tests {
         assert_eq!(wrong_file(&answer).as_deref(), Some(said));
         let checked = serde_json::json!({ "errors": 2, "problems": answer["errors"] });
         assert_eq!(wrong_file(&checked).as_deref(), Some(said));
+        let shown = serde_json::json!({ "errors": 1, "problems": [], "shown": "error: this\n --> tiers.yaml:1:2" });
+        assert_eq!(wrong_file(&shown).as_deref(), Some("this\n --> tiers.yaml:1:2"));
         for other in ["{}", r#"{"errors":[]}"#, r#"{"errors":[{}]}"#, r#"{"error":"no"}"#] {
             assert_eq!(wrong_file(&serde_json::from_str(other).expect("JSON")), None, "{other}");
         }

@@ -1,15 +1,18 @@
-//! Who has a key: a static list, until the account store comes.
-//!
-//! Absent on purpose: keys. Only their SHA-256 is written down, here or in a variable of the environment that is named here,
-//! and a plain key that was put there by mistake is shown by no message.
+//! Who has a key, as the file lists them. Keys themselves are never written down: only their SHA-256, here or in a variable of the
+//! environment that is named here; and a plain key that was put there by mistake is shown by no message.
 
 use std::collections::HashMap;
 
-use super::environment::{Surroundings, reference};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::entries::{Entry, Item, items};
+use super::environment::{REFERENCE_PATTERN, Surroundings, reference};
 use super::error::Report;
 use super::excerpt::{HASH_CHARS, is_hash, quoted};
-use super::read::{Fields, Names, list, shown};
-use super::value::{name_is_legal, text};
+use super::scalar::{As, Parsed, Scalar, Secret, TierName, Wrong, wrong};
+use super::value::{name_is_legal, shown};
 use super::yaml::{Kind, Node, Place};
 use crate::policy::rules::TierId;
 
@@ -21,15 +24,26 @@ pub const KEYS_PER_ACCOUNT_MAX: usize = 16;
 const HASH_ADVICE: &str = "write the key's SHA-256 in 64 hexadecimal digits: printf %s \"$KEY\" | sha256sum";
 
 /// Somebody with a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Account {
-    /// Its name, unique, 1 to 64 visible ASCII characters: it travels in a header.
+    /// Its name: 1 to 64 visible ASCII characters.
+    #[serde(with = "As::<Name>")]
+    #[schemars(extend("x-add" = "add `name`: 1 to 64 visible ASCII characters"))]
     pub name: String,
     /// Its tier.
+    #[serde(with = "As::<TierName>")]
+    #[schemars(extend("x-add" = "add `tier`: the name of its tier"))]
     pub tier: TierId,
-    /// SHA-256 of each of its keys, of which no other account has any. 1 to [`KEYS_PER_ACCOUNT_MAX`]; none of those of a
-    /// variable that was not looked up ([`super::Config::peek`]).
+    /// The SHA-256 of its key in 64 hexadecimal digits, or a list of up to 16, of which no other account has any. "${NAME}" is
+    /// filled in here: the variable of the environment holds one, or several separated by spaces or commas.
+    #[serde(with = "As::<Secret<KeyHashes>>")]
+    #[schemars(extend("x-add" = "add `key_sha256`: printf %s \"$KEY\" | sha256sum"))]
     pub key_sha256: Vec<[u8; 32]>,
+}
+
+impl Item for Account {
+    const NOUN: &'static str = "account";
 }
 
 /// What earlier accounts have taken.
@@ -39,88 +53,115 @@ struct Taken<'n> {
     keys: HashMap<[u8; 32], (&'n str, Place)>,
 }
 
-pub(super) const KNOWN: [&str; 3] = ["name", "tier", "key_sha256"];
-
-/// `accounts: [ … ]`, which refer to those tiers. Each account that is right.
-pub(super) fn read(
-    node: &Node,
-    tiers: &Names<'_>,
+/// What is wrong within and between the accounts, whose keys are looked up. Each that is right.
+pub(super) fn checked(
+    accounts: &[Entry<Account>],
     surroundings: &Surroundings<'_>,
     report: &mut Report,
-) -> Option<Vec<Account>> {
-    let mut taken = Taken::default();
-    let mut accounts = Vec::new();
-    list(node, "account", (0, ACCOUNTS_MAX), report, |item, report| {
-        accounts.extend(account(item, tiers, surroundings, &mut taken, report));
-        Some(())
-    })?;
-    Some(accounts)
-}
-
-fn account<'n>(
-    node: &'n Node,
-    tiers: &Names<'_>,
-    surroundings: &Surroundings<'_>,
-    taken: &mut Taken<'n>,
-    report: &mut Report,
-) -> Option<Account> {
-    let fields = Fields::of(node, "this account", node.place, &KNOWN, report)?;
-    let name = fields.required(
-        "name",
-        "add `name`: 1 to 64 visible ASCII characters",
-        report,
-        |node, report| name(node, taken, report),
-    );
-    let tier = fields.required("tier", "add `tier`: the name of its tier", report, |node, report| {
-        tiers.resolve(node, report)
-    });
-    let advice = "add `key_sha256`: printf %s \"$KEY\" | sha256sum";
-    let mut item = |node, report: &mut Report| keys(node, name, surroundings, taken, report);
-    let keys = fields.required("key_sha256", advice, report, |node, report| {
-        let keys = match node.kind {
-            Kind::Scalar { .. } => item(node, report)?,
-            _ => list(node, "key", (1, KEYS_PER_ACCOUNT_MAX), report, item)?.concat(),
-        };
-        if keys.len() > KEYS_PER_ACCOUNT_MAX {
-            let message = format!("{} keys are too many", keys.len());
-            report.add(node.place, message, format!("at most {KEYS_PER_ACCOUNT_MAX} fit here"));
-            return None;
+) -> Vec<Account> {
+    let (mut taken, mut read) = (Taken::default(), Vec::new());
+    for Entry { node, value, .. } in accounts {
+        let field = |name| node.value(name);
+        let is_right = |field: Option<&Node>, report: &Report| field.is_some_and(|node| report.is_sound(node.place));
+        let name = field("name").filter(|node| is_right(Some(node), report));
+        let name = name.and_then(|node| unique(node, &mut taken, report));
+        let keys = field("key_sha256").and_then(|node| all_keys(node, name, surroundings, &mut taken, report));
+        if let (Some(_), Some(key_sha256), true) = (name, keys, is_right(field("tier"), report)) {
+            let account = value.clone();
+            read.push(Account { key_sha256, ..account });
         }
-        Some(keys)
-    });
-    Some(Account {
-        name: name?.to_owned(),
-        tier: TierId(tier?),
-        key_sha256: keys?,
-    })
+    }
+    read
 }
 
-fn name<'n>(node: &'n Node, taken: &mut Taken<'n>, report: &mut Report) -> Option<&'n str> {
-    let name = text(node, "the name of an account", report)?;
-    if !name_is_legal(name, |c| c.is_ascii_graphic()) {
-        let advice = "use 1 to 64 visible ASCII characters without spaces: the name travels in a header";
-        report.add(
-            node.place,
-            format!("{} can't be the name of an account", shown(node)),
-            advice,
-        );
-        return None;
-    }
+/// The name, unless an earlier account has it.
+fn unique<'n>(node: &'n Node, taken: &mut Taken<'n>, report: &mut Report) -> Option<&'n str> {
+    let name = node.text()?;
     if let Some(first) = taken.names.get(name) {
         let message = format!(
             "account {} is listed twice; the first is on line {}",
             shown(node),
             first.line
         );
-        report.add(
-            node.place,
-            message,
-            "keep one of them; an account may list several hashes in `key_sha256`",
-        );
+        let advice = "keep one of them; an account may list several hashes in `key_sha256`";
+        report.add(node.place, message, advice);
         return None;
     }
     taken.names.insert(name, node.place);
     Some(name)
+}
+
+/// The name of an account.
+struct Name;
+
+impl Parsed for Name {
+    type Value = String;
+    const WHAT: &'static str = "the name of an account";
+    const EXAMPLE: &'static str = "bot";
+
+    fn parse(written: &str, node: &Node) -> Result<String, Wrong> {
+        if name_is_legal(written, |c| c.is_ascii_graphic()) {
+            return Ok(written.to_owned());
+        }
+        wrong(
+            format!("{} can't be the name of an account", shown(node)),
+            "use 1 to 64 visible ASCII characters without spaces: the name travels in a header",
+        )
+    }
+}
+
+/// Hashes of keys, which are read once the environment is at hand: [`checked`].
+struct KeyHashes;
+
+impl Scalar for KeyHashes {
+    type Value = Vec<[u8; 32]>;
+
+    fn read(_: &Node, _: &mut Report) -> Option<Vec<[u8; 32]>> {
+        Some(Vec::new())
+    }
+
+    fn stand_in() -> Vec<[u8; 32]> {
+        Vec::new()
+    }
+
+    fn schema() -> Value {
+        let reference = REFERENCE_PATTERN.trim_start_matches('^').trim_end_matches('$');
+        let one = json!({
+            "description": "A SHA-256 in hexadecimal, or the variable that holds some.",
+            "type": "string",
+            "pattern": format!("^([0-9A-Fa-f]{{{HASH_CHARS}}}|{reference})$"),
+            "x-environment": true,
+        });
+        let several = json!({ "type": "array", "items": one, "minItems": 1, "maxItems": KEYS_PER_ACCOUNT_MAX });
+        json!({ "anyOf": [one, several] })
+    }
+}
+
+/// One hash or variable, or a list of them.
+fn all_keys<'n>(
+    node: &'n Node,
+    name: Option<&'n str>,
+    surroundings: &Surroundings<'_>,
+    taken: &mut Taken<'n>,
+    report: &mut Report,
+) -> Option<Vec<[u8; 32]>> {
+    let keys = match node.kind {
+        Kind::Scalar { .. } => keys(node, name, surroundings, taken, report)?,
+        _ => {
+            let items = items(node, "key", (1, KEYS_PER_ACCOUNT_MAX), report)?;
+            let keys = items.iter().map(|item| keys(item, name, surroundings, taken, report));
+            keys.collect::<Vec<_>>()
+                .into_iter()
+                .collect::<Option<Vec<_>>>()?
+                .concat()
+        }
+    };
+    if keys.len() > KEYS_PER_ACCOUNT_MAX {
+        let message = format!("{} keys are too many", keys.len());
+        report.add(node.place, message, format!("at most {KEYS_PER_ACCOUNT_MAX} fit here"));
+        return None;
+    }
+    Some(keys)
 }
 
 /// A hash, or `${NAME}`: those that its variable holds, separated by spaces or commas.

@@ -1,24 +1,44 @@
-//! The listener that is never public, and where its token lies.
-//!
-//! Absent on purpose: the token itself, which stands in no file of this kind and in no `Config`: whoever needs it reads it where
-//! it lies.
+//! The listener that is never public, and where its token lies. The token itself stands in no file of this kind and in no
+//! `Config`: whoever needs it reads it where it lies.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
 use super::DATA_DIR_BYTES_MAX;
-use super::edge::address;
-use super::environment::{Surroundings, reference};
+use super::entries::Part;
+use super::environment::{REFERENCE_PATTERN, Surroundings, reference};
 use super::error::Report;
-use super::read::Fields;
+use super::listener::Address;
+use super::scalar::{As, Described, Later, Maybe, Secret};
 use super::value::text;
 use super::yaml::{Kind, Node, Place};
 
 /// Characters that a token may have, all of them visible ASCII.
 pub const TOKEN_CHARS: RangeInclusive<usize> = 16..=512;
 
-pub(super) const KNOWN: [&str; 3] = ["listen", "token", "token_file"];
+/// The operator's listener.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "Admin")]
+#[schemars(extend("not" = { "required": ["token", "token_file"] }))]
+pub(super) struct Written {
+    /// Its address, such as 127.0.0.1:9090. Never where the public can reach it.
+    #[serde(with = "As::<Address>")]
+    #[schemars(extend("x-add" = "add the admin listener's address, such as 127.0.0.1:9090"))]
+    pub(super) listen: SocketAddr,
+    /// The operator's token, by the variable of the environment that holds it: "${NAME}" is filled in here. Left out, the token lies
+    /// in data_dir. TIERGATE_ADMIN_TOKEN stands before it.
+    #[serde(default, with = "Maybe::<Secret<Later<Token>>>")]
+    token: Option<()>,
+    /// A file that holds the operator's token alone; its path begins with `/`, or with `./` from the folder of this file.
+    /// TIERGATE_ADMIN_TOKEN stands before it.
+    #[serde(default, with = "Maybe::<Secret<Later<TokenFile>>>")]
+    token_file: Option<()>,
+}
 
 /// The admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,21 +59,41 @@ pub enum TokenSource {
     File(PathBuf),
 }
 
-/// `admin: { listen, token, token_file }`.
-pub(super) fn read(node: &Node, surroundings: &Surroundings<'_>, report: &mut Report) -> Option<Admin> {
-    let fields = Fields::of(node, "`admin`", node.place, &KNOWN, report)?;
-    let advice = "add the admin listener's address, such as 127.0.0.1:9090";
-    let listen = fields.required("listen", advice, report, address);
-    if let (Some(_), Some(file)) = (fields.get("token"), fields.get("token_file")) {
-        let advice = "keep one of them: a variable of the environment, or a file";
-        report.add(file.place, "`admin` has both `token` and `token_file`", advice);
+/// The token's place, which is looked at once the environment is at hand: [`Written::checked`].
+struct Token;
+
+/// A file that holds it: the same.
+struct TokenFile;
+
+impl Written {
+    /// What is wrong with where the token lies, which is looked up.
+    pub(super) fn checked(&self, node: &Node, surroundings: &Surroundings<'_>, report: &mut Report) -> Admin {
+        let mut part = Part::new(node, report);
+        if self.token.is_some() && self.token_file.is_some() {
+            let advice = "keep one of them: a variable of the environment, or a file";
+            part.add("token_file", "`admin` has both `token` and `token_file`", advice);
+        }
+        let variable = node
+            .value("token")
+            .and_then(|node| variable(node, surroundings, report));
+        let file = node
+            .value("token_file")
+            .and_then(|node| file(node, surroundings, report));
+        let (listen, token) = (self.listen, variable.or(file));
+        Admin { listen, token }
     }
-    let variable = fields.maybe("token", report, |node, report| variable(node, surroundings, report));
-    let file = fields.maybe("token_file", report, |node, report| file(node, surroundings, report));
-    Some(Admin {
-        listen: listen?,
-        token: variable.or(file),
-    })
+}
+
+impl Described for Token {
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": REFERENCE_PATTERN, "x-environment": true })
+    }
+}
+
+impl Described for TokenFile {
+    fn schema() -> Value {
+        json!({ "type": "string", "maxLength": DATA_DIR_BYTES_MAX, "pattern": r"^\.{0,2}/" })
+    }
 }
 
 /// `${NAME}`, whose variable holds the token.

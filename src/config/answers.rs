@@ -1,24 +1,24 @@
 //! How refusals are told where it isn't the usual way: another status, further headers, a body of the operator's own.
-//!
-//! Absent on purpose: which refusals there are (`policy::refusal`) and their usual answers (`http::reply`).
-
-use std::ops::RangeInclusive;
 
 use http::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
 
+use super::entries::{Entry, Item, named};
 use super::error::Report;
 use super::excerpt::quoted;
-use super::read::{Entry, Fields, entries, shown};
+use super::scalar::{Maybe, Scalar, Whole};
 use super::suggest::did_you_mean;
-use super::value::{small_integer, text};
-use super::yaml::{Node, Place};
+use super::value::{shown, text};
+use super::yaml::Node;
 use crate::policy::refusal::{Member, Reason};
 use crate::template::{BYTES_MAX, Language, PLACES_MAX, Template, Unfit, Value};
 
-/// Statuses that a refusal may have.
-pub(super) const STATUSES: RangeInclusive<u32> = 400..=599;
+/// Reasons that there are.
+pub(super) const REASONS_MAX: usize = Reason::ALL.len();
 /// Headers of one answer, at most.
-pub(super) const HEADERS_MAX: usize = 16;
+const HEADERS_MAX: usize = 16;
 /// The longest name of a header or type of a body, in characters.
 const NAME_CHARS_MAX: usize = 128;
 /// The type of a body, unless it says otherwise.
@@ -45,8 +45,6 @@ const RESERVED: [&str; 16] = [
 /// Headers that the section `cors` says.
 const CORS: &str = "access-control-";
 
-pub(super) const KNOWN: [&str; 4] = ["status", "headers", "content_type", "body"];
-
 /// What an answer to one reason has instead of the usual.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
@@ -58,78 +56,179 @@ pub struct Answer {
     pub body: Option<(HeaderValue, Template)>,
 }
 
-/// `answers: { reason: { … }, … }`.
-pub(super) fn read(node: &Node, report: &mut Report) -> Option<Vec<(Reason, Answer)>> {
-    let mut answers = Vec::new();
-    for Entry { name, at, value } in entries(node, "reason", Reason::ALL.len(), report)? {
+/// What an answer has instead of the usual.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "Answer")]
+#[schemars(extend("minProperties" = 1, "dependencies" = { "content_type": ["body"] }))]
+pub(super) struct Written {
+    /// Its status.
+    #[serde(default, with = "Maybe::<Whole<u16, 400, 599>>")]
+    status: Option<u16>,
+    /// Headers that it bears beside the usual ones. Names in braces are filled in, such as {retry_after}.
+    #[serde(default, with = "Maybe::<Headers>")]
+    headers: Option<Vec<(HeaderName, Template)>>,
+    /// The type of its body.
+    #[serde(default, with = "Maybe::<ContentType>")]
+    #[schemars(extend("default" = "application/json"))]
+    content_type: Option<HeaderValue>,
+    /// Its body. Names in braces are filled in, such as {limit}, {remaining}, {retry_after}, {error}.
+    #[serde(default, with = "Maybe::<Body>")]
+    body: Option<String>,
+}
+
+impl Item for Written {
+    const NOUN: &'static str = "reason";
+
+    fn called(name: &str) -> String {
+        format!("the answer to {}", quoted(name))
+    }
+}
+
+/// Which reasons there are, as a schema says it.
+pub(super) fn reasons() -> Json {
+    json!({ "enum": Reason::ALL.map(Reason::code) })
+}
+
+/// What is wrong within the answers. Each that is right.
+pub(super) fn checked(answers: Vec<Entry<Written>>, report: &mut Report) -> Vec<(Reason, Answer)> {
+    let mut read = Vec::new();
+    for entry in answers {
+        let name = entry.name.as_str();
         let reason = Reason::ALL.into_iter().find(|reason| reason.code() == name);
         if reason.is_none() {
             let meant = did_you_mean(name, Reason::ALL.iter().map(|reason| reason.code()), report);
             let message = format!("no refusal has the reason {}{meant}", quoted(name));
             let reasons = Reason::ALL.map(Reason::code).join(", ");
-            report.add(at, message, format!("reasons: {reasons}"));
+            report.add(entry.at, message, format!("reasons: {reasons}"));
         }
-        let answer = answer(value, name, at, report);
-        answers.extend(reason.zip(answer));
+        read.extend(reason.zip(answer(entry, report)));
     }
-    Some(answers)
+    read
 }
 
-fn answer(node: &Node, name: &str, at: Place, report: &mut Report) -> Option<Answer> {
-    let what = format!("the answer to {}", quoted(name));
-    let fields = Fields::of(node, what.as_str(), at, &KNOWN, report)?;
-    let status = fields.maybe("status", report, |node, report| small_integer(node, STATUSES, report));
-    let headers = fields.maybe("headers", report, headers);
-    let kind = match fields.get("content_type") {
-        Some(node) => kind(node, report),
-        None => Some(JSON),
-    };
-    let body = fields.maybe("body", report, |node, report| body(node, kind.as_ref()?, report));
-    if let (Some(kind), false) = (fields.get("content_type"), fields.is_meant("body")) {
-        report.add(
-            kind.place,
-            "`content_type` is of a body, and there is none",
-            "add `body`, or leave it out",
-        );
+fn answer(entry: Entry<Written>, report: &mut Report) -> Option<Answer> {
+    let mut part = entry.part(report);
+    if part.value("content_type").is_some() && !part.is_meant("body") {
+        let advice = "add `body`, or leave it out";
+        part.add("content_type", "`content_type` is of a body, and there is none", advice);
     }
-    if fields.is_empty() {
-        let advice = "add `status`, `headers` or `body`, or leave it out";
-        report.add(at, format!("{what} is the usual one"), advice);
+    if part.is_empty() {
+        let message = format!("{} is the usual one", Written::called(&entry.name));
+        part.add_at(entry.at, message, "add `status`, `headers` or `body`, or leave it out");
     }
+    let is_kind = part.sound(&["content_type"]);
+    let Written {
+        status,
+        headers,
+        content_type,
+        body: written,
+    } = entry.value;
+    let kind = content_type.unwrap_or(JSON);
+    let written = written.zip(entry.node.value("body")).filter(|_| is_kind);
+    let body = written.and_then(|(written, node)| body(node, &written, &kind, report));
     Some(Answer {
-        status: status.and_then(|status| u16::try_from(status).ok()),
+        status,
         headers: headers.unwrap_or_default(),
-        body: kind.zip(body),
+        body: body.map(|body| (kind, body)),
     })
 }
 
-fn headers(node: &Node, report: &mut Report) -> Option<Vec<(HeaderName, Template)>> {
-    let mut headers = Vec::new();
-    for Entry { name, at, value } in entries(node, "header", HEADERS_MAX, report)? {
-        let known = name.parse::<HeaderName>().ok().filter(|_| name.len() <= NAME_CHARS_MAX);
-        match &known {
-            None => report.add(
-                at,
-                format!("{} can't be the name of a header", quoted(name)),
-                "use letters, digits and -",
-            ),
-            Some(known) => {
-                if let Some(advice) = elsewhere(known.as_str()) {
-                    report.add(at, format!("`{known}` can't be set here"), advice);
-                } else if headers.iter().any(|(other, _)| other == known) {
-                    report.add(at, format!("`{known}` is named twice"), "keep one of them");
-                }
+/// Headers by their names, with values that are filled in.
+struct Headers;
+
+impl Scalar for Headers {
+    type Value = Vec<(HeaderName, Template)>;
+
+    fn read(node: &Node, report: &mut Report) -> Option<Self::Value> {
+        let mut headers: Self::Value = Vec::new();
+        for (key, value) in named(node, "header", HEADERS_MAX, report)? {
+            let name = header_name(&key, &headers, report);
+            let Some(written) = text(&value, "a header's value", report) else {
+                continue;
+            };
+            if !written.chars().all(|c| matches!(c, ' '..='~')) {
+                report.add(value.place, "a header's value is visible ASCII", "take out what isn't");
+                continue;
             }
+            let template = compiled(&value, written, Language::Header, report);
+            headers.extend(name.zip(template));
         }
-        let written = text(value, "a header's value", report)?;
-        if !written.chars().all(|c| matches!(c, ' '..='~')) {
-            report.add(value.place, "a header's value is visible ASCII", "take out what isn't");
-            continue;
-        }
-        let template = compiled(value, written, Language::Header, report);
-        headers.extend(known.zip(template));
+        Some(headers)
     }
-    Some(headers)
+
+    fn stand_in() -> Self::Value {
+        Vec::new()
+    }
+
+    fn schema() -> Json {
+        let value = json!({
+            "description": "A header's value: a text, or a number.",
+            "anyOf": [{ "type": "string", "minLength": 1 }, { "type": "integer" }, { "type": "boolean" }],
+        });
+        json!({ "type": "object", "additionalProperties": value, "minProperties": 1, "maxProperties": HEADERS_MAX })
+    }
+}
+
+/// A header's name, unless another of them has it.
+fn header_name(key: &Node, others: &[(HeaderName, Template)], report: &mut Report) -> Option<HeaderName> {
+    let name = key.text()?;
+    let Some(known) = name.parse::<HeaderName>().ok().filter(|_| name.len() <= NAME_CHARS_MAX) else {
+        let message = format!("{} can't be the name of a header", quoted(name));
+        report.add(key.place, message, "use letters, digits and -");
+        return None;
+    };
+    if let Some(advice) = elsewhere(known.as_str()) {
+        report.add(key.place, format!("`{known}` can't be set here"), advice);
+    } else if others.iter().any(|(other, _)| *other == known) {
+        report.add(key.place, format!("`{known}` is named twice"), "keep one of them");
+    }
+    Some(known)
+}
+
+/// The type of a body.
+struct ContentType;
+
+impl Scalar for ContentType {
+    type Value = HeaderValue;
+
+    fn read(node: &Node, report: &mut Report) -> Option<HeaderValue> {
+        let written = text(node, "the type of a body", report)?;
+        let is_kind =
+            written.len() <= NAME_CHARS_MAX && written.split_once('/').is_some_and(|(kind, _)| !kind.is_empty());
+        let value = HeaderValue::from_str(written).ok().filter(|_| is_kind);
+        if value.is_none() {
+            let advice = "write one such as application/json or text/html; charset=utf-8";
+            report.add(node.place, format!("{} is no type of a body", shown(node)), advice);
+        }
+        value
+    }
+
+    fn stand_in() -> HeaderValue {
+        JSON
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^[^/]+/" })
+    }
+}
+
+/// The text of a body, which is judged once its type is known.
+struct Body;
+
+impl Scalar for Body {
+    type Value = String;
+
+    fn read(node: &Node, report: &mut Report) -> Option<String> {
+        text(node, "a body", report).map(str::to_owned)
+    }
+
+    fn stand_in() -> String {
+        String::new()
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "minLength": 1 })
+    }
 }
 
 /// What to do instead, if that header can't be set.
@@ -143,20 +242,8 @@ fn elsewhere(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The type of a body.
-fn kind(node: &Node, report: &mut Report) -> Option<HeaderValue> {
-    let written = text(node, "the type of a body", report)?;
-    let is_kind = written.len() <= NAME_CHARS_MAX && written.split_once('/').is_some_and(|(kind, _)| !kind.is_empty());
-    let value = HeaderValue::from_str(written).ok().filter(|_| is_kind);
-    if value.is_none() {
-        let advice = "write one such as application/json or text/html; charset=utf-8";
-        report.add(node.place, format!("{} is no type of a body", shown(node)), advice);
-    }
-    value
-}
-
-fn body(node: &Node, kind: &HeaderValue, report: &mut Report) -> Option<Template> {
-    let written = text(node, "a body", report)?;
+/// The body that is written there, which is of that type.
+fn body(node: &Node, written: &str, kind: &HeaderValue, report: &mut Report) -> Option<Template> {
     let language = language(kind);
     let template = compiled(node, written, language, report)?;
     if language == Language::Json {

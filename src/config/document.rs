@@ -1,273 +1,293 @@
-//! The whole document: its sections, and what must fit between them.
-//!
-//! Every section is read before the first `?`, so that one mistake hides no other.
-//!
-//! Absent on purpose: what the sections say within themselves.
+//! The whole document, a field a section, and what must fit between the sections.
 
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::accounts::{self, Account};
-use super::admin;
-use super::answers;
-use super::edge::{self, Connections, ForwardedHeader, Keys, Paths};
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::accounts::{self, ACCOUNTS_MAX, Account};
+use super::admin::{self, Admin};
+use super::answers::{self, Answer, REASONS_MAX};
+use super::de;
+use super::entries::{KnownNames, List, Named, Names, Part};
 use super::environment::Surroundings;
 use super::error::Report;
-use super::excerpt::quoted;
-use super::history::{self, History};
-use super::limits::{self, LimitRoute};
+use super::history::History;
+use super::limits::{self, Limit, LimitRoute};
+use super::lint;
+use super::listener::{
+    Address, BLOCKED_NETWORKS_MAX, Connections, Cors, ForwardedHeader, Keys, Network, Paths, TRUSTED_PROXIES_MAX,
+    collide,
+};
 use super::quotas::Windows;
-use super::read::{Entry, Fields, Names, shown};
-use super::routes::{self, Route};
-use super::tiers;
-use super::upstreams::{self, Upstream};
-use super::value::{boolean, duration, duration_in, integer, one_of, text};
-use super::warnings;
-use super::yaml::{Node, Place};
+use super::routes::{self, ROUTES_MAX, Route};
+use super::scalar::{
+    As, Length, LengthIn, Maybe, Parsed, Several, TierName, Whole, Wrong, millis, number, secs, wrong, yes,
+};
+use super::tiers::{self, Queue, TIERS_MAX, Tier};
+use super::upstreams::{self, UPSTREAMS_MAX, Upstream};
+use super::value::shown;
+use super::yaml::{Kind, Node};
 use super::{Config, DATA_DIR_BYTES_MAX, Durability, Operators};
-use crate::policy::rules::{CALLERS_MAX_DEFAULT, Limit, PoolRules, Rules, Tier, TierId, Window};
+use crate::policy::refusal::Reason;
+use crate::policy::rules::{LIMITS_MAX, Rules, TierId};
 
-pub(super) const KNOWN: [&str; 28] = [
-    "listen",
-    "admin",
-    "data_dir",
-    "durability",
-    "commit_every",
-    "commit_patience",
-    "history",
-    "clock_step_max",
-    "drain_timeout",
-    "cores",
-    "connections",
-    "queue",
-    "tiers",
-    "anonymous",
-    "keys",
-    "trusted_proxies",
-    "forwarded_header",
-    "proxy_protocol",
-    "blocked_networks",
-    "limits",
-    "max_callers",
-    "ratelimit_fields",
-    "answers",
-    "cors",
-    "paths",
-    "upstreams",
-    "routes",
-    "accounts",
-];
-/// Where what must survive is kept, unless the file says otherwise.
-const DATA_DIR_DEFAULT: &str = "./data";
-/// Cores of the public listener, at most.
-pub(super) const CORES_MAX: u64 = 256;
-/// How long running jobs may take when the door closes, unless the file says otherwise.
-pub(super) const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// How often what nobody waits for is written, unless the file says otherwise.
-pub(super) const COMMIT_EVERY_DEFAULT: Duration = Duration::from_millis(10);
-/// How long an answer waits for its debit, unless the file says otherwise.
-pub(super) const COMMIT_PATIENCE_DEFAULT: Duration = Duration::from_secs(5);
-/// The longest step back of the system's clock that is waited out, unless the file says otherwise.
-pub(super) const CLOCK_STEP_MAX_DEFAULT: Duration = Duration::from_secs(300);
-/// What it may be.
-const CLOCK_STEP_MAX: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+/// What the server does: tiergate's tiers.yaml.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "tiers.yaml")]
+pub(super) struct Document {
+    /// The public address, such as 127.0.0.1:8080; 0.0.0.0 is every address of the machine. Port 0 lets the system choose.
+    #[serde(with = "As::<Address>")]
+    #[schemars(extend("x-add" = "add the public address, such as 127.0.0.1:8080"))]
+    listen: SocketAddr,
+    /// The operator's listener: metrics, health, accounts. Never public.
+    #[schemars(extend("x-add" = "add the admin listener: { listen: 127.0.0.1:9090 }"))]
+    admin: admin::Written,
+    /// The folder of what must survive a restart, used by one server only. A relative path begins in the folder of this file.
+    #[serde(default = "data", with = "As::<Folder>")]
+    data_dir: String,
+    /// Whether an answer waits until its debit is on the disk.
+    #[serde(default)]
+    durability: Durability,
+    /// How often what nobody waits for is written, in relaxed durability.
+    #[serde(default = "millis::<10>", with = "As::<Length>")]
+    commit_every: Duration,
+    /// How long an answer waits for its debit to be on the disk before it is given up.
+    #[serde(default = "secs::<5>", with = "As::<Length>")]
+    commit_patience: Duration,
+    /// How long finished jobs are kept.
+    #[serde(default)]
+    history: History,
+    /// A step back of the system's clock by more than this, from 1s to 24h, is followed at once; a smaller one is waited out.
+    #[serde(default = "secs::<300>", with = "As::<LengthIn<1_000, 86_400_000>>")]
+    clock_step_max: Duration,
+    /// How long running searches may take to finish at shutdown; waiting ones are sent away at once.
+    #[serde(default = "secs::<30>", with = "As::<Length>")]
+    drain_timeout: Duration,
+    /// Cores of the public listener; left out, as many as the machine has.
+    #[serde(default, with = "Maybe::<Whole<usize, 1, 256>>")]
+    cores: Option<usize>,
+    /// Bounds of the public listener's connections.
+    #[serde(default)]
+    connections: Connections,
+    /// The queue, shared by all tiers. When it is full, a search displaces one of a lower priority or is refused.
+    #[schemars(extend("x-add" = "add the queue: { length: 8 }"))]
+    queue: Queue,
+    /// The sponsor levels by their names: 1 to 64 visible ASCII characters. `tiergate check` compares those whose name is a price,
+    /// such as $5.
+    #[schemars(extend("x-add" = "add at least one tier"))]
+    tiers: Named<Tier, TIERS_MAX>,
+    /// The tier of those without a key. Each IPv4 address, and each IPv6 /64, is one caller.
+    #[serde(with = "As::<TierName>")]
+    #[schemars(extend("x-add" = "add the name of the tier of those without an account"))]
+    anonymous: TierId,
+    /// Where a request carries its key; left out, in x-api-key, x-trace-key, `Authorization: Bearer` or ?key=. The server takes it
+    /// out before the request goes on.
+    #[serde(default = "Keys::everywhere")]
+    keys: Keys,
+    /// Proxies before the server that are believed when they say for whom they ask.
+    #[serde(default, with = "As::<Several<Network, 0, TRUSTED_PROXIES_MAX>>")]
+    trusted_proxies: Vec<IpNet>,
+    /// In which header trusted proxies say for whom they ask: name the one that they write.
+    #[serde(default)]
+    forwarded_header: ForwardedHeader,
+    /// Peers that begin each connection with a header of the PROXY protocol.
+    #[serde(default, with = "As::<Several<Network, 0, TRUSTED_PROXIES_MAX>>")]
+    proxy_protocol: Vec<IpNet>,
+    /// Networks that are turned away with 403.
+    #[serde(default, with = "As::<Several<Network, 0, BLOCKED_NETWORKS_MAX>>")]
+    blocked_networks: Vec<IpNet>,
+    /// How many requests may come in which time; the server answers the next with 429. All that match must have room.
+    #[serde(default)]
+    #[schemars(extend("default" = []))]
+    limits: List<Limit, 0, LIMITS_MAX>,
+    /// Networks that are counted one by one; those beyond share counters with their neighbours.
+    #[serde(default = "number::<u32, 1_000_000>", with = "As::<Whole<u32, 1_000, 100_000_000>>")]
+    max_callers: u32,
+    /// Whether answers bear the fields RateLimit and RateLimit-Policy.
+    #[serde(default = "yes")]
+    ratelimit_fields: bool,
+    /// How refusals are told where it isn't the usual way, by their reason.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = answers::reasons()))]
+    answers: Named<answers::Written, REASONS_MAX>,
+    /// Pages of other sites that may call the server; left out, none may.
+    #[serde(default)]
+    cors: Option<Cors>,
+    /// The server's own pages.
+    #[serde(default)]
+    paths: Paths,
+    /// The pools of upstream servers by their names: 1 to 64 letters, digits, _ and -.
+    #[schemars(extend("x-add" = "add at least one upstream"))]
+    upstreams: Named<Upstream, UPSTREAMS_MAX>,
+    /// What is forwarded; anything else is 404.
+    #[schemars(extend("x-add" = "add at least one route: [ { path: /search, upstream: …, metered: true } ]"))]
+    routes: List<Route, 1, ROUTES_MAX>,
+    /// Who has a key, beside the accounts that `tiergate account` keeps.
+    #[serde(default)]
+    #[schemars(extend("default" = []))]
+    accounts: List<Account, 0, ACCOUNTS_MAX>,
+}
+
+fn data() -> String {
+    "./data".to_owned()
+}
+
+/// The path of a folder, which need not exist yet.
+struct Folder;
+
+impl Parsed for Folder {
+    type Value = String;
+    const WHAT: &'static str = "the path of a folder";
+    const EXAMPLE: &'static str = "./data";
+
+    fn parse(written: &str, node: &Node) -> Result<String, Wrong> {
+        if written.len() <= DATA_DIR_BYTES_MAX && !written.contains('\0') {
+            return Ok(written.to_owned());
+        }
+        wrong(format!("{} can't be the path of a folder", shown(node)), "")
+    }
+}
 
 /// The configuration that the document says. If anything is wrong it is in the report, and the answer is of no use.
-pub(super) fn read(root: &Node, surroundings: &Surroundings<'_>, report: &mut Report) -> Option<Config> {
-    let fields = Fields::of(root, "the file", Place::START, &KNOWN, report)?;
-    let advice = "add the public address, such as 127.0.0.1:8080";
-    let listen = fields.required("listen", advice, report, edge::address);
-    let advice = "add the admin listener: { listen: 127.0.0.1:9090 }";
-    let admin = fields.required("admin", advice, report, |node, report| {
-        admin::read(node, surroundings, report)
-    });
-    let data_dir = data_dir(&fields, surroundings, report);
-    let words = [("strict", Durability::Strict), ("relaxed", Durability::Relaxed)];
-    let durability = fields.or("durability", Durability::Strict, report, |node, report| {
-        one_of(node, &words, report)
-    });
-    let commit_every = fields.or("commit_every", COMMIT_EVERY_DEFAULT, report, duration);
-    let commit_patience = fields.or("commit_patience", COMMIT_PATIENCE_DEFAULT, report, duration);
-    let history = fields.or("history", History::default(), report, history::read);
-    let clock_step_max = fields.or("clock_step_max", CLOCK_STEP_MAX_DEFAULT, report, |node, report| {
-        duration_in(node, CLOCK_STEP_MAX, report)
-    });
-    let drain_timeout = fields.or("drain_timeout", DRAIN_TIMEOUT_DEFAULT, report, duration);
-    let cores = fields.maybe("cores", report, |node, report| integer(node, 1..=CORES_MAX, report));
-    let connections = fields.or("connections", Connections::default(), report, edge::connections);
-    let keys = fields.or("keys", Keys::default(), report, edge::keys);
-    let trusted_proxies = fields.or("trusted_proxies", Vec::new(), report, edge::trusted_proxies);
-    let forwarded_header = fields.or(
-        "forwarded_header",
-        ForwardedHeader::default(),
-        report,
-        edge::forwarded_header,
-    );
-    let proxy_protocol = fields.or("proxy_protocol", Vec::new(), report, edge::trusted_proxies);
-    let blocked_networks = fields.or("blocked_networks", Vec::new(), report, edge::blocked_networks);
-    let ratelimit_fields = fields.or("ratelimit_fields", true, report, boolean);
-    let answers = fields.or("answers", Vec::new(), report, answers::read);
-    let callers_max = fields.or("max_callers", CALLERS_MAX_DEFAULT, report, limits::callers_max);
-    let cors = fields.maybe("cors", report, edge::cors);
-    let paths = fields.or("paths", Paths::default(), report, edge::paths);
-    let queue = fields.required("queue", "add the queue: { length: 8 }", report, tiers::queue);
-    let levels = levels(&fields, surroundings, report);
-    let work = work(&fields, report);
-
-    if let (Some(public), Some(admin), Some(node)) = (listen, &admin, fields.get("admin"))
-        && edge::collide(public, admin.listen)
-    {
-        let message = format!("`listen` ({public}) and `admin.listen` ({}) collide", admin.listen);
-        report.add(node.place, message, "give the admin listener a port of its own");
-    }
-    check_own_paths(&paths, &work.routes, report);
-    let read = warnings::Read {
-        root,
-        queue: queue.as_ref(),
-        windows: &levels.windows,
-        tiers: &levels.tiers,
-        limits: &levels.limits,
-        limit_routes: &levels.limit_routes,
-        upstreams: &work.upstreams,
-        routes: &work.routes,
-        paths: &paths,
+pub(super) fn read(root: &Rc<Node>, surroundings: &Surroundings<'_>, report: &mut Report) -> Option<Config> {
+    let names = KnownNames {
+        tiers: Names::of("tier", keys(root, "tiers"), TIERS_MAX),
+        limits: limits::names(root),
+        upstreams: Names::of("upstream", keys(root, "upstreams"), UPSTREAMS_MAX),
     };
-    warnings::add(&read, report);
-
-    let rules = Rules {
-        queue: queue?,
-        windows: levels.windows,
-        tiers: levels.tiers,
-        anonymous: levels.anonymous?,
-        pools: work.pools,
-        limits: levels.limits,
-        callers_max,
-    };
-    Some(Config {
-        listen: listen?,
-        admin: admin?,
-        data_dir,
-        durability,
-        commit_every,
-        commit_patience,
-        history,
-        clock_step_max,
-        drain_timeout,
-        cores: cores.map(|cores| cores as usize),
-        connections,
-        rules,
-        keys,
-        trusted_proxies,
-        forwarded_header,
-        proxy_protocol,
-        blocked_networks,
-        limits: levels.limit_routes,
-        ratelimit_fields,
-        answers,
-        cors,
-        paths,
-        upstreams: work.upstreams,
-        routes: work.routes.into_iter().map(|(route, _)| route).collect(),
-        accounts: levels.accounts,
-    })
+    let mut document: Document = de::document(root, names, report)?;
+    let admin = root
+        .value("admin")
+        .map(|node| document.admin.checked(node, surroundings, report));
+    check_listeners(&document, root, report);
+    Part::new(root, report).within("paths", |part| document.paths.check(part));
+    let sections = checked(&mut document, root, surroundings, report);
+    Some(config(document, admin?, sections, surroundings))
 }
 
-/// What of the document leads operators to the door, if nothing is wrong with that.
-pub(super) fn operators(root: &Node, surroundings: &Surroundings<'_>) -> Option<Operators> {
-    // What else is wrong has been said.
-    let fields = Fields::of(root, "the file", Place::START, &KNOWN, &mut Report::default())?;
-    let mut report = Report::default();
-    let admin = fields.required("admin", "", &mut report, |node, report| {
-        admin::read(node, surroundings, report)
-    });
-    let data_dir = data_dir(&fields, surroundings, &mut report);
-    let admin = admin.filter(|_| report.is_empty())?;
-    Some(Operators { admin, data_dir })
-}
-
-/// The tiers, the request limits, and what refers to them.
-struct Levels {
-    windows: Vec<Window>,
-    tiers: Vec<Tier>,
-    anonymous: Option<TierId>,
-    accounts: Vec<Account>,
-    limits: Vec<Limit>,
-    limit_routes: Vec<LimitRoute>,
-}
-
-fn levels(fields: &Fields<'_>, surroundings: &Surroundings<'_>, report: &mut Report) -> Levels {
-    let entries: Vec<Entry<'_>> = fields
-        .required("tiers", "add at least one tier", report, tiers::named)
-        .unwrap_or_default();
-    let names = Names::of("tier", &entries);
-    let mut windows = Windows::default();
-    let named: Vec<Entry<'_>> = fields.maybe("limits", report, limits::named).unwrap_or_default();
-    let (limits, limit_routes) = limits::read(&named, report);
-    let tiers = tiers::read(&entries, &mut windows, &Names::of("limit", &named), report);
-    limits::check_names(&named, &tiers, report);
-    let advice = "add the name of the tier of those without an account";
-    let anonymous = fields.required("anonymous", advice, report, |node, report| names.resolve(node, report));
-    let accounts = fields.maybe("accounts", report, |node, report| {
-        accounts::read(node, &names, surroundings, report)
-    });
-    Levels {
-        windows: windows.into_found(),
-        tiers,
-        anonymous: anonymous.map(TierId),
-        accounts: accounts.unwrap_or_default(),
-        limits,
-        limit_routes,
-    }
-}
-
-/// The upstreams, and what refers to them.
-struct Work {
+/// The sections that are checked item by item.
+struct Sections {
+    rules: Rules,
+    limits: Vec<LimitRoute>,
+    answers: Vec<(Reason, Answer)>,
     upstreams: Vec<Upstream>,
-    pools: Vec<PoolRules>,
-    routes: Vec<(Route, Place)>,
+    routes: Vec<Route>,
+    accounts: Vec<Account>,
 }
 
-fn work(fields: &Fields<'_>, report: &mut Report) -> Work {
-    let entries: Vec<Entry<'_>> = fields
-        .required("upstreams", "add at least one upstream", report, upstreams::named)
-        .unwrap_or_default();
-    let names = Names::of("upstream", &entries);
-    let (upstreams, pools) = upstreams::read(&entries, report);
-    let advice = "add at least one route: [ { path: /search, upstream: …, metered: true } ]";
-    let routes = fields.required("routes", advice, report, |node, report| {
-        routes::read(node, &names, report)
-    });
-    Work {
-        upstreams,
+/// What is wrong within and between the sections, and what is unwise. They are taken out of the document.
+fn checked(document: &mut Document, root: &Node, surroundings: &Surroundings<'_>, report: &mut Report) -> Sections {
+    let (mut windows, queue) = (Windows::default(), document.queue.rules());
+    let (limits, limit_routes) = limits::checked(std::mem::take(&mut document.limits.0), report);
+    let (tiers, partly) = tiers::checked(std::mem::take(&mut document.tiers.0), &mut windows, report);
+    limits::check_names_of_quotas(root, tiers.iter().chain(&partly), report);
+    let answers = answers::checked(std::mem::take(&mut document.answers.0), report);
+    let (upstreams, pools) = upstreams::checked(std::mem::take(&mut document.upstreams.0), report);
+    let routes = routes::checked(std::mem::take(&mut document.routes.0), &document.paths, report);
+    let accounts = accounts::checked(&document.accounts.0, surroundings, report);
+    let windows = windows.into_found();
+    let mut has_queue = false;
+    Part::new(root, report).within("queue", |part| has_queue = part.right(&["length"]));
+    let read = lint::Read {
+        root,
+        queue: Some(&queue).filter(|_| has_queue),
+        windows: &windows,
+        tiers: &tiers,
+        limits: &limits,
+        limit_routes: &limit_routes,
+        upstreams: &upstreams,
+        routes: &routes,
+        paths: &document.paths,
+    };
+    lint::add(&read, report);
+    let rules = Rules {
+        queue,
+        windows,
+        tiers,
+        anonymous: document.anonymous,
         pools,
-        routes: routes.unwrap_or_default(),
+        limits,
+        callers_max: document.max_callers,
+    };
+    Sections {
+        rules,
+        limits: limit_routes,
+        answers,
+        upstreams,
+        routes: routes.into_iter().map(|(route, _)| route).collect(),
+        accounts,
     }
 }
 
-/// The data folder, which need not exist yet.
-fn data_dir(fields: &Fields<'_>, surroundings: &Surroundings<'_>, report: &mut Report) -> PathBuf {
-    let written = fields.or("data_dir", DATA_DIR_DEFAULT, report, folder);
-    surroundings.path(written)
+fn config(document: Document, admin: Admin, sections: Sections, surroundings: &Surroundings<'_>) -> Config {
+    Config {
+        listen: document.listen,
+        admin,
+        data_dir: surroundings.path(&document.data_dir),
+        durability: document.durability,
+        commit_every: document.commit_every,
+        commit_patience: document.commit_patience,
+        history: document.history,
+        clock_step_max: document.clock_step_max,
+        drain_timeout: document.drain_timeout,
+        cores: document.cores,
+        connections: document.connections,
+        rules: sections.rules,
+        keys: document.keys,
+        trusted_proxies: document.trusted_proxies,
+        forwarded_header: document.forwarded_header,
+        proxy_protocol: document.proxy_protocol,
+        blocked_networks: document.blocked_networks,
+        limits: sections.limits,
+        ratelimit_fields: document.ratelimit_fields,
+        answers: sections.answers,
+        cors: document.cors,
+        paths: document.paths,
+        upstreams: sections.upstreams,
+        routes: sections.routes,
+        accounts: sections.accounts,
+    }
 }
 
-fn folder<'n>(node: &'n Node, report: &mut Report) -> Option<&'n str> {
-    let written = text(node, "the path of a folder", report)?;
-    if written.len() <= DATA_DIR_BYTES_MAX && !written.contains('\0') {
-        return Some(written);
-    }
-    report.add(node.place, format!("{} can't be the path of a folder", shown(node)), "");
-    None
+/// The names of the entries of a section.
+fn keys<'n>(root: &'n Node, section: &str) -> impl Iterator<Item = &'n str> {
+    let entries = match root.value(section).map(|section| &section.kind) {
+        Some(Kind::Mapping(entries)) => entries.as_slice(),
+        _ => &[],
+    };
+    entries
+        .iter()
+        .filter(|(key, _)| !key.secret.get())
+        .filter_map(|(key, _)| key.text())
 }
 
-/// Reports routes that the door's own paths, which come first, would hide.
-fn check_own_paths(paths: &Paths, routes: &[(Route, Place)], report: &mut Report) {
-    for (name, own) in [("me", &paths.me), ("stats", &paths.stats)] {
-        let Some(own) = own else { continue };
-        for (route, place) in routes.iter().filter(|(route, _)| route.pattern.as_str() == own) {
-            let message = format!("{} is the door's own path", quoted(route.pattern.as_str()));
-            let advice = format!("rename the route, or move the door's with `paths: {{ {name}: … }}` or `{name}: off`");
-            report.add(*place, message, advice);
-        }
+/// Reports listeners that can't both have their address.
+fn check_listeners(document: &Document, root: &Node, report: &mut Report) {
+    let (public, admin) = (document.listen, document.admin.listen);
+    let mut part = Part::new(root, report);
+    let mut are_right = part.right(&["listen"]);
+    part.within("admin", |part| are_right &= part.right(&["listen"]));
+    if are_right && collide(public, admin) {
+        let message = format!("`listen` ({public}) and `admin.listen` ({admin}) collide");
+        part.add("admin", message, "give the admin listener a port of its own");
     }
+}
+
+/// What of the document leads operators to the server, if nothing is wrong with that.
+pub(super) fn operators(root: &Rc<Node>, surroundings: &Surroundings<'_>) -> Option<Operators> {
+    let mut report = Report::default();
+    let document: Document = de::document(root, KnownNames::default(), &mut report)?;
+    let are_right = Part::new(root, &mut report).sound(&["data_dir"]);
+    let node = root
+        .value("admin")
+        .filter(|node| are_right && report.is_sound(node.place))?;
+    let mut report = Report::default();
+    let admin = document.admin.checked(node, surroundings, &mut report);
+    let data_dir = surroundings.path(&document.data_dir);
+    report.is_empty().then_some(Operators { admin, data_dir })
 }

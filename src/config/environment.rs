@@ -1,8 +1,5 @@
 //! What the file only names, so that no secret stands in it: `${NAME}`, a variable of the environment, and files of one secret.
 //! They are looked up through [`Environment`], so that reading a document stays pure.
-//!
-//! Absent on purpose: keeping or showing what was found. It is judged where it is named, and said of it is where it is, never
-//! what it is. And filling in anywhere but there: elsewhere `${…}` is text like any other.
 
 use std::io;
 use std::path::{Path, PathBuf};

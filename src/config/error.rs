@@ -1,9 +1,7 @@
 //! What is wrong in a configuration, and what is legal and unwise: every problem at once, each with its line, an arrow and
 //! what to do.
-//!
-//! Absent on purpose: which colours there are (whoever prints brings its own), and any judgement of what is wrong. A problem
-//! keeps no more of the file than the piece of the line that is shown, with secrets already hidden.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 use super::excerpt::{self, Excerpt, Lines};
@@ -307,6 +305,10 @@ fn show(problem: &Problem, name: &str, inks: Inks, f: &mut fmt::Formatter<'_>) -
 pub(super) struct Report {
     errors: Vec<Found>,
     warnings: Vec<Found>,
+    /// The lines and columns of the errors.
+    wrong: BTreeSet<(u32, u32)>,
+    /// Fields of mappings that a mistyped one was likely meant to be.
+    meant: HashSet<(Place, &'static str)>,
 }
 
 #[derive(Debug)]
@@ -319,6 +321,7 @@ struct Found {
 impl Report {
     /// Puts an error down.
     pub(super) fn add(&mut self, place: Place, message: impl Into<String>, advice: impl Into<String>) {
+        self.wrong.insert((place.line, place.column));
         self.errors.push(Found {
             place,
             message: message.into(),
@@ -338,6 +341,23 @@ impl Report {
     /// Whether nothing is wrong.
     pub(super) fn is_empty(&self) -> bool {
         self.errors.is_empty()
+    }
+
+    /// Whether nothing is wrong within that place.
+    pub(super) fn is_sound(&self, place: Place) -> bool {
+        let from = (place.line, place.column);
+        let to = (place.end_line, place.end_column).max((place.line, place.column + 1));
+        self.wrong.range(from..to).next().is_none()
+    }
+
+    /// Notes that a mistyped field of the mapping at that place was likely meant to be this one.
+    pub(super) fn mean(&mut self, mapping: Place, field: &'static str) {
+        self.meant.insert((mapping, field));
+    }
+
+    /// Whether it was.
+    pub(super) fn is_meant(&self, mapping: Place, field: &'static str) -> bool {
+        self.meant.contains(&(mapping, field))
     }
 
     /// Errors found so far.

@@ -1,7 +1,4 @@
 //! The line to which an error points: cut to a width, made printable, and of its text only what may be shown.
-//!
-//! Absent on purpose: comments, and which keys and values may be shown (`secret`). Here is only where they stand; of a text that
-//! could not be read nothing is shown that might be a value.
 
 use super::grammar::is_field;
 use super::secret::{has_credentials, without_credentials};
@@ -167,7 +164,7 @@ fn is_open(node: &Node, piece: &[char]) -> bool {
     let piece = String::from_iter(piece);
     // A quoted one of one line ends with its quote; of any other the parser may have taken in what stands beside it.
     let its_own = (one_line && *quoted) || text.contains(piece.trim().trim_matches(['"', '\'']));
-    !node.secret && its_own
+    !node.secret.get() && its_own
 }
 
 /// What stands between scalars: YAML's signs, and what they begin is hidden. Whether a comment ends the line: of that nothing is
@@ -361,10 +358,10 @@ mod tests {
     }
 
     fn of_document(text: &str) -> String {
-        let Ok(Some(mut root)) = yaml::parse(text, &mut Report::default()) else {
+        let Ok(Some(root)) = yaml::parse(text, &mut Report::default()) else {
             panic!("this is a document: {text}")
         };
-        mark(&mut root, References::Shown);
+        mark(&root, References::Shown);
         let mut lines = Lines::of_document(text, &root);
         let count = text.lines().count() as u32;
         let shown: Vec<String> = (1..=count)

@@ -1,21 +1,18 @@
 //! What may stand where in a document, as its schema says: fields by their names, entries of which the operator chose the names,
 //! items and values.
-//!
-//! Absent on purpose: whether a value is right. That is the readers' business; here a field is known or it isn't.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use super::scalar::SECRET;
 use super::schema;
-
-static SCHEMA: LazyLock<Value> = LazyLock::new(schema::value);
 
 /// The names of all fields, wherever they stand.
 static FIELDS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
     let mut fields = BTreeSet::new();
-    collect(&SCHEMA, &mut fields);
+    collect(schema::described(), &mut fields);
     fields
 });
 
@@ -39,7 +36,7 @@ pub(super) enum Named {
 impl Spot {
     /// The whole document.
     pub(super) fn document() -> Self {
-        Self::of(&SCHEMA)
+        Self::of(schema::described())
     }
 
     fn of(schema: &'static Value) -> Self {
@@ -63,6 +60,11 @@ impl Spot {
     pub(super) fn fields(&self) -> impl Iterator<Item = &'static str> {
         let fields = self.forms.iter().filter_map(|form| form.get("properties")?.as_object());
         fields.flat_map(|fields| fields.keys().map(String::as_str))
+    }
+
+    /// Whether nobody may see what stands here.
+    pub(super) fn is_secret(&self) -> bool {
+        self.forms.iter().any(|form| form.get(SECRET).is_some())
     }
 
     /// An item of a list that stands here. Where none belongs, it is judged as if it stood alone.
@@ -91,7 +93,7 @@ pub(super) fn is_field(name: &str) -> bool {
 fn expand(schema: &'static Value, forms: &mut Vec<&'static Value>) {
     forms.push(schema);
     let name = schema.get("$ref").and_then(Value::as_str);
-    if let Some(meant) = name.and_then(|name| SCHEMA.pointer(name.strip_prefix('#')?)) {
+    if let Some(meant) = name.and_then(|name| schema::described().pointer(name.strip_prefix('#')?)) {
         expand(meant, forms);
     }
     for several in ["allOf", "anyOf", "oneOf"] {

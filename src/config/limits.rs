@@ -1,59 +1,168 @@
 //! Request limits: how many, of whom, in which time; which requests they are for; and where callers are told of them.
-//!
-//! Absent on purpose: counting (`policy::limits`) and the headers themselves (`http`).
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 
+use super::de;
+use super::entries::{Entry, Item, Named, Names, Part, items};
 use super::error::Report;
 use super::excerpt::quoted;
-use super::quotas::{QUOTA_NAME_CHARS_MAX, RESERVED};
-use super::read::{Entry, Fields, Names, entries, list, shown};
-use super::routes;
-use super::value::{boolean, duration, integer, name_is_legal, one_of, small_integer};
-use super::yaml::{Kind as NodeKind, Node, Place};
+use super::quotas::check_name;
+use super::routes::{Host, Methods, PathOrBelow};
+use super::scalar::{As, LengthIn, Maybe, Scalar, Whole, inline_schema, number, yes};
+use super::value::{one_of, shown};
+use super::yaml::{Kind as NodeKind, Node};
 use crate::path::Pattern;
-use crate::policy::rules::{BlockAfter, Kind, LIMITS_MAX, Limit, LimitId, Per, Raise, Tier};
-use crate::policy::time::Span;
+use crate::policy::rules::{self, BlockAfter, Kind, LIMITS_MAX, LimitId, Per, Raise};
 
 /// Requests in a window.
-pub(super) const NUMBER: RangeInclusive<u64> = 0..=1_000_000_000;
-/// The shortest window.
-const WINDOW_MIN: Duration = Duration::from_millis(10);
+type Number = Whole<u32, 0, 1_000_000_000>;
+/// From the shortest window to 31 days.
+type WindowLength = LengthIn<10, MONTH_MS>;
+/// How long a penalty or block lasts.
+type Penalty = LengthIn<1_000, MONTH_MS>;
+const MONTH_MS: u64 = 31 * 86_400_000;
 /// The shortest sliding window: its 60 buckets are no shorter than the shortest window.
 const SLIDING_MIN: Duration = Duration::from_millis(600);
-/// The longest window, penalty and block.
-const LONGEST: Duration = Duration::from_secs(31 * 86_400);
-/// The shortest penalty and block.
-const PENALTY_MIN: Duration = Duration::from_secs(1);
-/// Bits of an IPv6 address that make a network.
-pub(super) const V6_PREFIX: RangeInclusive<u32> = 32..=128;
-/// Networks that each limit counts one by one.
-pub(super) const CALLERS: RangeInclusive<u32> = 1_000..=100_000_000;
-/// Refusals that lead to a block.
-pub(super) const REFUSALS: RangeInclusive<u32> = 1..=1_000_000;
 
-pub(super) const KNOWN: [&str; 14] = [
-    "name",
-    "per",
-    "limit",
-    "window",
-    "kind",
-    "align",
-    "penalty",
-    "degraded",
-    "disclosed",
-    "enforce",
-    "headers",
-    "match",
-    "v6_prefix",
-    "block_after",
-];
-pub(super) const MATCH_FIELDS: [&str; 3] = ["host", "path", "methods"];
-pub(super) const BLOCK_FIELDS: [&str; 3] = ["refusals", "within", "for"];
-pub(super) const OWN_FIELDS: [&str; 2] = ["limit", "lifts"];
+/// How many requests may come in which time.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limit {
+    /// What it is called in headers, beside quotas: 1 to 32 of a-z, A-Z, 0-9, -, _ and .
+    #[serde(with = "As::<Name>")]
+    #[schemars(extend("x-add" = "add `name`: what the limit is called in headers"))]
+    name: String,
+    /// Whom it counts; of several, each must have room.
+    #[serde(with = "As::<Who>")]
+    #[schemars(extend("x-add" = "add `per`: network, account, global, or a list of them"))]
+    per: Per,
+    /// Requests that may come in the window.
+    #[serde(with = "As::<Number>")]
+    #[schemars(extend("x-add" = "add `limit`: how many requests may come in the window"))]
+    limit: u32,
+    /// In which time, from 10ms (sliding: 600ms) to 31d.
+    #[serde(with = "As::<WindowLength>")]
+    #[schemars(extend("x-add" = "add `window`: in which time, such as 60s"))]
+    window: Duration,
+    /// How it counts.
+    #[serde(default)]
+    kind: Counting,
+    /// Lets all windows of a fixed limit begin with the clock, rather than with a caller's first request.
+    #[serde(default)]
+    align: Option<Align>,
+    /// How long who exceeds it is turned away, in place of the rest of the window: 1s to 31d.
+    #[serde(default, with = "Maybe::<Penalty>")]
+    penalty: Option<Duration>,
+    /// How many are let in of the advertised number, for now.
+    #[serde(default, with = "Maybe::<Number>")]
+    degraded: Option<u32>,
+    /// Whether callers are told of it at all.
+    #[serde(default = "yes")]
+    disclosed: bool,
+    /// Whether it refuses anybody; false: it is counted, and what it would refuse is told to the operator alone.
+    #[serde(default = "yes")]
+    enforce: bool,
+    /// When X-RateLimit-Limit, -Remaining and -Reset are sent.
+    #[serde(default)]
+    headers: LimitHeaders,
+    /// Only for requests like these; left out, for all.
+    #[serde(default)]
+    r#match: Option<Match>,
+    /// How many bits of an IPv6 address make a network.
+    #[serde(default = "number::<u8, 64>", with = "As::<Whole<u8, 32, 128>>")]
+    v6_prefix: u8,
+    /// Blocks who goes on all the same.
+    #[serde(default)]
+    block_after: Option<Block>,
+}
+
+impl Item for Limit {
+    const NOUN: &'static str = "limit";
+
+    fn of_list(node: &Node) -> String {
+        node.value("name")
+            .and_then(Node::text)
+            .map_or_else(|| "this limit".to_owned(), Self::called)
+    }
+}
+
+/// How a limit counts.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum Counting {
+    /// A window begins with a caller's first request.
+    #[default]
+    Fixed,
+    /// In any stretch of the window's length, to a sixtieth of it.
+    Sliding,
+    /// So many at once, then one after each window ÷ limit.
+    Burst,
+}
+
+/// With what windows begin.
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum Align {
+    /// With the clock, in UTC.
+    Clock,
+}
+
+/// When an answer bears a limit's X-RateLimit headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum LimitHeaders {
+    /// On every answer.
+    #[default]
+    Always,
+    /// On refusals.
+    OnRefusal,
+    /// -Limit and -Remaining on every answer, -Reset on refusals.
+    OnRefusalReset,
+    /// Never.
+    Off,
+}
+
+/// Requests that a limit is for.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1))]
+pub(super) struct Match {
+    /// The host that is asked, without a port.
+    #[serde(default, with = "Maybe::<Host>")]
+    host: Option<String>,
+    /// The path, in every spelling: /search, /image/{id}, /image/{*rest} or /image/*.
+    #[serde(default, with = "Maybe::<PathOrBelow>")]
+    path: Option<Pattern>,
+    /// The methods, of which GET includes HEAD.
+    #[serde(default, with = "Maybe::<Methods>")]
+    methods: Option<Vec<Method>>,
+}
+
+/// When somebody who is refused again and again is blocked.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "BlockAfter")]
+pub(super) struct Block {
+    /// So many refusals,
+    #[serde(with = "As::<Whole<u32, 1, 1_000_000>>")]
+    #[schemars(extend("x-add" = "add `refusals`: how many lead to a block"))]
+    refusals: u32,
+    /// within so long (10ms to 31d),
+    #[serde(with = "As::<WindowLength>")]
+    #[schemars(extend("x-add" = "add `within`: in which time, such as 1m"))]
+    within: Duration,
+    /// block for so long (1s to 31d).
+    #[serde(with = "As::<Penalty>")]
+    #[schemars(extend("x-add" = "add `for`: how long the block lasts, such as 1h"))]
+    r#for: Duration,
+}
 
 /// What of a request makes a limit match, and where callers are told of the limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,362 +177,324 @@ pub struct LimitRoute {
     pub headers: LimitHeaders,
 }
 
-/// When an answer bears a limit's `X-RateLimit` headers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LimitHeaders {
-    /// On every answer.
-    #[default]
-    Always,
-    /// `X-RateLimit-Limit` and `-Remaining` on every answer, `-Reset` on refusals only (AniList).
-    OnRefusalReset,
-    /// On refusals only.
-    OnRefusal,
-    /// Never.
-    Off,
+/// The names of limits, in the file's order.
+pub(super) fn names(root: &Node) -> Names {
+    let limits = root.value("limits").map_or(&[][..], Node::items);
+    let names = limits.iter().filter_map(|limit| limit.value("name")?.text());
+    Names::of("limit", names, LIMITS_MAX)
 }
 
-/// The items of `limits: [ … ]` that have a name of their own.
-pub(super) fn named<'n>(node: &'n Node, report: &mut Report) -> Option<Vec<Entry<'n>>> {
-    let mut named: Vec<Entry<'n>> = Vec::new();
-    list(node, "limit", (0, LIMITS_MAX), report, |item, report| {
-        let NodeKind::Mapping(fields) = &item.kind else {
-            // A mapping was expected, which is said by whoever reads its fields.
-            named.push(entry("", item.place, item));
-            return Some(());
+/// What is wrong within the limits. Each that is right, and what it is for.
+pub(super) fn checked(limits: Vec<Entry<Limit>>, report: &mut Report) -> (Vec<rules::Limit>, Vec<LimitRoute>) {
+    check_names(&limits, report);
+    let mut read = Vec::new();
+    for entry in limits {
+        let kind = entry.value.kind(entry.part(report));
+        entry.value.check(entry.part(report));
+        let is_right = entry.part(report).right(&["name", "per", "limit", "window"]);
+        let Limit {
+            name,
+            per,
+            limit,
+            window,
+            kind: _,
+            align: _,
+            penalty,
+            degraded,
+            disclosed,
+            enforce,
+            headers,
+            r#match,
+            v6_prefix,
+            block_after,
+        } = entry.value;
+        let Match { host, path, methods } = r#match.unwrap_or_default();
+        let block_after = block_after.map(
+            |Block {
+                 refusals,
+                 within,
+                 r#for,
+             }| BlockAfter {
+                refusals,
+                within: within.into(),
+                lasts: r#for.into(),
+            },
+        );
+        let limit = |kind| rules::Limit {
+            name: name.into(),
+            per,
+            number: limit,
+            window: window.into(),
+            kind,
+            penalty: penalty.map(Into::into),
+            degraded,
+            v6_prefix,
+            block_after,
+            disclosed,
+            enforce,
         };
-        let name = fields.iter().find(|(key, _)| key.text() == Some("name"));
-        let Some((node, name)) = name.and_then(|(_, value)| Some((value, value.text()?))) else {
-            let advice = "add `name`: what the limit is called in headers";
-            report.add(item.place, "this limit lacks `name`", advice);
-            named.push(entry("", item.place, item));
-            return Some(());
+        let route = LimitRoute {
+            host,
+            pattern: path,
+            methods,
+            headers,
         };
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if !name_is_legal(name, legal) || name.len() > QUOTA_NAME_CHARS_MAX {
-            let advice = "use 1 to 32 of a-z, A-Z, 0-9, -, _ and .: the name travels in a header";
-            report.add(node.place, format!("limit {} has no legal name", quoted(name)), advice);
-        } else if name == RESERVED {
-            let message = format!("limit {} would be taken for a tier's concurrency", quoted(name));
-            report.add(node.place, message, "give it another name, such as http");
-        } else if let Some(first) = named.iter().find(|entry| entry.name == name) {
-            let message = format!(
-                "limit {} is defined twice; the first is on line {}",
-                quoted(name),
-                first.at.line
-            );
+        read.extend(kind.filter(|_| is_right).map(|kind| (limit(kind), route)));
+    }
+    read.into_iter().unzip()
+}
+
+fn check_names(limits: &[Entry<Limit>], report: &mut Report) {
+    let mut seen: Vec<(&str, u32)> = Vec::new();
+    for entry in limits {
+        let (Some(node), name) = (
+            entry.node.value("name").filter(|node| node.text().is_some()),
+            &entry.value.name,
+        ) else {
+            continue;
+        };
+        let what = Limit::called(name);
+        if let Some((_, line)) = seen.iter().find(|(other, _)| other == name) {
+            let message = format!("{what} is defined twice; the first is on line {line}");
             report.add(node.place, message, "give each a name of its own");
+            continue;
         }
-        named.push(entry(name, node.place, item));
-        Some(())
-    })?;
-    Some(named)
+        check_name(&what, name, "a tier's", "http", node.place, report);
+        seen.push((name, node.place.line));
+    }
 }
 
-fn entry<'n>(name: &'n str, at: Place, value: &'n Node) -> Entry<'n> {
-    Entry { name, at, value }
-}
+impl Limit {
+    /// How it counts, of which `align` is a part.
+    fn kind(&self, mut part: Part<'_>) -> Option<Kind> {
+        if !part.sound(&["kind", "align"]) {
+            return None;
+        }
+        match (self.kind, self.align) {
+            (Counting::Fixed, None) => Some(Kind::Fixed),
+            (Counting::Fixed, Some(Align::Clock)) => Some(Kind::Aligned),
+            (_, Some(_)) => {
+                let advice = "leave `align` out, or write `kind: fixed`";
+                part.add("align", "only fixed windows are aligned to the clock", advice);
+                None
+            }
+            (Counting::Sliding, None) => Some(Kind::Sliding),
+            (Counting::Burst, None) => Some(Kind::Burst),
+        }
+    }
 
-/// Each limit that is right.
-pub(super) fn read(named: &[Entry<'_>], report: &mut Report) -> (Vec<Limit>, Vec<LimitRoute>) {
-    named.iter().filter_map(|entry| limit(entry, report)).unzip()
-}
-
-fn limit(entry: &Entry<'_>, report: &mut Report) -> Option<(Limit, LimitRoute)> {
-    let what = match entry.name {
-        "" => "this limit".to_owned(),
-        name => format!("limit {}", quoted(name)),
-    };
-    let fields = Fields::of(entry.value, what.as_str(), entry.value.place, &KNOWN, report)?;
-    let advice = "add `per`: network, account, global, or a list of them";
-    let per = fields.required("per", advice, report, per);
-    let advice = "add `limit`: how many requests may come in the window";
-    let number = fields.required("limit", advice, report, number);
-    let advice = "add `window`: in which time, such as 60s";
-    let window = fields.required("window", advice, report, |node, report| {
-        within(node, WINDOW_MIN..=LONGEST, report)
-    });
-    let kind = kind(&fields, report);
-    if let (Some(Kind::Sliding), Some(window), Some(node)) = (kind, window, fields.get("window"))
-        && window < SLIDING_MIN.into()
-    {
-        report.add(
-            node.place,
-            format!("{} is too short for a sliding window", shown(node)),
-            "write at least 600ms",
-        );
-    }
-    if let (Some(Kind::Aligned), Some(window), Some(node)) = (kind, window, fields.get("window"))
-        && !window.as_nanos().is_multiple_of(1_000_000_000)
-    {
-        let message = format!("{} is no window of whole seconds", shown(node));
-        report.add(
-            node.place,
-            message,
-            "windows that are aligned to the clock last whole seconds",
-        );
-    }
-    let penalty = fields.maybe("penalty", report, |node, report| {
-        within(node, PENALTY_MIN..=LONGEST, report)
-    });
-    let degraded = fields.maybe("degraded", report, self::number);
-    if let (Some(degraded), Some(number), Some(node)) = (degraded, number, fields.get("degraded"))
-        && degraded > number
-    {
-        let message = format!("`degraded` lets in more than the limit of {number}");
-        report.add(
-            node.place,
-            message,
-            "write what is let in instead of the advertised number, or leave it out",
-        );
-    }
-    let disclosed = fields.or("disclosed", true, report, boolean);
-    let enforce = fields.or("enforce", true, report, boolean);
-    let headers = fields.or("headers", LimitHeaders::Always, report, headers);
-    if let (false, Some(node)) = (disclosed, fields.get("headers")) {
-        let advice = "leave `headers` out, or take `disclosed: false` out";
-        report.add(node.place, "a limit that is not disclosed appears in no header", advice);
-    }
-    let matching = fields.or("match", LimitRoute::default(), report, matching);
-    let v6_prefix = fields.maybe("v6_prefix", report, |node, report| {
-        small_integer(node, V6_PREFIX, report)
-    });
-    if let (Some(per), Some(node)) = (per, fields.get("v6_prefix"))
-        && !per.network
-        && !per.account
-    {
-        report.add(
-            node.place,
-            "a limit per global counts no networks",
-            "leave `v6_prefix` out",
-        );
-    }
-    let block_after = fields.maybe("block_after", report, block_after);
-    if let (Some(per), Some(node)) = (per, fields.get("block_after"))
-        && per.global
-    {
-        report.add(
-            node.place,
-            "a limit per global would block everybody",
-            "leave `block_after` out, or `global`",
-        );
-    }
-    let v6_prefix = v6_prefix.and_then(|bits| u8::try_from(bits).ok());
-    let limit = Limit {
-        name: entry.name.into(),
-        per: per?,
-        number: number?,
-        window: window?,
-        kind: kind?,
-        penalty,
-        degraded,
-        v6_prefix: v6_prefix.unwrap_or(Limit::V6_PREFIX_DEFAULT),
-        block_after,
-        disclosed,
-        enforce,
-    };
-    Some((limit, LimitRoute { headers, ..matching }))
-}
-
-fn per(node: &Node, report: &mut Report) -> Option<Per> {
-    const WORDS: [(&str, Per); 3] = [
-        (
-            "network",
-            Per {
-                network: true,
-                account: false,
-                global: false,
-            },
-        ),
-        (
-            "account",
-            Per {
-                network: false,
-                account: true,
-                global: false,
-            },
-        ),
-        (
-            "global",
-            Per {
-                network: false,
-                account: false,
-                global: true,
-            },
-        ),
-    ];
-    if !matches!(node.kind, NodeKind::Sequence(_)) {
-        return one_of(node, &WORDS, report);
-    }
-    let mut all = Per::default();
-    list(node, "kind of caller", (1, WORDS.len()), report, |item, report| {
-        let one = one_of(item, &WORDS, report)?;
-        let with = Per {
-            network: all.network | one.network,
-            account: all.account | one.account,
-            global: all.global | one.global,
-        };
-        if with == all {
-            report.add(
-                item.place,
-                format!("{} is named twice", shown(item)),
-                "keep one of them",
+    fn check(&self, mut part: Part<'_>) {
+        let whole_seconds = self.window.subsec_nanos() == 0;
+        if part.right(&["window"]) && part.sound(&["kind", "align"]) {
+            match (self.kind, self.align) {
+                (Counting::Sliding, None) if self.window < SLIDING_MIN => {
+                    let message = format!("{} is too short for a sliding window", part.shown("window"));
+                    part.add("window", message, "write at least 600ms");
+                }
+                (Counting::Fixed, Some(_)) if !whole_seconds => {
+                    let message = format!("{} is no window of whole seconds", part.shown("window"));
+                    part.add(
+                        "window",
+                        message,
+                        "windows that are aligned to the clock last whole seconds",
+                    );
+                }
+                _ => {}
+            }
+        }
+        if part.right(&["degraded", "limit"]) && self.degraded.is_some_and(|degraded| degraded > self.limit) {
+            let message = format!("`degraded` lets in more than the limit of {}", self.limit);
+            let advice = "write what is let in instead of the advertised number, or leave it out";
+            part.add("degraded", message, advice);
+        }
+        if part.right(&["disclosed"]) && !self.disclosed && part.value("headers").is_some() {
+            let advice = "leave `headers` out, or take `disclosed: false` out";
+            part.add("headers", "a limit that is not disclosed appears in no header", advice);
+        }
+        if part.right(&["per"]) && !self.per.network && !self.per.account && part.value("v6_prefix").is_some() {
+            part.add(
+                "v6_prefix",
+                "a limit per global counts no networks",
+                "leave `v6_prefix` out",
             );
         }
-        all = with;
-        Some(())
-    })?;
-    Some(all)
-}
-
-fn number(node: &Node, report: &mut Report) -> Option<u32> {
-    u32::try_from(integer(node, NUMBER, report)?).ok()
-}
-
-fn within(node: &Node, range: RangeInclusive<Duration>, report: &mut Report) -> Option<Span> {
-    let length = duration(node, report)?;
-    if range.contains(&length) {
-        return Some(length.into());
+        if part.right(&["per"]) && self.per.global && part.value("block_after").is_some() {
+            let advice = "leave `block_after` out, or `global`";
+            part.add("block_after", "a limit per global would block everybody", advice);
+        }
+        part.within("match", |mut part| {
+            if part.is_empty() {
+                let advice =
+                    "add `host`, `path` or `methods`, or leave `match` out: the limit is for every request then";
+                part.add("", "`match` says nothing", advice);
+            }
+        });
     }
-    let message = format!("{} is out of range", shown(node));
-    let written = |length: &Duration| match length.as_secs() {
-        0 => format!("{}ms", length.as_millis()),
-        secs if secs >= 86_400 => format!("{}d", secs / 86_400),
-        secs => format!("{secs}s"),
-    };
-    let advice = format!("write {} to {}", written(range.start()), written(range.end()));
-    report.add(node.place, message, advice);
-    None
 }
 
-fn kind(fields: &Fields<'_>, report: &mut Report) -> Option<Kind> {
-    let words = [
-        ("fixed", Kind::Fixed),
-        ("sliding", Kind::Sliding),
-        ("burst", Kind::Burst),
-    ];
-    let kind = match fields.get("kind") {
-        Some(node) => one_of(node, &words, report),
-        None => Some(Kind::Fixed),
-    };
-    let Some(node) = fields.get("align") else {
-        return kind;
-    };
-    one_of(node, &[("clock", ())], report)?;
-    if kind.is_some_and(|kind| kind != Kind::Fixed) {
-        let advice = "leave `align` out, or write `kind: fixed`";
-        report.add(node.place, "only fixed windows are aligned to the clock", advice);
-        return None;
-    }
-    kind.map(|_| Kind::Aligned)
-}
+/// The name of something, whose check has messages of its own.
+pub(super) struct Name;
 
-fn headers(node: &Node, report: &mut Report) -> Option<LimitHeaders> {
-    let words = [
-        ("always", LimitHeaders::Always),
-        ("on_refusal", LimitHeaders::OnRefusal),
-        ("on_refusal_reset", LimitHeaders::OnRefusalReset),
-        ("off", LimitHeaders::Off),
-    ];
-    one_of(node, &words, report)
-}
+impl Scalar for Name {
+    type Value = String;
 
-/// `match: { host, path, methods }`.
-fn matching(node: &Node, report: &mut Report) -> Option<LimitRoute> {
-    let fields = Fields::of(node, "`match`", node.place, &MATCH_FIELDS, report)?;
-    let host = fields.maybe("host", report, routes::host);
-    let path = fields.maybe("path", report, routes::pattern_with_star);
-    let methods = fields.maybe("methods", report, routes::methods);
-    if fields.is_empty() {
-        let advice = "add `host`, `path` or `methods`, or leave `match` out: the limit is for every request then";
-        report.add(node.place, "`match` says nothing", advice);
-    }
-    Some(LimitRoute {
-        host,
-        pattern: path,
-        methods,
-        headers: LimitHeaders::default(),
-    })
-}
-
-/// `block_after: { refusals, within, for }`.
-fn block_after(node: &Node, report: &mut Report) -> Option<BlockAfter> {
-    let fields = Fields::of(node, "`block_after`", node.place, &BLOCK_FIELDS, report)?;
-    let refusals = fields.required(
-        "refusals",
-        "add `refusals`: how many lead to a block",
-        report,
-        |node, report| small_integer(node, REFUSALS, report),
-    );
-    let spans = WINDOW_MIN..=LONGEST;
-    let within_span = fields.required(
-        "within",
-        "add `within`: in which time, such as 1m",
-        report,
-        |node, report| within(node, spans, report),
-    );
-    let lasts = fields.required(
-        "for",
-        "add `for`: how long the block lasts, such as 1h",
-        report,
-        |node, report| within(node, PENALTY_MIN..=LONGEST, report),
-    );
-    Some(BlockAfter {
-        refusals: refusals?,
-        within: within_span?,
-        lasts: lasts?,
-    })
-}
-
-/// A tier's `limits: { http: 300, hourly: { limit: 5000, lifts: network } }`.
-pub(super) fn raises(node: &Node, names: &Names<'_>, report: &mut Report) -> Option<Vec<(LimitId, Raise)>> {
-    let mut raises = Vec::new();
-    for Entry { name, at, value } in entries(node, "limit", LIMITS_MAX, report)? {
-        let id = names.number(name, at, report);
-        let raise = match &value.kind {
-            NodeKind::Mapping(_) => lifting(value, report),
-            _ => number(value, report).map(|number| Raise {
-                number,
-                lifts_network: false,
-            }),
-        };
-        if let (Some(id), Some(raise)) = (id.and_then(|id| u8::try_from(id).ok()), raise) {
-            raises.push((LimitId(id), raise));
+    fn read(node: &Node, report: &mut Report) -> Option<String> {
+        match node.text() {
+            Some(name) => Some(name.to_owned()),
+            None => {
+                super::value::wrong_type(node, "a name", "", report);
+                None
+            }
         }
     }
-    Some(raises)
+
+    fn stand_in() -> String {
+        String::new()
+    }
+
+    fn schema() -> Value {
+        Names::schema()
+    }
 }
 
-fn lifting(node: &Node, report: &mut Report) -> Option<Raise> {
-    let fields = Fields::of(node, "a limit of a tier's own", node.place, &OWN_FIELDS, report)?;
-    let advice = "add `limit`: how many requests may come in the window";
-    let number = fields.required("limit", advice, report, number);
-    let lifts = fields.maybe("lifts", report, |node, report| one_of(node, &[("network", ())], report));
-    Some(Raise {
-        number: number?,
-        lifts_network: lifts.is_some(),
+/// Whom a limit counts: one kind of caller, or several.
+struct Who;
+
+const WHO: [&str; 3] = ["network", "account", "global"];
+
+impl Scalar for Who {
+    type Value = Per;
+
+    fn read(node: &Node, report: &mut Report) -> Option<Per> {
+        let nodes = match node.kind {
+            NodeKind::Sequence(_) => items(node, "kind of caller", (1, WHO.len()), report)?,
+            _ => {
+                let word = one_of(node, &WHO, report)?;
+                return Some(with(Per::default(), word));
+            }
+        };
+        let mut per = Per::default();
+        let mut is_right = true;
+        for item in nodes {
+            let word = one_of(item, &WHO, report);
+            is_right &= word.is_some();
+            let more = with(per, word.unwrap_or_default());
+            if more == per && word.is_some() {
+                report.add(
+                    item.place,
+                    format!("{} is named twice", shown(item)),
+                    "keep one of them",
+                );
+            }
+            per = more;
+        }
+        is_right.then_some(per)
+    }
+
+    fn stand_in() -> Per {
+        Per::default()
+    }
+
+    fn schema() -> Value {
+        let one = json!({ "type": "string", "enum": WHO });
+        let several =
+            json!({ "type": "array", "items": one, "minItems": 1, "maxItems": WHO.len(), "uniqueItems": true });
+        json!({ "anyOf": [one, several] })
+    }
+}
+
+fn with(per: Per, word: &str) -> Per {
+    Per {
+        network: per.network || word == "network",
+        account: per.account || word == "account",
+        global: per.global || word == "global",
+    }
+}
+
+/// A number of a tier's own for a request limit: `300`, or `{ limit: 5000, lifts: network }`.
+pub(super) struct OwnLimit(Lifting);
+
+impl Item for OwnLimit {
+    const NOUN: &'static str = "limit";
+}
+
+/// A number of a tier's own for a request limit.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "LiftingLimit")]
+pub(super) struct Lifting {
+    /// Requests in the limit's window.
+    #[serde(with = "As::<Number>")]
+    #[schemars(extend("x-add" = "add `limit`: how many requests may come in the window"))]
+    limit: u32,
+    /// Lets the network from which the account asks have that number too.
+    #[serde(default)]
+    lifts: Option<Lifts>,
+}
+
+/// What else has a number of a tier's own.
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum Lifts {
+    /// The network from which the account asks.
+    Network,
+}
+
+impl<'de> Deserialize<'de> for OwnLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let here = de::here(deserializer)?;
+        if matches!(here.node.kind, NodeKind::Mapping(_)) {
+            let lifting = Lifting::deserialize(here).map_err(serde::de::Error::custom)?;
+            return Ok(Self(lifting));
+        }
+        let limit = de::with_report(|report| Number::read(&here.node, report));
+        let limit = limit.unwrap_or_default();
+        Ok(Self(Lifting { limit, lifts: None }))
+    }
+}
+
+inline_schema!([] OwnLimit, |generator| {
+    let (number, lifting) = (Number::schema(), generator.subschema_for::<Lifting>());
+    schemars::json_schema!({
+        "description": "A number for a request limit, or a number and whom it is for.",
+        "anyOf": [number, lifting],
     })
+});
+
+/// A tier's own numbers.
+pub(super) fn own<const MAX: usize>(limits: &Named<OwnLimit, MAX>, report: &mut Report) -> Vec<(LimitId, Raise)> {
+    let names = de::names();
+    let mut own = Vec::new();
+    for Entry { name, at, node, value } in &limits.0 {
+        let id = names.limits.number(name, *at, report);
+        let raise = Raise {
+            number: value.0.limit,
+            lifts_network: value.0.lifts.is_some(),
+        };
+        let id = id
+            .filter(|_| report.is_sound(node.place))
+            .and_then(|id| u8::try_from(id).ok());
+        own.extend(id.map(|id| (LimitId(id), raise)));
+    }
+    own
 }
 
 /// Reports limits that are called as a quota is: both travel in one header field.
-pub(super) fn check_names(named: &[Entry<'_>], tiers: &[Tier], report: &mut Report) {
-    for entry in named {
-        let is_called_so = |tier: &&Tier| tier.quotas.iter().any(|quota| *quota.name == *entry.name);
-        if let Some(tier) = tiers.iter().find(is_called_so) {
-            let message = format!(
-                "limit {} is called as a quota of tier {} is",
-                quoted(entry.name),
-                quoted(&tier.name)
-            );
-            report.add(
-                entry.at,
-                message,
-                "rename one of them: both are told of in one header field",
-            );
+pub(super) fn check_names_of_quotas<'t>(
+    root: &Node,
+    tiers: impl Iterator<Item = &'t rules::Tier> + Clone,
+    report: &mut Report,
+) {
+    for limit in root.value("limits").map_or(&[][..], Node::items) {
+        let Some((node, name)) = limit.value("name").and_then(|node| Some((node, node.text()?))) else {
+            continue;
+        };
+        let is_called_so = |tier: &&rules::Tier| tier.quotas.iter().any(|quota| *quota.name == *name);
+        if let Some(tier) = tiers.clone().find(is_called_so) {
+            let (limit, tier) = (quoted(name), quoted(&tier.name));
+            let message = format!("limit {limit} is called as a quota of tier {tier} is");
+            let advice = "rename one of them: both are told of in one header field";
+            report.add(node.place, message, advice);
         }
     }
-}
-
-/// `max_callers`.
-pub(super) fn callers_max(node: &Node, report: &mut Report) -> Option<u32> {
-    small_integer(node, CALLERS, report)
 }

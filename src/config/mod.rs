@@ -1,33 +1,35 @@
 //! tiers.yaml to a validated [`Config`], or everything that is wrong with it at once, each with its line and what to do; and what
 //! is legal and unwise in it ([`check`]).
 //!
-//! A section a file: `edge` (addresses, keys, browsers), `admin`, `history`, `tiers` (queue and sponsor levels), `upstreams`, `routes`,
-//! `accounts`, `limits`, `answers`; `document` puts them together, `warnings` judges them, `diff` tells what one changes of
-//! another. `presets` are whole files that come with the program, `schema` describes the document to editors. Below them `read`
-//! and `value` read single fields and collect problems, `yaml` is the only file that knows the YAML crate, `environment` looks
-//! up what the file only names, and `relative` says where its relative paths begin. `grammar` knows from the schema what may stand
-//! where, and by it `secret` and `excerpt` see to it that no key is shown.
-//!
-//! Absent on purpose: watching and swapping of the file, and every later check. A `Config` cannot be wrong.
+//! A section a file, and in it one struct that says all of it: its fields' types are read by `scalar`, its doc comments and bounds
+//! are the schema's, its defaults stand beside the fields. `de` reads the structs from the tree and collects every problem with
+//! its place; `entries` are lists and names, `value` reads single values. `document` puts the sections together and checks what
+//! must fit between them, `lint` judges them, `diff` tells what one changes of another, `presets` are whole files that come
+//! with the program. `yaml` is the only file that knows the YAML crate, `environment` looks up what the file only names, and
+//! `relative` says where its relative paths begin. `grammar` knows from the schema what may stand where, and by it `secret` and
+//! `excerpt` see to it that no key is shown. A `Config` cannot be wrong.
 
 mod accounts;
 mod admin;
 mod answers;
+mod de;
 pub mod diff;
 mod document;
-mod edge;
+mod entries;
 mod environment;
 mod error;
 mod excerpt;
 mod grammar;
 mod history;
 mod limits;
+mod lint;
+mod listener;
 mod overrides;
 pub mod presets;
 mod quotas;
-mod read;
 mod relative;
 mod routes;
+mod scalar;
 pub mod schema;
 mod secret;
 mod shown;
@@ -35,7 +37,7 @@ mod suggest;
 mod tiers;
 mod upstreams;
 mod value;
-mod warnings;
+
 pub mod words;
 mod yaml;
 
@@ -46,16 +48,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 pub use accounts::{ACCOUNTS_MAX, Account, KEYS_PER_ACCOUNT_MAX};
 pub use admin::{Admin, TOKEN_CHARS, TokenSource};
 pub use answers::Answer;
-pub use edge::{Connections, Cors, ForwardedHeader, Keys, Origins, Paths};
 pub use environment::{Environment, Nothing, System};
 pub use error::{Checked, ConfigErrors, Findings, Ink, Inks, Problem, SHOWN_PROBLEMS_MAX, Severity, Spot};
 pub use excerpt::Excerpt;
 pub use history::History;
 pub use limits::{LimitHeaders, LimitRoute};
+pub use listener::{Connections, Cors, ForwardedHeader, Keys, Origins, Paths};
 pub use overrides::{Misfit, Overrides};
 pub use quotas::{QUOTAS_PER_TIER_MAX, WINDOWS_MAX};
 pub use routes::{MAX_BODY_DEFAULT, OnHangup, ROUTES_MAX, Route};
@@ -145,13 +149,15 @@ pub struct Operators {
     pub data_dir: PathBuf,
 }
 
-/// What an answer waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Whether an answer waits for the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum Durability {
-    /// For its debit to be on the disk.
+    /// An answer ends when its debit is on the disk.
     #[default]
     Strict,
-    /// For nothing: what was debited within the last `commit_every` may be lost in a crash.
+    /// At once; a crash may lose the debits of the last commit_every.
     Relaxed,
 }
 
@@ -284,7 +290,7 @@ fn read(name: &str, bytes: &[u8], surroundings: &Surroundings<'_>) -> Checked {
         Ok(text) => text,
         Err((text, why)) => return broken(report, &text, why),
     };
-    let mut root = match yaml::parse(text, &mut report) {
+    let root = match yaml::parse(text, &mut report) {
         Ok(Some(root)) if !root.is_null() => root,
         Ok(_) if report.is_empty() => {
             let advice = "begin with the tiers.yaml that comes with tiergate";
@@ -293,7 +299,7 @@ fn read(name: &str, bytes: &[u8], surroundings: &Surroundings<'_>) -> Checked {
         Ok(_) => return Checked::wrong(report.into_findings(name, Lines::of_text(text))),
         Err(why) => return broken(report, text, why),
     };
-    secret::mark(&mut root, References::Shown);
+    secret::mark(&root, References::Shown);
     let config = document::read(&root, surroundings, &mut report);
     Checked {
         operators: document::operators(&root, surroundings),

@@ -1,6 +1,4 @@
 //! What a command line says instead of the file, for one run of the door. A file that is saved meanwhile is read with it.
-//!
-//! Absent on purpose: how a command line looks.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,7 +1,5 @@
 //! Whole configurations that come with the program: each is one of the systems whose rules the door must be able to follow, as
 //! a complete tiers.yaml. They lie in `examples/presets/`, to be read and copied.
-//!
-//! Absent on purpose: anything that a tiers.yaml can't say.
 
 use std::fmt;
 

@@ -1,41 +1,83 @@
 //! The quotas of tiers, and the windows in which they count. What a calendar's periods are in its time zone is computed here,
 //! ahead for good: the policy knows no time zones (semantics §5.7).
-//!
-//! Absent on purpose: how much anybody has used.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::civil::{Date, date};
 use jiff::tz::{self, TimeZone};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use super::entries::{Item, Part};
 use super::error::Report;
-use super::excerpt::quoted;
-use super::read::{Fields, entries, shown};
+use super::scalar::{As, LengthIn, Maybe, Scalar, Whole, yes};
 use super::suggest::did_you_mean;
-use super::value::{boolean, duration, integer, name_is_legal, one_of, text};
+use super::value::{name_is_legal, shown, text};
 use super::yaml::{Node, Place};
-use crate::policy::rules::{Calendar, Quota, Window, WindowId};
+use crate::policy::rules::{self, Calendar, Window, WindowId};
 use crate::policy::time::{Span, UnixTime};
 
 /// Quotas of one tier, at most.
 pub const QUOTAS_PER_TIER_MAX: usize = 8;
 /// Different windows in which quotas count, at most: each is a table of its own.
 pub const WINDOWS_MAX: usize = 16;
-/// The longest name of a quota, in characters.
-pub(super) const QUOTA_NAME_CHARS_MAX: usize = 32;
-/// Units in a window.
-pub(super) const LIMIT: RangeInclusive<u64> = 0..=1_000_000_000_000;
-/// The shortest rolling window, in milliseconds.
-const ROLLING_MS_MIN: u128 = 1_000;
+/// The longest name of a quota or limit, in characters.
+const QUOTA_NAME_CHARS_MAX: usize = 32;
 /// The years for which calendars are computed. What comes before is one period, and the last one never ends.
 const YEARS: std::ops::Range<i16> = 2020..2100;
 /// The longest name of a time zone, in bytes.
-pub(super) const ZONE_BYTES_MAX: usize = 64;
+const ZONE_BYTES_MAX: usize = 64;
 /// What answers call a caller's concurrency, beside its quotas.
-pub(super) const RESERVED: &str = "concurrency";
+const RESERVED: &str = "concurrency";
 
-pub(super) const KNOWN: [&str; 5] = ["limit", "rolling", "calendar", "zone", "enforce"];
+/// Successful searches in a window.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "oneOf" = [{ "required": ["rolling"] }, { "required": ["calendar"] }],
+    "dependencies" = { "zone": ["calendar"] }
+))]
+pub(super) struct Quota {
+    /// How many successes a caller may have in the window.
+    #[serde(with = "As::<Whole<u64, 0, 1_000_000_000_000>>")]
+    #[schemars(extend("x-add" = "add `limit`: how many successes a caller may have in the window"))]
+    limit: u64,
+    /// In any stretch of that length, such as 24h; at least 1s.
+    #[serde(default, with = "Maybe::<LengthIn<1_000, YEAR_MS>>")]
+    rolling: Option<Duration>,
+    /// From the beginning of each day or month.
+    #[serde(default)]
+    calendar: Option<Unit>,
+    /// The time zone of the calendar, such as UTC or America/New_York.
+    #[serde(default = "utc", with = "As::<Zone>")]
+    zone: TimeZone,
+    /// Whether it refuses anybody; false: it is counted, and what it would refuse is told to the operator alone.
+    #[serde(default = "yes")]
+    enforce: bool,
+}
+
+const YEAR_MS: u64 = 366 * 86_400_000;
+
+impl Item for Quota {
+    const NOUN: &'static str = "quota";
+}
+
+/// A calendar's periods.
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum Unit {
+    /// From midnight to midnight.
+    Day,
+    /// From the 1st.
+    Month,
+}
+
+fn utc() -> TimeZone {
+    TimeZone::UTC
+}
 
 /// The windows that were found so far, each once.
 #[derive(Debug, Default)]
@@ -68,12 +110,6 @@ impl Windows {
 enum Asked {
     Rolling(Span),
     Calendar { unit: Unit, zone: TimeZone, name: String },
-}
-
-#[derive(Clone, Copy)]
-enum Unit {
-    Day,
-    Month,
 }
 
 impl Asked {
@@ -132,115 +168,104 @@ fn starts(unit: Unit, zone: &TimeZone) -> Arc<[UnixTime]> {
     starts.into()
 }
 
-/// `quota: { limit, rolling }` or `{ limit, calendar, zone }`: a tier's only one.
-pub(super) fn one(node: &Node, windows: &mut Windows, report: &mut Report) -> Option<Vec<Quota>> {
-    quota(node, "`quota`".to_owned(), None, node.place, windows, report).map(|quota| vec![quota])
-}
-
-/// `quotas: { name: { … }, … }`, all of which must have room.
-pub(super) fn named(node: &Node, windows: &mut Windows, report: &mut Report) -> Option<Vec<Quota>> {
-    let entries = entries(node, "quota", QUOTAS_PER_TIER_MAX, report)?;
-    let mut quotas = Vec::new();
-    for entry in entries {
-        let what = format!("quota {}", quoted(entry.name));
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if !name_is_legal(entry.name, legal) || entry.name.len() > QUOTA_NAME_CHARS_MAX {
-            let advice = "use 1 to 32 of a-z, A-Z, 0-9, -, _ and .: the name travels in a header";
-            report.add(entry.at, format!("{what} has no legal name"), advice);
-        } else if entry.name == RESERVED {
-            let message = format!("{what} would be taken for the tier's concurrency");
-            report.add(entry.at, message, "give it another name, such as daily");
-        }
-        quotas.extend(quota(entry.value, what, Some(entry.name), entry.at, windows, report));
+impl Quota {
+    /// The policy's quota; `name` is the one that it was given, if any, and `at` where it is told of.
+    pub(super) fn checked(
+        &self,
+        name: Option<&str>,
+        at: Place,
+        node: &Node,
+        windows: &mut Windows,
+        report: &mut Report,
+    ) -> Option<rules::Quota> {
+        let asked = self.window(at, Part::new(node, report))?;
+        let is_right = Part::new(node, report).right(&["limit"]);
+        let name = name.map_or_else(|| asked.usual_name(), str::to_owned);
+        let window = windows.id(&asked, at, report)?;
+        is_right.then(|| rules::Quota {
+            name: name.into(),
+            limit: self.limit,
+            window,
+            enforce: self.enforce,
+        })
     }
-    Some(quotas)
-}
 
-fn quota(
-    node: &Node,
-    what: String,
-    name: Option<&str>,
-    at: Place,
-    windows: &mut Windows,
-    report: &mut Report,
-) -> Option<Quota> {
-    let fields = Fields::of(node, what, at, &KNOWN, report)?;
-    let advice = "add `limit`: how many successes a caller may have in the window";
-    let limit = fields.required("limit", advice, report, |node, report| integer(node, LIMIT, report));
-    let zone = fields.maybe("zone", report, zone);
-    let enforce = fields.or("enforce", true, report, boolean);
-    let asked = match (fields.get("rolling"), fields.get("calendar")) {
-        (Some(_), Some(calendar)) => {
-            let message = "a quota counts in a rolling window or in a calendar's, not in both";
-            report.add(calendar.place, message, "keep one; `quotas` may name several quotas");
-            return None;
-        }
-        (None, None) if fields.is_meant("rolling") || fields.is_meant("calendar") => return None,
-        (None, None) => {
-            let advice = "add `rolling`: how long it is, such as 24h, or `calendar`: day or month";
-            report.add(at, "the quota says no window", advice);
-            return None;
-        }
-        (Some(node), None) => {
-            if let Some(zone) = fields.get("zone") {
-                report.add(zone.place, "a rolling window knows no time zone", "leave `zone` out");
+    fn window(&self, at: Place, mut part: Part<'_>) -> Option<Asked> {
+        match (part.value("rolling"), part.value("calendar")) {
+            (Some(_), Some(_)) => {
+                let message = "a quota counts in a rolling window or in a calendar's, not in both";
+                part.add("calendar", message, "keep one; `quotas` may name several quotas");
+                None
             }
-            Asked::Rolling(rolling(node, report)?)
+            (None, None) if part.is_meant("rolling") || part.is_meant("calendar") => None,
+            (None, None) => {
+                let advice = "add `rolling`: how long it is, such as 24h, or `calendar`: day or month";
+                part.add_at(at, "the quota says no window", advice);
+                None
+            }
+            (Some(_), None) => {
+                if part.value("zone").is_some() {
+                    part.add("zone", "a rolling window knows no time zone", "leave `zone` out");
+                }
+                self.rolling.map(|length| Asked::Rolling(length.into()))
+            }
+            (None, Some(_)) if !part.sound(&["calendar", "zone"]) => None,
+            (None, Some(_)) => {
+                let (unit, zone) = (self.calendar?, self.zone.clone());
+                let word = match unit {
+                    Unit::Day => "day",
+                    Unit::Month => "month",
+                };
+                let name = format!("{word} {}", zone.iana_name().unwrap_or("UTC"));
+                Some(Asked::Calendar { unit, zone, name })
+            }
         }
-        (None, Some(node)) => {
-            let unit = one_of(node, &[("day", Unit::Day), ("month", Unit::Month)], report);
-            let zone = if fields.get("zone").is_some() {
-                zone?
-            } else {
-                TimeZone::UTC
-            };
-            let unit = unit?;
-            let word = match unit {
-                Unit::Day => "day",
-                Unit::Month => "month",
-            };
-            let name = format!("{word} {}", zone.iana_name().unwrap_or("UTC"));
-            Asked::Calendar { unit, zone, name }
-        }
-    };
-    let name = name.map_or_else(|| asked.usual_name(), str::to_owned);
-    Some(Quota {
-        name: name.into(),
-        limit: limit?,
-        window: windows.id(&asked, at, report)?,
-        enforce,
-    })
+    }
 }
 
-fn rolling(node: &Node, report: &mut Report) -> Option<Span> {
-    let length = duration(node, report)?;
-    if length.as_millis() < ROLLING_MS_MIN {
-        report.add(
-            node.place,
-            format!("{} is too short for a quota", shown(node)),
-            "write at least 1s",
-        );
-        return None;
+/// Reports the name of a quota or limit, which stands there, if it can't travel in a header or would be taken for another.
+pub(super) fn check_name(what: &str, name: &str, taken_for: &str, example: &str, at: Place, report: &mut Report) {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !name_is_legal(name, legal) || name.len() > QUOTA_NAME_CHARS_MAX {
+        let advice = "use 1 to 32 of a-z, A-Z, 0-9, -, _ and .: the name travels in a header";
+        report.add(at, format!("{what} has no legal name"), advice);
+    } else if name == RESERVED {
+        let message = format!("{what} would be taken for {taken_for} concurrency");
+        report.add(at, message, format!("give it another name, such as {example}"));
     }
-    Some(length.into())
 }
 
-fn zone(node: &Node, report: &mut Report) -> Option<TimeZone> {
-    let written = text(node, "a time zone", report)?;
-    let known = (written.len() <= ZONE_BYTES_MAX)
-        .then(|| tz::db().get(written).ok())
-        .flatten();
-    if known.is_none() {
-        let names: Vec<String> = tz::db().available().map(|name| name.to_string()).collect();
-        let meant = did_you_mean(written, names.iter().map(String::as_str), report);
-        let message = format!("{} is no time zone{meant}", shown(node));
-        report.add(
-            node.place,
-            message,
-            "write an IANA name such as UTC or America/New_York",
-        );
+/// A time zone by its IANA name.
+pub(super) struct Zone;
+
+impl Scalar for Zone {
+    type Value = TimeZone;
+
+    fn read(node: &Node, report: &mut Report) -> Option<TimeZone> {
+        let written = text(node, "a time zone", report)?;
+        let is_short = written.len() <= ZONE_BYTES_MAX;
+        let known = is_short.then(|| tz::db().get(written).ok()).flatten();
+        if known.is_none() {
+            let names: Vec<String> = tz::db().available().map(|name| name.to_string()).collect();
+            let meant = did_you_mean(written, names.iter().map(String::as_str), report);
+            let message = format!("{} is no time zone{meant}", shown(node));
+            let advice = "write an IANA name such as UTC or America/New_York";
+            report.add(node.place, message, advice);
+        }
+        known
     }
-    known
+
+    fn stand_in() -> TimeZone {
+        TimeZone::UTC
+    }
+
+    fn written(value: &TimeZone) -> Value {
+        value.iana_name().unwrap_or("UTC").into()
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "minLength": 1, "maxLength": ZONE_BYTES_MAX })
+    }
 }
 
 #[cfg(test)]

@@ -1,18 +1,22 @@
 //! What is forwarded where: host, path and methods to an upstream, metered or not.
-//!
-//! Absent on purpose: how a request is matched (`http::routes`) and what a pattern means (`path`).
 
 use std::net::Ipv6Addr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use super::entries::{Entry, Item, Part};
 use super::error::Report;
-use super::excerpt::quoted;
-use super::read::{Fields, Names, list, shown};
+use super::excerpt::{printable, quoted};
+use super::listener::Paths;
+use super::scalar::{
+    As, Length, Maybe, OfSeveral, Parsed, Scalar, Several, Size, UpstreamName, Whole, Wrong, number, wrong,
+};
 use super::upstreams::host_and_port;
-use super::value::{boolean, duration, one_of, size, small_integer, text};
+use super::value::shown;
 use super::yaml::{Node, Place};
 use crate::path::Pattern;
 use crate::policy::rules::PoolId;
@@ -24,231 +28,233 @@ pub const MAX_BODY_DEFAULT: u64 = 1 << 20;
 /// The largest body that can be allowed, in bytes: 1 TiB.
 const MAX_BODY_MAX: u64 = 1 << 40;
 /// The longest path, in bytes.
-pub(super) const PATH_BYTES_MAX: usize = 1024;
+const PATH_BYTES_MAX: usize = 1024;
 /// Methods of a route, at most.
-pub(super) const METHODS_MAX: usize = 16;
+const METHODS_MAX: usize = 16;
 /// The longest method, in characters.
 const METHOD_CHARS_MAX: usize = 32;
-/// Statuses that are a success, at most.
-pub(super) const SUCCESSES_MAX: usize = 100;
-/// Statuses that there are.
-pub(super) const STATUSES: RangeInclusive<u32> = 100..=599;
-/// Units of quota that a success takes.
-pub(super) const COST: RangeInclusive<u32> = 0..=10_000;
 
-pub(super) const KNOWN: [&str; 10] = [
-    "host",
-    "path",
-    "methods",
-    "upstream",
-    "metered",
-    "max_body",
-    "max_wait",
-    "success",
-    "cost",
-    "on_hangup",
-];
 /// What says how a job is treated, and only a metered route has jobs.
 const OF_METERED: [&str; 4] = ["max_wait", "success", "cost", "on_hangup"];
 
-/// What happens to a job at the worker when its client hangs up (semantics §5.8).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What happens to a job at the upstream server when its client hangs up (semantics §5.8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum OnHangup {
-    /// The worker finishes, and a success is debited.
+    /// It is finished and counted.
     #[default]
     Finish,
-    /// The worker's request is dropped and nothing is debited, unless a success head has been sent.
+    /// It is dropped.
     Cancel,
 }
 
-/// What is forwarded to an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is forwarded where.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Route {
-    /// The host that is asked, in lower case and without a port, IPv6 in brackets; `None`: any.
+    /// The host that is asked, without a port; left out, any.
+    #[serde(default, with = "Maybe::<Host>")]
     pub host: Option<String>,
-    /// The path.
+    /// The path: /search, /image/{id} or "/image/{*rest}".
+    #[serde(rename = "path", with = "As::<Path>")]
+    #[schemars(extend("x-add" = "add `path`, such as /search"))]
     pub pattern: Pattern,
-    /// The methods; `None`: all of them.
+    /// The methods; left out, all of them.
+    #[serde(default, with = "Maybe::<Methods>")]
     pub methods: Option<Vec<Method>>,
-    /// Where it goes.
+    /// The upstream to which it leads.
+    #[serde(with = "As::<UpstreamName>")]
+    #[schemars(extend("x-add" = "add `upstream`: where it is forwarded"))]
     pub upstream: PoolId,
-    /// Whether a request needs a seat, a slot, concurrency and quota. Default false.
+    /// Whether a request needs a place in the queue, a slot, concurrency and quota.
+    #[serde(default)]
     pub metered: bool,
-    /// The largest request body, in bytes. Default 1 MiB, at most 1 TiB; 0: none.
+    /// The largest upload.
+    #[serde(
+        default = "number::<u64, MAX_BODY_DEFAULT>",
+        with = "As::<Size<u64, 0, MAX_BODY_MAX>>"
+    )]
     pub max_body: u64,
-    /// The longest wait, if shorter than the queue's and the tier's. Metered routes only.
+    /// The longest wait on this route, if shorter than the queue's; for metered routes.
+    #[serde(default, with = "Maybe::<Length>")]
     pub max_wait: Option<Duration>,
-    /// The statuses that debit, 100 to 599. Default 200 alone.
+    /// The statuses that count against the quota; for metered routes.
+    #[serde(default = "ok", with = "As::<Several<Status, 1, 100>>")]
     pub success: Vec<u16>,
-    /// Units of quota that a success takes, at most 10,000. Default 1; 0 is a peek.
+    /// What a success takes of the quota; 0 is a peek. For metered routes.
+    #[serde(default = "number::<u32, 1>", with = "As::<Whole<u32, 0, 10_000>>")]
     pub cost: u32,
-    /// What a hang-up does to a running job. Default `finish`.
+    /// What happens to a search whose client has gone; for metered routes.
+    #[serde(default)]
     pub on_hangup: OnHangup,
 }
 
-/// `routes: [ … ]`, which refer to those upstreams. Each route that is right, with the place of its path.
-pub(super) fn read(node: &Node, upstreams: &Names<'_>, report: &mut Report) -> Option<Vec<(Route, Place)>> {
-    let mut routes = Vec::new();
-    list(node, "route", (1, ROUTES_MAX), report, |item, report| {
-        if let Some(route) = route(item, upstreams, report) {
-            routes.push(route);
+impl Item for Route {
+    const NOUN: &'static str = "route";
+}
+
+type Status = Whole<u16, 100, 599>;
+
+impl OfSeveral for Status {
+    const NOUN: &'static str = "status";
+    const ONCE: bool = true;
+}
+
+fn ok() -> Vec<u16> {
+    vec![200]
+}
+
+/// What is wrong within and between the routes. Each that is right, with the place of its path.
+pub(super) fn checked(routes: Vec<Entry<Route>>, paths: &Paths, report: &mut Report) -> Vec<(Route, Place)> {
+    let mut read = Vec::new();
+    for entry in routes {
+        unmetered(&entry.value, entry.part(report));
+        let part = entry.part(report);
+        if part.right(&["path", "upstream"]) && part.sound(&["host", "methods", "metered"]) {
+            let place = part.value("path").map_or(entry.at, |path| path.place);
+            read.push((entry.value, place));
         }
-        Some(())
-    })?;
+    }
+    let routes = read;
     check_overlaps(&routes, report);
-    Some(routes)
+    check_own_paths(paths, &routes, report);
+    routes
 }
 
-fn route(node: &Node, upstreams: &Names<'_>, report: &mut Report) -> Option<(Route, Place)> {
-    let fields = Fields::of(node, "this route", node.place, &KNOWN, report)?;
-    let path = fields.required("path", "add `path`, such as /search", report, pattern);
-    let advice = "add `upstream`: where it is forwarded";
-    let upstream = fields.required("upstream", advice, report, |node, report| {
-        upstreams.resolve(node, report)
-    });
-    let metered = fields.maybe("metered", report, boolean);
-    let host = fields.maybe("host", report, host);
-    let methods = fields.maybe("methods", report, methods);
-    let max_body = fields.or("max_body", MAX_BODY_DEFAULT, report, |node, report| {
-        size(node, 0..=MAX_BODY_MAX, report)
-    });
-    let max_wait = fields.maybe("max_wait", report, duration);
-    let success = fields.or("success", vec![200], report, statuses);
-    let cost = fields.or("cost", 1, report, |node, report| small_integer(node, COST, report));
-    let words = [("finish", OnHangup::Finish), ("cancel", OnHangup::Cancel)];
-    let on_hangup = fields.or("on_hangup", OnHangup::Finish, report, |node, report| {
-        one_of(node, &words, report)
-    });
+/// Reports what says nothing, since the route has no jobs.
+fn unmetered(route: &Route, mut part: Part<'_>) {
     // If `metered` could not be read, nobody knows.
-    let metered = if fields.is_meant("metered") { metered? } else { false };
+    if route.metered || (part.is_meant("metered") && !part.right(&["metered"])) {
+        return;
+    }
     for name in OF_METERED {
-        if let (Some(value), false) = (fields.get(name), metered) {
+        if part.value(name).is_some() {
             let message = format!("`{name}` says nothing on a route that is not metered");
-            report.add(
-                value.place,
-                message,
-                "add `metered: true` to the route, or leave this out",
-            );
+            part.add(name, message, "add `metered: true` to the route, or leave this out");
         }
     }
-    let (pattern, place) = path?;
-    let upstream = PoolId(upstream?);
-    Some((
-        Route {
-            host,
-            pattern,
-            methods,
-            upstream,
-            metered,
-            max_body,
-            max_wait,
-            success,
-            cost,
-            on_hangup,
-        },
-        place,
-    ))
 }
 
-fn pattern(node: &Node, report: &mut Report) -> Option<(Pattern, Place)> {
-    let written = text(node, "a path", report)?;
-    if written.len() > PATH_BYTES_MAX {
-        report.add(node.place, format!("a path is at most {PATH_BYTES_MAX} bytes long"), "");
-        return None;
-    }
-    match Pattern::parse(written) {
-        Ok(pattern) => Some((pattern, node.place)),
-        Err(why) => {
-            let (why, advice) = match written.contains('?') {
-                true => (
-                    "a query can't be matched".to_owned(),
-                    "leave out the `?` and what follows it",
-                ),
-                false => (
-                    why.to_string(),
-                    "write a path such as /search, /image/{id} or \"/image/{*rest}\"",
-                ),
-            };
-            // Why quotes of it.
-            let why = if node.secret { String::new() } else { format!(": {why}") };
-            report.add(node.place, format!("{} is not a path{why}", shown(node)), advice);
-            None
+/// A path, in which a segment may be a parameter.
+pub(super) struct Path;
+
+impl Scalar for Path {
+    type Value = Pattern;
+
+    fn read(node: &Node, report: &mut Report) -> Option<Pattern> {
+        let written = super::value::text(node, "a path", report)?;
+        if written.len() > PATH_BYTES_MAX {
+            report.add(node.place, format!("a path is at most {PATH_BYTES_MAX} bytes long"), "");
+            return None;
         }
+        let why = match Pattern::parse(written) {
+            Ok(pattern) => return Some(pattern),
+            Err(why) => why,
+        };
+        let (why, advice) = match written.contains('?') {
+            true => (
+                "a query can't be matched".to_owned(),
+                "leave out the `?` and what follows it",
+            ),
+            false => {
+                let advice = "write a path such as /search, /image/{id} or \"/image/{*rest}\"";
+                (why.to_string(), advice)
+            }
+        };
+        // Why quotes of it.
+        let why = if node.secret.get() {
+            String::new()
+        } else {
+            format!(": {why}")
+        };
+        report.add(node.place, format!("{} is not a path{why}", shown(node)), advice);
+        None
+    }
+
+    fn stand_in() -> Pattern {
+        Pattern::parse("/").expect("a path")
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "maxLength": PATH_BYTES_MAX, "pattern": "^/" })
     }
 }
 
 /// A path of which the last segment may be `*`, as many tools write it: everything below, whatever it is.
-pub(super) fn pattern_with_star(node: &Node, report: &mut Report) -> Option<Pattern> {
-    let below = node.text().and_then(|text| text.strip_suffix("/*"));
-    if let Some(Ok(pattern)) = below.map(|below| Pattern::parse(&format!("{below}/{{*rest}}")))
-        && pattern.as_str().len() <= PATH_BYTES_MAX
-    {
-        return Some(pattern);
+pub(super) struct PathOrBelow;
+
+impl Scalar for PathOrBelow {
+    type Value = Pattern;
+
+    fn read(node: &Node, report: &mut Report) -> Option<Pattern> {
+        let below = node.text().and_then(|text| text.strip_suffix("/*"));
+        if let Some(Ok(pattern)) = below.map(|below| Pattern::parse(&format!("{below}/{{*rest}}")))
+            && pattern.as_str().len() <= PATH_BYTES_MAX
+        {
+            return Some(pattern);
+        }
+        Path::read(node, report)
     }
-    pattern(node, report).map(|(pattern, _)| pattern)
+
+    fn stand_in() -> Pattern {
+        Path::stand_in()
+    }
+
+    fn schema() -> Value {
+        Path::schema()
+    }
 }
 
-/// A host as requests name it, without a port.
-pub(super) fn host(node: &Node, report: &mut Report) -> Option<String> {
-    let written = text(node, "a host", report)?.to_ascii_lowercase();
-    match host_and_port(&written) {
-        Some((host, None)) if host.parse::<Ipv6Addr>().is_ok() => Some(format!("[{host}]")),
-        Some((host, None)) => Some(host),
-        Some((host, Some(_))) => {
-            report.add(
-                node.place,
-                "a host here has no port",
-                format!("write {}", super::excerpt::printable(&host)),
-            );
-            None
-        }
-        None => {
-            report.add(
-                node.place,
+/// A host as requests name it, in lower case and without a port.
+pub(super) struct Host;
+
+impl Parsed for Host {
+    type Value = String;
+    const WHAT: &'static str = "a host";
+    const EXAMPLE: &'static str = "api.example.org";
+
+    fn parse(written: &str, node: &Node) -> Result<String, Wrong> {
+        match host_and_port(&written.to_ascii_lowercase()) {
+            Some((host, None)) if host.parse::<Ipv6Addr>().is_ok() => Ok(format!("[{host}]")),
+            Some((host, None)) => Ok(host),
+            Some((host, Some(_))) => wrong("a host here has no port", format!("write {}", printable(&host))),
+            None => wrong(
                 format!("{} is not a host", shown(node)),
                 "write a name such as api.example.org",
-            );
-            None
+            ),
         }
     }
 }
 
-pub(super) fn methods(node: &Node, report: &mut Report) -> Option<Vec<Method>> {
-    let mut seen: Vec<Method> = Vec::new();
-    list(node, "method", (1, METHODS_MAX), report, |item, report| {
-        let written = text(item, "a method", report)?;
+pub(super) type Methods = Several<MethodName, 1, METHODS_MAX>;
+
+/// A method, such as GET or POST.
+pub(super) struct MethodName;
+
+impl Parsed for MethodName {
+    type Value = Method;
+    const WHAT: &'static str = "a method";
+    const EXAMPLE: &'static str = "GET";
+    const PATTERN: &'static str = "^[^a-z ]{1,32}$";
+
+    fn parse(written: &str, node: &Node) -> Result<Method, Wrong> {
         let upper = written.to_ascii_uppercase();
-        let method = Method::from_bytes(upper.as_bytes())
-            .ok()
-            .filter(|_| written.len() <= METHOD_CHARS_MAX);
-        let (message, advice) = match method {
-            Some(method) if seen.contains(&method) => (format!("`{method}` is named twice"), "keep one of them".into()),
-            Some(method) if upper == written => {
-                seen.push(method.clone());
-                return Some(method);
-            }
-            Some(method) => (format!("{} is not a method", shown(item)), format!("write {method}")),
-            None => (
-                format!("{} is not a method", shown(item)),
-                "write one such as GET or POST".to_owned(),
+        let method = Method::from_bytes(upper.as_bytes()).ok();
+        match method.filter(|_| written.len() <= METHOD_CHARS_MAX) {
+            Some(method) if upper == written => Ok(method),
+            Some(method) => wrong(format!("{} is not a method", shown(node)), format!("write {method}")),
+            None => wrong(
+                format!("{} is not a method", shown(node)),
+                "write one such as GET or POST",
             ),
-        };
-        report.add(item.place, message, advice);
-        None
-    })
+        }
+    }
 }
 
-fn statuses(node: &Node, report: &mut Report) -> Option<Vec<u16>> {
-    let mut seen: Vec<u16> = Vec::new();
-    list(node, "status", (1, SUCCESSES_MAX), report, |item, report| {
-        let status = u16::try_from(small_integer(item, STATUSES, report)?).ok()?;
-        if seen.contains(&status) {
-            report.add(item.place, format!("`{status}` is named twice"), "keep one of them");
-            return None;
-        }
-        seen.push(status);
-        Some(status)
-    })
+impl OfSeveral for MethodName {
+    const NOUN: &'static str = "method";
+    const ONCE: bool = true;
 }
 
 /// Reports routes that the same request would match, and unmetered ones that a metered one always comes before.
@@ -311,4 +317,16 @@ fn shape(pattern: &Pattern) -> String {
         within |= c == '{';
     }
     shape
+}
+
+/// Reports routes that the door's own paths, which come first, would hide.
+fn check_own_paths(paths: &Paths, routes: &[(Route, Place)], report: &mut Report) {
+    for (name, own) in [("me", &paths.me), ("stats", &paths.stats)] {
+        let Some(own) = own else { continue };
+        for (route, place) in routes.iter().filter(|(route, _)| route.pattern.as_str() == own) {
+            let message = format!("{} is the door's own path", quoted(route.pattern.as_str()));
+            let advice = format!("rename the route, or move the door's with `paths: {{ {name}: … }}` or `{name}: off`");
+            report.add(*place, message, advice);
+        }
+    }
 }

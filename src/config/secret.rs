@@ -3,9 +3,6 @@
 //!
 //! So what may be shown is known, and all else is hidden. Nothing but that keeps a secret out of sight: a document holds it where
 //! somebody by mistake wrote it.
-//!
-//! Absent on purpose: whether the document is right. And secrets that stand where a name, a path or a number belongs: nobody can
-//! tell them from one.
 
 use super::environment::reference;
 use super::grammar::{Named, Spot, is_field};
@@ -50,7 +47,7 @@ enum Known {
 }
 
 /// Marks each key and value of a document that must not be shown.
-pub(super) fn mark(root: &mut Node, references: References) {
+pub(super) fn mark(root: &Node, references: References) {
     let spot = Spot::document();
     look(root, &Known::Open { spot, published: false }, references);
 }
@@ -61,15 +58,13 @@ pub(super) fn names_a_secret(field: &str) -> bool {
     field == "key" || SECRET_WORDS.iter().any(|word| field.contains(word))
 }
 
-fn look(node: &mut Node, known: &Known, references: References) {
-    match &mut node.kind {
-        Kind::Scalar { text, .. } => {
-            node.secret = match known {
-                Known::Open { spot, published } => !spot.takes_value() || (!published && has_credentials(text)),
-                Known::Secret => references == References::Hidden || reference(text).is_none(),
-                Known::Nothing => true,
-            }
-        }
+fn look(node: &Node, known: &Known, references: References) {
+    match &node.kind {
+        Kind::Scalar { text, .. } => node.secret.set(match known {
+            Known::Open { spot, published } => !spot.takes_value() || (!published && has_credentials(text)),
+            Known::Secret => references == References::Hidden || reference(text).is_none(),
+            Known::Nothing => true,
+        }),
         Kind::Sequence(items) => {
             let known = match known {
                 Known::Open { spot, published } => Known::Open {
@@ -78,7 +73,7 @@ fn look(node: &mut Node, known: &Known, references: References) {
                 },
                 other => other.clone(),
             };
-            items.iter_mut().for_each(|item| look(item, &known, references));
+            items.iter().for_each(|item| look(item, &known, references));
         }
         Kind::Mapping(fields) => {
             for (key, value) in fields {
@@ -86,22 +81,22 @@ fn look(node: &mut Node, known: &Known, references: References) {
                 look(value, &below, references);
             }
         }
-        Kind::Refused => node.secret = true,
+        Kind::Refused => node.secret.set(true),
     }
 }
 
 /// Marks the name of a field or entry, and tells what is known of its value.
-fn name(key: &mut Node, value: &Node, known: &Known) -> Known {
+fn name(key: &Node, value: &Node, known: &Known) -> Known {
     let Some(text) = key.text() else {
         look(key, &Known::Nothing, References::Hidden);
         return Known::Nothing;
     };
     let Known::Open { spot, published } = known else {
-        key.secret = !is_field(text);
+        key.secret.set(!is_field(text));
         return Known::Nothing;
     };
     match spot.named(text) {
-        Named::Field(_) if names_a_secret(text) => Known::Secret,
+        Named::Field(spot) if spot.is_secret() => Known::Secret,
         Named::Field(spot) => Known::Open {
             spot,
             published: *published || text == "answers",
@@ -114,11 +109,12 @@ fn name(key: &mut Node, value: &Node, known: &Known) -> Known {
                     published: *published,
                 },
             };
-            key.secret = has_credentials(text) || (stands_alone(value) && text.contains(':'));
+            key.secret
+                .set(has_credentials(text) || (stands_alone(value) && text.contains(':')));
             below
         }
         Named::Unknown => {
-            key.secret = !is_shown_unknown(text, value, spot);
+            key.secret.set(!is_shown_unknown(text, value, spot));
             Known::Nothing
         }
     }

@@ -1,7 +1,6 @@
 //! A file and what is wrong with it, as programs and operators are shown them.
-//!
-//! Absent on purpose: secrets. What stands where a key, its hash or a token belongs is shown as `***`, and so is what a variable
-//! or a file holds, which is in no configuration.
+
+use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
@@ -44,13 +43,14 @@ impl Findings {
 }
 
 impl ConfigErrors {
-    /// The same of errors alone.
+    /// The same of errors alone, and `shown`: as people are shown them, each with its line.
     pub fn to_json(&self) -> Value {
         json!({
             "file": self.name(),
             "errors": self.count(),
             "warnings": 0,
             "problems": problems(self.name(), self.problems()),
+            "shown": self.to_string(),
         })
     }
 }
@@ -61,8 +61,8 @@ pub fn document(bytes: &[u8]) -> Value {
     let root = yaml::text_of(bytes)
         .ok()
         .and_then(|text| yaml::parse(text, &mut Report::default()).ok());
-    root.flatten().map_or(Value::Null, |mut root| {
-        secret::mark(&mut root, References::Hidden);
+    root.flatten().map_or(Value::Null, |root| {
+        secret::mark(&root, References::Hidden);
         value(&root)
     })
 }
@@ -70,16 +70,16 @@ pub fn document(bytes: &[u8]) -> Value {
 fn value(node: &Node) -> Value {
     match &node.kind {
         Kind::Refused => Value::Null,
-        Kind::Scalar { .. } if node.secret && !node.is_null() => HIDDEN.into(),
+        Kind::Scalar { .. } if node.secret.get() && !node.is_null() => HIDDEN.into(),
         Kind::Scalar { text, quoted: true } => without_credentials(text).into(),
         Kind::Scalar { text, quoted: false } => plain(node, text),
-        Kind::Sequence(items) => items.iter().map(value).collect(),
+        Kind::Sequence(items) => items.iter().map(|item| value(item)).collect(),
         Kind::Mapping(fields) => {
             let name = |key: &Node| match key.text() {
-                Some(name) if !key.secret => name.to_owned(),
+                Some(name) if !key.secret.get() => name.to_owned(),
                 _ => HIDDEN.to_owned(),
             };
-            let shown = |(key, of): &(Node, Node)| (name(key), value(of));
+            let shown = |(key, of): &(Rc<Node>, Rc<Node>)| (name(key), value(of));
             Value::Object(fields.iter().map(shown).collect::<Map<_, _>>())
         }
     }

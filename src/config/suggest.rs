@@ -1,6 +1,4 @@
 //! "Did you mean": the known name that is nearest to a mistyped one.
-//!
-//! Absent on purpose: any knowledge of what the names stand for.
 
 use super::error::Report;
 use super::excerpt::quoted;

@@ -1,129 +1,162 @@
 //! The queue and the sponsor levels.
-//!
-//! Absent on purpose: what is legal and unwise (`warnings`).
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::entries::{Entry, Item, Named};
 use super::error::Report;
-use super::excerpt::quoted;
-use super::limits;
-use super::quotas::{self, Windows};
-use super::read::{Entry, Fields, Names, entries};
-use super::value::{duration, is_off, name_is_legal, one_of, small_integer};
-use super::yaml::Node;
-use crate::policy::rules::{Priority, QueueRules, Tier, Within};
+use super::limits::{self, OwnLimit};
+use super::quotas::{QUOTAS_PER_TIER_MAX, Quota, Windows, check_name};
+use super::scalar::{As, Length, Maybe, OrOff, Whole, secs};
+use super::value::name_is_legal;
+use crate::policy::rules::{self, LIMITS_MAX, Priority, QueueRules};
 use crate::policy::time::Span;
 
 /// Tiers, at most.
 pub const TIERS_MAX: usize = 256;
-/// Seats of the queue.
-pub(super) const SEATS: RangeInclusive<u32> = 0..=65_536;
-/// Every how many slots one goes to who has waited longest.
-pub(super) const LIFELINE: RangeInclusive<u32> = 2..=1_000;
-/// Jobs that a caller has in the house at once.
-pub(super) const CONCURRENCY: RangeInclusive<u32> = 1..=10_000;
-/// Jobs that a caller displaces in a minute.
-pub(super) const DISPLACEMENTS: RangeInclusive<u32> = 0..=1_000_000;
 /// Displacements a minute that each job of a tier's concurrency brings, unless the tier says otherwise.
 pub(super) const DISPLACEMENTS_EACH: u32 = 10;
-/// The longest wait unless the queue says otherwise.
-pub(super) const MAX_WAIT_DEFAULT: Duration = Duration::from_secs(30);
 
-pub(super) const QUEUE_FIELDS: [&str; 4] = ["length", "within_tier", "max_wait", "lifeline"];
-pub(super) const KNOWN: [&str; 7] = [
-    "priority",
-    "concurrency",
-    "quota",
-    "quotas",
-    "max_wait",
-    "displacements_per_minute",
-    "limits",
-];
+/// The queue, shared by all tiers.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Queue {
+    /// Places: how many searches may wait. 0: nobody waits.
+    #[serde(with = "As::<Whole<u32, 0, 65_536>>")]
+    #[schemars(extend("x-add" = "add `length`: how many jobs may wait"))]
+    length: u32,
+    /// Who goes first within one priority.
+    #[serde(default)]
+    within_tier: Within,
+    /// The longest that anybody waits; a tier, a route and the client itself may shorten it.
+    #[serde(default = "secs::<30>", with = "As::<Length>")]
+    max_wait: Duration,
+    /// Every Nth free slot goes to who has waited longest, so that the lowest priority never starves.
+    #[serde(default, with = "As::<OrOff<Every>>")]
+    lifeline: Option<u32>,
+}
 
-/// `queue: { length, within_tier, max_wait, lifeline }`.
-pub(super) fn queue(node: &Node, report: &mut Report) -> Option<QueueRules> {
-    let fields = Fields::of(node, "`queue`", node.place, &QUEUE_FIELDS, report)?;
-    let advice = "add `length`: how many jobs may wait";
-    let length = fields.required("length", advice, report, |node, report| {
-        small_integer(node, SEATS, report)
-    });
-    let words = [("fifo", Within::Fifo), ("fair", Within::Fair)];
-    let within_tier = fields.or("within_tier", Within::Fifo, report, |node, report| {
-        one_of(node, &words, report)
-    });
-    let max_wait = fields.or("max_wait", MAX_WAIT_DEFAULT, report, duration).into();
-    let lifeline = fields.maybe("lifeline", report, |node, report| {
-        if is_off(node) {
-            None
-        } else {
-            small_integer(node, LIFELINE, report)
+/// Who goes first within one priority.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum Within {
+    /// First come, first served.
+    #[default]
+    Fifo,
+    /// Callers take turns.
+    Fair,
+}
+
+impl Queue {
+    /// The policy's queue.
+    pub(super) fn rules(&self) -> QueueRules {
+        QueueRules {
+            length: self.length,
+            within_tier: match self.within_tier {
+                Within::Fifo => rules::Within::Fifo,
+                Within::Fair => rules::Within::Fair,
+            },
+            max_wait: self.max_wait.into(),
+            lifeline: self.lifeline,
         }
-    });
-    Some(QueueRules {
-        length: length?,
-        within_tier,
-        max_wait,
-        lifeline,
-    })
-}
-
-/// The entries of `tiers: { … }`.
-pub(super) fn named<'n>(node: &'n Node, report: &mut Report) -> Option<Vec<Entry<'n>>> {
-    entries(node, "tier", TIERS_MAX, report)
-}
-
-/// Each tier that is right.
-pub(super) fn read(entries: &[Entry<'_>], windows: &mut Windows, limits: &Names<'_>, report: &mut Report) -> Vec<Tier> {
-    entries
-        .iter()
-        .filter_map(|entry| tier(entry, windows, limits, report))
-        .collect()
-}
-
-fn tier(entry: &Entry<'_>, windows: &mut Windows, names: &Names<'_>, report: &mut Report) -> Option<Tier> {
-    let what = format!("tier {}", quoted(entry.name));
-    if !name_is_legal(entry.name, |c| c.is_ascii_graphic()) {
-        let advice = "use 1 to 64 visible ASCII characters without spaces: the name travels in a header";
-        report.add(entry.at, format!("{what} has no legal name"), advice);
     }
-    let fields = Fields::of(entry.value, what.as_str(), entry.at, &KNOWN, report)?;
-    let priority = fields.required(
-        "priority",
-        "add `priority`: 0 (lowest) to 6 (highest)",
-        report,
-        priority,
-    );
-    let advice = "add `concurrency`: how many jobs a caller may have at once";
-    let concurrency = fields.required("concurrency", advice, report, |node, report| {
-        small_integer(node, CONCURRENCY, report)
-    });
-    let only = fields.maybe("quota", report, |node, report| quotas::one(node, windows, report));
-    let named = fields.maybe("quotas", report, |node, report| quotas::named(node, windows, report));
-    if let (Some(_), Some(named)) = (fields.get("quota"), fields.get("quotas")) {
-        let message = format!("{what} has both `quota` and `quotas`");
-        report.add(named.place, message, "put them all into `quotas`, each with its name");
-    }
-    let max_wait = fields.maybe("max_wait", report, duration).map(Span::from);
-    let displacements = fields.maybe("displacements_per_minute", report, |node, report| {
-        small_integer(node, DISPLACEMENTS, report)
-    });
-    let limits = fields.maybe("limits", report, |node, report| limits::raises(node, names, report));
-    let (priority, concurrency) = (priority?, concurrency?);
-    let displacements_per_minute = displacements.unwrap_or(concurrency * DISPLACEMENTS_EACH);
-    Some(Tier {
-        name: entry.name.into(),
-        priority,
-        concurrency,
-        quotas: only.or(named).unwrap_or_default(),
-        max_wait,
-        displacements_per_minute,
-        limits: limits.unwrap_or_default(),
-    })
 }
 
-fn priority(node: &Node, report: &mut Report) -> Option<Priority> {
-    let highest = u32::from(Priority::HIGHEST.get());
-    let number = small_integer(node, 0..=highest, report)?;
-    u8::try_from(number).ok().and_then(Priority::new)
+/// Every how many slots one goes to who has waited longest.
+type Every = Whole<u32, 2, 1_000>;
+
+/// A sponsor level.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("not" = { "required": ["quota", "quotas"] }))]
+pub(super) struct Tier {
+    /// How much its searches matter: 0 (lowest) to 6 (highest).
+    #[serde(with = "As::<Whole<u8, 0, 6>>")]
+    #[schemars(extend("x-add" = "add `priority`: 0 (lowest) to 6 (highest)"))]
+    priority: u8,
+    /// Searches that one caller may have at once, waiting ones included.
+    #[serde(with = "As::<Whole<u32, 1, 10_000>>")]
+    #[schemars(extend("x-add" = "add `concurrency`: how many jobs a caller may have at once"))]
+    concurrency: u32,
+    /// Successful searches that one caller has in a window; left out, there is no bound.
+    #[serde(default)]
+    quota: Option<Quota>,
+    /// Several quotas by their names, all of which must have room: { daily: { … }, monthly: { … } }.
+    #[serde(default)]
+    quotas: Named<Quota, QUOTAS_PER_TIER_MAX>,
+    /// The longest that a search of this tier waits, if shorter than the queue's.
+    #[serde(default, with = "Maybe::<Length>")]
+    max_wait: Option<Duration>,
+    /// Waiting searches that one caller may displace in a minute; left out, 10 for each of its concurrency.
+    #[serde(default, with = "Maybe::<Whole<u32, 0, 1_000_000>>")]
+    displacements_per_minute: Option<u32>,
+    /// Numbers of its callers' own for request limits, by the limits' names.
+    #[serde(default)]
+    limits: Named<OwnLimit, LIMITS_MAX>,
+}
+
+impl Item for Tier {
+    const NOUN: &'static str = "tier";
+}
+
+/// What is wrong within the tiers. Each that is right; and those that are in part, which are compared with none.
+pub(super) fn checked(
+    tiers: Vec<Entry<Tier>>,
+    windows: &mut Windows,
+    report: &mut Report,
+) -> (Vec<rules::Tier>, Vec<rules::Tier>) {
+    let (mut right, mut partly) = (Vec::new(), Vec::new());
+    for entry in &tiers {
+        let what = Tier::called(&entry.name);
+        if !name_is_legal(&entry.name, |c| c.is_ascii_graphic()) {
+            let advice = "use 1 to 64 visible ASCII characters without spaces: the name travels in a header";
+            report.add(entry.at, format!("{what} has no legal name"), advice);
+        }
+        let mut part = entry.part(report);
+        if part.value("quota").is_some() && part.value("quotas").is_some() {
+            let message = format!("{what} has both `quota` and `quotas`");
+            part.add("quotas", message, "put them all into `quotas`, each with its name");
+        }
+        let tier = &entry.value;
+        let quotas = quotas(entry, windows, report);
+        let limits = limits::own(&tier.limits, report);
+        if !entry.part(report).right(&["priority", "concurrency"]) {
+            continue;
+        }
+        let usual = tier.concurrency * DISPLACEMENTS_EACH;
+        let read = match entry.part(report).sound(&["quota", "quotas", "limits"]) {
+            true => &mut right,
+            false => &mut partly,
+        };
+        read.extend(Priority::new(tier.priority).map(|priority| rules::Tier {
+            name: entry.name.as_str().into(),
+            priority,
+            concurrency: tier.concurrency,
+            quotas,
+            max_wait: tier.max_wait.map(Span::from),
+            displacements_per_minute: tier.displacements_per_minute.unwrap_or(usual),
+            limits,
+        }));
+    }
+    (right, partly)
+}
+
+fn quotas(entry: &Entry<Tier>, windows: &mut Windows, report: &mut Report) -> Vec<rules::Quota> {
+    let Tier { quota, quotas, .. } = &entry.value;
+    let only = quota.as_ref().zip(entry.node.value("quota"));
+    let only = only.and_then(|(quota, node)| quota.checked(None, node.place, node, windows, report));
+    let mut named = Vec::new();
+    for quota in &quotas.0 {
+        let what = Quota::called(&quota.name);
+        check_name(&what, &quota.name, "the tier's", "daily", quota.at, report);
+        named.extend(
+            quota
+                .value
+                .checked(Some(&quota.name), quota.at, &quota.node, windows, report),
+        );
+    }
+    only.map_or(named, |only| vec![only])
 }

@@ -1,14 +1,16 @@
-//! The worker pools: where their servers are, how many slots each has, how long they may take.
-//!
-//! Absent on purpose: TLS to upstreams, and whether a server is up.
+//! The upstreams: where their servers are, how many slots each has, how long they may take.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::entries::{Entry, Item, Items, Part};
 use super::error::Report;
-use super::read::{Entry, Fields, entries, list, shown};
-use super::value::{duration, name_is_legal, small_integer, text};
+use super::scalar::{As, Length, Parsed, Whole, Wrong, secs, wrong};
+use super::value::{name_is_legal, shown};
 use super::yaml::{Node, Place};
 use crate::policy::rules::PoolRules;
 
@@ -16,53 +18,46 @@ use crate::policy::rules::PoolRules;
 pub const UPSTREAMS_MAX: usize = 64;
 /// Servers of an upstream, at most.
 pub const SERVERS_MAX: usize = 256;
-/// Slots of a server.
-pub(super) const SLOTS: RangeInclusive<u32> = 1..=10_000;
 /// The longest DNS name, in characters.
 const HOST_CHARS_MAX: usize = 253;
 /// The longest path that a health probe asks for, in characters.
-pub(super) const PROBE_CHARS_MAX: usize = 1024;
-/// How long connecting may take, unless the file says otherwise.
-pub(super) const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
-/// How long a request may take, unless the file says otherwise.
-pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
-/// How long an unused connection is kept, unless the file says otherwise.
-pub(super) const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
-/// How often a server is asked whether it is well, unless the file says otherwise.
-pub(super) const HEALTH_EVERY_DEFAULT: Duration = Duration::from_secs(5);
+const PROBE_CHARS_MAX: usize = 1024;
 
-pub(super) const KNOWN: [&str; 6] = [
-    "servers",
-    "connect_timeout",
-    "first_byte_timeout",
-    "timeout",
-    "idle_timeout",
-    "health",
-];
-pub(super) const SERVER_FIELDS: [&str; 2] = ["url", "slots"];
-pub(super) const HEALTH_FIELDS: [&str; 2] = ["path", "every"];
-
-/// A pool of workers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A pool of upstream servers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// Its name, 1 to 64 letters, digits, `_` and `-`.
+    #[serde(skip)]
     pub name: String,
-    /// Its servers, in the file's order. At least 1, at most [`SERVERS_MAX`].
+    /// Its servers.
+    #[serde(with = "Items::<Server, 1, SERVERS_MAX>")]
+    #[schemars(extend("x-add" = r#"add `servers`: [ { url: "http://127.0.0.1:8081", slots: 2 } ]"#))]
     pub servers: Vec<Server>,
-    /// How long connecting may take. Default 2 s.
+    /// How long connecting may take.
+    #[serde(default = "secs::<2>", with = "As::<Length>")]
     pub connect_timeout: Duration,
-    /// How long the answer's first byte may take from the sending of the request. Default: as `timeout`.
+    /// How long the answer's first byte may take; left out, as long as timeout.
+    #[serde(default, with = "As::<Length>", skip_serializing_if = "Duration::is_zero")]
     pub first_byte_timeout: Duration,
-    /// How long a request may take in all. Default 60 s.
+    /// How long a request may take in all.
+    #[serde(default = "secs::<60>", with = "As::<Length>")]
     pub timeout: Duration,
-    /// How long an unused connection is kept: less than the upstream keeps it. Default 15 s.
+    /// How long an unused connection is kept: less than the upstream server keeps it.
+    #[serde(default = "secs::<15>", with = "As::<Length>")]
     pub idle_timeout: Duration,
-    /// How it is asked whether it is well; `None`: it is judged by its answers alone.
+    /// How its servers are asked whether they are well; left out, they are judged by their answers alone.
+    #[serde(default)]
     pub health: Option<Health>,
 }
 
-/// One server of a pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Item for Upstream {
+    const NOUN: &'static str = "upstream";
+}
+
+/// A server of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(from = "Listed", into = "Listed")]
 pub struct Server {
     /// An IP address, IPv6 without brackets, or a DNS name in lower case.
     pub host: String,
@@ -72,124 +67,171 @@ pub struct Server {
     pub slots: u32,
 }
 
+impl Item for Server {
+    const NOUN: &'static str = "server";
+}
+
 impl Server {
     /// `host:port`, IPv6 in brackets.
     pub fn authority(&self) -> String {
-        let Self { host, port, .. } = self;
-        if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
+        Authority(self.host.clone(), self.port).to_string()
+    }
+}
+
+/// A server of an upstream, as it is listed.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "Server")]
+pub(super) struct Listed {
+    /// Where it is: http://host or http://host:port.
+    #[serde(with = "As::<Url>")]
+    #[schemars(extend("x-add" = "add `url`, such as http://127.0.0.1:8081"))]
+    url: Authority,
+    /// How many searches it works on at once: never more are sent to it.
+    #[serde(with = "As::<Whole<u32, 1, 10_000>>")]
+    #[schemars(extend("x-add" = "add `slots`: how many jobs it works on at once"))]
+    slots: u32,
+}
+
+impl From<Listed> for Server {
+    fn from(
+        Listed {
+            url: Authority(host, port),
+            slots,
+        }: Listed,
+    ) -> Self {
+        Self { host, port, slots }
+    }
+}
+
+impl From<Server> for Listed {
+    fn from(Server { host, port, slots }: Server) -> Self {
+        let url = Authority(host, port);
+        Self { url, slots }
+    }
+}
+
+/// A host, IPv6 without its brackets, and a port.
+pub(super) struct Authority(String, u16);
+
+impl fmt::Display for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.contains(':') {
+            true => write!(f, "[{}]:{}", self.0, self.1),
+            false => write!(f, "{}:{}", self.0, self.1),
         }
     }
 }
 
 /// How a server is asked whether it is well.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Health {
-    /// What is asked for: a path, with a query if need be.
+    /// What is asked for, such as /health; any 2xx or 3xx is well.
+    #[serde(with = "As::<ProbePath>")]
+    #[schemars(extend("x-add" = "add `path`, such as /health"))]
     pub path: String,
-    /// How often. Default 5 s.
+    /// How often.
+    #[serde(default = "secs::<5>", with = "As::<Length>")]
     pub every: Duration,
 }
 
-/// The entries of `upstreams: { … }`.
-pub(super) fn named<'n>(node: &'n Node, report: &mut Report) -> Option<Vec<Entry<'n>>> {
-    entries(node, "upstream", UPSTREAMS_MAX, report)
-}
-
-/// Each upstream that is right, and the policy's part of it.
-pub(super) fn read(entries: &[Entry<'_>], report: &mut Report) -> (Vec<Upstream>, Vec<PoolRules>) {
-    let upstreams: Vec<Upstream> = entries.iter().filter_map(|entry| upstream(entry, report)).collect();
+/// What is wrong within the upstreams. Each that is right, and the policy's part of it.
+pub(super) fn checked(upstreams: Vec<Entry<Upstream>>, report: &mut Report) -> (Vec<Upstream>, Vec<PoolRules>) {
+    let mut read = Vec::new();
+    for entry in upstreams {
+        if !name_is_legal(&entry.name, |c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+            let message = format!("{} has no legal name", Upstream::called(&entry.name));
+            report.add(entry.at, message, "use 1 to 64 letters, digits, _ and -");
+        }
+        twice(&entry.value.servers, entry.node.value("servers"), report);
+        let is_right = entry.part(report).right(&["servers"]);
+        let Entry { name, mut value, .. } = entry;
+        value.name = name;
+        if value.first_byte_timeout.is_zero() {
+            value.first_byte_timeout = value.timeout;
+        }
+        read.extend(is_right.then_some(value));
+    }
     let pool = |upstream: &Upstream| PoolRules {
         name: upstream.name.clone(),
         slots: upstream.servers.iter().map(|server| server.slots).collect(),
     };
-    let pools = upstreams.iter().map(pool).collect();
-    (upstreams, pools)
+    let pools = read.iter().map(pool).collect();
+    (read, pools)
 }
 
-fn upstream(entry: &Entry<'_>, report: &mut Report) -> Option<Upstream> {
-    let what = format!("upstream {}", super::excerpt::quoted(entry.name));
-    if !name_is_legal(entry.name, |c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
-        report.add(
-            entry.at,
-            format!("{what} has no legal name"),
-            "use 1 to 64 letters, digits, _ and -",
-        );
-    }
-    let fields = Fields::of(entry.value, what, entry.at, &KNOWN, report)?;
-    let advice = "add `servers`: [ { url: \"http://127.0.0.1:8081\", slots: 2 } ]";
-    let servers = fields.required("servers", advice, report, servers);
-    let connect_timeout = fields.or("connect_timeout", CONNECT_TIMEOUT_DEFAULT, report, duration);
-    let timeout = fields.or("timeout", TIMEOUT_DEFAULT, report, duration);
-    let first_byte_timeout = fields.or("first_byte_timeout", timeout, report, duration);
-    let idle_timeout = fields.or("idle_timeout", IDLE_TIMEOUT_DEFAULT, report, duration);
-    let health = fields.maybe("health", report, health);
-    let name = entry.name.to_owned();
-    Some(Upstream {
-        name,
-        servers: servers?,
-        connect_timeout,
-        first_byte_timeout,
-        timeout,
-        idle_timeout,
-        health,
-    })
-}
-
-fn servers(node: &Node, report: &mut Report) -> Option<Vec<Server>> {
-    let mut seen: Vec<(Server, Place)> = Vec::new();
-    list(node, "server", (1, SERVERS_MAX), report, |item, report| {
-        let fields = Fields::of(item, "this server", item.place, &SERVER_FIELDS, report)?;
-        let url = fields.required("url", "add `url`, such as http://127.0.0.1:8081", report, url);
-        let advice = "add `slots`: how many jobs it works on at once";
-        let slots = fields.required("slots", advice, report, |node, report| {
-            small_integer(node, SLOTS, report)
-        });
-        let ((host, port), slots) = (url?, slots?);
-        let server = Server { host, port, slots };
-        let same = |(other, _): &&(Server, Place)| other.host == server.host && other.port == server.port;
-        if let Some((_, first)) = seen.iter().find(same) {
-            let message = format!(
-                "server `{}` is named twice; the first is on line {}",
-                server.authority(),
-                first.line
-            );
-            report.add(item.place, message, "keep one of them, with the slots of both");
-            return None;
+/// Reports servers that are named twice.
+fn twice(servers: &[Server], list: Option<&Node>, report: &mut Report) {
+    let mut seen: Vec<(&Server, Place)> = Vec::new();
+    for (server, node) in servers.iter().zip(list.map(Node::items).unwrap_or_default()) {
+        if !Part::new(node, report).right(&["url", "slots"]) {
+            continue;
         }
-        seen.push((server.clone(), item.place));
-        Some(server)
-    })
+        let same = |(other, _): &&(&Server, Place)| other.host == server.host && other.port == server.port;
+        match seen.iter().find(same) {
+            Some((_, first)) => {
+                let (server, line) = (server.authority(), first.line);
+                let message = format!("server `{server}` is named twice; the first is on line {line}");
+                report.add(node.place, message, "keep one of them, with the slots of both");
+            }
+            None => seen.push((server, node.place)),
+        }
+    }
 }
 
-/// `http://host[:port]`, as host and port.
-fn url(node: &Node, report: &mut Report) -> Option<(String, u16)> {
-    const ADVICE: &str = "write http://host or http://host:port";
-    let written = text(node, "a URL", report)?;
-    let Some((scheme, rest)) = written.split_once("://") else {
-        report.add(node.place, format!("{} is not a URL", shown(node)), ADVICE);
-        return None;
-    };
-    let (message, advice) = match scheme.to_ascii_lowercase().as_str() {
-        "http" => match host_and_port(&rest.to_ascii_lowercase()) {
-            Some((host, port)) => return Some((host, port.unwrap_or(80))),
-            None if rest.contains('@') => ("a URL here has no user", ADVICE),
-            None if rest.contains(['/', '?', '#']) => (
-                "a URL here has no path and no query",
-                "leave them out: the request's own are forwarded",
+/// `http://host[:port]`.
+pub(super) struct Url;
+
+impl Parsed for Url {
+    type Value = Authority;
+    const WHAT: &'static str = "a URL";
+    const EXAMPLE: &'static str = "http://127.0.0.1:8081";
+    const PATTERN: &'static str = "^[Hh][Tt][Tt][Pp]://[^/?#@]+$";
+
+    fn parse(written: &str, node: &Node) -> Result<Authority, Wrong> {
+        const ADVICE: &str = "write http://host or http://host:port";
+        let Some((scheme, rest)) = written.split_once("://") else {
+            return wrong(format!("{} is not a URL", shown(node)), ADVICE);
+        };
+        match scheme.to_ascii_lowercase().as_str() {
+            "http" => match host_and_port(&rest.to_ascii_lowercase()) {
+                Some((host, port)) => Ok(Authority(host, port.unwrap_or(80))),
+                None if rest.contains('@') => wrong("a URL here has no user", ADVICE),
+                None if rest.contains(['/', '?', '#']) => wrong(
+                    "a URL here has no path and no query",
+                    "leave them out: the request's own are forwarded",
+                ),
+                None => wrong("this is not a URL: its host or port is none", ADVICE),
+            },
+            "https" => wrong(
+                "TLS to upstreams is not supported",
+                "write http://, or put a TLS client such as stunnel between",
             ),
-            None => ("this is not a URL: its host or port is none", ADVICE),
-        },
-        "https" => (
-            "TLS to upstreams is not supported",
-            "write http://, or put a TLS client such as stunnel between",
-        ),
-        _ => ("a URL here begins with http://", ADVICE),
-    };
-    report.add(node.place, message, advice);
-    None
+            _ => wrong("a URL here begins with http://", ADVICE),
+        }
+    }
+}
+
+/// The path of a health probe, with a query if need be.
+pub(super) struct ProbePath;
+
+impl Parsed for ProbePath {
+    type Value = String;
+    const WHAT: &'static str = "a path";
+    const EXAMPLE: &'static str = "/health";
+    const PATTERN: &'static str = "^/";
+
+    fn parse(written: &str, node: &Node) -> Result<String, Wrong> {
+        let legal = written.starts_with('/')
+            && written.len() <= PROBE_CHARS_MAX
+            && written.chars().all(|c| c.is_ascii_graphic() && c != '#')
+            && written.parse::<http::uri::PathAndQuery>().is_ok();
+        if legal {
+            return Ok(written.to_owned());
+        }
+        let advice = "write a path that begins with `/`, such as /health";
+        wrong(format!("{} is not a path", shown(node)), advice)
+    }
 }
 
 /// The server at that URL, which has so many slots. `None`: that is no `http://host` or `http://host:port`.
@@ -245,24 +287,6 @@ fn host_name(text: &str) -> Option<String> {
         text.len() <= HOST_CHARS_MAX && text.split('.').all(label)
     };
     legal.then(|| text.to_owned())
-}
-
-fn health(node: &Node, report: &mut Report) -> Option<Health> {
-    let fields = Fields::of(node, "`health`", node.place, &HEALTH_FIELDS, report)?;
-    let path = fields.required("path", "add `path`, such as /health", report, |node, report| {
-        let written = text(node, "a path", report)?;
-        let legal = written.starts_with('/')
-            && written.len() <= PROBE_CHARS_MAX
-            && written.chars().all(|c| c.is_ascii_graphic() && c != '#')
-            && written.parse::<http::uri::PathAndQuery>().is_ok();
-        if !legal {
-            let advice = "write a path that begins with `/`, such as /health";
-            report.add(node.place, format!("{} is not a path", shown(node)), advice);
-        }
-        legal.then(|| written.to_owned())
-    });
-    let every = fields.or("every", HEALTH_EVERY_DEFAULT, report, duration);
-    Some(Health { path: path?, every })
 }
 
 #[cfg(test)]

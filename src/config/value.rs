@@ -1,15 +1,12 @@
-//! Single values: text, numbers, lengths of time, sizes, words of a choice. Each reader answers the value, or puts down
-//! what is wrong and what to write instead.
-//!
-//! Absent on purpose: guesses. A number in quotes is text, a length of time has a unit, and only `true` and `false` are
-//! booleans.
+//! Readers of single values: text, numbers, lengths of time, sizes, words of a choice. Each answers the value, or reports what is
+//! wrong and what to write instead. There are no guesses: a number in quotes is text, a length of time has a unit, and only
+//! `true` and `false` are booleans.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::Report;
 use super::excerpt::quoted;
-use super::read::{shown, wrong_type};
 use super::suggest::did_you_mean;
 use super::words;
 use super::yaml::{Kind, Node};
@@ -19,6 +16,27 @@ pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 const DURATION_ADVICE: &str = "write a number and its unit, such as 500ms, 30s, 5m, 24h, 7d or 1h30m";
 const SIZE_ADVICE: &str = "write a number and its unit, such as 512B, 64KiB, 25MiB, 1GiB or 10MB";
+
+/// What a node is called in messages: its kind, and its text unless that must not be shown.
+pub(super) fn shown(node: &Node) -> String {
+    match &node.kind {
+        Kind::Scalar { .. } if node.is_null() => "nothing".to_owned(),
+        Kind::Scalar { text, .. } if text.is_empty() => "empty text".to_owned(),
+        Kind::Scalar { .. } if node.secret.get() => "this".to_owned(),
+        Kind::Scalar { text, .. } => quoted(text),
+        Kind::Sequence(_) => "a list".to_owned(),
+        Kind::Mapping(_) => "a mapping".to_owned(),
+        Kind::Refused => "this".to_owned(),
+    }
+}
+
+/// Reports that something else than `wanted` stands here, unless it has been reported already.
+pub(super) fn wrong_type(node: &Node, wanted: &str, advice: &str, report: &mut Report) {
+    if !matches!(node.kind, Kind::Refused) {
+        let message = format!("{wanted} belongs here, not {}", shown(node));
+        report.add(node.place, message, advice);
+    }
+}
 
 /// Text, which may not be empty.
 pub(super) fn text<'n>(node: &'n Node, wanted: &str, report: &mut Report) -> Option<&'n str> {
@@ -64,17 +82,25 @@ pub(super) fn integer(node: &Node, range: RangeInclusive<u64>, report: &mut Repo
                 let message = format!("{} is outside {} to {}", shown(node), range.start(), range.end());
                 report.add(node.place, message, format!("write {wanted}"));
             } else {
-                wrong_type(node, &wanted, "", report);
+                wrong_type(node, &wanted, &digits_alone(text), report);
             }
             None
         }
     }
 }
 
-/// The same, for numbers that fit 32 bits.
-pub(super) fn small_integer(node: &Node, range: RangeInclusive<u32>, report: &mut Report) -> Option<u32> {
-    let number = integer(node, u64::from(*range.start())..=u64::from(*range.end()), report)?;
-    u32::try_from(number).ok()
+/// What to write instead of what was meant for a number.
+fn digits_alone(text: &str) -> String {
+    let digits: String = text.chars().filter(|c| !matches!(c, '_' | ',' | '\'' | ' ')).collect();
+    if digits != text && plain_digits(&digits).is_some() {
+        return format!("write digits alone: {digits}");
+    }
+    match text.to_ascii_lowercase().as_str() {
+        "unlimited" | "unbounded" | "infinite" | "inf" | "none" | "no" | "off" | "-1" => {
+            "there is no word for it: leave out what has this number, or write a large one".to_owned()
+        }
+        _ => String::new(),
+    }
 }
 
 /// Decimal digits alone, without a leading zero (which some take for octal).
@@ -100,49 +126,66 @@ pub(super) fn boolean(node: &Node, report: &mut Report) -> Option<bool> {
     }
 }
 
-/// Whether the switch `off` is written here.
-pub(super) fn is_off(node: &Node) -> bool {
-    node.text() == Some("off")
-}
+/// Words of other programs, and what they are called here.
+const SYNONYMS: [(&str, &str); 12] = [
+    ("ip", "network"),
+    ("address", "network"),
+    ("client", "network"),
+    ("user", "account"),
+    ("key", "account"),
+    ("all", "global"),
+    ("everybody", "global"),
+    ("leaky_bucket", "burst"),
+    ("token_bucket", "burst"),
+    ("gcra", "burst"),
+    ("round_robin", "fair"),
+    ("sync", "strict"),
+];
 
 /// One of the words.
-pub(super) fn one_of<T: Copy>(node: &Node, words: &[(&'static str, T)], report: &mut Report) -> Option<T> {
-    let names = || words.iter().map(|(word, _)| *word);
-    let wanted = match names().collect::<Vec<_>>().as_slice() {
+pub(super) fn one_of(node: &Node, words: &[&'static str], report: &mut Report) -> Option<&'static str> {
+    let wanted = match words {
         [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
         alone => alone.concat(),
     };
     let word = node.text().unwrap_or_default();
-    let chosen = words.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
+    let chosen = words.iter().copied().find(|name| *name == word);
     if chosen.is_none() {
-        let suggestion = did_you_mean(word, names(), report);
+        let synonym = SYNONYMS
+            .iter()
+            .find(|(other, meant)| *other == word && words.contains(meant));
+        let suggestion = match synonym {
+            Some((_, meant)) => format!("did you mean `{meant}`?"),
+            None => did_you_mean(word, words.iter().copied(), report),
+        };
         wrong_type(node, &wanted, suggestion.trim_start_matches("; "), report);
     }
     chosen
 }
 
-/// A length of time, longer than zero and at most [`DURATION_MAX`].
-pub(super) fn duration(node: &Node, report: &mut Report) -> Option<Duration> {
+/// A length of time, longer than zero and within the range.
+pub(super) fn duration(node: &Node, range: RangeInclusive<Duration>, report: &mut Report) -> Option<Duration> {
     let written = text(node, "a length of time", report)?;
-    match parse_duration(written) {
-        Ok(Duration::ZERO) => {
-            report.add(node.place, "a length of time must be longer than zero", DURATION_ADVICE);
-            None
+    let (message, advice) = match parse_duration(written) {
+        Ok(duration) if range.contains(&duration) => return Some(duration),
+        Ok(Duration::ZERO) => ("a length of time must be longer than zero".to_owned(), DURATION_ADVICE),
+        Ok(_) if *range.end() == DURATION_MAX && *range.start() < Duration::from_secs(1) => {
+            (format!("{} is longer than 366 days", shown(node)), "write at most 366d")
         }
-        Ok(duration) if duration > DURATION_MAX => {
+        Ok(_) => {
+            let (least, most) = (words::length(*range.start()), words::length(*range.end()));
+            let advice = format!("write a length of time from {least} to {most}");
             report.add(
                 node.place,
-                format!("{} is longer than 366 days", shown(node)),
-                "write at most 366d",
+                format!("{} is outside {least} to {most}", shown(node)),
+                advice,
             );
-            None
+            return None;
         }
-        Ok(duration) => Some(duration),
-        Err(why) => {
-            not_a("length of time", &why, node, DURATION_ADVICE, report);
-            None
-        }
-    }
+        Err(why) => (not_a("length of time", &why, node), DURATION_ADVICE),
+    };
+    report.add(node.place, message, advice);
+    None
 }
 
 /// A length of time as it is written in tiers.yaml, such as `24h`, longer than zero and at most [`DURATION_MAX`]: for a command
@@ -158,49 +201,35 @@ pub fn length_of_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A length of time within the range, which may be longer than [`DURATION_MAX`].
-pub(super) fn duration_in(node: &Node, range: RangeInclusive<Duration>, report: &mut Report) -> Option<Duration> {
-    let written = text(node, "a length of time", report)?;
-    match parse_duration(written) {
-        Ok(duration) if range.contains(&duration) => Some(duration),
-        Ok(_) => {
-            let (least, most) = (words::length(*range.start()), words::length(*range.end()));
-            report.add(node.place, format!("{} is outside {least} to {most}", shown(node)), "");
-            None
-        }
-        Err(why) => {
-            not_a("length of time", &why, node, DURATION_ADVICE, report);
-            None
-        }
-    }
-}
-
 /// A number of bytes within the range.
 pub(super) fn size(node: &Node, range: RangeInclusive<u64>, report: &mut Report) -> Option<u64> {
     let written = text(node, "a size", report)?;
-    match parse_size(written) {
-        Ok(bytes) if range.contains(&bytes) => Some(bytes),
+    let (message, advice) = match parse_size(written) {
+        Ok(bytes) if range.contains(&bytes) => return Some(bytes),
         Ok(_) => {
-            let message = format!(
-                "{} is outside {} to {}",
-                shown(node),
-                show_size(*range.start()),
-                show_size(*range.end())
+            let (least, most) = (show_size(*range.start()), show_size(*range.end()));
+            let advice = format!("write a size from {least} to {most}");
+            report.add(
+                node.place,
+                format!("{} is outside {least} to {most}", shown(node)),
+                advice,
             );
-            report.add(node.place, message, "");
-            None
+            return None;
         }
-        Err(why) => {
-            not_a("size", &why, node, SIZE_ADVICE, report);
-            None
-        }
-    }
+        Err(why) => (not_a("size", &why, node), SIZE_ADVICE),
+    };
+    report.add(node.place, message, advice);
+    None
 }
 
-/// Reports a text that is no such thing; of one that must not be shown not why, which quotes of it.
-fn not_a(thing: &str, why: &str, node: &Node, advice: &str, report: &mut Report) {
-    let why = if node.secret { String::new() } else { format!(": {why}") };
-    report.add(node.place, format!("{} is not a {thing}{why}", shown(node)), advice);
+/// That a text is no such thing; of one that must not be shown not why, which quotes of it.
+fn not_a(thing: &str, why: &str, node: &Node) -> String {
+    let why = if node.secret.get() {
+        String::new()
+    } else {
+        format!(": {why}")
+    };
+    format!("{} is not a {thing}{why}", shown(node))
 }
 
 /// `30s`, `500ms`, `1h30m`: numbers and units, the larger ones first, each at most once. Saturates.

@@ -1,6 +1,4 @@
 //! How quotas and lengths of time are called when they are told to people, in warnings and in the table of tiers.
-//!
-//! Absent on purpose: the names of quotas, which their operator chose and which travel in headers.
 
 use std::time::Duration;
 

@@ -2,9 +2,9 @@
 //!
 //! A scalar keeps its text: what type it has is decided by the field that reads it, so that `no` is a name where a name
 //! is wanted and a hash of 64 digits is never a number. Duplicate keys are kept, for the reader to report with both lines.
-//!
-//! Absent on purpose: anchors, aliases, merge keys, tags and several documents (each is refused: a file that decides
-//! who pays what should say it where it is read), and recursion: the depth of a document costs no stack.
+
+use std::cell::Cell;
+use std::rc::Rc;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
@@ -16,7 +16,7 @@ pub(super) const DEPTH_MAX: usize = 32;
 pub(super) const NODES_MAX: usize = 100_000;
 
 /// Where something stands: lines and columns (in characters) from 1; the end is exclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     pub(super) line: u32,
     pub(super) column: u32,
@@ -43,7 +43,7 @@ impl Place {
 pub(super) struct Node {
     pub(super) place: Place,
     /// Whether its text must not be quoted.
-    pub(super) secret: bool,
+    pub(super) secret: Cell<bool>,
     pub(super) kind: Kind,
 }
 
@@ -55,8 +55,8 @@ pub(super) enum Kind {
         text: String,
         quoted: bool,
     },
-    Sequence(Vec<Node>),
-    Mapping(Vec<(Node, Node)>),
+    Sequence(Vec<Rc<Node>>),
+    Mapping(Vec<(Rc<Node>, Rc<Node>)>),
     /// Something that has been reported already: whoever reads it keeps quiet.
     Refused,
 }
@@ -76,7 +76,7 @@ impl Node {
             return None;
         };
         let found = fields.iter().find(|(key, _)| key.text() == Some(name));
-        found.map(|(key, value)| (key, value))
+        found.map(|(key, value)| (&**key, &**value))
     }
 
     /// The value of the first field of that name of a mapping.
@@ -85,7 +85,7 @@ impl Node {
     }
 
     /// The items of a list; none if it is something else.
-    pub(super) fn items(&self) -> &[Node] {
+    pub(super) fn items(&self) -> &[Rc<Node>] {
         match &self.kind {
             Kind::Sequence(items) => items,
             _ => &[],
@@ -97,10 +97,33 @@ impl Node {
         matches!(&self.kind, Kind::Scalar { text, quoted: false } if matches!(text.as_str(), "" | "~" | "null"))
     }
 
+    /// One that stands for something missing, which has been reported.
+    pub(super) fn refused(place: Place) -> Self {
+        Self::new(place, Kind::Refused)
+    }
+
+    /// A default that the schema says, as if it stood there.
+    pub(super) fn of(value: &serde_json::Value, place: Place) -> Self {
+        let kind = match value {
+            serde_json::Value::Array(items) => {
+                Kind::Sequence(items.iter().map(|item| Rc::new(Self::of(item, place))).collect())
+            }
+            serde_json::Value::String(text) => Kind::Scalar {
+                text: text.clone(),
+                quoted: true,
+            },
+            other => Kind::Scalar {
+                text: other.to_string(),
+                quoted: false,
+            },
+        };
+        Self::new(place, kind)
+    }
+
     fn new(place: Place, kind: Kind) -> Self {
         Self {
             place,
-            secret: false,
+            secret: Cell::new(false),
             kind,
         }
     }
@@ -142,7 +165,7 @@ pub(super) fn text_of(bytes: &[u8]) -> Result<&str, (String, Broken)> {
 }
 
 /// The document in that text; `None` if there is none. What must not be in it is put in the report.
-pub(super) fn parse(text: &str, report: &mut Report) -> Result<Option<Node>, Broken> {
+pub(super) fn parse(text: &str, report: &mut Report) -> Result<Option<Rc<Node>>, Broken> {
     let options = granit_parser::options! {
         emit_unresolved_aliases: true,
         disallow_directives: true,
@@ -166,14 +189,14 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Result<Option<Node>, Bro
 /// A list or mapping that has not ended.
 struct Open {
     place: Place,
-    children: Vec<Node>,
+    children: Vec<Rc<Node>>,
     mapping: bool,
 }
 
 struct Tree<'r> {
     report: &'r mut Report,
     open: Vec<Open>,
-    root: Option<Node>,
+    root: Option<Rc<Node>>,
     nodes: usize,
     documents: usize,
 }
@@ -267,7 +290,7 @@ impl Tree<'_> {
         self.add(Node::new(place, kind))
     }
 
-    fn mapping(&mut self, children: Vec<Node>) -> Kind {
+    fn mapping(&mut self, children: Vec<Rc<Node>>) -> Kind {
         let mut entries = Vec::with_capacity(children.len() / 2);
         let mut merged = false;
         let mut children = children.into_iter();
@@ -293,8 +316,8 @@ impl Tree<'_> {
             ));
         }
         match self.open.last_mut() {
-            Some(open) => open.children.push(node),
-            None => self.root = Some(node),
+            Some(open) => open.children.push(Rc::new(node)),
+            None => self.root = Some(Rc::new(node)),
         }
         Ok(())
     }
@@ -327,7 +350,9 @@ fn not_yaml(text: &str, error: &ScanError) -> Broken {
     if *error.kind() == ErrorKind::RecursionLimitExceeded {
         return too_deep(place);
     }
-    let advice = if starts_alias(text, marker.byte_offset()) {
+    let advice = if has_open_wildcard(text, marker.byte_offset()) {
+        "a path with `{*rest}` in it is put in quotes: path: \"/image/{*rest}\""
+    } else if starts_alias(text, marker.byte_offset()) {
         "a value that begins with `*` or `&` is put in quotes"
     } else if indented_with_tab(text, marker.byte_offset()) {
         "indent with spaces: YAML takes no tabs there"
@@ -339,6 +364,20 @@ fn not_yaml(text: &str, error: &ScanError) -> Broken {
         format!("this is not YAML: {}", super::excerpt::printable(&error.info())),
         advice,
     )
+}
+
+/// Whether a `{*` without quotes around it stands on the line of that place, or the one before.
+fn has_open_wildcard(text: &str, offset: Option<usize>) -> bool {
+    let Some(before) = offset.and_then(|offset| text.get(..offset)) else {
+        return false;
+    };
+    let begin = before.trim_end_matches('\n').rfind('\n').map_or(0, |at| at + 1);
+    let lines = text[begin..].lines().take(2);
+    let is_open = |line: &str| {
+        line.find("{*")
+            .is_some_and(|at| line[..at].matches(['"', '\'']).count().is_multiple_of(2))
+    };
+    lines.into_iter().any(is_open)
 }
 
 /// Whether one of YAML's signs for anchors and aliases stands at or right before that place.

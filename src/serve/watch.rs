@@ -1,17 +1,12 @@
 //! Notices that the configuration's file was saved, however it is saved: in place, by another file that is renamed over it, by
 //! links that are swapped (a ConfigMap of Kubernetes), or on another machine's disk.
 //!
-//! The system tells of changes in the folders that the file's name leads through (`ears`, `way`). That only hurries: what
-//! counts is what stands in the file (`look`), which is looked at every [`POLL_EVERY`] in any case, and told once it has come
-//! to rest (`settling`).
-//!
-//! Absent on purpose: what the bytes mean (`config`), and what is done with them.
+//! The file is polled: what it is (`stat`) at every look, its content when that changed or the file is not at rest. It is told
+//! once it has come to rest (`debounce`). Notifications of the system would hurry that by a quarter of a second, and miss
+//! network disks.
 
-mod ears;
-mod eye;
-mod look;
-mod settling;
-mod way;
+mod debounce;
+mod file;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,17 +15,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use self::ears::{Ears, Heard};
-use self::eye::Eye;
-pub use self::look::{Saved, Unreadable, read};
-use self::settling::Settling;
+use self::debounce::Debounce;
+pub use self::file::{Saved, Unreadable, read};
+use self::file::{Stamp, read_unless};
 use crate::clock::Clock;
 use crate::policy::time::{Span, Timestamp};
 
-/// How often the file is looked at when nothing is heard.
-pub const POLL_EVERY: Span = Span::from_millis(500);
+/// How often the file is looked at.
+pub const POLL_EVERY: Span = Span::from_millis(250);
 
-/// How long after a look the next one comes at the earliest, and comes while the file is not at rest.
+/// How long after a look the next one comes while the file is not at rest.
 pub const LOOK_EVERY: Span = Span::from_millis(125);
 
 /// Of so many looks without a sign of change, one reads the file all the same: within a tick of the disk's clock a file of the
@@ -42,20 +36,16 @@ const PATIENCE: Span = Span::from_secs(5);
 
 /// Notices that a file was saved.
 ///
-/// It looks only while somebody awaits [`Watch::changed`]. It has at most one thread of notify's and one of the runtime's
-/// blocking ones, which a disk that doesn't answer may hold; it keeps two contents of the file at most. Dropped, it lets go of
-/// all.
+/// It looks only while somebody awaits [`Watch::changed`]. It has at most one of the runtime's blocking threads, which a disk
+/// that doesn't answer may hold; it keeps two contents of the file at most.
 #[derive(Debug)]
 pub struct Watch {
     clock: Clock,
-    heard: Arc<Heard>,
-    settling: Settling,
+    debounce: Debounce,
     /// Locked by the look that is under way, on a thread that may wait for a disk.
-    eye: Arc<Mutex<Eye>>,
+    watched: Arc<Mutex<Watched>>,
     /// The look that is under way.
     looking: Option<JoinHandle<Option<Saved>>>,
-    /// No look before that.
-    earliest: Timestamp,
     /// When the next look is due.
     due: Timestamp,
     /// Whether the next look reads the file even if there is no sign of change.
@@ -64,30 +54,39 @@ pub struct Watch {
     unread: u32,
 }
 
+/// A file, and what it was when it was last read; `None` if it could not be.
+#[derive(Debug)]
+struct Watched(PathBuf, Option<Stamp>);
+
+impl Watched {
+    /// What the file holds; `None` if it was read before, need not be again (`reads`), and bears no sign of change. Blocks on
+    /// the disk.
+    fn look(&mut self, reads: bool) -> Option<Saved> {
+        let Self(file, stamp) = self;
+        match read_unless(file, stamp.filter(|_| !reads)) {
+            Ok((now, bytes)) => {
+                *stamp = Some(now);
+                bytes.map(Ok)
+            }
+            Err(why) => {
+                *stamp = None;
+                Some(Err(why))
+            }
+        }
+    }
+}
+
 impl Watch {
     /// Watches that file, of which `seen` is what was last [`read`]. A relative path begins in the current folder, at the time
     /// of this call.
     pub fn start(file: &Path, seen: Saved, clock: Clock) -> Self {
-        let heard = Arc::new(Heard::default());
-        let ears = Ears::new(Arc::clone(&heard));
-        Self::with(file, seen, clock, heard, Some(ears))
-    }
-
-    /// The same by looking alone, as where the system tells of no changes: on NFS, or where it has no watches left.
-    pub fn polling(file: &Path, seen: Saved, clock: Clock) -> Self {
-        Self::with(file, seen, clock, Arc::default(), None)
-    }
-
-    fn with(file: &Path, seen: Saved, clock: Clock, heard: Arc<Heard>, ears: Option<Ears>) -> Self {
         // Without a current folder it means the same as for whoever has read it.
         let file = std::path::absolute(file).unwrap_or_else(|_| PathBuf::from(file));
         Self {
             clock,
-            heard,
-            settling: Settling::new(seen),
-            eye: Arc::new(Mutex::new(Eye::new(file, ears))),
+            debounce: Debounce::new(seen),
+            watched: Arc::new(Mutex::new(Watched(file, None))),
             looking: None,
-            earliest: clock.now(),
             due: clock.now(),
             reads: true,
             unread: 0,
@@ -96,21 +95,23 @@ impl Watch {
 
     /// What the file holds, as soon as that differs from what was last told, and is at rest:
     ///
-    /// - bytes, when three looks in a row have found the same and nobody is known to be writing;
+    /// - bytes, when three looks in a row have found the same;
     /// - no bytes, or why there are none, when they have not been there for 2 s;
     /// - what has not come to rest in 2 s, as it is.
     ///
-    /// One that has been saved is told after 250 to 375 ms, and within 750 ms if only looking tells.
+    /// One that has been saved is told within 500 ms, and a time to read it twice.
     ///
     /// Nothing is lost if the future is dropped.
     pub async fn changed(&mut self) -> Saved {
         loop {
-            self.until_due().await;
+            if self.looking.is_none() {
+                self.clock.sleep_until(self.due).await;
+            }
             let found = self.look().await;
-            let told = found.is_some_and(|found| self.settling.judge(found, self.heard.is_written()));
+            let told = found.is_some_and(|found| self.debounce.judge(found));
             self.rest();
             if told {
-                return self.settling.told().clone();
+                return self.debounce.told().clone();
             }
         }
     }
@@ -128,10 +129,10 @@ impl Watch {
             }
         };
         if let Some(found) = found {
-            self.settling.tell(found);
+            self.debounce.tell(found);
         }
         self.rest();
-        self.settling.told().clone()
+        self.debounce.told().clone()
     }
 
     async fn fresh(&mut self) -> Option<Saved> {
@@ -143,27 +144,13 @@ impl Watch {
         self.look().await
     }
 
-    /// Ends when a look is due, or under way.
-    async fn until_due(&mut self) {
-        while self.looking.is_none() && self.clock.now() < self.due {
-            let stirred = tokio::select! {
-                () = self.heard.stirred() => true,
-                () = self.clock.sleep_until(self.due) => false,
-            };
-            if stirred {
-                self.reads = true;
-                self.due = self.due.min(self.earliest);
-            }
-        }
-    }
-
     /// Looks, or waits for the look that is under way. `None`: there is no sign that anything is otherwise than at the last
     /// reading.
     async fn look(&mut self) -> Option<Saved> {
         let looking = self.looking.get_or_insert_with(|| {
-            let (eye, reads) = (Arc::clone(&self.eye), self.reads);
+            let (watched, reads) = (Arc::clone(&self.watched), self.reads);
             self.reads = false;
-            tokio::task::spawn_blocking(move || eye.lock().look(reads))
+            tokio::task::spawn_blocking(move || watched.lock().look(reads))
         });
         let found = looking.await.expect("a look does not panic");
         self.looking = None;
@@ -173,10 +160,8 @@ impl Watch {
 
     /// Says when the next look is.
     fn rest(&mut self) {
-        let now = self.clock.now();
-        self.earliest = now + LOOK_EVERY;
-        let rests = self.settling.is_at_rest();
-        self.due = if rests { now + POLL_EVERY } else { self.earliest };
+        let rests = self.debounce.is_at_rest();
+        self.due = self.clock.now() + if rests { POLL_EVERY } else { LOOK_EVERY };
         self.reads |= !rests || self.unread >= LOOKS_PER_READING;
     }
 }

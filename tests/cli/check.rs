@@ -75,6 +75,19 @@ async fn the_exit_code_tells_errors_from_warnings() {
     }
 }
 
+/// The fault: `serve --log-format json` told them as text, which breaks whoever reads the log line by line.
+#[tokio::test]
+async fn a_server_that_logs_json_tells_what_is_wrong_in_json() {
+    let said = said(&wrong(), &["serve", "--log-format", "json"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let told: Value = serde_json::from_str(&said.err).unwrap_or_else(|error| panic!("{error}: {}", said.err));
+    assert_eq!(said.err.lines().count(), 1);
+    assert_eq!((&told["file"], &told["errors"]), (&json!("tiers.yaml"), &json!(1)));
+    let problem = &told["problems"][0];
+    assert_eq!(problem["message"], "unknown field `prioirty`; did you mean `priority`?");
+    assert_eq!((&problem["line"], &problem["severity"]), (&json!(4), &json!("error")));
+}
+
 #[tokio::test]
 async fn people_get_problems_on_the_error_output_and_what_is_in_the_file_on_the_other() {
     let fine = said(WISE, &["check"]).await;

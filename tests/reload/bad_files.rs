@@ -92,7 +92,18 @@ async fn a_mistake_is_told_with_its_line_everywhere_and_the_good_file_goes_on_un
     let said = program.command(&["status"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.out.contains(message), "{}", said.out);
-    assert!(said.out.contains(&format!("line {line}, ")), "{}", said.out);
+    // The fault: `status` and `reload` told a line and a column, and neither the file nor what stands there.
+    let place = format!("/tiers.yaml:{line}:");
+    let excerpt = wrong
+        .lines()
+        .nth(line - 1)
+        .expect("the line")
+        .split("concurency")
+        .next();
+    let excerpt = format!("{line} | {}concurency", excerpt.expect("what stands before"));
+    for part in [&place, &excerpt] {
+        assert!(said.out.contains(part.as_str()), "{part}: {}", said.out);
+    }
     let (code, told) = status(&program).await;
     assert_eq!(code, Some(1));
     assert_eq!(told["config"]["last"]["result"], "failed");
@@ -103,7 +114,9 @@ async fn a_mistake_is_told_with_its_line_everywhere_and_the_good_file_goes_on_un
     // Asked for, it is as wrong.
     let said = program.command(&["reload"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.err.contains(message), "{}", said.err);
+    for part in [message, &place, &excerpt] {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
 
     save(&program, &yaml.replace("length: 8", "length: 9"));
     metric(&program, "tiergate_config_last_reload_successful 1").await;

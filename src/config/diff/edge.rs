@@ -9,8 +9,8 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::lists::matched;
-use super::said::About;
-use super::words::{length, listed, or, path, switch, value};
+use super::said::{About, fields};
+use super::words::{length, listed, or, path, switch, value, word};
 use crate::config::value::show_size;
 use crate::config::{Connections, Cors, ForwardedHeader, Keys, Origins, Paths, TokenSource};
 
@@ -25,46 +25,40 @@ pub(super) fn token(old: Option<&TokenSource>, new: Option<&TokenSource>, about:
 }
 
 pub(super) fn connections(old: &Connections, new: &Connections, about: &mut About<'_>) {
-    let Connections {
-        max,
-        head_timeout,
-        send_timeout,
-        head_max,
-        headers_max,
-        unmetered_max,
-    } = old;
-    about.field("max", max, &new.max, usize::to_string);
-    about.field("head_timeout", head_timeout, &new.head_timeout, length);
-    about.field("send_timeout", send_timeout, &new.send_timeout, length);
-    about.field("head_max", head_max, &new.head_max, |bytes| show_size(*bytes as u64));
-    about.field("headers_max", headers_max, &new.headers_max, usize::to_string);
-    about.field("unmetered_max", unmetered_max, &new.unmetered_max, usize::to_string);
+    fields!(
+        about,
+        old,
+        new,
+        Connections {
+            max: usize::to_string,
+            head_timeout: length,
+            send_timeout: length,
+            head_max: |bytes| show_size(*bytes as u64),
+            headers_max: usize::to_string,
+            unmetered_max: usize::to_string,
+        }
+    );
 }
 
 pub(super) fn keys(old: &Keys, new: &Keys, about: &mut About<'_>) {
-    let Keys { headers, bearer, query } = old;
-    about.field(
-        "headers",
-        headers,
-        &new.headers,
-        |headers: &Vec<HeaderName>| match headers.as_slice() {
-            [] => "none".to_owned(),
-            headers => listed(headers),
-        },
+    let listed = |headers: &Vec<HeaderName>| match headers.as_slice() {
+        [] => "none".to_owned(),
+        headers => listed(headers),
+    };
+    fields!(
+        about,
+        old,
+        new,
+        Keys {
+            headers: listed,
+            bearer: switch,
+            query: or("none", String::clone),
+        }
     );
-    about.field("bearer", bearer, &new.bearer, switch);
-    about.field("query", query, &new.query, or("none", String::clone));
 }
 
 pub(super) fn forwarded_header(old: ForwardedHeader, new: ForwardedHeader, about: &mut About<'_>) {
-    about.field("", &old, &new, |header| {
-        let word = match header {
-            ForwardedHeader::Either => "either",
-            ForwardedHeader::XForwardedFor => "x-forwarded-for",
-            ForwardedHeader::Forwarded => "forwarded",
-        };
-        word.to_owned()
-    });
+    about.field("", &old, &new, word);
 }
 
 pub(super) fn networks(old: &[IpNet], new: &[IpNet], about: &mut About<'_>) {
@@ -93,9 +87,15 @@ pub(super) fn cors(old: Option<&Cors>, new: Option<&Cors>, about: &mut About<'_>
 }
 
 pub(super) fn paths(old: &Paths, new: &Paths, about: &mut About<'_>) {
-    let Paths { me, stats } = old;
-    about.field("me", me, &new.me, or("off", String::clone));
-    about.field("stats", stats, &new.stats, or("off", String::clone));
+    fields!(
+        about,
+        old,
+        new,
+        Paths {
+            me: or("off", String::clone),
+            stats: or("off", String::clone),
+        }
+    );
 }
 
 /// Each item that was added or removed, one by one: such a list may be long.

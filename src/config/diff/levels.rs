@@ -10,32 +10,31 @@ use std::sync::Arc;
 use http::Method;
 
 use super::lists::{Matched, matched};
-use super::said::{About, Said, changed};
-use super::words::{count, listed, or, span, switch};
+use super::said::{About, Said, changed, fields};
+use super::words::{count, listed, or, span, switch, word};
 use crate::config::tiers::DISPLACEMENTS_EACH;
-use crate::config::{Account, LimitHeaders, LimitRoute};
+use crate::config::{Account, LimitRoute};
 use crate::path::Pattern;
 use crate::policy::rules::{
     BlockAfter, Calendar, Kind, Limit, LimitId, Per, Priority, QueueRules, Quota, Raise, Rules, Tier, Window, Within,
 };
 
 pub(super) fn queue(old: &QueueRules, new: &QueueRules, about: &mut About<'_>) {
-    let QueueRules {
-        length,
-        within_tier,
-        max_wait,
-        lifeline,
-    } = old;
-    about.field("length", length, &new.length, u32::to_string);
-    about.field("within_tier", within_tier, &new.within_tier, |within| {
-        let word = match within {
-            Within::Fifo => "fifo",
-            Within::Fair => "fair",
-        };
-        word.to_owned()
-    });
-    about.field("max_wait", max_wait, &new.max_wait, span);
-    about.field("lifeline", lifeline, &new.lifeline, or("off", u32::to_string));
+    let word = |within: &Within| match within {
+        Within::Fifo => "fifo".to_owned(),
+        Within::Fair => "fair".to_owned(),
+    };
+    fields!(
+        about,
+        old,
+        new,
+        QueueRules {
+            length: u32::to_string,
+            within_tier: word,
+            max_wait: span,
+            lifeline: or("off", u32::to_string),
+        }
+    );
 }
 
 /// Tiers, each with the rules of which they are.
@@ -256,64 +255,36 @@ pub(super) fn limits(
 }
 
 fn limit(old: &Limit, new: &Limit, about: &mut About<'_>) {
-    let Limit {
-        name: _,
-        per,
-        number,
-        window,
-        kind,
-        penalty,
-        degraded,
-        v6_prefix,
-        block_after,
-        disclosed,
-        enforce,
-    } = old;
-    about.field("per", per, &new.per, self::per);
-    about.field("limit", number, &new.number, u32::to_string);
-    about.field("window", window, &new.window, span);
-    about.field("kind", kind, &new.kind, self::kind);
-    about.field("penalty", penalty, &new.penalty, or("none", span));
-    about.field("degraded", degraded, &new.degraded, or("none", u32::to_string));
-    about.field("disclosed", disclosed, &new.disclosed, switch);
-    about.field("enforce", enforce, &new.enforce, switch);
-    about.field("v6_prefix", v6_prefix, &new.v6_prefix, u8::to_string);
-    about.field(
-        "block_after",
-        block_after,
-        &new.block_after,
-        or("none", |block: &BlockAfter| {
-            let BlockAfter {
-                refusals,
-                within,
-                lasts,
-            } = block;
-            format!("{refusals} refusals within {}, for {}", span(within), span(lasts))
-        }),
-    );
+    let block = |block: &BlockAfter| {
+        let BlockAfter {
+            refusals,
+            within,
+            lasts,
+        } = block;
+        format!("{refusals} refusals within {}, for {}", span(within), span(lasts))
+    };
+    fields!(about, old, new, Limit {
+        per: self::per,
+        number("limit"): u32::to_string,
+        window: span,
+        kind: self::kind,
+        penalty: or("none", span),
+        degraded: or("none", u32::to_string),
+        disclosed: switch,
+        enforce: switch,
+        v6_prefix: u8::to_string,
+        block_after: or("none", block);
+        name
+    });
 }
 
 fn limit_route(old: &LimitRoute, new: &LimitRoute, about: &mut About<'_>) {
-    let LimitRoute {
-        host,
-        pattern,
-        methods,
-        headers,
-    } = old;
-    about.field("headers", headers, &new.headers, |headers| {
-        let word = match headers {
-            LimitHeaders::Always => "always",
-            LimitHeaders::OnRefusalReset => "on_refusal_reset",
-            LimitHeaders::OnRefusal => "on_refusal",
-            LimitHeaders::Off => "off",
-        };
-        word.to_owned()
+    fields!(about, old, new, LimitRoute {
+        headers: word,
+        host("match.host"): or("any", String::clone),
+        pattern("match.path"): or("any", |pattern: &Pattern| pattern.as_str().to_owned()),
+        methods("match.methods"): or("any", |methods: &Vec<Method>| listed(methods)),
     });
-    about.field("match.host", host, &new.host, or("any", String::clone));
-    let path = or("any", |pattern: &Pattern| pattern.as_str().to_owned());
-    about.field("match.path", pattern, &new.pattern, path);
-    let methods_listed = or("any", |methods: &Vec<Method>| listed(methods));
-    about.field("match.methods", methods, &new.methods, methods_listed);
 }
 
 fn per(per: &Per) -> String {

@@ -19,10 +19,10 @@ mod work;
 use std::fmt;
 
 use super::value::show_size;
-use super::{Admin, Config, Durability, History};
+use super::{Admin, Config, History};
 use crate::policy::rules::Rules;
-use said::Said;
-use words::{length, path, switch};
+use said::{Said, fields};
+use words::{length, path, switch, word};
 
 pub use line::Line;
 
@@ -160,22 +160,21 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     edge::token(token.as_ref(), new.admin.token.as_ref(), &mut said.about("admin"));
     let after_restart = &mut said.about("data_dir").after_restart();
     after_restart.field("", data_dir, &new.data_dir, |folder| path(folder));
-    said.about("durability")
-        .field("", durability, &new.durability, |durability| {
-            let word = match durability {
-                Durability::Strict => "strict",
-                Durability::Relaxed => "relaxed",
-            };
-            word.to_owned()
-        });
+    said.about("durability").field("", durability, &new.durability, word);
     said.about("commit_every")
         .field("", commit_every, &new.commit_every, length);
     let patience = &mut said.about("commit_patience");
     patience.field("", commit_patience, &new.commit_patience, length);
-    let History { keep, max } = history;
     let about = &mut said.about("history");
-    about.field("keep", keep, &new.history.keep, length);
-    about.field("max", max, &new.history.max, |bytes| show_size(*bytes));
+    fields!(
+        about,
+        history,
+        new.history,
+        History {
+            keep: length,
+            max: |bytes| show_size(*bytes),
+        }
+    );
     let about = &mut said.about("clock_step_max");
     about.field("", clock_step_max, &new.clock_step_max, length);
     said.about("drain_timeout")

@@ -75,6 +75,20 @@ impl About<'_> {
     }
 }
 
+/// Says each field that differs, in this order: `name: show`, or `name("what"): show` where it is called otherwise. Every field of the
+/// struct is named, behind `;` those that are compared elsewhere: a new one does not compile until it is.
+macro_rules! fields {
+    ($about:expr, $old:expr, $new:expr, $type:ident {
+        $($field:ident $(($what:literal))?: $show:expr),* $(,)? $(; $($elsewhere:ident),+)?
+    }) => {{
+        let $type { $($field: _,)* $($($elsewhere: _),+)? } = $old;
+        $($about.field(fields!(@what $field $($what)?), &$old.$field, &$new.$field, $show);)*
+    }};
+    (@what $field:ident) => { stringify!($field) };
+    (@what $field:ident $what:literal) => { $what };
+}
+pub(super) use fields;
+
 /// `what old → new`. Two values that differ and read alike are told as such.
 pub(super) fn changed(what: &str, old: &str, new: &str) -> String {
     let (old, new) = apart(old, new);

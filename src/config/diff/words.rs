@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::HeaderValue;
+use serde::Serialize;
 
 use crate::config::excerpt::printable;
 use crate::config::secret::without_credentials;
@@ -31,6 +32,12 @@ pub(super) fn span(span: &Span) -> String {
 /// What is there, or `none`.
 pub(super) fn or<T>(none: &'static str, show: impl Fn(&T) -> String) -> impl Fn(&Option<T>) -> String {
     move |value| value.as_ref().map_or_else(|| none.to_owned(), &show)
+}
+
+/// A word of a choice, as the file has it.
+pub(super) fn word<T: Serialize>(word: &T) -> String {
+    let written = serde_json::to_value(word).unwrap_or_default();
+    written.as_str().unwrap_or_default().to_owned()
 }
 
 /// `true` or `false`.

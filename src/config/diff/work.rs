@@ -5,10 +5,10 @@
 use http::Method;
 
 use super::lists::{matched, matched_by};
-use super::said::{About, Said, changed};
-use super::words::{count, length, listed, or, switch};
+use super::said::{About, Said, changed, fields};
+use super::words::{count, length, listed, or, switch, word};
 use crate::config::value::show_size;
-use crate::config::{Health, OnHangup, Route, Server, Upstream};
+use crate::config::{Health, Route, Server, Upstream};
 use crate::policy::rules::PoolRules;
 
 /// Upstreams, each with what the policy knows of it.
@@ -162,37 +162,20 @@ fn subject(route: &Route) -> String {
 
 /// A route, with the name of its upstream.
 fn route((old, led): (&Route, &String), (new, leads): (&Route, &String), about: &mut About<'_>) {
-    let Route {
-        host,
-        pattern,
-        methods,
-        upstream: _,
-        metered,
-        max_body,
-        max_wait,
-        success,
-        cost,
-        on_hangup,
-    } = old;
-    about.field("host", host, &new.host, or("any", String::clone));
-    about.field("path", pattern.as_str(), new.pattern.as_str(), str::to_owned);
-    about.field(
-        "methods",
-        methods,
-        &new.methods,
-        or("any", |methods: &Vec<Method>| listed(methods)),
-    );
+    fields!(about, old, new, Route {
+        host: or("any", String::clone),
+        pattern("path"): |pattern| pattern.as_str().to_owned(),
+        methods: or("any", |methods: &Vec<Method>| listed(methods));
+        upstream, metered, max_body, max_wait, success, cost, on_hangup
+    });
     about.field("upstream", led, leads, String::clone);
-    about.field("metered", metered, &new.metered, switch);
-    about.field("max_body", max_body, &new.max_body, |bytes| show_size(*bytes));
-    about.field("max_wait", max_wait, &new.max_wait, or("the tier's", length));
-    about.field("success", success, &new.success, |statuses: &Vec<u16>| listed(statuses));
-    about.field("cost", cost, &new.cost, u32::to_string);
-    about.field("on_hangup", on_hangup, &new.on_hangup, |on_hangup| {
-        let word = match on_hangup {
-            OnHangup::Finish => "finish",
-            OnHangup::Cancel => "cancel",
-        };
-        word.to_owned()
+    fields!(about, old, new, Route {
+        metered: switch,
+        max_body: |bytes| show_size(*bytes),
+        max_wait: or("the tier's", length),
+        success: |statuses: &Vec<u16>| listed(statuses),
+        cost: u32::to_string,
+        on_hangup: word;
+        host, pattern, methods, upstream
     });
 }

@@ -1,55 +1,101 @@
-//! The JSON Schema of tiers.yaml, by which editors complete a file and check it while it is written.
-//!
-//! A type a section, whose fields are those that its reader knows and whose bounds are the reader's: a test holds the two
-//! together. `docs/tiers.schema.json` is what [`text`] gives.
-//!
-//! Absent on purpose: reading by these types. They describe the document and no value of them is ever made; and what a schema
-//! can't say, such as whether a tier that is named exists, is said by `tiergate check`.
+//! The JSON Schema of tiers.yaml, by which editors complete a file and check it while it is written. It comes from the sections'
+//! structs; `docs/tiers.schema.json` is what [`text`] gives. What a schema can't say, such as whether a tier that is named
+//! exists, is said by `tiergate check`.
 
-#![expect(
-    dead_code,
-    reason = "the types describe a document: nobody makes or reads a value of them"
-)]
+mod table;
 
-mod answers;
-mod document;
-mod edge;
-mod levels;
-mod limits;
-mod scalars;
-mod work;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use serde_json::Value;
 
-use self::document::Document;
+use super::document::Document;
+use super::scalar::SECRET;
+
+pub use table::table;
+
+/// By this word the schema says what a value is, where its type says only how it is written: for the table alone.
+pub(super) const KIND: &str = "x-kind";
+
+/// By this word a field that must be there has what to say if it isn't. It is for the reader alone.
+const ADD: &str = "x-add";
+
+static DESCRIBED: LazyLock<Value> = LazyLock::new(|| {
+    let settings = SchemaSettings::draft07().with_transform(RecursiveTransform(plain));
+    settings.into_generator().into_root_schema_for::<Document>().to_value()
+});
+
+static REQUIRED: LazyLock<HashMap<&'static str, Vec<(&'static str, &'static str)>>> = LazyLock::new(|| {
+    let definitions = DESCRIBED["definitions"].as_object().into_iter().flatten();
+    let named = definitions.map(|(name, section)| (name.as_str(), required_of(section)));
+    named.chain([("Document", required_of(&DESCRIBED))]).collect()
+});
 
 /// The schema as a text, in draft 7, which editors know best.
 pub fn text() -> String {
-    format!("{:#}\n", value())
+    let mut schema = DESCRIBED.clone();
+    strip(&mut schema);
+    format!("{schema:#}\n")
 }
 
-/// The schema itself.
-pub(super) fn value() -> Value {
-    let settings = SchemaSettings::draft07().with_transform(RecursiveTransform(plain));
-    settings.into_generator().into_root_schema_for::<Document>().to_value()
+/// The schema with what is said in it for the reader.
+pub(super) fn described() -> &'static Value {
+    &DESCRIBED
 }
 
-/// Fields that may be left out may not be empty, how wide an integer is in memory is nobody's business, and a description is one
-/// line, which editors break as they like.
+/// The fields of that struct that must be there, in its order, each with what to say if it isn't.
+pub(super) fn required(name: &str) -> &'static [(&'static str, &'static str)] {
+    REQUIRED.get(name).map_or(&[], Vec::as_slice)
+}
+
+/// The default of that struct's field, if it has one.
+pub(super) fn default(section: &str, field: &str) -> Option<&'static Value> {
+    let section = match section {
+        "Document" => &*DESCRIBED,
+        section => DESCRIBED["definitions"].get(section)?,
+    };
+    section["properties"].get(field)?.get("default")
+}
+
+fn required_of(section: &'static Value) -> Vec<(&'static str, &'static str)> {
+    let required = section["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    let advice = |name| section["properties"][name][ADD].as_str().unwrap_or_default();
+    required.map(|name| (name, advice(name))).collect()
+}
+
+/// Takes out what is for the reader alone.
+fn strip(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            members.remove(ADD);
+            members.remove(SECRET);
+            members.remove(KIND);
+            members.values_mut().for_each(strip);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
+/// Fields that may be left out may not be empty, how wide an integer is in memory is nobody's business, defaults of whole sections
+/// are those of their fields, and a description is one line, which editors break as they like.
 fn plain(schema: &mut Schema) {
     schema.remove("format");
+    if schema
+        .get("default")
+        .is_some_and(|default| default.is_null() || default.is_object())
+    {
+        schema.remove("default");
+    }
     if let Some(Value::String(description)) = schema.get_mut("description") {
         *description = description.replace('\n', " ");
-    }
-    if let Some(Value::Array(types)) = schema.get_mut("type") {
-        types.retain(|one| one != "null");
-        if let [only] = types.as_slice() {
-            let only = only.clone();
-            schema.insert("type".to_owned(), only);
-        }
     }
     if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
         choices.retain(|one| one.get("type").is_none_or(|name| name != "null"));

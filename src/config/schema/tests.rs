@@ -3,6 +3,7 @@
 //! Absent on purpose: the committed file, which `tests/schema.rs` looks at.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use super::text;
 use crate::config::error::Report;
 use crate::config::presets::PRESETS;
 use crate::config::yaml::{self, Kind, Node};
-use crate::config::{accounts, admin, answers, document, edge, history, limits, quotas, routes, tiers, upstreams};
+use crate::config::{admin, answers, document, limits, quotas, tiers};
 
 fn schema() -> Value {
     serde_json::from_str(&text()).expect("a schema is JSON")
@@ -26,9 +27,9 @@ fn as_json(node: &Node) -> Value {
             text => text.parse::<i64>().map_or_else(|_| text.into(), Value::from),
         },
         Kind::Scalar { text, .. } => text.as_str().into(),
-        Kind::Sequence(items) => items.iter().map(as_json).collect(),
+        Kind::Sequence(items) => items.iter().map(|item| as_json(item)).collect(),
         Kind::Mapping(fields) => {
-            let field = |(key, value): &(Node, Node)| (key.text().expect("a name").to_owned(), as_json(value));
+            let field = |(key, value): &(Rc<Node>, Rc<Node>)| (key.text().expect("a name").to_owned(), as_json(value));
             Value::Object(fields.iter().map(field).collect())
         }
         Kind::Refused => panic!("the document has what YAML files here have not"),
@@ -149,37 +150,66 @@ fn what_is_mistyped_is_seen() {
     }
 }
 
-/// The schema's fields and the readers' are written down twice, and an editor must not offer what `tiergate check` refuses.
+/// Answers what fields a struct is read with.
+struct Probe<'f>(&'f mut Vec<(&'static str, &'static [&'static str])>);
+
+impl<'de> serde::Deserializer<'de> for Probe<'_> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_struct<V: serde::de::Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0.push((name, fields));
+        Err(serde::de::Error::custom("only the names were asked for"))
+    }
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("this is no struct"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+        seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// Both come from one struct, by two derives, and an editor must not offer what `tiergate check` refuses.
 #[test]
 fn the_fields_are_those_that_are_read() {
-    let readers: [(&str, &[&str]); 20] = [
-        ("Document", &document::KNOWN),
-        ("Admin", &admin::KNOWN),
-        ("Connections", &edge::CONNECTIONS_FIELDS),
-        ("History", &history::KNOWN),
-        ("Queue", &tiers::QUEUE_FIELDS),
-        ("Tier", &tiers::KNOWN),
-        ("Quota", &quotas::KNOWN),
-        ("LiftingLimit", &limits::OWN_FIELDS),
-        ("Keys", &edge::KEYS_FIELDS),
-        ("Limit", &limits::KNOWN),
-        ("Match", &limits::MATCH_FIELDS),
-        ("BlockAfter", &limits::BLOCK_FIELDS),
-        ("Answer", &answers::KNOWN),
-        ("Cors", &edge::CORS_FIELDS),
-        ("Paths", &edge::PATHS_FIELDS),
-        ("Upstream", &upstreams::KNOWN),
-        ("Server", &upstreams::SERVER_FIELDS),
-        ("Health", &upstreams::HEALTH_FIELDS),
-        ("Route", &routes::KNOWN),
-        ("Account", &accounts::KNOWN),
-    ];
+    fn read<T: serde::de::DeserializeOwned>(readers: &mut Vec<(&'static str, &'static [&'static str])>) {
+        assert!(T::deserialize(Probe(readers)).is_err());
+    }
+    let mut readers = Vec::new();
+    read::<document::Document>(&mut readers);
+    read::<admin::Written>(&mut readers);
+    read::<crate::config::Connections>(&mut readers);
+    read::<crate::config::History>(&mut readers);
+    read::<tiers::Queue>(&mut readers);
+    read::<tiers::Tier>(&mut readers);
+    read::<quotas::Quota>(&mut readers);
+    read::<limits::Lifting>(&mut readers);
+    read::<crate::config::Keys>(&mut readers);
+    read::<limits::Limit>(&mut readers);
+    read::<limits::Match>(&mut readers);
+    read::<limits::Block>(&mut readers);
+    read::<answers::Written>(&mut readers);
+    read::<crate::config::Cors>(&mut readers);
+    read::<crate::config::Paths>(&mut readers);
+    read::<crate::config::Upstream>(&mut readers);
+    read::<crate::config::Server>(&mut readers);
+    read::<crate::config::Health>(&mut readers);
+    read::<crate::config::Route>(&mut readers);
+    read::<crate::config::Account>(&mut readers);
+    assert_eq!(readers.len(), 20);
     let schema = schema();
     let described = |name: &str| match name {
         "Document" => schema["properties"].clone(),
         name => schema["definitions"][name]["properties"].clone(),
     };
-    for (name, known) in readers {
+    for (name, known) in &readers {
         let fields: BTreeSet<String> = described(name)
             .as_object()
             .into_iter()
@@ -195,6 +225,20 @@ fn the_fields_are_those_that_are_read() {
             "{section} has no reader here"
         );
     }
+}
+
+#[test]
+fn a_field_that_must_be_there_has_advice() {
+    let sections = super::described()["definitions"].as_object().expect("sections").keys();
+    for section in sections.map(String::as_str).chain(["Document"]) {
+        for (field, advice) in super::required(section) {
+            assert!(!advice.is_empty(), "{section}.{field}");
+        }
+    }
+    assert!(
+        !text().contains("x-add") && !text().contains("x-secret") && !text().contains("x-kind"),
+        "they are for the reader alone"
+    );
 }
 
 #[test]

@@ -1,0 +1,310 @@
+//! Reads the sections' structs from the tree of a document, and goes on after a mistake: every problem is put in the report with
+//! its place, and where a value is wrong or missing its default or a stand-in takes its place. So one mistake hides no other.
+//!
+//! `derive(Deserialize)` hands over the names of a struct's fields and an enum's words; which fields must be there, and what to
+//! say if one isn't, stands in the schema, which comes from the same struct. Single values, lists and named entries
+//! (`scalar`, `entries`) ask for the place itself: they deserialize a newtype struct of the name [`HERE`], which only this
+//! deserializer understands.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
+use serde::forward_to_deserialize_any;
+
+use super::entries::KnownNames;
+use super::error::Report;
+use super::schema;
+use super::suggest::{did_you_mean, nearest};
+use super::value::{boolean, one_of, shown, wrong_type};
+use super::yaml::{Kind, Node, Place};
+
+/// The newtype struct by which a value asks where it stands.
+const HERE: &str = "tiergate here";
+
+thread_local! {
+    static READING: Reading = Reading::default();
+}
+
+/// What one reading of a document shares.
+#[derive(Default)]
+struct Reading {
+    report: RefCell<Report>,
+    names: RefCell<Rc<KnownNames>>,
+    handed: RefCell<Option<Here>>,
+}
+
+/// Where a value stands, and what it is called there.
+#[derive(Clone)]
+pub(super) struct Here {
+    pub(super) node: Rc<Node>,
+    /// What stands for it if it is wrong: its default.
+    pub(super) usual: Option<Rc<Node>>,
+    /// Where something that it lacks is reported.
+    pub(super) at: Place,
+    pub(super) what: What,
+}
+
+/// What messages call a mapping.
+#[derive(Clone)]
+pub(super) enum What {
+    /// By its field.
+    Field(&'static str),
+    /// As this says.
+    Called(Rc<str>),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field(name) => write!(f, "`{name}`"),
+            Self::Called(what) => f.write_str(what),
+        }
+    }
+}
+
+/// The document, read as a `T`; `names` are those that its parts may refer to. `None` only if `T` has a field of a type that
+/// isn't one of ours.
+pub(super) fn document<T: DeserializeOwned>(root: &Rc<Node>, names: KnownNames, report: &mut Report) -> Option<T> {
+    let here = Here {
+        node: Rc::clone(root),
+        usual: None,
+        at: Place::START,
+        what: What::Called("the file".into()),
+    };
+    READING.with(|reading| {
+        reading.names.replace(Rc::new(names));
+        reading.report.swap(&RefCell::new(std::mem::take(report)));
+    });
+    let read = read(here);
+    *report = READING.with(|reading| reading.report.take());
+    read
+}
+
+/// What is written there, read as a `T`.
+pub(super) fn read<T: DeserializeOwned>(here: Here) -> Option<T> {
+    let place = here.node.place;
+    let read = T::deserialize(here);
+    read.map_err(|fault| with_report(|report| report.add(place, fault.0, "")))
+        .ok()
+}
+
+/// A `T` of which nothing is written: each field has its default.
+pub(super) fn defaults<T: DeserializeOwned>() -> T {
+    let nothing = serde::de::value::MapDeserializer::<_, Fault>::new(std::iter::empty::<(&str, &str)>());
+    T::deserialize(nothing).expect("every field of it has a default")
+}
+
+/// Lets the report of this reading be written.
+pub(super) fn with_report<T>(write: impl FnOnce(&mut Report) -> T) -> T {
+    READING.with(|reading| write(&mut reading.report.borrow_mut()))
+}
+
+/// The names that the document gives.
+pub(super) fn names() -> Rc<KnownNames> {
+    READING.with(|reading| Rc::clone(&reading.names.borrow()))
+}
+
+/// Where the value stands that is being read.
+pub(super) fn here<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Here, D::Error> {
+    struct Taker;
+    impl Visitor<'_> for Taker {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a place in a document")
+        }
+
+        fn visit_unit<E>(self) -> Result<(), E> {
+            Ok(())
+        }
+    }
+    deserializer.deserialize_newtype_struct(HERE, Taker)?;
+    let handed = READING.with(|reading| reading.handed.take());
+    handed.ok_or_else(|| D::Error::custom("this is read from a document alone"))
+}
+
+/// A type was asked for that isn't one of ours.
+#[derive(Debug)]
+pub(super) struct Fault(String);
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl Error for Fault {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+}
+
+impl<'de> Deserializer<'de> for Here {
+    type Error = Fault;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let mut fields = with_report(|report| given(&self, known, report));
+        for (field, advice) in schema::required(name) {
+            if fields.given.iter().any(|(given, _)| given == field) {
+                continue;
+            }
+            if fields.are_read && !fields.meant.contains(field) {
+                let message = format!("{} lacks `{field}`", self.what);
+                with_report(|report| report.add(self.at, message, *advice));
+            }
+            fields.given.push((field, Rc::new(Node::refused(self.at))));
+        }
+        visitor.visit_map(Fields {
+            section: name,
+            fields: fields.given.into_iter(),
+            value: None,
+        })
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        words: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let word = with_report(|report| one_of(&self.node, words, report)).or(words.first().copied());
+        let word: StrDeserializer<'_, Fault> = word.unwrap_or_default().into_deserializer();
+        visitor.visit_enum(word)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.node.kind {
+            Kind::Refused => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let usual = self.usual.as_deref().and_then(Node::text) == Some("true");
+        visitor.visit_bool(with_report(|report| boolean(&self.node, report)).unwrap_or(usual))
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
+        if name != HERE {
+            return visitor.visit_newtype_struct(self);
+        }
+        READING.with(|reading| reading.handed.replace(Some(self)));
+        visitor.visit_unit()
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fault> {
+        Err(Fault("no setting is read as this type".to_owned()))
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map identifier ignored_any
+    }
+}
+
+/// The fields of a struct that are written, and the next one's value.
+struct Fields {
+    section: &'static str,
+    fields: std::vec::IntoIter<(&'static str, Rc<Node>)>,
+    value: Option<Here>,
+}
+
+impl<'de> MapAccess<'de> for Fields {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        let Some((name, node)) = self.fields.next() else {
+            return Ok(None);
+        };
+        let usual = schema::default(self.section, name).map(|value| Rc::new(Node::of(value, node.place)));
+        let (at, what) = (node.place, What::Field(name));
+        self.value = Some(Here { node, usual, at, what });
+        let name: StrDeserializer<'_, Fault> = name.into_deserializer();
+        seed.deserialize(name).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
+        let value = self
+            .value
+            .take()
+            .ok_or_else(|| Fault("a value has no key".to_owned()))?;
+        seed.deserialize(value)
+    }
+}
+
+/// What is written of a struct.
+#[derive(Default)]
+struct Given {
+    given: Vec<(&'static str, Rc<Node>)>,
+    /// Fields that a mistyped one was likely meant to be: to report them as missing too would say it twice.
+    meant: Vec<&'static str>,
+    /// Whether it is a mapping at all.
+    are_read: bool,
+}
+
+/// The fields that are known. Unknown and repeated ones are reported.
+fn given(here: &Here, known: &'static [&'static str], report: &mut Report) -> Given {
+    let Kind::Mapping(entries) = &here.node.kind else {
+        let advice = format!("{} has fields: {}", here.what, known.join(", "));
+        wrong_type(&here.node, "a mapping", &advice, report);
+        return Given::default();
+    };
+    let mut seen: HashMap<&'static str, Place> = HashMap::new();
+    let (mut given, mut meant) = (Vec::new(), Vec::new());
+    for (key, value) in entries {
+        let name = key
+            .text()
+            .and_then(|text| known.iter().copied().find(|known| *known == text));
+        let Some(name) = name else {
+            if let Some(name) = unknown_field(key, known, report) {
+                report.mean(here.node.place, name);
+                meant.push(name);
+            }
+            continue;
+        };
+        if let Some(first) = seen.get(name) {
+            let message = format!("`{name}` is given twice; the first is on line {}", first.line);
+            report.add(key.place, message, "keep one of them");
+            continue;
+        }
+        seen.insert(name, key.place);
+        given.push((name, Rc::clone(value)));
+    }
+    let are_read = true;
+    Given { given, meant, are_read }
+}
+
+/// Reports a field that is none; the answer is the one that was likely meant.
+fn unknown_field(key: &Node, known: &'static [&'static str], report: &mut Report) -> Option<&'static str> {
+    let Some(text) = key.text() else {
+        wrong_type(key, "the name of a field", "", report);
+        return None;
+    };
+    let fields = format!("fields here: {}", known.join(", "));
+    if key.secret.get() {
+        // In `name:value` YAML sees one word.
+        let meant = text
+            .split_once(':')
+            .and_then(|(name, _)| known.iter().copied().find(|known| *known == name));
+        let advice = match meant {
+            Some(meant) => format!("write `{meant}: `, with a space after the colon"),
+            None => fields,
+        };
+        report.add(key.place, "this is the name of no field", advice);
+        return meant;
+    }
+    let suggestion = did_you_mean(text, known.iter().copied(), report);
+    report.add(key.place, format!("unknown field {}{suggestion}", shown(key)), fields);
+    nearest(text, known.iter().copied())
+}

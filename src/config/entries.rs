@@ -1,0 +1,355 @@
+//! Lists and named entries of a document, in its order and with their places; the names by which one part refers to another; and
+//! what a check of several fields asks of a mapping.
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use schemars::{JsonSchema, json_schema};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+use super::NAME_CHARS_MAX;
+use super::de::{self, Here, What};
+use super::error::Report;
+use super::excerpt::quoted;
+use super::scalar::inline_schema;
+use super::suggest::did_you_mean;
+use super::value::{shown, wrong_type};
+use super::yaml::{Kind, Node, Place};
+
+/// Names that an advice lists, at most.
+const LISTED_NAMES_MAX: usize = 12;
+
+/// What lists or named entries are of.
+pub(super) trait Item: DeserializeOwned {
+    /// One of them, in messages.
+    const NOUN: &'static str;
+
+    /// What the entry of that name is called.
+    fn called(name: &str) -> String {
+        format!("{} {}", Self::NOUN, quoted(name))
+    }
+
+    /// What an item of a list is called.
+    fn of_list(_: &Node) -> String {
+        format!("this {}", Self::NOUN)
+    }
+}
+
+/// One of several, and where it stands.
+pub(super) struct Entry<T> {
+    /// Its name; empty in a list.
+    pub(super) name: String,
+    /// Where its name stands, or the item.
+    pub(super) at: Place,
+    pub(super) node: Rc<Node>,
+    pub(super) value: T,
+}
+
+impl<T> Entry<T> {
+    /// Its fields, for a check.
+    pub(super) fn part<'a>(&'a self, report: &'a mut Report) -> Part<'a> {
+        Part::new(&self.node, report)
+    }
+}
+
+/// A mapping of 1 to `MAX` names that the operator chose, in the file's order. Of a repeated name the first is kept.
+pub(super) struct Named<T, const MAX: usize>(pub(super) Vec<Entry<T>>);
+
+impl<T, const MAX: usize> Default for Named<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Item, const MAX: usize> Deserialize<'de> for Named<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Here { node, .. } = de::here(deserializer)?;
+        let named = de::with_report(|report| named(&node, T::NOUN, MAX, report));
+        let entry = |(key, value): (Rc<Node>, Rc<Node>)| {
+            let name = key.text().unwrap_or_default().to_owned();
+            let what = What::Called(T::called(&name).into());
+            entry(name, key.place, value, what)
+        };
+        Ok(Self(named.unwrap_or_default().into_iter().filter_map(entry).collect()))
+    }
+}
+
+inline_schema!([T: JsonSchema, const MAX: usize] Named<T, MAX>, |generator| {
+    let entry = generator.subschema_for::<T>();
+    json_schema!({ "type": "object", "additionalProperties": entry, "minProperties": 1, "maxProperties": MAX })
+});
+
+/// A list of `MIN` to `MAX` items.
+pub(super) struct List<T, const MIN: usize, const MAX: usize>(pub(super) Vec<Entry<T>>);
+
+impl<T, const MIN: usize, const MAX: usize> Default for List<T, MIN, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Item, const MIN: usize, const MAX: usize> Deserialize<'de> for List<T, MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Here { node, .. } = de::here(deserializer)?;
+        let items = de::with_report(|report| items(&node, T::NOUN, (MIN, MAX), report));
+        let item = |node: &Rc<Node>| {
+            let what = What::Called(T::of_list(node).into());
+            entry(String::new(), node.place, Rc::clone(node), what)
+        };
+        Ok(Self(items.unwrap_or_default().iter().filter_map(item).collect()))
+    }
+}
+
+inline_schema!([T: JsonSchema, const MIN: usize, const MAX: usize] List<T, MIN, MAX>, |generator| {
+    let mut schema = json_schema!({ "type": "array", "items": generator.subschema_for::<T>(), "maxItems": MAX });
+    if MIN > 0 {
+        schema.insert("minItems".to_owned(), MIN.into());
+    }
+    schema
+});
+
+/// The same for a field that keeps the values alone: `#[serde(with = "Items::<Server, 1, 256>")]`.
+pub(super) struct Items<T, const MIN: usize, const MAX: usize>(PhantomData<T>);
+
+impl<T: Item, const MIN: usize, const MAX: usize> Items<T, MIN, MAX> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+        let list = List::<T, MIN, MAX>::deserialize(deserializer)?;
+        Ok(list.0.into_iter().map(|entry| entry.value).collect())
+    }
+}
+
+inline_schema!([T: JsonSchema, const MIN: usize, const MAX: usize] Items<T, MIN, MAX>, |generator| {
+    List::<T, MIN, MAX>::json_schema(generator)
+});
+
+fn entry<T: DeserializeOwned>(name: String, at: Place, node: Rc<Node>, what: What) -> Option<Entry<T>> {
+    let here = Here {
+        node: Rc::clone(&node),
+        usual: None,
+        at,
+        what,
+    };
+    let value = de::read(here)?;
+    Some(Entry { name, at, node, value })
+}
+
+/// The entries of a mapping of names, at least 1 and at most `max`. Repeated names are reported; the first stays.
+pub(super) fn named(node: &Node, what: &str, max: usize, report: &mut Report) -> Option<Vec<(Rc<Node>, Rc<Node>)>> {
+    let Kind::Mapping(given) = &node.kind else {
+        let advice = format!("write each {what} as `name: {{ … }}`");
+        wrong_type(node, "a mapping", &advice, report);
+        return None;
+    };
+    let mut first: HashMap<&str, Place> = HashMap::new();
+    let mut entries = Vec::new();
+    for (key, value) in given {
+        let Some(name) = key.text() else {
+            wrong_type(key, &format!("the name of {}", with_article(what)), "", report);
+            continue;
+        };
+        if key.secret.get() {
+            let message = format!("this can't be the name of {}", with_article(what));
+            report.add(key.place, message, "after a name stand a colon and a space");
+            continue;
+        }
+        if let Some(first) = first.get(name) {
+            let message = format!(
+                "{what} {} is defined twice; the first is on line {}",
+                shown(key),
+                first.line
+            );
+            report.add(key.place, message, "keep one of them");
+            continue;
+        }
+        first.insert(name, key.place);
+        entries.push((Rc::clone(key), Rc::clone(value)));
+    }
+    // Of entries that are all wrong each has been told.
+    bounded(node, entries.len().max(given.len().min(1)), what, (1, max), report)?;
+    Some(entries)
+}
+
+/// The items of a list of `min` to `max`.
+pub(super) fn items<'n>(
+    node: &'n Node,
+    what: &str,
+    bounds: (usize, usize),
+    report: &mut Report,
+) -> Option<&'n [Rc<Node>]> {
+    let Kind::Sequence(items) = &node.kind else {
+        let advice = "write it in brackets, or each item on a line of its own after `- `";
+        wrong_type(node, "a list", advice, report);
+        return None;
+    };
+    bounded(node, items.len(), what, bounds, report)?;
+    Some(items)
+}
+
+fn bounded(node: &Node, count: usize, what: &str, (min, max): (usize, usize), report: &mut Report) -> Option<()> {
+    if (min..=max).contains(&count) {
+        return Some(());
+    }
+    let (message, advice) = if count < min {
+        (format!("there is no {what}"), "add at least one".to_owned())
+    } else {
+        let message = format!("{count} {} are too many", plural(what));
+        (message, format!("at most {max} fit here"))
+    };
+    report.add(node.place, message, advice);
+    None
+}
+
+/// A mapping whose fields are checked together. A check names the fields that it depends on: what is wrong in one of them has
+/// been reported, and its value is a stand-in.
+pub(super) struct Part<'a> {
+    node: &'a Node,
+    report: &'a mut Report,
+}
+
+impl<'a> Part<'a> {
+    pub(super) fn new(node: &'a Node, report: &'a mut Report) -> Self {
+        Self { node, report }
+    }
+
+    /// Whether those fields are all written and right.
+    pub(super) fn right(&self, fields: &[&str]) -> bool {
+        let right = |field: &&str| {
+            self.node
+                .value(field)
+                .is_some_and(|value| self.report.is_sound(value.place))
+        };
+        fields.iter().all(right)
+    }
+
+    /// Whether nothing is wrong with those of the fields that are written.
+    pub(super) fn sound(&self, fields: &[&str]) -> bool {
+        fields
+            .iter()
+            .all(|field| self.node.value(field).is_none() || self.right(&[field]))
+    }
+
+    /// Whether the field is written, or was likely meant by one that is mistyped.
+    pub(super) fn is_meant(&self, field: &'static str) -> bool {
+        self.node.value(field).is_some() || self.report.is_meant(self.node.place, field)
+    }
+
+    /// Whether nothing at all is written in it, not even a field that is unknown.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(&self.node.kind, Kind::Mapping(entries) if entries.is_empty())
+    }
+
+    /// The value of a field.
+    pub(super) fn value(&self, field: &str) -> Option<&'a Node> {
+        self.node.value(field)
+    }
+
+    /// The text of a field, as messages show it.
+    pub(super) fn shown(&self, field: &str) -> String {
+        self.value(field).map(shown).unwrap_or_default()
+    }
+
+    /// Checks the mapping that a field holds, if it does.
+    pub(super) fn within(&mut self, field: &str, check: impl FnOnce(Part<'_>)) {
+        if let Some(node) = self.value(field) {
+            check(Part::new(node, self.report));
+        }
+    }
+
+    /// Reports something elsewhere.
+    pub(super) fn add_at(&mut self, at: Place, message: impl Into<String>, advice: impl Into<String>) {
+        self.report.add(at, message, advice);
+    }
+
+    /// Reports something at the field, if it is written, or at the whole.
+    pub(super) fn add(&mut self, field: &str, message: impl Into<String>, advice: impl Into<String>) {
+        let place = self.value(field).map_or(self.node.place, |value| value.place);
+        self.report.add(place, message, advice);
+    }
+}
+
+/// The names that parts of a document refer to.
+#[derive(Default)]
+pub(super) struct KnownNames {
+    pub(super) tiers: Names,
+    pub(super) limits: Names,
+    pub(super) upstreams: Names,
+}
+
+/// Names that other places refer to, in the file's order.
+#[derive(Default)]
+pub(super) struct Names {
+    what: &'static str,
+    order: Vec<String>,
+    numbers: HashMap<String, u16>,
+    /// Which there are, made once: a hostile file asks for it thousands of times.
+    advice: String,
+}
+
+impl Names {
+    /// Those names, of which there are no more than `max`: else nothing refers to them.
+    pub(super) fn of<'n>(what: &'static str, names: impl Iterator<Item = &'n str>, max: usize) -> Self {
+        let (mut order, mut numbers) = (Vec::new(), HashMap::new());
+        for name in names.filter(|name| !name.is_empty()) {
+            let next = u16::try_from(order.len()).unwrap_or(u16::MAX);
+            if *numbers.entry(name.to_owned()).or_insert(next) == next {
+                order.push(name.to_owned());
+            }
+        }
+        if order.len() > max {
+            return Self {
+                what,
+                ..Self::default()
+            };
+        }
+        let listed: Vec<String> = order
+            .iter()
+            .take(LISTED_NAMES_MAX)
+            .map(|name: &String| quoted(name))
+            .collect();
+        let more = if listed.len() < order.len() { ", …" } else { "" };
+        let advice = format!("{}: {}{more}", plural(what), listed.join(", "));
+        Self {
+            what,
+            order,
+            numbers,
+            advice,
+        }
+    }
+
+    /// What the schema says of a name: one of digits alone needs no quotes.
+    pub(super) fn schema() -> Value {
+        json!({ "anyOf": [{ "type": "string", "minLength": 1, "maxLength": NAME_CHARS_MAX }, { "type": "integer", "minimum": 0 }] })
+    }
+
+    /// The number of the one that is named here. Says nothing if none could be read at all.
+    pub(super) fn resolve(&self, node: &Node, report: &mut Report) -> Option<u16> {
+        let Some(name) = node.text() else {
+            wrong_type(node, &format!("the name of {}", with_article(self.what)), "", report);
+            return None;
+        };
+        self.number(name, node.place, report)
+    }
+
+    /// The number of the one of that name, which stands there.
+    pub(super) fn number(&self, name: &str, at: Place, report: &mut Report) -> Option<u16> {
+        let number = self.numbers.get(name).copied();
+        if number.is_none() && !self.order.is_empty() {
+            let suggestion = did_you_mean(name, self.order.iter().map(String::as_str), report);
+            let message = format!("there is no {} {}{suggestion}", self.what, quoted(name));
+            report.add(at, message, self.advice.as_str());
+        }
+        number
+    }
+}
+
+fn with_article(noun: &str) -> String {
+    let vowel = noun.starts_with(['a', 'e', 'i', 'o', 'u']);
+    format!("{} {noun}", if vowel { "an" } else { "a" })
+}
+
+fn plural(noun: &str) -> String {
+    format!("{noun}{}", if noun.ends_with('s') { "es" } else { "s" })
+}

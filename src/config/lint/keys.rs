@@ -1,0 +1,40 @@
+//! Places of a key that are not read though the rest of `keys` says that clients use them: a sponsor's key there is passed over, and
+//! its caller is a stranger.
+//!
+//! Clients of trace.moe and shotit send `x-trace-key`, `x-api-key` or `?key=`: whoever reads one of the first and the last is asked
+//! about the other. A field that is written says what is meant.
+
+use crate::config::error::Report;
+use crate::config::yaml::{Kind, Node};
+
+pub(super) fn add(root: &Node, report: &mut Report) {
+    let Some((at, keys)) = root
+        .field("keys")
+        .filter(|(_, keys)| matches!(keys.kind, Kind::Mapping(_)))
+    else {
+        return;
+    };
+    let headers = keys.value("headers");
+    let is_traced = |headers: &Node| {
+        headers
+            .items()
+            .iter()
+            .any(|header| header.text() == Some("x-trace-key"))
+    };
+    if headers.is_none() {
+        let message = "a key in `x-trace-key` is not read here: its caller passes for one without a key";
+        report.warn(
+            at.place,
+            message,
+            "name the headers that clients use, such as `headers: [x-api-key, x-trace-key]`",
+        );
+    }
+    if keys.value("query").is_none() && headers.is_none_or(is_traced) {
+        let message = "a key in `?key=` is not read here: its caller passes for one without a key";
+        report.warn(
+            at.place,
+            message,
+            "add `query: key`, or leave `keys` out to read all the usual places",
+        );
+    }
+}

@@ -1,0 +1,226 @@
+//! Tiers by their price: who pays more and gets less, strangers who get more than sponsors, and a ladder without steps.
+//!
+//! A tier costs what its name says, `$5` or `$2.50`; other names have no price and are compared with none, but for the tier of
+//! those without an account, who pay nothing. Compared are priority, concurrency, quotas in the same window, and a tier's own
+//! numbers for request limits.
+
+use super::Read;
+use crate::config::error::Report;
+use crate::config::excerpt::quoted;
+use crate::config::words;
+use crate::policy::rules::{LimitId, Tier, WindowId};
+use crate::policy::time::Span;
+
+/// Digits of a price before the point, at most: more is a name.
+const PRICE_DIGITS_MAX: usize = 9;
+
+/// In what two tiers are compared.
+#[derive(Clone, Copy)]
+enum Aspect {
+    Priority,
+    Concurrency,
+    Quota(WindowId),
+    Limit(LimitId),
+}
+
+pub(super) fn add(read: &Read<'_>, report: &mut Report) {
+    let mut paid: Vec<(u64, &Tier)> = read
+        .tiers
+        .iter()
+        .filter_map(|tier| Some((price_cents(&tier.name)?, tier)))
+        .collect();
+    paid.sort_by_key(|(price, _)| *price);
+    let aspects = aspects(read);
+    for aspect in &aspects {
+        steps(read, &paid, *aspect, report);
+        strangers(read, &paid, *aspect, report);
+    }
+    one_priority(read, &paid, report);
+}
+
+/// What the name says that a tier costs.
+fn price_cents(name: &str) -> Option<u64> {
+    let price = name.strip_prefix('$')?;
+    let (whole, cents) = price.split_once('.').unwrap_or((price, "0"));
+    let digits = |text: &str, most: usize| {
+        let legal = (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+        legal.then(|| text.parse::<u64>().ok()).flatten()
+    };
+    let tens = if cents.len() == 1 { 10 } else { 1 };
+    Some(digits(whole, PRICE_DIGITS_MAX)? * 100 + digits(cents, 2)? * tens)
+}
+
+fn aspects(read: &Read<'_>) -> Vec<Aspect> {
+    let mut aspects = vec![Aspect::Priority, Aspect::Concurrency];
+    aspects.extend((0..).map(WindowId).take(read.windows.len()).map(Aspect::Quota));
+    let mut own: Vec<LimitId> = read
+        .tiers
+        .iter()
+        .flat_map(|tier| &tier.limits)
+        .map(|(id, _)| *id)
+        .collect();
+    own.sort();
+    own.dedup();
+    aspects.extend(own.into_iter().map(Aspect::Limit));
+    aspects
+}
+
+/// How much a tier gets, more being better; `None`: it can't be compared. Without any quota there is no bound.
+fn gets(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> Option<u64> {
+    match aspect {
+        Aspect::Priority => Some(tier.priority.get().into()),
+        Aspect::Concurrency => Some(tier.concurrency.into()),
+        Aspect::Quota(_) if tier.quotas.is_empty() => Some(u64::MAX),
+        Aspect::Quota(window) => {
+            let of_window = tier.quotas.iter().filter(|quota| quota.window == window);
+            of_window.map(|quota| quota.limit).min()
+        }
+        Aspect::Limit(id) => {
+            let own = tier.limits.iter().find(|(limit, _)| *limit == id);
+            let number = match own {
+                Some((_, raise)) => raise.number,
+                None => read.limit(id.index())?.number,
+            };
+            Some(number.into())
+        }
+    }
+}
+
+/// Each tier that gets less than a cheaper one; of those the one that gets the most is named. What strangers get is compared with
+/// everybody's on its own.
+fn steps(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mut Report) {
+    let strangers = read.anonymous().map(|tier| &tier.name);
+    let all: Vec<(u64, u64, &Tier)> = paid
+        .iter()
+        .filter_map(|(price, tier)| Some((*price, gets(read, tier, aspect)?, *tier)))
+        .collect();
+    for (price, got, tier) in &all {
+        let cheaper = all
+            .iter()
+            .filter(|(other, _, tier)| other < price && strangers != Some(&tier.name));
+        // Of several the cheapest.
+        let Some((_, more, best)) = cheaper.rev().max_by_key(|(_, got, _)| *got) else {
+            continue;
+        };
+        if more > got {
+            let what = format!(
+                "tier {} costs more than tier {} and gets",
+                quoted(&tier.name),
+                quoted(&best.name)
+            );
+            let message = format!("{what} {}", less(read, aspect, *got, *more));
+            let advice = format!("give it at least as much, or tier {} less", quoted(&best.name));
+            report.warn(place(read, tier, aspect), message, advice);
+        }
+    }
+}
+
+/// Whether those without an account get more than one who pays; of those the one that gets the least is named.
+fn strangers(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mut Report) {
+    let Some(anonymous) = read.anonymous() else { return };
+    let Some(got) = gets(read, anonymous, aspect) else {
+        return;
+    };
+    let others = paid.iter().filter(|(_, tier)| tier.name != anonymous.name);
+    let least = others
+        .filter_map(|(_, tier)| Some((gets(read, tier, aspect)?, tier)))
+        .min_by_key(|(got, _)| *got);
+    let Some((less_got, tier)) = least.filter(|(least, _)| *least < got) else {
+        return;
+    };
+    let message = format!(
+        "tier {} costs more than {}, that of those without an account, and gets {}",
+        quoted(&tier.name),
+        quoted(&anonymous.name),
+        less(read, aspect, less_got, got)
+    );
+    let advice = format!(
+        "give tier {} less, or tier {} as much",
+        quoted(&anonymous.name),
+        quoted(&tier.name)
+    );
+    report.warn(place(read, anonymous, aspect), message, advice);
+}
+
+/// What it is of which somebody gets less: so much, not as much as the other.
+fn less(read: &Read<'_>, aspect: Aspect, got: u64, more: u64) -> String {
+    match aspect {
+        Aspect::Priority => format!("a lower priority: {got}, not {more}"),
+        Aspect::Concurrency => format!("less concurrency: {got}, not {more}"),
+        Aspect::Quota(window) => {
+            let quota = words::quota(&read.windows[window.index()]);
+            match more {
+                u64::MAX => format!("a {quota} of {got}, where that one has none"),
+                more => format!("a smaller {quota}: {got}, not {more}"),
+            }
+        }
+        Aspect::Limit(id) => {
+            let Some(limit) = read.limit(id.index()) else {
+                return format!("fewer requests: {got}, not {more}");
+            };
+            let window: Span = limit.window;
+            format!(
+                "fewer requests by limit {}: {got}, not {more} in {}",
+                quoted(&limit.name),
+                words::span(window)
+            )
+        }
+    }
+}
+
+fn place(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> crate::config::yaml::Place {
+    match aspect {
+        Aspect::Priority => read.tier_place(tier, "priority"),
+        Aspect::Concurrency => read.tier_place(tier, "concurrency"),
+        Aspect::Quota(window) => {
+            let of_window = tier.quotas.iter().filter(|quota| quota.window == window);
+            match of_window.min_by_key(|quota| quota.limit) {
+                Some(quota) => super::quotas::place(read, tier, quota),
+                None => read.tier_place(tier, "quota"),
+            }
+        }
+        Aspect::Limit(_) => read.tier_place(tier, "limits"),
+    }
+}
+
+/// All tiers in one priority, though some are paid for: then nobody goes first.
+fn one_priority(read: &Read<'_>, paid: &[(u64, &Tier)], report: &mut Report) {
+    let [first, others @ ..] = read.tiers else { return };
+    let same = others.iter().all(|tier| tier.priority == first.priority);
+    if others.is_empty() || !same || paid.is_empty() || read.queue.is_none_or(|queue| queue.length == 0) {
+        return;
+    }
+    let message = format!(
+        "all tiers have priority {}: nobody goes before another, and nobody is displaced",
+        first.priority.get()
+    );
+    let advice = "give tiers that cost more a higher priority, from 0 to 6";
+    report.warn(read.tier_place(first, "priority"), message, advice);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_is_what_a_name_says() {
+        assert_eq!(price_cents("$5"), Some(500));
+        assert_eq!(price_cents("$2.50"), Some(250));
+        assert_eq!(price_cents("$2.5"), Some(250));
+        assert_eq!(price_cents("$0"), Some(0));
+        for none in [
+            "free",
+            "5",
+            "$",
+            "$x",
+            "$5.",
+            "$.5",
+            "$5.555",
+            "$5+",
+            "$-5",
+            "$1234567890",
+        ] {
+            assert_eq!(price_cents(none), None, "{none}");
+        }
+    }
+}

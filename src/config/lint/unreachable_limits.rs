@@ -1,0 +1,190 @@
+//! Request limits that no request meets, and limits by which one caller can lock out all others.
+//!
+//! A request meets limits once it has a route or is for one of the door's own pages: so a limit is met only if some route, or own
+//! page, has a host, a path and a method in common with its `match`. `OPTIONS` is answered by the door itself, before any limit.
+
+use http::Method;
+
+use super::Read;
+use crate::config::error::Report;
+use crate::config::excerpt::quoted;
+use crate::config::limits::LimitRoute;
+use crate::config::yaml::{Node, Place};
+use crate::path::Pattern;
+use crate::policy::rules::{Limit, Per};
+
+/// Hosts or paths that an advice lists, at most.
+const LISTED_MAX: usize = 8;
+/// The methods of the door's own pages.
+const OWN_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+
+/// Requests that meet limits: those of a route, or for one of the door's own pages.
+struct Target<'r> {
+    /// `None`: any.
+    host: Option<&'r str>,
+    pattern: &'r Pattern,
+    /// `None`: all that are forwarded.
+    methods: Option<&'r [Method]>,
+}
+
+pub(super) fn add(read: &Read<'_>, report: &mut Report) {
+    let written = |section| read.root.value(section).map_or(0, |section| section.items().len());
+    if read.limits.is_empty() || written("limits") != read.limits.len() {
+        return;
+    }
+    for_all_alone(read, report);
+    // Where a route that is wrong would have led, nobody knows.
+    if read.routes.is_empty() || written("routes") != read.routes.len() {
+        return;
+    }
+    let own: Vec<Pattern> = [&read.paths.me, &read.paths.stats]
+        .into_iter()
+        .flatten()
+        .filter_map(|path| Pattern::parse(path).ok())
+        .collect();
+    let routes = read.routes.iter().map(|(route, _)| Target {
+        host: route.host.as_deref(),
+        pattern: &route.pattern,
+        methods: route.methods.as_deref(),
+    });
+    let own = own.iter().map(|pattern| Target {
+        host: None,
+        pattern,
+        methods: Some(&OWN_METHODS),
+    });
+    let (routes, own): (Vec<_>, Vec<_>) = (routes.collect(), own.collect());
+    for (limit, matching) in read.limits.iter().zip(read.limit_routes) {
+        preflights(read, limit, report);
+        unreachable(read, limit, matching, (&routes, &own), report);
+    }
+}
+
+/// Limits for all callers together, and no other.
+fn for_all_alone(read: &Read<'_>, report: &mut Report) {
+    const GLOBAL: Per = Per {
+        network: false,
+        account: false,
+        global: true,
+    };
+    let [first, ..] = read.limits else { return };
+    if read.limits.iter().all(|limit| limit.per == GLOBAL) {
+        let message = "all request limits are `per: global`: one caller alone can use them up for everybody";
+        let advice = "add one by address: { name: http, per: network, limit: 100, window: 60s }";
+        report.warn(place(read, first, &["per"]), message, advice);
+    }
+}
+
+/// `OPTIONS` among the methods of a limit.
+fn preflights(read: &Read<'_>, limit: &Limit, report: &mut Report) {
+    let methods = written(read, limit).and_then(|limit| limit.value("match")?.value("methods"));
+    let items = methods.map_or(&[][..], Node::items);
+    for item in items
+        .iter()
+        .filter(|item| item.text() == Some(Method::OPTIONS.as_str()))
+    {
+        let message = format!("limit {} never meets `OPTIONS`", quoted(&limit.name));
+        let advice = "leave it out: the door answers preflights itself, and they are charged to nobody";
+        report.warn(item.place, message, advice);
+    }
+}
+
+/// A limit whose host, path or methods nothing has that can be asked for.
+fn unreachable(
+    read: &Read<'_>,
+    limit: &Limit,
+    matching: &LimitRoute,
+    (routes, own): (&[Target<'_>], &[Target<'_>]),
+    report: &mut Report,
+) {
+    let name = quoted(&limit.name);
+    let of_host = |target: &&Target<'_>| match (&matching.host, target.host) {
+        (Some(asked), Some(host)) => asked == host,
+        _ => true,
+    };
+    let hosted: Vec<&Target<'_>> = routes.iter().filter(of_host).collect();
+    if hosted.is_empty() {
+        let message = format!("limit {name} is for a host that no route serves");
+        let hosts = listed(routes.iter().filter_map(|route| route.host));
+        return report.warn(
+            place(read, limit, &["match", "host"]),
+            message,
+            format!("hosts of routes: {hosts}"),
+        );
+    }
+    let of_path = |target: &&Target<'_>| {
+        let pattern = matching.pattern.as_ref();
+        pattern.is_none_or(|pattern| pattern.meets(target.pattern))
+    };
+    let found: Vec<&Target<'_>> = hosted.iter().copied().chain(own).filter(of_path).collect();
+    if found.is_empty() {
+        let message = format!("limit {name} is for a path that no route has");
+        let paths = listed(hosted.iter().map(|route| route.pattern.as_str()));
+        return report.warn(
+            place(read, limit, &["match", "path"]),
+            message,
+            format!("paths of routes: {paths}"),
+        );
+    }
+    let Some(methods) = &matching.methods else { return };
+    let asked: Vec<&Method> = methods.iter().filter(|method| **method != Method::OPTIONS).collect();
+    if !asked.is_empty()
+        && !found
+            .iter()
+            .any(|target| asked.iter().any(|method| takes(target, method)))
+    {
+        let message = format!("limit {name} is for methods that none of its routes takes");
+        let advice = "name some that they take, or leave `methods` out";
+        report.warn(place(read, limit, &["match", "methods"]), message, advice);
+    }
+}
+
+/// Whether there is a request of that method, as a limit means it: `GET` includes `HEAD`.
+fn takes(target: &Target<'_>, method: &Method) -> bool {
+    match target.methods {
+        None => *method != Method::CONNECT && *method != Method::TRACE,
+        Some(methods) => methods.iter().any(|taken| {
+            taken == method
+                || matches!(
+                    (taken, method),
+                    (&Method::GET, &Method::HEAD) | (&Method::HEAD, &Method::GET)
+                )
+        }),
+    }
+}
+
+/// Each once, in the order of the file.
+fn listed<'t>(names: impl Iterator<Item = &'t str>) -> String {
+    let mut listed: Vec<&str> = Vec::new();
+    for name in names {
+        if !listed.contains(&name) {
+            listed.push(name);
+        }
+    }
+    let more = if listed.len() > LISTED_MAX { ", …" } else { "" };
+    let shown: Vec<String> = listed.iter().take(LISTED_MAX).map(|name| quoted(name)).collect();
+    shown.join(", ") + more
+}
+
+fn written<'r>(read: &Read<'r>, limit: &Limit) -> Option<&'r Node> {
+    let is_it = |item: &&Node| item.value("name").and_then(Node::text) == Some(&*limit.name);
+    read.root
+        .value("limits")?
+        .items()
+        .iter()
+        .map(|item| &**item)
+        .find(is_it)
+}
+
+/// Where the value at the end of that path of fields of the limit stands, or the last of them that is written.
+fn place(read: &Read<'_>, limit: &Limit, path: &[&str]) -> Place {
+    let Some(mut node) = written(read, limit) else {
+        return read.place(&["limits"]);
+    };
+    for name in path {
+        match node.value(name) {
+            Some(value) => node = value,
+            None => break,
+        }
+    }
+    node.place
+}

@@ -1,0 +1,397 @@
+//! The public listener: its address and connections, where keys are carried, trusted proxies, browsers, and the server's own
+//! pages.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::NAME_CHARS_MAX;
+use super::de;
+use super::entries::Part;
+use super::error::Report;
+use super::scalar::{
+    As, Length, Maybe, OfSeveral, OrOff, Parsed, Scalar, Several, Size, Whole, Wrong, number, secs, wrong, yes,
+};
+use super::upstreams::host_and_port;
+use super::value::{name_is_legal, shown};
+use super::yaml::Node;
+
+/// Headers that may carry a key, at most.
+const KEY_HEADERS_MAX: usize = 8;
+/// Networks of trusted proxies, at most.
+pub(super) const TRUSTED_PROXIES_MAX: usize = 64;
+/// Networks that are turned away, at most.
+pub(super) const BLOCKED_NETWORKS_MAX: usize = 16_384;
+/// Origins that are named, at most.
+const ORIGINS_MAX: usize = 64;
+/// The longest path of the server's own, in characters.
+const PATH_CHARS_MAX: usize = 256;
+const HEAD_BYTES_MIN: u64 = 8 << 10;
+const HEAD_BYTES_MAX: u64 = 1 << 20;
+
+/// Headers that are needed to read a request, or that would never hold a key alone.
+const RESERVED_HEADERS: [&str; 10] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Bounds of the public listener's connections.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Connections {
+    /// Open connections; more wait.
+    #[serde(default = "number::<usize, 10_000>", with = "As::<Whole<usize, 1, 1_000_000>>")]
+    pub max: usize,
+    /// How long a request's head may take, idle connections included.
+    #[serde(default = "secs::<10>", with = "As::<Length>")]
+    pub head_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    #[serde(default = "secs::<60>", with = "As::<Length>")]
+    pub send_timeout: Duration,
+    /// The longest head of a request, from 8KiB to 1MiB.
+    #[serde(
+        default = "number::<usize, 65_536>",
+        with = "As::<Size<usize, HEAD_BYTES_MIN, HEAD_BYTES_MAX>>"
+    )]
+    pub head_max: usize,
+    /// Headers of a request.
+    #[serde(default = "number::<usize, 100>", with = "As::<Whole<usize, 16, 1_000>>")]
+    pub headers_max: usize,
+    /// Requests at once on routes that are not metered.
+    #[serde(default = "number::<usize, 256>", with = "As::<Whole<usize, 1, 100_000>>")]
+    pub unmetered_max: usize,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        de::defaults()
+    }
+}
+
+/// In which header trusted proxies say for whom they ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum ForwardedHeader {
+    /// In either of the two; where they name different clients, neither is believed.
+    #[default]
+    Either,
+    /// In X-Forwarded-For.
+    XForwardedFor,
+    /// In Forwarded (RFC 7239).
+    Forwarded,
+}
+
+/// Where a request carries its key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// Headers that hold nothing but the key.
+    #[serde(default = "usual_headers", with = "As::<Several<KeyHeader, 0, KEY_HEADERS_MAX>>")]
+    pub headers: Vec<HeaderName>,
+    /// Whether `Authorization: Bearer KEY` is understood.
+    #[serde(default = "yes")]
+    pub bearer: bool,
+    /// The name of the query parameter that holds the key; left out, there is none.
+    #[serde(default, with = "Maybe::<Parameter>")]
+    pub query: Option<String>,
+}
+
+impl Keys {
+    /// Without `keys`, it is read wherever clients of the presets send it.
+    pub(super) fn everywhere() -> Self {
+        Self {
+            headers: ["x-api-key", "x-trace-key"].map(HeaderName::from_static).into(),
+            bearer: true,
+            query: Some("key".to_owned()),
+        }
+    }
+}
+
+fn usual_headers() -> Vec<HeaderName> {
+    vec![HeaderName::from_static("x-api-key")]
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        de::defaults()
+    }
+}
+
+/// Sites whose pages may call the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// All of them.
+    Any,
+    /// These, each `scheme://host[:port]` in lower case, as browsers send it. At least 1, at most 64.
+    List(Vec<HeaderValue>),
+}
+
+/// Pages of other sites that may call the server.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// Their origins, scheme://host or scheme://host:port, or "*" alone for all.
+    #[serde(with = "As::<Sites>")]
+    #[schemars(extend("x-add" = r#"add `origins`: ["*"] for all, or a list such as [https://example.org]"#))]
+    pub origins: Origins,
+    /// How long browsers remember the answer.
+    #[serde(default = "secs::<3_600>", with = "As::<Length>")]
+    pub max_age: Duration,
+}
+
+/// The server's own pages, which come before the routes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Paths {
+    /// What a caller has used.
+    #[serde(default = "me", with = "As::<OrOff<OwnPath>>")]
+    pub me: Option<String>,
+    /// How the server has answered everybody.
+    #[serde(default = "stats", with = "As::<OrOff<OwnPath>>")]
+    pub stats: Option<String>,
+}
+
+fn me() -> Option<String> {
+    Some("/me".to_owned())
+}
+
+fn stats() -> Option<String> {
+    Some("/stats".to_owned())
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        de::defaults()
+    }
+}
+
+impl Paths {
+    /// Reports own pages that are at the same path.
+    pub(super) fn check(&self, mut part: Part<'_>) {
+        if self.me.is_some() && self.me == self.stats {
+            part.add("", "`me` and `stats` are at the same path", "give each its own");
+        }
+    }
+}
+
+/// `host:port`, of which the host is an IP address.
+pub(super) struct Address;
+
+impl Parsed for Address {
+    type Value = SocketAddr;
+    const WHAT: &'static str = "an address and port";
+    const EXAMPLE: &'static str = "127.0.0.1:8080";
+    const PATTERN: &'static str = r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$";
+
+    fn parse(written: &str, node: &Node) -> Result<SocketAddr, Wrong> {
+        if let Ok(address) = written.parse() {
+            return Ok(address);
+        }
+        let port = written.rsplit(':').next().filter(|port| port.parse::<u16>().is_ok());
+        let advice = match port {
+            Some(port) if written.starts_with("localhost:") => format!("write 127.0.0.1:{port}"),
+            Some(port) if written.starts_with(':') => format!("write 0.0.0.0:{port} for every address of the machine"),
+            _ => "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned(),
+        };
+        wrong(format!("{} is not an address and port", shown(node)), advice)
+    }
+}
+
+/// Whether two listeners can't both have their address.
+pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let (same_port, chosen) = (a.port() == b.port(), a.port() != 0);
+    same_port && chosen && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+/// A header that carries a key.
+pub(super) struct KeyHeader;
+
+impl Parsed for KeyHeader {
+    type Value = HeaderName;
+    const WHAT: &'static str = "the name of a header";
+    const EXAMPLE: &'static str = "x-api-key";
+
+    fn parse(written: &str, node: &Node) -> Result<HeaderName, Wrong> {
+        let name = written
+            .parse::<HeaderName>()
+            .ok()
+            .filter(|_| written.len() <= NAME_CHARS_MAX);
+        match name {
+            None => wrong(
+                format!("{} can't be the name of a header", shown(node)),
+                "use 1 to 64 letters, digits and -",
+            ),
+            Some(name) if name == http::header::AUTHORIZATION => {
+                wrong(format!("`{name}` can't hold the key alone"), "`bearer: true` reads it")
+            }
+            Some(name) if RESERVED_HEADERS.contains(&name.as_str()) => wrong(
+                format!("`{name}` can't hold the key alone"),
+                "use a header of its own, such as x-api-key",
+            ),
+            Some(name) => Ok(name),
+        }
+    }
+}
+
+impl OfSeveral for KeyHeader {
+    const NOUN: &'static str = "header";
+    const ONCE: bool = true;
+}
+
+/// The query parameter that carries a key.
+pub(super) struct Parameter;
+
+impl Parsed for Parameter {
+    type Value = String;
+    const WHAT: &'static str = "the name of a query parameter";
+    const EXAMPLE: &'static str = "key";
+    const PATTERN: &'static str = r"^[A-Za-z0-9_.~-]{1,64}$";
+
+    fn parse(written: &str, node: &Node) -> Result<String, Wrong> {
+        if name_is_legal(written, |c| c.is_ascii_alphanumeric() || "_-.~".contains(c)) {
+            return Ok(written.to_owned());
+        }
+        wrong(
+            format!("{} can't be the name of a query parameter", shown(node)),
+            "use 1 to 64 letters, digits and _ - . ~",
+        )
+    }
+}
+
+/// A network; a bare address is a network of one.
+pub(super) struct Network;
+
+impl Parsed for Network {
+    type Value = IpNet;
+    const WHAT: &'static str = "a network";
+    const EXAMPLE: &'static str = "10.0.0.0/8";
+    const PATTERN: &'static str = r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$";
+
+    fn parse(written: &str, node: &Node) -> Result<IpNet, Wrong> {
+        if let Ok(address) = written.parse::<IpAddr>() {
+            return Ok(IpNet::from(address));
+        }
+        match written.parse::<IpNet>() {
+            Ok(network) if network == network.trunc() => Ok(network),
+            Ok(network) => wrong(
+                format!("{} has bits set beyond its prefix", shown(node)),
+                format!("write {} or {}", network.trunc(), network.addr()),
+            ),
+            Err(_) => wrong(
+                format!("{} is not a network", shown(node)),
+                "write an address or a CIDR, such as 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32",
+            ),
+        }
+    }
+}
+
+impl OfSeveral for Network {
+    const NOUN: &'static str = "network";
+}
+
+/// `["*"]`, or a list of origins.
+pub(super) struct Sites;
+
+type SiteList = Several<Site, 1, ORIGINS_MAX>;
+
+impl Scalar for Sites {
+    type Value = Origins;
+
+    fn read(node: &Node, report: &mut Report) -> Option<Origins> {
+        let sites = SiteList::read(node, report)?;
+        let named = sites.iter().filter(|site| *site != "*");
+        let named: Vec<HeaderValue> = named.filter_map(|site| HeaderValue::from_str(site).ok()).collect();
+        match sites.len() - named.len() {
+            0 => Some(Origins::List(named)),
+            1 if named.is_empty() => Some(Origins::Any),
+            _ => {
+                let advice = r#"write ["*"] alone, or name each origin"#;
+                report.add(node.place, "`*` stands for all origins", advice);
+                None
+            }
+        }
+    }
+
+    fn stand_in() -> Origins {
+        Origins::Any
+    }
+
+    fn schema() -> Value {
+        SiteList::schema()
+    }
+}
+
+/// An origin as browsers send it, or `*`.
+pub(super) struct Site;
+
+impl Parsed for Site {
+    type Value = String;
+    const WHAT: &'static str = "an origin";
+    const EXAMPLE: &'static str = "https://example.org";
+
+    fn parse(written: &str, node: &Node) -> Result<String, Wrong> {
+        let lower = written.to_ascii_lowercase();
+        if written == "*" {
+            return Ok(lower);
+        }
+        let split = lower.split_once("://").filter(|(scheme, _)| {
+            scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        });
+        let parsed = split.and_then(|(scheme, rest)| host_and_port(rest).map(|at| (scheme, at)));
+        match (parsed, HeaderValue::from_str(&lower)) {
+            (Some(("http", (_, Some(80))) | ("https", (_, Some(443)))), _) => wrong(
+                format!("{} will match no browser", shown(node)),
+                "leave the scheme's own port out, as browsers do",
+            ),
+            (Some(_), Ok(_)) => Ok(lower),
+            _ => wrong(
+                format!("{} is not an origin", shown(node)),
+                r#"write scheme://host or scheme://host:port, without a path; or ["*"] for all"#,
+            ),
+        }
+    }
+}
+
+impl OfSeveral for Site {
+    const NOUN: &'static str = "origin";
+}
+
+/// A path of plain segments, which has one spelling only.
+pub(super) struct OwnPath;
+
+impl Parsed for OwnPath {
+    type Value = String;
+    const WHAT: &'static str = "a path or off";
+    const EXAMPLE: &'static str = "/me";
+    const PATTERN: &'static str = r"^(/[A-Za-z0-9_.~-]+)+$";
+
+    fn parse(written: &str, node: &Node) -> Result<String, Wrong> {
+        let plain = |segment: &str| {
+            let legal = segment.chars().all(|c| c.is_ascii_alphanumeric() || "_-.~".contains(c));
+            legal && !matches!(segment, "" | "." | "..")
+        };
+        let segments = written.strip_prefix('/').filter(|_| written.len() <= PATH_CHARS_MAX);
+        if segments.is_some_and(|segments| segments.split('/').all(plain)) {
+            return Ok(written.to_owned());
+        }
+        wrong(
+            format!("{} is not a path of the door's own", shown(node)),
+            "write a path of letters, digits and _ - . ~ that begins with `/`, such as /me; or off",
+        )
+    }
+}

@@ -1,0 +1,385 @@
+//! Types of single values, each said once: how it is read, how its schema reads and how it is written. A field names its type in
+//! `#[serde(with = "As::<Length>")]`, or `Maybe` if it has no default, and keeps a plain value.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::{Deserializer, Serialize, Serializer};
+use serde_json::{Value, json};
+
+use super::de::{self, Here};
+use super::entries::{Names, items};
+use super::error::Report;
+use super::schema::KIND;
+use super::value::{self, DURATION_MAX, show_size, text};
+use super::words;
+use super::yaml::{Node, Place};
+use crate::policy::rules::{PoolId, TierId};
+
+/// A type of single values.
+pub(super) trait Scalar {
+    /// What a field of this type holds.
+    type Value;
+
+    /// The value that is written there, or `None` once the report says what is wrong with it.
+    fn read(node: &Node, report: &mut Report) -> Option<Self::Value>;
+
+    /// What takes its place then: never used, since a document with an error gives no configuration.
+    fn stand_in() -> Self::Value;
+
+    /// As tiers.yaml writes it, for the schema to say what the default is. Null: no default is written.
+    fn written(_: &Self::Value) -> Value {
+        Value::Null
+    }
+
+    /// What the schema says of it.
+    fn schema() -> Value;
+}
+
+/// A field that has a default, or must be there.
+pub(super) struct As<S>(PhantomData<S>);
+
+impl<S: Scalar> As<S> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<S::Value, D::Error> {
+        let Here { node, usual, .. } = de::here(deserializer)?;
+        let read = |node: &Node| de::with_report(|report| S::read(node, report));
+        Ok(read(&node)
+            .or_else(|| read(usual.as_deref()?))
+            .unwrap_or_else(S::stand_in))
+    }
+
+    pub(super) fn serialize<Z: Serializer>(value: &S::Value, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        S::written(value).serialize(serializer)
+    }
+}
+
+/// A field that may be left out.
+pub(super) struct Maybe<S>(PhantomData<S>);
+
+impl<S: Scalar> Maybe<S> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S::Value>, D::Error> {
+        let here = de::here(deserializer)?;
+        Ok(de::with_report(|report| S::read(&here.node, report)))
+    }
+
+    pub(super) fn serialize<Z: Serializer>(value: &Option<S::Value>, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        value.as_ref().map(S::written).serialize(serializer)
+    }
+}
+
+/// A type that the schema describes where it stands, rather than by a name.
+macro_rules! inline_schema {
+    ([$($generics:tt)*] $type:ty, |$generator:pat_param| $schema:expr) => {
+        impl<$($generics)*> schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema($generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $schema
+            }
+        }
+    };
+}
+pub(super) use inline_schema;
+
+inline_schema!([S: Scalar] As<S>, |_| S::schema().try_into().unwrap_or_default());
+inline_schema!([S: Scalar] Maybe<S>, |_| S::schema().try_into().unwrap_or_default());
+
+/// A whole number from `MIN` to `MAX`.
+pub(super) struct Whole<T, const MIN: u64, const MAX: u64>(PhantomData<T>);
+
+impl<T: TryFrom<u64> + TryInto<u64> + Copy, const MIN: u64, const MAX: u64> Scalar for Whole<T, MIN, MAX> {
+    type Value = T;
+
+    fn read(node: &Node, report: &mut Report) -> Option<T> {
+        T::try_from(value::integer(node, MIN..=MAX, report)?).ok()
+    }
+
+    fn stand_in() -> T {
+        T::try_from(MIN).ok().expect("the type holds all from MIN to MAX")
+    }
+
+    fn written(value: &T) -> Value {
+        (*value).try_into().unwrap_or(u64::MAX).into()
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+/// A length of time from `MIN` to `MAX` milliseconds.
+pub(super) struct LengthIn<const MIN: u64, const MAX: u64>;
+
+/// A length of time, longer than zero and at most a leap year.
+pub(super) type Length = LengthIn<1, { DURATION_MAX.as_secs() * 1_000 }>;
+
+impl<const MIN: u64, const MAX: u64> Scalar for LengthIn<MIN, MAX> {
+    type Value = Duration;
+
+    fn read(node: &Node, report: &mut Report) -> Option<Duration> {
+        value::duration(node, Self::stand_in()..=Duration::from_millis(MAX), report)
+    }
+
+    fn stand_in() -> Duration {
+        Duration::from_millis(MIN)
+    }
+
+    fn written(value: &Duration) -> Value {
+        words::length(*value).into()
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": r"^([0-9]+(d|h|m|s|ms))+$", KIND: "length of time" })
+    }
+}
+
+/// A number of bytes from `MIN` to `MAX`.
+pub(super) struct Size<T, const MIN: u64, const MAX: u64>(PhantomData<T>);
+
+impl<T: TryFrom<u64> + TryInto<u64> + Copy, const MIN: u64, const MAX: u64> Scalar for Size<T, MIN, MAX> {
+    type Value = T;
+
+    fn read(node: &Node, report: &mut Report) -> Option<T> {
+        T::try_from(value::size(node, MIN..=MAX, report)?).ok()
+    }
+
+    fn stand_in() -> T {
+        T::try_from(MIN).ok().expect("the type holds all from MIN to MAX")
+    }
+
+    fn written(value: &T) -> Value {
+        show_size((*value).try_into().unwrap_or(u64::MAX)).into()
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": r"^[0-9]+(B|kB|KB|MB|GB|KiB|MiB|GiB|TiB)$", KIND: "size" })
+    }
+}
+
+/// Several values, `MIN` to `MAX` of them.
+pub(super) struct Several<S, const MIN: usize, const MAX: usize>(PhantomData<S>);
+
+/// What several may be of.
+pub(super) trait OfSeveral: Scalar<Value: PartialEq + Clone> {
+    /// One of them, in messages.
+    const NOUN: &'static str;
+    /// Whether none of them may be there twice.
+    const ONCE: bool = false;
+}
+
+impl<S: OfSeveral, const MIN: usize, const MAX: usize> Scalar for Several<S, MIN, MAX> {
+    type Value = Vec<S::Value>;
+
+    fn read(node: &Node, report: &mut Report) -> Option<Vec<S::Value>> {
+        let items = items(node, S::NOUN, (MIN, MAX), report)?;
+        let mut values: Vec<S::Value> = Vec::with_capacity(items.len());
+        for item in items {
+            let Some(value) = S::read(item, report) else { continue };
+            if S::ONCE && values.contains(&value) {
+                let value = S::written(&value);
+                let called = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                report.add(item.place, format!("`{called}` is named twice"), "keep one of them");
+                continue;
+            }
+            values.push(value);
+        }
+        (values.len() == items.len()).then_some(values)
+    }
+
+    fn stand_in() -> Vec<S::Value> {
+        Vec::new()
+    }
+
+    fn written(values: &Vec<S::Value>) -> Value {
+        values.iter().map(S::written).collect()
+    }
+
+    fn schema() -> Value {
+        let mut schema = json!({ "type": "array", "items": S::schema(), "maxItems": MAX });
+        if MIN > 0 {
+            schema["minItems"] = MIN.into();
+        }
+        if S::ONCE {
+            schema["uniqueItems"] = true.into();
+        }
+        schema
+    }
+}
+
+/// A value, or `off`.
+pub(super) struct OrOff<S>(PhantomData<S>);
+
+impl<S: Scalar> Scalar for OrOff<S> {
+    type Value = Option<S::Value>;
+
+    fn read(node: &Node, report: &mut Report) -> Option<Option<S::Value>> {
+        match node.text() {
+            Some("off") => Some(None),
+            _ => S::read(node, report).map(Some),
+        }
+    }
+
+    fn stand_in() -> Option<S::Value> {
+        None
+    }
+
+    fn written(value: &Option<S::Value>) -> Value {
+        value.as_ref().map_or_else(|| "off".into(), S::written)
+    }
+
+    fn schema() -> Value {
+        json!({ "anyOf": [{ "type": "string", "enum": ["off"] }, S::schema()] })
+    }
+}
+
+/// A value that is read once the environment is at hand.
+pub(super) struct Later<D>(PhantomData<D>);
+
+/// What is said of it until then.
+pub(super) trait Described {
+    fn schema() -> Value;
+}
+
+impl<D: Described> Scalar for Later<D> {
+    type Value = ();
+
+    fn read(_: &Node, _: &mut Report) -> Option<()> {
+        Some(())
+    }
+
+    fn stand_in() {}
+
+    fn schema() -> Value {
+        D::schema()
+    }
+}
+
+/// A value that nobody may see: a token, a key, its hash, or what names one.
+pub(super) struct Secret<S>(PhantomData<S>);
+
+impl<S: Scalar> Scalar for Secret<S> {
+    type Value = S::Value;
+
+    fn read(node: &Node, report: &mut Report) -> Option<S::Value> {
+        S::read(node, report)
+    }
+
+    fn stand_in() -> S::Value {
+        S::stand_in()
+    }
+
+    fn schema() -> Value {
+        let mut schema = S::schema();
+        schema[SECRET] = true.into();
+        schema
+    }
+}
+
+/// By this word the schema says that nobody may see a value.
+pub(super) const SECRET: &str = "x-secret";
+
+/// A text that is parsed.
+pub(super) trait Parsed {
+    type Value: Display;
+    /// What it is called in messages.
+    const WHAT: &'static str;
+    /// One that is right.
+    const EXAMPLE: &'static str;
+    /// What the schema says of it.
+    const PATTERN: &'static str = "";
+
+    /// What the text says, or what is wrong with it and what to do.
+    fn parse(written: &str, node: &Node) -> Result<Self::Value, Wrong>;
+}
+
+/// What is wrong with a text, and what to do.
+pub(super) type Wrong = (String, Cow<'static, str>);
+
+pub(super) fn wrong<T>(message: impl Into<String>, advice: impl Into<Cow<'static, str>>) -> Result<T, Wrong> {
+    Err((message.into(), advice.into()))
+}
+
+impl<P: Parsed> Scalar for P {
+    type Value = P::Value;
+
+    fn read(node: &Node, report: &mut Report) -> Option<P::Value> {
+        let parsed = P::parse(text(node, P::WHAT, report)?, node);
+        parsed
+            .map_err(|(message, advice)| report.add(node.place, message, advice))
+            .ok()
+    }
+
+    fn stand_in() -> P::Value {
+        let example = P::parse(P::EXAMPLE, &Node::refused(Place::START));
+        example.expect("the example is right: tests/config_secrets.rs puts something wrong everywhere")
+    }
+
+    fn written(value: &P::Value) -> Value {
+        value.to_string().into()
+    }
+
+    fn schema() -> Value {
+        match P::PATTERN {
+            "" => json!({ "type": "string", "minLength": 1, KIND: P::WHAT }),
+            pattern => json!({ "type": "string", "pattern": pattern, KIND: P::WHAT }),
+        }
+    }
+}
+
+/// A name that the document gives elsewhere.
+macro_rules! reference {
+    ($(#[$doc:meta])* $name:ident, $id:ident, $names:ident) => {
+        $(#[$doc])*
+        pub(super) struct $name;
+
+        impl Scalar for $name {
+            type Value = $id;
+
+            fn read(node: &Node, report: &mut Report) -> Option<$id> {
+                de::names().$names.resolve(node, report).map($id)
+            }
+
+            fn stand_in() -> $id {
+                $id(0)
+            }
+
+            fn schema() -> Value {
+                Names::schema()
+            }
+        }
+    };
+}
+reference!(
+    /// The name of a tier.
+    TierName, TierId, tiers
+);
+reference!(
+    /// The name of an upstream.
+    UpstreamName, PoolId, upstreams
+);
+
+// Defaults, as an attribute names them.
+
+pub(super) fn millis<const N: u64>() -> Duration {
+    Duration::from_millis(N)
+}
+
+pub(super) fn secs<const N: u64>() -> Duration {
+    Duration::from_secs(N)
+}
+
+pub(super) fn number<T: TryFrom<u64>, const N: u64>() -> T {
+    T::try_from(N).ok().expect("the type holds its default")
+}
+
+pub(super) fn yes() -> bool {
+    true
+}

@@ -1,0 +1,153 @@
+//! When what is found in a file is worth telling: once it has come to rest. Looks are counted and not time, so that a machine
+//! which stands still for a while does not make a moment last.
+
+use super::file::Saved;
+
+/// So many looks in a row that find the same bytes, and they are at rest.
+const SAME_LOOKS: u32 = 3;
+
+/// So many looks in a row that find no bytes, and there are none. So many looks, and what does not come to rest is told as it
+/// is.
+const LOOKS_MAX: u32 = 16;
+
+/// What was told of a file, and what may be told next.
+#[derive(Debug)]
+pub(super) struct Debounce {
+    told: Saved,
+    candidate: Option<Candidate>,
+}
+
+/// Something that differs from what was told.
+#[derive(Debug)]
+struct Candidate {
+    found: Saved,
+    /// Looks in a row that found just this.
+    same: u32,
+    /// Looks in a row that found no bytes, for whatever reasons.
+    without: u32,
+    /// Looks in a row that found anything but what was told.
+    looks: u32,
+}
+
+impl Debounce {
+    /// With what was told.
+    pub(super) fn new(told: Saved) -> Self {
+        Self { told, candidate: None }
+    }
+
+    /// What was told last.
+    pub(super) fn told(&self) -> &Saved {
+        &self.told
+    }
+
+    /// Whether the last look found what was told.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.candidate.is_none()
+    }
+
+    /// Whether what a look has found is to be told; then it is what was told last.
+    pub(super) fn judge(&mut self, found: Saved) -> bool {
+        if found == self.told {
+            self.candidate = None;
+            return false;
+        }
+        let holds_bytes = found.as_ref().is_ok_and(|bytes| !bytes.is_empty());
+        let before = self.candidate.as_ref();
+        let same = 1 + before.map_or(0, |before| if before.found == found { before.same } else { 0 });
+        let looks = 1 + before.map_or(0, |before| before.looks);
+        let without = if holds_bytes {
+            0
+        } else {
+            1 + before.map_or(0, |before| before.without)
+        };
+        let told = if holds_bytes {
+            looks >= LOOKS_MAX || same >= SAME_LOOKS
+        } else {
+            without >= LOOKS_MAX
+        };
+        if told {
+            self.tell(found);
+        } else {
+            self.candidate = Some(Candidate {
+                found,
+                same,
+                without,
+                looks,
+            });
+        }
+        told
+    }
+
+    /// That was told, whatever the looks before it found.
+    pub(super) fn tell(&mut self, found: Saved) {
+        self.told = found;
+        self.candidate = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::super::file::Unreadable;
+    use super::*;
+
+    fn text(text: &str) -> Saved {
+        Ok(text.as_bytes().to_vec())
+    }
+
+    /// The number of the look at which something is told, and that.
+    fn told(looks: impl IntoIterator<Item = Saved>) -> Option<(usize, Saved)> {
+        let mut debounce = Debounce::new(text("old"));
+        let mut looks = (1..).zip(looks);
+        let (number, _) = looks.find(|(_, found)| debounce.judge(found.clone()))?;
+        assert!(debounce.is_at_rest());
+        Some((number, debounce.told().clone()))
+    }
+
+    #[test]
+    fn what_three_looks_in_a_row_find_is_told() {
+        assert_eq!(told([text("new"), text("new")]), None);
+        assert_eq!(told(vec![text("new"); 3]), Some((3, text("new"))));
+        let pieces = [text(""), text("n"), text("n"), text("new"), text("new"), text("new")];
+        assert_eq!(told(pieces), Some((6, text("new"))));
+    }
+
+    #[test]
+    fn what_was_told_is_not_told_again_and_begins_anew() {
+        assert_eq!(told(vec![text("old"); 100]), None);
+        let back = [text("new"), text("new"), text("old"), text("new"), text("new")];
+        assert_eq!(told(back), None);
+        let emptied = std::iter::repeat_n(text(""), 15).chain([text("old")]);
+        assert_eq!(told(emptied.chain(vec![text(""); 15])), None);
+    }
+
+    #[test]
+    fn no_bytes_are_told_after_16_looks_in_a_row_whatever_the_reasons() {
+        let gone = || Err(Unreadable::Gone);
+        let refused = || Err(Unreadable::System(io::ErrorKind::PermissionDenied, "no".to_owned()));
+        for without in [gone(), refused(), text("")] {
+            assert_eq!(told(vec![without.clone(); 15]), None);
+            assert_eq!(told(vec![without.clone(); 16]), Some((16, without)));
+        }
+        let changing = (0..16).map(|look| if look % 2 == 0 { gone() } else { text("") });
+        assert_eq!(told(changing), Some((16, text(""))));
+        let there_for_a_moment = std::iter::repeat_n(gone(), 15).chain([text("new")]);
+        assert_eq!(told(there_for_a_moment), Some((16, text("new"))));
+    }
+
+    #[test]
+    fn what_never_rests_is_told_within_31_looks() {
+        let counting = (0..).map(|look: u32| text(&look.to_string()));
+        assert_eq!(told(counting), Some((16, text("15"))));
+        // Sometimes there are bytes, and sometimes there are none.
+        for every in 2..20 {
+            let flickering = (1..).map(|look: usize| match look % every {
+                0 => text(&look.to_string()),
+                _ => text(""),
+            });
+            let (number, _) = told(flickering).expect("it is told");
+            assert!(number < 32, "every {every}: after {number} looks");
+        }
+    }
+}
