@@ -23,7 +23,7 @@ const HOUR_S: i64 = 3_600;
 /// What an account has used of late. What its users have counts with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountUse {
-    /// Units debited within the last [`USED_DAYS`] days (UTC), by when jobs ended.
+    /// Units debited within the last 30 days (UTC), by when jobs ended.
     pub units: u64,
     /// When the last of these days began on which one of its jobs ended.
     pub last_day: Option<UnixTime>,
