@@ -232,7 +232,7 @@ impl Directory {
         self.len() == 0
     }
 
-    /// Takes the steps, all at once for whoever looks.
+    /// Takes the steps, all at once for every request.
     pub(super) fn take(&self, steps: &[Step]) {
         let mut state = self.state.write();
         // What goes goes first, since a key may pass from one account to another.

@@ -77,7 +77,7 @@ pub use token::{AdminToken, TOKEN_CHARS, TOKEN_FILE, TOKEN_VARIABLE, TokenError}
 pub use view::{CallerName, View, network_caller, user_caller};
 pub use whereabouts::{ADDRESS_FILE, clear_address, leave_address, left_address};
 
-/// Where finished jobs are written down. Nothing in it blocks: whoever asks for durability gets a future.
+/// Where finished jobs are written down. Nothing in it blocks: a caller that asks for durability gets a future.
 pub trait Ledger: fmt::Debug + Send + Sync {
     /// Whether it can write at present. If not, no metered request is let in (semantics §6, `journal_unavailable`).
     fn is_available(&self) -> bool;

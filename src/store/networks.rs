@@ -80,7 +80,7 @@ impl Networks {
         networks
     }
 
-    /// Those that tiers.yaml has turned away are these from now on, for good, all at once for whoever looks. What is stored
+    /// Those that tiers.yaml has turned away are these from now on, for good, all at once for every request. What is stored
     /// stays. Waits for no disk.
     pub fn relist(&self, listed: Vec<IpNet>) {
         let listed = listed.into_iter().map(canonical).collect();
@@ -154,7 +154,7 @@ impl Networks {
         over.map(|entry| Arc::new(entry.at(now))).collect()
     }
 
-    /// These networks are as this says, all at once for whoever looks.
+    /// These networks are as this says, all at once for every request.
     pub(super) fn take(&self, entries: &[Arc<NetworkEntry>]) {
         let mut state = self.state.write();
         for entry in entries {

@@ -15,7 +15,7 @@ use crate::policy::{End, Policy};
 pub enum Entry {
     /// A job that has ended.
     Job(Record),
-    /// Answers of the door's own within a minute.
+    /// Refusals within a minute.
     Refused(Refused),
 }
 

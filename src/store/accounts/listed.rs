@@ -64,7 +64,7 @@ impl Relisting<'_> {
 }
 
 impl AccountStore {
-    /// The accounts that tiers.yaml lists are these from now on, in one step for whoever looks. A name has the id that it had
+    /// The accounts that tiers.yaml lists are these from now on, in one step for every request. A name has the id that it had
     /// whenever it was listed; who is not in the list any more has no account, and finds what it has used if it is listed
     /// again. Waits for the disk, unless the list is the same.
     ///
@@ -75,7 +75,7 @@ impl AccountStore {
         Ok(self.prepare_list(listed, now)?.take())
     }
 
-    /// The same in two steps, for whoever has something else to do between: everything that waits for the disk or can fail is
+    /// The same in two steps, for a caller that has something else to do between: everything that waits for the disk or can fail is
     /// done, and [`Relisting::take`] shows it.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ const READER_CACHE_KIB: i64 = 1_024;
 /// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 64;
 
-/// Makes a database without a row in an empty file. Whoever asks syncs the file.
+/// Makes a database without a row in an empty file. The caller syncs the file.
 pub(in crate::store) fn create(file: &Path) -> Result<(), OpenError> {
     let created = || {
         let mut connection = Connection::open_with_flags(file, WRITING)?;
@@ -132,7 +132,7 @@ fn checked(file: &Path, opened: rusqlite::Result<Connection>) -> Result<Connecti
 fn configure(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    // The log is emptied when this program says so, and is kept by whoever only looks.
+    // The log is emptied when this program says so, and is kept by connections that only read.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;

@@ -160,7 +160,7 @@ impl Database {
     }
 
     /// With one view of the database that stays as it is meanwhile, on one of a few connections that only read. Blocks, on
-    /// the disk and on whoever else reads.
+    /// the disk and on other readers.
     ///
     /// # Errors
     /// The database can't be read, or `work` has failed.
@@ -242,7 +242,7 @@ impl Shared {
 
     fn start(self: &Arc<Self>, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         *self.threads.running.lock() += 1;
-        // It has no share of the folder's lock: whoever has waited for it may take the folder at once.
+        // It has no share of the folder's lock: when the wait for it is over, the folder can be taken at once.
         let alive = Alive(Arc::clone(&self.threads));
         let run = move || {
             let _alive = alive;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::connection;
 use super::error::ReadError;
 
-/// Connections at once. Whoever finds none waits.
+/// Connections at once. A reader that finds none waits.
 const READERS_MAX: usize = 4;
 
 /// See the module.

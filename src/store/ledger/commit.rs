@@ -1,6 +1,6 @@
 //! The wait for a record to be durable.
 //!
-//! Absent on purpose: timers. Whoever waits brings its patience, and withdraws when that is over.
+//! It has no timers: the caller brings its patience, and withdraws when that is over.
 
 use std::fmt;
 use std::future::Future;
@@ -111,7 +111,7 @@ impl Future for Commit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a record that was withdrawn must be made void"]
 pub enum Standing {
-    /// Nothing: whoever waited has heard, or will.
+    /// Nothing: its waiter has heard, or will.
     Stands,
     /// It was withdrawn before it was settled: as far as anybody knows it does not count.
     Withdrawn,
@@ -123,12 +123,12 @@ impl Ticket {
         self.0.lock().withdrawn
     }
 
-    /// Says what became of the record, and wakes whoever waits for it.
+    /// Says what became of the record, and wakes its waiter.
     pub fn settle(self, outcome: Result<(), Unavailable>) -> Standing {
         self.put(outcome, &mut WakeBatch::default())
     }
 
-    /// Says what became of the record; whoever waits for it is woken with the others in `wakes`.
+    /// Says what became of the record; its waiter is woken with the others in `wakes`.
     pub(in crate::store) fn settle_later(self, outcome: Result<(), Unavailable>, wakes: &mut WakeBatch) -> Standing {
         self.put(outcome, wakes)
     }

@@ -94,7 +94,7 @@ pub(in crate::store) struct Queue {
     meters: Arc<DatabaseMeters>,
     /// The disk has failed, and no try since has succeeded. Written by the writer.
     failed: AtomicBool,
-    /// The database's file is gone or replaced. Written by whoever looks.
+    /// The database's file is gone or replaced. Written by the thread of checkpoints.
     lost: AtomicBool,
     /// When the oldest debit came that the writer has not taken. Written under the lock.
     waiting_since: AtomicU64,
@@ -212,7 +212,7 @@ impl Queue {
         fence
     }
 
-    /// A change comes. Once closed it is dropped, and whoever waits for its answer hears nothing.
+    /// A change comes. Once closed it is dropped, and its caller hears that the database is closed.
     pub fn work(&self, work: Work) {
         let mut waiting = self.waiting.lock();
         if !waiting.is_shut() {
