@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::let_pass;
 use super::load::key;
 use crate::support::fast::FastWorker;
 use crate::support::faultfs::FaultFs;
@@ -171,11 +172,6 @@ async fn used(program: &Program, account: &str) -> Used {
         month: units("month"),
         month_ends: line("month")["next_reset"].to_string(),
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "the system's clock is looked at each second")]
-async fn let_pass(ms: u64) {
-    tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
 /// Until the clock is followed and all is counted by it.

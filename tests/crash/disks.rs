@@ -7,12 +7,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::task::JoinSet;
 
 use super::dice::Dice;
+use super::let_pass;
 use super::load::{callers, key, used, yaml};
 use crate::support::fast::FastWorker;
 use crate::support::folder::Folder;
@@ -84,11 +84,6 @@ async fn until_it_resumes(program: &Program) {
     })
     .await;
     assert!(is_available(program).await);
-}
-
-#[allow(clippy::disallowed_methods, reason = "nobody tells when a disk is tried again")]
-async fn let_pass(ms: u64) {
-    tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
 /// While it can't write: refused at once, without a worker; all else as ever.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::dice::Dice;
+use super::let_pass;
 use super::load::{callers, key, used, yaml};
 use crate::support::fast::FastWorker;
 use crate::support::faultfs::{Failure, Fault, FaultFs, FileKind, Keep, Mode, Operation};
@@ -315,11 +316,6 @@ async fn release(faults: &FaultFs) {
     }
     let_pass(HANGS_MS).await;
     faults.release();
-}
-
-#[allow(clippy::disallowed_methods, reason = "what hangs tells nobody")]
-async fn let_pass(ms: u64) {
-    tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
 /// A search by the account `four`: its status and reason, or [`CUT_OFF`].

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dice::{Dice, number};
+use super::let_pass;
 use super::load::{Caller, Load, Used, callers, used, yaml};
 use crate::support::fast::FastWorker;
 use crate::support::folder::Folder;
@@ -202,11 +203,6 @@ impl Killed {
             sum,
         }
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "a crash comes at any time")]
-async fn let_pass(ms: u64) {
-    tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
 fn bytes(database: &Path) -> u64 {

@@ -25,3 +25,9 @@ mod kills;
 mod load;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 mod under_way;
+
+/// Waits in real time: nothing reports when a process is killed, a disk is tried again, or the system's clock is read.
+#[allow(clippy::disallowed_methods, reason = "the program under test runs in real time")]
+async fn let_pass(ms: u64) {
+    tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+}

@@ -7,13 +7,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rusqlite::OpenFlags;
 use tokio::task::JoinSet;
 
 use super::dice::Dice;
 use super::every_k::search;
+use super::let_pass;
 use super::load::{Load, callers, used, yaml};
 use crate::support::fast::FastWorker;
 use crate::support::faultfs::{Fault, FaultFs, FileKind, Mode, Operation};
@@ -350,11 +350,6 @@ async fn search_times(program: &Program, times: u64) {
 
 async fn used_by_four(program: &Program) -> u64 {
     used(program.address, &callers("")[4..5]).await[0].rolling
-}
-
-#[allow(clippy::disallowed_methods, reason = "nobody tells what is written to a disk")]
-async fn let_pass(ms: u64) {
-    tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
 async fn verify(folder: &Path, file: &[&str]) {
