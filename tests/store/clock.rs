@@ -3,17 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 
-use tiergate::clock::{Clock, Hands};
 use tiergate::policy::Policy;
 use tiergate::policy::rules::Window;
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
-use tiergate::store::{Database, Debited, History, Ledger, Past, Restored, Settings};
-use tiergate::telemetry::DatabaseMeters;
+use tiergate::store::{Debited, History, Ledger, Past, Restored};
 
-use crate::folder::Folder;
-use crate::kit::{self, DAY, HOUR, MONTH, WallClock, calendar, count, debit, rules, success, until, used, windows};
+use crate::kit::{self, DAY, HOUR, MONTH, Site, calendar, count, debit, rules, success, until, used, windows};
 
 const MINUTE: Span = Span::from_secs(60);
 const YEAR: Span = Span::from_secs(365 * 86_400);
@@ -24,48 +20,24 @@ const AHEAD: [Span; 4] = [HOUR, Span::from_secs(25 * 3_600), YEAR, YEAR.saturati
 /// The middle of a month, so that a day more or less is in it.
 const NOON: UnixTime = UnixTime::from_secs(MONTH.as_secs() + 15 * 86_400);
 
-/// A server's two clocks: the system's, which jumps, and the one that only goes on.
-struct Site {
-    folder: Folder,
-    wall: WallClock,
-    hands: &'static Hands,
-    database: Option<Arc<Database>>,
+fn started_at(wall: UnixTime) -> Site {
+    let site = Site::at(wall, History::default());
+    site.restore();
+    site
 }
 
 impl Site {
-    fn at(wall: UnixTime) -> Self {
-        let mut site = Self {
-            folder: Folder::in_memory(),
-            wall: WallClock::at(wall),
-            hands: Box::leak(Box::default()),
-            database: None,
-        };
-        site.restart();
-        site
+    fn restart(&mut self) -> Restored {
+        self.reopen();
+        self.restore()
     }
 
-    /// The process ends and another begins. What it has read back.
-    fn restart(&mut self) -> Restored {
-        self.database = None;
-        let wall = self.wall.clone();
-        self.hands = Box::leak(Box::default());
-        let settings = Settings {
-            retry_after: Span::from_millis(1),
-            ..Settings::new(
-                Clock::moved_by(self.hands, wall.now()),
-                Arc::new(move || wall.now()),
-                DatabaseMeters::unobserved(),
-            )
-        };
-        let opened = kit::open_with(self.folder.path(), settings, &windows(), History::default());
-        let database = self.database.insert(opened.expect("the folder can be used"));
+    /// What a policy has read back.
+    fn restore(&self) -> Restored {
         let mut policy = Policy::new(rules(&windows()));
         policy.follow_clock(self.wall.now(), Timestamp::ZERO, Span::from_secs(300));
-        database.restore(&mut policy, Timestamp::ZERO).expect("it can be read")
-    }
-
-    fn database(&self) -> &Arc<Database> {
-        self.database.as_ref().expect("it is open")
+        let restored = self.database().restore(&mut policy, Timestamp::ZERO);
+        restored.expect("it can be read")
     }
 
     /// So many successes of that account.
@@ -73,12 +45,6 @@ impl Site {
         for _ in 0..number {
             debit(self.database(), success(account, self.wall.now()));
         }
-    }
-
-    /// Both clocks go on.
-    fn advance(&self, span: Span) {
-        self.hands.advance(span);
-        self.wall.advance(span);
     }
 
     /// The clock was set back to what it reads now, and windows are filled anew.
@@ -112,7 +78,7 @@ impl Site {
 fn debits_made_while_the_clock_was_ahead_count_as_of_its_correction() {
     for ahead in AHEAD {
         for rolled_up in [false, true] {
-            let mut site = Site::at(NOON);
+            let mut site = started_at(NOON);
             site.work(1, 10);
             site.wall.set(NOON + ahead);
             site.work(2, 5);
@@ -142,7 +108,7 @@ fn debits_made_while_the_clock_was_ahead_count_as_of_its_correction() {
 /// T2: of 59 debits 50 were gone.
 #[test]
 fn jumps_of_days_decades_and_centuries_in_one_run_lose_nothing() {
-    let mut site = Site::at(NOON);
+    let mut site = started_at(NOON);
     site.work(1, 50);
     for ahead in [
         Span::from_secs(25 * 3_600),
@@ -169,7 +135,7 @@ fn jumps_of_days_decades_and_centuries_in_one_run_lose_nothing() {
 #[test]
 fn rows_of_the_future_at_a_start_become_lasting_after_ten_minutes() {
     for ahead in AHEAD {
-        let mut site = Site::at(NOON);
+        let mut site = started_at(NOON);
         site.work(1, 10);
         site.wall.set(NOON + ahead);
         site.work(2, 5);
@@ -211,7 +177,7 @@ fn a_start_in_the_past_loses_no_history_when_the_clock_is_set() {
         (YEAR, true),
         (YEAR.saturating_mul(50), true),
     ] {
-        let mut site = Site::at(NOON);
+        let mut site = started_at(NOON);
         site.work(1, 10);
         site.database().roll_up().expect("it can be written");
         let past = UnixTime::from_millis(NOON.as_millis() - behind.as_millis());
@@ -255,7 +221,7 @@ fn a_start_in_the_past_loses_no_history_when_the_clock_is_set() {
 #[test]
 fn a_clock_set_between_two_starts_brings_history_back() {
     for behind in [HOUR, YEAR] {
-        let mut site = Site::at(NOON);
+        let mut site = started_at(NOON);
         site.work(1, 10);
         site.database().roll_up().expect("it can be written");
         site.wall
@@ -275,7 +241,7 @@ fn a_clock_set_between_two_starts_brings_history_back() {
 /// Jobs of a clock that was ahead are not counted a second time when their dates have come at last.
 #[test]
 fn dates_that_come_at_last_take_no_correction_back() {
-    let mut site = Site::at(NOON);
+    let mut site = started_at(NOON);
     site.wall.set(NOON + DAY);
     site.work(1, 5);
     site.wall.set(NOON);
@@ -296,7 +262,7 @@ fn dates_that_come_at_last_take_no_correction_back() {
 /// While it is not known which of two clocks is wrong, a window that a reload makes holds what the others do.
 #[test]
 fn a_new_window_holds_what_counts_as_of_the_start() {
-    let mut site = Site::at(NOON);
+    let mut site = started_at(NOON);
     site.wall.set(NOON + YEAR);
     site.work(2, 5);
     site.database().roll_up().expect("it can be written");
@@ -321,7 +287,7 @@ fn a_new_window_holds_what_counts_as_of_the_start() {
 
 #[test]
 fn a_correction_that_can_not_be_written_changes_nothing() {
-    let site = Site::at(NOON);
+    let site = started_at(NOON);
     site.wall.set(NOON + YEAR);
     site.work(2, 5);
     site.wall.set(NOON);

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{JoinHandle, Thread};
 
 use rusqlite::Connection;
-use tiergate::clock::Clock;
+use tiergate::clock::{Clock, Hands};
 use tiergate::policy::End;
 use tiergate::policy::caller::{AccountId, Caller};
 use tiergate::policy::rules::{
@@ -126,6 +126,52 @@ pub fn open_with(
 /// With [`windows`], and what is kept by default.
 pub fn open(folder: &Path, wall: &WallClock) -> Result<Arc<Database>, OpenError> {
     open_with(folder, settings(wall), &windows(), History::default())
+}
+
+/// A store whose process can be restarted, with the system's clock, which jumps, and a monotonic one.
+pub struct Site {
+    pub folder: Folder,
+    pub wall: WallClock,
+    hands: &'static Hands,
+    history: History,
+    database: Option<Arc<Database>>,
+}
+
+impl Site {
+    /// With [`windows`].
+    pub fn at(wall: UnixTime, history: History) -> Self {
+        let mut site = Self {
+            folder: Folder::in_memory(),
+            wall: WallClock::at(wall),
+            hands: Box::leak(Box::default()),
+            history,
+            database: None,
+        };
+        site.reopen();
+        site
+    }
+
+    /// The process ends and another begins, with a monotonic clock of its own.
+    pub fn reopen(&mut self) {
+        self.database = None;
+        self.hands = Box::leak(Box::default());
+        let settings = Settings {
+            clock: Clock::moved_by(self.hands, self.wall.now()),
+            ..settings(&self.wall)
+        };
+        let opened = open_with(self.folder.path(), settings, &windows(), self.history);
+        self.database = Some(opened.expect("the folder can be used"));
+    }
+
+    pub fn database(&self) -> &Arc<Database> {
+        self.database.as_ref().expect("it is open")
+    }
+
+    /// Both clocks.
+    pub fn advance(&self, span: Span) {
+        self.hands.advance(span);
+        self.wall.advance(span);
+    }
 }
 
 /// A success of that account, worth one unit.

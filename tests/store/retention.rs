@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tiergate::clock::{Clock, Hands};
+use tiergate::clock::Clock;
 use tiergate::policy::rules::Window;
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::store::{Database, History, Ledger, Settings};
-use tiergate::telemetry::DatabaseMeters;
+use tiergate::store::{Database, History, Ledger};
 
 use crate::folder::Folder;
-use crate::kit::{self, DAY, HOUR, MONTH, NEXT_MONTH, WallClock, count, debit, success, until, used, wait, windows};
+use crate::kit::{
+    self, DAY, HOUR, MONTH, NEXT_MONTH, Site, WallClock, count, debit, success, until, used, wait, windows,
+};
 
 const KEEPS_NOTHING: History = History {
     keep: Span::ZERO,
@@ -148,45 +149,8 @@ fn sums_go_with_their_calendar_and_some_time_after_their_period() {
     assert_eq!(sums(), 0);
 }
 
-/// A server whose own thread removes what is old, with the clock that only goes on and the system's.
-struct Site {
-    folder: Folder,
-    wall: WallClock,
-    hands: &'static Hands,
-    database: Option<Arc<Database>>,
-}
-
+/// Its own thread removes what is old.
 impl Site {
-    fn at(wall: UnixTime) -> Self {
-        let mut site = Self {
-            folder: Folder::in_memory(),
-            wall: WallClock::at(wall),
-            hands: Box::leak(Box::default()),
-            database: None,
-        };
-        site.restart();
-        site
-    }
-
-    fn restart(&mut self) {
-        self.database = None;
-        let wall = self.wall.clone();
-        self.hands = Box::leak(Box::default());
-        let clock = Clock::moved_by(self.hands, wall.now());
-        let settings = Settings::new(clock, Arc::new(move || wall.now()), DatabaseMeters::unobserved());
-        let opened = kit::open_with(self.folder.path(), settings, &windows(), KEEPS_NOTHING);
-        self.database = Some(opened.expect("the folder can be used"));
-    }
-
-    fn database(&self) -> &Database {
-        self.database.as_ref().expect("it is open")
-    }
-
-    fn advance(&self, span: Span) {
-        self.hands.advance(span);
-        self.wall.advance(span);
-    }
-
     /// Up to when old rows may have been removed.
     fn boundary(&self) -> UnixTime {
         let boundary = count(
@@ -218,7 +182,7 @@ impl Site {
 #[test]
 fn a_clock_that_is_decades_ahead_removes_nothing_that_is_needed() {
     let last_evening = UnixTime::from_millis(NEXT_MONTH.as_millis() - HOUR.as_millis());
-    let mut site = Site::at(last_evening);
+    let mut site = Site::at(last_evening, KEEPS_NOTHING);
     for hours in [20, 10, 0] {
         let at = UnixTime::from_millis(last_evening.as_millis() - HOUR.saturating_mul(hours).as_millis());
         debit(site.database(), success(1, at));
@@ -228,7 +192,7 @@ fn a_clock_that_is_decades_ahead_removes_nothing_that_is_needed() {
     for start in 0..2 {
         site.wall.set(last_evening + days(365 * 80));
         if start > 0 {
-            site.restart();
+            site.reopen();
         }
         // The clock goes a little without these hands, too.
         bound = bound + site.tidied() + DAY + Span::from_secs(60);
@@ -236,14 +200,14 @@ fn a_clock_that_is_decades_ahead_removes_nothing_that_is_needed() {
         assert!(boundary <= bound, "start {start}: {boundary:?}, not {bound:?}");
     }
     site.wall.set(last_evening);
-    site.restart();
+    site.reopen();
     assert_eq!(used(site.database(), last_evening), all);
 }
 
 /// A machine that has no clock of its own was at 1970 when the database was made.
 #[test]
 fn a_database_that_was_made_in_the_past_is_not_bound_to_it() {
-    let site = Site::at(UnixTime::from_secs(60));
+    let site = Site::at(UnixTime::from_secs(60), KEEPS_NOTHING);
     site.wall.set(MONTH);
     for _ in 0..20 {
         debit(site.database(), success(1, site.wall.now()));
