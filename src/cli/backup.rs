@@ -156,7 +156,7 @@ fn told(contents: &Contents) -> String {
         last_job,
         ..
     } = contents;
-    format!("{accounts} accounts, {jobs} finished jobs one by one (the last is number {last_job})")
+    format!("accounts: {accounts}, finished jobs: {jobs} (newest: number {last_job})")
 }
 
 fn in_json(contents: &Contents, place: &Path) -> Value {

@@ -75,21 +75,11 @@ impl Import {
         if self.update || self.dry_run {
             show_changes(&answer, out)?;
         }
-        let verbs = match self.dry_run {
-            true => ["would add", "would update", "would remove"],
-            false => ["added", "updated", "removed"],
-        };
+        let accounts = if self.dry_run { "accounts (dry run)" } else { "accounts" };
         writeln!(
             out,
-            "{} {} accounts with {} new keys; {} {}, {} {}; {} unchanged",
-            verbs[0],
-            answer["added"],
-            answer["keys_added"],
-            verbs[1],
-            answer["updated"],
-            verbs[2],
-            answer["removed"],
-            answer["unchanged"],
+            "{accounts}: {} added, {} updated, {} removed, {} unchanged; new keys: {}",
+            answer["added"], answer["updated"], answer["removed"], answer["unchanged"], answer["keys_added"],
         )?;
         if answer["needs_yes"] == true {
             writeln!(

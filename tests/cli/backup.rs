@@ -21,7 +21,7 @@ async fn a_backup_is_made_online_and_restored() {
     site.search("acme", "/search", 3).await;
     let made = said(&folder, &["backup", "saved.db"]).await;
     assert!(
-        made.contains("2 accounts, 3 finished jobs") && made.contains("Not in it:\n  network.key"),
+        made.contains("accounts: 2, finished jobs: 3") && made.contains("Not in it:\n  network.key"),
         "{made}"
     );
     let saved = folder.join("saved.db");

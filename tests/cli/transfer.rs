@@ -15,7 +15,7 @@ async fn accounts_move_from_one_door_to_another() {
     std::fs::write(door.folder().join("old.csv"), csv).expect("a file");
     assert_eq!(
         done(&door, &["account", "import", "old.csv"]).await,
-        "added 2 accounts with 1 new keys; updated 0, removed 0; 0 unchanged\n"
+        "accounts: 2 added, 0 updated, 0 removed, 0 unchanged; new keys: 1\n"
     );
     assert_eq!(me(&door, "old-key").await, "bot@acme.example");
     let export = done(&door, &["account", "export"]).await;
@@ -56,7 +56,7 @@ async fn a_file_of_sponsors_is_synced() {
         "--remove-missing",
     ];
     let first = done(&door, &sync).await;
-    let last = "and 10 more\nadded 60 accounts with 2 new keys; updated 0, removed 0; 0 unchanged\n";
+    let last = "and 10 more\naccounts: 60 added, 0 updated, 0 removed, 0 unchanged; new keys: 2\n";
     assert!(
         first.starts_with("CHANGE  NAME  TIER  NEW KEYS  FIELDS\nadded   acme  $20   1         -\n"),
         "{first}"
@@ -71,10 +71,10 @@ async fn a_file_of_sponsors_is_synced() {
                  removed  beta  $5    0         -\n";
     let mut dry = sync.to_vec();
     dry.push("--dry-run");
-    let would = "would add 0 accounts with 1 new keys; would update 1, would remove 1; 58 unchanged\n";
+    let would = "accounts (dry run): 0 added, 1 updated, 1 removed, 58 unchanged; new keys: 1\n";
     assert_eq!(done(&door, &dry).await, format!("{table}{would}"));
     assert_eq!(me(&door, "k2").await, "beta", "nothing was changed");
-    let updated = "added 0 accounts with 1 new keys; updated 1, removed 1; 58 unchanged\n";
+    let updated = "accounts: 0 added, 1 updated, 1 removed, 58 unchanged; new keys: 1\n";
     assert_eq!(done(&door, &sync).await, format!("{table}{updated}"));
     assert_eq!(me(&door, "k2").await, "invalid_key");
     assert_eq!(me(&door, "k1").await, "bot@acme.example", "keys stay");
@@ -136,7 +136,7 @@ async fn an_export_is_a_file_that_nobody_else_reads() {
     let said = other.command_with(&["account", "import", "-"], &text).await;
     assert_eq!(
         good(said),
-        "added 1 accounts with 1 new keys; updated 0, removed 0; 0 unchanged\n"
+        "accounts: 1 added, 0 updated, 0 removed, 0 unchanged; new keys: 1\n"
     );
     assert_eq!(me(&other, "k1").await, "acme");
 }
