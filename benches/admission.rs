@@ -1,4 +1,4 @@
-//! What a decision costs, on one thread: `cargo bench --bench admission`.
+//! What a decision costs, on one thread: `cargo bench -p tiergate-benches --bench admission`.
 //!
 //! Every measured call leaves the house as it found it, so the figures are of a steady state; where that takes a second
 //! call, the pair is measured and named so. Callers are picked in a pseudo-random order, so that memory isn't read in
@@ -6,20 +6,20 @@
 //!
 //! Absent on purpose: the lock and the clock, which are `gate`'s.
 
-#[path = "../tests/support/request.rs"]
+#[path = "../crates/policy/tests/support/request.rs"]
 mod request;
-#[path = "../tests/support/rules.rs"]
+#[path = "../crates/policy/tests/support/rules.rs"]
 mod rules;
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use tiergate::policy::caller::{Caller, NetworkId};
-use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{Rules, TierId, WindowId, Within};
-use tiergate::policy::time::{Span, Timestamp, UnixTime};
-use tiergate::policy::{Admission, JobId, Outcome, Policy};
+use tiergate_policy::caller::{Caller, NetworkId};
+use tiergate_policy::refusal::{Reason, Refusal};
+use tiergate_policy::rules::{Rules, TierId, WindowId, Within};
+use tiergate_policy::time::{Span, Timestamp, UnixTime};
+use tiergate_policy::{Admission, JobId, Outcome, Policy};
 
 use request::{AdmissionRequest, request};
 use rules::{RulesBuilder, calendar, rolling, tier_a_priority};

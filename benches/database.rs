@@ -1,4 +1,4 @@
-//! What durability costs: `cargo bench --bench database`. On the disk that holds `TMPDIR`, in a folder that is removed at the
+//! What durability costs: `cargo bench -p tiergate-benches --bench database`. On the disk that holds `TMPDIR`, in a folder that is removed at the
 //! end. With `ROUNDS=n` each figure is the median of n.
 //!
 //! The goals: debits in groups of 64 at most 2.2 µs of processor each and at least 150,000 a second; a lone commit at most 1.3
@@ -8,7 +8,7 @@
 //! Processor time is the whole process's: with the runtime and the tasks that wait, so it contains what an event loop spends on
 //! waiting.
 
-#[path = "../tests/support/rules.rs"]
+#[path = "../crates/policy/tests/support/rules.rs"]
 mod rules;
 
 use std::fs::{self, File};
@@ -19,12 +19,12 @@ use std::sync::Arc;
 
 use rustix::time::{ClockId, clock_gettime};
 use tiergate::clock::Clock;
-use tiergate::policy::caller::{Caller, NetworkId};
-use tiergate::policy::rules::{Priority, Window};
-use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{End, Policy};
 use tiergate::store::{DataDir, Database, History, Ledger, Record, Settings};
 use tiergate::telemetry::DatabaseMeters;
+use tiergate_policy::caller::{Caller, NetworkId};
+use tiergate_policy::rules::{Priority, Window};
+use tiergate_policy::time::{Span, UnixTime};
+use tiergate_policy::{End, Policy};
 
 /// Debits in flight, which a commit finds together.
 const GROUPS: [usize; 3] = [4, 16, 64];

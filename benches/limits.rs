@@ -1,4 +1,4 @@
-//! What request limits cost: `cargo bench --bench limits`.
+//! What request limits cost: `cargo bench -p tiergate-benches --bench limits`.
 //!
 //! From the address to the decision, hashes, clock and lock included, unless it says otherwise. Callers are picked in a pseudo-random order,
 //! so that memory isn't read in the order in which it was written. What criterion can't measure comes first: two threads beside each other,
@@ -8,7 +8,7 @@
 
 #[path = "../tests/memory/flood.rs"]
 mod flood;
-#[path = "../tests/support/rules.rs"]
+#[path = "../crates/policy/tests/support/rules.rs"]
 mod rules;
 
 use std::hint::black_box;
@@ -20,11 +20,11 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use smallvec::SmallVec;
 use tiergate::clock::Clock;
 use tiergate::gate::Limiter;
-use tiergate::policy::caller::Network;
-use tiergate::policy::limits::{Admitted, COUNTERS_INLINE, Counter, Moment, Refused, Shard, Subject, decide};
-use tiergate::policy::rules::{CALLERS_MAX_DEFAULT, Kind, LimitId, Rules};
-use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::store::Pseudonyms;
+use tiergate_policy::caller::Network;
+use tiergate_policy::limits::{Admitted, COUNTERS_INLINE, Counter, Moment, Refused, Shard, Subject, decide};
+use tiergate_policy::rules::{CALLERS_MAX_DEFAULT, Kind, LimitId, Rules};
+use tiergate_policy::time::{Span, Timestamp, UnixTime};
 
 use rules::{LimitExt, limit};
 

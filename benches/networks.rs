@@ -1,4 +1,4 @@
-//! What it costs to ask what operators have said of an address, on one thread: `cargo bench --bench networks`.
+//! What it costs to ask what operators have said of an address, on one thread: `cargo bench -p tiergate-benches --bench networks`.
 //!
 //! Addresses come in a pseudo-random order, so that memory isn't read in the order in which it was written.
 //!

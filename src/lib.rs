@@ -51,7 +51,6 @@ pub mod config;
 pub mod gate;
 pub mod http;
 pub mod path;
-pub mod policy;
 pub mod serve;
 pub mod small_file;
 pub mod store;
@@ -59,3 +58,5 @@ mod sync;
 pub mod telemetry;
 pub mod template;
 pub mod upstream;
+
+pub use tiergate_policy as policy;

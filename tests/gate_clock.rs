@@ -3,9 +3,9 @@
 //!
 //! Windows are filled from the test's own list of debits. The seed is printed: `TIERGATE_SEED=7` runs that one alone.
 
-#[path = "support/request.rs"]
+#[path = "../crates/policy/tests/support/request.rs"]
 mod request;
-#[path = "support/rules.rs"]
+#[path = "../crates/policy/tests/support/rules.rs"]
 mod rules;
 
 use std::io;

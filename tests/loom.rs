@@ -5,9 +5,9 @@
 
 #![cfg(tiergate_loom)]
 
-#[path = "support/request.rs"]
+#[path = "../crates/policy/tests/support/request.rs"]
 mod request;
-#[path = "support/rules.rs"]
+#[path = "../crates/policy/tests/support/rules.rs"]
 mod rules;
 
 use std::future::Future;

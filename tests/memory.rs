@@ -13,7 +13,7 @@ mod flood;
 mod folder;
 #[path = "memory/limits.rs"]
 mod limits;
-#[path = "support/rules.rs"]
+#[path = "../crates/policy/tests/support/rules.rs"]
 mod rules;
 
 use std::io::Write;

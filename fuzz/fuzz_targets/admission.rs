@@ -1,28 +1,28 @@
 //! Bytes as a history of the house: the policy must decide as the model does, whatever happens in whatever order.
 //!
-//! Absent on purpose: what is checked. `tests/policy/side_by_side.rs` checks the same after every step as the property
+//! Absent on purpose: what is checked. `crates/policy/tests/policy/side_by_side.rs` checks the same after every step as the property
 //! test does; only where the histories come from differs.
 
 #![no_main]
 
-#[path = "../../tests/policy/debits.rs"]
+#[path = "../../crates/policy/tests/policy/debits.rs"]
 mod debits;
-#[path = "../../tests/policy/model.rs"]
+#[path = "../../crates/policy/tests/policy/model.rs"]
 mod model;
-#[path = "../../tests/support/request.rs"]
+#[path = "../../crates/policy/tests/support/request.rs"]
 mod request;
-#[path = "../../tests/support/rules.rs"]
+#[path = "../../crates/policy/tests/support/rules.rs"]
 mod rules;
 #[expect(dead_code, reason = "the property test also asks how often something has happened")]
-#[path = "../../tests/policy/side_by_side.rs"]
+#[path = "../../crates/policy/tests/policy/side_by_side.rs"]
 mod side_by_side;
 
 use arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use side_by_side::{OPENED, Pick, Reading, SideBySide, Step};
-use tiergate::policy::Outcome;
-use tiergate::policy::rules::{Rules, TierId, Window, Within};
-use tiergate::policy::time::{Span, UnixTime};
+use tiergate_policy::Outcome;
+use tiergate_policy::rules::{Rules, TierId, Window, Within};
+use tiergate_policy::time::{Span, UnixTime};
 
 use rules::{RulesBuilder, TierBuilder, calendar, rolling};
 

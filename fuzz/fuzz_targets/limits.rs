@@ -1,23 +1,23 @@
 //! Bytes as limits and a history of requests and reloads: the request limits must decide as their model does, whatever comes in whatever order.
 //!
-//! Absent on purpose: what is checked. `tests/policy/limits_side_by_side.rs` checks the same after every step as the property test does; only
+//! Absent on purpose: what is checked. `crates/policy/tests/policy/limits_side_by_side.rs` checks the same after every step as the property test does; only
 //! where the histories come from differs.
 
 #![no_main]
 
-#[path = "../../tests/policy/limits_model.rs"]
+#[path = "../../crates/policy/tests/policy/limits_model.rs"]
 mod limits_model;
 #[expect(dead_code, reason = "the property test also asks how often something has happened")]
-#[path = "../../tests/policy/limits_side_by_side.rs"]
+#[path = "../../crates/policy/tests/policy/limits_side_by_side.rs"]
 mod limits_side_by_side;
-#[path = "../../tests/support/rules.rs"]
+#[path = "../../crates/policy/tests/support/rules.rs"]
 mod rules;
 
 use arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use limits_side_by_side::{SideBySide, Step};
-use tiergate::policy::rules::{Kind, Limit};
-use tiergate::policy::time::Span;
+use tiergate_policy::rules::{Kind, Limit};
+use tiergate_policy::time::Span;
 
 use rules::{LimitExt, block};
 

@@ -3,9 +3,9 @@
 //! After every event the hall is looked at (semantics §9.2, §9.3, §2.5); at the end nothing may be left (§9.1, §9.5), and the
 //! same seed must give the same history (§9.6). Replay with `TIERGATE_SEED=… cargo test --test simulation`.
 
-#[path = "../support/request.rs"]
+#[path = "../../crates/policy/tests/support/request.rs"]
 mod request;
-#[path = "../support/rules.rs"]
+#[path = "../../crates/policy/tests/support/rules.rs"]
 mod rules;
 
 use std::collections::hash_map::DefaultHasher;

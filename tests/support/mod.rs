@@ -14,7 +14,9 @@ pub mod operator;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub mod power;
 pub mod program;
+#[path = "../../crates/policy/tests/support/request.rs"]
 pub mod request;
+#[path = "../../crates/policy/tests/support/rules.rs"]
 pub mod rules;
 pub mod yaml;
 

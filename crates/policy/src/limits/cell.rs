@@ -1,0 +1,309 @@
+//! What one counter holds, 16 bytes, and how each kind of limit counts (semantics §7.1, §7.2).
+//!
+//! - **fixed**: a window of length L begins with the first request after the last window's end. It is over when L has passed.
+//! - **aligned**: windows are [k·L, (k+1)·L) on the wall clock. Another k is another window, even after the clock was set back:
+//!   a limit that stood still for as long would turn everybody away.
+//! - **sliding**: buckets of width w = L ÷ 60. Those in [b·w, (b+1)·w) leave together at (b+1)·w + L: up to w late, never
+//!   early. So no stretch of length L ever holds more than the limit.
+//! - **burst** (GCRA): with T = L ÷ limit, `full` is the time at which the bucket will have drained; each request moves it by
+//!   T, and one has room while that is not more than limit · T ahead. Where the limit's number changes, or a subject is met by
+//!   different ones, what counts are the requests in the bucket, not how full it is: they drain at the pace of the number by which
+//!   the last of them came, until another one comes.
+//! - a **penalty** stands in the counter's place until it ends, and leaves it empty. So it lasts until the counter would have been
+//!   empty, or it would lift the limit.
+//!
+//! A limit of another kind or window goes on with what counted under the old one, as if all of it had come at that moment
+//! ([`Cell::carry`]).
+//!
+//! Absent on purpose: whose counter it is (`table`), and what follows from a refusal (`shard`).
+
+use super::Moment;
+use crate::log::Log;
+use crate::rules::{Kind, Limit};
+use crate::time::{Span, Timestamp};
+
+/// Buckets of a sliding window (and one that is leaving).
+const BUCKETS: u64 = 60;
+/// A request that lies so many buckets before another has left the window when the other comes.
+const REACH: u64 = BUCKETS + 1;
+/// Buckets of one counter that lie in one piece of memory with it.
+const INLINE: usize = 2;
+
+/// One counter.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Cell {
+    /// Nothing was counted, or it is over.
+    #[default]
+    Empty,
+    /// A window that began then. Of a burst: so many were carried over from another kind at that time, and nobody has come since.
+    Fixed { since: Timestamp, count: u32 },
+    /// The window of that number.
+    Aligned { window: u64, count: u32 },
+    /// What came, by bucket.
+    Sliding(Box<Log<INLINE>>),
+    /// A bucket that will have drained then, at the pace of that number, by which the subject was last let in.
+    Burst { full: Timestamp, number: u32 },
+    /// A penalty until then.
+    Penalty { until: Timestamp },
+}
+
+/// What a counter says of one more request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// Requests that count.
+    pub(super) used: u32,
+    /// Until the next of them counts no more. None at all if none counts.
+    pub(super) next: Span,
+    /// Until one more will have room; `None`: it has.
+    pub(super) refused: Option<Span>,
+}
+
+impl Reading {
+    const EMPTY: Self = Self {
+        used: 0,
+        next: Span::ZERO,
+        refused: None,
+    };
+}
+
+impl Cell {
+    /// What is counted now under that limit, of which `number` are let in. Forgets what is over.
+    pub(super) fn read(&mut self, limit: &Limit, number: u32, at: Moment) -> Reading {
+        self.forget(limit, at);
+        if let (Self::Fixed { since, count }, Kind::Burst) = (&*self, limit.kind) {
+            *self = poured(*since, *count, limit.window, number);
+        }
+        self.reading(limit, number, at)
+    }
+
+    /// The same of a counter of which nothing is over.
+    fn reading(&self, limit: &Limit, number: u32, at: Moment) -> Reading {
+        let reading = match self {
+            Self::Empty => Reading::EMPTY,
+            Self::Penalty { until } => {
+                let left = until.since(at.now);
+                return Reading {
+                    used: number,
+                    next: left,
+                    refused: Some(left),
+                };
+            }
+            Self::Fixed { since, count } => counted(*count, number, (*since + limit.window).since(at.now)),
+            Self::Aligned { window, count } => counted(*count, number, until_window(*window + 1, limit, at)),
+            Self::Sliding(log) => sliding(log, limit.window, number, at.now),
+            Self::Burst { full, number: by } => burst((*full, *by), limit.window, number, at.now),
+        };
+        // A limit of nothing lets nothing in, however long one waits: it may be raised.
+        let refused = if number == 0 {
+            Some(limit.window)
+        } else {
+            reading.refused
+        };
+        Reading { refused, ..reading }
+    }
+
+    /// Counts one request, which [`Self::read`] has just found to have room, and says what is counted now.
+    pub(super) fn charge(&mut self, limit: &Limit, number: u32, at: Moment) -> Reading {
+        match self {
+            Self::Fixed { count, .. } | Self::Aligned { count, .. } => *count = count.saturating_add(1),
+            Self::Sliding(log) => log.add(bucket(at.now, width(limit.window)), 1, REACH),
+            Self::Burst { full, number: by } => {
+                *full = at.now + at_pace(full.since(at.now), limit.window, *by, number) + step(limit.window, number);
+                *by = number;
+            }
+            Self::Empty | Self::Penalty { .. } => {
+                *self = match limit.kind {
+                    Kind::Fixed => Self::Fixed {
+                        since: at.now,
+                        count: 1,
+                    },
+                    Kind::Aligned => Self::Aligned {
+                        window: window(limit, at),
+                        count: 1,
+                    },
+                    Kind::Sliding => {
+                        let mut log = Box::<Log<INLINE>>::default();
+                        log.add(bucket(at.now, width(limit.window)), 1, REACH);
+                        Self::Sliding(log)
+                    }
+                    Kind::Burst => Self::Burst {
+                        full: at.now + step(limit.window, number),
+                        number,
+                    },
+                };
+            }
+        }
+        self.reading(limit, number, at)
+    }
+
+    /// What was counted under the limit `from` counts under `to` from now on. If that has another kind or window, all that counts
+    /// does so as if it had come now: longer than it would have, but no longer than the new window. A penalty has `longest` left at
+    /// most.
+    pub(super) fn carry(&mut self, from: &Limit, to: &Limit, longest: Span, at: Moment) {
+        if self.forget(from, at) {
+            return;
+        }
+        let count = match self {
+            Self::Penalty { until } => {
+                *until = (*until).min(at.now + longest);
+                return;
+            }
+            _ if counts_alike(from, to) => return,
+            Self::Empty => return,
+            Self::Fixed { count, .. } | Self::Aligned { count, .. } => *count,
+            Self::Sliding(log) => u32::try_from(log.used()).unwrap_or(u32::MAX),
+            Self::Burst { full, number } => burst((*full, *number), from.window, *number, at.now).used,
+        };
+        *self = match to.kind {
+            // By which number a bucket fills is known when the subject comes.
+            Kind::Fixed | Kind::Burst => Self::Fixed { since: at.now, count },
+            Kind::Aligned => Self::Aligned {
+                window: window(to, at),
+                count,
+            },
+            Kind::Sliding => {
+                let mut log = Box::<Log<INLINE>>::default();
+                log.add(bucket(at.now, width(to.window)), count.into(), REACH);
+                Self::Sliding(log)
+            }
+        };
+    }
+
+    /// Until nothing that counts now counts any more; to be asked of one that was just read.
+    pub(super) fn until_empty(&self, limit: &Limit, at: Moment) -> Span {
+        match self {
+            Self::Empty => Span::ZERO,
+            Self::Fixed { since, .. } => (*since + limit.window).since(at.now),
+            Self::Aligned { window, .. } => until_window(*window + 1, limit, at),
+            Self::Sliding(log) => {
+                let newest = log.buckets().last();
+                newest.map_or(Span::ZERO, |(bucket, _)| leaves(bucket, limit.window).since(at.now))
+            }
+            Self::Burst { full, .. } => full.since(at.now),
+            Self::Penalty { until } => until.since(at.now),
+        }
+    }
+
+    /// Whether nothing counts any more. Forgets what is over.
+    pub(super) fn forget(&mut self, limit: &Limit, at: Moment) -> bool {
+        let over = match self {
+            Self::Empty => return true,
+            Self::Fixed { since, .. } => at.now.since(*since) >= limit.window,
+            Self::Aligned { window: of, .. } => *of != window(limit, at),
+            Self::Sliding(log) => {
+                log.forget_before(first(at.now, limit.window));
+                log.used() == 0
+            }
+            Self::Burst { full, .. } => *full <= at.now,
+            Self::Penalty { until } => *until <= at.now,
+        };
+        if over {
+            *self = Self::Empty;
+        }
+        over
+    }
+}
+
+/// Whether counters of the one mean the same under the other.
+pub(super) fn counts_alike(one: &Limit, other: &Limit) -> bool {
+    (one.kind, one.window) == (other.kind, other.window)
+}
+
+/// Of requests that all leave at once, after `left`.
+fn counted(count: u32, number: u32, left: Span) -> Reading {
+    Reading {
+        used: count,
+        next: left,
+        refused: (count >= number).then_some(left),
+    }
+}
+
+/// The window of the wall clock in which this moment lies.
+fn window(limit: &Limit, at: Moment) -> u64 {
+    at.wall.as_millis() / window_ms(limit)
+}
+
+fn until_window(window: u64, limit: &Limit, at: Moment) -> Span {
+    Span::from_millis((window.saturating_mul(window_ms(limit))).saturating_sub(at.wall.as_millis()))
+}
+
+fn window_ms(limit: &Limit) -> u64 {
+    limit.window.as_millis().max(1)
+}
+
+/// The width of a bucket, in nanoseconds.
+fn width(window: Span) -> u64 {
+    window.as_nanos().div_ceil(BUCKETS).max(1)
+}
+
+fn bucket(at: Timestamp, width: u64) -> u64 {
+    at.as_nanos() / width
+}
+
+/// The first bucket that still counts.
+fn first(now: Timestamp, window: Span) -> u64 {
+    now.as_nanos().saturating_sub(window.as_nanos()) / width(window)
+}
+
+/// When the bucket leaves the window.
+fn leaves(bucket: u64, window: Span) -> Timestamp {
+    Timestamp::from_nanos((bucket + 1).saturating_mul(width(window))) + window
+}
+
+fn sliding(log: &Log<INLINE>, window: Span, number: u32, now: Timestamp) -> Reading {
+    let used = log.used();
+    // So many have to leave before there is room.
+    let too_many = (used + 1).saturating_sub(number.into());
+    let (mut left, mut next, mut refused) = (0, None, None);
+    for (bucket, units) in log.buckets() {
+        left += units;
+        next = next.or(Some(leaves(bucket, window).since(now)));
+        if left >= too_many {
+            refused = (too_many > 0).then(|| leaves(bucket, window).since(now));
+            break;
+        }
+    }
+    Reading {
+        used: u32::try_from(used).unwrap_or(u32::MAX),
+        next: next.unwrap_or_default(),
+        refused,
+    }
+}
+
+/// The time that one request takes up in a bucket.
+fn step(window: Span, number: u32) -> Span {
+    Span::from_nanos(window.as_nanos().div_ceil(u64::from(number.max(1))))
+}
+
+/// A bucket into which so many were poured at that time. If they are more than it holds, they drain within the window.
+fn poured(since: Timestamp, count: u32, window: Span, number: u32) -> Cell {
+    let number = number.max(count);
+    Cell::Burst {
+        full: since + step(window, number).saturating_mul(count.into()),
+        number,
+    }
+}
+
+/// As many requests as drain in that time by the one number, in the time in which they drain by the other.
+fn at_pace(left: Span, window: Span, by: u32, number: u32) -> Span {
+    if by == number {
+        return left;
+    }
+    let (old, new) = (step(window, by).as_nanos(), step(window, number).as_nanos());
+    let nanos = (u128::from(left.as_nanos()) * u128::from(new)).div_ceil(u128::from(old));
+    Span::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// Of a bucket that will have drained at `full`, at the pace of the number `by`, what `number` says.
+fn burst((full, by): (Timestamp, u32), window: Span, number: u32, now: Timestamp) -> Reading {
+    let step = step(window, by).as_nanos();
+    let ahead = full.since(now).as_nanos();
+    let used = ahead.div_ceil(step);
+    let room = step.saturating_mul(number.into());
+    let beyond = ahead.saturating_add(step).saturating_sub(room);
+    Reading {
+        used: u32::try_from(used).unwrap_or(u32::MAX),
+        next: Span::from_nanos(ahead - used.saturating_sub(1) * step),
+        refused: (beyond > 0).then(|| Span::from_nanos(beyond)),
+    }
+}

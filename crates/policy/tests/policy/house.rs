@@ -1,0 +1,124 @@
+//! A small house to tell stories in: tiers named by their priority, callers by a number, times in seconds.
+//!
+//! Absent on purpose: anything that decides.
+
+use std::sync::Arc;
+
+use tiergate_policy::caller::{AccountId, Caller};
+use tiergate_policy::refusal::Refusal;
+use tiergate_policy::rules::{PoolId, Rules, TierId};
+use tiergate_policy::time::{Span, Timestamp, UnixTime};
+use tiergate_policy::{Admission, ClockStep, Displaced, Grant, JobId, Outcome, Policy};
+
+use super::request::{AdmissionRequest, request};
+use super::rules::{RulesBuilder, tier_a_priority};
+
+/// Seven tiers, one a priority, of generous concurrency; one pool with one server of `slots`.
+pub fn rules(seats: u32, slots: u32) -> RulesBuilder {
+    tier_a_priority(|tier| tier.concurrency(100).displacements(1_000))
+        .queue(seats)
+        .upstream("search", &[slots])
+}
+
+pub const POOL: PoolId = PoolId(0);
+
+/// How long quotas may stand still where the system's clock has stepped back.
+pub const STEP_MAX: Span = Span::from_secs(300);
+
+pub fn caller(number: u64) -> Caller {
+    Caller::Account(AccountId(number.try_into().expect("tests have few callers")))
+}
+
+/// An ask that is ready and names no wait, of the tier with that priority.
+pub fn ask(caller_number: u64, priority: u8) -> AdmissionRequest {
+    request(caller(caller_number), TierId(priority.into()))
+}
+
+/// A policy and what time it is.
+pub struct House {
+    pub policy: Policy,
+    pub now: Timestamp,
+}
+
+impl House {
+    pub fn new(rules: impl Into<Rules>) -> Self {
+        Self {
+            policy: Policy::new(Arc::new(rules.into())),
+            now: Timestamp::ZERO,
+        }
+    }
+
+    /// A house in which every slot is taken, by callers that appear nowhere else.
+    pub fn busy(rules: impl Into<Rules>) -> (Self, Vec<JobId>) {
+        let mut house = Self::new(rules);
+        let running = (0..house.policy.slots(POOL))
+            .map(|number| house.runs(&ask(1_000_000 + u64::from(number), 6)).job)
+            .collect();
+        (house, running)
+    }
+
+    pub fn pass(&mut self, span: Span) {
+        self.now = self.now + span;
+    }
+
+    /// The system's wall clock reads so.
+    pub fn set_clock(&mut self, reading: UnixTime) -> ClockStep {
+        self.policy.follow_clock(reading, self.now, STEP_MAX)
+    }
+
+    /// Other rules, of a file that lists nobody.
+    pub fn reload(&mut self, rules: impl Into<Rules>) -> Vec<Grant> {
+        self.policy.reload(Arc::new(rules.into()), |_| None, self.now)
+    }
+
+    pub fn enter(&mut self, ask: &AdmissionRequest) -> Result<Admission, Refusal> {
+        self.policy.enter(ask, self.now)
+    }
+
+    /// Enters and must get a slot at once.
+    pub fn runs(&mut self, ask: &AdmissionRequest) -> Grant {
+        match self.enter(ask) {
+            Ok(Admission::Running { grant, .. }) => grant,
+            other => panic!("{ask:?} should run, but: {other:?}"),
+        }
+    }
+
+    /// Enters and must get a seat that was free.
+    pub fn sits(&mut self, ask: &AdmissionRequest) -> JobId {
+        match self.seated(ask) {
+            (job, _, None) => job,
+            (_, _, displaced) => panic!("{ask:?} should find a free seat, but displaced {displaced:?}"),
+        }
+    }
+
+    /// Enters and must get the seat of somebody else: the newcomer, and who made room.
+    pub fn displaces(&mut self, ask: &AdmissionRequest) -> (JobId, JobId) {
+        match self.seated(ask) {
+            (job, _, Some(displaced)) => (job, displaced.job),
+            (job, _, None) => panic!("{ask:?} should displace somebody, but {job:?} found a free seat"),
+        }
+    }
+
+    /// Enters and must get a seat: the job, when its wait is over, and who made room.
+    pub fn seated(&mut self, ask: &AdmissionRequest) -> (JobId, Timestamp, Option<Displaced>) {
+        match self.enter(ask) {
+            Ok(Admission::Seated {
+                job, until, displaced, ..
+            }) => (job, until, displaced),
+            other => panic!("{ask:?} should be seated, but: {other:?}"),
+        }
+    }
+
+    /// Enters and must be refused.
+    pub fn refused(&mut self, ask: &AdmissionRequest) -> Refusal {
+        match self.enter(ask) {
+            Err(refusal) => refusal,
+            Ok(admission) => panic!("{ask:?} should be refused, but: {admission:?}"),
+        }
+    }
+
+    /// The job succeeds; who gets its slot.
+    pub fn succeeds(&mut self, job: JobId) -> Option<Grant> {
+        self.policy.end(job, Outcome::Succeeded, self.now)
+    }
+}

@@ -1,0 +1,381 @@
+//! Request limits that are loaded anew while they count: what stays, what is carried over, and what is forgotten.
+//!
+//! Absent on purpose: every way in which limits change, in random histories, which `limits` holds against the model.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tiergate_policy::limits::{Admitted, Counter, Moment, Refused, Reload, Shard, Subject, decide, decide_by_name};
+use tiergate_policy::rules::{Kind, Limit, LimitId, Rules};
+use tiergate_policy::time::{Span, Timestamp, UnixTime};
+
+use super::limits::{limit, plain};
+use super::limits_side_by_side::{of_account, of_network, rules};
+use super::rules::{LimitExt, block};
+use super::seeded::runner;
+
+const HISTORIES: u32 = 300;
+const CALLERS_MAX: u32 = 1_000;
+const MINUTE: Span = Span::from_secs(60);
+const HOUR: Span = Span::from_secs(3_600);
+const KINDS: [Kind; 4] = [Kind::Fixed, Kind::Aligned, Kind::Sliding, Kind::Burst];
+
+struct Door {
+    rules: Rules,
+    shards: Vec<Shard>,
+}
+
+impl Door {
+    fn new(limits: Vec<Limit>) -> Self {
+        let rules = rules(limits, CALLERS_MAX);
+        Self {
+            shards: Shard::all(&rules),
+            rules,
+        }
+    }
+
+    fn reload(&mut self, limits: Vec<Limit>, at: Moment) {
+        self.reload_rules(rules(limits, CALLERS_MAX), at);
+    }
+
+    fn reload_rules(&mut self, rules: Rules, at: Moment) {
+        let reload = Reload::new(&self.rules, &rules);
+        self.shards.iter_mut().for_each(|shard| reload.apply(shard, at));
+        self.rules = rules;
+    }
+
+    #[expect(clippy::result_large_err, reason = "as the policy's own")]
+    fn decide(&mut self, counters: &[Counter], at: Moment) -> Result<Admitted, Refused> {
+        decide(counters, &mut self.shards, &self.rules.limits, at)
+    }
+
+    /// The same about counters that were made by other rules.
+    #[expect(clippy::result_large_err, reason = "as the policy's own")]
+    fn decide_for(&mut self, theirs: &Rules, counters: &[Counter], at: Moment) -> Result<Admitted, Refused> {
+        decide_by_name(counters, theirs, &mut self.shards, &self.rules, at)
+    }
+
+    /// How long the network's next request is kept out by the first limit.
+    fn refused(&mut self, at: Moment) -> Span {
+        let counter = counter(LimitId(0), &self.rules, of_network(1, 1));
+        match self.decide(&[counter], at) {
+            Err(Refused::Limited { retry_after, .. }) => retry_after,
+            other => panic!("it should be refused, but: {other:?}"),
+        }
+    }
+
+    /// How many of so many requests are let in, of one network by the first limit.
+    fn let_in(&mut self, times: usize, at: Moment) -> usize {
+        let counter = counter(LimitId(0), &self.rules, of_network(1, 1));
+        (0..times).filter(|_| self.decide(&[counter], at).is_ok()).count()
+    }
+}
+
+fn counter(limit: LimitId, rules: &Rules, subject: Subject) -> Counter {
+    let number = rules.limits[limit.index()].number;
+    Counter {
+        limit,
+        subject,
+        number,
+        enforced: number,
+        matches: true,
+    }
+}
+
+fn after(span: Span) -> Moment {
+    Moment {
+        now: Timestamp::ZERO + span,
+        wall: UnixTime::from_secs(1_780_000_000) + span,
+    }
+}
+
+fn secs(secs: u64) -> Moment {
+    after(Span::from_secs(secs))
+}
+
+/// The counters of both are made by the first order: those who ask don't know yet that there is another.
+#[test]
+fn the_same_limits_in_another_order_change_nothing() {
+    let (mut runner, seed, _) = runner(HISTORIES);
+    let orders = vec(limit(), 1..=4).prop_flat_map(|limits| {
+        let names = ["a", "b", "c", "d"].into_iter();
+        let limits: Vec<Limit> = names.zip(limits).map(|(name, limit)| limit.named(name)).collect();
+        let reordered = Just(limits.clone()).prop_shuffle();
+        (Just(limits), vec(reordered, 1..4))
+    });
+    let step = (0_u8..3, 0_u64..3, 0_u64..2_000, prop::option::weighted(0.1, 0_usize..3));
+    let result = runner.run(&(orders, vec(step, 10..100)), |((limits, orders), steps)| {
+        let (mut one, mut other) = (Door::new(limits.clone()), Door::new(limits.clone()));
+        let first = rules(limits, CALLERS_MAX);
+        let mut now = Span::ZERO;
+        for (account, network, millis, order) in steps {
+            now = now + Span::from_millis(millis);
+            if let Some(order) = order {
+                other.reload(orders[order % orders.len()].clone(), after(now));
+            }
+            let mut counters = Vec::new();
+            for (id, limit) in (0..).map(LimitId).zip(&first.limits) {
+                if limit.per.account {
+                    counters.push(counter(id, &first, of_account(account)));
+                }
+                if limit.per.network {
+                    counters.push(counter(id, &first, of_network(network, network)));
+                }
+            }
+            let said = one.decide(&counters, after(now));
+            prop_assert_eq!(said, other.decide_for(&first, &counters, after(now)));
+        }
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("TIERGATE_SEED={seed}: {failure}");
+    }
+}
+
+#[test]
+fn a_number_changes_and_what_was_counted_stays() {
+    for kind in KINDS {
+        let mut door = Door::new(vec![plain(kind, 5, HOUR)]);
+        assert_eq!(door.let_in(9, secs(0)), 5, "{kind:?}");
+        door.reload(vec![plain(kind, 8, HOUR)], secs(1));
+        assert_eq!(door.let_in(9, secs(1)), 3, "{kind:?}");
+        door.reload(vec![plain(kind, 2, HOUR)], secs(2));
+        assert_eq!(door.let_in(9, secs(3)), 0, "{kind:?}");
+        assert_eq!(door.let_in(9, secs(2 * 3_600)), 2, "{kind:?}");
+    }
+}
+
+/// The bug: a burst lowered from 10 to 3 after 5 were used still let one in, since it was half full. What counts are requests.
+#[test]
+fn with_another_number_as_many_requests_count() {
+    let changes = (0..=10_usize).flat_map(|used| [1, 2, 3, 9, 10, 11, 40].map(move |to| (used, to)));
+    for ((used, to), kind) in changes.flat_map(|change| KINDS.map(|kind| (change, kind))) {
+        let mut door = Door::new(vec![plain(kind, 10, HOUR)]);
+        assert_eq!(door.let_in(used, secs(0)), used);
+        door.reload(vec![plain(kind, to, HOUR)], secs(0));
+        let more = (to as usize).saturating_sub(used);
+        assert_eq!(door.let_in(50, secs(0)), more, "{kind:?}: {used} of 10, then of {to}");
+        let told = door.refused(secs(0));
+        assert!(told <= HOUR + MINUTE, "{kind:?}: {told}");
+        if kind != Kind::Aligned {
+            let before = Span::from_nanos(told.as_nanos() - 1);
+            assert_eq!(door.let_in(1, after(before)), 0, "{kind:?}: {used} of 10, then of {to}");
+        }
+        assert_eq!(door.let_in(1, after(told)), 1, "{kind:?}: {used} of 10, then of {to}");
+    }
+}
+
+/// Somebody with a number of its own and somebody without one share their network's counter. In a burst, half of the one's was
+/// half of the other's.
+#[test]
+fn a_counter_that_is_met_by_different_numbers_counts_requests() {
+    for kind in KINDS {
+        let mut door = Door::new(vec![plain(kind, 10, HOUR)]);
+        let plainly = counter(LimitId(0), &door.rules, of_network(1, 1));
+        let own = Counter {
+            number: 100,
+            enforced: 100,
+            ..plainly
+        };
+        let let_in = |door: &mut Door, counter: Counter| {
+            let asked = (0..200).filter(|_| door.decide(&[counter], secs(0)).is_ok());
+            asked.count()
+        };
+        assert_eq!(door.let_in(4, secs(0)), 4);
+        for _ in 0..50 {
+            assert!(door.decide(&[own], secs(0)).is_ok(), "{kind:?}");
+        }
+        assert_eq!(let_in(&mut door, plainly), 0, "{kind:?}: 54 of 10 are used");
+        assert_eq!(let_in(&mut door, own), 46, "{kind:?}: 54 of 100 were used");
+    }
+}
+
+/// The bug: what was carried over into a burst was cut to the number of whoever came first, and the rest was lifted for others.
+#[test]
+fn what_is_carried_into_a_burst_is_cut_for_nobody() {
+    let mut door = Door::new(vec![plain(Kind::Fixed, 100, HOUR)]);
+    assert_eq!(door.let_in(50, secs(0)), 50);
+    door.reload(vec![plain(Kind::Burst, 10, HOUR)], secs(0));
+    assert_eq!(door.let_in(1, secs(0)), 0);
+    door.reload(vec![plain(Kind::Burst, 100, HOUR)], secs(0));
+    assert_eq!(door.let_in(200, secs(0)), 50);
+}
+
+/// Whatever it was and will be: what has been sent counts, and nobody is kept out for longer than the new window.
+#[test]
+fn another_kind_or_window_lifts_nothing_and_keeps_nobody_out_for_longer_than_it_lasts() {
+    let counting = KINDS
+        .into_iter()
+        .flat_map(|kind| [MINUTE, HOUR].map(|window| (kind, window)));
+    for (from, to) in counting
+        .clone()
+        .flat_map(|from| counting.clone().map(move |to| (from, to)))
+    {
+        let mut door = Door::new(vec![plain(from.0, 6, from.1)]);
+        assert_eq!(door.let_in(4, secs(0)), 4);
+        door.reload(vec![plain(to.0, 6, to.1)], secs(1));
+        let dripped = usize::from(from == (Kind::Burst, MINUTE));
+        let more = door.let_in(9, secs(1));
+        assert!((2..=2 + dripped).contains(&more), "{from:?} to {to:?}: {more}");
+        // A sliding window's buckets are late by a sixtieth.
+        let over = secs(2).now + to.1 + Span::from_secs(to.1.as_secs_ceil() / 60);
+        let late = after(over.since(Timestamp::ZERO));
+        assert_eq!(door.let_in(9, late), 6, "{from:?} to {to:?}");
+    }
+}
+
+/// By which number a bucket drips is not the limit's own for everybody: it is known when somebody comes.
+#[test]
+fn a_bucket_that_is_new_is_filled_by_the_number_of_who_comes() {
+    for (number, more) in [(6, 2), (60, 56), (2, 0)] {
+        let mut door = Door::new(vec![plain(Kind::Fixed, 6, HOUR)]);
+        assert_eq!(door.let_in(4, secs(0)), 4);
+        door.reload(vec![plain(Kind::Burst, 6, HOUR)], secs(0));
+        let own = Counter {
+            number,
+            enforced: number,
+            ..counter(LimitId(0), &door.rules, of_network(1, 1))
+        };
+        let let_in = (0..100).filter(|_| door.decide(&[own], secs(0)).is_ok()).count();
+        assert_eq!(let_in, more, "of {number}");
+    }
+}
+
+#[test]
+fn a_penalty_goes_on_for_no_longer_than_a_refusal_by_the_new_limit_could() {
+    let with = |penalty_s: Option<u64>| plain(Kind::Fixed, 1, MINUTE).penalty(penalty_s.map(Span::from_secs));
+    for (to, ends) in [(Some(7_200), 3_600), (Some(600), 610), (Some(1), 70), (None, 70)] {
+        let mut door = Door::new(vec![with(Some(3_600))]);
+        assert_eq!(door.let_in(2, secs(0)), 1);
+        door.reload(vec![with(to)], secs(10));
+        assert_eq!(door.let_in(1, secs(ends - 1)), 0, "{to:?}");
+        assert_eq!(door.let_in(1, secs(ends)), 1, "{to:?}");
+    }
+}
+
+#[test]
+fn a_block_goes_on_for_no_longer_than_the_new_rules_and_ends_with_its_rule() {
+    let with = |lasts_s: Option<u64>| {
+        let rule = lasts_s.map(|secs| block(2, HOUR, Span::from_secs(secs)));
+        plain(Kind::Fixed, 1, Span::from_secs(1)).block_after(rule)
+    };
+    for (to, ends) in [(Some(7_200), 3_600), (Some(60), 70), (None, 11)] {
+        let mut door = Door::new(vec![with(Some(3_600))]);
+        assert_eq!(door.let_in(3, secs(0)), 1);
+        assert_eq!(door.let_in(1, secs(9)), 0);
+        let still = door.let_in(1, secs(10));
+        door.reload(vec![with(to)], secs(10));
+        let before = if to.is_some() { secs(ends - 1) } else { secs(10) };
+        assert_eq!(
+            (still, door.let_in(1, before)),
+            (0, usize::from(to.is_none())),
+            "{to:?}"
+        );
+        assert_eq!(door.let_in(1, secs(ends)), 1, "{to:?}");
+    }
+    // One refusal was noted before there was another rule.
+    let mut door = Door::new(vec![with(Some(3_600))]);
+    assert_eq!(door.let_in(2, secs(0)), 1);
+    door.reload(vec![with(Some(60))], secs(0));
+    assert_eq!(door.let_in(1, secs(0)), 0);
+    assert_eq!(door.let_in(1, secs(59)), 0, "the second blocks");
+    assert_eq!(door.let_in(1, secs(60)), 1);
+}
+
+#[test]
+fn what_vanishes_is_forgotten_and_what_is_new_begins_empty() {
+    let limit = |name: &str| plain(Kind::Fixed, 2, HOUR).named(name);
+    let mut door = Door::new(vec![limit("a")]);
+    assert_eq!(door.let_in(3, secs(0)), 2);
+    let theirs = rules(vec![limit("a")], CALLERS_MAX);
+    door.reload(vec![limit("b")], secs(0));
+    // Who came by the old rules is charged nothing by the new ones, and isn't told of them.
+    let counters = [counter(LimitId(0), &theirs, of_network(1, 1))];
+    let admitted = door
+        .decide_for(&theirs, &counters, secs(0))
+        .expect("nothing is known of it");
+    assert!(admitted.left.is_empty());
+    assert_eq!(door.let_in(3, secs(0)), 2);
+    door.reload(vec![limit("a")], secs(0));
+    assert_eq!(door.let_in(3, secs(0)), 2);
+}
+
+/// A refusal names the limit and the place of its counter as whoever asked knows them.
+#[test]
+fn a_refusal_by_other_rules_speaks_of_the_counters_that_were_given() {
+    let limit = |name: &str, number| plain(Kind::Fixed, number, HOUR).named(name);
+    let theirs = rules(vec![limit("gone", 9), limit("a", 9), limit("b", 1)], CALLERS_MAX);
+    let mut door = Door::new(vec![limit("b", 1), limit("new", 9), limit("a", 9)]);
+    let counters = [0, 1, 2].map(|id| counter(LimitId(id), &theirs, of_network(1, 1)));
+    let left = door
+        .decide_for(&theirs, &counters, secs(0))
+        .expect("there is room")
+        .left;
+    let told: Vec<_> = left.iter().map(|left| (left.limit, left.remaining)).collect();
+    assert_eq!(told, [(LimitId(1), 8), (LimitId(2), 0)]);
+    let refused = door.decide_for(&theirs, &counters, secs(0)).expect_err("there is none");
+    let Refused::Limited { by, left, .. } = refused else {
+        panic!("nobody is blocked")
+    };
+    assert_eq!((by, left.len(), left[1].limit), (2, 2, LimitId(2)));
+}
+
+#[test]
+fn more_callers_or_fewer_may_be_counted_one_by_one_at_once() {
+    let limit = plain(Kind::Fixed, 1, HOUR);
+    let mut door = Door::new(vec![limit.clone()]);
+    let mut next = 0;
+    let mut counted = |door: &mut Door, strangers: u64| {
+        for _ in 0..strangers {
+            next += 1;
+            let counter = counter(LimitId(0), &door.rules, of_network(next, next));
+            _ = door.decide(&[counter], secs(0));
+        }
+        door.shards
+            .iter()
+            .map(|shard| shard.counted(LimitId(0)).0)
+            .sum::<usize>()
+    };
+    assert_eq!(counted(&mut door, 1_500), 1_000);
+    door.reload_rules(rules(vec![limit.clone()], 1_200), secs(0));
+    assert_eq!(counted(&mut door, 1_000), 1_200);
+    door.reload_rules(rules(vec![limit], 1_000), secs(0));
+    assert_eq!(counted(&mut door, 1_000), 1_200, "who is counted stays so");
+}
+
+/// A limit that isn't enforced does all that it would do, but refuse: so switching it on surprises nobody.
+#[test]
+fn what_is_not_enforced_counts_as_if_it_were_and_goes_on_when_it_is() {
+    let limit = |enforce| plain(Kind::Fixed, 2, MINUTE).penalty(HOUR).enforced(enforce);
+    let mut door = Door::new(vec![limit(false)]);
+    let counter = counter(LimitId(0), &door.rules, of_network(1, 1));
+    let would: Vec<bool> = (0..4)
+        .map(|_| {
+            let admitted = door.decide(&[counter], secs(0)).expect("nobody is refused");
+            assert!(admitted.left.is_empty(), "nobody is told");
+            admitted.unenforced.has(LimitId(0))
+        })
+        .collect();
+    assert_eq!(would, [false, false, true, true]);
+    door.reload(vec![limit(true)], secs(1));
+    assert_eq!(door.let_in(1, secs(3_599)), 0, "its penalty has begun");
+    assert_eq!(door.let_in(1, secs(3_600)), 1);
+}
+
+/// The bug: an edit raised a limit's number and began to enforce it at once. Who had come by the old file was refused by its number,
+/// which that file didn't enforce, and the new one doesn't have.
+#[test]
+fn nobody_is_refused_by_the_number_of_one_file_and_the_word_of_another() {
+    let of = |number, enforce| {
+        let limit = plain(Kind::Fixed, number, MINUTE).named("http");
+        vec![limit.enforced(enforce)]
+    };
+    for (old, new) in [((2, false), (100, true)), ((2, true), (100, false))] {
+        let (before, after) = (of(old.0, old.1), of(new.0, new.1));
+        let theirs = rules(before.clone(), CALLERS_MAX);
+        let mut door = Door::new(before);
+        assert_eq!(door.let_in(3, secs(0)), if old.1 { 2 } else { 3 });
+        door.reload(after, secs(1));
+        let asked = counter(LimitId(0), &theirs, of_network(1, 1));
+        assert!(door.decide_for(&theirs, &[asked], secs(1)).is_ok(), "{old:?} → {new:?}");
+    }
+}

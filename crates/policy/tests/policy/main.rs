@@ -1,0 +1,29 @@
+//! The policy, shown to be right: against a model that is obviously right (`histories`), and rule by rule.
+//!
+//! Time is a number here: nothing sleeps, and every failure can be replayed (CONTRIBUTING.md).
+
+mod clock;
+mod crowd;
+mod debits;
+mod displacement;
+mod fairness;
+mod histories;
+mod house;
+mod limits;
+mod limits_crowded;
+mod limits_model;
+mod limits_reloaded;
+mod limits_side_by_side;
+mod model;
+mod promises;
+mod quota;
+mod relocation;
+#[path = "../support/request.rs"]
+mod request;
+#[path = "../support/rules.rs"]
+mod rules;
+#[path = "../support/seeded.rs"]
+mod seeded;
+mod side_by_side;
+mod uploads;
+mod wait;

@@ -1,0 +1,257 @@
+//! A small but real image search, and the door before it.
+//!
+//! `cargo demo` makes and indexes some pictures, opens the door of tiers.yaml before the search, and
+//! prints where everything is. `--traffic` sends a crowd, so that one can watch the queue fill.
+//!
+//! Where to look: `door.rs` is all that concerns tiergate; `search_server.rs` is what stands behind it; `index.rs`,
+//! `descriptor.rs` and `scenes.rs` are the search itself; `traffic.rs` is the crowd.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a program of its own, which lets real time pass; the ban is for the door"
+)]
+
+mod descriptor;
+mod door;
+mod index;
+mod scenes;
+mod search_server;
+mod traffic;
+
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{env, fs, process};
+
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::door::{Addresses, Door, KEY_HEADER};
+use crate::index::Index;
+use crate::traffic::Doors;
+
+/// An image search, and the door before it.
+#[derive(Parser)]
+#[command(name = "demo")]
+struct Flags {
+    /// Where the door takes searches
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Where the door shows its metrics and its queue
+    #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
+    admin: SocketAddr,
+    /// The port of the search service behind the door, on 127.0.0.1
+    #[arg(long, default_value_t = 8081, value_name = "PORT")]
+    upstream_port: u16,
+    /// JPEG and PNG files to index; without it, pictures are made
+    #[arg(long, value_name = "FOLDER")]
+    images: Option<PathBuf>,
+    /// What the pictures are made from; the same seed makes the same pictures
+    #[arg(long, default_value_t = 1, conflicts_with = "images")]
+    seed: u64,
+    /// How many pictures are made
+    #[arg(long, default_value_t = 300, conflicts_with = "images", value_parser = clap::value_parser!(u16).range(1..=2000))]
+    count: u16,
+    /// Send a crowd of sponsors and strangers, and print the queue once a second
+    #[arg(long)]
+    traffic: bool,
+    /// Stop after so many seconds; without it, at Ctrl-C
+    #[arg(long, value_name = "N")]
+    seconds: Option<u32>,
+    /// The door's tiers.yaml [default: ./tiers.yaml, or else tiergate's own]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Flags::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
+    // The addresses are taken first: who has to choose other ports should learn it before the pictures are made.
+    let search = TcpListener::bind((Ipv4Addr::LOCALHOST, flags.upstream_port))
+        .await
+        .map_err(|error| {
+            format!(
+                "can't listen on 127.0.0.1:{}: {error} (see --upstream-port)",
+                flags.upstream_port
+            )
+        })?;
+    let addresses = Addresses {
+        listen: flags.listen,
+        admin: flags.admin,
+        upstream: search.local_addr()?,
+    };
+    let mut config = door::load(&tiers_yaml(flags.config.as_deref())?, &addresses)?;
+    let anonymous = door::anonymous_tier(&config);
+    let sponsors = door::add_sponsors(&mut config)?;
+    let token = door::operator_token(&config)?;
+    let door = Door::bind(config).map_err(|error| {
+        format!(
+            "can't listen on {} and {}: {error} (see --listen and --admin)",
+            flags.listen, flags.admin
+        )
+    })?;
+
+    let index = Arc::new(indexed(&flags)?);
+    let query = QueryFile::create(&index)?;
+    let doors = Doors {
+        public: reachable(door.public_address()),
+        admin: reachable(door.admin_address()),
+        token,
+    };
+    println!("door            http://{}/search", doors.public);
+    println!("its metrics     http://{}/metrics", doors.admin);
+    println!(
+        "its queue       curl -H 'Authorization: Bearer {}' http://{}/queue",
+        doors.token, doors.admin
+    );
+    println!("search service  http://{}/search, behind the door", addresses.upstream);
+    println!(
+        "\nAs a stranger: curl --data-binary @{} http://{}/search",
+        query.path.display(),
+        doors.public
+    );
+    if let Some(sponsor) = sponsors.last() {
+        println!(
+            "As a sponsor:  curl -H '{KEY_HEADER}: {}' http://{}/me\n",
+            sponsor.key, doors.public
+        );
+    }
+
+    // From the front to the back: the crowd goes, then the door closes, then the search service.
+    let (stop, close_door, close_search) = (
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
+    let crowd = async {
+        if flags.traffic {
+            traffic::run(doors, &sponsors, &anonymous, traffic::uploads(&index), stop.clone()).await;
+        } else {
+            stop.cancelled().await;
+        }
+        close_door.cancel();
+    };
+    let front = async {
+        let ended = door.run(close_door.clone().cancelled_owned()).await;
+        stop.cancel(); // if it ended by itself, all of it ends
+        close_search.cancel();
+        ended
+    };
+    let back = search_server::serve(search, Arc::clone(&index), close_search.clone().cancelled_owned());
+    let until = async {
+        stop.run_until_cancelled(asked_to_stop(flags.seconds)).await;
+        stop.cancel();
+    };
+    let ((), front, back, ()) = tokio::join!(crowd, front, back, until);
+    front.map_err(|error| format!("the door: {error}"))?;
+    back.map_err(|error| format!("the search service: {error}"))?;
+    Ok(())
+}
+
+/// The file that was asked for, or the first of the usual ones that exists.
+fn tiers_yaml(asked: Option<&Path>) -> Result<PathBuf, String> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("tiers.yaml");
+    let mut usual = [PathBuf::from("tiers.yaml"), own].into_iter();
+    match asked {
+        Some(path) => Ok(path.to_owned()),
+        None => usual
+            .find(|path| path.is_file())
+            .ok_or_else(|| "no tiers.yaml here (see --config)".to_owned()),
+    }
+}
+
+fn indexed(flags: &Flags) -> Result<Index, String> {
+    let began = Instant::now();
+    match &flags.images {
+        None => println!("making and indexing {} pictures …", flags.count),
+        Some(folder) => println!("indexing {} …", folder.display()),
+    }
+    let index = match &flags.images {
+        None => Index::made(flags.seed, flags.count.into(), scenes::SIZE),
+        Some(folder) => {
+            let (index, skipped) =
+                Index::of_folder(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            for file in skipped {
+                eprintln!("skipped {}: {}", file.path.display(), file.reason);
+            }
+            index
+        }
+    };
+    match (index.pictures().len(), &flags.images) {
+        (0, Some(folder)) => Err(format!("{}: no JPEG or PNG in it", folder.display())),
+        (count, _) => {
+            println!("{count} images indexed in {:.1} s\n", began.elapsed().as_secs_f32());
+            Ok(index)
+        }
+    }
+}
+
+/// Ends at Ctrl-C, or after so many seconds.
+async fn asked_to_stop(seconds: Option<u32>) {
+    let time_is_up = async {
+        match seconds {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds.into())).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = time_is_up => {}
+        pressed = tokio::signal::ctrl_c() => if let Err(error) = pressed {
+            eprintln!("demo: Ctrl-C can't be noticed here: {error}");
+        },
+    }
+}
+
+/// Where a listener can be reached from this machine: one that takes all addresses is reached at the loopback's.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    address
+}
+
+/// An image to try the search with, in a temporary folder of its own that goes when the demo does.
+struct QueryFile {
+    folder: PathBuf,
+    path: PathBuf,
+}
+
+impl QueryFile {
+    /// A slightly cropped copy of the image in the middle of the index.
+    fn create(index: &Index) -> Result<Self, Box<dyn Error>> {
+        let picture = &index.pictures()[index.pictures().len() / 2];
+        let copy = index::cropped_copy(&index::decode(&picture.bytes()?)?, 0.04, 60);
+        let folder = env::temp_dir().join(format!("tiergate-demo-{}", process::id()));
+        let path = folder.join("query.jpg");
+        fs::create_dir(&folder).map_err(|error: io::Error| format!("{}: {error}", folder.display()))?;
+        let file = Self { folder, path };
+        fs::write(&file.path, copy)?;
+        Ok(file)
+    }
+}
+
+impl Drop for QueryFile {
+    fn drop(&mut self) {
+        // Nothing is lost if it stays: the system clears its temporary folder.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

@@ -1,0 +1,351 @@
+//! The demo's image search finds the original of a cropped and recompressed copy: by itself, and through the door.
+
+// Each module is here whole, though a test needs only a part of it.
+#[allow(dead_code)]
+#[path = "../src/descriptor.rs"]
+mod descriptor;
+#[allow(dead_code)]
+#[path = "../src/door.rs"]
+mod door;
+#[allow(dead_code)]
+#[path = "../src/index.rs"]
+mod index;
+#[allow(dead_code)]
+#[path = "../src/scenes.rs"]
+mod scenes;
+#[allow(dead_code)]
+#[path = "../src/search_server.rs"]
+mod search_server;
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+use std::{env, fs, process, thread};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use image::{Rgb, RgbImage, imageops};
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::descriptor::{Descriptor, Window, similarity};
+use crate::door::{Addresses, Door};
+use crate::index::{Index, cropped_copy, decode};
+
+/// Small pictures: these tests run without optimisation too.
+const SIZE: (u32, u32) = (160, 90);
+const COUNT: usize = 60;
+/// The longest that any of these tests may take to get its answers.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+static INDEX: LazyLock<Arc<Index>> = LazyLock::new(|| Arc::new(Index::made(7, COUNT, SIZE)));
+
+fn original(place: usize) -> RgbImage {
+    decode(&INDEX.pictures()[place].bytes().unwrap()).unwrap()
+}
+
+/// The copy that the issue speaks of: 4 % cropped away, and compressed again at quality 60.
+fn copy(place: usize) -> Vec<u8> {
+    cropped_copy(&original(place), 0.04, 60)
+}
+
+#[test]
+fn a_descriptor_is_at_no_distance_from_itself_and_far_from_another_picture() {
+    let [a, b] = [original(0), original(1)].map(|image| Descriptor::of(&image, Window::WHOLE));
+    assert_eq!(a.distance(&a), 0.0);
+    assert_eq!(a.distance(&b), b.distance(&a));
+    assert_eq!(similarity(0.0), 1.0);
+    assert!(similarity(a.distance(&b)) < 0.8, "{}", similarity(a.distance(&b)));
+}
+
+#[test]
+fn a_distance_is_a_difference_in_levels() {
+    let grey = |level| RgbImage::from_pixel(32, 32, Rgb([level; 3]));
+    let [a, b] = [grey(100), grey(120)].map(|image| Descriptor::of(&image, Window::WHOLE));
+    // Twenty levels of brightness alone, which counts half.
+    assert!((a.distance(&b) - 10.0).abs() < 0.1, "{}", a.distance(&b));
+}
+
+#[test]
+fn images_smaller_than_the_grid_are_described() {
+    for (width, height) in [(1, 1), (1, 9), (7, 3), (8, 8)] {
+        let image = RgbImage::from_pixel(width, height, Rgb([10, 200, 30]));
+        let wide = RgbImage::from_pixel(64, 64, Rgb([10, 200, 30]));
+        let distance = Descriptor::of(&image, Window::WHOLE).distance(&Descriptor::of(&wide, Window::WHOLE));
+        assert!(distance < 0.01, "{width}×{height}: {distance}");
+        assert_eq!(INDEX.search(&image, true, 10).len(), 10);
+    }
+}
+
+#[test]
+fn every_cropped_and_recompressed_copy_finds_its_original() {
+    let wrong = |place: &usize| {
+        let found = INDEX.search(&decode(&copy(*place)).unwrap(), false, 2);
+        found[0].place != *place || found[0].similarity < 0.9 || found[1].similarity > 0.8
+    };
+    // Half of them on another thread, since a search costs something.
+    let wrong_ones = thread::scope(|scope| {
+        let odd = scope.spawn(move || {
+            (0..COUNT)
+                .filter(|place| place % 2 == 1)
+                .filter(wrong)
+                .collect::<Vec<_>>()
+        });
+        let mut all: Vec<_> = (0..COUNT).filter(|place| place % 2 == 0).filter(wrong).collect();
+        all.extend(odd.join().unwrap());
+        all
+    });
+    assert_eq!(wrong_ones, Vec::<usize>::new());
+}
+
+#[test]
+fn black_borders_are_cut_if_that_is_asked_for() {
+    let mut framed = RgbImage::new(SIZE.0, SIZE.1 * 2);
+    imageops::overlay(&mut framed, &original(3), 0, i64::from(SIZE.1 / 2));
+    let [plain, cut] = [false, true].map(|cut_borders| INDEX.search(&framed, cut_borders, 1).remove(0));
+    assert_eq!(cut.place, 3);
+    assert!(cut.similarity > 0.9, "{}", cut.similarity);
+    assert!(plain.similarity < cut.similarity);
+}
+
+#[test]
+fn an_image_that_would_take_too_much_memory_is_an_error() {
+    let mut png = Vec::new();
+    let wide = RgbImage::new(9000, 1);
+    wide.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png)
+        .unwrap();
+    assert!(decode(&png).is_err());
+    assert!(decode(b"no image").is_err());
+    assert!(decode(b"").is_err());
+}
+
+#[test]
+fn a_folder_is_indexed_without_what_is_no_image() {
+    let folder = Folder::new("indexed");
+    fs::write(folder.0.join("b ä.jpg"), copy(5)).unwrap();
+    original(6).save(folder.0.join("a.png")).unwrap();
+    fs::write(folder.0.join("notes.txt"), "no image").unwrap();
+    fs::write(folder.0.join("torn.jpg"), &copy(5)[..300]).unwrap();
+    fs::create_dir(folder.0.join("more")).unwrap();
+
+    let (index, skipped) = Index::of_folder(&folder.0).unwrap();
+    let names: Vec<_> = index
+        .pictures()
+        .iter()
+        .map(|picture| (picture.name.as_str(), picture.media_type))
+        .collect();
+    assert_eq!(names, [("a.png", "image/png"), ("b ä.jpg", "image/jpeg")]);
+    let skipped: Vec<_> = skipped
+        .iter()
+        .map(|file| file.path.file_name().unwrap().to_str().unwrap())
+        .collect();
+    assert_eq!(skipped, ["notes.txt", "torn.jpg"]);
+    assert_eq!(index.search(&original(5), false, 1)[0].place, 1);
+    assert_eq!(index.named("b ä.jpg").unwrap().bytes().unwrap(), copy(5));
+    assert!(index.named("../notes.txt").is_none());
+}
+
+#[tokio::test]
+async fn through_the_door_a_copy_finds_its_original_and_the_original_can_be_fetched() {
+    let image = behind_the_door(&INDEX, async |door| {
+        let raw = send(door, post("/search", "application/octet-stream", copy(17))).await;
+        let in_form = send(door, post("/search?cutBorders", FORM, form("image", &copy(42)))).await;
+        let as_file = send(door, post("/search", FORM, form("file", &copy(8)))).await;
+        let first = |answer: &Response<Bytes>| json(answer)["result"][0].clone();
+
+        for (answer, place) in [(&raw, 17), (&in_form, 42), (&as_file, 8)] {
+            assert_eq!(answer.status(), StatusCode::OK, "{answer:?}");
+            let (answer, first) = (json(answer), first(answer));
+            assert_eq!(answer["frameCount"], COUNT);
+            assert_eq!(answer["error"], "");
+            assert_eq!(answer["result"].as_array().unwrap().len(), 10);
+            assert_eq!(first["filename"], *INDEX.pictures()[place].name);
+            assert!(first["similarity"].as_f64().unwrap() > 0.9);
+            assert!(first["from"].as_f64().unwrap() < first["to"].as_f64().unwrap());
+            assert!(first["video"].is_string());
+        }
+
+        let url = first(&raw)["image"].as_str().unwrap().to_owned();
+        let path = url
+            .strip_prefix(&format!("http://{door}"))
+            .expect("the address that the client knows")
+            .to_owned();
+        send(door, get(&path)).await
+    })
+    .await;
+    assert_eq!(image.status(), StatusCode::OK);
+    assert_eq!(image.headers()[header::CONTENT_TYPE], "image/jpeg");
+    assert_eq!(image.body(), &INDEX.pictures()[17].bytes().unwrap());
+}
+
+#[tokio::test]
+async fn through_the_door_what_is_no_image_is_the_services_400() {
+    let answers = behind_the_door(&INDEX, async |door| {
+        let torn = copy(0)[..300].to_vec();
+        let bodies = [b"no image".to_vec(), torn, Vec::new()];
+        let mut answers = Vec::new();
+        for body in bodies {
+            answers.push(send(door, post("/search", "image/jpeg", body)).await);
+        }
+        answers.push(send(door, post("/search", FORM, form("title", &copy(0)))).await);
+        answers.push(send(door, post("/search", FORM, b"no form".to_vec())).await);
+        answers.push(send(door, post("/search", "multipart/form-data", copy(0))).await); // without a boundary
+        answers
+    })
+    .await;
+    for answer in answers {
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{answer:?}");
+        assert!(!json(&answer)["error"].as_str().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn through_the_door_an_image_that_is_not_there_is_404() {
+    let answer = behind_the_door(&INDEX, async |door| send(door, get("/image/none.jpg")).await).await;
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    assert_eq!(json(&answer)["error"], "No such image");
+}
+
+#[tokio::test]
+async fn through_the_door_an_image_whose_name_needs_escaping_can_be_fetched() {
+    let folder = Folder::new("escaped");
+    let name = "100% of a ä?.jpg";
+    fs::write(folder.0.join(name), copy(0)).unwrap();
+    let index = Arc::new(Index::of_folder(&folder.0).unwrap().0);
+    let image = behind_the_door(&index, async |door| {
+        let answer = json(&send(door, post("/search", "image/jpeg", copy(0))).await);
+        assert_eq!(answer["result"][0]["filename"], name);
+        let url = answer["result"][0]["image"].as_str().unwrap().to_owned();
+        send(door, get(url.strip_prefix(&format!("http://{door}")).unwrap())).await
+    })
+    .await;
+    assert_eq!(image.status(), StatusCode::OK);
+    assert_eq!(image.body(), &copy(0));
+}
+
+#[tokio::test]
+async fn the_service_itself_refuses_an_upload_beyond_its_bound() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = search_server::serve(listener, Arc::clone(&INDEX), std::future::pending());
+    let bound = 25 * 1024 * 1024;
+    let answer = async {
+        // No image either, but what is within the bound is looked at.
+        let within = send(address, post("/search", "image/jpeg", vec![0; bound])).await;
+        (
+            within.status(),
+            send(address, post("/search", "image/jpeg", vec![0; bound + 1]))
+                .await
+                .status(),
+        )
+    };
+    tokio::select! {
+        ended = service => panic!("the service ended: {ended:?}"),
+        statuses = answer => assert_eq!(statuses, (StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE)),
+    }
+}
+
+/// Opens the repository's door before the search service, both on free ports, and asks.
+async fn behind_the_door<T>(index: &Arc<Index>, ask: impl AsyncFnOnce(SocketAddr) -> T) -> T {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let addresses = Addresses {
+        listen: free,
+        admin: free,
+        upstream: listener.local_addr().unwrap(),
+    };
+    let tiers = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("tiers.yaml");
+    let door = Door::bind(door::load(&tiers, &addresses).unwrap()).unwrap();
+    let address = door.public_address();
+
+    let (close_door, close_search) = (CancellationToken::new(), CancellationToken::new());
+    let front = async {
+        door.run(close_door.clone().cancelled_owned())
+            .await
+            .expect("the door ends well");
+        close_search.cancel();
+    };
+    let back = search_server::serve(listener, Arc::clone(index), close_search.clone().cancelled_owned());
+    let asking = async {
+        let answers = within_patience(ask(address)).await;
+        close_door.cancel();
+        answers
+    };
+    let (answers, (), back) = within_patience(async { tokio::join!(asking, front, back) }).await;
+    back.expect("the search service ends well");
+    answers
+}
+
+async fn within_patience<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.expect("it doesn't hang")
+}
+
+/// One request on a connection of its own.
+async fn send(to: SocketAddr, mut request: Request<Full<Bytes>>) -> Response<Bytes> {
+    request
+        .headers_mut()
+        .insert(header::HOST, to.to_string().parse().unwrap());
+    let stream = TcpStream::connect(to).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let exchange = async {
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+    };
+    tokio::pin!(exchange);
+    tokio::select! {
+        response = &mut exchange => response,
+        // The server may close the connection after its answer, which is then still to be read.
+        _ = connection => exchange.await,
+    }
+}
+
+fn get(path: &str) -> Request<Full<Bytes>> {
+    Request::get(path).body(Full::default()).unwrap()
+}
+
+fn post(path: &str, media_type: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header(header::CONTENT_TYPE, media_type);
+    request.body(Full::new(body.into())).unwrap()
+}
+
+const FORM: &str = "multipart/form-data; boundary=between";
+
+/// A form as browsers send it: a text field, then the image.
+fn form(field: &str, image: &[u8]) -> Vec<u8> {
+    let text = "--between\r\ncontent-disposition: form-data; name=\"note\"\r\n\r\nfound this\r\n";
+    let head = format!(
+        "--between\r\ncontent-disposition: form-data; name=\"{field}\"; filename=\"a.jpg\"\r\ncontent-type: image/jpeg\r\n\r\n"
+    );
+    [text.as_bytes(), head.as_bytes(), image, b"\r\n--between--\r\n"].concat()
+}
+
+fn json(answer: &Response<Bytes>) -> Value {
+    serde_json::from_slice(answer.body()).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+}
+
+/// A temporary folder that goes when the test does.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let folder = env::temp_dir().join(format!("tiergate-demo-test-{test}-{}", process::id()));
+        fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,64 @@
+//! Request limits decided by several threads at once: a decision takes the locks of its shards in the order of their numbers, whatever the
+//! order of its counters, so that no two wait for each other.
+//!
+//! Absent on purpose: what is decided (`limits`).
+
+#[path = "../crates/policy/tests/support/rules.rs"]
+mod rules;
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tiergate::clock::Clock;
+use tiergate::gate::Limiter;
+use tiergate::policy::limits::{Counter, SHARDS, Subject};
+use tiergate::policy::rules::{Kind, LimitId};
+use tiergate::policy::time::{Span, UnixTime};
+
+use rules::{LimitExt, limit, rules};
+
+const DECISIONS: u32 = 50_000;
+/// Without a deadlock it takes a tenth of a second.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// In the shard of that number.
+fn counter(shard: u64) -> Counter {
+    Counter {
+        limit: LimitId(0),
+        subject: Subject {
+            id: shard,
+            wider: shard << (u64::BITS - SHARDS.trailing_zeros()),
+            region: 0,
+            is_network: false,
+        },
+        number: u32::MAX,
+        enforced: u32::MAX,
+        matches: true,
+    }
+}
+
+#[test]
+fn who_needs_the_same_shards_in_another_order_does_not_wait_for_ever() {
+    let rules = Arc::new(
+        rules()
+            .limits([limit("requests", u32::MAX, Span::from_secs(60)).kind(Kind::Fixed)])
+            .callers_max(1_000)
+            .build(),
+    );
+    let limiter = Limiter::new(Arc::clone(&rules), Clock::start());
+    let (told, ended) = mpsc::channel();
+    for order in [[1_u64, 2, 3], [3, 2, 1], [2, 3, 1]] {
+        let (limiter, told, counters) = (Arc::clone(&limiter), told.clone(), order.map(counter));
+        let rules = Arc::clone(&rules);
+        std::thread::spawn(move || {
+            let lets_in = || limiter.decide(&rules, &counters, UnixTime::default()).1.is_ok();
+            let let_in = (0..DECISIONS).filter(|_| lets_in()).count();
+            told.send(let_in as u32).expect("the test waits for it");
+        });
+    }
+    for _ in 0..3 {
+        let let_in = ended.recv_timeout(PATIENCE).expect("nobody waits for ever");
+        assert_eq!(let_in, DECISIONS);
+    }
+}
