@@ -7,9 +7,9 @@ mod clock_steps;
 mod cores;
 mod data_dir;
 mod live;
-mod places;
 mod settings;
 mod statistics;
+mod upstreams;
 pub mod watch;
 mod watchers;
 
@@ -33,14 +33,14 @@ use self::cores::{Cores, connections_max, cores};
 use self::data_dir::{Opened, tell_whereabouts};
 pub use self::live::hang_ups;
 use self::live::{Live, Parts};
-use self::places::Places;
 use self::settings::door;
 use self::statistics::{minute_of, note_each_minute, note_refusals};
+use self::upstreams::Upstreams;
 use self::watch::Saved;
 use crate::clock::Clock;
 use crate::config::diff::Line;
 use crate::config::{self, Config, Overrides};
-use crate::gate::{Cap, Gate, Generation, Limiter, Occupied, upstreams};
+use crate::gate::{Cap, Gate, Generation, Limiter, upstreams};
 use crate::http::account::Pages;
 use crate::http::admin::config::{ASKED_MAX, Json, Running, Taken};
 use crate::http::admin::{self, Admin};
@@ -53,7 +53,6 @@ use crate::store::{
 };
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{ConfigMeters, DatabaseMeters, Meters};
-use crate::upstream::Workers;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -191,8 +190,11 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let exposition = Arc::new(Exposition::new());
-    let places = Places::default().arrange(&config, &Occupied::default());
-    let rules = Arc::new(places.rules(&config));
+    let mut upstreams = Upstreams::default();
+    let rules = upstreams
+        .take_up(&config)
+        .expect("a file has fewer names than there are ids");
+    let rules = Arc::new(rules);
     let database_meters = DatabaseMeters::register(exposition.recorder());
     let (config, opened) = open_data_dir(config, &rules, clock, database_meters, old_data).await?;
     let Opened {
@@ -208,7 +210,6 @@ pub async fn run(
     let house = Arc::new(House {
         gate: Gate::new(policy, Arc::clone(&generation), clock, ledger),
         limiter: Limiter::new(Arc::clone(&generation.rules), clock),
-        workers: Workers::new(places.upstreams()),
         store: Arc::clone(&store),
         database: Arc::clone(&database),
         pseudonyms,
@@ -219,7 +220,7 @@ pub async fn run(
         exposition: Arc::clone(&exposition),
     });
     let (gate, refusals) = (&house.gate, Arc::clone(&house.refusals));
-    let door = Arc::new(ArcSwap::from_pointee(door(&config, &house, &places, &generation)));
+    let door = Arc::new(ArcSwap::from_pointee(door(&config, &house, &upstreams, &generation)));
     let token = Arc::new(ArcSwap::from_pointee(token));
     let running = Arc::new(ArcSwap::from_pointee(begun(source.as_ref(), clock.wall())));
     let config = Arc::new(ArcSwap::from_pointee(config));
@@ -243,7 +244,7 @@ pub async fn run(
         house: Arc::clone(&house),
         source,
         config: Arc::clone(&config),
-        places,
+        upstreams,
         door: Arc::clone(&door),
         token,
         running,
@@ -257,7 +258,7 @@ pub async fn run(
     ));
     background.spawn(clock_steps::tick(Arc::clone(&house)));
 
-    let cores = Cores::start(sockets.public, &door, &house.workers, clock)?;
+    let cores = Cores::start(sockets.public, &door, clock)?;
     let folder = config.load().data_dir.clone();
     {
         let folder = folder.clone();
@@ -320,7 +321,6 @@ fn begun(source: Option<&Source>, at: UnixTime) -> Running {
 struct House {
     gate: Arc<Gate>,
     limiter: Arc<Limiter>,
-    workers: Arc<Workers>,
     store: Arc<AccountStore>,
     database: Arc<Database>,
     pseudonyms: Pseudonyms,

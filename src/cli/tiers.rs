@@ -61,7 +61,7 @@ struct Columns {
 
 impl Columns {
     fn of(rules: &Rules) -> Self {
-        let windows = (0..).map(WindowId).take(rules.windows.len());
+        let windows = rules.windows.ids();
         let mut limits: Vec<LimitId> = rules
             .tiers
             .iter()
@@ -102,7 +102,7 @@ impl Columns {
 /// What a window's column is called: told apart if several windows are called the same.
 fn head(rules: &Rules, id: WindowId) -> String {
     let of = |window: &Window| words::quota(window);
-    let window = &rules.windows[id.index()];
+    let window = &rules.windows[id];
     let called = of(window);
     let alike = rules.windows.iter().filter(|other| of(other) == called).count();
     match alike {
@@ -189,7 +189,7 @@ fn escaped(cell: &str) -> String {
 fn to_json(rules: &Rules) -> Value {
     let tier = |(id, tier): (usize, &Tier)| {
         let quotas = tier.quotas.iter().map(|quota| {
-            let window = words::window(&rules.windows[quota.window.index()]);
+            let window = words::window(&rules.windows[quota.window]);
             json!({ "name": &*quota.name, "limit": quota.limit, "window": window })
         });
         let own = tier.limits.iter().map(|(id, raise)| {

@@ -207,10 +207,10 @@ fn checked(document: &mut Document, root: &Node, surroundings: &Surroundings<'_>
     lint::add(&read, report);
     let rules = Rules {
         queue,
-        windows,
-        tiers,
+        windows: windows.into(),
+        tiers: tiers.into(),
         anonymous: document.anonymous,
-        pools,
+        pools: pools.into(),
         limits,
         callers_max: document.max_callers,
     };

@@ -93,12 +93,11 @@ impl Config {
             let known = self.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
             return Err(Astray::NoUpstream(meant.to_owned(), known));
         }
-        for (upstream, pool) in self.upstreams.iter_mut().zip(&mut self.rules.pools) {
+        for (upstream, pool) in self.upstreams.iter_mut().zip(self.rules.pools.iter_mut()) {
             if is_meant(&upstream.name) {
-                let slots = pool.slots.iter().sum();
-                let server = server_at(url, slots).ok_or_else(|| Astray::NoUrl(url.to_owned()))?;
+                let server = server_at(url, pool.slots()).ok_or_else(|| Astray::NoUrl(url.to_owned()))?;
                 upstream.servers = vec![server];
-                pool.slots = vec![slots];
+                *pool = upstream.rules();
             }
         }
         Ok(())

@@ -102,7 +102,7 @@ impl Windows {
             }
             self.found.push(asked.window());
         }
-        u8::try_from(at).ok().map(WindowId)
+        u16::try_from(at).ok().map(WindowId)
     }
 }
 

@@ -12,7 +12,8 @@ use super::error::Report;
 use super::scalar::{As, Length, Parsed, Whole, Wrong, secs, wrong};
 use super::value::{name_is_legal, shown};
 use super::yaml::{Node, Place};
-use crate::policy::rules::PoolRules;
+use crate::policy::Table;
+use crate::policy::rules::{PoolRules, ServerRules};
 
 /// Upstreams, at most.
 pub const UPSTREAMS_MAX: usize = 64;
@@ -135,6 +136,20 @@ pub struct Health {
     pub every: Duration,
 }
 
+impl Upstream {
+    /// What the policy knows of it.
+    pub fn rules(&self) -> PoolRules {
+        let server = |server: &Server| ServerRules {
+            name: server.authority(),
+            slots: server.slots,
+        };
+        PoolRules {
+            name: self.name.clone(),
+            servers: Table::numbered(self.servers.iter().map(server)),
+        }
+    }
+}
+
 /// What is wrong within the upstreams. Each that is right, and the policy's part of it.
 pub(super) fn checked(upstreams: Vec<Entry<Upstream>>, report: &mut Report) -> (Vec<Upstream>, Vec<PoolRules>) {
     let mut read = Vec::new();
@@ -152,11 +167,7 @@ pub(super) fn checked(upstreams: Vec<Entry<Upstream>>, report: &mut Report) -> (
         }
         read.extend(is_right.then_some(value));
     }
-    let pool = |upstream: &Upstream| PoolRules {
-        name: upstream.name.clone(),
-        slots: upstream.servers.iter().map(|server| server.slots).collect(),
-    };
-    let pools = read.iter().map(pool).collect();
+    let pools = read.iter().map(Upstream::rules).collect();
     (read, pools)
 }
 

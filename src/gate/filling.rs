@@ -16,6 +16,7 @@ use std::ops::ControlFlow;
 
 use super::Gate;
 use super::hall::Hall;
+use crate::policy::Table;
 use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::UnixTime;
 use crate::store::{Debited, Fence, Past};
@@ -27,7 +28,7 @@ const CHUNK: usize = 256;
 #[derive(Debug)]
 #[must_use = "until they are filled they know nothing of what was before"]
 pub struct Filling {
-    windows: Vec<Window>,
+    windows: Table<WindowId, Window>,
     fence: Fence,
     /// Debits dated later count as of then.
     as_of: UnixTime,
@@ -35,7 +36,7 @@ pub struct Filling {
 
 impl Filling {
     /// Which windows are to be filled.
-    pub fn windows(&self) -> &[Window] {
+    pub fn windows(&self) -> &Table<WindowId, Window> {
         &self.windows
     }
 
@@ -83,19 +84,17 @@ impl Gate {
         let mut chunk = Vec::with_capacity(CHUNK);
         let mut tell = |chunk: &mut Vec<Debited>| {
             let mut hall = self.hall.lock();
-            let windows: Vec<Option<WindowId>> = windows
-                .iter()
-                .map(|window| hall.policy.counting_from(window, number))
-                .collect();
-            if hall.policy.is_closing() || windows.iter().all(Option::is_none) {
+            let counts: Table<WindowId, bool> = windows.map(|id, _| hall.policy.counts_from(id, number));
+            if hall.policy.is_closing() || counts.iter().all(|counts| !counts) {
                 filled.whole = false;
                 return ControlFlow::Break(());
             }
             let now = self.clock.now();
             for debited in chunk.drain(..) {
-                if let Some(window) = windows[debited.window.index()] {
+                if counts[debited.window] {
                     let at = debited.at.min(as_of);
-                    hall.policy.remember(window, debited.caller, at, debited.units, now);
+                    hall.policy
+                        .remember(debited.window, debited.caller, at, debited.units, now);
                     filled.debits += 1;
                 }
             }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use crate::policy::caller::{AccountId, Caller};
 use crate::policy::refusal::Refusal;
-use crate::policy::rules::{PoolId, Quota, Rules, Tier, TierId, WindowId};
+use crate::policy::rules::{PoolId, Rules, Tier, TierId};
 use crate::policy::time::Span;
-use crate::policy::{Ask, Terms};
+use crate::policy::{Ask, Table, Terms};
 use crate::store::KnownAccounts;
 use crate::telemetry::Meters;
 
@@ -30,7 +30,7 @@ pub struct Generation {
     /// The meters of its tiers, pools and limits.
     pub meters: Arc<Meters>,
     /// The names of its pools' upstreams, as jobs are recorded with them.
-    pub upstreams: Vec<Arc<str>>,
+    pub upstreams: Table<PoolId, Arc<str>>,
     /// How long an answer waits for its debit to be durable.
     pub commit_patience: Span,
     /// How long quotas may stand still where the system's clock has stepped back; a longer step is followed.
@@ -53,9 +53,9 @@ impl OldTerms {
     }
 }
 
-/// The names of all pools' upstreams, by the pools' places.
-pub fn upstreams(rules: &Rules) -> Vec<Arc<str>> {
-    rules.pools.iter().map(|pool| pool.name.as_str().into()).collect()
+/// The names of all upstreams.
+pub fn upstreams(rules: &Rules) -> Table<PoolId, Arc<str>> {
+    rules.pools.map(|_, pool| pool.name.as_str().into())
 }
 
 impl Generation {
@@ -82,10 +82,6 @@ impl Generation {
     /// # Errors
     /// Its upstream is gone.
     pub(super) fn taken_over(&self, ask: &Ask, by: &Self) -> Result<(Ask, OldTerms), Refusal> {
-        let name = |rules: &Rules, pool: PoolId| rules.pools.get(pool.index()).map(|pool| pool.name.clone());
-        if name(&self.rules, ask.pool) != name(&by.rules, ask.pool) {
-            return Err(Refusal::UpstreamUnreachable);
-        }
         let mut ask = ask.clone();
         let tier = self.old(&ask.caller, &mut ask.tier, by);
         let delegate = ask.delegate.as_deref_mut();
@@ -96,23 +92,9 @@ impl Generation {
     /// The caller's terms by an older generation's tier, which becomes the one that has taken it over.
     fn old(&self, caller: &Caller, id: &mut TierId, by: &Self) -> Tier {
         let mut tier = by.rules.tier(*id).clone();
-        *id = self.rules.heir(&tier.name, caller, |account| self.listed(account));
+        *id = self.rules.heir(*id, caller, |account| self.listed(account));
         tier.priority = self.rules.tier(*id).priority;
-        let present = |quota: &mut Quota| {
-            let window = self.window(quota.window, by);
-            window.map(|window| quota.window = window).is_some()
-        };
-        tier.quotas.retain_mut(present);
+        tier.quotas.retain(|quota| self.rules.windows.contains(quota.window));
         tier
-    }
-
-    /// The window of an older generation's id, if it is still there.
-    pub(super) fn window(&self, id: WindowId, by: &Self) -> Option<WindowId> {
-        if std::ptr::eq(self, by) {
-            return Some(id);
-        }
-        let meant = &by.rules.windows[id.index()];
-        let at = self.rules.windows.iter().position(|window| window == meant)?;
-        Some(WindowId(u8::try_from(at).expect("there are fewer than 256 windows")))
     }
 }

@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::{Generation, Occupied};
+use super::Generation;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::UnixTime;
-use crate::policy::{Displaced, Grant, JobId, Policy, State};
+use crate::policy::{Displaced, Grant, JobId, Policy};
 
 #[derive(Debug)]
 pub(super) struct Hall {
@@ -45,18 +45,6 @@ impl Hall {
             generation,
             waiters: HashMap::new(),
         }
-    }
-
-    /// Where somebody is.
-    pub(super) fn occupied(&self) -> Occupied {
-        let mut occupied = Occupied::new();
-        for (_, job) in self.policy.jobs() {
-            let servers = occupied.entry(job.pool).or_default();
-            if let State::Running { server, .. } = job.state {
-                servers.insert(server);
-            }
-        }
-        occupied
     }
 
     /// From now on the job waits for a verdict.

@@ -19,7 +19,6 @@ mod moving;
 mod pass;
 mod waiting;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
@@ -56,13 +55,6 @@ pub struct Gate {
     /// How often the wall clock was followed back. Counted under the lock.
     corrections: AtomicU64,
 }
-
-/// Somebody would not find its worker where it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsuited;
-
-/// Pools that have a job in the house, each with the servers on which one runs.
-pub type Occupied = HashMap<PoolId, HashSet<ServerId>>;
 
 /// How a job was let in.
 #[derive(Debug)]
@@ -160,20 +152,15 @@ impl Gate {
         Pass::new(Arc::clone(self), grant, terms)
     }
 
-    /// The server is gone: its slots don't count until it is back. `place` says where it is, and is asked under the lock, under which
-    /// [`Self::reload`] gives places to others: what is said of a server that has none any more is said of nobody.
-    pub fn server_down(&self, place: impl FnOnce() -> Option<(PoolId, ServerId)>) {
-        let mut hall = self.hall.lock();
-        if let Some((pool, server)) = place() {
-            hall.policy.server_down(pool, server);
-        }
+    /// The server is gone: its slots don't count until it is back. Nothing happens if the rules no longer have it.
+    pub fn server_down(&self, pool: PoolId, server: ServerId) {
+        self.hall.lock().policy.server_down(pool, server);
     }
 
-    /// The server is back: its slots go to those who move, then to those who wait. `place` is asked as by [`Self::server_down`].
-    pub fn server_up(&self, place: impl FnOnce() -> Option<(PoolId, ServerId)>) {
+    /// The server is back: its slots go to those who move, then to those who wait. Nothing happens if the rules no longer have it.
+    pub fn server_up(&self, pool: PoolId, server: ServerId) {
         let wakers: Vec<Option<Waker>> = {
             let mut hall = self.hall.lock();
-            let Some((pool, server)) = place() else { return };
             let grants = hall.policy.server_up(pool, server, self.clock.now());
             grants.into_iter().map(|grant| hall.tell_granted(Some(grant))).collect()
         };
@@ -185,22 +172,12 @@ impl Gate {
         Arc::clone(&self.hall.lock().generation)
     }
 
-    /// Decides by that generation from now on (see [`Policy::reload`]), if `suits` says that whoever is in the house may stay where
-    /// it is. `suits` is asked under the lock, so nobody comes or goes meanwhile. Nobody loses a seat or a slot by it. The windows
-    /// that are new are to be filled, if there are any.
-    ///
-    /// # Errors
-    /// It doesn't suit: nothing has changed.
-    pub fn reload(
-        &self,
-        generation: Arc<Generation>,
-        suits: impl FnOnce(&Occupied) -> bool,
-    ) -> Result<Option<Filling>, Unsuited> {
+    /// Decides by that generation from now on (see [`Policy::reload`]). `meanwhile` is called under the lock, so nobody comes or goes
+    /// before it is done. Nobody loses a seat or a slot by it. The windows that are new are to be filled, if there are any.
+    pub fn reload(&self, generation: Arc<Generation>, meanwhile: impl FnOnce()) -> Option<Filling> {
         let (wakers, filling) = {
             let mut hall = self.hall.lock();
-            if !suits(&hall.occupied()) {
-                return Err(Unsuited);
-            }
+            meanwhile();
             let (rules, listed) = (Arc::clone(&generation.rules), |account| generation.listed(account));
             let grants = hall.policy.reload(rules, listed, self.clock.now());
             hall.generation = generation;
@@ -208,12 +185,12 @@ impl Gate {
             (wakers, self.begin_filling(&mut hall))
         };
         wakers.into_iter().for_each(wake);
-        Ok(filling)
+        filling
     }
 
-    /// Where somebody is, as [`Self::reload`] asks about it.
-    pub fn occupied(&self) -> Occupied {
-        self.hall.lock().occupied()
+    /// Whether a job holds a slot of that server.
+    pub fn runs_on(&self, pool: PoolId, server: ServerId) -> bool {
+        self.hall.lock().policy.runs_on(pool, server)
     }
 
     /// No more jobs are let in, and those who wait are turned away. Running ones go on, and so do those that move.
@@ -231,18 +208,13 @@ impl Gate {
         self.hall.lock().policy.in_house()
     }
 
-    /// What the caller has used of the quotas in those windows of that generation, and its jobs in the house. Of a window that
-    /// there is no more nobody has used anything.
-    pub fn account_of(&self, by: &Generation, caller: &Caller, windows: impl Iterator<Item = WindowId>) -> Balance {
+    /// What the caller has used of the quotas in those windows, and its jobs in the house. Of a window that there is no more nobody
+    /// has used anything.
+    pub fn account_of(&self, caller: &Caller, windows: impl Iterator<Item = WindowId>) -> Balance {
         let mut hall = self.hall.lock();
-        let present = Arc::clone(&hall.generation);
         let (policy, now) = (&mut hall.policy, self.clock.now());
-        let usage = |window| {
-            let window = present.window(window, by);
-            window.map_or_else(Usage::default, |window| policy.usage(window, caller, now))
-        };
         Balance {
-            usages: windows.map(usage).collect(),
+            usages: windows.map(|window| policy.usage(window, caller, now)).collect(),
             at: policy.clock_reads(now),
             jobs: policy.jobs_of(caller),
             waiting: policy.waiting_of(caller),
@@ -303,12 +275,11 @@ impl Gate {
         let hall = self.hall.lock();
         let (policy, now) = (&hall.policy, self.clock.now());
         let rules = Arc::clone(policy.rules());
-        let pool_ids = 0..u16::try_from(policy.rules().pools.len()).expect("a PoolId is a u16");
         View {
             rules,
             waiting: *policy.waiting(),
-            pools: pool_ids
-                .map(|pool| (policy.slots(PoolId(pool)), policy.running(PoolId(pool))))
+            pools: (policy.rules().pools.ids())
+                .map(|pool| (policy.slots(pool), policy.running(pool)))
                 .collect(),
             jobs: policy
                 .jobs()
@@ -358,7 +329,7 @@ pub struct View {
     pub rules: Arc<Rules>,
     /// Jobs that have a seat, by priority.
     pub waiting: [u32; Priority::COUNT],
-    /// By pool: slots of servers that are up, and slots held.
+    /// By upstream, in the rules' order: slots of servers that are up, and slots held.
     pub pools: Vec<(u32, u32)>,
     /// Every job in the house.
     pub jobs: Vec<JobView>,
@@ -401,7 +372,7 @@ impl Terms {
             admitted: self.admitted,
             caller: self.caller,
             tier: Arc::clone(&self.generation.rules.tier(self.tier).name),
-            upstream: Arc::clone(&self.generation.upstreams[self.pool.index()]),
+            upstream: Arc::clone(&self.generation.upstreams[self.pool]),
             priority,
             end,
             status,

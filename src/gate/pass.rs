@@ -91,7 +91,7 @@ impl Pass {
     /// The job's server can't be reached: its slots don't count until it is back.
     pub fn server_down(&self) {
         // Nobody else is given the place of a server at which somebody is.
-        self.gate.server_down(|| Some((self.terms.pool, self.server)));
+        self.gate.server_down(self.terms.pool, self.server);
     }
 
     /// The job's server can't be reached: its slots don't count until it is back, and the job moves to another one, at

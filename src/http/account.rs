@@ -92,7 +92,7 @@ struct Me {
 
 impl Me {
     fn of(standing: &Standing<'_>, address: IpAddr, door: &Door) -> Self {
-        let balance = quotas::balance(standing, door.gate(), door.generation());
+        let balance = quotas::balance(standing, door.gate());
         let quotas = quotas::lines(standing, &balance);
         let enforced = quotas.iter().zip(&balance.usages).filter(|(line, _)| line.enforced);
         let tightest = enforced.min_by_key(|(line, usage)| (line.remaining, Reverse(usage.next_free)));

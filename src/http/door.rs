@@ -18,17 +18,17 @@ use super::standing::{Callers, Standing};
 use super::unenforced::Unenforced;
 use crate::gate::{Cap, Gate, Generation};
 use crate::policy::refusal::Refusal;
-use crate::policy::rules::PoolId;
 use crate::policy::time::Span;
 use crate::store::statistics::Refusals;
 use crate::store::{Networks, Pseudonyms};
+use crate::upstream::Upstream;
 use crate::upstream::exchange::OnHangup;
 
 /// What a route does with a request.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// Where it leads.
-    pub pool: PoolId,
+    pub upstream: Arc<Upstream>,
     /// Whether a request needs a seat, a slot and concurrency.
     pub metered: bool,
     /// Bytes that a request's body may have.

@@ -30,7 +30,7 @@ impl Turn<'_> {
         let place = place.ok_or(Refusal::TooManyInFlight { limit })?;
         let (head, upload) = visit.take(route.max_body);
         let errand = Errand::Unmetered {
-            pool: route.pool,
+            upstream: Arc::clone(&route.upstream),
             place,
         };
         let answered = exchange(self.connections, errand, head, upload).await;
@@ -126,6 +126,7 @@ impl Turn<'_> {
         let watched = route.on_hangup == OnHangup::Cancel || !upload.is_complete();
         let errand = Errand::Metered {
             pass,
+            upstream: Arc::clone(&route.upstream),
             on_hangup: route.on_hangup,
             success: Arc::clone(&route.success),
         };

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::standing::Standing;
-use crate::gate::{Balance, Gate, Generation};
+use crate::gate::{Balance, Gate};
 use crate::policy::Usage;
 use crate::policy::rules::{Quota, Window};
 use crate::policy::time::{Span, UnixTime};
@@ -35,9 +35,9 @@ pub struct Line {
 }
 
 /// What the caller has used of its tier's quotas at this moment.
-pub fn balance(standing: &Standing<'_>, gate: &Gate, generation: &Generation) -> Balance {
+pub fn balance(standing: &Standing<'_>, gate: &Gate) -> Balance {
     let windows = standing.tier.quotas.iter().map(|quota| quota.window);
-    gate.account_of(generation, &standing.caller, windows)
+    gate.account_of(&standing.caller, windows)
 }
 
 /// The same as `/me` shows it.
@@ -50,7 +50,7 @@ pub fn lines(standing: &Standing<'_>, balance: &Balance) -> Vec<Line> {
             used: usage.used,
             held: usage.held,
             remaining: limit.saturating_sub(usage.used + usage.held),
-            window: described(&standing.windows[quota.window.index()]),
+            window: described(&standing.windows[quota.window]),
             next_reset: usage.next_reset.and_then(written),
             next_free: usage.next_free.and_then(written),
             enforced: quota.enforce,

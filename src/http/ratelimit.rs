@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::limits::Met;
 use super::quotas::balance;
 use super::standing::Standing;
-use crate::gate::{Gate, Generation};
+use crate::gate::Gate;
 use crate::policy::Usage;
 use crate::policy::limits::Left as LimitLeft;
 use crate::policy::rules::{Limit, LimitId, Quota, Window};
@@ -59,8 +59,6 @@ pub struct Metered<'a> {
     pub standing: &'a Standing<'a>,
     /// Where its jobs are.
     pub gate: &'a Gate,
-    /// By which it is here.
-    pub generation: &'a Generation,
     /// The job of this answer.
     pub own: Option<Own>,
 }
@@ -204,13 +202,8 @@ fn write_fields(headers: &mut HeaderMap, lefts: &[Left<'_>]) {
 
 /// What will be left of each of the caller's quotas that are enforced, and at last of its concurrency. The job may have ended
 /// meanwhile: then a unit too many is told, for once.
-fn left<'a>(
-    standing: &Standing<'a>,
-    Metered {
-        gate, generation, own, ..
-    }: Metered<'_>,
-) -> Vec<Left<'a>> {
-    let balance = balance(standing, gate, generation);
+fn left<'a>(standing: &Standing<'a>, Metered { gate, own, .. }: Metered<'_>) -> Vec<Left<'a>> {
+    let balance = balance(standing, gate);
     let released = own.map_or(0, |own| u64::from(own.released));
     let jobs = balance.jobs.saturating_sub(own.map_or(0, |_| 1));
     let quota = |(quota, usage): (&'a Quota, &Usage)| {
@@ -219,7 +212,7 @@ fn left<'a>(
             name: &quota.name,
             limit,
             remaining: limit.saturating_sub(usage.used + usage.held.saturating_sub(released)),
-            length: match &standing.windows[quota.window.index()] {
+            length: match &standing.windows[quota.window] {
                 Window::Rolling(length) => Some(*length),
                 Window::Calendar(_) => None,
             },

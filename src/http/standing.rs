@@ -13,9 +13,9 @@ use http::{HeaderMap, HeaderName};
 use super::caller::{KeyPlaces, parameter};
 use crate::policy::caller::{Caller, NetworkId};
 use crate::policy::refusal::Refusal;
-use crate::policy::rules::{Quota, Rules, Tier, TierId, Window};
+use crate::policy::rules::{Quota, Rules, Tier, TierId, Window, WindowId};
 use crate::policy::time::UnixTime;
-use crate::policy::{Delegate, Own};
+use crate::policy::{Delegate, Own, Table};
 use crate::store::{Account, KnownAccounts, Pseudonyms};
 
 /// Bytes of the name that a delegating account gives its user.
@@ -34,7 +34,7 @@ pub struct Standing<'a> {
     /// The same.
     pub tier: &'a Tier,
     /// The windows in which its quotas count.
-    pub windows: &'a [Window],
+    pub windows: &'a Table<WindowId, Window>,
     /// Its account, or the one that asks for it, if there is one.
     pub account: Option<Arc<Account>>,
     /// What it has of its own instead of what its tier gives.
@@ -105,9 +105,9 @@ pub struct Callers {
 impl Callers {
     /// Those with a key of these accounts, on the terms of these rules, and everybody else.
     pub fn new(keys: KeyPlaces, accounts: Arc<KnownAccounts>, pseudonyms: Pseudonyms, rules: Arc<Rules>) -> Self {
-        let names = rules.tiers.iter().map(|tier| Arc::clone(&tier.name));
+        let tiers = rules.tiers.entries();
         Self {
-            tiers: names.zip((0..).map(TierId)).collect(),
+            tiers: tiers.map(|(id, tier)| (Arc::clone(&tier.name), id)).collect(),
             keys,
             accounts,
             pseudonyms,

@@ -229,7 +229,6 @@ impl<'c> Turn<'c> {
         let metered = standing.map(|standing| Metered {
             standing,
             gate: &self.door.gate,
-            generation: &self.door.generation,
             own: found.own,
         });
         let telling = &self.door.telling;
@@ -278,7 +277,7 @@ impl<'c> Turn<'c> {
             own: standing.own.clone(),
             delegate: standing.delegate.clone(),
             cost: route.cost,
-            pool: route.pool,
+            pool: route.upstream.id(),
             ready: false,
             max_wait: route.max_wait,
             prefer_wait: wait,

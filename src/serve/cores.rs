@@ -23,7 +23,7 @@ use crate::http::door::Door;
 use crate::http::listener;
 use crate::http::way::Core;
 use crate::policy::time::Span;
-use crate::upstream::{Connections, Workers, idle_max};
+use crate::upstream::{Connections, idle_max};
 
 pub(super) fn cores(config: &Config) -> usize {
     config
@@ -43,7 +43,6 @@ impl Cores {
     pub(super) fn start(
         listeners: Vec<StdListener>,
         door: &Arc<ArcSwap<Door>>,
-        workers: &Arc<Workers>,
         clock: Clock,
     ) -> Result<Self, ServeError> {
         let mut cores = Self {
@@ -53,14 +52,14 @@ impl Cores {
             threads: Vec::new(),
         };
         for (number, listener) in listeners.into_iter().enumerate() {
-            let (door, workers) = (Arc::clone(door), Arc::clone(workers));
+            let door = Arc::clone(door);
             let (closing, broken_off) = (cores.closing.clone(), cores.broken_off.clone());
             let (tell_ended, ended) = oneshot::channel();
             let runtime = runtime().map_err(ServeError::Thread)?;
             let body = move || {
                 runtime.block_on(async {
                     let tasks = TaskTracker::new();
-                    let connections = Arc::new(Connections::new(workers, clock, tasks.clone()));
+                    let connections = Arc::new(Connections::new(clock, tasks.clone()));
                     let core = Arc::new(Core { door, connections });
                     let listener = TcpListener::from_std(listener).expect("it was opened to be polled");
                     tokio::select! {

@@ -134,7 +134,7 @@ fn open_database(
         commit_patience,
         ..Settings::new(clock, Arc::new(move || clock.wall()), meters)
     };
-    Database::open(dir, settings, &rules.windows, history(config)).map(Arc::new)
+    Database::open(dir, settings, rules.windows.iter(), history(config)).map(Arc::new)
 }
 
 /// How long finished jobs are kept.

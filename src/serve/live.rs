@@ -11,7 +11,7 @@
 //!
 //! Absent on purpose: noticing that the file was saved (`watch`), and what is different (`config::diff`).
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use super::clock_steps::fill;
 use super::data_dir::{history, listed, open_token, pace, tell_of_lost_tiers};
-use super::places::Places;
+use super::upstreams::Upstreams;
 use super::watch::{Saved, Unreadable, Watch};
 use super::watchers::Watchers;
 use super::{Fault, House, Source, attempt, blocking, connections_max, generation, settings};
@@ -29,13 +29,11 @@ use crate::config::{self, Config, ConfigErrors, System};
 use crate::gate::Filling;
 use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
 use crate::http::door::Door;
+use crate::policy::rules::Rules;
 use crate::policy::time::{Span, UnixTime};
 use crate::store::audit::{self, Actor, Stamp};
-use crate::store::{AdminToken, JobHistory, KnownAccounts, RelistError};
+use crate::store::{AdminToken, JobHistory, KnownAccounts};
 use crate::telemetry::{ConfigMeters, Reload};
-
-/// Places are looked for so often before whoever is in the house is left where it is, whatever the file says.
-const ATTEMPTS_MAX: usize = 8;
 
 /// How often it is looked whether somebody is still where the file has nothing any more.
 const TIDY_EVERY: Span = Span::from_secs(1);
@@ -44,8 +42,6 @@ const TIDY_EVERY: Span = Span::from_secs(1);
 pub(super) struct Live {
     parts: Parts,
     watchers: Watchers,
-    /// Doors of before, as far as requests are under way by them.
-    older: Vec<Weak<Door>>,
 }
 
 /// What is exchanged, and what stays.
@@ -55,28 +51,19 @@ pub(super) struct Parts {
     pub(super) source: Option<Source>,
     /// As it runs, which differs from the file in what needs a restart.
     pub(super) config: Arc<ArcSwap<Config>>,
-    pub(super) places: Places,
+    pub(super) upstreams: Upstreams,
     pub(super) door: Arc<ArcSwap<Door>>,
     pub(super) token: Arc<ArcSwap<AdminToken>>,
     pub(super) running: Arc<ArcSwap<Running>>,
     pub(super) meters: ConfigMeters,
 }
 
-/// What is exchanged in one go.
-struct Exchanged {
-    places: Places,
-    older: Vec<Weak<Door>>,
-    filling: Option<(Filling, JobHistory)>,
-}
-
 impl Live {
     /// What runs from the start on.
     pub(super) fn new(parts: Parts) -> Self {
-        let (gate, workers) = (Arc::clone(&parts.house.gate), Arc::clone(&parts.house.workers));
-        let mut watchers = Watchers::new(gate, workers);
-        watchers.watch(&parts.places);
-        let older = Vec::new();
-        Self { parts, watchers, older }
+        let mut watchers = Watchers::new(Arc::clone(&parts.house.gate));
+        watchers.watch(&parts.upstreams);
+        Self { parts, watchers }
     }
 
     /// Follows the file, SIGHUP and operators for as long as it is polled.
@@ -89,7 +76,7 @@ impl Live {
         loop {
             let clock = *self.parts.house.gate.clock();
             tokio::select! {
-                () = clock.sleep(TIDY_EVERY), if self.parts.places.has_unlisted() => self.tidy().await,
+                () = clock.sleep(TIDY_EVERY), if self.parts.upstreams.has_unlisted() => self.tidy().await,
                 saved = changed(&mut watch) => {
                     self.take(saved, "saved").await;
                 }
@@ -259,24 +246,14 @@ impl Live {
     }
 
     async fn swap(&mut self, name: &str, config: &Arc<Config>, at: UnixTime) -> Result<(), ConfigErrors> {
-        let exchanged = {
-            let (settling, places) = (self.settling(config), self.parts.places.clone());
-            blocking(move || exchange(settling, &places, at)).await
-        };
-        let Exchanged { places, older, filling } = exchanged.map_err(|error| {
-            ConfigErrors::of_whole(
-                name,
-                error.to_string(),
-                "mend `accounts`, which is compared with the stored ones",
-            )
-        })?;
+        let exchanged = self.settle(config, move |settling| exchange(settling, at)).await;
+        let filling = exchanged.map_err(|(message, advice)| ConfigErrors::of_whole(name, message, advice))?;
         self.parts.house.unmetered.resize(config.connections.unmetered_max);
         self.parts.house.connections.resize(connections_max(config));
-        self.watchers.watch(&places);
-        (self.parts.places, self.older) = (places, older);
+        self.watchers.watch(&self.parts.upstreams);
         self.parts.config.store(Arc::clone(config));
         tell_of_lost_tiers(&config.rules, self.parts.house.store.directory());
-        for (gone, upstream, server) in self.parts.places.doubled() {
+        for (gone, upstream, server) in self.parts.upstreams.doubled() {
             warn!(
                 gone,
                 upstream,
@@ -303,27 +280,31 @@ impl Live {
         }
     }
 
-    fn settling(&self, config: &Arc<Config>) -> Settling {
-        Settling {
+    /// Does that work with what is to be swapped, beside the runtime's threads.
+    async fn settle<T: Send + 'static>(
+        &mut self,
+        config: &Arc<Config>,
+        work: impl FnOnce(&mut Settling) -> T + Send + 'static,
+    ) -> T {
+        let mut settling = Settling {
             house: Arc::clone(&self.parts.house),
             config: Arc::clone(config),
             door: Arc::clone(&self.parts.door),
-            older: self.older.clone(),
-        }
+            upstreams: std::mem::take(&mut self.parts.upstreams),
+        };
+        let done = blocking(move || (work(&mut settling), settling.upstreams)).await;
+        self.parts.upstreams = done.1;
+        done.0
     }
 
-    /// Takes away the upstreams that the file has no more and where nobody is, and nobody on the way.
+    /// Lets go the upstreams that the file no longer has and that nobody uses.
     async fn tidy(&mut self) {
-        self.older.retain(is_used);
-        let occupied = self.parts.house.gate.occupied();
-        if !self.older.is_empty() || !self.parts.places.has_idle(&occupied) {
+        if !self.parts.upstreams.has_unused() {
             return;
         }
-        let mut settling = self.settling(&self.parts.config.load_full());
-        let places = self.parts.places.clone();
-        let settled = blocking(move || (settling.settle(&places, Whom::InHouse).0, settling.older)).await;
-        (self.parts.places, self.older) = settled;
-        self.watchers.watch(&self.parts.places);
+        let config = self.parts.config.load_full();
+        self.settle(&config, Settling::settle).await;
+        self.watchers.watch(&self.parts.upstreams);
     }
 
     fn described(&self, diff: &Diff) -> Vec<Line> {
@@ -337,91 +318,61 @@ struct Settling {
     house: Arc<House>,
     config: Arc<Config>,
     door: Arc<ArcSwap<Door>>,
-    older: Vec<Weak<Door>>,
-}
-
-/// Who may still have to find an upstream at its place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Whom {
-    /// Whoever is in the house, and whoever comes to it by a door of before.
-    UnderWay,
-    /// Whoever is in the house.
-    InHouse,
+    upstreams: Upstreams,
 }
 
 /// Swaps what is made of the configuration. Blocks on the disk before anything is changed.
 ///
 /// # Errors
-/// The listed accounts collide with stored ones, or the disk refuses them. Nothing has changed.
-fn exchange(mut settling: Settling, places: &Places, at: UnixTime) -> Result<Exchanged, RelistError> {
+/// The listed accounts collide with stored ones, or the disk refuses them; or there is no id left for a new name: what is wrong, and
+/// what to do. Nothing has changed.
+fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Filling, JobHistory)>, (String, &'static str)> {
     let (house, config) = (Arc::clone(&settling.house), Arc::clone(&settling.config));
-    let relisting = house.store.prepare_list(&listed(&config), at)?;
+    let relisting = house.store.prepare_list(&listed(&config), at).map_err(|error| {
+        let advice = "mend `accounts`, which is compared with the stored ones";
+        (error.to_string(), advice)
+    })?;
+    let rules = settling.upstreams.take_up(&config).map_err(|error| {
+        let advice = "restart, which forgets the names that are no longer used";
+        (error.to_string(), advice)
+    })?;
     house.database.set_pace(pace(&config));
-    house.database.upkeep().set(&config.rules.windows, history(&config));
+    house
+        .database
+        .upkeep()
+        .set(config.rules.windows.iter(), history(&config));
     // Operators see the list already; requests know it by their door's generation.
     relisting.take();
-    let (mut places, filling) = settling.settle(places, Whom::UnderWay);
+    let filling = settling.swap(rules);
     house.store.networks().relist(config.blocked_networks.clone());
-    // From now on nobody takes up an older door.
-    settling.older.retain(is_used);
-    if settling.older.is_empty() && places.has_idle(&house.gate.occupied()) {
-        (places, _) = settling.settle(&places, Whom::InHouse);
-    }
-    Ok(Exchanged {
-        places,
-        older: settling.older,
-        filling: filling.map(|filling| (filling, house.database.past())),
-    })
-}
-
-fn is_used(door: &Weak<Door>) -> bool {
-    door.strong_count() > 0
+    Ok(filling.map(|filling| (filling, house.database.past())))
 }
 
 impl Settling {
-    /// Gives the hall, the limits and the door their new rules, and everybody in the house its worker where it was.
-    fn settle(&mut self, before: &Places, whom: Whom) -> (Places, Option<Filling>) {
+    /// The same configuration once more, without the upstreams that are gone by now.
+    fn settle(&mut self) {
+        if let Ok(rules) = self.upstreams.take_up(&self.config) {
+            let filling = self.swap(rules);
+            debug_assert!(filling.is_none(), "no window is new");
+        }
+    }
+
+    /// Gives the hall, the limits and the door these rules.
+    fn swap(&self, rules: Rules) -> Option<Filling> {
         let Self {
             house,
             config,
             door: shared,
-            older,
+            upstreams,
         } = self;
         let accounts = Arc::new(KnownAccounts::of(house.store.directory()));
-        let mut attempts = 0;
-        loop {
-            let occupied = match attempts {
-                0..ATTEMPTS_MAX => house.gate.occupied(),
-                _ => before.everywhere(),
-            };
-            attempts += 1;
-            let places = match whom {
-                Whom::UnderWay => before.arrange(config, &before.led_to(&occupied)),
-                Whom::InHouse => before.arrange(config, &occupied),
-            };
-            let rules = Arc::new(places.rules(config));
-            let generation = generation(config, rules, Arc::clone(&accounts), &house.exposition);
-            let door = Arc::new(settings::door(config, house, &places, &generation));
-            let mut replaced = None;
-            let suits = |occupied: &_| {
-                let suits = places.suit(before, occupied);
-                if suits {
-                    // Before anybody is sent there; and nobody is let in by the rules of before from now on, save who is on the way.
-                    house.workers.replace(places.upstreams());
-                    replaced = Some(shared.swap(door));
-                }
-                suits
-            };
-            match house.gate.reload(Arc::clone(&generation), suits) {
-                Ok(filling) => {
-                    older.extend(replaced.as_ref().map(Arc::downgrade));
-                    house.limiter.reload(Arc::clone(&generation.rules));
-                    return (places, filling);
-                }
-                // Somebody has come meanwhile to a place that was about to be given away.
-                Err(_unsuited) => {}
-            }
-        }
+        let generation = generation(config, Arc::new(rules), accounts, &house.exposition);
+        let door = Arc::new(settings::door(config, house, upstreams, &generation));
+        // Nobody is let in by the rules of before from now on, save who is on the way.
+        let filling = house.gate.reload(Arc::clone(&generation), || shared.store(door));
+        house.limiter.reload(Arc::clone(&generation.rules));
+        upstreams.forget_gone(&house.gate);
+        filling
     }
 }
 

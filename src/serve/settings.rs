@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::House;
-use super::places::Places;
+use super::upstreams::Upstreams;
 use crate::config::{self, Config, Origins};
 use crate::gate::Generation;
 use crate::http::account::OwnPaths;
@@ -27,7 +27,7 @@ use crate::policy::time::Span;
 use crate::upstream::exchange::OnHangup;
 
 /// The door as that configuration has it, by that generation's rules.
-pub(super) fn door(config: &Config, house: &House, places: &Places, generation: &Arc<Generation>) -> Door {
+pub(super) fn door(config: &Config, house: &House, upstreams: &Upstreams, generation: &Arc<Generation>) -> Door {
     let cors = config.cors.as_ref().map(|cors| {
         let origins = match &cors.origins {
             Origins::Any => None,
@@ -37,7 +37,7 @@ pub(super) fn door(config: &Config, house: &House, places: &Places, generation: 
     });
     let for_all_origins = config.cors.as_ref().is_some_and(|cors| cors.origins == Origins::Any);
     let settings = door::Settings {
-        routes: config.routes.iter().map(|config| route(config, places)).collect(),
+        routes: config.routes.iter().map(|config| route(config, upstreams)).collect(),
         keys: KeyPlaces::new(
             config.keys.headers.clone(),
             config.keys.bearer,
@@ -112,7 +112,7 @@ fn telling(config: &Config) -> Telling {
     }
 }
 
-fn route(config: &config::Route, places: &Places) -> (RouteSpec, Route) {
+fn route(config: &config::Route, upstreams: &Upstreams) -> (RouteSpec, Route) {
     let spec = RouteSpec {
         host: config.host.clone(),
         pattern: config.pattern.clone(),
@@ -120,7 +120,7 @@ fn route(config: &config::Route, places: &Places) -> (RouteSpec, Route) {
         metered: config.metered,
     };
     let route = Route {
-        pool: places.of(config.upstream),
+        upstream: Arc::clone(upstreams.at(config.upstream)),
         metered: config.metered,
         max_body: config.max_body,
         max_wait: config.max_wait.map(Span::from),

@@ -7,16 +7,15 @@ use std::sync::Arc;
 
 use tokio::task::AbortHandle;
 
-use super::places::Places;
+use super::upstreams::Upstreams;
 use crate::gate::Gate;
 use crate::policy::rules::{PoolId, ServerId};
-use crate::upstream::{ProbeSettings, Server, Workers, health};
+use crate::upstream::{ProbeSettings, Server, health};
 
-/// The tasks, by the places of their servers. Dropped, they end.
+/// The tasks, by their servers' ids. Dropped, they end.
 #[derive(Debug)]
 pub(super) struct Watchers {
     gate: Arc<Gate>,
-    workers: Arc<Workers>,
     tasks: HashMap<(PoolId, ServerId), Watcher>,
 }
 
@@ -35,30 +34,29 @@ impl Drop for Watcher {
 
 impl Watchers {
     /// Nobody watches as yet.
-    pub(super) fn new(gate: Arc<Gate>, workers: Arc<Workers>) -> Self {
+    pub(super) fn new(gate: Arc<Gate>) -> Self {
         let tasks = HashMap::new();
-        Self { gate, workers, tasks }
+        Self { gate, tasks }
     }
 
-    /// Watches over the servers at those places. Who watches over the same server in the same way goes on.
-    pub(super) fn watch(&mut self, places: &Places) {
+    /// Watches over the servers of those upstreams. Who watches over the same server in the same way goes on.
+    pub(super) fn watch(&mut self, upstreams: &Upstreams) {
         let mut before = std::mem::take(&mut self.tasks);
-        for (pool, id, server, probe) in places.watched() {
+        for (id, server, probe) in upstreams.watched() {
             let goes_on = before
-                .remove(&(pool, id))
+                .remove(&id)
                 .filter(|watcher| Arc::ptr_eq(&watcher.server, server) && watcher.probe == probe);
-            let watcher = goes_on.unwrap_or_else(|| self.start(server, probe));
-            self.tasks.insert((pool, id), watcher);
+            let watcher = goes_on.unwrap_or_else(|| self.start(id, server, probe));
+            self.tasks.insert(id, watcher);
         }
     }
 
-    fn start(&self, server: &Arc<Server>, probe: Option<ProbeSettings>) -> Watcher {
-        // Who had the place before may have left it as that of a server that is down.
+    fn start(&self, id: (PoolId, ServerId), server: &Arc<Server>, probe: Option<ProbeSettings>) -> Watcher {
+        // A server that was down when the file no longer had it, and that comes back, is tried again.
         if server.is_well() {
-            self.gate.server_up(|| self.workers.place_of(server));
+            self.gate.server_up(id.0, id.1);
         }
-        let (gate, workers) = (Arc::clone(&self.gate), Arc::clone(&self.workers));
-        let watching = health::watch(gate, workers, Arc::clone(server), probe.clone());
+        let watching = health::watch(Arc::clone(&self.gate), id, Arc::clone(server), probe.clone());
         Watcher {
             server: Arc::clone(server),
             probe,
@@ -76,7 +74,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::Config;
-    use crate::gate::{Generation, Occupied};
+    use crate::gate::Generation;
     use crate::policy::Policy;
     use crate::policy::time::Span;
     use crate::store::memory::MemoryLedger;
@@ -106,29 +104,23 @@ mod tests {
         Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"))
     }
 
-    /// The bug: a watcher said of a place that its server was down. A reload gives places to others before it has told the watchers
-    /// of before to go: the one took the slots of another upstream's server away, or there was no such place, and it panicked.
+    /// The bug: a watcher of a server that was gone said of whoever had its place that it was down, and took the slots of another
+    /// upstream's server away; or there was no such place, and it panicked. An id is never another server's.
     #[tokio::test(start_paused = true)]
-    async fn who_watches_over_a_server_that_is_gone_says_nothing_of_who_has_its_place() {
+    async fn a_watcher_of_a_server_that_is_gone_says_nothing_of_others() {
         let (_socket, at) = nobody();
         for after in [&["a"][..], &["a", "c"]] {
             let (before, after) = (config(&["a", "b"], at), config(after, at));
-            let places = Places::default().arrange(&before, &Occupied::default());
-            let generation = |places: &Places, config| Generation::unobserved(Arc::new(places.rules(config)));
-            let begun = generation(&places, &before);
+            let mut upstreams = Upstreams::default();
+            let begun = Generation::unobserved(Arc::new(upstreams.take_up(&before).expect("few names")));
             let policy = Policy::new(Arc::clone(&begun.rules));
             let gate = Gate::new(policy, begun, Clock::start(), Arc::new(MemoryLedger::default()));
-            let workers = Workers::new(places.upstreams());
-            let mut watchers = Watchers::new(Arc::clone(&gate), Arc::clone(&workers));
-            watchers.watch(&places);
+            let mut watchers = Watchers::new(Arc::clone(&gate));
+            watchers.watch(&upstreams);
             // They begin.
             tokio::task::yield_now().await;
-            let places = places.arrange(&after, &Occupied::default());
-            let swapped = gate.reload(generation(&places, &after), |_| {
-                workers.replace(places.upstreams());
-                true
-            });
-            assert!(swapped.is_ok());
+            let next = Generation::unobserved(Arc::new(upstreams.take_up(&after).expect("few names")));
+            assert!(gate.reload(next, || {}).is_none());
             // Until each has asked its server in vain as often as it takes.
             gate.clock().sleep(Span::from_secs(20)).await;
             assert!(watchers.tasks.values().all(|watcher| !watcher.task.is_finished()));

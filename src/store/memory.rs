@@ -11,7 +11,7 @@ use super::past::tell;
 use super::{Commit, Debited, Entry, Fence, Ledger, Past, Record};
 use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::Timestamp;
-use crate::policy::{DebitNumber, Policy};
+use crate::policy::{DebitNumber, Policy, Table};
 
 /// Keeps everything, in the order in which it came.
 #[derive(Debug, Default)]
@@ -81,14 +81,13 @@ impl Ledger for MemoryLedger {
 impl Past for &MemoryLedger {
     fn recall(
         self,
-        windows: &[Window],
+        windows: &Table<WindowId, Window>,
         fence: Fence,
         each: &mut dyn FnMut(Debited) -> ControlFlow<()>,
     ) -> io::Result<()> {
         let entries = self.state.lock().entries.clone();
-        let windows = (0..).map(WindowId).take(windows.len());
         for (_, entry) in entries.iter().filter(|(number, _)| *number < fence.number()) {
-            if tell(entry, windows.clone(), each).is_break() {
+            if tell(entry, windows.ids(), each).is_break() {
                 break;
             }
         }

@@ -11,10 +11,10 @@ use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::{Entry, Record};
-use crate::policy::DebitNumber;
 use crate::policy::caller::Caller;
 use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::UnixTime;
+use crate::policy::{DebitNumber, Table};
 
 /// A point in the order of a ledger's debits.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl fmt::Debug for Post {
 /// A debit that is read back, for one window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Debited {
-    /// The window, by its place among those that were asked for.
+    /// The window.
     pub window: WindowId,
     /// Whose. What a user has used comes for its account as well.
     pub caller: Caller,
@@ -86,7 +86,7 @@ pub trait Past {
     /// The disk's, or the ledger writes no more. Then what was told is not all.
     fn recall(
         self,
-        windows: &[Window],
+        windows: &Table<WindowId, Window>,
         fence: Fence,
         each: &mut dyn FnMut(Debited) -> ControlFlow<()>,
     ) -> io::Result<()>;

@@ -60,8 +60,8 @@ impl Record {
 
     /// Tells the policy again what it debited, in those windows.
     pub(super) fn restore(&self, policy: &mut Policy, now: Timestamp, counts: impl Fn(WindowId) -> bool) {
-        let windows = (0..).map(WindowId).take(policy.rules().windows.len());
-        for window in windows.filter(|window| counts(*window)) {
+        let windows: Vec<WindowId> = policy.rules().windows.ids().collect();
+        for window in windows.into_iter().filter(|window| counts(*window)) {
             for caller in self.caller.counted() {
                 policy.remember(window, caller, self.admitted, self.debit().into(), now);
             }

@@ -15,10 +15,10 @@ use super::database::{Database, ReadError, Shared, WriteError};
 use super::past::{Debited, Fence, Past};
 use super::rollup;
 use super::rows::{DebitRow, INSTANCE, caller_of, millis, unix_time};
-use crate::policy::Policy;
 use crate::policy::caller::Caller;
 use crate::policy::rules::{Calendar, Window, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
+use crate::policy::{Policy, Table};
 
 /// What was read back at a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ pub struct JobHistory {
 impl Past for JobHistory {
     fn recall(
         self,
-        windows: &[Window],
+        windows: &Table<WindowId, Window>,
         fence: Fence,
         each: &mut dyn FnMut(Debited) -> ControlFlow<()>,
     ) -> io::Result<()> {
@@ -196,7 +196,7 @@ fn horizon(wall: UnixTime, longest: Span) -> UnixTime {
 /// of calendars, then the jobs in the order of their numbers.
 fn scan(
     connection: &Connection,
-    windows: &[Window],
+    windows: &Table<WindowId, Window>,
     from: UnixTime,
     until: i64,
     corrections: &Corrections,
@@ -204,7 +204,7 @@ fn scan(
 ) -> rusqlite::Result<()> {
     // The first job that each window needs.
     let mut firsts = Vec::new();
-    for (id, window) in (0..).map(WindowId).zip(windows) {
+    for (id, window) in windows.entries() {
         let first = match window {
             Window::Rolling(_) => rollup::first_number_since(connection, from)?,
             Window::Calendar(calendar) => {

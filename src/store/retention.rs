@@ -69,18 +69,17 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub fn new(windows: &[Window], history: History) -> Self {
-        let calendars = windows.iter().filter_map(|window| match window {
-            Window::Calendar(calendar) => Some(calendar.clone()),
-            Window::Rolling(_) => None,
-        });
-        let lengths = windows.iter().map(|window| match window {
-            Window::Rolling(length) => *length,
-            Window::Calendar(_) => Span::ZERO,
-        });
+    pub fn new<'w>(windows: impl IntoIterator<Item = &'w Window>, history: History) -> Self {
+        let (mut calendars, mut longest) = (Vec::new(), Span::ZERO);
+        for window in windows {
+            match window {
+                Window::Calendar(calendar) => calendars.push(calendar.clone()),
+                Window::Rolling(length) => longest = longest.max(*length),
+            }
+        }
         Self {
-            calendars: calendars.collect(),
-            longest: lengths.max().unwrap_or_default() + BEYOND_WINDOW,
+            calendars,
+            longest: longest + BEYOND_WINDOW,
             history,
         }
     }

@@ -122,12 +122,9 @@ impl Exposition {
             pools: rules
                 .pools
                 .iter()
-                .map(|pool| match pool.is_vacant() {
-                    true => (Gauge::noop(), Gauge::noop()),
-                    false => {
-                        let slots = gauge("tiergate_slots", of_pool(&pool.name));
-                        (slots, gauge("tiergate_jobs_running", of_pool(&pool.name)))
-                    }
+                .map(|pool| {
+                    let slots = gauge("tiergate_slots", of_pool(&pool.name));
+                    (slots, gauge("tiergate_jobs_running", of_pool(&pool.name)))
                 })
                 .collect(),
             accounts: rules

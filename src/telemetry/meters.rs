@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use metrics::{Counter, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 
-use crate::policy::End;
 use crate::policy::refusal::Reason;
 use crate::policy::rules::{LimitId, PoolId, Priority, Rules, TierId};
 use crate::policy::time::Span;
+use crate::policy::{End, Table};
 
 /// The upper bounds of the histograms' buckets, in seconds: from a hand-over to the longest search.
 pub const SECONDS_BUCKETS: [f64; 16] = [
@@ -19,10 +19,9 @@ pub const SECONDS_BUCKETS: [f64; 16] = [
 /// Handles of everything that is counted as it happens.
 #[derive(Debug)]
 pub struct Meters {
-    /// By tier.
-    jobs: Vec<[Counter; End::ALL.len()]>,
-    /// By tier; the last row is of those who were refused before anybody knew who they are.
-    refusals: Vec<[Counter; Reason::ALL.len()]>,
+    tiers: Table<TierId, TierMeters>,
+    /// Refusals before anybody knew who they are.
+    unknown: [Counter; Reason::ALL.len()],
     /// By request limit.
     limits: Vec<Counter>,
     /// By request limit; those without a rule that blocks have one that nobody reads.
@@ -30,63 +29,71 @@ pub struct Meters {
     /// By the name of a request limit or a quota that isn't enforced.
     unenforced: Vec<(Arc<str>, Counter)>,
     queue_wait: [Histogram; Priority::COUNT],
-    upstream: Vec<Histogram>,
-    /// By tier: units of quota.
-    debits: Vec<Counter>,
-    /// By tier, the same.
-    releases: Vec<[Counter; End::ALL.len()]>,
+    upstream: Table<PoolId, Histogram>,
+}
+
+/// What is counted by tier.
+#[derive(Debug)]
+struct TierMeters {
+    jobs: [Counter; End::ALL.len()],
+    refusals: [Counter; Reason::ALL.len()],
+    /// Units of quota.
+    debits: Counter,
+    /// The same.
+    releases: [Counter; End::ALL.len()],
+}
+
+impl TierMeters {
+    fn unobserved() -> Self {
+        Self {
+            jobs: std::array::from_fn(|_| Counter::noop()),
+            refusals: std::array::from_fn(|_| Counter::noop()),
+            debits: Counter::noop(),
+            releases: std::array::from_fn(|_| Counter::noop()),
+        }
+    }
+
+    fn register(tier: &str, recorder: &impl Recorder) -> Self {
+        let by_outcome = |name, outcome| counter(recorder, name, [("tier", tier), ("outcome", outcome)]);
+        Self {
+            jobs: End::ALL.map(|(_, outcome)| by_outcome("tiergate_jobs_total", outcome)),
+            refusals: refusals(tier, recorder),
+            debits: counter(recorder, "tiergate_quota_debits_total", [("tier", tier)]),
+            releases: End::ALL.map(|(_, outcome)| match outcome {
+                "succeeded" => Counter::noop(),
+                outcome => by_outcome("tiergate_quota_releases_total", outcome),
+            }),
+        }
+    }
+}
+
+fn refusals(tier: &str, recorder: &impl Recorder) -> [Counter; Reason::ALL.len()] {
+    Reason::ALL.map(|reason| {
+        let labels = [("tier", tier), ("reason", reason.code())];
+        counter(recorder, "tiergate_refusals_total", labels)
+    })
 }
 
 impl Meters {
     /// Meters that nobody reads.
     pub fn unobserved(rules: &Rules) -> Arc<Self> {
         Arc::new(Self {
-            jobs: rules
-                .tiers
-                .iter()
-                .map(|_| std::array::from_fn(|_| Counter::noop()))
-                .collect(),
-            refusals: (0..=rules.tiers.len())
-                .map(|_| std::array::from_fn(|_| Counter::noop()))
-                .collect(),
+            tiers: rules.tiers.map(|_, _| TierMeters::unobserved()),
+            unknown: std::array::from_fn(|_| Counter::noop()),
             limits: rules.limits.iter().map(|_| Counter::noop()).collect(),
             limit_blocks: rules.limits.iter().map(|_| Counter::noop()).collect(),
             unenforced: Vec::new(),
             queue_wait: std::array::from_fn(|_| Histogram::noop()),
-            upstream: rules.pools.iter().map(|_| Histogram::noop()).collect(),
-            debits: rules.tiers.iter().map(|_| Counter::noop()).collect(),
-            releases: rules
-                .tiers
-                .iter()
-                .map(|_| std::array::from_fn(|_| Counter::noop()))
-                .collect(),
+            upstream: rules.pools.map(|_, _| Histogram::noop()),
         })
     }
 
     /// Meters for these rules' tiers and pools, known to the recorder by the names of docs/operations.md.
     pub fn register(rules: &Rules, recorder: &impl Recorder) -> Arc<Self> {
         describe(recorder);
-        let tiers = || rules.tiers.iter().map(|tier| &*tier.name);
         Arc::new(Self {
-            jobs: tiers()
-                .map(|tier| {
-                    End::ALL.map(|(_, outcome)| {
-                        counter(recorder, "tiergate_jobs_total", [("tier", tier), ("outcome", outcome)])
-                    })
-                })
-                .collect(),
-            refusals: tiers()
-                .chain(["none"])
-                .map(|tier| {
-                    Reason::ALL.map(|reason| {
-                        counter(
-                            recorder,
-                            "tiergate_refusals_total",
-                            [("tier", tier), ("reason", reason.code())],
-                        )
-                    })
-                })
-                .collect(),
+            tiers: rules.tiers.map(|_, tier| TierMeters::register(&tier.name, recorder)),
+            unknown: refusals("none", recorder),
             limits: rules
                 .limits
                 .iter()
@@ -113,45 +120,25 @@ impl Meters {
                     ("priority", &priority.to_string()),
                 )
             }),
-            upstream: rules
-                .pools
-                .iter()
-                .map(|pool| match pool.is_vacant() {
-                    true => Histogram::noop(),
-                    false => histogram(recorder, "tiergate_upstream_seconds", ("upstream", &pool.name)),
-                })
-                .collect(),
-            debits: tiers()
-                .map(|tier| counter(recorder, "tiergate_quota_debits_total", [("tier", tier)]))
-                .collect(),
-            releases: tiers()
-                .map(|tier| {
-                    End::ALL.map(|(_, outcome)| match outcome {
-                        "succeeded" => Counter::noop(),
-                        outcome => counter(
-                            recorder,
-                            "tiergate_quota_releases_total",
-                            [("tier", tier), ("outcome", outcome)],
-                        ),
-                    })
-                })
-                .collect(),
+            upstream: (rules.pools)
+                .map(|_, pool| histogram(recorder, "tiergate_upstream_seconds", ("upstream", &pool.name))),
         })
     }
 
     /// A job is over: the units of quota that it held are debited if it has succeeded, otherwise given back.
     pub fn job(&self, tier: TierId, end: End, units: u32) {
-        self.jobs[tier.index()][end as usize].increment(1);
+        let meters = &self.tiers[tier];
+        meters.jobs[end as usize].increment(1);
         match end {
-            End::Succeeded => self.debits[tier.index()].increment(units.into()),
-            _ => self.releases[tier.index()][end as usize].increment(units.into()),
+            End::Succeeded => meters.debits.increment(units.into()),
+            _ => meters.releases[end as usize].increment(units.into()),
         }
     }
 
     /// A request was refused; `tier` is that of whoever sent it, if that was known.
     pub fn refusal(&self, tier: Option<TierId>, reason: Reason) {
-        let row = tier.map_or(self.refusals.len() - 1, TierId::index);
-        self.refusals[row][reason as usize].increment(1);
+        let of_tier = tier.map(|tier| &self.tiers[tier].refusals);
+        of_tier.unwrap_or(&self.unknown)[reason as usize].increment(1);
     }
 
     /// A request was refused by that limit.
@@ -178,7 +165,7 @@ impl Meters {
 
     /// A job held its slot for so long.
     pub fn held(&self, pool: PoolId, held: Span) {
-        self.upstream[pool.index()].record(held.as_secs_f64());
+        self.upstream[pool].record(held.as_secs_f64());
     }
 }
 

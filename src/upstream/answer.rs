@@ -21,16 +21,15 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
-use super::Upstream;
 use super::connections::{Connection, Connections};
 use super::exchange::OnHangup;
 use super::upload::Progress;
 use super::window::{self, BrokenOff, Inlet, Outlet, WINDOW_BYTES};
+use super::{Server, Upstream};
 use crate::clock::Clock;
 use crate::gate::{Committing, Pass, Place};
 use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
-use crate::policy::rules::ServerId;
 use crate::policy::time::Timestamp;
 
 /// The body of a worker's answer.
@@ -85,7 +84,7 @@ pub(super) struct Tail {
     pub(super) connection: Connection,
     pub(super) connections: Arc<Connections>,
     pub(super) upstream: Arc<Upstream>,
-    pub(super) server: ServerId,
+    pub(super) server: Arc<Server>,
     pub(super) progress: Arc<Progress>,
     pub(super) deadline: Timestamp,
 }
@@ -93,9 +92,9 @@ pub(super) struct Tail {
 impl Tail {
     /// The worker's message has ended. The connection is of further use if the request has ended as well.
     fn over(self) {
-        self.upstream.server(self.server).health.succeeded();
+        self.server.health.succeeded();
         if self.progress.is_complete() {
-            self.connections.put_back(&self.upstream, self.server, self.connection);
+            self.connections.put_back(&self.upstream, &self.server, self.connection);
         }
     }
 
@@ -105,7 +104,7 @@ impl Tail {
         if self.progress.fault().is_some() {
             return Outcome::Cancelled;
         }
-        self.upstream.server(self.server).health.failed();
+        self.server.health.failed();
         Outcome::Failed
     }
 }

@@ -17,9 +17,8 @@ use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use super::upload::RequestBody;
-use super::{Server, Upstream, Workers};
+use super::{Server, Upstream};
 use crate::clock::Clock;
-use crate::policy::rules::{PoolId, ServerId};
 use crate::policy::time::Timestamp;
 
 /// Bytes that a connection to a worker reads at once.
@@ -28,7 +27,6 @@ pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Connections of one core to all servers of all upstreams.
 #[derive(Debug)]
 pub struct Connections {
-    workers: Arc<Workers>,
     /// By the server's number: those that nobody uses, longest unused first.
     idle: Mutex<HashMap<u64, Vec<Idle>>>,
     clock: Clock,
@@ -73,18 +71,12 @@ impl Drop for Connection {
 
 impl Connections {
     /// No connections yet. What must go on when its client is gone runs among `tasks`.
-    pub fn new(workers: Arc<Workers>, clock: Clock, tasks: TaskTracker) -> Self {
+    pub fn new(clock: Clock, tasks: TaskTracker) -> Self {
         Self {
-            workers,
             idle: Mutex::default(),
             clock,
             tasks,
         }
-    }
-
-    /// The upstream at that place, as it is at present; `None`: it is gone.
-    pub(super) fn upstream(&self, pool: PoolId) -> Option<Arc<Upstream>> {
-        self.workers.get(pool)
     }
 
     /// The clock of timeouts.
@@ -93,8 +85,7 @@ impl Connections {
     }
 
     /// A connection to the server: the last one that was put back and is still open, otherwise a new one.
-    pub(super) async fn get(&self, upstream: &Upstream, server: ServerId) -> io::Result<Connection> {
-        let server = upstream.server(server);
+    pub(super) async fn get(&self, upstream: &Upstream, server: &Server) -> io::Result<Connection> {
         loop {
             let kept = self.idle.lock().get_mut(&server.number).and_then(Vec::pop);
             let Some(Idle { mut connection, .. }) = kept else { break };
@@ -103,9 +94,10 @@ impl Connections {
                 return Ok(connection);
             }
         }
+        let connect_timeout = upstream.settings.load().connect_timeout;
         tokio::select! {
             made = self.make(server) => made,
-            () = self.clock.sleep(upstream.connect_timeout) => Err(io::ErrorKind::TimedOut.into()),
+            () = self.clock.sleep(connect_timeout.into()) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 
@@ -126,15 +118,15 @@ impl Connections {
     }
 
     /// Keeps a connection on which nothing is under way.
-    pub(super) fn put_back(&self, upstream: &Upstream, server: ServerId, connection: Connection) {
-        let slots = upstream.slots(server);
-        if connection.sender.is_closed() || slots == 0 {
+    pub(super) fn put_back(&self, upstream: &Upstream, server: &Arc<Server>, connection: Connection) {
+        let idle_max = upstream.idle_max(server);
+        if connection.sender.is_closed() || idle_max == 0 {
             return;
         }
-        let until = self.clock.now() + upstream.idle_timeout;
+        let until = self.clock.now() + upstream.settings.load().idle_timeout.into();
         let mut idle = self.idle.lock();
-        let idle = idle.entry(upstream.server(server).number).or_default();
-        if idle.len() < idle_max(slots) {
+        let idle = idle.entry(server.number).or_default();
+        if idle.len() < idle_max {
             idle.push(Idle { connection, until });
         }
     }

@@ -18,16 +18,15 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tracing::debug;
 
-use super::Upstream;
 use super::answer::{Answer, Ending, Kept, Tail};
 use super::connections::{Connection, Connections};
 use super::upload::{Fault, Progress, RequestBody, Upload};
 use super::window::BrokenOff;
+use super::{Server, Upstream};
 use crate::clock::Clock;
 use crate::gate::{Pass, Place, Relocated};
 use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
-use crate::policy::rules::{PoolId, ServerId};
 use crate::policy::time::{Span, Timestamp};
 
 /// What becomes of a running job whose client hangs up (semantics §5.8).
@@ -47,6 +46,8 @@ pub enum Errand {
     Metered {
         /// Its slot.
         pass: Pass,
+        /// Whose slot that is.
+        upstream: Arc<Upstream>,
         /// What becomes of it when its client hangs up.
         on_hangup: OnHangup,
         /// The statuses that count as success.
@@ -54,8 +55,8 @@ pub enum Errand {
     },
     /// A request that needs none.
     Unmetered {
-        /// The upstream.
-        pool: PoolId,
+        /// Where it goes.
+        upstream: Arc<Upstream>,
         /// Its place among the unmetered requests in flight.
         place: Place,
     },
@@ -99,16 +100,8 @@ pub async fn exchange(
         Errand::Metered { pass, .. } => pass.since(),
         Errand::Unmetered { .. } => clock.now(),
     };
-    let Some((upstream, server)) = Aim::find(connections, &errand) else {
-        return Err(errand.failed(Refusal::UpstreamUnreachable));
-    };
-    let mut aim = Aim {
-        errand,
-        upstream,
-        server,
-        retried: false,
-    };
-    let deadline = since + aim.upstream.timeout;
+    let mut aim = Aim::find(errand)?;
+    let deadline = since + aim.upstream.settings.load().timeout.into();
     let mut request = Request::from_parts(head, body);
     if request.body().size_hint().exact().is_none() {
         // hyper would send no body of unknown length with a GET or HEAD, unless it is told to.
@@ -187,33 +180,48 @@ impl Errand {
 struct Aim {
     errand: Errand,
     upstream: Arc<Upstream>,
-    server: ServerId,
+    server: Arc<Server>,
     /// Whether that is another server than the first.
     retried: bool,
 }
 
 impl Aim {
-    /// Where the errand leads; `None`: the upstream, or its last server, is gone.
-    fn find(connections: &Connections, errand: &Errand) -> Option<(Arc<Upstream>, ServerId)> {
-        let (pool, server) = match errand {
-            Errand::Metered { pass, .. } => (pass.pool(), Some(pass.server())),
-            Errand::Unmetered { pool, .. } => (*pool, None),
+    /// Where the errand leads.
+    ///
+    /// # Errors
+    /// The upstream's last server is gone; the job is settled.
+    fn find(errand: Errand) -> Result<Self, Failure> {
+        let upstream = Arc::clone(match &errand {
+            Errand::Metered { upstream, .. } | Errand::Unmetered { upstream, .. } => upstream,
+        });
+        let server = match &errand {
+            Errand::Metered { pass, .. } => upstream.server(pass.server()),
+            Errand::Unmetered { .. } => upstream.next_server(None),
         };
-        let upstream = connections.upstream(pool)?;
-        let server = server.or_else(|| upstream.next_server(None))?;
-        Some((upstream, server))
+        match server {
+            Some(server) => Ok(Self {
+                errand,
+                upstream,
+                server,
+                retried: false,
+            }),
+            None => Err(errand.failed(Refusal::UpstreamUnreachable)),
+        }
     }
 
     fn authority(&self) -> HeaderValue {
-        self.upstream.server(self.server).authority.clone()
+        self.server.authority.clone()
     }
 
     /// A connection to its server.
     async fn connect(&self, connections: &Connections) -> io::Result<Connection> {
-        connections.get(&self.upstream, self.server).await.inspect_err(|error| {
-            let server = self.upstream.server(self.server).name();
-            debug!(server, %error, "no connection");
-        })
+        connections
+            .get(&self.upstream, &self.server)
+            .await
+            .inspect_err(|error| {
+                let server = self.server.name();
+                debug!(server, %error, "no connection");
+            })
     }
 
     /// Its server can't be reached: that one is rested, and the request moves to another, once (semantics §2.7).
@@ -229,30 +237,33 @@ impl Aim {
             server,
             retried,
         } = self;
-        let health = &upstream.server(server).health;
-        let (errand, upstream, server) = match errand {
+        let (errand, other) = match errand {
             Errand::Metered {
                 pass,
+                upstream,
                 on_hangup,
                 success,
             } => {
-                let pass = relocate(pass, retried, connections.clock(), deadline, || health.rest(why)).await;
+                let rest = || server.health.rest(why);
+                let pass = relocate(pass, retried, connections.clock(), deadline, rest).await;
                 let pass = pass.ok_or(Refusal::UpstreamUnreachable)?;
-                // A server that came meanwhile has its place in the upstream as it is now.
-                let upstream = connections.upstream(pass.pool()).unwrap_or(upstream);
-                let server = pass.server();
+                let other = upstream.server(pass.server());
                 let errand = Errand::Metered {
                     pass,
+                    upstream,
                     on_hangup,
                     success,
                 };
-                (errand, upstream, server)
+                (errand, other)
             }
             Errand::Unmetered { .. } => {
-                health.rest(why);
-                let other = upstream.next_server(Some(server)).filter(|_| !retried);
-                (errand, upstream, other.ok_or(Refusal::UpstreamUnreachable)?)
+                server.health.rest(why);
+                (errand, upstream.next_server(Some(&server)).filter(|_| !retried))
             }
+        };
+        let Some(server) = other else {
+            errand.failed(Refusal::UpstreamUnreachable);
+            return Err(Refusal::UpstreamUnreachable);
         };
         Ok(Self {
             errand,
@@ -314,16 +325,19 @@ impl Flying {
     /// Waits for the head of the answer.
     async fn head(&mut self) -> Result<Response<Incoming>, Trouble> {
         let clock = self.connections.clock();
-        let upstream = Arc::clone(&self.aim.upstream);
+        let (first_byte_timeout, timeout) = {
+            let settings = self.aim.upstream.settings.load();
+            (settings.first_byte_timeout, settings.timeout)
+        };
         let first_byte = async {
             self.progress.complete().await;
-            clock.sleep(upstream.first_byte_timeout).await;
+            clock.sleep(first_byte_timeout.into()).await;
         };
         let answer = tokio::select! {
             biased;
             answer = &mut self.answer => answer,
             () = clock.sleep_until(self.deadline) => return Err(Trouble::Timeout),
-            () = first_byte, if upstream.first_byte_timeout < upstream.timeout => return Err(Trouble::Timeout),
+            () = first_byte, if first_byte_timeout < timeout => return Err(Trouble::Timeout),
         };
         match answer {
             // Nobody asked it to: `Upgrade` is never sent. What follows is no HTTP, and no client may read it.
@@ -375,6 +389,7 @@ impl Flying {
                 pass,
                 on_hangup,
                 success,
+                ..
             } => Kept::Job {
                 pass,
                 status,
@@ -396,7 +411,7 @@ impl Flying {
             Some(Fault::TooSlow) => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
             None if slow => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
             None => {
-                self.aim.upstream.server(self.aim.server).health.failed();
+                self.aim.server.health.failed();
                 (Outcome::Failed, Failure::Refused(refusal))
             }
         };

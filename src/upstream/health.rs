@@ -20,8 +20,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::{ProbeSettings, Server, Workers};
+use super::{ProbeSettings, Server};
 use crate::gate::Gate;
+use crate::policy::rules::{PoolId, ServerId};
 use crate::policy::time::Span;
 
 /// Failures in a row after which a server is rested.
@@ -98,20 +99,19 @@ impl Health {
 }
 
 /// Watches over one server for as long as it is polled: asks it while it rests, and while it is well if there is a path to ask.
-/// Goes on where somebody else has left off. What it finds is said of the server, wherever that is by then: its place may be
-/// another's already when it is told that nobody needs it any more.
-pub async fn watch(gate: Arc<Gate>, workers: Arc<Workers>, of: Arc<Server>, probe: Option<ProbeSettings>) {
+/// Goes on where somebody else has left off. `id` is as the policy knows the server.
+pub async fn watch(gate: Arc<Gate>, id: (PoolId, ServerId), of: Arc<Server>, probe: Option<ProbeSettings>) {
     let probe = probe.as_ref();
     loop {
         if of.health.is_well() {
             stay_well(&gate, &of, probe).await;
         }
-        gate.server_down(|| workers.place_of(&of));
+        gate.server_down(id.0, id.1);
         let why = of.health.why.lock().clone();
         warn!(server = %of.name(), why, "the server fails and is rested");
         recover(&gate, &of, probe).await;
         of.health.wake_up();
-        gate.server_up(|| workers.place_of(&of));
+        gate.server_up(id.0, id.1);
         info!(server = %of.name(), "the server is back");
     }
 }

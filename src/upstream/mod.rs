@@ -15,6 +15,7 @@ pub mod pace;
 pub mod upload;
 pub mod window;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,16 +23,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 pub use connections::{Connections, idle_max};
 use http::HeaderValue;
+use parking_lot::Mutex;
 
 use crate::policy::rules::{PoolId, ServerId};
-use crate::policy::time::Span;
 use health::Health;
 
 /// One upstream as the configuration gives it.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Its servers, by their places in the policy's pool, and the slots of each: none, if no more jobs are to be sent there.
-    pub servers: Vec<(Arc<Server>, u32)>,
+    /// Its servers, and the slots of each.
+    pub servers: Vec<(ServerId, Arc<Server>, u32)>,
     /// The longest that a connection may take to be made.
     pub connect_timeout: Duration,
     /// The longest from the end of the request to the head of the answer.
@@ -90,91 +91,78 @@ impl Server {
     }
 }
 
-/// One upstream, shared by all cores.
+/// One upstream, shared by all cores. It stays the same while its settings change; whoever may still send it something holds it.
 #[derive(Debug)]
 pub struct Upstream {
-    servers: Vec<(Arc<Server>, u32)>,
-    connect_timeout: Span,
-    first_byte_timeout: Span,
-    timeout: Span,
-    idle_timeout: Span,
-    /// The server that took the last unmetered request.
+    id: PoolId,
+    settings: ArcSwap<Settings>,
+    /// Servers that it no longer has and on which jobs run, or ran when that was last looked for.
+    gone: Mutex<HashMap<ServerId, Arc<Server>>>,
+    /// Counts unmetered requests: its servers take turns.
     turn: AtomicUsize,
 }
 
 impl Upstream {
-    /// An upstream of those servers.
-    pub fn new(settings: Settings) -> Self {
-        let Settings {
-            servers,
-            connect_timeout,
-            first_byte_timeout,
-            timeout,
-            idle_timeout,
-        } = settings;
-        Self {
-            servers,
-            connect_timeout: connect_timeout.into(),
-            first_byte_timeout: first_byte_timeout.into(),
-            timeout: timeout.into(),
-            idle_timeout: idle_timeout.into(),
+    /// An upstream with those settings.
+    pub fn new(id: PoolId, settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            settings: ArcSwap::from_pointee(settings),
+            gone: Mutex::default(),
             turn: AtomicUsize::new(0),
+        })
+    }
+
+    /// As the policy knows it.
+    pub fn id(&self) -> PoolId {
+        self.id
+    }
+
+    /// Other settings from now on. To be called before the policy gives out slots of new servers; servers that are gone are still
+    /// found until [`Self::forget_gone`].
+    pub fn change_to(&self, settings: Settings) {
+        let before = self.settings.load_full();
+        let mut gone = self.gone.lock();
+        gone.extend(before.servers.iter().map(|(id, server, _)| (*id, Arc::clone(server))));
+        for (id, ..) in &settings.servers {
+            gone.remove(id);
+        }
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Forgets servers that it no longer has and that nothing runs on. To be called after the policy has heard that they are gone:
+    /// it gives out no more of their slots then.
+    pub fn forget_gone(&self, mut is_used: impl FnMut(ServerId) -> bool) {
+        self.gone.lock().retain(|id, _| is_used(*id));
+    }
+
+    /// The server of that id, if it has one or had one that is not forgotten.
+    pub fn server(&self, id: ServerId) -> Option<Arc<Server>> {
+        let settings = self.settings.load();
+        let listed = settings.servers.iter().find(|(of, ..)| *of == id);
+        match listed {
+            Some((_, server, _)) => Some(Arc::clone(server)),
+            None => self.gone.lock().get(&id).cloned(),
         }
     }
 
-    fn server(&self, id: ServerId) -> &Arc<Server> {
-        &self.servers[id.index()].0
-    }
-
-    fn slots(&self, id: ServerId) -> u32 {
-        self.servers[id.index()].1
+    /// Unused connections that a core keeps to the server: none, if the upstream no longer has it.
+    fn idle_max(&self, server: &Arc<Server>) -> usize {
+        let settings = self.settings.load();
+        let mut servers = settings.servers.iter();
+        servers
+            .find(|(_, of, _)| Arc::ptr_eq(of, server))
+            .map_or(0, |(_, _, slots)| idle_max(*slots))
     }
 
     /// The server for an unmetered request: they take turns, those that are well before those that rest.
-    fn next_server(&self, but: Option<ServerId>) -> Option<ServerId> {
-        let count = self.servers.len();
+    fn next_server(&self, but: Option<&Arc<Server>>) -> Option<Arc<Server>> {
+        let settings = self.settings.load();
+        let count = settings.servers.len();
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        let turns = || (0..count).map(|step| (first.wrapping_add(step)) % count);
-        let other = |at: &usize| self.servers[*at].1 > 0 && but.is_none_or(|but| but.index() != *at);
-        let well = turns().filter(other).find(|at| self.servers[*at].0.health.is_well());
-        let at = well.or_else(|| turns().find(other))?;
-        Some(ServerId(
-            u16::try_from(at).expect("an upstream has fewer than 65,536 servers"),
-        ))
-    }
-}
-
-/// All upstreams, by their places, as they are at present.
-#[derive(Debug)]
-pub struct Workers(ArcSwap<Vec<Arc<Upstream>>>);
-
-impl Workers {
-    /// Those.
-    pub fn new(upstreams: Vec<Arc<Upstream>>) -> Arc<Self> {
-        Arc::new(Self(ArcSwap::from_pointee(upstreams)))
-    }
-
-    /// These from now on; to be called under the hall's lock, in the step that changes its rules. What runs goes on where it is: a
-    /// server that somebody uses has its place here too.
-    pub fn replace(&self, upstreams: Vec<Arc<Upstream>>) {
-        self.0.store(Arc::new(upstreams));
-    }
-
-    /// The place of that server, if it has one. Who asks under the hall's lock ([`Gate::server_down`](crate::gate::Gate::server_down))
-    /// knows it until the lock is free.
-    pub fn place_of(&self, server: &Arc<Server>) -> Option<(PoolId, ServerId)> {
-        (0..)
-            .map(PoolId)
-            .zip(self.0.load().iter())
-            .find_map(|(pool, upstream)| {
-                let mut servers = (0..).map(ServerId).zip(&upstream.servers);
-                let (id, _) = servers.find(|(_, (at, _))| Arc::ptr_eq(at, server))?;
-                Some((pool, id))
-            })
-    }
-
-    /// The upstream at that place; `None`: it is gone.
-    fn get(&self, pool: PoolId) -> Option<Arc<Upstream>> {
-        self.0.load().get(pool.index()).cloned()
+        let turns = (0..count).map(|step| &settings.servers[first.wrapping_add(step) % count].1);
+        let mut others = turns.filter(|server| but.is_none_or(|but| !Arc::ptr_eq(but, server)));
+        let well = others.clone().find(|server| server.health.is_well());
+        well.or_else(|| others.next()).cloned()
     }
 }

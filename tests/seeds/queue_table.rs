@@ -78,8 +78,8 @@ impl System {
 
 impl Said {
     fn slots(&self) -> usize {
-        let pool = &self.rules.pools[self.searches.index()];
-        usize::try_from(pool.slots.iter().sum::<u32>()).expect("a handful")
+        let pool = &self.rules.pools[self.searches];
+        usize::try_from(pool.slots()).expect("a handful")
     }
 }
 

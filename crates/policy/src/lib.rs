@@ -25,6 +25,7 @@ mod concurrency;
 mod crowd;
 pub mod displacement;
 mod event;
+pub mod ids;
 pub mod jobs;
 pub mod limits;
 mod log;
@@ -36,6 +37,7 @@ mod reload;
 mod room;
 pub mod rules;
 mod shelves;
+mod table;
 mod tally;
 pub mod time;
 mod users;
@@ -58,6 +60,7 @@ use refusal::Refusal;
 pub use room::Terms;
 use room::parties;
 use rules::{PoolId, Priority, Rules, ServerId, Tier, WindowId};
+pub use table::{Id, Table};
 pub use tally::Tally;
 use time::{Span, Timestamp, UnixTime};
 use users::Users;
@@ -70,7 +73,8 @@ pub struct Policy {
     rules: Arc<Rules>,
     jobs: Jobs,
     queue: Queue,
-    pools: Vec<Pool>,
+    /// Those of the rules, and those on which jobs are that the rules no longer have.
+    pools: Table<PoolId, Pool>,
     concurrency: Concurrency,
     quotas: Quotas,
     users: Users,
@@ -87,8 +91,8 @@ impl Policy {
     pub fn new(rules: Arc<Rules>) -> Self {
         Self {
             jobs: Jobs::default(),
-            queue: Queue::new(rules.queue.within_tier, rules.pools.len()),
-            pools: rules.pools.iter().map(Pool::new).collect(),
+            queue: Queue::new(rules.queue.within_tier, rules.pools.ids()),
+            pools: rules.pools.map(|_, pool| Pool::new(&pool.servers)),
             concurrency: Concurrency::default(),
             quotas: Quotas::new(&rules.windows),
             users: Users::default(),
@@ -123,6 +127,9 @@ impl Policy {
 
     fn admit(&mut self, ask: &Ask, terms: Terms<'_>, now: Timestamp) -> Result<Admission, Refusal> {
         let tier = terms.tier;
+        if !self.pools.contains(ask.pool) {
+            return Err(Refusal::UpstreamUnreachable);
+        }
         if self.closing {
             return Err(Refusal::ShuttingDown {
                 retry_after: self.retry_after(ask.pool, tier.priority),
@@ -138,7 +145,7 @@ impl Policy {
         // to refuse it, and the pace of §6 bounds what it can cost.
         let seat_is_free = self.queue.len() < self.rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
         if (ask.ready || !seat_is_free)
-            && let Some(server) = self.pools[ask.pool.index()].free()
+            && let Some(server) = self.pools[ask.pool].free()
         {
             let grant = self.run(ask, tier, server, now, wall);
             return Ok(Admission::Running { grant, overdrawn });
@@ -167,7 +174,7 @@ impl Policy {
 
     fn run(&mut self, ask: &Ask, tier: &Tier, server: ServerId, now: Timestamp, wall: UnixTime) -> Grant {
         let job = self.let_in(ask, tier, State::Running { server, since: now }, now, wall);
-        self.pools[ask.pool.index()].place(server, tier.priority);
+        self.pools[ask.pool].place(server, tier.priority);
         Grant {
             job,
             admitted: wall,
@@ -229,7 +236,7 @@ impl Policy {
         let Some(asked) = ask.prefer_wait else {
             return Ok(longest);
         };
-        let pool = &self.pools[ask.pool.index()];
+        let pool = &self.pools[ask.pool];
         let ahead = pool.moving.len() + self.queue.ahead_of(ask.pool, tier.priority, &ask.caller);
         let estimate = pool.estimate(tier.priority, ahead);
         let in_vain = ahead > 0 && pool.seen() >= SLOT_TIMES_MIN && estimate > asked;
@@ -271,7 +278,7 @@ impl Policy {
         let waiting = self.jobs.at_mut(place(job));
         waiting.state = State::Waiting;
         let pool = waiting.pool;
-        match self.pools[pool.index()].free() {
+        match self.pools[pool].free() {
             Some(server) => Some(self.grant(place(job), pool, server, now)),
             None => {
                 self.queue.sit(&mut self.jobs, place(job));
@@ -321,7 +328,7 @@ impl Policy {
         };
         running.state = State::Ending;
         let pool = running.pool;
-        self.pools[pool.index()].vacate(server, Some(now.since(since)));
+        self.pools[pool].vacate(server, Some(now.since(since)));
         self.next(pool, now)
     }
 
@@ -366,7 +373,7 @@ impl Policy {
             return None;
         };
         let gone = self.jobs.remove(job).expect("looked up above");
-        self.pools[gone.pool.index()].vacate(server, None);
+        self.pools[gone.pool].vacate(server, None);
         self.let_out(&gone);
         self.tally.hung_up += 1;
         self.next(gone.pool, now)
@@ -384,7 +391,7 @@ impl Policy {
         let State::Running { server: from, .. } = running.state else {
             return Relocation::Nowhere;
         };
-        let pool = &mut self.pools[running.pool.index()];
+        let pool = &mut self.pools[running.pool];
         pool.set_up(from, false);
         if let Some(to) = pool.free() {
             running.state = State::Running { server: to, since: now };
@@ -410,26 +417,32 @@ impl Policy {
         match state {
             State::Moving { .. } => {
                 of.state = State::Ending;
-                self.pools[pool.index()].moving.remove(&mut self.jobs, place(job));
+                self.pools[pool].moving.remove(&mut self.jobs, place(job));
                 None
             }
             State::Running { server, .. } => {
                 of.state = State::Ending;
-                self.pools[pool.index()].vacate(server, None);
+                self.pools[pool].vacate(server, None);
                 self.next(pool, now)
             }
             State::Uploading | State::Waiting | State::Ending => None,
         }
     }
 
-    /// The server is gone: its slots don't count until it is back. What runs on it goes on.
+    /// The server is gone: its slots don't count until it is back. What runs on it goes on. Nothing happens if the rules no longer
+    /// have it.
     pub fn server_down(&mut self, pool: PoolId, server: ServerId) {
-        self.pools[pool.index()].set_up(server, false);
+        if let Some(pool) = self.pools.get_mut(pool) {
+            pool.set_up(server, false);
+        }
     }
 
-    /// The server is back: its slots go to those who move, then to those who wait.
+    /// The server is back: its slots go to those who move, then to those who wait. Nothing happens if the rules no longer have it.
     pub fn server_up(&mut self, pool: PoolId, server: ServerId, now: Timestamp) -> Vec<Grant> {
-        self.pools[pool.index()].set_up(server, true);
+        match self.pools.get_mut(pool) {
+            Some(of) => of.set_up(server, true),
+            None => return Vec::new(),
+        }
         self.fill(pool, now)
     }
 
@@ -463,11 +476,11 @@ impl Policy {
 
     /// Hands a free slot to the first that moves, otherwise to the next in the order of service (semantics §3.5–7).
     fn next(&mut self, pool: PoolId, now: Timestamp) -> Option<Grant> {
-        let server = self.pools[pool.index()].free()?;
-        if let Some(index) = self.pools[pool.index()].moving.head() {
+        let server = self.pools[pool].free()?;
+        if let Some(index) = self.pools[pool].moving.head() {
             return Some(self.move_in(index, pool, server, now));
         }
-        let taken = self.pools[pool.index()].from_queue + 1;
+        let taken = self.pools[pool].from_queue + 1;
         let lifeline = self
             .rules
             .queue
@@ -478,7 +491,7 @@ impl Policy {
         } else {
             self.queue.take_next(&mut self.jobs, pool)?
         };
-        self.pools[pool.index()].from_queue = taken;
+        self.pools[pool].from_queue = taken;
         Some(self.grant(index, pool, server, now))
     }
 
@@ -488,7 +501,7 @@ impl Policy {
         job.state = State::Running { server, since: now };
         let (caller, admitted, waited, priority) = (job.caller, job.admitted, now.since(job.entered), job.priority);
         caller.counted().for_each(|caller| self.concurrency.stand(&caller));
-        self.pools[pool.index()].place(server, priority);
+        self.pools[pool].place(server, priority);
         Grant {
             job: self.jobs.id(index),
             admitted,
@@ -500,7 +513,7 @@ impl Policy {
 
     /// The job that moves gets the slot. It has had one before, so it counts in no share and not for the lifeline again.
     fn move_in(&mut self, index: u32, pool: PoolId, server: ServerId, now: Timestamp) -> Grant {
-        let of = &mut self.pools[pool.index()];
+        let of = &mut self.pools[pool];
         of.moving.remove(&mut self.jobs, index);
         of.occupy(server);
         let id = self.jobs.id(index);
@@ -536,7 +549,7 @@ impl Policy {
 
     /// How long a newcomer of that priority would wait (semantics §3.8).
     pub fn estimate(&self, pool: PoolId, priority: Priority) -> Span {
-        let of = &self.pools[pool.index()];
+        let of = &self.pools[pool];
         of.estimate(priority, of.moving.len() + self.queue.ahead(pool, priority))
     }
 

@@ -6,7 +6,8 @@
 //! Absent on purpose: connections and how a server's health is found out (`upstream`).
 
 use super::jobs::List;
-use super::rules::{PoolRules, Priority, ServerId};
+use super::rules::{Priority, ServerId, ServerRules};
+use super::table::Table;
 use super::time::Span;
 
 /// Slot times that must have been seen before a job is refused for its estimate (semantics §3.9).
@@ -26,6 +27,7 @@ const STRETCH_MAX: u64 = 8;
 
 #[derive(Debug)]
 struct Server {
+    id: ServerId,
     slots: u32,
     running: u32,
     up: bool,
@@ -34,9 +36,22 @@ struct Server {
     last: u64,
 }
 
+impl Server {
+    fn new((id, rules): (ServerId, &ServerRules)) -> Self {
+        Self {
+            id,
+            slots: rules.slots,
+            running: 0,
+            up: true,
+            last: 0,
+        }
+    }
+}
+
 /// One upstream's slots.
 #[derive(Debug)]
 pub(super) struct Pool {
+    /// By their ids, rising. A server that the rules no longer have stays, without slots, until nothing runs on it.
     servers: Vec<Server>,
     /// Jobs that move, in the order in which they gave their slots up.
     pub(super) moving: List,
@@ -54,18 +69,9 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(rules: &PoolRules) -> Self {
-        Self {
-            servers: rules
-                .slots
-                .iter()
-                .map(|slots| Server {
-                    slots: *slots,
-                    running: 0,
-                    up: true,
-                    last: 0,
-                })
-                .collect(),
+    pub(super) fn new(rules: &Table<ServerId, ServerRules>) -> Self {
+        let mut pool = Self {
+            servers: Vec::new(),
             moving: List::default(),
             placed: 0,
             occupied: 0,
@@ -74,7 +80,18 @@ impl Pool {
             seen: 0,
             recent: [Priority::LOWEST; RECENT],
             shares: [0; Priority::COUNT],
-        }
+        };
+        pool.change_to(rules);
+        pool
+    }
+
+    fn server(&mut self, id: ServerId) -> Option<&mut Server> {
+        self.servers.iter_mut().find(|server| server.id == id)
+    }
+
+    /// One on which a job runs.
+    fn used(&mut self, id: ServerId) -> &mut Server {
+        self.server(id).expect("a server stays while a job is on it")
     }
 
     /// Slots of the servers that are up.
@@ -91,14 +108,20 @@ impl Pool {
         self.servers.iter().map(|server| server.running).sum()
     }
 
+    /// Whether a job holds a slot of that server.
+    pub(super) fn runs_on(&self, server: ServerId) -> bool {
+        let mut servers = self.servers.iter();
+        servers.any(|of| of.id == server && of.running > 0)
+    }
+
     /// The least busy server that is up and has a free slot: the smallest share of its slots in use, then the longest idle.
     pub(super) fn free(&self) -> Option<ServerId> {
-        let mut best: Option<(usize, &Server)> = None;
-        for (index, server) in self.servers.iter().enumerate() {
+        let mut best: Option<&Server> = None;
+        for server in &self.servers {
             if !server.up || server.running >= server.slots {
                 continue;
             }
-            let better = best.is_none_or(|(_, best)| {
+            let better = best.is_none_or(|best| {
                 let (ours, theirs) = (
                     u64::from(server.running) * u64::from(best.slots),
                     u64::from(best.running) * u64::from(server.slots),
@@ -106,10 +129,10 @@ impl Pool {
                 (ours, server.last) < (theirs, best.last)
             });
             if better {
-                best = Some((index, server));
+                best = Some(server);
             }
         }
-        best.map(|(index, _)| ServerId(u16::try_from(index).expect("a pool has fewer than 65,536 servers")))
+        best.map(|server| server.id)
     }
 
     /// A job of that priority gets a slot of that server.
@@ -127,14 +150,15 @@ impl Pool {
     /// A job moves to that server: the same job, so it counts in no share again.
     pub(super) fn occupy(&mut self, server: ServerId) {
         self.occupied += 1;
-        let server = &mut self.servers[server.index()];
+        let occupied = self.occupied;
+        let server = self.used(server);
         server.running += 1;
-        server.last = self.occupied;
+        server.last = occupied;
     }
 
     /// A job gives the slot back, held so long; `None` if its time says nothing of how long slots are held.
     pub(super) fn vacate(&mut self, server: ServerId, held: Option<Span>) {
-        self.servers[server.index()].running -= 1;
+        self.used(server).running -= 1;
         if let Some(held) = held {
             self.seen += 1;
             let weight = self.seen.min(MEAN_WEIGHT);
@@ -147,24 +171,25 @@ impl Pool {
         }
     }
 
-    /// The server's slots count again, or no more.
+    /// The server's slots count again, or no more. Nothing happens if it is gone.
     pub(super) fn set_up(&mut self, server: ServerId, up: bool) {
-        self.servers[server.index()].up = up;
+        if let Some(server) = self.server(server) {
+            server.up = up;
+        }
     }
 
-    /// Other numbers of slots: fewer drain, more are used at once. A server that vanished has none.
-    pub(super) fn resize(&mut self, slots: &[u32]) {
-        for (index, server) in self.servers.iter_mut().enumerate() {
-            server.slots = slots.get(index).copied().unwrap_or(0);
+    /// Other servers and slots: fewer drain, more are used at once. A server that vanished has none.
+    pub(super) fn change_to(&mut self, rules: &Table<ServerId, ServerRules>) {
+        for server in &mut self.servers {
+            server.slots = rules.get(server.id).map_or(0, |rules| rules.slots);
         }
-        for slots in slots.iter().skip(self.servers.len()) {
-            self.servers.push(Server {
-                slots: *slots,
-                running: 0,
-                up: true,
-                last: 0,
-            });
+        self.servers.retain(|server| server.slots > 0 || server.running > 0);
+        for entry in rules.entries() {
+            if self.server(entry.0).is_none() {
+                self.servers.push(Server::new(entry));
+            }
         }
+        self.servers.sort_unstable_by_key(|server| server.id);
     }
 
     /// Slot times seen.

@@ -15,23 +15,24 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::caller::{Caller, CallerMap};
 use super::jobs::{Jobs, List, State};
 use super::rules::{PoolId, Priority, Within};
+use super::table::Table;
 
 #[derive(Debug)]
 pub(super) struct Queue {
     /// Everybody who has a seat, by priority.
     waiting: [u32; Priority::COUNT],
     uploading: [List; Priority::COUNT],
-    pools: Vec<[Line; Priority::COUNT]>,
+    pools: Table<PoolId, [Line; Priority::COUNT]>,
     /// The next ticket: counts up with everybody who sits down or asks for a slot.
     ticket: u64,
 }
 
 impl Queue {
-    pub(super) fn new(within: Within, pools: usize) -> Self {
+    pub(super) fn new(within: Within, pools: impl Iterator<Item = PoolId>) -> Self {
         Self {
             waiting: [0; Priority::COUNT],
             uploading: [List::default(); Priority::COUNT],
-            pools: (0..pools).map(|_| lines(within)).collect(),
+            pools: pools.map(|pool| (pool, lines(within))).collect(),
             ticket: 0,
         }
     }
@@ -53,7 +54,7 @@ impl Queue {
 
     /// Jobs that go before a newcomer of that priority: those of its own and of higher ones that have asked for a slot.
     pub(super) fn ahead(&self, pool: PoolId, priority: Priority) -> u32 {
-        self.pools[pool.index()][priority.index()..]
+        self.pools[pool][priority.index()..]
             .iter()
             .map(|line| line.list.len())
             .sum()
@@ -61,7 +62,7 @@ impl Queue {
 
     /// As [`Self::ahead`], for a caller whose turns count: in `fair` it needn't wait for all of everybody's jobs.
     pub(super) fn ahead_of(&self, pool: PoolId, priority: Priority, caller: &Caller) -> u32 {
-        let lines = &self.pools[pool.index()];
+        let lines = &self.pools[pool];
         let higher: u32 = lines[priority.index() + 1..].iter().map(|line| line.list.len()).sum();
         higher + lines[priority.index()].ahead_of(caller)
     }
@@ -71,7 +72,7 @@ impl Queue {
         self.ticket += 1;
         let job = jobs.at_mut(index);
         job.ticket = self.ticket;
-        let (priority, pool, caller, state) = (job.priority.index(), job.pool.index(), job.caller, job.state);
+        let (priority, pool, caller, state) = (job.priority.index(), job.pool, job.caller, job.state);
         self.waiting[priority] += 1;
         if state == State::Uploading {
             self.uploading[priority].push(jobs, index);
@@ -83,7 +84,7 @@ impl Queue {
     /// Takes the job out of its seat, wherever it stands.
     pub(super) fn leave(&mut self, jobs: &mut Jobs, index: u32) {
         let job = jobs.at(index);
-        let (priority, pool, caller, state) = (job.priority.index(), job.pool.index(), job.caller, job.state);
+        let (priority, pool, caller, state) = (job.priority.index(), job.pool, job.caller, job.state);
         self.waiting[priority] -= 1;
         if state == State::Uploading {
             self.uploading[priority].remove(jobs, index);
@@ -94,8 +95,8 @@ impl Queue {
 
     /// Takes the next in the order of service out of its seat: of the highest priority, the first in line.
     pub(super) fn take_next(&mut self, jobs: &mut Jobs, pool: PoolId) -> Option<u32> {
-        let line = self.pools[pool.index()].iter().rposition(|line| line.list.len() > 0)?;
-        let index = self.pools[pool.index()][line]
+        let line = self.pools[pool].iter().rposition(|line| line.list.len() > 0)?;
+        let index = self.pools[pool][line]
             .first()
             .expect("a line that is not empty has a first");
         self.serve(jobs, pool, line, index);
@@ -104,7 +105,7 @@ impl Queue {
 
     /// Takes whoever of the pool asked for a slot first out of its seat, whatever the priority.
     pub(super) fn take_oldest(&mut self, jobs: &mut Jobs, pool: PoolId) -> Option<u32> {
-        let (line, index) = self.pools[pool.index()]
+        let (line, index) = self.pools[pool]
             .iter()
             .enumerate()
             .filter_map(|(line, of)| Some((line, of.list.head()?)))
@@ -117,7 +118,7 @@ impl Queue {
         self.ticket += 1;
         let caller = jobs.at(index).caller;
         self.waiting[line] -= 1;
-        self.pools[pool.index()][line].serve(jobs, index, &caller, self.ticket);
+        self.pools[pool][line].serve(jobs, index, &caller, self.ticket);
     }
 
     /// Of the waiting of that priority, the one that would be served last.
@@ -133,7 +134,7 @@ impl Queue {
     }
 
     /// Places everybody anew, by their priorities of now and in their order of arrival. Displaces nobody.
-    pub(super) fn replace_all(&mut self, jobs: &mut Jobs, within: Within, pools: usize) {
+    pub(super) fn replace_all(&mut self, jobs: &mut Jobs, within: Within, pools: impl Iterator<Item = PoolId>) {
         let mut seated: Vec<(u64, u32)> = jobs
             .iter()
             .filter(|(_, job)| matches!(job.state, State::Uploading | State::Waiting))

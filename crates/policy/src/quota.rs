@@ -20,6 +20,7 @@ use super::event::DebitNumber;
 use super::log::Log;
 use super::rules::{Calendar, Window, WindowId};
 use super::shelves::{SHELVES, Shelves};
+use super::table::Table;
 use super::time::{Span, UnixTime};
 
 /// Buckets of a rolling window, at most (and one that is leaving).
@@ -33,7 +34,7 @@ const BUCKET_MS_MIN: u64 = 1_000;
 /// All windows that the rules use.
 #[derive(Debug, Default)]
 pub(super) struct Quotas {
-    windows: Vec<Counted>,
+    windows: Table<WindowId, Counted>,
     /// When the next calendar's period begins.
     turns_at: Option<UnixTime>,
     /// The longest that a debit counts in any window.
@@ -73,7 +74,7 @@ enum Counts {
 const PERIOD_MAX: Span = Span::from_secs(31 * 86_400 + 3_600);
 
 impl Quotas {
-    pub(super) fn new(windows: &[Window]) -> Self {
+    pub(super) fn new(windows: &Table<WindowId, Window>) -> Self {
         let mut quotas = Self::default();
         quotas.reload(windows);
         quotas.count_from(DebitNumber::default());
@@ -81,17 +82,13 @@ impl Quotas {
     }
 
     /// Other windows from now on. What was counted in one that stays goes on counting.
-    pub(super) fn reload(&mut self, windows: &[Window]) {
-        let mut old = std::mem::take(&mut self.windows);
-        self.windows = windows
-            .iter()
-            .map(
-                |window| match old.iter().position(|counted| counted.counts.is(window)) {
-                    Some(at) => old.swap_remove(at),
-                    None => Counted::new(window),
-                },
-            )
-            .collect();
+    pub(super) fn reload(&mut self, windows: &Table<WindowId, Window>) {
+        self.windows.retain(|id, _| windows.contains(id));
+        for (id, window) in windows.entries() {
+            if !self.windows.contains(id) {
+                self.windows.insert(id, Counted::new(window));
+            }
+        }
         let length = |window: &Window| match window {
             Window::Rolling(length) => *length + Span::from_millis(Rolling::new(*length).width_ms),
             Window::Calendar(_) => PERIOD_MAX,
@@ -101,8 +98,8 @@ impl Quotas {
     }
 
     /// Every window begins anew, empty.
-    pub(super) fn begin_anew(&mut self, windows: &[Window]) {
-        self.windows = windows.iter().map(Counted::new).collect();
+    pub(super) fn begin_anew(&mut self, windows: &Table<WindowId, Window>) {
+        self.windows = windows.map(|_, window| Counted::new(window));
         self.turns_at = self.all().filter_map(Counts::turns_at).min();
     }
 
@@ -111,23 +108,21 @@ impl Quotas {
         self.windows.iter().any(|counted| counted.is_new)
     }
 
-    /// New windows count debits of that number and above. Which are new, by their places.
-    pub(super) fn count_from(&mut self, first: DebitNumber) -> Vec<bool> {
-        let from = |counted: &mut Counted| {
+    /// New windows count debits of that number and above. Which are new.
+    pub(super) fn count_from(&mut self, first: DebitNumber) -> Vec<WindowId> {
+        let new = |(id, counted): (WindowId, &mut Counted)| {
             let is_new = std::mem::replace(&mut counted.is_new, false);
-            if is_new {
+            is_new.then(|| {
                 counted.first = first;
-            }
-            is_new
+                id
+            })
         };
-        self.windows.iter_mut().map(from).collect()
+        self.windows.entries_mut().filter_map(new).collect()
     }
 
-    /// That window, if it counts from that number on.
-    pub(super) fn counting_from(&self, window: &Window, first: DebitNumber) -> Option<WindowId> {
-        let is_it = |counted: &Counted| counted.first == first && counted.counts.is(window);
-        let mut ids = (0..).map(WindowId).zip(&self.windows);
-        ids.find(|(_, counted)| is_it(counted)).map(|(id, _)| id)
+    /// Whether that window is there and counts from that number on.
+    pub(super) fn counts_from(&self, window: WindowId, first: DebitNumber) -> bool {
+        self.windows.get(window).is_some_and(|counted| counted.first == first)
     }
 
     fn all(&self) -> impl Iterator<Item = &Counts> {
@@ -163,7 +158,7 @@ impl Quotas {
 
     /// Units that the caller has used and holds in the window; `held` is what it holds in all.
     pub(super) fn taken(&mut self, window: WindowId, caller: &Caller, held: u64, now: UnixTime) -> u64 {
-        match &mut self.windows[window.index()].counts {
+        match &mut self.windows[window].counts {
             Counts::Rolling(rolling) => rolling.used(caller, now) + held,
             Counts::Paged(paged) => paged.used(caller) + held - paged.carried(caller),
         }
@@ -171,16 +166,19 @@ impl Quotas {
 
     /// When that many debited units will have come back; `None` if there aren't so many.
     pub(super) fn back(&self, window: WindowId, caller: &Caller, units: u64) -> Option<UnixTime> {
-        match &self.windows[window.index()].counts {
+        match &self.windows[window].counts {
             Counts::Rolling(rolling) => rolling.back(caller, units),
             Counts::Paged(paged) => paged.until.filter(|_| paged.used(caller) >= units),
         }
     }
 
-    /// What the caller has used in the window; `held` is what it holds in all.
+    /// What the caller has used in the window; `held` is what it holds in all. Of a window that there isn't nothing was used.
     pub(super) fn usage(&mut self, window: WindowId, caller: &Caller, held: u64, now: UnixTime) -> Usage {
+        if !self.windows.contains(window) {
+            return Usage::default();
+        }
         let taken = self.taken(window, caller, held, now);
-        match &self.windows[window.index()].counts {
+        match &self.windows[window].counts {
             Counts::Rolling(rolling) => {
                 let used = taken - held;
                 Usage {
@@ -205,16 +203,16 @@ impl Quotas {
 
     /// A job that was let in at that time has succeeded: it counts in every window, unless somebody reads it back there.
     pub(super) fn debit(&mut self, caller: Caller, admitted: UnixTime, units: u32, number: DebitNumber) {
-        for window in 0..self.windows.len() {
-            if number >= self.windows[window].first {
-                self.count(window, caller, admitted, units.into());
-            }
+        for counted in self.windows.iter_mut().filter(|counted| number >= counted.first) {
+            counted.counts.add(caller, admitted, units.into());
         }
     }
 
     /// The same in one window only: a debit of the past. One from the future counts as of now.
     pub(super) fn remember(&mut self, window: WindowId, caller: Caller, admitted: UnixTime, units: u64, now: UnixTime) {
-        self.count(window.index(), caller, admitted.min(now), units);
+        if let Some(counted) = self.windows.get_mut(window) {
+            counted.counts.add(caller, admitted.min(now), units);
+        }
     }
 
     /// All that `from` has used, `to` has used from now on, in every window. It has used nothing yet.
@@ -224,19 +222,6 @@ impl Quotas {
                 Counts::Rolling(rolling) => rolling.logs.copy(from, to),
                 Counts::Paged(paged) => paged.pages.copy(from, to),
             }
-        }
-    }
-
-    fn count(&mut self, window: usize, caller: Caller, admitted: UnixTime, units: u64) {
-        if units == 0 {
-            return; // it would make a debtor of the caller
-        }
-        match &mut self.windows[window].counts {
-            Counts::Rolling(rolling) => rolling.add(caller, admitted, units),
-            Counts::Paged(paged) if admitted >= paged.since => {
-                *paged.pages.or_default(caller) += units;
-            }
-            Counts::Paged(_) => {}
         }
     }
 
@@ -301,11 +286,12 @@ impl Counts {
         }
     }
 
-    fn is(&self, window: &Window) -> bool {
-        match (self, window) {
-            (Self::Rolling(rolling), Window::Rolling(length)) => rolling.length == *length,
-            (Self::Paged(paged), Window::Calendar(calendar)) => paged.calendar.name == calendar.name,
-            _ => false,
+    fn add(&mut self, caller: Caller, admitted: UnixTime, units: u64) {
+        match self {
+            _ if units == 0 => {} // it would make a debtor of the caller
+            Self::Rolling(rolling) => rolling.add(caller, admitted, units),
+            Self::Paged(paged) if admitted >= paged.since => *paged.pages.or_default(caller) += units,
+            Self::Paged(_) => {}
         }
     }
 
@@ -320,7 +306,6 @@ impl Counts {
 /// A window of that length that ends now, whenever that is.
 #[derive(Debug)]
 struct Rolling {
-    length: Span,
     length_ms: u64,
     width_ms: u64,
     logs: Shelves<Box<Log<INLINE>>>,
@@ -331,7 +316,6 @@ impl Rolling {
     fn new(length: Span) -> Self {
         let length_ms = length.as_nanos().div_ceil(1_000_000);
         Self {
-            length,
             length_ms,
             width_ms: length_ms.div_ceil(BUCKETS).max(BUCKET_MS_MIN),
             logs: Shelves::default(),

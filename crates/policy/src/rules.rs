@@ -10,6 +10,7 @@ use std::sync::Arc;
 pub use limit::{BlockAfter, Kind, LIMITS_MAX, Limit, LimitId, LimitSet, Per, Raise};
 
 use super::caller::{AccountId, Caller};
+use super::table::{Id, Table};
 use super::time::{Span, UnixTime};
 
 /// How much a search matters: 0 (lowest) to 6 (highest). Nothing else is legal (semantics §1).
@@ -54,38 +55,48 @@ impl Priority {
     }
 }
 
-/// Which tier, by its place in [`Rules::tiers`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TierId(pub u16);
+/// Declares an id that stays the same for as long as the process runs ([`Ids`](crate::ids::Ids)).
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u16);
 
-impl TierId {
-    /// To index [`Rules::tiers`].
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
+        impl $name {
+            /// Its number, from 0. In the rules of one file alone, before [`Ids`](crate::ids::Ids) has given them theirs, it is the
+            /// place in the file.
+            pub const fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+
+        impl Id for $name {
+            fn from_index(index: usize) -> Option<Self> {
+                u16::try_from(index).ok().map(Self)
+            }
+
+            fn index(self) -> usize {
+                self.index()
+            }
+        }
+    };
 }
-
-/// Which pool of workers, by its place in [`Rules::pools`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PoolId(pub u16);
-
-impl PoolId {
-    /// To index [`Rules::pools`].
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// Which server of a pool, by its place in [`PoolRules::slots`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerId(pub u16);
-
-impl ServerId {
-    /// To index [`PoolRules::slots`].
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
+id!(
+    /// A tier, by its name.
+    TierId
+);
+id!(
+    /// An upstream, by its name.
+    PoolId
+);
+id!(
+    /// A server of an upstream, by its name there. Another upstream's servers have the same ids.
+    ServerId
+);
+id!(
+    /// A window in which debits count together, by its length or its calendar's name.
+    WindowId
+);
 
 /// Who goes first among the waiting of one priority (semantics §3.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,17 +121,6 @@ pub struct QueueRules {
     pub lifeline: Option<u32>,
 }
 
-/// Which window, by its place among all that the rules use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WindowId(pub u8);
-
-impl WindowId {
-    /// To index the windows.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
 /// A stretch of time in which debits count together (semantics §5.1). What a caller has used belongs to a window, not to a
 /// tier or to a quota's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +138,17 @@ pub struct Calendar {
     pub name: Arc<str>,
     /// When the periods begin, rising. What is before the first belongs to a period of its own, and the last never ends.
     pub starts: Arc<[UnixTime]>,
+}
+
+impl Window {
+    /// Whether both are of one length, or of calendars of one name. What was used belongs to all such windows alike.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Rolling(length), Self::Rolling(other)) => length == other,
+            (Self::Calendar(calendar), Self::Calendar(other)) => calendar.name == other.name,
+            _ => false,
+        }
+    }
 }
 
 impl Calendar {
@@ -182,20 +193,29 @@ pub struct Tier {
     pub limits: Vec<(LimitId, Raise)>,
 }
 
-/// A pool of workers: one upstream.
+/// One upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolRules {
-    /// Its name in tiers.yaml, unique; empty at a place that nobody has.
+    /// Its name in tiers.yaml, unique.
     pub name: String,
-    /// Slots of each server, by their places. A server without slots is not in the file any more.
-    pub slots: Vec<u32>,
+    /// Its servers, in the file's order.
+    pub servers: Table<ServerId, ServerRules>,
 }
 
 impl PoolRules {
-    /// Whether nobody has this place.
-    pub fn is_vacant(&self) -> bool {
-        self.name.is_empty()
+    /// Slots of all its servers.
+    pub fn slots(&self) -> u32 {
+        self.servers.iter().map(|server| server.slots).sum()
     }
+}
+
+/// One server of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerRules {
+    /// Its name among the upstream's, such as `host:port`.
+    pub name: String,
+    /// Jobs that it takes at once. At least 1.
+    pub slots: u32,
 }
 
 /// All that the policy decides by.
@@ -204,13 +224,13 @@ pub struct Rules {
     /// The shared queue.
     pub queue: QueueRules,
     /// The windows in which quotas count, each once.
-    pub windows: Vec<Window>,
+    pub windows: Table<WindowId, Window>,
     /// The sponsor levels, in the file's order.
-    pub tiers: Vec<Tier>,
+    pub tiers: Table<TierId, Tier>,
     /// The tier of those without an account.
     pub anonymous: TierId,
-    /// The pools of workers, by their places. Where a reload has left a place to nobody, that pool has neither name nor slots.
-    pub pools: Vec<PoolRules>,
+    /// The upstreams, in the file's order. Those that the file no longer has and that are still in use follow.
+    pub pools: Table<PoolId, PoolRules>,
     /// The request limits, in the file's order. At most [`LIMITS_MAX`].
     pub limits: Vec<Limit>,
     /// Networks that each request limit, and the quotas, count one by one; those beyond share counters with their neighbours
@@ -225,25 +245,26 @@ impl Rules {
     /// The tier of that id.
     ///
     /// # Panics
-    /// If the id is of other rules than these.
+    /// If these rules don't have it.
     pub fn tier(&self, id: TierId) -> &Tier {
-        &self.tiers[id.index()]
+        &self.tiers[id]
     }
 
     /// The tier of that name.
     pub fn tier_named(&self, name: &str) -> Option<TierId> {
-        let at = self.tiers.iter().position(|tier| *tier.name == *name)?;
-        Some(TierId(u16::try_from(at).expect("a TierId is a u16")))
+        let mut tiers = self.tiers.entries();
+        tiers.find(|(_, tier)| *tier.name == *name).map(|(id, _)| id)
     }
 
-    /// Which tier takes up a job of the tier of that name, of other rules: that of the same name; if there is none, the one in which
-    /// its account is `listed` now; otherwise the anonymous one.
-    pub fn heir(&self, name: &str, caller: &Caller, listed: impl Fn(AccountId) -> Option<TierId>) -> TierId {
+    /// The tier of a job that was let in with that one: the same, if there is one still; otherwise the one in which its account is
+    /// `listed` now; otherwise the anonymous one.
+    pub fn heir(&self, tier: TierId, caller: &Caller, listed: impl Fn(AccountId) -> Option<TierId>) -> TierId {
         let listed = || match caller {
             Caller::Account(account) => listed(*account),
             Caller::Network(_) | Caller::User { .. } => None,
         };
-        self.tier_named(name).or_else(listed).unwrap_or(self.anonymous)
+        let same = Some(tier).filter(|tier| self.tiers.contains(*tier));
+        same.or_else(listed).unwrap_or(self.anonymous)
     }
 
     /// The names of request limits and quotas that aren't enforced, each once.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::caller::Caller;
-use super::rules::{PoolId, Priority, Rules, WindowId};
+use super::rules::{PoolId, Priority, Rules, ServerId, WindowId};
 use super::time::Timestamp;
 use super::{Job, JobId, Policy, Tally, Usage};
 
@@ -27,12 +27,17 @@ impl Policy {
 
     /// Slots of the pool's servers that are up.
     pub fn slots(&self, pool: PoolId) -> u32 {
-        self.pools[pool.index()].slots()
+        self.pools[pool].slots()
     }
 
     /// Jobs that hold a slot of the pool.
     pub fn running(&self, pool: PoolId) -> u32 {
-        self.pools[pool.index()].running()
+        self.pools[pool].running()
+    }
+
+    /// Whether a job holds a slot of that server.
+    pub fn runs_on(&self, pool: PoolId, server: ServerId) -> bool {
+        self.pools.get(pool).is_some_and(|pool| pool.runs_on(server))
     }
 
     /// Jobs in the house: waiting, running, moving and ending.

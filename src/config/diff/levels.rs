@@ -73,7 +73,13 @@ fn subject(tier: &Tier, rules: &Rules) -> String {
 
 /// The most of what a tier grants, in a line.
 fn terms(tier: &Tier, rules: &Rules) -> String {
-    let quota = |quota: &Quota| format!("{} quota {}", quota.name, allowance(quota, &rules.windows));
+    let quota = |quota: &Quota| {
+        format!(
+            "{} quota {}",
+            quota.name,
+            allowance(quota, &super::list(&rules.windows))
+        )
+    };
     let quotas: Vec<String> = tier.quotas.iter().map(quota).collect();
     let quotas = if quotas.is_empty() {
         "no quota".to_owned()
@@ -116,7 +122,11 @@ fn tier((old, was): (&Tier, &Rules), (new, is): (&Tier, &Rules), about: &mut Abo
             u32::to_string,
         );
     }
-    self::quotas((quotas, &was.windows), (&new.quotas, &is.windows), about);
+    self::quotas(
+        (quotas, &super::list(&was.windows)),
+        (&new.quotas, &super::list(&is.windows)),
+        about,
+    );
     about.field("max_wait", max_wait, &new.max_wait, or("the queue's", span));
     raises((limits, was), (&new.limits, is), about);
 }

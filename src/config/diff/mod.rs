@@ -188,9 +188,9 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
 
     levels::queue(queue, &new.rules.queue, &mut said.about("queue"));
     let before = said.len();
-    levels::tiers((tiers, rules), (&new.rules.tiers, &new.rules), &mut said);
+    levels::tiers((&list(tiers), rules), (&list(&new.rules.tiers), &new.rules), &mut said);
     if said.len() == before {
-        levels::windows(windows, &new.rules.windows, &mut said);
+        levels::windows(&list(windows), &list(&new.rules.windows), &mut said);
     }
     let tier_name = |rules: &Rules, id| rules.tier(id).name.to_string();
     let (old_name, new_name) = (tier_name(rules, *anonymous), tier_name(&new.rules, new.rules.anonymous));
@@ -222,10 +222,18 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     edge::cors(cors.as_ref(), new.cors.as_ref(), &mut said.about("cors"));
     edge::paths(paths, &new.paths, &mut said.about("paths"));
 
-    work::upstreams((upstreams, pools), (&new.upstreams, &new.rules.pools), &mut said);
+    work::upstreams(
+        (upstreams, &list(pools)),
+        (&new.upstreams, &list(&new.rules.pools)),
+        &mut said,
+    );
     work::routes((routes, upstreams), (&new.routes, &new.upstreams), &mut said);
     levels::accounts((accounts, rules), (&new.accounts, &new.rules), &mut said);
     Diff {
         differences: said.into_differences(),
     }
+}
+
+fn list<I: crate::policy::Id, T: Clone>(table: &crate::policy::Table<I, T>) -> Vec<T> {
+    table.iter().cloned().collect()
 }

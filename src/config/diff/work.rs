@@ -51,11 +51,14 @@ fn upstream((old, old_pool): (&Upstream, &PoolRules), (new, new_pool): (&Upstrea
         idle_timeout,
         health,
     } = old;
-    let PoolRules { name: _, slots } = old_pool;
+    let PoolRules { name: _, servers: _ } = old_pool;
+    let slots = |pool: &PoolRules| pool.servers.iter().map(|server| server.slots).collect::<Vec<u32>>();
     self::servers(servers, &new.servers, about);
     // The policy's slots are those of the servers, said already.
     if *servers == new.servers {
-        about.field("slots", slots, &new_pool.slots, |slots: &Vec<u32>| listed(slots));
+        about.field("slots", &slots(old_pool), &slots(new_pool), |slots: &Vec<u32>| {
+            listed(slots)
+        });
     }
     about.field("connect_timeout", connect_timeout, &new.connect_timeout, length);
     // Unless the file says otherwise the one follows from the other: it is one change then.

@@ -38,7 +38,7 @@ pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> 
     let standing = site
         .callers
         .standing_of(Arc::clone(&account), admin.gate.clock().wall());
-    let balance = quotas::balance(&standing, &admin.gate, site.generation());
+    let balance = quotas::balance(&standing, &admin.gate);
     Ok(Json(Shown {
         usage: quotas::lines(&standing, &balance),
         account: AccountLine::of(&account, &admin),

@@ -98,7 +98,6 @@ pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
             .pools
             .iter()
             .zip(&view.pools)
-            .filter(|(pool, _)| !pool.is_vacant())
             .map(|(pool, (slots, running))| PoolLine {
                 upstream: pool.name.clone(),
                 slots: *slots,
@@ -136,7 +135,10 @@ impl Admin {
             caller,
             tier: rules.tier(job.tier).name.to_string(),
             priority: job.priority.get(),
-            upstream: rules.pools[job.pool.index()].name.clone(),
+            upstream: rules
+                .pools
+                .get(job.pool)
+                .map_or_else(String::new, |pool| pool.name.clone()),
             state: match job.state {
                 JobState::Uploading => "uploading",
                 JobState::Waiting => "waiting",

@@ -102,7 +102,12 @@ impl Database {
     ///
     /// # Errors
     /// The database is missing, damaged, another's or of a newer version, or the system refuses something. Nothing is lost.
-    pub fn open(dir: DataDir, settings: Settings, windows: &[Window], history: History) -> Result<Self, OpenError> {
+    pub fn open<'w>(
+        dir: DataDir,
+        settings: Settings,
+        windows: impl IntoIterator<Item = &'w Window>,
+        history: History,
+    ) -> Result<Self, OpenError> {
         let file = dir.database();
         let found = dir.look()?;
         if found == Found::New {

@@ -34,7 +34,7 @@ struct State {
 }
 
 impl Upkeep {
-    pub(super) fn new(windows: &[Window], history: History) -> Self {
+    pub(super) fn new<'w>(windows: impl IntoIterator<Item = &'w Window>, history: History) -> Self {
         let state = State {
             plan: Arc::new(Plan::new(windows, history)),
             pending: None,
@@ -47,7 +47,7 @@ impl Upkeep {
     }
 
     /// Other windows, or another history, from now on.
-    pub fn set(&self, windows: &[Window], history: History) {
+    pub fn set<'w>(&self, windows: impl IntoIterator<Item = &'w Window>, history: History) {
         self.state.lock().plan = Arc::new(Plan::new(windows, history));
     }
 

@@ -94,11 +94,10 @@ impl Books {
     }
 
     fn fill(&mut self) {
-        let House { policy, now } = &mut self.house;
+        let House { policy, now, .. } = &mut self.house;
         self.fills += 1;
         policy.count_from(DebitNumber(self.fills));
-        let windows = 0..u8::try_from(policy.rules().windows.len()).unwrap();
-        for window in windows.map(WindowId) {
+        for window in policy.rules().clone().windows.ids() {
             for (caller, at, units) in &self.debits {
                 policy.remember(window, *caller, *at, *units, *now);
             }
@@ -112,8 +111,8 @@ impl Books {
         self.house.succeeds(job);
     }
 
-    fn used(&mut self, window: u8, number: u64) -> u64 {
-        let House { policy, now } = &mut self.house;
+    fn used(&mut self, window: u16, number: u64) -> u64 {
+        let House { policy, now, .. } = &mut self.house;
         policy.usage(WindowId(window), &caller(number), *now).used
     }
 

@@ -4,6 +4,7 @@
 //!
 //! Absent on purpose: what jobs in the house hold, which the list of jobs tells; limits; and forgetting.
 
+use tiergate_policy::Table;
 use tiergate_policy::caller::Caller;
 use tiergate_policy::rules::{Window, WindowId};
 use tiergate_policy::time::{Span, UnixTime};
@@ -21,35 +22,32 @@ struct Debit {
 /// Every debit, by window.
 #[derive(Debug)]
 pub struct Debits {
-    windows: Vec<(Window, Vec<Debit>)>,
+    windows: Vec<(WindowId, Window, Vec<Debit>)>,
 }
 
 impl Debits {
-    pub fn new(windows: &[Window]) -> Self {
-        let empty = |window: &Window| (window.clone(), Vec::new());
-        Self {
-            windows: windows.iter().map(empty).collect(),
-        }
+    pub fn new(windows: &Table<WindowId, Window>) -> Self {
+        let mut debits = Self { windows: Vec::new() };
+        debits.reload(windows);
+        debits
     }
 
     /// §5.5: counts belong to the window.
-    pub fn reload(&mut self, windows: &[Window]) {
+    pub fn reload(&mut self, windows: &Table<WindowId, Window>) {
         let before = std::mem::take(&mut self.windows);
-        let kept = |window: &Window| before.iter().find(|(known, _)| same(known, window));
+        let debits = |window: &Window| {
+            let known = before.iter().find(|(_, known, _)| same(known, window));
+            known.map_or_else(Vec::new, |(_, _, debits)| debits.clone())
+        };
+        let windows = windows.entries();
         self.windows = windows
-            .iter()
-            .map(|window| {
-                (
-                    window.clone(),
-                    kept(window).map_or_else(Vec::new, |(_, debits)| debits.clone()),
-                )
-            })
+            .map(|(id, window)| (id, window.clone(), debits(window)))
             .collect();
     }
 
     /// §5.5: in every window that any tier uses.
     pub fn debit(&mut self, caller: Caller, admitted: UnixTime, units: u64) {
-        for (_, debits) in &mut self.windows {
+        for (_, _, debits) in &mut self.windows {
             debits.push(Debit {
                 caller,
                 admitted,
@@ -60,23 +58,25 @@ impl Debits {
 
     /// §5.11: the clock was followed back. What is dated later counts as of then.
     pub fn go_back(&mut self, to: UnixTime) {
-        for debit in self.windows.iter_mut().flat_map(|(_, debits)| debits) {
+        for debit in self.windows.iter_mut().flat_map(|(_, _, debits)| debits) {
             debit.admitted = debit.admitted.min(to);
         }
     }
 
     /// All that ever were, as somebody reads them back.
     pub fn all(&self) -> Vec<(WindowId, Caller, UnixTime, u64)> {
-        let of = |(window, (_, debits)): (WindowId, &(Window, Vec<Debit>))| {
-            let told = |debit: &Debit| (window, debit.caller, debit.admitted, debit.units);
+        let of = |(window, _, debits): &(WindowId, Window, Vec<Debit>)| {
+            let told = |debit: &Debit| (*window, debit.caller, debit.admitted, debit.units);
             debits.iter().map(told).collect::<Vec<_>>()
         };
-        self.ids().zip(&self.windows).flat_map(of).collect()
+        self.windows.iter().flat_map(of).collect()
     }
 
     /// In one window only.
     pub fn remember(&mut self, window: WindowId, caller: Caller, admitted: UnixTime, units: u64) {
-        self.windows[window.index()].1.push(Debit {
+        let mut windows = self.windows.iter_mut();
+        let (_, _, debits) = windows.find(|(id, ..)| *id == window).expect("it is one of the rules'");
+        debits.push(Debit {
             caller,
             admitted,
             units,
@@ -136,12 +136,16 @@ impl Debits {
         edges
     }
 
-    fn ids(&self) -> impl Iterator<Item = WindowId> + use<> {
-        (0..self.windows.len()).map(|window| WindowId(window.try_into().unwrap()))
+    fn ids(&self) -> impl Iterator<Item = WindowId> {
+        self.windows.iter().map(|(id, ..)| *id)
     }
 
     fn counting(&self, window: WindowId, now: UnixTime) -> impl Iterator<Item = (Debit, Option<UnixTime>)> {
-        let (window, debits) = &self.windows[window.index()];
+        let (_, window, debits) = self
+            .windows
+            .iter()
+            .find(|(id, ..)| *id == window)
+            .expect("it is one of the rules'");
         debits
             .iter()
             .map(|debit| (*debit, leaves(window, debit.admitted)))

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use tiergate_policy::caller::{AccountId, Caller};
+use tiergate_policy::ids::Ids;
 use tiergate_policy::refusal::Refusal;
 use tiergate_policy::rules::{PoolId, Rules, TierId};
 use tiergate_policy::time::{Span, Timestamp, UnixTime};
@@ -38,12 +39,16 @@ pub fn ask(caller_number: u64, priority: u8) -> AdmissionRequest {
 pub struct House {
     pub policy: Policy,
     pub now: Timestamp,
+    ids: Ids,
 }
 
 impl House {
     pub fn new(rules: impl Into<Rules>) -> Self {
+        let mut ids = Ids::default();
+        let rules = ids.assign(&rules.into()).expect("few names");
         Self {
-            policy: Policy::new(Arc::new(rules.into())),
+            policy: Policy::new(Arc::new(rules)),
+            ids,
             now: Timestamp::ZERO,
         }
     }
@@ -68,7 +73,8 @@ impl House {
 
     /// Other rules, of a file that lists nobody.
     pub fn reload(&mut self, rules: impl Into<Rules>) -> Vec<Grant> {
-        self.policy.reload(Arc::new(rules.into()), |_| None, self.now)
+        let rules = self.ids.assign(&rules.into()).expect("few names");
+        self.policy.reload(Arc::new(rules), |_| None, self.now)
     }
 
     pub fn enter(&mut self, ask: &AdmissionRequest) -> Result<Admission, Refusal> {

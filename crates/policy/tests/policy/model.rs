@@ -7,9 +7,10 @@
 
 use std::sync::Arc;
 
+use tiergate_policy::Table;
 use tiergate_policy::caller::{AccountId, Caller, UserId};
 use tiergate_policy::rules::{
-    PoolId, PoolRules, Priority, Quota, Rules, ServerId, Tier, TierId, Window, WindowId, Within,
+    PoolId, PoolRules, Priority, Quota, Rules, ServerId, ServerRules, Tier, TierId, Window, WindowId, Within,
 };
 use tiergate_policy::time::{Span, Timestamp, UnixTime};
 use tiergate_policy::{ClockStep, Outcome, Own, Relocation, State, Tally, Usage};
@@ -113,6 +114,7 @@ pub enum Entered {
 
 #[derive(Debug)]
 struct Server {
+    id: ServerId,
     slots: u32,
     up: bool,
     /// The event at which it last got a job.
@@ -135,7 +137,7 @@ struct Pool {
 impl Pool {
     fn new(rules: &PoolRules) -> Self {
         Self {
-            servers: rules.slots.iter().map(|slots| server(*slots)).collect(),
+            servers: rules.servers.entries().map(server).collect(),
             slot_times: Vec::new(),
             handed: Vec::new(),
             to_the_waiting: 0,
@@ -144,9 +146,10 @@ impl Pool {
     }
 }
 
-fn server(slots: u32) -> Server {
+fn server((id, rules): (ServerId, &ServerRules)) -> Server {
     Server {
-        slots,
+        id,
+        slots: rules.slots,
         up: true,
         got: None,
     }
@@ -166,7 +169,7 @@ pub struct Model {
     rules: Rules,
     /// In the order of arrival.
     jobs: Vec<Job>,
-    pools: Vec<Pool>,
+    pools: Vec<(PoolId, Pool)>,
     debits: Debits,
     wall: Wall,
     /// Users of delegating accounts, each with when it was last let in.
@@ -185,7 +188,7 @@ impl Model {
     pub fn new(rules: Rules) -> Self {
         Self {
             jobs: Vec::new(),
-            pools: rules.pools.iter().map(Pool::new).collect(),
+            pools: rules.pools.entries().map(|(id, pool)| (id, Pool::new(pool))).collect(),
             debits: Debits::new(&rules.windows),
             wall: Wall::default(),
             users: Vec::new(),
@@ -206,7 +209,7 @@ impl Model {
     }
 
     /// As many others instead, until it is asked for again.
-    pub fn exchange_tiers(&mut self, tiers: Vec<Tier>) -> Vec<Tier> {
+    pub fn exchange_tiers(&mut self, tiers: Table<TierId, Tier>) -> Table<TierId, Tier> {
         std::mem::replace(&mut self.rules.tiers, tiers)
     }
 
@@ -219,16 +222,18 @@ impl Model {
     }
 
     pub fn pools(&self) -> impl Iterator<Item = PoolId> + Clone + use<> {
-        (0..self.pools.len()).map(|pool| PoolId(pool.try_into().unwrap()))
+        let ids: Vec<PoolId> = self.pools.iter().map(|(id, _)| *id).collect();
+        ids.into_iter()
     }
 
     pub fn servers(&self, pool: PoolId) -> impl Iterator<Item = ServerId> + Clone + use<> {
-        (0..self.pools[pool.index()].servers.len()).map(|server| ServerId(server.try_into().unwrap()))
+        let ids: Vec<ServerId> = self.pool(pool).servers.iter().map(|server| server.id).collect();
+        ids.into_iter()
     }
 
     /// The slots of a server that count: none while it is down.
     pub fn slots_of(&self, pool: PoolId, server: ServerId) -> u32 {
-        let server = &self.pools[pool.index()].servers[server.index()];
+        let server = self.server(pool, server);
         if server.up { server.slots } else { 0 }
     }
 
@@ -253,7 +258,8 @@ impl Model {
     }
 
     pub fn windows(&self) -> impl Iterator<Item = WindowId> + Clone + use<> {
-        (0..self.rules.windows.len()).map(|window| WindowId(window.try_into().unwrap()))
+        let ids: Vec<WindowId> = self.rules.windows.ids().collect();
+        ids.into_iter()
     }
 
     pub fn debits(&self) -> &Debits {
@@ -466,7 +472,7 @@ impl Model {
 
     /// What jobs in the house hold of the window; of a calendar's, only those that were let in within the present period.
     fn held(&self, window: WindowId, caller: Caller, wall: UnixTime) -> u64 {
-        let window = &self.rules.windows[window.index()];
+        let window = &self.rules.windows[window];
         let counts = |job: &Job| match window {
             Window::Rolling(_) => true,
             Window::Calendar(_) => leaves(window, job.admitted).is_none_or(|leaves| wall < leaves),
@@ -482,7 +488,7 @@ impl Model {
             used,
             held: self.held(window, caller, wall),
             next_free: self.debits.back(window, caller, 1, wall),
-            next_reset: match &self.rules.windows[window.index()] {
+            next_reset: match &self.rules.windows[window] {
                 Window::Rolling(_) => self.debits.back(window, caller, used.max(1), wall),
                 window @ Window::Calendar(_) => leaves(window, wall).filter(|_| used > 0),
             },
@@ -564,7 +570,7 @@ impl Model {
         if let Some(asked) = ask.prefer_wait {
             let ahead = self.ahead_of(ask.pool, tier.priority, ask.caller);
             let estimate = self.estimate_behind(ask.pool, tier.priority, ahead);
-            let enough_seen = self.pools[ask.pool.index()].slot_times.len() >= 20;
+            let enough_seen = self.pool(ask.pool).slot_times.len() >= 20;
             if asked.is_zero() || (ahead > 0 && enough_seen && estimate > asked) {
                 return Err(No::WaitTooLong { asked, estimate });
             }
@@ -613,7 +619,7 @@ impl Model {
         };
         job.state = State::Ending;
         let pool = job.pool;
-        self.pools[pool.index()].slot_times.push(now.since(since));
+        self.pool_mut(pool).slot_times.push(now.since(since));
         self.hand_to_next(pool, now)
     }
 
@@ -683,11 +689,11 @@ impl Model {
     }
 
     pub fn server_down(&mut self, pool: PoolId, server: ServerId) {
-        self.pools[pool.index()].servers[server.index()].up = false;
+        self.server_mut(pool, server).up = false;
     }
 
     pub fn server_up(&mut self, pool: PoolId, server: ServerId, now: Timestamp) -> Vec<Handed> {
-        self.pools[pool.index()].servers[server.index()].up = true;
+        self.server_mut(pool, server).up = true;
         self.hand_out(pool, now)
     }
 
@@ -716,9 +722,9 @@ impl Model {
     ) -> Vec<Handed> {
         for job in &mut self.jobs {
             let name = &self.rules.tier(job.tier).name;
-            let same = rules.tiers.iter().position(|tier| tier.name == *name);
+            let same = rules.tiers.entries().find(|(_, tier)| tier.name == *name);
             job.tier = match (same, job.caller) {
-                (Some(at), _) => TierId(at.try_into().unwrap()),
+                (Some((id, _)), _) => id,
                 (None, Caller::Account(account)) => listed(account).unwrap_or(rules.anonymous),
                 (None, _) => rules.anonymous,
             };
@@ -726,12 +732,7 @@ impl Model {
                 job.priority = rules.tier(job.tier).priority;
             }
         }
-        for (at, new) in rules.pools.iter().enumerate() {
-            match self.pools.get_mut(at) {
-                Some(pool) => resize(pool, new),
-                None => self.pools.push(Pool::new(new)),
-            }
-        }
+        self.change_pools(&rules);
         self.debits.reload(&rules.windows);
         self.rules = rules;
         self.wall_clock(now);
@@ -739,12 +740,53 @@ impl Model {
         self.pools().flat_map(|pool| self.hand_out(pool, now)).collect()
     }
 
+    /// An upstream that the rules no longer have stays as it is while a job is on it. So does a server, but without slots.
+    fn change_pools(&mut self, rules: &Rules) {
+        let jobs = &self.jobs;
+        let is_used = |pool: PoolId| jobs.iter().any(|job| job.pool == pool);
+        self.pools.retain(|(id, _)| rules.pools.contains(*id) || is_used(*id));
+        for (id, pool) in &mut self.pools {
+            let Some(new) = rules.pools.get(*id) else { continue };
+            for server in &mut pool.servers {
+                server.slots = new.servers.get(server.id).map_or(0, |server| server.slots);
+            }
+            let is_used = |server: ServerId| jobs.iter().any(|job| job.runs_on(*id, server));
+            pool.servers.retain(|server| server.slots > 0 || is_used(server.id));
+            let known: Vec<ServerId> = pool.servers.iter().map(|server| server.id).collect();
+            let added = new.servers.entries().filter(|(id, _)| !known.contains(id));
+            pool.servers.extend(added.map(server));
+        }
+        let known: Vec<PoolId> = self.pools().collect();
+        let added = rules.pools.entries().filter(|(id, _)| !known.contains(id));
+        self.pools.extend(added.map(|(id, pool)| (id, Pool::new(pool))));
+    }
+
+    fn pool(&self, id: PoolId) -> &Pool {
+        let (_, pool) = self.pools.iter().find(|(of, _)| *of == id).expect("it is there");
+        pool
+    }
+
+    fn pool_mut(&mut self, id: PoolId) -> &mut Pool {
+        let (_, pool) = self.pools.iter_mut().find(|(of, _)| *of == id).expect("it is there");
+        pool
+    }
+
+    fn server(&self, pool: PoolId, id: ServerId) -> &Server {
+        let mut servers = self.pool(pool).servers.iter();
+        servers.find(|server| server.id == id).expect("it is there")
+    }
+
+    fn server_mut(&mut self, pool: PoolId, id: ServerId) -> &mut Server {
+        let mut servers = self.pool_mut(pool).servers.iter_mut();
+        servers.find(|server| server.id == id).expect("it is there")
+    }
+
     /// Callers stand in the ring as the first of their waiting jobs stand in line.
     fn form_rings_anew(&mut self) {
         for pool in self.pools() {
             let mut line: Vec<Job> = self.in_line(pool).cloned().collect();
             line.sort_by_key(|job| job.placed);
-            let rings = &mut self.pools[pool.index()].rings;
+            let rings = &mut self.pool_mut(pool).rings;
             rings.iter_mut().for_each(Vec::clear);
             for job in line {
                 join(&mut rings[job.priority.index()], job.caller, job.placed);
@@ -768,7 +810,7 @@ impl Model {
                 )
             };
             let ((a_runs, a_slots), (b_runs, b_slots)) = (busy(*a), busy(*b));
-            let got = |server: &ServerId| self.pools[pool.index()].servers[server.index()].got;
+            let got = |server: &ServerId| self.server(pool, *server).got;
             (a_runs * b_slots)
                 .cmp(&(b_runs * a_slots))
                 .then(got(a).cmp(&got(b)))
@@ -782,7 +824,7 @@ impl Model {
         let job = self.job(number).unwrap();
         let (priority, waited, pool) = (job.priority, now.since(job.entered), job.pool);
         let admitted = job.admitted;
-        self.pools[pool.index()].handed.push(priority);
+        self.pool_mut(pool).handed.push(priority);
         Handed {
             number,
             server,
@@ -815,7 +857,7 @@ impl Model {
         let job = self.job_mut(number).unwrap();
         job.state = State::Running { server, since: now };
         let pool = job.pool;
-        self.pools[pool.index()].servers[server.index()].got = Some(events);
+        self.server_mut(pool, server).got = Some(events);
     }
 
     /// §2.7: a free slot goes to who has moved for longest. §3.5, §3.6: otherwise to the next in the order of service;
@@ -831,8 +873,8 @@ impl Model {
             return Some(self.move_in(first.number, server, now));
         }
         self.in_line(pool).next()?;
-        self.pools[pool.index()].to_the_waiting += 1;
-        let count = self.pools[pool.index()].to_the_waiting;
+        self.pool_mut(pool).to_the_waiting += 1;
+        let count = self.pool(pool).to_the_waiting;
         let lifeline = self
             .rules
             .queue
@@ -871,7 +913,7 @@ impl Model {
             .collect();
         serve_all(
             line,
-            &self.pools[pool.index()].rings[priority.index()],
+            &self.pool(pool).rings[priority.index()],
             self.rules.queue.within_tier,
         )
     }
@@ -901,7 +943,7 @@ impl Model {
             .filter(|job| job.priority == priority)
             .cloned()
             .collect();
-        let mut ring = self.pools[pool.index()].rings[priority.index()].clone();
+        let mut ring = self.pool(pool).rings[priority.index()].clone();
         line.push(Job {
             number: Number::MAX,
             caller,
@@ -930,7 +972,7 @@ impl Model {
 
     fn estimate_behind(&self, pool: PoolId, priority: Priority, ahead: u32) -> Span {
         let up = self.slots(pool);
-        let pool = &self.pools[pool.index()];
+        let pool = self.pool(pool);
         // With no server up, as if all were.
         let all_slots: u32 = pool.servers.iter().map(|server| server.slots).sum();
         let slots = u128::from(if up == 0 { all_slots } else { up }.max(1));
@@ -975,7 +1017,7 @@ impl Model {
 
     fn stand_in_line(&mut self, number: Number) {
         let job = self.job(number).unwrap().clone();
-        let ring = &mut self.pools[job.pool.index()].rings[job.priority.index()];
+        let ring = &mut self.pool_mut(job.pool).rings[job.priority.index()];
         join(ring, job.caller, job.placed);
     }
 
@@ -986,10 +1028,11 @@ impl Model {
         let others = self
             .in_line(job.pool)
             .any(|other| other.number != number && other.caller == job.caller && other.priority == job.priority);
-        let ring = &mut self.pools[job.pool.index()].rings[job.priority.index()];
+        let events = self.events;
+        let ring = &mut self.pool_mut(job.pool).rings[job.priority.index()];
         ring.retain(|(caller, _)| *caller != job.caller);
         if others {
-            ring.push((job.caller, self.events));
+            ring.push((job.caller, events));
         }
     }
 
@@ -1002,7 +1045,7 @@ impl Model {
                 .in_line(job.pool)
                 .any(|other| other.caller == job.caller && other.priority == job.priority);
             if !others {
-                let ring = &mut self.pools[job.pool.index()].rings[job.priority.index()];
+                let ring = &mut self.pool_mut(job.pool).rings[job.priority.index()];
                 ring.retain(|(caller, _)| *caller != job.caller);
             }
         }
@@ -1055,16 +1098,6 @@ fn serve_all(mut line: Vec<Job>, ring: &[(Caller, u64)], within: Within) -> Vec<
 fn join(ring: &mut Vec<(Caller, u64)>, caller: Caller, turn: u64) {
     if ring.iter().all(|(other, _)| *other != caller) {
         ring.push((caller, turn));
-    }
-}
-
-/// Other numbers of slots. A server that is no longer named has none.
-fn resize(pool: &mut Pool, rules: &PoolRules) {
-    for (at, server) in pool.servers.iter_mut().enumerate() {
-        server.slots = rules.slots.get(at).copied().unwrap_or(0);
-    }
-    for slots in rules.slots.iter().skip(pool.servers.len()) {
-        pool.servers.push(server(*slots));
     }
 }
 

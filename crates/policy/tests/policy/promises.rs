@@ -74,7 +74,7 @@ fn every_short_history_of_a_small_window() {
 fn short_history(house: &mut House, number: u64, deeds: &[Deed]) {
     let (caller, ask) = (caller(number), ask(number, 0));
     let mut debits: Vec<UnixTime> = Vec::new();
-    let mut model = Debits::new(&[Window::Rolling(LENGTH)]);
+    let mut model = Debits::new(&tiergate_policy::Table::numbered([Window::Rolling(LENGTH)]));
     for deed in deeds {
         let wall = house.policy.wall_clock(house.now);
         match deed {

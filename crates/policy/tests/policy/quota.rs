@@ -196,7 +196,8 @@ fn counts_belong_to_the_window_not_to_the_tier() {
     for window in [WindowId(0), WindowId(1)] {
         assert_eq!(house.usage(window, caller(1)).used, 4);
     }
-    house.runs(&ask(1, 6).cost(16));
+    // The eighth name.
+    house.runs(&ask(1, 7).cost(16));
     house.refused(&ask(1, 3));
 }
 
@@ -210,31 +211,28 @@ fn a_new_window_counts_what_nobody_reads_back() {
     let both = [Window::Rolling(DAY), months()];
     house.reload(limited(&both, &[9, 9]));
     assert!(house.policy.has_new_windows());
-    assert_eq!(house.policy.count_from(DebitNumber(7)), both[1..]);
+    let new = house.policy.count_from(DebitNumber(7));
+    assert_eq!(new.entries().collect::<Vec<_>>(), [(WindowId(1), &both[1])]);
     assert!(!house.policy.has_new_windows());
     house.policy.succeed(committed.job, DebitNumber(6), house.now);
     house.policy.succeed(later.job, DebitNumber(8), house.now);
     let used = |house: &mut House| [0, 1].map(|window| house.usage(WindowId(window), caller(1)).used);
     assert_eq!(used(&mut house), [7, 4]);
-    let window = house
-        .policy
-        .counting_from(&both[1], DebitNumber(7))
-        .expect("it is there");
-    house
-        .policy
-        .remember(window, caller(1), after(Span::ZERO), 3, house.now);
+    let counts = |house: &House, first| house.policy.counts_from(WindowId(1), DebitNumber(first));
+    assert!(counts(&house, 7) && !counts(&house, 6));
+    let at = after(Span::ZERO);
+    house.policy.remember(WindowId(1), caller(1), at, 3, house.now);
     assert_eq!(used(&mut house), [7, 7]);
-    // The same windows in another order are the same still; one that goes and comes is another.
+    // The same windows in another order are the same still; one that goes and comes counts anew.
     let turned = [months(), Window::Rolling(DAY)];
     house.reload(limited(&turned, &[9, 9]));
-    assert_eq!(
-        house.policy.counting_from(&turned[0], DebitNumber(7)),
-        Some(WindowId(0))
-    );
+    assert!(counts(&house, 7));
+    assert_eq!(used(&mut house), [7, 7]);
     house.reload(limited(&turned[1..], &[9]));
     house.reload(limited(&turned, &[9, 9]));
     house.policy.count_from(DebitNumber(9));
-    assert_eq!(house.policy.counting_from(&turned[0], DebitNumber(7)), None);
+    assert!(counts(&house, 9) && !counts(&house, 7));
+    assert_eq!(used(&mut house), [7, 0]);
 }
 
 #[test]

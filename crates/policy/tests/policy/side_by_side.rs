@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use tiergate_policy::caller::{AccountId, Caller, NetworkId, UserId};
+use tiergate_policy::ids::Ids;
 use tiergate_policy::refusal::Refusal;
 use tiergate_policy::rules::{PoolId, Priority, Rules, ServerId, TierId, WindowId};
 use tiergate_policy::time::{Span, Timestamp, UnixTime};
@@ -199,6 +200,7 @@ pub fn decide(policy: &mut Policy, call: &Call, now: Timestamp) -> Decision {
 pub struct SideBySide {
     policy: Policy,
     model: Model,
+    ids: Ids,
     first_rules: Rules,
     now: Timestamp,
     /// The policy's names of the jobs that the model knows by number.
@@ -217,7 +219,10 @@ pub struct SideBySide {
 
 impl SideBySide {
     pub fn new(rules: Rules) -> Self {
+        let mut ids = Ids::default();
+        let rules = ids.assign(&rules).expect("few names");
         Self {
+            ids,
             policy: Policy::new(Arc::new(rules.clone())),
             model: Model::new(rules.clone()),
             first_rules: rules,
@@ -325,7 +330,7 @@ impl SideBySide {
 
     // ---- from a step to a call
 
-    fn call(&self, step: &Step) -> Option<Call> {
+    fn call(&mut self, step: &Step) -> Option<Call> {
         Some(match step {
             Step::Enter {
                 caller,
@@ -360,7 +365,7 @@ impl SideBySide {
             Step::Relocate(pick) => Call::Relocate(self.pick(*pick)),
             Step::ServerDown(pool, server) => Call::ServerDown(self.pool(*pool), self.server(*pool, *server)),
             Step::ServerUp(pool, server) => Call::ServerUp(self.pool(*pool), self.server(*pool, *server)),
-            Step::Reload(rules) => Call::Reload(Arc::new(self.with_all_pools(rules))),
+            Step::Reload(rules) => Call::Reload(Arc::new(self.ids.assign(rules).expect("few names"))),
             Step::ShutDown => Call::ShutDown,
             Step::Remember {
                 window,
@@ -386,7 +391,7 @@ impl SideBySide {
     }
 
     fn tier(&self, tier: u8) -> TierId {
-        TierId(u16::from(tier) % u16::try_from(self.model.rules().tiers.len()).unwrap())
+        nth_tier(self.model.rules(), tier.into())
     }
 
     fn delegate(&self, caller: Caller, (tier, users, its_own): (u8, u8, Option<u8>)) -> Option<Box<Delegate>> {
@@ -433,14 +438,6 @@ impl SideBySide {
 
     fn server(&self, pool: u8, server: u8) -> ServerId {
         self.model.servers(self.pool(pool)).cycle().nth(server.into()).unwrap()
-    }
-
-    /// Pools may only be added by a reload, so those that the drawn rules lack stay as they are.
-    fn with_all_pools(&self, rules: &Rules) -> Rules {
-        let mut rules = rules.clone();
-        let kept = self.model.rules().pools.iter().skip(rules.pools.len()).cloned();
-        rules.pools.extend(kept);
-        rules
     }
 
     fn number(&self, job: JobId) -> Option<Number> {
@@ -816,7 +813,11 @@ impl SideBySide {
         );
         for pool in self.model.pools() {
             let had_a_slot = self.policy.running(pool) + self.model.moving(pool);
-            let before_it = before.had_a_slot.get(pool.index()).copied().unwrap_or(0);
+            let before_it = before
+                .had_a_slot
+                .iter()
+                .find(|(of, _)| *of == pool)
+                .map_or(0, |had| had.1);
             assert!(
                 self.model.moving(pool) == 0 || had_a_slot <= before_it,
                 "§2.7: somebody gets a slot while others move"
@@ -857,7 +858,7 @@ struct Before {
     lowest: Option<Priority>,
     running: Vec<(PoolId, ServerId, u32)>,
     /// By pool: jobs that run or move.
-    had_a_slot: Vec<u32>,
+    had_a_slot: Vec<(PoolId, u32)>,
 }
 
 impl Before {
@@ -874,7 +875,7 @@ impl Before {
             running: running.collect(),
             had_a_slot: model
                 .pools()
-                .map(|pool| both.policy.running(pool) + model.moving(pool))
+                .map(|pool| (pool, both.policy.running(pool) + model.moving(pool)))
                 .collect(),
         }
     }
@@ -925,12 +926,18 @@ fn from_estimate(refusal: &Refusal, estimate: Span) {
 
 /// The file of those rules lists every other account, in some tier.
 fn listed(rules: &Rules, account: AccountId) -> Option<TierId> {
-    let tiers = u32::try_from(rules.tiers.len()).expect("few");
-    let tier = (account.0 + rules.queue.length) % tiers;
-    account
-        .0
-        .is_multiple_of(2)
-        .then(|| TierId(tier.try_into().expect("few")))
+    let tier = nth_tier(rules, (account.0 + rules.queue.length) as usize);
+    account.0.is_multiple_of(2).then_some(tier)
+}
+
+/// Of the tiers in a circle.
+fn nth_tier(rules: &Rules, nth: usize) -> TierId {
+    rules
+        .tiers
+        .ids()
+        .cycle()
+        .nth(nth % rules.tiers.len())
+        .expect("there is a tier")
 }
 
 fn who(number: u8) -> Caller {

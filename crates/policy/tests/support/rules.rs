@@ -7,9 +7,10 @@
 
 use std::convert::Infallible;
 
+use tiergate_policy::Table;
 use tiergate_policy::rules::{
-    BlockAfter, CALLERS_MAX_DEFAULT, Calendar, Kind, Limit, Per, PoolRules, Priority, QueueRules, Quota, Rules, Tier,
-    TierId, Window, WindowId, Within,
+    BlockAfter, CALLERS_MAX_DEFAULT, Calendar, Kind, Limit, Per, PoolRules, Priority, QueueRules, Quota, Rules,
+    ServerId, ServerRules, Tier, TierId, Window, WindowId, Within,
 };
 use tiergate_policy::time::{Span, UnixTime};
 
@@ -23,10 +24,10 @@ pub fn rules() -> RulesBuilder {
             max_wait: Span::from_secs(30),
             lifeline: None,
         },
-        windows: Vec::new(),
-        tiers: Vec::new(),
+        windows: Table::default(),
+        tiers: Table::default(),
         anonymous: TierId(0),
-        pools: Vec::new(),
+        pools: Table::default(),
         limits: Vec::new(),
         callers_max: CALLERS_MAX_DEFAULT,
     })
@@ -89,7 +90,7 @@ impl RulesBuilder {
 
     /// Windows in this order, whether or not a quota counts in them. Before any tier that has quotas.
     pub fn windows(mut self, windows: impl IntoIterator<Item = Window>) -> Self {
-        self.0.windows.extend(windows);
+        windows.into_iter().for_each(|window| drop(self.0.windows.push(window)));
         self
     }
 
@@ -123,7 +124,7 @@ impl RulesBuilder {
 
     /// Changes the tier of that name.
     pub fn edit_tier(mut self, name: &str, describe: impl FnOnce(TierBuilder) -> TierBuilder) -> Self {
-        let at = self.0.tiers.iter().position(|tier| *tier.name == *name);
+        let at = self.0.tier_named(name);
         let at = at.unwrap_or_else(|| panic!("there is no tier {name}"));
         let (tier, windows) = (self.0.tiers[at].clone(), std::mem::take(&mut self.0.windows));
         let TierBuilder { tier, windows } = describe(TierBuilder { tier, windows });
@@ -136,9 +137,15 @@ impl RulesBuilder {
     pub fn exchange_terms(mut self, later: usize) -> Self {
         let tiers = &self.0.tiers;
         let terms = tiers.iter().cycle().skip(later);
-        let exchanged = tiers.iter().zip(terms).map(|(tier, terms)| Tier {
-            priority: tier.priority,
-            ..terms.clone()
+        let exchanged = tiers.entries().zip(terms).map(|((id, tier), terms)| {
+            let priority = tier.priority;
+            (
+                id,
+                Tier {
+                    priority,
+                    ..terms.clone()
+                },
+            )
         });
         self.0.tiers = exchanged.collect();
         self
@@ -160,7 +167,7 @@ impl RulesBuilder {
     pub fn upstream(mut self, name: &str, slots: &[u32]) -> Self {
         self.0.pools.push(PoolRules {
             name: name.to_owned(),
-            slots: slots.to_vec(),
+            servers: servers(slots),
         });
         self
     }
@@ -169,7 +176,7 @@ impl RulesBuilder {
     pub fn slots(mut self, name: &str, slots: &[u32]) -> Self {
         let upstream = self.0.pools.iter_mut().find(|pool| pool.name == name);
         let upstream = upstream.unwrap_or_else(|| panic!("there is no upstream {name}"));
-        upstream.slots = slots.to_vec();
+        upstream.servers = servers(slots);
         self
     }
 
@@ -196,7 +203,7 @@ impl RulesBuilder {
 pub struct TierBuilder {
     tier: Tier,
     /// All that the rules have so far.
-    windows: Vec<Window>,
+    windows: Table<WindowId, Window>,
 }
 
 impl TierBuilder {
@@ -237,19 +244,26 @@ impl TierBuilder {
 
     /// A quota, and whether it is enforced.
     pub fn quota_if(mut self, enforce: bool, name: &str, limit: u64, window: Window) -> Self {
-        let known = self.windows.iter().position(|known| *known == window);
-        let at = known.unwrap_or_else(|| {
-            self.windows.push(window);
-            self.windows.len() - 1
-        });
+        let known = self.windows.entries().find(|(_, known)| **known == window);
+        let known = known.map(|(id, _)| id);
+        let id = known.unwrap_or_else(|| self.windows.push(window));
         self.tier.quotas.push(Quota {
             name: name.into(),
             limit,
-            window: WindowId(at.try_into().expect("tests have few windows")),
+            window: id,
             enforce,
         });
         self
     }
+}
+
+/// Servers of so many slots, by number.
+fn servers(slots: &[u32]) -> Table<ServerId, ServerRules> {
+    let server = |(number, slots): (usize, &u32)| ServerRules {
+        name: number.to_string(),
+        slots: *slots,
+    };
+    Table::numbered(slots.iter().enumerate().map(server))
 }
 
 /// Every stretch of so many seconds.

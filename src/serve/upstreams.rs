@@ -1,0 +1,304 @@
+//! The upstreams, from one configuration to the next: each name has one [`Upstream`] and one id for as long as anybody may send it
+//! something, and its servers likewise.
+//!
+//! An upstream that the file no longer has finishes what it has: it keeps its slots, and gets nothing new because no route leads to
+//! it. It goes when nobody holds it: no route of an older configuration by which a request is under way, and no job. A server that
+//! the file no longer has gets no slots, so what runs there ends and nothing follows.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::config::{self, Config};
+use crate::gate::Gate;
+use crate::policy::Table;
+use crate::policy::ids::{Ids, OutOfIds};
+use crate::policy::rules::{PoolId, Rules, ServerId};
+use crate::upstream::{ProbeSettings, Server, Settings, Upstream};
+
+/// All upstreams that are in use.
+#[derive(Debug, Default)]
+pub(super) struct Upstreams {
+    ids: Ids,
+    known: Table<PoolId, Known>,
+    /// Those that the file has, in its order.
+    listed: Vec<PoolId>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// As the file last had it.
+    config: config::Upstream,
+    servers: Vec<(ServerId, Arc<Server>, u32)>,
+    upstream: Arc<Upstream>,
+}
+
+impl Upstreams {
+    /// Takes up that configuration, and answers with its rules: with the ids of their names, and with the upstreams that the file no
+    /// longer has while they are in use.
+    ///
+    /// # Errors
+    /// There is no id left for a new name. Nothing has changed.
+    pub(super) fn take_up(&mut self, config: &Config) -> Result<Rules, OutOfIds> {
+        let is_listed = |name: &str| config.upstreams.iter().any(|upstream| upstream.name == name);
+        let mut pools: Table<PoolId, _> = Table::numbered(config.upstreams.iter().map(config::Upstream::rules));
+        for known in self.known.iter() {
+            if !is_listed(&known.config.name) && known.is_in_use() {
+                pools.push(known.config.rules());
+            }
+        }
+        let pools = &Rules {
+            pools,
+            ..config.rules.clone()
+        };
+        let rules = self.ids.assign(pools)?;
+        self.known.retain(|id, _| rules.pools.contains(id));
+        self.listed = rules.pools.ids().take(config.upstreams.len()).collect();
+        for (id, config) in self.listed.iter().zip(&config.upstreams) {
+            let ids = rules.pools[*id].servers.ids();
+            let before = self.known.get(*id).map_or(&[][..], |known| &known.servers);
+            let servers = ids.zip(&config.servers);
+            let servers = servers.map(|(id, config)| (id, server(id, config, before), config.slots));
+            let servers: Vec<_> = servers.collect();
+            let settings = settings(config, servers.clone());
+            match self.known.get_mut(*id) {
+                Some(known) => {
+                    known.upstream.change_to(settings);
+                    (known.config, known.servers) = (config.clone(), servers);
+                }
+                None => self.known.insert(
+                    *id,
+                    Known {
+                        config: config.clone(),
+                        servers,
+                        upstream: Upstream::new(*id, settings),
+                    },
+                ),
+            }
+        }
+        Ok(rules)
+    }
+
+    /// Forgets servers that are gone and on which nothing runs. To be called when the gate has heard that they are gone.
+    pub(super) fn forget_gone(&self, gate: &Gate) {
+        for (id, known) in self.known.entries() {
+            known.upstream.forget_gone(|server| gate.runs_on(id, server));
+        }
+    }
+
+    /// The upstream that the file has at that place.
+    pub(super) fn at(&self, place: PoolId) -> &Arc<Upstream> {
+        &self.known[self.listed[place.index()]].upstream
+    }
+
+    /// Whether there are upstreams that the file no longer has.
+    pub(super) fn has_unlisted(&self) -> bool {
+        self.known.len() > self.listed.len()
+    }
+
+    /// Whether one of them is no longer in use.
+    pub(super) fn has_unused(&self) -> bool {
+        self.unlisted().any(|known| !known.is_in_use())
+    }
+
+    /// Servers of upstreams that the file no longer has which are listed ones' too: whose they were, whose they are, and where. Until
+    /// nobody is there any more they may get as many jobs as they have slots in both.
+    pub(super) fn doubled(&self) -> Vec<(&str, &str, String)> {
+        let mut doubled = Vec::new();
+        for gone in self.unlisted() {
+            let is_there = |server: &&config::Server| {
+                let mut open = gone.servers.iter();
+                open.any(|(_, of, _)| of.is_at(&server.host, server.port))
+            };
+            for config in self.listed.iter().map(|id| &self.known[*id].config) {
+                let servers = config.servers.iter().filter(is_there);
+                let both = (&*gone.config.name, &*config.name);
+                doubled.extend(servers.map(|server| (both.0, both.1, server.authority())));
+            }
+        }
+        doubled
+    }
+
+    /// Every server to which jobs may be sent, with its ids and how it is asked whether it is well.
+    pub(super) fn watched(&self) -> impl Iterator<Item = ((PoolId, ServerId), &Arc<Server>, Option<ProbeSettings>)> {
+        self.known.entries().flat_map(|(pool, known)| {
+            let servers = known.servers.iter();
+            servers.map(move |(id, server, _)| ((pool, *id), server, known.probe()))
+        })
+    }
+
+    fn unlisted(&self) -> impl Iterator<Item = &Known> {
+        let unlisted = |(id, known)| (!self.listed.contains(&id)).then_some(known);
+        self.known.entries().filter_map(unlisted)
+    }
+}
+
+/// The server of that id, which stays the same while its upstream has it.
+fn server(id: ServerId, config: &config::Server, before: &[(ServerId, Arc<Server>, u32)]) -> Arc<Server> {
+    if let Some((_, known, _)) = before.iter().find(|(of, ..)| *of == id) {
+        return Arc::clone(known);
+    }
+    let authority = HeaderValue::from_str(&config.authority()).expect("the configuration lets through only hosts");
+    Server::new(config.host.clone(), config.port, authority)
+}
+
+fn settings(config: &config::Upstream, servers: Vec<(ServerId, Arc<Server>, u32)>) -> Settings {
+    Settings {
+        servers,
+        connect_timeout: config.connect_timeout,
+        first_byte_timeout: config.first_byte_timeout,
+        timeout: config.timeout,
+        idle_timeout: config.idle_timeout,
+    }
+}
+
+impl Known {
+    /// Whether anybody may still send it something.
+    fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.upstream) > 1
+    }
+
+    fn probe(&self) -> Option<ProbeSettings> {
+        self.config.health.as_ref().map(|health| ProbeSettings {
+            path: health.path.clone(),
+            every: health.every,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// By upstream `a`, `b` and so on, if it is listed: its servers' ports and slots.
+    type Listed = Vec<Option<Vec<(u16, u32)>>>;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// A file is taken up.
+        Reload(Listed),
+        /// Somebody holds one of the upstreams that there are.
+        Hold(usize),
+        /// One of those who hold one lets it go.
+        Release(usize),
+    }
+
+    fn listed() -> impl Strategy<Value = Listed> {
+        let servers = prop::collection::btree_map(1..5_u16, 1..4_u32, 1..4);
+        let upstream = servers.prop_map(|servers| servers.into_iter().collect());
+        let upstreams = prop::collection::vec(prop::option::of(upstream), 4);
+        upstreams.prop_filter("a route leads somewhere", |listed: &Listed| {
+            listed.iter().any(Option::is_some)
+        })
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => listed().prop_map(Step::Reload),
+            4 => (0..8_usize).prop_map(Step::Hold),
+            3 => (0..16_usize).prop_map(Step::Release),
+        ]
+    }
+
+    fn config(listed: &Listed) -> Config {
+        let server = |(port, slots): &(u16, u32)| format!("{{ url: \"http://worker:{port}\", slots: {slots} }}");
+        let names = ["a", "b", "c", "d"].iter().zip(listed);
+        let there: Vec<_> = names
+            .filter_map(|(name, servers)| Some((name, servers.as_ref()?)))
+            .collect();
+        let upstream = |(name, servers): &(&&str, &Vec<(u16, u32)>)| {
+            let servers: Vec<String> = servers.iter().map(server).collect();
+            format!("  {name}: {{ servers: [ {} ] }}\n", servers.join(", "))
+        };
+        let upstreams: String = there.iter().map(upstream).collect();
+        let yaml = format!(
+            "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\nqueue: {{ length: 8 }}\ntiers:\n  free: {{ priority: 0, \
+             concurrency: 1 }}\nanonymous: free\nupstreams:\n{upstreams}routes:\n  - {{ path: /search, upstream: {}, metered: \
+             true }}\n",
+            there[0].0
+        );
+        Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"))
+    }
+
+    #[test]
+    fn a_renamed_upstream_shares_its_servers_while_in_use() {
+        let mut upstreams = Upstreams::default();
+        upstreams.take_up(&config(&vec![Some(vec![(1, 2), (2, 2)])])).unwrap();
+        let held = Arc::clone(upstreams.at(PoolId(0)));
+        let renamed = config(&vec![None, Some(vec![(1, 2), (3, 2)])]);
+        upstreams.take_up(&renamed).unwrap();
+        assert_eq!(upstreams.doubled(), [("a", "b", "worker:1".to_owned())]);
+        drop(held);
+        assert!(upstreams.has_unused());
+        upstreams.take_up(&renamed).unwrap();
+        assert!(upstreams.doubled().is_empty() && !upstreams.has_unlisted());
+    }
+
+    /// The upstreams of the rules with their servers' ports and slots.
+    fn in_rules(rules: &Rules) -> BTreeMap<String, BTreeSet<(String, u32)>> {
+        let servers = |pool: &crate::policy::rules::PoolRules| {
+            let servers = pool.servers.iter();
+            servers.map(|server| (server.name.clone(), server.slots)).collect()
+        };
+        let pools = rules.pools.iter();
+        pools.map(|pool| (pool.name.clone(), servers(pool))).collect()
+    }
+
+    fn in_file(config: &Config) -> BTreeMap<String, BTreeSet<(String, u32)>> {
+        let servers = |upstream: &config::Upstream| {
+            let servers = upstream.servers.iter();
+            servers.map(|server| (server.authority(), server.slots)).collect()
+        };
+        let upstreams = config.upstreams.iter();
+        upstreams
+            .map(|upstream| (upstream.name.clone(), servers(upstream)))
+            .collect()
+    }
+
+    proptest! {
+        /// Whoever holds an upstream finds it under the same id, with the slots that it had, whatever the file says; what nobody
+        /// holds goes; and an id is only ever one name's.
+        #[test]
+        fn an_upstream_stays_itself_while_somebody_holds_it(first in listed(), steps in prop::collection::vec(step(), 1..40)) {
+            let mut upstreams = Upstreams::default();
+            let mut rules = upstreams.take_up(&config(&first)).expect("few names");
+            let mut held: Vec<(Arc<Upstream>, String)> = Vec::new();
+            let mut names: BTreeMap<PoolId, String> = BTreeMap::new();
+            for step in &steps {
+                match step {
+                    Step::Hold(which) => {
+                        let known: Vec<_> = upstreams.known.iter().collect();
+                        let known = known[which % known.len()];
+                        held.push((Arc::clone(&known.upstream), known.config.name.clone()));
+                    }
+                    Step::Release(which) if !held.is_empty() => drop(held.swap_remove(which % held.len())),
+                    Step::Release(_) => {}
+                    Step::Reload(listed) => {
+                        let config = config(listed);
+                        let before = in_rules(&rules);
+                        rules = upstreams.take_up(&config).expect("few names");
+                        let mut expected = in_file(&config);
+                        for (_, name) in &held {
+                            expected.entry(name.clone()).or_insert_with(|| before[name].clone());
+                        }
+                        prop_assert_eq!(in_rules(&rules), expected);
+                    }
+                }
+                for (id, pool) in rules.pools.entries() {
+                    prop_assert_eq!(names.entry(id).or_insert_with(|| pool.name.clone()), &pool.name);
+                }
+                for (upstream, name) in &held {
+                    let pool = &rules.pools[upstream.id()];
+                    prop_assert_eq!(&pool.name, name);
+                    for id in pool.servers.ids() {
+                        prop_assert!(upstream.server(id).is_some());
+                    }
+                }
+            }
+        }
+    }
+}
