@@ -13,7 +13,9 @@
 //! | `view`, [`usage`], [`jobs`], [`verify`], [`backup`] | what commands read from the file themselves, and copies of it |
 //! | [`statistics`] | `/me?period=` and `/stats` |
 //! | `accounts`, `directory`, `networks` | accounts, keys and networks, in the database and in memory |
+//! | [`account`] | what can be said of an account: every field, described once |
 //! | [`audit`] | what operators changed |
+//! | [`calendar`] | points of time as people write them |
 //!
 //! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, and are [`KnownAccounts`] to a request,
 //! which looks its key up there; networks in the same database and in [`Networks`], where every request looks its address up.
@@ -25,6 +27,7 @@ pub mod account;
 mod accounts;
 pub mod audit;
 pub mod backup;
+pub mod calendar;
 mod corrections;
 pub mod data_dir;
 pub mod database;
@@ -53,7 +56,7 @@ mod words;
 
 use std::fmt;
 
-pub use account::{Account, Change, Illegal, NewAccount, Origin};
+pub use account::{Account, AccountPatch, AccountSpec, Change, Illegal, Origin};
 pub use accounts::{
     ACCOUNTS_MAX, AccountStore, AccountUse, AccountsError, ChangeError, Changed, ImportError, ImportOptions, ImportRow,
     Imported, LINES_MAX, Listed, Minted, RelistError, Relisted, Relisting,
