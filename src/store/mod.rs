@@ -7,7 +7,7 @@
 //! | [`data_dir`] | the folder: who has it, and whether its database is the right one |
 //! | [`database`] | the file: its connections, its one writing thread, its upkeep |
 //! | [`ledger`] | from the event loops to the writer: group commits |
-//! | `rows` | jobs and refusals as rows |
+//! | `rows`, `finished` | jobs and refusals as rows, and as rows of one kind that add up |
 //! | `rollup`, `retention` | adding up, and removing what is old |
 //! | `replay`, `corrections` | windows read back, and jobs dated by a clock that was ahead |
 //! | `view`, [`usage`], [`jobs`], [`verify`], [`backup`] | what commands read from the file themselves, and copies of it |
@@ -32,6 +32,7 @@ mod corrections;
 pub mod data_dir;
 pub mod database;
 mod directory;
+mod finished;
 pub mod jobs;
 pub mod keys;
 mod known;

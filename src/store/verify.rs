@@ -8,8 +8,9 @@ use rusqlite::{Connection, ErrorCode, named_params};
 
 use super::corrections::Corrections;
 use super::database::ReadError;
+use super::finished::REFUSED;
 use super::retention::{self, TOTALS_ASKED_FOR};
-use super::rollup::{self, PERIODS_S, REFUSED, USAGE};
+use super::rollup::{self, PERIODS_S, USAGE};
 use super::rows::{CallerColumns, INSTANCE, caller_columns, caller_of, millis, unix_time};
 use super::view::View;
 
