@@ -270,7 +270,7 @@ fn a_new_window_holds_what_counts_as_of_the_start() {
     assert_eq!(site.restart().future, 5);
     site.work(1, 1);
     site.advance(HOUR);
-    let days = calendar("day UTC", &[NOON, NOON + DAY]);
+    let days = calendar("day UTC", [NOON, NOON + DAY]);
     let both = [Window::Rolling(HOUR.saturating_mul(3)), days];
     site.database().upkeep().set(&both, History::default());
     let told = kit::told(site.database(), &both);

@@ -54,11 +54,8 @@ fn all_windows() -> Vec<Window> {
         Window::Rolling(day),
         Window::Rolling(day.saturating_mul(7)),
         Window::Rolling(HOUR.saturating_mul(3)),
-        calendar(
-            "month UTC",
-            &[UnixTime::from_secs(MONTH.as_secs() - 31 * 86_400), MONTH],
-        ),
-        calendar("day UTC", &midnights),
+        calendar("month UTC", [UnixTime::from_secs(MONTH.as_secs() - 31 * 86_400), MONTH]),
+        calendar("day UTC", midnights),
     ]
 }
 

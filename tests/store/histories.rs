@@ -45,8 +45,8 @@ fn windows() -> Vec<Window> {
     vec![
         Window::Rolling(DAY),
         Window::Rolling(HOUR.saturating_mul(3)),
-        calendar("day UTC", &days),
-        calendar("month UTC", &months),
+        calendar("day UTC", days),
+        calendar("month UTC", months),
     ]
 }
 
