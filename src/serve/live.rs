@@ -31,7 +31,7 @@ use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
 use crate::http::door::Door;
 use crate::policy::time::{Span, UnixTime};
 use crate::store::audit::{self, Actor, Stamp};
-use crate::store::{AdminToken, JobHistory, KnownAccounts, RelistError};
+use crate::store::{AccountsError, AdminToken, JobHistory, KnownAccounts};
 use crate::telemetry::{ConfigMeters, Reload};
 
 /// Places are looked for so often before whoever is in the house is left where it is, whatever the file says.
@@ -353,7 +353,7 @@ enum Whom {
 ///
 /// # Errors
 /// The listed accounts collide with stored ones, or the disk refuses them. Nothing has changed.
-fn exchange(mut settling: Settling, places: &Places, at: UnixTime) -> Result<Exchanged, RelistError> {
+fn exchange(mut settling: Settling, places: &Places, at: UnixTime) -> Result<Exchanged, AccountsError> {
     let (house, config) = (Arc::clone(&settling.house), Arc::clone(&settling.config));
     let relisting = house.store.prepare_list(&listed(&config), at)?;
     house.database.set_pace(pace(&config));

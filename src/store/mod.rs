@@ -60,7 +60,7 @@ use std::fmt;
 pub use account::{Account, AccountPatch, AccountSpec, Change, Illegal, Origin};
 pub use accounts::{
     ACCOUNTS_MAX, AccountStore, AccountUse, AccountsError, ChangeError, Changed, ImportError, ImportOptions, ImportRow,
-    Imported, LINES_MAX, Listed, Minted, RelistError, Relisted, Relisting,
+    Imported, LINES_MAX, Listed, Minted, Relisted, Relisting,
 };
 pub use audit::{Actor, AuditEntry, Stamp};
 pub use data_dir::{DATABASE_FILE, DataDir, OldData};

@@ -3,8 +3,8 @@
 use tiergate::policy::rules::Raise;
 use tiergate::store::account::{OwnLimit, Until};
 use tiergate::store::{
-    AccountPatch, AccountSpec, AccountsError, Change, ChangeError, ImportOptions, ImportRow, Key, Listed, RelistError,
-    Relisted, keys,
+    AccountPatch, AccountSpec, AccountsError, Change, ChangeError, ImportOptions, ImportRow, Key, Listed, Relisted,
+    keys,
 };
 
 use crate::folder::Folder;
@@ -154,7 +154,7 @@ fn a_change_that_can_not_be_written_changes_nothing() {
     assert_eq!(store.directory().len(), 2);
     let more: Vec<Listed> = (0..5_000).map(|number| listed(&format!("l{number}"), &[])).collect();
     let refused = store.relist(&more, NOW).expect_err("it is full");
-    assert!(matches!(refused, RelistError::Unavailable(_)), "{refused:?}");
+    assert!(matches!(refused, AccountsError::Unavailable(_)), "{refused:?}");
     assert_eq!(
         found(&store, "ka", NOW),
         store.directory().by_name("a").map(|account| account.id)
@@ -217,7 +217,7 @@ fn ids_that_are_used_up_are_told() {
     let store = open(&folder, &[]).expect("a store");
     assert_eq!(store.add(new("last"), NOW).expect("one is left").id.0, u32::MAX - 1);
     assert_eq!(store.add(new("late"), NOW), Err(ChangeError::TooManyAccounts));
-    assert_eq!(store.relist(&[listed("late", &[])], NOW), Err(RelistError::NoIds));
+    assert_eq!(store.relist(&[listed("late", &[])], NOW), Err(AccountsError::NoIds));
     drop(store);
     let error = open(&folder, &[listed("late", &[])]).expect_err("none is left");
     assert!(matches!(error, AccountsError::NoIds), "{error}");
@@ -337,7 +337,7 @@ fn a_list_that_is_the_same_is_not_written() {
     let other_order = [list[1].clone(), list[0].clone()];
     assert_eq!(store.relist(&other_order, NOW + DAY), Ok(Relisted::default()));
     let other = [list[0].clone(), listed("b", &["another"])];
-    assert!(matches!(store.relist(&other, NOW), Err(RelistError::Unavailable(_))));
+    assert!(matches!(store.relist(&other, NOW), Err(AccountsError::Unavailable(_))));
     drop((store, database));
     // Nor does a start with the same list.
     for write in ["INSERT", "UPDATE", "DELETE"] {

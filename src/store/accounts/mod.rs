@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-pub use self::error::{AccountsError, ChangeError, ImportError, RelistError};
+pub use self::error::{AccountsError, ChangeError, ImportError};
 pub use self::import::{Changed, ImportOptions, ImportRow, Imported, LINES_MAX};
 pub use self::listed::{Relisted, Relisting};
 pub use self::used::AccountUse;
