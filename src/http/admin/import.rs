@@ -357,8 +357,12 @@ fn json_line(line: &[u8]) -> Result<Asked, String> {
     if line.len() > BODY_BYTES_MAX {
         return Err(format!("it is longer than {} KiB", BODY_BYTES_MAX >> 10));
     }
-    let mut object: Map<String, Value> = serde_json::from_slice(line)
-        .map_err(|_| format!("it is not a JSON object with fields of {}", json_fields()))?;
+    let object = serde_json::from_slice(line);
+    asked(object.map_err(|_| format!("it is not a JSON object with fields of {}", json_fields()))?)
+}
+
+/// What the fields of a line ask for.
+fn asked(mut object: Map<String, Value>) -> Result<Asked, String> {
     let mut text = |field: &str| match object.remove(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -371,19 +375,15 @@ fn json_line(line: &[u8]) -> Result<Asked, String> {
             "its `key_sha256` is not a list of hashes, each as text or as an object with `sha256`, `label`, `created`, `expires`"
         })?,
     };
-    Ok(Asked {
-        name: name.ok_or("it lacks `name`")?,
-        terms: patch(object)?,
-        key,
-        hashes,
-    })
-}
-
-/// What a line says of its account, but for its name and its keys.
-fn patch(object: Map<String, Value>) -> Result<AccountPatch, String> {
-    AccountPatch::deserialize(&object).map_err(|_| match misfit::<AccountPatch>(&object) {
+    let terms = AccountPatch::deserialize(&object).map_err(|_| match misfit::<AccountPatch>(&object) {
         Some(Misfit::Other(Field { name, holds, .. })) => format!("its `{name}` holds something else than {holds}"),
         _ => format!("it has a field that is none of {}", json_fields()),
+    })?;
+    Ok(Asked {
+        name: name.ok_or("it lacks `name`")?,
+        terms,
+        key,
+        hashes,
     })
 }
 
@@ -446,15 +446,11 @@ fn csv_line(record: &csv::StringRecord, columns: &[&'static str]) -> Result<Aske
     }
     let cells = columns.iter().zip(record).map(|(column, cell)| (*column, cell.trim()));
     let told = cells.filter(|(_, cell)| !cell.is_empty());
-    let mut told: Map<String, Value> = told.map(|(column, cell)| (column.to_owned(), cell.into())).collect();
-    let mut text = |column| told.remove(column).and_then(|cell| cell.as_str().map(str::to_owned));
-    let (name, key) = (text(NAME), text(KEY));
-    Ok(Asked {
-        name: name.ok_or("it has no name")?,
-        terms: patch(told)?,
-        key,
-        hashes: Vec::new(),
-    })
+    let told: Map<String, Value> = told.map(|(column, cell)| (column.to_owned(), cell.into())).collect();
+    match told.contains_key(NAME) {
+        true => asked(told),
+        false => Err("it has no name".to_owned()),
+    }
 }
 
 #[cfg(test)]
