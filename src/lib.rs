@@ -6,7 +6,7 @@
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`policy`] | every reason to say yes or no: pure decisions over state, events and a given time |
+//! | [`policy`] | every reason to say yes or no: pure decisions over state, events and a given time. A crate of its own, `crates/policy` |
 //! | [`gate`] | where state changes: the lock, one reading of the clock, the policy, a `Pass` |
 //! | [`store`] | what must survive, in one SQLite database: finished jobs, who has an account and a key, and what is said of networks |
 //! | [`upstream`] | the worker pool: connections, health, uploads, answers |
@@ -40,7 +40,7 @@
 //!   everything back.
 //! - All that changes together changes under one lock, which is never held across an await and under which nobody is woken.
 //! - A request keeps the generation of the configuration that it came to; ids of another one are known again by name.
-//! - A place at a worker is one server's for as long as anybody in the house is there, whatever the file says.
+//! - An id of a tier, a window, an upstream or a server is never given to another name.
 //! - One table, `http::reply`, knows the status of a refusal.
 //! - An answer's last part goes out only after its debit is durable and its job has given everything back.
 //! - Everything that a stranger can make grow has a bound with a name.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tiergate::config::{Config, ConfigErrors, History, OnHangup, Origins, SHOWN_PROBLEMS_MAX};
-use tiergate::policy::rules::{PoolId, TierId, Window, Within};
+use tiergate::policy::rules::{PoolId, Rules, TierId, Window, Within};
 use tiergate::policy::time::Span;
 
 use sections::HASHES;
@@ -105,7 +105,7 @@ fn the_repositorys_file_is_the_reference_table() {
         };
         assert_eq!((&*quota.name, quota.limit), ("daily", limit), "{name}");
         let day = Window::Rolling(Span::from_secs(24 * 60 * 60));
-        assert_eq!(config.rules.windows[quota.window.index()], day, "{name}");
+        assert_eq!(config.rules.windows[quota.window], day, "{name}");
         assert_eq!(
             (tier.max_wait, tier.displacements_per_minute),
             (None, 10 * concurrency),
@@ -183,7 +183,7 @@ fn what_is_left_out_has_its_default() {
         (search.first_byte_timeout, search.idle_timeout, &search.health),
         (secs(60), secs(15), &None)
     );
-    assert_eq!(config.rules.pools[0].slots, [2]);
+    assert_eq!(slots(&config.rules), [2]);
     let route = &config.routes[0];
     assert_eq!((&route.host, &route.methods, route.upstream), (&None, &None, PoolId(0)));
     assert_eq!(
@@ -223,11 +223,11 @@ fn what_is_written_is_read() {
         (config.rules.queue.within_tier, config.rules.queue.max_wait),
         (Within::Fair, Span::from_secs(90))
     );
-    assert_eq!(*config.rules.tiers[0].name, *"no", "a name stays a name");
+    assert_eq!(*config.rules.tiers[TierId(0)].name, *"no", "a name stays a name");
     assert_eq!(
         (
-            config.rules.tiers[0].max_wait,
-            config.rules.tiers[0].displacements_per_minute
+            config.rules.tiers[TierId(0)].max_wait,
+            config.rules.tiers[TierId(0)].displacements_per_minute
         ),
         (Some(Span::from_secs(5)), 0)
     );
@@ -248,7 +248,7 @@ fn what_is_written_is_read() {
         (Origins::List(origins.to_vec()), secs(600))
     );
     assert_eq!(config.paths.me, None);
-    assert_eq!(config.rules.pools[0].slots, [1, 9]);
+    assert_eq!(slots(&config.rules), [1, 9]);
     let authorities: Vec<String> = config.upstreams[0]
         .servers
         .iter()
@@ -644,7 +644,7 @@ fn limits() {
             "tiers: {{ free: {{ priority: 0, concurrency: 1, quota: {{ limit: 1, rolling: 24h{written} }} }} }}"
         );
         let rules = good(&[&quota, &limit(written)]).rules;
-        let told = (rules.limits[0].enforce, rules.tiers[0].quotas[0].enforce);
+        let told = (rules.limits[0].enforce, rules.tiers[TierId(0)].quotas[0].enforce);
         assert_eq!(told, (enforce, enforce), "{written}");
     }
 }
@@ -861,4 +861,10 @@ fn what_is_shown_is_short_and_printable() {
     ]);
     assert!(shown.len() < 3_000, "{}", shown.len());
     snapshot("what_is_shown_is_short_and_printable", shown);
+}
+
+/// Of the first upstream's servers.
+fn slots(rules: &Rules) -> Vec<u32> {
+    let servers = rules.pools[PoolId(0)].servers.iter();
+    servers.map(|server| server.slots).collect()
 }

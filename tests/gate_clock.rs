@@ -17,7 +17,7 @@ use tiergate::gate::{Committing, Entered, Filling, Gate, Generation, Pass, Reloc
 use tiergate::policy::caller::{AccountId, Caller, UserId};
 use tiergate::policy::rules::{Rules, TierId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{ClockStep, End, Outcome, Policy};
+use tiergate::policy::{ClockStep, End, Outcome, Policy, Table};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{Debited, Entry, Fence, Past};
 use tokio::runtime::Runtime;
@@ -79,11 +79,16 @@ struct Debit {
 struct Listed(Vec<Debit>);
 
 impl Past for Listed {
-    fn recall(self, ids: &[Window], fence: Fence, each: &mut dyn FnMut(Debited) -> ControlFlow<()>) -> io::Result<()> {
+    fn recall(
+        self,
+        windows: &Table<WindowId, Window>,
+        fence: Fence,
+        each: &mut dyn FnMut(Debited) -> ControlFlow<()>,
+    ) -> io::Result<()> {
         fence.wait()?;
         for Debit { caller, at, units } in self.0 {
             for caller in caller.counted() {
-                for window in (0..).map(WindowId).take(ids.len()) {
+                for window in windows.ids() {
                     let debited = Debited {
                         window,
                         caller,
@@ -190,9 +195,9 @@ impl Fixture {
         self.runtime.block_on(committing).expect("memory never fails");
     }
 
-    fn used(&self, window: u8, caller: Caller) -> u64 {
+    fn used(&self, window: u16, caller: Caller) -> u64 {
         let window = std::iter::once(WindowId(window));
-        self.gate.account_of(&self.gate.generation(), &caller, window).usages[0].used
+        self.gate.account_of(&caller, window).usages[0].used
     }
 
     /// What the list says that the caller has used. Nobody waits in this clock's seconds, so none pass.

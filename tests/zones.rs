@@ -165,7 +165,7 @@ fn a_debit_counts_while_the_date_is_the_same() {
     }
     let windows: Vec<_> = places
         .iter()
-        .map(|place| place.policy.rules().windows[0].clone())
+        .map(|place| place.policy.rules().windows[WINDOW].clone())
         .collect();
     let (mut runner, seed, _) = runner(3_000);
     let result = runner.run(&pair, |(unit, zone, debited, later)| {

@@ -7,6 +7,7 @@
 //! write and see what is in answers. There are no prompts: commands are run by scripts.
 
 pub mod account;
+mod account_fields;
 mod account_list;
 pub mod audit;
 pub mod backup;

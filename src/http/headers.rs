@@ -163,6 +163,7 @@ mod tests {
 
     use super::super::address::Trails;
     use super::*;
+    use crate::policy::Table;
     use crate::policy::caller::{AccountId, Caller};
     use crate::policy::rules::{Priority, Tier, TierId};
     use crate::policy::time::UnixTime;
@@ -177,6 +178,7 @@ mod tests {
     }
 
     fn with_ours(mut headers: HeaderMap, trusted: bool) -> HeaderMap {
+        let windows = Table::default();
         let tier = Tier {
             name: "$5".into(),
             priority: Priority::new(2).expect("a priority"),
@@ -192,7 +194,7 @@ mod tests {
             caller: Caller::Account(account.id),
             tier_id: TierId(0),
             tier: &tier,
-            windows: &[],
+            windows: &windows,
             account: Some(Arc::new(account)),
             own: None,
             delegate: None,

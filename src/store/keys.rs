@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
+use super::account::{Bounds, Rule};
 use crate::policy::time::UnixTime;
 
 /// What a key of ours begins with.
@@ -25,6 +26,8 @@ pub const CHECKSUM_CHARS: usize = 6;
 pub const IMPORTED_KEY_BYTES: RangeInclusive<usize> = 1..=512;
 /// Bytes of a key's label.
 pub const LABEL_BYTES_MAX: usize = 64;
+/// What a label may be.
+pub(super) const LABEL: Bounds = Bounds::of("a label", Rule::Text(LABEL_BYTES_MAX));
 /// Keys that an account has at once. Expired ones make room.
 pub const KEYS_PER_ACCOUNT_MAX: usize = 16;
 

@@ -7,13 +7,15 @@
 //! | [`data_dir`] | the folder: who has it, and whether its database is the right one |
 //! | [`database`] | the file: its connections, its one writing thread, its upkeep |
 //! | [`ledger`] | from the event loops to the writer: group commits |
-//! | `rows` | jobs and refusals as rows |
+//! | `rows`, `finished` | jobs and refusals as rows, and as rows of one kind that add up |
 //! | `rollup`, `retention` | adding up, and removing what is old |
 //! | `replay`, `corrections` | windows read back, and jobs dated by a clock that was ahead |
 //! | `view`, [`usage`], [`jobs`], [`verify`], [`backup`] | what commands read from the file themselves, and copies of it |
 //! | [`statistics`] | `/me?period=` and `/stats` |
 //! | `accounts`, `directory`, `networks` | accounts, keys and networks, in the database and in memory |
+//! | [`account`] | what can be said of an account: every field, described once |
 //! | [`audit`] | what operators changed |
+//! | [`calendar`] | points of time as people write them |
 //!
 //! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, and are [`KnownAccounts`] to a request,
 //! which looks its key up there; networks in the same database and in [`Networks`], where every request looks its address up.
@@ -25,10 +27,12 @@ pub mod account;
 mod accounts;
 pub mod audit;
 pub mod backup;
+pub mod calendar;
 mod corrections;
 pub mod data_dir;
 pub mod database;
 mod directory;
+mod finished;
 pub mod jobs;
 pub mod keys;
 mod known;
@@ -53,10 +57,10 @@ mod words;
 
 use std::fmt;
 
-pub use account::{Account, Change, Illegal, NewAccount, Origin};
+pub use account::{Account, AccountPatch, AccountSpec, Change, Illegal, Origin};
 pub use accounts::{
     ACCOUNTS_MAX, AccountStore, AccountUse, AccountsError, ChangeError, Changed, ImportError, ImportOptions, ImportRow,
-    Imported, LINES_MAX, Listed, Minted, RelistError, Relisted, Relisting,
+    Imported, LINES_MAX, Listed, Minted, Relisted, Relisting,
 };
 pub use audit::{Actor, AuditEntry, Stamp};
 pub use data_dir::{DATABASE_FILE, DataDir, OldData};

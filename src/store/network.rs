@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::account::{Illegal, NOTE_BYTES_MAX, OWN_LIMIT, OWN_LIMITS_MAX, is_name, is_text};
+use super::account::{Bounds, Change, Illegal, NOTE, NOTE_BYTES_MAX, OWN_LIMIT, Rule, check_numbers};
 use crate::policy::time::UnixTime;
 
 /// Networks of which something is stored, at most.
@@ -19,6 +19,9 @@ const V6_BITS: u8 = 64;
 /// Lengths of those IPv6 networks that can be an IPv4 network written as IPv6 (`::ffff:192.0.2.0/120`).
 const MAPPED_BITS: RangeInclusive<u8> = 96..=128;
 
+/// Why a network is blocked.
+const WHY: Bounds = Bounds::of("a reason", Rule::Text(NOTE_BYTES_MAX));
+
 /// Numbers of a network's own, by the names of request limits.
 pub type OwnNumbers = Arc<[(Arc<str>, u32)]>;
 
@@ -27,7 +30,7 @@ pub type OwnNumbers = Arc<[(Arc<str>, u32)]>;
 pub struct NetworkEntry {
     /// Which one, as [`canonical`] has it.
     pub network: IpNet,
-    /// Requests in the window of the limit of that name: at most [`OWN_LIMITS_MAX`], each within [`OWN_LIMIT`].
+    /// Requests in the window of the limit of that name: at most [`OWN_NUMBERS_MAX`](super::account::OWN_NUMBERS_MAX), each at most 1,000,000,000.
     pub limits: OwnNumbers,
     /// What operators want to remember, at most [`NOTE_BYTES_MAX`] bytes.
     pub note: Option<String>,
@@ -55,15 +58,15 @@ impl Block {
     }
 }
 
-/// What is to become different. `None` leaves as it is, `Some(None)` takes away.
+/// What is to become different of a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkChange {
     /// Numbers, by the names of request limits. `None` takes the network's own away.
     pub limits: Vec<(Arc<str>, Option<u32>)>,
     /// What operators want to remember.
-    pub note: Option<Option<String>>,
+    pub note: Change<String>,
     /// Whether it is turned away.
-    pub block: Option<Option<Block>>,
+    pub block: Change<Block>,
 }
 
 impl NetworkEntry {
@@ -111,8 +114,8 @@ impl NetworkEntry {
         let old = self.at(now);
         let new = Self {
             limits: limits.into(),
-            note: change.note.clone().unwrap_or(old.note),
-            block: change.block.clone().unwrap_or(old.block),
+            note: change.note.clone().of(old.note),
+            block: change.block.clone().of(old.block),
             ..old
         };
         new.check()?;
@@ -120,20 +123,11 @@ impl NetworkEntry {
     }
 
     fn check(&self) -> Result<(), Illegal> {
+        let limits = self.limits.iter().map(|(name, number)| (&**name, u64::from(*number)));
+        check_numbers(limits, OWN_LIMIT)?;
         let why = self.block.as_ref().and_then(|block| block.why.as_deref());
-        let fits = |text: Option<&str>| text.is_none_or(|text| is_text(text, NOTE_BYTES_MAX));
-        let mut limits = self.limits.iter();
-        if !limits.all(|(name, number)| is_name(name) && OWN_LIMIT.contains(number)) {
-            Err(Illegal::Limit)
-        } else if self.limits.len() > OWN_LIMITS_MAX {
-            Err(Illegal::Limits)
-        } else if !fits(self.note.as_deref()) {
-            Err(Illegal::Note)
-        } else if !fits(why) {
-            Err(Illegal::Why)
-        } else {
-            Ok(())
-        }
+        self.note.as_deref().map_or(Ok(()), |note| NOTE.text(note))?;
+        why.map_or(Ok(()), |why| WHY.text(why))
     }
 }
 
@@ -170,6 +164,7 @@ pub fn network_of(address: IpAddr) -> IpNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::account::OWN_NUMBERS_MAX;
 
     const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
@@ -197,8 +192,8 @@ mod tests {
     fn a_change_changes_what_it_names_and_nothing_else() {
         let first = NetworkChange {
             limits: vec![("http".into(), Some(300)), ("burst".into(), Some(0))],
-            note: Some(Some("a school".to_owned())),
-            block: Some(Some(block(None))),
+            note: Change::Set("a school".to_owned()),
+            block: Change::Set(block(None)),
         };
         let known = bare().changed(&first, NOW).expect("legal");
         let second = NetworkChange {
@@ -214,8 +209,8 @@ mod tests {
         assert_eq!((&changed.note, &changed.block), (&known.note, &known.block));
         let gone = NetworkChange {
             limits: vec![("http".into(), None)],
-            note: Some(None),
-            block: Some(None),
+            note: Change::Clear,
+            block: Change::Clear,
         };
         assert!(changed.changed(&gone, NOW).expect("legal").is_bare());
     }
@@ -244,28 +239,32 @@ mod tests {
             ..NetworkChange::default()
         };
         let many = |count| limits((0..count).map(|number| (format!("limit-{number}"), 1)).collect());
-        assert_eq!(changed(&many(OWN_LIMITS_MAX)), Ok(()));
-        assert_eq!(changed(&many(OWN_LIMITS_MAX + 1)), Err(Illegal::Limits));
-        let most = *OWN_LIMIT.end();
+        assert_eq!(changed(&many(OWN_NUMBERS_MAX)), Ok(()));
+        assert_eq!(
+            changed(&many(OWN_NUMBERS_MAX + 1)),
+            Err(Illegal(Bounds::of("a number for a request limit", Rule::Entries)))
+        );
+        let most = 1_000_000_000;
         assert_eq!(changed(&limits(vec![("http".to_owned(), most)])), Ok(()));
         assert_eq!(
             changed(&limits(vec![("http".to_owned(), most + 1)])),
-            Err(Illegal::Limit)
+            Err(Illegal(OWN_LIMIT))
         );
-        assert_eq!(changed(&limits(vec![("h ttp".to_owned(), 1)])), Err(Illegal::Limit));
+        let spaced = changed(&limits(vec![("h ttp".to_owned(), 1)])).map_err(|error| error.to_string());
+        assert!(spaced.is_err_and(|error| error.contains("visible ASCII characters without spaces")));
         let long = "x".repeat(NOTE_BYTES_MAX + 1);
         let note = NetworkChange {
-            note: Some(Some(long.clone())),
+            note: Change::Set(long.clone()),
             ..NetworkChange::default()
         };
-        assert_eq!(changed(&note), Err(Illegal::Note));
+        assert_eq!(changed(&note), Err(Illegal(NOTE)));
         let why = NetworkChange {
-            block: Some(Some(Block {
+            block: Change::Set(Block {
                 why: Some(long),
                 ..block(None)
-            })),
+            }),
             ..NetworkChange::default()
         };
-        assert_eq!(changed(&why), Err(Illegal::Why));
+        assert_eq!(changed(&why), Err(Illegal(WHY)));
     }
 }

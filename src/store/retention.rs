@@ -37,7 +37,7 @@ const TOLERANCE: Span = Span::from_secs(2);
 /// How much further than time has passed the clock may have moved, for each start.
 const PER_START: Span = Span::from_secs(86_400);
 /// The fact in `meta` that says how many jobs were removed.
-const REMOVED: &str = "jobs_removed";
+pub(super) const REMOVED: &str = "jobs_removed";
 /// The fact in `meta` that says up to when old rows may have been removed.
 pub(super) const BOUNDARY: &str = "retention_clock";
 
@@ -306,15 +306,10 @@ fn remove_jobs(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<b
     Ok(true)
 }
 
-/// Jobs that retention has removed, by which `db verify` tells a number that is missing from one that went.
-pub(super) fn jobs_removed(connection: &Connection) -> rusqlite::Result<i64> {
-    Ok(rows::meta(connection, REMOVED)?
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0))
-}
-
+/// By what it counts `db verify` tells a number that is missing from one that went.
 fn count_removed(transaction: &Transaction<'_>, more: usize) -> rusqlite::Result<()> {
-    let removed = jobs_removed(transaction)? + i64::try_from(more).unwrap_or(i64::MAX);
+    let before = rows::meta(transaction, REMOVED)?.and_then(|text| text.parse::<i64>().ok());
+    let removed = before.unwrap_or(0) + i64::try_from(more).unwrap_or(i64::MAX);
     rows::set_meta(transaction, REMOVED, &removed.to_string())
 }
 

@@ -228,20 +228,3 @@ pub(super) fn set_meta(connection: &Connection, key: &str, value: &str) -> rusql
     )?;
     set.execute([key, value]).map(drop)
 }
-
-/// The text of a name that many rows have, made once.
-#[derive(Debug, Default)]
-pub(super) struct Names(std::collections::HashSet<Arc<str>>);
-
-impl Names {
-    pub fn get(&mut self, name: &str) -> Arc<str> {
-        match self.0.get(name) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let new: Arc<str> = name.into();
-                self.0.insert(Arc::clone(&new));
-                new
-            }
-        }
-    }
-}

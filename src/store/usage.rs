@@ -7,8 +7,9 @@
 use rusqlite::{Connection, Row, ToSql, named_params};
 
 use super::database::ReadError;
+use super::finished::{self, REFUSED, USAGE_KEY};
 use super::retention::{BOUNDARY, TOTALS_KEPT};
-use super::rollup::{self, PERIODS_S, REFUSED, USAGE, start_of};
+use super::rollup::{self, PERIODS_S, USAGE, start_of};
 use super::rows::{self, INSTANCE, caller_columns, millis, unix_time};
 use super::view::{CallerName, View};
 use crate::policy::caller::Caller;
@@ -226,28 +227,19 @@ struct Source {
     covers: super::rows::Numbers,
 }
 
-/// The rows of that caller, or of everybody.
+/// The rows of that caller, or of everybody: rolled-up periods, and what is not in one that counts as a whole.
 fn source_of(whose: Option<Caller>) -> String {
-    let whose = match whose {
-        None => ":account + :network + :end_user IS NOT NULL",
-        Some(Caller::Account(_)) => "account = :account AND :network + :end_user IS NOT NULL",
-        Some(_) => "account = :account AND network = :network AND end_user = :end_user",
-    };
-    const COLUMNS: &str = "account, network, end_user, tier";
+    let whose = finished::of(whose);
+    let raw = finished::finished(
+        &format!("number >= :first AND (number > :job OR ended < :whole) AND ended >= :from AND {whose}"),
+        &format!("(number > :refusal OR minute < :whole) AND minute >= :from AND {whose}"),
+    );
     format!(
         "WITH source AS ( \
-           SELECT {COLUMNS}, upstream, outcome, jobs, units, wait_ms, service_ms FROM usage \
+           SELECT {USAGE_KEY}, jobs, units, wait_ms, service_ms FROM usage \
              WHERE period = :period AND start >= :whole AND {whose} \
            UNION ALL \
-           SELECT {COLUMNS}, upstream, outcome, 1, units, wait_ms, service_ms FROM job \
-             WHERE instance = :instance AND number > :job AND ended >= :from AND {whose} \
-           UNION ALL \
-           SELECT {COLUMNS}, upstream, outcome, 1, units, wait_ms, service_ms FROM job \
-             WHERE instance = :instance AND number BETWEEN :first AND :job \
-               AND ended >= :from AND ended < :whole AND {whose} \
-           UNION ALL \
-           SELECT {COLUMNS}, '', '{REFUSED}', count, 0, 0, 0 FROM refusal \
-             WHERE instance = :instance AND minute >= :from AND (number > :refusal OR minute < :whole) AND {whose})"
+           SELECT {USAGE_KEY}, jobs, units, wait_ms, service_ms FROM ({raw}))"
     )
 }
 
@@ -322,7 +314,6 @@ impl Source {
             ":account": account,
             ":network": network,
             ":end_user": end_user,
-            ":instance": INSTANCE,
             ":period": self.period_s,
             ":from": self.reach.from,
             ":whole": self.reach.whole,

@@ -1,9 +1,10 @@
 //! Accounts and keys: what was acknowledged is there after a restart, and ids are nobody's second time.
 
 use tiergate::policy::rules::Raise;
+use tiergate::store::account::{OwnLimit, Until};
 use tiergate::store::{
-    AccountsError, Change, ChangeError, Illegal, ImportOptions, ImportRow, Key, Listed, NewAccount, RelistError,
-    Relisted, keys,
+    AccountPatch, AccountSpec, AccountsError, Change, ChangeError, ImportOptions, ImportRow, Key, Listed, Relisted,
+    keys,
 };
 
 use crate::folder::Folder;
@@ -11,9 +12,9 @@ use crate::kit::{DAY, NOW, database_of, found, hash, listed, new, numbers, open,
 
 /// An account that brings a key along.
 fn with_key(name: &str, key: &str) -> (usize, Result<ImportRow, String>) {
-    let terms = Change {
+    let terms = AccountPatch {
         tier: Some("$20".to_owned()),
-        ..Change::default()
+        ..AccountPatch::default()
     };
     let row = ImportRow {
         name: name.to_owned(),
@@ -31,16 +32,19 @@ fn everything_is_there_after_a_restart() {
     let minted = store
         .mint("acme-bot", "bot".to_owned(), Some(NOW + DAY), NOW)
         .expect("room");
-    let raise = |number, lifts_network| Some(Raise { number, lifts_network });
-    let change = Change {
-        concurrency: Some(Some(6)),
-        quotas: vec![("daily".into(), Some(5_000))],
-        limits: vec![
-            ("http".into(), raise(300, false)),
-            ("hourly".into(), raise(5_000, true)),
-        ],
-        note: Some(Some("asked twice".to_owned())),
-        ..Change::default()
+    let raise = |number, lifts_network| Some(OwnLimit::from(Raise { number, lifts_network }));
+    let change = AccountPatch {
+        concurrency: Change::Set(6),
+        quotas: Some([("daily".into(), Some(5_000))].into()),
+        limits: Some(
+            [
+                ("http".into(), raise(300, false)),
+                ("hourly".into(), raise(5_000, true)),
+            ]
+            .into(),
+        ),
+        note: Change::Set("asked twice".to_owned()),
+        ..AccountPatch::default()
     };
     let changed = store.change("acme-bot", &change, NOW).expect("it is there");
     assert_eq!((changed.id, changed.own().concurrency), (account.id, Some(6)));
@@ -59,37 +63,50 @@ fn an_accounts_own_numbers_are_bounded() {
     let store = open(&folder, &[]).expect("a new store");
     store.add(new("acme"), NOW).expect("the name is free");
     let change = |limits: Vec<(String, Option<u32>)>| {
-        let raise = |number: u32| Raise {
-            number,
-            lifts_network: false,
+        let raise = |number: u32| {
+            OwnLimit::from(Raise {
+                number,
+                lifts_network: false,
+            })
         };
-        let change = Change {
-            limits: limits
-                .into_iter()
-                .map(|(name, number)| (name.into(), number.map(raise)))
-                .collect(),
-            ..Change::default()
+        let limits = limits.into_iter().map(|(name, number)| (name, number.map(raise)));
+        let change = AccountPatch {
+            limits: Some(limits.collect()),
+            ..AccountPatch::default()
         };
         store
             .change("acme", &change, NOW)
             .map(|account| account.own().limits.len())
+            .map_err(|error| error.to_string())
     };
+    let is_told = |error: &str| Err(error.to_owned());
     let many = |count: u32| {
         (0..count)
             .map(|number| (format!("limit-{number}"), Some(number)))
             .collect()
     };
     assert_eq!(change(many(16)), Ok(16));
-    assert_eq!(change(many(17)), Err(ChangeError::Illegal(Illegal::Limits)));
+    assert_eq!(
+        change(many(17)),
+        is_told("a number for a request limit of one's own: there are at most 16 of them")
+    );
     let gone = vec![
         ("limit-3".to_owned(), None),
         ("limit-4".to_owned(), Some(1_000_000_000)),
     ];
     assert_eq!(change(gone), Ok(15));
     let large = vec![("limit-4".to_owned(), Some(1_000_000_001))];
-    assert_eq!(change(large), Err(ChangeError::Illegal(Illegal::Limit)));
+    assert_eq!(
+        change(large),
+        is_told("a number for a request limit is 0 to 1000000000")
+    );
     let strange = vec![("two words".to_owned(), Some(1))];
-    assert_eq!(change(strange), Err(ChangeError::Illegal(Illegal::Limit)));
+    assert_eq!(
+        change(strange),
+        is_told(
+            "the name of a quota or request limit is 1 to 64 visible ASCII characters without spaces: it may travel in a header"
+        )
+    );
 }
 
 /// A change that came after the store was closed opened the file again, which another process may have had by then.
@@ -137,7 +154,7 @@ fn a_change_that_can_not_be_written_changes_nothing() {
     assert_eq!(store.directory().len(), 2);
     let more: Vec<Listed> = (0..5_000).map(|number| listed(&format!("l{number}"), &[])).collect();
     let refused = store.relist(&more, NOW).expect_err("it is full");
-    assert!(matches!(refused, RelistError::Unavailable(_)), "{refused:?}");
+    assert!(matches!(refused, AccountsError::Unavailable(_)), "{refused:?}");
     assert_eq!(
         found(&store, "ka", NOW),
         store.directory().by_name("a").map(|account| account.id)
@@ -160,16 +177,13 @@ fn a_change_that_can_not_be_written_changes_nothing() {
 fn of_a_removed_account_only_its_name_is_kept() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
-    let new = NewAccount {
+    let new = AccountSpec {
         email: Some("a@example.org".to_owned()),
         note: Some("a friend".to_owned()),
-        until: Some(NOW + DAY),
-        users_max: Some(5),
-        own: tiergate::policy::Own {
-            concurrency: Some(3),
-            quotas: vec![("daily".into(), 5)],
-            limits: Vec::new(),
-        },
+        until: Some(Until(NOW + DAY)),
+        max_users: Some(5),
+        concurrency: Some(3),
+        quotas: [("daily".into(), 5)].into(),
         ..new("a")
     };
     let id = store.add(new, NOW).expect("free").id;
@@ -203,7 +217,7 @@ fn ids_that_are_used_up_are_told() {
     let store = open(&folder, &[]).expect("a store");
     assert_eq!(store.add(new("last"), NOW).expect("one is left").id.0, u32::MAX - 1);
     assert_eq!(store.add(new("late"), NOW), Err(ChangeError::TooManyAccounts));
-    assert_eq!(store.relist(&[listed("late", &[])], NOW), Err(RelistError::NoIds));
+    assert_eq!(store.relist(&[listed("late", &[])], NOW), Err(AccountsError::NoIds));
     drop(store);
     let error = open(&folder, &[listed("late", &[])]).expect_err("none is left");
     assert!(matches!(error, AccountsError::NoIds), "{error}");
@@ -236,7 +250,7 @@ fn who_is_listed_has_one_id_whenever_it_is_listed() {
     let ids = ["ka", "kb", "kb2"].map(|key| found(&store, key, NOW));
     assert!(ids[0] != ids[1] && ids[1] == ids[2] && ids[0].is_some());
     let refused = [
-        store.change("a", &Change::default(), NOW).map(|_| ()),
+        store.change("a", &AccountPatch::default(), NOW).map(|_| ()),
         store.remove("a", NOW).map(|_| ()),
         store.mint("a", String::new(), None, NOW).map(|_| ()),
         store.revoke(keys::KeyId::of(&hash("ka")), NOW).map(|_| ()),
@@ -323,7 +337,7 @@ fn a_list_that_is_the_same_is_not_written() {
     let other_order = [list[1].clone(), list[0].clone()];
     assert_eq!(store.relist(&other_order, NOW + DAY), Ok(Relisted::default()));
     let other = [list[0].clone(), listed("b", &["another"])];
-    assert!(matches!(store.relist(&other, NOW), Err(RelistError::Unavailable(_))));
+    assert!(matches!(store.relist(&other, NOW), Err(AccountsError::Unavailable(_))));
     drop((store, database));
     // Nor does a start with the same list.
     for write in ["INSERT", "UPDATE", "DELETE"] {

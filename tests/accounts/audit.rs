@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use tiergate::policy::time::UnixTime;
 use tiergate::store::audit::{self, Actor, Stamp};
 use tiergate::store::{
-    AuditEntry, Block, Change, DATABASE_FILE, ImportOptions, ImportRow, Key, NetworkChange, open_read_only,
+    AccountPatch, AuditEntry, Block, Change, DATABASE_FILE, ImportOptions, ImportRow, Key, NetworkChange,
+    open_read_only,
 };
 
 use crate::folder::Folder;
@@ -22,10 +23,10 @@ fn every_change_has_a_row_by_who_made_it() {
     let by = |name: Option<&str>| Stamp::new(NOW, Actor::peer("::ffff:127.0.0.1".parse().expect("an address"), name));
     let alice = || by(Some("alice"));
     store.add(new("acme"), alice()).expect("free");
-    let change = Change {
+    let change = AccountPatch {
         tier: Some("$50".to_owned()),
-        email: Some(Some("secret@example.org".to_owned())),
-        ..Change::default()
+        email: Change::Set("secret@example.org".to_owned()),
+        ..AccountPatch::default()
     };
     store.change("acme", &change, by(None)).expect("it is there");
     store.change("acme", &change, by(None)).expect("nothing is new");
@@ -34,15 +35,17 @@ fn every_change_has_a_row_by_who_made_it() {
     store.revoke(key.key.id(), alice()).expect("it is there");
     let network = "192.0.2.0/24".parse().expect("a network");
     let block = |block| NetworkChange {
-        block: Some(block),
+        block,
         ..NetworkChange::default()
     };
     let (since, why) = (NOW, Some("scrapes".to_owned()));
     let until = Some(NOW + DAY);
     store
-        .set_network(network, &block(Some(Block { since, until, why })), alice())
+        .set_network(network, &block(Change::Set(Block { since, until, why })), alice())
         .expect("room");
-    store.set_network(network, &block(None), alice()).expect("it is there");
+    store
+        .set_network(network, &block(Change::Clear), alice())
+        .expect("it is there");
     store
         .remove("acme", Stamp::new(NOW + DAY, Actor::command(Some("two words"))))
         .expect("it is there");
@@ -107,9 +110,9 @@ fn an_import_is_one_row_and_a_refused_one_none() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     let line = |line: usize, name: &str| {
-        let terms = Change {
+        let terms = AccountPatch {
             tier: Some("$20".to_owned()),
-            ..Change::default()
+            ..AccountPatch::default()
         };
         let keys = vec![Key::plain(hash(name), NOW)];
         (

@@ -2,7 +2,8 @@
 
 use tiergate::policy::time::UnixTime;
 use tiergate::store::{
-    AccountStore, Change, ChangeError, ImportError, ImportOptions, ImportRow, Imported, Key, KeyId, Minted,
+    AccountPatch, AccountStore, Change, ChangeError, ImportError, ImportOptions, ImportRow, Imported, Key, KeyId,
+    Minted,
 };
 
 use crate::folder::Folder;
@@ -15,15 +16,15 @@ fn row(line: usize, name: &str, keys: &[&str]) -> Line {
     of(
         line,
         name,
-        Change {
+        AccountPatch {
             tier: Some("$20".to_owned()),
-            ..Change::default()
+            ..AccountPatch::default()
         },
         keys,
     )
 }
 
-fn of(line: usize, name: &str, terms: Change, keys: &[&str]) -> Line {
+fn of(line: usize, name: &str, terms: AccountPatch, keys: &[&str]) -> Line {
     let keys = keys.iter().map(|key| Key::plain(hash(key), NOW)).collect();
     (
         line,
@@ -84,13 +85,13 @@ fn an_import_is_whole_or_nothing_and_says_all_that_is_wrong() {
         of(
             8,
             "b",
-            Change {
+            AccountPatch {
                 tier: Some("$1".to_owned()),
-                ..Change::default()
+                ..AccountPatch::default()
             },
             &[],
         ),
-        of(9, "f", Change::default(), &[]),
+        of(9, "f", AccountPatch::default(), &[]),
         (10, Err("it is not text".to_owned())),
     ]);
     let error = import(&store, lines.clone(), &plain()).expect_err("seven lines are wrong");
@@ -134,19 +135,19 @@ fn however_many_lines_are_wrong_only_the_first_are_held() {
 fn an_update_changes_what_the_file_says_and_nothing_else() {
     let folder = Folder::new();
     let store = open(&folder, &[listed("listed", &["known"])]).expect("a new store");
-    let noted = Change {
-        email: Some(Some("a@example.org".to_owned())),
-        note: Some(Some("a friend".to_owned())),
-        quotas: vec![("daily".into(), Some(5))],
+    let noted = AccountPatch {
+        email: Change::Set("a@example.org".to_owned()),
+        note: Change::Set("a friend".to_owned()),
+        quotas: Some([("daily".into(), Some(5))].into()),
         tier: Some("$20".to_owned()),
-        ..Change::default()
+        ..AccountPatch::default()
     };
     let lines = vec![of(1, "a", noted, &["ka"]), row(2, "b", &["kb"]), row(3, "c", &[])];
     import(&store, lines, &plain()).expect("they are new");
     let before = store.directory().by_name("a").expect("it is there");
-    let to = |tier: &str| Change {
+    let to = |tier: &str| AccountPatch {
         tier: Some(tier.to_owned()),
-        ..Change::default()
+        ..AccountPatch::default()
     };
     let lines = || {
         vec![
@@ -154,9 +155,9 @@ fn an_update_changes_what_the_file_says_and_nothing_else() {
             of(
                 2,
                 "b",
-                Change {
+                AccountPatch {
                     tier: None,
-                    ..Change::default()
+                    ..AccountPatch::default()
                 },
                 &["kb"],
             ),
@@ -184,7 +185,11 @@ fn an_update_changes_what_the_file_says_and_nothing_else() {
         .iter()
         .filter_map(|change| {
             Some((
-                change.before.as_ref()?.differences(change.after.as_ref()?),
+                change
+                    .before
+                    .as_ref()?
+                    .spec()
+                    .differences(&change.after.as_ref()?.spec()),
                 change.keys_added,
             ))
         })
@@ -311,9 +316,9 @@ fn keys_that_are_imported_keep_their_label_and_their_end() {
     store.add(new("a"), NOW).expect("free");
     let Minted { secret, key } = store.mint("a", "bot".to_owned(), Some(NOW + DAY), NOW).expect("room");
     let line = |key: Key| {
-        let terms = Change {
+        let terms = AccountPatch {
             tier: Some("$20".to_owned()),
-            ..Change::default()
+            ..AccountPatch::default()
         };
         vec![(
             1,

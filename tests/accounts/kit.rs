@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tiergate::policy::caller::AccountId;
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::{
-    AccountStore, AccountsError, DATABASE_FILE, Database, KeyHash, KnownAccounts, Listed, NewAccount, keys,
+    AccountSpec, AccountStore, AccountsError, DATABASE_FILE, Database, KeyHash, KnownAccounts, Listed, keys,
 };
 
 use crate::database;
@@ -43,11 +43,11 @@ pub fn numbers(connection: &rusqlite::Connection, query: &str) -> Vec<i64> {
     rows.collect::<Result<_, _>>().expect("numbers")
 }
 
-pub fn new(name: &str) -> NewAccount {
-    NewAccount {
+pub fn new(name: &str) -> AccountSpec {
+    AccountSpec {
         name: name.to_owned(),
         tier: "$20".to_owned(),
-        ..NewAccount::default()
+        ..AccountSpec::default()
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use rusqlite::params;
 use tiergate::policy::time::UnixTime;
-use tiergate::store::{AccountStore, Block, ChangeError, Known, NETWORKS_MAX, NetworkChange, OwnNumbers};
+use tiergate::store::{AccountStore, Block, Change, ChangeError, Known, NETWORKS_MAX, NetworkChange, OwnNumbers};
 
 use crate::folder::Folder;
 use crate::kit::{self, DAY, NOW, database_of};
@@ -36,7 +36,7 @@ fn own(number: u32) -> NetworkChange {
 fn block(until: Option<UnixTime>) -> NetworkChange {
     let why = Some("scrapes".to_owned());
     NetworkChange {
-        block: Some(Some(Block { since: NOW, until, why })),
+        block: Change::Set(Block { since: NOW, until, why }),
         ..NetworkChange::default()
     }
 }
@@ -107,7 +107,7 @@ fn what_tiers_yaml_blocks_stays_blocked_and_is_not_stored() {
     assert_eq!((told(&store).len(), store.networks().len()), (2, 0));
     let network = "192.0.2.0/24".parse().expect("a network");
     let unblock = NetworkChange {
-        block: Some(None),
+        block: Change::Clear,
         ..NetworkChange::default()
     };
     assert_eq!(
@@ -137,9 +137,9 @@ fn nobody_knows_a_network_of_which_nothing_is_said() {
     let network = "192.0.2.0/24".parse().expect("a network");
     assert_eq!(store.remove_network(network, NOW), Err(ChangeError::UnknownNetwork));
     let nothing = NetworkChange {
-        block: Some(None),
+        block: Change::Clear,
         limits: vec![("http".into(), None)],
-        note: Some(None),
+        note: Change::Clear,
     };
     assert_eq!(set(&store, "192.0.2.0/24", nothing.clone(), NOW), Ok(()));
     assert!(told(&store).is_empty());

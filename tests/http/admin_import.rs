@@ -192,9 +192,17 @@ async fn what_an_import_may_not_do_is_said() {
             r#"{ "name": "n", "tier": "$5", "source": "two words" }"#,
             "a source is 1 to 64",
         ),
+        (
+            r#"{ "name": "n", "tier": "$5", "until": "hunter2" }"#,
+            r#"its `until` holds something else than a time as text, such as \"2027-01-01\""#,
+        ),
+        (
+            r#"{ "name": "n", "tier": "$5", "hunter2": 1 }"#,
+            "a field that is none of name, tier, email, concurrency, quotas, limits, until, blocked, max_users, note, source, key",
+        ),
     ] {
         let text = lines("update=1", line).await;
-        assert!(text.contains(words), "{line}: {text}");
+        assert!(text.contains(words) && !text.contains("hunter2"), "{line}: {text}");
     }
 }
 

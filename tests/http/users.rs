@@ -2,9 +2,9 @@
 //! with terms of their own.
 
 use serde_json::json;
-use tiergate::policy::Own;
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::store::{AccountStore, NewAccount};
+use tiergate::store::account::Until;
+use tiergate::store::{AccountSpec, AccountStore};
 
 use super::books::{ask, debits, field, me, releases, with_key};
 use crate::support::fast::FastWorker;
@@ -25,7 +25,7 @@ impl Keys {
 }
 
 /// A folder with these accounts in it.
-fn stored(accounts: Vec<NewAccount>) -> (Folder, Keys) {
+fn stored(accounts: Vec<AccountSpec>) -> (Folder, Keys) {
     let folder = Folder::new();
     let database = database::open_at(folder.path(), NOON);
     let store = AccountStore::open(database, &[], Vec::new(), NOON).expect("a new store");
@@ -40,12 +40,12 @@ fn stored(accounts: Vec<NewAccount>) -> (Folder, Keys) {
 }
 
 /// A delegating account of the highest tier.
-fn bot(name: &str) -> NewAccount {
-    NewAccount {
+fn bot(name: &str) -> AccountSpec {
+    AccountSpec {
         name: name.to_owned(),
         tier: "high".to_owned(),
-        users_max: Some(100),
-        ..NewAccount::default()
+        max_users: Some(100),
+        ..AccountSpec::default()
     }
 }
 
@@ -137,13 +137,10 @@ async fn each_user_is_a_caller_of_its_own_and_counts_for_the_account_as_well() {
 
 #[tokio::test]
 async fn a_user_has_the_whole_of_the_strangers_terms() {
-    let (folder, keys) = stored(vec![NewAccount {
+    let (folder, keys) = stored(vec![AccountSpec {
         email: Some("bot@example.org".to_owned()),
-        own: Own {
-            concurrency: Some(3),
-            quotas: vec![("daily".into(), 7)],
-            limits: Vec::new(),
-        },
+        concurrency: Some(3),
+        quotas: [("daily".into(), 7)].into(),
         ..bot("bot")
     }]);
     let bot = keys.of("bot");
@@ -199,12 +196,9 @@ async fn a_user_has_the_whole_of_the_strangers_terms() {
 
 #[tokio::test]
 async fn the_account_s_own_terms_bind_its_users_together() {
-    let (folder, keys) = stored(vec![NewAccount {
-        own: Own {
-            concurrency: Some(3),
-            quotas: vec![("daily".into(), 5)],
-            limits: Vec::new(),
-        },
+    let (folder, keys) = stored(vec![AccountSpec {
+        concurrency: Some(3),
+        quotas: [("daily".into(), 5)].into(),
         ..bot("bot")
     }]);
     let bot = keys.of("bot");
@@ -260,8 +254,8 @@ async fn the_account_s_own_terms_bind_its_users_together() {
 #[tokio::test]
 async fn an_account_has_so_many_users() {
     let worker = FastWorker::start();
-    let (folder, keys) = stored(vec![NewAccount {
-        users_max: Some(2),
+    let (folder, keys) = stored(vec![AccountSpec {
+        max_users: Some(2),
         ..bot("bot")
     }]);
     let bot = keys.of("bot");
@@ -295,8 +289,8 @@ async fn an_account_has_so_many_users() {
 #[tokio::test]
 async fn whoever_was_never_let_in_is_no_user() {
     let worker = Worker::start().await;
-    let (folder, keys) = stored(vec![NewAccount {
-        users_max: Some(2),
+    let (folder, keys) = stored(vec![AccountSpec {
+        max_users: Some(2),
         ..bot("bot")
     }]);
     let bot = keys.of("bot");
@@ -361,8 +355,8 @@ async fn a_users_name_is_short_and_one() {
 #[tokio::test]
 async fn from_others_uid_means_nothing_and_is_passed_on() {
     let mirror = Mirror::start().await;
-    let plain = NewAccount {
-        users_max: None,
+    let plain = AccountSpec {
+        max_users: None,
         ..bot("plain")
     };
     let (folder, keys) = stored(vec![plain, bot("bot")]);
@@ -393,7 +387,7 @@ async fn from_others_uid_means_nothing_and_is_passed_on() {
 #[tokio::test]
 async fn a_blocked_account_is_turned_away_and_so_are_its_users() {
     let worker = FastWorker::start();
-    let blocked = NewAccount {
+    let blocked = AccountSpec {
         blocked: true,
         ..bot("blocked")
     };
@@ -417,14 +411,11 @@ async fn a_blocked_account_is_turned_away_and_so_are_its_users() {
 #[tokio::test]
 async fn whose_time_is_over_has_the_strangers_terms_and_its_own_counters() {
     let worker = FastWorker::start();
-    let sponsor = NewAccount {
-        until: Some(NOON + HOUR),
-        users_max: None,
-        own: Own {
-            concurrency: Some(50),
-            quotas: vec![("daily".into(), 40)],
-            limits: Vec::new(),
-        },
+    let sponsor = AccountSpec {
+        until: Some(Until(NOON + HOUR)),
+        max_users: None,
+        concurrency: Some(50),
+        quotas: [("daily".into(), 40)].into(),
         ..bot("sponsor")
     };
     let (folder, keys) = stored(vec![sponsor]);
@@ -455,8 +446,8 @@ async fn whose_time_is_over_has_the_strangers_terms_and_its_own_counters() {
 #[tokio::test]
 async fn whoever_comes_to_a_lesser_tier_may_have_used_more_than_it_gives() {
     let worker = FastWorker::start();
-    let sponsor = NewAccount {
-        until: Some(NOON + HOUR),
+    let sponsor = AccountSpec {
+        until: Some(Until(NOON + HOUR)),
         ..bot("sponsor")
     };
     let (folder, keys) = stored(vec![sponsor]);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tiergate::policy::time::UnixTime;
-use tiergate::store::{AccountStore, Change, ImportOptions, ImportRow, Key, keys};
+use tiergate::store::{AccountPatch, AccountStore, Change, ImportOptions, ImportRow, Key, keys};
 
 use super::database;
 use super::folder::Folder;
@@ -39,10 +39,13 @@ fn open(folder: &Path) -> AccountStore {
 
 fn fill(folder: &Path, has_email: bool) {
     let line = |number: u32| {
-        let terms = Change {
+        let terms = AccountPatch {
             tier: Some("$20".to_owned()),
-            email: has_email.then(|| Some(format!("user{number:07}@mail.example"))),
-            ..Change::default()
+            email: match has_email {
+                true => Change::Set(format!("user{number:07}@mail.example")),
+                false => Change::Keep,
+            },
+            ..AccountPatch::default()
         };
         let row = ImportRow {
             name: format!("account-{number:07}"),

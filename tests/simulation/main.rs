@@ -231,7 +231,7 @@ impl Search {
         let recovers = Arc::clone(gate);
         tokio::spawn(async move {
             recovers.clock().sleep(AWAY).await;
-            recovers.server_up(|| Some((PoolId(0), server)));
+            recovers.server_up(PoolId(0), server);
             look_at_the_hall(&recovers);
         });
         match relocated {
@@ -303,10 +303,10 @@ async fn simulate(seed: u64, within_tier: Within, lifeline: Option<u32>) -> u64 
         // A server fails now and then, and comes back.
         if dice.one_in(5_000) {
             let gate = Arc::clone(&gate);
-            gate.server_down(|| Some((PoolId(0), tiergate::policy::rules::ServerId(1))));
+            gate.server_down(PoolId(0), tiergate::policy::rules::ServerId(1));
             crowd.spawn(async move {
                 gate.clock().sleep(Span::from_secs(30)).await;
-                gate.server_up(|| Some((PoolId(0), tiergate::policy::rules::ServerId(1))));
+                gate.server_up(PoolId(0), tiergate::policy::rules::ServerId(1));
                 look_at_the_hall(&gate);
             });
         }

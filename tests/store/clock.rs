@@ -51,7 +51,7 @@ impl Site {
     fn correct(&self) {
         let past = self.database().corrected_past(self.wall.now());
         let fence = self.database().fence();
-        let filled = past.recall(&windows(), fence, &mut |_| ControlFlow::Continue(()));
+        let filled = past.recall(&windows().into(), fence, &mut |_| ControlFlow::Continue(()));
         filled.expect("it can be written");
     }
 
@@ -270,11 +270,11 @@ fn a_new_window_holds_what_counts_as_of_the_start() {
     assert_eq!(site.restart().future, 5);
     site.work(1, 1);
     site.advance(HOUR);
-    let days = calendar("day UTC", &[NOON, NOON + DAY]);
+    let days = calendar("day UTC", [NOON, NOON + DAY]);
     let both = [Window::Rolling(HOUR.saturating_mul(3)), days];
     site.database().upkeep().set(&both, History::default());
     let told = kit::told(site.database(), &both);
-    let of = |window: u8| -> u64 {
+    let of = |window: u16| -> u64 {
         let counts = |debited: &&Debited| debited.window.0 == window;
         told.iter().filter(counts).map(|debited| debited.units).sum()
     };
@@ -298,7 +298,7 @@ fn a_correction_that_can_not_be_written_changes_nothing() {
     // The fence has been reached, and then the file is moved away.
     site.work(1, 1);
     std::fs::rename(gone, &away).expect("it is there");
-    let filled = past.recall(&windows(), fence, &mut |_| ControlFlow::Continue(()));
+    let filled = past.recall(&windows().into(), fence, &mut |_| ControlFlow::Continue(()));
     assert!(filled.is_err());
     std::fs::rename(&away, gone).expect("it is there");
     assert_eq!(site.corrections("TRUE"), 0);

@@ -14,9 +14,10 @@ use std::thread::JoinHandle;
 use tiergate::clock::{Clock, Hands};
 use tiergate::gate::{CLOCK_STEP_MAX_DEFAULT, Committing, Entered, Filled, Filling, Gate, Generation, Pass, Tick};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
-use tiergate::policy::rules::{PoolId, Rules, TierId, Window, WindowId};
+use tiergate::policy::ids::Ids;
+use tiergate::policy::rules::{PoolId, TierId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{Ask, ClockStep, Outcome, Policy};
+use tiergate::policy::{Ask, ClockStep, Outcome, Policy, Table};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{Database, Debited, Fence, History, JobHistory, Ledger, Past, Settings};
 use tiergate::telemetry::DatabaseMeters;
@@ -54,11 +55,8 @@ fn all_windows() -> Vec<Window> {
         Window::Rolling(day),
         Window::Rolling(day.saturating_mul(7)),
         Window::Rolling(HOUR.saturating_mul(3)),
-        calendar(
-            "month UTC",
-            &[UnixTime::from_secs(MONTH.as_secs() - 31 * 86_400), MONTH],
-        ),
-        calendar("day UTC", &midnights),
+        calendar("month UTC", [UnixTime::from_secs(MONTH.as_secs() - 31 * 86_400), MONTH]),
+        calendar("day UTC", midnights),
     ]
 }
 
@@ -84,7 +82,7 @@ enum Either {
 impl Past for Either {
     fn recall(
         self,
-        windows: &[Window],
+        windows: &Table<WindowId, Window>,
         fence: Fence,
         each: &mut dyn FnMut(Debited) -> ControlFlow<()>,
     ) -> io::Result<()> {
@@ -169,6 +167,7 @@ struct House {
     clock: Clock,
     hands: &'static Hands,
     windows: Vec<Window>,
+    ids: Ids,
     gate: Arc<Gate>,
     opened: Opened,
     running: Vec<(Pass, Debit)>,
@@ -187,9 +186,11 @@ fn gate(store: &Store, windows: &[Window], clock: Clock) -> (Arc<Gate>, Opened) 
     (gate, opened)
 }
 
-fn reload(gate: &Gate, rules: Arc<Rules>) -> Option<Filling> {
-    let reloaded = gate.reload(Generation::unobserved(rules), || {});
-    reloaded.expect("it suits whoever is there")
+/// As a process has given them out that began with those windows.
+fn ids_of(windows: &[Window]) -> Ids {
+    let mut ids = Ids::default();
+    ids.assign(&rules(windows)).expect("few names");
+    ids
 }
 
 impl House {
@@ -202,6 +203,7 @@ impl House {
             clock,
             hands,
             windows: windows.to_vec(),
+            ids: ids_of(windows),
             gate,
             opened,
             running: Vec::new(),
@@ -270,9 +272,20 @@ impl House {
     fn reload(&mut self, windows: &[Window]) {
         self.windows = windows.to_vec();
         let past = self.opened.reload_windows(windows);
-        if let Some(filling) = reload(&self.gate, rules(windows)) {
+        if let Some(filling) = self.change_to(windows) {
             self.fill(filling, past);
         }
+    }
+
+    /// The gate has those windows from now on; those that are new are to be filled.
+    fn change_to(&mut self, windows: &[Window]) -> Option<Filling> {
+        let rules = self.ids.assign(&rules(windows)).expect("few names");
+        self.gate.reload(Generation::unobserved(Arc::new(rules)), || {})
+    }
+
+    /// The windows that the gate has.
+    fn present(&self) -> Table<WindowId, Window> {
+        self.gate.generation().rules.windows.clone()
     }
 
     fn fill(&mut self, filling: Filling, past: Either) {
@@ -311,12 +324,10 @@ impl House {
 
     /// Every window that there is holds exactly what the list has of it.
     fn check(&self, what: &str) {
-        for (id, window) in (0..).map(WindowId).zip(&self.windows) {
+        for (id, window) in self.present().entries() {
             for caller in CALLERS {
                 let before = self.listed(window, caller, self.clock.wall());
-                let balance = self
-                    .gate
-                    .account_of(&self.gate.generation(), &caller, std::iter::once(id));
+                let balance = self.gate.account_of(&caller, std::iter::once(id));
                 let after = self.listed(window, caller, self.clock.wall());
                 let used = balance.usages[0].used;
                 assert!(
@@ -340,6 +351,7 @@ impl House {
         self.gate = nobody;
         self.opened = Opened::Memory(emptied.0);
         (self.gate, self.opened) = gate(&self.store, &self.windows, self.clock);
+        self.ids = ids_of(&self.windows);
     }
 }
 
@@ -446,10 +458,9 @@ impl House {
         }
     }
 
-    fn used(&self, window: u8) -> u64 {
-        let balance = self
-            .gate
-            .account_of(&self.gate.generation(), &CALLERS[0], std::iter::once(WindowId(window)));
+    fn used(&self, window: usize) -> u64 {
+        let id = self.present().ids().nth(window).expect("it is there");
+        let balance = self.gate.account_of(&CALLERS[0], std::iter::once(id));
         balance.usages[0].used
     }
 
@@ -508,7 +519,7 @@ fn what_is_added_up_after_the_fence_is_not_read_back() {
     house.commit(0);
     house.finish(0);
     let past = house.opened.reload_windows(&both);
-    let filling = reload(&house.gate, rules(&both)).expect("one is new");
+    let filling = house.change_to(&both).expect("one is new");
     house.enter(CALLERS[0], 2);
     house.commit(0);
     house.finish(0);
@@ -537,7 +548,7 @@ fn a_longer_window_is_filled_as_far_back_as_jobs_are_kept() {
     let past = house.opened.database().past();
     let both = [short, long];
     house.opened.database().upkeep().set(&both, history);
-    let filling = reload(&house.gate, rules(&both)).expect("one is new");
+    let filling = house.change_to(&both).expect("one is new");
     house.fill(filling, Either::Database(past));
     house.windows = both.to_vec();
     house.fill_all();
@@ -595,8 +606,8 @@ fn a_window_that_goes_and_comes_back_while_it_is_filled_is_filled_once() {
     let mut house = House::new(Store::Memory(Arc::default()), std::slice::from_ref(&day));
     house.work(3);
     let both = [day.clone(), week];
-    let late = reload(&house.gate, rules(&both)).expect("one is new");
-    assert!(reload(&house.gate, rules(&[day])).is_none(), "one has gone");
+    let late = house.change_to(&both).expect("one is new");
+    assert!(house.change_to(&[day]).is_none(), "one has gone");
     house.reload(&both);
     house.fill_all();
     let past = house.opened.reload_windows(&both);
@@ -612,7 +623,7 @@ fn a_filling_ends_with_the_server() {
     house.work(1);
     let windows = [Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24))];
     let past = house.opened.reload_windows(&windows);
-    let filling = reload(&house.gate, rules(&windows)).expect("one is new");
+    let filling = house.change_to(&windows).expect("one is new");
     house.gate.shut_down();
     let filled = house.gate.fill(filling, past).expect("the database can be read");
     assert_eq!((filled.debits, filled.whole), (0, false));
@@ -620,6 +631,6 @@ fn a_filling_ends_with_the_server() {
     let windows = [Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(48))];
     let past = house.opened.reload_windows(&windows);
     house.opened.database().close();
-    let filling = reload(&house.gate, rules(&windows)).expect("one is new");
+    let filling = house.change_to(&windows).expect("one is new");
     assert!(house.gate.fill(filling, past).is_err());
 }

@@ -45,8 +45,8 @@ fn windows() -> Vec<Window> {
     vec![
         Window::Rolling(DAY),
         Window::Rolling(HOUR.saturating_mul(3)),
-        calendar("day UTC", &days),
-        calendar("month UTC", &months),
+        calendar("day UTC", days),
+        calendar("month UTC", months),
     ]
 }
 
@@ -139,7 +139,7 @@ impl House {
         };
         self.wall.set(right);
         let (past, fence) = (self.database().corrected_past(right), self.database().fence());
-        let filled = past.recall(&windows(), fence, &mut |_| ControlFlow::Continue(()));
+        let filled = past.recall(&windows().into(), fence, &mut |_| ControlFlow::Continue(()));
         filled.expect("it can be written");
         for debit in &mut self.debits {
             debit.at = debit.at.min(right);
@@ -209,7 +209,7 @@ impl House {
                 Window::Calendar(_) => true,
             };
             for caller in CALLERS {
-                let balance = gate.account_of(&gate.generation(), &caller, std::iter::once(id));
+                let balance = gate.account_of(&caller, std::iter::once(id));
                 let listed = self.listed(&window, caller, counts);
                 assert_eq!(balance.usages[0].used, listed, "{what}: {caller:?} in {window:?}");
             }

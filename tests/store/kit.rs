@@ -15,9 +15,7 @@ use rusqlite::Connection;
 use tiergate::clock::{Clock, Hands};
 use tiergate::policy::End;
 use tiergate::policy::caller::{AccountId, Caller};
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, Calendar, PoolRules, Priority, QueueRules, Rules, Tier, TierId, Window, WindowId, Within,
-};
+use tiergate::policy::rules::{Priority, Rules, Window, WindowId};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::store::{
     Commit, DATABASE_FILE, DataDir, Database, Debited, History, Ledger, OpenError, Past, Record, Settings, Unavailable,
@@ -25,6 +23,8 @@ use tiergate::store::{
 use tiergate::telemetry::DatabaseMeters;
 
 use crate::folder::Folder;
+use crate::rules;
+pub use crate::rules::calendar;
 
 /// 2026-11-01T00:00:00Z.
 pub const MONTH: UnixTime = UnixTime::from_secs(1_793_491_200);
@@ -74,44 +74,16 @@ pub fn windows() -> Vec<Window> {
 }
 
 pub fn months() -> Window {
-    calendar("month UTC", &[MONTH, NEXT_MONTH])
-}
-
-pub fn calendar(name: &str, starts: &[UnixTime]) -> Window {
-    Window::Calendar(Calendar {
-        name: name.into(),
-        starts: starts.into(),
-    })
+    calendar("month UTC", [MONTH, NEXT_MONTH])
 }
 
 /// One tier with those windows, and room for all.
 pub fn rules(windows: &[Window]) -> Arc<Rules> {
-    let tier = Tier {
-        name: "free".into(),
-        priority: Priority::LOWEST,
-        concurrency: 1_000,
-        quotas: Vec::new(),
-        max_wait: None,
-        displacements_per_minute: 10,
-        limits: Vec::new(),
-    };
-    Arc::new(Rules {
-        queue: QueueRules {
-            length: 8,
-            within_tier: Within::Fifo,
-            max_wait: Span::from_secs(30),
-            lifeline: None,
-        },
-        windows: windows.to_vec(),
-        tiers: vec![tier],
-        anonymous: TierId(0),
-        pools: vec![PoolRules {
-            name: "search".to_owned(),
-            slots: vec![1_000],
-        }],
-        limits: Vec::new(),
-        callers_max: CALLERS_MAX_DEFAULT,
-    })
+    let rules = rules::rules()
+        .windows(windows.to_vec())
+        .tier("free", |tier| tier.concurrency(1_000))
+        .upstream("search", &[1_000]);
+    Arc::new(rules.build())
 }
 
 pub fn open_with(
@@ -214,7 +186,7 @@ pub fn used(database: &Database, now: UnixTime) -> (BTreeMap<u32, u64>, BTreeMap
 pub fn told(database: &Database, windows: &[Window]) -> Vec<Debited> {
     let mut all = Vec::new();
     let fence = database.fence();
-    let recalled = database.past().recall(windows, fence, &mut |debit| {
+    let recalled = database.past().recall(&windows.to_vec().into(), fence, &mut |debit| {
         all.push(debit);
         ControlFlow::Continue(())
     });

@@ -11,5 +11,7 @@ mod kit;
 mod pace;
 mod reopening;
 mod retention;
+#[path = "../../crates/policy/tests/support/rules.rs"]
+mod rules;
 mod scenarios;
 mod statistics;

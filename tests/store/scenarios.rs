@@ -8,16 +8,14 @@ use tiergate::clock::{Clock, Hands};
 use tiergate::gate::{CLOCK_STEP_MAX_DEFAULT, Entered, Gate, Generation, Pass};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{
-    CALLERS_MAX_DEFAULT, PoolId, PoolRules, Priority, QueueRules, Quota, Rules, Tier, TierId, WindowId, Within,
-};
-use tiergate::policy::time::Span;
+use tiergate::policy::rules::{PoolId, Rules, TierId, WindowId};
 use tiergate::policy::{Ask, Delegate, Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{History, Ledger};
 
 use crate::folder::Folder;
 use crate::kit::{self, HOUR, MONTH, WallClock, windows};
+use crate::rules::{self, TierBuilder};
 
 const DAY: WindowId = WindowId(0);
 const MONTHLY: WindowId = WindowId(1);
@@ -143,44 +141,23 @@ impl House {
     /// What the caller has used and holds, in the day and in the month.
     fn taken(&self, caller: Caller) -> [(u64, u64); 2] {
         let gate = self.gate();
-        let balance = gate.account_of(&gate.generation(), &caller, [DAY, MONTHLY].into_iter());
+        let balance = gate.account_of(&caller, [DAY, MONTHLY].into_iter());
         [0, 1].map(|window| (balance.usages[window].used, balance.usages[window].held))
     }
 }
 
 fn rules() -> Rules {
-    let quota = |name: &str, limit, window| Quota {
-        name: name.into(),
-        limit,
-        window,
-        enforce: true,
+    let [day, month] = [DAY, MONTHLY].map(|window| windows()[window.index()].clone());
+    let tier = |tier: TierBuilder, daily, monthly| {
+        let tier = tier.concurrency(64).quota("daily", daily, day.clone());
+        tier.quota("monthly", monthly, month.clone())
     };
-    let tier = |name: &str, day, month| Tier {
-        name: name.into(),
-        priority: Priority::LOWEST,
-        concurrency: 64,
-        quotas: vec![quota("daily", day, DAY), quota("monthly", month, MONTHLY)],
-        max_wait: None,
-        displacements_per_minute: 10,
-        limits: Vec::new(),
-    };
-    Rules {
-        queue: QueueRules {
-            length: 8,
-            within_tier: Within::Fifo,
-            max_wait: Span::from_secs(30),
-            lifeline: None,
-        },
-        windows: windows(),
-        tiers: vec![tier("free", 10, 15), tier("paid", 1_000, 10_000)],
-        anonymous: TierId(0),
-        pools: vec![PoolRules {
-            name: "search".into(),
-            slots: vec![1_000],
-        }],
-        limits: Vec::new(),
-        callers_max: CALLERS_MAX_DEFAULT,
-    }
+    rules::rules()
+        .windows(windows())
+        .tier("free", |free| tier(free, 10, 15))
+        .tier("paid", |paid| tier(paid, 1_000, 10_000))
+        .upstream("search", &[1_000])
+        .build()
 }
 
 const STRANGER: Caller = Caller::Network(NetworkId(7));

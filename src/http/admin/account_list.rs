@@ -91,15 +91,8 @@ impl Asked {
     }
 
     fn is_meant(&self, account: &Account) -> bool {
-        let found = |search: &String, text: &str| text.to_lowercase().contains(search.as_str());
-        let mut fields = [Some(&*account.name), account.email(), account.note()]
-            .into_iter()
-            .flatten();
         self.tier.as_ref().is_none_or(|tier| *tier == *account.tier)
-            && self
-                .search
-                .as_ref()
-                .is_none_or(|search| fields.any(|text| found(search, text)))
+            && self.search.as_ref().is_none_or(|search| account.contains(search))
     }
 
     /// Up to `most` of those that are meant, by name.

@@ -17,11 +17,11 @@ use super::import::HashLine;
 use super::operator::Stamped;
 use super::problem::Problem;
 use super::sent::Sent;
-use super::wire::{AccountLine, ChangeLine, NewLine, Terms};
+use super::wire::{AccountLine, check_patch, check_spec};
 use super::{Admin, on_disk};
 use crate::http::caller::decoded;
 use crate::policy::time::UnixTime;
-use crate::store::{Account, AccountStore, Origin};
+use crate::store::{Account, AccountPatch, AccountSpec, AccountStore, Origin};
 
 /// Entries of a page unless it is asked for more or fewer.
 pub(super) const PAGE_DEFAULT: usize = 100;
@@ -56,10 +56,10 @@ pub(super) fn place(query: &str) -> Result<(String, usize), Problem> {
 pub async fn add(
     State(admin): State<Arc<Admin>>,
     Stamped(stamp): Stamped,
-    Sent(line): Sent<NewLine>,
+    Sent(spec): Sent<AccountSpec>,
 ) -> Result<(StatusCode, Json<AccountLine>), Problem> {
-    let new = line.account(&admin.rules())?;
-    let account = on_disk(&admin, move |store| store.add(new, stamp)).await??;
+    check_spec(&spec, &admin.rules())?;
+    let account = on_disk(&admin, move |store| store.add(spec, stamp)).await??;
     Ok((StatusCode::CREATED, Json(AccountLine::of(&account, &admin))))
 }
 
@@ -68,16 +68,16 @@ pub async fn change(
     State(admin): State<Arc<Admin>>,
     Path(name): Path<String>,
     Stamped(stamp): Stamped,
-    Sent(line): Sent<ChangeLine>,
+    Sent(patch): Sent<AccountPatch>,
 ) -> Result<Json<AccountLine>, Problem> {
     let account = admin
         .store
         .directory()
         .by_name(&name)
         .ok_or_else(Problem::unknown_account)?;
-    let unblocked = line.unblocks();
-    let change = line.change(&account.tier, &admin.rules())?;
-    let account = on_disk(&admin, move |store| store.change(&name, &change, stamp)).await??;
+    let unblocked = patch.blocked == Some(false);
+    check_patch(&patch, &account.tier, &admin.rules())?;
+    let account = on_disk(&admin, move |store| store.change(&name, &patch, stamp)).await??;
     if unblocked {
         admin.limits().forgive_account(account.id);
     }
@@ -125,7 +125,7 @@ struct Export {
 #[derive(Debug, Serialize)]
 struct ExportLine {
     #[serde(flatten)]
-    terms: Terms,
+    spec: AccountSpec,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_sha256: Option<Vec<HashLine>>,
 }
@@ -134,7 +134,7 @@ impl ExportLine {
     fn of(account: &Account, keys_at: Option<UnixTime>) -> Self {
         let keys = |now| account.keys().iter().filter(move |key| !key.is_expired(now));
         Self {
-            terms: Terms::of(account),
+            spec: account.spec(),
             key_sha256: keys_at.map(|now| keys(now).map(HashLine::of).collect()),
         }
     }

@@ -15,24 +15,43 @@ use tokio::sync::Semaphore;
 
 use super::operator::Stamped;
 use super::problem::{Line, Problem};
-use super::wire::{BODY_BYTES_MAX, ChangeLine, Terms, read};
+use super::sent::{Field, Misfit, misfit};
+use super::wire::{BODY_BYTES_MAX, check_patch, read};
 use super::{Admin, on_disk, times};
 use crate::http::caller::decoded;
 use crate::policy::rules::Rules;
 use crate::policy::time::{Span, UnixTime};
+use crate::store::account::FIELDS;
 use crate::store::{
-    ChangeError, Changed, Directory, ImportError, ImportOptions, ImportRow, Imported, Key, KeyHash, Origin, Secret,
+    AccountPatch, ChangeError, Changed, Directory, ImportError, ImportOptions, ImportRow, Imported, Key, KeyHash,
+    Origin, Secret,
 };
 
 /// Bytes of an import, which is held in memory as it was sent: an export of as many accounts as there can be, with their keys.
 pub const IMPORT_BYTES_MAX: usize = 512 << 20;
 /// The longest that an import's body may take.
 const IMPORT_TIMEOUT: Span = Span::from_secs(300);
+/// What names an account, in CSV and JSON.
+const NAME: &str = "name";
+/// Its tier, which a new account needs.
+const TIER: &str = "tier";
+/// A key of it in plain text, in CSV and JSON.
+const KEY: &str = "key";
+/// Its keys by their hashes, in JSON alone.
+const KEY_SHA256: &str = "key_sha256";
+
 /// Columns of a CSV file. The first line names them, in any order.
-const COLUMNS: [&str; 4] = ["name", "email", "tier", "key"];
+fn csv_columns() -> impl Iterator<Item = &'static str> {
+    let fields = FIELDS.iter().filter(|field| field.in_csv).map(|field| field.name);
+    std::iter::once(NAME).chain(fields).chain([KEY])
+}
+
 /// Fields of a JSON line: those of an account, of its keys, and so those of an export.
-const FIELDS: &str =
-    "name, tier, email, concurrency, quotas, limits, until, blocked, max_users, note, source, key, key_sha256";
+fn json_fields() -> String {
+    let fields = FIELDS.iter().map(|field| field.name);
+    let all = std::iter::once(NAME).chain(fields).chain([KEY, KEY_SHA256]);
+    all.collect::<Vec<_>>().join(", ")
+}
 
 /// Imports at once, so that memory holds the body of one.
 #[derive(Clone, Debug)]
@@ -92,10 +111,11 @@ impl ChangeShown {
         let account = after.or(before)?;
         let mut fields = Map::new();
         if let (Some(before), Some(after)) = (before, after) {
-            let terms = |account| serde_json::to_value(Terms::of(account)).unwrap_or_default();
-            let (was, is) = (terms(before), terms(after));
+            let (before, after) = (before.spec(), after.spec());
+            let terms = |spec| serde_json::to_value(spec).unwrap_or_default();
+            let (was, is) = (terms(&before), terms(&after));
             let field = |name: &str| (name.to_owned(), Value::from(vec![was[name].clone(), is[name].clone()]));
-            fields.extend(before.differences(after).into_iter().map(field));
+            fields.extend(before.differences(&after).into_iter().map(field));
         }
         Some(Self {
             name: account.name.to_string(),
@@ -203,7 +223,7 @@ impl From<ImportError> for Problem {
 #[derive(Debug)]
 struct Asked {
     name: String,
-    terms: ChangeLine,
+    terms: AccountPatch,
     key: Option<String>,
     hashes: Vec<HashLine>,
 }
@@ -293,22 +313,22 @@ impl Rows<'_> {
         } = asked;
         let known = self.directory.by_name(&name);
         let known = known.filter(|known| known.origin == Origin::Stored);
-        let tier = match (terms.tier(), &known) {
+        let tier = match (terms.tier.as_deref(), &known) {
             (Some(tier), _) => tier.to_owned(),
             (None, Some(known)) => known.tier.to_string(),
             (None, None) => return Err(ChangeError::NoTier.to_string()),
         };
         if let Some(known) = &known {
-            terms.replace(known.own());
+            terms.replace_numbers(&known.spec());
         }
-        let terms = terms.change(&tier, self.rules);
+        check_patch(&terms, &tier, self.rules).map_err(|problem| problem.error().to_owned())?;
         let key = key.map(Secret::imported).transpose();
         let key = key.map_err(|error| error.to_string())?;
         let key = key.map(|key| Ok(Key::plain(key.hash(), self.now)));
         let hashes = hashes.into_iter().map(|line| line.key(self.now));
         Ok(ImportRow {
             name,
-            terms: terms.map_err(|problem| problem.error().to_owned())?,
+            terms,
             keys: key.into_iter().chain(hashes).collect::<Result<_, _>>()?,
         })
     }
@@ -337,22 +357,28 @@ fn json_line(line: &[u8]) -> Result<Asked, String> {
     if line.len() > BODY_BYTES_MAX {
         return Err(format!("it is longer than {} KiB", BODY_BYTES_MAX >> 10));
     }
-    let mut object: Map<String, Value> =
-        serde_json::from_slice(line).map_err(|_| format!("it is not a JSON object with fields of {FIELDS}"))?;
+    let object = serde_json::from_slice(line);
+    asked(object.map_err(|_| format!("it is not a JSON object with fields of {}", json_fields()))?)
+}
+
+/// What the fields of a line ask for.
+fn asked(mut object: Map<String, Value>) -> Result<Asked, String> {
     let mut text = |field: &str| match object.remove(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(format!("its `{field}` is not text")),
     };
-    let (key, name) = (text("key")?, text("name")?);
-    let hashes = match object.remove("key_sha256") {
+    let (key, name) = (text(KEY)?, text(NAME)?);
+    let hashes = match object.remove(KEY_SHA256) {
         None => Vec::new(),
         Some(hashes) => serde_json::from_value(hashes).map_err(|_| {
             "its `key_sha256` is not a list of hashes, each as text or as an object with `sha256`, `label`, `created`, `expires`"
         })?,
     };
-    let terms = serde_json::from_value(Value::Object(object))
-        .map_err(|_| format!("it has a field that is none of {FIELDS}, or one that is not of its kind"))?;
+    let terms = AccountPatch::deserialize(&object).map_err(|_| match misfit::<AccountPatch>(&object) {
+        Some(Misfit::Other(Field { name, holds, .. })) => format!("its `{name}` holds something else than {holds}"),
+        _ => format!("it has a field that is none of {}", json_fields()),
+    })?;
     Ok(Asked {
         name: name.ok_or("it lacks `name`")?,
         terms,
@@ -376,7 +402,7 @@ fn csv_lines(body: &[u8], updates: bool) -> Result<impl Iterator<Item = Read>, P
         let (line, asked) = match record {
             Ok(record) => (
                 record.position().map_or(0, csv::Position::line),
-                csv_line(&record, columns),
+                csv_line(&record, &columns),
             ),
             Err(error) => (
                 error.position().map_or(0, csv::Position::line),
@@ -387,49 +413,44 @@ fn csv_lines(body: &[u8], updates: bool) -> Result<impl Iterator<Item = Read>, P
     }))
 }
 
-/// Where each of [`COLUMNS`] stands. `name` must be there, and `tier` unless accounts are updated.
-fn columns(head: &csv::StringRecord, updates: bool) -> Result<[Option<usize>; COLUMNS.len()], Problem> {
-    let is = |name: &str, column: &str| name.trim_matches('\u{feff}').trim().eq_ignore_ascii_case(column);
-    let strange = head
-        .iter()
-        .position(|name| !COLUMNS.iter().any(|column| is(name, column)));
-    if let Some(strange) = strange {
-        let columns = COLUMNS.join(", ");
-        let error = format!(
-            "the first line must name the columns; column {} is none of {columns}",
-            strange + 1
-        );
-        return Err(Problem::bad_request(error));
+/// What stands in which column, by [`csv_columns`]. `name` must be there, and `tier` unless accounts are updated.
+fn columns(head: &csv::StringRecord, updates: bool) -> Result<Vec<&'static str>, Problem> {
+    let named = |name: &str| {
+        let name = name.trim_matches('\u{feff}').trim();
+        csv_columns().find(|column| name.eq_ignore_ascii_case(column))
+    };
+    let mut columns = Vec::with_capacity(head.len());
+    for (name, number) in head.iter().zip(1..) {
+        let column = named(name).ok_or_else(|| {
+            let known = csv_columns().collect::<Vec<_>>().join(", ");
+            Problem::bad_request(format!(
+                "the first line must name the columns; column {number} is none of {known}"
+            ))
+        })?;
+        columns.push(column);
     }
-    let found = COLUMNS.map(|column| head.iter().position(|name| is(name, column)));
-    let twice = head.len() > found.iter().flatten().count();
-    if twice || found[0].is_none() || (found[2].is_none() && !updates) {
+    let is_twice = (1..columns.len()).any(|at| columns[..at].contains(&columns[at]));
+    if is_twice || !columns.contains(&NAME) || (!columns.contains(&TIER) && !updates) {
         return Err(Problem::bad_request(
             "the first line must name `name` and `tier`, and no column twice",
         ));
     }
-    Ok(found)
+    Ok(columns)
 }
 
 /// A cell with nothing in it says nothing.
-fn csv_line(record: &csv::StringRecord, [name, email, tier, key]: [Option<usize>; 4]) -> Result<Asked, String> {
-    let text = |column: Option<usize>| {
-        let text = column.and_then(|column| record.get(column)).map(str::trim);
-        text.filter(|text| !text.is_empty()).map(str::to_owned)
-    };
-    let columns = [name, email, tier, key].into_iter().flatten().count();
-    if record.len() != columns {
-        return Err(format!(
-            "it has {} columns, and the first line names {columns}",
-            record.len()
-        ));
+fn csv_line(record: &csv::StringRecord, columns: &[&'static str]) -> Result<Asked, String> {
+    if record.len() != columns.len() {
+        let (has, named) = (record.len(), columns.len());
+        return Err(format!("it has {has} columns, and the first line names {named}"));
     }
-    Ok(Asked {
-        name: text(name).ok_or("it has no name")?,
-        terms: ChangeLine::of_table(text(email), text(tier)),
-        key: text(key),
-        hashes: Vec::new(),
-    })
+    let cells = columns.iter().zip(record).map(|(column, cell)| (*column, cell.trim()));
+    let told = cells.filter(|(_, cell)| !cell.is_empty());
+    let told: Map<String, Value> = told.map(|(column, cell)| (column.to_owned(), cell.into())).collect();
+    match told.contains_key(NAME) {
+        true => asked(told),
+        false => Err("it has no name".to_owned()),
+    }
 }
 
 #[cfg(test)]

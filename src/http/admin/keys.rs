@@ -61,13 +61,15 @@ pub struct NewKeyLine {
 }
 
 impl Fields for NewKeyLine {
-    const ALL: &'static [Field] = &[
-        Field::optional("label", "text"),
-        Field::optional(
-            "expires",
-            "a length of time or a time as text, such as \"90d\" or \"2027-01-01\", or null",
-        ),
-    ];
+    fn all() -> Vec<Field> {
+        vec![
+            Field::optional("label", "text"),
+            Field::optional(
+                "expires",
+                "a length of time or a time as text, such as \"90d\" or \"2027-01-01\", or null",
+            ),
+        ]
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,10 +79,12 @@ pub struct RotateLine {
 }
 
 impl Fields for RotateLine {
-    const ALL: &'static [Field] = &[Field::optional(
-        "overlap",
-        "a length of time as text, such as \"24h\", or null",
-    )];
+    fn all() -> Vec<Field> {
+        vec![Field::optional(
+            "overlap",
+            "a length of time as text, such as \"24h\", or null",
+        )]
+    }
 }
 
 /// `GET /accounts/{name}/keys`.

@@ -1,72 +1,8 @@
-//! Numbers of somebody's own for request limits in JSON, and whether the rules have such limits.
-//!
-//! Absent on purpose: how large a number may be, which the store knows.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
+//! Whether the rules have the request limits for which somebody is to have numbers of their own. How large these may be the store
+//! knows.
 
 use super::problem::Problem;
-use crate::policy::rules::{Limit, Raise, Rules};
-
-/// `300`, or `{ "limit": 5000, "lifts": "network" }` (semantics §7.3).
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(untagged)]
-pub enum RaiseLine {
-    /// It lifts nothing else.
-    Number(u32),
-    /// It may lift the number of the account's network too.
-    Lifting(Lifting),
-}
-
-/// A number, and what it lifts beside itself.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Lifting {
-    limit: u32,
-    lifts: Option<Lifts>,
-}
-
-/// What a number of an account's own lifts.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Lifts {
-    Network,
-}
-
-impl From<Raise> for RaiseLine {
-    fn from(raise: Raise) -> Self {
-        let limit = raise.number;
-        match raise.lifts_network {
-            false => Self::Number(limit),
-            true => Self::Lifting(Lifting {
-                limit,
-                lifts: Some(Lifts::Network),
-            }),
-        }
-    }
-}
-
-impl From<RaiseLine> for Raise {
-    fn from(line: RaiseLine) -> Self {
-        match line {
-            RaiseLine::Number(number) => Self {
-                number,
-                lifts_network: false,
-            },
-            RaiseLine::Lifting(Lifting { limit, lifts }) => Self {
-                number: limit,
-                lifts_network: lifts.is_some(),
-            },
-        }
-    }
-}
-
-/// What is said by name, as the store has it.
-pub fn by_name<T, U>(said: BTreeMap<String, T>, of: impl Fn(T) -> U) -> Vec<(Arc<str>, U)> {
-    said.into_iter().map(|(name, value)| (name.into(), of(value))).collect()
-}
+use crate::policy::rules::{Limit, Rules};
 
 /// Whether these are limits that count accounts or networks: of those that count everybody together nobody can have a number of
 /// its own. Who has no account is counted by its network, so a limit of either kind counts both.

@@ -15,13 +15,13 @@ use super::accounts::place;
 use super::operator::Stamped;
 use super::problem::Problem;
 use super::sent::{Field, Fields, Sent};
-use super::wire::{RuleBlockLine, said};
+use super::wire::RuleBlockLine;
 use super::{Admin, limits, on_disk, times};
 use crate::policy::caller::{WIDE_BITS_V4, WIDE_BITS_V6};
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::network::{canonical, network_of};
-use crate::store::{Block, ChangeError, NetworkChange, NetworkEntry};
+use crate::store::{Block, Change, ChangeError, NetworkChange, NetworkEntry};
 
 /// The largest IPv4 network of which every address is let in again.
 const LIFTED_BITS_MIN: u8 = 16;
@@ -134,10 +134,8 @@ fn blocked_by_rule(network: IpNet, written: &str, admin: &Admin, now: UnixTime) 
 #[serde(deny_unknown_fields, default)]
 pub struct ChangeLine {
     limits: BTreeMap<String, Option<u32>>,
-    #[serde(deserialize_with = "said")]
-    note: Option<Option<String>>,
-    #[serde(deserialize_with = "said")]
-    block: Option<Option<NewBlock>>,
+    note: Change<String>,
+    block: Change<NewBlock>,
     /// That a very wide network is meant to be locked out.
     confirm: bool,
 }
@@ -152,21 +150,23 @@ struct NewBlock {
 }
 
 impl Fields for ChangeLine {
-    const ALL: &'static [Field] = &[
-        Field::optional(
-            "limits",
-            "an object of whole numbers or null by the names of request limits",
-        ),
-        Field::optional("note", "text, or null"),
-        Field::optional("block", "an object with texts as `for` or `until`, and `why`; or null"),
-        Field::optional("confirm", "true or false"),
-    ];
+    fn all() -> Vec<Field> {
+        vec![
+            Field::optional(
+                "limits",
+                "an object of whole numbers or null by the names of request limits",
+            ),
+            Field::optional("note", "text, or null"),
+            Field::optional("block", "an object with texts as `for` or `until`, and `why`; or null"),
+            Field::optional("confirm", "true or false"),
+        ]
+    }
 }
 
 impl ChangeLine {
     /// Whether it would lock out a very wide network, by a block or by a number of 0, and nobody has said that this is meant.
     fn is_unconfirmed(&self, network: IpNet) -> bool {
-        let locks_out = matches!(self.block, Some(Some(_))) || self.limits.values().any(|number| *number == Some(0));
+        let locks_out = matches!(self.block, Change::Set(_)) || self.limits.values().any(|number| *number == Some(0));
         locks_out && !self.confirm && is_wide(canonical(network))
     }
 
@@ -179,12 +179,16 @@ impl ChangeLine {
         let given = self.limits.iter().filter(|(_, number)| number.is_some());
         limits::check(given.map(|(name, _)| name), rules)?;
         let block = match self.block {
-            Some(Some(block)) => Some(Some(block.begun(now)?)),
-            Some(None) => Some(None),
-            None => None,
+            Change::Set(block) => Change::Set(block.begun(now)?),
+            Change::Clear => Change::Clear,
+            Change::Keep => Change::Keep,
         };
         Ok(NetworkChange {
-            limits: limits::by_name(self.limits, |number| number),
+            limits: self
+                .limits
+                .into_iter()
+                .map(|(name, number)| (name.into(), number))
+                .collect(),
             note: self.note,
             block,
         })
@@ -263,7 +267,7 @@ pub async fn change(
         return Err(Problem::wide_network(&canonical(network)));
     }
     let change = line.change(&admin.rules(), now)?;
-    let unblocks = change.block == Some(None);
+    let unblocks = change.block == Change::Clear;
     let stored = admin.store.networks().get(network);
     let was_stored = stored.is_some_and(|entry| entry.at(now).block.is_some());
     let entry = on_disk(&admin, move |store| store.set_network(network, &change, stamp)).await??;

@@ -21,7 +21,7 @@ pub struct Sent<T>(pub T);
 /// The fields of what may be sent as one object.
 pub trait Fields: DeserializeOwned {
     /// All of them.
-    const ALL: &'static [Field];
+    fn all() -> Vec<Field>;
 }
 
 /// A field of an object that is sent.
@@ -75,44 +75,62 @@ fn wrong<T: Fields>(body: &[u8]) -> String {
             );
         }
     };
-    let is_known = |name: &str| T::ALL.iter().any(|field| field.name == name);
-    if let Some(name) = object.keys().find(|name| !is_known(name)) {
-        let shown: String = name
-            .chars()
-            .take(NAME_CHARS_MAX)
-            .flat_map(char::escape_default)
-            .collect();
-        return format!("unknown field `{shown}`; there are {}", fields::<T>());
-    }
-    for Field { name, holds, required } in T::ALL {
-        match object.get(*name) {
-            None if *required => return format!("the field `{name}` is missing: {holds}"),
-            Some(value) if !holds_what_it_should::<T>(name, value) => {
-                return format!("the field `{name}` holds something else than {holds}");
-            }
-            _ => {}
+    match misfit::<T>(&object) {
+        Some(Misfit::Unknown(name)) => {
+            let name = name.chars().take(NAME_CHARS_MAX);
+            let shown: String = name.flat_map(char::escape_default).collect();
+            format!("unknown field `{shown}`; there are {}", fields::<T>())
         }
+        Some(Misfit::Missing(Field { name, holds, .. })) => format!("the field `{name}` is missing: {holds}"),
+        Some(Misfit::Other(Field { name, holds, .. })) => {
+            format!("the field `{name}` holds something else than {holds}")
+        }
+        None => "a field is given twice".to_owned(),
     }
-    "a field is given twice".to_owned()
+}
+
+/// What is wrong with an object that was sent.
+pub enum Misfit<'o> {
+    /// It has a field of that name, which isn't known.
+    Unknown(&'o str),
+    /// It lacks that field.
+    Missing(Field),
+    /// That field holds something else.
+    Other(Field),
+}
+
+/// The first thing that is wrong with that object, if anything is but that a field was given twice.
+pub fn misfit<T: Fields>(object: &Map<String, Value>) -> Option<Misfit<'_>> {
+    let fields = T::all();
+    let is_known = |name: &str| fields.iter().any(|field| field.name == name);
+    if let Some(name) = object.keys().find(|name| !is_known(name)) {
+        return Some(Misfit::Unknown(name));
+    }
+    fields.into_iter().find_map(|field| match object.get(field.name) {
+        None => field.required.then_some(Misfit::Missing(field)),
+        Some(value) => (!holds_what_it_should::<T>(field.name, value)).then_some(Misfit::Other(field)),
+    })
 }
 
 /// Whether that value is right for its field: whether it is in an object of which all else is.
 fn holds_what_it_should<T: Fields>(name: &str, value: &Value) -> bool {
-    let required = T::ALL.iter().filter(|field| field.required);
+    let required = T::all().into_iter().filter(|field| field.required);
     let mut object: Map<String, Value> = required.map(|field| (field.name.to_owned(), "".into())).collect();
     object.insert(name.to_owned(), value.clone());
     serde_json::from_value::<T>(object.into()).is_ok()
 }
 
 fn fields<T: Fields>() -> String {
-    T::ALL.iter().map(|field| field.name).collect::<Vec<_>>().join(", ")
+    let names: Vec<&str> = T::all().iter().map(|field| field.name).collect();
+    names.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::admin::keys::{NewKeyLine, RotateLine};
-    use crate::http::admin::{networks, wire};
+    use crate::http::admin::networks;
+    use crate::store::{AccountPatch, AccountSpec};
 
     /// Exactly the fields that are read are told of.
     fn agree<T: Fields>() {
@@ -123,15 +141,15 @@ mod tests {
         let read: Vec<&str> = told.split('`').skip(3).step_by(2).collect();
         assert_eq!(
             read,
-            T::ALL.iter().map(|field| field.name).collect::<Vec<_>>(),
+            T::all().iter().map(|field| field.name).collect::<Vec<_>>(),
             "{told}"
         );
     }
 
     #[test]
     fn the_fields_that_are_told_of_are_those_that_are_read() {
-        agree::<wire::NewLine>();
-        agree::<wire::ChangeLine>();
+        agree::<AccountSpec>();
+        agree::<AccountPatch>();
         agree::<networks::ChangeLine>();
         agree::<NewKeyLine>();
         agree::<RotateLine>();

@@ -2,24 +2,15 @@
 //!
 //! Absent on purpose: time zones other than those that are written with a time. A bare date is one of UTC.
 
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, SpanRelativeTo, Timestamp};
 
 use super::problem::Problem;
 use crate::policy::time::{Span, UnixTime};
+use crate::store::calendar;
+pub use crate::store::calendar::written;
 
 /// The longest length of time that can be written: a hundred years.
 const SPAN_MAX: Span = Span::from_secs(100 * 366 * 24 * 60 * 60);
-
-/// A point of time, as RFC 3339 has it.
-pub fn written(time: UnixTime) -> String {
-    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    // What no calendar has any more is shown as the last that it has.
-    Timestamp::from_millisecond(millis)
-        .unwrap_or(Timestamp::MAX)
-        .to_string()
-}
 
 /// The day (UTC) in which that point of time is.
 pub fn day(time: UnixTime) -> String {
@@ -33,12 +24,7 @@ pub fn day(time: UnixTime) -> String {
 /// # Errors
 /// It is neither, or before 1970.
 pub fn point(text: &str, what: &str) -> Result<UnixTime, Problem> {
-    let time = text.parse::<Timestamp>().ok().or_else(|| {
-        let date: Date = text.parse().ok().filter(|_| text.len() == "2027-01-01".len())?;
-        Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
-    });
-    let millis = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
-    millis.map(UnixTime::from_millis).ok_or_else(|| {
+    calendar::point(text).ok_or_else(|| {
         Problem::bad_request(format!(
             "`{what}` is not a point of time: write a date (UTC) such as 2027-01-01, or a time such as 2027-01-01T12:00:00Z"
         ))

@@ -1,24 +1,20 @@
-//! Accounts and keys in JSON, and what of it fits the rules. A field that is renamed in the store keeps its name here.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+//! Accounts and keys in JSON, and what of it fits the rules.
 
 use axum::body::Bytes;
 use axum::extract::Request;
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 
-use super::limits::{self, RaiseLine};
 use super::problem::Problem;
 use super::sent::{Field, Fields};
-use super::{Admin, times};
+use super::{Admin, limits, times};
 use crate::clock::Clock;
 use crate::http::limits::BlockByRule;
-use crate::policy::Own;
-use crate::policy::rules::{Raise, Rules};
+use crate::policy::rules::Rules;
 use crate::policy::time::{Span, UnixTime};
-use crate::store::{Account, Change, Key, NewAccount, Origin};
+use crate::store::account::{FIELDS, Kind, Numbers};
+use crate::store::{Account, AccountPatch, AccountSpec, Key, Origin};
 
 /// Bytes of a body that tells of one account or key.
 pub const BODY_BYTES_MAX: usize = 16 << 10;
@@ -57,7 +53,7 @@ pub async fn read(request: Request, bytes_max: usize, timeout: Span, clock: &Clo
 pub struct AccountLine {
     id: u32,
     #[serde(flatten)]
-    terms: Terms,
+    spec: AccountSpec,
     keys: usize,
     created: String,
     /// `stored`, or `listed` in tiers.yaml, where it is changed then.
@@ -81,43 +77,6 @@ impl From<BlockByRule> for RuleBlockLine {
     }
 }
 
-/// What can be said of an account, and what an export says of it.
-#[derive(Debug, Serialize)]
-pub struct Terms {
-    name: String,
-    email: Option<String>,
-    tier: String,
-    concurrency: Option<u32>,
-    quotas: BTreeMap<String, u64>,
-    limits: BTreeMap<String, RaiseLine>,
-    until: Option<String>,
-    blocked: bool,
-    max_users: Option<u32>,
-    note: Option<String>,
-    source: Option<String>,
-}
-
-impl Terms {
-    /// Those of that account.
-    pub fn of(account: &Account) -> Self {
-        let quota = |(name, limit): &(Arc<str>, u64)| (name.to_string(), *limit);
-        let raise = |(name, raise): &(Arc<str>, Raise)| (name.to_string(), RaiseLine::from(*raise));
-        Self {
-            name: account.name.to_string(),
-            email: account.email().map(str::to_owned),
-            tier: account.tier.to_string(),
-            concurrency: account.own().concurrency,
-            quotas: account.own().quotas.iter().map(quota).collect(),
-            limits: account.own().limits.iter().map(raise).collect(),
-            until: account.until().map(times::written),
-            blocked: account.blocked,
-            max_users: account.users_max(),
-            note: account.note().map(str::to_owned),
-            source: account.source.as_deref().map(str::to_owned),
-        }
-    }
-}
-
 impl AccountLine {
     /// How that account is shown at present.
     pub fn of(account: &Account, admin: &Admin) -> Self {
@@ -126,7 +85,7 @@ impl AccountLine {
         Self {
             blocked_by_rule: blocks.into_iter().map(RuleBlockLine::from).collect(),
             id: account.id.0,
-            terms: Terms::of(account),
+            spec: account.spec(),
             keys: account.keys().len(),
             created: times::written(account.created),
             origin: match account.origin {
@@ -160,194 +119,52 @@ impl KeyLine {
     }
 }
 
-/// What is sent to make an account.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewLine {
-    name: String,
-    tier: String,
-    email: Option<String>,
-    concurrency: Option<u32>,
-    #[serde(default)]
-    quotas: BTreeMap<String, u64>,
-    #[serde(default)]
-    limits: BTreeMap<String, RaiseLine>,
-    until: Option<String>,
-    #[serde(default)]
-    blocked: bool,
-    max_users: Option<u32>,
-    note: Option<String>,
-    source: Option<String>,
-}
-
-/// What fields of both hold.
-const TIER: &str = "the name of a tier";
-const TEXT: &str = "text, or null";
-const NUMBER: &str = "a whole number, or null";
-const UNTIL: &str = "a time as text, such as \"2027-01-01\", or null";
-const BLOCKED: &str = "true or false";
-
-impl Fields for NewLine {
-    const ALL: &'static [Field] = &[
-        Field::required("name", "text"),
-        Field::required("tier", TIER),
-        Field::optional("email", TEXT),
-        Field::optional("concurrency", NUMBER),
-        Field::optional("quotas", "an object of whole numbers by the names of quotas"),
-        Field::optional(
-            "limits",
-            "an object of numbers by the names of request limits, each such as 300, or { \"limit\": 5000, \"lifts\": \"network\" }",
-        ),
-        Field::optional("until", UNTIL),
-        Field::optional("blocked", BLOCKED),
-        Field::optional("max_users", NUMBER),
-        Field::optional("note", TEXT),
-        Field::optional("source", TEXT),
-    ];
-}
-
-impl Fields for ChangeLine {
-    const ALL: &'static [Field] = &[
-        Field::optional("email", TEXT),
-        Field::optional("tier", TIER),
-        Field::optional("concurrency", NUMBER),
-        Field::optional("quotas", "an object of whole numbers or null by the names of quotas"),
-        Field::optional(
-            "limits",
-            "an object of numbers or null by the names of request limits, each such as 300, or { \"limit\": 5000, \"lifts\": \"network\" }",
-        ),
-        Field::optional("until", UNTIL),
-        Field::optional("blocked", BLOCKED),
-        Field::optional("max_users", NUMBER),
-        Field::optional("note", TEXT),
-        Field::optional("source", TEXT),
-    ];
-}
-
-impl NewLine {
-    /// The account that is asked for.
-    ///
-    /// # Errors
-    /// Its tier, a quota or a request limit is not in the rules, or `until` is no time.
-    pub fn account(self, rules: &Rules) -> Result<NewAccount, Problem> {
-        check_tier(&self.tier, rules)?;
-        check_quotas(&self.tier, self.quotas.keys(), rules)?;
-        limits::check(self.limits.keys(), rules)?;
-        Ok(NewAccount {
-            until: self
-                .until
-                .as_deref()
-                .map(|until| times::point(until, "until"))
-                .transpose()?,
-            own: Own {
-                concurrency: self.concurrency,
-                quotas: limits::by_name(self.quotas, |limit| limit),
-                limits: limits::by_name(self.limits, Raise::from),
-            },
-            name: self.name,
-            email: self.email,
-            tier: self.tier,
-            blocked: self.blocked,
-            users_max: self.max_users,
-            note: self.note,
-            source: self.source,
-        })
+impl Fields for AccountSpec {
+    fn all() -> Vec<Field> {
+        let name = Field::required("name", "text");
+        std::iter::once(name).chain(fields(false)).collect()
     }
 }
 
-/// What is sent to change an account. What is left out stays as it is, `null` takes away.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ChangeLine {
-    #[serde(deserialize_with = "said")]
-    email: Option<Option<String>>,
-    tier: Option<String>,
-    #[serde(deserialize_with = "said")]
-    concurrency: Option<Option<u32>>,
-    quotas: Option<BTreeMap<String, Option<u64>>>,
-    limits: Option<BTreeMap<String, Option<RaiseLine>>>,
-    #[serde(deserialize_with = "said")]
-    until: Option<Option<String>>,
-    blocked: Option<bool>,
-    #[serde(deserialize_with = "said")]
-    max_users: Option<Option<u32>>,
-    #[serde(deserialize_with = "said")]
-    note: Option<Option<String>>,
-    #[serde(deserialize_with = "said")]
-    source: Option<Option<String>>,
+impl Fields for AccountPatch {
+    fn all() -> Vec<Field> {
+        fields(true).collect()
+    }
 }
 
-/// Tells `null` from nothing said.
-pub(super) fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(from).map(Some)
+/// The fields of an account, or of what changes one.
+fn fields(changes: bool) -> impl Iterator<Item = Field> {
+    FIELDS.iter().map(move |field| Field {
+        name: field.name,
+        holds: field.kind.in_json(changes),
+        required: !changes && field.kind == Kind::Tier,
+    })
 }
 
-impl ChangeLine {
-    /// What a table of accounts says of one.
-    pub fn of_table(email: Option<String>, tier: Option<String>) -> Self {
-        Self {
-            email: email.map(Some),
-            tier,
-            ..Self::default()
-        }
-    }
+/// Whether the rules have what a new account names.
+///
+/// # Errors
+/// Its tier, a quota or a request limit is not in them.
+pub fn check_spec(spec: &AccountSpec, rules: &Rules) -> Result<(), Problem> {
+    check_tier(&spec.tier, rules)?;
+    check_quotas(&spec.tier, spec.quotas.keys(), rules)?;
+    limits::check(spec.limits.keys(), rules)
+}
 
-    /// The tier that it names.
-    pub fn tier(&self) -> Option<&str> {
-        self.tier.as_deref()
+/// Whether the rules have what is said anew of an account of that tier. What is taken away need not be there any more.
+///
+/// # Errors
+/// As [`check_spec`].
+pub fn check_patch(patch: &AccountPatch, tier: &str, rules: &Rules) -> Result<(), Problem> {
+    fn given<T>(numbers: &Option<Numbers<Option<T>>>) -> impl Iterator<Item = &String> {
+        let given = numbers.iter().flatten().filter(|(_, number)| number.is_some());
+        given.map(|(name, _)| name)
     }
-
-    /// Numbers of that account's own go which it doesn't name, of the kinds of which it names any.
-    pub fn replace(&mut self, own: &Own) {
-        if let Some(quotas) = &mut self.quotas {
-            for (name, _) in &own.quotas {
-                quotas.entry(name.to_string()).or_insert(None);
-            }
-        }
-        if let Some(limits) = &mut self.limits {
-            for (name, _) in &own.limits {
-                limits.entry(name.to_string()).or_insert(None);
-            }
-        }
+    if let Some(tier) = &patch.tier {
+        check_tier(tier, rules)?;
     }
-
-    /// Whether it lets in who is blocked.
-    pub fn unblocks(&self) -> bool {
-        self.blocked == Some(false)
-    }
-
-    /// The change that is asked for, of an account of that tier.
-    ///
-    /// # Errors
-    /// As [`NewLine::account`].
-    pub fn change(self, tier: &str, rules: &Rules) -> Result<Change, Problem> {
-        if let Some(tier) = &self.tier {
-            check_tier(tier, rules)?;
-        }
-        let (quotas, raises) = (self.quotas.unwrap_or_default(), self.limits.unwrap_or_default());
-        // What is taken away need not be there any more.
-        let given = quotas.iter().filter(|(_, limit)| limit.is_some());
-        check_quotas(self.tier.as_deref().unwrap_or(tier), given.map(|(name, _)| name), rules)?;
-        let given = raises.iter().filter(|(_, raise)| raise.is_some());
-        limits::check(given.map(|(name, _)| name), rules)?;
-        let until = match self.until {
-            Some(Some(until)) => Some(Some(times::point(&until, "until")?)),
-            Some(None) => Some(None),
-            None => None,
-        };
-        Ok(Change {
-            email: self.email,
-            tier: self.tier,
-            concurrency: self.concurrency,
-            quotas: limits::by_name(quotas, |limit| limit),
-            limits: limits::by_name(raises, |raise| raise.map(Raise::from)),
-            until,
-            blocked: self.blocked,
-            users_max: self.max_users,
-            note: self.note,
-            source: self.source,
-        })
-    }
+    check_quotas(patch.tier.as_deref().unwrap_or(tier), given(&patch.quotas), rules)?;
+    limits::check(given(&patch.limits), rules)
 }
 
 /// Whether there is that tier. What was asked for is not repeated: in an import it may be a key in the wrong column.

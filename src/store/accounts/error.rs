@@ -3,13 +3,12 @@
 use std::fmt;
 
 use super::ACCOUNTS_MAX;
-use super::listed::Collision;
 use crate::store::account::Illegal;
 use crate::store::keys::KEYS_PER_ACCOUNT_MAX;
 use crate::store::network::NETWORKS_MAX;
 
-/// Why the accounts can't be opened.
-#[derive(Debug)]
+/// Why the accounts can't be opened, or those of tiers.yaml can't be others. Then they are those that they were.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountsError {
     /// What lies there is not what was written: what is wrong.
     Damaged(String),
@@ -26,6 +25,8 @@ pub enum AccountsError {
     },
     /// No id is left for another account.
     NoIds,
+    /// The list can't be written down: the disk's error, or they are closed.
+    Unavailable(String),
 }
 
 impl fmt::Display for AccountsError {
@@ -36,25 +37,23 @@ impl fmt::Display for AccountsError {
             Self::ListedAndStored(names) => write!(
                 f,
                 "listed in tiers.yaml under `accounts`, and stored as well: {}; take each out of tiers.yaml, or remove it from the \
-                 store (start without the list, then `tiergate account remove NAME --yes`)",
+                 store (`tiergate account remove NAME --yes`; if no server runs, start one without the list first)",
                 names.join(", ")
             ),
-            Self::KeyOfTwo { listed, other } => key_of_two(f, listed, other),
+            Self::KeyOfTwo { listed, other } => write!(
+                f,
+                "the account {listed} of tiers.yaml has a key that {other} has too; give each account keys of its own"
+            ),
             Self::NoIds => f.write_str("there have been as many accounts as there can ever be"),
+            Self::Unavailable(why) => write!(
+                f,
+                "nothing was changed: the database can't be written at present ({why}); see to the disk, then reload tiers.yaml"
+            ),
         }
     }
 }
 
 impl std::error::Error for AccountsError {}
-
-impl From<Collision> for AccountsError {
-    fn from(collision: Collision) -> Self {
-        match collision {
-            Collision::Names(names) => Self::ListedAndStored(names),
-            Collision::Key { listed, other } => Self::KeyOfTwo { listed, other },
-        }
-    }
-}
 
 /// Why a change was not made. Everything is as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,61 +146,6 @@ impl From<Illegal> for ChangeError {
     fn from(why: Illegal) -> Self {
         Self::Illegal(why)
     }
-}
-
-/// Why the accounts of tiers.yaml can't be others. Then they are those that they were.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RelistError {
-    /// These names are both in tiers.yaml and in the store: at most 20 of them.
-    ListedAndStored(Vec<String>),
-    /// The account `listed` of tiers.yaml has a key that the account `other` has too.
-    KeyOfTwo {
-        /// In tiers.yaml.
-        listed: String,
-        /// There or in the store.
-        other: String,
-    },
-    /// No id is left for another account.
-    NoIds,
-    /// The disk's, or they are closed.
-    Unavailable(String),
-}
-
-impl fmt::Display for RelistError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ListedAndStored(names) => write!(
-                f,
-                "listed in tiers.yaml under `accounts`, and stored as well: {}; take each out of tiers.yaml, or remove it from \
-                 the store (`tiergate account remove NAME --yes`)",
-                names.join(", ")
-            ),
-            Self::KeyOfTwo { listed, other } => key_of_two(f, listed, other),
-            Self::NoIds => AccountsError::NoIds.fmt(f),
-            Self::Unavailable(why) => write!(
-                f,
-                "nothing was changed: the database can't be written at present ({why}); see to the disk, then reload tiers.yaml"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for RelistError {}
-
-impl From<Collision> for RelistError {
-    fn from(collision: Collision) -> Self {
-        match collision {
-            Collision::Names(names) => Self::ListedAndStored(names),
-            Collision::Key { listed, other } => Self::KeyOfTwo { listed, other },
-        }
-    }
-}
-
-fn key_of_two(f: &mut fmt::Formatter<'_>, listed: &str, other: &str) -> fmt::Result {
-    write!(
-        f,
-        "the account {listed} of tiers.yaml has a key that {other} has too; give each account keys of its own"
-    )
 }
 
 /// Why an import was not made. Everything is as it was.

@@ -9,10 +9,10 @@ use serde_json::json;
 use super::{AccountStore, ChangeError, Changing, Event, ImportError, room_for_a_key};
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
-use crate::store::account::{Account, Change, Illegal, Origin, is_source, is_text};
+use crate::store::account::{Account, AccountPatch, Change, Origin, SOURCE};
 use crate::store::audit::Stamp;
 use crate::store::directory::Step;
-use crate::store::keys::{Key, KeyId, LABEL_BYTES_MAX};
+use crate::store::keys::{Key, KeyId, LABEL};
 
 /// Wrong lines, and changes, that are named, the first of them. All are counted.
 pub const LINES_MAX: usize = 1_000;
@@ -25,7 +25,7 @@ pub struct ImportRow {
     /// The account that it names.
     pub name: String,
     /// What it says of it. A new account needs a tier; the source of one that is there stays.
-    pub terms: Change,
+    pub terms: AccountPatch,
     /// Keys that it brings along.
     pub keys: Vec<Key>,
 }
@@ -88,8 +88,8 @@ impl AccountStore {
         stamp: impl Into<Stamp>,
     ) -> Result<Imported, ImportError> {
         let stamp = stamp.into();
-        if options.source.as_deref().is_some_and(|source| !is_source(source)) {
-            return Err(ChangeError::Illegal(Illegal::Source).into());
+        if let Some(source) = &options.source {
+            SOURCE.text(source).map_err(ChangeError::from)?;
         }
         let mut plan = Plan {
             change: self.begin(),
@@ -160,7 +160,7 @@ impl<'s> Plan<'s, '_> {
     fn add(&mut self, line: usize, mut row: ImportRow) -> Result<(), ChangeError> {
         let at = match self.seen.get(&*row.name) {
             Some(at) => {
-                row.terms.source = None;
+                row.terms.source = Change::Keep;
                 let known = account_of(&self.change.steps[*at]);
                 let again = known.changed(&row.terms, self.change.store.directory.words())?;
                 if again != **known {
@@ -187,7 +187,7 @@ impl<'s> Plan<'s, '_> {
             let (tier, id) = (words.share(tier), self.change.next_id()?);
             let account = Account::bare(id, &row.name, tier, self.now, Origin::Stored);
             if let Some(source) = &self.options.source {
-                row.terms.source = Some(Some(source.clone()));
+                row.terms.source = Change::Set(source.clone());
             }
             return Ok(Step::add(Arc::new(account.changed(&row.terms, words)?)));
         };
@@ -195,7 +195,7 @@ impl<'s> Plan<'s, '_> {
             _ if !self.options.update => Err(ChangeError::NameTaken),
             Origin::Listed => Err(ChangeError::Listed),
             Origin::Stored => {
-                row.terms.source = None;
+                row.terms.source = Change::Keep;
                 let after = before.changed(&row.terms, words)?;
                 let after = match after == *before {
                     true => Arc::clone(&before),
@@ -209,9 +209,7 @@ impl<'s> Plan<'s, '_> {
     /// The account of that step has the key, unless it had it before.
     fn give(&mut self, line: usize, at: usize, key: Key) -> Result<(), ChangeError> {
         let id = key.id();
-        if !is_text(&key.label, LABEL_BYTES_MAX) {
-            return Err(Illegal::Label.into());
-        }
+        LABEL.text(&key.label)?;
         if !self.keys.insert(id) {
             return Err(ChangeError::KeyTaken);
         }

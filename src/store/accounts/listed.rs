@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde_json::{Value, json};
 
 use super::tables;
-use super::{AccountStore, Changing, Listed, NO_ID, RelistError, SHOWN_MAX};
+use super::{AccountStore, AccountsError, Changing, Listed, NO_ID, SHOWN_MAX};
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 use crate::store::account::{Account, Origin};
@@ -25,15 +25,6 @@ const UNLISTED_MAX: i64 = 100_000;
 
 /// Ids of a list, in its order, each with when its name was first listed.
 pub(super) type Ids = Vec<(AccountId, UnixTime)>;
-
-/// Why a list can't stand beside what is stored.
-#[derive(Debug)]
-pub(super) enum Collision {
-    /// These names are in both: at most 20 of them.
-    Names(Vec<String>),
-    /// The account `listed` has a key that the account `other` has too.
-    Key { listed: String, other: String },
-}
 
 /// What another list has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +62,7 @@ impl AccountStore {
     /// # Errors
     /// A name or a key is in the store as well, or a key in the list twice; or new names can't be written down. Nothing has
     /// changed for anybody then.
-    pub fn relist(&self, listed: &[Listed], now: UnixTime) -> Result<Relisted, RelistError> {
+    pub fn relist(&self, listed: &[Listed], now: UnixTime) -> Result<Relisted, AccountsError> {
         Ok(self.prepare_list(listed, now)?.take())
     }
 
@@ -80,7 +71,7 @@ impl AccountStore {
     ///
     /// # Errors
     /// As [`Self::relist`].
-    pub fn prepare_list(&self, listed: &[Listed], now: UnixTime) -> Result<Relisting<'_>, RelistError> {
+    pub fn prepare_list(&self, listed: &[Listed], now: UnixTime) -> Result<Relisting<'_>, AccountsError> {
         let mut change = self.begin();
         check(listed, &self.directory)?;
         let news = News::of(&self.directory, listed);
@@ -95,7 +86,7 @@ impl AccountStore {
 
 impl Changing<'_> {
     /// Gives each name its id, durably, and tells the audit log.
-    fn name(&mut self, listed: &[Listed], detail: Value, now: UnixTime) -> Result<Ids, RelistError> {
+    fn name(&mut self, listed: &[Listed], detail: Value, now: UnixTime) -> Result<Ids, AccountsError> {
         let listed = listed.to_vec();
         let named = self.store.database.write(move |transaction| {
             let Some(named) = name_listed(transaction, &listed, now)? else {
@@ -104,8 +95,8 @@ impl Changing<'_> {
             log(transaction, &detail, now)?;
             Ok(Some((named.ids, tables::next_id(transaction)?)))
         });
-        let named = named.map_err(|error| RelistError::Unavailable(error.to_string()))?;
-        let (ids, next_id) = named.ok_or(RelistError::NoIds)?;
+        let named = named.map_err(|error| AccountsError::Unavailable(error.to_string()))?;
+        let (ids, next_id) = named.ok_or(AccountsError::NoIds)?;
         (self.next_id, *self.taken) = (next_id, next_id);
         Ok(ids)
     }
@@ -291,21 +282,21 @@ fn forget_names(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
 ///
 /// # Errors
 /// A name or a key is in both, or a key in the list twice.
-pub(super) fn fill(directory: &Directory, listed: &[Listed], ids: &Ids) -> Result<(), Collision> {
+pub(super) fn fill(directory: &Directory, listed: &[Listed], ids: &Ids) -> Result<(), AccountsError> {
     check(listed, directory)?;
     directory.take(&steps(directory, listed, ids));
     Ok(())
 }
 
 /// Whether that list can stand beside what the directory has stored.
-fn check(listed: &[Listed], directory: &Directory) -> Result<(), Collision> {
+fn check(listed: &[Listed], directory: &Directory) -> Result<(), AccountsError> {
     let is_stored = |account: &Arc<Account>| account.origin == Origin::Stored;
     let both = listed
         .iter()
         .filter(|account| directory.by_name(&account.name).as_ref().is_some_and(is_stored));
     let both: Vec<String> = both.map(|account| account.name.clone()).take(SHOWN_MAX).collect();
     if !both.is_empty() {
-        return Err(Collision::Names(both));
+        return Err(AccountsError::ListedAndStored(both));
     }
     let mut owners: HashMap<KeyId, &str> = HashMap::new();
     for account in listed {
@@ -315,7 +306,7 @@ fn check(listed: &[Listed], directory: &Directory) -> Result<(), Collision> {
             let earlier = owners.insert(KeyId::of(hash), &account.name);
             if let Some(other) = stored.or_else(|| earlier.map(str::to_owned)) {
                 let listed = account.name.clone();
-                return Err(Collision::Key { listed, other });
+                return Err(AccountsError::KeyOfTwo { listed, other });
             }
         }
     }

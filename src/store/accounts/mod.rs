@@ -19,15 +19,15 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-pub use self::error::{AccountsError, ChangeError, ImportError, RelistError};
+pub use self::error::{AccountsError, ChangeError, ImportError};
 pub use self::import::{Changed, ImportOptions, ImportRow, Imported, LINES_MAX};
 pub use self::listed::{Relisted, Relisting};
 pub use self::used::AccountUse;
-use super::account::{Account, Change, Illegal, NewAccount, Origin, is_text};
+use super::account::{Account, AccountPatch, AccountSpec, Origin};
 use super::audit::{self, Stamp};
 use super::database::Database;
 use super::directory::{Directory, Step};
-use super::keys::{KEYS_PER_ACCOUNT_MAX, Key, KeyHash, KeyId, LABEL_BYTES_MAX, Secret};
+use super::keys::{KEYS_PER_ACCOUNT_MAX, Key, KeyHash, KeyId, LABEL, Secret};
 use super::network::NetworkEntry;
 use super::networks::Networks;
 use crate::policy::caller::AccountId;
@@ -122,13 +122,15 @@ impl AccountStore {
     ///
     /// # Errors
     /// Its name is taken, what it says is out of bounds, or there are too many.
-    pub fn add(&self, new: NewAccount, stamp: impl Into<Stamp>) -> Result<Arc<Account>, ChangeError> {
+    pub fn add(&self, new: AccountSpec, stamp: impl Into<Stamp>) -> Result<Arc<Account>, ChangeError> {
         let stamp = stamp.into();
         let mut change = self.begin();
         if self.directory.by_name(&new.name).is_some() {
             return Err(ChangeError::NameTaken);
         }
-        let account = Arc::new(new.made(change.next_id()?, stamp.at, self.directory.words())?);
+        new.check()?;
+        let account = Account::of(new, change.next_id()?, stamp.at, self.directory.words());
+        let account = Arc::new(account);
         change.steps.push(Step::add(Arc::clone(&account)));
         let detail = json!({ "id": account.id.0, "tier": &*account.tier });
         change.commit(stamp, Event::new("account_add", &account.name, detail))?;
@@ -139,11 +141,16 @@ impl AccountStore {
     ///
     /// # Errors
     /// There is none, it is listed, or what it would say is out of bounds.
-    pub fn change(&self, name: &str, what: &Change, stamp: impl Into<Stamp>) -> Result<Arc<Account>, ChangeError> {
+    pub fn change(
+        &self,
+        name: &str,
+        what: &AccountPatch,
+        stamp: impl Into<Stamp>,
+    ) -> Result<Arc<Account>, ChangeError> {
         let mut change = self.begin();
         let before = self.stored(name)?;
         let account = Arc::new(before.changed(what, self.directory.words())?);
-        let fields = before.differences(&account);
+        let fields = before.spec().differences(&account.spec());
         if fields.is_empty() {
             return Ok(before);
         }
@@ -246,9 +253,7 @@ impl AccountStore {
         expires: Option<UnixTime>,
         now: UnixTime,
     ) -> Result<(Minted, Vec<Key>), ChangeError> {
-        if !is_text(&label, LABEL_BYTES_MAX) {
-            return Err(Illegal::Label.into());
-        }
+        LABEL.text(&label)?;
         let mut keys = room_for_a_key(account, now)?;
         let unavailable = |error: io::Error| ChangeError::Unavailable(error.to_string());
         let secret = loop {

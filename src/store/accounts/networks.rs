@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{AccountStore, ChangeError, Changing, Event};
 use crate::policy::time::UnixTime;
+use crate::store::account::Change;
 use crate::store::audit::Stamp;
 use crate::store::network::{NETWORKS_MAX, NetworkChange, NetworkEntry, canonical};
 
@@ -27,7 +28,7 @@ impl AccountStore {
         let mut change = self.begin();
         let old = self.networks.get(network);
         let old = old.unwrap_or_else(|| Arc::new(self.networks.bare(network)));
-        if old.listed && what.block == Some(None) {
+        if old.listed && what.block == Change::Clear {
             return Err(ChangeError::ListedNetwork);
         }
         let new = Arc::new(old.changed(what, now)?);
@@ -64,13 +65,13 @@ impl AccountStore {
 
 fn event(entry: &NetworkEntry, what: &NetworkChange) -> Event {
     let (action, block) = match &what.block {
-        Some(Some(block)) => ("network_block", Some(block)),
-        Some(None) => ("network_unblock", None),
-        None => ("network_change", None),
+        Change::Set(block) => ("network_block", Some(block)),
+        Change::Clear => ("network_unblock", None),
+        Change::Keep => ("network_change", None),
     };
     let limits: Vec<&str> = what.limits.iter().map(|(name, _)| &**name).collect();
     let detail = json!({
-        "limits": limits, "note": what.note.is_some(), "until_ms": block.and_then(|block| block.until).map(UnixTime::as_millis),
+        "limits": limits, "note": what.note != Change::Keep, "until_ms": block.and_then(|block| block.until).map(UnixTime::as_millis),
         "why": block.and_then(|block| block.why.as_deref()),
     });
     Event::new(action, &entry.network.to_string(), detail)

@@ -1,18 +1,17 @@
 //! Accounts, keys and networks as rows: one view to read all, and what a change writes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ipnet::IpNet;
 use rusqlite::types::Type;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, Row, ToSql, Transaction, params, params_from_iter};
 
 use super::{AccountsError, NO_ID};
-use crate::policy::Own;
 use crate::policy::caller::AccountId;
 use crate::policy::rules::Raise;
 use crate::policy::time::UnixTime;
-use crate::store::account::{Account, NewAccount};
+use crate::store::account::{Account, AccountSpec, Numbers, OwnLimit, columns};
 use crate::store::directory::Step;
 use crate::store::keys::{Key, KeyHash};
 use crate::store::network::{Block, NetworkEntry};
@@ -54,28 +53,21 @@ pub(super) fn next_id(connection: &Connection) -> rusqlite::Result<u32> {
 fn accounts(connection: &Connection, words: &Words) -> rusqlite::Result<Result<Vec<Arc<Account>>, AccountsError>> {
     let mut own = own_numbers(connection)?;
     let mut keys = keys(connection)?.into_iter().peekable();
-    let mut select = connection.prepare(
-        "SELECT id, name, source, email, tier, until, blocked, max_users, note, created, concurrency \
-         FROM account WHERE origin = 'stored' AND removed_at IS NULL ORDER BY id",
-    )?;
+    let fields = columns().collect::<Vec<_>>().join(", ");
+    let mut select = connection.prepare(&format!(
+        "SELECT id, name, created, {fields} FROM account WHERE origin = 'stored' AND removed_at IS NULL ORDER BY id",
+    ))?;
     let mut rows = select.query([])?;
     let mut accounts = Vec::new();
     while let Some(row) = rows.next()? {
-        let id = row.get(0)?;
-        let mut own = own.remove(&id).unwrap_or_default();
-        own.concurrency = row.get(10)?;
-        let terms = NewAccount {
-            name: row.get(1)?,
-            source: row.get(2)?,
-            email: row.get(3)?,
-            tier: row.get(4)?,
-            own,
-            until: row.get::<_, Option<i64>>(5)?.map(unix_time),
-            blocked: row.get(6)?,
-            users_max: row.get(7)?,
-            note: row.get(8)?,
+        let (id, name, created) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (quotas, limits) = own.remove(&id).unwrap_or_default();
+        let spec = AccountSpec {
+            quotas,
+            limits,
+            ..AccountSpec::read(name, row, 3)?
         };
-        let account = terms.unchecked(AccountId(id), unix_time(row.get(9)?), words);
+        let account = Account::of(spec, AccountId(id), unix_time(created), words);
         let its = std::iter::from_fn(|| keys.next_if(|(of, _)| *of == id).map(|(_, key)| key));
         accounts.push(Arc::new(account.with_keys(its.collect())));
     }
@@ -88,26 +80,26 @@ fn accounts(connection: &Connection, words: &Words) -> rusqlite::Result<Result<V
     })
 }
 
-/// What accounts have of their own, by id.
-fn own_numbers(connection: &Connection) -> rusqlite::Result<HashMap<u32, Own>> {
-    let mut all: HashMap<u32, Own> = HashMap::new();
-    let mut quotas = connection.prepare("SELECT account, quota, units FROM account_quota ORDER BY account, quota")?;
+/// Numbers of an account's own: for its tier's quotas, and for request limits.
+type OwnNumbers = (Numbers<u64>, Numbers<OwnLimit>);
+
+/// Those of all accounts, by id.
+fn own_numbers(connection: &Connection) -> rusqlite::Result<HashMap<u32, OwnNumbers>> {
+    let mut all: HashMap<u32, OwnNumbers> = HashMap::new();
+    let mut quotas = connection.prepare("SELECT account, quota, units FROM account_quota")?;
     let mut rows = quotas.query([])?;
     while let Some(row) = rows.next()? {
-        let quota = (row.get::<_, String>(1)?.into(), row.get::<_, i64>(2)?.cast_unsigned());
-        all.entry(row.get(0)?).or_default().quotas.push(quota);
+        let units = row.get::<_, i64>(2)?.cast_unsigned();
+        all.entry(row.get(0)?).or_default().0.insert(row.get(1)?, units);
     }
-    let mut limits = connection.prepare(
-        "SELECT account, request_limit, requests, lifts_network FROM account_limit ORDER BY account, request_limit",
-    )?;
+    let mut limits = connection.prepare("SELECT account, request_limit, requests, lifts_network FROM account_limit")?;
     let mut rows = limits.query([])?;
     while let Some(row) = rows.next()? {
         let raise = Raise {
             number: row.get(2)?,
             lifts_network: row.get(3)?,
         };
-        let limit = (row.get::<_, String>(1)?.into(), raise);
-        all.entry(row.get(0)?).or_default().limits.push(limit);
+        all.entry(row.get(0)?).or_default().1.insert(row.get(1)?, raise.into());
     }
     Ok(all)
 }
@@ -184,7 +176,7 @@ pub(super) fn write(
     for step in steps {
         match (&step.before, &step.after) {
             (_, Some(account)) => put_account(transaction, step.before.as_deref(), account)?,
-            (Some(account), None) => remove_account(transaction, account.id, now)?,
+            (Some(account), None) => remove_account(transaction, account, now)?,
             (None, None) => {}
         }
     }
@@ -192,51 +184,65 @@ pub(super) fn write(
     networks.iter().try_for_each(|entry| put_network(transaction, entry))
 }
 
+/// Puts an account into its table: id, name and when it was made, then its fields, which alone change.
+static PUT: LazyLock<String> = LazyLock::new(|| {
+    let fields: Vec<&str> = columns().collect();
+    let values: Vec<String> = (4..).take(fields.len()).map(|number| format!("?{number}")).collect();
+    let updates: Vec<String> = fields
+        .iter()
+        .map(|field| format!("{field} = excluded.{field}"))
+        .collect();
+    format!(
+        "INSERT INTO account (id, name, created, origin, {}) VALUES (?1, ?2, ?3, 'stored', {}) \
+         ON CONFLICT (id) DO UPDATE SET {}",
+        fields.join(", "),
+        values.join(", "),
+        updates.join(", ")
+    )
+});
+
 fn put_account(transaction: &Transaction<'_>, before: Option<&Account>, account: &Account) -> rusqlite::Result<()> {
-    if before.is_some_and(|before| before.differences(account).is_empty()) {
+    let (before, spec) = (before.map(Account::spec), account.spec());
+    if before
+        .as_ref()
+        .is_some_and(|before| before.differences(&spec).is_empty())
+    {
         return Ok(());
     }
-    let mut put = transaction.prepare_cached(
-        "INSERT INTO account (id, name, origin, source, tier, email, note, concurrency, max_users, until, blocked, created) \
-         VALUES (?1, ?2, 'stored', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
-         ON CONFLICT (id) DO UPDATE SET source = excluded.source, tier = excluded.tier, email = excluded.email, \
-             note = excluded.note, concurrency = excluded.concurrency, max_users = excluded.max_users, \
-             until = excluded.until, blocked = excluded.blocked",
-    )?;
-    put.execute(params![
-        account.id.0,
-        &*account.name,
-        account.source.as_deref(),
-        &*account.tier,
-        account.email(),
-        account.note(),
-        account.own().concurrency,
-        account.users_max(),
-        account.until().map(millis),
-        account.blocked,
-        millis(account.created),
-    ])?;
-    let had_numbers = before.is_some_and(|before| !before.own().is_empty());
-    if had_numbers {
+    put_spec(transaction, account, &spec)?;
+    if before.is_some_and(|before| !before.quotas.is_empty() || !before.limits.is_empty()) {
         forget_own_numbers(transaction, account.id)?;
     }
-    put_own_numbers(transaction, account)
+    put_own_numbers(transaction, account.id, &spec)
 }
 
-fn put_own_numbers(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<()> {
-    if account.own().is_empty() {
-        return Ok(());
+/// Writes down of the account what the spec says, but for its own numbers.
+fn put_spec(transaction: &Transaction<'_>, account: &Account, spec: &AccountSpec) -> rusqlite::Result<()> {
+    let (id, name, created) = (account.id.0, &*account.name, millis(account.created));
+    let mut row = vec![id.to_sql()?, name.to_sql()?, created.to_sql()?];
+    row.extend(spec.row()?);
+    transaction
+        .prepare_cached(&PUT)?
+        .execute(params_from_iter(row))
+        .map(drop)
+}
+
+fn put_own_numbers(transaction: &Transaction<'_>, account: AccountId, spec: &AccountSpec) -> rusqlite::Result<()> {
+    if !spec.quotas.is_empty() {
+        let mut quota =
+            transaction.prepare_cached("INSERT INTO account_quota (account, quota, units) VALUES (?1, ?2, ?3)")?;
+        for (name, units) in &spec.quotas {
+            quota.execute(params![account.0, name, units.cast_signed()])?;
+        }
     }
-    let mut quota =
-        transaction.prepare_cached("INSERT INTO account_quota (account, quota, units) VALUES (?1, ?2, ?3)")?;
-    for (name, units) in &account.own().quotas {
-        quota.execute(params![account.id.0, &**name, units.cast_signed()])?;
-    }
-    let mut limit = transaction.prepare_cached(
-        "INSERT INTO account_limit (account, request_limit, requests, lifts_network) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    for (name, raise) in &account.own().limits {
-        limit.execute(params![account.id.0, &**name, raise.number, raise.lifts_network])?;
+    if !spec.limits.is_empty() {
+        let mut limit = transaction.prepare_cached(
+            "INSERT INTO account_limit (account, request_limit, requests, lifts_network) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        for (name, own) in &spec.limits {
+            let raise = Raise::from(*own);
+            limit.execute(params![account.0, name, raise.number, raise.lifts_network])?;
+        }
     }
     Ok(())
 }
@@ -252,13 +258,11 @@ fn forget_own_numbers(transaction: &Transaction<'_>, account: AccountId) -> rusq
 }
 
 /// The account keeps its row, so that what it has used keeps its name. What it says of its owner goes.
-fn remove_account(transaction: &Transaction<'_>, account: AccountId, now: UnixTime) -> rusqlite::Result<()> {
-    let mut remove = transaction.prepare_cached(
-        "UPDATE account SET removed_at = ?2, email = NULL, note = NULL, concurrency = NULL, max_users = NULL, \
-             until = NULL, blocked = 0 WHERE id = ?1",
-    )?;
-    remove.execute(params![account.0, millis(now)])?;
-    forget_own_numbers(transaction, account)
+fn remove_account(transaction: &Transaction<'_>, account: &Account, now: UnixTime) -> rusqlite::Result<()> {
+    put_spec(transaction, account, &account.spec().remainder())?;
+    let mut remove = transaction.prepare_cached("UPDATE account SET removed_at = ?2 WHERE id = ?1")?;
+    remove.execute(params![account.id.0, millis(now)])?;
+    forget_own_numbers(transaction, account.id)
 }
 
 /// Writes the keys that are new or other than they were, in the order of the table: of many, each page is written once.

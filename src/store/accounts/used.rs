@@ -11,7 +11,8 @@ use super::AccountStore;
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 use crate::store::database::ReadError;
-use crate::store::rollup::{self, REFUSED, USAGE, start_of};
+use crate::store::finished::REFUSED;
+use crate::store::rollup::{self, USAGE, start_of};
 use crate::store::rows::{INSTANCE, millis, unix_time};
 
 /// Days of which units are added up, today among them.

@@ -8,13 +8,14 @@ pub(super) mod histogram;
 mod period;
 mod refusals;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, named_params, params};
 
 use self::histogram::Histogram;
 use self::period::Rows;
 use super::database::{Database, ReadError};
+use super::finished;
 use super::rollup::{self, USAGE};
-use super::rows::{CallerColumns, caller_columns, millis, unix_time};
+use super::rows::{INSTANCE, caller_columns, millis, unix_time};
 use crate::policy::caller::Caller;
 use crate::policy::time::UnixTime;
 
@@ -39,18 +40,6 @@ impl Answers {
     }
 }
 
-/// Whose rows are meant, as columns.
-#[derive(Clone, Copy, Debug)]
-struct Whose(CallerColumns);
-
-impl Whose {
-    /// Whether a row of that caller counts: a user's counts for its account as well.
-    fn has(self, row: CallerColumns) -> bool {
-        let Self((account, _, end_user)) = self;
-        self.0 == row || (account != 0 && end_user == 0 && account == row.0)
-    }
-}
-
 impl Database {
     /// The answers to a caller, or to everybody, for each of the latest minutes, hours or days, in UTC: exactly
     /// [`Period::rows`], the earliest first; the last one isn't over. Blocks.
@@ -58,31 +47,8 @@ impl Database {
     /// # Errors
     /// The database can't be read.
     pub fn traffic(&self, whose: Option<Caller>, period: Period, now: UnixTime) -> Result<Vec<Traffic>, ReadError> {
-        let whose = whose.map(|caller| Whose(caller_columns(caller)));
         let mut rows: Rows<Answers> = Rows::until(millis(now), period);
-        self.read(|connection| {
-            match whose {
-                None => add_traffic(connection, period, &mut rows)?,
-                Some(Whose(caller)) => add_usage(connection, period, caller, &mut rows)?,
-            }
-            let after = rollup::covers(connection, USAGE)?;
-            rollup::each_job(connection, after.job, i64::MAX, |job| {
-                let counts = job.status != 0 && &*job.outcome != WITHDRAWN;
-                if counts
-                    && whose.is_none_or(|whose| whose.has(job.caller))
-                    && let Some(row) = rows.at(job.ended)
-                {
-                    row.add(job.status, 1);
-                }
-            })?;
-            rollup::each_refusal(connection, after.refusal, i64::MAX, |refusal| {
-                if whose.is_none_or(|whose| whose.has(refusal.caller))
-                    && let Some(row) = rows.at(refusal.minute)
-                {
-                    row.add(refusal.status, refusal.count);
-                }
-            })
-        })?;
+        self.read(|connection| add_answers(connection, period, whose, &mut rows))?;
         let row = |(start, answers): (i64, Answers)| Traffic {
             time: unix_time(start),
             counts: answers.counts.map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
@@ -100,14 +66,16 @@ impl Database {
         let mut rows: Rows<Histogram> = Rows::until(millis(now), period);
         self.read(|connection| {
             add_times(connection, period, &mut rows)?;
-            let after = rollup::covers(connection, USAGE)?;
-            rollup::each_job(connection, after.job, i64::MAX, |job| {
-                if &*job.outcome == "succeeded"
-                    && let Some(row) = rows.at(job.ended)
-                {
-                    row.add(u32::try_from(job.service_ms).unwrap_or(u32::MAX));
+            let mut select = connection.prepare_cached(
+                "SELECT ended, service_ms FROM job WHERE instance = ?1 AND number > ?2 AND outcome = 'succeeded'",
+            )?;
+            let mut found = select.query(params![INSTANCE, rollup::covers(connection, USAGE)?.job])?;
+            while let Some(row) = found.next()? {
+                if let Some(times) = rows.at(row.get(0)?) {
+                    times.add(u32::try_from(row.get::<_, i64>(1)?).unwrap_or(u32::MAX));
                 }
-            })
+            }
+            Ok(())
         })?;
         let row = |(start, times): (i64, Histogram)| Speed {
             time: unix_time(start),
@@ -120,44 +88,44 @@ impl Database {
 /// The outcome of jobs whose answers were given up: they were answered with a refusal, which counts.
 const WITHDRAWN: &str = "withdrawn";
 
-fn add_traffic(connection: &Connection, period: Period, rows: &mut Rows<Answers>) -> rusqlite::Result<()> {
-    let mut select = connection.prepare_cached(
-        "SELECT start, status, sum(jobs) FROM traffic \
-         WHERE period = ?1 AND start >= ?2 AND start < ?3 AND status <> 0 AND outcome <> ?4 GROUP BY start, status",
-    )?;
+/// Of everybody all rows of `traffic` within reach are read; into `usage` there is one look for each row, since its key begins
+/// with period, start and caller.
+fn add_answers(
+    connection: &Connection,
+    period: Period,
+    whose: Option<Caller>,
+    rows: &mut Rows<Answers>,
+) -> rusqlite::Result<()> {
+    let condition = finished::of(whose);
+    let table = if whose.is_none() { "traffic" } else { "usage" };
+    let since = finished::finished(
+        &format!("number > :job AND ended >= :first AND ended < :end AND {condition}"),
+        &format!("number > :refusal AND minute >= :first AND minute < :end AND {condition}"),
+    );
+    let mut select = connection.prepare_cached(&format!(
+        "WITH RECURSIVE shown(first) AS (VALUES (:first) UNION ALL SELECT first + :length FROM shown WHERE first + :length < :end) \
+         SELECT at, status, sum(jobs) FROM ( \
+           SELECT start AS at, status, outcome, jobs FROM shown CROSS JOIN {table} \
+             WHERE period = :length / 1000 AND start = first AND {condition} \
+           UNION ALL SELECT at / :length * :length, status, outcome, jobs FROM ({since})) \
+         WHERE status <> 0 AND outcome <> '{WITHDRAWN}' GROUP BY at, status"
+    ))?;
     let (first, end) = rows.reach();
-    let mut found = select.query(params![period.seconds(), first, end, WITHDRAWN])?;
+    let covers = rollup::covers(connection, USAGE)?;
+    let (account, network, end_user) = whose.map_or((0, 0, 0), caller_columns);
+    let mut found = select.query(named_params! {
+        ":length": period.seconds() * 1_000,
+        ":first": first,
+        ":end": end,
+        ":job": covers.job,
+        ":refusal": covers.refusal,
+        ":account": account,
+        ":network": network,
+        ":end_user": end_user,
+    })?;
     while let Some(row) = found.next()? {
         if let Some(answers) = rows.at(row.get(0)?) {
             answers.add(row.get(1)?, row.get(2)?);
-        }
-    }
-    Ok(())
-}
-
-/// One look into the table for each row: its key begins with period, start and caller.
-fn add_usage(
-    connection: &Connection,
-    period: Period,
-    (account, network, end_user): CallerColumns,
-    rows: &mut Rows<Answers>,
-) -> rusqlite::Result<()> {
-    const WITH_ITS_USERS: &str = "SELECT status, sum(jobs) FROM usage \
-         WHERE period = ?1 AND start = ?2 AND status <> 0 AND outcome <> ?3 AND account = ?4 GROUP BY status";
-    const ALONE: &str = "SELECT status, sum(jobs) FROM usage \
-         WHERE period = ?1 AND start = ?2 AND status <> 0 AND outcome <> ?3 \
-           AND account = ?4 AND network = ?5 AND end_user = ?6 GROUP BY status";
-    let has_users = account != 0 && end_user == 0;
-    let mut select = connection.prepare_cached(if has_users { WITH_ITS_USERS } else { ALONE })?;
-    for start in rows.starts() {
-        let mut found = match has_users {
-            true => select.query(params![period.seconds(), start, WITHDRAWN, account])?,
-            false => select.query(params![period.seconds(), start, WITHDRAWN, account, network, end_user])?,
-        };
-        while let Some(row) = found.next()? {
-            if let Some(answers) = rows.at(start) {
-                answers.add(row.get(0)?, row.get(1)?);
-            }
         }
     }
     Ok(())

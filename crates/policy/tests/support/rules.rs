@@ -90,7 +90,9 @@ impl RulesBuilder {
 
     /// Windows in this order, whether or not a quota counts in them. Before any tier that has quotas.
     pub fn windows(mut self, windows: impl IntoIterator<Item = Window>) -> Self {
-        windows.into_iter().for_each(|window| drop(self.0.windows.push(window)));
+        for window in windows {
+            self.0.windows.push(window);
+        }
         self
     }
 

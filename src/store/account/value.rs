@@ -1,0 +1,324 @@
+//! The kinds of values that the fields of an account have: how each is changed, checked, and kept in the database.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Row;
+use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::bounds::{Bounds, Illegal, check_numbers};
+use crate::policy::rules::Raise;
+use crate::policy::time::UnixTime;
+use crate::store::calendar;
+use crate::store::rows::{millis, unix_time};
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The name of a tier, which every account has.
+    Tier,
+    /// Text, if there is any.
+    Text,
+    /// A whole number, if there is one.
+    Number,
+    /// A point of time, if there is one.
+    Time,
+    /// Whether something is so.
+    Flag,
+    /// Whole numbers by the names of quotas.
+    Quotas,
+    /// Numbers by the names of request limits.
+    Limits,
+}
+
+impl Kind {
+    /// That in words, as JSON has it: of a whole account, or of what changes one.
+    pub fn in_json(self, changes: bool) -> &'static str {
+        match (self, changes) {
+            (Self::Tier, _) => "the name of a tier",
+            (Self::Text, _) => "text, or null",
+            (Self::Number, _) => "a whole number, or null",
+            (Self::Time, _) => "a time as text, such as \"2027-01-01\" (UTC) or \"2027-01-01T12:00:00Z\", or null",
+            (Self::Flag, _) => "true or false",
+            (Self::Quotas, false) => "an object of whole numbers by the names of quotas",
+            (Self::Quotas, true) => "an object of whole numbers or null by the names of quotas",
+            (Self::Limits, false) => {
+                "an object of numbers by the names of request limits, each such as 300, or { \"limit\": 5000, \"lifts\": \"network\" }"
+            }
+            (Self::Limits, true) => {
+                "an object of numbers or null by the names of request limits, each such as 300, or { \"limit\": 5000, \"lifts\": \"network\" }"
+            }
+        }
+    }
+
+    /// Whether the table of accounts has a column for it. Numbers by name have tables of their own.
+    pub const fn is_column(self) -> bool {
+        !matches!(self, Self::Quotas | Self::Limits)
+    }
+}
+
+/// What is to become of a value that may be missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Change<T> {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It is this.
+    Set(T),
+    /// It is taken away: `null` in JSON.
+    Clear,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Option::deserialize(from).map(|value| value.map_or(Self::Clear, Self::Set))
+    }
+}
+
+impl<T> Change<T> {
+    /// The value after it.
+    pub fn of(self, old: Option<T>) -> Option<T> {
+        match self {
+            Self::Keep => old,
+            Self::Set(new) => Some(new),
+            Self::Clear => None,
+        }
+    }
+}
+
+/// The value of a field.
+pub trait Value: Sized {
+    /// What a patch says of it.
+    type Patch;
+    /// What it holds.
+    const KIND: Kind;
+
+    /// Makes it what the patch says.
+    fn patch(&mut self, patch: &Self::Patch);
+
+    /// Whether it fits.
+    fn check(&self, bounds: Bounds) -> Result<(), Illegal>;
+
+    /// Reads it from the next column, if it has one.
+    fn read(row: &Row<'_>, columns: &mut impl Iterator<Item = usize>) -> rusqlite::Result<Self>;
+
+    /// Adds its column to a row, if it has one.
+    fn write<'v>(&'v self, row: &mut Vec<ToSqlOutput<'v>>) -> rusqlite::Result<()>;
+}
+
+/// The last two of what has a column.
+macro_rules! in_a_column {
+    () => {
+        fn read(row: &Row<'_>, columns: &mut impl Iterator<Item = usize>) -> rusqlite::Result<Self> {
+            row.get(columns.next().unwrap_or(usize::MAX))
+        }
+
+        fn write<'v>(&'v self, row: &mut Vec<ToSqlOutput<'v>>) -> rusqlite::Result<()> {
+            row.push(self.to_sql()?);
+            Ok(())
+        }
+    };
+}
+
+impl Value for String {
+    type Patch = Option<Self>;
+    const KIND: Kind = Kind::Tier;
+    in_a_column!();
+
+    fn patch(&mut self, patch: &Self::Patch) {
+        if let Some(new) = patch {
+            self.clone_from(new);
+        }
+    }
+
+    fn check(&self, bounds: Bounds) -> Result<(), Illegal> {
+        bounds.text(self)
+    }
+}
+
+impl Value for bool {
+    type Patch = Option<Self>;
+    const KIND: Kind = Kind::Flag;
+    in_a_column!();
+
+    fn patch(&mut self, patch: &Self::Patch) {
+        *self = patch.unwrap_or(*self);
+    }
+
+    fn check(&self, _: Bounds) -> Result<(), Illegal> {
+        Ok(())
+    }
+}
+
+impl<T: Scalar> Value for Option<T> {
+    type Patch = Change<T>;
+    const KIND: Kind = T::KIND;
+    in_a_column!();
+
+    fn patch(&mut self, patch: &Self::Patch) {
+        *self = patch.clone().of(self.take());
+    }
+
+    fn check(&self, bounds: Bounds) -> Result<(), Illegal> {
+        self.as_ref().map_or(Ok(()), |value| value.check(bounds))
+    }
+}
+
+/// What may be missing.
+pub trait Scalar: Clone + FromSql + ToSql {
+    /// What it holds.
+    const KIND: Kind;
+
+    /// Whether it fits.
+    fn check(&self, bounds: Bounds) -> Result<(), Illegal>;
+}
+
+impl Scalar for String {
+    const KIND: Kind = Kind::Text;
+
+    fn check(&self, bounds: Bounds) -> Result<(), Illegal> {
+        bounds.text(self)
+    }
+}
+
+impl Scalar for u32 {
+    const KIND: Kind = Kind::Number;
+
+    fn check(&self, bounds: Bounds) -> Result<(), Illegal> {
+        bounds.number((*self).into())
+    }
+}
+
+impl Scalar for Until {
+    const KIND: Kind = Kind::Time;
+
+    fn check(&self, _: Bounds) -> Result<(), Illegal> {
+        Ok(())
+    }
+}
+
+/// A point of time: in JSON as RFC 3339 has it, or a bare date; in the database a number of milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Until(pub UnixTime);
+
+impl From<Until> for String {
+    fn from(Until(time): Until) -> Self {
+        calendar::written(time)
+    }
+}
+
+impl TryFrom<String> for Until {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        calendar::point(&text).map(Self).ok_or("no point of time")
+    }
+}
+
+impl FromSql for Until {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        i64::column_result(value).map(|millis| Self(unix_time(millis)))
+    }
+}
+
+impl ToSql for Until {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(millis(self.0).into())
+    }
+}
+
+/// Numbers of an account's own, by name.
+pub type Numbers<T> = BTreeMap<String, T>;
+
+/// A number of an account's own, instead of its tier's.
+pub trait OwnNumber: Copy + Into<u64> {
+    /// What a field of them holds.
+    const KIND: Kind;
+}
+
+/// The limit of a quota, in units.
+impl OwnNumber for u64 {
+    const KIND: Kind = Kind::Quotas;
+}
+
+impl OwnNumber for OwnLimit {
+    const KIND: Kind = Kind::Limits;
+}
+
+impl<T: OwnNumber> Value for Numbers<T> {
+    /// `None`, and a name that is left out, stay as they are. `None` by a name gives the tier's number back.
+    type Patch = Option<Numbers<Option<T>>>;
+    const KIND: Kind = T::KIND;
+
+    fn patch(&mut self, patch: &Self::Patch) {
+        for (name, number) in patch.iter().flatten() {
+            match number {
+                Some(number) => drop(self.insert(name.clone(), *number)),
+                None => drop(self.remove(name)),
+            }
+        }
+    }
+
+    fn check(&self, bounds: Bounds) -> Result<(), Illegal> {
+        check_numbers(self.iter().map(|(name, number)| (&**name, (*number).into())), bounds)
+    }
+
+    fn read(_: &Row<'_>, _: &mut impl Iterator<Item = usize>) -> rusqlite::Result<Self> {
+        Ok(Self::default())
+    }
+
+    fn write<'v>(&'v self, _: &mut Vec<ToSqlOutput<'v>>) -> rusqlite::Result<()> {
+        Ok(())
+    }
+}
+
+/// An account's own number for a request limit: in JSON `300`, or `{ "limit": 5000, "lifts": "network" }` (semantics §7.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum OwnLimit {
+    /// It lifts nothing else.
+    Number(u32),
+    /// It may lift the number of the account's network too.
+    Lifting(Lifting),
+}
+
+/// A number, and what it lifts beside itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lifting {
+    limit: u32,
+    lifts: Option<Lifts>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Lifts {
+    Network,
+}
+
+impl From<Raise> for OwnLimit {
+    fn from(Raise { number, lifts_network }: Raise) -> Self {
+        let lifts = Some(Lifts::Network);
+        match lifts_network {
+            false => Self::Number(number),
+            true => Self::Lifting(Lifting { limit: number, lifts }),
+        }
+    }
+}
+
+impl From<OwnLimit> for Raise {
+    fn from(limit: OwnLimit) -> Self {
+        let (number, lifts_network) = match limit {
+            OwnLimit::Number(number) => (number, false),
+            OwnLimit::Lifting(Lifting { limit, lifts }) => (limit, lifts.is_some()),
+        };
+        Self { number, lifts_network }
+    }
+}
+
+impl From<OwnLimit> for u64 {
+    fn from(limit: OwnLimit) -> Self {
+        Raise::from(limit).number.into()
+    }
+}
