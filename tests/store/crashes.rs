@@ -53,6 +53,7 @@ fn sigkill_at_any_moment_loses_nothing_that_was_answered() {
                 database.roll_up().expect("it can be written");
             }
         });
+        let ended = EndsWorkers(&over);
         for kill in 0..KILLS {
             let before = answered.lock().expect("nobody panics").clone();
             let killed = as_killed(folder.path());
@@ -62,10 +63,19 @@ fn sigkill_at_any_moment_loses_nothing_that_was_answered() {
             assert!(before.is_subset(&there), "kill {kill}: {:?}", before.difference(&there));
             assert!(there.iter().all(|number| *number < begun), "kill {kill}");
         }
-        over.store(true, Ordering::SeqCst);
+        drop(ended);
     });
     let all: BTreeSet<u32> = (1..next.load(Ordering::SeqCst)).collect();
     assert_eq!(each_once(&database, &wall), all);
+}
+
+/// Tells the threads to end, also where the test fails: it hung instead, for its threads never ended.
+struct EndsWorkers<'a>(&'a AtomicBool);
+
+impl Drop for EndsWorkers<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// A folder with that database and so much of its log, as after a crash.
