@@ -345,6 +345,9 @@ fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Filling, Jo
     relisting.take();
     let filling = settling.swap(rules);
     house.store.networks().relist(config.blocked_networks.clone());
+    if settling.upstreams.has_unused() {
+        settling.settle();
+    }
     Ok(filling.map(|filling| (filling, house.database.past())))
 }
 

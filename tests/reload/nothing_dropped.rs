@@ -239,7 +239,9 @@ async fn a_server_that_is_gone_finishes_what_it_has_and_gets_nothing_more() {
     reload(&door, &plan(&[(old.address, 1), (new.address, 1)], 8).yaml()).await;
     let clients = [searching(&door, "p1").await, searching(&door, "p1").await];
     door.house_until(0, 2).await;
-    let mut one = Arrived::on_either(at_old.stream, &old).await;
+    // Nothing is kept open to a server that is gone.
+    drop(at_old);
+    let mut one = old.request().await;
     let mut other = Arrived::on_either(at_new.stream, &new).await;
     one.answer("").await;
     other.answer("").await;
