@@ -228,6 +228,45 @@ fn a_place_that_moved_is_no_difference_of_those_who_refer_to_it() {
 }
 
 #[test]
+fn another_way_to_write_the_same_is_no_difference() {
+    let all: [&[(&str, &str, &str)]; 9] = [
+        &[("/queue/max_wait", r#""60s""#, r#""1m""#)],
+        &[("/history/max", r#""1GiB""#, r#""1024MiB""#)],
+        &[("/tiers/gold/displacements_per_minute", "", "40")],
+        &[
+            ("/tiers/gold/quota", r#"{"limit": 10, "rolling": "24h"}"#, ""),
+            ("/tiers/gold/quotas", "", r#"{"daily": {"rolling": "1d", "limit": 10}}"#),
+        ],
+        &[("/limits/0/match/path", r#""/a/*""#, r#""/a/{*rest}""#)],
+        &[("/answers/rate_limited/content_type", "", r#""application/json""#)],
+        &[("/upstreams/web/first_byte_timeout", "", r#""50s""#)],
+        &[(
+            "/upstreams/search/servers/0/url",
+            r#""http://worker""#,
+            r#""HTTP://Worker:80""#,
+        )],
+        &[("/routes/0/host", r#""example.org""#, r#""Example.ORG""#)],
+    ];
+    for edits in all {
+        let [old, new] = [true, false].map(|is_old| {
+            let mut document = base();
+            edits
+                .iter()
+                .for_each(|(at, old, new)| document.set(at, if is_old { old } else { new }));
+            parsed(&document)
+        });
+        assert_eq!(diff(&old, &new).to_string(), "", "{edits:?}");
+        assert_eq!(old, new, "{edits:?}");
+    }
+    // Fields of a section have no order.
+    let mut document = base();
+    ["", "/queue", "/connections", "/limits/0", "/routes/0"]
+        .iter()
+        .for_each(|at| document.rotate(at, 1));
+    assert_eq!(diff(&parsed(&base()), &parsed(&document)).to_string(), "");
+}
+
+#[test]
 fn what_is_said_of_a_long_file_is_said_quickly() {
     let networks = |third: u8| {
         let all: Vec<String> = (0..16_000_u32)

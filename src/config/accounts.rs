@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::entries::{Entry, Item, items};
@@ -24,7 +24,7 @@ pub const KEYS_PER_ACCOUNT_MAX: usize = 16;
 const HASH_ADVICE: &str = "write the key's SHA-256 in 64 hexadecimal digits: printf %s \"$KEY\" | sha256sum";
 
 /// Somebody with a key.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Account {
     /// Its name: 1 to 64 visible ASCII characters.
@@ -55,7 +55,7 @@ struct Taken<'n> {
 
 /// What is wrong within and between the accounts, whose keys are looked up. Each that is right.
 pub(super) fn checked(
-    accounts: &[Entry<Account>],
+    accounts: &mut [Entry<Account>],
     surroundings: &Surroundings<'_>,
     report: &mut Report,
 ) -> Vec<Account> {
@@ -67,8 +67,8 @@ pub(super) fn checked(
         let name = name.and_then(|node| unique(node, &mut taken, report));
         let keys = field("key_sha256").and_then(|node| all_keys(node, name, surroundings, &mut taken, report));
         if let (Some(_), Some(key_sha256), true) = (name, keys, is_right(field("tier"), report)) {
-            let account = value.clone();
-            read.push(Account { key_sha256, ..account });
+            value.key_sha256 = key_sha256;
+            read.push(value.clone());
         }
     }
     read
@@ -122,6 +122,11 @@ impl Scalar for KeyHashes {
 
     fn stand_in() -> Vec<[u8; 32]> {
         Vec::new()
+    }
+
+    fn written(hashes: &Vec<[u8; 32]>) -> Value {
+        let hash = |hash: &[u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        hashes.iter().map(hash).collect()
     }
 
     fn schema() -> Value {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::DATA_DIR_BYTES_MAX;
@@ -22,7 +22,7 @@ use super::yaml::{Kind, Node, Place};
 pub const TOKEN_CHARS: RangeInclusive<usize> = 16..=512;
 
 /// The operator's listener.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Admin")]
 #[schemars(extend("not" = { "required": ["token", "token_file"] }))]
 pub(super) struct Written {
@@ -41,7 +41,7 @@ pub(super) struct Written {
 }
 
 /// The admin listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Admin {
     /// Where it listens: never where the public can reach it. Port 0 lets the system choose.
     pub listen: SocketAddr,
@@ -57,6 +57,15 @@ pub enum TokenSource {
     /// In that file, alone. The path is seen from the working directory; a relative one begins beside the file that names it: see
     /// [`Config::load`](super::Config::load).
     File(PathBuf),
+}
+
+impl Serialize for TokenSource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Variable(name) => serializer.collect_str(&format_args!("the variable {name}")),
+            Self::File(file) => serializer.collect_str(&file.display()),
+        }
+    }
 }
 
 /// The token's place, which is looked at once the environment is at hand: [`Written::checked`].

@@ -2,13 +2,13 @@
 
 use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::entries::{Entry, Item, named};
 use super::error::Report;
 use super::excerpt::quoted;
-use super::scalar::{Maybe, Scalar, Whole};
+use super::scalar::{As, Maybe, Scalar, Whole};
 use super::suggest::did_you_mean;
 use super::value::{shown, text};
 use super::yaml::Node;
@@ -57,7 +57,7 @@ pub struct Answer {
 }
 
 /// What an answer has instead of the usual.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Answer")]
 #[schemars(extend("minProperties" = 1, "dependencies" = { "content_type": ["body"] }))]
 pub(super) struct Written {
@@ -68,12 +68,20 @@ pub(super) struct Written {
     #[serde(default, with = "Maybe::<Headers>")]
     headers: Option<Vec<(HeaderName, Template)>>,
     /// The type of its body.
-    #[serde(default, with = "Maybe::<ContentType>")]
-    #[schemars(extend("default" = "application/json"))]
-    content_type: Option<HeaderValue>,
+    #[serde(default = "json", with = "As::<ContentType>")]
+    content_type: HeaderValue,
     /// Its body. Names in braces are filled in, such as {limit}, {remaining}, {retry_after}, {error}.
     #[serde(default, with = "Maybe::<Body>")]
     body: Option<String>,
+}
+
+fn json() -> HeaderValue {
+    JSON
+}
+
+/// A template as the file has it.
+fn source(template: &Template) -> String {
+    template.source(&Member::ALL.map(|(_, name)| name))
 }
 
 impl Item for Written {
@@ -90,7 +98,7 @@ pub(super) fn reasons() -> Json {
 }
 
 /// What is wrong within the answers. Each that is right.
-pub(super) fn checked(answers: Vec<Entry<Written>>, report: &mut Report) -> Vec<(Reason, Answer)> {
+pub(super) fn checked(answers: &[Entry<Written>], report: &mut Report) -> Vec<(Reason, Answer)> {
     let mut read = Vec::new();
     for entry in answers {
         let name = entry.name.as_str();
@@ -106,7 +114,7 @@ pub(super) fn checked(answers: Vec<Entry<Written>>, report: &mut Report) -> Vec<
     read
 }
 
-fn answer(entry: Entry<Written>, report: &mut Report) -> Option<Answer> {
+fn answer(entry: &Entry<Written>, report: &mut Report) -> Option<Answer> {
     let mut part = entry.part(report);
     if part.value("content_type").is_some() && !part.is_meant("body") {
         let advice = "add `body`, or leave it out";
@@ -122,14 +130,13 @@ fn answer(entry: Entry<Written>, report: &mut Report) -> Option<Answer> {
         headers,
         content_type,
         body: written,
-    } = entry.value;
-    let kind = content_type.unwrap_or(JSON);
-    let written = written.zip(entry.node.value("body")).filter(|_| is_kind);
-    let body = written.and_then(|(written, node)| body(node, &written, &kind, report));
+    } = &entry.value;
+    let written = written.as_ref().zip(entry.node.value("body")).filter(|_| is_kind);
+    let body = written.and_then(|(written, node)| body(node, written, content_type, report));
     Some(Answer {
-        status,
-        headers: headers.unwrap_or_default(),
-        body: body.map(|body| (kind, body)),
+        status: *status,
+        headers: headers.clone().unwrap_or_default(),
+        body: body.map(|body| (content_type.clone(), body)),
     })
 }
 
@@ -158,6 +165,11 @@ impl Scalar for Headers {
 
     fn stand_in() -> Self::Value {
         Vec::new()
+    }
+
+    fn written(headers: &Self::Value) -> Json {
+        let header = |(name, value): &(HeaderName, Template)| json!({ "name": name.as_str(), "value": source(value) });
+        headers.iter().map(header).collect()
     }
 
     fn schema() -> Json {
@@ -207,6 +219,10 @@ impl Scalar for ContentType {
         JSON
     }
 
+    fn written(kind: &HeaderValue) -> Json {
+        String::from_utf8_lossy(kind.as_bytes()).into()
+    }
+
     fn schema() -> Json {
         json!({ "type": "string", "pattern": "^[^/]+/" })
     }
@@ -224,6 +240,10 @@ impl Scalar for Body {
 
     fn stand_in() -> String {
         String::new()
+    }
+
+    fn written(body: &String) -> Json {
+        body.as_str().into()
     }
 
     fn schema() -> Json {

@@ -2,16 +2,18 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::accounts::{self, ACCOUNTS_MAX, Account};
 use super::admin::{self, Admin};
 use super::answers::{self, Answer, REASONS_MAX};
 use super::de;
+use super::diff::Tree;
 use super::entries::{KnownNames, List, Named, Names, Part};
 use super::environment::Surroundings;
 use super::error::Report;
@@ -36,7 +38,7 @@ use crate::policy::refusal::Reason;
 use crate::policy::rules::{LIMITS_MAX, Rules, TierId};
 
 /// What the server does: tiergate's tiers.yaml.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "tiers.yaml")]
 pub(super) struct Document {
@@ -167,7 +169,8 @@ pub(super) fn read(root: &Rc<Node>, surroundings: &Surroundings<'_>, report: &mu
     check_listeners(&document, root, report);
     Part::new(root, report).within("paths", |part| document.paths.check(part));
     let sections = checked(&mut document, root, surroundings, report);
-    Some(config(document, admin?, sections, surroundings))
+    let admin = admin.filter(|_| report.is_empty())?;
+    Some(config(document, admin, sections, surroundings))
 }
 
 /// The sections that are checked item by item.
@@ -180,16 +183,16 @@ struct Sections {
     accounts: Vec<Account>,
 }
 
-/// What is wrong within and between the sections, and what is unwise. They are taken out of the document.
+/// What is wrong within and between the sections, and what is unwise.
 fn checked(document: &mut Document, root: &Node, surroundings: &Surroundings<'_>, report: &mut Report) -> Sections {
     let (mut windows, queue) = (Windows::default(), document.queue.rules());
-    let (limits, limit_routes) = limits::checked(std::mem::take(&mut document.limits.0), report);
-    let (tiers, partly) = tiers::checked(std::mem::take(&mut document.tiers.0), &mut windows, report);
+    let (limits, limit_routes) = limits::checked(&document.limits.0, report);
+    let (tiers, partly) = tiers::checked(&mut document.tiers.0, &mut windows, report);
     limits::check_names_of_quotas(root, tiers.iter().chain(&partly), report);
-    let answers = answers::checked(std::mem::take(&mut document.answers.0), report);
-    let (upstreams, pools) = upstreams::checked(std::mem::take(&mut document.upstreams.0), report);
-    let routes = routes::checked(std::mem::take(&mut document.routes.0), &document.paths, report);
-    let accounts = accounts::checked(&document.accounts.0, surroundings, report);
+    let answers = answers::checked(&document.answers.0, report);
+    let (upstreams, pools) = upstreams::checked(&document.upstreams.0, report);
+    let routes = routes::checked(&document.routes.0, &document.paths, report);
+    let accounts = accounts::checked(&mut document.accounts.0, surroundings, report);
     let windows = windows.into_found();
     let mut has_queue = false;
     Part::new(root, report).within("queue", |part| has_queue = part.right(&["length"]));
@@ -225,7 +228,10 @@ fn checked(document: &mut Document, root: &Node, surroundings: &Surroundings<'_>
 }
 
 fn config(document: Document, admin: Admin, sections: Sections, surroundings: &Surroundings<'_>) -> Config {
+    let mut written = Tree::of(&document);
+    IN_FIELDS.iter().for_each(|(name, _)| written.set(name, Tree::Nothing));
     Config {
+        written: Arc::new(written),
         listen: document.listen,
         admin,
         data_dir: surroundings.path(&document.data_dir),
@@ -251,6 +257,30 @@ fn config(document: Document, admin: Admin, sections: Sections, surroundings: &S
         upstreams: sections.upstreams,
         routes: sections.routes,
         accounts: sections.accounts,
+    }
+}
+
+/// What a field writes of itself.
+type Of = fn(&Config) -> Tree;
+
+/// Settings that a command line may say instead, or that take a restart: what counts stands in the fields.
+const IN_FIELDS: [(&str, Of); 5] = [
+    ("listen", |config| Tree::of(&config.listen)),
+    ("admin", |config| Tree::of(&config.admin)),
+    ("data_dir", |config| Tree::of(&config.data_dir.to_string_lossy())),
+    ("cores", |config| Tree::of(&config.cores)),
+    ("upstreams", |config| {
+        let named = |upstream: &Upstream| (upstream.name.clone(), Tree::of(upstream));
+        Tree::Map(config.upstreams.iter().map(named).collect())
+    }),
+];
+
+impl Config {
+    /// All settings, as they write themselves.
+    pub(super) fn settings(&self) -> Tree {
+        let mut settings = (*self.written).clone();
+        IN_FIELDS.iter().for_each(|(name, of)| settings.set(name, of(self)));
+        settings
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use schemars::{JsonSchema, json_schema};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::NAME_CHARS_MAX;
@@ -77,6 +77,12 @@ impl<'de, T: Item, const MAX: usize> Deserialize<'de> for Named<T, MAX> {
     }
 }
 
+impl<T: Serialize, const MAX: usize> Serialize for Named<T, MAX> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|entry| (&entry.name, &entry.value)))
+    }
+}
+
 inline_schema!([T: JsonSchema, const MAX: usize] Named<T, MAX>, |generator| {
     let entry = generator.subschema_for::<T>();
     json_schema!({ "type": "object", "additionalProperties": entry, "minProperties": 1, "maxProperties": MAX })
@@ -103,6 +109,12 @@ impl<'de, T: Item, const MIN: usize, const MAX: usize> Deserialize<'de> for List
     }
 }
 
+impl<T: Serialize, const MIN: usize, const MAX: usize> Serialize for List<T, MIN, MAX> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|entry| &entry.value))
+    }
+}
+
 inline_schema!([T: JsonSchema, const MIN: usize, const MAX: usize] List<T, MIN, MAX>, |generator| {
     let mut schema = json_schema!({ "type": "array", "items": generator.subschema_for::<T>(), "maxItems": MAX });
     if MIN > 0 {
@@ -118,6 +130,13 @@ impl<T: Item, const MIN: usize, const MAX: usize> Items<T, MIN, MAX> {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
         let list = List::<T, MIN, MAX>::deserialize(deserializer)?;
         Ok(list.0.into_iter().map(|entry| entry.value).collect())
+    }
+
+    pub(super) fn serialize<S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error>
+    where
+        T: Serialize,
+    {
+        values.serialize(serializer)
     }
 }
 
@@ -322,6 +341,11 @@ impl Names {
     /// What the schema says of a name: one of digits alone needs no quotes.
     pub(super) fn schema() -> Value {
         json!({ "anyOf": [{ "type": "string", "minLength": 1, "maxLength": NAME_CHARS_MAX }, { "type": "integer", "minimum": 0 }] })
+    }
+
+    /// The name of the one of that number.
+    pub(super) fn name(&self, number: usize) -> Option<&str> {
+        self.order.get(number).map(String::as_str)
     }
 
     /// The number of the one that is named here. Says nothing if none could be read at all.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::de;
 use super::scalar::{As, LengthIn, Size, number, secs};
@@ -14,7 +14,7 @@ const BYTES_MIN: u64 = 64 << 20;
 const BYTES_MAX: u64 = 1 << 40;
 
 /// How long finished jobs are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct History {
     /// For so long beyond the longest rolling window of all quotas, from 1h to 3650d.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::de;
@@ -30,7 +30,7 @@ const MONTH_MS: u64 = 31 * 86_400_000;
 const SLIDING_MIN: Duration = Duration::from_millis(600);
 
 /// How many requests may come in which time.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limit {
     /// What it is called in headers, beside quotas: 1 to 32 of a-z, A-Z, 0-9, -, _ and .
@@ -131,7 +131,7 @@ pub enum LimitHeaders {
 }
 
 /// Requests that a limit is for.
-#[derive(Default, Deserialize, JsonSchema)]
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1))]
 pub(super) struct Match {
@@ -147,7 +147,7 @@ pub(super) struct Match {
 }
 
 /// When somebody who is refused again and again is blocked.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "BlockAfter")]
 pub(super) struct Block {
     /// So many refusals,
@@ -185,8 +185,8 @@ pub(super) fn names(root: &Node) -> Names {
 }
 
 /// What is wrong within the limits. Each that is right, and what it is for.
-pub(super) fn checked(limits: Vec<Entry<Limit>>, report: &mut Report) -> (Vec<rules::Limit>, Vec<LimitRoute>) {
-    check_names(&limits, report);
+pub(super) fn checked(limits: &[Entry<Limit>], report: &mut Report) -> (Vec<rules::Limit>, Vec<LimitRoute>) {
+    check_names(limits, report);
     let mut read = Vec::new();
     for entry in limits {
         let kind = entry.value.kind(entry.part(report));
@@ -207,37 +207,37 @@ pub(super) fn checked(limits: Vec<Entry<Limit>>, report: &mut Report) -> (Vec<ru
             r#match,
             v6_prefix,
             block_after,
-        } = entry.value;
-        let Match { host, path, methods } = r#match.unwrap_or_default();
-        let block_after = block_after.map(
+        } = &entry.value;
+        let Match { host, path, methods } = r#match.clone().unwrap_or_default();
+        let block_after = block_after.as_ref().map(
             |Block {
                  refusals,
                  within,
                  r#for,
              }| BlockAfter {
-                refusals,
-                within: within.into(),
-                lasts: r#for.into(),
+                refusals: *refusals,
+                within: (*within).into(),
+                lasts: (*r#for).into(),
             },
         );
         let limit = |kind| rules::Limit {
-            name: name.into(),
-            per,
-            number: limit,
-            window: window.into(),
+            name: name.as_str().into(),
+            per: *per,
+            number: *limit,
+            window: (*window).into(),
             kind,
             penalty: penalty.map(Into::into),
-            degraded,
-            v6_prefix,
+            degraded: *degraded,
+            v6_prefix: *v6_prefix,
             block_after,
-            disclosed,
-            enforce,
+            disclosed: *disclosed,
+            enforce: *enforce,
         };
         let route = LimitRoute {
             host,
             pattern: path,
             methods,
-            headers,
+            headers: *headers,
         };
         read.extend(kind.filter(|_| is_right).map(|kind| (limit(kind), route)));
     }
@@ -352,6 +352,10 @@ impl Scalar for Name {
         String::new()
     }
 
+    fn written(name: &String) -> Value {
+        name.as_str().into()
+    }
+
     fn schema() -> Value {
         Names::schema()
     }
@@ -395,6 +399,10 @@ impl Scalar for Who {
         Per::default()
     }
 
+    fn written(per: &Per) -> Value {
+        WHO.into_iter().filter(|word| with(*per, word) == *per).collect()
+    }
+
     fn schema() -> Value {
         let one = json!({ "type": "string", "enum": WHO });
         let several =
@@ -419,7 +427,7 @@ impl Item for OwnLimit {
 }
 
 /// A number of a tier's own for a request limit.
-#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "LiftingLimit")]
 pub(super) struct Lifting {
     /// Requests in the limit's window.
@@ -438,6 +446,12 @@ pub(super) struct Lifting {
 enum Lifts {
     /// The network from which the account asks.
     Network,
+}
+
+impl Serialize for OwnLimit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
 }
 
 impl<'de> Deserialize<'de> for OwnLimit {

@@ -49,7 +49,7 @@ const RESERVED_HEADERS: [&str; 10] = [
 ];
 
 /// Bounds of the public listener's connections.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connections {
     /// Open connections; more wait.
@@ -96,7 +96,7 @@ pub enum ForwardedHeader {
 }
 
 /// Where a request carries its key.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
     /// Headers that hold nothing but the key.
@@ -141,7 +141,7 @@ pub enum Origins {
 }
 
 /// Pages of other sites that may call the server.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cors {
     /// Their origins, scheme://host or scheme://host:port, or "*" alone for all.
@@ -154,7 +154,7 @@ pub struct Cors {
 }
 
 /// The server's own pages, which come before the routes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Paths {
     /// What a caller has used.
@@ -328,6 +328,16 @@ impl Scalar for Sites {
 
     fn stand_in() -> Origins {
         Origins::Any
+    }
+
+    fn written(origins: &Origins) -> Value {
+        match origins {
+            Origins::Any => "all sites".into(),
+            Origins::List(named) => named
+                .iter()
+                .map(|site| String::from_utf8_lossy(site.as_bytes()))
+                .collect(),
+        }
     }
 
     fn schema() -> Value {

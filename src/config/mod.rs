@@ -45,6 +45,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -68,6 +69,7 @@ pub use tiers::TIERS_MAX;
 pub use upstreams::{Health, SERVERS_MAX, Server, UPSTREAMS_MAX, Upstream};
 pub use value::{DURATION_MAX, length_of_time};
 
+use diff::Tree;
 use environment::Surroundings;
 use error::Report;
 use excerpt::Lines;
@@ -138,6 +140,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Who has a key, in the file's order. Default none, at most [`ACCOUNTS_MAX`].
     pub accounts: Vec<Account>,
+    /// What the sections write of themselves.
+    written: Arc<Tree>,
 }
 
 /// What leads operators to a door.

@@ -50,7 +50,7 @@ pub enum OnHangup {
 }
 
 /// What is forwarded where.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// The host that is asked, without a port; left out, any.
@@ -106,14 +106,14 @@ fn ok() -> Vec<u16> {
 }
 
 /// What is wrong within and between the routes. Each that is right, with the place of its path.
-pub(super) fn checked(routes: Vec<Entry<Route>>, paths: &Paths, report: &mut Report) -> Vec<(Route, Place)> {
+pub(super) fn checked(routes: &[Entry<Route>], paths: &Paths, report: &mut Report) -> Vec<(Route, Place)> {
     let mut read = Vec::new();
     for entry in routes {
         unmetered(&entry.value, entry.part(report));
         let part = entry.part(report);
         if part.right(&["path", "upstream"]) && part.sound(&["host", "methods", "metered"]) {
             let place = part.value("path").map_or(entry.at, |path| path.place);
-            read.push((entry.value, place));
+            read.push((entry.value.clone(), place));
         }
     }
     let routes = read;
@@ -176,6 +176,10 @@ impl Scalar for Path {
         Pattern::parse("/").expect("a path")
     }
 
+    fn written(path: &Pattern) -> Value {
+        path.as_str().into()
+    }
+
     fn schema() -> Value {
         json!({ "type": "string", "maxLength": PATH_BYTES_MAX, "pattern": "^/" })
     }
@@ -199,6 +203,10 @@ impl Scalar for PathOrBelow {
 
     fn stand_in() -> Pattern {
         Path::stand_in()
+    }
+
+    fn written(path: &Pattern) -> Value {
+        Path::written(path)
     }
 
     fn schema() -> Value {

@@ -10,6 +10,7 @@ use serde::{Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::de::{self, Here};
+use super::diff::HIDDEN;
 use super::entries::{Names, items};
 use super::error::Report;
 use super::schema::KIND;
@@ -29,10 +30,8 @@ pub(super) trait Scalar {
     /// What takes its place then: never used, since a document with an error gives no configuration.
     fn stand_in() -> Self::Value;
 
-    /// As tiers.yaml writes it, for the schema to say what the default is. Null: no default is written.
-    fn written(_: &Self::Value) -> Value {
-        Value::Null
-    }
+    /// As tiers.yaml writes it, for the schema to say what the default is, and for a difference. An object is an entry of a list.
+    fn written(value: &Self::Value) -> Value;
 
     /// What the schema says of it.
     fn schema() -> Value;
@@ -257,6 +256,10 @@ impl<D: Described> Scalar for Later<D> {
 
     fn stand_in() {}
 
+    fn written((): &()) -> Value {
+        Value::Null
+    }
+
     fn schema() -> Value {
         D::schema()
     }
@@ -276,10 +279,22 @@ impl<S: Scalar> Scalar for Secret<S> {
         S::stand_in()
     }
 
+    fn written(value: &S::Value) -> Value {
+        hidden(S::written(value))
+    }
+
     fn schema() -> Value {
         let mut schema = S::schema();
         schema[SECRET] = true.into();
         schema
+    }
+}
+
+fn hidden(value: Value) -> Value {
+    match value {
+        Value::String(text) => format!("{HIDDEN}{text}").into(),
+        Value::Array(items) => items.into_iter().map(hidden).collect(),
+        other => other,
     }
 }
 
@@ -349,6 +364,10 @@ macro_rules! reference {
 
             fn stand_in() -> $id {
                 $id(0)
+            }
+
+            fn written(id: &$id) -> Value {
+                de::names().$names.name(id.index()).into()
             }
 
             fn schema() -> Value {

@@ -1,5 +1,6 @@
 //! The queue and the sponsor levels.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -20,7 +21,7 @@ pub const TIERS_MAX: usize = 256;
 pub(super) const DISPLACEMENTS_EACH: u32 = 10;
 
 /// The queue, shared by all tiers.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Queue {
     /// Places: how many searches may wait. 0: nobody waits.
@@ -69,7 +70,7 @@ impl Queue {
 type Every = Whole<u32, 2, 1_000>;
 
 /// A sponsor level.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("not" = { "required": ["quota", "quotas"] }))]
 pub(super) struct Tier {
@@ -82,7 +83,7 @@ pub(super) struct Tier {
     #[schemars(extend("x-add" = "add `concurrency`: how many jobs a caller may have at once"))]
     concurrency: u32,
     /// Successful searches that one caller has in a window; left out, there is no bound.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     quota: Option<Quota>,
     /// Several quotas by their names, all of which must have room: { daily: { … }, monthly: { … } }.
     #[serde(default)]
@@ -102,14 +103,15 @@ impl Item for Tier {
     const NOUN: &'static str = "tier";
 }
 
-/// What is wrong within the tiers. Each that is right; and those that are in part, which are compared with none.
+/// What is wrong within the tiers, in which what follows from other fields is put down. Each that is right; and those that are in
+/// part, which are compared with none.
 pub(super) fn checked(
-    tiers: Vec<Entry<Tier>>,
+    tiers: &mut [Entry<Tier>],
     windows: &mut Windows,
     report: &mut Report,
 ) -> (Vec<rules::Tier>, Vec<rules::Tier>) {
     let (mut right, mut partly) = (Vec::new(), Vec::new());
-    for entry in &tiers {
+    for entry in tiers {
         let what = Tier::called(&entry.name);
         if !name_is_legal(&entry.name, |c| c.is_ascii_graphic()) {
             let advice = "use 1 to 64 visible ASCII characters without spaces: the name travels in a header";
@@ -120,36 +122,40 @@ pub(super) fn checked(
             let message = format!("{what} has both `quota` and `quotas`");
             part.add("quotas", message, "put them all into `quotas`, each with its name");
         }
-        let tier = &entry.value;
         let quotas = quotas(entry, windows, report);
-        let limits = limits::own(&tier.limits, report);
+        let limits = limits::own(&entry.value.limits, report);
         if !entry.part(report).right(&["priority", "concurrency"]) {
             continue;
         }
+        let tier = &mut entry.value;
         let usual = tier.concurrency * DISPLACEMENTS_EACH;
+        let displacements = *tier.displacements_per_minute.get_or_insert(usual);
         let read = match entry.part(report).sound(&["quota", "quotas", "limits"]) {
             true => &mut right,
             false => &mut partly,
         };
-        read.extend(Priority::new(tier.priority).map(|priority| rules::Tier {
+        read.extend(Priority::new(entry.value.priority).map(|priority| rules::Tier {
             name: entry.name.as_str().into(),
             priority,
-            concurrency: tier.concurrency,
+            concurrency: entry.value.concurrency,
             quotas,
-            max_wait: tier.max_wait.map(Span::from),
-            displacements_per_minute: tier.displacements_per_minute.unwrap_or(usual),
+            max_wait: entry.value.max_wait.map(Span::from),
+            displacements_per_minute: displacements,
             limits,
         }));
     }
     (right, partly)
 }
 
-fn quotas(entry: &Entry<Tier>, windows: &mut Windows, report: &mut Report) -> Vec<rules::Quota> {
-    let Tier { quota, quotas, .. } = &entry.value;
-    let only = quota.as_ref().zip(entry.node.value("quota"));
-    let only = only.and_then(|(quota, node)| quota.checked(None, node.place, node, windows, report));
+/// The policy's quotas. A single one becomes one of several, by the name that follows from its window.
+fn quotas(entry: &mut Entry<Tier>, windows: &mut Windows, report: &mut Report) -> Vec<rules::Quota> {
+    let only = entry.value.quota.take().zip(entry.node.value("quota"));
+    let only = only.and_then(|(quota, node)| {
+        let read = quota.checked(None, node.place, node, windows, report)?;
+        Some((quota, node.place, read))
+    });
     let mut named = Vec::new();
-    for quota in &quotas.0 {
+    for quota in &entry.value.quotas.0 {
         let what = Quota::called(&quota.name);
         check_name(&what, &quota.name, "the tier's", "daily", quota.at, report);
         named.extend(
@@ -158,5 +164,10 @@ fn quotas(entry: &Entry<Tier>, windows: &mut Windows, report: &mut Report) -> Ve
                 .checked(Some(&quota.name), quota.at, &quota.node, windows, report),
         );
     }
-    only.map_or(named, |only| vec![only])
+    if let Some((value, at, read)) = only {
+        let (name, node) = (read.name.to_string(), Rc::clone(&entry.node));
+        entry.value.quotas.0 = vec![Entry { name, at, node, value }];
+        named = vec![read];
+    }
+    named
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::entries::{Entry, Item, Items, Part};
 use super::error::Report;
@@ -24,7 +24,7 @@ const HOST_CHARS_MAX: usize = 253;
 const PROBE_CHARS_MAX: usize = 1024;
 
 /// A pool of upstream servers.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// Its name, 1 to 64 letters, digits, `_` and `-`.
@@ -56,7 +56,7 @@ impl Item for Upstream {
 }
 
 /// A server of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(from = "Listed", into = "Listed")]
 pub struct Server {
     /// An IP address, IPv6 without brackets, or a DNS name in lower case.
@@ -79,7 +79,7 @@ impl Server {
 }
 
 /// A server of an upstream, as it is listed.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Server")]
 pub(super) struct Listed {
     /// Where it is: http://host or http://host:port.
@@ -123,7 +123,7 @@ impl fmt::Display for Authority {
 }
 
 /// How a server is asked whether it is well.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
     /// What is asked for, such as /health; any 2xx or 3xx is well.
@@ -136,7 +136,7 @@ pub struct Health {
 }
 
 /// What is wrong within the upstreams. Each that is right, and the policy's part of it.
-pub(super) fn checked(upstreams: Vec<Entry<Upstream>>, report: &mut Report) -> (Vec<Upstream>, Vec<PoolRules>) {
+pub(super) fn checked(upstreams: &[Entry<Upstream>], report: &mut Report) -> (Vec<Upstream>, Vec<PoolRules>) {
     let mut read = Vec::new();
     for entry in upstreams {
         if !name_is_legal(&entry.name, |c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
@@ -145,8 +145,8 @@ pub(super) fn checked(upstreams: Vec<Entry<Upstream>>, report: &mut Report) -> (
         }
         twice(&entry.value.servers, entry.node.value("servers"), report);
         let is_right = entry.part(report).right(&["servers"]);
-        let Entry { name, mut value, .. } = entry;
-        value.name = name;
+        let mut value = entry.value.clone();
+        value.name.clone_from(&entry.name);
         if value.first_byte_timeout.is_zero() {
             value.first_byte_timeout = value.timeout;
         }
