@@ -25,7 +25,7 @@ fn parsed(document: &Document) -> Config {
     Config::parse_in("tiers.yaml", text.as_bytes(), &Tokens).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
 }
 
-/// Every variable holds a token.
+/// Every variable and every file holds a token.
 struct Tokens;
 
 impl Environment for Tokens {
@@ -33,8 +33,8 @@ impl Environment for Tokens {
         Some(format!("a-token-of-{name}"))
     }
 
-    fn file(&self, _: &Path) -> io::Result<String> {
-        Err(io::ErrorKind::NotFound.into())
+    fn file(&self, path: &Path) -> io::Result<String> {
+        Ok(format!("a-token-of-{}", path.display()))
     }
 }
 
@@ -127,6 +127,8 @@ fn there_is_a_knob_for_every_field_of_a_configuration() {
             changed.extend(one.keys().filter(other).cloned());
         }
     }
+    // It is read into `admin.token`.
+    known.remove("admin.token_file");
     assert!(known.len() > 80, "these are not all fields: {known:#?}");
     let still: Vec<_> = known.difference(&changed).collect();
     assert!(still.is_empty(), "no knob turns at these: {still:#?}");
@@ -194,6 +196,16 @@ fn no_hash_of_a_key_is_told() {
     let (old, new) = (turned(&[], &[]), turned(&[(knob("/accounts/0/key_sha256"), 1)], &[]));
     let said = diff(&old, &new).to_string();
     assert_eq!(said, "account `acme`: 1 key added\naccount `acme`: 1 key removed\n");
+}
+
+#[test]
+fn a_token_in_a_file_is_told_by_its_path() {
+    let mut document = base();
+    document.set("/admin/token_file", r#""/run/token""#);
+    assert_eq!(
+        diff(&parsed(&base()), &parsed(&document)).to_string(),
+        "admin: token admin.token in data_dir → /run/token\n"
+    );
 }
 
 #[test]

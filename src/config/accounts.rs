@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::entries::{Entry, Item, items};
+use super::entries::{Item, items};
 use super::environment::{REFERENCE_PATTERN, Surroundings, reference};
 use super::error::Report;
 use super::excerpt::{HASH_CHARS, is_hash, quoted};
@@ -53,25 +53,21 @@ struct Taken<'n> {
     keys: HashMap<[u8; 32], (&'n str, Place)>,
 }
 
-/// What is wrong within and between the accounts, whose keys are looked up. Each that is right.
-pub(super) fn checked(
-    accounts: &mut [Entry<Account>],
+/// What is wrong within and between the accounts, whose keys are looked up.
+pub(super) fn check(
+    accounts: &mut [Account],
+    node: Option<&Node>,
     surroundings: &Surroundings<'_>,
     report: &mut Report,
-) -> Vec<Account> {
-    let (mut taken, mut read) = (Taken::default(), Vec::new());
-    for Entry { node, value, .. } in accounts {
-        let field = |name| node.value(name);
-        let is_right = |field: Option<&Node>, report: &Report| field.is_some_and(|node| report.is_sound(node.place));
-        let name = field("name").filter(|node| is_right(Some(node), report));
+) {
+    let mut taken = Taken::default();
+    for (account, node) in accounts.iter_mut().zip(node.map_or(&[][..], Node::items)) {
+        let name = node.value("name").filter(|node| report.is_sound(node.place));
         let name = name.and_then(|node| unique(node, &mut taken, report));
-        let keys = field("key_sha256").and_then(|node| all_keys(node, name, surroundings, &mut taken, report));
-        if let (Some(_), Some(key_sha256), true) = (name, keys, is_right(field("tier"), report)) {
-            value.key_sha256 = key_sha256;
-            read.push(value.clone());
-        }
+        let keys = node.value("key_sha256");
+        let keys = keys.and_then(|node| all_keys(node, name, surroundings, &mut taken, report));
+        account.key_sha256 = keys.unwrap_or_default();
     }
-    read
 }
 
 /// The name, unless an earlier account has it.

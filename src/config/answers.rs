@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::entries::{Entry, Item, named};
+use super::entries::{Entry, Item, entries, named};
 use super::error::Report;
 use super::excerpt::quoted;
 use super::scalar::{As, Maybe, Scalar, Whole};
@@ -57,7 +57,7 @@ pub struct Answer {
 }
 
 /// What an answer has instead of the usual.
-#[derive(Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Answer")]
 #[schemars(extend("minProperties" = 1, "dependencies" = { "content_type": ["body"] }))]
 pub(super) struct Written {
@@ -98,10 +98,14 @@ pub(super) fn reasons() -> Json {
 }
 
 /// What is wrong within the answers. Each that is right.
-pub(super) fn checked(answers: &[Entry<Written>], report: &mut Report) -> Vec<(Reason, Answer)> {
+pub(super) fn checked(
+    answers: &[(String, Written)],
+    node: Option<&Node>,
+    report: &mut Report,
+) -> Vec<(Reason, Answer)> {
     let mut read = Vec::new();
-    for entry in answers {
-        let name = entry.name.as_str();
+    for entry in entries(answers, node) {
+        let name = entry.name;
         let reason = Reason::ALL.into_iter().find(|reason| reason.code() == name);
         if reason.is_none() {
             let meant = did_you_mean(name, Reason::ALL.iter().map(|reason| reason.code()), report);
@@ -109,19 +113,19 @@ pub(super) fn checked(answers: &[Entry<Written>], report: &mut Report) -> Vec<(R
             let reasons = Reason::ALL.map(Reason::code).join(", ");
             report.add(entry.at, message, format!("reasons: {reasons}"));
         }
-        read.extend(reason.zip(answer(entry, report)));
+        read.extend(reason.zip(answer(&entry, report)));
     }
     read
 }
 
-fn answer(entry: &Entry<Written>, report: &mut Report) -> Option<Answer> {
+fn answer(entry: &Entry<'_, Written>, report: &mut Report) -> Option<Answer> {
     let mut part = entry.part(report);
     if part.value("content_type").is_some() && !part.is_meant("body") {
         let advice = "add `body`, or leave it out";
         part.add("content_type", "`content_type` is of a body, and there is none", advice);
     }
     if part.is_empty() {
-        let message = format!("{} is the usual one", Written::called(&entry.name));
+        let message = format!("{} is the usual one", Written::called(entry.name));
         part.add_at(entry.at, message, "add `status`, `headers` or `body`, or leave it out");
     }
     let is_kind = part.sound(&["content_type"]);
@@ -130,7 +134,7 @@ fn answer(entry: &Entry<Written>, report: &mut Report) -> Option<Answer> {
         headers,
         content_type,
         body: written,
-    } = &entry.value;
+    } = entry.value;
     let written = written.as_ref().zip(entry.node.value("body")).filter(|_| is_kind);
     let body = written.and_then(|(written, node)| body(node, written, content_type, report));
     Some(Answer {

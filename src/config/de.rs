@@ -103,6 +103,12 @@ pub(super) fn with_report<T>(write: impl FnOnce(&mut Report) -> T) -> T {
     READING.with(|reading| write(&mut reading.report.borrow_mut()))
 }
 
+/// Does something with those names at hand.
+pub(super) fn with_names<T>(names: KnownNames, act: impl FnOnce() -> T) -> T {
+    READING.with(|reading| reading.names.replace(Rc::new(names)));
+    act()
+}
+
 /// The names that the document gives.
 pub(super) fn names() -> Rc<KnownNames> {
     READING.with(|reading| Rc::clone(&reading.names.borrow()))

@@ -87,7 +87,7 @@ impl<'e> Surroundings<'e> {
     }
 
     /// A path as it is written, seen from the working directory.
-    pub(super) fn path(&self, written: &str) -> PathBuf {
+    pub(super) fn path(&self, written: impl AsRef<Path>) -> PathBuf {
         relative::resolved(self.folder, written)
     }
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use http::Method;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::de;
-use super::entries::{Entry, Item, Named, Names, Part, items};
+use super::entries::{Entry, Item, Names, Part, entries, items, listed};
 use super::error::Report;
 use super::excerpt::quoted;
 use super::quotas::check_name;
@@ -30,7 +30,7 @@ const MONTH_MS: u64 = 31 * 86_400_000;
 const SLIDING_MIN: Duration = Duration::from_millis(600);
 
 /// How many requests may come in which time.
-#[derive(Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limit {
     /// What it is called in headers, beside quotas: 1 to 32 of a-z, A-Z, 0-9, -, _ and .
@@ -92,7 +92,7 @@ impl Item for Limit {
 }
 
 /// How a limit counts.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 enum Counting {
@@ -106,7 +106,7 @@ enum Counting {
 }
 
 /// With what windows begin.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 enum Align {
@@ -131,7 +131,7 @@ pub enum LimitHeaders {
 }
 
 /// Requests that a limit is for.
-#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1))]
 pub(super) struct Match {
@@ -147,7 +147,7 @@ pub(super) struct Match {
 }
 
 /// When somebody who is refused again and again is blocked.
-#[derive(Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "BlockAfter")]
 pub(super) struct Block {
     /// So many refusals,
@@ -185,76 +185,30 @@ pub(super) fn names(root: &Node) -> Names {
 }
 
 /// What is wrong within the limits. Each that is right, and what it is for.
-pub(super) fn checked(limits: &[Entry<Limit>], report: &mut Report) -> (Vec<rules::Limit>, Vec<LimitRoute>) {
-    check_names(limits, report);
+pub(super) fn checked(
+    limits: &[Limit],
+    node: Option<&Node>,
+    report: &mut Report,
+) -> (Vec<rules::Limit>, Vec<LimitRoute>) {
+    check_names(limits, node, report);
     let mut read = Vec::new();
-    for entry in limits {
+    for entry in listed(limits, node) {
         let kind = entry.value.kind(entry.part(report));
         entry.value.check(entry.part(report));
         let is_right = entry.part(report).right(&["name", "per", "limit", "window"]);
-        let Limit {
-            name,
-            per,
-            limit,
-            window,
-            kind: _,
-            align: _,
-            penalty,
-            degraded,
-            disclosed,
-            enforce,
-            headers,
-            r#match,
-            v6_prefix,
-            block_after,
-        } = &entry.value;
-        let Match { host, path, methods } = r#match.clone().unwrap_or_default();
-        let block_after = block_after.as_ref().map(
-            |Block {
-                 refusals,
-                 within,
-                 r#for,
-             }| BlockAfter {
-                refusals: *refusals,
-                within: (*within).into(),
-                lasts: (*r#for).into(),
-            },
-        );
-        let limit = |kind| rules::Limit {
-            name: name.as_str().into(),
-            per: *per,
-            number: *limit,
-            window: (*window).into(),
-            kind,
-            penalty: penalty.map(Into::into),
-            degraded: *degraded,
-            v6_prefix: *v6_prefix,
-            block_after,
-            disclosed: *disclosed,
-            enforce: *enforce,
-        };
-        let route = LimitRoute {
-            host,
-            pattern: path,
-            methods,
-            headers: *headers,
-        };
-        read.extend(kind.filter(|_| is_right).map(|kind| (limit(kind), route)));
+        read.extend(kind.filter(|_| is_right).map(|kind| entry.value.rules(kind)));
     }
     read.into_iter().unzip()
 }
 
-fn check_names(limits: &[Entry<Limit>], report: &mut Report) {
+fn check_names(limits: &[Limit], node: Option<&Node>, report: &mut Report) {
     let mut seen: Vec<(&str, u32)> = Vec::new();
-    for entry in limits {
-        let (Some(node), name) = (
-            entry.node.value("name").filter(|node| node.text().is_some()),
-            &entry.value.name,
-        ) else {
+    for Entry { node, value, .. } in listed(limits, node) {
+        let Some(node) = node.value("name").filter(|node| node.text().is_some()) else {
             continue;
         };
-        let what = Limit::called(name);
-        if let Some((_, line)) = seen.iter().find(|(other, _)| other == name) {
+        let (name, what) = (&*value.name, Limit::called(&value.name));
+        if let Some((_, line)) = seen.iter().find(|(other, _)| *other == name) {
             let message = format!("{what} is defined twice; the first is on line {line}");
             report.add(node.place, message, "give each a name of its own");
             continue;
@@ -265,6 +219,36 @@ fn check_names(limits: &[Entry<Limit>], report: &mut Report) {
 }
 
 impl Limit {
+    /// The policy's limit, and what it is for.
+    fn rules(&self, kind: Kind) -> (rules::Limit, LimitRoute) {
+        let Match { host, path, methods } = self.r#match.clone().unwrap_or_default();
+        let route = LimitRoute {
+            host,
+            pattern: path,
+            methods,
+            headers: self.headers,
+        };
+        let block_after = self.block_after.as_ref().map(|block| BlockAfter {
+            refusals: block.refusals,
+            within: block.within.into(),
+            lasts: block.r#for.into(),
+        });
+        let limit = rules::Limit {
+            name: self.name.as_str().into(),
+            per: self.per,
+            number: self.limit,
+            window: self.window.into(),
+            kind,
+            penalty: self.penalty.map(Into::into),
+            degraded: self.degraded,
+            v6_prefix: self.v6_prefix,
+            block_after,
+            disclosed: self.disclosed,
+            enforce: self.enforce,
+        };
+        (limit, route)
+    }
+
     /// How it counts, of which `align` is a part.
     fn kind(&self, mut part: Part<'_>) -> Option<Kind> {
         if !part.sound(&["kind", "align"]) {
@@ -420,6 +404,7 @@ fn with(per: Per, word: &str) -> Per {
 }
 
 /// A number of a tier's own for a request limit: `300`, or `{ limit: 5000, lifts: network }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct OwnLimit(Lifting);
 
 impl Item for OwnLimit {
@@ -427,7 +412,7 @@ impl Item for OwnLimit {
 }
 
 /// A number of a tier's own for a request limit.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "LiftingLimit")]
 pub(super) struct Lifting {
     /// Requests in the limit's window.
@@ -440,18 +425,12 @@ pub(super) struct Lifting {
 }
 
 /// What else has a number of a tier's own.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 enum Lifts {
     /// The network from which the account asks.
     Network,
-}
-
-impl Serialize for OwnLimit {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
 }
 
 impl<'de> Deserialize<'de> for OwnLimit {
@@ -476,11 +455,11 @@ inline_schema!([] OwnLimit, |generator| {
 });
 
 /// A tier's own numbers.
-pub(super) fn own<const MAX: usize>(limits: &Named<OwnLimit, MAX>, report: &mut Report) -> Vec<(LimitId, Raise)> {
+pub(super) fn own(limits: &[(String, OwnLimit)], node: Option<&Node>, report: &mut Report) -> Vec<(LimitId, Raise)> {
     let names = de::names();
     let mut own = Vec::new();
-    for Entry { name, at, node, value } in &limits.0 {
-        let id = names.limits.number(name, *at, report);
+    for Entry { name, at, node, value } in entries(limits, node) {
+        let id = names.limits.number(name, at, report);
         let raise = Raise {
             number: value.0.limit,
             lifts_network: value.0.lifts.is_some(),

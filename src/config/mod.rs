@@ -43,18 +43,15 @@ mod yaml;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
-use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use accounts::{ACCOUNTS_MAX, Account, KEYS_PER_ACCOUNT_MAX};
 pub use admin::{Admin, TOKEN_CHARS, TokenSource};
 pub use answers::Answer;
+pub use document::Config;
 pub use environment::{Environment, Nothing, System};
 pub use error::{Checked, ConfigErrors, Findings, Ink, Inks, Problem, SHOWN_PROBLEMS_MAX, Severity, Spot};
 pub use excerpt::Excerpt;
@@ -69,15 +66,11 @@ pub use tiers::TIERS_MAX;
 pub use upstreams::{Health, SERVERS_MAX, Server, UPSTREAMS_MAX, Upstream};
 pub use value::{DURATION_MAX, length_of_time};
 
-use diff::Tree;
 use environment::Surroundings;
 use error::Report;
 use excerpt::Lines;
 use relative::{folder_of, is_descriptor};
 use secret::References;
-
-use crate::policy::refusal::Reason;
-use crate::policy::rules::Rules;
 
 /// The longest file, in bytes.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
@@ -85,64 +78,6 @@ pub const FILE_BYTES_MAX: usize = 1 << 20;
 const DATA_DIR_BYTES_MAX: usize = 4096;
 /// The longest name of a tier, upstream or account, in ASCII characters.
 pub const NAME_CHARS_MAX: usize = 64;
-
-/// All that tiers.yaml says, validated. Nothing in it is checked again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Where the public listener listens. Port 0 lets the system choose.
-    pub listen: SocketAddr,
-    /// The listener that is never public.
-    pub admin: Admin,
-    /// Where what must survive is kept, seen from the working directory. Default `./data`, beside the file: see [`Config::load`].
-    pub data_dir: PathBuf,
-    /// Whether an answer waits until its debit is on the disk. Default strict.
-    pub durability: Durability,
-    /// How often what nobody waits for is written, in relaxed durability. Default 10 ms.
-    pub commit_every: Duration,
-    /// How long an answer waits for its debit to be on the disk before it is given up. Default 5 s.
-    pub commit_patience: Duration,
-    /// How long finished jobs are kept.
-    pub history: History,
-    /// A step back of the system's clock by more than this is followed at once; a smaller one is waited out. Default 5 min; 1 s
-    /// to 24 h.
-    pub clock_step_max: Duration,
-    /// How long running jobs may take when the door closes. Default 30 s.
-    pub drain_timeout: Duration,
-    /// Cores of the public listener, 1 to 256; `None`: as many as the machine has.
-    pub cores: Option<usize>,
-    /// Bounds of the public listener's connections.
-    pub connections: Connections,
-    /// What the policy decides by.
-    pub rules: Rules,
-    /// Where a request carries its API key.
-    pub keys: Keys,
-    /// Peers that are believed when they say for whom they ask. Default none, at most 64.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Where trusted proxies say for whom they ask. Default: wherever they do.
-    pub forwarded_header: ForwardedHeader,
-    /// Peers that begin every connection with a header of the PROXY protocol. Default none, at most 64.
-    pub proxy_protocol: Vec<IpNet>,
-    /// Networks that are turned away. Default none, at most 16,384.
-    pub blocked_networks: Vec<IpNet>,
-    /// What of a request makes a limit match, and where callers are told of it; in the same order as `rules.limits`.
-    pub limits: Vec<LimitRoute>,
-    /// Whether answers bear the `RateLimit` and `RateLimit-Policy` fields. Default true.
-    pub ratelimit_fields: bool,
-    /// How refusals are told, where not in the usual way; each reason at most once.
-    pub answers: Vec<(Reason, Answer)>,
-    /// What browsers on other sites may do; `None`: nothing.
-    pub cors: Option<Cors>,
-    /// The door's own paths.
-    pub paths: Paths,
-    /// The worker pools, in the same order as `rules.pools`.
-    pub upstreams: Vec<Upstream>,
-    /// What is forwarded where, in the file's order. At least 1, at most [`ROUTES_MAX`].
-    pub routes: Vec<Route>,
-    /// Who has a key, in the file's order. Default none, at most [`ACCOUNTS_MAX`].
-    pub accounts: Vec<Account>,
-    /// What the sections write of themselves.
-    written: Arc<Tree>,
-}
 
 /// What leads operators to a door.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,7 +242,7 @@ fn read(name: &str, bytes: &[u8], surroundings: &Surroundings<'_>) -> Checked {
     let config = document::read(&root, surroundings, &mut report);
     Checked {
         operators: document::operators(&root, surroundings),
-        config: config.filter(|_| report.is_empty()),
+        config,
         findings: report.into_findings(name, Lines::of_document(text, &root)),
     }
 }

@@ -33,7 +33,7 @@ const ZONE_BYTES_MAX: usize = 64;
 const RESERVED: &str = "concurrency";
 
 /// Successful searches in a window.
-#[derive(Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
     "oneOf" = [{ "required": ["rolling"] }, { "required": ["calendar"] }],
@@ -65,7 +65,7 @@ impl Item for Quota {
 }
 
 /// A calendar's periods.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub(super) enum Unit {

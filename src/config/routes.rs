@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::entries::{Entry, Item, Part};
+use super::entries::{Item, Part, listed};
 use super::error::Report;
 use super::excerpt::{printable, quoted};
 use super::listener::Paths;
@@ -106,20 +106,23 @@ fn ok() -> Vec<u16> {
 }
 
 /// What is wrong within and between the routes. Each that is right, with the place of its path.
-pub(super) fn checked(routes: &[Entry<Route>], paths: &Paths, report: &mut Report) -> Vec<(Route, Place)> {
-    let mut read = Vec::new();
-    for entry in routes {
-        unmetered(&entry.value, entry.part(report));
+pub(super) fn checked<'r>(
+    routes: &'r [Route],
+    node: Option<&'r Node>,
+    paths: &Paths,
+    report: &mut Report,
+) -> Vec<(&'r Route, Place)> {
+    let mut right = Vec::new();
+    for entry in listed(routes, node) {
+        unmetered(entry.value, entry.part(report));
         let part = entry.part(report);
         if part.right(&["path", "upstream"]) && part.sound(&["host", "methods", "metered"]) {
-            let place = part.value("path").map_or(entry.at, |path| path.place);
-            read.push((entry.value.clone(), place));
+            right.push((entry.value, part.value("path").map_or(entry.at, |path| path.place)));
         }
     }
-    let routes = read;
-    check_overlaps(&routes, report);
-    check_own_paths(paths, &routes, report);
-    routes
+    check_overlaps(&right, report);
+    check_own_paths(paths, &right, report);
+    right
 }
 
 /// Reports what says nothing, since the route has no jobs.
@@ -266,7 +269,7 @@ impl OfSeveral for MethodName {
 }
 
 /// Reports routes that the same request would match, and unmetered ones that a metered one always comes before.
-fn check_overlaps(routes: &[(Route, Place)], report: &mut Report) {
+fn check_overlaps(routes: &[(&Route, Place)], report: &mut Report) {
     let shapes: Vec<String> = routes.iter().map(|(route, _)| shape(&route.pattern)).collect();
     for (number, (route, place)) in routes.iter().enumerate() {
         let alike = |earlier: &usize| {
@@ -328,7 +331,7 @@ fn shape(pattern: &Pattern) -> String {
 }
 
 /// Reports routes that the door's own paths, which come first, would hide.
-fn check_own_paths(paths: &Paths, routes: &[(Route, Place)], report: &mut Report) {
+fn check_own_paths(paths: &Paths, routes: &[(&Route, Place)], report: &mut Report) {
     for (name, own) in [("me", &paths.me), ("stats", &paths.stats)] {
         let Some(own) = own else { continue };
         for (route, place) in routes.iter().filter(|(route, _)| route.pattern.as_str() == own) {

@@ -239,32 +239,6 @@ impl<S: Scalar> Scalar for OrOff<S> {
     }
 }
 
-/// A value that is read once the environment is at hand.
-pub(super) struct Later<D>(PhantomData<D>);
-
-/// What is said of it until then.
-pub(super) trait Described {
-    fn schema() -> Value;
-}
-
-impl<D: Described> Scalar for Later<D> {
-    type Value = ();
-
-    fn read(_: &Node, _: &mut Report) -> Option<()> {
-        Some(())
-    }
-
-    fn stand_in() {}
-
-    fn written((): &()) -> Value {
-        Value::Null
-    }
-
-    fn schema() -> Value {
-        D::schema()
-    }
-}
-
 /// A value that nobody may see: a token, a key, its hash, or what names one.
 pub(super) struct Secret<S>(PhantomData<S>);
 

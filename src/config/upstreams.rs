@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::entries::{Entry, Item, Items, Part};
+use super::entries::{Entry, Item, Items, Named, Part, entries, listed};
 use super::error::Report;
 use super::scalar::{As, Length, Parsed, Whole, Wrong, secs, wrong};
 use super::value::{name_is_legal, shown};
@@ -65,6 +65,32 @@ pub struct Server {
     pub port: u16,
     /// Jobs that it works on at once, 1 to 10,000.
     pub slots: u32,
+}
+
+impl Named for Upstream {
+    type Of = Self;
+
+    fn of(name: String, mut value: Self) -> Self {
+        // Unless the file says otherwise.
+        if value.first_byte_timeout.is_zero() {
+            value.first_byte_timeout = value.timeout;
+        }
+        Self { name, ..value }
+    }
+
+    fn parts(&self) -> (&str, &Self) {
+        (&self.name, self)
+    }
+}
+
+impl Upstream {
+    /// The policy's part of it.
+    pub(super) fn pool(&self) -> PoolRules {
+        PoolRules {
+            name: self.name.clone(),
+            slots: self.servers.iter().map(|server| server.slots).collect(),
+        }
+    }
 }
 
 impl Item for Server {
@@ -135,35 +161,28 @@ pub struct Health {
     pub every: Duration,
 }
 
-/// What is wrong within the upstreams. Each that is right, and the policy's part of it.
-pub(super) fn checked(upstreams: &[Entry<Upstream>], report: &mut Report) -> (Vec<Upstream>, Vec<PoolRules>) {
-    let mut read = Vec::new();
-    for entry in upstreams {
-        if !name_is_legal(&entry.name, |c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
-            let message = format!("{} has no legal name", Upstream::called(&entry.name));
+/// What is wrong within the upstreams. Each that is right.
+pub(super) fn checked(upstreams: &[Upstream], node: Option<&Node>, report: &mut Report) -> Vec<Upstream> {
+    let mut right = Vec::new();
+    for entry in entries(upstreams, node) {
+        if !name_is_legal(entry.name, |c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+            let message = format!("{} has no legal name", Upstream::called(entry.name));
             report.add(entry.at, message, "use 1 to 64 letters, digits, _ and -");
         }
         twice(&entry.value.servers, entry.node.value("servers"), report);
         let is_right = entry.part(report).right(&["servers"]);
-        let mut value = entry.value.clone();
-        value.name.clone_from(&entry.name);
-        if value.first_byte_timeout.is_zero() {
-            value.first_byte_timeout = value.timeout;
-        }
-        read.extend(is_right.then_some(value));
+        right.extend(is_right.then(|| entry.value.clone()));
     }
-    let pool = |upstream: &Upstream| PoolRules {
-        name: upstream.name.clone(),
-        slots: upstream.servers.iter().map(|server| server.slots).collect(),
-    };
-    let pools = read.iter().map(pool).collect();
-    (read, pools)
+    right
 }
 
 /// Reports servers that are named twice.
 fn twice(servers: &[Server], list: Option<&Node>, report: &mut Report) {
     let mut seen: Vec<(&Server, Place)> = Vec::new();
-    for (server, node) in servers.iter().zip(list.map(Node::items).unwrap_or_default()) {
+    for Entry {
+        node, value: server, ..
+    } in listed(servers, list)
+    {
         if !Part::new(node, report).right(&["url", "slots"]) {
             continue;
         }

@@ -381,6 +381,11 @@ pub const KNOBS: &[Knob] = &[
         &[(r#""example.org""#, "example.org"), ("", "any")],
     ),
     knob(
+        "/limits/2/match",
+        "limit `all`",
+        &[("", "any"), (r#"{"path": "/search"}"#, "/search")],
+    ),
+    knob(
         "/limits/0/match/path",
         "limit `http`",
         &[

@@ -66,7 +66,7 @@ impl Config {
             listen: running.listen,
             admin: Admin {
                 listen: running.admin.listen,
-                token: self.admin.token,
+                ..self.admin
             },
             data_dir: running.data_dir.clone(),
             cores: running.cores,

@@ -27,16 +27,6 @@ impl Tree {
         written.expect("settings are mappings of fields, lists and texts, as JSON has them")
     }
 
-    /// Puts something in the place of that field.
-    pub(in crate::config) fn set(&mut self, field: &str, value: Self) {
-        if let Self::Map(fields) = self {
-            let found = fields.iter_mut().find(|(name, _)| name == field);
-            if let Some((_, old)) = found {
-                *old = value;
-            }
-        }
-    }
-
     /// What stands in that field.
     pub(super) fn get(&self, field: &str) -> &Self {
         let found = self.fields().iter().find(|(name, _)| name == field);

@@ -36,7 +36,7 @@ pub(super) struct Read<'r> {
     pub(super) limit_routes: &'r [LimitRoute],
     pub(super) upstreams: &'r [Upstream],
     /// Each with the place of its path.
-    pub(super) routes: &'r [(Route, Place)],
+    pub(super) routes: &'r [(&'r Route, Place)],
     pub(super) paths: &'r Paths,
 }
 
