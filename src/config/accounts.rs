@@ -3,17 +3,9 @@
 
 use std::collections::HashMap;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-
-use super::entries::{Item, items};
 use super::environment::{REFERENCE_PATTERN, Surroundings, reference};
-use super::error::Report;
-use super::excerpt::{HASH_CHARS, is_hash, quoted};
-use super::scalar::{As, Parsed, Scalar, Secret, TierName, Wrong, wrong};
-use super::value::{name_is_legal, shown};
-use super::yaml::{Kind, Node, Place};
+use super::excerpt::{HASH_CHARS, is_hash};
+use super::prelude::*;
 use crate::policy::rules::TierId;
 
 /// Accounts, at most.

@@ -6,18 +6,11 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-
 use super::DATA_DIR_BYTES_MAX;
-use super::entries::Part;
 use super::environment::{REFERENCE_PATTERN, Surroundings, reference};
-use super::error::Report;
 use super::listener::Address;
-use super::scalar::{As, Maybe, SECRET, Scalar};
-use super::value::text;
-use super::yaml::{Kind, Node, Place};
+use super::prelude::*;
+use super::scalar::SECRET;
 
 /// Characters that a token may have, all of them visible ASCII.
 pub const TOKEN_CHARS: RangeInclusive<usize> = 16..=512;

@@ -1,17 +1,9 @@
 //! How refusals are told where it isn't the usual way: another status, further headers, a body of the operator's own.
 
 use http::{HeaderName, HeaderValue};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
-use super::entries::{Entry, Item, entries, named};
-use super::error::Report;
-use super::excerpt::quoted;
-use super::scalar::{As, Maybe, Scalar, Whole};
-use super::suggest::did_you_mean;
-use super::value::{shown, text};
-use super::yaml::Node;
+use super::prelude::*;
 use crate::policy::refusal::{Member, Reason};
 use crate::template::{BYTES_MAX, Language, PLACES_MAX, Template, Unfit, Value};
 

@@ -3,21 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
 use ipnet::IpNet;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::accounts::{self, ACCOUNTS_MAX, Account};
 use super::admin::Admin;
 use super::answers::{self, Answer, REASONS_MAX};
-use super::de;
 use super::diff::Tree;
-use super::entries::{ByName, Items, KnownNames, Names, Part};
 use super::environment::Surroundings;
-use super::error::Report;
 use super::history::History;
 use super::limits::{self, Limit, LimitRoute};
 use super::lint;
@@ -25,14 +18,12 @@ use super::listener::{
     Address, BLOCKED_NETWORKS_MAX, Connections, Cors, ForwardedHeader, Keys, Network, Paths, TRUSTED_PROXIES_MAX,
     collide,
 };
+use super::prelude::*;
 use super::quotas::Windows;
 use super::routes::{self, ROUTES_MAX, Route};
-use super::scalar::{As, Length, LengthIn, Maybe, Scalar, Several, TierName, Whole, millis, number, secs, yes};
 use super::schema::KIND;
 use super::tiers::{self, Queue, TIERS_MAX, Tier};
 use super::upstreams::{self, UPSTREAMS_MAX, Upstream};
-use super::value::{shown, text};
-use super::yaml::{Kind, Node};
 use super::{DATA_DIR_BYTES_MAX, Durability, Operators};
 use crate::policy::refusal::Reason;
 use crate::policy::rules::{LIMITS_MAX, Rules, TierId};

@@ -1,12 +1,6 @@
 //! How long finished jobs are kept, and how large the database may become by them.
 
-use std::time::Duration;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::de;
-use super::scalar::{As, LengthIn, Size, number, secs};
+use super::prelude::*;
 
 const KEEP_MS_MIN: u64 = 3_600_000;
 const KEEP_MS_MAX: u64 = 3_650 * 86_400_000;

@@ -1,21 +1,12 @@
 //! Request limits: how many, of whom, in which time; which requests they are for; and where callers are told of them.
 
-use std::time::Duration;
-
 use http::Method;
-use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Value, json};
+use serde::Deserializer;
 
-use super::de;
-use super::entries::{Entry, Item, Names, Part, entries, items, listed};
-use super::error::Report;
-use super::excerpt::quoted;
+use super::prelude::*;
 use super::quotas::check_name;
 use super::routes::{Host, Methods, PathOrBelow};
-use super::scalar::{As, LengthIn, Maybe, Scalar, Whole, inline_schema, number, yes};
-use super::value::{one_of, shown};
-use super::yaml::{Kind as NodeKind, Node};
+use super::yaml::Kind as NodeKind;
 use crate::path::Pattern;
 use crate::policy::rules::{self, BlockAfter, Kind, LIMITS_MAX, LimitId, Per, Raise};
 

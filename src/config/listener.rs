@@ -2,24 +2,13 @@
 //! pages.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::NAME_CHARS_MAX;
-use super::de;
-use super::entries::Part;
-use super::error::Report;
-use super::scalar::{
-    As, Length, Maybe, OfSeveral, OrOff, Parsed, Scalar, Several, Size, Whole, Wrong, number, secs, wrong, yes,
-};
+use super::prelude::*;
 use super::upstreams::host_and_port;
-use super::value::{name_is_legal, shown};
-use super::yaml::Node;
 
 /// Headers that may carry a key, at most.
 const KEY_HEADERS_MAX: usize = 8;

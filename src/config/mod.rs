@@ -25,6 +25,7 @@ mod limits;
 mod lint;
 mod listener;
 mod overrides;
+mod prelude;
 pub mod presets;
 mod quotas;
 mod relative;

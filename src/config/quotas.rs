@@ -2,20 +2,11 @@
 //! ahead for good: the policy knows no time zones (semantics §5.7).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::civil::{Date, date};
 use jiff::tz::{self, TimeZone};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use super::entries::{Item, Part};
-use super::error::Report;
-use super::scalar::{As, LengthIn, Maybe, Scalar, Whole, yes};
-use super::suggest::did_you_mean;
-use super::value::{name_is_legal, shown, text};
-use super::yaml::{Node, Place};
+use super::prelude::*;
 use crate::policy::rules::{self, Calendar, Window, WindowId};
 use crate::policy::time::{Span, UnixTime};
 

@@ -1,23 +1,13 @@
 //! What is forwarded where: host, path and methods to an upstream, metered or not.
 
 use std::net::Ipv6Addr;
-use std::time::Duration;
 
 use http::Method;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use super::entries::{Item, Part, listed};
-use super::error::Report;
-use super::excerpt::{printable, quoted};
+use super::excerpt::printable;
 use super::listener::Paths;
-use super::scalar::{
-    As, Length, Maybe, OfSeveral, Parsed, Scalar, Several, Size, UpstreamName, Whole, Wrong, number, wrong,
-};
+use super::prelude::*;
 use super::upstreams::host_and_port;
-use super::value::shown;
-use super::yaml::{Node, Place};
 use crate::path::Pattern;
 use crate::policy::rules::PoolId;
 

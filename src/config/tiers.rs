@@ -1,17 +1,8 @@
 //! The queue and the sponsor levels.
 
-use std::time::Duration;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::entries::{ByName, Entry, Item, entries};
-use super::error::Report;
 use super::limits::{self, OwnLimit};
+use super::prelude::*;
 use super::quotas::{QUOTAS_PER_TIER_MAX, Quota, Windows, check_name};
-use super::scalar::{As, Length, Maybe, OrOff, Whole, secs};
-use super::value::name_is_legal;
-use super::yaml::Node;
 use crate::policy::rules::{self, LIMITS_MAX, Priority, QueueRules};
 use crate::policy::time::Span;
 

@@ -2,16 +2,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::entries::{Entry, Item, Items, Named, Part, entries, listed};
-use super::error::Report;
-use super::scalar::{As, Length, Parsed, Whole, Wrong, secs, wrong};
-use super::value::{name_is_legal, shown};
-use super::yaml::{Node, Place};
+use super::prelude::*;
 use crate::policy::rules::PoolRules;
 
 /// Upstreams, at most.

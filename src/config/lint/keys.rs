@@ -4,8 +4,7 @@
 //! Clients of trace.moe and shotit send `x-trace-key`, `x-api-key` or `?key=`: whoever reads one of the first and the last is asked
 //! about the other. A field that is written says what is meant.
 
-use crate::config::error::Report;
-use crate::config::yaml::{Kind, Node};
+use crate::config::prelude::*;
 
 pub(super) fn add(root: &Node, report: &mut Report) {
     let Some((at, keys)) = root

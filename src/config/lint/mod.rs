@@ -17,13 +17,11 @@ mod unexpanded_env;
 mod unlimited_routes;
 mod unreachable_limits;
 
-use super::error::Report;
-use super::excerpt::quoted;
 use super::limits::LimitRoute;
 use super::listener::Paths;
 use super::routes::Route;
 use super::upstreams::Upstream;
-use super::yaml::{Node, Place};
+use crate::config::prelude::*;
 use crate::policy::rules::{Limit, QueueRules, Tier, Window};
 
 /// What could be read of a document.

@@ -5,10 +5,7 @@
 //! another quota of the same tier may be used up before.
 
 use super::Read;
-use crate::config::error::Report;
-use crate::config::excerpt::quoted;
-use crate::config::words;
-use crate::config::yaml::Place;
+use crate::config::prelude::*;
 use crate::policy::rules::{Quota, Tier, Window};
 use crate::policy::time::Span;
 

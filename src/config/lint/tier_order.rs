@@ -5,9 +5,7 @@
 //! numbers for request limits.
 
 use super::Read;
-use crate::config::error::Report;
-use crate::config::excerpt::quoted;
-use crate::config::words;
+use crate::config::prelude::*;
 use crate::policy::rules::{LimitId, Tier, WindowId};
 use crate::policy::time::Span;
 

@@ -4,12 +4,9 @@
 //! queue's has no effect. And who may wait longer than the upstream gives a search, waits longer than the search could take.
 
 use super::Read;
-use crate::config::error::Report;
-use crate::config::excerpt::quoted;
+use crate::config::prelude::*;
 use crate::config::routes::Route;
 use crate::config::upstreams::Upstream;
-use crate::config::words;
-use crate::config::yaml::Place;
 use crate::policy::rules::QueueRules;
 use crate::policy::time::Span;
 

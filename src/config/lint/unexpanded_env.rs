@@ -1,7 +1,6 @@
 //! `${NAME}` and `~` where nobody fills them in.
 
-use crate::config::error::Report;
-use crate::config::yaml::{Kind, Node};
+use crate::config::prelude::*;
 
 /// Warns of each text of the document that has a variable in it and stands where none is filled in.
 pub(super) fn add(root: &Node, report: &mut Report) {

@@ -6,10 +6,8 @@
 use http::Method;
 
 use super::Read;
-use crate::config::error::Report;
-use crate::config::excerpt::quoted;
 use crate::config::limits::LimitRoute;
-use crate::config::yaml::{Node, Place};
+use crate::config::prelude::*;
 use crate::path::Pattern;
 use crate::policy::rules::{Limit, Per};
 
