@@ -91,8 +91,8 @@ impl Parsed for Name {
         if name_is_legal(written, |c| c.is_ascii_graphic()) {
             return Ok(written.to_owned());
         }
-        wrong(
-            format!("{} can't be the name of an account", shown(node)),
+        Self::cannot_be(
+            node,
             "use 1 to 64 visible ASCII characters without spaces: the name travels in a header",
         )
     }

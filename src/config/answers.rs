@@ -14,7 +14,7 @@ const HEADERS_MAX: usize = 16;
 /// The longest name of a header or type of a body, in characters.
 const NAME_CHARS_MAX: usize = 128;
 /// The type of a body, unless it says otherwise.
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const JSON: &str = "application/json";
 /// Headers that are the door's or the connection's alone.
 const RESERVED: [&str; 16] = [
     "cache-control",
@@ -61,14 +61,14 @@ pub(super) struct Written {
     headers: Option<Vec<(HeaderName, Template)>>,
     /// The type of its body.
     #[serde(default = "json", with = "As::<ContentType>")]
-    content_type: HeaderValue,
+    content_type: String,
     /// Its body. Names in braces are filled in, such as {limit}, {remaining}, {retry_after}, {error}.
     #[serde(default, with = "Maybe::<Body>")]
     body: Option<String>,
 }
 
-fn json() -> HeaderValue {
-    JSON
+fn json() -> String {
+    JSON.to_owned()
 }
 
 /// A template as the file has it.
@@ -132,7 +132,7 @@ fn answer(entry: &Entry<'_, Written>, report: &mut Report) -> Option<Answer> {
     Some(Answer {
         status: *status,
         headers: headers.clone().unwrap_or_default(),
-        body: body.map(|body| (content_type.clone(), body)),
+        body: HeaderValue::from_str(content_type).ok().zip(body),
     })
 }
 
@@ -196,54 +196,37 @@ fn header_name(key: &Node, others: &[(HeaderName, Template)], report: &mut Repor
 /// The type of a body.
 struct ContentType;
 
-impl Scalar for ContentType {
-    type Value = HeaderValue;
+impl Parsed for ContentType {
+    type Value = String;
+    const WHAT: &'static str = "the type of a body";
+    const CALLED: &'static str = "text";
+    const EXAMPLE: &'static str = JSON;
+    const PATTERN: &'static str = "^[^/]+/";
 
-    fn read(node: &Node, report: &mut Report) -> Option<HeaderValue> {
-        let written = text(node, "the type of a body", report)?;
+    fn parse(written: &str, node: &Node) -> Result<String, Wrong> {
         let is_kind =
             written.len() <= NAME_CHARS_MAX && written.split_once('/').is_some_and(|(kind, _)| !kind.is_empty());
-        let value = HeaderValue::from_str(written).ok().filter(|_| is_kind);
-        if value.is_none() {
-            let advice = "write one such as application/json or text/html; charset=utf-8";
-            report.add(node.place, format!("{} is no type of a body", shown(node)), advice);
+        if is_kind && HeaderValue::from_str(written).is_ok() {
+            return Ok(written.to_owned());
         }
-        value
-    }
-
-    fn stand_in() -> HeaderValue {
-        JSON
-    }
-
-    fn written(kind: &HeaderValue) -> Json {
-        String::from_utf8_lossy(kind.as_bytes()).into()
-    }
-
-    fn schema() -> Json {
-        json!({ "type": "string", "pattern": "^[^/]+/" })
+        wrong(
+            format!("{} is no type of a body", shown(node)),
+            "write one such as application/json or text/html; charset=utf-8",
+        )
     }
 }
 
 /// The text of a body, which is judged once its type is known.
 struct Body;
 
-impl Scalar for Body {
+impl Parsed for Body {
     type Value = String;
+    const WHAT: &'static str = "a body";
+    const CALLED: &'static str = "text";
+    const EXAMPLE: &'static str = "{error}";
 
-    fn read(node: &Node, report: &mut Report) -> Option<String> {
-        text(node, "a body", report).map(str::to_owned)
-    }
-
-    fn stand_in() -> String {
-        String::new()
-    }
-
-    fn written(body: &String) -> Json {
-        body.as_str().into()
-    }
-
-    fn schema() -> Json {
-        json!({ "type": "string", "minLength": 1 })
+    fn parse(written: &str, _: &Node) -> Result<String, Wrong> {
+        Ok(written.to_owned())
     }
 }
 
@@ -259,7 +242,7 @@ fn elsewhere(name: &str) -> Option<&'static str> {
 }
 
 /// The body that is written there, which is of that type.
-fn body(node: &Node, written: &str, kind: &HeaderValue, report: &mut Report) -> Option<Template> {
+fn body(node: &Node, written: &str, kind: &str, report: &mut Report) -> Option<Template> {
     let language = language(kind);
     let template = compiled(node, written, language, report)?;
     if language == Language::Json {
@@ -302,8 +285,7 @@ fn without_place(error: &serde_json::Error) -> String {
 
 /// In what a body of that type is written. Whatever calls itself JSON is: `text/json`, `application/problem+json`, `x-ndjson`,
 /// of which the body is then one line. For plain text, what is filled in would be escaped for nothing.
-fn language(kind: &HeaderValue) -> Language {
-    let kind = kind.to_str().unwrap_or_default();
+fn language(kind: &str) -> Language {
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let subtype = kind.split_once('/').map_or("", |(_, subtype)| subtype);
     match subtype {

@@ -203,7 +203,7 @@ impl Checked {
 
 /// Everything that is wrong with a configuration, in the order of its lines. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors(Findings);
+pub struct ConfigErrors(pub(super) Findings);
 
 impl ConfigErrors {
     /// A file that can't be taken up as a whole, with what to do.

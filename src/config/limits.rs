@@ -6,6 +6,7 @@ use serde::Deserializer;
 use super::prelude::*;
 use super::quotas::check_name;
 use super::routes::{Host, Methods, PathOrBelow};
+use super::value::wrong_type;
 use super::yaml::Kind as NodeKind;
 use crate::path::Pattern;
 use crate::policy::rules::{self, BlockAfter, Kind, LIMITS_MAX, LimitId, Per, Raise};
@@ -314,13 +315,10 @@ impl Scalar for Name {
     type Value = String;
 
     fn read(node: &Node, report: &mut Report) -> Option<String> {
-        match node.text() {
-            Some(name) => Some(name.to_owned()),
-            None => {
-                super::value::wrong_type(node, "a name", "", report);
-                None
-            }
+        if node.text().is_none() {
+            wrong_type(node, "a name", "", report);
         }
+        node.text().map(str::to_owned)
     }
 
     fn stand_in() -> String {
@@ -336,38 +334,55 @@ impl Scalar for Name {
     }
 }
 
+/// A kind of caller.
+struct Caller;
+
+const CALLERS: [&str; 3] = ["network", "account", "global"];
+
+impl Scalar for Caller {
+    type Value = &'static str;
+
+    fn read(node: &Node, report: &mut Report) -> Option<&'static str> {
+        one_of(node, &CALLERS, report)
+    }
+
+    fn stand_in() -> &'static str {
+        CALLERS[0]
+    }
+
+    fn written(caller: &&'static str) -> Value {
+        (*caller).into()
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "enum": CALLERS })
+    }
+}
+
+impl OfSeveral for Caller {
+    const NOUN: &'static str = "kind of caller";
+    const ONCE: bool = true;
+}
+
 /// Whom a limit counts: one kind of caller, or several.
 struct Who;
 
-const WHO: [&str; 3] = ["network", "account", "global"];
+type Callers = Several<Caller, 1, 3>;
 
 impl Scalar for Who {
     type Value = Per;
 
     fn read(node: &Node, report: &mut Report) -> Option<Per> {
-        let nodes = match node.kind {
-            NodeKind::Sequence(_) => items(node, "kind of caller", (1, WHO.len()), report)?,
-            _ => {
-                let word = one_of(node, &WHO, report)?;
-                return Some(with(Per::default(), word));
-            }
+        let callers = match node.kind {
+            NodeKind::Sequence(_) => Callers::read(node, report)?,
+            _ => vec![Caller::read(node, report)?],
         };
-        let mut per = Per::default();
-        let mut is_right = true;
-        for item in nodes {
-            let word = one_of(item, &WHO, report);
-            is_right &= word.is_some();
-            let more = with(per, word.unwrap_or_default());
-            if more == per && word.is_some() {
-                report.add(
-                    item.place,
-                    format!("{} is named twice", shown(item)),
-                    "keep one of them",
-                );
-            }
-            per = more;
-        }
-        is_right.then_some(per)
+        let [network, account, global] = CALLERS.map(|caller| callers.contains(&caller));
+        Some(Per {
+            network,
+            account,
+            global,
+        })
     }
 
     fn stand_in() -> Per {
@@ -375,22 +390,14 @@ impl Scalar for Who {
     }
 
     fn written(per: &Per) -> Value {
-        WHO.into_iter().filter(|word| with(*per, word) == *per).collect()
+        let counted = CALLERS.into_iter().zip([per.network, per.account, per.global]);
+        counted
+            .filter_map(|(caller, counts)| counts.then_some(caller))
+            .collect()
     }
 
     fn schema() -> Value {
-        let one = json!({ "type": "string", "enum": WHO });
-        let several =
-            json!({ "type": "array", "items": one, "minItems": 1, "maxItems": WHO.len(), "uniqueItems": true });
-        json!({ "anyOf": [one, several] })
-    }
-}
-
-fn with(per: Per, word: &str) -> Per {
-    Per {
-        network: per.network || word == "network",
-        account: per.account || word == "account",
-        global: per.global || word == "global",
+        json!({ "anyOf": [Caller::schema(), Callers::schema()] })
     }
 }
 

@@ -196,7 +196,7 @@ impl Parsed for Address {
             Some(port) if written.starts_with(':') => format!("write 0.0.0.0:{port} for every address of the machine"),
             _ => "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned(),
         };
-        wrong(format!("{} is not an address and port", shown(node)), advice)
+        Self::is_not(node, advice)
     }
 }
 
@@ -220,10 +220,7 @@ impl Parsed for KeyHeader {
             .ok()
             .filter(|_| written.len() <= NAME_CHARS_MAX);
         match name {
-            None => wrong(
-                format!("{} can't be the name of a header", shown(node)),
-                "use 1 to 64 letters, digits and -",
-            ),
+            None => Self::cannot_be(node, "use 1 to 64 letters, digits and -"),
             Some(name) if name == http::header::AUTHORIZATION => {
                 wrong(format!("`{name}` can't hold the key alone"), "`bearer: true` reads it")
             }
@@ -254,10 +251,7 @@ impl Parsed for Parameter {
         if name_is_legal(written, |c| c.is_ascii_alphanumeric() || "_-.~".contains(c)) {
             return Ok(written.to_owned());
         }
-        wrong(
-            format!("{} can't be the name of a query parameter", shown(node)),
-            "use 1 to 64 letters, digits and _ - . ~",
-        )
+        Self::cannot_be(node, "use 1 to 64 letters, digits and _ - . ~")
     }
 }
 
@@ -280,8 +274,8 @@ impl Parsed for Network {
                 format!("{} has bits set beyond its prefix", shown(node)),
                 format!("write {} or {}", network.trunc(), network.addr()),
             ),
-            Err(_) => wrong(
-                format!("{} is not a network", shown(node)),
+            Err(_) => Self::is_not(
+                node,
                 "write an address or a CIDR, such as 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32",
             ),
         }
@@ -358,8 +352,8 @@ impl Parsed for Site {
                 "leave the scheme's own port out, as browsers do",
             ),
             (Some(_), Ok(_)) => Ok(lower),
-            _ => wrong(
-                format!("{} is not an origin", shown(node)),
+            _ => Self::is_not(
+                node,
                 r#"write scheme://host or scheme://host:port, without a path; or ["*"] for all"#,
             ),
         }

@@ -220,10 +220,7 @@ impl Parsed for Host {
             Some((host, None)) if host.parse::<Ipv6Addr>().is_ok() => Ok(format!("[{host}]")),
             Some((host, None)) => Ok(host),
             Some((host, Some(_))) => wrong("a host here has no port", format!("write {}", printable(&host))),
-            None => wrong(
-                format!("{} is not a host", shown(node)),
-                "write a name such as api.example.org",
-            ),
+            None => Self::is_not(node, "write a name such as api.example.org"),
         }
     }
 }
@@ -244,11 +241,8 @@ impl Parsed for MethodName {
         let method = Method::from_bytes(upper.as_bytes()).ok();
         match method.filter(|_| written.len() <= METHOD_CHARS_MAX) {
             Some(method) if upper == written => Ok(method),
-            Some(method) => wrong(format!("{} is not a method", shown(node)), format!("write {method}")),
-            None => wrong(
-                format!("{} is not a method", shown(node)),
-                "write one such as GET or POST",
-            ),
+            Some(method) => Self::is_not(node, format!("write {method}")),
+            None => Self::is_not(node, "write one such as GET or POST"),
         }
     }
 }

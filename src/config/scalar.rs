@@ -14,7 +14,7 @@ use super::diff::HIDDEN;
 use super::entries::{Names, items};
 use super::error::Report;
 use super::schema::KIND;
-use super::value::{self, DURATION_MAX, show_size, text};
+use super::value::{self, DURATION_MAX, show_size, shown, text};
 use super::words;
 use super::yaml::{Node, Place};
 use crate::policy::rules::{PoolId, TierId};
@@ -280,6 +280,8 @@ pub(super) trait Parsed {
     type Value: Display;
     /// What it is called in messages.
     const WHAT: &'static str;
+    /// What it is called in the table of settings.
+    const CALLED: &'static str = Self::WHAT;
     /// One that is right.
     const EXAMPLE: &'static str;
     /// What the schema says of it.
@@ -287,6 +289,16 @@ pub(super) trait Parsed {
 
     /// What the text says, or what is wrong with it and what to do.
     fn parse(written: &str, node: &Node) -> Result<Self::Value, Wrong>;
+
+    /// That it is no such thing.
+    fn is_not(node: &Node, advice: impl Into<Cow<'static, str>>) -> Result<Self::Value, Wrong> {
+        wrong(format!("{} is not {}", shown(node), Self::WHAT), advice)
+    }
+
+    /// That it is no such thing here.
+    fn cannot_be(node: &Node, advice: impl Into<Cow<'static, str>>) -> Result<Self::Value, Wrong> {
+        wrong(format!("{} can't be {}", shown(node), Self::WHAT), advice)
+    }
 }
 
 /// What is wrong with a text, and what to do.
@@ -317,8 +329,8 @@ impl<P: Parsed> Scalar for P {
 
     fn schema() -> Value {
         match P::PATTERN {
-            "" => json!({ "type": "string", "minLength": 1, KIND: P::WHAT }),
-            pattern => json!({ "type": "string", "pattern": pattern, KIND: P::WHAT }),
+            "" => json!({ "type": "string", "minLength": 1, KIND: P::CALLED }),
+            pattern => json!({ "type": "string", "pattern": pattern, KIND: P::CALLED }),
         }
     }
 }

@@ -202,7 +202,7 @@ impl Parsed for Url {
     fn parse(written: &str, node: &Node) -> Result<Authority, Wrong> {
         const ADVICE: &str = "write http://host or http://host:port";
         let Some((scheme, rest)) = written.split_once("://") else {
-            return wrong(format!("{} is not a URL", shown(node)), ADVICE);
+            return Self::is_not(node, ADVICE);
         };
         match scheme.to_ascii_lowercase().as_str() {
             "http" => match host_and_port(&rest.to_ascii_lowercase()) {
@@ -241,7 +241,7 @@ impl Parsed for ProbePath {
             return Ok(written.to_owned());
         }
         let advice = "write a path that begins with `/`, such as /health";
-        wrong(format!("{} is not a path", shown(node)), advice)
+        Self::is_not(node, advice)
     }
 }
 

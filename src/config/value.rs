@@ -165,24 +165,23 @@ pub(super) fn one_of(node: &Node, words: &[&'static str], report: &mut Report) -
 
 /// A length of time, longer than zero and within the range.
 pub(super) fn duration(node: &Node, range: RangeInclusive<Duration>, report: &mut Report) -> Option<Duration> {
-    let written = text(node, "a length of time", report)?;
-    let (message, advice) = match parse_duration(written) {
-        Ok(duration) if range.contains(&duration) => return Some(duration),
-        Ok(Duration::ZERO) => ("a length of time must be longer than zero".to_owned(), DURATION_ADVICE),
-        Ok(_) if *range.end() == DURATION_MAX && *range.start() < Duration::from_secs(1) => {
+    let (message, advice) = match parse_duration(node.text().unwrap_or("-")) {
+        Ok(Duration::ZERO) if node.text() != Some("") => {
+            ("a length of time must be longer than zero".to_owned(), DURATION_ADVICE)
+        }
+        Ok(length) if length > DURATION_MAX && *range.end() == DURATION_MAX && range.start().as_secs() == 0 => {
             (format!("{} is longer than 366 days", shown(node)), "write at most 366d")
         }
-        Ok(_) => {
-            let (least, most) = (words::length(*range.start()), words::length(*range.end()));
-            let advice = format!("write a length of time from {least} to {most}");
-            report.add(
-                node.place,
-                format!("{} is outside {least} to {most}", shown(node)),
-                advice,
+        parsed => {
+            return measure(
+                "length of time",
+                node,
+                (parsed, words::length),
+                range,
+                DURATION_ADVICE,
+                report,
             );
-            return None;
         }
-        Err(why) => (not_a("length of time", &why, node), DURATION_ADVICE),
     };
     report.add(node.place, message, advice);
     None
@@ -203,33 +202,35 @@ pub fn length_of_time(text: &str) -> Result<Duration, String> {
 
 /// A number of bytes within the range.
 pub(super) fn size(node: &Node, range: RangeInclusive<u64>, report: &mut Report) -> Option<u64> {
-    let written = text(node, "a size", report)?;
-    let (message, advice) = match parse_size(written) {
-        Ok(bytes) if range.contains(&bytes) => return Some(bytes),
+    let parsed = parse_size(node.text().unwrap_or_default());
+    measure("size", node, (parsed, show_size), range, SIZE_ADVICE, report)
+}
+
+/// What was parsed of that text, if it is within the range.
+fn measure<T: Copy + PartialOrd>(
+    thing: &str,
+    node: &Node,
+    (parsed, show): (Result<T, String>, fn(T) -> String),
+    range: RangeInclusive<T>,
+    advice: &str,
+    report: &mut Report,
+) -> Option<T> {
+    text(node, &format!("a {thing}"), report)?;
+    let (message, advice) = match parsed {
+        Ok(value) if range.contains(&value) => return Some(value),
         Ok(_) => {
-            let (least, most) = (show_size(*range.start()), show_size(*range.end()));
-            let advice = format!("write a size from {least} to {most}");
-            report.add(
-                node.place,
-                format!("{} is outside {least} to {most}", shown(node)),
-                advice,
-            );
-            return None;
+            let within = format!("{} to {}", show(*range.start()), show(*range.end()));
+            (
+                format!("{} is outside {within}", shown(node)),
+                format!("write a {thing} from {within}"),
+            )
         }
-        Err(why) => (not_a("size", &why, node), SIZE_ADVICE),
+        // Why quotes of it.
+        Err(_) if node.secret.get() => (format!("{} is not a {thing}", shown(node)), advice.to_owned()),
+        Err(why) => (format!("{} is not a {thing}: {why}", shown(node)), advice.to_owned()),
     };
     report.add(node.place, message, advice);
     None
-}
-
-/// That a text is no such thing; of one that must not be shown not why, which quotes of it.
-fn not_a(thing: &str, why: &str, node: &Node) -> String {
-    let why = if node.secret.get() {
-        String::new()
-    } else {
-        format!(": {why}")
-    };
-    format!("{} is not a {thing}{why}", shown(node))
 }
 
 /// `30s`, `500ms`, `1h30m`: numbers and units, the larger ones first, each at most once. Saturates.
