@@ -245,33 +245,29 @@ fn elsewhere(name: &str) -> Option<&'static str> {
 fn body(node: &Node, written: &str, kind: &str, report: &mut Report) -> Option<Template> {
     let language = language(kind);
     let template = compiled(node, written, language, report)?;
-    if language == Language::Json {
-        let nasty = |_| Value::Text("it's \"so\" \\ {limit}\n");
-        let number = |_| Value::Number(7);
-        let tried: [(&str, &dyn Fn(usize) -> Value<'static>); 3] = [
-            ("with text filled in", &nasty),
-            ("with numbers filled in", &number),
-            ("with nothing to fill in", &|_| Value::Missing),
-        ];
-        for (how, value) in tried {
-            let mut out = String::new();
-            template.render(&mut out, value);
-            if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&out) {
-                let is_text = !written.trim_start().starts_with(['{', '[']);
-                let (message, advice) = match is_text {
-                    true => (
-                        "the body is not JSON".to_owned(),
-                        "write `content_type: text/plain` beside it, or JSON",
-                    ),
-                    false => (
-                        format!("the body is not JSON {how}: {}", without_place(&error)),
-                        "a place is a value where it stands alone, and a part of a string within quotes",
-                    ),
-                };
-                report.add(node.place, message, advice);
-                return None;
-            }
-        }
+    let tried = [
+        ("with text filled in", Value::Text("it's \"so\" \\ {limit}\n")),
+        ("with numbers filled in", Value::Number(7)),
+        ("with nothing to fill in", Value::Missing),
+    ];
+    for (how, value) in tried.into_iter().filter(|_| language == Language::Json) {
+        let mut out = String::new();
+        template.render(&mut out, |_| value);
+        let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&out) else {
+            continue;
+        };
+        let (message, advice) = match written.trim_start().starts_with(['{', '[']) {
+            false => (
+                "the body is not JSON".to_owned(),
+                "write `content_type: text/plain` beside it, or JSON",
+            ),
+            true => (
+                format!("the body is not JSON {how}: {}", without_place(&error)),
+                "a place is a value where it stands alone, and a part of a string within quotes",
+            ),
+        };
+        report.add(node.place, message, advice);
+        return None;
     }
     Some(template)
 }
@@ -298,23 +294,19 @@ fn language(kind: &str) -> Language {
 
 fn compiled(node: &Node, written: &str, language: Language, report: &mut Report) -> Option<Template> {
     let names = Member::ALL.map(|(_, name)| name);
-    match Template::compile(written, language, &names) {
-        Ok(template) => Some(template),
-        Err(why) => {
-            let (message, advice) = match why {
-                Unfit::TooLong => (format!("this is longer than {} KiB", BYTES_MAX >> 10), String::new()),
-                Unfit::TooManyPlaces => (
-                    format!("this has more than {PLACES_MAX} places to fill in"),
-                    String::new(),
-                ),
-                Unfit::NoPlace(name) => {
-                    let meant = did_you_mean(&name, names, report);
-                    let message = format!("{} is no place to fill in{meant}", quoted(&format!("{{{name}}}")));
-                    (message, format!("places: {}", names.join(", ")))
-                }
-            };
-            report.add(node.place, message, advice);
-            None
+    let compiled = Template::compile(written, language, &names).map_err(|why| match why {
+        Unfit::TooLong => (format!("this is longer than {} KiB", BYTES_MAX >> 10), String::new()),
+        Unfit::TooManyPlaces => {
+            let message = format!("this has more than {PLACES_MAX} places to fill in");
+            (message, String::new())
         }
-    }
+        Unfit::NoPlace(name) => {
+            let meant = did_you_mean(&name, names, report);
+            let message = format!("{} is no place to fill in{meant}", quoted(&format!("{{{name}}}")));
+            (message, format!("places: {}", names.join(", ")))
+        }
+    });
+    compiled
+        .map_err(|(message, advice)| report.add(node.place, message, advice))
+        .ok()
 }

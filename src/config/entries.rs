@@ -165,7 +165,7 @@ pub(super) fn named(node: &Node, what: &str, max: usize, report: &mut Report) ->
         wrong_type(node, "a mapping", &advice, report);
         return None;
     };
-    let mut first: HashMap<&str, Place> = HashMap::new();
+    let mut first: HashMap<&str, u32> = HashMap::new();
     let mut entries = Vec::new();
     for (key, value) in given {
         let Some(name) = key.text() else {
@@ -175,19 +175,13 @@ pub(super) fn named(node: &Node, what: &str, max: usize, report: &mut Report) ->
         if key.secret.get() {
             let message = format!("this can't be the name of {}", with_article(what));
             report.add(key.place, message, "after a name stand a colon and a space");
-            continue;
-        }
-        if let Some(first) = first.get(name) {
-            let message = format!(
-                "{what} {} is defined twice; the first is on line {}",
-                shown(key),
-                first.line
-            );
+        } else if let Some(line) = first.get(name) {
+            let message = format!("{what} {} is defined twice; the first is on line {line}", shown(key));
             report.add(key.place, message, "keep one of them");
-            continue;
+        } else {
+            first.insert(name, key.place.line);
+            entries.push((Rc::clone(key), Rc::clone(value)));
         }
-        first.insert(name, key.place);
-        entries.push((Rc::clone(key), Rc::clone(value)));
     }
     // Of entries that are all wrong each has been told.
     bounded(node, entries.len().max(given.len().min(1)), what, (1, max), report)?;
@@ -211,17 +205,13 @@ pub(super) fn items<'n>(
 }
 
 fn bounded(node: &Node, count: usize, what: &str, (min, max): (usize, usize), report: &mut Report) -> Option<()> {
-    if (min..=max).contains(&count) {
-        return Some(());
-    }
-    let (message, advice) = if count < min {
-        (format!("there is no {what}"), "add at least one".to_owned())
-    } else {
+    if count < min {
+        report.add(node.place, format!("there is no {what}"), "add at least one");
+    } else if count > max {
         let message = format!("{count} {} are too many", plural(what));
-        (message, format!("at most {max} fit here"))
-    };
-    report.add(node.place, message, advice);
-    None
+        report.add(node.place, message, format!("at most {max} fit here"));
+    }
+    (min..=max).contains(&count).then_some(())
 }
 
 /// A mapping whose fields are checked together. A check names the fields that it depends on: what is wrong in one of them has
@@ -313,32 +303,28 @@ pub(super) struct Names {
 impl Names {
     /// Those names, of which there are no more than `max`: else nothing refers to them.
     pub(super) fn of<'n>(what: &'static str, names: impl Iterator<Item = &'n str>, max: usize) -> Self {
-        let (mut order, mut numbers) = (Vec::new(), HashMap::new());
+        let mut known = Self {
+            what,
+            ..Self::default()
+        };
         for name in names.filter(|name| !name.is_empty()) {
-            let next = u16::try_from(order.len()).unwrap_or(u16::MAX);
-            if *numbers.entry(name.to_owned()).or_insert(next) == next {
-                order.push(name.to_owned());
+            let next = u16::try_from(known.order.len()).unwrap_or(u16::MAX);
+            if *known.numbers.entry(name.to_owned()).or_insert(next) == next {
+                known.order.push(name.to_owned());
             }
         }
-        if order.len() > max {
-            return Self {
-                what,
-                ..Self::default()
-            };
+        if known.order.len() > max {
+            (known.order, known.numbers) = Default::default();
         }
-        let listed: Vec<String> = order
+        let listed: Vec<String> = known
+            .order
             .iter()
             .take(LISTED_NAMES_MAX)
-            .map(|name: &String| quoted(name))
+            .map(|name| quoted(name))
             .collect();
-        let more = if listed.len() < order.len() { ", …" } else { "" };
-        let advice = format!("{}: {}{more}", plural(what), listed.join(", "));
-        Self {
-            what,
-            order,
-            numbers,
-            advice,
-        }
+        let more = if listed.len() < known.order.len() { ", …" } else { "" };
+        known.advice = format!("{}: {}{more}", plural(what), listed.join(", "));
+        known
     }
 
     /// What the schema says of a name: one of digits alone needs no quotes.

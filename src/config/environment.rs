@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::error::Report;
+use super::error::{Report, Severity};
 use super::excerpt::printable;
 use super::relative;
 use super::yaml::Place;
@@ -64,25 +64,16 @@ pub(super) struct Surroundings<'e> {
     environment: &'e dyn Environment,
     /// Where relative paths begin; empty is the working directory.
     folder: &'e Path,
-    may_lack: bool,
+    lacking: Severity,
 }
 
 impl<'e> Surroundings<'e> {
-    /// All that is named must be there.
-    pub(super) fn complete(environment: &'e dyn Environment, folder: &'e Path) -> Self {
+    /// What is named and isn't there is as bad as that: it may be there where the server runs.
+    pub(super) fn new(environment: &'e dyn Environment, folder: &'e Path, lacking: Severity) -> Self {
         Self {
             environment,
             folder,
-            may_lack: false,
-        }
-    }
-
-    /// What is not there is warned of: it may be where the door runs.
-    pub(super) fn elsewhere(environment: &'e dyn Environment, folder: &'e Path) -> Self {
-        Self {
-            environment,
-            folder,
-            may_lack: true,
+            lacking,
         }
     }
 
@@ -122,9 +113,9 @@ impl<'e> Surroundings<'e> {
     }
 
     fn lacks(&self, place: Place, message: String, advice: &str, report: &mut Report) {
-        match self.may_lack {
-            true => report.warn(place, message, format!("{advice}: it does not start otherwise")),
-            false => report.add(place, message, advice),
+        match self.lacking {
+            Severity::Warning => report.warn(place, message, format!("{advice}: it does not start otherwise")),
+            Severity::Error => report.add(place, message, advice),
         }
     }
 }

@@ -213,6 +213,8 @@ impl Parsed for KeyHeader {
     type Value = HeaderName;
     const WHAT: &'static str = "the name of a header";
     const EXAMPLE: &'static str = "x-api-key";
+    const NOUN: &'static str = "header";
+    const ONCE: bool = true;
 
     fn parse(written: &str, node: &Node) -> Result<HeaderName, Wrong> {
         let name = written
@@ -231,11 +233,6 @@ impl Parsed for KeyHeader {
             Some(name) => Ok(name),
         }
     }
-}
-
-impl OfSeveral for KeyHeader {
-    const NOUN: &'static str = "header";
-    const ONCE: bool = true;
 }
 
 /// The query parameter that carries a key.
@@ -263,6 +260,7 @@ impl Parsed for Network {
     const WHAT: &'static str = "a network";
     const EXAMPLE: &'static str = "10.0.0.0/8";
     const PATTERN: &'static str = r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$";
+    const NOUN: &'static str = "network";
 
     fn parse(written: &str, node: &Node) -> Result<IpNet, Wrong> {
         if let Ok(address) = written.parse::<IpAddr>() {
@@ -280,10 +278,6 @@ impl Parsed for Network {
             ),
         }
     }
-}
-
-impl OfSeveral for Network {
-    const NOUN: &'static str = "network";
 }
 
 /// `["*"]`, or a list of origins.
@@ -335,6 +329,7 @@ impl Parsed for Site {
     type Value = String;
     const WHAT: &'static str = "an origin";
     const EXAMPLE: &'static str = "https://example.org";
+    const NOUN: &'static str = "origin";
 
     fn parse(written: &str, node: &Node) -> Result<String, Wrong> {
         let lower = written.to_ascii_lowercase();
@@ -358,10 +353,6 @@ impl Parsed for Site {
             ),
         }
     }
-}
-
-impl OfSeveral for Site {
-    const NOUN: &'static str = "origin";
 }
 
 /// A path of plain segments, which has one spelling only.

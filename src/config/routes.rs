@@ -235,6 +235,8 @@ impl Parsed for MethodName {
     const WHAT: &'static str = "a method";
     const EXAMPLE: &'static str = "GET";
     const PATTERN: &'static str = "^[^a-z ]{1,32}$";
+    const NOUN: &'static str = "method";
+    const ONCE: bool = true;
 
     fn parse(written: &str, node: &Node) -> Result<Method, Wrong> {
         let upper = written.to_ascii_uppercase();
@@ -245,11 +247,6 @@ impl Parsed for MethodName {
             None => Self::is_not(node, "write one such as GET or POST"),
         }
     }
-}
-
-impl OfSeveral for MethodName {
-    const NOUN: &'static str = "method";
-    const ONCE: bool = true;
 }
 
 /// Reports routes that the same request would match, and unmetered ones that a metered one always comes before.

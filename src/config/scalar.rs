@@ -286,6 +286,10 @@ pub(super) trait Parsed {
     const EXAMPLE: &'static str;
     /// What the schema says of it.
     const PATTERN: &'static str = "";
+    /// One of several, in messages.
+    const NOUN: &'static str = Self::WHAT;
+    /// Whether none of several may be there twice.
+    const ONCE: bool = false;
 
     /// What the text says, or what is wrong with it and what to do.
     fn parse(written: &str, node: &Node) -> Result<Self::Value, Wrong>;
@@ -306,6 +310,11 @@ pub(super) type Wrong = (String, Cow<'static, str>);
 
 pub(super) fn wrong<T>(message: impl Into<String>, advice: impl Into<Cow<'static, str>>) -> Result<T, Wrong> {
     Err((message.into(), advice.into()))
+}
+
+impl<P: Parsed<Value: PartialEq + Clone>> OfSeveral for P {
+    const NOUN: &'static str = P::NOUN;
+    const ONCE: bool = P::ONCE;
 }
 
 impl<P: Parsed> Scalar for P {
