@@ -39,6 +39,11 @@ impl Spot {
         Self::of(schema::described())
     }
 
+    /// A place of which nothing is known.
+    pub(super) fn nowhere() -> Self {
+        Self { forms: Vec::new() }
+    }
+
     fn of(schema: &'static Value) -> Self {
         let mut forms = Vec::new();
         expand(schema, &mut forms);
@@ -65,6 +70,11 @@ impl Spot {
     /// Whether nobody may see what stands here.
     pub(super) fn is_secret(&self) -> bool {
         self.forms.iter().any(|form| form.get(SECRET).is_some())
+    }
+
+    /// Whether a variable of the environment is filled in here.
+    pub(super) fn takes_variable(&self) -> bool {
+        self.forms.iter().any(|form| form.get("x-environment").is_some())
     }
 
     /// An item of a list that stands here. Where none belongs, it is judged as if it stood alone.
