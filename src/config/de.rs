@@ -37,7 +37,7 @@ struct Reading {
     handed: RefCell<Option<Here>>,
 }
 
-/// Where a value stands, and what it is called there.
+/// Where a value stands.
 #[derive(Clone)]
 pub(super) struct Here {
     pub(super) node: Rc<Node>,
@@ -45,25 +45,8 @@ pub(super) struct Here {
     pub(super) usual: Option<Rc<Node>>,
     /// Where something that it lacks is reported.
     pub(super) at: Place,
-    pub(super) what: What,
-}
-
-/// What messages call a mapping.
-#[derive(Clone)]
-pub(super) enum What {
-    /// By its field.
-    Field(&'static str),
-    /// As this says.
-    Called(Rc<str>),
-}
-
-impl fmt::Display for What {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Field(name) => write!(f, "`{name}`"),
-            Self::Called(what) => f.write_str(what),
-        }
-    }
+    /// What messages call a mapping there.
+    pub(super) what: Rc<str>,
 }
 
 /// The document, read as a `T`; `names` are those that its parts may refer to. `None` only if `T` has a field of a type that
@@ -73,7 +56,7 @@ pub(super) fn document<T: DeserializeOwned>(root: &Rc<Node>, names: KnownNames, 
         node: Rc::clone(root),
         usual: None,
         at: Place::START,
-        what: What::Called("the file".into()),
+        what: "the file".into(),
     };
     READING.with(|reading| {
         reading.names.replace(Rc::new(names));
@@ -240,7 +223,7 @@ impl<'de> MapAccess<'de> for Fields {
             return Ok(None);
         };
         let usual = schema::default(self.section, name).map(|value| Rc::new(Node::of(value, node.place)));
-        let (at, what) = (node.place, What::Field(name));
+        let (at, what) = (node.place, format!("`{name}`").into());
         self.value = Some(Here { node, usual, at, what });
         let name: StrDeserializer<'_, Fault> = name.into_deserializer();
         seed.deserialize(name).map(Some)

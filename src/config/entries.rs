@@ -11,7 +11,7 @@ use serde::{Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::NAME_CHARS_MAX;
-use super::de::{self, Here, What};
+use super::de::{self, Here};
 use super::error::Report;
 use super::excerpt::quoted;
 use super::scalar::inline_schema;
@@ -133,7 +133,7 @@ inline_schema!([T: JsonSchema, const MIN: usize, const MAX: usize] Items<T, MIN,
 });
 
 fn read<T: DeserializeOwned>(at: Place, node: Rc<Node>, called: String) -> Option<T> {
-    let (usual, what) = (None, What::Called(called.into()));
+    let (usual, what) = (None, called.into());
     de::read(Here { node, usual, at, what })
 }
 

@@ -68,8 +68,19 @@ pub(super) struct Surroundings<'e> {
 }
 
 impl<'e> Surroundings<'e> {
-    /// What is named and isn't there is as bad as that: it may be there where the server runs.
-    pub(super) fn new(environment: &'e dyn Environment, folder: &'e Path, lacking: Severity) -> Self {
+    /// All that is named must be there.
+    pub(super) fn complete(environment: &'e dyn Environment, folder: &'e Path) -> Self {
+        let lacking = Severity::Error;
+        Self {
+            environment,
+            folder,
+            lacking,
+        }
+    }
+
+    /// What is not there is warned of: it may be where the server runs.
+    pub(super) fn elsewhere(environment: &'e dyn Environment, folder: &'e Path) -> Self {
+        let lacking = Severity::Warning;
         Self {
             environment,
             folder,

@@ -109,7 +109,7 @@ impl Config {
     /// The file can't be read, is longer than [`FILE_BYTES_MAX`], or everything that is wrong in it; a variable or file that it
     /// names and that isn't there is.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        read_file(path, &Surroundings::new(&System, folder_of(path), Severity::Error)).into_result()
+        read_file(path, &Surroundings::complete(&System, folder_of(path))).into_result()
     }
 
     /// The configuration in that file, for whoever needs no keys of it: of what it only names nothing is looked up, and the
@@ -118,7 +118,7 @@ impl Config {
     /// # Errors
     /// As [`Self::load`], but for what is named.
     pub fn peek(path: &Path) -> Result<Self, ConfigErrors> {
-        read_file(path, &Surroundings::new(&Nothing, folder_of(path), Severity::Warning)).into_result()
+        read_file(path, &Surroundings::elsewhere(&Nothing, folder_of(path))).into_result()
     }
 
     /// What of that file leads operators to the door, whatever else is wrong in it: whoever asks the door what is wrong must find
@@ -127,7 +127,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong in it, if that is among it.
     pub fn operators(path: &Path) -> Result<Operators, ConfigErrors> {
-        let checked = read_file(path, &Surroundings::new(&Nothing, folder_of(path), Severity::Warning));
+        let checked = read_file(path, &Surroundings::elsewhere(&Nothing, folder_of(path)));
         match checked.operators.clone() {
             Some(operators) => Ok(operators),
             None => checked.into_result().map(|config| Operators {
@@ -152,12 +152,7 @@ impl Config {
     /// # Errors
     /// As [`Self::parse`]; a variable or file that is named and isn't there is wrong.
     pub fn parse_in(name: &str, bytes: &[u8], environment: &dyn Environment) -> Result<Self, ConfigErrors> {
-        read(
-            name,
-            bytes,
-            &Surroundings::new(environment, Path::new(""), Severity::Error),
-        )
-        .into_result()
+        read(name, bytes, &Surroundings::complete(environment, Path::new(""))).into_result()
     }
 
     /// The same for bytes that `file` holds, or is to hold: relative paths begin where [`Self::load`] lets them begin.
@@ -170,12 +165,7 @@ impl Config {
         bytes: &[u8],
         environment: &dyn Environment,
     ) -> Result<Self, ConfigErrors> {
-        read(
-            name,
-            bytes,
-            &Surroundings::new(environment, folder_of(file), Severity::Error),
-        )
-        .into_result()
+        read(name, bytes, &Surroundings::complete(environment, folder_of(file))).into_result()
     }
 
     /// The configurations in two files, the new one as if it took the old one's place: relative paths in both begin in the folder
@@ -185,7 +175,7 @@ impl Config {
     /// As [`Self::load`], for each.
     pub fn load_both(old: &Path, new: &Path) -> [Result<Self, ConfigErrors>; 2] {
         let place = if is_descriptor(old) { new } else { old };
-        let surroundings = Surroundings::new(&System, folder_of(place), Severity::Error);
+        let surroundings = Surroundings::complete(&System, folder_of(place));
         [old, new].map(|path| read_file(path, &surroundings).into_result())
     }
 }
@@ -193,19 +183,12 @@ impl Config {
 /// Everything that is wrong or unwise in those bytes. What they only name is looked up in that environment, and what isn't there
 /// is a warning: it may be there where the door runs.
 pub fn check(name: &str, bytes: &[u8], environment: &dyn Environment) -> Checked {
-    read(
-        name,
-        bytes,
-        &Surroundings::new(environment, Path::new(""), Severity::Warning),
-    )
+    read(name, bytes, &Surroundings::elsewhere(environment, Path::new("")))
 }
 
 /// The same for a file; one that can't be read is wrong. Relative paths begin where [`Config::load`] lets them begin.
 pub fn check_file(path: &Path, environment: &dyn Environment) -> Checked {
-    read_file(
-        path,
-        &Surroundings::new(environment, folder_of(path), Severity::Warning),
-    )
+    read_file(path, &Surroundings::elsewhere(environment, folder_of(path)))
 }
 
 fn read_file(path: &Path, surroundings: &Surroundings<'_>) -> Checked {

@@ -60,6 +60,18 @@ pub(super) fn default(section: &str, field: &str) -> Option<&'static Value> {
     section["properties"].get(field)?.get("default")
 }
 
+/// Each form that a value may have there, of which one or all hold, references followed.
+pub(super) fn forms(schema: &'static Value) -> Vec<&'static Value> {
+    let name = schema.get("$ref").and_then(Value::as_str);
+    let meant = name.and_then(|name| DESCRIBED.pointer(name.strip_prefix('#')?));
+    let several = ["allOf", "anyOf", "oneOf"]
+        .into_iter()
+        .filter_map(|several| schema.get(several)?.as_array());
+    let mut all = vec![schema];
+    all.extend(meant.into_iter().chain(several.flatten()).flat_map(forms));
+    all
+}
+
 fn required_of(section: &'static Value) -> Vec<(&'static str, &'static str)> {
     let required = section["required"]
         .as_array()
