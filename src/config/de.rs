@@ -81,6 +81,18 @@ pub(super) fn defaults<T: DeserializeOwned>() -> T {
     T::deserialize(nothing).expect("every field of it has a default")
 }
 
+/// Sections each of whose fields has a default have them all by default.
+macro_rules! by_fields {
+    ($($section:ty),*) => {
+        $(impl Default for $section {
+            fn default() -> Self {
+                $crate::config::de::defaults()
+            }
+        })*
+    };
+}
+pub(super) use by_fields;
+
 /// Lets the report of this reading be written.
 pub(super) fn with_report<T>(write: impl FnOnce(&mut Report) -> T) -> T {
     READING.with(|reading| write(&mut reading.report.borrow_mut()))

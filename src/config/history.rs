@@ -22,8 +22,4 @@ pub struct History {
     pub max: u64,
 }
 
-impl Default for History {
-    fn default() -> Self {
-        de::defaults()
-    }
-}
+de::by_fields!(History);

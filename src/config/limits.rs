@@ -5,7 +5,7 @@ use serde::Deserializer;
 
 use super::prelude::*;
 use super::quotas::check_name;
-use super::routes::{Host, Methods, PathOrBelow};
+use super::routes::{Host, Methods, Path};
 use super::value::wrong_type;
 use super::yaml::Kind as NodeKind;
 use crate::path::Pattern;
@@ -131,7 +131,7 @@ pub(super) struct Match {
     #[serde(default, with = "Maybe::<Host>")]
     host: Option<String>,
     /// The path, in every spelling: /search, /image/{id}, /image/{*rest} or /image/*.
-    #[serde(default, with = "Maybe::<PathOrBelow>")]
+    #[serde(default, with = "Maybe::<Path<true>>")]
     path: Option<Pattern>,
     /// The methods, of which GET includes HEAD.
     #[serde(default, with = "Maybe::<Methods>")]
@@ -269,11 +269,8 @@ impl Limit {
                 }
                 (Counting::Fixed, Some(_)) if !whole_seconds => {
                     let message = format!("{} is no window of whole seconds", part.shown("window"));
-                    part.add(
-                        "window",
-                        message,
-                        "windows that are aligned to the clock last whole seconds",
-                    );
+                    let advice = "windows that are aligned to the clock last whole seconds";
+                    part.add("window", message, advice);
                 }
                 _ => {}
             }
@@ -288,11 +285,8 @@ impl Limit {
             part.add("headers", "a limit that is not disclosed appears in no header", advice);
         }
         if part.right(&["per"]) && !self.per.network && !self.per.account && part.value("v6_prefix").is_some() {
-            part.add(
-                "v6_prefix",
-                "a limit per global counts no networks",
-                "leave `v6_prefix` out",
-            );
+            let message = "a limit per global counts no networks";
+            part.add("v6_prefix", message, "leave `v6_prefix` out");
         }
         if part.right(&["per"]) && self.per.global && part.value("block_after").is_some() {
             let advice = "leave `block_after` out, or `global`";

@@ -64,11 +64,7 @@ pub struct Connections {
     pub unmetered_max: usize,
 }
 
-impl Default for Connections {
-    fn default() -> Self {
-        de::defaults()
-    }
-}
+de::by_fields!(Connections, Keys, Paths);
 
 /// In which header trusted proxies say for whom they ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -114,12 +110,6 @@ fn usual_headers() -> Vec<HeaderName> {
     vec![HeaderName::from_static("x-api-key")]
 }
 
-impl Default for Keys {
-    fn default() -> Self {
-        de::defaults()
-    }
-}
-
 /// Sites whose pages may call the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
@@ -160,12 +150,6 @@ fn me() -> Option<String> {
 
 fn stats() -> Option<String> {
     Some("/stats".to_owned())
-}
-
-impl Default for Paths {
-    fn default() -> Self {
-        de::defaults()
-    }
 }
 
 impl Paths {

@@ -129,39 +129,39 @@ fn unmetered(route: &Route, mut part: Part<'_>) {
     }
 }
 
-/// A path, in which a segment may be a parameter.
-pub(super) struct Path;
+/// A path, in which a segment may be a parameter; if `BELOW`, the last one may be `*`, as many tools write it: everything below,
+/// whatever it is.
+pub(super) struct Path<const BELOW: bool = false>;
 
-impl Scalar for Path {
+impl<const BELOW: bool> Scalar for Path<BELOW> {
     type Value = Pattern;
 
     fn read(node: &Node, report: &mut Report) -> Option<Pattern> {
-        let written = super::value::text(node, "a path", report)?;
+        let written = text(node, "a path", report)?;
+        let below = written.strip_suffix("/*").filter(|_| BELOW);
+        let below = below.and_then(|below| Pattern::parse(&format!("{below}/{{*rest}}")).ok());
+        if let Some(pattern) = below.filter(|pattern| pattern.as_str().len() <= PATH_BYTES_MAX) {
+            return Some(pattern);
+        }
         if written.len() > PATH_BYTES_MAX {
             report.add(node.place, format!("a path is at most {PATH_BYTES_MAX} bytes long"), "");
             return None;
         }
         let why = match Pattern::parse(written) {
             Ok(pattern) => return Some(pattern),
-            Err(why) => why,
+            Err(_) if written.contains('?') => "a query can't be matched".to_owned(),
+            Err(why) => why.to_string(),
         };
-        let (why, advice) = match written.contains('?') {
-            true => (
-                "a query can't be matched".to_owned(),
-                "leave out the `?` and what follows it",
-            ),
-            false => {
-                let advice = "write a path such as /search, /image/{id} or \"/image/{*rest}\"";
-                (why.to_string(), advice)
-            }
+        let advice = match written.contains('?') {
+            true => "leave out the `?` and what follows it",
+            false => "write a path such as /search, /image/{id} or \"/image/{*rest}\"",
         };
-        // Why quotes of it.
-        let why = if node.secret.get() {
-            String::new()
-        } else {
-            format!(": {why}")
+        let message = match node.secret.get() {
+            // Why quotes of it.
+            true => format!("{} is not a path", shown(node)),
+            false => format!("{} is not a path: {why}", shown(node)),
         };
-        report.add(node.place, format!("{} is not a path{why}", shown(node)), advice);
+        report.add(node.place, message, advice);
         None
     }
 
@@ -175,35 +175,6 @@ impl Scalar for Path {
 
     fn schema() -> Value {
         json!({ "type": "string", "maxLength": PATH_BYTES_MAX, "pattern": "^/" })
-    }
-}
-
-/// A path of which the last segment may be `*`, as many tools write it: everything below, whatever it is.
-pub(super) struct PathOrBelow;
-
-impl Scalar for PathOrBelow {
-    type Value = Pattern;
-
-    fn read(node: &Node, report: &mut Report) -> Option<Pattern> {
-        let below = node.text().and_then(|text| text.strip_suffix("/*"));
-        if let Some(Ok(pattern)) = below.map(|below| Pattern::parse(&format!("{below}/{{*rest}}")))
-            && pattern.as_str().len() <= PATH_BYTES_MAX
-        {
-            return Some(pattern);
-        }
-        Path::read(node, report)
-    }
-
-    fn stand_in() -> Pattern {
-        Path::stand_in()
-    }
-
-    fn written(path: &Pattern) -> Value {
-        Path::written(path)
-    }
-
-    fn schema() -> Value {
-        Path::schema()
     }
 }
 
@@ -264,21 +235,14 @@ fn check_overlaps(routes: &[(&Route, Place)], report: &mut Report) {
         };
         let (other, at) = &routes[earlier];
         if route.metered == other.metered || shapes[number] == shapes[earlier] {
-            let path = quoted(route.pattern.as_str());
-            let message = format!(
-                "{path} is routed twice for the same methods; the first is on line {}",
-                at.line
-            );
-            report.add(
-                *place,
-                message,
-                "keep one of them, or give them different `methods` or `host`",
-            );
+            let (path, line) = (quoted(route.pattern.as_str()), at.line);
+            let message = format!("{path} is routed twice for the same methods; the first is on line {line}");
+            let advice = "keep one of them, or give them different `methods` or `host`";
+            report.add(*place, message, advice);
         } else {
-            let (unmetered, here, line) = if route.metered {
-                (other, at, place.line)
-            } else {
-                (route, place, at.line)
+            let (unmetered, here, line) = match route.metered {
+                true => (other, at, place.line),
+                false => (route, place, at.line),
             };
             let path = quoted(unmetered.pattern.as_str());
             let message = format!("{path} can never be reached: the metered route on line {line} takes it");
