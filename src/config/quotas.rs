@@ -124,16 +124,19 @@ impl Asked {
 
     /// What its quota is called if it isn't told.
     fn usual_name(&self) -> String {
-        const HOUR: Span = Span::from_secs(3_600);
-        let rolling = |hours: u64| Span::from_secs(3_600 * hours);
+        let hours = |length: &Span| {
+            Some(length.as_secs_ceil() / 3_600).filter(|hours| Span::from_secs(hours * 3_600) == *length)
+        };
         match self {
             Self::Calendar { unit: Unit::Day, .. } => "daily".to_owned(),
             Self::Calendar { unit: Unit::Month, .. } => "monthly".to_owned(),
-            Self::Rolling(HOUR) => "hourly".to_owned(),
-            Self::Rolling(length) if *length == rolling(24) => "daily".to_owned(),
-            Self::Rolling(length) if *length == rolling(7 * 24) => "weekly".to_owned(),
-            Self::Rolling(length) if *length == rolling(30 * 24) => "monthly".to_owned(),
-            Self::Rolling(length) => format!("{}s", length.as_secs_ceil()),
+            Self::Rolling(length) => match hours(length) {
+                Some(1) => "hourly".to_owned(),
+                Some(24) => "daily".to_owned(),
+                Some(168) => "weekly".to_owned(),
+                Some(720) => "monthly".to_owned(),
+                _ => format!("{}s", length.as_secs_ceil()),
+            },
         }
     }
 }

@@ -40,6 +40,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn distances() {
+        assert_eq!(osa_distance("", "abc"), 3);
+        assert_eq!(osa_distance("concurency", "concurrency"), 1);
+        assert_eq!(osa_distance("prioirty", "priority"), 1, "neighbours swapped");
+        assert_eq!(osa_distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
     fn only_what_is_near_is_suggested() {
         let known = ["priority", "concurrency", "quota", "max_wait"];
         assert_eq!(nearest("concurency", known), Some("concurrency"));

@@ -111,12 +111,8 @@ pub(super) struct Listed {
 }
 
 impl From<Listed> for Server {
-    fn from(
-        Listed {
-            url: Authority(host, port),
-            slots,
-        }: Listed,
-    ) -> Self {
+    fn from(listed: Listed) -> Self {
+        let (Authority(host, port), slots) = (listed.url, listed.slots);
         Self { host, port, slots }
     }
 }
@@ -255,30 +251,23 @@ pub(super) fn server_at(url: &str, slots: u32) -> Option<Server> {
 
 /// The host, IPv6 without its brackets, and the port if one is given. The text is in lower case.
 pub(super) fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
-    let (host, port) = match text.strip_prefix('[') {
+    let (host, after) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest.split_once(']')?;
-            let address: Ipv6Addr = host.parse().ok()?;
-            let port = if after.is_empty() {
-                None
-            } else {
-                Some(after.strip_prefix(':')?)
-            };
-            (address.to_string(), port)
+            (host.parse::<Ipv6Addr>().ok()?.to_string(), after)
         }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host_name(host)?, Some(port)),
-            None => (host_name(text)?, None),
-        },
+        None => {
+            let (host, after) = text.split_at(text.find(':').unwrap_or(text.len()));
+            (host_name(host)?, after)
+        }
     };
-    match port {
-        None => Some((host, None)),
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            let port: u16 = digits.parse().ok()?;
-            (port != 0).then_some((host, Some(port)))
-        }
-        Some(_) => None,
+    if after.is_empty() {
+        return Some((host, None));
     }
+    let digits = after.strip_prefix(':')?;
+    let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let port = digits.parse::<u16>().ok().filter(|port| *port != 0)?;
+    Some((host, Some(port)))
 }
 
 /// An IPv4 address or a DNS name (underscores allowed: container networks have them).
@@ -288,14 +277,10 @@ fn host_name(text: &str) -> Option<String> {
         legal && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
     };
     // A name whose last part is a number is meant as an IPv4 address (WHATWG URL), and must be one.
-    let number = text
-        .rsplit('.')
-        .next()
-        .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    let legal = if number {
-        text.parse::<IpAddr>().is_ok()
-    } else {
-        text.len() <= HOST_CHARS_MAX && text.split('.').all(label)
+    let last = text.rsplit('.').next().unwrap_or_default();
+    let legal = match last.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => text.parse::<IpAddr>().is_ok(),
+        false => text.len() <= HOST_CHARS_MAX && text.split('.').all(label),
     };
     legal.then(|| text.to_owned())
 }

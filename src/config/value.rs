@@ -40,19 +40,17 @@ pub(super) fn wrong_type(node: &Node, wanted: &str, advice: &str, report: &mut R
 
 /// Text, which may not be empty.
 pub(super) fn text<'n>(node: &'n Node, wanted: &str, report: &mut Report) -> Option<&'n str> {
-    match node.text() {
-        Some(text) if !text.is_empty() && !node.is_null() => Some(text),
-        _ => {
-            let text_is_empty = node.text().is_some_and(str::is_empty);
-            let advice = if text_is_empty {
-                "write it, or leave the field out"
-            } else {
-                ""
-            };
-            wrong_type(node, wanted, advice, report);
-            None
-        }
+    let written = node.text().filter(|text| !text.is_empty() && !node.is_null());
+    if written.is_none() {
+        let is_empty = node.text().is_some_and(str::is_empty);
+        let advice = if is_empty {
+            "write it, or leave the field out"
+        } else {
+            ""
+        };
+        wrong_type(node, wanted, advice, report);
     }
+    written
 }
 
 /// A name of 1 to 64 characters of which each is `legal`; `rule` says which are.
@@ -67,26 +65,19 @@ pub(super) fn integer(node: &Node, range: RangeInclusive<u64>, report: &mut Repo
         wrong_type(node, &wanted, "", report);
         return None;
     };
-    let number = plain_digits(text)
-        .and_then(|digits| digits.parse::<u64>().ok())
-        .filter(|n| range.contains(n));
-    match number {
-        Some(number) if *quoted => {
-            wrong_type(node, &wanted, &format!("take away the quotes: {number}"), report);
-            None
+    let number = plain_digits(text).and_then(|digits| digits.parse::<u64>().ok());
+    let advice = match number.filter(|number| range.contains(number)) {
+        Some(number) if !*quoted => return Some(number),
+        Some(number) => format!("take away the quotes: {number}"),
+        None if plain_digits(text.strip_prefix('-').unwrap_or(text)).is_some() => {
+            let message = format!("{} is outside {} to {}", shown(node), range.start(), range.end());
+            report.add(node.place, message, format!("write {wanted}"));
+            return None;
         }
-        Some(number) => Some(number),
-        None => {
-            let negative = text.strip_prefix('-').is_some_and(|rest| plain_digits(rest).is_some());
-            if plain_digits(text).is_some() || negative {
-                let message = format!("{} is outside {} to {}", shown(node), range.start(), range.end());
-                report.add(node.place, message, format!("write {wanted}"));
-            } else {
-                wrong_type(node, &wanted, &digits_alone(text), report);
-            }
-            None
-        }
-    }
+        None => digits_alone(text),
+    };
+    wrong_type(node, &wanted, &advice, report);
+    None
 }
 
 /// What to write instead of what was meant for a number.
@@ -151,10 +142,8 @@ pub(super) fn one_of(node: &Node, words: &[&'static str], report: &mut Report) -
     let word = node.text().unwrap_or_default();
     let chosen = words.iter().copied().find(|name| *name == word);
     if chosen.is_none() {
-        let synonym = SYNONYMS
-            .iter()
-            .find(|(other, meant)| *other == word && words.contains(meant));
-        let suggestion = match synonym {
+        let is_meant = |(other, meant): &&(&str, &str)| *other == word && words.contains(meant);
+        let suggestion = match SYNONYMS.iter().find(is_meant) {
             Some((_, meant)) => format!("did you mean `{meant}`?"),
             None => did_you_mean(word, words.iter().copied(), report),
         };
