@@ -34,8 +34,8 @@ struct Walk<'t> {
     found: Vec<Line>,
 }
 
-/// Parts with their names.
-type Entries<'t> = Vec<(Cow<'t, str>, &'t Tree)>;
+/// A part with its name.
+type Entry<'t> = (Cow<'t, str>, &'t Tree);
 
 impl Walk<'_> {
     /// Compares what stands at the path; `beside` is what changes with it.
@@ -44,18 +44,16 @@ impl Walk<'_> {
             return;
         }
         let said = sentence(&self.path);
-        if let (Some(show), false) = (said.added, *old != Tree::Nothing && *new != Tree::Nothing) {
+        if let Some(show) = said.added
+            && (*old == Tree::Nothing || *new == Tree::Nothing)
+        {
             let told = match (said.removed, old) {
                 (_, Tree::Nothing) => format!("added: {}", show(new)),
                 (Some(told), _) => format!("removed: {}", told(self.all.1)),
                 (None, _) => format!("removed: {}", show(old)),
             };
             let (_, what) = self.called();
-            return self.say(if what.is_empty() {
-                told
-            } else {
-                format!("{what} {told}")
-            });
+            return self.say(format!("{what} {told}").trim_start());
         }
         let entries = said.whole.is_none().then(|| entries(old, said).zip(entries(new, said)));
         match (old, new, said.each, entries.flatten()) {
@@ -69,7 +67,7 @@ impl Walk<'_> {
     }
 
     /// The fields of a section, or entries with names.
-    fn entries(&mut self, old: &Entries<'_>, new: &Entries<'_>, said: &Sentence) {
+    fn entries(&mut self, old: &[Entry<'_>], new: &[Entry<'_>], said: &Sentence) {
         let levels = said.known_by.len().max(1);
         let Matched {
             now,
@@ -80,19 +78,7 @@ impl Walk<'_> {
                 .get(level)
                 .map_or_else(|| name.to_string(), |known| known(of))
         });
-        let mut come = now.iter().filter(|(was, _)| was.is_none()).map(|(_, now)| *now);
-        let renamed = match (&*removed, come.next(), come.next()) {
-            ([gone], Some(come), None) if said.renamed => Some((*gone, come)),
-            _ => None,
-        };
-        if let Some((gone, come)) = renamed {
-            let [gone, come] = [gone, come].map(|(name, of)| {
-                let what = self.at(name, |walk| walk.called().1);
-                let kind = self.at(name, |walk| sentence(&walk.path));
-                format!("{what} {}", shown(of, &Tree::Nothing, kind))
-            });
-            self.say(changed("", &gone, &come));
-        }
+        let renamed = said.renamed && self.renamed(&now, &removed);
         let pairs: Vec<_> = now
             .iter()
             .map(|(was, (name, now))| (name, was.map_or(&Tree::Nothing, |(_, was)| *was), *now))
@@ -101,7 +87,7 @@ impl Walk<'_> {
         let gone = removed.iter().map(|(name, was)| (name, *was, &Tree::Nothing));
         for (name, was, now) in pairs.iter().copied().chain(gone) {
             let one_sided = *was == Tree::Nothing || *now == Tree::Nothing;
-            let is_told = led.iter().any(|(follower, ..)| *follower == name) || (renamed.is_some() && one_sided);
+            let is_told = led.iter().any(|(follower, ..)| *follower == name) || (renamed && one_sided);
             if !is_told {
                 let beside = led.iter().find(|(_, leader, _)| leader == name);
                 let beside = beside.map_or("", |(.., beside)| beside);
@@ -111,6 +97,20 @@ impl Walk<'_> {
         if reordered {
             self.say_reordered("");
         }
+    }
+
+    /// Says as one change that one entry went and one came, if that is all.
+    fn renamed(&mut self, now: &[(Option<&Entry<'_>>, &Entry<'_>)], removed: &[&Entry<'_>]) -> bool {
+        let mut come = now.iter().filter(|(was, _)| was.is_none()).map(|(_, now)| *now);
+        let ([gone], Some(come), None) = (removed, come.next(), come.next()) else {
+            return false;
+        };
+        let [gone, come] = [*gone, come].map(|(name, of)| {
+            let (what, said) = self.at(name, |walk| (walk.called().1, sentence(&walk.path)));
+            format!("{what} {}", shown(of, &Tree::Nothing, said))
+        });
+        self.say(changed("", &gone, &come));
+        true
     }
 
     /// The fields that only follow another one, that one, and what is said beside it.
@@ -125,7 +125,7 @@ impl Walk<'_> {
             };
             let follows = |of: &Tree, leader: &Tree| match (of, leader) {
                 (Tree::Value(of), Tree::Value(leader)) if times > 1 => {
-                    let number = leader.parse::<u64>().map(|number| number * times);
+                    let number = leader.parse::<u64>().map(|number| number.saturating_mul(times));
                     number.is_ok_and(|number| number.to_string() == *of)
                 }
                 (of, leader) => of == leader,
@@ -239,7 +239,7 @@ impl Walk<'_> {
 }
 
 /// The parts of a section or list of entries, with their names; `None` if it is something else.
-fn entries<'t>(tree: &'t Tree, said: &Sentence) -> Option<Entries<'t>> {
+fn entries<'t>(tree: &'t Tree, said: &Sentence) -> Option<Vec<Entry<'t>>> {
     match tree {
         Tree::Nothing => Some(Vec::new()),
         Tree::Map(fields) => Some(fields.iter().map(|(name, of)| (name.into(), of)).collect()),

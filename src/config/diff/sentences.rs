@@ -1,6 +1,7 @@
 //! The paths of which a difference says more than `name old → new`. A setting that isn't here is compared all the same.
 
 use super::tree::Tree;
+use crate::config::tiers::DISPLACEMENTS_EACH;
 
 /// What is said of a path, and of all that `*` stands for in it.
 pub(super) struct Sentence {
@@ -97,7 +98,11 @@ static SENTENCES: [Sentence; 36] = [
         removed: Some(|now| format!("its accounts get the terms of `{}`", text(now.get("anonymous")))),
         ..entry("tiers.*", "tier `{}`", terms)
     },
-    follows("tiers.*.displacements_per_minute", "concurrency", 10),
+    follows(
+        "tiers.*.displacements_per_minute",
+        "concurrency",
+        DISPLACEMENTS_EACH as u64,
+    ),
     Sentence {
         renamed: true,
         ..of("tiers.*.quotas")
