@@ -68,6 +68,7 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("anstream", &["cli"]),
     ("indicatif", &["cli"]),
     ("schemars", &["config"]),
+    ("strsim", &["config"]),
 ];
 
 /// What the policy and the pure rooms may not know at all, though the standard library has it.

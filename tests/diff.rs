@@ -25,7 +25,7 @@ fn parsed(document: &Document) -> Config {
     Config::parse_in("tiers.yaml", text.as_bytes(), &Tokens).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
 }
 
-/// Every variable holds a token.
+/// Every variable and every file holds a token.
 struct Tokens;
 
 impl Environment for Tokens {
@@ -33,8 +33,8 @@ impl Environment for Tokens {
         Some(format!("a-token-of-{name}"))
     }
 
-    fn file(&self, _: &Path) -> io::Result<String> {
-        Err(io::ErrorKind::NotFound.into())
+    fn file(&self, path: &Path) -> io::Result<String> {
+        Ok(format!("a-token-of-{}", path.display()))
     }
 }
 
@@ -127,6 +127,8 @@ fn there_is_a_knob_for_every_field_of_a_configuration() {
             changed.extend(one.keys().filter(other).cloned());
         }
     }
+    // It is read into `admin.token`.
+    known.remove("admin.token_file");
     assert!(known.len() > 80, "these are not all fields: {known:#?}");
     let still: Vec<_> = known.difference(&changed).collect();
     assert!(still.is_empty(), "no knob turns at these: {still:#?}");
@@ -197,6 +199,16 @@ fn no_hash_of_a_key_is_told() {
 }
 
 #[test]
+fn a_token_in_a_file_is_told_by_its_path() {
+    let mut document = base();
+    document.set("/admin/token_file", r#""/run/token""#);
+    assert_eq!(
+        diff(&parsed(&base()), &parsed(&document)).to_string(),
+        "admin: token admin.token in data_dir → /run/token\n"
+    );
+}
+
+#[test]
 fn a_network_that_is_listed_twice_is_not_said_to_be_gone_when_it_is_listed_once() {
     let with = |networks: &str| {
         let mut document = base();
@@ -225,6 +237,45 @@ fn a_place_that_moved_is_no_difference_of_those_who_refer_to_it() {
         diff(&with(before), &with(&after)).to_string(),
         "tier `first`: added: priority 1, concurrency 1, weekly quota 7 (rolling 7d)\n"
     );
+}
+
+#[test]
+fn another_way_to_write_the_same_is_no_difference() {
+    let all: [&[(&str, &str, &str)]; 9] = [
+        &[("/queue/max_wait", r#""60s""#, r#""1m""#)],
+        &[("/history/max", r#""1GiB""#, r#""1024MiB""#)],
+        &[("/tiers/gold/displacements_per_minute", "", "40")],
+        &[
+            ("/tiers/gold/quota", r#"{"limit": 10, "rolling": "24h"}"#, ""),
+            ("/tiers/gold/quotas", "", r#"{"daily": {"rolling": "1d", "limit": 10}}"#),
+        ],
+        &[("/limits/0/match/path", r#""/a/*""#, r#""/a/{*rest}""#)],
+        &[("/answers/rate_limited/content_type", "", r#""application/json""#)],
+        &[("/upstreams/web/first_byte_timeout", "", r#""50s""#)],
+        &[(
+            "/upstreams/search/servers/0/url",
+            r#""http://worker""#,
+            r#""HTTP://Worker:80""#,
+        )],
+        &[("/routes/0/host", r#""example.org""#, r#""Example.ORG""#)],
+    ];
+    for edits in all {
+        let [old, new] = [true, false].map(|is_old| {
+            let mut document = base();
+            edits
+                .iter()
+                .for_each(|(at, old, new)| document.set(at, if is_old { old } else { new }));
+            parsed(&document)
+        });
+        assert_eq!(diff(&old, &new).to_string(), "", "{edits:?}");
+        assert_eq!(old, new, "{edits:?}");
+    }
+    // Fields of a section have no order.
+    let mut document = base();
+    ["", "/queue", "/connections", "/limits/0", "/routes/0"]
+        .iter()
+        .for_each(|at| document.rotate(at, 1));
+    assert_eq!(diff(&parsed(&base()), &parsed(&document)).to_string(), "");
 }
 
 #[test]

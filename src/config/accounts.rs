@@ -3,17 +3,9 @@
 
 use std::collections::HashMap;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Value, json};
-
-use super::entries::{Entry, Item, items};
 use super::environment::{REFERENCE_PATTERN, Surroundings, reference};
-use super::error::Report;
-use super::excerpt::{HASH_CHARS, is_hash, quoted};
-use super::scalar::{As, Parsed, Scalar, Secret, TierName, Wrong, wrong};
-use super::value::{name_is_legal, shown};
-use super::yaml::{Kind, Node, Place};
+use super::excerpt::{HASH_CHARS, is_hash};
+use super::prelude::*;
 use crate::policy::rules::TierId;
 
 /// Accounts, at most.
@@ -24,7 +16,7 @@ pub const KEYS_PER_ACCOUNT_MAX: usize = 16;
 const HASH_ADVICE: &str = "write the key's SHA-256 in 64 hexadecimal digits: printf %s \"$KEY\" | sha256sum";
 
 /// Somebody with a key.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Account {
     /// Its name: 1 to 64 visible ASCII characters.
@@ -46,49 +38,109 @@ impl Item for Account {
     const NOUN: &'static str = "account";
 }
 
-/// What earlier accounts have taken.
-#[derive(Default)]
-struct Taken<'n> {
-    names: HashMap<&'n str, Place>,
-    keys: HashMap<[u8; 32], (&'n str, Place)>,
-}
-
-/// What is wrong within and between the accounts, whose keys are looked up. Each that is right.
-pub(super) fn checked(
-    accounts: &[Entry<Account>],
+/// What is wrong within and between the accounts, whose keys are looked up.
+pub(super) fn check(
+    accounts: &mut [Account],
+    node: Option<&Node>,
     surroundings: &Surroundings<'_>,
     report: &mut Report,
-) -> Vec<Account> {
-    let (mut taken, mut read) = (Taken::default(), Vec::new());
-    for Entry { node, value, .. } in accounts {
-        let field = |name| node.value(name);
-        let is_right = |field: Option<&Node>, report: &Report| field.is_some_and(|node| report.is_sound(node.place));
-        let name = field("name").filter(|node| is_right(Some(node), report));
-        let name = name.and_then(|node| unique(node, &mut taken, report));
-        let keys = field("key_sha256").and_then(|node| all_keys(node, name, surroundings, &mut taken, report));
-        if let (Some(_), Some(key_sha256), true) = (name, keys, is_right(field("tier"), report)) {
-            let account = value.clone();
-            read.push(Account { key_sha256, ..account });
-        }
+) {
+    let (names, keys) = (HashMap::new(), HashMap::new());
+    let mut check = Check {
+        names,
+        keys,
+        surroundings,
+        report,
+    };
+    for (account, node) in accounts.iter_mut().zip(node.map_or(&[][..], Node::items)) {
+        let name = node.value("name").and_then(|node| check.name(node));
+        let keys = node.value("key_sha256").and_then(|node| check.all_keys(node, name));
+        account.key_sha256 = keys.unwrap_or_default();
     }
-    read
 }
 
-/// The name, unless an earlier account has it.
-fn unique<'n>(node: &'n Node, taken: &mut Taken<'n>, report: &mut Report) -> Option<&'n str> {
-    let name = node.text()?;
-    if let Some(first) = taken.names.get(name) {
-        let message = format!(
-            "account {} is listed twice; the first is on line {}",
-            shown(node),
-            first.line
-        );
-        let advice = "keep one of them; an account may list several hashes in `key_sha256`";
-        report.add(node.place, message, advice);
-        return None;
+/// A check of all accounts, one after the other, and what earlier ones have taken.
+struct Check<'n, 'r> {
+    names: HashMap<&'n str, u32>,
+    keys: HashMap<[u8; 32], (&'n str, u32)>,
+    surroundings: &'r Surroundings<'r>,
+    report: &'r mut Report,
+}
+
+impl<'n> Check<'n, '_> {
+    /// The name, unless something is wrong with it or an earlier account has it.
+    fn name(&mut self, node: &'n Node) -> Option<&'n str> {
+        let name = node.text().filter(|_| self.report.is_sound(node.place))?;
+        if let Some(line) = self.names.get(name) {
+            let message = format!("account {} is listed twice; the first is on line {line}", shown(node));
+            let advice = "keep one of them; an account may list several hashes in `key_sha256`";
+            self.report.add(node.place, message, advice);
+            return None;
+        }
+        self.names.insert(name, node.place.line);
+        Some(name)
     }
-    taken.names.insert(name, node.place);
-    Some(name)
+
+    /// One hash or variable, or a list of them.
+    fn all_keys(&mut self, node: &'n Node, owner: Option<&'n str>) -> Option<Vec<[u8; 32]>> {
+        let keys = match node.kind {
+            Kind::Scalar { .. } => self.some_keys(node, owner)?,
+            _ => {
+                let items = items(node, "key", (1, KEYS_PER_ACCOUNT_MAX), self.report)?.iter();
+                let keys: Vec<_> = items.map(|item| self.some_keys(item, owner)).collect();
+                keys.into_iter().collect::<Option<Vec<_>>>()?.concat()
+            }
+        };
+        if keys.len() > KEYS_PER_ACCOUNT_MAX {
+            let message = format!("{} keys are too many", keys.len());
+            let advice = format!("at most {KEYS_PER_ACCOUNT_MAX} fit here");
+            self.report.add(node.place, message, advice);
+            return None;
+        }
+        Some(keys)
+    }
+
+    /// A hash, or `${NAME}`: those that its variable holds, separated by spaces or commas.
+    fn some_keys(&mut self, node: &'n Node, owner: Option<&'n str>) -> Option<Vec<[u8; 32]>> {
+        let Some(name) = node.text().and_then(reference) else {
+            return self.key(node, node.text(), "this", owner).map(|key| vec![key]);
+        };
+        let Some(held) = self.surroundings.variable(name, node.place, self.report) else {
+            return Some(Vec::new());
+        };
+        let hashes = held.split(|c: char| c == ',' || c.is_whitespace());
+        let mut hashes = hashes.filter(|hash| !hash.is_empty()).peekable();
+        if hashes.peek().is_none() {
+            let message = format!("the variable `{name}` holds nothing");
+            self.report.add(node.place, message, HASH_ADVICE);
+        }
+        let what = format!("what the variable `{name}` holds");
+        let keys: Vec<_> = hashes.map(|hash| self.key(node, Some(hash), &what, owner)).collect();
+        keys.into_iter().collect()
+    }
+
+    /// One hash, which is called `what` and named at the node.
+    fn key(&mut self, node: &'n Node, hash: Option<&str>, what: &str, owner: Option<&'n str>) -> Option<[u8; 32]> {
+        let Some(hash) = hash.filter(|text| is_hash(text)).and_then(decode) else {
+            if !matches!(node.kind, Kind::Refused) {
+                let message = format!("{what} is not a SHA-256 in hexadecimal");
+                self.report.add(node.place, message, HASH_ADVICE);
+            }
+            return None;
+        };
+        let owner = owner.unwrap_or("?");
+        if let Some((other, line)) = self.keys.get(&hash) {
+            let message = match *other == owner {
+                true => format!("this key is listed twice; the first is on line {line}"),
+                false => format!("this key belongs to account {} already, on line {line}", quoted(other)),
+            };
+            self.report
+                .add(node.place, message, "give each account keys of its own");
+            return None;
+        }
+        self.keys.insert(hash, (owner, node.place.line));
+        Some(hash)
+    }
 }
 
 /// The name of an account.
@@ -103,14 +155,14 @@ impl Parsed for Name {
         if name_is_legal(written, |c| c.is_ascii_graphic()) {
             return Ok(written.to_owned());
         }
-        wrong(
-            format!("{} can't be the name of an account", shown(node)),
+        Self::cannot_be(
+            node,
             "use 1 to 64 visible ASCII characters without spaces: the name travels in a header",
         )
     }
 }
 
-/// Hashes of keys, which are read once the environment is at hand: [`checked`].
+/// Hashes of keys, which are read once the environment is at hand: [`check`].
 struct KeyHashes;
 
 impl Scalar for KeyHashes {
@@ -124,6 +176,11 @@ impl Scalar for KeyHashes {
         Vec::new()
     }
 
+    fn written(hashes: &Vec<[u8; 32]>) -> Value {
+        let hash = |hash: &[u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        hashes.iter().map(hash).collect()
+    }
+
     fn schema() -> Value {
         let reference = REFERENCE_PATTERN.trim_start_matches('^').trim_end_matches('$');
         let one = json!({
@@ -135,98 +192,6 @@ impl Scalar for KeyHashes {
         let several = json!({ "type": "array", "items": one, "minItems": 1, "maxItems": KEYS_PER_ACCOUNT_MAX });
         json!({ "anyOf": [one, several] })
     }
-}
-
-/// One hash or variable, or a list of them.
-fn all_keys<'n>(
-    node: &'n Node,
-    name: Option<&'n str>,
-    surroundings: &Surroundings<'_>,
-    taken: &mut Taken<'n>,
-    report: &mut Report,
-) -> Option<Vec<[u8; 32]>> {
-    let keys = match node.kind {
-        Kind::Scalar { .. } => keys(node, name, surroundings, taken, report)?,
-        _ => {
-            let items = items(node, "key", (1, KEYS_PER_ACCOUNT_MAX), report)?;
-            let keys = items.iter().map(|item| keys(item, name, surroundings, taken, report));
-            keys.collect::<Vec<_>>()
-                .into_iter()
-                .collect::<Option<Vec<_>>>()?
-                .concat()
-        }
-    };
-    if keys.len() > KEYS_PER_ACCOUNT_MAX {
-        let message = format!("{} keys are too many", keys.len());
-        report.add(node.place, message, format!("at most {KEYS_PER_ACCOUNT_MAX} fit here"));
-        return None;
-    }
-    Some(keys)
-}
-
-/// A hash, or `${NAME}`: those that its variable holds, separated by spaces or commas.
-fn keys<'n>(
-    node: &'n Node,
-    owner: Option<&'n str>,
-    surroundings: &Surroundings<'_>,
-    taken: &mut Taken<'n>,
-    report: &mut Report,
-) -> Option<Vec<[u8; 32]>> {
-    let Some(name) = node.text().and_then(reference) else {
-        return key(node, node.text(), "this", owner, taken, report).map(|key| vec![key]);
-    };
-    let Some(held) = surroundings.variable(name, node.place, report) else {
-        return Some(Vec::new());
-    };
-    let mut hashes = held
-        .split(|c: char| c == ',' || c.is_whitespace())
-        .filter(|hash| !hash.is_empty())
-        .peekable();
-    let what = format!("what the variable `{name}` holds");
-    if hashes.peek().is_none() {
-        report.add(node.place, format!("the variable `{name}` holds nothing"), HASH_ADVICE);
-    }
-    let keys: Vec<_> = hashes
-        .map(|hash| key(node, Some(hash), &what, owner, taken, report))
-        .collect();
-    keys.into_iter().collect()
-}
-
-/// One hash, which is called `what` and named at the node.
-fn key<'n>(
-    node: &'n Node,
-    hash: Option<&str>,
-    what: &str,
-    owner: Option<&'n str>,
-    taken: &mut Taken<'n>,
-    report: &mut Report,
-) -> Option<[u8; 32]> {
-    let Some(hash) = hash.filter(|text| is_hash(text)).and_then(decode) else {
-        if !matches!(node.kind, Kind::Refused) {
-            report.add(
-                node.place,
-                format!("{what} is not a SHA-256 in hexadecimal"),
-                HASH_ADVICE,
-            );
-        }
-        return None;
-    };
-    let owner = owner.unwrap_or("?");
-    if let Some((other, first)) = taken.keys.get(&hash) {
-        let message = if *other == owner {
-            format!("this key is listed twice; the first is on line {}", first.line)
-        } else {
-            format!(
-                "this key belongs to account {} already, on line {}",
-                quoted(other),
-                first.line
-            )
-        };
-        report.add(node.place, message, "give each account keys of its own");
-        return None;
-    }
-    taken.keys.insert(hash, (owner, node.place));
-    Some(hash)
 }
 
 fn decode(hex: &str) -> Option<[u8; 32]> {

@@ -1,17 +1,9 @@
 //! How refusals are told where it isn't the usual way: another status, further headers, a body of the operator's own.
 
 use http::{HeaderName, HeaderValue};
-use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
-use super::entries::{Entry, Item, named};
-use super::error::Report;
-use super::excerpt::quoted;
-use super::scalar::{Maybe, Scalar, Whole};
-use super::suggest::did_you_mean;
-use super::value::{shown, text};
-use super::yaml::Node;
+use super::prelude::*;
 use crate::policy::refusal::{Member, Reason};
 use crate::template::{BYTES_MAX, Language, PLACES_MAX, Template, Unfit, Value};
 
@@ -22,7 +14,7 @@ const HEADERS_MAX: usize = 16;
 /// The longest name of a header or type of a body, in characters.
 const NAME_CHARS_MAX: usize = 128;
 /// The type of a body, unless it says otherwise.
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const JSON: &str = "application/json";
 /// Headers that are the door's or the connection's alone.
 const RESERVED: [&str; 16] = [
     "cache-control",
@@ -57,7 +49,7 @@ pub struct Answer {
 }
 
 /// What an answer has instead of the usual.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Answer")]
 #[schemars(extend("minProperties" = 1, "dependencies" = { "content_type": ["body"] }))]
 pub(super) struct Written {
@@ -68,12 +60,20 @@ pub(super) struct Written {
     #[serde(default, with = "Maybe::<Headers>")]
     headers: Option<Vec<(HeaderName, Template)>>,
     /// The type of its body.
-    #[serde(default, with = "Maybe::<ContentType>")]
-    #[schemars(extend("default" = "application/json"))]
-    content_type: Option<HeaderValue>,
+    #[serde(default = "json", with = "As::<ContentType>")]
+    content_type: String,
     /// Its body. Names in braces are filled in, such as {limit}, {remaining}, {retry_after}, {error}.
     #[serde(default, with = "Maybe::<Body>")]
     body: Option<String>,
+}
+
+fn json() -> String {
+    JSON.to_owned()
+}
+
+/// A template as the file has it.
+fn source(template: &Template) -> String {
+    template.source(&Member::ALL.map(|(_, name)| name))
 }
 
 impl Item for Written {
@@ -90,10 +90,14 @@ pub(super) fn reasons() -> Json {
 }
 
 /// What is wrong within the answers. Each that is right.
-pub(super) fn checked(answers: Vec<Entry<Written>>, report: &mut Report) -> Vec<(Reason, Answer)> {
+pub(super) fn checked(
+    answers: &[(String, Written)],
+    node: Option<&Node>,
+    report: &mut Report,
+) -> Vec<(Reason, Answer)> {
     let mut read = Vec::new();
-    for entry in answers {
-        let name = entry.name.as_str();
+    for entry in entries(answers, node) {
+        let name = entry.name;
         let reason = Reason::ALL.into_iter().find(|reason| reason.code() == name);
         if reason.is_none() {
             let meant = did_you_mean(name, Reason::ALL.iter().map(|reason| reason.code()), report);
@@ -101,19 +105,19 @@ pub(super) fn checked(answers: Vec<Entry<Written>>, report: &mut Report) -> Vec<
             let reasons = Reason::ALL.map(Reason::code).join(", ");
             report.add(entry.at, message, format!("reasons: {reasons}"));
         }
-        read.extend(reason.zip(answer(entry, report)));
+        read.extend(reason.zip(answer(&entry, report)));
     }
     read
 }
 
-fn answer(entry: Entry<Written>, report: &mut Report) -> Option<Answer> {
+fn answer(entry: &Entry<'_, Written>, report: &mut Report) -> Option<Answer> {
     let mut part = entry.part(report);
     if part.value("content_type").is_some() && !part.is_meant("body") {
         let advice = "add `body`, or leave it out";
         part.add("content_type", "`content_type` is of a body, and there is none", advice);
     }
     if part.is_empty() {
-        let message = format!("{} is the usual one", Written::called(&entry.name));
+        let message = format!("{} is the usual one", Written::called(entry.name));
         part.add_at(entry.at, message, "add `status`, `headers` or `body`, or leave it out");
     }
     let is_kind = part.sound(&["content_type"]);
@@ -123,13 +127,12 @@ fn answer(entry: Entry<Written>, report: &mut Report) -> Option<Answer> {
         content_type,
         body: written,
     } = entry.value;
-    let kind = content_type.unwrap_or(JSON);
-    let written = written.zip(entry.node.value("body")).filter(|_| is_kind);
-    let body = written.and_then(|(written, node)| body(node, &written, &kind, report));
+    let written = written.as_ref().zip(entry.node.value("body")).filter(|_| is_kind);
+    let body = written.and_then(|(written, node)| body(node, written, content_type, report));
     Some(Answer {
-        status,
-        headers: headers.unwrap_or_default(),
-        body: body.map(|body| (kind, body)),
+        status: *status,
+        headers: headers.clone().unwrap_or_default(),
+        body: HeaderValue::from_str(content_type).ok().zip(body),
     })
 }
 
@@ -160,6 +163,11 @@ impl Scalar for Headers {
         Vec::new()
     }
 
+    fn written(headers: &Self::Value) -> Json {
+        let header = |(name, value): &(HeaderName, Template)| json!({ "name": name.as_str(), "value": source(value) });
+        headers.iter().map(header).collect()
+    }
+
     fn schema() -> Json {
         let value = json!({
             "description": "A header's value: a text, or a number.",
@@ -188,46 +196,37 @@ fn header_name(key: &Node, others: &[(HeaderName, Template)], report: &mut Repor
 /// The type of a body.
 struct ContentType;
 
-impl Scalar for ContentType {
-    type Value = HeaderValue;
+impl Parsed for ContentType {
+    type Value = String;
+    const WHAT: &'static str = "the type of a body";
+    const CALLED: &'static str = "text";
+    const EXAMPLE: &'static str = JSON;
+    const PATTERN: &'static str = "^[^/]+/";
 
-    fn read(node: &Node, report: &mut Report) -> Option<HeaderValue> {
-        let written = text(node, "the type of a body", report)?;
+    fn parse(written: &str, node: &Node) -> Result<String, Wrong> {
         let is_kind =
             written.len() <= NAME_CHARS_MAX && written.split_once('/').is_some_and(|(kind, _)| !kind.is_empty());
-        let value = HeaderValue::from_str(written).ok().filter(|_| is_kind);
-        if value.is_none() {
-            let advice = "write one such as application/json or text/html; charset=utf-8";
-            report.add(node.place, format!("{} is no type of a body", shown(node)), advice);
+        if is_kind && HeaderValue::from_str(written).is_ok() {
+            return Ok(written.to_owned());
         }
-        value
-    }
-
-    fn stand_in() -> HeaderValue {
-        JSON
-    }
-
-    fn schema() -> Json {
-        json!({ "type": "string", "pattern": "^[^/]+/" })
+        wrong(
+            format!("{} is no type of a body", shown(node)),
+            "write one such as application/json or text/html; charset=utf-8",
+        )
     }
 }
 
 /// The text of a body, which is judged once its type is known.
 struct Body;
 
-impl Scalar for Body {
+impl Parsed for Body {
     type Value = String;
+    const WHAT: &'static str = "a body";
+    const CALLED: &'static str = "text";
+    const EXAMPLE: &'static str = "{error}";
 
-    fn read(node: &Node, report: &mut Report) -> Option<String> {
-        text(node, "a body", report).map(str::to_owned)
-    }
-
-    fn stand_in() -> String {
-        String::new()
-    }
-
-    fn schema() -> Json {
-        json!({ "type": "string", "minLength": 1 })
+    fn parse(written: &str, _: &Node) -> Result<String, Wrong> {
+        Ok(written.to_owned())
     }
 }
 
@@ -243,36 +242,32 @@ fn elsewhere(name: &str) -> Option<&'static str> {
 }
 
 /// The body that is written there, which is of that type.
-fn body(node: &Node, written: &str, kind: &HeaderValue, report: &mut Report) -> Option<Template> {
+fn body(node: &Node, written: &str, kind: &str, report: &mut Report) -> Option<Template> {
     let language = language(kind);
     let template = compiled(node, written, language, report)?;
-    if language == Language::Json {
-        let nasty = |_| Value::Text("it's \"so\" \\ {limit}\n");
-        let number = |_| Value::Number(7);
-        let tried: [(&str, &dyn Fn(usize) -> Value<'static>); 3] = [
-            ("with text filled in", &nasty),
-            ("with numbers filled in", &number),
-            ("with nothing to fill in", &|_| Value::Missing),
-        ];
-        for (how, value) in tried {
-            let mut out = String::new();
-            template.render(&mut out, value);
-            if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&out) {
-                let is_text = !written.trim_start().starts_with(['{', '[']);
-                let (message, advice) = match is_text {
-                    true => (
-                        "the body is not JSON".to_owned(),
-                        "write `content_type: text/plain` beside it, or JSON",
-                    ),
-                    false => (
-                        format!("the body is not JSON {how}: {}", without_place(&error)),
-                        "a place is a value where it stands alone, and a part of a string within quotes",
-                    ),
-                };
-                report.add(node.place, message, advice);
-                return None;
-            }
-        }
+    let tried = [
+        ("with text filled in", Value::Text("it's \"so\" \\ {limit}\n")),
+        ("with numbers filled in", Value::Number(7)),
+        ("with nothing to fill in", Value::Missing),
+    ];
+    for (how, value) in tried.into_iter().filter(|_| language == Language::Json) {
+        let mut out = String::new();
+        template.render(&mut out, |_| value);
+        let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&out) else {
+            continue;
+        };
+        let (message, advice) = match written.trim_start().starts_with(['{', '[']) {
+            false => (
+                "the body is not JSON".to_owned(),
+                "write `content_type: text/plain` beside it, or JSON",
+            ),
+            true => (
+                format!("the body is not JSON {how}: {}", without_place(&error)),
+                "a place is a value where it stands alone, and a part of a string within quotes",
+            ),
+        };
+        report.add(node.place, message, advice);
+        return None;
     }
     Some(template)
 }
@@ -286,8 +281,7 @@ fn without_place(error: &serde_json::Error) -> String {
 
 /// In what a body of that type is written. Whatever calls itself JSON is: `text/json`, `application/problem+json`, `x-ndjson`,
 /// of which the body is then one line. For plain text, what is filled in would be escaped for nothing.
-fn language(kind: &HeaderValue) -> Language {
-    let kind = kind.to_str().unwrap_or_default();
+fn language(kind: &str) -> Language {
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let subtype = kind.split_once('/').map_or("", |(_, subtype)| subtype);
     match subtype {
@@ -300,23 +294,19 @@ fn language(kind: &HeaderValue) -> Language {
 
 fn compiled(node: &Node, written: &str, language: Language, report: &mut Report) -> Option<Template> {
     let names = Member::ALL.map(|(_, name)| name);
-    match Template::compile(written, language, &names) {
-        Ok(template) => Some(template),
-        Err(why) => {
-            let (message, advice) = match why {
-                Unfit::TooLong => (format!("this is longer than {} KiB", BYTES_MAX >> 10), String::new()),
-                Unfit::TooManyPlaces => (
-                    format!("this has more than {PLACES_MAX} places to fill in"),
-                    String::new(),
-                ),
-                Unfit::NoPlace(name) => {
-                    let meant = did_you_mean(&name, names, report);
-                    let message = format!("{} is no place to fill in{meant}", quoted(&format!("{{{name}}}")));
-                    (message, format!("places: {}", names.join(", ")))
-                }
-            };
-            report.add(node.place, message, advice);
-            None
+    let compiled = Template::compile(written, language, &names).map_err(|why| match why {
+        Unfit::TooLong => (format!("this is longer than {} KiB", BYTES_MAX >> 10), String::new()),
+        Unfit::TooManyPlaces => {
+            let message = format!("this has more than {PLACES_MAX} places to fill in");
+            (message, String::new())
         }
-    }
+        Unfit::NoPlace(name) => {
+            let meant = did_you_mean(&name, names, report);
+            let message = format!("{} is no place to fill in{meant}", quoted(&format!("{{{name}}}")));
+            (message, format!("places: {}", names.join(", ")))
+        }
+    });
+    compiled
+        .map_err(|(message, advice)| report.add(node.place, message, advice))
+        .ok()
 }

@@ -37,7 +37,7 @@ struct Reading {
     handed: RefCell<Option<Here>>,
 }
 
-/// Where a value stands, and what it is called there.
+/// Where a value stands.
 #[derive(Clone)]
 pub(super) struct Here {
     pub(super) node: Rc<Node>,
@@ -45,25 +45,8 @@ pub(super) struct Here {
     pub(super) usual: Option<Rc<Node>>,
     /// Where something that it lacks is reported.
     pub(super) at: Place,
-    pub(super) what: What,
-}
-
-/// What messages call a mapping.
-#[derive(Clone)]
-pub(super) enum What {
-    /// By its field.
-    Field(&'static str),
-    /// As this says.
-    Called(Rc<str>),
-}
-
-impl fmt::Display for What {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Field(name) => write!(f, "`{name}`"),
-            Self::Called(what) => f.write_str(what),
-        }
-    }
+    /// What messages call a mapping there.
+    pub(super) what: Rc<str>,
 }
 
 /// The document, read as a `T`; `names` are those that its parts may refer to. `None` only if `T` has a field of a type that
@@ -73,7 +56,7 @@ pub(super) fn document<T: DeserializeOwned>(root: &Rc<Node>, names: KnownNames, 
         node: Rc::clone(root),
         usual: None,
         at: Place::START,
-        what: What::Called("the file".into()),
+        what: "the file".into(),
     };
     READING.with(|reading| {
         reading.names.replace(Rc::new(names));
@@ -98,9 +81,27 @@ pub(super) fn defaults<T: DeserializeOwned>() -> T {
     T::deserialize(nothing).expect("every field of it has a default")
 }
 
+/// Sections each of whose fields has a default have them all by default.
+macro_rules! by_fields {
+    ($($section:ty),*) => {
+        $(impl Default for $section {
+            fn default() -> Self {
+                $crate::config::de::defaults()
+            }
+        })*
+    };
+}
+pub(super) use by_fields;
+
 /// Lets the report of this reading be written.
 pub(super) fn with_report<T>(write: impl FnOnce(&mut Report) -> T) -> T {
     READING.with(|reading| write(&mut reading.report.borrow_mut()))
+}
+
+/// Does something with those names at hand.
+pub(super) fn with_names<T>(names: KnownNames, act: impl FnOnce() -> T) -> T {
+    READING.with(|reading| reading.names.replace(Rc::new(names)));
+    act()
 }
 
 /// The names that the document gives.
@@ -154,20 +155,23 @@ impl<'de> Deserializer<'de> for Here {
         known: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let mut fields = with_report(|report| given(&self, known, report));
+        let read = with_report(|report| given(&self, known, report));
+        let (is_read, mut given) = (read.is_some(), read.unwrap_or_default());
         for (field, advice) in schema::required(name) {
-            if fields.given.iter().any(|(given, _)| given == field) {
+            if given.iter().any(|(given, _)| given == field) {
                 continue;
             }
-            if fields.are_read && !fields.meant.contains(field) {
-                let message = format!("{} lacks `{field}`", self.what);
-                with_report(|report| report.add(self.at, message, *advice));
-            }
-            fields.given.push((field, Rc::new(Node::refused(self.at))));
+            with_report(|report| {
+                // One that was mistyped is not missing too.
+                if is_read && !report.is_meant(self.node.place, field) {
+                    report.add(self.at, format!("{} lacks `{field}`", self.what), *advice);
+                }
+            });
+            given.push((field, Rc::new(Node::refused(self.at))));
         }
         visitor.visit_map(Fields {
             section: name,
-            fields: fields.given.into_iter(),
+            fields: given.into_iter(),
             value: None,
         })
     }
@@ -213,10 +217,13 @@ impl<'de> Deserializer<'de> for Here {
     }
 }
 
-/// The fields of a struct that are written, and the next one's value.
+/// The fields of a struct that are written.
+type Given = Vec<(&'static str, Rc<Node>)>;
+
+/// The same, and the next one's value.
 struct Fields {
     section: &'static str,
-    fields: std::vec::IntoIter<(&'static str, Rc<Node>)>,
+    fields: <Given as IntoIterator>::IntoIter,
     value: Option<Here>,
 }
 
@@ -228,7 +235,7 @@ impl<'de> MapAccess<'de> for Fields {
             return Ok(None);
         };
         let usual = schema::default(self.section, name).map(|value| Rc::new(Node::of(value, node.place)));
-        let (at, what) = (node.place, What::Field(name));
+        let (at, what) = (node.place, format!("`{name}`").into());
         self.value = Some(Here { node, usual, at, what });
         let name: StrDeserializer<'_, Fault> = name.into_deserializer();
         seed.deserialize(name).map(Some)
@@ -243,33 +250,20 @@ impl<'de> MapAccess<'de> for Fields {
     }
 }
 
-/// What is written of a struct.
-#[derive(Default)]
-struct Given {
-    given: Vec<(&'static str, Rc<Node>)>,
-    /// Fields that a mistyped one was likely meant to be: to report them as missing too would say it twice.
-    meant: Vec<&'static str>,
-    /// Whether it is a mapping at all.
-    are_read: bool,
-}
-
-/// The fields that are known. Unknown and repeated ones are reported.
-fn given(here: &Here, known: &'static [&'static str], report: &mut Report) -> Given {
+/// The fields that are known. Unknown and repeated ones are reported. `None`: it is no mapping.
+fn given(here: &Here, known: &'static [&'static str], report: &mut Report) -> Option<Given> {
     let Kind::Mapping(entries) = &here.node.kind else {
         let advice = format!("{} has fields: {}", here.what, known.join(", "));
         wrong_type(&here.node, "a mapping", &advice, report);
-        return Given::default();
+        return None;
     };
     let mut seen: HashMap<&'static str, Place> = HashMap::new();
-    let (mut given, mut meant) = (Vec::new(), Vec::new());
+    let mut given = Given::new();
     for (key, value) in entries {
-        let name = key
-            .text()
-            .and_then(|text| known.iter().copied().find(|known| *known == text));
-        let Some(name) = name else {
+        let named = |known: &&&str| key.text() == Some(**known);
+        let Some(name) = known.iter().find(named).copied() else {
             if let Some(name) = unknown_field(key, known, report) {
                 report.mean(here.node.place, name);
-                meant.push(name);
             }
             continue;
         };
@@ -281,8 +275,7 @@ fn given(here: &Here, known: &'static [&'static str], report: &mut Report) -> Gi
         seen.insert(name, key.place);
         given.push((name, Rc::clone(value)));
     }
-    let are_read = true;
-    Given { given, meant, are_read }
+    Some(given)
 }
 
 /// Reports a field that is none; the answer is the one that was likely meant.
@@ -292,19 +285,15 @@ fn unknown_field(key: &Node, known: &'static [&'static str], report: &mut Report
         return None;
     };
     let fields = format!("fields here: {}", known.join(", "));
-    if key.secret.get() {
-        // In `name:value` YAML sees one word.
-        let meant = text
-            .split_once(':')
-            .and_then(|(name, _)| known.iter().copied().find(|known| *known == name));
-        let advice = match meant {
-            Some(meant) => format!("write `{meant}: `, with a space after the colon"),
-            None => fields,
-        };
-        report.add(key.place, "this is the name of no field", advice);
-        return meant;
+    if !key.secret.get() {
+        let suggestion = did_you_mean(text, known.iter().copied(), report);
+        report.add(key.place, format!("unknown field {}{suggestion}", shown(key)), fields);
+        return nearest(text, known.iter().copied());
     }
-    let suggestion = did_you_mean(text, known.iter().copied(), report);
-    report.add(key.place, format!("unknown field {}{suggestion}", shown(key)), fields);
-    nearest(text, known.iter().copied())
+    // In `name:value` YAML sees one word.
+    let before = text.split_once(':').map_or("", |(name, _)| name);
+    let meant = known.iter().copied().find(|known| *known == before);
+    let advice = meant.map(|meant| format!("write `{meant}: `, with a space after the colon"));
+    report.add(key.place, "this is the name of no field", advice.unwrap_or(fields));
+    meant
 }

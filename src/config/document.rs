@@ -1,20 +1,16 @@
 //! The whole document, a field a section, and what must fit between the sections.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
 use ipnet::IpNet;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use super::accounts::{self, ACCOUNTS_MAX, Account};
-use super::admin::{self, Admin};
+use super::admin::Admin;
 use super::answers::{self, Answer, REASONS_MAX};
-use super::de;
-use super::entries::{KnownNames, List, Named, Names, Part};
+use super::diff::Tree;
 use super::environment::Surroundings;
-use super::error::Report;
 use super::history::History;
 use super::limits::{self, Limit, LimitRoute};
 use super::lint;
@@ -22,174 +18,203 @@ use super::listener::{
     Address, BLOCKED_NETWORKS_MAX, Connections, Cors, ForwardedHeader, Keys, Network, Paths, TRUSTED_PROXIES_MAX,
     collide,
 };
+use super::prelude::*;
 use super::quotas::Windows;
 use super::routes::{self, ROUTES_MAX, Route};
-use super::scalar::{
-    As, Length, LengthIn, Maybe, Parsed, Several, TierName, Whole, Wrong, millis, number, secs, wrong, yes,
-};
+use super::schema::KIND;
 use super::tiers::{self, Queue, TIERS_MAX, Tier};
 use super::upstreams::{self, UPSTREAMS_MAX, Upstream};
-use super::value::shown;
-use super::yaml::{Kind, Node};
-use super::{Config, DATA_DIR_BYTES_MAX, Durability, Operators};
+use super::{DATA_DIR_BYTES_MAX, Durability, Operators};
+use crate::policy::Table;
 use crate::policy::refusal::Reason;
 use crate::policy::rules::{LIMITS_MAX, Rules, TierId};
 
 /// What the server does: tiergate's tiers.yaml.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "tiers.yaml")]
-pub(super) struct Document {
+pub struct Config {
     /// The public address, such as 127.0.0.1:8080; 0.0.0.0 is every address of the machine. Port 0 lets the system choose.
     #[serde(with = "As::<Address>")]
     #[schemars(extend("x-add" = "add the public address, such as 127.0.0.1:8080"))]
-    listen: SocketAddr,
+    pub listen: SocketAddr,
     /// The operator's listener: metrics, health, accounts. Never public.
     #[schemars(extend("x-add" = "add the admin listener: { listen: 127.0.0.1:9090 }"))]
-    admin: admin::Written,
+    pub admin: Admin,
     /// The folder of what must survive a restart, used by one server only. A relative path begins in the folder of this file.
-    #[serde(default = "data", with = "As::<Folder>")]
-    data_dir: String,
+    #[serde(default = "Folder::stand_in", with = "As::<Folder>")]
+    pub data_dir: PathBuf,
     /// Whether an answer waits until its debit is on the disk.
     #[serde(default)]
-    durability: Durability,
+    pub durability: Durability,
     /// How often what nobody waits for is written, in relaxed durability.
     #[serde(default = "millis::<10>", with = "As::<Length>")]
-    commit_every: Duration,
+    pub commit_every: Duration,
     /// How long an answer waits for its debit to be on the disk before it is given up.
     #[serde(default = "secs::<5>", with = "As::<Length>")]
-    commit_patience: Duration,
+    pub commit_patience: Duration,
     /// How long finished jobs are kept.
     #[serde(default)]
-    history: History,
+    pub history: History,
     /// A step back of the system's clock by more than this, from 1s to 24h, is followed at once; a smaller one is waited out.
     #[serde(default = "secs::<300>", with = "As::<LengthIn<1_000, 86_400_000>>")]
-    clock_step_max: Duration,
+    pub clock_step_max: Duration,
     /// How long running searches may take to finish at shutdown; waiting ones are sent away at once.
     #[serde(default = "secs::<30>", with = "As::<Length>")]
-    drain_timeout: Duration,
+    pub drain_timeout: Duration,
     /// Cores of the public listener; left out, as many as the machine has.
     #[serde(default, with = "Maybe::<Whole<usize, 1, 256>>")]
-    cores: Option<usize>,
+    pub cores: Option<usize>,
     /// Bounds of the public listener's connections.
     #[serde(default)]
-    connections: Connections,
+    pub connections: Connections,
     /// The queue, shared by all tiers. When it is full, a search displaces one of a lower priority or is refused.
     #[schemars(extend("x-add" = "add the queue: { length: 8 }"))]
-    queue: Queue,
+    pub(super) queue: Queue,
     /// The sponsor levels by their names: 1 to 64 visible ASCII characters. `tiergate check` compares those whose name is a price,
     /// such as $5.
     #[schemars(extend("x-add" = "add at least one tier"))]
-    tiers: Named<Tier, TIERS_MAX>,
+    #[serde(with = "ByName::<(String, Tier), TIERS_MAX>")]
+    pub(super) tiers: Vec<(String, Tier)>,
     /// The tier of those without a key. Each IPv4 address, and each IPv6 /64, is one caller.
     #[serde(with = "As::<TierName>")]
     #[schemars(extend("x-add" = "add the name of the tier of those without an account"))]
-    anonymous: TierId,
+    pub(super) anonymous: TierId,
     /// Where a request carries its key; left out, in x-api-key, x-trace-key, `Authorization: Bearer` or ?key=. The server takes it
     /// out before the request goes on.
     #[serde(default = "Keys::everywhere")]
-    keys: Keys,
+    pub keys: Keys,
     /// Proxies before the server that are believed when they say for whom they ask.
     #[serde(default, with = "As::<Several<Network, 0, TRUSTED_PROXIES_MAX>>")]
-    trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Vec<IpNet>,
     /// In which header trusted proxies say for whom they ask: name the one that they write.
     #[serde(default)]
-    forwarded_header: ForwardedHeader,
+    pub forwarded_header: ForwardedHeader,
     /// Peers that begin each connection with a header of the PROXY protocol.
     #[serde(default, with = "As::<Several<Network, 0, TRUSTED_PROXIES_MAX>>")]
-    proxy_protocol: Vec<IpNet>,
+    pub proxy_protocol: Vec<IpNet>,
     /// Networks that are turned away with 403.
     #[serde(default, with = "As::<Several<Network, 0, BLOCKED_NETWORKS_MAX>>")]
-    blocked_networks: Vec<IpNet>,
+    pub blocked_networks: Vec<IpNet>,
     /// How many requests may come in which time; the server answers the next with 429. All that match must have room.
-    #[serde(default)]
-    #[schemars(extend("default" = []))]
-    limits: List<Limit, 0, LIMITS_MAX>,
+    #[serde(rename = "limits", default, with = "Items::<Limit, 0, LIMITS_MAX>")]
+    pub(super) request_limits: Vec<Limit>,
     /// Networks that are counted one by one; those beyond share counters with their neighbours.
     #[serde(default = "number::<u32, 1_000_000>", with = "As::<Whole<u32, 1_000, 100_000_000>>")]
-    max_callers: u32,
+    pub(super) max_callers: u32,
     /// Whether answers bear the fields RateLimit and RateLimit-Policy.
     #[serde(default = "yes")]
-    ratelimit_fields: bool,
+    pub ratelimit_fields: bool,
     /// How refusals are told where it isn't the usual way, by their reason.
-    #[serde(default)]
+    #[serde(
+        rename = "answers",
+        default,
+        with = "ByName::<(String, answers::Written), REASONS_MAX>"
+    )]
     #[schemars(extend("propertyNames" = answers::reasons()))]
-    answers: Named<answers::Written, REASONS_MAX>,
+    pub(super) told: Vec<(String, answers::Written)>,
     /// Pages of other sites that may call the server; left out, none may.
     #[serde(default)]
-    cors: Option<Cors>,
+    pub cors: Option<Cors>,
     /// The server's own pages.
     #[serde(default)]
-    paths: Paths,
+    pub paths: Paths,
     /// The pools of upstream servers by their names: 1 to 64 letters, digits, _ and -.
     #[schemars(extend("x-add" = "add at least one upstream"))]
-    upstreams: Named<Upstream, UPSTREAMS_MAX>,
+    #[serde(with = "ByName::<Upstream, UPSTREAMS_MAX>")]
+    pub upstreams: Vec<Upstream>,
     /// What is forwarded; anything else is 404.
     #[schemars(extend("x-add" = "add at least one route: [ { path: /search, upstream: …, metered: true } ]"))]
-    routes: List<Route, 1, ROUTES_MAX>,
+    #[serde(with = "Items::<Route, 1, ROUTES_MAX>")]
+    pub routes: Vec<Route>,
     /// Who has a key, beside the accounts that `tiergate account` keeps.
-    #[serde(default)]
-    #[schemars(extend("default" = []))]
-    accounts: List<Account, 0, ACCOUNTS_MAX>,
+    #[serde(default, with = "Items::<Account, 0, ACCOUNTS_MAX>")]
+    pub accounts: Vec<Account>,
+    /// What the policy decides by, which follows from `queue`, `tiers`, `anonymous`, `limits`, `max_callers` and `upstreams`.
+    #[serde(skip, default = "no_rules")]
+    pub rules: Rules,
+    /// What of a request makes a limit match, and where callers are told of it; in the same order as `rules.limits`.
+    #[serde(skip)]
+    pub limits: Vec<LimitRoute>,
+    /// How refusals are told, where not in the usual way; each reason at most once.
+    #[serde(skip)]
+    pub answers: Vec<(Reason, Answer)>,
 }
 
-fn data() -> String {
-    "./data".to_owned()
+/// Until they are known.
+fn no_rules() -> Rules {
+    Rules {
+        queue: Queue::default().rules(),
+        windows: Table::default(),
+        tiers: Table::default(),
+        anonymous: TierId(0),
+        pools: Table::default(),
+        limits: Vec::new(),
+        callers_max: 0,
+    }
 }
 
 /// The path of a folder, which need not exist yet.
 struct Folder;
 
-impl Parsed for Folder {
-    type Value = String;
-    const WHAT: &'static str = "the path of a folder";
-    const EXAMPLE: &'static str = "./data";
+impl Scalar for Folder {
+    type Value = PathBuf;
 
-    fn parse(written: &str, node: &Node) -> Result<String, Wrong> {
+    fn read(node: &Node, report: &mut Report) -> Option<PathBuf> {
+        let written = text(node, "the path of a folder", report)?;
         if written.len() <= DATA_DIR_BYTES_MAX && !written.contains('\0') {
-            return Ok(written.to_owned());
+            return Some(written.into());
         }
-        wrong(format!("{} can't be the path of a folder", shown(node)), "")
+        report.add(node.place, format!("{} can't be the path of a folder", shown(node)), "");
+        None
+    }
+
+    fn stand_in() -> PathBuf {
+        "./data".into()
+    }
+
+    fn written(folder: &PathBuf) -> Value {
+        folder.to_string_lossy().into()
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "minLength": 1, KIND: "the path of a folder" })
     }
 }
 
-/// The configuration that the document says. If anything is wrong it is in the report, and the answer is of no use.
+/// The configuration that the document says, if nothing is wrong with it.
 pub(super) fn read(root: &Rc<Node>, surroundings: &Surroundings<'_>, report: &mut Report) -> Option<Config> {
     let names = KnownNames {
         tiers: Names::of("tier", keys(root, "tiers"), TIERS_MAX),
         limits: limits::names(root),
         upstreams: Names::of("upstream", keys(root, "upstreams"), UPSTREAMS_MAX),
     };
-    let mut document: Document = de::document(root, names, report)?;
-    let admin = root
-        .value("admin")
-        .map(|node| document.admin.checked(node, surroundings, report));
-    check_listeners(&document, root, report);
-    Part::new(root, report).within("paths", |part| document.paths.check(part));
-    let sections = checked(&mut document, root, surroundings, report);
-    Some(config(document, admin?, sections, surroundings))
+    let mut config: Config = de::document(root, names, report)?;
+    if let Some(node) = root.value("admin") {
+        config.admin.check(node, surroundings, report);
+    }
+    check_listeners(&config, root, report);
+    Part::new(root, report).within("paths", |part| config.paths.check(part));
+    accounts::check(&mut config.accounts, root.value("accounts"), surroundings, report);
+    config.answers = answers::checked(&config.told, root.value("answers"), report);
+    (config.rules, config.limits) = rules(&config, root, report);
+    if !report.is_empty() {
+        return None;
+    }
+    let tiers = config.tiers.iter_mut().zip(&config.rules.tiers);
+    tiers.for_each(|((_, tier), read)| tier.settle(read));
+    config.data_dir = surroundings.path(&config.data_dir);
+    Some(config)
 }
 
-/// The sections that are checked item by item.
-struct Sections {
-    rules: Rules,
-    limits: Vec<LimitRoute>,
-    answers: Vec<(Reason, Answer)>,
-    upstreams: Vec<Upstream>,
-    routes: Vec<Route>,
-    accounts: Vec<Account>,
-}
-
-/// What is wrong within and between the sections, and what is unwise. They are taken out of the document.
-fn checked(document: &mut Document, root: &Node, surroundings: &Surroundings<'_>, report: &mut Report) -> Sections {
-    let (mut windows, queue) = (Windows::default(), document.queue.rules());
-    let (limits, limit_routes) = limits::checked(std::mem::take(&mut document.limits.0), report);
-    let (tiers, partly) = tiers::checked(std::mem::take(&mut document.tiers.0), &mut windows, report);
+/// What the policy decides by. What is wrong within and between its sections, and what is unwise, is reported.
+fn rules(config: &Config, root: &Node, report: &mut Report) -> (Rules, Vec<LimitRoute>) {
+    let (mut windows, queue) = (Windows::default(), config.queue.rules());
+    let (limits, limit_routes) = limits::checked(&config.request_limits, root.value("limits"), report);
+    let (tiers, partly) = tiers::checked(&config.tiers, root.value("tiers"), &mut windows, report);
     limits::check_names_of_quotas(root, tiers.iter().chain(&partly), report);
-    let answers = answers::checked(std::mem::take(&mut document.answers.0), report);
-    let (upstreams, pools) = upstreams::checked(std::mem::take(&mut document.upstreams.0), report);
-    let routes = routes::checked(std::mem::take(&mut document.routes.0), &document.paths, report);
-    let accounts = accounts::checked(&document.accounts.0, surroundings, report);
+    let upstreams = upstreams::checked(&config.upstreams, root.value("upstreams"), report);
+    let routes = routes::checked(&config.routes, root.value("routes"), &config.paths, report);
     let windows = windows.into_found();
     let mut has_queue = false;
     Part::new(root, report).within("queue", |part| has_queue = part.right(&["length"]));
@@ -202,55 +227,32 @@ fn checked(document: &mut Document, root: &Node, surroundings: &Surroundings<'_>
         limit_routes: &limit_routes,
         upstreams: &upstreams,
         routes: &routes,
-        paths: &document.paths,
+        paths: &config.paths,
     };
     lint::add(&read, report);
     let rules = Rules {
         queue,
         windows: windows.into(),
         tiers: tiers.into(),
-        anonymous: document.anonymous,
-        pools: pools.into(),
+        anonymous: config.anonymous,
+        pools: Table::numbered(upstreams.iter().map(Upstream::rules)),
         limits,
-        callers_max: document.max_callers,
+        callers_max: config.max_callers,
     };
-    Sections {
-        rules,
-        limits: limit_routes,
-        answers,
-        upstreams,
-        routes: routes.into_iter().map(|(route, _)| route).collect(),
-        accounts,
-    }
+    (rules, limit_routes)
 }
 
-fn config(document: Document, admin: Admin, sections: Sections, surroundings: &Surroundings<'_>) -> Config {
-    Config {
-        listen: document.listen,
-        admin,
-        data_dir: surroundings.path(&document.data_dir),
-        durability: document.durability,
-        commit_every: document.commit_every,
-        commit_patience: document.commit_patience,
-        history: document.history,
-        clock_step_max: document.clock_step_max,
-        drain_timeout: document.drain_timeout,
-        cores: document.cores,
-        connections: document.connections,
-        rules: sections.rules,
-        keys: document.keys,
-        trusted_proxies: document.trusted_proxies,
-        forwarded_header: document.forwarded_header,
-        proxy_protocol: document.proxy_protocol,
-        blocked_networks: document.blocked_networks,
-        limits: sections.limits,
-        ratelimit_fields: document.ratelimit_fields,
-        answers: sections.answers,
-        cors: document.cors,
-        paths: document.paths,
-        upstreams: sections.upstreams,
-        routes: sections.routes,
-        accounts: sections.accounts,
+impl Config {
+    /// All settings, as they write themselves.
+    pub(super) fn settings(&self) -> Tree {
+        let tiers = self.tiers.iter().map(|(name, _)| name.as_str());
+        let upstreams = self.upstreams.iter().map(|upstream| upstream.name.as_str());
+        let names = KnownNames {
+            tiers: Names::of("tier", tiers, TIERS_MAX),
+            limits: Names::default(),
+            upstreams: Names::of("upstream", upstreams, UPSTREAMS_MAX),
+        };
+        de::with_names(names, || Tree::of(self))
     }
 }
 
@@ -267,8 +269,8 @@ fn keys<'n>(root: &'n Node, section: &str) -> impl Iterator<Item = &'n str> {
 }
 
 /// Reports listeners that can't both have their address.
-fn check_listeners(document: &Document, root: &Node, report: &mut Report) {
-    let (public, admin) = (document.listen, document.admin.listen);
+fn check_listeners(config: &Config, root: &Node, report: &mut Report) {
+    let (public, admin) = (config.listen, config.admin.listen);
     let mut part = Part::new(root, report);
     let mut are_right = part.right(&["listen"]);
     part.within("admin", |part| are_right &= part.right(&["listen"]));
@@ -281,13 +283,13 @@ fn check_listeners(document: &Document, root: &Node, report: &mut Report) {
 /// What of the document leads operators to the server, if nothing is wrong with that.
 pub(super) fn operators(root: &Rc<Node>, surroundings: &Surroundings<'_>) -> Option<Operators> {
     let mut report = Report::default();
-    let document: Document = de::document(root, KnownNames::default(), &mut report)?;
+    let mut config: Config = de::document(root, KnownNames::default(), &mut report)?;
     let are_right = Part::new(root, &mut report).sound(&["data_dir"]);
     let node = root
         .value("admin")
         .filter(|node| are_right && report.is_sound(node.place))?;
     let mut report = Report::default();
-    let admin = document.admin.checked(node, surroundings, &mut report);
-    let data_dir = surroundings.path(&document.data_dir);
+    config.admin.check(node, surroundings, &mut report);
+    let (admin, data_dir) = (config.admin, surroundings.path(&config.data_dir));
     report.is_empty().then_some(Operators { admin, data_dir })
 }

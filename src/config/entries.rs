@@ -7,11 +7,11 @@ use std::rc::Rc;
 
 use schemars::{JsonSchema, json_schema};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::NAME_CHARS_MAX;
-use super::de::{self, Here, What};
+use super::de::{self, Here};
 use super::error::Report;
 use super::excerpt::quoted;
 use super::scalar::inline_schema;
@@ -38,72 +38,93 @@ pub(super) trait Item: DeserializeOwned {
     }
 }
 
-/// One of several, and where it stands.
-pub(super) struct Entry<T> {
+/// One of several, for a check.
+pub(super) struct Entry<'a, T> {
     /// Its name; empty in a list.
-    pub(super) name: String,
+    pub(super) name: &'a str,
     /// Where its name stands, or the item.
     pub(super) at: Place,
-    pub(super) node: Rc<Node>,
-    pub(super) value: T,
+    pub(super) node: &'a Node,
+    pub(super) value: &'a T,
 }
 
-impl<T> Entry<T> {
-    /// Its fields, for a check.
-    pub(super) fn part<'a>(&'a self, report: &'a mut Report) -> Part<'a> {
-        Part::new(&self.node, report)
+impl<'a, T> Entry<'a, T> {
+    /// Its fields.
+    pub(super) fn part<'p>(&'p self, report: &'p mut Report) -> Part<'p> {
+        Part::new(self.node, report)
     }
 }
 
-/// A mapping of 1 to `MAX` names that the operator chose, in the file's order. Of a repeated name the first is kept.
-pub(super) struct Named<T, const MAX: usize>(pub(super) Vec<Entry<T>>);
+/// An item with the name that it has in a mapping.
+pub(super) trait Named {
+    type Of: Item;
 
-impl<T, const MAX: usize> Default for Named<T, MAX> {
-    fn default() -> Self {
-        Self(Vec::new())
+    fn of(name: String, value: Self::Of) -> Self;
+
+    fn parts(&self) -> (&str, &Self::Of);
+}
+
+impl<T: Item> Named for (String, T) {
+    type Of = T;
+
+    fn of(name: String, value: T) -> Self {
+        (name, value)
+    }
+
+    fn parts(&self) -> (&str, &T) {
+        (&self.0, &self.1)
     }
 }
 
-impl<'de, T: Item, const MAX: usize> Deserialize<'de> for Named<T, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+/// A mapping of 1 to `MAX` names that the operator chose, in the file's order. Of a repeated name the first is kept:
+/// `#[serde(with = "ByName::<(String, Tier), 256>")]`.
+pub(super) struct ByName<N, const MAX: usize>(PhantomData<N>);
+
+impl<N: Named, const MAX: usize> ByName<N, MAX> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<N>, D::Error> {
         let Here { node, .. } = de::here(deserializer)?;
-        let named = de::with_report(|report| named(&node, T::NOUN, MAX, report));
+        let given = de::with_report(|report| named(&node, N::Of::NOUN, MAX, report));
         let entry = |(key, value): (Rc<Node>, Rc<Node>)| {
             let name = key.text().unwrap_or_default().to_owned();
-            let what = What::Called(T::called(&name).into());
-            entry(name, key.place, value, what)
+            let read = read(key.place, value, N::Of::called(&name))?;
+            Some(N::of(name, read))
         };
-        Ok(Self(named.unwrap_or_default().into_iter().filter_map(entry).collect()))
+        Ok(given.unwrap_or_default().into_iter().filter_map(entry).collect())
+    }
+
+    pub(super) fn serialize<S: Serializer>(entries: &[N], serializer: S) -> Result<S::Ok, S::Error>
+    where
+        N::Of: Serialize,
+    {
+        serializer.collect_map(entries.iter().map(N::parts))
     }
 }
 
-inline_schema!([T: JsonSchema, const MAX: usize] Named<T, MAX>, |generator| {
-    let entry = generator.subschema_for::<T>();
+inline_schema!([N: Named<Of: JsonSchema>, const MAX: usize] ByName<N, MAX>, |generator| {
+    let entry = generator.subschema_for::<N::Of>();
     json_schema!({ "type": "object", "additionalProperties": entry, "minProperties": 1, "maxProperties": MAX })
 });
 
-/// A list of `MIN` to `MAX` items.
-pub(super) struct List<T, const MIN: usize, const MAX: usize>(pub(super) Vec<Entry<T>>);
+/// A list of `MIN` to `MAX` items: `#[serde(with = "Items::<Server, 1, 256>")]`.
+pub(super) struct Items<T, const MIN: usize, const MAX: usize>(PhantomData<T>);
 
-impl<T, const MIN: usize, const MAX: usize> Default for List<T, MIN, MAX> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de, T: Item, const MIN: usize, const MAX: usize> Deserialize<'de> for List<T, MIN, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+impl<T: Item, const MIN: usize, const MAX: usize> Items<T, MIN, MAX> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
         let Here { node, .. } = de::here(deserializer)?;
-        let items = de::with_report(|report| items(&node, T::NOUN, (MIN, MAX), report));
-        let item = |node: &Rc<Node>| {
-            let what = What::Called(T::of_list(node).into());
-            entry(String::new(), node.place, Rc::clone(node), what)
-        };
-        Ok(Self(items.unwrap_or_default().iter().filter_map(item).collect()))
+        let given = de::with_report(|report| items(&node, T::NOUN, (MIN, MAX), report));
+        let item = |node: &Rc<Node>| read(node.place, Rc::clone(node), T::of_list(node));
+        Ok(given.unwrap_or_default().iter().filter_map(item).collect())
+    }
+
+    pub(super) fn serialize<S: Serializer>(items: &[T], serializer: S) -> Result<S::Ok, S::Error>
+    where
+        T: Serialize,
+    {
+        items.serialize(serializer)
     }
 }
 
-inline_schema!([T: JsonSchema, const MIN: usize, const MAX: usize] List<T, MIN, MAX>, |generator| {
+inline_schema!([T: JsonSchema, const MIN: usize, const MAX: usize] Items<T, MIN, MAX>, |generator| {
     let mut schema = json_schema!({ "type": "array", "items": generator.subschema_for::<T>(), "maxItems": MAX });
     if MIN > 0 {
         schema.insert("minItems".to_owned(), MIN.into());
@@ -111,29 +132,30 @@ inline_schema!([T: JsonSchema, const MIN: usize, const MAX: usize] List<T, MIN, 
     schema
 });
 
-/// The same for a field that keeps the values alone: `#[serde(with = "Items::<Server, 1, 256>")]`.
-pub(super) struct Items<T, const MIN: usize, const MAX: usize>(PhantomData<T>);
-
-impl<T: Item, const MIN: usize, const MAX: usize> Items<T, MIN, MAX> {
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-        let list = List::<T, MIN, MAX>::deserialize(deserializer)?;
-        Ok(list.0.into_iter().map(|entry| entry.value).collect())
-    }
+fn read<T: DeserializeOwned>(at: Place, node: Rc<Node>, called: String) -> Option<T> {
+    let (usual, what) = (None, called.into());
+    de::read(Here { node, usual, at, what })
 }
 
-inline_schema!([T: JsonSchema, const MIN: usize, const MAX: usize] Items<T, MIN, MAX>, |generator| {
-    List::<T, MIN, MAX>::json_schema(generator)
-});
+/// The entries that were read of that mapping, each with its place.
+pub(super) fn entries<'a, N: Named>(read: &'a [N], node: Option<&'a Node>) -> impl Iterator<Item = Entry<'a, N::Of>> {
+    read.iter().filter_map(move |entry| {
+        let (name, value) = entry.parts();
+        let (key, node) = node?.field(name)?;
+        let at = key.place;
+        Some(Entry { name, at, node, value })
+    })
+}
 
-fn entry<T: DeserializeOwned>(name: String, at: Place, node: Rc<Node>, what: What) -> Option<Entry<T>> {
-    let here = Here {
-        node: Rc::clone(&node),
-        usual: None,
-        at,
-        what,
-    };
-    let value = de::read(here)?;
-    Some(Entry { name, at, node, value })
+/// The items that were read of that list, each with its place.
+pub(super) fn listed<'a, T>(read: &'a [T], node: Option<&'a Node>) -> impl Iterator<Item = Entry<'a, T>> {
+    let nodes = node.map_or(&[][..], Node::items);
+    read.iter().zip(nodes).map(|(value, node)| Entry {
+        name: "",
+        at: node.place,
+        node,
+        value,
+    })
 }
 
 /// The entries of a mapping of names, at least 1 and at most `max`. Repeated names are reported; the first stays.
@@ -143,7 +165,7 @@ pub(super) fn named(node: &Node, what: &str, max: usize, report: &mut Report) ->
         wrong_type(node, "a mapping", &advice, report);
         return None;
     };
-    let mut first: HashMap<&str, Place> = HashMap::new();
+    let mut first: HashMap<&str, u32> = HashMap::new();
     let mut entries = Vec::new();
     for (key, value) in given {
         let Some(name) = key.text() else {
@@ -153,19 +175,13 @@ pub(super) fn named(node: &Node, what: &str, max: usize, report: &mut Report) ->
         if key.secret.get() {
             let message = format!("this can't be the name of {}", with_article(what));
             report.add(key.place, message, "after a name stand a colon and a space");
-            continue;
-        }
-        if let Some(first) = first.get(name) {
-            let message = format!(
-                "{what} {} is defined twice; the first is on line {}",
-                shown(key),
-                first.line
-            );
+        } else if let Some(line) = first.get(name) {
+            let message = format!("{what} {} is defined twice; the first is on line {line}", shown(key));
             report.add(key.place, message, "keep one of them");
-            continue;
+        } else {
+            first.insert(name, key.place.line);
+            entries.push((Rc::clone(key), Rc::clone(value)));
         }
-        first.insert(name, key.place);
-        entries.push((Rc::clone(key), Rc::clone(value)));
     }
     // Of entries that are all wrong each has been told.
     bounded(node, entries.len().max(given.len().min(1)), what, (1, max), report)?;
@@ -189,17 +205,13 @@ pub(super) fn items<'n>(
 }
 
 fn bounded(node: &Node, count: usize, what: &str, (min, max): (usize, usize), report: &mut Report) -> Option<()> {
-    if (min..=max).contains(&count) {
-        return Some(());
-    }
-    let (message, advice) = if count < min {
-        (format!("there is no {what}"), "add at least one".to_owned())
-    } else {
+    if count < min {
+        report.add(node.place, format!("there is no {what}"), "add at least one");
+    } else if count > max {
         let message = format!("{count} {} are too many", plural(what));
-        (message, format!("at most {max} fit here"))
-    };
-    report.add(node.place, message, advice);
-    None
+        report.add(node.place, message, format!("at most {max} fit here"));
+    }
+    (min..=max).contains(&count).then_some(())
 }
 
 /// A mapping whose fields are checked together. A check names the fields that it depends on: what is wrong in one of them has
@@ -291,37 +303,38 @@ pub(super) struct Names {
 impl Names {
     /// Those names, of which there are no more than `max`: else nothing refers to them.
     pub(super) fn of<'n>(what: &'static str, names: impl Iterator<Item = &'n str>, max: usize) -> Self {
-        let (mut order, mut numbers) = (Vec::new(), HashMap::new());
+        let mut known = Self {
+            what,
+            ..Self::default()
+        };
         for name in names.filter(|name| !name.is_empty()) {
-            let next = u16::try_from(order.len()).unwrap_or(u16::MAX);
-            if *numbers.entry(name.to_owned()).or_insert(next) == next {
-                order.push(name.to_owned());
+            let next = u16::try_from(known.order.len()).unwrap_or(u16::MAX);
+            if *known.numbers.entry(name.to_owned()).or_insert(next) == next {
+                known.order.push(name.to_owned());
             }
         }
-        if order.len() > max {
-            return Self {
-                what,
-                ..Self::default()
-            };
+        if known.order.len() > max {
+            (known.order, known.numbers) = Default::default();
         }
-        let listed: Vec<String> = order
+        let listed: Vec<String> = known
+            .order
             .iter()
             .take(LISTED_NAMES_MAX)
-            .map(|name: &String| quoted(name))
+            .map(|name| quoted(name))
             .collect();
-        let more = if listed.len() < order.len() { ", …" } else { "" };
-        let advice = format!("{}: {}{more}", plural(what), listed.join(", "));
-        Self {
-            what,
-            order,
-            numbers,
-            advice,
-        }
+        let more = if listed.len() < known.order.len() { ", …" } else { "" };
+        known.advice = format!("{}: {}{more}", plural(what), listed.join(", "));
+        known
     }
 
     /// What the schema says of a name: one of digits alone needs no quotes.
     pub(super) fn schema() -> Value {
         json!({ "anyOf": [{ "type": "string", "minLength": 1, "maxLength": NAME_CHARS_MAX }, { "type": "integer", "minimum": 0 }] })
+    }
+
+    /// The name of the one of that number.
+    pub(super) fn name(&self, number: usize) -> Option<&str> {
+        self.order.get(number).map(String::as_str)
     }
 
     /// The number of the one that is named here. Says nothing if none could be read at all.

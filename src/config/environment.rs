@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::error::Report;
+use super::error::{Report, Severity};
 use super::excerpt::printable;
 use super::relative;
 use super::yaml::Place;
@@ -64,30 +64,32 @@ pub(super) struct Surroundings<'e> {
     environment: &'e dyn Environment,
     /// Where relative paths begin; empty is the working directory.
     folder: &'e Path,
-    may_lack: bool,
+    lacking: Severity,
 }
 
 impl<'e> Surroundings<'e> {
     /// All that is named must be there.
     pub(super) fn complete(environment: &'e dyn Environment, folder: &'e Path) -> Self {
+        let lacking = Severity::Error;
         Self {
             environment,
             folder,
-            may_lack: false,
+            lacking,
         }
     }
 
-    /// What is not there is warned of: it may be where the door runs.
+    /// What is not there is warned of: it may be where the server runs.
     pub(super) fn elsewhere(environment: &'e dyn Environment, folder: &'e Path) -> Self {
+        let lacking = Severity::Warning;
         Self {
             environment,
             folder,
-            may_lack: true,
+            lacking,
         }
     }
 
     /// A path as it is written, seen from the working directory.
-    pub(super) fn path(&self, written: &str) -> PathBuf {
+    pub(super) fn path(&self, written: impl AsRef<Path>) -> PathBuf {
         relative::resolved(self.folder, written)
     }
 
@@ -122,9 +124,9 @@ impl<'e> Surroundings<'e> {
     }
 
     fn lacks(&self, place: Place, message: String, advice: &str, report: &mut Report) {
-        match self.may_lack {
-            true => report.warn(place, message, format!("{advice}: it does not start otherwise")),
-            false => report.add(place, message, advice),
+        match self.lacking {
+            Severity::Warning => report.warn(place, message, format!("{advice}: it does not start otherwise")),
+            Severity::Error => report.add(place, message, advice),
         }
     }
 }

@@ -141,16 +141,12 @@ impl Findings {
 
     /// How many there are of each, in words.
     pub fn summary(&self) -> String {
-        let counted = |count: usize, word| match count {
-            0 => None,
-            1 => Some(format!("1 {word}")),
-            more => Some(format!("{more} {word}s")),
-        };
-        let counts = [counted(self.errors, "error"), counted(self.warnings, "warning")];
-        let counts: Vec<String> = counts.into_iter().flatten().collect();
-        match counts.is_empty() {
-            true => "fine".to_owned(),
-            false => counts.join(", "),
+        let counts = [(self.errors, "error"), (self.warnings, "warning")];
+        let counts = counts.iter().filter(|(count, _)| *count > 0);
+        let counted = counts.map(|(count, word)| format!("{count} {word}{}", if *count == 1 { "" } else { "s" }));
+        match counted.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "fine".to_owned(),
+            counts => counts,
         }
     }
 
@@ -203,7 +199,7 @@ impl Checked {
 
 /// Everything that is wrong with a configuration, in the order of its lines. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors(Findings);
+pub struct ConfigErrors(pub(super) Findings);
 
 impl ConfigErrors {
     /// A file that can't be taken up as a whole, with what to do.
@@ -242,52 +238,34 @@ struct Shown<'f> {
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Findings {
-            name,
-            problems,
-            errors,
-            warnings,
-        } = self.findings;
-        for problem in problems {
-            show(problem, name, self.inks, f)?;
+        let Self { findings, inks } = self;
+        for problem in &findings.problems {
+            show(problem, &findings.name, *inks, f)?;
             writeln!(f)?;
         }
-        match errors + warnings - problems.len() {
+        match findings.errors + findings.warnings - findings.problems.len() {
             0 => {}
             more => writeln!(f, "and {more} more\n")?,
         }
-        write!(f, "{name}: {}", self.findings.summary())
+        write!(f, "{}: {}", findings.name, findings.summary())
     }
 }
 
 fn show(problem: &Problem, name: &str, inks: Inks, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Problem {
-        severity,
-        message,
-        advice,
-        spot,
-    } = problem;
-    let ink = inks.of(*severity);
+    let Problem { message, advice, .. } = problem;
+    let (word, ink) = (problem.severity.word(), inks.of(problem.severity));
     let margin = |text: &str| inks.margin.paint(text);
-    writeln!(
-        f,
-        "{}{}",
-        ink.paint(severity.word()),
-        inks.message.paint(format!(": {message}"))
-    )?;
-    let Some(Spot {
-        line, column, excerpt, ..
-    }) = spot
-    else {
+    writeln!(f, "{}{}", ink.paint(word), inks.message.paint(format!(": {message}")))?;
+    let Some(spot) = &problem.spot else {
         writeln!(f, " {} {name}", margin("-->"))?;
-        return if advice.is_empty() {
-            Ok(())
-        } else {
-            writeln!(f, "  {} {advice}", margin("="))
+        return match advice.as_str() {
+            "" => Ok(()),
+            advice => writeln!(f, "  {} {advice}", margin("=")),
         };
     };
+    let (line, excerpt) = (spot.line, &spot.excerpt);
     let gutter = line.to_string().len();
-    writeln!(f, "{:gutter$}{} {name}:{line}:{column}", "", margin("-->"))?;
+    writeln!(f, "{:gutter$}{} {name}:{line}:{}", "", margin("-->"), spot.column)?;
     writeln!(f, "{:gutter$} {}", "", margin("|"))?;
     writeln!(f, "{} {}", margin(&format!("{line} |")), excerpt.text.trim_end())?;
     let arrow = "^".repeat(excerpt.width);
@@ -311,31 +289,19 @@ pub(super) struct Report {
     meant: HashSet<(Place, &'static str)>,
 }
 
-#[derive(Debug)]
-struct Found {
-    place: Place,
-    message: String,
-    advice: String,
-}
+/// Where, what, and what to do.
+type Found = (Place, String, String);
 
 impl Report {
     /// Puts an error down.
     pub(super) fn add(&mut self, place: Place, message: impl Into<String>, advice: impl Into<String>) {
         self.wrong.insert((place.line, place.column));
-        self.errors.push(Found {
-            place,
-            message: message.into(),
-            advice: advice.into(),
-        });
+        self.errors.push((place, message.into(), advice.into()));
     }
 
     /// Puts a warning down.
     pub(super) fn warn(&mut self, place: Place, message: impl Into<String>, advice: impl Into<String>) {
-        self.warnings.push(Found {
-            place,
-            message: message.into(),
-            advice: advice.into(),
-        });
+        self.warnings.push((place, message.into(), advice.into()));
     }
 
     /// Whether nothing is wrong.
@@ -370,25 +336,22 @@ impl Report {
         let (errors, warnings) = (self.errors.len(), self.warnings.len());
         let mut found: Vec<(Severity, Found)> = Vec::new();
         for (severity, mut some) in [(Severity::Error, self.errors), (Severity::Warning, self.warnings)] {
-            some.sort_by_key(|found| (found.place.line, found.place.column));
+            some.sort_by_key(|(place, ..)| (place.line, place.column));
             some.truncate(SHOWN_PROBLEMS_MAX);
             found.extend(some.into_iter().map(|found| (severity, found)));
         }
-        found.sort_by_key(|(_, found)| (found.place.line, found.place.column));
-        let problem = |(severity, Found { place, message, advice })| {
-            let spot = Spot {
+        found.sort_by_key(|(_, (place, ..))| (place.line, place.column));
+        let problem = |(severity, (place, message, advice)): (Severity, Found)| Problem {
+            severity,
+            message,
+            advice,
+            spot: Some(Spot {
                 line: place.line,
                 column: place.column,
                 end_line: place.end_line,
                 end_column: place.end_column,
                 excerpt: lines.excerpt(place),
-            };
-            Problem {
-                severity,
-                message,
-                advice,
-                spot: Some(spot),
-            }
+            }),
         };
         Findings {
             name: excerpt::printable(name),

@@ -234,62 +234,18 @@ pub(super) fn is_hash(text: &str) -> bool {
 
 /// As much of the line as is shown, printable; `start` and `end` follow what happens to it.
 fn cut(chars: &[char], start: usize, end: usize) -> Excerpt {
-    let (first, last) = window(chars.len(), start);
-    let mut text = String::from(if first > 0 { "…" } else { "" });
-    let mut length = text.chars().count();
-    let (mut arrow_start, mut arrow_end) = (length, length);
-    for (at, c) in chars.iter().enumerate().take(last).skip(first) {
-        if at == start {
-            arrow_start = length;
-        }
-        length += push_printable(&mut text, *c);
-        if at < end {
-            arrow_end = length;
-        }
-    }
-    if start >= last {
-        arrow_start = length;
-    }
-    if last < chars.len() {
-        text.push('…');
-    }
-    Excerpt {
-        text,
-        start: arrow_start,
-        width: arrow_end.saturating_sub(arrow_start).max(1),
-    }
-}
-
-/// Which characters of a line are shown, so that `start` is among them.
-fn window(length: usize, start: usize) -> (usize, usize) {
-    if length <= SHOWN_COLUMNS_MAX {
-        return (0, length);
-    }
-    let first = if start < SHOWN_COLUMNS_MAX - SHOWN_BEFORE_MAX {
-        0
-    } else {
-        start - SHOWN_BEFORE_MAX
+    let first = match chars.len() > SHOWN_COLUMNS_MAX && start >= SHOWN_COLUMNS_MAX - SHOWN_BEFORE_MAX {
+        true => start - SHOWN_BEFORE_MAX,
+        false => 0,
     };
-    (first, length.min(first + SHOWN_COLUMNS_MAX))
-}
-
-/// Appends the character, escaped if a terminal could misread it; the answer is how many characters that took.
-fn push_printable(text: &mut String, c: char) -> usize {
-    match c {
-        '\t' => {
-            text.push(' ');
-            1
-        }
-        c if misleading(c) => {
-            let escaped = c.escape_unicode();
-            let length = escaped.len();
-            text.extend(escaped);
-            length
-        }
-        c => {
-            text.push(c);
-            1
-        }
+    let last = chars.len().min(first + SHOWN_COLUMNS_MAX);
+    let more = |is_cut: bool| if is_cut { "…" } else { "" };
+    let shown = |from: usize, to: usize| printable(&String::from_iter(&chars[from.min(last)..to.min(last)]));
+    let before = more(first > 0).to_owned() + &shown(first, start);
+    Excerpt {
+        start: before.chars().count(),
+        width: shown(start, end).chars().count().max(1),
+        text: before + &shown(start, last) + more(last < chars.len()),
     }
 }
 
@@ -304,7 +260,11 @@ fn misleading(c: char) -> bool {
 pub(super) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        push_printable(&mut shown, c);
+        match c {
+            '\t' => shown.push(' '),
+            c if misleading(c) => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
     }
     shown
 }

@@ -39,9 +39,13 @@ impl Spot {
         Self::of(schema::described())
     }
 
+    /// A place of which nothing is known.
+    pub(super) fn nowhere() -> Self {
+        Self { forms: Vec::new() }
+    }
+
     fn of(schema: &'static Value) -> Self {
-        let mut forms = Vec::new();
-        expand(schema, &mut forms);
+        let forms = schema::forms(schema);
         Self { forms }
     }
 
@@ -67,6 +71,11 @@ impl Spot {
         self.forms.iter().any(|form| form.get(SECRET).is_some())
     }
 
+    /// Whether a variable of the environment is filled in here.
+    pub(super) fn takes_variable(&self) -> bool {
+        self.forms.iter().any(|form| form.get("x-environment").is_some())
+    }
+
     /// An item of a list that stands here. Where none belongs, it is judged as if it stood alone.
     pub(super) fn item(&self) -> Self {
         let items = self.forms.iter().find_map(|form| form.get("items"));
@@ -87,19 +96,6 @@ impl Spot {
 /// Whether some mapping of a document has a field of that name.
 pub(super) fn is_field(name: &str) -> bool {
     FIELDS.contains(name)
-}
-
-/// Puts all forms of that schema down, of which one or all hold.
-fn expand(schema: &'static Value, forms: &mut Vec<&'static Value>) {
-    forms.push(schema);
-    let name = schema.get("$ref").and_then(Value::as_str);
-    if let Some(meant) = name.and_then(|name| schema::described().pointer(name.strip_prefix('#')?)) {
-        expand(meant, forms);
-    }
-    for several in ["allOf", "anyOf", "oneOf"] {
-        let schemas = schema.get(several).and_then(Value::as_array);
-        schemas.into_iter().flatten().for_each(|one| expand(one, forms));
-    }
 }
 
 fn collect(schema: &'static Value, fields: &mut BTreeSet<&'static str>) {

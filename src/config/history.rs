@@ -1,12 +1,6 @@
 //! How long finished jobs are kept, and how large the database may become by them.
 
-use std::time::Duration;
-
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-use super::de;
-use super::scalar::{As, LengthIn, Size, number, secs};
+use super::prelude::*;
 
 const KEEP_MS_MIN: u64 = 3_600_000;
 const KEEP_MS_MAX: u64 = 3_650 * 86_400_000;
@@ -14,7 +8,7 @@ const BYTES_MIN: u64 = 64 << 20;
 const BYTES_MAX: u64 = 1 << 40;
 
 /// How long finished jobs are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct History {
     /// For so long beyond the longest rolling window of all quotas, from 1h to 3650d.
@@ -28,8 +22,4 @@ pub struct History {
     pub max: u64,
 }
 
-impl Default for History {
-    fn default() -> Self {
-        de::defaults()
-    }
-}
+de::by_fields!(History);

@@ -1,21 +1,13 @@
 //! Request limits: how many, of whom, in which time; which requests they are for; and where callers are told of them.
 
-use std::time::Duration;
-
 use http::Method;
-use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Value, json};
+use serde::Deserializer;
 
-use super::de;
-use super::entries::{Entry, Item, Named, Names, Part, items};
-use super::error::Report;
-use super::excerpt::quoted;
+use super::prelude::*;
 use super::quotas::check_name;
-use super::routes::{Host, Methods, PathOrBelow};
-use super::scalar::{As, LengthIn, Maybe, Scalar, Whole, inline_schema, number, yes};
-use super::value::{one_of, shown};
-use super::yaml::{Kind as NodeKind, Node};
+use super::routes::{Host, Methods, Path};
+use super::value::wrong_type;
+use super::yaml::Kind as NodeKind;
 use crate::path::Pattern;
 use crate::policy::rules::{self, BlockAfter, Kind, LIMITS_MAX, LimitId, Per, Raise};
 
@@ -30,7 +22,7 @@ const MONTH_MS: u64 = 31 * 86_400_000;
 const SLIDING_MIN: Duration = Duration::from_millis(600);
 
 /// How many requests may come in which time.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limit {
     /// What it is called in headers, beside quotas: 1 to 32 of a-z, A-Z, 0-9, -, _ and .
@@ -92,7 +84,7 @@ impl Item for Limit {
 }
 
 /// How a limit counts.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 enum Counting {
@@ -106,7 +98,7 @@ enum Counting {
 }
 
 /// With what windows begin.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 enum Align {
@@ -131,7 +123,7 @@ pub enum LimitHeaders {
 }
 
 /// Requests that a limit is for.
-#[derive(Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1))]
 pub(super) struct Match {
@@ -139,7 +131,7 @@ pub(super) struct Match {
     #[serde(default, with = "Maybe::<Host>")]
     host: Option<String>,
     /// The path, in every spelling: /search, /image/{id}, /image/{*rest} or /image/*.
-    #[serde(default, with = "Maybe::<PathOrBelow>")]
+    #[serde(default, with = "Maybe::<Path<true>>")]
     path: Option<Pattern>,
     /// The methods, of which GET includes HEAD.
     #[serde(default, with = "Maybe::<Methods>")]
@@ -147,7 +139,7 @@ pub(super) struct Match {
 }
 
 /// When somebody who is refused again and again is blocked.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "BlockAfter")]
 pub(super) struct Block {
     /// So many refusals,
@@ -185,76 +177,30 @@ pub(super) fn names(root: &Node) -> Names {
 }
 
 /// What is wrong within the limits. Each that is right, and what it is for.
-pub(super) fn checked(limits: Vec<Entry<Limit>>, report: &mut Report) -> (Vec<rules::Limit>, Vec<LimitRoute>) {
-    check_names(&limits, report);
+pub(super) fn checked(
+    limits: &[Limit],
+    node: Option<&Node>,
+    report: &mut Report,
+) -> (Vec<rules::Limit>, Vec<LimitRoute>) {
+    check_names(limits, node, report);
     let mut read = Vec::new();
-    for entry in limits {
+    for entry in listed(limits, node) {
         let kind = entry.value.kind(entry.part(report));
         entry.value.check(entry.part(report));
         let is_right = entry.part(report).right(&["name", "per", "limit", "window"]);
-        let Limit {
-            name,
-            per,
-            limit,
-            window,
-            kind: _,
-            align: _,
-            penalty,
-            degraded,
-            disclosed,
-            enforce,
-            headers,
-            r#match,
-            v6_prefix,
-            block_after,
-        } = entry.value;
-        let Match { host, path, methods } = r#match.unwrap_or_default();
-        let block_after = block_after.map(
-            |Block {
-                 refusals,
-                 within,
-                 r#for,
-             }| BlockAfter {
-                refusals,
-                within: within.into(),
-                lasts: r#for.into(),
-            },
-        );
-        let limit = |kind| rules::Limit {
-            name: name.into(),
-            per,
-            number: limit,
-            window: window.into(),
-            kind,
-            penalty: penalty.map(Into::into),
-            degraded,
-            v6_prefix,
-            block_after,
-            disclosed,
-            enforce,
-        };
-        let route = LimitRoute {
-            host,
-            pattern: path,
-            methods,
-            headers,
-        };
-        read.extend(kind.filter(|_| is_right).map(|kind| (limit(kind), route)));
+        read.extend(kind.filter(|_| is_right).map(|kind| entry.value.rules(kind)));
     }
     read.into_iter().unzip()
 }
 
-fn check_names(limits: &[Entry<Limit>], report: &mut Report) {
+fn check_names(limits: &[Limit], node: Option<&Node>, report: &mut Report) {
     let mut seen: Vec<(&str, u32)> = Vec::new();
-    for entry in limits {
-        let (Some(node), name) = (
-            entry.node.value("name").filter(|node| node.text().is_some()),
-            &entry.value.name,
-        ) else {
+    for Entry { node, value, .. } in listed(limits, node) {
+        let Some(node) = node.value("name").filter(|node| node.text().is_some()) else {
             continue;
         };
-        let what = Limit::called(name);
-        if let Some((_, line)) = seen.iter().find(|(other, _)| other == name) {
+        let (name, what) = (&*value.name, Limit::called(&value.name));
+        if let Some((_, line)) = seen.iter().find(|(other, _)| *other == name) {
             let message = format!("{what} is defined twice; the first is on line {line}");
             report.add(node.place, message, "give each a name of its own");
             continue;
@@ -265,6 +211,36 @@ fn check_names(limits: &[Entry<Limit>], report: &mut Report) {
 }
 
 impl Limit {
+    /// The policy's limit, and what it is for.
+    fn rules(&self, kind: Kind) -> (rules::Limit, LimitRoute) {
+        let Match { host, path, methods } = self.r#match.clone().unwrap_or_default();
+        let route = LimitRoute {
+            host,
+            pattern: path,
+            methods,
+            headers: self.headers,
+        };
+        let block_after = self.block_after.as_ref().map(|block| BlockAfter {
+            refusals: block.refusals,
+            within: block.within.into(),
+            lasts: block.r#for.into(),
+        });
+        let limit = rules::Limit {
+            name: self.name.as_str().into(),
+            per: self.per,
+            number: self.limit,
+            window: self.window.into(),
+            kind,
+            penalty: self.penalty.map(Into::into),
+            degraded: self.degraded,
+            v6_prefix: self.v6_prefix,
+            block_after,
+            disclosed: self.disclosed,
+            enforce: self.enforce,
+        };
+        (limit, route)
+    }
+
     /// How it counts, of which `align` is a part.
     fn kind(&self, mut part: Part<'_>) -> Option<Kind> {
         if !part.sound(&["kind", "align"]) {
@@ -293,11 +269,8 @@ impl Limit {
                 }
                 (Counting::Fixed, Some(_)) if !whole_seconds => {
                     let message = format!("{} is no window of whole seconds", part.shown("window"));
-                    part.add(
-                        "window",
-                        message,
-                        "windows that are aligned to the clock last whole seconds",
-                    );
+                    let advice = "windows that are aligned to the clock last whole seconds";
+                    part.add("window", message, advice);
                 }
                 _ => {}
             }
@@ -312,11 +285,8 @@ impl Limit {
             part.add("headers", "a limit that is not disclosed appears in no header", advice);
         }
         if part.right(&["per"]) && !self.per.network && !self.per.account && part.value("v6_prefix").is_some() {
-            part.add(
-                "v6_prefix",
-                "a limit per global counts no networks",
-                "leave `v6_prefix` out",
-            );
+            let message = "a limit per global counts no networks";
+            part.add("v6_prefix", message, "leave `v6_prefix` out");
         }
         if part.right(&["per"]) && self.per.global && part.value("block_after").is_some() {
             let advice = "leave `block_after` out, or `global`";
@@ -339,17 +309,18 @@ impl Scalar for Name {
     type Value = String;
 
     fn read(node: &Node, report: &mut Report) -> Option<String> {
-        match node.text() {
-            Some(name) => Some(name.to_owned()),
-            None => {
-                super::value::wrong_type(node, "a name", "", report);
-                None
-            }
+        if node.text().is_none() {
+            wrong_type(node, "a name", "", report);
         }
+        node.text().map(str::to_owned)
     }
 
     fn stand_in() -> String {
         String::new()
+    }
+
+    fn written(name: &String) -> Value {
+        name.as_str().into()
     }
 
     fn schema() -> Value {
@@ -357,61 +328,75 @@ impl Scalar for Name {
     }
 }
 
+/// A kind of caller.
+struct Caller;
+
+const CALLERS: [&str; 3] = ["network", "account", "global"];
+
+impl Scalar for Caller {
+    type Value = &'static str;
+
+    fn read(node: &Node, report: &mut Report) -> Option<&'static str> {
+        one_of(node, &CALLERS, report)
+    }
+
+    fn stand_in() -> &'static str {
+        CALLERS[0]
+    }
+
+    fn written(caller: &&'static str) -> Value {
+        (*caller).into()
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "enum": CALLERS })
+    }
+}
+
+impl OfSeveral for Caller {
+    const NOUN: &'static str = "kind of caller";
+    const ONCE: bool = true;
+}
+
 /// Whom a limit counts: one kind of caller, or several.
 struct Who;
 
-const WHO: [&str; 3] = ["network", "account", "global"];
+type Callers = Several<Caller, 1, 3>;
 
 impl Scalar for Who {
     type Value = Per;
 
     fn read(node: &Node, report: &mut Report) -> Option<Per> {
-        let nodes = match node.kind {
-            NodeKind::Sequence(_) => items(node, "kind of caller", (1, WHO.len()), report)?,
-            _ => {
-                let word = one_of(node, &WHO, report)?;
-                return Some(with(Per::default(), word));
-            }
+        let callers = match node.kind {
+            NodeKind::Sequence(_) => Callers::read(node, report)?,
+            _ => vec![Caller::read(node, report)?],
         };
-        let mut per = Per::default();
-        let mut is_right = true;
-        for item in nodes {
-            let word = one_of(item, &WHO, report);
-            is_right &= word.is_some();
-            let more = with(per, word.unwrap_or_default());
-            if more == per && word.is_some() {
-                report.add(
-                    item.place,
-                    format!("{} is named twice", shown(item)),
-                    "keep one of them",
-                );
-            }
-            per = more;
-        }
-        is_right.then_some(per)
+        let [network, account, global] = CALLERS.map(|caller| callers.contains(&caller));
+        Some(Per {
+            network,
+            account,
+            global,
+        })
     }
 
     fn stand_in() -> Per {
         Per::default()
     }
 
-    fn schema() -> Value {
-        let one = json!({ "type": "string", "enum": WHO });
-        let several =
-            json!({ "type": "array", "items": one, "minItems": 1, "maxItems": WHO.len(), "uniqueItems": true });
-        json!({ "anyOf": [one, several] })
+    fn written(per: &Per) -> Value {
+        let counted = CALLERS.into_iter().zip([per.network, per.account, per.global]);
+        counted
+            .filter_map(|(caller, counts)| counts.then_some(caller))
+            .collect()
     }
-}
 
-fn with(per: Per, word: &str) -> Per {
-    Per {
-        network: per.network || word == "network",
-        account: per.account || word == "account",
-        global: per.global || word == "global",
+    fn schema() -> Value {
+        json!({ "anyOf": [Caller::schema(), Callers::schema()] })
     }
 }
 
 /// A number of a tier's own for a request limit: `300`, or `{ limit: 5000, lifts: network }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct OwnLimit(Lifting);
 
 impl Item for OwnLimit {
@@ -419,7 +404,7 @@ impl Item for OwnLimit {
 }
 
 /// A number of a tier's own for a request limit.
-#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "LiftingLimit")]
 pub(super) struct Lifting {
     /// Requests in the limit's window.
@@ -432,7 +417,7 @@ pub(super) struct Lifting {
 }
 
 /// What else has a number of a tier's own.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 enum Lifts {
@@ -462,11 +447,11 @@ inline_schema!([] OwnLimit, |generator| {
 });
 
 /// A tier's own numbers.
-pub(super) fn own<const MAX: usize>(limits: &Named<OwnLimit, MAX>, report: &mut Report) -> Vec<(LimitId, Raise)> {
+pub(super) fn own(limits: &[(String, OwnLimit)], node: Option<&Node>, report: &mut Report) -> Vec<(LimitId, Raise)> {
     let names = de::names();
     let mut own = Vec::new();
-    for Entry { name, at, node, value } in &limits.0 {
-        let id = names.limits.number(name, *at, report);
+    for Entry { name, at, node, value } in entries(limits, node) {
+        let id = names.limits.number(name, at, report);
         let raise = Raise {
             number: value.0.limit,
             lifts_network: value.0.lifts.is_some(),

@@ -2,24 +2,13 @@
 //! pages.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::NAME_CHARS_MAX;
-use super::de;
-use super::entries::Part;
-use super::error::Report;
-use super::scalar::{
-    As, Length, Maybe, OfSeveral, OrOff, Parsed, Scalar, Several, Size, Whole, Wrong, number, secs, wrong, yes,
-};
+use super::prelude::*;
 use super::upstreams::host_and_port;
-use super::value::{name_is_legal, shown};
-use super::yaml::Node;
 
 /// Headers that may carry a key, at most.
 const KEY_HEADERS_MAX: usize = 8;
@@ -49,7 +38,7 @@ const RESERVED_HEADERS: [&str; 10] = [
 ];
 
 /// Bounds of the public listener's connections.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connections {
     /// Open connections; more wait.
@@ -75,11 +64,7 @@ pub struct Connections {
     pub unmetered_max: usize,
 }
 
-impl Default for Connections {
-    fn default() -> Self {
-        de::defaults()
-    }
-}
+de::by_fields!(Connections, Keys, Paths);
 
 /// In which header trusted proxies say for whom they ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -96,7 +81,7 @@ pub enum ForwardedHeader {
 }
 
 /// Where a request carries its key.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
     /// Headers that hold nothing but the key.
@@ -125,12 +110,6 @@ fn usual_headers() -> Vec<HeaderName> {
     vec![HeaderName::from_static("x-api-key")]
 }
 
-impl Default for Keys {
-    fn default() -> Self {
-        de::defaults()
-    }
-}
-
 /// Sites whose pages may call the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
@@ -141,7 +120,7 @@ pub enum Origins {
 }
 
 /// Pages of other sites that may call the server.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cors {
     /// Their origins, scheme://host or scheme://host:port, or "*" alone for all.
@@ -154,7 +133,7 @@ pub struct Cors {
 }
 
 /// The server's own pages, which come before the routes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Paths {
     /// What a caller has used.
@@ -171,12 +150,6 @@ fn me() -> Option<String> {
 
 fn stats() -> Option<String> {
     Some("/stats".to_owned())
-}
-
-impl Default for Paths {
-    fn default() -> Self {
-        de::defaults()
-    }
 }
 
 impl Paths {
@@ -207,7 +180,7 @@ impl Parsed for Address {
             Some(port) if written.starts_with(':') => format!("write 0.0.0.0:{port} for every address of the machine"),
             _ => "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned(),
         };
-        wrong(format!("{} is not an address and port", shown(node)), advice)
+        Self::is_not(node, advice)
     }
 }
 
@@ -224,6 +197,8 @@ impl Parsed for KeyHeader {
     type Value = HeaderName;
     const WHAT: &'static str = "the name of a header";
     const EXAMPLE: &'static str = "x-api-key";
+    const NOUN: &'static str = "header";
+    const ONCE: bool = true;
 
     fn parse(written: &str, node: &Node) -> Result<HeaderName, Wrong> {
         let name = written
@@ -231,10 +206,7 @@ impl Parsed for KeyHeader {
             .ok()
             .filter(|_| written.len() <= NAME_CHARS_MAX);
         match name {
-            None => wrong(
-                format!("{} can't be the name of a header", shown(node)),
-                "use 1 to 64 letters, digits and -",
-            ),
+            None => Self::cannot_be(node, "use 1 to 64 letters, digits and -"),
             Some(name) if name == http::header::AUTHORIZATION => {
                 wrong(format!("`{name}` can't hold the key alone"), "`bearer: true` reads it")
             }
@@ -245,11 +217,6 @@ impl Parsed for KeyHeader {
             Some(name) => Ok(name),
         }
     }
-}
-
-impl OfSeveral for KeyHeader {
-    const NOUN: &'static str = "header";
-    const ONCE: bool = true;
 }
 
 /// The query parameter that carries a key.
@@ -265,10 +232,7 @@ impl Parsed for Parameter {
         if name_is_legal(written, |c| c.is_ascii_alphanumeric() || "_-.~".contains(c)) {
             return Ok(written.to_owned());
         }
-        wrong(
-            format!("{} can't be the name of a query parameter", shown(node)),
-            "use 1 to 64 letters, digits and _ - . ~",
-        )
+        Self::cannot_be(node, "use 1 to 64 letters, digits and _ - . ~")
     }
 }
 
@@ -280,6 +244,7 @@ impl Parsed for Network {
     const WHAT: &'static str = "a network";
     const EXAMPLE: &'static str = "10.0.0.0/8";
     const PATTERN: &'static str = r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$";
+    const NOUN: &'static str = "network";
 
     fn parse(written: &str, node: &Node) -> Result<IpNet, Wrong> {
         if let Ok(address) = written.parse::<IpAddr>() {
@@ -291,16 +256,12 @@ impl Parsed for Network {
                 format!("{} has bits set beyond its prefix", shown(node)),
                 format!("write {} or {}", network.trunc(), network.addr()),
             ),
-            Err(_) => wrong(
-                format!("{} is not a network", shown(node)),
+            Err(_) => Self::is_not(
+                node,
                 "write an address or a CIDR, such as 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32",
             ),
         }
     }
-}
-
-impl OfSeveral for Network {
-    const NOUN: &'static str = "network";
 }
 
 /// `["*"]`, or a list of origins.
@@ -330,6 +291,16 @@ impl Scalar for Sites {
         Origins::Any
     }
 
+    fn written(origins: &Origins) -> Value {
+        match origins {
+            Origins::Any => "all sites".into(),
+            Origins::List(named) => named
+                .iter()
+                .map(|site| String::from_utf8_lossy(site.as_bytes()))
+                .collect(),
+        }
+    }
+
     fn schema() -> Value {
         SiteList::schema()
     }
@@ -342,6 +313,7 @@ impl Parsed for Site {
     type Value = String;
     const WHAT: &'static str = "an origin";
     const EXAMPLE: &'static str = "https://example.org";
+    const NOUN: &'static str = "origin";
 
     fn parse(written: &str, node: &Node) -> Result<String, Wrong> {
         let lower = written.to_ascii_lowercase();
@@ -359,16 +331,12 @@ impl Parsed for Site {
                 "leave the scheme's own port out, as browsers do",
             ),
             (Some(_), Ok(_)) => Ok(lower),
-            _ => wrong(
-                format!("{} is not an origin", shown(node)),
+            _ => Self::is_not(
+                node,
                 r#"write scheme://host or scheme://host:port, without a path; or ["*"] for all"#,
             ),
         }
     }
-}
-
-impl OfSeveral for Site {
-    const NOUN: &'static str = "origin";
 }
 
 /// A path of plain segments, which has one spelling only.

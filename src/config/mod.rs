@@ -3,7 +3,7 @@
 //!
 //! A section a file, and in it one struct that says all of it: its fields' types are read by `scalar`, its doc comments and bounds
 //! are the schema's, its defaults stand beside the fields. `de` reads the structs from the tree and collects every problem with
-//! its place; `entries` are lists and names, `value` reads single values. `document` puts the sections together and checks what
+//! its place; `entries` are lists and names, `value` reads single values; a section finds all of that in `prelude`. `document` puts the sections together and checks what
 //! must fit between them, `lint` judges them, `diff` tells what one changes of another, `presets` are whole files that come
 //! with the program. `yaml` is the only file that knows the YAML crate, `environment` looks up what the file only names, and
 //! `relative` says where its relative paths begin. `grammar` knows from the schema what may stand where, and by it `secret` and
@@ -25,6 +25,7 @@ mod limits;
 mod lint;
 mod listener;
 mod overrides;
+mod prelude;
 pub mod presets;
 mod quotas;
 mod relative;
@@ -43,17 +44,15 @@ mod yaml;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use accounts::{ACCOUNTS_MAX, Account, KEYS_PER_ACCOUNT_MAX};
 pub use admin::{Admin, TOKEN_CHARS, TokenSource};
 pub use answers::Answer;
+pub use document::Config;
 pub use environment::{Environment, Nothing, System};
 pub use error::{Checked, ConfigErrors, Findings, Ink, Inks, Problem, SHOWN_PROBLEMS_MAX, Severity, Spot};
 pub use excerpt::Excerpt;
@@ -74,71 +73,12 @@ use excerpt::Lines;
 use relative::{folder_of, is_descriptor};
 use secret::References;
 
-use crate::policy::refusal::Reason;
-use crate::policy::rules::Rules;
-
 /// The longest file, in bytes.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 /// The longest path of a folder, in bytes.
 const DATA_DIR_BYTES_MAX: usize = 4096;
 /// The longest name of a tier, upstream or account, in ASCII characters.
 pub const NAME_CHARS_MAX: usize = 64;
-
-/// All that tiers.yaml says, validated. Nothing in it is checked again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Where the public listener listens. Port 0 lets the system choose.
-    pub listen: SocketAddr,
-    /// The listener that is never public.
-    pub admin: Admin,
-    /// Where what must survive is kept, seen from the working directory. Default `./data`, beside the file: see [`Config::load`].
-    pub data_dir: PathBuf,
-    /// Whether an answer waits until its debit is on the disk. Default strict.
-    pub durability: Durability,
-    /// How often what nobody waits for is written, in relaxed durability. Default 10 ms.
-    pub commit_every: Duration,
-    /// How long an answer waits for its debit to be on the disk before it is given up. Default 5 s.
-    pub commit_patience: Duration,
-    /// How long finished jobs are kept.
-    pub history: History,
-    /// A step back of the system's clock by more than this is followed at once; a smaller one is waited out. Default 5 min; 1 s
-    /// to 24 h.
-    pub clock_step_max: Duration,
-    /// How long running jobs may take when the door closes. Default 30 s.
-    pub drain_timeout: Duration,
-    /// Cores of the public listener, 1 to 256; `None`: as many as the machine has.
-    pub cores: Option<usize>,
-    /// Bounds of the public listener's connections.
-    pub connections: Connections,
-    /// What the policy decides by.
-    pub rules: Rules,
-    /// Where a request carries its API key.
-    pub keys: Keys,
-    /// Peers that are believed when they say for whom they ask. Default none, at most 64.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Where trusted proxies say for whom they ask. Default: wherever they do.
-    pub forwarded_header: ForwardedHeader,
-    /// Peers that begin every connection with a header of the PROXY protocol. Default none, at most 64.
-    pub proxy_protocol: Vec<IpNet>,
-    /// Networks that are turned away. Default none, at most 16,384.
-    pub blocked_networks: Vec<IpNet>,
-    /// What of a request makes a limit match, and where callers are told of it; in the same order as `rules.limits`.
-    pub limits: Vec<LimitRoute>,
-    /// Whether answers bear the `RateLimit` and `RateLimit-Policy` fields. Default true.
-    pub ratelimit_fields: bool,
-    /// How refusals are told, where not in the usual way; each reason at most once.
-    pub answers: Vec<(Reason, Answer)>,
-    /// What browsers on other sites may do; `None`: nothing.
-    pub cors: Option<Cors>,
-    /// The door's own paths.
-    pub paths: Paths,
-    /// The worker pools, in the same order as `rules.pools`.
-    pub upstreams: Vec<Upstream>,
-    /// What is forwarded where, in the file's order. At least 1, at most [`ROUTES_MAX`].
-    pub routes: Vec<Route>,
-    /// Who has a key, in the file's order. Default none, at most [`ACCOUNTS_MAX`].
-    pub accounts: Vec<Account>,
-}
 
 /// What leads operators to a door.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -303,7 +243,7 @@ fn read(name: &str, bytes: &[u8], surroundings: &Surroundings<'_>) -> Checked {
     let config = document::read(&root, surroundings, &mut report);
     Checked {
         operators: document::operators(&root, surroundings),
-        config: config.filter(|_| report.is_empty()),
+        config,
         findings: report.into_findings(name, Lines::of_document(text, &root)),
     }
 }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Config;
-use super::presets::Astray;
+use super::secret::without_credentials;
+use super::upstreams::server_at;
 
 /// What is said instead of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,20 +24,30 @@ pub struct Overrides {
 /// What is said instead doesn't fit the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Misfit {
-    /// An upstream can't lead there.
-    Upstream(Astray),
+    /// What was given is no URL of a server.
+    NoUrl(String),
+    /// There is no upstream of that name: these there are.
+    NoUpstream(String, Vec<String>),
     /// It is said twice where this upstream leads, or all of them if it has no name.
     Twice(Option<String>),
 }
 
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("--upstream")?;
         match self {
-            Self::Upstream(error) => write!(f, "--upstream: {error}"),
-            Self::Twice(None) => {
-                f.write_str("--upstream URL is given twice: write NAME=URL to lead each upstream elsewhere")
+            Self::NoUrl(given) => {
+                let given = without_credentials(given);
+                write!(
+                    f,
+                    ": {given} is no URL of a server: write http://host or http://host:port"
+                )
             }
-            Self::Twice(Some(name)) => write!(f, "--upstream {name}=URL is given twice"),
+            Self::NoUpstream(name, known) => {
+                write!(f, ": there is no upstream {name}: there is {}", known.join(", "))
+            }
+            Self::Twice(None) => f.write_str(" URL is given twice: write NAME=URL to lead each upstream elsewhere"),
+            Self::Twice(Some(name)) => write!(f, " {name}=URL is given twice"),
         }
     }
 }
@@ -58,12 +69,37 @@ impl Overrides {
                 return Err(Misfit::Twice(name.map(str::to_owned)));
             }
             said.push(name);
-            config.lead(name, url).map_err(Misfit::Upstream)?;
+            config.lead(name, url)?;
         }
         config.listen = self.listen.unwrap_or(config.listen);
         config.admin.listen = self.admin.unwrap_or(config.admin.listen);
         config.data_dir = self.data_dir.clone().unwrap_or(config.data_dir);
         Ok(config)
+    }
+}
+
+impl Config {
+    /// Lets the upstream of that name lead to the server at that URL alone, or every upstream if none is named. The server has
+    /// as many slots as all that were there before.
+    ///
+    /// # Errors
+    /// There is no such upstream, or that is no URL.
+    pub fn lead(&mut self, upstream: Option<&str>, url: &str) -> Result<(), Misfit> {
+        let is_meant = |name: &str| upstream.is_none_or(|meant| meant == name);
+        if let Some(meant) = upstream
+            && !self.upstreams.iter().any(|upstream| is_meant(&upstream.name))
+        {
+            let known = self.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
+            return Err(Misfit::NoUpstream(meant.to_owned(), known));
+        }
+        for (upstream, pool) in self.upstreams.iter_mut().zip(self.rules.pools.iter_mut()) {
+            if is_meant(&upstream.name) {
+                let server = server_at(url, pool.slots()).ok_or_else(|| Misfit::NoUrl(url.to_owned()))?;
+                upstream.servers = vec![server];
+                *pool = upstream.rules();
+            }
+        }
+        Ok(())
     }
 }
 

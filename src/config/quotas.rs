@@ -2,20 +2,11 @@
 //! ahead for good: the policy knows no time zones (semantics §5.7).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::civil::{Date, date};
 use jiff::tz::{self, TimeZone};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use super::entries::{Item, Part};
-use super::error::Report;
-use super::scalar::{As, LengthIn, Maybe, Scalar, Whole, yes};
-use super::suggest::did_you_mean;
-use super::value::{name_is_legal, shown, text};
-use super::yaml::{Node, Place};
+use super::prelude::*;
 use crate::policy::rules::{self, Calendar, Window, WindowId};
 use crate::policy::time::{Span, UnixTime};
 
@@ -33,7 +24,7 @@ const ZONE_BYTES_MAX: usize = 64;
 const RESERVED: &str = "concurrency";
 
 /// Successful searches in a window.
-#[derive(Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
     "oneOf" = [{ "required": ["rolling"] }, { "required": ["calendar"] }],
@@ -65,7 +56,7 @@ impl Item for Quota {
 }
 
 /// A calendar's periods.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub(super) enum Unit {
@@ -133,16 +124,19 @@ impl Asked {
 
     /// What its quota is called if it isn't told.
     fn usual_name(&self) -> String {
-        const HOUR: Span = Span::from_secs(3_600);
-        let rolling = |hours: u64| Span::from_secs(3_600 * hours);
+        let hours = |length: &Span| {
+            Some(length.as_secs_ceil() / 3_600).filter(|hours| Span::from_secs(hours * 3_600) == *length)
+        };
         match self {
             Self::Calendar { unit: Unit::Day, .. } => "daily".to_owned(),
             Self::Calendar { unit: Unit::Month, .. } => "monthly".to_owned(),
-            Self::Rolling(HOUR) => "hourly".to_owned(),
-            Self::Rolling(length) if *length == rolling(24) => "daily".to_owned(),
-            Self::Rolling(length) if *length == rolling(7 * 24) => "weekly".to_owned(),
-            Self::Rolling(length) if *length == rolling(30 * 24) => "monthly".to_owned(),
-            Self::Rolling(length) => format!("{}s", length.as_secs_ceil()),
+            Self::Rolling(length) => match hours(length) {
+                Some(1) => "hourly".to_owned(),
+                Some(24) => "daily".to_owned(),
+                Some(168) => "weekly".to_owned(),
+                Some(720) => "monthly".to_owned(),
+                _ => format!("{}s", length.as_secs_ceil()),
+            },
         }
     }
 }

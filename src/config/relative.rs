@@ -21,7 +21,7 @@ pub(super) fn is_descriptor(file: &Path) -> bool {
 }
 
 /// A path that is written in a file, seen from the working directory. `..` stays: the folder before it may be a link.
-pub(super) fn resolved(folder: &Path, written: &str) -> PathBuf {
+pub(super) fn resolved(folder: &Path, written: impl AsRef<Path>) -> PathBuf {
     folder.join(written).components().collect()
 }
 

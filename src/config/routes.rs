@@ -1,23 +1,13 @@
 //! What is forwarded where: host, path and methods to an upstream, metered or not.
 
 use std::net::Ipv6Addr;
-use std::time::Duration;
 
 use http::Method;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use super::entries::{Entry, Item, Part};
-use super::error::Report;
-use super::excerpt::{printable, quoted};
+use super::excerpt::printable;
 use super::listener::Paths;
-use super::scalar::{
-    As, Length, Maybe, OfSeveral, Parsed, Scalar, Several, Size, UpstreamName, Whole, Wrong, number, wrong,
-};
+use super::prelude::*;
 use super::upstreams::host_and_port;
-use super::value::shown;
-use super::yaml::{Node, Place};
 use crate::path::Pattern;
 use crate::policy::rules::PoolId;
 
@@ -50,7 +40,7 @@ pub enum OnHangup {
 }
 
 /// What is forwarded where.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// The host that is asked, without a port; left out, any.
@@ -106,20 +96,23 @@ fn ok() -> Vec<u16> {
 }
 
 /// What is wrong within and between the routes. Each that is right, with the place of its path.
-pub(super) fn checked(routes: Vec<Entry<Route>>, paths: &Paths, report: &mut Report) -> Vec<(Route, Place)> {
-    let mut read = Vec::new();
-    for entry in routes {
-        unmetered(&entry.value, entry.part(report));
+pub(super) fn checked<'r>(
+    routes: &'r [Route],
+    node: Option<&'r Node>,
+    paths: &Paths,
+    report: &mut Report,
+) -> Vec<(&'r Route, Place)> {
+    let mut right = Vec::new();
+    for entry in listed(routes, node) {
+        unmetered(entry.value, entry.part(report));
         let part = entry.part(report);
         if part.right(&["path", "upstream"]) && part.sound(&["host", "methods", "metered"]) {
-            let place = part.value("path").map_or(entry.at, |path| path.place);
-            read.push((entry.value, place));
+            right.push((entry.value, part.value("path").map_or(entry.at, |path| path.place)));
         }
     }
-    let routes = read;
-    check_overlaps(&routes, report);
-    check_own_paths(paths, &routes, report);
-    routes
+    check_overlaps(&right, report);
+    check_own_paths(paths, &right, report);
+    right
 }
 
 /// Reports what says nothing, since the route has no jobs.
@@ -136,39 +129,39 @@ fn unmetered(route: &Route, mut part: Part<'_>) {
     }
 }
 
-/// A path, in which a segment may be a parameter.
-pub(super) struct Path;
+/// A path, in which a segment may be a parameter; if `BELOW`, the last one may be `*`, as many tools write it: everything below,
+/// whatever it is.
+pub(super) struct Path<const BELOW: bool = false>;
 
-impl Scalar for Path {
+impl<const BELOW: bool> Scalar for Path<BELOW> {
     type Value = Pattern;
 
     fn read(node: &Node, report: &mut Report) -> Option<Pattern> {
-        let written = super::value::text(node, "a path", report)?;
+        let written = text(node, "a path", report)?;
+        let below = written.strip_suffix("/*").filter(|_| BELOW);
+        let below = below.and_then(|below| Pattern::parse(&format!("{below}/{{*rest}}")).ok());
+        if let Some(pattern) = below.filter(|pattern| pattern.as_str().len() <= PATH_BYTES_MAX) {
+            return Some(pattern);
+        }
         if written.len() > PATH_BYTES_MAX {
             report.add(node.place, format!("a path is at most {PATH_BYTES_MAX} bytes long"), "");
             return None;
         }
         let why = match Pattern::parse(written) {
             Ok(pattern) => return Some(pattern),
-            Err(why) => why,
+            Err(_) if written.contains('?') => "a query can't be matched".to_owned(),
+            Err(why) => why.to_string(),
         };
-        let (why, advice) = match written.contains('?') {
-            true => (
-                "a query can't be matched".to_owned(),
-                "leave out the `?` and what follows it",
-            ),
-            false => {
-                let advice = "write a path such as /search, /image/{id} or \"/image/{*rest}\"";
-                (why.to_string(), advice)
-            }
+        let advice = match written.contains('?') {
+            true => "leave out the `?` and what follows it",
+            false => "write a path such as /search, /image/{id} or \"/image/{*rest}\"",
         };
-        // Why quotes of it.
-        let why = if node.secret.get() {
-            String::new()
-        } else {
-            format!(": {why}")
+        let message = match node.secret.get() {
+            // Why quotes of it.
+            true => format!("{} is not a path", shown(node)),
+            false => format!("{} is not a path: {why}", shown(node)),
         };
-        report.add(node.place, format!("{} is not a path{why}", shown(node)), advice);
+        report.add(node.place, message, advice);
         None
     }
 
@@ -176,33 +169,12 @@ impl Scalar for Path {
         Pattern::parse("/").expect("a path")
     }
 
+    fn written(path: &Pattern) -> Value {
+        path.as_str().into()
+    }
+
     fn schema() -> Value {
         json!({ "type": "string", "maxLength": PATH_BYTES_MAX, "pattern": "^/" })
-    }
-}
-
-/// A path of which the last segment may be `*`, as many tools write it: everything below, whatever it is.
-pub(super) struct PathOrBelow;
-
-impl Scalar for PathOrBelow {
-    type Value = Pattern;
-
-    fn read(node: &Node, report: &mut Report) -> Option<Pattern> {
-        let below = node.text().and_then(|text| text.strip_suffix("/*"));
-        if let Some(Ok(pattern)) = below.map(|below| Pattern::parse(&format!("{below}/{{*rest}}")))
-            && pattern.as_str().len() <= PATH_BYTES_MAX
-        {
-            return Some(pattern);
-        }
-        Path::read(node, report)
-    }
-
-    fn stand_in() -> Pattern {
-        Path::stand_in()
-    }
-
-    fn schema() -> Value {
-        Path::schema()
     }
 }
 
@@ -219,10 +191,7 @@ impl Parsed for Host {
             Some((host, None)) if host.parse::<Ipv6Addr>().is_ok() => Ok(format!("[{host}]")),
             Some((host, None)) => Ok(host),
             Some((host, Some(_))) => wrong("a host here has no port", format!("write {}", printable(&host))),
-            None => wrong(
-                format!("{} is not a host", shown(node)),
-                "write a name such as api.example.org",
-            ),
+            None => Self::is_not(node, "write a name such as api.example.org"),
         }
     }
 }
@@ -237,28 +206,22 @@ impl Parsed for MethodName {
     const WHAT: &'static str = "a method";
     const EXAMPLE: &'static str = "GET";
     const PATTERN: &'static str = "^[^a-z ]{1,32}$";
+    const NOUN: &'static str = "method";
+    const ONCE: bool = true;
 
     fn parse(written: &str, node: &Node) -> Result<Method, Wrong> {
         let upper = written.to_ascii_uppercase();
         let method = Method::from_bytes(upper.as_bytes()).ok();
         match method.filter(|_| written.len() <= METHOD_CHARS_MAX) {
             Some(method) if upper == written => Ok(method),
-            Some(method) => wrong(format!("{} is not a method", shown(node)), format!("write {method}")),
-            None => wrong(
-                format!("{} is not a method", shown(node)),
-                "write one such as GET or POST",
-            ),
+            Some(method) => Self::is_not(node, format!("write {method}")),
+            None => Self::is_not(node, "write one such as GET or POST"),
         }
     }
 }
 
-impl OfSeveral for MethodName {
-    const NOUN: &'static str = "method";
-    const ONCE: bool = true;
-}
-
 /// Reports routes that the same request would match, and unmetered ones that a metered one always comes before.
-fn check_overlaps(routes: &[(Route, Place)], report: &mut Report) {
+fn check_overlaps(routes: &[(&Route, Place)], report: &mut Report) {
     let shapes: Vec<String> = routes.iter().map(|(route, _)| shape(&route.pattern)).collect();
     for (number, (route, place)) in routes.iter().enumerate() {
         let alike = |earlier: &usize| {
@@ -272,21 +235,14 @@ fn check_overlaps(routes: &[(Route, Place)], report: &mut Report) {
         };
         let (other, at) = &routes[earlier];
         if route.metered == other.metered || shapes[number] == shapes[earlier] {
-            let path = quoted(route.pattern.as_str());
-            let message = format!(
-                "{path} is routed twice for the same methods; the first is on line {}",
-                at.line
-            );
-            report.add(
-                *place,
-                message,
-                "keep one of them, or give them different `methods` or `host`",
-            );
+            let (path, line) = (quoted(route.pattern.as_str()), at.line);
+            let message = format!("{path} is routed twice for the same methods; the first is on line {line}");
+            let advice = "keep one of them, or give them different `methods` or `host`";
+            report.add(*place, message, advice);
         } else {
-            let (unmetered, here, line) = if route.metered {
-                (other, at, place.line)
-            } else {
-                (route, place, at.line)
+            let (unmetered, here, line) = match route.metered {
+                true => (other, at, place.line),
+                false => (route, place, at.line),
             };
             let path = quoted(unmetered.pattern.as_str());
             let message = format!("{path} can never be reached: the metered route on line {line} takes it");
@@ -320,7 +276,7 @@ fn shape(pattern: &Pattern) -> String {
 }
 
 /// Reports routes that the door's own paths, which come first, would hide.
-fn check_own_paths(paths: &Paths, routes: &[(Route, Place)], report: &mut Report) {
+fn check_own_paths(paths: &Paths, routes: &[(&Route, Place)], report: &mut Report) {
     for (name, own) in [("me", &paths.me), ("stats", &paths.stats)] {
         let Some(own) = own else { continue };
         for (route, place) in routes.iter().filter(|(route, _)| route.pattern.as_str() == own) {

@@ -10,10 +10,11 @@ use serde::{Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::de::{self, Here};
+use super::diff::HIDDEN;
 use super::entries::{Names, items};
 use super::error::Report;
 use super::schema::KIND;
-use super::value::{self, DURATION_MAX, show_size, text};
+use super::value::{self, DURATION_MAX, show_size, shown, text};
 use super::words;
 use super::yaml::{Node, Place};
 use crate::policy::rules::{PoolId, TierId};
@@ -29,10 +30,8 @@ pub(super) trait Scalar {
     /// What takes its place then: never used, since a document with an error gives no configuration.
     fn stand_in() -> Self::Value;
 
-    /// As tiers.yaml writes it, for the schema to say what the default is. Null: no default is written.
-    fn written(_: &Self::Value) -> Value {
-        Value::Null
-    }
+    /// As tiers.yaml writes it, for the schema to say what the default is, and for a difference. An object is an entry of a list.
+    fn written(value: &Self::Value) -> Value;
 
     /// What the schema says of it.
     fn schema() -> Value;
@@ -240,28 +239,6 @@ impl<S: Scalar> Scalar for OrOff<S> {
     }
 }
 
-/// A value that is read once the environment is at hand.
-pub(super) struct Later<D>(PhantomData<D>);
-
-/// What is said of it until then.
-pub(super) trait Described {
-    fn schema() -> Value;
-}
-
-impl<D: Described> Scalar for Later<D> {
-    type Value = ();
-
-    fn read(_: &Node, _: &mut Report) -> Option<()> {
-        Some(())
-    }
-
-    fn stand_in() {}
-
-    fn schema() -> Value {
-        D::schema()
-    }
-}
-
 /// A value that nobody may see: a token, a key, its hash, or what names one.
 pub(super) struct Secret<S>(PhantomData<S>);
 
@@ -276,10 +253,22 @@ impl<S: Scalar> Scalar for Secret<S> {
         S::stand_in()
     }
 
+    fn written(value: &S::Value) -> Value {
+        hidden(S::written(value))
+    }
+
     fn schema() -> Value {
         let mut schema = S::schema();
         schema[SECRET] = true.into();
         schema
+    }
+}
+
+fn hidden(value: Value) -> Value {
+    match value {
+        Value::String(text) => format!("{HIDDEN}{text}").into(),
+        Value::Array(items) => items.into_iter().map(hidden).collect(),
+        other => other,
     }
 }
 
@@ -291,13 +280,29 @@ pub(super) trait Parsed {
     type Value: Display;
     /// What it is called in messages.
     const WHAT: &'static str;
+    /// What it is called in the table of settings.
+    const CALLED: &'static str = Self::WHAT;
     /// One that is right.
     const EXAMPLE: &'static str;
     /// What the schema says of it.
     const PATTERN: &'static str = "";
+    /// One of several, in messages.
+    const NOUN: &'static str = Self::WHAT;
+    /// Whether none of several may be there twice.
+    const ONCE: bool = false;
 
     /// What the text says, or what is wrong with it and what to do.
     fn parse(written: &str, node: &Node) -> Result<Self::Value, Wrong>;
+
+    /// That it is no such thing.
+    fn is_not(node: &Node, advice: impl Into<Cow<'static, str>>) -> Result<Self::Value, Wrong> {
+        wrong(format!("{} is not {}", shown(node), Self::WHAT), advice)
+    }
+
+    /// That it is no such thing here.
+    fn cannot_be(node: &Node, advice: impl Into<Cow<'static, str>>) -> Result<Self::Value, Wrong> {
+        wrong(format!("{} can't be {}", shown(node), Self::WHAT), advice)
+    }
 }
 
 /// What is wrong with a text, and what to do.
@@ -305,6 +310,11 @@ pub(super) type Wrong = (String, Cow<'static, str>);
 
 pub(super) fn wrong<T>(message: impl Into<String>, advice: impl Into<Cow<'static, str>>) -> Result<T, Wrong> {
     Err((message.into(), advice.into()))
+}
+
+impl<P: Parsed<Value: PartialEq + Clone>> OfSeveral for P {
+    const NOUN: &'static str = P::NOUN;
+    const ONCE: bool = P::ONCE;
 }
 
 impl<P: Parsed> Scalar for P {
@@ -328,8 +338,8 @@ impl<P: Parsed> Scalar for P {
 
     fn schema() -> Value {
         match P::PATTERN {
-            "" => json!({ "type": "string", "minLength": 1, KIND: P::WHAT }),
-            pattern => json!({ "type": "string", "pattern": pattern, KIND: P::WHAT }),
+            "" => json!({ "type": "string", "minLength": 1, KIND: P::CALLED }),
+            pattern => json!({ "type": "string", "pattern": pattern, KIND: P::CALLED }),
         }
     }
 }
@@ -349,6 +359,10 @@ macro_rules! reference {
 
             fn stand_in() -> $id {
                 $id(0)
+            }
+
+            fn written(id: &$id) -> Value {
+                de::names().$names.name(id.index()).into()
             }
 
             fn schema() -> Value {

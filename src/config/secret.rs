@@ -38,18 +38,20 @@ pub(super) enum References {
 /// What is known of a place.
 #[derive(Clone)]
 enum Known {
-    /// What may stand there; `published`: it is told to everybody, and an address in it is nothing special.
-    Open { spot: Spot, published: bool },
+    /// What may stand there. What is told to everybody may have an address in it, which is nothing special there.
+    Open(Spot, Published),
     /// A secret belongs there, or rather what names it.
     Secret,
     /// Nothing.
     Nothing,
 }
 
+/// Whether a place is told to everybody.
+type Published = bool;
+
 /// Marks each key and value of a document that must not be shown.
 pub(super) fn mark(root: &Node, references: References) {
-    let spot = Spot::document();
-    look(root, &Known::Open { spot, published: false }, references);
+    look(root, &Known::Open(Spot::document(), false), references);
 }
 
 /// Whether a field of that name holds secrets. `keys` (where a request carries its key) holds none.
@@ -61,16 +63,13 @@ pub(super) fn names_a_secret(field: &str) -> bool {
 fn look(node: &Node, known: &Known, references: References) {
     match &node.kind {
         Kind::Scalar { text, .. } => node.secret.set(match known {
-            Known::Open { spot, published } => !spot.takes_value() || (!published && has_credentials(text)),
+            Known::Open(spot, published) => !spot.takes_value() || (!published && has_credentials(text)),
             Known::Secret => references == References::Hidden || reference(text).is_none(),
             Known::Nothing => true,
         }),
         Kind::Sequence(items) => {
             let known = match known {
-                Known::Open { spot, published } => Known::Open {
-                    spot: spot.item(),
-                    published: *published,
-                },
+                Known::Open(spot, published) => Known::Open(spot.item(), *published),
                 other => other.clone(),
             };
             items.iter().for_each(|item| look(item, &known, references));
@@ -91,27 +90,20 @@ fn name(key: &Node, value: &Node, known: &Known) -> Known {
         look(key, &Known::Nothing, References::Hidden);
         return Known::Nothing;
     };
-    let Known::Open { spot, published } = known else {
+    let Known::Open(spot, published) = known else {
         key.secret.set(!is_field(text));
         return Known::Nothing;
     };
     match spot.named(text) {
         Named::Field(spot) if spot.is_secret() => Known::Secret,
-        Named::Field(spot) => Known::Open {
-            spot,
-            published: *published || text == "answers",
-        },
+        Named::Field(spot) => Known::Open(spot, *published || text == "answers"),
         Named::Chosen(spot) => {
-            let below = match value.text().is_some() && names_a_secret(text) {
+            let is_secret = has_credentials(text) || (value.is_null() && text.contains(':'));
+            key.secret.set(is_secret);
+            match value.text().is_some() && names_a_secret(text) {
                 true => Known::Secret,
-                false => Known::Open {
-                    spot,
-                    published: *published,
-                },
-            };
-            key.secret
-                .set(has_credentials(text) || (stands_alone(value) && text.contains(':')));
-            below
+                false => Known::Open(spot, *published),
+            }
         }
         Named::Unknown => {
             key.secret.set(!is_shown_unknown(text, value, spot));
@@ -124,14 +116,9 @@ fn name(key: &Node, value: &Node, known: &Known) -> Known {
 /// alone. Anything else may be the secret itself.
 fn is_shown_unknown(text: &str, value: &Node, spot: &Spot) -> bool {
     let letters = text.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-'));
-    let named = letters && (1..=NAME_CHARS_MAX).contains(&text.len()) && !stands_alone(value);
+    let named = letters && (1..=NAME_CHARS_MAX).contains(&text.len()) && !value.is_null();
     // In `token:hunter2` YAML sees one word.
     named || (!text.contains(':') && nearest(text, spot.fields()).is_some())
-}
-
-/// Whether nothing is written where the value of a key would be.
-fn stands_alone(value: &Node) -> bool {
-    value.is_null()
 }
 
 /// Whether a value, which is a single word to the door, has a user's name and password before an `@`, or in a URL more than its

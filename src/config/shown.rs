@@ -45,13 +45,9 @@ impl Findings {
 impl ConfigErrors {
     /// The same of errors alone, and `shown`: as people are shown them, each with its line.
     pub fn to_json(&self) -> Value {
-        json!({
-            "file": self.name(),
-            "errors": self.count(),
-            "warnings": 0,
-            "problems": problems(self.name(), self.problems()),
-            "shown": self.to_string(),
-        })
+        let mut json = self.0.to_json();
+        json["shown"] = self.to_string().into();
+        json
     }
 }
 

@@ -1,5 +1,7 @@
 //! "Did you mean": the known name that is nearest to a mistyped one.
 
+use strsim::osa_distance;
+
 use super::error::Report;
 use super::excerpt::quoted;
 
@@ -17,7 +19,7 @@ pub(super) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) 
         .filter(|known| {
             typed.len().max(known.len()) <= COMPARED_BYTES_MAX && typed.len().abs_diff(known.len()) <= allowed
         })
-        .map(|known| (distance(typed.as_bytes(), known.to_ascii_lowercase().as_bytes()), known))
+        .map(|known| (osa_distance(&typed, &known.to_ascii_lowercase()), known))
         .filter(|(distance, _)| *distance <= allowed && *distance < typed.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
@@ -33,41 +35,23 @@ pub(super) fn did_you_mean<'n>(name: &str, known: impl IntoIterator<Item = &'n s
         .unwrap_or_default()
 }
 
-/// How many insertions, deletions, replacements and swaps of neighbours lie between the two (optimal string alignment).
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut row = Vec::with_capacity(b.len() + 1);
-        row.push(i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let mut least = (above[j] + usize::from(x != y)).min(above[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
-                least = least.min(before[j - 1] + 1);
-            }
-            row.push(least);
-        }
-        before = std::mem::replace(&mut above, row);
-    }
-    above[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn distances() {
-        assert_eq!(distance(b"", b"abc"), 3);
-        assert_eq!(distance(b"concurency", b"concurrency"), 1);
-        assert_eq!(distance(b"prioirty", b"priority"), 1, "neighbours swapped");
-        assert_eq!(distance(b"kitten", b"sitting"), 3);
+        assert_eq!(osa_distance("", "abc"), 3);
+        assert_eq!(osa_distance("concurency", "concurrency"), 1);
+        assert_eq!(osa_distance("prioirty", "priority"), 1, "neighbours swapped");
+        assert_eq!(osa_distance("kitten", "sitting"), 3);
     }
 
     #[test]
     fn only_what_is_near_is_suggested() {
         let known = ["priority", "concurrency", "quota", "max_wait"];
         assert_eq!(nearest("concurency", known), Some("concurrency"));
+        assert_eq!(nearest("prioirty", known), Some("priority"), "neighbours swapped");
         assert_eq!(nearest("Quota", known), Some("quota"));
         assert_eq!(nearest("colour", known), None);
         assert_eq!(nearest("$2", ["$1", "free"]), Some("$1"));

@@ -1,16 +1,8 @@
 //! The queue and the sponsor levels.
 
-use std::time::Duration;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::entries::{Entry, Item, Named};
-use super::error::Report;
 use super::limits::{self, OwnLimit};
+use super::prelude::*;
 use super::quotas::{QUOTAS_PER_TIER_MAX, Quota, Windows, check_name};
-use super::scalar::{As, Length, Maybe, OrOff, Whole, secs};
-use super::value::name_is_legal;
 use crate::policy::rules::{self, LIMITS_MAX, Priority, QueueRules};
 use crate::policy::time::Span;
 
@@ -20,7 +12,7 @@ pub const TIERS_MAX: usize = 256;
 pub(super) const DISPLACEMENTS_EACH: u32 = 10;
 
 /// The queue, shared by all tiers.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Queue {
     /// Places: how many searches may wait. 0: nobody waits.
@@ -39,7 +31,7 @@ pub(super) struct Queue {
 }
 
 /// Who goes first within one priority.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 enum Within {
@@ -69,7 +61,7 @@ impl Queue {
 type Every = Whole<u32, 2, 1_000>;
 
 /// A sponsor level.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("not" = { "required": ["quota", "quotas"] }))]
 pub(super) struct Tier {
@@ -82,11 +74,11 @@ pub(super) struct Tier {
     #[schemars(extend("x-add" = "add `concurrency`: how many jobs a caller may have at once"))]
     concurrency: u32,
     /// Successful searches that one caller has in a window; left out, there is no bound.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     quota: Option<Quota>,
     /// Several quotas by their names, all of which must have room: { daily: { … }, monthly: { … } }.
-    #[serde(default)]
-    quotas: Named<Quota, QUOTAS_PER_TIER_MAX>,
+    #[serde(default, with = "ByName::<(String, Quota), QUOTAS_PER_TIER_MAX>")]
+    quotas: Vec<(String, Quota)>,
     /// The longest that a search of this tier waits, if shorter than the queue's.
     #[serde(default, with = "Maybe::<Length>")]
     max_wait: Option<Duration>,
@@ -94,8 +86,8 @@ pub(super) struct Tier {
     #[serde(default, with = "Maybe::<Whole<u32, 0, 1_000_000>>")]
     displacements_per_minute: Option<u32>,
     /// Numbers of its callers' own for request limits, by the limits' names.
-    #[serde(default)]
-    limits: Named<OwnLimit, LIMITS_MAX>,
+    #[serde(default, with = "ByName::<(String, OwnLimit), LIMITS_MAX>")]
+    limits: Vec<(String, OwnLimit)>,
 }
 
 impl Item for Tier {
@@ -104,14 +96,15 @@ impl Item for Tier {
 
 /// What is wrong within the tiers. Each that is right; and those that are in part, which are compared with none.
 pub(super) fn checked(
-    tiers: Vec<Entry<Tier>>,
+    tiers: &[(String, Tier)],
+    node: Option<&Node>,
     windows: &mut Windows,
     report: &mut Report,
 ) -> (Vec<rules::Tier>, Vec<rules::Tier>) {
     let (mut right, mut partly) = (Vec::new(), Vec::new());
-    for entry in &tiers {
-        let what = Tier::called(&entry.name);
-        if !name_is_legal(&entry.name, |c| c.is_ascii_graphic()) {
+    for entry in entries(tiers, node) {
+        let (what, tier) = (Tier::called(entry.name), entry.value);
+        if !name_is_legal(entry.name, |c| c.is_ascii_graphic()) {
             let advice = "use 1 to 64 visible ASCII characters without spaces: the name travels in a header";
             report.add(entry.at, format!("{what} has no legal name"), advice);
         }
@@ -120,9 +113,8 @@ pub(super) fn checked(
             let message = format!("{what} has both `quota` and `quotas`");
             part.add("quotas", message, "put them all into `quotas`, each with its name");
         }
-        let tier = &entry.value;
-        let quotas = quotas(entry, windows, report);
-        let limits = limits::own(&tier.limits, report);
+        let quotas = quotas(&entry, windows, report);
+        let limits = limits::own(&tier.limits, entry.node.value("limits"), report);
         if !entry.part(report).right(&["priority", "concurrency"]) {
             continue;
         }
@@ -132,7 +124,7 @@ pub(super) fn checked(
             false => &mut partly,
         };
         read.extend(Priority::new(tier.priority).map(|priority| rules::Tier {
-            name: entry.name.as_str().into(),
+            name: entry.name.into(),
             priority,
             concurrency: tier.concurrency,
             quotas,
@@ -144,19 +136,28 @@ pub(super) fn checked(
     (right, partly)
 }
 
-fn quotas(entry: &Entry<Tier>, windows: &mut Windows, report: &mut Report) -> Vec<rules::Quota> {
-    let Tier { quota, quotas, .. } = &entry.value;
+fn quotas(entry: &Entry<'_, Tier>, windows: &mut Windows, report: &mut Report) -> Vec<rules::Quota> {
+    let Tier { quota, quotas, .. } = entry.value;
     let only = quota.as_ref().zip(entry.node.value("quota"));
     let only = only.and_then(|(quota, node)| quota.checked(None, node.place, node, windows, report));
     let mut named = Vec::new();
-    for quota in &quotas.0 {
-        let what = Quota::called(&quota.name);
-        check_name(&what, &quota.name, "the tier's", "daily", quota.at, report);
-        named.extend(
-            quota
-                .value
-                .checked(Some(&quota.name), quota.at, &quota.node, windows, report),
-        );
+    for quota in entries(quotas, entry.node.value("quotas")) {
+        let what = Quota::called(quota.name);
+        check_name(&what, quota.name, "the tier's", "daily", quota.at, report);
+        let read = quota
+            .value
+            .checked(Some(quota.name), quota.at, quota.node, windows, report);
+        named.extend(read);
     }
     only.map_or(named, |only| vec![only])
+}
+
+impl Tier {
+    /// Puts down what follows from other fields: a single quota is one of several, by the name that its window gives it.
+    pub(super) fn settle(&mut self, read: &rules::Tier) {
+        self.displacements_per_minute = Some(read.displacements_per_minute);
+        if let (Some(quota), [only]) = (self.quota.take(), &*read.quotas) {
+            self.quotas = vec![(only.name.to_string(), quota)];
+        }
+    }
 }

@@ -2,16 +2,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-use super::entries::{Entry, Item, Items, Part};
-use super::error::Report;
-use super::scalar::{As, Length, Parsed, Whole, Wrong, secs, wrong};
-use super::value::{name_is_legal, shown};
-use super::yaml::{Node, Place};
+use super::prelude::*;
 use crate::policy::Table;
 use crate::policy::rules::{PoolRules, ServerRules};
 
@@ -25,7 +17,7 @@ const HOST_CHARS_MAX: usize = 253;
 const PROBE_CHARS_MAX: usize = 1024;
 
 /// A pool of upstream servers.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// Its name, 1 to 64 letters, digits, `_` and `-`.
@@ -57,7 +49,7 @@ impl Item for Upstream {
 }
 
 /// A server of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(from = "Listed", into = "Listed")]
 pub struct Server {
     /// An IP address, IPv6 without brackets, or a DNS name in lower case.
@@ -66,6 +58,36 @@ pub struct Server {
     pub port: u16,
     /// Jobs that it works on at once, 1 to 10,000.
     pub slots: u32,
+}
+
+impl Named for Upstream {
+    type Of = Self;
+
+    fn of(name: String, mut value: Self) -> Self {
+        // Unless the file says otherwise.
+        if value.first_byte_timeout.is_zero() {
+            value.first_byte_timeout = value.timeout;
+        }
+        Self { name, ..value }
+    }
+
+    fn parts(&self) -> (&str, &Self) {
+        (&self.name, self)
+    }
+}
+
+impl Upstream {
+    /// What the policy knows of it.
+    pub fn rules(&self) -> PoolRules {
+        let server = |server: &Server| ServerRules {
+            name: server.authority(),
+            slots: server.slots,
+        };
+        PoolRules {
+            name: self.name.clone(),
+            servers: Table::numbered(self.servers.iter().map(server)),
+        }
+    }
 }
 
 impl Item for Server {
@@ -80,7 +102,7 @@ impl Server {
 }
 
 /// A server of an upstream, as it is listed.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Server")]
 pub(super) struct Listed {
     /// Where it is: http://host or http://host:port.
@@ -94,12 +116,8 @@ pub(super) struct Listed {
 }
 
 impl From<Listed> for Server {
-    fn from(
-        Listed {
-            url: Authority(host, port),
-            slots,
-        }: Listed,
-    ) -> Self {
+    fn from(listed: Listed) -> Self {
+        let (Authority(host, port), slots) = (listed.url, listed.slots);
         Self { host, port, slots }
     }
 }
@@ -124,7 +142,7 @@ impl fmt::Display for Authority {
 }
 
 /// How a server is asked whether it is well.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
     /// What is asked for, such as /health; any 2xx or 3xx is well.
@@ -136,45 +154,28 @@ pub struct Health {
     pub every: Duration,
 }
 
-impl Upstream {
-    /// What the policy knows of it.
-    pub fn rules(&self) -> PoolRules {
-        let server = |server: &Server| ServerRules {
-            name: server.authority(),
-            slots: server.slots,
-        };
-        PoolRules {
-            name: self.name.clone(),
-            servers: Table::numbered(self.servers.iter().map(server)),
-        }
-    }
-}
-
-/// What is wrong within the upstreams. Each that is right, and the policy's part of it.
-pub(super) fn checked(upstreams: Vec<Entry<Upstream>>, report: &mut Report) -> (Vec<Upstream>, Vec<PoolRules>) {
-    let mut read = Vec::new();
-    for entry in upstreams {
-        if !name_is_legal(&entry.name, |c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
-            let message = format!("{} has no legal name", Upstream::called(&entry.name));
+/// What is wrong within the upstreams. Each that is right.
+pub(super) fn checked(upstreams: &[Upstream], node: Option<&Node>, report: &mut Report) -> Vec<Upstream> {
+    let mut right = Vec::new();
+    for entry in entries(upstreams, node) {
+        if !name_is_legal(entry.name, |c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+            let message = format!("{} has no legal name", Upstream::called(entry.name));
             report.add(entry.at, message, "use 1 to 64 letters, digits, _ and -");
         }
         twice(&entry.value.servers, entry.node.value("servers"), report);
         let is_right = entry.part(report).right(&["servers"]);
-        let Entry { name, mut value, .. } = entry;
-        value.name = name;
-        if value.first_byte_timeout.is_zero() {
-            value.first_byte_timeout = value.timeout;
-        }
-        read.extend(is_right.then_some(value));
+        right.extend(is_right.then(|| entry.value.clone()));
     }
-    let pools = read.iter().map(Upstream::rules).collect();
-    (read, pools)
+    right
 }
 
 /// Reports servers that are named twice.
 fn twice(servers: &[Server], list: Option<&Node>, report: &mut Report) {
     let mut seen: Vec<(&Server, Place)> = Vec::new();
-    for (server, node) in servers.iter().zip(list.map(Node::items).unwrap_or_default()) {
+    for Entry {
+        node, value: server, ..
+    } in listed(servers, list)
+    {
         if !Part::new(node, report).right(&["url", "slots"]) {
             continue;
         }
@@ -202,7 +203,7 @@ impl Parsed for Url {
     fn parse(written: &str, node: &Node) -> Result<Authority, Wrong> {
         const ADVICE: &str = "write http://host or http://host:port";
         let Some((scheme, rest)) = written.split_once("://") else {
-            return wrong(format!("{} is not a URL", shown(node)), ADVICE);
+            return Self::is_not(node, ADVICE);
         };
         match scheme.to_ascii_lowercase().as_str() {
             "http" => match host_and_port(&rest.to_ascii_lowercase()) {
@@ -241,7 +242,7 @@ impl Parsed for ProbePath {
             return Ok(written.to_owned());
         }
         let advice = "write a path that begins with `/`, such as /health";
-        wrong(format!("{} is not a path", shown(node)), advice)
+        Self::is_not(node, advice)
     }
 }
 
@@ -255,30 +256,23 @@ pub(super) fn server_at(url: &str, slots: u32) -> Option<Server> {
 
 /// The host, IPv6 without its brackets, and the port if one is given. The text is in lower case.
 pub(super) fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
-    let (host, port) = match text.strip_prefix('[') {
+    let (host, after) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest.split_once(']')?;
-            let address: Ipv6Addr = host.parse().ok()?;
-            let port = if after.is_empty() {
-                None
-            } else {
-                Some(after.strip_prefix(':')?)
-            };
-            (address.to_string(), port)
+            (host.parse::<Ipv6Addr>().ok()?.to_string(), after)
         }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host_name(host)?, Some(port)),
-            None => (host_name(text)?, None),
-        },
+        None => {
+            let (host, after) = text.split_at(text.find(':').unwrap_or(text.len()));
+            (host_name(host)?, after)
+        }
     };
-    match port {
-        None => Some((host, None)),
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            let port: u16 = digits.parse().ok()?;
-            (port != 0).then_some((host, Some(port)))
-        }
-        Some(_) => None,
+    if after.is_empty() {
+        return Some((host, None));
     }
+    let digits = after.strip_prefix(':')?;
+    let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let port = digits.parse::<u16>().ok().filter(|port| *port != 0)?;
+    Some((host, Some(port)))
 }
 
 /// An IPv4 address or a DNS name (underscores allowed: container networks have them).
@@ -288,14 +282,10 @@ fn host_name(text: &str) -> Option<String> {
         legal && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
     };
     // A name whose last part is a number is meant as an IPv4 address (WHATWG URL), and must be one.
-    let number = text
-        .rsplit('.')
-        .next()
-        .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    let legal = if number {
-        text.parse::<IpAddr>().is_ok()
-    } else {
-        text.len() <= HOST_CHARS_MAX && text.split('.').all(label)
+    let last = text.rsplit('.').next().unwrap_or_default();
+    let legal = match last.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => text.parse::<IpAddr>().is_ok(),
+        false => text.len() <= HOST_CHARS_MAX && text.split('.').all(label),
     };
     legal.then(|| text.to_owned())
 }

@@ -40,19 +40,17 @@ pub(super) fn wrong_type(node: &Node, wanted: &str, advice: &str, report: &mut R
 
 /// Text, which may not be empty.
 pub(super) fn text<'n>(node: &'n Node, wanted: &str, report: &mut Report) -> Option<&'n str> {
-    match node.text() {
-        Some(text) if !text.is_empty() && !node.is_null() => Some(text),
-        _ => {
-            let text_is_empty = node.text().is_some_and(str::is_empty);
-            let advice = if text_is_empty {
-                "write it, or leave the field out"
-            } else {
-                ""
-            };
-            wrong_type(node, wanted, advice, report);
-            None
-        }
+    let written = node.text().filter(|text| !text.is_empty() && !node.is_null());
+    if written.is_none() {
+        let is_empty = node.text().is_some_and(str::is_empty);
+        let advice = if is_empty {
+            "write it, or leave the field out"
+        } else {
+            ""
+        };
+        wrong_type(node, wanted, advice, report);
     }
+    written
 }
 
 /// A name of 1 to 64 characters of which each is `legal`; `rule` says which are.
@@ -67,26 +65,19 @@ pub(super) fn integer(node: &Node, range: RangeInclusive<u64>, report: &mut Repo
         wrong_type(node, &wanted, "", report);
         return None;
     };
-    let number = plain_digits(text)
-        .and_then(|digits| digits.parse::<u64>().ok())
-        .filter(|n| range.contains(n));
-    match number {
-        Some(number) if *quoted => {
-            wrong_type(node, &wanted, &format!("take away the quotes: {number}"), report);
-            None
+    let number = plain_digits(text).and_then(|digits| digits.parse::<u64>().ok());
+    let advice = match number.filter(|number| range.contains(number)) {
+        Some(number) if !*quoted => return Some(number),
+        Some(number) => format!("take away the quotes: {number}"),
+        None if plain_digits(text.strip_prefix('-').unwrap_or(text)).is_some() => {
+            let message = format!("{} is outside {} to {}", shown(node), range.start(), range.end());
+            report.add(node.place, message, format!("write {wanted}"));
+            return None;
         }
-        Some(number) => Some(number),
-        None => {
-            let negative = text.strip_prefix('-').is_some_and(|rest| plain_digits(rest).is_some());
-            if plain_digits(text).is_some() || negative {
-                let message = format!("{} is outside {} to {}", shown(node), range.start(), range.end());
-                report.add(node.place, message, format!("write {wanted}"));
-            } else {
-                wrong_type(node, &wanted, &digits_alone(text), report);
-            }
-            None
-        }
-    }
+        None => digits_alone(text),
+    };
+    wrong_type(node, &wanted, &advice, report);
+    None
 }
 
 /// What to write instead of what was meant for a number.
@@ -151,10 +142,8 @@ pub(super) fn one_of(node: &Node, words: &[&'static str], report: &mut Report) -
     let word = node.text().unwrap_or_default();
     let chosen = words.iter().copied().find(|name| *name == word);
     if chosen.is_none() {
-        let synonym = SYNONYMS
-            .iter()
-            .find(|(other, meant)| *other == word && words.contains(meant));
-        let suggestion = match synonym {
+        let is_meant = |(other, meant): &&(&str, &str)| *other == word && words.contains(meant);
+        let suggestion = match SYNONYMS.iter().find(is_meant) {
             Some((_, meant)) => format!("did you mean `{meant}`?"),
             None => did_you_mean(word, words.iter().copied(), report),
         };
@@ -165,24 +154,23 @@ pub(super) fn one_of(node: &Node, words: &[&'static str], report: &mut Report) -
 
 /// A length of time, longer than zero and within the range.
 pub(super) fn duration(node: &Node, range: RangeInclusive<Duration>, report: &mut Report) -> Option<Duration> {
-    let written = text(node, "a length of time", report)?;
-    let (message, advice) = match parse_duration(written) {
-        Ok(duration) if range.contains(&duration) => return Some(duration),
-        Ok(Duration::ZERO) => ("a length of time must be longer than zero".to_owned(), DURATION_ADVICE),
-        Ok(_) if *range.end() == DURATION_MAX && *range.start() < Duration::from_secs(1) => {
+    let (message, advice) = match parse_duration(node.text().unwrap_or("-")) {
+        Ok(Duration::ZERO) if node.text() != Some("") => {
+            ("a length of time must be longer than zero".to_owned(), DURATION_ADVICE)
+        }
+        Ok(length) if length > DURATION_MAX && *range.end() == DURATION_MAX && range.start().as_secs() == 0 => {
             (format!("{} is longer than 366 days", shown(node)), "write at most 366d")
         }
-        Ok(_) => {
-            let (least, most) = (words::length(*range.start()), words::length(*range.end()));
-            let advice = format!("write a length of time from {least} to {most}");
-            report.add(
-                node.place,
-                format!("{} is outside {least} to {most}", shown(node)),
-                advice,
+        parsed => {
+            return measure(
+                "length of time",
+                node,
+                (parsed, words::length),
+                range,
+                DURATION_ADVICE,
+                report,
             );
-            return None;
         }
-        Err(why) => (not_a("length of time", &why, node), DURATION_ADVICE),
     };
     report.add(node.place, message, advice);
     None
@@ -203,33 +191,35 @@ pub fn length_of_time(text: &str) -> Result<Duration, String> {
 
 /// A number of bytes within the range.
 pub(super) fn size(node: &Node, range: RangeInclusive<u64>, report: &mut Report) -> Option<u64> {
-    let written = text(node, "a size", report)?;
-    let (message, advice) = match parse_size(written) {
-        Ok(bytes) if range.contains(&bytes) => return Some(bytes),
+    let parsed = parse_size(node.text().unwrap_or_default());
+    measure("size", node, (parsed, show_size), range, SIZE_ADVICE, report)
+}
+
+/// What was parsed of that text, if it is within the range.
+fn measure<T: Copy + PartialOrd>(
+    thing: &str,
+    node: &Node,
+    (parsed, show): (Result<T, String>, fn(T) -> String),
+    range: RangeInclusive<T>,
+    advice: &str,
+    report: &mut Report,
+) -> Option<T> {
+    text(node, &format!("a {thing}"), report)?;
+    let (message, advice) = match parsed {
+        Ok(value) if range.contains(&value) => return Some(value),
         Ok(_) => {
-            let (least, most) = (show_size(*range.start()), show_size(*range.end()));
-            let advice = format!("write a size from {least} to {most}");
-            report.add(
-                node.place,
-                format!("{} is outside {least} to {most}", shown(node)),
-                advice,
-            );
-            return None;
+            let within = format!("{} to {}", show(*range.start()), show(*range.end()));
+            (
+                format!("{} is outside {within}", shown(node)),
+                format!("write a {thing} from {within}"),
+            )
         }
-        Err(why) => (not_a("size", &why, node), SIZE_ADVICE),
+        // Why quotes of it.
+        Err(_) if node.secret.get() => (format!("{} is not a {thing}", shown(node)), advice.to_owned()),
+        Err(why) => (format!("{} is not a {thing}: {why}", shown(node)), advice.to_owned()),
     };
     report.add(node.place, message, advice);
     None
-}
-
-/// That a text is no such thing; of one that must not be shown not why, which quotes of it.
-fn not_a(thing: &str, why: &str, node: &Node) -> String {
-    let why = if node.secret.get() {
-        String::new()
-    } else {
-        format!(": {why}")
-    };
-    format!("{} is not a {thing}{why}", shown(node))
 }
 
 /// `30s`, `500ms`, `1h30m`: numbers and units, the larger ones first, each at most once. Saturates.

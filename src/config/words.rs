@@ -53,6 +53,8 @@ pub fn span(length: Span) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -75,6 +77,27 @@ mod tests {
         ];
         for (millis, text) in written {
             assert_eq!(span(Span::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_read_as_they_are_written() {
+        let ms = |ms| length(Duration::from_millis(ms));
+        assert_eq!(
+            [ms(500), ms(1_500), ms(30_000), ms(60_000)],
+            ["500ms", "1500ms", "30s", "60s"]
+        );
+        assert_eq!([ms(90_000), ms(300_000), ms(3_600_000)], ["90s", "5m", "1h"]);
+        assert_eq!([ms(5_400_000), ms(86_400_000), ms(604_800_000)], ["90m", "24h", "7d"]);
+        assert_eq!(length(Duration::from_nanos(1)), "1ns");
+        assert_eq!(length(Duration::ZERO), "0ns");
+    }
+
+    proptest! {
+        #[test]
+        fn lengths_that_differ_never_read_alike(a in 0_u64..200_000_000, b in 0_u64..200_000_000, unit in 1_u64..100_000) {
+            let (a, b) = (Duration::from_millis(a * unit), Duration::from_millis(b / unit));
+            prop_assert_eq!(a == b, length(a) == length(b));
         }
     }
 }

@@ -104,18 +104,13 @@ impl Node {
 
     /// A default that the schema says, as if it stood there.
     pub(super) fn of(value: &serde_json::Value, place: Place) -> Self {
+        let scalar = |text: String, quoted| Kind::Scalar { text, quoted };
         let kind = match value {
             serde_json::Value::Array(items) => {
                 Kind::Sequence(items.iter().map(|item| Rc::new(Self::of(item, place))).collect())
             }
-            serde_json::Value::String(text) => Kind::Scalar {
-                text: text.clone(),
-                quoted: true,
-            },
-            other => Kind::Scalar {
-                text: other.to_string(),
-                quoted: false,
-            },
+            serde_json::Value::String(text) => scalar(text.clone(), true),
+            other => scalar(other.to_string(), false),
         };
         Self::new(place, kind)
     }
@@ -149,13 +144,8 @@ pub(super) fn text_of(bytes: &[u8]) -> Result<&str, (String, Broken)> {
         (text.to_owned(), Broken::at(place, message, advice))
     };
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let lossy = String::from_utf8_lossy(bytes);
-        broken(
-            &lossy,
-            error.valid_up_to(),
-            "this is not UTF-8",
-            "save the file as UTF-8",
-        )
+        let (lossy, at) = (String::from_utf8_lossy(bytes), error.valid_up_to());
+        broken(&lossy, at, "this is not UTF-8", "save the file as UTF-8")
     })?;
     // YAML forbids them, and a parser that takes NUL for the end would read half of a file.
     match text.find(|c: char| c.is_ascii_control() && !matches!(c, '\t' | '\n' | '\r')) {
@@ -186,12 +176,8 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Result<Option<Rc<Node>>,
     Ok(tree.root)
 }
 
-/// A list or mapping that has not ended.
-struct Open {
-    place: Place,
-    children: Vec<Rc<Node>>,
-    mapping: bool,
-}
+/// A list or mapping that has not ended: where it begins, whether it is a mapping, and what is in it.
+type Open = (Place, bool, Vec<Rc<Node>>);
 
 struct Tree<'r> {
     report: &'r mut Report,
@@ -204,50 +190,33 @@ struct Tree<'r> {
 impl Tree<'_> {
     fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), Broken> {
         match event {
-            Event::DocumentStart(..) => self.document(place)?,
+            Event::DocumentStart(..) => {
+                self.documents += 1;
+                let advice = "keep one document in the file: no `---`";
+                let second = Broken::at(place, "a second document begins here", advice);
+                if self.documents > 1 { Err(second) } else { Ok(()) }
+            }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
                 let advice = "write the value out; a value that begins with `*` is put in quotes";
                 self.report.add(place, "aliases (`*name`) are not supported", advice);
-                self.add(Node::new(place, Kind::Refused))?;
+                self.add(place, Kind::Refused)
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.properties(anchor, tag.is_some(), place);
-                let quoted = style != ScalarStyle::Plain;
-                self.add(Node::new(
-                    place,
-                    Kind::Scalar {
-                        text: text.into_owned(),
-                        quoted,
-                    },
-                ))?;
+                let (text, quoted) = (text.into_owned(), style != ScalarStyle::Plain);
+                self.add(place, Kind::Scalar { text, quoted })
             }
-            Event::SequenceStart(_, anchor, tag) => self.begin(false, anchor, tag.is_some(), place)?,
-            Event::MappingStart(_, anchor, tag) => self.begin(true, anchor, tag.is_some(), place)?,
-            Event::SequenceEnd | Event::MappingEnd => self.end(place)?,
-            _ => {}
+            Event::SequenceStart(_, anchor, tag) => self.begin(false, anchor, tag.is_some(), place),
+            Event::MappingStart(_, anchor, tag) => self.begin(true, anchor, tag.is_some(), place),
+            Event::SequenceEnd | Event::MappingEnd => self.end(place),
+            _ => Ok(()),
         }
-        Ok(())
-    }
-
-    fn document(&mut self, place: Place) -> Result<(), Broken> {
-        self.documents += 1;
-        if self.documents > 1 {
-            return Err(Broken::at(
-                place,
-                "a second document begins here",
-                "keep one document in the file: no `---`",
-            ));
-        }
-        Ok(())
     }
 
     fn properties(&mut self, anchor: usize, tagged: bool, place: Place) {
         if anchor != 0 {
-            self.report.add(
-                place,
-                "anchors (`&name`) are not supported",
-                "write the value out where it is needed",
-            );
+            let advice = "write the value out where it is needed";
+            self.report.add(place, "anchors (`&name`) are not supported", advice);
         }
         if tagged {
             let advice = "leave it out; a value that begins with `!` is put in quotes";
@@ -260,34 +229,25 @@ impl Tree<'_> {
         if self.open.len() == DEPTH_MAX {
             return Err(too_deep(place));
         }
-        self.open.push(Open {
-            place,
-            children: Vec::new(),
-            mapping,
-        });
+        self.open.push((place, mapping, Vec::new()));
         Ok(())
     }
 
     fn end(&mut self, end: Place) -> Result<(), Broken> {
-        let Some(Open {
-            place,
-            children,
-            mapping,
-        }) = self.open.pop()
-        else {
+        let Some((place, mapping, children)) = self.open.pop() else {
             return Ok(());
         };
+        let (end_line, end_column) = (end.end_line, end.end_column);
         let place = Place {
-            end_line: end.end_line,
-            end_column: end.end_column,
+            end_line,
+            end_column,
             ..place
         };
-        let kind = if mapping {
-            self.mapping(children)
-        } else {
-            Kind::Sequence(children)
+        let kind = match mapping {
+            true => self.mapping(children),
+            false => Kind::Sequence(children),
         };
-        self.add(Node::new(place, kind))
+        self.add(place, kind)
     }
 
     fn mapping(&mut self, children: Vec<Rc<Node>>) -> Kind {
@@ -296,8 +256,8 @@ impl Tree<'_> {
         let mut children = children.into_iter();
         while let (Some(key), Some(value)) = (children.next(), children.next()) {
             if matches!(&key.kind, Kind::Scalar { text, quoted: false } if text == "<<") {
-                self.report
-                    .add(key.place, "merge keys (`<<`) are not supported", "write the fields out");
+                let message = "merge keys (`<<`) are not supported";
+                self.report.add(key.place, message, "write the fields out");
                 merged = true;
             }
             entries.push((key, value));
@@ -306,18 +266,16 @@ impl Tree<'_> {
         if merged { Kind::Refused } else { Kind::Mapping(entries) }
     }
 
-    fn add(&mut self, node: Node) -> Result<(), Broken> {
+    fn add(&mut self, place: Place, kind: Kind) -> Result<(), Broken> {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
-            return Err(Broken::at(
-                node.place,
-                format!("there are more than {NODES_MAX} values up to here"),
-                "",
-            ));
+            let message = format!("there are more than {NODES_MAX} values up to here");
+            return Err(Broken::at(place, message, ""));
         }
+        let node = Rc::new(Node::new(place, kind));
         match self.open.last_mut() {
-            Some(open) => open.children.push(Rc::new(node)),
-            None => self.root = Some(Rc::new(node)),
+            Some((.., children)) => children.push(node),
+            None => self.root = Some(node),
         }
         Ok(())
     }
@@ -337,11 +295,8 @@ fn place_of(span: Span) -> Place {
 }
 
 fn too_deep(place: Place) -> Broken {
-    Broken::at(
-        place,
-        format!("this is nested more than {DEPTH_MAX} deep"),
-        "no setting is that deep: is a bracket missing?",
-    )
+    let message = format!("this is nested more than {DEPTH_MAX} deep");
+    Broken::at(place, message, "no setting is that deep: is a bracket missing?")
 }
 
 fn not_yaml(text: &str, error: &ScanError) -> Broken {
@@ -350,48 +305,32 @@ fn not_yaml(text: &str, error: &ScanError) -> Broken {
     if *error.kind() == ErrorKind::RecursionLimitExceeded {
         return too_deep(place);
     }
-    let advice = if has_open_wildcard(text, marker.byte_offset()) {
-        "a path with `{*rest}` in it is put in quotes: path: \"/image/{*rest}\""
-    } else if starts_alias(text, marker.byte_offset()) {
-        "a value that begins with `*` or `&` is put in quotes"
-    } else if indented_with_tab(text, marker.byte_offset()) {
-        "indent with spaces: YAML takes no tabs there"
-    } else {
-        "mind the indentation, and brackets and quotes that are not closed"
+    let offset = marker.byte_offset().filter(|offset| text.is_char_boundary(*offset));
+    let advice = match offset.map(|offset| text.split_at(offset)) {
+        Some((before, _)) if has_open_wildcard(text, before) => {
+            "a path with `{*rest}` in it is put in quotes: path: \"/image/{*rest}\""
+        }
+        Some((before, after)) if before.ends_with(['*', '&']) || after.starts_with(['*', '&']) => {
+            "a value that begins with `*` or `&` is put in quotes"
+        }
+        Some((before, _)) if indented_with_tab(text, before) => "indent with spaces: YAML takes no tabs there",
+        _ => "mind the indentation, and brackets and quotes that are not closed",
     };
-    Broken::at(
-        place,
-        format!("this is not YAML: {}", super::excerpt::printable(&error.info())),
-        advice,
-    )
+    let why = super::excerpt::printable(&error.info());
+    Broken::at(place, format!("this is not YAML: {why}"), advice)
 }
 
 /// Whether a `{*` without quotes around it stands on the line of that place, or the one before.
-fn has_open_wildcard(text: &str, offset: Option<usize>) -> bool {
-    let Some(before) = offset.and_then(|offset| text.get(..offset)) else {
-        return false;
-    };
+fn has_open_wildcard(text: &str, before: &str) -> bool {
     let begin = before.trim_end_matches('\n').rfind('\n').map_or(0, |at| at + 1);
-    let lines = text[begin..].lines().take(2);
-    let is_open = |line: &str| {
-        line.find("{*")
-            .is_some_and(|at| line[..at].matches(['"', '\'']).count().is_multiple_of(2))
-    };
-    lines.into_iter().any(is_open)
-}
-
-/// Whether one of YAML's signs for anchors and aliases stands at or right before that place.
-fn starts_alias(text: &str, offset: Option<usize>) -> bool {
-    let Some(offset) = offset else { return false };
-    let near = |at: usize| matches!(text.as_bytes().get(at), Some(b'*' | b'&'));
-    near(offset) || offset.checked_sub(1).is_some_and(near)
+    text[begin..].lines().take(2).any(|line| {
+        let at = line.find("{*");
+        at.is_some_and(|at| line[..at].matches(['"', '\'']).count().is_multiple_of(2))
+    })
 }
 
 /// Whether the line of that place begins with white space that has a tab in it.
-fn indented_with_tab(text: &str, offset: Option<usize>) -> bool {
-    let Some(before) = offset.and_then(|offset| text.get(..offset)) else {
-        return false;
-    };
+fn indented_with_tab(text: &str, before: &str) -> bool {
     let line = &text[before.rfind(['\n', '\r']).map_or(0, |at| at + 1)..];
     line.chars().take_while(|c| matches!(c, ' ' | '\t')).any(|c| c == '\t')
 }

@@ -43,7 +43,7 @@ pub const ORDERS: &[(&str, &str)] = &[
         "/answers/blocked/headers",
         "answer `blocked`: the order of its headers changed",
     ),
-    ("/cors/origins", "cors: their order changed"),
+    ("/cors/origins", "cors: the order of its origins changed"),
     ("/upstreams", "upstreams: their order changed"),
     (
         "/upstreams/search/servers",
@@ -199,7 +199,7 @@ pub const KNOBS: &[Knob] = &[
     knob(
         "/tiers/$5/quotas/daily/enforce",
         "tier `$5`",
-        &[("", "true"), ("false", "false")],
+        &[("", "(rolling 24h)"), ("false", "not enforced")],
     ),
     knob(
         "/tiers/$5/quotas/daily/rolling",
@@ -347,7 +347,7 @@ pub const KNOBS: &[Knob] = &[
     knob(
         "/limits/1/align",
         "limit `web`",
-        &[(r#""clock""#, "fixed and aligned to the clock"), ("", "fixed")],
+        &[(r#""clock""#, "clock"), ("", "none")],
     ),
     knob(
         "/limits/0/penalty",
@@ -379,6 +379,11 @@ pub const KNOBS: &[Knob] = &[
         "/limits/0/match/host",
         "limit `http`",
         &[(r#""example.org""#, "example.org"), ("", "any")],
+    ),
+    knob(
+        "/limits/2/match",
+        "limit `all`",
+        &[("", "any"), (r#"{"path": "/search"}"#, "/search")],
     ),
     knob(
         "/limits/0/match/path",

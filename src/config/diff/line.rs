@@ -1,24 +1,22 @@
-//! A difference as it is shown, in words and in JSON. The program and the running door tell of differences in this one form.
-//!
-//! Absent on purpose: colours, and how JSON is written: the commands and the operator's listener do that.
+//! A difference as it is shown, in words and in JSON. The program and the running server tell of differences in this one form.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// One difference, to be shown.
+/// One thing that would change.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// Of what, such as ``tier `$5` ``.
+    /// Of what: a tier, a limit, a route, a section or a setting, such as ``tier `$5` `` or `queue`.
     pub subject: String,
-    /// What would change of it, such as `daily quota 500 → 800`.
+    /// What would change of it, in one printable line, such as `daily quota 500 → 800`.
     pub change: String,
     /// The tier's name, if the subject is one.
     pub tier: Option<String>,
     /// How many accounts that tier has, as far as it is known.
     pub accounts: Option<usize>,
-    /// Whether a running door can't change it.
+    /// Whether it takes a restart: see [`Config::applied_to`](super::super::Config::applied_to).
     pub restart: bool,
 }
 

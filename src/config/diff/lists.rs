@@ -1,6 +1,4 @@
 //! What became of the items of a list.
-//!
-//! Absent on purpose: what an item is, and how a change of it is said.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -18,24 +16,25 @@ pub(super) struct Matched<'c, T> {
 
 /// Puts side by side what has the same key. Of several with one key the first goes with the first, and so on.
 pub(super) fn matched<'c, T, K: Eq + Hash>(old: &'c [T], new: &'c [T], key: impl Fn(&'c T) -> K) -> Matched<'c, T> {
-    matched_by(old, new, &[key])
+    matched_by(old, new, 1, |_, item| key(item))
 }
 
-/// The same by several keys: what the first leaves over is matched by the second, and so on.
+/// The same by several keys, which have numbers: what the first leaves over is matched by the second, and so on.
 pub(super) fn matched_by<'c, T, K: Eq + Hash>(
     old: &'c [T],
     new: &'c [T],
-    keys: &[impl Fn(&'c T) -> K],
+    keys: usize,
+    key: impl Fn(usize, &'c T) -> K,
 ) -> Matched<'c, T> {
     let mut was: Vec<Option<usize>> = vec![None; new.len()];
     let mut taken = vec![false; old.len()];
-    for key in keys {
+    for number in 0..keys {
         let mut free: HashMap<K, VecDeque<usize>> = HashMap::new();
         for (at, item) in old.iter().enumerate().filter(|(at, _)| !taken[*at]) {
-            free.entry(key(item)).or_default().push_back(at);
+            free.entry(key(number, item)).or_default().push_back(at);
         }
         for (was, item) in was.iter_mut().zip(new).filter(|(was, _)| was.is_none()) {
-            *was = free.get_mut(&key(item)).and_then(VecDeque::pop_front);
+            *was = free.get_mut(&key(number, item)).and_then(VecDeque::pop_front);
             if let Some(at) = *was {
                 taken[at] = true;
             }
@@ -77,9 +76,7 @@ mod tests {
     #[test]
     fn what_the_first_key_leaves_over_is_matched_by_the_second() {
         let (old, new) = ([(1, 'a'), (2, 'b'), (3, 'c')], [(2, 'b'), (1, 'x'), (4, 'y')]);
-        type Key = fn(&(u8, char)) -> (u8, Option<char>);
-        let keys: [Key; 2] = [|item| (item.0, Some(item.1)), |item| (item.0, None)];
-        let matched = matched_by(&old, &new, &keys);
+        let matched = matched_by(&old, &new, 2, |number, item| (item.0, (number == 0).then_some(item.1)));
         assert_eq!(
             matched.now,
             [(Some(&old[1]), &new[0]), (Some(&old[0]), &new[1]), (None, &new[2])]

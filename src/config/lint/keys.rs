@@ -4,8 +4,9 @@
 //! Clients of trace.moe and shotit send `x-trace-key`, `x-api-key` or `?key=`: whoever reads one of the first and the last is asked
 //! about the other. A field that is written says what is meant.
 
-use crate::config::error::Report;
-use crate::config::yaml::{Kind, Node};
+use std::rc::Rc;
+
+use crate::config::prelude::*;
 
 pub(super) fn add(root: &Node, report: &mut Report) {
     let Some((at, keys)) = root
@@ -14,27 +15,18 @@ pub(super) fn add(root: &Node, report: &mut Report) {
     else {
         return;
     };
-    let headers = keys.value("headers");
-    let is_traced = |headers: &Node| {
-        headers
-            .items()
-            .iter()
-            .any(|header| header.text() == Some("x-trace-key"))
+    let mut unread = |place: &str, advice| {
+        let message = format!("a key in `{place}` is not read here: its caller passes for one without a key");
+        report.warn(at.place, message, advice);
     };
+    let headers = keys.value("headers").map(Node::items);
     if headers.is_none() {
-        let message = "a key in `x-trace-key` is not read here: its caller passes for one without a key";
-        report.warn(
-            at.place,
-            message,
-            "name the headers that clients use, such as `headers: [x-api-key, x-trace-key]`",
-        );
+        let advice = "name the headers that clients use, such as `headers: [x-api-key, x-trace-key]`";
+        unread("x-trace-key", advice);
     }
-    if keys.value("query").is_none() && headers.is_none_or(is_traced) {
-        let message = "a key in `?key=` is not read here: its caller passes for one without a key";
-        report.warn(
-            at.place,
-            message,
-            "add `query: key`, or leave `keys` out to read all the usual places",
-        );
+    let is_traced = |header: &Rc<Node>| header.text() == Some("x-trace-key");
+    if keys.value("query").is_none() && headers.is_none_or(|headers| headers.iter().any(is_traced)) {
+        let advice = "add `query: key`, or leave `keys` out to read all the usual places";
+        unread("?key=", advice);
     }
 }

@@ -17,13 +17,11 @@ mod unexpanded_env;
 mod unlimited_routes;
 mod unreachable_limits;
 
-use super::error::Report;
-use super::excerpt::quoted;
 use super::limits::LimitRoute;
 use super::listener::Paths;
 use super::routes::Route;
 use super::upstreams::Upstream;
-use super::yaml::{Node, Place};
+use crate::config::prelude::*;
 use crate::policy::rules::{Limit, QueueRules, Tier, Window};
 
 /// What could be read of a document.
@@ -36,7 +34,7 @@ pub(super) struct Read<'r> {
     pub(super) limit_routes: &'r [LimitRoute],
     pub(super) upstreams: &'r [Upstream],
     /// Each with the place of its path.
-    pub(super) routes: &'r [(Route, Place)],
+    pub(super) routes: &'r [(&'r Route, Place)],
     pub(super) paths: &'r Paths,
 }
 
@@ -63,19 +61,11 @@ fn seats(read: &Read<'_>, report: &mut Report) {
     if queue.length == 0 || queue.length >= tier.concurrency {
         return;
     }
-    let seats = match queue.length {
-        1 => "1 seat".to_owned(),
-        more => format!("{more} seats"),
-    };
-    let message = format!(
-        "the queue has {seats}, and one caller of tier {} may have {} jobs at once",
-        quoted(&tier.name),
-        tier.concurrency
-    );
-    let advice = format!(
-        "write {} or more, or less concurrency: one caller could take every seat",
-        tier.concurrency
-    );
+    let (name, jobs, seats) = (quoted(&tier.name), tier.concurrency, queue.length);
+    let plural = if seats == 1 { "" } else { "s" };
+    let message =
+        format!("the queue has {seats} seat{plural}, and one caller of tier {name} may have {jobs} jobs at once");
+    let advice = format!("write {jobs} or more, or less concurrency: one caller could take every seat");
     report.warn(read.place(&["queue", "length"]), message, advice);
 }
 

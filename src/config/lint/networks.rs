@@ -3,9 +3,7 @@
 
 use ipnet::IpNet;
 
-use crate::config::error::Report;
-use crate::config::excerpt::quoted;
-use crate::config::yaml::Node;
+use crate::config::prelude::*;
 use crate::policy::caller::{WIDE_BITS_V4, WIDE_BITS_V6};
 
 /// The sections with lists of networks, what one that holds every address does there, what a very wide one does, and what to

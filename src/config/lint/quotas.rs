@@ -5,10 +5,7 @@
 //! another quota of the same tier may be used up before.
 
 use super::Read;
-use crate::config::error::Report;
-use crate::config::excerpt::quoted;
-use crate::config::words;
-use crate::config::yaml::Place;
+use crate::config::prelude::*;
 use crate::policy::rules::{Quota, Tier, Window};
 use crate::policy::time::Span;
 
@@ -42,33 +39,24 @@ fn judge(read: &Read<'_>, tier: &Tier, quota: &Quota, cost: u32, report: &mut Re
     let tightest = others
         .map(|other| (leaves(&read.windows[other.window.index()], other.limit, window), other))
         .min_by_key(|(most, _)| *most);
-    let called = format!(
-        "tier {} can't use up its {} of {}",
-        quoted(&tier.name),
-        words::quota(window),
-        quota.limit
-    );
-    let (message, advice) = match tightest {
+    let (name, called, jobs) = (quoted(&tier.name), words::quota(window), tier.concurrency);
+    let (why, advice) = match tightest {
         Some((most, other)) if most < quota.limit.into() && most <= by_concurrency => {
-            let other_called = words::quota(&read.windows[other.window.index()]);
+            let (called, limit) = (words::quota(&read.windows[other.window.index()]), other.limit);
+            let why = format!("its {called} of {limit} leaves {most} of it at most");
+            (why, "write less here, or more there")
+        }
+        _ if by_concurrency < quota.limit.into() => {
+            let each = words::span(SUCCESS_TIME_MIN);
+            let why = format!("{jobs} at once make {by_concurrency} at most, even if each takes {each}");
             (
-                format!(
-                    "{called}: its {other_called} of {} leaves {most} of it at most",
-                    other.limit
-                ),
-                "write less here, or more there",
+                why,
+                "write less, or more concurrency; a tier without a quota has no bound",
             )
         }
-        _ if by_concurrency < quota.limit.into() => (
-            format!(
-                "{called}: {} at once make {by_concurrency} at most, even if each takes {}",
-                tier.concurrency,
-                words::span(SUCCESS_TIME_MIN)
-            ),
-            "write less, or more concurrency; a tier without a quota has no bound",
-        ),
         _ => return,
     };
+    let message = format!("tier {name} can't use up its {called} of {}: {why}", quota.limit);
     report.warn(place(read, tier, quota), message, advice);
 }
 

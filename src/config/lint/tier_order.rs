@@ -4,12 +4,11 @@
 //! those without an account, who pay nothing. Compared are priority, concurrency, quotas in the same window, and a tier's own
 //! numbers for request limits.
 
+use std::collections::BTreeSet;
+
 use super::Read;
-use crate::config::error::Report;
-use crate::config::excerpt::quoted;
-use crate::config::words;
+use crate::config::prelude::*;
 use crate::policy::rules::{LimitId, Tier, WindowId};
-use crate::policy::time::Span;
 
 /// Digits of a price before the point, at most: more is a name.
 const PRICE_DIGITS_MAX: usize = 9;
@@ -24,11 +23,11 @@ enum Aspect {
 }
 
 pub(super) fn add(read: &Read<'_>, report: &mut Report) {
-    let mut paid: Vec<(u64, &Tier)> = read
+    let priced = read
         .tiers
         .iter()
-        .filter_map(|tier| Some((price_cents(&tier.name)?, tier)))
-        .collect();
+        .filter_map(|tier| Some((price_cents(&tier.name)?, tier)));
+    let mut paid: Vec<(u64, &Tier)> = priced.collect();
     paid.sort_by_key(|(price, _)| *price);
     let aspects = aspects(read);
     for aspect in &aspects {
@@ -53,15 +52,8 @@ fn price_cents(name: &str) -> Option<u64> {
 fn aspects(read: &Read<'_>) -> Vec<Aspect> {
     let mut aspects = vec![Aspect::Priority, Aspect::Concurrency];
     aspects.extend((0..).map(WindowId).take(read.windows.len()).map(Aspect::Quota));
-    let mut own: Vec<LimitId> = read
-        .tiers
-        .iter()
-        .flat_map(|tier| &tier.limits)
-        .map(|(id, _)| *id)
-        .collect();
-    own.sort();
-    own.dedup();
-    aspects.extend(own.into_iter().map(Aspect::Limit));
+    let own = read.tiers.iter().flat_map(|tier| &tier.limits).map(|(id, _)| *id);
+    aspects.extend(own.collect::<BTreeSet<_>>().into_iter().map(Aspect::Limit));
     aspects
 }
 
@@ -90,26 +82,21 @@ fn gets(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> Option<u64> {
 /// everybody's on its own.
 fn steps(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mut Report) {
     let strangers = read.anonymous().map(|tier| &tier.name);
-    let all: Vec<(u64, u64, &Tier)> = paid
+    let all = paid
         .iter()
-        .filter_map(|(price, tier)| Some((*price, gets(read, tier, aspect)?, *tier)))
-        .collect();
+        .filter_map(|(price, tier)| Some((*price, gets(read, tier, aspect)?, *tier)));
+    let all: Vec<(u64, u64, &Tier)> = all.collect();
     for (price, got, tier) in &all {
         let cheaper = all
             .iter()
             .filter(|(other, _, tier)| other < price && strangers != Some(&tier.name));
         // Of several the cheapest.
-        let Some((_, more, best)) = cheaper.rev().max_by_key(|(_, got, _)| *got) else {
-            continue;
-        };
-        if more > got {
-            let what = format!(
-                "tier {} costs more than tier {} and gets",
-                quoted(&tier.name),
-                quoted(&best.name)
-            );
-            let message = format!("{what} {}", less(read, aspect, *got, *more));
-            let advice = format!("give it at least as much, or tier {} less", quoted(&best.name));
+        let best = cheaper.rev().max_by_key(|(_, got, _)| *got);
+        if let Some((_, more, best)) = best.filter(|(_, more, _)| more > got) {
+            let (name, best) = (quoted(&tier.name), quoted(&best.name));
+            let less = less(read, aspect, *got, *more);
+            let message = format!("tier {name} costs more than tier {best} and gets {less}");
+            let advice = format!("give it at least as much, or tier {best} less");
             report.warn(place(read, tier, aspect), message, advice);
         }
     }
@@ -122,24 +109,16 @@ fn strangers(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mu
         return;
     };
     let others = paid.iter().filter(|(_, tier)| tier.name != anonymous.name);
-    let least = others
-        .filter_map(|(_, tier)| Some((gets(read, tier, aspect)?, tier)))
-        .min_by_key(|(got, _)| *got);
-    let Some((less_got, tier)) = least.filter(|(least, _)| *least < got) else {
-        return;
-    };
-    let message = format!(
-        "tier {} costs more than {}, that of those without an account, and gets {}",
-        quoted(&tier.name),
-        quoted(&anonymous.name),
-        less(read, aspect, less_got, got)
-    );
-    let advice = format!(
-        "give tier {} less, or tier {} as much",
-        quoted(&anonymous.name),
-        quoted(&tier.name)
-    );
-    report.warn(place(read, anonymous, aspect), message, advice);
+    let others = others.filter_map(|(_, tier)| Some((gets(read, tier, aspect)?, tier)));
+    let least = others.min_by_key(|(got, _)| *got).filter(|(least, _)| *least < got);
+    if let Some((less_got, tier)) = least {
+        let (name, strangers) = (quoted(&tier.name), quoted(&anonymous.name));
+        let less = less(read, aspect, less_got, got);
+        let message =
+            format!("tier {name} costs more than {strangers}, that of those without an account, and gets {less}");
+        let advice = format!("give tier {strangers} less, or tier {name} as much");
+        report.warn(place(read, anonymous, aspect), message, advice);
+    }
 }
 
 /// What it is of which somebody gets less: so much, not as much as the other.
@@ -154,21 +133,17 @@ fn less(read: &Read<'_>, aspect: Aspect, got: u64, more: u64) -> String {
                 more => format!("a smaller {quota}: {got}, not {more}"),
             }
         }
-        Aspect::Limit(id) => {
-            let Some(limit) = read.limit(id.index()) else {
-                return format!("fewer requests: {got}, not {more}");
-            };
-            let window: Span = limit.window;
-            format!(
-                "fewer requests by limit {}: {got}, not {more} in {}",
-                quoted(&limit.name),
-                words::span(window)
-            )
-        }
+        Aspect::Limit(id) => match read.limit(id.index()) {
+            None => format!("fewer requests: {got}, not {more}"),
+            Some(limit) => {
+                let (name, window) = (quoted(&limit.name), words::span(limit.window));
+                format!("fewer requests by limit {name}: {got}, not {more} in {window}")
+            }
+        },
     }
 }
 
-fn place(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> crate::config::yaml::Place {
+fn place(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> Place {
     match aspect {
         Aspect::Priority => read.tier_place(tier, "priority"),
         Aspect::Concurrency => read.tier_place(tier, "concurrency"),
@@ -190,10 +165,8 @@ fn one_priority(read: &Read<'_>, paid: &[(u64, &Tier)], report: &mut Report) {
     if others.is_empty() || !same || paid.is_empty() || read.queue.is_none_or(|queue| queue.length == 0) {
         return;
     }
-    let message = format!(
-        "all tiers have priority {}: nobody goes before another, and nobody is displaced",
-        first.priority.get()
-    );
+    let priority = first.priority.get();
+    let message = format!("all tiers have priority {priority}: nobody goes before another, and nobody is displaced");
     let advice = "give tiers that cost more a higher priority, from 0 to 6";
     report.warn(read.tier_place(first, "priority"), message, advice);
 }

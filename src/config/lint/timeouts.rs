@@ -4,12 +4,9 @@
 //! queue's has no effect. And who may wait longer than the upstream gives a search, waits longer than the search could take.
 
 use super::Read;
-use crate::config::error::Report;
-use crate::config::excerpt::quoted;
+use crate::config::prelude::*;
 use crate::config::routes::Route;
 use crate::config::upstreams::Upstream;
-use crate::config::words;
-use crate::config::yaml::Place;
 use crate::policy::rules::QueueRules;
 use crate::policy::time::Span;
 
@@ -23,31 +20,22 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
 }
 
 fn without_effect(read: &Read<'_>, queue: &QueueRules, report: &mut Report) {
-    let queue_s = words::span(queue.max_wait);
-    for tier in read.tiers {
-        if let Some(wait) = tier.max_wait.filter(|wait| *wait > queue.max_wait) {
-            let message = format!(
-                "tier {} may wait {}, and nobody waits longer than the queue's {queue_s}",
-                quoted(&tier.name),
-                words::span(wait)
-            );
-            report.warn(read.tier_place(tier, "max_wait"), message, WITHOUT_EFFECT);
+    let tiers = read.tiers.iter().map(|tier| {
+        let called = format!("tier {}", quoted(&tier.name));
+        (tier.max_wait, called, read.tier_place(tier, "max_wait"))
+    });
+    let routes = read.routes.iter().map(|(route, path)| {
+        let called = quoted(route.pattern.as_str());
+        (route.max_wait.map(Span::from), called, wait_place(read, *path))
+    });
+    let longest = words::span(queue.max_wait);
+    for (wait, called, place) in tiers.chain(routes) {
+        if let Some(wait) = wait.filter(|wait| *wait > queue.max_wait) {
+            let wait = words::span(wait);
+            let message = format!("{called} may wait {wait}, and nobody waits longer than the queue's {longest}");
+            report.warn(place, message, WITHOUT_EFFECT);
         }
     }
-    for (route, path) in read.routes {
-        if let Some(wait) = own_wait(route).filter(|wait| *wait > queue.max_wait) {
-            let message = format!(
-                "{} may wait {}, and nobody waits longer than the queue's {queue_s}",
-                quoted(route.pattern.as_str()),
-                words::span(wait)
-            );
-            report.warn(wait_place(read, *path), message, WITHOUT_EFFECT);
-        }
-    }
-}
-
-fn own_wait(route: &Route) -> Option<Span> {
-    route.max_wait.map(Span::from)
 }
 
 fn wait_place(read: &Read<'_>, path: Place) -> Place {
@@ -62,47 +50,32 @@ fn beyond_timeout(read: &Read<'_>, queue: &QueueRules, report: &mut Report) {
     let longest = tiers.max().unwrap_or(queue.max_wait).min(queue.max_wait);
     let metered = read.routes.iter().filter(|(route, _)| route.metered);
     let (own, usual): (Vec<_>, Vec<_>) = metered
-        .filter_map(|(route, path)| Some((route, *path, read.upstream(*path)?)))
+        .filter_map(|(route, path)| Some((*route, *path, read.upstream(*path)?)))
         .partition(|(route, ..)| route.max_wait.is_some());
     for (route, path, upstream) in own {
-        let wait = own_wait(route).unwrap_or(longest);
-        if wait <= queue.max_wait && wait.min(longest) > timeout(upstream) {
-            let message = beyond(route, wait.min(longest), upstream);
-            report.warn(wait_place(read, path), message, BEYOND);
-        }
-    }
-    let usual_count = usual.len();
-    let late: Vec<_> = usual
-        .into_iter()
-        .filter(|(.., upstream)| longest > timeout(upstream))
-        .collect();
-    match late.as_slice() {
-        [] => {}
-        [(route, _, upstream), ..] if late.len() == usual_count => {
+        let wait = route.max_wait.map_or(longest, Span::from);
+        if wait <= queue.max_wait && wait.min(longest) > Span::from(upstream.timeout) {
             report.warn(
-                read.place(&["queue", "max_wait"]),
-                beyond(route, longest, upstream),
+                wait_place(read, path),
+                beyond(route, wait.min(longest), upstream),
                 BEYOND,
             );
         }
-        some => {
-            for (route, path, upstream) in some {
-                report.warn(*path, beyond(route, longest, upstream), BEYOND);
-            }
-        }
+    }
+    let is_late = |(.., upstream): &&(&Route, Place, &Upstream)| longest > Span::from(upstream.timeout);
+    let late: Vec<_> = usual.iter().filter(is_late).collect();
+    let are_all = late.len() == usual.len();
+    for (route, path, upstream) in late.into_iter().take(if are_all { 1 } else { usize::MAX }) {
+        let place = match are_all {
+            true => read.place(&["queue", "max_wait"]),
+            false => *path,
+        };
+        report.warn(place, beyond(route, longest, upstream), BEYOND);
     }
 }
 
-fn timeout(upstream: &Upstream) -> Span {
-    upstream.timeout.into()
-}
-
 fn beyond(route: &Route, wait: Span, upstream: &Upstream) -> String {
-    format!(
-        "{} may wait {}, longer than the {} that upstream {} may take",
-        quoted(route.pattern.as_str()),
-        words::span(wait),
-        words::span(timeout(upstream)),
-        quoted(&upstream.name)
-    )
+    let (path, name) = (quoted(route.pattern.as_str()), quoted(&upstream.name));
+    let (wait, timeout) = (words::span(wait), words::length(upstream.timeout));
+    format!("{path} may wait {wait}, longer than the {timeout} that upstream {name} may take")
 }

@@ -1,57 +1,33 @@
 //! `${NAME}` and `~` where nobody fills them in.
 
-use crate::config::error::Report;
-use crate::config::yaml::{Kind, Node};
+use crate::config::grammar::{self, Spot};
+use crate::config::prelude::*;
 
 /// Warns of each text of the document that has a variable in it and stands where none is filled in.
 pub(super) fn add(root: &Node, report: &mut Report) {
-    let Kind::Mapping(sections) = &root.kind else { return };
-    for (key, section) in sections {
-        look(key, report);
-        match key.text() {
-            Some("answers") => {}
-            Some("data_dir") => {
-                look(section, report);
-                look_for_home(section, report);
-            }
-            Some("admin") => fields_but(section, &["token"], report),
-            Some("accounts") => section
-                .items()
-                .iter()
-                .for_each(|account| fields_but(account, &["key_sha256"], report)),
-            _ => look(section, report),
-        }
+    look(root, &Spot::document(), report);
+    if let Some(folder) = root.value("data_dir") {
+        look_for_home(folder, report);
     }
 }
 
-/// Looks at all fields but those, in which variables are filled in.
-fn fields_but(node: &Node, filled: &[&str], report: &mut Report) {
-    let Kind::Mapping(fields) = &node.kind else {
-        return look(node, report);
-    };
-    for (key, value) in fields {
-        look(key, report);
-        if !key.text().is_some_and(|name| filled.contains(&name)) {
-            look(value, report);
-        }
-    }
-}
-
-fn look(node: &Node, report: &mut Report) {
+fn look(node: &Node, spot: &Spot, report: &mut Report) {
     match &node.kind {
-        Kind::Scalar { text, .. } if has_variable(text) => {
+        Kind::Scalar { text, .. } if has_variable(text) && !spot.takes_variable() => {
             let advice = "only `admin.token` and `key_sha256` take a variable of the environment";
-            report.warn(
-                node.place,
-                "`${…}` stands for itself here: nothing is filled in",
-                advice,
-            );
+            let message = "`${…}` stands for itself here: nothing is filled in";
+            report.warn(node.place, message, advice);
         }
         Kind::Scalar { .. } | Kind::Refused => {}
-        Kind::Sequence(items) => items.iter().for_each(|item| look(item, report)),
+        Kind::Sequence(items) => items.iter().for_each(|item| look(item, &spot.item(), report)),
         Kind::Mapping(fields) => fields.iter().for_each(|(key, value)| {
-            look(key, report);
-            look(value, report);
+            look(key, &Spot::nowhere(), report);
+            match spot.named(key.text().unwrap_or_default()) {
+                // They have places of their own to fill in.
+                grammar::Named::Field(_) if key.text() == Some("answers") => {}
+                grammar::Named::Field(spot) | grammar::Named::Chosen(spot) => look(value, &spot, report),
+                grammar::Named::Unknown => look(value, &Spot::nowhere(), report),
+            }
         }),
     }
 }

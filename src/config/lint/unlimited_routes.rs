@@ -5,9 +5,8 @@
 //! aren't enforced, don't cover it.
 
 use super::Read;
-use crate::config::error::Report;
-use crate::config::excerpt::quoted;
 use crate::config::limits::LimitRoute;
+use crate::config::prelude::*;
 use crate::config::routes::Route;
 use http::Method;
 

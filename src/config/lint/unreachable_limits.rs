@@ -6,10 +6,8 @@
 use http::Method;
 
 use super::Read;
-use crate::config::error::Report;
-use crate::config::excerpt::quoted;
 use crate::config::limits::LimitRoute;
-use crate::config::yaml::{Node, Place};
+use crate::config::prelude::*;
 use crate::path::Pattern;
 use crate::policy::rules::{Limit, Per};
 
@@ -101,41 +99,36 @@ fn unreachable(
         (Some(asked), Some(host)) => asked == host,
         _ => true,
     };
-    let hosted: Vec<&Target<'_>> = routes.iter().filter(of_host).collect();
-    if hosted.is_empty() {
-        let message = format!("limit {name} is for a host that no route serves");
-        let hosts = listed(routes.iter().filter_map(|route| route.host));
-        return report.warn(
-            place(read, limit, &["match", "host"]),
-            message,
-            format!("hosts of routes: {hosts}"),
-        );
-    }
     let of_path = |target: &&Target<'_>| {
         let pattern = matching.pattern.as_ref();
         pattern.is_none_or(|pattern| pattern.meets(target.pattern))
     };
+    let hosted: Vec<&Target<'_>> = routes.iter().filter(of_host).collect();
     let found: Vec<&Target<'_>> = hosted.iter().copied().chain(own).filter(of_path).collect();
-    if found.is_empty() {
-        let message = format!("limit {name} is for a path that no route has");
+    let asked = matching.methods.iter().flatten();
+    let asked: Vec<&Method> = asked.filter(|method| **method != Method::OPTIONS).collect();
+    let is_taken = |target: &&Target<'_>| asked.iter().any(|method| takes(target, method));
+    let (field, message, advice) = if hosted.is_empty() {
+        let hosts = listed(routes.iter().filter_map(|route| route.host));
+        (
+            "host",
+            "a host that no route serves",
+            format!("hosts of routes: {hosts}"),
+        )
+    } else if found.is_empty() {
         let paths = listed(hosted.iter().map(|route| route.pattern.as_str()));
-        return report.warn(
-            place(read, limit, &["match", "path"]),
-            message,
-            format!("paths of routes: {paths}"),
-        );
-    }
-    let Some(methods) = &matching.methods else { return };
-    let asked: Vec<&Method> = methods.iter().filter(|method| **method != Method::OPTIONS).collect();
-    if !asked.is_empty()
-        && !found
-            .iter()
-            .any(|target| asked.iter().any(|method| takes(target, method)))
-    {
-        let message = format!("limit {name} is for methods that none of its routes takes");
-        let advice = "name some that they take, or leave `methods` out";
-        report.warn(place(read, limit, &["match", "methods"]), message, advice);
-    }
+        ("path", "a path that no route has", format!("paths of routes: {paths}"))
+    } else if !asked.is_empty() && !found.iter().any(is_taken) {
+        let advice = "name some that they take, or leave `methods` out".to_owned();
+        ("methods", "methods that none of its routes takes", advice)
+    } else {
+        return;
+    };
+    report.warn(
+        place(read, limit, &["match", field]),
+        format!("limit {name} is for {message}"),
+        advice,
+    );
 }
 
 /// Whether there is a request of that method, as a limit means it: `GET` includes `HEAD`.

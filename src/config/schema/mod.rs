@@ -12,7 +12,7 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use serde_json::Value;
 
-use super::document::Document;
+use super::Config;
 use super::scalar::SECRET;
 
 pub use table::table;
@@ -25,13 +25,13 @@ const ADD: &str = "x-add";
 
 static DESCRIBED: LazyLock<Value> = LazyLock::new(|| {
     let settings = SchemaSettings::draft07().with_transform(RecursiveTransform(plain));
-    settings.into_generator().into_root_schema_for::<Document>().to_value()
+    settings.into_generator().into_root_schema_for::<Config>().to_value()
 });
 
 static REQUIRED: LazyLock<HashMap<&'static str, Vec<(&'static str, &'static str)>>> = LazyLock::new(|| {
     let definitions = DESCRIBED["definitions"].as_object().into_iter().flatten();
     let named = definitions.map(|(name, section)| (name.as_str(), required_of(section)));
-    named.chain([("Document", required_of(&DESCRIBED))]).collect()
+    named.chain([("Config", required_of(&DESCRIBED))]).collect()
 });
 
 /// The schema as a text, in draft 7, which editors know best.
@@ -54,10 +54,22 @@ pub(super) fn required(name: &str) -> &'static [(&'static str, &'static str)] {
 /// The default of that struct's field, if it has one.
 pub(super) fn default(section: &str, field: &str) -> Option<&'static Value> {
     let section = match section {
-        "Document" => &*DESCRIBED,
+        "Config" => &*DESCRIBED,
         section => DESCRIBED["definitions"].get(section)?,
     };
     section["properties"].get(field)?.get("default")
+}
+
+/// Each form that a value may have there, of which one or all hold, references followed.
+pub(super) fn forms(schema: &'static Value) -> Vec<&'static Value> {
+    let name = schema.get("$ref").and_then(Value::as_str);
+    let meant = name.and_then(|name| DESCRIBED.pointer(name.strip_prefix('#')?));
+    let several = ["allOf", "anyOf", "oneOf"]
+        .into_iter()
+        .filter_map(|several| schema.get(several)?.as_array());
+    let mut all = vec![schema];
+    all.extend(meant.into_iter().chain(several.flatten()).flat_map(forms));
+    all
 }
 
 fn required_of(section: &'static Value) -> Vec<(&'static str, &'static str)> {

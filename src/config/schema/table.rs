@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{DESCRIBED, KIND};
+use super::{DESCRIBED, KIND, forms};
 
 /// The table, in Markdown.
 pub fn table() -> String {
@@ -17,7 +17,7 @@ pub fn table() -> String {
 }
 
 /// A row for each field of the mapping, in the order of their names.
-fn fields(section: &Value, before: &str, rows: &mut Vec<String>) {
+fn fields(section: &'static Value, before: &str, rows: &mut Vec<String>) {
     let required = section["required"].as_array();
     for (name, field) in section["properties"].as_object().into_iter().flatten() {
         let is_required = required.is_some_and(|required| required.contains(&Value::from(name.as_str())));
@@ -35,7 +35,7 @@ fn fields(section: &Value, before: &str, rows: &mut Vec<String>) {
 }
 
 /// The fields of what stands there: of a mapping, of the entries of a named list (`NAME`), of the items of a list (`[]`).
-fn below(field: &Value, at: &str, rows: &mut Vec<String>) {
+fn below(field: &'static Value, at: &str, rows: &mut Vec<String>) {
     for form in forms(field) {
         fields(form, &format!("{at}."), rows);
         if let Some(entry) = form.get("additionalProperties").filter(|entry| entry.is_object()) {
@@ -47,22 +47,8 @@ fn below(field: &Value, at: &str, rows: &mut Vec<String>) {
     }
 }
 
-/// Each form that a value may have, references followed.
-fn forms(schema: &Value) -> Vec<&Value> {
-    let referred = schema["$ref"]
-        .as_str()
-        .and_then(|name| DESCRIBED.pointer(name.strip_prefix('#')?));
-    let several = ["allOf", "anyOf"]
-        .into_iter()
-        .filter_map(|several| schema[several].as_array())
-        .flatten();
-    let mut all = vec![schema];
-    all.extend(referred.into_iter().chain(several).flat_map(forms));
-    all
-}
-
 /// What may stand there, in few words.
-fn kind(field: &Value) -> String {
+fn kind(field: &'static Value) -> String {
     let mut kinds: Vec<String> = forms(field).into_iter().filter_map(one_kind).collect();
     kinds.dedup();
     kinds.join(" or ")
@@ -71,6 +57,9 @@ fn kind(field: &Value) -> String {
 fn one_kind(form: &Value) -> Option<String> {
     if let Some(kind) = form[KIND].as_str() {
         return Some(kind.to_owned());
+    }
+    if form.get("const").is_some() {
+        return None;
     }
     if let Some(words) = form["oneOf"]
         .as_array()

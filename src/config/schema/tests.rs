@@ -11,7 +11,7 @@ use super::text;
 use crate::config::error::Report;
 use crate::config::presets::PRESETS;
 use crate::config::yaml::{self, Kind, Node};
-use crate::config::{admin, answers, document, limits, quotas, tiers};
+use crate::config::{answers, limits, quotas, tiers};
 
 fn schema() -> Value {
     serde_json::from_str(&text()).expect("a schema is JSON")
@@ -183,8 +183,8 @@ fn the_fields_are_those_that_are_read() {
         assert!(T::deserialize(Probe(readers)).is_err());
     }
     let mut readers = Vec::new();
-    read::<document::Document>(&mut readers);
-    read::<admin::Written>(&mut readers);
+    read::<crate::config::Config>(&mut readers);
+    read::<crate::config::Admin>(&mut readers);
     read::<crate::config::Connections>(&mut readers);
     read::<crate::config::History>(&mut readers);
     read::<tiers::Queue>(&mut readers);
@@ -206,7 +206,7 @@ fn the_fields_are_those_that_are_read() {
     assert_eq!(readers.len(), 20);
     let schema = schema();
     let described = |name: &str| match name {
-        "Document" => schema["properties"].clone(),
+        "Config" => schema["properties"].clone(),
         name => schema["definitions"][name]["properties"].clone(),
     };
     for (name, known) in &readers {
@@ -230,7 +230,7 @@ fn the_fields_are_those_that_are_read() {
 #[test]
 fn a_field_that_must_be_there_has_advice() {
     let sections = super::described()["definitions"].as_object().expect("sections").keys();
-    for section in sections.map(String::as_str).chain(["Document"]) {
+    for section in sections.map(String::as_str).chain(["Config"]) {
         for (field, advice) in super::required(section) {
             assert!(!advice.is_empty(), "{section}.{field}");
         }
