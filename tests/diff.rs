@@ -241,7 +241,7 @@ fn a_place_that_moved_is_no_difference_of_those_who_refer_to_it() {
 
 #[test]
 fn another_way_to_write_the_same_is_no_difference() {
-    let all: [&[(&str, &str, &str)]; 9] = [
+    let all: [&[(&str, &str, &str)]; 10] = [
         &[("/queue/max_wait", r#""60s""#, r#""1m""#)],
         &[("/history/max", r#""1GiB""#, r#""1024MiB""#)],
         &[("/tiers/gold/displacements_per_minute", "", "40")],
@@ -249,6 +249,7 @@ fn another_way_to_write_the_same_is_no_difference() {
             ("/tiers/gold/quota", r#"{"limit": 10, "rolling": "24h"}"#, ""),
             ("/tiers/gold/quotas", "", r#"{"daily": {"rolling": "1d", "limit": 10}}"#),
         ],
+        &[("/tiers/$5/quotas/monthly/zone", "", r#""UTC""#)],
         &[("/limits/0/match/path", r#""/a/*""#, r#""/a/{*rest}""#)],
         &[("/answers/rate_limited/content_type", "", r#""application/json""#)],
         &[("/upstreams/web/first_byte_timeout", "", r#""50s""#)],

@@ -3,11 +3,11 @@
 //!
 //! A section a file, and in it one struct that says all of it: its fields' types are read by `scalar`, its doc comments and bounds
 //! are the schema's, its defaults stand beside the fields. `de` reads the structs from the tree and collects every problem with
-//! its place; `entries` are lists and names, `value` reads single values; a section finds all of that in `prelude`. `document` puts the sections together and checks what
-//! must fit between them, `lint` judges them, `diff` tells what one changes of another, `presets` are whole files that come
-//! with the program. `yaml` is the only file that knows the YAML crate, `environment` looks up what the file only names, and
-//! `relative` says where its relative paths begin. `grammar` knows from the schema what may stand where, and by it `secret` and
-//! `excerpt` see to it that no key is shown. A `Config` cannot be wrong.
+//! its place; `entries` are lists and names, `value` reads single values; sections find all of that in `prelude`. `document` is
+//! the file as a whole, and checks what must fit between its sections, `lint` judges them, `diff` tells what one file changes of
+//! another, `presets` are whole files that come with the program. `yaml` is the only file that knows the YAML crate,
+//! `environment` looks up what the file only names, and `relative` says where its relative paths begin. `grammar` knows from the
+//! schema what may stand where, and by it `secret` and `excerpt` see to it that no key is shown. A `Config` cannot be wrong.
 
 mod accounts;
 mod admin;
