@@ -39,7 +39,9 @@
 //! - What a job holds is held by exactly one value: a `Waiting`, a `Pass`, a `Moving` or a `Committing`; dropping it gives
 //!   everything back.
 //! - All that changes together changes under one lock, which is never held across an await and under which nobody is woken.
-//! - A request keeps the generation of the configuration that it came to; ids of another one are known again by name.
+//! - A request keeps the routes and keys of the configuration that it came to; its tier, limits and quotas are those of the newest one.
+//!   Ids are used with the rules that they are of: whoever asks by others is told that they are stale.
+//! - Locks are taken in one order: shards of the request limits by their numbers, then the hall.
 //! - A place at a worker is one server's for as long as anybody in the house is there, whatever the file says.
 //! - One table, `http::reply`, knows the status of a refusal.
 //! - An answer's last part goes out only after its debit is durable and its job has given everything back.

@@ -52,7 +52,8 @@ fn who_needs_the_same_shards_in_another_order_does_not_wait_for_ever() {
         let (limiter, told, counters) = (Arc::clone(&limiter), told.clone(), order.map(counter));
         let rules = Arc::clone(&rules);
         std::thread::spawn(move || {
-            let lets_in = || limiter.decide(&rules, &counters, UnixTime::default()).1.is_ok();
+            let decide = || limiter.decide(&rules, &counters, UnixTime::default());
+            let lets_in = || decide().is_ok_and(|(_, decided)| decided.is_ok());
             let let_in = (0..DECISIONS).filter(|_| lets_in()).count();
             told.send(let_in as u32).expect("the test waits for it");
         });

@@ -1,19 +1,16 @@
 //! One generation of the rules: by what jobs are let in until the next reload, and where they are counted.
 //!
 //! Tiers, windows and limits are known by their places in the rules, which a reload may change. So whoever asks says by which
-//! generation it has made out what it asks; around a reload that may be the one before. Then it is let in on the terms of that one
-//! or not at all: what the two rules would say together neither may say. Names tell which windows and pools are meant. Pools keep
-//! their places from one generation to the next (`serve::places`).
+//! generation it has made out what it asks; around a reload that may be the one before. Then it is told so, and asks again by the
+//! present one ([`Stale`](super::Stale)). Pools keep their places from one generation to the next (`serve::places`).
 //!
 //! Absent on purpose: what becomes of jobs in the house, which is the policy's.
 
 use std::sync::Arc;
 
-use crate::policy::caller::{AccountId, Caller};
-use crate::policy::refusal::Refusal;
-use crate::policy::rules::{PoolId, Quota, Rules, Tier, TierId, WindowId};
+use crate::policy::caller::AccountId;
+use crate::policy::rules::{Rules, TierId, WindowId};
 use crate::policy::time::Span;
-use crate::policy::{Ask, Terms};
 use crate::store::KnownAccounts;
 use crate::telemetry::Meters;
 
@@ -35,22 +32,6 @@ pub struct Generation {
     pub commit_patience: Span,
     /// How long quotas may stand still where the system's clock has stepped back; a longer step is followed.
     pub clock_step_max: Span,
-}
-
-/// The terms of rules that hold no more.
-#[derive(Debug)]
-pub(super) struct OldTerms {
-    tier: Tier,
-    delegating: Option<Tier>,
-}
-
-impl OldTerms {
-    pub(super) fn as_terms(&self) -> Terms<'_> {
-        Terms {
-            tier: &self.tier,
-            delegating: self.delegating.as_ref(),
-        }
-    }
 }
 
 /// The names of all pools' upstreams, by the pools' places.
@@ -76,36 +57,6 @@ impl Generation {
         self.rules.tier_named(&self.accounts.listed(account)?.tier)
     }
 
-    /// What was asked by an older generation's rules, as if by these, and the terms on which it was: those of the old rules, with
-    /// the priority that jobs have now which came by them and wait.
-    ///
-    /// # Errors
-    /// Its upstream is gone.
-    pub(super) fn taken_over(&self, ask: &Ask, by: &Self) -> Result<(Ask, OldTerms), Refusal> {
-        let name = |rules: &Rules, pool: PoolId| rules.pools.get(pool.index()).map(|pool| pool.name.clone());
-        if name(&self.rules, ask.pool) != name(&by.rules, ask.pool) {
-            return Err(Refusal::UpstreamUnreachable);
-        }
-        let mut ask = ask.clone();
-        let tier = self.old(&ask.caller, &mut ask.tier, by);
-        let delegate = ask.delegate.as_deref_mut();
-        let delegating = delegate.map(|delegate| self.old(&Caller::Account(delegate.account), &mut delegate.tier, by));
-        Ok((ask, OldTerms { tier, delegating }))
-    }
-
-    /// The caller's terms by an older generation's tier, which becomes the one that has taken it over.
-    fn old(&self, caller: &Caller, id: &mut TierId, by: &Self) -> Tier {
-        let mut tier = by.rules.tier(*id).clone();
-        *id = self.rules.heir(&tier.name, caller, |account| self.listed(account));
-        tier.priority = self.rules.tier(*id).priority;
-        let present = |quota: &mut Quota| {
-            let window = self.window(quota.window, by);
-            window.map(|window| quota.window = window).is_some()
-        };
-        tier.quotas.retain_mut(present);
-        tier
-    }
-
     /// The window of an older generation's id, if it is still there.
     pub(super) fn window(&self, id: WindowId, by: &Self) -> Option<WindowId> {
         if std::ptr::eq(self, by) {
@@ -114,5 +65,76 @@ impl Generation {
         let meant = &by.rules.windows[id.index()];
         let at = self.rules.windows.iter().position(|window| window == meant)?;
         Some(WindowId(u8::try_from(at).expect("there are fewer than 256 windows")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Entered, Gate, Stale};
+    use super::*;
+    use crate::clock::Clock;
+    use crate::policy::caller::{Caller, Network, NetworkId};
+    use crate::policy::rules::{PoolId, PoolRules, Priority, QueueRules, Tier, Within};
+    use crate::policy::{Ask, Outcome, Policy};
+    use crate::store::memory::MemoryLedger;
+
+    fn rules(concurrency: u32) -> Arc<Rules> {
+        let tier = Tier {
+            name: "free".into(),
+            priority: Priority::LOWEST,
+            concurrency,
+            quotas: Vec::new(),
+            max_wait: None,
+            displacements_per_minute: 0,
+            limits: Vec::new(),
+        };
+        let pool = PoolRules {
+            name: "search".to_owned(),
+            slots: vec![4],
+        };
+        Arc::new(Rules {
+            queue: QueueRules {
+                length: 1,
+                within_tier: Within::Fifo,
+                max_wait: Span::from_secs(1),
+                lifeline: None,
+            },
+            windows: Vec::new(),
+            tiers: vec![tier],
+            anonymous: TierId(0),
+            pools: vec![pool],
+            limits: Vec::new(),
+            callers_max: 1,
+        })
+    }
+
+    #[test]
+    fn whoever_asks_by_an_older_generation_takes_nothing() {
+        let (before, after) = (Generation::unobserved(rules(5)), Generation::unobserved(rules(1)));
+        let policy = Policy::new(Arc::clone(&before.rules));
+        let ledger = Arc::new(MemoryLedger::default());
+        let gate = Gate::new(policy, Arc::clone(&before), Clock::start(), ledger);
+        assert!(gate.reload(Arc::clone(&after), |_| true).is_ok());
+        let ask = Ask {
+            caller: Caller::Network(NetworkId(1)),
+            from: Network::of([192, 0, 2, 1].into()),
+            tier: TierId(0),
+            own: None,
+            delegate: None,
+            cost: 1,
+            pool: PoolId(0),
+            ready: true,
+            max_wait: None,
+            prefer_wait: None,
+        };
+        assert!(matches!(gate.enter(&before, &ask), Err(Stale)));
+        assert_eq!((gate.in_house(), gate.view().tally.arrived), (0, 0));
+        let Ok(Ok(Entered::Running(pass))) = gate.enter(&after, &ask) else {
+            panic!("there are slots")
+        };
+        let refused = gate.enter(&after, &ask).expect("it is the present one");
+        assert!(refused.is_err(), "by its terms it has one job");
+        assert_eq!(gate.view().tally.arrived, 2);
+        pass.settle(Outcome::Failed, 0);
     }
 }

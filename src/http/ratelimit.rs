@@ -56,7 +56,7 @@ pub struct Own {
 #[derive(Clone, Copy, Debug)]
 pub struct Metered<'a> {
     /// The caller.
-    pub standing: &'a Standing<'a>,
+    pub standing: &'a Standing,
     /// Where its jobs are.
     pub gate: &'a Gate,
     /// By which it is here.
@@ -205,12 +205,13 @@ fn write_fields(headers: &mut HeaderMap, lefts: &[Left<'_>]) {
 /// What will be left of each of the caller's quotas that are enforced, and at last of its concurrency. The job may have ended
 /// meanwhile: then a unit too many is told, for once.
 fn left<'a>(
-    standing: &Standing<'a>,
+    standing: &Standing,
     Metered {
         gate, generation, own, ..
-    }: Metered<'_>,
+    }: Metered<'a>,
 ) -> Vec<Left<'a>> {
     let balance = balance(standing, gate, generation);
+    let rules = &generation.rules;
     let released = own.map_or(0, |own| u64::from(own.released));
     let jobs = balance.jobs.saturating_sub(own.map_or(0, |_| 1));
     let quota = |(quota, usage): (&'a Quota, &Usage)| {
@@ -219,14 +220,14 @@ fn left<'a>(
             name: &quota.name,
             limit,
             remaining: limit.saturating_sub(usage.used + usage.held.saturating_sub(released)),
-            length: match &standing.windows[quota.window.index()] {
+            length: match &rules.windows[quota.window.index()] {
                 Window::Rolling(length) => Some(*length),
                 Window::Calendar(_) => None,
             },
             until: usage.next_free.map(|free| free.since(balance.at)),
         }
     };
-    let concurrency = standing.concurrency();
+    let concurrency = standing.concurrency(rules);
     let concurrent = Left {
         name: CONCURRENCY,
         limit: concurrency.into(),
@@ -234,7 +235,7 @@ fn left<'a>(
         length: None,
         until: None,
     };
-    let quotas = standing.tier.quotas.iter().zip(&balance.usages);
+    let quotas = standing.tier(rules).quotas.iter().zip(&balance.usages);
     let enforced = quotas.filter(|(quota, _)| quota.enforce);
     enforced.map(quota).chain(std::iter::once(concurrent)).collect()
 }

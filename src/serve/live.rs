@@ -2,14 +2,18 @@
 //! bad one changes nothing.
 //!
 //! What can fail comes first (the operator's token, the list of accounts). Then, without another wait: the ledger's pace and
-//! windows; under the hall's lock its rules, its workers and the door that requests come to, which knows the file's accounts; the
-//! request limits, the blocked networks. A request goes on by the generation that it came to; what it asks of the hall or of the
-//! limits by an older one is known again by name, and by its account. So nothing is dropped.
+//! windows; under the locks of the request limits and of the hall, in this order, the rules of both, the workers and the door that
+//! requests come to, which knows the file's accounts; the blocked networks. A request goes on by the routes and keys that it came
+//! by. What it asks of the limits or of the hall by an older door is stale, and whoever is told so finds the newest door: so
+//! nobody is judged by two files together, and nothing is dropped.
 //!
 //! A panic before the first of these steps is a reload that has failed. From there on half may be done, so it ends the door, for its
 //! supervisor to start it again.
 //!
 //! Absent on purpose: noticing that the file was saved (`watch`), and what is different (`config::diff`).
+
+#[cfg(test)]
+mod overtaken;
 
 use std::sync::{Arc, Weak};
 
@@ -412,11 +416,11 @@ impl Settling {
                 }
                 suits
             };
-            match house.gate.reload(Arc::clone(&generation), suits) {
-                Ok(filling) => {
+            let reload = || house.gate.reload(Arc::clone(&generation), suits);
+            match house.limiter.reload(&generation.rules, reload) {
+                Ok(reloaded) => {
                     older.extend(replaced.as_ref().map(Arc::downgrade));
-                    house.limiter.reload(Arc::clone(&generation.rules));
-                    return (places, filling);
+                    return (places, reloaded.filling);
                 }
                 // Somebody has come meanwhile to a place that was about to be given away.
                 Err(_unsuited) => {}

@@ -189,7 +189,7 @@ fn gate(store: &Store, windows: &[Window], clock: Clock) -> (Arc<Gate>, Opened) 
 
 fn reload(gate: &Gate, rules: Arc<Rules>) -> Option<Filling> {
     let reloaded = gate.reload(Generation::unobserved(rules), |_| true);
-    reloaded.expect("it suits whoever is there")
+    reloaded.expect("it suits whoever is there").filling
 }
 
 impl House {
@@ -239,7 +239,8 @@ impl House {
             prefer_wait: None,
         };
         // A disk that fails lets nobody in.
-        if let Ok(entered) = self.gate.enter(&self.gate.generation(), &ask) {
+        let entered = self.gate.enter(&self.gate.generation(), &ask);
+        if let Ok(entered) = entered.expect("nobody reloads") {
             let Entered::Running(pass) = entered else {
                 panic!("there are slots for all")
             };

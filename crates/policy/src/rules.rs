@@ -236,6 +236,12 @@ impl Rules {
         Some(TierId(u16::try_from(at).expect("a TierId is a u16")))
     }
 
+    /// The request limit of that name.
+    pub fn limit_named(&self, name: &str) -> Option<LimitId> {
+        let mut limits = (0..).map(LimitId).zip(&self.limits);
+        limits.find(|(_, limit)| *limit.name == *name).map(|(id, _)| id)
+    }
+
     /// Which tier takes up a job of the tier of that name, of other rules: that of the same name; if there is none, the one in which
     /// its account is `listed` now; otherwise the anonymous one.
     pub fn heir(&self, name: &str, caller: &Caller, listed: impl Fn(AccountId) -> Option<TierId>) -> TierId {

@@ -40,7 +40,7 @@ pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> 
         .standing_of(Arc::clone(&account), admin.gate.clock().wall());
     let balance = quotas::balance(&standing, &admin.gate, site.generation());
     Ok(Json(Shown {
-        usage: quotas::lines(&standing, &balance),
+        usage: quotas::lines(&standing, &site.generation().rules, &balance),
         account: AccountLine::of(&account, &admin),
         last_used: last.map(times::written),
         jobs: jobs(&admin, id),

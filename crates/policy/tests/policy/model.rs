@@ -205,11 +205,6 @@ impl Model {
         &self.rules
     }
 
-    /// As many others instead, until it is asked for again.
-    pub fn exchange_tiers(&mut self, tiers: Vec<Tier>) -> Vec<Tier> {
-        std::mem::replace(&mut self.rules.tiers, tiers)
-    }
-
     pub fn jobs(&self) -> &[Job] {
         &self.jobs
     }
