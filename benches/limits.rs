@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use smallvec::SmallVec;
 use tiergate::clock::Clock;
-use tiergate::gate::Limiter;
+use tiergate::gate::{Decided, Limiter, Stale};
 use tiergate::store::Pseudonyms;
 use tiergate_policy::caller::Network;
-use tiergate_policy::limits::{Admitted, COUNTERS_INLINE, Counter, Moment, Refused, Shard, Subject, decide};
+use tiergate_policy::limits::{COUNTERS_INLINE, Counter, Moment, Shard, Subject, decide};
 use tiergate_policy::rules::{CALLERS_MAX_DEFAULT, Kind, LimitId, Rules};
 use tiergate_policy::time::{Span, Timestamp, UnixTime};
 
@@ -56,7 +56,7 @@ impl Door {
     }
 
     /// The wall clock was read when the sender was looked up, which is not a part of this.
-    fn decide(&self, counters: &[Counter]) -> (Moment, Result<Admitted, Refused>) {
+    fn decide(&self, counters: &[Counter]) -> Result<Decided, Stale> {
         self.limiter.decide(&self.rules, counters, UnixTime::default())
     }
 }

@@ -39,8 +39,10 @@
 //! - What a job holds is held by exactly one value: a `Waiting`, a `Pass`, a `Moving` or a `Committing`; dropping it gives
 //!   everything back.
 //! - All that changes together changes under one lock, which is never held across an await and under which nobody is woken.
-//! - A request keeps the generation of the configuration that it came to; ids of another one are known again by name.
+//! - A request keeps the routes and keys of the configuration that it came to; its tier, limits and quotas are those of the newest one.
+//!   Whoever asks by older rules is told that they are stale.
 //! - An id of a tier, a window, an upstream or a server is never given to another name.
+//! - Locks are taken in one order: shards of the request limits by their numbers, then the hall.
 //! - One table, `http::reply`, knows the status of a refusal.
 //! - An answer's last part goes out only after its debit is durable and its job has given everything back.
 //! - Everything that a stranger can make grow has a bound with a name.

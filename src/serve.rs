@@ -189,41 +189,13 @@ pub async fn run(
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let exposition = Arc::new(Exposition::new());
-    let mut upstreams = Upstreams::default();
-    let rules = upstreams
-        .take_up(&config)
-        .expect("a file has fewer names than there are ids");
-    let rules = Arc::new(rules);
-    let database_meters = DatabaseMeters::register(exposition.recorder());
-    let (config, opened) = open_data_dir(config, &rules, clock, database_meters, old_data).await?;
-    let Opened {
-        database,
-        accounts: store,
-        token,
-        pseudonyms,
-        policy,
-    } = opened;
-    let known = Arc::new(KnownAccounts::of(store.directory()));
-    let generation = generation(&config, rules, known, &exposition);
-    let ledger: Arc<dyn Ledger> = Arc::clone(&database) as _;
-    let house = Arc::new(House {
-        gate: Gate::new(policy, Arc::clone(&generation), clock, ledger),
-        limiter: Limiter::new(Arc::clone(&generation.rules), clock),
-        store: Arc::clone(&store),
-        database: Arc::clone(&database),
-        pseudonyms,
-        pages: Pages::new(Arc::clone(&database)),
-        refusals: Arc::new(Refusals::new()),
-        unmetered: Cap::new(config.connections.unmetered_max),
-        connections: Cap::new(connections_max(&config)),
-        exposition: Arc::clone(&exposition),
-    });
-    let (gate, refusals) = (&house.gate, Arc::clone(&house.refusals));
-    let door = Arc::new(ArcSwap::from_pointee(door(&config, &house, &upstreams, &generation)));
-    let token = Arc::new(ArcSwap::from_pointee(token));
-    let running = Arc::new(ArcSwap::from_pointee(begun(source.as_ref(), clock.wall())));
-    let config = Arc::new(ArcSwap::from_pointee(config));
+    let parts = open(config, source, old_data, clock).await?;
+    let (house, config, door) = (
+        Arc::clone(&parts.house),
+        Arc::clone(&parts.config),
+        Arc::clone(&parts.door),
+    );
+    let (gate, database, refusals) = (&house.gate, Arc::clone(&house.database), Arc::clone(&house.refusals));
     let (desk, asked) = mpsc::channel(ASKED_MAX);
     let addresses = sockets.addresses;
 
@@ -231,26 +203,16 @@ pub async fn run(
     let admin = Arc::new(Admin {
         gate: Arc::clone(gate),
         door: Arc::clone(&door),
-        exposition: Arc::clone(&exposition),
-        store: Arc::clone(&store),
-        token: Arc::clone(&token),
-        running: Arc::clone(&running),
+        exposition: Arc::clone(&house.exposition),
+        store: Arc::clone(&house.store),
+        token: Arc::clone(&parts.token),
+        running: Arc::clone(&parts.running),
         desk,
         open: AtomicBool::new(true),
     });
     let admin_listener = admin::listen(sockets.admin).map_err(|error| ServeError::Listen(addresses.1, error))?;
     background.spawn(admin::serve(admin_listener, Arc::clone(&admin)));
-    let live = Live::new(Parts {
-        house: Arc::clone(&house),
-        source,
-        config: Arc::clone(&config),
-        upstreams,
-        door: Arc::clone(&door),
-        token,
-        running,
-        meters: ConfigMeters::register(exposition.recorder(), clock.wall()),
-    });
-    background.spawn(live.follow(hang_ups, asked));
+    background.spawn(Live::new(parts).follow(hang_ups, asked));
     background.spawn(note_each_minute(
         Arc::clone(&refusals),
         Arc::clone(gate),
@@ -284,6 +246,51 @@ pub async fn run(
     blocking(move || Opened::close(&folder, &database)).await;
     info!("closed");
     ended
+}
+
+/// All that a configuration is served with, before anybody is.
+async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: Clock) -> Result<Parts, ServeError> {
+    let exposition = Arc::new(Exposition::new());
+    let mut upstreams = Upstreams::default();
+    let rules = upstreams
+        .take_up(&config)
+        .expect("a file has fewer names than there are ids");
+    let rules = Arc::new(rules);
+    let database_meters = DatabaseMeters::register(exposition.recorder());
+    let (config, opened) = open_data_dir(config, &rules, clock, database_meters, old_data).await?;
+    let Opened {
+        database,
+        accounts: store,
+        token,
+        pseudonyms,
+        policy,
+    } = opened;
+    let known = Arc::new(KnownAccounts::of(store.directory()));
+    let generation = generation(&config, rules, known, &exposition);
+    let meters = ConfigMeters::register(exposition.recorder(), clock.wall());
+    let ledger: Arc<dyn Ledger> = Arc::clone(&database) as _;
+    let house = Arc::new(House {
+        gate: Gate::new(policy, Arc::clone(&generation), clock, ledger),
+        limiter: Limiter::new(Arc::clone(&generation.rules), clock),
+        store,
+        pages: Pages::new(Arc::clone(&database)),
+        database,
+        pseudonyms,
+        refusals: Arc::new(Refusals::new()),
+        unmetered: Cap::new(config.connections.unmetered_max),
+        connections: Cap::new(connections_max(&config)),
+        exposition,
+    });
+    Ok(Parts {
+        door: Arc::new(ArcSwap::from_pointee(door(&config, &house, &upstreams, &generation))),
+        token: Arc::new(ArcSwap::from_pointee(token)),
+        running: Arc::new(ArcSwap::from_pointee(begun(source.as_ref(), clock.wall()))),
+        config: Arc::new(ArcSwap::from_pointee(config)),
+        house,
+        source,
+        upstreams,
+        meters,
+    })
 }
 
 /// Ends when it is told to, or when a part of the door does: each goes on for as long as the door is open, so one that ends has

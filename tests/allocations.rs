@@ -71,7 +71,8 @@ impl Edge {
             network: None,
             standing: None,
         };
-        let (met, charged) = self.limits.charge(matching, &sender, UnixTime::default());
+        let charged = self.limits.charge(matching, &sender, UnixTime::default());
+        let (met, charged) = charged.expect("nobody reloads");
         let Err(refusal) = charged else { return false };
         let mut response = self.answers.reply(&refusal, None, Form::wanted(&HeaderMap::new()));
         self.telling

@@ -170,7 +170,7 @@ impl Fixture {
     fn enter(&mut self, caller: Caller, cost: u32) {
         let at = self.clock.wall();
         let entered = self.gate.enter(&self.gate.generation(), &ask(caller, LOW, cost));
-        let Ok(Entered::Running(pass)) = entered else {
+        let Ok(Ok(Entered::Running(pass))) = entered else {
             panic!("there are slots for all: {entered:?}")
         };
         let units = cost.into();
@@ -179,7 +179,7 @@ impl Fixture {
 
     fn waits(&self, tier: TierId) -> Waiting {
         match self.gate.enter(&self.gate.generation(), &ask(account(1), tier, 1)) {
-            Ok(Entered::Seated(waiting)) => waiting,
+            Ok(Ok(Entered::Seated(waiting))) => waiting,
             other => panic!("no slot is free: {other:?}"),
         }
     }

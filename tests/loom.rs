@@ -1,10 +1,12 @@
 //! The hall's races, every interleaving of them (loom). Run with `RUSTFLAGS="--cfg tiergate_loom"`, see CONTRIBUTING.md.
 //!
 //! Each model of the hall has one slot that is used and little else, and ends with the same questions: has everybody heard what became of
-//! them, is the slot free again, and is nothing left in the house? Those of the limiter ask whether somebody got more than its limit.
+//! them, is the slot free again, and is nothing left in the house? Those of the request limits are in `limits`.
 
 #![cfg(tiergate_loom)]
 
+#[path = "loom/limits.rs"]
+mod limits;
 #[path = "../crates/policy/tests/support/request.rs"]
 mod request;
 #[path = "../crates/policy/tests/support/rules.rs"]
@@ -18,18 +20,16 @@ use std::task::{Context, Poll, Waker};
 use loom::future::block_on;
 use loom::thread;
 use tiergate::clock::Clock;
-use tiergate::gate::{Committing, Entered, Gate, Generation, Limiter, Moving, Pass, Relocated, Waiting};
+use tiergate::gate::{Committing, Entered, Gate, Generation, Moving, Pass, Relocated, Waiting};
 use tiergate::policy::caller::{Caller, NetworkId};
-use tiergate::policy::limits::{Counter, SHARDS, Subject};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{LimitId, PoolId, Rules, TierId};
-use tiergate::policy::time::{Span, UnixTime};
+use tiergate::policy::rules::{PoolId, TierId};
 use tiergate::policy::{Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{Commit, Entry, Fence, Ledger, Record, Standing, Ticket};
 
 use request::{RequestExt, request};
-use rules::{RulesBuilder, limit};
+use rules::RulesBuilder;
 
 const LOW: TierId = TierId(0);
 const HIGH: TierId = TierId(1);
@@ -57,7 +57,7 @@ fn rules(seats: u32, servers: &[u32]) -> RulesBuilder {
 
 fn enter(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Result<Entered, Refusal> {
     let ask = request(Caller::Network(NetworkId(caller.into())), tier);
-    gate.enter(&gate.generation(), &ask)
+    gate.enter(&gate.generation(), &ask).expect("nobody reloads")
 }
 
 fn running(gate: &Arc<Gate>, caller: u8) -> Pass {
@@ -210,7 +210,7 @@ fn asking_for_a_slot_races_with_its_release() {
         let pass = running(&gate, 1);
         let ask = request(Caller::Network(NetworkId(2)), LOW).uploading();
         let uploading = gate.enter(&gate.generation(), &ask);
-        let Ok(Entered::Seated(uploading)) = uploading else {
+        let Ok(Ok(Entered::Seated(uploading))) = uploading else {
             panic!("it has not asked yet")
         };
         let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
@@ -380,78 +380,5 @@ fn a_commit_races_with_its_waiter_that_leaves() {
         let stands = disk.join().expect("no panic") == Standing::Stands;
         assert_eq!(gate.view().tally.succeeded, u64::from(stands));
         nothing_is_left(&gate);
-    });
-}
-
-/// A model in which all shards are locked several times.
-fn with_every_shard(model: impl Fn() + Sync + Send + 'static) {
-    let mut every = loom::model::Builder::new();
-    every.max_branches = 32 * SHARDS;
-    every.check(model);
-}
-
-/// Limits of one request each.
-fn limits(names: &[&str]) -> Arc<Rules> {
-    let limit = |name: &&str| limit(name, 1, Span::from_secs(3_600));
-    Arc::new(rules(1, &[1]).limits(names.iter().map(limit)).build())
-}
-
-/// Whether a request is let in that meets all limits of these rules, in two shards.
-fn is_let_in(limiter: &Limiter, rules: &Arc<Rules>) -> bool {
-    let ids = (0..).map(LimitId).take(rules.limits.len());
-    let counters = ids.flat_map(|limit| {
-        [1, u64::MAX].map(|wider| Counter {
-            limit,
-            subject: Subject {
-                id: 7,
-                wider,
-                region: 0,
-                is_network: true,
-            },
-            number: 1,
-            enforced: 1,
-            matches: true,
-        })
-    });
-    let counters: Vec<Counter> = counters.collect();
-    limiter.decide(rules, &counters, UnixTime::default()).1.is_ok()
-}
-
-/// A request that came by the old rules is decided before or after a reload, in all its shards: it is counted where it is known, and
-/// nowhere else.
-#[test]
-fn a_decision_races_with_a_reload() {
-    with_every_shard(|| {
-        let (old, new) = (limits(&["gone", "kept"]), limits(&["kept", "new"]));
-        let limiter = Limiter::new(Arc::clone(&old), Clock::start());
-        let asking = {
-            let (limiter, old) = (Arc::clone(&limiter), Arc::clone(&old));
-            thread::spawn(move || is_let_in(&limiter, &old))
-        };
-        limiter.reload(Arc::clone(&new));
-        assert!(asking.join().expect("no panic"), "nobody came before it");
-        // Of each shard one is counted by what was kept, and nothing by what is new.
-        assert_eq!(limiter.counted(&new), [(2, 0), (0, 0)]);
-        assert!(!is_let_in(&limiter, &new));
-        limiter.reload(limits(&["new"]));
-        assert!(is_let_in(&limiter, &old), "no limit that it knows is left");
-    });
-}
-
-/// Two reloads at once: the one or the other holds, in all shards.
-#[test]
-fn two_reloads_race() {
-    with_every_shard(|| {
-        let (old, one, other) = (limits(&["a", "b"]), limits(&["b"]), limits(&["b", "c"]));
-        let limiter = Limiter::new(Arc::clone(&old), Clock::start());
-        assert!(is_let_in(&limiter, &old));
-        let first = {
-            let (limiter, one) = (Arc::clone(&limiter), Arc::clone(&one));
-            thread::spawn(move || limiter.reload(one))
-        };
-        limiter.reload(Arc::clone(&other));
-        first.join().expect("no panic");
-        assert!(!is_let_in(&limiter, &old), "b is among all of them");
-        assert_eq!(limiter.counted(&other)[0], (2, 0));
     });
 }

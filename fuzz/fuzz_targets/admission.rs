@@ -54,7 +54,6 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
             ready: bytes.ratio(3, 4)?,
             max_wait_s: bytes.arbitrary()?,
             prefer_wait_s: bytes.arbitrary()?,
-            older: bytes.arbitrary()?,
         },
         10..=12 => Step::AskSlot(pick(bytes)?),
         13..=14 => Step::GiveBackSlot(pick(bytes)?),

@@ -5,8 +5,9 @@
 //! has them. Most need one shard: a network's counters of all limits lie together. The wall clock is read again only if some limit is
 //! aligned to it: reading it costs as much as a quarter of a decision.
 //!
-//! A reload takes all locks in the same order, and lets none go before every shard is for the new rules. So all shards of a decision
-//! are for the same rules; if those aren't what the request came by, limits are known again by their names.
+//! A reload takes all locks in the same order, and lets none go before every shard is for the new rules and all else is that goes
+//! by them. So all shards of a decision are for the same rules; if those aren't what the request came by, it is told so and finds
+//! the configuration that has them. What operators ask names its limit.
 //!
 //! Absent on purpose: reasons to say no (`policy::limits`), and which limits a request meets (`http`).
 
@@ -14,17 +15,22 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::Stale;
 use crate::clock::Clock;
 use crate::policy::limits::{
-    Admitted, COUNTERS_INLINE, Counter, Moment, Names, Refused, Reload, Shard, Shards, Subject, decide, decide_by_name,
+    Admitted, COUNTERS_INLINE, Counter, Moment, Refused, Reload, Shard, Shards, Subject, decide,
 };
-use crate::policy::rules::{Kind, LimitId, Rules};
-use crate::policy::time::UnixTime;
+use crate::policy::rules::{Kind, Rules};
+use crate::policy::time::{Span, UnixTime};
 use crate::sync::{Mutex, MutexGuard};
+
+/// A decision of the limits, and when it was made.
+pub type Decided = (Moment, Result<Admitted, Refused>);
 
 /// All request limits of the door.
 #[derive(Debug)]
 pub struct Limiter {
+    /// Locked in the order of their numbers, and before the hall (`Gate`): nobody who has locked that one may lock a shard.
     shards: Box<[Apart]>,
     clock: Clock,
 }
@@ -52,6 +58,15 @@ impl Kept {
             rules,
         }
     }
+
+    /// Whether the rules that hold are these.
+    fn are_for(&self, rules: &Arc<Rules>) -> Result<(), Stale> {
+        if Arc::ptr_eq(&self.rules, rules) {
+            Ok(())
+        } else {
+            Err(Stale)
+        }
+    }
 }
 
 impl Limiter {
@@ -67,68 +82,84 @@ impl Limiter {
         })
     }
 
-    /// Other rules from now on. What was counted of a limit of the same name goes on counting ([`Reload`]). No decision is made
-    /// meanwhile: for some 10 µs, and 20 to 50 ns for each counter whose limit has another kind or window.
-    pub fn reload(&self, rules: Arc<Rules>) {
+    /// Other rules from now on. What was counted of a limit of the same name goes on counting ([`Reload`]). `then` is called while
+    /// every shard is locked: what it puts in force is found by whoever is told that its rules are stale. No decision is made
+    /// meanwhile: for some 10 µs more than `then` takes, and 20 to 50 ns for each counter whose limit has another kind or window.
+    pub fn reload<T>(&self, rules: &Arc<Rules>, then: impl FnOnce() -> T) -> T {
         let mut all: Vec<_> = self.shards.iter().map(|shard| shard.0.lock()).collect();
-        let Some(before) = all.first().map(|kept| Arc::clone(&kept.rules)) else {
-            return;
-        };
-        let (reload, at) = (Reload::new(&before, &rules), self.moment());
+        let done = then();
+        let before = Arc::clone(&all[0].rules);
+        let (reload, at) = (Reload::new(&before, rules), self.moment());
         for kept in &mut all {
             reload.apply(&mut kept.shard, at);
-            kept.by_wall = is_by_wall(&rules);
-            kept.rules = Arc::clone(&rules);
+            kept.by_wall = is_by_wall(rules);
+            kept.rules = Arc::clone(rules);
         }
+        done
     }
 
-    /// Checks all counters, then charges all or none; and when that was. `rules` are those by which the counters were made: if
-    /// others hold by now, those decide, and what they don't know is charged nothing. `wall` is what the wall clock has just read.
-    pub fn decide(
-        &self,
-        rules: &Arc<Rules>,
-        counters: &[Counter],
-        wall: UnixTime,
-    ) -> (Moment, Result<Admitted, Refused>) {
+    /// Checks all counters, then charges all or none; and when that was. `rules` are those by which the counters were made. `wall`
+    /// is what the wall clock has just read.
+    ///
+    /// # Errors
+    /// Other rules hold. Nothing is charged.
+    pub fn decide(&self, rules: &Arc<Rules>, counters: &[Counter], wall: UnixTime) -> Result<Decided, Stale> {
         let of = |counter: &Counter| counter.subject.shard();
         match counters.split_first() {
             Some((first, others)) if others.iter().all(|other| of(other) == of(first)) => {
                 let kept = &mut *self.shards[of(first)].0.lock();
+                kept.are_for(rules)?;
                 let at = self.moment_by(kept.by_wall, wall);
                 let shards = &mut Alone(&mut kept.shard);
-                (at, decided(rules, counters, shards, &kept.rules, at))
+                Ok((at, decide(counters, shards, &rules.limits, at)))
             }
             _ => self.decide_across(rules, counters, wall),
         }
     }
 
     /// The same for counters that lie in several shards.
-    fn decide_across(
-        &self,
-        rules: &Arc<Rules>,
-        counters: &[Counter],
-        wall: UnixTime,
-    ) -> (Moment, Result<Admitted, Refused>) {
+    fn decide_across(&self, rules: &Arc<Rules>, counters: &[Counter], wall: UnixTime) -> Result<Decided, Stale> {
         let mut numbers: SmallVec<[usize; COUNTERS_INLINE]> =
             counters.iter().map(|counter| counter.subject.shard()).collect();
         numbers.sort_unstable();
         numbers.dedup();
         let lock = |number: usize| (number, self.shards[number].0.lock());
         let mut locked = Locked(numbers.into_iter().map(lock).collect());
-        let (held, by_wall) = match locked.0.first() {
-            Some((_, kept)) => (Arc::clone(&kept.rules), kept.by_wall),
-            None => (Arc::clone(rules), false),
-        };
+        let mut by_wall = false;
+        if let Some((_, kept)) = locked.0.first() {
+            kept.are_for(rules)?;
+            by_wall = kept.by_wall;
+        }
         let at = self.moment_by(by_wall, wall);
-        (at, decided(rules, counters, &mut locked, &held, at))
+        Ok((at, decide(counters, &mut locked, &rules.limits, at)))
     }
 
-    /// Lifts what the rule of the limit, by its place in `rules`, has blocked of the subject, and what was counted towards it.
-    /// Whether it was blocked.
-    pub fn forgive(&self, rules: &Rules, limit: LimitId, subject: &Subject) -> bool {
+    /// For how long the subject is blocked yet by the rule of the limit of that name, and at what time. `wall` is what the wall
+    /// clock has just read.
+    pub fn block(&self, limit: &str, subject: Subject, wall: UnixTime) -> Option<(UnixTime, Span)> {
+        let kept = &mut *self.shards[subject.shard()].0.lock();
+        let id = kept.rules.limit_named(limit)?;
+        let at = self.moment_by(kept.by_wall, wall);
+        // As a request would that the limit isn't for: then a block is all that counts, and nothing is charged.
+        let counter = Counter {
+            limit: id,
+            subject,
+            number: 0,
+            enforced: 0,
+            matches: false,
+        };
+        match decide(&[counter], &mut Alone(&mut kept.shard), &kept.rules.limits, at) {
+            Err(Refused::Blocked { lasts }) => Some((at.wall, lasts)),
+            _ => None,
+        }
+    }
+
+    /// Lifts what the rule of the limit of that name has blocked of the subject, and what was counted towards it. Whether it was
+    /// blocked.
+    pub fn forgive(&self, limit: &str, subject: &Subject) -> bool {
         let mut kept = self.shards[subject.shard()].0.lock();
         let at = self.moment();
-        let limit = Names::of(rules, &kept.rules).find(limit);
+        let limit = kept.rules.limit_named(limit);
         limit.is_some_and(|limit| kept.shard.forgive(limit, subject, at))
     }
 
@@ -140,30 +171,19 @@ impl Limiter {
         }
     }
 
-    /// Of each limit of `rules`: who is counted by itself, and how many requests ever were counted by neighbourhood.
+    /// Of each limit of `rules`, by name: who is counted by itself, and how many requests ever were counted by neighbourhood.
     pub fn counted(&self, rules: &Rules) -> Vec<(usize, u64)> {
         let mut sums = vec![(0, 0); rules.limits.len()];
-        let mut held = self.held();
-        let mut names = Names::of(rules, &held);
         for shard in &self.shards {
             let kept = shard.0.lock();
-            if !Arc::ptr_eq(&held, &kept.rules) {
-                held = Arc::clone(&kept.rules);
-                names = Names::of(rules, &held);
-            }
-            for ((callers, crowded), limit) in sums.iter_mut().zip((0..).map(LimitId)) {
-                let counted = names.find(limit).map(|limit| kept.shard.counted(limit));
+            for ((callers, crowded), limit) in sums.iter_mut().zip(&rules.limits) {
+                let counted = kept.rules.limit_named(&limit.name).map(|id| kept.shard.counted(id));
                 let (more, requests) = counted.unwrap_or_default();
                 *callers += more;
                 *crowded += requests;
             }
         }
         sums
-    }
-
-    /// The rules that hold now.
-    fn held(&self) -> Arc<Rules> {
-        Arc::clone(&self.shards[0].0.lock().rules)
     }
 
     fn moment(&self) -> Moment {
@@ -185,22 +205,6 @@ impl Limiter {
 
 fn is_by_wall(rules: &Rules) -> bool {
     rules.limits.iter().any(|limit| limit.kind == Kind::Aligned)
-}
-
-/// Decides in shards that are for the rules `held`, about counters that were made by `rules`.
-#[expect(clippy::result_large_err, reason = "as the policy's own, which it answers with")]
-fn decided(
-    rules: &Arc<Rules>,
-    counters: &[Counter],
-    shards: &mut impl Shards,
-    held: &Arc<Rules>,
-    at: Moment,
-) -> Result<Admitted, Refused> {
-    if Arc::ptr_eq(rules, held) {
-        decide(counters, shards, &rules.limits, at)
-    } else {
-        decide_by_name(counters, rules, shards, held, at)
-    }
 }
 
 /// The one shard of a decision.

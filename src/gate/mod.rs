@@ -30,7 +30,7 @@ pub use committing::Committing;
 pub use filling::{Filled, Filling};
 pub use generation::{CLOCK_STEP_MAX_DEFAULT, Generation, upstreams};
 use hall::Hall;
-pub use limiter::Limiter;
+pub use limiter::{Decided, Limiter};
 pub use moving::Moving;
 pub use pass::{Pass, Relocated};
 pub use waiting::Waiting;
@@ -47,6 +47,7 @@ use crate::sync::Mutex;
 /// The hall and its door.
 #[derive(Debug)]
 pub struct Gate {
+    /// Whoever needs a shard's lock of the request limits too, which is a reload only, takes that one first ([`Limiter::reload`]).
     hall: Mutex<Hall>,
     clock: Clock,
     ledger: Arc<dyn Ledger>,
@@ -54,6 +55,31 @@ pub struct Gate {
     crowded: AtomicBool,
     /// How often the wall clock was followed back. Counted under the lock.
     corrections: AtomicU64,
+}
+
+/// Other rules hold than those by which it was asked. Nothing was taken nor charged. The configuration that has those rules is in
+/// force, and whoever asks again does so by that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale;
+
+/// What a reload of the gate leads to.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// The windows that are new and are to be filled, if there are any.
+    pub filling: Option<Filling>,
+    /// Those who have got a slot by it. To be dropped when no lock is held.
+    pub woken: Woken,
+}
+
+/// Tasks that are woken when this is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it wakes them: not under a lock"]
+pub struct Woken(Vec<Waker>);
+
+impl Drop for Woken {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Waker::wake);
+    }
 }
 
 /// How a job was let in.
@@ -88,26 +114,23 @@ impl Gate {
         })
     }
 
-    /// Lets a metered request in, or refuses it (semantics §2.4–5). What it asks was made out by that generation, which may be
-    /// an older one by now.
+    /// Lets a metered request in, or refuses it, which takes nothing (semantics §2.4–5). What it asks was made out by that
+    /// generation.
     ///
     /// # Errors
-    /// A refusal, which has taken nothing.
-    pub fn enter(self: &Arc<Self>, by: &Arc<Generation>, ask: &Ask) -> Result<Entered, Refusal> {
+    /// That generation isn't the present one.
+    pub fn enter(self: &Arc<Self>, by: &Arc<Generation>, ask: &Ask) -> Result<Result<Entered, Refusal>, Stale> {
         if !self.ledger.is_available() {
-            return Err(Refusal::JournalUnavailable);
+            return Ok(Err(Refusal::JournalUnavailable));
         }
         let (admission, woken, terms) = {
             let mut hall = self.hall.lock();
-            let present = Arc::clone(&hall.generation);
-            let taken_over = match Arc::ptr_eq(by, &present) {
-                true => None,
-                false => Some(present.taken_over(ask, by)?),
-            };
-            let now = self.clock.now();
-            let (ask, mut admission) = match &taken_over {
-                None => (ask, hall.policy.enter(ask, now)?),
-                Some((ask, terms)) => (ask, hall.policy.enter_on(ask, terms.as_terms(), now)?),
+            if !Arc::ptr_eq(by, &hall.generation) {
+                return Err(Stale);
+            }
+            let mut admission = match hall.policy.enter(ask, self.clock.now()) {
+                Ok(admission) => admission,
+                Err(refusal) => return Ok(Err(refusal)),
             };
             let mut woken = None;
             if let Admission::Seated { job, displaced, .. } = &mut admission {
@@ -117,7 +140,7 @@ impl Gate {
             let (caller, tier, pool, cost) = (ask.caller, ask.tier, ask.pool, ask.cost);
             let corrections = self.corrections.load(Ordering::Relaxed);
             let terms = move |admitted, overdrawn| Terms {
-                generation: present,
+                generation: Arc::clone(by),
                 caller,
                 tier,
                 pool,
@@ -129,7 +152,7 @@ impl Gate {
             (admission, woken, terms)
         };
         wake(woken);
-        Ok(match admission {
+        Ok(Ok(match admission {
             Admission::Running { grant, overdrawn } => {
                 Entered::Running(self.pass(grant, terms(grant.admitted, overdrawn)))
             }
@@ -144,7 +167,7 @@ impl Gate {
                 let terms = terms(admitted, overdrawn);
                 Entered::Seated(Waiting::new(Arc::clone(self), job, terms, priority, until))
             }
-        })
+        }))
     }
 
     fn pass(self: &Arc<Self>, grant: Grant, terms: Terms) -> Pass {
@@ -173,19 +196,18 @@ impl Gate {
     }
 
     /// Decides by that generation from now on (see [`Policy::reload`]). `meanwhile` is called under the lock, so nobody comes or goes
-    /// before it is done. Nobody loses a seat or a slot by it. The windows that are new are to be filled, if there are any.
-    pub fn reload(&self, generation: Arc<Generation>, meanwhile: impl FnOnce()) -> Option<Filling> {
-        let (wakers, filling) = {
-            let mut hall = self.hall.lock();
-            meanwhile();
-            let (rules, listed) = (Arc::clone(&generation.rules), |account| generation.listed(account));
-            let grants = hall.policy.reload(rules, listed, self.clock.now());
-            hall.generation = generation;
-            let wakers: Vec<_> = grants.into_iter().map(|grant| hall.tell_granted(Some(grant))).collect();
-            (wakers, self.begin_filling(&mut hall))
-        };
-        wakers.into_iter().for_each(wake);
-        filling
+    /// before it is done. Nobody loses a seat or a slot by it.
+    pub fn reload(&self, generation: Arc<Generation>, meanwhile: impl FnOnce()) -> Reloaded {
+        let mut hall = self.hall.lock();
+        meanwhile();
+        let (rules, listed) = (Arc::clone(&generation.rules), |account| generation.listed(account));
+        let grants = hall.policy.reload(rules, listed, self.clock.now());
+        hall.generation = generation;
+        let wakers = grants.into_iter().filter_map(|grant| hall.tell_granted(Some(grant)));
+        Reloaded {
+            woken: Woken(wakers.collect()),
+            filling: self.begin_filling(&mut hall),
+        }
     }
 
     /// Whether a job holds a slot of that server.

@@ -60,7 +60,7 @@ pub struct Visitor {
 
 impl Visitor {
     /// The caller of that standing, at that address, on its way to that page.
-    pub fn of(standing: &Standing<'_>, address: IpAddr, door: &Door, is_me: bool) -> Self {
+    pub fn of(standing: &Standing, address: IpAddr, door: &Door, is_me: bool) -> Self {
         Self {
             caller: standing.caller,
             me: is_me.then(|| Me::of(standing, address, door)),
@@ -91,17 +91,18 @@ struct Me {
 }
 
 impl Me {
-    fn of(standing: &Standing<'_>, address: IpAddr, door: &Door) -> Self {
-        let balance = quotas::balance(standing, door.gate());
-        let quotas = quotas::lines(standing, &balance);
+    fn of(standing: &Standing, address: IpAddr, door: &Door) -> Self {
+        let (rules, tier) = (&door.generation().rules, standing.tier(&door.generation().rules));
+        let balance = quotas::balance(standing, door.gate(), rules);
+        let quotas = quotas::lines(standing, rules, &balance);
         let enforced = quotas.iter().zip(&balance.usages).filter(|(line, _)| line.enforced);
         let tightest = enforced.min_by_key(|(line, usage)| (line.remaining, Reverse(usage.next_free)));
         let tightest = tightest.map(|(line, _)| line);
         Self {
             id: standing.id(address),
-            tier: standing.tier.name.to_string(),
-            priority: standing.tier.priority.get(),
-            concurrency: standing.concurrency(),
+            tier: tier.name.to_string(),
+            priority: tier.priority.get(),
+            concurrency: standing.concurrency(rules),
             quota: tightest.map(|line| line.limit),
             quota_used: tightest.map_or(0, |line| line.used),
             quota_reset: tightest.and_then(|line| line.next_reset.clone()),

@@ -175,7 +175,7 @@ impl Door {
     }
 
     /// Counts a request that the limit or quota of that name would have refused, were it enforced.
-    pub(super) fn note_unenforced(&self, name: &str, standing: Option<&Standing<'_>>) {
+    pub(super) fn note_unenforced(&self, name: &str, standing: Option<&Standing>) {
         self.generation.meters.unenforced(name);
         self.unenforced.note(name, standing, self.gate.clock().now());
     }

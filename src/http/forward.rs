@@ -5,15 +5,14 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 
 use super::body::Body;
 use super::door::Route;
 use super::ratelimit::Own;
 use super::socket::Connection;
-use super::standing::Standing;
 use super::visit::Visit;
-use super::way::{Stop, Turn};
+use super::way::{Found, Stop, Turn};
 use super::{headers, prefer};
 use crate::gate::{Entered, Pass, Waiting};
 use crate::policy::Ask;
@@ -43,16 +42,16 @@ impl Turn<'_> {
         visit: &mut Visit<'_>,
         route: &Route,
         mut ask: Ask,
-        standing: &Standing<'_>,
-    ) -> Result<(Response<Body>, Option<Own>), Stop> {
-        let (head, mut upload) = visit.take(route.max_body);
+        found: &mut Found,
+    ) -> Result<Response<Body>, Stop> {
+        let (mut head, mut upload) = visit.take(route.max_body);
         // A client that waits for 100 Continue sends nothing before it, and gets it with the slot.
         if !visit.expects {
             upload.take_arrived().await?;
         }
         ask.ready = visit.expects || upload.may_ask();
         let wait = ask.prefer_wait;
-        let entered = match self.door.gate.enter(&self.door.generation, &ask) {
+        let entered = match self.enter(&mut ask, &mut head.headers, found) {
             Ok(entered) => entered,
             Err(refusal) => {
                 visit.give_back(upload);
@@ -60,7 +59,8 @@ impl Turn<'_> {
             }
         };
         for quota in entered.overdrawn() {
-            self.door.note_unenforced(quota, Some(standing));
+            let door = found.newer.of_caller(self.door);
+            door.note_unenforced(quota, found.standing.as_ref());
         }
         let pass = match entered {
             Entered::Running(pass) => pass,
@@ -76,7 +76,7 @@ impl Turn<'_> {
         let answered = self.work(pass, route, head, upload, visit.connection).await?;
         let upstream = answered.took;
         let succeeds = route.success.contains(&answered.head.status.as_u16());
-        let own = answered.body.is_under_way().then_some(Own {
+        found.own = answered.body.is_under_way().then_some(Own {
             released: if succeeds { 0 } else { route.cost },
         });
         let mut response = response(answered);
@@ -84,7 +84,29 @@ impl Turn<'_> {
         if let Some(wait) = wait {
             prefer::applied(response.headers_mut(), wait);
         }
-        Ok((response, own))
+        Ok(response)
+    }
+
+    /// Into the hall, by the rules that hold. If they are newer than those by which it is known who asks, it is asked for on its terms of
+    /// now. Where it goes and what that costs stays as its route had it.
+    fn enter(&self, ask: &mut Ask, headers: &mut HeaderMap, found: &mut Found) -> Result<Entered, Refusal> {
+        loop {
+            let door = found.newer.of_caller(self.door);
+            if let Ok(entered) = door.gate.enter(&door.generation, ask) {
+                return entered;
+            }
+            // Each further turn needs another reload.
+            let newest = found.newer.caller_by(self.newest.load_full());
+            if let Some(standing) = &mut found.standing {
+                *standing = newest.callers.renewed(standing, newest.gate.clock().wall());
+                ask.caller = standing.caller;
+                ask.tier = standing.tier_id;
+                ask.own.clone_from(&standing.own);
+                ask.delegate.clone_from(&standing.delegate);
+                let tier = standing.tier(&newest.generation.rules);
+                headers::introduce(headers, standing.account.as_deref(), tier);
+            }
+        }
     }
 
     /// In a seat: until a slot is handed over, somebody of a higher priority needs the seat, the longest wait is over, or

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::address::Client;
-use super::standing::Standing;
+use crate::policy::rules::Tier;
+use crate::store::Account;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -48,21 +49,22 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes a client's headers those that a worker gets. `host` is the one that was asked for, empty if there was none; `Host`
-/// and the body's length are set by whoever sends them.
-pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str, standing: &Standing<'_>) {
+/// Makes a client's headers those that a worker gets, who asks ([`introduce`]) excepted. `host` is the one that was asked for,
+/// empty if there was none; `Host` and the body's length are set by whoever sends them.
+pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str) {
     remove_hop_by_hop(headers);
     headers.remove(header::EXPECT);
     remove_look_alikes(headers, client.peer_is_trusted);
     set_forwarded(headers, client, host);
-    if let Some(account) = &standing.account {
+}
+
+/// Tells the worker who asks, and on what terms: instead of what was said before.
+pub fn introduce(headers: &mut HeaderMap, account: Option<&Account>, tier: &Tier) {
+    if let Some(account) = account {
         headers.insert(X_TIERGATE_ACCOUNT, carried(&account.name));
     }
-    headers.insert(X_TIERGATE_TIER, carried(&standing.tier.name));
-    headers.insert(
-        X_TIERGATE_PRIORITY,
-        HeaderValue::from(u16::from(standing.tier.priority.get())),
-    );
+    headers.insert(X_TIERGATE_TIER, carried(&tier.name));
+    headers.insert(X_TIERGATE_PRIORITY, HeaderValue::from(u16::from(tier.priority.get())));
 }
 
 /// Takes out every header of the door's own names, and those that a worker may take for one: many frameworks read
@@ -159,15 +161,11 @@ fn carried(text: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::super::address::Trails;
     use super::*;
-    use crate::policy::Table;
-    use crate::policy::caller::{AccountId, Caller};
-    use crate::policy::rules::{Priority, Tier, TierId};
+    use crate::policy::caller::AccountId;
+    use crate::policy::rules::Priority;
     use crate::policy::time::UnixTime;
-    use crate::store::Account;
 
     fn sent(lines: &[(&'static str, &'static str)], trusted: bool) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -178,7 +176,6 @@ mod tests {
     }
 
     fn with_ours(mut headers: HeaderMap, trusted: bool) -> HeaderMap {
-        let windows = Table::default();
         let tier = Tier {
             name: "$5".into(),
             priority: Priority::new(2).expect("a priority"),
@@ -190,16 +187,6 @@ mod tests {
         };
         let (name, tier_name) = ("acme-bot".to_owned(), tier.name.clone());
         let account = Account::listed(AccountId(1), &name, tier_name.to_string(), UnixTime::default());
-        let standing = Standing {
-            caller: Caller::Account(account.id),
-            tier_id: TierId(0),
-            tier: &tier,
-            windows: &windows,
-            account: Some(Arc::new(account)),
-            own: None,
-            delegate: None,
-            delegating_tier: None,
-        };
         let peer = "10.0.0.1".parse().expect("an address");
         let client = Client {
             peer,
@@ -210,7 +197,8 @@ mod tests {
                 forwarded: trusted,
             },
         };
-        for_worker(&mut headers, client, "door.example", &standing);
+        for_worker(&mut headers, client, "door.example");
+        introduce(&mut headers, Some(&account), &tier);
         headers
     }
 

@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::routes::Host;
 use super::standing::Standing;
-use crate::gate::Limiter;
+use crate::gate::{Limiter, Stale};
 use crate::path::{Folded, Pattern, Spelling};
 use crate::policy::caller::{AccountId, Network, Whereabouts};
 use crate::policy::limits::{Admitted, COUNTERS_INLINE, Counter, Lefts, Refused, Subject};
@@ -54,7 +54,7 @@ pub struct Sender<'a> {
     /// What its network has of its own.
     pub network: Option<&'a OwnNumbers>,
     /// On whose terms it is here; `None` if its key is nobody's, or its account is turned away.
-    pub standing: Option<&'a Standing<'a>>,
+    pub standing: Option<&'a Standing>,
 }
 
 /// What the limits said of a request.
@@ -71,6 +71,9 @@ pub struct Met {
     /// Limits whose rules have blocked somebody because of this request.
     pub blocking: LimitSet,
 }
+
+/// What the limits said of a request that met any, and whether it may go on.
+pub type Charged = (Option<Met>, Result<(), Refusal>);
 
 /// A block that the rule of a limit has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,17 +169,18 @@ impl Limits {
         set
     }
 
-    /// Charges the request to all counters that it meets, or refuses it. The wall clock has just read `now`.
+    /// Charges the request to all counters that it meets, or refuses it, which charges nothing: one of them has no room, or a rule
+    /// has blocked whom it counts. The wall clock has just read `now`.
     ///
     /// # Errors
-    /// One of them has no room, or a rule has blocked whom it counts. Nothing is charged then.
-    pub fn charge(&self, matching: LimitSet, sender: &Sender<'_>, now: UnixTime) -> (Option<Met>, Result<(), Refusal>) {
+    /// Other limits hold than these. Nothing is charged.
+    pub fn charge(&self, matching: LimitSet, sender: &Sender<'_>, now: UnixTime) -> Result<Charged, Stale> {
         if matching.is_empty() && self.blocking.is_empty() {
-            return (None, Ok(()));
+            return Ok((None, Ok(())));
         }
         let counters = self.counters(matching, sender);
-        let (at, decided) = self.limiter.decide(&self.rules, &counters, now);
-        match decided {
+        let (at, decided) = self.limiter.decide(&self.rules, &counters, now)?;
+        Ok(match decided {
             Ok(Admitted { left, unenforced }) => {
                 let met = Met {
                     at: at.wall,
@@ -220,7 +224,7 @@ impl Limits {
                 };
                 (Some(met), Err(refusal))
             }
-        }
+        })
     }
 
     /// The numbers by which the usual network of the address and its neighbourhood are known.
@@ -232,7 +236,7 @@ impl Limits {
     /// limits. Whether there was any block.
     pub fn forgive(&self, address: IpAddr) -> bool {
         let networks = self.networks(address);
-        let forgive = |id: LimitId| self.limiter.forgive(&self.rules, id, &networks(id));
+        let forgive = |id: LimitId| self.limiter.forgive(&self.rules.limits[id.index()].name, &networks(id));
         self.blocking.iter().filter(|id| forgive(*id)).count() > 0
     }
 
@@ -249,24 +253,14 @@ impl Limits {
         blocks.flatten().collect()
     }
 
-    /// The block of that subject by the rule of that limit. It is asked for as by a request that the limit is not for: so nothing is
-    /// charged.
+    /// The block of that subject by the rule of that limit.
     fn block(&self, id: LimitId, subject: Subject, now: UnixTime) -> Option<BlockByRule> {
         let limit = &self.rules.limits[id.index()];
-        let counter = Counter {
-            limit: id,
-            subject,
-            number: limit.number,
-            enforced: limit.number,
-            matches: false,
-        };
-        match self.limiter.decide(&self.rules, &[counter], now) {
-            (at, Err(Refused::Blocked { lasts })) => Some(BlockByRule {
-                limit: Arc::clone(&limit.name),
-                until: at.wall + lasts,
-            }),
-            _ => None,
-        }
+        let (at, lasts) = self.limiter.block(&limit.name, subject, now)?;
+        Some(BlockByRule {
+            limit: Arc::clone(&limit.name),
+            until: at + lasts,
+        })
     }
 
     /// As what network each limit counts that address.
@@ -278,7 +272,8 @@ impl Limits {
     /// Lifts what rules have blocked of that account, and ends its penalties by those limits.
     pub fn forgive_account(&self, account: AccountId) {
         for id in self.blocking.iter() {
-            self.limiter.forgive(&self.rules, id, &of_account(account));
+            let limit = &self.rules.limits[id.index()];
+            self.limiter.forgive(&limit.name, &of_account(account));
         }
     }
 
@@ -394,6 +389,7 @@ impl Terms {
             };
         };
         let (own, tier) = standing.of_account();
+        let tier = rules.tier(tier);
         let own = own.and_then(|own| own.raise(&limit.name));
         Self {
             account: standing.account.as_ref().map(|account| account.id),

@@ -184,6 +184,24 @@ async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, wat
     connection.close(&clock).await;
 }
 
+/// Answers the one request that comes there and has come to that door, which may be an older one by now.
+#[cfg(test)]
+pub(crate) async fn serve_overtaken(core: &Core, by: &super::door::Door, stream: TcpStream) {
+    let (clock, peer) = (*by.gate().clock(), stream.peer_addr().expect("it is connected"));
+    let (socket, connection) = Connection::open(stream, Vec::new(), clock, by.bounds().send_timeout);
+    let service = hyper::service::service_fn(|request| {
+        let connection = Arc::clone(&connection);
+        async move {
+            let answering = connection.answering();
+            let response = core.serve_by(by, &connection, peer, request).await?;
+            Ok::<_, super::way::HungUp>(response.map(|body| body.answering(answering)))
+        }
+    });
+    let served = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+    served.await.expect("the client waits for its answer");
+    connection.close(&clock).await;
+}
+
 const NOT_HTTP: Refusal = Refusal::BadRequest(Cow::Borrowed("the request is not HTTP/1.1"));
 
 /// What the client is told of a request that hyper could not read.

@@ -18,6 +18,7 @@ mod forward;
 pub mod headers;
 pub mod limits;
 pub mod listener;
+mod newer;
 mod patience;
 pub mod prefer;
 pub mod proxy_protocol;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::standing::Standing;
 use crate::gate::{Balance, Gate};
 use crate::policy::Usage;
-use crate::policy::rules::{Quota, Window};
+use crate::policy::rules::{Quota, Rules, Window};
 use crate::policy::time::{Span, UnixTime};
 
 /// One quota of a caller.
@@ -35,13 +35,13 @@ pub struct Line {
 }
 
 /// What the caller has used of its tier's quotas at this moment.
-pub fn balance(standing: &Standing<'_>, gate: &Gate) -> Balance {
-    let windows = standing.tier.quotas.iter().map(|quota| quota.window);
+pub fn balance(standing: &Standing, gate: &Gate, rules: &Rules) -> Balance {
+    let windows = standing.tier(rules).quotas.iter().map(|quota| quota.window);
     gate.account_of(&standing.caller, windows)
 }
 
 /// The same as `/me` shows it.
-pub fn lines(standing: &Standing<'_>, balance: &Balance) -> Vec<Line> {
+pub fn lines(standing: &Standing, rules: &Rules, balance: &Balance) -> Vec<Line> {
     let line = |(quota, usage): (&Quota, &Usage)| {
         let limit = standing.limit(quota);
         Line {
@@ -50,13 +50,19 @@ pub fn lines(standing: &Standing<'_>, balance: &Balance) -> Vec<Line> {
             used: usage.used,
             held: usage.held,
             remaining: limit.saturating_sub(usage.used + usage.held),
-            window: described(&standing.windows[quota.window]),
+            window: described(&rules.windows[quota.window]),
             next_reset: usage.next_reset.and_then(written),
             next_free: usage.next_free.and_then(written),
             enforced: quota.enforce,
         }
     };
-    standing.tier.quotas.iter().zip(&balance.usages).map(line).collect()
+    standing
+        .tier(rules)
+        .quotas
+        .iter()
+        .zip(&balance.usages)
+        .map(line)
+        .collect()
 }
 
 fn described(window: &Window) -> String {

@@ -13,7 +13,7 @@ use super::standing::Standing;
 use crate::gate::Gate;
 use crate::policy::Usage;
 use crate::policy::limits::Left as LimitLeft;
-use crate::policy::rules::{Limit, LimitId, Quota, Window};
+use crate::policy::rules::{Limit, LimitId, Quota, Rules, Window};
 use crate::policy::time::Span;
 
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -56,9 +56,11 @@ pub struct Own {
 #[derive(Clone, Copy, Debug)]
 pub struct Metered<'a> {
     /// The caller.
-    pub standing: &'a Standing<'a>,
+    pub standing: &'a Standing,
     /// Where its jobs are.
     pub gate: &'a Gate,
+    /// By which it is here.
+    pub rules: &'a Rules,
     /// The job of this answer.
     pub own: Option<Own>,
 }
@@ -202,8 +204,8 @@ fn write_fields(headers: &mut HeaderMap, lefts: &[Left<'_>]) {
 
 /// What will be left of each of the caller's quotas that are enforced, and at last of its concurrency. The job may have ended
 /// meanwhile: then a unit too many is told, for once.
-fn left<'a>(standing: &Standing<'a>, Metered { gate, own, .. }: Metered<'_>) -> Vec<Left<'a>> {
-    let balance = balance(standing, gate);
+fn left<'a>(standing: &Standing, Metered { gate, rules, own, .. }: Metered<'a>) -> Vec<Left<'a>> {
+    let balance = balance(standing, gate, rules);
     let released = own.map_or(0, |own| u64::from(own.released));
     let jobs = balance.jobs.saturating_sub(own.map_or(0, |_| 1));
     let quota = |(quota, usage): (&'a Quota, &Usage)| {
@@ -212,14 +214,14 @@ fn left<'a>(standing: &Standing<'a>, Metered { gate, own, .. }: Metered<'_>) -> 
             name: &quota.name,
             limit,
             remaining: limit.saturating_sub(usage.used + usage.held.saturating_sub(released)),
-            length: match &standing.windows[quota.window] {
+            length: match &rules.windows[quota.window] {
                 Window::Rolling(length) => Some(*length),
                 Window::Calendar(_) => None,
             },
             until: usage.next_free.map(|free| free.since(balance.at)),
         }
     };
-    let concurrency = standing.concurrency();
+    let concurrency = standing.concurrency(rules);
     let concurrent = Left {
         name: CONCURRENCY,
         limit: concurrency.into(),
@@ -227,7 +229,7 @@ fn left<'a>(standing: &Standing<'a>, Metered { gate, own, .. }: Metered<'_>) -> 
         length: None,
         until: None,
     };
-    let quotas = standing.tier.quotas.iter().zip(&balance.usages);
+    let quotas = standing.tier(rules).quotas.iter().zip(&balance.usages);
     let enforced = quotas.filter(|(quota, _)| quota.enforce);
     enforced.map(quota).chain(std::iter::once(concurrent)).collect()
 }

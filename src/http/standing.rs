@@ -11,11 +11,11 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
 use super::caller::{KeyPlaces, parameter};
-use crate::policy::caller::{Caller, NetworkId};
+use crate::policy::caller::{Caller, NetworkId, UserId};
 use crate::policy::refusal::Refusal;
-use crate::policy::rules::{Quota, Rules, Tier, TierId, Window, WindowId};
+use crate::policy::rules::{Quota, Rules, Tier, TierId};
 use crate::policy::time::UnixTime;
-use crate::policy::{Delegate, Own, Table};
+use crate::policy::{Delegate, Own};
 use crate::store::{Account, KnownAccounts, Pseudonyms};
 
 /// Bytes of the name that a delegating account gives its user.
@@ -24,48 +24,45 @@ const USER_BYTES_MAX: usize = 64;
 const USER_HEADER: HeaderName = HeaderName::from_static("x-tiergate-user");
 const USER_PARAMETER: &str = "uid";
 
-/// On what terms somebody is here.
+/// On what terms somebody is here, by the rules of the [`Callers`] who have said so.
 #[derive(Clone, Debug)]
-pub struct Standing<'a> {
+pub struct Standing {
     /// Who is counted.
     pub caller: Caller,
     /// Its tier.
     pub tier_id: TierId,
-    /// The same.
-    pub tier: &'a Tier,
-    /// The windows in which its quotas count.
-    pub windows: &'a Table<WindowId, Window>,
     /// Its account, or the one that asks for it, if there is one.
     pub account: Option<Arc<Account>>,
     /// What it has of its own instead of what its tier gives.
     pub own: Option<Arc<Own>>,
     /// The account that asks for it, as it is counted too.
     pub delegate: Option<Box<Delegate>>,
-    /// The tier of that account.
-    pub delegating_tier: Option<&'a Tier>,
 }
 
-impl Standing<'_> {
+impl Standing {
+    /// Its tier, in the rules by which it is here.
+    pub fn tier<'r>(&self, rules: &'r Rules) -> &'r Tier {
+        rules.tier(self.tier_id)
+    }
+
     /// The standing of the account that asks for this user, if it is one.
     pub fn delegating(&self) -> Option<Self> {
-        let (delegate, tier) = (self.delegate.as_ref()?, self.delegating_tier?);
+        let delegate = self.delegate.as_ref()?;
         Some(Self {
             caller: Caller::Account(delegate.account),
             tier_id: delegate.tier,
-            tier,
+            account: self.account.clone(),
             own: delegate.own.clone(),
             delegate: None,
-            delegating_tier: None,
-            ..self.clone()
         })
     }
 
     /// What its account has of its own, and that account's tier: of a delegated user, those of the account that asks for it.
     /// Who has none has the anonymous tier.
-    pub fn of_account(&self) -> (Option<&Own>, &Tier) {
-        match (&self.delegate, self.delegating_tier) {
-            (Some(delegate), Some(tier)) => (delegate.own.as_deref(), tier),
-            _ => (self.own.as_deref(), self.tier),
+    pub fn of_account(&self) -> (Option<&Own>, TierId) {
+        match &self.delegate {
+            Some(delegate) => (delegate.own.as_deref(), delegate.tier),
+            None => (self.own.as_deref(), self.tier_id),
         }
     }
 
@@ -79,9 +76,9 @@ impl Standing<'_> {
     }
 
     /// Jobs that it may have in the house at once.
-    pub fn concurrency(&self) -> u32 {
+    pub fn concurrency(&self, rules: &Rules) -> u32 {
         let own = self.own.as_ref().and_then(|own| own.concurrency);
-        own.unwrap_or(self.tier.concurrency)
+        own.unwrap_or(self.tier(rules).concurrency)
     }
 
     /// Units that it may use of that quota.
@@ -126,7 +123,7 @@ impl Callers {
         head: &mut Parts,
         stranger: NetworkId,
         now: UnixTime,
-    ) -> Result<(Standing<'_>, Option<String>), Refusal> {
+    ) -> Result<(Standing, Option<String>), Refusal> {
         let taken = self.keys.take(&mut head.headers, head.uri.query())?;
         let query = taken.query.map(std::borrow::Cow::into_owned);
         let standing = match taken.key {
@@ -143,8 +140,21 @@ impl Callers {
     }
 
     /// The account's terms, as if it asked for itself at that time.
-    pub fn standing_of(&self, account: Arc<Account>, now: UnixTime) -> Standing<'_> {
+    pub fn standing_of(&self, account: Arc<Account>, now: UnixTime) -> Standing {
         self.standing(Caller::Account(account.id), Some(account), now)
+    }
+
+    /// The same caller's terms by these accounts and rules, which came into force while it was here. An account that isn't listed in
+    /// them is as it was; a user whose account may ask for none any more is counted as that account.
+    pub fn renewed(&self, before: &Standing, now: UnixTime) -> Standing {
+        let Some(account) = &before.account else {
+            return self.standing(before.caller, None, now);
+        };
+        let account = self.accounts.listed(account.id).unwrap_or(account);
+        match (before.caller, account.users_max()) {
+            (Caller::User { user, .. }, Some(users_max)) => self.user(user, users_max, Arc::clone(account), now),
+            _ => self.standing_of(Arc::clone(account), now),
+        }
     }
 
     /// The account, or the user for whom it asks.
@@ -154,57 +164,50 @@ impl Callers {
         headers: &HeaderMap,
         query: Option<&str>,
         now: UnixTime,
-    ) -> Result<Standing<'_>, Refusal> {
-        let user = match account.users_max() {
-            Some(_) => user(headers, query)?,
-            None => None,
+    ) -> Result<Standing, Refusal> {
+        let Some(users_max) = account.users_max() else {
+            return Ok(self.standing_of(account, now));
         };
-        let own = self.standing(Caller::Account(account.id), Some(Arc::clone(&account)), now);
-        let (Some(user), Some(users_max)) = (user, account.users_max()) else {
-            return Ok(own);
-        };
-        let caller = Caller::User {
-            of: account.id,
-            user: self.pseudonyms.user(account.id, &user),
-        };
-        Ok(Standing {
-            caller,
+        Ok(match user(headers, query)? {
+            Some(user) => {
+                let user = self.pseudonyms.user(account.id, &user);
+                self.user(user, users_max, account, now)
+            }
+            None => self.standing_of(account, now),
+        })
+    }
+
+    /// The user's terms for whom that account asks.
+    fn user(&self, user: UserId, users_max: u32, account: Arc<Account>, now: UnixTime) -> Standing {
+        let of = self.standing_of(Arc::clone(&account), now);
+        Standing {
+            caller: Caller::User { of: account.id, user },
+            tier_id: self.rules.anonymous,
             own: None,
             delegate: Some(Box::new(Delegate {
                 account: account.id,
-                tier: own.tier_id,
-                own: own.own,
+                tier: of.tier_id,
+                own: of.own,
                 users_max,
             })),
-            delegating_tier: Some(own.tier),
-            ..self.of_tier(caller, self.rules.anonymous, Some(account))
-        })
+            account: Some(account),
+        }
     }
 
     /// The caller's terms by itself: those of its account's tier. An account whose time is over, or whose tier there isn't any
     /// more, has those of the anonymous tier.
-    fn standing(&self, caller: Caller, account: Option<Arc<Account>>, now: UnixTime) -> Standing<'_> {
+    fn standing(&self, caller: Caller, account: Option<Arc<Account>>, now: UnixTime) -> Standing {
         let valid = account
             .as_ref()
             .filter(|account| account.until().is_none_or(|until| now < until));
         let tier = valid.and_then(|account| self.tiers.get(&*account.tier).copied());
         let own = valid.and_then(|account| account.shared_own());
         Standing {
-            own,
-            ..self.of_tier(caller, tier.unwrap_or(self.rules.anonymous), account)
-        }
-    }
-
-    fn of_tier(&self, caller: Caller, tier_id: TierId, account: Option<Arc<Account>>) -> Standing<'_> {
-        Standing {
             caller,
-            tier_id,
-            tier: self.rules.tier(tier_id),
-            windows: &self.rules.windows,
+            tier_id: tier.unwrap_or(self.rules.anonymous),
+            own,
             account,
-            own: None,
             delegate: None,
-            delegating_tier: None,
         }
     }
 }

@@ -38,7 +38,7 @@ impl Unenforced {
 
     /// The limit or quota of that name would have refused a request of that standing: logs it, if that is due. Of strangers no
     /// address is told: nobody has turned them away.
-    pub fn note(&self, name: &str, standing: Option<&Standing<'_>>, now: Timestamp) {
+    pub fn note(&self, name: &str, standing: Option<&Standing>, now: Timestamp) {
         let known = self.of.iter().find(|(known, _)| **known == *name);
         let Some(refusals) = known.and_then(|(_, told)| told.due(now)) else {
             return;

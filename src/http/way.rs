@@ -20,6 +20,7 @@ use super::address::{Client, Contradiction};
 use super::body::Body;
 use super::door::Door;
 use super::limits::{Met, Sender};
+use super::newer::Newer;
 use super::ratelimit::{Metered, Own};
 use super::reply::{Form, Whom};
 use super::routes::NoRoute;
@@ -46,9 +47,12 @@ pub struct Core {
     pub connections: Arc<Connections>,
 }
 
-/// The door of one request: it keeps the one that it came to.
+/// The door of one request: it keeps the one that it came to, whose routes and keys are its own. Who asks, its limits and quotas
+/// are the newest one's where that has come into force before they were decided ([`Newer`]).
 pub(super) struct Turn<'c> {
     pub(super) door: &'c Door,
+    /// The shared one, as it is at present.
+    pub(super) newest: &'c ArcSwap<Door>,
     pub(super) connections: &'c Arc<Connections>,
 }
 
@@ -107,15 +111,24 @@ struct Origin {
 
 /// What was found out about a request on its way.
 #[derive(Debug, Default)]
-struct Found<'d> {
+pub(super) struct Found {
     /// Who asks.
-    standing: Option<Standing<'d>>,
+    pub(super) standing: Option<Standing>,
     /// Whether its route is metered.
     metered: bool,
     /// What request limits said of it.
     met: Option<Met>,
     /// Its job, while that is in the house.
-    own: Option<Own>,
+    pub(super) own: Option<Own>,
+    /// Doors that it met after the one that it came to.
+    pub(super) newer: Newer,
+}
+
+/// Who asks, after the request limits, by that door's rules; and the query without its key.
+struct Known<'f> {
+    standing: &'f Standing,
+    door: &'f Door,
+    query: Option<String>,
 }
 
 impl Core {
@@ -130,15 +143,30 @@ impl Core {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, HungUp> {
         let door = self.door.load_full();
+        self.serve_by(&door, connection, peer, request).await
+    }
+
+    /// The same for a request that has come to that door, which may be an older one by now.
+    ///
+    /// # Errors
+    /// As [`Self::serve`].
+    pub(super) async fn serve_by(
+        &self,
+        door: &Door,
+        connection: &Arc<Connection>,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, HungUp> {
         let turn = Turn {
-            door: &door,
+            door,
+            newest: &self.door,
             connections: &self.connections,
         };
         turn.serve(connection, peer, request).await
     }
 }
 
-impl<'c> Turn<'c> {
+impl Turn<'_> {
     async fn serve(
         &self,
         connection: &Arc<Connection>,
@@ -198,45 +226,48 @@ impl<'c> Turn<'c> {
         }
     }
 
-    fn refuse(&self, refusal: &Refusal, found: &Found<'_>, form: Form) -> Response<Body> {
-        let standing = found.standing.as_ref();
+    fn refuse(&self, refusal: &Refusal, found: &Found, form: Form) -> Response<Body> {
+        let (door, standing) = (found.newer.of_caller(self.door), found.standing.as_ref());
         let tier = standing.map(|standing| standing.tier_id);
-        self.door.generation.meters.refusal(tier, refusal.reason());
+        door.generation.meters.refusal(tier, refusal.reason());
         if let Some(met) = &found.met {
-            let meters = &self.door.generation.meters;
+            let meters = &found.newer.of_limits(self.door).generation.meters;
             met.refused.into_iter().for_each(|limit| meters.limited(limit));
             met.blocking.iter().for_each(|limit| meters.blocked(limit));
         }
-        let whom = standing.map(|Standing { tier, .. }| Whom {
+        let tier = standing.map(|standing| standing.tier(&door.generation.rules));
+        let whom = tier.map(|tier| Whom {
             tier: &tier.name,
             priority: tier.priority,
         });
-        let mut response = self.door.answers.reply(refusal, whom, form);
+        let mut response = door.answers.reply(refusal, whom, form);
         if found.metered {
             let caller = standing.map(|standing| standing.caller);
-            let tier = standing.map_or_else(Arc::default, |standing| Arc::clone(&standing.tier.name));
+            let tier = tier.map_or_else(Arc::default, |tier| Arc::clone(&tier.name));
             let status = response.status().as_u16();
-            self.door.refusals.refused(caller, &tier, refusal.reason(), status);
+            door.refusals.refused(caller, &tier, refusal.reason(), status);
         }
         self.tell(response.headers_mut(), found);
         response
     }
 
     /// What the answer tells of limits. A flood is refused by request limits: then the hall isn't asked.
-    fn tell(&self, headers: &mut HeaderMap, found: &Found<'_>) {
+    fn tell(&self, headers: &mut HeaderMap, found: &Found) {
         let is_limited = found.met.as_ref().is_some_and(|met| met.refused.is_some());
         let standing = found.standing.as_ref().filter(|_| found.metered && !is_limited);
+        let (of_limits, of_caller) = (found.newer.of_limits(self.door), found.newer.of_caller(self.door));
         let metered = standing.map(|standing| Metered {
             standing,
-            gate: &self.door.gate,
+            gate: &of_caller.gate,
+            rules: &of_caller.generation.rules,
             own: found.own,
         });
-        let telling = &self.door.telling;
-        telling.tell(headers, self.door.limits.rules(), found.met.as_ref(), metered);
+        let telling = &of_limits.telling;
+        telling.tell(headers, of_limits.limits.rules(), found.met.as_ref(), metered);
     }
 
     /// The steps of semantics §2, in their order.
-    async fn way(&self, visit: &mut Visit<'_>, found: &mut Found<'c>) -> Result<Response<Body>, Stop> {
+    async fn way(&self, visit: &mut Visit<'_>, found: &mut Found) -> Result<Response<Body>, Stop> {
         // 1. Malformed, no such route: answered before anything is charged.
         if visit.head_length() > self.door.bounds.head_max {
             return Err(Refusal::HeadersTooLarge.into());
@@ -260,9 +291,12 @@ impl<'c> Turn<'c> {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
         }
         // 2–3. Who, and request limits.
-        let (standing, query) = self.limited(visit, &host, &origin, route.metered, found)?;
+        let known = self.limited(visit, &host, &origin, route.metered, found)?;
+        let Known { standing, query, .. } = &known;
         let wait = prefer::wait(&visit.head.headers);
-        headers::for_worker(&mut visit.head.headers, origin.client, &host, standing);
+        let tier = standing.tier(&known.door.generation.rules);
+        headers::for_worker(&mut visit.head.headers, origin.client, &host);
+        headers::introduce(&mut visit.head.headers, standing.account.as_deref(), tier);
         visit.head.uri = target(&path, query.as_deref())?;
         visit.head.version = Version::HTTP_11;
         // 4. Not metered: forward.
@@ -282,9 +316,7 @@ impl<'c> Turn<'c> {
             max_wait: route.max_wait,
             prefer_wait: wait,
         };
-        let (response, own) = self.search(visit, route, ask, standing).await?;
-        found.own = own;
-        Ok(response)
+        self.search(visit, route, ask, found).await
     }
 
     /// A blocked network is turned away, whatever it asks.
@@ -303,34 +335,44 @@ impl<'c> Turn<'c> {
     /// is told of after its network has been charged, so that guessing is limited. The hall is asked as whom a network is counted
     /// only if that `matters`: for a search, and for what somebody is told of itself.
     fn limited<'f>(
-        &self,
+        &'f self,
         visit: &mut Visit<'_>,
         host: &str,
         origin: &Origin,
         matters: bool,
-        found: &'f mut Found<'c>,
-    ) -> Result<(&'f Standing<'c>, Option<String>), Refusal> {
-        let (path, method) = (visit.head.uri.path(), &visit.head.method);
-        let matching = self.door.limits.matching(host, path, method);
+        found: &'f mut Found,
+    ) -> Result<Known<'f>, Refusal> {
         let now = self.door.gate.clock().wall();
         let known_by = self.door.limits.known_by(origin.client.address);
-        let known = match self.door.callers.who(&mut visit.head, known_by.network, now) {
+        let mut known = match self.door.callers.who(&mut visit.head, known_by.network, now) {
             Ok(known) => Ok(known),
             Err(refusal @ (Refusal::InvalidKey | Refusal::Blocked)) => Err(refusal),
             Err(malformed) => return Err(malformed),
         };
-        let sender = Sender {
-            address: origin.client.address,
-            known_by,
-            network: origin.network.as_ref(),
-            standing: known.as_ref().ok().map(|(standing, _)| standing),
+        let (path, method) = (visit.head.uri.path(), &visit.head.method);
+        let charged = loop {
+            let door = found.newer.of_limits(self.door);
+            let sender = Sender {
+                address: origin.client.address,
+                known_by,
+                network: origin.network.as_ref(),
+                standing: known.as_ref().ok().map(|(standing, _)| standing),
+            };
+            let matching = door.limits.matching(host, path, method);
+            let Ok((met, charged)) = door.limits.charge(matching, &sender, now) else {
+                // Each further turn needs another reload.
+                let newest = found.newer.limits_by(self.newest.load_full());
+                if let Ok((standing, _)) = &mut known {
+                    *standing = newest.callers.renewed(standing, now);
+                }
+                continue;
+            };
+            for id in met.iter().flat_map(|met| met.unenforced.iter()) {
+                door.note_unenforced(&door.limits.rules()[id.index()].name, sender.standing);
+            }
+            found.met = met;
+            break charged;
         };
-        let (met, charged) = self.door.limits.charge(matching, &sender, now);
-        for id in met.iter().flat_map(|met| met.unenforced.iter()) {
-            let name = &self.door.limits.rules()[id.index()].name;
-            self.door.note_unenforced(name, sender.standing);
-        }
-        found.met = met;
         // A flood, and who is blocked, end here: neither asks the hall for anything.
         match (known, charged) {
             (_, Err(Refusal::Blocked)) => Err(Refusal::Blocked),
@@ -343,7 +385,11 @@ impl<'c> Turn<'c> {
                 if matters && standing.account.is_none() {
                     standing.caller = Caller::Network(self.door.gate.counted_as(known_by));
                 }
-                Ok((found.standing.insert(standing), query))
+                Ok(Known {
+                    standing: found.standing.insert(standing),
+                    door: found.newer.of_caller(self.door),
+                    query,
+                })
             }
         }
     }
@@ -354,7 +400,7 @@ impl<'c> Turn<'c> {
         visit: &mut Visit<'_>,
         host: &str,
         origin: &Origin,
-        found: &mut Found<'c>,
+        found: &mut Found,
     ) -> Result<Option<Response<Body>>, Stop> {
         let path = visit.head.uri.path();
         if path == "*" && visit.head.method == Method::OPTIONS {
@@ -377,13 +423,12 @@ impl<'c> Turn<'c> {
             }
         }
         let is_me = own.me.as_deref() == Some(page);
-        let (standing, query) = self.limited(visit, host, origin, is_me, found)?;
+        let known = self.limited(visit, host, origin, is_me, found)?;
         let mut request = Request::new(axum::body::Body::empty());
         *request.method_mut() = visit.head.method.clone();
-        *request.uri_mut() = target(page, query.as_deref())?;
-        request
-            .extensions_mut()
-            .insert(Visitor::of(standing, origin.client.address, self.door, is_me));
+        *request.uri_mut() = target(page, known.query.as_deref())?;
+        let visitor = Visitor::of(known.standing, origin.client.address, known.door, is_me);
+        request.extensions_mut().insert(visitor);
         let answer: Result<_, Infallible> = self.door.own.clone().oneshot(request).await;
         let Ok(answer) = answer;
         if let Some(refusal) = answer.extensions().get::<Refusal>() {
@@ -397,7 +442,7 @@ impl<'c> Turn<'c> {
     }
 
     /// The route, and the path to forward: what was matched and nothing else.
-    fn find(&self, host: &str, head: &Parts, found: &mut Found<'_>) -> Result<(usize, String), Stop> {
+    fn find(&self, host: &str, head: &Parts, found: &mut Found) -> Result<(usize, String), Stop> {
         match self.door.table.find(host, head.uri.path(), &head.method) {
             Ok(found) => Ok((found.route, found.path.into_owned())),
             Err(NoRoute::BadPath(bad)) => Err(Refusal::BadRequest(bad.to_string().into()).into()),

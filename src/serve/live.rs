@@ -2,14 +2,18 @@
 //! bad one changes nothing.
 //!
 //! What can fail comes first (the operator's token, the list of accounts). Then, without another wait: the ledger's pace and
-//! windows; under the hall's lock its rules, its workers and the door that requests come to, which knows the file's accounts; the
-//! request limits, the blocked networks. A request goes on by the generation that it came to; what it asks of the hall or of the
-//! limits by an older one is known again by name, and by its account. So nothing is dropped.
+//! windows; under the locks of the request limits and of the hall, in this order, the rules of both, the workers and the door that
+//! requests come to, which knows the file's accounts; the blocked networks. A request goes on by the routes and keys that it came
+//! by. What it asks of the limits or of the hall by an older door is stale, and whoever is told so finds the newest door: so
+//! nobody is judged by two files together, and nothing is dropped.
 //!
 //! A panic before the first of these steps is a reload that has failed. From there on half may be done, so it ends the door, for its
 //! supervisor to start it again.
 //!
 //! Absent on purpose: noticing that the file was saved (`watch`), and what is different (`config::diff`).
+
+#[cfg(test)]
+mod overtaken;
 
 use std::sync::Arc;
 
@@ -26,7 +30,7 @@ use super::watchers::Watchers;
 use super::{Fault, House, Source, attempt, blocking, connections_max, generation, settings};
 use crate::config::diff::{Diff, Line, diff};
 use crate::config::{self, Config, ConfigErrors, System};
-use crate::gate::Filling;
+use crate::gate::{self, Filling};
 use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
 use crate::http::door::Door;
 use crate::policy::rules::Rules;
@@ -371,9 +375,10 @@ impl Settling {
         let accounts = Arc::new(KnownAccounts::of(house.store.directory()));
         let generation = generation(config, Arc::new(rules), accounts, &house.exposition);
         let door = Arc::new(settings::door(config, house, upstreams, &generation));
-        // Nobody is let in by the rules of before from now on, save who is on the way.
-        let filling = house.gate.reload(Arc::clone(&generation), || shared.store(door));
-        house.limiter.reload(Arc::clone(&generation.rules));
+        // All under both locks: whoever has met the newest limits finds the newest door.
+        let reload = || house.gate.reload(Arc::clone(&generation), || shared.store(door));
+        let gate::Reloaded { filling, woken } = house.limiter.reload(&generation.rules, reload);
+        drop(woken);
         upstreams.forget_gone(&house.gate);
         filling
     }

@@ -120,7 +120,7 @@ mod tests {
             // They begin.
             tokio::task::yield_now().await;
             let next = Generation::unobserved(Arc::new(upstreams.take_up(&after).expect("few names")));
-            assert!(gate.reload(next, || {}).is_none());
+            assert!(gate.reload(next, || {}).filling.is_none());
             // Until each has asked its server in vain as often as it takes.
             gate.clock().sleep(Span::from_secs(20)).await;
             assert!(watchers.tasks.values().all(|watcher| !watcher.task.is_finished()));

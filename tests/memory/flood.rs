@@ -52,7 +52,8 @@ impl Seen {
 /// So many different addresses, once each, through a limiter whose one limit lets everybody send [`NUMBER`].
 pub fn flood(limiter: &Limiter, rules: &Arc<Rules>, names: &Pseudonyms, addresses: u32) -> Seen {
     let now = UnixTime::default();
-    let ask = |network| limiter.decide(rules, &[counter(names, network)], now).1.is_err();
+    let decide = |network| limiter.decide(rules, &[counter(names, network)], now);
+    let ask = |network| decide(network).expect("nobody reloads").1.is_err();
     let mut seen = Seen::default();
     for number in 0..addresses {
         if number % (addresses / TIMES) == 0 {

@@ -89,7 +89,8 @@ fn idle(kind: Kind, networks: u32, known_by: impl Fn(u32) -> (u64, u64)) -> f64 
             enforced: NUMBER,
             matches: true,
         };
-        let (_, decided) = limiter.decide(&rules, &[counter], UnixTime::default());
+        let decided = limiter.decide(&rules, &[counter], UnixTime::default());
+        let (_, decided) = decided.expect("nobody reloads");
         decided.expect("it is the first request");
     }
     assert_eq!(limiter.counted(&rules), [(networks as usize, 0)]);

@@ -14,14 +14,15 @@ const EDITS: usize = 150;
 /// Clients of each caller, and the concurrency that it has by both files.
 const CLIENTS: usize = 12;
 
-/// Two files that say the same, save for most of the names in them. By the other one's name everybody would be in a tier that has
-/// too little room, or in none.
+/// Two files that say the same, save for most of the names in them. By the places of the other one's names somebody would be in a tier
+/// that has too little room. Who has come by a file is one of the strangers where the next one has neither its account nor its tier:
+/// they have room for all.
 fn file(odd: bool, server: SocketAddr) -> String {
     let pick = |even: &'static str, other: &'static str| if odd { other } else { even };
     let (paid, owner) = (pick("paid", "sponsors"), pick("acme", "ajax"));
     let tiers = match odd {
         false => yaml()
-            .tier("free", "priority: 0, concurrency: 1")
+            .tier("free", "priority: 0, concurrency: 12")
             .tier("stored", "priority: 1, concurrency: 12"),
         true => yaml()
             .tier("guest", "priority: 0, concurrency: 12")

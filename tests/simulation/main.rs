@@ -180,6 +180,7 @@ impl Search {
 
     async fn run(self, gate: Arc<Gate>, history: Arc<History>, number: u64) {
         let entered = gate.enter(&gate.generation(), &self.ask);
+        let entered = entered.expect("nobody reloads");
         look_at_the_hall(&gate);
         let verdict = match entered {
             Err(refusal) => {

@@ -241,7 +241,8 @@ impl House {
             prefer_wait: None,
         };
         // A disk that fails lets nobody in.
-        if let Ok(entered) = self.gate.enter(&self.gate.generation(), &ask) {
+        let entered = self.gate.enter(&self.gate.generation(), &ask);
+        if let Ok(entered) = entered.expect("nobody reloads") {
             let Entered::Running(pass) = entered else {
                 panic!("there are slots for all")
             };
@@ -280,7 +281,7 @@ impl House {
     /// The gate has those windows from now on; those that are new are to be filled.
     fn change_to(&mut self, windows: &[Window]) -> Option<Filling> {
         let rules = self.ids.assign(&rules(windows)).expect("few names");
-        self.gate.reload(Generation::unobserved(Arc::new(rules)), || {})
+        self.gate.reload(Generation::unobserved(Arc::new(rules)), || {}).filling
     }
 
     /// The windows that the gate has.

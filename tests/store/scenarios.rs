@@ -127,7 +127,8 @@ impl House {
     }
 
     fn enter(&self, ask: &Ask) -> Result<Pass, Refusal> {
-        match self.gate().enter(&self.gate().generation(), ask)? {
+        let entered = self.gate().enter(&self.gate().generation(), ask);
+        match entered.expect("nobody reloads")? {
             Entered::Running(pass) => Ok(pass),
             Entered::Seated(_) => panic!("there are slots for all"),
         }

@@ -57,7 +57,6 @@ use queue::Queue;
 use quota::Quotas;
 pub use quota::Usage;
 use refusal::Refusal;
-pub use room::Terms;
 use room::parties;
 use rules::{PoolId, Priority, Rules, ServerId, Tier, WindowId};
 pub use table::{Id, Table};
@@ -112,21 +111,12 @@ impl Policy {
     /// The first reason not to, with its numbers.
     pub fn enter(&mut self, ask: &Ask, now: Timestamp) -> Result<Admission, Refusal> {
         let rules = Arc::clone(&self.rules);
-        self.enter_on(ask, Terms::of(ask, &rules), now)
-    }
-
-    /// The same on other terms than its tier's: for somebody who was on the way when the rules were changed, and whose tier may
-    /// have gone with the old ones. Quotas count in the windows of the present rules.
-    ///
-    /// # Errors
-    /// As [`Self::enter`].
-    pub fn enter_on(&mut self, ask: &Ask, terms: Terms<'_>, now: Timestamp) -> Result<Admission, Refusal> {
         self.tally.arrived += 1;
-        self.admit(ask, terms, now).inspect_err(|_| self.tally.refused += 1)
+        self.admit(ask, &rules, now).inspect_err(|_| self.tally.refused += 1)
     }
 
-    fn admit(&mut self, ask: &Ask, terms: Terms<'_>, now: Timestamp) -> Result<Admission, Refusal> {
-        let tier = terms.tier;
+    fn admit(&mut self, ask: &Ask, rules: &Rules, now: Timestamp) -> Result<Admission, Refusal> {
+        let tier = rules.tier(ask.tier);
         if !self.pools.contains(ask.pool) {
             return Err(Refusal::UpstreamUnreachable);
         }
@@ -137,8 +127,8 @@ impl Policy {
         }
         let wall = self.wall_clock(now);
         self.users_have_room(ask, wall)?;
-        let overdrawn = self.quotas_have_room(ask, terms, now)?;
-        for party in parties(ask, terms) {
+        let overdrawn = self.quotas_have_room(ask, rules, now)?;
+        for party in parties(ask, rules) {
             self.concurrency_has_room(&party)?;
         }
         // A body that still comes sits down, if it can without sending anybody away: a slot that would be idle is no reason

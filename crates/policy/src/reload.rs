@@ -1,6 +1,6 @@
 //! Other rules while jobs are in the house: what they keep, what they get, and the windows that are new.
 //!
-//! Absent on purpose: who was on the way (`Policy::enter_on`), and what a new window has missed (`gate::filling`).
+//! Absent on purpose: who was on the way (`gate` has it ask again), and what a new window has missed (`gate::filling`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -29,16 +29,11 @@ impl Policy {
     /// Each quota must have room: debited + held + cost ≤ limit (semantics §5.2). Where several have none, the refusal is of the
     /// one that keeps the job out for longest: who comes back when it says shall not be refused by another. Answers with those
     /// that have none and aren't enforced.
-    pub(super) fn quotas_have_room(
-        &mut self,
-        ask: &Ask,
-        terms: Terms<'_>,
-        now: Timestamp,
-    ) -> Result<Overdrawn, Refusal> {
+    pub(super) fn quotas_have_room(&mut self, ask: &Ask, rules: &Rules, now: Timestamp) -> Result<Overdrawn, Refusal> {
         let wall = self.wall_clock(now);
         let mut longest: Option<Depleted> = None;
         let mut overdrawn = Overdrawn::new();
-        for party in parties(ask, terms) {
+        for party in parties(ask, rules) {
             if party.tier.quotas.is_empty() {
                 continue;
             }
@@ -94,26 +89,6 @@ impl Policy {
     }
 }
 
-/// The tiers on whose terms somebody asks.
-#[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
-    /// Its own.
-    pub tier: &'a Tier,
-    /// That of the delegating account, if there is one.
-    pub delegating: Option<&'a Tier>,
-}
-
-impl<'a> Terms<'a> {
-    /// The tiers that these rules have for it.
-    pub fn of(ask: &Ask, rules: &'a Rules) -> Self {
-        let delegate = ask.delegate.as_deref();
-        Self {
-            tier: rules.tier(ask.tier),
-            delegating: delegate.map(|delegate| rules.tier(delegate.tier)),
-        }
-    }
-}
-
 /// Somebody on whose terms a job must be possible: its caller, and the delegating account.
 pub(super) struct Party<'a> {
     caller: Caller,
@@ -121,16 +96,16 @@ pub(super) struct Party<'a> {
     own: Option<&'a Own>,
 }
 
-pub(super) fn parties<'a>(ask: &'a Ask, terms: Terms<'a>) -> impl Iterator<Item = Party<'a>> {
+/// With the tiers that these rules have for them.
+pub(super) fn parties<'a>(ask: &'a Ask, rules: &'a Rules) -> impl Iterator<Item = Party<'a>> {
     let caller = Party {
         caller: ask.caller,
-        tier: terms.tier,
+        tier: rules.tier(ask.tier),
         own: ask.own.as_deref(),
     };
-    let account = ask.delegate.as_deref().zip(terms.delegating);
-    let account = account.map(|(delegate, tier)| Party {
+    let account = ask.delegate.as_deref().map(|delegate| Party {
         caller: Caller::Account(delegate.account),
-        tier,
+        tier: rules.tier(delegate.tier),
         own: delegate.own.as_deref(),
     });
     std::iter::once(caller).chain(account)

@@ -256,6 +256,12 @@ impl Rules {
         tiers.find(|(_, tier)| *tier.name == *name).map(|(id, _)| id)
     }
 
+    /// The request limit of that name.
+    pub fn limit_named(&self, name: &str) -> Option<LimitId> {
+        let mut limits = (0..).map(LimitId).zip(&self.limits);
+        limits.find(|(_, limit)| *limit.name == *name).map(|(id, _)| id)
+    }
+
     /// The tier of a job that was let in with that one: the same, if there is one still; otherwise the one in which its account is
     /// `listed` now; otherwise the anonymous one.
     pub fn heir(&self, tier: TierId, caller: &Caller, listed: impl Fn(AccountId) -> Option<TierId>) -> TierId {

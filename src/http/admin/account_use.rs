@@ -38,9 +38,9 @@ pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> 
     let standing = site
         .callers
         .standing_of(Arc::clone(&account), admin.gate.clock().wall());
-    let balance = quotas::balance(&standing, &admin.gate);
+    let balance = quotas::balance(&standing, &admin.gate, &site.generation().rules);
     Ok(Json(Shown {
-        usage: quotas::lines(&standing, &balance),
+        usage: quotas::lines(&standing, &site.generation().rules, &balance),
         account: AccountLine::of(&account, &admin),
         last_used: last.map(times::written),
         jobs: jobs(&admin, id),

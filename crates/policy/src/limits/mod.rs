@@ -27,7 +27,7 @@ mod table;
 use smallvec::SmallVec;
 
 use self::cell::Reading;
-pub use self::reload::{Names, Reload, decide_by_name};
+pub use self::reload::Reload;
 use self::shard::Check;
 pub use self::shard::Shard;
 use super::rules::{Limit, LimitId, LimitSet};

@@ -88,15 +88,14 @@ fn step() -> impl Strategy<Value = Step> {
             0..6_u8,
             option::weighted(0.2, any::<u8>()),
             (any::<u8>(), any::<u8>(), option::weighted(0.2, any::<u8>())),
-            option::weighted(0.1, any::<u8>()),
         ),
         prop::bool::weighted(0.8),
         option::weighted(0.2, 1..=60_u8),
         option::weighted(0.3, prop_oneof![Just(0_u8), Just(1), 2..=60_u8]),
     );
     prop_oneof![
-        24 => enter.prop_map(|(caller, tier, pool, (cost, own, of, older), ready, max_wait_s, prefer_wait_s)| Step::Enter {
-            caller, tier, pool, cost, own, of, ready, max_wait_s, prefer_wait_s, older,
+        24 => enter.prop_map(|(caller, tier, pool, (cost, own, of), ready, max_wait_s, prefer_wait_s)| Step::Enter {
+            caller, tier, pool, cost, own, of, ready, max_wait_s, prefer_wait_s,
         }),
         2 => (any::<u8>(), any::<u8>(), milliseconds(), 0..20_u64).prop_map(|(window, caller, before_ms, units)| {
             Step::Remember { window, caller, before_ms, units }

@@ -4,7 +4,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tiergate_policy::limits::{Admitted, Counter, Moment, Refused, Reload, Shard, Subject, decide, decide_by_name};
+use tiergate_policy::limits::{Admitted, Counter, Lefts, Moment, Refused, Reload, Shard, Subject, decide};
 use tiergate_policy::rules::{Kind, Limit, LimitId, Rules};
 use tiergate_policy::time::{Span, Timestamp, UnixTime};
 
@@ -48,12 +48,6 @@ impl Door {
         decide(counters, &mut self.shards, &self.rules.limits, at)
     }
 
-    /// The same about counters that were made by other rules.
-    #[expect(clippy::result_large_err, reason = "as the policy's own")]
-    fn decide_for(&mut self, theirs: &Rules, counters: &[Counter], at: Moment) -> Result<Admitted, Refused> {
-        decide_by_name(counters, theirs, &mut self.shards, &self.rules, at)
-    }
-
     /// How long the network's next request is kept out by the first limit.
     fn refused(&mut self, at: Moment) -> Span {
         let counter = counter(LimitId(0), &self.rules, of_network(1, 1));
@@ -81,6 +75,50 @@ fn counter(limit: LimitId, rules: &Rules, subject: Subject) -> Counter {
     }
 }
 
+/// All counters of that account and that network.
+fn counters(rules: &Rules, account: u8, network: u64) -> Vec<Counter> {
+    let mut counters = Vec::new();
+    for (id, limit) in (0..).map(LimitId).zip(&rules.limits) {
+        if limit.per.account {
+            counters.push(counter(id, rules, of_account(account)));
+        }
+        if limit.per.network {
+            counters.push(counter(id, rules, of_network(network, network)));
+        }
+    }
+    counters
+}
+
+/// What a decision says, by the names of limits and in their order.
+fn told(decided: Result<Admitted, Refused>, counters: &[Counter], rules: &Rules) -> String {
+    let name = |id: LimitId| rules.limits[id.index()].name.to_string();
+    let lefts = |left: Lefts| {
+        let mut told: Vec<_> = (left.into_iter())
+            .map(|left| (name(left.limit), left.number, left.remaining, left.until))
+            .collect();
+        told.sort();
+        told
+    };
+    match decided {
+        Ok(Admitted { left, unenforced }) => {
+            let mut names: Vec<_> = unenforced.iter().map(name).collect();
+            names.sort();
+            format!("{:?}, not enforced: {names:?}", lefts(left))
+        }
+        Err(Refused::Blocked { .. }) => "blocked".to_owned(),
+        Err(Refused::Limited {
+            retry_after,
+            left,
+            blocked,
+            ..
+        }) => {
+            let mut names: Vec<_> = blocked.iter().map(|place| name(counters[*place].limit)).collect();
+            names.sort();
+            format!("for {retry_after}, blocked {names:?}, {:?}", lefts(left))
+        }
+    }
+}
+
 fn after(span: Span) -> Moment {
     Moment {
         now: Timestamp::ZERO + span,
@@ -92,7 +130,7 @@ fn secs(secs: u64) -> Moment {
     after(Span::from_secs(secs))
 }
 
-/// The counters of both are made by the first order: those who ask don't know yet that there is another.
+/// Whoever asks makes its counters by the rules that hold, in their order.
 #[test]
 fn the_same_limits_in_another_order_change_nothing() {
     let (mut runner, seed, _) = runner(HISTORIES);
@@ -105,24 +143,17 @@ fn the_same_limits_in_another_order_change_nothing() {
     let step = (0_u8..3, 0_u64..3, 0_u64..2_000, prop::option::weighted(0.1, 0_usize..3));
     let result = runner.run(&(orders, vec(step, 10..100)), |((limits, orders), steps)| {
         let (mut one, mut other) = (Door::new(limits.clone()), Door::new(limits.clone()));
-        let first = rules(limits, CALLERS_MAX);
         let mut now = Span::ZERO;
         for (account, network, millis, order) in steps {
             now = now + Span::from_millis(millis);
             if let Some(order) = order {
                 other.reload(orders[order % orders.len()].clone(), after(now));
             }
-            let mut counters = Vec::new();
-            for (id, limit) in (0..).map(LimitId).zip(&first.limits) {
-                if limit.per.account {
-                    counters.push(counter(id, &first, of_account(account)));
-                }
-                if limit.per.network {
-                    counters.push(counter(id, &first, of_network(network, network)));
-                }
-            }
-            let said = one.decide(&counters, after(now));
-            prop_assert_eq!(said, other.decide_for(&first, &counters, after(now)));
+            let [said, expected] = [&mut other, &mut one].map(|door| {
+                let counters = counters(&door.rules, account, network);
+                told(door.decide(&counters, after(now)), &counters, &door.rules)
+            });
+            prop_assert_eq!(said, expected);
         }
         Ok(())
     });
@@ -286,37 +317,10 @@ fn what_vanishes_is_forgotten_and_what_is_new_begins_empty() {
     let limit = |name: &str| plain(Kind::Fixed, 2, HOUR).named(name);
     let mut door = Door::new(vec![limit("a")]);
     assert_eq!(door.let_in(3, secs(0)), 2);
-    let theirs = rules(vec![limit("a")], CALLERS_MAX);
     door.reload(vec![limit("b")], secs(0));
-    // Who came by the old rules is charged nothing by the new ones, and isn't told of them.
-    let counters = [counter(LimitId(0), &theirs, of_network(1, 1))];
-    let admitted = door
-        .decide_for(&theirs, &counters, secs(0))
-        .expect("nothing is known of it");
-    assert!(admitted.left.is_empty());
     assert_eq!(door.let_in(3, secs(0)), 2);
     door.reload(vec![limit("a")], secs(0));
     assert_eq!(door.let_in(3, secs(0)), 2);
-}
-
-/// A refusal names the limit and the place of its counter as whoever asked knows them.
-#[test]
-fn a_refusal_by_other_rules_speaks_of_the_counters_that_were_given() {
-    let limit = |name: &str, number| plain(Kind::Fixed, number, HOUR).named(name);
-    let theirs = rules(vec![limit("gone", 9), limit("a", 9), limit("b", 1)], CALLERS_MAX);
-    let mut door = Door::new(vec![limit("b", 1), limit("new", 9), limit("a", 9)]);
-    let counters = [0, 1, 2].map(|id| counter(LimitId(id), &theirs, of_network(1, 1)));
-    let left = door
-        .decide_for(&theirs, &counters, secs(0))
-        .expect("there is room")
-        .left;
-    let told: Vec<_> = left.iter().map(|left| (left.limit, left.remaining)).collect();
-    assert_eq!(told, [(LimitId(1), 8), (LimitId(2), 0)]);
-    let refused = door.decide_for(&theirs, &counters, secs(0)).expect_err("there is none");
-    let Refused::Limited { by, left, .. } = refused else {
-        panic!("nobody is blocked")
-    };
-    assert_eq!((by, left.len(), left[1].limit), (2, 2, LimitId(2)));
 }
 
 #[test]
@@ -359,23 +363,4 @@ fn what_is_not_enforced_counts_as_if_it_were_and_goes_on_when_it_is() {
     door.reload(vec![limit(true)], secs(1));
     assert_eq!(door.let_in(1, secs(3_599)), 0, "its penalty has begun");
     assert_eq!(door.let_in(1, secs(3_600)), 1);
-}
-
-/// The bug: an edit raised a limit's number and began to enforce it at once. Who had come by the old file was refused by its number,
-/// which that file didn't enforce, and the new one doesn't have.
-#[test]
-fn nobody_is_refused_by_the_number_of_one_file_and_the_word_of_another() {
-    let of = |number, enforce| {
-        let limit = plain(Kind::Fixed, number, MINUTE).named("http");
-        vec![limit.enforced(enforce)]
-    };
-    for (old, new) in [((2, false), (100, true)), ((2, true), (100, false))] {
-        let (before, after) = (of(old.0, old.1), of(new.0, new.1));
-        let theirs = rules(before.clone(), CALLERS_MAX);
-        let mut door = Door::new(before);
-        assert_eq!(door.let_in(3, secs(0)), if old.1 { 2 } else { 3 });
-        door.reload(after, secs(1));
-        let asked = counter(LimitId(0), &theirs, of_network(1, 1));
-        assert!(door.decide_for(&theirs, &[asked], secs(1)).is_ok(), "{old:?} → {new:?}");
-    }
 }

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use tiergate_policy::Table;
 use tiergate_policy::caller::{AccountId, Caller, UserId};
 use tiergate_policy::rules::{
     PoolId, PoolRules, Priority, Quota, Rules, ServerId, ServerRules, Tier, TierId, Window, WindowId, Within,
@@ -206,11 +205,6 @@ impl Model {
 
     pub fn rules(&self) -> &Rules {
         &self.rules
-    }
-
-    /// As many others instead, until it is asked for again.
-    pub fn exchange_tiers(&mut self, tiers: Table<TierId, Tier>) -> Table<TierId, Tier> {
-        std::mem::replace(&mut self.rules.tiers, tiers)
     }
 
     pub fn jobs(&self) -> &[Job] {

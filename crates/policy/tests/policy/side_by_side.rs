@@ -12,12 +12,12 @@ use tiergate_policy::rules::{PoolId, Priority, Rules, ServerId, TierId, WindowId
 use tiergate_policy::time::{Span, Timestamp, UnixTime};
 use tiergate_policy::{
     Admission, ClockStep, DebitNumber, Delegate, Displaced, Grant, JobId, Outcome, Own, Policy, Relocation, State,
-    Terms, Usage,
+    Usage,
 };
 
 use super::model::{Entered, Handed, Model, No, Number, own_limit};
 use super::request::{AdmissionRequest, RequestExt, request};
-use super::rules::{RulesBuilder, rules};
+use super::rules::rules;
 
 /// Something that happens. Numbers are taken modulo what there is, so every step means something in every history.
 #[derive(Clone, Debug)]
@@ -34,8 +34,6 @@ pub enum Step {
         ready: bool,
         max_wait_s: Option<u8>,
         prefer_wait_s: Option<u8>,
-        /// It was on the way while the rules were changed: its tier had the terms of the one that comes so many later.
-        older: Option<u8>,
     },
     /// A debit of the past (or, by a clock that was wrong, of the future).
     Remember {
@@ -100,8 +98,7 @@ const SWEEPS: u16 = 256;
 /// What is asked of the policy: a step with its job and its numbers looked up.
 #[derive(Clone, Debug)]
 pub enum Call {
-    /// With the tiers of older rules, if it came by those.
-    Enter(AdmissionRequest, Option<Arc<Rules>>),
+    Enter(AdmissionRequest),
     AskSlot(JobId),
     GiveBackSlot(JobId),
     End(JobId, Outcome),
@@ -146,8 +143,7 @@ pub enum Decision {
 /// Puts one call to a policy.
 pub fn decide(policy: &mut Policy, call: &Call, now: Timestamp) -> Decision {
     match call {
-        Call::Enter(ask, None) => Decision::Entered(policy.enter(ask, now)),
-        Call::Enter(ask, Some(older)) => Decision::Entered(policy.enter_on(ask, Terms::of(ask, older), now)),
+        Call::Enter(ask) => Decision::Entered(policy.enter(ask, now)),
         Call::AskSlot(job) => Decision::Granted(policy.ask_slot(*job, now)),
         Call::GiveBackSlot(job) => Decision::Granted(policy.give_back_slot(*job, now)),
         Call::End(job, outcome) => Decision::Granted(policy.end(*job, *outcome, now)),
@@ -342,7 +338,6 @@ impl SideBySide {
                 ready,
                 max_wait_s,
                 prefer_wait_s,
-                older,
             } => {
                 let secs = |secs: Option<u8>| secs.map(|secs| Span::from_secs(secs.into()));
                 let ask = request(who(*caller), self.tier(*tier))
@@ -353,7 +348,7 @@ impl SideBySide {
                     .ready(*ready)
                     .max_wait(secs(*max_wait_s))
                     .prefer_wait(secs(*prefer_wait_s));
-                Call::Enter(ask, older.map(|later| Arc::new(self.older(later))))
+                Call::Enter(ask)
             }
             Step::AskSlot(pick) => Call::AskSlot(self.pick(*pick)),
             Step::GiveBackSlot(pick) => Call::GiveBackSlot(self.pick(*pick)),
@@ -446,12 +441,6 @@ impl SideBySide {
 
     // ---- one call to both
 
-    /// Rules whose tiers had each other's terms, but the priorities that they have now.
-    fn older(&self, later: u8) -> Rules {
-        let present = self.model.rules().clone();
-        RulesBuilder::from(present).exchange_terms(later.into()).build()
-    }
-
     fn put(&mut self, call: Call) {
         let before = Before::of(self);
         self.decide_both(call, &before);
@@ -467,12 +456,7 @@ impl SideBySide {
     fn compare(&mut self, call: &Call, decision: &Decision, before: &Before) {
         let now = self.now;
         match (call, decision) {
-            (Call::Enter(ask, Some(older)), decided) => {
-                let present = self.model.exchange_tiers(older.tiers.clone());
-                self.compare(&Call::Enter(ask.clone(), None), decided, before);
-                self.model.exchange_tiers(present);
-            }
-            (Call::Enter(ask, None), Decision::Entered(decision)) => {
+            (Call::Enter(ask), Decision::Entered(decision)) => {
                 let expected = self.estimate_for(ask);
                 let overdrawn = self.model.overdrawn(ask, now);
                 let entered = self.model.enter(ask, now);

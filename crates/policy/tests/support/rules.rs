@@ -135,24 +135,6 @@ impl RulesBuilder {
         self
     }
 
-    /// Each tier keeps its place and priority, and has the name and the terms of the one that comes so many later.
-    pub fn exchange_terms(mut self, later: usize) -> Self {
-        let tiers = &self.0.tiers;
-        let terms = tiers.iter().cycle().skip(later);
-        let exchanged = tiers.entries().zip(terms).map(|((id, tier), terms)| {
-            let priority = tier.priority;
-            (
-                id,
-                Tier {
-                    priority,
-                    ..terms.clone()
-                },
-            )
-        });
-        self.0.tiers = exchanged.collect();
-        self
-    }
-
     /// Changes every tier alike.
     pub fn edit_tiers(self, describe: impl Fn(TierBuilder) -> TierBuilder) -> Self {
         let names: Vec<_> = self.0.tiers.iter().map(|tier| tier.name.clone()).collect();

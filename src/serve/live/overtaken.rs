@@ -1,0 +1,456 @@
+//! A request that a reload overtakes: it has come to the door before, and asks the limits and the gate after it (semantics §10.53). It
+//! keeps its route and its key; its tier, limits and quotas are the newest ones, and so is all that it is told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+
+use super::super::*;
+use super::*;
+use crate::http::listener::serve_overtaken;
+use crate::http::way::Core;
+use crate::store::AccountSpec;
+use crate::upstream::Connections;
+
+/// SHA-256 of `k`.
+const KEY: &str = "8254c329a92850f6d539dd376f4816ee2764517da5e0235514af433164480d7a";
+/// SHA-256 of nobody's key.
+const NOBODYS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// What differs between the files of a test.
+struct File<'f> {
+    tiers: &'f str,
+    /// The tier of the listed account, and its key; `None`: it isn't listed.
+    account: Option<(&'f str, &'f str)>,
+    limits: &'f str,
+    more: &'f str,
+    /// Which of the two upstreams is there, and its route's cost.
+    upstream: usize,
+    cost: u32,
+}
+
+const TIERS: &str = "free: { priority: 1, concurrency: 1 }, paid: { priority: 5, concurrency: 7 }";
+
+const FILE: File<'static> = File {
+    tiers: TIERS,
+    account: Some(("free", KEY)),
+    limits: "",
+    more: "",
+    upstream: 0,
+    cost: 1,
+};
+
+/// A server that nobody but the test asks.
+struct Site {
+    live: Live,
+    core: Core,
+    folder: PathBuf,
+    workers: [SocketAddr; 2],
+}
+
+/// Two servers: each answers with its number and the head that it was sent.
+async fn worker(number: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.expect("a request"));
+            }
+            let body = format!(
+                "worker {number}\n{}",
+                String::from_utf8(head).expect("text").to_lowercase()
+            );
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.expect("it is read");
+        }
+    });
+    address
+}
+
+impl Site {
+    async fn open(file: &File<'_>) -> Self {
+        static SITES: AtomicUsize = AtomicUsize::new(0);
+        let number = SITES.fetch_add(1, Relaxed);
+        let folder = std::env::temp_dir().join(format!("tiergate-overtaken-{}-{number}", std::process::id()));
+        let workers = [worker(0).await, worker(1).await];
+        let (config, clock) = (config(file, &folder, &workers), Clock::start());
+        let parts = open(config, None, OldData::Use, clock).await.expect("a new folder");
+        let connections = Connections::new(clock, TaskTracker::new());
+        let core = Core {
+            door: Arc::clone(&parts.door),
+            connections: Arc::new(connections),
+        };
+        Self {
+            live: Live::new(parts),
+            core,
+            folder,
+            workers,
+        }
+    }
+
+    /// The file becomes this one.
+    async fn reload(&mut self, file: &File<'_>) {
+        let config = Arc::new(config(file, &self.folder, &self.workers));
+        let at = self.house().gate.clock().wall();
+        self.live.swap("tiers.yaml", &config, at).await.expect("it is right");
+    }
+
+    fn house(&self) -> &House {
+        &self.live.parts.house
+    }
+
+    fn door(&self) -> Arc<Door> {
+        self.core.door.load_full()
+    }
+
+    /// What is answered to a request that has come to that door, with these lines of its head.
+    async fn ask(&self, by: &Door, path: &str, lines: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let client = async {
+            let mut stream = TcpStream::connect(address).await.expect("somebody listens");
+            let head = format!("GET {path} HTTP/1.1\r\nhost: door.example\r\n{lines}connection: close\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.expect("it is read");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("text");
+            answer
+        };
+        let server = async {
+            let (stream, _) = listener.accept().await.expect("somebody comes");
+            serve_overtaken(&self.core, by, stream).await;
+        };
+        tokio::join!(client, server).0
+    }
+
+    async fn search(&self, by: &Door) -> String {
+        self.ask(by, "/search", "x-api-key: k\r\n").await
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.house().database.close();
+        // The system empties its folder if this fails.
+        let _removed = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn config(file: &File<'_>, folder: &std::path::Path, workers: &[SocketAddr; 2]) -> Config {
+    let File {
+        tiers,
+        account,
+        limits,
+        more,
+        upstream,
+        cost,
+    } = file;
+    let account = account.map_or_else(String::new, |(tier, key)| {
+        format!("{{ name: acme, tier: {tier}, key_sha256: {key} }}")
+    });
+    let yaml = format!(
+        "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\ndata_dir: {}\nqueue: {{ length: 8 }}\ntiers: {{ strangers: {{ \
+         priority: 0, concurrency: 3 }}, {tiers} }}\nanonymous: strangers\naccounts: [ {account} ]\nlimits: [ {limits} \
+         ]\nupstreams: {{ u{upstream}: {{ servers: [ {{ url: \"http://{}\", slots: 4 }} ] }} }}\nroutes: [ {{ path: /search, \
+         upstream: u{upstream}, metered: true, cost: {cost} }} ]\n{more}\n",
+        folder.display(),
+        workers[*upstream],
+    );
+    Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"))
+}
+
+/// Whether the answer has all of these, between which there is ` & `.
+#[track_caller]
+fn says(answer: &str, status: u16, parts: &str) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    for part in parts.split(" & ") {
+        assert!(answer.contains(part), "{part} is missing in: {answer}");
+    }
+}
+
+/// A search by the first file after the second one is in force.
+async fn overtaken(before: &File<'_>, after: &File<'_>) -> String {
+    let mut site = Site::open(before).await;
+    let came_to = site.door();
+    site.reload(after).await;
+    site.search(&came_to).await
+}
+
+/// The same with a limit in both, so that it is noticed there; without, the gate notices it.
+async fn overtaken_both_ways(before: &File<'_>, after: &File<'_>) -> [String; 2] {
+    let limits = "{ name: http, per: account, limit: 100, window: 1h }";
+    let limited = (File { limits, ..*before }, File { limits, ..*after });
+    [overtaken(before, after).await, overtaken(&limited.0, &limited.1).await]
+}
+
+#[tokio::test]
+async fn an_account_that_was_promoted_has_its_new_tier() {
+    let promoted = File {
+        account: Some(("paid", KEY)),
+        ..FILE
+    };
+    for answer in overtaken_both_ways(&FILE, &promoted).await {
+        says(&answer, 200, r#""concurrency";q=7 & worker 0"#);
+        says(
+            &answer,
+            200,
+            "x-tiergate-account: acme & x-tiergate-tier: paid & x-tiergate-priority: 5",
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_was_demoted_is_refused_as_its_new_tier() {
+    let quota = "free: { priority: 1, concurrency: 1, quota: { limit: 0, rolling: 1h } }, paid: { priority: 5, concurrency: 7 }";
+    let before = File {
+        account: Some(("paid", KEY)),
+        ..FILE
+    };
+    let demoted = File { tiers: quota, ..FILE };
+    for answer in overtaken_both_ways(&before, &demoted).await {
+        says(
+            &answer,
+            402,
+            r#"quota_depleted & "tier":"free" & "priority":1 & "concurrency";q=1"#,
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_account_whose_tier_is_gone_has_the_strangers_terms() {
+    let without = File {
+        tiers: "paid: { priority: 5, concurrency: 7 }",
+        account: None,
+        ..FILE
+    };
+    for answer in overtaken_both_ways(&FILE, &without).await {
+        says(
+            &answer,
+            200,
+            r#""concurrency";q=3 & x-tiergate-account: acme & x-tiergate-tier: strangers"#,
+        );
+    }
+}
+
+/// Its key is nobody's any more, and its account is as it was while it isn't listed; listed again, it is as the newest file has it.
+#[tokio::test]
+async fn an_account_that_is_listed_again_is_as_the_newest_file_has_it() {
+    let mut site = Site::open(&FILE).await;
+    let came_to = site.door();
+    site.reload(&File { account: None, ..FILE }).await;
+    says(&site.search(&site.door()).await, 403, "invalid_key");
+    says(&site.search(&came_to).await, 200, "x-tiergate-tier: free");
+    let listed = File {
+        account: Some(("paid", NOBODYS)),
+        ..FILE
+    };
+    site.reload(&listed).await;
+    says(&site.search(&came_to).await, 200, "x-tiergate-tier: paid");
+}
+
+#[tokio::test]
+async fn the_routes_and_keys_are_those_that_it_came_by() {
+    let mut site = Site::open(&FILE).await;
+    let came_to = site.door();
+    let after = File {
+        account: Some(("free", NOBODYS)),
+        upstream: 1,
+        cost: 5,
+        tiers: "free: { priority: 1, concurrency: 1, quota: { limit: 10, rolling: 1h } }",
+        ..FILE
+    };
+    site.reload(&after).await;
+    says(
+        &site.search(&came_to).await,
+        200,
+        r#"worker 0 & x-tiergate-account: acme & "hourly";r=9"#,
+    );
+    says(&site.search(&site.door()).await, 403, "invalid_key");
+}
+
+#[tokio::test]
+async fn a_delegated_user_and_its_account_have_the_newest_terms() {
+    let mut site = Site::open(&FILE).await;
+    let (store, at) = (Arc::clone(&site.house().store), site.house().gate.clock().wall());
+    let new = AccountSpec {
+        name: "forum".to_owned(),
+        tier: "free".to_owned(),
+        max_users: Some(10),
+        ..AccountSpec::default()
+    };
+    store.add(new, at).expect("a new name");
+    let minted = store.mint("forum", String::new(), None, at).expect("its first key");
+    let lines = format!("x-api-key: {}\r\nx-tiergate-user: somebody\r\n", minted.secret.reveal());
+    let came_to = site.door();
+    site.reload(&File {
+        tiers: "free: { priority: 1, concurrency: 2, quota: { limit: 10, rolling: 24h } }",
+        ..FILE
+    })
+    .await;
+    let answer = site.ask(&came_to, "/search", &lines).await;
+    says(&answer, 200, "x-tiergate-account: forum & x-tiergate-tier: strangers");
+    says(&answer, 200, r#""daily";q=10 & "daily";r=9 & "concurrency";q=2"#);
+}
+
+#[tokio::test]
+async fn a_limit_that_changed_its_number_counts_by_the_new_one() {
+    let limits = |limits| File { limits, ..FILE };
+    let five = "{ name: http, per: account, limit: 5, window: 1h }";
+    let mut site = Site::open(&limits(five)).await;
+    let came_to = site.door();
+    says(
+        &site.search(&came_to).await,
+        200,
+        "x-ratelimit-limit: 5 & x-ratelimit-remaining: 4",
+    );
+    // At another place.
+    let nine = "{ name: new, per: account, limit: 50, window: 1h, headers: off }, { name: http, per: account, limit: 9, window: 1h }";
+    site.reload(&limits(nine)).await;
+    says(
+        &site.search(&came_to).await,
+        200,
+        r#"x-ratelimit-limit: 9 & x-ratelimit-remaining: 7 & "new";r=49"#,
+    );
+    says(
+        &site.search(&site.door()).await,
+        200,
+        r#"x-ratelimit-remaining: 6 & "new";r=48"#,
+    );
+    site.reload(&limits("{ name: http, per: account, limit: 2, window: 1h }"))
+        .await;
+    let refused = site.search(&came_to).await;
+    says(&refused, 429, r#"rate_limited & "limit":2 & x-ratelimit-limit: 2"#);
+    assert!(!refused.contains("\"new\""), "{refused}");
+}
+
+#[tokio::test]
+async fn a_limit_that_is_gone_or_not_enforced_refuses_nobody_any_more() {
+    let limits = |limits| File { limits, ..FILE };
+    let before =
+        "{ name: gone, per: account, limit: 1, window: 1h }, { name: http, per: account, limit: 1, window: 1h }";
+    let mut site = Site::open(&limits(before)).await;
+    let came_to = site.door();
+    says(&site.search(&came_to).await, 200, r#""gone";r=0"#);
+    says(&site.search(&came_to).await, 429, "rate_limited");
+    // The bug: an edit raised a limit's number and began to enforce it, or the other way round, and who had come by the old file was
+    // refused by the number of the one and the word of the other.
+    site.reload(&limits(
+        "{ name: http, per: account, limit: 1, window: 1h, enforce: false }",
+    ))
+    .await;
+    let answer = site.search(&came_to).await;
+    says(&answer, 200, "worker 0");
+    assert!(!answer.contains("\"gone\"") && !answer.contains("\"http\""), "{answer}");
+    site.reload(&limits("{ name: http, per: account, limit: 3, window: 1h }"))
+        .await;
+    says(&site.search(&came_to).await, 200, "x-ratelimit-limit: 3");
+}
+
+#[tokio::test]
+async fn a_limit_matches_the_request_anew() {
+    let limits = |limits| File { limits, ..FILE };
+    let mut site = Site::open(&limits(
+        "{ name: http, per: network, match: { path: /search }, limit: 5, window: 1h }",
+    ))
+    .await;
+    let came_to = site.door();
+    site.reload(&limits(
+        "{ name: http, per: network, match: { path: /other }, limit: 5, window: 1h }",
+    ))
+    .await;
+    let answer = site.search(&came_to).await;
+    says(&answer, 200, "worker 0");
+    assert!(!answer.contains("x-ratelimit"), "{answer}");
+}
+
+#[tokio::test]
+async fn windows_that_changed_are_those_of_the_newest_file() {
+    let file = |tiers, limits| File { tiers, limits, ..FILE };
+    let mut site = Site::open(&file(
+        "free: { priority: 1, concurrency: 1, quota: { limit: 10, rolling: 1h } }",
+        "{ name: http, per: account, limit: 5, window: 1m }",
+    ))
+    .await;
+    let came_to = site.door();
+    site.reload(&file(
+        "free: { priority: 1, concurrency: 1, quota: { limit: 10, rolling: 24h } }",
+        "{ name: http, per: account, limit: 5, window: 2m }",
+    ))
+    .await;
+    says(
+        &site.search(&came_to).await,
+        200,
+        r#""daily";q=10;w=86400 & "http";q=5;w=120"#,
+    );
+}
+
+#[tokio::test]
+async fn a_strangers_page_and_a_wrong_key_meet_the_newest_limits() {
+    let limits = |limits| File { limits, ..FILE };
+    let mut site = Site::open(&limits("{ name: http, per: network, limit: 5, window: 1h }")).await;
+    let came_to = site.door();
+    let more = File {
+        tiers: "free: { priority: 1, concurrency: 1 }",
+        ..limits("{ name: http, per: network, limit: 3, window: 1h }")
+    };
+    site.reload(&more).await;
+    says(
+        &site.ask(&came_to, "/me", "").await,
+        200,
+        r#""tier":"strangers" & x-ratelimit-remaining: 2"#,
+    );
+    says(
+        &site.ask(&came_to, "/search", "x-api-key: wrong\r\n").await,
+        403,
+        "x-ratelimit-remaining: 1",
+    );
+    says(&site.search(&came_to).await, 200, "x-ratelimit-remaining: 0");
+    says(&site.search(&came_to).await, 429, r#""limit":3"#);
+}
+
+/// A reload between the limits and the gate: the limits have decided, and charge nothing again.
+#[tokio::test]
+async fn a_reload_after_the_limits_charges_them_once() {
+    let limits = "{ name: other, per: account, limit: 70, window: 1h, headers: off }, { name: http, per: account, limit: 5, window: 1h }";
+    let mut site = Site::open(&File { limits, ..FILE }).await;
+    let came_to = site.door();
+    let after = File {
+        account: Some(("paid", KEY)),
+        limits: "{ name: http, per: account, limit: 9, window: 1h }",
+        ..FILE
+    };
+    // The gate alone, as if the limits had been asked before.
+    let config = config(&after, &site.folder, &site.workers);
+    let upstreams = &mut site.live.parts.upstreams;
+    let rules = Arc::new(upstreams.take_up(&config).expect("few names"));
+    let (parts, house) = (&site.live.parts, site.house());
+    let at = house.gate.clock().wall();
+    house
+        .store
+        .prepare_list(&data_dir::listed(&config), at)
+        .expect("it is right")
+        .take();
+    let accounts = Arc::new(KnownAccounts::of(house.store.directory()));
+    let generation = generation(&config, rules, accounts, &house.exposition);
+    let newest = Arc::new(door(&config, house, &parts.upstreams, &generation));
+    house.gate.reload(generation, || site.core.door.store(newest));
+    let answer = site.search(&came_to).await;
+    says(
+        &answer,
+        200,
+        r#"x-ratelimit-limit: 5 & x-ratelimit-remaining: 4 & "other";r=69 & x-tiergate-tier: paid"#,
+    );
+    says(&answer, 200, r#""concurrency";q=7"#);
+    let counted = house.limiter.counted(&came_to.generation().rules);
+    assert_eq!(counted, [(1, 0), (1, 0)]);
+    says(&site.search(&came_to).await, 200, "x-ratelimit-remaining: 3");
+}

@@ -1,0 +1,93 @@
+//! What the gate and the limiter add to the policy's decisions: locks that nobody waits for in vain, and one set of rules at a time.
+
+#[path = "../crates/policy/tests/support/request.rs"]
+mod request;
+#[path = "../crates/policy/tests/support/rules.rs"]
+mod rules;
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tiergate::clock::Clock;
+use tiergate::gate::{Entered, Gate, Generation, Limiter, Stale};
+use tiergate::policy::caller::{Caller, NetworkId};
+use tiergate::policy::limits::{Counter, SHARDS, Subject};
+use tiergate::policy::rules::{Kind, LimitId, TierId};
+use tiergate::policy::time::{Span, UnixTime};
+use tiergate::policy::{Outcome, Policy};
+use tiergate::store::memory::MemoryLedger;
+
+use request::request;
+use rules::{LimitExt, limit, rules};
+
+const DECISIONS: u32 = 50_000;
+/// Without a deadlock it takes a tenth of a second.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// In the shard of that number.
+fn counter(shard: u64) -> Counter {
+    Counter {
+        limit: LimitId(0),
+        subject: Subject {
+            id: shard,
+            wider: shard << (u64::BITS - SHARDS.trailing_zeros()),
+            region: 0,
+            is_network: false,
+        },
+        number: u32::MAX,
+        enforced: u32::MAX,
+        matches: true,
+    }
+}
+
+/// A decision takes the locks of its shards in the order of their numbers, whatever the order of its counters, so that no two wait for
+/// each other.
+#[test]
+fn who_needs_the_same_shards_in_another_order_does_not_wait_for_ever() {
+    let rules = Arc::new(
+        rules()
+            .limits([limit("requests", u32::MAX, Span::from_secs(60)).kind(Kind::Fixed)])
+            .callers_max(1_000)
+            .build(),
+    );
+    let limiter = Limiter::new(Arc::clone(&rules), Clock::start());
+    let (told, ended) = mpsc::channel();
+    for order in [[1_u64, 2, 3], [3, 2, 1], [2, 3, 1]] {
+        let (limiter, told, counters) = (Arc::clone(&limiter), told.clone(), order.map(counter));
+        let rules = Arc::clone(&rules);
+        std::thread::spawn(move || {
+            let decide = || limiter.decide(&rules, &counters, UnixTime::default());
+            let lets_in = || decide().is_ok_and(|(_, decided)| decided.is_ok());
+            let let_in = (0..DECISIONS).filter(|_| lets_in()).count();
+            told.send(let_in as u32).expect("the test waits for it");
+        });
+    }
+    for _ in 0..3 {
+        let let_in = ended.recv_timeout(PATIENCE).expect("nobody waits for ever");
+        assert_eq!(let_in, DECISIONS);
+    }
+}
+
+#[test]
+fn whoever_asks_by_an_older_generation_takes_nothing() {
+    let generation = |concurrency| {
+        let rules = rules().tier("free", |tier| tier.concurrency(concurrency));
+        Generation::unobserved(Arc::new(rules.upstream("search", &[4]).build()))
+    };
+    let (before, after) = (generation(5), generation(1));
+    let policy = Policy::new(Arc::clone(&before.rules));
+    let ledger = Arc::new(MemoryLedger::default());
+    let gate = Gate::new(policy, Arc::clone(&before), Clock::start(), ledger);
+    gate.reload(Arc::clone(&after), || {});
+    let ask = request(Caller::Network(NetworkId(1)), TierId(0));
+    assert!(matches!(gate.enter(&before, &ask), Err(Stale)));
+    assert_eq!((gate.in_house(), gate.view().tally.arrived), (0, 0));
+    let Ok(Ok(Entered::Running(pass))) = gate.enter(&after, &ask) else {
+        panic!("there are slots")
+    };
+    let refused = gate.enter(&after, &ask).expect("it is the present one");
+    assert!(refused.is_err(), "by its terms it has one job");
+    assert_eq!(gate.view().tally.arrived, 2);
+    pass.settle(Outcome::Failed, 0);
+}
