@@ -262,7 +262,8 @@ impl Turn<'_> {
             rules: &of_caller.generation.rules,
             own: found.own,
         });
-        let telling = &of_limits.telling;
+        // Which fields there are is said by whoever has decided of the limits; where none was met, of the rest.
+        let telling = &if found.met.is_some() { of_limits } else { of_caller }.telling;
         telling.tell(headers, of_limits.limits.rules(), found.met.as_ref(), metered);
     }
 

@@ -258,6 +258,18 @@ async fn an_account_that_is_listed_again_is_as_the_newest_file_has_it() {
 }
 
 #[tokio::test]
+async fn fields_that_are_switched_off_are_told_no_more() {
+    let without = File {
+        more: "ratelimit_fields: false",
+        ..FILE
+    };
+    for answer in overtaken_both_ways(&FILE, &without).await {
+        says(&answer, 200, "worker 0");
+        assert!(!answer.contains("ratelimit-policy"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn the_routes_and_keys_are_those_that_it_came_by() {
     let mut site = Site::open(&FILE).await;
     let came_to = site.door();
