@@ -295,7 +295,7 @@ fn a_recovery_races_with_a_grant_to_a_moving_job() {
         let waiting = seated(&gate, 3, LOW);
         let back = {
             let gate = Arc::clone(&gate);
-            thread::spawn(move || gate.server_up(|| Some((PoolId(0), tiergate::policy::rules::ServerId(0)))))
+            thread::spawn(move || gate.server_up(PoolId(0), tiergate::policy::rules::ServerId(0)))
         };
         let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
         let (moved, granted) = (block_on(moving), block_on(waiting).expect("nobody displaces"));
