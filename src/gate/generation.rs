@@ -1,10 +1,7 @@
 //! One generation of the rules: by what jobs are let in until the next reload, and where they are counted.
 //!
-//! Tiers, windows and limits are known by their places in the rules, which a reload may change. So whoever asks says by which
-//! generation it has made out what it asks; around a reload that may be the one before. Then it is told so, and asks again by the
-//! present one ([`Stale`](super::Stale)). Pools keep their places from one generation to the next (`serve::places`).
-//!
-//! Absent on purpose: what becomes of jobs in the house, which is the policy's.
+//! Whoever asks says by which generation it has made out what it asks. Around a reload that may be the one before: then it is told so
+//! ([`Stale`](super::Stale)), and asks again by the present one. Ids of tiers, windows and upstreams mean the same in all of them.
 
 use std::sync::Arc;
 
