@@ -16,7 +16,7 @@
 //! | [`small_file`] | files of a few lines that are named, such as one with a token |
 //! | [`config`] | tiers.yaml to a validated `Config`, or everything that is wrong with it; what is unwise in it; its schema |
 //! | [`cli`] | the commands for operators, which ask the running server, read its database or judge a file |
-//! | [`serve`] | the composition root, the one room that names every concrete type |
+//! | [`server`] | the composition root, the one room that names every concrete type |
 //! | [`clock`] | the only one who asks the system for the time |
 //! | [`telemetry`] | metrics and logs |
 //!
@@ -25,8 +25,8 @@
 //! "`a` ← `b`" says that `b` may know `a`. `tests/architecture.rs` fails on any other arrow.
 //!
 //! ```text
-//! policy ← store ← gate ← upstream ← http ← serve ← main        each may know all that stand left of it
-//! policy ← config ← serve                                        nobody else sees the configuration
+//! policy ← store ← gate ← upstream ← http ← server ← main       each may know all that stand left of it
+//! policy ← config ← server                                       nobody else sees the configuration
 //! policy ← config, store ← cli ← main                            the commands, beside the door
 //! path, template ← config, http                                  and they know nobody
 //! small_file ← config, store                                     nor does it
@@ -36,7 +36,7 @@
 //! # Invariants
 //!
 //! - The policy has no async, I/O, lock, clock, randomness, logging or serde. The same history gives the same decisions.
-//! - What a job holds is held by exactly one value: a `Waiting`, a `Pass`, a `Moving` or a `Committing`; dropping it gives
+//! - What a job holds is held by exactly one value: a `QueuedJob`, a `Pass`, a `Relocating` or a `Committing`; dropping it gives
 //!   everything back.
 //! - All that changes together changes under one lock, which is never held across an await and under which nobody is woken.
 //! - A request keeps the routes and keys of the configuration that it came to; its tier, limits and quotas are those of the newest one.
@@ -53,7 +53,7 @@ pub mod config;
 pub mod gate;
 pub mod http;
 pub mod path;
-pub mod serve;
+pub mod server;
 pub mod small_file;
 pub mod store;
 mod sync;

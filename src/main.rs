@@ -25,7 +25,7 @@ use tiergate::cli::usage::{self, Usage};
 use tiergate::clock::Clock;
 use tiergate::config::presets::{PRESETS, Preset};
 use tiergate::config::{Config, Overrides, System};
-use tiergate::serve::{self, Source, watch};
+use tiergate::server::{self, Source, config_watch};
 use tiergate::store::OldData;
 use tiergate::telemetry::logs::{self, Format};
 use tokio::signal::unix::{SignalKind, signal};
@@ -236,7 +236,7 @@ fn configured(options: &Serve) -> Result<(Config, Option<Source>), String> {
     let (config, seen) = match options.preset.as_deref().and_then(Preset::named) {
         Some(preset) => (preset.config(), None),
         None => {
-            let seen = watch::read(&options.config);
+            let seen = config_watch::read(&options.config);
             let config = match &seen {
                 Ok(bytes) => Config::parse_for(&options.config, &options.config.display().to_string(), bytes, &System),
                 // Of a pipe too, which can be read once and not be followed.
@@ -267,11 +267,11 @@ fn open(options: &Serve) -> Result<(), String> {
         .map_err(|e| error(&e))?;
     let served = runtime.block_on(async {
         // First of all: an operator's SIGHUP may come while a slow disk is read.
-        let hang_ups = serve::hang_ups();
+        let hang_ups = server::hang_ups();
         let (config, source) = configured(options)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| error(&e))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| error(&e))?;
-        let sockets = serve::bind(&config).map_err(|e| error(&e))?;
+        let sockets = server::bind(&config).map_err(|e| error(&e))?;
         let old_data = match options.new_data {
             true => OldData::SetAside,
             false => OldData::Use,
@@ -290,7 +290,7 @@ fn open(options: &Serve) -> Result<(), String> {
                 std::process::exit(130);
             });
         };
-        serve::run(config, source, hang_ups, sockets, old_data, Clock::start(), shutdown)
+        server::run(config, source, hang_ups, sockets, old_data, Clock::start(), shutdown)
             .await
             .map_err(|e| error(&e))
     });

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tiergate::config::{Config, ConfigErrors, History, OnHangup, Origins, SHOWN_PROBLEMS_MAX};
-use tiergate::policy::rules::{PoolId, Rules, TierId, Window, Within};
+use tiergate::policy::rules::{Rules, TierId, UpstreamId, Window, Within};
 use tiergate::policy::time::Span;
 
 use sections::HASHES;
@@ -185,7 +185,10 @@ fn what_is_left_out_has_its_default() {
     );
     assert_eq!(slots(&config.rules), [2]);
     let route = &config.routes[0];
-    assert_eq!((&route.host, &route.methods, route.upstream), (&None, &None, PoolId(0)));
+    assert_eq!(
+        (&route.host, &route.methods, route.upstream),
+        (&None, &None, UpstreamId(0))
+    );
     assert_eq!(
         (route.max_body, route.max_wait, route.on_hangup),
         (1 << 20, None, OnHangup::Finish)
@@ -261,7 +264,7 @@ fn what_is_written_is_read() {
     let route = &config.routes[0];
     assert_eq!(
         (route.host.as_deref(), route.upstream),
-        (Some("api.example.org"), PoolId(1))
+        (Some("api.example.org"), UpstreamId(1))
     );
     assert_eq!(route.methods, Some(vec![http::Method::GET, http::Method::POST]));
     assert_eq!(
@@ -865,6 +868,6 @@ fn what_is_shown_is_short_and_printable() {
 
 /// Of the first upstream's servers.
 fn slots(rules: &Rules) -> Vec<u32> {
-    let servers = rules.pools[PoolId(0)].servers.iter();
+    let servers = rules.upstreams[UpstreamId(0)].servers.iter();
     servers.map(|server| server.slots).collect()
 }

@@ -82,7 +82,7 @@ fn whoever_asks_by_an_older_generation_takes_nothing() {
     gate.reload(Arc::clone(&after), || {});
     let ask = request(Caller::Network(NetworkId(1)), TierId(0));
     assert!(matches!(gate.enter(&before, &ask), Err(Stale)));
-    assert_eq!((gate.in_house(), gate.view().tally.arrived), (0, 0));
+    assert_eq!((gate.in_flight(), gate.view().tally.arrived), (0, 0));
     let Ok(Ok(Entered::Running(pass))) = gate.enter(&after, &ask) else {
         panic!("there are slots")
     };

@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tiergate::clock::{Clock, Hands};
-use tiergate::gate::{Committing, Entered, Filling, Gate, Generation, Pass, Relocated, Tick, Waiting};
+use tiergate::gate::{Backfill, Committing, Entered, Gate, Generation, Permit, QueuedJob, Relocated, Tick};
 use tiergate::policy::caller::{AccountId, Caller, UserId};
 use tiergate::policy::rules::{Rules, TierId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
@@ -111,12 +111,12 @@ struct Fixture {
     clock: Clock,
     ledger: Arc<MemoryLedger>,
     gate: Arc<Gate>,
-    running: Vec<(Pass, Debit)>,
+    running: Vec<(Permit, Debit)>,
     committing: Vec<(Committing, Debit)>,
     /// Whose commit was asked for: what a fence has below it.
     committed: Vec<Debit>,
     /// To be filled, with what was committed by then.
-    fillings: Vec<(Filling, Listed)>,
+    fillings: Vec<(Backfill, Listed)>,
     runtime: Runtime,
 }
 
@@ -177,7 +177,7 @@ impl Fixture {
         self.running.push((pass, Debit { caller, at, units }));
     }
 
-    fn waits(&self, tier: TierId) -> Waiting {
+    fn waits(&self, tier: TierId) -> QueuedJob {
         match self.gate.enter(&self.gate.generation(), &ask(account(1), tier, 1)) {
             Ok(Ok(Entered::Seated(waiting))) => waiting,
             other => panic!("no slot is free: {other:?}"),

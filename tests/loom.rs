@@ -20,10 +20,10 @@ use std::task::{Context, Poll, Waker};
 use loom::future::block_on;
 use loom::thread;
 use tiergate::clock::Clock;
-use tiergate::gate::{Committing, Entered, Gate, Generation, Moving, Pass, Relocated, Waiting};
+use tiergate::gate::{Committing, Entered, Gate, Generation, Moving, Permit, Relocated, Waiting};
 use tiergate::policy::caller::{Caller, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{PoolId, TierId};
+use tiergate::policy::rules::{TierId, UpstreamId};
 use tiergate::policy::{Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{Commit, Entry, Fence, Ledger, Record, Standing, Ticket};
@@ -60,7 +60,7 @@ fn enter(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Result<Entered, Refusal>
     gate.enter(&gate.generation(), &ask).expect("nobody reloads")
 }
 
-fn running(gate: &Arc<Gate>, caller: u8) -> Pass {
+fn running(gate: &Arc<Gate>, caller: u8) -> Permit {
     match enter(gate, caller, LOW) {
         Ok(Entered::Running(pass)) => pass,
         other => panic!("the slot is free: {other:?}"),
@@ -75,7 +75,7 @@ fn seated(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Waiting {
 }
 
 fn nothing_is_left(gate: &Arc<Gate>) {
-    assert_eq!(gate.in_house(), 0);
+    assert_eq!(gate.in_flight(), 0);
     drop(running(gate, 99));
     let tally = gate.view().tally;
     assert_eq!(tally.arrived, tally.ended());
@@ -198,7 +198,7 @@ fn closing_races_with_a_grant() {
         }
         end.join().expect("no panic");
         close.join().expect("no panic");
-        assert_eq!(gate.in_house(), 0);
+        assert_eq!(gate.in_flight(), 0);
     });
 }
 
@@ -224,7 +224,7 @@ fn asking_for_a_slot_races_with_its_release() {
 }
 
 /// A job whose server died moves, and another one holds the slot that it waits for.
-fn moving(gate: &Arc<Gate>) -> (Moving, Pass) {
+fn moving(gate: &Arc<Gate>) -> (Moving, Permit) {
     let (first, second) = (running(gate, 1), running(gate, 2));
     match first.relocate() {
         Relocated::Waits(moving) => (moving, second),
@@ -295,7 +295,7 @@ fn a_recovery_races_with_a_grant_to_a_moving_job() {
         let waiting = seated(&gate, 3, LOW);
         let back = {
             let gate = Arc::clone(&gate);
-            thread::spawn(move || gate.server_up(PoolId(0), tiergate::policy::rules::ServerId(0)))
+            thread::spawn(move || gate.server_up(UpstreamId(0), tiergate::policy::rules::ServerId(0)))
         };
         let end = thread::spawn(move || pass.settle(Outcome::Failed, 0));
         let (moved, granted) = (block_on(moving), block_on(waiting).expect("nobody displaces"));

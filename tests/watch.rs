@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tiergate::clock::Clock;
 use tiergate::config::FILE_BYTES_MAX;
-use tiergate::serve::watch::{Saved, Unreadable, Watch, read};
+use tiergate::server::config_watch::{Saved, Unreadable, Watch, read};
 use tokio::time::timeout;
 
 use folder::Folder;

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tiergate::clock::Clock;
 use tiergate::config::{Account, Config, Server};
 use tiergate::policy::rules::TierId;
-use tiergate::serve::{self, ServeError, Sockets};
+use tiergate::server::{self, ServeError, Sockets};
 use tiergate::store::{AdminToken, OldData, TOKEN_FILE};
 
 /// The header that a key travels in; it is one of those that the repository's tiers.yaml names.
@@ -120,7 +120,7 @@ impl Door {
     /// # Errors
     /// An address is in use, or isn't ours.
     pub fn bind(config: Config) -> Result<Self, ServeError> {
-        let sockets = serve::bind(&config)?;
+        let sockets = server::bind(&config)?;
         Ok(Self { config, sockets })
     }
 
@@ -140,10 +140,10 @@ impl Door {
     /// The door can't go on.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
         let folder = self.config.data_dir.clone();
-        let served = serve::run(
+        let served = server::run(
             self.config,
             None,
-            serve::hang_ups(),
+            server::hang_ups(),
             self.sockets,
             OldData::Use,
             Clock::start(),

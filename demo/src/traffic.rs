@@ -117,13 +117,13 @@ struct Crowd {
     door: SocketAddr,
     uploads: Vec<Upload>,
     /// One of each tier.
-    tallies: Mutex<Vec<Tally>>,
+    tallies: Mutex<Vec<Stats>>,
     stop: CancellationToken,
 }
 
 /// What became of a tier's searches.
 #[derive(Default)]
-struct Tally {
+struct Stats {
     tier: String,
     statuses: BTreeMap<u16, u64>,
     unanswered: u64,
@@ -131,7 +131,7 @@ struct Tally {
     waited: Duration,
 }
 
-impl Tally {
+impl Stats {
     fn of(tier: &str) -> Self {
         Self {
             tier: tier.to_owned(),
@@ -187,9 +187,9 @@ impl Crowd {
 
 /// Who comes, and where it is counted: for each sponsor as many clients as may search at once; one stranger from each
 /// network, and from the last one a second, who will be told that one at a time is enough.
-async fn members(door: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Vec<Client>, Vec<Tally>) {
+async fn members(door: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Vec<Client>, Vec<Stats>) {
     let mut members = Vec::new();
-    let mut tallies = vec![Tally::of(anonymous)];
+    let mut tallies = vec![Stats::of(anonymous)];
     for sponsor in sponsors {
         for _ in 0..sponsor.concurrency.min(CLIENTS_PER_SPONSOR_MAX) {
             members.push(Client {
@@ -198,7 +198,7 @@ async fn members(door: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Ve
                 source: None,
             });
         }
-        tallies.push(Tally::of(&sponsor.tier));
+        tallies.push(Stats::of(&sponsor.tier));
     }
     let mut sources: Vec<_> = (2..2 + NETWORKS)
         .map(|last| Some(IpAddr::from(Ipv4Addr::new(127, 0, 0, last))))

@@ -11,7 +11,7 @@ use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 
 use super::{CliError, table, unless_enough};
-use crate::config::{self, Checked, Config, Findings, Ink, Inks, System};
+use crate::config::{self, Checked, Config, Diagnostics, Ink, Inks, System};
 
 /// What is typed for the standard input.
 const STANDARD_INPUT: &str = "-";
@@ -107,7 +107,7 @@ fn judged(file: &Path) -> Checked {
 }
 
 /// What is in a file that the door can use.
-fn fine(findings: &Findings, config: &Config) -> String {
+fn fine(findings: &Diagnostics, config: &Config) -> String {
     format!(
         "{} (tiers: {}, seats: {}, limits: {}, upstreams: {}, routes: {}, accounts: {})",
         match findings.warnings() {

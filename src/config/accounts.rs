@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use super::environment::{REFERENCE_PATTERN, Surroundings, reference};
-use super::excerpt::{HASH_CHARS, is_hash};
+use super::environment::{EnvContext, REFERENCE_PATTERN, reference};
 use super::prelude::*;
+use super::snippet::{HASH_CHARS, is_hash};
 use crate::policy::rules::TierId;
 
 /// Accounts, at most.
@@ -39,12 +39,7 @@ impl Item for Account {
 }
 
 /// What is wrong within and between the accounts, whose keys are looked up.
-pub(super) fn check(
-    accounts: &mut [Account],
-    node: Option<&Node>,
-    surroundings: &Surroundings<'_>,
-    report: &mut Report,
-) {
+pub(super) fn check(accounts: &mut [Account], node: Option<&Node>, surroundings: &EnvContext<'_>, report: &mut Report) {
     let (names, keys) = (HashMap::new(), HashMap::new());
     let mut check = Check {
         names,
@@ -63,7 +58,7 @@ pub(super) fn check(
 struct Check<'n, 'r> {
     names: HashMap<&'n str, u32>,
     keys: HashMap<[u8; 32], (&'n str, u32)>,
-    surroundings: &'r Surroundings<'r>,
+    surroundings: &'r EnvContext<'r>,
     report: &'r mut Report,
 }
 

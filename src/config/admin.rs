@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::DATA_DIR_BYTES_MAX;
-use super::environment::{REFERENCE_PATTERN, Surroundings, reference};
+use super::environment::{EnvContext, REFERENCE_PATTERN, reference};
 use super::listener::Address;
 use super::prelude::*;
 use super::scalar::SECRET;
@@ -55,7 +55,7 @@ impl fmt::Display for TokenSource {
 
 impl Admin {
     /// Looks up where the token lies, and reports what is wrong with it. Then `token` says where, in a file too.
-    pub(super) fn check(&mut self, node: &Node, surroundings: &Surroundings<'_>, report: &mut Report) {
+    pub(super) fn check(&mut self, node: &Node, surroundings: &EnvContext<'_>, report: &mut Report) {
         let mut part = Part::new(node, report);
         if part.value("token").is_some() && part.value("token_file").is_some() {
             let advice = "keep one of them: a variable of the environment, or a file";
@@ -136,7 +136,7 @@ impl Scalar for TokenFile {
     }
 }
 
-fn judge(held: &str, what: &str, place: Place, report: &mut Report) {
+fn judge(held: &str, what: &str, place: Location, report: &mut Report) {
     let held = held.trim();
     if !TOKEN_CHARS.contains(&held.len()) || !held.bytes().all(|byte| byte.is_ascii_graphic()) {
         let (least, most) = (TOKEN_CHARS.start(), TOKEN_CHARS.end());

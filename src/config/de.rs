@@ -20,7 +20,7 @@ use super::error::Report;
 use super::schema;
 use super::suggest::{did_you_mean, nearest};
 use super::value::{boolean, one_of, shown, wrong_type};
-use super::yaml::{Kind, Node, Place};
+use super::yaml::{Kind, Location, Node};
 
 /// The newtype struct by which a value asks where it stands.
 const HERE: &str = "tiergate here";
@@ -44,7 +44,7 @@ pub(super) struct Here {
     /// What stands for it if it is wrong: its default.
     pub(super) usual: Option<Rc<Node>>,
     /// Where something that it lacks is reported.
-    pub(super) at: Place,
+    pub(super) at: Location,
     /// What messages call a mapping there.
     pub(super) what: Rc<str>,
 }
@@ -55,7 +55,7 @@ pub(super) fn document<T: DeserializeOwned>(root: &Rc<Node>, names: KnownNames, 
     let here = Here {
         node: Rc::clone(root),
         usual: None,
-        at: Place::START,
+        at: Location::START,
         what: "the file".into(),
     };
     READING.with(|reading| {
@@ -257,7 +257,7 @@ fn given(here: &Here, known: &'static [&'static str], report: &mut Report) -> Op
         wrong_type(&here.node, "a mapping", &advice, report);
         return None;
     };
-    let mut seen: HashMap<&'static str, Place> = HashMap::new();
+    let mut seen: HashMap<&'static str, Location> = HashMap::new();
     let mut given = Given::new();
     for (key, value) in entries {
         let named = |known: &&&str| key.text() == Some(**known);

@@ -10,7 +10,7 @@ use super::accounts::{self, ACCOUNTS_MAX, Account};
 use super::admin::Admin;
 use super::answers::{self, Answer, REASONS_MAX};
 use super::diff::Tree;
-use super::environment::Surroundings;
+use super::environment::EnvContext;
 use super::history::History;
 use super::limits::{self, Limit, LimitRoute};
 use super::lint;
@@ -148,7 +148,7 @@ fn no_rules() -> Rules {
         windows: Table::default(),
         tiers: Table::default(),
         anonymous: TierId(0),
-        pools: Table::default(),
+        upstreams: Table::default(),
         limits: Vec::new(),
         callers_max: 0,
     }
@@ -183,7 +183,7 @@ impl Scalar for Folder {
 }
 
 /// The configuration that the document says, if nothing is wrong with it.
-pub(super) fn read(root: &Rc<Node>, surroundings: &Surroundings<'_>, report: &mut Report) -> Option<Config> {
+pub(super) fn read(root: &Rc<Node>, surroundings: &EnvContext<'_>, report: &mut Report) -> Option<Config> {
     let names = KnownNames {
         tiers: Names::of("tier", keys(root, "tiers"), TIERS_MAX),
         limits: limits::names(root),
@@ -235,7 +235,7 @@ fn rules(config: &Config, root: &Node, report: &mut Report) -> (Rules, Vec<Limit
         windows: windows.into(),
         tiers: tiers.into(),
         anonymous: config.anonymous,
-        pools: Table::numbered(upstreams.iter().map(Upstream::rules)),
+        upstreams: Table::numbered(upstreams.iter().map(Upstream::rules)),
         limits,
         callers_max: config.max_callers,
     };
@@ -281,7 +281,7 @@ fn check_listeners(config: &Config, root: &Node, report: &mut Report) {
 }
 
 /// What of the document leads operators to the server, if nothing is wrong with that.
-pub(super) fn operators(root: &Rc<Node>, surroundings: &Surroundings<'_>) -> Option<Operators> {
+pub(super) fn operators(root: &Rc<Node>, surroundings: &EnvContext<'_>) -> Option<Operators> {
     let mut report = Report::default();
     let mut config: Config = de::document(root, KnownNames::default(), &mut report)?;
     let are_right = Part::new(root, &mut report).sound(&["data_dir"]);

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use super::NAME_CHARS_MAX;
 use super::de::{self, Here};
 use super::error::Report;
-use super::excerpt::quoted;
 use super::scalar::inline_schema;
+use super::snippet::quoted;
 use super::suggest::did_you_mean;
 use super::value::{shown, wrong_type};
-use super::yaml::{Kind, Node, Place};
+use super::yaml::{Kind, Location, Node};
 
 /// Names that an advice lists, at most.
 const LISTED_NAMES_MAX: usize = 12;
@@ -43,7 +43,7 @@ pub(super) struct Entry<'a, T> {
     /// Its name; empty in a list.
     pub(super) name: &'a str,
     /// Where its name stands, or the item.
-    pub(super) at: Place,
+    pub(super) at: Location,
     pub(super) node: &'a Node,
     pub(super) value: &'a T,
 }
@@ -132,7 +132,7 @@ inline_schema!([T: JsonSchema, const MIN: usize, const MAX: usize] Items<T, MIN,
     schema
 });
 
-fn read<T: DeserializeOwned>(at: Place, node: Rc<Node>, called: String) -> Option<T> {
+fn read<T: DeserializeOwned>(at: Location, node: Rc<Node>, called: String) -> Option<T> {
     let (usual, what) = (None, called.into());
     de::read(Here { node, usual, at, what })
 }
@@ -271,7 +271,7 @@ impl<'a> Part<'a> {
     }
 
     /// Reports something elsewhere.
-    pub(super) fn add_at(&mut self, at: Place, message: impl Into<String>, advice: impl Into<String>) {
+    pub(super) fn add_at(&mut self, at: Location, message: impl Into<String>, advice: impl Into<String>) {
         self.report.add(at, message, advice);
     }
 
@@ -347,7 +347,7 @@ impl Names {
     }
 
     /// The number of the one of that name, which stands there.
-    pub(super) fn number(&self, name: &str, at: Place, report: &mut Report) -> Option<u16> {
+    pub(super) fn number(&self, name: &str, at: Location, report: &mut Report) -> Option<u16> {
         let number = self.numbers.get(name).copied();
         if number.is_none() && !self.order.is_empty() {
             let suggestion = did_you_mean(name, self.order.iter().map(String::as_str), report);

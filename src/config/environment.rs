@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{Report, Severity};
-use super::excerpt::printable;
 use super::relative;
-use super::yaml::Place;
+use super::snippet::printable;
+use super::yaml::Location;
 use crate::small_file;
 
 /// The longest name of a variable, in characters.
@@ -60,14 +60,14 @@ impl Environment for Nothing {
 
 /// Where it is looked up, and how bad it is if it isn't there.
 #[derive(Clone, Copy)]
-pub(super) struct Surroundings<'e> {
+pub(super) struct EnvContext<'e> {
     environment: &'e dyn Environment,
     /// Where relative paths begin; empty is the working directory.
     folder: &'e Path,
     lacking: Severity,
 }
 
-impl<'e> Surroundings<'e> {
+impl<'e> EnvContext<'e> {
     /// All that is named must be there.
     pub(super) fn complete(environment: &'e dyn Environment, folder: &'e Path) -> Self {
         let lacking = Severity::Error;
@@ -94,7 +94,7 @@ impl<'e> Surroundings<'e> {
     }
 
     /// What the variable holds, which is named at that place.
-    pub(super) fn variable(&self, name: &str, place: Place, report: &mut Report) -> Option<String> {
+    pub(super) fn variable(&self, name: &str, place: Location, report: &mut Report) -> Option<String> {
         let held = self.environment.variable(name);
         if held.is_none() {
             let message = format!("the variable `{name}` is not set");
@@ -104,7 +104,7 @@ impl<'e> Surroundings<'e> {
     }
 
     /// The text of the file that is written at that place.
-    pub(super) fn file(&self, written: &str, place: Place, report: &mut Report) -> Option<String> {
+    pub(super) fn file(&self, written: &str, place: Location, report: &mut Report) -> Option<String> {
         match self.environment.file(&self.path(written)) {
             Ok(held) => bounded(held, place, report),
             Err(error) => {
@@ -123,7 +123,7 @@ impl<'e> Surroundings<'e> {
         }
     }
 
-    fn lacks(&self, place: Place, message: String, advice: &str, report: &mut Report) {
+    fn lacks(&self, place: Location, message: String, advice: &str, report: &mut Report) {
         match self.lacking {
             Severity::Warning => report.warn(place, message, format!("{advice}: it does not start otherwise")),
             Severity::Error => report.add(place, message, advice),
@@ -131,7 +131,7 @@ impl<'e> Surroundings<'e> {
     }
 }
 
-fn bounded(held: String, place: Place, report: &mut Report) -> Option<String> {
+fn bounded(held: String, place: Location, report: &mut Report) -> Option<String> {
     if held.len() <= HELD_BYTES_MAX {
         return Some(held);
     }

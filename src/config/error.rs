@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
-use super::excerpt::{self, Excerpt, Lines};
-use super::yaml::Place;
+use super::snippet::{self, Excerpt, Lines};
+use super::yaml::Location;
 use super::{Config, Operators};
 
 /// Errors that are shown, at most, and as many warnings; the rest is counted.
@@ -95,14 +95,14 @@ impl Inks {
 
 /// What was found in a file, in the order of its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Findings {
+pub struct Diagnostics {
     name: String,
     problems: Vec<Problem>,
     errors: usize,
     warnings: usize,
 }
 
-impl Findings {
+impl Diagnostics {
     /// A file that is wrong as a whole: it cannot be read, it is too long.
     pub(super) fn of_file(name: &str, message: impl Into<String>, advice: impl Into<String>) -> Self {
         let problem = Problem {
@@ -112,7 +112,7 @@ impl Findings {
             spot: None,
         };
         Self {
-            name: excerpt::printable(name),
+            name: snippet::printable(name),
             problems: vec![problem],
             errors: 1,
             warnings: 0,
@@ -171,11 +171,11 @@ pub struct Checked {
     /// What of it leads to the door, if nothing is wrong with that.
     pub operators: Option<Operators>,
     /// What was found in it: if there is no `config`, at least one error.
-    pub findings: Findings,
+    pub findings: Diagnostics,
 }
 
 impl Checked {
-    pub(super) fn wrong(findings: Findings) -> Self {
+    pub(super) fn wrong(findings: Diagnostics) -> Self {
         Self {
             config: None,
             operators: None,
@@ -189,7 +189,7 @@ impl Checked {
     /// Everything that is wrong.
     pub fn into_result(self) -> Result<Config, ConfigErrors> {
         let Self { config, findings, .. } = self;
-        let nothing = Findings::of_file(&findings.name, "there is no configuration in it", "");
+        let nothing = Diagnostics::of_file(&findings.name, "there is no configuration in it", "");
         match (findings.into_errors(), config) {
             (None, Some(config)) => Ok(config),
             (errors, _) => Err(errors.unwrap_or(ConfigErrors(nothing))),
@@ -199,12 +199,12 @@ impl Checked {
 
 /// Everything that is wrong with a configuration, in the order of its lines. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors(pub(super) Findings);
+pub struct ConfigErrors(pub(super) Diagnostics);
 
 impl ConfigErrors {
     /// A file that can't be taken up as a whole, with what to do.
     pub fn of_whole(name: &str, message: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self(Findings::of_file(name, message, advice))
+        Self(Diagnostics::of_file(name, message, advice))
     }
 
     /// The file's name, as it was given.
@@ -232,7 +232,7 @@ impl fmt::Display for ConfigErrors {
 }
 
 struct Shown<'f> {
-    findings: &'f Findings,
+    findings: &'f Diagnostics,
     inks: Inks,
 }
 
@@ -286,21 +286,21 @@ pub(super) struct Report {
     /// The lines and columns of the errors.
     wrong: BTreeSet<(u32, u32)>,
     /// Fields of mappings that a mistyped one was likely meant to be.
-    meant: HashSet<(Place, &'static str)>,
+    meant: HashSet<(Location, &'static str)>,
 }
 
 /// Where, what, and what to do.
-type Found = (Place, String, String);
+type Found = (Location, String, String);
 
 impl Report {
     /// Puts an error down.
-    pub(super) fn add(&mut self, place: Place, message: impl Into<String>, advice: impl Into<String>) {
+    pub(super) fn add(&mut self, place: Location, message: impl Into<String>, advice: impl Into<String>) {
         self.wrong.insert((place.line, place.column));
         self.errors.push((place, message.into(), advice.into()));
     }
 
     /// Puts a warning down.
-    pub(super) fn warn(&mut self, place: Place, message: impl Into<String>, advice: impl Into<String>) {
+    pub(super) fn warn(&mut self, place: Location, message: impl Into<String>, advice: impl Into<String>) {
         self.warnings.push((place, message.into(), advice.into()));
     }
 
@@ -310,19 +310,19 @@ impl Report {
     }
 
     /// Whether nothing is wrong within that place.
-    pub(super) fn is_sound(&self, place: Place) -> bool {
+    pub(super) fn is_sound(&self, place: Location) -> bool {
         let from = (place.line, place.column);
         let to = (place.end_line, place.end_column).max((place.line, place.column + 1));
         self.wrong.range(from..to).next().is_none()
     }
 
     /// Notes that a mistyped field of the mapping at that place was likely meant to be this one.
-    pub(super) fn mean(&mut self, mapping: Place, field: &'static str) {
+    pub(super) fn mean(&mut self, mapping: Location, field: &'static str) {
         self.meant.insert((mapping, field));
     }
 
     /// Whether it was.
-    pub(super) fn is_meant(&self, mapping: Place, field: &'static str) -> bool {
+    pub(super) fn is_meant(&self, mapping: Location, field: &'static str) -> bool {
         self.meant.contains(&(mapping, field))
     }
 
@@ -332,7 +332,7 @@ impl Report {
     }
 
     /// What was found, in the order of the lines, each with its line, of which `lines` hides the secrets.
-    pub(super) fn into_findings(self, name: &str, mut lines: Lines<'_>) -> Findings {
+    pub(super) fn into_findings(self, name: &str, mut lines: Lines<'_>) -> Diagnostics {
         let (errors, warnings) = (self.errors.len(), self.warnings.len());
         let mut found: Vec<(Severity, Found)> = Vec::new();
         for (severity, mut some) in [(Severity::Error, self.errors), (Severity::Warning, self.warnings)] {
@@ -353,8 +353,8 @@ impl Report {
                 excerpt: lines.excerpt(place),
             }),
         };
-        Findings {
-            name: excerpt::printable(name),
+        Diagnostics {
+            name: snippet::printable(name),
             problems: found.into_iter().map(problem).collect(),
             errors,
             warnings,

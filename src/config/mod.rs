@@ -18,7 +18,6 @@ mod document;
 mod entries;
 mod environment;
 mod error;
-mod excerpt;
 mod grammar;
 mod history;
 mod limits;
@@ -34,6 +33,7 @@ mod scalar;
 pub mod schema;
 mod secret;
 mod shown;
+mod snippet;
 mod suggest;
 mod tiers;
 mod upstreams;
@@ -54,24 +54,24 @@ pub use admin::{Admin, TOKEN_CHARS, TokenSource};
 pub use answers::Answer;
 pub use document::Config;
 pub use environment::{Environment, Nothing, System};
-pub use error::{Checked, ConfigErrors, Findings, Ink, Inks, Problem, SHOWN_PROBLEMS_MAX, Severity, Spot};
-pub use excerpt::Excerpt;
+pub use error::{Checked, ConfigErrors, Diagnostics, Ink, Inks, Problem, SHOWN_PROBLEMS_MAX, Severity, Spot};
 pub use history::History;
 pub use limits::{LimitHeaders, LimitRoute};
 pub use listener::{Connections, Cors, ForwardedHeader, Keys, Origins, Paths};
-pub use overrides::{Misfit, Overrides};
+pub use overrides::{OverrideError, Overrides};
 pub use quotas::{QUOTAS_PER_TIER_MAX, WINDOWS_MAX};
 pub use routes::{MAX_BODY_DEFAULT, OnHangup, ROUTES_MAX, Route};
 pub use shown::document;
+pub use snippet::Excerpt;
 pub use tiers::TIERS_MAX;
 pub use upstreams::{Health, SERVERS_MAX, Server, UPSTREAMS_MAX, Upstream};
 pub use value::{DURATION_MAX, length_of_time};
 
-use environment::Surroundings;
+use environment::EnvContext;
 use error::Report;
-use excerpt::Lines;
 use relative::{folder_of, is_descriptor};
 use secret::References;
+use snippet::Lines;
 
 /// The longest file, in bytes.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
@@ -109,7 +109,7 @@ impl Config {
     /// The file can't be read, is longer than [`FILE_BYTES_MAX`], or everything that is wrong in it; a variable or file that it
     /// names and that isn't there is.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        read_file(path, &Surroundings::complete(&System, folder_of(path))).into_result()
+        read_file(path, &EnvContext::complete(&System, folder_of(path))).into_result()
     }
 
     /// The configuration in that file, for whoever needs no keys of it: of what it only names nothing is looked up, and the
@@ -118,7 +118,7 @@ impl Config {
     /// # Errors
     /// As [`Self::load`], but for what is named.
     pub fn peek(path: &Path) -> Result<Self, ConfigErrors> {
-        read_file(path, &Surroundings::elsewhere(&Nothing, folder_of(path))).into_result()
+        read_file(path, &EnvContext::elsewhere(&Nothing, folder_of(path))).into_result()
     }
 
     /// What of that file leads operators to the door, whatever else is wrong in it: whoever asks the door what is wrong must find
@@ -127,7 +127,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong in it, if that is among it.
     pub fn operators(path: &Path) -> Result<Operators, ConfigErrors> {
-        let checked = read_file(path, &Surroundings::elsewhere(&Nothing, folder_of(path)));
+        let checked = read_file(path, &EnvContext::elsewhere(&Nothing, folder_of(path)));
         match checked.operators.clone() {
             Some(operators) => Ok(operators),
             None => checked.into_result().map(|config| Operators {
@@ -152,7 +152,7 @@ impl Config {
     /// # Errors
     /// As [`Self::parse`]; a variable or file that is named and isn't there is wrong.
     pub fn parse_in(name: &str, bytes: &[u8], environment: &dyn Environment) -> Result<Self, ConfigErrors> {
-        read(name, bytes, &Surroundings::complete(environment, Path::new(""))).into_result()
+        read(name, bytes, &EnvContext::complete(environment, Path::new(""))).into_result()
     }
 
     /// The same for bytes that `file` holds, or is to hold: relative paths begin where [`Self::load`] lets them begin.
@@ -165,7 +165,7 @@ impl Config {
         bytes: &[u8],
         environment: &dyn Environment,
     ) -> Result<Self, ConfigErrors> {
-        read(name, bytes, &Surroundings::complete(environment, folder_of(file))).into_result()
+        read(name, bytes, &EnvContext::complete(environment, folder_of(file))).into_result()
     }
 
     /// The configurations in two files, the new one as if it took the old one's place: relative paths in both begin in the folder
@@ -175,7 +175,7 @@ impl Config {
     /// As [`Self::load`], for each.
     pub fn load_both(old: &Path, new: &Path) -> [Result<Self, ConfigErrors>; 2] {
         let place = if is_descriptor(old) { new } else { old };
-        let surroundings = Surroundings::complete(&System, folder_of(place));
+        let surroundings = EnvContext::complete(&System, folder_of(place));
         [old, new].map(|path| read_file(path, &surroundings).into_result())
     }
 }
@@ -183,15 +183,15 @@ impl Config {
 /// Everything that is wrong or unwise in those bytes. What they only name is looked up in that environment, and what isn't there
 /// is a warning: it may be there where the door runs.
 pub fn check(name: &str, bytes: &[u8], environment: &dyn Environment) -> Checked {
-    read(name, bytes, &Surroundings::elsewhere(environment, Path::new("")))
+    read(name, bytes, &EnvContext::elsewhere(environment, Path::new("")))
 }
 
 /// The same for a file; one that can't be read is wrong. Relative paths begin where [`Config::load`] lets them begin.
 pub fn check_file(path: &Path, environment: &dyn Environment) -> Checked {
-    read_file(path, &Surroundings::elsewhere(environment, folder_of(path)))
+    read_file(path, &EnvContext::elsewhere(environment, folder_of(path)))
 }
 
-fn read_file(path: &Path, surroundings: &Surroundings<'_>) -> Checked {
+fn read_file(path: &Path, surroundings: &EnvContext<'_>) -> Checked {
     let name = path.display().to_string();
     match File::open(path).and_then(bytes_of) {
         Ok(bytes) => read(&name, &bytes, surroundings),
@@ -202,7 +202,11 @@ fn read_file(path: &Path, surroundings: &Surroundings<'_>) -> Checked {
 /// A file that can't be read.
 pub fn unreadable(name: &str, error: &io::Error) -> Checked {
     let message = format!("the file can't be read: {error}");
-    Checked::wrong(Findings::of_file(name, message, "see that it exists and may be read"))
+    Checked::wrong(Diagnostics::of_file(
+        name,
+        message,
+        "see that it exists and may be read",
+    ))
 }
 
 /// What there is to read, up to one byte more than a file may have: that tells one that is too long from one that just fits.
@@ -215,8 +219,8 @@ pub fn bytes_of(input: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read(name: &str, bytes: &[u8], surroundings: &Surroundings<'_>) -> Checked {
-    let whole = |message: String, advice: &str| Checked::wrong(Findings::of_file(name, message, advice));
+fn read(name: &str, bytes: &[u8], surroundings: &EnvContext<'_>) -> Checked {
+    let whole = |message: String, advice: &str| Checked::wrong(Diagnostics::of_file(name, message, advice));
     if bytes.len() > FILE_BYTES_MAX {
         let message = format!("the file is longer than {} KiB", FILE_BYTES_MAX >> 10);
         return whole(message, "is it the right file?");

@@ -23,7 +23,7 @@ pub struct Overrides {
 
 /// What is said instead doesn't fit the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Misfit {
+pub enum OverrideError {
     /// What was given is no URL of a server.
     NoUrl(String),
     /// There is no upstream of that name: these there are.
@@ -32,7 +32,7 @@ pub enum Misfit {
     Twice(Option<String>),
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for OverrideError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("--upstream")?;
         match self {
@@ -52,21 +52,21 @@ impl fmt::Display for Misfit {
     }
 }
 
-impl std::error::Error for Misfit {}
+impl std::error::Error for OverrideError {}
 
 impl Overrides {
     /// The configuration with what is said instead.
     ///
     /// # Errors
     /// It doesn't fit the file.
-    pub fn apply(&self, mut config: Config) -> Result<Config, Misfit> {
+    pub fn apply(&self, mut config: Config) -> Result<Config, OverrideError> {
         // What is said of all comes before what is said of one.
         let given = self.upstreams.iter().map(|given| named(given));
         let (all, one): (Vec<_>, Vec<_>) = given.partition(|(name, _)| name.is_none());
         let mut said: Vec<Option<&str>> = Vec::new();
         for (name, url) in all.into_iter().chain(one) {
             if said.contains(&name) {
-                return Err(Misfit::Twice(name.map(str::to_owned)));
+                return Err(OverrideError::Twice(name.map(str::to_owned)));
             }
             said.push(name);
             config.lead(name, url)?;
@@ -84,17 +84,17 @@ impl Config {
     ///
     /// # Errors
     /// There is no such upstream, or that is no URL.
-    pub fn lead(&mut self, upstream: Option<&str>, url: &str) -> Result<(), Misfit> {
+    pub fn lead(&mut self, upstream: Option<&str>, url: &str) -> Result<(), OverrideError> {
         let is_meant = |name: &str| upstream.is_none_or(|meant| meant == name);
         if let Some(meant) = upstream
             && !self.upstreams.iter().any(|upstream| is_meant(&upstream.name))
         {
             let known = self.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
-            return Err(Misfit::NoUpstream(meant.to_owned(), known));
+            return Err(OverrideError::NoUpstream(meant.to_owned(), known));
         }
-        for (upstream, pool) in self.upstreams.iter_mut().zip(self.rules.pools.iter_mut()) {
+        for (upstream, pool) in self.upstreams.iter_mut().zip(self.rules.upstreams.iter_mut()) {
             if is_meant(&upstream.name) {
-                let server = server_at(url, pool.slots()).ok_or_else(|| Misfit::NoUrl(url.to_owned()))?;
+                let server = server_at(url, pool.slots()).ok_or_else(|| OverrideError::NoUrl(url.to_owned()))?;
                 upstream.servers = vec![server];
                 *pool = upstream.rules();
             }

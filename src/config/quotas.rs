@@ -82,7 +82,7 @@ impl Windows {
         self.found
     }
 
-    fn id(&mut self, asked: &Asked, place: Place, report: &mut Report) -> Option<WindowId> {
+    fn id(&mut self, asked: &Asked, place: Location, report: &mut Report) -> Option<WindowId> {
         let known = self.found.iter().position(|found| asked.is(found));
         let at = known.unwrap_or(self.found.len());
         if known.is_none() {
@@ -167,7 +167,7 @@ impl Quota {
     pub(super) fn checked(
         &self,
         name: Option<&str>,
-        at: Place,
+        at: Location,
         node: &Node,
         windows: &mut Windows,
         report: &mut Report,
@@ -184,7 +184,7 @@ impl Quota {
         })
     }
 
-    fn window(&self, at: Place, mut part: Part<'_>) -> Option<Asked> {
+    fn window(&self, at: Location, mut part: Part<'_>) -> Option<Asked> {
         match (part.value("rolling"), part.value("calendar")) {
             (Some(_), Some(_)) => {
                 let message = "a quota counts in a rolling window or in a calendar's, not in both";
@@ -218,7 +218,7 @@ impl Quota {
 }
 
 /// Reports the name of a quota or limit, which stands there, if it can't travel in a header or would be taken for another.
-pub(super) fn check_name(what: &str, name: &str, taken_for: &str, example: &str, at: Place, report: &mut Report) {
+pub(super) fn check_name(what: &str, name: &str, taken_for: &str, example: &str, at: Location, report: &mut Report) {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if !name_is_legal(name, legal) || name.len() > QUOTA_NAME_CHARS_MAX {
         let advice = "use 1 to 32 of a-z, A-Z, 0-9, -, _ and .: the name travels in a header";

@@ -4,12 +4,12 @@ use std::net::Ipv6Addr;
 
 use http::Method;
 
-use super::excerpt::printable;
 use super::listener::Paths;
 use super::prelude::*;
+use super::snippet::printable;
 use super::upstreams::host_and_port;
 use crate::path::Pattern;
-use crate::policy::rules::PoolId;
+use crate::policy::rules::UpstreamId;
 
 /// Routes, at most.
 pub const ROUTES_MAX: usize = 256;
@@ -56,7 +56,7 @@ pub struct Route {
     /// The upstream to which it leads.
     #[serde(with = "As::<UpstreamName>")]
     #[schemars(extend("x-add" = "add `upstream`: where it is forwarded"))]
-    pub upstream: PoolId,
+    pub upstream: UpstreamId,
     /// Whether a request needs a place in the queue, a slot, concurrency and quota.
     #[serde(default)]
     pub metered: bool,
@@ -101,7 +101,7 @@ pub(super) fn checked<'r>(
     node: Option<&'r Node>,
     paths: &Paths,
     report: &mut Report,
-) -> Vec<(&'r Route, Place)> {
+) -> Vec<(&'r Route, Location)> {
     let mut right = Vec::new();
     for entry in listed(routes, node) {
         unmetered(entry.value, entry.part(report));
@@ -221,7 +221,7 @@ impl Parsed for MethodName {
 }
 
 /// Reports routes that the same request would match, and unmetered ones that a metered one always comes before.
-fn check_overlaps(routes: &[(&Route, Place)], report: &mut Report) {
+fn check_overlaps(routes: &[(&Route, Location)], report: &mut Report) {
     let shapes: Vec<String> = routes.iter().map(|(route, _)| shape(&route.pattern)).collect();
     for (number, (route, place)) in routes.iter().enumerate() {
         let alike = |earlier: &usize| {
@@ -276,7 +276,7 @@ fn shape(pattern: &Pattern) -> String {
 }
 
 /// Reports routes that the door's own paths, which come first, would hide.
-fn check_own_paths(paths: &Paths, routes: &[(&Route, Place)], report: &mut Report) {
+fn check_own_paths(paths: &Paths, routes: &[(&Route, Location)], report: &mut Report) {
     for (name, own) in [("me", &paths.me), ("stats", &paths.stats)] {
         let Some(own) = own else { continue };
         for (route, place) in routes.iter().filter(|(route, _)| route.pattern.as_str() == own) {

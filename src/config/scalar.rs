@@ -16,8 +16,8 @@ use super::error::Report;
 use super::schema::KIND;
 use super::value::{self, DURATION_MAX, show_size, shown, text};
 use super::words;
-use super::yaml::{Node, Place};
-use crate::policy::rules::{PoolId, TierId};
+use super::yaml::{Location, Node};
+use crate::policy::rules::{TierId, UpstreamId};
 
 /// A type of single values.
 pub(super) trait Scalar {
@@ -328,7 +328,7 @@ impl<P: Parsed> Scalar for P {
     }
 
     fn stand_in() -> P::Value {
-        let example = P::parse(P::EXAMPLE, &Node::refused(Place::START));
+        let example = P::parse(P::EXAMPLE, &Node::refused(Location::START));
         example.expect("the example is right: tests/config_secrets.rs puts something wrong everywhere")
     }
 
@@ -377,7 +377,7 @@ reference!(
 );
 reference!(
     /// The name of an upstream.
-    UpstreamName, PoolId, upstreams
+    UpstreamName, UpstreamId, upstreams
 );
 
 // Defaults, as an attribute names them.

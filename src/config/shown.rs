@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::error::{ConfigErrors, Findings, Problem, Report};
+use super::error::{ConfigErrors, Diagnostics, Problem, Report};
 use super::secret::{self, References, without_credentials};
 use super::yaml::{self, Kind, Node};
 
@@ -30,7 +30,7 @@ fn problems(name: &str, problems: &[Problem]) -> Value {
     problems.iter().map(shown).collect()
 }
 
-impl Findings {
+impl Diagnostics {
     /// `{ "file", "errors", "warnings", "problems" }`: two numbers, and the problems themselves.
     pub fn to_json(&self) -> Value {
         json!({

@@ -3,7 +3,7 @@
 use strsim::osa_distance;
 
 use super::error::Report;
-use super::excerpt::quoted;
+use super::snippet::quoted;
 
 /// Names longer than this, in bytes, are not compared.
 const COMPARED_BYTES_MAX: usize = 64;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::prelude::*;
 use crate::policy::Table;
-use crate::policy::rules::{PoolRules, ServerRules};
+use crate::policy::rules::{ServerRules, UpstreamRules};
 
 /// Upstreams, at most.
 pub const UPSTREAMS_MAX: usize = 64;
@@ -78,12 +78,12 @@ impl Named for Upstream {
 
 impl Upstream {
     /// What the policy knows of it.
-    pub fn rules(&self) -> PoolRules {
+    pub fn rules(&self) -> UpstreamRules {
         let server = |server: &Server| ServerRules {
             name: server.authority(),
             slots: server.slots,
         };
-        PoolRules {
+        UpstreamRules {
             name: self.name.clone(),
             servers: Table::numbered(self.servers.iter().map(server)),
         }
@@ -171,7 +171,7 @@ pub(super) fn checked(upstreams: &[Upstream], node: Option<&Node>, report: &mut 
 
 /// Reports servers that are named twice.
 fn twice(servers: &[Server], list: Option<&Node>, report: &mut Report) {
-    let mut seen: Vec<(&Server, Place)> = Vec::new();
+    let mut seen: Vec<(&Server, Location)> = Vec::new();
     for Entry {
         node, value: server, ..
     } in listed(servers, list)
@@ -179,7 +179,7 @@ fn twice(servers: &[Server], list: Option<&Node>, report: &mut Report) {
         if !Part::new(node, report).right(&["url", "slots"]) {
             continue;
         }
-        let same = |(other, _): &&(&Server, Place)| other.host == server.host && other.port == server.port;
+        let same = |(other, _): &&(&Server, Location)| other.host == server.host && other.port == server.port;
         match seen.iter().find(same) {
             Some((_, first)) => {
                 let (server, line) = (server.authority(), first.line);

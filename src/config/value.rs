@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::Report;
-use super::excerpt::quoted;
+use super::snippet::quoted;
 use super::suggest::did_you_mean;
 use super::words;
 use super::yaml::{Kind, Node};

@@ -17,14 +17,14 @@ pub(super) const NODES_MAX: usize = 100_000;
 
 /// Where something stands: lines and columns (in characters) from 1; the end is exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) line: u32,
     pub(super) column: u32,
     pub(super) end_line: u32,
     pub(super) end_column: u32,
 }
 
-impl Place {
+impl Location {
     /// The first character of the file.
     pub(super) const START: Self = Self::point(1, 1);
 
@@ -41,7 +41,7 @@ impl Place {
 /// A part of the document.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) place: Place,
+    pub(super) place: Location,
     /// Whether its text must not be quoted.
     pub(super) secret: Cell<bool>,
     pub(super) kind: Kind,
@@ -98,12 +98,12 @@ impl Node {
     }
 
     /// One that stands for something missing, which has been reported.
-    pub(super) fn refused(place: Place) -> Self {
+    pub(super) fn refused(place: Location) -> Self {
         Self::new(place, Kind::Refused)
     }
 
     /// A default that the schema says, as if it stood there.
-    pub(super) fn of(value: &serde_json::Value, place: Place) -> Self {
+    pub(super) fn of(value: &serde_json::Value, place: Location) -> Self {
         let scalar = |text: String, quoted| Kind::Scalar { text, quoted };
         let kind = match value {
             serde_json::Value::Array(items) => {
@@ -115,7 +115,7 @@ impl Node {
         Self::new(place, kind)
     }
 
-    fn new(place: Place, kind: Kind) -> Self {
+    fn new(place: Location, kind: Kind) -> Self {
         Self {
             place,
             secret: Cell::new(false),
@@ -125,10 +125,10 @@ impl Node {
 }
 
 /// A document that can't be read further: where and why, and what to do.
-pub(super) struct Broken(pub(super) Place, pub(super) String, pub(super) String);
+pub(super) struct Broken(pub(super) Location, pub(super) String, pub(super) String);
 
 impl Broken {
-    fn at(place: Place, message: impl Into<String>, advice: impl Into<String>) -> Self {
+    fn at(place: Location, message: impl Into<String>, advice: impl Into<String>) -> Self {
         Self(place, message.into(), advice.into())
     }
 }
@@ -140,7 +140,7 @@ pub(super) fn text_of(bytes: &[u8]) -> Result<&str, (String, Broken)> {
         let before = &text[..length];
         let line_start = before.rfind(['\n', '\r']).map_or(0, |at| at + 1);
         let breaks = before.matches('\n').count() + before.replace("\r\n", "").matches('\r').count();
-        let place = Place::point(narrow(breaks + 1), narrow(before[line_start..].chars().count() + 1));
+        let place = Location::point(narrow(breaks + 1), narrow(before[line_start..].chars().count() + 1));
         (text.to_owned(), Broken::at(place, message, advice))
     };
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -177,7 +177,7 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Result<Option<Rc<Node>>,
 }
 
 /// A list or mapping that has not ended: where it begins, whether it is a mapping, and what is in it.
-type Open = (Place, bool, Vec<Rc<Node>>);
+type Open = (Location, bool, Vec<Rc<Node>>);
 
 struct Tree<'r> {
     report: &'r mut Report,
@@ -188,7 +188,7 @@ struct Tree<'r> {
 }
 
 impl Tree<'_> {
-    fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), Broken> {
+    fn take(&mut self, event: Event<'_>, place: Location) -> Result<(), Broken> {
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
@@ -213,7 +213,7 @@ impl Tree<'_> {
         }
     }
 
-    fn properties(&mut self, anchor: usize, tagged: bool, place: Place) {
+    fn properties(&mut self, anchor: usize, tagged: bool, place: Location) {
         if anchor != 0 {
             let advice = "write the value out where it is needed";
             self.report.add(place, "anchors (`&name`) are not supported", advice);
@@ -224,7 +224,7 @@ impl Tree<'_> {
         }
     }
 
-    fn begin(&mut self, mapping: bool, anchor: usize, tagged: bool, place: Place) -> Result<(), Broken> {
+    fn begin(&mut self, mapping: bool, anchor: usize, tagged: bool, place: Location) -> Result<(), Broken> {
         self.properties(anchor, tagged, place);
         if self.open.len() == DEPTH_MAX {
             return Err(too_deep(place));
@@ -233,12 +233,12 @@ impl Tree<'_> {
         Ok(())
     }
 
-    fn end(&mut self, end: Place) -> Result<(), Broken> {
+    fn end(&mut self, end: Location) -> Result<(), Broken> {
         let Some((place, mapping, children)) = self.open.pop() else {
             return Ok(());
         };
         let (end_line, end_column) = (end.end_line, end.end_column);
-        let place = Place {
+        let place = Location {
             end_line,
             end_column,
             ..place
@@ -266,7 +266,7 @@ impl Tree<'_> {
         if merged { Kind::Refused } else { Kind::Mapping(entries) }
     }
 
-    fn add(&mut self, place: Place, kind: Kind) -> Result<(), Broken> {
+    fn add(&mut self, place: Location, kind: Kind) -> Result<(), Broken> {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
             let message = format!("there are more than {NODES_MAX} values up to here");
@@ -285,8 +285,8 @@ fn narrow(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX - 1)
 }
 
-fn place_of(span: Span) -> Place {
-    Place {
+fn place_of(span: Span) -> Location {
+    Location {
         line: narrow(span.start.line()).max(1),
         column: narrow(span.start.col() + 1),
         end_line: narrow(span.end.line()).max(1),
@@ -294,14 +294,14 @@ fn place_of(span: Span) -> Place {
     }
 }
 
-fn too_deep(place: Place) -> Broken {
+fn too_deep(place: Location) -> Broken {
     let message = format!("this is nested more than {DEPTH_MAX} deep");
     Broken::at(place, message, "no setting is that deep: is a bracket missing?")
 }
 
 fn not_yaml(text: &str, error: &ScanError) -> Broken {
     let marker = error.marker();
-    let place = Place::point(narrow(marker.line()).max(1), narrow(marker.col() + 1));
+    let place = Location::point(narrow(marker.line()).max(1), narrow(marker.col() + 1));
     if *error.kind() == ErrorKind::RecursionLimitExceeded {
         return too_deep(place);
     }
@@ -316,7 +316,7 @@ fn not_yaml(text: &str, error: &ScanError) -> Broken {
         Some((before, _)) if indented_with_tab(text, before) => "indent with spaces: YAML takes no tabs there",
         _ => "mind the indentation, and brackets and quotes that are not closed",
     };
-    let why = super::excerpt::printable(&error.info());
+    let why = super::snippet::printable(&error.info());
     Broken::at(place, format!("this is not YAML: {why}"), advice)
 }
 

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::Pass;
+use super::Permit;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Span;
 use crate::policy::{DebitNumber, Outcome};
@@ -18,12 +18,12 @@ use crate::store::{Commit, Unavailable};
 #[must_use = "the answer's last part may go out only once this has resolved"]
 pub struct Committing {
     /// `None` once it is settled.
-    job: Option<(Pass, Commit)>,
+    job: Option<(Permit, Commit)>,
     patience: Span,
 }
 
 impl Committing {
-    pub(super) fn new(pass: Pass, commit: Commit) -> Self {
+    pub(super) fn new(pass: Permit, commit: Commit) -> Self {
         let patience = pass.terms.generation.commit_patience;
         Self {
             job: Some((pass, commit)),
@@ -56,7 +56,7 @@ impl Committing {
 }
 
 /// The job's debit is durable, under that number, or won't ever be.
-fn settle(mut pass: Pass, written: Result<DebitNumber, Unavailable>) -> Result<(), Refusal> {
+fn settle(mut pass: Permit, written: Result<DebitNumber, Unavailable>) -> Result<(), Refusal> {
     match written {
         Ok(number) => {
             pass.end_debited(number);

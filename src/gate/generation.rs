@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::policy::Table;
 use crate::policy::caller::AccountId;
-use crate::policy::rules::{PoolId, Rules, TierId};
+use crate::policy::rules::{Rules, TierId, UpstreamId};
 use crate::policy::time::Span;
-use crate::store::KnownAccounts;
+use crate::store::AccountView;
 use crate::telemetry::Meters;
 
 /// How long quotas stand still, unless the file says otherwise.
@@ -21,11 +21,11 @@ pub struct Generation {
     /// What is decided by.
     pub rules: Arc<Rules>,
     /// The accounts as the same file knows them.
-    pub accounts: Arc<KnownAccounts>,
+    pub accounts: Arc<AccountView>,
     /// The meters of its tiers, pools and limits.
     pub meters: Arc<Meters>,
     /// The names of its pools' upstreams, as jobs are recorded with them.
-    pub upstreams: Table<PoolId, Arc<str>>,
+    pub upstreams: Table<UpstreamId, Arc<str>>,
     /// How long an answer waits for its debit to be durable.
     pub commit_patience: Span,
     /// How long quotas may stand still where the system's clock has stepped back; a longer step is followed.
@@ -33,8 +33,8 @@ pub struct Generation {
 }
 
 /// The names of all upstreams.
-pub fn upstreams(rules: &Rules) -> Table<PoolId, Arc<str>> {
-    rules.pools.map(|_, pool| pool.name.as_str().into())
+pub fn upstreams(rules: &Rules) -> Table<UpstreamId, Arc<str>> {
+    rules.upstreams.map(|_, pool| pool.name.as_str().into())
 }
 
 impl Generation {

@@ -1,7 +1,7 @@
-//! Where state changes: takes the lock and one reading of the clock, asks the policy, hands out a [`Pass`].
+//! Where state changes: takes the lock and one reading of the clock, asks the policy, hands out a [`Permit`].
 //!
-//! Invariant: what a job holds is held by exactly one value, a [`Waiting`] while it has a seat, a [`Pass`] once it has a slot,
-//! a [`Moving`] between two slots, and a [`Committing`] while its success is written down. Dropping any of them gives
+//! Invariant: what a job holds is held by exactly one value, a [`QueuedJob`] while it has a seat, a [`Permit`] once it has a slot,
+//! a [`Relocating`] between two slots, and a [`Committing`] while its success is written down. Dropping any of them gives
 //! everything back (save a debit that has become durable) and hands what is free to the next in line. So nobody can forget to,
 //! a grant to a client who has just hung up falls to the next, and no slot is idle while a job that may use it waits.
 //!
@@ -9,15 +9,15 @@
 //!
 //! Absent on purpose: reasons to say yes or no (`policy`), timers (whoever waits brings its own), HTTP.
 
-mod cap;
+mod backfill;
 mod committing;
-mod filling;
 mod generation;
-mod hall;
 mod limiter;
-mod moving;
-mod pass;
-mod waiting;
+mod permit;
+mod queued_job;
+mod relocating;
+mod semaphore;
+mod state;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,22 +25,24 @@ use std::task::Waker;
 
 use tracing::warn;
 
-pub use cap::{Cap, Place};
+pub use backfill::{Backfill, Backfilled};
 pub use committing::Committing;
-pub use filling::{Filled, Filling};
 pub use generation::{CLOCK_STEP_MAX_DEFAULT, Generation, upstreams};
-use hall::Hall;
 pub use limiter::{Decided, Limiter};
-pub use moving::Moving;
-pub use pass::{Pass, Relocated};
-pub use waiting::Waiting;
+pub use permit::{Permit, Relocated};
+pub use queued_job::QueuedJob;
+pub use relocating::Relocating;
+pub use semaphore::{ResizableSemaphore, SemaphorePermit};
+use state::GateState;
 
 use crate::clock::Clock;
 use crate::policy::caller::{Caller, Network, NetworkId, Whereabouts};
 use crate::policy::refusal::Refusal;
-use crate::policy::rules::{PoolId, Priority, Rules, ServerId, TierId, WindowId};
+use crate::policy::rules::{Priority, Rules, ServerId, TierId, UpstreamId, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
-use crate::policy::{Admission, Ask, ClockStep, End, Grant, Overdrawn, Policy, STEP_MIN, State, Tally, Usage};
+use crate::policy::{
+    Admission, AdmissionRequest, ClockStep, End, Grant, Policy, STEP_MIN, State, Stats, UnenforcedQuotas, Usage,
+};
 use crate::store::{Ledger, Record};
 use crate::sync::Mutex;
 
@@ -48,7 +50,7 @@ use crate::sync::Mutex;
 #[derive(Debug)]
 pub struct Gate {
     /// Whoever needs a shard's lock of the request limits too, which is a reload only, takes that one first ([`Limiter::reload`]).
-    hall: Mutex<Hall>,
+    state: Mutex<GateState>,
     clock: Clock,
     ledger: Arc<dyn Ledger>,
     /// Whether networks may have to be counted by neighbourhood, as of the last second.
@@ -66,7 +68,7 @@ pub struct Stale;
 #[derive(Debug)]
 pub struct Reloaded {
     /// The windows that are new and are to be filled, if there are any.
-    pub filling: Option<Filling>,
+    pub filling: Option<Backfill>,
     /// Those who have got a slot by it. To be dropped when no lock is held.
     pub woken: Woken,
 }
@@ -86,14 +88,14 @@ impl Drop for Woken {
 #[derive(Debug)]
 pub enum Entered {
     /// With a slot.
-    Running(Pass),
+    Running(Permit),
     /// With a seat.
-    Seated(Waiting),
+    Seated(QueuedJob),
 }
 
 impl Entered {
     /// Quotas that would have refused the job, were they enforced.
-    pub fn overdrawn(&self) -> &Overdrawn {
+    pub fn overdrawn(&self) -> &UnenforcedQuotas {
         match self {
             Self::Running(pass) => pass.overdrawn(),
             Self::Seated(waiting) => waiting.overdrawn(),
@@ -106,7 +108,7 @@ impl Gate {
     pub fn new(policy: Policy, generation: Arc<Generation>, clock: Clock, ledger: Arc<dyn Ledger>) -> Arc<Self> {
         debug_assert!(Arc::ptr_eq(policy.rules(), &generation.rules), "a policy of its rules");
         Arc::new(Self {
-            hall: Mutex::new(Hall::new(policy, generation)),
+            state: Mutex::new(GateState::new(policy, generation)),
             clock,
             ledger,
             crowded: AtomicBool::new(false),
@@ -119,23 +121,27 @@ impl Gate {
     ///
     /// # Errors
     /// That generation isn't the present one.
-    pub fn enter(self: &Arc<Self>, by: &Arc<Generation>, ask: &Ask) -> Result<Result<Entered, Refusal>, Stale> {
+    pub fn enter(
+        self: &Arc<Self>,
+        by: &Arc<Generation>,
+        ask: &AdmissionRequest,
+    ) -> Result<Result<Entered, Refusal>, Stale> {
         if !self.ledger.is_available() {
             return Ok(Err(Refusal::JournalUnavailable));
         }
         let (admission, woken, terms) = {
-            let mut hall = self.hall.lock();
-            if !Arc::ptr_eq(by, &hall.generation) {
+            let mut state = self.state.lock();
+            if !Arc::ptr_eq(by, &state.generation) {
                 return Err(Stale);
             }
-            let mut admission = match hall.policy.enter(ask, self.clock.now()) {
+            let mut admission = match state.policy.enter(ask, self.clock.now()) {
                 Ok(admission) => admission,
                 Err(refusal) => return Ok(Err(refusal)),
             };
             let mut woken = None;
             if let Admission::Seated { job, displaced, .. } = &mut admission {
-                hall.expect(*job);
-                woken = displaced.take().and_then(|out| hall.tell_displaced(out));
+                state.expect(*job);
+                woken = displaced.take().and_then(|out| state.tell_displaced(out));
             }
             let (caller, tier, pool, cost) = (ask.caller, ask.tier, ask.pool, ask.cost);
             let corrections = self.corrections.load(Ordering::Relaxed);
@@ -165,76 +171,79 @@ impl Gate {
                 ..
             } => {
                 let terms = terms(admitted, overdrawn);
-                Entered::Seated(Waiting::new(Arc::clone(self), job, terms, priority, until))
+                Entered::Seated(QueuedJob::new(Arc::clone(self), job, terms, priority, until))
             }
         }))
     }
 
-    fn pass(self: &Arc<Self>, grant: Grant, terms: Terms) -> Pass {
+    fn pass(self: &Arc<Self>, grant: Grant, terms: Terms) -> Permit {
         terms.generation.meters.waited(grant.priority, grant.waited);
-        Pass::new(Arc::clone(self), grant, terms)
+        Permit::new(Arc::clone(self), grant, terms)
     }
 
     /// The server is gone: its slots don't count until it is back. Nothing happens if the rules no longer have it.
-    pub fn server_down(&self, pool: PoolId, server: ServerId) {
-        self.hall.lock().policy.server_down(pool, server);
+    pub fn server_down(&self, pool: UpstreamId, server: ServerId) {
+        self.state.lock().policy.server_down(pool, server);
     }
 
     /// The server is back: its slots go to those who move, then to those who wait. Nothing happens if the rules no longer have it.
-    pub fn server_up(&self, pool: PoolId, server: ServerId) {
+    pub fn server_up(&self, pool: UpstreamId, server: ServerId) {
         let wakers: Vec<Option<Waker>> = {
-            let mut hall = self.hall.lock();
-            let grants = hall.policy.server_up(pool, server, self.clock.now());
-            grants.into_iter().map(|grant| hall.tell_granted(Some(grant))).collect()
+            let mut state = self.state.lock();
+            let grants = state.policy.server_up(pool, server, self.clock.now());
+            grants
+                .into_iter()
+                .map(|grant| state.tell_granted(Some(grant)))
+                .collect()
         };
         wakers.into_iter().for_each(wake);
     }
 
     /// What is decided by at present.
     pub fn generation(&self) -> Arc<Generation> {
-        Arc::clone(&self.hall.lock().generation)
+        Arc::clone(&self.state.lock().generation)
     }
 
     /// Decides by that generation from now on (see [`Policy::reload`]). `meanwhile` is called under the lock, so nobody comes or goes
     /// before it is done. Nobody loses a seat or a slot by it.
     pub fn reload(&self, generation: Arc<Generation>, meanwhile: impl FnOnce()) -> Reloaded {
-        let mut hall = self.hall.lock();
+        let mut state = self.state.lock();
         meanwhile();
         let (rules, listed) = (Arc::clone(&generation.rules), |account| generation.listed(account));
-        let grants = hall.policy.reload(rules, listed, self.clock.now());
-        hall.generation = generation;
-        let wakers = grants.into_iter().filter_map(|grant| hall.tell_granted(Some(grant)));
+        let grants = state.policy.reload(rules, listed, self.clock.now());
+        state.generation = generation;
+        let wakers = grants.into_iter().filter_map(|grant| state.tell_granted(Some(grant)));
         Reloaded {
             woken: Woken(wakers.collect()),
-            filling: self.begin_filling(&mut hall),
+            filling: self.begin_filling(&mut state),
         }
     }
 
     /// Whether a job holds a slot of that server.
-    pub fn runs_on(&self, pool: PoolId, server: ServerId) -> bool {
-        self.hall.lock().policy.runs_on(pool, server)
+    pub fn runs_on(&self, pool: UpstreamId, server: ServerId) -> bool {
+        self.state.lock().policy.runs_on(pool, server)
     }
 
     /// No more jobs are let in, and those who wait are turned away. Running ones go on, and so do those that move.
     pub fn shut_down(&self) {
         let turned_away: Vec<Option<Waker>> = {
-            let mut hall = self.hall.lock();
-            let out = hall.policy.shut_down();
-            out.into_iter().map(|out| hall.tell_displaced(out)).collect()
+            let mut state = self.state.lock();
+            let out = state.policy.shut_down();
+            out.into_iter().map(|out| state.tell_displaced(out)).collect()
         };
         turned_away.into_iter().for_each(wake);
     }
 
     /// Jobs in the house: waiting, running, moving and ending.
-    pub fn in_house(&self) -> usize {
-        self.hall.lock().policy.in_house()
+    pub fn in_flight(&self) -> usize {
+        self.state.lock().policy.in_flight()
     }
 
     /// What the caller has used of the quotas in those windows, and its jobs in the house. Of a window that there is no more nobody
     /// has used anything.
     pub fn account_of(&self, caller: &Caller, windows: impl Iterator<Item = WindowId>) -> Balance {
-        let mut hall = self.hall.lock();
-        let (policy, now) = (&mut hall.policy, self.clock.now());
+        let mut state = self.state.lock();
+        let (policy, now) = (&mut state.policy, self.clock.now());
         Balance {
             usages: windows.map(|window| policy.usage(window, caller, now)).collect(),
             at: policy.clock_reads(now),
@@ -248,12 +257,12 @@ impl Gate {
         if !self.crowded.load(Ordering::Relaxed) {
             return whereabouts.network;
         }
-        self.hall.lock().policy.counted_as(whereabouts, self.clock.now())
+        self.state.lock().policy.counted_as(whereabouts, self.clock.now())
     }
 
     /// Whether the caller has a debit in any window.
     pub fn has_debit(&self, caller: &Caller) -> bool {
-        self.hall.lock().policy.has_debit(caller)
+        self.state.lock().policy.has_debit(caller)
     }
 
     /// Follows the system's wall clock, forgets some of those who have no debit any more, and lets the ledger's metric show
@@ -262,18 +271,18 @@ impl Gate {
         // Without a search nobody else asks, and the metric would show what was so at the last one.
         let _shown = self.ledger.is_available();
         let tick = {
-            let mut hall = self.hall.lock();
-            let (now, step_max) = (self.clock.now(), hall.generation.clock_step_max);
-            let step = hall.policy.follow_clock(self.clock.wall(), now, step_max);
+            let mut state = self.state.lock();
+            let (now, step_max) = (self.clock.now(), state.generation.clock_step_max);
+            let step = state.policy.follow_clock(self.clock.wall(), now, step_max);
             let filling = match step {
                 ClockStep::Followed { to, .. } => {
                     self.corrections.fetch_add(1, Ordering::Relaxed);
-                    self.begin_filling(&mut hall).map(|filling| filling.corrected_to(to))
+                    self.begin_filling(&mut state).map(|filling| filling.corrected_to(to))
                 }
                 ClockStep::Forward(_) | ClockStep::Back(_) => None,
             };
-            hall.policy.sweep(now);
-            self.crowded.store(hall.policy.is_crowded(now), Ordering::Relaxed);
+            state.policy.sweep(now);
+            self.crowded.store(state.policy.is_crowded(now), Ordering::Relaxed);
             Tick { step, filling }
         };
         tell(tick.step);
@@ -281,26 +290,26 @@ impl Gate {
     }
 
     /// What was debited counts by other dates than before: all windows begin anew, and are to be filled, if there are any.
-    pub fn recount(&self) -> Option<Filling> {
-        let mut hall = self.hall.lock();
-        hall.policy.recount(self.clock.now());
-        self.begin_filling(&mut hall)
+    pub fn recount(&self) -> Option<Backfill> {
+        let mut state = self.state.lock();
+        state.policy.recount(self.clock.now());
+        self.begin_filling(&mut state)
     }
 
     /// Since when the system's wall clock has gone as the monotonic one does (see [`Policy::clock_agreed_since`]).
     pub fn clock_agreed_since(&self) -> Timestamp {
-        self.hall.lock().policy.clock_agreed_since()
+        self.state.lock().policy.clock_agreed_since()
     }
 
     /// What the hall looks like at this moment. As long as the hall has jobs, so for operators only.
     pub fn view(&self) -> View {
-        let hall = self.hall.lock();
-        let (policy, now) = (&hall.policy, self.clock.now());
+        let state = self.state.lock();
+        let (policy, now) = (&state.policy, self.clock.now());
         let rules = Arc::clone(policy.rules());
         View {
             rules,
             waiting: *policy.waiting(),
-            pools: (policy.rules().pools.ids())
+            pools: (policy.rules().upstreams.ids())
                 .map(|pool| (policy.slots(pool), policy.running(pool)))
                 .collect(),
             jobs: policy
@@ -341,7 +350,7 @@ pub struct Tick {
     /// How the system's wall clock has gone since the last one.
     pub step: ClockStep,
     /// All windows, if the clock was followed back.
-    pub filling: Option<Filling>,
+    pub filling: Option<Backfill>,
 }
 
 /// What the hall looks like at one moment.
@@ -356,7 +365,7 @@ pub struct View {
     /// Every job in the house.
     pub jobs: Vec<JobView>,
     /// Everything that ever happened, counted.
-    pub tally: Tally,
+    pub tally: Stats,
     /// Callers that have a debit in a window: accounts, networks, users.
     pub debtors: [usize; 3],
 }
@@ -380,12 +389,12 @@ struct Terms {
     generation: Arc<Generation>,
     caller: Caller,
     tier: TierId,
-    pool: PoolId,
+    pool: UpstreamId,
     admitted: UnixTime,
     /// How often the clock had been followed back by when that was read, or before.
     corrections: u64,
     cost: u32,
-    overdrawn: Overdrawn,
+    overdrawn: UnenforcedQuotas,
 }
 
 impl Terms {
@@ -434,7 +443,7 @@ pub struct JobView {
     /// Its priority.
     pub priority: Priority,
     /// Whose slots it needs.
-    pub pool: PoolId,
+    pub pool: UpstreamId,
     /// Where it is.
     pub state: State,
     /// How long it has been in the house.

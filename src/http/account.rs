@@ -15,8 +15,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tracing::error;
 
-use super::door::Door;
 use super::quotas::{self, Line, written};
+use super::site::Site;
 use super::standing::Standing;
 use crate::policy::caller::Caller;
 use crate::policy::refusal::Refusal;
@@ -60,11 +60,11 @@ pub struct Visitor {
 
 impl Visitor {
     /// The caller of that standing, at that address, on its way to that page.
-    pub fn of(standing: &Standing, address: IpAddr, door: &Door, is_me: bool) -> Self {
+    pub fn of(standing: &Standing, address: IpAddr, site: &Site, is_me: bool) -> Self {
         Self {
             caller: standing.caller,
-            me: is_me.then(|| Me::of(standing, address, door)),
-            now: door.gate().clock().wall(),
+            me: is_me.then(|| Me::of(standing, address, site)),
+            now: site.gate().clock().wall(),
         }
     }
 }
@@ -91,9 +91,9 @@ struct Me {
 }
 
 impl Me {
-    fn of(standing: &Standing, address: IpAddr, door: &Door) -> Self {
-        let (rules, tier) = (&door.generation().rules, standing.tier(&door.generation().rules));
-        let balance = quotas::balance(standing, door.gate(), rules);
+    fn of(standing: &Standing, address: IpAddr, site: &Site) -> Self {
+        let (rules, tier) = (&site.generation().rules, standing.tier(&site.generation().rules));
+        let balance = quotas::balance(standing, site.gate(), rules);
         let quotas = quotas::lines(standing, rules, &balance);
         let enforced = quotas.iter().zip(&balance.usages).filter(|(line, _)| line.enforced);
         let tightest = enforced.min_by_key(|(line, usage)| (line.remaining, Reverse(usage.next_free)));

@@ -8,14 +8,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 
 use super::body::Body;
-use super::door::Route;
 use super::ratelimit::Own;
+use super::site::Route;
 use super::socket::Connection;
 use super::visit::Visit;
 use super::way::{Found, Stop, Turn};
 use super::{headers, prefer};
-use crate::gate::{Entered, Pass, Waiting};
-use crate::policy::Ask;
+use crate::gate::{Entered, Permit, QueuedJob};
+use crate::policy::AdmissionRequest;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Span;
 use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, exchange};
@@ -24,8 +24,8 @@ use crate::upstream::upload::Upload;
 impl Turn<'_> {
     /// An unmetered request: no seat and no slot, but a cap on how many are in flight.
     pub(super) async fn forward(&self, visit: &mut Visit<'_>, route: &Route) -> Result<Response<Body>, Stop> {
-        let limit = u32::try_from(self.door.unmetered_max).unwrap_or(u32::MAX);
-        let place = self.door.unmetered.try_take();
+        let limit = u32::try_from(self.site.unmetered_max).unwrap_or(u32::MAX);
+        let place = self.site.unmetered.try_take();
         let place = place.ok_or(Refusal::TooManyInFlight { limit })?;
         let (head, upload) = visit.take(route.max_body);
         let errand = Errand::Unmetered {
@@ -41,7 +41,7 @@ impl Turn<'_> {
         &self,
         visit: &mut Visit<'_>,
         route: &Route,
-        mut ask: Ask,
+        mut ask: AdmissionRequest,
         found: &mut Found,
     ) -> Result<Response<Body>, Stop> {
         let (mut head, mut upload) = visit.take(route.max_body);
@@ -59,8 +59,8 @@ impl Turn<'_> {
             }
         };
         for quota in entered.overdrawn() {
-            let door = found.newer.of_caller(self.door);
-            door.note_unenforced(quota, found.standing.as_ref());
+            let site = found.newer.of_caller(self.site);
+            site.note_unenforced(quota, found.standing.as_ref());
         }
         let pass = match entered {
             Entered::Running(pass) => pass,
@@ -89,10 +89,15 @@ impl Turn<'_> {
 
     /// Into the hall, by the rules that hold. If they are newer than those by which it is known who asks, it is asked for on its terms of
     /// now. Where it goes and what that costs stays as its route had it.
-    fn enter(&self, ask: &mut Ask, headers: &mut HeaderMap, found: &mut Found) -> Result<Entered, Refusal> {
+    fn enter(
+        &self,
+        ask: &mut AdmissionRequest,
+        headers: &mut HeaderMap,
+        found: &mut Found,
+    ) -> Result<Entered, Refusal> {
         loop {
-            let door = found.newer.of_caller(self.door);
-            if let Ok(entered) = door.gate.enter(&door.generation, ask) {
+            let site = found.newer.of_caller(self.site);
+            if let Ok(entered) = site.gate.enter(&site.generation, ask) {
                 return entered;
             }
             // Each further turn needs another reload.
@@ -113,12 +118,12 @@ impl Turn<'_> {
     /// the client hangs up. Meanwhile the body is read as far as its window goes.
     async fn wait(
         &self,
-        mut waiting: Waiting,
+        mut waiting: QueuedJob,
         upload: &mut Upload,
         mut asked: bool,
         connection: &Connection,
-    ) -> Result<Pass, Stop> {
-        let clock = self.door.gate.clock();
+    ) -> Result<Permit, Stop> {
+        let clock = self.site.gate.clock();
         let mut longest = std::pin::pin!(clock.sleep_until(waiting.until()));
         loop {
             tokio::select! {
@@ -139,7 +144,7 @@ impl Turn<'_> {
     /// otherwise the job goes on without its client (semantics §5.8).
     async fn work(
         &self,
-        pass: Pass,
+        pass: Permit,
         route: &Route,
         head: Parts,
         upload: Upload,

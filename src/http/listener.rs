@@ -21,7 +21,7 @@ use super::proxy_protocol::ProxyProtocol;
 use super::socket::Connection;
 use super::way::Core;
 use crate::clock::Clock;
-use crate::gate::Cap;
+use crate::gate::ResizableSemaphore;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
 
@@ -41,7 +41,7 @@ const HEADERS_MAX_OF_HYPER: usize = 100;
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// Open connections of all cores together.
-    pub connections: Arc<Cap>,
+    pub connections: Arc<ResizableSemaphore>,
     /// The longest that a request's head may take, and a connection be idle.
     pub head_timeout: Duration,
     /// The longest that a client may take nothing of its answer.
@@ -76,7 +76,7 @@ async fn accept(
     closing: &CancellationToken,
     tasks: &TaskTracker,
 ) {
-    let gate = Arc::clone(core.door.load().gate());
+    let gate = Arc::clone(core.site.load().gate());
     let clock = gate.clock();
     let mut warned: Option<Timestamp> = None;
     loop {
@@ -92,9 +92,9 @@ async fn accept(
             }
         };
         // After accepting: a core that holds a place for a connection that never comes would keep it from the others.
-        let places = Arc::clone(&core.door.load().bounds().connections);
+        let places = Arc::clone(&core.site.load().bounds().connections);
         let place = places.take().await;
-        let bounds = core.door.load().bounds().clone();
+        let bounds = core.site.load().bounds().clone();
         let (core, watcher, closing) = (Arc::clone(core), graceful.watcher(), closing.clone());
         let clock = *clock;
         tasks.spawn(async move {
@@ -149,7 +149,7 @@ async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, wat
         debug!(%error, "a connection that was gone before it began");
         return;
     }
-    let clock = *core.door.load().gate().clock();
+    let clock = *core.site.load().gate().clock();
     let (socket, connection) = Connection::open(stream, ahead, clock, bounds.send_timeout);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -170,10 +170,10 @@ async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, wat
         .watch(http.serve_connection(TokioIo::new(socket), service))
         .await;
     if let Some(refusal) = last_word(&connection, served.as_ref().err()) {
-        let door = core.door.load_full();
-        door.note_refusal(&refusal);
+        let site = core.site.load_full();
+        site.note_refusal(&refusal);
         if let Err(error) = connection
-            .write_last(&door.answers().reply_bytes(&refusal), &clock)
+            .write_last(&site.answers().reply_bytes(&refusal), &clock)
             .await
         {
             debug!(%error, "a client that did not wait for its refusal");
@@ -186,7 +186,7 @@ async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, wat
 
 /// Answers the one request that comes there and has come to that door, which may be an older one by now.
 #[cfg(test)]
-pub(crate) async fn serve_overtaken(core: &Core, by: &super::door::Door, stream: TcpStream) {
+pub(crate) async fn serve_overtaken(core: &Core, by: &super::site::Site, stream: TcpStream) {
     let (clock, peer) = (*by.gate().clock(), stream.peer_addr().expect("it is connected"));
     let (socket, connection) = Connection::open(stream, Vec::new(), clock, by.bounds().send_timeout);
     let service = hyper::service::service_fn(|request| {

@@ -4,36 +4,36 @@
 
 use std::sync::Arc;
 
-use super::door::Door;
+use super::site::Site;
 
 /// The doors by which a request was decided that aren't the one that it came to. Almost always there are none.
 #[derive(Debug, Default)]
 pub(super) struct Newer {
     /// By which its limits were decided.
-    limits: Option<Arc<Door>>,
+    limits: Option<Arc<Site>>,
     /// By which it is known who asks: that one, or one that came into force after its limits were decided.
-    caller: Option<Arc<Door>>,
+    caller: Option<Arc<Site>>,
 }
 
 impl Newer {
     /// The door of its limits, of a request that came to `first`.
-    pub(super) fn of_limits<'d>(&'d self, first: &'d Door) -> &'d Door {
+    pub(super) fn of_limits<'d>(&'d self, first: &'d Site) -> &'d Site {
         self.limits.as_deref().unwrap_or(first)
     }
 
     /// The door by which it is known who asks, of a request that came to `first`.
-    pub(super) fn of_caller<'d>(&'d self, first: &'d Door) -> &'d Door {
+    pub(super) fn of_caller<'d>(&'d self, first: &'d Site) -> &'d Site {
         self.caller.as_deref().unwrap_or(first)
     }
 
     /// Its limits are to be decided by that door, and who asks is known by it.
-    pub(super) fn limits_by(&mut self, door: Arc<Door>) -> &Door {
-        self.limits = Some(Arc::clone(&door));
-        self.caller_by(door)
+    pub(super) fn limits_by(&mut self, site: Arc<Site>) -> &Site {
+        self.limits = Some(Arc::clone(&site));
+        self.caller_by(site)
     }
 
     /// Who asks is known by that door. Its limits have been decided.
-    pub(super) fn caller_by(&mut self, door: Arc<Door>) -> &Door {
-        self.caller.insert(door)
+    pub(super) fn caller_by(&mut self, site: Arc<Site>) -> &Site {
+        self.caller.insert(site)
     }
 }

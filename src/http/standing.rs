@@ -16,7 +16,7 @@ use crate::policy::refusal::Refusal;
 use crate::policy::rules::{Quota, Rules, Tier, TierId};
 use crate::policy::time::UnixTime;
 use crate::policy::{Delegate, Own};
-use crate::store::{Account, KnownAccounts, Pseudonyms};
+use crate::store::{Account, AccountView, Pseudonyms};
 
 /// Bytes of the name that a delegating account gives its user.
 const USER_BYTES_MAX: usize = 64;
@@ -92,7 +92,7 @@ impl Standing {
 #[derive(Debug)]
 pub struct Callers {
     keys: KeyPlaces,
-    accounts: Arc<KnownAccounts>,
+    accounts: Arc<AccountView>,
     pseudonyms: Pseudonyms,
     rules: Arc<Rules>,
     /// By their names.
@@ -101,7 +101,7 @@ pub struct Callers {
 
 impl Callers {
     /// Those with a key of these accounts, on the terms of these rules, and everybody else.
-    pub fn new(keys: KeyPlaces, accounts: Arc<KnownAccounts>, pseudonyms: Pseudonyms, rules: Arc<Rules>) -> Self {
+    pub fn new(keys: KeyPlaces, accounts: Arc<AccountView>, pseudonyms: Pseudonyms, rules: Arc<Rules>) -> Self {
         let tiers = rules.tiers.entries();
         Self {
             tiers: tiers.map(|(id, tier)| (Arc::clone(&tier.name), id)).collect(),

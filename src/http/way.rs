@@ -18,19 +18,19 @@ use tracing::debug;
 use super::account::Visitor;
 use super::address::{Client, Contradiction};
 use super::body::Body;
-use super::door::Door;
 use super::limits::{Met, Sender};
 use super::newer::Newer;
 use super::ratelimit::{Metered, Own};
 use super::reply::{Form, Whom};
 use super::routes::NoRoute;
+use super::site::Site;
 use super::socket::Connection;
 use super::standing::Standing;
 use super::target::{host, target};
 use super::visit::Visit;
 use super::{cors, headers, prefer};
 use crate::path::Spelling;
-use crate::policy::Ask;
+use crate::policy::AdmissionRequest;
 use crate::policy::caller::{Caller, Network};
 use crate::policy::refusal::Refusal;
 use crate::store::OwnNumbers;
@@ -42,7 +42,7 @@ use crate::upstream::upload::Fault;
 #[derive(Debug)]
 pub struct Core {
     /// The shared door, as it is at present.
-    pub door: Arc<ArcSwap<Door>>,
+    pub site: Arc<ArcSwap<Site>>,
     /// The core's connections to workers.
     pub connections: Arc<Connections>,
 }
@@ -50,9 +50,9 @@ pub struct Core {
 /// The door of one request: it keeps the one that it came to, whose routes and keys are its own. Who asks, its limits and quotas
 /// are the newest one's where that has come into force before they were decided ([`Newer`]).
 pub(super) struct Turn<'c> {
-    pub(super) door: &'c Door,
+    pub(super) site: &'c Site,
     /// The shared one, as it is at present.
-    pub(super) newest: &'c ArcSwap<Door>,
+    pub(super) newest: &'c ArcSwap<Site>,
     pub(super) connections: &'c Arc<Connections>,
 }
 
@@ -127,7 +127,7 @@ pub(super) struct Found {
 /// Who asks, after the request limits, by that door's rules; and the query without its key.
 struct Known<'f> {
     standing: &'f Standing,
-    door: &'f Door,
+    site: &'f Site,
     query: Option<String>,
 }
 
@@ -142,8 +142,8 @@ impl Core {
         peer: SocketAddr,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, HungUp> {
-        let door = self.door.load_full();
-        self.serve_by(&door, connection, peer, request).await
+        let site = self.site.load_full();
+        self.serve_by(&site, connection, peer, request).await
     }
 
     /// The same for a request that has come to that door, which may be an older one by now.
@@ -152,14 +152,14 @@ impl Core {
     /// As [`Self::serve`].
     pub(super) async fn serve_by(
         &self,
-        door: &Door,
+        site: &Site,
         connection: &Arc<Connection>,
         peer: SocketAddr,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, HungUp> {
         let turn = Turn {
-            door,
-            newest: &self.door,
+            site,
+            newest: &self.site,
             connections: &self.connections,
         };
         turn.serve(connection, peer, request).await
@@ -173,7 +173,7 @@ impl Turn<'_> {
         peer: SocketAddr,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, HungUp> {
-        match &self.door.cors {
+        match &self.site.cors {
             Some(layer) if cors::is_preflight(&request) => {
                 Ok(preflight(layer, self.visit(connection, peer, request)).await)
             }
@@ -186,7 +186,7 @@ impl Turn<'_> {
     }
 
     fn visit<'v>(&self, connection: &'v Connection, peer: SocketAddr, request: Request<Incoming>) -> Visit<'v> {
-        let client = self.door.trusted_proxies.client(peer, request.headers());
+        let client = self.site.trusted_proxies.client(peer, request.headers());
         Visit::new(request, client, connection)
     }
 
@@ -227,25 +227,25 @@ impl Turn<'_> {
     }
 
     fn refuse(&self, refusal: &Refusal, found: &Found, form: Form) -> Response<Body> {
-        let (door, standing) = (found.newer.of_caller(self.door), found.standing.as_ref());
+        let (site, standing) = (found.newer.of_caller(self.site), found.standing.as_ref());
         let tier = standing.map(|standing| standing.tier_id);
-        door.generation.meters.refusal(tier, refusal.reason());
+        site.generation.meters.refusal(tier, refusal.reason());
         if let Some(met) = &found.met {
-            let meters = &found.newer.of_limits(self.door).generation.meters;
+            let meters = &found.newer.of_limits(self.site).generation.meters;
             met.refused.into_iter().for_each(|limit| meters.limited(limit));
             met.blocking.iter().for_each(|limit| meters.blocked(limit));
         }
-        let tier = standing.map(|standing| standing.tier(&door.generation.rules));
+        let tier = standing.map(|standing| standing.tier(&site.generation.rules));
         let whom = tier.map(|tier| Whom {
             tier: &tier.name,
             priority: tier.priority,
         });
-        let mut response = door.answers.reply(refusal, whom, form);
+        let mut response = site.answers.reply(refusal, whom, form);
         if found.metered {
             let caller = standing.map(|standing| standing.caller);
             let tier = tier.map_or_else(Arc::default, |tier| Arc::clone(&tier.name));
             let status = response.status().as_u16();
-            door.refusals.refused(caller, &tier, refusal.reason(), status);
+            site.refusals.refused(caller, &tier, refusal.reason(), status);
         }
         self.tell(response.headers_mut(), found);
         response
@@ -255,7 +255,7 @@ impl Turn<'_> {
     fn tell(&self, headers: &mut HeaderMap, found: &Found) {
         let is_limited = found.met.as_ref().is_some_and(|met| met.refused.is_some());
         let standing = found.standing.as_ref().filter(|_| found.metered && !is_limited);
-        let (of_limits, of_caller) = (found.newer.of_limits(self.door), found.newer.of_caller(self.door));
+        let (of_limits, of_caller) = (found.newer.of_limits(self.site), found.newer.of_caller(self.site));
         let metered = standing.map(|standing| Metered {
             standing,
             gate: &of_caller.gate,
@@ -270,13 +270,13 @@ impl Turn<'_> {
     /// The steps of semantics §2, in their order.
     async fn way(&self, visit: &mut Visit<'_>, found: &mut Found) -> Result<Response<Body>, Stop> {
         // 1. Malformed, no such route: answered before anything is charged.
-        if visit.head_length() > self.door.bounds.head_max {
+        if visit.head_length() > self.site.bounds.head_max {
             return Err(Refusal::HeadersTooLarge.into());
         }
         let origin = self.let_in(visit.client?)?;
         let host = host(&visit.head)?;
         // Before the door's own paths too: limits that name their hosts would let keys be guessed at any other.
-        if !self.door.table.knows(&host) {
+        if !self.site.table.knows(&host) {
             return Err(Refusal::UnknownHost.into());
         }
         if let Some(response) = self.own_path(visit, &host, &origin, found).await? {
@@ -284,9 +284,9 @@ impl Turn<'_> {
         }
         let (number, path) = self.find(&host, &visit.head, found)?;
         if visit.head.method == Method::OPTIONS {
-            return Ok(options(self.door.table.allow(number)));
+            return Ok(options(self.site.table.allow(number)));
         }
-        let route = &self.door.routes[number];
+        let route = &self.site.routes[number];
         found.metered = route.metered;
         if visit.declared_length().is_some_and(|length| length > route.max_body) {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
@@ -295,7 +295,7 @@ impl Turn<'_> {
         let known = self.limited(visit, &host, &origin, route.metered, found)?;
         let Known { standing, query, .. } = &known;
         let wait = prefer::wait(&visit.head.headers);
-        let tier = standing.tier(&known.door.generation.rules);
+        let tier = standing.tier(&known.site.generation.rules);
         headers::for_worker(&mut visit.head.headers, origin.client, &host);
         headers::introduce(&mut visit.head.headers, standing.account.as_deref(), tier);
         visit.head.uri = target(&path, query.as_deref())?;
@@ -305,7 +305,7 @@ impl Turn<'_> {
             return self.forward(visit, route).await;
         }
         // 4–8. Metered.
-        let ask = Ask {
+        let ask = AdmissionRequest {
             caller: standing.caller,
             from: Network::of(origin.client.address),
             tier: standing.tier_id,
@@ -322,7 +322,7 @@ impl Turn<'_> {
 
     /// A blocked network is turned away, whatever it asks.
     fn let_in(&self, client: Client) -> Result<Origin, Refusal> {
-        let known = self.door.networks.find(client.address, self.door.gate.clock().wall());
+        let known = self.site.networks.find(client.address, self.site.gate.clock().wall());
         if known.blocked {
             return Err(Refusal::Blocked);
         }
@@ -343,24 +343,24 @@ impl Turn<'_> {
         matters: bool,
         found: &'f mut Found,
     ) -> Result<Known<'f>, Refusal> {
-        let now = self.door.gate.clock().wall();
-        let known_by = self.door.limits.known_by(origin.client.address);
-        let mut known = match self.door.callers.who(&mut visit.head, known_by.network, now) {
+        let now = self.site.gate.clock().wall();
+        let known_by = self.site.limits.known_by(origin.client.address);
+        let mut known = match self.site.callers.who(&mut visit.head, known_by.network, now) {
             Ok(known) => Ok(known),
             Err(refusal @ (Refusal::InvalidKey | Refusal::Blocked)) => Err(refusal),
             Err(malformed) => return Err(malformed),
         };
         let (path, method) = (visit.head.uri.path(), &visit.head.method);
         let charged = loop {
-            let door = found.newer.of_limits(self.door);
+            let site = found.newer.of_limits(self.site);
             let sender = Sender {
                 address: origin.client.address,
                 known_by,
                 network: origin.network.as_ref(),
                 standing: known.as_ref().ok().map(|(standing, _)| standing),
             };
-            let matching = door.limits.matching(host, path, method);
-            let Ok((met, charged)) = door.limits.charge(matching, &sender, now) else {
+            let matching = site.limits.matching(host, path, method);
+            let Ok((met, charged)) = site.limits.charge(matching, &sender, now) else {
                 // Each further turn needs another reload.
                 let newest = found.newer.limits_by(self.newest.load_full());
                 if let Ok((standing, _)) = &mut known {
@@ -369,7 +369,7 @@ impl Turn<'_> {
                 continue;
             };
             for id in met.iter().flat_map(|met| met.unenforced.iter()) {
-                door.note_unenforced(&door.limits.rules()[id.index()].name, sender.standing);
+                site.note_unenforced(&site.limits.rules()[id.index()].name, sender.standing);
             }
             found.met = met;
             break charged;
@@ -384,11 +384,11 @@ impl Turn<'_> {
             (Err(unknown), charged) => charged.and(Err(unknown)),
             (Ok((mut standing, query)), Ok(())) => {
                 if matters && standing.account.is_none() {
-                    standing.caller = Caller::Network(self.door.gate.counted_as(known_by));
+                    standing.caller = Caller::Network(self.site.gate.counted_as(known_by));
                 }
                 Ok(Known {
                     standing: found.standing.insert(standing),
-                    door: found.newer.of_caller(self.door),
+                    site: found.newer.of_caller(self.site),
                     query,
                 })
             }
@@ -407,7 +407,7 @@ impl Turn<'_> {
         if path == "*" && visit.head.method == Method::OPTIONS {
             return Ok(Some(options(&OWN_METHODS)));
         }
-        let own = &self.door.own_paths;
+        let own = &self.site.own_paths;
         let spelled = || own.find(Spelling::of(path).ok()?.as_str());
         let Some(page) = own.find(path).or_else(spelled) else {
             return Ok(None);
@@ -428,9 +428,9 @@ impl Turn<'_> {
         let mut request = Request::new(axum::body::Body::empty());
         *request.method_mut() = visit.head.method.clone();
         *request.uri_mut() = target(page, known.query.as_deref())?;
-        let visitor = Visitor::of(known.standing, origin.client.address, known.door, is_me);
+        let visitor = Visitor::of(known.standing, origin.client.address, known.site, is_me);
         request.extensions_mut().insert(visitor);
-        let answer: Result<_, Infallible> = self.door.own.clone().oneshot(request).await;
+        let answer: Result<_, Infallible> = self.site.own.clone().oneshot(request).await;
         let Ok(answer) = answer;
         if let Some(refusal) = answer.extensions().get::<Refusal>() {
             return Err(refusal.clone().into());
@@ -444,7 +444,7 @@ impl Turn<'_> {
 
     /// The route, and the path to forward: what was matched and nothing else.
     fn find(&self, host: &str, head: &Parts, found: &mut Found) -> Result<(usize, String), Stop> {
-        match self.door.table.find(host, head.uri.path(), &head.method) {
+        match self.site.table.find(host, head.uri.path(), &head.method) {
             Ok(found) => Ok((found.route, found.path.into_owned())),
             Err(NoRoute::BadPath(bad)) => Err(Refusal::BadRequest(bad.to_string().into()).into()),
             Err(NoRoute::NotFound) => Err(Refusal::NotFound.into()),

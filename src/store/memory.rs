@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use parking_lot::Mutex;
 
-use super::past::tell;
+use super::recall::tell;
 use super::{Commit, Debited, Entry, Fence, Ledger, Past, Record};
 use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::Timestamp;

@@ -17,13 +17,14 @@
 //! | [`audit`] | what operators changed |
 //! | [`calendar`] | points of time as people write them |
 //!
-//! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, and are [`KnownAccounts`] to a request,
+//! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, and are [`AccountView`] to a request,
 //! which looks its key up there; networks in the same database and in [`Networks`], where every request looks its address up.
 //!
 //! The server sees a [`Ledger`]: it writes down every finished job, and a success is answered only when that is durable. Two
 //! keep one: [`memory`] for tests and simulations, [`Database`] for operators.
 
 pub mod account;
+mod account_view;
 mod accounts;
 pub mod audit;
 pub mod backup;
@@ -35,29 +36,29 @@ mod directory;
 mod finished;
 pub mod jobs;
 pub mod keys;
-mod known;
 pub mod ledger;
 pub mod memory;
 pub mod network;
 mod networks;
-mod past;
 mod pseudonym;
+mod recall;
 mod record;
 mod replay;
 mod retention;
 mod rollup;
 mod rows;
+mod runtime_file;
 pub mod statistics;
 mod token;
 pub mod usage;
 pub mod verify;
 mod view;
-mod whereabouts;
 mod words;
 
 use std::fmt;
 
 pub use account::{Account, AccountPatch, AccountSpec, Change, Illegal, Origin};
+pub use account_view::AccountView;
 pub use accounts::{
     ACCOUNTS_MAX, AccountStore, AccountUse, AccountsError, ChangeError, Changed, ImportError, ImportOptions, ImportRow,
     Imported, LINES_MAX, Listed, Minted, Relisted, Relisting,
@@ -67,19 +68,18 @@ pub use data_dir::{DATABASE_FILE, DataDir, OldData};
 pub use database::{Database, OpenError, ReadError, WriteError, open_read_only};
 pub use directory::{Directory, Lost};
 pub use keys::{Key, KeyHash, KeyId, Secret};
-pub use known::KnownAccounts;
 pub use ledger::commit::{Commit, Standing, Ticket, Unavailable};
 pub use ledger::{Durability, Pace, Settings, Wall};
 pub use network::{Block, NETWORKS_MAX, NetworkChange, NetworkEntry, OwnNumbers};
 pub use networks::{Known, Networks};
-pub use past::{Debited, Fence, Past, Post};
 pub use pseudonym::{KEY_FILE, KeyError, Pseudonyms};
+pub use recall::{Debited, Fence, Past, Post};
 pub use record::{Entry, Record, Refused};
 pub use replay::{JobHistory, Restored};
 pub use retention::History;
+pub use runtime_file::{ADDRESS_FILE, clear_address, leave_address, left_address};
 pub use token::{AdminToken, TOKEN_CHARS, TOKEN_FILE, TOKEN_VARIABLE, TokenError};
 pub use view::{CallerName, View, network_caller, user_caller};
-pub use whereabouts::{ADDRESS_FILE, clear_address, leave_address, left_address};
 
 /// Where finished jobs are written down. Nothing in it blocks: a caller that asks for durability gets a future.
 pub trait Ledger: fmt::Debug + Send + Sync {

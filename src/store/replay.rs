@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 
 use super::corrections::{self, Correction, Corrections};
 use super::database::{Database, ReadError, Shared, WriteError};
-use super::past::{Debited, Fence, Past};
+use super::recall::{Debited, Fence, Past};
 use super::rollup;
 use super::rows::{DebitRow, INSTANCE, caller_of, millis, unix_time};
 use crate::policy::caller::Caller;

@@ -120,7 +120,7 @@ impl Exposition {
                 })
                 .collect(),
             pools: rules
-                .pools
+                .upstreams
                 .iter()
                 .map(|pool| {
                     let slots = gauge("tiergate_slots", of_pool(&pool.name));

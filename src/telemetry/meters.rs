@@ -7,7 +7,7 @@ use std::sync::Arc;
 use metrics::{Counter, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 
 use crate::policy::refusal::Reason;
-use crate::policy::rules::{LimitId, PoolId, Priority, Rules, TierId};
+use crate::policy::rules::{LimitId, Priority, Rules, TierId, UpstreamId};
 use crate::policy::time::Span;
 use crate::policy::{End, Table};
 
@@ -29,7 +29,7 @@ pub struct Meters {
     /// By the name of a request limit or a quota that isn't enforced.
     unenforced: Vec<(Arc<str>, Counter)>,
     queue_wait: [Histogram; Priority::COUNT],
-    upstream: Table<PoolId, Histogram>,
+    upstream: Table<UpstreamId, Histogram>,
 }
 
 /// What is counted by tier.
@@ -84,7 +84,7 @@ impl Meters {
             limit_blocks: rules.limits.iter().map(|_| Counter::noop()).collect(),
             unenforced: Vec::new(),
             queue_wait: std::array::from_fn(|_| Histogram::noop()),
-            upstream: rules.pools.map(|_, _| Histogram::noop()),
+            upstream: rules.upstreams.map(|_, _| Histogram::noop()),
         })
     }
 
@@ -120,7 +120,7 @@ impl Meters {
                     ("priority", &priority.to_string()),
                 )
             }),
-            upstream: (rules.pools)
+            upstream: (rules.upstreams)
                 .map(|_, pool| histogram(recorder, "tiergate_upstream_seconds", ("upstream", &pool.name))),
         })
     }
@@ -164,7 +164,7 @@ impl Meters {
     }
 
     /// A job held its slot for so long.
-    pub fn held(&self, pool: PoolId, held: Span) {
+    pub fn held(&self, pool: UpstreamId, held: Span) {
         self.upstream[pool].record(held.as_secs_f64());
     }
 }

@@ -27,7 +27,7 @@ use super::upload::Progress;
 use super::window::{self, BrokenOff, Inlet, Outlet, WINDOW_BYTES};
 use super::{Server, Upstream};
 use crate::clock::Clock;
-use crate::gate::{Committing, Pass, Place};
+use crate::gate::{Committing, Permit, SemaphorePermit};
 use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Timestamp;
@@ -114,14 +114,14 @@ impl Tail {
 pub(super) enum Kept {
     /// A metered job.
     Job {
-        pass: Pass,
+        pass: Permit,
         status: u16,
         /// Whether that is one of its route's success statuses.
         succeeded: bool,
         on_hangup: OnHangup,
     },
     /// A place among the unmetered requests in flight.
-    Place { _place: Place },
+    SemaphorePermit { _place: SemaphorePermit },
 }
 
 impl Kept {
@@ -159,7 +159,7 @@ impl Kept {
                 pass.settle(Outcome::Failed, status);
                 Ok(())
             }
-            Self::Place { .. } => Ok(()),
+            Self::SemaphorePermit { .. } => Ok(()),
         }
     }
 

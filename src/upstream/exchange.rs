@@ -24,7 +24,7 @@ use super::upload::{Fault, Progress, RequestBody, Upload};
 use super::window::BrokenOff;
 use super::{Server, Upstream};
 use crate::clock::Clock;
-use crate::gate::{Pass, Place, Relocated};
+use crate::gate::{Permit, Relocated, SemaphorePermit};
 use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
@@ -45,7 +45,7 @@ pub enum Errand {
     /// A job that has a slot.
     Metered {
         /// Its slot.
-        pass: Pass,
+        pass: Permit,
         /// Whose slot that is.
         upstream: Arc<Upstream>,
         /// What becomes of it when its client hangs up.
@@ -58,7 +58,7 @@ pub enum Errand {
         /// Where it goes.
         upstream: Arc<Upstream>,
         /// Its place among the unmetered requests in flight.
-        place: Place,
+        place: SemaphorePermit,
     },
 }
 
@@ -275,7 +275,13 @@ impl Aim {
 }
 
 /// The job gets a slot of another server, at once or by the deadline; or it has failed and is over.
-async fn relocate(pass: Pass, retried: bool, clock: Clock, deadline: Timestamp, rest: impl FnOnce()) -> Option<Pass> {
+async fn relocate(
+    pass: Permit,
+    retried: bool,
+    clock: Clock,
+    deadline: Timestamp,
+    rest: impl FnOnce(),
+) -> Option<Permit> {
     let relocated = if retried {
         pass.server_down();
         Relocated::Nowhere(pass)
@@ -384,7 +390,7 @@ impl Flying {
             deadline,
         };
         let kept = match errand {
-            Errand::Unmetered { place, .. } => Kept::Place { _place: place },
+            Errand::Unmetered { place, .. } => Kept::SemaphorePermit { _place: place },
             Errand::Metered {
                 pass,
                 on_hangup,

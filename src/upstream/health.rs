@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use super::{ProbeSettings, Server};
 use crate::gate::Gate;
-use crate::policy::rules::{PoolId, ServerId};
+use crate::policy::rules::{ServerId, UpstreamId};
 use crate::policy::time::Span;
 
 /// Failures in a row after which a server is rested.
@@ -100,7 +100,7 @@ impl Health {
 
 /// Watches over one server for as long as it is polled: asks it while it rests, and while it is well if there is a path to ask.
 /// Goes on where somebody else has left off. `id` is as the policy knows the server.
-pub async fn watch(gate: Arc<Gate>, id: (PoolId, ServerId), of: Arc<Server>, probe: Option<ProbeSettings>) {
+pub async fn watch(gate: Arc<Gate>, id: (UpstreamId, ServerId), of: Arc<Server>, probe: Option<ProbeSettings>) {
     let probe = probe.as_ref();
     loop {
         if of.health.is_well() {

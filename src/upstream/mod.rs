@@ -25,7 +25,7 @@ pub use connections::{Connections, idle_max};
 use http::HeaderValue;
 use parking_lot::Mutex;
 
-use crate::policy::rules::{PoolId, ServerId};
+use crate::policy::rules::{ServerId, UpstreamId};
 use health::Health;
 
 /// One upstream as the configuration gives it.
@@ -94,7 +94,7 @@ impl Server {
 /// One upstream, shared by all cores. It stays the same while its settings change; whoever may still send it something holds it.
 #[derive(Debug)]
 pub struct Upstream {
-    id: PoolId,
+    id: UpstreamId,
     settings: ArcSwap<Settings>,
     /// Servers that it no longer has and on which jobs run, or ran when that was last looked for.
     gone: Mutex<HashMap<ServerId, Arc<Server>>>,
@@ -104,7 +104,7 @@ pub struct Upstream {
 
 impl Upstream {
     /// An upstream with those settings.
-    pub fn new(id: PoolId, settings: Settings) -> Arc<Self> {
+    pub fn new(id: UpstreamId, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             id,
             settings: ArcSwap::from_pointee(settings),
@@ -114,7 +114,7 @@ impl Upstream {
     }
 
     /// As the policy knows it.
-    pub fn id(&self) -> PoolId {
+    pub fn id(&self) -> UpstreamId {
         self.id
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tiergate::policy::caller::AccountId;
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::{
-    AccountSpec, AccountStore, AccountsError, DATABASE_FILE, Database, KeyHash, KnownAccounts, Listed, keys,
+    AccountSpec, AccountStore, AccountView, AccountsError, DATABASE_FILE, Database, KeyHash, Listed, keys,
 };
 
 use crate::database;
@@ -65,6 +65,6 @@ pub fn hash(key: &str) -> KeyHash {
 
 /// Whose key that is.
 pub fn found(store: &AccountStore, key: &str, now: UnixTime) -> Option<AccountId> {
-    let known = KnownAccounts::of(store.directory());
+    let known = AccountView::of(store.directory());
     known.find(key.as_bytes(), now).map(|account| account.id)
 }

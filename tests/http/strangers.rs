@@ -177,7 +177,7 @@ async fn a_second_door_on_the_same_address_is_told_so() {
     let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ""));
     let yaml = with_listen(&seven_tiers(1, &[(worker.address, 1)], ""), door.address);
     let config = tiergate::config::Config::parse("tiers.yaml", yaml.as_bytes()).expect("it is fine");
-    let error = tiergate::serve::bind(&config)
+    let error = tiergate::server::bind(&config)
         .expect_err("the address is taken")
         .to_string();
     assert!(error.contains(&door.address.to_string()), "{error}");

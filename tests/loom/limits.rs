@@ -167,6 +167,6 @@ fn a_request_meets_a_reload_of_limits_and_gate() {
         pass.settle(Outcome::Failed, 0);
         reloading.join().expect("no panic");
         assert_eq!(limiter.counted(&new.rules)[0], (2, 0), "it is charged once");
-        assert_eq!(gate.in_house(), 0);
+        assert_eq!(gate.in_flight(), 0);
     });
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tiergate::config::presets::Preset;
 use tiergate::policy::caller::{AccountId, Caller};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{PoolId, Priority, Rules, TierId};
+use tiergate::policy::rules::{Priority, Rules, TierId, UpstreamId};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::policy::{Admission, Policy};
 
@@ -41,7 +41,7 @@ pub const fn row(queue: &'static str, acceptable: &'static [u8], rejecting: &'st
 /// What the preset says: to the policy, and where it searches.
 struct Said {
     rules: Arc<Rules>,
-    searches: PoolId,
+    searches: UpstreamId,
 }
 
 impl System {
@@ -78,7 +78,7 @@ impl System {
 
 impl Said {
     fn slots(&self) -> usize {
-        let pool = &self.rules.pools[self.searches];
+        let pool = &self.rules.upstreams[self.searches];
         usize::try_from(pool.slots()).expect("a handful")
     }
 }
@@ -161,7 +161,7 @@ impl Row {
 /// A door whose workers are busy. Every request is of a caller of its own.
 struct Door {
     policy: Policy,
-    searches: PoolId,
+    searches: UpstreamId,
     callers: u32,
 }
 

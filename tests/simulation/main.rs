@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tiergate::clock::Clock;
-use tiergate::gate::{Entered, Gate, Generation, Pass, Relocated, Waiting};
+use tiergate::gate::{Entered, Gate, Generation, Permit, QueuedJob, Relocated};
 use tiergate::policy::caller::{AccountId, Caller, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{PoolId, Priority, Rules, TierId, Within};
+use tiergate::policy::rules::{Priority, Rules, TierId, UpstreamId, Within};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{Outcome, Policy, State};
 use tiergate::store::memory::MemoryLedger;
@@ -202,7 +202,7 @@ impl Search {
         look_at_the_hall(&gate);
     }
 
-    async fn wait(&self, mut waiting: Waiting, gate: &Gate) -> Option<Result<Pass, Refusal>> {
+    async fn wait(&self, mut waiting: QueuedJob, gate: &Gate) -> Option<Result<Permit, Refusal>> {
         let clock = *gate.clock();
         let mut longest = std::pin::pin!(clock.sleep_until(waiting.until()));
         let mut upload = std::pin::pin!(clock.sleep(self.upload.into()));
@@ -224,7 +224,7 @@ impl Search {
     }
 
     /// As a worker's connection is made (semantics §2.7).
-    async fn relocate(&self, pass: Pass, gate: &Arc<Gate>, history: &History) -> Option<Pass> {
+    async fn relocate(&self, pass: Permit, gate: &Arc<Gate>, history: &History) -> Option<Permit> {
         let clock = *gate.clock();
         let server = pass.server();
         let relocated = pass.relocate();
@@ -232,7 +232,7 @@ impl Search {
         let recovers = Arc::clone(gate);
         tokio::spawn(async move {
             recovers.clock().sleep(AWAY).await;
-            recovers.server_up(PoolId(0), server);
+            recovers.server_up(UpstreamId(0), server);
             look_at_the_hall(&recovers);
         });
         match relocated {
@@ -256,7 +256,7 @@ impl Search {
         }
     }
 
-    async fn work(&self, mut pass: Pass, gate: &Arc<Gate>, history: &History) {
+    async fn work(&self, mut pass: Permit, gate: &Arc<Gate>, history: &History) {
         let clock = *gate.clock();
         if self.finds_it_dead {
             let Some(moved) = self.relocate(pass, gate, history).await else {
@@ -304,10 +304,10 @@ async fn simulate(seed: u64, within_tier: Within, lifeline: Option<u32>) -> u64 
         // A server fails now and then, and comes back.
         if dice.one_in(5_000) {
             let gate = Arc::clone(&gate);
-            gate.server_down(PoolId(0), tiergate::policy::rules::ServerId(1));
+            gate.server_down(UpstreamId(0), tiergate::policy::rules::ServerId(1));
             crowd.spawn(async move {
                 gate.clock().sleep(Span::from_secs(30)).await;
-                gate.server_up(PoolId(0), tiergate::policy::rules::ServerId(1));
+                gate.server_up(UpstreamId(0), tiergate::policy::rules::ServerId(1));
                 look_at_the_hall(&gate);
             });
         }
@@ -323,7 +323,7 @@ async fn simulate(seed: u64, within_tier: Within, lifeline: Option<u32>) -> u64 
     // The last of the dead servers is back.
     gate.clock().sleep(AWAY).await;
     let view = gate.view();
-    assert_eq!(gate.in_house(), 0, "left over: {:?}", view.jobs);
+    assert_eq!(gate.in_flight(), 0, "left over: {:?}", view.jobs);
     assert_eq!(view.waiting, [0; Priority::COUNT]);
     assert_eq!(view.pools, [(SLOTS, 0)]);
     assert_eq!(view.tally.arrived, view.tally.ended());

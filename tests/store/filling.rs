@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tiergate::clock::{Clock, Hands};
-use tiergate::gate::{CLOCK_STEP_MAX_DEFAULT, Committing, Entered, Filled, Filling, Gate, Generation, Pass, Tick};
+use tiergate::gate::{
+    Backfill, Backfilled, CLOCK_STEP_MAX_DEFAULT, Committing, Entered, Gate, Generation, Permit, Tick,
+};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use tiergate::policy::ids::Ids;
-use tiergate::policy::rules::{PoolId, TierId, Window, WindowId};
+use tiergate::policy::rules::{TierId, UpstreamId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::policy::{Ask, ClockStep, Outcome, Policy, Table};
+use tiergate::policy::{AdmissionRequest, ClockStep, Outcome, Policy, Table};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{Database, Debited, Fence, History, JobHistory, Ledger, Past, Settings};
 use tiergate::telemetry::DatabaseMeters;
@@ -170,9 +172,9 @@ struct House {
     ids: Ids,
     gate: Arc<Gate>,
     opened: Opened,
-    running: Vec<(Pass, Debit)>,
+    running: Vec<(Permit, Debit)>,
     committing: Vec<(Committing, Debit)>,
-    fillings: Vec<JoinHandle<io::Result<Filled>>>,
+    fillings: Vec<JoinHandle<io::Result<Backfilled>>>,
     debits: Vec<Debit>,
     runtime: Runtime,
 }
@@ -228,14 +230,14 @@ impl House {
 
     fn enter(&mut self, caller: Caller, cost: u32) {
         let at = self.clock.wall();
-        let ask = Ask {
+        let ask = AdmissionRequest {
             caller,
             from: Network::V4(Ipv4Addr::LOCALHOST),
             tier: TierId(0),
             own: None,
             delegate: None,
             cost,
-            pool: PoolId(0),
+            pool: UpstreamId(0),
             ready: true,
             max_wait: None,
             prefer_wait: None,
@@ -279,7 +281,7 @@ impl House {
     }
 
     /// The gate has those windows from now on; those that are new are to be filled.
-    fn change_to(&mut self, windows: &[Window]) -> Option<Filling> {
+    fn change_to(&mut self, windows: &[Window]) -> Option<Backfill> {
         let rules = self.ids.assign(&rules(windows)).expect("few names");
         self.gate.reload(Generation::unobserved(Arc::new(rules)), || {}).filling
     }
@@ -289,7 +291,7 @@ impl House {
         self.gate.generation().rules.windows.clone()
     }
 
-    fn fill(&mut self, filling: Filling, past: Either) {
+    fn fill(&mut self, filling: Backfill, past: Either) {
         let gate = Arc::clone(&self.gate);
         self.fillings.push(std::thread::spawn(move || gate.fill(filling, past)));
     }

@@ -5,11 +5,11 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use tiergate::clock::{Clock, Hands};
-use tiergate::gate::{CLOCK_STEP_MAX_DEFAULT, Entered, Gate, Generation, Pass};
+use tiergate::gate::{CLOCK_STEP_MAX_DEFAULT, Entered, Gate, Generation, Permit};
 use tiergate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use tiergate::policy::refusal::{Reason, Refusal};
-use tiergate::policy::rules::{PoolId, Rules, TierId, WindowId};
-use tiergate::policy::{Ask, Delegate, Outcome, Policy};
+use tiergate::policy::rules::{Rules, TierId, UpstreamId, WindowId};
+use tiergate::policy::{AdmissionRequest, Delegate, Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::{History, Ledger};
 
@@ -126,7 +126,7 @@ impl House {
         self.gate.as_ref().expect("it is open")
     }
 
-    fn enter(&self, ask: &Ask) -> Result<Pass, Refusal> {
+    fn enter(&self, ask: &AdmissionRequest) -> Result<Permit, Refusal> {
         let entered = self.gate().enter(&self.gate().generation(), ask);
         match entered.expect("nobody reloads")? {
             Entered::Running(pass) => Ok(pass),
@@ -134,7 +134,7 @@ impl House {
         }
     }
 
-    async fn succeed(&self, ask: &Ask) {
+    async fn succeed(&self, ask: &AdmissionRequest) {
         let pass = self.enter(ask).expect("there is room");
         pass.succeed(200).await.expect("the store is well");
     }
@@ -163,15 +163,15 @@ fn rules() -> Rules {
 
 const STRANGER: Caller = Caller::Network(NetworkId(7));
 
-fn ask(caller: Caller) -> Ask {
-    Ask {
+fn ask(caller: Caller) -> AdmissionRequest {
+    AdmissionRequest {
         caller,
         from: Network::V4(Ipv4Addr::LOCALHOST),
         tier: TierId(0),
         own: None,
         delegate: None,
         cost: 1,
-        pool: PoolId(0),
+        pool: UpstreamId(0),
         ready: true,
         max_wait: None,
         prefer_wait: None,
@@ -241,7 +241,7 @@ fn a_users_search_is_remembered_for_its_account_too() {
             of: BOT,
             user: UserId(3),
         };
-        let asks = Ask {
+        let asks = AdmissionRequest {
             delegate: Some(Box::new(Delegate {
                 account: BOT,
                 tier: TierId(1),

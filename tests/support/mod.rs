@@ -31,7 +31,7 @@ use tiergate::clock::{Clock, Hands};
 use tiergate::config::presets::Preset;
 use tiergate::config::{Config, LimitHeaders, LimitRoute, Overrides};
 use tiergate::policy::time::{Span, UnixTime};
-use tiergate::serve::{self, Source, watch};
+use tiergate::server::{self, Source, config_watch};
 use tiergate::store::{AdminToken, OldData, TOKEN_FILE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -150,7 +150,7 @@ impl Door {
         };
         let config = Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
         let config = overrides.apply(config).expect("they fit every file");
-        let seen = watch::read(&file);
+        let seen = config_watch::read(&file);
         let source = Source { file, seen, overrides };
         Self::open_from(clock, folder, config, Some(source))
     }
@@ -165,7 +165,7 @@ impl Door {
     fn open_from(clock: Clock, folder: Folder, mut config: Config, source: Option<Source>) -> Self {
         folder.path().clone_into(&mut config.data_dir);
         let token = AdminToken::read_or_make(&folder.path().join(TOKEN_FILE)).expect("a folder to write to");
-        let sockets = serve::bind(&config).expect("loopback has free ports");
+        let sockets = server::bind(&config).expect("loopback has free ports");
         let (address, admin) = (sockets.public_address(), sockets.admin_address());
         let (close, closed) = oneshot::channel::<()>();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -177,10 +177,10 @@ impl Door {
                 let shutdown = async {
                     let _ = closed.await;
                 };
-                serve::run(
+                server::run(
                     config,
                     source,
-                    serve::hang_ups(),
+                    server::hang_ups(),
                     sockets,
                     OldData::Use,
                     clock,

@@ -12,7 +12,7 @@
 
 use super::Policy;
 use super::time::{Span, Timestamp, UnixTime};
-use super::wall::ClockStep;
+use super::wall_clock::ClockStep;
 
 impl Policy {
     /// What time it is by the wall clock: it goes back only where [`Self::follow_clock`] says so (semantics §5.11). Turns the page

@@ -37,7 +37,7 @@ impl Concurrency {
     }
 
     /// One of its jobs has sat down.
-    pub(super) fn sit(&mut self, caller: &Caller) {
+    pub(super) fn enqueue(&mut self, caller: &Caller) {
         if let Some(load) = self.loads.get_mut(caller) {
             load.seated += 1;
         }

@@ -9,12 +9,12 @@ use smallvec::SmallVec;
 use super::caller::{AccountId, Caller, Network};
 use super::jobs::JobId;
 use super::refusal::Refusal;
-use super::rules::{PoolId, Priority, Raise, ServerId, TierId};
+use super::rules::{Priority, Raise, ServerId, TierId, UpstreamId};
 use super::time::{Span, Timestamp, UnixTime};
 
 /// A metered request that asks to be let in.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct AdmissionRequest {
     /// Who is counted.
     pub caller: Caller,
     /// Where it comes from, for operators to see.
@@ -28,7 +28,7 @@ pub struct Ask {
     /// Units of quota that it takes if it succeeds. 0 is a peek.
     pub cost: u32,
     /// Whose slots it needs.
-    pub pool: PoolId,
+    pub pool: UpstreamId,
     /// Whether it asks for a slot at once. If not, its body has not wholly arrived as yet (semantics §6): it takes a seat
     /// and asks by [`super::Policy::ask_slot`]. Where no seat is free or it would not wait, but a slot is idle, it gets that slot
     /// at once, and uploads while it holds it.
@@ -78,7 +78,7 @@ pub struct Delegate {
     pub tier: TierId,
     /// What it has of its own.
     pub own: Option<Arc<Own>>,
-    /// Users that it may have.
+    /// DelegatedUsers that it may have.
     pub users_max: u32,
 }
 
@@ -111,7 +111,7 @@ pub struct Displaced {
 }
 
 /// The names of quotas that have no room for a job and let it in, since they aren't enforced; each once. Usually none.
-pub type Overdrawn = SmallVec<[Arc<str>; 2]>;
+pub type UnenforcedQuotas = SmallVec<[Arc<str>; 2]>;
 
 /// How a job was let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub enum Admission {
         /// Its slot.
         grant: Grant,
         /// Quotas that would have refused it.
-        overdrawn: Overdrawn,
+        overdrawn: UnenforcedQuotas,
     },
     /// To a seat.
     Seated {
@@ -136,7 +136,7 @@ pub enum Admission {
         /// Who made room.
         displaced: Option<Displaced>,
         /// Quotas that would have refused it.
-        overdrawn: Overdrawn,
+        overdrawn: UnenforcedQuotas,
     },
 }
 

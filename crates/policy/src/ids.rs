@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 
-use super::rules::{PoolId, PoolRules, Quota, Rules, ServerId, Tier, TierId, Window, WindowId};
+use super::rules::{Quota, Rules, ServerId, Tier, TierId, UpstreamId, UpstreamRules, Window, WindowId};
 use super::table::{Id, Table};
 use super::time::Span;
 
@@ -18,8 +18,8 @@ use super::time::Span;
 #[derive(Clone, Debug, Default)]
 pub struct Ids {
     tiers: Interned<String, TierId>,
-    pools: Interned<String, PoolId>,
-    servers: HashMap<PoolId, Interned<String, ServerId>>,
+    pools: Interned<String, UpstreamId>,
+    servers: HashMap<UpstreamId, Interned<String, ServerId>>,
     windows: Interned<WindowName, WindowId>,
 }
 
@@ -64,7 +64,7 @@ impl Ids {
             tiers.insert(old, self.tiers.id((*tier.name).to_owned(), "tiers")?);
         }
         let mut pools = Table::default();
-        for pool in rules.pools.iter() {
+        for pool in rules.upstreams.iter() {
             let (id, pool) = self.pool(pool)?;
             pools.insert(id, pool);
         }
@@ -84,12 +84,12 @@ impl Ids {
             windows: of_window.collect(),
             tiers: rules.tiers.entries().map(|(id, of)| (tiers[&id], tier(of))).collect(),
             anonymous: tiers[&rules.anonymous],
-            pools,
+            upstreams: pools,
             ..rules.clone()
         })
     }
 
-    fn pool(&mut self, pool: &PoolRules) -> Result<(PoolId, PoolRules), OutOfIds> {
+    fn pool(&mut self, pool: &UpstreamRules) -> Result<(UpstreamId, UpstreamRules), OutOfIds> {
         let id = self.pools.id(pool.name.clone(), "upstreams")?;
         let ids = self.servers.entry(id).or_default();
         let mut servers = Table::default();
@@ -97,7 +97,7 @@ impl Ids {
             servers.insert(ids.id(server.name.clone(), "servers of an upstream")?, server.clone());
         }
         let name = pool.name.clone();
-        Ok((id, PoolRules { name, servers }))
+        Ok((id, UpstreamRules { name, servers }))
     }
 }
 

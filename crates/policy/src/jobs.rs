@@ -4,7 +4,7 @@
 //! lie here so that a job in the middle of a line can leave it without a search.
 
 use super::caller::{Caller, Network};
-use super::rules::{PoolId, Priority, ServerId, TierId};
+use super::rules::{Priority, ServerId, TierId, UpstreamId};
 use super::time::{Timestamp, UnixTime};
 
 /// Names one job. Never names another: the place may be used again, with another generation.
@@ -57,7 +57,7 @@ pub struct Job {
     /// Of its tier when it came, or since the rules were last changed while it waited.
     pub priority: Priority,
     /// Whose slots it may use.
-    pub pool: PoolId,
+    pub pool: UpstreamId,
     /// When it was admitted.
     pub entered: Timestamp,
     /// The same by the wall clock: what it holds and debits counts at that time.

@@ -19,37 +19,42 @@
 //!                 out                 give_back_slot ─ end ◄────────── forgo ┘
 //! ```
 
+mod aggregation;
+mod bucket_log;
 pub mod caller;
 mod clock;
 mod concurrency;
-mod crowd;
+mod delegated_users;
 pub mod displacement;
 mod event;
+mod headroom;
 pub mod ids;
 pub mod jobs;
 pub mod limits;
-mod log;
 pub mod pool;
 mod queue;
 mod quota;
 pub mod refusal;
 mod reload;
-mod room;
 pub mod rules;
 mod shelves;
+mod stats;
 mod table;
-mod tally;
 pub mod time;
-mod users;
 mod view;
-mod wall;
+mod wall_clock;
 
 use std::sync::Arc;
 
 use caller::Caller;
 use concurrency::Concurrency;
+use delegated_users::DelegatedUsers;
 use displacement::Displacements;
-pub use event::{Admission, Ask, DebitNumber, Delegate, Displaced, End, Grant, Outcome, Overdrawn, Own, Relocation};
+pub use event::{
+    Admission, AdmissionRequest, DebitNumber, Delegate, Displaced, End, Grant, Outcome, Own, Relocation,
+    UnenforcedQuotas,
+};
+use headroom::parties;
 use jobs::Jobs;
 pub use jobs::{Job, JobId, State};
 use pool::{Pool, SLOT_TIMES_MIN, retry_after};
@@ -57,14 +62,12 @@ use queue::Queue;
 use quota::Quotas;
 pub use quota::Usage;
 use refusal::Refusal;
-use room::parties;
-use rules::{PoolId, Priority, Rules, ServerId, Tier, WindowId};
+use rules::{Priority, Rules, ServerId, Tier, UpstreamId, WindowId};
+pub use stats::Stats;
 pub use table::{Id, Table};
-pub use tally::Tally;
 use time::{Span, Timestamp, UnixTime};
-use users::Users;
-use wall::Wall;
-pub use wall::{ClockStep, STEP_MIN};
+use wall_clock::WallClock;
+pub use wall_clock::{ClockStep, STEP_MIN};
 
 /// The policy: all state that decisions depend on.
 #[derive(Debug)]
@@ -73,13 +76,13 @@ pub struct Policy {
     jobs: Jobs,
     queue: Queue,
     /// Those of the rules, and those on which jobs are that the rules no longer have.
-    pools: Table<PoolId, Pool>,
+    pools: Table<UpstreamId, Pool>,
     concurrency: Concurrency,
     quotas: Quotas,
-    users: Users,
-    wall: Wall,
+    users: DelegatedUsers,
+    wall: WallClock,
     displacements: Displacements,
-    tally: Tally,
+    tally: Stats,
     /// Until then networks may be counted by neighbourhood.
     crowded_until: UnixTime,
     closing: bool,
@@ -90,14 +93,14 @@ impl Policy {
     pub fn new(rules: Arc<Rules>) -> Self {
         Self {
             jobs: Jobs::default(),
-            queue: Queue::new(rules.queue.within_tier, rules.pools.ids()),
-            pools: rules.pools.map(|_, pool| Pool::new(&pool.servers)),
+            queue: Queue::new(rules.queue.within_tier, rules.upstreams.ids()),
+            pools: rules.upstreams.map(|_, pool| Pool::new(&pool.servers)),
             concurrency: Concurrency::default(),
             quotas: Quotas::new(&rules.windows),
-            users: Users::default(),
-            wall: Wall::default(),
+            users: DelegatedUsers::default(),
+            wall: WallClock::default(),
             displacements: Displacements::default(),
-            tally: Tally::default(),
+            tally: Stats::default(),
             crowded_until: UnixTime::default(),
             closing: false,
             rules,
@@ -109,13 +112,13 @@ impl Policy {
     ///
     /// # Errors
     /// The first reason not to, with its numbers.
-    pub fn enter(&mut self, ask: &Ask, now: Timestamp) -> Result<Admission, Refusal> {
+    pub fn enter(&mut self, ask: &AdmissionRequest, now: Timestamp) -> Result<Admission, Refusal> {
         let rules = Arc::clone(&self.rules);
         self.tally.arrived += 1;
         self.admit(ask, &rules, now).inspect_err(|_| self.tally.refused += 1)
     }
 
-    fn admit(&mut self, ask: &Ask, rules: &Rules, now: Timestamp) -> Result<Admission, Refusal> {
+    fn admit(&mut self, ask: &AdmissionRequest, rules: &Rules, now: Timestamp) -> Result<Admission, Refusal> {
         let tier = rules.tier(ask.tier);
         if !self.pools.contains(ask.pool) {
             return Err(Refusal::UpstreamUnreachable);
@@ -144,7 +147,7 @@ impl Policy {
     }
 
     /// What every job that is let in takes, wherever it goes.
-    fn let_in(&mut self, ask: &Ask, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> JobId {
+    fn acquire(&mut self, ask: &AdmissionRequest, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> JobId {
         for caller in ask.caller.counted() {
             self.concurrency.take(caller, ask.cost);
         }
@@ -155,15 +158,15 @@ impl Policy {
     }
 
     /// What every job gives back that is out of the house, whatever else it held.
-    fn let_out(&mut self, job: &Job) {
+    fn release(&mut self, job: &Job) {
         for caller in job.caller.counted() {
             self.concurrency.give_back(caller, job.cost);
             self.quotas.let_go(&caller, job.admitted, job.cost);
         }
     }
 
-    fn run(&mut self, ask: &Ask, tier: &Tier, server: ServerId, now: Timestamp, wall: UnixTime) -> Grant {
-        let job = self.let_in(ask, tier, State::Running { server, since: now }, now, wall);
+    fn run(&mut self, ask: &AdmissionRequest, tier: &Tier, server: ServerId, now: Timestamp, wall: UnixTime) -> Grant {
+        let job = self.acquire(ask, tier, State::Running { server, since: now }, now, wall);
         self.pools[ask.pool].place(server, tier.priority);
         Grant {
             job,
@@ -176,9 +179,9 @@ impl Policy {
 
     fn seat(
         &mut self,
-        ask: &Ask,
+        ask: &AdmissionRequest,
         tier: &Tier,
-        overdrawn: Overdrawn,
+        overdrawn: UnenforcedQuotas,
         now: Timestamp,
         wall: UnixTime,
     ) -> Result<Admission, Refusal> {
@@ -186,9 +189,11 @@ impl Policy {
         let longest = self.longest_wait(ask, tier)?;
         let displaced = who_goes.map(|index| self.displace(index, ask, tier, now));
         let state = if ask.ready { State::Waiting } else { State::Uploading };
-        let job = self.let_in(ask, tier, state, now, wall);
-        ask.caller.counted().for_each(|caller| self.concurrency.sit(&caller));
-        self.queue.sit(&mut self.jobs, place(job));
+        let job = self.acquire(ask, tier, state, now, wall);
+        ask.caller
+            .counted()
+            .for_each(|caller| self.concurrency.enqueue(&caller));
+        self.queue.enqueue(&mut self.jobs, place(job));
         Ok(Admission::Seated {
             job,
             admitted: wall,
@@ -200,7 +205,7 @@ impl Policy {
     }
 
     /// Whether there is a seat: a free one (`None`), or that of somebody of lower priority (semantics §3.2, §3.4).
-    fn room_for(&mut self, ask: &Ask, tier: &Tier, now: Timestamp) -> Result<Option<u32>, Refusal> {
+    fn room_for(&mut self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<Option<u32>, Refusal> {
         let seats = self.rules.queue.length;
         if self.queue.len() < seats {
             return Ok(None);
@@ -220,7 +225,7 @@ impl Policy {
     }
 
     /// The least of the queue's, the tier's, the route's and the client's longest wait (semantics §3.9).
-    fn longest_wait(&self, ask: &Ask, tier: &Tier) -> Result<Span, Refusal> {
+    fn longest_wait(&self, ask: &AdmissionRequest, tier: &Tier) -> Result<Span, Refusal> {
         let ours = [Some(self.rules.queue.max_wait), tier.max_wait, ask.max_wait];
         let longest = ours.into_iter().flatten().min().unwrap_or(Span::ZERO);
         let Some(asked) = ask.prefer_wait else {
@@ -241,7 +246,7 @@ impl Policy {
         Ok(longest.min(asked))
     }
 
-    fn displace(&mut self, index: u32, ask: &Ask, tier: &Tier, now: Timestamp) -> Displaced {
+    fn displace(&mut self, index: u32, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Displaced {
         let job = self.jobs.id(index);
         let lost = self.leave(index);
         self.displacements.note(ask.caller, now);
@@ -271,7 +276,7 @@ impl Policy {
         match self.pools[pool].free() {
             Some(server) => Some(self.grant(place(job), pool, server, now)),
             None => {
-                self.queue.sit(&mut self.jobs, place(job));
+                self.queue.enqueue(&mut self.jobs, place(job));
                 None
             }
         }
@@ -342,7 +347,7 @@ impl Policy {
             State::Ending => None,
         };
         let ended = self.jobs.remove(job).expect("looked up above");
-        self.let_out(&ended);
+        self.release(&ended);
         if outcome == Outcome::Succeeded && ended.cost > 0 {
             for caller in ended.caller.counted() {
                 self.quotas.debit(caller, ended.admitted, ended.cost, debit);
@@ -364,7 +369,7 @@ impl Policy {
         };
         let gone = self.jobs.remove(job).expect("looked up above");
         self.pools[gone.pool].vacate(server, None);
-        self.let_out(&gone);
+        self.release(&gone);
         self.tally.hung_up += 1;
         self.next(gone.pool, now)
     }
@@ -421,14 +426,14 @@ impl Policy {
 
     /// The server is gone: its slots don't count until it is back. What runs on it goes on. Nothing happens if the rules no longer
     /// have it.
-    pub fn server_down(&mut self, pool: PoolId, server: ServerId) {
+    pub fn server_down(&mut self, pool: UpstreamId, server: ServerId) {
         if let Some(pool) = self.pools.get_mut(pool) {
             pool.set_up(server, false);
         }
     }
 
     /// The server is back: its slots go to those who move, then to those who wait. Nothing happens if the rules no longer have it.
-    pub fn server_up(&mut self, pool: PoolId, server: ServerId, now: Timestamp) -> Vec<Grant> {
+    pub fn server_up(&mut self, pool: UpstreamId, server: ServerId, now: Timestamp) -> Vec<Grant> {
         match self.pools.get_mut(pool) {
             Some(of) => of.set_up(server, true),
             None => return Vec::new(),
@@ -460,12 +465,12 @@ impl Policy {
     }
 
     /// Hands free slots to those who wait, as far as both go.
-    fn fill(&mut self, pool: PoolId, now: Timestamp) -> Vec<Grant> {
+    fn fill(&mut self, pool: UpstreamId, now: Timestamp) -> Vec<Grant> {
         std::iter::from_fn(|| self.next(pool, now)).collect()
     }
 
     /// Hands a free slot to the first that moves, otherwise to the next in the order of service (semantics §3.5–7).
-    fn next(&mut self, pool: PoolId, now: Timestamp) -> Option<Grant> {
+    fn next(&mut self, pool: UpstreamId, now: Timestamp) -> Option<Grant> {
         let server = self.pools[pool].free()?;
         if let Some(index) = self.pools[pool].moving.head() {
             return Some(self.move_in(index, pool, server, now));
@@ -486,7 +491,7 @@ impl Policy {
     }
 
     /// The job, out of its seat, gets the slot.
-    fn grant(&mut self, index: u32, pool: PoolId, server: ServerId, now: Timestamp) -> Grant {
+    fn grant(&mut self, index: u32, pool: UpstreamId, server: ServerId, now: Timestamp) -> Grant {
         let job = self.jobs.at_mut(index);
         job.state = State::Running { server, since: now };
         let (caller, admitted, waited, priority) = (job.caller, job.admitted, now.since(job.entered), job.priority);
@@ -502,7 +507,7 @@ impl Policy {
     }
 
     /// The job that moves gets the slot. It has had one before, so it counts in no share and not for the lifeline again.
-    fn move_in(&mut self, index: u32, pool: PoolId, server: ServerId, now: Timestamp) -> Grant {
+    fn move_in(&mut self, index: u32, pool: UpstreamId, server: ServerId, now: Timestamp) -> Grant {
         let of = &mut self.pools[pool];
         of.moving.remove(&mut self.jobs, index);
         of.occupy(server);
@@ -526,19 +531,19 @@ impl Policy {
         self.queue.leave(&mut self.jobs, index);
         let job = self.jobs.remove(self.jobs.id(index)).expect("it was in the queue");
         job.caller.counted().for_each(|caller| self.concurrency.stand(&caller));
-        self.let_out(&job);
+        self.release(&job);
         job
     }
 
     /// The estimate for a newcomer of that priority, as `Retry-After` gives it (semantics §3.10). Spread by the number
     /// of events so far, which no two refusals share.
-    fn retry_after(&self, pool: PoolId, priority: Priority) -> Span {
+    fn retry_after(&self, pool: UpstreamId, priority: Priority) -> Span {
         let estimate = self.estimate(pool, priority);
         retry_after(estimate, self.tally.events())
     }
 
     /// How long a newcomer of that priority would wait (semantics §3.8).
-    pub fn estimate(&self, pool: PoolId, priority: Priority) -> Span {
+    pub fn estimate(&self, pool: UpstreamId, priority: Priority) -> Span {
         let of = &self.pools[pool];
         of.estimate(priority, of.moving.len() + self.queue.ahead(pool, priority))
     }
@@ -560,7 +565,7 @@ impl Policy {
     }
 }
 
-fn job(ask: &Ask, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> Job {
+fn job(ask: &AdmissionRequest, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> Job {
     Job {
         caller: ask.caller,
         from: ask.from,

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::caller::{Caller, CallerMap};
 use super::jobs::{Jobs, List, State};
-use super::rules::{PoolId, Priority, Within};
+use super::rules::{Priority, UpstreamId, Within};
 use super::table::Table;
 
 #[derive(Debug)]
@@ -22,13 +22,13 @@ pub(super) struct Queue {
     /// Everybody who has a seat, by priority.
     waiting: [u32; Priority::COUNT],
     uploading: [List; Priority::COUNT],
-    pools: Table<PoolId, [Line; Priority::COUNT]>,
+    pools: Table<UpstreamId, [Line; Priority::COUNT]>,
     /// The next ticket: counts up with everybody who sits down or asks for a slot.
     ticket: u64,
 }
 
 impl Queue {
-    pub(super) fn new(within: Within, pools: impl Iterator<Item = PoolId>) -> Self {
+    pub(super) fn new(within: Within, pools: impl Iterator<Item = UpstreamId>) -> Self {
         Self {
             waiting: [0; Priority::COUNT],
             uploading: [List::default(); Priority::COUNT],
@@ -53,7 +53,7 @@ impl Queue {
     }
 
     /// Jobs that go before a newcomer of that priority: those of its own and of higher ones that have asked for a slot.
-    pub(super) fn ahead(&self, pool: PoolId, priority: Priority) -> u32 {
+    pub(super) fn ahead(&self, pool: UpstreamId, priority: Priority) -> u32 {
         self.pools[pool][priority.index()..]
             .iter()
             .map(|line| line.list.len())
@@ -61,14 +61,14 @@ impl Queue {
     }
 
     /// As [`Self::ahead`], for a caller whose turns count: in `fair` it needn't wait for all of everybody's jobs.
-    pub(super) fn ahead_of(&self, pool: PoolId, priority: Priority, caller: &Caller) -> u32 {
+    pub(super) fn ahead_of(&self, pool: UpstreamId, priority: Priority, caller: &Caller) -> u32 {
         let lines = &self.pools[pool];
         let higher: u32 = lines[priority.index() + 1..].iter().map(|line| line.list.len()).sum();
         higher + lines[priority.index()].ahead_of(caller)
     }
 
     /// Gives the job a seat, in the line if it asks for a slot.
-    pub(super) fn sit(&mut self, jobs: &mut Jobs, index: u32) {
+    pub(super) fn enqueue(&mut self, jobs: &mut Jobs, index: u32) {
         self.ticket += 1;
         let job = jobs.at_mut(index);
         job.ticket = self.ticket;
@@ -94,7 +94,7 @@ impl Queue {
     }
 
     /// Takes the next in the order of service out of its seat: of the highest priority, the first in line.
-    pub(super) fn take_next(&mut self, jobs: &mut Jobs, pool: PoolId) -> Option<u32> {
+    pub(super) fn take_next(&mut self, jobs: &mut Jobs, pool: UpstreamId) -> Option<u32> {
         let line = self.pools[pool].iter().rposition(|line| line.list.len() > 0)?;
         let index = self.pools[pool][line]
             .first()
@@ -104,7 +104,7 @@ impl Queue {
     }
 
     /// Takes whoever of the pool asked for a slot first out of its seat, whatever the priority.
-    pub(super) fn take_oldest(&mut self, jobs: &mut Jobs, pool: PoolId) -> Option<u32> {
+    pub(super) fn take_oldest(&mut self, jobs: &mut Jobs, pool: UpstreamId) -> Option<u32> {
         let (line, index) = self.pools[pool]
             .iter()
             .enumerate()
@@ -114,7 +114,7 @@ impl Queue {
         Some(index)
     }
 
-    fn serve(&mut self, jobs: &mut Jobs, pool: PoolId, line: usize, index: u32) {
+    fn serve(&mut self, jobs: &mut Jobs, pool: UpstreamId, line: usize, index: u32) {
         self.ticket += 1;
         let caller = jobs.at(index).caller;
         self.waiting[line] -= 1;
@@ -134,7 +134,7 @@ impl Queue {
     }
 
     /// Places everybody anew, by their priorities of now and in their order of arrival. Displaces nobody.
-    pub(super) fn replace_all(&mut self, jobs: &mut Jobs, within: Within, pools: impl Iterator<Item = PoolId>) {
+    pub(super) fn replace_all(&mut self, jobs: &mut Jobs, within: Within, pools: impl Iterator<Item = UpstreamId>) {
         let mut seated: Vec<(u64, u32)> = jobs
             .iter()
             .filter(|(_, job)| matches!(job.state, State::Uploading | State::Waiting))
@@ -147,7 +147,7 @@ impl Queue {
             ..Self::new(within, pools)
         };
         for (_, index) in seated {
-            self.sit(jobs, index);
+            self.enqueue(jobs, index);
         }
     }
 }

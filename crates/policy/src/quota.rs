@@ -15,9 +15,9 @@
 //! Absent on purpose: limits and names, which are the tiers'; time zones; and timers. Who has nothing left in a window is
 //! forgotten when somebody looks, and by a sweep of one shelf at a time.
 
+use super::bucket_log::BucketLog;
 use super::caller::{Caller, CallerMap};
 use super::event::DebitNumber;
-use super::log::Log;
 use super::rules::{Calendar, Window, WindowId};
 use super::shelves::{SHELVES, Shelves};
 use super::table::Table;
@@ -308,7 +308,7 @@ impl Counts {
 struct Rolling {
     length_ms: u64,
     width_ms: u64,
-    logs: Shelves<Box<Log<INLINE>>>,
+    logs: Shelves<Box<BucketLog<INLINE>>>,
     swept: usize,
 }
 

@@ -173,7 +173,7 @@ pub enum Refusal {
     },
     /// The delegating account has as many users as it may.
     TooManyUsers {
-        /// Users that it may have.
+        /// DelegatedUsers that it may have.
         limit: u32,
     },
     /// The caller has as many jobs in the house as its tier allows.

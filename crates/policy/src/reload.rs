@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::caller::AccountId;
 use super::pool::Pool;
-use super::rules::{PoolId, Rules, TierId, Window, WindowId};
+use super::rules::{Rules, TierId, UpstreamId, Window, WindowId};
 use super::table::Table;
 use super::time::Timestamp;
 use super::{DebitNumber, Grant, Policy, State};
@@ -33,8 +33,8 @@ impl Policy {
             }
         }
         self.pools
-            .retain(|id, _| rules.pools.contains(id) || in_use.contains(&id));
-        for (id, new) in rules.pools.entries() {
+            .retain(|id, _| rules.upstreams.contains(id) || in_use.contains(&id));
+        for (id, new) in rules.upstreams.entries() {
             match self.pools.get_mut(id) {
                 Some(pool) => pool.change_to(&new.servers),
                 None => self.pools.insert(id, Pool::new(&new.servers)),
@@ -46,7 +46,7 @@ impl Policy {
         self.rules = rules;
         // A calendar that is new here begins its present period now: a job that ends next must find the page it debits.
         self.wall_clock(now);
-        let pools: Vec<PoolId> = self.pools.ids().collect();
+        let pools: Vec<UpstreamId> = self.pools.ids().collect();
         pools.into_iter().flat_map(|pool| self.fill(pool, now)).collect()
     }
 

@@ -87,7 +87,7 @@ id!(
 );
 id!(
     /// An upstream, by its name.
-    PoolId
+    UpstreamId
 );
 id!(
     /// A server of an upstream, by its name there. Another upstream's servers have the same ids.
@@ -195,14 +195,14 @@ pub struct Tier {
 
 /// One upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolRules {
+pub struct UpstreamRules {
     /// Its name in tiers.yaml, unique.
     pub name: String,
     /// Its servers, in the file's order.
     pub servers: Table<ServerId, ServerRules>,
 }
 
-impl PoolRules {
+impl UpstreamRules {
     /// Slots of all its servers.
     pub fn slots(&self) -> u32 {
         self.servers.iter().map(|server| server.slots).sum()
@@ -230,7 +230,7 @@ pub struct Rules {
     /// The tier of those without an account.
     pub anonymous: TierId,
     /// The upstreams, in the file's order. Those that the file no longer has and that are still in use follow.
-    pub pools: Table<PoolId, PoolRules>,
+    pub upstreams: Table<UpstreamId, UpstreamRules>,
     /// The request limits, in the file's order. At most [`LIMITS_MAX`].
     pub limits: Vec<Limit>,
     /// Networks that each request limit, and the quotas, count one by one; those beyond share counters with their neighbours

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use super::caller::Caller;
-use super::rules::{PoolId, Priority, Rules, ServerId, WindowId};
+use super::rules::{Priority, Rules, ServerId, UpstreamId, WindowId};
 use super::time::Timestamp;
-use super::{Job, JobId, Policy, Tally, Usage};
+use super::{Job, JobId, Policy, Stats, Usage};
 
 impl Policy {
     /// What it decides by.
@@ -16,7 +16,7 @@ impl Policy {
     }
 
     /// Everything that ever happened, counted.
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &Stats {
         &self.tally
     }
 
@@ -26,22 +26,22 @@ impl Policy {
     }
 
     /// Slots of the pool's servers that are up.
-    pub fn slots(&self, pool: PoolId) -> u32 {
+    pub fn slots(&self, pool: UpstreamId) -> u32 {
         self.pools[pool].slots()
     }
 
     /// Jobs that hold a slot of the pool.
-    pub fn running(&self, pool: PoolId) -> u32 {
+    pub fn running(&self, pool: UpstreamId) -> u32 {
         self.pools[pool].running()
     }
 
     /// Whether a job holds a slot of that server.
-    pub fn runs_on(&self, pool: PoolId, server: ServerId) -> bool {
+    pub fn runs_on(&self, pool: UpstreamId, server: ServerId) -> bool {
         self.pools.get(pool).is_some_and(|pool| pool.runs_on(server))
     }
 
     /// Jobs in the house: waiting, running, moving and ending.
-    pub fn in_house(&self) -> usize {
+    pub fn in_flight(&self) -> usize {
         self.jobs.len()
     }
 

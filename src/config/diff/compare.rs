@@ -7,8 +7,8 @@ use super::Line;
 use super::lists::{Matched, matched, matched_by};
 use super::sentences::{Sentence, count, sentence};
 use super::tree::{HIDDEN, Tree};
-use crate::config::excerpt::printable;
 use crate::config::secret::without_credentials;
+use crate::config::snippet::printable;
 
 /// Characters of a value that are shown, at most.
 const SHOWN_CHARS_MAX: usize = 80;

@@ -34,7 +34,7 @@ pub(super) struct Read<'r> {
     pub(super) limit_routes: &'r [LimitRoute],
     pub(super) upstreams: &'r [Upstream],
     /// Each with the place of its path.
-    pub(super) routes: &'r [(&'r Route, Place)],
+    pub(super) routes: &'r [(&'r Route, Location)],
     pub(super) paths: &'r Paths,
 }
 
@@ -72,9 +72,9 @@ fn seats(read: &Read<'_>, report: &mut Report) {
 impl<'r> Read<'r> {
     /// Where the value at the end of that path of fields stands; if it is more than one value, its key; if it isn't written, the
     /// key of the last field that is.
-    fn place(&self, path: &[&str]) -> Place {
+    fn place(&self, path: &[&str]) -> Location {
         let mut node = self.root;
-        let mut place = Place::START;
+        let mut place = Location::START;
         for name in path {
             match node.field(name) {
                 Some((key, value)) => (node, place) = (value, key.place),
@@ -85,7 +85,7 @@ impl<'r> Read<'r> {
     }
 
     /// Where a field of that tier stands; if it isn't written, its name.
-    fn tier_place(&self, tier: &Tier, field: &str) -> Place {
+    fn tier_place(&self, tier: &Tier, field: &str) -> Location {
         self.place(&["tiers", &tier.name, field])
     }
 
@@ -96,13 +96,13 @@ impl<'r> Read<'r> {
     }
 
     /// The upstream to which that route leads, whose path stands there.
-    fn upstream(&self, path: Place) -> Option<&'r Upstream> {
+    fn upstream(&self, path: Location) -> Option<&'r Upstream> {
         let name = self.route_node(path)?.value("upstream")?.text()?;
         self.upstreams.iter().find(|upstream| upstream.name == name)
     }
 
     /// What is written of the route whose path stands there.
-    fn route_node(&self, path: Place) -> Option<&'r Node> {
+    fn route_node(&self, path: Location) -> Option<&'r Node> {
         let items = self.root.value("routes")?.items();
         let is_it = |item: &&Node| item.value("path").is_some_and(|node| node.place == path);
         items.iter().map(|item| &**item).find(is_it)

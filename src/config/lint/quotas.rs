@@ -24,7 +24,7 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
 }
 
 /// Where a quota's limit stands.
-pub(super) fn place(read: &Read<'_>, tier: &Tier, quota: &Quota) -> Place {
+pub(super) fn place(read: &Read<'_>, tier: &Tier, quota: &Quota) -> Location {
     let written = read.root.value("tiers").and_then(|tiers| tiers.value(&tier.name));
     match written.and_then(|tier| tier.value("quota")) {
         Some(_) => read.place(&["tiers", &tier.name, "quota", "limit"]),

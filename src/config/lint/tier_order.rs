@@ -143,7 +143,7 @@ fn less(read: &Read<'_>, aspect: Aspect, got: u64, more: u64) -> String {
     }
 }
 
-fn place(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> Place {
+fn place(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> Location {
     match aspect {
         Aspect::Priority => read.tier_place(tier, "priority"),
         Aspect::Concurrency => read.tier_place(tier, "concurrency"),

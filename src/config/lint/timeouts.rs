@@ -38,7 +38,7 @@ fn without_effect(read: &Read<'_>, queue: &QueueRules, report: &mut Report) {
     }
 }
 
-fn wait_place(read: &Read<'_>, path: Place) -> Place {
+fn wait_place(read: &Read<'_>, path: Location) -> Location {
     let written = read.route_node(path).and_then(|route| route.value("max_wait"));
     written.map_or(path, |node| node.place)
 }
@@ -62,7 +62,7 @@ fn beyond_timeout(read: &Read<'_>, queue: &QueueRules, report: &mut Report) {
             );
         }
     }
-    let is_late = |(.., upstream): &&(&Route, Place, &Upstream)| longest > Span::from(upstream.timeout);
+    let is_late = |(.., upstream): &&(&Route, Location, &Upstream)| longest > Span::from(upstream.timeout);
     let late: Vec<_> = usual.iter().filter(is_late).collect();
     let are_all = late.len() == usual.len();
     for (route, path, upstream) in late.into_iter().take(if are_all { 1 } else { usize::MAX }) {

@@ -169,7 +169,7 @@ fn written<'r>(read: &Read<'r>, limit: &Limit) -> Option<&'r Node> {
 }
 
 /// Where the value at the end of that path of fields of the limit stands, or the last of them that is written.
-fn place(read: &Read<'_>, limit: &Limit, path: &[&str]) -> Place {
+fn place(read: &Read<'_>, limit: &Limit, path: &[&str]) -> Location {
     let Some(mut node) = written(read, limit) else {
         return read.place(&["limits"]);
     };

@@ -34,7 +34,7 @@ pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> 
     let id = account.id;
     let last = on_disk(&admin, move |store| store.last_used(id)).await?;
     let last = last.map_err(|error| Problem::unreadable(&error))?;
-    let site = admin.door.load();
+    let site = admin.site.load();
     let standing = site
         .callers
         .standing_of(Arc::clone(&account), admin.gate.clock().wall());

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::operator::Stamped;
 use super::problem::{Line, Problem};
-use super::sent::{Field, Misfit, misfit};
+use super::sent::{Field, OverrideError, misfit};
 use super::wire::{BODY_BYTES_MAX, check_patch, read};
 use super::{Admin, on_disk, times};
 use crate::http::caller::decoded;
@@ -376,7 +376,9 @@ fn asked(mut object: Map<String, Value>) -> Result<Asked, String> {
         })?,
     };
     let terms = AccountPatch::deserialize(&object).map_err(|_| match misfit::<AccountPatch>(&object) {
-        Some(Misfit::Other(Field { name, holds, .. })) => format!("its `{name}` holds something else than {holds}"),
+        Some(OverrideError::Other(Field { name, holds, .. })) => {
+            format!("its `{name}` holds something else than {holds}")
+        }
         _ => format!("it has a field that is none of {}", json_fields()),
     })?;
     Ok(Asked {

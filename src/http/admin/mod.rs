@@ -47,10 +47,10 @@ use tracing::debug;
 use self::config::{Desk, Running};
 use self::operator::Peer;
 use self::problem::Problem;
-use super::door::Door;
 use super::limits::Limits;
 use super::listener::ACCEPT_PAUSE;
 use super::patience::{Patience, Patient};
+use super::site::Site;
 use crate::gate::Gate;
 use crate::policy::rules::Rules;
 use crate::policy::time::Span;
@@ -79,7 +79,7 @@ pub struct Admin {
     /// The hall.
     pub gate: Arc<Gate>,
     /// The door, as it is at present.
-    pub door: Arc<ArcSwap<Door>>,
+    pub site: Arc<ArcSwap<Site>>,
     /// Who has an account, and what is said of networks.
     pub store: Arc<AccountStore>,
     /// What an operator must show, as it is at present.
@@ -102,7 +102,7 @@ impl Admin {
 
     /// The request limits, as they are at present.
     fn limits(&self) -> Arc<Limits> {
-        Arc::clone(self.door.load().limits())
+        Arc::clone(self.site.load().limits())
     }
 }
 

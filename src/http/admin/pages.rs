@@ -95,7 +95,7 @@ pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
         running: view.jobs.iter().filter(|job| !waits(job)).map(line).collect(),
         pools: view
             .rules
-            .pools
+            .upstreams
             .iter()
             .zip(&view.pools)
             .map(|(pool, (slots, running))| PoolLine {
@@ -136,7 +136,7 @@ impl Admin {
             tier: rules.tier(job.tier).name.to_string(),
             priority: job.priority.get(),
             upstream: rules
-                .pools
+                .upstreams
                 .get(job.pool)
                 .map_or_else(String::new, |pool| pool.name.clone()),
             state: match job.state {

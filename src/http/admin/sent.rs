@@ -76,13 +76,13 @@ fn wrong<T: Fields>(body: &[u8]) -> String {
         }
     };
     match misfit::<T>(&object) {
-        Some(Misfit::Unknown(name)) => {
+        Some(OverrideError::Unknown(name)) => {
             let name = name.chars().take(NAME_CHARS_MAX);
             let shown: String = name.flat_map(char::escape_default).collect();
             format!("unknown field `{shown}`; there are {}", fields::<T>())
         }
-        Some(Misfit::Missing(Field { name, holds, .. })) => format!("the field `{name}` is missing: {holds}"),
-        Some(Misfit::Other(Field { name, holds, .. })) => {
+        Some(OverrideError::Missing(Field { name, holds, .. })) => format!("the field `{name}` is missing: {holds}"),
+        Some(OverrideError::Other(Field { name, holds, .. })) => {
             format!("the field `{name}` holds something else than {holds}")
         }
         None => "a field is given twice".to_owned(),
@@ -90,7 +90,7 @@ fn wrong<T: Fields>(body: &[u8]) -> String {
 }
 
 /// What is wrong with an object that was sent.
-pub enum Misfit<'o> {
+pub enum OverrideError<'o> {
     /// It has a field of that name, which isn't known.
     Unknown(&'o str),
     /// It lacks that field.
@@ -100,15 +100,15 @@ pub enum Misfit<'o> {
 }
 
 /// The first thing that is wrong with that object, if anything is but that a field was given twice.
-pub fn misfit<T: Fields>(object: &Map<String, Value>) -> Option<Misfit<'_>> {
+pub fn misfit<T: Fields>(object: &Map<String, Value>) -> Option<OverrideError<'_>> {
     let fields = T::all();
     let is_known = |name: &str| fields.iter().any(|field| field.name == name);
     if let Some(name) = object.keys().find(|name| !is_known(name)) {
-        return Some(Misfit::Unknown(name));
+        return Some(OverrideError::Unknown(name));
     }
     fields.into_iter().find_map(|field| match object.get(field.name) {
-        None => field.required.then_some(Misfit::Missing(field)),
-        Some(value) => (!holds_what_it_should::<T>(field.name, value)).then_some(Misfit::Other(field)),
+        None => field.required.then_some(OverrideError::Missing(field)),
+        Some(value) => (!holds_what_it_should::<T>(field.name, value)).then_some(OverrideError::Other(field)),
     })
 }
 

@@ -4,9 +4,9 @@
 //! Checks are made against these two, which mirror the database for as long as the lock is held: so a change reads nothing.
 //! Everything here waits for the disk, so it is called where waiting does no harm.
 
+mod declared;
 mod error;
 mod import;
-mod listed;
 mod networks;
 mod tables;
 mod used;
@@ -19,9 +19,9 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+pub use self::declared::{Relisted, Relisting};
 pub use self::error::{AccountsError, ChangeError, ImportError};
 pub use self::import::{Changed, ImportOptions, ImportRow, Imported, LINES_MAX};
-pub use self::listed::{Relisted, Relisting};
 pub use self::used::AccountUse;
 use super::account::{Account, AccountPatch, AccountSpec, Origin};
 use super::audit::{self, Stamp};
@@ -90,14 +90,14 @@ impl AccountStore {
         let named = listed.to_vec();
         let named = database.write(move |transaction| {
             tables::drop_what_is_over(transaction, now)?;
-            listed::name_at_start(transaction, &named, now)
+            declared::name_at_start(transaction, &named, now)
         });
         let named = named.map_err(|error| AccountsError::Disk(error.to_string()))?;
         let ids = named.ok_or(AccountsError::NoIds)?;
         let read = database.read(tables::read);
         let read = read.map_err(|error| AccountsError::Disk(error.to_string()))??;
         let directory = Directory::of(read.accounts, read.words);
-        listed::fill(&directory, listed, &ids)?;
+        declared::fill(&directory, listed, &ids)?;
         let networks = Networks::new(blocked);
         networks.restore(read.networks);
         Ok(Self {

@@ -40,7 +40,7 @@ use super::ledger::commit::Commit;
 use super::ledger::queue::{Queue, Work};
 use super::ledger::writer::Writer;
 use super::ledger::{Pace, Settings};
-use super::past::Fence;
+use super::recall::Fence;
 use super::record::{Entry, Record};
 use super::retention::{self, Boundary, History};
 use super::{Ledger, rollup, rows};

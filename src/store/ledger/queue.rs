@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::policy::DebitNumber;
 use crate::policy::time::{Span, Timestamp};
 use crate::store::database::WriteError;
-use crate::store::past::{Fence, Post};
+use crate::store::recall::{Fence, Post};
 use crate::store::record::{Entry, Record};
 use crate::telemetry::DatabaseMeters;
 

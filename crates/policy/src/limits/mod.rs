@@ -17,16 +17,16 @@
 //! Absent on purpose: locks and clocks (`gate` brings both), which requests a limit is for (`http`), and timers: what is over
 //! vanishes when it is met, and by a sweep of a few places at a time.
 
-mod cell;
-mod neighbourhoods;
+mod cardinality;
+mod counter_state;
+mod prefix_aggregation;
 mod reload;
-mod room;
 mod shard;
 mod table;
 
 use smallvec::SmallVec;
 
-use self::cell::Reading;
+use self::counter_state::Reading;
 pub use self::reload::Reload;
 use self::shard::Check;
 pub use self::shard::Shard;

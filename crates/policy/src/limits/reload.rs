@@ -16,7 +16,7 @@
 //!
 //! Absent on purpose: the locks, all of which must be held (`gate`), and where rules come from.
 
-use super::shard::{Counted, Rooms};
+use super::shard::{CardinalityBudgets, Counted};
 use super::{Moment, Shard};
 use crate::rules::{LimitId, Rules};
 
@@ -28,7 +28,7 @@ pub struct Reload<'r> {
     /// Which of the old limits the new ones were, by the new ones.
     known: Vec<Option<LimitId>>,
     /// For what is new, by the new limits: one for all shards together.
-    rooms: Vec<Rooms>,
+    rooms: Vec<CardinalityBudgets>,
 }
 
 impl<'r> Reload<'r> {
@@ -38,7 +38,7 @@ impl<'r> Reload<'r> {
             from,
             to,
             known: to.limits.iter().map(|limit| from.limit_named(&limit.name)).collect(),
-            rooms: to.limits.iter().map(|_| Rooms::new(to)).collect(),
+            rooms: to.limits.iter().map(|_| CardinalityBudgets::new(to)).collect(),
         }
     }
 

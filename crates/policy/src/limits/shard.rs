@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::cell::{Cell, Reading, counts_alike};
-use super::room::Room;
+use super::cardinality::CardinalityBudget;
+use super::counter_state::{CounterState, Reading, counts_alike};
 use super::table::{Place, Table};
 use super::{Counter, Moment, SHARDS, Subject};
 use crate::rules::{BlockAfter, Kind, Limit, LimitId, Rules};
@@ -31,15 +31,15 @@ pub(super) struct Counted {
 
 /// How many callers all shards together may count of one limit.
 #[derive(Debug)]
-pub(super) struct Rooms {
-    requests: Arc<Room>,
-    refusals: Arc<Room>,
+pub(super) struct CardinalityBudgets {
+    requests: Arc<CardinalityBudget>,
+    refusals: Arc<CardinalityBudget>,
 }
 
-impl Rooms {
+impl CardinalityBudgets {
     /// Empty.
     pub(super) fn new(rules: &Rules) -> Self {
-        let room = || Arc::new(Room::new(rules.callers_max as usize));
+        let room = || Arc::new(CardinalityBudget::new(rules.callers_max as usize));
         Self {
             requests: room(),
             refusals: room(),
@@ -49,7 +49,7 @@ impl Rooms {
 
 impl Counted {
     /// Nothing as yet.
-    pub(super) fn new((limit, rooms): (&Limit, &Rooms)) -> Self {
+    pub(super) fn new((limit, rooms): (&Limit, &CardinalityBudgets)) -> Self {
         Self {
             requests: Table::new(Arc::clone(&rooms.requests)),
             refusals: limit
@@ -59,7 +59,14 @@ impl Counted {
     }
 
     /// What was counted under the limit `from` counts under `to` from now on; `rooms` are for what is new.
-    pub(super) fn carry(&mut self, from: &Limit, to: &Limit, rooms: &Rooms, callers_max: usize, at: Moment) {
+    pub(super) fn carry(
+        &mut self,
+        from: &Limit,
+        to: &Limit,
+        rooms: &CardinalityBudgets,
+        callers_max: usize,
+        at: Moment,
+    ) {
         self.requests.set_max(callers_max);
         if !counts_alike(from, to) || from.penalty != to.penalty {
             // Longer than that nobody is kept out who is refused under it.
@@ -73,7 +80,7 @@ impl Counted {
             let mut table = before.table;
             table.set_max(callers_max);
             if from.block_after != to.block_after {
-                let carry = |cell: &mut Cell| cell.carry(&before.limit, &new.limit, rule.lasts, at);
+                let carry = |cell: &mut CounterState| cell.carry(&before.limit, &new.limit, rule.lasts, at);
                 table.cells().for_each(carry);
             }
             Refusals { table, ..new }
@@ -82,7 +89,7 @@ impl Counted {
 }
 
 impl Refusals {
-    fn new(limit: &Limit, rule: BlockAfter, room: &Arc<Room>) -> Self {
+    fn new(limit: &Limit, rule: BlockAfter, room: &Arc<CardinalityBudget>) -> Self {
         Self {
             limit: Limit {
                 number: rule.refusals,
@@ -110,7 +117,7 @@ impl Refusals {
         let cell = self.table.own(subject)?;
         let is_over = cell.forget(&self.limit, at);
         match cell {
-            Cell::Penalty { until } if !is_over => Some(until.since(at.now)),
+            CounterState::Penalty { until } if !is_over => Some(until.since(at.now)),
             _ => None,
         }
     }
@@ -126,7 +133,7 @@ pub(super) struct Check {
 impl Shard {
     /// All of them, empty, for these rules' limits.
     pub fn all(rules: &Rules) -> Vec<Self> {
-        let rooms: Vec<_> = rules.limits.iter().map(|_| Rooms::new(rules)).collect();
+        let rooms: Vec<_> = rules.limits.iter().map(|_| CardinalityBudgets::new(rules)).collect();
         let new = |_| Self {
             of: rules.limits.iter().zip(&rooms).map(Counted::new).collect(),
         };
@@ -151,11 +158,11 @@ impl Shard {
         let limit = &rules[counter.limit.index()];
         let table = &mut self.of[counter.limit.index()].requests;
         let place = table.find(&counter.subject, limit, at);
-        let read = |cell: &mut Cell| cell.read(limit, counter.enforced, at);
+        let read = |cell: &mut CounterState| cell.read(limit, counter.enforced, at);
         Check {
             reading: match table.cell(place) {
                 Some(cell) => read(cell),
-                None => read(&mut Cell::Empty),
+                None => read(&mut CounterState::Empty),
             },
             place,
         }
@@ -188,12 +195,12 @@ impl Shard {
         let table = &mut self.of[counter.limit.index()].requests;
         let place = table.find(&counter.subject, limit, at);
         let cell = table.take(&counter.subject, place);
-        if matches!(cell, Cell::Penalty { .. }) {
+        if matches!(cell, CounterState::Penalty { .. }) {
             return lasts;
         }
         // It leaves the counter empty. If something still counted then, it would lift the limit.
         let penalty = penalty.max(lasts).max(cell.until_empty(limit, at));
-        *cell = Cell::Penalty {
+        *cell = CounterState::Penalty {
             until: at.now + penalty,
         };
         penalty
@@ -216,7 +223,7 @@ impl Shard {
             cell.charge(limit, limit.number, at);
             return false;
         }
-        *cell = Cell::Penalty { until: at.now + *lasts };
+        *cell = CounterState::Penalty { until: at.now + *lasts };
         true
     }
 
@@ -229,7 +236,7 @@ impl Shard {
         };
         let was_blocked = refusals.block_for(subject, at).is_some();
         refusals.table.forget(subject);
-        if matches!(requests.own(subject), Some(Cell::Penalty { .. })) {
+        if matches!(requests.own(subject), Some(CounterState::Penalty { .. })) {
             requests.forget(subject);
         }
         was_blocked

@@ -12,9 +12,9 @@
 
 use std::sync::Arc;
 
-use super::cell::Cell;
-use super::neighbourhoods::Neighbourhoods;
-use super::room::Room;
+use super::cardinality::CardinalityBudget;
+use super::counter_state::CounterState;
+use super::prefix_aggregation::Neighbourhoods;
 use super::{Moment, Subject};
 use crate::rules::Limit;
 
@@ -30,7 +30,7 @@ pub(super) struct Table {
     places: Vec<Entry>,
     used: usize,
     /// For networks. Accounts are not bounded by it: no stranger makes any.
-    room: Arc<Room>,
+    room: Arc<CardinalityBudget>,
     /// Where the sweep goes on.
     hand: usize,
     /// Who is not counted by itself.
@@ -42,7 +42,7 @@ pub(super) struct Table {
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     pub(super) key: u64,
-    pub(super) cell: Cell,
+    pub(super) cell: CounterState,
 }
 
 const _: () = assert!(size_of::<Entry>() == 24, "a million of them are kept");
@@ -59,7 +59,7 @@ pub(super) enum Place {
 }
 
 impl Table {
-    pub(super) fn new(room: Arc<Room>) -> Self {
+    pub(super) fn new(room: Arc<CardinalityBudget>) -> Self {
         Self {
             places: Vec::new(),
             used: 0,
@@ -93,7 +93,7 @@ impl Table {
     }
 
     /// The counter at the place where [`Self::find`] has just found the subject; `None`: nowhere.
-    pub(super) fn cell(&mut self, place: Place) -> Option<&mut Cell> {
+    pub(super) fn cell(&mut self, place: Place) -> Option<&mut CounterState> {
         match place {
             Place::At(at) => Some(&mut self.places[at].cell),
             Place::Neighbourhood(at) => Some(self.neighbourhoods.cell(at)),
@@ -102,7 +102,7 @@ impl Table {
     }
 
     /// The counter of the subject, which was found there before others came in; a new one if it was nowhere.
-    pub(super) fn take(&mut self, subject: &Subject, place: Place) -> &mut Cell {
+    pub(super) fn take(&mut self, subject: &Subject, place: Place) -> &mut CounterState {
         let key = key(subject.id);
         let at = match place {
             Place::Neighbourhood(at) => return self.neighbourhoods.cell(at),
@@ -121,13 +121,13 @@ impl Table {
     }
 
     /// The subject's own counter, if it has one.
-    pub(super) fn own(&mut self, subject: &Subject) -> Option<&mut Cell> {
+    pub(super) fn own(&mut self, subject: &Subject) -> Option<&mut CounterState> {
         let at = self.at(key(subject.id))?;
         Some(&mut self.places[at].cell)
     }
 
     /// The subject's own counter, a new one if there is room.
-    pub(super) fn own_or_new(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Option<&mut Cell> {
+    pub(super) fn own_or_new(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Option<&mut CounterState> {
         let key = key(subject.id);
         if subject.is_network && self.at(key).is_none() && !self.has_room(limit, at) {
             return None;
@@ -154,7 +154,7 @@ impl Table {
     }
 
     /// All counters, also those of neighbourhoods.
-    pub(super) fn cells(&mut self) -> impl Iterator<Item = &mut Cell> {
+    pub(super) fn cells(&mut self) -> impl Iterator<Item = &mut CounterState> {
         let own = self.places.iter_mut().map(|entry| &mut entry.cell);
         own.chain(self.neighbourhoods.cells())
     }
@@ -215,7 +215,10 @@ impl Table {
         }
         self.used += 1;
         self.room.take();
-        self.put(Entry { key, cell: Cell::Empty })
+        self.put(Entry {
+            key,
+            cell: CounterState::Empty,
+        })
     }
 
     fn put(&mut self, entry: Entry) -> usize {

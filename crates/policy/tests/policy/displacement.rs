@@ -2,7 +2,7 @@
 
 use tiergate_policy::JobId;
 use tiergate_policy::refusal::{Reason, Refusal};
-use tiergate_policy::rules::{PoolId, Priority};
+use tiergate_policy::rules::{Priority, UpstreamId};
 use tiergate_policy::time::Span;
 
 use super::house::{House, ask, caller, rules};
@@ -56,7 +56,7 @@ fn who_makes_room_gives_everything_back() {
     assert_eq!(house.policy.ask_slot(lost, house.now), None);
     assert_eq!(house.succeeds(running[0]).unwrap().job, newcomer);
     assert_eq!(house.succeeds(newcomer), None);
-    assert_eq!((house.policy.in_house(), house.policy.callers()), (0, 0));
+    assert_eq!((house.policy.in_flight(), house.policy.callers()), (0, 0));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn in_fair_the_one_with_the_most_jobs_makes_room() {
 fn seats_are_shared_by_the_pools() {
     let two = rules(2, 1).upstream("other", &[1]);
     let (mut house, _) = House::busy(two);
-    let other = |ask: AdmissionRequest| ask.to(PoolId(1));
+    let other = |ask: AdmissionRequest| ask.to(UpstreamId(1));
     house.runs(&other(ask(9, 6)));
     let older = house.sits(&ask(1, 0));
     let newer = house.sits(&other(ask(2, 0)));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tiergate_policy::caller::{AccountId, Caller};
 use tiergate_policy::ids::Ids;
 use tiergate_policy::refusal::Refusal;
-use tiergate_policy::rules::{PoolId, Rules, TierId};
+use tiergate_policy::rules::{Rules, TierId, UpstreamId};
 use tiergate_policy::time::{Span, Timestamp, UnixTime};
 use tiergate_policy::{Admission, ClockStep, Displaced, Grant, JobId, Outcome, Policy};
 
@@ -21,7 +21,7 @@ pub fn rules(seats: u32, slots: u32) -> RulesBuilder {
         .upstream("search", &[slots])
 }
 
-pub const POOL: PoolId = PoolId(0);
+pub const POOL: UpstreamId = UpstreamId(0);
 
 /// How long quotas may stand still where the system's clock has stepped back.
 pub const STEP_MAX: Span = Span::from_secs(300);

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use tiergate_policy::caller::{AccountId, Caller, UserId};
 use tiergate_policy::rules::{
-    PoolId, PoolRules, Priority, Quota, Rules, ServerId, ServerRules, Tier, TierId, Window, WindowId, Within,
+    Priority, Quota, Rules, ServerId, ServerRules, Tier, TierId, UpstreamId, UpstreamRules, Window, WindowId, Within,
 };
 use tiergate_policy::time::{Span, Timestamp, UnixTime};
-use tiergate_policy::{ClockStep, Outcome, Own, Relocation, State, Tally, Usage};
+use tiergate_policy::{ClockStep, Outcome, Own, Relocation, State, Stats, Usage};
 
 use super::debits::{Debits, leaves, width};
 use super::request::AdmissionRequest;
@@ -27,7 +27,7 @@ pub struct Job {
     pub caller: Caller,
     pub tier: TierId,
     pub priority: Priority,
-    pub pool: PoolId,
+    pub pool: UpstreamId,
     pub entered: Timestamp,
     pub admitted: UnixTime,
     pub cost: u32,
@@ -57,7 +57,7 @@ impl Job {
         matches!(self.state, State::Moving { .. })
     }
 
-    fn runs_on(&self, pool: PoolId, server: ServerId) -> bool {
+    fn runs_on(&self, pool: UpstreamId, server: ServerId) -> bool {
         self.pool == pool && matches!(self.state, State::Running { server: on, .. } if on == server)
     }
 }
@@ -134,7 +134,7 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(rules: &PoolRules) -> Self {
+    fn new(rules: &UpstreamRules) -> Self {
         Self {
             servers: rules.servers.entries().map(server).collect(),
             slot_times: Vec::new(),
@@ -168,7 +168,7 @@ pub struct Model {
     rules: Rules,
     /// In the order of arrival.
     jobs: Vec<Job>,
-    pools: Vec<(PoolId, Pool)>,
+    pools: Vec<(UpstreamId, Pool)>,
     debits: Debits,
     wall: Wall,
     /// Users of delegating accounts, each with when it was last let in.
@@ -177,7 +177,7 @@ pub struct Model {
     users_swept: Vec<(AccountId, UnixTime)>,
     /// Every displacement: when, and by whom.
     displacements: Vec<(Timestamp, Caller)>,
-    tally: Tally,
+    tally: Stats,
     closing: bool,
     let_in: usize,
     events: u64,
@@ -187,13 +187,17 @@ impl Model {
     pub fn new(rules: Rules) -> Self {
         Self {
             jobs: Vec::new(),
-            pools: rules.pools.entries().map(|(id, pool)| (id, Pool::new(pool))).collect(),
+            pools: rules
+                .upstreams
+                .entries()
+                .map(|(id, pool)| (id, Pool::new(pool)))
+                .collect(),
             debits: Debits::new(&rules.windows),
             wall: Wall::default(),
             users: Vec::new(),
             users_swept: Vec::new(),
             displacements: Vec::new(),
-            tally: Tally::default(),
+            tally: Stats::default(),
             closing: false,
             let_in: 0,
             events: 0,
@@ -211,31 +215,31 @@ impl Model {
         &self.jobs
     }
 
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &Stats {
         &self.tally
     }
 
-    pub fn pools(&self) -> impl Iterator<Item = PoolId> + Clone + use<> {
-        let ids: Vec<PoolId> = self.pools.iter().map(|(id, _)| *id).collect();
+    pub fn pools(&self) -> impl Iterator<Item = UpstreamId> + Clone + use<> {
+        let ids: Vec<UpstreamId> = self.pools.iter().map(|(id, _)| *id).collect();
         ids.into_iter()
     }
 
-    pub fn servers(&self, pool: PoolId) -> impl Iterator<Item = ServerId> + Clone + use<> {
+    pub fn servers(&self, pool: UpstreamId) -> impl Iterator<Item = ServerId> + Clone + use<> {
         let ids: Vec<ServerId> = self.pool(pool).servers.iter().map(|server| server.id).collect();
         ids.into_iter()
     }
 
     /// The slots of a server that count: none while it is down.
-    pub fn slots_of(&self, pool: PoolId, server: ServerId) -> u32 {
+    pub fn slots_of(&self, pool: UpstreamId, server: ServerId) -> u32 {
         let server = self.server(pool, server);
         if server.up { server.slots } else { 0 }
     }
 
-    pub fn slots(&self, pool: PoolId) -> u32 {
+    pub fn slots(&self, pool: UpstreamId) -> u32 {
         self.servers(pool).map(|server| self.slots_of(pool, server)).sum()
     }
 
-    pub fn running_on(&self, pool: PoolId, server: ServerId) -> u32 {
+    pub fn running_on(&self, pool: UpstreamId, server: ServerId) -> u32 {
         count(self.jobs.iter().filter(|job| job.runs_on(pool, server)))
     }
 
@@ -273,13 +277,13 @@ impl Model {
     }
 
     /// Those who have asked for a slot of the pool and stand in line for it.
-    fn in_line(&self, pool: PoolId) -> impl Iterator<Item = &Job> {
+    fn in_line(&self, pool: UpstreamId) -> impl Iterator<Item = &Job> {
         self.jobs
             .iter()
             .filter(move |job| job.pool == pool && job.state == State::Waiting)
     }
 
-    pub fn moving(&self, pool: PoolId) -> u32 {
+    pub fn moving(&self, pool: UpstreamId) -> u32 {
         count(self.jobs.iter().filter(|job| job.pool == pool && job.moves()))
     }
 
@@ -682,11 +686,11 @@ impl Model {
         self.hand_to_next(pool, now)
     }
 
-    pub fn server_down(&mut self, pool: PoolId, server: ServerId) {
+    pub fn server_down(&mut self, pool: UpstreamId, server: ServerId) {
         self.server_mut(pool, server).up = false;
     }
 
-    pub fn server_up(&mut self, pool: PoolId, server: ServerId, now: Timestamp) -> Vec<Handed> {
+    pub fn server_up(&mut self, pool: UpstreamId, server: ServerId, now: Timestamp) -> Vec<Handed> {
         self.server_mut(pool, server).up = true;
         self.hand_out(pool, now)
     }
@@ -737,10 +741,11 @@ impl Model {
     /// An upstream that the rules no longer have stays as it is while a job is on it. So does a server, but without slots.
     fn change_pools(&mut self, rules: &Rules) {
         let jobs = &self.jobs;
-        let is_used = |pool: PoolId| jobs.iter().any(|job| job.pool == pool);
-        self.pools.retain(|(id, _)| rules.pools.contains(*id) || is_used(*id));
+        let is_used = |pool: UpstreamId| jobs.iter().any(|job| job.pool == pool);
+        self.pools
+            .retain(|(id, _)| rules.upstreams.contains(*id) || is_used(*id));
         for (id, pool) in &mut self.pools {
-            let Some(new) = rules.pools.get(*id) else { continue };
+            let Some(new) = rules.upstreams.get(*id) else { continue };
             for server in &mut pool.servers {
                 server.slots = new.servers.get(server.id).map_or(0, |server| server.slots);
             }
@@ -750,27 +755,27 @@ impl Model {
             let added = new.servers.entries().filter(|(id, _)| !known.contains(id));
             pool.servers.extend(added.map(server));
         }
-        let known: Vec<PoolId> = self.pools().collect();
-        let added = rules.pools.entries().filter(|(id, _)| !known.contains(id));
+        let known: Vec<UpstreamId> = self.pools().collect();
+        let added = rules.upstreams.entries().filter(|(id, _)| !known.contains(id));
         self.pools.extend(added.map(|(id, pool)| (id, Pool::new(pool))));
     }
 
-    fn pool(&self, id: PoolId) -> &Pool {
+    fn pool(&self, id: UpstreamId) -> &Pool {
         let (_, pool) = self.pools.iter().find(|(of, _)| *of == id).expect("it is there");
         pool
     }
 
-    fn pool_mut(&mut self, id: PoolId) -> &mut Pool {
+    fn pool_mut(&mut self, id: UpstreamId) -> &mut Pool {
         let (_, pool) = self.pools.iter_mut().find(|(of, _)| *of == id).expect("it is there");
         pool
     }
 
-    fn server(&self, pool: PoolId, id: ServerId) -> &Server {
+    fn server(&self, pool: UpstreamId, id: ServerId) -> &Server {
         let mut servers = self.pool(pool).servers.iter();
         servers.find(|server| server.id == id).expect("it is there")
     }
 
-    fn server_mut(&mut self, pool: PoolId, id: ServerId) -> &mut Server {
+    fn server_mut(&mut self, pool: UpstreamId, id: ServerId) -> &mut Server {
         let mut servers = self.pool_mut(pool).servers.iter_mut();
         servers.find(|server| server.id == id).expect("it is there")
     }
@@ -791,7 +796,7 @@ impl Model {
     // ---- slots
 
     /// The least busy server that is up and has a free slot; of equally busy ones, the one that got a job longest ago.
-    fn free(&self, pool: PoolId) -> Option<ServerId> {
+    fn free(&self, pool: UpstreamId) -> Option<ServerId> {
         let mut free: Vec<ServerId> = self
             .servers(pool)
             .filter(|server| self.running_on(pool, *server) < self.slots_of(pool, *server))
@@ -856,7 +861,7 @@ impl Model {
 
     /// §2.7: a free slot goes to who has moved for longest. §3.5, §3.6: otherwise to the next in the order of service;
     /// every Nth to whoever asked first.
-    fn hand_to_next(&mut self, pool: PoolId, now: Timestamp) -> Option<Handed> {
+    fn hand_to_next(&mut self, pool: UpstreamId, now: Timestamp) -> Option<Handed> {
         let server = self.free(pool)?;
         if let Some(first) = self
             .jobs
@@ -883,23 +888,23 @@ impl Model {
         Some(self.hand(number, server, now))
     }
 
-    fn hand_out(&mut self, pool: PoolId, now: Timestamp) -> Vec<Handed> {
+    fn hand_out(&mut self, pool: UpstreamId, now: Timestamp) -> Vec<Handed> {
         std::iter::from_fn(|| self.hand_to_next(pool, now)).collect()
     }
 
-    fn asked_first(&self, pool: PoolId) -> Number {
+    fn asked_first(&self, pool: UpstreamId) -> Number {
         self.in_line(pool).min_by_key(|job| job.placed).unwrap().number
     }
 
     // ---- the order of service
 
-    fn first_in_service(&self, pool: PoolId) -> Number {
+    fn first_in_service(&self, pool: UpstreamId) -> Number {
         let highest = self.in_line(pool).map(|job| job.priority).max().unwrap();
         self.service(pool, highest)[0].number
     }
 
     /// Those in line for the pool with that priority in the order in which they would be served.
-    fn service(&self, pool: PoolId, priority: Priority) -> Vec<Served> {
+    fn service(&self, pool: UpstreamId, priority: Priority) -> Vec<Served> {
         let line: Vec<Job> = self
             .in_line(pool)
             .filter(|job| job.priority == priority)
@@ -930,7 +935,7 @@ impl Model {
     }
 
     /// How many would be served before a newcomer of that caller.
-    fn ahead_of(&self, pool: PoolId, priority: Priority, caller: Caller) -> u32 {
+    fn ahead_of(&self, pool: UpstreamId, priority: Priority, caller: Caller) -> u32 {
         let higher = self.moving(pool) + count(self.in_line(pool).filter(|job| job.priority > priority));
         let mut line: Vec<Job> = self
             .in_line(pool)
@@ -959,12 +964,12 @@ impl Model {
     // ---- the estimate (§3.8)
 
     /// For a newcomer of that priority behind everybody who moves, and of its own and of higher ones who has asked.
-    pub fn estimate(&self, pool: PoolId, priority: Priority) -> Span {
+    pub fn estimate(&self, pool: UpstreamId, priority: Priority) -> Span {
         let ahead = self.moving(pool) + count(self.in_line(pool).filter(|job| job.priority >= priority));
         self.estimate_behind(pool, priority, ahead)
     }
 
-    fn estimate_behind(&self, pool: PoolId, priority: Priority, ahead: u32) -> Span {
+    fn estimate_behind(&self, pool: UpstreamId, priority: Priority, ahead: u32) -> Span {
         let up = self.slots(pool);
         let pool = self.pool(pool);
         // With no server up, as if all were.

@@ -147,7 +147,7 @@ fn who_moves_is_not_turned_out() {
     assert!(house.policy.shut_down().iter().all(|out| out.job != first));
     assert_eq!(of(house.succeeds(second)), Some((first, SECOND)));
     house.succeeds(first);
-    assert_eq!(house.policy.in_house(), 0);
+    assert_eq!(house.policy.in_flight(), 0);
 }
 
 /// The last other server goes down, slots become fewer, rules change: who moves goes on moving.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tiergate_policy::caller::{AccountId, Caller, NetworkId, UserId};
 use tiergate_policy::ids::Ids;
 use tiergate_policy::refusal::Refusal;
-use tiergate_policy::rules::{PoolId, Priority, Rules, ServerId, TierId, WindowId};
+use tiergate_policy::rules::{Priority, Rules, ServerId, TierId, UpstreamId, WindowId};
 use tiergate_policy::time::{Span, Timestamp, UnixTime};
 use tiergate_policy::{
     Admission, ClockStep, DebitNumber, Delegate, Displaced, Grant, JobId, Outcome, Own, Policy, Relocation, State,
@@ -107,8 +107,8 @@ pub enum Call {
     Decline(JobId),
     Relocate(JobId),
     Forgo(JobId),
-    ServerDown(PoolId, ServerId),
-    ServerUp(PoolId, ServerId),
+    ServerDown(UpstreamId, ServerId),
+    ServerUp(UpstreamId, ServerId),
     Reload(Arc<Rules>),
     ShutDown,
     Usage(WindowId, Caller),
@@ -293,7 +293,7 @@ impl SideBySide {
                 assert_eq!(held, 0, "§9.5: {caller:?} holds something of an empty house");
             }
         }
-        assert_eq!(self.policy.in_house(), 0);
+        assert_eq!(self.policy.in_flight(), 0);
         assert_eq!(self.policy.callers(), 0);
         assert_eq!(self.policy.waiting(), &[0; Priority::COUNT]);
         assert!(self.model.pools().all(|pool| self.policy.running(pool) == 0));
@@ -427,7 +427,7 @@ impl SideBySide {
         }
     }
 
-    fn pool(&self, pool: u8) -> PoolId {
+    fn pool(&self, pool: u8) -> UpstreamId {
         self.model.pools().cycle().nth(pool.into()).unwrap()
     }
 
@@ -719,7 +719,7 @@ impl SideBySide {
     /// §9.1, and every count that the policy shows, recounted.
     fn check_counts(&self) {
         let tally = self.policy.tally();
-        let in_house = self.policy.in_house();
+        let in_house = self.policy.in_flight();
         assert_eq!(
             tally.arrived,
             tally.ended() + u64::try_from(in_house).unwrap(),
@@ -829,7 +829,7 @@ impl SideBySide {
         }
     }
 
-    fn is_idle(&self, pool: PoolId) -> bool {
+    fn is_idle(&self, pool: UpstreamId) -> bool {
         let free = |server| self.model.running_on(pool, server) < self.model.slots_of(pool, server);
         self.model.servers(pool).any(free)
     }
@@ -840,9 +840,9 @@ impl SideBySide {
 struct Before {
     seated: u32,
     lowest: Option<Priority>,
-    running: Vec<(PoolId, ServerId, u32)>,
+    running: Vec<(UpstreamId, ServerId, u32)>,
     /// By pool: jobs that run or move.
-    had_a_slot: Vec<(PoolId, u32)>,
+    had_a_slot: Vec<(UpstreamId, u32)>,
 }
 
 impl Before {

@@ -245,7 +245,7 @@ fn who_would_not_wait_at_all_is_refused_unless_a_slot_is_free() {
     let job = house.runs(&prefers(0, ask(1, 0))).job;
     let refusal = house.refused(&prefers(0, ask(2, 6)));
     assert_eq!(refusal.reason(), Reason::WaitTooLong);
-    assert_eq!(house.policy.in_house(), 1, "a refusal takes nothing");
+    assert_eq!(house.policy.in_flight(), 1, "a refusal takes nothing");
     house.succeeds(job);
     house.runs(&prefers(0, ask(2, 6)));
 }

@@ -8,12 +8,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use tiergate_policy::caller::{AccountId, Caller, Network, UserId};
-use tiergate_policy::rules::{PoolId, TierId};
+use tiergate_policy::rules::{TierId, UpstreamId};
 use tiergate_policy::time::Span;
 use tiergate_policy::{Delegate, Own};
 
 /// What a request asks of the policy.
-pub type AdmissionRequest = tiergate_policy::Ask;
+pub use tiergate_policy::AdmissionRequest;
 
 /// A request of one unit for a slot of the first upstream, whose body has arrived and that names no longest wait.
 pub fn request(caller: Caller, tier: TierId) -> AdmissionRequest {
@@ -24,7 +24,7 @@ pub fn request(caller: Caller, tier: TierId) -> AdmissionRequest {
         own: None,
         delegate: None,
         cost: 1,
-        pool: PoolId(0),
+        pool: UpstreamId(0),
         ready: true,
         max_wait: None,
         prefer_wait: None,
@@ -36,7 +36,7 @@ pub trait RequestExt {
     /// Units of quota.
     fn cost(self, units: u32) -> Self;
     /// The upstream whose slot it needs.
-    fn to(self, upstream: PoolId) -> Self;
+    fn to(self, upstream: UpstreamId) -> Self;
     /// Whether its body has arrived.
     fn ready(self, ready: bool) -> Self;
     /// Its body is still on the way.
@@ -59,7 +59,7 @@ impl RequestExt for AdmissionRequest {
         self
     }
 
-    fn to(mut self, upstream: PoolId) -> Self {
+    fn to(mut self, upstream: UpstreamId) -> Self {
         self.pool = upstream;
         self
     }

@@ -9,8 +9,8 @@ use std::convert::Infallible;
 
 use tiergate_policy::Table;
 use tiergate_policy::rules::{
-    BlockAfter, CALLERS_MAX_DEFAULT, Calendar, Kind, Limit, Per, PoolRules, Priority, QueueRules, Quota, Rules,
-    ServerId, ServerRules, Tier, TierId, Window, WindowId, Within,
+    BlockAfter, CALLERS_MAX_DEFAULT, Calendar, Kind, Limit, Per, Priority, QueueRules, Quota, Rules, ServerId,
+    ServerRules, Tier, TierId, UpstreamRules, Window, WindowId, Within,
 };
 use tiergate_policy::time::{Span, UnixTime};
 
@@ -27,7 +27,7 @@ pub fn rules() -> RulesBuilder {
         windows: Table::default(),
         tiers: Table::default(),
         anonymous: TierId(0),
-        pools: Table::default(),
+        upstreams: Table::default(),
         limits: Vec::new(),
         callers_max: CALLERS_MAX_DEFAULT,
     })
@@ -149,7 +149,7 @@ impl RulesBuilder {
 
     /// Another upstream, with servers of so many slots.
     pub fn upstream(mut self, name: &str, slots: &[u32]) -> Self {
-        self.0.pools.push(PoolRules {
+        self.0.upstreams.push(UpstreamRules {
             name: name.to_owned(),
             servers: servers(slots),
         });
@@ -158,7 +158,7 @@ impl RulesBuilder {
 
     /// The upstream of that name has servers of so many slots instead.
     pub fn slots(mut self, name: &str, slots: &[u32]) -> Self {
-        let upstream = self.0.pools.iter_mut().find(|pool| pool.name == name);
+        let upstream = self.0.upstreams.iter_mut().find(|pool| pool.name == name);
         let upstream = upstream.unwrap_or_else(|| panic!("there is no upstream {name}"));
         upstream.servers = servers(slots);
         self

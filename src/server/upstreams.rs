@@ -13,16 +13,16 @@ use crate::config::{self, Config};
 use crate::gate::Gate;
 use crate::policy::Table;
 use crate::policy::ids::{Ids, OutOfIds};
-use crate::policy::rules::{PoolId, Rules, ServerId};
+use crate::policy::rules::{Rules, ServerId, UpstreamId};
 use crate::upstream::{ProbeSettings, Server, Settings, Upstream};
 
 /// All upstreams that are in use.
 #[derive(Debug, Default)]
 pub(super) struct Upstreams {
     ids: Ids,
-    known: Table<PoolId, Known>,
+    known: Table<UpstreamId, Known>,
     /// Those that the file has, in its order.
-    listed: Vec<PoolId>,
+    listed: Vec<UpstreamId>,
 }
 
 #[derive(Debug)]
@@ -41,21 +41,21 @@ impl Upstreams {
     /// There is no id left for a new name. Nothing has changed.
     pub(super) fn take_up(&mut self, config: &Config) -> Result<Rules, OutOfIds> {
         let is_listed = |name: &str| config.upstreams.iter().any(|upstream| upstream.name == name);
-        let mut pools: Table<PoolId, _> = Table::numbered(config.upstreams.iter().map(config::Upstream::rules));
+        let mut pools: Table<UpstreamId, _> = Table::numbered(config.upstreams.iter().map(config::Upstream::rules));
         for known in self.known.iter() {
             if !is_listed(&known.config.name) && known.is_in_use() {
                 pools.push(known.config.rules());
             }
         }
         let pools = &Rules {
-            pools,
+            upstreams: pools,
             ..config.rules.clone()
         };
         let rules = self.ids.assign(pools)?;
-        self.known.retain(|id, _| rules.pools.contains(id));
-        self.listed = rules.pools.ids().take(config.upstreams.len()).collect();
+        self.known.retain(|id, _| rules.upstreams.contains(id));
+        self.listed = rules.upstreams.ids().take(config.upstreams.len()).collect();
         for (id, config) in self.listed.iter().zip(&config.upstreams) {
-            let ids = rules.pools[*id].servers.ids();
+            let ids = rules.upstreams[*id].servers.ids();
             let before = self.known.get(*id).map_or(&[][..], |known| &known.servers);
             let servers = ids.zip(&config.servers);
             let servers = servers.map(|(id, config)| (id, server(id, config, before), config.slots));
@@ -87,7 +87,7 @@ impl Upstreams {
     }
 
     /// The upstream that the file has at that place.
-    pub(super) fn at(&self, place: PoolId) -> &Arc<Upstream> {
+    pub(super) fn at(&self, place: UpstreamId) -> &Arc<Upstream> {
         &self.known[self.listed[place.index()]].upstream
     }
 
@@ -120,7 +120,9 @@ impl Upstreams {
     }
 
     /// Every server to which jobs may be sent, with its ids and how it is asked whether it is well.
-    pub(super) fn watched(&self) -> impl Iterator<Item = ((PoolId, ServerId), &Arc<Server>, Option<ProbeSettings>)> {
+    pub(super) fn watched(
+        &self,
+    ) -> impl Iterator<Item = ((UpstreamId, ServerId), &Arc<Server>, Option<ProbeSettings>)> {
         self.known.entries().flat_map(|(pool, known)| {
             let servers = known.servers.iter();
             servers.map(move |(id, server, _)| ((pool, *id), server, known.probe()))
@@ -228,7 +230,7 @@ mod tests {
     fn a_renamed_upstream_shares_its_servers_while_in_use() {
         let mut upstreams = Upstreams::default();
         upstreams.take_up(&config(&vec![Some(vec![(1, 2), (2, 2)])])).unwrap();
-        let held = Arc::clone(upstreams.at(PoolId(0)));
+        let held = Arc::clone(upstreams.at(UpstreamId(0)));
         let renamed = config(&vec![None, Some(vec![(1, 2), (3, 2)])]);
         upstreams.take_up(&renamed).unwrap();
         assert_eq!(upstreams.doubled(), [("a", "b", "worker:1".to_owned())]);
@@ -240,11 +242,11 @@ mod tests {
 
     /// The upstreams of the rules with their servers' ports and slots.
     fn in_rules(rules: &Rules) -> BTreeMap<String, BTreeSet<(String, u32)>> {
-        let servers = |pool: &crate::policy::rules::PoolRules| {
+        let servers = |pool: &crate::policy::rules::UpstreamRules| {
             let servers = pool.servers.iter();
             servers.map(|server| (server.name.clone(), server.slots)).collect()
         };
-        let pools = rules.pools.iter();
+        let pools = rules.upstreams.iter();
         pools.map(|pool| (pool.name.clone(), servers(pool))).collect()
     }
 
@@ -267,7 +269,7 @@ mod tests {
             let mut upstreams = Upstreams::default();
             let mut rules = upstreams.take_up(&config(&first)).expect("few names");
             let mut held: Vec<(Arc<Upstream>, String)> = Vec::new();
-            let mut names: BTreeMap<PoolId, String> = BTreeMap::new();
+            let mut names: BTreeMap<UpstreamId, String> = BTreeMap::new();
             for step in &steps {
                 match step {
                     Step::Hold(which) => {
@@ -288,11 +290,11 @@ mod tests {
                         prop_assert_eq!(in_rules(&rules), expected);
                     }
                 }
-                for (id, pool) in rules.pools.entries() {
+                for (id, pool) in rules.upstreams.entries() {
                     prop_assert_eq!(names.entry(id).or_insert_with(|| pool.name.clone()), &pool.name);
                 }
                 for (upstream, name) in &held {
-                    let pool = &rules.pools[upstream.id()];
+                    let pool = &rules.upstreams[upstream.id()];
                     prop_assert_eq!(&pool.name, name);
                     for id in pool.servers.ids() {
                         prop_assert!(upstream.server(id).is_some());

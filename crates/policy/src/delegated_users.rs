@@ -14,7 +14,7 @@ use super::time::{Span, UnixTime};
 const SWEEP_EVERY: Span = Span::from_secs(60);
 
 #[derive(Debug, Default)]
-pub(super) struct Users {
+pub(super) struct DelegatedUsers {
     accounts: HashMap<AccountId, Known>,
 }
 
@@ -25,7 +25,7 @@ struct Known {
     swept: UnixTime,
 }
 
-impl Users {
+impl DelegatedUsers {
     /// Whether the account may have this user: a known one, or one more. Those not seen for `memory` have gone.
     pub(super) fn may(&mut self, of: AccountId, user: UserId, max: u32, memory: Span, now: UnixTime) -> bool {
         let Some(known) = self.accounts.get_mut(&of) else {
@@ -64,7 +64,7 @@ mod tests {
     fn a_number_of_users_is_kept_and_those_who_have_gone_make_room() {
         let (bot, hour) = (AccountId(1), Span::from_secs(3_600));
         let at = UnixTime::from_secs;
-        let mut users = Users::default();
+        let mut users = DelegatedUsers::default();
         for user in 0..2 {
             assert!(users.may(bot, UserId(user), 2, hour, at(100)));
             users.note(bot, UserId(user), at(100));

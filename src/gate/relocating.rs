@@ -8,21 +8,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::hall::Verdict;
-use super::{Pass, wake};
+use super::state::WaitResult;
+use super::{Permit, wake};
 use crate::policy::Outcome;
 
 /// A job between two slots: it holds its caller's concurrency, and is handed the next free slot of its pool. Resolves to
 /// its pass, with that slot; dropped before that, the job counts as cancelled.
 #[derive(Debug)]
 #[must_use = "dropping it ends the job"]
-pub struct Moving {
+pub struct Relocating {
     /// Without a slot. `None` once it has one or is over.
-    pass: Option<Pass>,
+    pass: Option<Permit>,
 }
 
-impl Moving {
-    pub(super) fn new(pass: Pass) -> Self {
+impl Relocating {
+    pub(super) fn new(pass: Permit) -> Self {
         Self { pass: Some(pass) }
     }
 
@@ -34,26 +34,26 @@ impl Moving {
     fn end(&mut self, outcome: Outcome) {
         let Some(pass) = self.pass.take() else { return };
         let waker = {
-            let mut hall = pass.gate.hall.lock();
+            let mut state = pass.gate.state.lock();
             // In one step: from here on nobody grants it anything, for there would be nobody to tell.
-            hall.forget(pass.job);
-            let next = hall.policy.forgo(pass.job, pass.gate.now());
-            hall.tell_granted(next)
+            state.forget(pass.job);
+            let next = state.policy.forgo(pass.job, pass.gate.now());
+            state.tell_granted(next)
         };
         wake(waker);
         pass.settle(outcome, 0);
     }
 }
 
-impl Future for Moving {
-    type Output = Pass;
+impl Future for Relocating {
+    type Output = Permit;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Pass> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit> {
         let pass = self.pass.as_ref().expect("not polled after it has resolved");
-        let Poll::Ready(verdict) = pass.gate.hall.lock().poll(pass.job, cx) else {
+        let Poll::Ready(verdict) = pass.gate.state.lock().poll(pass.job, cx) else {
             return Poll::Pending;
         };
-        let Verdict::Granted(grant) = verdict else {
+        let WaitResult::Granted(grant) = verdict else {
             unreachable!("a job that moves is refused nothing: only jobs in seats are displaced or turned away")
         };
         let pass = self.pass.take().expect("looked at above");
@@ -61,7 +61,7 @@ impl Future for Moving {
     }
 }
 
-impl Drop for Moving {
+impl Drop for Relocating {
     fn drop(&mut self) {
         self.end(Outcome::Cancelled);
     }

@@ -23,49 +23,49 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::clock_steps::fill;
+use super::config_watch::{Saved, Unreadable, Watch};
 use super::data_dir::{history, listed, open_token, pace, tell_of_lost_tiers};
+use super::health_tasks::HealthTasks;
 use super::upstreams::Upstreams;
-use super::watch::{Saved, Unreadable, Watch};
-use super::watchers::Watchers;
-use super::{Fault, House, Source, attempt, blocking, connections_max, generation, settings};
+use super::{Fault, Services, Source, attempt, blocking, connections_max, generation, settings};
 use crate::config::diff::{Diff, Line, diff};
 use crate::config::{self, Config, ConfigErrors, System};
-use crate::gate::{self, Filling};
+use crate::gate::{self, Backfill};
 use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
-use crate::http::door::Door;
+use crate::http::site::Site;
 use crate::policy::rules::Rules;
 use crate::policy::time::{Span, UnixTime};
 use crate::store::audit::{self, Actor, Stamp};
-use crate::store::{AdminToken, JobHistory, KnownAccounts};
+use crate::store::{AccountView, AdminToken, JobHistory};
 use crate::telemetry::{ConfigMeters, Reload};
 
 /// How often it is looked whether somebody is still where the file has nothing any more.
 const TIDY_EVERY: Span = Span::from_secs(1);
 
 /// A configuration that runs, and all that depends on it.
-pub(super) struct Live {
+pub(super) struct Reloader {
     parts: Parts,
-    watchers: Watchers,
+    watchers: HealthTasks,
 }
 
 /// What is exchanged, and what stays.
 pub(super) struct Parts {
-    pub(super) house: Arc<House>,
+    pub(super) services: Arc<Services>,
     /// Where the configuration comes from; `None`: it is no file's.
     pub(super) source: Option<Source>,
     /// As it runs, which differs from the file in what needs a restart.
     pub(super) config: Arc<ArcSwap<Config>>,
     pub(super) upstreams: Upstreams,
-    pub(super) door: Arc<ArcSwap<Door>>,
+    pub(super) site: Arc<ArcSwap<Site>>,
     pub(super) token: Arc<ArcSwap<AdminToken>>,
     pub(super) running: Arc<ArcSwap<Running>>,
     pub(super) meters: ConfigMeters,
 }
 
-impl Live {
+impl Reloader {
     /// What runs from the start on.
     pub(super) fn new(parts: Parts) -> Self {
-        let mut watchers = Watchers::new(Arc::clone(&parts.house.gate));
+        let mut watchers = HealthTasks::new(Arc::clone(&parts.services.gate));
         watchers.watch(&parts.upstreams);
         Self { parts, watchers }
     }
@@ -75,10 +75,11 @@ impl Live {
         let mut watch = self.parts.source.as_ref().and_then(|source| {
             // A pipe has been read, and holds nothing any more.
             let seen = source.seen.clone();
-            (seen != Err(Unreadable::NoFile)).then(|| Watch::start(&source.file, seen, *self.parts.house.gate.clock()))
+            (seen != Err(Unreadable::NoFile))
+                .then(|| Watch::start(&source.file, seen, *self.parts.services.gate.clock()))
         });
         loop {
-            let clock = *self.parts.house.gate.clock();
+            let clock = *self.parts.services.gate.clock();
             tokio::select! {
                 () = clock.sleep(TIDY_EVERY), if self.parts.upstreams.has_unlisted() => self.tidy().await,
                 saved = changed(&mut watch) => {
@@ -147,7 +148,7 @@ impl Live {
 
     /// Takes up what stands in the file. `why` it was read is for the log.
     async fn take(&mut self, saved: Saved, why: &'static str) -> Taken {
-        let at = self.parts.house.gate.clock().wall();
+        let at = self.parts.services.gate.clock().wall();
         let name = self.parts.source.as_ref().map_or_else(String::new, Source::name);
         let read = match saved {
             Ok(bytes) => self.read(&name, bytes).await,
@@ -252,11 +253,11 @@ impl Live {
     async fn swap(&mut self, name: &str, config: &Arc<Config>, at: UnixTime) -> Result<(), ConfigErrors> {
         let exchanged = self.settle(config, move |settling| exchange(settling, at)).await;
         let filling = exchanged.map_err(|(message, advice)| ConfigErrors::of_whole(name, message, advice))?;
-        self.parts.house.unmetered.resize(config.connections.unmetered_max);
-        self.parts.house.connections.resize(connections_max(config));
+        self.parts.services.unmetered.resize(config.connections.unmetered_max);
+        self.parts.services.connections.resize(connections_max(config));
         self.watchers.watch(&self.parts.upstreams);
         self.parts.config.store(Arc::clone(config));
-        tell_of_lost_tiers(&config.rules, self.parts.house.store.directory());
+        tell_of_lost_tiers(&config.rules, self.parts.services.store.directory());
         for (gone, upstream, server) in self.parts.upstreams.doubled() {
             warn!(
                 gone,
@@ -267,7 +268,7 @@ impl Live {
         }
         if let Some((filling, past)) = filling {
             // Beside everything else.
-            let gate = Arc::clone(&self.parts.house.gate);
+            let gate = Arc::clone(&self.parts.services.gate);
             tokio::task::spawn_blocking(move || fill(&gate, filling, past));
         }
         Ok(())
@@ -275,7 +276,7 @@ impl Live {
 
     /// Tells the audit log. The file is in force whether or not that succeeds.
     async fn log_reload(&self, name: &str, changes: &Json, at: UnixTime) {
-        let (database, file) = (Arc::clone(&self.parts.house.database), name.to_owned());
+        let (database, file) = (Arc::clone(&self.parts.services.database), name.to_owned());
         let detail = [("changes", changes.clone())].into_iter().collect();
         let stamp = Stamp::new(at, Actor::tiers_yaml());
         let logged = blocking(move || audit::record(&database, stamp, "reload", file, detail)).await;
@@ -291,9 +292,9 @@ impl Live {
         work: impl FnOnce(&mut Settling) -> T + Send + 'static,
     ) -> T {
         let mut settling = Settling {
-            house: Arc::clone(&self.parts.house),
+            services: Arc::clone(&self.parts.services),
             config: Arc::clone(config),
-            door: Arc::clone(&self.parts.door),
+            site: Arc::clone(&self.parts.site),
             upstreams: std::mem::take(&mut self.parts.upstreams),
         };
         let done = blocking(move || (work(&mut settling), settling.upstreams)).await;
@@ -312,16 +313,16 @@ impl Live {
     }
 
     fn described(&self, diff: &Diff) -> Vec<Line> {
-        let tiers = self.parts.house.store.directory().tiers();
+        let tiers = self.parts.services.store.directory().tiers();
         diff.describe(&|tier| Some(tiers.get(tier).map_or(0, |accounts| *accounts as usize)))
     }
 }
 
 /// What is needed to swap what is made of a configuration.
 struct Settling {
-    house: Arc<House>,
+    services: Arc<Services>,
     config: Arc<Config>,
-    door: Arc<ArcSwap<Door>>,
+    site: Arc<ArcSwap<Site>>,
     upstreams: Upstreams,
 }
 
@@ -330,9 +331,9 @@ struct Settling {
 /// # Errors
 /// The listed accounts collide with stored ones, or the disk refuses them; or there is no id left for a new name: what is wrong, and
 /// what to do. Nothing has changed.
-fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Filling, JobHistory)>, (String, &'static str)> {
-    let (house, config) = (Arc::clone(&settling.house), Arc::clone(&settling.config));
-    let relisting = house.store.prepare_list(&listed(&config), at).map_err(|error| {
+fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Backfill, JobHistory)>, (String, &'static str)> {
+    let (services, config) = (Arc::clone(&settling.services), Arc::clone(&settling.config));
+    let relisting = services.store.prepare_list(&listed(&config), at).map_err(|error| {
         let advice = "mend `accounts`, which is compared with the stored ones";
         (error.to_string(), advice)
     })?;
@@ -340,19 +341,19 @@ fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Filling, Jo
         let advice = "restart, which forgets the names that are no longer used";
         (error.to_string(), advice)
     })?;
-    house.database.set_pace(pace(&config));
-    house
+    services.database.set_pace(pace(&config));
+    services
         .database
         .upkeep()
         .set(config.rules.windows.iter(), history(&config));
     // Operators see the list already; requests know it by their door's generation.
     relisting.take();
     let filling = settling.swap(rules);
-    house.store.networks().relist(config.blocked_networks.clone());
+    services.store.networks().relist(config.blocked_networks.clone());
     if settling.upstreams.has_unused() {
         settling.settle();
     }
-    Ok(filling.map(|filling| (filling, house.database.past())))
+    Ok(filling.map(|filling| (filling, services.database.past())))
 }
 
 impl Settling {
@@ -365,21 +366,21 @@ impl Settling {
     }
 
     /// Gives the hall, the limits and the door these rules.
-    fn swap(&self, rules: Rules) -> Option<Filling> {
+    fn swap(&self, rules: Rules) -> Option<Backfill> {
         let Self {
-            house,
+            services,
             config,
-            door: shared,
+            site: shared,
             upstreams,
         } = self;
-        let accounts = Arc::new(KnownAccounts::of(house.store.directory()));
-        let generation = generation(config, Arc::new(rules), accounts, &house.exposition);
-        let door = Arc::new(settings::door(config, house, upstreams, &generation));
+        let accounts = Arc::new(AccountView::of(services.store.directory()));
+        let generation = generation(config, Arc::new(rules), accounts, &services.exposition);
+        let site = Arc::new(settings::site(config, services, upstreams, &generation));
         // All under both locks: whoever has met the newest limits finds the newest door.
-        let reload = || house.gate.reload(Arc::clone(&generation), || shared.store(door));
-        let gate::Reloaded { filling, woken } = house.limiter.reload(&generation.rules, reload);
+        let reload = || services.gate.reload(Arc::clone(&generation), || shared.store(site));
+        let gate::Reloaded { filling, woken } = services.limiter.reload(&generation.rules, reload);
         drop(woken);
-        upstreams.forget_gone(&house.gate);
+        upstreams.forget_gone(&services.gate);
         filling
     }
 }

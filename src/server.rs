@@ -4,14 +4,14 @@
 //! Absent on purpose: decisions.
 
 mod clock_steps;
-mod cores;
+pub mod config_watch;
 mod data_dir;
-mod live;
+mod health_tasks;
+mod reload;
 mod settings;
 mod statistics;
+mod threads;
 mod upstreams;
-pub mod watch;
-mod watchers;
 
 use std::fmt;
 use std::future::Future;
@@ -29,18 +29,18 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{error, info};
 
-use self::cores::{Cores, connections_max, cores};
+use self::config_watch::Saved;
 use self::data_dir::{Opened, tell_whereabouts};
-pub use self::live::hang_ups;
-use self::live::{Live, Parts};
-use self::settings::door;
+pub use self::reload::hang_ups;
+use self::reload::{Parts, Reloader};
+use self::settings::site;
 use self::statistics::{minute_of, note_each_minute, note_refusals};
+use self::threads::{Threads, connections_max, cores};
 use self::upstreams::Upstreams;
-use self::watch::Saved;
 use crate::clock::Clock;
 use crate::config::diff::Line;
 use crate::config::{self, Config, Overrides};
-use crate::gate::{Cap, Gate, Generation, Limiter, upstreams};
+use crate::gate::{Gate, Generation, Limiter, ResizableSemaphore, upstreams};
 use crate::http::account::Pages;
 use crate::http::admin::config::{ASKED_MAX, Json, Running, Taken};
 use crate::http::admin::{self, Admin};
@@ -48,7 +48,7 @@ use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::statistics::Refusals;
 use crate::store::{
-    AccountStore, AccountsError, Database, KeyError, KnownAccounts, Ledger, OldData, OpenError, Pseudonyms, ReadError,
+    AccountStore, AccountView, AccountsError, Database, KeyError, Ledger, OldData, OpenError, Pseudonyms, ReadError,
     TokenError,
 };
 use crate::telemetry::exposition::Exposition;
@@ -122,7 +122,7 @@ impl std::error::Error for ServeError {}
 pub fn bind(config: &Config) -> Result<Sockets, ServeError> {
     let admin = listen(config.admin.listen, false)?;
     let admin_address = local(&admin, config.admin.listen)?;
-    // Cores share the address, and another door could share it as well, with a queue of its own, and nobody would notice.
+    // Threads share the address, and another door could share it as well, with a queue of its own, and nobody would notice.
     // So it is first taken for itself, which fails if anybody listens on it.
     let alone = listen(config.listen, false)?;
     let public_address = local(&alone, config.listen)?;
@@ -190,21 +190,25 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let parts = open(config, source, old_data, clock).await?;
-    let (house, config, door) = (
-        Arc::clone(&parts.house),
+    let (services, config, site) = (
+        Arc::clone(&parts.services),
         Arc::clone(&parts.config),
-        Arc::clone(&parts.door),
+        Arc::clone(&parts.site),
     );
-    let (gate, database, refusals) = (&house.gate, Arc::clone(&house.database), Arc::clone(&house.refusals));
+    let (gate, database, refusals) = (
+        &services.gate,
+        Arc::clone(&services.database),
+        Arc::clone(&services.refusals),
+    );
     let (desk, asked) = mpsc::channel(ASKED_MAX);
     let addresses = sockets.addresses;
 
     let mut background = JoinSet::new();
     let admin = Arc::new(Admin {
         gate: Arc::clone(gate),
-        door: Arc::clone(&door),
-        exposition: Arc::clone(&house.exposition),
-        store: Arc::clone(&house.store),
+        site: Arc::clone(&site),
+        exposition: Arc::clone(&services.exposition),
+        store: Arc::clone(&services.store),
         token: Arc::clone(&parts.token),
         running: Arc::clone(&parts.running),
         desk,
@@ -212,15 +216,15 @@ pub async fn run(
     });
     let admin_listener = admin::listen(sockets.admin).map_err(|error| ServeError::Listen(addresses.1, error))?;
     background.spawn(admin::serve(admin_listener, Arc::clone(&admin)));
-    background.spawn(Live::new(parts).follow(hang_ups, asked));
+    background.spawn(Reloader::new(parts).follow(hang_ups, asked));
     background.spawn(note_each_minute(
         Arc::clone(&refusals),
         Arc::clone(gate),
         Arc::clone(&database) as _,
     ));
-    background.spawn(clock_steps::tick(Arc::clone(&house)));
+    background.spawn(clock_steps::tick(Arc::clone(&services)));
 
-    let cores = Cores::start(sockets.public, &door, clock)?;
+    let cores = Threads::start(sockets.public, &site, clock)?;
     let folder = config.load().data_dir.clone();
     {
         let folder = folder.clone();
@@ -234,7 +238,7 @@ pub async fn run(
 
     let drain_timeout = config.load().drain_timeout;
     info!(
-        in_house = gate.in_house(),
+        in_house = gate.in_flight(),
         ?drain_timeout,
         "closing: no new searches, those who wait are turned away; a second signal ends it at once"
     );
@@ -265,11 +269,11 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         pseudonyms,
         policy,
     } = opened;
-    let known = Arc::new(KnownAccounts::of(store.directory()));
+    let known = Arc::new(AccountView::of(store.directory()));
     let generation = generation(&config, rules, known, &exposition);
     let meters = ConfigMeters::register(exposition.recorder(), clock.wall());
     let ledger: Arc<dyn Ledger> = Arc::clone(&database) as _;
-    let house = Arc::new(House {
+    let services = Arc::new(Services {
         gate: Gate::new(policy, Arc::clone(&generation), clock, ledger),
         limiter: Limiter::new(Arc::clone(&generation.rules), clock),
         store,
@@ -277,16 +281,16 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         database,
         pseudonyms,
         refusals: Arc::new(Refusals::new()),
-        unmetered: Cap::new(config.connections.unmetered_max),
-        connections: Cap::new(connections_max(&config)),
+        unmetered: ResizableSemaphore::new(config.connections.unmetered_max),
+        connections: ResizableSemaphore::new(connections_max(&config)),
         exposition,
     });
     Ok(Parts {
-        door: Arc::new(ArcSwap::from_pointee(door(&config, &house, &upstreams, &generation))),
+        site: Arc::new(ArcSwap::from_pointee(site(&config, &services, &upstreams, &generation))),
         token: Arc::new(ArcSwap::from_pointee(token)),
         running: Arc::new(ArcSwap::from_pointee(begun(source.as_ref(), clock.wall()))),
         config: Arc::new(ArcSwap::from_pointee(config)),
-        house,
+        services,
         source,
         upstreams,
         meters,
@@ -325,7 +329,7 @@ fn begun(source: Option<&Source>, at: UnixTime) -> Running {
 
 /// What stays while configurations come and go.
 #[derive(Debug)]
-struct House {
+struct Services {
     gate: Arc<Gate>,
     limiter: Arc<Limiter>,
     store: Arc<AccountStore>,
@@ -334,16 +338,16 @@ struct House {
     pages: Arc<Pages>,
     refusals: Arc<Refusals>,
     /// Unmetered requests in flight.
-    unmetered: Arc<Cap>,
+    unmetered: Arc<ResizableSemaphore>,
     /// Open connections.
-    connections: Arc<Cap>,
+    connections: Arc<ResizableSemaphore>,
     exposition: Arc<Exposition>,
 }
 
 fn generation(
     config: &Config,
     rules: Arc<Rules>,
-    accounts: Arc<KnownAccounts>,
+    accounts: Arc<AccountView>,
     exposition: &Exposition,
 ) -> Arc<Generation> {
     let meters = Meters::register(&rules, exposition.recorder());

@@ -11,7 +11,7 @@
 //!
 //! Absent on purpose: when somebody is counted here (`table`).
 
-use super::cell::Cell;
+use super::counter_state::CounterState;
 use super::table::{Entry, key};
 use super::{Moment, SHARDS, Subject};
 use crate::rules::Limit;
@@ -31,12 +31,12 @@ pub(super) struct Neighbourhoods {
 
 impl Neighbourhoods {
     /// The counter at a place where [`Self::settle`] has just put somebody.
-    pub(super) fn cell(&mut self, place: usize) -> &mut Cell {
+    pub(super) fn cell(&mut self, place: usize) -> &mut CounterState {
         &mut self.places[place].cell
     }
 
     /// What counts of the neighbourhood, its own or as part of the rest; `None`: nothing.
-    pub(super) fn counted(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Option<&Cell> {
+    pub(super) fn counted(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Option<&CounterState> {
         if self.places.is_empty() {
             return None;
         }
@@ -74,7 +74,7 @@ impl Neighbourhoods {
     }
 
     /// All counters.
-    pub(super) fn cells(&mut self) -> impl Iterator<Item = &mut Cell> {
+    pub(super) fn cells(&mut self) -> impl Iterator<Item = &mut CounterState> {
         self.places.iter_mut().map(|entry| &mut entry.cell)
     }
 

@@ -2,7 +2,7 @@
 
 use super::grammar::is_field;
 use super::secret::{has_credentials, without_credentials};
-use super::yaml::{Kind, Node, Place};
+use super::yaml::{Kind, Location, Node};
 
 /// Characters of a line that are shown, at most.
 const SHOWN_COLUMNS_MAX: usize = 160;
@@ -71,7 +71,7 @@ impl<'s> Lines<'s> {
     }
 
     /// The line at that place, with an arrow under the place.
-    pub(super) fn excerpt(&mut self, place: Place) -> Excerpt {
+    pub(super) fn excerpt(&mut self, place: Location) -> Excerpt {
         if self.number != place.line {
             self.go_to(place.line);
         }
@@ -122,7 +122,7 @@ fn collect<'s>(node: &'s Node, scalars: &mut Vec<&'s Node>) {
 fn scalars_of(line: &[char], number: u32, scalars: &[&Node]) -> Vec<char> {
     let mut shown = Vec::with_capacity(line.len());
     for node in scalars {
-        let Place {
+        let Location {
             line: first,
             column,
             end_line,
@@ -284,8 +284,8 @@ mod tests {
     use crate::config::secret::{References, mark};
     use crate::config::yaml;
 
-    fn place(line: u32, column: u32, end_column: u32) -> Place {
-        Place {
+    fn place(line: u32, column: u32, end_column: u32) -> Location {
+        Location {
             line,
             column,
             end_line: line,

@@ -19,8 +19,8 @@ use super::ServeError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gate::Gate;
-use crate::http::door::Door;
 use crate::http::listener;
+use crate::http::site::Site;
 use crate::http::way::Core;
 use crate::policy::time::Span;
 use crate::upstream::{Connections, idle_max};
@@ -32,17 +32,17 @@ pub(super) fn cores(config: &Config) -> usize {
 }
 
 /// The threads of the public listener, one a core.
-pub(super) struct Cores {
+pub(super) struct Threads {
     closing: CancellationToken,
     broken_off: CancellationToken,
     ended: Vec<oneshot::Receiver<()>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Cores {
+impl Threads {
     pub(super) fn start(
         listeners: Vec<StdListener>,
-        door: &Arc<ArcSwap<Door>>,
+        site: &Arc<ArcSwap<Site>>,
         clock: Clock,
     ) -> Result<Self, ServeError> {
         let mut cores = Self {
@@ -52,7 +52,7 @@ impl Cores {
             threads: Vec::new(),
         };
         for (number, listener) in listeners.into_iter().enumerate() {
-            let door = Arc::clone(door);
+            let site = Arc::clone(site);
             let (closing, broken_off) = (cores.closing.clone(), cores.broken_off.clone());
             let (tell_ended, ended) = oneshot::channel();
             let runtime = runtime().map_err(ServeError::Thread)?;
@@ -60,7 +60,7 @@ impl Cores {
                 runtime.block_on(async {
                     let tasks = TaskTracker::new();
                     let connections = Arc::new(Connections::new(clock, tasks.clone()));
-                    let core = Arc::new(Core { door, connections });
+                    let core = Arc::new(Core { site, connections });
                     let listener = TcpListener::from_std(listener).expect("it was opened to be polled");
                     tokio::select! {
                         () = listener::serve(core, listener, closing, tasks) => {}
@@ -93,7 +93,7 @@ impl Cores {
             () = all => {}
             () = gate.clock().sleep(patience) => {
                 // Before they are: afterwards there is nobody left to be counted.
-                warn!(in_house = gate.in_house(), "drain_timeout is over, searches are broken off");
+                warn!(in_house = gate.in_flight(), "drain_timeout is over, searches are broken off");
             }
         }
         self.broken_off.cancel();
@@ -106,7 +106,7 @@ impl Cores {
 }
 
 /// A door that is dropped before it was drained leaves no thread behind.
-impl Drop for Cores {
+impl Drop for Threads {
     fn drop(&mut self) {
         self.closing.cancel();
         self.broken_off.cancel();

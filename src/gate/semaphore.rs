@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// So many places. When there are to be fewer, those that are taken stay taken, and are not given again.
 #[derive(Debug)]
-pub struct Cap {
+pub struct ResizableSemaphore {
     free: Arc<Semaphore>,
     size: Mutex<Size>,
 }
@@ -24,12 +24,12 @@ struct Size {
 /// A place; dropped, it is given back.
 #[derive(Debug)]
 #[must_use = "dropping it gives the place back"]
-pub struct Place {
-    cap: Arc<Cap>,
+pub struct SemaphorePermit {
+    cap: Arc<ResizableSemaphore>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Cap {
+impl ResizableSemaphore {
     /// So many places, all free.
     pub fn new(max: usize) -> Arc<Self> {
         let max = max.min(Semaphore::MAX_PERMITS);
@@ -40,7 +40,7 @@ impl Cap {
     }
 
     /// A place, as soon as one is free.
-    pub async fn take(self: &Arc<Self>) -> Place {
+    pub async fn take(self: &Arc<Self>) -> SemaphorePermit {
         loop {
             let permit = Arc::clone(&self.free).acquire_owned().await;
             if let Some(place) = self.place(permit.expect("the semaphore is never closed")) {
@@ -50,7 +50,7 @@ impl Cap {
     }
 
     /// A place, if one is free.
-    pub fn try_take(self: &Arc<Self>) -> Option<Place> {
+    pub fn try_take(self: &Arc<Self>) -> Option<SemaphorePermit> {
         // As many rounds as places are owed.
         loop {
             let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
@@ -62,14 +62,14 @@ impl Cap {
 
     /// A permit was perhaps on its way to somebody when there were to be fewer places, and no place of those that were taken: then it
     /// is the first to vanish, whoever has it now.
-    fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Option<Place> {
+    fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Option<SemaphorePermit> {
         let mut size = self.size.lock();
         if size.owed > 0 {
             size.owed -= 1;
             permit.forget();
             return None;
         }
-        Some(Place {
+        Some(SemaphorePermit {
             cap: Arc::clone(self),
             permit: Some(permit),
         })
@@ -92,7 +92,7 @@ impl Cap {
     }
 }
 
-impl Drop for Place {
+impl Drop for SemaphorePermit {
     fn drop(&mut self) {
         // Given back under the lock: nobody may think meanwhile that it is still taken.
         let mut size = self.cap.size.lock();
@@ -118,7 +118,7 @@ mod tests {
     /// more was taken than there were.
     #[test]
     fn who_goes_as_it_gets_a_place_leaves_none_that_there_is_no_more() {
-        let cap = Cap::new(2);
+        let cap = ResizableSemaphore::new(2);
         let (one, other) = (cap.try_take(), cap.try_take());
         {
             let mut waits = pin!(cap.take());
@@ -140,7 +140,7 @@ mod tests {
     /// The same place, if whoever waits for it stays: it waits on.
     #[test]
     fn who_waits_gets_no_place_that_there_is_no_more() {
-        let cap = Cap::new(2);
+        let cap = ResizableSemaphore::new(2);
         let (one, other) = (cap.try_take(), cap.try_take());
         let mut waits = pin!(cap.take());
         let mut poll = || waits.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -179,7 +179,7 @@ mod tests {
             begun_with in 0..6usize,
             steps in prop::collection::vec(step(), 0..64),
         ) {
-            let (cap, mut max, mut taken) = (Cap::new(begun_with), begun_with, Vec::new());
+            let (cap, mut max, mut taken) = (ResizableSemaphore::new(begun_with), begun_with, Vec::new());
             for step in steps {
                 match step {
                     Step::Take => {

@@ -12,12 +12,12 @@ const SHARE_MIN: usize = 1_024;
 /// The callers of one limit, counted together. They are counted under the locks of different shards, and no decision waits for
 /// another's count: a few more than `max` may be let in at one moment by as many threads.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct CardinalityBudget {
     used: AtomicUsize,
     max: AtomicUsize,
 }
 
-impl Room {
+impl CardinalityBudget {
     pub(super) fn new(max: usize) -> Self {
         Self {
             used: AtomicUsize::new(0),

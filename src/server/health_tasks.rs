@@ -9,30 +9,30 @@ use tokio::task::AbortHandle;
 
 use super::upstreams::Upstreams;
 use crate::gate::Gate;
-use crate::policy::rules::{PoolId, ServerId};
+use crate::policy::rules::{ServerId, UpstreamId};
 use crate::upstream::{ProbeSettings, Server, health};
 
 /// The tasks, by their servers' ids. Dropped, they end.
 #[derive(Debug)]
-pub(super) struct Watchers {
+pub(super) struct HealthTasks {
     gate: Arc<Gate>,
-    tasks: HashMap<(PoolId, ServerId), Watcher>,
+    tasks: HashMap<(UpstreamId, ServerId), HealthTask>,
 }
 
 #[derive(Debug)]
-struct Watcher {
+struct HealthTask {
     server: Arc<Server>,
     probe: Option<ProbeSettings>,
     task: AbortHandle,
 }
 
-impl Drop for Watcher {
+impl Drop for HealthTask {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Watchers {
+impl HealthTasks {
     /// Nobody watches as yet.
     pub(super) fn new(gate: Arc<Gate>) -> Self {
         let tasks = HashMap::new();
@@ -51,13 +51,13 @@ impl Watchers {
         }
     }
 
-    fn start(&self, id: (PoolId, ServerId), server: &Arc<Server>, probe: Option<ProbeSettings>) -> Watcher {
+    fn start(&self, id: (UpstreamId, ServerId), server: &Arc<Server>, probe: Option<ProbeSettings>) -> HealthTask {
         // A server that was down when the file no longer had it, and that comes back, is tried again.
         if server.is_well() {
             self.gate.server_up(id.0, id.1);
         }
         let watching = health::watch(Arc::clone(&self.gate), id, Arc::clone(server), probe.clone());
-        Watcher {
+        HealthTask {
             server: Arc::clone(server),
             probe,
             task: tokio::spawn(watching).abort_handle(),
@@ -115,7 +115,7 @@ mod tests {
             let begun = Generation::unobserved(Arc::new(upstreams.take_up(&before).expect("few names")));
             let policy = Policy::new(Arc::clone(&begun.rules));
             let gate = Gate::new(policy, begun, Clock::start(), Arc::new(MemoryLedger::default()));
-            let mut watchers = Watchers::new(Arc::clone(&gate));
+            let mut watchers = HealthTasks::new(Arc::clone(&gate));
             watchers.watch(&upstreams);
             // They begin.
             tokio::task::yield_now().await;

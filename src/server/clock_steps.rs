@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
-use super::House;
-use crate::gate::{Filling, Gate, Tick};
+use super::Services;
+use crate::gate::{Backfill, Gate, Tick};
 use crate::policy::time::{Span, UnixTime};
 use crate::policy::{ClockStep, STEP_MIN};
 use crate::store::{Database, Past};
@@ -15,13 +15,13 @@ use crate::store::{Database, Past};
 const TICK_EVERY: Span = Span::from_secs(1);
 
 /// Ticks for as long as it is polled.
-pub(super) async fn tick(house: Arc<House>) {
-    let clock = *house.gate.clock();
+pub(super) async fn tick(services: Arc<Services>) {
+    let clock = *services.gate.clock();
     loop {
         clock.sleep(TICK_EVERY).await;
-        let Tick { step, filling } = house.gate.tick();
-        house.limiter.tick();
-        let (gate, database) = (Arc::clone(&house.gate), Arc::clone(&house.database));
+        let Tick { step, filling } = services.gate.tick();
+        services.limiter.tick();
+        let (gate, database) = (Arc::clone(&services.gate), Arc::clone(&services.database));
         match (step, filling) {
             (ClockStep::Followed { to, .. }, Some(filling)) => {
                 tokio::task::spawn_blocking(move || fill(&gate, filling, database.corrected_past(to)));
@@ -52,7 +52,7 @@ fn take_back(gate: &Gate, database: &Database, from: UnixTime, to: UnixTime) {
 }
 
 /// Reads back what was debited before the windows were made. Blocks, on the disk.
-pub(super) fn fill(gate: &Gate, filling: Filling, past: impl Past) {
+pub(super) fn fill(gate: &Gate, filling: Backfill, past: impl Past) {
     match gate.fill(filling, past) {
         Ok(filled) => info!(debits = filled.debits, whole = filled.whole, "quota usage restored"),
         Err(error) => error!(

@@ -3,7 +3,7 @@
 /// Counts since the door opened. At every moment
 /// `arrived = refused + displaced + waited_out + hung_up + shut_down + cancelled + succeeded + failed + in the house`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct Stats {
     /// Asked to be let in.
     pub arrived: u64,
     /// Refused at the door.
@@ -24,7 +24,7 @@ pub struct Tally {
     pub failed: u64,
 }
 
-impl Tally {
+impl Stats {
     /// Jobs that are over.
     pub const fn ended(&self) -> u64 {
         self.refused

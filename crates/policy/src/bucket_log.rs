@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 /// What one caller has used, by bucket, oldest first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Log<const INLINE: usize> {
+pub(super) struct BucketLog<const INLINE: usize> {
     used: u64,
     /// The bucket from which offsets count: that of the first entry, or one before it.
     base: u64,
@@ -37,7 +37,7 @@ impl Bucket {
     }
 }
 
-impl<const INLINE: usize> Log<INLINE> {
+impl<const INLINE: usize> BucketLog<INLINE> {
     /// Units in all buckets.
     pub(super) fn used(&self) -> u64 {
         self.used

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::House;
+use super::Services;
 use super::upstreams::Upstreams;
 use crate::config::{self, Config, Origins};
 use crate::gate::Generation;
@@ -14,20 +14,20 @@ use crate::http::account::OwnPaths;
 use crate::http::address::{ForwardedHeader, TrustedProxies};
 use crate::http::caller::KeyPlaces;
 use crate::http::cors;
-use crate::http::door::{self, Door, Route};
 use crate::http::limits::{LimitSpec, Limits};
 use crate::http::listener::Bounds;
 use crate::http::proxy_protocol::ProxyProtocol;
 use crate::http::ratelimit::{Telling, WhenTold};
 use crate::http::reply::{Answer, Answers};
 use crate::http::routes::RouteSpec;
+use crate::http::site::{self, Route, Site};
 use crate::policy::refusal::Reason;
 use crate::policy::rules::Rules;
 use crate::policy::time::Span;
 use crate::upstream::exchange::OnHangup;
 
 /// The door as that configuration has it, by that generation's rules.
-pub(super) fn door(config: &Config, house: &House, upstreams: &Upstreams, generation: &Arc<Generation>) -> Door {
+pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, generation: &Arc<Generation>) -> Site {
     let cors = config.cors.as_ref().map(|cors| {
         let origins = match &cors.origins {
             Origins::Any => None,
@@ -36,7 +36,7 @@ pub(super) fn door(config: &Config, house: &House, upstreams: &Upstreams, genera
         cors::layer(origins, cors.max_age)
     });
     let for_all_origins = config.cors.as_ref().is_some_and(|cors| cors.origins == Origins::Any);
-    let settings = door::Settings {
+    let settings = site::Settings {
         routes: config.routes.iter().map(|config| route(config, upstreams)).collect(),
         keys: KeyPlaces::new(
             config.keys.headers.clone(),
@@ -44,22 +44,22 @@ pub(super) fn door(config: &Config, house: &House, upstreams: &Upstreams, genera
             config.keys.query.clone(),
         ),
         trusted_proxies: TrustedProxies::new(config.trusted_proxies.clone(), forwarded_header(config)),
-        networks: Arc::clone(house.store.networks()),
-        pseudonyms: house.pseudonyms.clone(),
+        networks: Arc::clone(services.store.networks()),
+        pseudonyms: services.pseudonyms.clone(),
         cors,
         own_paths: OwnPaths {
             me: config.paths.me.clone(),
             stats: config.paths.stats.clone(),
         },
-        pages: Arc::clone(&house.pages),
-        refusals: Arc::clone(&house.refusals),
-        limits: limits(config, &generation.rules, house),
+        pages: Arc::clone(&services.pages),
+        refusals: Arc::clone(&services.refusals),
+        limits: limits(config, &generation.rules, services),
         telling: telling(config),
         answers: Answers::new(config.answers.iter().map(answer).collect(), for_all_origins),
-        unmetered: Arc::clone(&house.unmetered),
+        unmetered: Arc::clone(&services.unmetered),
         unmetered_max: config.connections.unmetered_max,
         bounds: Bounds {
-            connections: Arc::clone(&house.connections),
+            connections: Arc::clone(&services.connections),
             head_timeout: config.connections.head_timeout,
             send_timeout: config.connections.send_timeout.into(),
             head_max: config.connections.head_max,
@@ -67,17 +67,17 @@ pub(super) fn door(config: &Config, house: &House, upstreams: &Upstreams, genera
             proxy_protocol: ProxyProtocol::new(config.proxy_protocol.clone()),
         },
     };
-    Door::new(Arc::clone(&house.gate), Arc::clone(generation), settings)
+    Site::new(Arc::clone(&services.gate), Arc::clone(generation), settings)
 }
 
-fn limits(config: &Config, rules: &Arc<Rules>, house: &House) -> Arc<Limits> {
+fn limits(config: &Config, rules: &Arc<Rules>, services: &Services) -> Arc<Limits> {
     let spec = |limit: &config::LimitRoute| LimitSpec {
         host: limit.host.clone(),
         pattern: limit.pattern.clone(),
         methods: limit.methods.clone(),
     };
     let specs = config.limits.iter().map(spec).collect();
-    let (limiter, pseudonyms) = (Arc::clone(&house.limiter), house.pseudonyms.clone());
+    let (limiter, pseudonyms) = (Arc::clone(&services.limiter), services.pseudonyms.clone());
     Arc::new(Limits::new(limiter, Arc::clone(rules), pseudonyms, specs))
 }
 

@@ -25,7 +25,7 @@ pub enum ClockStep {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Wall {
+pub(super) struct WallClock {
     /// The last reading, and when it was taken.
     reading: UnixTime,
     taken: Timestamp,
@@ -35,7 +35,7 @@ pub(super) struct Wall {
     agreed_since: Timestamp,
 }
 
-impl Wall {
+impl WallClock {
     /// What time it is.
     pub(super) fn at(&mut self, now: Timestamp) -> UnixTime {
         self.latest = self.latest.max(self.expected(now));
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_step_back_is_waited_out_and_a_step_forward_is_followed() {
-        let mut wall = Wall::default();
+        let mut wall = WallClock::default();
         assert_eq!(
             wall.follow(unix(1_000), at(0), MAX),
             ClockStep::Forward(Span::from_secs(1_000))
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_long_step_back_is_followed_at_once() {
-        let mut wall = Wall::default();
+        let mut wall = WallClock::default();
         wall.follow(unix(9_000), at(0), MAX);
         assert_eq!(wall.at(at(10)), unix(9_010));
         let followed = |by, to| ClockStep::Followed {
@@ -125,7 +125,7 @@ mod tests {
     /// Several short steps back would add up to one that is too long to stand still for.
     #[test]
     fn short_steps_back_together_are_followed_when_they_are_long() {
-        let mut wall = Wall::default();
+        let mut wall = WallClock::default();
         wall.follow(unix(9_000), at(0), MAX);
         assert_eq!(wall.at(at(0)), unix(9_000));
         for step in [1, 2] {
@@ -142,7 +142,7 @@ mod tests {
     /// Readings are in milliseconds, and the clock is steered: what is no step is not followed back, whatever is allowed.
     #[test]
     fn what_is_no_step_is_never_followed_back() {
-        let mut wall = Wall::default();
+        let mut wall = WallClock::default();
         wall.follow(unix(9_000), at(0), Span::ZERO);
         assert_eq!(wall.at(at(9)), unix(9_009));
         let second = Span::from_secs(1);
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_clocks_agree_since_the_last_step() {
-        let mut wall = Wall::default();
+        let mut wall = WallClock::default();
         wall.follow(unix(9_000), at(5), MAX);
         assert_eq!(wall.agreed_since(), at(5), "the first reading is a step");
         wall.follow(unix(9_001), at(5), MAX);

@@ -15,7 +15,7 @@ use std::io;
 use std::ops::ControlFlow;
 
 use super::Gate;
-use super::hall::Hall;
+use super::state::GateState;
 use crate::policy::Table;
 use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::UnixTime;
@@ -27,14 +27,14 @@ const CHUNK: usize = 256;
 /// Windows that are new, and from where on they count by themselves.
 #[derive(Debug)]
 #[must_use = "until they are filled they know nothing of what was before"]
-pub struct Filling {
+pub struct Backfill {
     windows: Table<WindowId, Window>,
     fence: Fence,
     /// Debits dated later count as of then.
     as_of: UnixTime,
 }
 
-impl Filling {
+impl Backfill {
     /// Which windows are to be filled.
     pub fn windows(&self) -> &Table<WindowId, Window> {
         &self.windows
@@ -48,7 +48,7 @@ impl Filling {
 
 /// What became of a filling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Filled {
+pub struct Backfilled {
     /// Debits that were told, counted once for each window and each caller that they count for.
     pub debits: u64,
     /// Whether it went to its end: otherwise the door was closing, or the windows were gone again.
@@ -57,14 +57,14 @@ pub struct Filled {
 
 impl Gate {
     /// Parts what is to be read back from what counts by itself. Under the lock under which the windows were made.
-    pub(super) fn begin_filling(&self, hall: &mut Hall) -> Option<Filling> {
-        if !hall.policy.has_new_windows() {
+    pub(super) fn begin_filling(&self, state: &mut GateState) -> Option<Backfill> {
+        if !state.policy.has_new_windows() {
             return None;
         }
         // This wakes the ledger's writer, which never asks for the lock.
         let fence = self.ledger.fence();
-        let windows = hall.policy.count_from(fence.number());
-        Some(Filling {
+        let windows = state.policy.count_from(fence.number());
+        Some(Backfill {
             windows,
             fence,
             as_of: UnixTime::MAX,
@@ -77,15 +77,15 @@ impl Gate {
     ///
     /// # Errors
     /// The disk's, or the ledger is closed. Then the windows hold less than was used, until the next start.
-    pub fn fill(&self, filling: Filling, past: impl Past) -> io::Result<Filled> {
-        let Filling { windows, fence, as_of } = filling;
+    pub fn fill(&self, filling: Backfill, past: impl Past) -> io::Result<Backfilled> {
+        let Backfill { windows, fence, as_of } = filling;
         let number = fence.number();
-        let mut filled = Filled { debits: 0, whole: true };
+        let mut filled = Backfilled { debits: 0, whole: true };
         let mut chunk = Vec::with_capacity(CHUNK);
         let mut tell = |chunk: &mut Vec<Debited>| {
-            let mut hall = self.hall.lock();
-            let counts: Table<WindowId, bool> = windows.map(|id, _| hall.policy.counts_from(id, number));
-            if hall.policy.is_closing() || counts.iter().all(|counts| !counts) {
+            let mut state = self.state.lock();
+            let counts: Table<WindowId, bool> = windows.map(|id, _| state.policy.counts_from(id, number));
+            if state.policy.is_closing() || counts.iter().all(|counts| !counts) {
                 filled.whole = false;
                 return ControlFlow::Break(());
             }
@@ -93,7 +93,8 @@ impl Gate {
             for debited in chunk.drain(..) {
                 if counts[debited.window] {
                     let at = debited.at.min(as_of);
-                    hall.policy
+                    state
+                        .policy
                         .remember(debited.window, debited.caller, at, debited.units, now);
                     filled.debits += 1;
                 }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use super::Policy;
 use super::caller::Caller;
-use super::event::{Ask, Overdrawn, Own};
+use super::event::{AdmissionRequest, Own, UnenforcedQuotas};
 use super::refusal::Refusal;
 use super::rules::{Quota, Rules, Tier};
 use super::time::{Timestamp, UnixTime};
 
 impl Policy {
     /// A delegating account has a number of users (semantics §5.9).
-    pub(super) fn users_have_room(&mut self, ask: &Ask, wall: UnixTime) -> Result<(), Refusal> {
+    pub(super) fn users_have_room(&mut self, ask: &AdmissionRequest, wall: UnixTime) -> Result<(), Refusal> {
         let (Caller::User { of, user }, Some(delegate)) = (ask.caller, &ask.delegate) else {
             return Ok(());
         };
@@ -29,10 +29,15 @@ impl Policy {
     /// Each quota must have room: debited + held + cost ≤ limit (semantics §5.2). Where several have none, the refusal is of the
     /// one that keeps the job out for longest: who comes back when it says shall not be refused by another. Answers with those
     /// that have none and aren't enforced.
-    pub(super) fn quotas_have_room(&mut self, ask: &Ask, rules: &Rules, now: Timestamp) -> Result<Overdrawn, Refusal> {
+    pub(super) fn quotas_have_room(
+        &mut self,
+        ask: &AdmissionRequest,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<UnenforcedQuotas, Refusal> {
         let wall = self.wall_clock(now);
         let mut longest: Option<Depleted> = None;
-        let mut overdrawn = Overdrawn::new();
+        let mut overdrawn = UnenforcedQuotas::new();
         for party in parties(ask, rules) {
             if party.tier.quotas.is_empty() {
                 continue;
@@ -59,7 +64,14 @@ impl Policy {
         longest.map_or(Ok(overdrawn), |depleted| Err(depleted.refusal(reads)))
     }
 
-    fn depleted(&mut self, party: &Party<'_>, quota: &Quota, held: u64, cost: u32, wall: UnixTime) -> Option<Depleted> {
+    fn depleted(
+        &mut self,
+        party: &QuotaSubject<'_>,
+        quota: &Quota,
+        held: u64,
+        cost: u32,
+        wall: UnixTime,
+    ) -> Option<Depleted> {
         let limit = party.own.and_then(|own| own.limit(&quota.name)).unwrap_or(quota.limit);
         let used = self.quotas.taken(quota.window, &party.caller, held, wall);
         let asked = used + u64::from(cost);
@@ -77,7 +89,7 @@ impl Policy {
         })
     }
 
-    pub(super) fn concurrency_has_room(&self, party: &Party<'_>) -> Result<(), Refusal> {
+    pub(super) fn concurrency_has_room(&self, party: &QuotaSubject<'_>) -> Result<(), Refusal> {
         let own = party.own.and_then(|own| own.concurrency);
         let limit = own.unwrap_or(party.tier.concurrency);
         let used = self.concurrency.load(&party.caller).jobs;
@@ -90,20 +102,20 @@ impl Policy {
 }
 
 /// Somebody on whose terms a job must be possible: its caller, and the delegating account.
-pub(super) struct Party<'a> {
+pub(super) struct QuotaSubject<'a> {
     caller: Caller,
     tier: &'a Tier,
     own: Option<&'a Own>,
 }
 
 /// With the tiers that these rules have for them.
-pub(super) fn parties<'a>(ask: &'a Ask, rules: &'a Rules) -> impl Iterator<Item = Party<'a>> {
-    let caller = Party {
+pub(super) fn parties<'a>(ask: &'a AdmissionRequest, rules: &'a Rules) -> impl Iterator<Item = QuotaSubject<'a>> {
+    let caller = QuotaSubject {
         caller: ask.caller,
         tier: rules.tier(ask.tier),
         own: ask.own.as_deref(),
     };
-    let account = ask.delegate.as_deref().map(|delegate| Party {
+    let account = ask.delegate.as_deref().map(|delegate| QuotaSubject {
         caller: Caller::Account(delegate.account),
         tier: rules.tier(delegate.tier),
         own: delegate.own.as_deref(),

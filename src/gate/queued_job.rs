@@ -1,24 +1,24 @@
 //! The wait in a seat: hand-over of a slot, displacement, longest wait, hang-up.
 //!
-//! Absent on purpose: timers. Whoever holds a [`Waiting`] knows when to call [`Waiting::expire`].
+//! Absent on purpose: timers. Whoever holds a [`QueuedJob`] knows when to call [`QueuedJob::expire`].
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::hall::Verdict;
-use super::{Gate, Pass, Terms, wake};
+use super::state::WaitResult;
+use super::{Gate, Permit, Terms, wake};
 use crate::policy::refusal::{Reason, Refusal};
 use crate::policy::rules::Priority;
 use crate::policy::time::{Span, Timestamp, UnixTime};
-use crate::policy::{End, JobId, Overdrawn};
+use crate::policy::{End, JobId, UnenforcedQuotas};
 use crate::store::Entry;
 
 /// A job in a seat. Resolves to a slot or a refusal; dropped before that, its client has hung up.
 #[derive(Debug)]
 #[must_use = "dropping it gives the seat back"]
-pub struct Waiting {
+pub struct QueuedJob {
     gate: Arc<Gate>,
     /// `None` once the verdict is taken.
     job: Option<JobId>,
@@ -28,7 +28,7 @@ pub struct Waiting {
     until: Timestamp,
 }
 
-impl Waiting {
+impl QueuedJob {
     pub(super) fn new(gate: Arc<Gate>, job: JobId, terms: Terms, priority: Priority, until: Timestamp) -> Self {
         let since = gate.now();
         Self {
@@ -46,7 +46,7 @@ impl Waiting {
         self.until
     }
 
-    pub(super) fn overdrawn(&self) -> &Overdrawn {
+    pub(super) fn overdrawn(&self) -> &UnenforcedQuotas {
         &self.terms.overdrawn
     }
 
@@ -54,9 +54,9 @@ impl Waiting {
     pub fn ask_slot(&self) {
         let Some(job) = self.job else { return };
         let waker = {
-            let mut hall = self.gate.hall.lock();
-            let grant = hall.policy.ask_slot(job, self.gate.now());
-            hall.tell_granted(grant)
+            let mut state = self.gate.state.lock();
+            let grant = state.policy.ask_slot(job, self.gate.now());
+            state.tell_granted(grant)
         };
         wake(waker);
     }
@@ -65,16 +65,16 @@ impl Waiting {
     ///
     /// # Errors
     /// A refusal; the seat is given back.
-    pub fn expire(mut self) -> Result<Pass, Refusal> {
+    pub fn expire(mut self) -> Result<Permit, Refusal> {
         let job = self
             .job
             .take()
             .expect("whoever has taken its verdict has nothing left to wait for");
         let verdict = {
-            let mut hall = self.gate.hall.lock();
-            self.terms.admitted = hall.date(job).unwrap_or(self.terms.admitted);
-            let expired = hall.policy.expire(job, self.gate.now());
-            let unheard = hall.forget(job);
+            let mut state = self.gate.state.lock();
+            self.terms.admitted = state.date(job).unwrap_or(self.terms.admitted);
+            let expired = state.policy.expire(job, self.gate.now());
+            let unheard = state.forget(job);
             match expired {
                 Some(refusal) => Err(refusal),
                 None => Ok(unheard.expect("whoever has no seat any more has a verdict")),
@@ -89,13 +89,13 @@ impl Waiting {
         }
     }
 
-    fn hear(&mut self, verdict: Verdict) -> Result<Pass, Refusal> {
+    fn hear(&mut self, verdict: WaitResult) -> Result<Permit, Refusal> {
         match verdict {
-            Verdict::Granted(grant) => {
+            WaitResult::Granted(grant) => {
                 self.terms.admitted = grant.admitted;
                 Ok(self.gate.pass(grant, self.terms.clone()))
             }
-            Verdict::Refused(refusal, admitted) => {
+            WaitResult::Refused(refusal, admitted) => {
                 self.turned_away(&refusal, admitted);
                 Err(refusal)
             }
@@ -119,12 +119,12 @@ impl Waiting {
     }
 }
 
-impl Future for Waiting {
-    type Output = Result<Pass, Refusal>;
+impl Future for QueuedJob {
+    type Output = Result<Permit, Refusal>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let job = self.job.expect("not polled after it has resolved");
-        let Poll::Ready(verdict) = self.gate.hall.lock().poll(job, cx) else {
+        let Poll::Ready(verdict) = self.gate.state.lock().poll(job, cx) else {
             return Poll::Pending;
         };
         self.job = None;
@@ -132,19 +132,19 @@ impl Future for Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for QueuedJob {
     fn drop(&mut self) {
         let Some(job) = self.job.take() else { return };
         let (refused, waker) = {
-            let mut hall = self.gate.hall.lock();
-            self.terms.admitted = hall.date(job).unwrap_or(self.terms.admitted);
-            hall.policy.hang_up(job);
-            match hall.forget(job) {
-                Some(Verdict::Granted(_)) => {
-                    let next = hall.policy.decline(job, self.gate.now());
-                    (None, hall.tell_granted(next))
+            let mut state = self.gate.state.lock();
+            self.terms.admitted = state.date(job).unwrap_or(self.terms.admitted);
+            state.policy.hang_up(job);
+            match state.forget(job) {
+                Some(WaitResult::Granted(_)) => {
+                    let next = state.policy.decline(job, self.gate.now());
+                    (None, state.tell_granted(next))
                 }
-                Some(Verdict::Refused(refusal, admitted)) => (Some((refusal, admitted)), None),
+                Some(WaitResult::Refused(refusal, admitted)) => (Some((refusal, admitted)), None),
                 None => (None, None),
             }
         };

@@ -16,29 +16,29 @@ use crate::policy::time::UnixTime;
 use crate::policy::{Displaced, Grant, JobId, Policy};
 
 #[derive(Debug)]
-pub(super) struct Hall {
+pub(super) struct GateState {
     pub(super) policy: Policy,
     /// Whose rules the policy has.
     pub(super) generation: Arc<Generation>,
     /// Those who have not yet heard what became of them: jobs in a seat, jobs that move, and jobs that do neither any
-    /// more and whose verdict lies here until they take it. As many as there are values of `Waiting` and `Moving`.
+    /// more and whose verdict lies here until they take it. As many as there are values of `QueuedJob` and `Relocating`.
     waiters: HashMap<JobId, Waiter>,
 }
 
 #[derive(Debug, Default)]
 struct Waiter {
-    verdict: Option<Verdict>,
+    verdict: Option<WaitResult>,
     waker: Option<Waker>,
 }
 
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum WaitResult {
     Granted(Grant),
     /// Of a job with that date.
     Refused(Refusal, UnixTime),
 }
 
-impl Hall {
+impl GateState {
     pub(super) fn new(policy: Policy, generation: Arc<Generation>) -> Self {
         Self {
             policy,
@@ -54,7 +54,7 @@ impl Hall {
 
     /// Lays the verdict down for the waiter. Wake it once the lock is open.
     #[must_use]
-    pub(super) fn tell(&mut self, job: JobId, verdict: Verdict) -> Option<Waker> {
+    pub(super) fn tell(&mut self, job: JobId, verdict: WaitResult) -> Option<Waker> {
         let waiter = self
             .waiters
             .get_mut(&job)
@@ -65,16 +65,16 @@ impl Hall {
 
     #[must_use]
     pub(super) fn tell_displaced(&mut self, out: Displaced) -> Option<Waker> {
-        self.tell(out.job, Verdict::Refused(out.refusal, out.admitted))
+        self.tell(out.job, WaitResult::Refused(out.refusal, out.admitted))
     }
 
     #[must_use]
     pub(super) fn tell_granted(&mut self, grant: Option<Grant>) -> Option<Waker> {
-        grant.and_then(|grant| self.tell(grant.job, Verdict::Granted(grant)))
+        grant.and_then(|grant| self.tell(grant.job, WaitResult::Granted(grant)))
     }
 
     /// The job's verdict, if there is one; otherwise who is to be woken when there is. The verdict can be heard once.
-    pub(super) fn poll(&mut self, job: JobId, cx: &Context<'_>) -> Poll<Verdict> {
+    pub(super) fn poll(&mut self, job: JobId, cx: &Context<'_>) -> Poll<WaitResult> {
         let waiter = self
             .waiters
             .get_mut(&job)
@@ -100,7 +100,7 @@ impl Hall {
     }
 
     /// The job waits no longer. The verdict that it has not heard, if there is one.
-    pub(super) fn forget(&mut self, job: JobId) -> Option<Verdict> {
+    pub(super) fn forget(&mut self, job: JobId) -> Option<WaitResult> {
         self.waiters.remove(&job)?.verdict
     }
 }

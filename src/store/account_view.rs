@@ -14,14 +14,14 @@ use crate::policy::time::UnixTime;
 
 /// The accounts as one tiers.yaml knows them.
 #[derive(Debug, Default)]
-pub struct KnownAccounts {
+pub struct AccountView {
     /// Keys come from strangers, so the map keeps the standard library's hasher, which is made against attack.
     keys: HashMap<KeyId, Arc<Account>>,
     listed: HashMap<AccountId, Arc<Account>>,
     directory: Arc<Directory>,
 }
 
-impl KnownAccounts {
+impl AccountView {
     /// Those that are listed now, and whoever is stored in that directory, now or later.
     pub fn of(directory: &Arc<Directory>) -> Self {
         let mut known = Self {

@@ -13,12 +13,12 @@
 //!   empty, or it would lift the limit.
 //!
 //! A limit of another kind or window goes on with what counted under the old one, as if all of it had come at that moment
-//! ([`Cell::carry`]).
+//! ([`CounterState::carry`]).
 //!
 //! Absent on purpose: whose counter it is (`table`), and what follows from a refusal (`shard`).
 
 use super::Moment;
-use crate::log::Log;
+use crate::bucket_log::BucketLog;
 use crate::rules::{Kind, Limit};
 use crate::time::{Span, Timestamp};
 
@@ -31,7 +31,7 @@ const INLINE: usize = 2;
 
 /// One counter.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Cell {
+pub(super) enum CounterState {
     /// Nothing was counted, or it is over.
     #[default]
     Empty,
@@ -40,7 +40,7 @@ pub(super) enum Cell {
     /// The window of that number.
     Aligned { window: u64, count: u32 },
     /// What came, by bucket.
-    Sliding(Box<Log<INLINE>>),
+    Sliding(Box<BucketLog<INLINE>>),
     /// A bucket that will have drained then, at the pace of that number, by which the subject was last let in.
     Burst { full: Timestamp, number: u32 },
     /// A penalty until then.
@@ -66,7 +66,7 @@ impl Reading {
     };
 }
 
-impl Cell {
+impl CounterState {
     /// What is counted now under that limit, of which `number` are let in. Forgets what is over.
     pub(super) fn read(&mut self, limit: &Limit, number: u32, at: Moment) -> Reading {
         self.forget(limit, at);
@@ -122,7 +122,7 @@ impl Cell {
                         count: 1,
                     },
                     Kind::Sliding => {
-                        let mut log = Box::<Log<INLINE>>::default();
+                        let mut log = Box::<BucketLog<INLINE>>::default();
                         log.add(bucket(at.now, width(limit.window)), 1, REACH);
                         Self::Sliding(log)
                     }
@@ -162,7 +162,7 @@ impl Cell {
                 count,
             },
             Kind::Sliding => {
-                let mut log = Box::<Log<INLINE>>::default();
+                let mut log = Box::<BucketLog<INLINE>>::default();
                 log.add(bucket(at.now, width(to.window)), count.into(), REACH);
                 Self::Sliding(log)
             }
@@ -250,7 +250,7 @@ fn leaves(bucket: u64, window: Span) -> Timestamp {
     Timestamp::from_nanos((bucket + 1).saturating_mul(width(window))) + window
 }
 
-fn sliding(log: &Log<INLINE>, window: Span, number: u32, now: Timestamp) -> Reading {
+fn sliding(log: &BucketLog<INLINE>, window: Span, number: u32, now: Timestamp) -> Reading {
     let used = log.used();
     // So many have to leave before there is room.
     let too_many = (used + 1).saturating_sub(number.into());
@@ -276,9 +276,9 @@ fn step(window: Span, number: u32) -> Span {
 }
 
 /// A bucket into which so many were poured at that time. If they are more than it holds, they drain within the window.
-fn poured(since: Timestamp, count: u32, window: Span, number: u32) -> Cell {
+fn poured(since: Timestamp, count: u32, window: Span, number: u32) -> CounterState {
     let number = number.max(count);
-    Cell::Burst {
+    CounterState::Burst {
         full: since + step(window, number).saturating_mul(count.into()),
         number,
     }

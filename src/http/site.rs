@@ -16,7 +16,7 @@ use super::reply::Answers;
 use super::routes::{RouteSpec, RouteTable};
 use super::standing::{Callers, Standing};
 use super::unenforced::Unenforced;
-use crate::gate::{Cap, Gate, Generation};
+use crate::gate::{Gate, Generation, ResizableSemaphore};
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Span;
 use crate::store::statistics::Refusals;
@@ -71,7 +71,7 @@ pub struct Settings {
     /// How refusals are told.
     pub answers: Answers,
     /// Unmetered requests that are in flight at once.
-    pub unmetered: Arc<Cap>,
+    pub unmetered: Arc<ResizableSemaphore>,
     /// As many as there may be.
     pub unmetered_max: usize,
     /// What bounds connections.
@@ -80,7 +80,7 @@ pub struct Settings {
 
 /// The door, shared by all cores, as one generation of the configuration has it.
 #[derive(Debug)]
-pub struct Door {
+pub struct Site {
     pub(super) gate: Arc<Gate>,
     pub(super) generation: Arc<Generation>,
     pub(super) table: RouteTable,
@@ -96,12 +96,12 @@ pub struct Door {
     pub(super) own_paths: OwnPaths,
     pub(super) own: axum::Router,
     pub(super) refusals: Arc<Refusals>,
-    pub(super) unmetered: Arc<Cap>,
+    pub(super) unmetered: Arc<ResizableSemaphore>,
     pub(super) unmetered_max: usize,
     pub(super) bounds: Bounds,
 }
 
-impl Door {
+impl Site {
     /// A door before this gate, by the rules of that generation.
     pub fn new(gate: Arc<Gate>, generation: Arc<Generation>, settings: Settings) -> Self {
         let Settings {

@@ -5,17 +5,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Committing, Gate, Moving, Terms, wake};
-use crate::policy::rules::{PoolId, Priority, ServerId};
+use super::{Committing, Gate, Relocating, Terms, wake};
+use crate::policy::rules::{Priority, ServerId, UpstreamId};
 use crate::policy::time::{Span, Timestamp};
-use crate::policy::{DebitNumber, End, Grant, JobId, Outcome, Overdrawn, Relocation};
+use crate::policy::{DebitNumber, End, Grant, JobId, Outcome, Relocation, UnenforcedQuotas};
 use crate::store::{Commit, Entry, Record};
 
 /// A job's slot, its caller's concurrency and what it holds of its quotas (semantics §6). Its parts go back in the order of its
 /// methods; dropped before that, the job counts as cancelled.
 #[derive(Debug)]
 #[must_use = "dropping it gives the slot back"]
-pub struct Pass {
+pub struct Permit {
     pub(super) gate: Arc<Gate>,
     pub(super) job: JobId,
     pub(super) terms: Terms,
@@ -33,14 +33,14 @@ pub struct Pass {
 #[derive(Debug)]
 pub enum Relocated {
     /// It has a slot of another server.
-    To(Pass),
+    To(Permit),
     /// It waits for one.
-    Waits(Moving),
+    Waits(Relocating),
     /// No other server is up: it holds what it held.
-    Nowhere(Pass),
+    Nowhere(Permit),
 }
 
-impl Pass {
+impl Permit {
     pub(super) fn new(gate: Arc<Gate>, grant: Grant, terms: Terms) -> Self {
         let Grant {
             job,
@@ -70,11 +70,11 @@ impl Pass {
     }
 
     /// The pool whose slot it is.
-    pub fn pool(&self) -> PoolId {
+    pub fn pool(&self) -> UpstreamId {
         self.terms.pool
     }
 
-    pub(super) fn overdrawn(&self) -> &Overdrawn {
+    pub(super) fn overdrawn(&self) -> &UnenforcedQuotas {
         &self.terms.overdrawn
     }
 
@@ -98,10 +98,10 @@ impl Pass {
     /// once or as soon as a slot is free (semantics §2.7).
     pub fn relocate(mut self) -> Relocated {
         let relocation = {
-            let mut hall = self.gate.hall.lock();
-            let relocation = hall.policy.relocate(self.job, self.gate.now());
+            let mut state = self.gate.state.lock();
+            let relocation = state.policy.relocate(self.job, self.gate.now());
             if relocation == Relocation::Waits {
-                hall.expect(self.job);
+                state.expect(self.job);
             }
             relocation
         };
@@ -109,7 +109,7 @@ impl Pass {
             Relocation::To(server) => Relocated::To(self.at(server)),
             Relocation::Waits => {
                 self.slot = false;
-                Relocated::Waits(Moving::new(self))
+                Relocated::Waits(Relocating::new(self))
             }
             Relocation::Nowhere => Relocated::Nowhere(self),
         }
@@ -129,10 +129,10 @@ impl Pass {
             return;
         }
         let (now, waker) = {
-            let mut hall = self.gate.hall.lock();
+            let mut state = self.gate.state.lock();
             let now = self.gate.now();
-            let next = hall.policy.give_back_slot(self.job, now);
-            (now, hall.tell_granted(next))
+            let next = state.policy.give_back_slot(self.job, now);
+            (now, state.tell_granted(next))
         };
         wake(waker);
         self.has_held(now);
@@ -169,7 +169,7 @@ impl Pass {
     fn date(&mut self) {
         let corrections = self.gate.corrections.load(Ordering::Relaxed);
         if self.terms.corrections != corrections {
-            self.terms.admitted = self.gate.hall.lock().date(self.job).unwrap_or(self.terms.admitted);
+            self.terms.admitted = self.gate.state.lock().date(self.job).unwrap_or(self.terms.admitted);
             self.terms.corrections = corrections;
         }
     }
@@ -197,15 +197,15 @@ impl Pass {
             return;
         }
         let (now, waker) = {
-            let mut hall = self.gate.hall.lock();
+            let mut state = self.gate.state.lock();
             let now = self.gate.now();
-            self.terms.admitted = hall.date(self.job).unwrap_or(self.terms.admitted);
-            debug_assert!(!hall.expects(self.job), "a job that ends has heard what became of it");
+            self.terms.admitted = state.date(self.job).unwrap_or(self.terms.admitted);
+            debug_assert!(!state.expects(self.job), "a job that ends has heard what became of it");
             let next = match outcome {
-                Outcome::Succeeded => hall.policy.succeed(self.job, number, now),
-                Outcome::Failed | Outcome::Cancelled => hall.policy.end(self.job, outcome, now),
+                Outcome::Succeeded => state.policy.succeed(self.job, number, now),
+                Outcome::Failed | Outcome::Cancelled => state.policy.end(self.job, outcome, now),
             };
-            (now, hall.tell_granted(next))
+            (now, state.tell_granted(next))
         };
         wake(waker);
         if std::mem::replace(&mut self.slot, false) {
@@ -216,7 +216,7 @@ impl Pass {
     }
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     fn drop(&mut self) {
         if !self.settled {
             self.end(Outcome::Cancelled);

@@ -46,8 +46,8 @@ const FILE: File<'static> = File {
 };
 
 /// A server that nobody but the test asks.
-struct Site {
-    live: Live,
+struct Fixture {
+    live: Reloader,
     core: Core,
     folder: PathBuf,
     workers: [SocketAddr; 2],
@@ -77,21 +77,21 @@ async fn worker(number: usize) -> SocketAddr {
     address
 }
 
-impl Site {
+impl Fixture {
     async fn open(file: &File<'_>) -> Self {
-        static SITES: AtomicUsize = AtomicUsize::new(0);
-        let number = SITES.fetch_add(1, Relaxed);
+        static FIXTURES: AtomicUsize = AtomicUsize::new(0);
+        let number = FIXTURES.fetch_add(1, Relaxed);
         let folder = std::env::temp_dir().join(format!("tiergate-overtaken-{}-{number}", std::process::id()));
         let workers = [worker(0).await, worker(1).await];
         let (config, clock) = (config(file, &folder, &workers), Clock::start());
         let parts = open(config, None, OldData::Use, clock).await.expect("a new folder");
         let connections = Connections::new(clock, TaskTracker::new());
         let core = Core {
-            door: Arc::clone(&parts.door),
+            site: Arc::clone(&parts.site),
             connections: Arc::new(connections),
         };
         Self {
-            live: Live::new(parts),
+            live: Reloader::new(parts),
             core,
             folder,
             workers,
@@ -101,20 +101,20 @@ impl Site {
     /// The file becomes this one.
     async fn reload(&mut self, file: &File<'_>) {
         let config = Arc::new(config(file, &self.folder, &self.workers));
-        let at = self.house().gate.clock().wall();
+        let at = self.services().gate.clock().wall();
         self.live.swap("tiers.yaml", &config, at).await.expect("it is right");
     }
 
-    fn house(&self) -> &House {
-        &self.live.parts.house
+    fn services(&self) -> &Services {
+        &self.live.parts.services
     }
 
-    fn door(&self) -> Arc<Door> {
-        self.core.door.load_full()
+    fn site(&self) -> Arc<Site> {
+        self.core.site.load_full()
     }
 
     /// What is answered to a request that has come to that door, with these lines of its head.
-    async fn ask(&self, by: &Door, path: &str, lines: &str) -> String {
+    async fn ask(&self, by: &Site, path: &str, lines: &str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let client = async {
@@ -132,14 +132,14 @@ impl Site {
         tokio::join!(client, server).0
     }
 
-    async fn search(&self, by: &Door) -> String {
+    async fn search(&self, by: &Site) -> String {
         self.ask(by, "/search", "x-api-key: k\r\n").await
     }
 }
 
-impl Drop for Site {
+impl Drop for Fixture {
     fn drop(&mut self) {
-        self.house().database.close();
+        self.services().database.close();
         // The system empties its folder if this fails.
         let _removed = std::fs::remove_dir_all(&self.folder);
     }
@@ -179,10 +179,10 @@ fn says(answer: &str, status: u16, parts: &str) {
 
 /// A search by the first file after the second one is in force.
 async fn overtaken(before: &File<'_>, after: &File<'_>) -> String {
-    let mut site = Site::open(before).await;
-    let came_to = site.door();
-    site.reload(after).await;
-    site.search(&came_to).await
+    let mut fixture = Fixture::open(before).await;
+    let came_to = fixture.site();
+    fixture.reload(after).await;
+    fixture.search(&came_to).await
 }
 
 /// The same with a limit in both, so that it is noticed there; without, the gate notices it.
@@ -244,17 +244,17 @@ async fn an_account_whose_tier_is_gone_has_the_strangers_terms() {
 /// Its key is nobody's any more, and its account is as it was while it isn't listed; listed again, it is as the newest file has it.
 #[tokio::test]
 async fn an_account_that_is_listed_again_is_as_the_newest_file_has_it() {
-    let mut site = Site::open(&FILE).await;
-    let came_to = site.door();
-    site.reload(&File { account: None, ..FILE }).await;
-    says(&site.search(&site.door()).await, 403, "invalid_key");
-    says(&site.search(&came_to).await, 200, "x-tiergate-tier: free");
+    let mut fixture = Fixture::open(&FILE).await;
+    let came_to = fixture.site();
+    fixture.reload(&File { account: None, ..FILE }).await;
+    says(&fixture.search(&fixture.site()).await, 403, "invalid_key");
+    says(&fixture.search(&came_to).await, 200, "x-tiergate-tier: free");
     let listed = File {
         account: Some(("paid", NOBODYS)),
         ..FILE
     };
-    site.reload(&listed).await;
-    says(&site.search(&came_to).await, 200, "x-tiergate-tier: paid");
+    fixture.reload(&listed).await;
+    says(&fixture.search(&came_to).await, 200, "x-tiergate-tier: paid");
 }
 
 #[tokio::test]
@@ -271,8 +271,8 @@ async fn fields_that_are_switched_off_are_told_no_more() {
 
 #[tokio::test]
 async fn the_routes_and_keys_are_those_that_it_came_by() {
-    let mut site = Site::open(&FILE).await;
-    let came_to = site.door();
+    let mut fixture = Fixture::open(&FILE).await;
+    let came_to = fixture.site();
     let after = File {
         account: Some(("free", NOBODYS)),
         upstream: 1,
@@ -280,19 +280,22 @@ async fn the_routes_and_keys_are_those_that_it_came_by() {
         tiers: "free: { priority: 1, concurrency: 1, quota: { limit: 10, rolling: 1h } }",
         ..FILE
     };
-    site.reload(&after).await;
+    fixture.reload(&after).await;
     says(
-        &site.search(&came_to).await,
+        &fixture.search(&came_to).await,
         200,
         r#"worker 0 & x-tiergate-account: acme & "hourly";r=9"#,
     );
-    says(&site.search(&site.door()).await, 403, "invalid_key");
+    says(&fixture.search(&fixture.site()).await, 403, "invalid_key");
 }
 
 #[tokio::test]
 async fn a_delegated_user_and_its_account_have_the_newest_terms() {
-    let mut site = Site::open(&FILE).await;
-    let (store, at) = (Arc::clone(&site.house().store), site.house().gate.clock().wall());
+    let mut fixture = Fixture::open(&FILE).await;
+    let (store, at) = (
+        Arc::clone(&fixture.services().store),
+        fixture.services().gate.clock().wall(),
+    );
     let new = AccountSpec {
         name: "forum".to_owned(),
         tier: "free".to_owned(),
@@ -302,13 +305,14 @@ async fn a_delegated_user_and_its_account_have_the_newest_terms() {
     store.add(new, at).expect("a new name");
     let minted = store.mint("forum", String::new(), None, at).expect("its first key");
     let lines = format!("x-api-key: {}\r\nx-tiergate-user: somebody\r\n", minted.secret.reveal());
-    let came_to = site.door();
-    site.reload(&File {
-        tiers: "free: { priority: 1, concurrency: 2, quota: { limit: 10, rolling: 24h } }",
-        ..FILE
-    })
-    .await;
-    let answer = site.ask(&came_to, "/search", &lines).await;
+    let came_to = fixture.site();
+    fixture
+        .reload(&File {
+            tiers: "free: { priority: 1, concurrency: 2, quota: { limit: 10, rolling: 24h } }",
+            ..FILE
+        })
+        .await;
+    let answer = fixture.ask(&came_to, "/search", &lines).await;
     says(&answer, 200, "x-tiergate-account: forum & x-tiergate-tier: strangers");
     says(&answer, 200, r#""daily";q=10 & "daily";r=9 & "concurrency";q=2"#);
 }
@@ -317,29 +321,30 @@ async fn a_delegated_user_and_its_account_have_the_newest_terms() {
 async fn a_limit_that_changed_its_number_counts_by_the_new_one() {
     let limits = |limits| File { limits, ..FILE };
     let five = "{ name: http, per: account, limit: 5, window: 1h }";
-    let mut site = Site::open(&limits(five)).await;
-    let came_to = site.door();
+    let mut fixture = Fixture::open(&limits(five)).await;
+    let came_to = fixture.site();
     says(
-        &site.search(&came_to).await,
+        &fixture.search(&came_to).await,
         200,
         "x-ratelimit-limit: 5 & x-ratelimit-remaining: 4",
     );
     // At another place.
     let nine = "{ name: new, per: account, limit: 50, window: 1h, headers: off }, { name: http, per: account, limit: 9, window: 1h }";
-    site.reload(&limits(nine)).await;
+    fixture.reload(&limits(nine)).await;
     says(
-        &site.search(&came_to).await,
+        &fixture.search(&came_to).await,
         200,
         r#"x-ratelimit-limit: 9 & x-ratelimit-remaining: 7 & "new";r=49"#,
     );
     says(
-        &site.search(&site.door()).await,
+        &fixture.search(&fixture.site()).await,
         200,
         r#"x-ratelimit-remaining: 6 & "new";r=48"#,
     );
-    site.reload(&limits("{ name: http, per: account, limit: 2, window: 1h }"))
+    fixture
+        .reload(&limits("{ name: http, per: account, limit: 2, window: 1h }"))
         .await;
-    let refused = site.search(&came_to).await;
+    let refused = fixture.search(&came_to).await;
     says(&refused, 429, r#"rate_limited & "limit":2 & x-ratelimit-limit: 2"#);
     assert!(!refused.contains("\"new\""), "{refused}");
 }
@@ -349,37 +354,40 @@ async fn a_limit_that_is_gone_or_not_enforced_refuses_nobody_any_more() {
     let limits = |limits| File { limits, ..FILE };
     let before =
         "{ name: gone, per: account, limit: 1, window: 1h }, { name: http, per: account, limit: 1, window: 1h }";
-    let mut site = Site::open(&limits(before)).await;
-    let came_to = site.door();
-    says(&site.search(&came_to).await, 200, r#""gone";r=0"#);
-    says(&site.search(&came_to).await, 429, "rate_limited");
+    let mut fixture = Fixture::open(&limits(before)).await;
+    let came_to = fixture.site();
+    says(&fixture.search(&came_to).await, 200, r#""gone";r=0"#);
+    says(&fixture.search(&came_to).await, 429, "rate_limited");
     // The bug: an edit raised a limit's number and began to enforce it, or the other way round, and who had come by the old file was
     // refused by the number of the one and the word of the other.
-    site.reload(&limits(
-        "{ name: http, per: account, limit: 1, window: 1h, enforce: false }",
-    ))
-    .await;
-    let answer = site.search(&came_to).await;
+    fixture
+        .reload(&limits(
+            "{ name: http, per: account, limit: 1, window: 1h, enforce: false }",
+        ))
+        .await;
+    let answer = fixture.search(&came_to).await;
     says(&answer, 200, "worker 0");
     assert!(!answer.contains("\"gone\"") && !answer.contains("\"http\""), "{answer}");
-    site.reload(&limits("{ name: http, per: account, limit: 3, window: 1h }"))
+    fixture
+        .reload(&limits("{ name: http, per: account, limit: 3, window: 1h }"))
         .await;
-    says(&site.search(&came_to).await, 200, "x-ratelimit-limit: 3");
+    says(&fixture.search(&came_to).await, 200, "x-ratelimit-limit: 3");
 }
 
 #[tokio::test]
 async fn a_limit_matches_the_request_anew() {
     let limits = |limits| File { limits, ..FILE };
-    let mut site = Site::open(&limits(
+    let mut fixture = Fixture::open(&limits(
         "{ name: http, per: network, match: { path: /search }, limit: 5, window: 1h }",
     ))
     .await;
-    let came_to = site.door();
-    site.reload(&limits(
-        "{ name: http, per: network, match: { path: /other }, limit: 5, window: 1h }",
-    ))
-    .await;
-    let answer = site.search(&came_to).await;
+    let came_to = fixture.site();
+    fixture
+        .reload(&limits(
+            "{ name: http, per: network, match: { path: /other }, limit: 5, window: 1h }",
+        ))
+        .await;
+    let answer = fixture.search(&came_to).await;
     says(&answer, 200, "worker 0");
     assert!(!answer.contains("x-ratelimit"), "{answer}");
 }
@@ -387,19 +395,20 @@ async fn a_limit_matches_the_request_anew() {
 #[tokio::test]
 async fn windows_that_changed_are_those_of_the_newest_file() {
     let file = |tiers, limits| File { tiers, limits, ..FILE };
-    let mut site = Site::open(&file(
+    let mut fixture = Fixture::open(&file(
         "free: { priority: 1, concurrency: 1, quota: { limit: 10, rolling: 1h } }",
         "{ name: http, per: account, limit: 5, window: 1m }",
     ))
     .await;
-    let came_to = site.door();
-    site.reload(&file(
-        "free: { priority: 1, concurrency: 1, quota: { limit: 10, rolling: 24h } }",
-        "{ name: http, per: account, limit: 5, window: 2m }",
-    ))
-    .await;
+    let came_to = fixture.site();
+    fixture
+        .reload(&file(
+            "free: { priority: 1, concurrency: 1, quota: { limit: 10, rolling: 24h } }",
+            "{ name: http, per: account, limit: 5, window: 2m }",
+        ))
+        .await;
     says(
-        &site.search(&came_to).await,
+        &fixture.search(&came_to).await,
         200,
         r#""daily";q=10;w=86400 & "http";q=5;w=120"#,
     );
@@ -408,61 +417,61 @@ async fn windows_that_changed_are_those_of_the_newest_file() {
 #[tokio::test]
 async fn a_strangers_page_and_a_wrong_key_meet_the_newest_limits() {
     let limits = |limits| File { limits, ..FILE };
-    let mut site = Site::open(&limits("{ name: http, per: network, limit: 5, window: 1h }")).await;
-    let came_to = site.door();
+    let mut fixture = Fixture::open(&limits("{ name: http, per: network, limit: 5, window: 1h }")).await;
+    let came_to = fixture.site();
     let more = File {
         tiers: "free: { priority: 1, concurrency: 1 }",
         ..limits("{ name: http, per: network, limit: 3, window: 1h }")
     };
-    site.reload(&more).await;
+    fixture.reload(&more).await;
     says(
-        &site.ask(&came_to, "/me", "").await,
+        &fixture.ask(&came_to, "/me", "").await,
         200,
         r#""tier":"strangers" & x-ratelimit-remaining: 2"#,
     );
     says(
-        &site.ask(&came_to, "/search", "x-api-key: wrong\r\n").await,
+        &fixture.ask(&came_to, "/search", "x-api-key: wrong\r\n").await,
         403,
         "x-ratelimit-remaining: 1",
     );
-    says(&site.search(&came_to).await, 200, "x-ratelimit-remaining: 0");
-    says(&site.search(&came_to).await, 429, r#""limit":3"#);
+    says(&fixture.search(&came_to).await, 200, "x-ratelimit-remaining: 0");
+    says(&fixture.search(&came_to).await, 429, r#""limit":3"#);
 }
 
 /// A reload between the limits and the gate: the limits have decided, and charge nothing again.
 #[tokio::test]
 async fn a_reload_after_the_limits_charges_them_once() {
     let limits = "{ name: other, per: account, limit: 70, window: 1h, headers: off }, { name: http, per: account, limit: 5, window: 1h }";
-    let mut site = Site::open(&File { limits, ..FILE }).await;
-    let came_to = site.door();
+    let mut fixture = Fixture::open(&File { limits, ..FILE }).await;
+    let came_to = fixture.site();
     let after = File {
         account: Some(("paid", KEY)),
         limits: "{ name: http, per: account, limit: 9, window: 1h }",
         ..FILE
     };
     // The gate alone, as if the limits had been asked before.
-    let config = config(&after, &site.folder, &site.workers);
-    let upstreams = &mut site.live.parts.upstreams;
+    let config = config(&after, &fixture.folder, &fixture.workers);
+    let upstreams = &mut fixture.live.parts.upstreams;
     let rules = Arc::new(upstreams.take_up(&config).expect("few names"));
-    let (parts, house) = (&site.live.parts, site.house());
-    let at = house.gate.clock().wall();
-    house
+    let (parts, services) = (&fixture.live.parts, fixture.services());
+    let at = services.gate.clock().wall();
+    services
         .store
         .prepare_list(&data_dir::listed(&config), at)
         .expect("it is right")
         .take();
-    let accounts = Arc::new(KnownAccounts::of(house.store.directory()));
-    let generation = generation(&config, rules, accounts, &house.exposition);
-    let newest = Arc::new(door(&config, house, &parts.upstreams, &generation));
-    house.gate.reload(generation, || site.core.door.store(newest));
-    let answer = site.search(&came_to).await;
+    let accounts = Arc::new(AccountView::of(services.store.directory()));
+    let generation = generation(&config, rules, accounts, &services.exposition);
+    let newest = Arc::new(site(&config, services, &parts.upstreams, &generation));
+    services.gate.reload(generation, || fixture.core.site.store(newest));
+    let answer = fixture.search(&came_to).await;
     says(
         &answer,
         200,
         r#"x-ratelimit-limit: 5 & x-ratelimit-remaining: 4 & "other";r=69 & x-tiergate-tier: paid"#,
     );
     says(&answer, 200, r#""concurrency";q=7"#);
-    let counted = house.limiter.counted(&came_to.generation().rules);
+    let counted = services.limiter.counted(&came_to.generation().rules);
     assert_eq!(counted, [(1, 0), (1, 0)]);
-    says(&site.search(&came_to).await, 200, "x-ratelimit-remaining: 3");
+    says(&fixture.search(&came_to).await, 200, "x-ratelimit-remaining: 3");
 }
