@@ -222,7 +222,7 @@ proptest! {
 
     /// Whatever a client writes, and whatever proxies quote of it: the first stranger from the right is the client.
     #[test]
-    fn nothing_that_a_client_writes_moves_what_proxies_write_behind_it(
+    fn clients_cannot_shift_what_proxies_append(
         forged in prop_oneof![element(), prop::collection::vec(prop_oneof![Just(b'\t'), 0x20..=0x7e_u8, 0x80..=0xff_u8], 0..40)],
         client in honest("192.0.2.7:4711"),
         proxies in prop::collection::vec(prop_oneof![honest("10.0.0.2"), honest("[2001:db8:1::9]:_x")], 0..4),
@@ -247,7 +247,7 @@ proptest! {
     /// Behind a proxy that writes one of the headers, whatever its client writes into the other: it is who it is, or refused. A
     /// blocked or limited client was counted as its proxy before, with any `Forwarded` that named nobody.
     #[test]
-    fn nobody_becomes_another_by_the_header_that_the_proxy_does_not_write(
+    fn the_unwritten_forwarding_header_is_ignored(
         forged in prop_oneof![element(), entry()],
         by_forwarded in any::<bool>(),
     ) {

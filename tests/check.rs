@@ -298,7 +298,7 @@ fn strangers_who_get_more_than_sponsors() {
 }
 
 #[test]
-fn priorities_that_make_no_difference_and_a_queue_that_one_caller_fills() {
+fn warnings_of_equal_priorities_and_a_greedy_caller() {
     snapshot(
         "check_queue",
         each(&[

@@ -55,7 +55,7 @@ fn lines(diff: &Diff) -> Vec<String> {
 }
 
 #[test]
-fn turning_one_knob_is_one_difference_that_tells_what_was_and_what_is() {
+fn one_changed_setting_is_one_difference() {
     for knob in KNOBS {
         let count = knob.choices.len();
         for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
@@ -176,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn a_door_that_took_over_what_it_can_lacks_only_what_needs_a_restart((old, orders) in turns(), (new, new_orders) in turns()) {
+    fn a_reload_applies_all_but_what_needs_a_restart((old, orders) in turns(), (new, new_orders) in turns()) {
         let (running, new) = (turned(&old, &orders), turned(&new, &new_orders));
         let applied = new.clone().applied_to(&running);
         let (all, left) = (diff(&running, &new), diff(&applied, &new));
@@ -209,7 +209,7 @@ fn a_token_in_a_file_is_told_by_its_path() {
 }
 
 #[test]
-fn a_network_that_is_listed_twice_is_not_said_to_be_gone_when_it_is_listed_once() {
+fn a_duplicate_network_can_be_listed_once() {
     let with = |networks: &str| {
         let mut document = base();
         document.set("/blocked_networks", networks);

@@ -44,7 +44,7 @@ fn counter(shard: u64) -> Counter {
 /// A decision takes the locks of its shards in the order of their numbers, whatever the order of its counters, so that no two wait for
 /// each other.
 #[test]
-fn who_needs_the_same_shards_in_another_order_does_not_wait_for_ever() {
+fn shards_are_locked_in_one_order() {
     let rules = Arc::new(
         rules()
             .limits([limit("requests", u32::MAX, Span::from_secs(60)).kind(Kind::Fixed)])

@@ -368,7 +368,7 @@ fn jobs_in_flight_are_recorded_with_the_corrected_date() {
 }
 
 #[test]
-fn jobs_that_lose_their_place_are_recorded_with_the_corrected_date() {
+fn displaced_jobs_are_recorded_with_the_corrected_date() {
     let mut fixture = Fixture::new(2, vec![1]);
     fixture.hands.step_forward(YEAR);
     fixture.tick();

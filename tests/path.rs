@@ -135,7 +135,7 @@ fn is_search_to_some(forwarded: &str) -> Option<Lenience> {
 }
 
 #[test]
-fn every_listed_spelling_is_metered_or_refused_whatever_stands_around_it() {
+fn every_listed_spelling_is_metered_or_refused() {
     for set in 0..1_usize << AROUND.len() {
         for first in [true, false] {
             let table = search_amid(set, first, None);
@@ -291,7 +291,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_forwarded_unmetered_is_the_metered_path_to_no_upstream(
+    fn unmetered_forwarding_never_reaches_a_metered_path(
         path in tangled(), set in 0..1_usize << AROUND.len(), host in prop::sample::select(HOSTS.to_vec()),
         named in any::<bool>(),
     ) {
@@ -309,7 +309,7 @@ proptest! {
 
     /// Captures and rests: the metered pattern is wider than one path, and stands above or below the unmetered one.
     #[test]
-    fn no_upstream_finds_a_metered_subtree_in_what_is_forwarded_unmetered(path in tangled()) {
+    fn unmetered_paths_hide_no_metered_subtree(path in tangled()) {
         let metered = route(None, "/search/{*rest}", true);
         let table = RouteTable::new(vec![route(None, "/{*rest}", false), route(None, "/search", false), metered]);
         if let Ok(found) = table.find("", &path, &Method::OPTIONS) && found.route != 2 {

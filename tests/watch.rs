@@ -302,7 +302,7 @@ fn the_last_of_a_hundred_saves_is_told() {
 }
 
 #[test]
-fn somebody_who_never_stops_saving_does_not_keep_it_from_being_told() {
+fn constant_saving_does_not_delay_a_reload() {
     plain(async |mut site| {
         let mut number = 0_u32;
         let saved = timeout(PATIENCE, async {

@@ -55,7 +55,7 @@ fn copy(place: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_descriptor_is_at_no_distance_from_itself_and_far_from_another_picture() {
+fn descriptors_tell_pictures_apart() {
     let [a, b] = [original(0), original(1)].map(|image| Descriptor::of(&image, Window::WHOLE));
     assert_eq!(a.distance(&a), 0.0);
     assert_eq!(a.distance(&b), b.distance(&a));
@@ -151,7 +151,7 @@ fn a_folder_is_indexed_without_what_is_no_image() {
 }
 
 #[tokio::test]
-async fn through_the_door_a_copy_finds_its_original_and_the_original_can_be_fetched() {
+async fn a_copy_finds_its_original_through_the_proxy() {
     let image = behind_the_door(&INDEX, async |door| {
         let raw = send(door, post("/search", "application/octet-stream", copy(17))).await;
         let in_form = send(door, post("/search?cutBorders", FORM, form("image", &copy(42)))).await;
@@ -212,7 +212,7 @@ async fn through_the_door_an_image_that_is_not_there_is_404() {
 }
 
 #[tokio::test]
-async fn through_the_door_an_image_whose_name_needs_escaping_can_be_fetched() {
+async fn an_escaped_image_name_is_served_through_the_proxy() {
     let folder = Folder::new("escaped");
     let name = "100% of a ä?.jpg";
     fs::write(folder.0.join(name), copy(0)).unwrap();

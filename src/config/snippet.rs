@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_document_is_shown_what_the_schema_knows_and_is_no_secret() {
+    fn documents_show_known_settings_and_no_secret() {
         for (text, shown) in [
             ("queue: { length: 8 } # hunter2", "queue: { length: 8 } # …"),
             ("# hunter2\nlisten: a#b #hunter2", "# …\nlisten: a#b # …"),

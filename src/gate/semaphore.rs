@@ -117,7 +117,7 @@ mod tests {
     /// The bug: a place that was about to be taken when there were to be fewer was free again if whoever waited for it went, and one
     /// more was taken than there were.
     #[test]
-    fn who_goes_as_it_gets_a_place_leaves_none_that_there_is_no_more() {
+    fn dropping_a_waiter_returns_its_permit() {
         let cap = ResizableSemaphore::new(2);
         let (one, other) = (cap.try_take(), cap.try_take());
         {

@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_headers_that_contradict_each_other_neither_is_believed() {
+    fn contradicting_forwarding_headers_are_ignored() {
         let (one, other) = (("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.2"));
         for unlike in [
             other,

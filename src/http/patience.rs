@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn patience_runs_out_with_who_takes_nothing_and_with_nobody_else() {
+    async fn the_write_timeout_ends_only_stalled_clients() {
         let (near, mut far) = tokio::io::duplex(1);
         let clock = Clock::start();
         let mut near = Patient::new(near, Patience::new(clock, Span::from_secs(30)));

@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_is_judged_before_the_path_and_the_path_before_the_method() {
+    fn host_then_path_then_method_are_checked() {
         let table = table(&["open a.example/a GET"]);
         assert_eq!(found(&table, "b.example", "/%zz", "GET"), "421");
         assert_eq!(found(&table, "a.example", "/%zz", "PUT"), "400 BrokenEscape");
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_host_comes_first_then_the_narrower_pattern_then_the_file() {
+    fn routes_go_by_host_then_pattern_then_order() {
         let table = table(&[
             "open /{*rest}",
             "open /a/{id}",

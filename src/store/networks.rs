@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_go_by_address_and_what_lies_around_a_network_goes_outwards() {
+    fn networks_page_by_address_and_list_outwards() {
         let mut texts = [
             "10.0.0.0/8",
             "10.0.0.0/16",

@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_made_once_for_its_owner_only_and_what_is_no_key_is_refused() {
+    fn a_pseudonym_key_is_made_once_and_checked() {
         let folder = std::env::temp_dir().join(format!("tiergate-key-{}", std::process::id()));
         fs::create_dir(&folder).expect("a folder of its own");
         let name = |pseudonyms: &Pseudonyms| pseudonyms.network(Network::V4(Ipv4Addr::LOCALHOST));

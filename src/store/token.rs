@@ -174,7 +174,7 @@ mod tests {
     /// A door that was killed while it made its token could not be opened again where processes have the same number at every
     /// start, as in a container: the file beside was still there, and nobody's file is overwritten.
     #[test]
-    fn what_a_killed_process_of_the_same_number_left_is_no_hindrance() {
+    fn leftovers_of_a_killed_process_do_not_block_a_start() {
         let folder = std::env::temp_dir().join(format!("tiergate-token-{}", std::process::id()));
         fs::create_dir(&folder).expect("a folder of its own");
         let file = folder.join(TOKEN_FILE);

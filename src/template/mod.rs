@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_there_isnt_is_told_and_other_braces_stand_for_themselves() {
+    fn unknown_placeholders_are_errors_other_braces_are_text() {
         let unknown = Template::compile("{limt}", Language::Plain, &NAMES);
         assert_eq!(unknown, Err(Unfit::NoPlace("limt".to_owned())));
         for text in ["{}", "{ limit }", "{Limit}", "{limit", "{{}}", "{1}"] {

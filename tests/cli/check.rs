@@ -89,7 +89,7 @@ async fn a_server_that_logs_json_tells_what_is_wrong_in_json() {
 }
 
 #[tokio::test]
-async fn people_get_problems_on_the_error_output_and_what_is_in_the_file_on_the_other() {
+async fn check_writes_problems_to_stderr_and_facts_to_stdout() {
     let fine = said(WISE, &["check"]).await;
     assert_eq!((fine.err.as_str(), fine.code), ("", Some(0)));
     let what = "(tiers: 2, seats: 8, limits: 1, upstreams: 1, routes: 1, accounts: 0)\n";
@@ -294,7 +294,7 @@ async fn the_schema_is_printed() {
 }
 
 #[tokio::test]
-async fn a_door_takes_its_token_from_the_file_that_is_named_and_its_commands_find_it_there() {
+async fn commands_find_the_token_in_the_named_file() {
     const TOKEN: &str = "hunter2_0123456789abcdef";
     let secrets = Folder::new();
     let file = secrets.path().join("token");

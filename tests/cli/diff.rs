@@ -193,7 +193,7 @@ async fn the_running_door_is_sent_the_file_and_says_what_would_change() {
 }
 
 #[tokio::test]
-async fn what_the_running_door_finds_wrong_is_told_and_what_it_does_not_know_too() {
+async fn diff_running_reports_errors_and_unknown_commands() {
     const WRONG: &str = r#"{ "errors": [ { "line": 3, "column": 7, "message": "no", "advice": "yes" } ] }"#;
     let (said, _) = of_running(422, WRONG, &[]).await;
     assert_eq!(

@@ -114,7 +114,7 @@ async fn assert_kept(program: Program, folder: &Arc<Folder>, yaml: &str, used: u
 }
 
 #[tokio::test]
-async fn while_the_disk_fails_nothing_is_served_for_nothing_and_afterwards_service_resumes() {
+async fn no_free_answers_while_the_disk_fails() {
     let worker = FastWorker::start();
     let folder = Arc::new(Folder::new());
     let yaml = yaml(worker.address, IMPATIENT);
@@ -148,7 +148,7 @@ async fn while_the_disk_fails_nothing_is_served_for_nothing_and_afterwards_servi
 /// The metric once stayed at 0 after such a failure, until the next search asked: what had failed was given up when the disk was
 /// well again, and it was shown as late though nobody waited for it any more.
 #[tokio::test]
-async fn an_answer_that_is_on_its_way_when_the_disk_fails_never_comes_whole() {
+async fn an_answer_under_way_when_the_disk_fails_is_cut() {
     let worker = Worker::start().await;
     let folder = Arc::new(Folder::new());
     let yaml = yaml(worker.address, IMPATIENT);
@@ -228,7 +228,7 @@ async fn a_short_failure_is_waited_out() {
 
 /// Under load the disk fails and heals at any moment; then the program is killed. What was answered is debited, once.
 #[tokio::test]
-async fn a_disk_that_fails_again_and_again_under_load_loses_and_invents_nothing() {
+async fn repeated_disk_failures_lose_and_invent_nothing() {
     let worker = FastWorker::start();
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
@@ -331,7 +331,7 @@ pub fn unmount(at: &Path) {
 }
 
 #[tokio::test]
-async fn on_a_disk_that_becomes_full_searches_are_refused_until_there_is_room() {
+async fn a_full_disk_refuses_searches_until_there_is_room() {
     let folder = Arc::new(Folder::new());
     let data = folder.path().join("data");
     let Some(disk) = SmallDisk::mount(&data, "a disk that becomes full") else {

@@ -157,7 +157,7 @@ async fn a_database_of_a_newer_version_is_named_and_left_alone() {
 
 /// The old program started with an empty table of accounts, and gave their numbers, and what those had used, to new ones.
 #[tokio::test]
-async fn a_database_that_is_lost_or_damaged_is_not_begun_anew_silently() {
+async fn a_lost_or_damaged_database_is_not_silently_replaced() {
     let lost = |file: &Path| std::fs::remove_file(file).expect("it is there");
     let empty = |file: &Path| std::fs::write(file, "").expect("a file");
     let short = |file: &Path| {

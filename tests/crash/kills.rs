@@ -210,7 +210,7 @@ fn bytes(database: &Path) -> u64 {
 }
 
 #[tokio::test]
-async fn killed_at_any_moment_it_has_debited_every_answer_that_was_received_whole() {
+async fn a_kill_loses_no_debit_of_a_complete_answer() {
     let crashes = number("TIERGATE_CRASHES").unwrap_or(50);
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed} TIERGATE_CRASHES={crashes}");
@@ -238,7 +238,7 @@ async fn killed_at_any_moment_it_has_debited_every_answer_that_was_received_whol
 
 /// Answers don't wait here: some may be lost, none may be counted twice.
 #[tokio::test]
-async fn killed_in_relaxed_durability_it_has_debited_nothing_that_was_not_asked_for() {
+async fn a_kill_in_relaxed_mode_invents_no_debit() {
     let crashes = number("TIERGATE_CRASHES").unwrap_or(50).div_ceil(10);
     let (mut dice, seed) = Dice::of_environment();
     let mut house = House::open("durability: relaxed\ncommit_every: 20ms").await;

@@ -103,7 +103,7 @@ async fn an_address_alone_is_the_network_of_one_stranger() {
 }
 
 #[tokio::test]
-async fn networks_come_in_pages_and_those_of_tiers_yaml_are_among_them() {
+async fn networks_are_paged_and_include_the_declared_ones() {
     let (door, _) = door().await;
     for network in ["2001:db8::", "10.0.0.0%2F8", "198.51.100.7"] {
         set(&door, network, r#"{ "note": "x" }"#).await;

@@ -109,7 +109,7 @@ async fn only_listed_origins_are_let_in() {
 }
 
 #[tokio::test]
-async fn without_cors_no_page_is_let_in_and_options_says_what_may_be_asked() {
+async fn without_cors_options_lists_the_methods() {
     let mirror = Mirror::start().await;
     let any = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
     for more in ["", ANY] {
@@ -141,7 +141,7 @@ async fn without_cors_no_page_is_let_in_and_options_says_what_may_be_asked() {
 /// What hyper can't read never comes to the layer that lets pages read answers: a page got an error of its browser's instead of
 /// the 400, 408 or 431. Which page asks can't be read either, so where they are listed there is nothing to say.
 #[tokio::test]
-async fn a_page_may_read_what_is_said_to_a_request_that_cannot_be_read_if_every_page_may() {
+async fn malformed_requests_get_cors_headers_for_any_origin() {
     let mirror = Mirror::start().await;
     let listed = "cors: { origins: [\"https://page.example\"] }\n";
     for (cors, allowed) in [(ANY, Some("*")), (listed, None), ("", None)] {

@@ -138,7 +138,7 @@ async fn an_account_is_one_caller_and_so_is_a_network() {
 }
 
 #[tokio::test]
-async fn in_fair_order_callers_take_turns_and_the_lifeline_serves_the_oldest() {
+async fn fair_order_takes_turns_and_the_lifeline_the_oldest() {
     for (queue, order) in [
         ("within_tier: fair, max_wait: 30s", ["p5 1", "other", "p5 2", "p5 3"]),
         ("within_tier: fifo, max_wait: 30s", ["p5 1", "p5 2", "p5 3", "other"]),

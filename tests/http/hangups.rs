@@ -119,7 +119,7 @@ async fn a_reset_is_noticed_behind_a_megabyte_that_nobody_reads() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_while_its_body_dribbles_frees_its_seat_at_once() {
+async fn hanging_up_during_a_slow_upload_frees_the_queue_place() {
     let worker = Worker::start().await;
     let door = before(&worker, FINISH);
     for manner in EVERY {
@@ -166,7 +166,7 @@ async fn a_search_whose_client_is_gone_is_finished_and_counts() {
 }
 
 #[tokio::test]
-async fn a_search_whose_client_is_gone_is_cancelled_if_the_route_says_so() {
+async fn on_hangup_cancel_cancels_the_search() {
     for manner in EVERY {
         for pipelined in [false, true] {
             let worker = Worker::start().await;

@@ -148,7 +148,7 @@ async fn a_worker_that_switches_protocols_unasked_has_failed() {
 }
 
 #[tokio::test]
-async fn of_a_workers_headers_only_those_of_its_connection_are_taken_out() {
+async fn only_hop_by_hop_headers_of_a_response_are_removed() {
     let worker = Worker::start().await;
     let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
     for path in ["/search", "/image/1"] {

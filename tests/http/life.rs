@@ -32,7 +32,7 @@ async fn a_search_goes_to_the_worker_and_its_answer_comes_back() {
 }
 
 #[tokio::test]
-async fn a_second_search_waits_and_its_seat_is_free_when_its_client_hangs_up() {
+async fn hanging_up_while_queued_frees_the_place() {
     let worker = Worker::start().await;
     let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
     let mut first = Client::connect(door.address).await;

@@ -328,7 +328,7 @@ async fn who_is_refused_is_charged_nothing() {
 }
 
 #[tokio::test]
-async fn an_account_is_counted_across_its_keys_and_a_stranger_by_its_network() {
+async fn accounts_count_across_keys_strangers_by_network() {
     let worker = FastWorker::start();
     let (door, _) = open(
         worker.address,
@@ -434,7 +434,7 @@ async fn a_delegated_user_is_counted_as_its_account() {
 /// A lifted account shares its network's counter. Its own number doesn't help it against a penalty that somebody else at its address
 /// has brought about.
 #[tokio::test]
-async fn a_penalty_that_a_neighbour_has_begun_keeps_a_lifted_account_out_too() {
+async fn a_neighbours_penalty_holds_a_lifted_account_too() {
     let worker = FastWorker::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 60s, penalty: 60s }";
     let (door, hands) = open(worker.address, limits, "");
@@ -479,7 +479,7 @@ async fn an_ipv6_network_is_a_64_unless_the_limit_says_otherwise() {
 }
 
 #[tokio::test]
-async fn a_limit_is_for_a_host_a_path_and_methods_however_they_are_spelled() {
+async fn limits_match_host_path_and_methods_in_any_spelling() {
     let worker = FastWorker::start();
     let limits = "  - { name: host, per: network, limit: 1, window: 60s, match: { host: media.example } }
   - { name: path, per: network, limit: 1, window: 60s, match: { path: /image/big, methods: [GET] } }";
@@ -591,7 +591,7 @@ async fn a_workers_own_headers_of_that_name_are_taken_out() {
 }
 
 #[tokio::test]
-async fn who_is_refused_too_often_is_blocked_until_it_is_over_or_forgiven() {
+async fn repeated_refusals_block_until_expiry_or_forgiveness() {
     let worker = FastWorker::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
@@ -628,7 +628,7 @@ async fn who_is_refused_too_often_is_blocked_until_it_is_over_or_forgiven() {
 /// The name of the network that stands for an address is its /64. Where a limit counts narrower ones, unblocking the address lifted
 /// nothing, and said that it had.
 #[tokio::test]
-async fn who_is_unblocked_is_let_in_whatever_a_limit_takes_for_its_network() {
+async fn unblocking_works_for_every_prefix_length() {
     let worker = FastWorker::start();
     for (v6_prefix, address) in [(128, "2001:db8::5"), (64, "2001:db8::5"), (56, "2001:db8::5"), (64, A)] {
         let limits = format!(
@@ -693,7 +693,7 @@ async fn who_is_unblocked_is_let_in_though_its_penalty_runs() {
 
 /// Such a block could be seen in one line of the log, and nowhere else.
 #[tokio::test]
-async fn operators_see_whom_a_rule_has_blocked_by_which_limit_and_until_when() {
+async fn operators_see_blocks_by_rule_and_their_end() {
     let worker = FastWorker::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";

@@ -159,7 +159,7 @@ async fn metrics_and_the_queue_tell_who_is_in_the_house() {
 }
 
 #[tokio::test]
-async fn the_door_is_ready_until_it_closes_and_alive_until_it_has_closed() {
+async fn ready_until_shutdown_alive_until_the_end() {
     let worker = Worker::start().await;
     let mut door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
     assert_eq!(get(door.admin, "/healthz").await.status(), 200);

@@ -74,7 +74,7 @@ async fn answer(worker: &Worker, status: &str) {
 }
 
 #[tokio::test]
-async fn of_64_at_once_exactly_those_are_let_in_for_whom_there_is_room() {
+async fn of_64_at_once_as_many_as_fit_are_admitted() {
     for (slots, waiting, running) in [(64, 0, 10), (4, 6, 4)] {
         let worker = Worker::start().await;
         let door = Plan {

@@ -579,7 +579,7 @@ async fn a_search_begun_in_one_month_is_that_months() {
 }
 
 #[tokio::test]
-async fn of_several_quotas_all_must_have_room_and_the_tightest_is_shown() {
+async fn all_quotas_must_have_room_the_tightest_is_shown() {
     let worker = FastWorker::start();
     let tier = "concurrency: 64, quotas: { hourly: { limit: 3, rolling: 1h }, daily: { limit: 5, rolling: 24h }, \
         monthly: { limit: 6, calendar: month } }";
@@ -690,7 +690,7 @@ async fn the_members_at_the_top_of_me_are_of_the_quota_that_refuses() {
 
 /// Whoever comes back when it was told to is not refused by another quota.
 #[tokio::test]
-async fn of_several_quotas_without_room_the_one_is_told_that_has_it_last() {
+async fn the_refusal_names_the_quota_that_lasts_longest() {
     let worker = FastWorker::start();
     for tier in [
         "concurrency: 64, quotas: { hourly: { limit: 1, rolling: 1h }, daily: { limit: 1, rolling: 24h } }",

@@ -59,7 +59,7 @@ async fn one_search_too_many_says_how_many_are_too_many() {
 }
 
 #[tokio::test]
-async fn a_full_queue_says_whom_it_would_let_in_and_whoever_loses_its_seat_to_whom() {
+async fn full_queue_refusals_name_the_priorities() {
     let worker = Worker::start().await;
     let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ""));
     let mut running = search(&door, "x-api-key: key-100\r\n").await;

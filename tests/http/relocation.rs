@@ -113,7 +113,7 @@ async fn with_one_of_two_workers_dead_from_the_start_nobody_sees_it() {
 
 /// A worker dies while it works and others wait: what it has begun is answered, and who is sent there next moves.
 #[tokio::test]
-async fn when_a_worker_dies_under_load_those_who_wait_are_served_by_the_other() {
+async fn a_dying_server_leaves_its_queue_to_the_other() {
     let (dying, other) = (Worker::start().await, Worker::start().await);
     let door = Door::open(&seven_tiers(8, &[(dying.address, 1), (other.address, 1)], ""));
     let mut first = search(&door, "key-1").await;

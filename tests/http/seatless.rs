@@ -5,7 +5,7 @@ use crate::support::{Client, Door, Worker, seven_tiers};
 /// The story: with `queue.length: 0` every search whose body came in more than one piece was told that the queue is full,
 /// in front of an idle worker.
 #[tokio::test]
-async fn without_any_seats_a_body_in_pieces_goes_straight_to_the_idle_worker() {
+async fn without_a_queue_an_upload_streams_to_an_idle_server() {
     let worker = Worker::start().await;
     let door = Door::open(&seven_tiers(0, &[(worker.address, 1)], ""));
     let mut client = Client::connect(door.address).await;

@@ -47,7 +47,7 @@ async fn what_a_stranger_says_of_itself_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_first_stranger_from_the_right_is_the_client_in_both_headers() {
+async fn the_first_untrusted_from_the_right_is_the_client() {
     let (door, _mirror) = open("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8, \"2001:db8:1::/48\"]").await;
     let mut proxy = Client::connect(door.address).await;
     for (x_forwarded_for, forwarded, client) in [
@@ -319,7 +319,7 @@ async fn from_others_such_a_header_is_no_http() {
 
 /// Half a header would hold a connection's place for ever.
 #[tokio::test]
-async fn who_falls_silent_within_a_header_is_closed_and_holds_up_nobody() {
+async fn a_client_silent_within_a_header_is_closed() {
     let (door, _mirror) = open(&format!("{SPOKEN}connections: {{ head_timeout: 1s }}\n")).await;
     let header = binary_for("192.0.2.7:4711");
     let mut silent = Vec::new();

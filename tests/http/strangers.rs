@@ -8,7 +8,7 @@ use crate::support::{Client, Door, Worker, seven_tiers, soon};
 /// Four readers of an unmetered answer, a few bytes at a time, held all places there were for as long as they liked, since
 /// the deadline was looked at only when they read; and then the worker was rested for having been slow.
 #[tokio::test]
-async fn slow_readers_of_an_image_hold_no_place_beyond_the_timeout_and_harm_no_worker() {
+async fn slow_readers_are_cut_off_at_the_write_timeout() {
     let worker = Worker::start().await;
     let yaml = seven_tiers(8, &[(worker.address, 1)], "connections: { unmetered_max: 4 }");
     let door = Door::open(&yaml.replace("timeout: 20s", "timeout: 1s"));

@@ -55,7 +55,7 @@ fn tells_of(answer: &Answer) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_limit_that_is_not_enforced_refuses_nobody_and_says_whom_it_would() {
+async fn an_unenforced_limit_only_reports() {
     let worker = FastWorker::start();
     let limits = "{ name: trial, per: network, limit: 2, window: 60s, enforce: false }";
     let (door, hands) = open(worker.address, limits, "");
@@ -124,7 +124,7 @@ async fn only_what_is_let_in_otherwise_is_counted() {
 }
 
 #[tokio::test]
-async fn a_quota_that_is_not_enforced_is_debited_and_says_whom_it_would_refuse() {
+async fn an_unenforced_quota_is_debited_and_only_reports() {
     let worker = FastWorker::start();
     let quotas = "hourly: { limit: 2, rolling: 1h, enforce: false }, daily: { limit: 4, rolling: 24h }";
     let (door, _) = open(worker.address, "", quotas);

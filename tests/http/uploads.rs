@@ -85,7 +85,7 @@ async fn a_client_that_sends_and_reads_at_once_meets_no_reset() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_everything_first_reads_its_refusal_afterwards() {
+async fn a_refusal_is_read_after_the_whole_body_was_sent() {
     let house = FullHouse::new("").await;
     let mut clients = tokio::task::JoinSet::new();
     for (path, headers, status, reason) in REFUSED {
@@ -152,7 +152,7 @@ async fn a_waiting_client_is_told_to_continue_once_it_has_a_slot() {
 }
 
 #[tokio::test]
-async fn a_small_body_that_came_with_its_head_leaves_the_connection_open() {
+async fn a_small_body_with_its_head_keeps_the_connection() {
     let house = FullHouse::new("").await;
     let mut client = Client::connect(house.door.address).await;
     for (path, headers, status, reason) in REFUSED {

@@ -91,7 +91,7 @@ async fn taken(door: &Door, key: &str, query: &str) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn each_user_is_a_caller_of_its_own_and_counts_for_the_account_as_well() {
+async fn users_count_for_themselves_and_their_account() {
     let worker = FastWorker::start();
     let (folder, keys) = stored(vec![bot("bot"), bot("other")]);
     let door = Door::open_in(folder, &yaml(worker.address, 4, 8));
@@ -409,7 +409,7 @@ async fn a_blocked_account_is_turned_away_and_so_are_its_users() {
 }
 
 #[tokio::test]
-async fn whose_time_is_over_has_the_strangers_terms_and_its_own_counters() {
+async fn an_expired_account_has_anonymous_terms_own_counters() {
     let worker = FastWorker::start();
     let sponsor = AccountSpec {
         until: Some(Until(NOON + HOUR)),
@@ -444,7 +444,7 @@ async fn whose_time_is_over_has_the_strangers_terms_and_its_own_counters() {
 
 /// More used than a new tier gives is used all the same: nothing is left, and nothing below that.
 #[tokio::test]
-async fn whoever_comes_to_a_lesser_tier_may_have_used_more_than_it_gives() {
+async fn a_demoted_caller_may_have_used_more_than_allowed() {
     let worker = FastWorker::start();
     let sponsor = AccountSpec {
         until: Some(Until(NOON + HOUR)),

@@ -60,7 +60,7 @@ async fn slots(door: &Door) -> u64 {
 }
 
 #[tokio::test]
-async fn no_worker_gets_more_than_its_slots_and_the_least_busy_goes_first() {
+async fn the_least_busy_server_goes_first_within_its_slots() {
     let (one, two) = (Worker::start().await, Worker::start().await);
     let door = before(&[(one.address, 1), (two.address, 3)], "timeout: 20s");
     let mut clients = Vec::new();
@@ -87,7 +87,7 @@ async fn no_worker_gets_more_than_its_slots_and_the_least_busy_goes_first() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_tried_once_on_another_server_and_the_dead_one_rests() {
+async fn a_refused_connection_is_retried_once_elsewhere() {
     let worker = Worker::start().await;
     let dead = Dead::new();
     let door = before(&[(dead.address(), 4), (worker.address, 1)], "timeout: 20s");
@@ -108,7 +108,7 @@ async fn a_refused_connection_is_tried_once_on_another_server_and_the_dead_one_r
 }
 
 #[tokio::test]
-async fn a_single_dead_server_is_502_and_is_used_again_when_it_is_back() {
+async fn a_single_dead_server_is_502_until_it_is_back() {
     let dead = Dead::new();
     let door = before(&[(dead.address(), 1)], "timeout: 20s");
     let answer = searching(&door).await.answer().await;

@@ -63,7 +63,7 @@ async fn status(program: &Program) -> (Option<i32>, Value) {
 }
 
 #[tokio::test]
-async fn a_mistake_is_told_with_its_line_everywhere_and_the_good_file_goes_on_until_it_is_mended() {
+async fn a_broken_file_is_reported_and_the_old_one_stays_in_force() {
     let mirror = Mirror::start().await;
     let (yaml, wrong) = files(&mirror);
     let program = Program::start(&yaml).await;

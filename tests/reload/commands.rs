@@ -135,7 +135,7 @@ async fn reload_says_what_has_changed_and_status_what_is_so() {
 }
 
 #[tokio::test]
-async fn a_running_door_is_compared_with_a_file_and_its_command_line_is_no_difference() {
+async fn diff_running_ignores_the_command_line() {
     let (program, yaml, _mirror) = start().await;
     let added = program
         .command(&["account", "add", "--name", "acme", "--tier", "$5"])

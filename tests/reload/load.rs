@@ -380,7 +380,7 @@ async fn nothing_is_held(door: &Door, scene: &Scene, callers: &[Arc<Caller>], fi
 }
 
 #[tokio::test]
-async fn whoever_searches_while_the_file_is_edited_is_told_what_the_one_or_the_other_file_says() {
+async fn answers_during_an_edit_follow_one_of_the_two_files() {
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
     let mut mirrors = Vec::new();

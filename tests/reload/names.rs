@@ -26,7 +26,7 @@ fn file(number: usize, mirror: &Mirror) -> String {
 /// The bug: every name that was ever in the file stayed on the page and in memory. Five hundred files with ten new tiers each made a
 /// page of 12 MB, which every scrape has to make and to read.
 #[tokio::test]
-async fn names_that_are_gone_leave_the_page_and_those_that_stay_go_on_counting() {
+async fn metrics_of_removed_names_go_the_others_go_on() {
     let mirror = Mirror::start().await;
     let door = Door::open_live(&file(0, &mirror));
     let mut client = Client::connect(door.address).await;

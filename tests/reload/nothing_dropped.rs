@@ -75,7 +75,7 @@ async fn busy(worker: &Worker, seats: u32) -> (Door, Client, Arrived) {
 }
 
 #[tokio::test]
-async fn who_waits_takes_its_tiers_new_priority_and_keeps_its_order_of_arrival() {
+async fn queued_jobs_take_the_new_priority_in_arrival_order() {
     let worker = Worker::start().await;
     let (door, running, mut arrived) = busy(&worker, 8).await;
     let mut clients = Vec::new();
@@ -107,7 +107,7 @@ async fn who_waits_takes_its_tiers_new_priority_and_keeps_its_order_of_arrival()
 }
 
 #[tokio::test]
-async fn who_waits_stays_in_its_tier_when_that_is_renamed_in_the_same_edit_as_its_account() {
+async fn queued_jobs_follow_a_renamed_tier_and_account() {
     let worker = Worker::start().await;
     let (door, running, mut arrived) = busy(&worker, 8).await;
     let mut clients = Vec::new();
@@ -136,7 +136,7 @@ async fn who_waits_stays_in_its_tier_when_that_is_renamed_in_the_same_edit_as_it
 }
 
 #[tokio::test]
-async fn placing_them_again_displaces_nobody_and_a_shorter_queue_throws_nobody_out() {
+async fn requeueing_and_a_shorter_queue_drop_nobody() {
     let worker = Worker::start().await;
     let (door, running, mut arrived) = busy(&worker, 3).await;
     let mut clients = Vec::new();
@@ -221,7 +221,7 @@ async fn more_slots_are_used_at_once_and_fewer_drain() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_finishes_what_it_has_and_gets_nothing_more() {
+async fn a_removed_server_finishes_its_jobs_and_gets_no_more() {
     let (old, new) = (Worker::start().await, Worker::start().await);
     let (door, running, mut at_old) = busy(&old, 8).await;
     let waits = searching(&door, "p1").await;
@@ -264,7 +264,7 @@ fn upstreams(search: &str, listed: &[(&str, SocketAddr)]) -> String {
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_gone_finishes_what_runs_and_what_waits_for_it_and_may_come_back() {
+async fn a_removed_upstream_finishes_its_jobs_and_may_return() {
     let (old, new) = (Worker::start().await, Worker::start().await);
     let door = Door::open_live(&upstreams("one", &[("one", old.address)]));
     let mut clients = vec![searching(&door, "p1").await];
@@ -542,7 +542,7 @@ async fn a_shorter_drain_is_that_of_the_next_closing() {
 }
 
 #[tokio::test]
-async fn who_had_a_tier_that_is_gone_is_a_stranger_and_the_log_names_it() {
+async fn accounts_of_a_removed_tier_are_anonymous_and_logged() {
     let worker = Worker::start().await;
     let servers = [(worker.address, 4)];
     let yaml = plan(&servers, 8).yaml();
@@ -576,7 +576,7 @@ async fn who_had_a_tier_that_is_gone_is_a_stranger_and_the_log_names_it() {
 }
 
 #[tokio::test]
-async fn what_needs_a_restart_is_told_and_the_rest_of_the_edit_is_applied() {
+async fn settings_that_need_a_restart_are_reported() {
     let worker = Worker::start().await;
     let servers = [(worker.address, 4)];
     let yaml = plan(&servers, 8).yaml();

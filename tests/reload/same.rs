@@ -198,7 +198,7 @@ async fn document(door: &Door) -> Value {
 }
 
 #[tokio::test]
-async fn an_idle_door_that_takes_up_a_file_is_the_door_that_starts_with_it() {
+async fn an_idle_reload_equals_a_fresh_start() {
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
     let workers = Workers::start().await;

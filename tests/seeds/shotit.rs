@@ -166,7 +166,7 @@ async fn no_key_is_guessed_at_a_host_that_there_is_not() {
 
 /// "Regardless of which url endpoint you're calling. This is always counted by IP address, even if you request with an API Key."
 #[tokio::test]
-async fn sixty_a_minute_for_an_address_whatever_it_asks_and_by_whatever_key() {
+async fn sixty_a_minute_by_address_for_any_path_and_key() {
     let worker = FastWorker::start();
     let (door, _) = three_servers(&worker, &worker, &worker);
     let mut without = Visitor::at(1, &door).await;

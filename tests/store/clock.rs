@@ -75,7 +75,7 @@ impl Site {
 
 /// A debit of the future stayed in the windows until the clock came to its date, or for ever.
 #[test]
-fn debits_made_while_the_clock_was_ahead_count_as_of_its_correction() {
+fn debits_of_a_fast_clock_count_as_of_its_correction() {
     for ahead in AHEAD {
         for rolled_up in [false, true] {
             let mut site = started_at(NOON);
@@ -133,7 +133,7 @@ fn jumps_of_days_decades_and_centuries_in_one_run_lose_nothing() {
 }
 
 #[test]
-fn rows_of_the_future_at_a_start_become_lasting_after_ten_minutes() {
+fn corrections_at_a_start_last_after_ten_minutes() {
     for ahead in AHEAD {
         let mut site = started_at(NOON);
         site.work(1, 10);

@@ -477,7 +477,7 @@ impl House {
 /// A job that was on its way to the disk while the window was made: it is counted once, whether its record came first or its
 /// end.
 #[test]
-fn a_job_that_is_being_committed_counts_once_and_one_that_is_given_up_never() {
+fn a_committing_job_counts_once_an_abandoned_one_never() {
     let folder = Folder::in_memory();
     let mut house = house_in(&folder, HOUR);
     for _ in 0..5 {
@@ -604,7 +604,7 @@ fn a_new_calendar_is_summed_up_from_the_oldest_job_on() {
 
 /// What reads back for a window that has gone tells nothing to the one of the same length that has come since.
 #[test]
-fn a_window_that_goes_and_comes_back_while_it_is_filled_is_filled_once() {
+fn a_window_that_returns_while_backfilled_counts_once() {
     let (day, week) = (all_windows().remove(0), all_windows().remove(1));
     let mut house = House::new(Store::Memory(Arc::default()), std::slice::from_ref(&day));
     house.work(3);

@@ -357,7 +357,7 @@ fn a_database_that_is_moved_away_and_back_goes_on() {
 
 /// Its own checkpoints would have made it as long again, and taken the log for moved: the last of what was answered.
 #[test]
-fn a_database_that_is_cut_while_it_runs_stays_refused_and_keeps_its_log() {
+fn a_truncated_database_stays_refused_and_keeps_its_log() {
     for length in [0, PAGE as u64, 5 * PAGE as u64 + 7] {
         let mut log = Vec::new();
         let (folder, database) = harm(|folder| {

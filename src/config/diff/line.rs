@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_program_writes_another_reads_and_a_newer_one_may_say_more() {
+    fn the_runtime_file_can_grow_in_newer_versions() {
         let lines = [line(Some(42)), line(None)];
         let mut json = Line::to_json(&lines);
         assert_eq!(json["changes"][0]["accounts"], 42);

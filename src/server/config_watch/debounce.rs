@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_are_told_after_16_looks_in_a_row_whatever_the_reasons() {
+    fn a_file_that_never_settles_is_given_up_after_16_looks() {
         let gone = || Err(Unreadable::Gone);
         let refused = || Err(Unreadable::System(io::ErrorKind::PermissionDenied, "no".to_owned()));
         for without in [gone(), refused(), text("")] {

@@ -84,7 +84,7 @@ fn a_flood_takes_no_memory_beyond_the_cap_and_lifts_no_quota() {
 }
 
 #[test]
-fn who_was_counted_with_its_neighbours_stays_with_them_while_that_counts() {
+fn aggregated_callers_stay_together_while_it_counts() {
     let mut house = opened();
     for number in 0..u64::from(MAX) {
         assert!(searches(&mut house, 1_000_000 + number * 256));
@@ -118,7 +118,7 @@ fn full() -> House {
 }
 
 #[test]
-fn who_was_counted_in_a_crowd_takes_along_what_the_crowd_has_used() {
+fn leaving_an_aggregate_keeps_its_usage() {
     let mut house = full();
     house.pass(Span::from_secs(43_200));
     let in_the_crowd = (0..9).filter(|_| searches(&mut house, 1)).count();

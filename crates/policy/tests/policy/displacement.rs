@@ -60,7 +60,7 @@ fn who_makes_room_gives_everything_back() {
 }
 
 #[test]
-fn an_equal_priority_is_never_displaced_and_a_running_job_never_is() {
+fn equals_and_running_jobs_are_never_displaced() {
     let (mut house, running) = House::busy(rules(1, 1));
     house.sits(&ask(1, 3));
     let refusal = house.refused(&ask(2, 3));
@@ -134,7 +134,7 @@ fn seats_are_shared_by_the_pools() {
 }
 
 #[test]
-fn a_caller_displaces_as_often_as_it_may_within_a_minute_and_not_once_more() {
+fn a_caller_displaces_up_to_its_limit_per_minute() {
     let (mut house, _) = House::busy(may_displace(3, rules(8, 1)));
     for number in 0..8 {
         house.sits(&ask(number, 0));
@@ -178,7 +178,7 @@ fn the_bound_holds_within_any_minute_and_no_longer() {
 /// The attack of §3.4: one account of the highest tier enters, displaces somebody, and hangs up, again and again, at no
 /// cost to itself. It clears as many seats a minute as it may displace; everybody else keeps theirs.
 #[test]
-fn who_enters_and_hangs_up_again_and_again_does_not_clear_the_hall() {
+fn entering_and_hanging_up_displaces_only_the_allowed() {
     let (mut house, _) = House::busy(may_displace(10, rules(64, 1)));
     let newcomers = |house: &mut House, from: u64| {
         let free = 64 - house.policy.waiting().iter().sum::<u32>();
@@ -216,7 +216,7 @@ fn displacements_are_forgotten_after_their_minute() {
 }
 
 #[test]
-fn a_tier_that_may_never_displace_is_refused_like_its_lowest_fellow() {
+fn a_tier_that_may_not_displace_is_refused() {
     let (mut house, _) = House::busy(may_displace(0, rules(1, 1)));
     house.sits(&ask(1, 0));
     assert_eq!(house.refused(&ask(2, 6)).reason(), Reason::QueueFull);

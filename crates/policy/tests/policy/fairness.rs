@@ -124,7 +124,7 @@ fn without_a_lifeline_priority_0_starves() {
 
 /// Every Nth slot, exactly: the Nth, the 2Nth and so on, oldest first.
 #[test]
-fn with_a_lifeline_every_nth_slot_goes_to_who_has_waited_longest() {
+fn every_nth_slot_goes_to_the_longest_waiting() {
     for every in [2, 3, 10] {
         let grants = flood(lifeline(Some(every)), 4, every * 4);
         let waited: Vec<Span> = grants.iter().map(|grant| grant.waited).collect();

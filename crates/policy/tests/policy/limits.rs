@@ -54,7 +54,7 @@ fn the_limits_decide_as_their_model_does() {
 /// A sweep that a network's counter needed, since its table was full, took out others as well and made the table smaller, so that the
 /// place that had been found for the account's counter before it was past its end.
 #[test]
-fn a_table_that_is_swept_during_a_decision_keeps_the_places_that_were_found() {
+fn a_sweep_during_a_decision_moves_no_counter() {
     let limit = plain(Kind::Fixed, 5, Span::from_secs(1)).per((true, true, false));
     let rules = rules(vec![limit], 1);
     let mut shards = Shard::all(&rules);

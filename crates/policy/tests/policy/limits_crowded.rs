@@ -212,7 +212,7 @@ fn a_neighbourhood_that_finds_its_row_full_lifts_nobodys_limit() {
 }
 
 #[test]
-fn who_was_counted_with_its_neighbours_is_counted_by_itself_again_while_they_go_on() {
+fn aggregated_callers_are_counted_apart_again() {
     let mut door = Door::new(plain(Kind::Sliding, 5, SECOND), 3);
     // Others take all the places, so that two neighbours share a counter at first.
     for other in 100..103 {
@@ -276,7 +276,7 @@ fn nobody_is_blocked_for_its_neighbours() {
 }
 
 #[test]
-fn nobody_is_blocked_for_what_its_own_counter_took_along_from_its_neighbours() {
+fn inherited_counts_block_nobody() {
     let (mut door, me) = (used_up_by_neighbours(), of_network(300, 7));
     // A minute after the ten others there is room, and the counter that it shared goes on for a second.
     let room = Timestamp::ZERO + Span::from_millis(60_500);

@@ -233,7 +233,7 @@ fn what_is_carried_into_a_burst_is_cut_for_nobody() {
 
 /// Whatever it was and will be: what has been sent counts, and nobody is kept out for longer than the new window.
 #[test]
-fn another_kind_or_window_lifts_nothing_and_keeps_nobody_out_for_longer_than_it_lasts() {
+fn changing_kind_or_window_lifts_nothing() {
     let counting = KINDS
         .into_iter()
         .flat_map(|kind| [MINUTE, HOUR].map(|window| (kind, window)));
@@ -272,7 +272,7 @@ fn a_bucket_that_is_new_is_filled_by_the_number_of_who_comes() {
 }
 
 #[test]
-fn a_penalty_goes_on_for_no_longer_than_a_refusal_by_the_new_limit_could() {
+fn a_reload_shortens_penalties() {
     let with = |penalty_s: Option<u64>| plain(Kind::Fixed, 1, MINUTE).penalty(penalty_s.map(Span::from_secs));
     for (to, ends) in [(Some(7_200), 3_600), (Some(600), 610), (Some(1), 70), (None, 70)] {
         let mut door = Door::new(vec![with(Some(3_600))]);
@@ -284,7 +284,7 @@ fn a_penalty_goes_on_for_no_longer_than_a_refusal_by_the_new_limit_could() {
 }
 
 #[test]
-fn a_block_goes_on_for_no_longer_than_the_new_rules_and_ends_with_its_rule() {
+fn a_reload_shortens_blocks_and_ends_those_without_a_rule() {
     let with = |lasts_s: Option<u64>| {
         let rule = lasts_s.map(|secs| block(2, HOUR, Span::from_secs(secs)));
         plain(Kind::Fixed, 1, Span::from_secs(1)).block_after(rule)
@@ -348,7 +348,7 @@ fn more_callers_or_fewer_may_be_counted_one_by_one_at_once() {
 
 /// A limit that isn't enforced does all that it would do, but refuse: so switching it on surprises nobody.
 #[test]
-fn what_is_not_enforced_counts_as_if_it_were_and_goes_on_when_it_is() {
+fn unenforced_limits_count_and_can_be_enforced_later() {
     let limit = |enforce| plain(Kind::Fixed, 2, MINUTE).penalty(HOUR).enforced(enforce);
     let mut door = Door::new(vec![limit(false)]);
     let counter = counter(LimitId(0), &door.rules, of_network(1, 1));

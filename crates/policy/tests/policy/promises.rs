@@ -143,7 +143,7 @@ enum Probe {
 }
 
 #[test]
-fn nobody_is_refused_for_a_moment_too_long_or_let_in_a_moment_too_soon() {
+fn refusals_end_at_the_moment_they_name() {
     let probe = prop_oneof![
         4 => Just(Probe::Nothing),
         2 => Just(Probe::RetryAfter),

@@ -101,7 +101,7 @@ fn a_search_begun_in_may_and_finished_in_june_is_mays() {
 }
 
 #[test]
-fn a_debit_of_a_job_that_ends_just_after_midnight_is_not_seen_by_the_new_day() {
+fn a_job_that_ends_after_midnight_debits_the_old_day() {
     // Nobody asks what time it is between the period's end and the job's: the page is turned only after the debit.
     let mut house = in_may(limited(&[months()], &[2]));
     let job = house.runs(&ask(1, 3)).job;
@@ -114,7 +114,7 @@ fn a_debit_of_a_job_that_ends_just_after_midnight_is_not_seen_by_the_new_day() {
 /// The refusal named the first quota that had no room. So who had spent both the day's and the month's was told to come back
 /// tomorrow, and then told once more to come back in three weeks.
 #[test]
-fn who_is_refused_by_several_quotas_is_told_of_the_one_that_lasts_longest() {
+fn the_refusing_quota_is_the_one_that_lasts_longest() {
     let mut house = in_may(limited(&[Window::Rolling(DAY), months()], &[2, 2]));
     house.succeeds_at_once(&ask(1, 3).cost(2));
     let refused = house.refused(&ask(1, 3));
@@ -139,7 +139,7 @@ fn who_is_refused_by_several_quotas_is_told_of_the_one_that_lasts_longest() {
 /// A calendar that was new in reloaded rules began its present period when somebody next asked what time it was. A job that
 /// ended before wrote its debit on the page of the time before, which was then thrown away.
 #[test]
-fn what_ends_right_after_a_reload_is_debited_in_a_calendar_that_is_new() {
+fn a_new_calendar_counts_jobs_that_end_at_once() {
     let mut house = in_may(limited(&[Window::Rolling(DAY)], &[9]));
     let job = house.runs(&ask(1, 3).cost(3)).job;
     let rules = limited(&[Window::Rolling(DAY), months()], &[9, 9]);

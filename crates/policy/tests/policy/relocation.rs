@@ -40,7 +40,7 @@ fn of(grant: Option<Grant>) -> Option<(JobId, ServerId)> {
 /// in jobs placed, which a move didn't add to, so both servers seemed to have got a job at the same moment, and of the two
 /// the one named first in the file was taken to have been idle for longer, though it might have got its job last.
 #[test]
-fn a_server_that_got_a_job_by_a_move_is_the_one_idle_for_the_shortest_time() {
+fn a_relocated_job_makes_its_server_the_last_used() {
     let mut house = House::new(servers(&[1, 1, 1]));
     let first = house.runs(&ask(1, 0));
     let second = house.runs(&ask(2, 0));
@@ -72,7 +72,7 @@ fn a_moved_job_holds_one_slot() {
 /// The story: one of two workers died under load. Every job that had been sent there found the other one's slots taken,
 /// since people were waiting for them, and was told 502 although a worker was well and the retry is promised.
 #[test]
-fn with_no_slot_free_elsewhere_a_job_is_handed_the_next_one_before_everybody_in_the_queue() {
+fn a_relocating_job_gets_the_next_slot_before_the_queue() {
     let (mut house, [first, second]) = two_busy_servers();
     let highest = house.sits(&ask(3, 6));
     house.pass(Span::from_secs(1));
@@ -192,7 +192,7 @@ fn who_moves_may_end_before_it_is_handed_a_slot() {
 
 /// A slot that its job never heard of was held for no time, which says nothing of how long slots are held.
 #[test]
-fn a_slot_that_was_granted_and_not_heard_of_goes_to_the_next_in_line() {
+fn an_unclaimed_grant_goes_to_the_next_in_line() {
     let (mut house, [first, second]) = two_busy_servers();
     let waiting = house.sits(&ask(3, 0));
     assert_eq!(relocate(&mut house, first), Relocation::Waits);

@@ -55,7 +55,7 @@ fn an_upload_displaces_nobody_while_a_slot_is_idle() {
 }
 
 #[test]
-fn an_upload_that_finds_a_free_seat_sits_down_though_a_slot_is_idle() {
+fn an_upload_queues_although_a_slot_is_idle() {
     let mut house = House::new(rules(1, 1));
     let seated = house.sits(&upload(1, 4));
     assert_eq!(house.policy.running(POOL), 0);

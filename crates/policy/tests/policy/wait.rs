@@ -34,7 +34,7 @@ fn seasoned(rules: impl Into<Rules>, slot_times: u32, of: u8) -> (House, Vec<Job
 }
 
 #[test]
-fn the_estimate_is_jobs_ahead_and_one_times_the_slot_time_over_the_slots() {
+fn the_estimate_follows_its_formula() {
     let (mut house, _) = seasoned(rules(8, 2), 40, 0);
     assert_eq!(
         house.policy.estimate(POOL, priority(0)),
@@ -78,7 +78,7 @@ fn the_estimate_follows_the_last_slot_times() {
 }
 
 #[test]
-fn the_share_of_higher_priorities_stretches_the_estimate_at_most_eightfold() {
+fn higher_priorities_stretch_estimates_at_most_eightfold() {
     let (house, _) = seasoned(rules(8, 1), 63, 6);
     assert_eq!(
         house.policy.estimate(POOL, priority(6)),
@@ -113,7 +113,7 @@ fn refusals_do_not_change_the_estimate() {
 }
 
 #[test]
-fn retry_after_is_the_estimate_within_1_and_300_seconds_and_spread() {
+fn retry_after_is_the_estimate_within_bounds_and_spread() {
     // (slot time, the estimate of who is refused with one job ahead)
     for (slot_ms, estimate_s) in [(1, 0.002), (500, 1.0), (20_000, 40.0), (3_600_000, 240.0)] {
         let mut house = House::new(rules(1, 1));
@@ -170,7 +170,7 @@ fn those_refused_together_do_not_return_together() {
 
 /// The story: the only worker was restarted, which took ten seconds, and meanwhile clients were sent away for four minutes.
 #[test]
-fn a_pool_whose_servers_are_all_down_sends_nobody_away_for_minutes() {
+fn with_all_servers_down_retry_after_stays_short() {
     let (mut house, _) = House::busy(rules(0, 1));
     house.policy.server_down(POOL, tiergate_policy::rules::ServerId(0));
     let retry_after = house.refused(&ask(1, 0)).retry_after().unwrap();
@@ -181,7 +181,7 @@ fn a_pool_whose_servers_are_all_down_sends_nobody_away_for_minutes() {
 }
 
 #[test]
-fn nobody_is_refused_for_the_estimate_before_20_slot_times_were_seen() {
+fn estimates_refuse_nobody_before_20_slot_times() {
     // 2 s for the one ahead, 2 s for oneself: 4 s, and the client would wait 3.
     let impatient = prefers(3, ask(2, 0));
     let (mut young, _) = seasoned(rules(8, 1), 19, 0);
@@ -200,7 +200,7 @@ fn nobody_is_refused_for_the_estimate_before_20_slot_times_were_seen() {
 }
 
 #[test]
-fn nobody_is_refused_for_the_estimate_with_nobody_ahead_or_without_asking() {
+fn estimates_refuse_only_those_who_ask_and_must_wait() {
     let (mut house, _) = seasoned(rules(8, 1), 40, 0);
     house.sits(&prefers(1, ask(1, 0)));
     house.sits(&ask(2, 0));
@@ -261,7 +261,7 @@ fn who_is_refused_for_the_wait_displaces_nobody() {
 }
 
 #[test]
-fn the_longest_wait_is_the_least_of_the_queues_the_tiers_the_routes_and_the_clients() {
+fn the_shortest_of_all_longest_waits_applies() {
     for least in 0..4 {
         let wait = |which: usize| Span::from_secs(if which == least { 7 } else { 20 });
         let rules = rules(8, 1)
