@@ -376,9 +376,13 @@ impl Settling {
         let generation = generation(config, Arc::new(rules), accounts, &house.exposition);
         let door = Arc::new(settings::door(config, house, upstreams, &generation));
         // All under both locks: whoever has met the newest limits finds the newest door.
-        let reload = || house.gate.reload(Arc::clone(&generation), || shared.store(door));
+        let mut before = None;
+        let exchange = || before = Some(shared.swap(door));
+        let reload = || house.gate.reload(Arc::clone(&generation), exchange);
         let gate::Reloaded { filling, woken } = house.limiter.reload(&generation.rules, reload);
         drop(woken);
+        // With it go all accounts as that file knew them: not under a lock.
+        drop(before);
         upstreams.forget_gone(&house.gate);
         filling
     }

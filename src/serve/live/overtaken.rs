@@ -466,3 +466,19 @@ async fn a_reload_after_the_limits_charges_them_once() {
     assert_eq!(counted, [(1, 0), (1, 0)]);
     says(&site.search(&came_to).await, 200, "x-ratelimit-remaining: 3");
 }
+
+/// The bug: after a reload that broke off between the door and the gate a request asked again and again by the same door, without an end
+/// or an await, and its core never ended.
+#[tokio::test]
+async fn a_reload_that_broke_off_halfway_refuses_requests() {
+    let mut site = Site::open(&FILE).await;
+    let config = config(&File { cost: 2, ..FILE }, &site.folder, &site.workers);
+    let upstreams = &mut site.live.parts.upstreams;
+    let rules = Arc::new(upstreams.take_up(&config).expect("few names"));
+    let (parts, house) = (&site.live.parts, site.house());
+    let accounts = Arc::new(KnownAccounts::of(house.store.directory()));
+    let generation = generation(&config, rules, accounts, &house.exposition);
+    let newest = Arc::new(door(&config, house, &parts.upstreams, &generation));
+    site.core.door.store(newest);
+    says(&site.search(&site.door()).await, 503, "shutting_down");
+}
