@@ -90,7 +90,6 @@ impl Permit {
 
     /// The job's server can't be reached: its slots don't count until it is back.
     pub fn server_down(&self) {
-        // Nobody else is given the place of a server at which somebody is.
         self.gate.server_down(self.terms.pool, self.server);
     }
 

@@ -100,8 +100,8 @@ impl Turn<'_> {
             if let Ok(entered) = site.gate.enter(&site.generation, ask) {
                 return entered;
             }
-            // Each further turn needs another reload.
-            let newest = found.newer.caller_by(self.newest.load_full());
+            let newest = self.newer_than(site)?;
+            let newest = found.newer.caller_by(newest);
             if let Some(standing) = &mut found.standing {
                 *standing = newest.callers.renewed(standing, newest.gate.clock().wall());
                 ask.caller = standing.caller;

@@ -33,6 +33,7 @@ use crate::path::Spelling;
 use crate::policy::AdmissionRequest;
 use crate::policy::caller::{Caller, Network};
 use crate::policy::refusal::Refusal;
+use crate::policy::time::Span;
 use crate::store::OwnNumbers;
 use crate::upstream::Connections;
 use crate::upstream::exchange::{SLOW_BODY, malformed_body};
@@ -332,6 +333,20 @@ impl Turn<'_> {
         })
     }
 
+    /// The newest configuration, for a request that has been told that this one's rules are stale. So each further turn needs another
+    /// reload.
+    ///
+    /// # Errors
+    /// There is no newer one: a reload broke off halfway, and the server shuts down.
+    pub(super) fn newer_than(&self, tried: &Site) -> Result<Arc<Site>, Refusal> {
+        let newest = self.newest.load_full();
+        if std::ptr::eq(Arc::as_ptr(&newest), tried) {
+            let retry_after = Span::from_secs(1);
+            return Err(Refusal::ShuttingDown { retry_after });
+        }
+        Ok(newest)
+    }
+
     /// Who asks, which charges nothing, and then the request limits: all that match are charged, or none is. A key of nobody's
     /// is told of after its network has been charged, so that guessing is limited. The hall is asked as whom a network is counted
     /// only if that `matters`: for a search, and for what somebody is told of itself.
@@ -361,8 +376,8 @@ impl Turn<'_> {
             };
             let matching = site.limits.matching(host, path, method);
             let Ok((met, charged)) = site.limits.charge(matching, &sender, now) else {
-                // Each further turn needs another reload.
-                let newest = found.newer.limits_by(self.newest.load_full());
+                let newest = self.newer_than(site)?;
+                let newest = found.newer.limits_by(newest);
                 if let Ok((standing, _)) = &mut known {
                     *standing = newest.callers.renewed(standing, now);
                 }

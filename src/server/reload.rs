@@ -377,9 +377,13 @@ impl Settling {
         let generation = generation(config, Arc::new(rules), accounts, &services.exposition);
         let site = Arc::new(settings::site(config, services, upstreams, &generation));
         // All under both locks: whoever has met the newest limits finds the newest door.
-        let reload = || services.gate.reload(Arc::clone(&generation), || shared.store(site));
+        let mut before = None;
+        let exchange = || before = Some(shared.swap(site));
+        let reload = || services.gate.reload(Arc::clone(&generation), exchange);
         let gate::Reloaded { filling, woken } = services.limiter.reload(&generation.rules, reload);
         drop(woken);
+        // With it go all accounts as that file knew them: not under a lock.
+        drop(before);
         upstreams.forget_gone(&services.gate);
         filling
     }

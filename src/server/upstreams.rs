@@ -56,7 +56,7 @@ impl Upstreams {
         self.listed = rules.upstreams.ids().take(config.upstreams.len()).collect();
         for (id, config) in self.listed.iter().zip(&config.upstreams) {
             let ids = rules.upstreams[*id].servers.ids();
-            let before = self.known.get(*id).map_or(&[][..], |known| &known.servers);
+            let before = self.known.get(*id).map(|known| &known.upstream);
             let servers = ids.zip(&config.servers);
             let servers = servers.map(|(id, config)| (id, server(id, config, before), config.slots));
             let servers: Vec<_> = servers.collect();
@@ -135,10 +135,10 @@ impl Upstreams {
     }
 }
 
-/// The server of that id, which stays the same while its upstream has it.
-fn server(id: ServerId, config: &config::Server, before: &[(ServerId, Arc<Server>, u32)]) -> Arc<Server> {
-    if let Some((_, known, _)) = before.iter().find(|(of, ..)| *of == id) {
-        return Arc::clone(known);
+/// The server of that id, which stays the same while its upstream has it or a job is on it.
+fn server(id: ServerId, config: &config::Server, before: Option<&Arc<Upstream>>) -> Arc<Server> {
+    if let Some(known) = before.and_then(|upstream| upstream.server(id)) {
+        return known;
     }
     let authority = HeaderValue::from_str(&config.authority()).expect("the configuration lets through only hosts");
     Server::new(config.host.clone(), config.port, authority)
@@ -238,6 +238,26 @@ mod tests {
         assert!(upstreams.has_unused());
         upstreams.take_up(&renamed).unwrap();
         assert!(upstreams.doubled().is_empty() && !upstreams.has_unlisted());
+    }
+
+    /// The bug: a server that was taken out and put back while a job connected to it was another one under the same id. When the job
+    /// failed, it said so to the one that was gone, the policy took the slots of the id away, and nobody ever gave them back.
+    #[test]
+    fn a_server_that_comes_back_while_in_use_is_the_same() {
+        let mut upstreams = Upstreams::default();
+        let [both, one] = [vec![(1, 2), (2, 2)], vec![(2, 2)]].map(|servers| config(&vec![Some(servers)]));
+        let rules = upstreams.take_up(&both).expect("few names");
+        let upstream = Arc::clone(upstreams.at(UpstreamId(0)));
+        let id = rules.upstreams[UpstreamId(0)].servers.ids().next().expect("it has two");
+        let used = upstream.server(id).expect("it is listed");
+        for forgotten in [false, true] {
+            upstreams.take_up(&one).expect("few names");
+            upstream.forget_gone(|server| server == id && !forgotten);
+            assert_eq!(upstream.server(id).is_none(), forgotten);
+            upstreams.take_up(&both).expect("few names");
+            let back = upstream.server(id).expect("it is listed");
+            assert_eq!(Arc::ptr_eq(&back, &used), !forgotten);
+        }
     }
 
     /// The upstreams of the rules with their servers' ports and slots.

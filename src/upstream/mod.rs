@@ -43,6 +43,15 @@ pub struct Settings {
     pub idle_timeout: Duration,
 }
 
+impl Settings {
+    fn server(&self, id: ServerId) -> Option<Arc<Server>> {
+        let mut servers = self.servers.iter();
+        servers
+            .find(|(of, ..)| *of == id)
+            .map(|(_, server, _)| Arc::clone(server))
+    }
+}
+
 /// How a server is asked whether it is well: `GET path`, every so often, and any 2xx or 3xx is a yes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeSettings {
@@ -138,12 +147,12 @@ impl Upstream {
 
     /// The server of that id, if it has one or had one that is not forgotten.
     pub fn server(&self, id: ServerId) -> Option<Arc<Server>> {
-        let settings = self.settings.load();
-        let listed = settings.servers.iter().find(|(of, ..)| *of == id);
-        match listed {
-            Some((_, server, _)) => Some(Arc::clone(server)),
-            None => self.gone.lock().get(&id).cloned(),
-        }
+        let listed = || self.settings.load().server(id);
+        listed().or_else(|| {
+            // It may come back at this moment: then it is in the one or in the other while this is locked.
+            let gone = self.gone.lock();
+            gone.get(&id).cloned().or_else(listed)
+        })
     }
 
     /// Unused connections that a core keeps to the server: none, if the upstream no longer has it.

@@ -140,17 +140,6 @@ pub struct Calendar {
     pub starts: Arc<[UnixTime]>,
 }
 
-impl Window {
-    /// Whether both are of one length, or of calendars of one name. What was used belongs to all such windows alike.
-    pub fn is(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Rolling(length), Self::Rolling(other)) => length == other,
-            (Self::Calendar(calendar), Self::Calendar(other)) => calendar.name == other.name,
-            _ => false,
-        }
-    }
-}
-
 impl Calendar {
     /// The beginning of the period in which that time lies; the epoch, before the first.
     pub fn period(&self, at: UnixTime) -> UnixTime {

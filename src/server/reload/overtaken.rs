@@ -475,3 +475,19 @@ async fn a_reload_after_the_limits_charges_them_once() {
     assert_eq!(counted, [(1, 0), (1, 0)]);
     says(&fixture.search(&came_to).await, 200, "x-ratelimit-remaining: 3");
 }
+
+/// The bug: after a reload that broke off between the door and the gate a request asked again and again by the same door, without an end
+/// or an await, and its core never ended.
+#[tokio::test]
+async fn a_reload_that_broke_off_halfway_refuses_requests() {
+    let mut fixture = Fixture::open(&FILE).await;
+    let config = config(&File { cost: 2, ..FILE }, &fixture.folder, &fixture.workers);
+    let upstreams = &mut fixture.live.parts.upstreams;
+    let rules = Arc::new(upstreams.take_up(&config).expect("few names"));
+    let (parts, services) = (&fixture.live.parts, fixture.services());
+    let accounts = Arc::new(AccountView::of(services.store.directory()));
+    let generation = generation(&config, rules, accounts, &services.exposition);
+    let newest = Arc::new(site(&config, services, &parts.upstreams, &generation));
+    fixture.core.site.store(newest);
+    says(&fixture.search(&fixture.site()).await, 503, "shutting_down");
+}
