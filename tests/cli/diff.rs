@@ -184,7 +184,7 @@ async fn the_running_door_is_sent_the_file_and_says_what_would_change() {
         "{head}"
     );
     assert!(
-        body.contains("limit: 15000") && body.contains("# What the door does"),
+        body.contains("limit: 15000") && body.contains("# All settings of tiergate"),
         "{body}"
     );
     let (said, _) = of_running(200, ANSWER, &["--json"]).await;
