@@ -1,6 +1,4 @@
-//! The door's own pages: what a caller may know of itself (`/me`), and what everybody may know of the door (`/stats`).
-//!
-//! Absent on purpose: other callers.
+//! Tiergate's own pages: what callers may know of themselves (`/me`) and what everybody may know of the proxy (`/stats`).
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -24,17 +22,17 @@ use crate::policy::time::UnixTime;
 use crate::store::statistics::{PERCENTILES, Period, STATUSES, Speed, Traffic};
 use crate::store::{Database, ReadError};
 
-/// Readings of the statistics at once.
+/// Queries of the statistics that run at once.
 const READINGS_MAX: usize = 2;
-/// Readings that may wait for their turn.
+/// Queries of the statistics that may wait for their turn.
 const READINGS_WAITING_MAX: usize = 64;
 
-/// Where the door's own pages are; `None`: nowhere.
+/// The paths of tiergate's own pages; `None`: the page is off.
 #[derive(Clone, Debug, Default)]
 pub struct OwnPaths {
-    /// What a caller may know of itself.
+    /// The path of `/me`.
     pub me: Option<String>,
-    /// What everybody may know of the door.
+    /// The path of `/stats`.
     pub stats: Option<String>,
 }
 
@@ -53,13 +51,13 @@ impl OwnPaths {
 #[derive(Clone, Debug)]
 pub struct Visitor {
     caller: Caller,
-    /// Only for the page that shows it.
+    /// Only for `/me`.
     me: Option<Me>,
     now: UnixTime,
 }
 
 impl Visitor {
-    /// The caller of that standing, at that address, on its way to that page.
+    /// The caller with this standing and address, on its way to that page.
     pub fn of(standing: &Standing, address: IpAddr, site: &Site, is_me: bool) -> Self {
         Self {
             caller: standing.caller,
@@ -69,20 +67,21 @@ impl Visitor {
     }
 }
 
-/// `GET /me`, by the names that trace.moe's clients read, and beside them what explains them. All of it is of one moment.
+/// The answer to `GET /me`: the names that trace.moe's clients read, and new members that explain them. All values are read at
+/// one moment.
 #[derive(Clone, Debug, Serialize)]
 struct Me {
-    /// An account's address of mail, otherwise its name; the address of somebody without one.
+    /// The account's mail address, otherwise its name; the client's address if there is no account.
     id: String,
     tier: String,
     priority: u8,
     concurrency: u32,
-    /// These three are of one quota: of those that are enforced the one that leaves least, and of several such ones the one that
-    /// does so for longest, as a refusal would name it; `null`: there is no limit.
+    /// These three describe one quota: the enforced one with the fewest units left; among equals, the one that stays so for
+    /// longest, as a refusal would name it. `null`: there is no limit.
     quota: Option<u64>,
     #[serde(rename = "quotaUsed")]
     quota_used: u64,
-    /// When all that is used of it will have come back; `null` if nothing is.
+    /// When all used units will have come back; `null` if none are used.
     #[serde(rename = "quotaReset")]
     quota_reset: Option<String>,
     quotas: Vec<Line>,
@@ -113,17 +112,17 @@ impl Me {
     }
 }
 
-/// What the door's own pages show, and how many read it at once.
+/// What tiergate's own pages show, and a bound on concurrent readers.
 #[derive(Debug)]
 pub struct Pages {
     database: Arc<Database>,
     readings: Arc<Semaphore>,
-    /// Those under way, and those that wait.
+    /// Running and waiting queries.
     asked: Arc<Semaphore>,
 }
 
-/// The door's own pages. A request brings its [`Visitor`] along as an extension; an answer that carries a [`Refusal`] as one is
-/// to be told as that.
+/// Tiergate's own pages. A request carries its [`Visitor`] as an extension. If an answer carries a [`Refusal`] as an extension,
+/// the refusal is sent instead.
 pub fn router(paths: &OwnPaths, pages: Arc<Pages>) -> Router {
     let mut router = Router::new();
     if let Some(path) = &paths.me {
@@ -145,7 +144,7 @@ type Parameters = Result<Query<Asked>, axum::extract::rejection::QueryRejection>
 
 async fn me(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visitor>, asked: Parameters) -> Response {
     let Ok(Query(asked)) = asked else {
-        return refused("the query can't be read, or names a parameter twice");
+        return refused("the query is malformed or repeats a parameter");
     };
     let Some(period) = asked.period else {
         return Json(visitor.me).into_response();
@@ -158,7 +157,7 @@ async fn me(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visit
 
 async fn stats(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visitor>, asked: Parameters) -> Response {
     let Ok(Query(asked)) = asked else {
-        return refused("the query can't be read, or names a parameter twice");
+        return refused("the query is malformed or repeats a parameter");
     };
     let Some(period) = period_of(asked.period.as_deref().unwrap_or("hour")) else {
         return refused(BAD_PERIOD);
@@ -166,11 +165,11 @@ async fn stats(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Vi
     match asked.r#type.as_deref().unwrap_or("traffic") {
         "traffic" => pages.traffic(None, period, visitor.now).await,
         "speed" => pages.speed(period, visitor.now).await,
-        _ => refused("type is traffic or speed"),
+        _ => refused("type must be traffic or speed"),
     }
 }
 
-const BAD_PERIOD: &str = "period is minute, hour or day";
+const BAD_PERIOD: &str = "period must be minute, hour or day";
 
 fn period_of(word: &str) -> Option<Period> {
     match word {
@@ -186,7 +185,7 @@ fn refused(why: &'static str) -> Response {
 }
 
 impl Pages {
-    /// Those of this database.
+    /// Pages that read this database.
     pub fn new(database: Arc<Database>) -> Arc<Self> {
         Arc::new(Self {
             database,
@@ -205,7 +204,7 @@ impl Pages {
             .await
     }
 
-    /// Reads where that may block. The turn lasts as long as the reading, whether or not anybody waits for it still.
+    /// Runs a query on a blocking thread. Its permit is held until the query ends, even if the request is dropped.
     async fn answer<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Database) -> Result<Vec<T>, ReadError> + Send + 'static,
@@ -224,7 +223,7 @@ impl Pages {
         match read.and_then(|rows| rows.map_err(|error| error.to_string())) {
             Ok(rows) => Json(rows.into_iter().map(row).collect::<Vec<_>>()).into_response(),
             Err(error) => {
-                error!(%error, "the statistics can't be read");
+                error!(%error, "statistics query failed");
                 Extension(Refusal::StatisticsUnavailable).into_response()
             }
         }
@@ -246,7 +245,7 @@ fn traffic_row(Traffic { time, counts, total }: Traffic) -> Row {
     Row::of(time, counts.chain([("total".to_owned(), Value::from(total))]))
 }
 
-/// One object of a list, its members in this order.
+/// A JSON object whose members keep this order.
 struct Row(Vec<(String, Value)>);
 
 impl Row {

@@ -1,12 +1,11 @@
-//! Where a request came from: the socket's address, or the client's that trusted proxies name in `X-Forwarded-For` or
-//! `Forwarded` (RFC 7239).
+//! The client's address: the socket's, or the one that trusted proxies name in `X-Forwarded-For` or `Forwarded` (RFC 7239).
 //!
-//! Both headers are read from the right, where the nearest proxy wrote, to the first address that is not a trusted proxy's:
-//! whatever stands left of that, the client may have written itself. What is no address ends the reading: whoever wrote it is
-//! the client, as far as anybody can vouch. So is what a client writes never parsed together with what a proxy wrote after it:
-//! an element's end is found from the right, and no quotation mark further left can move it.
+//! Both headers are read from the right, where the nearest proxy wrote, to the first address that is not a trusted proxy's.
+//! Everything left of it may be forged by the client. An entry that is no address ends the reading: the proxy that wrote it
+//! counts as the client. Text from the client is never parsed together with what a proxy appended: the end of an element is
+//! found from the right, and no quotation mark further left can move it.
 //!
-//! Absent on purpose: the PROXY protocol, which speaks before any request (`proxy_protocol`).
+//! The PROXY protocol is in `proxy_protocol`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,14 +16,14 @@ use ipnet::IpNet;
 
 use crate::store::network::canonical;
 
-/// Addresses that are looked at, at most: more proxies in a row there aren't. The last of them is the client then.
+/// The most addresses that are read. If all of them are trusted, the last one counts as the client.
 pub const HOPS_MAX: usize = 64;
 
-/// Where trusted proxies say for whom they ask.
+/// The header in which trusted proxies name the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedHeader {
-    /// In either of the two. A proxy that writes one of them passes the other on as its client sent it: where both are there
-    /// and name different clients, one of them may be forged, and nobody knows which ([`Contradiction`]).
+    /// Either. A proxy that writes one of the two may forward the other as its client sent it. If both are present and name
+    /// different clients, one may be forged, and there is no telling which ([`Contradiction`]).
     #[default]
     Either,
     /// In `X-Forwarded-For`.
@@ -33,46 +32,46 @@ pub enum ForwardedHeader {
     Forwarded,
 }
 
-/// The proxies whose word on a client's address is taken.
+/// The proxies that are trusted to name the client's address.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
     networks: Networks,
     header: ForwardedHeader,
 }
 
-/// Some networks.
+/// A set of networks.
 #[derive(Clone, Debug, Default)]
 pub struct Networks(Vec<IpNet>);
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// The address at the other end of the connection.
+    /// The peer address of the connection.
     pub peer: IpAddr,
-    /// The client's address, IPv4 if it is one written as IPv6.
+    /// The client's address. An IPv4-mapped IPv6 address is stored as IPv4.
     pub address: IpAddr,
     /// Whether the connection comes from a trusted proxy.
     pub peer_is_trusted: bool,
-    /// The headers whose trails of addresses are believed.
+    /// The headers that are trusted.
     pub trails: Trails,
 }
 
-/// A trusted proxy's request has `X-Forwarded-For` and `Forwarded`, and they name different clients, or one can't be read.
+/// A trusted proxy's request has both `X-Forwarded-For` and `Forwarded`, and they name different clients or one is unreadable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contradiction;
 
 impl fmt::Display for Contradiction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "X-Forwarded-For and Forwarded name different clients: send one of them only; or, if this is your door, name the \
-             one that your proxy writes as `forwarded_header` in tiers.yaml",
+            "X-Forwarded-For and Forwarded name different clients: send one of them only; operators set `forwarded_header` in \
+             tiers.yaml to the one that their proxy writes",
         )
     }
 }
 
 impl std::error::Error for Contradiction {}
 
-/// In which headers trusted proxies have written for whom they ask: what stands in the others, their client wrote.
+/// The headers in which trusted proxies have named the client. The others come from the client itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trails {
     /// In `X-Forwarded-For`.
@@ -84,7 +83,7 @@ pub struct Trails {
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 impl Networks {
-    /// These networks. One of IPv4 addresses written as IPv6 (`::ffff:10.0.0.0/104`) is one of IPv4 addresses.
+    /// These networks. IPv4-mapped IPv6 networks (`::ffff:10.0.0.0/104`) become IPv4 networks.
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks.into_iter().map(canonical).collect())
     }
@@ -97,7 +96,7 @@ impl Networks {
 }
 
 impl TrustedProxies {
-    /// Proxies with addresses in these networks, which say so in that header.
+    /// Proxies with addresses in these networks, which name the client in that header.
     pub fn new(networks: Vec<IpNet>, header: ForwardedHeader) -> Self {
         Self {
             networks: Networks::new(networks),
@@ -105,11 +104,11 @@ impl TrustedProxies {
         }
     }
 
-    /// The client's address: the socket's, unless that is a trusted proxy; then the one that it names.
+    /// The client's address: the socket's, or if that is a trusted proxy, the address that it names.
     ///
     /// # Errors
-    /// The proxy may have named it in either header, and both are there and don't agree. To count such a request as the proxy's
-    /// own would let anybody out of a block or limit of its network by adding a header.
+    /// Both headers are allowed, both are present and they disagree. Counting such a request as the proxy's own would let any
+    /// client escape a block or limit of its network by adding a header.
     pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<Client, Contradiction> {
         let peer = peer.ip().to_canonical();
         let peer_is_trusted = self.networks.contain(peer);
@@ -150,7 +149,7 @@ impl TrustedProxies {
         Ok((address, trails))
     }
 
-    /// From the nearest hop to the first that is not trusted, or that is no address.
+    /// Walks from the nearest hop to the first that is untrusted or is no address.
     fn walk(&self, peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {
         let mut client = peer;
         for hop in hops.take(HOPS_MAX) {
@@ -164,7 +163,7 @@ impl TrustedProxies {
     }
 }
 
-/// The addresses in `X-Forwarded-For`, from the right; `None` for what is none.
+/// The addresses in `X-Forwarded-For`, from the right; `None` for an entry that is no address.
 fn x_forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
     let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
@@ -179,7 +178,7 @@ fn trimmed(text: &[u8]) -> &[u8] {
     &text[first..last]
 }
 
-/// An address as proxies write it there: as a [`node_address`], or IPv6 without brackets.
+/// An address as proxies write it there: a [`node_address`], or IPv6 without brackets.
 fn entry_address(entry: &str) -> Option<IpAddr> {
     match entry.parse::<Ipv6Addr>() {
         Ok(address) => Some(IpAddr::from(address).to_canonical()),
@@ -187,7 +186,7 @@ fn entry_address(entry: &str) -> Option<IpAddr> {
     }
 }
 
-/// The addresses of the `for` parameters in `Forwarded`, from the right; `None` for an element that names none.
+/// The addresses of the `for` parameters in `Forwarded`, from the right; `None` for an element without an address.
 fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let lines = headers.get_all(header::FORWARDED).iter().rev();
     let elements = lines.flat_map(|line| FromTheRight {
@@ -197,7 +196,7 @@ fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     elements.map(element_address)
 }
 
-/// The parts of a text between separators outside of quotes, from the right.
+/// Splits a text at separators outside of quotes, from the right.
 struct FromTheRight<'a> {
     rest: Option<&'a [u8]>,
     separator: u8,
@@ -223,13 +222,13 @@ impl<'a> Iterator for FromTheRight<'a> {
     }
 }
 
-/// Whether an odd number of backslashes stands before that place.
+/// Whether an odd number of backslashes precedes that position.
 fn is_escaped(text: &[u8], at: usize) -> bool {
     text[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// The address in an element's one `for` parameter (RFC 7239 §4, §6). Its other parameters are looked through as well, since one that
-/// isn't written as the grammar has it may hide where a `for` begins; but they may hold any byte that a header can carry.
+/// The address in an element's only `for` parameter (RFC 7239 §4, §6). The other parameters are parsed too, because a malformed
+/// one could hide where a `for` begins; their values may hold any byte that a header can carry.
 fn element_address(element: &[u8]) -> Option<IpAddr> {
     let pairs = FromTheRight {
         rest: Some(element),
@@ -256,13 +255,13 @@ fn element_address(element: &[u8]) -> Option<IpAddr> {
     found
 }
 
-/// A name as RFC 9110 has it (§5.6.2).
+/// A token (RFC 9110 §5.6.2).
 fn is_token(name: &[u8]) -> bool {
     let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !name.is_empty() && name.iter().all(is_allowed)
 }
 
-/// A value, without the quotes that it may stand in (RFC 9110 §5.6.4). Without them it may hold more than a token: proxies write
+/// A value without its quotes, if it has any (RFC 9110 §5.6.4). An unquoted value may hold more than a token: proxies write
 /// `192.0.2.1:80`.
 fn unquoted(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     let Some(inner) = value.strip_prefix(b"\"") else {
@@ -373,7 +372,7 @@ mod tests {
             ("for=\"192.0.2.43:_p1\"", "192.0.2.43"),
             ("for=\"[::ffff:192.0.2.1]\"", "192.0.2.1"),
             ("by=\"a,b;c\";FOR=192.0.2.1;host=\"x\\\"y\"", "192.0.2.1"),
-            // What names no address, or not one alone, was written by the proxy that is known.
+            // An element without exactly one address counts as the proxy that wrote it.
             ("for=unknown", "10.0.0.1"),
             ("for=_hidden, for=10.0.0.7", "10.0.0.7"),
             ("for=_SEVKISEK", "10.0.0.1"),
@@ -385,7 +384,7 @@ mod tests {
             ("for", "10.0.0.1"),
             ("", "10.0.0.1"),
             ("for=192.0.2.1;se cret=1", "10.0.0.1"),
-            // No quotation mark of a client's changes what a proxy wrote after it.
+            // A quotation mark from the client does not change what a proxy wrote after it.
             ("for=\"6.6.6.6, for=192.0.2.9", "192.0.2.9"),
             ("for=6.6.6.6\", for=192.0.2.9;by=\"x\"", "192.0.2.9"),
             ("for=\"\\, for=192.0.2.9", "192.0.2.9"),
@@ -432,12 +431,12 @@ mod tests {
         assert_eq!(address(ForwardedHeader::Forwarded, "10.0.0.1:1", &[one]), "10.0.0.1");
     }
 
-    /// A proxy quotes what its client called it, byte for byte. One byte that was no UTF-8, and the element named nobody: the client
-    /// was counted, and let in or not, as the proxy itself.
+    /// Proxies quote client text byte for byte. A single non-UTF-8 byte used to make the element unreadable, so the client was
+    /// counted as the proxy itself.
     #[test]
     fn bytes_in_another_parameter_hide_no_address() {
         let mut headers = HeaderMap::new();
-        let line = HeaderValue::from_bytes(b"for=192.0.2.9;host=\"\xff\"").expect("a header may have them");
+        let line = HeaderValue::from_bytes(b"for=192.0.2.9;host=\"\xff\"").expect("valid header bytes");
         headers.append(header::FORWARDED, line);
         let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().expect("a network")], ForwardedHeader::Either);
         let client = proxies.client("10.0.0.1:1".parse().expect("a socket address"), &headers);

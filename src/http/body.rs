@@ -1,4 +1,4 @@
-//! The body of an answer on the public listener, wherever it comes from.
+//! Answer bodies of the public listener.
 
 use std::fmt;
 use std::future::Future;
@@ -30,7 +30,7 @@ enum Kind {
 }
 
 impl Body {
-    /// All of it at once.
+    /// A whole body.
     pub fn whole(bytes: Bytes) -> Self {
         Self {
             kind: Kind::Whole(Some(bytes)),
@@ -38,7 +38,7 @@ impl Body {
         }
     }
 
-    /// A worker's.
+    /// The body of an upstream server's answer.
     pub fn of_worker(answer: Answer) -> Self {
         Self {
             kind: Kind::Worker(answer, HangUp::default()),
@@ -46,7 +46,7 @@ impl Body {
         }
     }
 
-    /// The door's own, from its router.
+    /// A body from tiergate's own router.
     pub fn own(body: axum::body::Body) -> Self {
         Self {
             kind: Kind::Own(body),
@@ -54,14 +54,14 @@ impl Body {
         }
     }
 
-    /// The request is being answered for as long as this body lives.
+    /// Counts the request as being answered while this body lives.
     pub fn answering(mut self, answering: Answering) -> Self {
         self.answering = Some(answering);
         self
     }
 }
 
-/// Why a body broke off.
+/// Why a body ended early.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 impl http_body::Body for Body {
@@ -103,7 +103,7 @@ impl http_body::Body for Body {
     }
 }
 
-/// Notices that nobody waits for the rest of an answer any more. hyper does so only if no further request is buffered.
+/// Notices that nobody waits for the rest of an answer any more. hyper notices only if no further request is buffered.
 #[derive(Default)]
 struct HangUp(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 

@@ -1,6 +1,4 @@
-//! Who asks, by the API key: found and taken out of the request so that no upstream and no log sees it.
-//!
-//! Absent on purpose: what a caller may do, and its address (`address`).
+//! API keys: found in the request and removed, so that no upstream server and no log sees them.
 
 use std::borrow::Cow;
 
@@ -17,13 +15,13 @@ pub struct KeyPlaces {
 }
 
 impl KeyPlaces {
-    /// In these headers, in `Authorization: Bearer` if asked for, in that parameter of the query.
+    /// In these headers, in `Authorization: Bearer` if `bearer`, in that query parameter.
     pub fn new(headers: Vec<HeaderName>, bearer: bool, query: Option<String>) -> Self {
         Self { headers, bearer, query }
     }
 
-    /// Takes the key out of the request's headers and query. An empty one is none. Answers with the key and with the
-    /// query that is left.
+    /// Takes the key out of the request's headers and query. An empty key counts as none. Returns the key and the remaining
+    /// query.
     ///
     /// # Errors
     /// Two different keys ([`Refusal::AmbiguousKey`]).
@@ -42,7 +40,7 @@ impl KeyPlaces {
         Ok(Taken { key: keys.0, query })
     }
 
-    /// Takes every parameter of that name out, however it is spelled, and leaves the others as they are.
+    /// Removes every parameter of that name, however it is encoded, and leaves the others untouched.
     fn take_from_query<'q>(
         &self,
         query: &'q str,
@@ -68,7 +66,7 @@ impl KeyPlaces {
     }
 }
 
-/// Whether the part of a query is the parameter of that name, however it is spelled.
+/// Whether this part of a query is the parameter of that name, however it is encoded.
 fn is_called(part: &str, name: &str) -> bool {
     let spelled = part.split('=').next().unwrap_or_default();
     if spelled.contains(['%', '+']) {
@@ -78,7 +76,7 @@ fn is_called(part: &str, name: &str) -> bool {
     }
 }
 
-/// The value of the parameter of that name, if the part of a query is that.
+/// The value, if this part of a query is the parameter of that name.
 pub fn parameter(part: &str, name: &str) -> Option<Vec<u8>> {
     is_called(part, name).then(|| decoded(part.split_once('=').map_or("", |(_, value)| value)))
 }
@@ -88,7 +86,7 @@ pub fn parameter(part: &str, name: &str) -> Option<Vec<u8>> {
 pub struct Taken<'q> {
     /// The key, if there was one.
     pub key: Option<Vec<u8>>,
-    /// The query without it, `None` if nothing is left.
+    /// The query without the key, `None` if nothing is left.
     pub query: Option<Cow<'q, str>>,
 }
 
@@ -127,14 +125,14 @@ impl Keys {
     }
 }
 
-/// The token of `Authorization: Bearer` (RFC 6750 §2.1). Other schemes are the upstream's affair.
+/// The token of `Authorization: Bearer` (RFC 6750 §2.1). Other schemes are left to the upstream server.
 pub(super) fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = value.as_bytes().split_at_checked(b"Bearer".len())?;
     let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer") && token.first().is_none_or(u8::is_ascii_whitespace);
     is_bearer.then_some(token)
 }
 
-/// A part of a query, percent-decoded, with plus for space. What is no escape stays as it is, as servers read it.
+/// A part of a query, percent-decoded, with plus for space. Invalid escapes stay as they are, as servers read them.
 pub(super) fn decoded(part: &str) -> Vec<u8> {
     let mut rest = part.as_bytes();
     let mut out = Vec::with_capacity(rest.len());

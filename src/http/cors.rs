@@ -1,14 +1,14 @@
-//! Which browsers' pages may read the door's answers (the Fetch standard's CORS protocol, by tower-http).
+//! CORS: which browser pages may read the answers (the Fetch standard's protocol, by tower-http).
 //!
-//! Absent on purpose: credentials. Keys travel in headers that the page sets itself, so any origin may be allowed without
-//! lending anybody's cookies.
+//! Credentials are never allowed. Keys travel in headers that the page sets itself, so any origin may be allowed without exposing
+//! a visitor's cookies.
 
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, Request, header};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
-/// Headers of the door's own that a page may read.
+/// Tiergate's response headers that a page may read.
 const EXPOSED: [HeaderName; 9] = [
     header::RETRY_AFTER,
     HeaderName::from_static("ratelimit"),
@@ -21,7 +21,7 @@ const EXPOSED: [HeaderName; 9] = [
     header::ALLOW,
 ];
 
-/// The layer for pages of these origins; `None` for pages of all.
+/// The layer for pages of these origins; `None` for all origins.
 pub fn layer(origins: Option<Vec<HeaderValue>>, max_age: Duration) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins.map_or_else(AllowOrigin::any, AllowOrigin::list))
@@ -31,7 +31,7 @@ pub fn layer(origins: Option<Vec<HeaderValue>>, max_age: Duration) -> CorsLayer 
         .max_age(max_age)
 }
 
-/// Whether a browser asks if it may ask. The layer takes every `OPTIONS` for that; those that are none are the door's.
+/// Whether this is a preflight request. The layer would take every `OPTIONS`; tiergate answers the others.
 pub fn is_preflight<B>(request: &Request<B>) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }

@@ -1,6 +1,4 @@
-//! To a worker and back: an unmetered request at once, a metered one through the hall (semantics §2.4–8).
-//!
-//! Absent on purpose: whose request it is and where it goes, which was found out on its `way`.
+//! Forwards a request to an upstream server: an unmetered one at once, a metered one through the gate (semantics §2.4–8).
 
 use std::sync::Arc;
 
@@ -22,7 +20,7 @@ use crate::upstream::exchange::{Answered, Errand, Failure, OnHangup, exchange};
 use crate::upstream::upload::Upload;
 
 impl Turn<'_> {
-    /// An unmetered request: no seat and no slot, but a cap on how many are in flight.
+    /// Forwards an unmetered request: it needs no queue place and no slot, but the number in flight is capped.
     pub(super) async fn forward(&self, visit: &mut Visit<'_>, route: &Route) -> Result<Response<Body>, Stop> {
         let limit = u32::try_from(self.site.unmetered_max).unwrap_or(u32::MAX);
         let place = self.site.unmetered.try_take();
@@ -36,7 +34,8 @@ impl Turn<'_> {
         Ok(response(answered.map_err(stop)?))
     }
 
-    /// A metered request: a slot or a seat, then a worker. With the answer comes its job, while that is in the house.
+    /// Forwards a metered request: it gets a slot or a queue place, then an upstream server. Returns the answer, with its
+    /// job while that is still running.
     pub(super) async fn search(
         &self,
         visit: &mut Visit<'_>,
@@ -45,7 +44,7 @@ impl Turn<'_> {
         found: &mut Found,
     ) -> Result<Response<Body>, Stop> {
         let (mut head, mut upload) = visit.take(route.max_body);
-        // A client that waits for 100 Continue sends nothing before it, and gets it with the slot.
+        // A client that expects 100 Continue sends nothing before it, and gets it with the slot.
         if !visit.expects {
             upload.take_arrived().await?;
         }
@@ -87,8 +86,8 @@ impl Turn<'_> {
         Ok(response)
     }
 
-    /// Into the hall, by the rules that hold. If they are newer than those by which it is known who asks, it is asked for on its terms of
-    /// now. Where it goes and what that costs stays as its route had it.
+    /// Asks the gate for admission by the active rules. If they are newer than those of the caller's identity, the identity is
+    /// renewed first. The route and the cost stay.
     fn enter(
         &self,
         ask: &mut AdmissionRequest,
@@ -114,8 +113,8 @@ impl Turn<'_> {
         }
     }
 
-    /// In a seat: until a slot is handed over, somebody of a higher priority needs the seat, the longest wait is over, or
-    /// the client hangs up. Meanwhile the body is read as far as its window goes.
+    /// Waits in the queue until a slot is free, a higher priority displaces the job, the maximum wait is over, or the client
+    /// hangs up. Meanwhile the body is read as far as its window goes.
     async fn wait(
         &self,
         mut waiting: QueuedJob,
@@ -140,8 +139,8 @@ impl Turn<'_> {
         }
     }
 
-    /// At a worker. A client that hangs up takes the request with it only if it is incomplete, or the route says so;
-    /// otherwise the job goes on without its client (semantics §5.8).
+    /// Runs the request on an upstream server. A client that hangs up cancels it only if the body is incomplete or the route says
+    /// so; otherwise the job goes on without its client (semantics §5.8).
     async fn work(
         &self,
         pass: Permit,
@@ -172,7 +171,7 @@ fn stop(failure: Failure) -> Stop {
     }
 }
 
-/// A worker's answer as the client gets it.
+/// The upstream server's answer as the client gets it.
 fn response(answered: Answered) -> Response<Body> {
     let Answered { head, body, .. } = answered;
     let mut response = Response::from_parts(head, Body::of_worker(body));
@@ -183,10 +182,10 @@ fn response(answered: Answered) -> Response<Body> {
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// `Server-Timing: queue;dur=12.5, upstream;dur=431.0`, in milliseconds: how long the job waited, and from the slot to the
-/// head of the worker's answer.
+/// `Server-Timing: queue;dur=12.5, upstream;dur=431.0`, in milliseconds: the time in the queue, and from the slot to the head of
+/// the upstream server's answer.
 fn timing(waited: Span, upstream: Span) -> HeaderValue {
     let millis = |span: Span| span.as_secs_f64() * 1e3;
     let text = format!("queue;dur={:.1}, upstream;dur={:.1}", millis(waited), millis(upstream));
-    HeaderValue::from_str(&text).expect("numbers are header values")
+    HeaderValue::from_str(&text).expect("digits and ASCII punctuation")
 }

@@ -1,7 +1,7 @@
-//! Headers on their way through the door: what concerns one connection only is taken out first, then what a client forged of
-//! the door's own names, then the door's own are added (semantics §2, RFC 9110 §7.6.1).
+//! Request headers on their way to an upstream server: hop-by-hop headers are removed, then forged headers of tiergate's names,
+//! then tiergate adds its own (semantics §2, RFC 9110 §7.6.1).
 //!
-//! Absent on purpose: API keys (`caller`) and the headers of the door's own answers (`reply`).
+//! API keys are removed in `caller`.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ const X_TIERGATE_PRIORITY: HeaderName = HeaderName::from_static("x-tiergate-prio
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Headers that concern one connection, whether or not `Connection` names them.
+/// Hop-by-hop headers, whether or not `Connection` names them.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     KEEP_ALIVE,
@@ -32,10 +32,10 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// Takes out what concerns one connection only: the usual ones, and all that `Connection` names.
+/// Removes hop-by-hop headers: the usual ones, and all that `Connection` names.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
-        // Byte by byte: one that is no ASCII hides none of the names beside it.
+        // Parsed as bytes: a non-ASCII byte must not hide the other names in the line.
         let lines = headers.get_all(header::CONNECTION).iter();
         let names = lines
             .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
@@ -49,8 +49,8 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes a client's headers those that a worker gets, who asks ([`introduce`]) excepted. `host` is the one that was asked for,
-/// empty if there was none; `Host` and the body's length are set by whoever sends them.
+/// Turns a client's headers into those for the upstream server, except for the caller's identity ([`introduce`]). `host` is the
+/// requested host, empty if there was none. `Host` and the body's length are set when the request is sent.
 pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str) {
     remove_hop_by_hop(headers);
     headers.remove(header::EXPECT);
@@ -58,7 +58,7 @@ pub fn for_worker(headers: &mut HeaderMap, client: Client, host: &str) {
     set_forwarded(headers, client, host);
 }
 
-/// Tells the worker who asks, and on what terms: instead of what was said before.
+/// Adds the headers that tell the upstream server the caller and its tier, in place of any sent by the client.
 pub fn introduce(headers: &mut HeaderMap, account: Option<&Account>, tier: &Tier) {
     if let Some(account) = account {
         headers.insert(X_TIERGATE_ACCOUNT, carried(&account.name));
@@ -67,9 +67,9 @@ pub fn introduce(headers: &mut HeaderMap, account: Option<&Account>, tier: &Tier
     headers.insert(X_TIERGATE_PRIORITY, HeaderValue::from(u16::from(tier.priority.get())));
 }
 
-/// Takes out every header of the door's own names, and those that a worker may take for one: many frameworks read
-/// `X_Tiergate_Tier` and `X-Tiergate-Tier` as the same, some `X.Tiergate.Tier` too. Of `X-Forwarded-…`, and of those that name the
-/// client ([`CLIENTS_ADDRESS`]), a trusted proxy's stay.
+/// Removes every header with one of tiergate's names, and those that an upstream server may take for one: many frameworks read
+/// `X_Tiergate_Tier` and `X-Tiergate-Tier` as the same, some also `X.Tiergate.Tier`. A trusted proxy's `X-Forwarded-…` headers
+/// and those that name the client ([`CLIENTS_ADDRESS`]) stay.
 fn remove_look_alikes(headers: &mut HeaderMap, peer_is_trusted: bool) {
     let forged = |name: &HeaderName| {
         let name = name.as_str();
@@ -80,7 +80,7 @@ fn remove_look_alikes(headers: &mut HeaderMap, peer_is_trusted: bool) {
             let is_it = |known: &&str| name.len() == known.len() && reads_as(known);
             reads_as(FORWARDED) || CLIENTS_ADDRESS.iter().any(is_it)
         };
-        // All of them begin with one of these.
+        // All of those names begin with one of these letters.
         name.starts_with(['x', 't', 'c', 'f'])
             && (reads_as(OURS) || (!(peer_is_trusted && is_plain()) && names_the_client()))
     };
@@ -93,7 +93,7 @@ fn remove_look_alikes(headers: &mut HeaderMap, peer_is_trusted: bool) {
 const OURS: &str = "x-tiergate-";
 const FORWARDED: &str = "x-forwarded-";
 
-/// Other headers in which proxies say for whom they ask. The door reads none of them, but a worker might.
+/// Other headers in which proxies name the client. Tiergate reads none of them, but an upstream server might.
 const CLIENTS_ADDRESS: [&str; 8] = [
     "x-forwarded",
     "x-real-ip",
@@ -105,7 +105,7 @@ const CLIENTS_ADDRESS: [&str; 8] = [
     "fastly-client-ip",
 ];
 
-/// `X-Forwarded-For`, `-Proto` and `-Host`: continued if a trusted proxy has begun them, otherwise begun anew.
+/// `X-Forwarded-For`, `-Proto` and `-Host`: extended if a trusted proxy has sent them, otherwise set anew.
 fn set_forwarded(headers: &mut HeaderMap, client: Client, host: &str) {
     let begun = |name| begun(headers, name);
     let begun_x_forwarded_for = client.trails.x_forwarded_for.then(|| begun(X_FORWARDED_FOR)).flatten();
@@ -124,7 +124,7 @@ fn set_forwarded(headers: &mut HeaderMap, client: Client, host: &str) {
             };
             headers.insert(header::FORWARDED, continued(trail, &hop));
         }
-        // What a stranger says of the way to the door is as little worth as the rest.
+        // An untrusted client's claims about its route are worthless.
         None => {
             headers.remove(header::FORWARDED);
         }
@@ -140,21 +140,21 @@ fn set_forwarded(headers: &mut HeaderMap, client: Client, host: &str) {
     }
 }
 
-/// The trail of addresses in a header of that name, byte for byte: what one client wrote into it takes nothing away of what
-/// proxies wrote behind it. `None`: it wasn't begun.
+/// The addresses in all headers of that name, byte for byte, so that a client's text can't drop what proxies appended. `None`:
+/// there is no such header.
 fn begun(headers: &HeaderMap, name: HeaderName) -> Option<Vec<u8>> {
     let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     (!lines.is_empty()).then(|| lines.join(&b", "[..]))
 }
 
-/// The trail with one more hop.
+/// The list with one more hop.
 fn continued(mut trail: Vec<u8>, hop: &str) -> HeaderValue {
     trail.extend_from_slice(b", ");
     trail.extend_from_slice(hop.as_bytes());
-    HeaderValue::from_bytes(&trail).expect("lines of headers, commas, spaces and an address are what headers carry")
+    HeaderValue::from_bytes(&trail).expect("header lines, commas, spaces and an address are valid header bytes")
 }
 
-/// The configuration lets through only names that a header can carry; addresses and hosts are such.
+/// The value of a header. The configuration admits only names that a header can carry; addresses and hosts are valid too.
 fn carried(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("names are visible ASCII")
 }
@@ -197,7 +197,7 @@ mod tests {
                 forwarded: trusted,
             },
         };
-        for_worker(&mut headers, client, "door.example");
+        for_worker(&mut headers, client, "api.example");
         introduce(&mut headers, Some(&account), &tier);
         headers
     }
@@ -223,8 +223,8 @@ mod tests {
         );
     }
 
-    /// A client wrote a byte that is no ASCII into `X-Forwarded-For`, and the whole line was gone, with what its proxy had
-    /// written behind it: the worker took the proxy for the client. Into `Connection`, and what else it named stayed.
+    /// Regression: a non-ASCII byte in `X-Forwarded-For` dropped the whole line with the proxy's entry, so the upstream server
+    /// took the proxy for the client. In `Connection` it kept the other named headers from being removed.
     #[test]
     fn one_byte_that_is_no_ascii_takes_nothing_else_away() {
         let mut headers = HeaderMap::new();
@@ -235,7 +235,7 @@ mod tests {
             ("x-mine", b"1"),
         ];
         for (name, value) in lines {
-            let value = HeaderValue::from_bytes(value).expect("a header may have them");
+            let value = HeaderValue::from_bytes(value).expect("valid header bytes");
             headers.append(HeaderName::from_static(name), value);
         }
         let headers = with_ours(headers, true);
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(trusted["x-forwarded-host"], "front.example");
         assert_eq!(stranger["x-forwarded-for"], "10.0.0.1");
         assert_eq!(stranger["x-forwarded-proto"], "http");
-        assert_eq!(stranger["x-forwarded-host"], "door.example");
+        assert_eq!(stranger["x-forwarded-host"], "api.example");
         assert!(!stranger.contains_key("forwarded"));
     }
 }

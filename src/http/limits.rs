@@ -1,6 +1,4 @@
-//! Which request limits a request meets, whose counters they are, and how many requests each lets in (semantics §7.3–7.6).
-//!
-//! Absent on purpose: counting (`policy::limits`), and how callers are told (`ratelimit`).
+//! Which request limits match a request, which counters it is charged to, and each counter's maximum (semantics §7.3–7.6).
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
@@ -21,11 +19,11 @@ use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules, Tier};
 use crate::policy::time::UnixTime;
 use crate::store::{OwnNumbers, Pseudonyms};
 
-/// Bits of an IPv6 address that make a neighbourhood.
+/// The prefix length of an IPv6 neighbourhood.
 const V6_NEIGHBOURHOOD: u8 = 48;
-/// 2^64 divided by the golden ratio, odd: different numbers stay different, and lie far apart.
+/// 2^64 divided by the golden ratio, odd: multiplication keeps different numbers different and spreads them.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
-/// Everybody together.
+/// The counter of all requests together.
 const EVERYBODY: Subject = Subject {
     id: u64::MAX,
     wider: u64::MAX,
@@ -33,10 +31,10 @@ const EVERYBODY: Subject = Subject {
     is_network: false,
 };
 
-/// What of a request makes a limit match.
+/// The conditions under which a limit matches a request.
 #[derive(Clone, Debug)]
 pub struct LimitSpec {
-    /// The host that is asked; `None`: any.
+    /// The requested host; `None`: any.
     pub host: Option<String>,
     /// The path; `None`: any.
     pub pattern: Option<Pattern>,
@@ -44,38 +42,38 @@ pub struct LimitSpec {
     pub methods: Option<Vec<Method>>,
 }
 
-/// Whom a request is counted for.
+/// The subject of a request's limits.
 #[derive(Clone, Debug)]
 pub struct Sender<'a> {
-    /// Where it comes from.
+    /// The client's address.
     pub address: IpAddr,
-    /// The same, by numbers.
+    /// The pseudonyms of the address.
     pub known_by: Whereabouts,
-    /// What its network has of its own.
+    /// The network's individual numbers.
     pub network: Option<&'a OwnNumbers>,
-    /// On whose terms it is here; `None` if its key is nobody's, or its account is turned away.
+    /// The caller's terms; `None` if its key is unknown or its account is blocked.
     pub standing: Option<&'a Standing>,
 }
 
-/// What the limits said of a request.
+/// The limits' result for a request.
 #[derive(Clone, Debug)]
 pub struct Met {
-    /// When, by the wall clock.
+    /// When they decided, by the wall clock.
     pub at: UnixTime,
-    /// What is left of each counter that it met.
+    /// What is left of each counter that the request was charged to.
     pub left: Lefts,
-    /// Limits that would have refused it, were they enforced. None, if it was refused by one that is.
+    /// Limits that would have refused the request if they were enforced. Empty if an enforced limit refused it.
     pub unenforced: LimitSet,
-    /// The limit that had no room, if one had none.
+    /// The limit that refused the request, if one did.
     pub refused: Option<LimitId>,
-    /// Limits whose rules have blocked somebody because of this request.
+    /// Limits whose rules have blocked a caller because of this request.
     pub blocking: LimitSet,
 }
 
-/// What the limits said of a request that met any, and whether it may go on.
+/// The limits' result, if any matched, and whether the request may go on.
 pub type Charged = (Option<Met>, Result<(), Refusal>);
 
-/// A block that the rule of a limit has made.
+/// A block by the rule of a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockByRule {
     /// The limit's name.
@@ -84,16 +82,16 @@ pub struct BlockByRule {
     pub until: UnixTime,
 }
 
-/// All limits, as requests meet them.
+/// All request limits.
 #[derive(Debug)]
 pub struct Limits {
     limiter: Arc<Limiter>,
     rules: Arc<Rules>,
     pseudonyms: Pseudonyms,
     matchers: Vec<Matcher>,
-    /// Those that match whatever is asked.
+    /// Limits that match every request.
     general: LimitSet,
-    /// Those with a rule that blocks.
+    /// Limits with a blocking rule.
     blocking: LimitSet,
 }
 
@@ -105,7 +103,7 @@ struct Matcher {
 }
 
 impl Limits {
-    /// The limits of these rules; `specs` are in their order.
+    /// The limits of these rules; `specs` has the same order.
     pub fn new(limiter: Arc<Limiter>, rules: Arc<Rules>, pseudonyms: Pseudonyms, specs: Vec<LimitSpec>) -> Self {
         let matcher = |spec: LimitSpec| Matcher {
             host: spec.host.as_deref().map(|host| Host::parse(host).to_owned()),
@@ -128,8 +126,8 @@ impl Limits {
         }
     }
 
-    /// Who is counted, of each limit of `rules`, which around a reload may be others than these: callers by themselves, and how many
-    /// requests ever by neighbourhood.
+    /// The size of each limit of `rules`, which may be newer than these around a reload: exact counters of single callers, and
+    /// the total of requests counted by neighbourhood.
     pub fn counted(&self, rules: &Rules) -> Vec<(usize, u64)> {
         self.limiter.counted(rules)
     }
@@ -139,15 +137,15 @@ impl Limits {
         &self.rules.limits
     }
 
-    /// The limits that are for a request of this host (as received), the path of its target, and this method. A path and a method
-    /// count in every way in which a lenient upstream may read them, so that no spelling escapes its limit.
+    /// The limits for a request to this host (as received), the path of its target, and this method. A path and a method match in
+    /// every way in which a lenient upstream server may read them, so that no spelling escapes a limit.
     pub fn matching(&self, host: &str, path: &str, method: &Method) -> LimitSet {
         let others = (0..)
             .map(LimitId)
             .zip(&self.matchers)
             .filter(|(id, _)| !self.general.has(*id));
         let mut set = self.general;
-        // Once for all limits, if one has a path.
+        // Folded once for all limits, and only if one has a path.
         let (spelling, folded) = (OnceCell::new(), OnceCell::new());
         let read = || {
             let spelling = spelling.get_or_init(|| Spelling::of(path).ok()).as_ref();
@@ -158,7 +156,7 @@ impl Limits {
             let method_fits = matcher.methods.as_deref().is_none_or(|methods| counts(methods, method));
             let path_fits = || {
                 let Some(pattern) = &matcher.pattern else { return true };
-                // A path that can't be read was refused before, and one with too many readings would be.
+                // An unreadable path was refused before, and one with too many readings will be.
                 let folded = read().as_ref();
                 folded.is_none_or(|folded| folded.as_ref().is_ok_and(|folded| pattern.matches_folded(folded)))
             };
@@ -169,11 +167,11 @@ impl Limits {
         set
     }
 
-    /// Charges the request to all counters that it meets, or refuses it, which charges nothing: one of them has no room, or a rule
-    /// has blocked whom it counts. The wall clock has just read `now`.
+    /// Charges the request to all matching counters at time `now`, or refuses it without charging any: one of them is exhausted,
+    /// or a rule has blocked the caller.
     ///
     /// # Errors
-    /// Other limits hold than these. Nothing is charged.
+    /// These limits have been replaced. Nothing is charged.
     pub fn charge(&self, matching: LimitSet, sender: &Sender<'_>, now: UnixTime) -> Result<Charged, Stale> {
         if matching.is_empty() && self.blocking.is_empty() {
             return Ok((None, Ok(())));
@@ -227,33 +225,33 @@ impl Limits {
         })
     }
 
-    /// The numbers by which the usual network of the address and its neighbourhood are known.
+    /// The pseudonyms of the address's usual network and its neighbourhood.
     pub fn known_by(&self, address: IpAddr) -> Whereabouts {
         self.pseudonyms.whereabouts(Network::of(address))
     }
 
-    /// Lifts what rules have blocked of every network that a limit would count for that address, and ends its penalties by those
-    /// limits. Whether there was any block.
+    /// Lifts the blocks by rule of every network as which a limit counts that address, and ends its penalties by those limits.
+    /// Returns whether there was any block.
     pub fn forgive(&self, address: IpAddr) -> bool {
         let networks = self.networks(address);
         let forgive = |id: LimitId| self.limiter.forgive(&self.rules.limits[id.index()].name, &networks(id));
         self.blocking.iter().filter(|id| forgive(*id)).count() > 0
     }
 
-    /// The blocks by rule under which that address is at `now`.
+    /// The active blocks by rule of that address.
     pub fn blocks_of(&self, address: IpAddr, now: UnixTime) -> Vec<BlockByRule> {
         let networks = self.networks(address);
         let blocks = self.blocking.iter().map(|id| self.block(id, networks(id), now));
         blocks.flatten().collect()
     }
 
-    /// The blocks by rule under which that account is at `now`.
+    /// The active blocks by rule of that account.
     pub fn blocks_of_account(&self, account: AccountId, now: UnixTime) -> Vec<BlockByRule> {
         let blocks = self.blocking.iter().map(|id| self.block(id, of_account(account), now));
         blocks.flatten().collect()
     }
 
-    /// The block of that subject by the rule of that limit.
+    /// The block of that subject by that limit's rule.
     fn block(&self, id: LimitId, subject: Subject, now: UnixTime) -> Option<BlockByRule> {
         let limit = &self.rules.limits[id.index()];
         let (at, lasts) = self.limiter.block(&limit.name, subject, now)?;
@@ -263,13 +261,13 @@ impl Limits {
         })
     }
 
-    /// As what network each limit counts that address.
+    /// The network as which each limit counts that address.
     fn networks(&self, address: IpAddr) -> impl Fn(LimitId) -> Subject {
         let (known_by, address) = (self.known_by(address), address.to_canonical());
         move |id| self.network(address, known_by, self.rules.limits[id.index()].v6_prefix)
     }
 
-    /// Lifts what rules have blocked of that account, and ends its penalties by those limits.
+    /// Lifts the blocks by rule of that account, and ends its penalties by those limits.
     pub fn forgive_account(&self, account: AccountId) {
         for id in self.blocking.iter() {
             let limit = &self.rules.limits[id.index()];
@@ -285,7 +283,7 @@ impl Limits {
             _ => sender.address.to_string(),
         };
         let lasts = limit.block_after.map(|rule| rule.lasts).unwrap_or_default();
-        info!(limit = %limit.name, whom, %lasts, "blocked by the rule of a limit: too many refusals");
+        info!(limit = %limit.name, whom, %lasts, "caller blocked by a limit's rule: too many refused requests");
     }
 
     fn counters(&self, matching: LimitSet, sender: &Sender<'_>) -> SmallVec<[Counter; COUNTERS_INLINE]> {
@@ -324,7 +322,7 @@ impl Limits {
         counters
     }
 
-    /// The network of the address, of which an IPv6 one has that many bits; `known_by` is of the usual one.
+    /// The network of the address: its IPv6 prefix has `v6_prefix` bits. `known_by` is for the usual prefix.
     fn network(&self, address: IpAddr, known_by: Whereabouts, v6_prefix: u8) -> Subject {
         let is_usual = v6_prefix == Limit::V6_PREFIX_DEFAULT || address.is_ipv4();
         let id = if is_usual {
@@ -348,7 +346,7 @@ impl Matcher {
     }
 }
 
-/// Whether a limit of these methods counts this one: in upper or lower case, and `GET` includes `HEAD`.
+/// Whether a limit with these methods counts this one: case is ignored, and `GET` includes `HEAD`.
 fn counts(methods: &[Method], method: &Method) -> bool {
     let is = |other: &Method| method.as_str().eq_ignore_ascii_case(other.as_str());
     methods.iter().any(is) || (is(&Method::HEAD) && methods.contains(&Method::GET))
@@ -364,13 +362,13 @@ fn of_account(account: AccountId) -> Subject {
     }
 }
 
-/// What a sender has of its own for one limit.
+/// The individual terms of a sender for one limit.
 struct Terms {
-    /// Its account; for a delegated user the one that asks for it.
+    /// The account; for a delegated user, the delegating account.
     account: Option<AccountId>,
-    /// The number of the account, or of its tier; without one, of the anonymous tier.
+    /// The number of the account or its tier; without an account, of the anonymous tier.
     raise: Option<Raise>,
-    /// The number of its network.
+    /// The number of the network.
     network: Option<u32>,
 }
 
@@ -381,7 +379,7 @@ impl Terms {
         let mut own = sender.network.into_iter().flat_map(|own| own.iter());
         let network = own.find(|(name, _)| *name == limit.name).map(|(_, number)| *number);
         let Some(standing) = sender.standing else {
-            // As any stranger: with another number, guesses would be told from requests without a key.
+            // The same as without a key: a different number would tell wrong keys from no key.
             return Self {
                 account: None,
                 raise: of(rules.tier(rules.anonymous)),
@@ -398,8 +396,8 @@ impl Terms {
         }
     }
 
-    /// The number of the network, if it isn't the limit's: its own, or the one that its account lifts it to. Who has no account
-    /// is its network.
+    /// The network's number if it differs from the limit's: its own, or the account's if that lifts it. Clients without an
+    /// account are counted as their network.
     fn of_network(&self, limit: &Limit) -> Option<u32> {
         let raise = self.raise.map(|raise| raise.number);
         match (self.account, self.raise) {

@@ -1,8 +1,6 @@
-//! Sockets: one core's share of the public listener, its connections' bounds, and the graceful end.
+//! One thread's share of the public listener: accepting connections, their bounds, and graceful shutdown.
 //!
-//! hyper serves HTTP/1 on it directly. A connection's head must come within `head_timeout`, which bounds idle keep-alive too.
-//!
-//! Absent on purpose: what is answered (`door`).
+//! hyper serves HTTP/1 directly on the connection. `head_timeout` bounds reading a head, and so also idle keep-alive.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -25,36 +23,36 @@ use crate::gate::ResizableSemaphore;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
 
-/// How long the door waits when the system can't give it a connection, for want of descriptors most likely.
+/// The pause after a failed accept, most likely for want of file descriptors.
 pub const ACCEPT_PAUSE: Span = Span::from_millis(50);
 
-/// How often the log says that no connection can be accepted.
+/// How often the log reports failed accepts.
 const WARN_EVERY: Span = Span::from_secs(10);
 
-/// How often unused connections to workers are looked through.
+/// How often idle upstream connections are checked for expiry.
 const SWEEP_EVERY: Span = Span::from_secs(1);
 
-/// hyper's own bound on headers, which costs nothing extra.
+/// hyper's own bound on headers; a request within it costs no allocation.
 const HEADERS_MAX_OF_HYPER: usize = 100;
 
-/// What bounds the public listener's connections.
+/// Bounds on the public listener's connections.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Open connections of all cores together.
+    /// Open connections of all threads together.
     pub connections: Arc<ResizableSemaphore>,
-    /// The longest that a request's head may take, and a connection be idle.
+    /// The longest time for reading a request's head, and for an idle connection.
     pub head_timeout: Duration,
-    /// The longest that a client may take nothing of its answer.
+    /// The longest time that a client may read nothing of its answer.
     pub send_timeout: Span,
-    /// Bytes that a request's head may have.
+    /// The most bytes of a request's head.
     pub head_max: usize,
-    /// Headers that a request may have.
+    /// The most headers of a request.
     pub headers_max: usize,
-    /// Who begins a connection by saying whose it is.
+    /// The peers that use the PROXY protocol.
     pub proxy_protocol: ProxyProtocol,
 }
 
-/// Serves one core's share of the public listener until `closing`, then until its connections and jobs have ended.
+/// Serves one thread's share of the public listener until `closing`, then until its connections and jobs have ended.
 pub async fn serve(core: Arc<Core>, listener: TcpListener, closing: CancellationToken, tasks: TaskTracker) {
     let sweeper = tokio::spawn(sweep(Arc::clone(&core)));
     let graceful = GracefulShutdown::new();
@@ -85,20 +83,21 @@ async fn accept(
             Err(error) => {
                 if warned.is_none_or(|at| clock.now().since(at) >= WARN_EVERY) {
                     warned = Some(clock.now());
-                    warn!(%error, "no connection can be accepted");
+                    warn!(%error, "accepting a connection failed");
                 }
                 clock.sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        // After accepting: a core that holds a place for a connection that never comes would keep it from the others.
+        // Taken after accepting: a thread that holds a permit while it waits for a connection would keep it from the others.
         let places = Arc::clone(&core.site.load().bounds().connections);
         let place = places.take().await;
         let bounds = core.site.load().bounds().clone();
         let (core, watcher, closing) = (Arc::clone(core), graceful.watcher(), closing.clone());
         let clock = *clock;
         tasks.spawn(async move {
-            // Without the door of this moment, which would live as long as the connection: whoever removes upstreams waits for it.
+            // The site must not be held here: it would live as long as the connection, and removing an upstream waits for its
+            // end.
             if let Some(greeted) = greet(clock, stream, peer, &bounds, &closing).await {
                 serve_connection(core, greeted, bounds, watcher).await;
             }
@@ -107,15 +106,15 @@ async fn accept(
     }
 }
 
-/// A connection, and whose it is.
+/// A connection and its client.
 struct Greeted {
     stream: TcpStream,
     peer: SocketAddr,
-    /// What has been read of it already.
+    /// Bytes that were read already.
     ahead: Vec<u8>,
 }
 
-/// Lets the peer say whose connection it is, if it is one who does. `None`: it hasn't said so, and is not answered.
+/// Reads the PROXY protocol header, if the peer uses that. `None`: there was none, and the connection is closed.
 async fn greet(
     clock: Clock,
     mut stream: TcpStream,
@@ -131,12 +130,12 @@ async fn greet(
         greeted = bounds.proxy_protocol.greeted(&mut stream, peer) => match greeted {
             Ok((peer, ahead)) => Some(Greeted { stream, peer, ahead }),
             Err(error) => {
-                debug!(%peer, %error, "no header of the PROXY protocol");
+                debug!(%peer, %error, "invalid PROXY protocol header");
                 None
             }
         },
         () = clock.sleep(bounds.head_timeout.into()) => {
-            debug!(%peer, "no header of the PROXY protocol in time");
+            debug!(%peer, "timeout waiting for the PROXY protocol header");
             None
         }
         () = closing.cancelled() => None,
@@ -146,7 +145,7 @@ async fn greet(
 async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, watcher: Watcher) {
     let Greeted { stream, peer, ahead } = greeted;
     if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "a connection that was gone before it began");
+        debug!(%error, "connection closed before it was served");
         return;
     }
     let clock = *core.site.load().gate().clock();
@@ -176,18 +175,18 @@ async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, wat
             .write_last(&site.answers().reply_bytes(&refusal), &clock)
             .await
         {
-            debug!(%error, "a client that did not wait for its refusal");
+            debug!(%error, "client closed before reading its refusal");
         }
     } else if let Err(error) = served {
-        debug!(%error, "a connection broke off");
+        debug!(%error, "connection failed");
     }
     connection.close(&clock).await;
 }
 
-/// Answers the one request that comes there and has come to that door, which may be an older one by now.
+/// Answers one request by the site `by`, which may be older than the active one.
 #[cfg(test)]
 pub(crate) async fn serve_overtaken(core: &Core, by: &super::site::Site, stream: TcpStream) {
-    let (clock, peer) = (*by.gate().clock(), stream.peer_addr().expect("it is connected"));
+    let (clock, peer) = (*by.gate().clock(), stream.peer_addr().expect("connected"));
     let (socket, connection) = Connection::open(stream, Vec::new(), clock, by.bounds().send_timeout);
     let service = hyper::service::service_fn(|request| {
         let connection = Arc::clone(&connection);
@@ -204,12 +203,12 @@ pub(crate) async fn serve_overtaken(core: &Core, by: &super::site::Site, stream:
 
 const NOT_HTTP: Refusal = Refusal::BadRequest(Cow::Borrowed("the request is not HTTP/1.1"));
 
-/// What the client is told of a request that hyper could not read.
+/// The refusal for a request that hyper could not parse or that timed out.
 fn last_word(connection: &Connection, error: Option<&hyper::Error>) -> Option<Refusal> {
     match connection.rejected() {
         Some(414 | 431) => Some(Refusal::HeadersTooLarge),
         Some(_) => Some(NOT_HTTP),
-        // HTTP/2's preface, to which hyper says nothing.
+        // HTTP/2's preface: hyper answers nothing.
         None if error.is_some_and(hyper::Error::is_parse) => Some(NOT_HTTP),
         None if error.is_some_and(hyper::Error::is_timeout) && connection.head_begun() => {
             Some(Refusal::RequestTimeout("the request's head did not arrive in time"))

@@ -1,11 +1,8 @@
-//! The only room that knows HTTP.
+//! HTTP, on the client's side.
 //!
-//! A request's way: [`listener`] takes the connection, [`way`] reads top to bottom what happens to a request (a `visit`) at the
-//! [`door`],
-//! `target` says what it is for, [`routes`] finds its route, [`caller`] who asks, [`headers`] what a worker gets to see,
-//! [`reply`] how a refusal looks.
-//!
-//! Absent on purpose: reasons to refuse (`policy`), YAML (`config`).
+//! [`listener`] accepts connections and [`way`] is the request path, top to bottom, by the active [`site`]. `target` reads the
+//! host and the target, [`routes`] finds the route, [`caller`] the key, [`headers`] prepares the forwarded headers, and [`reply`]
+//! turns refusals into answers.
 
 pub mod account;
 pub mod address;

@@ -1,6 +1,4 @@
-//! How long a client may take nothing of its answer.
-//!
-//! Absent on purpose: how long it may send nothing. That is bounded where something is read.
+//! The write timeout: how long a client may read nothing of its answer. Timeouts for reading are set where something is read.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -13,17 +11,17 @@ use tokio::time::Sleep;
 use crate::clock::Clock;
 use crate::policy::time::Span;
 
-/// Runs out when nothing could be written for so long.
+/// Expires when nothing could be written for `span`.
 #[derive(Debug)]
 pub struct Patience {
     clock: Clock,
     span: Span,
-    /// There only while the client takes nothing.
+    /// Set only while writes make no progress.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
-    /// With a client that takes nothing for `span`.
+    /// A timeout of `span`.
     pub fn new(clock: Clock, span: Span) -> Self {
         Self {
             clock,
@@ -32,7 +30,7 @@ impl Patience {
         }
     }
 
-    /// What became of a write: as it was told, or [`io::ErrorKind::TimedOut`] after too many that could do nothing.
+    /// Passes a write's result on, or returns [`io::ErrorKind::TimedOut`] after too long without progress.
     pub fn with<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
@@ -45,7 +43,7 @@ impl Patience {
     }
 }
 
-/// A stream whose writes fail when the other side takes nothing for too long.
+/// A stream whose writes fail when the peer reads nothing for too long.
 #[derive(Debug)]
 pub struct Patient<S> {
     stream: S,
@@ -53,7 +51,7 @@ pub struct Patient<S> {
 }
 
 impl<S> Patient<S> {
-    /// That stream, with so much patience.
+    /// The stream with this timeout.
     pub fn new(stream: S, patience: Patience) -> Self {
         Self { stream, patience }
     }
@@ -104,18 +102,18 @@ mod tests {
         let (near, mut far) = tokio::io::duplex(1);
         let clock = Clock::start();
         let mut near = Patient::new(near, Patience::new(clock, Span::from_secs(30)));
-        // One byte every 20 seconds is little, and yet something.
+        // One byte every 20 seconds is slow, but it is progress.
         let slow = async {
             for _ in 0..4 {
                 clock.sleep(Span::from_secs(20)).await;
-                far.read_u8().await.expect("it was written");
+                far.read_u8().await.expect("a byte was written");
             }
         };
         let (written, ()) = tokio::join!(near.write_all(b"12345"), slow);
-        written.expect("something was taken in time each time");
+        written.expect("each byte was read in time");
 
         let before = clock.now();
-        let error = near.write_all(b"6").await.expect_err("nothing is taken any more");
+        let error = near.write_all(b"6").await.expect_err("nothing is read any more");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let took = clock.now().since(before);
         assert!((30..=31).contains(&took.as_secs_ceil()), "{took}");

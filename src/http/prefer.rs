@@ -1,6 +1,5 @@
-//! `Prefer: wait=10` (RFC 7240): the longest that a client would wait.
-//!
-//! Absent on purpose: all other preferences. They are the upstream's affair.
+//! `Prefer: wait=10` (RFC 7240): the longest time that a client is willing to wait. Other preferences are left to the upstream
+//! server.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -9,7 +8,7 @@ use crate::policy::time::Span;
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// The first `wait` of whole seconds in the request. What is no number of seconds is no preference (RFC 7240 §2).
+/// The first `wait` of whole seconds in the request. Invalid values are ignored (RFC 7240 §2).
 pub fn wait(headers: &HeaderMap) -> Option<Span> {
     let lines = headers.get_all(PREFER).iter().filter_map(|line| line.to_str().ok());
     let mut waits = lines.flat_map(|line| line.split(',')).filter_map(|preference| {
@@ -22,10 +21,10 @@ pub fn wait(headers: &HeaderMap) -> Option<Span> {
     waits.next()
 }
 
-/// Tells the client that its wish was heard.
+/// Adds `Preference-Applied`.
 pub fn applied(headers: &mut HeaderMap, wait: Span) {
     let text = format!("wait={}", wait.as_secs_ceil());
-    let value = HeaderValue::from_str(&text).expect("a number is a header value");
+    let value = HeaderValue::from_str(&text).expect("digits are valid in a header");
     headers.append(PREFERENCE_APPLIED, value);
 }
 

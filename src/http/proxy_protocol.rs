@@ -1,10 +1,9 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer that forwards bytes says, before them, whose they are. It is expected
-//! of the peers that are listed, and of nobody else: from others such a header is no HTTP.
+//! The PROXY protocol, versions 1 and 2: before any HTTP, a load balancer sends the client's address. It is accepted from the
+//! listed peers only; from others such a header is invalid HTTP.
 //!
-//! How far a header reaches is decided here, from what has come so far, and only a whole one is read: the same bytes mean the same,
-//! however they are cut.
+//! A header is parsed only once it is complete, so its meaning does not depend on how the bytes were split.
 //!
-//! Absent on purpose: what else such a header may tell (TLS, names), and the headers of requests (`address`).
+//! Other data in the header (TLS, names) is ignored.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,17 +15,17 @@ use tokio::net::TcpStream;
 
 use super::address::Networks;
 
-/// Bytes that a header may have, of either version. One of version 1 has at most [`LINE_BYTES_MAX`], and addresses need at most 232 of
-/// version 2: the rest is for what else it may tell.
+/// The most bytes of a header of either version. Version 1 has at most [`LINE_BYTES_MAX`], and addresses need at most 232 in
+/// version 2; the rest is for its other data.
 pub const HEADER_BYTES_MAX: usize = 4 << 10;
 
-/// Bytes that a header of version 1 may have, with its CRLF.
+/// The most bytes of a version 1 header, with its CRLF.
 pub const LINE_BYTES_MAX: usize = 107;
 
 const LINE_BEGIN: &[u8] = b"PROXY ";
 const LINE_END: &[u8] = b"\r\n";
 
-/// How a header of version 2 begins.
+/// The first bytes of a version 2 header.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The signature, version and command, family, and the length of what follows.
 const FIXED_BYTES: usize = SIGNATURE.len() + 4;
@@ -39,23 +38,23 @@ const PARSED: ParseConfig = ParseConfig {
     allow_v2: true,
 };
 
-/// A header.
+/// A PROXY protocol header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Its bytes, at most [`HEADER_BYTES_MAX`].
+    /// Its length in bytes, at most [`HEADER_BYTES_MAX`].
     pub length: usize,
-    /// Whose connection it is. `None`: the peer's own, or that of somebody without an internet address.
+    /// The client's address. `None`: the peer speaks for itself, or the client has no internet address.
     pub source: Option<SocketAddr>,
 }
 
-/// These bytes don't begin with a header, whatever follows.
+/// These bytes are not the beginning of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoHeader;
 
-/// The header with which these bytes begin; `None` if they are the beginning of one.
+/// The header at the beginning of these bytes; `None` if it is incomplete.
 ///
 /// # Errors
-/// They aren't.
+/// There is no header.
 pub fn header(bytes: &[u8]) -> Result<Option<Header>, NoHeader> {
     let source = match bytes {
         [b'P', ..] => line_length(bytes)?.map(|length| (length, line_source(&bytes[..length]))),
@@ -70,7 +69,7 @@ pub fn header(bytes: &[u8]) -> Result<Option<Header>, NoHeader> {
     Ok(Some(Header { length, source }))
 }
 
-/// How long a header of version 1 is, if it is all there.
+/// The length of a version 1 header, if it is complete.
 fn line_length(bytes: &[u8]) -> Result<Option<usize>, NoHeader> {
     begins(bytes, LINE_BEGIN)?;
     let line = &bytes[..bytes.len().min(LINE_BYTES_MAX)];
@@ -81,23 +80,23 @@ fn line_length(bytes: &[u8]) -> Result<Option<usize>, NoHeader> {
     }
 }
 
-/// Of a whole header of version 1, the source.
+/// The source address in a complete version 1 header.
 fn line_source(line: &[u8]) -> Result<Option<SocketAddr>, NoHeader> {
     let mut words = line[..line.len() - LINE_END.len()].split(|byte| *byte == b' ').skip(1);
     match words.next() {
-        // What stands behind it is nobody's affair.
+        // The rest of the line is ignored.
         Some(b"UNKNOWN") => Ok(None),
         Some(b"TCP4" | b"TCP6") if words.by_ref().skip(2).all(is_port) => parsed(line),
         _ => Err(NoHeader),
     }
 }
 
-/// Digits, and no zeros before them.
+/// Digits without leading zeros.
 fn is_port(word: &[u8]) -> bool {
     word == b"0" || (!word.starts_with(b"0") && word.iter().all(u8::is_ascii_digit))
 }
 
-/// How long a header of version 2 is, if it is all there.
+/// The length of a version 2 header, if it is complete.
 fn binary_length(bytes: &[u8]) -> Result<Option<usize>, NoHeader> {
     begins(bytes, SIGNATURE)?;
     let Some(fixed) = bytes.first_chunk::<FIXED_BYTES>() else {
@@ -111,16 +110,16 @@ fn binary_length(bytes: &[u8]) -> Result<Option<usize>, NoHeader> {
     Ok((bytes.len() >= length).then_some(length))
 }
 
-/// Of a whole header of version 2, the source.
+/// The source address in a complete version 2 header.
 fn binary_source(header: &[u8]) -> Result<Option<SocketAddr>, NoHeader> {
-    // Its family isn't looked at then, nor what follows.
+    // The family and what follows are ignored then.
     if header[SIGNATURE.len()] == LOCAL {
         return Ok(None);
     }
     parsed(header)
 }
 
-/// Whether the bytes begin so, as far as they go.
+/// Whether the bytes begin with `so`, as far as they go.
 fn begins(bytes: &[u8], so: &[u8]) -> Result<(), NoHeader> {
     let common = bytes.len().min(so.len());
     if bytes[..common] == so[..common] {
@@ -135,7 +134,7 @@ fn parsed(whole: &[u8]) -> Result<Option<SocketAddr>, NoHeader> {
     Ok(header.proxied_address().map(|proxied| proxied.source))
 }
 
-/// The peers that speak it.
+/// The peers that use the protocol.
 #[derive(Clone, Debug, Default)]
 pub struct ProxyProtocol(Networks);
 
@@ -145,16 +144,16 @@ impl ProxyProtocol {
         Self(Networks::new(peers))
     }
 
-    /// Whether this peer begins its connections so.
+    /// Whether this peer uses the protocol.
     pub fn is_spoken_by(&self, peer: SocketAddr) -> bool {
         self.0.contain(peer.ip())
     }
 
-    /// Reads the header with which that peer begins its connection. Answers with the address for which it speaks, or its own if
-    /// it speaks for itself, and with what came after the header.
+    /// Reads the header from that peer. Returns the client's address, or the peer's if it speaks for itself, and the bytes after
+    /// the header.
     ///
     /// # Errors
-    /// The system's; or there is no header, or none that can be read.
+    /// I/O errors, or a missing or invalid header.
     pub async fn greeted(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<(SocketAddr, Vec<u8>)> {
         let mut read = Vec::with_capacity(256);
         loop {
@@ -163,7 +162,7 @@ impl ProxyProtocol {
                 Ok(None) => {}
                 Err(NoHeader) => return Err(io::ErrorKind::InvalidData.into()),
             }
-            // Not 0: of so many bytes `header` has always made up its mind.
+            // Never 0: with that many bytes `header` has always decided.
             let room = HEADER_BYTES_MAX - read.len();
             if (&mut *stream).take(room as u64).read_buf(&mut read).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -177,13 +176,13 @@ mod tests {
     use super::*;
 
     fn source(bytes: &[u8]) -> Result<Option<String>, NoHeader> {
-        let header = header(bytes)?.expect("it is whole");
+        let header = header(bytes)?.expect("the header is complete");
         assert_eq!(header.length, bytes.len());
         Ok(header.source.map(|source| source.to_string()))
     }
 
-    /// A line that came in one piece was read however long it was, and with `+80`, 080 or anything at all between `PROXY` and `TCP4`;
-    /// the same line in two pieces was refused, or not.
+    /// Regression: a line in one piece was accepted at any length, with `+80`, 080 or anything at all between `PROXY` and `TCP4`.
+    /// The same line in two pieces might be refused.
     #[test]
     fn a_line_is_read_as_it_is_defined() {
         assert_eq!(
@@ -217,12 +216,12 @@ mod tests {
         assert_eq!(
             header(b"PRIVATE"),
             Err(NoHeader),
-            "at once, and not when the time is up"
+            "rejected at once, not after the timeout"
         );
     }
 
-    /// A balancer asks for itself now and then, and may leave the family of its last client in the header, without addresses. The rest
-    /// of the header was waited for in the request, which was then taken for garbage.
+    /// Regression: a balancer's health check (LOCAL) may keep the family of its last client, without addresses. The rest of the
+    /// header was then expected in the request, which was rejected as garbage.
     #[test]
     fn a_balancer_that_asks_for_itself_may_name_any_family() {
         for family in [0x00, 0x11, 0x21, 0x31, 0xff] {

@@ -1,6 +1,4 @@
-//! What callers are told of their quotas by `/me`.
-//!
-//! Absent on purpose: what is counted and how, which is `policy`'s, and the headers of answers (`ratelimit`).
+//! The quotas as `/me` shows them.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -15,32 +13,32 @@ use crate::policy::time::{Span, UnixTime};
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
     name: String,
-    /// Units that it may use within the window.
+    /// Units that may be used within the window.
     pub limit: u64,
     /// Units debited.
     pub used: u64,
-    /// Units set aside for searches in progress.
+    /// Units held for running jobs.
     held: u64,
-    /// Units that are neither.
+    /// Units that are neither used nor held.
     pub remaining: u64,
     /// `rolling 24h`, or `month UTC`.
     window: String,
-    /// When all that are used now will have come back; `null` if there are none.
+    /// When all units used now will have come back; `null` if none are used.
     pub next_reset: Option<String>,
     /// When the next unit comes back; `null` if none is used.
     next_free: Option<String>,
-    /// `false`: nobody is refused by it. Left out otherwise.
+    /// `false` if the quota is not enforced; otherwise left out.
     #[serde(skip_serializing_if = "Clone::clone")]
     pub enforced: bool,
 }
 
-/// What the caller has used of its tier's quotas at this moment.
+/// The current balance of the caller's quotas.
 pub fn balance(standing: &Standing, gate: &Gate, rules: &Rules) -> Balance {
     let windows = standing.tier(rules).quotas.iter().map(|quota| quota.window);
     gate.account_of(&standing.caller, windows)
 }
 
-/// The same as `/me` shows it.
+/// The balance as `/me` shows it.
 pub fn lines(standing: &Standing, rules: &Rules, balance: &Balance) -> Vec<Line> {
     let line = |(quota, usage): (&Quota, &Usage)| {
         let limit = standing.limit(quota);
@@ -72,7 +70,7 @@ fn described(window: &Window) -> String {
     }
 }
 
-/// `24h`, `90m`, `45s`: in the largest unit that divides it.
+/// `24h`, `90m`, `45s`: in the largest unit that divides the length.
 fn written_length(length: Span) -> String {
     match length.as_secs_ceil() {
         secs if secs.is_multiple_of(3_600) => format!("{}h", secs / 3_600),

@@ -1,7 +1,5 @@
-//! What answers tell of limits: the `RateLimit-Policy` and `RateLimit` fields for request limits, quotas and concurrency
+//! Rate limit headers of answers: the `RateLimit-Policy` and `RateLimit` fields for request limits, quotas and concurrency
 //! together (draft-ietf-httpapi-ratelimit-headers-11), and the `X-RateLimit` headers of one request limit (semantics §7.7).
-//!
-//! Absent on purpose: what is counted and how, which is `policy`'s.
 
 use std::fmt::Write as _;
 
@@ -22,13 +20,13 @@ const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// When an answer bears a limit's `X-RateLimit` headers.
+/// When answers carry a limit's `X-RateLimit` headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenTold {
     /// Always.
     #[default]
     Always,
-    /// The limit and what remains always, `X-RateLimit-Reset` on refusals only.
+    /// The limit and the remaining requests always, `X-RateLimit-Reset` on refusals only.
     ResetOnRefusal,
     /// On refusals only.
     OnRefusal,
@@ -36,40 +34,40 @@ pub enum WhenTold {
     Never,
 }
 
-/// How limits are told of.
+/// Which headers answers carry.
 #[derive(Clone, Debug)]
 pub struct Telling {
-    /// Whether answers bear `RateLimit-Policy` and `RateLimit`.
+    /// Whether they carry `RateLimit-Policy` and `RateLimit`.
     pub fields: bool,
-    /// When they bear `X-RateLimit` headers, by limit.
+    /// When they carry `X-RateLimit` headers, by limit.
     pub when: Vec<WhenTold>,
 }
 
-/// The job of the answer that is being told, while it is in the house.
+/// The job whose answer is being sent, while it holds units.
 #[derive(Clone, Copy, Debug)]
 pub struct Own {
-    /// Units that it will give back: none if it succeeds.
+    /// Units that it will release: none if it succeeds.
     pub released: u32,
 }
 
-/// A caller on a metered route, with whose quotas and concurrency its answer is concerned.
+/// A caller on a metered route, whose answer reports quotas and concurrency.
 #[derive(Clone, Copy, Debug)]
 pub struct Metered<'a> {
     /// The caller.
     pub standing: &'a Standing,
-    /// Where its jobs are.
+    /// The gate that has its jobs.
     pub gate: &'a Gate,
-    /// By which it is here.
+    /// The rules of its identity.
     pub rules: &'a Rules,
     /// The job of this answer.
     pub own: Option<Own>,
 }
 
 impl Telling {
-    /// Sets the headers that tell of the limits that the request met, and of the caller's quotas and concurrency as they will
-    /// be when this answer has ended. A worker's own would make them unreadable, and are taken out.
+    /// Sets the headers for the limits that the request met, and for the caller's quotas and concurrency as they will be when
+    /// this answer has ended. The upstream server's own rate limit headers would contradict them and are removed.
     pub fn tell(&self, headers: &mut HeaderMap, rules: &[Limit], met: Option<&Met>, metered: Option<Metered<'_>>) {
-        // An undisclosed limit's refusal tells of no limit at all (semantics §7.4).
+        // A refusal by an undisclosed limit discloses no limit at all (semantics §7.4).
         let refused = met.and_then(|met| met.refused);
         let is_secret = refused.is_some_and(|id| !rules[id.index()].disclosed);
         if self.fields && (met.is_some() || metered.is_some()) {
@@ -98,8 +96,8 @@ impl Telling {
         }
     }
 
-    /// The limit that `X-RateLimit` headers show, and whether with its reset: the one that refused, otherwise the first that is
-    /// told of on every answer; of its counters the one that leaves least.
+    /// The limit for the `X-RateLimit` headers, and whether to send its reset: the limit that refused, otherwise the first one
+    /// that is reported on every answer; of its counters, the one with the least left.
     fn shown<'m>(&self, rules: &[Limit], met: &'m Met) -> Option<(&'m LimitLeft, bool)> {
         let when = |id: LimitId| self.when.get(id.index()).copied().unwrap_or_default();
         let (id, reset) = match met.refused {
@@ -119,21 +117,21 @@ impl Telling {
     }
 }
 
-/// What a limit, a quota or the concurrency leaves.
+/// What is left of a limit, a quota or the concurrency.
 struct Left<'a> {
     name: &'a str,
     limit: u64,
     remaining: u64,
-    /// The length of its window, unless that differs from time to time.
+    /// The length of its window, unless it varies.
     length: Option<Span>,
-    /// Until more.
+    /// The time until more is available.
     until: Option<Span>,
 }
 
 const CONCURRENCY: &str = "concurrency";
 
-/// The disclosed limits, each by the counter that leaves least. A 429 tells of those that count accounts only if they refuse: what
-/// else an account has left would tell a right key from a wrong one.
+/// The disclosed limits, each by the counter with the least left. A 429 reports limits that count accounts only if they refused:
+/// otherwise an account's numbers would tell a right key from a wrong one.
 fn of_limits<'a>(rules: &'a [Limit], met: &Met) -> impl Iterator<Item = Left<'a>> {
     let mut told: Vec<(LimitId, Left<'a>)> = Vec::with_capacity(met.left.len());
     for left in &met.left {
@@ -158,8 +156,8 @@ fn of_limits<'a>(rules: &'a [Limit], met: &Met) -> impl Iterator<Item = Left<'a>
     told.into_iter().map(|(_, left)| left)
 }
 
-/// What will be left of each of the caller's quotas, and at last of its concurrency. A user is limited by its account's as
-/// well: of two of the same name it is told of the one that leaves less.
+/// What will be left of each of the caller's quotas, and last of its concurrency. A delegated user is also limited by its
+/// account's: of two with the same name, the one with less left is reported.
 fn of_caller<'a>(metered: Metered<'a>) -> Vec<Left<'a>> {
     let mut all = left(metered.standing, metered);
     if let Some(account) = metered.standing.delegating() {
@@ -195,15 +193,15 @@ fn write_fields(headers: &mut HeaderMap, lefts: &[Left<'_>]) {
         }
     }
     for (name, text) in [(RATELIMIT_POLICY, policy), (RATELIMIT, state)] {
-        // Names of limits and quotas are made of what headers carry.
+        // Names of limits and quotas are valid header text.
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(name, value);
         }
     }
 }
 
-/// What will be left of each of the caller's quotas that are enforced, and at last of its concurrency. The job may have ended
-/// meanwhile: then a unit too many is told, for once.
+/// What will be left of each of the caller's enforced quotas, and last of its concurrency. If the job has ended meanwhile, the
+/// number is once too high by its units.
 fn left<'a>(standing: &Standing, Metered { gate, rules, own, .. }: Metered<'a>) -> Vec<Left<'a>> {
     let balance = balance(standing, gate, rules);
     let released = own.map_or(0, |own| u64::from(own.released));

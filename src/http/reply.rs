@@ -1,11 +1,11 @@
-//! The one table: a refusal to its status, headers and body (semantics §8). Nothing else in the program knows a refusal's
+//! The table that turns a refusal into its status, headers and body (semantics §8). Nothing else in the program knows a refusal's
 //! status.
 //!
-//! An operator may have other statuses, headers and bodies for single reasons; that is told by [`Answers`], and by nobody else.
+//! Operators may set other statuses, headers and bodies for single reasons; only [`Answers`] knows them.
 //!
-//! A flood is the normal case, so an answer is put together in one buffer, without a serializer.
+//! A flood of refusals is the normal case, so an answer is built in one buffer, without a serializer.
 //!
-//! Absent on purpose: reasons to refuse, and anything of another caller, an upstream or the program's inside.
+//! No answer reveals anything about other callers, the upstream servers or the program's internals.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -17,19 +17,19 @@ use crate::policy::rules::Priority;
 use crate::policy::time::Span;
 use crate::template::{Template, Value, write_json};
 
-/// The phrase of a status that has none of its own, such as 420.
+/// The reason phrase of a status that has no standard one, such as 420.
 const PHRASE: &str = "Refused";
 
-/// Whom a refusal is told to, where that explains it.
+/// The caller's tier, in refusals that explain it.
 #[derive(Clone, Copy, Debug)]
 pub struct Whom<'a> {
-    /// The name of its tier.
+    /// The tier's name.
     pub tier: &'a str,
     /// The tier's priority.
     pub priority: Priority,
 }
 
-/// The usual status of a reason.
+/// The default status of a reason.
 const fn status(reason: Reason) -> StatusCode {
     match reason {
         Reason::BadRequest | Reason::AmbiguousKey => StatusCode::BAD_REQUEST,
@@ -102,7 +102,7 @@ const fn problem_type(reason: Reason) -> &'static str {
     }
 }
 
-/// How the client wants to be told.
+/// The body's format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
     /// `application/json`.
@@ -113,7 +113,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// The client's wish: problem+json if its `Accept` names it, with a weight other than 0.
+    /// The client's wish: problem+json if `Accept` names it with a weight other than 0.
     pub fn wanted(headers: &HeaderMap) -> Self {
         let names = |value: &HeaderValue| {
             value.to_str().is_ok_and(|accept| {
@@ -141,29 +141,29 @@ impl Form {
     }
 }
 
-/// What an answer to one reason has instead of the usual.
+/// An operator's answer to one reason.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
     /// Its status, 400 to 599.
     pub status: Option<StatusCode>,
-    /// Headers that it bears beside the usual ones, at most 16.
+    /// Headers in addition to the usual ones, at most 16.
     pub headers: Vec<(HeaderName, Template)>,
-    /// Its body, and of what type that is. Its places are the members' by their places in [`Member::ALL`].
+    /// The body and its type. The placeholders are members by their positions in [`Member::ALL`].
     pub body: Option<(HeaderValue, Template)>,
 }
 
-/// How refusals are told: in the usual way, or as the operator wants it.
+/// How refusals are answered: by default, or as the operator has set it.
 #[derive(Debug, Default)]
 pub struct Answers {
     /// By reason.
     own: [Option<Box<Answer>>; Reason::ALL.len()],
-    /// Whether pages of all origins may read them.
+    /// Whether pages of all origins may read refusals.
     for_all_origins: bool,
 }
 
 impl Answers {
-    /// The usual ones, but for these; and whether pages of all origins may read even those that are told outside of the CORS
-    /// layer ([`Self::reply_bytes`]).
+    /// The defaults, except for `own`. `for_all_origins`: pages of all origins may read even refusals that are sent outside of
+    /// the CORS layer ([`Self::reply_bytes`]).
     pub fn new(own: Vec<(Reason, Answer)>, for_all_origins: bool) -> Self {
         let mut answers = Self {
             for_all_origins,
@@ -192,7 +192,7 @@ impl Answers {
         let mut response = Response::new(Body::whole(Bytes::from(body)));
         *response.status_mut() = told.status;
         if told.status.canonical_reason().is_none() {
-            // Without one hyper would write `<none>`.
+            // Otherwise hyper would write `<none>`.
             let phrase = ReasonPhrase::from_static(PHRASE.as_bytes());
             response.extensions_mut().insert(phrase);
         }
@@ -206,14 +206,14 @@ impl Answers {
             headers.append(name, value);
         }
         if reason == Reason::ShuttingDown {
-            // The connection is about to be closed whether its core knows that already or not.
+            // The connection is about to be closed, whether its thread knows that already or not.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
-    /// The refusal as the bytes of a whole HTTP/1.1 answer, for a connection that hyper has given up. What was asked for could
-    /// not be read, so neither is it known which page asks: only where every page may read it is it told so.
+    /// The refusal as the bytes of a whole HTTP/1.1 answer, for a connection that hyper has given up. The request could not be
+    /// read, so its origin is unknown: the CORS header is sent only if every origin is allowed.
     pub fn reply_bytes(&self, refusal: &Refusal) -> Vec<u8> {
         let own = self.own(refusal.reason());
         let told = Told {
@@ -249,7 +249,7 @@ impl Answers {
     }
 }
 
-/// A refusal on its way to a client.
+/// A refusal being rendered.
 struct Told<'a> {
     refusal: &'a Refusal,
     whom: Option<Whom<'a>>,
@@ -262,7 +262,7 @@ impl<'a> Told<'a> {
         own.iter().filter_map(|(name, template)| {
             let mut text = String::new();
             template.render(&mut text, |place| self.value(Member::ALL[place].0));
-            // What is filled into a header is made of what headers carry.
+            // Template values are valid header text.
             Some((name.clone(), HeaderValue::from_str(text.trim()).ok()?))
         })
     }
@@ -301,8 +301,7 @@ impl<'a> Told<'a> {
         (form.content_type(), text)
     }
 
-    /// What the refusal says of that: the only place where its members are read, for the usual body and for an operator's
-    /// alike.
+    /// The value of a member of the refusal. Default bodies and operators' bodies both read members here only.
     fn value(&self, member: Member) -> Value<'_> {
         let refusal = self.refusal;
         match member {
@@ -321,18 +320,18 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// Whom it is told to. Not with a 429: a key that is right would be told from one that is wrong without being let in.
+    /// The caller's tier. Hidden in a 429: it would tell a right key from a wrong one without admitting the caller.
     fn explained(&self) -> Option<Whom<'a>> {
         self.whom.filter(|_| self.refusal.reason() != Reason::RateLimited)
     }
 
-    /// Nobody would have been let in: that is said, and not left out.
+    /// Nobody would have been admitted: that is shown as `null` instead of being left out.
     fn is_null(&self, member: Member) -> bool {
         member == Member::LowestAdmittedPriority && matches!(self.refusal, Refusal::QueueFull { .. })
     }
 }
 
-/// The limit that was violated, as draft-ietf-httpapi-ratelimit-headers has it.
+/// The violated limit, as draft-ietf-httpapi-ratelimit-headers defines it.
 fn violated(refusal: &Refusal) -> Option<&str> {
     match refusal {
         Refusal::RateLimited { limit, .. } => limit.as_ref().map(|exceeded| &*exceeded.name),
@@ -390,10 +389,10 @@ fn explain(refusal: &Refusal, member: Member) -> Value<'_> {
     }
 }
 
-/// Beyond that an estimate says no more than "long".
+/// Longer estimates say no more than "long".
 const ESTIMATE_MAX: Span = Span::from_secs(86_400);
 
-/// Begins the next member of an object. Its name needs no escaping.
+/// Begins the next member of an object. The name needs no escaping.
 fn name(json: &mut String, name: &str) {
     json.push(if json.is_empty() { '{' } else { ',' });
     json.push('"');

@@ -1,43 +1,40 @@
-//! Which route a request means, metered or not.
+//! Finds the route of a request, metered or not.
 //!
-//! A path has one spelling, and an unmetered route matches nothing else. A metered route matches every way in which an
-//! upstream may read that spelling (`path::Folded`), and holds what it matches: an unmetered route gets it only if it is
-//! strictly narrower than each metered route that matches, in every reading. So no spelling of a metered path is found
-//! unmetered, whatever routes there are, and by no method: a metered route that doesn't take the method is a 405.
+//! A path has one canonical spelling, and an unmetered route matches nothing else. A metered route matches every way in which an
+//! upstream server may read that spelling (`path::Folded`), and holds what it matches: an unmetered route gets it only if it is
+//! strictly narrower than each matching metered route, in every reading. So no spelling of a metered path is routed as unmetered,
+//! whatever routes there are and whatever the method: a metered route that does not take the method is a 405.
 //!
-//! The order of trying: routes that name the request's host before those that name none; then the file's order, but a
-//! narrower pattern is moved before the first that is wider. Routes of one host and one pattern are one group, within
-//! which the method decides.
+//! Routes are tried in this order: those that name the request's host before those that name none; then the file's order, but a
+//! narrower pattern moves before the first that is wider. Routes of one host and one pattern form a group, in which the method
+//! decides.
 //!
-//! The host is the client's to choose. An unmetered route that names no host would otherwise serve a metered path of
-//! `api.example` to anyone who sends `Host: other`; so towards such a route the metered ones of all hosts count.
-//! Towards one that names its host, those of that host and of none.
-//!
-//! Absent on purpose: upstreams, limits, and the answers to what isn't found (`http::reply`).
+//! The client chooses the host. An unmetered route without a host would otherwise serve a metered path of `api.example` to anyone
+//! who sends `Host: other`; so metered routes of all hosts hold against such a route. Against one that names its host, those of
+//! that host and of none hold.
 
 use crate::path::{BadPath, Folded, Pattern, Spelling};
 use http::{HeaderValue, Method};
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-/// What a route with no list of methods says in `Allow`.
+/// `Allow` for a route without a list of methods.
 const ANY_METHOD: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// A route as it is configured. Its id is its place in the table's list.
+/// A configured route. Its id is its position in the table's list.
 #[derive(Clone, Debug)]
 pub struct RouteSpec {
-    /// The host it is for, without regard to case, port and trailing dot; `None` for every host.
+    /// The host, without regard to case, port and trailing dot; `None` for every host.
     pub host: Option<String>,
-    /// The path it is for.
+    /// The path.
     pub pattern: Pattern,
-    /// The methods it takes: `GET` includes `HEAD`, and `OPTIONS` is always taken. `None` for all but `CONNECT` and
-    /// `TRACE`.
+    /// The methods: `GET` includes `HEAD`, and `OPTIONS` is always accepted. `None` for all but `CONNECT` and `TRACE`.
     pub methods: Option<Vec<Method>>,
-    /// Whether it needs a seat, a slot, concurrency and quota.
+    /// Whether it needs a slot or a queue place, concurrency and quota.
     pub metered: bool,
 }
 
-/// The route that a request means.
+/// The route of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found<'a> {
     /// Its id.
@@ -46,16 +43,16 @@ pub struct Found<'a> {
     pub path: Cow<'a, str>,
 }
 
-/// Why a request means no route.
+/// Why a request has no route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoute<'a> {
-    /// The path can't be taken (400).
+    /// The path is invalid (400).
     BadPath(BadPath),
     /// No route of this host has this path (404).
     NotFound,
-    /// The path's route doesn't take the method (405).
+    /// The path's route does not accept the method (405).
     MethodNotAllowed {
-        /// What it takes.
+        /// The accepted methods.
         allow: &'a HeaderValue,
         /// Whether it is metered.
         metered: bool,
@@ -70,29 +67,29 @@ impl From<BadPath> for NoRoute<'_> {
     }
 }
 
-/// All routes, in the order of trying.
+/// All routes, in the order in which they are tried.
 #[derive(Clone, Debug)]
 pub struct RouteTable {
     specs: Vec<RouteSpec>,
     metered: Vec<Group>,
     unmetered: Vec<Group>,
-    /// By route: what its group takes.
+    /// By route: the methods of its group.
     allow: Vec<HeaderValue>,
 }
 
-/// Routes of one host, one pattern and one kind, told apart by method.
+/// Routes of one host, one pattern and one kind, distinguished by method.
 #[derive(Clone, Debug)]
 struct Group {
     host: Option<Host<String>>,
     pattern: Pattern,
     /// In the file's order; never empty.
     routes: Vec<usize>,
-    /// Of an unmetered group, by metered group: whether it is strictly narrower.
+    /// For an unmetered group, by metered group: whether it is strictly narrower.
     narrower: Vec<bool>,
 }
 
 impl RouteTable {
-    /// The table of these routes, each known by its place in the list.
+    /// The table of these routes; a route's id is its position.
     pub fn new(routes: Vec<RouteSpec>) -> Self {
         let metered = group(&routes, true);
         let mut unmetered = group(&routes, false);
@@ -117,15 +114,15 @@ impl RouteTable {
         }
     }
 
-    /// Which route this request means, by its host as received (port and all; empty if there is none), the path part
-    /// of its target as received, and its method. Path first, then method. `OPTIONS` finds the path's route: the answer
-    /// is for the door to give, with [`RouteTable::allow`].
+    /// The route of a request, by its host as received (with port; empty if there is none), the path part of its target as
+    /// received, and its method. Path first, then method. `OPTIONS` finds the path's route; the caller answers it with
+    /// [`RouteTable::allow`].
     ///
-    /// Allocates nothing for a canonical lower-case path without `;` and `%` whose route captures nothing or stands in
-    /// lower case itself.
+    /// Allocates nothing for a canonical lower-case path without `;` and `%` whose route captures nothing or is in lower case
+    /// itself.
     ///
     /// # Errors
-    /// See [`NoRoute`]. The host is looked at first, then the path.
+    /// See [`NoRoute`]. The host is checked first, then the path.
     pub fn find<'a>(&'a self, host: &str, raw_path: &'a str, method: &Method) -> Result<Found<'a>, NoRoute<'a>> {
         let host = Host::parse(host);
         if !self.is_known(&host) {
@@ -155,7 +152,7 @@ impl RouteTable {
         Ok(Found { route, path })
     }
 
-    /// Whether any route is for this host, as received: where no route names one, every host is known.
+    /// Whether any route is for this host, as received. If a route names no host, every host is known.
     pub fn knows(&self, host: &str) -> bool {
         self.is_known(&Host::parse(host))
     }
@@ -165,7 +162,7 @@ impl RouteTable {
         groups.any(|group| group.is_for(host))
     }
 
-    /// What the path of this route takes, `OPTIONS` included, for `Allow`.
+    /// The methods of this route's path for `Allow`, including `OPTIONS`.
     ///
     /// # Panics
     /// If the id is not of this table.
@@ -185,8 +182,8 @@ impl RouteTable {
         })
     }
 
-    /// The first metered group that any reading means, and the first reading that means it. Refused if another reading
-    /// means another route that isn't merely wider: the cheaper of two could be asked for and the dearer one reached.
+    /// The first metered group that any reading matches, and that reading. Refused if another reading matches another route that
+    /// isn't merely wider: otherwise the cheaper of two could be requested and the dearer one reached.
     fn metered_group(&self, host: &Host<&str>, folded: &Folded<'_>) -> Result<(&Group, usize), NoRoute<'_>> {
         let mut meant = self
             .metered
@@ -206,7 +203,7 @@ impl RouteTable {
         Ok((group, at))
     }
 
-    /// The first route of the group that takes the method.
+    /// The first route of the group that accepts the method.
     fn choose(&self, group: &Group, method: &Method) -> Result<usize, NoRoute<'_>> {
         let mut routes = group.routes.iter().copied();
         routes
@@ -224,7 +221,7 @@ impl Group {
     }
 }
 
-/// The metered or the unmetered routes, in groups, in the order of trying.
+/// The metered or the unmetered routes in groups, in the order in which they are tried.
 fn group(routes: &[RouteSpec], metered: bool) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for (id, route) in routes.iter().enumerate().filter(|(_, route)| route.metered == metered) {
@@ -260,7 +257,7 @@ fn group(routes: &[RouteSpec], metered: bool) -> Vec<Group> {
     groups
 }
 
-/// Whether a list of methods takes this one.
+/// Whether a list of methods accepts this one.
 fn takes(methods: Option<&[Method]>, method: &Method) -> bool {
     match methods {
         _ if method == Method::OPTIONS => true,
@@ -269,7 +266,7 @@ fn takes(methods: Option<&[Method]>, method: &Method) -> bool {
     }
 }
 
-/// The union of what these take, each method once, in the order of the lists.
+/// The union of these lists, each method once, in the order of the lists.
 fn allow_of<'a>(lists: impl Iterator<Item = Option<&'a [Method]>>) -> HeaderValue {
     let mut names: Vec<&str> = Vec::new();
     for methods in lists {
@@ -296,7 +293,7 @@ fn allow_of<'a>(lists: impl Iterator<Item = Option<&'a [Method]>>) -> HeaderValu
     HeaderValue::try_from(union.join(", ")).expect("a method is a token, and tokens are visible ASCII")
 }
 
-/// A host in its one spelling, but for case.
+/// A host in its canonical spelling, except for case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Host<T> {
     /// Without port and trailing dot.
@@ -305,7 +302,7 @@ pub(super) enum Host<T> {
 }
 
 impl<'h> Host<&'h str> {
-    /// Reads a host with or without port; what is malformed is a name that no route has.
+    /// Parses a host with or without port. A malformed one becomes a name that no route has.
     pub(super) fn parse(text: &'h str) -> Self {
         let bracketed = text.strip_prefix('[').and_then(|inner| inner.split_once(']'));
         if let Ok(address) = bracketed.map_or(text, |(inner, _)| inner).parse() {
@@ -327,7 +324,7 @@ impl<'h> Host<&'h str> {
 }
 
 impl Host<String> {
-    /// Whether it is the same.
+    /// Whether both are the same host.
     pub(super) fn is(&self, other: &Host<&str>) -> bool {
         match (self, other) {
             (Self::Name(own), Host::Name(other)) => own.eq_ignore_ascii_case(other),
@@ -358,7 +355,7 @@ mod tests {
         RouteTable::new(lines.iter().map(|line| route(line)).collect())
     }
 
-    /// The id and the path to forward, or the status and what `Allow` says.
+    /// The id and the path to forward, or the status and the `Allow` value.
     fn found(table: &RouteTable, host: &str, path: &str, method: &str) -> String {
         match table.find(host, path, &method.parse().unwrap()) {
             Ok(found) => format!("{} {}", found.route, found.path),
@@ -473,7 +470,7 @@ mod tests {
         assert_eq!(table.allow(0), table.allow(1));
     }
 
-    /// A metered route of one host and an unmetered one of no host: whoever sent another `Host` had the search for free.
+    /// Regression: with a metered route of one host and an unmetered one of no host, another `Host` gave free access.
     #[test]
     fn another_host_opens_no_way_around_the_meter() {
         let table = table(&["metered api.example/search", "open /{*rest}", "open www.example/search"]);
@@ -484,7 +481,8 @@ mod tests {
         assert_eq!(found(&table, "www.example", "/search", "GET"), "2 /search");
     }
 
-    /// The cheaper of two metered routes was asked for, and an upstream that strips parameters served the dearer one.
+    /// Regression: the cheaper of two metered routes was charged, and an upstream server that strips parameters served the dearer
+    /// one.
     #[test]
     fn one_metered_route_is_no_way_to_another() {
         let table = table(&["metered /cheap/{*rest}", "metered /dear", "metered /{a}"]);

@@ -1,6 +1,4 @@
-//! The door, as one generation of the configuration has it: what a request meets on its `way`.
-//!
-//! Absent on purpose: what happens to a request.
+//! The site: one generation of the configuration, as the request path uses it.
 
 use std::sync::Arc;
 
@@ -24,61 +22,61 @@ use crate::store::{Networks, Pseudonyms};
 use crate::upstream::Upstream;
 use crate::upstream::exchange::OnHangup;
 
-/// What a route does with a request.
+/// A route's settings.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// Where it leads.
+    /// The upstream that serves it.
     pub upstream: Arc<Upstream>,
-    /// Whether a request needs a seat, a slot and concurrency.
+    /// Whether a request needs a slot or a queue place, and concurrency.
     pub metered: bool,
-    /// Bytes that a request's body may have.
+    /// The most bytes of a request's body.
     pub max_body: u64,
-    /// The longest that a job waits, if shorter than the queue's.
+    /// The longest wait in the queue, if shorter than the queue's own.
     pub max_wait: Option<Span>,
     /// The statuses that count as success.
     pub success: Arc<[u16]>,
-    /// Units of quota that a success takes.
+    /// Units of quota per success.
     pub cost: u32,
-    /// What becomes of a running job whose client hangs up.
+    /// What happens to a running job whose client hangs up.
     pub on_hangup: OnHangup,
 }
 
-/// What the door is made of, as the composition root gives it.
+/// The parts of a site, as the composition root provides them.
 #[derive(Debug)]
 pub struct Settings {
     /// The routes, in the file's order.
     pub routes: Vec<(RouteSpec, Route)>,
-    /// Where keys may be.
+    /// Where API keys may be.
     pub keys: KeyPlaces,
-    /// Whose word on addresses is taken.
+    /// The proxies that may name the client's address.
     pub trusted_proxies: TrustedProxies,
-    /// What operators have said of networks.
+    /// Operators' entries for networks.
     pub networks: Arc<Networks>,
-    /// What networks and delegated users are known by.
+    /// Pseudonyms of networks and delegated users.
     pub pseudonyms: Pseudonyms,
-    /// Which pages may read the answers.
+    /// CORS, if enabled.
     pub cors: Option<CorsLayer>,
-    /// Where the door's own pages are.
+    /// The paths of tiergate's own pages.
     pub own_paths: OwnPaths,
-    /// What the door's own pages show.
+    /// The content of tiergate's own pages.
     pub pages: Arc<Pages>,
-    /// Where refusals on metered routes are counted.
+    /// Counts refusals on metered routes.
     pub refusals: Arc<Refusals>,
     /// The request limits.
     pub limits: Arc<Limits>,
-    /// How they are told of.
+    /// Which rate limit headers answers carry.
     pub telling: Telling,
-    /// How refusals are told.
+    /// How refusals are answered.
     pub answers: Answers,
-    /// Unmetered requests that are in flight at once.
+    /// Bounds the unmetered requests in flight.
     pub unmetered: Arc<ResizableSemaphore>,
-    /// As many as there may be.
+    /// The size of that bound.
     pub unmetered_max: usize,
-    /// What bounds connections.
+    /// Bounds on connections.
     pub bounds: Bounds,
 }
 
-/// The door, shared by all cores, as one generation of the configuration has it.
+/// One generation of the configuration, shared by all threads.
 #[derive(Debug)]
 pub struct Site {
     pub(super) gate: Arc<Gate>,
@@ -102,7 +100,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// A door before this gate, by the rules of that generation.
+    /// A site with this gate and the rules of that generation.
     pub fn new(gate: Arc<Gate>, generation: Arc<Generation>, settings: Settings) -> Self {
         let Settings {
             routes,
@@ -149,17 +147,17 @@ impl Site {
         }
     }
 
-    /// The hall behind it.
+    /// The gate.
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 
-    /// By which it decides.
+    /// The generation whose rules it applies.
     pub fn generation(&self) -> &Generation {
         &self.generation
     }
 
-    /// How refusals are told.
+    /// How refusals are answered.
     pub fn answers(&self) -> &Answers {
         &self.answers
     }
@@ -169,18 +167,18 @@ impl Site {
         &self.limits
     }
 
-    /// What bounds connections.
+    /// Bounds on connections.
     pub fn bounds(&self) -> &Bounds {
         &self.bounds
     }
 
-    /// Counts a request that the limit or quota of that name would have refused, were it enforced.
+    /// Counts a request that the unenforced limit or quota of that name would have refused.
     pub(super) fn note_unenforced(&self, name: &str, standing: Option<&Standing>) {
         self.generation.meters.unenforced(name);
         self.unenforced.note(name, standing, self.gate.clock().now());
     }
 
-    /// Counts a refusal that was told outside of [`Core::serve`](super::way::Core::serve).
+    /// Counts a refusal that was sent outside of [`Core::serve`](super::way::Core::serve).
     pub fn note_refusal(&self, refusal: &Refusal) {
         self.generation.meters.refusal(None, refusal.reason());
     }

@@ -1,11 +1,10 @@
-//! A client's connection as the door sees it. Between hyper and the socket, it notices what hyper doesn't:
+//! A client's connection. It sits between hyper and the socket, and notices what hyper doesn't:
 //!
-//! - the client's end of sending, also while a body is unread or a pipelined request is buffered, when hyper stops reading;
-//! - answers that hyper makes by itself to what it can't parse. They are held back, and the door answers in its own words;
-//! - that a refused client still sends: its connection is then closed in such a way that it can read the answer (lingering
-//!   close, RFC 9112 §9.6).
-//!
-//! Absent on purpose: requests. This is bytes.
+//! - the client closing its sending side, even while a body is unread or a pipelined request is buffered, when hyper stops
+//! reading;
+//! - hyper's automatic answers to requests that it can't parse. They are suppressed, and tiergate sends its own;
+//! - a refused client that still sends: its connection is closed in a way that lets it read the answer (lingering close, RFC 9112
+//!   §9.6).
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -24,31 +23,31 @@ use super::patience::Patience;
 use crate::clock::Clock;
 use crate::policy::time::Span;
 
-/// Bytes that a refused client may still send before its connection is closed for good.
+/// Bytes that a refused client may still send before its connection is closed.
 pub const LINGER_BYTES: usize = 256 * 1024;
 
 /// How long a refused client has to read its answer and hang up.
 pub const LINGER_TIME: Span = Span::from_secs(2);
 
-/// What the connection's task, its requests and the socket itself share. All of them run on one core.
+/// State that the connection's task, its requests and the socket share. All of them run on one thread.
 #[derive(Debug)]
 pub struct Connection {
     stream: OwnedWriteHalf,
-    /// Requests whose answers hyper has not wholly written yet.
+    /// Requests whose answers hyper has not completely written yet.
     answering: AtomicU32,
-    /// Of them, those whose answers hyper has wholly encoded.
+    /// Of these, requests whose answers hyper has completely encoded.
     encoded: AtomicU32,
-    /// The status that hyper wanted to answer by itself.
+    /// The status of hyper's suppressed automatic answer.
     rejected: AtomicU16,
-    /// Whether part of a request's head has come.
+    /// Whether part of a request's head has arrived.
     head_begun: AtomicBool,
     /// Whether the client may still be sending when the connection ends.
     linger: AtomicBool,
 }
 
 impl Connection {
-    /// Wraps an accepted connection, of which `ahead` has been read already: what hyper reads and writes, and what the door
-    /// knows of it. A client that takes nothing of its answer for `send_timeout` is cut off.
+    /// Wraps an accepted connection, of which `ahead` has been read already: the stream for hyper, and the shared state. A client
+    /// that reads nothing of its answer for `send_timeout` is disconnected.
     pub fn open(stream: TcpStream, ahead: Vec<u8>, clock: Clock, send_timeout: Span) -> (Socket, Arc<Self>) {
         let (read, write) = stream.into_split();
         let connection = Arc::new(Self {
@@ -74,18 +73,18 @@ impl Connection {
         self.stream.as_ref()
     }
 
-    /// A request is being answered until the returned value is dropped.
+    /// Counts a request as being answered until the returned value is dropped.
     pub fn answering(self: &Arc<Self>) -> Answering {
         self.answering.fetch_add(1, Relaxed);
         self.head_begun.store(false, Relaxed);
         Answering(Arc::clone(self))
     }
 
-    /// Ends when the client has hung up. Half-closed counts as hung up (semantics §5.8).
+    /// Completes when the client has hung up. Half-closed counts as hung up (semantics §5.8).
     pub async fn hung_up(&self) {
         loop {
             match self.stream().ready(READ_CLOSED).await {
-                // Something came after all. It isn't read here, so its readiness must be taken back, or this would spin.
+                // Spurious: data arrived. It isn't read here, so the readiness must be cleared, or this would spin.
                 Ok(ready) if !ready.is_read_closed() => {
                     let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
                     let _would_block = self.stream().try_io(READ_CLOSED, nothing);
@@ -96,25 +95,25 @@ impl Connection {
         }
     }
 
-    /// The client may still be sending when its answer is out.
+    /// Marks that the client may still be sending after its answer.
     pub fn linger(&self) {
         self.linger.store(true, Relaxed);
     }
 
-    /// The status with which hyper wanted to answer what it could not parse.
+    /// The status of hyper's automatic answer to what it could not parse.
     pub fn rejected(&self) -> Option<u16> {
         Some(self.rejected.load(Relaxed)).filter(|status| *status != 0)
     }
 
-    /// Whether the client has begun a request whose head is not complete.
+    /// Whether the client has begun a request whose head is incomplete.
     pub fn head_begun(&self) -> bool {
         self.head_begun.load(Relaxed)
     }
 
-    /// After hyper has gone: writes an answer of the door's own.
+    /// Writes an answer of tiergate's own after hyper has ended.
     ///
     /// # Errors
-    /// The client is gone, or does not take it within [`LINGER_TIME`].
+    /// The client is gone, or does not read the answer within [`LINGER_TIME`].
     pub async fn write_last(&self, bytes: &[u8], clock: &Clock) -> io::Result<()> {
         self.linger();
         tokio::select! {
@@ -135,9 +134,9 @@ impl Connection {
         Ok(())
     }
 
-    /// The connection's end. If the client may still be sending: ends the door's side, throws away what still comes, at
-    /// most [`LINGER_BYTES`], and gives the client [`LINGER_TIME`] to hang up, since closing at once would reset the
-    /// connection and take the answer from it.
+    /// Closes the connection. If the client may still be sending: closes the sending side, discards at most [`LINGER_BYTES`] of
+    /// what still arrives, and gives the client [`LINGER_TIME`] to hang up. Closing at once would reset the connection and could
+    /// destroy the answer.
     pub async fn close(&self, clock: &Clock) {
         if !self.linger.load(Relaxed) || self.shut_down_writing().is_err() {
             return;
@@ -159,8 +158,8 @@ impl Connection {
                 Err(_) => return,
             }
         }
-        // Not a byte more is taken, but a client that reads while it sends hasn't seen the answer perhaps, and to close
-        // now would reset its connection.
+        // Nothing more is read, but a client that is still sending may not have read the answer, and closing now would reset its
+        // connection.
         self.hung_up().await;
     }
 
@@ -173,19 +172,19 @@ impl Connection {
     }
 }
 
-/// Woken when the client's side is closed, and not by anything that the client sends: readiness for urgent data, which
-/// nobody sends, brings that of the closed reading side with it.
+/// Wakes when the client's side is closed, and not for received data. Readiness for urgent data, which nobody sends, includes
+/// that for the closed reading side.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const READ_CLOSED: Interest = Interest::PRIORITY;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const READ_CLOSED: Interest = Interest::READABLE;
 
-/// A request that is being answered. Lives in the answer's body, which hyper drops once it is encoded.
+/// A request that is being answered. It lives in the answer's body, which hyper drops once it is encoded.
 #[derive(Debug)]
 pub struct Answering(Arc<Connection>);
 
 impl Answering {
-    /// Ends when the client has hung up.
+    /// Completes when the client has hung up.
     pub fn hung_up(&self) -> impl Future<Output = ()> + Send + 'static {
         let connection = Arc::clone(&self.0);
         async move { connection.hung_up().await }
@@ -198,11 +197,11 @@ impl Drop for Answering {
     }
 }
 
-/// What hyper reads from and writes to.
+/// The stream that hyper reads from and writes to.
 #[derive(Debug)]
 pub struct Socket {
     read: OwnedReadHalf,
-    /// What was read before hyper came, and comes first.
+    /// Bytes that were read before hyper started.
     ahead: Bytes,
     connection: Arc<Connection>,
     patience: Patience,
@@ -257,7 +256,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What the door still has to say itself comes after hyper.
+        // Tiergate's own answer follows.
         if self.connection.rejected().is_some() {
             return Poll::Ready(Ok(()));
         }
@@ -266,7 +265,7 @@ impl AsyncWrite for Socket {
 }
 
 impl Socket {
-    /// Whether these bytes are an answer of hyper's own, since nothing is being answered: then only its status is kept.
+    /// Whether these bytes are an automatic answer of hyper, since no request is being answered: then only its status is kept.
     fn holds_back(&self, bytes: &[u8]) -> bool {
         if self.connection.is_answering() {
             return false;

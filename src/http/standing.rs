@@ -1,7 +1,5 @@
-//! On what terms somebody is here: the account of its key, the network of its address, or the user for whom a delegating
-//! account asks (semantics §2.2, §5.9). A look-up that charges nothing.
-//!
-//! Absent on purpose: what the caller has used, and whether it may.
+//! A caller's terms: the account of its key, the network of its address, or the user for whom a delegating account asks
+//! (semantics §2.2, §5.9). The look-up charges nothing.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,34 +16,34 @@ use crate::policy::time::UnixTime;
 use crate::policy::{Delegate, Own};
 use crate::store::{Account, AccountView, Pseudonyms};
 
-/// Bytes of the name that a delegating account gives its user.
+/// The most bytes of a delegated user's name.
 const USER_BYTES_MAX: usize = 64;
-/// The header that names a user; the parameter of the query.
+/// The header that names a user; it may be a query parameter instead.
 const USER_HEADER: HeaderName = HeaderName::from_static("x-tiergate-user");
 const USER_PARAMETER: &str = "uid";
 
-/// On what terms somebody is here, by the rules of the [`Callers`] who have said so.
+/// A caller's terms, by the rules of the [`Callers`] that identified it.
 #[derive(Clone, Debug)]
 pub struct Standing {
-    /// Who is counted.
+    /// The caller that is counted.
     pub caller: Caller,
     /// Its tier.
     pub tier_id: TierId,
-    /// Its account, or the one that asks for it, if there is one.
+    /// Its account, or the delegating account, if there is one.
     pub account: Option<Arc<Account>>,
-    /// What it has of its own instead of what its tier gives.
+    /// Individual settings that override those of the tier.
     pub own: Option<Arc<Own>>,
-    /// The account that asks for it, as it is counted too.
+    /// The delegating account, which is counted too.
     pub delegate: Option<Box<Delegate>>,
 }
 
 impl Standing {
-    /// Its tier, in the rules by which it is here.
+    /// Its tier in these rules, which must be those of its identity.
     pub fn tier<'r>(&self, rules: &'r Rules) -> &'r Tier {
         rules.tier(self.tier_id)
     }
 
-    /// The standing of the account that asks for this user, if it is one.
+    /// The terms of the delegating account, if this is a delegated user.
     pub fn delegating(&self) -> Option<Self> {
         let delegate = self.delegate.as_ref()?;
         Some(Self {
@@ -57,8 +55,8 @@ impl Standing {
         })
     }
 
-    /// What its account has of its own, and that account's tier: of a delegated user, those of the account that asks for it.
-    /// Who has none has the anonymous tier.
+    /// The individual settings and the tier of its account; for a delegated user, of the delegating account. Clients without an
+    /// account have the anonymous tier.
     pub fn of_account(&self) -> (Option<&Own>, TierId) {
         match &self.delegate {
             Some(delegate) => (delegate.own.as_deref(), delegate.tier),
@@ -66,8 +64,8 @@ impl Standing {
         }
     }
 
-    /// What the caller is called to itself: its account's address of mail, otherwise its name; the address of somebody without
-    /// one.
+    /// The caller's name for itself: its account's mail address, otherwise the account's name; the client's address if there is
+    /// no account.
     pub fn id(&self, address: IpAddr) -> String {
         self.account.as_ref().map_or_else(
             || address.to_string(),
@@ -75,32 +73,32 @@ impl Standing {
         )
     }
 
-    /// Jobs that it may have in the house at once.
+    /// The most jobs that it may have queued and running at once.
     pub fn concurrency(&self, rules: &Rules) -> u32 {
         let own = self.own.as_ref().and_then(|own| own.concurrency);
         own.unwrap_or(self.tier(rules).concurrency)
     }
 
-    /// Units that it may use of that quota.
+    /// The units that it may use of that quota.
     pub fn limit(&self, quota: &Quota) -> u64 {
         let own = self.own.as_ref().and_then(|own| own.limit(&quota.name));
         own.unwrap_or(quota.limit)
     }
 }
 
-/// Who there is.
+/// Identifies callers.
 #[derive(Debug)]
 pub struct Callers {
     keys: KeyPlaces,
     accounts: Arc<AccountView>,
     pseudonyms: Pseudonyms,
     rules: Arc<Rules>,
-    /// By their names.
+    /// By name.
     tiers: HashMap<Arc<str>, TierId>,
 }
 
 impl Callers {
-    /// Those with a key of these accounts, on the terms of these rules, and everybody else.
+    /// Identifies callers by these accounts and rules.
     pub fn new(keys: KeyPlaces, accounts: Arc<AccountView>, pseudonyms: Pseudonyms, rules: Arc<Rules>) -> Self {
         let tiers = rules.tiers.entries();
         Self {
@@ -112,12 +110,11 @@ impl Callers {
         }
     }
 
-    /// Finds the key, takes it out of the request, and says on what terms its owner is here. A key never falls back to
-    /// anonymous; who has none is counted as that network. Answers with the query that is left as well.
+    /// Finds the key, removes it from the request, and returns the terms of its owner and the remaining query. An invalid key
+    /// never falls back to anonymous; clients without a key are counted by network.
     ///
     /// # Errors
-    /// Two different keys, a key of nobody's or one that has expired, a blocked account, a user's name that is too long or
-    /// given twice.
+    /// Two different keys, an unknown or expired key, a blocked account, or a user's name that is too long or given twice.
     pub fn who(
         &self,
         head: &mut Parts,
@@ -139,13 +136,13 @@ impl Callers {
         Ok((standing, query))
     }
 
-    /// The account's terms, as if it asked for itself at that time.
+    /// The account's terms at that time, as if it asked for itself.
     pub fn standing_of(&self, account: Arc<Account>, now: UnixTime) -> Standing {
         self.standing(Caller::Account(account.id), Some(account), now)
     }
 
-    /// The same caller's terms by these accounts and rules, which came into force while it was here. An account that isn't listed in
-    /// them is as it was; a user whose account may ask for none any more is counted as that account.
+    /// The same caller's terms by these accounts and rules, which came into force meanwhile. An account that tiers.yaml
+    /// does not declare is unchanged; a delegated user whose account may no longer delegate is counted as that account.
     pub fn renewed(&self, before: &Standing, now: UnixTime) -> Standing {
         let Some(account) = &before.account else {
             return self.standing(before.caller, None, now);
@@ -157,7 +154,7 @@ impl Callers {
         }
     }
 
-    /// The account, or the user for whom it asks.
+    /// The terms of the account, or of the user for whom it asks.
     fn account(
         &self,
         account: Arc<Account>,
@@ -177,7 +174,7 @@ impl Callers {
         })
     }
 
-    /// The user's terms for whom that account asks.
+    /// The terms of that account's user.
     fn user(&self, user: UserId, users_max: u32, account: Arc<Account>, now: UnixTime) -> Standing {
         let of = self.standing_of(Arc::clone(&account), now);
         Standing {
@@ -194,8 +191,8 @@ impl Callers {
         }
     }
 
-    /// The caller's terms by itself: those of its account's tier. An account whose time is over, or whose tier there isn't any
-    /// more, has those of the anonymous tier.
+    /// The caller's terms: those of its account's tier. An expired account, or one whose tier no longer exists, has those of the
+    /// anonymous tier.
     fn standing(&self, caller: Caller, account: Option<Arc<Account>>, now: UnixTime) -> Standing {
         let valid = account
             .as_ref()
@@ -212,7 +209,7 @@ impl Callers {
     }
 }
 
-/// The user whom the request names; an empty name is none.
+/// The user that the request names; an empty name counts as none.
 fn user(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Vec<u8>>, Refusal> {
     let named = headers
         .get_all(USER_HEADER)

@@ -1,6 +1,4 @@
-//! What a request is for: the host, and the target that a worker gets.
-//!
-//! Absent on purpose: which route that is (`routes`).
+//! The host of a request, and the target that the upstream server gets.
 
 use std::net::Ipv6Addr;
 
@@ -9,30 +7,30 @@ use http::{Uri, Version, header};
 
 use crate::policy::refusal::Refusal;
 
-/// The host that the request is for: of the target if it names one, otherwise of `Host`, of which HTTP/1.1 has exactly one
-/// (RFC 9112 §3.2).
+/// The host of the request: from the target if it names one, otherwise from `Host`, which HTTP/1.1 requires exactly once (RFC
+/// 9112 §3.2).
 pub(super) fn host(head: &Parts) -> Result<String, Refusal> {
     let mut lines = head.headers.get_all(header::HOST).iter();
     let (first, second) = (lines.next(), lines.next());
     if second.is_some() {
-        return Err(Refusal::BadRequest("more than one Host".into()));
+        return Err(Refusal::BadRequest("more than one Host header".into()));
     }
     let named = match (head.uri.authority(), first) {
         (Some(authority), _) => Some(authority.as_str()),
         (None, Some(host)) => host.to_str().ok(),
         (None, None) if head.version == Version::HTTP_11 => {
-            return Err(Refusal::BadRequest("Host is missing".into()));
+            return Err(Refusal::BadRequest("the Host header is missing".into()));
         }
         (None, None) => Some(""),
     };
     named
         .filter(|named| is_host(named))
         .map(str::to_owned)
-        .ok_or_else(|| Refusal::BadRequest("Host is not a host".into()))
+        .ok_or_else(|| Refusal::BadRequest("the Host header is not a valid host".into()))
 }
 
-/// Whether this is a host with or without a port, or empty: nothing that the worker could read as two hosts, as somebody's
-/// name, or as a path.
+/// Whether this is a host with or without a port, or empty: nothing that an upstream server could read as two hosts, as user
+/// information, or as a path.
 fn is_host(text: &str) -> bool {
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port),
@@ -48,12 +46,12 @@ fn is_host(text: &str) -> bool {
     is_name && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The target in the form that a worker gets: a path with its query (RFC 9112 §3.2.1).
+/// The target for the upstream server: a path with its query (RFC 9112 §3.2.1).
 pub(super) fn target(path: &str, query: Option<&str>) -> Result<Uri, Refusal> {
     let text = match query {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
     text.parse()
-        .map_err(|_| Refusal::BadRequest("the request target can't be forwarded".into()))
+        .map_err(|_| Refusal::BadRequest("the request target is invalid".into()))
 }

@@ -1,6 +1,5 @@
-//! Limits and quotas that aren't enforced: what they would have refused is logged, seldom enough that a flood doesn't fill the log.
-//!
-//! Absent on purpose: what would have been refused, which is `policy`'s, and the metric, which counts every one (`telemetry`).
+//! Dry run: logs what unenforced limits and quotas would have refused, rarely enough that a flood doesn't fill the log. The
+//! metric counts every one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,56 +10,56 @@ use super::standing::Standing;
 use crate::policy::rules::Rules;
 use crate::policy::time::{Span, Timestamp};
 
-/// One line of each limit or quota in so long.
+/// At most one line per limit or quota in this time.
 const TOLD_EVERY: Span = Span::from_secs(60);
 
-/// Those that aren't enforced.
+/// The unenforced limits and quotas.
 #[derive(Debug)]
 pub struct Unenforced {
     of: Vec<(Arc<str>, Told)>,
 }
 
-/// What was told of one.
+/// The log state of one.
 #[derive(Debug, Default)]
 struct Told {
-    /// Nothing is told before that, in nanoseconds of the door's clock.
+    /// The time of the next line, in nanoseconds of tiergate's clock.
     next: AtomicU64,
-    /// Refusals that it would have made since the last line.
+    /// Would-be refusals since the last line.
     untold: AtomicU64,
 }
 
 impl Unenforced {
-    /// Those of these rules.
+    /// The unenforced limits and quotas of these rules.
     pub fn new(rules: &Rules) -> Self {
         let of = rules.unenforced().into_iter().map(|name| (name, Told::default()));
         Self { of: of.collect() }
     }
 
-    /// The limit or quota of that name would have refused a request of that standing: logs it, if that is due. Of strangers no
-    /// address is told: nobody has turned them away.
+    /// Logs that this limit or quota would have refused a request, if a line is due. Addresses of anonymous clients are not
+    /// logged: they were not refused.
     pub fn note(&self, name: &str, standing: Option<&Standing>, now: Timestamp) {
         let known = self.of.iter().find(|(known, _)| **known == *name);
         let Some(refusals) = known.and_then(|(_, told)| told.due(now)) else {
             return;
         };
         let account = standing.and_then(|standing| standing.account.as_ref());
-        let last = account.map_or("somebody without an account", |account| &account.name);
+        let last = account.map_or("anonymous", |account| &account.name);
         info!(
             limit = name,
-            refusals, last, "not enforced: so many requests would have been refused since the last such line"
+            refusals, last, "dry run: these requests would have been refused since the last such line"
         );
     }
 }
 
 impl Told {
-    /// How many are to be told now, this one included.
+    /// The number to log now, including this one.
     fn due(&self, now: Timestamp) -> Option<u64> {
         self.untold.fetch_add(1, Ordering::Relaxed);
         let next = self.next.load(Ordering::Relaxed);
         if now.as_nanos() < next {
             return None;
         }
-        // Of several at once one tells.
+        // Of several threads one logs.
         let after = (now + TOLD_EVERY).as_nanos();
         self.next
             .compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed)

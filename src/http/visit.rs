@@ -1,6 +1,4 @@
 //! A request as it came, and what is left unread of it when the answer goes out (semantics §8).
-//!
-//! Absent on purpose: what the answer is.
 
 use std::sync::Arc;
 
@@ -14,7 +12,7 @@ use super::body::Body;
 use super::socket::Connection;
 use crate::upstream::upload::{Progress, Upload, has_arrived};
 
-/// A request as it came, until somebody takes its body.
+/// A request as it came, until its body is taken.
 #[derive(Debug)]
 pub(super) struct Visit<'c> {
     pub(super) head: Parts,
@@ -23,7 +21,7 @@ pub(super) struct Visit<'c> {
     /// Whether the client waits for `100 Continue`.
     pub(super) expects: bool,
     body: Option<Incoming>,
-    /// Of the body, once somebody has taken it.
+    /// The progress of the body, once it is taken.
     progress: Option<Arc<Progress>>,
 }
 
@@ -44,7 +42,8 @@ impl<'c> Visit<'c> {
         }
     }
 
-    /// The length of the head in bytes, as it must have come. hyper bounds what it reads at once, which may be twice as much.
+    /// The length of the head in bytes, as it was received at least. hyper bounds what it reads at once, which may be twice as
+    /// much.
     pub(super) fn head_length(&self) -> usize {
         let uri = &self.head.uri;
         let target = uri.authority().map_or(0, |authority| authority.as_str().len())
@@ -56,7 +55,7 @@ impl<'c> Visit<'c> {
         })
     }
 
-    /// The length of the body in bytes, if the client has said it.
+    /// The body's declared length in bytes.
     pub(super) fn declared_length(&self) -> Option<u64> {
         self.head
             .headers
@@ -67,7 +66,7 @@ impl<'c> Visit<'c> {
             .ok()
     }
 
-    /// The request for a worker.
+    /// The request for an upstream server.
     pub(super) fn take(&mut self, max_body: u64) -> (Parts, Upload) {
         let (head, ()) = Request::new(()).into_parts();
         let head = std::mem::replace(&mut self.head, head);
@@ -76,18 +75,18 @@ impl<'c> Visit<'c> {
         (head, upload)
     }
 
-    /// The request was refused after all.
+    /// Returns the body when the request was refused after all.
     pub(super) fn give_back(&mut self, upload: Upload) {
         self.body = upload.into_unread();
     }
 
-    /// The answer goes out, whoever made it. If the body hasn't wholly arrived by now, the connection is closed after the
-    /// answer, in such a way that the client can read it (semantics §8).
+    /// Called for every answer. If the body hasn't completely arrived by now, the connection is closed after the answer, in a way
+    /// that lets the client read it (semantics §8).
     pub(super) async fn leave_unread(&mut self, response: &mut Response<Body>) {
         let complete = match (self.body.take(), &self.progress) {
-            // A body tells of its fault once: asked again, it would pass for complete.
+            // A body reports its fault once: polled again, it would look complete.
             (_, Some(progress)) if progress.fault().is_some() => false,
-            // A client that waits for `100 Continue` gets none.
+            // A client that expects `100 Continue` gets none.
             (Some(body), _) if self.expects => body.is_end_stream(),
             (Some(body), _) => has_arrived(body).await,
             (None, Some(progress)) => progress.is_complete(),
@@ -107,7 +106,7 @@ fn close_after(response: &mut Response<Body>, connection: &Connection) {
 }
 
 fn expects_continue(head: &Parts) -> bool {
-    // Of several lines the last counts, as for hyper, who sends the `100 Continue`.
+    // Of several lines the last one counts, as in hyper, which sends the `100 Continue`.
     let expect = head.headers.get_all(header::EXPECT).iter().next_back();
     head.version == Version::HTTP_11
         && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))

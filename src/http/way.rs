@@ -1,7 +1,5 @@
-//! The way of a request, top to bottom (semantics §2).
-//!
-//! Absent on purpose: sockets (`listener`), what happens once it is clear where the request goes (`forward`), and every decision,
-//! which are `policy`'s.
+//! The request path, top to bottom (semantics §2). `forward` continues once the destination is known; `policy` makes the
+//! decisions.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -39,25 +37,25 @@ use crate::upstream::Connections;
 use crate::upstream::exchange::{SLOW_BODY, malformed_body};
 use crate::upstream::upload::Fault;
 
-/// One core's door: the shared one, which may be exchanged at any time, with connections of the core's own.
+/// What one thread serves requests with: the shared site, which a reload may replace, and the thread's own connections.
 #[derive(Debug)]
 pub struct Core {
-    /// The shared door, as it is at present.
+    /// The active site.
     pub site: Arc<ArcSwap<Site>>,
-    /// The core's connections to workers.
+    /// The thread's connections to upstream servers.
     pub connections: Arc<Connections>,
 }
 
-/// The door of one request: it keeps the one that it came to, whose routes and keys are its own. Who asks, its limits and quotas
-/// are the newest one's where that has come into force before they were decided ([`Newer`]).
+/// One request's site: the one that it came to, whose routes and keys it uses. Identity, limits and quotas are by the newest one,
+/// if a reload came before they were decided ([`Newer`]).
 pub(super) struct Turn<'c> {
     pub(super) site: &'c Site,
-    /// The shared one, as it is at present.
+    /// The active site.
     pub(super) newest: &'c ArcSwap<Site>,
     pub(super) connections: &'c Arc<Connections>,
 }
 
-/// The client is gone: there is nobody to answer.
+/// The client is gone, so there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HungUp;
 
@@ -69,7 +67,7 @@ impl std::fmt::Display for HungUp {
 
 impl std::error::Error for HungUp {}
 
-/// Why a request ends before a worker has answered it.
+/// Why a request ends before an upstream server has answered it.
 #[derive(Debug)]
 pub(super) enum Stop {
     Refused {
@@ -106,26 +104,26 @@ impl From<Fault> for Stop {
 #[derive(Debug)]
 struct Origin {
     client: Client,
-    /// What its network has of its own.
+    /// The network's individual numbers.
     network: Option<OwnNumbers>,
 }
 
-/// What was found out about a request on its way.
+/// What is known about a request so far.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Who asks.
+    /// The caller's terms.
     pub(super) standing: Option<Standing>,
     /// Whether its route is metered.
     metered: bool,
-    /// What request limits said of it.
+    /// The request limits' result.
     met: Option<Met>,
-    /// Its job, while that is in the house.
+    /// Its job, while that holds units.
     pub(super) own: Option<Own>,
-    /// Doors that it met after the one that it came to.
+    /// Newer sites that it met after the one that it came to.
     pub(super) newer: Newer,
 }
 
-/// Who asks, after the request limits, by that door's rules; and the query without its key.
+/// The caller's terms after the request limits, the site of that identity, and the query without the key.
 struct Known<'f> {
     standing: &'f Standing,
     site: &'f Site,
@@ -133,7 +131,7 @@ struct Known<'f> {
 }
 
 impl Core {
-    /// Answers a request, or has nobody left to answer.
+    /// Answers a request.
     ///
     /// # Errors
     /// The client has hung up.
@@ -147,7 +145,7 @@ impl Core {
         self.serve_by(&site, connection, peer, request).await
     }
 
-    /// The same for a request that has come to that door, which may be an older one by now.
+    /// Answers a request by `site`, which may be older than the active one.
     ///
     /// # Errors
     /// As [`Self::serve`].
@@ -199,7 +197,7 @@ impl Turn<'_> {
     ) -> Result<Response<Body>, HungUp> {
         let mut visit = self.visit(connection, peer, request);
         let form = Form::wanted(&visit.head.headers);
-        // Without the query, in which there may be a key.
+        // Without the query, which may contain a key.
         let asked = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (visit.head.method.to_string(), visit.head.uri.path().to_owned()));
         let (method, path) = asked.unzip();
@@ -207,16 +205,16 @@ impl Turn<'_> {
         match self.way(&mut visit, &mut found).await {
             Ok(mut response) => {
                 self.tell(response.headers_mut(), &found);
-                debug!(method, path, status = response.status().as_u16(), "answered");
+                debug!(method, path, status = response.status().as_u16(), "request answered");
                 visit.leave_unread(&mut response).await;
                 Ok(response)
             }
             Err(Stop::HungUp) => {
-                debug!(method, path, "hung up");
+                debug!(method, path, "client hung up");
                 Err(HungUp)
             }
             Err(Stop::Refused { refusal, allow }) => {
-                debug!(method, path, reason = refusal.reason().code(), "refused");
+                debug!(method, path, reason = refusal.reason().code(), "request refused");
                 let mut response = self.refuse(&refusal, &found, form);
                 if let Some(allow) = allow {
                     response.headers_mut().insert(header::ALLOW, allow);
@@ -252,7 +250,7 @@ impl Turn<'_> {
         response
     }
 
-    /// What the answer tells of limits. A flood is refused by request limits: then the hall isn't asked.
+    /// Sets the rate limit headers. A flood is refused by request limits: then the gate isn't asked.
     fn tell(&self, headers: &mut HeaderMap, found: &Found) {
         let is_limited = found.met.as_ref().is_some_and(|met| met.refused.is_some());
         let standing = found.standing.as_ref().filter(|_| found.metered && !is_limited);
@@ -263,20 +261,20 @@ impl Turn<'_> {
             rules: &of_caller.generation.rules,
             own: found.own,
         });
-        // Which fields there are is said by whoever has decided of the limits; where none was met, of the rest.
+        // The site that decided the limits chooses the headers; if no limit matched, the site of the identity does.
         let telling = &if found.met.is_some() { of_limits } else { of_caller }.telling;
         telling.tell(headers, of_limits.limits.rules(), found.met.as_ref(), metered);
     }
 
     /// The steps of semantics §2, in their order.
     async fn way(&self, visit: &mut Visit<'_>, found: &mut Found) -> Result<Response<Body>, Stop> {
-        // 1. Malformed, no such route: answered before anything is charged.
+        // 1. Malformed or no route: answered before anything is charged.
         if visit.head_length() > self.site.bounds.head_max {
             return Err(Refusal::HeadersTooLarge.into());
         }
         let origin = self.let_in(visit.client?)?;
         let host = host(&visit.head)?;
-        // Before the door's own paths too: limits that name their hosts would let keys be guessed at any other.
+        // Also before tiergate's own paths: with limits that name hosts, keys could be guessed under any other host.
         if !self.site.table.knows(&host) {
             return Err(Refusal::UnknownHost.into());
         }
@@ -292,7 +290,7 @@ impl Turn<'_> {
         if visit.declared_length().is_some_and(|length| length > route.max_body) {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
         }
-        // 2–3. Who, and request limits.
+        // 2–3. Identity and request limits.
         let known = self.limited(visit, &host, &origin, route.metered, found)?;
         let Known { standing, query, .. } = &known;
         let wait = prefer::wait(&visit.head.headers);
@@ -321,7 +319,7 @@ impl Turn<'_> {
         self.search(visit, route, ask, found).await
     }
 
-    /// A blocked network is turned away, whatever it asks.
+    /// Refuses a blocked network, whatever it requests.
     fn let_in(&self, client: Client) -> Result<Origin, Refusal> {
         let known = self.site.networks.find(client.address, self.site.gate.clock().wall());
         if known.blocked {
@@ -333,11 +331,11 @@ impl Turn<'_> {
         })
     }
 
-    /// The newest configuration, for a request that has been told that this one's rules are stale. So each further turn needs another
-    /// reload.
+    /// The newest configuration, for a request that was told that this one's rules are stale. So each further iteration needs
+    /// another reload.
     ///
     /// # Errors
-    /// There is no newer one: a reload broke off halfway, and the server shuts down.
+    /// There is no newer one: a reload failed halfway, and the server shuts down.
     pub(super) fn newer_than(&self, tried: &Site) -> Result<Arc<Site>, Refusal> {
         let newest = self.newest.load_full();
         if std::ptr::eq(Arc::as_ptr(&newest), tried) {
@@ -347,9 +345,9 @@ impl Turn<'_> {
         Ok(newest)
     }
 
-    /// Who asks, which charges nothing, and then the request limits: all that match are charged, or none is. A key of nobody's
-    /// is told of after its network has been charged, so that guessing is limited. The hall is asked as whom a network is counted
-    /// only if that `matters`: for a search, and for what somebody is told of itself.
+    /// Identifies the caller, which charges nothing, then applies the request limits: all matching ones are charged, or none. An
+    /// unknown key is refused after its network has been charged, so that guessing is limited. The gate is asked as whom a
+    /// network is counted only if that `matters`: for metered requests and for `/me`.
     fn limited<'f>(
         &'f self,
         visit: &mut Visit<'_>,
@@ -389,7 +387,7 @@ impl Turn<'_> {
             found.met = met;
             break charged;
         };
-        // A flood, and who is blocked, end here: neither asks the hall for anything.
+        // Floods and blocked callers end here, without asking the gate.
         match (known, charged) {
             (_, Err(Refusal::Blocked)) => Err(Refusal::Blocked),
             (Ok((standing, _)), Err(refusal)) => {
@@ -410,7 +408,7 @@ impl Turn<'_> {
         }
     }
 
-    /// The door's own paths come before the routes.
+    /// Tiergate's own paths come before the routes.
     async fn own_path(
         &self,
         visit: &mut Visit<'_>,
@@ -457,7 +455,7 @@ impl Turn<'_> {
         Ok(Some(response))
     }
 
-    /// The route, and the path to forward: what was matched and nothing else.
+    /// The route, and the path to forward: exactly what was matched.
     fn find(&self, host: &str, head: &Parts, found: &mut Found) -> Result<(usize, String), Stop> {
         match self.site.table.find(host, head.uri.path(), &head.method) {
             Ok(found) => Ok((found.route, found.path.into_owned())),
@@ -476,7 +474,7 @@ impl Turn<'_> {
     }
 }
 
-/// A browser's question whether a page may ask.
+/// Answers a CORS preflight.
 async fn preflight(layer: &CorsLayer, mut visit: Visit<'_>) -> Response<Body> {
     let (mut asked, ()) = Request::new(()).into_parts();
     std::mem::swap(&mut asked, &mut visit.head);
@@ -488,7 +486,7 @@ async fn preflight(layer: &CorsLayer, mut visit: Visit<'_>) -> Response<Body> {
 
 static OWN_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
-/// `OPTIONS` is answered by the door and never metered.
+/// `OPTIONS` is answered by tiergate and never metered.
 fn options(allow: &HeaderValue) -> Response<Body> {
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::NO_CONTENT;

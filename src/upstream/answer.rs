@@ -1,15 +1,13 @@
-//! A worker's answer on its way to the client, and the order in which its job ends (semantics §6):
+//! An upstream server's answer on its way to the client, and the order in which its job ends (semantics §6):
 //!
-//! 1. the worker's message ends: the slot is given back, however slowly the client reads;
-//! 2. a success is written down, and its debit made durable;
-//! 3. the caller's concurrency is given back;
+//! 1. the server's message ends: the slot is released, however slowly the client reads;
+//! 2. a success is journaled, and its debit made durable;
+//! 3. the caller's concurrency is released;
 //! 4. only then the answer's last part is handed over. With a Content-Length that is the bytes that complete it, otherwise
 //!    the end mark alone.
 //!
-//! So a client that sends its next request after the last byte of this answer never meets its own previous request, and
-//! what a client has received whole is debited, whatever happens to the door.
-//!
-//! Absent on purpose: the answer's head.
+//! So a client that sends its next request after the last byte of this answer never competes with its own previous request, and
+//! what a client has received completely is debited, even if tiergate crashes.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -32,7 +30,7 @@ use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Timestamp;
 
-/// The body of a worker's answer.
+/// The body of an upstream server's answer.
 #[derive(Debug)]
 pub struct Answer(Kind);
 
@@ -40,12 +38,12 @@ pub struct Answer(Kind);
 enum Kind {
     /// Complete when its head arrived.
     Whole(Option<Bytes>),
-    /// Pumped through a window.
+    /// Streamed through a window.
     Pumped { outlet: Outlet, length: SizeHint },
 }
 
 impl Answer {
-    /// Whether its job may still be in the house: an answer that is whole has been settled.
+    /// Whether its job may still be running: a whole answer has been settled.
     pub fn is_under_way(&self) -> bool {
         matches!(self.0, Kind::Pumped { .. })
     }
@@ -90,7 +88,7 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// The worker's message has ended. The connection is of further use if the request has ended as well.
+    /// The server's message has ended. The connection is reusable if the request has ended as well.
     fn over(self) {
         self.server.health.succeeded();
         if self.progress.is_complete() {
@@ -98,8 +96,8 @@ impl Tail {
         }
     }
 
-    /// The worker's message broke off, or did not end in time. That is not held against it if the client broke its request
-    /// off first. Whose fault it was: the outcome.
+    /// The server's message ended early or too late. That doesn't count against the server if the client broke off its request
+    /// first. Returns the outcome by whose fault it was.
     fn broken_off(self) -> Outcome {
         if self.progress.fault().is_some() {
             return Outcome::Cancelled;
@@ -109,7 +107,7 @@ impl Tail {
     }
 }
 
-/// What is held for an answer until it has ended.
+/// What an answer holds until it has ended.
 #[derive(Debug)]
 pub(super) enum Kept {
     /// A metered job.
@@ -120,13 +118,13 @@ pub(super) enum Kept {
         succeeded: bool,
         on_hangup: OnHangup,
     },
-    /// A place among the unmetered requests in flight.
+    /// A permit of the unmetered requests in flight.
     SemaphorePermit { _place: SemaphorePermit },
 }
 
 impl Kept {
-    /// Whether the answer is read to its end though the client is gone. A success whose head is out is: hanging up is no
-    /// way to get work for nothing.
+    /// Whether the answer is read to its end after the client is gone. A success whose head was sent is: hanging up must not be a
+    /// way to get work for free.
     fn finishes(&self) -> bool {
         matches!(
             self,
@@ -143,10 +141,10 @@ impl Kept {
         }
     }
 
-    /// The answer is complete, and its status says how it counts. Ends when its last part may go out.
+    /// The answer is complete, and its status decides the outcome. Completes when the last part may be sent.
     ///
     /// # Errors
-    /// The success could not be written down: the job counts as failed, and nothing more may go out.
+    /// The success could not be journaled: the job counts as failed, and nothing more may be sent.
     async fn settle(self, clock: Clock, tasks: TaskTracker) -> Result<(), Refusal> {
         match self {
             Self::Job {
@@ -163,7 +161,7 @@ impl Kept {
         }
     }
 
-    /// The answer is not complete, and that is how it counts.
+    /// The answer is incomplete, which decides the outcome.
     fn settle_as(self, outcome: Outcome) {
         if let Self::Job { pass, status, .. } = self {
             pass.settle(outcome, status);
@@ -173,8 +171,7 @@ impl Kept {
 
 type Work = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 
-/// A success that is being written down. Once begun it is carried to its end, whether or not anybody waits for it: if its
-/// client hangs up, a task goes on with it.
+/// A success that is being journaled. Once begun it is always completed: if its client hangs up, a task continues it.
 struct Carried {
     /// `None` once it has ended.
     work: Option<Work>,
@@ -203,7 +200,7 @@ impl Future for Carried {
     type Output = Result<(), Refusal>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let work = self.work.as_mut().expect("not polled after it has resolved");
+        let work = self.work.as_mut().expect("not polled after completion");
         let done = ready!(work.as_mut().poll(cx));
         self.work = None;
         Poll::Ready(done)
@@ -227,10 +224,10 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// Hands the answer over: whole if it is complete already, otherwise through a window that a task of its own fills.
+    /// Hands the answer over: whole if it is complete already, otherwise through a window that a separate task fills.
     ///
     /// # Errors
-    /// It has broken off already, or its success could not be written down. The job is settled.
+    /// It has ended early, or its success could not be journaled. The job is settled.
     pub(super) async fn hand_over(mut self) -> Result<Answer, Refusal> {
         let mut held: Vec<Bytes> = Vec::new();
         let mut bytes = 0;
@@ -244,7 +241,7 @@ impl Ending {
                     self.settle().await?;
                     return Ok(Answer(Kind::Whole(joined(held, bytes))));
                 }
-                // A body tells of its breaking off once: asked again, it would pass for complete.
+                // A body reports its error once: polled again, it would look complete.
                 Poll::Ready(Some(Err(BrokenOff))) => {
                     self.kept.settle_as(self.tail.broken_off());
                     return Err(Refusal::UpstreamFailed);
@@ -259,7 +256,7 @@ impl Ending {
         Ok(self.pump(held))
     }
 
-    /// For a client that is gone: reads the answer to its end, for nobody.
+    /// Reads the answer to its end and discards it, after the client is gone.
     pub(super) async fn drain(self) {
         let (inlet, _) = window::open();
         self.run(inlet, Vec::new()).await;
@@ -288,7 +285,7 @@ impl Ending {
         match self.read(&inlet).await {
             Read::Complete(last) => {
                 self.kept.give_back_slot();
-                // Otherwise the client's answer breaks off before its end: the inlet is dropped.
+                // Otherwise the inlet is dropped, and the client's answer ends early.
                 if self.settle().await.is_ok() {
                     last.into_iter().for_each(|chunk| inlet.put(chunk));
                     inlet.end();
@@ -299,7 +296,7 @@ impl Ending {
         }
     }
 
-    /// Reads to the end of the worker's message. With a Content-Length, what completes it is kept back.
+    /// Reads to the end of the server's message. With a Content-Length, the bytes that complete it are held back.
     async fn read(&mut self, inlet: &Inlet) -> Read {
         let finish = self.kept.finishes();
         let clock = self.tail.connections.clock();
@@ -323,7 +320,7 @@ impl Ending {
             };
             let read = tokio::select! {
                 read = next => read,
-                // Nor is it the worker's fault if it could not hand its answer over.
+                // It isn't the server's fault if its answer could not be delivered.
                 () = &mut alarm => return if has_room { Read::BrokenOff } else { Read::Cancelled },
             };
             match read {
@@ -335,7 +332,7 @@ impl Ending {
 }
 
 enum Read {
-    /// With what completes the answer, if it has a Content-Length.
+    /// With the bytes that complete the answer, if it has a Content-Length.
     Complete(Option<Bytes>),
     BrokenOff,
     /// The client is gone, or did not read in time.

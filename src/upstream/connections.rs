@@ -1,8 +1,8 @@
-//! A core's own connections to the workers: made when needed, kept for a while, used again newest first.
+//! One thread's connections to upstream servers: made on demand, kept for a while, reused newest first.
 //!
-//! A connection that one core owns needs no other core to be woken, nor a lock that others take.
+//! They are not shared, so reuse wakes no other thread and takes no contended lock.
 //!
-//! Absent on purpose: a queue for connections. Who may use a server has a slot there, and slots are the gate's.
+//! There is no queue for connections: a metered job has a slot of its server, and the gate gives out the slots.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -21,16 +21,16 @@ use super::{Server, Upstream};
 use crate::clock::Clock;
 use crate::policy::time::Timestamp;
 
-/// Bytes that a connection to a worker reads at once.
+/// The read buffer of a connection to an upstream server, in bytes.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Connections of one core to all servers of all upstreams.
+/// Connections of one thread to all servers of all upstreams.
 #[derive(Debug)]
 pub struct Connections {
-    /// By the server's number: those that nobody uses, longest unused first.
+    /// Idle connections by the server's number, longest idle first.
     idle: Mutex<HashMap<u64, Vec<Idle>>>,
     clock: Clock,
-    /// What goes on when a client is gone.
+    /// Work that continues after a client is gone.
     pub(super) tasks: TaskTracker,
 }
 
@@ -40,18 +40,18 @@ struct Idle {
     until: Timestamp,
 }
 
-/// A connection to a worker, in use. Dropped, it is closed.
+/// A connection to an upstream server, in use. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) sender: http1::SendRequest<RequestBody>,
-    /// Whether it has served another request before: then it may be that the worker has just closed it.
+    /// Whether it has served a request before: then the server may just have closed it.
     pub(super) used: bool,
     driver: AbortHandle,
 }
 
 impl Connection {
-    /// Whether a kept connection can take a request. Its driver gets a turn to end the one before; a worker that answered
-    /// early and does not read the rest of that request is not waited for.
+    /// Whether a kept connection can take a request. Its driver gets one turn to end the previous request. If a server answered
+    /// early and does not read the rest of that request, this doesn't wait for it.
     async fn is_free(&mut self) -> bool {
         for _ in 0..2 {
             match poll_fn(|cx| Poll::Ready(self.sender.poll_ready(cx))).await {
@@ -70,7 +70,7 @@ impl Drop for Connection {
 }
 
 impl Connections {
-    /// No connections yet. What must go on when its client is gone runs among `tasks`.
+    /// Without connections yet. Work that must continue after its client is gone runs among `tasks`.
     pub fn new(clock: Clock, tasks: TaskTracker) -> Self {
         Self {
             idle: Mutex::default(),
@@ -108,7 +108,7 @@ impl Connections {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        // How it ends is told to whoever has a request on it.
+        // The driver's error is also reported to the request on the connection.
         let driver = tokio::spawn(async { drop(driver.await) }).abort_handle();
         Ok(Connection {
             sender,
@@ -117,7 +117,7 @@ impl Connections {
         })
     }
 
-    /// Keeps a connection on which nothing is under way.
+    /// Keeps an idle connection.
     pub(super) fn put_back(&self, upstream: &Upstream, server: &Arc<Server>, connection: Connection) {
         let idle_max = upstream.idle_max(server);
         if connection.sender.is_closed() || idle_max == 0 {
@@ -131,8 +131,8 @@ impl Connections {
         }
     }
 
-    /// Closes what was not used for its upstream's `idle_timeout`, so that it is the door that closes and not the worker,
-    /// in the middle of a request's sending.
+    /// Closes connections that were idle for their upstream's `idle_timeout`, so that tiergate closes them and not the server, in
+    /// the middle of sending a request.
     pub fn sweep(&self) {
         let now = self.clock.now();
         let mut stale: Vec<Idle> = Vec::new();
@@ -144,7 +144,7 @@ impl Connections {
     }
 }
 
-/// Unused connections that each core keeps to a server: one for each of its slots, and a few for unmetered requests.
+/// Idle connections that each thread keeps to a server: one per slot, and a few for unmetered requests.
 pub fn idle_max(slots: u32) -> usize {
     usize::try_from(slots.max(IDLE_MIN)).unwrap_or(usize::MAX)
 }

@@ -1,10 +1,8 @@
-//! One request to a worker and its answer's head: the connection, the one retry, the timeouts, and what becomes of a job
-//! whose client hangs up meanwhile.
+//! One request to an upstream server up to the head of its answer: the connection, the one retry, the timeouts, and what happens
+//! to the job if the client hangs up meanwhile.
 //!
-//! The future of [`exchange`] belongs to the client's connection and is dropped with it. What it holds of a running job
-//! then goes on as a task, or is given back, by the route's [`OnHangup`] (semantics §5.8).
-//!
-//! Absent on purpose: the answer's body (`answer`).
+//! The future of [`exchange`] belongs to the client's connection and is dropped with it. Its running job then continues as a task
+//! or is released, by the route's [`OnHangup`] (semantics §5.8).
 
 use std::fmt;
 use std::future::Future;
@@ -29,64 +27,64 @@ use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
 
-/// What becomes of a running job whose client hangs up (semantics §5.8).
+/// What happens to a running job whose client hangs up (semantics §5.8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnHangup {
-    /// The worker finishes it, and it counts.
+    /// The upstream server finishes it, and it counts.
     #[default]
     Finish,
-    /// The worker's connection is closed, unless a success has begun to go out.
+    /// The connection to the upstream server is closed, unless a success has begun to be sent to the client.
     Cancel,
 }
 
-/// What is to be done at a worker.
+/// A request for an upstream server.
 #[derive(Debug)]
 pub enum Errand {
     /// A job that has a slot.
     Metered {
         /// Its slot.
         pass: Permit,
-        /// Whose slot that is.
+        /// The slot's upstream.
         upstream: Arc<Upstream>,
-        /// What becomes of it when its client hangs up.
+        /// What happens to it if its client hangs up.
         on_hangup: OnHangup,
         /// The statuses that count as success.
         success: Arc<[u16]>,
     },
-    /// A request that needs none.
+    /// A request without a slot.
     Unmetered {
-        /// Where it goes.
+        /// The destination.
         upstream: Arc<Upstream>,
-        /// Its place among the unmetered requests in flight.
+        /// Its permit of the unmetered requests in flight.
         place: SemaphorePermit,
     },
 }
 
-/// A worker's answer.
+/// An upstream server's answer.
 #[derive(Debug)]
 pub struct Answered {
-    /// Its head, as the worker sent it.
+    /// The head as the server sent it.
     pub head: response::Parts,
     /// Its body.
     pub body: Answer,
-    /// From the slot to the head.
+    /// The time from the slot to the head.
     pub took: Span,
 }
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Something to tell the client.
+    /// There is a refusal for the client.
     Refused(Refusal),
     /// The client is gone.
     ClientGone,
 }
 
-/// Sends the request to the errand's worker and waits for the head of the answer. `Host` is set to the worker's.
+/// Sends the request to a server of the errand's upstream and waits for the head of the answer. `Host` is set to the server's.
 ///
 /// # Errors
-/// The worker can't be reached, breaks off or takes too long; or the body breaks off, is too long or too slow. The job is
-/// settled by then.
+/// The server can't be reached, closes the connection or takes too long; or the request's body ends early, is too long or too
+/// slow. The job is settled by then.
 pub async fn exchange(
     connections: &Arc<Connections>,
     errand: Errand,
@@ -104,7 +102,7 @@ pub async fn exchange(
     let deadline = since + aim.upstream.settings.load().timeout.into();
     let mut request = Request::from_parts(head, body);
     if request.body().size_hint().exact().is_none() {
-        // hyper would send no body of unknown length with a GET or HEAD, unless it is told to.
+        // Without this header hyper would send no body of unknown length with a GET or HEAD.
         let chunked = HeaderValue::from_static("chunked");
         request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
     }
@@ -132,13 +130,14 @@ pub async fn exchange(
             deadline,
         };
         let mut flight = Flight(Some(flying));
-        let outcome = flight.0.as_mut().expect("filled above").head().await;
-        let flying = flight.0.take().expect("filled above, and emptied by nobody else");
+        let outcome = flight.0.as_mut().expect("set above").head().await;
+        let flying = flight.0.take().expect("set above, and taken nowhere else");
         match outcome {
             Ok(response) => return flying.answered(response, since).await,
             Err(Trouble::Unsent(unsent)) => {
                 (aim, progress, request) = (flying.aim, flying.progress, *unsent);
-                // A kept connection that the worker has just closed says nothing of the worker; a new one does.
+                // A failure on a reused connection says nothing about the server, which may just have closed it; one on a new
+                // connection does.
                 if !used {
                     aim = aim
                         .elsewhere(connections, deadline, &BrokenOff)
@@ -152,7 +151,7 @@ pub async fn exchange(
     }
 }
 
-/// Whether a connection failed for want of something of the door's own, such as descriptors: no server is to blame for it.
+/// Whether a connection failed for lack of tiergate's own resources, such as descriptors: no server is at fault.
 fn is_ours(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let scarce = [
@@ -166,7 +165,7 @@ fn is_ours(error: &io::Error) -> bool {
 }
 
 impl Errand {
-    /// The job is over without an answer.
+    /// Ends the job without an answer.
     fn failed(self, refusal: Refusal) -> Failure {
         if let Self::Metered { pass, .. } = self {
             pass.settle(Outcome::Failed, 0);
@@ -175,21 +174,21 @@ impl Errand {
     }
 }
 
-/// Where the request goes: the errand with its server.
+/// The errand with its server.
 #[derive(Debug)]
 struct Aim {
     errand: Errand,
     upstream: Arc<Upstream>,
     server: Arc<Server>,
-    /// Whether that is another server than the first.
+    /// Whether this is the second server.
     retried: bool,
 }
 
 impl Aim {
-    /// Where the errand leads.
+    /// Chooses the server.
     ///
     /// # Errors
-    /// The upstream's last server is gone; the job is settled.
+    /// The upstream has no servers left; the job is settled.
     fn find(errand: Errand) -> Result<Self, Failure> {
         let upstream = Arc::clone(match &errand {
             Errand::Metered { upstream, .. } | Errand::Unmetered { upstream, .. } => upstream,
@@ -220,11 +219,11 @@ impl Aim {
             .await
             .inspect_err(|error| {
                 let server = self.server.name();
-                debug!(server, %error, "no connection");
+                debug!(server, %error, "connecting to the upstream server failed");
             })
     }
 
-    /// Its server can't be reached: that one is rested, and the request moves to another, once (semantics §2.7).
+    /// The server can't be reached: it is marked down, and the request moves to another server, once (semantics §2.7).
     async fn elsewhere(
         self,
         connections: &Connections,
@@ -274,7 +273,7 @@ impl Aim {
     }
 }
 
-/// The job gets a slot of another server, at once or by the deadline; or it has failed and is over.
+/// Moves the job to a slot of another server, at once or by the deadline; otherwise the job fails and ends.
 async fn relocate(
     pass: Permit,
     retried: bool,
@@ -288,8 +287,8 @@ async fn relocate(
     } else {
         pass.relocate()
     };
-    // After its slots were taken away, not before: it may be found to be back in between, and whoever finds it so would
-    // have given them back too early, and never again.
+    // Mark the server down only after its slots were taken away: otherwise it could recover in between, and its slots would be
+    // given back too early and never again.
     rest();
     match relocated {
         Relocated::To(pass) => Some(pass),
@@ -310,7 +309,7 @@ async fn relocate(
 
 type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
-/// A request that is under way.
+/// A request in flight.
 struct Flying {
     connections: Arc<Connections>,
     connection: Connection,
@@ -321,7 +320,7 @@ struct Flying {
 }
 
 enum Trouble {
-    /// Not a byte was sent.
+    /// No byte was sent.
     Unsent(Box<Request<RequestBody>>),
     Broken,
     Timeout,
@@ -346,11 +345,11 @@ impl Flying {
             () = first_byte, if first_byte_timeout < timeout => return Err(Trouble::Timeout),
         };
         match answer {
-            // Nobody asked it to: `Upgrade` is never sent. What follows is no HTTP, and no client may read it.
+            // `Upgrade` is never sent, so the server sent this unasked. What follows isn't HTTP, and no client may read it.
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Trouble::Broken),
             Ok(response) => Ok(response),
             Err(mut error) => {
-                debug!(error = %error.error(), "no answer");
+                debug!(error = %error.error(), "no answer from the upstream server");
                 let unsent = error.take_message();
                 Err(unsent.map_or(Trouble::Broken, |unsent| Trouble::Unsent(Box::new(unsent))))
             }
@@ -365,7 +364,7 @@ impl Flying {
         Ok(Answered { head, body, took })
     }
 
-    /// What is left to do once the head has come.
+    /// What is left to do once the head has arrived.
     fn into_ending(self, status: u16, body: Incoming) -> Ending {
         let Self {
             connections,
@@ -406,7 +405,7 @@ impl Flying {
         Ending { body, tail, kept }
     }
 
-    /// There will be no answer: whose fault is it?
+    /// Ends the job without an answer, by whose fault it was.
     fn failed(self, refusal: Refusal) -> Failure {
         let fault = self.progress.fault();
         let slow = refusal == Refusal::UpstreamTimeout && self.progress.waits_for_client();
@@ -427,7 +426,7 @@ impl Flying {
         failure
     }
 
-    /// The client is gone, the job goes on.
+    /// Continues the job after the client is gone.
     async fn finish(mut self) {
         match self.head().await {
             Ok(response) => {
@@ -451,15 +450,15 @@ impl Flying {
     }
 }
 
-/// What a client is told whose body can't be decoded.
+/// The refusal for a body that can't be decoded.
 pub fn malformed_body() -> Refusal {
-    Refusal::BadRequest("the request's body is not framed as HTTP/1.1 frames it".into())
+    Refusal::BadRequest("the request's body has invalid HTTP/1.1 framing".into())
 }
 
-/// What a client is told whose body came too slowly.
-pub const SLOW_BODY: &str = "the request's body came too slowly";
+/// The refusal text for a body that arrives too slowly.
+pub const SLOW_BODY: &str = "the request's body arrived too slowly";
 
-/// A request under way that is dropped with its client's connection, and then goes on if it should.
+/// A request in flight. If it is dropped with its client's connection, it continues where it should.
 struct Flight(Option<Flying>);
 
 impl Drop for Flight {

@@ -1,10 +1,10 @@
-//! Which servers are well. A server that fails is rested: its slots don't count. It is asked again, after one second and
-//! then twice as long each time, and counts again as soon as it answers.
+//! Health of upstream servers. A failing server is marked down: its slots don't count. It is probed after one second, then after
+//! twice as long each time, and counts again as soon as it answers.
 //!
-//! A connection that can't be made rests a server at once; answers that break off or don't come, [`FAILURES_MAX`] in a row.
-//! Where the configuration names a path to ask, servers are asked all the time, and [`FAILURES_MAX`] bad answers rest one.
+//! A failed connection marks a server down at once; answers that end early or don't arrive do after [`FAILURES_MAX`] in a row.
+//! With a configured probe path, servers are probed all the time, and [`FAILURES_MAX`] bad answers mark one down.
 //!
-//! Absent on purpose: judging a worker by its statuses. A 500 is an answer, and whoever asked gets it.
+//! Statuses of ordinary answers don't count: a 500 is an answer, and the client gets it.
 
 use std::fmt;
 use std::io;
@@ -25,25 +25,25 @@ use crate::gate::Gate;
 use crate::policy::rules::{ServerId, UpstreamId};
 use crate::policy::time::Span;
 
-/// Failures in a row after which a server is rested.
+/// Failures in a row that mark a server down.
 pub const FAILURES_MAX: u32 = 3;
 
-/// How long a server rests before it is first asked again.
+/// The time before a server that is down is first probed.
 pub const REST_MIN: Span = Span::from_secs(1);
 
-/// How long it rests at most.
+/// The longest time between probes of a server that is down.
 pub const REST_MAX: Span = Span::from_secs(30);
 
-/// The longest that a probe may take.
+/// The longest time for a probe.
 pub const PROBE_TIMEOUT: Span = Span::from_secs(5);
 
-/// Whether a server is well, as those who use it have found.
+/// A server's health, as requests and probes have found it.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     resting: AtomicBool,
     failures: AtomicU32,
     rested: Notify,
-    /// Why it rests, for the log.
+    /// Why it is down, for the log.
     why: Mutex<String>,
 }
 
@@ -59,21 +59,22 @@ impl Health {
         }
     }
 
-    /// It broke off or did not answer in time.
+    /// It ended an answer early or did not answer in time.
     pub(super) fn failed(&self) {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
-            self.rest("its answers broke off or came too late");
+            self.rest("answers ended early or timed out");
         }
     }
 
-    /// It can't be used, and why. Whoever watches over it takes its slots away and asks it until it is back.
+    /// Marks the server down. Its health task takes its slots away and probes it until it is back.
     pub(super) fn rest(&self, why: impl fmt::Display) {
         if self.begin_rest(why) {
             self.rested.notify_one();
         }
     }
 
-    /// Ends when it rests. Word of an earlier rest may still lie there, if whoever watched was relieved meanwhile.
+    /// Completes when the server is marked down. A notification of an earlier time may be left over, if the health task was
+    /// replaced.
     async fn rests(&self) {
         loop {
             self.rested.notified().await;
@@ -83,7 +84,7 @@ impl Health {
         }
     }
 
-    /// Whether it was well until now.
+    /// Marks it down; whether it was up until now.
     fn begin_rest(&self, why: impl fmt::Display) -> bool {
         let was_well = !self.resting.swap(true, Ordering::AcqRel);
         if was_well {
@@ -98,8 +99,8 @@ impl Health {
     }
 }
 
-/// Watches over one server for as long as it is polled: asks it while it rests, and while it is well if there is a path to ask.
-/// Goes on where somebody else has left off. `id` is as the policy knows the server.
+/// The health task of one server: probes it while it is down, and also while it is up if there is a probe path. Continues where a
+/// previous task stopped. `id` is the server's in the policy.
 pub async fn watch(gate: Arc<Gate>, id: (UpstreamId, ServerId), of: Arc<Server>, probe: Option<ProbeSettings>) {
     let probe = probe.as_ref();
     loop {
@@ -108,15 +109,15 @@ pub async fn watch(gate: Arc<Gate>, id: (UpstreamId, ServerId), of: Arc<Server>,
         }
         gate.server_down(id.0, id.1);
         let why = of.health.why.lock().clone();
-        warn!(server = %of.name(), why, "the server fails and is rested");
+        warn!(server = %of.name(), why, "upstream server marked down");
         recover(&gate, &of, probe).await;
         of.health.wake_up();
         gate.server_up(id.0, id.1);
-        info!(server = %of.name(), "the server is back");
+        info!(server = %of.name(), "upstream server is back");
     }
 }
 
-/// Ends when the server is to rest.
+/// Completes when the server is to be marked down.
 async fn stay_well(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) {
     let Some(probe) = probe else {
         return server.health.rests().await;
@@ -134,13 +135,13 @@ async fn stay_well(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) 
             bad + 1
         };
     }
-    // Whoever rested it meanwhile has left word, which must not lie there until it is well again.
-    if !server.health.begin_rest("it did not answer its probes well") {
+    // If a request marked it down meanwhile, its notification must be consumed before the server recovers.
+    if !server.health.begin_rest("probes failed") {
         rested.await;
     }
 }
 
-/// Ends when the server answers.
+/// Completes when the server answers.
 async fn recover(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) {
     let mut rest = REST_MIN;
     loop {
@@ -152,7 +153,7 @@ async fn recover(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) {
     }
 }
 
-/// Asks once: by `GET` where there is a path, otherwise by making a connection.
+/// Probes once: by `GET` if there is a path, otherwise by connecting.
 async fn ask(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) -> io::Result<()> {
     let asked = async {
         let stream = server.connect().await?;
@@ -179,7 +180,7 @@ async fn get(stream: TcpStream, server: &Server, probe: &ProbeSettings) -> io::R
     let mut answer = std::pin::pin!(sender.send_request(request));
     let answer = tokio::select! {
         answer = &mut answer => answer,
-        // A worker that closes the connection after its answer has answered.
+        // A server that closes the connection after its answer has answered.
         _ended = connection => answer.await,
     };
     let answer = answer.map_err(io::Error::other)?;
@@ -187,7 +188,7 @@ async fn get(stream: TcpStream, server: &Server, probe: &ProbeSettings) -> io::R
     if status.is_success() || status.is_redirection() {
         Ok(())
     } else {
-        Err(io::Error::other(format!("it answers {status}")))
+        Err(io::Error::other(format!("status {status}")))
     }
 }
 
@@ -198,7 +199,7 @@ impl Server {
         Ok(stream)
     }
 
-    /// As logs name it.
+    /// Its name in logs.
     pub(super) fn name(&self) -> &str {
         self.authority.to_str().unwrap_or("?")
     }

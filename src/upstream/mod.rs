@@ -1,11 +1,11 @@
-//! The worker pool: servers, connections, health, forwarding, streaming.
+//! Upstream servers: connections, health, forwarding, streaming.
 //!
-//! Which server takes a metered job is the policy's decision (`policy::pool`), since slots change under the hall's lock. This
-//! room carries it out: a connection of the core's own, the request, the answer, the timeouts.
+//! The policy chooses the server of a metered job (`policy::pool`), since slots change under the gate's lock. This module does
+//! the rest: a connection of the thread's own, the request, the answer, the timeouts.
 //!
-//! Invariant: an answer's last part is handed over only after the job has given back everything (semantics §6).
+//! Invariant: an answer's last part is handed over only after the job has released everything (semantics §6).
 //!
-//! Absent on purpose: statuses and bodies of refusals, who the caller is, TLS to workers.
+//! There is no TLS to upstream servers.
 
 pub mod answer;
 mod connections;
@@ -28,18 +28,18 @@ use parking_lot::Mutex;
 use crate::policy::rules::{ServerId, UpstreamId};
 use health::Health;
 
-/// One upstream as the configuration gives it.
+/// One configured upstream.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Its servers, and the slots of each.
     pub servers: Vec<(ServerId, Arc<Server>, u32)>,
-    /// The longest that a connection may take to be made.
+    /// The longest time for connecting.
     pub connect_timeout: Duration,
-    /// The longest from the end of the request to the head of the answer.
+    /// The longest time from the end of the request to the head of the answer.
     pub first_byte_timeout: Duration,
-    /// The longest from the slot to the end of the answer.
+    /// The longest time from the slot to the end of the answer.
     pub timeout: Duration,
-    /// How long an unused connection is kept.
+    /// How long an idle connection is kept.
     pub idle_timeout: Duration,
 }
 
@@ -52,19 +52,19 @@ impl Settings {
     }
 }
 
-/// How a server is asked whether it is well: `GET path`, every so often, and any 2xx or 3xx is a yes.
+/// How a server is probed: `GET path` at an interval; any 2xx or 3xx is healthy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeSettings {
-    /// The path to ask.
+    /// The probe path.
     pub path: String,
-    /// How often.
+    /// The interval.
     pub every: Duration,
 }
 
-/// One server with its health. It stays the same while the configuration changes around it.
+/// One server with its health. It outlives reloads of the configuration.
 #[derive(Debug)]
 pub struct Server {
-    /// No other server of this process has it.
+    /// Unique in this process.
     number: u64,
     /// A name or an address, without brackets.
     host: String,
@@ -76,7 +76,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that is taken to be well. `host` is a name or an address, without brackets; `authority` is `host:port` as a
+    /// A server that is assumed to be healthy. `host` is a name or an address, without brackets; `authority` is `host:port` as a
     /// `Host` header has it.
     pub fn new(host: String, port: u16, authority: HeaderValue) -> Arc<Self> {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
@@ -89,7 +89,7 @@ impl Server {
         })
     }
 
-    /// Whether it is well, as those who use it have found.
+    /// Whether it is up, as requests and probes have found.
     pub fn is_well(&self) -> bool {
         self.health.is_well()
     }
@@ -100,14 +100,14 @@ impl Server {
     }
 }
 
-/// One upstream, shared by all cores. It stays the same while its settings change; whoever may still send it something holds it.
+/// One upstream, shared by all threads. It stays the same while its settings change, and lives as long as a request may use it.
 #[derive(Debug)]
 pub struct Upstream {
     id: UpstreamId,
     settings: ArcSwap<Settings>,
-    /// Servers that it no longer has and on which jobs run, or ran when that was last looked for.
+    /// Removed servers with running jobs, as of the last check.
     gone: Mutex<HashMap<ServerId, Arc<Server>>>,
-    /// Counts unmetered requests: its servers take turns.
+    /// Round robin for unmetered requests.
     turn: AtomicUsize,
 }
 
@@ -122,13 +122,13 @@ impl Upstream {
         })
     }
 
-    /// As the policy knows it.
+    /// Its id in the policy.
     pub fn id(&self) -> UpstreamId {
         self.id
     }
 
-    /// Other settings from now on. To be called before the policy gives out slots of new servers; servers that are gone are still
-    /// found until [`Self::forget_gone`].
+    /// Changes the settings. Call it before the policy gives out slots of new servers; removed servers are still found until
+    /// [`Self::forget_gone`].
     pub fn change_to(&self, settings: Settings) {
         let before = self.settings.load_full();
         let mut gone = self.gone.lock();
@@ -139,13 +139,13 @@ impl Upstream {
         self.settings.store(Arc::new(settings));
     }
 
-    /// Forgets servers that it no longer has and that nothing runs on. To be called after the policy has heard that they are gone:
-    /// it gives out no more of their slots then.
+    /// Forgets removed servers without running jobs. Call it after the policy has been told that they are removed: then it gives
+    /// out no more of their slots.
     pub fn forget_gone(&self, mut is_used: impl FnMut(ServerId) -> bool) {
         self.gone.lock().retain(|id, _| is_used(*id));
     }
 
-    /// The server of that id, if it has one or had one that is not forgotten.
+    /// The server with that id, if the upstream has it or had it and has not forgotten it.
     pub fn server(&self, id: ServerId) -> Option<Arc<Server>> {
         let listed = || self.settings.load().server(id);
         listed().or_else(|| {
@@ -155,7 +155,7 @@ impl Upstream {
         })
     }
 
-    /// Unused connections that a core keeps to the server: none, if the upstream no longer has it.
+    /// Idle connections that a thread keeps to the server: none if the upstream no longer has it.
     fn idle_max(&self, server: &Arc<Server>) -> usize {
         let settings = self.settings.load();
         let mut servers = settings.servers.iter();
@@ -164,7 +164,7 @@ impl Upstream {
             .map_or(0, |(_, _, slots)| idle_max(*slots))
     }
 
-    /// The server for an unmetered request: they take turns, those that are well before those that rest.
+    /// The server for an unmetered request: round robin, servers that are up first.
     fn next_server(&self, but: Option<&Arc<Server>>) -> Option<Arc<Server>> {
         let settings = self.settings.load();
         let count = settings.servers.len();

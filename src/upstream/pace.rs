@@ -1,6 +1,4 @@
-//! How fast a body comes: fast enough to ask for a slot, and fast enough to keep one waiting (semantics §6).
-//!
-//! Absent on purpose: bodies. This counts bytes.
+//! The pace of a body: fast enough to ask for a slot, and fast enough to keep one waiting (semantics §6).
 
 use std::fmt;
 use std::future::Future;
@@ -10,13 +8,13 @@ use std::task::{Context, Poll, ready};
 use crate::clock::Clock;
 use crate::policy::time::{Span, Timestamp};
 
-/// Bytes a second at which a body is fast enough to have a slot wait for it.
+/// The rate in bytes per second at which a slot may wait for a body.
 pub const PACE_BYTES: u64 = 64 * 1024;
 
 /// How long a body may be slower than that while it holds a slot.
 pub const PACE_WINDOW: Span = Span::from_secs(2);
 
-/// Measures a body's pace before it has a slot, over stretches of [`PACE_WINDOW`].
+/// Measures a body's pace before it has a slot, over intervals of [`PACE_WINDOW`].
 #[derive(Debug)]
 pub(super) struct Pace {
     since: Timestamp,
@@ -24,12 +22,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Begins to measure, with so many bytes that are there already.
+    /// Starts with that many bytes already received.
     pub(super) fn starting(now: Timestamp, bytes: u64) -> Self {
         Self { since: now, bytes }
     }
 
-    /// More has arrived. Fast enough is a second's worth, at the rate.
+    /// Counts received bytes. Returns whether the body is fast enough: a second's worth at the rate.
     pub(super) fn is_enough(&mut self, bytes: u64, now: Timestamp) -> bool {
         self.bytes += bytes;
         let took = now.since(self.since);
@@ -42,8 +40,8 @@ impl Pace {
     }
 }
 
-/// Notices that the worker starves: that in [`PACE_WINDOW`] of waiting for the client less came than it should. Time in
-/// which the worker itself takes nothing does not count.
+/// Detects that the upstream server starves: that fewer bytes than required arrived during [`PACE_WINDOW`] of waiting for the
+/// client. Time in which the server itself reads nothing does not count.
 pub(super) struct Starved {
     clock: Clock,
     bytes: u64,
@@ -87,12 +85,12 @@ impl Starved {
         }
     }
 
-    /// Bytes that must come in each [`PACE_WINDOW`].
+    /// Bytes that must arrive in each [`PACE_WINDOW`].
     fn wanted() -> u64 {
         PACE_BYTES * PACE_WINDOW.as_nanos() / 1_000_000_000
     }
 
-    /// Nothing is there. Ready when that has lasted too long.
+    /// No data is available. Ready when that has lasted too long.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             self.count();

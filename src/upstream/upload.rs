@@ -1,12 +1,10 @@
-//! A request's body on its way from the client to the worker.
+//! A request's body on its way from the client to the upstream server.
 //!
-//! Until its job has a slot, what arrives is kept in a window of [`WINDOW_BYTES`]; from then on it is streamed, and no more
-//! is held than one chunk. So memory grows with seats and slots, never with the length or number of uploads.
+//! Until its job has a slot, received data is kept in a window of [`WINDOW_BYTES`]; from then on it is streamed, and no more than
+//! one chunk is held. So memory grows with queue places and slots, never with the length or number of uploads.
 //!
-//! A slot is asked for once the body is wholly in its window or arrives at [`PACE_BYTES`] a second; a body that comes more
-//! slowly than that for [`PACE_WINDOW`](super::pace::PACE_WINDOW) while a slot waits for it is broken off (semantics §6).
-//!
-//! Absent on purpose: what the client is told. That is `http`'s.
+//! A job asks for a slot once its body is completely in the window or arrives at [`PACE_BYTES`] a second. A body that is slower
+//! for [`PACE_WINDOW`](super::pace::PACE_WINDOW) while a slot waits for it is aborted (semantics §6).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,8 +23,8 @@ use tokio::sync::Notify;
 use super::pace::{PACE_BYTES, Pace, Starved};
 use crate::clock::Clock;
 
-/// Bytes of a body that are kept while its job waits for a slot. The last chunk may go beyond, by less than the
-/// connection's read buffer.
+/// Bytes of a body that are kept while its job waits for a slot. The last chunk may exceed it by less than the connection's read
+/// buffer.
 pub const WINDOW_BYTES: usize = 256 * 1024;
 
 /// Why a body did not arrive.
@@ -34,19 +32,19 @@ pub const WINDOW_BYTES: usize = 256 * 1024;
 pub enum Fault {
     /// The client went away.
     ClientGone,
-    /// Its framing is not HTTP's.
+    /// Its framing is invalid.
     Malformed,
-    /// It is longer than its route takes.
+    /// It is longer than its route allows.
     TooLong {
-        /// Bytes that the route takes.
+        /// The most bytes that the route allows.
         limit: u64,
     },
-    /// It came too slowly.
+    /// It arrived too slowly.
     TooSlow,
 }
 
 impl Fault {
-    /// What hyper's error says of the client: a body that can't be decoded is malformed, any other has just ended.
+    /// Classifies hyper's error: a body that can't be decoded is malformed; any other error means that the client is gone.
     fn of(error: &hyper::Error) -> Self {
         let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
         match cause.map(io::Error::kind) {
@@ -59,10 +57,10 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::ClientGone => "the client went away before its request was complete",
-            Self::Malformed => "the request's body is not framed as HTTP/1.1 frames it",
+            Self::ClientGone => "the client closed the connection before its request was complete",
+            Self::Malformed => "the request's body has invalid HTTP/1.1 framing",
             Self::TooLong { .. } => "the request's body is too long",
-            Self::TooSlow => "the request's body came too slowly",
+            Self::TooSlow => "the request's body arrived too slowly",
         })
     }
 }
@@ -100,7 +98,7 @@ impl Upload {
         }
     }
 
-    /// How far it has come, which can be asked after it is gone.
+    /// The body's progress, which outlives the body.
     pub fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
@@ -110,7 +108,7 @@ impl Upload {
         self.progress.is_complete()
     }
 
-    /// Whether a slot may be asked for at once: all of it has come, or a second's worth with the head.
+    /// Whether the job may ask for a slot at once: the body is complete, or a second's worth came with the head.
     pub fn may_ask(&self) -> bool {
         self.is_complete() || self.buffered_bytes() >= PACE_BYTES
     }
@@ -119,16 +117,16 @@ impl Upload {
         u64::try_from(self.buffered).expect("a length is a u64")
     }
 
-    /// What is left unread of it, if it has not wholly arrived.
+    /// The unread rest, if the body has not completely arrived.
     pub fn into_unread(self) -> Option<Incoming> {
         (!self.is_complete()).then_some(self.incoming)
     }
 
-    /// Takes into the window what has arrived already, without waiting for more; no more than it takes to ask for a slot,
-    /// since nobody has let the request in yet.
+    /// Reads what has already arrived into the window, without waiting for more. It reads no more than is needed to ask for a
+    /// slot, since the request isn't admitted yet.
     ///
     /// # Errors
-    /// The client is gone or the body too long.
+    /// The client is gone or the body is too long.
     pub async fn take_arrived(&mut self) -> Result<(), Fault> {
         loop {
             let taken = self.buffered;
@@ -136,7 +134,7 @@ impl Upload {
             if self.may_ask() || self.buffered == taken {
                 return Ok(());
             }
-            // hyper hands over one chunk at a time, and the end after the last: it has read more perhaps.
+            // hyper hands over one chunk at a time, and the end after the last: it may have read more.
             tokio::task::yield_now().await;
         }
     }
@@ -152,10 +150,10 @@ impl Upload {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads into the window until a slot may be asked for. Cancel safe: what has arrived stays.
+    /// Reads into the window until the job may ask for a slot. Cancel safe: received data stays.
     ///
     /// # Errors
-    /// The client is gone, the body too long, or the window full and the pace too slow.
+    /// The client is gone, the body is too long, or the window is full and the pace too slow.
     pub async fn until_ready(&mut self, clock: &Clock) -> Result<(), Fault> {
         let mut pace = Pace::starting(clock.now(), self.buffered_bytes());
         while !self.is_complete() {
@@ -193,7 +191,7 @@ impl Upload {
         Poll::Ready(Ok(bytes))
     }
 
-    /// From now on it is streamed to the worker, and must keep its pace if it is `paced`: if a slot waits for it.
+    /// Streams the body to the upstream server from now on. If `paced`, a slot waits for it and it must keep its pace.
     pub fn stream(self, clock: Clock, paced: bool) -> (RequestBody, Arc<Progress>) {
         let Self {
             incoming,
@@ -221,15 +219,14 @@ impl Upload {
     }
 }
 
-/// Chunks that are shorter than this are copied together: a chunk of one byte would keep the whole buffer that it was read
-/// into.
+/// Chunks shorter than this are copied together: a chunk of one byte would keep its whole read buffer alive.
 const SMALL_BYTES: usize = 4 * 1024;
 
-/// What is kept of a body, in as many bytes as it has, however small the pieces in which it came.
+/// Buffered parts of a body, in memory proportional to its length, however small the pieces in which it arrived.
 #[derive(Debug, Default)]
 struct Kept {
     chunks: VecDeque<Bytes>,
-    /// Small ones, after all of those.
+    /// Small chunks, which follow all of those.
     small: BytesMut,
 }
 
@@ -255,7 +252,7 @@ impl Kept {
     }
 }
 
-/// Reads a body that nobody wants as far as it has come with its head, and keeps nothing of it. Whether that was all.
+/// Reads an unwanted body as far as it came with its head, and discards it. Returns whether that was all.
 pub async fn has_arrived(mut body: Incoming) -> bool {
     let mut read = 0;
     let mut quiet = false;
@@ -269,7 +266,7 @@ pub async fn has_arrived(mut body: Incoming) -> bool {
             }
             Poll::Pending if quiet => return false,
             Poll::Pending => {
-                // hyper hands over one chunk at a time, and the end after the last: it has read more perhaps.
+                // hyper hands over one chunk at a time, and the end after the last: it may have read more.
                 quiet = true;
                 tokio::task::yield_now().await;
             }
@@ -278,30 +275,30 @@ pub async fn has_arrived(mut body: Incoming) -> bool {
     body.is_end_stream()
 }
 
-/// How far a body has come, for whoever waits for the worker's answer.
+/// The progress of a body, for the task that waits for the upstream server's answer.
 #[derive(Debug, Default)]
 pub struct Progress {
     complete: AtomicBool,
-    /// Whether the worker would take more than has come.
+    /// Whether the server would read more than has arrived.
     waits_for_client: AtomicBool,
     fault: OnceLock<Fault>,
     changed: Notify,
 }
 
 impl Progress {
-    /// Whether all of the body has arrived at the door.
+    /// Whether the body has completely arrived.
     pub fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire)
     }
 
-    /// Ends when all of the body has arrived at the door.
+    /// Completes when the body has completely arrived.
     pub async fn complete(&self) {
         while !self.is_complete() {
             self.changed.notified().await;
         }
     }
 
-    /// Whether the worker would take more than the client has sent.
+    /// Whether the upstream server would read more than the client has sent.
     pub fn waits_for_client(&self) -> bool {
         self.waits_for_client.load(Ordering::Relaxed)
     }
@@ -321,7 +318,7 @@ impl Progress {
     }
 }
 
-/// A request's body as the worker's connection takes it: the window first, then what still comes.
+/// A request's body as the connection to the upstream server reads it: the window first, then the stream.
 #[derive(Debug)]
 pub struct RequestBody {
     window: Kept,
@@ -330,7 +327,7 @@ pub struct RequestBody {
     limit: u64,
     received: u64,
     length: SizeHint,
-    /// There if a slot waits for it.
+    /// Set if a slot waits for it.
     starved: Option<Starved>,
     progress: Arc<Progress>,
 }
@@ -364,7 +361,7 @@ impl RequestBody {
                         self.rest = None;
                         self.progress.set_complete();
                     }
-                    // Trailers are hop-by-hop here: nothing of the door's promises to carry them.
+                    // Trailers are hop-by-hop here: tiergate never promises to forward them.
                     let Ok(chunk) = frame.into_data() else { continue };
                     let bytes = u64::try_from(chunk.len()).expect("a length is a u64");
                     if let Some(starved) = &mut self.starved {
@@ -410,7 +407,8 @@ impl Body for RequestBody {
 mod tests {
     use super::*;
 
-    /// The bug: a body of one-byte chunks was kept as so many chunks, in forty times its size, and by anybody.
+    /// Regression: any client could send a body of one-byte chunks, which was buffered as that many chunks in forty times its
+    /// size.
     #[test]
     fn small_pieces_are_kept_together_and_in_order() {
         let mut kept = Kept::default();

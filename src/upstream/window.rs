@@ -1,9 +1,7 @@
-//! What lies between a worker that answers and a client that reads: at most [`WINDOW_BYTES`], so that a slot is free at the
-//! worker's end of message and not at the client's (semantics §6).
+//! The window between an upstream server that answers and a client that reads: at most [`WINDOW_BYTES`], so that a slot is free
+//! when the server's message ends, not when the client has read it (semantics §6).
 //!
-//! One side puts chunks in and waits for room; the other takes them out. Each notices when the other is gone.
-//!
-//! Absent on purpose: what ends when the last chunk is in. That is the `answer`'s subject.
+//! One side puts chunks in and waits for space; the other takes them out. Each notices when the other is gone.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -13,8 +11,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-/// Bytes of an answer that are kept for a client that reads more slowly than its worker writes. The last chunk may go
-/// beyond, by less than the connection's read buffer.
+/// Bytes of an answer that are kept for a client that reads more slowly than the server writes. The last chunk may exceed it by
+/// less than the connection's read buffer.
 pub const WINDOW_BYTES: usize = 256 * 1024;
 
 /// A window, open.
@@ -34,9 +32,9 @@ struct Pane {
     bytes: usize,
     end: Option<End>,
     outlet_gone: bool,
-    /// Of whoever waits for a chunk.
+    /// The waker of the task that waits for a chunk.
     taker: Option<Waker>,
-    /// Of whoever waits for room, or for the outlet to go.
+    /// The waker of the task that waits for space, or for the outlet to be dropped.
     putter: Option<Waker>,
 }
 
@@ -47,14 +45,14 @@ pub(super) enum End {
     BrokenOff,
 }
 
-/// The worker's side. Dropped without [`Inlet::end`], the answer breaks off.
+/// The server's side. Dropping it without [`Inlet::end`] ends the answer early.
 #[derive(Debug)]
 pub(super) struct Inlet {
     pane: Arc<Mutex<Pane>>,
 }
 
 impl Inlet {
-    /// Puts a chunk in, whether or not there is room. Thrown away if nobody reads any more.
+    /// Puts a chunk in, even if the window is full. The chunk is discarded if the outlet is gone.
     pub(super) fn put(&self, chunk: Bytes) {
         let mut pane = self.pane.lock();
         if pane.outlet_gone {
@@ -67,7 +65,7 @@ impl Inlet {
         wake(taker);
     }
 
-    /// Ends when there is room, or nobody reads any more. Whether somebody reads.
+    /// Completes when there is space or the outlet is gone. Returns whether the outlet is still there.
     pub(super) async fn room(&self) -> bool {
         poll_fn(|cx| {
             let mut pane = self.pane.lock();
@@ -80,7 +78,7 @@ impl Inlet {
         .await
     }
 
-    /// Ends when nobody reads any more.
+    /// Completes when the outlet is gone.
     pub(super) async fn outlet_gone(&self) {
         poll_fn(|cx| {
             let mut pane = self.pane.lock();
@@ -120,7 +118,7 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    /// The next chunk; `None` at the end; an error if the answer broke off.
+    /// The next chunk; `None` at the end; an error if the answer ended early.
     pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
         let mut pane = self.pane.lock();
         if let Some(chunk) = pane.chunks.pop_front() {
@@ -163,13 +161,13 @@ impl Drop for Outlet {
     }
 }
 
-/// The worker's answer broke off after its head was out: the client's connection must break off too.
+/// The upstream server's answer ended early after its head was sent: the client's connection must be aborted too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokenOff;
 
 impl std::fmt::Display for BrokenOff {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the upstream's answer broke off")
+        f.write_str("the upstream server's answer ended early")
     }
 }
 

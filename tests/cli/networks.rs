@@ -215,7 +215,7 @@ async fn a_command_says_what_to_write() {
         ),
         (&["block", "192.0.2.1", "--for", "soon"], "such as 90d"),
         (&["block", "192.0.2.1", "--for", "1x"], "such as 90d, 12h or 30m"),
-        (&["block", "192.0.2.1", "--until", "2020-01-01"], "over already"),
+        (&["block", "192.0.2.1", "--until", "2020-01-01"], "in the past"),
         (&["block", "--why", "x", "list"], "a list takes no address"),
         (
             &["account", "add", "--name", "a", "--tier", "$5", "--limit", "htpp=1"],
@@ -317,7 +317,7 @@ async fn a_very_wide_block_wants_yes() {
     let said = wrong(command(&door, &["block", "0.0.0.0/0"]).await);
     assert_eq!(
         said,
-        "0.0.0.0/0 is wider than /8 (IPv4) or /16 (IPv6): this locks out a large part of everybody, you perhaps included; \
+        "0.0.0.0/0 is wider than /8 (IPv4) or /16 (IPv6): this locks out a large part of all clients, perhaps including you; \
          say --yes if that is meant\n"
     );
     let said = command(&door, &["block", "2000::/3", "--json"]).await;

@@ -168,8 +168,8 @@ const MISTAKES: &str = r#"
     PATCH /accounts/acme | { "name": "b" } | 400 | bad_request | unknown field `name`
     DELETE /accounts/a20 |  | 409 | listed | tiers.yaml
     POST /accounts/a20/keys |  | 409 | listed | tiers.yaml
-    POST /accounts/acme/keys | { "expires": "0d" } | 400 | bad_request | over at once
-    POST /accounts/acme/keys | { "expires": "2020-01-01" } | 400 | bad_request | over already
+    POST /accounts/acme/keys | { "expires": "0d" } | 400 | bad_request | longer than zero
+    POST /accounts/acme/keys | { "expires": "2020-01-01" } | 400 | bad_request | in the past
     POST /keys/0123456789ab/rotate |  | 404 | unknown_key | no such key
     DELETE /keys/nonsense |  | 404 | unknown_key | no such key
     GET /accounts?limit=0 |  | 400 | bad_request | 1 to 1000
@@ -196,9 +196,9 @@ const WRONG_TYPES: &str = r#"
     POST /accounts | { "name": "b", "tier": "$20", "blocked": "hunter2" } | true or false
     POST /accounts | { "name": "b", "tier": "$20", "quotas": { "daily": "hunter2" } } | an object of whole numbers
     POST /accounts | { "name": "b", "tier": "$20", "limits": { "http": "hunter2" } } | { \"limit\": 5000
-    POST /accounts | { "name": "b", "tier": "$20", "email": 1, "email": 2 } | the field `email` holds something else than text
+    POST /accounts | { "name": "b", "tier": "$20", "email": 1, "email": 2 } | the field `email` must be text
     POST /accounts | { "name": "b", "tier": "$20", "note": "a", "note": "b" } | a field is given twice
-    POST /accounts | { "name": 1, "tier": "$20" } | `name` holds something else than text
+    POST /accounts | { "name": 1, "tier": "$20" } | `name` must be text
     POST /accounts | ["hunter2"] | not a JSON object with fields of name, tier
     PATCH /accounts/acme | { "until": 5 } | a time as text
     PATCH /accounts/acme | { "concurrency": "hunter2" } | a whole number, or null

@@ -169,8 +169,8 @@ async fn what_an_import_may_not_do_is_said() {
     };
     for (query, words) in [
         ("remove_missing=1&update=1", "needs `update=1` and `source=NAME`"),
-        ("update=yes", "`update` is 1 or 0"),
-        ("upsert=1", "nothing else"),
+        ("update=yes", "`update` must be 1 or 0"),
+        ("upsert=1", "the query may only have"),
         ("source=two%20words", "a source is 1 to 64 visible ASCII characters"),
     ] {
         let text = lines(query, "").await;
@@ -194,7 +194,7 @@ async fn what_an_import_may_not_do_is_said() {
         ),
         (
             r#"{ "name": "n", "tier": "$5", "until": "hunter2" }"#,
-            r#"its `until` holds something else than a time as text, such as \"2027-01-01\""#,
+            r#"its `until` must be a time as text, such as \"2027-01-01\""#,
         ),
         (
             r#"{ "name": "n", "tier": "$5", "hunter2": 1 }"#,

@@ -153,13 +153,13 @@ const MISTAKES: &str = r#"
     { "limits": { "htpp": 1 } } | there is no such request limit; there are http, hourly
     { "limits": { "total": 1 } } | the limit total counts everybody together
     { "limits": { "http": 1000000001 } } | 0 to 1000000000
-    { "limits": { "http": { "limit": 1, "lifts": "network" } } } | the field `limits` holds something else than an object of whole numbers or null
-    { "block": { "for": "0s" } } | over at once
+    { "limits": { "http": { "limit": 1, "lifts": "network" } } } | the field `limits` must be an object of whole numbers or null
+    { "block": { "for": "0s" } } | longer than zero
     { "block": { "for": "2028-01-01" } } | such as 90d
-    { "block": { "until": "2027-01-15" } } | over already
+    { "block": { "until": "2027-01-15" } } | in the past
     { "block": { "until": "1d" } } | such as 2027-01-01
     { "block": { "for": "1d", "until": "2028-01-01" } } | not both
-    { "block": true } | the field `block` holds something else than an object with texts
+    { "block": true } | the field `block` must be an object with texts
     { "blocked": true } | unknown field `blocked`; there are limits, note, block
 "#;
 

@@ -1,4 +1,4 @@
-//! Accounts listed: by name, page by page, or those that have used the most; of a tier, or in which a text is found.
+//! Lists accounts: by name in pages, or the top users; filtered by tier or by a search text.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -29,13 +29,13 @@ pub struct Page {
 struct Line {
     #[serde(flatten)]
     account: AccountLine,
-    /// Units debited within the last 30 days (UTC), today among them.
+    /// Units debited within the last 30 days (UTC), including today.
     used_30d: u64,
-    /// The last of these days on which it was used; `null`: on none.
+    /// The last of these days on which it was used; `null` if none.
     last_used_on: Option<String>,
 }
 
-/// What is asked.
+/// The parsed query.
 #[derive(Debug)]
 struct Asked {
     after: String,
@@ -48,7 +48,7 @@ struct Asked {
 
 impl Asked {
     /// # Errors
-    /// The query says anything else, or what doesn't go together.
+    /// The query has other parameters, or a combination that is not allowed.
     fn of(query: &str) -> Result<Self, Problem> {
         let mut asked = Self {
             after: String::new(),
@@ -77,14 +77,14 @@ impl Asked {
                 }
                 _ => {
                     return Err(Problem::bad_request(
-                        "the query may say `after`, `limit`, `tier`, `search` and `sort`, and nothing else",
+                        "the query may only have `after`, `limit`, `tier`, `search` and `sort`",
                     ));
                 }
             }
         }
         match asked.by_used && !asked.after.is_empty() {
             true => Err(Problem::bad_request(
-                "by `sort=used` there is one page: leave `after` out",
+                "`sort=used` returns a single page: leave `after` out",
             )),
             false => Ok(asked),
         }
@@ -95,7 +95,7 @@ impl Asked {
             && self.search.as_ref().is_none_or(|search| account.contains(search))
     }
 
-    /// Up to `most` of those that are meant, by name.
+    /// Up to `most` of the matching accounts, by name.
     fn some(&self, store: &AccountStore, most: usize) -> Vec<Arc<Account>> {
         let mut found: Vec<Arc<Account>> = Vec::new();
         let mut after = self.after.clone();
@@ -110,7 +110,7 @@ impl Asked {
     }
 }
 
-/// What was found: the accounts in their order, whether there are more, and what they have used.
+/// The accounts found, whether there are more, and their usage.
 struct Found {
     accounts: Vec<Arc<Account>>,
     more: bool,
@@ -149,11 +149,11 @@ pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) ->
     }))
 }
 
-/// Those that have used the most, then by name. What has used nothing comes last.
+/// The accounts that have used the most, then by name. Unused accounts come last.
 fn most_used(store: &AccountStore, asked: &Asked, used: HashMap<AccountId, AccountUse>) -> Result<Found, ReadError> {
     let units = |account: &Account| used.get(&account.id).map_or(0, |used| used.units);
     let mut accounts = asked.some(store, usize::MAX);
-    // Stable: by name before.
+    // The sort is stable: ties stay ordered by name.
     accounts.sort_by_key(|account| Reverse(units(account)));
     accounts.truncate(asked.limit);
     Ok(Found {

@@ -1,4 +1,4 @@
-//! An account shown: its terms, what it has used of each quota, when it was last used, and its jobs that wait and run.
+//! Shows an account: its terms, its usage of each quota, when it was last used, and its queued and running jobs.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use super::{Admin, on_disk, times};
 use crate::http::quotas::{self, Line};
 use crate::policy::caller::{AccountId, Caller};
 
-/// An account, and its use.
+/// An account and its usage.
 #[derive(Debug, Serialize)]
 pub struct Shown {
     #[serde(flatten)]
     account: AccountLine,
-    /// Each quota of the tier whose terms it has, as `/me` shows it to its owner.
+    /// Each quota of the account's effective tier, as `/me` shows it.
     usage: Vec<Line>,
-    /// When its last job ended, or a user's of it; `null`: never, or more than 400 days ago.
+    /// When the last job of the account or its users ended; `null`: never, or more than 400 days ago.
     last_used: Option<String>,
-    /// Its jobs and those of its users that wait, upload or run.
+    /// Queued, uploading and running jobs of the account and its users.
     jobs: Vec<JobLine>,
 }
 
@@ -47,7 +47,7 @@ pub async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> 
     }))
 }
 
-/// Its jobs, and those of its users: the highest priority first, then the oldest.
+/// Jobs of the account and its users: the highest priority first, then the oldest.
 fn jobs(admin: &Admin, account: AccountId) -> Vec<JobLine> {
     let mut view = admin.gate.view();
     view.jobs.retain(|job| match job.caller {

@@ -1,4 +1,4 @@
-//! Accounts: made, changed, removed, exported.
+//! Creates, changes, removes and exports accounts.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,15 +23,15 @@ use crate::http::caller::decoded;
 use crate::policy::time::UnixTime;
 use crate::store::{Account, AccountPatch, AccountSpec, AccountStore, Origin};
 
-/// Entries of a page unless it is asked for more or fewer.
+/// Entries of a page by default.
 pub(super) const PAGE_DEFAULT: usize = 100;
-/// Entries of a page, at most.
+/// The most entries of a page.
 pub(super) const PAGE_MAX: usize = 1_000;
 
-/// After which entry a page begins (from the first: empty), and how many it has.
+/// The entry after which a page begins (empty: from the first), and how many entries it has.
 ///
 /// # Errors
-/// The query says anything else.
+/// The query has other parameters or invalid values.
 pub(super) fn place(query: &str) -> Result<(String, usize), Problem> {
     let (mut after, mut limit) = (String::new(), PAGE_DEFAULT);
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -43,9 +43,7 @@ pub(super) fn place(query: &str) -> Result<(String, usize), Problem> {
                 limit = number.ok_or_else(|| Problem::bad_request(format!("`limit` is 1 to {PAGE_MAX}")))?;
             }
             _ => {
-                return Err(Problem::bad_request(
-                    "the query may say `after` and `limit`, and nothing else",
-                ));
+                return Err(Problem::bad_request("the query may only have `after` and `limit`"));
             }
         }
     }
@@ -84,7 +82,7 @@ pub async fn change(
     Ok(Json(AccountLine::of(&account, &admin)))
 }
 
-/// `DELETE /accounts/{name}`. Answers with what it was.
+/// `DELETE /accounts/{name}`. Answers with the removed account.
 pub async fn remove(
     State(admin): State<Arc<Admin>>,
     Path(name): Path<String>,
@@ -94,13 +92,13 @@ pub async fn remove(
     Ok(Json(AccountLine::of(&account, &admin)))
 }
 
-/// `GET /accounts/export?keys=1`: what is stored, a JSON object a line, as an import takes it. Of keys there are the hashes of
-/// those that haven't expired, if that is asked for.
+/// `GET /accounts/export?keys=1`: all stored accounts, one JSON object per line, as an import reads it. With `keys=1` it includes
+/// the hashes of unexpired keys.
 pub async fn export(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<impl IntoResponse, Problem> {
     let with_keys = match query.as_deref().unwrap_or_default() {
         "" | "keys=0" => false,
         "keys=1" => true,
-        _ => return Err(Problem::bad_request("the query may say `keys=1`, and nothing else")),
+        _ => return Err(Problem::bad_request("the query may only have `keys=1`")),
     };
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
@@ -112,12 +110,12 @@ pub async fn export(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) 
     Ok((headers, Body::new(body)))
 }
 
-/// Pages of accounts, made as the client takes them: so memory holds one, however many there are.
+/// Pages of accounts, produced as the client reads them, so that only one page is in memory.
 struct Export {
     store: Arc<AccountStore>,
-    /// The last name that is written; `None` at the end.
+    /// The last name written; `None` at the end.
     after: Option<String>,
-    /// Whether keys are in it, and when it was begun.
+    /// When the export began, if it includes keys.
     keys_at: Option<UnixTime>,
 }
 
@@ -151,7 +149,7 @@ impl http_body::Body for Export {
             let mut text = Vec::new();
             for account in page.iter().filter(|account| account.origin == Origin::Stored) {
                 serde_json::to_writer(&mut text, &ExportLine::of(account, self.keys_at))
-                    .expect("memory takes it, and its keys are text");
+                    .expect("writing to memory cannot fail, and all map keys are strings");
                 text.push(b'\n');
             }
             if !text.is_empty() {

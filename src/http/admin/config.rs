@@ -1,8 +1,6 @@
-//! The configuration: which one runs, what became of the last one that was read, to read it again, and what another one would
-//! change.
+//! The configuration: which one is active, the result of the last reload, reloading it, and what another one would change.
 //!
-//! Absent on purpose: reading and exchanging it. Both is done by whoever has the other end of the [`Desk`], one after the other;
-//! what it says of that in JSON comes from where configurations are known.
+//! The task at the other end of the [`Desk`] reads and exchanges configurations, one after the other. It also produces the JSON.
 
 use std::sync::Arc;
 
@@ -19,60 +17,60 @@ use super::wire::read;
 use super::{Admin, BODY_TIMEOUT, CONFIG_BYTES_MAX};
 use crate::policy::time::UnixTime;
 
-/// What is told to programs.
+/// JSON as the answers contain it.
 pub use serde_json::Value as Json;
 
-/// Where operators ask. Who asks while so many wait is told to come back.
+/// The channel to the reload task. When it is full, requests are refused as busy.
 pub type Desk = mpsc::Sender<Asked>;
 
-/// Operators that may wait for an answer at once.
+/// The most operator requests that may wait for an answer at once.
 pub const ASKED_MAX: usize = 16;
 
-/// What is asked of whoever exchanges configurations.
+/// A request to the reload task.
 #[derive(Debug)]
 pub enum Asked {
-    /// To read the file again, now.
+    /// Read the file again now.
     Reload(oneshot::Sender<Reloaded>),
-    /// What would change if these bytes were the file's. `Err`: what is wrong with them.
+    /// What would change if the file held these bytes. `Err`: what is wrong with them.
     Compare(Bytes, oneshot::Sender<Result<Json, Json>>),
 }
 
-/// What became of a reload that was asked for.
+/// The result of a requested reload.
 #[derive(Clone, Debug)]
 pub enum Reloaded {
-    /// The door runs what the file says.
+    /// The configuration in the file is active.
     Done(Taken),
-    /// The file is wrong, and nothing has changed.
+    /// The file is invalid, and nothing has changed.
     Failed(Taken),
-    /// The door runs a preset: there is no file to read.
+    /// Tiergate runs a preset: there is no file to read.
     NoFile,
 }
 
-/// A configuration that was read, and what became of it.
+/// A configuration that was read, and the result.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// When.
+    /// When it was read.
     pub at: UnixTime,
     /// `started`, `applied`, `unchanged` or `failed`.
     pub result: &'static str,
-    /// What it has changed: `{ "changes": [ … ] }`.
+    /// What it changed: `{ "changes": [ … ] }`.
     pub changes: Json,
-    /// What is wrong with it, as `tiergate check --json` tells it; `null` if nothing is.
+    /// What is wrong with it, as `tiergate check --json` prints it; `null` if nothing is.
     pub wrong: Json,
 }
 
-/// The configuration that runs.
+/// The active configuration.
 #[derive(Clone, Debug)]
 pub struct Running {
     /// Its file, or `preset NAME`.
     pub name: String,
-    /// Since when.
+    /// When it became active.
     pub since: UnixTime,
-    /// What it says, without secrets.
+    /// Its content, without secrets.
     pub document: Json,
-    /// What of the file needs a restart: `{ "changes": [ … ] }`.
+    /// Changes in the file that need a restart: `{ "changes": [ … ] }`.
     pub restart: Json,
-    /// The last one that was read.
+    /// The last configuration that was read.
     pub last: Taken,
 }
 
@@ -117,7 +115,7 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> axum::Json<RunningP
     })
 }
 
-/// `POST /reload`: 422 if the file is wrong.
+/// `POST /reload`: 422 if the file is invalid.
 pub(super) async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     match ask(&admin, Asked::Reload).await? {
         Reloaded::Done(taken) => Ok(axum::Json(TakenLine::from(taken)).into_response()),
@@ -126,7 +124,7 @@ pub(super) async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, 
     }
 }
 
-/// `POST /config/diff`: 422 if what was sent is wrong.
+/// `POST /config/diff`: 422 if the posted configuration is invalid.
 pub(super) async fn compare(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Problem> {
     let sent = read(request, CONFIG_BYTES_MAX, BODY_TIMEOUT, admin.gate.clock()).await?;
     match ask(&admin, |answer| Asked::Compare(sent, answer)).await? {
@@ -138,6 +136,6 @@ pub(super) async fn compare(State(admin): State<Arc<Admin>>, request: Request) -
 async fn ask<T>(admin: &Admin, asked: impl FnOnce(oneshot::Sender<T>) -> Asked) -> Result<T, Problem> {
     let (answer, answered) = oneshot::channel();
     admin.desk.try_send(asked(answer)).map_err(|_| Problem::busy())?;
-    // Nobody answers any more once the door is closing.
+    // Nobody answers any more during shutdown.
     answered.await.map_err(|_| Problem::busy())
 }

@@ -1,7 +1,7 @@
-//! Accounts from elsewhere, with the keys that they have: CSV or JSON lines. All of them or none, and everything that is wrong at
-//! once, by line.
+//! Imports accounts and their keys from CSV or JSON lines. An import is applied whole or not at all, and all errors are reported
+//! at once, by line.
 //!
-//! No message repeats what was sent: a key may stand in the wrong column.
+//! No message repeats input: there may be a key in the wrong column.
 
 use std::sync::Arc;
 
@@ -27,17 +27,17 @@ use crate::store::{
     Origin, Secret,
 };
 
-/// Bytes of an import, which is held in memory as it was sent: an export of as many accounts as there can be, with their keys.
+/// The most bytes of an import, which is buffered in memory: enough for an export of the largest possible database, with keys.
 pub const IMPORT_BYTES_MAX: usize = 512 << 20;
-/// The longest that an import's body may take.
+/// The longest time for reading an import's body.
 const IMPORT_TIMEOUT: Span = Span::from_secs(300);
-/// What names an account, in CSV and JSON.
+/// The account's name, in CSV and JSON.
 const NAME: &str = "name";
-/// Its tier, which a new account needs.
+/// The account's tier, which a new account needs.
 const TIER: &str = "tier";
-/// A key of it in plain text, in CSV and JSON.
+/// A key in plain text, in CSV and JSON.
 const KEY: &str = "key";
-/// Its keys by their hashes, in JSON alone.
+/// Keys by their hashes, in JSON only.
 const KEY_SHA256: &str = "key_sha256";
 
 /// Columns of a CSV file. The first line names them, in any order.
@@ -46,14 +46,14 @@ fn csv_columns() -> impl Iterator<Item = &'static str> {
     std::iter::once(NAME).chain(fields).chain([KEY])
 }
 
-/// Fields of a JSON line: those of an account, of its keys, and so those of an export.
+/// Fields of a JSON line: those of an account and its keys, as an export writes them.
 fn json_fields() -> String {
     let fields = FIELDS.iter().map(|field| field.name);
     let all = std::iter::once(NAME).chain(fields).chain([KEY, KEY_SHA256]);
     all.collect::<Vec<_>>().join(", ")
 }
 
-/// Imports at once, so that memory holds the body of one.
+/// Limits imports to one at a time, so that memory holds a single body.
 #[derive(Clone, Debug)]
 pub struct Turn(Arc<Semaphore>);
 
@@ -72,13 +72,13 @@ pub struct Done {
     unchanged: usize,
     removed: usize,
     keys_added: usize,
-    /// Whether it takes `yes=1`; only in a dry run.
+    /// Whether `yes=1` is required; only in a dry run.
     needs_yes: bool,
-    /// The first of the accounts that are new, other or gone.
+    /// The first of the added, updated and removed accounts.
     changes: Vec<ChangeShown>,
 }
 
-/// An account that is new, other or gone.
+/// An added, updated or removed account.
 #[derive(Debug, Serialize)]
 struct ChangeShown {
     name: String,
@@ -86,7 +86,7 @@ struct ChangeShown {
     change: &'static str,
     tier: String,
     keys_added: usize,
-    /// What is other, by the names of fields: as it was and as it is.
+    /// The changed fields by name: before and after.
     fields: Map<String, Value>,
 }
 
@@ -145,7 +145,7 @@ pub async fn import(
     let body = read(request, IMPORT_BYTES_MAX, IMPORT_TIMEOUT, admin.gate.clock()).await?;
     let rules = admin.rules();
     let dry_run = options.dry_run;
-    // Reading takes as long as writing: both are done beside the runtime's thread.
+    // Parsing takes as long as writing, so both run on a blocking thread.
     let imported = on_disk(&admin, move |store| {
         let lines = lines(&body, is_csv, options.update)?;
         let rows = Rows {
@@ -167,13 +167,13 @@ fn is_csv(headers: &HeaderMap) -> Result<bool, Problem> {
         Some(kind) if kind.starts_with(b"text/csv") => Ok(true),
         Some(kind) if kind.starts_with(b"application/x-ndjson") || kind.starts_with(b"application/jsonl") => Ok(false),
         _ => {
-            let error = "say what it is: Content-Type: text/csv or application/x-ndjson";
+            let error = "set the format by Content-Type: text/csv or application/x-ndjson";
             Err(Problem::bad_request(error))
         }
     }
 }
 
-/// How the query says that the import is made.
+/// The import's options from the query.
 fn options(query: &str) -> Result<ImportOptions, Problem> {
     let mut options = ImportOptions::default();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -188,20 +188,18 @@ fn options(query: &str) -> Result<ImportOptions, Problem> {
             "remove_missing" => &mut options.remove_missing,
             "yes" => &mut options.yes,
             _ => {
-                let error =
-                    "the query may say `update`, `dry_run`, `source`, `remove_missing` and `yes`, and nothing else";
+                let error = "the query may only have `update`, `dry_run`, `source`, `remove_missing` and `yes`";
                 return Err(Problem::bad_request(error));
             }
         };
         *flag = match value {
             "1" | "true" => true,
             "0" | "false" => false,
-            _ => return Err(Problem::bad_request(format!("`{name}` is 1 or 0"))),
+            _ => return Err(Problem::bad_request(format!("`{name}` must be 1 or 0"))),
         };
     }
     if options.remove_missing && !(options.update && options.source.is_some()) {
-        let error =
-            "`remove_missing` needs `update=1` and `source=NAME`: only accounts that came by that source are removed";
+        let error = "`remove_missing` needs `update=1` and `source=NAME`: it removes only accounts from that source";
         return Err(Problem::bad_request(error));
     }
     Ok(options)
@@ -228,13 +226,13 @@ struct Asked {
     hashes: Vec<HashLine>,
 }
 
-/// A key by its hash, as an export has it.
+/// A key by its hash, as an export writes it.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub(super) enum HashLine {
-    /// It has no label and stays.
+    /// Only the hash: no label, and it never expires.
     Bare(String),
-    /// Whatever else is known of it.
+    /// The hash with the other fields.
     Whole(WholeHashLine),
 }
 
@@ -252,7 +250,7 @@ pub(super) struct WholeHashLine {
 }
 
 impl HashLine {
-    /// How an export writes that key.
+    /// That key as an export writes it.
     pub fn of(key: &Key) -> Self {
         Self::Whole(WholeHashLine {
             sha256: key.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -296,7 +294,7 @@ fn hash_of(text: &str) -> Option<KeyHash> {
     Some(hash)
 }
 
-/// What lines become rows by.
+/// What turns lines into rows.
 struct Rows<'a> {
     directory: &'a Directory,
     rules: &'a Rules,
@@ -334,10 +332,10 @@ impl Rows<'_> {
     }
 }
 
-/// The number of a line, and what it asks for or what is wrong with it.
+/// A line's number, and its content or its error.
 type Read = (usize, Result<Asked, String>);
 
-/// The lines of a body. `updates`: accounts that there are need no tier.
+/// The lines of a body. With `updates`, existing accounts need no tier.
 fn lines<'b>(body: &'b Bytes, is_csv: bool, updates: bool) -> Result<Box<dyn Iterator<Item = Read> + 'b>, Problem> {
     Ok(match is_csv {
         true => Box::new(csv_lines(body, updates)?),
@@ -351,9 +349,9 @@ fn json_lines(body: &[u8]) -> impl Iterator<Item = Read> {
     told.map(|(number, line)| (number, json_line(line)))
 }
 
-/// The crate's own messages would repeat values, so what is wrong is said in words of ours.
+/// Parses a JSON line. The JSON crate's own messages would repeat values, so the errors are ours.
 fn json_line(line: &[u8]) -> Result<Asked, String> {
-    // A list of eight million numbers would take thirty times as much memory as the line does.
+    // A list of eight million numbers would take thirty times as much memory as the line itself.
     if line.len() > BODY_BYTES_MAX {
         return Err(format!("it is longer than {} KiB", BODY_BYTES_MAX >> 10));
     }
@@ -361,7 +359,7 @@ fn json_line(line: &[u8]) -> Result<Asked, String> {
     asked(object.map_err(|_| format!("it is not a JSON object with fields of {}", json_fields()))?)
 }
 
-/// What the fields of a line ask for.
+/// Interprets the fields of a line.
 fn asked(mut object: Map<String, Value>) -> Result<Asked, String> {
     let mut text = |field: &str| match object.remove(field) {
         None | Some(Value::Null) => Ok(None),
@@ -377,7 +375,7 @@ fn asked(mut object: Map<String, Value>) -> Result<Asked, String> {
     };
     let terms = AccountPatch::deserialize(&object).map_err(|_| match misfit::<AccountPatch>(&object) {
         Some(OverrideError::Other(Field { name, holds, .. })) => {
-            format!("its `{name}` holds something else than {holds}")
+            format!("its `{name}` must be {holds}")
         }
         _ => format!("it has a field that is none of {}", json_fields()),
     })?;
@@ -393,7 +391,7 @@ fn csv_lines(body: &[u8], updates: bool) -> Result<impl Iterator<Item = Read>, P
     let mut reader = csv::ReaderBuilder::new()
         .flexible(true)
         .from_reader(body.trim_ascii_start());
-    // What was trimmed away, so that lines keep their numbers.
+    // What was trimmed must still count, so that line numbers stay right.
     let before = body.len() - body.trim_ascii_start().len();
     let before = body[..before].iter().filter(|byte| **byte == b'\n').count();
     let head = reader
@@ -415,7 +413,7 @@ fn csv_lines(body: &[u8], updates: bool) -> Result<impl Iterator<Item = Read>, P
     }))
 }
 
-/// What stands in which column, by [`csv_columns`]. `name` must be there, and `tier` unless accounts are updated.
+/// The columns in their order, out of [`csv_columns`]. `name` is required, and so is `tier` unless accounts are updated.
 fn columns(head: &csv::StringRecord, updates: bool) -> Result<Vec<&'static str>, Problem> {
     let named = |name: &str| {
         let name = name.trim_matches('\u{feff}').trim();
@@ -440,11 +438,11 @@ fn columns(head: &csv::StringRecord, updates: bool) -> Result<Vec<&'static str>,
     Ok(columns)
 }
 
-/// A cell with nothing in it says nothing.
+/// Parses a CSV line. Empty cells count as absent.
 fn csv_line(record: &csv::StringRecord, columns: &[&'static str]) -> Result<Asked, String> {
     if record.len() != columns.len() {
         let (has, named) = (record.len(), columns.len());
-        return Err(format!("it has {has} columns, and the first line names {named}"));
+        return Err(format!("it has {has} columns, but the first line names {named}"));
     }
     let cells = columns.iter().zip(record).map(|(column, cell)| (*column, cell.trim()));
     let told = cells.filter(|(_, cell)| !cell.is_empty());

@@ -1,5 +1,5 @@
-//! Keys: listed, made, rotated, revoked. In a path stands a key's id, never a key: paths end up in logs. A key itself is shown
-//! when it is made, and never again.
+//! Lists, creates, rotates and revokes API keys. Paths hold a key's id, never the key: paths end up in logs. The key itself is
+//! shown once, when it is created.
 
 use std::sync::Arc;
 
@@ -16,21 +16,21 @@ use super::{Admin, on_disk, times};
 use crate::policy::time::{Span, UnixTime};
 use crate::store::{ChangeError, KeyId, Minted};
 
-/// How long a rotated key stays, unless it is said.
+/// How long a rotated key stays valid by default.
 const OVERLAP_DEFAULT: Span = Span::from_secs(24 * 60 * 60);
-/// An answer with a key in it is kept by nobody.
+/// An answer that contains a key must not be cached.
 const NOT_STORED: [(HeaderName, HeaderValue); 1] = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
-/// All keys of an account, the oldest first.
+/// All keys of an account, oldest first.
 #[derive(Debug, Serialize)]
 pub struct Keys {
     keys: Vec<KeyLine>,
 }
 
-/// A key that was just made.
+/// A new key.
 #[derive(Debug, Serialize)]
 pub struct NewKey {
-    /// The key itself, this one time.
+    /// The key itself, shown only here.
     key: String,
     #[serde(flatten)]
     line: KeyLine,
@@ -45,7 +45,7 @@ impl NewKey {
     }
 }
 
-/// A key in place of another, which stays for a while.
+/// A new key that replaces another, which stays valid for a while.
 #[derive(Debug, Serialize)]
 pub struct Rotated {
     #[serde(flatten)]
@@ -134,7 +134,7 @@ pub async fn rotate(
     Ok((StatusCode::CREATED, NOT_STORED, Json(rotated)))
 }
 
-/// `DELETE /keys/{id}`. Answers with what it was.
+/// `DELETE /keys/{id}`. Answers with the revoked key.
 pub async fn revoke(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,

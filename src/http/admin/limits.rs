@@ -1,14 +1,14 @@
-//! Whether the rules have the request limits for which somebody is to have numbers of their own. How large these may be the store
-//! knows.
+//! Checks that request limits exist and allow individual numbers. How large the numbers may be is for the store to check.
 
 use super::problem::Problem;
 use crate::policy::rules::{Limit, Rules};
 
-/// Whether these are limits that count accounts or networks: of those that count everybody together nobody can have a number of
-/// its own. Who has no account is counted by its network, so a limit of either kind counts both.
+/// Checks that these limits count accounts or networks: a limit that counts everybody together allows no individual numbers.
+/// Clients without an account are counted by network, so a limit of either kind counts both.
 ///
 /// # Errors
-/// One isn't; and which there are. A name that isn't known is not repeated: in an import it may be a key in the wrong place.
+/// One of them does not; the message lists those that do. An unknown name is not repeated: in an import it may be a key in the
+/// wrong column.
 pub fn check<'n>(names: impl Iterator<Item = &'n String>, rules: &Rules) -> Result<(), Problem> {
     let counts_one = |limit: &&Limit| limit.per.network || limit.per.account;
     for name in names {
@@ -22,7 +22,7 @@ pub fn check<'n>(names: impl Iterator<Item = &'n String>, rules: &Rules) -> Resu
             None => {
                 let known = rules.limits.iter().filter(counts_one).map(|limit| &*limit.name);
                 match known.collect::<Vec<_>>().as_slice() {
-                    [] => "tiers.yaml has no request limits of which one could have a number of one's own".to_owned(),
+                    [] => "tiers.yaml has no request limits that allow individual numbers".to_owned(),
                     known => format!("there is no such request limit; there are {}", known.join(", ")),
                 }
             }

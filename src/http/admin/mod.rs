@@ -1,15 +1,18 @@
-//! The operator's listener: metrics, health, who is in the house, the accounts, and what is said of networks. Never public.
+//! The admin listener: metrics, health, the gate state, accounts and networks. It must never be public.
 //!
-//! `pages` is what one looks at, `config` the configuration, `account_list` and `account_use` show accounts and what they have
-//! used, `accounts`, `keys` and `networks` what one changes, `import` reads
-//! accounts from elsewhere,
-//! `operator` is who asks, `wire` is how accounts and keys look in JSON, `limits` how numbers for request limits do, `times` how points and lengths of
-//! time are written, `problem` how an error looks.
+//! - `pages`: metrics, health and the queue
+//! - `config`: the configuration
+//! - `account_list`, `account_use`: accounts and their usage
+//! - `accounts`, `keys`, `networks`: changes
+//! - `import`: accounts from elsewhere
+//! - `operator`: the origin of a request
+//! - `wire`: accounts and keys in JSON; `limits`: numbers for request limits; `times`: times and durations
+//! - `problem`: errors
 //!
-//! `/metrics`, `/healthz` and `/readyz` are for monitors and open to whoever reaches the listener; everything else wants the
-//! operator's token, and is 401 without it, whether there is such a path or not.
+//! `/metrics`, `/healthz` and `/readyz` are for monitoring and need no token. Everything else requires the operator token and
+//! answers 401 without it, whether the path exists or not.
 //!
-//! Absent on purpose: sessions, cookies and roles. Who has the token may do everything.
+//! There are no sessions, cookies or roles: the token permits everything.
 
 mod account_list;
 mod account_use;
@@ -57,56 +60,56 @@ use crate::policy::time::Span;
 use crate::store::{AccountStore, AdminToken, ChangeError};
 use crate::telemetry::exposition::Exposition;
 
-/// Connections of operators and scrapers at once.
+/// The most connections of operators and scrapers at once.
 pub const CONNECTIONS_MAX: usize = 256;
 
-/// The longest that a request's head may take.
+/// The longest time for reading a request's head.
 const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// The longest that a client may take nothing of its answer. `/metrics` is answered to whoever reaches the listener, and who
-/// never reads would keep a place for ever.
+/// How long a client may read nothing of its answer. `/metrics` needs no token, and a client that never reads would keep its
+/// connection for ever.
 const SEND_TIMEOUT: Span = Span::from_secs(30);
 
-/// The longest that a request's body may take.
+/// The longest time for reading a request's body.
 const BODY_TIMEOUT: Span = Span::from_secs(30);
 
-/// Bytes of a configuration that is compared with the one that runs: as many as a file may have.
+/// The most bytes of a configuration to compare: as many as a file may have.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 
-/// What the operator's listener shows.
+/// The state behind the admin listener.
 #[derive(Debug)]
 pub struct Admin {
-    /// The hall.
+    /// The gate.
     pub gate: Arc<Gate>,
-    /// The door, as it is at present.
+    /// The active site.
     pub site: Arc<ArcSwap<Site>>,
-    /// Who has an account, and what is said of networks.
+    /// Accounts and networks.
     pub store: Arc<AccountStore>,
-    /// What an operator must show, as it is at present.
+    /// The active operator token.
     pub token: Arc<ArcSwap<AdminToken>>,
-    /// The configuration that runs.
+    /// The active configuration.
     pub running: Arc<ArcSwap<Running>>,
-    /// Where it is exchanged.
+    /// The channel to the reload task.
     pub desk: Desk,
     /// The metrics.
     pub exposition: Arc<Exposition>,
-    /// Whether the door is open.
+    /// Whether the proxy accepts requests.
     pub open: AtomicBool,
 }
 
 impl Admin {
-    /// By what is decided at present.
+    /// The active rules.
     fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.gate.generation().rules)
     }
 
-    /// The request limits, as they are at present.
+    /// The active request limits.
     fn limits(&self) -> Arc<Limits> {
         Arc::clone(self.site.load().limits())
     }
 }
 
-/// Serves operators for as long as it is polled.
+/// Serves the admin listener for as long as it is polled.
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     let router = router(Arc::clone(&admin));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -118,7 +121,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                debug!(%error, "no connection");
+                debug!(%error, "accepting a connection failed");
                 admin.gate.clock().sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -133,7 +136,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
             if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
-                debug!(%error, "an operator's connection broke off");
+                debug!(%error, "operator connection failed");
             }
             drop(place);
         });
@@ -174,7 +177,7 @@ fn router(admin: Arc<Admin>) -> Router {
     open.merge(guarded).with_state(admin)
 }
 
-/// Lets pass who shows the token.
+/// Requires the operator token.
 async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Result<Response, Problem> {
     let presented = request.headers().get(header::AUTHORIZATION);
     let token = presented.and_then(|value| super::caller::bearer(value));
@@ -185,20 +188,24 @@ async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) ->
     }
 }
 
-/// What waits for a disk does so beside the runtime's thread.
+/// Runs blocking disk work beside the runtime's thread.
 async fn on_disk<T: Send + 'static>(
     admin: &Arc<Admin>,
     work: impl FnOnce(&AccountStore) -> T + Send + 'static,
 ) -> Result<T, Problem> {
     let store = Arc::clone(&admin.store);
     let done = tokio::task::spawn_blocking(move || work(&store)).await;
-    done.map_err(|_| Problem::from(ChangeError::Unavailable("the work broke off".to_owned())))
+    done.map_err(|_| {
+        Problem::from(ChangeError::Unavailable(
+            "the task failed; see tiergate's log".to_owned(),
+        ))
+    })
 }
 
-/// An operator's listener is an ordinary one.
+/// Makes a standard listener usable on this runtime.
 ///
 /// # Errors
-/// The system's.
+/// I/O errors of the system.
 pub fn listen(listener: std::net::TcpListener) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)

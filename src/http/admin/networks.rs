@@ -1,6 +1,6 @@
-//! Networks: what operators have said of them listed, shown, changed, taken back.
+//! Networks: lists, shows, changes and removes operators' entries.
 //!
-//! Absent on purpose: a list of the networks that a rule has blocked, which are known by hashes alone.
+//! Networks that a limit's rule has blocked can't be listed: they are known by hash only.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,29 +23,29 @@ use crate::policy::time::UnixTime;
 use crate::store::network::{canonical, network_of};
 use crate::store::{Block, Change, ChangeError, NetworkChange, NetworkEntry};
 
-/// The largest IPv4 network of which every address is let in again.
+/// The shortest IPv4 prefix of which every address is unblocked.
 const LIFTED_BITS_MIN: u8 = 16;
 
 /// A page of networks, by address.
 #[derive(Debug, Serialize)]
 pub struct Page {
     networks: Vec<NetworkLine>,
-    /// What to put into `after` for the next page; `null` if this is the last.
+    /// The value of `after` for the next page; `null` if this is the last.
     next: Option<String>,
 }
 
-/// What is said of a network.
+/// An operator's entry for a network.
 #[derive(Debug, Serialize)]
 pub struct NetworkLine {
     network: String,
     limits: BTreeMap<String, u32>,
     note: Option<String>,
     block: Option<BlockLine>,
-    /// Whether tiers.yaml blocks it, whatever stands here.
+    /// Whether tiers.yaml blocks it, regardless of this entry.
     listed: bool,
 }
 
-/// That a network is blocked.
+/// A block of a network.
 #[derive(Debug, Serialize)]
 struct BlockLine {
     since: String,
@@ -53,16 +53,16 @@ struct BlockLine {
     why: Option<String>,
 }
 
-/// What is said of a network, and by what it is blocked.
+/// A network's entry, and what blocks the network.
 #[derive(Debug, Serialize)]
 pub struct Shown {
     #[serde(flatten)]
     line: NetworkLine,
-    /// Itself and the networks in which it lies, as far as they are blocked; the narrowest first.
+    /// The blocks of this network and of the networks that contain it; the narrowest first.
     blocked_by: Vec<BlockedBy>,
-    /// What the rules of limits have blocked of the address that was asked for; of a larger network nothing.
+    /// Blocks by limits' rules of the requested address; empty for larger networks.
     blocked_by_rule: Vec<RuleBlockLine>,
-    /// When it was unblocked: whether it had been blocked, by command or by a rule.
+    /// After an unblock: whether it had been blocked, by an operator or by a rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     was_blocked: Option<bool>,
 }
@@ -70,12 +70,12 @@ pub struct Shown {
 #[derive(Debug, Serialize)]
 struct BlockedBy {
     network: String,
-    /// `stored`, or `listed` in tiers.yaml, where it is unblocked then.
+    /// `stored`, or `listed` in tiers.yaml: then it must be unblocked there.
     origin: &'static str,
 }
 
 impl NetworkLine {
-    /// What is so at that time.
+    /// The entry at that time.
     fn of(entry: &NetworkEntry, now: UnixTime) -> Self {
         let block = entry.at(now).block.map(|block| BlockLine {
             since: times::written(block.since),
@@ -94,7 +94,7 @@ impl NetworkLine {
 }
 
 impl Shown {
-    /// What is so of the network at that time, which was asked for as it is `written`.
+    /// The network at that time. `written` is the network as it was requested.
     fn of(entry: &NetworkEntry, written: &str, admin: &Admin, now: UnixTime) -> Self {
         let around = admin.store.networks().around(entry.network);
         let blocked_by = around
@@ -118,7 +118,7 @@ impl Shown {
 }
 
 fn blocked_by_rule(network: IpNet, written: &str, admin: &Admin, now: UnixTime) -> Vec<RuleBlockLine> {
-    // Bits behind its prefix count for limits that take narrower networks.
+    // Bits beyond the prefix matter to limits that count narrower networks.
     let address = written.parse::<IpAddr>().ok();
     let address = address.or_else(|| (network_of(network.addr()) == network).then(|| network.addr()));
     let blocks = address.map(|address| admin.limits().blocks_of(address, now));
@@ -129,18 +129,18 @@ fn blocked_by_rule(network: IpNet, written: &str, admin: &Admin, now: UnixTime) 
         .collect()
 }
 
-/// What is sent to say something of a network. What is left out stays as it is, `null` takes away.
+/// A change to a network's entry. Absent fields stay as they are, `null` removes.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChangeLine {
     limits: BTreeMap<String, Option<u32>>,
     note: Change<String>,
     block: Change<NewBlock>,
-    /// That a very wide network is meant to be locked out.
+    /// Confirms blocking a very wide network.
     confirm: bool,
 }
 
-/// A block for so long, until then, or for good.
+/// A block for a duration, until a time, or for good.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct NewBlock {
@@ -164,18 +164,18 @@ impl Fields for ChangeLine {
 }
 
 impl ChangeLine {
-    /// Whether it would lock out a very wide network, by a block or by a number of 0, and nobody has said that this is meant.
+    /// Whether it would block a very wide network, by a block or by a number of 0, without confirmation.
     fn is_unconfirmed(&self, network: IpNet) -> bool {
         let locks_out = matches!(self.block, Change::Set(_)) || self.limits.values().any(|number| *number == Some(0));
         locks_out && !self.confirm && is_wide(canonical(network))
     }
 
-    /// The change that is asked for.
+    /// The requested change.
     ///
     /// # Errors
-    /// A limit is not in the rules or counts no networks, or the block's end is none.
+    /// A limit is unknown or counts no networks, or the end of the block is invalid.
     fn change(self, rules: &Rules, now: UnixTime) -> Result<NetworkChange, Problem> {
-        // What is taken away need not be there any more.
+        // A removed number needs no such limit any more.
         let given = self.limits.iter().filter(|(_, number)| number.is_some());
         limits::check(given.map(|(name, _)| name), rules)?;
         let block = match self.block {
@@ -202,9 +202,7 @@ impl NewBlock {
             (None, Some(until)) => Some(times::later(&until, "until", now)?),
             (None, None) => None,
             (Some(_), Some(_)) => {
-                return Err(Problem::bad_request(
-                    "a block lasts `for` some time or `until` a point of it, not both",
-                ));
+                return Err(Problem::bad_request("a block takes `for` or `until`, not both"));
             }
         };
         Ok(Block {
@@ -233,8 +231,7 @@ pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) ->
     }))
 }
 
-/// `GET /networks/{network}`. Of one that is blocked as a part of another, or by the rule of a limit, it is shown even if nothing
-/// is said of itself.
+/// `GET /networks/{network}`. A network without an entry is shown if it is blocked as part of another one or by a limit's rule.
 pub async fn show(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> Result<Json<Shown>, Problem> {
     let (network, now) = (network(&text)?, admin.gate.clock().wall());
     let networks = admin.store.networks();
@@ -254,8 +251,8 @@ pub async fn show(State(admin): State<Arc<Admin>>, Path(text): Path<String>) -> 
     }
 }
 
-/// `PATCH /networks/{network}`. Answers with what is said of it now, which may be nothing any more. A block of a very wide network,
-/// or a number of 0 for it, wants `"confirm": true`.
+/// `PATCH /networks/{network}`. Answers with the entry, which may be empty now. A block of a very wide network, or a number of 0
+/// for it, requires `"confirm": true`.
 pub async fn change(
     State(admin): State<Arc<Admin>>,
     Path(text): Path<String>,
@@ -278,7 +275,7 @@ pub async fn change(
     }))
 }
 
-/// `DELETE /networks/{network}`. Answers with what was said of it: nothing, if only a rule had blocked it.
+/// `DELETE /networks/{network}`. Answers with the removed entry, which is empty if only a rule had blocked the network.
 pub async fn remove(
     State(admin): State<Arc<Admin>>,
     Path(text): Path<String>,
@@ -288,17 +285,16 @@ pub async fn remove(
     let was_lifted = lift_blocks_made_by_rule(&admin, &text, canonical(network));
     let removed = on_disk(&admin, move |store| store.remove_network(network, stamp)).await?;
     let entry = match removed {
-        // Of a network that a rule has blocked nothing need be said.
+        // A network that a rule has blocked may have no entry.
         Err(ChangeError::UnknownNetwork) if was_lifted => Arc::new(NetworkEntry::bare(canonical(network), false)),
         removed => removed?,
     };
     Ok(Json(NetworkLine::of(&entry, now)))
 }
 
-/// An operator has unblocked a network, or taken back all that was said of it: what the rule of a limit has blocked of it is
-/// let in again as well (semantics §7.6), which is known by address alone. Of IPv4 networks larger than [`LIFTED_BITS_MIN`],
-/// and of IPv6 ones, only the first address is, and the one that the operator has written, if it was one. Whether a rule had
-/// blocked any of them.
+/// Lifts blocks by limits' rules when an operator unblocks a network or removes its entry (semantics §7.6). Such blocks are known
+/// by address only: of IPv4 networks larger than [`LIFTED_BITS_MIN`], and of IPv6 ones, only the first address is unblocked, and
+/// the address as the operator wrote it, if it was one. Returns whether a rule had blocked any of them.
 fn lift_blocks_made_by_rule(admin: &Admin, written: &str, network: IpNet) -> bool {
     let limits = admin.limits();
     let written = written.parse::<IpAddr>().ok();
@@ -313,12 +309,12 @@ fn lift_blocks_made_by_rule(admin: &Admin, written: &str, network: IpNet) -> boo
     written || others
 }
 
-/// Whether anything is said of it at that time. A block that is over stays stored until somebody changes something.
+/// Whether the entry has any effect at that time. An expired block stays stored until the next change.
 fn is_still(entry: &NetworkEntry, now: UnixTime) -> bool {
     entry.listed || !entry.at(now).is_bare()
 }
 
-/// Whether it is so wide that blocking it locks out a large part of everybody.
+/// Whether it is so wide that blocking it locks out a large part of all clients.
 const fn is_wide(network: IpNet) -> bool {
     match network {
         IpNet::V4(v4) => v4.prefix_len() < WIDE_BITS_V4,
@@ -326,7 +322,7 @@ const fn is_wide(network: IpNet) -> bool {
     }
 }
 
-/// The network that is meant. Bits behind its prefix don't count; an IPv6 address alone means its /64.
+/// Parses a network. Bits beyond the prefix are ignored; a bare IPv6 address means its /64.
 fn network(text: &str) -> Result<IpNet, Problem> {
     let address = text.parse::<IpAddr>().ok().map(network_of);
     address.or_else(|| text.parse().ok()).ok_or_else(|| {

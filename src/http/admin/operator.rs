@@ -1,4 +1,4 @@
-//! Who asks: where a request to the admin listener comes from, and what its operator says to be called.
+//! The origin of an admin request: its address, and the name that the operator gives.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use super::Admin;
 use super::problem::Problem;
 use crate::store::audit::{Actor, OPERATOR_CHARS, Stamp, is_operator};
 
-/// What an operator says to be called. Nobody checks it: who has the token may say anything.
+/// The operator's name. It isn't verified: a token holder may claim any name.
 pub const X_TIERGATE_OPERATOR: HeaderName = HeaderName::from_static("x-tiergate-operator");
 
-/// The address at the other end of a request's connection.
+/// The peer address of the connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub IpAddr);
 
-/// When a change is asked for, and by whom.
+/// When a change was requested, and by whom.
 #[derive(Debug)]
 pub(super) struct Stamped(pub Stamp);
 
@@ -30,14 +30,15 @@ impl FromRequestParts<Arc<Admin>> for Stamped {
         let name = said.map(|said| said.to_str().ok().filter(|name| is_operator(name)));
         if name == Some(None) {
             let (least, most) = (OPERATOR_CHARS.start(), OPERATOR_CHARS.end());
-            let error = format!("X-Tiergate-Operator is {least} to {most} visible ASCII characters without spaces");
+            let error =
+                format!("X-Tiergate-Operator must be {least} to {most} visible ASCII characters without spaces");
             return Err(Problem::bad_request(error));
         }
         let Peer(address) = parts
             .extensions
             .get()
             .copied()
-            .expect("the listener puts it into every request");
+            .expect("the listener inserts it into every request");
         let by = Actor::peer(address, name.flatten());
         Ok(Self(Stamp::new(admin.gate.clock().wall(), by)))
     }

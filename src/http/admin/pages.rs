@@ -1,6 +1,4 @@
-//! What operators look at: metrics, health, and who is in the house.
-//!
-//! Absent on purpose: keys. Callers are shown by account name or network.
+//! Read-only pages for operators: metrics, health and the queue. Callers are shown by account name or network, never by key.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,12 +34,12 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoRespons
     )
 }
 
-/// Whether the program runs.
+/// Liveness: 200 while the process runs.
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Whether the door takes requests: not any more once it is closing.
+/// Readiness: 503 during shutdown.
 pub(super) async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
     if admin.open.load(Ordering::Relaxed) {
         (StatusCode::OK, "ready\n")
@@ -50,7 +48,7 @@ pub(super) async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, &'st
     }
 }
 
-/// `GET /queue`: who waits and who runs.
+/// `GET /queue`: queued and running jobs.
 #[derive(Debug, Serialize)]
 pub(super) struct QueuePage {
     seats: u32,
@@ -75,16 +73,16 @@ pub(super) struct JobLine {
     upstream: String,
     /// `uploading` or `waiting`; `running`, `moving` (from a server that could not be reached) or `ending`.
     state: &'static str,
-    /// Seconds in the house, without those on the slot that it holds.
+    /// Seconds since the job arrived, without those on its slot.
     waited_s: f64,
-    /// Seconds since the slot.
+    /// Seconds since it got its slot.
     #[serde(skip_serializing_if = "Option::is_none")]
     running_s: Option<f64>,
 }
 
 pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
     let mut view = admin.gate.view();
-    // The highest priority first, then who has been here longest: in `fifo` as they are served.
+    // By priority, then oldest first: in `fifo` that is the order of service.
     view.jobs
         .sort_by_key(|job| (std::cmp::Reverse(job.priority), std::cmp::Reverse(job.in_house)));
     let waits = |job: &&JobView| matches!(job.state, JobState::Uploading | JobState::Waiting);
@@ -108,7 +106,7 @@ pub(super) async fn queue(State(admin): State<Arc<Admin>>) -> Json<QueuePage> {
 }
 
 impl Admin {
-    /// How many accounts each tier has, in the rules' order, and at last those whose tier there isn't.
+    /// The number of accounts of each tier, in the rules' order; last, those of tiers that don't exist.
     fn accounts_by_tier(&self, rules: &Rules) -> Vec<u32> {
         let mut named = self.store.directory().tiers();
         let mut counts: Vec<u32> = rules

@@ -1,7 +1,6 @@
-//! How an error looks to an operator: `{ "error", "reason" }`, and for an import the lines.
+//! Errors of the admin API: `{ "error", "reason" }`, and for an import the lines.
 //!
-//! Absent on purpose: refusals, which are told to callers (`http::reply`), and keys: no message repeats what was sent where a
-//! key may stand.
+//! No message repeats input where a key may be. Refusals to callers are in `http::reply`.
 
 use std::borrow::Cow;
 
@@ -14,7 +13,7 @@ use crate::policy::caller::{WIDE_BITS_V4, WIDE_BITS_V6};
 use crate::policy::time::Span;
 use crate::store::ChangeError;
 
-/// What is wrong with a request.
+/// An error of the admin API.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -23,12 +22,12 @@ pub struct Problem {
     lines: Vec<Line>,
 }
 
-/// What is wrong with a line of an import.
+/// An error in a line of an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
     /// Its number, from 1.
     pub line: usize,
-    /// What is wrong.
+    /// The error.
     pub error: String,
 }
 
@@ -50,12 +49,12 @@ impl Problem {
         }
     }
 
-    /// What was sent can't be understood, or says what can't be.
+    /// The request can't be understood or is invalid.
     pub fn bad_request(error: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", error)
     }
 
-    /// The token is missing or another.
+    /// The token is missing or wrong.
     pub fn unauthorized() -> Self {
         let error = "this needs the operator's token: Authorization: Bearer TOKEN (TIERGATE_ADMIN_TOKEN, or where `admin` \
                      in tiers.yaml says, or the file admin.token in data_dir)";
@@ -67,9 +66,9 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such path")
     }
 
-    /// The path has other methods.
+    /// The path exists, but not with this method.
     pub fn method_not_allowed() -> Self {
-        let error = "the path has other methods";
+        let error = "the path does not allow this method";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
     }
 
@@ -78,7 +77,7 @@ impl Problem {
         ChangeError::UnknownAccount.into()
     }
 
-    /// Nothing is said of a network itself, though it may lie in `others` of which something is.
+    /// The network has no entry, though it may lie in `others`, which have one.
     pub fn unknown_network(others: impl Iterator<Item = String>) -> Self {
         let problem = Self::from(ChangeError::UnknownNetwork);
         let others: Vec<String> = others.collect();
@@ -92,22 +91,22 @@ impl Problem {
         }
     }
 
-    /// A block of that network would lock out a large part of everybody, and nobody has said that this is meant.
+    /// Blocking this network would lock out a large part of all clients, and `confirm` is missing.
     pub fn wide_network(network: &ipnet::IpNet) -> Self {
         let error = format!(
             "{network} is wider than /{WIDE_BITS_V4} (IPv4) or /{WIDE_BITS_V6} (IPv6): this locks out a large part of \
-             everybody, you perhaps included; send \"confirm\": true if that is meant"
+             all clients, perhaps including you; send \"confirm\": true if that is meant"
         );
         Self::new(StatusCode::CONFLICT, "wide_network", error)
     }
 
     /// The database can't be read.
     pub fn unreadable(error: &crate::store::ReadError) -> Self {
-        let error = format!("the database can't be read at present: {error}");
+        let error = format!("the database can't be read: {error}");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error)
     }
 
-    /// The body has more bytes than this takes.
+    /// The body is longer than allowed.
     pub fn too_large(bytes_max: usize) -> Self {
         let error = match bytes_max >> 20 {
             0 => format!("the body is longer than {} KiB", bytes_max >> 10),
@@ -116,33 +115,33 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error)
     }
 
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     pub fn too_slow(timeout: Span) -> Self {
-        let error = format!("the body did not come within {timeout}");
+        let error = format!("the body did not arrive within {timeout}");
         Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", error)
     }
 
-    /// The door runs a preset.
+    /// Tiergate runs a preset.
     pub fn no_file() -> Self {
-        let error = "the door runs a preset: there is no file to read again";
+        let error = "tiergate runs a preset: there is no file to reload";
         Self::new(StatusCode::CONFLICT, "no_file", error)
     }
 
-    /// Too many wait for an answer, or the door is closing.
+    /// Too many requests wait for an answer, or tiergate shuts down.
     pub fn busy() -> Self {
-        let error = "too many ask for the configuration at once, or the door is closing: ask again";
+        let error = "too many configuration requests at once, or tiergate is shutting down: try again";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error)
     }
 
-    /// What is wrong, in words.
+    /// The message.
     pub fn error(&self) -> &str {
         &self.error
     }
 
-    /// So many lines of an import are wrong, so none was taken over. `lines` are the first of them.
+    /// `count` lines of an import are invalid, so nothing was imported. `lines` are the first of them.
     pub fn lines(lines: Vec<Line>, count: usize) -> Self {
         let error = match count {
-            1 => "a line is wrong, so nothing was imported".to_owned(),
+            1 => "1 line is wrong, so nothing was imported".to_owned(),
             _ => format!("{count} lines are wrong, so nothing was imported"),
         };
         Self {

@@ -1,6 +1,6 @@
-//! A JSON body, and what is wrong with it in the words of its fields.
+//! A JSON body, with errors in terms of its fields.
 //!
-//! Absent on purpose: the words of the JSON crate, which tell of types of ours and repeat values, among which may be a key.
+//! The JSON crate's own messages are not used: they name our types and repeat values, one of which may be a key.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use super::problem::Problem;
 use super::wire::{BODY_BYTES_MAX, read};
 use super::{Admin, BODY_TIMEOUT};
 
-/// Characters of a field's name that an error repeats, at most.
+/// The most characters of a field's name that an error repeats.
 const NAME_CHARS_MAX: usize = 32;
 
 /// A JSON body.
 pub struct Sent<T>(pub T);
 
-/// The fields of what may be sent as one object.
+/// The fields that an object may have.
 pub trait Fields: DeserializeOwned {
     /// All of them.
     fn all() -> Vec<Field>;
@@ -28,20 +28,20 @@ pub trait Fields: DeserializeOwned {
 pub struct Field {
     /// Its name.
     pub name: &'static str,
-    /// What it holds, in words.
+    /// The expected type, in words, after "must be".
     pub holds: &'static str,
-    /// Whether it must be there. Then it holds text.
+    /// Whether it is required. Then it holds text.
     pub required: bool,
 }
 
 impl Field {
-    /// One that may be left out.
+    /// An optional field.
     pub const fn optional(name: &'static str, holds: &'static str) -> Self {
         let required = false;
         Self { name, holds, required }
     }
 
-    /// One that must be there, which holds text.
+    /// A required text field.
     pub const fn required(name: &'static str, holds: &'static str) -> Self {
         let required = true;
         Self { name, holds, required }
@@ -53,7 +53,7 @@ impl<T: Fields> FromRequest<Arc<Admin>> for Sent<T> {
 
     async fn from_request(request: Request, admin: &Arc<Admin>) -> Result<Self, Problem> {
         let body = read(request, BODY_BYTES_MAX, BODY_TIMEOUT, admin.gate.clock()).await?;
-        // Nothing sent is nothing said.
+        // An empty body counts as an empty object.
         let body = if body.is_empty() { &b"{}"[..] } else { &body };
         match serde_json::from_slice(body) {
             Ok(sent) => Ok(Self(sent)),
@@ -62,7 +62,7 @@ impl<T: Fields> FromRequest<Arc<Admin>> for Sent<T> {
     }
 }
 
-/// Why that body, which is none of these lines, is none.
+/// Explains why the body is not a valid `T`.
 fn wrong<T: Fields>(body: &[u8]) -> String {
     let object: Map<String, Value> = match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => object,
@@ -83,23 +83,23 @@ fn wrong<T: Fields>(body: &[u8]) -> String {
         }
         Some(OverrideError::Missing(Field { name, holds, .. })) => format!("the field `{name}` is missing: {holds}"),
         Some(OverrideError::Other(Field { name, holds, .. })) => {
-            format!("the field `{name}` holds something else than {holds}")
+            format!("the field `{name}` must be {holds}")
         }
         None => "a field is given twice".to_owned(),
     }
 }
 
-/// What is wrong with an object that was sent.
+/// What is wrong with an object.
 pub enum OverrideError<'o> {
-    /// It has a field of that name, which isn't known.
+    /// It has an unknown field of that name.
     Unknown(&'o str),
-    /// It lacks that field.
+    /// It lacks a required field.
     Missing(Field),
-    /// That field holds something else.
+    /// That field has another type.
     Other(Field),
 }
 
-/// The first thing that is wrong with that object, if anything is but that a field was given twice.
+/// The first error in that object. Repeated fields are not found here.
 pub fn misfit<T: Fields>(object: &Map<String, Value>) -> Option<OverrideError<'_>> {
     let fields = T::all();
     let is_known = |name: &str| fields.iter().any(|field| field.name == name);
@@ -112,7 +112,7 @@ pub fn misfit<T: Fields>(object: &Map<String, Value>) -> Option<OverrideError<'_
     })
 }
 
-/// Whether that value is right for its field: whether it is in an object of which all else is.
+/// Tests one value: an otherwise valid object with it must be accepted.
 fn holds_what_it_should<T: Fields>(name: &str, value: &Value) -> bool {
     let required = T::all().into_iter().filter(|field| field.required);
     let mut object: Map<String, Value> = required.map(|field| (field.name.to_owned(), "".into())).collect();
@@ -132,7 +132,7 @@ mod tests {
     use crate::http::admin::networks;
     use crate::store::{AccountPatch, AccountSpec};
 
-    /// Exactly the fields that are read are told of.
+    /// The declared fields are exactly those that serde reads.
     fn agree<T: Fields>() {
         let told = serde_json::from_str::<T>(r#"{ "?": 0 }"#)
             .err()

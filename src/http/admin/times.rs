@@ -1,6 +1,4 @@
-//! Points and lengths of time as operators write and read them.
-//!
-//! Absent on purpose: time zones other than those that are written with a time. A bare date is one of UTC.
+//! Times and durations as operators write and read them. A bare date is one of UTC.
 
 use jiff::{SignedDuration, SpanRelativeTo, Timestamp};
 
@@ -9,10 +7,10 @@ use crate::policy::time::{Span, UnixTime};
 use crate::store::calendar;
 pub use crate::store::calendar::written;
 
-/// The longest length of time that can be written: a hundred years.
+/// The longest duration that can be written: a hundred years.
 const SPAN_MAX: Span = Span::from_secs(100 * 366 * 24 * 60 * 60);
 
-/// The day (UTC) in which that point of time is.
+/// The date (UTC) of that time.
 pub fn day(time: UnixTime) -> String {
     let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     let time = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
@@ -26,7 +24,7 @@ pub fn day(time: UnixTime) -> String {
 pub fn point(text: &str, what: &str) -> Result<UnixTime, Problem> {
     calendar::point(text).ok_or_else(|| {
         Problem::bad_request(format!(
-            "`{what}` is not a point of time: write a date (UTC) such as 2027-01-01, or a time such as 2027-01-01T12:00:00Z"
+            "`{what}` is not a time: write a date (UTC) such as 2027-01-01, or a time such as 2027-01-01T12:00:00Z"
         ))
     })
 }
@@ -39,10 +37,10 @@ fn length(text: &str) -> Option<Span> {
     (length <= SPAN_MAX).then_some(length)
 }
 
-/// A length of time.
+/// A duration.
 ///
 /// # Errors
-/// It isn't one, or longer than a hundred years.
+/// It is none, or longer than a hundred years.
 pub fn span(text: &str, what: &str) -> Result<Span, Problem> {
     length(text).ok_or_else(|| {
         Problem::bad_request(format!(
@@ -51,32 +49,32 @@ pub fn span(text: &str, what: &str) -> Result<Span, Problem> {
     })
 }
 
-/// A length of time from now.
+/// A duration from now.
 ///
 /// # Errors
-/// It isn't one, or is over at once.
+/// It is none, or zero.
 pub fn after(text: &str, what: &str, now: UnixTime) -> Result<UnixTime, Problem> {
     match span(text, what)? {
-        Span::ZERO => Err(Problem::bad_request(format!("`{what}` would be over at once"))),
+        Span::ZERO => Err(Problem::bad_request(format!("`{what}` must be longer than zero"))),
         length => Ok(now + length),
     }
 }
 
-/// A point of time that is still to come.
+/// A time in the future.
 ///
 /// # Errors
-/// It isn't one, or over already.
+/// It is none, or in the past.
 pub fn later(text: &str, what: &str, now: UnixTime) -> Result<UnixTime, Problem> {
     match point(text, what)? {
         time if time > now => Ok(time),
-        _ => Err(Problem::bad_request(format!("`{what}` is over already"))),
+        _ => Err(Problem::bad_request(format!("`{what}` is in the past"))),
     }
 }
 
-/// A length of time from now, or a point of it that is still to come.
+/// A duration from now, or a time in the future.
 ///
 /// # Errors
-/// It is neither, or over already.
+/// It is neither, or in the past.
 pub fn ahead(text: &str, what: &str, now: UnixTime) -> Result<UnixTime, Problem> {
     if length(text).is_some() {
         after(text, what, now)

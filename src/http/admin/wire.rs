@@ -1,4 +1,4 @@
-//! Accounts and keys in JSON, and what of it fits the rules.
+//! Accounts and keys in JSON, and checks against the rules.
 
 use axum::body::Bytes;
 use axum::extract::Request;
@@ -16,17 +16,17 @@ use crate::policy::time::{Span, UnixTime};
 use crate::store::account::{FIELDS, Kind, Numbers};
 use crate::store::{Account, AccountPatch, AccountSpec, Key, Origin};
 
-/// Bytes of a body that tells of one account or key.
+/// The most bytes of a body that describes one account or key.
 pub const BODY_BYTES_MAX: usize = 16 << 10;
 
-/// The whole body.
+/// Reads the whole body.
 ///
 /// # Errors
-/// It is too long, takes longer than that, or broke off.
+/// It is too long, takes too long, or its connection failed.
 pub async fn read(request: Request, bytes_max: usize, timeout: Span, clock: &Clock) -> Result<Bytes, Problem> {
     let read = async {
         let mut body = Limited::new(request.into_body(), bytes_max);
-        // At once as large as it says that it is, so that a long one is held once.
+        // Reserve the announced length at once, so that a long body is not copied.
         let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         let mut bytes = Vec::with_capacity(told.min(bytes_max));
         while let Some(frame) = body.frame().await {
@@ -44,11 +44,11 @@ pub async fn read(request: Request, bytes_max: usize, timeout: Span, clock: &Clo
     match read {
         Ok(body) => Ok(body),
         Err(error) if error.is::<LengthLimitError>() => Err(Problem::too_large(bytes_max)),
-        Err(_) => Err(Problem::bad_request("the body broke off")),
+        Err(_) => Err(Problem::bad_request("the body ended early")),
     }
 }
 
-/// An account as it is shown.
+/// An account as the API shows it.
 #[derive(Debug, Serialize)]
 pub struct AccountLine {
     id: u32,
@@ -56,12 +56,12 @@ pub struct AccountLine {
     spec: AccountSpec,
     keys: usize,
     created: String,
-    /// `stored`, or `listed` in tiers.yaml, where it is changed then.
+    /// `stored`, or `listed` in tiers.yaml: then it must be changed there.
     origin: &'static str,
     blocked_by_rule: Vec<RuleBlockLine>,
 }
 
-/// A block that the rule of a limit has made.
+/// A block by the rule of a limit.
 #[derive(Debug, Serialize)]
 pub struct RuleBlockLine {
     limit: String,
@@ -78,7 +78,7 @@ impl From<BlockByRule> for RuleBlockLine {
 }
 
 impl AccountLine {
-    /// How that account is shown at present.
+    /// The account as it is now.
     pub fn of(account: &Account, admin: &Admin) -> Self {
         let now = admin.gate.clock().wall();
         let blocks = admin.limits().blocks_of_account(account.id, now);
@@ -96,7 +96,7 @@ impl AccountLine {
     }
 }
 
-/// A key as it is shown: never the key itself.
+/// A key as the API shows it: never the key itself.
 #[derive(Debug, Serialize)]
 pub struct KeyLine {
     id: String,
@@ -107,7 +107,7 @@ pub struct KeyLine {
 }
 
 impl KeyLine {
-    /// How that key is shown at that time.
+    /// The key at that time.
     pub fn of(key: &Key, now: UnixTime) -> Self {
         Self {
             id: key.id().to_string(),
@@ -132,7 +132,7 @@ impl Fields for AccountPatch {
     }
 }
 
-/// The fields of an account, or of what changes one.
+/// The fields of an account, or of a change to one.
 fn fields(changes: bool) -> impl Iterator<Item = Field> {
     FIELDS.iter().map(move |field| Field {
         name: field.name,
@@ -141,17 +141,17 @@ fn fields(changes: bool) -> impl Iterator<Item = Field> {
     })
 }
 
-/// Whether the rules have what a new account names.
+/// Checks that the rules have what a new account names.
 ///
 /// # Errors
-/// Its tier, a quota or a request limit is not in them.
+/// Its tier, a quota or a request limit is unknown.
 pub fn check_spec(spec: &AccountSpec, rules: &Rules) -> Result<(), Problem> {
     check_tier(&spec.tier, rules)?;
     check_quotas(&spec.tier, spec.quotas.keys(), rules)?;
     limits::check(spec.limits.keys(), rules)
 }
 
-/// Whether the rules have what is said anew of an account of that tier. What is taken away need not be there any more.
+/// Checks a change to an account of that tier. What it removes need not exist any more.
 ///
 /// # Errors
 /// As [`check_spec`].
@@ -167,7 +167,7 @@ pub fn check_patch(patch: &AccountPatch, tier: &str, rules: &Rules) -> Result<()
     limits::check(given(&patch.limits), rules)
 }
 
-/// Whether there is that tier. What was asked for is not repeated: in an import it may be a key in the wrong column.
+/// Checks that the tier exists. The input is not repeated: in an import it may be a key in the wrong column.
 fn check_tier(tier: &str, rules: &Rules) -> Result<(), Problem> {
     let known = || rules.tiers.iter().map(|tier| &*tier.name);
     if known().any(|name| name == tier) {
@@ -184,7 +184,7 @@ fn check_quotas<'n>(tier: &str, names: impl Iterator<Item = &'n String>, rules: 
     for name in names {
         if !known.contains(&name.as_str()) {
             let error = match known.as_slice() {
-                [] => format!("the tier {tier} has no quotas that an account could have of its own"),
+                [] => format!("the tier {tier} has no quotas that an account could override"),
                 known => format!("the tier {tier} has no such quota; it has {}", known.join(", ")),
             };
             return Err(Problem::bad_request(error));
@@ -214,7 +214,7 @@ mod tests {
 
     use super::*;
 
-    /// A body of which nothing ever comes.
+    /// A body that never yields anything.
     struct Never;
 
     impl hyper::body::Body for Never {
@@ -226,7 +226,7 @@ mod tests {
         }
     }
 
-    /// Who had the token and sent less than was announced kept a connection for ever.
+    /// Regression: a client with the token that sent less than announced kept its connection for ever.
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_come_is_not_waited_for_for_ever() {
         let clock = Clock::start();
@@ -234,7 +234,7 @@ mod tests {
         let problem = read(request, BODY_BYTES_MAX, BODY_TIMEOUT, &clock)
             .await
             .expect_err("it never comes");
-        assert_eq!(problem.error(), "the body did not come within 30s");
+        assert_eq!(problem.error(), "the body did not arrive within 30s");
         assert!(clock.now().since(crate::policy::time::Timestamp::ZERO) >= BODY_TIMEOUT);
     }
 }
