@@ -345,8 +345,8 @@ impl DataDir {
 /// The last run did not stop cleanly, and the write-ahead log is missing.
 pub(super) fn log_gone(file: PathBuf) -> OpenError {
     let what = format!(
-        "the last run did not stop cleanly, and its log {} is gone; if another program has opened the database since and taken the \
-         log in, remove {} and start again",
+        "the last run did not stop cleanly, and its log {} is gone; if another program has opened the database since and \
+         checkpointed the log, remove {} and start again",
         wal(&file).display(),
         file.with_file_name(RUNNING_FILE).display()
     );

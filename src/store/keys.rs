@@ -1,8 +1,8 @@
 //! API keys: their form, hash and id.
 //!
 //! A key of ours is `tg_`, 30 base62 characters from the system's randomness (178 bits), and 6 base62 characters of CRC32 over
-//! the 33 before them. So a mistyped or truncated key is distinguished from a revoked one without a look-up, and scanners for leaked
-//! secrets recognize keys offline.
+//! the 33 before them. So a mistyped or truncated key is distinguished from a revoked one without a look-up, and scanners for
+//! leaked secrets recognize keys offline.
 //!
 //! Keys are not stored. A [`Secret`] is shown once, when it is created; only its [`KeyHash`] is kept.
 

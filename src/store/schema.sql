@@ -18,7 +18,7 @@ CREATE TABLE meta (
 ) STRICT, WITHOUT ROWID;
 
 -- Finished jobs: one row per admitted metered request. Each instance of tiergate (there is one: 1) numbers its rows without
--- gaps, in the order in which they became durable.
+-- gaps, in the order in which they became durable. The success of a withdrawn job was discarded: it was answered with a refusal.
 CREATE TABLE job (
     instance   INTEGER NOT NULL,
     number     INTEGER NOT NULL,
@@ -30,7 +30,7 @@ CREATE TABLE job (
     tier       TEXT    NOT NULL,
     upstream   TEXT    NOT NULL,
     priority   INTEGER NOT NULL, -- 0 to 6
-    outcome    TEXT    NOT NULL, -- succeeded, failed, cancelled, displaced, waited_out, hung_up, shut_down; withdrawn: its answer was given up
+    outcome    TEXT    NOT NULL, -- succeeded, failed, cancelled, displaced, waited_out, hung_up, shut_down, withdrawn
     status     INTEGER NOT NULL, -- of the upstream's answer; 0 without one
     cost       INTEGER NOT NULL, -- units of quota that a success takes
     units      INTEGER NOT NULL, -- units that it took

@@ -36,8 +36,8 @@ impl fmt::Display for AccountsError {
             Self::Disk(error) => f.write_str(error),
             Self::ListedAndStored(names) => write!(
                 f,
-                "listed in tiers.yaml under `accounts`, and stored as well: {}; take each out of tiers.yaml, or remove it from the \
-                 store (`tiergate account remove NAME --yes`; if no server runs, start one without the list first)",
+                "listed in tiers.yaml under `accounts`, and stored as well: {}; take each out of tiers.yaml, or remove it from \
+                 the store (`tiergate account remove NAME --yes`; if no server runs, start one without the list first)",
                 names.join(", ")
             ),
             Self::KeyOfTwo { listed, other } => write!(

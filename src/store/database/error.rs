@@ -118,8 +118,8 @@ impl fmt::Display for OpenError {
             ),
             Self::Newer { file, version } => write!(
                 f,
-                "the database {} was written by a newer tiergate (its schema is version {version}, this program knows up to {}): run \
-                 that version",
+                "the database {} was written by a newer tiergate (its schema is version {version}, this program knows up to {}): \
+                 run that version",
                 file.display(),
                 super::connection::SCHEMA_VERSION,
             ),
