@@ -1,6 +1,4 @@
-//! A file of a few lines that somebody names, such as one with a token: read whole, and never waited for.
-//!
-//! Absent on purpose: what stands in it.
+//! Reads a small file named in the configuration, such as one that holds a token, without ever blocking on it.
 
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -9,14 +7,15 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// The text in that file, or its first `max` bytes and one more: whoever gets more than `max` knows that it is too long.
+/// Reads at most `max + 1` bytes of the file: a longer result than `max` means that the file is too long.
 ///
 /// # Errors
-/// It can't be read, is no text, or is no regular file: a pipe could be waited for without end, and is empty when it is read again.
+/// The file can't be read, is not UTF-8, or is not a regular file: a pipe could block without end, and is empty when it is
+/// read again.
 pub fn read(path: &Path, max: usize) -> io::Result<String> {
-    // Before it is opened: a device may do something when it is.
+    // Check before opening: opening a device may have side effects.
     let _found = regular(fs::metadata(path)?)?;
-    // By then it may be a pipe, to which nobody might ever write.
+    // The path may have become a pipe since. Don't block on it.
     let mut options = OpenOptions::new();
     let opened = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     let file = opened.open(path)?;

@@ -1,5 +1,5 @@
-//! The accounts as one tiers.yaml knows them: whom it lists, which never changes for whoever decides by it, and whom operators
-//! have stored, who may change at any time.
+//! The accounts as one configuration generation sees them: those listed in its tiers.yaml, which are fixed, and the stored
+//! ones, which operators may change at any time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use super::keys::{self, Form, KeyHash, KeyId};
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 
-/// The accounts as one tiers.yaml knows them.
+/// The accounts as one configuration generation sees them.
 #[derive(Debug, Default)]
 pub struct AccountView {
-    /// Keys come from strangers, so the map keeps the standard library's hasher, which is made against attack.
+    /// Clients choose the keys, so the map keeps the standard library's hasher, which resists flooding.
     keys: HashMap<KeyId, Arc<Account>>,
     listed: HashMap<AccountId, Arc<Account>>,
     directory: Arc<Directory>,
 }
 
 impl AccountView {
-    /// Those that are listed now, and whoever is stored in that directory, now or later.
+    /// The accounts that are listed now, and whatever the directory has stored at any time.
     pub fn of(directory: &Arc<Directory>) -> Self {
         let mut known = Self {
             directory: Arc::clone(directory),
@@ -36,8 +36,8 @@ impl AccountView {
         known
     }
 
-    /// Whose key it is; nobody's if it has expired. A key of our own form with a wrong checksum is told without a look-up. What is
-    /// looked up and compared is a hash, so the time that it takes says nothing about any key.
+    /// The account of a key that has not expired. A key in tiergate's form with a wrong checksum needs no look-up. Hashes are
+    /// looked up and compared, never keys, so the duration reveals nothing about any key.
     pub fn find(&self, key: &[u8], now: UnixTime) -> Option<Arc<Account>> {
         if Form::of(key) == Form::Misspelled {
             return None;
@@ -47,14 +47,14 @@ impl AccountView {
             .or_else(|| self.directory.stored_owner(&hash, now))
     }
 
-    /// A listed key never expires.
+    // A listed key never expires.
     fn listed_owner(&self, hash: &KeyHash) -> Option<Arc<Account>> {
         let account = self.keys.get(&KeyId::of(hash))?;
         let held = account.key(KeyId::of(hash))?;
         bool::from(held.hash.ct_eq(hash)).then(|| Arc::clone(account))
     }
 
-    /// The account of that id, if it is listed in this file.
+    /// The account of that id, if this generation's tiers.yaml lists it.
     pub fn listed(&self, id: AccountId) -> Option<&Arc<Account>> {
         self.listed.get(&id)
     }

@@ -1,7 +1,7 @@
-//! The audit log: what operators changed, when, and where it came from.
+//! The audit log: what operators changed, when, and from where.
 //!
-//! A row is written in the same transaction as the change that it tells of, so there is never one without the other. It holds
-//! no secrets: keys are named by their ids.
+//! A row is written in the transaction of the change that it records, so neither exists without the other. It holds no
+//! secrets: keys are named by their ids.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,16 +17,16 @@ use crate::policy::time::UnixTime;
 
 /// Characters of an operator's name, all of them visible ASCII.
 pub const OPERATOR_CHARS: RangeInclusive<usize> = 1..=64;
-/// Rows that the log keeps, the newest.
+/// Rows that the log keeps: the newest.
 pub const AUDIT_ROWS_MAX: i64 = 1_000_000;
 
-/// Where a change came from, as text: `127.0.0.1` or `alice@127.0.0.1` by the admin API, `tiers.yaml`, or `tiergate` itself.
+/// The origin of a change: `127.0.0.1` or `alice@127.0.0.1` for the admin API, `tiers.yaml`, or `tiergate` itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor(Arc<str>);
 
 impl Actor {
-    /// Somebody at that address who showed the operator's token. The name is what they say; nobody has checked it, and one
-    /// outside [`OPERATOR_CHARS`] is left out.
+    /// A client of the admin API at that address. The operator's name is its own, unverified claim; one outside
+    /// [`OPERATOR_CHARS`] is left out.
     pub fn peer(address: IpAddr, operator: Option<&str>) -> Self {
         let address = address.to_canonical();
         match operator.filter(|name| is_operator(name)) {
@@ -35,7 +35,7 @@ impl Actor {
         }
     }
 
-    /// A command on this machine that works on the file itself, by somebody of that name.
+    /// A command that opens the file itself, run under that operator's name.
     pub fn command(operator: Option<&str>) -> Self {
         match operator.filter(|name| is_operator(name)) {
             Some(name) => Self(format!("{name}@command").into()),
@@ -43,12 +43,12 @@ impl Actor {
         }
     }
 
-    /// The author of tiers.yaml.
+    /// A reload of tiers.yaml.
     pub fn tiers_yaml() -> Self {
         Self("tiers.yaml".into())
     }
 
-    /// The server itself.
+    /// tiergate itself.
     pub fn server() -> Self {
         Self("tiergate".into())
     }
@@ -60,7 +60,7 @@ impl fmt::Display for Actor {
     }
 }
 
-/// Whether an operator may be called that.
+/// Whether that is a valid operator's name.
 pub fn is_operator(name: &str) -> bool {
     OPERATOR_CHARS.contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -75,13 +75,13 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// At that time, by them.
+    /// Creates a stamp.
     pub const fn new(at: UnixTime, by: Actor) -> Self {
         Self { at, by }
     }
 }
 
-/// By the server itself.
+/// A change by tiergate itself.
 impl From<UnixTime> for Stamp {
     fn from(at: UnixTime) -> Self {
         Self::new(at, Actor::server())
@@ -91,24 +91,24 @@ impl From<UnixTime> for Stamp {
 /// A row of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditEntry {
-    /// Its number: greater than that of every earlier row.
+    /// Its number, greater than that of every earlier row.
     pub id: i64,
     /// When.
     pub at: UnixTime,
-    /// By whom, as [`Actor`] is written.
+    /// The [`Actor`], as text.
     pub who: String,
     /// What was done, such as `account_add`.
     pub action: String,
-    /// To what: an account's name, a network, a key's id, a file.
+    /// What was changed: an account's name, a network, a key's id, a file.
     pub subject: String,
-    /// The rest, without secrets; an object.
+    /// Details, without secrets; an object.
     pub detail: Value,
 }
 
-/// Adds a row, in whatever transaction the connection is.
+/// Adds a row, in the connection's current transaction.
 ///
 /// # Errors
-/// The database's.
+/// The database can't be written.
 pub fn insert(
     connection: &Connection,
     stamp: &Stamp,
@@ -131,10 +131,10 @@ pub fn insert(
         .map(drop)
 }
 
-/// Adds a row for a change that was made elsewhere, such as a reload. Durable when this returns; blocks.
+/// Adds a row for a change made elsewhere, such as a reload. Durable when it returns. Blocks.
 ///
 /// # Errors
-/// It could not be written.
+/// The database can't be written.
 pub fn record(
     database: &Database,
     stamp: Stamp,
@@ -145,12 +145,12 @@ pub fn record(
     database.write(move |transaction| insert(transaction, &stamp, action, &subject, &detail))
 }
 
-/// The rows since then, the newest first, at most `limit` of them.
+/// The rows since then, newest first, at most `limit`.
 ///
 /// # Errors
-/// The database's.
+/// The database can't be read.
 pub fn read(connection: &Connection, since: UnixTime, limit: usize) -> Result<Vec<AuditEntry>, ReadError> {
-    // Rows stand in the order in which they were written; after a step of the clock their dates may not.
+    // Order by id, the order of writing: dates may go back after a step of the clock.
     let mut select = connection
         .prepare("SELECT id, at, who, action, subject, detail FROM audit WHERE at >= ?1 ORDER BY id DESC LIMIT ?2")?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -162,7 +162,7 @@ pub fn read(connection: &Connection, since: UnixTime, limit: usize) -> Result<Ve
             who: row.get(2)?,
             action: row.get(3)?,
             subject: row.get(4)?,
-            // What somebody else wrote there is shown as text.
+            // Show invalid JSON, written by another program, as text.
             detail: serde_json::from_str(&detail).unwrap_or(Value::String(detail)),
         })
     })?;

@@ -1,7 +1,7 @@
-//! Backups: a copy of the database in one file, made while a server runs or not, and put back while none does.
+//! Backups: the database copied into one file, with or without a running server, and restored while none runs.
 //!
-//! A copy is one read snapshot (`VACUUM INTO`): a copy page by page would begin anew at every commit. It goes to a file beside
-//! the one that it becomes, for the owner only, and takes that name when it is whole and durable.
+//! A copy is one read snapshot (`VACUUM INTO`): a page-by-page copy would restart at every commit. It is written to a partial
+//! file beside its target, readable by the owner only, and renamed once it is whole and durable.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -23,75 +23,75 @@ use super::retention::bytes_in_use;
 use super::rows;
 use super::view::View;
 
-/// How the name of a file in the making ends.
+/// The suffix of partial files.
 const PARTIAL: &str = ".partial";
-/// How often progress is told.
+/// How often progress is reported.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
-/// What a backup holds.
+/// The contents of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// Bytes of the file.
+    /// The size of the file in bytes.
     pub bytes: u64,
-    /// Finished jobs that are there one by one.
+    /// Finished jobs that are kept singly.
     pub jobs: u64,
-    /// Accounts, without those that were removed.
+    /// Accounts, without removed ones.
     pub accounts: u64,
-    /// The number of the last job; 0: there was none.
+    /// The number of the last job; 0 without one.
     pub last_job: u64,
 }
 
-/// What was put back.
+/// A finished restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
-    /// What it holds.
+    /// The contents of the backup.
     pub contents: Contents,
-    /// Where the files are that were there before, if there were any.
+    /// The folder to which the previous files were moved, if there were any.
     pub aside: Option<PathBuf>,
-    /// Whether there is a key now by which addresses and users are found again.
+    /// Whether there is a key now, by which addresses and users keep their counters.
     pub has_key: bool,
 }
 
-/// What is put back, and where.
+/// What to restore, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct Restore<'p> {
     /// The data folder.
     pub folder: &'p Path,
     /// The backup.
     pub backup: &'p Path,
-    /// The key that belongs to it.
+    /// The key that belongs to the backup.
     pub key: Option<&'p Path>,
-    /// Whether a folder that was used may be used again; what is there is moved aside.
+    /// Whether a used folder may be overwritten; its files are moved aside.
     pub force: bool,
 }
 
-/// Why there is no backup, or none was put back. Nothing was changed, unless it says so.
+/// A backup or a restore failed. Nothing was changed unless the text says so.
 #[derive(Debug)]
 pub enum BackupError {
-    /// The file is there already.
+    /// The file already exists.
     Exists(PathBuf),
     /// The file would be in the data folder.
     InDataFolder(PathBuf),
-    /// The folder was used.
+    /// The folder was used before.
     Used(PathBuf),
     /// The folder is used by a running server.
     InUse(PathBuf),
-    /// What is to be put back can't be: it is damaged, or no backup.
+    /// The backup can't be restored: it is damaged, or not a backup.
     Unfit(PathBuf, String),
-    /// The key is none.
+    /// The key file is not a key.
     Key(KeyError),
     /// The data folder or its database can't be opened.
     Open(OpenError),
     /// The copy could not be made.
     Copy(String),
-    /// The system's error with that file.
+    /// An I/O error with that file.
     Disk(PathBuf, io::Error),
 }
 
 impl fmt::Display for BackupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exists(path) => write!(f, "{} is there already; --force overwrites it", path.display()),
+            Self::Exists(path) => write!(f, "{} already exists; --force overwrites it", path.display()),
             Self::InDataFolder(path) => write!(
                 f,
                 "{} is in the data folder, whose files only the server writes: name another place",
@@ -127,15 +127,15 @@ impl From<OpenError> for BackupError {
     }
 }
 
-/// A file in the making, which is gone with this unless it is kept.
+/// A partial file, deleted on drop unless it is kept.
 struct Partial {
     path: PathBuf,
-    /// Locked for as long as it is in the making. SQLite's locks are of another kind; what it has opened is closed before this.
+    /// Locked while it is partial. SQLite uses another kind of lock, and closes its descriptors before this one.
     file: File,
 }
 
 impl Partial {
-    /// An empty one beside `file`, for its owner only. Those that somebody has left behind who was killed are removed.
+    /// Creates an empty one beside `file`, for the owner only, and removes those that killed processes left behind.
     fn beside(file: &Path) -> Result<Self, BackupError> {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         remove_left_behind(folder_of(file), &format!(".{name}."));
@@ -152,7 +152,7 @@ impl Partial {
         }
     }
 
-    /// Gives it that name once it is durable.
+    /// Renames it to `file` once it is durable.
     fn keep(self, file: &Path, overwrite: bool) -> Result<(), BackupError> {
         let failed = |error| BackupError::Disk(file.to_owned(), error);
         self.file.sync_all().map_err(failed)?;
@@ -161,7 +161,7 @@ impl Partial {
             false => match renameat_with(CWD, &self.path, CWD, file, RenameFlags::NOREPLACE) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::EXIST) => return Err(BackupError::Exists(file.to_owned())),
-                // Not every file system can; whether it is there was looked at before.
+                // Not every file system supports it; the caller has checked for an existing file.
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
                     fs::rename(&self.path, file).map_err(failed)?;
                 }
@@ -176,12 +176,12 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // If it was kept, it has another name by now.
+        // A kept file has its new name by now.
         let _removed = fs::remove_file(&self.path);
     }
 }
 
-/// Removes files in the making of that name that nobody makes any more. What can't be removed is in nobody's way.
+/// Removes partial files of that name that no process holds. Failures don't matter.
 fn remove_left_behind(folder: &Path, prefix: &str) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -204,11 +204,10 @@ fn folder_of(file: &Path) -> &Path {
     }
 }
 
-/// Writes a copy of the database to that file. `told` hears how many bytes are written, and of about how many. Blocks.
+/// Writes a copy of the database to that file. `told` gets the bytes written and the approximate total. Blocks.
 ///
 /// # Errors
-/// The file is there already and `force` is not given, or it can't be written, or the database can't be read. Nothing is left
-/// behind.
+/// The file exists without `force`, it can't be written, or the database can't be read. Nothing is left behind.
 pub fn back_up(view: View, file: &Path, force: bool, told: impl FnMut(u64, u64)) -> Result<Contents, BackupError> {
     if !force && file.symlink_metadata().is_ok() {
         return Err(BackupError::Exists(file.to_owned()));
@@ -236,14 +235,14 @@ fn copy(view: View, to: &Path, mut told: impl FnMut(u64, u64)) -> Result<(), Bac
     thread::scope(|scope| {
         scope.spawn(move || {
             let copied = view.connection().execute("VACUUM INTO ?1", [name]);
-            // Who waits for it is below.
+            // The receiver below outlives this thread.
             let _heard = done.send(copied);
         });
         loop {
             match ended.recv_timeout(TELL_EVERY) {
                 Ok(copied) => return copied.map(drop).map_err(failed),
                 Err(RecvTimeoutError::Timeout) => told(fs::metadata(to).map_or(0, |found| found.len()), total),
-                Err(RecvTimeoutError::Disconnected) => return Err(BackupError::Copy("it broke off".to_owned())),
+                Err(RecvTimeoutError::Disconnected) => return Err(BackupError::Copy("it was interrupted".to_owned())),
             }
         }
     })
@@ -263,11 +262,11 @@ fn contents(file: &Path) -> Result<Contents, BackupError> {
     read.map_err(|error| BackupError::Copy(error.to_string()))
 }
 
-/// Puts a backup back. The files that are there are moved aside; none is removed. Blocks.
+/// Restores a backup. Existing files are moved aside, never deleted. Blocks.
 ///
 /// # Errors
-/// A server runs on the folder, it was used and `force` is not given, the backup or the key can't be used, or the system refuses
-/// something. Until the backup is checked and copied nothing is changed.
+/// A server runs on the folder, the folder was used and `force` is not given, the backup or the key can't be used, or an I/O
+/// error. Nothing changes until the backup is checked and copied.
 pub fn restore(what: &Restore<'_>, stamp: &Stamp, told: impl FnMut(u64, u64)) -> Result<Restored, BackupError> {
     let Restore {
         folder,
@@ -289,8 +288,7 @@ pub fn restore(what: &Restore<'_>, stamp: &Stamp, told: impl FnMut(u64, u64)) ->
     note(&partial.path, backup, stamp).map_err(|error| BackupError::Copy(error.to_string()))?;
     let contents = contents(&partial.path)?;
     let new_key = key.map(|key| copied_key(folder, key)).transpose()?;
-    // From here on there is no way back, and a start says that the database is missing until it is there, with all that
-    // belongs to it.
+    // No way back from here: until the database and all that belongs to it are in place, a start reports it missing.
     let aside = dir.make_room(stamp.at, new_key.is_some())?;
     dir.write_id(&id)?;
     if let Some(new) = new_key {
@@ -304,7 +302,7 @@ pub fn restore(what: &Restore<'_>, stamp: &Stamp, told: impl FnMut(u64, u64)) ->
     })
 }
 
-/// A backup that can be put back, and its id.
+/// Opens a restorable backup; also returns its id.
 fn checked(backup: &Path) -> Result<(View, String), BackupError> {
     let unfit = |what: &str| BackupError::Unfit(backup.to_owned(), what.to_owned());
     match fs::metadata(backup) {
@@ -335,11 +333,11 @@ fn checked(backup: &Path) -> Result<(View, String), BackupError> {
     }
 }
 
-/// Writes into the copy that it was put back.
+/// Records the restore in the copy's audit log.
 fn note(copy: &Path, backup: &Path, stamp: &Stamp) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(copy, flags)?;
-    // One file, and nothing beside it: a log would keep the copy's name.
+    // No files beside it: a write-ahead log would keep the partial file's name.
     connection.pragma_update_and_check(None, "journal_mode", "memory", |row| row.get::<_, String>(0))?;
     let name = backup.display().to_string();
     audit::insert(&connection, stamp, "restore", &name, &serde_json::json!({}))

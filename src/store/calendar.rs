@@ -1,4 +1,4 @@
-//! Points of time as operators write and read them. A bare date is its beginning in UTC.
+//! Times as operators write and read them. A bare date is its beginning in UTC.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use crate::policy::time::UnixTime;
 
-/// That point of time as RFC 3339 has it. What no calendar has any more is shown as the last that it has.
+/// The time in RFC 3339. Times beyond the calendar are shown as its last.
 pub fn written(time: UnixTime) -> String {
     let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_millisecond(millis)
@@ -14,7 +14,7 @@ pub fn written(time: UnixTime) -> String {
         .to_string()
 }
 
-/// `2027-01-01` or `2027-01-01T12:00:00+01:00`. `None`: it is neither, or before 1970.
+/// Parses `2027-01-01` or `2027-01-01T12:00:00+01:00`. `None`: it is neither, or before 1970.
 pub fn point(text: &str) -> Option<UnixTime> {
     let time = text.parse::<Timestamp>().ok().or_else(|| {
         let date: Date = text.parse().ok().filter(|_| text.len() == "2027-01-01".len())?;

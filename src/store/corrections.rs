@@ -1,7 +1,7 @@
-//! Corrections of the clock: jobs that were dated while the system's clock was ahead count as of when that was noticed.
+//! Corrections of the clock: jobs dated while the system's clock was ahead count as of when that was noticed.
 //!
-//! Rows keep their dates. A correction says up to which job, and as of when; several apply in the order in which they were
-//! made. What a calendar's sums hold of the jobs that it concerns is moved to the period in which they count.
+//! Rows keep their dates. A correction has a last job and a time; several apply in the order in which they were made. Calendar
+//! sums of the jobs concerned move to the period in which these now count.
 
 use std::collections::HashMap;
 
@@ -16,18 +16,18 @@ use crate::policy::time::UnixTime;
 /// One correction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Correction {
-    /// The last job that it concerns.
+    /// The last job that it covers.
     pub last_number: i64,
-    /// Those dated later count as of then.
+    /// Jobs dated later than this count as of it.
     pub as_of: UnixTime,
 }
 
-/// All that are in force, in their order.
+/// All corrections in force, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Corrections(Vec<Correction>);
 
 impl Corrections {
-    /// Those in the database.
+    /// Reads those in the database.
     pub fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let mut select = connection.prepare_cached(
             "SELECT last_number, as_of FROM clock_correction WHERE instance = ?1 AND undone IS NULL ORDER BY id",
@@ -41,13 +41,13 @@ impl Corrections {
         rows.collect::<rusqlite::Result<_>>().map(Self)
     }
 
-    /// These and another one.
+    /// These and one more.
     pub fn with(mut self, correction: Option<Correction>) -> Self {
         self.0.extend(correction);
         self
     }
 
-    /// When the job of that number and date counts.
+    /// The corrected date of a job.
     pub fn date(&self, number: i64, admitted: UnixTime) -> UnixTime {
         let concerns = |correction: &&Correction| number <= correction.last_number;
         let corrections = self.0.iter().filter(concerns);
@@ -55,7 +55,7 @@ impl Corrections {
     }
 }
 
-/// Writes a correction, and moves what calendars have summed up.
+/// Writes a correction and moves calendar sums.
 ///
 /// # Errors
 /// The database can't be written. Nothing was changed.
@@ -78,13 +78,13 @@ pub(super) fn make(shared: &Shared, correction: Correction, cause: &'static str)
         as_of_ms = correction.as_of.as_millis(),
         last_number = correction.last_number,
         cause,
-        "corrected the dates of jobs that were recorded while the clock was ahead",
+        "corrected the dates of jobs recorded while the clock was ahead",
     );
     Ok(())
 }
 
-/// Takes back the corrections made at a start whose jobs' dates the clock has passed in one step, `from` then `to` now: it was not ahead when
-/// they were recorded, it was behind when they were corrected. Whether there were any.
+/// Undoes the corrections made at a start when the clock has now stepped from `from` to `to`, past the dates of their jobs: it
+/// was not ahead when they were recorded, it was behind when they were corrected. Whether there were any.
 ///
 /// # Errors
 /// The database can't be read or written. Nothing was changed.
@@ -111,13 +111,13 @@ pub(super) fn undo(shared: &Shared, from: UnixTime, to: UnixTime) -> Result<bool
     if undone > 0 {
         tracing::warn!(
             undone,
-            "took back corrections of the clock: it was behind when they were made"
+            "undid clock corrections: the clock was behind when they were made"
         );
     }
     Ok(undone > 0)
 }
 
-/// The same for a step that was made while no server ran: the last that was heard of the clock is the last job's end.
+/// The same for a step while no server ran: the last known time is the end of the last job.
 pub(super) fn undo_at_start(shared: &Shared, wall: UnixTime) -> Result<bool, WriteError> {
     let last = shared.readers.read(|connection| {
         let mut select = connection.prepare(
@@ -134,7 +134,7 @@ pub(super) fn undo_at_start(shared: &Shared, wall: UnixTime) -> Result<bool, Wri
     }
 }
 
-/// A correction made at a start of whose jobs the newest is dated after `from` and not after `to`.
+/// A correction made at a start whose newest job is dated after `from` and not after `to`.
 fn mistaken(connection: &Connection, from: UnixTime, to: UnixTime) -> rusqlite::Result<Option<(i64, Correction)>> {
     let mut select = connection.prepare_cached(
         "SELECT id, last_number, as_of FROM clock_correction \
@@ -156,7 +156,7 @@ fn mistaken(connection: &Connection, from: UnixTime, to: UnixTime) -> rusqlite::
     Ok(None)
 }
 
-/// The date of the newest job that it concerns.
+/// The date of the newest job that the correction covers.
 pub(super) fn newest(connection: &Connection, correction: Correction) -> rusqlite::Result<Option<UnixTime>> {
     let first = rollup::first_number_since(connection, correction.as_of)?;
     let mut select = connection.prepare_cached(
@@ -172,8 +172,8 @@ pub(super) fn newest(connection: &Connection, correction: Correction) -> rusqlit
     Ok(found.map(unix_time))
 }
 
-/// Moves, in each calendar's sums, what the jobs debited that count in another period by the corrections after than by those
-/// before. How many jobs it concerns.
+/// Moves the debits of jobs whose period differs between the two sets of corrections, in each calendar's sums. Returns the
+/// number of jobs moved.
 fn move_sums(
     transaction: &Transaction<'_>,
     calendars: &[Calendar],

@@ -1,13 +1,13 @@
-//! The data folder: who has it, and whether its database is the one that it should hold.
+//! The data folder: which process holds it, and whether its database is the expected one.
 //!
 //! | file | what |
 //! |---|---|
-//! | `tiergate.db`, `-wal`, `-shm` | the database, which nothing but SQLite opens |
-//! | `id` | marks a folder that was used: written after the database's first commit, and held in it too |
-//! | `running` | is there from a start until a clean stop has emptied the database's log |
-//! | `lock` | held by the process that has the folder |
+//! | `tiergate.db`, `-wal`, `-shm` | the database, which only SQLite opens |
+//! | `id` | marks a used folder: written after the database's first commit, and held in it too |
+//! | `running` | exists from a start until a clean stop has truncated the write-ahead log |
+//! | `lock` | locked by the process that holds the folder |
 //!
-//! A used folder whose database is missing, not whole or another's is refused, so that nothing starts silently from nothing.
+//! A used folder is refused if its database is missing, damaged or another's, so that no data is silently lost.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -24,65 +24,64 @@ use crate::policy::time::UnixTime;
 
 /// The database's file in the data folder.
 pub const DATABASE_FILE: &str = "tiergate.db";
-/// Marks a folder that was used.
+/// Marks a used folder.
 pub const ID_FILE: &str = "id";
-/// Is there while a server runs, and after one that did not stop cleanly.
+/// Exists while a server runs, and after one that did not stop cleanly.
 pub const RUNNING_FILE: &str = "running";
-/// The file that one process holds.
+/// The file that the holder of the folder locks.
 pub const LOCK_FILE: &str = "lock";
 
-/// For the folder's owner only.
 const FOLDER_MODE: u32 = 0o700;
-/// For the file's owner only.
+/// Readable by the owner only.
 pub(super) const FILE_MODE: u32 = 0o600;
-/// Files of unreleased versions, which kept no database.
+/// Files of unreleased versions, which had no database.
 const OUTDATED: [&str; 2] = ["journal", "accounts.redb"];
-/// Bytes of SQLite's header, and what is found in it (<https://sqlite.org/fileformat2.html#the_database_header>).
+/// The size of SQLite's header, and its magic string (<https://sqlite.org/fileformat2.html#the_database_header>).
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Hexadecimal digits of an id.
 const ID_DIGITS: usize = 32;
 
-/// What is moved aside is here until all of it is.
+/// The folder that collects moved files until all are moved.
 const ASIDE_BEGUN: &str = "before.new";
 
-/// What becomes of a database that is there at a start.
+/// What happens to an existing database at a start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OldData {
     /// It is used.
     #[default]
     Use,
-    /// It is moved aside, whatever it holds, and an empty one begun.
+    /// It is moved aside, even if damaged, and an empty one is created.
     SetAside,
 }
 
-/// A data folder that no other process has, for as long as this is there.
+/// A data folder, held exclusively while this exists.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// The lock goes with the file's closing; `None` once it was given back.
+    /// Closing the file releases the lock. `None` once released.
     lock: Mutex<Option<File>>,
 }
 
-/// What was found in a data folder before its database is opened.
+/// The state of a data folder before its database is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// Nothing was ever committed here.
     New,
-    /// It was used. The id is that of [`ID_FILE`], if that was written.
+    /// It was used. The id is that of [`ID_FILE`], if it was written.
     Used {
         /// See [`ID_FILE`].
         id: Option<String>,
-        /// The file is shorter than its header says, which only its log can explain.
+        /// The file is shorter than its header says; only its write-ahead log can explain that.
         short: bool,
     },
 }
 
 impl DataDir {
-    /// Takes the folder, and makes it and those above it if they aren't there.
+    /// Takes the folder; creates it and its parents if needed.
     ///
     /// # Errors
-    /// It is in use, holds files of an unreleased version, or the system refuses something.
+    /// It is in use, holds files of an unreleased version, or an I/O error.
     pub fn take(path: &Path) -> Result<Self, OpenError> {
         make_folder(path).map_err(OpenError::disk("make the data folder", path))?;
         let mut options = OpenOptions::new();
@@ -114,21 +113,21 @@ impl DataDir {
         &self.path
     }
 
-    /// Lets another process have the folder.
+    /// Releases the folder to other processes.
     pub(super) fn release(&self) {
         *self.lock.lock() = None;
     }
 
-    /// Where its database is, or will be.
+    /// The path of its database, which may not exist yet.
     pub fn database(&self) -> PathBuf {
         self.path.join(DATABASE_FILE)
     }
 
-    /// Moves the database aside with its log and the marks of its use, whatever they hold, so that an empty one can be begun.
-    /// Deletes nothing. Where it was moved to; `None`: there was nothing to move.
+    /// Moves the database aside with its write-ahead log and the marks of its use, even if damaged, so that an empty one can be
+    /// created. Deletes nothing. Returns where it was moved to; `None` if there was nothing to move.
     ///
     /// # Errors
-    /// The system's.
+    /// An I/O error.
     pub fn set_aside(&self, now: UnixTime) -> Result<Option<PathBuf>, OpenError> {
         let database = self.database();
         let files = [
@@ -141,19 +140,18 @@ impl DataDir {
         self.move_aside(&files, now)
     }
 
-    /// Whether the folder has, or had, a database.
+    /// Whether the folder has or had a database.
     pub(super) fn was_used(&self) -> bool {
         let database = self.database();
         let marks = [database.clone(), wal(&database), self.path.join(ID_FILE)];
         marks.iter().any(|file| file.symlink_metadata().is_ok())
     }
 
-    /// Moves the database aside so that another one can take its place, and the key as well if that is replaced. The mark of a
-    /// used folder stays until then: a start in between finds its database missing. Where it was moved to; `None`: there was
-    /// nothing to move.
+    /// Moves the database aside to be replaced, with the key if that is replaced too. The mark of a used folder stays: a start in
+    /// between finds the database missing. Returns where it was moved to; `None` if there was nothing to move.
     ///
     /// # Errors
-    /// The system's.
+    /// An I/O error.
     pub(super) fn make_room(&self, now: UnixTime, with_key: bool) -> Result<Option<PathBuf>, OpenError> {
         let database = self.database();
         let mut files = vec![
@@ -166,13 +164,13 @@ impl DataDir {
         self.move_aside(&files, now)
     }
 
-    /// Moves those of the files that are there into a folder of their own, as one that was killed meanwhile had begun to.
+    /// Moves those files that exist into a new folder, or continues a move that was killed.
     fn move_aside(&self, files: &[PathBuf], now: UnixTime) -> Result<Option<PathBuf>, OpenError> {
         let there: Vec<&PathBuf> = files.iter().filter(|file| file.symlink_metadata().is_ok()).collect();
         let begun = self.path.join(ASIDE_BEGUN);
         let place = |file: &PathBuf| begun.join(file.file_name().unwrap_or_default());
         if there.iter().any(|file| place(file).symlink_metadata().is_ok()) {
-            // Those belong to another database, which has been whole since.
+            // These belong to another database, which was whole since.
             self.name_aside(&begun, now)?;
         }
         if there.is_empty() && !begun.exists() {
@@ -190,7 +188,7 @@ impl DataDir {
         self.name_aside(&begun, now).map(Some)
     }
 
-    /// Gives the folder with all that was moved aside its name.
+    /// Renames the folder of moved files to its final name.
     fn name_aside(&self, begun: &Path, now: UnixTime) -> Result<PathBuf, OpenError> {
         let mut at = now.as_millis();
         let name = |at| self.path.join(format!("before-{at}"));
@@ -203,10 +201,10 @@ impl DataDir {
         Ok(aside)
     }
 
-    /// Looks whether the folder's database may be opened. Opens the file itself, so it must be called before SQLite does.
+    /// Checks whether the database may be opened. Opens the file, so call it before SQLite does: closing it drops SQLite's locks.
     ///
     /// # Errors
-    /// The folder was used, and its database is missing, not whole, or another's.
+    /// The folder was used, and its database is missing, damaged, or another's.
     pub(super) fn look(&self) -> Result<Found, OpenError> {
         let file = self.database();
         let id = self.id()?;
@@ -223,9 +221,9 @@ impl DataDir {
         };
         match (length, &id) {
             (None, Some(_)) => return Err(OpenError::Missing { file }),
-            // It runs only once it has an id.
+            // A server runs only after the id is written.
             (None, None) if self.path.join(RUNNING_FILE).exists() => return Err(OpenError::Missing { file }),
-            // A start that ended before its database was whole leaves none.
+            // A start that died before its database was whole.
             (None | Some(0), None) => return Ok(Found::New),
             (Some(0), Some(_)) => {
                 return Err(damaged(file, "it is empty"));
@@ -268,7 +266,7 @@ impl DataDir {
                 what: "it is another program's database".to_owned(),
             });
         }
-        // 1 stands for 65,536 (§1.3.2 there).
+        // 1 means 65,536 (§1.3.2 there).
         let page = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
             1 => 65_536,
             page => page,
@@ -281,8 +279,8 @@ impl DataDir {
         Ok(short)
     }
 
-    /// Makes a database without a row, for its owner only, whole or not at all: a start that is cut off leaves no file
-    /// that could be taken for one that was damaged. SQLite makes the log and the rest for the same owner.
+    /// Creates an empty database for the owner only, all or nothing: an interrupted start leaves no file that looks damaged.
+    /// SQLite gives its log and other files the same owner and mode.
     pub(super) fn make_database(&self) -> Result<(), OpenError> {
         let (file, new) = (self.database(), self.path.join(format!("{DATABASE_FILE}.new")));
         let failed = || OpenError::disk("make the database", &new);
@@ -296,7 +294,7 @@ impl DataDir {
         self.sync().map_err(failed())
     }
 
-    /// The id in [`ID_FILE`].
+    /// Reads [`ID_FILE`].
     fn id(&self) -> Result<Option<String>, OpenError> {
         let file = self.path.join(ID_FILE);
         match fs::read_to_string(&file) {
@@ -311,12 +309,12 @@ impl DataDir {
         self.write(ID_FILE, &format!("{id}\n"))
     }
 
-    /// Marks that a server runs. The log must be there by now.
+    /// Marks that a server runs. The write-ahead log must exist by now.
     pub(super) fn mark_running(&self) -> Result<(), OpenError> {
         self.write(RUNNING_FILE, "")
     }
 
-    /// Marks that the server has stopped cleanly, its log emptied.
+    /// Marks a clean stop, with a truncated log.
     pub(super) fn mark_stopped(&self) -> io::Result<()> {
         match fs::remove_file(self.path.join(RUNNING_FILE)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -325,7 +323,7 @@ impl DataDir {
         self.sync()
     }
 
-    /// Writes a small file, whole or not at all, and durably.
+    /// Writes a small file durably, all or nothing.
     fn write(&self, name: &str, text: &str) -> Result<(), OpenError> {
         let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
         let mut options = OpenOptions::new();
@@ -344,18 +342,18 @@ impl DataDir {
     }
 }
 
-/// That the last run did not stop cleanly, and the database's log is not there.
+/// The last run did not stop cleanly, and the write-ahead log is missing.
 pub(super) fn log_gone(file: PathBuf) -> OpenError {
     let what = format!(
-        "the last run did not stop cleanly, and its log {} is gone; if another program has opened the database since and taken the \
-         log in, remove {} and start again",
+        "the last run did not stop cleanly, and its log {} is gone; if another program has opened the database since and \
+         checkpointed the log, remove {} and start again",
         wal(&file).display(),
         file.with_file_name(RUNNING_FILE).display()
     );
     damaged(file, &what)
 }
 
-/// Makes the folder and those above it, durably, if it isn't there.
+/// Creates the folder and its parents, durably.
 fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -367,7 +365,7 @@ fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A new id, at random.
+/// A new random id.
 pub(super) fn new_id() -> io::Result<String> {
     let mut random = [0; ID_DIGITS / 2];
     getrandom::fill(&mut random)?;

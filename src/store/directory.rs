@@ -1,10 +1,10 @@
-//! Who is who, in memory: nothing in it waits for a disk. Requests look here for stored accounts; those that tiers.yaml lists
-//! are here for operators, and known to a request by its own file (`known`).
+//! The accounts in memory: never waits for a disk. Requests look stored accounts up here; listed accounts are here for
+//! operators, and a request finds them in its own generation (`account_view`).
 //!
 //! A change is checked, and durable in the database, before it is made here.
 //!
-//! There may be a million accounts. Each is held once, with its keys in it, behind one pointer; three indices hold that
-//! pointer: by the ids of keys, by id, and in the order of names.
+//! There may be a million accounts. Each is held once, with its keys, behind one pointer; three indices hold that pointer: by
+//! key id, by account id, and by name.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -31,17 +31,17 @@ pub struct Directory {
 /// Guarded by the directory's lock, which is held for a look-up and never across an await.
 #[derive(Debug, Default)]
 struct State {
-    /// Keys come from strangers, so the map keeps the standard library's hasher, which is made against attack.
+    /// Clients choose the keys, so the map keeps the standard library's hasher, which resists flooding.
     keys: HashMap<KeyId, Arc<Account>>,
     accounts: HashMap<AccountId, Arc<Account>>,
     names: BTreeSet<ByName>,
-    /// Accounts by the name of their tier.
+    /// The number of accounts of each tier.
     tiers: BTreeMap<Arc<str>, u32>,
-    /// Who is listed in tiers.yaml.
+    /// The accounts listed in tiers.yaml.
     listed: BTreeSet<AccountId>,
 }
 
-/// An account that is found by its name.
+/// Orders accounts by name.
 #[derive(Debug)]
 struct ByName(Arc<Account>);
 
@@ -71,17 +71,17 @@ impl Ord for ByName {
     }
 }
 
-/// Accounts of tiers that there aren't.
+/// Accounts whose tier doesn't exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// The first of them, in the order of their names.
+    /// The first of them, by name.
     pub accounts: Vec<Arc<Account>>,
-    /// How many there are in all.
+    /// Their number.
     pub count: u32,
 }
 
-/// One step of a change, which the database and the memory take alike: what an account was, with its keys, and what it is.
-/// Steps that are taken together may move a key from one account to another.
+/// One step of a change, applied to the database and to memory: an account with its keys, before and after. Steps applied
+/// together may move a key from one account to another.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     /// `None`: it is new.
@@ -91,7 +91,7 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// The account is new.
+    /// Adds an account.
     pub fn add(account: Arc<Account>) -> Self {
         Self {
             before: None,
@@ -99,7 +99,7 @@ impl Step {
         }
     }
 
-    /// The account is removed, and its keys with it.
+    /// Removes an account with its keys.
     pub fn remove(account: Arc<Account>) -> Self {
         Self {
             before: Some(account),
@@ -107,7 +107,7 @@ impl Step {
         }
     }
 
-    /// The account becomes another.
+    /// Replaces an account.
     pub fn change(before: Arc<Account>, after: Arc<Account>) -> Self {
         Self {
             before: Some(before),
@@ -115,13 +115,13 @@ impl Step {
         }
     }
 
-    /// Keys that the account has no longer.
+    /// Keys that the step removes.
     pub fn keys_gone(&self) -> impl Iterator<Item = &Key> {
         let has = |key: &&Key| self.after.as_ref().is_some_and(|after| after.key(key.id()).is_some());
         keys(self.before.as_ref()).filter(move |key| !has(key))
     }
 
-    /// Keys that it has now and that are new, or other than they were.
+    /// Keys that the step adds or changes.
     pub fn keys_come(&self) -> impl Iterator<Item = &Key> {
         let had = |key: &&Key| self.before.as_ref().and_then(|before| before.key(key.id())) == Some(*key);
         keys(self.after.as_ref()).filter(move |key| !had(key))
@@ -133,7 +133,7 @@ fn keys(account: Option<&Arc<Account>>) -> impl Iterator<Item = &Key> {
 }
 
 impl Directory {
-    /// With these accounts.
+    /// A directory of these accounts.
     pub(super) fn of(accounts: Vec<Arc<Account>>, words: Words) -> Self {
         Self {
             state: RwLock::new(State::of(accounts)),
@@ -141,12 +141,12 @@ impl Directory {
         }
     }
 
-    /// Words that accounts share.
+    /// Strings shared by accounts.
     pub(super) const fn words(&self) -> &Words {
         &self.words
     }
 
-    /// Whose the key of that hash is, of those who are stored; nobody's if it has expired.
+    /// The stored account with that key, if the key has not expired.
     pub(super) fn stored_owner(&self, hash: &KeyHash, now: UnixTime) -> Option<Arc<Account>> {
         let state = self.state.read();
         let (id, account) = (KeyId::of(hash), state.keys.get(&KeyId::of(hash))?);
@@ -156,36 +156,36 @@ impl Directory {
         is_it.then(|| Arc::clone(account))
     }
 
-    /// The account of that id.
+    /// Finds an account by id.
     pub fn get(&self, id: AccountId) -> Option<Arc<Account>> {
         self.state.read().accounts.get(&id).cloned()
     }
 
-    /// The account of that name.
+    /// Finds an account by name.
     pub fn by_name(&self, name: &str) -> Option<Arc<Account>> {
         let state = self.state.read();
         state.names.get(name).map(|found| Arc::clone(&found.0))
     }
 
-    /// Whose the key of that id is, expired or not.
+    /// The account with the key of that id, expired or not.
     pub fn owner(&self, id: KeyId) -> Option<Arc<Account>> {
         self.state.read().keys.get(&id).cloned()
     }
 
-    /// Up to `limit` accounts in the order of their names, those after that name.
+    /// Up to `limit` accounts in the order of names, after that name.
     pub fn page(&self, after: &str, limit: usize) -> Vec<Arc<Account>> {
         let state = self.state.read();
         let names = state.names.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
         names.take(limit).map(|found| Arc::clone(&found.0)).collect()
     }
 
-    /// How many accounts name each tier. Every name is of a tier that there is or was: strangers can't add any.
+    /// The number of accounts per tier. Only operators add names, so the map stays small.
     pub fn tiers(&self) -> BTreeMap<Arc<str>, u32> {
         self.state.read().tiers.clone()
     }
 
-    /// The accounts whose tier is none of those: how many, and the first `named_max` of them. As long as there are accounts, if
-    /// there is such a one.
+    /// The accounts whose tier is none of those: their number, and the first `named_max`. Scans the accounts
+    /// only if there is one.
     pub fn lost(&self, is_tier: impl Fn(&str) -> bool, named_max: usize) -> Lost {
         let state = self.state.read();
         let lost = state.tiers.iter().filter(|(tier, _)| !is_tier(tier));
@@ -200,14 +200,14 @@ impl Directory {
         }
     }
 
-    /// Who is listed in tiers.yaml.
+    /// The accounts listed in tiers.yaml.
     pub(super) fn listed(&self) -> Vec<Arc<Account>> {
         let state = self.state.read();
         let listed = state.listed.iter().filter_map(|id| state.accounts.get(id));
         listed.map(Arc::clone).collect()
     }
 
-    /// Who is stored and came from that source, in the order of their names.
+    /// The stored accounts of that import source, in the order of names.
     pub(super) fn of_source(&self, source: &str) -> Vec<Arc<Account>> {
         let state = self.state.read();
         let is_of =
@@ -216,26 +216,26 @@ impl Directory {
         accounts.filter(is_of).map(Arc::clone).collect()
     }
 
-    /// How many accounts there are.
+    /// The number of accounts.
     pub fn len(&self) -> usize {
         self.state.read().accounts.len()
     }
 
-    /// How many of them are stored.
+    /// The number of stored accounts.
     pub(super) fn stored(&self) -> usize {
         let state = self.state.read();
         state.accounts.len() - state.listed.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no accounts.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Takes the steps, all at once for every request.
+    /// Applies the steps, at once for all requests.
     pub(super) fn take(&self, steps: &[Step]) {
         let mut state = self.state.write();
-        // What goes goes first, since a key may pass from one account to another.
+        // Remove first: a key may move from one account to another.
         for account in steps.iter().filter_map(|step| step.before.as_ref()) {
             state.remove(account);
         }
@@ -251,7 +251,7 @@ impl State {
         let mut state = Self {
             keys: HashMap::with_capacity(keys),
             accounts: HashMap::with_capacity(accounts.len()),
-            // Made at once it is dense.
+            // Collecting builds a dense tree.
             names: accounts.iter().map(|account| ByName(Arc::clone(account))).collect(),
             ..Self::default()
         };
@@ -266,7 +266,7 @@ impl State {
         self.index(account);
     }
 
-    /// Puts it everywhere but among the names.
+    /// Adds it to all indices except the one by name.
     fn index(&mut self, account: Arc<Account>) {
         for key in account.keys() {
             self.keys.insert(key.id(), Arc::clone(&account));

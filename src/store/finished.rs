@@ -1,17 +1,17 @@
-//! Finished jobs and refusals as rows of one kind, which add up: `usage`, `traffic` and every report are sums of these.
+//! Finished jobs and refusals as rows of one kind: `usage`, `traffic` and all reports are sums of these.
 
 use super::rows::INSTANCE;
 use crate::policy::caller::Caller;
 
 /// The outcome of refusals.
 pub(super) const REFUSED: &str = "refused";
-/// By what those add up whose callers are told apart.
+/// The columns that group `usage`, by caller.
 pub(super) const USAGE_KEY: &str = "account, network, end_user, tier, upstream, outcome, status";
-/// By what everybody's add up.
+/// The columns that group `traffic`, over all callers.
 pub(super) const TRAFFIC_KEY: &str = "tier, upstream, outcome, reason, status";
 
-/// A query for the jobs and the refusals of which those conditions hold. Its columns are `at` (when a job ended, or the minute of
-/// refusals began), those of [`USAGE_KEY`] and [`TRAFFIC_KEY`], and the numbers `jobs`, `units`, `wait_ms` and `service_ms`.
+/// A query for the jobs and refusals that match those conditions. Its columns are `at` (the end of a job, or the start of the
+/// minute of refusals), those of [`USAGE_KEY`] and [`TRAFFIC_KEY`], and the numbers `jobs`, `units`, `wait_ms` and `service_ms`.
 pub(super) fn finished(jobs: &str, refusals: &str) -> String {
     format!(
         "SELECT ended AS at, account, network, end_user, tier, upstream, outcome, '' AS reason, status, \
@@ -23,8 +23,8 @@ pub(super) fn finished(jobs: &str, refusals: &str) -> String {
     )
 }
 
-/// The condition that a row counts for that caller; an account's include its users'. It names `:account`, `:network` and
-/// `:end_user`, whether they matter or not.
+/// The condition for rows that count for that caller; an account's include its users'. It always names `:account`, `:network`
+/// and `:end_user`, since binding an unused parameter is an error.
 pub(super) const fn of(whose: Option<Caller>) -> &'static str {
     match whose {
         None => ":account + :network + :end_user IS NOT NULL",

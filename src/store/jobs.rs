@@ -1,4 +1,4 @@
-//! Finished jobs one by one, for `tiergate jobs`.
+//! Single finished jobs, for `tiergate jobs`.
 
 use rusqlite::{Connection, Row, named_params};
 
@@ -9,21 +9,21 @@ use super::view::{CallerName, View};
 use crate::policy::caller::Caller;
 use crate::policy::time::{Span, UnixTime};
 
-/// How long before its end a job may have been admitted, to be found by when it ended.
+/// The longest time from admission to end of a job that a search by end time finds.
 const LONGEST_JOB: Span = Span::from_secs(86_400);
 
-/// Which jobs are asked for.
+/// A filter for jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobQuery {
-    /// Whose; an account's include its users'.
+    /// The caller; an account includes its users.
     pub whose: Option<Caller>,
-    /// Only those of that tier.
+    /// The tier.
     pub tier: Option<String>,
-    /// Only those that ended so.
+    /// The outcome.
     pub outcome: Option<String>,
-    /// Only those that ended at that time or later.
+    /// The earliest end.
     pub since: Option<UnixTime>,
-    /// Only those with greater numbers.
+    /// The number after which to start.
     pub after: i64,
 }
 
@@ -36,30 +36,30 @@ pub struct FinishedJob {
     pub admitted: UnixTime,
     /// When it ended.
     pub ended: UnixTime,
-    /// Whose it was.
+    /// Its caller.
     pub caller: CallerName,
     /// Its caller's tier.
     pub tier: String,
-    /// Where it was served.
+    /// The upstream that served it.
     pub upstream: String,
     /// Its priority, from 0 to 6.
     pub priority: u8,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: String,
     /// The status of the upstream's answer; 0 without one.
     pub status: u16,
-    /// Units of quota that a success takes.
+    /// Units of quota that it takes if it succeeds.
     pub cost: u64,
     /// Units that it took.
     pub units: u64,
-    /// From its admission to its slot, or to its end without one.
+    /// The time from admission to its slot, or to its end without one.
     pub wait: Span,
-    /// From its slot to the end of the upstream's answer.
+    /// The time from its slot to the end of the upstream's answer.
     pub service: Span,
 }
 
 impl View {
-    /// The last `limit` of those jobs, in the order of their numbers.
+    /// The last `limit` matching jobs, in the order of their numbers.
     ///
     /// # Errors
     /// The database can't be read.
@@ -69,8 +69,8 @@ impl View {
         Ok(jobs)
     }
 
-    /// The first `limit` of those jobs, in the order of their numbers, and the number after which to look for more: all jobs up to
-    /// that one have been looked at, whether they were asked for or not.
+    /// The first `limit` matching jobs, in the order of their numbers, and the number after which to continue: all jobs up to it
+    /// were examined, matching or not.
     ///
     /// # Errors
     /// The database can't be read.
@@ -85,7 +85,7 @@ impl View {
         })
     }
 
-    /// The number of the last job; 0: there was none.
+    /// The number of the last job; 0 without one.
     ///
     /// # Errors
     /// The database can't be read.
@@ -106,7 +106,7 @@ fn select(connection: &Connection, query: &JobQuery, order: &str, limit: u32) ->
         after = after.max(rollup::first_number_since(connection, earlier)? - 1);
     }
     let (account, network, end_user) = query.whose.map_or((0, 0, 0), caller_columns);
-    // A parameter that no condition names would be an error, so all of them are named.
+    // Binding an unused parameter is an error, so every condition names all of them.
     let whose = match query.whose {
         None => ":account + :network + :end_user IS NOT NULL",
         Some(Caller::Account(_)) => "job.account = :account AND :network + :end_user IS NOT NULL",

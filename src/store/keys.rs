@@ -1,10 +1,10 @@
-//! API keys: how ours look, by what they are known, and who may be told from a slip of the pen without a look-up.
+//! API keys: their form, hash and id.
 //!
 //! A key of ours is `tg_`, 30 base62 characters from the system's randomness (178 bits), and 6 base62 characters of CRC32 over
-//! the 33 before them. So a mistyped or truncated key is told from a revoked one, and scanners for leaked secrets find keys
-//! without asking anybody.
+//! the 33 before them. So a mistyped or truncated key is distinguished from a revoked one without a look-up, and scanners for
+//! leaked secrets recognize keys offline.
 //!
-//! Absent on purpose: keys that are kept. A [`Secret`] is shown once to whoever asked for it; what stays is its [`KeyHash`].
+//! Keys are not stored. A [`Secret`] is shown once, when it is created; only its [`KeyHash`] is kept.
 
 use std::fmt;
 use std::io;
@@ -16,45 +16,45 @@ use sha2::{Digest, Sha256};
 use super::account::{Bounds, Rule};
 use crate::policy::time::UnixTime;
 
-/// What a key of ours begins with.
+/// The prefix of our keys.
 pub const PREFIX: &str = "tg_";
-/// Base62 characters of a key that are random.
+/// Random base62 characters of a key.
 pub const RANDOM_CHARS: usize = 30;
-/// Base62 characters of a key that are its checksum. 62^6 is more than 2^32.
+/// Base62 characters of a key's checksum. 62^6 is more than 2^32.
 pub const CHECKSUM_CHARS: usize = 6;
-/// Bytes of a key that somebody brings along.
+/// Bytes of an imported key.
 pub const IMPORTED_KEY_BYTES: RangeInclusive<usize> = 1..=512;
 /// Bytes of a key's label.
 pub const LABEL_BYTES_MAX: usize = 64;
-/// What a label may be.
+/// The bounds of a label.
 pub(super) const LABEL: Bounds = Bounds::of("a label", Rule::Text(LABEL_BYTES_MAX));
-/// Keys that an account has at once. Expired ones make room.
+/// Keys of an account. Expired ones are dropped to make space.
 pub const KEYS_PER_ACCOUNT_MAX: usize = 16;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const OURS_BYTES: usize = PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS;
 
-/// SHA-256 of an API key: all that is kept of it.
+/// SHA-256 of an API key, which is all that is stored of it.
 pub type KeyHash = [u8; 32];
 
-/// The hash by which a key is known.
+/// Hashes a key.
 pub fn hash(key: &[u8]) -> KeyHash {
     Sha256::digest(key).into()
 }
 
-/// What a key's looks say.
+/// What the form of a key reveals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Ours, and whole. Whether anybody has it is another question.
+    /// Ours and well-formed. It may still be unknown.
     Ours,
-    /// Ours, but not as it was given out: nobody has it.
+    /// Ours with a wrong checksum: no such key exists.
     Misspelled,
-    /// Of another make.
+    /// Not of our form.
     Foreign,
 }
 
 impl Form {
-    /// The form of that key. Keys that merely begin like ours are foreign: only the whole form is.
+    /// Classifies a key. A key that only starts like ours is foreign.
     pub fn of(key: &[u8]) -> Self {
         let Some(body) = key.strip_prefix(PREFIX.as_bytes()) else {
             return Self::Foreign;
@@ -81,17 +81,17 @@ fn checksum(random: &[u8]) -> [u8; CHECKSUM_CHARS] {
     digits
 }
 
-/// A key in plain text, for the one time that it is shown.
+/// A key in plain text, to be shown once.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// A new key.
+    /// Creates a random key.
     ///
     /// # Errors
     /// The system gives no random numbers.
     pub fn mint() -> io::Result<Self> {
-        // The largest multiple of 62 that fits a byte: above it, some characters would come more often than others.
+        // The largest multiple of 62 that fits a byte: bytes above it would favour some characters.
         const FAIR: u8 = 248;
         let mut key = PREFIX.to_owned();
         let mut random = [0; RANDOM_CHARS];
@@ -105,10 +105,10 @@ impl Secret {
         Ok(Self(key))
     }
 
-    /// A key that somebody brings along.
+    /// Takes over a key made elsewhere.
     ///
     /// # Errors
-    /// Nobody could ever present it.
+    /// No client could present it.
     pub fn imported(key: String) -> Result<Self, UnusableKey> {
         if !IMPORTED_KEY_BYTES.contains(&key.len()) {
             return Err(UnusableKey::Length);
@@ -122,12 +122,12 @@ impl Secret {
         }
     }
 
-    /// The key, to show it.
+    /// The key in plain text.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// By what it is known.
+    /// Its hash.
     pub fn hash(&self) -> KeyHash {
         hash(self.0.as_bytes())
     }
@@ -139,14 +139,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why a key can't be taken over. It says nothing of the key itself.
+/// Why a key can't be imported. Says nothing about the key itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnusableKey {
-    /// Empty, or longer than [`IMPORTED_KEY_BYTES`].
+    /// It is empty or longer than [`IMPORTED_KEY_BYTES`].
     Length,
-    /// It has characters other than visible ASCII, which no header carries unharmed.
+    /// It has characters other than visible ASCII, which headers don't carry reliably.
     Characters,
-    /// It looks like one of ours, but its checksum is wrong.
+    /// It has our form with a wrong checksum.
     Misspelled,
 }
 
@@ -162,12 +162,12 @@ impl fmt::Display for UnusableKey {
 
 impl std::error::Error for UnusableKey {}
 
-/// By what people know a key: the first 48 bits of its hash, 12 hexadecimal digits. No two keys of a door share one.
+/// The public id of a key: the first 48 bits of its hash, as 12 hexadecimal digits. Unique among a server's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 6]);
 
 impl KeyId {
-    /// Of the key of that hash.
+    /// The id of the key with that hash.
     pub fn of(hash: &KeyHash) -> Self {
         let mut id = [0; 6];
         id.copy_from_slice(&hash[..6]);
@@ -181,7 +181,7 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// It is not 12 hexadecimal digits.
+/// Not 12 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoKeyId;
 
@@ -209,21 +209,21 @@ impl FromStr for KeyId {
     }
 }
 
-/// What is kept of a key.
+/// What is stored of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// SHA-256 of it.
+    /// SHA-256 of the key.
     pub hash: KeyHash,
-    /// What its owner calls it, at most [`LABEL_BYTES_MAX`] bytes without control characters; empty if nothing.
+    /// A label, at most [`LABEL_BYTES_MAX`] bytes without control characters; may be empty.
     pub label: Box<str>,
-    /// When it was given out or taken over.
+    /// When it was created or imported.
     pub created: UnixTime,
-    /// From when on it is of no use any more; `None`: it stays.
+    /// When it becomes invalid; `None`: never.
     pub expires: Option<UnixTime>,
 }
 
 impl Key {
-    /// One without a label that never expires.
+    /// A key without a label that never expires.
     pub fn plain(hash: KeyHash, created: UnixTime) -> Self {
         Self {
             hash,
@@ -233,12 +233,12 @@ impl Key {
         }
     }
 
-    /// By what people know it.
+    /// Its id.
     pub fn id(&self) -> KeyId {
         KeyId::of(&self.hash)
     }
 
-    /// Whether it is of no use any more.
+    /// Whether it has expired.
     pub fn is_expired(&self, now: UnixTime) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_checksum_is_what_it_always_was() {
-        // Written down, so that no change of ours makes keys that are out in the world misspelled.
+        // Pinned, so that no change here invalidates keys in circulation.
         assert_eq!(crc32fast::hash(b"123456789"), 0xcbf4_3926);
         assert_eq!(
             Form::of(b"tg_000000000000000000000000000000"),
@@ -291,8 +291,7 @@ mod tests {
     }
 
     proptest! {
-        /// A slip in one character, or two neighbours in the wrong order, is always noticed: CRC32 sees every change within 32
-        /// bits.
+        /// CRC32 detects every error within 32 bits: one wrong character, or two swapped neighbours.
         #[test]
         fn a_slip_of_the_pen_is_noticed(at in PREFIX.len()..OURS_BYTES, to in 0_usize..62) {
             let key = Secret::mint().expect("randomness").0.into_bytes();

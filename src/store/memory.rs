@@ -1,6 +1,4 @@
-//! A ledger that lasts as long as its process: for tests and simulations.
-//!
-//! Absent on purpose: failure.
+//! An in-memory ledger for tests and simulations. It never fails.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -13,7 +11,7 @@ use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::Timestamp;
 use crate::policy::{DebitNumber, Policy, Table};
 
-/// Keeps everything, in the order in which it came.
+/// Keeps all entries in order.
 #[derive(Debug, Default)]
 pub struct MemoryLedger {
     state: Mutex<State>,
@@ -21,9 +19,9 @@ pub struct MemoryLedger {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Each with the number of its debit, or that of the one before.
+    /// Each entry with the number of its debit, or of the debit before it.
     entries: Vec<(DebitNumber, Entry)>,
-    /// The last number that a debit or a fence has.
+    /// The last number given to a debit or a fence.
     last: u64,
 }
 
@@ -35,13 +33,13 @@ impl State {
 }
 
 impl MemoryLedger {
-    /// Everything that was written down.
+    /// All entries so far.
     pub fn entries(&self) -> Vec<Entry> {
         let state = self.state.lock();
         state.entries.iter().map(|(_, entry)| entry.clone()).collect()
     }
 
-    /// Tells the policy what callers have used, as a database does when it is opened.
+    /// Restores quota usage in the policy, as a database does when it is opened.
     pub fn restore(&self, policy: &mut Policy, now: Timestamp) {
         for (_, entry) in &self.state.lock().entries {
             if let Entry::Job(record) = entry

@@ -1,27 +1,27 @@
-//! What must survive, in one SQLite database: finished jobs and what callers have used, who the accounts are, and what
-//! operators have said of networks.
+//! Persistent state, in one SQLite database: finished jobs and quota usage, accounts, and network entries.
 //!
 //! | module | what |
 //! |---|---|
 //! | `schema.sql` | all tables |
-//! | [`data_dir`] | the folder: who has it, and whether its database is the right one |
-//! | [`database`] | the file: its connections, its one writing thread, its upkeep |
+//! | [`data_dir`] | the folder: which process holds it, and whether its database is the right one |
+//! | [`database`] | the file: its connections, its writing thread, its upkeep |
 //! | [`ledger`] | from the event loops to the writer: group commits |
 //! | `rows`, `finished` | jobs and refusals as rows, and as rows of one kind that add up |
-//! | `rollup`, `retention` | adding up, and removing what is old |
-//! | `replay`, `corrections` | windows read back, and jobs dated by a clock that was ahead |
+//! | `rollup`, `retention` | adding up rows, and removing old ones |
+//! | `replay`, `corrections` | windows rebuilt from rows, and jobs dated by a clock that was ahead |
 //! | `view`, [`usage`], [`jobs`], [`verify`], [`backup`] | what commands read from the file themselves, and copies of it |
 //! | [`statistics`] | `/me?period=` and `/stats` |
 //! | `accounts`, `directory`, `networks` | accounts, keys and networks, in the database and in memory |
-//! | [`account`] | what can be said of an account: every field, described once |
+//! | [`account`] | the fields of an account, each described once |
 //! | [`audit`] | what operators changed |
-//! | [`calendar`] | points of time as people write them |
+//! | [`calendar`] | times as operators write them |
 //!
-//! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory, and are [`AccountView`] to a request,
-//! which looks its key up there; networks in the same database and in [`Networks`], where every request looks its address up.
+//! Accounts live in an [`AccountStore`] on disk and in its [`Directory`] in memory. A request sees them as an [`AccountView`],
+//! which looks its key up there. Networks live in the same database and in [`Networks`], where every request looks its
+//! address up.
 //!
-//! The server sees a [`Ledger`]: it writes down every finished job, and a success is answered only when that is durable. Two
-//! keep one: [`memory`] for tests and simulations, [`Database`] for operators.
+//! The server sees a [`Ledger`]: it records every finished job, and a success is answered only when its record is durable.
+//! There are two: [`memory`] for tests and simulations, and [`Database`].
 
 pub mod account;
 mod account_view;
@@ -81,19 +81,19 @@ pub use runtime_file::{ADDRESS_FILE, clear_address, leave_address, left_address}
 pub use token::{AdminToken, TOKEN_CHARS, TOKEN_FILE, TOKEN_VARIABLE, TokenError};
 pub use view::{CallerName, View, network_caller, user_caller};
 
-/// Where finished jobs are written down. Nothing in it blocks: a caller that asks for durability gets a future.
+/// Records finished jobs. Nothing in it blocks: a caller that needs durability gets a future.
 pub trait Ledger: fmt::Debug + Send + Sync {
-    /// Whether it can write at present. If not, no metered request is let in (semantics §6, `journal_unavailable`).
+    /// Whether it can write at present. If not, no metered request is admitted (semantics §6, `journal_unavailable`).
     fn is_available(&self) -> bool;
 
-    /// Writes down what need not be durable at once: a job that debits nothing, refusals. It rides along with the next
-    /// commit, or goes after a second. It is lost if the server crashes before, or if the disk falls far behind.
+    /// Records what need not be durable at once: a job that debits nothing, or refusals. It joins the next commit, or is written
+    /// after a second. It is lost if the server crashes before, or if the disk falls far behind.
     fn note(&self, entry: Entry);
 
-    /// Writes down a job that debits. Resolves when the record is durable, or when it is known that it won't be.
+    /// Records a job that debits. Resolves when the record is durable, or when it is known that it never will be.
     fn commit(&self, record: Record) -> Commit;
 
-    /// A point in the order of debits: those committed before have lower numbers, those committed from now on greater ones.
-    /// It takes no longer than a look at whether it can write.
+    /// A point in the order of debits: earlier commits have lower numbers, later ones greater numbers. As cheap as
+    /// [`Self::is_available`].
     fn fence(&self) -> Fence;
 }

@@ -1,7 +1,7 @@
-//! What operators may say of a network: numbers of its own for request limits, a note, a block.
+//! A network's entry, as operators set it: its own request limits, a note, a block.
 //!
-//! Absent on purpose: blocks that a rule has made, which no operator has said and no restart remembers, and whether there is a
-//! limit of that name: tiers.yaml may have changed since.
+//! Blocks made by a rule are elsewhere: they are not stored. Nor is it checked whether a limit of a given name exists, since
+//! tiers.yaml may have changed.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -12,65 +12,66 @@ use ipnet::{IpNet, Ipv4Net};
 use super::account::{Bounds, Change, Illegal, NOTE, NOTE_BYTES_MAX, OWN_LIMIT, Rule, check_numbers};
 use crate::policy::time::UnixTime;
 
-/// Networks of which something is stored, at most.
+/// Stored network entries, at most.
 pub const NETWORKS_MAX: usize = 100_000;
-/// Bits of an IPv6 address that make the network which one stranger is taken to command.
+/// The prefix length of the IPv6 network that one client is assumed to control.
 const V6_BITS: u8 = 64;
-/// Lengths of those IPv6 networks that can be an IPv4 network written as IPv6 (`::ffff:192.0.2.0/120`).
+/// Prefix lengths of IPv6 networks that may be IPv4-mapped (`::ffff:192.0.2.0/120`).
 const MAPPED_BITS: RangeInclusive<u8> = 96..=128;
 
-/// Why a network is blocked.
+/// The reason for a block.
 const WHY: Bounds = Bounds::of("a reason", Rule::Text(NOTE_BYTES_MAX));
 
-/// Numbers of a network's own, by the names of request limits.
+/// A network's own request limits, by name.
 pub type OwnNumbers = Arc<[(Arc<str>, u32)]>;
 
-/// What operators have said of a network.
+/// The entry of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkEntry {
-    /// Which one, as [`canonical`] has it.
+    /// The network in [`canonical`] form.
     pub network: IpNet,
-    /// Requests in the window of the limit of that name: at most [`OWN_NUMBERS_MAX`](super::account::OWN_NUMBERS_MAX), each at most 1,000,000,000.
+    /// Requests per window of the limit of that name: at most [`OWN_NUMBERS_MAX`](super::account::OWN_NUMBERS_MAX), each at most
+    /// 1,000,000,000.
     pub limits: OwnNumbers,
-    /// What operators want to remember, at most [`NOTE_BYTES_MAX`] bytes.
+    /// An operator's note, at most [`NOTE_BYTES_MAX`] bytes.
     pub note: Option<String>,
-    /// Since when, how long and why it is turned away.
+    /// Its block, if any.
     pub block: Option<Block>,
-    /// Whether tiers.yaml has it turned away, whatever is said here.
+    /// Whether tiers.yaml blocks it, regardless of `block`.
     pub listed: bool,
 }
 
-/// That a network is turned away.
+/// A block of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     /// When it was blocked.
     pub since: UnixTime,
-    /// Until when; `None`: until somebody unblocks it.
+    /// When it ends; `None`: when it is unblocked.
     pub until: Option<UnixTime>,
-    /// For operators to see, at most [`NOTE_BYTES_MAX`] bytes.
+    /// The reason, for operators; at most [`NOTE_BYTES_MAX`] bytes.
     pub why: Option<String>,
 }
 
 impl Block {
-    /// Whether its time is over.
+    /// Whether it has expired.
     pub fn is_over(&self, now: UnixTime) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
 }
 
-/// What is to become different of a network.
+/// A change to a network's entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkChange {
-    /// Numbers, by the names of request limits. `None` takes the network's own away.
+    /// Request limits by name. `None` removes the network's own.
     pub limits: Vec<(Arc<str>, Option<u32>)>,
-    /// What operators want to remember.
+    /// The note.
     pub note: Change<String>,
-    /// Whether it is turned away.
+    /// The block.
     pub block: Change<Block>,
 }
 
 impl NetworkEntry {
-    /// A network of which nothing is said, except that tiers.yaml may list it.
+    /// An empty entry, unless tiers.yaml lists the network.
     pub fn bare(network: IpNet, listed: bool) -> Self {
         Self {
             network,
@@ -81,22 +82,22 @@ impl NetworkEntry {
         }
     }
 
-    /// Whether nothing is said of it, and so nothing stored.
+    /// Whether the entry is empty, so that nothing is stored.
     pub fn is_bare(&self) -> bool {
         self.limits.is_empty() && self.note.is_none() && self.block.is_none()
     }
 
-    /// Whether it is turned away.
+    /// Whether the network is blocked.
     pub fn is_blocked(&self, now: UnixTime) -> bool {
         self.listed || self.block.as_ref().is_some_and(|block| !block.is_over(now))
     }
 
-    /// Whether it has a block whose time is over.
+    /// Whether it has an expired block.
     pub(super) fn has_block_over(&self, now: UnixTime) -> bool {
         self.block.as_ref().is_some_and(|block| block.is_over(now))
     }
 
-    /// What is still so: the same without a block whose time is over.
+    /// The same without an expired block.
     pub fn at(&self, now: UnixTime) -> Self {
         Self {
             block: self.block.clone().filter(|block| !block.is_over(now)),
@@ -104,7 +105,7 @@ impl NetworkEntry {
         }
     }
 
-    /// The network as it is after that change. A block whose time is over goes as well.
+    /// The entry after that change, without an expired block.
     pub(super) fn changed(&self, change: &NetworkChange, now: UnixTime) -> Result<Self, Illegal> {
         let mut limits = self.limits.to_vec();
         for (name, number) in &change.limits {
@@ -131,8 +132,8 @@ impl NetworkEntry {
     }
 }
 
-/// One spelling for a network: without bits behind its prefix, and IPv4 if it is an IPv4 network written as IPv6. A wider IPv6
-/// network holds no IPv4 address.
+/// The canonical form of a network: without host bits, and as IPv4 if it is IPv4-mapped. A shorter IPv6 prefix than /96 never
+/// means IPv4 addresses.
 ///
 /// ```
 /// use tiergate::store::network::canonical;
@@ -152,7 +153,7 @@ pub fn canonical(network: IpNet) -> IpNet {
     }
 }
 
-/// The network that is meant by an address alone: an IPv4 address itself, of an IPv6 one its /64.
+/// The network that an address alone stands for: an IPv4 address itself, or the /64 of an IPv6 address.
 pub fn network_of(address: IpAddr) -> IpNet {
     let network = IpNet::from(address.to_canonical());
     match network {

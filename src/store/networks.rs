@@ -1,10 +1,9 @@
-//! What operators have said of networks, in memory: every request looks its address up here, in a flood too, and nothing in it
-//! waits for a disk.
+//! Network entries in memory: every request looks its address up here, even in a flood, without waiting for a disk.
 //!
-//! For each length of prefix that occurs there is a table, so a look-up costs as many steps as there are lengths, however many
-//! networks there are; and while nothing is said of any it takes no lock.
+//! Each prefix length in use has a table, so a look-up takes as many steps as there are lengths, however many networks there
+//! are. Without entries it takes no lock.
 //!
-//! Absent on purpose: reasons against a change. Whoever steps here has checked, and has written it down before.
+//! Changes are checked, and durable, before they are made here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasherDefault;
@@ -20,68 +19,67 @@ use super::network::{NetworkEntry, OwnNumbers, canonical};
 use crate::policy::caller::NumberHasher;
 use crate::policy::time::UnixTime;
 
-/// What there is to know of the address that a request comes from.
+/// What applies to a client's address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Whether any network in which it lies is turned away.
+    /// Whether any network that contains it is blocked.
     pub blocked: bool,
-    /// The numbers of the narrowest network in which it lies that has numbers of its own.
+    /// The limits of the narrowest network that contains it and has limits of its own.
     pub limits: Option<OwnNumbers>,
 }
 
-/// All networks of which something is said.
+/// All network entries.
 #[derive(Debug, Default)]
 pub struct Networks {
-    /// Whether a look-up could find anything. Who misses a change that is just being made came before it.
+    /// Whether a look-up could find anything. A request that misses a concurrent change counts as earlier.
     finds: AtomicBool,
     state: RwLock<State>,
 }
 
-/// Guarded by its lock, which is held for a look-up and never across an await.
+/// Guarded by the lock, which is held for a look-up and never across an await.
 #[derive(Debug, Default)]
 struct State {
-    /// Those that tiers.yaml has turned away.
+    /// The networks that tiers.yaml blocks.
     listed: BTreeSet<IpNet>,
     entries: BTreeMap<IpNet, Arc<NetworkEntry>>,
-    /// How many of them are stored.
+    /// The number of stored entries.
     stored: usize,
     v4: Vec<Length>,
     v6: Vec<Length>,
 }
 
-/// All networks with that many bits; the longest prefix stands first.
+/// All networks of one prefix length. The longest comes first.
 #[derive(Debug)]
 struct Length {
     bits: u8,
-    /// Only operators put anything into it, so it needs no hasher that is made against attack.
+    /// Only operators add entries, so the hasher need not resist flooding.
     slots: HashMap<Prefix, Slot, BuildHasherDefault<NumberHasher>>,
 }
 
-/// The upper and the lower half of a prefix, the rest zero. An IPv4 one lies in the uppermost 32 bits.
+/// The upper and lower half of a prefix, with zero host bits. An IPv4 prefix is in the uppermost 32 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Prefix(u64, u64);
 
-/// All that requests ask of a network.
+/// What requests need of an entry.
 #[derive(Debug)]
 struct Slot {
-    /// It is turned away until then: the epoch if it isn't, the end of time if for good.
+    /// The end of its block: the epoch without one, [`FOR_GOOD`] for a permanent one.
     blocked_until: UnixTime,
     limits: Option<OwnNumbers>,
 }
 
-/// What no clock reads.
+/// Later than any clock.
 const FOR_GOOD: UnixTime = UnixTime::from_millis(u64::MAX);
 
 impl Networks {
-    /// Nothing is said of any network, but those `listed` in tiers.yaml are turned away, for good.
+    /// No entries but the networks that tiers.yaml blocks, for good.
     pub fn new(listed: Vec<IpNet>) -> Self {
         let networks = Self::default();
         networks.relist(listed);
         networks
     }
 
-    /// Those that tiers.yaml has turned away are these from now on, for good, all at once for every request. What is stored
-    /// stays. Waits for no disk.
+    /// Replaces the networks that tiers.yaml blocks, at once for all requests. Stored entries stay. Doesn't wait for the disk.
     pub fn relist(&self, listed: Vec<IpNet>) {
         let listed = listed.into_iter().map(canonical).collect();
         let mut state = self.state.write();
@@ -89,7 +87,7 @@ impl Networks {
         self.finds.store(state.finds(), Ordering::Release);
     }
 
-    /// What there is to know of that address at that time. An IPv4 address written as IPv6 is the IPv4 address.
+    /// What applies to that address at that time. An IPv4-mapped address counts as IPv4.
     pub fn find(&self, address: IpAddr, now: UnixTime) -> Known {
         let mut known = Known::default();
         if !self.finds.load(Ordering::Acquire) {
@@ -109,12 +107,12 @@ impl Networks {
         known
     }
 
-    /// What is said of that network itself. It may be a block whose time is over.
+    /// The entry of exactly that network. Its block may have expired.
     pub fn get(&self, network: IpNet) -> Option<Arc<NetworkEntry>> {
         self.state.read().entries.get(&canonical(network)).cloned()
     }
 
-    /// Of every network in which that one lies what is said of it, its own first.
+    /// The entries of all networks that contain that one, its own first.
     pub fn around(&self, network: IpNet) -> Vec<Arc<NetworkEntry>> {
         let state = self.state.read();
         let wider = std::iter::successors(Some(canonical(network)), IpNet::supernet);
@@ -123,8 +121,7 @@ impl Networks {
             .collect()
     }
 
-    /// Up to `limit` networks in the order of their addresses, IPv4 first and a wider one before those in it: those after that
-    /// one.
+    /// Up to `limit` entries after that network, in the order of addresses: IPv4 first, and wider networks before those in them.
     pub fn page(&self, after: Option<IpNet>, limit: usize) -> Vec<Arc<NetworkEntry>> {
         let state = self.state.read();
         let after = after.map_or(Bound::Unbounded, |after| Bound::Excluded(canonical(after)));
@@ -132,29 +129,29 @@ impl Networks {
         entries.map(|(_, entry)| Arc::clone(entry)).take(limit).collect()
     }
 
-    /// How many networks are stored; those that are only listed in tiers.yaml are not among them.
+    /// The number of stored entries, without networks that only tiers.yaml lists.
     pub fn len(&self) -> usize {
         self.state.read().stored
     }
 
-    /// Whether none is stored.
+    /// Whether no entry is stored.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// A network of which nothing is said.
+    /// An empty entry for that network.
     pub(super) fn bare(&self, network: IpNet) -> NetworkEntry {
         NetworkEntry::bare(network, self.state.read().listed.contains(&network))
     }
 
-    /// What is stored with a block whose time is over, as it should be by now.
+    /// Stored entries with an expired block, as they should be now.
     pub(super) fn over(&self, now: UnixTime) -> Vec<Arc<NetworkEntry>> {
         let state = self.state.read();
         let over = state.entries.values().filter(|entry| entry.has_block_over(now));
         over.map(|entry| Arc::new(entry.at(now))).collect()
     }
 
-    /// These networks are as this says, all at once for every request.
+    /// Applies these entries, at once for all requests.
     pub(super) fn take(&self, entries: &[Arc<NetworkEntry>]) {
         let mut state = self.state.write();
         for entry in entries {
@@ -163,7 +160,7 @@ impl Networks {
         self.finds.store(state.finds(), Ordering::Release);
     }
 
-    /// What is stored is this and nothing else; what is listed stays.
+    /// Replaces all stored entries; listed networks stay.
     pub(super) fn restore(&self, stored: Vec<NetworkEntry>) {
         let mut new = State::default();
         new.relist(self.state.read().listed.clone());
@@ -171,7 +168,7 @@ impl Networks {
             new.put(&Arc::new(entry));
         }
         let mut state = self.state.write();
-        // It may have changed meanwhile.
+        // The list may have changed meanwhile.
         new.relist(std::mem::take(&mut state.listed));
         *state = new;
         self.finds.store(state.finds(), Ordering::Release);
@@ -186,7 +183,6 @@ impl State {
         }
     }
 
-    /// Whether a look-up could find anything.
     fn finds(&self) -> bool {
         !(self.v4.is_empty() && self.v6.is_empty())
     }
@@ -200,7 +196,7 @@ impl State {
         }
     }
 
-    /// The network is as this says; whether it is listed, the list says, which may have changed since somebody looked.
+    /// Applies an entry. Whether it is listed comes from the current list, which may be newer than the entry.
     fn put(&mut self, entry: &Arc<NetworkEntry>) {
         let listed = self.listed.contains(&entry.network);
         let entry = &match entry.listed == listed {
@@ -248,7 +244,7 @@ impl State {
 }
 
 impl Prefix {
-    /// The first so many bits of an address.
+    /// The first `bits` bits of an address.
     fn of(address: IpAddr, bits: u8) -> Self {
         let whole = match address {
             IpAddr::V4(v4) => Self(u64::from(v4.to_bits()) << 32, 0),
@@ -257,7 +253,6 @@ impl Prefix {
         whole.cut(bits)
     }
 
-    /// The first so many bits of it.
     fn cut(self, bits: u8) -> Self {
         let mask = |bits: u8| u64::MAX.checked_shl(64 - u32::from(bits.min(64))).unwrap_or(0);
         Self(self.0 & mask(bits), self.1 & mask(bits.saturating_sub(64)))
@@ -265,7 +260,7 @@ impl Prefix {
 }
 
 impl Slot {
-    /// `None`: no request would find anything in it.
+    /// `None`: a request would find nothing in it.
     fn of(entry: &NetworkEntry) -> Option<Self> {
         let blocked_until = match &entry.block {
             _ if entry.listed => FOR_GOOD,
@@ -305,7 +300,7 @@ mod tests {
         }
     }
 
-    /// What is known of an address, by a look at every network in turn.
+    /// The reference: scans all networks in turn.
     fn scan(listed: &[IpNet], entries: &[NetworkEntry], address: IpAddr, now: UnixTime) -> Known {
         let address = address.to_canonical();
         let listed = listed.iter().map(|network| canonical(*network));
@@ -319,7 +314,7 @@ mod tests {
         }
     }
 
-    /// Addresses of which many share long prefixes, IPv4 ones written either way.
+    /// Addresses many of which share long prefixes; IPv4 ones in both spellings.
     fn address() -> impl Strategy<Value = IpAddr> {
         let v4 = prop::sample::select(vec![0, 0xC000_0200, 0xC000_0280, 0xFFFF_FFFF]);
         let v4 = (v4, 0..=0xFFu32).prop_map(|(base, low)| Ipv4Addr::from_bits(base ^ low));
@@ -340,7 +335,7 @@ mod tests {
         })
     }
 
-    /// What is said of a network: everything, or next to nothing.
+    /// An entry with everything, or next to nothing.
     fn entry() -> impl Strategy<Value = NetworkEntry> {
         let until = prop::option::of((0..3u64).prop_map(|at| UnixTime::from_millis(NOW.as_millis() - 1 + at)));
         let said = (prop::option::of(0..9u32), prop::option::of(until));
@@ -444,8 +439,8 @@ mod tests {
         assert_eq!((networks.len(), networks.page(None, 9).len()), (1, 1));
     }
 
-    /// An operator's change that had been put together before the list changed, and was taken in after, said what it had read
-    /// of the list: it lifted the block that had just come.
+    /// Regression: an operator's change prepared before the list changed, and applied after it, carried the old list's state: it
+    /// lifted the block that had just been added.
     #[test]
     fn what_was_read_of_the_list_before_it_changed_lifts_no_block() {
         let network = net("192.0.2.0/24");

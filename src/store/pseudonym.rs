@@ -1,7 +1,5 @@
-//! Names for those who have none: a network or a delegated user is known by a keyed hash, the same after a restart, which
-//! tells nobody without the key whose it is.
-//!
-//! Absent on purpose: the way back.
+//! Pseudonyms: a network or a delegated user is identified by a keyed hash, stable across restarts. Without the key, it can't
+//! be traced back.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -17,20 +15,19 @@ use crate::policy::caller::{AccountId, Network, NetworkId, UserId, Whereabouts};
 
 /// Bytes of the key.
 pub const KEY_BYTES: usize = 16;
-/// The name of the key's file in the data folder.
+/// The key's file in the data folder.
 pub const KEY_FILE: &str = "network.key";
 
-/// For the file's owner only.
 const MODE: u32 = 0o600;
-/// What is read of a key file at most, in bytes: more than a key and an end of line is none.
+/// Bytes read of a key file: a key and an end of line take fewer.
 const KEY_FILE_BYTES_MAX: u64 = 64;
 
-/// Why there is no key.
+/// The key can't be loaded.
 #[derive(Debug)]
 pub enum KeyError {
-    /// What is in the file is no key.
+    /// The file doesn't hold a key.
     NoKey(PathBuf),
-    /// The system's error with that file.
+    /// An I/O error with that file.
     Disk(PathBuf, io::Error),
 }
 
@@ -39,12 +36,12 @@ impl fmt::Display for KeyError {
         match self {
             Self::NoKey(path) => write!(
                 f,
-                "{} is no key: it must be {} hexadecimal digits. Restore it from a backup; with another key every \
-                 network begins anew",
+                "{} is not a key: it must be {} hexadecimal digits. Restore it from a backup; with another key every \
+                 network starts over",
                 path.display(),
                 2 * KEY_BYTES,
             ),
-            Self::Disk(path, error) => write!(f, "can't read or make the key {}: {error}", path.display()),
+            Self::Disk(path, error) => write!(f, "can't read or create the key {}: {error}", path.display()),
         }
     }
 }
@@ -58,18 +55,18 @@ impl std::error::Error for KeyError {
     }
 }
 
-/// The key, and what is done with it. SipHash-2-4 is a pseudorandom function: without the key, neither can addresses be told
-/// from their hashes nor can two be found that share one.
+/// Hashes with a key. SipHash-2-4 is a pseudorandom function: without the key, neither can addresses be recovered from their
+/// hashes, nor can collisions be found.
 #[derive(Clone)]
 pub struct Pseudonyms(SipHasher24);
 
 impl Pseudonyms {
-    /// Under that key.
+    /// Uses that key.
     pub fn new(key: [u8; KEY_BYTES]) -> Self {
         Self(SipHasher24::new_with_key(&key))
     }
 
-    /// Under a new key.
+    /// Uses a new random key.
     ///
     /// # Errors
     /// The system gives no random numbers.
@@ -79,12 +76,12 @@ impl Pseudonyms {
         Ok(Self::new(key))
     }
 
-    /// Under the key in the data folder; a new one is made if there is none. The folder must be there, and locked
-    /// ([`super::DataDir::take`] does both), so that no other process makes one at the same time. Warns if others than
-    /// the owner may read it.
+    /// Uses the key in the data folder, and creates it if there is none. The folder must exist and be locked
+    /// ([`super::DataDir::take`] does both), so that no other process creates one at the same time. Warns if others than the
+    /// owner may read the key.
     ///
     /// # Errors
-    /// What is there is no key, or the system's.
+    /// The file doesn't hold a key, or an I/O error.
     pub fn open(data_folder: &Path) -> Result<Self, KeyError> {
         let path = data_folder.join(KEY_FILE);
         let failed = |error| KeyError::Disk(path.clone(), error);
@@ -95,21 +92,21 @@ impl Pseudonyms {
         if mode & !MODE != 0 {
             tracing::warn!(
                 file = %path.display(),
-                "others may read the key that hides networks (mode {mode:o}): chmod 600",
+                "others may read the key of network pseudonyms (mode {mode:o}): chmod 600",
             );
         }
         Self::read_file(&path)
     }
 
-    /// Under the key in the data folder, which is made by nobody but a server.
+    /// Uses the existing key in the data folder; only a server creates one.
     ///
     /// # Errors
-    /// There is none, what is there is no key, or the system's.
+    /// There is no file, it doesn't hold a key, or an I/O error.
     pub fn read(data_folder: &Path) -> Result<Self, KeyError> {
         Self::read_file(&data_folder.join(KEY_FILE))
     }
 
-    /// Under the key in that file.
+    /// Uses the key in that file.
     pub(super) fn read_file(path: &Path) -> Result<Self, KeyError> {
         let mut text = Vec::new();
         File::open(path)
@@ -121,7 +118,7 @@ impl Pseudonyms {
         }
     }
 
-    /// What the network is known by.
+    /// The id of a network.
     pub fn network(&self, network: Network) -> NetworkId {
         let mut hasher = self.0;
         match network {
@@ -137,7 +134,7 @@ impl Pseudonyms {
         NetworkId(hasher.finish())
     }
 
-    /// What the neighbourhood of the network is known by: the /24 of an IPv4 address, the /48 of an IPv6 one.
+    /// The id of the network's neighbourhood: the /24 of an IPv4 address, the /48 of an IPv6 one.
     pub fn neighbourhood(&self, network: Network) -> NetworkId {
         let mut hasher = self.0;
         match network {
@@ -153,7 +150,7 @@ impl Pseudonyms {
         NetworkId(hasher.finish())
     }
 
-    /// The region of the network: the /16 of an IPv4 address, the /32 of an IPv6 one.
+    /// The id of the network's region: the /16 of an IPv4 address, the /32 of an IPv6 one.
     pub fn region(&self, network: Network) -> u32 {
         let mut hasher = self.0;
         match network {
@@ -169,7 +166,7 @@ impl Pseudonyms {
         (hasher.finish() >> 32) as u32
     }
 
-    /// All that the network is known by.
+    /// All ids of a network.
     pub fn whereabouts(&self, network: Network) -> Whereabouts {
         Whereabouts {
             network: self.network(network),
@@ -178,8 +175,8 @@ impl Pseudonyms {
         }
     }
 
-    /// What the network is known by that the first `bits` of an IPv6 address make, where that is not the usual 64. An IPv4
-    /// address is taken as one written as IPv6.
+    /// The id of the network that the first `bits` of an IPv6 address form, for lengths other than the usual 64. An IPv4 address
+    /// counts as IPv4-mapped.
     pub fn prefix(&self, address: IpAddr, bits: u8) -> u64 {
         let address = match address {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -192,7 +189,7 @@ impl Pseudonyms {
         hasher.finish()
     }
 
-    /// What the account's user of that name is known by.
+    /// The id of that account's user of that name.
     pub fn user(&self, of: AccountId, name: &[u8]) -> UserId {
         let mut hasher = self.0;
         hasher.write(&[1]);
@@ -208,7 +205,7 @@ impl fmt::Debug for Pseudonyms {
     }
 }
 
-/// Makes a key, whole or not at all.
+/// Creates a key file, all or nothing.
 fn make_key(folder: &Path, path: &Path) -> io::Result<()> {
     let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key)?;

@@ -1,9 +1,7 @@
-//! Reading back what was written down, while more is written: for a window that a reload has made (semantics §5.5).
+//! Reads back recorded debits while more are recorded, for a window that a reload has created (semantics §5.5).
 //!
-//! A [`Fence`] parts the debits of a ledger by their numbers. Those below it are read back once all of them are settled, so
-//! none of them can be taken back any more; those above count as their jobs end.
-//!
-//! Absent on purpose: the windows, which get what counts, once (`gate`).
+//! A [`Fence`] divides a ledger's debits by their numbers. Those below it are read back once all of them are settled, so none
+//! of them can still be withdrawn; those above count as their jobs end.
 
 use std::fmt;
 use std::io;
@@ -23,26 +21,25 @@ pub struct Fence {
     reached: Receiver<i64>,
 }
 
-/// The end at which a ledger says that all below its fence is settled.
+/// The ledger's end of a fence, which reports that everything below it is settled.
 pub struct Post(SyncSender<i64>);
 
 impl Fence {
-    /// A fence of that number, which no debit has and no other fence; and its other end.
+    /// A fence with that unique number, and its ledger's end.
     pub fn new(number: DebitNumber) -> (Self, Post) {
         let (post, reached) = sync_channel(1);
         (Self { number, reached }, Post(post))
     }
 
-    /// Debits below came before it, those above after.
+    /// Divides debits: lower numbers came before the fence, greater ones after it.
     pub fn number(&self) -> DebitNumber {
         self.number
     }
 
-    /// Waits until all debits below are settled: they are durable, or will never count. Answers with the number of the
-    /// first job that is above. Blocks.
+    /// Waits until all debits below are settled: durable, or never to count. Returns the number of the first job above. Blocks.
     ///
     /// # Errors
-    /// The ledger writes no more.
+    /// The ledger is closed.
     pub fn wait(&self) -> io::Result<i64> {
         let ended = || io::Error::other("the database is closed");
         self.reached.recv().map_err(|_| ended())
@@ -50,9 +47,9 @@ impl Fence {
 }
 
 impl Post {
-    /// All below is settled, and jobs of this number and above came after it.
+    /// Everything below the fence is settled; jobs after it have this number or a greater one.
     pub fn reached(self, first: i64) {
-        // Nobody may wait any more.
+        // The waiter may be gone.
         let _unheard = self.0.try_send(first);
     }
 }
@@ -63,27 +60,26 @@ impl fmt::Debug for Post {
     }
 }
 
-/// A debit that is read back, for one window.
+/// A debit read back for one window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Debited {
     /// The window.
     pub window: WindowId,
-    /// Whose. What a user has used comes for its account as well.
+    /// The caller. A user's debit is also reported for its account.
     pub caller: Caller,
-    /// When the job was let in, or the beginning of the calendar's period.
+    /// When the job was admitted, or the start of the calendar period.
     pub at: UnixTime,
     /// Units, at least 1.
     pub units: u64,
 }
 
-/// A ledger's past.
+/// A ledger's recorded debits.
 pub trait Past {
-    /// Waits for the fence, and tells every debit below it that counts, once for each of those windows in which it may lie,
-    /// until
-    /// `each` breaks off. Blocks on the disk.
+    /// Waits for the fence, then calls `each` for every debit below it that counts, once per window in which it may lie, until
+    /// `each` breaks. Blocks on the disk.
     ///
     /// # Errors
-    /// The disk's, or the ledger writes no more. Then what was told is not all.
+    /// A disk error, or the ledger is closed. The debits reported so far are incomplete then.
     fn recall(
         self,
         windows: &Table<WindowId, Window>,
@@ -92,7 +88,7 @@ pub trait Past {
     ) -> io::Result<()>;
 }
 
-/// Tells what that entry debits in those windows.
+/// Reports what the entry debits in those windows.
 pub(super) fn tell(
     entry: &Entry,
     windows: impl Iterator<Item = WindowId> + Clone,

@@ -1,6 +1,4 @@
-//! What is written down: how jobs ended, and how often callers were refused.
-//!
-//! Absent on purpose: how it lies on the disk.
+//! The ledger's entries: how jobs ended, and how often callers were refused.
 
 use std::sync::Arc;
 
@@ -10,10 +8,10 @@ use crate::policy::rules::{Priority, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
 use crate::policy::{End, Policy};
 
-/// One line of the ledger.
+/// An entry of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A job that has ended.
+    /// A finished job.
     Job(Record),
     /// Refusals within a minute.
     Refused(Refused),
@@ -22,30 +20,30 @@ pub enum Entry {
 /// How a metered job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// When it was let in. It counts at that time (semantics §5.6).
+    /// When it was admitted. It counts at that time (semantics §5.6).
     pub admitted: UnixTime,
-    /// Who is counted. A user's jobs count for its delegating account as well.
+    /// Its caller. A user's jobs count for its delegating account as well.
     pub caller: Caller,
-    /// The name of the tier whose terms it came with.
+    /// The name of the caller's tier.
     pub tier: Arc<str>,
-    /// The name of the upstream that it was for.
+    /// The name of its upstream.
     pub upstream: Arc<str>,
     /// Its priority at the end.
     pub priority: Priority,
     /// How it ended.
     pub end: End,
-    /// The status with which the worker answered; 0 if it did not.
+    /// The status of the upstream server's answer; 0 without one.
     pub status: u16,
-    /// What it costs if it succeeds, in units of quota.
+    /// Its cost if it succeeds, in units of quota.
     pub cost: u32,
-    /// From admission to its slot, or to its end if it got none. Kept to the millisecond.
+    /// The time from admission to its slot, or to its end without one. Kept to the millisecond.
     pub waited: Span,
-    /// From its slot to the end of the worker's answer; zero without a slot. Kept to the millisecond.
+    /// The time from its slot to the end of the upstream server's answer; zero without a slot. Kept to the millisecond.
     pub searched: Span,
 }
 
 impl Record {
-    /// When it ended. Each part is rounded to the millisecond by itself, so it is the same before and after a restart.
+    /// When it ended. Each part is rounded to the millisecond by itself, so the result is the same after a restart.
     pub fn ended(&self) -> UnixTime {
         self.admitted + self.waited + self.searched
     }
@@ -58,7 +56,7 @@ impl Record {
         }
     }
 
-    /// Tells the policy again what it debited, in those windows.
+    /// Replays its debit into the policy, in those windows.
     pub(super) fn restore(&self, policy: &mut Policy, now: Timestamp, counts: impl Fn(WindowId) -> bool) {
         let windows: Vec<WindowId> = policy.rules().windows.ids().collect();
         for window in windows.into_iter().filter(|window| counts(*window)) {
@@ -72,16 +70,16 @@ impl Record {
 /// Refusals of one kind within one minute, on metered routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The minute in which they were told, by its start.
+    /// The start of the minute.
     pub minute: UnixTime,
-    /// To whom; `None`: to callers that have used no quota, together.
+    /// The caller; `None`: all callers that have used no quota, together.
     pub caller: Option<Caller>,
-    /// The tier on whose terms; empty: refused before it was known.
+    /// The caller's tier; empty if it was refused before that was known.
     pub tier: Arc<str>,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// The status that they were told with.
+    /// The status of the answers.
     pub status: u16,
-    /// How many. At least 1.
+    /// Their number, at least 1.
     pub count: u32,
 }

@@ -1,7 +1,7 @@
-//! What callers have used, read back: at a start, for windows that a reload has made, and after a correction of the clock.
+//! Rebuilds quota usage from rows: at a start, for windows that a reload has created, and after a correction of the clock.
 //!
-//! Calendar periods come from their sums and the jobs after those; rolling windows from the jobs that may lie in them. One
-//! scan in the order of the jobs' numbers tells all of it.
+//! Calendar periods are rebuilt from their sums and the jobs after those, rolling windows from the jobs that may lie in them,
+//! all in one scan in the order of job numbers.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,16 +20,16 @@ use crate::policy::rules::{Calendar, Window, WindowId};
 use crate::policy::time::{Span, Timestamp, UnixTime};
 use crate::policy::{Policy, Table};
 
-/// What was read back at a start.
+/// What was restored at a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restored {
-    /// Debits.
+    /// The number of debits.
     pub debits: u64,
-    /// Of these are dated after the start: they count as of the start, until it is known which of the two is wrong.
+    /// How many are dated after the start. They count as of the start until it is known which of the two is wrong.
     pub future: u64,
 }
 
-/// One debit that counts: when, by its corrected date, in which windows and how much.
+/// One debit, with its corrected date, its windows and its amount.
 struct Told<'a> {
     debit: Debited,
     number: i64,
@@ -37,11 +37,10 @@ struct Told<'a> {
 }
 
 impl Database {
-    /// Tells the policy, which has those windows, what callers have used. To be called once, before the first commit. Blocks on
-    /// the disk.
+    /// Restores quota usage in the windows of the policy. Call it once, before the first commit. Blocks on the disk.
     ///
     /// # Errors
-    /// The database can't be read. Then what was told is not all.
+    /// The database can't be read. The policy has only part of the usage then.
     pub fn restore(&self, policy: &mut Policy, now: Timestamp) -> Result<Restored, ReadError> {
         let windows = policy.rules().windows.clone();
         let wall = policy.wall_clock(now);
@@ -68,7 +67,7 @@ impl Database {
         Ok(restored)
     }
 
-    /// The past of windows that a reload has made, or that begin anew.
+    /// The debits for windows that a reload has created, or that start over.
     pub fn past(&self) -> JobHistory {
         JobHistory {
             shared: Arc::clone(self.shared()),
@@ -76,8 +75,8 @@ impl Database {
         }
     }
 
-    /// The past of windows that begin anew since the clock was set back: whatever is dated later than `as_of` counts as of
-    /// then, from now on and after every restart.
+    /// The debits for windows that start over since the clock was set back: those dated later than `as_of` count as of then, from
+    /// now on and after every restart.
     pub fn corrected_past(&self, as_of: UnixTime) -> JobHistory {
         JobHistory {
             correction: Some(as_of),
@@ -85,11 +84,11 @@ impl Database {
         }
     }
 
-    /// The clock was set forward, from one time to the other: what was taken for a clock that had been ahead may have been one
-    /// that was behind. Whether windows have to begin anew. Blocks on the disk.
+    /// The clock was set forward from `from` to `to`: jobs whose dates seemed ahead may have been right, and the clock behind
+    /// when they were corrected. Returns whether windows have to start over. Blocks on the disk.
     ///
     /// # Errors
-    /// The database can't be written. Then all is as it was.
+    /// The database can't be written. Nothing was changed.
     pub fn clock_set_forward(&self, from: UnixTime, to: UnixTime) -> Result<bool, WriteError> {
         let shared = self.shared();
         let mut anew = false;
@@ -109,7 +108,7 @@ impl Database {
     }
 }
 
-/// A database's past, for windows that are new.
+/// A database's recorded debits, for new windows.
 pub struct JobHistory {
     shared: Arc<Shared>,
     correction: Option<UnixTime>,
@@ -127,7 +126,7 @@ impl Past for JobHistory {
             let last_number = until - 1;
             corrections::make(&self.shared, Correction { last_number, as_of }, "step_back")
                 .map_err(io::Error::other)?;
-            // What was taken for jobs of the future at the start is among those.
+            // This correction covers the jobs that were pending since the start.
             self.shared.upkeep.set_pending(None);
         }
         let wall = (self.shared.settings.wall)();
@@ -161,7 +160,7 @@ impl std::fmt::Debug for JobHistory {
     }
 }
 
-/// The correction by which jobs dated after `wall` count as of then, if there are any. Adds how many.
+/// The correction by which jobs dated after `wall` count as of then, if there are any. Adds their number.
 fn of_the_future(
     connection: &Connection,
     corrections: &Corrections,
@@ -187,13 +186,13 @@ fn of_the_future(
     }))
 }
 
-/// What was admitted earlier lies in no rolling window.
+/// Jobs admitted earlier lie in no rolling window.
 fn horizon(wall: UnixTime, longest: Span) -> UnixTime {
     UnixTime::from_millis(wall.as_millis().saturating_sub(longest.as_millis()))
 }
 
-/// Tells, for each window, every debit that may lie in it, of the jobs below `until`, until `each` breaks off: first the sums
-/// of calendars, then the jobs in the order of their numbers.
+/// Reports, for each window, every debit of the jobs below `until` that may lie in it, until `each` breaks: first calendar
+/// sums, then jobs in the order of their numbers.
 fn scan(
     connection: &Connection,
     windows: &Table<WindowId, Window>,
@@ -257,7 +256,7 @@ fn scan(
     Ok(())
 }
 
-/// What a calendar's sums hold of jobs from `until` on, by period and caller: the fence was reached before they were added up.
+/// The part of a calendar's sums that comes from jobs from `until` on, by period and caller: those rolled up after the fence.
 fn summed_up_since(
     connection: &Connection,
     calendar: &Calendar,
@@ -284,7 +283,7 @@ fn summed_up_since(
     Ok(later)
 }
 
-/// Tells what a calendar's sums hold, without what came later.
+/// Reports a calendar's sums, without later jobs.
 fn tell_sums(
     connection: &Connection,
     calendar: &str,

@@ -1,8 +1,8 @@
-//! What is kept for how long, and the removal of what is older.
+//! How long rows are kept, and the removal of older ones.
 //!
-//! Old rows are removed by the time of a clock that is known to be right: it has agreed with the monotonic one for ten
-//! minutes, and has not moved further since the start than time has passed and one day more. So a clock that is ahead for a
-//! while removes nothing that is needed when it is back: what windows need is kept for that day and another one.
+//! Old rows are removed only while the clock is known to be right: it has agreed with the monotonic one for ten minutes, and
+//! has moved since the start by at most the elapsed time and one day. So a clock that is ahead for a while removes nothing that
+//! is needed when it is back: what windows need is kept for that day and another one.
 
 use rusqlite::{Connection, Transaction, params};
 
@@ -12,41 +12,41 @@ use super::rows::{self, INSTANCE, millis, unix_time};
 use crate::policy::rules::{Calendar, Window};
 use crate::policy::time::{Span, Timestamp, UnixTime};
 
-/// Rows that one transaction removes.
+/// Rows removed per transaction.
 const ROWS_MAX: i64 = 2_000;
-/// What windows need is kept for so much longer, since the clock may be ahead by [`PER_START`] and more.
+/// Extra time for which windows' jobs are kept, since the clock may be ahead by [`PER_START`] and more.
 const BEYOND_WINDOW: Span = Span::from_secs(2 * 86_400);
-/// How long what is added up is kept: by minute, hour and day.
+/// How long totals are kept: by minute, hour and day.
 pub(super) const TOTALS_KEPT: [Span; 3] = [
     Span::from_secs(2 * 3_600),
     Span::from_secs(14 * 86_400),
     Span::from_secs(400 * 86_400),
 ];
-/// How far back it can be asked for by `/me?period=` and `/stats`, with a margin.
+/// How far back `/me?period=` and `/stats` may ask, with a margin.
 pub(super) const TOTALS_ASKED_FOR: [Span; 3] = [
     Span::from_secs(2 * 3_600),
     Span::from_secs(4 * 86_400),
     Span::from_secs(62 * 86_400),
 ];
-/// Changes by operators that are kept: the oldest go first.
+/// Audit rows that are kept: the newest.
 const AUDIT_MAX: i64 = 1_000_000;
-/// How long the system's clock must have gone as the monotonic one does.
+/// How long the clock must have agreed with the monotonic one.
 const AGREES_FOR: Span = Span::from_secs(600);
-/// How far it may be off between two looks.
+/// The tolerance of that comparison between two checks.
 const TOLERANCE: Span = Span::from_secs(2);
-/// How much further than time has passed the clock may have moved, for each start.
+/// How far the clock may move beyond the elapsed time, per start.
 const PER_START: Span = Span::from_secs(86_400);
-/// The fact in `meta` that says how many jobs were removed.
+/// The key in `meta` of the number of removed jobs.
 pub(super) const REMOVED: &str = "jobs_removed";
-/// The fact in `meta` that says up to when old rows may have been removed.
+/// The key in `meta` of the time up to which old rows may have been removed.
 pub(super) const BOUNDARY: &str = "retention_clock";
 
 /// How long finished jobs are kept beyond the longest rolling window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct History {
-    /// How old they may become.
+    /// Their maximum age.
     pub keep: Span,
-    /// Bytes in use in the database above which the oldest go first.
+    /// Bytes in use in the database above which the oldest are removed.
     pub max: u64,
 }
 
@@ -60,7 +60,7 @@ impl Default for History {
     }
 }
 
-/// What is kept, and added up.
+/// What is kept and rolled up.
 #[derive(Debug)]
 pub(super) struct Plan {
     calendars: Vec<Calendar>,
@@ -84,18 +84,18 @@ impl Plan {
         }
     }
 
-    /// The calendars in whose periods quotas count.
+    /// The calendars of quotas.
     pub fn calendars(&self) -> &[Calendar] {
         &self.calendars
     }
 
-    /// The longest that a rolling window reaches, with a margin.
+    /// The longest rolling window, with a margin.
     pub fn longest(&self) -> Span {
         self.longest
     }
 }
 
-/// Since when the system's clock has gone as the monotonic one does.
+/// Since when the clock has agreed with the monotonic one.
 #[derive(Debug)]
 pub(super) struct Agreement {
     wall: UnixTime,
@@ -112,7 +112,7 @@ impl Agreement {
         }
     }
 
-    /// Both clocks read so.
+    /// Compares both clocks' readings with the last ones.
     pub fn look(&mut self, wall: UnixTime, now: Timestamp) {
         let expected = self.wall + now.since(self.at);
         if wall.since(expected) >= TOLERANCE || expected.since(wall) >= TOLERANCE {
@@ -121,22 +121,22 @@ impl Agreement {
         (self.wall, self.at) = (wall, now);
     }
 
-    /// Whether that is long enough to go by it.
+    /// Whether they have agreed for long enough.
     pub const fn is_long(&self, now: Timestamp) -> bool {
         now.since(self.since).as_nanos() >= AGREES_FOR.as_nanos()
     }
 }
 
-/// How far retention may go since this start.
+/// The time up to which retention may go since this start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Boundary {
-    /// Where the last start left it, and when this one took it up.
+    /// Where the last start left it, and when this start took over.
     left: UnixTime,
     taken: Timestamp,
 }
 
 impl Boundary {
-    /// As the database has it. A new database gets the clock's own time, before anything is in it that a clock which is ahead
+    /// Loads it from the database. A new database starts at the clock's time, before it has rows that a clock which is ahead
     /// later could remove.
     pub fn take(connection: &Connection, wall: UnixTime, now: Timestamp) -> rusqlite::Result<Self> {
         let left = match rows::meta(connection, BOUNDARY)?.and_then(|text| text.parse().ok()) {
@@ -149,8 +149,8 @@ impl Boundary {
         Ok(Self { left, taken: now })
     }
 
-    /// What time it is as far as retention goes. Before the oldest row there is nothing to remove, so it goes on from there: a
-    /// database that was made by a clock of long ago is not bound to that.
+    /// The current time for retention. It skips to the oldest row, before which there is nothing to remove, so a database created
+    /// under a clock far in the past is not held back.
     pub fn at(&mut self, connection: &Connection, wall: UnixTime, now: Timestamp) -> rusqlite::Result<UnixTime> {
         if let Some(oldest) = oldest(connection)?.filter(|oldest| *oldest > self.left) {
             (self.left, self.taken) = (oldest, now);
@@ -159,7 +159,7 @@ impl Boundary {
     }
 }
 
-/// When the oldest job was admitted that windows may need, or the oldest period began that is summed up; about.
+/// The approximate admission of the oldest job that windows may need, or the start of the oldest period with sums.
 fn oldest(connection: &Connection) -> rusqlite::Result<Option<UnixTime>> {
     let mut select = connection.prepare_cached(
         "SELECT min(oldest) FROM (SELECT min(hour) AS oldest FROM job_hour WHERE instance = ?1 \
@@ -169,9 +169,9 @@ fn oldest(connection: &Connection) -> rusqlite::Result<Option<UnixTime>> {
     Ok(oldest.map(unix_time))
 }
 
-/// Removes what is older than it is kept, as of that time, in small steps.
+/// Removes rows that are too old as of that time, in small steps.
 pub(super) fn remove_old(shared: &Shared, now: UnixTime) -> Result<(), WriteError> {
-    // A calendar that is new wants what is about to go.
+    // A new calendar needs the rows that are about to be removed.
     rollup::roll_up_all(shared)?;
     let plan = shared.upkeep.plan();
     let certain = UnixTime::from_millis(now.as_millis().saturating_sub(BEYOND_WINDOW.as_millis()));
@@ -196,7 +196,7 @@ pub(super) fn remove_old(shared: &Shared, now: UnixTime) -> Result<(), WriteErro
     remove_beyond(shared, &plan, before)
 }
 
-/// Sums of periods that are over, and of calendars in which no quota counts.
+/// Removes the sums of past periods, and of calendars without quotas.
 fn forget_calendars(transaction: &Transaction<'_>, present: &[(String, UnixTime)]) -> rusqlite::Result<()> {
     let mut books = transaction.prepare_cached("SELECT book FROM rolled_up WHERE book <> ?1")?;
     let books: Vec<String> = books
@@ -217,7 +217,7 @@ fn forget_calendars(transaction: &Transaction<'_>, present: &[(String, UnixTime)
     Ok(())
 }
 
-/// Removes what was added up for periods that began before that time, in small steps.
+/// Removes totals of periods that began before that time, in small steps.
 fn remove_totals(shared: &Shared, period: i64, before: i64) -> Result<(), WriteError> {
     while shared.write(move |transaction| remove_usage(transaction, period, before))? {}
     shared.write(move |transaction| {
@@ -242,8 +242,8 @@ fn remove_usage(transaction: &Transaction<'_>, period: i64, before: i64) -> rusq
     Ok(i64::try_from(removed).unwrap_or(ROWS_MAX) == ROWS_MAX)
 }
 
-/// Removes the oldest rows, of those that neither windows nor `/me?period=` need, until the database is no larger than it may
-/// be: jobs first, then callers' minutes, hours and days.
+/// Removes the oldest rows that neither windows nor `/me?period=` need until the database is within its limit: first jobs,
+/// then callers' minutes, hours and days.
 fn remove_beyond(shared: &Shared, plan: &Plan, before: impl Fn(Span) -> i64) -> Result<(), WriteError> {
     let (max, jobs) = (plan.history.max, before(plan.longest));
     let [minutes, hours, days] = TOTALS_ASKED_FOR.map(before);
@@ -261,13 +261,13 @@ fn remove_beyond(shared: &Shared, plan: &Plan, before: impl Fn(Span) -> i64) -> 
         tracing::warn!(
             in_use,
             max,
-            "the database is larger than history.max: all that is left is still needed"
+            "database larger than history.max: all remaining rows are needed"
         );
     }
     Ok(())
 }
 
-/// The number up to which every book is complete.
+/// The job number up to which every book is complete.
 fn covered(connection: &Connection) -> rusqlite::Result<i64> {
     let mut select = connection.prepare_cached("SELECT coalesce(min(job), 0) FROM rolled_up WHERE instance = ?1")?;
     select.query_row([INSTANCE], |row| row.get(0))
@@ -306,14 +306,14 @@ fn remove_jobs(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<b
     Ok(true)
 }
 
-/// By what it counts `db verify` tells a number that is missing from one that went.
+/// Lets `db verify` distinguish a missing number from a removed one.
 fn count_removed(transaction: &Transaction<'_>, more: usize) -> rusqlite::Result<()> {
     let before = rows::meta(transaction, REMOVED)?.and_then(|text| text.parse::<i64>().ok());
     let removed = before.unwrap_or(0) + i64::try_from(more).unwrap_or(i64::MAX);
     rows::set_meta(transaction, REMOVED, &removed.to_string())
 }
 
-/// Removes some refusals told before that time. Whether there may be more.
+/// Removes some refusals from before that time. Whether there may be more.
 fn remove_refusals(transaction: &Transaction<'_>, before: i64) -> rusqlite::Result<bool> {
     let covered = rollup::covers(transaction, rollup::USAGE)?.refusal;
     let removed = transaction.execute(
@@ -324,7 +324,7 @@ fn remove_refusals(transaction: &Transaction<'_>, before: i64) -> rusqlite::Resu
     Ok(i64::try_from(removed).unwrap_or(ROWS_MAX) == ROWS_MAX)
 }
 
-/// Bytes of the pages in which something is: the file does not shrink.
+/// Bytes of the pages in use: the file doesn't shrink.
 pub(super) fn bytes_in_use(connection: &Connection) -> rusqlite::Result<u64> {
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let used = (number("page_count")? - number("freelist_count")?) * number("page_size")?;
@@ -349,7 +349,7 @@ mod tests {
             let (goes, back) = match second {
                 700 => (3_600, 0),
                 1_000 => (0, 3_599),
-                // As clocks are when somebody slews them.
+                // A slewed clock.
                 _ => (second % 3, 0),
             };
             wall = UnixTime::from_secs(wall.as_secs() + goes - back);
@@ -374,11 +374,11 @@ mod tests {
             Ok(START),
             "the clock is behind"
         );
-        // Another start, by a clock that is ahead.
+        // Another start, with a clock that is ahead.
         let mut boundary = Boundary::take(&connection, far, at(0)).expect("a boundary");
         let told = boundary.at(&connection, far, at(10)).expect("a time");
         assert_eq!(told, START + PER_START + Span::from_secs(10));
-        // Nothing is older than that.
+        // No row is older.
         let hour = "INSERT INTO job_hour VALUES (1, ?1, 1, 1)";
         connection.execute(hour, [millis(far)]).expect("a row");
         assert_eq!(boundary.at(&connection, far, at(20)), Ok(far));

@@ -1,8 +1,7 @@
-//! Adding up: jobs and refusals by minute, hour and day, and what callers have used in calendar periods.
+//! Roll-ups: jobs and refusals by minute, hour and day, and quota usage by calendar period.
 //!
-//! Each book (`usage`, and one for each calendar) says up to which row it is complete, and moves on by a bounded number of
-//! rows in one transaction, so a row counts once whatever happens. What is asked for is the rolled-up rows and the raw rows
-//! after them.
+//! Each book (`usage`, and one per calendar) stores the row up to which it is complete, and advances by a bounded number of
+//! rows in one transaction, so each row counts exactly once. Queries add the raw rows after that to the rolled-up ones.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -18,16 +17,16 @@ use crate::policy::caller::Caller;
 use crate::policy::rules::Calendar;
 use crate::policy::time::UnixTime;
 
-/// Rows of each kind in one transaction: commits wait for some ten milliseconds at most.
+/// Rows of each kind per transaction: commits wait for some ten milliseconds at most.
 const ROWS_MAX: i64 = 1_000;
 /// The book of `usage`, `traffic` and `service_time`.
 pub(super) const USAGE: &str = "usage";
-/// The lengths of what is added up, in seconds: a minute, an hour, a day.
+/// The lengths of roll-up periods in seconds: a minute, an hour, a day.
 pub(super) const PERIODS_S: [i64; 3] = [60, 3_600, 86_400];
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// Up to which rows that book is complete.
+/// The rows up to which that book is complete.
 pub(super) fn covers(connection: &Connection, book: &str) -> rusqlite::Result<Numbers> {
     let mut select =
         connection.prepare_cached("SELECT job, refusal FROM rolled_up WHERE book = ?1 AND instance = ?2")?;
@@ -40,7 +39,7 @@ pub(super) fn covers(connection: &Connection, book: &str) -> rusqlite::Result<Nu
     Ok(found.optional()?.unwrap_or(Numbers { job: 0, refusal: 0 }))
 }
 
-/// No job with a lower number was admitted at that time or later.
+/// A lower bound: no job with a lower number was admitted at that time or later.
 pub(super) fn first_number_since(connection: &Connection, at: UnixTime) -> rusqlite::Result<i64> {
     let hour = millis(at) / HOUR_MS * HOUR_MS;
     let mut select =
@@ -50,7 +49,7 @@ pub(super) fn first_number_since(connection: &Connection, at: UnixTime) -> rusql
     Ok(first.map_or(after, |first| first.min(after)))
 }
 
-/// Rolls up all that there is, step by step.
+/// Rolls up all rows, step by step.
 pub(super) fn roll_up_all(shared: &Shared) -> Result<(), WriteError> {
     let plan = shared.upkeep.plan();
     while shared.write(roll_up_usage)? {}
@@ -74,7 +73,7 @@ fn set_covers(transaction: &Transaction<'_>, book: &str, covers: Numbers) -> rus
         .map(drop)
 }
 
-/// One step of the book of usage. Whether there may be more.
+/// One step of the usage book. Whether there may be more.
 fn roll_up_usage(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
     let before = covers(transaction, USAGE)?;
     let after = Numbers {
@@ -108,7 +107,7 @@ fn roll_up_usage(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
     Ok(after.job - before.job >= ROWS_MAX || after.refusal - before.refusal >= ROWS_MAX)
 }
 
-/// The last number of the next step's rows of that table; the number itself if there are none.
+/// The last number of the next step's rows in that table; `after` if there are none.
 fn step(transaction: &Transaction<'_>, table: &str, after: i64) -> rusqlite::Result<i64> {
     let sql = format!(
         "SELECT coalesce(max(number), ?2) FROM \
@@ -118,9 +117,9 @@ fn step(transaction: &Transaction<'_>, table: &str, after: i64) -> rusqlite::Res
     select.query_row(params![INSTANCE, after, ROWS_MAX], |row| row.get(0))
 }
 
-/// Adds the rows of a step to `usage`, in periods of one length.
+/// Adds the rows of a step to `usage`, for one period length.
 static ADD_USAGE: LazyLock<String> = LazyLock::new(|| add_to("usage", USAGE_KEY));
-/// The same to `traffic`.
+/// The same for `traffic`.
 static ADD_TRAFFIC: LazyLock<String> = LazyLock::new(|| add_to("traffic", TRAFFIC_KEY));
 
 fn add_to(table: &str, key: &str) -> String {
@@ -140,7 +139,7 @@ fn add_to(table: &str, key: &str) -> String {
     )
 }
 
-/// Adds how long the successes among the jobs took whose numbers are above the first and up to the second.
+/// Adds the service times of the successes numbered from `after`, exclusive, to `last`.
 fn add_times(transaction: &Transaction<'_>, (after, last): (i64, i64)) -> rusqlite::Result<()> {
     let mut times: HashMap<(i64, i64, u16), (i64, i64, i64)> = HashMap::new();
     let mut select = transaction.prepare_cached(
@@ -169,7 +168,7 @@ fn add_times(transaction: &Transaction<'_>, (after, last): (i64, i64)) -> rusqli
     Ok(())
 }
 
-/// When the period began in which that is.
+/// The start of the period that contains that time.
 pub(super) const fn start_of(at_ms: i64, period_s: i64) -> i64 {
     let period_ms = period_s * 1_000;
     at_ms.div_euclid(period_ms) * period_ms

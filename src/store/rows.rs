@@ -1,4 +1,4 @@
-//! Jobs and refusals as rows of the database: written by the writer, read to rebuild windows and to add up.
+//! Jobs and refusals as database rows: written by the writer, read to rebuild windows and to roll up.
 
 use std::sync::Arc;
 
@@ -8,13 +8,12 @@ use super::record::{Entry, Record, Refused};
 use crate::policy::caller::{AccountId, Caller, NetworkId, UserId};
 use crate::policy::time::UnixTime;
 
-/// The number of this instance of tiergate. There is one so far.
+/// The number of this instance of tiergate. There is only one so far.
 pub(super) const INSTANCE: i64 = 1;
 
-/// Who is counted, as three columns: account, network, end_user (schema.sql).
+/// The columns account, network and end_user of a caller (schema.sql).
 pub(super) type CallerColumns = (i64, i64, i64);
 
-/// The columns of a caller.
 pub(super) const fn caller_columns(caller: Caller) -> CallerColumns {
     match caller {
         Caller::Account(AccountId(account)) => (account as i64, 0, 0),
@@ -23,7 +22,6 @@ pub(super) const fn caller_columns(caller: Caller) -> CallerColumns {
     }
 }
 
-/// The caller of those columns.
 pub(super) fn caller_of((account, network, end_user): CallerColumns) -> Caller {
     let of = AccountId(u32::try_from(account).unwrap_or(0));
     match (of, end_user) {
@@ -36,12 +34,12 @@ pub(super) fn caller_of((account, network, end_user): CallerColumns) -> Caller {
     }
 }
 
-/// A point of time as a column.
+/// A time as a column value.
 pub(super) fn millis(at: UnixTime) -> i64 {
     i64::try_from(at.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The point of time in a column.
+/// The time in a column value.
 pub(super) fn unix_time(millis: i64) -> UnixTime {
     UnixTime::from_millis(u64::try_from(millis).unwrap_or(0))
 }
@@ -56,7 +54,7 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// Those after all rows that there are, and after all that were rolled up and removed since.
+    /// The numbers after all rows that exist or were rolled up and removed.
     pub fn next(connection: &Connection) -> rusqlite::Result<Self> {
         let last = |table: &str, rolled: &str| -> rusqlite::Result<i64> {
             let sql = format!(
@@ -72,10 +70,10 @@ impl Numbers {
     }
 }
 
-/// What inserts rows in one transaction.
+/// The insert statements of one transaction.
 pub(super) struct Inserts<'t> {
     job: CachedStatement<'t>,
-    /// The tier, upstream and outcome that are bound to it.
+    /// The tier, upstream and outcome bound to the job statement.
     bound: Option<(Arc<str>, Arc<str>, &'static str)>,
     refusal: CachedStatement<'t>,
 }
@@ -96,7 +94,7 @@ impl<'t> Inserts<'t> {
         })
     }
 
-    /// Inserts it under the next number of its table, and answers with that.
+    /// Inserts the entry under the next number of its table, and returns that number.
     pub fn insert(&mut self, entry: &Entry, next: &mut Numbers) -> rusqlite::Result<i64> {
         let number = match entry {
             Entry::Job(record) => {
@@ -112,8 +110,7 @@ impl<'t> Inserts<'t> {
         Ok(*number - 1)
     }
 
-    /// A statement keeps what is bound to it: names are bound again only where they differ from the row before, since binding
-    /// a text copies it.
+    /// A statement keeps its bindings: texts are bound again only if they differ from the row before, since binding copies them.
     fn insert_job(&mut self, record: &Record, number: i64) -> rusqlite::Result<()> {
         let (account, network, end_user) = caller_columns(record.caller);
         let job = &mut self.job;
@@ -170,7 +167,7 @@ impl<'t> Inserts<'t> {
     }
 }
 
-/// Marks jobs whose answers were given up while they were written: they took nothing.
+/// Marks jobs that were withdrawn while they were written: they took no units.
 pub(super) fn mark_withdrawn(transaction: &Transaction<'_>, numbers: &[i64]) -> rusqlite::Result<()> {
     if numbers.is_empty() {
         return Ok(());
@@ -183,7 +180,7 @@ pub(super) fn mark_withdrawn(transaction: &Transaction<'_>, numbers: &[i64]) -> 
     Ok(())
 }
 
-/// Writes something, and syncs it.
+/// Tests that the database can be written, with a sync.
 pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
     let mut write = connection.prepare_cached(
         "INSERT INTO meta (key, value) VALUES ('probe', '1') \
@@ -192,7 +189,7 @@ pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
     write.execute([]).map(drop)
 }
 
-/// What a caller debited: as much of a job's row as windows need.
+/// A debit: the columns of a job that windows need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DebitRow {
     pub number: i64,
@@ -202,7 +199,7 @@ pub(super) struct DebitRow {
 }
 
 impl DebitRow {
-    /// The columns that [`Self::of`] reads, in this order.
+    /// The columns that [`Self::of`] reads, in order.
     pub const COLUMNS: &'static str = "number, admitted, account, network, end_user, units";
 
     pub fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -215,13 +212,13 @@ impl DebitRow {
     }
 }
 
-/// A fact about the database itself.
+/// Reads a value of `meta`.
 pub(super) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
     let mut select = connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
     select.query_row([key], |row| row.get(0)).optional()
 }
 
-/// Changes a fact about the database itself.
+/// Writes a value of `meta`.
 pub(super) fn set_meta(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
     let mut set = connection.prepare_cached(
         "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",

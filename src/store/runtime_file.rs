@@ -1,7 +1,7 @@
-//! Where the admin listener of a running door is, as the door has written it into its data folder: so commands find a door whose
-//! tiers.yaml was edited to say otherwise from the next start on, and one that the command line has told otherwise.
+//! The address of a running server's admin listener, as a file in the data folder. It lets commands find a server whose
+//! tiers.yaml was edited since its start, or whose command line overrides it.
 //!
-//! Absent on purpose: whether it still runs. One that was killed leaves its address behind; who asks there finds nobody.
+//! A killed server leaves its file behind, so the address may be stale.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -9,17 +9,17 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// The file, in `data_dir`: the address, and the end of its line.
+/// The file, in `data_dir`: the address and a newline.
 pub const ADDRESS_FILE: &str = "admin.address";
 /// Bytes of the longest address.
 const BYTES_MAX: u64 = 128;
 /// Mode of the file.
 const FILE_MODE: u32 = 0o600;
 
-/// Writes the address down, whole or not at all. To be called by whoever holds the folder's lock.
+/// Writes the address, all or nothing. The caller holds the folder's lock.
 ///
 /// # Errors
-/// The disk's.
+/// A disk error.
 pub fn leave_address(folder: &Path, address: SocketAddr) -> io::Result<()> {
     let file = folder.join(ADDRESS_FILE);
     let beside = folder.join(format!("{ADDRESS_FILE}.new"));
@@ -33,7 +33,7 @@ pub fn leave_address(folder: &Path, address: SocketAddr) -> io::Result<()> {
     fs::rename(&beside, &file)
 }
 
-/// The address that a door has left; `None`: none has, or it can't be read.
+/// The address in the file; `None` if there is none, or it can't be read.
 pub fn left_address(folder: &Path) -> Option<SocketAddr> {
     let mut text = String::new();
     let open = File::open(folder.join(ADDRESS_FILE)).ok()?;
@@ -41,10 +41,10 @@ pub fn left_address(folder: &Path) -> Option<SocketAddr> {
     text.trim().parse().ok()
 }
 
-/// Takes it away again: the door is closed. To be called by whoever holds the folder's lock still.
+/// Removes the file when the server has stopped. The caller still holds the folder's lock.
 ///
 /// # Errors
-/// The disk's.
+/// A disk error.
 pub fn clear_address(folder: &Path) -> io::Result<()> {
     fs::remove_file(folder.join(ADDRESS_FILE))
 }

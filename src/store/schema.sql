@@ -1,25 +1,24 @@
--- Everything of tiergate's that must survive: the tables of data_dir/tiergate.db.
+-- All persistent data of tiergate: the tables of data_dir/tiergate.db.
 --
--- docs/database.md explains them, with queries to paste. This file is version 1 (PRAGMA user_version); a later version
--- adds a file of its own that changes this one's tables. The SQL is plain: PostgreSQL can hold the same tables with
+-- docs/database.md explains them, with sample queries. This file is version 1 (PRAGMA user_version); a later version adds a
+-- migration file of its own. The SQL is plain: PostgreSQL can hold the same tables with
 -- INTEGER as bigint, BLOB as bytea, and without STRICT and WITHOUT ROWID.
 --
--- Times are milliseconds since 1970-01-01T00:00:00Z, lengths of time milliseconds; the views at the end show them readably.
+-- Times are milliseconds since 1970-01-01T00:00:00Z, durations milliseconds; the views at the end format them.
 --
--- Who is counted stands in three columns everywhere, of which those that say nothing are 0:
+-- A caller is identified by three columns everywhere. Those that don't apply are 0:
 --   account   account.id: an account, or the account that asks for end_user
---   network   a keyed hash of the network of somebody without an account (the key is data_dir/network.key)
+--   network   a keyed hash of the network of a caller without an account (the key is data_dir/network.key)
 --   end_user  a keyed hash of the name that a delegating account gave its user
 
--- Facts about the database itself: `id` is the same as in data_dir/id; `retention_clock` is the time up to which old rows
--- may have been removed.
+-- Metadata: `id` is the same as in data_dir/id; `retention_clock` is the time up to which old rows may have been removed.
 CREATE TABLE meta (
     key   TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Finished jobs: one row for each metered request that was admitted. Rows are numbered without holes by each instance of
--- tiergate (there is one: 1), in the order in which they became durable.
+-- Finished jobs: one row per admitted metered request. Each instance of tiergate (there is one: 1) numbers its rows without
+-- gaps, in the order in which they became durable. The success of a withdrawn job was discarded: it was answered with a refusal.
 CREATE TABLE job (
     instance   INTEGER NOT NULL,
     number     INTEGER NOT NULL,
@@ -31,7 +30,7 @@ CREATE TABLE job (
     tier       TEXT    NOT NULL,
     upstream   TEXT    NOT NULL,
     priority   INTEGER NOT NULL, -- 0 to 6
-    outcome    TEXT    NOT NULL, -- succeeded, failed, cancelled, displaced, waited_out, hung_up, shut_down; withdrawn: its answer was given up
+    outcome    TEXT    NOT NULL, -- succeeded, failed, cancelled, displaced, waited_out, hung_up, shut_down, withdrawn
     status     INTEGER NOT NULL, -- of the upstream's answer; 0 without one
     cost       INTEGER NOT NULL, -- units of quota that a success takes
     units      INTEGER NOT NULL, -- units that it took
@@ -40,7 +39,7 @@ CREATE TABLE job (
     PRIMARY KEY (instance, number)
 ) STRICT, WITHOUT ROWID;
 
--- Refusals on metered routes, added up by minute. Callers that have used no quota are counted together, with 0 in all three
+-- Refusals on metered routes, counted by minute. Callers that have used no quota are counted together, with 0 in all three
 -- columns.
 CREATE TABLE refusal (
     instance INTEGER NOT NULL,
@@ -58,8 +57,8 @@ CREATE TABLE refusal (
 
 CREATE INDEX refusal_minute ON refusal (minute);
 
--- What callers used, rolled up from job and refusal by the time at which a job ended. period is 60, 3600 or 86400 seconds;
--- start is when the minute, hour or day (UTC) began.
+-- Usage by caller, rolled up from job and refusal by the end of jobs. period is 60, 3600 or 86400 seconds; start is the start
+-- of the minute, hour or day (UTC).
 CREATE TABLE usage (
     period     INTEGER NOT NULL,
     start      INTEGER NOT NULL,
@@ -93,7 +92,7 @@ CREATE TABLE traffic (
     PRIMARY KEY (period, start, tier, upstream, outcome, reason, status)
 ) STRICT, WITHOUT ROWID;
 
--- How long the upstreams took for jobs that succeeded: a histogram. Times of one bucket differ by less than 1/16.
+-- Service times of the upstreams for jobs that succeeded: a histogram. Times in one bucket differ by less than 1/16.
 CREATE TABLE service_time (
     period INTEGER NOT NULL,
     start  INTEGER NOT NULL,
@@ -104,8 +103,8 @@ CREATE TABLE service_time (
     PRIMARY KEY (period, start, bucket)
 ) STRICT, WITHOUT ROWID;
 
--- Units debited in the present period of each calendar that a quota uses, such as `month UTC`; periods that are over go after
--- two days. A delegating account's contain its users'.
+-- Units debited in the current period of each calendar that a quota uses, such as `month UTC`; past periods are removed after
+-- two days. A delegating account's sums include its users'.
 CREATE TABLE calendar_sum (
     calendar TEXT    NOT NULL,
     period   INTEGER NOT NULL, -- when it began
@@ -116,8 +115,8 @@ CREATE TABLE calendar_sum (
     PRIMARY KEY (calendar, period, account, network, end_user)
 ) STRICT, WITHOUT ROWID;
 
--- Up to which numbers jobs and refusals are rolled up: by `usage` into usage, traffic and service_time, by a calendar's name
--- into its sums.
+-- The numbers up to which jobs and refusals are rolled up: by `usage` into usage, traffic and service_time, by a calendar's
+-- name into its sums.
 CREATE TABLE rolled_up (
     book     TEXT    NOT NULL,
     instance INTEGER NOT NULL,
@@ -126,7 +125,7 @@ CREATE TABLE rolled_up (
     PRIMARY KEY (book, instance)
 ) STRICT, WITHOUT ROWID;
 
--- Between which numbers the jobs are that were admitted in an hour, of those that are rolled up.
+-- The range of numbers of the rolled-up jobs that were admitted in an hour.
 CREATE TABLE job_hour (
     instance     INTEGER NOT NULL,
     hour         INTEGER NOT NULL, -- when it began
@@ -146,7 +145,7 @@ CREATE TABLE clock_correction (
     undone      INTEGER           -- when it was taken back, if it was
 ) STRICT;
 
--- Accounts, those that were removed included: of these only what history needs is kept.
+-- Accounts, including removed ones, of which only what history needs is kept.
 CREATE TABLE account (
     id          INTEGER NOT NULL PRIMARY KEY,
     name        TEXT    NOT NULL,
@@ -166,7 +165,7 @@ CREATE TABLE account (
 CREATE UNIQUE INDEX account_name ON account (name, origin) WHERE removed_at IS NULL;
 CREATE INDEX account_name_ever ON account (name);
 
--- An account's own numbers instead of its tier's.
+-- An account's own limits, which override its tier's.
 CREATE TABLE account_quota (
     account INTEGER NOT NULL,
     quota   TEXT    NOT NULL,
@@ -182,7 +181,7 @@ CREATE TABLE account_limit (
     PRIMARY KEY (account, request_limit)
 ) STRICT, WITHOUT ROWID;
 
--- API keys, of which only SHA-256 is kept.
+-- API keys, of which only SHA-256 is stored.
 CREATE TABLE api_key (
     hash    BLOB    NOT NULL PRIMARY KEY,
     account INTEGER NOT NULL,
@@ -191,12 +190,12 @@ CREATE TABLE api_key (
     expires INTEGER
 ) STRICT, WITHOUT ROWID;
 
--- What operators have said of networks, by their addresses: blocks, notes, and numbers for request limits.
+-- Network entries that operators made, by address: blocks, notes, and request limits.
 CREATE TABLE network (
     network       TEXT NOT NULL PRIMARY KEY, -- such as 192.0.2.0/24
     note          TEXT,
     blocked_since INTEGER,
-    blocked_until INTEGER, -- empty: until somebody unblocks it
+    blocked_until INTEGER, -- empty: until it is unblocked
     block_reason  TEXT
 ) STRICT, WITHOUT ROWID;
 
@@ -217,7 +216,7 @@ CREATE TABLE audit (
     detail  TEXT    NOT NULL  -- JSON; never a key
 ) STRICT;
 
--- For people.
+-- Formatted views.
 
 CREATE VIEW job_readable AS
 SELECT job.number,

@@ -1,6 +1,4 @@
-//! The operator's token: who has it may change accounts.
-//!
-//! Absent on purpose: more than one, when it is read again, and which of the places that may hold it does.
+//! The operator's token, which authorizes changes through the admin API. There is only one.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -13,29 +11,28 @@ use subtle::ConstantTimeEq;
 
 use crate::small_file;
 
-/// The variable of the environment that may hold it.
+/// The environment variable that may hold it.
 pub const TOKEN_VARIABLE: &str = "TIERGATE_ADMIN_TOKEN";
 /// The file that holds it otherwise, in `data_dir`.
 pub const TOKEN_FILE: &str = "admin.token";
-/// Characters that a token may have, all of them visible ASCII.
+/// Characters of a token, all of them visible ASCII.
 pub const TOKEN_CHARS: RangeInclusive<usize> = 16..=512;
-/// Random bits of a token of ours, in bytes.
+/// Random bytes of a generated token.
 const RANDOM_BYTES: usize = 32;
-/// Mode of the file.
 const FILE_MODE: u32 = 0o600;
 
-/// The token, which nothing shows by accident.
+/// The token. Its `Debug` form doesn't reveal it.
 #[derive(Clone)]
 pub struct AdminToken(String);
 
-/// Why there is no token.
+/// The token can't be loaded.
 #[derive(Debug)]
 pub enum TokenError {
-    /// It is not 16 to 512 visible ASCII characters. Where it came from.
+    /// It is not 16 to 512 visible ASCII characters. Holds the origin.
     Unfit(String),
-    /// The file can't be read or made.
+    /// The file can't be read or created.
     File(PathBuf, io::Error),
-    /// The variable of that name is not set.
+    /// The environment variable of that name is not set.
     NotSet(String),
 }
 
@@ -57,10 +54,10 @@ impl fmt::Display for TokenError {
 impl std::error::Error for TokenError {}
 
 impl AdminToken {
-    /// The token that somebody gave; `origin` is where, in words.
+    /// A token from configuration; `origin` names its source in errors.
     ///
     /// # Errors
-    /// It is not fit to be one.
+    /// It is not a valid token.
     pub fn given(text: &str, origin: &str) -> Result<Self, TokenError> {
         let text = text.trim();
         if TOKEN_CHARS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -70,10 +67,10 @@ impl AdminToken {
         }
     }
 
-    /// The token in that variable of the environment.
+    /// The token in that environment variable.
     ///
     /// # Errors
-    /// It is not set, or holds no token.
+    /// It is not set, or does not hold a valid token.
     pub fn in_variable(name: &str) -> Result<Self, TokenError> {
         let held = std::env::var_os(name).ok_or_else(|| TokenError::NotSet(name.to_owned()))?;
         Self::given(&held.to_string_lossy(), name)
@@ -82,18 +79,18 @@ impl AdminToken {
     /// The token in that file.
     ///
     /// # Errors
-    /// It can't be read, is no regular file, or holds no token.
+    /// It can't be read, is not a regular file, or does not hold a valid token.
     pub fn read(file: &Path) -> Result<Self, TokenError> {
-        // It may end a line.
+        // Allow a newline at the end.
         let text =
             small_file::read(file, *TOKEN_CHARS.end() + 1).map_err(|error| TokenError::File(file.to_owned(), error))?;
         Self::given(&text, &file.display().to_string())
     }
 
-    /// The token in that file; if there is no such file, it is made with a new one, whole or not at all.
+    /// The token in that file. Without a file, creates it with a new token, all or nothing.
     ///
     /// # Errors
-    /// It can't be read or made, or holds no token.
+    /// It can't be read or created, or does not hold a valid token.
     pub fn read_or_make(file: &Path) -> Result<Self, TokenError> {
         match Self::read(file) {
             Err(TokenError::File(_, error)) if error.kind() == io::ErrorKind::NotFound => {
@@ -104,12 +101,12 @@ impl AdminToken {
         }
     }
 
-    /// Whether that is the token. It takes as long whatever the difference is.
+    /// Compares in constant time.
     pub fn is(&self, presented: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(presented).into()
     }
 
-    /// The token, to present it.
+    /// The token in plain text.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -126,9 +123,9 @@ fn make(file: &Path) -> io::Result<()> {
     getrandom::fill(&mut random)?;
     let mut text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     text.push('\n');
-    // Written beside it and then given its name: whoever finds the file finds all of it, and nobody's file is overwritten.
+    // Write a temporary file and link it: the file appears whole, and an existing one is never overwritten.
     let beside = file.with_extension(format!("token.{}", std::process::id()));
-    // What is there was left by a process that had our number and was killed; in a container every start has the same.
+    // Left by a killed process with our process id. In a container every start has the same id.
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -171,8 +168,8 @@ mod tests {
         }
     }
 
-    /// A door that was killed while it made its token could not be opened again where processes have the same number at every
-    /// start, as in a container: the file beside was still there, and nobody's file is overwritten.
+    /// Regression: after tiergate was killed while it created its token, it could not start where every start has the same
+    /// process id, as in a container: the temporary file still existed, and is never overwritten.
     #[test]
     fn leftovers_of_a_killed_process_do_not_block_a_start() {
         let folder = std::env::temp_dir().join(format!("tiergate-token-{}", std::process::id()));

@@ -1,8 +1,7 @@
-//! Who used how much, for `tiergate usage`: rolled-up rows, and the raw rows since, so that figures are exact to the last
-//! commit.
+//! Usage reports for `tiergate usage`: rolled-up rows plus the raw rows after them, so figures are exact to the last commit.
 //!
-//! A span begins within a minute, hour or day that is added up as a whole. What belongs to the span of that first one is read
-//! from raw rows, as long as these are kept; otherwise the figures begin with the next whole one, and the report says so.
+//! A report may start within a rolled-up minute, hour or day. The part of that period within the report is read from raw rows
+//! while they are kept; otherwise the report starts with the next whole period, and says so.
 
 use rusqlite::{Connection, Row, ToSql, named_params};
 
@@ -15,16 +14,16 @@ use super::view::{CallerName, View};
 use crate::policy::caller::Caller;
 use crate::policy::time::{Span, UnixTime};
 
-/// Up to which length of time which periods are added up: minutes, hours, days.
+/// The longest report for each period length: minutes, hours, days.
 const REACH: [Span; 3] = [
     Span::from_secs(2 * 3_600),
     Span::from_secs(14 * 86_400),
     Span::from_secs(400 * 86_400),
 ];
-/// How long before its end a job may have been admitted, to be found by when it was.
+/// The longest time from admission to end of a job that a search by admission finds.
 const LONGEST_JOB: Span = Span::from_secs(86_400);
 
-/// What a row of the answer stands for.
+/// What a row of the report is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// A tier.
@@ -37,73 +36,73 @@ pub enum By {
     Outcome,
 }
 
-/// What is asked.
+/// A query for a report.
 #[derive(Clone, Copy, Debug)]
 pub struct UsageQuery {
-    /// Whose; `None`: everybody's. An account's includes its users'.
+    /// The caller; `None`: all callers. An account includes its users.
     pub whose: Option<Caller>,
-    /// What a row stands for.
+    /// What a row is for.
     pub by: By,
-    /// How far back. More than 400 days is taken as that.
+    /// How far back. At most 400 days; more is reduced to that.
     pub since: Span,
-    /// Rows, at most.
+    /// The maximum number of rows.
     pub top: u32,
 }
 
-/// What adds up of some jobs and refusals.
+/// Totals of jobs and refusals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
-    /// Finished jobs, by when they ended.
+    /// Finished jobs, by their end.
     pub jobs: u64,
     /// Those of them that succeeded.
     pub succeeded: u64,
     /// Units of quota that were debited.
     pub units: u64,
-    /// Refusals, by the minute in which they were given.
+    /// Refusals, by their minute.
     pub refused: u64,
-    /// How long all jobs waited, together.
+    /// The total time that jobs waited.
     pub wait: Span,
-    /// How long the upstreams took for those that succeeded, together.
+    /// The total service time of successful jobs.
     pub service: Span,
 }
 
-/// A row of the answer.
+/// A row of the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageRow {
-    /// What it stands for: a name of a tier, upstream or outcome; empty for none.
+    /// What it is for.
     pub key: UsageKey,
-    /// What was used.
+    /// Its totals.
     pub used: Used,
 }
 
-/// What a row stands for.
+/// What a row is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsageKey {
-    /// Somebody who is counted.
+    /// A caller.
     Caller(CallerName),
-    /// The name of a tier, an upstream or an outcome; empty: refusals without one.
+    /// The name of a tier, an upstream or an outcome; empty for refusals without one.
     Name(String),
 }
 
-/// Who used how much.
+/// A usage report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageReport {
-    /// Since when.
+    /// Its start.
     pub from: UnixTime,
-    /// Whether that is as long ago as was asked. If not, what is older is kept in whole hours or days only.
+    /// Whether it starts when asked. If not, older figures exist only for whole hours or days.
     pub is_whole: bool,
-    /// The length of what is added up, in seconds: 60, 3,600 or 86,400.
+    /// The length of the rolled-up periods in seconds: 60, 3,600 or 86,400.
     pub period_s: i64,
-    /// The most units first.
+    /// Most units first.
     pub rows: Vec<UsageRow>,
-    /// How many rows there would be.
+    /// The number of rows without the limit.
     pub rows_total: u64,
-    /// All of them together.
+    /// The totals of all rows.
     pub total: Used,
 }
 
 impl View {
-    /// Who used how much until now.
+    /// The usage until now.
     ///
     /// # Errors
     /// The database can't be read.
@@ -136,19 +135,19 @@ fn report(connection: &Connection, query: &UsageQuery, now: UnixTime) -> rusqlit
     })
 }
 
-/// From when on figures are told, and how they are found.
+/// The start of a report, and how its figures are found.
 #[derive(Clone, Copy, Debug)]
 struct Reach {
-    /// What ended before doesn't count.
+    /// Rows that ended earlier don't count.
     from: i64,
-    /// When the first whole period begins: what is before is read from raw rows.
+    /// The start of the first whole period. Earlier figures are read from raw rows.
     whole: i64,
-    /// No job with a lower number ended at `from` or later, if it took no longer than [`LONGEST_JOB`].
+    /// No job with a lower number ended at `from` or later, unless it took longer than [`LONGEST_JOB`].
     first: i64,
 }
 
 impl Reach {
-    /// As close to what is asked as the rows that there are allow.
+    /// As close to the requested start as the existing rows allow.
     fn of(connection: &Connection, asked: i64, place: usize) -> rusqlite::Result<Self> {
         let period_s = PERIODS_S[place];
         let period_ms = period_s * 1_000;
@@ -168,14 +167,14 @@ impl Reach {
     }
 }
 
-/// Up to when retention may have removed periods of that length by their age.
+/// The time up to which retention may have removed periods of that length for their age.
 fn removed_before(connection: &Connection, place: usize) -> rusqlite::Result<Option<i64>> {
     let clock = rows::meta(connection, BOUNDARY)?.and_then(|text| text.parse::<i64>().ok());
     let kept = i64::try_from(TOTALS_KEPT[place].as_millis()).unwrap_or(i64::MAX);
     Ok(clock.map(|clock| clock - kept))
 }
 
-/// The last period since then of which callers' rows are gone, because the database would have been too large.
+/// The last period since then whose callers' rows were removed to limit the database's size.
 fn cut_until(connection: &Connection, period_s: i64, since: i64) -> rusqlite::Result<Option<i64>> {
     connection.query_row(
         "SELECT max(start) FROM \
@@ -187,7 +186,7 @@ fn cut_until(connection: &Connection, period_s: i64, since: i64) -> rusqlite::Re
     )
 }
 
-/// Whether all jobs that ended between these are still there one by one. `is_aged`: what was added up of them may be gone.
+/// Whether all jobs that ended in that span are still kept singly. `is_aged`: their totals may be removed.
 fn has_raw(
     connection: &Connection,
     (begun, end): (i64, i64),
@@ -218,7 +217,7 @@ fn has_raw(
     Ok(raw >= rolled && ((rolled > 0 && !is_aged) || reaches_back))
 }
 
-/// The rows that count, from all tables, and what they are bound with.
+/// A query for the rows that count, and its parameters.
 struct Source {
     sql: String,
     period_s: i64,
@@ -227,7 +226,7 @@ struct Source {
     covers: super::rows::Numbers,
 }
 
-/// The rows of that caller, or of everybody: rolled-up periods, and what is not in one that counts as a whole.
+/// Selects the rows of that caller or of all: rolled-up whole periods, and the raw rows outside of these.
 fn source_of(whose: Option<Caller>) -> String {
     let whose = finished::of(whose);
     let raw = finished::finished(
@@ -243,7 +242,7 @@ fn source_of(whose: Option<Caller>) -> String {
     )
 }
 
-/// What is summed up of the rows of a source, in the order in which [`used`] reads it.
+/// The sums over a source's rows, in the order in which [`used`] reads them.
 const SUMS: &str = "sum(CASE outcome WHEN 'refused' THEN 0 ELSE jobs END) AS finished, \
                     sum(CASE outcome WHEN 'succeeded' THEN jobs ELSE 0 END) AS succeeded, \
                     sum(units) AS used, \
@@ -252,7 +251,7 @@ const SUMS: &str = "sum(CASE outcome WHEN 'refused' THEN 0 ELSE jobs END) AS fin
                     sum(CASE outcome WHEN 'succeeded' THEN service_ms ELSE 0 END) AS served";
 
 impl By {
-    /// The columns by which rows are put together.
+    /// The columns that group rows.
     const fn columns(self) -> &'static str {
         match self {
             Self::Tier => "tier",
@@ -325,7 +324,7 @@ impl Source {
     }
 }
 
-/// The [`SUMS`] from that column on; of no rows at all they are nothing.
+/// Reads the [`SUMS`] from column `first` on. They are null if there are no rows.
 fn used(row: &Row<'_>, first: usize) -> rusqlite::Result<Used> {
     let number = |place: usize| -> rusqlite::Result<u64> {
         let sum: Option<i64> = row.get(first + place)?;

@@ -1,6 +1,6 @@
-//! Whether a database is whole, for `tiergate db verify`: SQLite's own check, and ours of what its rows add up to.
+//! Integrity checks for `tiergate db verify`: SQLite's own, and queries that compare rows with their sums.
 //!
-//! Ours are queries: each answers with what is wrong, a row a mistake. What retention has removed is nothing wrong.
+//! Each query returns one row per error. Rows that retention has removed are no errors.
 
 use rusqlite::{Connection, ErrorCode};
 
@@ -10,21 +10,21 @@ use super::rollup::{PERIODS_S, USAGE};
 use super::rows::INSTANCE;
 use super::view::View;
 
-/// The check that SQLite makes.
-const INTEGRITY: &str = "the file is whole (integrity_check)";
-/// Mistakes of one kind that are told one by one.
+/// The name of SQLite's own check.
+const INTEGRITY: &str = "the file is intact (integrity_check)";
+/// Errors of one check that are reported singly.
 const TOLD_MAX: usize = 5;
-/// How long before its end a job may have been admitted.
+/// The longest time from admission to end of a job.
 const LONGEST_JOB_MS: i64 = 86_400_000;
 
-/// What was looked at, and what is wrong with it.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What should be so.
+    /// What must hold.
     pub name: &'static str,
-    /// What is not, one by one: the first few of them.
+    /// The first errors.
     pub wrong: Vec<String>,
-    /// How many there are in all.
+    /// The number of errors.
     pub count: u64,
 }
 
@@ -37,7 +37,7 @@ impl Check {
         }
     }
 
-    /// That of a file which is too damaged to be opened.
+    /// The result for a file that is too damaged to be opened.
     pub fn damaged(what: String) -> Self {
         let mut check = Self::new(INTEGRITY);
         check.wrong(|| what);
@@ -51,17 +51,17 @@ impl Check {
         self.count += 1;
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no errors.
     pub const fn is_ok(&self) -> bool {
         self.count == 0
     }
 }
 
 impl View {
-    /// Checks the database, one thing after the other, and tells of each as it is done. Reads all of it.
+    /// Runs all checks and passes each result to `done`. Reads the whole database.
     ///
     /// # Errors
-    /// The database can't be read at all. What SQLite calls damage is told as what is wrong.
+    /// The database can't be read at all. Damage that SQLite reports is a result instead.
     pub fn verify(&mut self, mut done: impl FnMut(Check)) -> Result<(), ReadError> {
         self.read(|connection| {
             let integrity = integrity(connection)?;
@@ -88,7 +88,7 @@ fn integrity(connection: &Connection) -> rusqlite::Result<Check> {
     }
 }
 
-/// The check of that name: the query answers with what is wrong.
+/// Runs the check of that name: the query returns the errors.
 fn ask(connection: &Connection, name: &'static str, query: &str) -> rusqlite::Result<Check> {
     let mut check = Check::new(name);
     let mut select = connection.prepare(query)?;
@@ -100,16 +100,16 @@ fn ask(connection: &Connection, name: &'static str, query: &str) -> rusqlite::Re
     Ok(check)
 }
 
-/// What the queries know: the jobs that are `kept`; each `book`; a row of each `fact`; up to which `cut` callers' rows of a period may be
-/// gone, because the database would have been too large; since which `hour` all jobs are kept; up to which `calendar_cut` periods
-/// may have lost jobs; and what debits have `counted` for each calendar, as corrections of the clock date them.
+/// The tables that the queries share: the jobs that are `kept`; each `book`; the single row of `fact`; the `cut` up to which
+/// callers' rows of a period may have been removed to limit the database's size; the `hour` since which all jobs are kept; the
+/// `calendar_cut` up to which periods may have lost jobs; and the debits `counted` for each calendar, with corrected dates.
 fn facts() -> String {
     let asked_for = PERIODS_S.iter().zip(TOTALS_ASKED_FOR);
     let lengths: Vec<String> = asked_for
         .map(|(period_s, asked_for)| format!("({period_s}, {})", asked_for.as_millis()))
         .collect();
     let lengths = lengths.join(", ");
-    // Numbers that went are those before the oldest job that is kept. After a clock that was ahead nobody knows which did. A period
+    // Missing numbers are those before the oldest kept job. After a clock that was ahead it is unknown which ones. A period
     // without debits has no sums, and no debits that could be taken for those of the period before.
     format!(
         "WITH kept AS (SELECT * FROM job WHERE instance = {INSTANCE}), \
@@ -144,10 +144,10 @@ fn facts() -> String {
     )
 }
 
-/// What should be so, and the query for what is not.
+/// What must hold, and the query for violations.
 const CHECKS: [(&str, &str); 7] = [
     (
-        "jobs are numbered without holes",
+        "job numbers have no gaps",
         "SELECT CASE WHEN missing > 0 THEN missing || ' of ' || last || ' jobs are missing, ' || seen || ' are there' \
                      ELSE 'there are ' || -missing || ' jobs more than numbers' END \
          FROM (SELECT *, last - seen - removed AS missing FROM \
@@ -156,13 +156,13 @@ const CHECKS: [(&str, &str); 7] = [
          WHERE missing <> 0",
     ),
     (
-        "a success took its cost, and nothing else took units",
+        "successes took their cost, and other jobs no units",
         "SELECT 'job ' || number || ' took ' || units || ' units instead of ' || due \
          FROM (SELECT number, units, CASE outcome WHEN 'succeeded' THEN cost ELSE 0 END AS due FROM kept) \
          WHERE units <> due ORDER BY number",
     ),
     (
-        "each hour knows its jobs",
+        "each hour lists its jobs",
         "SELECT 'job ' || number || ' is not among those of its hour' FROM kept \
          WHERE number <= (SELECT covered FROM fact) AND NOT EXISTS \
            (SELECT 1 FROM job_hour WHERE job_hour.instance = kept.instance AND hour = admitted / 3600000 * 3600000 \
@@ -171,7 +171,7 @@ const CHECKS: [(&str, &str); 7] = [
     ),
     (
         "sums of calendar periods are those of their jobs",
-        // Of a period that began before the jobs that are kept, there may be more than they add up to.
+        // The sum of a period that began before the oldest kept job may exceed its jobs.
         "SELECT calendar || ' of ' || printf('(%d, %d, %d)', account, network, end_user) || ': ' || units \
                 || ' units, and its jobs took ' || jobs \
          FROM (SELECT summed.*, coalesce(counted.units, 0) AS jobs FROM calendar_sum AS summed \
@@ -186,9 +186,9 @@ const CHECKS: [(&str, &str); 7] = [
          GROUP BY book",
     ),
     (
-        "what is rolled up is there",
+        "rolled-up jobs and refusals exist",
         // Jobs that are not rolled up are never removed.
-        "SELECT book || ' is rolled up to job ' || job || ' and refusal ' || refusal || ', which there aren''t' FROM book \
+        "SELECT book || ' is rolled up to job ' || job || ' and refusal ' || refusal || ', which do not exist' FROM book \
          WHERE job < 0 OR refusal < 0 OR job > (SELECT max(number) FROM kept) \
            OR refusal > (SELECT max(number) FROM refusal WHERE refusal.instance = book.instance) \
          UNION ALL \
@@ -209,7 +209,7 @@ const CHECKS: [(&str, &str); 7] = [
     ),
     (
         "usage by hour is the sum of its jobs",
-        // Of an hour without any row the callers' rows may be gone.
+        // In an hour without any row, the callers' rows may have been removed.
         "SELECT 'hour from ' || start || ' of ' || printf('(%d, %d, %d)', account, network, end_user) || ': ' || jobs \
                 || ' jobs and ' || units || ' units more than its jobs' \
          FROM (SELECT start, account, network, end_user, sum(jobs) AS jobs, sum(units) AS units, sum(wait_ms) AS wait, \

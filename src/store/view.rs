@@ -1,4 +1,4 @@
-//! A database looked at by a command: read-only, whether a server has it open or not.
+//! Read-only access to a database for commands, with or without a running server.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use super::pseudonym::{KeyError, Pseudonyms};
 use crate::policy::caller::{AccountId, Caller, Network, NetworkId, UserId};
 use crate::policy::time::UnixTime;
 
-/// A database that is open for reading. Its file and log stay as they are.
+/// A database opened for reading. Its file and log stay unchanged.
 #[derive(Debug)]
 pub struct View {
     connection: Connection,
     file: PathBuf,
 }
 
-/// Somebody who is counted, by the name that the account has or had.
+/// A caller, by the current or former name of its account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallerName {
-    /// An account; `removed`: there is none of that number any more.
+    /// An account; `removed`: it no longer exists.
     Account {
         /// Its name.
         name: String,
@@ -33,17 +33,18 @@ pub enum CallerName {
     User {
         /// The account's name.
         account: String,
-        /// The hash of the name that the account gave it.
+        /// The hash of the user's name.
         user: UserId,
     },
-    /// The network of somebody without an account.
+    /// The network of a caller without an account.
     Network(NetworkId),
-    /// Callers that are counted together: refusals of those that have used no quota.
+    /// Refused callers that have used no quota, counted together.
     Others,
 }
 
-/// SQLite would make an empty log, and a server would then start without noticing that commits are gone. A clean stop takes the
-/// mark away before the log, and a start makes the log before the mark: so the log is looked for twice.
+/// Refuses a database whose log is missing: SQLite would create an empty one, and a server would then start without noticing
+/// lost commits. A clean stop removes the mark before the log, and a start creates the log before the mark, so the log is
+/// checked twice.
 fn check_log(file: &Path) -> Result<(), OpenError> {
     let log_is_gone = || !wal(file).exists();
     let is_a_server_s = file.file_name().is_some_and(|name| name == DATABASE_FILE) && file.exists();
@@ -54,10 +55,10 @@ fn check_log(file: &Path) -> Result<(), OpenError> {
 }
 
 impl View {
-    /// The database in that data folder.
+    /// Opens the database in that data folder.
     ///
     /// # Errors
-    /// There is none, it is damaged, another's or of a newer version, or the system refuses something.
+    /// There is none, it is damaged, another's or of a newer version, or an I/O error.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
         let file = folder.join(DATABASE_FILE);
         if !file.exists() && !folder.join(ID_FILE).exists() {
@@ -72,7 +73,7 @@ impl View {
         })
     }
 
-    /// The database in that file, such as a backup.
+    /// Opens the database in that file, such as a backup.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -88,7 +89,7 @@ impl View {
         })
     }
 
-    /// The file.
+    /// Its path.
     pub fn file(&self) -> &Path {
         &self.file
     }
@@ -97,7 +98,7 @@ impl View {
         &self.connection
     }
 
-    /// Reads with one view of the database, which stays as it is meanwhile.
+    /// Reads from one snapshot of the database.
     pub(super) fn read<T>(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadError> {
         let transaction = self
             .connection
@@ -105,7 +106,7 @@ impl View {
         Ok(work(&transaction)?)
     }
 
-    /// The account that has that name, or else the last that had it.
+    /// The account of that name, or else the last one that had it.
     ///
     /// # Errors
     /// The database can't be read.
@@ -118,7 +119,7 @@ impl View {
         })
     }
 
-    /// What operators changed since then: the last `limit` rows of the audit log, the newest first.
+    /// The audit log since then: the last `limit` rows, newest first.
     ///
     /// # Errors
     /// The database can't be read.
@@ -127,7 +128,7 @@ impl View {
     }
 }
 
-/// The caller that the network of that address is counted as, by the key in the data folder.
+/// The caller id of that address's network, under the key in the data folder.
 ///
 /// # Errors
 /// There is no key, or it can't be read.
@@ -136,7 +137,7 @@ pub fn network_caller(folder: &Path, address: std::net::IpAddr) -> Result<Caller
     Ok(Caller::Network(pseudonyms.network(Network::of(address))))
 }
 
-/// The caller that a delegating account's user of that name is counted as, by the key in the data folder.
+/// The caller id of that account's user, under the key in the data folder.
 ///
 /// # Errors
 /// There is no key, or it can't be read.
@@ -146,7 +147,7 @@ pub fn user_caller(folder: &Path, of: AccountId, name: &str) -> Result<Caller, K
 }
 
 impl CallerName {
-    /// Of columns in this order: account, network, end_user, and the account's name and `removed_at`.
+    /// Reads the columns account, network, end_user, and the account's name and `removed_at`, in this order.
     pub(super) fn of(row: &Row<'_>, first: usize) -> rusqlite::Result<Self> {
         let (account, network, user): (i64, i64, i64) = (row.get(first)?, row.get(first + 1)?, row.get(first + 2)?);
         let name: Option<String> = row.get(first + 3)?;

@@ -1,14 +1,14 @@
-//! Words that many accounts share, such as the names of their tiers: each is held once.
+//! Interned strings that many accounts share, such as the names of their tiers.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// As many words are held before it is first looked which of them nobody has any more.
+/// The number of strings before the first removal of unused ones.
 const WORDS_MIN: usize = 64;
 
-/// Words, each of them once.
+/// A set of interned strings.
 #[derive(Debug, Default)]
 pub(super) struct Words {
     held: Mutex<Held>,
@@ -17,12 +17,12 @@ pub(super) struct Words {
 #[derive(Debug, Default)]
 struct Held {
     words: HashSet<Arc<str>>,
-    /// With so many it is looked which of them nobody has any more.
+    /// The number of strings at which unused ones are removed.
     full: usize,
 }
 
 impl Words {
-    /// That word, shared with all others that have it.
+    /// The shared copy of that string.
     pub fn share(&self, word: &str) -> Arc<str> {
         let mut held = self.held.lock();
         if let Some(shared) = held.words.get(word) {

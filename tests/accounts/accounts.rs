@@ -88,7 +88,7 @@ fn an_accounts_own_numbers_are_bounded() {
     assert_eq!(change(many(16)), Ok(16));
     assert_eq!(
         change(many(17)),
-        is_told("a number for a request limit of one's own: there are at most 16 of them")
+        is_told("a number for a request limit: there can be at most 16 of them")
     );
     let gone = vec![
         ("limit-3".to_owned(), None),

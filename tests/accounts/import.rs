@@ -210,7 +210,7 @@ fn an_update_changes_what_the_file_says_and_nothing_else() {
     let refused = import(&store, vec![row(1, "listed", &[])], &update()).expect_err("it is changed in tiers.yaml");
     assert_eq!(
         refused.to_string(),
-        "line 1: the account stands in tiers.yaml: change it there\n"
+        "line 1: the account is listed in tiers.yaml: change it there\n"
     );
     let taken = import(&store, vec![row(1, "b", &["kc"])], &update()).expect_err("it is another's");
     assert_eq!(taken.to_string(), "line 1: an account has that key already\n");

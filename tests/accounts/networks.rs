@@ -160,7 +160,7 @@ fn a_damaged_network_is_told() {
     let network = "INSERT INTO network (network, note) VALUES ('192.0.2', 'x')";
     database_of(&folder).execute(network, []).expect("a row");
     let error = kit::open_with(&folder, &[], &[], NOW).expect_err("it is none");
-    assert!(error.to_string().contains("`192.0.2` is no network"), "{error}");
+    assert!(error.to_string().contains("`192.0.2` is not a network"), "{error}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ async fn a_backup_is_made_online_and_restored() {
 
     // It overwrites nothing, and never the database itself.
     let said_no = wrong(&folder, &["backup", "saved.db"]).await;
-    assert_eq!(said_no, "error: saved.db is there already; --force overwrites it\n");
+    assert_eq!(said_no, "error: saved.db already exists; --force overwrites it\n");
     said(&folder, &["backup", "saved.db", "--force"]).await;
     let said_no = wrong(&folder, &["backup", "data/tiergate.db", "--force"]).await;
     assert!(said_no.contains("is in the data folder"), "{said_no}");
@@ -106,7 +106,7 @@ async fn a_backup_moves_to_a_new_folder_with_its_key() {
     let bad = folder.join("bad-key");
     fs::write(&bad, "no key").expect("a file");
     let said_no = wrong(&folder, &["restore", "saved.db", "--key", "bad-key"]).await;
-    assert!(said_no.contains("bad-key is no key"), "{said_no}");
+    assert!(said_no.contains("bad-key is not a key"), "{said_no}");
     assert!(!data(&folder).exists(), "nothing was begun");
     said(&folder, &["restore", "saved.db", "--key", "key"]).await;
     let mode = |name: &str| {

@@ -107,7 +107,7 @@ async fn a_network_gets_a_number_of_its_own_and_loses_it() {
     );
     assert_eq!(
         wrong(command(&door, &["network", "show", "192.0.2.7"]).await),
-        "nothing is said of that network\n"
+        "there is no entry for that network\n"
     );
 }
 

@@ -39,7 +39,7 @@ async fn a_damaged_page_is_told_and_the_exit_code_is_1() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
-        said.starts_with("wrong  the file is whole (integrity_check)\n"),
+        said.starts_with("wrong  the file is intact (integrity_check)\n"),
         "{output:?}"
     );
     assert!(said.contains("is not as it should be: restore a backup"), "{said}");

@@ -131,7 +131,7 @@ async fn a_data_dir_that_is_no_folder_is_named() {
     let site = Site::new();
     std::fs::write(site.data(), "a file").expect("a file");
     let data = site.data();
-    site.assert_refused(&["data_dir", "it is no folder", &data.to_string_lossy()])
+    site.assert_refused(&["data_dir", "`data_dir` must be a folder", &data.to_string_lossy()])
         .await;
     assert_eq!(std::fs::read(site.data()).expect("it is there"), b"a file");
 }

@@ -178,7 +178,7 @@ async fn what_an_import_may_not_do_is_said() {
     }
     for (line, words) in [
         (r#"{ "name": "a20", "tier": "$5" }"#, "change it there"),
-        (r#"{ "name": "new" }"#, "it names no tier"),
+        (r#"{ "name": "new" }"#, "a new one needs a tier"),
         (r#"{ "tier": "$5" }"#, "it lacks `name`"),
         (
             r#"{ "name": "n", "tier": "$5", "key_sha256": ["abc"] }"#,

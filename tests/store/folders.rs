@@ -191,12 +191,12 @@ fn a_torn_page_never_loses_a_debit_silently() {
 fn another_file_in_its_place_is_foreign() {
     let text = a_used_folder();
     fs::write(database_in(&text), "a text that is longer than a header\n".repeat(9)).expect("it can be written");
-    assert_refused(&text, &["is foreign: it is not an SQLite database"]);
+    assert_refused(&text, &["(it is not an SQLite database)"]);
 
     let other = a_used_folder();
     let another = a_used_folder();
     fs::copy(database_in(&another), database_in(&other)).expect("it can be written");
-    assert_refused(&other, &["is foreign: it is the database", "and its folder belongs to"]);
+    assert_refused(&other, &["(it is the database", "and its folder belongs to"]);
 }
 
 /// Most programs leave the application's id at 0, as an unfinished first start of ours does: this one's tables were made in
@@ -216,7 +216,7 @@ fn another_program_s_database_is_foreign_and_left_alone() {
             let theirs = Connection::open(&file).expect("a folder to write to");
             theirs.execute_batch(sql).expect("plain SQL");
             drop(theirs);
-            assert_refused(&folder, &["is foreign: it is another program's database"]);
+            assert_refused(&folder, &["(it is another program's database)"]);
         }
     }
 }

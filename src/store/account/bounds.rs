@@ -1,4 +1,4 @@
-//! What can be said of an account, a key or a network: one check for each kind of value, which also tells what it wants.
+//! Bounds on the values of an account, a key or a network, with their error texts.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -7,22 +7,22 @@ use crate::store::keys::Form;
 
 /// Characters of a name, all of them visible ASCII.
 pub const NAME_CHARS: RangeInclusive<usize> = 1..=64;
-/// Bytes of an address of mail (RFC 5321 §4.5.3.1.3, without its brackets).
+/// Bytes of an email address (RFC 5321 §4.5.3.1.3, without its brackets).
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Bytes of a note.
 pub const NOTE_BYTES_MAX: usize = 1_024;
-/// Request limits, or quotas, for which an account or a network has numbers of its own.
+/// Request limits, or quotas, that an account or a network may override.
 pub const OWN_NUMBERS_MAX: usize = 16;
 
 /// The name of an account.
 pub(crate) const NAME: Bounds = Bounds::of("a name", Rule::Name);
 /// The name of a source of imports.
 pub(crate) const SOURCE: Bounds = Bounds::of("a source", Rule::Name);
-/// A number of somebody's own for a request limit, in requests.
+/// An override of a request limit, in requests.
 pub(crate) const OWN_LIMIT: Bounds = Bounds::of("a number for a request limit", Rule::Number(0, 1_000_000_000));
-/// The name of something of which somebody has a number of their own.
+/// The name of an overridden quota or request limit.
 pub(crate) const OWN_NAME: Bounds = Bounds::of("the name of a quota or request limit", Rule::Name);
-/// What operators want to remember.
+/// An operator's note.
 pub(crate) const NOTE: Bounds = Bounds::of("a note", Rule::Text(NOTE_BYTES_MAX));
 
 /// What a value must be.
@@ -32,37 +32,35 @@ pub enum Rule {
     Name,
     /// Up to [`EMAIL_BYTES_MAX`] bytes with an `@`.
     Email,
-    /// Text for people, of at most so many bytes.
+    /// Text of at most that many bytes, without control characters.
     Text(usize),
-    /// A whole number from the first to the second.
+    /// A whole number from the first to the second, both included.
     Number(u64, u64),
-    /// At most [`OWN_NUMBERS_MAX`] of them.
+    /// At most [`OWN_NUMBERS_MAX`] entries.
     Entries,
-    /// Whatever its type can hold.
+    /// No check beyond the type's own.
     Anything,
 }
 
-/// What something is called, and what it must be.
+/// The name of a value in error texts, and its rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     what: &'static str,
     rule: Rule,
 }
 
-/// Something is out of these bounds. Its text says what they are, and not what was sent, which may be a key.
+/// A value is out of bounds. Its text states the bounds, never the value, which may be a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Illegal(pub Bounds);
 
 impl Bounds {
-    /// Those of what is called so, with its article: it stands at the beginning of an error.
+    /// `what` starts the error text, so it has its article.
     pub(crate) const fn of(what: &'static str, rule: Rule) -> Self {
         Self { what, rule }
     }
 
-    /// Whether the text fits.
-    ///
     /// # Errors
-    /// It doesn't.
+    /// The text breaks the rule.
     pub(crate) fn text(self, text: &str) -> Result<(), Illegal> {
         self.unless(
             match self.rule {
@@ -77,10 +75,8 @@ impl Bounds {
         )
     }
 
-    /// Whether the number fits.
-    ///
     /// # Errors
-    /// It doesn't.
+    /// The number breaks the rule.
     pub(crate) fn number(self, number: u64) -> Result<(), Illegal> {
         self.unless(match self.rule {
             Rule::Number(least, most) => (least..=most).contains(&number),
@@ -95,10 +91,10 @@ impl Bounds {
     }
 }
 
-/// Whether these numbers of somebody's own fit, by their names: each is within those bounds.
+/// Checks overrides, by name, against these bounds.
 ///
 /// # Errors
-/// One doesn't, its name doesn't, or there are too many.
+/// A number or a name is out of bounds, or there are too many.
 pub(crate) fn check_numbers<'n>(
     mut numbers: impl ExactSizeIterator<Item = (&'n str, u64)>,
     each: Bounds,
@@ -114,7 +110,7 @@ fn is_email(email: &str) -> bool {
         && !email.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
-/// A key that was put in a field beside its own would be kept in plain text.
+// Refuse a key pasted into the wrong field: it would be stored in plain text.
 fn is_key(text: &str) -> bool {
     Form::of(text.trim().as_bytes()) == Form::Ours
 }
@@ -133,8 +129,8 @@ impl fmt::Display for Illegal {
             Rule::Email => write!(f, "{what} is 3 to {EMAIL_BYTES_MAX} bytes with an @, without spaces"),
             Rule::Text(bytes_max) => write!(f, "{what} is at most {bytes_max} bytes without control characters"),
             Rule::Number(least, most) => write!(f, "{what} is {least} to {most}"),
-            Rule::Entries => write!(f, "{what} of one's own: there are at most {OWN_NUMBERS_MAX} of them"),
-            Rule::Anything => write!(f, "{what} can't be that"),
+            Rule::Entries => write!(f, "{what}: there can be at most {OWN_NUMBERS_MAX} of them"),
+            Rule::Anything => write!(f, "{what} is out of range"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The fields of an account, each described once: for the store, the admin API, imports, exports and the command line.
 //!
-//! A new field is a line in the list below and a column in schema.sql; then the compiler asks how [`Account`](super::Account)
-//! keeps it in memory.
+//! A new field needs a line in the list below, a column in schema.sql, and a place in [`Account`](super::Account), which the
+//! compiler asks for.
 
 use rusqlite::Row;
 use rusqlite::types::ToSqlOutput;
@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 use super::bounds::{Bounds, Illegal, NAME, NOTE, OWN_LIMIT, Rule, SOURCE};
 use super::value::{Kind, Numbers, OwnLimit, Until, Value};
 
-/// A field of an account, as everybody calls it who asks for it or shows it.
+/// A field of an account, as the store, the API and the command line name it.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Its name in JSON, in CSV, in the audit log, and in the table of accounts.
+    /// Its name in JSON, in CSV, in the audit log, and its column in the table of accounts.
     pub name: &'static str,
     /// What it holds.
     pub kind: Kind,
-    /// The word that takes its value away on the command line.
+    /// The word that clears it on the command line.
     pub nothing: Option<&'static str>,
-    /// Whether a CSV file may have it, which holds text alone.
+    /// Whether CSV files may have it. CSV holds text only.
     pub in_csv: bool,
     option: Option<&'static str>,
     about: &'static str,
@@ -27,7 +27,6 @@ pub struct Field {
 }
 
 impl Field {
-    /// One whose values are within those bounds.
     const fn within(bounds: Bounds) -> Self {
         Self {
             name: "",
@@ -60,16 +59,16 @@ impl Field {
         self.option.unwrap_or(self.name)
     }
 
-    /// What the help of its option says.
+    /// The help text of its option.
     pub fn about(&self) -> &'static str {
         self.about.trim()
     }
 }
 
-/// Makes the types and the table of the list: a field's documentation is also the help of its option.
+/// Generates the types and the table from the list. A field's doc comment is also the help text of its option.
 macro_rules! fields {
     ($( $(#[doc = $about:literal])+ $(#[serde($serde:ident)])? $field:ident: $value:ty = $as_said:expr; )+) => {
-        /// The fields of an account but its name, in the order in which they are shown.
+        /// The fields of an account except its name, in the order in which they are shown.
         pub const FIELDS: &[Field] = &[
             $( Field {
                 name: stringify!($field),
@@ -79,7 +78,7 @@ macro_rules! fields {
             } ),+
         ];
 
-        /// Everything that is said of an account: what one asks for who wants it, what is shown, and what an export has.
+        /// The terms of an account: as a client sends them, as they are shown, and as an export holds them.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
         #[serde(deny_unknown_fields)]
         pub struct AccountSpec {
@@ -88,7 +87,7 @@ macro_rules! fields {
             $( $(#[doc = $about])+ $(#[serde($serde)])? pub $field: $value, )+
         }
 
-        /// What is to become different of an account. What is left out stays as it is, `null` takes away.
+        /// A change to an account. A field that is left out stays; `null` clears it.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct AccountPatch {
@@ -96,28 +95,25 @@ macro_rules! fields {
         }
 
         impl AccountSpec {
-            /// Makes it what the patch says.
             pub(super) fn patch(&mut self, patch: &AccountPatch) {
                 $( self.$field.patch(&patch.$field); )+
             }
 
-            /// Whether all of it is within bounds.
-            ///
             /// # Errors
-            /// Something isn't: the first that isn't.
+            /// The first value that is out of bounds.
             pub(in crate::store) fn check(&self) -> Result<(), Illegal> {
                 NAME.text(&self.name)?;
                 $( self.$field.check($as_said.bounds)?; )+
                 Ok(())
             }
 
-            /// The names of the fields that another account has otherwise.
+            /// The names of the fields in which the other account differs.
             pub fn differences(&self, other: &Self) -> Vec<&'static str> {
                 let all = [$( (stringify!($field), self.$field != other.$field) ),+];
                 all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
             }
 
-            /// The account of that name in a row, whose columns are [`columns`] from that one on.
+            /// Reads the account of that name from a row whose columns from `first` on are [`columns`].
             pub(in crate::store) fn read(name: String, row: &Row<'_>, first: usize) -> rusqlite::Result<Self> {
                 let mut columns = first..;
                 Ok(Self {
@@ -126,7 +122,7 @@ macro_rules! fields {
                 })
             }
 
-            /// Its values for [`columns`].
+            /// The values for [`columns`].
             pub(in crate::store) fn row(&self) -> rusqlite::Result<Vec<ToSqlOutput<'_>>> {
                 let mut row = Vec::new();
                 $( self.$field.write(&mut row)?; )+
@@ -137,35 +133,35 @@ macro_rules! fields {
 }
 
 fields! {
-    /// The name of its tier
+    /// The tier's name
     tier: String = Field::within(Bounds::of("a tier's name", Rule::Name)).in_csv();
-    /// How its owner is reached; empty takes it away
+    /// The owner's email address; empty clears it
     email: Option<String> = Field::within(Bounds::of("an email", Rule::Email)).in_csv();
-    /// Searches at once, or `tier` for as many as its tier allows
+    /// Concurrent jobs, or `tier` for the tier's limit
     concurrency: Option<u32> =
         Field::within(Bounds::of("a concurrency", Rule::Number(1, 10_000))).nothing("tier");
-    /// A limit of its own for one of its tier's quotas, or `NAME=tier` for the tier's
+    /// The account's own limit for a quota, or `NAME=tier` for the tier's
     #[serde(default)]
     quotas: Numbers<u64> =
         Field::within(Bounds::of("a quota", Rule::Number(0, 1_000_000_000_000))).as_option("quota");
-    /// A number of its own for a request limit (`NAME=N,lifts=network` lifts its network's too), or `NAME=` for the tier's
+    /// The account's own request limit (`NAME=N,lifts=network` also lifts its network's), or `NAME=` for the tier's
     #[serde(default)]
     limits: Numbers<OwnLimit> = Field::within(OWN_LIMIT).as_option("limit");
-    /// From that day (UTC) or time on it has the anonymous tier's terms, such as 2027-01-01; or `never`
+    /// Date (UTC) or time from which the account has the anonymous tier's terms, such as 2027-01-01; or `never`
     until: Option<Until> = Field::within(Bounds::of("a time", Rule::Anything)).nothing("never");
-    /// Turn it away
+    /// Block the account
     #[serde(default)]
     blocked: bool = Field::within(Bounds::of("a block", Rule::Anything)).as_option("block");
-    /// Users for whom it may ask (see --delegate); 10000 unless it is said
+    /// Maximum number of delegated users (see --delegate); 10000 by default
     max_users: Option<u32> =
         Field::within(Bounds::of("the number of users", Rule::Number(1, 100_000))).as_option("max-users");
-    /// What operators want to remember; empty takes it away
+    /// A note for operators; empty clears it
     note: Option<String> = Field::within(NOTE);
-    /// The source of imports that it comes from: `import --remove-missing` of that source may remove it; empty takes it away
+    /// The import source that owns the account: `import --remove-missing` of it may remove the account; empty clears it
     source: Option<String> = Field::within(SOURCE);
 }
 
-/// The columns of the table of accounts that hold fields, in their order.
+/// The columns of the table of accounts that hold fields, in order.
 pub(in crate::store) fn columns() -> impl Iterator<Item = &'static str> + Clone {
     FIELDS
         .iter()
@@ -174,7 +170,7 @@ pub(in crate::store) fn columns() -> impl Iterator<Item = &'static str> + Clone 
 }
 
 impl AccountSpec {
-    /// What is kept of an account that was removed: what its use is known by. What it says of its owner is not.
+    /// What is kept of a removed account: what identifies its usage, and nothing about its owner.
     pub(in crate::store) fn remainder(self) -> Self {
         Self {
             name: self.name,
@@ -186,7 +182,7 @@ impl AccountSpec {
 }
 
 impl AccountPatch {
-    /// Own numbers of that account go which the patch doesn't name, of the kinds of which it names any: what it says is all.
+    /// For each kind of override that the patch names, removes the account's overrides that the patch leaves out.
     pub fn replace_numbers(&mut self, of: &AccountSpec) {
         fn all<T, U>(said: &mut Option<Numbers<Option<T>>>, old: &Numbers<U>) {
             let Some(said) = said else { return };

@@ -1,5 +1,4 @@
-//! Who has an account, and what one may say of it. Whether its tier exists is asked elsewhere: tiers.yaml may have changed
-//! since.
+//! An account and its terms. Whether its tier exists is checked elsewhere, since tiers.yaml may have changed.
 
 mod bounds;
 mod fields;
@@ -18,41 +17,40 @@ use crate::policy::Own;
 use crate::policy::caller::AccountId;
 use crate::policy::time::UnixTime;
 
-/// Somebody with API keys. There may be a million of these in memory, so what few of them have stands apart;
-/// [`AccountSpec`] is the same laid out flat.
+/// An account. There may be a million in memory, so rarely used fields are boxed; [`AccountSpec`] is the flat form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Opaque, never given to another, not even to one of the same name.
+    /// Opaque and never reused, not even for a later account of the same name.
     pub id: AccountId,
-    /// As operators and upstreams know it: [`NAME_CHARS`] visible ASCII characters.
+    /// As operators and upstream servers know it: [`NAME_CHARS`] visible ASCII characters.
     pub name: Box<str>,
-    /// The name of the tier whose terms it has. tiers.yaml may have no such tier any more.
+    /// The name of its tier, which tiers.yaml may no longer have.
     pub tier: Arc<str>,
-    /// From which source of imports it came, if from one: such an import may remove it.
+    /// The import source that owns it, if any: such an import may remove it.
     pub source: Option<Arc<str>>,
-    /// When it was made, or first listed.
+    /// When it was created or first listed.
     pub created: UnixTime,
-    /// Whether it is turned away.
+    /// Whether it is blocked.
     pub blocked: bool,
-    /// Where it stands.
+    /// Where it is defined.
     pub origin: Origin,
-    /// The oldest first.
+    /// Oldest first.
     keys: Box<[Key]>,
     rare: Option<Box<Rare>>,
 }
 
-/// What few accounts have.
+/// Rarely used fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Rare {
     email: Option<Box<str>>,
     note: Option<Box<str>>,
-    /// Never an empty one.
+    /// `None` rather than empty.
     own: Option<Arc<Own>>,
     until: Option<UnixTime>,
     users_max: Option<u32>,
 }
 
-/// Where an account stands, and so where it is changed.
+/// Where an account is defined, and so where it is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// In tiers.yaml.
@@ -62,13 +60,13 @@ pub enum Origin {
 }
 
 impl Rare {
-    /// Nothing, if that is what it is.
+    /// `None` if all fields are empty.
     fn boxed(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
     }
 }
 
-/// What almost every account has of its own.
+/// Shared by the accounts without overrides.
 static NOTHING: Own = Own {
     concurrency: None,
     quotas: Vec::new(),
@@ -76,7 +74,6 @@ static NOTHING: Own = Own {
 };
 
 impl Account {
-    /// An account without anything but a name and a tier.
     pub(super) fn bare(id: AccountId, name: &str, tier: Arc<str>, created: UnixTime, origin: Origin) -> Self {
         Self {
             id,
@@ -91,43 +88,43 @@ impl Account {
         }
     }
 
-    /// An account as tiers.yaml lists it: its tier's terms, and nothing of its own.
+    /// An account as tiers.yaml lists it: its tier's terms, without overrides.
     pub fn listed(id: AccountId, name: &str, tier: impl Into<Arc<str>>, since: UnixTime) -> Self {
         Self::bare(id, name, tier.into(), since, Origin::Listed)
     }
 
-    /// How its owner is reached; at most [`EMAIL_BYTES_MAX`] bytes.
+    /// The owner's email address; at most [`EMAIL_BYTES_MAX`] bytes.
     pub fn email(&self) -> Option<&str> {
         self.rare.as_ref()?.email.as_deref()
     }
 
-    /// What operators want to remember, at most [`NOTE_BYTES_MAX`] bytes.
+    /// An operator's note, at most [`NOTE_BYTES_MAX`] bytes.
     pub fn note(&self) -> Option<&str> {
         self.rare.as_ref()?.note.as_deref()
     }
 
-    /// Until when it has these terms; from then on those of the anonymous tier, with its own counters.
+    /// From then on it has the anonymous tier's terms, with its own counters.
     pub fn until(&self) -> Option<UnixTime> {
         self.rare.as_ref()?.until
     }
 
-    /// Users for whom it may ask, if it is a delegating account (semantics §5.9).
+    /// Maximum number of delegated users, if it is a delegating account (semantics §5.9).
     pub fn users_max(&self) -> Option<u32> {
         self.rare.as_ref()?.users_max
     }
 
-    /// What it has instead of what its tier gives.
+    /// What overrides its tier's terms.
     pub fn own(&self) -> &Own {
         let own = self.rare.as_ref().and_then(|rare| rare.own.as_deref());
         own.unwrap_or(&NOTHING)
     }
 
-    /// The same, to keep it; nothing if it is empty.
+    /// The same, shared; `None` if there is nothing.
     pub fn shared_own(&self) -> Option<Arc<Own>> {
         self.rare.as_ref()?.own.clone()
     }
 
-    /// Its keys, the oldest first.
+    /// Its keys, oldest first.
     pub fn keys(&self) -> &[Key] {
         &self.keys
     }
@@ -137,7 +134,7 @@ impl Account {
         self.keys.iter().find(|key| key.id() == id)
     }
 
-    /// The account with these keys and no others.
+    /// The same account with exactly these keys.
     #[must_use]
     pub(super) fn with_keys(mut self, mut keys: Vec<Key>) -> Self {
         keys.sort_by_key(|key| (key.created, key.id()));
@@ -145,14 +142,13 @@ impl Account {
         self
     }
 
-    /// The account that this asks for, unchecked.
     pub(super) fn of(spec: AccountSpec, id: AccountId, created: UnixTime, words: &Words) -> Self {
         let tier = words.share(&spec.tier);
         let bare = Self::bare(id, &spec.name, tier, created, Origin::Stored);
         bare.with(spec, words)
     }
 
-    /// All that is said of it.
+    /// Its terms in flat form.
     pub fn spec(&self) -> AccountSpec {
         let own = self.own();
         AccountSpec {
@@ -170,7 +166,6 @@ impl Account {
         }
     }
 
-    /// The same account with all of that said of it, but for its name.
     fn with(self, spec: AccountSpec, words: &Words) -> Self {
         let own = Own {
             concurrency: spec.concurrency,
@@ -196,10 +191,10 @@ impl Account {
         }
     }
 
-    /// The account as it is after that change.
+    /// The account after that change.
     ///
     /// # Errors
-    /// It would say something that is out of bounds.
+    /// A value would be out of bounds.
     pub(super) fn changed(&self, patch: &AccountPatch, words: &Words) -> Result<Self, Illegal> {
         let mut spec = self.spec();
         spec.patch(patch);
@@ -207,7 +202,7 @@ impl Account {
         Ok(self.clone().with(spec, words))
     }
 
-    /// Whether its name, or what people write of it, contains that text, which is in lower case.
+    /// Whether the name, email or note contains that lower-case text.
     pub fn contains(&self, text: &str) -> bool {
         let written = [Some(&*self.name), self.email(), self.note()];
         written
@@ -217,14 +212,14 @@ impl Account {
     }
 }
 
-/// Numbers of an account's own as its spec has them.
+/// Overrides in the form of the spec.
 fn numbers<T: Copy, U: From<T>>(own: &[(Arc<str>, T)]) -> Numbers<U> {
     own.iter()
         .map(|(name, number)| (name.to_string(), (*number).into()))
         .collect()
 }
 
-/// The same as the account has them.
+/// Overrides in the form of the account.
 fn by_name<T: From<U>, U>(numbers: Numbers<U>) -> Vec<(Arc<str>, T)> {
     numbers
         .into_iter()

@@ -1,4 +1,4 @@
-//! The kinds of values that the fields of an account have: how each is changed, checked, and kept in the database.
+//! The kinds of values that an account's fields have: how each is changed, checked and stored.
 
 use std::collections::BTreeMap;
 
@@ -15,24 +15,24 @@ use crate::store::rows::{millis, unix_time};
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The name of a tier, which every account has.
+    /// The name of a tier; required.
     Tier,
-    /// Text, if there is any.
+    /// Optional text.
     Text,
-    /// A whole number, if there is one.
+    /// An optional whole number.
     Number,
-    /// A point of time, if there is one.
+    /// An optional time.
     Time,
-    /// Whether something is so.
+    /// A boolean.
     Flag,
-    /// Whole numbers by the names of quotas.
+    /// Whole numbers by quota name.
     Quotas,
-    /// Numbers by the names of request limits.
+    /// Numbers by request limit name.
     Limits,
 }
 
 impl Kind {
-    /// That in words, as JSON has it: of a whole account, or of what changes one.
+    /// Describes the JSON form, of a whole account or of a change to one.
     pub fn in_json(self, changes: bool) -> &'static str {
         match (self, changes) {
             (Self::Tier, _) => "the name of a tier",
@@ -51,21 +51,21 @@ impl Kind {
         }
     }
 
-    /// Whether the table of accounts has a column for it. Numbers by name have tables of their own.
+    /// Whether it is a column of the table of accounts. Overrides by name have tables of their own.
     pub const fn is_column(self) -> bool {
         !matches!(self, Self::Quotas | Self::Limits)
     }
 }
 
-/// What is to become of a value that may be missing.
+/// A change to an optional value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Change<T> {
-    /// It stays as it is.
+    /// Leave it.
     #[default]
     Keep,
-    /// It is this.
+    /// Set it.
     Set(T),
-    /// It is taken away: `null` in JSON.
+    /// Clear it: `null` in JSON.
     Clear,
 }
 
@@ -76,7 +76,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
 }
 
 impl<T> Change<T> {
-    /// The value after it.
+    /// The value after the change.
     pub fn of(self, old: Option<T>) -> Option<T> {
         match self {
             Self::Keep => old,
@@ -88,25 +88,25 @@ impl<T> Change<T> {
 
 /// The value of a field.
 pub trait Value: Sized {
-    /// What a patch says of it.
+    /// The form of a change.
     type Patch;
-    /// What it holds.
+    /// Its kind.
     const KIND: Kind;
 
-    /// Makes it what the patch says.
+    /// Applies the change.
     fn patch(&mut self, patch: &Self::Patch);
 
-    /// Whether it fits.
+    /// Checks the value.
     fn check(&self, bounds: Bounds) -> Result<(), Illegal>;
 
-    /// Reads it from the next column, if it has one.
+    /// Reads it from the next column, if its kind has one.
     fn read(row: &Row<'_>, columns: &mut impl Iterator<Item = usize>) -> rusqlite::Result<Self>;
 
-    /// Adds its column to a row, if it has one.
+    /// Appends its column to a row, if its kind has one.
     fn write<'v>(&'v self, row: &mut Vec<ToSqlOutput<'v>>) -> rusqlite::Result<()>;
 }
 
-/// The last two of what has a column.
+/// `read` and `write` of a value with a column.
 macro_rules! in_a_column {
     () => {
         fn read(row: &Row<'_>, columns: &mut impl Iterator<Item = usize>) -> rusqlite::Result<Self> {
@@ -164,12 +164,12 @@ impl<T: Scalar> Value for Option<T> {
     }
 }
 
-/// What may be missing.
+/// The content of an optional value.
 pub trait Scalar: Clone + FromSql + ToSql {
-    /// What it holds.
+    /// Its kind.
     const KIND: Kind;
 
-    /// Whether it fits.
+    /// Checks the value.
     fn check(&self, bounds: Bounds) -> Result<(), Illegal>;
 }
 
@@ -197,7 +197,7 @@ impl Scalar for Until {
     }
 }
 
-/// A point of time: in JSON as RFC 3339 has it, or a bare date; in the database a number of milliseconds.
+/// A time: RFC 3339 or a bare date in JSON, milliseconds in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Until(pub UnixTime);
@@ -212,7 +212,7 @@ impl TryFrom<String> for Until {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        calendar::point(&text).map(Self).ok_or("no point of time")
+        calendar::point(&text).map(Self).ok_or("not a time")
     }
 }
 
@@ -228,16 +228,16 @@ impl ToSql for Until {
     }
 }
 
-/// Numbers of an account's own, by name.
+/// An account's overrides, by name.
 pub type Numbers<T> = BTreeMap<String, T>;
 
-/// A number of an account's own, instead of its tier's.
+/// An override of a tier's number.
 pub trait OwnNumber: Copy + Into<u64> {
-    /// What a field of them holds.
+    /// The kind of a field that holds them.
     const KIND: Kind;
 }
 
-/// The limit of a quota, in units.
+/// A quota's limit, in units.
 impl OwnNumber for u64 {
     const KIND: Kind = Kind::Quotas;
 }
@@ -247,7 +247,7 @@ impl OwnNumber for OwnLimit {
 }
 
 impl<T: OwnNumber> Value for Numbers<T> {
-    /// `None`, and a name that is left out, stay as they are. `None` by a name gives the tier's number back.
+    /// A name that is left out stays. `None` under a name restores the tier's number.
     type Patch = Option<Numbers<Option<T>>>;
     const KIND: Kind = T::KIND;
 
@@ -273,17 +273,17 @@ impl<T: OwnNumber> Value for Numbers<T> {
     }
 }
 
-/// An account's own number for a request limit: in JSON `300`, or `{ "limit": 5000, "lifts": "network" }` (semantics §7.3).
+/// An account's own request limit: in JSON `300`, or `{ "limit": 5000, "lifts": "network" }` (semantics §7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum OwnLimit {
-    /// It lifts nothing else.
+    /// A number alone.
     Number(u32),
-    /// It may lift the number of the account's network too.
+    /// A number that may also lift the limit of the account's network.
     Lifting(Lifting),
 }
 
-/// A number, and what it lifts beside itself.
+/// A number, and what else it lifts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lifting {

@@ -1,7 +1,7 @@
-//! The accounts that tiers.yaml lists: beside those in the store, with ids that the store gives them.
+//! The accounts that tiers.yaml lists, with ids from the store.
 //!
-//! Of their keys the database has nothing; each name has a row there, and so an id that it keeps. So a list is first checked, then
-//! its new names get their ids, durably, and then it is taken into the [`Directory`], all at once for every reader.
+//! The database has none of their keys, only a row for each name, which holds its id. A list is checked, its new names get
+//! ids durably, and then the [`Directory`] takes it over, at once for all readers.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,26 +19,25 @@ use crate::store::directory::{Directory, Step};
 use crate::store::keys::{Key, KeyHash, KeyId};
 use crate::store::rows::{millis, unix_time};
 
-/// Names that were listed and aren't any more, of which the ids are kept for their return. Of the others, those that are
-/// unlisted for longest, the rows stay for what they have used, but their names are free.
+/// Names no longer listed whose ids are kept for their return. Beyond that, those unlisted longest keep their rows, for their
+/// usage, but their names are free.
 const UNLISTED_MAX: i64 = 100_000;
 
-/// Ids of a list, in its order, each with when its name was first listed.
+/// The ids of a list, in its order, each with the time when its name was first listed.
 pub(super) type Ids = Vec<(AccountId, UnixTime)>;
 
-/// What another list has changed.
+/// The differences between two lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Relisted {
-    /// Accounts that were not listed before.
+    /// Newly listed accounts.
     pub come: usize,
-    /// Accounts whose tier or keys are others now.
+    /// Accounts whose tier or keys changed.
     pub changed: usize,
-    /// Accounts that are listed no longer.
+    /// Accounts no longer listed.
     pub gone: usize,
 }
 
-/// Another list, checked and with an id for each name, durably, but not shown to anybody yet. No account can be changed while
-/// it is there.
+/// A new list, checked and with durable ids, but not visible yet. Holds the store's lock, so no account can change meanwhile.
 #[derive(Debug)]
 #[must_use = "until it is taken the old list stands"]
 pub struct Relisting<'s> {
@@ -47,7 +46,7 @@ pub struct Relisting<'s> {
 }
 
 impl Relisting<'_> {
-    /// From now on the accounts that are listed are these, all at once for every reader. Waits for no disk.
+    /// Makes the list visible, at once for all readers. Doesn't wait for the disk.
     pub fn take(self) -> Relisted {
         self.change.store.directory.take(&self.change.steps);
         self.relisted
@@ -55,19 +54,17 @@ impl Relisting<'_> {
 }
 
 impl AccountStore {
-    /// The accounts that tiers.yaml lists are these from now on, in one step for every request. A name has the id that it had
-    /// whenever it was listed; who is not in the list any more has no account, and finds what it has used if it is listed
-    /// again. Waits for the disk, unless the list is the same.
+    /// Replaces the listed accounts, in one step for all requests. A name keeps its id: an account that leaves the list and
+    /// returns finds its usage. Waits for the disk unless the list is the same.
     ///
     /// # Errors
-    /// A name or a key is in the store as well, or a key in the list twice; or new names can't be written down. Nothing has
-    /// changed for anybody then.
+    /// A name or a key is also in the store, a key is twice in the list, or new names can't be written. Nothing has changed then.
     pub fn relist(&self, listed: &[Listed], now: UnixTime) -> Result<Relisted, AccountsError> {
         Ok(self.prepare_list(listed, now)?.take())
     }
 
-    /// The same in two steps, for a caller that has something else to do between: everything that waits for the disk or can fail is
-    /// done, and [`Relisting::take`] shows it.
+    /// The same in two steps, for a caller with work in between: this does all that can fail or waits for the disk, and
+    /// [`Relisting::take`] makes it visible.
     ///
     /// # Errors
     /// As [`Self::relist`].
@@ -85,7 +82,7 @@ impl AccountStore {
 }
 
 impl Changing<'_> {
-    /// Gives each name its id, durably, and tells the audit log.
+    /// Gives each name its id, durably, with a row in the audit log.
     fn name(&mut self, listed: &[Listed], detail: Value, now: UnixTime) -> Result<Ids, AccountsError> {
         let listed = listed.to_vec();
         let named = self.store.database.write(move |transaction| {
@@ -102,8 +99,8 @@ impl Changing<'_> {
     }
 }
 
-/// Gives each name of the list that the server starts with its id, and tells the audit log what is otherwise than when it last
-/// ran. `None`: no id is left.
+/// Gives each name of the list at startup its id, and records in the audit log what changed since the last run. `None`: ids
+/// are used up.
 pub(super) fn name_at_start(
     transaction: &Transaction<'_>,
     listed: &[Listed],
@@ -123,7 +120,7 @@ fn log(transaction: &Transaction<'_>, detail: &Value, now: UnixTime) -> rusqlite
     audit::insert(transaction, &stamp, "list_change", "accounts", detail)
 }
 
-/// The names that a list has otherwise than the one before.
+/// The names that differ between two lists.
 #[derive(Debug, Default)]
 struct News {
     come: Vec<String>,
@@ -132,7 +129,7 @@ struct News {
 }
 
 impl News {
-    /// Of a list beside the one in memory, keys included.
+    /// Compares with the list in memory, keys included.
     fn of(directory: &Directory, listed: &[Listed]) -> Self {
         let before = directory.listed();
         let mut before: HashMap<&str, &Account> = before.iter().map(|account| (&*account.name, &**account)).collect();
@@ -159,7 +156,7 @@ impl News {
         }
     }
 
-    /// For the audit log: the first of the names, and how many there are.
+    /// For the audit log: the first names of each kind, and the counts.
     fn told(&self) -> Value {
         let first = |names: &[String]| names.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>();
         let Relisted { come, changed, gone } = self.relisted();
@@ -175,15 +172,15 @@ fn has_keys(account: &Account, hashes: &[KeyHash]) -> bool {
     has == hashes.iter().collect()
 }
 
-/// What a list has become in the database.
+/// The database's result for a list.
 struct Named {
     ids: Ids,
-    /// By what the database knew; of keys it knows nothing.
+    /// Without changes to keys, which the database doesn't have.
     news: News,
 }
 
-/// Gives every listed name an id of its own that it keeps: a name that is taken out of tiers.yaml and comes back finds what
-/// it has used. What is as it was is not written. `None`: no id is left, and nothing is written.
+/// Gives every listed name an id that it keeps, so an account that leaves tiers.yaml and returns finds its usage. Writes only
+/// what changed. `None`: ids are used up, and nothing is written.
 fn name_listed(transaction: &Transaction<'_>, listed: &[Listed], now: UnixTime) -> rusqlite::Result<Option<Named>> {
     let mut before = listed_rows(transaction)?;
     let mut named = Named {
@@ -222,7 +219,7 @@ fn name_listed(transaction: &Transaction<'_>, listed: &[Listed], now: UnixTime) 
     Ok(Some(named))
 }
 
-/// Those that are listed at present, by name: id, tier, and since when.
+/// The listed accounts by name: id, tier, and the time since which they are listed.
 fn listed_rows(connection: &Connection) -> rusqlite::Result<HashMap<String, (u32, String, i64)>> {
     let mut select = connection
         .prepare("SELECT name, id, tier, created FROM account WHERE origin = 'listed' AND removed_at IS NULL")?;
@@ -235,7 +232,7 @@ fn list(transaction: &Transaction<'_>, id: u32, tier: &str) -> rusqlite::Result<
     update.execute(params![id, tier]).map(drop)
 }
 
-/// The id of a name that was not in the list: the one that it had before, or a new one; and when it was first listed.
+/// The id of a newly listed name, its former one or a new one, and the time when it was first listed.
 fn list_anew(
     transaction: &Transaction<'_>,
     wanted: &Listed,
@@ -259,7 +256,7 @@ fn list_anew(
     Ok((id, since))
 }
 
-/// Names that are unlisted for longest lose their ids if there are too many.
+/// Beyond [`UNLISTED_MAX`], the names unlisted longest lose their ids.
 fn forget_names(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     let count: i64 = transaction.query_row(
         "SELECT count(*) FROM account WHERE origin = 'listed' AND removed_at IS NOT NULL",
@@ -278,17 +275,17 @@ fn forget_names(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-/// Puts the listed accounts into a directory that has only what is stored.
+/// Adds the listed accounts to a directory that has only stored ones.
 ///
 /// # Errors
-/// A name or a key is in both, or a key in the list twice.
+/// A name or a key is also stored, or a key is twice in the list.
 pub(super) fn fill(directory: &Directory, listed: &[Listed], ids: &Ids) -> Result<(), AccountsError> {
     check(listed, directory)?;
     directory.take(&steps(directory, listed, ids));
     Ok(())
 }
 
-/// Whether that list can stand beside what the directory has stored.
+/// Checks the list against the stored accounts and against itself.
 fn check(listed: &[Listed], directory: &Directory) -> Result<(), AccountsError> {
     let is_stored = |account: &Arc<Account>| account.origin == Origin::Stored;
     let both = listed
@@ -313,7 +310,7 @@ fn check(listed: &[Listed], directory: &Directory) -> Result<(), AccountsError> 
     Ok(())
 }
 
-/// The steps from the list that the directory has to this one.
+/// The steps from the directory's list to this one.
 fn steps(directory: &Directory, listed: &[Listed], ids: &Ids) -> Vec<Step> {
     let mut before: HashMap<AccountId, Arc<Account>> = directory
         .listed()

@@ -1,4 +1,4 @@
-//! Why accounts can't be opened, changed or imported.
+//! Errors when accounts are opened, changed or imported.
 
 use std::fmt;
 
@@ -7,44 +7,44 @@ use crate::store::account::Illegal;
 use crate::store::keys::KEYS_PER_ACCOUNT_MAX;
 use crate::store::network::NETWORKS_MAX;
 
-/// Why the accounts can't be opened, or those of tiers.yaml can't be others. Then they are those that they were.
+/// The accounts can't be opened, or the list in tiers.yaml can't be replaced. The accounts stay as they were.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountsError {
-    /// What lies there is not what was written: what is wrong.
+    /// The stored data is damaged, and how.
     Damaged(String),
-    /// The disk's.
+    /// A disk error.
     Disk(String),
-    /// These names are both in tiers.yaml and in the store: at most 20 of them.
+    /// These names are both in tiers.yaml and in the store; at most 20 of them.
     ListedAndStored(Vec<String>),
-    /// The account `listed` of tiers.yaml has a key that the account `other` has too.
+    /// Two accounts have the same key.
     KeyOfTwo {
-        /// In tiers.yaml.
+        /// The one in tiers.yaml.
         listed: String,
-        /// There or in the store.
+        /// The other one, in tiers.yaml or in the store.
         other: String,
     },
-    /// No id is left for another account.
+    /// All account ids are used up.
     NoIds,
-    /// The list can't be written down: the disk's error, or they are closed.
+    /// The list can't be written: a disk error, or the database is closed.
     Unavailable(String),
 }
 
 impl fmt::Display for AccountsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Damaged(what) => write!(f, "they are damaged ({what}); restore them from a backup"),
+            Self::Damaged(what) => write!(f, "the stored accounts are damaged ({what}); restore a backup"),
             Self::Disk(error) => f.write_str(error),
             Self::ListedAndStored(names) => write!(
                 f,
-                "listed in tiers.yaml under `accounts`, and stored as well: {}; take each out of tiers.yaml, or remove it from the \
-                 store (`tiergate account remove NAME --yes`; if no server runs, start one without the list first)",
+                "listed in tiers.yaml under `accounts`, and stored as well: {}; take each out of tiers.yaml, or remove it from \
+                 the store (`tiergate account remove NAME --yes`; if no server runs, start one without the list first)",
                 names.join(", ")
             ),
             Self::KeyOfTwo { listed, other } => write!(
                 f,
                 "the account {listed} of tiers.yaml has a key that {other} has too; give each account keys of its own"
             ),
-            Self::NoIds => f.write_str("there have been as many accounts as there can ever be"),
+            Self::NoIds => f.write_str("all account ids are used up"),
             Self::Unavailable(why) => write!(
                 f,
                 "nothing was changed: the database can't be written at present ({why}); see to the disk, then reload tiers.yaml"
@@ -55,47 +55,47 @@ impl fmt::Display for AccountsError {
 
 impl std::error::Error for AccountsError {}
 
-/// Why a change was not made. Everything is as it was.
+/// A change was not made. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeError {
     /// No account has that name.
     UnknownAccount,
-    /// It stands in tiers.yaml, and is changed there.
+    /// The account is listed in tiers.yaml, and is changed there.
     Listed,
     /// Another account has that name.
     NameTaken,
-    /// There are [`ACCOUNTS_MAX`] in the store, or no id is left.
+    /// There are [`ACCOUNTS_MAX`] in the store, or all ids are used up.
     TooManyAccounts,
     /// No key has that id.
     UnknownKey,
-    /// Another account has that key, or the same account has it already.
+    /// An account, possibly the same one, has that key already.
     KeyTaken,
-    /// The account has [`KEYS_PER_ACCOUNT_MAX`] that have not expired.
+    /// The account has [`KEYS_PER_ACCOUNT_MAX`] unexpired keys.
     TooManyKeys,
-    /// The key has expired: there is nothing to rotate.
+    /// The key has expired and can't be rotated.
     KeyExpired,
-    /// Nothing is said of that network.
+    /// That network has no entry.
     UnknownNetwork,
-    /// tiers.yaml blocks that network, and it is unblocked there.
+    /// tiers.yaml blocks that network, and unblocks it.
     ListedNetwork,
-    /// Something is said of [`NETWORKS_MAX`] of them.
+    /// There are [`NETWORKS_MAX`] network entries.
     TooManyNetworks,
     /// Two lines of an import give the same name different terms.
     Differs,
-    /// A line of an import names no tier, and its account is new.
+    /// A line of an import names no tier for a new account.
     NoTier,
-    /// An import would remove so many of a source's accounts that it takes a yes.
+    /// An import would remove enough of a source's accounts to need confirmation.
     TooManyRemoved {
-        /// Accounts that would go.
+        /// Accounts that it would remove.
         removed: usize,
         /// Accounts of that source.
         of: usize,
-        /// Its name.
+        /// The source.
         source: String,
     },
-    /// What was asked for is out of bounds.
+    /// A value is out of bounds.
     Illegal(Illegal),
-    /// The database's, or the system has no random numbers.
+    /// The database can't be written, or the system has no random numbers.
     Unavailable(String),
 }
 
@@ -103,7 +103,7 @@ impl fmt::Display for ChangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownAccount => f.write_str("there is no such account"),
-            Self::Listed => f.write_str("the account stands in tiers.yaml: change it there"),
+            Self::Listed => f.write_str("the account is listed in tiers.yaml: change it there"),
             Self::NameTaken => f.write_str("an account of that name exists already"),
             Self::TooManyAccounts => write!(
                 f,
@@ -116,17 +116,17 @@ impl fmt::Display for ChangeError {
                 "the account has {KEYS_PER_ACCOUNT_MAX} keys, and can't have more: revoke one first"
             ),
             Self::KeyExpired => f.write_str("the key has expired: add a new one instead"),
-            Self::UnknownNetwork => f.write_str("nothing is said of that network"),
+            Self::UnknownNetwork => f.write_str("there is no entry for that network"),
             Self::ListedNetwork => {
                 f.write_str("the network is blocked in tiers.yaml: take it out of `blocked_networks` there")
             }
             Self::TooManyNetworks => write!(
                 f,
-                "something is said of {NETWORKS_MAX} networks, and there can't be more: remove one first"
+                "there are {NETWORKS_MAX} network entries, and there can't be more: remove one first"
             ),
             Self::Differs => f.write_str("an earlier line gives the account of that name other terms"),
             Self::Illegal(why) => why.fmt(f),
-            Self::NoTier => f.write_str("it names no tier, and there is no such account yet"),
+            Self::NoTier => f.write_str("there is no such account yet, and a new one needs a tier"),
             Self::TooManyRemoved { removed, of, source } => write!(
                 f,
                 "this would remove {removed} of the {of} accounts of the source {source}, more than a tenth, so nothing was \
@@ -148,17 +148,17 @@ impl From<Illegal> for ChangeError {
     }
 }
 
-/// Why an import was not made. Everything is as it was.
+/// An import was not made. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImportError {
     /// Lines are wrong.
     Lines {
-        /// The first of them in their order, at most [`LINES_MAX`](super::LINES_MAX): their numbers, and what is wrong.
+        /// The first wrong lines, at most [`LINES_MAX`](super::LINES_MAX), each with its number and its error.
         first: Vec<(usize, String)>,
-        /// How many there are.
+        /// How many lines are wrong.
         count: usize,
     },
-    /// All of it.
+    /// An error of the import as a whole.
     Whole(ChangeError),
 }
 

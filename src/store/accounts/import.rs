@@ -1,5 +1,4 @@
-//! Many accounts at once: made, and, if that is asked for, changed and removed, so that what is stored is what a file says.
-//! All of it in one transaction, or nothing.
+//! Imports: many accounts created, and on request updated and removed, to match a file. One transaction, all or nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,9 +13,9 @@ use crate::store::audit::Stamp;
 use crate::store::directory::Step;
 use crate::store::keys::{Key, KeyId, LABEL};
 
-/// Wrong lines, and changes, that are named, the first of them. All are counted.
+/// Wrong lines, and changes, that a result lists. All are counted.
 pub const LINES_MAX: usize = 1_000;
-/// Of a source's accounts one in so many may be removed without being asked for twice.
+/// Without confirmation, an import may remove at most one in this many of a source's accounts.
 const REMOVED_SHARE: usize = 10;
 
 /// A line of an import.
@@ -24,43 +23,43 @@ const REMOVED_SHARE: usize = 10;
 pub struct ImportRow {
     /// The account that it names.
     pub name: String,
-    /// What it says of it. A new account needs a tier; the source of one that is there stays.
+    /// Its terms. A new account needs a tier; an existing account keeps its source.
     pub terms: AccountPatch,
-    /// Keys that it brings along.
+    /// Keys to add.
     pub keys: Vec<Key>,
 }
 
-/// How an import is made.
+/// Import options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportOptions {
-    /// Whether accounts that there are become as the file says. Otherwise their names are wrong.
+    /// Whether existing accounts are updated. Otherwise their names are errors.
     pub update: bool,
-    /// Whether nothing is changed, but only said what would be.
+    /// Whether to report the changes without making them.
     pub dry_run: bool,
-    /// From which source new accounts come, whatever their lines say.
+    /// The source of new accounts, whatever their lines say.
     pub source: Option<String>,
-    /// Whether accounts of that source are removed that the file doesn't name. Needs `source` and `update`.
+    /// Whether to remove the source's accounts that the file doesn't name. Needs `source` and `update`.
     pub remove_missing: bool,
-    /// Whether more than a tenth of that source's accounts may go.
+    /// Whether more than a tenth of the source's accounts may be removed.
     pub yes: bool,
 }
 
 /// What an import has changed, or would change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
-    /// Accounts that are new.
+    /// New accounts.
     pub added: usize,
-    /// Accounts that were there and are other now, or have keys that are new.
+    /// Existing accounts that changed or got keys.
     pub updated: usize,
-    /// Accounts that were there and are as they were.
+    /// Existing accounts that stayed as they were.
     pub unchanged: usize,
-    /// Accounts that are gone.
+    /// Removed accounts.
     pub removed: usize,
-    /// Keys that are new.
+    /// New keys.
     pub keys_added: usize,
-    /// Whether so many would go that it needs [`ImportOptions::yes`]: only of a dry run.
+    /// Whether the removals need [`ImportOptions::yes`]; only for a dry run.
     pub needs_yes: bool,
-    /// The first [`LINES_MAX`] accounts that are new, other or gone.
+    /// The first [`LINES_MAX`] added, updated or removed accounts.
     pub changes: Vec<Changed>,
 }
 
@@ -69,18 +68,18 @@ pub struct Imported {
 pub struct Changed {
     /// `None`: it is new.
     pub before: Option<Arc<Account>>,
-    /// `None`: it is gone.
+    /// `None`: it is removed.
     pub after: Option<Arc<Account>>,
-    /// Its keys that are new.
+    /// Its new keys.
     pub keys_added: usize,
 }
 
 impl AccountStore {
-    /// Takes over what the lines say, each with its number, or finds what is wrong with it. Lines of one name that say the same
-    /// give one account several keys. Accounts that tiers.yaml lists are never touched. Takes the lines under the store's lock.
+    /// Applies the lines, each with its number. Several lines with the same name and terms give one account several keys. Listed
+    /// accounts are never touched. Consumes the lines under the store's lock.
     ///
     /// # Errors
-    /// What is wrong, and nothing has changed.
+    /// What is wrong. Nothing has changed then.
     pub fn import(
         &self,
         lines: impl Iterator<Item = (usize, Result<ImportRow, String>)>,
@@ -128,7 +127,6 @@ fn event(options: &ImportOptions, imported: &Imported) -> Event {
 /// The lines that are wrong.
 #[derive(Debug, Default)]
 struct Wrong {
-    /// The first of them, at most [`LINES_MAX`].
     first: Vec<(usize, String)>,
     count: usize,
 }
@@ -142,16 +140,15 @@ impl Wrong {
     }
 }
 
-/// What the lines have asked for so far.
+/// The steps that the lines need so far.
 struct Plan<'s, 'o> {
     change: Changing<'s>,
     options: &'o ImportOptions,
     now: UnixTime,
-    /// Which step is for the account of a name.
+    /// The step of each account name.
     seen: HashMap<Box<str>, usize>,
-    /// Keys that the lines have brought.
     keys: HashSet<KeyId>,
-    /// Lines whose key another account has that may be removed.
+    /// Lines whose key belongs to another account that may be removed.
     contested: Vec<(usize, KeyId)>,
     wrong: Wrong,
 }
@@ -179,7 +176,7 @@ impl<'s> Plan<'s, '_> {
         row.keys.into_iter().try_for_each(|key| self.give(line, at, key))
     }
 
-    /// The account that a line names, as it was and as it says.
+    /// The account that a line names, before and after.
     fn step(&mut self, row: &mut ImportRow) -> Result<Step, ChangeError> {
         let (directory, words) = (&self.change.store.directory, self.change.store.directory.words());
         let Some(before) = directory.by_name(&row.name) else {
@@ -206,7 +203,7 @@ impl<'s> Plan<'s, '_> {
         }
     }
 
-    /// The account of that step has the key, unless it had it before.
+    /// Adds the key to the step's account, unless the account had it before.
     fn give(&mut self, line: usize, at: usize, key: Key) -> Result<(), ChangeError> {
         let id = key.id();
         LABEL.text(&key.label)?;
@@ -234,7 +231,7 @@ impl<'s> Plan<'s, '_> {
         self.options.remove_missing && is_of_source && account.origin == Origin::Stored
     }
 
-    /// Removes the accounts of the source that no line has named. Whether they are so many that it takes a yes.
+    /// Removes the source's accounts that no line named. Whether they need confirmation.
     fn remove_missing(&mut self) -> Result<bool, ImportError> {
         let mut removed: HashSet<AccountId> = HashSet::new();
         let mut needs_yes = false;
@@ -266,7 +263,7 @@ impl<'s> Plan<'s, '_> {
         Ok(needs_yes && !self.options.yes)
     }
 
-    /// The change as it is to be made, and what it comes to.
+    /// The change to commit, and its summary.
     fn finish(mut self, needs_yes: bool) -> Result<(Changing<'s>, Imported), ImportError> {
         if self.wrong.count > 0 {
             let Wrong { mut first, count } = self.wrong;
@@ -302,7 +299,6 @@ impl<'s> Plan<'s, '_> {
     }
 }
 
-/// The account of a step that a line has made.
 fn account_of(step: &Step) -> &Arc<Account> {
-    step.after.as_ref().expect("lines remove nobody")
+    step.after.as_ref().expect("a line never removes an account")
 }

@@ -1,8 +1,8 @@
-//! The accounts in the database, and what is said of networks: one transaction a change, with its row in the audit log, durable
-//! before it is acknowledged, and only then taken into the [`Directory`] and the [`Networks`], where requests look.
+//! Accounts and network entries in the database. A change is one transaction with its audit row, durable before it is
+//! acknowledged, and only then visible to requests in the [`Directory`] and [`Networks`].
 //!
-//! Checks are made against these two, which mirror the database for as long as the lock is held: so a change reads nothing.
-//! Everything here waits for the disk, so it is called where waiting does no harm.
+//! Changes are checked against these two, which mirror the database while the lock is held, so a change reads no rows.
+//! Everything here waits for the disk: call it where blocking is safe.
 
 mod declared;
 mod error;
@@ -35,9 +35,9 @@ use crate::policy::time::{Span, UnixTime};
 
 /// Accounts in the store, at most. Those that tiers.yaml lists don't count.
 pub const ACCOUNTS_MAX: usize = 1_000_000;
-/// An id that is never given: as the next one it means that none is left.
+/// Never given out: as the next id it means that ids are used up.
 const NO_ID: u32 = u32::MAX;
-/// Listed names that an error, or a row of the audit log, shows.
+/// Names that an error or an audit row shows.
 const SHOWN_MAX: usize = 20;
 
 /// An account as tiers.yaml lists it.
@@ -51,12 +51,12 @@ pub struct Listed {
     pub keys: Vec<KeyHash>,
 }
 
-/// The accounts, and what is said of networks, in the database and in memory.
+/// The accounts and network entries, in the database and in memory.
 pub struct AccountStore {
     directory: Arc<Directory>,
     networks: Arc<Networks>,
     database: Arc<Database>,
-    /// The least id that nobody has had. Held for a whole change.
+    /// The lowest unused id. Held for a whole change.
     next_id: Mutex<u32>,
 }
 
@@ -66,18 +66,18 @@ impl fmt::Debug for AccountStore {
     }
 }
 
-/// A key that was just made, with the only sight of it that there will ever be.
+/// A new key, with its secret, which is not kept.
 #[derive(Clone, Debug)]
 pub struct Minted {
-    /// The key itself.
+    /// The key in plain text.
     pub secret: Secret,
-    /// What is kept of it.
+    /// What is stored.
     pub key: Key,
 }
 
 impl AccountStore {
-    /// The accounts in that database, and those listed beside them; and the networks in it, beside those that tiers.yaml has
-    /// `blocked`. Blocks on the disk.
+    /// Loads the accounts and network entries of that database, and adds the accounts that tiers.yaml lists and the networks that
+    /// it has `blocked`. Blocks on the disk.
     ///
     /// # Errors
     /// The database can't be read or written, no id is left for a listed name, or a name or a key is in both places.
@@ -108,20 +108,20 @@ impl AccountStore {
         })
     }
 
-    /// Where requests look whose a key is.
+    /// The index in which requests look keys up.
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
     }
 
-    /// Where requests look what is said of their network.
+    /// The index in which requests look their network up.
     pub fn networks(&self) -> &Arc<Networks> {
         &self.networks
     }
 
-    /// Makes an account, with an id that nobody has had.
+    /// Creates an account with an unused id.
     ///
     /// # Errors
-    /// Its name is taken, what it says is out of bounds, or there are too many.
+    /// Its name is taken, a value is out of bounds, or there are too many accounts.
     pub fn add(&self, new: AccountSpec, stamp: impl Into<Stamp>) -> Result<Arc<Account>, ChangeError> {
         let stamp = stamp.into();
         let mut change = self.begin();
@@ -137,10 +137,10 @@ impl AccountStore {
         Ok(account)
     }
 
-    /// Changes the account of that name, and answers with what it is now. What leaves everything as it is is not written.
+    /// Changes the account of that name and returns the result. Writes nothing if nothing changes.
     ///
     /// # Errors
-    /// There is none, it is listed, or what it would say is out of bounds.
+    /// There is no such account, it is listed, or a value would be out of bounds.
     pub fn change(
         &self,
         name: &str,
@@ -166,11 +166,11 @@ impl AccountStore {
         Ok(account)
     }
 
-    /// Removes the account of that name and its keys, and answers with what it was. An account of the same name that comes later
-    /// is another one. Of the removed one the database keeps its id, name and tier, by which what it has used is known.
+    /// Removes the account of that name with its keys and returns it. A later account of the same name is a different one. The
+    /// database keeps the id, name and tier of the removed one, to identify its usage.
     ///
     /// # Errors
-    /// There is none, or it is listed.
+    /// There is no such account, or it is listed.
     pub fn remove(&self, name: &str, stamp: impl Into<Stamp>) -> Result<Arc<Account>, ChangeError> {
         let mut change = self.begin();
         let account = self.stored(name)?;
@@ -180,10 +180,10 @@ impl AccountStore {
         Ok(account)
     }
 
-    /// Makes a key for the account of that name. Its expired keys are forgotten if they are in the way.
+    /// Creates a key for the account of that name. Expired keys are dropped if they are in the way.
     ///
     /// # Errors
-    /// There is none, it is listed, it has too many keys, or the label is out of bounds.
+    /// There is no such account, it is listed or has too many keys, or the label is out of bounds.
     pub fn mint(
         &self,
         name: &str,
@@ -201,11 +201,11 @@ impl AccountStore {
         Ok(minted)
     }
 
-    /// Makes a key that takes the place of another: it has the same label, and lives as long from now as the other did from its
-    /// beginning. The other stays for `overlap`, if it would have lived so long. Answers with both.
+    /// Replaces a key by a new one with the same label and lifetime, counted from now. The old key stays valid for `overlap`,
+    /// unless it expires sooner. Returns both.
     ///
     /// # Errors
-    /// There is no such key, its account is listed or has too many, or it has expired.
+    /// There is no such key, it has expired, or its account is listed or has too many keys.
     pub fn rotate(&self, id: KeyId, overlap: Span, stamp: impl Into<Stamp>) -> Result<(Minted, Key), ChangeError> {
         let stamp = stamp.into();
         let now = stamp.at;
@@ -231,7 +231,7 @@ impl AccountStore {
         Ok((minted, old))
     }
 
-    /// Makes a key worthless, at once and for good. Answers with what it was.
+    /// Revokes a key at once and for good, and returns what it was.
     ///
     /// # Errors
     /// There is no such key, or its account is listed.
@@ -245,7 +245,7 @@ impl AccountStore {
         Ok(key)
     }
 
-    /// A new key, and the account's keys with it.
+    /// A new key, and the account's keys including it.
     fn minted(
         &self,
         account: &Account,
@@ -257,7 +257,7 @@ impl AccountStore {
         let mut keys = room_for_a_key(account, now)?;
         let unavailable = |error: io::Error| ChangeError::Unavailable(error.to_string());
         let secret = loop {
-            // Two in 10^14 share an id; such a one is never given out.
+            // Two in 10^14 keys share an id; never give out such a key.
             let secret = Secret::mint().map_err(unavailable)?;
             if self.directory.owner(KeyId::of(&secret.hash())).is_none() {
                 break secret;
@@ -289,7 +289,6 @@ impl AccountStore {
         }
     }
 
-    /// Takes the lock.
     fn begin(&self) -> Changing<'_> {
         let taken = self.next_id.lock();
         Changing {
@@ -302,7 +301,7 @@ impl AccountStore {
     }
 }
 
-/// The account's keys, of which there may be one more. Expired ones are left out if they are in the way.
+/// The account's keys, with space for one more. Drops expired ones if they are in the way.
 fn room_for_a_key(account: &Account, now: UnixTime) -> Result<Vec<Key>, ChangeError> {
     let mut keys = account.keys().to_vec();
     if keys.len() >= KEYS_PER_ACCOUNT_MAX {
@@ -314,7 +313,7 @@ fn room_for_a_key(account: &Account, now: UnixTime) -> Result<Vec<Key>, ChangeEr
     }
 }
 
-/// What the audit log says of a change.
+/// The audit row of a change.
 #[derive(Debug)]
 struct Event {
     action: &'static str,
@@ -333,15 +332,15 @@ impl Event {
     }
 }
 
-/// A change that is being put together, under the store's lock.
+/// A change in preparation, under the store's lock.
 #[derive(Debug)]
 struct Changing<'s> {
     store: &'s AccountStore,
-    /// The next id as the last change left it.
+    /// The next id before this change.
     taken: parking_lot::MutexGuard<'s, u32>,
     next_id: u32,
     steps: Vec<Step>,
-    /// Networks as they will be.
+    /// Network entries after the change.
     networks: Vec<Arc<NetworkEntry>>,
 }
 
@@ -357,14 +356,14 @@ impl Changing<'_> {
         Ok(id)
     }
 
-    /// The account has these keys and no others.
+    /// Replaces the account's keys.
     fn give(&mut self, account: &Arc<Account>, keys: Vec<Key>) {
         let after = Account::clone(account).with_keys(keys);
         self.steps.push(Step::change(Arc::clone(account), Arc::new(after)));
     }
 
-    /// Makes the steps durable, with the event, then visible. After an error all is as it was: ids that were taken come again,
-    /// since nobody has seen them.
+    /// Makes the steps durable, with the event, and then visible. On an error nothing changes; ids taken are given out again,
+    /// since no one has seen them.
     fn commit(mut self, stamp: Stamp, event: Event) -> Result<(), ChangeError> {
         let steps = Arc::new(std::mem::take(&mut self.steps));
         let (written, networks) = (Arc::clone(&steps), self.networks.clone());

@@ -1,4 +1,4 @@
-//! Changes to what is said of networks, in the database.
+//! Changes to network entries in the database.
 
 use std::sync::Arc;
 
@@ -12,11 +12,10 @@ use crate::store::audit::Stamp;
 use crate::store::network::{NETWORKS_MAX, NetworkChange, NetworkEntry, canonical};
 
 impl AccountStore {
-    /// Says something of a network, and answers with all that is said of it now; that may be nothing any more. What leaves
-    /// everything as it is is not written.
+    /// Changes a network's entry and returns the result, which may be empty. Writes nothing if nothing changes.
     ///
     /// # Errors
-    /// What it would say is out of bounds, there are too many networks, or it is to be unblocked and tiers.yaml blocks it.
+    /// A value would be out of bounds, there are too many networks, or tiers.yaml blocks the network that is to be unblocked.
     pub fn set_network(
         &self,
         network: IpNet,
@@ -43,10 +42,10 @@ impl AccountStore {
         Ok(new)
     }
 
-    /// Takes back all that is said of a network, and answers with what it was.
+    /// Removes a network's entry and returns it.
     ///
     /// # Errors
-    /// Nothing is said of it, or by tiers.yaml alone.
+    /// There is none, or only tiers.yaml has one.
     pub fn remove_network(&self, network: IpNet, stamp: impl Into<Stamp>) -> Result<Arc<NetworkEntry>, ChangeError> {
         let network = canonical(network);
         let mut change = self.begin();
@@ -78,7 +77,7 @@ fn event(entry: &NetworkEntry, what: &NetworkChange) -> Event {
 }
 
 impl Changing<'_> {
-    /// Sees that there is room for one more. Blocks whose time is over go if they are in the way.
+    /// Checks that one more entry fits. Drops expired blocks if they are in the way.
     fn make_room_for_network(&mut self, now: UnixTime) -> Result<(), ChangeError> {
         let networks = &self.store.networks;
         if networks.len() < NETWORKS_MAX {

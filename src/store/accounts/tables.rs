@@ -1,4 +1,4 @@
-//! Accounts, keys and networks as rows: one view to read all, and what a change writes.
+//! Accounts, keys and networks as rows: one snapshot reads all, and a change writes its steps.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -18,16 +18,15 @@ use crate::store::network::{Block, NetworkEntry};
 use crate::store::rows::{millis, unix_time};
 use crate::store::words::Words;
 
-/// What lies in the database.
 pub(super) struct Stored {
     pub(super) accounts: Vec<Arc<Account>>,
     pub(super) words: Words,
     pub(super) networks: Vec<NetworkEntry>,
-    /// The least id that nobody has had.
+    /// The lowest unused id.
     pub(super) next_id: u32,
 }
 
-/// Reads all that is stored. There may be a million accounts, so each is made as it will stay.
+/// Reads everything. There may be a million accounts, so each is built in its final form.
 pub(super) fn read(connection: &Connection) -> rusqlite::Result<Result<Stored, AccountsError>> {
     let words = Words::default();
     let accounts = match accounts(connection, &words)? {
@@ -42,14 +41,13 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Result<Stored, A
     }))
 }
 
-/// The least id that nobody has had: accounts that were removed keep their rows. 0 is nobody's, and [`NO_ID`] means that none
-/// is left.
+/// The lowest unused id: removed accounts keep their rows. 0 is no account's, and [`NO_ID`] means that ids are used up.
 pub(super) fn next_id(connection: &Connection) -> rusqlite::Result<u32> {
     let next: i64 = connection.query_row("SELECT coalesce(max(id), 0) + 1 FROM account", [], |row| row.get(0))?;
     Ok(u32::try_from(next).unwrap_or(NO_ID))
 }
 
-/// The accounts by id, each with what of its own and which keys it has.
+/// The accounts by id, with their overrides and keys.
 fn accounts(connection: &Connection, words: &Words) -> rusqlite::Result<Result<Vec<Arc<Account>>, AccountsError>> {
     let mut own = own_numbers(connection)?;
     let mut keys = keys(connection)?.into_iter().peekable();
@@ -74,16 +72,16 @@ fn accounts(connection: &Connection, words: &Words) -> rusqlite::Result<Result<V
     Ok(match keys.next() {
         None => Ok(accounts),
         Some((of, key)) => Err(AccountsError::Damaged(format!(
-            "the key {} is of the account {of}, which there is not",
+            "the key {} belongs to the account {of}, which does not exist",
             key.id()
         ))),
     })
 }
 
-/// Numbers of an account's own: for its tier's quotas, and for request limits.
+/// An account's overrides: of quotas, and of request limits.
 type OwnNumbers = (Numbers<u64>, Numbers<OwnLimit>);
 
-/// Those of all accounts, by id.
+/// The overrides of all accounts, by id.
 fn own_numbers(connection: &Connection) -> rusqlite::Result<HashMap<u32, OwnNumbers>> {
     let mut all: HashMap<u32, OwnNumbers> = HashMap::new();
     let mut quotas = connection.prepare("SELECT account, quota, units FROM account_quota")?;
@@ -104,7 +102,7 @@ fn own_numbers(connection: &Connection) -> rusqlite::Result<HashMap<u32, OwnNumb
     Ok(all)
 }
 
-/// All keys, each with the id of its account, in the order of those. The table has them by hash; here they are sorted once.
+/// All keys, sorted once by account id: the table is sorted by hash.
 fn keys(connection: &Connection) -> rusqlite::Result<Vec<(u32, Key)>> {
     let count: i64 = connection.query_row("SELECT count(*) FROM api_key", [], |row| row.get(0))?;
     let mut keys = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
@@ -156,19 +154,18 @@ fn networks(connection: &Connection) -> rusqlite::Result<Vec<NetworkEntry>> {
 
 fn network_of(text: &str) -> rusqlite::Result<IpNet> {
     text.parse().map_err(|_| {
-        let error: Box<dyn std::error::Error + Send + Sync> = format!("`{text}` is no network").into();
+        let error: Box<dyn std::error::Error + Send + Sync> = format!("`{text}` is not a network").into();
         rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error)
     })
 }
 
-/// Writes what a change makes of accounts, keys and networks.
 pub(super) fn write(
     transaction: &Transaction<'_>,
     steps: &[Step],
     networks: &[Arc<NetworkEntry>],
     now: UnixTime,
 ) -> rusqlite::Result<()> {
-    // What goes goes first, since a key may pass from one account to another.
+    // Delete first: a key may move from one account to another.
     let mut delete = transaction.prepare_cached("DELETE FROM api_key WHERE hash = ?1")?;
     for key in steps.iter().flat_map(Step::keys_gone) {
         delete.execute([key.hash])?;
@@ -184,7 +181,7 @@ pub(super) fn write(
     networks.iter().try_for_each(|entry| put_network(transaction, entry))
 }
 
-/// Puts an account into its table: id, name and when it was made, then its fields, which alone change.
+/// Upserts an account: id, name and creation time are fixed, its fields are updated.
 static PUT: LazyLock<String> = LazyLock::new(|| {
     let fields: Vec<&str> = columns().collect();
     let values: Vec<String> = (4..).take(fields.len()).map(|number| format!("?{number}")).collect();
@@ -216,7 +213,7 @@ fn put_account(transaction: &Transaction<'_>, before: Option<&Account>, account:
     put_own_numbers(transaction, account.id, &spec)
 }
 
-/// Writes down of the account what the spec says, but for its own numbers.
+/// Writes the account's terms, except its overrides.
 fn put_spec(transaction: &Transaction<'_>, account: &Account, spec: &AccountSpec) -> rusqlite::Result<()> {
     let (id, name, created) = (account.id.0, &*account.name, millis(account.created));
     let mut row = vec![id.to_sql()?, name.to_sql()?, created.to_sql()?];
@@ -257,7 +254,7 @@ fn forget_own_numbers(transaction: &Transaction<'_>, account: AccountId) -> rusq
     Ok(())
 }
 
-/// The account keeps its row, so that what it has used keeps its name. What it says of its owner goes.
+/// The account's row stays to name its usage. Its owner's data is deleted.
 fn remove_account(transaction: &Transaction<'_>, account: &Account, now: UnixTime) -> rusqlite::Result<()> {
     put_spec(transaction, account, &account.spec().remainder())?;
     let mut remove = transaction.prepare_cached("UPDATE account SET removed_at = ?2 WHERE id = ?1")?;
@@ -265,7 +262,7 @@ fn remove_account(transaction: &Transaction<'_>, account: &Account, now: UnixTim
     forget_own_numbers(transaction, account.id)
 }
 
-/// Writes the keys that are new or other than they were, in the order of the table: of many, each page is written once.
+/// Writes new and changed keys in the table's order, so that many keys write each page once.
 fn put_keys(transaction: &Transaction<'_>, steps: &[Step]) -> rusqlite::Result<()> {
     let of = |step: &'_ Step| step.after.as_ref().map_or(0, |after| after.id.0);
     let mut keys: Vec<(&Key, u32)> = steps
@@ -290,7 +287,7 @@ fn put_keys(transaction: &Transaction<'_>, steps: &[Step]) -> rusqlite::Result<(
     Ok(())
 }
 
-/// The network is as this says: gone, if that is nothing.
+/// Replaces the network's rows; deletes them if the entry is empty.
 fn put_network(transaction: &Transaction<'_>, entry: &NetworkEntry) -> rusqlite::Result<()> {
     let name = entry.network.to_string();
     for delete in [
@@ -321,7 +318,7 @@ fn put_network(transaction: &Transaction<'_>, entry: &NetworkEntry) -> rusqlite:
     Ok(())
 }
 
-/// Drops blocks whose time is over, and networks of which nothing else is said.
+/// Deletes expired blocks, and entries that are empty without them.
 pub(super) fn drop_what_is_over(transaction: &Transaction<'_>, now: UnixTime) -> rusqlite::Result<()> {
     let over: Vec<NetworkEntry> = networks(transaction)?
         .into_iter()

@@ -1,7 +1,7 @@
-//! What accounts have used of late, and when each was last used, for operators.
+//! Recent usage of accounts, and when each was last used, for operators.
 //!
-//! `usage` is sorted by period, time and account: so one account is looked up in each day, and all accounts at once are one
-//! range of each day, without the networks.
+//! `usage` is sorted by period, time and account: one account is one look-up per day, and all accounts are one range per
+//! day, without the networks.
 
 use std::collections::HashMap;
 
@@ -15,18 +15,18 @@ use crate::store::finished::REFUSED;
 use crate::store::rollup::{self, USAGE, start_of};
 use crate::store::rows::{INSTANCE, millis, unix_time};
 
-/// Days of which units are added up, today among them.
+/// Days, today included, whose units are added up.
 const USED_DAYS: i64 = 30;
 
 const DAY_S: i64 = 86_400;
 const HOUR_S: i64 = 3_600;
 
-/// What an account has used of late. What its users have counts with it.
+/// An account's recent usage, its users' included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountUse {
-    /// Units debited within the last 30 days (UTC), by when jobs ended.
+    /// Units debited in the last 30 days (UTC), by the end of the jobs.
     pub units: u64,
-    /// When the last of these days began on which one of its jobs ended.
+    /// The start of the last of these days on which one of its jobs ended.
     pub last_day: Option<UnixTime>,
 }
 
@@ -38,7 +38,7 @@ impl AccountUse {
 }
 
 impl AccountStore {
-    /// What these accounts have used. Blocks.
+    /// The usage of these accounts. Blocks.
     ///
     /// # Errors
     /// The database can't be read.
@@ -64,7 +64,7 @@ impl AccountStore {
         })
     }
 
-    /// What all accounts have used that have used anything. Blocks, the longer the more accounts there are.
+    /// The usage of all accounts that have any. Blocks, longer the more accounts there are.
     ///
     /// # Errors
     /// The database can't be read.
@@ -85,8 +85,8 @@ impl AccountStore {
         })
     }
 
-    /// When the last job of that account, or of a user of it, ended: exactly while single jobs are kept, otherwise when the hour or
-    /// day began in which it did. `None`: in the last 400 days there was none. Blocks.
+    /// When the last job of that account, or of a user of it, ended: exact while single jobs are kept, otherwise the start of its
+    /// hour or day. `None`: there was none in the last 400 days. Blocks.
     ///
     /// # Errors
     /// The database can't be read.
@@ -95,7 +95,6 @@ impl AccountStore {
     }
 }
 
-/// As [`AccountStore::last_used`].
 fn last_end(connection: &Connection, account: AccountId) -> rusqlite::Result<Option<UnixTime>> {
     let rolled_up = rollup::covers(connection, USAGE)?.job;
     let newest = last_of(connection, account, rolled_up + 1, i64::MAX)?;
@@ -109,7 +108,7 @@ fn last_end(connection: &Connection, account: AccountId) -> rusqlite::Result<Opt
     let Some(hour) = hour else {
         return Ok(Some(unix_time(day)));
     };
-    // Few jobs take more than an hour, so the numbers of a whole day are looked through only if need be.
+    // Few jobs take more than an hour, so try the narrow range of numbers first.
     for longest_s in [HOUR_S, DAY_S] {
         let (first, last) = numbers_around(connection, hour, longest_s)?;
         let exact = last_of(connection, account, first, last)?;
@@ -120,13 +119,13 @@ fn last_end(connection: &Connection, account: AccountId) -> rusqlite::Result<Opt
     Ok(Some(unix_time(hour)))
 }
 
-/// When the days began of which units are added up.
+/// The starts of the days whose units are added up.
 fn days(now: UnixTime) -> impl Iterator<Item = i64> {
     let today = start_of(millis(now), DAY_S);
     (0..USED_DAYS).map(move |day| today - day * DAY_S * 1_000)
 }
 
-/// What accounts have used since the last roll-up.
+/// The usage since the last roll-up.
 fn not_rolled_up(connection: &Connection, now: UnixTime) -> rusqlite::Result<HashMap<AccountId, AccountUse>> {
     let mut all: HashMap<AccountId, AccountUse> = HashMap::new();
     let mut select = connection.prepare_cached(
@@ -141,18 +140,18 @@ fn not_rolled_up(connection: &Connection, now: UnixTime) -> rusqlite::Result<Has
     Ok(all)
 }
 
-/// Between which numbers the rolled-up jobs are that ended in the hour that begins then, at most so long after their admission.
+/// The range of numbers of the rolled-up jobs that ended in that hour and took at most `longest_s`.
 fn numbers_around(connection: &Connection, hour: i64, longest_s: i64) -> rusqlite::Result<(i64, i64)> {
     let first = rollup::first_number_since(connection, unix_time(hour - longest_s * 1_000))?;
-    // A job that took long may have the greatest number of them, so all are asked for that may have ended in that hour.
+    // A job that took long may have a lower number than jobs of its hour: take all that may have ended in it.
     let mut select = connection
         .prepare_cached("SELECT max(last_number) FROM job_hour WHERE instance = ?1 AND hour BETWEEN ?2 AND ?3")?;
     let last: Option<i64> = select.query_row(params![INSTANCE, hour - DAY_S * 1_000, hour], |row| row.get(0))?;
-    // Without any, the jobs of that hour aren't kept any more.
+    // No maximum: the jobs of that hour are no longer kept.
     Ok((first, last.unwrap_or(0)))
 }
 
-/// When the account's last job of those numbers ended.
+/// When the account's last job in that range of numbers ended.
 fn last_of(connection: &Connection, account: AccountId, first: i64, last: i64) -> rusqlite::Result<Option<i64>> {
     let mut select = connection.prepare_cached(
         "SELECT max(ended) FROM job WHERE instance = ?1 AND number BETWEEN ?2 AND ?3 AND account = ?4",
@@ -160,7 +159,7 @@ fn last_of(connection: &Connection, account: AccountId, first: i64, last: i64) -
     select.query_row(params![INSTANCE, first, last, account.0], |row| row.get(0))
 }
 
-/// When the last period of that length began, of those that begin between these, in which a job of the account ended.
+/// The start of the last period of that length, within these bounds, in which a job of the account ended.
 fn last_period(
     connection: &Connection,
     account: AccountId,
@@ -206,7 +205,6 @@ mod tests {
         connection
     }
 
-    /// A job of account 1, rolled up.
     fn add(connection: &Connection, number: i64, admitted: i64, ended: i64) {
         let job = "INSERT INTO job VALUES (1, ?1, ?2, ?3, 1, 0, 0, 't', 'u', 0, 'succeeded', 200, 1, 1, 0, 0)";
         connection
@@ -220,7 +218,7 @@ mod tests {
         }
     }
 
-    /// For an account that was last used 29 days ago all jobs of 29 days were read.
+    /// Regression: for an account last used 29 days ago, all jobs of those 29 days were read.
     #[test]
     fn only_the_hours_of_the_last_use_are_read() {
         let connection = a_month();
@@ -238,7 +236,7 @@ mod tests {
         assert_eq!(last(), None);
         add(&connection, 30_500, 30 * HOUR_MS, 30 * HOUR_MS + 7);
         assert_eq!(last(), Some(unix_time(30 * HOUR_MS + 7)));
-        // It took 20 hours, and ended when nothing else did.
+        // It took 20 hours, and no other job ended in its last hour.
         add(&connection, COVERED, 695 * HOUR_MS, 715 * HOUR_MS + 9);
         assert_eq!(last(), Some(unix_time(715 * HOUR_MS + 9)));
         connection.execute("DELETE FROM job", []).expect("they go");

@@ -1,4 +1,4 @@
-//! The thread that moves the log into the database, and looks whether the file is still there.
+//! The thread that checkpoints the write-ahead log, and checks that the open files are still at their paths.
 
 use std::fs;
 use std::sync::Arc;
@@ -12,31 +12,30 @@ use super::identity::Identity;
 use super::{Shared, wal};
 use crate::policy::time::{Span, Timestamp};
 
-/// A log that has grown by so many bytes is moved into the database while commits go on.
+/// Growth of the log in bytes after which it is checkpointed beside commits.
 const WAL_MOVED: u64 = 4 << 20;
-/// The same after so many commits, each of a page at least.
+/// The same in commits, of at least a page each.
 const COMMITS_MOVED: u64 = 1_000;
-/// A log of so many bytes is begun anew though commits go on.
+/// Size of the log in bytes above which it is restarted despite commits.
 const WAL_MAX: u64 = 64 << 20;
-/// For how long it may be larger before the log says so.
+/// How long it may stay larger before a warning.
 const TOO_LONG: Span = Span::from_secs(10);
-/// Bytes of a page in the log, with its header (<https://sqlite.org/fileformat2.html#the_write_ahead_log>).
+/// Bytes of a page in the log, with its frame header (<https://sqlite.org/fileformat2.html#the_write_ahead_log>).
 const FRAME_BYTES: u64 = 4_096 + 24;
-/// The log is emptied when nothing was committed for so long.
+/// Time without commits after which the log is truncated.
 const IDLE: Span = Span::from_secs(5);
-/// How long emptying the log waits for those who read: they would hold up commits meanwhile.
+/// How long a checkpoint waits for readers: it would hold up commits meanwhile.
 const EMPTYING_WAITS: Duration = Duration::from_millis(20);
 
-/// See the module.
 pub(super) struct Checkpoints {
     shared: Arc<Shared>,
     connection: Connection,
     identity: Identity,
-    /// Commits as of the last look, and since when there were no more.
+    /// Commits as of the last check, and since when their number has not changed.
     commits: (u64, Timestamp),
-    /// The length of the log and the commits when it was moved last.
+    /// The length of the log and the commits at the last checkpoint.
     moved: (u64, u64),
-    /// Since when the log has more than it may; whether that was told.
+    /// Since when the log is too large, and whether that was logged.
     too_large: Option<(Timestamp, bool)>,
 }
 
@@ -53,10 +52,10 @@ impl Checkpoints {
         }
     }
 
-    /// Goes on until the database is closed, then leaves it as a clean stop does.
+    /// Runs until the database is closed, then leaves it cleanly stopped.
     pub fn run(mut self) {
         while self.shared.upkeep.wait() {
-            // What is in the log may be all that is left.
+            // If the file is gone, the log may hold all that is left: leave it alone.
             if self.look_at_files() {
                 self.checkpoint(self.shared.settings.clock.now());
             }
@@ -64,7 +63,7 @@ impl Checkpoints {
         self.finish();
     }
 
-    /// Whether they are there as they should be.
+    /// Whether the open files are still at their paths.
     fn look_at_files(&self) -> bool {
         let found = self.identity.check();
         let there = found.is_ok();
@@ -72,9 +71,9 @@ impl Checkpoints {
         match found {
             Err(why) if news => tracing::error!(
                 error = why,
-                "the database is gone: rejecting metered requests until its file is back or the server is restarted"
+                "database file gone: rejecting metered requests until it is back or tiergate is restarted"
             ),
-            Ok(()) if news => tracing::info!("the database's file is back"),
+            Ok(()) if news => tracing::info!("database file is back"),
             _ => {}
         }
         let bytes = |path| fs::metadata(path).map_or(0, |found| found.len());
@@ -99,14 +98,14 @@ impl Checkpoints {
         } else if log > self.moved.0 + WAL_MOVED || commits > self.moved.1 + COMMITS_MOVED || self.too_large.is_some() {
             let frames = self.move_log("PASSIVE");
             let is_too_large = frames.is_none_or(|frames| frames * FRAME_BYTES > WAL_MAX);
-            // The file keeps its length: what is written over needs no new room.
+            // The file keeps its length: overwriting needs no more space.
             let is_begun = !is_too_large || self.move_log("RESTART").is_some();
             self.moved = (log, commits);
             self.watch(log, is_begun, now);
         }
     }
 
-    /// Somebody who reads for long, or a disk that fails, keeps the log from being begun anew.
+    /// Warns if a long-running reader or a failing disk keeps the log from being restarted.
     fn watch(&mut self, log: u64, is_begun: bool, now: Timestamp) {
         if is_begun {
             self.too_large = None;
@@ -116,14 +115,14 @@ impl Checkpoints {
         if !told && now.since(since) >= TOO_LONG {
             tracing::warn!(
                 bytes = log,
-                "the database's log can't be emptied: somebody reads the database for long, or the disk fails"
+                "can't restart the write-ahead log: a reader holds it for long, or the disk fails"
             );
             self.too_large = Some((since, true));
         }
     }
 
-    /// Moves the log into the database. If that fails all is in the log still, and it is tried again. How many frames the
-    /// log has; `None`: it was not moved, or not as far as it should.
+    /// Runs a checkpoint. After a failure everything is still in the log, and a later checkpoint tries again. Returns the frames
+    /// in the log; `None`: the checkpoint failed or is incomplete.
     fn move_log(&self, how: &str) -> Option<u64> {
         let moved = self.connection.busy_timeout(EMPTYING_WAITS).and_then(|()| {
             self.connection
@@ -135,13 +134,13 @@ impl Checkpoints {
             Ok((false, frames)) => u64::try_from(frames).ok(),
             Ok((true, _)) => None,
             Err(error) => {
-                tracing::debug!(%error, how, "no checkpoint");
+                tracing::debug!(%error, how, "checkpoint failed");
                 None
             }
         }
     }
 
-    /// Waits for the writer, and leaves everything in one file.
+    /// Waits for the other threads, and leaves everything in one file.
     fn finish(self) {
         let shared = &self.shared;
         if !shared.threads.wait_for_others(shared.queue.patience().into()) {
@@ -149,7 +148,10 @@ impl Checkpoints {
         }
         shared.readers.close();
         if let Err(why) = self.identity.check() {
-            tracing::error!(error = why, "the database's log was left as it is");
+            tracing::error!(
+                error = why,
+                "database file gone or replaced; leaving its write-ahead log as it is"
+            );
             return;
         }
         let longest = Duration::from(shared.queue.patience()).min(BUSY_TIMEOUT);
@@ -158,14 +160,14 @@ impl Checkpoints {
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
         });
         if !matches!(emptied, Ok(0)) {
-            tracing::warn!("the database's log was not emptied; the next start reads it");
+            tracing::warn!("write-ahead log not truncated; the next start reads it");
             return;
         }
         if let Err(error) = shared.dir.mark_stopped() {
-            tracing::warn!(%error, "the mark of a running server can't be removed");
+            tracing::warn!(%error, "can't remove the mark of a running server");
             return;
         }
-        // The last one to close it takes the empty log away.
+        // The last connection to close removes the empty log.
         let _kept = self
             .connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);

@@ -1,4 +1,4 @@
-//! Connections to the database file: how each kind is opened, and the schema's versions.
+//! Connections to the database file: how each kind is opened, and schema migrations.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,28 +10,28 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::OpenError;
 use crate::store::rows;
 
-/// `tgdb`: what `file` and SQLite know our databases by.
+/// `tgdb`: identifies our databases to `file` and SQLite.
 pub(in crate::store) const APPLICATION_ID: i64 = 0x7467_6462;
-/// The schema's version that this program writes.
+/// The schema version that this program writes.
 pub(in crate::store) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
-/// What leads from each version to the next, from an empty database on.
+/// One migration per schema version, starting from an empty database.
 const MIGRATIONS: [&str; 1] = [include_str!("../schema.sql")];
-/// How the file is opened by those that may write.
+/// Flags of connections that may write.
 const WRITING: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
-/// How long a connection waits for another one's lock: for a checkpoint that empties the log, at most.
+/// How long a connection waits for a lock: at most for a checkpoint that truncates the log.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pages that the writing connection keeps in memory, in KiB.
+/// Page cache of the writing connection, in KiB.
 const WRITER_CACHE_KIB: i64 = 4_096;
-/// The same of any other connection.
+/// Page cache of other connections, in KiB.
 const READER_CACHE_KIB: i64 = 1_024;
-/// Prepared statements that a connection keeps.
+/// Prepared statements cached per connection.
 const STATEMENTS_MAX: usize = 64;
 
-/// Makes a database without a row in an empty file. The caller syncs the file.
+/// Creates the schema in an empty file. The caller syncs the file.
 pub(in crate::store) fn create(file: &Path) -> Result<(), OpenError> {
     let created = || {
         let mut connection = Connection::open_with_flags(file, WRITING)?;
-        // Nobody has the file yet, and one that is not whole is thrown away.
+        // No journal: no one uses the file yet, and an incomplete one is discarded.
         connection.pragma_update_and_check(None, "journal_mode", "off", |row| row.get::<_, String>(0))?;
         connection.pragma_update(None, "synchronous", "off")?;
         migrate(&mut connection, 0)
@@ -39,7 +39,7 @@ pub(in crate::store) fn create(file: &Path) -> Result<(), OpenError> {
     created().map_err(|error| OpenError::sqlite(file, &error))
 }
 
-/// The connection that writes, with the schema as this program has it.
+/// Opens the connection that writes, and migrates the schema.
 pub(super) fn writing(file: &Path) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::sqlite(file, &error);
     let mut connection = Connection::open_with_flags(file, WRITING).map_err(failed)?;
@@ -59,7 +59,7 @@ pub(super) fn writing(file: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// A connection for checkpoints, beside the writing one.
+/// Opens the connection for checkpoints.
 pub(super) fn checkpointing(file: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(file, WRITING)?;
     configure(&connection, READER_CACHE_KIB)?;
@@ -67,7 +67,7 @@ pub(super) fn checkpointing(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// A connection that only reads.
+/// Opens a read-only connection.
 pub(super) fn reading(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
@@ -75,11 +75,10 @@ pub(super) fn reading(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// A connection that only reads, for commands: whether a server has the file open or not. It leaves the file and its log as
-/// they are.
+/// Opens a read-only connection for a command, with or without a running server. It leaves the file and its log unchanged.
 ///
 /// # Errors
-/// The file isn't there, is another program's, is of a newer version, or can't be read.
+/// The file doesn't exist, is another program's, is of a newer version, or can't be read.
 pub fn open_read_only(file: &Path) -> Result<Connection, OpenError> {
     if !file
         .try_exists()
@@ -90,7 +89,7 @@ pub fn open_read_only(file: &Path) -> Result<Connection, OpenError> {
     checked(file, reading(file))
 }
 
-/// The same for a file without a log that nobody writes to, such as a backup: nothing is made beside it.
+/// The same for a file without a log or writers, such as a backup: creates no files beside it.
 ///
 /// # Errors
 /// As [`open_read_only`].
@@ -113,7 +112,7 @@ pub(in crate::store) fn open_unchanging(file: &Path) -> Result<Connection, OpenE
     checked(file, configured)
 }
 
-/// That connection, if its database is one that this program can read.
+/// Checks that this program can read the connection's database.
 fn checked(file: &Path, opened: rusqlite::Result<Connection>) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::sqlite(file, &error);
     let connection = opened.map_err(failed)?;
@@ -132,26 +131,26 @@ fn checked(file: &Path, opened: rusqlite::Result<Connection>) -> Result<Connecti
 fn configure(connection: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    // The log is emptied when this program says so, and is kept by connections that only read.
+    // Only our own checkpoints truncate the log, and read-only connections keep it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
-    // A file that was made to harm must run no code by its schema.
+    // A malicious file's schema must not run code.
     connection.pragma_update(None, "trusted_schema", false)
 }
 
-/// What makes a commit durable when it returns, and leaves checkpoints to their own connection.
+/// Makes commits durable when they return, and leaves checkpoints to their own connection.
 fn durable(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "full")?;
     let mut set = connection.prepare("PRAGMA journal_mode = wal")?;
     let mut rows = set.query([])?;
     let mut mode = String::new();
-    // To its end: what it writes is committed after its row, and may fail.
+    // Read all rows: SQLite commits after the first one, and that may fail.
     while let Some(row) = rows.next()? {
         mode = row.get(0)?;
     }
     if mode != "wal" {
-        // SQLite does not say why it stays as it is. A write does.
+        // SQLite doesn't say why the mode is unchanged. A write does.
         rows::probe(connection)?;
         return Err(rusqlite::Error::InvalidQuery);
     }
@@ -159,7 +158,7 @@ fn durable(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Whether it is a database of this program.
+/// Whether the database is this program's.
 fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     Ok(application == APPLICATION_ID)
@@ -176,7 +175,7 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Brings the schema to this program's version, each step in a transaction of its own.
+/// Migrates the schema, each step in its own transaction.
 fn migrate(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
     let done = usize::try_from(version).unwrap_or(0);
     for (made, migration) in (1..).zip(MIGRATIONS).skip(done) {

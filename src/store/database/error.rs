@@ -1,4 +1,4 @@
-//! Why the database can't be opened, read or written.
+//! Errors when the database is opened, read or written.
 
 use std::fmt;
 use std::io;
@@ -6,69 +6,69 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
-/// Why a data folder, or the database in it, can't be opened. Nothing was changed.
+/// A data folder, or the database in it, can't be opened. Nothing was changed.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process has the data folder.
+    /// Another process holds the data folder.
     InUse {
         /// The folder.
         folder: PathBuf,
     },
-    /// A command looks for a database where no server was ever started.
+    /// A command found no database, and no server was ever started here.
     Unused {
         /// The folder.
         folder: PathBuf,
     },
-    /// The folder was used, and its database is not there.
+    /// The folder was used, and its database is missing.
     Missing {
-        /// Where it should be.
+        /// Its path.
         file: PathBuf,
     },
-    /// The database is not whole.
+    /// The database is damaged.
     Damaged {
-        /// Which file.
+        /// Its path.
         file: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong.
         what: String,
     },
-    /// The file is another program's, or another data folder's.
+    /// The file belongs to another program or another data folder.
     Foreign {
-        /// Which file.
+        /// Its path.
         file: PathBuf,
-        /// Whose it seems to be.
+        /// What it seems to be.
         what: String,
     },
-    /// The database was written by a newer version of the program.
+    /// The database was written by a newer tiergate.
     Newer {
-        /// Which file.
+        /// Its path.
         file: PathBuf,
-        /// The version of its schema.
+        /// Its schema version.
         version: i64,
     },
-    /// The folder holds files of a version before the database.
+    /// The folder holds files of an unreleased version.
     Outdated {
         /// One of them.
         file: PathBuf,
     },
-    /// The system refuses something that must be done.
+    /// An I/O error.
     Disk {
-        /// What, as in "can't ... the folder".
+        /// The failed action, to follow "can't".
         what: &'static str,
-        /// Where.
+        /// The path concerned.
         path: PathBuf,
-        /// Why.
+        /// The error.
         error: io::Error,
     },
 }
 
 impl OpenError {
-    /// The system's error while doing that at that place.
+    /// Wraps an I/O error of that action on that path.
     pub(in crate::store) fn disk(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |error| Self::Disk { what, path, error }
     }
 
-    /// SQLite's error with that file.
+    /// Wraps SQLite's error with that file.
     pub(in crate::store) fn sqlite(file: &Path, error: &rusqlite::Error) -> Self {
         let file = file.to_owned();
         match error.sqlite_error_code() {
@@ -100,7 +100,7 @@ impl fmt::Display for OpenError {
             }
             Self::Unused { folder } => write!(
                 f,
-                "there is no database in {}: name the data folder with --data-dir, or start a server, which makes it",
+                "there is no database in {}: name the data folder with --data-dir, or start a server to create it",
                 folder.display()
             ),
             Self::Missing { file } => write!(
@@ -111,11 +111,15 @@ impl fmt::Display for OpenError {
             Self::Damaged { file, what } => {
                 write!(f, "the database {} is damaged ({what}): {RESTORE}", file.display())
             }
-            Self::Foreign { file, what } => write!(f, "the file {} is foreign: {what}: {RESTORE}", file.display()),
+            Self::Foreign { file, what } => write!(
+                f,
+                "the file {} is not this data folder's database ({what}): {RESTORE}",
+                file.display()
+            ),
             Self::Newer { file, version } => write!(
                 f,
-                "the database {} was written by a newer tiergate (its schema is version {version}, this program knows up to {}): run \
-                 that version",
+                "the database {} was written by a newer tiergate (its schema is version {version}, this program knows up to {}): \
+                 run that version",
                 file.display(),
                 super::connection::SCHEMA_VERSION,
             ),
@@ -145,13 +149,13 @@ fn hint(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": the disk is full",
         io::ErrorKind::ReadOnlyFilesystem => ": it is read-only",
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => ": it is no folder, as `data_dir` must be",
-        io::ErrorKind::PermissionDenied => ": it must belong to the user that tiergate runs as",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => ": `data_dir` must be a folder",
+        io::ErrorKind::PermissionDenied => ": it must belong to the user that runs tiergate",
         _ => "",
     }
 }
 
-/// SQLite's error as the system's, as far as it is one.
+/// SQLite's error as an I/O error, as far as possible.
 fn as_io(error: &rusqlite::Error) -> io::Error {
     let kind = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => io::ErrorKind::StorageFull,
@@ -165,13 +169,12 @@ fn as_io(error: &rusqlite::Error) -> io::Error {
     io::Error::new(kind, error.to_string())
 }
 
-/// The database can't be written at present. What was asked for has not taken place, unless the system failed at the very
-/// moment of its commit: then a crash may still show it.
+/// The database can't be written at present, and the change was not made. Only if the disk failed during the commit itself may
+/// it still appear after a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteError(pub(in crate::store) String);
 
 impl WriteError {
-    /// SQLite's error with that file.
     pub(super) fn of(error: &rusqlite::Error, file: Option<&str>) -> Self {
         let why = match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => "the disk is full",

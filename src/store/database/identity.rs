@@ -1,7 +1,7 @@
-//! Whether the files that are open are still those at their paths.
+//! Checks whether the open files are still those at their paths.
 //!
-//! A database that somebody removes or replaces goes on being written, and is gone with the process. So its path is looked
-//! at: by `stat` alone, since closing any other descriptor of the file would drop SQLite's locks on it.
+//! A database that is removed or replaced while open is still written, and lost with the process. So its path is checked by
+//! `stat` alone: closing another descriptor of the file would drop SQLite's locks on it.
 
 use std::cell::Cell;
 use std::fs;
@@ -15,13 +15,13 @@ pub(in crate::store) struct Identity {
     database: PathBuf,
     log: PathBuf,
     inodes: [Inode; 2],
-    /// Bytes of the database when it was looked at last. It never shrinks.
+    /// Length of the database at the last check. It never shrinks.
     length: Cell<u64>,
-    /// It was found shorter: it stays damaged, though a checkpoint may make it as long again.
+    /// Found shorter once: it stays damaged even if a checkpoint makes it longer again.
     cut: Cell<bool>,
 }
 
-/// A file, whatever it is called.
+/// Identifies a file, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Inode {
     device: u64,
@@ -29,7 +29,7 @@ struct Inode {
 }
 
 impl Identity {
-    /// Of the database at that path and of its log, both of which are open.
+    /// Of that database and its log, both open.
     pub fn of(database: &Path) -> io::Result<Self> {
         let log = super::wal(database);
         let (inode, length) = look(database)?;
@@ -42,7 +42,7 @@ impl Identity {
         })
     }
 
-    /// What is wrong: a file that is gone, another one in its place, or a database that somebody cut short.
+    /// The error: a file is gone, replaced, or was truncated by another program.
     pub fn check(&self) -> Result<(), String> {
         let length = Self::same(&self.database, self.inodes[0])?;
         Self::same(&self.log, self.inodes[1])?;
@@ -57,7 +57,7 @@ impl Identity {
         Ok(())
     }
 
-    /// How long that file is, if it is that one still.
+    /// The length of that file, if it is still the same one.
     fn same(path: &Path, inode: Inode) -> Result<u64, String> {
         match look(path) {
             Ok((found, length)) if found == inode => Ok(length),

@@ -1,14 +1,14 @@
-//! The database of a running server: one file, one thread that writes to it, a few connections that read it, and one that
-//! moves its log into it.
+//! The database of a running server: one file with one writing thread, a few read-only connections, and one connection for
+//! checkpoints.
 //!
 //! | file | what |
 //! |---|---|
-//! | `connection` | how each kind of connection is opened, and the schema's versions |
+//! | `connection` | how each kind of connection is opened, and schema migrations |
 //! | `identity` | whether the open files are still those at their paths |
-//! | `readers` | a few connections that only read |
-//! | `checkpoints` | the thread that moves the log into the database, and looks whether the file is still there |
-//! | `upkeep` | the thread that has jobs rolled up and old rows removed |
-//! | `error` | why the database can't be opened, read or written |
+//! | `readers` | the pool of read-only connections |
+//! | `checkpoints` | the thread that checkpoints the log, and checks that the file is still there |
+//! | `upkeep` | the thread that rolls up jobs and removes old rows |
+//! | `error` | errors when the database is opened, read or written |
 
 mod checkpoints;
 pub(in crate::store) mod connection;
@@ -47,12 +47,12 @@ use super::{Ledger, rollup, rows};
 use crate::policy::rules::Window;
 use crate::policy::time::UnixTime;
 
-/// A database that is open, in a data folder that no other process has.
+/// An open database, in a data folder that this process holds.
 pub struct Database {
     shared: Arc<Shared>,
 }
 
-/// What the threads share.
+/// State shared by the threads.
 pub(super) struct Shared {
     pub(super) dir: DataDir,
     pub(super) file: PathBuf,
@@ -63,7 +63,7 @@ pub(super) struct Shared {
     threads: Arc<Threads>,
 }
 
-/// How many threads still run.
+/// Counts running threads.
 #[derive(Debug, Default)]
 struct Threads {
     running: Mutex<usize>,
@@ -71,14 +71,14 @@ struct Threads {
 }
 
 impl Threads {
-    /// Waits until none runs, at most so long. Whether none does.
+    /// Waits until none runs, for at most that long. Whether none does.
     fn wait(&self, longest: std::time::Duration) -> bool {
         let mut running = self.running.lock();
         let late = self.ended.wait_while_for(&mut running, |running| *running > 0, longest);
         !late.timed_out()
     }
 
-    /// The same for all but the one that asks.
+    /// The same, not counting the calling thread.
     fn wait_for_others(&self, longest: std::time::Duration) -> bool {
         let mut running = self.running.lock();
         let late = self.ended.wait_while_for(&mut running, |running| *running > 1, longest);
@@ -86,7 +86,7 @@ impl Threads {
     }
 }
 
-/// Counts a thread until it ends, however it does.
+/// Counts a thread until it ends, by panic or not.
 struct Alive(Arc<Threads>);
 
 impl Drop for Alive {
@@ -97,11 +97,11 @@ impl Drop for Alive {
 }
 
 impl Database {
-    /// Opens the database in that folder, or makes one where the folder was never used, and starts its threads. `windows` are
-    /// those in which quotas count, and `history` says what is kept beyond them. Blocks on the disk.
+    /// Opens the database in that folder, or creates one in an unused folder, and starts its threads. `windows` are those in
+    /// which quotas count, and `history` says what else is kept. Blocks on the disk.
     ///
     /// # Errors
-    /// The database is missing, damaged, another's or of a newer version, or the system refuses something. Nothing is lost.
+    /// The database is missing, damaged, another's or of a newer version, or an I/O error. No data is lost.
     pub fn open<'w>(
         dir: DataDir,
         settings: Settings,
@@ -122,7 +122,7 @@ impl Database {
         let queue = Arc::new(Queue::new(&settings));
         let writer = Writer::new(writing, identity()?, Arc::clone(&queue), Arc::clone(&settings.meters))
             .map_err(|error| OpenError::sqlite(&file, &error))?;
-        // Not before there is a log: from now on a folder without one is damaged.
+        // The log exists from here on. A marked folder without one counts as damaged.
         dir.mark_running()?;
         let shared = Arc::new(Shared {
             readers: Readers::new(file.clone()),
@@ -147,8 +147,8 @@ impl Database {
         Ok(database)
     }
 
-    /// In a transaction of its own, on the writing thread, after all that was committed before. Durable when this returns.
-    /// Blocks, on the disk.
+    /// Runs `work` in a transaction of its own on the writing thread, after all earlier commits. Durable when it returns. Blocks
+    /// on the disk.
     ///
     /// # Errors
     /// The database can't be written, or `work` has failed. Nothing was changed.
@@ -159,13 +159,12 @@ impl Database {
     {
         let written = self.shared.write(work);
         if let Err(error) = &written {
-            tracing::warn!(%error, "a change could not be written to the database");
+            tracing::warn!(%error, "can't write a change to the database");
         }
         written
     }
 
-    /// With one view of the database that stays as it is meanwhile, on one of a few connections that only read. Blocks, on
-    /// the disk and on other readers.
+    /// Runs `work` on one snapshot of the database, on a pooled read-only connection. Blocks on the disk and on other readers.
     ///
     /// # Errors
     /// The database can't be read, or `work` has failed.
@@ -173,8 +172,7 @@ impl Database {
         self.shared.readers.read(work)
     }
 
-    /// Another pace from now on. A debit that comes from now on is answered for as it says; one that waits to be durable goes
-    /// on waiting.
+    /// Applies another pace to later debits. A debit that waits already goes on waiting.
     pub fn set_pace(&self, pace: Pace) {
         self.shared.queue.set_pace(pace);
     }
@@ -184,24 +182,24 @@ impl Database {
         &self.shared.upkeep
     }
 
-    /// Adds up whatever is not added up yet, as its own thread does each minute. Blocks, on the disk.
+    /// Rolls up all new rows, as the upkeep thread does each minute. Blocks on the disk.
     ///
     /// # Errors
-    /// The database can't be written. What was not added up is at the next time.
+    /// The database can't be written. The next run makes up for it.
     pub fn roll_up(&self) -> Result<(), WriteError> {
         rollup::roll_up_all(&self.shared)
     }
 
-    /// Removes what is older than it is kept, as its own thread does every ten minutes while the system's clock can be trusted.
-    /// What is old is judged by `now`, however far that is from the clock. Blocks, on the disk.
+    /// Removes rows that are too old as of `now`, as the upkeep thread does every ten minutes while the system's clock can be
+    /// trusted. `now` may be any distance from the clock. Blocks on the disk.
     ///
     /// # Errors
-    /// The database can't be written. What was not removed is at the next time.
+    /// The database can't be written. The next run makes up for it.
     pub fn remove_old(&self, now: UnixTime) -> Result<(), WriteError> {
         retention::remove_old(&self.shared, now)
     }
 
-    /// The folder it is in.
+    /// The data folder.
     pub fn folder(&self) -> &Path {
         self.shared.dir.path()
     }
@@ -210,19 +208,19 @@ impl Database {
         &self.shared
     }
 
-    /// Writes what is queued, as long as that takes no longer than patience lasts, empties the log, and lets go of the file.
-    /// Whatever is asked for later is refused. Blocks, on the disk.
+    /// Writes what is queued, within the commit patience, truncates the log, and closes the file. Later calls are refused. Blocks
+    /// on the disk.
     pub fn close(&self) {
         let shared = &self.shared;
         shared.queue.close();
         shared.upkeep.close();
-        // A disk that hangs must not hold up the end of the process.
+        // A hanging disk must not keep the process from ending.
         if shared.threads.wait(shared.queue.patience().into()) {
             shared.dir.release();
         } else if shared.queue.has_ended() {
-            tracing::warn!("the database's log could not be taken in in time; the next start reads it");
+            tracing::warn!("write-ahead log not checkpointed in time; the next start reads it");
         } else {
-            tracing::error!("the database could not be closed in time: what was not written by now is lost");
+            tracing::error!("database not closed in time: records not yet written are lost");
         }
     }
 }
@@ -236,7 +234,7 @@ impl Shared {
         let (done, result) = mpsc::sync_channel(1);
         let work: Work = Box::new(move |connection| {
             let written = connection.and_then(|connection| in_transaction(connection, work));
-            // Who asked may not wait any more.
+            // The caller may have stopped waiting.
             let _unheard = done.try_send(written);
         });
         self.queue.work(work);
@@ -247,7 +245,7 @@ impl Shared {
 
     fn start(self: &Arc<Self>, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         *self.threads.running.lock() += 1;
-        // It has no share of the folder's lock: when the wait for it is over, the folder can be taken at once.
+        // The thread holds no share of the folder's lock: once it has ended, the folder is free.
         let alive = Alive(Arc::clone(&self.threads));
         let run = move || {
             let _alive = alive;
@@ -302,7 +300,7 @@ fn in_transaction<T>(
     written.map_err(|error| WriteError::of(&error, connection.path()))
 }
 
-/// Sees that the folder and the database in it belong together, and marks the folder as used.
+/// Checks that the folder and its database belong together, and marks the folder as used.
 fn claim(dir: &DataDir, file: &Path, connection: &Connection, found: &Found) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::sqlite(file, &error);
     if matches!(found, Found::Used { short: true, .. }) {
@@ -329,14 +327,14 @@ fn claim(dir: &DataDir, file: &Path, connection: &Connection, found: &Found) -> 
             rows::set_meta(connection, "id", &id).map_err(failed)?;
             dir.write_id(&id)
         }
-        // Only a log that somebody has cut can have taken the id away.
+        // Only a truncated or removed log can have lost the id.
         (None, Some(_)) => Err(OpenError::Damaged {
             file: file.to_owned(),
-            what: "it holds nothing, though its folder was used: its log was cut or removed".to_owned(),
+            what: "it is empty, though its folder was used: its log was truncated or removed".to_owned(),
         }),
         (Some(held), Some(marked)) => Err(OpenError::Foreign {
             file: file.to_owned(),
-            what: format!("it is the database {held}, and its folder belongs to {marked}"),
+            what: format!("it is the database {held}, and its folder belongs to the database {marked}"),
         }),
     }
 }

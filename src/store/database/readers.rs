@@ -1,4 +1,4 @@
-//! A few connections that only read.
+//! A pool of read-only connections.
 
 use std::path::PathBuf;
 
@@ -8,28 +8,27 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::connection;
 use super::error::ReadError;
 
-/// Connections at once. A reader that finds none waits.
+/// Connections at once. Further readers wait.
 const READERS_MAX: usize = 4;
 
-/// See the module.
 #[derive(Debug)]
 pub(in crate::store) struct Readers {
     file: PathBuf,
     state: Mutex<State>,
-    /// With `state`.
+    /// Used with `state`.
     given_back: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     idle: Vec<Connection>,
-    /// Those that somebody has.
+    /// Connections in use.
     out: usize,
     closed: bool,
 }
 
 impl Readers {
-    /// Of the database at that path. None is open yet.
+    /// A pool for the database at that path, without an open connection yet.
     pub fn new(file: PathBuf) -> Self {
         Self {
             file,
@@ -38,10 +37,10 @@ impl Readers {
         }
     }
 
-    /// Reads with one of them.
+    /// Reads on one connection of the pool.
     pub fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadError> {
         let idle = self.take()?;
-        // Gives its place back, whatever happens.
+        // Returns the connection on drop, after a panic too.
         let mut lent = Lent {
             readers: self,
             connection: idle,
@@ -70,7 +69,7 @@ impl Readers {
         Ok(state.idle.pop())
     }
 
-    /// Closes those that nobody has; the others are closed as they come back.
+    /// Closes the idle connections; those in use are closed on return.
     pub fn close(&self) {
         let idle = {
             let mut state = self.state.lock();
@@ -82,7 +81,7 @@ impl Readers {
     }
 }
 
-/// A connection that somebody has; `None`: it is not open, or is not to be used again.
+/// A connection in use; `None`: not open yet, or not to be reused.
 struct Lent<'r> {
     readers: &'r Readers,
     connection: Option<Connection>,

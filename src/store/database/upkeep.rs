@@ -1,5 +1,5 @@
-//! What is kept and added up, and the thread that does so: jobs are rolled up each minute, old rows removed, and corrections of
-//! the clock made lasting. It works in small steps on the writer's thread, beside which checkpoints go on.
+//! Upkeep: a thread rolls up jobs each minute, removes old rows, and makes clock corrections permanent. It works in small steps
+//! on the writer's thread, so checkpoints go on in between.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::store::corrections::{self, Correction};
 use crate::store::retention::{self, Agreement, Boundary, History, Plan};
 use crate::store::rollup;
 
-/// How often the threads look around.
+/// How often the threads wake up.
 const TICK: Duration = Duration::from_millis(250);
 /// How often old rows are removed.
 const RETAIN_EVERY: Span = Span::from_secs(600);
 
-/// What is kept, and whether the threads are to go on.
+/// What is kept, and whether the threads continue.
 #[derive(Debug)]
 pub struct Upkeep {
     state: Mutex<State>,
@@ -28,7 +28,7 @@ pub struct Upkeep {
 #[derive(Debug)]
 struct State {
     plan: Arc<Plan>,
-    /// Rows of the future at the start, which count as of then until the clock is known to be right.
+    /// Rows dated after the start, which count as of the start until the clock is known to be right.
     pending: Option<Correction>,
     closing: bool,
 }
@@ -46,7 +46,7 @@ impl Upkeep {
         }
     }
 
-    /// Other windows, or another history, from now on.
+    /// Replaces the windows and the history.
     pub fn set<'w>(&self, windows: impl IntoIterator<Item = &'w Window>, history: History) {
         self.state.lock().plan = Arc::new(Plan::new(windows, history));
     }
@@ -72,7 +72,7 @@ impl Upkeep {
         self.woken.notify_all();
     }
 
-    /// Waits a while. Whether to go on.
+    /// Sleeps for one tick. Whether to continue.
     pub(super) fn wait(&self) -> bool {
         let mut state = self.state.lock();
         self.woken.wait_while_for(&mut state, |state| !state.closing, TICK);
@@ -80,17 +80,16 @@ impl Upkeep {
     }
 }
 
-/// Jobs are rolled up whenever another minute begins.
+/// Jobs are rolled up when this changes.
 const fn minute_of(wall: UnixTime) -> u64 {
     wall.as_secs() / 60
 }
 
-/// The thread.
 pub(super) struct UpkeepThread {
     shared: Arc<Shared>,
     agreement: Agreement,
     boundary: Boundary,
-    /// The minute in which jobs were rolled up last.
+    /// The minute of the last roll-up.
     rolled_up: u64,
     retained: Timestamp,
 }
@@ -108,14 +107,14 @@ impl UpkeepThread {
         }
     }
 
-    /// Goes on until the database is closed.
+    /// Runs until the database is closed.
     pub fn run(mut self) {
         while self.shared.upkeep.wait() {
             let (now, wall) = (self.shared.settings.clock.now(), (self.shared.settings.wall)());
             self.agreement.look(wall, now);
             if minute_of(wall) != self.rolled_up {
                 self.rolled_up = minute_of(wall);
-                self.told("jobs can't be rolled up", rollup::roll_up_all);
+                self.told("can't roll up jobs", rollup::roll_up_all);
             }
             if self.agreement.is_long(now) {
                 self.make_lasting();
@@ -127,7 +126,7 @@ impl UpkeepThread {
         }
     }
 
-    /// Does that, and tells the log if it fails. It is done again in its time.
+    /// Runs `work` and logs a failure. The next run tries again.
     fn told(&self, failed: &'static str, work: impl FnOnce(&Shared) -> Result<(), WriteError>) {
         if let Err(error) = work(&self.shared)
             && !self.shared.upkeep.is_closing()
@@ -136,12 +135,12 @@ impl UpkeepThread {
         }
     }
 
-    /// The clock has been right for long: what was counted as of the start stays so.
+    /// Makes the pending correction permanent: the clock has been right for long.
     fn make_lasting(&self) {
         let Some(pending) = self.shared.upkeep.pending() else {
             return;
         };
-        self.told("a correction of the clock can't be written", |shared| {
+        self.told("can't write a clock correction", |shared| {
             corrections::make(shared, pending, "start")?;
             shared.upkeep.set_pending(None);
             Ok(())
@@ -151,10 +150,8 @@ impl UpkeepThread {
     fn retain(&mut self, wall: UnixTime, now: Timestamp) {
         let (shared, boundary) = (&self.shared, &mut self.boundary);
         match shared.readers.read(|connection| boundary.at(connection, wall, now)) {
-            Ok(until) => self.told("old rows can't be removed", |shared| {
-                retention::remove_old(shared, until)
-            }),
-            Err(error) => tracing::warn!(%error, "the database can't be read; trying again later"),
+            Ok(until) => self.told("can't remove old rows", |shared| retention::remove_old(shared, until)),
+            Err(error) => tracing::warn!(%error, "can't read the database; trying again later"),
         }
     }
 }

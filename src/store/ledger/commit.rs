@@ -1,6 +1,6 @@
-//! The wait for a record to be durable.
+//! Waiting for a record to become durable.
 //!
-//! It has no timers: the caller brings its patience, and withdraws when that is over.
+//! There are no timers here: the caller sets its own limit, and withdraws when it is over.
 
 use std::fmt;
 use std::future::Future;
@@ -12,7 +12,7 @@ use super::wake_batch::{Bell, WakeBatch};
 use crate::policy::DebitNumber;
 use crate::sync::Mutex;
 
-/// The record is not durable, and won't be: nothing may be answered for it.
+/// The record is not durable and never will be: don't acknowledge the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable;
 
@@ -24,12 +24,11 @@ impl fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// The end at which a ledger says what became of a record. Dropped unsettled, it has failed.
+/// The ledger's end, which reports what became of a record. Dropping it unsettled means failure.
 #[derive(Debug)]
 pub struct Ticket(Arc<Mutex<Slip>>);
 
-/// Resolves when the record is durable. Dropped before, the record is written all the same: only [`Self::withdraw`] takes
-/// it back.
+/// Resolves when the record is durable. Dropping it does not cancel the write: only [`Self::withdraw`] does.
 #[derive(Debug)]
 #[must_use = "the record counts only once this has resolved"]
 pub struct Commit {
@@ -41,12 +40,12 @@ pub struct Commit {
 struct Slip {
     settled: Option<Result<(), Unavailable>>,
     withdrawn: bool,
-    /// Who waits, and the bell of its event loop.
+    /// The waiting task, and the bell of its event loop.
     waiter: Option<(Waker, Option<Arc<Bell>>)>,
 }
 
 impl Commit {
-    /// A record on its way, and the end at which to say what became of it.
+    /// A pending record, and the ticket to settle it with.
     pub fn pending() -> (Self, Ticket) {
         let slip = Arc::new(Mutex::new(Slip::default()));
         let number = DebitNumber::LAST;
@@ -54,34 +53,34 @@ impl Commit {
         (Self { slip, number }, ticket)
     }
 
-    /// The same, of a debit that has that number in its ledger.
+    /// Attaches the number of its debit.
     pub fn numbered(self, number: DebitNumber) -> Self {
         Self { number, ..self }
     }
 
-    /// The number of its debit; [`DebitNumber::LAST`], if it has none.
+    /// The number of its debit; [`DebitNumber::LAST`] without one.
     pub fn number(&self) -> DebitNumber {
         self.number
     }
 
-    /// A record that is as durable as it ever will be.
+    /// A record that needs no further wait.
     pub fn done() -> Self {
         let (commit, ticket) = Self::pending();
-        // Nobody has had the time to withdraw it.
+        // The other end was just created, so it can't have been withdrawn.
         let _stands = ticket.settle(Ok(()));
         commit
     }
 
-    /// A record that nobody will write.
+    /// A record that will not be written.
     pub fn failed() -> Self {
         Self::pending().0
     }
 
-    /// Nobody waits any more, and the job is not to count. What became of the record if that is known already: then it
-    /// stands as it is. Otherwise it is taken back: if it reaches the disk nevertheless, a later record says that it is void.
+    /// Withdraws the record, so that the job does not count. If it is settled already, returns that result and changes nothing.
+    /// Otherwise the record is void: if it reaches the disk nevertheless, a later record says so.
     ///
     /// # Errors
-    /// It will not be durable, or is taken back.
+    /// The record is not durable, or is withdrawn now.
     pub fn withdraw(self) -> Result<(), Unavailable> {
         let mut slip = self.slip.lock();
         slip.withdrawn = true;
@@ -107,28 +106,28 @@ impl Future for Commit {
     }
 }
 
-/// What a ledger must do about a record that has just been settled.
+/// What the ledger must do about a record that was just settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a record that was withdrawn must be made void"]
 pub enum Standing {
-    /// Nothing: its waiter has heard, or will.
+    /// Nothing: the result reaches its waiter.
     Stands,
-    /// It was withdrawn before it was settled: as far as anybody knows it does not count.
+    /// Mark it as void: it was withdrawn before it was settled.
     Withdrawn,
 }
 
 impl Ticket {
-    /// Whether nobody waits any more and the record is not to count.
+    /// Whether the record was withdrawn.
     pub fn is_withdrawn(&self) -> bool {
         self.0.lock().withdrawn
     }
 
-    /// Says what became of the record, and wakes its waiter.
+    /// Settles the record and wakes its waiter.
     pub fn settle(self, outcome: Result<(), Unavailable>) -> Standing {
         self.put(outcome, &mut WakeBatch::default())
     }
 
-    /// Says what became of the record; its waiter is woken with the others in `wakes`.
+    /// Settles the record; its waiter is woken with the others in `wakes`.
     pub(in crate::store) fn settle_later(self, outcome: Result<(), Unavailable>, wakes: &mut WakeBatch) -> Standing {
         self.put(outcome, wakes)
     }

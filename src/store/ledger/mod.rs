@@ -1,12 +1,12 @@
-//! Where finished jobs are written down, durably, before the last part of their answers goes out.
+//! Writes finished jobs durably before the last part of their answers is sent.
 //!
 //! ```text
 //! event loops ── commit, note ──▶ queue ──▶ writer (a thread) ──▶ one transaction for a group, synced
 //! admin API, roll-ups ── write ─────┘
 //! ```
 //!
-//! A commit resolves when the group in which it was written is synced. While one group is synced the next one gathers. No
-//! event loop waits for the disk.
+//! A commit resolves when the group in which it was written is synced. While one group is synced the next one gathers. Event
+//! loops never wait for the disk.
 
 pub(super) mod commit;
 pub(super) mod queue;
@@ -20,20 +20,20 @@ use crate::clock::Clock;
 use crate::policy::time::{Span, UnixTime};
 use crate::telemetry::DatabaseMeters;
 
-/// Tells the time of the wall clock.
+/// Reads the wall clock.
 pub type Wall = Arc<dyn Fn() -> UnixTime + Send + Sync>;
 
-/// Whether an answer waits for its debit.
+/// Whether an answer waits until its debit is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// It does: nothing that was answered is ever lost.
+    /// It waits: a debit that was answered for is never lost.
     #[default]
     Strict,
-    /// It does not: a crash may lose what was debited within the last [`Settings::commit_every`].
+    /// It doesn't: a crash may lose the debits of the last [`Settings::commit_every`].
     Relaxed,
 }
 
-/// When what comes is written, and how long anybody waits for it: what may change while the database is open.
+/// When records are written and how long callers wait: the settings that may change while the database is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// Whether answers wait.
@@ -44,23 +44,23 @@ pub struct Pace {
     pub commit_patience: Span,
 }
 
-/// How finished jobs are written.
+/// The ledger's settings.
 #[derive(Clone)]
 pub struct Settings {
     /// Whether answers wait.
     pub durability: Durability,
-    /// How often debits are committed when answers don't wait; otherwise at once.
+    /// How often relaxed debits are committed. Strict ones are committed at once.
     pub commit_every: Span,
-    /// A commit under way for longer makes the ledger unavailable until one succeeds. Also the longest that closing waits
-    /// for what is still to be written.
+    /// A commit under way for longer makes the ledger unavailable until one succeeds. Also the longest that closing waits for
+    /// queued records.
     pub commit_patience: Span,
-    /// How long after a failure the disk is tried again.
+    /// The delay before a retry after a disk failure.
     pub retry_after: Span,
-    /// For how long things take.
+    /// The monotonic clock.
     pub clock: Clock,
-    /// For when things happen.
+    /// The wall clock.
     pub wall: Wall,
-    /// What operators see.
+    /// Metrics.
     pub meters: Arc<DatabaseMeters>,
 }
 
@@ -78,7 +78,7 @@ impl Settings {
         }
     }
 
-    /// What of it may change while the database is open.
+    /// The part that may change while the database is open.
     pub fn pace(&self) -> Pace {
         Pace {
             durability: self.durability,

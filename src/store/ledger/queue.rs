@@ -1,6 +1,6 @@
-//! What is to be written, from the event loops to the writer, and whether that goes well.
+//! The queue from the event loops to the writer, and the writer's health.
 //!
-//! Nothing here waits but [`Queue::take`] and [`Queue::take_after_failure`], which only the writer calls.
+//! Only [`Queue::take`] and [`Queue::take_after_failure`] block, and only the writer calls them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,36 +19,36 @@ use crate::store::recall::{Fence, Post};
 use crate::store::record::{Entry, Record};
 use crate::telemetry::DatabaseMeters;
 
-/// Rows that debit nothing and wait to be written. More are dropped and counted: they are for statistics.
+/// Queued rows that debit nothing. Further ones are dropped and counted: they are for statistics.
 pub const NOTES_MAX: usize = 65_536;
-/// Groups of so many debits and more let the next group gather.
+/// The group size, in debits, from which the next group is given time to gather.
 const CROWD_MIN: usize = 4;
-/// The longest that a group gathers when many commit.
+/// The longest that a group gathers.
 const GATHER_MAX: Duration = Duration::from_millis(1);
-/// The longest that a note waits for a commit to ride along with.
+/// The longest that a note waits for a commit to join.
 const NOTE_WAITS: Duration = Duration::from_secs(1);
-/// No time at all, for [`Queue::waiting_since`] and [`Queue::in_flight_since`].
+/// No time, in [`Queue::waiting_since`] and [`Queue::in_flight_since`].
 const NEVER: u64 = u64::MAX;
 
-/// A debit, and who waits for it.
+/// A debit and its waiter.
 #[derive(Debug)]
 pub(in crate::store) struct Debit {
-    /// What is to be written.
+    /// The record to write.
     pub record: Record,
-    /// Whom to tell; nobody, if answers don't wait.
+    /// The waiter's ticket; `None` if answers don't wait.
     pub ticket: Option<Ticket>,
 }
 
-/// Work on the writing connection, for changes that are no finished jobs. Gets an error while nothing can be written.
+/// Other changes on the writing connection. They get an error while nothing can be written.
 pub(in crate::store) type Work = Box<dyn FnOnce(Result<&mut Connection, WriteError>) + Send>;
 
-/// What comes in an order that the writer keeps.
+/// An item whose order the writer keeps.
 pub(in crate::store) enum Arrival {
-    /// A debit.
+    /// A debit to write.
     Debit(Debit),
-    /// Whom to tell when all that came before is settled.
+    /// To be notified once everything before it is settled.
     Fence(Post),
-    /// A change.
+    /// Another change.
     Work(Work),
 }
 
@@ -56,18 +56,18 @@ pub(in crate::store) enum Arrival {
 struct Waiting {
     arrivals: Vec<Arrival>,
     notes: Vec<Entry>,
-    /// The last number that a debit or a fence has.
+    /// The last number given to a debit or a fence.
     last_number: u64,
     pace: Pace,
-    /// Nothing more comes.
+    /// The queue is closed.
     closing: bool,
-    /// Nobody writes any more.
+    /// The writer has ended.
     ended: bool,
     /// Whether the writer sleeps.
     asleep: bool,
-    /// It is woken by so many arrivals.
+    /// The number of arrivals that wakes it.
     wake_at: usize,
-    /// Debits and changes of the last group.
+    /// Debits and changes in the last group.
     last_group: usize,
 }
 
@@ -82,41 +82,40 @@ impl Waiting {
     }
 }
 
-/// See the module.
 pub(in crate::store) struct Queue {
     waiting: Mutex<Waiting>,
-    /// With `waiting`.
+    /// Used with `waiting`.
     woken: Condvar,
     retry_after: Duration,
-    /// The pace's, in nanoseconds: whether the ledger is available is asked without a lock. Written under the lock.
+    /// The pace's patience in nanoseconds, so that availability is checked without a lock. Written under the lock.
     patience_ns: AtomicU64,
     clock: Clock,
     meters: Arc<DatabaseMeters>,
-    /// The disk has failed, and no try since has succeeded. Written by the writer.
+    /// The disk failed and no retry has succeeded since. Written by the writer.
     failed: AtomicBool,
-    /// The database's file is gone or replaced. Written by the thread of checkpoints.
+    /// The database's file is gone or replaced. Written by the checkpoint thread.
     lost: AtomicBool,
-    /// When the oldest debit came that the writer has not taken. Written under the lock.
+    /// When the oldest debit that the writer has not taken arrived. Written under the lock.
     waiting_since: AtomicU64,
-    /// When the oldest debit came that the writer has taken and not settled. Written by the writer.
+    /// When the oldest debit that the writer has taken but not settled arrived. Written by the writer.
     in_flight_since: AtomicU64,
-    /// What the gauge shows.
+    /// The value last shown in the metric.
     shown: AtomicBool,
-    /// How often the writer had nothing left to write.
+    /// How often the writer has written everything it had.
     commits: AtomicU64,
 }
 
-/// What the writer is to do next.
+/// The writer's next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Next {
-    /// Go on.
+    /// Write and continue.
     Write,
-    /// Write what there is; then it is over.
+    /// Write and end.
     Close,
 }
 
 impl Queue {
-    /// An empty one.
+    /// Creates an empty queue.
     pub fn new(settings: &Settings) -> Self {
         settings.meters.available(true);
         let pace = settings.pace();
@@ -147,8 +146,7 @@ impl Queue {
         }
     }
 
-    /// Whether rows become durable at present: the disk does not fail, and nothing has been under way for longer than
-    /// patience lasts.
+    /// Whether records become durable at present: the disk works, and no debit has waited for longer than the commit patience.
     pub fn is_available(&self) -> bool {
         let oldest = self
             .waiting_since
@@ -168,8 +166,7 @@ impl Queue {
         Span::from_nanos(self.patience_ns.load(Ordering::Acquire))
     }
 
-    /// Another pace from now on: debits that come from now on wait or not as it says. A group that gathers by the old one
-    /// goes on by the new one.
+    /// Applies another pace to later debits. A group that is gathering continues at the new pace.
     pub fn set_pace(&self, pace: Pace) {
         let mut waiting = self.waiting.lock();
         waiting.pace = pace;
@@ -179,11 +176,11 @@ impl Queue {
         self.woken.notify_all();
     }
 
-    /// A debit comes. Once closed it has failed.
+    /// Adds a debit. Fails if the queue is closed.
     pub fn commit(&self, record: Record) -> Commit {
         let (commit, ticket) = Commit::pending();
         let mut waiting = self.waiting.lock();
-        // Not only at the end: the writer may have taken its last, and a relaxed debit would be lost though it seems done.
+        // Check the writer too: a relaxed debit after its last group would be lost though it seems done.
         if waiting.is_shut() {
             drop(waiting);
             return Commit::failed();
@@ -196,13 +193,13 @@ impl Queue {
         self.push(&mut waiting, Arrival::Debit(Debit { record, ticket }));
         drop(waiting);
         if let Some(ticket) = answered {
-            // Nobody has had the time to withdraw it.
+            // The other end was just created, so it can't have been withdrawn.
             let _stands = ticket.settle(Ok(()));
         }
         commit.numbered(number)
     }
 
-    /// A fence comes. Once closed it is never reached.
+    /// Adds a fence. It is never reached if the queue is closed.
     pub fn fence(&self) -> Fence {
         let mut waiting = self.waiting.lock();
         let (fence, post) = Fence::new(waiting.next_number());
@@ -212,7 +209,7 @@ impl Queue {
         fence
     }
 
-    /// A change comes. Once closed it is dropped, and its caller hears that the database is closed.
+    /// Adds a change. If the queue is closed it is dropped, and its caller learns that the database is closed.
     pub fn work(&self, work: Work) {
         let mut waiting = self.waiting.lock();
         if !waiting.is_shut() {
@@ -223,7 +220,7 @@ impl Queue {
     fn push(&self, waiting: &mut Waiting, arrival: Arrival) {
         let urgent = !matches!(arrival, Arrival::Debit(_));
         if !urgent && self.waiting_since.load(Ordering::Relaxed) == NEVER {
-            // Under the lock, so that the writer can't take the debit before its time is written down.
+            // Under the lock, so that the writer can't take the debit before its time is stored.
             self.waiting_since.store(self.clock.now().as_nanos(), Ordering::Release);
         }
         waiting.arrivals.push(arrival);
@@ -232,7 +229,7 @@ impl Queue {
         }
     }
 
-    /// A note comes.
+    /// Adds a note.
     pub fn note(&self, entry: Entry) {
         let mut waiting = self.waiting.lock();
         if waiting.notes.len() >= NOTES_MAX || waiting.is_shut() {
@@ -241,34 +238,34 @@ impl Queue {
         }
         waiting.notes.push(entry);
         if waiting.notes.len() == 1 && waiting.wake_at == 1 {
-            // From now on the writer has something to wait with.
+            // The first note starts the writer's timed wait.
             self.wake(&mut waiting);
         }
     }
 
-    /// Nothing more comes.
+    /// Refuses further items.
     pub fn close(&self) {
         self.waiting.lock().closing = true;
         self.woken.notify_all();
     }
 
-    /// Nobody writes any more: what waits has failed, and so has whatever comes.
+    /// The writer has ended: fails everything queued and everything later.
     pub fn end(&self) {
         let mut waiting = self.waiting.lock();
         waiting.ended = true;
         let unwritten = std::mem::take(&mut waiting.arrivals);
         drop(waiting);
-        // Not under the lock: dropping a ticket wakes its waiter.
+        // Outside the lock: dropping a ticket wakes its waiter.
         drop(unwritten);
         self.set_failed(true);
     }
 
-    /// Whether all that came was written, or has failed.
+    /// Whether the writer has ended.
     pub fn has_ended(&self) -> bool {
         self.waiting.lock().ended
     }
 
-    /// Waits for something to write, and moves it to the writer's own. `arrivals` and `notes` come in empty.
+    /// Waits for items and moves them to the writer's buffers. `arrivals` and `notes` must be empty.
     pub fn take(&self, arrivals: &mut Vec<Arrival>, notes: &mut Vec<Entry>) -> Next {
         let mut waiting = self.waiting.lock();
         waiting.wake_at = 1;
@@ -277,7 +274,7 @@ impl Queue {
         self.woken
             .wait_while(&mut waiting, |waiting| idle(waiting) && waiting.notes.is_empty());
         if idle(&mut waiting) {
-            // A commit to ride along with may come yet.
+            // Wait for a commit that the notes can join.
             waiting.asleep = true;
             self.woken.wait_while_for(&mut waiting, idle, NOTE_WAITS);
         }
@@ -305,8 +302,7 @@ impl Queue {
         self.hand_over(&mut waiting, arrivals)
     }
 
-    /// Waits a while after a failure, and moves what has come to what the writer has already. Notes stay where they are
-    /// bounded.
+    /// Waits after a failure, then appends new arrivals to those that the writer has. Notes stay here, where they are bounded.
     pub fn take_after_failure(&self, arrivals: &mut Vec<Arrival>) -> Next {
         let mut waiting = self.waiting.lock();
         self.woken
@@ -314,21 +310,21 @@ impl Queue {
         self.hand_over(&mut waiting, arrivals)
     }
 
-    /// The disk has failed, or does its work again.
+    /// Records that the disk has failed or works again.
     pub fn set_failed(&self, failed: bool) {
         self.failed.store(failed, Ordering::Release);
-        // So that the gauge shows it though nobody asks.
+        // Updates the metric.
         self.is_available();
     }
 
-    /// The database's file is gone or replaced, or is the one that is open again. Whether that is news.
+    /// Records whether the database's file is gone or replaced. Returns whether that has changed.
     pub fn set_lost(&self, lost: bool) -> bool {
         let was = self.lost.swap(lost, Ordering::AcqRel);
         self.is_available();
         was != lost
     }
 
-    /// All that the writer had taken is settled. How long its oldest debit waited, if there was one.
+    /// Everything that the writer had taken is settled. Returns how long its oldest debit waited.
     pub fn landed(&self) -> Option<Span> {
         self.commits.fetch_add(1, Ordering::Relaxed);
         match self.in_flight_since.swap(NEVER, Ordering::AcqRel) {
@@ -337,7 +333,7 @@ impl Queue {
         }
     }
 
-    /// Rises whenever something was written.
+    /// Increases with each write.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
@@ -348,7 +344,7 @@ impl Queue {
         } else {
             arrivals.append(&mut waiting.arrivals);
         }
-        // First the later, then the earlier of the two: who looks between sees the oldest twice rather than not at all.
+        // Read the later time first: a reader in between sees the oldest debit twice rather than not at all.
         let since = self.waiting_since.load(Ordering::Acquire);
         self.in_flight_since.fetch_min(since, Ordering::AcqRel);
         self.waiting_since.store(NEVER, Ordering::Release);
@@ -356,7 +352,7 @@ impl Queue {
     }
 
     fn wake(&self, waiting: &mut Waiting) {
-        // One call to the system for all that come while it wakes up.
+        // One system call, however many items arrive while the writer wakes up.
         if std::mem::take(&mut waiting.asleep) {
             self.woken.notify_one();
         }

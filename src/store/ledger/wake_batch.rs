@@ -1,13 +1,11 @@
-//! Waking many who wait in one event loop from another thread, by one call to the system.
+//! Wakes many tasks of one event loop from another thread, with one system call.
 //!
-//! A wake from outside costs a write to the loop's eventfd, which is more than all the rest of a durable debit. So each loop has
-//! a bell with a task of its own: those who are to wake are put down there, the task is woken once, and it wakes them from
-//! within, which costs next to nothing.
+//! A wake from outside costs a write to the loop's eventfd, which is more than all the rest of a durable debit. So each loop
+//! has a bell with a task of its own: wakers are queued at the bell, its task is woken once, and it wakes them from within,
+//! which costs next to nothing.
 //!
-//! Nobody depends on another's being polled: the task does nothing else, and when it goes with its loop, it wakes whoever is
-//! left. Where there is no loop, everybody is woken directly.
-//!
-//! Absent on purpose: order, and any wait.
+//! The task does nothing else, so no waiter depends on another one being polled. When it is dropped with its loop, it wakes
+//! the remaining ones. Outside of any loop, tasks are woken directly. The order of wakes is not defined.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -18,34 +16,34 @@ use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
 
 thread_local! {
-    /// The bell of the loop that this thread has run last.
+    /// The bell of the loop that last ran on this thread.
     static NEAREST: RefCell<Option<(Id, Arc<Bell>)>> = const { RefCell::new(None) };
 }
 
-/// One event loop's.
+/// The bell of one event loop.
 #[derive(Debug, Default)]
 pub struct Bell {
-    /// Never held while anybody is woken.
+    /// Never held during a wake.
     rung: Mutex<Rung>,
 }
 
 #[derive(Debug, Default)]
 struct Rung {
     due: Vec<Waker>,
-    /// The task, while it sleeps.
+    /// The bell's task, while it sleeps.
     task: Option<Waker>,
-    /// The task has gone, with its loop.
+    /// The task was dropped with its loop.
     gone: bool,
 }
 
-/// Those who are to be woken.
+/// Tasks to wake.
 #[derive(Debug, Default)]
 pub struct WakeBatch {
     bells: Vec<Arc<Bell>>,
 }
 
 impl WakeBatch {
-    /// One more: at the bell, or at once if there is none.
+    /// Adds a waker: at the bell, or woken at once without one.
     pub fn push(&mut self, waker: Waker, bell: Option<Arc<Bell>>) {
         let Some(bell) = bell else {
             waker.wake();
@@ -57,7 +55,7 @@ impl WakeBatch {
         }
     }
 
-    /// WakeBatch them.
+    /// Wakes them.
     pub fn wake(&mut self) {
         for bell in self.bells.drain(..) {
             bell.ring();
@@ -72,7 +70,7 @@ impl Drop for WakeBatch {
 }
 
 impl Bell {
-    /// The bell of the loop in which this is called; `None` outside of any.
+    /// The bell of the current event loop; `None` outside of any.
     pub fn nearest() -> Option<Arc<Self>> {
         let handle = Handle::try_current().ok()?;
         NEAREST.with_borrow_mut(|nearest| match nearest {
@@ -106,17 +104,17 @@ impl Bell {
     }
 }
 
-/// Sits in the loop and wakes those who are due.
+/// Runs in the loop and wakes the queued tasks.
 struct Task {
     bell: Arc<Bell>,
-    /// Empty but while it wakes: its room is used again.
+    /// Empty between wakes; keeps its capacity.
     due: Vec<Waker>,
 }
 
 impl Task {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut rung = self.bell.rung.lock();
-        // With the taking, so that whoever comes later rings for itself.
+        // Under the same lock as the swap, so that later pushes ring again.
         rung.task = Some(cx.waker().clone());
         std::mem::swap(&mut rung.due, &mut self.due);
         drop(rung);

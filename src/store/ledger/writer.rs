@@ -1,8 +1,8 @@
-//! The one thread that writes: it takes all that has come, writes it in one transaction, and tells those who wait when that
+//! The one thread that writes: it takes all queued items, writes them in one transaction, and notifies their waiters when that
 //! is synced.
 //!
-//! A group that can't be written stays here and is tried again. What was withdrawn before it was written is left out; what
-//! was withdrawn while it was written is marked as such in the next transaction, before anything else is done.
+//! A group that can't be written stays here and is retried. Records withdrawn before they are written are left out; those
+//! withdrawn during the write are marked in the next transaction, before anything else is done.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use crate::store::record::Entry;
 use crate::store::rows::{self, Numbers};
 use crate::telemetry::DatabaseMeters;
 
-/// Something that is not durable yet.
+/// An item that is not durable yet.
 struct Item {
     entry: Entry,
     ticket: Option<Ticket>,
-    /// Its number, once it is written.
+    /// Its number once written.
     number: Option<i64>,
 }
 
@@ -31,25 +31,24 @@ impl Item {
     }
 }
 
-/// See the module.
 pub(in crate::store) struct Writer {
     connection: Connection,
     identity: Identity,
     queue: Arc<Queue>,
     meters: Arc<DatabaseMeters>,
-    /// Those of the next rows.
+    /// The numbers of the next rows.
     next: Numbers,
-    /// In the order in which they came; those that are written stand first.
+    /// In order of arrival; written items come first.
     group: Vec<Item>,
-    /// Numbers of jobs that are written and were withdrawn.
+    /// Numbers of written jobs that were withdrawn.
     withdrawn: Vec<i64>,
-    /// Those whose debits are durable, to be woken together.
+    /// The waiters of durable debits, to be woken together.
     wakes: WakeBatch,
-    /// The last try has failed.
+    /// Whether the last attempt failed.
     failing: bool,
 }
 
-/// Whatever ends the writer, nobody may wait for it or believe that it still writes.
+/// Ends the queue however the writer ends, so that no one waits for it or takes it for running.
 struct EndsQueue(Arc<Queue>);
 
 impl Drop for EndsQueue {
@@ -59,7 +58,7 @@ impl Drop for EndsQueue {
 }
 
 impl Writer {
-    /// On that connection, whose files those are.
+    /// A writer on that connection. `identity` watches its files.
     pub fn new(
         connection: Connection,
         identity: Identity,
@@ -79,7 +78,7 @@ impl Writer {
         })
     }
 
-    /// Writes until the queue is closed and empty. What can't be written then has failed.
+    /// Writes until the queue is closed and empty. What can't be written then fails.
     pub fn run(mut self) {
         let _ends = EndsQueue(Arc::clone(&self.queue));
         let (mut arrivals, mut notes) = (Vec::new(), Vec::new());
@@ -110,7 +109,7 @@ impl Writer {
         });
     }
 
-    /// Writes all that has come, in its order.
+    /// Writes all arrivals, in order.
     fn serve(&mut self, arrivals: &mut Vec<Arrival>) -> Result<(), String> {
         let mut came = std::mem::take(arrivals).into_iter();
         for arrival in came.by_ref() {
@@ -148,7 +147,7 @@ impl Writer {
         self.commit_all()
     }
 
-    /// Makes the group durable, and what was withdrawn meanwhile.
+    /// Makes the group durable, then marks what was withdrawn meanwhile.
     fn commit_all(&mut self) -> Result<(), String> {
         self.group.retain(|item| item.number.is_some() || !item.is_withdrawn());
         if self.failing && self.group.is_empty() {
@@ -161,7 +160,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Nobody waits for a row any more, and nobody is admitted until it is known that rows can be written again.
+    /// Tests whether rows can be written again, while no record waits and metered requests are rejected.
     fn probe(&mut self) -> Result<(), String> {
         rows::probe(&self.connection).map_err(|error| error.to_string())?;
         self.identity.check()?;
@@ -176,14 +175,14 @@ impl Writer {
             item.number = Some(number);
         }
         self.next = next;
-        // What went into a file that has no name any more is lost with the process.
+        // Data written to a deleted file is lost with the process.
         self.identity.check()?;
         self.recovered();
         self.settle();
         Ok(())
     }
 
-    /// Writes what is not written yet. The numbers that come next, and those of the group's items.
+    /// Writes the unwritten items. Returns the next numbers, and those of the group's items.
     fn write(&mut self) -> rusqlite::Result<(Numbers, Vec<i64>)> {
         let transaction = self
             .connection
@@ -221,7 +220,7 @@ impl Writer {
         }
     }
 
-    /// Nothing is written until the next try. Changes are refused at once; debits and fences wait for it.
+    /// Stops writing until the next attempt. Changes are refused at once; debits and fences wait for it.
     fn fail(&mut self, why: &str, arrivals: &mut Vec<Arrival>) {
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!(

@@ -1,28 +1,28 @@
-//! How service times are spread, in a space that doesn't grow with their number.
+//! A histogram of service times, in space that doesn't grow with their number.
 //!
-//! Sixteen buckets for each doubling: what is read from a bucket's middle is at most 1/32 (3.2 %) off. Below 32 ms every
-//! millisecond has a bucket of its own. The shortest and the longest time are kept as they are.
+//! Each doubling has sixteen buckets, so a bucket's middle is at most 1/32 (3.2 %) off. Below 32 ms every millisecond has its
+//! own bucket. The shortest and the longest time are exact.
 //!
-//! There are no means: service times have a long tail, and a mean says nothing of it.
+//! There is no mean: service times have a long tail, which a mean hides.
 
-/// The percentiles that are told, in this order.
+/// The reported percentiles, in order.
 pub const PERCENTILES: [u8; 7] = [0, 10, 25, 50, 75, 90, 100];
 
-/// Buckets for each doubling of the time, as a power of two.
+/// Buckets per doubling, as a power of two.
 const FINENESS_BITS: u32 = 4;
 const FINENESS: u32 = 1 << FINENESS_BITS;
 
-/// The last bucket, for a time of `u32::MAX` milliseconds: so a histogram has at most that many plus one.
+/// The bucket of `u32::MAX` milliseconds, the last one: a histogram has at most that many buckets plus one.
 const BUCKET_MAX: u16 = 463;
 
-/// Times in milliseconds, by bucket. Only buckets that hold something take space.
+/// Times in milliseconds, by bucket. Empty buckets take no space.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Histogram {
-    /// Bucket and number of times in it, at least 1; by bucket.
+    /// Buckets with their counts, at least 1, in order.
     buckets: Vec<(u16, u32)>,
-    /// The shortest that was ever added since it was last empty; 0 while it is empty.
+    /// The shortest time; 0 if empty.
     min_ms: u32,
-    /// The longest, likewise.
+    /// The longest time; 0 if empty.
     max_ms: u32,
 }
 
@@ -33,14 +33,14 @@ impl Histogram {
         self.put(bucket(ms), 1);
     }
 
-    /// Adds so many times of that bucket, the shortest and longest of which are these.
+    /// Adds `count` times of that bucket, with their minimum and maximum.
     pub fn add_bucket(&mut self, bucket: u16, count: u32, (min_ms, max_ms): (u32, u32)) {
         self.widen(min_ms, max_ms);
         self.put(bucket, count);
     }
 
-    /// The [`PERCENTILES`] in milliseconds, by nearest rank; `None` if it is empty. The first and the last are exact, the others
-    /// at most 1/32 off.
+    /// The [`PERCENTILES`] in milliseconds, by nearest rank; `None` if empty. The first and the last are exact, the others at
+    /// most 1/32 off.
     pub fn percentiles_ms(&self) -> Option<[u32; PERCENTILES.len()]> {
         let total: u64 = self.buckets.iter().map(|(_, count)| u64::from(*count)).sum();
         (total > 0).then(|| {
@@ -52,7 +52,7 @@ impl Histogram {
         })
     }
 
-    /// About the time of that rank, from 1.
+    /// The approximate time of that rank, from 1.
     fn ranked(&self, rank: u64) -> u32 {
         let mut below = 0_u64;
         for (bucket, count) in &self.buckets {
@@ -82,14 +82,12 @@ impl Histogram {
     }
 }
 
-/// The bucket of a time.
 pub(in crate::store) fn bucket(ms: u32) -> u16 {
     let doublings = (ms | 1).ilog2().saturating_sub(FINENESS_BITS);
     let bucket = doublings * FINENESS + (ms >> doublings);
     u16::try_from(bucket).unwrap_or(BUCKET_MAX)
 }
 
-/// The middle of a bucket.
 const fn middle_ms(bucket: u16) -> u32 {
     let bucket = bucket as u32;
     if bucket < FINENESS {

@@ -1,8 +1,7 @@
-//! How callers and everybody were answered, by minute, hour and day, and how long the upstreams took: for `/me?period=` and
-//! `/stats`.
+//! Answers by minute, hour and day, for one caller or all, and service times of the upstreams: for `/me?period=` and `/stats`.
 //!
-//! A job counts when it ended, refusals in their minute. What is rolled up is read from there, and the rows since one by one,
-//! so an answer is exact to the last commit.
+//! A job counts when it ended, refusals in their minute. Rolled-up rows and the raw rows after them are added, so a result is
+//! exact to the last commit.
 
 pub(super) mod histogram;
 mod period;
@@ -23,7 +22,7 @@ pub use histogram::PERCENTILES;
 pub use period::{Period, STATUSES, Speed, Traffic};
 pub use refusals::{CALLERS_PER_MINUTE_MAX, Refusals};
 
-/// Answers by status: those of [`STATUSES`], and all.
+/// Answers by status, as in [`STATUSES`], and their total.
 #[derive(Clone, Copy, Debug, Default)]
 struct Answers {
     counts: [u64; STATUSES.len()],
@@ -41,8 +40,8 @@ impl Answers {
 }
 
 impl Database {
-    /// The answers to a caller, or to everybody, for each of the latest minutes, hours or days, in UTC: exactly
-    /// [`Period::rows`], the earliest first; the last one isn't over. Blocks.
+    /// The answers to a caller, or to all, for each of the latest minutes, hours or days in UTC: exactly [`Period::rows`],
+    /// earliest first; the last one is not over. Blocks.
     ///
     /// # Errors
     /// The database can't be read.
@@ -57,8 +56,7 @@ impl Database {
         Ok(rows.into_rows().map(row).collect())
     }
 
-    /// The [`PERCENTILES`] of how long the upstreams took for successes, for each of the latest minutes, hours or days, as
-    /// [`Self::traffic`] has them. Blocks.
+    /// The [`PERCENTILES`] of the upstreams' service times for successes, for the periods of [`Self::traffic`]. Blocks.
     ///
     /// # Errors
     /// The database can't be read.
@@ -85,10 +83,10 @@ impl Database {
     }
 }
 
-/// The outcome of jobs whose answers were given up: they were answered with a refusal, which counts.
+/// The outcome of withdrawn jobs. They were answered with a refusal, which is counted instead.
 const WITHDRAWN: &str = "withdrawn";
 
-/// Of everybody all rows of `traffic` within reach are read; into `usage` there is one look for each row, since its key begins
+/// For all callers, reads all rows of `traffic` in range. For one caller, looks `usage` up once per row, since its key begins
 /// with period, start and caller.
 fn add_answers(
     connection: &Connection,

@@ -1,13 +1,13 @@
-//! The rows of an answer: which there are, and what falls into which.
+//! The rows of a result, by period.
 
 use crate::policy::time::UnixTime;
 
 use super::PERCENTILES;
 
-/// The statuses that have a column of their own, in this order.
+/// The statuses with a column of their own, in order.
 pub const STATUSES: [u16; 6] = [200, 400, 402, 405, 500, 503];
 
-/// What a row stands for.
+/// The length of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Period {
     /// A minute, of the last 60.
@@ -19,7 +19,7 @@ pub enum Period {
 }
 
 impl Period {
-    /// How many rows there are.
+    /// The number of rows.
     pub const fn rows(self) -> usize {
         match self {
             Self::Minute | Self::Day => 60,
@@ -27,7 +27,7 @@ impl Period {
         }
     }
 
-    /// How long a row is, in seconds.
+    /// The length of a row in seconds.
     pub(in crate::store) const fn seconds(self) -> i64 {
         match self {
             Self::Minute => 60,
@@ -37,38 +37,38 @@ impl Period {
     }
 }
 
-/// How often which answer was given within one row.
+/// The number of answers by status within one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traffic {
-    /// When it begins.
+    /// The start of the row.
     pub time: UnixTime,
-    /// By status, as in [`STATUSES`]. Saturates.
+    /// By status, as in [`STATUSES`]. Saturating.
     pub counts: [u32; STATUSES.len()],
-    /// All answers, of other statuses as well.
+    /// All answers, of other statuses too.
     pub total: u64,
 }
 
-/// How long the upstreams took for what succeeded within one row.
+/// The upstreams' service times for successes within one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Speed {
-    /// When it begins.
+    /// The start of the row.
     pub time: UnixTime,
-    /// As in [`PERCENTILES`], in milliseconds; the first and the last are exact, the others at most 3.2 % off. `None` if
-    /// nothing succeeded.
+    /// The [`PERCENTILES`], in milliseconds; the first and the last are exact, the others at most 3.2 % off. `None` without
+    /// successes.
     pub percentiles_ms: Option<[u32; PERCENTILES.len()]>,
 }
 
-/// Rows in the making, by when they begin.
+/// Rows being built, by their start.
 #[derive(Debug)]
 pub(super) struct Rows<T> {
     length_ms: i64,
-    /// When the first row begins.
+    /// The start of the first row.
     first: i64,
     rows: Vec<T>,
 }
 
 impl<T: Default> Rows<T> {
-    /// Empty ones, of which `now` falls into the last. Within the first rows after the epoch it falls into an earlier one.
+    /// Empty rows, of which the last contains `now`. Shortly after the epoch an earlier one does.
     pub fn until(now: i64, period: Period) -> Self {
         let length_ms = period.seconds() * 1_000;
         let before = i64::try_from(period.rows()).unwrap_or(0) - 1;
@@ -81,25 +81,25 @@ impl<T: Default> Rows<T> {
         }
     }
 
-    /// The row in which that time lies.
+    /// The row that contains that time.
     pub fn at(&mut self, at: i64) -> Option<&mut T> {
         let place = at.checked_sub(self.first)?.div_euclid(self.length_ms);
         self.rows.get_mut(usize::try_from(place).ok()?)
     }
 
-    /// When each begins.
+    /// The start of each row.
     pub fn starts(&self) -> impl Iterator<Item = i64> + use<T> {
         let (first, length_ms) = (self.first, self.length_ms);
         (0..i64::try_from(self.rows.len()).unwrap_or(0)).map(move |row| first + row * length_ms)
     }
 
-    /// When the first begins, and when the last ends.
+    /// The start of the first row, and the end of the last.
     pub fn reach(&self) -> (i64, i64) {
         let length = i64::try_from(self.rows.len()).unwrap_or(0) * self.length_ms;
         (self.first, self.first + length)
     }
 
-    /// Each with when it begins.
+    /// The rows with their starts.
     pub fn into_rows(self) -> impl Iterator<Item = (i64, T)> {
         let starts = self.starts();
         starts.zip(self.rows)

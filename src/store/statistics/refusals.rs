@@ -1,4 +1,4 @@
-//! Refusals, counted in memory and written down once a minute: so a flood writes nothing.
+//! Refusals, counted in memory and written once a minute, so a flood of them writes nothing.
 
 use std::collections::HashMap;
 use std::mem;
@@ -11,11 +11,11 @@ use crate::policy::refusal::Reason;
 use crate::policy::time::UnixTime;
 use crate::store::{Entry, Refused};
 
-/// Callers, each with one kind of refusal, that are told apart within a minute, in all shards together. Beyond that they are
-/// counted together. About 6 MB.
+/// Combinations of caller and kind of refusal that are counted separately within a minute, in all shards together. Further
+/// ones are counted together. About 6 MB.
 pub const CALLERS_PER_MINUTE_MAX: usize = 65_536;
 
-/// Locks, so that cores seldom wait for one another.
+/// The number of locks, so that cores seldom contend.
 const SHARDS: usize = 16;
 const CALLERS_PER_SHARD_MAX: usize = CALLERS_PER_MINUTE_MAX / SHARDS;
 
@@ -32,13 +32,13 @@ struct Shard(Mutex<Minute>);
 
 #[derive(Debug, Default)]
 struct Minute {
-    /// Of everybody. As many as there are tiers, reasons and statuses.
+    /// All callers' refusals. Bounded by the tiers, reasons and statuses.
     all: HashMap<Kind, u32>,
-    /// Callers are strangers, so the map keeps the standard library's hasher. At most [`CALLERS_PER_SHARD_MAX`].
+    /// Clients choose the callers, so the map keeps the standard library's hasher. At most [`CALLERS_PER_SHARD_MAX`].
     callers: HashMap<(Caller, Kind), u32>,
 }
 
-/// What is told apart of refusals.
+/// What distinguishes refusals.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kind {
     tier: Arc<str>,
@@ -47,13 +47,13 @@ struct Kind {
 }
 
 impl Refusals {
-    /// Nobody was refused yet.
+    /// No refusals yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Counts one, on the terms of that tier; empty: it is not known. Takes a lock for a look into two maps, and allocates
-    /// nothing for a caller that was refused in the same way before within the minute.
+    /// Counts a refusal in that tier; empty if the tier is not known. Takes a lock for two look-ups, and doesn't allocate for a
+    /// caller that was refused in the same way before within the minute.
     pub fn refused(&self, caller: Option<Caller>, tier: &Arc<str>, reason: Reason, status: u16) {
         let kind = Kind {
             tier: Arc::clone(tier),
@@ -67,8 +67,8 @@ impl Refusals {
         add(&mut minute.all, kind, 1);
     }
 
-    /// What was counted since the last flush, as of that minute, each refusal once: for callers that have a debit, and for all
-    /// others together. A user without one counts for its account. Afterwards nothing is counted. The order is no order.
+    /// Takes the counts since the last flush, as of that minute, with each refusal once: by caller for those with a debit, and
+    /// for all others together. A user without a debit counts for its account. The order is undefined.
     pub fn flush(&self, minute: UnixTime, has_debit: impl Fn(&Caller) -> bool) -> Vec<Entry> {
         let minute = UnixTime::from_secs(minute.as_secs() / 60 * 60);
         let mut others: HashMap<Kind, u32> = HashMap::new();
@@ -122,7 +122,7 @@ fn add<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, u32>, key: K, more: u32)
     *count = count.saturating_add(more);
 }
 
-/// Networks and users are keyed hashes and accounts are numbered one by one: each spreads evenly as it is.
+/// Networks and users are keyed hashes and accounts are numbered consecutively: both spread evenly without hashing.
 const fn shard(caller: Option<Caller>) -> usize {
     let spread = match caller {
         None => 0,
