@@ -1,10 +1,10 @@
-//! What a decision costs, on one thread: `cargo bench -p tiergate-benches --bench admission`.
+//! The cost of a decision on one thread: `cargo bench -p tiergate-benches --bench admission`.
 //!
-//! Every measured call leaves the house as it found it, so the figures are of a steady state; where that takes a second
-//! call, the pair is measured and named so. Callers are picked in a pseudo-random order, so that memory isn't read in
-//! the order in which it was written.
+//! Every measured call leaves the policy as it found it, so the figures are of a steady state; where that takes a second call,
+//! the pair is measured and named so. Callers are picked in a pseudo-random order, so that memory isn't read in the order in
+//! which it was written.
 //!
-//! Absent on purpose: the lock and the clock, which are `gate`'s.
+//! The lock and the clock are `gate`'s and not part of it.
 
 #[path = "../crates/policy/tests/support/request.rs"]
 mod request;
@@ -28,8 +28,8 @@ const CALLERS: [u64; 3] = [1, 1_000, 100_000];
 const SEATS: [u32; 3] = [8, 64, 4_096];
 const ORDERS: [(&str, Within); 2] = [("fifo", Within::Fifo), ("fair", Within::Fair)];
 
-/// A door with a tier for each priority, and one server.
-fn door(within_tier: Within, seats: u32, slots: u32) -> Policy {
+/// A policy with a tier for each priority, and one server.
+fn new_policy(within_tier: Within, seats: u32, slots: u32) -> Policy {
     let rules = tier_a_priority(|tier| tier.concurrency(2).displacements(u32::MAX))
         .queue(seats)
         .within_tier(within_tier)
@@ -41,18 +41,18 @@ fn ask(caller: u64, priority: u16) -> AdmissionRequest {
     request(Caller::Network(NetworkId(caller)), TierId(priority))
 }
 
-/// A door whose slot and seats are all taken, each by a caller of its own, with that priority.
+/// A policy with its slot and queue full, each place taken by a different caller with that priority.
 fn full(within_tier: Within, seats: u32, priority: u16) -> Policy {
-    let mut policy = door(within_tier, seats, 1);
+    let mut policy = new_policy(within_tier, seats, 1);
     for caller in 0..=u64::from(seats) {
         policy
             .enter(&ask(caller, priority), Timestamp::ZERO)
-            .expect("a slot and seats for all");
+            .expect("a slot and queue places for all");
     }
     policy
 }
 
-/// Callers below `count` in an order without a pattern that a processor could learn (xorshift).
+/// Callers below `count` in an order that a processor can't predict (xorshift).
 struct Crowd {
     state: u64,
     count: u64,
@@ -74,8 +74,7 @@ impl Crowd {
     }
 }
 
-/// Time as the door knows it: 10 ms later at each reading, and so the displacements of the last minute stay few
-/// enough for all to be allowed.
+/// Advances 10 ms at each reading, so that the displacements of the last minute stay few enough to be allowed.
 struct Time(u64);
 
 impl Time {
@@ -85,13 +84,12 @@ impl Time {
     }
 }
 
-/// Straight to a free slot and out again, while so many callers have a job in the house: the caller that comes has one
-/// too.
+/// To a free slot and out again, while `callers` have a job in flight, including the new one.
 fn enter_and_leave(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("enter+leave");
     for (name, within_tier) in ORDERS {
         for callers in CALLERS {
-            let mut policy = door(within_tier, 8, 200_000);
+            let mut policy = new_policy(within_tier, 8, 200_000);
             for caller in 0..callers {
                 policy
                     .enter(&ask(caller, 3), Timestamp::ZERO)
@@ -113,8 +111,9 @@ fn enter_and_leave(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The same with quotas: each caller has ten debits in the last 24 hours, and one more leaves as one more comes, since between
-/// two jobs of a caller passes a tenth of a day. The clock that is set forward for that is measured with it. All of them count in the calendar's month too.
+/// The same with quotas: each caller has ten debits in the last 24 hours, and one expires for each new one, because a tenth of
+/// a day passes between two jobs of a caller. Setting the clock forward for that is part of the measurement. All debits count
+/// in the calendar month too.
 fn with_quotas(criterion: &mut Criterion) {
     const DAY_S: u64 = 86_400;
     let mut group = criterion.benchmark_group("enter+leave with quotas");
@@ -132,7 +131,7 @@ fn with_quotas(criterion: &mut Criterion) {
                 }
             }
         }
-        // The wall clock is set forward each time, since the monotonic one would come to its end.
+        // The wall clock is set forward each time, since the monotonic one would overflow.
         let (mut crowd, mut passed_us) = (Crowd::of(callers), 9 * DAY_S * 100_000);
         let (now, step_us) = (Timestamp::ZERO, DAY_S * 100_000 / callers);
         group.bench_function(BenchmarkId::from_parameter(callers), |bencher| {
@@ -144,7 +143,7 @@ fn with_quotas(criterion: &mut Criterion) {
                     Span::MAX,
                 );
                 let Ok(Admission::Running { grant, .. }) = policy.enter(black_box(&ask(crowd.next(), 3)), now) else {
-                    unreachable!("a slot is free and no quota is spent")
+                    unreachable!("a slot is free and no quota is depleted")
                 };
                 policy.end(grant.job, Outcome::Succeeded, now)
             });
@@ -153,31 +152,30 @@ fn with_quotas(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A door whose tiers have a quota in the last 24 hours and one in the calendar's month.
+/// A policy whose tiers have a quota for the last 24 hours and one for the calendar month.
 fn metered() -> Policy {
-    let door = door(Within::Fifo, 8, 200_000);
+    let policy = new_policy(Within::Fifo, 8, 200_000);
     let month = calendar("month UTC", [1_782_864_000, 1_785_542_400].map(UnixTime::from_secs));
-    let rules = RulesBuilder::from(Rules::clone(door.rules())).edit_tiers(|tier| {
+    let rules = RulesBuilder::from(Rules::clone(policy.rules())).edit_tiers(|tier| {
         tier.quota("daily", u64::MAX / 2, rolling(86_400))
             .quota("monthly", u64::MAX / 2, month.clone())
     });
     Policy::new(Arc::new(rules.build()))
 }
 
-/// A full house in which nobody goes straight to a worker: one enters the last free seat, the running one leaves, and
-/// the next in line gets its slot.
+/// Through a full queue: one job takes the last free place, the running one ends, and the next in line gets its slot.
 fn through_the_queue(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("enter+leave through a full queue");
     for (name, within_tier) in ORDERS {
         for seats in SEATS {
-            let mut policy = door(within_tier, seats, 1);
+            let mut policy = new_policy(within_tier, seats, 1);
             let Ok(Admission::Running { grant: first, .. }) = policy.enter(&ask(0, 3), Timestamp::ZERO) else {
                 unreachable!("the slot is free")
             };
             for caller in 1..u64::from(seats) {
                 policy
                     .enter(&ask(caller, 3), Timestamp::ZERO)
-                    .expect("there are seats enough");
+                    .expect("the queue has enough places");
             }
             let (mut running, mut caller, mut time) = (first.job, u64::from(seats), Time(0));
             group.bench_function(BenchmarkId::new(name, seats), |bencher| {
@@ -185,11 +183,11 @@ fn through_the_queue(criterion: &mut Criterion) {
                     let now = time.next();
                     policy
                         .enter(black_box(&ask(caller % 1_000_000, 3)), now)
-                        .expect("a seat is free");
+                        .expect("the queue has a free place");
                     caller += 1;
                     running = policy
                         .end(running, Outcome::Succeeded, now)
-                        .expect("somebody waits")
+                        .expect("a job is queued")
                         .job;
                 });
             });
@@ -198,8 +196,8 @@ fn through_the_queue(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A pair: a job of priority 6 displaces one of priority 0 from a full queue, then hangs up, and one of priority 0 takes
-/// the free seat again. So three decisions: enter displacing, hang up, enter.
+/// A pair: a job of priority 6 displaces one of priority 0 from a full queue, then hangs up, and one of priority 0 takes the
+/// free place. So three decisions: enter with displacement, hang up, enter.
 fn displacement(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("displace+hang up+enter");
     for (name, within_tier) in ORDERS {
@@ -212,7 +210,9 @@ fn displacement(criterion: &mut Criterion) {
                     let high = displace(&mut policy, now);
                     policy.hang_up(high);
                     low += 1;
-                    policy.enter(black_box(&ask(low, 0)), now).expect("a seat is free")
+                    policy
+                        .enter(black_box(&ask(low, 0)), now)
+                        .expect("the queue has a free place")
                 });
             });
         }
@@ -220,7 +220,7 @@ fn displacement(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The share of the above that isn't the displacement: the same hang-up and the same entry.
+/// The part of the above that isn't the displacement: the same hang-up and the same entry.
 fn restoring(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hang up+enter");
     for (name, within_tier) in ORDERS {
@@ -234,7 +234,7 @@ fn restoring(criterion: &mut Criterion) {
                     low += 1;
                     let Ok(Admission::Seated { job: next, .. }) = policy.enter(black_box(&ask(low, 0)), time.next())
                     else {
-                        unreachable!("a seat is free")
+                        unreachable!("the queue has a free place")
                     };
                     job = next;
                 });
@@ -251,12 +251,12 @@ fn displace(policy: &mut Policy, now: Timestamp) -> JobId {
         ..
     }) = policy.enter(black_box(&ask(u64::MAX, 6)), now)
     else {
-        unreachable!("all seats are taken, by priority 0")
+        unreachable!("the queue is full of priority 0")
     };
     job
 }
 
-/// No seat, and nobody of lower priority: callers that were never here before.
+/// The queue is full and holds no lower priority: new callers.
 fn queue_full(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("refused: queue_full");
     for (name, within_tier) in ORDERS {
@@ -274,17 +274,17 @@ fn queue_full(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// As many jobs in the house as the tier allows: callers who wait, in turn.
+/// As many jobs in flight as the tier allows: queued callers, in turn.
 fn concurrency_exceeded(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("refused: concurrency_exceeded");
     for (name, within_tier) in ORDERS {
         for seats in SEATS {
-            let mut policy = door(within_tier, seats, 2);
+            let mut policy = new_policy(within_tier, seats, 2);
             for caller in 0..u64::from(seats / 2) + 1 {
                 for _ in 0..2 {
                     policy
                         .enter(&ask(caller, 3), Timestamp::ZERO)
-                        .expect("slots and seats for all");
+                        .expect("slots and queue places for all");
                 }
             }
             let (mut crowd, mut time) = (Crowd::of(u64::from(seats / 2) + 1), Time(0));

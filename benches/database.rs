@@ -1,12 +1,11 @@
-//! What durability costs: `cargo bench -p tiergate-benches --bench database`. On the disk that holds `TMPDIR`, in a folder that is removed at the
-//! end. With `ROUNDS=n` each figure is the median of n.
+//! The cost of durability: `cargo bench -p tiergate-benches --bench database`. It uses the disk that holds `TMPDIR`, in a
+//! directory that is removed at the end. With `ROUNDS=n` each figure is the median of n.
 //!
-//! The goals: debits in groups of 64 at most 2.2 µs of processor each and at least 150,000 a second; a lone commit at most 1.3
-//! times a lone append and sync; a checkpoint delays no commit by more than 50 ms; a start with 1,000,000 callers and 5,000,000
-//! debits at most 4 s into the policy.
+//! The goals: debits in groups of 64 take at most 2.2 µs of CPU time each and reach at least 150,000 a second; a single commit
+//! takes at most 1.3 times a single append and sync; a checkpoint delays no commit by more than 50 ms; a start with 1,000,000
+//! callers and 5,000,000 debits restores the policy within 4 s.
 //!
-//! Processor time is the whole process's: with the runtime and the tasks that wait, so it contains what an event loop spends on
-//! waiting.
+//! CPU time is that of the whole process, including the runtime and the waiting tasks.
 
 #[path = "../crates/policy/tests/support/rules.rs"]
 mod rules;
@@ -26,13 +25,13 @@ use tiergate_policy::rules::{Priority, Window};
 use tiergate_policy::time::{Span, UnixTime};
 use tiergate_policy::{End, Policy};
 
-/// Debits in flight, which a commit finds together.
+/// Concurrent debits, which share a commit.
 const GROUPS: [usize; 3] = [4, 16, 64];
-/// Debits for each of them in flight.
+/// Debits for each concurrent task.
 const DEBITS_EACH: usize = 6_000;
 /// Debits one by one.
 const ALONE: usize = 3_000;
-/// Bytes that a debit's row takes in the log when it comes alone: a page and its frame's header.
+/// Bytes that a single debit's row takes in the log: a page and its frame header.
 const ALONE_BYTES: usize = 4_096 + 24;
 const CALLERS: u64 = 1_000_000;
 const REMEMBERED: u64 = 5_000_000;
@@ -52,20 +51,20 @@ fn main() {
         .and_then(|text| text.parse().ok())
         .unwrap_or(3);
     let folder = std::env::temp_dir().join(format!("tiergate-bench-{}", std::process::id()));
-    fs::create_dir(&folder).expect("a folder of its own");
+    fs::create_dir(&folder).expect("TMPDIR is writable");
     let mut figures: Vec<(String, Vec<f64>)> = Vec::new();
     for round in 0..rounds {
         let base = folder.join(round.to_string());
-        fs::create_dir(&base).expect("it is ours");
+        fs::create_dir(&base).expect("the directory is new");
         for (place, (name, value)) in all(&base).into_iter().enumerate() {
             match figures.get_mut(place) {
                 Some((_, values)) => values.push(value),
                 None => figures.push((name, vec![value])),
             }
         }
-        fs::remove_dir_all(&base).expect("it is ours");
+        fs::remove_dir_all(&base).expect("the benchmark owns the directory");
     }
-    fs::remove_dir_all(&folder).expect("it is ours");
+    fs::remove_dir_all(&folder).expect("the benchmark owns the directory");
     println!("medians of {rounds}");
     for (name, mut values) in figures {
         values.sort_by(f64::total_cmp);
@@ -141,7 +140,7 @@ fn record(caller: u64, tier: &Arc<str>) -> Record {
 
 fn open(folder: &Path) -> Arc<Database> {
     let settings = Settings::new(Clock::start(), Arc::new(|| NOW), DatabaseMeters::unobserved());
-    let dir = DataDir::take(folder).expect("it is ours");
+    let dir = DataDir::take(folder).expect("the directory is not in use");
     Arc::new(Database::open(dir, settings, &windows(), History::default()).expect("a disk that works"))
 }
 
@@ -149,15 +148,15 @@ fn windows() -> [Window; 1] {
     [Window::Rolling(Span::from_secs(24 * 3_600))]
 }
 
-/// A file with so much room.
+/// A preallocated file.
 fn roomy(path: &Path, bytes: usize) -> File {
-    let file = File::create_new(path).expect("it is ours");
-    file.write_all_at(&vec![0; bytes], 0).expect("there is room");
+    let file = File::create_new(path).expect("the file is new");
+    file.write_all_at(&vec![0; bytes], 0).expect("the disk has space");
     file.sync_all().expect("the disk works");
     file
 }
 
-/// What groups of rows cost with nobody who waits and nothing but a write of as many bytes and a sync each: the floor.
+/// The lower bound: groups of rows with no waiting task, and only a write of as many bytes and a sync each.
 fn appends(path: &Path, group: usize, debits: usize) -> Cost {
     // A row takes about 90 bytes, and pages are written whole.
     let bytes = (group * 90).div_ceil(4_096) * 4_096;
@@ -165,7 +164,8 @@ fn appends(path: &Path, group: usize, debits: usize) -> Cost {
     let rows = vec![1; bytes];
     measure(&Clock::start(), || {
         for place in 0..debits / group {
-            file.write_all_at(&rows, (place * bytes) as u64).expect("there is room");
+            file.write_all_at(&rows, (place * bytes) as u64)
+                .expect("the disk has space");
             file.sync_data().expect("the disk works");
         }
     })
@@ -178,8 +178,8 @@ fn runtime() -> tokio::runtime::Runtime {
         .expect("a runtime")
 }
 
-/// So many debits, by so many tasks of one event loop that each wait for the last before the next; and the longest that any of
-/// them waited, in milliseconds, checkpoints included.
+/// `debits` debits by `in_flight` tasks of one event loop, each waiting for its last one before the next; and the longest wait
+/// of any of them in milliseconds, checkpoints included.
 fn commits(folder: &Path, in_flight: usize, debits: usize) -> (Cost, f64) {
     let database = open(folder);
     let clock = Clock::start();
@@ -213,8 +213,8 @@ fn commits(folder: &Path, in_flight: usize, debits: usize) -> (Cost, f64) {
     (cost, longest.as_secs_f64() * 1e3)
 }
 
-/// What a lone commit waits and what an append of a page and its sync beside it takes, in µs, the two in turn, since the disk's
-/// mood changes within a second: medians, and their ratio.
+/// The time of a single commit and of an append of a page with its sync, in µs, alternating, because the disk's speed varies
+/// within a second: medians and their ratio.
 fn sync_then_commit(folder: &Path) -> (f64, f64, f64) {
     let database = open(folder);
     let file = roomy(&folder.join("bare"), ALONE * ALONE_BYTES);
@@ -224,7 +224,7 @@ fn sync_then_commit(folder: &Path) -> (f64, f64, f64) {
     for place in 0..ALONE as u64 {
         let append = || {
             file.write_all_at(&page, place * ALONE_BYTES as u64)
-                .expect("there is room");
+                .expect("the disk has space");
             file.sync_data().expect("the disk works");
         };
         bare.push(measure(&clock, append).wall_s);
@@ -243,9 +243,9 @@ fn sync_then_commit(folder: &Path) -> (f64, f64, f64) {
     (waited, bare, waited / bare)
 }
 
-/// Opening a database of so many debits by so many callers, and telling a policy what they have used in the last 24 hours.
+/// Opening a database with that many debits and callers, and restoring the last 24 hours' usage in a policy.
 fn start_up(folder: &Path) -> (f64, f64) {
-    fill(folder).expect("there is room");
+    fill(folder).expect("the disk has space");
     let clock = Clock::start_at(NOW);
     let began = clock.now();
     let database = open(folder);
@@ -267,7 +267,7 @@ fn fill(folder: &Path) -> io::Result<()> {
         let caller = debit.wrapping_mul(0x9E37_79B9_7F4A_7C15) % CALLERS;
         // Each caller at least once.
         let caller = if debit < CALLERS { debit } else { caller };
-        // In the order of a day that ends now.
+        // In chronological order over a day that ends now.
         let ago = Span::from_millis((REMEMBERED - debit) * 86_000_000 / REMEMBERED);
         let admitted = UnixTime::from_millis(NOW.as_millis() - ago.as_millis());
         let record = Record {

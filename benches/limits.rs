@@ -1,10 +1,8 @@
-//! What request limits cost: `cargo bench -p tiergate-benches --bench limits`.
+//! The cost of request limits: `cargo bench -p tiergate-benches --bench limits`.
 //!
-//! From the address to the decision, hashes, clock and lock included, unless it says otherwise. Callers are picked in a pseudo-random order,
-//! so that memory isn't read in the order in which it was written. What criterion can't measure comes first: two threads beside each other,
-//! and a flood of ten million addresses with the memory that it takes.
-//!
-//! Absent on purpose: which limits a request meets, which is `http`'s.
+//! From the address to the decision, including hashes, clock and lock, unless stated otherwise. Callers are picked in a
+//! pseudo-random order, so that memory isn't read in the order in which it was written. What criterion can't measure comes
+//! first: two threads side by side, and a flood of ten million addresses with its memory use.
 
 #[path = "../tests/memory/flood.rs"]
 mod flood;
@@ -30,7 +28,7 @@ use rules::{LimitExt, limit};
 
 const CALLERS: u32 = 100_000;
 const FLOOD: u32 = 10_000_000;
-/// Decisions of each thread in one measurement of throughput, and measurements.
+/// Decisions per thread in one throughput measurement.
 const DECISIONS: u32 = 3_000_000;
 const ROUNDS: usize = 5;
 const NOBODY_IS_REFUSED: u32 = u32::MAX;
@@ -40,13 +38,13 @@ const ACCOUNT_TOO: &str = "fixed, account and network";
 /// As `http` keeps them.
 type Counters = SmallVec<[Counter; COUNTERS_INLINE]>;
 
-/// The request limits of a door, and the rules by which requests come.
-struct Door {
+/// The request limits, and the rules that requests come with.
+struct Limits {
     limiter: Arc<Limiter>,
     rules: Arc<Rules>,
 }
 
-impl Door {
+impl Limits {
     fn new(limits: &[(Kind, u32)]) -> Self {
         let rules = Arc::new(rules(limits));
         Self {
@@ -55,7 +53,7 @@ impl Door {
         }
     }
 
-    /// The wall clock was read when the sender was looked up, which is not a part of this.
+    /// The wall clock is read when the sender is looked up, which is not part of this.
     fn decide(&self, counters: &[Counter]) -> Result<Decided, Stale> {
         self.limiter.decide(&self.rules, counters, UnixTime::default())
     }
@@ -96,7 +94,7 @@ fn counter(limit: LimitId, number: u32, subject: Subject) -> Counter {
     }
 }
 
-/// Addresses without a pattern that a processor could learn: xorshift, spread over 10.0.0.0/8.
+/// Addresses in an order that a processor can't predict: xorshift, spread over 10.0.0.0/8.
 struct Crowd(u64);
 
 impl Crowd {
@@ -108,7 +106,7 @@ impl Crowd {
     }
 }
 
-/// Different numbers below 2^24 are different addresses, far apart.
+/// Maps different numbers below 2^24 to different addresses, far apart.
 fn address(number: u32) -> u32 {
     0x0A00_0000 | number.wrapping_mul(0x009E_3779) & 0x00FF_FFFF
 }
@@ -128,7 +126,7 @@ fn one_check(criterion: &mut Criterion) {
     ];
     let names = names();
     for (name, limits) in cases {
-        let door = Door::new(limits);
+        let bench = Limits::new(limits);
         let counters = |address| {
             let (network, ids) = (network(&names, address), (0..).map(LimitId));
             let of_network = ids.zip(limits).map(|(id, (_, number))| counter(id, *number, network));
@@ -139,18 +137,18 @@ fn one_check(criterion: &mut Criterion) {
             counters
         };
         for number in 0..CALLERS {
-            _ = door.decide(&counters(address(number)));
+            _ = bench.decide(&counters(address(number)));
         }
         let mut crowd = Crowd(0x9E37_79B9_7F4A_7C15);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| door.decide(black_box(&counters(crowd.next()))));
+            bencher.iter(|| bench.decide(black_box(&counters(crowd.next()))));
         });
     }
     parts(&mut group);
     group.finish();
 }
 
-/// What of the first figure is what.
+/// Breaks the first figure down.
 fn parts(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>) {
     let (names, rules) = (names(), rules(&[(Kind::Fixed, NOBODY_IS_REFUSED)]));
     let mut crowd = Crowd(0x9E37_79B9_7F4A_7C15);
@@ -177,25 +175,25 @@ fn parts(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallT
     });
 }
 
-/// Decisions a second of so many threads, each with the same callers in an order of its own: the best round.
+/// Decisions per second of `threads` threads, each with the same callers in its own order: the best round.
 fn throughput(threads: u64) -> f64 {
-    let (door, names) = (Door::new(&[(Kind::Fixed, NOBODY_IS_REFUSED)]), names());
+    let (bench, names) = (Limits::new(&[(Kind::Fixed, NOBODY_IS_REFUSED)]), names());
     for number in 0..CALLERS {
-        _ = door.decide(&[counter(LimitId(0), NOBODY_IS_REFUSED, network(&names, address(number)))]);
+        _ = bench.decide(&[counter(LimitId(0), NOBODY_IS_REFUSED, network(&names, address(number)))]);
     }
     let round = || {
         let barrier = Barrier::new(threads as usize);
         let slowest = std::thread::scope(|scope| {
             let running: Vec<_> = (1..=threads)
                 .map(|seed| {
-                    let (barrier, door, names) = (&barrier, &door, &names);
+                    let (barrier, bench, names) = (&barrier, &bench, &names);
                     scope.spawn(move || {
                         let mut crowd = Crowd(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
                         barrier.wait();
                         let began = now();
                         for _ in 0..DECISIONS {
                             let counter = counter(LimitId(0), NOBODY_IS_REFUSED, network(names, crowd.next()));
-                            _ = black_box(door.decide(&[counter]));
+                            _ = black_box(bench.decide(&[counter]));
                         }
                         began.elapsed()
                     })
@@ -203,7 +201,7 @@ fn throughput(threads: u64) -> f64 {
                 .collect();
             let took = running
                 .into_iter()
-                .map(|thread| thread.join().expect("it does not panic"));
+                .map(|thread| thread.join().expect("the thread does not panic"));
             took.max().unwrap_or(Duration::MAX)
         });
         threads as f64 * f64::from(DECISIONS) / slowest.as_secs_f64()
@@ -211,18 +209,18 @@ fn throughput(threads: u64) -> f64 {
     (0..ROUNDS).map(|_| round()).fold(0.0, f64::max)
 }
 
-/// Ten million addresses, once each: neighbours are served all the while, and memory stays within its bound.
+/// Ten million addresses, once each: known callers are served throughout, and memory stays within its bound.
 fn flood_of_strangers() {
-    let (door, names, before) = (Door::new(&[(Kind::Fixed, flood::NUMBER)]), names(), resident_bytes());
+    let (bench, names, before) = (Limits::new(&[(Kind::Fixed, flood::NUMBER)]), names(), resident_bytes());
     let began = now();
-    let seen = flood::flood(&door.limiter, &door.rules, &names, FLOOD);
+    let seen = flood::flood(&bench.limiter, &bench.rules, &names, FLOOD);
     let took = began.elapsed();
     let bytes = resident_bytes() - before;
     println!(
         "limits/flood of {FLOOD} addresses: {:.0} ns each, {:.0} MB, {seen:?}, counted {:?}",
         took.as_nanos() as f64 / f64::from(FLOOD),
         bytes as f64 / 1e6,
-        door.limiter.counted(&door.rules),
+        bench.limiter.counted(&bench.rules),
     );
     assert!(seen.is_as_promised(), "{seen:?}");
     let bytes_max = u64::from(CALLERS_MAX_DEFAULT) * flood::NETWORK_BYTES_MAX + flood::BESIDE_BYTES_MAX;
@@ -244,7 +242,7 @@ fn by_hand(_: &mut Criterion) {
 }
 
 fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells it");
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux provides it");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
     kib.and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") * 1_024

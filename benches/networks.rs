@@ -1,8 +1,7 @@
-//! What it costs to ask what operators have said of an address, on one thread: `cargo bench -p tiergate-benches --bench networks`.
+//! The cost of looking an address up in the operators' network rules, on one thread: `cargo bench -p tiergate-benches --bench
+//! networks`.
 //!
 //! Addresses come in a pseudo-random order, so that memory isn't read in the order in which it was written.
-//!
-//! Absent on purpose: other threads.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,7 +13,7 @@ use tiergate::store::{NETWORKS_MAX, Networks};
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
-/// Addresses without a pattern that a processor could learn (xorshift).
+/// Addresses in an order that a processor can't predict (xorshift).
 struct Crowd(u64);
 
 impl Crowd {
@@ -26,7 +25,7 @@ impl Crowd {
     }
 }
 
-/// So many blocked networks, whose prefixes have those lengths in turn.
+/// `count` blocked networks whose prefix lengths cycle through `lengths`.
 fn networks(count: usize, lengths: &[u8]) -> (Networks, Vec<IpAddr>) {
     let mut crowd = Crowd(0x9E37_79B9_7F4A_7C15);
     let addresses: Vec<Ipv4Addr> = (0..count).map(|_| crowd.next()).collect();

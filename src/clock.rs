@@ -1,9 +1,7 @@
-//! The only one who asks the system for the time, and the only one who lets time pass.
+//! The only module that reads the system's clocks or waits for time to pass.
 //!
-//! The lint in `.clippy.toml` keeps it so. Tests stop this clock with tokio's paused time.
-//!
-//! Absent on purpose: what to do when the system's wall clock is set: that is `policy`'s (semantics §5.11). Waits are
-//! measured on the monotonic one.
+//! A lint in `.clippy.toml` enforces it. Tests stop this clock with tokio's paused time. Waits use the monotonic clock;
+//! `policy` handles steps of the wall clock (semantics §5.11).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -12,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::policy::time::{Span, Timestamp, UnixTime};
 
-/// A monotonic clock that reads zero when it is started, and the wall clock beside it.
+/// A monotonic clock that reads zero at its start, and a wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
@@ -21,35 +19,35 @@ pub struct Clock {
 
 #[derive(Clone, Copy, Debug)]
 enum Wall {
-    /// The system's.
+    /// The system's wall clock.
     System,
-    /// It read so when the clock was started.
+    /// A wall clock that read this at the start and never differs from the monotonic one.
     Since(UnixTime),
-    /// The same, moved by hand.
+    /// The same, moved by tests.
     Moved(UnixTime, &'static Hands),
 }
 
-/// The hands of a clock that tests move.
+/// Controls for tests that move a clock.
 #[derive(Debug, Default)]
 pub struct Hands {
     ahead_ms: AtomicU64,
-    /// How far the wall clock was set forward, and back, since it was started.
+    /// How far the wall clock was set forward and back since the start.
     forward_ms: AtomicU64,
     back_ms: AtomicU64,
 }
 
 impl Hands {
-    /// Lets so much time pass at once, for both clocks. Timers that run already don't notice.
+    /// Advances both clocks at once. Running timers don't notice.
     pub fn advance(&self, by: Span) {
         self.ahead_ms.fetch_add(by.as_millis(), Ordering::Relaxed);
     }
 
-    /// Sets the wall clock alone forward by so much.
+    /// Sets only the wall clock forward.
     pub fn step_forward(&self, by: Span) {
         self.forward_ms.fetch_add(by.as_millis(), Ordering::Relaxed);
     }
 
-    /// Sets the wall clock alone back by so much. It never reads less than the epoch.
+    /// Sets only the wall clock back. It never reads less than the epoch.
     pub fn step_back(&self, by: Span) {
         self.back_ms.fetch_add(by.as_millis(), Ordering::Relaxed);
     }
@@ -58,7 +56,7 @@ impl Hands {
         Span::from_millis(self.ahead_ms.load(Ordering::Relaxed))
     }
 
-    /// What a wall clock reads that would read so, had nobody set it.
+    /// Applies the steps to an unmoved reading.
     fn set(&self, wall: UnixTime) -> UnixTime {
         let forward = wall.as_millis() + self.forward_ms.load(Ordering::Relaxed);
         UnixTime::from_millis(forward.saturating_sub(self.back_ms.load(Ordering::Relaxed)))
@@ -67,17 +65,17 @@ impl Hands {
 
 #[allow(clippy::disallowed_methods, reason = "this is the one place that may")]
 impl Clock {
-    /// Starts a clock, with the system's wall clock beside it.
+    /// Starts a clock with the system's wall clock.
     pub fn start() -> Self {
         Self::with(Wall::System)
     }
 
-    /// Starts a clock whose wall clock reads `wall` at that moment and never differs from it: for simulations.
+    /// Starts a clock whose wall clock reads `wall` now and never differs from the monotonic one: for simulations.
     pub fn start_at(wall: UnixTime) -> Self {
         Self::with(Wall::Since(wall))
     }
 
-    /// The same, with hands to move it: for tests.
+    /// Like [`Self::start_at`], moved by `hands`: for tests.
     pub fn moved_by(hands: &'static Hands, wall: UnixTime) -> Self {
         Self::with(Wall::Moved(wall, hands))
     }
@@ -89,18 +87,18 @@ impl Clock {
         }
     }
 
-    /// What it reads.
+    /// Reads the monotonic clock.
     pub fn now(&self) -> Timestamp {
         let passed = Span::from(Instant::now().duration_since(self.origin));
         Timestamp::ZERO + passed + self.ahead()
     }
 
-    /// What the wall clock reads. It may be set, forward or back, at any time.
+    /// Reads the wall clock. It may be set, forward or back, at any time.
     pub fn wall(&self) -> UnixTime {
         match self.wall {
             Wall::System => {
                 let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-                // A clock that stands before 1970 has not been set.
+                // A system clock before 1970 has not been set.
                 UnixTime::default() + since.map_or(Span::ZERO, Span::from)
             }
             Wall::Since(began) => began + self.now().since(Timestamp::ZERO),
@@ -115,10 +113,10 @@ impl Clock {
         }
     }
 
-    /// Ends when the clock reads `until`, or a millisecond later; at once if it does already.
+    /// Ends when the clock reads `until`, or a millisecond later; at once if it already does.
     pub fn sleep_until(&self, until: Timestamp) -> tokio::time::Sleep {
         let after = Duration::from(until.since(Timestamp::ZERO + self.ahead()));
-        // As far in the future as the runtime's timer reaches is as good as never.
+        // Beyond the reach of the runtime's timer is as good as never.
         let deadline = self
             .origin
             .checked_add(after)
@@ -126,7 +124,7 @@ impl Clock {
         tokio::time::sleep_until(deadline)
     }
 
-    /// Ends after so long.
+    /// Ends after `span`.
     pub fn sleep(&self, span: Span) -> tokio::time::Sleep {
         self.sleep_until(self.now() + span)
     }

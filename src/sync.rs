@@ -1,10 +1,10 @@
-//! The locks of the hall, of the request limits and of a commit, swapped for loom's in the loom tests so that they try every
+//! The locks of the gate state, the request limits and commits. The loom tests replace them with loom's, to explore every
 //! interleaving.
 
 #[cfg(not(tiergate_loom))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 
-/// loom's lock with parking_lot's face. No lock of ours is ever held across a panic that is survived.
+/// loom's lock with parking_lot's interface. No lock here is held across a panic that is survived.
 #[cfg(tiergate_loom)]
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
@@ -19,6 +19,6 @@ impl<T> Mutex<T> {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().expect("a panic under the lock ends the model")
+        self.0.lock().expect("a panic under the lock ends the loom model")
     }
 }

@@ -1,15 +1,12 @@
-//! A window that a reload has made, filled from what the ledger remembers (semantics §5.5) while searches go on. Where the wall
-//! clock was followed back (§5.11) all windows are new, and filled in the same way.
+//! Fills a window created by a reload from the ledger's history (semantics §5.5) while jobs go on. After the wall clock was
+//! followed back (§5.11) all windows are new and are filled in the same way.
 //!
-//! Each debit is counted once. The window is made and a [`Fence`] put into the ledger under one lock. What was
-//! committed before the fence is read back here, when all of it is settled, and what comes after counts as its job ends; a job
-//! that is in the house at that moment is of the one kind or the other by its debit's number, and by nothing else.
+//! Each debit is counted once. The window is created and a [`Fence`] put into the ledger under one lock. Debits before the
+//! fence are read back here once all of them are settled; those after it count as their jobs end. For a job in flight at that
+//! moment, only its debit's number decides which of the two applies.
 //!
-//! Until it is filled a window counts what is known so far, oldest first: it lets in more than its limit rather than less.
-//! What a job commits while the window is made may for a moment be both held and read back, until the job hears that it is
-//! durable.
-//!
-//! Absent on purpose: the disk (`store`), and a thread to wait for it on.
+//! Until it is filled, a window counts what is known so far, oldest first: it admits more than its limit rather than less. A
+//! debit committed while the window is created may for a moment be both held and read back, until its job is notified.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -21,47 +18,48 @@ use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::UnixTime;
 use crate::store::{Debited, Fence, Past};
 
-/// Debits that are told under one lock: some tenths of a millisecond.
+/// Debits counted under one lock: some tenths of a millisecond.
 const CHUNK: usize = 256;
 
-/// Windows that are new, and from where on they count by themselves.
+/// New windows, and the debit number from which they count.
 #[derive(Debug)]
-#[must_use = "until they are filled they know nothing of what was before"]
+#[must_use = "until they are filled they lack earlier debits"]
 pub struct Backfill {
     windows: Table<WindowId, Window>,
     fence: Fence,
-    /// Debits dated later count as of then.
+    /// Debits dated later count as of this time.
     as_of: UnixTime,
 }
 
 impl Backfill {
-    /// Which windows are to be filled.
+    /// The windows to fill.
     pub fn windows(&self) -> &Table<WindowId, Window> {
         &self.windows
     }
 
-    /// Where the clock was followed back, debits before the fence that are dated later count as of that time.
+    /// After the clock was followed back: debits before the fence that are dated later count as of `to`.
     pub(super) fn corrected_to(self, to: UnixTime) -> Self {
         Self { as_of: to, ..self }
     }
 }
 
-/// What became of a filling.
+/// The result of a backfill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backfilled {
-    /// Debits that were told, counted once for each window and each caller that they count for.
+    /// Debits read back, counted once per window and per caller that they count for.
     pub debits: u64,
-    /// Whether it went to its end: otherwise the door was closing, or the windows were gone again.
+    /// Whether it finished. If not, the server was shutting down or the windows were removed.
     pub whole: bool,
 }
 
 impl Gate {
-    /// Parts what is to be read back from what counts by itself. Under the lock under which the windows were made.
+    /// Separates the debits to read back from those that count as their jobs end. Call it under the lock under which the
+    /// windows were created.
     pub(super) fn begin_filling(&self, state: &mut GateState) -> Option<Backfill> {
         if !state.policy.has_new_windows() {
             return None;
         }
-        // This wakes the ledger's writer, which never asks for the lock.
+        // This wakes the ledger's writer, which never takes the gate's lock.
         let fence = self.ledger.fence();
         let windows = state.policy.count_from(fence.number());
         Some(Backfill {
@@ -71,12 +69,12 @@ impl Gate {
         })
     }
 
-    /// Reads back what was debited before those windows were made, from the past of this gate's ledger. Takes the lock again
-    /// and again, never for long. Ends early if the door closes or the windows are gone. Blocks: on the ledger, until all
-    /// that is on its way to the disk is there, and on the disk.
+    /// Reads back what was debited before those windows were created, from the history of this gate's ledger. Takes the lock
+    /// repeatedly, never for long. Ends early if the server shuts down or the windows are removed. Blocks on the ledger, until
+    /// all pending commits are on disk, and on the disk.
     ///
     /// # Errors
-    /// The disk's, or the ledger is closed. Then the windows hold less than was used, until the next start.
+    /// The disk failed, or the ledger is closed. Then the windows hold less than was used until the next start.
     pub fn fill(&self, filling: Backfill, past: impl Past) -> io::Result<Backfilled> {
         let Backfill { windows, fence, as_of } = filling;
         let number = fence.number();

@@ -1,6 +1,5 @@
-//! A job that has succeeded, until that is durable (semantics §6): it holds its caller's concurrency and quota, and no slot.
-//!
-//! Absent on purpose: timers. Whoever awaits it brings the patience ([`Committing::patience`]).
+//! A successful job until its debit is durable (semantics §6): it holds its caller's concurrency and quota, and no slot. The
+//! caller brings the timer ([`Committing::patience`]).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,10 +11,10 @@ use crate::policy::time::Span;
 use crate::policy::{DebitNumber, Outcome};
 use crate::store::{Commit, Unavailable};
 
-/// Resolves when the answer's last part may go out: the debit is durable and the caller's concurrency given back. Dropped
-/// before, the debit is taken back, unless it has become durable.
+/// Resolves when the last part of the response may be sent: the debit is durable and the caller's concurrency released.
+/// Dropping it earlier withdraws the debit, unless it is already durable.
 #[derive(Debug)]
-#[must_use = "the answer's last part may go out only once this has resolved"]
+#[must_use = "the last part of the response may be sent only after this has resolved"]
 pub struct Committing {
     /// `None` once it is settled.
     job: Option<(Permit, Commit)>,
@@ -36,10 +35,10 @@ impl Committing {
         self.patience
     }
 
-    /// It has taken too long. A debit that became durable at this very moment stands.
+    /// The commit takes too long. A debit that became durable at this very moment stands.
     ///
     /// # Errors
-    /// [`Refusal::JournalUnavailable`]; everything is given back and nothing debited.
+    /// [`Refusal::JournalUnavailable`]: everything is released and nothing debited.
     pub fn give_up(mut self) -> Result<(), Refusal> {
         self.withdraw()
     }
@@ -55,7 +54,7 @@ impl Committing {
     }
 }
 
-/// The job's debit is durable, under that number, or won't ever be.
+/// Settles the job: its debit is durable with that number, or will never be.
 fn settle(mut pass: Permit, written: Result<DebitNumber, Unavailable>) -> Result<(), Refusal> {
     match written {
         Ok(number) => {
@@ -79,14 +78,14 @@ impl Future for Committing {
         let Poll::Ready(written) = Pin::new(commit).poll(cx) else {
             return Poll::Pending;
         };
-        let (pass, commit) = self.job.take().expect("looked at above");
+        let (pass, commit) = self.job.take().expect("checked above");
         Poll::Ready(settle(pass, written.map(|()| commit.number())))
     }
 }
 
 impl Drop for Committing {
     fn drop(&mut self) {
-        // Nobody is left to be told.
+        // The client is gone.
         let _untold = self.withdraw();
     }
 }

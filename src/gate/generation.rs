@@ -1,7 +1,8 @@
-//! One generation of the rules: by what jobs are let in until the next reload, and where they are counted.
+//! One generation of the rules: what admission decides by until the next reload, and where jobs are counted.
 //!
-//! Whoever asks says by which generation it has made out what it asks. Around a reload that may be the one before: then it is told so
-//! ([`Stale`](super::Stale)), and asks again by the present one. Ids of tiers, windows and upstreams mean the same in all of them.
+//! Each request names the generation by which it was prepared. Around a reload that may be the previous one: it gets
+//! [`Stale`](super::Stale) and retries with the present one. Ids of tiers, windows and upstreams mean the same in all
+//! generations.
 
 use std::sync::Arc;
 
@@ -12,23 +13,23 @@ use crate::policy::time::Span;
 use crate::store::AccountView;
 use crate::telemetry::Meters;
 
-/// How long quotas stand still, unless the file says otherwise.
+/// The default of `clock_step_max`: how long quotas stand still.
 pub const CLOCK_STEP_MAX_DEFAULT: Span = Span::from_secs(300);
 
 /// One generation of the rules.
 #[derive(Debug)]
 pub struct Generation {
-    /// What is decided by.
+    /// The rules.
     pub rules: Arc<Rules>,
-    /// The accounts as the same file knows them.
+    /// The accounts, as the same file declares them.
     pub accounts: Arc<AccountView>,
-    /// The meters of its tiers, pools and limits.
+    /// The meters of its tiers, upstreams and limits.
     pub meters: Arc<Meters>,
-    /// The names of its pools' upstreams, as jobs are recorded with them.
+    /// The names of its upstreams, for the records of jobs.
     pub upstreams: Table<UpstreamId, Arc<str>>,
-    /// How long an answer waits for its debit to be durable.
+    /// How long a response waits for its debit to be durable.
     pub commit_patience: Span,
-    /// How long quotas may stand still where the system's clock has stepped back; a longer step is followed.
+    /// How long quotas may stand still after the system's clock stepped back; a longer step is followed.
     pub clock_step_max: Span,
 }
 
@@ -38,7 +39,7 @@ pub fn upstreams(rules: &Rules) -> Table<UpstreamId, Arc<str>> {
 }
 
 impl Generation {
-    /// These rules, with nobody listed, and meters that nobody reads: for tests and simulations.
+    /// These rules without declared accounts and with meters that are not exported: for tests and simulations.
     pub fn unobserved(rules: Arc<Rules>) -> Arc<Self> {
         Arc::new(Self {
             meters: Meters::unobserved(&rules),
@@ -50,7 +51,7 @@ impl Generation {
         })
     }
 
-    /// The tier of an account that is listed.
+    /// The tier of a declared account.
     pub(super) fn listed(&self, account: AccountId) -> Option<TierId> {
         self.rules.tier_named(&self.accounts.listed(account)?.tier)
     }

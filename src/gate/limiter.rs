@@ -1,15 +1,13 @@
-//! Request limits at the door: the shards of `policy::limits`, each behind its lock, beside the hall and not in it, since a
-//! flood of strangers must not contend with it.
+//! The request limits: the shards of `policy::limits`, each behind its own lock. They are outside the gate state, so that a
+//! flood does not contend for its lock.
 //!
-//! A decision takes the locks of the shards that it needs, in the order of their numbers, and one reading of the clock when it
-//! has them. Most need one shard: a network's counters of all limits lie together. The wall clock is read again only if some limit is
-//! aligned to it: reading it costs as much as a quarter of a decision.
+//! A decision locks the shards that it needs, in ascending order, and then reads the clock once. Most decisions need one shard:
+//! a network's counters of all limits lie together. The wall clock is read again only if a limit is aligned to it: that costs a
+//! quarter of a decision.
 //!
-//! A reload takes all locks in the same order, and lets none go before every shard is for the new rules and all else is that goes
-//! by them. So all shards of a decision are for the same rules; if those aren't what the request came by, it is told so and finds
-//! the configuration that has them. What operators ask names its limit.
-//!
-//! Absent on purpose: reasons to say no (`policy::limits`), and which limits a request meets (`http`).
+//! A reload takes all locks in the same order, and releases none before every shard and everything else that depends on the
+//! rules is switched. So all shards of a decision have the same rules. If those aren't the request's, it gets [`Stale`] and
+//! retries with the new configuration. Operators' queries name their limit.
 
 use std::sync::Arc;
 
@@ -24,29 +22,29 @@ use crate::policy::rules::{Kind, Rules};
 use crate::policy::time::{Span, UnixTime};
 use crate::sync::{Mutex, MutexGuard};
 
-/// A decision of the limits, and when it was made.
+/// A decision of the limits, and its time.
 pub type Decided = (Moment, Result<Admitted, Refused>);
 
-/// All request limits of the door.
+/// All request limits.
 #[derive(Debug)]
 pub struct Limiter {
-    /// Locked in the order of their numbers, and before the hall (`Gate`): nobody who has locked that one may lock a shard.
+    /// Locked in ascending order, and before the gate state: never lock a shard while holding that.
     shards: Box<[Apart]>,
     clock: Clock,
 }
 
-/// A shard on cache lines of its own: cores that work on different ones don't disturb each other.
+/// A shard on its own cache lines: cores that work on different shards don't disturb each other.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Apart(Mutex<Kept>);
 
-/// A shard, and the rules that it is for.
+/// A shard and its rules.
 #[derive(Debug)]
 struct Kept {
     shard: Shard,
     rules: Arc<Rules>,
-    /// Whether a limit is aligned to the wall clock. Then its readings are to be in the order of the decisions: one of the window before
-    /// would begin another count.
+    /// Whether a limit is aligned to the wall clock. Then readings must follow the order of the decisions: an earlier one could
+    /// belong to the previous window and restart the count.
     by_wall: bool,
 }
 
@@ -59,7 +57,7 @@ impl Kept {
         }
     }
 
-    /// Whether the rules that hold are these.
+    /// Fails if the rules in force are others.
     fn are_for(&self, rules: &Arc<Rules>) -> Result<(), Stale> {
         if Arc::ptr_eq(&self.rules, rules) {
             Ok(())
@@ -70,7 +68,7 @@ impl Kept {
 }
 
 impl Limiter {
-    /// Nobody has sent anything yet.
+    /// All counters are empty.
     pub fn new(rules: Arc<Rules>, clock: Clock) -> Arc<Self> {
         let kept = |shard| Kept::new(shard, Arc::clone(&rules));
         let shards = Shard::all(&rules)
@@ -82,9 +80,9 @@ impl Limiter {
         })
     }
 
-    /// Other rules from now on. What was counted of a limit of the same name goes on counting ([`Reload`]). `then` is called while
-    /// every shard is locked: what it puts in force is found by whoever is told that its rules are stale. No decision is made
-    /// meanwhile: for some 10 µs more than `then` takes, and 20 to 50 ns for each counter whose limit has another kind or window.
+    /// Replaces the rules. A limit of the same name keeps its counts ([`Reload`]). `then` is called while every shard is
+    /// locked, so what it publishes is visible to every request that gets [`Stale`]. Decisions are blocked for some 10 µs plus
+    /// the time of `then`, and 20 to 50 ns for each counter whose limit changes its kind or window.
     pub fn reload<T>(&self, rules: &Arc<Rules>, then: impl FnOnce() -> T) -> T {
         let mut all: Vec<_> = self.shards.iter().map(|shard| shard.0.lock()).collect();
         let done = then();
@@ -98,11 +96,11 @@ impl Limiter {
         done
     }
 
-    /// Checks all counters, then charges all or none; and when that was. `rules` are those by which the counters were made. `wall`
-    /// is what the wall clock has just read.
+    /// Checks all counters, then charges all or none; returns the time of the decision as well. `rules` are those that the
+    /// counters were made for, `wall` the latest reading of the wall clock.
     ///
     /// # Errors
-    /// Other rules hold. Nothing is charged.
+    /// Other rules are in force. Nothing is charged.
     pub fn decide(&self, rules: &Arc<Rules>, counters: &[Counter], wall: UnixTime) -> Result<Decided, Stale> {
         let of = |counter: &Counter| counter.subject.shard();
         match counters.split_first() {
@@ -117,7 +115,7 @@ impl Limiter {
         }
     }
 
-    /// The same for counters that lie in several shards.
+    /// [`Self::decide`] for counters in several shards.
     fn decide_across(&self, rules: &Arc<Rules>, counters: &[Counter], wall: UnixTime) -> Result<Decided, Stale> {
         let mut numbers: SmallVec<[usize; COUNTERS_INLINE]> =
             counters.iter().map(|counter| counter.subject.shard()).collect();
@@ -134,13 +132,13 @@ impl Limiter {
         Ok((at, decide(counters, &mut locked, &rules.limits, at)))
     }
 
-    /// For how long the subject is blocked yet by the rule of the limit of that name, and at what time. `wall` is what the wall
-    /// clock has just read.
+    /// The remaining time of the subject's block by the rule of that limit, and the current time. `wall` is the latest reading
+    /// of the wall clock.
     pub fn block(&self, limit: &str, subject: Subject, wall: UnixTime) -> Option<(UnixTime, Span)> {
         let kept = &mut *self.shards[subject.shard()].0.lock();
         let id = kept.rules.limit_named(limit)?;
         let at = self.moment_by(kept.by_wall, wall);
-        // As a request would that the limit isn't for: then a block is all that counts, and nothing is charged.
+        // Like a request to which the limit doesn't apply: only a block matters, and nothing is charged.
         let counter = Counter {
             limit: id,
             subject,
@@ -154,8 +152,7 @@ impl Limiter {
         }
     }
 
-    /// Lifts what the rule of the limit of that name has blocked of the subject, and what was counted towards it. Whether it was
-    /// blocked.
+    /// Lifts the block on the subject by the rule of that limit and drops its counted refusals. Returns whether it was blocked.
     pub fn forgive(&self, limit: &str, subject: &Subject) -> bool {
         let mut kept = self.shards[subject.shard()].0.lock();
         let at = self.moment();
@@ -163,7 +160,7 @@ impl Limiter {
         limit.is_some_and(|limit| kept.shard.forgive(limit, subject, at))
     }
 
-    /// Forgets some of what is over. To be called every second.
+    /// Drops some expired counters. Call it every second.
     pub fn tick(&self) {
         for shard in &self.shards {
             let Kept { shard, rules, .. } = &mut *shard.0.lock();
@@ -171,7 +168,7 @@ impl Limiter {
         }
     }
 
-    /// Of each limit of `rules`, by name: who is counted by itself, and how many requests ever were counted by neighbourhood.
+    /// For each limit of `rules`: the number of individually counted callers, and of requests ever counted by prefix.
     pub fn counted(&self, rules: &Rules) -> Vec<(usize, u64)> {
         let mut sums = vec![(0, 0); rules.limits.len()];
         for shard in &self.shards {
@@ -197,7 +194,7 @@ impl Limiter {
         }
     }
 
-    /// With another reading of the wall clock if it decides; otherwise the last one will do, which is only told.
+    /// Reads the wall clock again if a decision depends on it; otherwise the last reading is good enough for display.
     fn moment_by(&self, by_wall: bool, last: UnixTime) -> Moment {
         self.moment_at(if by_wall { self.clock.wall() } else { last })
     }
@@ -207,7 +204,7 @@ fn is_by_wall(rules: &Rules) -> bool {
     rules.limits.iter().any(|limit| limit.kind == Kind::Aligned)
 }
 
-/// The one shard of a decision.
+/// The shard of a decision that needs only one.
 struct Alone<'l>(&'l mut Shard);
 
 impl Shards for Alone<'_> {
@@ -216,7 +213,7 @@ impl Shards for Alone<'_> {
     }
 }
 
-/// The shards of one decision, in the order of their numbers.
+/// The shards of one decision, in ascending order.
 struct Locked<'l>(SmallVec<[(usize, MutexGuard<'l, Kept>); COUNTERS_INLINE]>);
 
 impl Shards for Locked<'_> {

@@ -1,13 +1,13 @@
-//! Where state changes: takes the lock and one reading of the clock, asks the policy, hands out a [`Permit`].
+//! Where state changes: takes the lock, reads the clock once, asks the policy, and hands out a [`Permit`].
 //!
-//! Invariant: what a job holds is held by exactly one value, a [`QueuedJob`] while it has a seat, a [`Permit`] once it has a slot,
-//! a [`Relocating`] between two slots, and a [`Committing`] while its success is written down. Dropping any of them gives
-//! everything back (save a debit that has become durable) and hands what is free to the next in line. So nobody can forget to,
-//! a grant to a client who has just hung up falls to the next, and no slot is idle while a job that may use it waits.
+//! Invariant: what a job holds is owned by exactly one value: a [`QueuedJob`] while it is queued, a [`Permit`] once it has a
+//! slot, a [`Relocating`] between two slots, and a [`Committing`] while its success is written. Dropping any of them releases
+//! everything (except a durable debit) and hands freed capacity to the next in line. So nothing leaks, a slot granted to a
+//! client that has just hung up goes to the next job, and no slot is idle while a job that may use it waits.
 //!
-//! Invariant: nobody is woken under the lock.
+//! Invariant: no task is woken under the lock.
 //!
-//! Absent on purpose: reasons to say yes or no (`policy`), timers (whoever waits brings its own), HTTP.
+//! `policy` makes the decisions; callers bring the timers.
 
 mod backfill;
 mod committing;
@@ -46,36 +46,36 @@ use crate::policy::{
 use crate::store::{Ledger, Record};
 use crate::sync::Mutex;
 
-/// The hall and its door.
+/// The gate: its state and its lock.
 #[derive(Debug)]
 pub struct Gate {
-    /// Whoever needs a shard's lock of the request limits too, which is a reload only, takes that one first ([`Limiter::reload`]).
+    /// A reload, which also needs the shards of the request limits, locks those first ([`Limiter::reload`]).
     state: Mutex<GateState>,
     clock: Clock,
     ledger: Arc<dyn Ledger>,
-    /// Whether networks may have to be counted by neighbourhood, as of the last second.
+    /// Whether networks may have to be counted by prefix, as of the last second.
     crowded: AtomicBool,
-    /// How often the wall clock was followed back. Counted under the lock.
+    /// How often the wall clock was followed back. Changed under the lock.
     corrections: AtomicU64,
 }
 
-/// Other rules hold than those by which it was asked. Nothing was taken nor charged. The configuration that has those rules is in
-/// force, and whoever asks again does so by that one.
+/// The request was prepared by rules that are no longer in force. Nothing was taken or charged. The configuration with the new
+/// rules is already published; retry with that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stale;
 
-/// What a reload of the gate leads to.
+/// The result of a reload of the gate.
 #[derive(Debug)]
 pub struct Reloaded {
-    /// The windows that are new and are to be filled, if there are any.
+    /// New windows to fill, if there are any.
     pub filling: Option<Backfill>,
-    /// Those who have got a slot by it. To be dropped when no lock is held.
+    /// Jobs that got a slot by the reload. Drop it when no lock is held.
     pub woken: Woken,
 }
 
 /// Tasks that are woken when this is dropped.
 #[derive(Debug)]
-#[must_use = "dropping it wakes them: not under a lock"]
+#[must_use = "dropping it wakes the tasks; never under a lock"]
 pub struct Woken(Vec<Waker>);
 
 impl Drop for Woken {
@@ -84,17 +84,17 @@ impl Drop for Woken {
     }
 }
 
-/// How a job was let in.
+/// How a job was admitted.
 #[derive(Debug)]
 pub enum Entered {
     /// With a slot.
     Running(Permit),
-    /// With a seat.
+    /// Queued.
     Seated(QueuedJob),
 }
 
 impl Entered {
-    /// Quotas that would have refused the job, were they enforced.
+    /// Quotas that would have refused the job if they were enforced.
     pub fn overdrawn(&self) -> &UnenforcedQuotas {
         match self {
             Self::Running(pass) => pass.overdrawn(),
@@ -104,9 +104,12 @@ impl Entered {
 }
 
 impl Gate {
-    /// A door with that policy, which has the rules of that generation, and which writes down in that ledger how jobs end.
+    /// A gate with that policy, which must have the rules of that generation. The ledger records how jobs end.
     pub fn new(policy: Policy, generation: Arc<Generation>, clock: Clock, ledger: Arc<dyn Ledger>) -> Arc<Self> {
-        debug_assert!(Arc::ptr_eq(policy.rules(), &generation.rules), "a policy of its rules");
+        debug_assert!(
+            Arc::ptr_eq(policy.rules(), &generation.rules),
+            "the policy has the generation's rules"
+        );
         Arc::new(Self {
             state: Mutex::new(GateState::new(policy, generation)),
             clock,
@@ -116,11 +119,11 @@ impl Gate {
         })
     }
 
-    /// Lets a metered request in, or refuses it, which takes nothing (semantics §2.4–5). What it asks was made out by that
-    /// generation.
+    /// Admits a metered request, or refuses it, which takes nothing (semantics §2.4–5). The request must have been prepared by
+    /// that generation.
     ///
     /// # Errors
-    /// That generation isn't the present one.
+    /// Another generation is in force.
     pub fn enter(
         self: &Arc<Self>,
         by: &Arc<Generation>,
@@ -181,12 +184,12 @@ impl Gate {
         Permit::new(Arc::clone(self), grant, terms)
     }
 
-    /// The server is gone: its slots don't count until it is back. Nothing happens if the rules no longer have it.
+    /// Marks the server down: its slots don't count until it is back. Nothing happens if it was removed from the rules.
     pub fn server_down(&self, pool: UpstreamId, server: ServerId) {
         self.state.lock().policy.server_down(pool, server);
     }
 
-    /// The server is back: its slots go to those who move, then to those who wait. Nothing happens if the rules no longer have it.
+    /// Marks the server up: its slots go to moving jobs, then to queued ones. Nothing happens if it was removed from the rules.
     pub fn server_up(&self, pool: UpstreamId, server: ServerId) {
         let wakers: Vec<Option<Waker>> = {
             let mut state = self.state.lock();
@@ -199,13 +202,13 @@ impl Gate {
         wakers.into_iter().for_each(wake);
     }
 
-    /// What is decided by at present.
+    /// The generation in force.
     pub fn generation(&self) -> Arc<Generation> {
         Arc::clone(&self.state.lock().generation)
     }
 
-    /// Decides by that generation from now on (see [`Policy::reload`]). `meanwhile` is called under the lock, so nobody comes or goes
-    /// before it is done. Nobody loses a seat or a slot by it.
+    /// Puts that generation in force (see [`Policy::reload`]). `meanwhile` is called under the lock: no job is admitted or ends
+    /// before it returns. No job loses its queue place or slot.
     pub fn reload(&self, generation: Arc<Generation>, meanwhile: impl FnOnce()) -> Reloaded {
         let mut state = self.state.lock();
         meanwhile();
@@ -224,7 +227,7 @@ impl Gate {
         self.state.lock().policy.runs_on(pool, server)
     }
 
-    /// No more jobs are let in, and those who wait are turned away. Running ones go on, and so do those that move.
+    /// Ends admission and refuses queued jobs. Running and moving jobs go on.
     pub fn shut_down(&self) {
         let turned_away: Vec<Option<Waker>> = {
             let mut state = self.state.lock();
@@ -234,13 +237,12 @@ impl Gate {
         turned_away.into_iter().for_each(wake);
     }
 
-    /// Jobs in the house: waiting, running, moving and ending.
+    /// Jobs in flight: queued, running, moving and ending.
     pub fn in_flight(&self) -> usize {
         self.state.lock().policy.in_flight()
     }
 
-    /// What the caller has used of the quotas in those windows, and its jobs in the house. Of a window that there is no more nobody
-    /// has used anything.
+    /// The caller's usage of quotas in those windows, and its jobs in flight. A removed window has no usage.
     pub fn account_of(&self, caller: &Caller, windows: impl Iterator<Item = WindowId>) -> Balance {
         let mut state = self.state.lock();
         let (policy, now) = (&mut state.policy, self.clock.now());
@@ -252,7 +254,7 @@ impl Gate {
         }
     }
 
-    /// As whom the network is counted that is there: itself, unless there are too many.
+    /// The id under which a network is counted: its own, unless there are too many networks.
     pub fn counted_as(&self, whereabouts: Whereabouts) -> NetworkId {
         if !self.crowded.load(Ordering::Relaxed) {
             return whereabouts.network;
@@ -265,10 +267,10 @@ impl Gate {
         self.state.lock().policy.has_debit(caller)
     }
 
-    /// Follows the system's wall clock, forgets some of those who have no debit any more, and lets the ledger's metric show
-    /// whether it is available. To be called every second. Where the clock was followed back all windows are new and to be filled.
+    /// Follows the system's wall clock, drops some callers without debits, and updates the ledger's availability metric. Call
+    /// it every second. If the clock was followed back, all windows are new and have to be filled.
     pub fn tick(&self) -> Tick {
-        // Without a search nobody else asks, and the metric would show what was so at the last one.
+        // Updates the metric: without jobs nothing else would.
         let _shown = self.ledger.is_available();
         let tick = {
             let mut state = self.state.lock();
@@ -289,19 +291,19 @@ impl Gate {
         tick
     }
 
-    /// What was debited counts by other dates than before: all windows begin anew, and are to be filled, if there are any.
+    /// Debits have new dates: empties all windows, and returns them for filling, if there are any.
     pub fn recount(&self) -> Option<Backfill> {
         let mut state = self.state.lock();
         state.policy.recount(self.clock.now());
         self.begin_filling(&mut state)
     }
 
-    /// Since when the system's wall clock has gone as the monotonic one does (see [`Policy::clock_agreed_since`]).
+    /// Since when the system's wall clock has advanced like the monotonic one (see [`Policy::clock_agreed_since`]).
     pub fn clock_agreed_since(&self) -> Timestamp {
         self.state.lock().policy.clock_agreed_since()
     }
 
-    /// What the hall looks like at this moment. As long as the hall has jobs, so for operators only.
+    /// The current gate state. O(jobs), so for operators only.
     pub fn view(&self) -> View {
         let state = self.state.lock();
         let (policy, now) = (&state.policy, self.clock.now());
@@ -333,7 +335,7 @@ impl Gate {
         }
     }
 
-    /// The clock by which it decides.
+    /// The clock used for decisions.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -343,47 +345,47 @@ impl Gate {
     }
 }
 
-/// What a tick has found.
+/// The result of a tick.
 #[derive(Debug)]
-#[must_use = "until the windows are filled they know nothing of what was before"]
+#[must_use = "until the windows are filled they lack earlier debits"]
 pub struct Tick {
-    /// How the system's wall clock has gone since the last one.
+    /// How the system's wall clock has changed since the last tick.
     pub step: ClockStep,
     /// All windows, if the clock was followed back.
     pub filling: Option<Backfill>,
 }
 
-/// What the hall looks like at one moment.
+/// A snapshot of the gate state.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// By which it is decided, and to which the ids here belong.
+    /// The rules in force, to which the ids here belong.
     pub rules: Arc<Rules>,
-    /// Jobs that have a seat, by priority.
+    /// Queued jobs by priority.
     pub waiting: [u32; Priority::COUNT],
-    /// By upstream, in the rules' order: slots of servers that are up, and slots held.
+    /// By upstream, in the rules' order: slots of servers that are up, and slots in use.
     pub pools: Vec<(u32, u32)>,
-    /// Every job in the house.
+    /// All jobs in flight.
     pub jobs: Vec<JobView>,
-    /// Everything that ever happened, counted.
+    /// Counters of everything that has happened.
     pub tally: Stats,
     /// Callers that have a debit in a window: accounts, networks, users.
     pub debtors: [usize; 3],
 }
 
-/// What a caller has used, at one moment.
+/// A snapshot of a caller's usage.
 #[derive(Clone, Debug)]
 pub struct Balance {
-    /// When: what the system's wall clock should read.
+    /// The time, as the system's wall clock should read.
     pub at: UnixTime,
-    /// In each window that was asked for.
+    /// The usage in each requested window.
     pub usages: Vec<Usage>,
-    /// Its jobs in the house.
+    /// Its jobs in flight.
     pub jobs: u32,
-    /// Those of them that have a seat.
+    /// Those of them that are queued.
     pub waiting: u32,
 }
 
-/// What a job came with, as it is needed to write down how it ended.
+/// The terms of a job that its record needs.
 #[derive(Clone, Debug)]
 struct Terms {
     generation: Arc<Generation>,
@@ -391,7 +393,7 @@ struct Terms {
     tier: TierId,
     pool: UpstreamId,
     admitted: UnixTime,
-    /// How often the clock had been followed back by when that was read, or before.
+    /// How often the clock had been followed back when the date was read, or earlier.
     corrections: u64,
     cost: u32,
     overdrawn: UnenforcedQuotas,
@@ -425,30 +427,30 @@ fn tell(step: ClockStep) {
         ClockStep::Followed { by, to } => warn!(
             %by,
             to_unix_s = to.as_secs(),
-            "system clock stepped back by more than clock_step_max; quotas follow it, and what is dated later counts as of now"
+            "system clock stepped back by more than clock_step_max; quotas follow it and count later debits as of now"
         ),
         ClockStep::Forward(_) | ClockStep::Back(_) => {}
     }
 }
 
-/// A job in the house at one moment.
+/// A snapshot of a job in flight.
 #[derive(Clone, Debug)]
 pub struct JobView {
-    /// Who is counted.
+    /// Whom it counts for.
     pub caller: Caller,
-    /// Where it comes from.
+    /// The network it comes from.
     pub from: Network,
-    /// On whose terms.
+    /// The tier whose terms apply.
     pub tier: TierId,
     /// Its priority.
     pub priority: Priority,
-    /// Whose slots it needs.
+    /// The upstream whose slots it needs.
     pub pool: UpstreamId,
-    /// Where it is.
+    /// Its state.
     pub state: State,
-    /// How long it has been in the house.
+    /// How long it has been in flight.
     pub in_house: Span,
-    /// How long it has held its slot, while it holds one.
+    /// How long it has held its slot, if it has one.
     pub running: Option<Span>,
 }
 

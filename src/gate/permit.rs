@@ -1,6 +1,4 @@
-//! What a job holds once it has a slot. Dropping it gives back slot, concurrency and quota.
-//!
-//! Absent on purpose: the wait for a success to be durable (`committing`).
+//! What a job holds once it has a slot. Dropping it releases the slot, concurrency and quota.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,10 +9,10 @@ use crate::policy::time::{Span, Timestamp};
 use crate::policy::{DebitNumber, End, Grant, JobId, Outcome, Relocation, UnenforcedQuotas};
 use crate::store::{Commit, Entry, Record};
 
-/// A job's slot, its caller's concurrency and what it holds of its quotas (semantics §6). Its parts go back in the order of its
-/// methods; dropped before that, the job counts as cancelled.
+/// A job's slot, its caller's concurrency and its held quota (semantics §6). They are released in the order of the methods;
+/// dropped before that, the job counts as cancelled.
 #[derive(Debug)]
-#[must_use = "dropping it gives the slot back"]
+#[must_use = "dropping it releases the slot"]
 pub struct Permit {
     pub(super) gate: Arc<Gate>,
     pub(super) job: JobId,
@@ -23,20 +21,20 @@ pub struct Permit {
     server: ServerId,
     waited: Span,
     since: Timestamp,
-    /// How long it held its slot, once that is given back.
+    /// How long it held its slot, once that is released.
     searched: Span,
     slot: bool,
     settled: bool,
 }
 
-/// What became of a job whose server could not be reached.
+/// The result of moving a job whose server could not be reached.
 #[derive(Debug)]
 pub enum Relocated {
     /// It has a slot of another server.
     To(Permit),
     /// It waits for one.
     Waits(Relocating),
-    /// No other server is up: it holds what it held.
+    /// No other server is up: it keeps its slot.
     Nowhere(Permit),
 }
 
@@ -64,12 +62,12 @@ impl Permit {
         }
     }
 
-    /// The server that takes the job.
+    /// The server that runs the job.
     pub fn server(&self) -> ServerId {
         self.server
     }
 
-    /// The pool whose slot it is.
+    /// The upstream that the slot belongs to.
     pub fn pool(&self) -> UpstreamId {
         self.terms.pool
     }
@@ -88,13 +86,13 @@ impl Permit {
         self.since
     }
 
-    /// The job's server can't be reached: its slots don't count until it is back.
+    /// The job's server can't be reached: marks it down.
     pub fn server_down(&self) {
         self.gate.server_down(self.terms.pool, self.server);
     }
 
-    /// The job's server can't be reached: its slots don't count until it is back, and the job moves to another one, at
-    /// once or as soon as a slot is free (semantics §2.7).
+    /// The job's server can't be reached: marks it down and moves the job to another one, at once or as soon as a slot is free
+    /// (semantics §2.7).
     pub fn relocate(mut self) -> Relocated {
         let relocation = {
             let mut state = self.gate.state.lock();
@@ -114,7 +112,7 @@ impl Permit {
         }
     }
 
-    /// The same job, with a slot of that server from now on.
+    /// The same job with a slot of that server.
     pub(super) fn at(mut self, server: ServerId) -> Self {
         self.server = server;
         self.since = self.gate.now();
@@ -122,7 +120,7 @@ impl Permit {
         self
     }
 
-    /// First: the upstream's answer has ended, so the next in line may have the slot. The caller's concurrency stays taken.
+    /// First: the upstream's response has ended, so the slot goes to the next in line. The caller's concurrency stays taken.
     pub fn give_back_slot(&mut self) {
         if !std::mem::replace(&mut self.slot, false) {
             return;
@@ -142,16 +140,16 @@ impl Permit {
         self.terms.generation.meters.held(self.terms.pool, self.searched);
     }
 
-    /// Last: the job is over and debits nothing. `status` is the worker's, 0 if it did not answer. Afterwards its caller may
-    /// send the next request.
+    /// Last: the job is over and debits nothing. `status` is the upstream's, 0 without a response. Afterwards the caller may
+    /// send its next request.
     pub fn settle(mut self, outcome: Outcome, status: u16) {
-        debug_assert_ne!(outcome, Outcome::Succeeded, "a success is written down first");
+        debug_assert_ne!(outcome, Outcome::Succeeded, "successes go through `succeed`");
         self.end(outcome);
         self.note(End::from(outcome), status);
     }
 
-    /// Last: the job has succeeded, with that status of the worker's. Its slot is given back if that has not been done. Once the
-    /// future has resolved the debit is durable, and its caller may send the next request.
+    /// Last: the job has succeeded with that upstream status. Releases its slot if that has not been done. Once the future
+    /// resolves, the debit is durable and the caller may send its next request.
     pub fn succeed(mut self, status: u16) -> Committing {
         self.give_back_slot();
         if self.terms.cost == 0 {
@@ -164,7 +162,7 @@ impl Permit {
         Committing::new(self, commit)
     }
 
-    /// The job is recorded with the date by which it counts. That has changed if the clock was followed back since it was admitted.
+    /// The record needs the date by which the job counts. That has changed if the clock was followed back since its admission.
     fn date(&mut self) {
         let corrections = self.gate.corrections.load(Ordering::Relaxed);
         if self.terms.corrections != corrections {
@@ -186,7 +184,7 @@ impl Permit {
         self.end_as(outcome, DebitNumber::LAST);
     }
 
-    /// It has succeeded, and its debit was written down under that number.
+    /// The job has succeeded, and its debit was written under that number.
     pub(super) fn end_debited(&mut self, number: DebitNumber) {
         self.end_as(Outcome::Succeeded, number);
     }
@@ -199,7 +197,7 @@ impl Permit {
             let mut state = self.gate.state.lock();
             let now = self.gate.now();
             self.terms.admitted = state.date(self.job).unwrap_or(self.terms.admitted);
-            debug_assert!(!state.expects(self.job), "a job that ends has heard what became of it");
+            debug_assert!(!state.expects(self.job), "a job that ends has no pending result");
             let next = match outcome {
                 Outcome::Succeeded => state.policy.succeed(self.job, number, now),
                 Outcome::Failed | Outcome::Cancelled => state.policy.end(self.job, outcome, now),

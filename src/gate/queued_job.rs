@@ -1,6 +1,5 @@
-//! The wait in a seat: hand-over of a slot, displacement, longest wait, hang-up.
-//!
-//! Absent on purpose: timers. Whoever holds a [`QueuedJob`] knows when to call [`QueuedJob::expire`].
+//! A queued job: slot hand-over, displacement, longest wait, hang-up. The caller brings the timer and calls
+//! [`QueuedJob::expire`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,12 +14,12 @@ use crate::policy::time::{Span, Timestamp, UnixTime};
 use crate::policy::{End, JobId, UnenforcedQuotas};
 use crate::store::Entry;
 
-/// A job in a seat. Resolves to a slot or a refusal; dropped before that, its client has hung up.
+/// A queued job. Resolves to a slot or a refusal; dropping it earlier means that the client has hung up.
 #[derive(Debug)]
-#[must_use = "dropping it gives the seat back"]
+#[must_use = "dropping it removes the job from the queue"]
 pub struct QueuedJob {
     gate: Arc<Gate>,
-    /// `None` once the verdict is taken.
+    /// `None` once the result is taken.
     job: Option<JobId>,
     terms: Terms,
     priority: Priority,
@@ -41,7 +40,7 @@ impl QueuedJob {
         }
     }
 
-    /// When the job will have waited its longest: call [`Self::expire`] then.
+    /// When the job's longest wait ends: call [`Self::expire`] then.
     pub fn until(&self) -> Timestamp {
         self.until
     }
@@ -50,7 +49,7 @@ impl QueuedJob {
         &self.terms.overdrawn
     }
 
-    /// The body has arrived far enough: the job asks for a slot. Poll for what becomes of it.
+    /// The body has arrived far enough: the job asks for a slot. Poll for the result.
     pub fn ask_slot(&self) {
         let Some(job) = self.job else { return };
         let waker = {
@@ -61,15 +60,12 @@ impl QueuedJob {
         wake(waker);
     }
 
-    /// The job has waited its longest. A slot that it was given at this very moment is its own all the same.
+    /// The job's longest wait has ended. If it was granted a slot at this very moment, it keeps it.
     ///
     /// # Errors
-    /// A refusal; the seat is given back.
+    /// A refusal; the job has left the queue.
     pub fn expire(mut self) -> Result<Permit, Refusal> {
-        let job = self
-            .job
-            .take()
-            .expect("whoever has taken its verdict has nothing left to wait for");
+        let job = self.job.take().expect("not called after it has resolved");
         let verdict = {
             let mut state = self.gate.state.lock();
             self.terms.admitted = state.date(job).unwrap_or(self.terms.admitted);
@@ -77,7 +73,7 @@ impl QueuedJob {
             let unheard = state.forget(job);
             match expired {
                 Some(refusal) => Err(refusal),
-                None => Ok(unheard.expect("whoever has no seat any more has a verdict")),
+                None => Ok(unheard.expect("a job that is no longer queued has a result")),
             }
         };
         match verdict {
@@ -110,7 +106,7 @@ impl QueuedJob {
         });
     }
 
-    /// Counts and writes down that the job has ended without a slot.
+    /// Counts and records that the job ended without a slot.
     fn note(&self, end: End) {
         self.terms.generation.meters.job(self.terms.tier, end, self.terms.cost);
         let waited = self.gate.now().since(self.since);
@@ -123,7 +119,7 @@ impl Future for QueuedJob {
     type Output = Result<Permit, Refusal>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let job = self.job.expect("not polled after it has resolved");
+        let job = self.job.expect("polled after completion");
         let Poll::Ready(verdict) = self.gate.state.lock().poll(job, cx) else {
             return Poll::Pending;
         };

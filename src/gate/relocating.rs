@@ -1,8 +1,5 @@
-//! The wait of a job that had a slot: its server could not be reached, and no other one has a slot free at this moment
-//! (semantics §2.7).
-//!
-//! Absent on purpose: refusals. Nobody displaces such a job and the closing door leaves it alone; whoever holds it decides
-//! how long it waits.
+//! The wait of a job between two slots: its server could not be reached, and no other server has a free slot at the moment
+//! (semantics §2.7). Such a job is neither displaced nor refused at shutdown; its owner decides how long it waits.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,8 +9,8 @@ use super::state::WaitResult;
 use super::{Permit, wake};
 use crate::policy::Outcome;
 
-/// A job between two slots: it holds its caller's concurrency, and is handed the next free slot of its pool. Resolves to
-/// its pass, with that slot; dropped before that, the job counts as cancelled.
+/// A job between two slots: it holds its caller's concurrency, and gets the next free slot of its pool. Resolves to its permit
+/// with that slot; dropped before that, the job counts as cancelled.
 #[derive(Debug)]
 #[must_use = "dropping it ends the job"]
 pub struct Relocating {
@@ -26,7 +23,7 @@ impl Relocating {
         Self { pass: Some(pass) }
     }
 
-    /// The job is over without another slot. One that it was given at this very moment goes to the next in line.
+    /// Ends the job without another slot. One granted at this very moment goes to the next in line.
     pub fn settle(mut self, outcome: Outcome) {
         self.end(outcome);
     }
@@ -35,7 +32,7 @@ impl Relocating {
         let Some(pass) = self.pass.take() else { return };
         let waker = {
             let mut state = pass.gate.state.lock();
-            // In one step: from here on nobody grants it anything, for there would be nobody to tell.
+            // In one step: a later grant would have no waiter.
             state.forget(pass.job);
             let next = state.policy.forgo(pass.job, pass.gate.now());
             state.tell_granted(next)
@@ -49,14 +46,14 @@ impl Future for Relocating {
     type Output = Permit;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit> {
-        let pass = self.pass.as_ref().expect("not polled after it has resolved");
+        let pass = self.pass.as_ref().expect("polled after completion");
         let Poll::Ready(verdict) = pass.gate.state.lock().poll(pass.job, cx) else {
             return Poll::Pending;
         };
         let WaitResult::Granted(grant) = verdict else {
-            unreachable!("a job that moves is refused nothing: only jobs in seats are displaced or turned away")
+            unreachable!("a moving job is never refused: only queued jobs are")
         };
-        let pass = self.pass.take().expect("looked at above");
+        let pass = self.pass.take().expect("checked above");
         Poll::Ready(pass.at(grant.server))
     }
 }

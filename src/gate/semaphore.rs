@@ -1,13 +1,11 @@
-//! A bound on how many of something are under way, which may be changed while they are.
-//!
-//! Absent on purpose: what is bounded.
+//! A semaphore whose number of permits can be changed while some are taken.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// So many places. When there are to be fewer, those that are taken stay taken, and are not given again.
+/// A semaphore. When it shrinks, taken permits stay valid and are not issued again.
 #[derive(Debug)]
 pub struct ResizableSemaphore {
     free: Arc<Semaphore>,
@@ -17,20 +15,20 @@ pub struct ResizableSemaphore {
 #[derive(Debug)]
 struct Size {
     max: usize,
-    /// Permits that are taken or on their way to somebody, and that vanish when they are given back or arrive.
+    /// Surplus permits that are taken or on their way to a waiter; they vanish when they are released or arrive.
     owed: usize,
 }
 
-/// A place; dropped, it is given back.
+/// A permit; released on drop.
 #[derive(Debug)]
-#[must_use = "dropping it gives the place back"]
+#[must_use = "dropping it releases the permit"]
 pub struct SemaphorePermit {
     cap: Arc<ResizableSemaphore>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl ResizableSemaphore {
-    /// So many places, all free.
+    /// A semaphore with `max` free permits.
     pub fn new(max: usize) -> Arc<Self> {
         let max = max.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
@@ -39,7 +37,7 @@ impl ResizableSemaphore {
         })
     }
 
-    /// A place, as soon as one is free.
+    /// Waits for a free permit.
     pub async fn take(self: &Arc<Self>) -> SemaphorePermit {
         loop {
             let permit = Arc::clone(&self.free).acquire_owned().await;
@@ -49,9 +47,9 @@ impl ResizableSemaphore {
         }
     }
 
-    /// A place, if one is free.
+    /// Takes a permit if one is free.
     pub fn try_take(self: &Arc<Self>) -> Option<SemaphorePermit> {
-        // As many rounds as places are owed.
+        // At most one round per owed permit.
         loop {
             let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
             if let Some(place) = self.place(permit) {
@@ -60,8 +58,7 @@ impl ResizableSemaphore {
         }
     }
 
-    /// A permit was perhaps on its way to somebody when there were to be fewer places, and no place of those that were taken: then it
-    /// is the first to vanish, whoever has it now.
+    /// If the semaphore shrank while a permit was on its way to a waiter, that permit is the first to vanish.
     fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Option<SemaphorePermit> {
         let mut size = self.size.lock();
         if size.owed > 0 {
@@ -75,7 +72,7 @@ impl ResizableSemaphore {
         })
     }
 
-    /// So many places from now on.
+    /// Changes the number of permits.
     pub fn resize(&self, max: usize) {
         let max = max.min(Semaphore::MAX_PERMITS);
         let mut size = self.size.lock();
@@ -94,7 +91,7 @@ impl ResizableSemaphore {
 
 impl Drop for SemaphorePermit {
     fn drop(&mut self) {
-        // Given back under the lock: nobody may think meanwhile that it is still taken.
+        // Release under the lock, so that `resize` never counts it as taken.
         let mut size = self.cap.size.lock();
         let Some(permit) = self.permit.take() else { return };
         if size.owed > 0 {
@@ -114,8 +111,8 @@ mod tests {
 
     use super::*;
 
-    /// The bug: a place that was about to be taken when there were to be fewer was free again if whoever waited for it went, and one
-    /// more was taken than there were.
+    /// Regression: when the semaphore shrank while a permit was on its way to a waiter and the waiter was dropped, the permit
+    /// became free again, and one more was taken than allowed.
     #[test]
     fn dropping_a_waiter_returns_its_permit() {
         let cap = ResizableSemaphore::new(2);
@@ -131,13 +128,13 @@ mod tests {
             drop(other);
             cap.resize(1);
         }
-        assert!(cap.try_take().is_none(), "one is taken, and there is one");
+        assert!(cap.try_take().is_none(), "the only permit is taken");
         drop(one);
         let taken = cap.try_take();
         assert!(taken.is_some() && cap.try_take().is_none());
     }
 
-    /// The same place, if whoever waits for it stays: it waits on.
+    /// The same, but the waiter stays: it continues to wait.
     #[test]
     fn who_waits_gets_no_place_that_there_is_no_more() {
         let cap = ResizableSemaphore::new(2);
@@ -150,7 +147,7 @@ mod tests {
         assert!(poll().is_pending());
         drop(one);
         let Poll::Ready(taken) = poll() else {
-            panic!("there is a place")
+            panic!("a permit is free")
         };
         assert!(cap.try_take().is_none());
         drop(taken);
@@ -173,7 +170,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever asks gets a place if and only if fewer are taken than there are now.
+        /// A permit is granted if and only if fewer are taken than there are now.
         #[test]
         fn a_place_is_given_while_fewer_are_taken_than_there_are(
             begun_with in 0..6usize,

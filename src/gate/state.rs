@@ -1,10 +1,8 @@
-//! All that changes together, under one lock (docs/decisions/one-lock.md): the policy, and what it has decided about jobs
-//! that have not heard yet.
+//! All state that changes together, under one lock (docs/decisions/one-lock.md): the policy, and its decisions about jobs that
+//! have not been notified yet.
 //!
-//! A verdict lies here until its waiter takes it; so it can't be lost between a sender and a receiver, and a waiter that
-//! goes away with a slot's verdict untaken gives the slot on in the same step.
-//!
-//! Absent on purpose: the lock and the clock, which are the gate's.
+//! A result stays here until its waiter takes it. So it can't be lost between a sender and a receiver, and when a waiter is
+//! dropped with an untaken slot, the slot is passed on in the same step.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,10 +16,9 @@ use crate::policy::{Displaced, Grant, JobId, Policy};
 #[derive(Debug)]
 pub(super) struct GateState {
     pub(super) policy: Policy,
-    /// Whose rules the policy has.
+    /// The generation of the policy's rules.
     pub(super) generation: Arc<Generation>,
-    /// Those who have not yet heard what became of them: jobs in a seat, jobs that move, and jobs that do neither any
-    /// more and whose verdict lies here until they take it. As many as there are values of `QueuedJob` and `Relocating`.
+    /// Jobs that are queued, that move, or whose result has not been taken yet. One for each `QueuedJob` and `Relocating`.
     waiters: HashMap<JobId, Waiter>,
 }
 
@@ -34,7 +31,7 @@ struct Waiter {
 #[derive(Debug)]
 pub(super) enum WaitResult {
     Granted(Grant),
-    /// Of a job with that date.
+    /// With the date of the job.
     Refused(Refusal, UnixTime),
 }
 
@@ -47,18 +44,15 @@ impl GateState {
         }
     }
 
-    /// From now on the job waits for a verdict.
+    /// Registers the job as a waiter.
     pub(super) fn expect(&mut self, job: JobId) {
         self.waiters.insert(job, Waiter::default());
     }
 
-    /// Lays the verdict down for the waiter. Wake it once the lock is open.
+    /// Stores the result for the waiter. Wake it after releasing the lock.
     #[must_use]
     pub(super) fn tell(&mut self, job: JobId, verdict: WaitResult) -> Option<Waker> {
-        let waiter = self
-            .waiters
-            .get_mut(&job)
-            .expect("whoever has a seat or moves has a waiter");
+        let waiter = self.waiters.get_mut(&job).expect("a queued or moving job has a waiter");
         waiter.verdict = Some(verdict);
         waiter.waker.take()
     }
@@ -73,12 +67,9 @@ impl GateState {
         grant.and_then(|grant| self.tell(grant.job, WaitResult::Granted(grant)))
     }
 
-    /// The job's verdict, if there is one; otherwise who is to be woken when there is. The verdict can be heard once.
+    /// Takes the job's result, or registers the task to wake. A result can be taken once.
     pub(super) fn poll(&mut self, job: JobId, cx: &Context<'_>) -> Poll<WaitResult> {
-        let waiter = self
-            .waiters
-            .get_mut(&job)
-            .expect("whoever waits has a waiter until it takes its verdict");
+        let waiter = self.waiters.get_mut(&job).expect("polled after completion");
         let Some(verdict) = waiter.verdict.take() else {
             if !waiter.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 waiter.waker = Some(cx.waker().clone());
@@ -89,17 +80,17 @@ impl GateState {
         Poll::Ready(verdict)
     }
 
-    /// The date of a job that is admitted and has not ended. A clock that was followed back has changed it.
+    /// The date of an admitted job that has not ended. Changes when the clock is followed back.
     pub(super) fn date(&self, job: JobId) -> Option<UnixTime> {
         Some(self.policy.job(job)?.admitted)
     }
 
-    /// Whether the job has not yet heard what became of it.
+    /// Whether the job has a waiter.
     pub(super) fn expects(&self, job: JobId) -> bool {
         self.waiters.contains_key(&job)
     }
 
-    /// The job waits no longer. The verdict that it has not heard, if there is one.
+    /// Removes the waiter, and returns a result that was not taken.
     pub(super) fn forget(&mut self, job: JobId) -> Option<WaitResult> {
         self.waiters.remove(&job)?.verdict
     }

@@ -1,37 +1,35 @@
-//! What there is to know of the configuration that a door runs.
-//!
-//! Absent on purpose: what it says.
+//! Metrics of configuration reloads.
 
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
 
 use crate::policy::time::UnixTime;
 
-/// What became of a configuration that was read.
+/// The result of loading a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
     /// It is in force.
     Applied,
-    /// It says what was in force already, or what needs a restart.
+    /// It equals the one in force, or its changes need a restart.
     Unchanged,
-    /// It is wrong, and nothing has changed.
+    /// It is invalid; nothing has changed.
     Failed,
 }
 
 impl Reload {
-    /// All of them, each with its name in metrics and for operators.
+    /// All of them, with their names in metrics and for operators.
     const ALL: [(Self, &'static str); 3] = [
         (Self::Applied, "applied"),
         (Self::Unchanged, "unchanged"),
         (Self::Failed, "failed"),
     ];
 
-    /// Its name in metrics and for operators.
+    /// The name in metrics and for operators.
     pub const fn name(self) -> &'static str {
         Self::ALL[self as usize].1
     }
 }
 
-/// Handles of what is told of reloads.
+/// Handles of the reload metrics.
 #[derive(Debug)]
 pub struct ConfigMeters {
     successful: Gauge,
@@ -42,7 +40,7 @@ pub struct ConfigMeters {
 const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None);
 
 impl ConfigMeters {
-    /// Meters known to the recorder by the names of docs/operations.md. A configuration has just been taken up, at the start.
+    /// Registers the metrics under the names of docs/operations.md. Counts the configuration loaded at the start as a success.
     pub fn register(recorder: &impl Recorder, now: UnixTime) -> Self {
         describe(recorder);
         let gauge = |name: &'static str| recorder.register_gauge(&Key::from_name(name), &METADATA);
@@ -59,7 +57,7 @@ impl ConfigMeters {
         meters
     }
 
-    /// A configuration was read.
+    /// Counts a reload.
     pub fn reloaded(&self, reload: Reload, now: UnixTime) {
         self.reloads[reload as usize].increment(1);
         match reload {
@@ -70,7 +68,7 @@ impl ConfigMeters {
 
     fn succeeded(&self, now: UnixTime) {
         self.successful.set(1.0);
-        // To the millisecond: exact as a float.
+        // In milliseconds it is exact as a float.
         self.last_success.set(now.as_millis() as f64 / 1e3);
     }
 }
@@ -80,16 +78,16 @@ fn describe(recorder: &impl Recorder) {
     recorder.describe_gauge(
         name("tiergate_config_last_reload_successful"),
         None,
-        "Whether the configuration that was last read is right: 0 or 1.".into(),
+        "1 if the last configuration load succeeded, 0 if it failed.".into(),
     );
     recorder.describe_counter(
         name("tiergate_config_reloads_total"),
         None,
-        "Configurations that were read while the door was open, by what became of them.".into(),
+        "Configuration reloads, by result.".into(),
     );
     recorder.describe_gauge(
         name("tiergate_config_last_success_timestamp_seconds"),
         None,
-        "When a configuration that is right was last read, in Unix seconds.".into(),
+        "Unix time in seconds of the last successful configuration load.".into(),
     );
 }

@@ -1,4 +1,4 @@
-//! The page that Prometheus reads.
+//! The page that Prometheus scrapes.
 
 use std::sync::Arc;
 
@@ -8,33 +8,33 @@ use parking_lot::Mutex;
 use super::registry::Registry;
 use crate::policy::rules::{Priority, Rules};
 
-/// All metrics of one door. Not the process's: two doors in a process have two.
+/// All metrics of one server. Not global: two servers in a process have two.
 pub struct Exposition {
     registry: Registry,
     gauges: Mutex<Option<Gauges>>,
 }
 
-/// What the hall looks like when somebody asks.
+/// A snapshot of the gauges.
 #[derive(Clone, Debug)]
 pub struct Levels {
-    /// Seats there are.
+    /// The queue's length.
     pub seats: u32,
-    /// Jobs that have one, by priority.
+    /// Queued jobs by priority.
     pub waiting: [u32; Priority::COUNT],
-    /// By pool: slots of servers that are up, and slots held.
+    /// By pool: slots of servers that are up, and slots in use.
     pub pools: Vec<(u32, u32)>,
-    /// Accounts, by tier, and at last those whose tier there isn't.
+    /// Accounts by tier; last, those whose tier does not exist.
     pub accounts: Vec<u32>,
     /// Callers that have a debit in a window: accounts, networks, users.
     pub debtors: [usize; KINDS.len()],
-    /// By request limit: who is counted by itself, and how many requests ever were counted by neighbourhood.
+    /// By request limit: the number of individually counted callers, and of requests ever counted by prefix.
     pub limits: Vec<(usize, u64)>,
 }
 
 /// Kinds of callers.
 const KINDS: [&str; 3] = ["account", "network", "user"];
 
-/// The gauges, with handles made once for the rules that they are of.
+/// The gauges, with handles made once for a set of rules.
 #[derive(Debug)]
 struct Gauges {
     rules: Arc<Rules>,
@@ -48,16 +48,16 @@ struct Gauges {
     limits: Vec<(Gauge, Crowded)>,
 }
 
-/// Requests that a limit has counted by neighbourhood.
+/// Requests that a limit has counted by prefix.
 #[derive(Debug)]
 struct Crowded {
     counter: Counter,
-    /// How many there were when somebody last looked.
+    /// Their number at the last scrape.
     seen: u64,
 }
 
 impl Crowded {
-    /// There are so many now; less than before: the limit was gone meanwhile, and counts from 0 again.
+    /// Sets the total. If it is less than before, the limit was removed meanwhile and counts from 0 again.
     fn are(&mut self, requests: u64) {
         self.counter
             .increment(requests.checked_sub(self.seen).unwrap_or(requests));
@@ -78,13 +78,13 @@ impl Exposition {
         }
     }
 
-    /// Where meters are registered. A series lives as long as its handle, and those of names that are gone a while longer
+    /// Where metrics are registered. A series lives as long as its handle; those of removed names stay for a while
     /// ([`GONE_MAX`](super::registry::GONE_MAX)).
     pub fn recorder(&self) -> &impl Recorder {
         &self.registry
     }
 
-    /// The gauges for these rules' tiers, limits and pools, after those of other rules.
+    /// The gauges for these rules' tiers, limits and pools, continuing those of other rules.
     fn gauges(&self, rules: &Arc<Rules>, before: Option<&Gauges>) -> Gauges {
         let gauge = |name: &'static str, labels: Vec<Label>| {
             self.registry.register_gauge(&Key::from_parts(name, labels), &METADATA)
@@ -137,12 +137,12 @@ impl Exposition {
         }
     }
 
-    /// The page, with the gauges as they are now, by the rules as they are now. What these rules have no more is not on it.
+    /// The page with current gauges, by the current rules. It omits what these rules no longer have.
     pub fn render(&self, rules: &Arc<Rules>, levels: &Levels) -> String {
         let mut known = self.gauges.lock();
         let gauges = match &mut *known {
             Some(known) if Arc::ptr_eq(&known.rules, rules) => known,
-            // The new ones are registered before the old ones go: whoever stays goes on where it was.
+            // Register the new handles before dropping the old ones: series that stay keep their values.
             other => {
                 let gauges = self.gauges(rules, other.as_ref());
                 other.insert(gauges)
@@ -150,7 +150,7 @@ impl Exposition {
         };
         gauges.seats.set(levels.seats);
         for (gauge, callers) in gauges.debtors.iter().zip(levels.debtors) {
-            // As many as fit the memory: exact as a float.
+            // Bounded by memory, so exact as a float.
             gauge.set(callers as f64);
         }
         for ((callers, crowded), (counted, requests)) in gauges.limits.iter_mut().zip(&levels.limits) {
@@ -170,15 +170,14 @@ impl Exposition {
         self.registry.page()
     }
 
-    /// Lets go the series of names that are gone, as far as they don't stay. To be called when names may have gone: pages may be
-    /// asked for seldom.
+    /// Drops surplus series of removed names. Call it when names may have been removed, since scrapes may be rare.
     pub fn put_aside(&self) {
         self.registry.put_aside();
     }
 }
 
 impl Gauges {
-    /// How many requests the limit of that name had counted by neighbourhood, if there was one.
+    /// How many requests the limit of that name had counted by prefix, if it existed.
     fn seen(&self, name: &str) -> Option<u64> {
         let at = self.rules.limits.iter().position(|limit| *limit.name == *name)?;
         Some(self.limits[at].1.seen)
@@ -199,25 +198,28 @@ impl std::fmt::Debug for Exposition {
 
 fn describe(recorder: &impl Recorder) {
     let texts = [
-        ("tiergate_build_info", "1, with the version that runs."),
-        ("tiergate_queue_seats", "Seats of the queue."),
-        ("tiergate_queue_waiting", "Jobs that have a seat."),
-        ("tiergate_slots", "Slots of the upstream's servers that are up."),
-        ("tiergate_callers", "Callers that have a debit in an open window."),
-        ("tiergate_jobs_running", "Jobs that hold a slot."),
+        ("tiergate_build_info", "Always 1; the running version is in the labels."),
+        (
+            "tiergate_queue_seats",
+            "The queue's length: the maximum number of queued jobs.",
+        ),
+        ("tiergate_queue_waiting", "Queued jobs, by priority."),
+        ("tiergate_slots", "Slots of the servers that are up, by upstream."),
+        ("tiergate_callers", "Callers with a debit in an open window."),
+        ("tiergate_jobs_running", "Jobs that hold a slot, by upstream."),
         (
             "tiergate_limit_callers",
-            "Callers that a request limit counts one by one.",
+            "Callers that a request limit counts individually.",
         ),
         (
             "tiergate_accounts",
-            "Accounts, listed ones included; `none`: of a tier that tiers.yaml has not.",
+            "Accounts by tier, including those declared in tiers.yaml; `none`: their tier does not exist.",
         ),
     ];
     recorder.describe_counter(
         KeyName::from_const_str("tiergate_limit_crowded_total"),
         None,
-        "Requests of callers beyond max_callers, counted together with their neighbours.".into(),
+        "Requests of callers beyond max_callers, counted by network prefix.".into(),
     );
     for (name, text) in texts {
         recorder.describe_gauge(KeyName::from_const_str(name), None, text.into());

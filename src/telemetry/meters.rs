@@ -1,6 +1,6 @@
-//! The door's counters and histograms, with handles made once: a look-up by name costs more than all the rest of a refusal.
+//! Counters and histograms with handles made once: a look-up by name costs more than all the rest of a refusal.
 //!
-//! Gauges (`tiergate_queue_waiting` and the like) are not kept here: they are read from the hall when somebody asks.
+//! Gauges (such as `tiergate_queue_waiting`) are not kept here: a scrape reads them from the gate state.
 
 use std::sync::Arc;
 
@@ -11,35 +11,35 @@ use crate::policy::rules::{LimitId, Priority, Rules, TierId, UpstreamId};
 use crate::policy::time::Span;
 use crate::policy::{End, Table};
 
-/// The upper bounds of the histograms' buckets, in seconds: from a hand-over to the longest search.
+/// Upper bounds of the histograms' buckets in seconds: from a hand-over to the longest job.
 pub const SECONDS_BUCKETS: [f64; 16] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 ];
 
-/// Handles of everything that is counted as it happens.
+/// Handles of everything counted as it happens.
 #[derive(Debug)]
 pub struct Meters {
     tiers: Table<TierId, TierMeters>,
-    /// Refusals before anybody knew who they are.
+    /// Refusals before the caller is known.
     unknown: [Counter; Reason::ALL.len()],
     /// By request limit.
     limits: Vec<Counter>,
-    /// By request limit; those without a rule that blocks have one that nobody reads.
+    /// By request limit; those without a block rule have one that is not exported.
     limit_blocks: Vec<Counter>,
-    /// By the name of a request limit or a quota that isn't enforced.
+    /// By the name of a request limit or quota that isn't enforced.
     unenforced: Vec<(Arc<str>, Counter)>,
     queue_wait: [Histogram; Priority::COUNT],
     upstream: Table<UpstreamId, Histogram>,
 }
 
-/// What is counted by tier.
+/// Metrics by tier.
 #[derive(Debug)]
 struct TierMeters {
     jobs: [Counter; End::ALL.len()],
     refusals: [Counter; Reason::ALL.len()],
     /// Units of quota.
     debits: Counter,
-    /// The same.
+    /// Units of quota.
     releases: [Counter; End::ALL.len()],
 }
 
@@ -75,7 +75,7 @@ fn refusals(tier: &str, recorder: &impl Recorder) -> [Counter; Reason::ALL.len()
 }
 
 impl Meters {
-    /// Meters that nobody reads.
+    /// Metrics that are not exported.
     pub fn unobserved(rules: &Rules) -> Arc<Self> {
         Arc::new(Self {
             tiers: rules.tiers.map(|_, _| TierMeters::unobserved()),
@@ -88,7 +88,7 @@ impl Meters {
         })
     }
 
-    /// Meters for these rules' tiers and pools, known to the recorder by the names of docs/operations.md.
+    /// Registers metrics for these rules' tiers and pools under the names of docs/operations.md.
     pub fn register(rules: &Rules, recorder: &impl Recorder) -> Arc<Self> {
         describe(recorder);
         Arc::new(Self {
@@ -125,7 +125,7 @@ impl Meters {
         })
     }
 
-    /// A job is over: the units of quota that it held are debited if it has succeeded, otherwise given back.
+    /// A job has ended: its held units of quota are debited on success, otherwise released.
     pub fn job(&self, tier: TierId, end: End, units: u32) {
         let meters = &self.tiers[tier];
         meters.jobs[end as usize].increment(1);
@@ -135,35 +135,35 @@ impl Meters {
         }
     }
 
-    /// A request was refused; `tier` is that of whoever sent it, if that was known.
+    /// A request was refused; `tier` is the caller's, if known.
     pub fn refusal(&self, tier: Option<TierId>, reason: Reason) {
         let of_tier = tier.map(|tier| &self.tiers[tier].refusals);
         of_tier.unwrap_or(&self.unknown)[reason as usize].increment(1);
     }
 
-    /// A request was refused by that limit.
+    /// That limit refused a request.
     pub fn limited(&self, limit: LimitId) {
         self.limits[limit.index()].increment(1);
     }
 
-    /// The rule of that limit has blocked somebody.
+    /// The rule of that limit has blocked a subject.
     pub fn blocked(&self, limit: LimitId) {
         self.limit_blocks[limit.index()].increment(1);
     }
 
-    /// A request would have been refused by the limit or quota of that name, were it enforced.
+    /// The limit or quota of that name would have refused a request if it were enforced.
     pub fn unenforced(&self, name: &str) {
         if let Some((_, counter)) = self.unenforced.iter().find(|(known, _)| **known == *name) {
             counter.increment(1);
         }
     }
 
-    /// A job got its slot after so long.
+    /// A job got its slot after `waited`.
     pub fn waited(&self, priority: Priority, waited: Span) {
         self.queue_wait[priority.index()].record(waited.as_secs_f64());
     }
 
-    /// A job held its slot for so long.
+    /// A job held its slot for `held`.
     pub fn held(&self, pool: UpstreamId, held: Span) {
         self.upstream[pool].record(held.as_secs_f64());
     }
@@ -174,47 +174,47 @@ fn describe(recorder: &impl Recorder) {
     recorder.describe_counter(
         name("tiergate_jobs_total"),
         None,
-        "Metered requests that were let in, by how they ended.".into(),
+        "Admitted metered requests, by how they ended.".into(),
     );
     recorder.describe_counter(
         name("tiergate_refusals_total"),
         None,
-        "Requests that the door answered with a refusal.".into(),
+        "Refused requests, by reason.".into(),
     );
     recorder.describe_counter(
         name("tiergate_limit_refusals_total"),
         None,
-        "Requests that a request limit refused.".into(),
+        "Requests refused by a request limit.".into(),
     );
     recorder.describe_counter(
         name("tiergate_limit_blocks_total"),
         None,
-        "Blocks that the rule of a request limit has made.".into(),
+        "Blocks made by the rule of a request limit.".into(),
     );
     recorder.describe_counter(
         name("tiergate_unenforced_refusals_total"),
         None,
-        "Requests that a request limit or quota would have refused, were it enforced.".into(),
+        "Requests that a request limit or quota with enforce: false would have refused.".into(),
     );
     recorder.describe_counter(
         name("tiergate_quota_debits_total"),
         None,
-        "Units of quota that successes have taken.".into(),
+        "Units of quota debited for successful jobs.".into(),
     );
     recorder.describe_counter(
         name("tiergate_quota_releases_total"),
         None,
-        "Units of quota that were set aside and given back, by how the job ended.".into(),
+        "Units of quota held and released without a debit, by how the job ended.".into(),
     );
     recorder.describe_histogram(
         name("tiergate_queue_wait_seconds"),
         Some(Unit::Seconds),
-        "From admission to a slot, of jobs that got one.".into(),
+        "Time from admission to a slot, of jobs that got one, in seconds.".into(),
     );
     recorder.describe_histogram(
         name("tiergate_upstream_seconds"),
         Some(Unit::Seconds),
-        "How long a job held its slot: from the slot to the end of the upstream's answer.".into(),
+        "Time that a job held its slot, until the end of the upstream's response, in seconds.".into(),
     );
 }
 

@@ -1,6 +1,4 @@
-//! What operators see: metrics and logs.
-//!
-//! Absent on purpose: any label that a stranger can make grow. No caller, no key, no path.
+//! Metrics and logs. No label grows with client input: no caller, no key, no path.
 
 mod config;
 pub mod database;

@@ -1,11 +1,11 @@
-//! The series of the page, and whose they are.
+//! The series of the metrics page and their owners.
 //!
-//! A series belongs to those who hold its handle: the meters of a generation hold those of the names that its file has, and jobs in
-//! the house hold their generation. So a name that stays goes on counting where it was, whatever else a file says, and a name
-//! that nobody has any more is gone. Of what was counted the last [`GONE_MAX`] series that are gone stay on the page: so
-//! their last counts are read, and a name that comes back soon goes on. A gauge tells of what there is, and goes at once.
+//! A series belongs to the holders of its handle: the meters of a generation hold those of its file's names, and jobs in flight
+//! hold their generation. So a name that stays in the file keeps its count across reloads, and one that is no longer held is
+//! gone. The last [`GONE_MAX`] counters that are gone stay on the page, so that their last counts are scraped and a name that
+//! returns soon continues. A gauge that is gone is removed at once.
 //!
-//! Absent on purpose: time. What is gone is put aside when somebody looks. How Prometheus writes a series: that is the exporter's.
+//! There is no timer: series are removed on a scrape or on [`Registry::put_aside`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -20,12 +20,12 @@ use parking_lot::Mutex;
 use super::database::{COMMIT_BUCKETS, COMMIT_SECONDS, GROUP_BUCKETS, GROUP_SIZE};
 use super::meters::SECONDS_BUCKETS;
 
-/// Counters that stay on the page though nobody counts in them any more: those of some twenty tiers.
+/// Counters that stay on the page after they are gone: those of some twenty tiers.
 pub const GONE_MAX: usize = 1_024;
-/// Histograms that do. Each is twenty lines of the page, and an upstream has one.
+/// The same for histograms. Each takes twenty lines of the page, and an upstream has one.
 pub const GONE_HISTOGRAMS_MAX: usize = 64;
 
-/// All series of one door.
+/// All series of one server.
 #[derive(Debug, Default)]
 pub(super) struct Registry(Mutex<Tables>);
 
@@ -40,9 +40,9 @@ struct Tables {
 #[derive(Debug)]
 struct Table<S> {
     families: BTreeMap<String, Family<S>>,
-    /// Series that are gone, the longest gone first: when that was seen, by a number that only grows, and which they are.
+    /// Series that are gone, oldest first: a sequence number, family and labels.
     gone: BTreeSet<(u64, String, String)>,
-    /// The next such number.
+    /// The next sequence number.
     next: u64,
 }
 
@@ -50,7 +50,7 @@ struct Table<S> {
 #[derive(Debug)]
 struct Family<S> {
     about: SharedString,
-    /// By the labels, as the page writes them.
+    /// By labels, as the page shows them.
     series: BTreeMap<String, Series<S>>,
 }
 
@@ -58,18 +58,18 @@ struct Family<S> {
 struct Series<S> {
     labels: LabelSet,
     of: Arc<S>,
-    /// Its number among those that are gone.
+    /// Its sequence number, if it is gone.
     gone: Option<u64>,
 }
 
-/// Where the values lie that a histogram was given.
+/// The values observed by a histogram.
 #[derive(Debug)]
 struct Spread {
-    /// Upper bounds, from the lowest to the highest.
+    /// Upper bounds, ascending.
     bounds: &'static [f64],
-    /// Values up to each bound and above the one before; at last those above all.
+    /// Values up to each bound and above the previous one; last, those above all bounds.
     counts: Box<[AtomicU64]>,
-    /// Of all values: the bits of a float.
+    /// The sum of all values, as the bits of a float.
     sum: AtomicU64,
 }
 
@@ -95,7 +95,7 @@ impl Registry {
         page
     }
 
-    /// Takes from the page what nobody counts in any more, as far as it doesn't stay. To be called when names may have gone.
+    /// Removes series that are gone, beyond those that stay. Call it when names may have been removed.
     pub(super) fn put_aside(&self) {
         self.0.lock().put_aside();
     }
@@ -136,7 +136,7 @@ impl Recorder for Registry {
     }
 }
 
-/// The bounds of that histogram's buckets.
+/// The bucket bounds of that histogram.
 fn buckets(name: &str) -> &'static [f64] {
     match name {
         COMMIT_SECONDS => &COMMIT_BUCKETS,
@@ -169,7 +169,7 @@ impl<S> Table<S> {
         self.families.entry(name.as_str().to_owned()).or_default().about = about;
     }
 
-    /// The series of that key, which may be one that was gone.
+    /// The series of that key, possibly one that was gone.
     fn series(&mut self, key: &Key, new: impl FnOnce() -> S) -> Arc<S> {
         let family = self.families.entry(key.name().to_owned()).or_default();
         let labels = LabelSet::from_key_and_global(key, &Default::default());
@@ -182,8 +182,8 @@ impl<S> Table<S> {
         Arc::clone(&series.of)
     }
 
-    /// Lets go all but the last `kept` of those that nobody holds. A handle is given out under the same lock, so that what nobody
-    /// holds now stays so.
+    /// Drops all but the last `kept` series without a holder. Handles are given out under the same lock, so a series without a
+    /// holder can't get one meanwhile.
     fn put_aside(&mut self, kept: usize) {
         for (name, family) in &mut self.families {
             for (labels, series) in &mut family.series {
@@ -253,7 +253,7 @@ impl HistogramFn for Spread {
         let at = self.bounds.partition_point(|bound| *bound < value);
         self.counts[at].fetch_add(1, Ordering::Release);
         let add = |sum| Some((f64::from_bits(sum) + value).to_bits());
-        // Always something, so it is never refused.
+        // The closure always returns a value, so the update can't fail.
         let _before = self.sum.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
     }
 }
@@ -306,8 +306,8 @@ mod tests {
         }
     }
 
-    /// The bug: every name that was ever in the file stayed on the page and in memory, and five hundred edits with new tiers made it
-    /// 12 MB.
+    /// Regression: every name that was ever in the file stayed on the page and in memory, and five hundred edits with new tiers
+    /// made the page 12 MB long.
     #[test]
     fn names_without_end_take_no_memory_without_end() {
         let registry = Registry::default();
@@ -315,7 +315,7 @@ mod tests {
         let mut longest = 0;
         for file in 0..5 * GONE_MAX {
             stays.increment(1);
-            // The file has it still, and its next generation is counted where the one before was.
+            // The next generation still has the name and continues its count.
             let again = counter(&registry, "stays");
             let name = format!("tier-{file:06}");
             let (new, gauge) = (
@@ -334,7 +334,7 @@ mod tests {
         }
         let page = registry.page();
         assert!(page.contains(&format!("jobs_total{{tier=\"stays\"}} {}\n", 5 * GONE_MAX)));
-        assert!(!page.contains("slots"), "a gauge of nobody's");
+        assert!(!page.contains("slots"), "a gauge without a holder");
         assert_eq!(page.matches("jobs_total{").count(), GONE_MAX + 1);
         assert_eq!(page.matches("wait_seconds_count{").count(), GONE_HISTOGRAMS_MAX);
         assert!(page.len() < longest + 4_096, "{} after {longest}", page.len());

@@ -1,21 +1,18 @@
-//! What was used, by the bucket of time in which it was: for windows that end now, whenever that is.
-//!
-//! Made small: there is one for each of a million strangers.
-//!
-//! Absent on purpose: time. A bucket is a number; how wide it is and when it is over, the owner knows.
+//! Units used, by time bucket, for rolling windows. Kept small: there is one for each of up to a million networks. The owner
+//! defines a bucket's width and when it expires.
 
 use smallvec::SmallVec;
 
-/// What one caller has used, by bucket, oldest first.
+/// One caller's usage by bucket, oldest first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BucketLog<const INLINE: usize> {
     used: u64,
-    /// The bucket from which offsets count: that of the first entry, or one before it.
+    /// The bucket that offsets are relative to: that of the first entry, or an earlier one.
     base: u64,
     entries: SmallVec<[Bucket; INLINE]>,
 }
 
-/// A bucket's units. One with more than 2^32 - 1 is written as several.
+/// The units of a bucket. More than 2^32 - 1 are split over several entries.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
     offset: u16,
@@ -43,14 +40,14 @@ impl<const INLINE: usize> BucketLog<INLINE> {
         self.used
     }
 
-    /// The buckets that hold some units, and how many each; a bucket may come several times in a row.
+    /// Non-empty buckets with their units; a bucket may come several times in a row.
     pub(super) fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.entries
             .iter()
             .map(|entry| (self.base + u64::from(entry.offset), u64::from(entry.units())))
     }
 
-    /// Buckets before that one are over.
+    /// Drops the buckets before `first`.
     pub(super) fn forget_before(&mut self, first: u64) {
         let gone = self
             .entries
@@ -67,8 +64,8 @@ impl<const INLINE: usize> BucketLog<INLINE> {
         }
     }
 
-    /// So many units more in that bucket. A bucket that lies `reach` or more before the newest is over already, and so is what
-    /// lies so far before this one. `reach` is less than 2^15, and always the same.
+    /// Adds units to a bucket. A bucket `reach` or more before the newest has expired, and adding a newer one expires the
+    /// others in the same way. `reach` is less than 2^15 and constant.
     pub(super) fn add(&mut self, bucket: u64, units: u64, reach: u64) {
         let newest = self.buckets().last().map_or(bucket, |(newest, _)| newest.max(bucket));
         if units == 0 || bucket + reach <= newest {
@@ -78,7 +75,7 @@ impl<const INLINE: usize> BucketLog<INLINE> {
         self.used += units;
         let offset = self.offset(bucket);
         let mut left = units;
-        // A debit may be older than the last one: jobs end in another order than they come.
+        // A debit may be older than the last one: jobs don't end in the order in which they were admitted.
         let mut at = self.entries.partition_point(|entry| entry.offset <= offset);
         if let Some(last) = at.checked_sub(1).map(|at| &mut self.entries[at])
             && last.offset == offset
@@ -86,7 +83,7 @@ impl<const INLINE: usize> BucketLog<INLINE> {
             let more = left.min(u64::from(u32::MAX - last.units()));
             *last = Bucket::new(
                 offset,
-                last.units() + u32::try_from(more).expect("it is what a u32 lacks to its largest"),
+                last.units() + u32::try_from(more).expect("at most the difference to u32::MAX"),
             );
             left -= more;
         }
@@ -96,12 +93,12 @@ impl<const INLINE: usize> BucketLog<INLINE> {
                 self.entries.reserve_exact((self.entries.len() / 8).max(4));
             }
             self.entries.insert(at, Bucket::new(offset, units));
-            at += 1; // the last entry of a bucket is the one that has room
+            at += 1; // only the last entry of a bucket can take more
             left -= u64::from(units);
         }
     }
 
-    /// The bucket's offset, after moving the base if need be: entries are less than a reach apart.
+    /// The bucket's offset; moves the base if needed. Entries are less than `reach` apart.
     fn offset(&mut self, bucket: u64) -> u16 {
         let first = self.buckets().next().map_or(bucket, |(first, _)| first);
         if self.entries.is_empty() || bucket < self.base || bucket - self.base > u64::from(u16::MAX) {
@@ -116,5 +113,5 @@ impl<const INLINE: usize> BucketLog<INLINE> {
 }
 
 fn offset(bucket: u64, base: u64) -> u16 {
-    u16::try_from(bucket - base).expect("entries are less than twice a reach from the base")
+    u16::try_from(bucket - base).expect("entries are less than 2 · reach from the base")
 }

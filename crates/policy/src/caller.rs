@@ -1,32 +1,28 @@
-//! Who is counted: an account, the network of somebody without one, or a user of a delegating account (semantics §1).
-//!
-//! Absent on purpose: how a caller is recognised (`http::caller`), what an account is called, and whose network stands behind
-//! a [`NetworkId`] (`store`).
+//! Callers: an account, a network without an account, or a user of a delegating account (semantics §1).
 
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The number of an account: opaque, never given to another account.
+/// An account's number: opaque, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId(pub u32);
 
-/// Bits that the prefix of an IPv4 network has which may be blocked without a question: a wider one holds a large part of all
-/// addresses.
+/// The shortest IPv4 prefix that can be blocked without a confirmation: a shorter one covers a large part of all addresses.
 pub const WIDE_BITS_V4: u8 = 8;
-/// The same of an IPv6 network.
+/// The same for IPv6.
 pub const WIDE_BITS_V6: u8 = 16;
 
-/// A network that is counted, known by a keyed hash: so what is kept of it betrays no address.
+/// A network, identified by a keyed hash, so that stored data reveals no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkId(pub u64);
 
-/// The user of a delegating account, known by a keyed hash of the name that the account gave it.
+/// The user of a delegating account, identified by a keyed hash of the name that the account gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(pub u64);
 
-/// The network that one stranger is taken to command: an IPv4 address, or the /64 of an IPv6 one.
+/// The network that one client is assumed to control: an IPv4 address, or an IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Network {
     /// An IPv4 address, /32.
@@ -35,14 +31,14 @@ pub enum Network {
     V6(u64),
 }
 
-/// Where a request comes from, by numbers that no stranger can choose: keyed hashes.
+/// The origin of a request, as keyed hashes that clients can't choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Whereabouts {
     /// Its network.
     pub network: NetworkId,
-    /// The neighbourhood of that: IPv4 /24, IPv6 /48.
+    /// Its wider prefix: IPv4 /24, IPv6 /48.
     pub neighbourhood: NetworkId,
-    /// The region in which that lies: IPv4 /16, IPv6 /32.
+    /// The region that contains it: IPv4 /16, IPv6 /32.
     pub region: u32,
 }
 
@@ -72,14 +68,14 @@ impl fmt::Display for Network {
     }
 }
 
-/// Who is counted. The same person with and without a key is two callers.
+/// The caller that a request counts for. The same person with and without a key is two callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Caller {
-    /// Somebody with a valid API key.
+    /// A caller with a valid API key.
     Account(AccountId),
-    /// Somebody without one.
+    /// A caller without one.
     Network(NetworkId),
-    /// Somebody for whom a delegating account asks (semantics §5.9).
+    /// A user for whom a delegating account asks (semantics §5.9).
     User {
         /// The account.
         of: AccountId,
@@ -89,7 +85,7 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Everybody for whom this caller's jobs count: itself, and the account that asks for it.
+    /// All callers that this caller's jobs count for: itself, and its delegating account.
     pub fn counted(self) -> impl Iterator<Item = Self> + Clone {
         let account = match self {
             Self::User { of, .. } => Some(Self::Account(of)),
@@ -101,16 +97,15 @@ impl Caller {
 
 /// A map by caller.
 ///
-/// Nobody outside can choose what a caller's number is: an account's is given out by the door, and a network's and a user's are
-/// hashes under a key that only the door knows. So they need no hasher that is made against attack, and get one that costs
-/// next to nothing.
+/// Clients can't choose a caller's number: tiergate assigns those of accounts, and those of networks and users are hashes under
+/// a secret key. So the map needs no hasher that resists attacks, and uses a very cheap one.
 pub type CallerMap<V> = HashMap<Caller, V, BuildHasherDefault<NumberHasher>>;
 
-/// Mixes numbers that are well spread, or rising, already.
+/// Mixes numbers that are already well spread, or ascending.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NumberHasher(u64);
 
-/// 2^64 divided by the golden ratio, odd: multiplied by it, numbers that follow each other lie far apart.
+/// 2^64 divided by the golden ratio, odd: it spreads consecutive numbers far apart.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl Hasher for NumberHasher {

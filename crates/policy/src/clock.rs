@@ -1,22 +1,22 @@
-//! The policy and the wall clock (semantics §5.11): where that is followed back, everything that remembers a later time.
+//! The policy and the wall clock (semantics §5.11): what happens to remembered times when the clock is followed back.
 //!
-//! | what remembers times of the wall clock | when it is followed back to a time |
+//! | what remembers wall-clock times | when the clock is followed back to a time |
 //! |---|---|
-//! | jobs in flight | those that were admitted later count as of that time |
-//! | windows of quotas | begin anew, empty, for somebody to read back what was debited: a window forgets as its clock goes on |
+//! | jobs in flight | later admissions count as of that time |
+//! | windows of quotas | begin anew, empty, and are to be filled from the database: a window forgets as its clock advances |
 //! | users of delegating accounts | users seen later count as seen at that time |
-//! | until when networks may be counted together | as long as what they have used together may count, if they ever were |
+//! | until when networks may be counted together | extended by as long as shared usage may count, if there ever was any |
 //!
-//! All else goes by the monotonic clock: the queue, displacements, slot times and request limits. Limits that are aligned read the
-//! system's clock as it stands (`limits`).
+//! Everything else uses the monotonic clock: the queue, displacements, slot times and request limits. Aligned limits read the
+//! system's clock directly (`limits`).
 
 use super::Policy;
 use super::time::{Span, Timestamp, UnixTime};
 use super::wall_clock::ClockStep;
 
 impl Policy {
-    /// What time it is by the wall clock: it goes back only where [`Self::follow_clock`] says so (semantics §5.11). Turns the page
-    /// where a calendar's period has ended.
+    /// The current wall-clock time. It goes back only in [`Self::follow_clock`] (semantics §5.11). Begins new calendar periods
+    /// that are due.
     pub fn wall_clock(&mut self, now: Timestamp) -> UnixTime {
         let wall = self.wall.at(now);
         if self.quotas.has_to_turn(wall) {
@@ -29,10 +29,10 @@ impl Policy {
         wall
     }
 
-    /// The system's wall clock reads so. Until it has first been read it is taken to stand at the epoch. The policy's follows it
-    /// forward at once. Where it has stepped back, the policy's stands still; but rather than to do so for longer than `step_max`
-    /// ([`super::STEP_MIN`] if that is longer) it goes back at once. Then all windows are new ([`Self::has_new_windows`]), and the
-    /// caller says from where on they count ([`Self::count_from`]).
+    /// Takes a reading of the system's wall clock. Before the first one, the clock is at the epoch. The policy's clock follows
+    /// it forward at once. After a step back, the policy's clock stands still; if that would take longer than `step_max` (or
+    /// [`super::STEP_MIN`], if that is longer), it goes back at once. Then all windows are new ([`Self::has_new_windows`]), and
+    /// the caller sets from where they count ([`Self::count_from`]).
     pub fn follow_clock(&mut self, reading: UnixTime, now: Timestamp, step_max: Span) -> ClockStep {
         let step = self.wall.follow(reading, now, step_max);
         if let ClockStep::Followed { to, .. } = step {
@@ -45,25 +45,25 @@ impl Policy {
         step
     }
 
-    /// All windows of quotas begin anew, empty, since what was debited is to be read back with other dates than before:
-    /// [`Self::has_new_windows`] is true afterwards, if there are any. Jobs in flight keep what they hold.
+    /// Empties all windows of quotas, because their debits are to be read back with other dates: [`Self::has_new_windows`] is
+    /// true afterwards, if there are any. Jobs in flight keep what they hold.
     pub fn recount(&mut self, now: Timestamp) {
         self.quotas.begin_anew(&self.rules.windows);
         let wall = self.wall_clock(now);
         if self.crowded_until > UnixTime::default() {
-            // What networks have used together is among what is read back.
+            // The shared usage of networks is among what is read back.
             self.crowded_until = wall + self.quotas.memory();
         }
     }
 
-    /// What the system's wall clock should read by now. It is behind [`Self::wall_clock`] while that stands still: the wait for a
-    /// time of the wall clock is counted from here.
+    /// The expected reading of the system's wall clock. It is behind [`Self::wall_clock`] while that stands still; waits for a
+    /// wall-clock time are computed from it.
     pub fn clock_reads(&self, now: Timestamp) -> UnixTime {
         self.wall.expected(now)
     }
 
-    /// Since when the system's wall clock has gone as the monotonic one does, without a step of [`super::STEP_MIN`] or more in
-    /// either direction. The first reading is a step.
+    /// The time since which the system's wall clock has advanced like the monotonic one, without a step of [`super::STEP_MIN`]
+    /// or more. The first reading counts as a step.
     pub fn clock_agreed_since(&self) -> Timestamp {
         self.wall.agreed_since()
     }

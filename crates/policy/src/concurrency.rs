@@ -1,6 +1,5 @@
-//! What callers have in the house: their jobs, waiting ones included (semantics §4), and the quota that these hold (§5.2).
-//!
-//! Absent on purpose: timers that "reset" a count, and callers without a job.
+//! What callers have in flight: their jobs, queued ones included (semantics §4), and the quota that these hold (§5.2). Only
+//! callers with a job have an entry.
 
 use std::collections::hash_map::Entry;
 
@@ -12,45 +11,45 @@ pub(super) struct Concurrency {
     loads: CallerMap<Load>,
 }
 
-/// What one caller has in the house.
+/// What one caller has in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Load {
     /// Jobs.
     pub(super) jobs: u32,
-    /// Those of them that have a seat.
+    /// Those of them that are queued.
     pub(super) seated: u32,
-    /// Units of quota set aside for them.
+    /// Units of quota held for them.
     pub(super) held: u64,
 }
 
 impl Concurrency {
-    /// What the caller has in the house.
+    /// What the caller has in flight.
     pub(super) fn load(&self, caller: &Caller) -> Load {
         self.loads.get(caller).copied().unwrap_or_default()
     }
 
-    /// One job more.
+    /// Adds a job.
     pub(super) fn take(&mut self, caller: Caller, cost: u32) {
         let load = self.loads.entry(caller).or_default();
         load.jobs += 1;
         load.held += u64::from(cost);
     }
 
-    /// One of its jobs has sat down.
+    /// One of its jobs was queued.
     pub(super) fn enqueue(&mut self, caller: &Caller) {
         if let Some(load) = self.loads.get_mut(caller) {
             load.seated += 1;
         }
     }
 
-    /// One of its jobs has left its seat.
+    /// One of its jobs has left the queue.
     pub(super) fn stand(&mut self, caller: &Caller) {
         if let Some(load) = self.loads.get_mut(caller) {
             load.seated -= 1;
         }
     }
 
-    /// One job less. A caller without a job is forgotten.
+    /// Removes a job. A caller without jobs has no entry.
     pub(super) fn give_back(&mut self, caller: Caller, cost: u32) {
         match self.loads.entry(caller) {
             Entry::Occupied(entry) if entry.get().jobs == 1 => {
@@ -61,11 +60,11 @@ impl Concurrency {
                 load.jobs -= 1;
                 load.held -= u64::from(cost);
             }
-            Entry::Vacant(_) => unreachable!("a job gives back what it took at admission"),
+            Entry::Vacant(_) => unreachable!("a job was counted at admission"),
         }
     }
 
-    /// Callers that have a job in the house.
+    /// Callers with a job in flight.
     pub(super) fn callers(&self) -> usize {
         self.loads.len()
     }

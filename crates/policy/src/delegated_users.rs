@@ -1,16 +1,14 @@
-//! The users of delegating accounts: how many each has (semantics §5.9).
+//! The users of delegating accounts and their maximum number (semantics §5.9).
 //!
-//! A user is one of its account's for as long as it may have a debit in any window, counted from its last job. So an account
-//! that makes names up fills its own number, and the table is bounded by the accounts' numbers.
-//!
-//! Absent on purpose: what users have used. They are callers like others.
+//! A user belongs to its account for as long as it may have a debit in any window, counted from its last job. So an account
+//! that invents names uses up only its own number, and the table is bounded by those numbers.
 
 use std::collections::HashMap;
 
 use super::caller::{AccountId, UserId};
 use super::time::{Span, UnixTime};
 
-/// How often, at most, those who have gone are looked for when an account's number is full.
+/// The minimum interval between searches for expired users when an account's number is used up.
 const SWEEP_EVERY: Span = Span::from_secs(60);
 
 #[derive(Debug, Default)]
@@ -20,13 +18,13 @@ pub(super) struct DelegatedUsers {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// When each was last let in.
+    /// When each user was last admitted.
     seen: HashMap<UserId, UnixTime>,
     swept: UnixTime,
 }
 
 impl DelegatedUsers {
-    /// Whether the account may have this user: a known one, or one more. Those not seen for `memory` have gone.
+    /// Whether the account may have this user: a known one, or one more. Users not seen for `memory` have expired.
     pub(super) fn may(&mut self, of: AccountId, user: UserId, max: u32, memory: Span, now: UnixTime) -> bool {
         let Some(known) = self.accounts.get_mut(&of) else {
             return max > 0;
@@ -41,7 +39,7 @@ impl DelegatedUsers {
         known.seen.len() < max as usize
     }
 
-    /// The clock went back: what it said later than `to` it says as of then.
+    /// The clock went back: later times become `to`.
     pub(super) fn go_back(&mut self, to: UnixTime) {
         for known in self.accounts.values_mut() {
             known.swept = known.swept.min(to);
@@ -49,7 +47,7 @@ impl DelegatedUsers {
         }
     }
 
-    /// The user was let in.
+    /// The user was admitted.
     pub(super) fn note(&mut self, of: AccountId, user: UserId, now: UnixTime) {
         let seen = self.accounts.entry(of).or_default().seen.entry(user).or_default();
         *seen = now.max(*seen);
@@ -70,9 +68,9 @@ mod tests {
             users.note(bot, UserId(user), at(100));
         }
         assert!(!users.may(bot, UserId(2), 2, hour, at(200)), "the number is full");
-        assert!(users.may(bot, UserId(0), 2, hour, at(200)), "who is known may");
+        assert!(users.may(bot, UserId(0), 2, hour, at(200)), "a known user may");
         users.note(bot, UserId(0), at(200));
-        assert!(users.may(bot, UserId(2), 2, hour, at(3_700)), "one has gone");
+        assert!(users.may(bot, UserId(2), 2, hour, at(3_700)), "one has expired");
         assert!(
             users.may(AccountId(2), UserId(2), 1, hour, at(200)),
             "each account has a number of its own"

@@ -1,38 +1,36 @@
-//! How often a caller may displace another (semantics §3.4).
+//! How often a caller may displace others (semantics §3.4).
 //!
-//! Without this bound one account could clear the hall again and again by entering and hanging up, at no cost to
-//! itself. Exact: within any 60 seconds a caller displaces at most as often as it may.
-//!
-//! Absent on purpose: who is displaced (`queue`).
+//! Without this bound one account could empty the queue again and again by entering and hanging up, at no cost to itself.
+//! Exact: within any 60 seconds a caller displaces at most as often as it may.
 
 use std::collections::VecDeque;
 
 use super::caller::{Caller, CallerMap};
 use super::time::{Span, Timestamp};
 
-/// How far back displacements count.
+/// How long a displacement counts.
 pub const WINDOW: Span = Span::from_secs(60);
 
-/// Displacements of the last minute that are remembered, of all callers together. With so many in a minute nobody
-/// displaces anybody until the oldest are past: at more than 270 a second the hall is not a queue any more.
+/// Displacements of the last minute that are remembered, over all callers. With this many nothing is displaced until the oldest
+/// expire: at more than 270 a second the queue serves no purpose.
 pub const REMEMBERED_MAX: usize = 16_384;
 
 #[derive(Debug, Default)]
 pub(super) struct Displacements {
-    /// Those of the last minute, oldest first.
+    /// Displacements of the last minute, oldest first.
     log: VecDeque<(Timestamp, Caller)>,
-    /// How many of them are whose. No zeros.
+    /// Their number by caller. No zeros.
     counts: CallerMap<u32>,
 }
 
 impl Displacements {
-    /// Whether the caller has displaced fewer than `limit` in the last minute.
+    /// Whether the caller has displaced fewer than `limit` jobs in the last minute.
     pub(super) fn may(&mut self, caller: &Caller, limit: u32, now: Timestamp) -> bool {
         self.forget(now);
         self.log.len() < REMEMBERED_MAX && self.counts.get(caller).copied().unwrap_or(0) < limit
     }
 
-    /// The caller displaces somebody.
+    /// Counts a displacement by the caller.
     pub(super) fn note(&mut self, caller: Caller, now: Timestamp) {
         self.log.push_back((now, caller));
         *self.counts.entry(caller).or_insert(0) += 1;

@@ -1,7 +1,5 @@
-//! Whether there is room for whoever asks, before anything is taken: users, quotas, concurrency (semantics §2.4). A user must have
-//! room of its own, and the account that asks for it as well.
-//!
-//! Absent on purpose: seats and slots, which are shared by all.
+//! Whether the caller has headroom in its users, quotas and concurrency, before anything is taken (semantics §2.4). A user
+//! needs headroom of its own, and so does its delegating account.
 
 use std::sync::Arc;
 
@@ -13,7 +11,7 @@ use super::rules::{Quota, Rules, Tier};
 use super::time::{Timestamp, UnixTime};
 
 impl Policy {
-    /// A delegating account has a number of users (semantics §5.9).
+    /// The delegating account's number of users is bounded (semantics §5.9).
     pub(super) fn users_have_room(&mut self, ask: &AdmissionRequest, wall: UnixTime) -> Result<(), Refusal> {
         let (Caller::User { of, user }, Some(delegate)) = (ask.caller, &ask.delegate) else {
             return Ok(());
@@ -26,9 +24,9 @@ impl Policy {
         }
     }
 
-    /// Each quota must have room: debited + held + cost ≤ limit (semantics §5.2). Where several have none, the refusal is of the
-    /// one that keeps the job out for longest: who comes back when it says shall not be refused by another. Answers with those
-    /// that have none and aren't enforced.
+    /// Each quota needs headroom: debited + held + cost ≤ limit (semantics §5.2). If several are depleted, the refusal names
+    /// the one with the longest wait: a client that retries after that time is not refused by another quota. Returns the
+    /// depleted quotas that aren't enforced.
     pub(super) fn quotas_have_room(
         &mut self,
         ask: &AdmissionRequest,
@@ -48,7 +46,7 @@ impl Policy {
                     continue;
                 };
                 if !quota.enforce {
-                    // A user's and its account's may be of one name.
+                    // A quota of the user and one of its account may have the same name.
                     if !overdrawn.contains(&depleted.name) {
                         overdrawn.push(depleted.name);
                     }
@@ -101,14 +99,14 @@ impl Policy {
     }
 }
 
-/// Somebody on whose terms a job must be possible: its caller, and the delegating account.
+/// A subject whose terms must admit the job: its caller, or the delegating account.
 pub(super) struct QuotaSubject<'a> {
     caller: Caller,
     tier: &'a Tier,
     own: Option<&'a Own>,
 }
 
-/// With the tiers that these rules have for them.
+/// With their tiers under these rules.
 pub(super) fn parties<'a>(ask: &'a AdmissionRequest, rules: &'a Rules) -> impl Iterator<Item = QuotaSubject<'a>> {
     let caller = QuotaSubject {
         caller: ask.caller,
@@ -123,25 +121,25 @@ pub(super) fn parties<'a>(ask: &'a AdmissionRequest, rules: &'a Rules) -> impl I
     std::iter::once(caller).chain(account)
 }
 
-/// A quota that has no room.
+/// A depleted quota.
 struct Depleted {
     name: Arc<str>,
     limit: u64,
     used: u64,
-    /// The job costs more than the quota ever has.
+    /// The job costs more than the whole quota.
     never: bool,
-    /// When the job would have room, by the wall clock.
+    /// When the job would fit, by the wall clock.
     back: Option<UnixTime>,
 }
 
 impl Depleted {
-    /// To compare: what jobs in the house hold may come back at any moment, so it lasts the shortest.
+    /// For comparison: units held by jobs in flight may be released at any moment, so those sort first.
     fn lasts(&self) -> (bool, Option<UnixTime>) {
         (self.never, self.back)
     }
 
-    /// `reads` is what the system's clock reads: where the policy's stands still, it does so until that has caught up, and the
-    /// caller has to wait for that too.
+    /// `reads` is the reading of the system's clock. If the policy's clock stands still until that has caught up, the caller
+    /// has to wait for that too.
     fn refusal(self, reads: UnixTime) -> Refusal {
         Refusal::QuotaDepleted {
             name: self.name,

@@ -1,8 +1,8 @@
 //! Ids that stay the same for as long as the process runs: each name gets one when it is first seen, and no other name ever
-//! gets it. So whatever is known by an id, a job in flight above all, means the same under every configuration.
+//! gets it. So an id held by a job in flight means the same under every configuration.
 //!
-//! Request limits are the exception. A request is always decided by the newest limits, in one step, so no [`LimitId`] is met by
-//! other rules than its own, and a set of limits stays a number.
+//! Request limits are the exception. A request is always decided by the newest limits, in one step, so a [`LimitId`] is never
+//! used with other rules than its own, and a set of limits stays a bit mask.
 //!
 //! [`LimitId`]: crate::rules::LimitId
 
@@ -14,7 +14,7 @@ use super::rules::{Quota, Rules, ServerId, Tier, TierId, UpstreamId, UpstreamRul
 use super::table::{Id, Table};
 use super::time::Span;
 
-/// The ids that were given out.
+/// The assigned ids.
 #[derive(Clone, Debug, Default)]
 pub struct Ids {
     tiers: Interned<String, TierId>,
@@ -23,7 +23,7 @@ pub struct Ids {
     windows: Interned<WindowName, WindowId>,
 }
 
-/// By what a window is known.
+/// The identity of a window.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum WindowName {
     Rolling(Span),
@@ -33,7 +33,7 @@ enum WindowName {
 #[derive(Clone, Debug)]
 struct Interned<N, I>(HashMap<N, I>);
 
-/// So many different names were seen since the start that there is no id left.
+/// No id is left: too many different names were seen since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfIds(&'static str);
 
@@ -50,10 +50,10 @@ impl fmt::Display for OutOfIds {
 impl std::error::Error for OutOfIds {}
 
 impl Ids {
-    /// The same rules with the ids of their names. `rules` may have any ids; they only have to agree among themselves.
+    /// The same rules with persistent ids. `rules` may have any ids that are consistent among themselves.
     ///
     /// # Errors
-    /// A name is new, and there is no id left for it.
+    /// A name is new, and no id is left for it.
     pub fn assign(&mut self, rules: &Rules) -> Result<Rules, OutOfIds> {
         let mut windows = HashMap::new();
         for (old, window) in rules.windows.entries() {

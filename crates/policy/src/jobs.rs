@@ -1,13 +1,11 @@
-//! The jobs in the house: one record each, from admission to the end.
-//!
-//! Absent on purpose: order. Which job goes first is `queue`'s subject; the links that it threads through the records
-//! lie here so that a job in the middle of a line can leave it without a search.
+//! The jobs in flight: one record each, from admission to the end. The links of `queue`'s lists lie in the records, so that a
+//! job can leave the middle of a list without a search.
 
 use super::caller::{Caller, Network};
 use super::rules::{Priority, ServerId, TierId, UpstreamId};
 use super::time::{Timestamp, UnixTime};
 
-/// Names one job. Never names another: the place may be used again, with another generation.
+/// Identifies one job for good: when its index is used again, the generation differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct JobId {
     index: u32,
@@ -15,58 +13,58 @@ pub struct JobId {
 }
 
 impl JobId {
-    /// The job's place, below the number of jobs that were ever in the house at once. Free again when the job ends.
+    /// The job's index, below the highest number of jobs that were ever in flight at once. Reused when the job ends.
     pub const fn index(self) -> usize {
         self.index as usize
     }
 }
 
-/// Where a job is in its life (semantics §6).
+/// A job's state (semantics §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Holds a seat; its body arrives too slowly to ask for a slot yet.
+    /// Queued; its body arrives too slowly to ask for a slot yet.
     Uploading,
-    /// Holds a seat and has asked for a slot.
+    /// Queued, and has asked for a slot.
     Waiting,
     /// Holds a slot.
     Running {
-        /// The server that has it.
+        /// The server that runs it.
         server: ServerId,
         /// Since when.
         since: Timestamp,
     },
-    /// Has given up the slot of a server that could not be reached, and is handed the next free one before everybody
-    /// who waits. Holds neither seat nor slot.
+    /// Has given up the slot of a server that could not be reached, and gets the next free one before every queued job. Holds
+    /// neither a queue place nor a slot.
     Moving {
         /// Since when.
         since: Timestamp,
     },
-    /// The slot is given back, the answer's last part is not yet out.
+    /// Has given its slot back; the last part of the response is not sent yet.
     Ending,
 }
 
-/// One metered request in the house.
+/// One metered request in flight.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Who is counted.
+    /// Whom it counts for.
     pub caller: Caller,
-    /// Where it comes from, for operators to see.
+    /// The network it comes from, for operators.
     pub from: Network,
-    /// The terms it came with.
+    /// The tier whose terms apply.
     pub tier: TierId,
-    /// Of its tier when it came, or since the rules were last changed while it waited.
+    /// Its tier's priority on admission, or after the last reload while it was queued.
     pub priority: Priority,
-    /// Whose slots it may use.
+    /// The upstream whose slots it may use.
     pub pool: UpstreamId,
     /// When it was admitted.
     pub entered: Timestamp,
-    /// The same by the wall clock: what it holds and debits counts at that time.
+    /// The same by the wall clock. Its quota counts at this time.
     pub admitted: UnixTime,
     /// Units of quota that it holds.
     pub cost: u32,
-    /// Where it is.
+    /// Its state.
     pub state: State,
-    /// Its place in the order of asking for a slot (or, while uploading, of arrival). Unique among the waiting.
+    /// Its place in the order of asking for a slot (while uploading: of arrival). Unique among queued jobs.
     pub(super) ticket: u64,
     pub(super) prev: Option<u32>,
     pub(super) next: Option<u32>,
@@ -78,7 +76,7 @@ struct Place {
     job: Option<Job>,
 }
 
-/// All jobs in the house. Places are used again, last freed first, so that the memory in use stays warm and small.
+/// All jobs in flight. Indices are reused, last freed first, so that the memory in use stays warm and small.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     places: Vec<Place>,
@@ -95,7 +93,8 @@ impl Jobs {
                 generation: place.generation,
             }
         } else {
-            let index = u32::try_from(self.places.len()).expect("fewer jobs than 2^32: seats and slots are bounded");
+            let index =
+                u32::try_from(self.places.len()).expect("fewer than 2^32 jobs: the queue and slots are bounded");
             self.places.push(Place {
                 generation: 0,
                 job: Some(job),
@@ -104,7 +103,7 @@ impl Jobs {
         }
     }
 
-    /// The job's end. `None` if it has ended before.
+    /// Removes the job. `None` if it has ended before.
     pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
         let place = self.places.get_mut(id.index())?;
         if place.generation != id.generation {
@@ -134,23 +133,21 @@ impl Jobs {
         }
     }
 
-    /// The job at a place that a line or a list names.
+    /// The job at an index found in a list.
     pub(super) fn at(&self, index: u32) -> &Job {
         self.places[index as usize]
             .job
             .as_ref()
-            .expect("lines name only jobs in the house")
+            .expect("lists contain only jobs in flight")
     }
 
-    /// The job at a place that a line or a list names.
     pub(super) fn at_mut(&mut self, index: u32) -> &mut Job {
         self.places[index as usize]
             .job
             .as_mut()
-            .expect("lines name only jobs in the house")
+            .expect("lists contain only jobs in flight")
     }
 
-    /// The name of the job at a place.
     pub(super) fn id(&self, index: u32) -> JobId {
         JobId {
             index,
@@ -180,7 +177,7 @@ impl Jobs {
     }
 }
 
-/// A list of jobs in the order in which they were put in, threaded through their records: every step is O(1).
+/// A list of jobs in insertion order, linked through their records: every step is O(1).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct List {
     head: Option<u32>,

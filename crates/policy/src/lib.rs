@@ -1,18 +1,18 @@
-//! Every reason to say yes or no: state and events in, decisions out.
+//! Admission decisions as a pure state machine: state and events in, decisions out.
 //!
-//! A decision is a function of the rules, the events before it and the time that it is given, so a history can be
-//! replayed and gives the same decisions (semantics §9.6).
+//! A decision is a function of the rules, the events before it and the time passed in, so a history can be replayed and gives
+//! the same decisions (semantics §9.6).
 //!
-//! Absent on purpose: async, I/O, locks, clocks, randomness, logging and serde. `gate` brings the lock and the time.
+//! No async, I/O, locks, clocks, randomness, logging or serde enters this crate. `gate` adds the lock and the time.
 //!
-//! A job's way through the policy (semantics §6):
+//! A job's path through the policy (semantics §6):
 //!
 //! ```text
 //! enter ─┬─ Refusal
 //!        ├─ Admission::Running ────────────────────────┐
 //!        └─ Admission::Seated ─ ask_slot ─┬─ Grant ────┤
-//!                  │                      └─ in line ──┤ (a Grant when somebody gives a slot back)
-//!                  ├─ displaced by another's enter     │
+//!                  │                      └─ in line ──┤ (a Grant when a slot is given back)
+//!                  ├─ displaced by another job         │
 //!                  ├─ expire, hang_up, shut_down       ├─ relocate ─ moving ─┐ (a Grant, the next there is)
 //!                  │                                   │◄────────────────────┤
 //!                  ▼                                   ▼                     │
@@ -75,7 +75,7 @@ pub struct Policy {
     rules: Arc<Rules>,
     jobs: Jobs,
     queue: Queue,
-    /// Those of the rules, and those on which jobs are that the rules no longer have.
+    /// The pools of the rules, and removed ones that still have jobs.
     pools: Table<UpstreamId, Pool>,
     concurrency: Concurrency,
     quotas: Quotas,
@@ -83,13 +83,13 @@ pub struct Policy {
     wall: WallClock,
     displacements: Displacements,
     tally: Stats,
-    /// Until then networks may be counted by neighbourhood.
+    /// Until then networks may be counted by prefix.
     crowded_until: UnixTime,
     closing: bool,
 }
 
 impl Policy {
-    /// An idle door with all servers up.
+    /// A policy without jobs, with all servers up.
     pub fn new(rules: Arc<Rules>) -> Self {
         Self {
             jobs: Jobs::default(),
@@ -107,11 +107,11 @@ impl Policy {
         }
     }
 
-    /// Lets a job in, to a slot or a seat, or refuses it. All is checked before anything is taken, so a refusal takes
-    /// nothing: quota (402), concurrency (402), then slot or seat (503), as semantics §2.4 orders them.
+    /// Admits a job, to a slot or to the queue, or refuses it. Everything is checked before anything is taken, so a refusal
+    /// takes nothing: quota (402), concurrency (402), then slot or queue place (503), in the order of semantics §2.4.
     ///
     /// # Errors
-    /// The first reason not to, with its numbers.
+    /// The first reason to refuse, with its numbers.
     pub fn enter(&mut self, ask: &AdmissionRequest, now: Timestamp) -> Result<Admission, Refusal> {
         let rules = Arc::clone(&self.rules);
         self.tally.arrived += 1;
@@ -134,8 +134,8 @@ impl Policy {
         for party in parties(ask, rules) {
             self.concurrency_has_room(&party)?;
         }
-        // A body that still comes sits down, if it can without sending anybody away: a slot that would be idle is no reason
-        // to refuse it, and the pace of §6 bounds what it can cost.
+        // A job whose body is still arriving is queued if it displaces nothing by that. If it can't be, an idle slot is better
+        // used than refused, and the minimum pace of §6 bounds the cost.
         let seat_is_free = self.queue.len() < self.rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
         if (ask.ready || !seat_is_free)
             && let Some(server) = self.pools[ask.pool].free()
@@ -146,7 +146,7 @@ impl Policy {
         self.seat(ask, tier, overdrawn, now, wall)
     }
 
-    /// What every job that is let in takes, wherever it goes.
+    /// Takes what every admitted job holds.
     fn acquire(&mut self, ask: &AdmissionRequest, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> JobId {
         for caller in ask.caller.counted() {
             self.concurrency.take(caller, ask.cost);
@@ -157,7 +157,7 @@ impl Policy {
         self.jobs.insert(job(ask, tier, state, now, wall))
     }
 
-    /// What every job gives back that is out of the house, whatever else it held.
+    /// Gives back what every job holds until it ends, besides its slot or queue place.
     fn release(&mut self, job: &Job) {
         for caller in job.caller.counted() {
             self.concurrency.give_back(caller, job.cost);
@@ -204,7 +204,7 @@ impl Policy {
         })
     }
 
-    /// Whether there is a seat: a free one (`None`), or that of somebody of lower priority (semantics §3.2, §3.4).
+    /// Whether the queue has a place: a free one (`None`), or that of a job of lower priority (semantics §3.2, §3.4).
     fn room_for(&mut self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<Option<u32>, Refusal> {
         let seats = self.rules.queue.length;
         if self.queue.len() < seats {
@@ -224,7 +224,7 @@ impl Policy {
         })
     }
 
-    /// The least of the queue's, the tier's, the route's and the client's longest wait (semantics §3.9).
+    /// The shortest of the longest waits of queue, tier, route and client (semantics §3.9).
     fn longest_wait(&self, ask: &AdmissionRequest, tier: &Tier) -> Result<Span, Refusal> {
         let ours = [Some(self.rules.queue.max_wait), tier.max_wait, ask.max_wait];
         let longest = ours.into_iter().flatten().min().unwrap_or(Span::ZERO);
@@ -263,8 +263,8 @@ impl Policy {
         }
     }
 
-    /// The job's body has arrived far enough: it asks for a slot, and gets one if one is free. Otherwise it stands in
-    /// line from now on. Nothing happens if the job has already asked, or has no seat any more.
+    /// The job's body has arrived far enough: it asks for a slot, and gets one if one is free. Otherwise it joins the line.
+    /// Nothing happens if the job has already asked or is no longer queued.
     pub fn ask_slot(&mut self, job: JobId, now: Timestamp) -> Option<Grant> {
         if self.jobs.get(job)?.state != State::Uploading {
             return None;
@@ -282,7 +282,7 @@ impl Policy {
         }
     }
 
-    /// The job has waited its longest: it loses its seat. `None` if it has no seat any more, and then nothing happens.
+    /// The job's longest wait has ended: it leaves the queue. `None`, without effect, if it is no longer queued.
     pub fn expire(&mut self, job: JobId, now: Timestamp) -> Option<Refusal> {
         let state = self.jobs.get(job)?.state;
         if !matches!(state, State::Uploading | State::Waiting) {
@@ -301,7 +301,7 @@ impl Policy {
         })
     }
 
-    /// The job's client is gone while it has a seat: the seat is free. Whether it had one.
+    /// The client of a queued job is gone: its queue place is freed. Returns whether it was queued.
     pub fn hang_up(&mut self, job: JobId) -> bool {
         let seated = self
             .jobs
@@ -314,8 +314,8 @@ impl Policy {
         seated
     }
 
-    /// The upstream's answer has ended: the slot is free. The caller's concurrency is held until [`Self::end`].
-    /// Gives the slot to the next in line, if there is one. Nothing happens if the job holds no slot.
+    /// The upstream's response has ended: frees the slot and gives it to the next in line. The caller's concurrency is held
+    /// until [`Self::end`]. Nothing happens if the job holds no slot.
     pub fn give_back_slot(&mut self, job: JobId, now: Timestamp) -> Option<Grant> {
         let running = self.jobs.get_mut(job)?;
         let State::Running { server, since } = running.state else {
@@ -327,14 +327,14 @@ impl Policy {
         self.next(pool, now)
     }
 
-    /// The job is over: what it still holds is given back, and what it held of its caller's quotas becomes a debit if it has
-    /// succeeded, in every window. Nothing happens if it has a seat or has ended before.
+    /// The job has ended: releases what it still holds. On success, what it held of its caller's quotas becomes a debit in
+    /// every window. Nothing happens if it is queued or has ended before.
     pub fn end(&mut self, job: JobId, outcome: Outcome, now: Timestamp) -> Option<Grant> {
         self.end_as(job, outcome, DebitNumber::LAST, now)
     }
 
-    /// The job is over and has succeeded, and its debit was written down under that number: as [`Self::end`], but in a window
-    /// whose past is read back it counts only if it is not among what is read ([`Self::count_from`]).
+    /// The job has succeeded and its debit was written under that number: as [`Self::end`], but a window that is being read
+    /// back counts it only if it is not among what is read ([`Self::count_from`]).
     pub fn succeed(&mut self, job: JobId, debit: DebitNumber, now: Timestamp) -> Option<Grant> {
         self.end_as(job, Outcome::Succeeded, debit, now)
     }
@@ -361,8 +361,8 @@ impl Policy {
         next
     }
 
-    /// The job was granted a slot, but its client was gone before it heard: as if it had hung up while waiting. The slot
-    /// goes to the next in line. Nothing happens if the job holds no slot.
+    /// The job was granted a slot, but its client left before it was notified: counts as if the client had hung up while
+    /// queued. The slot goes to the next in line. Nothing happens if the job holds no slot.
     pub fn decline(&mut self, job: JobId, now: Timestamp) -> Option<Grant> {
         let State::Running { server, .. } = self.jobs.get(job)?.state else {
             return None;
@@ -374,11 +374,11 @@ impl Policy {
         self.next(gone.pool, now)
     }
 
-    /// The job's server could not be reached: its slots don't count until it is back, and the job moves to another server
-    /// that is up, at once or as soon as a slot is free (semantics §2.7). Nothing happens if the job holds no slot.
+    /// The job's server could not be reached: marks it down and moves the job to another server that is up, at once or as soon
+    /// as a slot is free (semantics §2.7). Nothing happens if the job holds no slot.
     ///
-    /// Nobody else gets a slot by it: what the job leaves is a server that is down, and if another one had a free slot,
-    /// nobody was waiting for it.
+    /// No other job gets a slot by this: the server that the job leaves is down, and if another one had a free slot, nothing
+    /// was waiting for it.
     pub fn relocate(&mut self, job: JobId, now: Timestamp) -> Relocation {
         let Some(running) = self.jobs.get_mut(job) else {
             return Relocation::Nowhere;
@@ -403,9 +403,9 @@ impl Policy {
         }
     }
 
-    /// The job doesn't want the slot that it waits for by moving, or that it was granted and has not heard of: the slot
-    /// goes to the next in line. The caller's concurrency is held until [`Self::end`]. Nothing happens if the job neither
-    /// moves nor holds a slot.
+    /// The moving job gives up its wait for a slot, or a slot that it was granted but not notified of: the slot goes to the
+    /// next in line. The caller's concurrency is held until [`Self::end`]. Nothing happens if the job neither moves nor holds a
+    /// slot.
     pub fn forgo(&mut self, job: JobId, now: Timestamp) -> Option<Grant> {
         let of = self.jobs.get_mut(job)?;
         let (state, pool) = (of.state, of.pool);
@@ -424,15 +424,15 @@ impl Policy {
         }
     }
 
-    /// The server is gone: its slots don't count until it is back. What runs on it goes on. Nothing happens if the rules no longer
-    /// have it.
+    /// Marks the server down: its slots don't count until it is back. Jobs on it go on. Nothing happens if it was removed from
+    /// the rules.
     pub fn server_down(&mut self, pool: UpstreamId, server: ServerId) {
         if let Some(pool) = self.pools.get_mut(pool) {
             pool.set_up(server, false);
         }
     }
 
-    /// The server is back: its slots go to those who move, then to those who wait. Nothing happens if the rules no longer have it.
+    /// Marks the server up: its slots go to moving jobs, then to queued ones. Nothing happens if it was removed from the rules.
     pub fn server_up(&mut self, pool: UpstreamId, server: ServerId, now: Timestamp) -> Vec<Grant> {
         match self.pools.get_mut(pool) {
             Some(of) => of.set_up(server, true),
@@ -441,7 +441,7 @@ impl Policy {
         self.fill(pool, now)
     }
 
-    /// No more jobs are let in, and those who wait are turned away. Running ones go on, and so do those that move.
+    /// Ends admission and refuses queued jobs. Running and moving jobs go on.
     pub fn shut_down(&mut self) -> Vec<Displaced> {
         self.closing = true;
         let waiting: Vec<JobId> = self
@@ -464,12 +464,12 @@ impl Policy {
         waiting.into_iter().map(turn_away).collect()
     }
 
-    /// Hands free slots to those who wait, as far as both go.
+    /// Hands out free slots while jobs wait.
     fn fill(&mut self, pool: UpstreamId, now: Timestamp) -> Vec<Grant> {
         std::iter::from_fn(|| self.next(pool, now)).collect()
     }
 
-    /// Hands a free slot to the first that moves, otherwise to the next in the order of service (semantics §3.5–7).
+    /// Hands a free slot to the first moving job, otherwise to the next in the order of service (semantics §3.5–7).
     fn next(&mut self, pool: UpstreamId, now: Timestamp) -> Option<Grant> {
         let server = self.pools[pool].free()?;
         if let Some(index) = self.pools[pool].moving.head() {
@@ -490,7 +490,7 @@ impl Policy {
         Some(self.grant(index, pool, server, now))
     }
 
-    /// The job, out of its seat, gets the slot.
+    /// Gives the slot to a job that has just left the queue.
     fn grant(&mut self, index: u32, pool: UpstreamId, server: ServerId, now: Timestamp) -> Grant {
         let job = self.jobs.at_mut(index);
         job.state = State::Running { server, since: now };
@@ -506,7 +506,7 @@ impl Policy {
         }
     }
 
-    /// The job that moves gets the slot. It has had one before, so it counts in no share and not for the lifeline again.
+    /// Gives the slot to a moving job. It had one before, so neither the shares nor the lifeline count it again.
     fn move_in(&mut self, index: u32, pool: UpstreamId, server: ServerId, now: Timestamp) -> Grant {
         let of = &mut self.pools[pool];
         of.moving.remove(&mut self.jobs, index);
@@ -515,7 +515,7 @@ impl Policy {
         let job = self.jobs.at_mut(index);
         let before = std::mem::replace(&mut job.state, State::Running { server, since: now });
         let State::Moving { since } = before else {
-            unreachable!("only jobs that move are in that list")
+            unreachable!("the list contains only moving jobs")
         };
         Grant {
             job: id,
@@ -526,29 +526,32 @@ impl Policy {
         }
     }
 
-    /// Out of its seat and out of the house: everything that a waiting job holds is given back.
+    /// Removes a queued job and releases everything it holds.
     fn leave(&mut self, index: u32) -> Job {
         self.queue.leave(&mut self.jobs, index);
-        let job = self.jobs.remove(self.jobs.id(index)).expect("it was in the queue");
+        let job = self
+            .jobs
+            .remove(self.jobs.id(index))
+            .expect("queued jobs are in the table");
         job.caller.counted().for_each(|caller| self.concurrency.stand(&caller));
         self.release(&job);
         job
     }
 
-    /// The estimate for a newcomer of that priority, as `Retry-After` gives it (semantics §3.10). Spread by the number
-    /// of events so far, which no two refusals share.
+    /// The estimate for a new job of that priority as `Retry-After` (semantics §3.10). Spread by the number of events so far,
+    /// which differs for every refusal.
     fn retry_after(&self, pool: UpstreamId, priority: Priority) -> Span {
         let estimate = self.estimate(pool, priority);
         retry_after(estimate, self.tally.events())
     }
 
-    /// How long a newcomer of that priority would wait (semantics §3.8).
+    /// How long a new job of that priority would wait (semantics §3.8).
     pub fn estimate(&self, pool: UpstreamId, priority: Priority) -> Span {
         let of = &self.pools[pool];
         of.estimate(priority, of.moving.len() + self.queue.ahead(pool, priority))
     }
 
-    /// A debit of the past, read back: it counts in that window, if it lies in it still. One from the future counts as of now.
+    /// Counts a past debit in that window, if it still lies in it. One from the future counts as of now.
     pub fn remember(&mut self, window: WindowId, caller: Caller, admitted: UnixTime, units: u64, now: Timestamp) {
         let wall = self.wall_clock(now);
         self.quotas.remember(window, caller, admitted, units, wall);
@@ -557,8 +560,7 @@ impl Policy {
         }
     }
 
-    /// Forgets some of those who have nothing left in a window. To be called every second or so: each call looks at one of 256
-    /// parts.
+    /// Drops some callers without usage. Call it about every second: each call looks at one of 256 parts.
     pub fn sweep(&mut self, now: Timestamp) {
         let wall = self.wall_clock(now);
         self.quotas.sweep(wall);
@@ -583,5 +585,5 @@ fn job(ask: &AdmissionRequest, tier: &Tier, state: State, now: Timestamp, wall: 
 }
 
 fn place(job: JobId) -> u32 {
-    u32::try_from(job.index()).expect("a place is a u32")
+    u32::try_from(job.index()).expect("an index is a u32")
 }

@@ -1,28 +1,26 @@
-//! Slots: which server takes the next job, and how long slots have lately been held.
+//! Slots: which server runs the next job, and how long slots were held recently.
 //!
-//! A job whose server could not be reached, and that finds no slot at another, is in no line of the queue: it stands
-//! here, before all of them. Each such job had a slot here, so there are never more of them than slots.
-//!
-//! Absent on purpose: connections and how a server's health is found out (`upstream`).
+//! A job whose server could not be reached and that finds no slot at another one is not in the queue: it waits here, ahead of
+//! all queued jobs. Each of them had a slot here, so there are never more of them than slots.
 
 use super::jobs::List;
 use super::rules::{Priority, ServerId, ServerRules};
 use super::table::Table;
 use super::time::Span;
 
-/// Slot times that must have been seen before a job is refused for its estimate (semantics §3.9).
+/// Slot times needed before a job is refused because of its estimate (semantics §3.9).
 pub const SLOT_TIMES_MIN: u64 = 20;
 
-/// What a slot time is taken to be before any was seen.
+/// The assumed slot time before any was measured.
 const SLOT_TIME_UNSEEN: Span = Span::from_secs(1);
 
 /// The mean slot time moves by 1/32 of the difference with each new one, so it follows the last few dozen.
 const MEAN_WEIGHT: u64 = 32;
 
-/// How many of the last slots are remembered, to see what share of them went to higher priorities.
+/// Number of last slots that are remembered, to see what share of them went to higher priorities.
 const RECENT: usize = 64;
 
-/// The share of higher priorities stretches an estimate at most so many times.
+/// The share of higher priorities multiplies an estimate by at most this.
 const STRETCH_MAX: u64 = 8;
 
 #[derive(Debug)]
@@ -31,8 +29,8 @@ struct Server {
     slots: u32,
     running: u32,
     up: bool,
-    /// The pool's count of arrivals at its servers when this one last got a job: of two equally busy ones, the longer
-    /// idle goes first.
+    /// The pool's count of arrivals when this server last got a job: of two equally busy servers, the one idle for longer comes
+    /// first.
     last: u64,
 }
 
@@ -48,23 +46,23 @@ impl Server {
     }
 }
 
-/// One upstream's slots.
+/// The slots of one upstream.
 #[derive(Debug)]
 pub(super) struct Pool {
-    /// By their ids, rising. A server that the rules no longer have stays, without slots, until nothing runs on it.
+    /// By ascending id. A server that was removed from the rules stays, without slots, until nothing runs on it.
     servers: Vec<Server>,
-    /// Jobs that move, in the order in which they gave their slots up.
+    /// Jobs that move, in the order in which they gave up their slots.
     pub(super) moving: List,
     /// Jobs ever placed.
     placed: u64,
-    /// Arrivals at servers: jobs ever placed, and those that moved.
+    /// Arrivals at servers: jobs ever placed, and moves.
     occupied: u64,
-    /// Jobs ever taken out of the queue, for the lifeline.
+    /// Jobs ever taken from the queue, for the lifeline.
     pub(super) from_queue: u64,
     mean: Span,
     seen: u64,
     recent: [Priority; RECENT],
-    /// Of `recent`, how many of each priority.
+    /// The number of entries in `recent` by priority.
     shares: [u32; Priority::COUNT],
 }
 
@@ -89,7 +87,7 @@ impl Pool {
         self.servers.iter_mut().find(|server| server.id == id)
     }
 
-    /// One on which a job runs.
+    /// A server on which a job runs.
     fn used(&mut self, id: ServerId) -> &mut Server {
         self.server(id).expect("a server stays while a job is on it")
     }
@@ -103,18 +101,18 @@ impl Pool {
             .sum()
     }
 
-    /// Jobs that hold a slot, on servers that have since gone down too.
+    /// Jobs that hold a slot, including those on servers that have gone down since.
     pub(super) fn running(&self) -> u32 {
         self.servers.iter().map(|server| server.running).sum()
     }
 
-    /// Whether a job holds a slot of that server.
     pub(super) fn runs_on(&self, server: ServerId) -> bool {
         let mut servers = self.servers.iter();
         servers.any(|of| of.id == server && of.running > 0)
     }
 
-    /// The least busy server that is up and has a free slot: the smallest share of its slots in use, then the longest idle.
+    /// The least busy server that is up and has a free slot: the one with the smallest share of slots in use, then the longest
+    /// idle.
     pub(super) fn free(&self) -> Option<ServerId> {
         let mut best: Option<&Server> = None;
         for server in &self.servers {
@@ -135,7 +133,7 @@ impl Pool {
         best.map(|server| server.id)
     }
 
-    /// A job of that priority gets a slot of that server.
+    /// Gives a slot of that server to a job of that priority.
     pub(super) fn place(&mut self, server: ServerId, priority: Priority) {
         let slot = usize::try_from(self.placed % RECENT as u64).expect("below RECENT");
         if self.placed >= RECENT as u64 {
@@ -147,7 +145,7 @@ impl Pool {
         self.occupy(server);
     }
 
-    /// A job moves to that server: the same job, so it counts in no share again.
+    /// Moves a job to that server. It is the same job, so the shares don't change.
     pub(super) fn occupy(&mut self, server: ServerId) {
         self.occupied += 1;
         let occupied = self.occupied;
@@ -156,7 +154,7 @@ impl Pool {
         server.last = occupied;
     }
 
-    /// A job gives the slot back, held so long; `None` if its time says nothing of how long slots are held.
+    /// Frees a slot that was held for `held`; `None` if that time must not affect the mean.
     pub(super) fn vacate(&mut self, server: ServerId, held: Option<Span>) {
         self.used(server).running -= 1;
         if let Some(held) = held {
@@ -171,14 +169,14 @@ impl Pool {
         }
     }
 
-    /// The server's slots count again, or no more. Nothing happens if it is gone.
+    /// Marks the server up or down. Nothing happens if it was removed.
     pub(super) fn set_up(&mut self, server: ServerId, up: bool) {
         if let Some(server) = self.server(server) {
             server.up = up;
         }
     }
 
-    /// Other servers and slots: fewer drain, more are used at once. A server that vanished has none.
+    /// Changes servers and slots: surplus slots drain, added ones are usable at once. A removed server has none.
     pub(super) fn change_to(&mut self, rules: &Table<ServerId, ServerRules>) {
         for server in &mut self.servers {
             server.slots = rules.get(server.id).map_or(0, |rules| rules.slots);
@@ -192,15 +190,15 @@ impl Pool {
         self.servers.sort_unstable_by_key(|server| server.id);
     }
 
-    /// Slot times seen.
+    /// Number of slot times measured.
     pub(super) fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// How long a job of that priority would wait behind so many others (semantics §3.8): (ahead + 1) × mean slot time
-    /// ÷ slots, stretched by the share of the last slots that went to higher priorities, at most 8 times.
+    /// How long a job of that priority would wait behind `ahead` others (semantics §3.8): (ahead + 1) × mean slot time ÷ slots,
+    /// multiplied by the share of the last slots that went to higher priorities, at most by 8.
     pub(super) fn estimate(&self, priority: Priority, ahead: u32) -> Span {
-        // With no server up nobody knows how long; as if all were is a wait after which it is worth asking again.
+        // With no server up the wait is unknown. Assume that all are up: a reasonable time to retry.
         let up = self.slots();
         let all_slots = || self.servers.iter().map(|server| server.slots).sum();
         let slots = u64::from(if up > 0 { up } else { all_slots() }).max(1);
@@ -214,18 +212,18 @@ impl Pool {
     }
 }
 
-/// The shortest that a refused client is told to stay away.
+/// The shortest time in `Retry-After`.
 const RETRY_MIN: Span = Span::from_secs(1);
 /// The longest.
 const RETRY_MAX: Span = Span::from_secs(300);
 
-/// `Retry-After` for an estimated wait: 1 to 300 s, and up to a quarter and a second later by the job's number, so that
-/// those who are refused together don't come back together (semantics §3.10).
+/// `Retry-After` for an estimated wait: 1 to 300 s, plus up to a quarter and a second depending on the job's number, so that
+/// clients refused together don't retry together (semantics §3.10).
 pub(super) fn retry_after(estimate: Span, number: u64) -> Span {
     let base = estimate.as_nanos().min(RETRY_MAX.as_nanos() * 4 / 5);
-    // The upper 16 bits of a multiplication by 2^64/φ: neighbours in number land far apart.
+    // The upper 16 bits of a multiplication by 2^64/φ: consecutive numbers land far apart.
     let spread = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48;
     let room = base / 4 + RETRY_MIN.as_nanos();
-    let later = u64::try_from((u128::from(room) * u128::from(spread)) >> 16).expect("less than room");
+    let later = u64::try_from((u128::from(room) * u128::from(spread)) >> 16).expect("less than `room`");
     Span::from_nanos((base + later).clamp(RETRY_MIN.as_nanos(), RETRY_MAX.as_nanos()))
 }

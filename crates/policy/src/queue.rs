@@ -1,13 +1,11 @@
-//! Who waits, who goes next, who must go (semantics §3).
+//! The queue: who waits, who is served next, who is displaced (semantics §3).
 //!
-//! Seats are shared by all pools; a slot belongs to one. So there is a line for each pool and priority, and the one
-//! to be displaced is looked for over all pools. Jobs whose bodies still arrive have a seat but stand in no line:
-//! they are served after everybody of their priority who has asked for a slot, and so are displaced before them.
+//! All pools share the queue's places; a slot belongs to one pool. So there is a line for each pool and priority, and the job
+//! to displace is searched over all pools. A job whose body is still arriving takes a place but is in no line: it is served
+//! after all jobs of its priority that have asked for a slot, and so is displaced before them.
 //!
-//! In `fifo` every step is O(1) in the number of the waiting; in `fair` O(log callers), but for the estimate of a job whose
-//! client names the longest wait.
-//!
-//! Absent on purpose: whether somebody may enter (`Policy::enter`), and time.
+//! With `fifo` every step is O(1) in the number of queued jobs; with `fair` it is O(log callers), except the estimate for a job
+//! whose client states a longest wait.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,11 +17,11 @@ use super::table::Table;
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// Everybody who has a seat, by priority.
+    /// Queued jobs by priority.
     waiting: [u32; Priority::COUNT],
     uploading: [List; Priority::COUNT],
     pools: Table<UpstreamId, [Line; Priority::COUNT]>,
-    /// The next ticket: counts up with everybody who sits down or asks for a slot.
+    /// The next ticket: grows with every job that is queued or asks for a slot.
     ticket: u64,
 }
 
@@ -37,22 +35,22 @@ impl Queue {
         }
     }
 
-    /// Jobs that have a seat.
+    /// Queued jobs.
     pub(super) fn len(&self) -> u32 {
         self.waiting.iter().sum()
     }
 
-    /// Jobs that have a seat, by priority.
+    /// Queued jobs by priority.
     pub(super) fn waiting(&self) -> &[u32; Priority::COUNT] {
         &self.waiting
     }
 
-    /// The lowest priority of which somebody waits.
+    /// The lowest priority with a queued job.
     pub(super) fn lowest(&self) -> Option<Priority> {
         Priority::all().find(|priority| self.waiting[priority.index()] > 0)
     }
 
-    /// Jobs that go before a newcomer of that priority: those of its own and of higher ones that have asked for a slot.
+    /// Jobs ahead of a new one of that priority: those of the same or a higher priority that have asked for a slot.
     pub(super) fn ahead(&self, pool: UpstreamId, priority: Priority) -> u32 {
         self.pools[pool][priority.index()..]
             .iter()
@@ -60,14 +58,14 @@ impl Queue {
             .sum()
     }
 
-    /// As [`Self::ahead`], for a caller whose turns count: in `fair` it needn't wait for all of everybody's jobs.
+    /// As [`Self::ahead`], for a caller whose turns count: with `fair` it does not wait for all jobs of the others.
     pub(super) fn ahead_of(&self, pool: UpstreamId, priority: Priority, caller: &Caller) -> u32 {
         let lines = &self.pools[pool];
         let higher: u32 = lines[priority.index() + 1..].iter().map(|line| line.list.len()).sum();
         higher + lines[priority.index()].ahead_of(caller)
     }
 
-    /// Gives the job a seat, in the line if it asks for a slot.
+    /// Queues the job, in a line if it asks for a slot.
     pub(super) fn enqueue(&mut self, jobs: &mut Jobs, index: u32) {
         self.ticket += 1;
         let job = jobs.at_mut(index);
@@ -81,7 +79,7 @@ impl Queue {
         }
     }
 
-    /// Takes the job out of its seat, wherever it stands.
+    /// Removes the job from the queue.
     pub(super) fn leave(&mut self, jobs: &mut Jobs, index: u32) {
         let job = jobs.at(index);
         let (priority, pool, caller, state) = (job.priority.index(), job.pool, job.caller, job.state);
@@ -93,17 +91,17 @@ impl Queue {
         }
     }
 
-    /// Takes the next in the order of service out of its seat: of the highest priority, the first in line.
+    /// Removes the next job in the order of service: of the highest priority, the first in line.
     pub(super) fn take_next(&mut self, jobs: &mut Jobs, pool: UpstreamId) -> Option<u32> {
         let line = self.pools[pool].iter().rposition(|line| line.list.len() > 0)?;
         let index = self.pools[pool][line]
             .first()
-            .expect("a line that is not empty has a first");
+            .expect("a non-empty line has a first job");
         self.serve(jobs, pool, line, index);
         Some(index)
     }
 
-    /// Takes whoever of the pool asked for a slot first out of its seat, whatever the priority.
+    /// Removes the job of the pool that asked for a slot first, whatever its priority.
     pub(super) fn take_oldest(&mut self, jobs: &mut Jobs, pool: UpstreamId) -> Option<u32> {
         let (line, index) = self.pools[pool]
             .iter()
@@ -121,7 +119,7 @@ impl Queue {
         self.pools[pool][line].serve(jobs, index, &caller, self.ticket);
     }
 
-    /// Of the waiting of that priority, the one that would be served last.
+    /// Of the queued jobs of that priority, the one that would be served last.
     pub(super) fn last(&self, jobs: &Jobs, priority: Priority) -> Option<u32> {
         let uploading = self.uploading[priority.index()].tail();
         uploading.or_else(|| {
@@ -133,12 +131,12 @@ impl Queue {
         })
     }
 
-    /// Places everybody anew, by their priorities of now and in their order of arrival. Displaces nobody.
+    /// Rebuilds the queue with the jobs' current priorities, in their order of arrival. Displaces nothing.
     pub(super) fn replace_all(&mut self, jobs: &mut Jobs, within: Within, pools: impl Iterator<Item = UpstreamId>) {
         let mut seated: Vec<(u64, u32)> = jobs
             .iter()
             .filter(|(_, job)| matches!(job.state, State::Uploading | State::Waiting))
-            .map(|(id, job)| (job.ticket, u32::try_from(id.index()).expect("a place is a u32")))
+            .map(|(id, job)| (job.ticket, u32::try_from(id.index()).expect("an index is a u32")))
             .collect();
         seated.sort_unstable();
         let ticket = self.ticket;
@@ -162,12 +160,12 @@ fn lines(within: Within) -> [Line; Priority::COUNT] {
     })
 }
 
-/// Those who wait for one pool with one priority.
+/// The jobs that wait for one pool with one priority.
 #[derive(Debug)]
 struct Line {
     /// All of them in the order in which they asked.
     list: List,
-    /// Whose turn it is, in `fair`.
+    /// The callers' turns, with `fair`.
     turns: Option<Turns>,
 }
 
@@ -200,8 +198,8 @@ impl Line {
         }
     }
 
-    /// The one that would be served last, with a rank to compare it with the last of other pools: in `fair` the
-    /// later round is later, then the later turn; in `fifo` the later ticket.
+    /// The one that would be served last, with a rank to compare it with those of other pools: with `fair` the later round,
+    /// then the later turn; with `fifo` the later ticket.
     fn last(&self, jobs: &Jobs) -> Option<((u32, u64), u32)> {
         match &self.turns {
             None => self.list.tail().map(|index| ((0, jobs.at(index).ticket), index)),
@@ -217,17 +215,17 @@ impl Line {
     }
 }
 
-/// Callers take turns: the ring of those who wait, and each one's own jobs in their order.
+/// Callers take turns: a ring of callers, each with its own jobs in order.
 ///
-/// A caller joins the ring at its end; when it has been served it goes to the end again. So the order of service runs
-/// in rounds, and the last to be served is the newest job of the last in the ring among those with the most jobs.
+/// A caller joins at the end of the ring, and returns there when it has been served. So the order of service runs in rounds,
+/// and the last to be served is the newest job of the last caller in the ring among those with the most jobs.
 #[derive(Debug, Default)]
 struct Turns {
-    /// The ring, by turn: the ticket with which a caller joined it or was last served. Each one's jobs, never none.
+    /// The ring, by turn: the ticket with which a caller joined it or was last served. The job lists are never empty.
     ring: BTreeMap<u64, VecDeque<u32>>,
-    /// Whose turn is which.
+    /// The turn of each caller.
     callers: CallerMap<u64>,
-    /// Those with more than one job, as (jobs, turn). Mostly nobody: then the last in the ring is served last.
+    /// Callers with more than one job, as (jobs, turn). Usually none: then the last in the ring is served last.
     crowds: BTreeSet<(u32, u64)>,
 }
 
@@ -240,10 +238,10 @@ impl Turns {
         self.recount((now - 1, turn), (now, turn));
     }
 
-    /// The job leaves. If it is `served`, its caller goes to the end of the ring with that ticket.
+    /// Removes the job. If it is `served`, its caller goes to the end of the ring with that ticket.
     fn remove(&mut self, index: u32, caller: &Caller, served: Option<u64>) {
         let Entry::Occupied(mut place) = self.callers.entry(*caller) else {
-            unreachable!("whoever stands in a line has a turn in it")
+            unreachable!("a caller with a job in line has a turn")
         };
         let turn = *place.get();
         let next = served.unwrap_or(turn);
@@ -283,12 +281,12 @@ impl Turns {
         Some((rank, *newest))
     }
 
-    /// How many jobs go before the caller's next. Where it has `own` in line, that is served in round `own` (counted from
-    /// 0): every round before it serves each caller once, that round only those whose turn is earlier.
-    /// O(callers in line), which are no more than the seats.
+    /// Jobs ahead of the caller's next one. With `own` jobs in line, that one is served in round `own` (counted from 0): every
+    /// earlier round serves each caller once, and that round only the callers with an earlier turn. O(callers in line), at most
+    /// the queue's length.
     fn ahead_of(&self, caller: &Caller) -> u32 {
         let Some(turn) = self.callers.get(caller) else {
-            return u32::try_from(self.ring.len()).expect("seats are a u32");
+            return u32::try_from(self.ring.len()).expect("the queue's length is a u32");
         };
         let own = count(&self.ring[turn]);
         let before = |(at, jobs)| count(jobs).min(own + u32::from(at < turn));
@@ -297,5 +295,5 @@ impl Turns {
 }
 
 fn count(jobs: &VecDeque<u32>) -> u32 {
-    u32::try_from(jobs.len()).expect("seats are a u32")
+    u32::try_from(jobs.len()).expect("the queue's length is a u32")
 }

@@ -1,19 +1,18 @@
-//! Quotas: what callers have used within the windows that the rules use (semantics §5). What is set aside for jobs in the
-//! house is `concurrency`'s; it becomes a debit here, or is given back there.
+//! Quotas: what callers have used in the windows of the rules (semantics §5). `concurrency` has what is held for jobs in
+//! flight; it becomes a debit here, or is released there.
 //!
 //! A rolling window of length L advances in buckets of width w = max(1 s, L ÷ 1,440). The debits of bucket b, which lie in
-//! [b·w, (b+1)·w), leave together at (b+1)·w + L: up to w late, never early. So no stretch of length L ever holds more than
-//! the limit. A calendar's period begins with an empty page.
+//! [b·w, (b+1)·w), expire together at (b+1)·w + L: up to w late, never early. So no interval of length L ever holds more than
+//! the limit. A calendar period begins empty.
 //!
-//! A window that a reload has made counts from a debit's number on. What was written down before it is read back, also what
-//! is of jobs that are in the house still: so each debit is counted once, by its job's end or by whoever reads, in whatever
-//! order.
+//! A window created by a reload counts debits from a certain number on. Earlier debits are read back from the database, even
+//! those of jobs that are still in flight: so each debit is counted once, by its job's end or by the read-back, in any order.
 //!
-//! A time here is a point of the wall clock as `wall` follows it. Where that goes back, every window begins anew, as if a reload
-//! had made it: what it forgot while the clock was ahead is nowhere but in what was written down.
+//! Times are those of the policy's wall clock (`wall_clock`). If that goes back, every window begins anew, as if a reload had
+//! created it: what it forgot while the clock was ahead is only in the database.
 //!
-//! Absent on purpose: limits and names, which are the tiers'; time zones; and timers. Who has nothing left in a window is
-//! forgotten when somebody looks, and by a sweep of one shelf at a time.
+//! There are no timers: a caller with nothing left in a window is dropped when it is looked up, and by a sweep of one shelf at
+//! a time.
 
 use super::bucket_log::BucketLog;
 use super::caller::{Caller, CallerMap};
@@ -23,43 +22,43 @@ use super::shelves::{SHELVES, Shelves};
 use super::table::Table;
 use super::time::{Span, UnixTime};
 
-/// Buckets of a rolling window, at most (and one that is leaving).
+/// Buckets of a rolling window, at most (plus one that is expiring).
 const BUCKETS: u64 = 1_440;
-/// A debit that lies so many buckets before another has left the window when the other is made.
+/// When a debit is made, debits this many buckets older have left the window.
 const REACH: u64 = BUCKETS + 1;
-/// Buckets of one caller that lie in one piece of memory.
+/// Buckets of one caller stored inline.
 const INLINE: usize = 10;
-/// The narrowest bucket.
+/// The minimum bucket width.
 const BUCKET_MS_MIN: u64 = 1_000;
 /// All windows that the rules use.
 #[derive(Debug, Default)]
 pub(super) struct Quotas {
     windows: Table<WindowId, Counted>,
-    /// When the next calendar's period begins.
+    /// When the next calendar period begins.
     turns_at: Option<UnixTime>,
-    /// The longest that a debit counts in any window.
+    /// The longest time that a debit counts in any window.
     memory: Span,
 }
 
-/// What a caller has used in one window.
+/// A caller's usage in one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Units debited.
     pub used: u64,
-    /// Units set aside for jobs in the house.
+    /// Units held for jobs in flight.
     pub held: u64,
-    /// When the next debited unit comes back; `None` if there is none, or if it never does.
+    /// When the next debited unit expires; `None` if there is none, or if it never does.
     pub next_free: Option<UnixTime>,
-    /// When all that are debited now will have come back; `None` if there are none, or if they never do.
+    /// When all current debits will have expired; `None` if there are none, or if they never do.
     pub next_reset: Option<UnixTime>,
 }
 
 #[derive(Debug)]
 struct Counted {
     counts: Counts,
-    /// Debits below don't count as their jobs end: somebody reads them back.
+    /// Debits below this number don't count when their jobs end: they are read back.
     first: DebitNumber,
-    /// It has been made, and nobody has said yet from where on it counts.
+    /// The window is new, and [`Quotas::count_from`] has not been called yet.
     is_new: bool,
 }
 
@@ -69,8 +68,8 @@ enum Counts {
     Paged(Paged),
 }
 
-/// A calendar's longest period that matters for how long users are remembered: a month of 31 days in which clocks are put back
-/// by an hour, as October is in Europe.
+/// The longest calendar period, for how long users are remembered: a month of 31 days in which clocks are set back by an hour,
+/// as October in Europe.
 const PERIOD_MAX: Span = Span::from_secs(31 * 86_400 + 3_600);
 
 impl Quotas {
@@ -81,7 +80,7 @@ impl Quotas {
         quotas
     }
 
-    /// Other windows from now on. What was counted in one that stays goes on counting.
+    /// Replaces the windows. One that stays keeps its counts.
     pub(super) fn reload(&mut self, windows: &Table<WindowId, Window>) {
         self.windows.retain(|id, _| windows.contains(id));
         for (id, window) in windows.entries() {
@@ -97,18 +96,18 @@ impl Quotas {
         self.turns_at = self.all().filter_map(Counts::turns_at).min();
     }
 
-    /// Every window begins anew, empty.
+    /// Empties every window.
     pub(super) fn begin_anew(&mut self, windows: &Table<WindowId, Window>) {
         self.windows = windows.map(|_, window| Counted::new(window));
         self.turns_at = self.all().filter_map(Counts::turns_at).min();
     }
 
-    /// Whether there are windows of which nobody has said yet from where on they count.
+    /// Whether there are windows without a first debit number.
     pub(super) fn has_new_windows(&self) -> bool {
         self.windows.iter().any(|counted| counted.is_new)
     }
 
-    /// New windows count debits of that number and above. Which are new.
+    /// Sets the first debit number of new windows, and returns which are new.
     pub(super) fn count_from(&mut self, first: DebitNumber) -> Vec<WindowId> {
         let new = |(id, counted): (WindowId, &mut Counted)| {
             let is_new = std::mem::replace(&mut counted.is_new, false);
@@ -120,7 +119,7 @@ impl Quotas {
         self.windows.entries_mut().filter_map(new).collect()
     }
 
-    /// Whether that window is there and counts from that number on.
+    /// Whether that window exists and counts from that number on.
     pub(super) fn counts_from(&self, window: WindowId, first: DebitNumber) -> bool {
         self.windows.get(window).is_some_and(|counted| counted.first == first)
     }
@@ -133,18 +132,18 @@ impl Quotas {
         self.windows.iter_mut().map(|counted| &mut counted.counts)
     }
 
-    /// How long a debit may count.
+    /// The longest time that a debit may count.
     pub(super) fn memory(&self) -> Span {
         self.memory
     }
 
-    /// Whether a calendar's period has ended: then call [`Self::turn`] first of all.
+    /// Whether a calendar period has ended: then call [`Self::turn`] before anything else.
     pub(super) fn has_to_turn(&self, now: UnixTime) -> bool {
         self.turns_at.is_some_and(|at| at <= now)
     }
 
-    /// Begins the periods that have begun. `in_house` are the jobs in the house, each with its caller, what it holds and since
-    /// when: what they hold belongs to the period in which they were let in (semantics §5.6).
+    /// Begins the periods that are due. `in_house` are the jobs in flight with their caller, held units and admission time:
+    /// what they hold belongs to the period of their admission (semantics §5.6).
     pub(super) fn turn(&mut self, now: UnixTime, in_house: impl Iterator<Item = (Caller, u32, UnixTime)> + Clone) {
         for counts in self.all_mut() {
             if let Counts::Paged(paged) = counts
@@ -156,7 +155,7 @@ impl Quotas {
         self.turns_at = self.all().filter_map(Counts::turns_at).min();
     }
 
-    /// Units that the caller has used and holds in the window; `held` is what it holds in all.
+    /// Units that the caller has used and holds in the window; `held` is what it holds in total.
     pub(super) fn taken(&mut self, window: WindowId, caller: &Caller, held: u64, now: UnixTime) -> u64 {
         match &mut self.windows[window].counts {
             Counts::Rolling(rolling) => rolling.used(caller, now) + held,
@@ -164,7 +163,7 @@ impl Quotas {
         }
     }
 
-    /// When that many debited units will have come back; `None` if there aren't so many.
+    /// When that many debited units will have expired; `None` if there aren't that many.
     pub(super) fn back(&self, window: WindowId, caller: &Caller, units: u64) -> Option<UnixTime> {
         match &self.windows[window].counts {
             Counts::Rolling(rolling) => rolling.back(caller, units),
@@ -172,7 +171,7 @@ impl Quotas {
         }
     }
 
-    /// What the caller has used in the window; `held` is what it holds in all. Of a window that there isn't nothing was used.
+    /// The caller's usage in the window; `held` is what it holds in total. Zero if the window doesn't exist.
     pub(super) fn usage(&mut self, window: WindowId, caller: &Caller, held: u64, now: UnixTime) -> Usage {
         if !self.windows.contains(window) {
             return Usage::default();
@@ -201,21 +200,21 @@ impl Quotas {
         }
     }
 
-    /// A job that was let in at that time has succeeded: it counts in every window, unless somebody reads it back there.
+    /// A job admitted at that time has succeeded: debits every window except those that read this debit back.
     pub(super) fn debit(&mut self, caller: Caller, admitted: UnixTime, units: u32, number: DebitNumber) {
         for counted in self.windows.iter_mut().filter(|counted| number >= counted.first) {
             counted.counts.add(caller, admitted, units.into());
         }
     }
 
-    /// The same in one window only: a debit of the past. One from the future counts as of now.
+    /// Debits one window with a past debit. One from the future counts as of now.
     pub(super) fn remember(&mut self, window: WindowId, caller: Caller, admitted: UnixTime, units: u64, now: UnixTime) {
         if let Some(counted) = self.windows.get_mut(window) {
             counted.counts.add(caller, admitted.min(now), units);
         }
     }
 
-    /// All that `from` has used, `to` has used from now on, in every window. It has used nothing yet.
+    /// Copies the usage of `from` to `to`, which has none yet, in every window.
     pub(super) fn copy(&mut self, from: &Caller, to: Caller) {
         for counts in self.all_mut() {
             match counts {
@@ -225,7 +224,7 @@ impl Quotas {
         }
     }
 
-    /// A job that was let in at that time has ended: what it held is no longer carried from an earlier period.
+    /// A job admitted at that time has ended: it is no longer carried over from an earlier period.
     pub(super) fn let_go(&mut self, caller: &Caller, admitted: UnixTime, units: u32) {
         for counts in self.all_mut() {
             if let Counts::Paged(paged) = counts
@@ -240,7 +239,7 @@ impl Quotas {
         }
     }
 
-    /// Forgets callers of one shelf of each table who have nothing left in it. The next call looks at the next shelf.
+    /// Drops callers without usage from one shelf of each table. The next call looks at the next shelf.
     pub(super) fn sweep(&mut self, now: UnixTime) {
         for counts in self.all_mut() {
             if let Counts::Rolling(rolling) = counts {
@@ -257,7 +256,7 @@ impl Quotas {
         })
     }
 
-    /// Callers that have a debit in the window that knows most: accounts, networks, users.
+    /// Callers with a debit in the window that has most: accounts, networks, users.
     pub(super) fn callers(&self) -> [usize; 3] {
         let kinds = |counts: &Counts| match counts {
             Counts::Rolling(rolling) => rolling.logs.kinds,
@@ -288,7 +287,7 @@ impl Counts {
 
     fn add(&mut self, caller: Caller, admitted: UnixTime, units: u64) {
         match self {
-            _ if units == 0 => {} // it would make a debtor of the caller
+            _ if units == 0 => {} // would create an entry for the caller
             Self::Rolling(rolling) => rolling.add(caller, admitted, units),
             Self::Paged(paged) if admitted >= paged.since => *paged.pages.or_default(caller) += units,
             Self::Paged(_) => {}
@@ -303,7 +302,7 @@ impl Counts {
     }
 }
 
-/// A window of that length that ends now, whenever that is.
+/// A window of that length that ends now.
 #[derive(Debug)]
 struct Rolling {
     length_ms: u64,
@@ -332,7 +331,7 @@ impl Rolling {
         self.bucket(UnixTime::from_millis(now.as_millis().saturating_sub(self.length_ms)))
     }
 
-    /// When the bucket leaves.
+    /// When the bucket leaves the window.
     fn leaves(&self, bucket: u64) -> UnixTime {
         let ends = (bucket + 1).saturating_mul(self.width_ms);
         UnixTime::from_millis(ends.saturating_add(self.length_ms))
@@ -376,15 +375,15 @@ impl Rolling {
     }
 }
 
-/// A calendar's present period.
+/// The current period of a calendar.
 #[derive(Debug)]
 struct Paged {
     calendar: Calendar,
     since: UnixTime,
-    /// `None`: the last one that was computed.
+    /// `None`: the last computed period.
     until: Option<UnixTime>,
     pages: Shelves<u64>,
-    /// What jobs hold that were let in before the period. Usually empty.
+    /// Units held by jobs that were admitted before the period. Usually empty.
     carried: CallerMap<u64>,
 }
 

@@ -1,6 +1,5 @@
-//! Why not: a typed value with its reason, its numbers and its time to retry (semantics §8).
-//!
-//! Absent on purpose: statuses, headers and bodies. `http::reply` has the one table that knows them.
+//! Refusals: a typed value with its reason, its numbers and its time to retry (semantics §8). `http::reply` maps them to
+//! statuses, headers and bodies.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,56 +7,56 @@ use std::sync::Arc;
 use super::rules::{LimitId, Priority};
 use super::time::{Span, UnixTime};
 
-/// Why a request was not served, as the code that clients read in `reason`.
+/// The reason, as the code that clients read in `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// The request is malformed.
     BadRequest,
-    /// Two different API keys in one request.
+    /// The request has two different API keys.
     AmbiguousKey,
-    /// No route has that path.
+    /// No route matches the path.
     NotFound,
-    /// The route has other methods.
+    /// The route does not allow the method.
     MethodNotAllowed,
-    /// The request, or its body, came too slowly.
+    /// The request or its body arrived too slowly.
     RequestTimeout,
-    /// The body is longer than the route takes.
+    /// The body exceeds the route's limit.
     BodyTooLarge,
-    /// No route has that host.
+    /// No route matches the host.
     UnknownHost,
-    /// The request's head is longer than the door takes.
+    /// The request's head exceeds the size limit.
     HeadersTooLarge,
-    /// Too many requests in too short a time.
+    /// A request limit is exhausted.
     RateLimited,
-    /// The API key is of no account.
+    /// The API key belongs to no account.
     InvalidKey,
     /// The caller, or its network, is blocked.
     Blocked,
     /// The caller has used up a quota.
     QuotaDepleted,
-    /// The delegating account has as many users as it may.
+    /// The delegating account has reached its maximum number of users.
     TooManyUsers,
-    /// The caller has as many jobs in the house as its tier allows.
+    /// The caller has as many jobs in flight as its tier allows.
     ConcurrencyExceeded,
-    /// No seat is free, and nobody of lower priority waits.
+    /// The queue is full, and no job of lower priority waits.
     QueueFull,
-    /// The seat was given to a job of higher priority.
+    /// The job was displaced by one of higher priority.
     Displaced,
-    /// The wait would exceed what the client asked for.
+    /// The wait would exceed the client's limit.
     WaitTooLong,
-    /// The job waited its longest.
+    /// The job reached its longest wait.
     WaitedTooLong,
-    /// The door closes.
+    /// The server is shutting down.
     ShuttingDown,
-    /// As many unmetered requests as the door takes are in flight.
+    /// The maximum number of unmetered requests is in flight.
     TooManyInFlight,
-    /// What is used can't be written down.
+    /// The database can't be written.
     JournalUnavailable,
-    /// How callers were answered can't be read now.
+    /// The statistics can't be read at the moment.
     StatisticsUnavailable,
     /// No server of the upstream could be reached.
     UpstreamUnreachable,
-    /// The upstream broke off.
+    /// The upstream broke the connection.
     UpstreamFailed,
     /// The upstream took too long.
     UpstreamTimeout,
@@ -93,7 +92,7 @@ impl Reason {
         Self::UpstreamTimeout,
     ];
 
-    /// The code in answers, metrics and logs.
+    /// The code in responses, metrics and logs.
     pub const fn code(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
@@ -125,38 +124,38 @@ impl Reason {
     }
 }
 
-/// A refusal: the reason with what explains it.
+/// A refusal: the reason with its details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The request is malformed: what is wrong, in words.
+    /// The request is malformed; says why.
     BadRequest(Cow<'static, str>),
-    /// Two different API keys in one request.
+    /// The request has two different API keys.
     AmbiguousKey,
-    /// No route has that path.
+    /// No route matches the path.
     NotFound,
-    /// The route has other methods.
+    /// The route does not allow the method.
     MethodNotAllowed,
-    /// The request, or its body, came too slowly: what was expected, in words.
+    /// The request or its body arrived too slowly; says what was expected.
     RequestTimeout(&'static str),
-    /// The body is longer than the route takes.
+    /// The body exceeds the route's limit.
     BodyTooLarge {
-        /// Bytes that the route takes.
+        /// The route's limit in bytes.
         limit: u64,
     },
-    /// No route has that host.
+    /// No route matches the host.
     UnknownHost,
-    /// The request's head is longer than the door takes.
+    /// The request's head exceeds the size limit.
     HeadersTooLarge,
-    /// Too many requests in too short a time.
+    /// A request limit is exhausted.
     RateLimited {
-        /// By which limit; `None` if callers aren't told of it.
+        /// The limit; `None` if callers aren't told about it.
         limit: Option<Exceeded>,
         /// When such a request would pass, by the wall clock.
         reset: UnixTime,
-        /// How long until then.
+        /// Time until then.
         retry_after: Span,
     },
-    /// The API key is of no account.
+    /// The API key belongs to no account.
     InvalidKey,
     /// The caller, or its network, is blocked.
     Blocked,
@@ -166,89 +165,89 @@ pub enum Refusal {
         name: Arc<str>,
         /// Units that the caller may use in its window.
         limit: u64,
-        /// Units debited, and held by jobs in the house.
+        /// Units debited, and held by jobs in flight.
         used: u64,
-        /// When there will be room, if that is known: not while jobs in the house hold what is missing.
+        /// Time until the job would fit, if known: not while jobs in flight hold what is missing.
         retry_after: Option<Span>,
     },
-    /// The delegating account has as many users as it may.
+    /// The delegating account has reached its maximum number of users.
     TooManyUsers {
-        /// DelegatedUsers that it may have.
+        /// The maximum number of its users.
         limit: u32,
     },
-    /// The caller has as many jobs in the house as its tier allows.
+    /// The caller has as many jobs in flight as its tier allows.
     ConcurrencyExceeded {
         /// Jobs that the tier allows.
         limit: u32,
-        /// Jobs that the caller has.
+        /// Jobs of the caller in flight.
         used: u32,
     },
-    /// No seat is free, and nobody of lower priority waits (or the caller has displaced enough).
+    /// The queue is full, and no job of lower priority waits (or the caller has displaced enough).
     QueueFull {
-        /// Seats there are.
+        /// The queue's length.
         seats: u32,
-        /// The lowest priority that would have been let in, if any would.
+        /// The lowest priority that would have been admitted, if any.
         admits_from: Option<Priority>,
-        /// When to come back.
+        /// When to retry.
         retry_after: Span,
     },
-    /// The seat was given to a job of higher priority.
+    /// The job was displaced by one of higher priority.
     Displaced {
-        /// The priority of the job that has the seat now.
+        /// The priority of the job that displaced it.
         by: Priority,
-        /// When to come back.
+        /// When to retry.
         retry_after: Span,
     },
-    /// The wait would exceed what the client asked for.
+    /// The wait would exceed the client's limit.
     WaitTooLong {
-        /// What the client asked for.
+        /// The client's limit.
         asked: Span,
-        /// What it would be.
+        /// The estimated wait.
         estimate: Span,
-        /// When to come back.
+        /// When to retry.
         retry_after: Span,
     },
-    /// The job waited its longest.
+    /// The job reached its longest wait.
     WaitedTooLong {
         /// How long it waited.
         waited: Span,
-        /// When to come back.
+        /// When to retry.
         retry_after: Span,
     },
-    /// The door closes.
+    /// The server is shutting down.
     ShuttingDown {
-        /// When to come back.
+        /// When to retry.
         retry_after: Span,
     },
-    /// As many unmetered requests as the door takes are in flight.
+    /// The maximum number of unmetered requests is in flight.
     TooManyInFlight {
-        /// Requests that the door takes.
+        /// The maximum number.
         limit: u32,
     },
-    /// What is used can't be written down.
+    /// The database can't be written.
     JournalUnavailable,
-    /// How callers were answered can't be read now.
+    /// The statistics can't be read at the moment.
     StatisticsUnavailable,
     /// No server of the upstream could be reached.
     UpstreamUnreachable,
-    /// The upstream broke off.
+    /// The upstream broke the connection.
     UpstreamFailed,
     /// The upstream took too long.
     UpstreamTimeout,
 }
 
-/// The request limit that had no room.
+/// The exhausted request limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exceeded {
-    /// Which one.
+    /// The limit.
     pub id: LimitId,
     /// Its name.
     pub name: Arc<str>,
-    /// Requests that whoever asked may send in its window, as advertised.
+    /// Requests in its window, as advertised to the caller.
     pub number: u32,
 }
 
-/// What can be told of a refusal: the members of the default body, in their order. A refusal has some of them.
+/// A detail of a refusal: the members of the default body, in their order. A refusal has some of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Member {
     /// What is wrong, in words.
@@ -267,26 +266,26 @@ pub enum Member {
     Remaining,
     /// When such a request would pass, in Unix seconds.
     Reset,
-    /// The lowest priority that would have been let in.
+    /// The lowest priority that would have been admitted.
     LowestAdmittedPriority,
-    /// The priority of the job that has the seat now.
+    /// The priority of the job that displaced it.
     DisplacedByPriority,
-    /// The wait that the client asked for, in seconds.
+    /// The client's longest wait, in seconds.
     Wait,
-    /// The wait that was to be expected, in seconds.
+    /// The estimated wait, in seconds.
     Estimate,
     /// How long the job waited, in seconds.
     Waited,
-    /// The tier of whoever asked.
+    /// The caller's tier.
     Tier,
-    /// Its priority.
+    /// The caller's priority.
     Priority,
-    /// In how many seconds to come back.
+    /// When to retry, in seconds.
     RetryAfter,
 }
 
 impl Member {
-    /// All of them, each with its name.
+    /// All of them, with their names.
     pub const ALL: [(Self, &'static str); 16] = [
         (Self::Error, "error"),
         (Self::Reason, "reason"),
@@ -339,7 +338,7 @@ impl Refusal {
         }
     }
 
-    /// When to come back, if that is known.
+    /// When to retry, if known.
     pub const fn retry_after(&self) -> Option<Span> {
         match self {
             Self::QueueFull { retry_after, .. }

@@ -1,6 +1,4 @@
-//! Other rules while jobs are in the house: what they keep, what they get, and the windows that are new.
-//!
-//! Absent on purpose: who was on the way (`gate` has it ask again), and what a new window has missed (`gate::filling`).
+//! A reload of the rules while jobs are in flight: what jobs keep, what they get, and which windows are new.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,11 +11,11 @@ use super::time::Timestamp;
 use super::{DebitNumber, Grant, Policy, State};
 
 impl Policy {
-    /// Other rules from now on. Jobs in the house keep their terms, but those who wait get their tier's new priority
-    /// and keep their order of arrival; nobody loses a seat or a slot by it. A job whose tier vanished goes on in the tier in which
-    /// its account is `listed` now, otherwise as one of the anonymous tier.
+    /// Replaces the rules. Jobs in flight keep their terms, but queued ones get their tier's new priority and keep their order
+    /// of arrival; none loses its queue place or slot. A job whose tier was removed continues in the tier in which its account
+    /// is `listed` now, otherwise in the anonymous tier.
     ///
-    /// An upstream that vanished goes on as it is while jobs are on it. A window that is new begins empty ([`Self::count_from`]).
+    /// A removed upstream stays as it is while jobs use it. A new window begins empty ([`Self::count_from`]).
     pub fn reload(
         &mut self,
         rules: Arc<Rules>,
@@ -44,27 +42,26 @@ impl Policy {
             .replace_all(&mut self.jobs, rules.queue.within_tier, self.pools.ids());
         self.quotas.reload(&rules.windows);
         self.rules = rules;
-        // A calendar that is new here begins its present period now: a job that ends next must find the page it debits.
+        // A calendar that is new begins its current period now: the next job to end must find the period that it debits.
         self.wall_clock(now);
         let pools: Vec<UpstreamId> = self.pools.ids().collect();
         pools.into_iter().flat_map(|pool| self.fill(pool, now)).collect()
     }
 
-    /// Whether there are windows, made by a reload or begun anew, of which nobody has said yet from where on they count.
+    /// Whether there are windows, new or emptied, for which [`Self::count_from`] has not been called yet.
     pub fn has_new_windows(&self) -> bool {
         self.quotas.has_new_windows()
     }
 
-    /// The windows that a reload has made, or that were begun anew, empty: debits of that number and above count in them as their
-    /// jobs end, and those below are for somebody to read back, jobs' that are in the house now included. To be called under the
-    /// lock under which they were made. No two calls may give the same number: it tells whose a window is
-    /// ([`Self::counts_from`]).
+    /// Sets the first debit number of the new or emptied windows and returns them: debits with that number or above count as
+    /// their jobs end; those below are to be read back, including those of jobs in flight now. Call it under the lock under
+    /// which the windows were created. No two calls may use the same number: it identifies the windows ([`Self::counts_from`]).
     pub fn count_from(&mut self, first: DebitNumber) -> Table<WindowId, Window> {
         let new = self.quotas.count_from(first).into_iter();
         new.map(|id| (id, self.rules.windows[id].clone())).collect()
     }
 
-    /// Whether that window is still there and is the one that counts from that number on.
+    /// Whether that window still exists and counts from that number on.
     pub fn counts_from(&self, window: WindowId, first: DebitNumber) -> bool {
         self.quotas.counts_from(window, first)
     }

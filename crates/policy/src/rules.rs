@@ -1,6 +1,4 @@
-//! What the policy decides by: seats, tiers, pools. Already validated, so `Rules` cannot be wrong.
-//!
-//! Absent on purpose: how rules are written down (`config`) and who belongs to which tier (`store`).
+//! The rules that the policy decides by: queue, tiers, upstreams. Always valid: `config` checks them before it builds `Rules`.
 
 mod limit;
 
@@ -13,12 +11,12 @@ use super::caller::{AccountId, Caller};
 use super::table::{Id, Table};
 use super::time::{Span, UnixTime};
 
-/// How much a search matters: 0 (lowest) to 6 (highest). Nothing else is legal (semantics §1).
+/// The importance of a job: 0 (lowest) to 6 (highest). Nothing else is legal (semantics §1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(u8);
 
 impl Priority {
-    /// How many priorities there are.
+    /// The number of priorities.
     pub const COUNT: usize = 7;
     /// The lowest.
     pub const LOWEST: Self = Self(0);
@@ -63,8 +61,7 @@ macro_rules! id {
         pub struct $name(pub u16);
 
         impl $name {
-            /// Its number, from 0. In the rules of one file alone, before [`Ids`](crate::ids::Ids) has given them theirs, it is the
-            /// place in the file.
+            /// The number, from 0. In rules that have not passed through [`Ids`](crate::ids::Ids) yet, the index in the file.
             pub const fn index(self) -> usize {
                 self.0 as usize
             }
@@ -90,7 +87,7 @@ id!(
     UpstreamId
 );
 id!(
-    /// A server of an upstream, by its name there. Another upstream's servers have the same ids.
+    /// A server of an upstream, by its name there. Different upstreams use the same ids.
     ServerId
 );
 id!(
@@ -98,7 +95,7 @@ id!(
     WindowId
 );
 
-/// Who goes first among the waiting of one priority (semantics §3.5).
+/// The order of service within one priority (semantics §3.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Within {
     /// First come, first served.
@@ -111,37 +108,37 @@ pub enum Within {
 /// The shared queue (semantics §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueRules {
-    /// Seats, shared by all tiers: never more jobs wait. 0 is legal and means that nobody waits.
+    /// The maximum number of queued jobs, shared by all tiers. 0 is legal: then no job waits.
     pub length: u32,
     /// Order of service within one priority.
     pub within_tier: Within,
-    /// The longest that anybody waits.
+    /// The longest wait of any job.
     pub max_wait: Span,
-    /// Every this many slots handed to the waiting, one goes to who has waited longest, whatever the priority. At least 2.
+    /// One of every this many slots given to queued jobs goes to the one that has waited longest, whatever its priority. At
+    /// least 2.
     pub lifeline: Option<u32>,
 }
 
-/// A stretch of time in which debits count together (semantics §5.1). What a caller has used belongs to a window, not to a
-/// tier or to a quota's name.
+/// A time window in which debits count together (semantics §5.1). Usage belongs to a window, not to a tier or a quota's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// Every stretch of that length. At least a second.
+    /// Every interval of that length. At least a second.
     Rolling(Span),
     /// The periods of a calendar.
     Calendar(Calendar),
 }
 
-/// Days or months of a time zone, computed ahead: the policy knows no time zones (semantics §5.7).
+/// Days or months of a time zone, computed in advance: the policy has no time zones (semantics §5.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calendar {
-    /// What kind of period and where, such as `month UTC` or `day America/New_York`. Two calendars of that name are the same.
+    /// Period and zone, such as `month UTC` or `day America/New_York`. Two calendars of the same name are the same.
     pub name: Arc<str>,
-    /// When the periods begin, rising. What is before the first belongs to a period of its own, and the last never ends.
+    /// The starts of the periods, ascending. The time before the first is a period of its own, and the last never ends.
     pub starts: Arc<[UnixTime]>,
 }
 
 impl Calendar {
-    /// The beginning of the period in which that time lies; the epoch, before the first.
+    /// The start of the period that contains that time; the epoch, before the first.
     pub fn period(&self, at: UnixTime) -> UnixTime {
         match self.starts.partition_point(|start| *start <= at) {
             0 => UnixTime::from_millis(0),
@@ -155,30 +152,30 @@ impl Calendar {
 pub struct Quota {
     /// Its name among the tier's, 1 to 64 visible ASCII characters.
     pub name: Arc<str>,
-    /// Units that a caller may have debited and held in the window. 0 refuses at once.
+    /// Units that a caller may have debited and held in the window. 0 refuses every job with a cost.
     pub limit: u64,
-    /// Which window.
+    /// The window.
     pub window: WindowId,
-    /// Whether it refuses anybody. If not, it is debited all the same, and says whom it would refuse.
+    /// Whether it refuses jobs. If not, it is still debited, and reports what it would refuse.
     pub enforce: bool,
 }
 
 /// A named sponsor level (semantics §1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tier {
-    /// Its name in tiers.yaml, unique, 1 to 64 visible ASCII characters: it travels in a header.
+    /// Its name in tiers.yaml, unique, 1 to 64 visible ASCII characters, because it is sent in a header.
     pub name: Arc<str>,
-    /// Of all its callers' jobs.
+    /// The priority of its callers' jobs.
     pub priority: Priority,
-    /// Metered jobs that one caller may have in the house at once, waiting ones included. At least 1.
+    /// Metered jobs that one caller may have in flight, queued ones included. At least 1.
     pub concurrency: u32,
-    /// What one caller may use: all must have room.
+    /// The quotas of each caller. A job must fit in all of them.
     pub quotas: Vec<Quota>,
-    /// The longest that a job of this tier waits, if shorter than the queue's.
+    /// The longest wait of its jobs, if shorter than the queue's.
     pub max_wait: Option<Span>,
-    /// Waiting jobs that one caller may displace within any 60 seconds (semantics §3.4).
+    /// Queued jobs that one caller may displace within any 60 seconds (semantics §3.4).
     pub displacements_per_minute: u32,
-    /// Its callers' own numbers for request limits, each limit at most once.
+    /// Overrides of request limits for its callers, at most one for each limit.
     pub limits: Vec<(LimitId, Raise)>,
 }
 
@@ -201,13 +198,13 @@ impl UpstreamRules {
 /// One server of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerRules {
-    /// Its name among the upstream's, such as `host:port`.
+    /// Its name within the upstream, such as `host:port`.
     pub name: String,
-    /// Jobs that it takes at once. At least 1.
+    /// Jobs that it runs at once. At least 1.
     pub slots: u32,
 }
 
-/// All that the policy decides by.
+/// All rules of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// The shared queue.
@@ -216,18 +213,18 @@ pub struct Rules {
     pub windows: Table<WindowId, Window>,
     /// The sponsor levels, in the file's order.
     pub tiers: Table<TierId, Tier>,
-    /// The tier of those without an account.
+    /// The tier of callers without an account.
     pub anonymous: TierId,
-    /// The upstreams, in the file's order. Those that the file no longer has and that are still in use follow.
+    /// The upstreams, in the file's order, followed by removed ones that are still in use.
     pub upstreams: Table<UpstreamId, UpstreamRules>,
     /// The request limits, in the file's order. At most [`LIMITS_MAX`].
     pub limits: Vec<Limit>,
-    /// Networks that each request limit, and the quotas, count one by one; those beyond share counters with their neighbours
+    /// Networks that each request limit, and the quotas, count individually; any more share counters with their neighbours
     /// (semantics §7.9).
     pub callers_max: u32,
 }
 
-/// Networks that are counted one by one, unless the file says otherwise.
+/// The default of [`Rules::callers_max`].
 pub const CALLERS_MAX_DEFAULT: u32 = 1_000_000;
 
 impl Rules {
@@ -251,8 +248,8 @@ impl Rules {
         limits.find(|(_, limit)| *limit.name == *name).map(|(id, _)| id)
     }
 
-    /// The tier of a job that was let in with that one: the same, if there is one still; otherwise the one in which its account is
-    /// `listed` now; otherwise the anonymous one.
+    /// The tier in which a job of `tier` continues after a reload: the same, if it still exists; otherwise the one in which its
+    /// account is `listed` now; otherwise the anonymous one.
     pub fn heir(&self, tier: TierId, caller: &Caller, listed: impl Fn(AccountId) -> Option<TierId>) -> TierId {
         let listed = || match caller {
             Caller::Account(account) => listed(*account),

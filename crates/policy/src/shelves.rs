@@ -1,4 +1,4 @@
-//! A table by caller, in parts: it grows and is swept part by part, so that nobody waits for more than one.
+//! A table by caller, split into parts: it grows and is swept part by part, so that no request waits for more than one.
 
 use std::collections::hash_map::Entry;
 
@@ -7,11 +7,11 @@ use super::caller::{Caller, CallerMap};
 /// Parts of a table.
 pub(super) const SHELVES: usize = 256;
 
-/// A table by caller, in parts. Which shelf a caller is on is told by its number, which no stranger chooses.
+/// A table by caller, split into parts. The caller's number, which clients can't choose, determines its shelf.
 #[derive(Debug)]
 pub(super) struct Shelves<V> {
     shelves: Vec<CallerMap<V>>,
-    /// Accounts, networks, users.
+    /// Entries by kind: accounts, networks, users.
     pub(super) kinds: [usize; 3],
 }
 
@@ -63,7 +63,7 @@ impl<V> Shelves<V> {
         }
     }
 
-    /// What `from` has, `to` has from now on as well, if it has anything.
+    /// Copies the entry of `from`, if there is one, to `to`.
     pub(super) fn copy(&mut self, from: &Caller, to: Caller)
     where
         V: Clone + Default,
@@ -79,7 +79,7 @@ impl<V> Shelves<V> {
         }
     }
 
-    /// Keeps what `keep` says of one of the [`SHELVES`].
+    /// Keeps the entries of one of the [`SHELVES`] for which `keep` returns true.
     pub(super) fn retain_shelf(&mut self, shelf: usize, mut keep: impl FnMut(&mut V) -> bool) {
         let kinds = &mut self.kinds;
         let shelf = &mut self.shelves[shelf];

@@ -1,22 +1,22 @@
-//! Everything that ever happened, counted (semantics §9.1).
+//! Counters of everything that has happened (semantics §9.1).
 
-/// Counts since the door opened. At every moment
-/// `arrived = refused + displaced + waited_out + hung_up + shut_down + cancelled + succeeded + failed + in the house`.
+/// Counts since the start. At every moment
+/// `arrived = refused + displaced + waited_out + hung_up + shut_down + cancelled + succeeded + failed + in flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Asked to be let in.
+    /// Requests for admission.
     pub arrived: u64,
-    /// Refused at the door.
+    /// Refused on arrival.
     pub refused: u64,
-    /// Lost the seat to a higher priority.
+    /// Displaced from the queue by a higher priority.
     pub displaced: u64,
-    /// Waited the longest.
+    /// Reached the longest wait.
     pub waited_out: u64,
-    /// Client gone, or its body refused, while waiting.
+    /// Client gone, or its body rejected, while queued.
     pub hung_up: u64,
-    /// Turned away while waiting because the door closed.
+    /// Refused while queued because the server shut down.
     pub shut_down: u64,
-    /// Client gone, or its body refused, while running or moving.
+    /// Client gone, or its body rejected, while running or moving.
     pub cancelled: u64,
     /// Answered with success.
     pub succeeded: u64,
@@ -25,7 +25,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Jobs that are over.
+    /// Jobs that have ended.
     pub const fn ended(&self) -> u64 {
         self.refused
             + self.displaced
@@ -37,7 +37,7 @@ impl Stats {
             + self.failed
     }
 
-    /// Arrivals and ends: a number that grows with every event.
+    /// Arrivals and ends: grows with every event.
     pub(super) const fn events(&self) -> u64 {
         self.arrived + self.ended()
     }

@@ -1,31 +1,31 @@
-//! Values by id, in an order of their own: of tiers, windows and upstreams that of tiers.yaml.
+//! Values by id, in their own order: for tiers, windows and upstreams that of tiers.yaml.
 //!
-//! Ids stay the same for as long as the process runs (see [`Ids`](crate::ids::Ids)), so they have gaps: each name that
-//! tiers.yaml no longer has leaves one. A look-up is two array accesses all the same; a gap costs two bytes.
+//! Ids stay the same for as long as the process runs (see [`Ids`](crate::ids::Ids)), so they have gaps: each name removed from
+//! tiers.yaml leaves one. A look-up is still two array accesses; a gap costs two bytes.
 
 use std::fmt;
 use std::ops::{Index, IndexMut};
 
-/// A number that stands for one name.
+/// An id: a number that stands for one name.
 pub trait Id: Copy + Eq + Ord + fmt::Debug {
-    /// The id of that number; `None`: there are no ids that high.
+    /// The id with that number; `None` if it exceeds the largest one.
     fn from_index(index: usize) -> Option<Self>;
 
-    /// Its number, from 0.
+    /// The number, from 0.
     fn index(self) -> usize;
 }
 
-/// Where there is no entry.
+/// Marks an id without an entry.
 const NOWHERE: u16 = u16::MAX;
 
-/// Entries of one table, at most: a place is less than [`NOWHERE`].
+/// The maximum number of entries: an index is less than [`NOWHERE`].
 pub const ENTRIES_MAX: usize = NOWHERE as usize;
 
 /// Values by id.
 #[derive(Clone)]
 pub struct Table<I, T> {
     entries: Vec<(I, T)>,
-    /// By id, the place in `entries`.
+    /// The index into `entries`, by id.
     places: Vec<u16>,
 }
 
@@ -35,16 +35,16 @@ impl<I: Id, T> Table<I, T> {
     /// # Panics
     /// If there are more values than ids.
     pub fn numbered(values: impl IntoIterator<Item = T>) -> Self {
-        let ids = (0..).map(|index| I::from_index(index).expect("there are as many ids as values"));
+        let ids = (0..).map(|index| I::from_index(index).expect("documented panic: more values than ids"));
         ids.zip(values).collect()
     }
 
-    /// The value of that id, if there is one.
+    /// The value of that id.
     pub fn get(&self, id: I) -> Option<&T> {
         self.entries.get(self.place(id)?).map(|(_, value)| value)
     }
 
-    /// The same, to change it.
+    /// The value of that id, mutable.
     pub fn get_mut(&mut self, id: I) -> Option<&mut T> {
         let place = self.place(id)?;
         self.entries.get_mut(place).map(|(_, value)| value)
@@ -55,7 +55,7 @@ impl<I: Id, T> Table<I, T> {
         self.place(id).is_some()
     }
 
-    /// Adds the value after all others, or exchanges the one that the id has.
+    /// Appends the value, or replaces the one that the id has.
     ///
     /// # Panics
     /// If there are [`ENTRIES_MAX`] entries already.
@@ -67,22 +67,25 @@ impl<I: Id, T> Table<I, T> {
         if self.places.len() <= id.index() {
             self.places.resize(id.index() + 1, NOWHERE);
         }
-        assert!(self.entries.len() < ENTRIES_MAX, "a table has fewer entries than that");
+        assert!(
+            self.entries.len() < ENTRIES_MAX,
+            "a table has at most {ENTRIES_MAX} entries"
+        );
         self.places[id.index()] = self.entries.len() as u16;
         self.entries.push((id, value));
     }
 
-    /// Adds the value after all others, with an id that is higher than theirs.
+    /// Appends the value with an id above all others.
     ///
     /// # Panics
     /// If there is no higher id.
     pub fn push(&mut self, value: T) -> I {
-        let id = I::from_index(self.places.len()).expect("there is a higher id");
+        let id = I::from_index(self.places.len()).expect("documented panic: no higher id");
         self.insert(id, value);
         id
     }
 
-    /// Keeps the entries for which `keep` says so.
+    /// Keeps the entries for which `keep` returns true.
     pub fn retain(&mut self, mut keep: impl FnMut(I, &mut T) -> bool) {
         self.entries.retain_mut(|(id, value)| keep(*id, value));
         self.places.fill(NOWHERE);
@@ -91,12 +94,12 @@ impl<I: Id, T> Table<I, T> {
         }
     }
 
-    /// How many values there are.
+    /// The number of values.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -111,7 +114,7 @@ impl<I: Id, T> Table<I, T> {
         self.entries.iter().map(|(_, value)| value)
     }
 
-    /// The same, to change them.
+    /// The values, in the table's order, mutable.
     pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> + ExactSizeIterator {
         self.entries.iter_mut().map(|(_, value)| value)
     }
@@ -121,12 +124,12 @@ impl<I: Id, T> Table<I, T> {
         self.entries.iter().map(|(id, value)| (*id, value))
     }
 
-    /// The ids and values, in the table's order, to change the values.
+    /// The ids and mutable values, in the table's order.
     pub fn entries_mut(&mut self) -> impl DoubleEndedIterator<Item = (I, &mut T)> + ExactSizeIterator {
         self.entries.iter_mut().map(|(id, value)| (*id, value))
     }
 
-    /// A table with another value for each id, in the same order.
+    /// A table with the same ids and order, and other values.
     pub fn map<U>(&self, mut change: impl FnMut(I, &T) -> U) -> Table<I, U> {
         Table {
             entries: self.entries().map(|(id, value)| (id, change(id, value))).collect(),
@@ -160,7 +163,7 @@ impl<I: Id, T: PartialEq> PartialEq for Table<I, T> {
 
 impl<I: Id, T: Eq> Eq for Table<I, T> {}
 
-/// The last value of an id counts.
+/// If an id comes twice, its last value counts.
 impl<I: Id, T> FromIterator<(I, T)> for Table<I, T> {
     fn from_iter<E: IntoIterator<Item = (I, T)>>(entries: E) -> Self {
         let mut table = Self::default();

@@ -1,25 +1,24 @@
-//! Time as the policy knows it: readings of the monotonic and of the wall clock that somebody else took.
-//!
-//! Absent on purpose: any way to ask what time it is. A decision gets its time as an argument.
+//! Time values: readings of the monotonic and the wall clock. Decisions take the time as an argument; nothing here reads a
+//! clock.
 
 use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
-/// A reading of the monotonic clock, in nanoseconds since the door opened.
+/// A reading of the monotonic clock, in nanoseconds since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The moment at which the door opened.
+    /// The start.
     pub const ZERO: Self = Self(0);
 
-    /// The reading `nanos` nanoseconds after the door opened.
+    /// The reading `nanos` nanoseconds after the start.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since the door opened.
+    /// Nanoseconds since the start.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
@@ -38,21 +37,20 @@ impl Add<Span> for Timestamp {
     }
 }
 
-/// A point of the wall clock: milliseconds since 1970-01-01T00:00:00Z. Quotas are counted by it, and nothing else
-/// (semantics §5.11).
+/// A wall-clock time: milliseconds since 1970-01-01T00:00:00Z. Only quotas use it (semantics §5.11).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime(u64);
 
 impl UnixTime {
-    /// The latest there is.
+    /// The latest time.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// That many milliseconds after the epoch.
+    /// The time `millis` milliseconds after the epoch.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// That many seconds after the epoch. Saturates.
+    /// The time `secs` seconds after the epoch. Saturates.
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1_000))
     }
@@ -67,7 +65,7 @@ impl UnixTime {
         self.0 / 1_000
     }
 
-    /// Whole seconds since the epoch, rounded up: who comes back then is not too early.
+    /// Whole seconds since the epoch, rounded up: a client that comes back then is not too early.
     pub const fn as_secs_ceil(self) -> u64 {
         self.0.div_ceil(1_000)
     }
@@ -81,20 +79,20 @@ impl UnixTime {
 impl Add<Span> for UnixTime {
     type Output = Self;
 
-    /// To the millisecond, rounded down. Saturates.
+    /// Rounded down to the millisecond. Saturates.
     fn add(self, span: Span) -> Self {
         Self(self.0.saturating_add(span.as_millis()))
     }
 }
 
-/// A length of time in nanoseconds. Arithmetic saturates: the longest is about 584 years.
+/// A duration in nanoseconds. Arithmetic saturates: the longest is about 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(u64);
 
 impl Span {
-    /// No time at all.
+    /// Zero.
     pub const ZERO: Self = Self(0);
-    /// The longest there is.
+    /// The longest duration.
     pub const MAX: Self = Self(u64::MAX);
 
     /// A span of whole seconds.
@@ -122,22 +120,22 @@ impl Span {
         self.0 / 1_000_000
     }
 
-    /// In seconds, for people and for histograms.
+    /// In seconds, for people and histograms.
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1e9
     }
 
-    /// In whole seconds, rounded up: what `Retry-After` may say without asking a client back too early.
+    /// In whole seconds, rounded up: a client that waits this long (`Retry-After`) is not too early.
     pub const fn as_secs_ceil(self) -> u64 {
         self.0.div_ceil(1_000_000_000)
     }
 
-    /// This span, `factor` times.
+    /// `factor` times this span.
     pub const fn saturating_mul(self, factor: u64) -> Self {
         Self(self.0.saturating_mul(factor))
     }
 
-    /// Whether this is no time at all.
+    /// Whether this is zero.
     pub const fn is_zero(self) -> bool {
         self.0 == 0
     }

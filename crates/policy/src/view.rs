@@ -1,6 +1,4 @@
-//! What the policy tells of itself: the rules, the house, what somebody has used.
-//!
-//! Absent on purpose: whatever changes what is decided next.
+//! Read access to the policy: rules, jobs, usage. Nothing here changes a later decision.
 
 use std::sync::Arc;
 
@@ -10,17 +8,17 @@ use super::time::Timestamp;
 use super::{Job, JobId, Policy, Stats, Usage};
 
 impl Policy {
-    /// What it decides by.
+    /// The rules in force.
     pub fn rules(&self) -> &Arc<Rules> {
         &self.rules
     }
 
-    /// Everything that ever happened, counted.
+    /// Counters of everything that has happened.
     pub fn tally(&self) -> &Stats {
         &self.tally
     }
 
-    /// Jobs that have a seat, by priority.
+    /// Queued jobs by priority.
     pub fn waiting(&self) -> &[u32; Priority::COUNT] {
         self.queue.waiting()
     }
@@ -40,34 +38,34 @@ impl Policy {
         self.pools.get(pool).is_some_and(|pool| pool.runs_on(server))
     }
 
-    /// Jobs in the house: waiting, running, moving and ending.
+    /// Jobs in flight: queued, running, moving and ending.
     pub fn in_flight(&self) -> usize {
         self.jobs.len()
     }
 
-    /// Callers that have a job in the house.
+    /// Callers with a job in flight.
     pub fn callers(&self) -> usize {
         self.concurrency.callers()
     }
 
-    /// The caller's jobs in the house.
+    /// The caller's jobs in flight.
     pub fn jobs_of(&self, caller: &Caller) -> u32 {
         self.concurrency.load(caller).jobs
     }
 
-    /// The caller's jobs that have a seat.
+    /// The caller's queued jobs.
     pub fn waiting_of(&self, caller: &Caller) -> u32 {
         self.concurrency.load(caller).seated
     }
 
-    /// What the caller has used in that window and holds of it.
+    /// What the caller has used and holds in that window.
     pub fn usage(&mut self, window: WindowId, caller: &Caller, now: Timestamp) -> Usage {
         let wall = self.wall_clock(now);
         let held = self.concurrency.load(caller).held;
         self.quotas.usage(window, caller, held, wall)
     }
 
-    /// Whether no more jobs are let in.
+    /// Whether admission has ended.
     pub fn is_closing(&self) -> bool {
         self.closing
     }
@@ -82,12 +80,12 @@ impl Policy {
         self.quotas.callers()
     }
 
-    /// The jobs in the house, in no particular order.
+    /// The jobs in flight, in no particular order.
     pub fn jobs(&self) -> impl Iterator<Item = (JobId, &Job)> {
         self.jobs.iter()
     }
 
-    /// The job, while it is in the house.
+    /// The job, while it is in flight.
     pub fn job(&self, job: JobId) -> Option<&Job> {
         self.jobs.get(job)
     }

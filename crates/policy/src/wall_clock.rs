@@ -1,25 +1,24 @@
-//! The wall clock as the policy follows it (semantics §5.11): from one reading to the next by the monotonic clock, on at once
-//! where the system's has stepped forward. Where that has stepped back, it stands still until the system's has caught up; but
-//! if that would take longer than it may, it goes back too.
+//! The policy's wall clock (semantics §5.11). Between two readings of the system's clock it advances with the monotonic clock.
+//! It follows a step forward at once. After a step back it stands still until the system's clock has caught up; if that would
+//! take longer than allowed, it goes back too.
 
 use super::time::{Span, Timestamp, UnixTime};
 
-/// From how far on a reading that differs from what was expected is a step of the system's clock. What is less may be the
-/// clock's own steering.
+/// The smallest difference from the expected reading that counts as a step of the system's clock. Less may be clock steering.
 pub const STEP_MIN: Span = Span::from_secs(2);
 
-/// What a reading of the system's wall clock told.
+/// The result of reading the system's wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockStep {
-    /// The system's clock is ahead of where it should be by so much, and is followed.
+    /// The system's clock is ahead of the expected time by this much, and is followed.
     Forward(Span),
-    /// The system's clock is behind where it should be by so much. The policy's clock stands still until that has caught up.
+    /// The system's clock is behind the expected time by this much. The policy's clock stands still until it has caught up.
     Back(Span),
     /// The system's clock is so far behind that it is followed back.
     Followed {
         /// How far the policy's clock went back.
         by: Span,
-        /// What it reads from now on.
+        /// Its new reading.
         to: UnixTime,
     },
 }
@@ -29,31 +28,31 @@ pub(super) struct WallClock {
     /// The last reading, and when it was taken.
     reading: UnixTime,
     taken: Timestamp,
-    /// The latest time that anything was decided by, since the clock was last followed back.
+    /// The latest time used in a decision since the clock was last followed back.
     latest: UnixTime,
     /// When the last step of [`STEP_MIN`] or more was noticed.
     agreed_since: Timestamp,
 }
 
 impl WallClock {
-    /// What time it is.
+    /// The current time.
     pub(super) fn at(&mut self, now: Timestamp) -> UnixTime {
         self.latest = self.latest.max(self.expected(now));
         self.latest
     }
 
-    /// What the system's clock should read. Less than [`Self::at`] while that stands still.
+    /// The expected reading of the system's clock. Behind [`Self::at`] while that stands still.
     pub(super) fn expected(&self, now: Timestamp) -> UnixTime {
         self.reading + now.since(self.taken)
     }
 
-    /// Since when no reading differed by [`STEP_MIN`] or more from what was expected.
+    /// The time since which no reading differed by [`STEP_MIN`] or more from the expected one.
     pub(super) fn agreed_since(&self) -> Timestamp {
         self.agreed_since
     }
 
-    /// Follows that reading from now on. It never stands still for longer than `step_max`, or [`STEP_MIN`] if that is more: rather
-    /// than that it goes back.
+    /// Follows a new reading. The clock never stands still for longer than `step_max` (or [`STEP_MIN`], if that is more): it
+    /// goes back instead.
     pub(super) fn follow(&mut self, reading: UnixTime, now: Timestamp, step_max: Span) -> ClockStep {
         let expected = self.expected(now);
         let (ahead, behind) = (reading.since(expected), expected.since(reading));
@@ -100,7 +99,7 @@ mod tests {
             ClockStep::Back(Span::from_secs(100))
         );
         assert_eq!(wall.at(at(8)), unix(1_005), "it stands still");
-        assert_eq!(wall.at(at(7 + 97)), unix(1_005), "until the system's has");
+        assert_eq!(wall.at(at(7 + 97)), unix(1_005), "until the system clock has");
         assert_eq!(wall.at(at(7 + 99)), unix(1_006), "caught up");
         assert_eq!(
             wall.follow(unix(5_000), at(110), MAX),
@@ -122,7 +121,7 @@ mod tests {
         assert_eq!(wall.at(at(11)), unix(8_710));
     }
 
-    /// Several short steps back would add up to one that is too long to stand still for.
+    /// Several short steps back must not add up to a long standstill.
     #[test]
     fn short_steps_back_together_are_followed_when_they_are_long() {
         let mut wall = WallClock::default();
@@ -139,7 +138,7 @@ mod tests {
         assert_eq!(wall.at(at(0)), to);
     }
 
-    /// Readings are in milliseconds, and the clock is steered: what is no step is not followed back, whatever is allowed.
+    /// Readings are in milliseconds and the clock is steered: a difference below a step is never followed back.
     #[test]
     fn what_is_no_step_is_never_followed_back() {
         let mut wall = WallClock::default();

@@ -1,60 +1,57 @@
 //! What one counter holds, 16 bytes, and how each kind of limit counts (semantics §7.1, §7.2).
 //!
-//! - **fixed**: a window of length L begins with the first request after the last window's end. It is over when L has passed.
-//! - **aligned**: windows are [k·L, (k+1)·L) on the wall clock. Another k is another window, even after the clock was set back:
-//!   a limit that stood still for as long would turn everybody away.
-//! - **sliding**: buckets of width w = L ÷ 60. Those in [b·w, (b+1)·w) leave together at (b+1)·w + L: up to w late, never
-//!   early. So no stretch of length L ever holds more than the limit.
-//! - **burst** (GCRA): with T = L ÷ limit, `full` is the time at which the bucket will have drained; each request moves it by
-//!   T, and one has room while that is not more than limit · T ahead. Where the limit's number changes, or a subject is met by
-//!   different ones, what counts are the requests in the bucket, not how full it is: they drain at the pace of the number by which
-//!   the last of them came, until another one comes.
-//! - a **penalty** stands in the counter's place until it ends, and leaves it empty. So it lasts until the counter would have been
-//!   empty, or it would lift the limit.
+//! - **fixed**: a window of length L begins with the first request after the last window's end, and ends after L.
+//! - **aligned**: windows are [k·L, (k+1)·L) on the wall clock. A different k is a different window, even after the clock was
+//!   set back: a counter that stood still for that long would refuse everything.
+//! - **sliding**: buckets of width w = L ÷ 60. Requests in [b·w, (b+1)·w) expire together at (b+1)·w + L: up to w late, never
+//!   early. So no interval of length L ever holds more than the limit.
+//! - **burst** (GCRA): with T = L ÷ limit, `full` is the time at which the bucket will have drained. Each request moves it by
+//!   T, and it passes if `full` is then at most limit · T ahead. If the limit's number changes, or a subject comes with
+//!   different numbers, the requests in the bucket are kept, not its fill level: they drain at the rate of the number used by
+//!   the last request, until the next one.
+//! - a **penalty** replaces the counter until it ends, and leaves it empty. So it lasts at least until the counter would have
+//!   been empty; otherwise it would lift the limit.
 //!
-//! A limit of another kind or window goes on with what counted under the old one, as if all of it had come at that moment
-//! ([`CounterState::carry`]).
-//!
-//! Absent on purpose: whose counter it is (`table`), and what follows from a refusal (`shard`).
+//! If a limit's kind or window changes, the requests that counted under the old one are carried over as if all had come at that
+//! moment ([`CounterState::carry`]).
 
 use super::Moment;
 use crate::bucket_log::BucketLog;
 use crate::rules::{Kind, Limit};
 use crate::time::{Span, Timestamp};
 
-/// Buckets of a sliding window (and one that is leaving).
+/// Buckets of a sliding window (plus one that is expiring).
 const BUCKETS: u64 = 60;
-/// A request that lies so many buckets before another has left the window when the other comes.
+/// When a request arrives, requests this many buckets older have left the window.
 const REACH: u64 = BUCKETS + 1;
-/// Buckets of one counter that lie in one piece of memory with it.
+/// Buckets stored inline, without a heap allocation.
 const INLINE: usize = 2;
 
-/// One counter.
 #[derive(Clone, Debug, Default)]
 pub(super) enum CounterState {
-    /// Nothing was counted, or it is over.
+    /// Nothing counts.
     #[default]
     Empty,
-    /// A window that began then. Of a burst: so many were carried over from another kind at that time, and nobody has come since.
+    /// A window that began at `since`. For a burst limit: requests carried over from another kind, with none since.
     Fixed { since: Timestamp, count: u32 },
-    /// The window of that number.
+    /// The window with that index.
     Aligned { window: u64, count: u32 },
-    /// What came, by bucket.
+    /// Requests by bucket.
     Sliding(Box<BucketLog<INLINE>>),
-    /// A bucket that will have drained then, at the pace of that number, by which the subject was last let in.
+    /// A bucket that drains at `full`, at the rate of `number`, which applied to the subject's last admitted request.
     Burst { full: Timestamp, number: u32 },
-    /// A penalty until then.
+    /// A penalty, until then.
     Penalty { until: Timestamp },
 }
 
-/// What a counter says of one more request.
+/// What a counter says about one more request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
     /// Requests that count.
     pub(super) used: u32,
-    /// Until the next of them counts no more. None at all if none counts.
+    /// Time until the next of them expires. Zero if none counts.
     pub(super) next: Span,
-    /// Until one more will have room; `None`: it has.
+    /// Time until one more request would pass; `None`: it passes now.
     pub(super) refused: Option<Span>,
 }
 
@@ -67,7 +64,7 @@ impl Reading {
 }
 
 impl CounterState {
-    /// What is counted now under that limit, of which `number` are let in. Forgets what is over.
+    /// The current reading under the limit, which admits `number` requests. Drops what has expired.
     pub(super) fn read(&mut self, limit: &Limit, number: u32, at: Moment) -> Reading {
         self.forget(limit, at);
         if let (Self::Fixed { since, count }, Kind::Burst) = (&*self, limit.kind) {
@@ -76,7 +73,7 @@ impl CounterState {
         self.reading(limit, number, at)
     }
 
-    /// The same of a counter of which nothing is over.
+    /// Like [`Self::read`], for a counter in which nothing has expired.
     fn reading(&self, limit: &Limit, number: u32, at: Moment) -> Reading {
         let reading = match self {
             Self::Empty => Reading::EMPTY,
@@ -93,7 +90,7 @@ impl CounterState {
             Self::Sliding(log) => sliding(log, limit.window, number, at.now),
             Self::Burst { full, number: by } => burst((*full, *by), limit.window, number, at.now),
         };
-        // A limit of nothing lets nothing in, however long one waits: it may be raised.
+        // A limit of 0 never admits a request, but a reload may raise it: retry after a whole window.
         let refused = if number == 0 {
             Some(limit.window)
         } else {
@@ -102,7 +99,7 @@ impl CounterState {
         Reading { refused, ..reading }
     }
 
-    /// Counts one request, which [`Self::read`] has just found to have room, and says what is counted now.
+    /// Counts one request that [`Self::read`] has just let pass, and returns the new reading.
     pub(super) fn charge(&mut self, limit: &Limit, number: u32, at: Moment) -> Reading {
         match self {
             Self::Fixed { count, .. } | Self::Aligned { count, .. } => *count = count.saturating_add(1),
@@ -136,9 +133,8 @@ impl CounterState {
         self.reading(limit, number, at)
     }
 
-    /// What was counted under the limit `from` counts under `to` from now on. If that has another kind or window, all that counts
-    /// does so as if it had come now: longer than it would have, but no longer than the new window. A penalty has `longest` left at
-    /// most.
+    /// Moves what was counted under `from` to `to`. If the kind or window differs, every request counts as if it had come now:
+    /// longer than before, but no longer than the new window. A running penalty is cut to `longest`.
     pub(super) fn carry(&mut self, from: &Limit, to: &Limit, longest: Span, at: Moment) {
         if self.forget(from, at) {
             return;
@@ -155,7 +151,7 @@ impl CounterState {
             Self::Burst { full, number } => burst((*full, *number), from.window, *number, at.now).used,
         };
         *self = match to.kind {
-            // By which number a bucket fills is known when the subject comes.
+            // The number that sets a bucket's rate is known only when the subject's next request comes.
             Kind::Fixed | Kind::Burst => Self::Fixed { since: at.now, count },
             Kind::Aligned => Self::Aligned {
                 window: window(to, at),
@@ -169,7 +165,7 @@ impl CounterState {
         };
     }
 
-    /// Until nothing that counts now counts any more; to be asked of one that was just read.
+    /// Time until the counter is empty. Call it right after [`Self::read`].
     pub(super) fn until_empty(&self, limit: &Limit, at: Moment) -> Span {
         match self {
             Self::Empty => Span::ZERO,
@@ -184,7 +180,7 @@ impl CounterState {
         }
     }
 
-    /// Whether nothing counts any more. Forgets what is over.
+    /// Whether the counter is empty. Drops what has expired.
     pub(super) fn forget(&mut self, limit: &Limit, at: Moment) -> bool {
         let over = match self {
             Self::Empty => return true,
@@ -204,12 +200,12 @@ impl CounterState {
     }
 }
 
-/// Whether counters of the one mean the same under the other.
+/// Whether counters mean the same under both limits.
 pub(super) fn counts_alike(one: &Limit, other: &Limit) -> bool {
     (one.kind, one.window) == (other.kind, other.window)
 }
 
-/// Of requests that all leave at once, after `left`.
+/// The reading of `count` requests that all expire together, after `left`.
 fn counted(count: u32, number: u32, left: Span) -> Reading {
     Reading {
         used: count,
@@ -218,7 +214,7 @@ fn counted(count: u32, number: u32, left: Span) -> Reading {
     }
 }
 
-/// The window of the wall clock in which this moment lies.
+/// The index of the wall-clock window at this moment.
 fn window(limit: &Limit, at: Moment) -> u64 {
     at.wall.as_millis() / window_ms(limit)
 }
@@ -231,7 +227,7 @@ fn window_ms(limit: &Limit) -> u64 {
     limit.window.as_millis().max(1)
 }
 
-/// The width of a bucket, in nanoseconds.
+/// The width of a bucket in nanoseconds.
 fn width(window: Span) -> u64 {
     window.as_nanos().div_ceil(BUCKETS).max(1)
 }
@@ -252,7 +248,7 @@ fn leaves(bucket: u64, window: Span) -> Timestamp {
 
 fn sliding(log: &BucketLog<INLINE>, window: Span, number: u32, now: Timestamp) -> Reading {
     let used = log.used();
-    // So many have to leave before there is room.
+    // How many requests must expire before one more passes.
     let too_many = (used + 1).saturating_sub(number.into());
     let (mut left, mut next, mut refused) = (0, None, None);
     for (bucket, units) in log.buckets() {
@@ -270,12 +266,12 @@ fn sliding(log: &BucketLog<INLINE>, window: Span, number: u32, now: Timestamp) -
     }
 }
 
-/// The time that one request takes up in a bucket.
+/// The time that one request takes to drain.
 fn step(window: Span, number: u32) -> Span {
     Span::from_nanos(window.as_nanos().div_ceil(u64::from(number.max(1))))
 }
 
-/// A bucket into which so many were poured at that time. If they are more than it holds, they drain within the window.
+/// A bucket that received `count` requests at `since`. If that is more than it holds, they drain within the window.
 fn poured(since: Timestamp, count: u32, window: Span, number: u32) -> CounterState {
     let number = number.max(count);
     CounterState::Burst {
@@ -284,7 +280,7 @@ fn poured(since: Timestamp, count: u32, window: Span, number: u32) -> CounterSta
     }
 }
 
-/// As many requests as drain in that time by the one number, in the time in which they drain by the other.
+/// Converts the drain time `left` from the rate of `by` to that of `number`, for the same number of requests.
 fn at_pace(left: Span, window: Span, by: u32, number: u32) -> Span {
     if by == number {
         return left;
@@ -294,7 +290,7 @@ fn at_pace(left: Span, window: Span, by: u32, number: u32) -> Span {
     Span::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// Of a bucket that will have drained at `full`, at the pace of the number `by`, what `number` says.
+/// The reading under `number` of a bucket that drains at `full`, at the rate of `by`.
 fn burst((full, by): (Timestamp, u32), window: Span, number: u32, now: Timestamp) -> Reading {
     let step = step(window, by).as_nanos();
     let ahead = full.since(now).as_nanos();

@@ -1,21 +1,20 @@
-//! Request limits: who may send how many requests in which time (semantics §7).
+//! Request limits: how many requests a caller may send in a time window (semantics §7).
 //!
-//! A request meets some counters: of each limit that matches it, those of whom the limit counts. All are checked, then all are
-//! charged, or none is. Counters lie in [`SHARDS`] shards, told apart by the neighbourhood of whom they count, so that a flood
-//! from one neighbourhood crowds one shard, and those who are counted together when it is full are in one.
+//! A request meets some counters: for each limit that matches it, those of the subjects that the limit counts. All are checked,
+//! then all are charged, or none is. Counters lie in [`SHARDS`] shards, chosen by the subject's wider prefix: a flood from one
+//! prefix loads one shard, and the subjects that share a counter when that shard is full are in the same shard.
 //!
 //! ```text
 //! decide ─┬─ blocked by rule ─────────────────────────────► Refused (blocked)
-//!         ├─ some counter has no room: penalties and blocks begin where they are due
+//!         ├─ a counter is exhausted: penalties and blocks begin where they are due
 //!         │                     the one that lasts longest ► Refused (rate limited)
 //!         └─ every counter is charged ────────────────────► Admitted, what is left of each
 //! ```
 //!
-//! A limit that isn't enforced refuses nobody, and counts as it would if it did: whom it would refuse is charged nothing by it, its
-//! penalties and blocks begin where they would, and [`Admitted`] says that it would have refused the request.
+//! A limit that isn't enforced refuses nothing and otherwise counts as if it did: it charges nothing for a request that it
+//! would refuse, its penalties and blocks begin as usual, and [`Admitted`] reports it.
 //!
-//! Absent on purpose: locks and clocks (`gate` brings both), which requests a limit is for (`http`), and timers: what is over
-//! vanishes when it is met, and by a sweep of a few places at a time.
+//! There are no timers: expired counters are dropped when they are next met, and by a sweep of a few places at a time.
 
 mod cardinality;
 mod counter_state;
@@ -33,31 +32,30 @@ pub use self::shard::Shard;
 use super::rules::{Limit, LimitId, LimitSet};
 use super::time::{Span, Timestamp, UnixTime};
 
-/// Parts of all counters, each behind a lock of its own. A power of two.
+/// Shards of all counters, each behind its own lock. A power of two.
 pub const SHARDS: usize = 64;
 
-/// Counters that one request meets, beyond which they are kept on the heap.
+/// Counters of one request that are kept inline; more go to the heap.
 pub const COUNTERS_INLINE: usize = 4;
 
-/// Whom a counter is of, by numbers that no stranger can choose: accounts have theirs from the door, networks are known by
-/// keyed hashes.
+/// Whom a counter counts, by ids that callers can't choose: tiergate assigns those of accounts, and those of networks are keyed
+/// hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// Who it is. Different subjects of one limit have different ones.
+    /// Its id, unique within a limit.
     pub id: u64,
-    /// Its neighbourhood: of a network the wider prefix (IPv4 /24, IPv6 /48), of others the same as `id`.
+    /// For a network, the wider prefix (IPv4 /24, IPv6 /48); otherwise the same as `id`.
     pub wider: u64,
-    /// The region in which the neighbourhood lies: of a network the prefix that is wider still (IPv4 /16, IPv6 /32). Of others it
-    /// doesn't matter.
+    /// For a network, the region that contains the wider prefix (IPv4 /16, IPv6 /32); otherwise unused.
     pub region: u32,
-    /// Whether it is a network, of which a stranger may have any number.
+    /// Whether it is a network. A client may have any number of those.
     pub is_network: bool,
 }
 
 const _: () = assert!(size_of::<Subject>() == 24, "every request makes some");
 
 impl Subject {
-    /// The shard in which it is counted.
+    /// The shard that counts it.
     pub const fn shard(&self) -> usize {
         (self.wider >> (u64::BITS - SHARDS.trailing_zeros())) as usize
     }
@@ -66,77 +64,77 @@ impl Subject {
 /// A counter that a request meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter {
-    /// Of which limit.
+    /// The limit.
     pub limit: LimitId,
-    /// Of whom.
+    /// Whom it counts.
     pub subject: Subject,
-    /// Requests that the subject may send in the window, as it is told.
+    /// Requests in the window, as advertised to the subject.
     pub number: u32,
-    /// Requests that are let in: fewer, if the limit is degraded.
+    /// Requests that are admitted: fewer than `number` if the limit is degraded.
     pub enforced: u32,
-    /// Whether the limit is for this request. If not, only a block by its rule counts.
+    /// Whether the limit applies to this request. If not, only a block by its rule counts.
     pub matches: bool,
 }
 
-/// When a decision is made.
+/// The time of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// By the monotonic clock.
+    /// The monotonic clock.
     pub now: Timestamp,
-    /// By the wall clock, for windows that are aligned to it, and to tell when.
+    /// The wall clock, for aligned windows and for times shown to callers.
     pub wall: UnixTime,
 }
 
 /// What a counter has left after a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// Which limit.
+    /// The limit.
     pub limit: LimitId,
-    /// Requests in the window, as the subject is told.
+    /// Requests in the window, as advertised to the subject.
     pub number: u32,
-    /// Requests that are left of them, as it is told.
+    /// Remaining requests, as advertised.
     pub remaining: u32,
-    /// Until the next of those that were sent counts no more; if another one would be refused, until it would pass. Zero if
-    /// none counts.
+    /// Time until the next counted request expires; if another request would be refused, until it would pass. Zero if none
+    /// counts.
     pub until: Span,
 }
 
-/// What every counter whose limit is for the request, and is enforced, has left, in their order.
+/// What is left in each counter whose limit applies to the request and is enforced, in the order of the counters.
 pub type Lefts = SmallVec<[Left; COUNTERS_INLINE]>;
 
-/// A request is let in.
+/// An admitted request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admitted {
-    /// What it left.
+    /// What is left in each counter.
     pub left: Lefts,
-    /// Limits that would have refused it, were they enforced. They were charged nothing.
+    /// Limits that would have refused it if they were enforced. They were charged nothing.
     pub unenforced: LimitSet,
 }
 
-/// Why a request is not let in. Nothing was charged.
+/// Why a request is refused. Nothing was charged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// A limit has no room.
+    /// A limit is exhausted.
     Limited {
-        /// The one that lasts longest, by its place among the counters.
+        /// The counter with the longest wait, as an index into the counters.
         by: usize,
-        /// Until the request would pass.
+        /// Time until the request would pass.
         retry_after: Span,
-        /// All enforced counters; those that have no room have nothing left.
+        /// All enforced counters; exhausted ones have nothing left.
         left: Lefts,
-        /// Counters whose subject is blocked from now on, by their places.
+        /// Counters whose subject is blocked from now on, as indices.
         blocked: SmallVec<[usize; 1]>,
     },
-    /// The rule of a limit has blocked one of the subjects.
+    /// A limit's block rule has blocked one of the subjects.
     Blocked {
-        /// Until it is let in again.
+        /// Time until the block ends.
         lasts: Span,
     },
 }
 
-/// The shards that a decision may need.
+/// The shards that a decision needs.
 pub trait Shards {
-    /// The shard of that number, less than [`SHARDS`].
+    /// The shard of that number, below [`SHARDS`].
     fn shard(&mut self, number: usize) -> &mut Shard;
 }
 
@@ -149,10 +147,10 @@ impl Shards for Vec<Shard> {
 /// Checks all counters, then charges all or none (semantics §7.8).
 ///
 /// # Errors
-/// Some counter of a limit that is enforced has no room, or its subject is blocked.
+/// A counter of an enforced limit is exhausted, or its subject is blocked.
 #[expect(
     clippy::result_large_err,
-    reason = "a flood is mostly refused, and a refusal may not allocate"
+    reason = "refusals are the common case in a flood and must not allocate"
 )]
 pub fn decide(
     counters: &[Counter],
@@ -160,7 +158,7 @@ pub fn decide(
     rules: &[Limit],
     at: Moment,
 ) -> Result<Admitted, Refused> {
-    // Limits that aren't enforced and would refuse: by a block,
+    // Limits that aren't enforced and would refuse because of a block,
     let mut blocking = LimitSet::default();
     for counter in counters {
         let Some(lasts) = shards.shard(counter.subject.shard()).blocked_for(counter, rules, at) else {
@@ -171,7 +169,7 @@ pub fn decide(
         }
         blocking = blocking.with(counter.limit);
     }
-    // or for want of room.
+    // or because they are exhausted.
     let mut full = LimitSet::default();
     let mut checks = Checks::new();
     let mut has_room = true;
@@ -211,11 +209,11 @@ pub fn decide(
     })
 }
 
-/// By the places of their counters.
+/// By the indices of their counters.
 type Checks = SmallVec<[(usize, Check); COUNTERS_INLINE]>;
 
-/// Begins the penalties and blocks that are due, and says which limit keeps the request out for longest: who comes back when it
-/// says shall not be refused by another.
+/// Begins the penalties and blocks that are due, and finds the limit with the longest wait: a client that retries after that
+/// time is not refused by another limit.
 fn refuse(counters: &[Counter], checks: &Checks, shards: &mut impl Shards, rules: &[Limit], at: Moment) -> Refused {
     let (mut all, mut blocked) = (Lefts::new(), SmallVec::new());
     let mut longest: Option<(usize, Span)> = None;
@@ -244,7 +242,7 @@ fn refuse(counters: &[Counter], checks: &Checks, shards: &mut impl Shards, rules
             ..left_of(counter, reading)
         });
     }
-    let (by, retry_after) = longest.expect("some counter has no room");
+    let (by, retry_after) = longest.expect("called only if a counter refused");
     Refused::Limited {
         by,
         retry_after,

@@ -1,41 +1,39 @@
-//! Counters by neighbourhood, for those who can't be counted by themselves: as many as there are places, and beyond that one for all the
-//! rest of a row.
+//! Counters shared by prefix, for callers that can't be counted individually: one per prefix while there are free places, and
+//! beyond that one for all other prefixes of a row.
 //!
-//! What somebody has sent and still counts always lies in the counter that it meets next. So nobody who counts is ever taken out, and who
-//! is given a counter of its own, a caller out of its neighbourhood or a neighbourhood out of the rest of its row, begins it as a copy of
-//! the one that it shared: it may be refused too early, never too late. Nobody adds to the shared one any more, and it ends.
+//! What a caller has sent and still counts is always in the counter that its next request meets. So a counter that counts is
+//! never removed. When a caller gets its own counter instead of its prefix's, or a prefix instead of the row's shared one, the
+//! new counter begins as a copy of the shared one: the caller may be refused too early, never too late. Nothing is added to the
+//! shared counter any more, and it expires.
 //!
-//! The row is told by the region (IPv4 /16, IPv6 /32). Who has a region to itself, be it with all of its neighbourhoods, can fill one
-//! row of each shard and no other: those of other regions have the others. Only who sends from very many regions fills all rows,
-//! and then nobody is served who wasn't known before.
-//!
-//! Absent on purpose: when somebody is counted here (`table`).
+//! The region (IPv4 /16, IPv6 /32) chooses the row. A client that holds a whole region can fill one row of each shard and no
+//! other. Only a client with very many regions fills all rows; then only known callers are served.
 
 use super::counter_state::CounterState;
 use super::table::{Entry, key};
 use super::{Moment, SHARDS, Subject};
 use crate::rules::Limit;
 
-/// Places of a row. The last one is for all who find none. An IPv4 region has about four neighbourhoods in each shard.
+/// Places of a row. The last one is for all prefixes without one. An IPv4 region has about four prefixes in each shard.
 const WAYS: usize = 16;
-/// In all shards together there is one place to so many networks that may be counted by themselves,
+/// Over all shards there is one place for this many individually counted networks,
 const PART: usize = 4;
-/// but so many rows in each of them at least, lest few regions fill them all.
+/// but each shard has at least this many rows, so that a few regions can't fill them all.
 const ROWS_MIN: usize = 64;
 
-/// Rows of [`WAYS`] places; none until one is needed.
+/// Rows of [`WAYS`] places; empty until one is needed.
 #[derive(Debug, Default)]
 pub(super) struct Neighbourhoods {
     places: Vec<Entry>,
 }
 
 impl Neighbourhoods {
-    /// The counter at a place where [`Self::settle`] has just put somebody.
+    /// The counter at a place that [`Self::settle`] has just returned.
     pub(super) fn cell(&mut self, place: usize) -> &mut CounterState {
         &mut self.places[place].cell
     }
 
-    /// What counts of the neighbourhood, its own or as part of the rest; `None`: nothing.
+    /// The counter of the prefix, or of the rest of its row; `None` if neither counts anything.
     pub(super) fn counted(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Option<&CounterState> {
         if self.places.is_empty() {
             return None;
@@ -48,7 +46,7 @@ impl Neighbourhoods {
         (!cell.forget(limit, at)).then_some(cell)
     }
 
-    /// The place where the neighbourhood is counted from now on. `max` networks may be counted by themselves in all shards together.
+    /// The place that counts the prefix from now on. `max` is the number of individually counted networks over all shards.
     pub(super) fn settle(&mut self, subject: &Subject, max: usize, limit: &Limit, at: Moment) -> usize {
         if self.places.is_empty() {
             let places = (max / PART / SHARDS).max(WAYS * ROWS_MIN).next_power_of_two();
@@ -73,12 +71,11 @@ impl Neighbourhoods {
         free
     }
 
-    /// All counters.
     pub(super) fn cells(&mut self) -> impl Iterator<Item = &mut CounterState> {
         self.places.iter_mut().map(|entry| &mut entry.cell)
     }
 
-    /// Gives the memory back if nothing counts.
+    /// Frees the memory if nothing counts.
     pub(super) fn sweep(&mut self, limit: &Limit, at: Moment) {
         if self.places.iter_mut().all(|entry| entry.cell.forget(limit, at)) {
             self.places = Vec::new();

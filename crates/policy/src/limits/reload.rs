@@ -1,38 +1,37 @@
-//! Other rules while requests go on: which counters stay. Limits are known again by name.
+//! Which counters survive a reload. Limits are matched by name.
 //!
 //! What a reload does to a counter:
 //!
 //! | the limit | its counters |
 //! |---|---|
-//! | stays, or changes in its number or in what it is for | stay as they are: as many requests count |
-//! | has another kind or window | all that counts does so as if it had come now ([`super::cell`]) |
-//! | has another penalty | one that runs goes on, for no longer than the new one or its window, whichever is longer |
-//! | blocks by another rule | a block goes on, for no longer than the new rule's |
-//! | blocks no more | nobody is blocked by it |
-//! | is new | it begins empty |
-//! | vanished | is forgotten |
+//! | stays, or changes its number or what it applies to | stay: the same requests count |
+//! | changes its kind or window | every request counts as if it had come now ([`super::counter_state`]) |
+//! | changes its penalty | a running one goes on, at most for the longer of the new penalty and the window |
+//! | changes its block rule | a running block goes on, at most for the new rule's time |
+//! | loses its block rule | blocks end |
+//! | is new | begin empty |
+//! | is removed | are dropped |
 //!
-//! So nothing is lifted, and nobody is kept out for longer than the new limit would.
-//!
-//! Absent on purpose: the locks, all of which must be held (`gate`), and where rules come from.
+//! So a reload lifts no limit, and refuses no caller for longer than the new limit would. The caller must hold the locks of all
+//! shards.
 
 use super::shard::{CardinalityBudgets, Counted};
 use super::{Moment, Shard};
 use crate::rules::{LimitId, Rules};
 
-/// The change of all shards from some rules to others.
+/// The change of all shards from one set of rules to another.
 #[derive(Debug)]
 pub struct Reload<'r> {
     from: &'r Rules,
     to: &'r Rules,
-    /// Which of the old limits the new ones were, by the new ones.
+    /// For each new limit, the old one of the same name.
     known: Vec<Option<LimitId>>,
-    /// For what is new, by the new limits: one for all shards together.
+    /// For each new limit that has no old one: budgets shared by all shards.
     rooms: Vec<CardinalityBudgets>,
 }
 
 impl<'r> Reload<'r> {
-    /// To be applied to every shard, before any decision by the new rules.
+    /// Must be applied to every shard before any decision by the new rules.
     pub fn new(from: &'r Rules, to: &'r Rules) -> Self {
         Self {
             from,
@@ -42,7 +41,7 @@ impl<'r> Reload<'r> {
         }
     }
 
-    /// This shard is for the new rules from now on.
+    /// Switches this shard to the new rules.
     pub fn apply(&self, shard: &mut Shard, at: Moment) {
         let callers_max = self.to.callers_max as usize;
         shard.reload(|old| {

@@ -1,6 +1,4 @@
-//! A part of all counters: of every limit those whose neighbourhoods fall into it, and the refusals that lead to blocks.
-//!
-//! Absent on purpose: the order of checking and charging (`limits`).
+//! One shard: the counters of every limit for the subjects that fall into it, and the refusals that lead to blocks.
 
 use std::sync::Arc;
 
@@ -11,25 +9,25 @@ use super::{Counter, Moment, SHARDS, Subject};
 use crate::rules::{BlockAfter, Kind, Limit, LimitId, Rules};
 use crate::time::Span;
 
-/// Places of each table that one sweep looks at: all are looked at within a minute or so, for a million callers.
+/// Places of each table that one sweep looks at: a table of a million callers is swept within about a minute.
 const SWEPT: usize = 1_024;
 
-/// A part of all counters.
+/// A shard of all counters.
 #[derive(Debug)]
 pub struct Shard {
     /// By limit.
     of: Vec<Counted>,
 }
 
-/// What is counted of one limit.
+/// The counters of one limit.
 #[derive(Debug)]
 pub(super) struct Counted {
     requests: Table,
-    /// Of limits that block after so many.
+    /// For limits with a block rule.
     refusals: Option<Refusals>,
 }
 
-/// How many callers all shards together may count of one limit.
+/// How many callers one limit may count over all shards.
 #[derive(Debug)]
 pub(super) struct CardinalityBudgets {
     requests: Arc<CardinalityBudget>,
@@ -37,7 +35,6 @@ pub(super) struct CardinalityBudgets {
 }
 
 impl CardinalityBudgets {
-    /// Empty.
     pub(super) fn new(rules: &Rules) -> Self {
         let room = || Arc::new(CardinalityBudget::new(rules.callers_max as usize));
         Self {
@@ -48,7 +45,6 @@ impl CardinalityBudgets {
 }
 
 impl Counted {
-    /// Nothing as yet.
     pub(super) fn new((limit, rooms): (&Limit, &CardinalityBudgets)) -> Self {
         Self {
             requests: Table::new(Arc::clone(&rooms.requests)),
@@ -58,7 +54,7 @@ impl Counted {
         }
     }
 
-    /// What was counted under the limit `from` counts under `to` from now on; `rooms` are for what is new.
+    /// Carries over what was counted under `from`; `rooms` are the budgets for new tables.
     pub(super) fn carry(
         &mut self,
         from: &Limit,
@@ -69,7 +65,7 @@ impl Counted {
     ) {
         self.requests.set_max(callers_max);
         if !counts_alike(from, to) || from.penalty != to.penalty {
-            // Longer than that nobody is kept out who is refused under it.
+            // A refusal under the new limit never lasts longer than this.
             let longest = to.penalty.unwrap_or_default().max(to.window);
             self.requests.cells().for_each(|cell| cell.carry(from, to, longest, at));
         }
@@ -105,14 +101,14 @@ impl Refusals {
 
 #[derive(Debug)]
 pub(super) struct Refusals {
-    /// How refusals count: in a fixed window.
+    /// Refusals count in a fixed window.
     limit: Limit,
     lasts: Span,
     table: Table,
 }
 
 impl Refusals {
-    /// For how long they have blocked the subject still; `None`: they haven't.
+    /// Remaining time of the subject's block; `None` if it isn't blocked.
     fn block_for(&mut self, subject: &Subject, at: Moment) -> Option<Span> {
         let cell = self.table.own(subject)?;
         let is_over = cell.forget(&self.limit, at);
@@ -123,7 +119,7 @@ impl Refusals {
     }
 }
 
-/// What was found when a counter was checked.
+/// The result of checking a counter.
 #[derive(Debug)]
 pub(super) struct Check {
     pub(super) reading: Reading,
@@ -131,7 +127,7 @@ pub(super) struct Check {
 }
 
 impl Shard {
-    /// All of them, empty, for these rules' limits.
+    /// All shards, empty, for the limits of these rules.
     pub fn all(rules: &Rules) -> Vec<Self> {
         let rooms: Vec<_> = rules.limits.iter().map(|_| CardinalityBudgets::new(rules)).collect();
         let new = |_| Self {
@@ -140,20 +136,24 @@ impl Shard {
         (0..SHARDS).map(new).collect()
     }
 
-    /// Other limits from now on, each with what `change` finds of it here.
+    /// Replaces the limits; `change` builds the new ones from the old.
     pub(super) fn reload(&mut self, mut change: impl FnMut(&mut Vec<Option<Counted>>) -> Vec<Counted>) {
         let mut old = self.of.drain(..).map(Some).collect();
         self.of = change(&mut old);
     }
 
-    /// For how long the rule of the counter's limit has blocked its subject still; `None`: it hasn't.
+    /// Remaining time of the block on the counter's subject by its limit's rule; `None` if it isn't blocked.
     pub(super) fn blocked_for(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> Option<Span> {
-        debug_assert_eq!(self.of.len(), rules.len(), "a shard is made for its rules");
+        debug_assert_eq!(
+            self.of.len(),
+            rules.len(),
+            "a shard has one entry per limit of its rules"
+        );
         let refusals = &mut self.of[counter.limit.index()].refusals;
         refusals.as_mut()?.block_for(&counter.subject, at)
     }
 
-    /// What the counter says of one more request.
+    /// What the counter says about one more request.
     pub(super) fn check(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> Check {
         let limit = &rules[counter.limit.index()];
         let table = &mut self.of[counter.limit.index()].requests;
@@ -168,7 +168,7 @@ impl Shard {
         }
     }
 
-    /// Counts the request that was just found to have room, and says what is counted now.
+    /// Counts a request that [`Self::check`] has let pass, and returns the new reading.
     pub(super) fn charge(&mut self, counter: &Counter, place: Place, rules: &[Limit], at: Moment) -> Reading {
         let limit = &rules[counter.limit.index()];
         let table = &mut self.of[counter.limit.index()].requests;
@@ -179,14 +179,14 @@ impl Shard {
         cell.charge(limit, counter.enforced, at)
     }
 
-    /// The counter has no room for `lasts`: its penalty begins, if it has one and isn't under way, and the refusal is counted.
-    /// Answers with how long the request is kept out, and whether the counter's subject is blocked from now on.
+    /// The counter is exhausted for `lasts`: begins its penalty if one is configured and none is running, and counts the
+    /// refusal. Returns how long the request is refused, and whether the subject is blocked from now on.
     pub(super) fn refuse(&mut self, counter: &Counter, lasts: Span, rules: &[Limit], at: Moment) -> (Span, bool) {
         let lasts = self.penalize(counter, lasts, rules, at);
         (lasts, self.note_refusal(counter, rules, at))
     }
 
-    /// The penalty lasts at least until nothing would count any more.
+    /// The penalty lasts at least until the counter would be empty.
     fn penalize(&mut self, counter: &Counter, lasts: Span, rules: &[Limit], at: Moment) -> Span {
         let limit = &rules[counter.limit.index()];
         let Some(penalty) = limit.penalty else {
@@ -198,7 +198,7 @@ impl Shard {
         if matches!(cell, CounterState::Penalty { .. }) {
             return lasts;
         }
-        // It leaves the counter empty. If something still counted then, it would lift the limit.
+        // A penalty leaves the counter empty. If something still counted then, it would lift the limit.
         let penalty = penalty.max(lasts).max(cell.until_empty(limit, at));
         *cell = CounterState::Penalty {
             until: at.now + penalty,
@@ -206,8 +206,8 @@ impl Shard {
         penalty
     }
 
-    /// Counts a refusal by the counter's limit. Whether its subject is blocked from now on. As long as something that its
-    /// neighbours have sent may be in its counter, nothing is counted: nobody is blocked for its neighbours.
+    /// Counts a refusal by the counter's limit, and returns whether that blocks its subject. Counts nothing while the counter
+    /// may contain requests of the subject's neighbours: they must not get it blocked.
     fn note_refusal(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> bool {
         let Counted { requests, refusals } = &mut self.of[counter.limit.index()];
         let Some(Refusals { limit, lasts, table }) = refusals else {
@@ -227,8 +227,8 @@ impl Shard {
         true
     }
 
-    /// Lifts what rules have blocked of the subject, and what was counted towards it, and ends its penalty, under which it would be
-    /// refused and blocked again at once. Whether it was blocked. What its counters hold otherwise stays.
+    /// Lifts the block on the subject, drops its counted refusals and ends its penalty, which would refuse and block it again
+    /// at once. Returns whether it was blocked. Other counts stay.
     pub fn forgive(&mut self, limit: LimitId, subject: &Subject, at: Moment) -> bool {
         let Counted { requests, refusals } = &mut self.of[limit.index()];
         let Some(refusals) = refusals else {
@@ -242,7 +242,7 @@ impl Shard {
         was_blocked
     }
 
-    /// Forgets what is over at a few places of every table. To be called every second or so.
+    /// Drops expired counters from a few places of every table. Call it about every second.
     pub fn sweep(&mut self, rules: &[Limit], at: Moment) {
         for (counted, limit) in self.of.iter_mut().zip(rules) {
             counted.requests.sweep(SWEPT, limit, at);
@@ -252,7 +252,7 @@ impl Shard {
         }
     }
 
-    /// Of that limit: who is counted by itself, and how many requests ever were counted by neighbourhood.
+    /// For that limit: the number of individually counted callers, and of requests ever counted by prefix.
     pub fn counted(&self, limit: LimitId) -> (usize, u64) {
         self.of[limit.index()].requests.counted()
     }

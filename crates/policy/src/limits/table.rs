@@ -1,14 +1,11 @@
-//! The counters of one limit in one shard: by whom they count, as many as there may be, and beyond that by neighbourhood
-//! (semantics §7.9).
+//! The counters of one limit in one shard: individual ones up to a budget, and beyond that one per prefix (semantics §7.9).
 //!
-//! An open table with linear probing. Its keys are keyed hashes, which no stranger can choose, so they need no hashing again. A
-//! counter that is over is taken out as it is met, and by a sweep that looks at so many places each time.
+//! An open-addressing table with linear probing. Its keys are keyed hashes that callers can't choose, so they are not hashed
+//! again. An expired counter is removed when it is met, and by a sweep that looks at a fixed number of places each time.
 //!
-//! When there is no room for more networks (`room`), who can't be counted shares the counter of its neighbourhood
-//! (`neighbourhoods`). As soon as there is room again it is counted by itself, beginning with all that its neighbourhood holds:
+//! When the budget for networks (`cardinality`) is used up, a new network shares the counter of its prefix
+//! (`prefix_aggregation`). As soon as there is budget again it gets its own counter, which begins as a copy of the shared one:
 //! a flood lifts no limit.
-//!
-//! Absent on purpose: what a counter means (`cell`).
 
 use std::sync::Arc;
 
@@ -18,24 +15,24 @@ use super::prefix_aggregation::Neighbourhoods;
 use super::{Moment, Subject};
 use crate::rules::Limit;
 
-/// Places that a table begins with, and at least has. A power of two.
+/// The initial and minimum number of places. A power of two.
 const PLACES_MIN: usize = 8;
-/// Places that are looked through for one that is over, when a table is full.
+/// Places to search for an expired counter when the table is full.
 const SWEPT_WHEN_FULL: usize = 16;
 
 /// All counters of one limit in one shard.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// A power of two of them. Places of key 0 are free.
+    /// A power of two. A place with key 0 is free.
     places: Vec<Entry>,
     used: usize,
-    /// For networks. Accounts are not bounded by it: no stranger makes any.
+    /// For networks. Accounts are not bounded by it, since clients can't create any.
     room: Arc<CardinalityBudget>,
-    /// Where the sweep goes on.
+    /// Where the next sweep begins.
     hand: usize,
-    /// Who is not counted by itself.
+    /// Callers that are not counted individually.
     neighbourhoods: Neighbourhoods,
-    /// How many requests were counted by neighbourhood.
+    /// Requests ever counted by prefix.
     crowded: u64,
 }
 
@@ -47,14 +44,13 @@ pub(super) struct Entry {
 
 const _: () = assert!(size_of::<Entry>() == 24, "a million of them are kept");
 
-/// Where a counter is, until the table changes.
+/// Where a counter is. Valid until the table changes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
-    /// There.
     At(usize),
-    /// At that place of the second table.
+    /// An index into the prefix counters.
     Neighbourhood(usize),
-    /// Nowhere as yet.
+    /// It has no counter yet.
     Nowhere,
 }
 
@@ -70,7 +66,7 @@ impl Table {
         }
     }
 
-    /// Where the subject is counted, or will be. Where there is no room for it, it gets a place in its neighbourhood.
+    /// Where the subject is counted, or will be. If there is no budget for it, it gets a place with its prefix.
     pub(super) fn find(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Place {
         let key = key(subject.id);
         if let Some(place) = self.at(key) {
@@ -92,7 +88,7 @@ impl Table {
         Place::At(place)
     }
 
-    /// The counter at the place where [`Self::find`] has just found the subject; `None`: nowhere.
+    /// The counter at a place that [`Self::find`] has just returned; `None` if there is none.
     pub(super) fn cell(&mut self, place: Place) -> Option<&mut CounterState> {
         match place {
             Place::At(at) => Some(&mut self.places[at].cell),
@@ -101,32 +97,31 @@ impl Table {
         }
     }
 
-    /// The counter of the subject, which was found there before others came in; a new one if it was nowhere.
+    /// The counter of the subject at a place found before other inserts; a new one if it had none.
     pub(super) fn take(&mut self, subject: &Subject, place: Place) -> &mut CounterState {
         let key = key(subject.id);
         let at = match place {
             Place::Neighbourhood(at) => return self.neighbourhoods.cell(at),
             Place::At(at) if self.places[at].key == key => at,
-            // The table has grown meanwhile, or somebody was taken out.
+            // The table has grown since, or an entry was removed.
             Place::At(_) => self.at(key).unwrap_or_else(|| self.insert(key)),
             Place::Nowhere => self.insert(key),
         };
         &mut self.places[at].cell
     }
 
-    /// Whether what its neighbours have sent may be in the counter that the subject meets: it shares one with them, or its own
-    /// began as a copy of that. What was copied counts no longer than what it was copied from.
+    /// Whether the subject's counter may contain requests of its neighbours: it shares one with them, or its own began as a
+    /// copy of that. A copy counts no longer than its original.
     pub(super) fn is_shared(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> bool {
         subject.is_network && self.neighbourhoods.counted(subject, limit, at).is_some()
     }
 
-    /// The subject's own counter, if it has one.
     pub(super) fn own(&mut self, subject: &Subject) -> Option<&mut CounterState> {
         let at = self.at(key(subject.id))?;
         Some(&mut self.places[at].cell)
     }
 
-    /// The subject's own counter, a new one if there is room.
+    /// The subject's own counter, created if there is budget.
     pub(super) fn own_or_new(&mut self, subject: &Subject, limit: &Limit, at: Moment) -> Option<&mut CounterState> {
         let key = key(subject.id);
         if subject.is_network && self.at(key).is_none() && !self.has_room(limit, at) {
@@ -136,35 +131,34 @@ impl Table {
         Some(&mut self.places[place].cell)
     }
 
-    /// A request was counted by neighbourhood.
     pub(super) fn note_crowded(&mut self) {
         self.crowded += 1;
     }
 
-    /// Who is counted by itself, and how many requests ever were counted by neighbourhood.
+    /// The number of individually counted callers, and of requests ever counted by prefix.
     pub(super) fn counted(&self) -> (usize, u64) {
         (self.used, self.crowded)
     }
 
-    /// Nothing is counted of the subject any more.
+    /// Removes the subject's counter.
     pub(super) fn forget(&mut self, subject: &Subject) {
         if let Some(at) = self.at(key(subject.id)) {
             self.remove(at);
         }
     }
 
-    /// All counters, also those of neighbourhoods.
+    /// All counters, including those of prefixes.
     pub(super) fn cells(&mut self) -> impl Iterator<Item = &mut CounterState> {
         let own = self.places.iter_mut().map(|entry| &mut entry.cell);
         own.chain(self.neighbourhoods.cells())
     }
 
-    /// So many networks may be counted by themselves from now on.
+    /// Sets how many networks may be counted individually.
     pub(super) fn set_max(&self, max: usize) {
         self.room.set_max(max);
     }
 
-    /// Looks through that many places and forgets what is over. Gives back memory that isn't needed any more.
+    /// Looks at that many places, drops expired counters and frees unused memory.
     pub(super) fn sweep(&mut self, places: usize, limit: &Limit, at: Moment) {
         self.forget_some(places, limit, at);
         if self.places.len() > PLACES_MIN && self.used < self.places.len() / 4 {
@@ -173,8 +167,8 @@ impl Table {
         self.neighbourhoods.sweep(limit, at);
     }
 
-    /// Whether one more network may be counted by itself, if need be in the place of one that is over. The table does not get smaller: a
-    /// [`Place`] that was found before is still in it.
+    /// Whether one more network may be counted individually, if need be in place of an expired one. The table does not shrink,
+    /// so a [`Place`] found before stays valid.
     fn has_room(&mut self, limit: &Limit, at: Moment) -> bool {
         if !self.room.has_room(self.used) {
             self.forget_some(SWEPT_WHEN_FULL, limit, at);
@@ -187,7 +181,7 @@ impl Table {
             self.hand &= self.places.len() - 1;
             let entry = &mut self.places[self.hand];
             if entry.key != 0 && entry.cell.forget(limit, at) {
-                // What comes after it may have moved here.
+                // An entry after it may have moved here.
                 self.remove(self.hand);
             } else {
                 self.hand += 1;
@@ -198,7 +192,7 @@ impl Table {
     fn at(&self, key: u64) -> Option<usize> {
         let mask = self.places.len().checked_sub(1)?;
         let mut at = key as usize & mask;
-        // A quarter of the places at least is free, so this ends.
+        // Ends: at least a quarter of the places is free.
         loop {
             match self.places[at].key {
                 0 => return None,
@@ -208,7 +202,7 @@ impl Table {
         }
     }
 
-    /// The key is not in the table.
+    /// The key must not be in the table.
     fn insert(&mut self, key: u64) -> usize {
         if (self.used + 1) * 4 > self.places.len() * 3 {
             self.resize((self.places.len() * 2).max(PLACES_MIN));
@@ -240,7 +234,7 @@ impl Table {
         }
     }
 
-    /// Frees the place, and moves up who would not be found past it.
+    /// Frees the place, and moves up the entries that a probe would no longer reach.
     fn remove(&mut self, mut hole: usize) {
         let mask = self.places.len() - 1;
         self.places[hole] = Entry::default();
@@ -253,7 +247,7 @@ impl Table {
                 return;
             }
             let home = self.places[at].key as usize & mask;
-            // Whether the way from its home to it leads over the hole.
+            // Whether the probe from its home to it passes the hole.
             if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(hole) & mask) {
                 self.places.swap(at, hole);
                 hole = at;
@@ -262,7 +256,7 @@ impl Table {
     }
 }
 
-/// 0 stands for a free place.
+/// Key 0 marks a free place.
 pub(super) fn key(id: u64) -> u64 {
     id.max(1)
 }
