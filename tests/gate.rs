@@ -91,3 +91,23 @@ fn whoever_asks_by_an_older_generation_takes_nothing() {
     assert_eq!(gate.view().tally.arrived, 2);
     pass.settle(Outcome::Failed, 0);
 }
+
+#[test]
+fn the_wall_clock_is_read_again_where_a_limit_is_aligned_to_it() {
+    for (kind, again) in [(Kind::Fixed, false), (Kind::Sliding, false), (Kind::Aligned, true)] {
+        let rules = Arc::new(
+            rules()
+                .limits([limit("requests", 9, Span::from_secs(60)).kind(kind)])
+                .callers_max(1_000)
+                .build(),
+        );
+        let limiter = Limiter::new(Arc::clone(&rules), Clock::start());
+        for counters in [vec![counter(1)], vec![counter(1), counter(2)]] {
+            let (at, decided) = limiter
+                .decide(&rules, &counters, UnixTime::default())
+                .expect("its rules hold");
+            assert!(decided.is_ok());
+            assert_eq!(at.wall > UnixTime::default(), again, "{kind:?}, {}", counters.len());
+        }
+    }
+}

@@ -367,6 +367,14 @@ mod tests {
     }
 
     #[test]
+    fn the_first_of_overlapping_scalars_decides() {
+        let at = |column, end_column| Node::refused(place(1, column, end_column));
+        let line: Vec<char> = "abcdef".chars().collect();
+        let shown = scalars_of(&line, 1, &[&at(1, 5), &at(3, 7)]);
+        assert_eq!(String::from_iter(shown), "******");
+    }
+
+    #[test]
     fn of_a_text_that_is_no_document_names_of_fields_are_shown() {
         for (text, shown) in [
             (

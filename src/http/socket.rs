@@ -1,7 +1,7 @@
 //! A client's connection. It sits between hyper and the socket, and notices what hyper doesn't:
 //!
 //! - the client closing its sending side, even while a body is unread or a pipelined request is buffered, when hyper stops
-//! reading;
+//!   reading;
 //! - hyper's automatic answers to requests that it can't parse. They are suppressed, and tiergate sends its own;
 //! - a refused client that still sends: its connection is closed in a way that lets it read the answer (lingering close, RFC 9112
 //!   §9.6).

@@ -239,6 +239,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn users_of_an_account_are_told_apart() {
+        let folder = std::env::temp_dir().join(format!("tiergate-users-{}", std::process::id()));
+        fs::create_dir(&folder).expect("a folder of its own");
+        let pseudonyms = Pseudonyms::open(&folder).expect("it is made");
+        let user = |of, name: &str| pseudonyms.user(AccountId(of), name.as_bytes());
+        assert_eq!(user(1, "ann"), user(1, "ann"));
+        assert_ne!(user(1, "ann"), user(1, "bob"));
+        assert_ne!(user(1, "ann"), user(2, "ann"));
+        fs::remove_dir_all(&folder).expect("it is ours");
+    }
+
+    #[test]
     fn a_pseudonym_key_is_made_once_and_checked() {
         let folder = std::env::temp_dir().join(format!("tiergate-key-{}", std::process::id()));
         fs::create_dir(&folder).expect("a folder of its own");

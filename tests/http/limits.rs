@@ -713,6 +713,26 @@ async fn operators_see_blocks_by_rule_and_their_end() {
     );
 }
 
+#[tokio::test]
+async fn an_expired_block_cannot_be_lifted() {
+    let worker = FastWorker::start();
+    let limits =
+        "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
+    let (door, hands) = open(worker.address, limits, "");
+    assert_eq!(passing(&door, A, "", 5).await, 2);
+    assert_eq!(passing(&door, C, "", 5).await, 2);
+    hands.advance(MINUTE.saturating_mul(61));
+    let said = door
+        .operator("PATCH", "/networks/192.0.2.1", r#"{ "block": null }"#)
+        .await;
+    assert_eq!(said.json()["was_blocked"], false, "it is over");
+    assert_eq!(
+        door.operator("DELETE", "/networks/192.0.2.3", "").await.status(),
+        404,
+        "it is over"
+    );
+}
+
 /// A penalty that ended before there is room would let a caller have more than its limit.
 #[tokio::test]
 async fn a_penalty_shorter_than_the_window_lasts_until_there_is_room() {

@@ -258,6 +258,21 @@ impl House {
                 let (jobs, units, refused) = self.used(whose, report.from);
                 let told = (report.total.jobs, report.total.units, report.total.refused);
                 assert_eq!(told, (jobs, units, refused), "{what}: {whose:?}, {since}: {report:?}");
+                let of = |caller: Caller| whose.is_none_or(|whose| caller.counted().any(|counted| counted == whose));
+                let sums = self.entries.iter().filter_map(|entry| match entry {
+                    Entry::Job(job) if of(job.caller) && job.ended() >= report.from => Some(job),
+                    _ => None,
+                });
+                let (wait, service) = sums.fold((0, 0), |(wait, service), job| {
+                    let succeeded = if job.end == tiergate::policy::End::Succeeded {
+                        job.searched.as_millis()
+                    } else {
+                        0
+                    };
+                    (wait + job.waited.as_millis(), service + succeeded)
+                });
+                let told = (report.total.wait.as_millis(), report.total.service.as_millis());
+                assert_eq!(told, (wait, service), "{what}: {whose:?}, {since}: {report:?}");
             }
         }
     }
@@ -325,4 +340,17 @@ fn windows_and_statistics_are_those_of_a_list_of_all_jobs() {
         house.check_statistics(&what);
         house.check_commands(&what);
     }
+}
+
+#[test]
+fn errors_name_what_sqlite_says() {
+    let house = House::new(History {
+        keep: DAY,
+        max: 4 << 30,
+    });
+    let read = house
+        .database()
+        .read(|connection| connection.query_row("SELECT 1 FROM nowhere", [], |_| Ok(())));
+    let error = read.expect_err("there is no such table").to_string();
+    assert!(error.contains("no such table"), "{error}");
 }

@@ -216,3 +216,17 @@ impl From<Outcome> for End {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_has_its_own_name() {
+        for (place, (end, name)) in End::ALL.into_iter().enumerate() {
+            assert_eq!(end as usize, place, "{name}");
+            let same = End::ALL.into_iter().filter(|(_, other)| *other == name);
+            assert_eq!(same.count(), 1, "{name}");
+        }
+    }
+}
