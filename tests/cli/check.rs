@@ -92,7 +92,7 @@ async fn a_server_that_logs_json_tells_what_is_wrong_in_json() {
 async fn people_get_problems_on_the_error_output_and_what_is_in_the_file_on_the_other() {
     let fine = said(WISE, &["check"]).await;
     assert_eq!((fine.err.as_str(), fine.code), ("", Some(0)));
-    let what = "(tiers: 2, seats: 8, limits: 1, upstreams: 1, routes: 1, accounts: 0)\n";
+    let what = "(tiers: 2, queue length: 8, limits: 1, upstreams: 1, routes: 1, accounts: 0)\n";
     assert_eq!(fine.out, format!("tiers.yaml: fine {what}"));
 
     let warned = said(&unwise(), &["check"]).await;

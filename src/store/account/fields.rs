@@ -137,31 +137,32 @@ macro_rules! fields {
 }
 
 fields! {
-    /// The name of its tier
+    /// Name of the tier
     tier: String = Field::within(Bounds::of("a tier's name", Rule::Name)).in_csv();
-    /// How its owner is reached; empty takes it away
+    /// Email address of the owner; empty clears it
     email: Option<String> = Field::within(Bounds::of("an email", Rule::Email)).in_csv();
-    /// Searches at once, or `tier` for as many as its tier allows
+    /// Concurrent jobs, or `tier` for the tier's number
     concurrency: Option<u32> =
         Field::within(Bounds::of("a concurrency", Rule::Number(1, 10_000))).nothing("tier");
-    /// A limit of its own for one of its tier's quotas, or `NAME=tier` for the tier's
+    /// Its own limit for one of the tier's quotas, or `NAME=tier` for the tier's. May be repeated
     #[serde(default)]
     quotas: Numbers<u64> =
         Field::within(Bounds::of("a quota", Rule::Number(0, 1_000_000_000_000))).as_option("quota");
-    /// A number of its own for a request limit (`NAME=N,lifts=network` lifts its network's too), or `NAME=` for the tier's
+    /// Its own number for a request limit, or `NAME=` for the tier's; `NAME=N,lifts=network` lifts the network's number too. May be repeated
     #[serde(default)]
     limits: Numbers<OwnLimit> = Field::within(OWN_LIMIT).as_option("limit");
-    /// From that day (UTC) or time on it has the anonymous tier's terms, such as 2027-01-01; or `never`
+    /// Expiry day (UTC) or time, such as 2027-01-01, after which it has the anonymous tier's terms; or `never`
     until: Option<Until> = Field::within(Bounds::of("a time", Rule::Anything)).nothing("never");
-    /// Turn it away
+    /// Block the account
     #[serde(default)]
     blocked: bool = Field::within(Bounds::of("a block", Rule::Anything)).as_option("block");
-    /// Users for whom it may ask (see --delegate); 10000 unless it is said
+    /// Number of users that a delegating account may have (see --delegate); 10000 by default
     max_users: Option<u32> =
         Field::within(Bounds::of("the number of users", Rule::Number(1, 100_000))).as_option("max-users");
-    /// What operators want to remember; empty takes it away
+    /// Note for operators; empty clears it
     note: Option<String> = Field::within(NOTE);
-    /// The source of imports that it comes from: `import --remove-missing` of that source may remove it; empty takes it away
+    /// Source of imports that the account belongs to: `import --remove-missing` of that source may remove it; empty clears it
+
     source: Option<String> = Field::within(SOURCE);
 }
 
