@@ -102,11 +102,11 @@ async fn people_get_problems_on_the_error_output_and_what_is_in_the_file_on_the_
         warned.out
     );
     let expected = "\
-warning: the queue has 1 seat, and one caller of tier `$5` may have 2 jobs at once
+warning: the queue has 1 place, and one caller of tier `$5` may have 2 jobs at once
  --> tiers.yaml:3:18
   |
 3 | queue: { length: 1 }
-  |                  ^ write 2 or more, or less concurrency: one caller could take every seat
+  |                  ^ write 2 or more, or less concurrency: one caller could take every place
 
 tiers.yaml: 1 warning
 ";
@@ -139,8 +139,8 @@ async fn programs_get_one_object() {
                 "end_line": 3,
                 "end_column": 19,
                 "severity": "warning",
-                "message": "the queue has 1 seat, and one caller of tier `$5` may have 2 jobs at once",
-                "advice": "write 2 or more, or less concurrency: one caller could take every seat",
+                "message": "the queue has 1 place, and one caller of tier `$5` may have 2 jobs at once",
+                "advice": "write 2 or more, or less concurrency: one caller could take every place",
             },
             {
                 "file": "tiers.yaml",
