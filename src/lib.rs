@@ -1,51 +1,49 @@
-//! tiergate: the front door of an expensive, sponsor-funded search service.
+//! tiergate: a reverse proxy with admission control, by sponsor tier.
 //!
-//! # The map
+//! # Modules
 //!
-//! A room is a folder or a file of `src/`. Each opens with what it is for and what is absent from it on purpose.
-//!
-//! | room | what it is for |
+//! | module | what it is for |
 //! |---|---|
-//! | [`policy`] | every reason to say yes or no: pure decisions over state, events and a given time. A crate of its own, `crates/policy` |
-//! | [`gate`] | where state changes: the lock, one reading of the clock, the policy, a `Pass` |
-//! | [`store`] | what must survive, in one SQLite database: finished jobs, who has an account and a key, and what is said of networks |
-//! | [`upstream`] | the worker pool: connections, health, uploads, answers |
-//! | [`http`] | the only room that knows HTTP: sockets, routes, callers, refusals, `/me`, the operator's listener |
-//! | [`path`] | one spelling for a path, and the patterns of routes |
-//! | [`template`] | texts with places to fill in |
-//! | [`small_file`] | files of a few lines that are named, such as one with a token |
-//! | [`config`] | tiers.yaml to a validated `Config`, or everything that is wrong with it; what is unwise in it; its schema |
-//! | [`cli`] | the commands for operators, which ask the running server, read its database or judge a file |
-//! | [`server`] | the composition root, the one room that names every concrete type |
-//! | [`clock`] | the only one who asks the system for the time |
+//! | [`policy`] | all decisions: pure functions of state, events and a given time. Its own crate, `crates/policy` |
+//! | [`gate`] | the shared state: its lock, one clock reading per decision, the policy, a `Pass` |
+//! | [`store`] | persistent state in one SQLite database: finished jobs, accounts, keys, networks |
+//! | [`upstream`] | the upstream servers: connections, health, uploads, answers |
+//! | [`http`] | HTTP: sockets, routes, callers, refusals, `/me`, the admin listener |
+//! | [`path`] | path normalization, and the patterns of routes |
+//! | [`template`] | texts with placeholders |
+//! | [`small_file`] | short files that settings name, such as one with a token |
+//! | [`config`] | parsing and validation of tiers.yaml, its lints and its schema |
+//! | [`cli`] | the subcommands, which query the running server, read its database or check a file |
+//! | [`server`] | the composition root, the one module that names every concrete type |
+//! | [`clock`] | the system clock; no other module reads it |
 //! | [`telemetry`] | metrics and logs |
 //!
-//! # The arrows
+//! # Dependencies
 //!
-//! "`a` ← `b`" says that `b` may know `a`. `tests/architecture.rs` fails on any other arrow.
+//! `a ← b` means that `b` may use `a`. `tests/architecture.rs` fails on any other dependency.
 //!
 //! ```text
-//! policy ← store ← gate ← upstream ← http ← server ← main       each may know all that stand left of it
-//! policy ← config ← server                                       nobody else sees the configuration
-//! policy ← config, store ← cli ← main                            the commands, beside the door
-//! path, template ← config, http                                  and they know nobody
-//! small_file ← config, store                                     nor does it
-//! clock, telemetry                                               known to all but policy, path, template and config; they know policy
+//! policy ← store ← gate ← upstream ← http ← server ← main       each may use all modules to its left
+//! policy ← config ← server                                       no other module sees the configuration
+//! policy ← config, store ← cli ← main                            the subcommands, beside the server
+//! path, template ← config, http                                  these two use no other module
+//! small_file ← config, store                                     nor does this one
+//! clock, telemetry                                               used by all but policy, path, template, config; use policy
 //! ```
 //!
 //! # Invariants
 //!
 //! - The policy has no async, I/O, lock, clock, randomness, logging or serde. The same history gives the same decisions.
-//! - What a job holds is held by exactly one value: a `QueuedJob`, a `Pass`, a `Relocating` or a `Committing`; dropping it gives
-//!   everything back.
-//! - All that changes together changes under one lock, which is never held across an await and under which nobody is woken.
-//! - A request keeps the routes and keys of the configuration that it came to; its tier, limits and quotas are those of the newest one.
-//!   Whoever asks by older rules is told that they are stale.
-//! - An id of a tier, a window, an upstream or a server is never given to another name.
-//! - Locks are taken in one order: shards of the request limits by their numbers, then the hall.
-//! - One table, `http::reply`, knows the status of a refusal.
-//! - An answer's last part goes out only after its debit is durable and its job has given everything back.
-//! - Everything that a stranger can make grow has a bound with a name.
+//! - One value holds what a job holds: a `QueuedJob`, a `Pass`, a `Relocating` or a `Committing`. Dropping it gives everything
+//!   back.
+//! - State that changes together is under one lock. No lock is held across an await, and no task is woken under one.
+//! - A request keeps the routes and keys of the configuration it came in under; its tier, limits and quotas are those of the
+//!   newest one. The gate and the limiter reject older rules as stale.
+//! - An id of a tier, a window, an upstream or a server is never reused for another name.
+//! - Lock order: shards of the request limits by number, then the gate state.
+//! - One table, `http::reply`, maps refusals to statuses.
+//! - The last part of an answer is sent only after its debit is durable and its job has released everything.
+//! - Everything that clients can make grow has a named bound.
 
 pub mod cli;
 pub mod clock;

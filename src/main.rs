@@ -30,10 +30,11 @@ use tiergate::store::OldData;
 use tiergate::telemetry::logs::{self, Format};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The front door of an expensive, sponsor-funded search service.
+/// A reverse proxy with admission control: priority queue, concurrency, quotas and rate limits by sponsor tier
 ///
-/// It lets searches into a fixed-length queue with priorities by sponsor tier, holds each caller to its concurrency, and
-/// hands what it let in to a pool of workers. Everything is configured in one file, tiers.yaml.
+/// tiergate admits requests to a queue of fixed length, ordered by the priority of each caller's sponsor tier, holds callers to
+/// their concurrency, quotas and rate limits, and forwards admitted requests to upstream servers. One file, tiers.yaml,
+/// configures everything.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 struct Cli {
@@ -43,27 +44,33 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Open the door. SIGTERM or Ctrl-C closes it: running searches finish, waiting ones are turned away; a second one ends
-    /// it at once
+    /// Run the proxy
+    ///
+    /// SIGTERM or Ctrl-C shuts it down: running requests finish, queued ones are rejected; a second signal exits immediately.
+    /// SIGHUP reloads tiers.yaml, and so does saving it.
+    #[command(after_help = "Example: tiergate serve --config /etc/tiergate/tiers.yaml --data-dir /var/lib/tiergate")]
     Serve(Serve),
     Check(Check),
-    /// Say what an edit of tiers.yaml would change, of another file or of what the running door does. Exit code 0; 1 if anything
-    /// would change and --exit-code is given; 2 if it can't be told
+    /// Show what an edit of tiers.yaml would change
+    ///
+    /// Compares two files, or a file with the running configuration. Exit code 0; 1 if anything would change and --exit-code is
+    /// given; 2 on errors.
     Diff(Diff),
     Tiers(Tiers),
-    /// Print the JSON Schema of tiers.yaml, by which editors complete and check it
+    /// Print the JSON Schema of tiers.yaml, for editors that complete and validate YAML
+    #[command(after_help = "Example: tiergate schema > tiers.schema.json")]
     Schema,
     Reload(Reload),
     Status(Status),
-    /// Manage accounts, by the running door
+    /// Manage accounts on the running server
     Account(Account),
-    /// Manage the keys of accounts, by the running door
+    /// Manage the API keys of accounts on the running server
     Key(Key),
-    /// Give networks numbers of their own for request limits, by the running door
+    /// Manage networks on the running server: their own request limits, notes and blocks
     Network(Network),
-    /// Turn a network away, or list those that are by command and in tiers.yaml, by the running door
+    /// Block a network on the running server, or list blocked networks
     Block(Block),
-    /// Let a network in again, by the running door
+    /// Unblock a network on the running server
     Unblock(Unblock),
     Usage(Usage),
     Jobs(Jobs),
@@ -71,9 +78,10 @@ enum Command {
     Backup(Backup),
     Restore(Restore),
     Db(Db),
-    /// Print a preset, to begin a tiers.yaml with; without a name, say which there are
+    /// Print a preset to start a tiers.yaml from; without a name, list the presets
+    #[command(after_help = "Example: tiergate preset trace-moe > tiers.yaml")]
     Preset {
-        /// Its name
+        /// Name of the preset
         #[arg(value_parser = presets())]
         name: Option<String>,
     },
@@ -81,29 +89,29 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Serve {
-    /// The file that says what the door does
+    /// Path to the configuration file
     #[arg(long, value_name = "FILE", default_value = "tiers.yaml")]
     config: PathBuf,
-    /// Open the door that a preset describes, without a file
+    /// Use a preset instead of a file
     #[arg(long, value_name = "NAME", value_parser = presets(), conflicts_with = "config")]
     preset: Option<String>,
-    /// Where searches are sent, instead of where the file says: http://host:port. NAME=URL says so of one upstream, and may be
-    /// given for each
+    /// Send requests to this server, http://host:port, instead of those in the file. NAME=URL applies to one upstream; repeat it
+    /// for others
     #[arg(long, value_name = "[NAME=]URL")]
     upstream: Vec<String>,
-    /// The public address, instead of the file's
+    /// Address of the public listener, instead of the file's
     #[arg(long, value_name = "ADDRESS", value_parser = tiergate::cli::address)]
     listen: Option<SocketAddr>,
-    /// The operator's address, instead of the file's
+    /// Address of the admin listener, instead of the file's
     #[arg(long, value_name = "ADDRESS", value_parser = tiergate::cli::address)]
     admin: Option<SocketAddr>,
-    /// The folder of what must survive a restart, instead of the file's
+    /// Data folder, for all state that survives a restart, instead of the file's
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Start with an empty database though the data folder was used; what is there is moved aside, and nothing is deleted
+    /// Start with an empty database; existing data is moved aside, not deleted
     #[arg(long)]
     new_data: bool,
-    /// How log lines look. RUST_LOG chooses which: error, warn, info (default), debug
+    /// Log format. RUST_LOG sets the level: error, warn, info (default), debug
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
@@ -180,7 +188,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Its exit codes are those of `diff`, so that a script can tell changes from trouble.
+/// Exit codes as in diff(1), so that scripts can tell changes from errors.
 fn compare(command: Diff) -> ExitCode {
     let is_for_programs = command.is_for_programs();
     match diff::run(command, &mut stdout()) {
@@ -193,7 +201,7 @@ fn compare(command: Diff) -> ExitCode {
     }
 }
 
-/// What went wrong, in words or in a line of JSON.
+/// Formats an error as text or as a line of JSON.
 fn said(done: Result<(), CliError>, is_for_programs: bool) -> Result<(), String> {
     done.map_err(|error| in_words(&error, is_for_programs))
 }
@@ -218,14 +226,14 @@ fn preset(name: Option<&str>) -> Result<(), String> {
             writeln!(out, "{:<10} {}", preset.name, about.trim_start_matches("# "))
         }),
     };
-    // Whoever has read enough goes.
+    // Ignore EPIPE.
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("error: {error}")),
         _ => Ok(()),
     }
 }
 
-/// The file or preset with what the command line says instead, and where to follow it.
+/// Reads the file or preset, applies the command line's overrides, and keeps the source for reloads.
 fn configured(options: &Serve) -> Result<(Config, Option<Source>), String> {
     let overrides = Overrides {
         upstreams: options.upstream.clone(),
@@ -239,7 +247,7 @@ fn configured(options: &Serve) -> Result<(Config, Option<Source>), String> {
             let seen = config_watch::read(&options.config);
             let config = match &seen {
                 Ok(bytes) => Config::parse_for(&options.config, &options.config.display().to_string(), bytes, &System),
-                // Of a pipe too, which can be read once and not be followed.
+                // A pipe can be read once, and can't be followed.
                 Err(_) => Config::load(&options.config),
             };
             (config, Some(seen))
@@ -247,7 +255,7 @@ fn configured(options: &Serve) -> Result<(Config, Option<Source>), String> {
     };
     let config = overrides.apply(config.map_err(|errors| match options.log_format {
         LogFormat::Text => errors.to_string(),
-        // In one line, as `tiergate check --json` has them.
+        // On one line, in the form of `tiergate check --json`.
         LogFormat::Json => errors.to_json().to_string(),
     })?);
     let config = config.map_err(|misfit| format!("error: {misfit}"))?;
@@ -266,7 +274,7 @@ fn open(options: &Serve) -> Result<(), String> {
         .build()
         .map_err(|e| error(&e))?;
     let served = runtime.block_on(async {
-        // First of all: an operator's SIGHUP may come while a slow disk is read.
+        // First, since SIGHUP may arrive while a slow disk is read.
         let hang_ups = server::hang_ups();
         let (config, source) = configured(options)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(|e| error(&e))?;
@@ -281,7 +289,7 @@ fn open(options: &Serve) -> Result<(), String> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            // Whoever asks a second time does not want to wait.
+            // A second signal exits without draining.
             tokio::spawn(async move {
                 tokio::select! {
                     _ = terminate.recv() => {}
@@ -294,7 +302,8 @@ fn open(options: &Serve) -> Result<(), String> {
             .await
             .map_err(|e| error(&e))
     });
-    // Not waiting for look-ups of names that may still be under way.
+    // Don't wait for pending DNS lookups.
+
     runtime.shutdown_background();
     served
 }

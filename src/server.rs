@@ -1,7 +1,4 @@
-//! The composition root: the one room that names every concrete type. It reads like a request's way, from the socket to
-//! the worker.
-//!
-//! Absent on purpose: decisions.
+//! The composition root: the one module that names every concrete type. It makes no decisions.
 
 mod clock_steps;
 pub mod config_watch;
@@ -57,7 +54,7 @@ use crate::telemetry::{ConfigMeters, DatabaseMeters, Meters};
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// Sockets that listen: one for each core of the public listener, on one address, and the operator's.
+/// Listening sockets: one per core for the public listener, all on one address, and one for the admin listener.
 #[derive(Debug)]
 pub struct Sockets {
     public: Vec<StdListener>,
@@ -66,35 +63,35 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Where searches come in.
+    /// Address of the public listener.
     pub fn public_address(&self) -> SocketAddr {
         self.addresses.0
     }
 
-    /// Where operators look.
+    /// Address of the admin listener.
     pub fn admin_address(&self) -> SocketAddr {
         self.addresses.1
     }
 }
 
-/// Why the door can't be opened or served.
+/// Why the server can't start, or had to stop.
 #[derive(Debug)]
 pub enum ServeError {
     /// An address can't be listened on.
     Listen(SocketAddr, io::Error),
-    /// A core's thread can't be started.
+    /// A listener thread can't be started.
     Thread(io::Error),
     /// The data folder or its database can't be opened.
     Database(OpenError),
-    /// The key under which networks are known can't be had.
+    /// The key that hashes networks can't be read or created.
     Key(KeyError),
-    /// What callers have used can't be read back.
+    /// Quota usage can't be restored.
     Restore(ReadError),
     /// The accounts can't be opened.
     Accounts(AccountsError),
-    /// There is no token for operators.
+    /// There is no usable operator's token.
     Token(TokenError),
-    /// A part of the door has ended while it was open: how. It has closed then as it does when it is told to.
+    /// A background task ended while the server was running: how. The server has shut down in order.
     Broken(String),
 }
 
@@ -105,9 +102,9 @@ impl fmt::Display for ServeError {
             Self::Thread(error) => write!(f, "can't start a thread: {error}"),
             Self::Database(error) => error.fmt(f),
             Self::Key(error) => error.fmt(f),
-            Self::Restore(error) => write!(f, "can't read back what callers have used: {error}"),
+            Self::Restore(error) => write!(f, "can't restore quota usage: {error}"),
             Self::Token(error) => error.fmt(f),
-            Self::Broken(how) => write!(f, "a part of the door broke off ({how}): it has to be started again"),
+            Self::Broken(how) => write!(f, "background task failed ({how}); restart tiergate"),
             Self::Accounts(error) => write!(f, "can't open the accounts: {error}"),
         }
     }
@@ -115,15 +112,15 @@ impl fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
-/// Listens on the configuration's addresses. From now on clients can connect; they are answered by [`run`].
+/// Listens on the configuration's addresses. Clients can connect from now on; [`run`] answers them.
 ///
 /// # Errors
 /// An address that can't be listened on.
 pub fn bind(config: &Config) -> Result<Sockets, ServeError> {
     let admin = listen(config.admin.listen, false)?;
     let admin_address = local(&admin, config.admin.listen)?;
-    // Threads share the address, and another door could share it as well, with a queue of its own, and nobody would notice.
-    // So it is first taken for itself, which fails if anybody listens on it.
+    // The threads share the address by SO_REUSEPORT, and so could another process, unnoticed, with a queue of its own. An
+    // exclusive bind comes first: it fails if the address is in use.
     let alone = listen(config.listen, false)?;
     let public_address = local(&alone, config.listen)?;
     drop(alone);
@@ -156,30 +153,30 @@ fn local(listener: &StdListener, asked: SocketAddr) -> Result<SocketAddr, ServeE
     listener.local_addr().map_err(|error| ServeError::Listen(asked, error))
 }
 
-/// Where a configuration comes from, to follow it there.
+/// The file that a configuration was read from, for reloads.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// The file.
     pub file: PathBuf,
-    /// What was read of it.
+    /// Its content when it was read.
     pub seen: Saved,
-    /// What the command line says instead.
+    /// Overrides from the command line.
     pub overrides: Overrides,
 }
 
 impl Source {
-    /// The file, as messages call it.
+    /// The file's name in messages.
     pub fn name(&self) -> String {
         self.file.display().to_string()
     }
 }
 
-/// Serves until `shutdown`; then takes no new jobs, turns away those who wait, and ends when the running ones have, at the
-/// latest after `drain_timeout`. All time is told by `clock`. A `source` is followed: what is saved there is taken up, and it is read
-/// again at each of the `hang_ups`, those included that came before.
+/// Serves until `shutdown`. Then it accepts no new jobs, rejects queued ones, and ends when the running ones have, at the latest
+/// after `drain_timeout`. All time comes from `clock`. Changes of `source` are reloaded when saved, and at each of the
+/// `hang_ups`, including those received before the call.
 ///
 /// # Errors
-/// The door could not be opened, and nothing is served then; or a part of it broke off, and it has closed.
+/// The server could not start, and has served nothing; or a background task failed, and it has shut down.
 pub async fn run(
     config: Config,
     source: Option<Source>,
@@ -233,14 +230,14 @@ pub async fn run(
     tell(addresses);
     let ended = until(shutdown, &mut background).await;
     if let Err(error) = &ended {
-        error!(%error, "the door closes: it would go on with half of what it needs");
+        error!(%error, "background task failed; shutting down");
     }
 
     let drain_timeout = config.load().drain_timeout;
     info!(
-        in_house = gate.in_flight(),
+        in_flight = gate.in_flight(),
         ?drain_timeout,
-        "closing: no new searches, those who wait are turned away; a second signal ends it at once"
+        "shutting down: rejecting queued requests, draining running ones; a second signal exits immediately"
     );
     admin.open.store(false, Ordering::Relaxed);
     gate.shut_down();
@@ -248,11 +245,11 @@ pub async fn run(
     background.shutdown().await;
     note_refusals(&refusals, minute_of(clock.wall()), gate, &*database);
     blocking(move || Opened::close(&folder, &database)).await;
-    info!("closed");
+    info!("stopped");
     ended
 }
 
-/// All that a configuration is served with, before anybody is.
+/// Sets up everything that serving needs.
 async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: Clock) -> Result<Parts, ServeError> {
     let exposition = Arc::new(Exposition::new());
     let mut upstreams = Upstreams::default();
@@ -297,19 +294,19 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
     })
 }
 
-/// Ends when it is told to, or when a part of the door does: each goes on for as long as the door is open, so one that ends has
-/// panicked, and a reload may have been half done.
+/// Waits for `shutdown`, or for a background task to end. Each runs as long as the server, so one that ends has panicked, and a
+/// reload may be half done.
 async fn until(shutdown: impl Future<Output = ()>, background: &mut JoinSet<()>) -> Result<(), ServeError> {
     tokio::select! {
         () = shutdown => Ok(()),
         Some(ended) = background.join_next() => Err(ServeError::Broken(match ended {
-            Ok(()) => "it has ended by itself".to_owned(),
+            Ok(()) => "it ended on its own".to_owned(),
             Err(broken) => broken.to_string(),
         })),
     }
 }
 
-/// What operators are shown of the configuration with which the door has begun.
+/// The initial configuration, as the admin API shows it.
 fn begun(source: Option<&Source>, at: UnixTime) -> Running {
     Running {
         name: source.map_or_else(|| "no file: a preset".to_owned(), Source::name),
@@ -327,7 +324,7 @@ fn begun(source: Option<&Source>, at: UnixTime) -> Running {
     }
 }
 
-/// What stays while configurations come and go.
+/// State that outlives configurations.
 #[derive(Debug)]
 struct Services {
     gate: Arc<Gate>,
@@ -351,7 +348,7 @@ fn generation(
     exposition: &Exposition,
 ) -> Arc<Generation> {
     let meters = Meters::register(&rules, exposition.recorder());
-    // Of generations that are over by now.
+    // Drop the series of past generations.
     exposition.put_aside();
     Arc::new(Generation {
         accounts,
@@ -363,7 +360,7 @@ fn generation(
     })
 }
 
-/// What waits for a disk does so beside the runtime's threads.
+/// Runs blocking work, such as disk I/O, off the runtime's threads. A panic in it propagates.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work)
         .await
@@ -371,25 +368,25 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     {
         Ok(done) => done,
         Err(Ok(panic)) => resume_unwind(panic),
-        // The runtime ends, and whoever waits here with it.
+        // The runtime shuts down, and cancels this future too.
         Err(Err(_cancelled)) => std::future::pending().await,
     }
 }
 
-/// Work has panicked. What it said is on the error output alone: it may quote a file.
+/// Work panicked. The panic message goes to standard error only: it may quote a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fault;
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a fault of tiergate, of which its error output says more")
+        f.write_str("internal error; see tiergate's standard error for details")
     }
 }
 
-/// The same for work that changes nothing: whoever wants it can do without.
+/// Like [`blocking`], for work that changes nothing: a panic becomes an error.
 ///
 /// # Errors
-/// It has panicked.
+/// The work panicked.
 async fn attempt<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
     tokio::task::spawn_blocking(work).await.map_err(|_broken| Fault)
 }
@@ -410,14 +407,14 @@ async fn open_data_dir(
 }
 
 fn tell((public, admin): (SocketAddr, SocketAddr)) {
-    info!(%public, %admin, version = env!("CARGO_PKG_VERSION"), "the door is open");
+    info!(%public, %admin, version = env!("CARGO_PKG_VERSION"), "listening");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The bug: what takes up configurations could die of a panic, and nobody noticed: no file was taken up ever again.
+    /// Regression: the reload task could panic unnoticed, and no file was reloaded ever again.
     #[tokio::test]
     async fn a_part_of_the_door_that_breaks_off_ends_it_and_says_how() {
         let mut background = JoinSet::new();

@@ -2,9 +2,7 @@
 //!
 //! The mean colours of 8×8 blocks, in YCbCr, go through a cosine transform, and the low frequencies are kept. What
 //! recompression, scaling and a cropped edge change is mostly in the high ones. Two images are as far apart as their
-//! numbers are.
-//!
-//! Absent on purpose: files, formats and threads (`index`).
+//! numbers are. Files, formats and threads are in `index`.
 
 use std::f32::consts::PI;
 
@@ -18,7 +16,7 @@ const LUMA_FREQUENCY_MAX: usize = 5;
 const CHROMA_FREQUENCY_MAX: usize = 3;
 /// Numbers of a descriptor.
 const LENGTH: usize = 21 + 10 + 10;
-/// How much of a difference in mean brightness counts: screens and encoders differ there first.
+/// Weight of a difference in mean brightness: screens and encoders differ there first.
 const BRIGHTNESS_WEIGHT: f32 = 0.5;
 /// The distance, in levels of 0 to 255 by root mean square, at which the similarity has fallen to 1/e.
 const SIMILARITY_FALLOFF: f32 = 40.0;
@@ -146,7 +144,7 @@ fn add_pixels(sum: &mut [u64; 3], pixels: &[u8]) {
 
 /// Where each of the blocks along a side begins and ends, in pixels. None is empty, though tiny images' ones overlap.
 fn edges(start: f32, length: f32, pixels: u32) -> [(usize, usize); GRID] {
-    assert!(pixels > 0, "an image without pixels looks like nothing");
+    assert!(pixels > 0, "an image has pixels");
     let last = pixels as usize - 1;
     let edge = |block: usize| ((start + length * block as f32 / GRID as f32) * pixels as f32).round() as usize;
     std::array::from_fn(|block| {

@@ -1,5 +1,5 @@
-//! The door before the search service. The one file of the demo that uses tiergate; to put the door into a program of your
-//! own, this is what to read.
+//! tiergate in front of the search service. This is the only file of the demo that uses tiergate; read it to embed tiergate in a
+//! program of your own.
 
 use std::fmt::Write;
 use std::fs::DirBuilder;
@@ -16,38 +16,38 @@ use tiergate::policy::rules::TierId;
 use tiergate::server::{self, ServeError, Sockets};
 use tiergate::store::{AdminToken, OldData, TOKEN_FILE};
 
-/// The header that a key travels in; it is one of those that the repository's tiers.yaml names.
+/// The header for API keys; one of those that the repository's tiers.yaml names.
 pub const KEY_HEADER: &str = "x-api-key";
 
-/// A sponsor who exists for as long as the demo runs.
+/// A sponsor for the duration of the demo.
 pub struct Sponsor {
     /// The name of the tier.
     pub tier: String,
-    /// Searches that the tier allows at once.
+    /// The tier's concurrency.
     pub concurrency: u32,
-    /// The API key, made when the demo starts. The door knows only its hash.
+    /// The API key, made when the demo starts. tiergate knows only its hash.
     pub key: String,
 }
 
-/// What is to be changed in a tiers.yaml before the door opens.
+/// The addresses to put into a tiers.yaml.
 pub struct Addresses {
-    /// Where searches come in.
+    /// Address of the public listener.
     pub listen: SocketAddr,
-    /// Where the operator looks in.
+    /// Address of the admin listener.
     pub admin: SocketAddr,
-    /// Where the search service is.
+    /// Address of the search service.
     pub upstream: SocketAddr,
 }
 
-/// Reads a tiers.yaml and puts our addresses in place of its own. The upstreams keep the slots of their first server.
+/// Reads a tiers.yaml and replaces its addresses with the demo's. The upstreams keep the slots of their first server.
 ///
 /// # Errors
-/// What is wrong with the file, in words for its author.
+/// What is wrong with the file, for its author.
 pub fn load(tiers: &Path, addresses: &Addresses) -> Result<Config, String> {
     let mut config = Config::load(tiers).map_err(|error| error.to_string())?;
     config.listen = addresses.listen;
     config.admin.listen = addresses.admin;
-    // What a demo learns is forgotten with it, and the folder of a door in earnest is none of its business.
+    // The demo keeps nothing, and must not touch a real data folder.
     config.data_dir = std::env::temp_dir().join(format!("tiergate-demo-data-{}", std::process::id()));
     for upstream in &mut config.upstreams {
         let slots = upstream.servers.first().map_or(1, |server| server.slots);
@@ -57,7 +57,7 @@ pub fn load(tiers: &Path, addresses: &Addresses) -> Result<Config, String> {
     Ok(config)
 }
 
-/// Adds one sponsor of every tier but that of the anonymous, each with a key of its own.
+/// Adds one sponsor, with its own key, to every tier but the anonymous one.
 ///
 /// # Errors
 /// The system has no randomness to give.
@@ -83,7 +83,7 @@ pub fn add_sponsors(config: &mut Config) -> io::Result<Vec<Sponsor>> {
     Ok(sponsors)
 }
 
-/// The name of the tier that those without a key belong to.
+/// The name of the tier for callers without a key.
 pub fn anonymous_tier(config: &Config) -> String {
     config.rules.tier(config.rules.anonymous).name.to_string()
 }
@@ -98,13 +98,13 @@ fn random_key() -> io::Result<String> {
     }))
 }
 
-/// A door whose addresses are taken, and that answers when it is run.
+/// A proxy that is bound to its addresses, and serves when it is run.
 pub struct Door {
     config: Config,
     sockets: Sockets,
 }
 
-/// What the demo's operator shows; made if there is none yet, so it is known before the door is open.
+/// The operator's token; created if missing, so that it is known before the proxy serves.
 ///
 /// # Errors
 /// The folder can't be written to.
@@ -115,7 +115,7 @@ pub fn operator_token(config: &Config) -> io::Result<String> {
 }
 
 impl Door {
-    /// Takes the addresses. A port 0 becomes a free one.
+    /// Binds the addresses. Port 0 becomes a free port.
     ///
     /// # Errors
     /// An address is in use, or isn't ours.
@@ -124,20 +124,20 @@ impl Door {
         Ok(Self { config, sockets })
     }
 
-    /// Where searches come in.
+    /// Address of the public listener.
     pub fn public_address(&self) -> SocketAddr {
         self.sockets.public_address()
     }
 
-    /// Where the operator looks in.
+    /// Address of the admin listener.
     pub fn admin_address(&self) -> SocketAddr {
         self.sockets.admin_address()
     }
 
-    /// Answers until `shutdown`, then lets the running searches finish.
+    /// Serves until `shutdown`, then lets running searches finish.
     ///
     /// # Errors
-    /// The door can't go on.
+    /// The proxy failed.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
         let folder = self.config.data_dir.clone();
         let served = server::run(

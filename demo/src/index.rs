@@ -3,7 +3,7 @@
 //! An image is known by the descriptors of a few windows, and so is a query, and the nearest pair counts. So a cropped copy
 //! finds its original, and so does one that shows more than the original does, with borders around it.
 //!
-//! Absent on purpose: HTTP (`search_server`), and any index cleverer than a linear scan. A search is meant to cost something.
+//! The index is a linear scan, since a search is meant to cost something.
 
 use std::collections::HashMap;
 use std::fs;
@@ -217,7 +217,7 @@ pub fn jpeg(image: &RgbImage, quality: u8) -> Vec<u8> {
     file
 }
 
-/// What somebody might upload who found an image elsewhere: `cut` of its width and height cropped away at the left and
+/// What a user might upload who found an image elsewhere: `cut` of its width and height cropped away at the left and
 /// upper edges (0 to 0.5), and compressed again.
 pub fn cropped_copy(image: &RgbImage, cut: f32, quality: u8) -> Vec<u8> {
     let (width, height) = image.dimensions();

@@ -1,14 +1,14 @@
-//! A small but real image search, and the door before it.
+//! A small but real image search with tiergate in front of it.
 //!
-//! `cargo demo` makes and indexes some pictures, opens the door of tiers.yaml before the search, and
-//! prints where everything is. `--traffic` sends a crowd, so that one can watch the queue fill.
+//! `cargo demo` makes and indexes some pictures, starts tiergate with tiers.yaml in front of the search, and prints the
+//! addresses. `--traffic` adds simulated clients, so that one can watch the queue fill.
 //!
-//! Where to look: `door.rs` is all that concerns tiergate; `search_server.rs` is what stands behind it; `index.rs`,
-//! `descriptor.rs` and `scenes.rs` are the search itself; `traffic.rs` is the crowd.
+//! `door.rs` is everything that concerns tiergate; `search_server.rs` is the upstream server behind it; `index.rs`,
+//! `descriptor.rs` and `scenes.rs` are the search itself; `traffic.rs` simulates clients.
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "a program of its own, which lets real time pass; the ban is for the door"
+    reason = "a program of its own, which lets real time pass; the ban is for tiergate"
 )]
 
 mod descriptor;
@@ -36,35 +36,35 @@ use crate::door::{Addresses, Door, KEY_HEADER};
 use crate::index::Index;
 use crate::traffic::Doors;
 
-/// An image search, and the door before it.
+/// Run an image search with tiergate in front of it
 #[derive(Parser)]
 #[command(name = "demo")]
 struct Flags {
-    /// Where the door takes searches
+    /// Address of tiergate's public listener
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// Where the door shows its metrics and its queue
+    /// Address of tiergate's admin listener, with metrics and the queue
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
     admin: SocketAddr,
-    /// The port of the search service behind the door, on 127.0.0.1
+    /// Port of the search service, on 127.0.0.1
     #[arg(long, default_value_t = 8081, value_name = "PORT")]
     upstream_port: u16,
-    /// JPEG and PNG files to index; without it, pictures are made
+    /// Index the JPEG and PNG files of this folder instead of generated pictures
     #[arg(long, value_name = "FOLDER")]
     images: Option<PathBuf>,
-    /// What the pictures are made from; the same seed makes the same pictures
+    /// Seed of the generated pictures
     #[arg(long, default_value_t = 1, conflicts_with = "images")]
     seed: u64,
-    /// How many pictures are made
+    /// Number of generated pictures
     #[arg(long, default_value_t = 300, conflicts_with = "images", value_parser = clap::value_parser!(u16).range(1..=2000))]
     count: u16,
-    /// Send a crowd of sponsors and strangers, and print the queue once a second
+    /// Simulate sponsors and anonymous clients, and print the queue once a second
     #[arg(long)]
     traffic: bool,
-    /// Stop after so many seconds; without it, at Ctrl-C
+    /// Stop after N seconds instead of at Ctrl-C
     #[arg(long, value_name = "N")]
     seconds: Option<u32>,
-    /// The door's tiers.yaml [default: ./tiers.yaml, or else tiergate's own]
+    /// Path to tiers.yaml [default: ./tiers.yaml, or else tiergate's own]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -81,7 +81,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
-    // The addresses are taken first: who has to choose other ports should learn it before the pictures are made.
+    // Bind first, so that an address in use is reported before the pictures are made.
     let search = TcpListener::bind((Ipv4Addr::LOCALHOST, flags.upstream_port))
         .await
         .map_err(|error| {
@@ -113,13 +113,13 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         admin: reachable(door.admin_address()),
         token,
     };
-    println!("door            http://{}/search", doors.public);
+    println!("tiergate        http://{}/search", doors.public);
     println!("its metrics     http://{}/metrics", doors.admin);
     println!(
         "its queue       curl -H 'Authorization: Bearer {}' http://{}/queue",
         doors.token, doors.admin
     );
-    println!("search service  http://{}/search, behind the door", addresses.upstream);
+    println!("search service  http://{}/search, behind tiergate", addresses.upstream);
     println!(
         "\nAs a stranger: curl --data-binary @{} http://{}/search",
         query.path.display(),
@@ -132,7 +132,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         );
     }
 
-    // From the front to the back: the crowd goes, then the door closes, then the search service.
+    // Shut down from front to back: the clients, then the proxy, then the search service.
     let (stop, close_door, close_search) = (
         CancellationToken::new(),
         CancellationToken::new(),
@@ -148,7 +148,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     };
     let front = async {
         let ended = door.run(close_door.clone().cancelled_owned()).await;
-        stop.cancel(); // if it ended by itself, all of it ends
+        stop.cancel(); // if it failed, stop everything
         close_search.cancel();
         ended
     };
@@ -158,12 +158,12 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         stop.cancel();
     };
     let ((), front, back, ()) = tokio::join!(crowd, front, back, until);
-    front.map_err(|error| format!("the door: {error}"))?;
+    front.map_err(|error| format!("tiergate: {error}"))?;
     back.map_err(|error| format!("the search service: {error}"))?;
     Ok(())
 }
 
-/// The file that was asked for, or the first of the usual ones that exists.
+/// The given file, or the first default that exists.
 fn tiers_yaml(asked: Option<&Path>) -> Result<PathBuf, String> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("tiers.yaml");
     let mut usual = [PathBuf::from("tiers.yaml"), own].into_iter();
@@ -201,7 +201,7 @@ fn indexed(flags: &Flags) -> Result<Index, String> {
     }
 }
 
-/// Ends at Ctrl-C, or after so many seconds.
+/// Waits for Ctrl-C, or that many seconds.
 async fn asked_to_stop(seconds: Option<u32>) {
     let time_is_up = async {
         match seconds {
@@ -212,12 +212,12 @@ async fn asked_to_stop(seconds: Option<u32>) {
     tokio::select! {
         () = time_is_up => {}
         pressed = tokio::signal::ctrl_c() => if let Err(error) = pressed {
-            eprintln!("demo: Ctrl-C can't be noticed here: {error}");
+            eprintln!("demo: can't handle Ctrl-C: {error}");
         },
     }
 }
 
-/// Where a listener can be reached from this machine: one that takes all addresses is reached at the loopback's.
+/// The address to connect to from this machine: loopback for a listener on all addresses.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() {
@@ -229,7 +229,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// An image to try the search with, in a temporary folder of its own that goes when the demo does.
+/// An image to try the search with, in a temporary folder that is removed at the end.
 struct QueryFile {
     folder: PathBuf,
     path: PathBuf,
@@ -251,7 +251,7 @@ impl QueryFile {
 
 impl Drop for QueryFile {
     fn drop(&mut self) {
-        // Nothing is lost if it stays: the system clears its temporary folder.
+        // The system empties its temporary folder if this fails.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -1,17 +1,17 @@
-//! Pictures made from a seed, for those who have no folder of their own at hand: sky, sun, hills, things before them.
+//! Pictures made from a seed: sky, sun, hills, things in front of them.
 //!
-//! The same seed and number give the same picture. Absent on purpose: how it is stored (`index`).
+//! The same seed and number give the same picture.
 
 use image::{Rgb, RgbImage};
 
 /// The size of a picture in pixels: a frame of a film as it is commonly uploaded.
 pub const SIZE: (u32, u32) = (640, 360);
 
-/// A small generator of pseudo-random numbers (SplitMix64), so that a picture depends on nothing but its seed.
+/// A small pseudo-random generator (SplitMix64), so that a picture depends only on its seed.
 pub struct Dice(u64);
 
 impl Dice {
-    /// A sequence of its own for each `number` of a seed.
+    /// A separate sequence for each `number` of a seed.
     pub fn new(seed: u64, number: u64) -> Self {
         let mut dice = Self(seed);
         dice.0 = dice.roll() ^ number.wrapping_mul(0xD134_2543_DE82_EF95);

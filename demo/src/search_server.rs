@@ -1,7 +1,7 @@
-//! The search service that stands behind the door: `POST /search` and `GET /image/{name}`, in trace.moe's shape.
+//! The search service behind tiergate: `POST /search` and `GET /image/{name}`, in trace.moe's shape.
 //!
-//! Absent on purpose: queue, quota, keys, slow clients. That is the door's work; what is bounded here is what protects
-//! this process: the upload, the searches at once, the time that an upload may take.
+//! tiergate handles queue, quotas, keys and slow clients. The bounds here protect only this process: the upload, the concurrent
+//! searches, and the time that an upload may take.
 
 use std::future::Future;
 use std::io;
@@ -22,9 +22,9 @@ use tokio::task::spawn_blocking;
 
 use crate::index::{self, Index};
 
-/// Searches that are computed at once: a thread each. It is what tiers.yaml calls `slots`.
+/// Searches computed at once, one thread each; `slots` in tiers.yaml.
 pub const WORKERS: usize = 2;
-/// Searches in the house at once, uploads included. The door sends no more than `slots`; others may.
+/// Searches in this process at once, uploads included. tiergate sends no more than `slots`; other clients may.
 const SEARCHES_MAX: usize = 16;
 /// The largest upload in bytes: 25 MiB, as at trace.moe.
 const UPLOAD_BYTES_MAX: usize = 25 * 1024 * 1024;
@@ -32,7 +32,7 @@ const UPLOAD_BYTES_MAX: usize = 25 * 1024 * 1024;
 const UPLOAD_MAX: Duration = Duration::from_secs(30);
 /// Matches in an answer.
 const MATCHES: usize = 10;
-/// An image has no place in a film, so its place in the folder stands for it, as if each were shown this long, in seconds.
+/// Seconds per image: an image has no position in a film, so its index stands for it, as if each were shown this long.
 const SCENE_S: f64 = 2.0;
 
 struct Service {
@@ -41,7 +41,7 @@ struct Service {
     workers: Arc<Semaphore>,
 }
 
-/// Answers on the listener until `shutdown`, then finishes what it has begun.
+/// Serves until `shutdown`, then finishes what has begun.
 ///
 /// # Errors
 /// The listener is broken.
@@ -60,12 +60,12 @@ pub async fn serve(
         .route("/image/{name}", get(image))
         .layer(DefaultBodyLimit::max(UPLOAD_BYTES_MAX))
         .with_state(Arc::new(service));
-    // Without it the kernel would hold back the end of an image until the client has acknowledged its beginning.
+    // With Nagle's algorithm, the kernel would hold back the end of an image until the client acknowledges its beginning.
     let listener = listener.tap_io(|socket| _ = socket.set_nodelay(true));
     axum::serve(listener, router).with_graceful_shutdown(shutdown).await
 }
 
-/// Why there is no result: a status and what to tell the client.
+/// A failed request: a status, and a message for the client.
 struct Failure(StatusCode, String);
 
 impl IntoResponse for Failure {
@@ -84,12 +84,12 @@ async fn search(State(service): State<Arc<Service>>, request: Request) -> Result
         .await
         .map_err(late)??;
 
-    // Only now, so that a slow upload keeps no worker from working. The thread holds it, not this future, which is dropped
-    // when the client hangs up while the thread goes on.
+    // Acquired after the upload, so that a slow one occupies no worker. The thread holds the permit, not this future, which is
+    // dropped when the client hangs up while the thread goes on.
     let worker = Arc::clone(&service.workers)
         .acquire_owned()
         .await
-        .expect("nobody closes the semaphore");
+        .expect("the semaphore is never closed");
     let index = Arc::clone(&service.index);
     let found = spawn_blocking(move || {
         let _worker = worker;
@@ -161,7 +161,7 @@ async fn first_file(request: Request) -> Result<Bytes, Failure> {
     ))
 }
 
-/// trace.moe's clients write `?cutBorders` without a value; others give it one.
+/// trace.moe's clients send `?cutBorders` without a value; others with one.
 fn asks_to_cut_borders(uri: &Uri) -> bool {
     uri.query().is_some_and(|query| {
         query
@@ -170,7 +170,7 @@ fn asks_to_cut_borders(uri: &Uri) -> bool {
     })
 }
 
-/// How the client calls this house: as the door says, or else as the client does.
+/// The base URL that the client uses: from tiergate's forwarded headers, or else from the request.
 fn base_url(headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = text("x-forwarded-proto").unwrap_or("http");

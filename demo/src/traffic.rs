@@ -1,9 +1,7 @@
-//! A crowd before the door: sponsors of every tier and people without a key, who search, think, and search again.
+//! Simulated clients: sponsors of every tier and anonymous clients, who search, think, and search again.
 //!
-//! All of them upload real, cropped copies of indexed images, so that the first match can be checked. The crowd is as large
-//! as it is made, and each of its members has one connection and one search at a time.
-//!
-//! Absent on purpose: starting and stopping the door (`main`, `door`).
+//! All of them upload real, cropped copies of indexed images, so that the first match can be checked. Each has one connection and
+//! one search at a time.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -29,35 +27,35 @@ use crate::door::{KEY_HEADER, Sponsor};
 use crate::index::{Index, cropped_copy, decode};
 use crate::scenes::Dice;
 
-/// Different images that the crowd uploads.
+/// Different images that the clients upload.
 const UPLOADS: usize = 48;
 /// Clients of one sponsor, at most; fewer if the tier allows fewer searches at once.
 const CLIENTS_PER_SPONSOR_MAX: u32 = 4;
-/// Networks that people without a key come from: 127.0.0.2 and those after it.
+/// Networks of the anonymous clients: 127.0.0.2 and those after it.
 const NETWORKS: u8 = 6;
-/// How long one thinks between two searches, in seconds: from, to.
+/// Pause between two searches, in seconds: from, to.
 const THINK_S: (f32, f32) = (0.02, 0.2);
-/// The longest that one stays away when told to come back later. Shorter than the door asks, as people are.
+/// The longest pause after a Retry-After. Shorter than tiergate asks for, as people are impatient.
 const STAY_AWAY_MAX: Duration = Duration::from_secs(2);
-/// The longest that one waits for an answer.
+/// The longest wait for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(120);
-/// Bytes that an answer may have.
+/// The longest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 type Fault = Box<dyn Error + Send + Sync>;
 
-/// Where the crowd goes.
+/// tiergate's addresses.
 #[derive(Clone)]
 pub struct Doors {
-    /// Where it searches.
+    /// The public listener.
     pub public: SocketAddr,
-    /// Where the state of the queue is read.
+    /// The admin listener.
     pub admin: SocketAddr,
-    /// What must be shown there.
+    /// The operator's token.
     pub token: String,
 }
 
-/// Sends the crowd until `stop`, with a line a second, then lets each finish and sums up. Prints to standard output.
+/// Runs the clients until `stop` and prints a line a second, then lets each finish and prints a summary.
 pub async fn run(doors: Doors, sponsors: &[Sponsor], anonymous: &str, uploads: Vec<Upload>, stop: CancellationToken) {
     let (members, tallies) = members(doors.public, sponsors, anonymous).await;
     let crowd = Arc::new(Crowd {
@@ -70,7 +68,7 @@ pub async fn run(doors: Doors, sponsors: &[Sponsor], anonymous: &str, uploads: V
     for (number, client) in (0..).zip(members) {
         clients.spawn(visit(Arc::clone(&crowd), client, Dice::new(0, number)));
     }
-    println!("{} clients search", clients.len());
+    println!("{} clients are searching", clients.len());
 
     let mut admin = Connection::new(doors.admin, None);
     let second = Duration::from_secs(1);
@@ -78,7 +76,7 @@ pub async fn run(doors: Doors, sponsors: &[Sponsor], anonymous: &str, uploads: V
     while stop.run_until_cancelled(second.tick()).await.is_some() {
         match hall(&mut admin, &doors.token).await {
             Ok(hall) => println!("{}   answered {}", hall.line(), crowd.answered()),
-            Err(error) => println!("the door's admin listener doesn't answer: {error}"),
+            Err(error) => println!("tiergate's admin listener doesn't answer: {error}"),
         }
     }
     while clients.join_next().await.is_some() {}
@@ -107,7 +105,7 @@ pub fn uploads(index: &Index) -> Vec<Upload> {
 }
 
 struct Client {
-    /// The place of its tier's tally.
+    /// Index of its tier's tally.
     tally: usize,
     key: Option<String>,
     source: Option<IpAddr>,
@@ -121,7 +119,7 @@ struct Crowd {
     stop: CancellationToken,
 }
 
-/// What became of a tier's searches.
+/// The results of a tier's searches.
 #[derive(Default)]
 struct Stats {
     tier: String,
@@ -185,8 +183,8 @@ impl Crowd {
     }
 }
 
-/// Who comes, and where it is counted: for each sponsor as many clients as may search at once; one stranger from each
-/// network, and from the last one a second, who will be told that one at a time is enough.
+/// The clients and their tallies: for each sponsor as many as its concurrency allows; one anonymous client from each network, and
+/// from the last one a second, which exceeds its concurrency.
 async fn members(door: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Vec<Client>, Vec<Stats>) {
     let mut members = Vec::new();
     let mut tallies = vec![Stats::of(anonymous)];
@@ -204,7 +202,7 @@ async fn members(door: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Ve
         .map(|last| Some(IpAddr::from(Ipv4Addr::new(127, 0, 0, last))))
         .collect();
     if let Err(error) = connect(door, sources[0]).await {
-        println!("this system can't send from 127.0.0.2 ({error}): those without a key share one address, and get 402");
+        println!("this system can't send from 127.0.0.2 ({error}): anonymous clients share one address, and get 402");
         sources.fill(None);
     }
     sources.extend(sources.last().copied());
@@ -216,7 +214,7 @@ async fn members(door: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Ve
     (members, tallies)
 }
 
-/// What one client does until it is asked to stop. A search that has begun is finished.
+/// Runs one client until it is asked to stop. A search in flight is finished.
 async fn visit(crowd: Arc<Crowd>, client: Client, mut dice: Dice) {
     let mut connection = Connection::new(crowd.door, client.source);
     let mut pause = Duration::ZERO;
@@ -256,7 +254,7 @@ fn search_with(upload: &Upload, key: Option<&str>) -> Request<Full<Bytes>> {
     request
 }
 
-/// The state of the door's queue, as its admin listener tells it.
+/// The state of tiergate's queue, from its admin listener.
 #[derive(Deserialize)]
 struct Hall {
     seats: u32,
@@ -319,7 +317,7 @@ impl Answer {
     }
 }
 
-/// A connection that is kept open, and opened again when it was closed.
+/// A keep-alive connection that is reopened when it was closed.
 struct Connection {
     to: SocketAddr,
     from: Option<IpAddr>,
@@ -355,7 +353,7 @@ impl Connection {
             .collect()
             .await?
             .to_bytes();
-        self.open = Some(sender); // only now: a connection whose answer broke off is of no use
+        self.open = Some(sender); // only now: a connection with an incomplete answer can't be reused
         Ok(Answer {
             status,
             retry_after: Duration::from_secs(retry_after.unwrap_or(0)),

@@ -1,5 +1,4 @@
-//! `tiergate account`: who has an account, and on what terms. Values go to the server as they were written, and the server says
-//! what is wrong with them.
+//! `tiergate account`: accounts and their terms. The server validates values.
 
 use std::io::Write;
 
@@ -12,7 +11,7 @@ use super::account_list::{self, List};
 use super::client::{Client, escaped};
 use super::{CliError, Target, table, transfer, unless_enough};
 
-/// Accounts: add, list, show, set, remove, import, export.
+/// Add, list, show, change, remove, import and export accounts.
 #[derive(Debug, Args)]
 pub struct Account {
     #[command(flatten)]
@@ -22,7 +21,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// Whether programs are to read the answer, or why there is none.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
     }
@@ -30,59 +29,62 @@ impl Account {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make an account. It has no key yet: `tiergate key add NAME`
+    /// Add an account. It has no API key yet: see `tiergate key add`
+    #[command(after_help = "Example: tiergate account add --name acme --tier gold --email ops@acme.example")]
     Add {
-        /// Its name: 1 to 64 visible ASCII characters without spaces
+        /// Name: 1 to 64 visible ASCII characters without spaces
         #[arg(long)]
         name: String,
         #[command(flatten)]
         terms: Terms<true>,
     },
-    /// List accounts, those of tiers.yaml too, with the units that they used in the last 30 days.
-    ///
-    /// Example: tiergate account list --tier gold --sort used --limit 20
+    /// List accounts, including those in tiers.yaml, with the units used in the last 30 days
+    #[command(after_help = "Example: tiergate account list --tier gold --sort used --limit 20")]
     List(List),
-    /// Show an account: its terms, what it has used of each quota, when it was last used, and its jobs that wait and run.
-    ///
-    /// Example: tiergate account show acme
+    /// Show an account: its terms, quota usage, last use, and queued and running jobs
+    #[command(after_help = "Example: tiergate account show acme")]
     Show {
-        /// Its name
+        /// Name of the account
         name: String,
     },
-    /// Change an account. What isn't named stays as it is
+    /// Change an account; fields that are not given stay as they are
+    #[command(after_help = "Example: tiergate account set acme --tier platinum --quota daily=5000 --until never")]
     Set {
-        /// Its name
+        /// Name of the account
         name: String,
         #[command(flatten)]
         terms: Terms<false>,
-        /// Let it in again, also where the rule of a limit has blocked it; its penalty by that limit ends too
+        /// Unblock the account, including blocks by the rule of a limit; its penalty by that limit ends too
         #[arg(long, conflicts_with = "blocked")]
         unblock: bool,
-        /// Let it ask for nobody but itself
+        /// Stop the account from sending requests for users of its own
         #[arg(long, conflicts_with_all = ["delegate", "max_users"])]
         no_delegate: bool,
     },
-    /// Remove an account and its keys for good. An account of the same name that comes later starts anew
+    /// Remove an account and its keys permanently. A later account of the same name starts afresh
+    #[command(after_help = "Example: tiergate account remove acme --yes")]
     Remove {
-        /// Its name
+        /// Name of the account
         name: String,
-        /// Yes, remove it
+        /// Confirm the removal
         #[arg(long)]
         yes: bool,
     },
-    /// Make accounts from a file, with the keys that they have: all of them, or none and every line that is wrong.
+    /// Import accounts and their keys from a file: all of them, or none if any line is invalid
     ///
-    /// CSV, whose first line names the columns name, tier, email and key (the last two may be missing), or JSON lines with the
-    /// fields of an export and `key`. Keys are in plain text there, and only their hashes are kept.
+    /// The file is CSV, whose header names the columns name, tier, email and key (the last two are optional), or JSON lines
+    /// with the fields of an export and `key`. Keys in the file are plain text; only their hashes are stored.
+    #[command(after_help = "Example: tiergate account import sponsors.csv --source sponsors --update --dry-run")]
     Import(transfer::Import),
-    /// Write all stored accounts as JSON lines, as an import takes them
+    /// Export all stored accounts as JSON lines, for `account import`
+    #[command(after_help = "Example: tiergate account export --output accounts.jsonl")]
     Export(transfer::Export),
 }
 
-/// Does what is asked, and writes the answer to `out`, as far as somebody reads it.
+/// Runs the command, and writes the answer to `out`.
 ///
 /// # Errors
-/// It was not done, or not shown.
+/// The command failed, or its output can't be written.
 pub fn run(account: Account, out: &mut impl Write) -> Result<(), CliError> {
     unless_enough(answer(account, out))
 }
@@ -90,7 +92,7 @@ pub fn run(account: Account, out: &mut impl Write) -> Result<(), CliError> {
 fn answer(account: Account, out: &mut impl Write) -> Result<(), CliError> {
     let Account { target, command } = account;
     if let Command::Remove { name, yes: false } = &command {
-        let error = format!("this would remove {name} and its keys for good; say --yes if that is meant");
+        let error = format!("this removes {name} and its keys permanently; pass --yes to confirm");
         return Err(CliError::Unfit(error));
     }
     let client = Client::of(&target)?;
@@ -122,7 +124,7 @@ fn answer(account: Account, out: &mut impl Write) -> Result<(), CliError> {
             fields.extend(unblock.then(|| ("blocked".to_owned(), false.into())));
             fields.extend(no_delegate.then(|| ("max_users".to_owned(), Value::Null)));
             if fields.is_empty() {
-                return Err(CliError::Unfit("nothing to change was named; see --help".to_owned()));
+                return Err(CliError::Unfit("nothing to change; see --help".to_owned()));
             }
             (
                 "changed",

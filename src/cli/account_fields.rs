@@ -1,4 +1,4 @@
-//! The fields of an account as options of commands, and as lines of what they show: whatever fields the store has.
+//! The fields of an account as command-line options, and as lines of output.
 
 use std::io::{self, Write};
 
@@ -8,15 +8,15 @@ use serde_json::{Map, Value};
 use super::{limits, table};
 use crate::store::account::{FIELDS, Field, Kind};
 
-/// The option that makes an account a delegating one.
+/// The option that makes an account delegate.
 const DELEGATE: &str = "delegate";
-/// How many users such an account has, and the field that says so.
+/// The field for the number of users of a delegating account.
 const MAX_USERS: &str = "max_users";
-/// Users of a delegating account, unless it is said.
+/// Users of a delegating account by default.
 const USERS_DEFAULT: u32 = 10_000;
 
-/// What options say of an account, as a request has it: `null` takes away. A new account has nothing that could be taken away, so
-/// there it says nothing.
+/// The fields that the options set, as in a request; `null` clears one. A new account has nothing to clear, so there `null` is left
+/// out.
 #[derive(Debug)]
 pub struct Terms<const NEW: bool>(pub Map<String, Value>);
 
@@ -59,7 +59,7 @@ fn delegate() -> Arg {
     Arg::new(DELEGATE)
         .long(DELEGATE)
         .action(ArgAction::SetTrue)
-        .help("Let it ask for users of its own, whom it names with `uid` or `X-Tiergate-User`")
+        .help("Let the account send requests for users of its own, named with `uid` or `X-Tiergate-User`")
 }
 
 /// The option that sets that field.
@@ -89,7 +89,7 @@ fn by_name(option: Arg) -> Arg {
     option.value_name("NAME=N").action(ArgAction::Append)
 }
 
-/// Text, which is taken away if it is empty.
+/// Empty text clears the field.
 fn text(text: &str) -> Result<Value, String> {
     Ok(if text.is_empty() { Value::Null } else { text.into() })
 }
@@ -108,7 +108,7 @@ fn quota(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), limit))
 }
 
-/// What options say of that field, if they say anything.
+/// The value that the options give the field, if any.
 fn said<const NEW: bool>(field: &Field, matches: &ArgMatches) -> Option<Value> {
     let value = match field.kind {
         Kind::Tier => matches.get_one::<String>(field.name).cloned().map(Value::from),
@@ -123,7 +123,7 @@ fn said<const NEW: bool>(field: &Field, matches: &ArgMatches) -> Option<Value> {
     value.filter(|value| !(NEW && value.is_null()))
 }
 
-/// Writes an account, a line a field.
+/// Writes an account, one field per line.
 pub fn show(account: &Value, out: &mut impl Write) -> io::Result<()> {
     let mut line = |label: &str, cell: String| writeln!(out, "  {label:<12} {cell}");
     line("name", table::cell(&account["name"]))?;

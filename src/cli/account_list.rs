@@ -1,4 +1,4 @@
-//! `tiergate account list`, and what `account show` says of an account's use.
+//! `tiergate account list`, and the usage in `account show`.
 
 use std::io::{self, Write};
 
@@ -10,10 +10,10 @@ use super::client::{Client, escaped};
 use super::{CliError, data, limits, table};
 use crate::policy::time::UnixTime;
 
-/// Accounts that are asked for at once.
+/// Accounts per request.
 const PAGE: usize = 1_000;
 
-/// Which accounts, and in what order.
+/// Filters, order and length of the list.
 #[derive(Debug, Args)]
 pub struct List {
     /// Only accounts of this tier
@@ -22,10 +22,10 @@ pub struct List {
     /// Only accounts whose name, email or note contains this text; case is ignored
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
-    /// By name, or by units used in the last 30 days (UTC), the most first
+    /// Sort by name, or by units used in the last 30 days (UTC), most first
     #[arg(long, value_enum, default_value_t = Sort::Name)]
     sort: Sort,
-    /// At most this many accounts; by default all when sorted by name, and 100 when sorted by use
+    /// Show at most N accounts [default: all when sorted by name, 100 when sorted by use]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 }
@@ -37,7 +37,7 @@ enum Sort {
 }
 
 impl List {
-    /// Asks for them, and writes them to `out`.
+    /// Fetches the accounts and writes them to `out`.
     pub fn run(&self, client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliError> {
         let accounts = self.ask(client)?;
         if json {
@@ -72,7 +72,7 @@ impl List {
         if self.sort == Sort::Used {
             let limit = self.limit.unwrap_or(100);
             if !(1..=PAGE).contains(&limit) {
-                let error = format!("--sort used lists 1 to {PAGE} accounts: write --limit within that");
+                let error = format!("--sort used lists 1 to {PAGE} accounts: choose --limit within that");
                 return Err(CliError::Unfit(error));
             }
             let path = format!("/accounts?sort=used&limit={limit}{only}");
@@ -129,7 +129,7 @@ fn row(account: &Value, now: UnixTime) -> [String; 12] {
     ]
 }
 
-/// Whether its time is over: it has the anonymous tier's terms.
+/// Whether the account has expired and has the anonymous tier's terms.
 fn is_over(account: &Value, now: UnixTime) -> bool {
     let until = account["until"]
         .as_str()
@@ -137,7 +137,7 @@ fn is_over(account: &Value, now: UnixTime) -> bool {
     until.is_some_and(|until| u64::try_from(until.as_millisecond()).unwrap_or(0) <= now.as_millis())
 }
 
-/// Writes what an account has used, when it was last used, and what it is doing.
+/// Writes an account's usage, last use and jobs.
 pub fn tell_use(account: &Value, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "  {:<12} {}", "last used", table::cell(&account["last_used"]))?;
     let list = |name: &str| account[name].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -186,7 +186,7 @@ pub fn tell_use(account: &Value, out: &mut impl Write) -> io::Result<()> {
     };
     let jobs: Vec<_> = list("jobs").iter().map(job).collect();
     if jobs.is_empty() {
-        return writeln!(out, "\nNo jobs wait or run");
+        return writeln!(out, "\nNo queued or running jobs");
     }
     writeln!(out, "\nJobs:")?;
     table::write(out, ["STATE", "AGE", "PRIORITY", "UPSTREAM", "TIER"], &jobs)

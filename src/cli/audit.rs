@@ -1,4 +1,4 @@
-//! `tiergate audit`: what operators changed, from the data folder.
+//! `tiergate audit`: the audit log in the data folder.
 
 use std::io::Write;
 
@@ -10,17 +10,16 @@ use super::{CliError, table, unless_enough};
 use crate::policy::time::UnixTime;
 use crate::store::audit::AuditEntry;
 
-/// Show what operators changed, when, and from where; the newest last.
+/// Show the audit log: what operators changed, when, and from where; newest last.
 ///
-/// Reads the database itself, whether a server runs or not. Times are UTC.
-///
-/// Example: tiergate audit --since 24h
+/// Reads the database directly, whether a server runs or not. Times are UTC.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate audit --since 24h")]
 pub struct Audit {
-    /// Changes since: how long ago, such as 24h or 7d, a day (UTC), or a time such as 2026-11-22T06:00:00Z
+    /// Show changes since then: an age such as 24h or 7d, a day (UTC), or a time such as 2026-11-22T06:00:00Z
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = data::time)]
     since: UnixTime,
-    /// The last N of them
+    /// Show at most the last N changes
     #[arg(long, value_name = "N", default_value_t = 200)]
     limit: usize,
     #[command(flatten)]
@@ -28,16 +27,16 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Whether programs are to read the answer, or why there is none.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
     }
 }
 
-/// Reads it, and writes it to `out`, as far as somebody reads it.
+/// Reads the log and writes it to `out`.
 ///
 /// # Errors
-/// There is no database that can be read.
+/// The database can't be read.
 pub fn run(audit: &Audit, out: &mut impl Write) -> Result<(), CliError> {
     let (view, _) = audit.target.view()?;
     let mut entries = view.audit(audit.since, audit.limit)?;

@@ -1,4 +1,4 @@
-//! `tiergate backup` and `tiergate restore`: a copy of the database in one file, and back.
+//! `tiergate backup` and `tiergate restore`: copy the database to one file, and back.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,47 +13,45 @@ use super::{CliError, table, unless_enough};
 use crate::store::audit::{Actor, Stamp};
 use crate::store::backup::{self, Contents, Restored};
 
-/// What no backup holds.
+/// Files that no backup contains, and why that matters.
 const NOT_IN_IT: [(&str, &str); 2] = [
     (
         "network.key",
-        "without it nobody's addresses and users can be told from the backup, and they begin anew after a restore",
+        "without it the backup's addresses and users can't be identified, and their usage starts afresh after a restore",
     ),
-    ("admin.token", "a new one is made at a start"),
+    ("admin.token", "a new one is created at the next start"),
 ];
 
-/// Copy the database to a file, while a server runs or not.
+/// Back up the database to a file, whether a server runs or not.
 ///
-/// The file holds accounts, hashes of API keys, networks, finished jobs and usage as of one moment, and is for its owner only.
-/// It does not hold network.key and admin.token: keep a copy of network.key apart from backups. Nothing is overwritten without
-/// --force. The copy is written beside the file under another name first, so it is whole or not there.
-///
-/// Example: tiergate backup /var/backups/tiergate-2026-11-30.db
+/// The file holds accounts, hashes of API keys, networks, finished jobs and usage at one moment; only its owner can read it. It
+/// does not contain network.key and admin.token: keep a copy of network.key apart from backups. The copy is written under
+/// another name first, so the file is complete or absent.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate backup /var/backups/tiergate-2026-11-30.db")]
 pub struct Backup {
-    /// The file to write
+    /// File to write
     file: PathBuf,
-    /// Overwrite it if it is there
+    /// Overwrite the file if it exists
     #[arg(long)]
     force: bool,
     #[command(flatten)]
     target: DataTarget,
 }
 
-/// Put a backup back, while no server runs on the data folder.
+/// Restore a backup, while no server runs on the data folder.
 ///
-/// The backup is checked and copied before anything is changed. In a folder that was used --force is needed; what is there is
-/// moved to a folder before-TIME in it, and nothing is deleted.
-///
-/// Example: tiergate restore /var/backups/tiergate-2026-11-30.db --key /root/network.key
+/// The backup is verified and copied before anything changes. A folder with data needs --force; that data is moved to its
+/// subfolder before-TIME, and nothing is deleted.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate restore /var/backups/tiergate-2026-11-30.db --key /root/network.key")]
 pub struct Restore {
-    /// The backup
+    /// Backup to restore
     file: PathBuf,
-    /// The network.key that belongs to it, if it is not in the data folder
+    /// The backup's network.key, if it is not in the data folder
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Restore into a folder that was used; what is there is moved aside
+    /// Restore into a folder with data, which is moved aside
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -61,23 +59,23 @@ pub struct Restore {
 }
 
 impl Backup {
-    /// Whether programs are to read the answer, or why there is none.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
     }
 }
 
 impl Restore {
-    /// Whether programs are to read the answer, or why there is none.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
     }
 }
 
-/// Makes the backup, and says to `out` what it holds.
+/// Makes the backup, and writes a summary to `out`.
 ///
 /// # Errors
-/// There is none now; nothing is left behind.
+/// The backup failed; no file is left behind.
 pub fn run(backup: &Backup, out: &mut impl Write) -> Result<(), CliError> {
     let (view, _) = backup.target.view()?;
     let bar = Progress::of_bytes();
@@ -106,10 +104,10 @@ pub fn run(backup: &Backup, out: &mut impl Write) -> Result<(), CliError> {
     })
 }
 
-/// Puts it back, and says to `out` what was.
+/// Restores the backup, and writes a summary to `out`.
 ///
 /// # Errors
-/// It was not put back.
+/// Nothing was restored.
 pub fn restore(restore: &Restore, out: &mut impl Write) -> Result<(), CliError> {
     let folder = restore.target.folder()?;
     let what = backup::Restore {
@@ -137,13 +135,13 @@ pub fn restore(restore: &Restore, out: &mut impl Write) -> Result<(), CliError> 
 fn tell(restored: &Restored, folder: &Path, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "restored into {}: {}", folder.display(), told(&restored.contents))?;
     if let Some(aside) = &restored.aside {
-        writeln!(out, "What was there is in {}", aside.display())?;
+        writeln!(out, "the previous data is in {}", aside.display())?;
     }
     if !restored.has_key {
         writeln!(
             out,
-            "There is no network.key in the folder: a start makes a new one, and what callers without an account have used begins \
-             anew. If you have the old one, put it there before (or restore again with --key FILE)"
+            "There is no network.key in the folder: the next start creates one, and the usage of callers without an account \
+             starts afresh. If you have the old one, put it there first, or restore again with --key FILE"
         )?;
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! `tiergate check`: everything that is wrong or unwise in a tiers.yaml, for people with the lines, for editors and CI in JSON.
+//! `tiergate check`: errors and warnings of a tiers.yaml, with the lines for people, in JSON for editors and CI.
 //!
-//! Absent on purpose: any judgement (`config`), and a look at a running door. A file is judged by itself, and in the environment
-//! of whoever asks; what it names and isn't there is a warning, since the door may run elsewhere.
+//! The file is judged by itself, in this environment. What it names and is missing here is a
+//! warning: the server may run elsewhere.
 
 use std::io::{self, Write, stdin};
 use std::path::{Path, PathBuf};
@@ -13,25 +13,26 @@ use clap::{Args, ValueEnum};
 use super::{CliError, table, unless_enough};
 use crate::config::{self, Checked, Config, Diagnostics, Ink, Inks, System};
 
-/// What is typed for the standard input.
+/// Stands for standard input.
 const STANDARD_INPUT: &str = "-";
 
-/// Say everything that is wrong or unwise in a tiers.yaml, line by line.
+/// Check a tiers.yaml, and show every error and warning with its line.
 ///
-/// Errors are what the door can't follow, warnings what it follows and is hardly meant. Exit code 0 if there are no errors, 1 if
-/// there are, 2 with --strict if there are warnings alone; a command line that can't be read is 2 as well.
+/// Exit code 0 if there are no errors; 1 if there are; 2 with --strict if there are only warnings, and for an invalid command
+/// line.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate check --strict /etc/tiergate/tiers.yaml")]
 pub struct Check {
-    /// The file; `-` is the standard input
+    /// File to check; `-` for standard input
     #[arg(default_value = "tiers.yaml")]
     file: PathBuf,
-    /// Answer in JSON, for editors and CI
+    /// Print JSON, for editors and CI
     #[arg(long)]
     json: bool,
-    /// Take warnings for errors, with an exit code of their own
+    /// Exit with 2 if there are warnings
     #[arg(long)]
     strict: bool,
-    /// When to use colours. By default on a terminal, unless NO_COLOR or CLICOLOR_FORCE say otherwise
+    /// When to use colours; `auto` uses them on a terminal and honours NO_COLOR and CLICOLOR_FORCE
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Colour::Auto)]
     color: Colour,
 }
@@ -44,14 +45,14 @@ enum Colour {
     Never,
 }
 
-/// How a file was judged.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The door can use it.
+    /// No errors.
     Fine,
-    /// There are errors.
+    /// Errors.
     Wrong,
-    /// There are warnings, and they were to be taken seriously.
+    /// Warnings only, with --strict.
     Unwise,
 }
 
@@ -66,10 +67,10 @@ impl Verdict {
     }
 }
 
-/// Judges the file. Problems for people go to `err`, all else to `out`.
+/// Checks the file. Writes problems for people to `err`, everything else to `out`.
 ///
 /// # Errors
-/// What was found can't be written.
+/// The output can't be written.
 pub fn run(command: &Check, out: &mut impl Write, err: &mut impl RawStream) -> Result<Verdict, CliError> {
     let checked = judged(&command.file);
     unless_enough(tell(command, &checked, out, err).map_err(CliError::from))?;
@@ -106,10 +107,10 @@ fn judged(file: &Path) -> Checked {
     }
 }
 
-/// What is in a file that the door can use.
+/// A summary of a file without errors.
 fn fine(findings: &Diagnostics, config: &Config) -> String {
     format!(
-        "{} (tiers: {}, seats: {}, limits: {}, upstreams: {}, routes: {}, accounts: {})",
+        "{} (tiers: {}, queue length: {}, limits: {}, upstreams: {}, routes: {}, accounts: {})",
         match findings.warnings() {
             0 => "fine",
             _ => "no errors",

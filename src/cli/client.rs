@@ -1,6 +1,6 @@
-//! The way to a running door: its admin address and the operator's token, found out once, and one request at a time.
+//! The client of the admin API: finds the server's admin address and the operator's token, and sends one request at a time.
 //!
-//! Absent on purpose: TLS, as the admin listener has none, and retries: a change that may have been made is looked up first.
+//! It never retries: a change may have been made although its answer was lost.
 
 use std::cell::OnceCell;
 use std::io::{self, Write};
@@ -23,43 +23,43 @@ use crate::config::{Config, TokenSource};
 use crate::store::audit::is_operator;
 use crate::store::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE, left_address};
 
-/// How long a connection may take to be made.
+/// The longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer may take.
+/// The longest wait for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// The same of an import or export of as many accounts as there can be.
+/// The longest wait for an import or export of the largest number of accounts.
 const LONG_TIMEOUT: Duration = Duration::from_secs(600);
-/// Bytes of an answer that is held in memory.
+/// The longest answer held in memory, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
-/// What the audit log calls the user of these commands.
+/// Header with the operator's name for the audit log.
 const X_TIERGATE_OPERATOR: &str = "x-tiergate-operator";
 
-/// A door to ask.
+/// A server to talk to.
 #[derive(Debug)]
 pub struct Client {
-    /// Where it may be, the likeliest first.
+    /// Possible addresses, likeliest first.
     addresses: Vec<String>,
-    /// At which of them somebody was.
+    /// The one that accepted a connection.
     reached: OnceCell<String>,
     token: AdminToken,
 }
 
-/// What leads to a door.
+/// What is known about a server.
 struct Lead {
     /// Its data folder.
     folder: PathBuf,
-    /// Where its file says that it listens, and where that says that the token is.
+    /// The admin listener and the token's source, as in tiers.yaml.
     listen: Option<SocketAddr>,
     source: Option<TokenSource>,
 }
 
 impl Client {
-    /// The door that is meant. Its file is read only if it is needed.
+    /// The target server. Its tiers.yaml is read only if needed.
     ///
     /// # Errors
-    /// The file is wrong, there is no token, or nothing says where the door is.
+    /// The file is invalid, there is no token, or the server's address is unknown.
     pub fn of(target: &Target) -> Result<Self, CliError> {
-        // Set to nothing it is not set.
+        // An empty variable counts as unset.
         let given = std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.is_empty());
         let given = given.map(|text| AdminToken::given(&text, TOKEN_VARIABLE)).transpose()?;
         if let (Some(address), Some(token)) = (&target.admin, &given) {
@@ -92,17 +92,17 @@ impl Client {
         }
     }
 
-    /// Asks, and answers with what the door says.
+    /// Sends a request, and returns the JSON of the answer.
     ///
     /// # Errors
-    /// Nobody answers, or the door says no.
+    /// No server answers, or it refuses.
     pub fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let answer = self.run(self.exchange(method, path, "application/json", bytes, ANSWER_TIMEOUT))?;
         serde_json::from_slice(&answer).map_err(|_| self.no_answer("it is not JSON"))
     }
 
-    /// Sends bytes of that type, and answers with those that come back. It may take ten minutes.
+    /// Sends bytes of that type, and returns the answer's body. Waits up to ten minutes.
     ///
     /// # Errors
     /// As [`Self::ask`].
@@ -110,10 +110,10 @@ impl Client {
         self.run(self.exchange(method, path, kind, body, LONG_TIMEOUT))
     }
 
-    /// Writes what the server has at that path to `out` as it comes, however much it is.
+    /// Streams the server's answer for that path to `out`, of any length.
     ///
     /// # Errors
-    /// As [`Self::ask`], or `out` takes no more.
+    /// As [`Self::ask`], or `out` can't be written.
     pub fn copy(&self, path: &str, out: &mut impl Write) -> Result<(), CliError> {
         let request = self.request(&Method::GET, path, "application/json", Bytes::new())?;
         let copied = async {
@@ -135,7 +135,6 @@ impl Client {
         })
     }
 
-    /// The whole of a body.
     async fn whole(&self, body: Incoming) -> Result<Bytes, CliError> {
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         Ok(body.map_err(|error| self.no_answer(&error.to_string()))?.to_bytes())
@@ -147,12 +146,12 @@ impl Client {
         runtime.block_on(work)
     }
 
-    /// The error that the door answers as no door does.
+    /// The error for an answer that is not a tiergate server's.
     pub fn no_answer(&self, what: &str) -> CliError {
         CliError::NoAnswer(self.name(), what.to_owned())
     }
 
-    /// Where it is, or may be, in words.
+    /// The server's address, or its possible addresses, for messages.
     fn name(&self) -> String {
         self.reached
             .get()
@@ -160,7 +159,7 @@ impl Client {
             .unwrap_or_else(|| self.addresses.join(" or "))
     }
 
-    /// A connection, and to which address. A door that was killed has left its address behind, and the next one may be elsewhere.
+    /// Connects to the first address that accepts. A killed server leaves its address behind, and the next may listen elsewhere.
     async fn connect(&self) -> Result<(TcpStream, &str), CliError> {
         let mut last = io::ErrorKind::NotFound.into();
         for address in &self.addresses {
@@ -193,7 +192,7 @@ impl Client {
         }
     }
 
-    /// A request, but for the address that it goes to.
+    /// Builds a request, without the Host header.
     fn request(&self, method: &Method, path: &str, kind: &str, body: Bytes) -> Result<Request<Full<Bytes>>, CliError> {
         let mut request = Request::builder()
             .method(method)
@@ -208,7 +207,7 @@ impl Client {
         request.map_err(|error| CliError::Unfit(error.to_string()))
     }
 
-    /// Sends it, and answers with the status and with the body that is to come.
+    /// Sends a request, and returns the status and the unread body.
     async fn begin(&self, mut request: Request<Full<Bytes>>) -> Result<(StatusCode, Incoming, Driver), CliError> {
         let (stream, address) = self.connect().await?;
         let host = HeaderValue::from_str(address).map_err(|error| CliError::Unfit(error.to_string()))?;
@@ -216,7 +215,7 @@ impl Client {
         let no_answer = |error: hyper::Error| self.no_answer(&error.to_string());
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(no_answer)?;
         let driver = Driver(tokio::spawn(async {
-            // What breaks off is told by the answer's body.
+            // Errors surface in the answer's body.
             let _ = connection.await;
         }));
         let (head, body) = sender.send_request(request).await.map_err(no_answer)?.into_parts();
@@ -235,11 +234,8 @@ impl Client {
             return self.no_answer("it has no such path");
         }
         if status == StatusCode::UNAUTHORIZED {
-            let what = format!(
-                "the door at {} has another token than the one that was found",
-                self.name()
-            );
-            let advice = "is it the door of this tiers.yaml? One that was given another token reads it at SIGHUP. See";
+            let what = format!("the server at {} does not accept this token", self.name());
+            let advice = "is it the server of this tiers.yaml? A server reads a changed token at SIGHUP. See";
             let said = format!("{what}; {advice} {TOKEN_VARIABLE}");
             return CliError::Refused { said, body: answer };
         }
@@ -255,7 +251,7 @@ impl Client {
     }
 }
 
-/// Drives a connection for as long as it is kept.
+/// Drives a connection until dropped.
 struct Driver(JoinHandle<()>);
 
 impl Drop for Driver {
@@ -264,7 +260,7 @@ impl Drop for Driver {
     }
 }
 
-/// Who uses these commands: the user that called `sudo`, or else the user itself.
+/// The operator's name: `SUDO_USER`, or else `USER`.
 pub(super) fn operator() -> Option<String> {
     let variables = ["SUDO_USER", "USER"].into_iter();
     variables
@@ -273,29 +269,29 @@ pub(super) fn operator() -> Option<String> {
 }
 
 impl Lead {
-    /// By the folder that was given, or else by the file, which has to be right then.
+    /// From the given folder, or else from the file, which must then be valid.
     fn of(target: &Target) -> Result<Self, CliError> {
         let read = Config::operators(&target.config);
         match (&target.data_dir, read) {
             (Some(folder), read) => Ok(Self {
                 folder: folder.clone(),
                 listen: None,
-                source: read.ok().and_then(|door| door.admin.token),
+                source: read.ok().and_then(|server| server.admin.token),
             }),
-            (None, Ok(door)) => Ok(Self {
-                folder: door.data_dir,
-                listen: Some(door.admin.listen),
-                source: door.admin.token,
+            (None, Ok(server)) => Ok(Self {
+                folder: server.data_dir,
+                listen: Some(server.admin.listen),
+                source: server.admin.token,
             }),
             (None, Err(errors)) => {
-                let advice = "The command needs to know which door: name its file with --config FILE, its folder with --data-dir DIR, or \
-                              give --admin HOST:PORT and the token in";
+                "Name the server's file with --config FILE or its data folder with --data-dir DIR, or give --admin HOST:PORT and \
+                 the token in";
                 Err(CliError::Config(errors, format!("{advice} {TOKEN_VARIABLE}")))
             }
         }
     }
 
-    /// Where the door has written that it is, and where its file says that it will be.
+    /// The address that the server has recorded, then the one in its file.
     fn addresses(&self) -> Vec<String> {
         let mut addresses: Vec<SocketAddr> = left_address(&self.folder).into_iter().chain(self.listen).collect();
         addresses.iter_mut().for_each(|address| *address = reachable(*address));
@@ -304,9 +300,9 @@ impl Lead {
     }
 }
 
-/// What the door found wrong in the tiers.yaml that it was sent: `{ "errors": [ { "line", "column", "message", "advice" }, … ] }`,
-/// or `problems`, as `tiergate check --json` has them. The first is without its `error: `. `None`: it was something else.
-/// A door that shows them with their lines (`shown`) is quoted.
+/// The errors that the server found in a tiers.yaml: `{ "errors": [ { "line", "column", "message", "advice" }, … ] }`, or
+/// `problems` as in `tiergate check --json`. The first comes without its `error: ` prefix. `None`: the answer is something else.
+/// If the answer has `shown`, with the lines of the file, that is quoted.
 pub fn wrong_file(answer: &Value) -> Option<String> {
     if let Some(shown) = answer["shown"].as_str() {
         return Some(shown.strip_prefix("error: ").unwrap_or(shown).to_owned());
@@ -327,7 +323,7 @@ pub fn wrong_file(answer: &Value) -> Option<String> {
     Some(told.join("\n\nerror: "))
 }
 
-/// Where a listener on every address is reached from here.
+/// The address to connect to for a listener on all addresses.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -337,8 +333,9 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// A name as a part of a path. Its first byte is escaped in any case: so no name is taken for a path of the door's own, such as
-/// `export`, or for `..`.
+/// A name as a segment of a path. Its first byte is always escaped, so no name is taken for one of the server's own paths, such
+/// as `export`, or for `..`.
+
 pub fn escaped(name: &str) -> String {
     let mut bytes = name.bytes();
     let first = bytes.next().map(|byte| format!("%{byte:02X}")).unwrap_or_default();

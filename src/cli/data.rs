@@ -1,5 +1,4 @@
-//! What commands share that read the data folder themselves, whether a server runs or not: which folder, who is meant, how
-//! times are read and written.
+//! Shared by the commands that read the data folder directly: finding the folder, resolving callers, times.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -17,16 +16,16 @@ use crate::policy::caller::Caller;
 use crate::policy::time::{Span, UnixTime};
 use crate::store::{CallerName, View, network_caller, user_caller};
 
-/// Which data folder, and how the answer is shown.
+/// The data folder, and the output format.
 #[derive(Debug, Args)]
 pub struct DataTarget {
-    /// The server's tiers.yaml, which says where the data folder is
+    /// Path to the server's tiers.yaml, which names the data folder
     #[arg(long, global = true, value_name = "FILE", default_value = "tiers.yaml")]
     config: PathBuf,
-    /// The data folder, if not the one that tiers.yaml names
+    /// Data folder, if not the one that tiers.yaml names
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Answer in JSON, for programs
+    /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
 }
@@ -35,23 +34,22 @@ impl DataTarget {
     /// The data folder.
     ///
     /// # Errors
-    /// tiers.yaml is needed for it, and wrong or not there.
+    /// tiers.yaml is needed, but invalid or missing.
     pub fn folder(&self) -> Result<PathBuf, CliError> {
         if let Some(folder) = &self.data_dir {
             return Ok(folder.clone());
         }
-        let advice = "The command needs to know which data folder: name the server's file with --config FILE, or its folder with \
-                      --data-dir DIR";
+        let advice = "Name the server's file with --config FILE, or its data folder with --data-dir DIR";
         let server = Config::operators(&self.config);
         server
             .map(|server| server.data_dir)
             .map_err(|errors| CliError::Config(errors, advice.to_owned()))
     }
 
-    /// The database in it, to be read.
+    /// Opens the database read-only.
     ///
     /// # Errors
-    /// As [`Self::folder`], or there is no database that can be read.
+    /// As [`Self::folder`], or the database can't be read.
     pub fn view(&self) -> Result<(View, PathBuf), CliError> {
         let folder = self.folder()?;
         let view = View::open(&folder)?;
@@ -59,10 +57,10 @@ impl DataTarget {
     }
 }
 
-/// The caller that is called so: an account's name, or an address. `user` names a user of that account.
+/// The caller of that name: an account's name, or an address. `user` names a user of the account.
 ///
 /// # Errors
-/// There was never such an account, and it is no address; or the key in the data folder is needed and can't be read.
+/// There was never such an account, and the name is no address; or the key in the data folder is needed and can't be read.
 pub fn caller(view: &mut View, folder: &std::path::Path, name: &str, user: Option<&str>) -> Result<Caller, CliError> {
     match (view.account(name)?, user, name.parse::<IpAddr>()) {
         (Some(account), None, _) => Ok(Caller::Account(account)),
@@ -72,12 +70,12 @@ pub fn caller(view: &mut View, folder: &std::path::Path, name: &str, user: Optio
             "{name} is an address: only an account has users"
         ))),
         (None, _, Err(_)) => Err(CliError::Unfit(format!(
-            "no account is or was called {name}, and it is no address; `tiergate account list` shows all accounts"
+            "there is and was no account {name}, and it is no address; `tiergate account list` shows all accounts"
         ))),
     }
 }
 
-/// The same for programs.
+/// The caller as JSON.
 pub fn caller_json(caller: &CallerName) -> Value {
     match caller {
         CallerName::Account { name, removed } => json!({ "account": name, "removed": removed }),
@@ -87,7 +85,7 @@ pub fn caller_json(caller: &CallerName) -> Value {
     }
 }
 
-/// A length of time, such as `24h`.
+/// Parses a duration such as `24h`.
 ///
 /// # Errors
 /// It is none, with what to write.
@@ -95,7 +93,7 @@ pub fn length(text: &str) -> Result<Span, String> {
     length_of_time(text).map(Span::from)
 }
 
-/// A point of time, a day (UTC), which stands for its beginning, or how long ago.
+/// Parses a time, a day (UTC), which stands for its beginning, or an age.
 ///
 /// # Errors
 /// It is none of them, with what to write.
@@ -113,12 +111,12 @@ pub fn time(text: &str) -> Result<UnixTime, String> {
     Ok(before(now(), ago))
 }
 
-/// What time it is.
+/// The current time.
 pub fn now() -> UnixTime {
     Clock::start().wall()
 }
 
-/// The time so long before that.
+/// The time `span` before `now`.
 pub const fn before(now: UnixTime, span: Span) -> UnixTime {
     UnixTime::from_millis(now.as_millis().saturating_sub(span.as_millis()))
 }
@@ -127,7 +125,7 @@ pub const fn before(now: UnixTime, span: Span) -> UnixTime {
 pub fn rfc3339(time: UnixTime) -> String {
     match timestamp(time) {
         Some(time) => format!("{time:.3}"),
-        // Later than the year 9999: only a damaged clock says so.
+        // After the year 9999, by a broken clock.
         None => format!("{}ms", time.as_millis()),
     }
 }
@@ -145,7 +143,7 @@ fn timestamp(time: UnixTime) -> Option<Timestamp> {
     Timestamp::from_millisecond(millis).ok()
 }
 
-/// The mean of that sum, for people: in milliseconds below a second.
+/// The mean, for people: in milliseconds below a second.
 pub fn mean(sum: Span, count: u64) -> String {
     match sum.as_millis().checked_div(count) {
         None => "-".to_owned(),

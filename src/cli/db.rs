@@ -1,4 +1,4 @@
-//! `tiergate db verify`: whether a database, or a backup of one, is whole.
+//! `tiergate db verify`: check the integrity of a database or a backup.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::{CliError, table, unless_enough};
 use crate::store::verify::Check;
 use crate::store::{OpenError, View};
 
-/// Look after the database.
+/// Maintain the database.
 #[derive(Debug, Args)]
 pub struct Db {
     #[command(subcommand)]
@@ -22,28 +22,27 @@ pub struct Db {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check whether the database is whole, and whether its sums are those of its rows. Exit code 1 if anything is wrong.
+    /// Verify the database: its integrity, and its sums against its rows
     ///
-    /// Reads all of it, while a server runs or not, and changes nothing.
-    ///
-    /// Example: tiergate db verify /var/backups/tiergate-2026-11-30.db
+    /// Reads the whole database, whether a server runs or not, and changes nothing. Exit code 1 if anything is wrong.
+    #[command(after_help = "Example: tiergate db verify /var/backups/tiergate-2026-11-30.db")]
     Verify {
-        /// A backup; the database in the data folder if it is left out
+        /// Backup to verify instead of the database in the data folder
         file: Option<PathBuf>,
     },
 }
 
 impl Db {
-    /// Whether programs are to read the answer, or why there is none.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
     }
 }
 
-/// Checks it, and writes what was found to `out`, as far as somebody reads it. Whether nothing is wrong.
+/// Verifies the database, and writes the results to `out`. Returns whether everything is right.
 ///
 /// # Errors
-/// There is no database that can be read.
+/// The database can't be read.
 pub fn run(db: &Db, out: &mut impl Write) -> Result<bool, CliError> {
     let Command::Verify { file } = &db.command;
     let opened = match file {
@@ -80,7 +79,7 @@ pub fn run(db: &Db, out: &mut impl Write) -> Result<bool, CliError> {
     } else if told.is_ok() && !is_ok {
         told = writeln!(
             out,
-            "{name} is not as it should be: restore a backup (`tiergate restore`), or keep the file and report this"
+            "{name} failed verification: restore a backup (`tiergate restore`), or keep the file and report this"
         );
     }
     unless_enough(told.map_err(CliError::Output))?;

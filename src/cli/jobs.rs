@@ -1,4 +1,4 @@
-//! `tiergate jobs`: finished jobs one by one, from the data folder.
+//! `tiergate jobs`: finished jobs, from the data folder.
 
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -18,42 +18,41 @@ use crate::policy::time::UnixTime;
 use crate::store::View;
 use crate::store::jobs::{FinishedJob, JobQuery};
 
-/// How often new jobs are looked for.
+/// Poll interval of --follow.
 const POLL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 250_000_000,
 };
-/// Jobs that are read at once while new ones are followed.
+/// Jobs per read with --follow.
 const PAGE: u32 = 1_000;
-/// The outcome of jobs whose answers were given up while they were written.
+/// The outcome of jobs whose answers were aborted while being sent.
 const WITHDRAWN: &str = "withdrawn";
 
-/// Show finished jobs, the newest last.
+/// Show finished jobs, newest last.
 ///
-/// Reads the database itself, whether a server runs or not. Times are UTC. With --json, each job is an object on a line of its own.
-///
-/// Example: tiergate jobs --account acme --outcome failed --since 2h
+/// Reads the database directly, whether a server runs or not. Times are UTC. With --json, prints one object per line.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate jobs --account acme --outcome failed --since 2h")]
 pub struct Jobs {
-    /// Only this account's (its users' count with it), or those of an address such as 192.0.2.7
+    /// Show only jobs of this account, including those of its users, or of an address such as 192.0.2.7
     #[arg(long, value_name = "ACCOUNT|ADDRESS")]
     account: Option<String>,
-    /// Only this user of the account, by the name that the account gives it
+    /// Show only jobs of this user of the account, by the name that the account gives it
     #[arg(long, value_name = "NAME", requires = "account")]
     user: Option<String>,
-    /// Only those of this tier
+    /// Show only jobs of this tier
     #[arg(long, value_name = "NAME")]
     tier: Option<String>,
-    /// Only those that ended so
+    /// Show only jobs with this outcome
     #[arg(long, value_parser = outcomes())]
     outcome: Option<String>,
-    /// Only those that ended since: how long ago, such as 2h or 7d, a day (UTC), or a time such as 2026-11-22T06:00:00Z
+    /// Show only jobs that ended since then: an age such as 2h or 7d, a day (UTC), or a time such as 2026-11-22T06:00:00Z
     #[arg(long, value_name = "TIME", value_parser = data::time)]
     since: Option<UnixTime>,
-    /// The last N of them
+    /// Show at most the last N jobs
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u32,
-    /// Go on with new ones as they finish, until Ctrl-C
+    /// Keep printing new jobs as they finish, until Ctrl-C
     #[arg(long)]
     follow: bool,
     #[command(flatten)]
@@ -65,16 +64,16 @@ fn outcomes() -> PossibleValuesParser {
 }
 
 impl Jobs {
-    /// Whether programs are to read the answer, or why there is none.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
     }
 }
 
-/// Reads them, and writes them to `out`, as far as somebody reads it.
+/// Reads the jobs, and writes them to `out`.
 ///
 /// # Errors
-/// There is no database that can be read, or nobody of that name; or it was replaced while it was followed.
+/// The database can't be read, the caller is unknown, or the database was replaced while following it.
 pub fn run(jobs: &Jobs, out: &mut (impl Write + AsFd)) -> Result<(), CliError> {
     let (mut view, folder) = jobs.target.view()?;
     let whose = match &jobs.account {
@@ -90,7 +89,7 @@ pub fn run(jobs: &Jobs, out: &mut (impl Write + AsFd)) -> Result<(), CliError> {
     };
     let reader = out.as_fd().try_clone_to_owned()?;
     let mut printer = Printer {
-        // One line at a time to a terminal or a pipe would cost a call to the system each.
+        // Otherwise each line costs a system call.
         out: BufWriter::new(out),
         is_json: jobs.target.json,
         widths: Vec::new(),
@@ -105,7 +104,7 @@ fn show(
     printer: &mut Printer<impl Write>,
     reader: BorrowedFd<'_>,
 ) -> Result<(), CliError> {
-    // Before the jobs are read: jobs that end meanwhile are told by `follow`.
+    // Read first: jobs that end meanwhile are left to `follow`.
     let last = view.last_number()?;
     let found = view.last_jobs(&query, jobs.limit)?;
     let after = found.last().map_or(last, |job| job.number.max(last));
@@ -121,7 +120,7 @@ fn show(
     }
 }
 
-/// Prints those that finish until nobody reads any more.
+/// Prints jobs as they finish, until the reader closes its end.
 fn follow(
     view: &mut View,
     mut query: JobQuery,
@@ -149,9 +148,9 @@ fn follow(
     }
 }
 
-/// Waits so long, or until nobody reads that any more. Whether that is so.
+/// Waits for `longest`, or until the reader closes its end. Returns whether it has.
 fn is_gone(reader: BorrowedFd<'_>, longest: Timespec) -> bool {
-    // That the other end is closed is told without being asked for.
+    // poll(2) reports POLLHUP and POLLERR without being asked for.
     let mut look = [PollFd::from_borrowed_fd(reader, PollFlags::empty())];
     poll(&mut look, Some(&longest)).is_ok_and(|closed| closed > 0)
 }
@@ -161,11 +160,11 @@ fn inode(file: &Path) -> Option<(u64, u64)> {
     Some((found.dev(), found.ino()))
 }
 
-/// How jobs are written, one batch after another.
+/// Writes jobs, batch by batch.
 struct Printer<W: Write> {
     out: BufWriter<W>,
     is_json: bool,
-    /// Of the columns so far; empty before the heads.
+    /// Column widths so far; empty before the header.
     widths: Vec<usize>,
 }
 
@@ -178,7 +177,7 @@ impl<W: Write> Printer<W> {
         Ok(self.out.flush()?)
     }
 
-    /// In columns at least as wide as those before; the heads before the first.
+    /// Columns never get narrower; the header comes before the first batch.
     fn print_table(&mut self, jobs: &[FinishedJob]) -> std::io::Result<()> {
         let mut rows: Vec<[String; 11]> = jobs.iter().map(row).collect();
         if self.widths.is_empty() {

@@ -1,6 +1,4 @@
-//! `tiergate key`: the keys of an account.
-//!
-//! Absent on purpose: keys on their way to the door. Whoever names a key by itself has its id made of it here.
+//! `tiergate key`: the API keys of an account. A key named by itself is hashed to its id here and never sent to the server.
 
 use std::io::{self, BufRead, Write};
 
@@ -14,7 +12,7 @@ use super::{CliError, Target, unless_enough};
 use crate::store::KeyId;
 use crate::store::keys::hash;
 
-/// Keys: add, list, rotate, revoke.
+/// Add, list, rotate and revoke API keys.
 #[derive(Debug, Args)]
 pub struct Key {
     #[command(flatten)]
@@ -24,7 +22,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Whether programs are to read the answer, or why there is none.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
     }
@@ -32,41 +30,45 @@ impl Key {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a key and show it, this once: nobody can show it again
+    /// Create a key and print it; it can't be shown again
+    #[command(after_help = "Example: tiergate key add acme --label production --expires 90d")]
     Add {
-        /// Whose it is
+        /// Name of the account
         name: String,
-        /// What its owner calls it
+        /// Label for the key
         #[arg(long)]
         label: Option<String>,
-        /// How long it is good for, such as 90d, or until when, such as 2027-01-01
+        /// Lifetime, such as 90d, or expiry date, such as 2027-01-01
         #[arg(long, value_name = "WHEN")]
         expires: Option<String>,
     },
-    /// List an account's keys, without the keys themselves
+    /// List an account's keys: ids and labels, not the keys themselves
+    #[command(after_help = "Example: tiergate key list acme")]
     List {
-        /// Whose they are
+        /// Name of the account
         name: String,
     },
-    /// Make a key that takes another's place, and show it, this once
+    /// Replace a key with a new one, and print the new one; it can't be shown again
+    #[command(after_help = "Example: tiergate key rotate 0123456789ab --overlap 7d")]
     Rotate {
-        /// The other: its id (12 hexadecimal digits), itself, or `-` for a line of standard input
+        /// Old key: its id (12 hexadecimal digits), the key itself, or `-` for a line of standard input
         key: String,
-        /// How long the other still works
+        /// How long the old key keeps working
         #[arg(long, value_name = "TIME", default_value = "1d")]
         overlap: String,
     },
-    /// Make a key worthless, at once and for good
+    /// Revoke a key, immediately and permanently
+    #[command(after_help = "Example: tiergate key revoke 0123456789ab")]
     Revoke {
-        /// Its id (12 hexadecimal digits), itself, or `-` for a line of standard input
+        /// Key: its id (12 hexadecimal digits), the key itself, or `-` for a line of standard input
         key: String,
     },
 }
 
-/// Does what is asked, and writes the answer to `out`.
+/// Runs the command, and writes the answer to `out`.
 ///
 /// # Errors
-/// It was not done, or not shown. If nobody reads any more, that is an error only for a new key.
+/// The command failed, or its output can't be written. EPIPE is an error only for a new key.
 pub fn run(key: Key, out: &mut impl Write) -> Result<(), CliError> {
     let Key { target, command } = key;
     let client = Client::of(&target)?;
@@ -103,7 +105,7 @@ fn revoked(answer: &Value, json: bool, out: &mut impl Write) -> Result<(), CliEr
     Ok(writeln!(out, "revoked {id} ({label})")?)
 }
 
-/// The key alone on its line, so that a script can take it; what people want to know goes beside it, to standard error.
+/// Writes the key alone on its line, for scripts; details for people go to standard error.
 fn shown(answer: &Value, out: &mut impl Write) -> Result<(), CliError> {
     writeln!(out, "{}", answer["key"].as_str().unwrap_or_default())?;
     let until = |expires: &Value| match expires.as_str() {
@@ -112,12 +114,12 @@ fn shown(answer: &Value, out: &mut impl Write) -> Result<(), CliError> {
     };
     let id = table::cell(&answer["id"]);
     eprintln!(
-        "This key is shown this once. Its id is {id}; it {}.",
+        "This key is shown only once. Its id is {id}; it {}.",
         until(&answer["expires"])
     );
     if answer["old"].is_object() {
         eprintln!(
-            "The old one ({}) {}.",
+            "The old key ({}) {}.",
             table::cell(&answer["old"]["id"]),
             until(&answer["old"]["expires"])
         );
@@ -149,7 +151,7 @@ fn list(client: &Client, name: &str, json: bool, out: &mut impl Write) -> Result
     )?)
 }
 
-/// The id of the key that is meant.
+/// The id of the given key.
 fn id(given: &str) -> Result<KeyId, CliError> {
     let mut line = String::new();
     let named = if given == "-" {

@@ -1,20 +1,18 @@
-//! Numbers of one's own for request limits, as commands take and show them: `http=300`, `hourly=5000,lifts=network`.
-//!
-//! Absent on purpose: which limits there are. The door knows.
+//! Own numbers for request limits, as command-line values and in output: `http=300`, `hourly=5000,lifts=network`.
 
 use serde_json::{Map, Value, json};
 
 use super::table;
 
-/// A limit's name, and what is to be said of it: a number, a number and what it lifts, or `null` to take it away.
+/// A limit's name, and its new value: a number, a number and what it lifts, or `null` to reset it.
 pub type Given = (String, Value);
 
-/// `NAME=N`, or `NAME=` to take it away.
+/// Parses `NAME=N`, or `NAME=` to reset it.
 pub fn number(text: &str) -> Result<Given, String> {
-    read(text).ok_or_else(|| "write NAME=N, such as http=300, or NAME= to take it away".to_owned())
+    read(text).ok_or_else(|| "write NAME=N, such as http=300, or NAME= to reset it".to_owned())
 }
 
-/// The same, or `NAME=N,lifts=network`.
+/// Parses the same, or `NAME=N,lifts=network`.
 pub fn raise(text: &str) -> Result<Given, String> {
     let read = match text.strip_suffix(",lifts=network") {
         Some(plain) => read(plain)
@@ -23,7 +21,7 @@ pub fn raise(text: &str) -> Result<Given, String> {
         None => read(text),
     };
     read.ok_or_else(|| {
-        "write NAME=N, such as http=300, NAME=N,lifts=network to lift the network's number too, or NAME= to take it away"
+        "write NAME=N, such as http=300, NAME=N,lifts=network to lift the network's number too, or NAME= to reset it"
             .to_owned()
     })
 }
@@ -37,12 +35,12 @@ fn read(text: &str) -> Option<Given> {
     Some((name.to_owned(), number))
 }
 
-/// What was given as a field of a request.
+/// The values as a field of a request.
 pub fn fields(given: Vec<Given>) -> Map<String, Value> {
     given.into_iter().collect()
 }
 
-/// The limits of an answer in a cell, as they are written.
+/// The limits of an answer, as they are written on the command line.
 pub fn cell(limits: &Value) -> String {
     let pair = |(name, raise): (&String, &Value)| match raise {
         Value::Object(fields) => format!(
@@ -87,6 +85,6 @@ mod tests {
             assert!(raise(text).is_err_and(|error| error.contains("http=300")), "{text}");
         }
         assert!(raise("http=3,lifts=all").is_err());
-        assert!(number("http=3,lifts=network").is_err(), "a network lifts nothing");
+        assert!(number("http=3,lifts=network").is_err(), "a network has no `lifts`");
     }
 }

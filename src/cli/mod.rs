@@ -1,10 +1,9 @@
-//! The commands for operators.
+//! The subcommands for operators.
 //!
-//! `account`, `key`, `network`, `reload` and `status` ask the running server by its admin API, to which `client` is the way;
-//! `transfer` are imports and exports. `usage`, `jobs`, `audit`, `backup` and `db` read the database themselves, whether a server
-//! runs or not (`data` says how they find it); `restore` alone writes, and only while no server runs. `check`, `tiers` and
-//! `schema` tell of a tiers.yaml, and `diff` asks a server only to compare with what it does. `limits` and `table` are how people
-//! write and see what is in answers. There are no prompts: commands are run by scripts.
+//! `account`, `key`, `network`, `reload` and `status` talk to the running server over its admin API (`client`); `transfer` holds
+//! imports and exports. `usage`, `jobs`, `audit`, `backup` and `db` read the database directly, whether a server runs or not
+//! (`data`); `restore` writes it, and only while no server runs. `check`, `tiers` and `schema` need only a tiers.yaml, and `diff`
+//! contacts a server only to compare with its running configuration. There are no prompts: commands run in scripts.
 
 pub mod account;
 mod account_fields;
@@ -41,37 +40,37 @@ use crate::config::ConfigErrors;
 use crate::store::backup::BackupError;
 use crate::store::{KeyError, OpenError, ReadError, TokenError};
 
-/// Which door, and how its answers are shown.
+/// Which server, and the output format.
 #[derive(Debug, Args)]
 pub struct Target {
-    /// The door's tiers.yaml: it says where the data folder is, the admin listener and the token
+    /// Path to the server's tiers.yaml, which names the data folder, the admin listener and the token
     #[arg(long, global = true, value_name = "FILE", default_value = "tiers.yaml")]
     config: PathBuf,
-    /// The data folder that the running door has, if not the one that tiers.yaml says: the door has written there where it listens
+    /// Data folder of the running server, where it records its admin address, if not the one that tiers.yaml names
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where the door's admin listener is, if neither its data folder nor tiers.yaml says so
+    /// Address of the server's admin listener, if neither the data folder nor tiers.yaml has it
     #[arg(long, global = true, value_name = "HOST:PORT", value_parser = host_and_port)]
     admin: Option<String>,
-    /// Answer in JSON, for programs
+    /// Print JSON
     #[arg(long, global = true)]
     json: bool,
 }
 
-/// What an edit of these two does to commands.
-const MOVED: &str = "An edited `data_dir` or `admin.listen` holds only after a restart: until then --data-dir DIR names the folder that the \
-                     running door still has";
+/// Advice for commands that can't find the server after an edit of these two settings.
+const MOVED: &str = "A changed `data_dir` or `admin.listen` takes effect only after a restart: until then pass the folder of the \
+                     running server with --data-dir DIR";
 
-/// An address of this machine, at which to listen: an IP address and a port.
+/// Parses the IP address and port of a listener.
 ///
 /// # Errors
-/// It is none, with what to write.
+/// What to write instead.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("write an IP address and a port, such as {}", example(text)))
 }
 
-/// Where to ask: a name or an IP address, and a port.
+/// Parses the address of a server: a name or an IP address, and a port.
 fn host_and_port(text: &str) -> Result<String, String> {
     let legal = text.parse::<SocketAddr>().is_ok()
         || text.rsplit_once(':').is_some_and(|(host, port)| {
@@ -84,32 +83,32 @@ fn host_and_port(text: &str) -> Result<String, String> {
     }
 }
 
-/// An address as it is written, with the port that was given if one was.
+/// An example of an address, with the given port if there is one.
 fn example(given: &str) -> String {
     let port = given.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
     format!("127.0.0.1:{}", port.unwrap_or(9090))
 }
 
-/// Why a command has not done what it should.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum CliError {
-    /// tiers.yaml is wrong or not there; and what to do.
+    /// tiers.yaml is invalid or missing; and what to do.
     Config(ConfigErrors, String),
-    /// The files that are to be compared are wrong or not there.
+    /// The files to compare are invalid or missing.
     Files(Vec<ConfigErrors>),
-    /// There is no token to show.
+    /// There is no operator token.
     Token(TokenError),
-    /// Nobody answers at that address.
+    /// No server listens at that address.
     NoDoor(String, io::Error),
-    /// No door has written into that data folder where it is.
+    /// No server has recorded its address in that data folder.
     NoAddress(PathBuf),
-    /// The answer did not come, or is none of a door's: what happened.
+    /// The answer did not arrive, or did not come from a tiergate server: what happened.
     NoAnswer(String, String),
-    /// The door said no.
+    /// The server refused the request.
     Refused {
-        /// For people: what it said, and what to do.
+        /// The message for people: what went wrong, and what to do.
         said: String,
-        /// Its answer's body, as it came.
+        /// The body of the answer, unchanged.
         body: Value,
     },
     /// The file, or standard input, can't be read.
@@ -118,13 +117,13 @@ pub enum CliError {
     Open(OpenError),
     /// The database can't be read.
     Read(ReadError),
-    /// The key under which addresses and users are hashed can't be read.
+    /// The key that hashes addresses and users can't be read.
     Key(KeyError),
-    /// There is no backup, or none was put back.
+    /// The backup or restore failed.
     Backup(BackupError),
-    /// What was given can't be used.
+    /// The arguments can't be used.
     Unfit(String),
-    /// A network was unblocked, and is blocked as a part of others: which one, and which they are.
+    /// A network was unblocked, but other blocks still cover it: the network, and those blocks.
     StillBlocked(String, String),
     /// Standard output can't be written.
     Output(io::Error),
@@ -148,24 +147,24 @@ impl fmt::Display for CliError {
             }
             Self::Token(error) => write!(
                 f,
-                "error: {error}\nThe door makes the file when it is first started; start it with `tiergate serve`, or put the token \
-                 into {}\n{MOVED}",
+                "error: {error}\nThe server creates the file at its first start; start it with `tiergate serve`, or put the \
+                 token into {}\n{MOVED}",
                 crate::store::TOKEN_VARIABLE
             ),
             Self::NoDoor(address, error) => write!(
                 f,
-                "error: no door is running at {address} ({error}); start it with `tiergate serve`, or say where it is with --admin \
-                 HOST:PORT\n{MOVED}"
+                "error: no server is running at {address} ({error}); start it with `tiergate serve`, or pass its address with \
+                 --admin HOST:PORT\n{MOVED}"
             ),
             Self::NoAddress(folder) => write!(
                 f,
-                "error: no door is running on the data folder {}; start it with `tiergate serve`, or say where it is with --admin \
-                 HOST:PORT",
+                "error: no server is running on the data folder {}; start it with `tiergate serve`, or pass its address with \
+                 --admin HOST:PORT",
                 folder.display()
             ),
             Self::NoAnswer(address, what) => write!(
                 f,
-                "error: {address} does not answer as a door does ({what}); is it the admin listener?"
+                "error: {address} does not answer like a tiergate server ({what}); is it the admin listener?"
             ),
             Self::Refused { said, .. } => write!(f, "error: {said}"),
             Self::Input(from, error) => write!(f, "error: can't read {from}: {error}"),
@@ -173,16 +172,16 @@ impl fmt::Display for CliError {
             Self::Backup(error) => write!(f, "error: {error}"),
             Self::Read(error) => write!(
                 f,
-                "error: can't read the database ({error}); `tiergate db verify` checks whether it is whole"
+                "error: can't read the database ({error}); `tiergate db verify` checks its integrity"
             ),
             Self::Key(error) => write!(
                 f,
-                "error: {error}; addresses and users are found by that key alone: is it the right data folder?"
+                "error: {error}; addresses and users can't be looked up without that key: is it the right data folder?"
             ),
             Self::Unfit(what) => write!(f, "error: {what}"),
             Self::StillBlocked(network, by) => write!(
                 f,
-                "error: {network} is blocked still, as a part of {by}: unblock that, or take it out of tiers.yaml if it is listed there"
+                "error: {network} is still blocked, as part of {by}: unblock that, or remove it from tiers.yaml if listed there"
             ),
             Self::Output(error) => write!(f, "error: can't write the answer: {error}"),
         }
@@ -192,7 +191,7 @@ impl fmt::Display for CliError {
 impl std::error::Error for CliError {}
 
 impl CliError {
-    /// For programs: the door's own words, or `{ "error", "reason" }` as it would say it.
+    /// The error for programs: the server's own answer, or `{ "error", "reason" }` in the same form.
     pub fn to_json(&self) -> Value {
         let reason = match self {
             Self::Refused { body, .. } => return body.clone(),
@@ -222,7 +221,7 @@ impl CliError {
     }
 }
 
-/// Whoever reads an answer and goes has seen enough of it. Not so of a key, which is shown once.
+/// Ignores EPIPE. Not for a new key, which is shown only once.
 fn unless_enough(done: Result<(), CliError>) -> Result<(), CliError> {
     match done {
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -293,7 +292,7 @@ mod tests {
             "127.0.0.1:9090",
             "[::1]:9090",
             "localhost:9090",
-            "door_1.example-a.org:1",
+            "proxy_1.example-a.org:1",
         ] {
             assert_eq!(host_and_port(right).as_deref(), Ok(right));
         }

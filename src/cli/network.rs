@@ -1,6 +1,4 @@
-//! `tiergate network`, `tiergate block` and `tiergate unblock`: what operators say of networks.
-//!
-//! Absent on purpose: what an address means. It goes to the door as it was written, and the door says what is wrong with it.
+//! `tiergate network`, `tiergate block` and `tiergate unblock`: limits and blocks of networks.
 
 use std::io::Write;
 
@@ -13,10 +11,10 @@ use super::limits::{self, Given};
 use super::table;
 use super::{CliError, Target, unless_enough};
 
-/// Networks that are asked for at once.
+/// Networks per request.
 const PAGE: usize = 1_000;
 
-/// Networks: give them numbers of their own for request limits, list, show, remove.
+/// List, show, change and remove networks with request limits, notes or blocks of their own.
 #[derive(Debug, Args)]
 pub struct Network {
     #[command(flatten)]
@@ -25,56 +23,58 @@ pub struct Network {
     command: Command,
 }
 
-/// Turn a network away, or list those that are by command and in tiers.yaml.
+/// Block a network, or list the networks that are blocked by command or in tiers.yaml.
 #[derive(Debug, Args)]
 #[command(subcommand_negates_reqs = true)]
+#[command(after_help = "Example: tiergate block 192.0.2.0/24 --for 1d --why scraping")]
 pub struct Block {
     #[command(flatten)]
     target: Target,
     #[command(subcommand)]
     list: Option<Blocks>,
-    /// An address, of which IPv6 means its /64, or a network such as 192.0.2.0/24
+    /// Address (an IPv6 address stands for its /64), or network such as 192.0.2.0/24
     #[arg(required = true)]
     address: Option<String>,
-    /// How long, such as 1d or 12h; unless this or --until is said, until it is unblocked
+    /// How long to block, such as 1d or 12h [default: until it is unblocked]
     #[arg(long = "for", value_name = "TIME", conflicts_with = "until")]
     lasts: Option<String>,
-    /// Until that day (UTC) or time, such as 2027-01-01
+    /// Block until this day (UTC) or time, such as 2027-01-01
     #[arg(long, value_name = "DATE")]
     until: Option<String>,
-    /// For operators to see
+    /// Reason, shown to operators
     #[arg(long)]
     why: Option<String>,
-    /// Yes, also a network wider than /8 (IPv4) or /16 (IPv6), which holds a large part of all addresses
+    /// Confirm blocking a network wider than /8 (IPv4) or /16 (IPv6), which holds a large part of all addresses
     #[arg(long)]
     yes: bool,
 }
 
-/// Let a network in again.
+/// Unblock a network.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate unblock 192.0.2.0/24")]
 pub struct Unblock {
     #[command(flatten)]
     target: Target,
-    /// An address, of which IPv6 means its /64, or a network such as 192.0.2.0/24
+    /// Address (an IPv6 address stands for its /64), or network such as 192.0.2.0/24
     address: String,
 }
 
 impl Network {
-    /// Whether programs are to read the answer, or why there is none.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
     }
 }
 
 impl Block {
-    /// Whether programs are to read the answer, or why there is none.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
     }
 }
 
 impl Unblock {
-    /// Whether programs are to read the answer, or why there is none.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
     }
@@ -82,61 +82,67 @@ impl Unblock {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say something of a network. What isn't named stays as it is
+    /// Change a network; fields that are not given stay as they are
+    #[command(after_help = "Example: tiergate network set 192.0.2.0/24 --limit http=300 --note 'campus proxy'")]
     Set {
-        /// An address, of which IPv6 means its /64, or a network such as 192.0.2.0/24
+        /// Address (an IPv6 address stands for its /64), or network such as 192.0.2.0/24
         address: String,
-        /// A number of its own for a request limit, or `NAME=` for the usual one
+        /// Its own number for a request limit, or `NAME=` to reset it. May be repeated
         #[arg(long, value_name = "NAME=N", value_parser = limits::number)]
         limit: Vec<Given>,
-        /// What operators want to remember; empty takes it away
+        /// Note for operators; empty clears it
         #[arg(long)]
         note: Option<String>,
-        /// Yes, also a number of 0 for a network wider than /8 (IPv4) or /16 (IPv6), which locks out a large part of everybody
+        /// Confirm a limit of 0 for a network wider than /8 (IPv4) or /16 (IPv6), which locks out a large part of all addresses
         #[arg(long)]
         yes: bool,
     },
-    /// List all networks of which something is said, those blocked in tiers.yaml too
+    /// List all networks with own limits, notes or blocks, including those blocked in tiers.yaml
+    #[command(after_help = "Example: tiergate network list --json")]
     List,
-    /// Show what is said of a network, and of an address what the rules of limits have blocked
+    /// Show a network; for an address, also blocks by the rules of limits
+    #[command(after_help = "Example: tiergate network show 192.0.2.7")]
     Show {
-        /// Its address
+        /// Address or network
         address: String,
     },
-    /// Take back all that is said of a network, a block included
+    /// Remove everything set for a network, including a block
+    #[command(after_help = "Example: tiergate network remove 192.0.2.0/24")]
     Remove {
-        /// Its address
+        /// Address or network
         address: String,
     },
 }
 
 #[derive(Debug, Subcommand)]
 enum Blocks {
-    /// List the networks that are turned away by command and in tiers.yaml. What rules (`block_after`) have blocked is not in it:
-    /// ask `network show ADDRESS` and `account show NAME`
+    /// List networks blocked by command or in tiers.yaml, but not those blocked by rules (`block_after`)
+    ///
+    /// For blocks by rules see `tiergate network show ADDRESS` and `tiergate account show NAME`.
+    #[command(after_help = "Example: tiergate block list")]
     List,
 }
 
-/// Does what is asked, and writes the answer to `out`, as far as somebody reads it.
+/// Runs the command, and writes the answer to `out`.
 ///
 /// # Errors
-/// It was not done, or not shown.
+/// The command failed, or its output can't be written.
 pub fn run(network: Network, out: &mut impl Write) -> Result<(), CliError> {
     unless_enough(answer(network, out))
 }
 
-/// Blocks, or lists what is blocked, and writes the answer to `out`, as far as somebody reads it.
+/// Blocks a network or lists blocks, and writes the answer to `out`.
 ///
 /// # Errors
-/// It was not done, or not shown.
+/// The command failed, or its output can't be written.
 pub fn block(block: Block, out: &mut impl Write) -> Result<(), CliError> {
     unless_enough(answer_block(block, out))
 }
 
-/// Unblocks, and writes the answer to `out`, as far as somebody reads it.
+/// Unblocks a network, and writes the answer to `out`.
 ///
 /// # Errors
-/// It was not done, or not shown, or the network is blocked still, as a part of another.
+/// As above, or another block still covers the network.
 pub fn unblock(unblock: Unblock, out: &mut impl Write) -> Result<(), CliError> {
     unless_enough(answer_unblock(unblock, out))
 }
@@ -159,7 +165,7 @@ fn answer(network: Network, out: &mut impl Write) -> Result<(), CliError> {
             let note = note.map(|note| Some(note).filter(|note| !note.is_empty()));
             fields.extend(note.map(|note| ("note".to_owned(), note.into())));
             if fields.is_empty() {
-                return Err(CliError::Unfit("nothing to change was named; see --help".to_owned()));
+                return Err(CliError::Unfit("nothing to change; see --help".to_owned()));
             }
             ("changed", change(&client, &address, fields.into(), yes)?)
         }
@@ -177,7 +183,7 @@ fn answer_block(block: Block, out: &mut impl Write) -> Result<(), CliError> {
         }
         _ => {
             return Err(CliError::Unfit(
-                "a list takes no address and no other options".to_owned(),
+                "`block list` takes no address and no other options".to_owned(),
             ));
         }
     };
@@ -207,7 +213,7 @@ fn answer_unblock(unblock: Unblock, out: &mut impl Write) -> Result<(), CliError
     Err(CliError::StillBlocked(network, by.join(", ")))
 }
 
-/// Changes what is said of the network; `yes`: also if that locks out a very wide one.
+/// Changes a network; `yes` confirms locking out a very wide one.
 fn change(client: &Client, address: &str, mut body: Value, yes: bool) -> Result<Value, CliError> {
     if yes {
         body["confirm"] = true.into();
@@ -215,14 +221,14 @@ fn change(client: &Client, address: &str, mut body: Value, yes: bool) -> Result<
     let answer = client.ask(&Method::PATCH, &path(address)?, Some(&body));
     answer.map_err(|error| match error {
         CliError::Refused { said, body } if body["reason"] == "wide_network" => CliError::Refused {
-            said: said.replace("send \"confirm\": true", "say --yes"),
+            said: said.replace("send \"confirm\": true", "pass --yes"),
             body,
         },
         error => error,
     })
 }
 
-/// The network's place at the door, which would take an empty address for another path.
+/// The network's path at the server. An empty address would give another path.
 fn path(address: &str) -> Result<String, CliError> {
     if address.is_empty() {
         let error = "write an address such as 192.0.2.7, or a network such as 192.0.2.0/24";
@@ -231,7 +237,7 @@ fn path(address: &str) -> Result<String, CliError> {
     Ok(format!("/networks/{}", escaped(address)))
 }
 
-/// The networks by which one is blocked, and whether tiers.yaml blocks them.
+/// The networks whose blocks cover this one, and where each block comes from.
 fn blocked_by(network: &Value) -> impl Iterator<Item = String> {
     let by = network["blocked_by"].as_array().into_iter().flatten();
     by.map(|by| format!("{} ({})", table::cell(&by["network"]), table::cell(&by["origin"])))
@@ -304,7 +310,7 @@ fn list(client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliErro
     Ok(table::write(out, heads, &rows)?)
 }
 
-/// A line for each block: a network that tiers.yaml blocks may be blocked by command as well.
+/// Lists blocks, one line each: a network blocked in tiers.yaml may be blocked by command as well.
 fn list_blocks(client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliError> {
     let mut blocks = Vec::new();
     for network in all(client)? {

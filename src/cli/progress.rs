@@ -1,4 +1,4 @@
-//! How far long work is, on a terminal; nothing anywhere else.
+//! Progress of long operations, on terminals only.
 
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;
@@ -7,20 +7,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 const BYTES: &str = "{bar:40} {bytes} of {total_bytes}, {eta} left";
 const WAITING: &str = "{spinner} {msg} ({elapsed})";
-/// How often a spinner turns.
+/// Interval of the spinner.
 const TURNS: Duration = Duration::from_millis(100);
 
-/// A bar or a spinner. It goes when it is dropped.
+/// A progress bar or spinner; cleared when dropped.
 #[derive(Debug)]
 pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
-    /// Work of which it is known how many bytes it has.
+    /// For work of a known number of bytes.
     pub fn of_bytes() -> Self {
         Self(styled(BYTES))
     }
 
-    /// Work that somebody else does.
+    /// For work on the server.
     pub fn waiting_for(what: String) -> Self {
         let spinner = styled(WAITING);
         if let Some(spinner) = &spinner {
@@ -30,7 +30,7 @@ impl Progress {
         Self(spinner)
     }
 
-    /// So many bytes of about so many.
+    /// Updates the bar to `done` of about `total` bytes.
     pub fn told(&self, done: u64, total: u64) {
         if let Some(bar) = &self.0 {
             bar.set_length(total.max(done));
@@ -49,7 +49,7 @@ impl Drop for Progress {
 
 fn styled(template: &str) -> Option<ProgressBar> {
     stderr().is_terminal().then(|| {
-        let style = ProgressStyle::with_template(template).expect("the template is right, as a test shows");
+        let style = ProgressStyle::with_template(template).expect("a test checks the templates");
         ProgressBar::new(0).with_style(style)
     })
 }

@@ -1,6 +1,4 @@
-//! `tiergate reload`: the running door reads its tiers.yaml again, at once.
-//!
-//! Absent on purpose: what would change (`diff`), and what is wrong with a file that no door reads (`check`).
+//! `tiergate reload`: make the running server reload its tiers.yaml.
 
 use std::io::Write;
 
@@ -12,33 +10,34 @@ use super::client::Client;
 use super::{CliError, Target, table, unless_enough};
 use crate::config::diff::Line;
 
-/// Let the running door read its tiers.yaml again, at once; it does so by itself when the file is saved.
+/// Reload tiers.yaml on the running server, which also does so by itself when the file is saved.
 ///
-/// Exit code 1 if the file is wrong, and then nothing has changed.
+/// Exit code 1 if the file is invalid; then nothing has changed.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate reload --config /etc/tiergate/tiers.yaml")]
 pub struct Reload {
     #[command(flatten)]
     target: Target,
 }
 
 impl Reload {
-    /// Whether programs are to read the answer, or why there is none.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
     }
 }
 
-/// Asks the door, and writes what has changed to `out`.
+/// Triggers a reload, and writes the changes to `out`.
 ///
 /// # Errors
-/// No door answers, or its file is wrong.
+/// No server answers, or its file is invalid.
 pub fn run(reload: Reload, out: &mut impl Write) -> Result<(), CliError> {
     let client = Client::of(&reload.target)?;
     let answer = client.ask(&Method::POST, "/reload", None)?;
     if reload.target.json {
         return Ok(table::json(out, &answer)?);
     }
-    let lines = Line::from_json(&answer).ok_or_else(|| client.no_answer("it tells of no changes"))?;
+    let lines = Line::from_json(&answer).ok_or_else(|| client.no_answer("it has no `changes`"))?;
     unless_enough(told(&answer, &lines, out))
 }
 

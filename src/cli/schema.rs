@@ -1,6 +1,4 @@
-//! `tiergate schema`: the JSON Schema of tiers.yaml, for editors.
-//!
-//! Absent on purpose: checking a file by it: `tiergate check` says more.
+//! `tiergate schema`: the JSON Schema of tiers.yaml, for editors. `tiergate check` finds more than the schema does.
 
 use std::io::Write;
 

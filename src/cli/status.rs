@@ -1,6 +1,4 @@
-//! `tiergate status`: whether the door is open, which configuration it runs and what became of the last one, who waits and runs.
-//!
-//! Absent on purpose: who they are (`GET /queue`), and history, which the metrics have.
+//! `tiergate status`: the configuration in force, the result of the last reload, and the queue.
 
 use std::io::Write;
 
@@ -12,35 +10,36 @@ use super::client::{Client, wrong_file};
 use super::{CliError, Target, table, unless_enough};
 use crate::config::diff::Line;
 
-/// Say how the running door is: its configuration, what of it needs a restart, and the queue.
+/// Show the status of the running server: its configuration, changes that need a restart, and the queue.
 ///
-/// Exit code 0 if the door runs what its file says, or would after a restart; 1 if the file that was last read is wrong.
+/// Exit code 0 if the server runs the configuration in its file, or would after a restart; 1 if the file last read is invalid.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate status --config /etc/tiergate/tiers.yaml")]
 pub struct Status {
     #[command(flatten)]
     target: Target,
 }
 
 impl Status {
-    /// Whether programs are to read the answer, or why there is none.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
     }
 }
 
-/// How the door is.
+/// The server's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It runs what its file says.
+    /// The last file was valid.
     Well,
-    /// The file that it has last read is wrong.
+    /// The file last read is invalid.
     Wrong,
 }
 
-/// Asks the door, and writes how it is to `out`.
+/// Fetches the status, and writes it to `out`.
 ///
 /// # Errors
-/// No door answers.
+/// No server answers.
 pub fn run(status: Status, out: &mut impl Write) -> Result<Standing, CliError> {
     let client = Client::of(&status.target)?;
     let config = client.ask(&Method::GET, "/config", None)?;
@@ -57,7 +56,7 @@ pub fn run(status: Status, out: &mut impl Write) -> Result<Standing, CliError> {
     })
 }
 
-/// How many there are, by `{ "seats", "waiting", "running", "pools" }`.
+/// The queue's counts: `{ "seats", "waiting", "running", "pools" }`.
 fn counted(queue: &Value) -> Value {
     let many = |of: &str| queue[of].as_array().map_or(0, Vec::len);
     json!({
@@ -84,7 +83,7 @@ fn told(config: &Value, queue: &Value, out: &mut impl Write) -> Result<(), CliEr
     }
     writeln!(
         out,
-        "queue          {} of {} seats taken",
+        "queue          {} of {} places taken",
         queue["waiting"], queue["seats"]
     )?;
     for pool in queue["pools"].as_array().into_iter().flatten() {
@@ -94,7 +93,7 @@ fn told(config: &Value, queue: &Value, out: &mut impl Write) -> Result<(), CliEr
     if let Some(wrong) = wrong_file(&last["wrong"]) {
         writeln!(
             out,
-            "\nThe file is wrong, and the configuration before goes on:\n\nerror: {wrong}"
+            "\nThe file is invalid; the previous configuration stays in force:\n\nerror: {wrong}"
         )?;
     }
     Ok(())

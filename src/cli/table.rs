@@ -1,12 +1,10 @@
-//! Lists for people: columns as wide as what stands in them.
-//!
-//! Absent on purpose: colours, and cutting: what is too wide for a terminal is for `--json`.
+//! Tables for people: columns as wide as their widest cell. Nothing is truncated; `--json` serves narrow terminals.
 
 use std::io::{self, Write};
 
 use serde_json::Value;
 
-/// Writes the rows under their heads, aligned, without trailing spaces.
+/// Writes a header and rows, aligned, without trailing spaces.
 pub fn write<const N: usize>(out: &mut impl Write, heads: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
     let heads = heads.map(str::to_owned);
     let rows: Vec<&[String]> = std::iter::once(&heads)
@@ -20,7 +18,7 @@ pub fn write<const N: usize>(out: &mut impl Write, heads: [&str; N], rows: &[[St
     Ok(())
 }
 
-/// How wide each column is, in characters.
+/// The width of each column, in characters.
 pub fn widths(rows: &[&[String]]) -> Vec<usize> {
     let mut widths = Vec::new();
     for row in rows {
@@ -32,7 +30,7 @@ pub fn widths(rows: &[&[String]]) -> Vec<usize> {
     widths
 }
 
-/// The cells of a row, each as wide as its column, with that between them.
+/// A row with each cell padded to its column's width, and `between` between cells.
 pub fn aligned(row: &[String], widths: &[usize], between: &str) -> String {
     let cells: Vec<String> = row
         .iter()
@@ -42,19 +40,19 @@ pub fn aligned(row: &[String], widths: &[usize], between: &str) -> String {
     cells.join(between)
 }
 
-/// The blocks by the rules of limits, in a cell.
+/// A cell with the blocks by the rules of limits.
 pub fn blocks_by_rule(blocks: &Value) -> String {
     let blocks = blocks.as_array().into_iter().flatten();
     let block = |block: &Value| format!("{} until {}", cell(&block["limit"]), cell(&block["until"]));
     cell(&blocks.map(block).collect::<Vec<_>>().join(", ").into())
 }
 
-/// A value of an answer in a cell: nothing is a dash.
+/// A JSON value as a cell: null and empty values are a dash.
 pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),
-        // A note may have lines; a table has one for each.
+        // A note may have several lines.
         Value::String(text) => text.replace(['\n', '\t'], " "),
         Value::Object(fields) if fields.is_empty() => "-".to_owned(),
         Value::Object(fields) => {
@@ -65,7 +63,7 @@ pub fn cell(value: &Value) -> String {
     }
 }
 
-/// The answer as it came, for programs.
+/// Writes the answer as indented JSON.
 pub fn json(out: &mut impl Write, value: &Value) -> io::Result<()> {
     writeln!(out, "{value:#}")
 }
@@ -78,7 +76,7 @@ mod tests {
     fn columns_are_as_wide_as_what_stands_in_them() {
         let mut out = Vec::new();
         let rows = [["acme", ""].map(str::to_owned), ["b", "two words"].map(str::to_owned)];
-        write(&mut out, ["NAME", "NOTE"], &rows).expect("memory takes it");
+        write(&mut out, ["NAME", "NOTE"], &rows).expect("writing to memory doesn't fail");
         let expected = "NAME  NOTE\nacme\nb     two words\n";
         assert_eq!(String::from_utf8(out).expect("text"), expected);
     }

@@ -1,6 +1,4 @@
-//! `tiergate tiers`: the table of the sponsor levels, as a service shows it to its sponsors.
-//!
-//! Absent on purpose: who is on which level, and whatever the file says besides.
+//! `tiergate tiers`: the table of sponsor tiers, for a service's page about sponsoring.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,22 +10,23 @@ use super::{CliError, table, unless_enough};
 use crate::config::{Config, words};
 use crate::policy::rules::{LimitId, Rules, Tier, Window, WindowId};
 
-/// Print the table of the sponsor levels: quotas, concurrency, priority, and request limits of their own.
+/// Print the table of sponsor tiers: quotas, concurrency, priority and request limits.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate tiers --markdown > TIERS.md")]
 pub struct Tiers {
-    /// The file
+    /// Path to tiers.yaml
     #[arg(default_value = "tiers.yaml")]
     file: PathBuf,
-    /// As Markdown, to paste on a sponsors' page
+    /// Print Markdown, for a page about sponsoring
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
-    /// As JSON, for programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 impl Tiers {
-    /// Whether errors are told in JSON too.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.json
     }
@@ -36,10 +35,10 @@ impl Tiers {
 /// Writes the table.
 ///
 /// # Errors
-/// The file is wrong, or the table can't be written.
+/// The file is invalid, or the table can't be written.
 pub fn run(command: &Tiers, out: &mut impl Write) -> Result<(), CliError> {
     let config = Config::peek(&command.file).map_err(|errors| {
-        let advice = "`tiergate check` says the same, and what is unwise besides";
+        let advice = "`tiergate check` shows these errors, and warnings too";
         CliError::Config(errors, advice.to_owned())
     })?;
     let rules = &config.rules;
@@ -53,7 +52,7 @@ pub fn run(command: &Tiers, out: &mut impl Write) -> Result<(), CliError> {
     unless_enough(written.map_err(CliError::from))
 }
 
-/// What is told of every tier: the windows of all quotas, and the limits for which some tier has a number of its own.
+/// The columns: the windows of all quotas, and the limits for which a tier has its own number.
 struct Columns {
     windows: Vec<WindowId>,
     limits: Vec<LimitId>,
@@ -99,7 +98,7 @@ impl Columns {
     }
 }
 
-/// What a window's column is called: told apart if several windows are called the same.
+/// The header of a window's column, made unique if several windows share a name.
 fn head(rules: &Rules, id: WindowId) -> String {
     let of = |window: &Window| words::quota(window);
     let window = &rules.windows[id];
@@ -111,13 +110,13 @@ fn head(rules: &Rules, id: WindowId) -> String {
     }
 }
 
-/// What one caller of the tier may use in that window; `None`: as much as it likes.
+/// The quota of a caller of the tier in that window; `None`: unlimited.
 fn quota(tier: &Tier, window: WindowId) -> Option<u64> {
     let of_window = tier.quotas.iter().filter(|quota| quota.window == window);
     of_window.map(|quota| quota.limit).min()
 }
 
-/// Its number, and whether it is the lowest or highest of all, if there are several.
+/// The priority, marked if it is the lowest or highest of several.
 fn priority(rules: &Rules, tier: &Tier) -> String {
     let all = || rules.tiers.iter().map(|tier| tier.priority);
     let number = tier.priority.get();
@@ -129,7 +128,7 @@ fn priority(rules: &Rules, tier: &Tier) -> String {
     }
 }
 
-/// The tier's own number for that limit, or everybody's.
+/// The tier's own number for that limit, or the limit's.
 fn requests(rules: &Rules, tier: &Tier, id: LimitId) -> u32 {
     let own = tier.limits.iter().find(|(limit, _)| *limit == id);
     own.map_or(rules.limits[id.index()].number, |(_, raise)| raise.number)
@@ -172,7 +171,7 @@ fn markdown(out: &mut impl Write, rules: &Rules) -> io::Result<()> {
     Ok(())
 }
 
-/// A cell in which Markdown sees no sign of its own.
+/// The cell with Markdown's special characters escaped.
 fn escaped(cell: &str) -> String {
     let mut escaped = String::new();
     for c in cell.chars() {
@@ -185,7 +184,7 @@ fn escaped(cell: &str) -> String {
 }
 
 /// `{ "tiers": [ { "name", "anonymous", "priority", "concurrency", "quotas": [ { "name", "limit", "window" } ], "limits": { NAME:
-/// { "limit", "window", "lifts_network" } } } ] }`: of the limits those of the tier's own.
+/// { "limit", "window", "lifts_network" } } } ] }`, where `limits` has only the tier's own.
 fn to_json(rules: &Rules) -> Value {
     let tier = |(id, tier): (usize, &Tier)| {
         let quotas = tier.quotas.iter().map(|quota| {

@@ -1,4 +1,4 @@
-//! `tiergate account import` and `export`: many accounts at once, from a file and into one.
+//! `tiergate account import` and `export`: bulk transfer of accounts.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
@@ -13,28 +13,28 @@ use super::client::{Client, escaped};
 use super::progress::Progress;
 use super::{CliError, table};
 
-/// Bytes of an import that a server takes.
+/// The largest import that a server accepts, in bytes.
 const IMPORT_BYTES_MAX: usize = 512 << 20;
-/// Changes that are shown, the first of them.
+/// The number of changes shown.
 const SHOWN_MAX: usize = 50;
-/// Mode of an export: who may read it knows everybody's email, and maybe the hashes of keys.
+/// Mode of an export, which has email addresses and perhaps hashes of keys.
 const FILE_MODE: u32 = 0o600;
 
-/// What is imported, and how.
+/// Arguments of `account import`.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// The file; `-` is standard input
+    /// File to import; `-` for standard input
     file: String,
-    /// Update existing accounts with what the file says; other fields, and keys, are kept
+    /// Update existing accounts with the fields in the file; other fields and keys are kept
     #[arg(long)]
     update: bool,
-    /// Show what would change, and change nothing
+    /// Show what would change, without changing anything
     #[arg(long)]
     dry_run: bool,
-    /// Where new accounts come from, such as `sponsors`
+    /// Record this source for new accounts, such as `sponsors`
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// Remove the source's accounts that are not in the file; more than a tenth of them only with --yes
+    /// Remove accounts of the source that are not in the file; more than a tenth of them only with --yes
     #[arg(long, requires = "source", requires = "update")]
     remove_missing: bool,
     /// Confirm the removal of more than a tenth of the source's accounts
@@ -42,22 +42,22 @@ pub struct Import {
     yes: bool,
 }
 
-/// What is exported, and where to.
+/// Arguments of `account export`.
 #[derive(Debug, Args)]
 pub struct Export {
-    /// With the SHA-256 of each key that hasn't expired, so that an import makes them work elsewhere. Nobody knows the keys
+    /// Include the SHA-256 of each unexpired key, so that keys keep working after an import elsewhere
     #[arg(long)]
     keys: bool,
-    /// A file instead of standard output; nobody else may read it
+    /// Write to this file instead of standard output, readable only by its owner
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Overwrite the file if it is there
+    /// Overwrite the file if it exists
     #[arg(long, requires = "output")]
     force: bool,
 }
 
 impl Import {
-    /// Does it, and shows what has changed.
+    /// Imports the file, and shows the changes.
     ///
     /// # Errors
     /// Nothing was changed.
@@ -84,7 +84,7 @@ impl Import {
         if answer["needs_yes"] == true {
             writeln!(
                 out,
-                "it would remove more than a tenth of the source's accounts: that takes --yes"
+                "this would remove more than a tenth of the source's accounts: pass --yes to confirm"
             )?;
         }
         Ok(())
@@ -152,10 +152,10 @@ fn show_changes(answer: &Value, out: &mut impl Write) -> Result<(), CliError> {
 }
 
 impl Export {
-    /// Does it.
+    /// Writes the export.
     ///
     /// # Errors
-    /// The server doesn't answer, or the file can't be written or is there already. Then there is none, or the old one.
+    /// The server doesn't answer, or the file exists or can't be written. No partial file is left; an old file stays.
     pub fn run(self, client: &Client, out: &mut impl Write) -> Result<(), CliError> {
         let path = match self.keys {
             true => "/accounts/export?keys=1",
@@ -182,12 +182,12 @@ impl Export {
 fn unwritten(file: &Path, error: &io::Error) -> CliError {
     let file = file.display();
     CliError::Unfit(match error.kind() {
-        io::ErrorKind::AlreadyExists => format!("{file} is there already; say --force to overwrite it"),
+        io::ErrorKind::AlreadyExists => format!("{file} exists; pass --force to overwrite it"),
         _ => format!("can't write {file}: {error}"),
     })
 }
 
-/// A new file beside another, whose place it takes when it is whole. It is removed otherwise.
+/// A temporary file that replaces another once complete, and is removed otherwise.
 struct Beside {
     file: File,
     path: PathBuf,
@@ -210,7 +210,7 @@ impl Beside {
         self.file.sync_all()?;
         match force {
             true => fs::rename(&self.path, file),
-            // A link overwrites nothing that has come meanwhile.
+            // A hard link doesn't overwrite a file created meanwhile.
             false => fs::hard_link(&self.path, file),
         }
     }
@@ -218,7 +218,7 @@ impl Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        // After a rename it is not there any more.
+        // Fails after a rename.
         let _ = fs::remove_file(&self.path);
     }
 }

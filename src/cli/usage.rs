@@ -1,4 +1,4 @@
-//! `tiergate usage`: who used how much, from the data folder.
+//! `tiergate usage`: usage by account, network, tier, upstream or outcome, from the data folder.
 
 use std::io::Write;
 
@@ -12,26 +12,25 @@ use crate::store::usage::{By, UsageKey, UsageQuery, UsageReport, Used};
 
 /// Show how many jobs, units and refusals accounts and networks had.
 ///
-/// The figures are exact to the last finished job. Spans up to 2h are added up from minutes, up to 14d from hours, and longer
-/// ones from days; the part of the first minute, hour or day that belongs to the span is counted job by job, as long as single
-/// jobs are kept (`history` in tiers.yaml). Reads the database itself, whether a server runs or not.
-///
-/// Example: tiergate usage acme --since 7d --by outcome
+/// The figures are exact to the last finished job. Spans up to 2h are summed from minutes, up to 14d from hours, and longer ones
+/// from days; the part of the first minute, hour or day within the span is counted job by job, as long as single jobs are kept
+/// (`history` in tiers.yaml). Reads the database directly, whether a server runs or not.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate usage acme --since 7d --by outcome")]
 pub struct Usage {
-    /// Only this account or network: an account's name (its users count with it), or an address such as 192.0.2.7
+    /// Show only this account, including its users, or an address such as 192.0.2.7
     #[arg(value_name = "ACCOUNT|ADDRESS")]
     who: Option<String>,
-    /// Only this user of the account, by the name that the account gives it
+    /// Show only this user of the account, by the name that the account gives it
     #[arg(long, value_name = "NAME", requires = "who")]
     user: Option<String>,
-    /// At most this many rows: those with the most units
+    /// Show at most the N rows with the most units
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// What a row stands for: `account` unless one is named, `tier` otherwise
+    /// Group rows by this column [default: account, or tier if an account is given]
     #[arg(long, value_enum)]
     by: Option<Column>,
-    /// How far back, such as 30m, 24h or 7d; at most 366d
+    /// Look this far back, such as 30m, 24h or 7d; at most 366d
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = data::length)]
     since: Span,
     #[command(flatten)]
@@ -47,16 +46,16 @@ enum Column {
 }
 
 impl Usage {
-    /// Whether programs are to read the answer, or why there is none.
+    /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
     }
 }
 
-/// Reads it, and writes it to `out`, as far as somebody reads it.
+/// Reads the usage, and writes it to `out`.
 ///
 /// # Errors
-/// There is no database that can be read, or nobody of that name.
+/// The database can't be read, or the caller is unknown.
 pub fn run(usage: &Usage, out: &mut impl Write) -> Result<(), CliError> {
     let (mut view, folder) = usage.target.view()?;
     let whose = match &usage.who {
@@ -177,7 +176,7 @@ fn tell(report: &UsageReport, by: By, until: &str, out: &mut impl Write) -> Resu
         };
         writeln!(
             out,
-            "Older jobs are kept by whole {period} only, so the figures begin with the first whole one"
+            "Older jobs are kept only as sums of whole {period}, so the figures start with the first whole one"
         )?;
     }
     Ok(())

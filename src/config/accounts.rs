@@ -1,5 +1,5 @@
-//! Who has a key, as the file lists them. Keys themselves are never written down: only their SHA-256, here or in a variable of the
-//! environment that is named here; and a plain key that was put there by mistake is shown by no message.
+//! The accounts listed in the file. API keys are never written down: only their SHA-256, here or in an environment variable named
+//! here. If a plain key is put there by mistake, no message shows it.
 
 use std::collections::HashMap;
 
@@ -15,20 +15,20 @@ pub const KEYS_PER_ACCOUNT_MAX: usize = 16;
 
 const HASH_ADVICE: &str = "write the key's SHA-256 in 64 hexadecimal digits: printf %s \"$KEY\" | sha256sum";
 
-/// Somebody with a key.
+/// An account.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Account {
-    /// Its name: 1 to 64 visible ASCII characters.
+    /// Name of 1 to 64 visible ASCII characters.
     #[serde(with = "As::<Name>")]
     #[schemars(extend("x-add" = "add `name`: 1 to 64 visible ASCII characters"))]
     pub name: String,
-    /// Its tier.
+    /// Name of the tier.
     #[serde(with = "As::<TierName>")]
     #[schemars(extend("x-add" = "add `tier`: the name of its tier"))]
     pub tier: TierId,
-    /// The SHA-256 of its key in 64 hexadecimal digits, or a list of up to 16, of which no other account has any. "${NAME}" is
-    /// filled in here: the variable of the environment holds one, or several separated by spaces or commas.
+    /// SHA-256 of the account's key in 64 hexadecimal digits, or a list of up to 16, unique across accounts. "${NAME}" is
+    /// expanded here: the environment variable holds one, or several separated by spaces or commas.
     #[serde(with = "As::<Secret<KeyHashes>>")]
     #[schemars(extend("x-add" = "add `key_sha256`: printf %s \"$KEY\" | sha256sum"))]
     pub key_sha256: Vec<[u8; 32]>,
@@ -38,7 +38,7 @@ impl Item for Account {
     const NOUN: &'static str = "account";
 }
 
-/// What is wrong within and between the accounts, whose keys are looked up.
+/// Checks the accounts and looks up their keys.
 pub(super) fn check(accounts: &mut [Account], node: Option<&Node>, surroundings: &EnvContext<'_>, report: &mut Report) {
     let (names, keys) = (HashMap::new(), HashMap::new());
     let mut check = Check {
@@ -54,7 +54,7 @@ pub(super) fn check(accounts: &mut [Account], node: Option<&Node>, surroundings:
     }
 }
 
-/// A check of all accounts, one after the other, and what earlier ones have taken.
+/// State of the check: what earlier accounts have taken.
 struct Check<'n, 'r> {
     names: HashMap<&'n str, u32>,
     keys: HashMap<[u8; 32], (&'n str, u32)>,
@@ -63,7 +63,7 @@ struct Check<'n, 'r> {
 }
 
 impl<'n> Check<'n, '_> {
-    /// The name, unless something is wrong with it or an earlier account has it.
+    /// The name, if it is valid and not taken.
     fn name(&mut self, node: &'n Node) -> Option<&'n str> {
         let name = node.text().filter(|_| self.report.is_sound(node.place))?;
         if let Some(line) = self.names.get(name) {
@@ -95,7 +95,7 @@ impl<'n> Check<'n, '_> {
         Some(keys)
     }
 
-    /// A hash, or `${NAME}`: those that its variable holds, separated by spaces or commas.
+    /// A hash, or `${NAME}` for the hashes in its variable, separated by spaces or commas.
     fn some_keys(&mut self, node: &'n Node, owner: Option<&'n str>) -> Option<Vec<[u8; 32]>> {
         let Some(name) = node.text().and_then(reference) else {
             return self.key(node, node.text(), "this", owner).map(|key| vec![key]);
@@ -114,7 +114,7 @@ impl<'n> Check<'n, '_> {
         keys.into_iter().collect()
     }
 
-    /// One hash, which is called `what` and named at the node.
+    /// One hash, called `what` in messages about the node.
     fn key(&mut self, node: &'n Node, hash: Option<&str>, what: &str, owner: Option<&'n str>) -> Option<[u8; 32]> {
         let Some(hash) = hash.filter(|text| is_hash(text)).and_then(decode) else {
             if !matches!(node.kind, Kind::Refused) {
@@ -157,7 +157,7 @@ impl Parsed for Name {
     }
 }
 
-/// Hashes of keys, which are read once the environment is at hand: [`check`].
+/// Hashes of keys, resolved with the environment in [`check`].
 struct KeyHashes;
 
 impl Scalar for KeyHashes {

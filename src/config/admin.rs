@@ -1,5 +1,5 @@
-//! The listener that is never public, and where its token lies. The token itself stands in no file of this kind and in no
-//! `Config`: whoever needs it reads it where it lies.
+//! The admin listener, and the source of its token. Neither this file nor `Config` holds the token itself: it is read at its
+//! source when needed.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,32 +15,32 @@ use super::scalar::SECRET;
 /// Characters that a token may have, all of them visible ASCII.
 pub const TOKEN_CHARS: RangeInclusive<usize> = 16..=512;
 
-/// The operator's listener.
+/// The admin listener.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("not" = { "required": ["token", "token_file"] }))]
 pub struct Admin {
-    /// Its address, such as 127.0.0.1:9090. Never where the public can reach it.
+    /// Address, such as 127.0.0.1:9090. Keep it unreachable for the public.
     #[serde(with = "As::<Address>")]
     #[schemars(extend("x-add" = "add the admin listener's address, such as 127.0.0.1:9090"))]
     pub listen: SocketAddr,
-    /// The operator's token, by the variable of the environment that holds it: "${NAME}" is filled in here. Left out, the token lies
-    /// in data_dir. TIERGATE_ADMIN_TOKEN stands before it.
+    /// The operator's token, as an environment variable: "${NAME}" is expanded here. By default the token is in a file in
+    /// data_dir. TIERGATE_ADMIN_TOKEN takes precedence.
     #[serde(default, with = "Maybe::<Variable>")]
     pub token: Option<TokenSource>,
-    /// A file that holds the operator's token alone; its path begins with `/`, or with `./` from the folder of this file.
-    /// TIERGATE_ADMIN_TOKEN stands before it.
+    /// File with only the operator's token; its path begins with `/`, or with `./` for the folder of this file.
+    /// TIERGATE_ADMIN_TOKEN takes precedence.
     #[serde(default, with = "Maybe::<TokenFile>")]
     pub(super) token_file: Option<TokenSource>,
 }
 
-/// Where the operator's token lies.
+/// Source of the operator's token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenSource {
-    /// In the variable of that name.
+    /// An environment variable.
     Variable(String),
-    /// In that file, alone. The path is seen from the working directory; a relative one begins beside the file that names it: see
-    /// [`Config::load`](super::Config::load).
+    /// A file with only the token. The path is relative to the working directory; one relative to the file that names it is
+    /// resolved: see [`Config::load`](super::Config::load).
     File(PathBuf),
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for TokenSource {
 }
 
 impl Admin {
-    /// Looks up where the token lies, and reports what is wrong with it. Then `token` says where, in a file too.
+    /// Resolves the token's source and reports problems. `token` then says where it is, in a file too.
     pub(super) fn check(&mut self, node: &Node, surroundings: &EnvContext<'_>, report: &mut Report) {
         let mut part = Part::new(node, report);
         if part.value("token").is_some() && part.value("token_file").is_some() {
@@ -113,7 +113,7 @@ impl Scalar for TokenFile {
 
     fn read(node: &Node, report: &mut Report) -> Option<TokenSource> {
         let written = text(node, "the path of a file", report)?;
-        // What is no path at first sight may be the token itself, which nobody would want to see named.
+        // Text that doesn't look like a path may be the token itself: don't show it.
         let begins = ["/", "./", "../"].iter().any(|begin| written.starts_with(begin));
         if begins && written.len() <= DATA_DIR_BYTES_MAX && !written.contains('\0') {
             return Some(TokenSource::File(written.into()));

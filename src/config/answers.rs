@@ -1,4 +1,4 @@
-//! How refusals are told where it isn't the usual way: another status, further headers, a body of the operator's own.
+//! Custom refusals: another status, additional headers, a custom body.
 
 use http::{HeaderName, HeaderValue};
 use serde_json::Value as Json;
@@ -7,7 +7,7 @@ use super::prelude::*;
 use crate::policy::refusal::{Member, Reason};
 use crate::template::{BYTES_MAX, Language, PLACES_MAX, Template, Unfit, Value};
 
-/// Reasons that there are.
+/// The number of reasons.
 pub(super) const REASONS_MAX: usize = Reason::ALL.len();
 /// Headers of one answer, at most.
 const HEADERS_MAX: usize = 16;
@@ -15,7 +15,7 @@ const HEADERS_MAX: usize = 16;
 const NAME_CHARS_MAX: usize = 128;
 /// The type of a body, unless it says otherwise.
 const JSON: &str = "application/json";
-/// Headers that are the door's or the connection's alone.
+/// Headers that only tiergate or the connection sets.
 const RESERVED: [&str; 16] = [
     "cache-control",
     "connection",
@@ -34,35 +34,35 @@ const RESERVED: [&str; 16] = [
     "x-ratelimit-remaining",
     "x-ratelimit-reset",
 ];
-/// Headers that the section `cors` says.
+/// Headers that the section `cors` sets.
 const CORS: &str = "access-control-";
 
-/// What an answer to one reason has instead of the usual.
+/// A custom answer to one reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// Its status, 400 to 599.
+    /// Status, 400 to 599.
     pub status: Option<u16>,
-    /// Headers that it bears beside the usual ones, at most 16.
+    /// Additional headers, at most 16.
     pub headers: Vec<(HeaderName, Template)>,
-    /// Its body, and of what type that is. Its places are those of [`Member::ALL`].
+    /// Body and content type. Its placeholders are those of [`Member::ALL`].
     pub body: Option<(HeaderValue, Template)>,
 }
 
-/// What an answer has instead of the usual.
+/// A custom answer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Answer")]
 #[schemars(extend("minProperties" = 1, "dependencies" = { "content_type": ["body"] }))]
 pub(super) struct Written {
-    /// Its status.
+    /// HTTP status.
     #[serde(default, with = "Maybe::<Whole<u16, 400, 599>>")]
     status: Option<u16>,
-    /// Headers that it bears beside the usual ones. Names in braces are filled in, such as {retry_after}.
+    /// Additional headers. Names in braces are replaced, such as {retry_after}.
     #[serde(default, with = "Maybe::<Headers>")]
     headers: Option<Vec<(HeaderName, Template)>>,
-    /// The type of its body.
+    /// Content type of the body.
     #[serde(default = "json", with = "As::<ContentType>")]
     content_type: String,
-    /// Its body. Names in braces are filled in, such as {limit}, {remaining}, {retry_after}, {error}.
+    /// Body. Names in braces are replaced, such as {limit}, {remaining}, {retry_after}, {error}.
     #[serde(default, with = "Maybe::<Body>")]
     body: Option<String>,
 }
@@ -71,7 +71,7 @@ fn json() -> String {
     JSON.to_owned()
 }
 
-/// A template as the file has it.
+/// A template in the file.
 fn source(template: &Template) -> String {
     template.source(&Member::ALL.map(|(_, name)| name))
 }
@@ -84,12 +84,12 @@ impl Item for Written {
     }
 }
 
-/// Which reasons there are, as a schema says it.
+/// The reasons, for the schema.
 pub(super) fn reasons() -> Json {
     json!({ "enum": Reason::ALL.map(Reason::code) })
 }
 
-/// What is wrong within the answers. Each that is right.
+/// Checks the answers. Returns the valid ones.
 pub(super) fn checked(
     answers: &[(String, Written)],
     node: Option<&Node>,
@@ -230,13 +230,13 @@ impl Parsed for Body {
     }
 }
 
-/// What to do instead, if that header can't be set.
+/// Advice, if that header can't be set.
 fn elsewhere(name: &str) -> Option<&'static str> {
     match name {
         "content-type" => Some("write `content_type` beside `headers`"),
         cors if cors.starts_with(CORS) => Some("leave it out: the section `cors` is for that"),
         "content-encoding" => Some("leave it out: the body is sent as it is"),
-        reserved if RESERVED.contains(&reserved) => Some("leave it out: the door sets it"),
+        reserved if RESERVED.contains(&reserved) => Some("leave it out: tiergate sets it"),
         _ => None,
     }
 }
@@ -272,7 +272,7 @@ fn body(node: &Node, written: &str, kind: &str, report: &mut Report) -> Option<T
     Some(template)
 }
 
-/// What is wrong, without its line and column: they are of what was filled in, which nobody has written.
+/// The parser's message, without its line and column, which refer to the filled-in text.
 fn without_place(error: &serde_json::Error) -> String {
     let told = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());

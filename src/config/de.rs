@@ -1,10 +1,9 @@
-//! Reads the sections' structs from the tree of a document, and goes on after a mistake: every problem is put in the report with
-//! its place, and where a value is wrong or missing its default or a stand-in takes its place. So one mistake hides no other.
+//! Deserializes the sections' structs from the document's tree, and continues after errors: each problem is reported with its
+//! location, and a default or stand-in replaces an invalid or missing value. So one mistake hides no other.
 //!
-//! `derive(Deserialize)` hands over the names of a struct's fields and an enum's words; which fields must be there, and what to
-//! say if one isn't, stands in the schema, which comes from the same struct. Single values, lists and named entries
-//! (`scalar`, `entries`) ask for the place itself: they deserialize a newtype struct of the name [`HERE`], which only this
-//! deserializer understands.
+//! `derive(Deserialize)` supplies the names of a struct's fields and an enum's words; the schema of the same struct supplies the
+//! required fields and their messages. Single values, lists and named entries (`scalar`, `entries`) ask for their location: they
+//! deserialize a newtype struct named [`HERE`], which only this deserializer understands.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -22,14 +21,14 @@ use super::suggest::{did_you_mean, nearest};
 use super::value::{boolean, one_of, shown, wrong_type};
 use super::yaml::{Kind, Location, Node};
 
-/// The newtype struct by which a value asks where it stands.
+/// The newtype struct with which a value asks for its location.
 const HERE: &str = "tiergate here";
 
 thread_local! {
     static READING: Reading = Reading::default();
 }
 
-/// What one reading of a document shares.
+/// Shared state of reading a document.
 #[derive(Default)]
 struct Reading {
     report: RefCell<Report>,
@@ -37,19 +36,19 @@ struct Reading {
     handed: RefCell<Option<Here>>,
 }
 
-/// Where a value stands.
+/// The location of a value.
 #[derive(Clone)]
 pub(super) struct Here {
     pub(super) node: Rc<Node>,
-    /// What stands for it if it is wrong: its default.
+    /// Its default, used if it is invalid.
     pub(super) usual: Option<Rc<Node>>,
-    /// Where something that it lacks is reported.
+    /// Where missing fields are reported.
     pub(super) at: Location,
-    /// What messages call a mapping there.
+    /// The name of a mapping in messages.
     pub(super) what: Rc<str>,
 }
 
-/// The document, read as a `T`; `names` are those that its parts may refer to. `None` only if `T` has a field of a type that
+/// Reads the document as a `T`; `names` are those that its parts may refer to. `None` only if `T` has a field of a type that
 /// isn't one of ours.
 pub(super) fn document<T: DeserializeOwned>(root: &Rc<Node>, names: KnownNames, report: &mut Report) -> Option<T> {
     let here = Here {
@@ -67,7 +66,7 @@ pub(super) fn document<T: DeserializeOwned>(root: &Rc<Node>, names: KnownNames, 
     read
 }
 
-/// What is written there, read as a `T`.
+/// Reads the node as a `T`.
 pub(super) fn read<T: DeserializeOwned>(here: Here) -> Option<T> {
     let place = here.node.place;
     let read = T::deserialize(here);
@@ -75,13 +74,13 @@ pub(super) fn read<T: DeserializeOwned>(here: Here) -> Option<T> {
         .ok()
 }
 
-/// A `T` of which nothing is written: each field has its default.
+/// A `T` with every field's default.
 pub(super) fn defaults<T: DeserializeOwned>() -> T {
     let nothing = serde::de::value::MapDeserializer::<_, Fault>::new(std::iter::empty::<(&str, &str)>());
     T::deserialize(nothing).expect("every field of it has a default")
 }
 
-/// Sections each of whose fields has a default have them all by default.
+/// Sections whose fields all have defaults have a default themselves.
 macro_rules! by_fields {
     ($($section:ty),*) => {
         $(impl Default for $section {
@@ -93,12 +92,12 @@ macro_rules! by_fields {
 }
 pub(super) use by_fields;
 
-/// Lets the report of this reading be written.
+/// Runs `work` with this reading's report.
 pub(super) fn with_report<T>(write: impl FnOnce(&mut Report) -> T) -> T {
     READING.with(|reading| write(&mut reading.report.borrow_mut()))
 }
 
-/// Does something with those names at hand.
+/// Runs `work` with those names at hand.
 pub(super) fn with_names<T>(names: KnownNames, act: impl FnOnce() -> T) -> T {
     READING.with(|reading| reading.names.replace(Rc::new(names)));
     act()

@@ -1,4 +1,4 @@
-//! The whole document, a field a section, and what must fit between the sections.
+//! The whole document, one field per section, and the checks across sections.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,83 +29,85 @@ use crate::policy::Table;
 use crate::policy::refusal::Reason;
 use crate::policy::rules::{LIMITS_MAX, Rules, TierId};
 
-/// What the server does: tiergate's tiers.yaml.
+/// tiergate's configuration, tiers.yaml.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "tiers.yaml")]
 pub struct Config {
-    /// The public address, such as 127.0.0.1:8080; 0.0.0.0 is every address of the machine. Port 0 lets the system choose.
+    /// Address of the public listener, such as 127.0.0.1:8080; 0.0.0.0 for all addresses of the machine. Port 0 picks a free
+    /// port.
     #[serde(with = "As::<Address>")]
     #[schemars(extend("x-add" = "add the public address, such as 127.0.0.1:8080"))]
     pub listen: SocketAddr,
-    /// The operator's listener: metrics, health, accounts. Never public.
+    /// The admin listener: metrics, health, accounts. Never public.
     #[schemars(extend("x-add" = "add the admin listener: { listen: 127.0.0.1:9090 }"))]
     pub admin: Admin,
-    /// The folder of what must survive a restart, used by one server only. A relative path begins in the folder of this file.
+    /// Data folder, for all state that survives a restart; used by one server only. A relative path starts in the folder of this
+    /// file.
     #[serde(default = "Folder::stand_in", with = "As::<Folder>")]
     pub data_dir: PathBuf,
-    /// Whether an answer waits until its debit is on the disk.
+    /// Whether an answer waits until its debit is on disk.
     #[serde(default)]
     pub durability: Durability,
-    /// How often what nobody waits for is written, in relaxed durability.
+    /// How often writes that no request waits for are committed, with relaxed durability.
     #[serde(default = "millis::<10>", with = "As::<Length>")]
     pub commit_every: Duration,
-    /// How long an answer waits for its debit to be on the disk before it is given up.
+    /// How long an answer waits for its debit to be on disk before it is abandoned.
     #[serde(default = "secs::<5>", with = "As::<Length>")]
     pub commit_patience: Duration,
-    /// How long finished jobs are kept.
+    /// Retention of finished jobs.
     #[serde(default)]
     pub history: History,
-    /// A step back of the system's clock by more than this, from 1s to 24h, is followed at once; a smaller one is waited out.
+    /// The system clock going back by more than this, from 1s to 24h, is followed at once; a smaller step is waited out.
     #[serde(default = "secs::<300>", with = "As::<LengthIn<1_000, 86_400_000>>")]
     pub clock_step_max: Duration,
-    /// How long running searches may take to finish at shutdown; waiting ones are sent away at once.
+    /// How long running jobs may take to finish at shutdown; queued ones are rejected immediately.
     #[serde(default = "secs::<30>", with = "As::<Length>")]
     pub drain_timeout: Duration,
-    /// Cores of the public listener; left out, as many as the machine has.
+    /// Number of cores for the public listener; by default all of the machine.
     #[serde(default, with = "Maybe::<Whole<usize, 1, 256>>")]
     pub cores: Option<usize>,
-    /// Bounds of the public listener's connections.
+    /// Limits for connections of the public listener.
     #[serde(default)]
     pub connections: Connections,
-    /// The queue, shared by all tiers. When it is full, a search displaces one of a lower priority or is refused.
+    /// The queue, shared by all tiers. When it is full, a job displaces one of a lower priority or is refused.
     #[schemars(extend("x-add" = "add the queue: { length: 8 }"))]
     pub(super) queue: Queue,
-    /// The sponsor levels by their names: 1 to 64 visible ASCII characters. `tiergate check` compares those whose name is a price,
-    /// such as $5.
+    /// The sponsor tiers by name: 1 to 64 visible ASCII characters. `tiergate check` compares tiers whose name is a price, such
+    /// as $5.
     #[schemars(extend("x-add" = "add at least one tier"))]
     #[serde(with = "ByName::<(String, Tier), TIERS_MAX>")]
     pub(super) tiers: Vec<(String, Tier)>,
-    /// The tier of those without a key. Each IPv4 address, and each IPv6 /64, is one caller.
+    /// The tier of callers without a key. Each IPv4 address, and each IPv6 /64, is one caller.
     #[serde(with = "As::<TierName>")]
     #[schemars(extend("x-add" = "add the name of the tier of those without an account"))]
     pub(super) anonymous: TierId,
-    /// Where a request carries its key; left out, in x-api-key, x-trace-key, `Authorization: Bearer` or ?key=. The server takes it
-    /// out before the request goes on.
+    /// Where requests carry their key; by default x-api-key, x-trace-key, `Authorization: Bearer` or ?key=. The server removes
+    /// the key before forwarding.
     #[serde(default = "Keys::everywhere")]
     pub keys: Keys,
-    /// Proxies before the server that are believed when they say for whom they ask.
+    /// Proxies in front of the server whose forwarding headers are trusted.
     #[serde(default, with = "As::<Several<Network, 0, TRUSTED_PROXIES_MAX>>")]
     pub trusted_proxies: Vec<IpNet>,
-    /// In which header trusted proxies say for whom they ask: name the one that they write.
+    /// The header in which trusted proxies send the client's address: choose the one that they write.
     #[serde(default)]
     pub forwarded_header: ForwardedHeader,
-    /// Peers that begin each connection with a header of the PROXY protocol.
+    /// Peers that start each connection with a PROXY protocol header.
     #[serde(default, with = "As::<Several<Network, 0, TRUSTED_PROXIES_MAX>>")]
     pub proxy_protocol: Vec<IpNet>,
-    /// Networks that are turned away with 403.
+    /// Networks that are blocked with 403.
     #[serde(default, with = "As::<Several<Network, 0, BLOCKED_NETWORKS_MAX>>")]
     pub blocked_networks: Vec<IpNet>,
-    /// How many requests may come in which time; the server answers the next with 429. All that match must have room.
+    /// Request rate limits; requests beyond them get 429. A request must be within all limits that match it.
     #[serde(rename = "limits", default, with = "Items::<Limit, 0, LIMITS_MAX>")]
     pub(super) request_limits: Vec<Limit>,
-    /// Networks that are counted one by one; those beyond share counters with their neighbours.
+    /// Networks that are counted one by one; further ones share counters with their neighbours.
     #[serde(default = "number::<u32, 1_000_000>", with = "As::<Whole<u32, 1_000, 100_000_000>>")]
     pub(super) max_callers: u32,
-    /// Whether answers bear the fields RateLimit and RateLimit-Policy.
+    /// Whether answers have the header fields RateLimit and RateLimit-Policy.
     #[serde(default = "yes")]
     pub ratelimit_fields: bool,
-    /// How refusals are told where it isn't the usual way, by their reason.
+    /// Custom answers to refusals, by reason.
     #[serde(
         rename = "answers",
         default,
@@ -113,35 +115,35 @@ pub struct Config {
     )]
     #[schemars(extend("propertyNames" = answers::reasons()))]
     pub(super) told: Vec<(String, answers::Written)>,
-    /// Pages of other sites that may call the server; left out, none may.
+    /// Pages of other sites that may call the server (CORS); by default none.
     #[serde(default)]
     pub cors: Option<Cors>,
-    /// The server's own pages.
+    /// Paths of the server's own pages.
     #[serde(default)]
     pub paths: Paths,
-    /// The pools of upstream servers by their names: 1 to 64 letters, digits, _ and -.
+    /// Pools of upstream servers by name: 1 to 64 letters, digits, _ and -.
     #[schemars(extend("x-add" = "add at least one upstream"))]
     #[serde(with = "ByName::<Upstream, UPSTREAMS_MAX>")]
     pub upstreams: Vec<Upstream>,
-    /// What is forwarded; anything else is 404.
+    /// Which requests are forwarded; all others get 404.
     #[schemars(extend("x-add" = "add at least one route: [ { path: /search, upstream: …, metered: true } ]"))]
     #[serde(with = "Items::<Route, 1, ROUTES_MAX>")]
     pub routes: Vec<Route>,
-    /// Who has a key, beside the accounts that `tiergate account` keeps.
+    /// Accounts, in addition to those that `tiergate account` manages.
     #[serde(default, with = "Items::<Account, 0, ACCOUNTS_MAX>")]
     pub accounts: Vec<Account>,
-    /// What the policy decides by, which follows from `queue`, `tiers`, `anonymous`, `limits`, `max_callers` and `upstreams`.
+    /// The policy's rules, from `queue`, `tiers`, `anonymous`, `limits`, `max_callers` and `upstreams`.
     #[serde(skip, default = "no_rules")]
     pub rules: Rules,
-    /// What of a request makes a limit match, and where callers are told of it; in the same order as `rules.limits`.
+    /// How requests match limits, and where limits are shown; in the same order as `rules.limits`.
     #[serde(skip)]
     pub limits: Vec<LimitRoute>,
-    /// How refusals are told, where not in the usual way; each reason at most once.
+    /// Custom answers to refusals; each reason at most once.
     #[serde(skip)]
     pub answers: Vec<(Reason, Answer)>,
 }
 
-/// Until they are known.
+/// Placeholder until they are known.
 fn no_rules() -> Rules {
     Rules {
         queue: Queue::default().rules(),
@@ -154,7 +156,7 @@ fn no_rules() -> Rules {
     }
 }
 
-/// The path of a folder, which need not exist yet.
+/// The path of a folder, which need not exist.
 struct Folder;
 
 impl Scalar for Folder {
@@ -182,7 +184,7 @@ impl Scalar for Folder {
     }
 }
 
-/// The configuration that the document says, if nothing is wrong with it.
+/// The document's configuration, if it has no errors.
 pub(super) fn read(root: &Rc<Node>, surroundings: &EnvContext<'_>, report: &mut Report) -> Option<Config> {
     let names = KnownNames {
         tiers: Names::of("tier", keys(root, "tiers"), TIERS_MAX),
@@ -207,7 +209,7 @@ pub(super) fn read(root: &Rc<Node>, surroundings: &EnvContext<'_>, report: &mut 
     Some(config)
 }
 
-/// What the policy decides by. What is wrong within and between its sections, and what is unwise, is reported.
+/// The policy's rules. Errors and warnings within and between the sections are reported.
 fn rules(config: &Config, root: &Node, report: &mut Report) -> (Rules, Vec<LimitRoute>) {
     let (mut windows, queue) = (Windows::default(), config.queue.rules());
     let (limits, limit_routes) = limits::checked(&config.request_limits, root.value("limits"), report);
@@ -268,7 +270,7 @@ fn keys<'n>(root: &'n Node, section: &str) -> impl Iterator<Item = &'n str> {
         .filter_map(|(key, _)| key.text())
 }
 
-/// Reports listeners that can't both have their address.
+/// Reports listeners with conflicting addresses.
 fn check_listeners(config: &Config, root: &Node, report: &mut Report) {
     let (public, admin) = (config.listen, config.admin.listen);
     let mut part = Part::new(root, report);
@@ -280,7 +282,7 @@ fn check_listeners(config: &Config, root: &Node, report: &mut Report) {
     }
 }
 
-/// What of the document leads operators to the server, if nothing is wrong with that.
+/// How operators reach the server, if nothing is wrong with that.
 pub(super) fn operators(root: &Rc<Node>, surroundings: &EnvContext<'_>) -> Option<Operators> {
     let mut report = Report::default();
     let mut config: Config = de::document(root, KnownNames::default(), &mut report)?;

@@ -1,5 +1,5 @@
-//! Lists and named entries of a document, in its order and with their places; the names by which one part refers to another; and
-//! what a check of several fields asks of a mapping.
+//! Lists and named entries of a document, in its order and with their locations; references between parts by name; and helpers
+//! for checks across fields.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -19,20 +19,20 @@ use super::suggest::did_you_mean;
 use super::value::{shown, wrong_type};
 use super::yaml::{Kind, Location, Node};
 
-/// Names that an advice lists, at most.
+/// The most names that an advice lists.
 const LISTED_NAMES_MAX: usize = 12;
 
-/// What lists or named entries are of.
+/// An element of lists or named entries.
 pub(super) trait Item: DeserializeOwned {
-    /// One of them, in messages.
+    /// Its noun in messages.
     const NOUN: &'static str;
 
-    /// What the entry of that name is called.
+    /// The entry of that name in messages.
     fn called(name: &str) -> String {
         format!("{} {}", Self::NOUN, quoted(name))
     }
 
-    /// What an item of a list is called.
+    /// An item of a list in messages.
     fn of_list(_: &Node) -> String {
         format!("this {}", Self::NOUN)
     }
@@ -42,7 +42,7 @@ pub(super) trait Item: DeserializeOwned {
 pub(super) struct Entry<'a, T> {
     /// Its name; empty in a list.
     pub(super) name: &'a str,
-    /// Where its name stands, or the item.
+    /// The location of its name, or of the item.
     pub(super) at: Location,
     pub(super) node: &'a Node,
     pub(super) value: &'a T,
@@ -137,7 +137,7 @@ fn read<T: DeserializeOwned>(at: Location, node: Rc<Node>, called: String) -> Op
     de::read(Here { node, usual, at, what })
 }
 
-/// The entries that were read of that mapping, each with its place.
+/// The entries read, each with its location.
 pub(super) fn entries<'a, N: Named>(read: &'a [N], node: Option<&'a Node>) -> impl Iterator<Item = Entry<'a, N::Of>> {
     read.iter().filter_map(move |entry| {
         let (name, value) = entry.parts();
@@ -147,7 +147,7 @@ pub(super) fn entries<'a, N: Named>(read: &'a [N], node: Option<&'a Node>) -> im
     })
 }
 
-/// The items that were read of that list, each with its place.
+/// The items read, each with its location.
 pub(super) fn listed<'a, T>(read: &'a [T], node: Option<&'a Node>) -> impl Iterator<Item = Entry<'a, T>> {
     let nodes = node.map_or(&[][..], Node::items);
     read.iter().zip(nodes).map(|(value, node)| Entry {
@@ -183,7 +183,7 @@ pub(super) fn named(node: &Node, what: &str, max: usize, report: &mut Report) ->
             entries.push((Rc::clone(key), Rc::clone(value)));
         }
     }
-    // Of entries that are all wrong each has been told.
+    // If all entries are invalid, each has been reported.
     bounded(node, entries.len().max(given.len().min(1)), what, (1, max), report)?;
     Some(entries)
 }
@@ -214,8 +214,8 @@ fn bounded(node: &Node, count: usize, what: &str, (min, max): (usize, usize), re
     (min..=max).contains(&count).then_some(())
 }
 
-/// A mapping whose fields are checked together. A check names the fields that it depends on: what is wrong in one of them has
-/// been reported, and its value is a stand-in.
+/// A mapping whose fields are checked together. A check names the fields that it depends on: an invalid one has been reported,
+/// and its value is a stand-in.
 pub(super) struct Part<'a> {
     node: &'a Node,
     report: &'a mut Report,
@@ -226,7 +226,7 @@ impl<'a> Part<'a> {
         Self { node, report }
     }
 
-    /// Whether those fields are all written and right.
+    /// Whether all those fields are written and valid.
     pub(super) fn right(&self, fields: &[&str]) -> bool {
         let right = |field: &&str| {
             self.node
@@ -236,19 +236,19 @@ impl<'a> Part<'a> {
         fields.iter().all(right)
     }
 
-    /// Whether nothing is wrong with those of the fields that are written.
+    /// Whether those of the fields that are written are valid.
     pub(super) fn sound(&self, fields: &[&str]) -> bool {
         fields
             .iter()
             .all(|field| self.node.value(field).is_none() || self.right(&[field]))
     }
 
-    /// Whether the field is written, or was likely meant by one that is mistyped.
+    /// Whether the field is written, or probably meant by a mistyped one.
     pub(super) fn is_meant(&self, field: &'static str) -> bool {
         self.node.value(field).is_some() || self.report.is_meant(self.node.place, field)
     }
 
-    /// Whether nothing at all is written in it, not even a field that is unknown.
+    /// Whether the mapping is empty, without even an unknown field.
     pub(super) fn is_empty(&self) -> bool {
         matches!(&self.node.kind, Kind::Mapping(entries) if entries.is_empty())
     }
@@ -270,19 +270,19 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Reports something elsewhere.
+    /// Reports a problem elsewhere.
     pub(super) fn add_at(&mut self, at: Location, message: impl Into<String>, advice: impl Into<String>) {
         self.report.add(at, message, advice);
     }
 
-    /// Reports something at the field, if it is written, or at the whole.
+    /// Reports a problem at the field, if it is written, or at the whole mapping.
     pub(super) fn add(&mut self, field: &str, message: impl Into<String>, advice: impl Into<String>) {
         let place = self.value(field).map_or(self.node.place, |value| value.place);
         self.report.add(place, message, advice);
     }
 }
 
-/// The names that parts of a document refer to.
+/// The names that parts of a document can refer to.
 #[derive(Default)]
 pub(super) struct KnownNames {
     pub(super) tiers: Names,
@@ -296,12 +296,12 @@ pub(super) struct Names {
     what: &'static str,
     order: Vec<String>,
     numbers: HashMap<String, u16>,
-    /// Which there are, made once: a hostile file asks for it thousands of times.
+    /// The list of names, built once: a hostile file would need it thousands of times.
     advice: String,
 }
 
 impl Names {
-    /// Those names, of which there are no more than `max`: else nothing refers to them.
+    /// Those names, if there are at most `max`: else nothing refers to them.
     pub(super) fn of<'n>(what: &'static str, names: impl Iterator<Item = &'n str>, max: usize) -> Self {
         let mut known = Self {
             what,
@@ -327,17 +327,17 @@ impl Names {
         known
     }
 
-    /// What the schema says of a name: one of digits alone needs no quotes.
+    /// The schema of a name: one of digits alone needs no quotes.
     pub(super) fn schema() -> Value {
         json!({ "anyOf": [{ "type": "string", "minLength": 1, "maxLength": NAME_CHARS_MAX }, { "type": "integer", "minimum": 0 }] })
     }
 
-    /// The name of the one of that number.
+    /// The name with that number.
     pub(super) fn name(&self, number: usize) -> Option<&str> {
         self.order.get(number).map(String::as_str)
     }
 
-    /// The number of the one that is named here. Says nothing if none could be read at all.
+    /// The number of the name written here. Reports nothing if no names could be read.
     pub(super) fn resolve(&self, node: &Node, report: &mut Report) -> Option<u16> {
         let Some(name) = node.text() else {
             wrong_type(node, &format!("the name of {}", with_article(self.what)), "", report);
@@ -346,7 +346,8 @@ impl Names {
         self.number(name, node.place, report)
     }
 
-    /// The number of the one of that name, which stands there.
+    /// The number of the given name at that location.
+
     pub(super) fn number(&self, name: &str, at: Location, report: &mut Report) -> Option<u16> {
         let number = self.numbers.get(name).copied();
         if number.is_none() && !self.order.is_empty() {

@@ -98,7 +98,7 @@ impl<'e> EnvContext<'e> {
         let held = self.environment.variable(name);
         if held.is_none() {
             let message = format!("the variable `{name}` is not set");
-            self.lacks(place, message, "set it in the environment of the door", report);
+            self.lacks(place, message, "set it in the environment of tiergate", report);
         }
         bounded(held?, place, report)
     }

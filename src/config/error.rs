@@ -17,9 +17,9 @@ const SHOWN_WIDTH_MAX: usize = 160;
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// The door can't follow it: the file is refused.
+    /// The file is rejected.
     Error,
-    /// The door follows it, and it is hardly what was meant.
+    /// The file is accepted, but this is probably not intended.
     Warning,
 }
 
@@ -168,7 +168,7 @@ impl Diagnostics {
 pub struct Checked {
     /// What it says, if nothing is wrong.
     pub config: Option<Config>,
-    /// What of it leads to the door, if nothing is wrong with that.
+    /// How operators reach the server, if nothing is wrong with that.
     pub operators: Option<Operators>,
     /// What was found in it: if there is no `config`, at least one error.
     pub findings: Diagnostics,

@@ -1,4 +1,4 @@
-//! Request limits: how many, of whom, in which time; which requests they are for; and where callers are told of them.
+//! Request limits: number, subject and window; the requests that they match; and where they are shown.
 
 use http::Method;
 use serde::Deserializer;
@@ -11,9 +11,9 @@ use super::yaml::Kind as NodeKind;
 use crate::path::Pattern;
 use crate::policy::rules::{self, BlockAfter, Kind, LIMITS_MAX, LimitId, Per, Raise};
 
-/// Requests in a window.
+/// The most requests in a window.
 type Number = Whole<u32, 0, 1_000_000_000>;
-/// From the shortest window to 31 days.
+/// Windows, from the shortest to 31 days.
 type WindowLength = LengthIn<10, MONTH_MS>;
 /// How long a penalty or block lasts.
 type Penalty = LengthIn<1_000, MONTH_MS>;
@@ -21,54 +21,54 @@ const MONTH_MS: u64 = 31 * 86_400_000;
 /// The shortest sliding window: its 60 buckets are no shorter than the shortest window.
 const SLIDING_MIN: Duration = Duration::from_millis(600);
 
-/// How many requests may come in which time.
+/// A request rate limit.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limit {
-    /// What it is called in headers, beside quotas: 1 to 32 of a-z, A-Z, 0-9, -, _ and .
+    /// Name in headers, also distinct from quotas: 1 to 32 of a-z, A-Z, 0-9, -, _ and .
     #[serde(with = "As::<Name>")]
     #[schemars(extend("x-add" = "add `name`: what the limit is called in headers"))]
     name: String,
-    /// Whom it counts; of several, each must have room.
+    /// What it counts by; if several, a request must be within the limit of each.
     #[serde(with = "As::<Who>")]
     #[schemars(extend("x-add" = "add `per`: network, account, global, or a list of them"))]
     per: Per,
-    /// Requests that may come in the window.
+    /// Requests allowed in the window.
     #[serde(with = "As::<Number>")]
     #[schemars(extend("x-add" = "add `limit`: how many requests may come in the window"))]
     limit: u32,
-    /// In which time, from 10ms (sliding: 600ms) to 31d.
+    /// Window, from 10ms (sliding: 600ms) to 31d.
     #[serde(with = "As::<WindowLength>")]
     #[schemars(extend("x-add" = "add `window`: in which time, such as 60s"))]
     window: Duration,
-    /// How it counts.
+    /// Algorithm.
     #[serde(default)]
     kind: Counting,
-    /// Lets all windows of a fixed limit begin with the clock, rather than with a caller's first request.
+    /// Align all windows of a fixed limit to the clock instead of a caller's first request.
     #[serde(default)]
     align: Option<Align>,
-    /// How long who exceeds it is turned away, in place of the rest of the window: 1s to 31d.
+    /// How long callers that exceed the limit are refused, instead of for the rest of the window: 1s to 31d.
     #[serde(default, with = "Maybe::<Penalty>")]
     penalty: Option<Duration>,
-    /// How many are let in of the advertised number, for now.
+    /// Requests actually allowed for now, below the advertised number.
     #[serde(default, with = "Maybe::<Number>")]
     degraded: Option<u32>,
-    /// Whether callers are told of it at all.
+    /// Whether the limit is shown to callers at all.
     #[serde(default = "yes")]
     disclosed: bool,
-    /// Whether it refuses anybody; false: it is counted, and what it would refuse is told to the operator alone.
+    /// Whether it refuses requests; if false, it is counted, and only operators see what it would refuse.
     #[serde(default = "yes")]
     enforce: bool,
-    /// When X-RateLimit-Limit, -Remaining and -Reset are sent.
+    /// When to send X-RateLimit-Limit, -Remaining and -Reset.
     #[serde(default)]
     headers: LimitHeaders,
-    /// Only for requests like these; left out, for all.
+    /// Requests that it applies to; by default all.
     #[serde(default)]
     r#match: Option<Match>,
-    /// How many bits of an IPv6 address make a network.
+    /// Prefix length of an IPv6 network, in bits.
     #[serde(default = "number::<u8, 64>", with = "As::<Whole<u8, 32, 128>>")]
     v6_prefix: u8,
-    /// Blocks who goes on all the same.
+    /// Block callers that keep exceeding the limit.
     #[serde(default)]
     block_after: Option<Block>,
 }
@@ -83,30 +83,30 @@ impl Item for Limit {
     }
 }
 
-/// How a limit counts.
+/// Algorithms of limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 enum Counting {
-    /// A window begins with a caller's first request.
+    /// A window starts with a caller's first request.
     #[default]
     Fixed,
-    /// In any stretch of the window's length, to a sixtieth of it.
+    /// Any interval of the window's length counts, to a sixtieth of it.
     Sliding,
-    /// So many at once, then one after each window ÷ limit.
+    /// Bursts up to the limit, then one request per window ÷ limit.
     Burst,
 }
 
-/// With what windows begin.
+/// How windows are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 enum Align {
-    /// With the clock, in UTC.
+    /// To the clock, in UTC.
     Clock,
 }
 
-/// When an answer bears a limit's X-RateLimit headers.
+/// When an answer has a limit's X-RateLimit headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -122,50 +122,50 @@ pub enum LimitHeaders {
     Off,
 }
 
-/// Requests that a limit is for.
+/// Requests that a limit applies to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1))]
 pub(super) struct Match {
-    /// The host that is asked, without a port.
+    /// Requested host, without a port.
     #[serde(default, with = "Maybe::<Host>")]
     host: Option<String>,
-    /// The path, in every spelling: /search, /image/{id}, /image/{*rest} or /image/*.
+    /// Path, in every spelling: /search, /image/{id}, /image/{*rest} or /image/*.
     #[serde(default, with = "Maybe::<Path<true>>")]
     path: Option<Pattern>,
-    /// The methods, of which GET includes HEAD.
+    /// Methods; GET includes HEAD.
     #[serde(default, with = "Maybe::<Methods>")]
     methods: Option<Vec<Method>>,
 }
 
-/// When somebody who is refused again and again is blocked.
+/// Blocks callers that are refused repeatedly.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "BlockAfter")]
 pub(super) struct Block {
-    /// So many refusals,
+    /// Number of refusals,
     #[serde(with = "As::<Whole<u32, 1, 1_000_000>>")]
     #[schemars(extend("x-add" = "add `refusals`: how many lead to a block"))]
     refusals: u32,
-    /// within so long (10ms to 31d),
+    /// within this time (10ms to 31d),
     #[serde(with = "As::<WindowLength>")]
     #[schemars(extend("x-add" = "add `within`: in which time, such as 1m"))]
     within: Duration,
-    /// block for so long (1s to 31d).
+    /// block for this time (1s to 31d).
     #[serde(with = "As::<Penalty>")]
     #[schemars(extend("x-add" = "add `for`: how long the block lasts, such as 1h"))]
     r#for: Duration,
 }
 
-/// What of a request makes a limit match, and where callers are told of the limit.
+/// How requests match a limit, and where it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitRoute {
-    /// The host that is asked, as in [`super::Route::host`]; `None`: any.
+    /// The requested host, as in [`super::Route::host`]; `None`: any.
     pub host: Option<String>,
-    /// The path, in every reading and without regard to case; `None`: any.
+    /// The path, in every reading and ignoring case; `None`: any.
     pub pattern: Option<Pattern>,
-    /// The methods, of which `GET` includes `HEAD`; `None`: all of them.
+    /// The methods, where `GET` includes `HEAD`; `None`: all.
     pub methods: Option<Vec<Method>>,
-    /// When an answer bears `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+    /// When an answer has `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
     pub headers: LimitHeaders,
 }
 
@@ -176,7 +176,7 @@ pub(super) fn names(root: &Node) -> Names {
     Names::of("limit", names, LIMITS_MAX)
 }
 
-/// What is wrong within the limits. Each that is right, and what it is for.
+/// Checks the limits. Returns the valid ones with their matches.
 pub(super) fn checked(
     limits: &[Limit],
     node: Option<&Node>,
@@ -211,7 +211,7 @@ fn check_names(limits: &[Limit], node: Option<&Node>, report: &mut Report) {
 }
 
 impl Limit {
-    /// The policy's limit, and what it is for.
+    /// The policy's limit, and its match.
     fn rules(&self, kind: Kind) -> (rules::Limit, LimitRoute) {
         let Match { host, path, methods } = self.r#match.clone().unwrap_or_default();
         let route = LimitRoute {
@@ -241,7 +241,7 @@ impl Limit {
         (limit, route)
     }
 
-    /// How it counts, of which `align` is a part.
+    /// The algorithm, with its alignment.
     fn kind(&self, mut part: Part<'_>) -> Option<Kind> {
         if !part.sound(&["kind", "align"]) {
             return None;
@@ -302,7 +302,7 @@ impl Limit {
     }
 }
 
-/// The name of something, whose check has messages of its own.
+/// A name that is checked elsewhere, with messages of its own.
 pub(super) struct Name;
 
 impl Scalar for Name {
@@ -358,7 +358,7 @@ impl OfSeveral for Caller {
     const ONCE: bool = true;
 }
 
-/// Whom a limit counts: one kind of caller, or several.
+/// What a limit counts by: one kind of caller, or several.
 struct Who;
 
 type Callers = Several<Caller, 1, 3>;
@@ -395,7 +395,7 @@ impl Scalar for Who {
     }
 }
 
-/// A number of a tier's own for a request limit: `300`, or `{ limit: 5000, lifts: network }`.
+/// A tier's own number for a request limit: `300`, or `{ limit: 5000, lifts: network }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct OwnLimit(Lifting);
 
@@ -403,25 +403,25 @@ impl Item for OwnLimit {
     const NOUN: &'static str = "limit";
 }
 
-/// A number of a tier's own for a request limit.
+/// A tier's own number for a request limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "LiftingLimit")]
 pub(super) struct Lifting {
-    /// Requests in the limit's window.
+    /// Requests allowed in the limit's window.
     #[serde(with = "As::<Number>")]
     #[schemars(extend("x-add" = "add `limit`: how many requests may come in the window"))]
     limit: u32,
-    /// Lets the network from which the account asks have that number too.
+    /// Raise the limit of the account's network to the same number.
     #[serde(default)]
     lifts: Option<Lifts>,
 }
 
-/// What else has a number of a tier's own.
+/// What a tier's own number raises besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 enum Lifts {
-    /// The network from which the account asks.
+    /// The network that the account's requests come from.
     Network,
 }
 
@@ -464,7 +464,8 @@ pub(super) fn own(limits: &[(String, OwnLimit)], node: Option<&Node>, report: &m
     own
 }
 
-/// Reports limits that are called as a quota is: both travel in one header field.
+/// Reports limits with the name of a quota: both are sent in one header field.
+
 pub(super) fn check_names_of_quotas<'t>(
     root: &Node,
     tiers: impl Iterator<Item = &'t rules::Tier> + Clone,

@@ -1,5 +1,4 @@
-//! The public listener: its address and connections, where keys are carried, trusted proxies, browsers, and the server's own
-//! pages.
+//! The public listener: address, connections, key locations, trusted proxies, CORS, and the server's own pages.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,20 +9,20 @@ use super::NAME_CHARS_MAX;
 use super::prelude::*;
 use super::upstreams::host_and_port;
 
-/// Headers that may carry a key, at most.
+/// The most headers that may carry a key.
 const KEY_HEADERS_MAX: usize = 8;
-/// Networks of trusted proxies, at most.
+/// The most networks of trusted proxies.
 pub(super) const TRUSTED_PROXIES_MAX: usize = 64;
-/// Networks that are turned away, at most.
+/// The most blocked networks.
 pub(super) const BLOCKED_NETWORKS_MAX: usize = 16_384;
-/// Origins that are named, at most.
+/// The most origins.
 const ORIGINS_MAX: usize = 64;
 /// The longest path of the server's own, in characters.
 const PATH_CHARS_MAX: usize = 256;
 const HEAD_BYTES_MIN: u64 = 8 << 10;
 const HEAD_BYTES_MAX: u64 = 1 << 20;
 
-/// Headers that are needed to read a request, or that would never hold a key alone.
+/// Headers that are needed to read a request, or that never hold only a key.
 const RESERVED_HEADERS: [&str; 10] = [
     "authorization",
     "connection",
@@ -37,17 +36,17 @@ const RESERVED_HEADERS: [&str; 10] = [
     "upgrade",
 ];
 
-/// Bounds of the public listener's connections.
+/// Limits for connections of the public listener.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connections {
-    /// Open connections; more wait.
+    /// The most open connections; further ones wait.
     #[serde(default = "number::<usize, 10_000>", with = "As::<Whole<usize, 1, 1_000_000>>")]
     pub max: usize,
-    /// How long a request's head may take, idle connections included.
+    /// How long a request's head may take, idle time of the connection included.
     #[serde(default = "secs::<10>", with = "As::<Length>")]
     pub head_timeout: Duration,
-    /// How long a client may take nothing of its answer.
+    /// How long a client may go without reading any of its answer.
     #[serde(default = "secs::<60>", with = "As::<Length>")]
     pub send_timeout: Duration,
     /// The longest head of a request, from 8KiB to 1MiB.
@@ -56,47 +55,47 @@ pub struct Connections {
         with = "As::<Size<usize, HEAD_BYTES_MIN, HEAD_BYTES_MAX>>"
     )]
     pub head_max: usize,
-    /// Headers of a request.
+    /// The most headers of a request.
     #[serde(default = "number::<usize, 100>", with = "As::<Whole<usize, 16, 1_000>>")]
     pub headers_max: usize,
-    /// Requests at once on routes that are not metered.
+    /// The most concurrent requests on unmetered routes.
     #[serde(default = "number::<usize, 256>", with = "As::<Whole<usize, 1, 100_000>>")]
     pub unmetered_max: usize,
 }
 
 de::by_fields!(Connections, Keys, Paths);
 
-/// In which header trusted proxies say for whom they ask.
+/// The header in which trusted proxies send the client's address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
 pub enum ForwardedHeader {
-    /// In either of the two; where they name different clients, neither is believed.
+    /// Either of the two; if they name different clients, neither is trusted.
     #[default]
     Either,
-    /// In X-Forwarded-For.
+    /// X-Forwarded-For.
     XForwardedFor,
-    /// In Forwarded (RFC 7239).
+    /// Forwarded (RFC 7239).
     Forwarded,
 }
 
-/// Where a request carries its key.
+/// Where requests carry their key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
-    /// Headers that hold nothing but the key.
+    /// Headers that hold only the key.
     #[serde(default = "usual_headers", with = "As::<Several<KeyHeader, 0, KEY_HEADERS_MAX>>")]
     pub headers: Vec<HeaderName>,
-    /// Whether `Authorization: Bearer KEY` is understood.
+    /// Whether `Authorization: Bearer KEY` is accepted.
     #[serde(default = "yes")]
     pub bearer: bool,
-    /// The name of the query parameter that holds the key; left out, there is none.
+    /// Name of the query parameter that holds the key; by default none.
     #[serde(default, with = "Maybe::<Parameter>")]
     pub query: Option<String>,
 }
 
 impl Keys {
-    /// Without `keys`, it is read wherever clients of the presets send it.
+    /// Without `keys`, keys are read wherever clients of the presets send them.
     pub(super) fn everywhere() -> Self {
         Self {
             headers: ["x-api-key", "x-trace-key"].map(HeaderName::from_static).into(),
@@ -123,11 +122,11 @@ pub enum Origins {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cors {
-    /// Their origins, scheme://host or scheme://host:port, or "*" alone for all.
+    /// Origins, scheme://host or scheme://host:port, or "*" alone for all.
     #[serde(with = "As::<Sites>")]
     #[schemars(extend("x-add" = r#"add `origins`: ["*"] for all, or a list such as [https://example.org]"#))]
     pub origins: Origins,
-    /// How long browsers remember the answer.
+    /// How long browsers cache the preflight answer.
     #[serde(default = "secs::<3_600>", with = "As::<Length>")]
     pub max_age: Duration,
 }
@@ -136,10 +135,10 @@ pub struct Cors {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Paths {
-    /// What a caller has used.
+    /// Page with a caller's usage.
     #[serde(default = "me", with = "As::<OrOff<OwnPath>>")]
     pub me: Option<String>,
-    /// How the server has answered everybody.
+    /// Page with statistics of the server's answers.
     #[serde(default = "stats", with = "As::<OrOff<OwnPath>>")]
     pub stats: Option<String>,
 }
@@ -153,7 +152,7 @@ fn stats() -> Option<String> {
 }
 
 impl Paths {
-    /// Reports own pages that are at the same path.
+    /// Reports own pages with the same path.
     pub(super) fn check(&self, mut part: Part<'_>) {
         if self.me.is_some() && self.me == self.stats {
             part.add("", "`me` and `stats` are at the same path", "give each its own");
@@ -161,7 +160,7 @@ impl Paths {
     }
 }
 
-/// `host:port`, of which the host is an IP address.
+/// `host:port` with an IP address as host.
 pub(super) struct Address;
 
 impl Parsed for Address {
@@ -184,7 +183,7 @@ impl Parsed for Address {
     }
 }
 
-/// Whether two listeners can't both have their address.
+/// Whether two listeners' addresses conflict.
 pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let (same_port, chosen) = (a.port() == b.port(), a.port() != 0);
     same_port && chosen && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
@@ -236,7 +235,7 @@ impl Parsed for Parameter {
     }
 }
 
-/// A network; a bare address is a network of one.
+/// A network; a bare address is a network of one address.
 pub(super) struct Network;
 
 impl Parsed for Network {
@@ -339,7 +338,7 @@ impl Parsed for Site {
     }
 }
 
-/// A path of plain segments, which has one spelling only.
+/// A path of plain segments, with only one spelling.
 pub(super) struct OwnPath;
 
 impl Parsed for OwnPath {
@@ -358,7 +357,7 @@ impl Parsed for OwnPath {
             return Ok(written.to_owned());
         }
         wrong(
-            format!("{} is not a path of the door's own", shown(node)),
+            format!("{} is not a path of tiergate's own", shown(node)),
             "write a path of letters, digits and _ - . ~ that begins with `/`, such as /me; or off",
         )
     }

@@ -1,13 +1,12 @@
-//! tiers.yaml to a validated [`Config`], or everything that is wrong with it at once, each with its line and what to do; and what
-//! is legal and unwise in it ([`check`]).
+//! Parses tiers.yaml to a validated [`Config`], or reports every error with its line and what to do, and everything legal but
+//! unwise ([`check`]). A `Config` is always valid.
 //!
-//! A section a file, and in it one struct that says all of it: its fields' types are read by `scalar`, its doc comments and bounds
-//! are the schema's, its defaults stand beside the fields. `de` reads the structs from the tree and collects every problem with
-//! its place; `entries` are lists and names, `value` reads single values; sections find all of that in `prelude`. `document` is
-//! the file as a whole, and checks what must fit between its sections, `lint` judges them, `diff` tells what one file changes of
-//! another, `presets` are whole files that come with the program. `yaml` is the only file that knows the YAML crate,
-//! `environment` looks up what the file only names, and `relative` says where its relative paths begin. `grammar` knows from the
-//! schema what may stand where, and by it `secret` and `excerpt` see to it that no key is shown. A `Config` cannot be wrong.
+//! Each section has a file and one struct: `scalar` reads its fields' types, its doc comments and bounds become the schema, its
+//! defaults stand beside the fields. `de` reads the structs from the tree and collects problems with their locations; `entries`
+//! are lists and names, `value` reads single values; `prelude` exports these to the sections. `document` is the whole file and
+//! checks across sections, `lint` warns, `diff` compares two files, `presets` are complete files that ship with the program. Only
+//! `yaml` uses the YAML crate; `environment` looks up what the file only names; `relative` resolves relative paths. `grammar`
+//! derives from the schema what may stand where; with it `secret` and `snippet` keep keys out of messages.
 
 mod accounts;
 mod admin;
@@ -80,12 +79,12 @@ const DATA_DIR_BYTES_MAX: usize = 4096;
 /// The longest name of a tier, upstream or account, in ASCII characters.
 pub const NAME_CHARS_MAX: usize = 64;
 
-/// What leads operators to a door.
+/// How operators reach a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operators {
-    /// Where it listens for them, and where their token lies.
+    /// The admin listener, and the token's source.
     pub admin: Admin,
-    /// Where their token lies otherwise.
+    /// The folder of the token otherwise.
     pub data_dir: PathBuf,
 }
 
@@ -102,8 +101,9 @@ pub enum Durability {
 }
 
 impl Config {
-    /// The configuration in that file. What it only names is looked up in the environment of this process. Relative paths begin in
-    /// the folder of `path`, of which links aren't followed; in the working directory if it is a descriptor, such as `/dev/fd/63`.
+    /// The configuration in that file. What it only names is looked up in the environment of this process. Relative paths begin
+    /// in the folder of `path`, of which links aren't followed; in the working directory if it is a descriptor, such as
+    /// `/dev/fd/63`.
     ///
     /// # Errors
     /// The file can't be read, is longer than [`FILE_BYTES_MAX`], or everything that is wrong in it; a variable or file that it
@@ -112,8 +112,7 @@ impl Config {
         read_file(path, &EnvContext::complete(&System, folder_of(path))).into_result()
     }
 
-    /// The configuration in that file, for whoever needs no keys of it: of what it only names nothing is looked up, and the
-    /// accounts lack keys that variables hold.
+    /// Loads a file without its keys: nothing that it only names is looked up, and accounts lack the keys that variables hold.
     ///
     /// # Errors
     /// As [`Self::load`], but for what is named.
@@ -121,8 +120,8 @@ impl Config {
         read_file(path, &EnvContext::elsewhere(&Nothing, folder_of(path))).into_result()
     }
 
-    /// What of that file leads operators to the door, whatever else is wrong in it: whoever asks the door what is wrong must find
-    /// it. Of what the file only names nothing is looked up.
+    /// How operators reach the server of that file, whatever else is wrong in it: an operator who asks the server what is wrong
+    /// must find it. Nothing that the file only names is looked up.
     ///
     /// # Errors
     /// Everything that is wrong in it, if that is among it.
@@ -180,8 +179,8 @@ impl Config {
     }
 }
 
-/// Everything that is wrong or unwise in those bytes. What they only name is looked up in that environment, and what isn't there
-/// is a warning: it may be there where the door runs.
+/// Reports all errors and warnings. What the file only names is looked up in that environment; if it is missing, that is a
+/// warning: it may exist where the server runs.
 pub fn check(name: &str, bytes: &[u8], environment: &dyn Environment) -> Checked {
     read(name, bytes, &EnvContext::elsewhere(environment, Path::new("")))
 }

@@ -1,4 +1,4 @@
-//! What a command line says instead of the file, for one run of the door. A file that is saved meanwhile is read with it.
+//! Overrides from the command line, for one run of the server. They also apply to reloaded files.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! Whole configurations that come with the program: each is one of the systems whose rules the door must be able to follow, as
-//! a complete tiers.yaml. They lie in `examples/presets/`, to be read and copied.
+//! Complete configurations that ship with the program, each with the rules of an existing system. They are in
+//! `examples/presets/`.
 
 use super::{Config, ConfigErrors};
 

@@ -1,5 +1,5 @@
-//! The quotas of tiers, and the windows in which they count. What a calendar's periods are in its time zone is computed here,
-//! ahead for good: the policy knows no time zones (semantics §5.7).
+//! Quotas of tiers, and their windows. Calendar periods in time zones are computed here, far ahead: the policy knows no time
+//! zones (semantics §5.7).
 
 use std::sync::Arc;
 
@@ -10,20 +10,20 @@ use super::prelude::*;
 use crate::policy::rules::{self, Calendar, Window, WindowId};
 use crate::policy::time::{Span, UnixTime};
 
-/// Quotas of one tier, at most.
+/// The most quotas of one tier.
 pub const QUOTAS_PER_TIER_MAX: usize = 8;
-/// Different windows in which quotas count, at most: each is a table of its own.
+/// The most different windows of quotas: each is a table of its own.
 pub const WINDOWS_MAX: usize = 16;
 /// The longest name of a quota or limit, in characters.
 const QUOTA_NAME_CHARS_MAX: usize = 32;
-/// The years for which calendars are computed. What comes before is one period, and the last one never ends.
+/// The years for which calendars are computed. Earlier time is one period, and the last period never ends.
 const YEARS: std::ops::Range<i16> = 2020..2100;
 /// The longest name of a time zone, in bytes.
 const ZONE_BYTES_MAX: usize = 64;
-/// What answers call a caller's concurrency, beside its quotas.
+/// The name of a caller's concurrency in answers, beside its quotas.
 const RESERVED: &str = "concurrency";
 
-/// Successful searches in a window.
+/// A quota: successful jobs in a window.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
@@ -31,20 +31,20 @@ const RESERVED: &str = "concurrency";
     "dependencies" = { "zone": ["calendar"] }
 ))]
 pub(super) struct Quota {
-    /// How many successes a caller may have in the window.
+    /// Successes that a caller may have in the window.
     #[serde(with = "As::<Whole<u64, 0, 1_000_000_000_000>>")]
     #[schemars(extend("x-add" = "add `limit`: how many successes a caller may have in the window"))]
     limit: u64,
-    /// In any stretch of that length, such as 24h; at least 1s.
+    /// Any interval of this length, such as 24h; at least 1s.
     #[serde(default, with = "Maybe::<LengthIn<1_000, YEAR_MS>>")]
     rolling: Option<Duration>,
-    /// From the beginning of each day or month.
+    /// From the start of each day or month.
     #[serde(default)]
     calendar: Option<Unit>,
-    /// The time zone of the calendar, such as UTC or America/New_York.
+    /// Time zone of the calendar, such as UTC or America/New_York.
     #[serde(default = "utc", with = "As::<Zone>")]
     zone: TimeZone,
-    /// Whether it refuses anybody; false: it is counted, and what it would refuse is told to the operator alone.
+    /// Whether it refuses requests; if false, it is counted, and only operators see what it would refuse.
     #[serde(default = "yes")]
     enforce: bool,
 }
@@ -70,14 +70,14 @@ fn utc() -> TimeZone {
     TimeZone::UTC
 }
 
-/// The windows that were found so far, each once.
+/// The distinct windows found so far.
 #[derive(Debug, Default)]
 pub(super) struct Windows {
     found: Vec<Window>,
 }
 
 impl Windows {
-    /// All of them, by their ids.
+    /// All windows, by id.
     pub(super) fn into_found(self) -> Vec<Window> {
         self.found
     }
@@ -97,7 +97,7 @@ impl Windows {
     }
 }
 
-/// A window as it is written.
+/// A window in the file.
 enum Asked {
     Rolling(Span),
     Calendar { unit: Unit, zone: TimeZone, name: String },
@@ -122,7 +122,7 @@ impl Asked {
         }
     }
 
-    /// What its quota is called if it isn't told.
+    /// The default name of its quota.
     fn usual_name(&self) -> String {
         let hours = |length: &Span| {
             Some(length.as_secs_ceil() / 3_600).filter(|hours| Span::from_secs(hours * 3_600) == *length)
@@ -141,7 +141,7 @@ impl Asked {
     }
 }
 
-/// When the periods of that unit begin there: where a clock shows midnight for the first time, or would if it did not skip it.
+/// When periods of that unit start in the zone: at the first midnight on the clock, or where it would be if the clock skips it.
 fn starts(unit: Unit, zone: &TimeZone) -> Arc<[UnixTime]> {
     let first = |day: Date| day.to_zoned(zone.clone()).ok();
     let of_year = |year: i16| match unit {
@@ -157,13 +157,13 @@ fn starts(unit: Unit, zone: &TimeZone) -> Arc<[UnixTime]> {
         .filter_map(|start| u64::try_from(start.timestamp().as_millisecond()).ok())
         .map(UnixTime::from_millis)
         .collect();
-    // A zone that has left out a day has two that begin together.
+    // In a zone that skipped a day, two periods start together.
     starts.dedup();
     starts.into()
 }
 
 impl Quota {
-    /// The policy's quota; `name` is the one that it was given, if any, and `at` where it is told of.
+    /// The policy's quota; `name` is the given name, if any, and `at` is for reports.
     pub(super) fn checked(
         &self,
         name: Option<&str>,
@@ -217,7 +217,7 @@ impl Quota {
     }
 }
 
-/// Reports the name of a quota or limit, which stands there, if it can't travel in a header or would be taken for another.
+/// Reports the name of a quota or limit, if it can't be sent in a header or would be taken for another.
 pub(super) fn check_name(what: &str, name: &str, taken_for: &str, example: &str, at: Location, report: &mut Report) {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if !name_is_legal(name, legal) || name.len() > QUOTA_NAME_CHARS_MAX {

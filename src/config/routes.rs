@@ -1,4 +1,4 @@
-//! What is forwarded where: host, path and methods to an upstream, metered or not.
+//! Routes: host, path and methods to an upstream, metered or not.
 
 use std::net::Ipv6Addr;
 
@@ -11,20 +11,20 @@ use super::upstreams::host_and_port;
 use crate::path::Pattern;
 use crate::policy::rules::UpstreamId;
 
-/// Routes, at most.
+/// The most routes.
 pub const ROUTES_MAX: usize = 256;
-/// The largest request body unless the route says otherwise, in bytes: 1 MiB.
+/// The default for the largest request body, in bytes: 1 MiB.
 pub const MAX_BODY_DEFAULT: u64 = 1 << 20;
-/// The largest body that can be allowed, in bytes: 1 TiB.
+/// The largest configurable body, in bytes: 1 TiB.
 const MAX_BODY_MAX: u64 = 1 << 40;
 /// The longest path, in bytes.
 const PATH_BYTES_MAX: usize = 1024;
-/// Methods of a route, at most.
+/// The most methods of a route.
 const METHODS_MAX: usize = 16;
 /// The longest method, in characters.
 const METHOD_CHARS_MAX: usize = 32;
 
-/// What says how a job is treated, and only a metered route has jobs.
+/// Fields about jobs, which only metered routes have.
 const OF_METERED: [&str; 4] = ["max_wait", "success", "cost", "on_hangup"];
 
 /// What happens to a job at the upstream server when its client hangs up (semantics §5.8).
@@ -32,50 +32,50 @@ const OF_METERED: [&str; 4] = ["max_wait", "success", "cost", "on_hangup"];
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum OnHangup {
-    /// It is finished and counted.
+    /// Finish it, and count it.
     #[default]
     Finish,
-    /// It is dropped.
+    /// Cancel it.
     Cancel,
 }
 
-/// What is forwarded where.
+/// A route.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// The host that is asked, without a port; left out, any.
+    /// Requested host, without a port; by default any.
     #[serde(default, with = "Maybe::<Host>")]
     pub host: Option<String>,
-    /// The path: /search, /image/{id} or "/image/{*rest}".
+    /// Path: /search, /image/{id} or "/image/{*rest}".
     #[serde(rename = "path", with = "As::<Path>")]
     #[schemars(extend("x-add" = "add `path`, such as /search"))]
     pub pattern: Pattern,
-    /// The methods; left out, all of them.
+    /// Methods; by default all.
     #[serde(default, with = "Maybe::<Methods>")]
     pub methods: Option<Vec<Method>>,
-    /// The upstream to which it leads.
+    /// Upstream that gets the requests.
     #[serde(with = "As::<UpstreamName>")]
     #[schemars(extend("x-add" = "add `upstream`: where it is forwarded"))]
     pub upstream: UpstreamId,
-    /// Whether a request needs a place in the queue, a slot, concurrency and quota.
+    /// Whether requests need a place in the queue, a slot, concurrency and quota.
     #[serde(default)]
     pub metered: bool,
-    /// The largest upload.
+    /// Largest request body.
     #[serde(
         default = "number::<u64, MAX_BODY_DEFAULT>",
         with = "As::<Size<u64, 0, MAX_BODY_MAX>>"
     )]
     pub max_body: u64,
-    /// The longest wait on this route, if shorter than the queue's; for metered routes.
+    /// Longest wait in the queue on this route, if shorter than the queue's; for metered routes.
     #[serde(default, with = "Maybe::<Length>")]
     pub max_wait: Option<Duration>,
-    /// The statuses that count against the quota; for metered routes.
+    /// Statuses that count against the quota; for metered routes.
     #[serde(default = "ok", with = "As::<Several<Status, 1, 100>>")]
     pub success: Vec<u16>,
-    /// What a success takes of the quota; 0 is a peek. For metered routes.
+    /// Quota units that a success costs; 0 is a peek. For metered routes.
     #[serde(default = "number::<u32, 1>", with = "As::<Whole<u32, 0, 10_000>>")]
     pub cost: u32,
-    /// What happens to a search whose client has gone; for metered routes.
+    /// What happens to a job whose client hangs up; for metered routes.
     #[serde(default)]
     pub on_hangup: OnHangup,
 }
@@ -95,7 +95,7 @@ fn ok() -> Vec<u16> {
     vec![200]
 }
 
-/// What is wrong within and between the routes. Each that is right, with the place of its path.
+/// Checks the routes. Returns the valid ones, with the locations of their paths.
 pub(super) fn checked<'r>(
     routes: &'r [Route],
     node: Option<&'r Node>,
@@ -115,9 +115,9 @@ pub(super) fn checked<'r>(
     right
 }
 
-/// Reports what says nothing, since the route has no jobs.
+/// Reports fields without effect, since the route has no jobs.
 fn unmetered(route: &Route, mut part: Part<'_>) {
-    // If `metered` could not be read, nobody knows.
+    // Unknown if `metered` could not be read.
     if route.metered || (part.is_meant("metered") && !part.right(&["metered"])) {
         return;
     }
@@ -178,7 +178,7 @@ impl<const BELOW: bool> Scalar for Path<BELOW> {
     }
 }
 
-/// A host as requests name it, in lower case and without a port.
+/// A host as in requests, in lower case and without a port.
 pub(super) struct Host;
 
 impl Parsed for Host {
@@ -220,13 +220,13 @@ impl Parsed for MethodName {
     }
 }
 
-/// Reports routes that the same request would match, and unmetered ones that a metered one always comes before.
+/// Reports routes that match the same requests, and unmetered ones that a metered one always precedes.
 fn check_overlaps(routes: &[(&Route, Location)], report: &mut Report) {
     let shapes: Vec<String> = routes.iter().map(|(route, _)| shape(&route.pattern)).collect();
     for (number, (route, place)) in routes.iter().enumerate() {
         let alike = |earlier: &usize| {
             let other = &routes[*earlier].0;
-            // A metered path is matched without regard to case (semantics §2).
+            // Metered paths are matched ignoring case (semantics §2).
             let any_case = (route.metered || other.metered) && shapes[number].eq_ignore_ascii_case(&shapes[*earlier]);
             (any_case || shapes[number] == shapes[*earlier]) && meet(route, other)
         };
@@ -261,7 +261,7 @@ fn meet(a: &Route, b: &Route) -> bool {
     a.host == b.host && methods
 }
 
-/// The pattern without the names of what it captures, which make no difference to what it matches.
+/// The pattern without the names of its captures, which don't affect matching.
 fn shape(pattern: &Pattern) -> String {
     let mut shape = String::new();
     let mut within = false;
@@ -275,13 +275,13 @@ fn shape(pattern: &Pattern) -> String {
     shape
 }
 
-/// Reports routes that the door's own paths, which come first, would hide.
+/// Reports routes that tiergate's own paths, which come first, would hide.
 fn check_own_paths(paths: &Paths, routes: &[(&Route, Location)], report: &mut Report) {
     for (name, own) in [("me", &paths.me), ("stats", &paths.stats)] {
         let Some(own) = own else { continue };
         for (route, place) in routes.iter().filter(|(route, _)| route.pattern.as_str() == own) {
-            let message = format!("{} is the door's own path", quoted(route.pattern.as_str()));
-            let advice = format!("rename the route, or move the door's with `paths: {{ {name}: … }}` or `{name}: off`");
+            let message = format!("{} is tiergate's own path", quoted(route.pattern.as_str()));
+            let advice = format!("rename the route, or move tiergate's with `paths: {{ {name}: … }}` or `{name}: off`");
             report.add(*place, message, advice);
         }
     }

@@ -121,8 +121,8 @@ fn is_shown_unknown(text: &str, value: &Node, spot: &Spot) -> bool {
     named || (!text.contains(':') && nearest(text, spot.fields()).is_some())
 }
 
-/// Whether a value, which is a single word to the door, has a user's name and password before an `@`, or in a URL more than its
-/// host and path, or a secret in a query.
+/// Whether a value, a single word in YAML, has a user's name and password before an `@`, or in a URL more than its host and path,
+/// or a secret in a query.
 pub(super) fn has_credentials(text: &str) -> bool {
     let user = text.rfind('@').is_some_and(|at| text[..at].contains(':'));
     let url = text

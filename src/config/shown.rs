@@ -11,8 +11,8 @@ use super::yaml::{self, Kind, Node};
 /// What is shown instead of a secret.
 const HIDDEN: &str = "***";
 
-/// Problems as programs read them, each `{ "file", "line", "column", "end_line", "end_column", "severity", "message", "advice" }`;
-/// what is about the file as a whole has no line.
+/// Problems as programs read them, each `{ "file", "line", "column", "end_line", "end_column", "severity", "message", "advice"
+/// }`; what is about the file as a whole has no line.
 fn problems(name: &str, problems: &[Problem]) -> Value {
     let shown = |problem: &Problem| {
         let spot = problem.spot.as_ref();
@@ -51,8 +51,8 @@ impl ConfigErrors {
     }
 }
 
-/// What those bytes say, which a door has taken up, as JSON without comments: what is written there and not the defaults of what
-/// is left out. `null` for bytes that are no document.
+/// The content of an accepted file as JSON without comments: only what is written, without defaults. `null` for bytes that are no
+/// document.
 pub fn document(bytes: &[u8]) -> Value {
     let root = yaml::text_of(bytes)
         .ok()
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_document_is_shown_without_comments_and_secrets() {
-        let text = "# nobody's business\nlisten: 127.0.0.1:80\nadmin: { listen: x, token: \"${DOOR}\", token_file: ./secret }\n\
+        let text = "# nobody's business\nlisten: 127.0.0.1:80\nadmin: { listen: x, token: \"${TOKEN}\", token_file: ./secret }\n\
                     keys: { headers: [x-api-key], query: key }\ncores: 4\nratelimit_fields: false\ndata_dir: \"4\"\ncors: ~\n\
                     accounts:\n  - { name: a, tier: \"$5\", key_sha256: [aa, \"${KEYS}\"] }\n";
         let shown = json!({

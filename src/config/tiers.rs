@@ -1,4 +1,4 @@
-//! The queue and the sponsor levels.
+//! The queue and the sponsor tiers.
 
 use super::limits::{self, OwnLimit};
 use super::prelude::*;
@@ -6,31 +6,31 @@ use super::quotas::{QUOTAS_PER_TIER_MAX, Quota, Windows, check_name};
 use crate::policy::rules::{self, LIMITS_MAX, Priority, QueueRules};
 use crate::policy::time::Span;
 
-/// Tiers, at most.
+/// The most tiers.
 pub const TIERS_MAX: usize = 256;
-/// Displacements a minute that each job of a tier's concurrency brings, unless the tier says otherwise.
+/// Displacements per minute for each job of a tier's concurrency, by default.
 pub(super) const DISPLACEMENTS_EACH: u32 = 10;
 
 /// The queue, shared by all tiers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Queue {
-    /// Places: how many searches may wait. 0: nobody waits.
+    /// The most queued jobs. With 0, no job waits.
     #[serde(with = "As::<Whole<u32, 0, 65_536>>")]
     #[schemars(extend("x-add" = "add `length`: how many jobs may wait"))]
     length: u32,
-    /// Who goes first within one priority.
+    /// Order within one priority.
     #[serde(default)]
     within_tier: Within,
-    /// The longest that anybody waits; a tier, a route and the client itself may shorten it.
+    /// Longest wait in the queue; a tier, a route and the client itself may shorten it.
     #[serde(default = "secs::<30>", with = "As::<Length>")]
     max_wait: Duration,
-    /// Every Nth free slot goes to who has waited longest, so that the lowest priority never starves.
+    /// Every Nth free slot goes to the job that has waited longest, so that the lowest priority never starves.
     #[serde(default, with = "As::<OrOff<Every>>")]
     lifeline: Option<u32>,
 }
 
-/// Who goes first within one priority.
+/// Order within one priority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -57,35 +57,35 @@ impl Queue {
     }
 }
 
-/// Every how many slots one goes to who has waited longest.
+/// Interval, in slots, of the job that has waited longest.
 type Every = Whole<u32, 2, 1_000>;
 
-/// A sponsor level.
+/// A sponsor tier.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("not" = { "required": ["quota", "quotas"] }))]
 pub(super) struct Tier {
-    /// How much its searches matter: 0 (lowest) to 6 (highest).
+    /// Priority of its jobs: 0 (lowest) to 6 (highest).
     #[serde(with = "As::<Whole<u8, 0, 6>>")]
     #[schemars(extend("x-add" = "add `priority`: 0 (lowest) to 6 (highest)"))]
     priority: u8,
-    /// Searches that one caller may have at once, waiting ones included.
+    /// Jobs that one caller may have at once, including queued ones.
     #[serde(with = "As::<Whole<u32, 1, 10_000>>")]
     #[schemars(extend("x-add" = "add `concurrency`: how many jobs a caller may have at once"))]
     concurrency: u32,
-    /// Successful searches that one caller has in a window; left out, there is no bound.
+    /// Successful jobs that one caller may have in a window; by default unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     quota: Option<Quota>,
-    /// Several quotas by their names, all of which must have room: { daily: { … }, monthly: { … } }.
+    /// Several quotas by name, all of which apply: { daily: { … }, monthly: { … } }.
     #[serde(default, with = "ByName::<(String, Quota), QUOTAS_PER_TIER_MAX>")]
     quotas: Vec<(String, Quota)>,
-    /// The longest that a search of this tier waits, if shorter than the queue's.
+    /// Longest wait of this tier's jobs in the queue, if shorter than the queue's.
     #[serde(default, with = "Maybe::<Length>")]
     max_wait: Option<Duration>,
-    /// Waiting searches that one caller may displace in a minute; left out, 10 for each of its concurrency.
+    /// Queued jobs that one caller may displace per minute; by default 10 for each of its concurrency.
     #[serde(default, with = "Maybe::<Whole<u32, 0, 1_000_000>>")]
     displacements_per_minute: Option<u32>,
-    /// Numbers of its callers' own for request limits, by the limits' names.
+    /// Its callers' own numbers for request limits, by the limits' names.
     #[serde(default, with = "ByName::<(String, OwnLimit), LIMITS_MAX>")]
     limits: Vec<(String, OwnLimit)>,
 }
@@ -94,7 +94,7 @@ impl Item for Tier {
     const NOUN: &'static str = "tier";
 }
 
-/// What is wrong within the tiers. Each that is right; and those that are in part, which are compared with none.
+/// Checks the tiers. Returns the valid ones, and partly valid ones, which are compared with none.
 pub(super) fn checked(
     tiers: &[(String, Tier)],
     node: Option<&Node>,
@@ -153,7 +153,7 @@ fn quotas(entry: &Entry<'_, Tier>, windows: &mut Windows, report: &mut Report) -
 }
 
 impl Tier {
-    /// Puts down what follows from other fields: a single quota is one of several, by the name that its window gives it.
+    /// Adds what follows from other fields: a single quota becomes one of several, named after its window.
     pub(super) fn settle(&mut self, read: &rules::Tier) {
         self.displacements_per_minute = Some(read.displacements_per_minute);
         if let (Some(quota), [only]) = (self.quota.take(), &*read.quotas) {

@@ -1,4 +1,4 @@
-//! The upstreams: where their servers are, how many slots each has, how long they may take.
+//! Upstreams: their servers, slots and timeouts.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,9 +7,9 @@ use super::prelude::*;
 use crate::policy::Table;
 use crate::policy::rules::{ServerRules, UpstreamRules};
 
-/// Upstreams, at most.
+/// The most upstreams.
 pub const UPSTREAMS_MAX: usize = 64;
-/// Servers of an upstream, at most.
+/// The most servers of an upstream.
 pub const SERVERS_MAX: usize = 256;
 /// The longest DNS name, in characters.
 const HOST_CHARS_MAX: usize = 253;
@@ -20,26 +20,26 @@ const PROBE_CHARS_MAX: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// Its name, 1 to 64 letters, digits, `_` and `-`.
+    /// Name of 1 to 64 letters, digits, `_` and `-`.
     #[serde(skip)]
     pub name: String,
     /// Its servers.
     #[serde(with = "Items::<Server, 1, SERVERS_MAX>")]
     #[schemars(extend("x-add" = r#"add `servers`: [ { url: "http://127.0.0.1:8081", slots: 2 } ]"#))]
     pub servers: Vec<Server>,
-    /// How long connecting may take.
+    /// Timeout for connecting.
     #[serde(default = "secs::<2>", with = "As::<Length>")]
     pub connect_timeout: Duration,
-    /// How long the answer's first byte may take; left out, as long as timeout.
+    /// Timeout for the answer's first byte; by default the same as timeout.
     #[serde(default, with = "As::<Length>", skip_serializing_if = "Duration::is_zero")]
     pub first_byte_timeout: Duration,
-    /// How long a request may take in all.
+    /// Timeout for the whole request.
     #[serde(default = "secs::<60>", with = "As::<Length>")]
     pub timeout: Duration,
-    /// How long an unused connection is kept: less than the upstream server keeps it.
+    /// How long an idle connection is kept; choose less than the upstream server keeps it.
     #[serde(default = "secs::<15>", with = "As::<Length>")]
     pub idle_timeout: Duration,
-    /// How its servers are asked whether they are well; left out, they are judged by their answers alone.
+    /// Active health checks; by default servers are judged only by their answers.
     #[serde(default)]
     pub health: Option<Health>,
 }
@@ -56,7 +56,7 @@ pub struct Server {
     pub host: String,
     /// Its port, 80 unless the URL says otherwise.
     pub port: u16,
-    /// Jobs that it works on at once, 1 to 10,000.
+    /// Concurrent jobs, 1 to 10,000.
     pub slots: u32,
 }
 
@@ -64,7 +64,7 @@ impl Named for Upstream {
     type Of = Self;
 
     fn of(name: String, mut value: Self) -> Self {
-        // Unless the file says otherwise.
+        // The default.
         if value.first_byte_timeout.is_zero() {
             value.first_byte_timeout = value.timeout;
         }
@@ -77,7 +77,7 @@ impl Named for Upstream {
 }
 
 impl Upstream {
-    /// What the policy knows of it.
+    /// Its rules for the policy.
     pub fn rules(&self) -> UpstreamRules {
         let server = |server: &Server| ServerRules {
             name: server.authority(),
@@ -101,15 +101,15 @@ impl Server {
     }
 }
 
-/// A server of an upstream, as it is listed.
+/// A server of an upstream.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Server")]
 pub(super) struct Listed {
-    /// Where it is: http://host or http://host:port.
+    /// Address: http://host or http://host:port.
     #[serde(with = "As::<Url>")]
     #[schemars(extend("x-add" = "add `url`, such as http://127.0.0.1:8081"))]
     url: Authority,
-    /// How many searches it works on at once: never more are sent to it.
+    /// Number of jobs that it processes at once; it never gets more.
     #[serde(with = "As::<Whole<u32, 1, 10_000>>")]
     #[schemars(extend("x-add" = "add `slots`: how many jobs it works on at once"))]
     slots: u32,
@@ -141,20 +141,20 @@ impl fmt::Display for Authority {
     }
 }
 
-/// How a server is asked whether it is well.
+/// Active health checks.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
-    /// What is asked for, such as /health; any 2xx or 3xx is well.
+    /// Path to request, such as /health; any 2xx or 3xx is healthy.
     #[serde(with = "As::<ProbePath>")]
     #[schemars(extend("x-add" = "add `path`, such as /health"))]
     pub path: String,
-    /// How often.
+    /// Interval of the checks.
     #[serde(default = "secs::<5>", with = "As::<Length>")]
     pub every: Duration,
 }
 
-/// What is wrong within the upstreams. Each that is right.
+/// Checks the upstreams. Returns the valid ones.
 pub(super) fn checked(upstreams: &[Upstream], node: Option<&Node>, report: &mut Report) -> Vec<Upstream> {
     let mut right = Vec::new();
     for entry in entries(upstreams, node) {
@@ -169,7 +169,7 @@ pub(super) fn checked(upstreams: &[Upstream], node: Option<&Node>, report: &mut 
     right
 }
 
-/// Reports servers that are named twice.
+/// Reports servers that are listed twice.
 fn twice(servers: &[Server], list: Option<&Node>, report: &mut Report) {
     let mut seen: Vec<(&Server, Location)> = Vec::new();
     for Entry {
@@ -246,7 +246,8 @@ impl Parsed for ProbePath {
     }
 }
 
-/// The server at that URL, which has so many slots. `None`: that is no `http://host` or `http://host:port`.
+/// The server at that URL, with that many slots. `None`: not an `http://host` or `http://host:port`.
+
 pub(super) fn server_at(url: &str, slots: u32) -> Option<Server> {
     let lower = url.trim_end_matches('/').to_ascii_lowercase();
     let (host, port) = host_and_port(lower.strip_prefix("http://")?)?;

@@ -57,7 +57,7 @@ pub(super) enum Kind {
     },
     Sequence(Vec<Rc<Node>>),
     Mapping(Vec<(Rc<Node>, Rc<Node>)>),
-    /// Something that has been reported already: whoever reads it keeps quiet.
+    /// Something that has been reported already; readers ignore it.
     Refused,
 }
 

@@ -1,14 +1,12 @@
-//! Percent-escapes and segments, byte by byte.
-//!
-//! Absent on purpose: what a path means. Here nothing is refused; the callers look at what came out.
+//! Percent-escapes and segments, byte by byte. Nothing is refused here; the callers check the results.
 
-/// What came of decoding each percent-escape once.
+/// The result of decoding each percent-escape once.
 pub(super) struct Unescaped {
-    /// The bytes; a `%` that begins no escape is kept as it stands.
+    /// The bytes; a `%` that starts no escape is kept.
     pub bytes: Vec<u8>,
-    /// Whether there was an escape at all.
+    /// Whether there was any escape.
     pub found: bool,
-    /// Whether there was a `%` that begins none.
+    /// Whether there was a `%` that starts no escape.
     pub broken: bool,
 }
 
@@ -36,13 +34,13 @@ pub(super) fn unescape(escaped: &[u8]) -> Unescaped {
     out
 }
 
-/// The byte that the first two characters name in hexadecimal.
+/// The byte of the first two characters in hexadecimal.
 fn hex_pair(tail: &[u8]) -> Option<u8> {
     let digit = |at: usize| tail.get(at).and_then(|&byte| char::from(byte).to_digit(16));
     Some((digit(0)? * 16 + digit(1)?) as u8)
 }
 
-/// The byte of a canonical escape: upper-case digits, and a byte that has no plainer spelling.
+/// The byte of a canonical escape: upper-case digits, for a byte that must be escaped.
 pub(super) fn canonical_escape(tail: &[u8]) -> Option<u8> {
     let byte = hex_pair(tail)?;
     let upper = !tail[..2].iter().any(u8::is_ascii_lowercase);
@@ -55,12 +53,12 @@ pub(super) fn is_plain(byte: u8) -> bool {
         | b';' | b'=' | b':' | b'@')
 }
 
-/// What parts segments, for one upstream or another.
+/// Whether some upstream takes the byte for a separator of segments.
 pub(super) fn is_slash(byte: u8) -> bool {
     matches!(byte, b'/' | b'\\')
 }
 
-/// Appends a segment in its one spelling.
+/// Appends a segment in its canonical spelling.
 pub(super) fn push_encoded(text: &mut String, segment: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in segment {
@@ -74,18 +72,18 @@ pub(super) fn push_encoded(text: &mut String, segment: &[u8]) {
     }
 }
 
-/// What a segment does to the path so far.
+/// The effect of a segment on the path so far.
 pub(super) enum Step {
-    /// It is the next segment.
+    /// Adds a segment.
     Down,
-    /// It is nothing.
+    /// No effect.
     Stay,
-    /// It takes the last segment away; at the root it is nothing.
+    /// Removes the last segment; no effect at the root.
     Up,
 }
 
-/// Joins the segments of a decoded path in their one spelling: begins with `/`, holds no empty segment, and ends with
-/// `/` if it is the root or if the last segment was no step down.
+/// Joins the segments of a decoded path in canonical spelling: it starts with `/`, has no empty segment, and ends with `/` if it
+/// is the root or if the last segment was not a [`Step::Down`].
 pub(super) fn spell(decoded: &[u8], step: impl Fn(&[u8]) -> Step) -> String {
     let mut text = String::with_capacity(decoded.len() + 8);
     let mut open = true;

@@ -1,10 +1,9 @@
 //! Every way in which a lenient upstream may read a path.
 //!
-//! A metered path must not be reached unmetered because the upstream reads more into a text than the door does. So the
-//! canonical text is read on as some servers do, each step in any order and any number of times, until nothing new comes
-//! out:
+//! A metered path must not be reached unmetered because the upstream decodes more than tiergate does. So the canonical text is
+//! read further as some servers read it, each step in any order and any number of times, until nothing new comes out:
 //!
-//! | step | who does so |
+//! | step | done by |
 //! |---|---|
 //! | decode once more | a proxy before the upstream that decodes too |
 //! | overlong UTF-8 is the ASCII it stands for | old IIS and Tomcat |
@@ -17,27 +16,27 @@
 //! Each outcome is a reading, and is compared without case, trailing slash, and trailing dots and spaces of a segment.
 //! A path means a metered route if any reading of it does. Nearly every path has one reading.
 //!
-//! Absent on purpose: Unicode's compatibility forms (full-width letters), `%u0073`, and a file system's short names.
+//! Not covered: Unicode's compatibility forms (full-width letters), `%u0073`, and a file system's short names.
 
 use super::escape::{self, Step};
 use super::spelling::{BadPath, Spelling};
 use std::borrow::Cow;
 
-/// Decodings after the first one that are followed; what would change at one more is refused.
+/// Decodings after the first; a path that one more would change is refused.
 pub const ROUNDS_MAX: u8 = 3;
 
-/// Readings of one path; what has more is refused.
+/// Readings of one path; a path with more is refused.
 pub const READINGS_MAX: usize = 16;
 
-/// Bytes spelled in reading one path on; what needs more is refused. A path of 512 bytes never does: eight steps from
-/// each of [`READINGS_MAX`] readings.
+/// Bytes spelled for the readings of one path; a path that needs more is refused. A path of 512 bytes never
+/// does: eight steps from each of [`READINGS_MAX`] readings.
 pub const READ_BYTES_MAX: usize = 8 * READINGS_MAX * 512;
 
-/// From a decoded path to another, or `None` where there is nothing to do.
+/// Maps a decoded path to another, or `None` if the step changes nothing.
 type ReadStep = fn(&[u8]) -> Option<Vec<u8>>;
 
-/// The steps but for decoding. Each is what some upstream does by itself, so that one which takes a part of them is among
-/// the readings too.
+/// The steps except decoding. Each is what some upstream does by itself, so an upstream that applies only some of them is covered
+/// too.
 const STEPS: [ReadStep; 7] = [
     shorten_overlong,
     cut_query,
@@ -65,13 +64,12 @@ impl<'s> Reading<'s> {
         Self { text, key, rounds }
     }
 
-    /// As it is read, in the encoding of a [`Spelling`]; the first reading is the spelling. A later one may hold dot
-    /// segments.
+    /// The reading, encoded as in a [`Spelling`]; the first reading is the spelling. A later one may hold dot segments.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What is compared: as many segments as [`Reading::as_str`] has, folded.
+    /// The folded form for comparison, with as many segments as [`Reading::as_str`].
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -85,7 +83,7 @@ pub struct Folded<'s> {
 }
 
 impl<'s> Folded<'s> {
-    /// Reads a spelling on. Allocates nothing for lower-case text without `;`, `%`, and dots or at a segment's end.
+    /// Finds all readings. Allocates nothing for lower-case text without `;`, `%`, and dots or spaces at a segment's end.
     ///
     /// # Errors
     /// [`BadPath::EncodedTooOften`], [`BadPath::ControlCharacter`] if one shows at a later decoding, and
@@ -112,7 +110,7 @@ impl<'s> Folded<'s> {
         self.others.is_empty()
     }
 
-    /// Takes every step from every reading, the new ones included.
+    /// Applies every step to every reading, including new ones.
     fn read_on(&mut self) -> Result<(), BadPath> {
         let mut budget = READ_BYTES_MAX;
         for at in 0..READINGS_MAX {
@@ -139,7 +137,7 @@ impl<'s> Folded<'s> {
         Ok(())
     }
 
-    /// Adds a reading, unless it is there already. The budget is in bytes.
+    /// Adds a reading unless it is known. The budget is in bytes.
     fn add(&mut self, decoded: &[u8], rounds: u8, budget: &mut usize) -> Result<(), BadPath> {
         *budget = budget.checked_sub(decoded.len()).ok_or(BadPath::Ambiguous)?;
         if decoded.iter().any(u8::is_ascii_control) {
@@ -157,7 +155,7 @@ impl<'s> Folded<'s> {
     }
 }
 
-/// Decodes once more; a `%` that begins no escape stands for itself.
+/// Decodes once more; a `%` that starts no escape is literal.
 fn decode_again(decoded: &[u8]) -> Option<Vec<u8>> {
     if !decoded.contains(&b'%') {
         return None;
@@ -166,7 +164,7 @@ fn decode_again(decoded: &[u8]) -> Option<Vec<u8>> {
     more.found.then_some(more.bytes)
 }
 
-/// An ASCII character spelled in two to four bytes of UTF-8 is that character.
+/// Replaces overlong UTF-8 of two to four bytes by its ASCII character.
 fn shorten_overlong(decoded: &[u8]) -> Option<Vec<u8>> {
     if !decoded.iter().any(|byte| matches!(byte, 0xC0 | 0xC1 | 0xE0 | 0xF0)) {
         return None;
@@ -186,18 +184,18 @@ fn shorten_overlong(decoded: &[u8]) -> Option<Vec<u8>> {
     (short.len() < decoded.len()).then_some(short)
 }
 
-/// What is before a `?` or `#`.
+/// Cuts at the first `?` or `#`.
 fn cut_query(decoded: &[u8]) -> Option<Vec<u8>> {
     let end = decoded.iter().position(|byte| matches!(byte, b'?' | b'#'))?;
     Some(decoded[..end].to_vec())
 }
 
-/// Each segment without its first `;` and what follows.
+/// Strips parameters from each segment: its first `;` and the rest.
 fn strip_parameters(decoded: &[u8]) -> Option<Vec<u8>> {
     rewrite(decoded, |segment| Some(name(segment)))
 }
 
-/// The last segment without its first `;` and what follows; before it nothing is stripped.
+/// Strips parameters from the last segment only.
 fn strip_last_parameters(decoded: &[u8]) -> Option<Vec<u8>> {
     let path = decoded.strip_suffix(b"/").unwrap_or(decoded);
     let start = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
@@ -205,19 +203,19 @@ fn strip_last_parameters(decoded: &[u8]) -> Option<Vec<u8>> {
     (end < path.len()).then(|| path[..end].to_vec())
 }
 
-/// Each `..` with spaces behind it without them.
+/// Strips the spaces after each `..`.
 fn trim_climbs(decoded: &[u8]) -> Option<Vec<u8>> {
     rewrite(decoded, |segment| is_climb(segment).then_some(b".."))
 }
 
-/// Without the segments of dots and spaces that are no `..`.
+/// Drops segments of dots and spaces other than `..`.
 fn drop_dotted(decoded: &[u8]) -> Option<Vec<u8>> {
     rewrite(decoded, |segment| {
         (is_dotted(segment) && !is_climb(segment)).then_some(b"")
     })
 }
 
-/// RFC 3986's dot segments resolved.
+/// Resolves RFC 3986's dot segments.
 fn resolve_dots(decoded: &[u8]) -> Option<Vec<u8>> {
     let dot = |segment: &[u8]| matches!(segment, b"." | b"..");
     if !decoded.split(|&byte| byte == b'/').any(dot) {
@@ -234,7 +232,7 @@ fn resolve_dots(decoded: &[u8]) -> Option<Vec<u8>> {
     Some(resolved.join(&b'/'))
 }
 
-/// Puts another segment in the place of each for which there is one; `None` if all stay as they are.
+/// Replaces segments; `None` if all stay as they are.
 fn rewrite(decoded: &[u8], other: impl for<'t> Fn(&'t [u8]) -> Option<&'t [u8]>) -> Option<Vec<u8>> {
     let segments = || decoded.split(|&byte| byte == b'/');
     if !segments().any(|segment| other(segment).is_some_and(|other| other != segment)) {
@@ -248,7 +246,7 @@ fn rewrite(decoded: &[u8], other: impl for<'t> Fn(&'t [u8]) -> Option<&'t [u8]>)
     )
 }
 
-/// What is before the first `;`.
+/// The part before the first `;`.
 fn name(segment: &[u8]) -> &[u8] {
     segment
         .iter()
@@ -256,19 +254,19 @@ fn name(segment: &[u8]) -> &[u8] {
         .map_or(segment, |end| &segment[..end])
 }
 
-/// Nothing, or only dots and spaces.
+/// Whether it is empty, or only dots and spaces.
 fn is_dotted(segment: &[u8]) -> bool {
     segment.iter().all(|byte| matches!(byte, b'.' | b' '))
 }
 
-/// `..`, with or without spaces behind it.
+/// Whether it is `..`, with or without trailing spaces.
 fn is_climb(segment: &[u8]) -> bool {
     segment
         .strip_prefix(b"..")
         .is_some_and(|rest| rest.iter().all(|&byte| byte == b' '))
 }
 
-/// A canonical text as it is compared, segment by segment; borrowed if folding it changes nothing.
+/// The folded form of a canonical text, segment by segment; borrowed if folding changes nothing.
 pub(super) fn fold_key(text: &str) -> Cow<'_, str> {
     let folds = |byte: u8| byte == b'%' || byte.is_ascii_uppercase();
     if !text.bytes().any(folds) && !text.ends_with('.') && !text.contains("./") {
@@ -289,14 +287,14 @@ pub(super) fn fold_key(text: &str) -> Cow<'_, str> {
     Cow::Owned(key)
 }
 
-/// Without trailing dots and spaces; a segment of nothing else is left as it is.
+/// Strips trailing dots and spaces, unless the segment has nothing else.
 fn trim(segment: &[u8]) -> &[u8] {
     let end = segment.iter().rposition(|byte| !matches!(byte, b'.' | b' '));
     end.map_or(segment, |last| &segment[..=last])
 }
 
-/// Without case: to upper and from there to lower, so that what has no lower case of its own (`ſ`, `K`) can't slip by.
-/// The dot that is left over of `İ` is dropped. What isn't UTF-8 stands for itself.
+/// Folds case: to upper and then to lower, so that characters without a lower case of their own (`ſ`, `K`) fold too. The dot
+/// left over from `İ` is dropped. Bytes that aren't UTF-8 stay.
 fn lower(segment: &[u8]) -> Vec<u8> {
     if segment.is_ascii() {
         return segment.to_ascii_lowercase();
@@ -379,7 +377,7 @@ mod tests {
         assert_eq!(keys("/Image/%C3%9C%20b/100%25.jpg"), ["/image/%C3%BC%20b/100%25.jpg"]);
     }
 
-    /// A segment of one space was passed over and `..` climbed at the same step: who only climbs stands elsewhere.
+    /// Regression: one step passed over a segment of a space and climbed `..`; an upstream that only climbs reads another path.
     #[test]
     fn a_part_of_the_steps_is_a_reading_too() {
         assert!(keys("/search/..;x/..;y").contains(&"/search".to_owned()));

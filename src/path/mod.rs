@@ -1,4 +1,4 @@
-//! One spelling for a path, so that no trick spelling of a metered path passes for another.
+//! Path normalization: one canonical spelling, so that no alternative spelling of a metered path passes as another path.
 //!
 //! | file | subject |
 //! |---|---|
@@ -7,8 +7,7 @@
 //! | `pattern` | a route's path: matching, and which of two patterns is the narrower |
 //! | `escape` | percent-escapes and segments, byte by byte |
 //!
-//! Pure, and it imports nothing of the crate. Absent on purpose: hosts, methods and the choice among routes
-//! (`http::routes`), and the query, which no route looks at.
+//! Pure, and independent of the rest of the crate. `http::routes` handles hosts and methods, and chooses among routes.
 mod escape;
 mod folded;
 mod pattern;

@@ -1,6 +1,4 @@
-//! A route's path: what it matches, what is then forwarded, and which of two is the narrower.
-//!
-//! Absent on purpose: captured values (no route looks at them), wildcards within a segment, and the choice among routes.
+//! Patterns of routes: matching, forwarding, and which of two is narrower.
 
 use super::escape;
 use super::folded::{Folded, Reading, fold_key};
@@ -8,30 +6,30 @@ use super::spelling::{BadPath, PATH_BYTES_MAX, Spelling};
 use std::borrow::Cow;
 use std::fmt;
 
-/// Segments of a pattern.
+/// The most segments of a pattern.
 pub const SEGMENTS_MAX: usize = 32;
 
-/// Why a text is no pattern.
+/// Why a text is not a valid pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PatternError {
-    /// As a path it would be refused.
+    /// It would be refused as a path.
     BadPath(BadPath),
-    /// It isn't in its one spelling.
+    /// It isn't canonical.
     NotCanonical {
-        /// The one spelling.
+        /// The canonical spelling.
         canonical: String,
     },
-    /// A segment that some upstream would take for another: path parameters, a double escape, a trailing dot or space.
+    /// A segment that some upstream reads differently: path parameters, a double escape, a trailing dot or space.
     Ambiguous {
         /// The segment as written.
         segment: String,
     },
-    /// A `*` that belongs to no `{*name}`: it would be a star and nothing else.
+    /// A `*` outside `{*name}`, which would be a literal star.
     Star {
         /// The segment as written.
         segment: String,
     },
-    /// A brace that belongs to no `{name}` or `{*name}` of a whole segment.
+    /// A brace that isn't part of a `{name}` or `{*name}` of a whole segment.
     Brace {
         /// The segment as written.
         segment: String,
@@ -41,7 +39,7 @@ pub enum PatternError {
         /// The segment as written.
         segment: String,
     },
-    /// Something follows a `{*name}`.
+    /// A `{*name}` that isn't last.
     RestNotLast,
     /// More than [`SEGMENTS_MAX`] segments.
     TooManySegments,
@@ -88,7 +86,7 @@ enum Segment {
     Rest,
 }
 
-/// A route's path, in the manner of axum: `/search`, `/a/{id}`, `/image/{*rest}`.
+/// A route's path, in axum's syntax: `/search`, `/a/{id}`, `/image/{*rest}`.
 ///
 /// `{id}` matches one segment, `{*rest}` one or more: `/image/{*rest}` matches neither `/image` nor `/image/`, and
 /// `/{*rest}` doesn't match `/`.
@@ -99,7 +97,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Reads a pattern, which must be in its one spelling.
+    /// Parses a pattern, which must be canonical.
     ///
     /// # Errors
     /// See [`PatternError`].
@@ -128,13 +126,13 @@ impl Pattern {
         })
     }
 
-    /// As written, which is canonical.
+    /// The pattern as written, which is canonical.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it matches a spelling as it stands: case counts, and so does a trailing slash, but for what `{*rest}`
-    /// takes up. What is to be forwarded is then the spelling.
+    /// Whether it matches a spelling exactly: case matters, and so does a trailing slash, except where `{*rest}` captures it. The
+    /// spelling is then forwarded.
     pub fn matches_exactly(&self, spelling: &Spelling<'_>) -> bool {
         let literal = |text: &str, _: &str, segment: &str| text == segment;
         (self.ends_with_rest() || self.text.ends_with('/') == spelling.has_trailing_slash())
@@ -146,7 +144,7 @@ impl Pattern {
         folded.readings().any(|reading| self.matches_reading(reading))
     }
 
-    /// Whether it matches this reading, without regard to case and trailing slash.
+    /// Whether it matches this reading, ignoring case and a trailing slash.
     pub fn matches_reading(&self, reading: &Reading<'_>) -> bool {
         self.matches(escape::segments(reading.key()), |_, key, segment| key == segment)
     }
@@ -164,12 +162,11 @@ impl Pattern {
         path.next().is_none()
     }
 
-    /// What is to be forwarded where a metered route matched this reading: literals as this pattern spells them, what was
-    /// captured as it was read, and a trailing slash if this pattern has one or `{*rest}` took one up.
+    /// The path to forward when a metered route matched this reading: literals as in the pattern, captures as in the reading, and
+    /// a trailing slash if the pattern has one or `{*rest}` captured one.
     ///
-    /// The safe thing about captures: their text is of the very reading that matched, so that what was matched is what
-    /// is forwarded, and nothing that was seen as one segment becomes two. `None` if it doesn't match, or if a captured
-    /// segment is a dot segment, which can't be forwarded as one.
+    /// Captures come from the very reading that matched, so what was matched is what is forwarded, and no segment becomes two.
+    /// `None` if the pattern doesn't match, or if a capture is a dot segment, which can't be forwarded as one.
     pub fn forwards(&self, reading: &Reading<'_>) -> Option<Cow<'_, str>> {
         if !self.matches_reading(reading) {
             return None;
@@ -208,7 +205,7 @@ impl Pattern {
             .then_some(Cow::Owned(text))
     }
 
-    /// Whether each path that the other matches in some reading is matched by this one in the same reading.
+    /// Whether it matches every reading of a path that the other matches.
     pub fn covers(&self, other: &Self) -> bool {
         let mut others = other.segments.iter();
         for segment in &self.segments {
@@ -223,7 +220,7 @@ impl Pattern {
         others.next().is_none()
     }
 
-    /// Whether there is a path that both match in the same reading.
+    /// Whether both match the same reading of some path.
     pub fn meets(&self, other: &Self) -> bool {
         let (mut segments, mut others) = (self.segments.iter(), other.segments.iter());
         loop {
@@ -239,12 +236,12 @@ impl Pattern {
         }
     }
 
-    /// Whether it matches less: the other covers it, and it doesn't cover the other.
+    /// Whether it is narrower: the other covers it, but not the reverse.
     pub fn is_narrower_than(&self, other: &Self) -> bool {
         other.covers(self) && !self.covers(other)
     }
 
-    /// Whether it matches exactly the same spellings: the names of captures make no difference.
+    /// Whether both match exactly the same spellings, whatever their captures are called.
     pub fn is_like(&self, other: &Self) -> bool {
         self.segments == other.segments && self.text.ends_with('/') == other.text.ends_with('/')
     }
@@ -254,7 +251,7 @@ impl Pattern {
     }
 }
 
-/// A pattern in its one spelling; what stands in braces is left alone.
+/// The canonical spelling of a pattern; text in braces is kept.
 fn respell(written: &str) -> Result<String, PatternError> {
     let mut segments = Vec::new();
     let mut open = true;
@@ -305,7 +302,7 @@ fn parse_segment(written: &str) -> Result<Segment, PatternError> {
     })
 }
 
-/// Whether a literal can be read in more than one way, or ends in what folding takes off.
+/// Whether a literal has more than one reading, or ends in characters that folding strips.
 fn is_ambiguous(literal: &str) -> bool {
     let path = format!("/{literal}");
     let readings =

@@ -1,7 +1,5 @@
-//! The one canonical text of a request's path.
-//!
-//! Absent on purpose: tolerance. What can't be spelled is refused. How else an upstream may read the text stands in
-//! `folded`, what a route makes of it in `pattern`.
+//! The canonical text of a request's path. A path without one is refused. `folded` finds how else an upstream may read it,
+//! `pattern` matches it to routes.
 
 use super::escape::{self, Step};
 use std::borrow::Cow;
@@ -10,20 +8,20 @@ use std::fmt;
 /// The longest path, in bytes, as received and as spelled.
 pub const PATH_BYTES_MAX: usize = 8 * 1024;
 
-/// Why a path can't be taken. It quotes nothing of the path, so that it can be shown to anyone.
+/// Why a path is refused. It quotes nothing of the path, so it can be shown to anyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadPath {
-    /// It doesn't begin with `/`.
+    /// It doesn't start with `/`.
     NotAbsolute,
-    /// A `%` that two hexadecimal digits don't follow.
+    /// A `%` without two hexadecimal digits.
     BrokenEscape,
-    /// A NUL or another ASCII control character, at whichever decoding.
+    /// A NUL or another ASCII control character, after any decoding.
     ControlCharacter,
     /// Longer than [`PATH_BYTES_MAX`].
     TooLong,
     /// Still encoded after one decoding and [`ROUNDS_MAX`](super::ROUNDS_MAX) more.
     EncodedTooOften,
-    /// Upstreams may read it as different things, and which of them was asked for can't be told.
+    /// Upstreams may read it differently, and the intended reading is unknown.
     Ambiguous,
 }
 
@@ -42,18 +40,18 @@ impl fmt::Display for BadPath {
 
 impl std::error::Error for BadPath {}
 
-/// A path in its one spelling: begins with `/`; no `//`, no `.` or `..` segment, no `\` and no encoded slash; escaped is
-/// exactly what must be, in upper case. A trailing slash is kept. At most [`PATH_BYTES_MAX`] bytes, all ASCII.
+/// A canonical path: it starts with `/`; it has no `//`, no `.` or `..` segment, no `\` and no encoded slash; only bytes that
+/// must be are escaped, in upper case. A trailing slash is kept. At most [`PATH_BYTES_MAX`] bytes, all ASCII.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spelling<'a> {
     text: Cow<'a, str>,
 }
 
 impl<'a> Spelling<'a> {
-    /// Spells the path part of a request target as received, without its query.
+    /// Canonicalizes the path of a request target as received, without its query.
     ///
-    /// Decodes percent-escapes once (an encoded slash is a slash, a backslash too), collapses slashes, resolves `.` and
-    /// `..` (above the root there is nothing to climb to, RFC 3986 §5.2.4). Borrows what is canonical already.
+    /// Decodes percent-escapes once (an encoded slash becomes a slash, and so does a backslash), collapses slashes, resolves `.`
+    /// and `..` (which stays at the root, RFC 3986 §5.2.4). Borrows text that is canonical already.
     ///
     /// # Errors
     /// Every [`BadPath`] but `EncodedTooOften` and `Ambiguous`.
@@ -88,12 +86,12 @@ impl<'a> Spelling<'a> {
         &self.text
     }
 
-    /// The canonical text, borrowed from the request if it came so.
+    /// The canonical text, borrowed from the request if it was canonical.
     pub fn into_text(self) -> Cow<'a, str> {
         self.text
     }
 
-    /// Whether it came in its canonical spelling.
+    /// Whether it was received in canonical spelling.
     pub fn is_borrowed(&self) -> bool {
         matches!(self.text, Cow::Borrowed(_))
     }
@@ -103,7 +101,7 @@ impl<'a> Spelling<'a> {
         self.text.ends_with('/')
     }
 
-    /// Its segments as spelled: none at the root, and the trailing slash is none.
+    /// Its segments: none at the root; a trailing slash adds none.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         escape::segments(&self.text)
     }
@@ -118,7 +116,7 @@ fn dots(segment: &[u8]) -> Step {
     }
 }
 
-/// Whether spelling it would change nothing.
+/// Whether the text is canonical already.
 fn is_canonical(path: &[u8]) -> bool {
     let Some(mut rest) = path.strip_prefix(b"/") else {
         return false;

@@ -1,5 +1,4 @@
-//! What is done each second, and what a step of the system's clock asks for: windows that count by other dates are filled
-//! again from the database.
+//! Work done each second, and after a step of the system clock: windows whose dates shifted are refilled from the database.
 
 use std::sync::Arc;
 
@@ -11,10 +10,10 @@ use crate::policy::time::{Span, UnixTime};
 use crate::policy::{ClockStep, STEP_MIN};
 use crate::store::{Database, Past};
 
-/// How often the wall clock is read, and a part of the callers swept.
+/// Interval at which the wall clock is read and some of the callers are swept.
 const TICK_EVERY: Span = Span::from_secs(1);
 
-/// Ticks for as long as it is polled.
+/// Ticks forever.
 pub(super) async fn tick(services: Arc<Services>) {
     let clock = *services.gate.clock();
     loop {
@@ -37,8 +36,8 @@ pub(super) async fn tick(services: Arc<Services>) {
     }
 }
 
-/// The clock was set forward: it may have been behind when jobs of the future were found at the start. Then these count by
-/// their dates again. Blocks, on the disk.
+/// The clock was set forward. It may have been behind at the start, when jobs with dates in the future were found; they count by
+/// their dates again. Blocks on the disk.
 fn take_back(gate: &Gate, database: &Database, from: UnixTime, to: UnixTime) {
     match database.clock_set_forward(from, to) {
         Ok(true) => {
@@ -47,17 +46,17 @@ fn take_back(gate: &Gate, database: &Database, from: UnixTime, to: UnixTime) {
             }
         }
         Ok(false) => {}
-        Err(error) => error!(%error, "corrections of the clock could not be taken back"),
+        Err(error) => error!(%error, "can't undo clock corrections"),
     }
 }
 
-/// Reads back what was debited before the windows were made. Blocks, on the disk.
+/// Restores debits from before the windows existed. Blocks on the disk.
 pub(super) fn fill(gate: &Gate, filling: Backfill, past: impl Past) {
     match gate.fill(filling, past) {
         Ok(filled) => info!(debits = filled.debits, whole = filled.whole, "quota usage restored"),
         Err(error) => error!(
             %error,
-            "quota usage could not be restored: until the next start quotas hold less than was used"
+            "can't restore quota usage: until the next start quotas count less than was used"
         ),
     }
 }

@@ -1,9 +1,9 @@
-//! Notices that the configuration's file was saved, however it is saved: in place, by another file that is renamed over it, by
-//! links that are swapped (a ConfigMap of Kubernetes), or on another machine's disk.
+//! Detects changes of the configuration file, however it is saved: in place, by a rename over it, by swapped links (a ConfigMap
+//! of Kubernetes), or on another machine's disk.
 //!
-//! The file is polled: what it is (`stat`) at every look, its content when that changed or the file is not at rest. It is told
-//! once it has come to rest (`debounce`). Notifications of the system would hurry that by a quarter of a second, and miss
-//! network disks.
+//! The file is polled: its metadata (`stat`) each time, its content when that changed or the file is not at rest. A change is
+//! reported once the file is at rest (`debounce`). File notifications would save only a quarter of a second, and miss network
+//! disks.
 
 mod debounce;
 mod file;
@@ -21,46 +21,45 @@ use self::file::{Stamp, read_unless};
 use crate::clock::Clock;
 use crate::policy::time::{Span, Timestamp};
 
-/// How often the file is looked at.
+/// Poll interval of a file at rest.
 pub const POLL_EVERY: Span = Span::from_millis(250);
 
-/// How long after a look the next one comes while the file is not at rest.
+/// Poll interval of a file that is not at rest.
 pub const LOOK_EVERY: Span = Span::from_millis(125);
 
-/// Of so many looks without a sign of change, one reads the file all the same: within a tick of the disk's clock a file of the
-/// same length can be written twice.
+/// Every so many polls the file is read without a sign of change: within one tick of the disk's clock a file can be written twice
+/// with the same length.
 const LOOKS_PER_READING: u32 = 20;
 
-/// How long [`Watch::now`] waits for a disk.
+/// The longest that [`Watch::now`] waits for a disk.
 const PATIENCE: Span = Span::from_secs(5);
 
-/// Notices that a file was saved.
+/// Detects changes of a file.
 ///
-/// It looks only while somebody awaits [`Watch::changed`]. It has at most one of the runtime's blocking threads, which a disk
-/// that doesn't answer may hold; it keeps two contents of the file at most.
+/// It polls only while [`Watch::changed`] is awaited. It uses at most one of the runtime's blocking threads, which an
+/// unresponsive disk may hold, and keeps at most two contents of the file.
 #[derive(Debug)]
 pub struct Watch {
     clock: Clock,
     debounce: Debounce,
-    /// Locked by the look that is under way, on a thread that may wait for a disk.
+    /// Locked by the poll in progress, on a thread that may wait for a disk.
     watched: Arc<Mutex<Watched>>,
-    /// The look that is under way.
+    /// The poll in progress.
     looking: Option<JoinHandle<Option<Saved>>>,
-    /// When the next look is due.
+    /// When the next poll is due.
     due: Timestamp,
-    /// Whether the next look reads the file even if there is no sign of change.
+    /// Whether the next poll reads the file without a sign of change.
     reads: bool,
-    /// Looks at rest since it was last read.
+    /// Polls since the file was last read.
     unread: u32,
 }
 
-/// A file, and what it was when it was last read; `None` if it could not be.
+/// A file, and its stamp when it was last read; `None` if it could not be read.
 #[derive(Debug)]
 struct Watched(PathBuf, Option<Stamp>);
 
 impl Watched {
-    /// What the file holds; `None` if it was read before, need not be again (`reads`), and bears no sign of change. Blocks on
-    /// the disk.
+    /// The file's content; `None` if it was read before, shows no sign of change, and `reads` is not set. Blocks on the disk.
     fn look(&mut self, reads: bool) -> Option<Saved> {
         let Self(file, stamp) = self;
         match read_unless(file, stamp.filter(|_| !reads)) {
@@ -77,10 +76,9 @@ impl Watched {
 }
 
 impl Watch {
-    /// Watches that file, of which `seen` is what was last [`read`]. A relative path begins in the current folder, at the time
-    /// of this call.
+    /// Watches a file whose content was last [`read`] as `seen`. A relative path is resolved now.
     pub fn start(file: &Path, seen: Saved, clock: Clock) -> Self {
-        // Without a current folder it means the same as for whoever has read it.
+        // Without a current folder the path means the same as for the reader before.
         let file = std::path::absolute(file).unwrap_or_else(|_| PathBuf::from(file));
         Self {
             clock,
@@ -93,15 +91,15 @@ impl Watch {
         }
     }
 
-    /// What the file holds, as soon as that differs from what was last told, and is at rest:
+    /// Waits until the file at rest differs from the content last reported, and returns it:
     ///
-    /// - bytes, when three looks in a row have found the same;
-    /// - no bytes, or why there are none, when they have not been there for 2 s;
-    /// - what has not come to rest in 2 s, as it is.
+    /// - bytes, when three polls in a row found the same;
+    /// - no bytes, or why there are none, after 2 s without;
+    /// - the current content, if the file has not come to rest within 2 s.
     ///
-    /// One that has been saved is told within 500 ms, and a time to read it twice.
+    /// A saved file is reported within 500 ms plus the time to read it twice.
     ///
-    /// Nothing is lost if the future is dropped.
+    /// Cancel safe: dropping the future loses nothing.
     pub async fn changed(&mut self) -> Saved {
         loop {
             if self.looking.is_none() {
@@ -116,10 +114,9 @@ impl Watch {
         }
     }
 
-    /// What the file holds now, at rest or not, changed or not: for somebody who says that it is saved. [`Watch::changed`] will
-    /// not tell the same again.
+    /// Reads the file now, at rest or not, changed or not. [`Watch::changed`] will not report the same content again.
     ///
-    /// Waits 5 s for the disk at most.
+    /// Waits at most 5 s for the disk.
     pub async fn now(&mut self) -> Saved {
         let clock = self.clock;
         let found = tokio::select! {
@@ -137,28 +134,27 @@ impl Watch {
 
     async fn fresh(&mut self) -> Option<Saved> {
         if self.looking.is_some() {
-            // It began before this was asked.
+            // That poll began before this call.
             let _earlier = self.look().await;
         }
         self.reads = true;
         self.look().await
     }
 
-    /// Looks, or waits for the look that is under way. `None`: there is no sign that anything is otherwise than at the last
-    /// reading.
+    /// Polls, or waits for the poll in progress. `None`: no sign of change since the last reading.
     async fn look(&mut self) -> Option<Saved> {
         let looking = self.looking.get_or_insert_with(|| {
             let (watched, reads) = (Arc::clone(&self.watched), self.reads);
             self.reads = false;
             tokio::task::spawn_blocking(move || watched.lock().look(reads))
         });
-        let found = looking.await.expect("a look does not panic");
+        let found = looking.await.expect("a poll does not panic");
         self.looking = None;
         self.unread = if found.is_some() { 0 } else { self.unread + 1 };
         found
     }
 
-    /// Says when the next look is.
+    /// Schedules the next poll.
     fn rest(&mut self) {
         let rests = self.debounce.is_at_rest();
         self.due = self.clock.now() + if rests { POLL_EVERY } else { LOOK_EVERY };

@@ -1,4 +1,4 @@
-//! What a server has in its data folder, opened in order: the database, who has an account, the operator's token.
+//! Opens the data folder in order: the database, the accounts, the operator's token.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -22,10 +22,10 @@ use crate::store::{
 };
 use crate::telemetry::DatabaseMeters;
 
-/// Mode of `data_dir`: nobody else looks into it.
+/// Mode of `data_dir`: private to its owner.
 const FOLDER_MODE: u32 = 0o700;
 
-/// What tiers.yaml takes for a token the door can use.
+/// A token that tiers.yaml accepts is one that the server can use.
 const _: () = {
     let (read, used) = (config::TOKEN_CHARS, crate::store::TOKEN_CHARS);
     assert!(*read.start() == *used.start() && *read.end() == *used.end());
@@ -34,28 +34,28 @@ const _: () = {
 /// Mode of the operator's token.
 const TOKEN_MODE: u32 = 0o600;
 
-/// What of a mode lets others than the owner in.
+/// The mode bits of group and others.
 const OTHERS: u32 = 0o077;
 
-/// Accounts of a tier that there isn't which the log names.
+/// How many accounts without a tier the log names.
 const NAMED_MAX: usize = 20;
 
-/// All that lies in the data folder, open.
+/// The opened content of the data folder.
 pub(super) struct Opened {
     pub(super) database: Arc<Database>,
     pub(super) accounts: Arc<AccountStore>,
     /// The operator's.
     pub(super) token: AdminToken,
     pub(super) pseudonyms: Pseudonyms,
-    /// With everything that callers have used.
+    /// With quota usage restored.
     pub(super) policy: Policy,
 }
 
 impl Opened {
-    /// Opens the folder, or makes it, and reads back what callers have used. Blocks on the disk.
+    /// Opens or creates the folder, and restores quota usage. Blocks on the disk.
     ///
     /// # Errors
-    /// The folder is in use, its database is missing, damaged, another's or of a newer version, or the system refuses something.
+    /// The folder is in use, its database is missing, damaged, foreign or of a newer version, or an I/O error occurs.
     pub(super) fn open(
         config: &Config,
         rules: &Arc<Rules>,
@@ -65,11 +65,11 @@ impl Opened {
     ) -> Result<Self, ServeError> {
         let folder = &config.data_dir;
         let dir = DataDir::take(folder).map_err(ServeError::Database)?;
-        warn_of_others(folder, "others may look into the data folder", FOLDER_MODE);
+        warn_of_others(folder, "the data folder is accessible to other users", FOLDER_MODE);
         if old_data == OldData::SetAside {
             set_aside(&dir, clock.wall()).map_err(ServeError::Database)?;
         }
-        // Before anything is made beside it: it may not be this folder's.
+        // First, before files are created beside it: the database may not belong to this folder.
         let database = open_database(dir, config, rules, clock, meters).map_err(ServeError::Database)?;
         let knows_networks = folder.join(KEY_FILE).exists();
         let pseudonyms = Pseudonyms::open(folder).map_err(ServeError::Key)?;
@@ -80,7 +80,7 @@ impl Opened {
         if networks > 0 && !knows_networks {
             warn!(
                 networks,
-                "{KEY_FILE} was not there and is new: what callers without a key have used is nobody's any more"
+                "{KEY_FILE} was missing and has been created: the usage of callers without a key can no longer be attributed"
             );
         }
         Ok(Self {
@@ -92,11 +92,11 @@ impl Opened {
         })
     }
 
-    /// Writes what is still to be written, and lets go of the folder. Blocks on the disk.
+    /// Flushes pending writes, and releases the folder. Blocks on the disk.
     pub(super) fn close(folder: &Path, database: &Database) {
-        // While the folder is this server's: afterwards it may be the next one's address.
+        // While this server still owns the folder: later the address may be the next server's.
         if let Err(error) = clear_address(folder) {
-            warn!(%error, "{ADDRESS_FILE} is left behind, and commands will look for the server there");
+            warn!(%error, "can't remove {ADDRESS_FILE}: commands will look for the server there");
         }
         database.close();
     }
@@ -109,10 +109,10 @@ fn set_aside(dir: &DataDir, now: UnixTime) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Lets commands find the door. Blocks on the disk.
+/// Records the admin address for commands. Blocks on the disk.
 pub(super) fn tell_whereabouts(folder: &Path, admin: SocketAddr) {
     if let Err(error) = leave_address(folder, admin) {
-        warn!(%error, "{ADDRESS_FILE} can't be written: commands look for the door where tiers.yaml says");
+        warn!(%error, "can't write {ADDRESS_FILE}: commands use the admin address in tiers.yaml");
     }
 }
 
@@ -157,7 +157,7 @@ pub(super) fn pace(config: &Config) -> Pace {
     }
 }
 
-/// A policy that knows what callers have used.
+/// A policy with quota usage restored.
 fn restore(rules: &Arc<Rules>, clock: Clock, database: &Database) -> Result<Policy, ServeError> {
     let began = clock.now();
     let mut policy = Policy::new(Arc::clone(rules));
@@ -169,7 +169,7 @@ fn restore(rules: &Arc<Rules>, clock: Clock, database: &Database) -> Result<Poli
     if future > 0 {
         warn!(
             jobs = future,
-            "jobs are recorded with dates in the future: they count as of now; is the clock right?"
+            "jobs recorded with dates in the future count as of now; check the system clock"
         );
     }
     Ok(policy)
@@ -193,11 +193,11 @@ pub(super) fn listed(config: &Config) -> Vec<Listed> {
     config.accounts.iter().map(listed).collect()
 }
 
-/// The operator's token: that of [`TOKEN_VARIABLE`], or that which the configuration names, or that of the file in the data
-/// folder, which is made if it isn't there.
+/// The operator's token: from [`TOKEN_VARIABLE`], or from the source in the configuration, or from the file in the data folder,
+/// which is created if missing.
 pub(super) fn open_token(config: &Config) -> Result<AdminToken, ServeError> {
     let in_file = |file: &Path, read: Result<AdminToken, TokenError>| {
-        warn_of_others(file, "others may read the operator's token", TOKEN_MODE);
+        warn_of_others(file, "the operator's token is readable by other users", TOKEN_MODE);
         read
     };
     let given = match (std::env::var_os(TOKEN_VARIABLE), &config.admin.token) {
@@ -213,7 +213,7 @@ pub(super) fn open_token(config: &Config) -> Result<AdminToken, ServeError> {
     given.map_err(ServeError::Token)
 }
 
-/// What was there before the door may have any mode. It may be meant so, and is left as it is.
+/// Existing files may have any mode; it may be intended, so they are left as they are.
 fn warn_of_others(path: &Path, what: &str, right: u32) {
     let mode = fs::metadata(path).map_or(0, |found| found.permissions().mode() & 0o777);
     if mode & OTHERS != 0 {
@@ -221,7 +221,7 @@ fn warn_of_others(path: &Path, what: &str, right: u32) {
     }
 }
 
-/// Accounts whose tier was taken out of the file have the anonymous tier's terms, which their owners will notice.
+/// Warns of accounts whose tier is no longer in the file: they get the anonymous tier's terms.
 pub(super) fn tell_of_lost_tiers(rules: &Rules, directory: &Directory) {
     let is_tier = |name: &str| rules.tiers.iter().any(|tier| *tier.name == *name);
     let Lost { accounts, count } = directory.lost(is_tier, NAMED_MAX);
@@ -233,7 +233,7 @@ pub(super) fn tell_of_lost_tiers(rules: &Rules, directory: &Directory) {
     warn!(
         count,
         accounts = named.join(", "),
-        "accounts of tiers that tiers.yaml has not: they have the anonymous tier's terms; \
+        "accounts with tiers that are not in tiers.yaml have the anonymous tier's terms; \
          `tiergate account list` shows each account's tier"
     );
 }

@@ -1,6 +1,4 @@
-//! Who watches over the servers to which jobs are sent: a task for each.
-//!
-//! Absent on purpose: how a server is found well or not (`upstream::health`).
+//! Health checks of upstream servers, one task per server.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +10,7 @@ use crate::gate::Gate;
 use crate::policy::rules::{ServerId, UpstreamId};
 use crate::upstream::{ProbeSettings, Server, health};
 
-/// The tasks, by their servers' ids. Dropped, they end.
+/// The tasks, by server id. Dropping it ends them.
 #[derive(Debug)]
 pub(super) struct HealthTasks {
     gate: Arc<Gate>,
@@ -33,13 +31,13 @@ impl Drop for HealthTask {
 }
 
 impl HealthTasks {
-    /// Nobody watches as yet.
+    /// Starts without tasks.
     pub(super) fn new(gate: Arc<Gate>) -> Self {
         let tasks = HashMap::new();
         Self { gate, tasks }
     }
 
-    /// Watches over the servers of those upstreams. Who watches over the same server in the same way goes on.
+    /// Runs a task for each server of those upstreams. A task for the same server and probe keeps running.
     pub(super) fn watch(&mut self, upstreams: &Upstreams) {
         let mut before = std::mem::take(&mut self.tasks);
         for (id, server, probe) in upstreams.watched() {
@@ -52,7 +50,7 @@ impl HealthTasks {
     }
 
     fn start(&self, id: (UpstreamId, ServerId), server: &Arc<Server>, probe: Option<ProbeSettings>) -> HealthTask {
-        // A server that was down when the file no longer had it, and that comes back, is tried again.
+        // A server that was removed while it was down, and is listed again, gets another try.
         if server.is_well() {
             self.gate.server_up(id.0, id.1);
         }
@@ -79,7 +77,7 @@ mod tests {
     use crate::policy::time::Span;
     use crate::store::memory::MemoryLedger;
 
-    /// An address at which nobody listens, and that nobody else is given while the socket lives.
+    /// An address without a listener, reserved while the socket lives.
     fn nobody() -> (Socket, SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket
@@ -104,8 +102,8 @@ mod tests {
         Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"))
     }
 
-    /// The bug: a watcher of a server that was gone said of whoever had its place that it was down, and took the slots of another
-    /// upstream's server away; or there was no such place, and it panicked. An id is never another server's.
+    /// Regression: the task of a removed server marked down whichever server had taken its place, and took that upstream's slots;
+    /// or there was no such place, and it panicked. Ids are never reused.
     #[tokio::test(start_paused = true)]
     async fn a_watcher_of_a_server_that_is_gone_says_nothing_of_others() {
         let (_socket, at) = nobody();
@@ -117,11 +115,10 @@ mod tests {
             let gate = Gate::new(policy, begun, Clock::start(), Arc::new(MemoryLedger::default()));
             let mut watchers = HealthTasks::new(Arc::clone(&gate));
             watchers.watch(&upstreams);
-            // They begin.
             tokio::task::yield_now().await;
             let next = Generation::unobserved(Arc::new(upstreams.take_up(&after).expect("few names")));
             assert!(gate.reload(next, || {}).filling.is_none());
-            // Until each has asked its server in vain as often as it takes.
+            // Long enough for every probe to fail as often as it takes.
             gate.clock().sleep(Span::from_secs(20)).await;
             assert!(watchers.tasks.values().all(|watcher| !watcher.task.is_finished()));
             let slots: Vec<u32> = gate.view().pools.iter().map(|(slots, _)| *slots).collect();

@@ -1,16 +1,14 @@
-//! The configuration, exchanged while the door is open. A file is read, validated whole, compared with what runs, and swapped; a
-//! bad one changes nothing.
+//! Reloads the configuration of the running server. A file is read, validated whole, compared with the running configuration, and
+//! swapped; an invalid one changes nothing.
 //!
-//! What can fail comes first (the operator's token, the list of accounts). Then, without another wait: the ledger's pace and
-//! windows; under the locks of the request limits and of the hall, in this order, the rules of both, the workers and the door that
-//! requests come to, which knows the file's accounts; the blocked networks. A request goes on by the routes and keys that it came
-//! by. What it asks of the limits or of the hall by an older door is stale, and whoever is told so finds the newest door: so
-//! nobody is judged by two files together, and nothing is dropped.
+//! What can fail comes first: the operator's token, and the list of accounts. Then, without another wait: the ledger's pace and
+//! windows; under the locks of the request limits and of the gate state, in this order, the rules of both, the upstreams, and the
+//! site that requests enter, which knows the file's accounts; then the blocked networks. A request keeps the routes and keys of
+//! its site. If that site is outdated, the limits and the gate report its rules as stale, and the request looks up the newest
+//! site. So no request is judged by two files together, and none is dropped.
 //!
-//! A panic before the first of these steps is a reload that has failed. From there on half may be done, so it ends the door, for its
-//! supervisor to start it again.
-//!
-//! Absent on purpose: noticing that the file was saved (`watch`), and what is different (`config::diff`).
+//! A panic before the first of these steps is a failed reload. A panic after it may leave the reload half done, so it shuts the
+//! server down, for its supervisor to restart it.
 
 #[cfg(test)]
 mod overtaken;
@@ -39,21 +37,21 @@ use crate::store::audit::{self, Actor, Stamp};
 use crate::store::{AccountView, AdminToken, JobHistory};
 use crate::telemetry::{ConfigMeters, Reload};
 
-/// How often it is looked whether somebody is still where the file has nothing any more.
+/// How often removed upstreams are checked for remaining use.
 const TIDY_EVERY: Span = Span::from_secs(1);
 
-/// A configuration that runs, and all that depends on it.
+/// The running configuration, and everything that depends on it.
 pub(super) struct Reloader {
     parts: Parts,
     watchers: HealthTasks,
 }
 
-/// What is exchanged, and what stays.
+/// The parts that a reload swaps, and those that stay.
 pub(super) struct Parts {
     pub(super) services: Arc<Services>,
-    /// Where the configuration comes from; `None`: it is no file's.
+    /// Where the configuration comes from; `None`: not from a file.
     pub(super) source: Option<Source>,
-    /// As it runs, which differs from the file in what needs a restart.
+    /// The running configuration. It differs from the file in settings that need a restart.
     pub(super) config: Arc<ArcSwap<Config>>,
     pub(super) upstreams: Upstreams,
     pub(super) site: Arc<ArcSwap<Site>>,
@@ -63,17 +61,17 @@ pub(super) struct Parts {
 }
 
 impl Reloader {
-    /// What runs from the start on.
+    /// Takes the initial configuration, and starts health checks.
     pub(super) fn new(parts: Parts) -> Self {
         let mut watchers = HealthTasks::new(Arc::clone(&parts.services.gate));
         watchers.watch(&parts.upstreams);
         Self { parts, watchers }
     }
 
-    /// Follows the file, SIGHUP and operators for as long as it is polled.
+    /// Reloads on changes of the file, SIGHUP and requests of operators, forever.
     pub(super) async fn follow(mut self, mut hang_up: Option<Signal>, mut asked: mpsc::Receiver<Asked>) {
         let mut watch = self.parts.source.as_ref().and_then(|source| {
-            // A pipe has been read, and holds nothing any more.
+            // A pipe is empty once read.
             let seen = source.seen.clone();
             (seen != Err(Unreadable::NoFile))
                 .then(|| Watch::start(&source.file, seen, *self.parts.services.gate.clock()))
@@ -90,10 +88,10 @@ impl Reloader {
                         let saved = watch.now().await;
                         self.take(saved, "SIGHUP").await;
                     }
-                    None => warn!("SIGHUP: there is no file to read again"),
+                    None => warn!("ignoring SIGHUP: no configuration file to reload"),
                 },
                 asked = asked.recv() => match asked {
-                    // Who has asked may not wait any more.
+                    // The requester may be gone.
                     Some(Asked::Reload(answer)) => drop(answer.send(self.reload(watch.as_mut()).await)),
                     Some(Asked::Compare(text, answer)) => drop(answer.send(self.compare(text.to_vec()).await)),
                     None => return,
@@ -114,7 +112,7 @@ impl Reloader {
         }
     }
 
-    /// What would change if those bytes were the file's, or what is wrong with them.
+    /// What would change with that file, or what is wrong with it.
     async fn compare(&self, bytes: Vec<u8>) -> Result<Json, Json> {
         match self.read("what was sent", bytes).await {
             Ok((config, _)) => Ok(Line::to_json(
@@ -124,7 +122,7 @@ impl Reloader {
         }
     }
 
-    /// The configuration in those bytes, with what the command line says instead, and what is shown of it.
+    /// Parses a file, and applies the command line's overrides. Returns the document to show beside it.
     async fn read(&self, name: &str, bytes: Vec<u8>) -> Result<(Config, Json), ConfigErrors> {
         let (of, source) = (name.to_owned(), self.parts.source.clone());
         let read = attempt(move || {
@@ -132,11 +130,7 @@ impl Reloader {
                 Some(source) => {
                     let config = Config::parse_for(&source.file, &of, &bytes, &System)?;
                     source.overrides.apply(config).map_err(|misfit| {
-                        ConfigErrors::of_whole(
-                            &of,
-                            misfit.to_string(),
-                            "the command line doesn't fit the file any more",
-                        )
+                        ConfigErrors::of_whole(&of, misfit.to_string(), "the command line no longer fits the file")
                     })?
                 }
                 None => Config::parse_in(&of, &bytes, &System)?,
@@ -146,7 +140,7 @@ impl Reloader {
         read.await.unwrap_or_else(|fault| Err(faulty(name, fault)))
     }
 
-    /// Takes up what stands in the file. `why` it was read is for the log.
+    /// Applies the file. `why` it was read is for the log.
     async fn take(&mut self, saved: Saved, why: &'static str) -> Taken {
         let at = self.parts.services.gate.clock().wall();
         let name = self.parts.source.as_ref().map_or_else(String::new, Source::name);
@@ -157,7 +151,7 @@ impl Reloader {
                 Err(ConfigErrors::of_whole(
                     &name,
                     message,
-                    "see that it exists and may be read",
+                    "check that it exists and is readable",
                 ))
             }
         };
@@ -168,7 +162,7 @@ impl Reloader {
         let (reload, taken) = taken.unwrap_or_else(|wrong| {
             error!(
                 file = name,
-                why, "the configuration is wrong, the one before goes on:\n{wrong}"
+                why, "configuration rejected; the previous one stays in force:\n{wrong}"
             );
             let taken = Taken {
                 at,
@@ -185,12 +179,12 @@ impl Reloader {
             ..Running::clone(&before)
         }));
         if reload != Reload::Failed {
-            info!(file = name, why, result = reload.name(), "the configuration was read");
+            info!(file = name, why, result = reload.name(), "configuration read");
         }
         taken
     }
 
-    /// Lets the door run that configuration, as far as it can without a restart.
+    /// Applies a configuration, except for what needs a restart.
     async fn exchange(
         &mut self,
         name: &str,
@@ -203,17 +197,13 @@ impl Reloader {
             let all = diff(&before, &config);
             let config = Arc::new(config.applied_to(&before));
             let live = diff(&before, &config);
-            // Read anew in any case: what it names may hold another one.
+            // Always read again: the file or variable it names may have changed.
             let token = open_token(&config);
             (all, config, live, token)
         });
         let (all, config, live, token) = prepared.await.map_err(|fault| faulty(name, fault))?;
         let token = token.map_err(|error| {
-            ConfigErrors::of_whole(
-                name,
-                error.to_string(),
-                "see to the operator's token, which `admin` names",
-            )
+            ConfigErrors::of_whole(name, error.to_string(), "check the operator's token that `admin` names")
         })?;
         let reload = if live.is_empty() {
             Reload::Unchanged
@@ -263,29 +253,29 @@ impl Reloader {
                 gone,
                 upstream,
                 server,
-                "a server of an upstream that is gone is another's: until the one is done, it has the slots of both"
+                "an upstream server moved from a removed upstream to another: until the old jobs finish, it has the slots of both"
             );
         }
         if let Some((filling, past)) = filling {
-            // Beside everything else.
+            // In the background.
             let gate = Arc::clone(&self.parts.services.gate);
             tokio::task::spawn_blocking(move || fill(&gate, filling, past));
         }
         Ok(())
     }
 
-    /// Tells the audit log. The file is in force whether or not that succeeds.
+    /// Records the reload in the audit log. The file is in force even if that fails.
     async fn log_reload(&self, name: &str, changes: &Json, at: UnixTime) {
         let (database, file) = (Arc::clone(&self.parts.services.database), name.to_owned());
         let detail = [("changes", changes.clone())].into_iter().collect();
         let stamp = Stamp::new(at, Actor::tiers_yaml());
         let logged = blocking(move || audit::record(&database, stamp, "reload", file, detail)).await;
         if let Err(error) = logged {
-            warn!(%error, "the reload is missing in the audit log");
+            warn!(%error, "can't record the reload in the audit log");
         }
     }
 
-    /// Does that work with what is to be swapped, beside the runtime's threads.
+    /// Runs `work` on the parts to swap, off the runtime's threads.
     async fn settle<T: Send + 'static>(
         &mut self,
         config: &Arc<Config>,
@@ -302,7 +292,7 @@ impl Reloader {
         done.0
     }
 
-    /// Lets go the upstreams that the file no longer has and that nobody uses.
+    /// Drops removed upstreams that are no longer in use.
     async fn tidy(&mut self) {
         if !self.parts.upstreams.has_unused() {
             return;
@@ -318,7 +308,7 @@ impl Reloader {
     }
 }
 
-/// What is needed to swap what is made of a configuration.
+/// The parts that a swap needs.
 struct Settling {
     services: Arc<Services>,
     config: Arc<Config>,
@@ -326,19 +316,19 @@ struct Settling {
     upstreams: Upstreams,
 }
 
-/// Swaps what is made of the configuration. Blocks on the disk before anything is changed.
+/// Applies the configuration. Blocks on the disk before anything is changed.
 ///
 /// # Errors
-/// The listed accounts collide with stored ones, or the disk refuses them; or there is no id left for a new name: what is wrong, and
+/// The listed accounts collide with stored ones, or the disk fails; or there is no id left for a new name: what is wrong, and
 /// what to do. Nothing has changed.
 fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Backfill, JobHistory)>, (String, &'static str)> {
     let (services, config) = (Arc::clone(&settling.services), Arc::clone(&settling.config));
     let relisting = services.store.prepare_list(&listed(&config), at).map_err(|error| {
-        let advice = "mend `accounts`, which is compared with the stored ones";
+        let advice = "fix `accounts`: they must not collide with stored accounts";
         (error.to_string(), advice)
     })?;
     let rules = settling.upstreams.take_up(&config).map_err(|error| {
-        let advice = "restart, which forgets the names that are no longer used";
+        let advice = "restart tiergate to free the ids of unused names";
         (error.to_string(), advice)
     })?;
     services.database.set_pace(pace(&config));
@@ -346,7 +336,7 @@ fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Backfill, J
         .database
         .upkeep()
         .set(config.rules.windows.iter(), history(&config));
-    // Operators see the list already; requests know it by their door's generation.
+    // Operators see the list already; requests see it with their site's generation.
     relisting.take();
     let filling = settling.swap(rules);
     services.store.networks().relist(config.blocked_networks.clone());
@@ -357,7 +347,7 @@ fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Backfill, J
 }
 
 impl Settling {
-    /// The same configuration once more, without the upstreams that are gone by now.
+    /// Applies the same configuration again, without upstreams that are gone by now.
     fn settle(&mut self) {
         if let Ok(rules) = self.upstreams.take_up(&self.config) {
             let filling = self.swap(rules);
@@ -365,7 +355,7 @@ impl Settling {
         }
     }
 
-    /// Gives the hall, the limits and the door these rules.
+    /// Gives these rules to the limits, the gate and the site.
     fn swap(&self, rules: Rules) -> Option<Backfill> {
         let Self {
             services,
@@ -376,7 +366,7 @@ impl Settling {
         let accounts = Arc::new(AccountView::of(services.store.directory()));
         let generation = generation(config, Arc::new(rules), accounts, &services.exposition);
         let site = Arc::new(settings::site(config, services, upstreams, &generation));
-        // All under both locks: whoever has met the newest limits finds the newest door.
+        // Under both locks, so a request that met the newest limits finds the newest site.
         let mut before = None;
         let exchange = || before = Some(shared.swap(site));
         let reload = || services.gate.reload(Arc::clone(&generation), exchange);
@@ -389,12 +379,12 @@ impl Settling {
     }
 }
 
-/// What changes nothing broke off: as if the file were wrong.
+/// Work that changes nothing panicked: reported like an invalid file.
 fn faulty(name: &str, fault: Fault) -> ConfigErrors {
     ConfigErrors::of_whole(
         name,
-        format!("it could not be taken up: {fault}"),
-        "the one before goes on; please report it with the file",
+        format!("it could not be applied: {fault}"),
+        "the previous configuration stays in force; please report this with the file",
     )
 }
 
@@ -405,13 +395,13 @@ async fn changed(watch: &mut Option<Watch>) -> Saved {
     }
 }
 
-/// SIGHUP, heard from now on: whoever does not hear it is ended by it. To be called within a runtime, before anything that takes time.
-/// `None`, and the log says so: it can't be heard.
+/// Handles SIGHUP from now on; its default action ends the process. Call it within a runtime, before anything slow. `None`, with
+/// a log line, if it can't be handled.
 pub fn hang_ups() -> Option<Signal> {
     match signal(SignalKind::hangup()) {
         Ok(hang_up) => Some(hang_up),
         Err(error) => {
-            warn!(%error, "SIGHUP can't be heard: `tiergate reload` reads the file again");
+            warn!(%error, "can't handle SIGHUP; use `tiergate reload` instead");
             None
         }
     }

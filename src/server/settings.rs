@@ -1,6 +1,4 @@
-//! What the configuration says, as the plain structs that other rooms take.
-//!
-//! Absent on purpose: checks. A configuration can't be wrong.
+//! Converts a valid configuration to the plain structs of other modules.
 
 use std::sync::Arc;
 
@@ -26,7 +24,7 @@ use crate::policy::rules::Rules;
 use crate::policy::time::Span;
 use crate::upstream::exchange::OnHangup;
 
-/// The door as that configuration has it, by that generation's rules.
+/// The site of that configuration, with that generation's rules.
 pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, generation: &Arc<Generation>) -> Site {
     let cors = config.cors.as_ref().map(|cors| {
         let origins = match &cors.origins {
@@ -90,7 +88,7 @@ fn forwarded_header(config: &Config) -> ForwardedHeader {
 }
 
 fn answer((reason, config): &(Reason, config::Answer)) -> (Reason, Answer) {
-    let status = |status| StatusCode::from_u16(status).expect("the configuration lets through only statuses");
+    let status = |status| StatusCode::from_u16(status).expect("a validated configuration has only valid statuses");
     let answer = Answer {
         status: config.status.map(status),
         headers: config.headers.clone(),

@@ -1,4 +1,4 @@
-//! Refusals, written down each minute.
+//! Records refusals each minute.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use crate::policy::time::{Span, UnixTime};
 use crate::store::Ledger;
 use crate::store::statistics::Refusals;
 
-/// How often refusals are written down.
+/// Interval of the records.
 const MINUTE: Span = Span::from_secs(60);
 
-/// Writes down each minute who was refused.
+/// Records each minute who was refused.
 pub(super) async fn note_each_minute(refusals: Arc<Refusals>, gate: Arc<Gate>, ledger: Arc<dyn Ledger>) {
     let clock = *gate.clock();
     loop {
@@ -24,7 +24,7 @@ pub(super) fn minute_of(at: UnixTime) -> UnixTime {
     UnixTime::from_secs(at.as_secs() / 60 * 60)
 }
 
-/// As of that minute.
+/// Records refusals as of `minute`.
 pub(super) fn note_refusals(refusals: &Refusals, minute: UnixTime, gate: &Gate, ledger: &dyn Ledger) {
     for entry in refusals.flush(minute, |caller| gate.has_debit(caller)) {
         ledger.note(entry);

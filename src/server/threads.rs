@@ -1,6 +1,4 @@
-//! The threads of the public listener, and how many connections they may have.
-//!
-//! Absent on purpose: what is done with a connection (`http`).
+//! The threads of the public listener, and the limit of its connections.
 
 use std::io;
 use std::net::TcpListener as StdListener;
@@ -31,7 +29,7 @@ pub(super) fn cores(config: &Config) -> usize {
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// The threads of the public listener, one a core.
+/// The threads of the public listener, one per core.
 pub(super) struct Threads {
     closing: CancellationToken,
     broken_off: CancellationToken,
@@ -61,15 +59,15 @@ impl Threads {
                     let tasks = TaskTracker::new();
                     let connections = Arc::new(Connections::new(clock, tasks.clone()));
                     let core = Arc::new(Core { site, connections });
-                    let listener = TcpListener::from_std(listener).expect("it was opened to be polled");
+                    let listener = TcpListener::from_std(listener).expect("the socket is non-blocking");
                     tokio::select! {
                         () = listener::serve(core, listener, closing, tasks) => {}
                         () = broken_off.cancelled() => {}
                     }
                 });
-                // Not waiting for look-ups of names that may still be under way.
+                // Don't wait for pending DNS lookups.
                 runtime.shutdown_background();
-                // Nobody listens any more if the whole door is being dropped.
+                // Fails if the receiver was dropped with the server.
                 let _gone = tell_ended.send(());
             };
             let thread = std::thread::Builder::new().name(format!("core-{number}")).spawn(body);
@@ -79,33 +77,33 @@ impl Threads {
         Ok(cores)
     }
 
-    /// Ends when every core has ended; after `patience` what still runs is broken off.
+    /// Waits until every core has ended; after `patience` it aborts what still runs.
     pub(super) async fn drain(mut self, gate: &Gate, patience: Span) {
         self.closing.cancel();
         let ended = std::mem::take(&mut self.ended);
         let all = async {
             for core in ended {
-                // A core that is gone without a word has ended too.
+                // A core that panicked has ended too.
                 let _ = core.await;
             }
         };
         tokio::select! {
             () = all => {}
             () = gate.clock().sleep(patience) => {
-                // Before they are: afterwards there is nobody left to be counted.
-                warn!(in_house = gate.in_flight(), "drain_timeout is over, searches are broken off");
+                // Count before aborting: afterwards nothing is in flight.
+                warn!(in_flight = gate.in_flight(), "drain_timeout elapsed; aborting running jobs");
             }
         }
         self.broken_off.cancel();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                warn!("a core's thread panicked");
+                warn!("listener thread panicked");
             }
         }
     }
 }
 
-/// A door that is dropped before it was drained leaves no thread behind.
+/// A server dropped before it was drained leaves no thread behind.
 impl Drop for Threads {
     fn drop(&mut self) {
         self.closing.cancel();
@@ -113,11 +111,11 @@ impl Drop for Threads {
     }
 }
 
-/// Descriptors beside connections: listeners, event queues, the operator's connections, probes, the standard ones.
+/// Descriptors for anything but connections: listeners, event queues, the admin listener's connections, probes, stdio.
 const DESCRIPTORS_BESIDE: usize = 512;
 
-/// How many connections clients may have: as configured, or as many as there are descriptors for after those that workers
-/// need. Raises the process's limit as far as it goes.
+/// The limit of client connections: as configured, or as many as the descriptors allow beside those for upstream servers. Raises
+/// the process's limit as far as allowed.
 pub(super) fn connections_max(config: &Config) -> usize {
     let servers = || config.upstreams.iter().flat_map(|upstream| &upstream.servers);
     let kept: usize = servers().map(|server| idle_max(server.slots)).sum();
@@ -134,12 +132,12 @@ pub(super) fn connections_max(config: &Config) -> usize {
         .clamp(1, config.connections.max);
     warn!(
         descriptors = allowed,
-        wanted, max, "too few descriptors for connections.max: raise the limit (ulimit -n, LimitNOFILE)"
+        wanted, max, "too few file descriptors for connections.max; raise the limit (ulimit -n, LimitNOFILE)"
     );
     max
 }
 
-/// Raises the limit of open descriptors to `wanted`, or as far as it may go. What it is then.
+/// Raises the limit of open descriptors to `wanted`, or as far as allowed, and returns it.
 fn raise_descriptors(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let (soft, hard) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));

@@ -1,9 +1,8 @@
-//! The upstreams, from one configuration to the next: each name has one [`Upstream`] and one id for as long as anybody may send it
-//! something, and its servers likewise.
+//! The upstreams across configurations: each name keeps one [`Upstream`] and one id while it is in use, and so do its servers.
 //!
-//! An upstream that the file no longer has finishes what it has: it keeps its slots, and gets nothing new because no route leads to
-//! it. It goes when nobody holds it: no route of an older configuration by which a request is under way, and no job. A server that
-//! the file no longer has gets no slots, so what runs there ends and nothing follows.
+//! An upstream that the file no longer has finishes its jobs: it keeps its slots, and gets nothing new because no route leads to
+//! it. It is dropped when it is no longer in use by a job, or by a route of an older configuration with a request in flight. A
+//! server that the file no longer has gets no slots, so its jobs finish and no more follow.
 
 use std::sync::Arc;
 
@@ -21,21 +20,20 @@ use crate::upstream::{ProbeSettings, Server, Settings, Upstream};
 pub(super) struct Upstreams {
     ids: Ids,
     known: Table<UpstreamId, Known>,
-    /// Those that the file has, in its order.
+    /// Upstreams in the file, in its order.
     listed: Vec<UpstreamId>,
 }
 
 #[derive(Debug)]
 struct Known {
-    /// As the file last had it.
+    /// As last seen in the file.
     config: config::Upstream,
     servers: Vec<(ServerId, Arc<Server>, u32)>,
     upstream: Arc<Upstream>,
 }
 
 impl Upstreams {
-    /// Takes up that configuration, and answers with its rules: with the ids of their names, and with the upstreams that the file no
-    /// longer has while they are in use.
+    /// Applies a configuration, and returns its rules, with ids for its names, including removed upstreams that are still in use.
     ///
     /// # Errors
     /// There is no id left for a new name. Nothing has changed.
@@ -79,14 +77,14 @@ impl Upstreams {
         Ok(rules)
     }
 
-    /// Forgets servers that are gone and on which nothing runs. To be called when the gate has heard that they are gone.
+    /// Drops removed servers without running jobs. Call it once the gate knows that they are gone.
     pub(super) fn forget_gone(&self, gate: &Gate) {
         for (id, known) in self.known.entries() {
             known.upstream.forget_gone(|server| gate.runs_on(id, server));
         }
     }
 
-    /// The upstream that the file has at that place.
+    /// The upstream at that index of the file.
     pub(super) fn at(&self, place: UpstreamId) -> &Arc<Upstream> {
         &self.known[self.listed[place.index()]].upstream
     }
@@ -96,13 +94,13 @@ impl Upstreams {
         self.known.len() > self.listed.len()
     }
 
-    /// Whether one of them is no longer in use.
+    /// Whether one of those is no longer in use.
     pub(super) fn has_unused(&self) -> bool {
         self.unlisted().any(|known| !known.is_in_use())
     }
 
-    /// Servers of upstreams that the file no longer has which are listed ones' too: whose they were, whose they are, and where. Until
-    /// nobody is there any more they may get as many jobs as they have slots in both.
+    /// Servers of removed upstreams that a listed upstream has too: the removed upstream, the listed one, and the address. Until
+    /// the removed upstream is unused, such a server may get as many jobs as it has slots in both.
     pub(super) fn doubled(&self) -> Vec<(&str, &str, String)> {
         let mut doubled = Vec::new();
         for gone in self.unlisted() {
@@ -119,7 +117,7 @@ impl Upstreams {
         doubled
     }
 
-    /// Every server to which jobs may be sent, with its ids and how it is asked whether it is well.
+    /// Every server that may get jobs, with its ids and its health probe.
     pub(super) fn watched(
         &self,
     ) -> impl Iterator<Item = ((UpstreamId, ServerId), &Arc<Server>, Option<ProbeSettings>)> {
@@ -140,7 +138,7 @@ fn server(id: ServerId, config: &config::Server, before: Option<&Arc<Upstream>>)
     if let Some(known) = before.and_then(|upstream| upstream.server(id)) {
         return known;
     }
-    let authority = HeaderValue::from_str(&config.authority()).expect("the configuration lets through only hosts");
+    let authority = HeaderValue::from_str(&config.authority()).expect("a validated configuration has only valid hosts");
     Server::new(config.host.clone(), config.port, authority)
 }
 
@@ -155,7 +153,7 @@ fn settings(config: &config::Upstream, servers: Vec<(ServerId, Arc<Server>, u32)
 }
 
 impl Known {
-    /// Whether anybody may still send it something.
+    /// Whether a route or a job still holds it.
     fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.upstream) > 1
     }
@@ -176,16 +174,16 @@ mod tests {
 
     use super::*;
 
-    /// By upstream `a`, `b` and so on, if it is listed: its servers' ports and slots.
+    /// For the upstreams `a`, `b` and so on, if listed: the servers' ports and slots.
     type Listed = Vec<Option<Vec<(u16, u32)>>>;
 
     #[derive(Clone, Debug)]
     enum Step {
-        /// A file is taken up.
+        /// Apply a file.
         Reload(Listed),
-        /// Somebody holds one of the upstreams that there are.
+        /// Hold one of the upstreams.
         Hold(usize),
-        /// One of those who hold one lets it go.
+        /// Release one of the holds.
         Release(usize),
     }
 
@@ -240,8 +238,8 @@ mod tests {
         assert!(upstreams.doubled().is_empty() && !upstreams.has_unlisted());
     }
 
-    /// The bug: a server that was taken out and put back while a job connected to it was another one under the same id. When the job
-    /// failed, it said so to the one that was gone, the policy took the slots of the id away, and nobody ever gave them back.
+    /// The bug: a server that was removed and put back while a job connected to it became another one under the same id. When the
+    /// job failed, it marked the removed one down, the policy took the slots of the id away, and nothing gave them back.
     #[test]
     fn a_server_that_comes_back_while_in_use_is_the_same() {
         let mut upstreams = Upstreams::default();
@@ -260,7 +258,7 @@ mod tests {
         }
     }
 
-    /// The upstreams of the rules with their servers' ports and slots.
+    /// The upstreams in the rules, with the addresses and slots of their servers.
     fn in_rules(rules: &Rules) -> BTreeMap<String, BTreeSet<(String, u32)>> {
         let servers = |pool: &crate::policy::rules::UpstreamRules| {
             let servers = pool.servers.iter();
@@ -282,8 +280,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever holds an upstream finds it under the same id, with the slots that it had, whatever the file says; what nobody
-        /// holds goes; and an id is only ever one name's.
+        /// A held upstream keeps its id and slots, whatever the file says; one without holds is dropped; and an id belongs to one
+        /// name only.
         #[test]
         fn an_upstream_stays_itself_while_somebody_holds_it(first in listed(), steps in prop::collection::vec(step(), 1..40)) {
             let mut upstreams = Upstreams::default();

@@ -1,35 +1,33 @@
-//! Texts with places to fill in: compiled and tried once, so that to fill them in costs next to nothing and can't fail.
+//! Templates: compiled and checked once, so that filling them in is cheap and can't fail.
 //!
-//! A place is a name in braces, such as `{limit}`: small letters and `_`. Every other brace stands for itself, so JSON is
-//! written as it is. What is filled in is escaped for the language of the text, and in JSON for where it stands: within a
-//! string as a part of it, elsewhere as a value of its own.
-//!
-//! Absent on purpose: what the places mean, and loops, conditions and formats.
+//! A placeholder is a name in braces, such as `{limit}`: small letters and `_`. Every other brace is literal, so JSON needs no
+//! escapes. Values are escaped for the template's language, and in JSON for their position: within a string as part of it,
+//! elsewhere as a value of its own. There are no loops, conditions or formats.
 
 use std::fmt::Write as _;
 
 /// The longest text of a template, in bytes.
 pub const BYTES_MAX: usize = 16 << 10;
-/// Places of a template, at most.
+/// The most placeholders of a template.
 pub const PLACES_MAX: usize = 64;
 
-/// In what a template is written.
+/// The language of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
     /// JSON (RFC 8259).
     Json,
-    /// HTML or XML: text and attributes in quotes.
+    /// HTML or XML: text and quoted attributes.
     Html,
-    /// Text without any syntax.
+    /// Plain text.
     Plain,
-    /// The value of a header.
+    /// A header value.
     Header,
 }
 
-/// What is filled in.
+/// A value for a placeholder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
-    /// There is no such thing: `null` as a JSON value, otherwise nothing.
+    /// Missing: `null` as a JSON value, empty otherwise.
     Missing,
     /// A whole number.
     Number(u64),
@@ -39,34 +37,34 @@ pub enum Value<'a> {
     Text(&'a str),
 }
 
-/// Why a text is no template.
+/// Why a text is not a valid template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// It is longer than [`BYTES_MAX`].
     TooLong,
-    /// It has more than [`PLACES_MAX`] places.
+    /// It has more than [`PLACES_MAX`] placeholders.
     TooManyPlaces,
-    /// No place has this name.
+    /// There is no placeholder of this name.
     NoPlace(String),
 }
 
-/// A text with places.
+/// A text with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     parts: Box<[Part]>,
-    /// Bytes of all that is not filled in.
+    /// Bytes of the literal text.
     length: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
-    /// As it is.
+    /// Literal text.
     Text(Box<str>),
-    /// The place of that number.
+    /// The placeholder of that number.
     Place(usize, Context),
 }
 
-/// Where a place stands.
+/// The position of a placeholder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Context {
     JsonValue,
@@ -77,7 +75,7 @@ enum Context {
 }
 
 impl Template {
-    /// The template that the text is, whose places have these names. A place is known by the number of its name among them.
+    /// Compiles a template whose placeholders have these names. A placeholder is identified by its name's index.
     ///
     /// # Errors
     /// See [`Unfit`].
@@ -119,7 +117,7 @@ impl Template {
         })
     }
 
-    /// The text that was compiled, if these are the names with which it was.
+    /// The template's text, if these are the names it was compiled with.
     pub fn source(&self, names: &[&str]) -> String {
         let part = |part: &Part| match part {
             Part::Text(text) => text.to_string(),
@@ -128,7 +126,7 @@ impl Template {
         self.parts.iter().map(part).collect()
     }
 
-    /// Writes the text with every place filled in by the value of its number. Allocates nothing else than `out` may need.
+    /// Writes the text with each placeholder replaced by the value of its number. Allocates only to grow `out`.
     pub fn render<'a>(&self, out: &mut String, value: impl Fn(usize) -> Value<'a>) {
         out.reserve(self.length + 16 * self.parts.len());
         for part in &self.parts {
@@ -140,19 +138,19 @@ impl Template {
     }
 }
 
-/// Writes a value as JSON has it: a text in quotes, what is missing as `null`.
+/// Writes a value as JSON: text in quotes, a missing value as `null`.
 pub fn write_json(out: &mut String, value: Value<'_>) {
     fill(out, value, Context::JsonValue);
 }
 
-/// The name in braces with which the text begins, and what comes after it.
+/// The name in braces at the start of the text, and the rest.
 fn place(text: &str) -> Option<(&str, &str)> {
     let (name, after) = text.strip_prefix('{')?.split_once('}')?;
     let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     is_name.then_some((name, after))
 }
 
-/// Whether one is within a string of JSON.
+/// Tracks whether the position is within a JSON string.
 #[derive(Default)]
 struct Quotes {
     within: bool,
@@ -203,14 +201,14 @@ fn fill(out: &mut String, value: Value<'_>, context: Context) {
     }
 }
 
-/// As a part of a string. `<` is escaped as well, so that nothing of it ends a script.
+/// Escapes a part of a JSON string. `<` is escaped too, so that it can't end a script.
 fn json(out: &mut String, text: &str) {
     for character in text.chars() {
         match character {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
             control if control.is_control() || control == '<' => {
-                // Control characters lie below U+10000.
+                // Control characters are below U+10000.
                 let _ = write!(out, "\\u{:04x}", u32::from(control));
             }
             other => out.push(other),
@@ -255,7 +253,8 @@ mod tests {
         let out = rendered(text, Language::Json, Value::Text(NASTY), Value::Number(7));
         let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
         assert_eq!(json["a"], format!("<{NASTY}>"));
-        // A page that embeds it in a script is not left by what is filled in.
+        // Embedded in a script, the value can't end it.
+
         assert!(!out.contains("</script>") && out.contains("\\u003c/script>"), "{out}");
         assert_eq!((&json["b"], &json["c"]), (&7.into(), &NASTY.into()));
         assert_eq!((&json["d"], &json["e"][0]["x"]), (&"\"7".into(), &7.into()));

@@ -139,7 +139,7 @@ async fn an_account_from_its_first_day_to_its_last() {
     assert!(
         wrong(&door, &["account", "remove", "acme-bot"])
             .await
-            .contains("say --yes")
+            .contains("pass --yes")
     );
     assert!(
         done(&door, &["account", "remove", "acme-bot", "--yes"])
@@ -162,7 +162,7 @@ async fn a_key_rotates_and_is_revoked() {
         .await;
     let key = said.out.trim().to_owned();
     assert!(
-        key.starts_with("tg_") && said.err.contains("shown this once"),
+        key.starts_with("tg_") && said.err.contains("shown only once"),
         "{said:?}"
     );
     assert_eq!(me(&door, &key).await, "acme-bot");
@@ -287,11 +287,11 @@ async fn a_command_says_what_to_do() {
     std::fs::create_dir(path.join("data")).expect("a folder");
     std::fs::write(path.join("data/admin.token"), "0123456789abcdef\n").expect("a file");
     let error = list(&[]).await;
-    assert!(error.contains("no door is running at 127.0.0.1:9 ("), "{error}");
+    assert!(error.contains("no server is running at 127.0.0.1:9 ("), "{error}");
     assert!(
         list(&["--admin", &door.admin.to_string()])
             .await
-            .contains("has another token")
+            .contains("does not accept this token")
     );
     assert!(
         list(&["--admin", &door.address.to_string()])
@@ -377,7 +377,7 @@ async fn what_others_may_read_is_told_at_the_start() {
     let folder = Arc::new(Folder::new());
     let data = folder.path().join("data");
     let warnings = |log: &str| {
-        let of_others = log.lines().filter(|line| line.contains("others may"));
+        let of_others = log.lines().filter(|line| line.contains("other users"));
         of_others.map(str::to_owned).collect::<Vec<_>>()
     };
     let door = Program::start_in(&folder, &yaml).await;

@@ -60,7 +60,7 @@ async fn a_backup_is_made_online_and_restored() {
     );
     assert_eq!(units(&folder, &[]).await, 10, "nothing has changed");
     let restored = said(&folder, &["restore", "saved.db", "--force"]).await;
-    assert!(restored.contains("What was there is in "), "{restored}");
+    assert!(restored.contains("the previous data is in "), "{restored}");
     assert_eq!(units(&folder, &[]).await, 6);
     let audit = json(&folder, &["audit"]).await;
     assert_eq!(

@@ -92,7 +92,7 @@ async fn a_server_that_logs_json_tells_what_is_wrong_in_json() {
 async fn check_writes_problems_to_stderr_and_facts_to_stdout() {
     let fine = said(WISE, &["check"]).await;
     assert_eq!((fine.err.as_str(), fine.code), ("", Some(0)));
-    let what = "(tiers: 2, seats: 8, limits: 1, upstreams: 1, routes: 1, accounts: 0)\n";
+    let what = "(tiers: 2, queue length: 8, limits: 1, upstreams: 1, routes: 1, accounts: 0)\n";
     assert_eq!(fine.out, format!("tiers.yaml: fine {what}"));
 
     let warned = said(&unwise(), &["check"]).await;
@@ -102,11 +102,11 @@ async fn check_writes_problems_to_stderr_and_facts_to_stdout() {
         warned.out
     );
     let expected = "\
-warning: the queue has 1 seat, and one caller of tier `$5` may have 2 jobs at once
+warning: the queue has 1 place, and one caller of tier `$5` may have 2 jobs at once
  --> tiers.yaml:3:18
   |
 3 | queue: { length: 1 }
-  |                  ^ write 2 or more, or less concurrency: one caller could take every seat
+  |                  ^ write 2 or more, or less concurrency: one caller could take every place
 
 tiers.yaml: 1 warning
 ";
@@ -139,8 +139,8 @@ async fn programs_get_one_object() {
                 "end_line": 3,
                 "end_column": 19,
                 "severity": "warning",
-                "message": "the queue has 1 seat, and one caller of tier `$5` may have 2 jobs at once",
-                "advice": "write 2 or more, or less concurrency: one caller could take every seat",
+                "message": "the queue has 1 place, and one caller of tier `$5` may have 2 jobs at once",
+                "advice": "write 2 or more, or less concurrency: one caller could take every place",
             },
             {
                 "file": "tiers.yaml",

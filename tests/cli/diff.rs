@@ -126,7 +126,7 @@ async fn a_door_that_is_not_there_is_trouble() {
     let said = diff(&folder, &["--running", "new.yaml", "--admin", &address]).await;
     assert_eq!(said.code, Some(2));
     assert!(
-        said.err.contains(&format!("no door is running at {address}")),
+        said.err.contains(&format!("no server is running at {address}")),
         "{}",
         said.err
     );
@@ -206,7 +206,7 @@ async fn diff_running_reports_errors_and_unknown_commands() {
     let older = r#"{ "error": "there is no such path", "reason": "not_found" }"#;
     for (status, answer, why) in [
         (404, older, "it has no such path"),
-        (200, "{}", "it tells of no changes"),
+        (200, "{}", "it has no `changes`"),
         (200, "so", "it tells"),
     ] {
         let (said, _) = of_running(status, answer, &[]).await;

@@ -160,7 +160,7 @@ async fn a_network_is_blocked_listed_and_unblocked() {
     // What lies in a wider one that is blocked stays blocked, and that is no success.
     let still = wrong(command(&door, &["unblock", "192.0.2.7"]).await);
     assert!(
-        still.contains("192.0.2.7/32 is blocked still, as a part of 192.0.2.0/24 (stored)"),
+        still.contains("192.0.2.7/32 is still blocked, as part of 192.0.2.0/24 (stored)"),
         "{still}"
     );
     let said = good(command(&door, &["unblock", "192.0.2.0/24"]).await);
@@ -216,7 +216,7 @@ async fn a_command_says_what_to_write() {
         (&["block", "192.0.2.1", "--for", "soon"], "such as 90d"),
         (&["block", "192.0.2.1", "--for", "1x"], "such as 90d, 12h or 30m"),
         (&["block", "192.0.2.1", "--until", "2020-01-01"], "in the past"),
-        (&["block", "--why", "x", "list"], "a list takes no address"),
+        (&["block", "--why", "x", "list"], "`block list` takes no address"),
         (
             &["account", "add", "--name", "a", "--tier", "$5", "--limit", "htpp=1"],
             "there are http, hourly",
@@ -318,7 +318,7 @@ async fn a_very_wide_block_wants_yes() {
     assert_eq!(
         said,
         "0.0.0.0/0 is wider than /8 (IPv4) or /16 (IPv6): this locks out a large part of all clients, perhaps including you; \
-         say --yes if that is meant\n"
+         pass --yes if that is meant\n"
     );
     let said = command(&door, &["block", "2000::/3", "--json"]).await;
     let said: Value = serde_json::from_str(&wrong(said)).expect("JSON");
@@ -328,7 +328,7 @@ async fn a_very_wide_block_wants_yes() {
     good(command(&door, &["block", "10.0.0.0/8"]).await);
     // A number of 0 refuses everybody as well.
     let set = ["network", "set", "::/0", "--limit", "http=0"];
-    assert!(wrong(command(&door, &set).await).contains("say --yes if that is meant"));
+    assert!(wrong(command(&door, &set).await).contains("pass --yes if that is meant"));
     good(command(&door, &[&set[..], &["--yes"]].concat()).await);
     good(command(&door, &["network", "set", "::/0", "--limit", "http=300"]).await);
 }

@@ -87,7 +87,7 @@ async fn a_file_of_sponsors_is_synced() {
     );
     let told = done(&door, &dry).await;
     assert!(
-        told.contains("and 8 more\n") && told.contains("that takes --yes"),
+        told.contains("and 8 more\n") && told.contains("pass --yes to confirm"),
         "{told}"
     );
     let counts = json_of(&door, &[&sync[..], &["--yes"]].concat()).await;
@@ -118,10 +118,7 @@ async fn an_export_is_a_file_that_nobody_else_reads() {
     assert!(text.contains("key_sha256") && text.lines().count() == 1, "{text}");
     std::fs::write(&file, "precious").expect("a file");
     let refused = wrong(&door, &export).await;
-    assert!(
-        refused.contains("is there already; say --force to overwrite it"),
-        "{refused}"
-    );
+    assert!(refused.contains("exists; pass --force to overwrite it"), "{refused}");
     assert_eq!(std::fs::read_to_string(&file).expect("text"), "precious");
     done(&door, &[&export[..], &["--force"]].concat()).await;
     assert_eq!(std::fs::read_to_string(&file).expect("text"), text);

@@ -42,7 +42,7 @@ async fn a_damaged_page_is_told_and_the_exit_code_is_1() {
         said.starts_with("wrong  the file is intact (integrity_check)\n"),
         "{output:?}"
     );
-    assert!(said.contains("is not as it should be: restore a backup"), "{said}");
+    assert!(said.contains("failed verification: restore a backup"), "{said}");
 }
 
 /// Each sum is counted anew: what somebody changed in one place is told.

@@ -91,7 +91,7 @@ async fn sighup_ends_no_door_that_has_not_read_its_file_yet() {
         .opened()
         .await
         .unwrap_or_else(|said| panic!("it has ended: {said:?}"));
-    logged(&program, "SIGHUP: there is no file to read again").await;
+    logged(&program, "ignoring SIGHUP: no configuration file to reload").await;
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn reload_says_what_has_changed_and_status_what_is_so() {
     for part in [
         "configuration  ",
         "tiers.yaml, in force since ",
-        "0 of 8 seats taken",
+        "0 of 8 places taken",
         "search: 0 of 2 slots taken",
     ] {
         assert!(said.out.contains(part), "{part}: {}", said.out);
@@ -235,7 +235,7 @@ async fn a_door_whose_file_says_that_it_moves_is_found_until_it_does() {
     let said = alone(program.folder(), &["status", "--data-dir", "data"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(
-        said.err.contains("no door is running on the data folder data"),
+        said.err.contains("no server is running on the data folder data"),
         "{}",
         said.err
     );
@@ -253,7 +253,7 @@ async fn what_a_killed_door_has_left_leads_nobody_astray() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(
         said.err
-            .contains(&format!("no door is running at {} or 127.0.0.1:0", left.trim())),
+            .contains(&format!("no server is running at {} or 127.0.0.1:0", left.trim())),
         "{}",
         said.err
     );

@@ -589,7 +589,7 @@ async fn settings_that_need_a_restart_are_reported() {
     let said = program.command(&["status"]).await;
     assert_eq!(said.code, Some(0));
     assert!(said.out.contains("needs a restart: cores 1 → 2"), "{}", said.out);
-    assert!(said.out.contains("0 of 9 seats"), "{}", said.out);
+    assert!(said.out.contains("0 of 9 places"), "{}", said.out);
     let said: Value = serde_json::from_str(&program.command(&["status", "--json"]).await.out).expect("JSON");
     assert_eq!(said["config"]["restart"][0]["subject"], "cores", "{said}");
     // Taken back, it needs none.

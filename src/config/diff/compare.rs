@@ -1,4 +1,4 @@
-//! Two trees of settings, compared by path, and by name in lists.
+//! Compares two trees of settings by path, and by name in lists.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -10,12 +10,12 @@ use super::tree::{HIDDEN, Tree};
 use crate::config::secret::without_credentials;
 use crate::config::snippet::printable;
 
-/// Characters of a value that are shown, at most.
+/// The most characters of a value that are shown.
 const SHOWN_CHARS_MAX: usize = 80;
-/// Characters that are shown before the first that differs, at most, where a value must be cut.
+/// The most characters shown before the first difference, if a value must be cut.
 const BEFORE_CHARS_MAX: usize = 20;
 
-/// What differs, in the order of the settings.
+/// The differences, in the order of the settings.
 pub(super) fn compare(old: &Tree, new: &Tree) -> Vec<Line> {
     let mut walk = Walk {
         all: (old, new),
@@ -27,18 +27,18 @@ pub(super) fn compare(old: &Tree, new: &Tree) -> Vec<Line> {
 }
 
 struct Walk<'t> {
-    /// All settings of before and of now.
+    /// All settings before and after.
     all: (&'t Tree, &'t Tree),
-    /// Where it stands.
+    /// The current path.
     path: Vec<String>,
     found: Vec<Line>,
 }
 
-/// A part with its name.
+/// A part and its name.
 type Entry<'t> = (Cow<'t, str>, &'t Tree);
 
 impl Walk<'_> {
-    /// Compares what stands at the path; `beside` is what changes with it.
+    /// Compares the values at the path; `beside` is what changes with it.
     fn part(&mut self, old: &Tree, new: &Tree, beside: &str) {
         if old == new {
             return;
@@ -99,7 +99,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Says as one change that one entry went and one came, if that is all.
+    /// Reports one removed and one added entry as one change, if that is all.
     fn renamed(&mut self, now: &[(Option<&Entry<'_>>, &Entry<'_>)], removed: &[&Entry<'_>]) -> bool {
         let mut come = now.iter().filter(|(was, _)| was.is_none()).map(|(_, now)| *now);
         let ([gone], Some(come), None) = (removed, come.next(), come.next()) else {
@@ -113,7 +113,7 @@ impl Walk<'_> {
         true
     }
 
-    /// The fields that only follow another one, that one, and what is said beside it.
+    /// Fields that only follow another field, that field, and the text beside it.
     fn led<'n>(&mut self, pairs: &[(&'n Cow<'n, str>, &Tree, &Tree)]) -> Vec<(&'n Cow<'n, str>, &'static str, String)> {
         let mut led = Vec::new();
         for (name, was, now) in pairs {
@@ -142,7 +142,7 @@ impl Walk<'_> {
         led
     }
 
-    /// Each item that was added or removed, one by one; of those that nobody may see, how many.
+    /// Reports added and removed items one by one, and only the number of secret ones.
     fn items(&mut self, old: &[Tree], new: &[Tree], noun: &str) {
         let Matched {
             now,
@@ -185,7 +185,7 @@ impl Walk<'_> {
         self.say(told);
     }
 
-    /// Does that at a part of what stands at the path.
+    /// Runs `work` at a part of the path.
     fn at<T>(&mut self, name: &str, act: impl FnOnce(&mut Self) -> T) -> T {
         self.path.push(name.to_owned());
         let done = act(self);
@@ -193,7 +193,7 @@ impl Walk<'_> {
         done
     }
 
-    /// Of what is spoken: the section or the entry, and what of it.
+    /// The subject: the section or the entry, and what of it.
     fn called(&self) -> (String, String) {
         let (mut subject, mut what, mut joint) = (String::new(), String::new(), "");
         for (at, name) in self.path.iter().enumerate() {
@@ -212,7 +212,7 @@ impl Walk<'_> {
         (subject, what)
     }
 
-    /// Says a change of what stands at the path.
+    /// Reports a change at the path.
     fn say(&mut self, change: impl AsRef<str>) {
         let (mut subject, _) = self.called();
         let mut tier = None;
@@ -222,7 +222,7 @@ impl Walk<'_> {
             let (old, new) = self.all;
             let is_there = *new.get("tiers").get(name) != Tree::Nothing;
             let of = if is_there { new } else { old };
-            // Of the anonymous one everybody without an account is touched, and no number of accounts tells so.
+            // A change of the anonymous tier affects all callers without an account, so a number of accounts says nothing.
             if of.get("anonymous").text().as_ref() == Some(name) {
                 subject = format!("anonymous {subject}");
             }
@@ -238,7 +238,7 @@ impl Walk<'_> {
     }
 }
 
-/// The parts of a section or list of entries, with their names; `None` if it is something else.
+/// The parts of a section or list of entries, with their names; `None` for anything else.
 fn entries<'t>(tree: &'t Tree, said: &Sentence) -> Option<Vec<Entry<'t>>> {
     match tree {
         Tree::Nothing => Some(Vec::new()),
@@ -258,7 +258,7 @@ fn entries<'t>(tree: &'t Tree, said: &Sentence) -> Option<Vec<Entry<'t>>> {
     }
 }
 
-/// What is shown of one side, whose other is that.
+/// The text for one side; `other` is the other side.
 fn shown(tree: &Tree, other: &Tree, said: &Sentence) -> String {
     let text = match (tree, said.whole) {
         (Tree::Nothing, _) => None,
@@ -268,7 +268,7 @@ fn shown(tree: &Tree, other: &Tree, said: &Sentence) -> String {
     text.unwrap_or_else(|| said.absent.to_owned())
 }
 
-/// `what old → new`. Two values that differ and read alike are told as such.
+/// `what old → new`. Different values with the same text are marked as such.
 fn changed(what: &str, old: &str, new: &str) -> String {
     let (old, new) = apart(old, new);
     let new = if old == new {
@@ -279,8 +279,7 @@ fn changed(what: &str, old: &str, new: &str) -> String {
     format!("{what} {old} → {new}").trim_start().to_owned()
 }
 
-/// Both texts, printable, without credentials and at most so long that a line shows them; where they must be cut, what differs is
-/// not cut away.
+/// Both texts, printable, without credentials and cut to a line; the difference is never cut.
 fn apart(old: &str, new: &str) -> (String, String) {
     let chars = |text: &str| printable(&without_credentials(text)).chars().collect::<Vec<_>>();
     let (old, new) = (chars(old), chars(new));

@@ -1,4 +1,4 @@
-//! A difference as it is shown, in words and in JSON. The program and the running server tell of differences in this one form.
+//! A difference as text and as JSON, the same in the program and the running server.
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 /// One thing that would change.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// Of what: a tier, a limit, a route, a section or a setting, such as ``tier `$5` `` or `queue`.
+    /// The subject: a tier, a limit, a route, a section or a setting, such as ``tier `$5` `` or `queue`.
     pub subject: String,
-    /// What would change of it, in one printable line, such as `daily quota 500 → 800`.
+    /// The change, in one printable line, such as `daily quota 500 → 800`.
     pub change: String,
     /// The tier's name, if the subject is one.
     pub tier: Option<String>,
-    /// How many accounts that tier has, as far as it is known.
+    /// How many accounts that tier has, if known.
     pub accounts: Option<usize>,
-    /// Whether it takes a restart: see [`Config::applied_to`](super::super::Config::applied_to).
+    /// Whether it needs a restart: see [`Config::applied_to`](super::super::Config::applied_to).
     pub restart: bool,
 }
 
@@ -26,8 +26,8 @@ impl Line {
         json!({ "changes": lines })
     }
 
-    /// The lines that `answer` tells; `None`: it tells none as [`Self::to_json`] would. What else it says is passed over, so
-    /// that a newer door can say more.
+    /// The lines of `answer`; `None` if it isn't in the form of [`Self::to_json`]. Other members are ignored, so that a newer
+    /// server can send more.
     pub fn from_json(answer: &Value) -> Option<Vec<Self>> {
         answer
             .get("changes")?

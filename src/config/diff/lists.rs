@@ -1,25 +1,25 @@
-//! What became of the items of a list.
+//! Matches the items of two lists.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// The items of two lists, put side by side.
+/// The items of two lists, matched.
 #[derive(Debug)]
 pub(super) struct Matched<'c, T> {
-    /// The new list's items in their order, each with what it was in the old one; `None`: it was added.
+    /// The new list's items in order, each with its old item; `None`: added.
     pub(super) now: Vec<(Option<&'c T>, &'c T)>,
-    /// What the new list lacks, in the old one's order.
+    /// Removed items, in the old order.
     pub(super) removed: Vec<&'c T>,
-    /// Whether those that are in both stand in another order.
+    /// Whether the common items changed their order.
     pub(super) reordered: bool,
 }
 
-/// Puts side by side what has the same key. Of several with one key the first goes with the first, and so on.
+/// Matches items with the same key. With duplicate keys, the first matches the first, and so on.
 pub(super) fn matched<'c, T, K: Eq + Hash>(old: &'c [T], new: &'c [T], key: impl Fn(&'c T) -> K) -> Matched<'c, T> {
     matched_by(old, new, 1, |_, item| key(item))
 }
 
-/// The same by several keys, which have numbers: what the first leaves over is matched by the second, and so on.
+/// The same with several numbered keys: the second matches what the first leaves over, and so on.
 pub(super) fn matched_by<'c, T, K: Eq + Hash>(
     old: &'c [T],
     new: &'c [T],

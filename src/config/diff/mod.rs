@@ -1,8 +1,8 @@
-//! What would change if one configuration took the place of another, in the operator's words and the file's order.
+//! What would change from one configuration to another, in the operator's words and the file's order.
 //!
-//! The promise: [`diff`] is empty if and only if the two are equal. The settings write themselves as a `tree`, `compare` walks two of
-//! them, and `lists` says what became of the items of a list. So a new setting is compared without a line here; `sentences` has
-//! the paths that deserve words of their own. Of keys only their number is told.
+//! [`diff`] is empty if and only if the two are equal. The settings serialize themselves as a `tree`, `compare` walks two trees,
+//! and `lists` matches list items. So a new setting needs no line here; `sentences` has the paths with wording of their own. Of
+//! keys only the number is shown.
 
 mod compare;
 mod line;
@@ -17,7 +17,7 @@ use super::{Admin, Config};
 pub use line::Line;
 pub(super) use tree::{HIDDEN, Tree};
 
-/// What would change, in the file's order. Empty if and only if nothing would.
+/// The changes, in the file's order. Empty if and only if the configurations are equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
     differences: Vec<Line>,
@@ -34,12 +34,12 @@ impl Diff {
         self.differences.is_empty()
     }
 
-    /// What a running server can't change, in the file's order.
+    /// Changes that need a restart, in the file's order.
     pub fn needs_restart(&self) -> impl Iterator<Item = &Line> {
         self.differences.iter().filter(|difference| difference.restart)
     }
 
-    /// The lines to show, with how many accounts each tier has, as far as `accounts_of` knows; what needs a restart comes last.
+    /// The lines to show, with the number of accounts per tier, if `accounts_of` knows it; changes that need a restart come last.
     pub fn describe(&self, accounts_of: &dyn Fn(&str) -> Option<usize>) -> Vec<Line> {
         let live = self.differences.iter().filter(|difference| !difference.restart);
         let counted = |line: &Line| Line {
@@ -59,8 +59,8 @@ impl fmt::Display for Diff {
 }
 
 impl Config {
-    /// This configuration with the running one's values where a change takes a restart: `listen`, `admin.listen`, `data_dir`
-    /// and `cores`. It is what a server that runs the other really runs once this one was applied to it.
+    /// This configuration with the running one's values where a change needs a restart: `listen`, `admin.listen`, `data_dir` and
+    /// `cores`. It is what the server really runs after this one was applied.
     pub fn applied_to(self, running: &Self) -> Self {
         Self {
             listen: running.listen,
@@ -75,7 +75,7 @@ impl Config {
     }
 }
 
-/// What would change if `new` took the place of `old`. Empty if and only if they are equal.
+/// The changes from `old` to `new`. Empty if and only if they are equal.
 pub fn diff(old: &Config, new: &Config) -> Diff {
     Diff {
         differences: compare::compare(&old.settings(), &new.settings()),

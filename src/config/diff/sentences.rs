@@ -1,30 +1,30 @@
-//! The paths of which a difference says more than `name old → new`. A setting that isn't here is compared all the same.
+//! Paths whose differences are worded otherwise than `name old → new`. All other settings are compared all the same.
 
 use super::tree::Tree;
 use crate::config::tiers::DISPLACEMENTS_EACH;
 
-/// What is said of a path, and of all that `*` stands for in it.
+/// The wording for a path, and for all that `*` matches in it.
 pub(super) struct Sentence {
     path: &'static str,
-    /// What is called so, of which `{}` is the name.
+    /// The subject's name, where `{}` is the entry's name.
     pub(super) called: Option<&'static str>,
-    /// What is said where nothing is there.
+    /// The text for a missing value.
     pub(super) absent: &'static str,
-    /// Whether it takes a restart: see [`Config::applied_to`](crate::config::Config::applied_to).
+    /// Whether a change needs a restart: see [`Config::applied_to`](crate::config::Config::applied_to).
     pub(super) restart: bool,
-    /// It is shown as a whole, beside what stands on the other side.
+    /// The value is shown as a whole, beside the other side's.
     pub(super) whole: Option<fn(&Tree, &Tree) -> String>,
-    /// What is said of one that came.
+    /// The text for an added entry.
     pub(super) added: Option<fn(&Tree) -> String>,
-    /// What is said of one that went, if it isn't the same: it has all settings of now.
+    /// The text for a removed entry, if it differs; it has all settings of now.
     pub(super) removed: Option<fn(&Tree) -> String>,
-    /// What one item is called of a list that may be long: each is told for itself.
+    /// The name of one item of a list that may be long: each is reported by itself.
     pub(super) each: Option<&'static str>,
-    /// Unless it says otherwise it is so many times that field beside it: both are one change then.
+    /// By default it is this multiple of that field: then both are one change.
     pub(super) follows: Option<(&'static str, u64)>,
-    /// By what an item is known, as far as it isn't by its first field; what the first leaves over is known by the second.
+    /// The keys of an item, if not its first field; what the first leaves over is matched by the second.
     pub(super) known_by: &'static [fn(&Tree) -> String],
-    /// One that went and one that came are one change: a quota without a name of its own is called after its window.
+    /// One removed and one added entry are one change: a quota without its own name is named after its window.
     pub(super) renamed: bool,
 }
 
@@ -146,8 +146,7 @@ static SENTENCES: [Sentence; 36] = [
     whole("upstreams.*.health", |health, _| {
         format!("{} every {}", text(health.get("path")), text(health.get("every")))
     }),
-    // A route has no name. Failing one of the same methods, host and path, it was that of the same host and path, or else that of
-    // the same methods and path.
+    // Routes have no names. They match by methods, host and path; else by host and path; else by methods and path.
     Sentence {
         known_by: &[route, |route| known(route, "host"), |route| known(route, "methods")],
         ..of("routes")
@@ -172,7 +171,7 @@ static SENTENCES: [Sentence; 36] = [
 
 static USUAL: Sentence = of("");
 
-/// What is said of that path.
+/// The wording for a path.
 pub(super) fn sentence(path: &[String]) -> &'static Sentence {
     let is_it = |sentence: &&Sentence| {
         let mut names = sentence.path.split('.');
@@ -201,7 +200,7 @@ fn slots(servers: &[Tree]) -> String {
     count(slots.sum(), "slot")
 }
 
-/// What a route is called: its methods, host and path.
+/// A route's name: its methods, host and path.
 fn route(route: &Tree) -> String {
     let methods = route
         .get("methods")
@@ -215,7 +214,7 @@ fn known(route: &Tree, by: &str) -> String {
     format!("{} {}", text(route.get(by)), text(route.get("path")))
 }
 
-/// The most of what a tier grants, in a line.
+/// A tier's main terms, in a line.
 fn terms(tier: &Tree) -> String {
     let quotas = tier.get("quotas").fields().iter();
     let quotas: Vec<String> = quotas
@@ -233,7 +232,7 @@ fn terms(tier: &Tree) -> String {
     )
 }
 
-/// How much a quota is, and in which window, unless the other one's is the same.
+/// A quota's limit, and its window unless the other one's is the same.
 fn quota(quota: &Tree, other: &Tree) -> String {
     let limit = text(quota.get("limit"));
     let same = |field: &(String, Tree)| field.0 == "limit" || *other.get(&field.0) == field.1;
@@ -268,7 +267,7 @@ fn limit(limit: &Tree) -> String {
     format!("{number} in {window}, {kind}, per {per}{}", enforced(limit))
 }
 
-/// What of an answer isn't the usual.
+/// The custom parts of an answer.
 fn answer(answer: &Tree) -> String {
     let status = answer.get("status").text().map(|status| format!("status {status}"));
     let headers = answer.get("headers").items().iter();

@@ -1,17 +1,17 @@
-//! Settings as a tree: what the sections' structs write of themselves, defaults filled in, in the order of their fields.
+//! Settings as a tree: the serialized sections, defaults filled in, in the order of their fields.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::Serialize;
 
-/// With this sign begins a text that nobody may see. That two of them differ is seen.
+/// Marks a secret text. Only whether two secrets differ is visible.
 pub(in crate::config) const HIDDEN: char = '\u{0}';
 
 /// A part of the settings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::config) enum Tree {
-    /// Nothing is there.
+    /// Missing.
     Nothing,
     Value(String),
     List(Vec<Tree>),
@@ -21,13 +21,13 @@ pub(in crate::config) enum Tree {
 static NOTHING: Tree = Tree::Nothing;
 
 impl Tree {
-    /// What that writes of itself.
+    /// The serialized value.
     pub(in crate::config) fn of(settings: &impl Serialize) -> Self {
         let written = serde_json::to_string(settings).and_then(|text| serde_json::from_str(&text));
         written.expect("settings are mappings of fields, lists and texts, as JSON has them")
     }
 
-    /// What stands in that field.
+    /// The value of a field.
     pub(super) fn get(&self, field: &str) -> &Self {
         let found = self.fields().iter().find(|(name, _)| name == field);
         found.map_or(&NOTHING, |(_, value)| value)
@@ -47,7 +47,7 @@ impl Tree {
         }
     }
 
-    /// As it is shown; `None` if nothing is there.
+    /// The text to show; `None` if missing.
     pub(super) fn text(&self) -> Option<String> {
         match self {
             Self::Nothing => None,

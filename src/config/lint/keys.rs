@@ -1,8 +1,8 @@
-//! Places of a key that are not read though the rest of `keys` says that clients use them: a sponsor's key there is passed over, and
-//! its caller is a stranger.
+//! Key locations that are not read although the rest of `keys` suggests that clients use them. A sponsor's key there is ignored,
+//! and its caller counts as anonymous.
 //!
-//! Clients of trace.moe and shotit send `x-trace-key`, `x-api-key` or `?key=`: whoever reads one of the first and the last is asked
-//! about the other. A field that is written says what is meant.
+//! Clients of trace.moe and shotit send `x-trace-key`, `x-api-key` or `?key=`: a file that reads one of the first and the last
+//! gets a warning about the other. A field that is written counts as intended.
 
 use std::rc::Rc;
 

@@ -3,8 +3,8 @@
 //! A warning is given where the file says two things of which one makes the other pointless, or sells less for more. Each is
 //! sure from the file alone, and what many sensible files have is none: a gap between priorities, a tier that nobody listed
 //! has, a queue of length 0. `tier_order` compares tiers by their price, `quotas` and `timeouts` find what can't come about,
-//! `unlimited_routes` routes without a request limit, `unreachable_limits` request limits that none has, `networks` those that hold
-//! every address, `unexpanded_env` variables that nobody fills in, `keys` places of a key that are not read.
+//! `unlimited_routes` routes without a request limit, `unreachable_limits` request limits that none has, `networks` those that
+//! hold every address, `unexpanded_env` variables that nobody fills in, `keys` places of a key that are not read.
 //!
 //! Warnings are given for a file with errors too, as far as it could be read; so parts of it are found by their names.
 
@@ -41,7 +41,7 @@ pub(super) struct Read<'r> {
 /// Puts down everything unwise.
 pub(super) fn add(read: &Read<'_>, report: &mut Report) {
     tier_order::add(read, report);
-    seats(read, report);
+    queue_length(read, report);
     timeouts::add(read, report);
     quotas::add(read, report);
     unlimited_routes::add(read, report);
@@ -52,20 +52,20 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
 }
 
 /// A queue that one caller alone could fill.
-fn seats(read: &Read<'_>, report: &mut Report) {
+fn queue_length(read: &Read<'_>, report: &mut Report) {
     let most = read.tiers.iter().max_by_key(|tier| tier.concurrency);
     let (Some(queue), Some(tier)) = (read.queue, most) else {
         return;
     };
-    // Without seats nobody waits, which is meant so.
+    // A queue of length 0 queues no requests, which is intended.
     if queue.length == 0 || queue.length >= tier.concurrency {
         return;
     }
-    let (name, jobs, seats) = (quoted(&tier.name), tier.concurrency, queue.length);
-    let plural = if seats == 1 { "" } else { "s" };
+    let (name, jobs, places) = (quoted(&tier.name), tier.concurrency, queue.length);
+    let plural = if places == 1 { "" } else { "s" };
     let message =
-        format!("the queue has {seats} seat{plural}, and one caller of tier {name} may have {jobs} jobs at once");
-    let advice = format!("write {jobs} or more, or less concurrency: one caller could take every seat");
+        format!("the queue has {places} place{plural}, and one caller of tier {name} may have {jobs} jobs at once");
+    let advice = format!("write {jobs} or more, or less concurrency: one caller could take every place");
     report.warn(read.place(&["queue", "length"]), message, advice);
 }
 

@@ -1,7 +1,7 @@
 //! Request limits that no request meets, and limits by which one caller can lock out all others.
 //!
-//! A request meets limits once it has a route or is for one of the door's own pages: so a limit is met only if some route, or own
-//! page, has a host, a path and a method in common with its `match`. `OPTIONS` is answered by the door itself, before any limit.
+//! A request meets limits once it has a route or is for one of tiergate's own pages: so a limit is met only if some route or own
+//! page shares a host, a path and a method with its `match`. tiergate answers `OPTIONS` itself, before any limit.
 
 use http::Method;
 
@@ -13,10 +13,10 @@ use crate::policy::rules::{Limit, Per};
 
 /// Hosts or paths that an advice lists, at most.
 const LISTED_MAX: usize = 8;
-/// The methods of the door's own pages.
+/// The methods of tiergate's own pages.
 const OWN_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
 
-/// Requests that meet limits: those of a route, or for one of the door's own pages.
+/// Requests that meet limits: those of a route, or for one of tiergate's own pages.
 struct Target<'r> {
     /// `None`: any.
     host: Option<&'r str>,
@@ -81,7 +81,7 @@ fn preflights(read: &Read<'_>, limit: &Limit, report: &mut Report) {
         .filter(|item| item.text() == Some(Method::OPTIONS.as_str()))
     {
         let message = format!("limit {} never meets `OPTIONS`", quoted(&limit.name));
-        let advice = "leave it out: the door answers preflights itself, and they are charged to nobody";
+        let advice = "leave it out: tiergate answers preflights itself, and they are charged to nobody";
         report.warn(item.place, message, advice);
     }
 }

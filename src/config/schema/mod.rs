@@ -96,8 +96,8 @@ fn strip(schema: &mut Value) {
     }
 }
 
-/// Fields that may be left out may not be empty, how wide an integer is in memory is nobody's business, defaults of whole sections
-/// are those of their fields, and a description is one line, which editors break as they like.
+/// Optional fields may not be empty, integer widths and defaults of whole sections are left out (those are the defaults of their
+/// fields), and a description is one line, which editors wrap.
 fn plain(schema: &mut Schema) {
     schema.remove("format");
     if schema

@@ -1,6 +1,4 @@
-//! What the schema says of documents, and that it says what is read.
-//!
-//! Absent on purpose: the committed file, which `tests/schema.rs` looks at.
+//! Tests that the schema accepts what is read. `tests/schema.rs` checks the committed file.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -98,7 +96,7 @@ limits:
     block_after: { refusals: 10, within: 1m, for: 1h }
 answers: { rate_limited: { status: 410, headers: { x-retry: "{retry_after}" }, content_type: text/plain, body: gone } }
 cors: { origins: ["*"], max_age: 10m }
-paths: { me: off, stats: /door/stats }
+paths: { me: off, stats: /own/stats }
 upstreams: { b: { servers: [{ url: "http://a", slots: 1 }], connect_timeout: 1s, health: { path: /h, every: 1s } } }
 routes: [{ host: a, path: /x, methods: [GET], upstream: b, metered: true, max_body: 0B, max_wait: 2s, success: [200, 206], cost: 0, on_hangup: cancel }]
 accounts: [{ name: bot, tier: 1, key_sha256: ["${BOT_KEYS}", 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae] }]

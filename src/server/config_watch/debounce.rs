@@ -1,51 +1,51 @@
-//! When what is found in a file is worth telling: once it has come to rest. Looks are counted and not time, so that a machine
-//! which stands still for a while does not make a moment last.
+//! Decides when a change of a file is reported: once the file is at rest. It counts polls, not time, so that a stalled machine
+//! doesn't cut the rest short.
 
 use super::file::Saved;
 
-/// So many looks in a row that find the same bytes, and they are at rest.
+/// A file is at rest when this many polls in a row found the same bytes.
 const SAME_LOOKS: u32 = 3;
 
-/// So many looks in a row that find no bytes, and there are none. So many looks, and what does not come to rest is told as it
-/// is.
+/// After this many polls in a row without bytes, the file counts as empty or gone; after this many without rest, its current
+/// content is reported.
 const LOOKS_MAX: u32 = 16;
 
-/// What was told of a file, and what may be told next.
+/// The content last reported, and the candidate for the next report.
 #[derive(Debug)]
 pub(super) struct Debounce {
     told: Saved,
     candidate: Option<Candidate>,
 }
 
-/// Something that differs from what was told.
+/// Content that differs from the last report.
 #[derive(Debug)]
 struct Candidate {
     found: Saved,
-    /// Looks in a row that found just this.
+    /// Polls in a row that found exactly this.
     same: u32,
-    /// Looks in a row that found no bytes, for whatever reasons.
+    /// Polls in a row that found no bytes, for whatever reason.
     without: u32,
-    /// Looks in a row that found anything but what was told.
+    /// Polls in a row that differed from the last report.
     looks: u32,
 }
 
 impl Debounce {
-    /// With what was told.
+    /// Starts with `told` as the last report.
     pub(super) fn new(told: Saved) -> Self {
         Self { told, candidate: None }
     }
 
-    /// What was told last.
+    /// The content last reported.
     pub(super) fn told(&self) -> &Saved {
         &self.told
     }
 
-    /// Whether the last look found what was told.
+    /// Whether the last poll matched the last report.
     pub(super) fn is_at_rest(&self) -> bool {
         self.candidate.is_none()
     }
 
-    /// Whether what a look has found is to be told; then it is what was told last.
+    /// Whether to report what a poll found; if so, it becomes the last report.
     pub(super) fn judge(&mut self, found: Saved) -> bool {
         if found == self.told {
             self.candidate = None;
@@ -78,7 +78,7 @@ impl Debounce {
         told
     }
 
-    /// That was told, whatever the looks before it found.
+    /// Makes `found` the last report, whatever earlier polls found.
     pub(super) fn tell(&mut self, found: Saved) {
         self.told = found;
         self.candidate = None;
@@ -96,7 +96,7 @@ mod tests {
         Ok(text.as_bytes().to_vec())
     }
 
-    /// The number of the look at which something is told, and that.
+    /// The number of the poll that leads to a report, and the report.
     fn told(looks: impl IntoIterator<Item = Saved>) -> Option<(usize, Saved)> {
         let mut debounce = Debounce::new(text("old"));
         let mut looks = (1..).zip(looks);
@@ -140,14 +140,14 @@ mod tests {
     fn what_never_rests_is_told_within_31_looks() {
         let counting = (0..).map(|look: u32| text(&look.to_string()));
         assert_eq!(told(counting), Some((16, text("15"))));
-        // Sometimes there are bytes, and sometimes there are none.
+        // Bytes and no bytes alternate.
         for every in 2..20 {
             let flickering = (1..).map(|look: usize| match look % every {
                 0 => text(&look.to_string()),
                 _ => text(""),
             });
             let (number, _) = told(flickering).expect("it is told");
-            assert!(number < 32, "every {every}: after {number} looks");
+            assert!(number < 32, "every {every}: after {number} polls");
         }
     }
 }

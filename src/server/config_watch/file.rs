@@ -1,4 +1,4 @@
-//! What stands in a file: its bytes, or why there are none. Bounded in bytes, and held up by nothing but a disk.
+//! Reads a file: its bytes, or why they can't be read. Bounded in size; blocks on nothing but the disk.
 
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -10,25 +10,25 @@ use rustix::fs::OFlags;
 
 use crate::config::FILE_BYTES_MAX;
 
-/// What a file holds: at most [`FILE_BYTES_MAX`] bytes and one, which tells one that is too long; or why that can't be had.
+/// A file's content: at most [`FILE_BYTES_MAX`] bytes and one more, which marks a file that is too long; or why it can't be read.
 pub type Saved = Result<Vec<u8>, Unreadable>;
 
 /// Why a file can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// There is none of this name.
+    /// There is no such file.
     Gone,
-    /// The name is that of something else: a folder, a device, a pipe.
+    /// It is not a regular file: a folder, a device, a pipe.
     NoFile,
-    /// The system refuses it: the kind of its error, and its words.
+    /// The kind and text of the system's error.
     System(io::ErrorKind, String),
 }
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Gone => f.write_str("there is no such file"),
-            Self::NoFile => f.write_str("it is a folder, a device or a pipe, and no file"),
+            Self::Gone => f.write_str("no such file"),
+            Self::NoFile => f.write_str("it is not a regular file but a folder, a device or a pipe"),
             Self::System(_, words) => f.write_str(words),
         }
     }
@@ -45,15 +45,15 @@ impl From<io::Error> for Unreadable {
     }
 }
 
-/// What a file holds. Blocks on the disk.
+/// Reads a file. Blocks on the disk.
 ///
 /// # Errors
-/// It is not there, is no file, or the system refuses it.
+/// It doesn't exist, is no regular file, or the system refuses to read it.
 pub fn read(file: &Path) -> Saved {
     read_unless(file, None).map(|(_, bytes)| bytes.unwrap_or_default())
 }
 
-/// By what a file can be told from what it was: where it lies, how long it is and when it was changed.
+/// Metadata that changes with a file's content: its location, length and times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
@@ -75,11 +75,11 @@ impl Stamp {
     }
 }
 
-/// The file's stamp before it was read, and what it holds, or `None` if it has the stamp `known`. Blocks on the disk.
+/// The file's stamp before reading, and its content, or `None` if the stamp equals `known`. Blocks on the disk.
 pub(super) fn read_unless(file: &Path, known: Option<Stamp>) -> Result<(Stamp, Option<Vec<u8>>), Unreadable> {
-    // Before it is opened: a device may do something when it is.
+    // Before opening: opening a device may have effects.
     let _found = regular(fs::metadata(file)?)?;
-    // A network's disk answers anew only when the file is opened, so its stamp is taken then; and by then it may be a pipe.
+    // Network file systems revalidate on open, so the stamp is taken after it; by then the path may be a pipe.
     let mut options = OpenOptions::new();
     let opened = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     let file = opened.open(file)?;

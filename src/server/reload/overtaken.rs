@@ -1,5 +1,5 @@
-//! A request that a reload overtakes: it has come to the door before, and asks the limits and the gate after it (semantics §10.53). It
-//! keeps its route and its key; its tier, limits and quotas are the newest ones, and so is all that it is told.
+//! A reload overtakes a request: the request came in before it, and meets the limits and the gate after it (semantics §10.53).
+//! It keeps its route and key; its tier, limits and quotas are the newest, and so are the values in its answer.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,17 +19,17 @@ use crate::upstream::Connections;
 
 /// SHA-256 of `k`.
 const KEY: &str = "8254c329a92850f6d539dd376f4816ee2764517da5e0235514af433164480d7a";
-/// SHA-256 of nobody's key.
+/// A SHA-256 without a known key.
 const NOBODYS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// What differs between the files of a test.
+/// The parts in which a test's files differ.
 struct File<'f> {
     tiers: &'f str,
-    /// The tier of the listed account, and its key; `None`: it isn't listed.
+    /// The tier and key of the listed account; `None`: it isn't listed.
     account: Option<(&'f str, &'f str)>,
     limits: &'f str,
     more: &'f str,
-    /// Which of the two upstreams is there, and its route's cost.
+    /// Which of the two upstreams exists, and its route's cost.
     upstream: usize,
     cost: u32,
 }
@@ -45,7 +45,7 @@ const FILE: File<'static> = File {
     cost: 1,
 };
 
-/// A server that nobody but the test asks.
+/// A proxy that only the test talks to.
 struct Fixture {
     live: Reloader,
     core: Core,
@@ -53,7 +53,7 @@ struct Fixture {
     workers: [SocketAddr; 2],
 }
 
-/// Two servers: each answers with its number and the head that it was sent.
+/// An upstream server that answers with its number and the request head.
 async fn worker(number: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
@@ -98,7 +98,7 @@ impl Fixture {
         }
     }
 
-    /// The file becomes this one.
+    /// Loads this file.
     async fn reload(&mut self, file: &File<'_>) {
         let config = Arc::new(config(file, &self.folder, &self.workers));
         let at = self.services().gate.clock().wall();
@@ -113,13 +113,13 @@ impl Fixture {
         self.core.site.load_full()
     }
 
-    /// What is answered to a request that has come to that door, with these lines of its head.
+    /// The answer to a request that came in at that site, with these header lines.
     async fn ask(&self, by: &Site, path: &str, lines: &str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let client = async {
             let mut stream = TcpStream::connect(address).await.expect("somebody listens");
-            let head = format!("GET {path} HTTP/1.1\r\nhost: door.example\r\n{lines}connection: close\r\n\r\n");
+            let head = format!("GET {path} HTTP/1.1\r\nhost: proxy.example\r\n{lines}connection: close\r\n\r\n");
             stream.write_all(head.as_bytes()).await.expect("it is read");
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.expect("text");
@@ -168,7 +168,7 @@ fn config(file: &File<'_>, folder: &std::path::Path, workers: &[SocketAddr; 2]) 
     Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"))
 }
 
-/// Whether the answer has all of these, between which there is ` & `.
+/// Asserts that the answer has all of these, separated by ` & `.
 #[track_caller]
 fn says(answer: &str, status: u16, parts: &str) {
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
@@ -177,7 +177,7 @@ fn says(answer: &str, status: u16, parts: &str) {
     }
 }
 
-/// A search by the first file after the second one is in force.
+/// A search that came in under the first file, while the second is in force.
 async fn overtaken(before: &File<'_>, after: &File<'_>) -> String {
     let mut fixture = Fixture::open(before).await;
     let came_to = fixture.site();
@@ -185,7 +185,7 @@ async fn overtaken(before: &File<'_>, after: &File<'_>) -> String {
     fixture.search(&came_to).await
 }
 
-/// The same with a limit in both, so that it is noticed there; without, the gate notices it.
+/// The same also with a limit in both files, where the limiter notices the reload; without one, the gate does.
 async fn overtaken_both_ways(before: &File<'_>, after: &File<'_>) -> [String; 2] {
     let limits = "{ name: http, per: account, limit: 100, window: 1h }";
     let limited = (File { limits, ..*before }, File { limits, ..*after });
@@ -241,7 +241,7 @@ async fn an_account_whose_tier_is_gone_has_the_strangers_terms() {
     }
 }
 
-/// Its key is nobody's any more, and its account is as it was while it isn't listed; listed again, it is as the newest file has it.
+/// While it isn't listed, its key is invalid and it keeps its terms; listed again, it has those of the newest file.
 #[tokio::test]
 async fn an_account_that_is_listed_again_is_as_the_newest_file_has_it() {
     let mut fixture = Fixture::open(&FILE).await;
@@ -328,7 +328,7 @@ async fn a_limit_that_changed_its_number_counts_by_the_new_one() {
         200,
         "x-ratelimit-limit: 5 & x-ratelimit-remaining: 4",
     );
-    // At another place.
+    // At another index.
     let nine = "{ name: new, per: account, limit: 50, window: 1h, headers: off }, { name: http, per: account, limit: 9, window: 1h }";
     fixture.reload(&limits(nine)).await;
     says(
@@ -358,8 +358,8 @@ async fn a_limit_that_is_gone_or_not_enforced_refuses_nobody_any_more() {
     let came_to = fixture.site();
     says(&fixture.search(&came_to).await, 200, r#""gone";r=0"#);
     says(&fixture.search(&came_to).await, 429, "rate_limited");
-    // The bug: an edit raised a limit's number and began to enforce it, or the other way round, and who had come by the old file was
-    // refused by the number of the one and the word of the other.
+    // Regression: an edit raised a limit's number and began to enforce it, or the reverse; a request under the old file was
+    // refused by the number of one file and the `enforce` of the other.
     fixture
         .reload(&limits(
             "{ name: http, per: account, limit: 1, window: 1h, enforce: false }",
@@ -438,7 +438,7 @@ async fn a_strangers_page_and_a_wrong_key_meet_the_newest_limits() {
     says(&fixture.search(&came_to).await, 429, r#""limit":3"#);
 }
 
-/// A reload between the limits and the gate: the limits have decided, and charge nothing again.
+/// A reload between the limits and the gate: the limits have decided, and are not charged again.
 #[tokio::test]
 async fn a_reload_after_the_limits_charges_them_once() {
     let limits = "{ name: other, per: account, limit: 70, window: 1h, headers: off }, { name: http, per: account, limit: 5, window: 1h }";
@@ -449,7 +449,8 @@ async fn a_reload_after_the_limits_charges_them_once() {
         limits: "{ name: http, per: account, limit: 9, window: 1h }",
         ..FILE
     };
-    // The gate alone, as if the limits had been asked before.
+    // Reload the gate only, as if the limits had decided before.
+
     let config = config(&after, &fixture.folder, &fixture.workers);
     let upstreams = &mut fixture.live.parts.upstreams;
     let rules = Arc::new(upstreams.take_up(&config).expect("few names"));
