@@ -148,7 +148,8 @@ fields! {
     #[serde(default)]
     quotas: Numbers<u64> =
         Field::within(Bounds::of("a quota", Rule::Number(0, 1_000_000_000_000))).as_option("quota");
-    /// Its own number for a request limit, or `NAME=` for the tier's; `NAME=N,lifts=network` lifts the network's number too. May be repeated
+    /// Its own number for a request limit, or `NAME=` for the tier's; `NAME=N,lifts=network` lifts the network's
+    /// number too. May be repeated
     #[serde(default)]
     limits: Numbers<OwnLimit> = Field::within(OWN_LIMIT).as_option("limit");
     /// Expiry day (UTC) or time, such as 2027-01-01, after which it has the anonymous tier's terms; or `never`
