@@ -36,7 +36,11 @@ use tokio::signal::unix::{SignalKind, signal};
 /// their concurrency, quotas and rate limits, and forwards admitted requests to upstream servers. One file, tiers.yaml,
 /// configures everything.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(
+    version,
+    propagate_version = true,
+    after_help = "Example: tiergate serve --config tiers.yaml"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

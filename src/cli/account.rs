@@ -13,6 +13,7 @@ use super::{CliError, Target, table, transfer, unless_enough};
 
 /// Add, list, show, change, remove, import and export accounts.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate account list --sort used")]
 pub struct Account {
     #[command(flatten)]
     target: Target,

@@ -284,8 +284,8 @@ impl Lead {
                 source: server.admin.token,
             }),
             (None, Err(errors)) => {
-                "Name the server's file with --config FILE or its data folder with --data-dir DIR, or give --admin HOST:PORT and \
-                 the token in";
+                let advice = "Name the server's file with --config FILE or its data folder with --data-dir DIR, or give \
+                              --admin HOST:PORT and the token in";
                 Err(CliError::Config(errors, format!("{advice} {TOKEN_VARIABLE}")))
             }
         }

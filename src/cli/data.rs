@@ -88,7 +88,7 @@ pub fn caller_json(caller: &CallerName) -> Value {
 /// Parses a duration such as `24h`.
 ///
 /// # Errors
-/// It is none, with what to write.
+/// What to write instead.
 pub fn length(text: &str) -> Result<Span, String> {
     length_of_time(text).map(Span::from)
 }
@@ -96,7 +96,7 @@ pub fn length(text: &str) -> Result<Span, String> {
 /// Parses a time, a day (UTC), which stands for its beginning, or an age.
 ///
 /// # Errors
-/// It is none of them, with what to write.
+/// What to write instead.
 pub fn time(text: &str) -> Result<UnixTime, String> {
     let millis = |time: Timestamp| UnixTime::from_millis(u64::try_from(time.as_millisecond()).unwrap_or(0));
     if let Ok(time) = text.parse::<Timestamp>() {

@@ -13,6 +13,7 @@ use crate::store::{OpenError, View};
 
 /// Maintain the database.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate db verify")]
 pub struct Db {
     #[command(subcommand)]
     command: Command,

@@ -14,6 +14,7 @@ use crate::store::keys::hash;
 
 /// Add, list, rotate and revoke API keys.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate key add acme")]
 pub struct Key {
     #[command(flatten)]
     target: Target,

@@ -16,6 +16,7 @@ const PAGE: usize = 1_000;
 
 /// List, show, change and remove networks with request limits, notes or blocks of their own.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: tiergate network list")]
 pub struct Network {
     #[command(flatten)]
     target: Target,

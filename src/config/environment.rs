@@ -1,5 +1,5 @@
-//! What the file only names, so that no secret stands in it: `${NAME}`, a variable of the environment, and files of one secret.
-//! They are looked up through [`Environment`], so that reading a document stays pure.
+//! Expands what the file only names, so that it holds no secrets: `${NAME}`, an environment variable, and files with one secret.
+//! The lookups go through [`Environment`], so that reading a document stays pure.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,24 +12,24 @@ use crate::small_file;
 
 /// The longest name of a variable, in characters.
 const NAME_CHARS_MAX: usize = 64;
-/// The most that a variable or file may hold, in bytes.
+/// The most bytes that a variable or file may hold.
 const HELD_BYTES_MAX: usize = 4096;
-/// Names of variables that can be filled in.
+/// The names of variables that can be expanded.
 pub(super) const REFERENCE_PATTERN: &str = r"^\$\{[A-Z_][A-Z0-9_]{0,63}\}$";
 
-/// Where variables and files are found.
+/// The source of variables and files.
 pub trait Environment {
-    /// What the variable of that name holds; `None` if there is none.
+    /// The value of that variable; `None` if it is not set.
     fn variable(&self, name: &str) -> Option<String>;
 
-    /// The text of that file, which is a regular one, as far as it is judged. The path is seen from the working directory.
+    /// The text of a regular file, as far as it is checked. The path is relative to the working directory.
     ///
     /// # Errors
     /// It can't be read, or is no regular file.
     fn file(&self, path: &Path) -> io::Result<String>;
 }
 
-/// That of this process.
+/// The environment of this process.
 #[derive(Clone, Copy, Debug)]
 pub struct System;
 
@@ -44,7 +44,7 @@ impl Environment for System {
     }
 }
 
-/// One in which there is nothing.
+/// An empty environment.
 #[derive(Clone, Copy, Debug)]
 pub struct Nothing;
 
@@ -58,17 +58,17 @@ impl Environment for Nothing {
     }
 }
 
-/// Where it is looked up, and how bad it is if it isn't there.
+/// Where to look up, and how to report what is missing.
 #[derive(Clone, Copy)]
 pub(super) struct EnvContext<'e> {
     environment: &'e dyn Environment,
-    /// Where relative paths begin; empty is the working directory.
+    /// The folder of relative paths; empty is the working directory.
     folder: &'e Path,
     lacking: Severity,
 }
 
 impl<'e> EnvContext<'e> {
-    /// All that is named must be there.
+    /// Missing values are errors.
     pub(super) fn complete(environment: &'e dyn Environment, folder: &'e Path) -> Self {
         let lacking = Severity::Error;
         Self {
@@ -78,7 +78,7 @@ impl<'e> EnvContext<'e> {
         }
     }
 
-    /// What is not there is warned of: it may be where the server runs.
+    /// Missing values are warnings: they may exist where the server runs.
     pub(super) fn elsewhere(environment: &'e dyn Environment, folder: &'e Path) -> Self {
         let lacking = Severity::Warning;
         Self {
@@ -88,12 +88,12 @@ impl<'e> EnvContext<'e> {
         }
     }
 
-    /// A path as it is written, seen from the working directory.
+    /// A path in the file, relative to the working directory.
     pub(super) fn path(&self, written: impl AsRef<Path>) -> PathBuf {
         relative::resolved(self.folder, written)
     }
 
-    /// What the variable holds, which is named at that place.
+    /// The value of the variable that is named at that location.
     pub(super) fn variable(&self, name: &str, place: Location, report: &mut Report) -> Option<String> {
         let held = self.environment.variable(name);
         if held.is_none() {
@@ -103,7 +103,7 @@ impl<'e> EnvContext<'e> {
         bounded(held?, place, report)
     }
 
-    /// The text of the file that is written at that place.
+    /// The text of the file that is named at that location.
     pub(super) fn file(&self, written: &str, place: Location, report: &mut Report) -> Option<String> {
         match self.environment.file(&self.path(written)) {
             Ok(held) => bounded(held, place, report),
@@ -140,8 +140,8 @@ fn bounded(held: String, place: Location, report: &mut Report) -> Option<String>
     None
 }
 
-/// The name in `${NAME}`, if the text is that and nothing else. Capital letters alone: a secret that somebody has put in braces
-/// is hardly taken for a name, and shown.
+/// The name in `${NAME}`, if the text is nothing else. Only capital letters: so a secret in braces is hardly taken for a name,
+/// and shown.
 pub(super) fn reference(text: &str) -> Option<&str> {
     let name = text.strip_prefix("${")?.strip_suffix('}')?;
     let legal = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';

@@ -1,5 +1,4 @@
-//! What is wrong in a configuration, and what is legal and unwise: every problem at once, each with its line, an arrow and
-//! what to do.
+//! Errors and warnings of a configuration: all of them at once, each with its line, an arrow and advice.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -8,13 +7,13 @@ use super::snippet::{self, Excerpt, Lines};
 use super::yaml::Location;
 use super::{Config, Operators};
 
-/// Errors that are shown, at most, and as many warnings; the rest is counted.
+/// The most errors shown, and the most warnings; the rest is counted.
 pub const SHOWN_PROBLEMS_MAX: usize = 100;
 
-/// An advice that would end beyond this column stands below the arrow instead of beside it.
+/// Advice that would end beyond this column goes below the arrow instead of beside it.
 const SHOWN_WIDTH_MAX: usize = 160;
 
-/// How bad a problem is.
+/// The severity of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// The file is rejected.
@@ -33,35 +32,35 @@ impl Severity {
     }
 }
 
-/// One thing that is wrong or unwise.
+/// An error or a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What it is, in one line.
+    /// The message, in one line.
     pub message: String,
-    /// What to do about it, in one line; empty if the message says it all.
+    /// The advice, in one line; empty if the message is enough.
     pub advice: String,
-    /// Where, unless it is about the file as a whole.
+    /// The location, unless the problem is about the file as a whole.
     pub spot: Option<Spot>,
 }
 
-/// A place in the file. Lines and columns are counted from 1, columns in characters.
+/// A location in the file. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spot {
     /// The line.
     pub line: u32,
     /// The column.
     pub column: u32,
-    /// The line in which it ends.
+    /// The line of its end.
     pub end_line: u32,
-    /// The first column there that is no longer part of it.
+    /// The first column after its end.
     pub end_column: u32,
-    /// The line itself.
+    /// The text of the line.
     pub excerpt: Excerpt,
 }
 
-/// What is put before and after a piece of what is shown, such as a terminal's signs for a colour. By default nothing.
+/// Text before and after a piece of output, such as terminal colours. Empty by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ink(pub &'static str, pub &'static str);
 
@@ -71,16 +70,16 @@ impl Ink {
     }
 }
 
-/// How the pieces of a shown problem are told apart. By default not at all.
+/// The styles of a problem's pieces. None by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inks {
     /// The word `error`, and its arrow.
     pub error: Ink,
     /// The word `warning`, and its arrow.
     pub warning: Ink,
-    /// What the problem is.
+    /// The message.
     pub message: Ink,
-    /// Line numbers and what stands around the line.
+    /// Line numbers and the frame of the line.
     pub margin: Ink,
 }
 
@@ -93,7 +92,7 @@ impl Inks {
     }
 }
 
-/// What was found in a file, in the order of its lines.
+/// The problems of a file, in the order of its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics {
     name: String,
@@ -103,7 +102,7 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// A file that is wrong as a whole: it cannot be read, it is too long.
+    /// An error of the file as a whole: it can't be read, it is too long.
     pub(super) fn of_file(name: &str, message: impl Into<String>, advice: impl Into<String>) -> Self {
         let problem = Problem {
             severity: Severity::Error,
@@ -139,7 +138,7 @@ impl Diagnostics {
         self.warnings
     }
 
-    /// How many there are of each, in words.
+    /// The numbers of errors and warnings, in words.
     pub fn summary(&self) -> String {
         let counts = [(self.errors, "error"), (self.warnings, "warning")];
         let counts = counts.iter().filter(|(count, _)| *count > 0);
@@ -150,12 +149,12 @@ impl Diagnostics {
         }
     }
 
-    /// All problems with their lines, and how many there are, in those inks.
+    /// All problems with their lines, and their numbers, in that style.
     pub fn shown(&self, inks: Inks) -> impl fmt::Display {
         Shown { findings: self, inks }
     }
 
-    /// The errors alone; `None` if there are none.
+    /// Only the errors; `None` if there are none.
     fn into_errors(mut self) -> Option<ConfigErrors> {
         self.problems.retain(|problem| problem.severity == Severity::Error);
         self.warnings = 0;
@@ -163,14 +162,14 @@ impl Diagnostics {
     }
 }
 
-/// What a file says, and what was found in it.
+/// The result of checking a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// What it says, if nothing is wrong.
+    /// The configuration, if there are no errors.
     pub config: Option<Config>,
     /// How operators reach the server, if nothing is wrong with that.
     pub operators: Option<Operators>,
-    /// What was found in it: if there is no `config`, at least one error.
+    /// The problems: at least one error if there is no `config`.
     pub findings: Diagnostics,
 }
 
@@ -183,7 +182,7 @@ impl Checked {
         }
     }
 
-    /// What the file says, whatever is unwise in it.
+    /// The configuration, whatever the warnings.
     ///
     /// # Errors
     /// Everything that is wrong.
@@ -197,12 +196,12 @@ impl Checked {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order of its lines. Never empty.
+/// All errors of a configuration, in the order of its lines. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(pub(super) Diagnostics);
 
 impl ConfigErrors {
-    /// A file that can't be taken up as a whole, with what to do.
+    /// An error of the file as a whole, with advice.
     pub fn of_whole(name: &str, message: impl Into<String>, advice: impl Into<String>) -> Self {
         Self(Diagnostics::of_file(name, message, advice))
     }
@@ -212,12 +211,12 @@ impl ConfigErrors {
         self.0.name()
     }
 
-    /// What is wrong, at most [`SHOWN_PROBLEMS_MAX`] of it, in the order of the lines.
+    /// The errors, at most [`SHOWN_PROBLEMS_MAX`], in the order of the lines.
     pub fn problems(&self) -> &[Problem] {
         self.0.problems()
     }
 
-    /// How much is wrong. At least 1.
+    /// The number of errors, at least 1.
     pub fn count(&self) -> usize {
         self.0.errors()
     }
@@ -278,50 +277,50 @@ fn show(problem: &Problem, name: &str, inks: Inks, f: &mut fmt::Formatter<'_>) -
     }
 }
 
-/// Problems as they are found, before they are put in order.
+/// Collects problems before they are sorted.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     errors: Vec<Found>,
     warnings: Vec<Found>,
     /// The lines and columns of the errors.
     wrong: BTreeSet<(u32, u32)>,
-    /// Fields of mappings that a mistyped one was likely meant to be.
+    /// Fields of mappings that a mistyped one probably stands for.
     meant: HashSet<(Location, &'static str)>,
 }
 
-/// Where, what, and what to do.
+/// Location, message and advice.
 type Found = (Location, String, String);
 
 impl Report {
-    /// Puts an error down.
+    /// Adds an error.
     pub(super) fn add(&mut self, place: Location, message: impl Into<String>, advice: impl Into<String>) {
         self.wrong.insert((place.line, place.column));
         self.errors.push((place, message.into(), advice.into()));
     }
 
-    /// Puts a warning down.
+    /// Adds a warning.
     pub(super) fn warn(&mut self, place: Location, message: impl Into<String>, advice: impl Into<String>) {
         self.warnings.push((place, message.into(), advice.into()));
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no errors.
     pub(super) fn is_empty(&self) -> bool {
         self.errors.is_empty()
     }
 
-    /// Whether nothing is wrong within that place.
+    /// Whether there are no errors within that location.
     pub(super) fn is_sound(&self, place: Location) -> bool {
         let from = (place.line, place.column);
         let to = (place.end_line, place.end_column).max((place.line, place.column + 1));
         self.wrong.range(from..to).next().is_none()
     }
 
-    /// Notes that a mistyped field of the mapping at that place was likely meant to be this one.
+    /// Notes that a mistyped field of the mapping at that location probably stands for this one.
     pub(super) fn mean(&mut self, mapping: Location, field: &'static str) {
         self.meant.insert((mapping, field));
     }
 
-    /// Whether it was.
+    /// Whether that was noted.
     pub(super) fn is_meant(&self, mapping: Location, field: &'static str) -> bool {
         self.meant.contains(&(mapping, field))
     }
@@ -331,7 +330,7 @@ impl Report {
         self.errors.len()
     }
 
-    /// What was found, in the order of the lines, each with its line, of which `lines` hides the secrets.
+    /// The problems in the order of the lines, each with its line, in which `lines` hides secrets.
     pub(super) fn into_findings(self, name: &str, mut lines: Lines<'_>) -> Diagnostics {
         let (errors, warnings) = (self.errors.len(), self.warnings.len());
         let mut found: Vec<(Severity, Found)> = Vec::new();

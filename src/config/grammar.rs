@@ -1,5 +1,4 @@
-//! What may stand where in a document, as its schema says: fields by their names, entries of which the operator chose the names,
-//! items and values.
+//! The grammar of a document, from its schema: fields, entries with names of the operator's choice, items and values.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -9,27 +8,27 @@ use serde_json::Value;
 use super::scalar::SECRET;
 use super::schema;
 
-/// The names of all fields, wherever they stand.
+/// The names of all fields, at any location.
 static FIELDS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
     let mut fields = BTreeSet::new();
     collect(schema::described(), &mut fields);
     fields
 });
 
-/// A place of the document: what the schema lets stand there.
+/// A node of the grammar: what the schema allows there.
 #[derive(Clone, Debug)]
 pub(super) struct Spot {
-    /// Each form that a value may have there, references followed.
+    /// The alternatives for a value, references resolved.
     forms: Vec<&'static Value>,
 }
 
-/// What a name in a mapping is.
+/// The kind of a name in a mapping.
 pub(super) enum Named {
-    /// A field, and what may stand there.
+    /// A field, and the grammar of its value.
     Field(Spot),
-    /// One that the operator chose, and what may stand there.
+    /// A name of the operator's choice, and the grammar of its value.
     Chosen(Spot),
-    /// No field of this mapping.
+    /// Not a field of this mapping.
     Unknown,
 }
 
@@ -39,7 +38,7 @@ impl Spot {
         Self::of(schema::described())
     }
 
-    /// A place of which nothing is known.
+    /// An unknown location.
     pub(super) fn nowhere() -> Self {
         Self { forms: Vec::new() }
     }
@@ -49,7 +48,7 @@ impl Spot {
         Self { forms }
     }
 
-    /// What that name is, if a mapping stands here.
+    /// The kind of that name, if this is a mapping.
     pub(super) fn named(&self, name: &str) -> Named {
         let field = |form: &&'static Value| form.get("properties").and_then(|fields| fields.get(name));
         if let Some(field) = self.forms.iter().find_map(field) {
@@ -60,29 +59,29 @@ impl Spot {
         chosen.map_or(Named::Unknown, |entry| Named::Chosen(Self::of(entry)))
     }
 
-    /// The names of the fields of a mapping that stands here.
+    /// The names of this mapping's fields.
     pub(super) fn fields(&self) -> impl Iterator<Item = &'static str> {
         let fields = self.forms.iter().filter_map(|form| form.get("properties")?.as_object());
         fields.flat_map(|fields| fields.keys().map(String::as_str))
     }
 
-    /// Whether nobody may see what stands here.
+    /// Whether the value is secret.
     pub(super) fn is_secret(&self) -> bool {
         self.forms.iter().any(|form| form.get(SECRET).is_some())
     }
 
-    /// Whether a variable of the environment is filled in here.
+    /// Whether environment variables are expanded here.
     pub(super) fn takes_variable(&self) -> bool {
         self.forms.iter().any(|form| form.get("x-environment").is_some())
     }
 
-    /// An item of a list that stands here. Where none belongs, it is judged as if it stood alone.
+    /// An item of this list. If no list is allowed here, an item is treated like a single value.
     pub(super) fn item(&self) -> Self {
         let items = self.forms.iter().find_map(|form| form.get("items"));
         items.map_or_else(|| self.clone(), Self::of)
     }
 
-    /// Whether a single value may stand here, or in a list that belongs here.
+    /// Whether a single value is allowed here, or in a list here.
     pub(super) fn takes_value(&self) -> bool {
         let single = |form: &&'static Value| {
             let name = form.get("type").and_then(Value::as_str);

@@ -8,27 +8,27 @@ use super::Config;
 use super::secret::without_credentials;
 use super::upstreams::server_at;
 
-/// What is said instead of the file.
+/// Overrides of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// Where upstreams lead: `URL`, which is said of all, at most once, and `NAME=URL`, at most once of each.
+    /// The servers of upstreams: `URL` for all, at most once, and `NAME=URL`, at most once each.
     pub upstreams: Vec<String>,
     /// The public address.
     pub listen: Option<SocketAddr>,
-    /// The operator's address.
+    /// The admin address.
     pub admin: Option<SocketAddr>,
-    /// The folder of what must survive.
+    /// The data folder.
     pub data_dir: Option<PathBuf>,
 }
 
-/// What is said instead doesn't fit the file.
+/// An override that doesn't fit the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OverrideError {
-    /// What was given is no URL of a server.
+    /// Not the URL of a server.
     NoUrl(String),
-    /// There is no upstream of that name: these there are.
+    /// Unknown upstream: the known ones.
     NoUpstream(String, Vec<String>),
-    /// It is said twice where this upstream leads, or all of them if it has no name.
+    /// Two overrides for this upstream, or for all of them if it has no name.
     Twice(Option<String>),
 }
 
@@ -55,12 +55,12 @@ impl fmt::Display for OverrideError {
 impl std::error::Error for OverrideError {}
 
 impl Overrides {
-    /// The configuration with what is said instead.
+    /// Applies the overrides to the configuration.
     ///
     /// # Errors
-    /// It doesn't fit the file.
+    /// An override doesn't fit the file.
     pub fn apply(&self, mut config: Config) -> Result<Config, OverrideError> {
-        // What is said of all comes before what is said of one.
+        // An override for all comes before those for one.
         let given = self.upstreams.iter().map(|given| named(given));
         let (all, one): (Vec<_>, Vec<_>) = given.partition(|(name, _)| name.is_none());
         let mut said: Vec<Option<&str>> = Vec::new();
@@ -79,11 +79,12 @@ impl Overrides {
 }
 
 impl Config {
-    /// Lets the upstream of that name lead to the server at that URL alone, or every upstream if none is named. The server has
-    /// as many slots as all that were there before.
+    /// Replaces the servers of that upstream, or of every upstream, by the server at that URL. It gets as many slots as all
+    /// servers before.
     ///
     /// # Errors
-    /// There is no such upstream, or that is no URL.
+    /// There is no such upstream, or the URL is invalid.
+
     pub fn lead(&mut self, upstream: Option<&str>, url: &str) -> Result<(), OverrideError> {
         let is_meant = |name: &str| upstream.is_none_or(|meant| meant == name);
         if let Some(meant) = upstream

@@ -1,13 +1,13 @@
-//! Where relative paths in a file begin: in the folder of the file's path as it was given. Links aren't followed: a ConfigMap
-//! keeps its files behind links into folders that come and go.
+//! Relative paths in a file start in the folder of the file's path as it was given. Links aren't followed: a ConfigMap keeps its
+//! files behind links into folders that come and go.
 
 use std::path::{Path, PathBuf};
 
 /// Folders whose entries are open descriptors of a process, such as `/dev/fd/63` for `<(sops -d tiers.enc.yaml)`.
 const DESCRIPTOR_FOLDERS: [&str; 2] = ["/dev/fd", "/proc"];
 
-/// The folder where relative paths in that file begin. Empty is the working directory: of a file there, and of a descriptor,
-/// which lies in no folder.
+/// The folder of relative paths in that file. Empty is the working directory: for a file in it, and for a descriptor, which is in
+/// no folder.
 pub(super) fn folder_of(file: &Path) -> &Path {
     match is_descriptor(file) {
         true => Path::new(""),
@@ -15,12 +15,12 @@ pub(super) fn folder_of(file: &Path) -> &Path {
     }
 }
 
-/// Whether that path is a process's open descriptor, such as a pipe that a shell made, and no file in a folder.
+/// Whether that path is an open descriptor, such as a shell's pipe, and not a file in a folder.
 pub(super) fn is_descriptor(file: &Path) -> bool {
     file == Path::new("/dev/stdin") || DESCRIPTOR_FOLDERS.iter().any(|folder| file.starts_with(folder))
 }
 
-/// A path that is written in a file, seen from the working directory. `..` stays: the folder before it may be a link.
+/// A path in a file, relative to the working directory. `..` stays: the folder before it may be a link.
 pub(super) fn resolved(folder: &Path, written: impl AsRef<Path>) -> PathBuf {
     folder.join(written).components().collect()
 }

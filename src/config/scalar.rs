@@ -1,5 +1,5 @@
-//! Types of single values, each said once: how it is read, how its schema reads and how it is written. A field names its type in
-//! `#[serde(with = "As::<Length>")]`, or `Maybe` if it has no default, and keeps a plain value.
+//! Types of single values, each defined once: how it is read, its schema, and how it is written. A field names its type in
+//! `#[serde(with = "As::<Length>")]`, or `Maybe` if it has no default, and holds a plain value.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -21,23 +21,23 @@ use crate::policy::rules::{TierId, UpstreamId};
 
 /// A type of single values.
 pub(super) trait Scalar {
-    /// What a field of this type holds.
+    /// The type of the field.
     type Value;
 
-    /// The value that is written there, or `None` once the report says what is wrong with it.
+    /// Reads the value, or reports what is wrong with it and returns `None`.
     fn read(node: &Node, report: &mut Report) -> Option<Self::Value>;
 
-    /// What takes its place then: never used, since a document with an error gives no configuration.
+    /// The stand-in for an invalid value: never used, since a document with an error gives no configuration.
     fn stand_in() -> Self::Value;
 
-    /// As tiers.yaml writes it, for the schema to say what the default is, and for a difference. An object is an entry of a list.
+    /// The value as in tiers.yaml, for defaults in the schema, and for differences. An object is an entry of a list.
     fn written(value: &Self::Value) -> Value;
 
-    /// What the schema says of it.
+    /// The schema of the type.
     fn schema() -> Value;
 }
 
-/// A field that has a default, or must be there.
+/// A field with a default, or a required one.
 pub(super) struct As<S>(PhantomData<S>);
 
 impl<S: Scalar> As<S> {
@@ -54,7 +54,7 @@ impl<S: Scalar> As<S> {
     }
 }
 
-/// A field that may be left out.
+/// An optional field.
 pub(super) struct Maybe<S>(PhantomData<S>);
 
 impl<S: Scalar> Maybe<S> {
@@ -68,7 +68,7 @@ impl<S: Scalar> Maybe<S> {
     }
 }
 
-/// A type that the schema describes where it stands, rather than by a name.
+/// A type whose schema is inlined rather than referenced by name.
 macro_rules! inline_schema {
     ([$($generics:tt)*] $type:ty, |$generator:pat_param| $schema:expr) => {
         impl<$($generics)*> schemars::JsonSchema for $type {
@@ -114,10 +114,10 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy, const MIN: u64, const MAX: u64> Scal
     }
 }
 
-/// A length of time from `MIN` to `MAX` milliseconds.
+/// A duration from `MIN` to `MAX` milliseconds.
 pub(super) struct LengthIn<const MIN: u64, const MAX: u64>;
 
-/// A length of time, longer than zero and at most a leap year.
+/// A duration, longer than zero and at most a leap year.
 pub(super) type Length = LengthIn<1, { DURATION_MAX.as_secs() * 1_000 }>;
 
 impl<const MIN: u64, const MAX: u64> Scalar for LengthIn<MIN, MAX> {
@@ -163,14 +163,14 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy, const MIN: u64, const MAX: u64> Scal
     }
 }
 
-/// Several values, `MIN` to `MAX` of them.
+/// A list of `MIN` to `MAX` values.
 pub(super) struct Several<S, const MIN: usize, const MAX: usize>(PhantomData<S>);
 
-/// What several may be of.
+/// A type of list items.
 pub(super) trait OfSeveral: Scalar<Value: PartialEq + Clone> {
     /// One of them, in messages.
     const NOUN: &'static str;
-    /// Whether none of them may be there twice.
+    /// Whether duplicates are errors.
     const ONCE: bool = false;
 }
 
@@ -239,7 +239,7 @@ impl<S: Scalar> Scalar for OrOff<S> {
     }
 }
 
-/// A value that nobody may see: a token, a key, its hash, or what names one.
+/// A secret value: a token, a key, its hash, or what names one.
 pub(super) struct Secret<S>(PhantomData<S>);
 
 impl<S: Scalar> Scalar for Secret<S> {
@@ -272,40 +272,40 @@ fn hidden(value: Value) -> Value {
     }
 }
 
-/// By this word the schema says that nobody may see a value.
+/// The schema's keyword for secret values.
 pub(super) const SECRET: &str = "x-secret";
 
 /// A text that is parsed.
 pub(super) trait Parsed {
     type Value: Display;
-    /// What it is called in messages.
+    /// Its noun in messages.
     const WHAT: &'static str;
-    /// What it is called in the table of settings.
+    /// Its noun in the table of settings.
     const CALLED: &'static str = Self::WHAT;
-    /// One that is right.
+    /// A valid example.
     const EXAMPLE: &'static str;
-    /// What the schema says of it.
+    /// The schema of the type.
     const PATTERN: &'static str = "";
     /// One of several, in messages.
     const NOUN: &'static str = Self::WHAT;
-    /// Whether none of several may be there twice.
+    /// Whether duplicates in a list are errors.
     const ONCE: bool = false;
 
-    /// What the text says, or what is wrong with it and what to do.
+    /// Parses the text, or returns the error and advice.
     fn parse(written: &str, node: &Node) -> Result<Self::Value, Wrong>;
 
-    /// That it is no such thing.
+    /// The error for a text that is no such thing.
     fn is_not(node: &Node, advice: impl Into<Cow<'static, str>>) -> Result<Self::Value, Wrong> {
         wrong(format!("{} is not {}", shown(node), Self::WHAT), advice)
     }
 
-    /// That it is no such thing here.
+    /// The error for a value that is no such thing here.
     fn cannot_be(node: &Node, advice: impl Into<Cow<'static, str>>) -> Result<Self::Value, Wrong> {
         wrong(format!("{} can't be {}", shown(node), Self::WHAT), advice)
     }
 }
 
-/// What is wrong with a text, and what to do.
+/// An error of a text, and advice.
 pub(super) type Wrong = (String, Cow<'static, str>);
 
 pub(super) fn wrong<T>(message: impl Into<String>, advice: impl Into<Cow<'static, str>>) -> Result<T, Wrong> {
@@ -344,7 +344,7 @@ impl<P: Parsed> Scalar for P {
     }
 }
 
-/// A name that the document gives elsewhere.
+/// A reference to a name defined elsewhere in the document.
 macro_rules! reference {
     ($(#[$doc:meta])* $name:ident, $id:ident, $names:ident) => {
         $(#[$doc])*

@@ -1,8 +1,8 @@
-//! Where a document holds what must not be shown: a token or key that was put where its variable, its file or its hash belongs;
-//! whatever stands where the schema knows nothing, under a misspelt field too; and what a URL holds beside its host.
+//! Finds the parts of a document that must not be shown: a token or key written where its variable, its file or its hash belongs;
+//! values at locations that the schema doesn't know, such as under a misspelt field; and everything in a URL but its host.
 //!
-//! So what may be shown is known, and all else is hidden. Nothing but that keeps a secret out of sight: a document holds it where
-//! somebody by mistake wrote it.
+//! What may be shown is known, and all else is hidden. This is all that keeps a secret out of messages: documents hold secrets
+//! only where someone wrote them by mistake.
 
 use super::environment::reference;
 use super::grammar::{Named, Spot, is_field};
@@ -11,7 +11,7 @@ use super::yaml::{Kind, Node};
 
 /// The longest name of an unknown field that is shown, in characters.
 const NAME_CHARS_MAX: usize = 32;
-/// What is in the name of a field that holds a secret.
+/// Parts of names of fields that hold secrets.
 const SECRET_WORDS: [&str; 11] = [
     "key_",
     "_key",
@@ -26,27 +26,27 @@ const SECRET_WORDS: [&str; 11] = [
     "authorization",
 ];
 
-/// What becomes of `${NAME}` where a secret belongs.
+/// How to treat `${NAME}` where a secret belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum References {
     /// The name of a variable is no secret.
     Shown,
-    /// It is hidden as the secret would be.
+    /// Hide it like a secret.
     Hidden,
 }
 
-/// What is known of a place.
+/// What is known of a location.
 #[derive(Clone)]
 enum Known {
-    /// What may stand there. What is told to everybody may have an address in it, which is nothing special there.
+    /// Its grammar. Public text may contain addresses, which are not secret there.
     Open(Spot, Published),
     /// A secret belongs there, or rather what names it.
     Secret,
-    /// Nothing.
+    /// Unknown.
     Nothing,
 }
 
-/// Whether a place is told to everybody.
+/// Whether the location's text is public.
 type Published = bool;
 
 /// Marks each key and value of a document that must not be shown.
@@ -84,7 +84,7 @@ fn look(node: &Node, known: &Known, references: References) {
     }
 }
 
-/// Marks the name of a field or entry, and tells what is known of its value.
+/// Marks the name of a field or entry, and returns what is known of its value.
 fn name(key: &Node, value: &Node, known: &Known) -> Known {
     let Some(text) = key.text() else {
         look(key, &Known::Nothing, References::Hidden);
@@ -112,8 +112,8 @@ fn name(key: &Node, value: &Node, known: &Known) -> Known {
     }
 }
 
-/// Whether the name of a field that isn't known is shown: it is nearly one, or it is of letters and isn't a word that stands
-/// alone. Anything else may be the secret itself.
+/// Whether to show the name of an unknown field: it is similar to a known one, or consists of letters and isn't a word that
+/// stands alone. Anything else may be the secret itself.
 fn is_shown_unknown(text: &str, value: &Node, spot: &Spot) -> bool {
     let letters = text.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-'));
     let named = letters && (1..=NAME_CHARS_MAX).contains(&text.len()) && !value.is_null();
@@ -131,7 +131,7 @@ pub(super) fn has_credentials(text: &str) -> bool {
     user || url || secrets_of_query(text).next().is_some()
 }
 
-/// A text in which words may be URLs, with `*` for what they hold beside host and path. It is as long as before, in characters.
+/// The text with `*` for everything in URLs but host and path. Its length in characters stays the same.
 pub(super) fn without_credentials(text: &str) -> String {
     let ends_word = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`');
     let mut shown = String::with_capacity(text.len());

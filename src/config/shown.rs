@@ -1,4 +1,4 @@
-//! A file and what is wrong with it, as programs and operators are shown them.
+//! A file and its problems, in the form for programs and operators.
 
 use std::rc::Rc;
 
@@ -8,11 +8,11 @@ use super::error::{ConfigErrors, Diagnostics, Problem, Report};
 use super::secret::{self, References, without_credentials};
 use super::yaml::{self, Kind, Node};
 
-/// What is shown instead of a secret.
+/// The replacement for secrets.
 const HIDDEN: &str = "***";
 
-/// Problems as programs read them, each `{ "file", "line", "column", "end_line", "end_column", "severity", "message", "advice"
-/// }`; what is about the file as a whole has no line.
+/// Problems for programs, each `{ "file", "line", "column", "end_line", "end_column", "severity", "message", "advice" }`.
+/// What is about the file as a whole has no line.
 fn problems(name: &str, problems: &[Problem]) -> Value {
     let shown = |problem: &Problem| {
         let spot = problem.spot.as_ref();
@@ -31,7 +31,7 @@ fn problems(name: &str, problems: &[Problem]) -> Value {
 }
 
 impl Diagnostics {
-    /// `{ "file", "errors", "warnings", "problems" }`: two numbers, and the problems themselves.
+    /// `{ "file", "errors", "warnings", "problems" }`: two numbers, and the problems.
     pub fn to_json(&self) -> Value {
         json!({
             "file": self.name(),
@@ -43,7 +43,7 @@ impl Diagnostics {
 }
 
 impl ConfigErrors {
-    /// The same of errors alone, and `shown`: as people are shown them, each with its line.
+    /// The same with errors only, and with `shown`: the text for people, with the lines.
     pub fn to_json(&self) -> Value {
         let mut json = self.0.to_json();
         json["shown"] = self.to_string().into();

@@ -1,61 +1,60 @@
-//! The line to which an error points: cut to a width, made printable, and of its text only what may be shown.
+//! The line that an error points to: cut to a width, made printable, and without what must not be shown.
 
 use super::grammar::is_field;
 use super::secret::{has_credentials, without_credentials};
 use super::yaml::{Kind, Location, Node};
 
-/// Characters of a line that are shown, at most.
+/// The most characters of a line that are shown.
 const SHOWN_COLUMNS_MAX: usize = 160;
-/// Characters that are shown before the place that the arrow marks, at most, if the line must be cut.
+/// The most characters shown before the arrow, if the line must be cut.
 const SHOWN_BEFORE_MAX: usize = 60;
-/// Characters of a value that a message quotes, at most.
+/// The most characters of a value that a message quotes.
 const QUOTED_CHARS_MAX: usize = 60;
 /// A SHA-256 in hexadecimal.
 pub(super) const HASH_CHARS: usize = 64;
-/// A word of so many of YAML's signs and nothing else is one of its marks, such as `-`, `---` or `|-`, in characters.
+/// A word of at most this many characters, all YAML signs, is a YAML mark, such as `-`, `---` or `|-`.
 const MARK_CHARS_MAX: usize = 3;
 
-/// A line of the file, or as much of it as is fit to be shown.
+/// The part of a line that may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
     /// One line, printable, secrets replaced by `*`.
     pub text: String,
     /// Where in `text` the arrow begins, in characters from 0.
     pub start: usize,
-    /// How wide the arrow is, in characters. At least 1.
+    /// Width of the arrow, in characters. At least 1.
     pub width: usize,
 }
 
-/// The lines of a file, and what of them may be shown. It stands at one line and is quick to go to a later one.
+/// The lines of a file, and what of them may be shown. It keeps a position, and moves on quickly to later lines.
 pub(super) struct Lines<'s> {
     source: &'s str,
     fit: Fit<'s>,
-    /// The number of the line at which it stands, from 1; 0 before the first.
+    /// The number of the current line, from 1; 0 before the first.
     number: u32,
-    /// Where that line begins in the source.
+    /// Where the current line starts in the source.
     begin: usize,
-    /// The line, with what is hidden as `*`.
+    /// The current line, with `*` for what is hidden.
     chars: Vec<char>,
 }
 
-/// What is fit to be shown: whatever is not is hidden.
+/// What may be shown; all else is hidden.
 enum Fit<'s> {
-    /// Of a document that could be read the keys and values that are no secrets, and the signs between them. No comments.
+    /// Of a valid document, the keys and values that are no secrets, and the signs between them. No comments.
     Scalars(Vec<&'s Node>),
-    /// Of one that could not be read nothing but the names of fields and the signs around words: where a secret stands in it,
-    /// nobody knows.
+    /// Of an invalid document, only names of fields and the signs around words: where it has secrets is unknown.
     Names,
 }
 
 impl<'s> Lines<'s> {
-    /// Those of a document that could be read, and whose secrets are marked.
+    /// The lines of a valid document whose secrets are marked.
     pub(super) fn of_document(source: &'s str, root: &'s Node) -> Self {
         let mut scalars = Vec::new();
         collect(root, &mut scalars);
         Self::new(source, Fit::Scalars(scalars))
     }
 
-    /// Those of a text that is no document.
+    /// The lines of a text that is no document.
     pub(super) fn of_text(source: &'s str) -> Self {
         Self::new(source, Fit::Names)
     }
@@ -70,7 +69,7 @@ impl<'s> Lines<'s> {
         }
     }
 
-    /// The line at that place, with an arrow under the place.
+    /// The line at that location, with an arrow.
     pub(super) fn excerpt(&mut self, place: Location) -> Excerpt {
         if self.number != place.line {
             self.go_to(place.line);
@@ -85,7 +84,7 @@ impl<'s> Lines<'s> {
         cut(&self.chars, start, end.clamp(start, length))
     }
 
-    /// Goes to the line of that number; YAML ends lines with LF, CR LF or CR.
+    /// Moves to the line of that number; YAML ends lines with LF, CR LF or CR.
     fn go_to(&mut self, number: u32) {
         if number < self.number || self.number == 0 {
             (self.number, self.begin) = (1, 0);
@@ -137,7 +136,7 @@ fn scalars_of(line: &[char], number: u32, scalars: &[&Node]) -> Vec<char> {
         } else {
             line.len()
         };
-        // What overlaps was hidden or shown with what came before.
+        // An overlap was handled with what came before.
         let (from, to) = (from.clamp(shown.len(), line.len()), to.min(line.len()));
         if from >= to {
             continue;
@@ -162,13 +161,13 @@ fn is_open(node: &Node, piece: &[char]) -> bool {
     };
     let one_line = node.place.line == node.place.end_line;
     let piece = String::from_iter(piece);
-    // A quoted one of one line ends with its quote; of any other the parser may have taken in what stands beside it.
+    // A quoted scalar on one line ends with its quote; of any other, the parser may include what is beside it.
     let its_own = (one_line && *quoted) || text.contains(piece.trim().trim_matches(['"', '\'']));
     !node.secret.get() && its_own
 }
 
-/// What stands between scalars: YAML's signs, and what they begin is hidden. Whether a comment ends the line: of that nothing is
-/// shown.
+/// The text between scalars: YAML's signs are shown, and what they introduce is hidden. Returns whether a comment ends the line;
+/// comments are hidden.
 fn push_signs(between: &[char], shown: &mut Vec<char>) -> bool {
     let mut named = false;
     for c in between {
@@ -191,7 +190,7 @@ fn hidden(c: char) -> char {
     if c.is_whitespace() { c } else { '*' }
 }
 
-/// A line of what is no document: the names of fields that a colon follows, and the signs around words.
+/// A line of an invalid document: the names of fields before a colon, and the signs around words.
 fn names_of(line: &[char]) -> Vec<char> {
     let mut shown = Vec::with_capacity(line.len());
     for word in line.chunk_by(|a, b| a.is_whitespace() == b.is_whitespace()) {
@@ -227,12 +226,12 @@ fn push_name(word: &[char], shown: &mut Vec<char>) {
     shown.extend(&word[word.len() - after..]);
 }
 
-/// Whether that is a SHA-256 in hexadecimal, which is none of the secrets.
+/// Whether that is a SHA-256 in hexadecimal, which is not secret.
 pub(super) fn is_hash(text: &str) -> bool {
     text.len() == HASH_CHARS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// As much of the line as is shown, printable; `start` and `end` follow what happens to it.
+/// The part of the line that is shown, printable; `start` and `end` are adjusted to it.
 fn cut(chars: &[char], start: usize, end: usize) -> Excerpt {
     let first = match chars.len() > SHOWN_COLUMNS_MAX && start >= SHOWN_COLUMNS_MAX - SHOWN_BEFORE_MAX {
         true => start - SHOWN_BEFORE_MAX,
@@ -249,7 +248,7 @@ fn cut(chars: &[char], start: usize, end: usize) -> Excerpt {
     }
 }
 
-/// Controls, ends of lines, and marks that reorder or hide what stands beside them.
+/// Control characters, line ends, and marks that reorder or hide text.
 fn misleading(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')

@@ -1,4 +1,4 @@
-//! "Did you mean": the known name that is nearest to a mistyped one.
+//! "Did you mean": the known name nearest to a mistyped one.
 
 use strsim::osa_distance;
 
@@ -7,10 +7,10 @@ use super::snippet::quoted;
 
 /// Names longer than this, in bytes, are not compared.
 const COMPARED_BYTES_MAX: usize = 64;
-/// After this many problems nothing is suggested any more: the comparison must not make a hostile file slow.
+/// No suggestions after this many problems: the comparison must not make a hostile file slow.
 const SUGGESTIONS_MAX: usize = 200;
 
-/// The nearest of the names, if one is near enough to be meant.
+/// The nearest name, if one is near enough.
 pub(super) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let typed = name.to_ascii_lowercase();
     let allowed = (typed.len() / 3).clamp(1, 3);

@@ -1,6 +1,5 @@
-//! Readers of single values: text, numbers, lengths of time, sizes, words of a choice. Each answers the value, or reports what is
-//! wrong and what to write instead. There are no guesses: a number in quotes is text, a length of time has a unit, and only
-//! `true` and `false` are booleans.
+//! Parsers of single values: text, numbers, durations, sizes, choices. Each returns the value, or reports the error and advice.
+//! There is no guessing: a quoted number is text, a duration has a unit, and only `true` and `false` are booleans.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -11,13 +10,13 @@ use super::suggest::did_you_mean;
 use super::words;
 use super::yaml::{Kind, Node};
 
-/// The longest length of time that can be written, where a setting has no range of its own.
+/// The longest duration, where a setting has no range of its own.
 pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 const DURATION_ADVICE: &str = "write a number and its unit, such as 500ms, 30s, 5m, 24h, 7d or 1h30m";
 const SIZE_ADVICE: &str = "write a number and its unit, such as 512B, 64KiB, 25MiB, 1GiB or 10MB";
 
-/// What a node is called in messages: its kind, and its text unless that must not be shown.
+/// A node in messages: its kind, and its text unless that must not be shown.
 pub(super) fn shown(node: &Node) -> String {
     match &node.kind {
         Kind::Scalar { .. } if node.is_null() => "nothing".to_owned(),
@@ -30,7 +29,7 @@ pub(super) fn shown(node: &Node) -> String {
     }
 }
 
-/// Reports that something else than `wanted` stands here, unless it has been reported already.
+/// Reports that the node isn't `wanted`, unless it has been reported already.
 pub(super) fn wrong_type(node: &Node, wanted: &str, advice: &str, report: &mut Report) {
     if !matches!(node.kind, Kind::Refused) {
         let message = format!("{wanted} belongs here, not {}", shown(node));
@@ -80,7 +79,7 @@ pub(super) fn integer(node: &Node, range: RangeInclusive<u64>, report: &mut Repo
     None
 }
 
-/// What to write instead of what was meant for a number.
+/// Advice for what was meant as a number.
 fn digits_alone(text: &str) -> String {
     let digits: String = text.chars().filter(|c| !matches!(c, '_' | ',' | '\'' | ' ')).collect();
     if digits != text && plain_digits(&digits).is_some() {
@@ -117,7 +116,7 @@ pub(super) fn boolean(node: &Node, report: &mut Report) -> Option<bool> {
     }
 }
 
-/// Words of other programs, and what they are called here.
+/// Words of other programs, and their equivalents here.
 const SYNONYMS: [(&str, &str); 12] = [
     ("ip", "network"),
     ("address", "network"),
@@ -152,7 +151,7 @@ pub(super) fn one_of(node: &Node, words: &[&'static str], report: &mut Report) -
     chosen
 }
 
-/// A length of time, longer than zero and within the range.
+/// A duration, longer than zero and within the range.
 pub(super) fn duration(node: &Node, range: RangeInclusive<Duration>, report: &mut Report) -> Option<Duration> {
     let (message, advice) = match parse_duration(node.text().unwrap_or("-")) {
         Ok(Duration::ZERO) if node.text() != Some("") => {
@@ -176,11 +175,10 @@ pub(super) fn duration(node: &Node, range: RangeInclusive<Duration>, report: &mu
     None
 }
 
-/// A length of time as it is written in tiers.yaml, such as `24h`, longer than zero and at most [`DURATION_MAX`]: for a command
-/// line.
+/// Parses a duration as in tiers.yaml, such as `24h`, longer than zero and at most [`DURATION_MAX`]: for the command line.
 ///
 /// # Errors
-/// It is none, with what to write.
+/// What to write instead.
 pub fn length_of_time(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(duration) if !text.is_empty() && !duration.is_zero() && duration <= DURATION_MAX => Ok(duration),
@@ -195,7 +193,7 @@ pub(super) fn size(node: &Node, range: RangeInclusive<u64>, report: &mut Report)
     measure("size", node, (parsed, show_size), range, SIZE_ADVICE, report)
 }
 
-/// What was parsed of that text, if it is within the range.
+/// The parsed value, if it is within the range.
 fn measure<T: Copy + PartialOrd>(
     thing: &str,
     node: &Node,

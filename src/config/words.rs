@@ -1,4 +1,4 @@
-//! How quotas and lengths of time are called when they are told to people, in warnings and in the table of tiers.
+//! Wording of quotas and durations for people, in warnings and in the table of tiers.
 
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ pub fn window(window: &Window) -> String {
     }
 }
 
-/// A length of time as tiers.yaml writes it, in the largest unit that divides it, such as `500ms`, `90s`, `5m`, `24h` or `7d`. One
-/// minute is `60s` and one day `24h`, as limits and quotas are mostly written. No two read alike.
+/// A duration as in tiers.yaml, in the largest unit that divides it, such as `500ms`, `90s`, `5m`, `24h` or `7d`. One minute is
+/// `60s` and one day `24h`, as limits and quotas are usually written. No two durations read alike.
 pub fn length(length: Duration) -> String {
     const UNITS_NS: [(&str, u128, u128); 6] = [
         ("d", 86_400_000_000_000, 2),
@@ -46,7 +46,7 @@ pub fn length(length: Duration) -> String {
     format!("{}{name}", nanos / unit)
 }
 
-/// The same for the policy's lengths.
+/// The same for the policy's spans.
 pub fn span(length: Span) -> String {
     self::length(length.into())
 }

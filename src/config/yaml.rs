@@ -1,7 +1,7 @@
-//! Text to a small tree of nodes that know their place. The only file that knows the YAML crate.
+//! Parses text to a small tree of nodes with locations. The only file that uses the YAML crate.
 //!
-//! A scalar keeps its text: what type it has is decided by the field that reads it, so that `no` is a name where a name
-//! is wanted and a hash of 64 digits is never a number. Duplicate keys are kept, for the reader to report with both lines.
+//! A scalar keeps its text: the field that reads it decides its type, so `no` is a name where a name is expected, and a hash of
+//! 64 digits is never a number. Duplicate keys are kept, so that the reader reports both lines.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,12 +10,12 @@ use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::error::Report;
 
-/// How deep lists and mappings may nest.
+/// The deepest nesting of lists and mappings.
 pub(super) const DEPTH_MAX: usize = 32;
 /// Scalars, lists and mappings of a document, keys included.
 pub(super) const NODES_MAX: usize = 100_000;
 
-/// Where something stands: lines and columns (in characters) from 1; the end is exclusive.
+/// A location: lines and columns (in characters) from 1; the end is exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Location {
     pub(super) line: u32,
@@ -38,7 +38,7 @@ impl Location {
     }
 }
 
-/// A part of the document.
+/// A node of the document.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) place: Location,
@@ -47,7 +47,7 @@ pub(super) struct Node {
     pub(super) kind: Kind,
 }
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Debug)]
 pub(super) enum Kind {
     /// A single value. `quoted` if it can't be anything but text.
@@ -70,7 +70,7 @@ impl Node {
         }
     }
 
-    /// The first field of that name of a mapping: its key and its value.
+    /// The first field of that name in a mapping: its key and its value.
     pub(super) fn field(&self, name: &str) -> Option<(&Node, &Node)> {
         let Kind::Mapping(fields) = &self.kind else {
             return None;
@@ -92,17 +92,17 @@ impl Node {
         }
     }
 
-    /// Whether nothing was written here, or `~` or `null`.
+    /// Whether the value is empty, `~` or `null`.
     pub(super) fn is_null(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { text, quoted: false } if matches!(text.as_str(), "" | "~" | "null"))
     }
 
-    /// One that stands for something missing, which has been reported.
+    /// A stand-in for something missing, which has been reported.
     pub(super) fn refused(place: Location) -> Self {
         Self::new(place, Kind::Refused)
     }
 
-    /// A default that the schema says, as if it stood there.
+    /// A default from the schema, as if it were written here.
     pub(super) fn of(value: &serde_json::Value, place: Location) -> Self {
         let scalar = |text: String, quoted| Kind::Scalar { text, quoted };
         let kind = match value {
@@ -124,7 +124,7 @@ impl Node {
     }
 }
 
-/// A document that can't be read further: where and why, and what to do.
+/// A syntax error: location, message and advice.
 pub(super) struct Broken(pub(super) Location, pub(super) String, pub(super) String);
 
 impl Broken {
@@ -147,14 +147,14 @@ pub(super) fn text_of(bytes: &[u8]) -> Result<&str, (String, Broken)> {
         let (lossy, at) = (String::from_utf8_lossy(bytes), error.valid_up_to());
         broken(&lossy, at, "this is not UTF-8", "save the file as UTF-8")
     })?;
-    // YAML forbids them, and a parser that takes NUL for the end would read half of a file.
+    // YAML forbids them, and a parser that stops at NUL would read half of a file.
     match text.find(|c: char| c.is_ascii_control() && !matches!(c, '\t' | '\n' | '\r')) {
         Some(at) => Err(broken(text, at, "a control character stands here", "take it out")),
         None => Ok(text),
     }
 }
 
-/// The document in that text; `None` if there is none. What must not be in it is put in the report.
+/// Parses the text; `None` if it has no document. Reports what a document must not have.
 pub(super) fn parse(text: &str, report: &mut Report) -> Result<Option<Rc<Node>>, Broken> {
     let options = granit_parser::options! {
         emit_unresolved_aliases: true,
@@ -262,7 +262,8 @@ impl Tree<'_> {
             }
             entries.push((key, value));
         }
-        // What a merged mapping lacks, nobody knows.
+        // A merge makes the missing fields unknown.
+
         if merged { Kind::Refused } else { Kind::Mapping(entries) }
     }
 

@@ -1,12 +1,12 @@
-//! What is legal and unwise: what a careful operator would ask about before the file is used.
+//! Warnings: what is legal but unwise, and what a careful operator would ask about.
 //!
-//! A warning is given where the file says two things of which one makes the other pointless, or sells less for more. Each is
-//! sure from the file alone, and what many sensible files have is none: a gap between priorities, a tier that nobody listed
-//! has, a queue of length 0. `tier_order` compares tiers by their price, `quotas` and `timeouts` find what can't come about,
-//! `unlimited_routes` routes without a request limit, `unreachable_limits` request limits that none has, `networks` those that
-//! hold every address, `unexpanded_env` variables that nobody fills in, `keys` places of a key that are not read.
+//! A warning is given where one setting makes another pointless, or a tier costs more and gets less. Each is certain from the
+//! file alone. What many sensible files have gets no warning: a gap between priorities, a tier without listed accounts, a queue
+//! of length 0. `tier_order` compares tiers by price, `quotas` and `timeouts` find what can't happen, `unlimited_routes` routes
+//! without a request limit, `unreachable_limits` limits that no request meets, `networks` those that hold every address,
+//! `unexpanded_env` variables that are not expanded, `keys` key locations that are not read.
 //!
-//! Warnings are given for a file with errors too, as far as it could be read; so parts of it are found by their names.
+//! A file with errors gets warnings too, as far as it could be read; so its parts are looked up by name.
 
 mod keys;
 mod networks;
@@ -24,7 +24,7 @@ use super::upstreams::Upstream;
 use crate::config::prelude::*;
 use crate::policy::rules::{Limit, QueueRules, Tier, Window};
 
-/// What could be read of a document.
+/// The readable parts of a document.
 pub(super) struct Read<'r> {
     pub(super) root: &'r Node,
     pub(super) queue: Option<&'r QueueRules>,
@@ -33,12 +33,12 @@ pub(super) struct Read<'r> {
     pub(super) limits: &'r [Limit],
     pub(super) limit_routes: &'r [LimitRoute],
     pub(super) upstreams: &'r [Upstream],
-    /// Each with the place of its path.
+    /// Each with the location of its path.
     pub(super) routes: &'r [(&'r Route, Location)],
     pub(super) paths: &'r Paths,
 }
 
-/// Puts down everything unwise.
+/// Reports all warnings.
 pub(super) fn add(read: &Read<'_>, report: &mut Report) {
     tier_order::add(read, report);
     queue_length(read, report);
@@ -84,31 +84,31 @@ impl<'r> Read<'r> {
         if node.text().is_some() { node.place } else { place }
     }
 
-    /// Where a field of that tier stands; if it isn't written, its name.
+    /// The location of that tier's field; if it isn't written, of the tier's name.
     fn tier_place(&self, tier: &Tier, field: &str) -> Location {
         self.place(&["tiers", &tier.name, field])
     }
 
-    /// The tier of those without an account.
+    /// The anonymous tier.
     fn anonymous(&self) -> Option<&'r Tier> {
         let name = self.root.value("anonymous")?.text()?;
         self.tiers.iter().find(|tier| *tier.name == *name)
     }
 
-    /// The upstream to which that route leads, whose path stands there.
+    /// The upstream of the route whose path is at that location.
     fn upstream(&self, path: Location) -> Option<&'r Upstream> {
         let name = self.route_node(path)?.value("upstream")?.text()?;
         self.upstreams.iter().find(|upstream| upstream.name == name)
     }
 
-    /// What is written of the route whose path stands there.
+    /// The mapping of the route whose path is at that location.
     fn route_node(&self, path: Location) -> Option<&'r Node> {
         let items = self.root.value("routes")?.items();
         let is_it = |item: &&Node| item.value("path").is_some_and(|node| node.place == path);
         items.iter().map(|item| &**item).find(is_it)
     }
 
-    /// The request limit of that number in the file's order: a tier's own number names it so. `None` if it is wrong.
+    /// The request limit with that index in the file; a tier's own number refers to it that way. `None` if it is invalid.
     fn limit(&self, number: usize) -> Option<&'r Limit> {
         let name = self.root.value("limits")?.items().get(number)?.value("name")?.text()?;
         self.limits.iter().find(|limit| *limit.name == *name)

@@ -1,5 +1,4 @@
-//! Networks that hold a large part of all addresses: a list of trusted proxies or of blocked networks with one says more than
-//! anybody means.
+//! Networks with a large part of all addresses in the list of trusted proxies or of blocked networks, which is hardly intended.
 
 use ipnet::IpNet;
 
@@ -39,9 +38,9 @@ pub(super) fn add(root: &Node, report: &mut Report) {
     }
 }
 
-/// Whether a network holds a large part of all addresses that strangers have.
+/// Whether a network has a large part of all public addresses.
 fn is_wide(network: IpNet) -> bool {
-    // Addresses of private networks (RFC 4193), which are nobody else's.
+    // Unique local addresses (RFC 4193) are private.
     const PRIVATE: u128 = 0xfc << 120;
     match network {
         IpNet::V4(v4) => v4.prefix_len() < WIDE_BITS_V4,

@@ -1,15 +1,15 @@
-//! Quotas that nobody can use up, so that they promise more than there is, or say nothing.
+//! Quotas that can't be used up, so that they promise too much or have no effect.
 //!
-//! A caller has `concurrency` jobs at once, and none is a success sooner than after [`SUCCESS_TIME_MIN`]: so in a window there are at
-//! most `concurrency × window ÷ SUCCESS_TIME_MIN` successes, each of which takes the largest `cost` of a metered route. And
-//! another quota of the same tier may be used up before.
+//! A caller has `concurrency` jobs at once, and none is a success sooner than after [`SUCCESS_TIME_MIN`]: so in a window there
+//! are at most `concurrency × window ÷ SUCCESS_TIME_MIN` successes, each of which takes the largest `cost` of a metered route.
+//! And another quota of the same tier may be used up before.
 
 use super::Read;
 use crate::config::prelude::*;
 use crate::policy::rules::{Quota, Tier, Window};
 use crate::policy::time::Span;
 
-/// The shortest time that a success is imagined to take: far less than any search that is worth a queue.
+/// The assumed minimum time of a success: far less than any search that is worth a queue.
 const SUCCESS_TIME_MIN: Span = Span::from_millis(100);
 const HOUR_MS: u64 = 3_600_000;
 
@@ -23,7 +23,7 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
     }
 }
 
-/// Where a quota's limit stands.
+/// The location of a quota's limit.
 pub(super) fn place(read: &Read<'_>, tier: &Tier, quota: &Quota) -> Location {
     let written = read.root.value("tiers").and_then(|tiers| tiers.value(&tier.name));
     match written.and_then(|tier| tier.value("quota")) {
@@ -60,7 +60,7 @@ fn judge(read: &Read<'_>, tier: &Tier, quota: &Quota, cost: u32, report: &mut Re
     report.warn(place(read, tier, quota), message, advice);
 }
 
-/// Units that so many jobs at once can take in a window.
+/// Units that so many concurrent jobs can use in a window.
 fn at_most(window: &Window, concurrency: u32, cost: u32) -> u128 {
     let in_a_row = longest_ms(window).div_ceil(SUCCESS_TIME_MIN.as_millis());
     u128::from(concurrency) * u128::from(in_a_row) * u128::from(cost)
@@ -74,10 +74,10 @@ fn leaves(window: &Window, limit: u64, other: &Window) -> u128 {
     let meet = match (window, other) {
         (Window::Calendar(days), Window::Calendar(months)) if is_day(&days.name) && !is_day(&months.name) => {
             let zone = |name: &str| name.split(' ').nth(1).map(str::to_owned);
-            // In another zone a month begins within a day.
+            // In another zone a month starts within a day.
             31 + u64::from(zone(&days.name) != zone(&months.name))
         }
-        // The periods of a calendar begin where they begin: one more may be met.
+        // Calendar periods have fixed starts: one more may overlap.
         (Window::Calendar(_), _) => longest_ms(other).div_ceil(shortest_ms(window)) + 1,
         (Window::Rolling(_), _) => longest_ms(other).div_ceil(shortest_ms(window)),
     };

@@ -1,8 +1,9 @@
-//! Tiers by their price: who pays more and gets less, strangers who get more than sponsors, and a ladder without steps.
+//! Tiers by price: tiers that cost more and get less, an anonymous tier that gets more than sponsors, and tiers without
+//! difference.
 //!
-//! A tier costs what its name says, `$5` or `$2.50`; other names have no price and are compared with none, but for the tier of
-//! those without an account, who pay nothing. Compared are priority, concurrency, quotas in the same window, and a tier's own
-//! numbers for request limits.
+//! A tier's price is in its name, `$5` or `$2.50`. Tiers with other names have no price and are not compared, except for the
+//! anonymous tier, which costs nothing. Compared are priority, concurrency, quotas in the same window, and own numbers for
+//! request limits.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,7 @@ use crate::policy::rules::{LimitId, Tier, WindowId};
 /// Digits of a price before the point, at most: more is a name.
 const PRICE_DIGITS_MAX: usize = 9;
 
-/// In what two tiers are compared.
+/// The properties in which tiers are compared.
 #[derive(Clone, Copy)]
 enum Aspect {
     Priority,
@@ -37,7 +38,7 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
     one_priority(read, &paid, report);
 }
 
-/// What the name says that a tier costs.
+/// The price in a tier's name.
 fn price_cents(name: &str) -> Option<u64> {
     let price = name.strip_prefix('$')?;
     let (whole, cents) = price.split_once('.').unwrap_or((price, "0"));
@@ -57,7 +58,7 @@ fn aspects(read: &Read<'_>) -> Vec<Aspect> {
     aspects
 }
 
-/// How much a tier gets, more being better; `None`: it can't be compared. Without any quota there is no bound.
+/// How much a tier gets; more is better. `None`: not comparable. Without a quota there is no bound.
 fn gets(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> Option<u64> {
     match aspect {
         Aspect::Priority => Some(tier.priority.get().into()),
@@ -78,8 +79,8 @@ fn gets(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> Option<u64> {
     }
 }
 
-/// Each tier that gets less than a cheaper one; of those the one that gets the most is named. What strangers get is compared with
-/// everybody's on its own.
+/// Reports each tier that gets less than a cheaper one, and names the cheaper one that gets the most. The anonymous tier
+/// is compared separately.
 fn steps(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mut Report) {
     let strangers = read.anonymous().map(|tier| &tier.name);
     let all = paid
@@ -90,7 +91,7 @@ fn steps(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mut Re
         let cheaper = all
             .iter()
             .filter(|(other, _, tier)| other < price && strangers != Some(&tier.name));
-        // Of several the cheapest.
+        // The cheapest of several.
         let best = cheaper.rev().max_by_key(|(_, got, _)| *got);
         if let Some((_, more, best)) = best.filter(|(_, more, _)| more > got) {
             let (name, best) = (quoted(&tier.name), quoted(&best.name));
@@ -102,7 +103,7 @@ fn steps(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mut Re
     }
 }
 
-/// Whether those without an account get more than one who pays; of those the one that gets the least is named.
+/// Reports an anonymous tier that gets more than a paying one, and names the paying one that gets the least.
 fn strangers(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mut Report) {
     let Some(anonymous) = read.anonymous() else { return };
     let Some(got) = gets(read, anonymous, aspect) else {
@@ -121,7 +122,7 @@ fn strangers(read: &Read<'_>, paid: &[(u64, &Tier)], aspect: Aspect, report: &mu
     }
 }
 
-/// What it is of which somebody gets less: so much, not as much as the other.
+/// The wording for a property: this much, less than the other.
 fn less(read: &Read<'_>, aspect: Aspect, got: u64, more: u64) -> String {
     match aspect {
         Aspect::Priority => format!("a lower priority: {got}, not {more}"),
@@ -158,7 +159,7 @@ fn place(read: &Read<'_>, tier: &Tier, aspect: Aspect) -> Location {
     }
 }
 
-/// All tiers in one priority, though some are paid for: then nobody goes first.
+/// Reports paid tiers that all share one priority, so that no tier goes first.
 fn one_priority(read: &Read<'_>, paid: &[(u64, &Tier)], report: &mut Report) {
     let [first, others @ ..] = read.tiers else { return };
     let same = others.iter().all(|tier| tier.priority == first.priority);

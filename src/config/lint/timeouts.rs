@@ -1,7 +1,7 @@
-//! Waits that can't last as long as they say, or last longer than what is waited for.
+//! Waits without effect, or longer than what they wait for.
 //!
-//! The shortest of the queue's, the tier's and the route's `max_wait` holds: a tier's or a route's that is longer than the
-//! queue's has no effect. And who may wait longer than the upstream gives a search, waits longer than the search could take.
+//! The shortest `max_wait` of the queue, the tier and the route applies: a longer one of a tier or a route has no effect. A wait
+//! longer than the upstream's timeout is longer than the job could take.
 
 use super::Read;
 use crate::config::prelude::*;
@@ -43,7 +43,7 @@ fn wait_place(read: &Read<'_>, path: Location) -> Location {
     written.map_or(path, |node| node.place)
 }
 
-/// The routes on which one may wait longer than their upstream gives a search: each by itself, or the queue for all of them.
+/// Reports routes with a longer wait than their upstream's timeout: each by itself, or the queue for all of them.
 fn beyond_timeout(read: &Read<'_>, queue: &QueueRules, report: &mut Report) {
     // The longest that any tier waits.
     let tiers = read.tiers.iter().map(|tier| tier.max_wait.unwrap_or(queue.max_wait));

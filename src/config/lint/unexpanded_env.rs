@@ -1,9 +1,9 @@
-//! `${NAME}` and `~` where nobody fills them in.
+//! `${NAME}` and `~` where they are not expanded.
 
 use crate::config::grammar::{self, Spot};
 use crate::config::prelude::*;
 
-/// Warns of each text of the document that has a variable in it and stands where none is filled in.
+/// Warns of variables in texts where none is expanded.
 pub(super) fn add(root: &Node, report: &mut Report) {
     look(root, &Spot::document(), report);
     if let Some(folder) = root.value("data_dir") {
@@ -23,7 +23,7 @@ fn look(node: &Node, spot: &Spot, report: &mut Report) {
         Kind::Mapping(fields) => fields.iter().for_each(|(key, value)| {
             look(key, &Spot::nowhere(), report);
             match spot.named(key.text().unwrap_or_default()) {
-                // They have places of their own to fill in.
+                // Templates have placeholders of their own.
                 grammar::Named::Field(_) if key.text() == Some("answers") => {}
                 grammar::Named::Field(spot) | grammar::Named::Chosen(spot) => look(value, &spot, report),
                 grammar::Named::Unknown => look(value, &Spot::nowhere(), report),
@@ -32,7 +32,7 @@ fn look(node: &Node, spot: &Spot, report: &mut Report) {
     }
 }
 
-/// Warns of a path that a shell would begin in a home folder. Here it is a relative one.
+/// Warns of paths that start with `~`, which is not expanded: here they are relative paths.
 fn look_for_home(path: &Node, report: &mut Report) {
     if path.text().is_some_and(|text| text.starts_with('~')) && !path.is_null() {
         let advice = "write the whole path of the folder";
@@ -40,7 +40,7 @@ fn look_for_home(path: &Node, report: &mut Report) {
     }
 }
 
-/// Whether there is something like `${NAME}` in that text.
+/// Whether the text has something like `${NAME}`.
 fn has_variable(text: &str) -> bool {
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -49,7 +49,7 @@ fn has_variable(text: &str) -> bool {
             .bytes()
             .take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
             .count();
-        // What some shells allow after a name counts too.
+        // Shell modifiers after the name count too.
         if name > 0 && rest[name..].starts_with(['}', ':', '-', '?', '+']) {
             return true;
         }

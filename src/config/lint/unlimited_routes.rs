@@ -1,8 +1,7 @@
-//! Routes on which somebody may ask as often as they like.
+//! Routes without a request limit.
 //!
-//! A route is covered if some request limit is for each of its requests: for its host, its path in every spelling, and its
-//! methods, of which each may have a limit of its own. Limits that are for some of its requests only, or that
-//! aren't enforced, don't cover it.
+//! A route is covered if request limits match each of its requests: its host, its path in every spelling, and its methods, each
+//! of which may have a limit of its own. Limits that match only some of its requests, or that aren't enforced, don't cover it.
 
 use super::Read;
 use crate::config::limits::LimitRoute;
@@ -13,7 +12,7 @@ use http::Method;
 const ADVICE: &str = "add a limit without `match`, or one whose `match` takes in the whole route";
 
 pub(super) fn add(read: &Read<'_>, report: &mut Report) {
-    // What a limit that is wrong would have covered, nobody knows.
+    // Unknown what an invalid limit would have covered.
     if read.root.value("limits").map_or(0, |limits| limits.items().len()) != read.limits.len() {
         return;
     }

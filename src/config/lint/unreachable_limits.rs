@@ -11,7 +11,7 @@ use crate::config::prelude::*;
 use crate::path::Pattern;
 use crate::policy::rules::{Limit, Per};
 
-/// Hosts or paths that an advice lists, at most.
+/// The most hosts or paths that an advice lists.
 const LISTED_MAX: usize = 8;
 /// The methods of tiergate's own pages.
 const OWN_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
@@ -31,7 +31,7 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
         return;
     }
     for_all_alone(read, report);
-    // Where a route that is wrong would have led, nobody knows.
+    // Unknown what an invalid route would have matched.
     if read.routes.is_empty() || written("routes") != read.routes.len() {
         return;
     }
@@ -57,7 +57,7 @@ pub(super) fn add(read: &Read<'_>, report: &mut Report) {
     }
 }
 
-/// Limits for all callers together, and no other.
+/// Reports files whose only limits are for all callers together.
 fn for_all_alone(read: &Read<'_>, report: &mut Report) {
     const GLOBAL: Per = Per {
         network: false,
@@ -86,7 +86,7 @@ fn preflights(read: &Read<'_>, limit: &Limit, report: &mut Report) {
     }
 }
 
-/// A limit whose host, path or methods nothing has that can be asked for.
+/// Reports a limit whose host, path or methods no route or page has.
 fn unreachable(
     read: &Read<'_>,
     limit: &Limit,
@@ -131,7 +131,7 @@ fn unreachable(
     );
 }
 
-/// Whether there is a request of that method, as a limit means it: `GET` includes `HEAD`.
+/// Whether a request can have that method, in the sense of limits: `GET` includes `HEAD`.
 fn takes(target: &Target<'_>, method: &Method) -> bool {
     match target.methods {
         None => *method != Method::CONNECT && *method != Method::TRACE,
@@ -145,7 +145,7 @@ fn takes(target: &Target<'_>, method: &Method) -> bool {
     }
 }
 
-/// Each once, in the order of the file.
+/// Without duplicates, in the order of the file.
 fn listed<'t>(names: impl Iterator<Item = &'t str>) -> String {
     let mut listed: Vec<&str> = Vec::new();
     for name in names {

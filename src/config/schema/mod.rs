@@ -1,6 +1,6 @@
-//! The JSON Schema of tiers.yaml, by which editors complete a file and check it while it is written. It comes from the sections'
-//! structs; `docs/tiers.schema.json` is what [`text`] gives. What a schema can't say, such as whether a tier that is named
-//! exists, is said by `tiergate check`.
+//! The JSON Schema of tiers.yaml, for editors that complete and validate it. It comes from the sections' structs;
+//! `docs/tiers.schema.json` is the output of [`text`]. `tiergate check` finds what a schema can't express, such as whether a tier
+//! exists.
 
 mod table;
 
@@ -17,10 +17,10 @@ use super::scalar::SECRET;
 
 pub use table::table;
 
-/// By this word the schema says what a value is, where its type says only how it is written: for the table alone.
+/// The schema's keyword for the kind of a value, where its type says only its notation: for the table only.
 pub(super) const KIND: &str = "x-kind";
 
-/// By this word a field that must be there has what to say if it isn't. It is for the reader alone.
+/// The schema's keyword for the advice on a missing required field: for the reader only.
 const ADD: &str = "x-add";
 
 static DESCRIBED: LazyLock<Value> = LazyLock::new(|| {
@@ -34,19 +34,19 @@ static REQUIRED: LazyLock<HashMap<&'static str, Vec<(&'static str, &'static str)
     named.chain([("Config", required_of(&DESCRIBED))]).collect()
 });
 
-/// The schema as a text, in draft 7, which editors know best.
+/// The schema as text, in draft 7, which editors support best.
 pub fn text() -> String {
     let mut schema = DESCRIBED.clone();
     strip(&mut schema);
     format!("{schema:#}\n")
 }
 
-/// The schema with what is said in it for the reader.
+/// The schema with the keywords for the reader.
 pub(super) fn described() -> &'static Value {
     &DESCRIBED
 }
 
-/// The fields of that struct that must be there, in its order, each with what to say if it isn't.
+/// The required fields of that struct, in order, each with its advice.
 pub(super) fn required(name: &str) -> &'static [(&'static str, &'static str)] {
     REQUIRED.get(name).map_or(&[], Vec::as_slice)
 }
@@ -60,7 +60,7 @@ pub(super) fn default(section: &str, field: &str) -> Option<&'static Value> {
     section["properties"].get(field)?.get("default")
 }
 
-/// Each form that a value may have there, of which one or all hold, references followed.
+/// The alternatives for a value, one or all of which apply, references resolved.
 pub(super) fn forms(schema: &'static Value) -> Vec<&'static Value> {
     let name = schema.get("$ref").and_then(Value::as_str);
     let meant = name.and_then(|name| DESCRIBED.pointer(name.strip_prefix('#')?));
@@ -82,7 +82,7 @@ fn required_of(section: &'static Value) -> Vec<(&'static str, &'static str)> {
     required.map(|name| (name, advice(name))).collect()
 }
 
-/// Takes out what is for the reader alone.
+/// Removes the keywords for the reader.
 fn strip(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
@@ -114,7 +114,7 @@ fn plain(schema: &mut Schema) {
         if let [Value::Object(only)] = choices.as_slice() {
             let only = only.clone();
             schema.remove("anyOf");
-            // Beside a reference draft 7 reads nothing else.
+            // Draft 7 ignores everything beside a reference.
             schema.insert("allOf".to_owned(), Value::Array(vec![only.into()]));
         }
     }

@@ -1,5 +1,4 @@
-//! The table of all settings in `docs/configuration.md`, from the schema: where a setting stands, what may stand there, its default
-//! and what it means.
+//! The table of all settings in `docs/configuration.md`, from the schema: path, type, default and description.
 
 use serde_json::Value;
 
@@ -16,7 +15,7 @@ pub fn table() -> String {
     rows.join("\n")
 }
 
-/// A row for each field of the mapping, in the order of their names.
+/// Adds a row for each field of the mapping, by name.
 fn fields(section: &'static Value, before: &str, rows: &mut Vec<String>) {
     let required = section["required"].as_array();
     for (name, field) in section["properties"].as_object().into_iter().flatten() {
@@ -34,7 +33,7 @@ fn fields(section: &'static Value, before: &str, rows: &mut Vec<String>) {
     }
 }
 
-/// The fields of what stands there: of a mapping, of the entries of a named list (`NAME`), of the items of a list (`[]`).
+/// The nested fields: of a mapping, of the entries of a named list (`NAME`), of the items of a list (`[]`).
 fn below(field: &'static Value, at: &str, rows: &mut Vec<String>) {
     for form in forms(field) {
         fields(form, &format!("{at}."), rows);
@@ -47,7 +46,7 @@ fn below(field: &'static Value, at: &str, rows: &mut Vec<String>) {
     }
 }
 
-/// What may stand there, in few words.
+/// The type of the value, in few words.
 fn kind(field: &'static Value) -> String {
     let mut kinds: Vec<String> = forms(field).into_iter().filter_map(one_kind).collect();
     kinds.dedup();

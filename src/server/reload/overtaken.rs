@@ -118,7 +118,7 @@ impl Fixture {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let client = async {
-            let mut stream = TcpStream::connect(address).await.expect("somebody listens");
+            let mut stream = TcpStream::connect(address).await.expect("the listener is bound");
             let head = format!("GET {path} HTTP/1.1\r\nhost: proxy.example\r\n{lines}connection: close\r\n\r\n");
             stream.write_all(head.as_bytes()).await.expect("it is read");
             let mut answer = String::new();
@@ -126,7 +126,7 @@ impl Fixture {
             answer
         };
         let server = async {
-            let (stream, _) = listener.accept().await.expect("somebody comes");
+            let (stream, _) = listener.accept().await.expect("the client connects");
             serve_overtaken(&self.core, by, stream).await;
         };
         tokio::join!(client, server).0
