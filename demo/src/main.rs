@@ -3,7 +3,7 @@
 //! `cargo demo` makes and indexes some pictures, starts tiergate with tiers.yaml in front of the search, and prints the
 //! addresses. `--traffic` adds simulated clients, so that one can watch the queue fill.
 //!
-//! `door.rs` is everything that concerns tiergate; `search_server.rs` is the upstream server behind it; `index.rs`,
+//! `proxy.rs` is everything that concerns tiergate; `search_server.rs` is the upstream server behind it; `index.rs`,
 //! `descriptor.rs` and `scenes.rs` are the search itself; `traffic.rs` simulates clients.
 
 #![allow(
@@ -12,8 +12,8 @@
 )]
 
 mod descriptor;
-mod door;
 mod index;
+mod proxy;
 mod scenes;
 mod search_server;
 mod traffic;
@@ -32,9 +32,9 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::door::{Addresses, Door, KEY_HEADER};
 use crate::index::Index;
-use crate::traffic::Doors;
+use crate::proxy::{Addresses, KEY_HEADER, Proxy};
+use crate::traffic::Endpoints;
 
 /// Run an image search with tiergate in front of it
 #[derive(Parser)]
@@ -95,11 +95,11 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         admin: flags.admin,
         upstream: search.local_addr()?,
     };
-    let mut config = door::load(&tiers_yaml(flags.config.as_deref())?, &addresses)?;
-    let anonymous = door::anonymous_tier(&config);
-    let sponsors = door::add_sponsors(&mut config)?;
-    let token = door::operator_token(&config)?;
-    let door = Door::bind(config).map_err(|error| {
+    let mut config = proxy::load(&tiers_yaml(flags.config.as_deref())?, &addresses)?;
+    let anonymous = proxy::anonymous_tier(&config);
+    let sponsors = proxy::add_sponsors(&mut config)?;
+    let token = proxy::operator_token(&config)?;
+    let proxy = Proxy::bind(config).map_err(|error| {
         format!(
             "can't listen on {} and {}: {error} (see --listen and --admin)",
             flags.listen, flags.admin
@@ -108,46 +108,46 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
 
     let index = Arc::new(indexed(&flags)?);
     let query = QueryFile::create(&index)?;
-    let doors = Doors {
-        public: reachable(door.public_address()),
-        admin: reachable(door.admin_address()),
+    let endpoints = Endpoints {
+        public: reachable(proxy.public_address()),
+        admin: reachable(proxy.admin_address()),
         token,
     };
-    println!("tiergate        http://{}/search", doors.public);
-    println!("its metrics     http://{}/metrics", doors.admin);
+    println!("tiergate        http://{}/search", endpoints.public);
+    println!("its metrics     http://{}/metrics", endpoints.admin);
     println!(
         "its queue       curl -H 'Authorization: Bearer {}' http://{}/queue",
-        doors.token, doors.admin
+        endpoints.token, endpoints.admin
     );
     println!("search service  http://{}/search, behind tiergate", addresses.upstream);
     println!(
         "\nAs a stranger: curl --data-binary @{} http://{}/search",
         query.path.display(),
-        doors.public
+        endpoints.public
     );
     if let Some(sponsor) = sponsors.last() {
         println!(
             "As a sponsor:  curl -H '{KEY_HEADER}: {}' http://{}/me\n",
-            sponsor.key, doors.public
+            sponsor.key, endpoints.public
         );
     }
 
     // Shut down from front to back: the clients, then the proxy, then the search service.
-    let (stop, close_door, close_search) = (
+    let (stop, close_proxy, close_search) = (
         CancellationToken::new(),
         CancellationToken::new(),
         CancellationToken::new(),
     );
     let crowd = async {
         if flags.traffic {
-            traffic::run(doors, &sponsors, &anonymous, traffic::uploads(&index), stop.clone()).await;
+            traffic::run(endpoints, &sponsors, &anonymous, traffic::uploads(&index), stop.clone()).await;
         } else {
             stop.cancelled().await;
         }
-        close_door.cancel();
+        close_proxy.cancel();
     };
     let front = async {
-        let ended = door.run(close_door.clone().cancelled_owned()).await;
+        let ended = proxy.run(close_proxy.clone().cancelled_owned()).await;
         stop.cancel(); // if it failed, stop everything
         close_search.cancel();
         ended

@@ -23,8 +23,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::door::{KEY_HEADER, Sponsor};
 use crate::index::{Index, cropped_copy, decode};
+use crate::proxy::{KEY_HEADER, Sponsor};
 use crate::scenes::Dice;
 
 /// Different images that the clients upload.
@@ -46,7 +46,7 @@ type Fault = Box<dyn Error + Send + Sync>;
 
 /// tiergate's addresses.
 #[derive(Clone)]
-pub struct Doors {
+pub struct Endpoints {
     /// The public listener.
     pub public: SocketAddr,
     /// The admin listener.
@@ -56,10 +56,16 @@ pub struct Doors {
 }
 
 /// Runs the clients until `stop` and prints a line a second, then lets each finish and prints a summary.
-pub async fn run(doors: Doors, sponsors: &[Sponsor], anonymous: &str, uploads: Vec<Upload>, stop: CancellationToken) {
-    let (members, tallies) = members(doors.public, sponsors, anonymous).await;
+pub async fn run(
+    endpoints: Endpoints,
+    sponsors: &[Sponsor],
+    anonymous: &str,
+    uploads: Vec<Upload>,
+    stop: CancellationToken,
+) {
+    let (members, tallies) = members(endpoints.public, sponsors, anonymous).await;
     let crowd = Arc::new(Crowd {
-        door: doors.public,
+        proxy: endpoints.public,
         uploads,
         tallies: Mutex::new(tallies),
         stop: stop.clone(),
@@ -70,12 +76,12 @@ pub async fn run(doors: Doors, sponsors: &[Sponsor], anonymous: &str, uploads: V
     }
     println!("{} clients are searching", clients.len());
 
-    let mut admin = Connection::new(doors.admin, None);
+    let mut admin = Connection::new(endpoints.admin, None);
     let second = Duration::from_secs(1);
     let mut second = interval_at(Instant::now() + second, second);
     while stop.run_until_cancelled(second.tick()).await.is_some() {
-        match hall(&mut admin, &doors.token).await {
-            Ok(hall) => println!("{}   answered {}", hall.line(), crowd.answered()),
+        match queue_state(&mut admin, &endpoints.token).await {
+            Ok(queue_state) => println!("{}   answered {}", queue_state.line(), crowd.answered()),
             Err(error) => println!("tiergate's admin listener doesn't answer: {error}"),
         }
     }
@@ -112,7 +118,7 @@ struct Client {
 }
 
 struct Crowd {
-    door: SocketAddr,
+    proxy: SocketAddr,
     uploads: Vec<Upload>,
     /// One of each tier.
     tallies: Mutex<Vec<Stats>>,
@@ -185,7 +191,7 @@ impl Crowd {
 
 /// The clients and their tallies: for each sponsor as many as its concurrency allows; one anonymous client from each network, and
 /// from the last one a second, which exceeds its concurrency.
-async fn members(door: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Vec<Client>, Vec<Stats>) {
+async fn members(proxy: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Vec<Client>, Vec<Stats>) {
     let mut members = Vec::new();
     let mut tallies = vec![Stats::of(anonymous)];
     for sponsor in sponsors {
@@ -201,7 +207,7 @@ async fn members(door: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Ve
     let mut sources: Vec<_> = (2..2 + NETWORKS)
         .map(|last| Some(IpAddr::from(Ipv4Addr::new(127, 0, 0, last))))
         .collect();
-    if let Err(error) = connect(door, sources[0]).await {
+    if let Err(error) = connect(proxy, sources[0]).await {
         println!("this system can't send from 127.0.0.2 ({error}): anonymous clients share one address, and get 402");
         sources.fill(None);
     }
@@ -216,7 +222,7 @@ async fn members(door: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Ve
 
 /// Runs one client until it is asked to stop. A search in flight is finished.
 async fn visit(crowd: Arc<Crowd>, client: Client, mut dice: Dice) {
-    let mut connection = Connection::new(crowd.door, client.source);
+    let mut connection = Connection::new(crowd.proxy, client.source);
     let mut pause = Duration::ZERO;
     loop {
         let think = Duration::from_secs_f32(dice.between(THINK_S.0, THINK_S.1));
@@ -256,7 +262,7 @@ fn search_with(upload: &Upload, key: Option<&str>) -> Request<Full<Bytes>> {
 
 /// The state of tiergate's queue, from its admin listener.
 #[derive(Deserialize)]
-struct Hall {
+struct QueueState {
     seats: u32,
     waiting: Vec<Waiting>,
     pools: Vec<Pool>,
@@ -273,7 +279,7 @@ struct Pool {
     running: u32,
 }
 
-impl Hall {
+impl QueueState {
     fn line(&self) -> String {
         let running: u32 = self.pools.iter().map(|pool| pool.running).sum();
         let slots: u32 = self.pools.iter().map(|pool| pool.slots).sum();
@@ -295,7 +301,7 @@ impl Hall {
     }
 }
 
-async fn hall(admin: &mut Connection, token: &str) -> Result<Hall, Fault> {
+async fn queue_state(admin: &mut Connection, token: &str) -> Result<QueueState, Fault> {
     let mut request = Request::new(Full::default());
     *request.uri_mut() = http::Uri::from_static("/queue");
     if let Ok(shown) = format!("Bearer {token}").parse() {

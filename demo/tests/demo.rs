@@ -1,15 +1,15 @@
-//! The demo's image search finds the original of a cropped and recompressed copy: by itself, and through the door.
+//! The demo's image search finds the original of a cropped and recompressed copy: by itself, and through the proxy.
 
 // Each module is here whole, though a test needs only a part of it.
 #[allow(dead_code)]
 #[path = "../src/descriptor.rs"]
 mod descriptor;
 #[allow(dead_code)]
-#[path = "../src/door.rs"]
-mod door;
-#[allow(dead_code)]
 #[path = "../src/index.rs"]
 mod index;
+#[allow(dead_code)]
+#[path = "../src/proxy.rs"]
+mod proxy;
 #[allow(dead_code)]
 #[path = "../src/scenes.rs"]
 mod scenes;
@@ -34,8 +34,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::descriptor::{Descriptor, Window, similarity};
-use crate::door::{Addresses, Door};
 use crate::index::{Index, cropped_copy, decode};
+use crate::proxy::{Addresses, Proxy};
 
 /// Small pictures: these tests run without optimisation too.
 const SIZE: (u32, u32) = (160, 90);
@@ -152,10 +152,10 @@ fn a_folder_is_indexed_without_what_is_no_image() {
 
 #[tokio::test]
 async fn a_copy_finds_its_original_through_the_proxy() {
-    let image = behind_the_door(&INDEX, async |door| {
-        let raw = send(door, post("/search", "application/octet-stream", copy(17))).await;
-        let in_form = send(door, post("/search?cutBorders", FORM, form("image", &copy(42)))).await;
-        let as_file = send(door, post("/search", FORM, form("file", &copy(8)))).await;
+    let image = behind_the_proxy(&INDEX, async |proxy| {
+        let raw = send(proxy, post("/search", "application/octet-stream", copy(17))).await;
+        let in_form = send(proxy, post("/search?cutBorders", FORM, form("image", &copy(42)))).await;
+        let as_file = send(proxy, post("/search", FORM, form("file", &copy(8)))).await;
         let first = |answer: &Response<Bytes>| json(answer)["result"][0].clone();
 
         for (answer, place) in [(&raw, 17), (&in_form, 42), (&as_file, 8)] {
@@ -172,10 +172,10 @@ async fn a_copy_finds_its_original_through_the_proxy() {
 
         let url = first(&raw)["image"].as_str().unwrap().to_owned();
         let path = url
-            .strip_prefix(&format!("http://{door}"))
+            .strip_prefix(&format!("http://{proxy}"))
             .expect("the address that the client knows")
             .to_owned();
-        send(door, get(&path)).await
+        send(proxy, get(&path)).await
     })
     .await;
     assert_eq!(image.status(), StatusCode::OK);
@@ -185,16 +185,16 @@ async fn a_copy_finds_its_original_through_the_proxy() {
 
 #[tokio::test]
 async fn through_the_door_what_is_no_image_is_the_services_400() {
-    let answers = behind_the_door(&INDEX, async |door| {
+    let answers = behind_the_proxy(&INDEX, async |proxy| {
         let torn = copy(0)[..300].to_vec();
         let bodies = [b"no image".to_vec(), torn, Vec::new()];
         let mut answers = Vec::new();
         for body in bodies {
-            answers.push(send(door, post("/search", "image/jpeg", body)).await);
+            answers.push(send(proxy, post("/search", "image/jpeg", body)).await);
         }
-        answers.push(send(door, post("/search", FORM, form("title", &copy(0)))).await);
-        answers.push(send(door, post("/search", FORM, b"no form".to_vec())).await);
-        answers.push(send(door, post("/search", "multipart/form-data", copy(0))).await); // without a boundary
+        answers.push(send(proxy, post("/search", FORM, form("title", &copy(0)))).await);
+        answers.push(send(proxy, post("/search", FORM, b"no form".to_vec())).await);
+        answers.push(send(proxy, post("/search", "multipart/form-data", copy(0))).await); // without a boundary
         answers
     })
     .await;
@@ -206,7 +206,7 @@ async fn through_the_door_what_is_no_image_is_the_services_400() {
 
 #[tokio::test]
 async fn through_the_door_an_image_that_is_not_there_is_404() {
-    let answer = behind_the_door(&INDEX, async |door| send(door, get("/image/none.jpg")).await).await;
+    let answer = behind_the_proxy(&INDEX, async |proxy| send(proxy, get("/image/none.jpg")).await).await;
     assert_eq!(answer.status(), StatusCode::NOT_FOUND);
     assert_eq!(json(&answer)["error"], "No such image");
 }
@@ -217,11 +217,11 @@ async fn an_escaped_image_name_is_served_through_the_proxy() {
     let name = "100% of a ä?.jpg";
     fs::write(folder.0.join(name), copy(0)).unwrap();
     let index = Arc::new(Index::of_folder(&folder.0).unwrap().0);
-    let image = behind_the_door(&index, async |door| {
-        let answer = json(&send(door, post("/search", "image/jpeg", copy(0))).await);
+    let image = behind_the_proxy(&index, async |proxy| {
+        let answer = json(&send(proxy, post("/search", "image/jpeg", copy(0))).await);
         assert_eq!(answer["result"][0]["filename"], name);
         let url = answer["result"][0]["image"].as_str().unwrap().to_owned();
-        send(door, get(url.strip_prefix(&format!("http://{door}")).unwrap())).await
+        send(proxy, get(url.strip_prefix(&format!("http://{proxy}")).unwrap())).await
     })
     .await;
     assert_eq!(image.status(), StatusCode::OK);
@@ -250,8 +250,8 @@ async fn the_service_itself_refuses_an_upload_beyond_its_bound() {
     }
 }
 
-/// Opens the repository's door before the search service, both on free ports, and asks.
-async fn behind_the_door<T>(index: &Arc<Index>, ask: impl AsyncFnOnce(SocketAddr) -> T) -> T {
+/// Opens the repository's proxy in front of the search service, both on free ports, and asks.
+async fn behind_the_proxy<T>(index: &Arc<Index>, ask: impl AsyncFnOnce(SocketAddr) -> T) -> T {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let addresses = Addresses {
@@ -260,20 +260,21 @@ async fn behind_the_door<T>(index: &Arc<Index>, ask: impl AsyncFnOnce(SocketAddr
         upstream: listener.local_addr().unwrap(),
     };
     let tiers = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("tiers.yaml");
-    let door = Door::bind(door::load(&tiers, &addresses).unwrap()).unwrap();
-    let address = door.public_address();
+    let proxy = Proxy::bind(proxy::load(&tiers, &addresses).unwrap()).unwrap();
+    let address = proxy.public_address();
 
-    let (close_door, close_search) = (CancellationToken::new(), CancellationToken::new());
+    let (close_proxy, close_search) = (CancellationToken::new(), CancellationToken::new());
     let front = async {
-        door.run(close_door.clone().cancelled_owned())
+        proxy
+            .run(close_proxy.clone().cancelled_owned())
             .await
-            .expect("the door ends well");
+            .expect("the proxy ends well");
         close_search.cancel();
     };
     let back = search_server::serve(listener, Arc::clone(index), close_search.clone().cancelled_owned());
     let asking = async {
         let answers = within_patience(ask(address)).await;
-        close_door.cancel();
+        close_proxy.cancel();
         answers
     };
     let (answers, (), back) = within_patience(async { tokio::join!(asking, front, back) }).await;

@@ -1,6 +1,6 @@
-//! Bytes as a history of the house: the policy must decide as the model does, whatever happens in whatever order.
+//! Bytes as a history of events: the policy must decide as the model does, whatever happens in whatever order.
 //!
-//! Absent on purpose: what is checked. `crates/policy/tests/policy/side_by_side.rs` checks the same after every step as the property
+//! `crates/policy/tests/policy/side_by_side.rs` checks the same after every step as the property
 //! test does; only where the histories come from differs.
 
 #![no_main]

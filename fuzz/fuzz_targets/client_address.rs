@@ -18,7 +18,7 @@ const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 /// Half of all addresses, so that a chain goes on now and then.
 const TRUSTED: [&str; 3] = ["10.0.0.0/8", "128.0.0.0/1", "8000::/1"];
 
-/// The door's, for each header that it may believe, and the oracle's word for that.
+/// Those of the server, for each header that it may believe, and the oracle's word for that.
 static PROXIES: LazyLock<[(TrustedProxies, Believed); 3]> = LazyLock::new(|| {
     [
         (ForwardedHeader::Either, Believed::Either),

@@ -1,6 +1,6 @@
 //! Bytes as limits and a history of requests and reloads: the request limits must decide as their model does, whatever comes in whatever order.
 //!
-//! Absent on purpose: what is checked. `crates/policy/tests/policy/limits_side_by_side.rs` checks the same after every step as the property test does; only
+//! `crates/policy/tests/policy/limits_side_by_side.rs` checks the same after every step as the property test does; only
 //! where the histories come from differs.
 
 #![no_main]

@@ -477,8 +477,8 @@ async fn a_reload_after_the_limits_charges_them_once() {
     says(&fixture.search(&came_to).await, 200, "x-ratelimit-remaining: 3");
 }
 
-/// The bug: after a reload that broke off between the door and the gate a request asked again and again by the same door, without an end
-/// or an await, and its core never ended.
+/// The bug: after a reload that failed between the site and the gate, a request retried with the same site forever, without an
+/// await, and its thread never ended.
 #[tokio::test]
 async fn a_reload_that_broke_off_halfway_refuses_requests() {
     let mut fixture = Fixture::open(&FILE).await;

@@ -99,7 +99,7 @@ fn random_key() -> io::Result<String> {
 }
 
 /// A proxy that is bound to its addresses, and serves when it is run.
-pub struct Door {
+pub struct Proxy {
     config: Config,
     sockets: Sockets,
 }
@@ -114,7 +114,7 @@ pub fn operator_token(config: &Config) -> io::Result<String> {
     Ok(token.reveal().to_owned())
 }
 
-impl Door {
+impl Proxy {
     /// Binds the addresses. Port 0 becomes a free port.
     ///
     /// # Errors
