@@ -5,7 +5,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`policy`] | all decisions: pure functions of state, events and a given time. Its own crate, `crates/policy` |
-//! | [`gate`] | the shared state: its lock, one clock reading per decision, the policy, a `Pass` |
+//! | [`gate`] | the shared state: its lock, one clock reading per decision, the policy, a `Permit` |
 //! | [`store`] | persistent state in one SQLite database: finished jobs, accounts, keys, networks |
 //! | [`upstream`] | the upstream servers: connections, health, uploads, answers |
 //! | [`http`] | HTTP: sockets, routes, callers, refusals, `/me`, the admin listener |
@@ -34,7 +34,7 @@
 //! # Invariants
 //!
 //! - The policy has no async, I/O, lock, clock, randomness, logging or serde. The same history gives the same decisions.
-//! - One value holds what a job holds: a `QueuedJob`, a `Pass`, a `Relocating` or a `Committing`. Dropping it gives everything
+//! - One value holds what a job holds: a `QueuedJob`, a `Permit`, a `Relocating` or a `Committing`. Dropping it gives everything
 //!   back.
 //! - State that changes together is under one lock. No lock is held across an await, and no task is woken under one.
 //! - A request keeps the routes and keys of the configuration it came in under; its tier, limits and quotas are those of the

@@ -100,10 +100,10 @@ impl Exposition {
             rules: Arc::clone(rules),
             _build: build,
             debtors: KINDS.map(|kind| gauge("tiergate_callers", vec![Label::new("kind", kind)])),
-            seats: gauge("tiergate_queue_seats", Vec::new()),
+            seats: gauge("tiergate_queue_capacity", Vec::new()),
             waiting: std::array::from_fn(|priority| {
                 gauge(
-                    "tiergate_queue_waiting",
+                    "tiergate_queue_depth",
                     vec![Label::new("priority", priority.to_string())],
                 )
             }),
@@ -200,10 +200,10 @@ fn describe(recorder: &impl Recorder) {
     let texts = [
         ("tiergate_build_info", "Always 1; the running version is in the labels."),
         (
-            "tiergate_queue_seats",
+            "tiergate_queue_capacity",
             "The queue's length: the maximum number of queued jobs.",
         ),
-        ("tiergate_queue_waiting", "Queued jobs, by priority."),
+        ("tiergate_queue_depth", "Queued jobs, by priority."),
         ("tiergate_slots", "Slots of the servers that are up, by upstream."),
         ("tiergate_callers", "Callers with a debit in an open window."),
         ("tiergate_jobs_running", "Jobs that hold a slot, by upstream."),

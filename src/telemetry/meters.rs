@@ -1,6 +1,6 @@
 //! Counters and histograms with handles made once: a look-up by name costs more than all the rest of a refusal.
 //!
-//! Gauges (such as `tiergate_queue_waiting`) are not kept here: a scrape reads them from the gate state.
+//! Gauges (such as `tiergate_queue_depth`) are not kept here: a scrape reads them from the gate state.
 
 use std::sync::Arc;
 

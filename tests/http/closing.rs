@@ -43,7 +43,7 @@ async fn who_waits_is_turned_away_and_who_runs_gets_an_answer() {
         uploading.send("a").await;
         let idle = Client::connect(program.address).await;
         soon("two wait", async {
-            while metric(&program, "tiergate_queue_waiting").await < 2.0 {}
+            while metric(&program, "tiergate_queue_depth").await < 2.0 {}
         })
         .await;
         program.signal(signal).await;

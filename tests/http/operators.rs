@@ -86,9 +86,9 @@ async fn metrics_are_there_before_anybody_came() {
     );
     let text = page.text();
     for line in [
-        "tiergate_queue_seats 8",
-        "tiergate_queue_waiting{priority=\"0\"} 0",
-        "tiergate_queue_waiting{priority=\"6\"} 0",
+        "tiergate_queue_capacity 8",
+        "tiergate_queue_depth{priority=\"0\"} 0",
+        "tiergate_queue_depth{priority=\"6\"} 0",
         "tiergate_slots{upstream=\"search\"} 3",
         "tiergate_jobs_running{upstream=\"search\"} 0",
         "tiergate_jobs_total{tier=\"$100\",outcome=\"succeeded\"} 0",
@@ -113,7 +113,7 @@ async fn metrics_and_the_queue_tell_who_is_in_the_house() {
     let mut second = Client::connect_from(7, door.address).await;
     second.search("").await;
     door.house_until(1, 1).await;
-    assert_eq!(door.metric("tiergate_queue_waiting{priority=\"0\"}").await, 1.0);
+    assert_eq!(door.metric("tiergate_queue_depth{priority=\"0\"}").await, 1.0);
     assert_eq!(door.metric("tiergate_jobs_running{upstream=\"search\"}").await, 1.0);
     let page = door.queue().await;
     assert_eq!(page["seats"], 8);

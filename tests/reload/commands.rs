@@ -31,7 +31,7 @@ async fn what_is_saved_is_taken_up_by_itself() {
     for seats in 9..=12 {
         let saved = clock.now();
         save(&program, &yaml.replace("length: 8", &format!("length: {seats}")));
-        metric(&program, &format!("tiergate_queue_seats {seats}")).await;
+        metric(&program, &format!("tiergate_queue_capacity {seats}")).await;
         println!("saved and in force after {}", clock.now().since(saved));
     }
     logged(&program, "11 → 12").await;
@@ -65,7 +65,7 @@ async fn sighup_reads_the_file_and_nothing_else_comes_of_it() {
     metric(&program, r#"tiergate_config_reloads_total{result="unchanged"} 1"#).await;
     save(&program, &yaml.replace("length: 8", "length: 9"));
     program.signal("HUP").await;
-    metric(&program, "tiergate_queue_seats 9").await;
+    metric(&program, "tiergate_queue_capacity 9").await;
     metric(&program, r#"tiergate_config_reloads_total{result="applied"} 1"#).await;
 }
 
