@@ -70,7 +70,7 @@ pub fn caller(view: &mut View, folder: &std::path::Path, name: &str, user: Optio
             "{name} is an address: only an account has users"
         ))),
         (None, _, Err(_)) => Err(CliError::Unfit(format!(
-            "there is and was no account {name}, and it is no address; `tiergate account list` shows all accounts"
+            "there is no account {name} and was none, and it is not an address; `tiergate account list` shows all accounts"
         ))),
     }
 }

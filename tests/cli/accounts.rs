@@ -393,9 +393,12 @@ async fn what_others_may_read_is_told_at_the_start() {
     let door = Program::start_in(&folder, &yaml).await;
     let told = warnings(&door.kill().await);
     assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].contains("the data folder (mode 755): chmod 700"), "{told:?}");
     assert!(
-        told[1].contains("the operator's token (mode 640): chmod 600"),
+        told[0].contains("the data folder is accessible to other users (mode 755): chmod 700"),
+        "{told:?}"
+    );
+    assert!(
+        told[1].contains("the operator's token is readable by other users (mode 640): chmod 600"),
         "{told:?}"
     );
 }

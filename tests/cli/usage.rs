@@ -146,7 +146,10 @@ async fn usage_says_from_when_it_is_exact() {
     let from = usage["from"].as_str().expect("a time");
     assert!(from.ends_with(":00:00.000Z"), "a whole hour: {from}");
     let table = said(&folder, &["usage", "--since", "26h"]).await;
-    assert!(table.contains("Older jobs are kept by whole hours only"), "{table}");
+    assert!(
+        table.contains("Older jobs are kept only as sums of whole hours"),
+        "{table}"
+    );
 }
 
 #[tokio::test]
@@ -156,7 +159,7 @@ async fn nobody_and_no_database_are_told_with_what_to_do() {
     let said = wrong(&folder, &["usage", "nobody"]).await;
     assert_eq!(
         said,
-        "error: no account is or was called nobody, and it is no address; `tiergate account list` shows all accounts\n"
+        "error: there is no account nobody and was none, and it is not an address; `tiergate account list` shows all accounts\n"
     );
     let said = wrong(&folder, &["usage", "127.0.0.1", "--user", "ann"]).await;
     assert!(said.contains("only an account has users"), "{said}");

@@ -179,7 +179,7 @@ async fn a_lost_or_damaged_database_is_not_silently_replaced() {
         ("damaged", &empty),
         ("damaged", &short),
         ("damaged", &torn),
-        ("foreign", &foreign),
+        ("another program's database", &foreign),
     ];
     for (word, harm) in cases {
         let site = Site::new();
