@@ -335,7 +335,6 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 
 /// A name as a segment of a path. Its first byte is always escaped, so no name is taken for one of the server's own paths, such
 /// as `export`, or for `..`.
-
 pub fn escaped(name: &str) -> String {
     let mut bytes = name.bytes();
     let first = bytes.next().map(|byte| format!("%{byte:02X}")).unwrap_or_default();

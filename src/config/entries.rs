@@ -347,7 +347,6 @@ impl Names {
     }
 
     /// The number of the given name at that location.
-
     pub(super) fn number(&self, name: &str, at: Location, report: &mut Report) -> Option<u16> {
         let number = self.numbers.get(name).copied();
         if number.is_none() && !self.order.is_empty() {

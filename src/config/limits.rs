@@ -465,7 +465,6 @@ pub(super) fn own(limits: &[(String, OwnLimit)], node: Option<&Node>, report: &m
 }
 
 /// Reports limits with the name of a quota: both are sent in one header field.
-
 pub(super) fn check_names_of_quotas<'t>(
     root: &Node,
     tiers: impl Iterator<Item = &'t rules::Tier> + Clone,

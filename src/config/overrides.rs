@@ -84,7 +84,6 @@ impl Config {
     ///
     /// # Errors
     /// There is no such upstream, or the URL is invalid.
-
     pub fn lead(&mut self, upstream: Option<&str>, url: &str) -> Result<(), OverrideError> {
         let is_meant = |name: &str| upstream.is_none_or(|meant| meant == name);
         if let Some(meant) = upstream

@@ -247,7 +247,6 @@ impl Parsed for ProbePath {
 }
 
 /// The server at that URL, with that many slots. `None`: not an `http://host` or `http://host:port`.
-
 pub(super) fn server_at(url: &str, slots: u32) -> Option<Server> {
     let lower = url.trim_end_matches('/').to_ascii_lowercase();
     let (host, port) = host_and_port(lower.strip_prefix("http://")?)?;

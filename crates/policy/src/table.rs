@@ -19,7 +19,7 @@ pub trait Id: Copy + Eq + Ord + fmt::Debug {
 const NOWHERE: u16 = u16::MAX;
 
 /// The maximum number of entries: an index is less than [`NOWHERE`].
-pub const ENTRIES_MAX: usize = NOWHERE as usize;
+const ENTRIES_MAX: usize = NOWHERE as usize;
 
 /// Values by id.
 #[derive(Clone)]
@@ -58,7 +58,7 @@ impl<I: Id, T> Table<I, T> {
     /// Appends the value, or replaces the one that the id has.
     ///
     /// # Panics
-    /// If there are [`ENTRIES_MAX`] entries already.
+    /// If there are 65,535 entries already.
     pub fn insert(&mut self, id: I, value: T) {
         if let Some(known) = self.get_mut(id) {
             *known = value;
