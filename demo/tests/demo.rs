@@ -260,7 +260,11 @@ async fn behind_the_proxy<T>(index: &Arc<Index>, ask: impl AsyncFnOnce(SocketAdd
         upstream: listener.local_addr().unwrap(),
     };
     let tiers = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("tiers.yaml");
-    let proxy = Proxy::bind(proxy::load(&tiers, &addresses).unwrap()).unwrap();
+    let mut config = proxy::load(&tiers, &addresses).unwrap();
+    // One test's proxy must not find, nor remove, the data of another's.
+    let own = format!("tiergate-demo-test-{}-{}", process::id(), addresses.upstream.port());
+    config.data_dir = env::temp_dir().join(own);
+    let proxy = Proxy::bind(config).unwrap();
     let address = proxy.public_address();
 
     let (close_proxy, close_search) = (CancellationToken::new(), CancellationToken::new());
