@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 use loom::future::block_on;
 use loom::thread;
 use tiergate::clock::Clock;
-use tiergate::gate::{Committing, Entered, Gate, Generation, Moving, Permit, Relocated, Waiting};
+use tiergate::gate::{Committing, Entered, Gate, Generation, Permit, QueuedJob, Relocated, Relocating};
 use tiergate::policy::caller::{Caller, NetworkId};
 use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{TierId, UpstreamId};
@@ -67,7 +67,7 @@ fn running(gate: &Arc<Gate>, caller: u8) -> Permit {
     }
 }
 
-fn seated(gate: &Arc<Gate>, caller: u8, tier: TierId) -> Waiting {
+fn seated(gate: &Arc<Gate>, caller: u8, tier: TierId) -> QueuedJob {
     match enter(gate, caller, tier) {
         Ok(Entered::Seated(waiting)) => waiting,
         other => panic!("the slot is taken and a seat is free: {other:?}"),
@@ -224,7 +224,7 @@ fn asking_for_a_slot_races_with_its_release() {
 }
 
 /// A job whose server died moves, and another one holds the slot that it waits for.
-fn moving(gate: &Arc<Gate>) -> (Moving, Permit) {
+fn moving(gate: &Arc<Gate>) -> (Relocating, Permit) {
     let (first, second) = (running(gate, 1), running(gate, 2));
     match first.relocate() {
         Relocated::Waits(moving) => (moving, second),
