@@ -82,13 +82,13 @@ fn whoever_asks_by_an_older_generation_takes_nothing() {
     gate.reload(Arc::clone(&after), || {});
     let ask = request(Caller::Network(NetworkId(1)), TierId(0));
     assert!(matches!(gate.enter(&before, &ask), Err(Stale)));
-    assert_eq!((gate.in_flight(), gate.view().tally.arrived), (0, 0));
+    assert_eq!((gate.in_flight(), gate.view().stats.arrived), (0, 0));
     let Ok(Ok(Entered::Running(pass))) = gate.enter(&after, &ask) else {
         panic!("there are slots")
     };
     let refused = gate.enter(&after, &ask).expect("it is the present one");
     assert!(refused.is_err(), "by its terms it has one job");
-    assert_eq!(gate.view().tally.arrived, 2);
+    assert_eq!(gate.view().stats.arrived, 2);
     pass.settle(Outcome::Failed, 0);
 }
 

@@ -1,7 +1,7 @@
 //! The hall's races, every interleaving of them (loom). Run with `RUSTFLAGS="--cfg tiergate_loom"`, see CONTRIBUTING.md.
 //!
 //! Each model of the hall has one slot that is used and little else, and ends with the same questions: has everybody heard what became of
-//! them, is the slot free again, and is nothing left in the house? Those of the request limits are in `limits`.
+//! them, is the slot free again, and is nothing left over? Those of the request limits are in `limits`.
 
 #![cfg(tiergate_loom)]
 
@@ -77,11 +77,11 @@ fn seated(gate: &Arc<Gate>, caller: u8, tier: TierId) -> QueuedJob {
 fn nothing_is_left(gate: &Arc<Gate>) {
     assert_eq!(gate.in_flight(), 0);
     drop(running(gate, 99));
-    let tally = gate.view().tally;
-    assert_eq!(tally.arrived, tally.ended());
+    let stats = gate.view().stats;
+    assert_eq!(stats.arrived, stats.ended());
 }
 
-/// A slot is given back while the one who waits for it hangs up: whoever is next gets it, or it is free.
+/// A slot is given back while the one who waits for it hangs up: the next in line gets it, or it is free.
 #[test]
 fn a_grant_races_with_a_hang_up() {
     loom::model(|| {
@@ -245,7 +245,7 @@ fn a_grant_to_a_moving_job_races_with_its_hang_up() {
         hang_up.join().expect("no panic");
         end.join().expect("no panic");
         granted.settle(Outcome::Failed, 0);
-        assert_eq!(gate.view().tally.cancelled, 1);
+        assert_eq!(gate.view().stats.cancelled, 1);
         nothing_is_left(&gate);
     });
 }
@@ -262,7 +262,7 @@ fn a_grant_to_a_moving_job_races_with_its_deadline() {
             Poll::Pending => moving.settle(Outcome::Failed),
         }
         end.join().expect("no panic");
-        assert_eq!(gate.view().tally.failed, 1);
+        assert_eq!(gate.view().stats.failed, 1);
         nothing_is_left(&gate);
     });
 }
@@ -349,10 +349,10 @@ fn a_commit_races_with_the_end_of_patience() {
         let disk = thread::spawn(move || ticket.settle(Ok(())));
         let told = committing.give_up();
         let standing = disk.join().expect("no panic");
-        let tally = gate.view().tally;
+        let stats = gate.view().stats;
         match told {
-            Ok(()) => assert_eq!((tally.succeeded, standing), (1, Standing::Stands)),
-            Err(_) => assert_eq!((tally.failed, standing), (1, Standing::Withdrawn)),
+            Ok(()) => assert_eq!((stats.succeeded, standing), (1, Standing::Stands)),
+            Err(_) => assert_eq!((stats.failed, standing), (1, Standing::Withdrawn)),
         }
         nothing_is_left(&gate);
     });
@@ -370,7 +370,7 @@ fn a_commit_races_with_its_waiter() {
     });
 }
 
-/// The client is gone, and with it whoever waited, as the record becomes durable.
+/// The client is gone, and nothing waits for the commit any more, as the record becomes durable.
 #[test]
 fn a_commit_races_with_its_waiter_that_leaves() {
     loom::model(|| {
@@ -378,7 +378,7 @@ fn a_commit_races_with_its_waiter_that_leaves() {
         let disk = thread::spawn(move || ticket.settle(Ok(())));
         drop(committing);
         let stands = disk.join().expect("no panic") == Standing::Stands;
-        assert_eq!(gate.view().tally.succeeded, u64::from(stands));
+        assert_eq!(gate.view().stats.succeeded, u64::from(stands));
         nothing_is_left(&gate);
     });
 }

@@ -121,13 +121,13 @@ struct Crowd {
     proxy: SocketAddr,
     uploads: Vec<Upload>,
     /// One of each tier.
-    tallies: Mutex<Vec<Stats>>,
+    tallies: Mutex<Vec<Tally>>,
     stop: CancellationToken,
 }
 
 /// The results of a tier's searches.
 #[derive(Default)]
-struct Stats {
+struct Tally {
     tier: String,
     statuses: BTreeMap<u16, u64>,
     unanswered: u64,
@@ -135,7 +135,7 @@ struct Stats {
     waited: Duration,
 }
 
-impl Stats {
+impl Tally {
     fn of(tier: &str) -> Self {
         Self {
             tier: tier.to_owned(),
@@ -191,9 +191,9 @@ impl Crowd {
 
 /// The clients and their tallies: for each sponsor as many as its concurrency allows; one anonymous client from each network, and
 /// from the last one a second, which exceeds its concurrency.
-async fn members(proxy: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Vec<Client>, Vec<Stats>) {
+async fn members(proxy: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (Vec<Client>, Vec<Tally>) {
     let mut members = Vec::new();
-    let mut tallies = vec![Stats::of(anonymous)];
+    let mut tallies = vec![Tally::of(anonymous)];
     for sponsor in sponsors {
         for _ in 0..sponsor.concurrency.min(CLIENTS_PER_SPONSOR_MAX) {
             members.push(Client {
@@ -202,7 +202,7 @@ async fn members(proxy: SocketAddr, sponsors: &[Sponsor], anonymous: &str) -> (V
                 source: None,
             });
         }
-        tallies.push(Stats::of(&sponsor.tier));
+        tallies.push(Tally::of(&sponsor.tier));
     }
     let mut sources: Vec<_> = (2..2 + NETWORKS)
         .map(|last| Some(IpAddr::from(Ipv4Addr::new(127, 0, 0, last))))

@@ -110,12 +110,12 @@ fn step(bytes: &mut Unstructured<'_>) -> Result<Step> {
         6 => Step::Set(bytes.arbitrary()?),
         7 => Step::Sweep,
         16 => Step::Reload(bytes.arbitrary()?),
-        8 => Step::AdmissionRequest {
+        8 => Step::Request {
             account: bytes.arbitrary()?,
             network: bytes.arbitrary()?,
             matching: bytes.arbitrary()?,
         },
-        _ => Step::AdmissionRequest {
+        _ => Step::Request {
             account: bytes.arbitrary()?,
             network: bytes.arbitrary()?,
             matching: u8::MAX,

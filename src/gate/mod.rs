@@ -330,7 +330,7 @@ impl Gate {
                     },
                 })
                 .collect(),
-            tally: *policy.tally(),
+            stats: *policy.stats(),
             debtors: policy.debtors(),
         }
     }
@@ -367,7 +367,7 @@ pub struct View {
     /// All jobs in flight.
     pub jobs: Vec<JobView>,
     /// Counters of everything that has happened.
-    pub tally: Stats,
+    pub stats: Stats,
     /// Callers that have a debit in a window: accounts, networks, users.
     pub debtors: [usize; 3],
 }

@@ -119,7 +119,7 @@ pub(super) enum Kept {
         on_hangup: OnHangup,
     },
     /// A permit of the unmetered requests in flight.
-    SemaphorePermit { _place: SemaphorePermit },
+    Unmetered { _permit: SemaphorePermit },
 }
 
 impl Kept {
@@ -157,7 +157,7 @@ impl Kept {
                 pass.settle(Outcome::Failed, status);
                 Ok(())
             }
-            Self::SemaphorePermit { .. } => Ok(()),
+            Self::Unmetered { .. } => Ok(()),
         }
     }
 

@@ -389,7 +389,7 @@ impl Flying {
             deadline,
         };
         let kept = match errand {
-            Errand::Unmetered { place, .. } => Kept::SemaphorePermit { _place: place },
+            Errand::Unmetered { place, .. } => Kept::Unmetered { _permit: place },
             Errand::Metered {
                 pass,
                 on_hangup,

@@ -32,7 +32,7 @@ pub struct Caller {
 
 /// What a caller knows of its searches.
 #[derive(Debug, Default)]
-pub struct Stats {
+pub struct Tally {
     /// Answers received whole that are debited.
     pub whole: AtomicU64,
     /// Searches that were cut off, and would have been debited.
@@ -160,7 +160,7 @@ impl Search {
 
 /// Searches on all connections of all callers, until the door is gone.
 pub struct Load {
-    tallies: Vec<Arc<Stats>>,
+    tallies: Vec<Arc<Tally>>,
     clients: JoinSet<()>,
     first: Arc<Notify>,
 }
@@ -168,7 +168,7 @@ pub struct Load {
 impl Load {
     /// Connects, then lets everybody search.
     pub async fn begin(door: SocketAddr, callers: &[Caller], dice: &mut Dice) -> Self {
-        let tallies: Vec<Arc<Stats>> = callers.iter().map(|_| Arc::default()).collect();
+        let tallies: Vec<Arc<Tally>> = callers.iter().map(|_| Arc::default()).collect();
         let mut connected = Vec::new();
         for (caller, tally) in callers.iter().zip(&tallies) {
             for _ in 0..caller.connections {
@@ -198,7 +198,7 @@ impl Load {
         while let Some(ended) = soon("a client notices", self.clients.join_next()).await {
             ended.expect("a client is content");
         }
-        let own = |tally: &Arc<Stats>| [&tally.whole, &tally.cut_off, &tally.others].map(|count| count.load(Relaxed));
+        let own = |tally: &Arc<Tally>| [&tally.whole, &tally.cut_off, &tally.others].map(|count| count.load(Relaxed));
         let own: Vec<[u64; 3]> = self.tallies.iter().map(own).collect();
         let mut all = own.clone();
         for (caller, counts) in callers.iter().zip(&own) {
@@ -210,7 +210,7 @@ impl Load {
     }
 }
 
-async fn search_on(mut client: Client, caller: Caller, tally: Arc<Stats>, mut dice: Dice, first: Arc<Notify>) {
+async fn search_on(mut client: Client, caller: Caller, tally: Arc<Tally>, mut dice: Dice, first: Arc<Notify>) {
     loop {
         let search = Search::any(&mut dice);
         match ask(&mut client, &caller, &search).await {
@@ -253,7 +253,7 @@ async fn ask(client: &mut Client, caller: &Caller, search: &Search) -> std::io::
     Ok(answer)
 }
 
-fn note(caller: &Caller, search: &Search, answer: &Answer, tally: &Stats) {
+fn note(caller: &Caller, search: &Search, answer: &Answer, tally: &Tally) {
     let status = answer.status();
     let wanted = search.query.strip_prefix("status=").map_or("200", |rest| &rest[..3]);
     if status == 402 && caller.greedy {

@@ -107,8 +107,8 @@ fn look_at_the_hall(gate: &Gate) {
     );
     let house = u64::try_from(view.jobs.len()).expect("small");
     assert_eq!(
-        view.tally.arrived,
-        view.tally.ended() + house,
+        view.stats.arrived,
+        view.stats.ended() + house,
         "a job is lost or counted twice"
     );
 }
@@ -326,27 +326,27 @@ async fn simulate(seed: u64, within_tier: Within, lifeline: Option<u32>) -> u64 
     assert_eq!(gate.in_flight(), 0, "left over: {:?}", view.jobs);
     assert_eq!(view.waiting, [0; Priority::COUNT]);
     assert_eq!(view.pools, [(SLOTS, 0)]);
-    assert_eq!(view.tally.arrived, view.tally.ended());
+    assert_eq!(view.stats.arrived, view.stats.ended());
     assert!(
-        view.tally.succeeded > number / 3,
+        view.stats.succeeded > number / 3,
         "a crowd like this is mostly served: {:?}",
-        view.tally
+        view.stats
     );
     for happened in [
-        view.tally.refused,
-        view.tally.displaced,
-        view.tally.waited_out,
-        view.tally.hung_up,
+        view.stats.refused,
+        view.stats.displaced,
+        view.stats.waited_out,
+        view.stats.hung_up,
     ] {
         assert!(
             happened > 0,
             "something never happened in {number} searches: {:?}",
-            view.tally
+            view.stats
         );
     }
     println!(
         "seed {seed}: {number} searches in {HOURS} simulated hours: {:?}",
-        view.tally
+        view.stats
     );
     history.sum()
 }

@@ -82,7 +82,7 @@ pub struct Policy {
     users: DelegatedUsers,
     wall: WallClock,
     displacements: Displacements,
-    tally: Stats,
+    stats: Stats,
     /// Until then networks may be counted by prefix.
     crowded_until: UnixTime,
     closing: bool,
@@ -100,7 +100,7 @@ impl Policy {
             users: DelegatedUsers::default(),
             wall: WallClock::default(),
             displacements: Displacements::default(),
-            tally: Stats::default(),
+            stats: Stats::default(),
             crowded_until: UnixTime::default(),
             closing: false,
             rules,
@@ -114,8 +114,8 @@ impl Policy {
     /// The first reason to refuse, with its numbers.
     pub fn enter(&mut self, ask: &AdmissionRequest, now: Timestamp) -> Result<Admission, Refusal> {
         let rules = Arc::clone(&self.rules);
-        self.tally.arrived += 1;
-        self.admit(ask, &rules, now).inspect_err(|_| self.tally.refused += 1)
+        self.stats.arrived += 1;
+        self.admit(ask, &rules, now).inspect_err(|_| self.stats.refused += 1)
     }
 
     fn admit(&mut self, ask: &AdmissionRequest, rules: &Rules, now: Timestamp) -> Result<Admission, Refusal> {
@@ -250,7 +250,7 @@ impl Policy {
         let job = self.jobs.id(index);
         let lost = self.leave(index);
         self.displacements.note(ask.caller, now);
-        self.tally.displaced += 1;
+        self.stats.displaced += 1;
         let retry_after = self.retry_after(lost.pool, lost.priority);
         Displaced {
             job,
@@ -289,7 +289,7 @@ impl Policy {
             return None;
         }
         let lost = self.leave(place(job));
-        self.tally.waited_out += 1;
+        self.stats.waited_out += 1;
         Some(if state == State::Uploading {
             Refusal::RequestTimeout("the request's body did not arrive in time")
         } else {
@@ -309,7 +309,7 @@ impl Policy {
             .is_some_and(|job| matches!(job.state, State::Uploading | State::Waiting));
         if seated {
             self.leave(place(job));
-            self.tally.hung_up += 1;
+            self.stats.hung_up += 1;
         }
         seated
     }
@@ -354,9 +354,9 @@ impl Policy {
             }
         }
         *match outcome {
-            Outcome::Succeeded => &mut self.tally.succeeded,
-            Outcome::Failed => &mut self.tally.failed,
-            Outcome::Cancelled => &mut self.tally.cancelled,
+            Outcome::Succeeded => &mut self.stats.succeeded,
+            Outcome::Failed => &mut self.stats.failed,
+            Outcome::Cancelled => &mut self.stats.cancelled,
         } += 1;
         next
     }
@@ -370,7 +370,7 @@ impl Policy {
         let gone = self.jobs.remove(job).expect("looked up above");
         self.pools[gone.pool].vacate(server, None);
         self.release(&gone);
-        self.tally.hung_up += 1;
+        self.stats.hung_up += 1;
         self.next(gone.pool, now)
     }
 
@@ -452,7 +452,7 @@ impl Policy {
             .collect();
         let turn_away = |job: JobId| {
             let lost = self.leave(place(job));
-            self.tally.shut_down += 1;
+            self.stats.shut_down += 1;
             let retry_after = self.retry_after(lost.pool, lost.priority);
             Displaced {
                 job,
@@ -542,7 +542,7 @@ impl Policy {
     /// which differs for every refusal.
     fn retry_after(&self, pool: UpstreamId, priority: Priority) -> Span {
         let estimate = self.estimate(pool, priority);
-        retry_after(estimate, self.tally.events())
+        retry_after(estimate, self.stats.events())
     }
 
     /// How long a new job of that priority would wait (semantics §3.8).

@@ -14,8 +14,8 @@ impl Policy {
     }
 
     /// Counters of everything that has happened.
-    pub fn tally(&self) -> &Stats {
-        &self.tally
+    pub fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     /// Queued jobs by priority.

@@ -272,7 +272,7 @@ fn the_clocks_agree_since_they_were_last_set() {
 #[derive(Clone, Copy, Debug)]
 enum Deed {
     /// So much is asked for, and if it is refused, again when it was told.
-    AdmissionRequest(u32),
+    Request(u32),
     Pass(Span),
     Forward(Span),
     Back(Span),
@@ -286,7 +286,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         ]
     };
     prop_oneof![
-        6 => (1..=3_u32).prop_map(Deed::AdmissionRequest),
+        6 => (1..=3_u32).prop_map(Deed::Request),
         3 => (1..20_000_u64).prop_map(Span::from_millis).prop_map(Deed::Pass),
         1 => (1..3 * 86_400_u64).prop_map(Span::from_secs).prop_map(Deed::Pass),
         1 => step().prop_map(Deed::Forward),
@@ -303,7 +303,7 @@ fn a_refused_caller_who_comes_back_when_told_passes() {
         let mut books = Books::new(limited(&[window], limit));
         for deed in deeds {
             match deed {
-                Deed::AdmissionRequest(cost) => {
+                Deed::Request(cost) => {
                     let ask = ask(1, 0).cost(cost);
                     let room = books.used(0, 1) + u64::from(cost) <= limit;
                     match room {

@@ -144,7 +144,7 @@ fn a_caller_displaces_up_to_its_limit_per_minute() {
     }
     assert_eq!(house.refused(&ask(100, 6)).reason(), Reason::QueueFull);
     house.displaces(&ask(101, 6)); // another may still
-    assert_eq!(house.policy.tally().displaced, 4);
+    assert_eq!(house.policy.stats().displaced, 4);
 }
 
 /// Exact: not in any 60 s, wherever they begin, and not a nanosecond longer than that.
@@ -198,7 +198,7 @@ fn entering_and_hanging_up_displaces_only_the_allowed() {
             newcomers(&mut house, minute * 100_000 + round * 100); // the seat isn't free for long
             house.pass(Span::from_millis(100));
         }
-        assert_eq!(house.policy.tally().displaced, minute * 10);
+        assert_eq!(house.policy.stats().displaced, minute * 10);
     }
 }
 

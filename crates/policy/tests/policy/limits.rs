@@ -163,7 +163,7 @@ fn window() -> impl Strategy<Value = Span> {
 
 fn step() -> impl Strategy<Value = Step> {
     let ask = (0..ACCOUNTS, 0..NETWORKS, prop_oneof![3 => Just(0xF), 1 => 0_u8..16]).prop_map(
-        |(account, network, matching)| Step::AdmissionRequest {
+        |(account, network, matching)| Step::Request {
             account,
             network,
             matching,

@@ -117,7 +117,7 @@ fn at(now: Timestamp) -> Moment {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// One of a few networks that come again and again.
-    AdmissionRequest(u64),
+    Request(u64),
     /// Many that come once, out of as many neighbourhoods.
     Flood {
         networks: u64,
@@ -139,7 +139,7 @@ fn nobody_gets_more_than_its_limit_by_being_crowded_out() {
     ];
     let callers_max = prop_oneof![Just(1_u32), 1_u32..64, 64_u32..4_096];
     let step = prop_oneof![
-        10 => (0_u64..12).prop_map(Step::AdmissionRequest),
+        10 => (0_u64..12).prop_map(Step::Request),
         2 => (1_u64..300, 1_u64..3_000).prop_map(|(networks, neighbourhoods)| Step::Flood { networks, neighbourhoods }),
         4 => prop_oneof![Just(1), Just(100), 0_u64..130].prop_map(Step::Pass),
         2 => Just(Step::Sweep),
@@ -157,7 +157,7 @@ fn nobody_gets_more_than_its_limit_by_being_crowded_out() {
             let (mut now, mut stranger) = (Timestamp::ZERO, 1_000);
             for step in &steps {
                 match *step {
-                    Step::AdmissionRequest(network) => _ = door.ask(of_network(network, network / 3), now),
+                    Step::Request(network) => _ = door.ask(of_network(network, network / 3), now),
                     Step::Flood {
                         networks,
                         neighbourhoods,

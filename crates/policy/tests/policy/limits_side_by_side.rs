@@ -28,7 +28,7 @@ const OPENED: UnixTime = UnixTime::from_millis(1_780_000_000_123);
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// Somebody sends a request that some of the limits are for, by their bits.
-    AdmissionRequest { account: u8, network: u8, matching: u8 },
+    Request { account: u8, network: u8, matching: u8 },
     /// So many nanoseconds pass.
     Pass(u64),
     /// So many millionths of the window of that limit pass, and some nanoseconds more or less.
@@ -117,7 +117,7 @@ impl SideBySide {
 
     pub fn step(&mut self, step: &Step) {
         match *step {
-            Step::AdmissionRequest {
+            Step::Request {
                 account,
                 network,
                 matching,

@@ -177,7 +177,7 @@ pub struct Model {
     users_swept: Vec<(AccountId, UnixTime)>,
     /// Every displacement: when, and by whom.
     displacements: Vec<(Timestamp, Caller)>,
-    tally: Stats,
+    stats: Stats,
     closing: bool,
     let_in: usize,
     events: u64,
@@ -197,7 +197,7 @@ impl Model {
             users: Vec::new(),
             users_swept: Vec::new(),
             displacements: Vec::new(),
-            tally: Stats::default(),
+            stats: Stats::default(),
             closing: false,
             let_in: 0,
             events: 0,
@@ -215,8 +215,8 @@ impl Model {
         &self.jobs
     }
 
-    pub fn tally(&self) -> &Stats {
-        &self.tally
+    pub fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     pub fn pools(&self) -> impl Iterator<Item = UpstreamId> + Clone + use<> {
@@ -301,10 +301,10 @@ impl Model {
     /// §2.4: users, quotas, concurrency, then a slot, then a seat; §3.9: then the wait.
     pub fn enter(&mut self, ask: &AdmissionRequest, now: Timestamp) -> Entered {
         self.events += 1;
-        self.tally.arrived += 1;
+        self.stats.arrived += 1;
         let entered = self.admit(ask, now);
         if let Entered::No(_) = entered {
-            self.tally.refused += 1;
+            self.stats.refused += 1;
         }
         entered
     }
@@ -338,7 +338,7 @@ impl Model {
         if let Some(victim) = victim {
             self.remove(victim);
             self.displacements.push((now, ask.caller));
-            self.tally.displaced += 1;
+            self.stats.displaced += 1;
         }
         let number = self.insert(ask, tier.priority, now, wall);
         if ask.ready {
@@ -597,7 +597,7 @@ impl Model {
     pub fn expire(&mut self, number: Number) -> Option<State> {
         let state = self.job(number).filter(|job| job.has_seat())?.state;
         self.remove(number);
-        self.tally.waited_out += 1;
+        self.stats.waited_out += 1;
         Some(state)
     }
 
@@ -605,7 +605,7 @@ impl Model {
         let seated = self.job(number).is_some_and(Job::has_seat);
         if seated {
             self.remove(number);
-            self.tally.hung_up += 1;
+            self.stats.hung_up += 1;
         }
         seated
     }
@@ -634,9 +634,9 @@ impl Model {
             }
         }
         match outcome {
-            Outcome::Succeeded => self.tally.succeeded += 1,
-            Outcome::Failed => self.tally.failed += 1,
-            Outcome::Cancelled => self.tally.cancelled += 1,
+            Outcome::Succeeded => self.stats.succeeded += 1,
+            Outcome::Failed => self.stats.failed += 1,
+            Outcome::Cancelled => self.stats.cancelled += 1,
         }
         next
     }
@@ -646,7 +646,7 @@ impl Model {
         let job = self.job(number)?.clone();
         let State::Running { .. } = job.state else { return None };
         self.remove(number);
-        self.tally.hung_up += 1;
+        self.stats.hung_up += 1;
         self.hand_to_next(job.pool, now)
     }
 
@@ -705,7 +705,7 @@ impl Model {
             .collect();
         for number in &seated {
             self.remove(*number);
-            self.tally.shut_down += 1;
+            self.stats.shut_down += 1;
         }
         seated
     }

@@ -65,7 +65,7 @@ fn a_moved_job_holds_one_slot() {
     assert_eq!(house.policy.running(POOL), 1);
     assert_eq!(house.policy.jobs_of(&caller(1)), 1);
     house.succeeds(job);
-    assert_eq!(house.policy.tally().succeeded, 1);
+    assert_eq!(house.policy.stats().succeeded, 1);
     assert_eq!(house.policy.running(POOL), 0);
 }
 
@@ -185,7 +185,7 @@ fn who_moves_may_end_before_it_is_handed_a_slot() {
     assert_eq!(house.policy.give_back_slot(first, house.now), None, "it has none");
     assert_eq!(relocate(&mut house, first), Relocation::Nowhere, "it moves already");
     assert_eq!(house.policy.end(first, Outcome::Cancelled, house.now), None);
-    assert_eq!(house.policy.tally().cancelled, 1);
+    assert_eq!(house.policy.stats().cancelled, 1);
     assert_eq!(house.policy.jobs_of(&caller(1)), 0);
     assert_eq!(of(house.succeeds(second)), Some((waiting, SECOND)));
 }
@@ -201,7 +201,7 @@ fn an_unclaimed_grant_goes_to_the_next_in_line() {
     assert_eq!(of(house.policy.forgo(first, house.now)), Some((waiting, SECOND)));
     assert_eq!(house.policy.jobs_of(&caller(1)), 1, "until its end");
     assert_eq!(house.policy.end(first, Outcome::Failed, house.now), None);
-    assert_eq!(house.policy.tally().failed, 1);
+    assert_eq!(house.policy.stats().failed, 1);
     let estimate = house.policy.estimate(POOL, Priority::LOWEST);
     assert_eq!(
         estimate,

@@ -297,7 +297,7 @@ impl SideBySide {
         assert_eq!(self.policy.callers(), 0);
         assert_eq!(self.policy.waiting(), &[0; Priority::COUNT]);
         assert!(self.model.pools().all(|pool| self.policy.running(pool) == 0));
-        assert_eq!(self.policy.tally().arrived, self.policy.tally().ended());
+        assert_eq!(self.policy.stats().arrived, self.policy.stats().ended());
 
         let mut again = Policy::new(Arc::new(self.first_rules));
         for (call, now, decision) in &self.history {
@@ -718,14 +718,14 @@ impl SideBySide {
 
     /// §9.1, and every count that the policy shows, recounted.
     fn check_counts(&self) {
-        let tally = self.policy.tally();
+        let stats = self.policy.stats();
         let in_house = self.policy.in_flight();
         assert_eq!(
-            tally.arrived,
-            tally.ended() + u64::try_from(in_house).unwrap(),
-            "§9.1: {tally:?}"
+            stats.arrived,
+            stats.ended() + u64::try_from(in_house).unwrap(),
+            "§9.1: {stats:?}"
         );
-        assert_eq!(tally, self.model.tally());
+        assert_eq!(stats, self.model.stats());
         let jobs = self.model.jobs();
         assert_eq!(in_house, jobs.len());
         assert_eq!(self.policy.callers(), self.model.callers().len());

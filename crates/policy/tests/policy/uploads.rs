@@ -34,7 +34,7 @@ fn an_upload_that_finds_no_seat_gets_the_idle_slot() {
         Reason::QueueFull,
         "no slot is idle now"
     );
-    assert_eq!(house.policy.tally().displaced, 0);
+    assert_eq!(house.policy.stats().displaced, 0);
 
     // The slot is held while it uploads, so those in the seats stand in line for it.
     assert_eq!(house.policy.ask_slot(seated[0], house.now), None);

@@ -256,7 +256,7 @@ fn who_is_refused_for_the_wait_displaces_nobody() {
     let (mut house, _) = House::busy(rules(1, 1));
     house.sits(&ask(1, 0));
     assert_eq!(house.refused(&prefers(0, ask(2, 6))).reason(), Reason::WaitTooLong);
-    assert_eq!(house.policy.tally().displaced, 0);
+    assert_eq!(house.policy.stats().displaced, 0);
     assert_eq!(house.policy.waiting()[0], 1);
 }
 
@@ -287,5 +287,5 @@ fn who_waited_longest_is_told_how_long() {
         None,
         "a running job doesn't wait"
     );
-    assert_eq!(house.policy.tally().waited_out, 1);
+    assert_eq!(house.policy.stats().waited_out, 1);
 }
