@@ -1,5 +1,6 @@
 //! The composition root: the one module that names every concrete type. It makes no decisions.
 
+mod access_logs;
 mod clock_steps;
 pub mod config_watch;
 mod data_dir;
@@ -26,6 +27,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{error, info};
 
+use self::access_logs::AccessLogs;
 use self::config_watch::Saved;
 use self::data_dir::{Opened, tell_whereabouts};
 pub use self::reload::hang_ups;
@@ -48,6 +50,7 @@ use crate::store::{
     AccountStore, AccountView, AccountsError, Database, KeyError, Ledger, OldData, OpenError, Pseudonyms, ReadError,
     TokenError,
 };
+use crate::telemetry::access_log::{self, DroppedLines};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{ConfigMeters, DatabaseMeters, Meters};
 
@@ -87,6 +90,8 @@ pub enum ServeError {
     Key(KeyError),
     /// Quota usage can't be restored.
     Restore(ReadError),
+    /// The access log can't be opened; without a file, standard output.
+    AccessLog(Option<PathBuf>, io::Error),
     /// The accounts can't be opened.
     Accounts(AccountsError),
     /// There is no usable operator's token.
@@ -105,6 +110,9 @@ impl fmt::Display for ServeError {
             Self::Restore(error) => write!(f, "can't restore quota usage: {error}"),
             Self::Token(error) => error.fmt(f),
             Self::Broken(how) => write!(f, "background task failed ({how}); restart tiergate"),
+            Self::AccessLog(file, error) => {
+                write!(f, "can't open the access log {}: {error}", access_log::name(file.as_deref()))
+            }
             Self::Accounts(error) => write!(f, "can't open the accounts: {error}"),
         }
     }
@@ -244,7 +252,11 @@ pub async fn run(
     cores.drain(gate, drain_timeout.into()).await;
     background.shutdown().await;
     note_refusals(&refusals, minute_of(clock.wall()), gate, &*database);
-    blocking(move || Opened::close(&folder, &database)).await;
+    blocking(move || {
+        services.access_logs.close();
+        Opened::close(&folder, &database);
+    })
+    .await;
     info!("stopped");
     ended
 }
@@ -270,6 +282,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
     let generation = generation(&config, rules, known, &exposition);
     let meters = ConfigMeters::register(exposition.recorder(), clock.wall());
     let ledger: Arc<dyn Ledger> = Arc::clone(&database) as _;
+    let access_logs = AccessLogs::open(&config, DroppedLines::register(exposition.recorder()), clock)?;
     let services = Arc::new(Services {
         gate: Gate::new(policy, Arc::clone(&generation), clock, ledger),
         limiter: Limiter::new(Arc::clone(&generation.rules), clock),
@@ -281,6 +294,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         unmetered: ResizableSemaphore::new(config.connections.unmetered_max),
         connections: ResizableSemaphore::new(connections_max(&config)),
         exposition,
+        access_logs,
     });
     Ok(Parts {
         site: Arc::new(ArcSwap::from_pointee(site(&config, &services, &upstreams, &generation))),
@@ -339,6 +353,7 @@ struct Services {
     /// Open connections.
     connections: Arc<ResizableSemaphore>,
     exposition: Arc<Exposition>,
+    access_logs: AccessLogs,
 }
 
 fn generation(

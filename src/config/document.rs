@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 
+use super::access_log::{AccessLog, LogAddresses, WordOrFields};
 use super::accounts::{self, ACCOUNTS_MAX, Account};
 use super::admin::Admin;
 use super::answers::{self, Answer, REASONS_MAX};
@@ -121,6 +122,12 @@ pub struct Config {
     /// Paths of the server's own pages.
     #[serde(default)]
     pub paths: Paths,
+    /// The access log, with a line for each request: `off`, all, metered, errors, or what it has, its format and its file.
+    #[serde(default, with = "WordOrFields")]
+    pub access_log: Option<AccessLog>,
+    /// How clients' addresses are written to the access log.
+    #[serde(default)]
+    pub log_addresses: LogAddresses,
     /// Pools of upstream servers by name: 1 to 64 letters, digits, _ and -.
     #[schemars(extend("x-add" = "add at least one upstream"))]
     #[serde(with = "ByName::<Upstream, UPSTREAMS_MAX>")]
@@ -206,6 +213,9 @@ pub(super) fn read(root: &Rc<Node>, surroundings: &EnvContext<'_>, report: &mut 
     let tiers = config.tiers.iter_mut().zip(&config.rules.tiers);
     tiers.for_each(|((_, tier), read)| tier.settle(read));
     config.data_dir = surroundings.path(&config.data_dir);
+    if let Some(file) = config.access_log.as_mut().and_then(|log| log.file.as_mut()) {
+        *file = surroundings.path(&*file);
+    }
     Some(config)
 }
 

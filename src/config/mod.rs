@@ -8,6 +8,7 @@
 //! `yaml` uses the YAML crate; `environment` looks up what the file only names; `relative` resolves relative paths. `grammar`
 //! derives from the schema what may stand where; with it `secret` and `snippet` keep keys out of messages.
 
+mod access_log;
 mod accounts;
 mod admin;
 mod answers;
@@ -48,6 +49,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use access_log::{AccessLog, LogAddresses, LogFormat, Logged};
 pub use accounts::{ACCOUNTS_MAX, Account, KEYS_PER_ACCOUNT_MAX};
 pub use admin::{Admin, TOKEN_CHARS, TokenSource};
 pub use answers::Answer;

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use super::observation::Observation;
 use super::socket::Answering;
 use super::way::HungUp;
 use crate::upstream::answer::Answer;
@@ -18,6 +19,8 @@ pub struct Body {
     kind: Kind,
     /// Dropped with the body, when hyper has encoded it.
     answering: Option<Answering>,
+    /// Ends with the body.
+    observation: Option<Box<Observation>>,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +37,7 @@ impl Body {
     pub fn whole(bytes: Bytes) -> Self {
         Self {
             kind: Kind::Whole(Some(bytes)),
-            answering: None,
+            ..Self::default()
         }
     }
 
@@ -42,7 +45,7 @@ impl Body {
     pub fn of_worker(answer: Answer) -> Self {
         Self {
             kind: Kind::Worker(answer, HangUp::default()),
-            answering: None,
+            ..Self::default()
         }
     }
 
@@ -50,13 +53,19 @@ impl Body {
     pub fn own(body: axum::body::Body) -> Self {
         Self {
             kind: Kind::Own(body),
-            answering: None,
+            ..Self::default()
         }
     }
 
     /// Counts the request as being answered while this body lives.
     pub fn answering(mut self, answering: Answering) -> Self {
         self.answering = Some(answering);
+        self
+    }
+
+    /// Goes on with the observation of the request, and ends it with the body.
+    pub(super) fn observed(mut self, observation: Observation) -> Self {
+        self.observation = Some(Box::new(observation));
         self
     }
 }
@@ -69,8 +78,12 @@ impl http_body::Body for Body {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Self { kind, answering } = &mut *self;
-        Poll::Ready(match kind {
+        let Self {
+            kind,
+            answering,
+            observation,
+        } = &mut *self;
+        let frame = match kind {
             Kind::Empty => None,
             Kind::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             Kind::Worker(answer, hang_up) => match Pin::new(answer).poll_frame(cx) {
@@ -81,7 +94,11 @@ impl http_body::Body for Body {
                 }
             },
             Kind::Own(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Error::from)),
-        })
+        };
+        if let (Some(observation), Some(Ok(frame))) = (observation, &frame) {
+            observation.sent(frame.data_ref().map_or(0, Bytes::len));
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

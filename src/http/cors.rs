@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, Request, header};
+use crate::telemetry::request_id::REQUEST_ID;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 /// Tiergate's response headers that a page may read.
-const EXPOSED: [HeaderName; 9] = [
+const EXPOSED: [HeaderName; 10] = [
     header::RETRY_AFTER,
     HeaderName::from_static("ratelimit"),
     HeaderName::from_static("ratelimit-policy"),
@@ -19,6 +20,7 @@ const EXPOSED: [HeaderName; 9] = [
     HeaderName::from_static("server-timing"),
     HeaderName::from_static("preference-applied"),
     header::ALLOW,
+    REQUEST_ID,
 ];
 
 /// The layer for pages of these origins; `None` for all origins.

@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 
 use super::body::Body;
+use super::observation::Observation;
 use super::ratelimit::Own;
 use super::site::Route;
 use super::socket::Connection;
@@ -21,17 +22,29 @@ use crate::upstream::upload::Upload;
 
 impl Turn<'_> {
     /// Forwards an unmetered request: it needs no queue place and no slot, but the number in flight is capped.
-    pub(super) async fn forward(&self, visit: &mut Visit<'_>, route: &Route) -> Result<Response<Body>, Stop> {
+    pub(super) async fn forward(
+        &self,
+        visit: &mut Visit<'_>,
+        route: &Route,
+        observation: &mut Observation,
+    ) -> Result<Response<Body>, Stop> {
         let limit = u32::try_from(self.site.unmetered_max).unwrap_or(u32::MAX);
         let place = self.site.unmetered.try_take();
         let place = place.ok_or(Refusal::TooManyInFlight { limit })?;
         let (head, upload) = visit.take(route.max_body);
+        observation.uploads(upload.progress());
+        observation.dispatched(self.upstream_name(route), None);
         let errand = Errand::Unmetered {
             upstream: Arc::clone(&route.upstream),
             place,
         };
-        let answered = exchange(self.connections, errand, head, upload).await;
-        Ok(response(answered.map_err(stop)?))
+        let answered = exchange(self.connections, errand, head, upload).await.map_err(stop)?;
+        observation.served(Arc::clone(&answered.server), answered.took);
+        Ok(response(answered))
+    }
+
+    fn upstream_name(&self, route: &Route) -> &Arc<str> {
+        &self.site.generation.upstreams[route.upstream.id()]
     }
 
     /// Forwards a metered request: it gets a slot or a queue place, then an upstream server. Returns the answer, with its
@@ -44,6 +57,7 @@ impl Turn<'_> {
         found: &mut Found,
     ) -> Result<Response<Body>, Stop> {
         let (mut head, mut upload) = visit.take(route.max_body);
+        found.observation.uploads(upload.progress());
         // A client that expects 100 Continue sends nothing before it, and gets it with the slot.
         if !visit.expects {
             upload.take_arrived().await?;
@@ -63,16 +77,24 @@ impl Turn<'_> {
         }
         let pass = match entered {
             Entered::Running(pass) => pass,
-            Entered::Seated(waiting) => match self.wait(waiting, &mut upload, ask.ready, visit.connection).await {
-                Ok(pass) => pass,
-                Err(stop) => {
-                    visit.give_back(upload);
-                    return Err(stop);
+            Entered::Seated(waiting) => {
+                let (clock, begun) = (self.site.gate.clock(), self.site.gate.clock().now());
+                match self.wait(waiting, &mut upload, ask.ready, visit.connection).await {
+                    Ok(pass) => pass,
+                    Err(stop) => {
+                        found.observation.waited(clock.now().since(begun));
+                        visit.give_back(upload);
+                        return Err(stop);
+                    }
                 }
-            },
+            }
         };
         let waited = pass.waited();
+        found.observation.waited(waited);
+        let server = route.upstream.server(pass.server());
+        found.observation.dispatched(self.upstream_name(route), server);
         let answered = self.work(pass, route, head, upload, visit.connection).await?;
+        found.observation.served(Arc::clone(&answered.server), answered.took);
         let upstream = answered.took;
         let succeeds = route.success.contains(&answered.head.status.as_u16());
         found.own = answered.body.is_under_way().then_some(Own {

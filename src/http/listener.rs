@@ -170,9 +170,9 @@ async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, wat
         .await;
     if let Some(refusal) = last_word(&connection, served.as_ref().err()) {
         let site = core.site.load_full();
-        site.note_refusal(&refusal);
+        let request_id = site.note_unreadable(&refusal, peer.ip());
         if let Err(error) = connection
-            .write_last(&site.answers().reply_bytes(&refusal), &clock)
+            .write_last(&site.answers().reply_bytes(&refusal, &request_id), &clock)
             .await
         {
             debug!(%error, "client closed before reading its refusal");

@@ -15,6 +15,7 @@ pub mod headers;
 pub mod limits;
 pub mod listener;
 mod newer;
+mod observation;
 mod patience;
 pub mod prefer;
 pub mod proxy_protocol;

@@ -15,6 +15,7 @@ use super::body::Body;
 use crate::policy::refusal::{Member, Reason, Refusal};
 use crate::policy::rules::Priority;
 use crate::policy::time::Span;
+use crate::telemetry::request_id::{REQUEST_ID, RequestId};
 use crate::template::{Template, Value, write_json};
 
 /// The reason phrase of a status that has no standard one, such as 420.
@@ -180,13 +181,20 @@ impl Answers {
     }
 
     /// The refusal as an answer.
-    pub fn reply(&self, refusal: &Refusal, whom: Option<Whom<'_>>, form: Form) -> Response<Body> {
+    pub fn reply(
+        &self,
+        refusal: &Refusal,
+        whom: Option<Whom<'_>>,
+        form: Form,
+        request_id: &RequestId,
+    ) -> Response<Body> {
         let reason = refusal.reason();
         let own = self.own(reason);
         let told = Told {
             refusal,
             whom,
             status: self.status(reason),
+            request_id,
         };
         let (kind, body) = told.body(own, form);
         let mut response = Response::new(Body::whole(Bytes::from(body)));
@@ -214,12 +222,13 @@ impl Answers {
 
     /// The refusal as the bytes of a whole HTTP/1.1 answer, for a connection that hyper has given up. The request could not be
     /// read, so its origin is unknown: the CORS header is sent only if every origin is allowed.
-    pub fn reply_bytes(&self, refusal: &Refusal) -> Vec<u8> {
+    pub fn reply_bytes(&self, refusal: &Refusal, request_id: &RequestId) -> Vec<u8> {
         let own = self.own(refusal.reason());
         let told = Told {
             refusal,
             whom: None,
             status: self.status(refusal.reason()),
+            request_id,
         };
         let (kind, body) = told.body(own, Form::Json);
         let phrase = told.status.canonical_reason().unwrap_or(PHRASE);
@@ -229,6 +238,7 @@ impl Answers {
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
             (header::CONNECTION, HeaderValue::from_static("close")),
+            (REQUEST_ID, request_id.value().clone()),
         ];
         let for_all = (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         let cors = self.for_all_origins.then_some(for_all);
@@ -243,7 +253,8 @@ impl Answers {
         bytes
     }
 
-    fn status(&self, reason: Reason) -> StatusCode {
+    /// The status of that reason's answers.
+    pub fn status(&self, reason: Reason) -> StatusCode {
         let own = self.own(reason).and_then(|own| own.status);
         own.unwrap_or_else(|| status(reason))
     }
@@ -254,6 +265,7 @@ struct Told<'a> {
     refusal: &'a Refusal,
     whom: Option<Whom<'a>>,
     status: StatusCode,
+    request_id: &'a RequestId,
 }
 
 impl<'a> Told<'a> {
@@ -307,6 +319,7 @@ impl<'a> Told<'a> {
         match member {
             Member::Error => Value::Text(error(refusal)),
             Member::Reason => Value::Text(refusal.reason().code()),
+            Member::RequestId => Value::Text(self.request_id.as_str()),
             Member::Status => Value::Number(self.status.as_u16().into()),
             Member::Tier => self.explained().map_or(Value::Missing, |whom| Value::Text(whom.tier)),
             Member::Priority => self

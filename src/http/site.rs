@@ -1,5 +1,6 @@
 //! The site: one generation of the configuration, as the request path uses it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tower_http::cors::CorsLayer;
@@ -9,6 +10,7 @@ use super::address::TrustedProxies;
 use super::caller::KeyPlaces;
 use super::limits::Limits;
 use super::listener::Bounds;
+use super::observation::Observation;
 use super::ratelimit::Telling;
 use super::reply::Answers;
 use super::routes::{RouteSpec, RouteTable};
@@ -19,6 +21,9 @@ use crate::policy::refusal::Refusal;
 use crate::policy::time::Span;
 use crate::store::statistics::Refusals;
 use crate::store::{Networks, Pseudonyms};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::request_id::RequestId;
+use crate::telemetry::requests::RequestMeters;
 use crate::upstream::Upstream;
 use crate::upstream::exchange::OnHangup;
 
@@ -74,6 +79,10 @@ pub struct Settings {
     pub unmetered_max: usize,
     /// Bounds on connections.
     pub bounds: Bounds,
+    /// Metrics of every request.
+    pub request_meters: RequestMeters,
+    /// The access log, if there is one.
+    pub access_log: Option<Arc<AccessLog>>,
 }
 
 /// One generation of the configuration, shared by all threads.
@@ -97,6 +106,8 @@ pub struct Site {
     pub(super) unmetered: Arc<ResizableSemaphore>,
     pub(super) unmetered_max: usize,
     pub(super) bounds: Bounds,
+    pub(super) request_meters: RequestMeters,
+    pub(super) access_log: Option<Arc<AccessLog>>,
 }
 
 impl Site {
@@ -118,6 +129,8 @@ impl Site {
             unmetered,
             unmetered_max,
             bounds,
+            request_meters,
+            access_log,
         } = settings;
         let (specs, routes) = routes.into_iter().unzip();
         Self {
@@ -144,6 +157,8 @@ impl Site {
             unmetered,
             unmetered_max,
             bounds,
+            request_meters,
+            access_log,
         }
     }
 
@@ -178,8 +193,12 @@ impl Site {
         self.unenforced.note(name, standing, self.gate.clock().now());
     }
 
-    /// Counts a refusal that was sent outside of [`Core::serve`](super::way::Core::serve).
-    pub fn note_refusal(&self, refusal: &Refusal) {
+    /// Counts and logs a refusal of what could not be read as a request, and gives it an id.
+    pub fn note_unreadable(&self, refusal: &Refusal, client: IpAddr) -> RequestId {
         self.generation.meters.refusal(None, refusal.reason());
+        let mut observation = Observation::unreadable(self, client);
+        let status = self.answers.status(refusal.reason());
+        observation.answered(status.as_u16(), Some(refusal.reason()));
+        observation.request_id.clone()
     }
 }

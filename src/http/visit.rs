@@ -1,5 +1,6 @@
 //! A request as it came, and what is left unread of it when the answer goes out (semantics §8).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -18,6 +19,7 @@ pub(super) struct Visit<'c> {
     pub(super) head: Parts,
     pub(super) client: Result<Client, Contradiction>,
     pub(super) connection: &'c Connection,
+    peer: IpAddr,
     /// Whether the client waits for `100 Continue`.
     pub(super) expects: bool,
     body: Option<Incoming>,
@@ -28,6 +30,7 @@ pub(super) struct Visit<'c> {
 impl<'c> Visit<'c> {
     pub(super) fn new(
         request: Request<Incoming>,
+        peer: IpAddr,
         client: Result<Client, Contradiction>,
         connection: &'c Connection,
     ) -> Self {
@@ -37,6 +40,7 @@ impl<'c> Visit<'c> {
             head,
             client,
             connection,
+            peer,
             body: Some(body),
             progress: None,
         }
@@ -53,6 +57,11 @@ impl<'c> Visit<'c> {
         headers.fold(line + "\r\n".len(), |sum, (name, value)| {
             sum + name.as_str().len() + ": \r\n".len() + value.len()
         })
+    }
+
+    /// The client's address; the peer's, if it is not known.
+    pub(super) fn address(&self) -> IpAddr {
+        self.client.as_ref().map_or(self.peer, |client| client.address)
     }
 
     /// The body's declared length in bytes.

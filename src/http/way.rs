@@ -18,6 +18,7 @@ use super::address::{Client, Contradiction};
 use super::body::Body;
 use super::limits::{Met, Sender};
 use super::newer::Newer;
+use super::observation::Observation;
 use super::ratelimit::{Metered, Own};
 use super::reply::{Form, Whom};
 use super::routes::NoRoute;
@@ -33,6 +34,7 @@ use crate::policy::caller::{Caller, Network};
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Span;
 use crate::store::OwnNumbers;
+use crate::telemetry::request_id::{REQUEST_ID, RequestId};
 use crate::upstream::Connections;
 use crate::upstream::exchange::{SLOW_BODY, malformed_body};
 use crate::upstream::upload::Fault;
@@ -109,8 +111,10 @@ struct Origin {
 }
 
 /// What is known about a request so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Found {
+    /// For the access log and the metrics.
+    pub(super) observation: Observation,
     /// The caller's terms.
     pub(super) standing: Option<Standing>,
     /// Whether its route is metered.
@@ -123,8 +127,29 @@ pub(super) struct Found {
     pub(super) newer: Newer,
 }
 
+impl Found {
+    fn new(observation: Observation) -> Self {
+        Self {
+            observation,
+            standing: None,
+            metered: false,
+            met: None,
+            own: None,
+            newer: Newer::default(),
+        }
+    }
+
+    /// The caller is known, by the site of its identity or a newer one.
+    fn identified(&mut self, standing: Standing, site: &Site) {
+        let rules = &self.newer.of_caller(site).generation.rules;
+        self.observation.identified(&standing, &standing.tier(rules).name);
+        self.standing = Some(standing);
+    }
+}
+
 /// The caller's terms after the request limits, the site of that identity, and the query without the key.
 struct Known<'f> {
+    request_id: &'f RequestId,
     standing: &'f Standing,
     site: &'f Site,
     query: Option<String>,
@@ -174,7 +199,9 @@ impl Turn<'_> {
     ) -> Result<Response<Body>, HungUp> {
         match &self.site.cors {
             Some(layer) if cors::is_preflight(&request) => {
-                Ok(preflight(layer, self.visit(connection, peer, request)).await)
+                let visit = self.visit(connection, peer, request);
+                let observation = Observation::begin(self.site, &visit.head, visit.address());
+                Ok(preflight(layer, visit, observation).await)
             }
             Some(layer) if request.method() != Method::OPTIONS => {
                 let inner = tower::service_fn(|request| self.answer(connection, peer, request));
@@ -186,7 +213,7 @@ impl Turn<'_> {
 
     fn visit<'v>(&self, connection: &'v Connection, peer: SocketAddr, request: Request<Incoming>) -> Visit<'v> {
         let client = self.site.trusted_proxies.client(peer, request.headers());
-        Visit::new(request, client, connection)
+        Visit::new(request, peer.ip(), client, connection)
     }
 
     async fn answer(
@@ -201,13 +228,14 @@ impl Turn<'_> {
         let asked = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (visit.head.method.to_string(), visit.head.uri.path().to_owned()));
         let (method, path) = asked.unzip();
-        let mut found = Found::default();
+        let mut found = Found::new(Observation::begin(self.site, &visit.head, visit.address()));
         match self.way(&mut visit, &mut found).await {
             Ok(mut response) => {
                 self.tell(response.headers_mut(), &found);
+                found.observation.answered(response.status().as_u16(), None);
                 debug!(method, path, status = response.status().as_u16(), "request answered");
                 visit.leave_unread(&mut response).await;
-                Ok(response)
+                Ok(observed(response, found))
             }
             Err(Stop::HungUp) => {
                 debug!(method, path, "client hung up");
@@ -216,11 +244,14 @@ impl Turn<'_> {
             Err(Stop::Refused { refusal, allow }) => {
                 debug!(method, path, reason = refusal.reason().code(), "request refused");
                 let mut response = self.refuse(&refusal, &found, form);
+                found
+                    .observation
+                    .answered(response.status().as_u16(), Some(refusal.reason()));
                 if let Some(allow) = allow {
                     response.headers_mut().insert(header::ALLOW, allow);
                 }
                 visit.leave_unread(&mut response).await;
-                Ok(response)
+                Ok(observed(response, found))
             }
         }
     }
@@ -239,7 +270,7 @@ impl Turn<'_> {
             tier: &tier.name,
             priority: tier.priority,
         });
-        let mut response = site.answers.reply(refusal, whom, form);
+        let mut response = site.answers.reply(refusal, whom, form, &found.observation.request_id);
         if found.metered {
             let caller = standing.map(|standing| standing.caller);
             let tier = tier.map_or_else(Arc::default, |tier| Arc::clone(&tier.name));
@@ -287,21 +318,29 @@ impl Turn<'_> {
         }
         let route = &self.site.routes[number];
         found.metered = route.metered;
+        let meters = &self.site.request_meters.routes[number];
+        found.observation.routed(meters, route.metered);
         if visit.declared_length().is_some_and(|length| length > route.max_body) {
             return Err(Refusal::BodyTooLarge { limit: route.max_body }.into());
         }
         // 2–3. Identity and request limits.
         let known = self.limited(visit, &host, &origin, route.metered, found)?;
-        let Known { standing, query, .. } = &known;
+        let Known {
+            standing,
+            query,
+            request_id,
+            ..
+        } = &known;
         let wait = prefer::wait(&visit.head.headers);
         let tier = standing.tier(&known.site.generation.rules);
         headers::for_worker(&mut visit.head.headers, origin.client, &host);
         headers::introduce(&mut visit.head.headers, standing.account.as_deref(), tier);
+        visit.head.headers.insert(REQUEST_ID, request_id.value().clone());
         visit.head.uri = target(&path, query.as_deref())?;
         visit.head.version = Version::HTTP_11;
         // 4. Not metered: forward.
         if !route.metered {
-            return self.forward(visit, route).await;
+            return self.forward(visit, route, &mut found.observation).await;
         }
         // 4–8. Metered.
         let ask = AdmissionRequest {
@@ -391,7 +430,7 @@ impl Turn<'_> {
         match (known, charged) {
             (_, Err(Refusal::Blocked)) => Err(Refusal::Blocked),
             (Ok((standing, _)), Err(refusal)) => {
-                found.standing = Some(standing);
+                found.identified(standing, self.site);
                 Err(refusal)
             }
             (Err(unknown), charged) => charged.and(Err(unknown)),
@@ -399,8 +438,10 @@ impl Turn<'_> {
                 if matters && standing.account.is_none() {
                     standing.caller = Caller::Network(self.site.gate.counted_as(known_by));
                 }
+                found.identified(standing, self.site);
                 Ok(Known {
-                    standing: found.standing.insert(standing),
+                    request_id: &found.observation.request_id,
+                    standing: found.standing.as_ref().expect("set above"),
                     site: found.newer.of_caller(self.site),
                     query,
                 })
@@ -436,6 +477,7 @@ impl Turn<'_> {
                 });
             }
         }
+        found.observation.routed(self.site.request_meters.own(page), false);
         let is_me = own.me.as_deref() == Some(page);
         let known = self.limited(visit, host, origin, is_me, found)?;
         let mut request = Request::new(axum::body::Body::empty());
@@ -475,13 +517,22 @@ impl Turn<'_> {
 }
 
 /// Answers a CORS preflight.
-async fn preflight(layer: &CorsLayer, mut visit: Visit<'_>) -> Response<Body> {
+async fn preflight(layer: &CorsLayer, mut visit: Visit<'_>, observation: Observation) -> Response<Body> {
     let (mut asked, ()) = Request::new(()).into_parts();
     std::mem::swap(&mut asked, &mut visit.head);
     let inner = tower::service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::default())));
     let Ok(mut response) = layer.layer(inner).oneshot(Request::from_parts(asked, ())).await;
     visit.leave_unread(&mut response).await;
-    response
+    let mut found = Found::new(observation);
+    found.observation.answered(response.status().as_u16(), None);
+    observed(response, found)
+}
+
+/// The answer with the request's id, whose body goes on with the observation.
+fn observed(mut response: Response<Body>, found: Found) -> Response<Body> {
+    let id = found.observation.request_id.value().clone();
+    response.headers_mut().insert(REQUEST_ID, id);
+    response.map(|body| body.observed(found.observation))
 }
 
 static OWN_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");

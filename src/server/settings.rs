@@ -22,6 +22,7 @@ use crate::http::site::{self, Route, Site};
 use crate::policy::refusal::Reason;
 use crate::policy::rules::Rules;
 use crate::policy::time::Span;
+use crate::telemetry::requests::RequestMeters;
 use crate::upstream::exchange::OnHangup;
 
 /// The site of that configuration, with that generation's rules.
@@ -64,8 +65,20 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
             headers_max: config.connections.headers_max,
             proxy_protocol: ProxyProtocol::new(config.proxy_protocol.clone()),
         },
+        request_meters: request_meters(config, services),
+        access_log: services.access_logs.of(config),
     };
     Site::new(Arc::clone(&services.gate), Arc::clone(generation), settings)
+}
+
+fn request_meters(config: &Config, services: &Services) -> RequestMeters {
+    let name = |route: &config::Route| match &route.host {
+        Some(host) => format!("{host}{}", route.pattern.as_str()),
+        None => route.pattern.as_str().to_owned(),
+    };
+    let own = [&config.paths.me, &config.paths.stats];
+    let own = own.into_iter().flatten().map(String::as_str);
+    RequestMeters::register(config.routes.iter().map(name), own, services.exposition.recorder())
 }
 
 fn limits(config: &Config, rules: &Arc<Rules>, services: &Services) -> Arc<Limits> {

@@ -1,11 +1,14 @@
 //! Metrics and logs. No label grows with client input: no caller, no key, no path.
 
+pub mod access_log;
 mod config;
 pub mod database;
 pub mod exposition;
 pub mod logs;
 pub mod meters;
 pub mod registry;
+pub mod request_id;
+pub mod requests;
 
 pub use config::{ConfigMeters, Reload};
 pub use database::DatabaseMeters;

@@ -67,6 +67,8 @@ pub struct Answered {
     pub head: response::Parts,
     /// Its body.
     pub body: Answer,
+    /// The server that sent it.
+    pub server: Arc<Server>,
     /// The time from the slot to the head.
     pub took: Span,
 }
@@ -359,9 +361,15 @@ impl Flying {
     async fn answered(self, response: Response<Incoming>, since: Timestamp) -> Result<Answered, Failure> {
         let took = self.connections.clock().now().since(since);
         let (head, body) = response.into_parts();
+        let server = Arc::clone(&self.aim.server);
         let handed_over = self.into_ending(head.status.as_u16(), body).hand_over().await;
         let body = handed_over.map_err(Failure::Refused)?;
-        Ok(Answered { head, body, took })
+        Ok(Answered {
+            head,
+            body,
+            server,
+            took,
+        })
     }
 
     /// What is left to do once the head has arrived.

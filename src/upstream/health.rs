@@ -200,7 +200,7 @@ impl Server {
     }
 
     /// Its name in logs.
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.authority.to_str().unwrap_or("?")
     }
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
@@ -177,6 +177,7 @@ impl Upload {
                 if let Ok(chunk) = frame.into_data() {
                     bytes = u64::try_from(chunk.len()).expect("a length is a u64");
                     self.received += bytes;
+                    self.progress.received.store(self.received, Ordering::Relaxed);
                     if self.received > self.limit {
                         return Poll::Ready(Err(self.progress.set_fault(Fault::TooLong { limit: self.limit })));
                     }
@@ -279,6 +280,8 @@ pub async fn has_arrived(mut body: Incoming) -> bool {
 #[derive(Debug, Default)]
 pub struct Progress {
     complete: AtomicBool,
+    /// Bytes of the body that were read.
+    received: AtomicU64,
     /// Whether the server would read more than has arrived.
     waits_for_client: AtomicBool,
     fault: OnceLock<Fault>,
@@ -296,6 +299,11 @@ impl Progress {
         while !self.is_complete() {
             self.changed.notified().await;
         }
+    }
+
+    /// Bytes of the body that were read from the client.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// Whether the upstream server would read more than the client has sent.
@@ -368,6 +376,7 @@ impl RequestBody {
                         starved.fed(bytes);
                     }
                     self.received += bytes;
+                    self.progress.received.store(self.received, Ordering::Relaxed);
                     return Poll::Ready(Some(if self.received > self.limit {
                         Err(Fault::TooLong { limit: self.limit })
                     } else {

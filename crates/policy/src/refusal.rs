@@ -282,11 +282,13 @@ pub enum Member {
     Priority,
     /// When to retry, in seconds.
     RetryAfter,
+    /// The request's id.
+    RequestId,
 }
 
 impl Member {
     /// All of them, with their names.
-    pub const ALL: [(Self, &'static str); 16] = [
+    pub const ALL: [(Self, &'static str); 17] = [
         (Self::Error, "error"),
         (Self::Reason, "reason"),
         (Self::Status, "status"),
@@ -303,6 +305,7 @@ impl Member {
         (Self::Tier, "tier"),
         (Self::Priority, "priority"),
         (Self::RetryAfter, "retry_after"),
+        (Self::RequestId, "request_id"),
     ];
 }
 
