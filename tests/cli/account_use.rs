@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use crate::accounts::{done, json_of, wrong};
 use crate::support::program::Program;
-use crate::support::{Arrived, Client, Worker, seven_tiers, soon};
+use crate::support::{Arrived, Client, UpstreamServer, seven_tiers, soon};
 
 /// There was no way from an account to its use: `account show` had none, and the journal knew numbers only.
 #[tokio::test]
 async fn an_account_is_shown_with_its_use_and_its_jobs() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = Program::start(&seven_tiers(8, &[(worker.address, 1)], "")).await;
     let unused = json_of(&door, &["account", "show", "a100"]).await;
     assert_eq!((&unused["last_used"], &unused["jobs"]), (&Value::Null, &json!([])));

@@ -7,22 +7,22 @@ use tiergate::policy::time::UnixTime;
 
 use crate::support::folder::Folder;
 use crate::support::program::{Program, Said, run};
-use crate::support::{Door, Mirror, limited, seven_tiers};
+use crate::support::{Mirror, Proxy, limited, seven_tiers};
 
 /// 2027-01-15T08:00:00Z.
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
 /// A door with request limits and a network that it turns away, and its tiers.yaml beside its data.
-async fn limited_door(mirror: &Mirror) -> Door {
+async fn limited_door(mirror: &Mirror) -> Proxy {
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
-    let (door, _) = Door::open_changed(NOW, &yaml, limited);
+    let (door, _) = Proxy::start_changed(NOW, &yaml, limited);
     let file = door.folder().join("tiers.yaml");
     std::fs::write(file, format!("{yaml}\ndata_dir: .\n")).expect("a file");
     door
 }
 
 /// Runs a command against it.
-async fn command(door: &Door, args: &[&str]) -> Said {
+async fn command(door: &Proxy, args: &[&str]) -> Said {
     let admin = door.admin.to_string();
     let mut all = args.to_vec();
     all.extend(["--admin", &admin]);
@@ -35,7 +35,7 @@ fn good(said: Said) -> String {
     said.out
 }
 
-async fn json_of(door: &Door, args: &[&str]) -> Value {
+async fn json_of(door: &Proxy, args: &[&str]) -> Value {
     let mut all = args.to_vec();
     all.push("--json");
     let out = good(command(door, &all).await);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tiergate::config::presets::PRESETS;
 
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
 use crate::support::program::{Program, Said, run};
 use crate::support::{Answer, Client};
@@ -25,7 +25,7 @@ async fn serve(preset: &str, upstreams: &[String]) -> Result<Program, Said> {
         .await
 }
 
-fn url(worker: &FastWorker) -> String {
+fn url(worker: &FastServer) -> String {
     format!("http://{}", worker.address)
 }
 
@@ -41,7 +41,7 @@ async fn ask(address: SocketAddr, method: &str, host: &str, path: &str) -> Answe
 
 #[tokio::test]
 async fn each_preset_is_served_without_a_file() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     // A request of each, and how many of them there may be.
     let asked = [
         ("trace-moe", "GET", "door.example", "/search", "100"),
@@ -69,7 +69,7 @@ async fn each_preset_is_served_without_a_file() {
 
 #[tokio::test]
 async fn one_upstream_is_led_elsewhere_than_the_others() {
-    let (all, api) = (FastWorker::start(), FastWorker::start());
+    let (all, api) = (FastServer::start(), FastServer::start());
     // In whichever order they are given.
     for upstreams in [
         [url(&all), format!("api={}", url(&api))],

@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use super::dice::Dice;
 use super::let_pass;
 use super::load::{callers, key, used, yaml};
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
 use crate::support::program::Program;
-use crate::support::{Client, Worker, get, metric_sum, soon};
+use crate::support::{Client, UpstreamServer, get, metric_sum, soon};
 
 /// Bytes of a frame of the write-ahead log: a page and its header.
 const FRAME_BYTES: u64 = 4_096 + 24;
@@ -87,7 +87,7 @@ async fn until_it_resumes(program: &Program) {
 }
 
 /// While it can't write: refused at once, without a worker; all else as ever.
-async fn assert_shut_for_searches(program: &Program, worker: &FastWorker, used: u64) {
+async fn assert_shut_for_searches(program: &Program, worker: &FastServer, used: u64) {
     assert!(!is_available(program).await);
     let asked = worker.requests();
     for query in ["length=2", "length=100000&chunked"] {
@@ -115,7 +115,7 @@ async fn assert_kept(program: Program, folder: &Arc<Folder>, yaml: &str, used: u
 
 #[tokio::test]
 async fn no_free_answers_while_the_disk_fails() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let folder = Arc::new(Folder::new());
     let yaml = yaml(worker.address, IMPATIENT);
     let program = Program::start_in(&folder, &yaml).await;
@@ -149,7 +149,7 @@ async fn no_free_answers_while_the_disk_fails() {
 /// well again, and it was shown as late though nobody waited for it any more.
 #[tokio::test]
 async fn an_answer_under_way_when_the_disk_fails_is_cut() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let folder = Arc::new(Folder::new());
     let yaml = yaml(worker.address, IMPATIENT);
     let program = Program::start_in(&folder, &yaml).await;
@@ -194,7 +194,7 @@ async fn an_answer_under_way_when_the_disk_fails_is_cut() {
 /// Whoever has patience is answered when the disk is well again within it, and debited once.
 #[tokio::test]
 async fn a_short_failure_is_waited_out() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let folder = Arc::new(Folder::new());
     let yaml = yaml(worker.address, "commit_patience: 15s");
     let program = Arc::new(Program::start_in(&folder, &yaml).await);
@@ -229,7 +229,7 @@ async fn a_short_failure_is_waited_out() {
 /// Under load the disk fails and heals at any moment; then the program is killed. What was answered is debited, once.
 #[tokio::test]
 async fn repeated_disk_failures_lose_and_invent_nothing() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
     let folder = Arc::new(Folder::new());
@@ -337,7 +337,7 @@ async fn a_full_disk_refuses_searches_until_there_is_room() {
     let Some(disk) = SmallDisk::mount(&data, "a disk that becomes full") else {
         return;
     };
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let yaml = yaml(worker.address, IMPATIENT);
     let program = Program::start_in(&folder, &yaml).await;
     disk.fill();

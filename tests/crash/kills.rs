@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::dice::{Dice, number};
 use super::let_pass;
 use super::load::{Caller, Load, Used, callers, used, yaml};
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
 use crate::support::program::Program;
 
@@ -21,7 +21,7 @@ const STARTS_ONE_IN: u64 = 5;
 
 /// A house that outlives its programs.
 struct House {
-    worker: FastWorker,
+    worker: FastServer,
     folder: Arc<Folder>,
     more: &'static str,
     callers: Vec<Caller>,
@@ -48,7 +48,7 @@ struct Sum {
 
 impl House {
     async fn open(more: &'static str) -> Self {
-        let worker = FastWorker::start();
+        let worker = FastServer::start();
         let folder = Arc::new(Folder::new());
         let program = Program::start_in(&folder, &yaml(worker.address, more)).await;
         let add = ["account", "add", "--name", "bot", "--tier", "bots", "--delegate"];
@@ -156,7 +156,7 @@ impl House {
 
 /// The same, while no program runs.
 struct Killed {
-    worker: FastWorker,
+    worker: FastServer,
     folder: Arc<Folder>,
     more: &'static str,
     callers: Vec<Caller>,
@@ -256,7 +256,7 @@ async fn a_kill_in_relaxed_mode_invents_no_debit() {
 /// While it makes its folder it is killed again and again; whatever is there by then, the next start goes on with.
 #[tokio::test]
 async fn killed_while_it_makes_its_folder_it_makes_it_the_next_time() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
     for _ in 0..4 {

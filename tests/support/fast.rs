@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 /// A worker that answers `/search?status=200&length=100&chunked` with that many bytes.
-pub struct FastWorker {
+pub struct FastServer {
     pub address: SocketAddr,
     seen: Arc<Seen>,
     _close: oneshot::Sender<()>,
@@ -31,7 +31,7 @@ struct Seen {
     all: AtomicUsize,
 }
 
-impl FastWorker {
+impl FastServer {
     pub fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
         listener.set_nonblocking(true).expect("a socket");

@@ -53,7 +53,7 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// A door that is open until it is dropped.
-pub struct Door {
+pub struct Proxy {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     /// What its operator shows.
@@ -64,32 +64,32 @@ pub struct Door {
     folder: Folder,
 }
 
-impl Door {
+impl Proxy {
     /// Opens a door with this tiers.yaml, in a folder of its own. Its addresses should have port 0.
-    pub fn open(yaml: &str) -> Self {
-        Self::open_in(Folder::new(), yaml)
+    pub fn start(yaml: &str) -> Self {
+        Self::start_in(Folder::new(), yaml)
     }
 
     /// Opens a door whose `data_dir` is that folder.
-    pub fn open_in(folder: Folder, yaml: &str) -> Self {
-        Self::open_by(Clock::start(), folder, yaml)
+    pub fn start_in(folder: Folder, yaml: &str) -> Self {
+        Self::start_by(Clock::start(), folder, yaml)
     }
 
     /// Opens a door at that time, by a clock with these hands to move it. Timers that run already don't notice them.
-    pub fn open_at(wall: UnixTime, yaml: &str) -> (Self, &'static Hands) {
-        Self::open_in_at(Folder::new(), wall, yaml)
+    pub fn start_at(wall: UnixTime, yaml: &str) -> (Self, &'static Hands) {
+        Self::start_in_at(Folder::new(), wall, yaml)
     }
 
     /// The same, with that folder as its `data_dir`.
-    pub fn open_in_at(folder: Folder, wall: UnixTime, yaml: &str) -> (Self, &'static Hands) {
+    pub fn start_in_at(folder: Folder, wall: UnixTime, yaml: &str) -> (Self, &'static Hands) {
         // As long as the program lives, as a clock's hands must.
         let hands: &'static Hands = Box::leak(Box::default());
-        (Self::open_by(Clock::moved_by(hands, wall), folder, yaml), hands)
+        (Self::start_by(Clock::moved_by(hands, wall), folder, yaml), hands)
     }
 
     /// Opens the door that this preset describes, at that time, with workers at these addresses (of the upstreams of these names).
     /// `edited` may say something else than the preset's text.
-    pub fn open_preset(
+    pub fn start_preset(
         name: &str,
         edited: impl FnOnce(&str) -> String,
         upstreams: &[(&str, SocketAddr)],
@@ -106,38 +106,38 @@ impl Door {
         config.admin.listen.set_port(0);
         let hands: &'static Hands = Box::leak(Box::default());
         (
-            Self::open_config(Clock::moved_by(hands, wall), Folder::new(), config),
+            Self::start_config(Clock::moved_by(hands, wall), Folder::new(), config),
             hands,
         )
     }
 
     /// Opens a door with this tiers.yaml, of which something is then changed, at that time.
-    pub fn open_changed(wall: UnixTime, yaml: &str, change: impl FnOnce(&mut Config)) -> (Self, &'static Hands) {
+    pub fn start_changed(wall: UnixTime, yaml: &str, change: impl FnOnce(&mut Config)) -> (Self, &'static Hands) {
         let hands: &'static Hands = Box::leak(Box::default());
         let clock = Clock::moved_by(hands, wall);
-        (Self::open_config(clock, Folder::new(), config(yaml, change)), hands)
+        (Self::start_config(clock, Folder::new(), config(yaml, change)), hands)
     }
 
-    fn open_by(clock: Clock, folder: Folder, yaml: &str) -> Self {
-        Self::open_config(clock, folder, config(yaml, |_| ()))
+    fn start_by(clock: Clock, folder: Folder, yaml: &str) -> Self {
+        Self::start_config(clock, folder, config(yaml, |_| ()))
     }
 
-    fn open_config(clock: Clock, folder: Folder, config: Config) -> Self {
-        Self::open_from(clock, folder, config, None)
+    fn start_config(clock: Clock, folder: Folder, config: Config) -> Self {
+        Self::start_from(clock, folder, config, None)
     }
 
     /// Opens a door that follows the file `tiers.yaml` in a folder of its own, on free ports whatever the file says of them.
-    pub fn open_live(yaml: &str) -> Self {
-        Self::open_live_by(Clock::start(), yaml)
+    pub fn start_live(yaml: &str) -> Self {
+        Self::start_live_by(Clock::start(), yaml)
     }
 
     /// The same, at that time.
-    pub fn open_live_at(wall: UnixTime, yaml: &str) -> Self {
+    pub fn start_live_at(wall: UnixTime, yaml: &str) -> Self {
         let hands: &'static Hands = Box::leak(Box::default());
-        Self::open_live_by(Clock::moved_by(hands, wall), yaml)
+        Self::start_live_by(Clock::moved_by(hands, wall), yaml)
     }
 
-    fn open_live_by(clock: Clock, yaml: &str) -> Self {
+    fn start_live_by(clock: Clock, yaml: &str) -> Self {
         let folder = Folder::new();
         let file = folder.path().join("tiers.yaml");
         std::fs::write(&file, yaml).expect("a folder to write to");
@@ -152,7 +152,7 @@ impl Door {
         let config = overrides.apply(config).expect("they fit every file");
         let seen = config_watch::read(&file);
         let source = Source { file, seen, overrides };
-        Self::open_from(clock, folder, config, Some(source))
+        Self::start_from(clock, folder, config, Some(source))
     }
 
     /// Saves the file of a door that follows it, by renaming another one over it.
@@ -162,7 +162,7 @@ impl Door {
         std::fs::rename(&new, self.folder.path().join("tiers.yaml")).expect("a folder to write to");
     }
 
-    fn open_from(clock: Clock, folder: Folder, mut config: Config, source: Option<Source>) -> Self {
+    fn start_from(clock: Clock, folder: Folder, mut config: Config, source: Option<Source>) -> Self {
         folder.path().clone_into(&mut config.data_dir);
         let token = AdminToken::read_or_make(&folder.path().join(TOKEN_FILE)).expect("a folder to write to");
         let sockets = server::bind(&config).expect("loopback has free ports");
@@ -274,7 +274,7 @@ impl Door {
     }
 
     /// Waits until so many wait (uploading ones included) and run (ending ones included).
-    pub async fn house_until(&self, waiting: usize, running: usize) {
+    pub async fn jobs_until(&self, waiting: usize, running: usize) {
         let count = |page: &serde_json::Value, of: &str| page[of].as_array().map_or(0, Vec::len);
         let what = format!("{waiting} waiting and {running} running");
         self.queue_until(&what, |page| {
@@ -311,7 +311,7 @@ pub async fn metric_sum(admin: SocketAddr, name: &str, labels: &str) -> f64 {
     page.lines().filter(series).filter_map(value).sum()
 }
 
-impl Drop for Door {
+impl Drop for Proxy {
     fn drop(&mut self) {
         self.begin_closing();
         if let Some(thread) = self.thread.take()
@@ -348,13 +348,13 @@ pub fn limited(config: &mut Config) {
 }
 
 impl Plan<'_> {
-    pub fn open(&self) -> Door {
-        Door::open(&self.yaml())
+    pub fn start(&self) -> Proxy {
+        Proxy::start(&self.yaml())
     }
 }
 
 /// A worker that does what its test says.
-pub struct Worker {
+pub struct UpstreamServer {
     pub address: SocketAddr,
     listener: TcpListener,
 }
@@ -369,7 +369,7 @@ pub struct Arrived {
     pub stream: TcpStream,
 }
 
-impl Worker {
+impl UpstreamServer {
     pub async fn start() -> Self {
         Self::at("127.0.0.1:0".parse().expect("an address")).await
     }
@@ -412,7 +412,7 @@ impl Arrived {
 
     /// The next request, on this connection or on a new one: which of them is the door's affair, as its cores have
     /// connections of their own.
-    pub async fn on_either(stream: TcpStream, worker: &Worker) -> Self {
+    pub async fn on_either(stream: TcpStream, worker: &UpstreamServer) -> Self {
         let mut first = [0];
         tokio::select! {
             read = stream.peek(&mut first) => {
@@ -466,7 +466,7 @@ pub struct Mirror {
 
 impl Mirror {
     pub async fn start() -> Self {
-        let worker = Worker::start().await;
+        let worker = UpstreamServer::start().await;
         let address = worker.address;
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = worker.listener.accept().await {
