@@ -78,7 +78,7 @@ async fn of_64_at_once_as_many_as_fit_are_admitted() {
     for (slots, waiting, running) in [(64, 0, 10), (4, 6, 4)] {
         let worker = UpstreamServer::start().await;
         let door = Plan {
-            seats: 64,
+            queue_length: 64,
             servers: &[(worker.address, slots)],
             tier: TEN,
             ..Plan::default()
@@ -161,7 +161,7 @@ async fn what_is_displaced_makes_room_for_as_many_and_no_more() {
     let worker = UpstreamServer::start().await;
     let door = Plan {
         cores: 1,
-        seats: 10,
+        queue_length: 10,
         servers: &[(worker.address, 1)],
         tier: TEN,
         ..Plan::default()

@@ -346,7 +346,7 @@ async fn a_body_that_is_not_complete_costs_nothing() {
 async fn quota_comes_before_concurrency_and_both_before_a_seat() {
     let worker = UpstreamServer::start().await;
     let door = Plan {
-        seats: 1,
+        queue_length: 1,
         servers: &[(worker.address, 1)],
         tier: "concurrency: 2, quota: { limit: 3, rolling: 24h }",
         ..before(&worker)
@@ -365,7 +365,7 @@ async fn quota_comes_before_concurrency_and_both_before_a_seat() {
     // With no quota left, that is what is said.
     let worker = FastServer::start();
     let door = Plan {
-        seats: 0,
+        queue_length: 0,
         servers: &[(worker.address, 1)],
         tier: "concurrency: 1, quota: { limit: 1, rolling: 24h }",
         ..Plan::default()

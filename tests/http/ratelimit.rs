@@ -14,7 +14,7 @@ const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 fn plan(worker: &UpstreamServer) -> Plan<'static> {
     Plan {
         cores: 1,
-        seats: 1,
+        queue_length: 1,
         servers: Box::leak(Box::new([(worker.address, 1)])),
         tier: TIER,
         ..Plan::default()

@@ -52,7 +52,7 @@ fn bot(name: &str) -> AccountSpec {
 /// Strangers have two units and one search at once, the high tier twenty and eight.
 fn yaml(worker: std::net::SocketAddr, slots: u32, seats: u32) -> String {
     let plan = Plan {
-        seats,
+        queue_length: seats,
         ..Plan::default()
     };
     plan.without_upstreams()

@@ -60,7 +60,7 @@ async fn pool(door: &Proxy, upstream: &str) -> Option<(u64, u64)> {
 fn plan<'a>(servers: &'a [(SocketAddr, u32)], seats: u32) -> Plan<'a> {
     Plan {
         cores: 1,
-        seats,
+        queue_length: seats,
         servers,
         ..Plan::default()
     }
