@@ -19,7 +19,7 @@ impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = soon("a connection", TcpStream::connect(address))
             .await
-            .expect("the door listens");
+            .expect("the proxy listens");
         Self {
             stream,
             ahead: Vec::new(),
@@ -34,7 +34,7 @@ impl Client {
         }
     }
 
-    /// Connects from another loopback address, 127.0.0.`host`: another network to the door.
+    /// Connects from another loopback address, 127.0.0.`host`: another network to the proxy.
     pub async fn connect_from(host: u8, address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket
@@ -42,7 +42,7 @@ impl Client {
             .expect("all of 127/8 is ours");
         let stream = soon("a connection", socket.connect(address))
             .await
-            .expect("the door listens");
+            .expect("the proxy listens");
         Self {
             stream,
             ahead: Vec::new(),
@@ -64,7 +64,7 @@ impl Client {
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         soon("a client sends", self.stream.write_all(bytes.as_ref()))
             .await
-            .expect("the door reads");
+            .expect("the proxy reads");
     }
 
     /// `METHOD PATH` with these header lines, each with its CRLF.
@@ -107,7 +107,7 @@ impl Client {
         self.answer_to(method).await
     }
 
-    /// The bytes that the door sends until it closes the connection, in good order.
+    /// The bytes that the proxy sends until it closes the connection, in good order.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         loop {
@@ -123,7 +123,7 @@ impl Client {
     pub async fn answer_to(&mut self, method: &str) -> Answer {
         soon("an answer", self.try_answer(method))
             .await
-            .expect("the door answers")
+            .expect("the proxy answers")
     }
 
     /// The next answer, or how its connection ended instead.
@@ -152,7 +152,7 @@ impl Client {
         };
         let (head, ahead) = soon("an answer's head", read_head(&mut stream)).await;
         self.ahead = ahead;
-        head.expect("the door answers")
+        head.expect("the proxy answers")
     }
 
     /// The next bytes, at least one unless the connection has ended.
@@ -170,13 +170,13 @@ impl Client {
     pub async fn until_ends_with(&mut self, end: &str) {
         let mut got = Vec::new();
         while !got.ends_with(end.as_bytes()) {
-            let more = self.read_some().await.expect("the door sends more");
+            let more = self.read_some().await.expect("the proxy sends more");
             assert!(!more.is_empty(), "the end, after {:?}", String::from_utf8_lossy(&got));
             got.extend(more);
         }
     }
 
-    /// Waits until the door has closed the connection, whatever it still sends.
+    /// Waits until the proxy has closed the connection, whatever it still sends.
     pub async fn until_closed(&mut self) {
         while matches!(self.read_some().await, Ok(bytes) if !bytes.is_empty()) {}
     }

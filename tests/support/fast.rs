@@ -1,4 +1,4 @@
-//! A worker that answers at once, as its request's query says, and counts. It runs in a thread of its own.
+//! An upstream server that answers at once, as its request's query says, and counts. It runs in a thread of its own.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// A worker that answers `/search?status=200&length=100&chunked` with that many bytes.
+/// An upstream server that answers `/search?status=200&length=100&chunked` with that many bytes.
 pub struct FastServer {
     pub address: SocketAddr,
     seen: Arc<Seen>,
@@ -76,7 +76,7 @@ async fn serve(listener: TcpListener, seen: Arc<Seen>) {
         let seen = Arc::clone(&seen);
         let service = hyper::service::service_fn(move |request| answer(request, Arc::clone(&seen)));
         tokio::spawn(async move {
-            // The door may close it at any time.
+            // The proxy may close it at any time.
             let _ended = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

@@ -94,7 +94,7 @@ impl Answer {
             .expect("a mirror answers with a head")
     }
 
-    /// Checks that this is a refusal in the door's own words.
+    /// Checks that this is a refusal in the proxy's own words.
     #[track_caller]
     pub fn assert_refused(&self, status: u16, reason: &str) {
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What the operator asks of a door and is told, in few words.
+//! The operator's requests to a proxy and their answers, in few words.
 
 use std::fmt::Display;
 

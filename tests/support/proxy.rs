@@ -16,7 +16,7 @@ use super::folder::Folder;
 use super::rules::{self, LimitExt};
 use super::{Answer, Client, Plan, get, soon};
 
-/// A door that is open until it is dropped.
+/// A proxy that runs until it is dropped.
 pub struct Proxy {
     pub address: SocketAddr,
     pub admin: SocketAddr,
@@ -29,17 +29,17 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Opens a door with this tiers.yaml, in a folder of its own. Its addresses should have port 0.
+    /// Starts a proxy with this tiers.yaml, in a folder of its own. Its addresses should have port 0.
     pub fn start(yaml: &str) -> Self {
         Self::start_in(Folder::new(), yaml)
     }
 
-    /// Opens a door whose `data_dir` is that folder.
+    /// Starts a proxy whose `data_dir` is that folder.
     pub fn start_in(folder: Folder, yaml: &str) -> Self {
         Self::start_by(Clock::start(), folder, yaml)
     }
 
-    /// Opens a door at that time, by a clock with these hands to move it. Timers that run already don't notice them.
+    /// Starts a proxy at that time, by a clock with these hands to move it. Timers that run already don't notice them.
     pub fn start_at(wall: UnixTime, yaml: &str) -> (Self, &'static Hands) {
         Self::start_in_at(Folder::new(), wall, yaml)
     }
@@ -51,8 +51,8 @@ impl Proxy {
         (Self::start_by(Clock::moved_by(hands, wall), folder, yaml), hands)
     }
 
-    /// Opens the door that this preset describes, at that time, with workers at these addresses (of the upstreams of these names).
-    /// `edited` may say something else than the preset's text.
+    /// Starts the proxy that this preset describes, at that time, with upstream servers at these addresses (of the upstreams of
+    /// these names). `edited` may say something else than the preset's text.
     pub fn start_preset(
         name: &str,
         edited: impl FnOnce(&str) -> String,
@@ -75,7 +75,7 @@ impl Proxy {
         )
     }
 
-    /// Opens a door with this tiers.yaml, of which something is then changed, at that time.
+    /// Starts a proxy with this tiers.yaml, of which something is then changed, at that time.
     pub fn start_changed(wall: UnixTime, yaml: &str, change: impl FnOnce(&mut Config)) -> (Self, &'static Hands) {
         let hands: &'static Hands = Box::leak(Box::default());
         let clock = Clock::moved_by(hands, wall);
@@ -90,7 +90,7 @@ impl Proxy {
         Self::start_from(clock, folder, config, None)
     }
 
-    /// Opens a door that follows the file `tiers.yaml` in a folder of its own, on free ports whatever the file says of them.
+    /// Starts a proxy that watches the file `tiers.yaml` in a folder of its own, on free ports whatever the file says of them.
     pub fn start_live(yaml: &str) -> Self {
         Self::start_live_by(Clock::start(), yaml)
     }
@@ -119,7 +119,7 @@ impl Proxy {
         Self::start_from(clock, folder, config, Some(source))
     }
 
-    /// Saves the file of a door that follows it, by renaming another one over it.
+    /// Saves the file of a proxy that watches it, by renaming another one over it.
     pub fn save(&self, yaml: &str) {
         let new = self.folder.path().join("tiers.yaml.new");
         std::fs::write(&new, yaml).expect("a folder to write to");
@@ -151,7 +151,7 @@ impl Proxy {
                     shutdown,
                 )
                 .await
-                .expect("the door opens");
+                .expect("the proxy starts");
             });
         });
         Self {
@@ -164,24 +164,24 @@ impl Proxy {
         }
     }
 
-    /// Begins to close the door, as SIGTERM does.
+    /// Begins to shut the proxy down, as SIGTERM does.
     pub fn begin_closing(&mut self) {
         if let Some(close) = self.close.take() {
             let _ = close.send(());
         }
     }
 
-    /// Waits until the door has closed.
+    /// Shuts the proxy down and waits until it has ended.
     pub fn closed(mut self) {
         self.begin_closing();
         self.thread
             .take()
             .expect("joined once")
             .join()
-            .expect("the door doesn't panic");
+            .expect("the proxy doesn't panic");
     }
 
-    /// Whether the door has closed.
+    /// Whether the proxy has ended.
     pub fn is_closed(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -192,7 +192,7 @@ impl Proxy {
         serde_json::from_slice(&answer.body).expect("the queue is JSON")
     }
 
-    /// What the operator is answered, who shows the token and sends that body.
+    /// The answer to an operator's request with the token and that body.
     pub async fn operator(&self, method: &str, path: &str, body: &str) -> Answer {
         self.operator_with(method, path, "application/json", body).await
     }
@@ -215,11 +215,11 @@ impl Proxy {
         self.folder.path()
     }
 
-    /// Closes the door and answers with its `data_dir`.
+    /// Shuts the proxy down and returns its `data_dir`.
     pub fn into_folder(mut self) -> Folder {
         self.begin_closing();
         let thread = self.thread.take().expect("joined once");
-        thread.join().expect("the door doesn't panic");
+        thread.join().expect("the proxy doesn't panic");
         std::mem::take(&mut self.folder)
     }
 
@@ -237,7 +237,7 @@ impl Proxy {
         .await
     }
 
-    /// Waits until so many wait (uploading ones included) and run (ending ones included).
+    /// Waits until so many jobs are queued (uploading ones included) and run (ending ones included).
     pub async fn jobs_until(&self, waiting: usize, running: usize) {
         let count = |page: &serde_json::Value, of: &str| page[of].as_array().map_or(0, Vec::len);
         let what = format!("{waiting} waiting and {running} running");
@@ -247,7 +247,7 @@ impl Proxy {
         .await;
     }
 
-    /// Waits until a metric has at least that value: those who end a job count it a moment after it is out of the house.
+    /// Waits until a metric has at least that value: a job is counted a moment after it has left the gate.
     pub async fn metric_until(&self, series: &str, value: f64) {
         soon(&format!("{series} {value}"), async {
             while self.metric(series).await < value {
@@ -281,7 +281,7 @@ impl Drop for Proxy {
         if let Some(thread) = self.thread.take()
             && !std::thread::panicking()
         {
-            thread.join().expect("the door doesn't panic");
+            thread.join().expect("the proxy doesn't panic");
         }
     }
 }

@@ -8,13 +8,13 @@ use tokio::net::{TcpListener, TcpStream};
 use super::message::{Ahead, Head, ReadSome, read_body, read_framed, read_head};
 use super::soon;
 
-/// A worker that does what its test says.
+/// An upstream server that does what its test says.
 pub struct UpstreamServer {
     pub address: SocketAddr,
     listener: TcpListener,
 }
 
-/// A request at a worker: the head is read, the body isn't.
+/// A request at an upstream server: the head is read, the body isn't.
 #[derive(Debug)]
 pub struct Arrived {
     /// Request line and headers.
@@ -42,7 +42,7 @@ impl UpstreamServer {
 
     /// The next connection.
     pub async fn connection(&self) -> TcpStream {
-        soon("a connection to the worker", self.listener.accept())
+        soon("a connection to the upstream server", self.listener.accept())
             .await
             .expect("accepting works")
             .0
@@ -59,26 +59,26 @@ impl Arrived {
     pub async fn on(mut stream: TcpStream) -> Self {
         let (head, ahead) = soon("a request's head", read_head(&mut stream)).await;
         Self {
-            head: head.expect("the door sends a head"),
+            head: head.expect("the proxy sends a head"),
             ahead,
             stream,
         }
     }
 
-    /// The next request, on this connection or on a new one: which of them is the door's affair, as its cores have
+    /// The next request, on this connection or on a new one: which of them is the proxy's affair, as its cores have
     /// connections of their own.
-    pub async fn on_either(stream: TcpStream, worker: &UpstreamServer) -> Self {
+    pub async fn on_either(stream: TcpStream, server: &UpstreamServer) -> Self {
         let mut first = [0];
         tokio::select! {
             read = stream.peek(&mut first) => {
-                assert_eq!(read.ok(), Some(1), "the door closed its connection");
+                assert_eq!(read.ok(), Some(1), "the proxy closed its connection");
                 Self::on(stream).await
             }
-            new = worker.request() => new,
+            new = server.request() => new,
         }
     }
 
-    /// Reads until the door has closed the connection.
+    /// Reads until the proxy has closed the connection.
     pub async fn until_closed(&mut self) {
         soon("the end", async {
             while matches!(self.stream.some().await, Ok(bytes) if !bytes.is_empty()) {}
@@ -89,7 +89,7 @@ impl Arrived {
     /// Reads the body, which has a Content-Length or is chunked, to its end.
     pub async fn body(&mut self) -> Vec<u8> {
         let body = read_body(&mut self.stream, &self.head, std::mem::take(&mut self.ahead), false);
-        soon("a request's body", body).await.expect("the door sends the body")
+        soon("a request's body", body).await.expect("the proxy sends the body")
     }
 
     /// Answers with status 200 and this body, and keeps the connection.
@@ -107,13 +107,13 @@ impl Arrived {
     }
 
     pub async fn write(&mut self, bytes: &[u8]) {
-        soon("the worker writes", self.stream.write_all(bytes))
+        soon("the upstream server writes", self.stream.write_all(bytes))
             .await
-            .expect("the door reads");
+            .expect("the proxy reads");
     }
 }
 
-/// A worker that answers every request at once: status 200 and, as the body, the request's head as it arrived.
+/// An upstream server that answers every request at once: status 200 and, as the body, the request's head as it arrived.
 pub struct Mirror {
     pub address: SocketAddr,
     task: tokio::task::JoinHandle<()>,
@@ -121,10 +121,10 @@ pub struct Mirror {
 
 impl Mirror {
     pub async fn start() -> Self {
-        let worker = UpstreamServer::start().await;
-        let address = worker.address;
+        let server = UpstreamServer::start().await;
+        let address = server.address;
         let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = worker.listener.accept().await {
+            while let Ok((stream, _)) = server.listener.accept().await {
                 tokio::spawn(mirror(stream));
             }
         });
