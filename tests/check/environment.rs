@@ -9,7 +9,7 @@ use tiergate::config::{Config, Environment, Nothing, TokenSource, check};
 use crate::sections::HASHES;
 use crate::{file, shown, snapshot};
 
-/// What must be seen nowhere.
+/// A secret that no output may contain.
 const SECRET: &str = "hunter2_0123456789abcdef";
 
 /// An environment of the test's own.
@@ -51,12 +51,15 @@ impl Environment for Given {
 }
 
 #[test]
-fn the_operators_token_is_named_and_not_kept() {
-    let token = "admin: { listen: 127.0.0.1:9090, token: \"${DOOR_TOKEN}\" }";
+fn the_operator_token_is_referenced_and_not_kept() {
+    let token = "admin: { listen: 127.0.0.1:9090, token: \"${PROXY_TOKEN}\" }";
     let text = file(&[token]);
-    let given = Given::variable("DOOR_TOKEN", format!(" {SECRET}\n"));
+    let given = Given::variable("PROXY_TOKEN", format!(" {SECRET}\n"));
     let config = Config::parse_in("tiers.yaml", text.as_bytes(), &given).unwrap();
-    assert_eq!(config.admin.token, Some(TokenSource::Variable("DOOR_TOKEN".to_owned())));
+    assert_eq!(
+        config.admin.token,
+        Some(TokenSource::Variable("PROXY_TOKEN".to_owned()))
+    );
     assert!(!format!("{config:?}").contains(SECRET));
 
     let text = file(&["admin: { listen: 127.0.0.1:9090, token_file: /run/secrets/tiergate }"]);
@@ -73,9 +76,9 @@ fn the_operators_token_is_named_and_not_kept() {
     );
 }
 
-/// The bug: both began wherever the program was started.
+/// Regression: both started at the working directory.
 #[test]
-fn relative_paths_begin_in_the_files_folder() {
+fn relative_paths_start_at_the_files_folder() {
     let text = file(&[
         "admin: { listen: 127.0.0.1:9090, token_file: ./secret }",
         "data_dir: ./data",
@@ -124,7 +127,7 @@ fn a_variable_holds_one_hash_or_several() {
     }
 }
 
-/// What is said where the door would be started, and by `check`, which may be run elsewhere.
+/// The errors at a start, and those of `check`, which may be run elsewhere.
 fn named(lines: &[&str], given: &Given) -> String {
     let text = file(lines);
     let errors = Config::parse_in("tiers.yaml", text.as_bytes(), given).unwrap_err();
@@ -145,7 +148,7 @@ fn named(lines: &[&str], given: &Given) -> String {
 }
 
 #[test]
-fn what_is_named_and_missing_or_wrong_is_told_and_never_shown() {
+fn unusable_references_are_reported_without_their_value() {
     let admin = |fields: &str| format!("admin: {{ listen: 127.0.0.1:9090, {fields} }}");
     let accounts = |keys: &str| format!("accounts: [ {{ name: bot, tier: free, key_sha256: {keys} }} ]");
     let none = Given::default();
@@ -191,7 +194,7 @@ fn what_is_named_and_missing_or_wrong_is_told_and_never_shown() {
 }
 
 #[test]
-fn a_file_is_read_without_its_secrets_by_who_needs_none() {
+fn a_file_can_be_read_without_its_secrets() {
     let folder = std::env::temp_dir().join(format!("tiergate-peek-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
     let path = folder.join("tiers.yaml");

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use tiergate::config::{Checked, Inks, Nothing, check};
 
-/// A file without anything unwise, a section a line.
+/// A file without warnings, one section per line.
 const WISE: [(&str, &str); 8] = [
     ("listen", "listen: 127.0.0.1:8080"),
     ("admin", "admin: { listen: 127.0.0.1:9090 }"),
@@ -38,7 +38,7 @@ const WISE: [(&str, &str); 8] = [
     ),
 ];
 
-/// The wise file, in which the lines given take the place of the section of the same name, or are added.
+/// That file, in which the given lines take the place of the section of the same name, or are added.
 fn file(lines: &[&str]) -> String {
     sections::with(&WISE, lines)
 }
@@ -51,7 +51,7 @@ fn shown(checked: &Checked) -> String {
     checked.findings.shown(Inks::default()).to_string()
 }
 
-/// Nothing is said of the file.
+/// The file has neither errors nor warnings.
 #[track_caller]
 fn wise(lines: &[&str]) {
     let checked = checked(lines);
@@ -59,7 +59,7 @@ fn wise(lines: &[&str]) {
     assert!(checked.config.is_some());
 }
 
-/// What is said of each of the files, in which nothing is wrong.
+/// The warnings of each file; none has errors.
 #[track_caller]
 fn warned(files: &[&[&str]]) -> String {
     let mut said = String::new();
@@ -77,7 +77,7 @@ fn warned(files: &[&[&str]]) -> String {
     said
 }
 
-/// The same of files that differ from the wise one by one section.
+/// The same for files that differ by one section.
 #[track_caller]
 fn each(lines: &[&str]) -> String {
     warned(&sections::alone(lines))

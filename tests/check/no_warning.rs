@@ -9,7 +9,7 @@ use tiergate::policy::refusal::Reason;
 use crate::{checked, shown, wise};
 
 #[test]
-fn nothing_is_said_of_the_files_that_come_with_the_program() {
+fn shipped_files_have_no_warnings() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tiers.yaml");
     let own = std::fs::read(path).unwrap();
     let presets = PRESETS.iter().map(|preset| preset.text.as_bytes());
@@ -20,7 +20,7 @@ fn nothing_is_said_of_the_files_that_come_with_the_program() {
     }
 }
 
-/// The fault: presets shaped two reasons each, and their clients could not read the other errors.
+/// Regression: presets had bodies for two reasons each, and their clients could not read the other errors.
 #[test]
 fn each_preset_shapes_every_refusal() {
     for preset in PRESETS {
@@ -38,9 +38,9 @@ fn each_preset_shapes_every_refusal() {
     }
 }
 
-/// The fault: left out, `keys` meant `x-api-key` alone; and nothing told of keys in places that are not read.
+/// Regression: without `keys`, `x-api-key` alone was read, and no warning told of keys in places that are not read.
 #[test]
-fn keys_in_places_that_are_not_read() {
+fn keys_in_unread_places_are_warned_about() {
     for (keys, places) in [
         ("keys: { headers: [x-trace-key, x-api-key] }", &["`?key=`"][..]),
         ("keys: { bearer: false }", &["`x-trace-key`", "`?key=`"]),
@@ -67,13 +67,13 @@ fn keys_in_places_that_are_not_read() {
 }
 
 #[test]
-fn what_many_sensible_files_have_is_no_warning() {
+fn sensible_files_have_no_warnings() {
     wise(&[]);
     // Gaps between priorities, tiers that nobody listed has, prices that are none.
     wise(&[
         "tiers: { free: { priority: 1, concurrency: 1 }, \"$5\": { priority: 5, concurrency: 1 }, \"$VIP\": { priority: 0, concurrency: 1 } }",
     ]);
-    // A queue without seats; one as long as the highest concurrency.
+    // A queue without places; one as long as the highest concurrency.
     wise(&["queue: { length: 0 }"]);
     wise(&["queue: { length: 2 }"]);
     // The same for the same price, and the same for more.

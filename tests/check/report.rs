@@ -5,7 +5,7 @@ use tiergate::config::{Ink, Inks, Nothing, SHOWN_PROBLEMS_MAX, Severity, check};
 use crate::{checked, file, shown, snapshot};
 
 #[test]
-fn warnings_are_given_beside_errors_in_the_order_of_the_lines() {
+fn warnings_and_errors_are_in_line_order() {
     let checked = checked(&[
         "queue: { length: 2, max_wait: 30s }",
         "tiers:\n  free: { priority: 0, concurrency: 1 }\n  \"$5\": { priority: 2, concurency: 4 }\n  \"$10\": { priority: 1, concurrency: 4, max_wait: 40s }\n  \"$20\": { priority: 0, concurrency: 4 }",
@@ -44,7 +44,7 @@ fn a_hundred_warnings_are_shown_beside_a_hundred_errors() {
 }
 
 #[test]
-fn inks_are_around_words_and_arrows_and_change_nothing_else() {
+fn colours_surround_words_and_arrows_only() {
     let checked = checked(&["queue: { length: 1, max_wait: 0s }"]);
     let inks = Inks {
         error: Ink("<e>", "</e>"),

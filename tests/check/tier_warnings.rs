@@ -41,7 +41,7 @@ fn tiers_that_cost_more_and_get_less() {
 }
 
 #[test]
-fn strangers_who_get_more_than_sponsors() {
+fn anonymous_callers_who_get_more_than_sponsors() {
     let sponsor = "  \"$1\": { priority: 2, concurrency: 1, quota: { limit: 100, rolling: 24h } }\n  \"$9\": { priority: 2, concurrency: 2, quota: { limit: 200, rolling: 24h } }";
     let tiers = |free: &str| format!("tiers:\n  free: {{ {free} }}\n{sponsor}");
     let day = "quota: { limit: 10, rolling: 24h }";
@@ -80,7 +80,7 @@ fn warnings_of_equal_priorities_and_a_greedy_caller() {
 }
 
 #[test]
-fn waits_that_cannot_be_or_make_no_sense() {
+fn waits_that_are_impossible_or_pointless() {
     let upstream = |timeout: &str| {
         format!(
             "upstreams:\n  search: {{ servers: [ {{ url: \"http://a\", slots: 2 }} ], timeout: {timeout} }}\n  slow: {{ servers: [ {{ url: \"http://b\", slots: 2 }} ] }}"
@@ -110,7 +110,7 @@ fn waits_that_cannot_be_or_make_no_sense() {
 }
 
 #[test]
-fn quotas_that_nobody_can_use_up() {
+fn quotas_that_cannot_be_used_up() {
     let tier = |fields: &str| format!("tiers:\n  free: {{ priority: 0, concurrency: 2, {fields} }}");
     let fields = [
         "quota: { limit: 1729201, rolling: 24h }",

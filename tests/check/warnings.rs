@@ -28,7 +28,7 @@ fn routes_that_no_request_limit_covers() {
 }
 
 #[test]
-fn request_limits_that_no_request_meets() {
+fn request_limits_that_match_no_request() {
     let limits = |matching: &str| {
         format!(
             "limits: [ {{ name: http, per: network, limit: 9, window: 1s }}, {{ name: a, per: network, limit: 1, window: 1s, match: {{ {matching} }} }} ]"
@@ -64,7 +64,7 @@ fn request_limits_that_no_request_meets() {
     // Where a route is for any host, a limit may be for one.
     wise(&[&limits("host: c.example")]);
     wise(&[&limits("methods: [PATCH]")]);
-    // What a route that is wrong would have had, nobody knows.
+    // An invalid route could have matched.
     let unread = checked(&[&limits("path: /serach"), "routes: [ { path: /a, upstream: serch } ]"]);
     assert_eq!((unread.findings.errors(), unread.findings.warnings()), (1, 0));
 }
@@ -73,13 +73,13 @@ fn request_limits_that_no_request_meets() {
 fn limits_by_which_one_caller_locks_out_all_others() {
     let limits = |per: &str| format!("limits: [ {{ name: http, per: {per}, limit: 9, window: 1s }} ]");
     snapshot("check_global_limits", each(&[&limits("global"), &limits("[global]")]));
-    // Who has no account is counted by network.
+    // Callers without an account are counted by network.
     wise(&[&limits("account")]);
     wise(&[&limits("[global, network]")]);
 }
 
 #[test]
-fn networks_that_hold_a_large_part_of_all_addresses() {
+fn networks_that_cover_a_large_part_of_all_addresses() {
     snapshot(
         "check_networks",
         each(&[
@@ -96,7 +96,7 @@ fn networks_that_hold_a_large_part_of_all_addresses() {
 }
 
 #[test]
-fn what_a_newcomer_wrote_and_was_misled_about() {
+fn mistakes_of_new_users() {
     let said = [
         "answers: { rate_limited: { body: 'Slow down' } }",
         "answers: { not_found: { headers: { X-RateLimit-Limit: \"5\", RateLimit: a, RateLimit-Policy: a, x-a: \"5\", X-A: \"6\" } } }",
@@ -107,7 +107,7 @@ fn what_a_newcomer_wrote_and_was_misled_about() {
 }
 
 #[test]
-fn variables_that_nobody_fills_in() {
+fn variables_that_are_not_expanded() {
     snapshot(
         "check_variables",
         each(&[
@@ -120,6 +120,6 @@ fn variables_that_nobody_fills_in() {
 }
 
 #[test]
-fn a_home_folder_that_nobody_fills_in() {
-    snapshot("check_home", each(&["data_dir: ~/data", "data_dir: \"~door/data\""]));
+fn home_folders_that_are_not_expanded() {
+    snapshot("check_home", each(&["data_dir: ~/data", "data_dir: \"~user/data\""]));
 }

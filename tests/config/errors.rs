@@ -8,7 +8,7 @@ use tiergate::config::{Config, SHOWN_PROBLEMS_MAX};
 use crate::{each, file, good, parse, said, snapshot};
 
 #[test]
-fn everything_at_once() {
+fn all_errors_are_reported_at_once() {
     let text = "\
 listen: localhost:8080
 admin: { listen: 127.0.0.1:9090 }
@@ -30,11 +30,11 @@ colour: blue
 ";
     let errors = parse(text).unwrap_err();
     assert_eq!(errors.count(), 16);
-    snapshot("everything_at_once", errors.to_string());
+    snapshot("all_errors_are_reported_at_once", errors.to_string());
 }
 
 #[test]
-fn files_that_are_no_mapping() {
+fn files_that_are_not_mappings() {
     let files = [
         "",
         "\n# nothing\n",
@@ -49,11 +49,11 @@ fn files_that_are_no_mapping() {
         .iter()
         .map(|text| format!("{}\n", parse(text).unwrap_err()))
         .collect();
-    snapshot("files_that_are_no_mapping", said.join("\n"));
+    snapshot("files_that_are_not_mappings", said.join("\n"));
 }
 
 #[test]
-fn a_file_that_is_not_there() {
+fn a_missing_file_is_reported() {
     let errors = Config::load(Path::new("no/such/tiers.yaml")).unwrap_err();
     assert_eq!(errors.count(), 1);
     assert_eq!(errors.problems()[0].spot, None);
@@ -64,9 +64,9 @@ fn a_file_that_is_not_there() {
 }
 
 #[test]
-fn what_is_not_yaml() {
+fn invalid_yaml() {
     snapshot(
-        "what_is_not_yaml",
+        "invalid_yaml",
         each(&[
             "queue: { length: 8",
             "queue: \"8",
@@ -81,9 +81,9 @@ fn what_is_not_yaml() {
 }
 
 #[test]
-fn what_of_yaml_is_not_taken() {
+fn unsupported_yaml() {
     snapshot(
-        "what_of_yaml_is_not_taken",
+        "unsupported_yaml",
         each(&[
             "tiers: { free: &free { priority: 0, concurrency: 1 }, gold: *free }",
             "tiers: { free: { <<: { priority: 0, concurrency: 1 } } }",
@@ -94,7 +94,7 @@ fn what_of_yaml_is_not_taken() {
 }
 
 #[test]
-fn bytes_that_are_no_text() {
+fn bytes_that_are_not_text() {
     let mut said = String::new();
     for bytes in [
         &b"listen: a\nadmin: \xff\xfe"[..],
@@ -104,21 +104,18 @@ fn bytes_that_are_no_text() {
     ] {
         writeln!(said, "{}\n", Config::parse("tiers.yaml", bytes).unwrap_err()).unwrap();
     }
-    snapshot("bytes_that_are_no_text", said);
+    snapshot("bytes_that_are_not_text", said);
 }
 
 #[test]
-fn sections_that_are_missing() {
-    snapshot(
-        "sections_that_are_missing",
-        parse("cores: 2\n").unwrap_err().to_string(),
-    );
+fn missing_sections() {
+    snapshot("missing_sections", parse("cores: 2\n").unwrap_err().to_string());
 }
 
 #[test]
-fn fields_unknown_repeated_missing_and_of_another_type() {
+fn unknown_repeated_missing_and_mistyped_fields() {
     snapshot(
-        "fields_unknown_repeated_missing_and_of_another_type",
+        "unknown_repeated_missing_and_mistyped_fields",
         each(&[
             "queue: { lenght: 8 }",
             "queue: { length: 8, length: 9 }",
@@ -142,9 +139,9 @@ fn fields_unknown_repeated_missing_and_of_another_type() {
     );
 }
 
-/// Beside the field that isn't known it was said that what it was meant for is missing, or says nothing.
+/// Regression: beside an unknown field, the field that was meant was reported as missing.
 #[test]
-fn one_mistake_is_told_once() {
+fn one_mistake_is_reported_once() {
     for (lines, told) in [
         (
             &["answers: { rate_limited: { code: 429 } }"][..],
@@ -187,7 +184,7 @@ fn one_mistake_is_told_once() {
 }
 
 #[test]
-fn more_than_fit() {
+fn too_many_entries() {
     let named = |count: usize, value: &str| -> String { (0..count).map(|n| format!("n{n}: {value}, ")).collect() };
     let server = |n| format!("{{ url: \"http://a{n}\", slots: 1 }}, ");
     let servers = |count| (0..count).map(server).collect::<String>();
@@ -217,11 +214,11 @@ fn more_than_fit() {
     for fits in files(0) {
         good(&[&fits]);
     }
-    snapshot("more_than_fit", each(&files(1).each_ref().map(String::as_str)));
+    snapshot("too_many_entries", each(&files(1).each_ref().map(String::as_str)));
 }
 
 #[test]
-fn a_key_that_was_put_where_its_hash_belongs_is_never_shown() {
+fn a_key_in_place_of_its_hash_is_never_shown() {
     const KEY: &str = "hunter2_0123456789abcdef";
     let files = [
         format!("accounts: [ {{ name: bot, tier: nope, key_sha256: {KEY} }} ]"),
@@ -241,13 +238,13 @@ fn a_key_that_was_put_where_its_hash_belongs_is_never_shown() {
         assert!(!format!("{errors:?}").contains("hunter2"), "{errors:?}");
     }
     snapshot(
-        "a_key_that_was_put_where_its_hash_belongs_is_never_shown",
+        "a_key_in_place_of_its_hash_is_never_shown",
         each(&files.each_ref().map(String::as_str)),
     );
 }
 
 #[test]
-fn a_hundred_are_shown_and_the_rest_is_counted() {
+fn a_hundred_errors_are_shown_and_the_rest_counted() {
     let letters = |number: usize| [number / 26, number % 26].map(|at| char::from(b"abcdefghijklmnopqrstuvwxyz"[at]));
     let name = |number| format!("unknown_{}", String::from_iter(letters(number)));
     let unknown: String = (0..250).map(|number| format!("{}: 1\n", name(number))).collect();
@@ -262,7 +259,7 @@ fn a_hundred_are_shown_and_the_rest_is_counted() {
 }
 
 #[test]
-fn what_is_shown_is_short_and_printable() {
+fn quoted_values_are_short_and_printable() {
     let long = "x".repeat(100_000);
     let shown = said(&[
         &[&format!("queue: {{ {long}: 1 }}")],
@@ -270,5 +267,5 @@ fn what_is_shown_is_short_and_printable() {
         &[&format!("anonymous: {long}")],
     ]);
     assert!(shown.len() < 3_000, "{}", shown.len());
-    snapshot("what_is_shown_is_short_and_printable", shown);
+    snapshot("quoted_values_are_short_and_printable", shown);
 }

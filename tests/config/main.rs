@@ -1,4 +1,4 @@
-//! tiers.yaml: what is right is read; all errors are reported at once, each with its line and what to do.
+//! tiers.yaml: valid files are read; all errors are reported at once, each with its line and what to do.
 //!
 //! The messages are the snapshots in `tests/snapshots`, one file a subject.
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tiergate::config::{Config, ConfigErrors};
 
-/// The shortest file that is right, a section a line.
+/// The shortest valid file, one section per line.
 const LEAST: [(&str, &str); 7] = [
     ("listen", "listen: 127.0.0.1:8080"),
     ("admin", "admin: { listen: 127.0.0.1:9090 }"),
@@ -33,7 +33,7 @@ const LEAST: [(&str, &str); 7] = [
     ),
 ];
 
-/// The least file, in which the lines given take the place of the section of the same name, or are added.
+/// The shortest file, in which the given lines take the place of the section of the same name, or are added.
 fn file(lines: &[&str]) -> String {
     sections::with(&LEAST, lines)
 }
@@ -47,7 +47,7 @@ fn good(lines: &[&str]) -> Config {
     parse(&file(lines)).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// What is said about each of the files, one after the other.
+/// The errors of each file, one after the other.
 #[track_caller]
 fn said(files: &[&[&str]]) -> String {
     let mut said = String::new();
@@ -60,7 +60,7 @@ fn said(files: &[&[&str]]) -> String {
     said
 }
 
-/// What is said about one section, in each of the ways to write it.
+/// The errors of one section, for each way to write it.
 #[track_caller]
 fn each(lines: &[&str]) -> String {
     said(&sections::alone(lines))

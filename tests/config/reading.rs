@@ -65,7 +65,7 @@ fn the_repositorys_file_is_the_reference_table() {
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn omitted_settings_have_defaults() {
     let config = good(&[]);
     assert_eq!(config.data_dir, PathBuf::from("./data"));
     assert_eq!((config.drain_timeout, config.cores), (secs(30), None));
@@ -126,9 +126,9 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(route.success, [200]);
 }
 
-#[test]
-fn what_is_written_is_read() {
-    let config = good(&[
+/// A file that says something else than the default wherever it can.
+fn every_setting() -> Config {
+    good(&[
         "listen: \"[::]:80\"",
         "queue: { length: 0, within_tier: fair, max_wait: 1m30s, lifeline: 4 }",
         "tiers: { no: { priority: 0, concurrency: 3, max_wait: 5s, displacements_per_minute: 0 }, 1: { priority: 6, concurrency: 1 } }",
@@ -149,7 +149,12 @@ fn what_is_written_is_read() {
             HASHES[0],
             HASHES[1].to_uppercase()
         ),
-    ]);
+    ])
+}
+
+#[test]
+fn every_setting_is_read() {
+    let config = every_setting();
     assert_eq!(config.listen, "[::]:80".parse::<SocketAddr>().unwrap());
     assert_eq!((config.rules.queue.length, config.rules.queue.lifeline), (0, Some(4)));
     assert_eq!(
@@ -209,7 +214,7 @@ fn what_is_written_is_read() {
 }
 
 #[test]
-fn the_shortest_history_is_read() {
+fn history_bounds_are_accepted() {
     let shortest = History {
         keep: secs(3_600),
         max: 64 << 20,
@@ -220,7 +225,7 @@ fn the_shortest_history_is_read() {
 }
 
 #[test]
-fn any_origin() {
+fn any_origin_is_accepted() {
     assert_eq!(
         good(&["cors: { origins: [\"*\"] }"]).cors.unwrap().origins,
         Origins::Any
@@ -228,7 +233,7 @@ fn any_origin() {
 }
 
 #[test]
-fn a_byte_order_mark_and_other_ends_of_lines_change_nothing() {
+fn byte_order_mark_and_line_endings_change_nothing() {
     let text = file(&[]);
     let same = parse(&text).unwrap();
     assert_eq!(parse(&format!("\u{feff}{text}")).unwrap(), same);
