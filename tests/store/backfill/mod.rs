@@ -160,7 +160,7 @@ struct Debit {
 }
 
 /// A house with jobs in it, and a list of all that was debited.
-struct House {
+struct ModelledGate {
     store: Store,
     clock: Clock,
     hands: &'static Hands,
@@ -191,7 +191,7 @@ fn ids_of(windows: &[Window]) -> Ids {
     ids
 }
 
-impl House {
+impl ModelledGate {
     fn new(store: Store, windows: &[Window]) -> Self {
         let hands: &'static Hands = Box::leak(Box::default());
         let clock = Clock::moved_by(hands, START);

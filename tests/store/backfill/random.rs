@@ -7,7 +7,7 @@ use tiergate::policy::Outcome;
 use tiergate::policy::rules::Window;
 use tiergate::policy::time::Span;
 
-use super::{CALLERS, House, Opened, Store, all_windows};
+use super::{CALLERS, ModelledGate, Opened, Store, all_windows};
 use crate::folder::Folder;
 use crate::kit::{self, Die, Held, seeds};
 
@@ -16,7 +16,7 @@ const STEPS: u64 = 250;
 const HOURS_MAX: u64 = 20;
 
 /// A random history: nobody but its seed decides what happens in it, save how fast the fillings go.
-fn live(house: &mut House, die: &mut Die) {
+fn live(modelled: &mut ModelledGate, die: &mut Die) {
     let any = |die: &mut Die, count: usize| (count > 0).then(|| die.below(count as u64) as usize);
     let (all, mut hours) = (all_windows(), 0);
     let mut held: Option<Held> = None;
@@ -24,67 +24,67 @@ fn live(house: &mut House, die: &mut Die) {
         match die.below(17) {
             0..=5 => {
                 let caller = CALLERS[die.below(CALLERS.len() as u64) as usize];
-                house.enter(caller, 1 + die.below(3) as u32);
+                modelled.enter(caller, 1 + die.below(3) as u32);
             }
-            6..=8 => any(die, house.running.len())
+            6..=8 => any(die, modelled.running.len())
                 .into_iter()
-                .for_each(|which| house.commit(which)),
+                .for_each(|which| modelled.commit(which)),
             9 | 10 => {
                 held = None;
-                any(die, house.committing.len())
+                any(die, modelled.committing.len())
                     .into_iter()
-                    .for_each(|which| house.finish(which));
+                    .for_each(|which| modelled.finish(which));
             }
-            11 => any(die, house.committing.len())
+            11 => any(die, modelled.committing.len())
                 .into_iter()
-                .for_each(|which| house.give_up(which)),
+                .for_each(|which| modelled.give_up(which)),
             12 => {
-                if let Some(which) = any(die, house.running.len()) {
-                    house.running.swap_remove(which).0.settle(Outcome::Failed, 500);
+                if let Some(which) = any(die, modelled.running.len()) {
+                    modelled.running.swap_remove(which).0.settle(Outcome::Failed, 500);
                 }
             }
             13 if hours < 2 * HOURS_MAX => {
                 hours += 1;
-                house.advance(Span::from_secs(1_800));
+                modelled.advance(Span::from_secs(1_800));
             }
             14 => {
                 // The writer is busy with one thing at a time.
                 drop(held.take());
-                held = house.opened.hold();
+                held = modelled.opened.hold();
             }
             15 if held.is_none() => {
-                if let Opened::Database(database) = &house.opened {
+                if let Opened::Database(database) = &modelled.opened {
                     database.roll_up().expect("the database can be written");
                 }
             }
             _ => {
                 let windows: Vec<Window> = all.iter().skip(1).filter(|_| die.below(2) == 0).cloned().collect();
                 let windows = [&all[..1], &windows].concat();
-                house.reload(&windows);
+                modelled.reload(&windows);
             }
         }
     }
 }
 
-fn whole_life(house: &mut House, seed: u64) {
+fn whole_life(modelled: &mut ModelledGate, seed: u64) {
     let mut die = Die::new(seed);
-    live(house, &mut die);
-    house.end_all();
+    live(modelled, &mut die);
+    modelled.end_all();
     // What is there is filled; what isn't comes now.
-    house.fill_all();
-    house.check(&format!("seed {seed}, after the history"));
-    house.reload(&all_windows());
-    house.fill_all();
-    house.check(&format!("seed {seed}, with all windows"));
-    house.restart();
-    house.check(&format!("seed {seed}, after a restart"));
+    modelled.fill_all();
+    modelled.check(&format!("seed {seed}, after the history"));
+    modelled.reload(&all_windows());
+    modelled.fill_all();
+    modelled.check(&format!("seed {seed}, with all windows"));
+    modelled.restart();
+    modelled.check(&format!("seed {seed}, after a restart"));
 }
 
 #[test]
 fn over_memory_a_new_window_holds_every_debit_once() {
     for seed in seeds(60) {
-        let mut house = House::new(Store::Memory(Arc::default()), &all_windows()[..1]);
-        whole_life(&mut house, seed);
+        let mut modelled = ModelledGate::new(Store::Memory(Arc::default()), &all_windows()[..1]);
+        whole_life(&mut modelled, seed);
     }
 }
 
@@ -92,12 +92,12 @@ fn over_memory_a_new_window_holds_every_debit_once() {
 fn over_the_database_a_new_window_holds_every_debit_once() {
     for seed in seeds(30) {
         let folder = Folder::in_memory();
-        let mut house = House::new(Store::Folder(folder.path().to_owned()), &all_windows()[..1]);
-        whole_life(&mut house, seed);
+        let mut modelled = ModelledGate::new(Store::Folder(folder.path().to_owned()), &all_windows()[..1]);
+        whole_life(&mut modelled, seed);
         let killed = kit::as_killed(folder.path());
-        house.store = Store::Folder(killed.path().to_owned());
-        house.restart();
-        house.check(&format!("seed {seed}, after SIGKILL"));
-        drop(house);
+        modelled.store = Store::Folder(killed.path().to_owned());
+        modelled.restart();
+        modelled.check(&format!("seed {seed}, after SIGKILL"));
+        drop(modelled);
     }
 }
