@@ -169,7 +169,7 @@ impl Client {
                 Err(error) => last = error,
             }
         }
-        Err(CliError::NoDoor(self.name(), last))
+        Err(CliError::NotRunning(self.name(), last))
     }
 
     async fn exchange(

@@ -40,7 +40,7 @@ pub async fn wrong(program: &Program, args: &[&str]) -> String {
     said.err.strip_prefix("error: ").unwrap_or(&said.err).to_owned()
 }
 
-/// As whom the door takes a key, or why as nobody.
+/// As whom the proxy takes a key, or why as nobody.
 pub async fn me(program: &Program, key: &str) -> String {
     let mut client = Client::connect(program.address).await;
     let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await.json();
@@ -54,9 +54,9 @@ pub async fn me(program: &Program, key: &str) -> String {
 #[tokio::test]
 async fn an_account_from_its_first_day_to_its_last() {
     let mirror = Mirror::start().await;
-    let door = program(&mirror).await;
+    let proxy = program(&mirror).await;
     let added = done(
-        &door,
+        &proxy,
         &[
             "account",
             "add",
@@ -90,18 +90,18 @@ async fn an_account_from_its_first_day_to_its_last() {
         "asked twice",
         "--delegate",
     ];
-    let account = json_of(&door, &set).await;
+    let account = json_of(&proxy, &set).await;
     let expected = json!({
         "id": account["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$50", "concurrency": 6,
         "quotas": { "daily": 5000 }, "limits": {}, "until": "2027-01-01T00:00:00Z", "blocked": true, "max_users": 10000,
         "note": "asked twice", "source": null, "keys": 0, "created": account["created"], "origin": "stored", "blocked_by_rule": [],
     });
     assert_eq!(account, expected);
-    let shown = json_of(&door, &["account", "show", "acme-bot"]).await;
+    let shown = json_of(&proxy, &["account", "show", "acme-bot"]).await;
     for (field, value) in expected.as_object().expect("an object") {
         assert_eq!(shown[field], *value, "{field}");
     }
-    let list = done(&door, &["account", "list"]).await;
+    let list = done(&proxy, &["account", "list"]).await;
     let line = |name: &str| {
         let line = list
             .lines()
@@ -131,23 +131,23 @@ async fn an_account_from_its_first_day_to_its_last() {
         "--email",
         "",
     ];
-    let account = json_of(&door, &unset).await;
+    let account = json_of(&proxy, &unset).await;
     for field in ["email", "concurrency", "until", "max_users", "note"] {
         assert_eq!(account[field], Value::Null, "{field}");
     }
     assert_eq!((&account["quotas"], &account["blocked"]), (&json!({}), &json!(false)));
     assert!(
-        wrong(&door, &["account", "remove", "acme-bot"])
+        wrong(&proxy, &["account", "remove", "acme-bot"])
             .await
             .contains("pass --yes")
     );
     assert!(
-        done(&door, &["account", "remove", "acme-bot", "--yes"])
+        done(&proxy, &["account", "remove", "acme-bot", "--yes"])
             .await
             .starts_with("removed:\n")
     );
     assert_eq!(
-        wrong(&door, &["account", "show", "acme-bot"]).await,
+        wrong(&proxy, &["account", "show", "acme-bot"]).await,
         "there is no such account\n"
     );
 }
@@ -155,9 +155,9 @@ async fn an_account_from_its_first_day_to_its_last() {
 #[tokio::test]
 async fn a_key_rotates_and_is_revoked() {
     let mirror = Mirror::start().await;
-    let door = program(&mirror).await;
-    done(&door, &["account", "add", "--name", "acme-bot", "--tier", "$20"]).await;
-    let said = door
+    let proxy = program(&mirror).await;
+    done(&proxy, &["account", "add", "--name", "acme-bot", "--tier", "$20"]).await;
+    let said = proxy
         .command(&["key", "add", "acme-bot", "--label", "bot", "--expires", "90d"])
         .await;
     let key = said.out.trim().to_owned();
@@ -165,41 +165,44 @@ async fn a_key_rotates_and_is_revoked() {
         key.starts_with("tg_") && said.err.contains("shown only once"),
         "{said:?}"
     );
-    assert_eq!(me(&door, &key).await, "acme-bot");
-    let keys = json_of(&door, &["key", "list", "acme-bot"]).await;
+    assert_eq!(me(&proxy, &key).await, "acme-bot");
+    let keys = json_of(&proxy, &["key", "list", "acme-bot"]).await;
     let id = keys["keys"][0]["id"].as_str().expect("an id").to_owned();
     // By itself, and by its id: a full key does not leave the command.
-    let rotated = json_of(&door, &["key", "rotate", &key, "--overlap", "7d"]).await;
+    let rotated = json_of(&proxy, &["key", "rotate", &key, "--overlap", "7d"]).await;
     assert_eq!(rotated["old"]["id"], json!(id));
     let fresh = rotated["key"].as_str().expect("a key").to_owned();
     assert_eq!(
-        [me(&door, &key).await, me(&door, &fresh).await],
+        [me(&proxy, &key).await, me(&proxy, &fresh).await],
         ["acme-bot", "acme-bot"]
     );
-    let table = done(&door, &["key", "list", "acme-bot"]).await;
+    let table = done(&proxy, &["key", "list", "acme-bot"]).await;
     assert_eq!(table.lines().count(), 3, "{table}");
     assert_eq!(
-        done(&door, &["key", "revoke", &id]).await,
+        done(&proxy, &["key", "revoke", &id]).await,
         format!("revoked {id} (bot)\n")
     );
     assert_eq!(
-        [me(&door, &key).await, me(&door, &fresh).await],
+        [me(&proxy, &key).await, me(&proxy, &fresh).await],
         ["invalid_key", "acme-bot"]
     );
-    let said = door.command_with(&["key", "revoke", "-"], &format!("{fresh}\n")).await;
+    let said = proxy.command_with(&["key", "revoke", "-"], &format!("{fresh}\n")).await;
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert_eq!(me(&door, &fresh).await, "invalid_key");
-    assert_eq!(wrong(&door, &["key", "revoke", &fresh]).await, "there is no such key\n");
+    assert_eq!(me(&proxy, &fresh).await, "invalid_key");
+    assert_eq!(
+        wrong(&proxy, &["key", "revoke", &fresh]).await,
+        "there is no such key\n"
+    );
 }
 
 #[tokio::test]
 async fn a_change_takes_effect_at_once() {
     let mirror = Mirror::start().await;
-    let door = program(&mirror).await;
-    done(&door, &["account", "add", "--name", "acme", "--tier", "$20"]).await;
-    let key = done(&door, &["key", "add", "acme"]).await.trim().to_owned();
+    let proxy = program(&mirror).await;
+    done(&proxy, &["account", "add", "--name", "acme", "--tier", "$20"]).await;
+    let key = done(&proxy, &["key", "add", "acme"]).await.trim().to_owned();
     let search = async |more: &str| {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         let answer = client
             .ask("GET", "/search", &format!("x-api-key: {key}\r\n{more}"))
             .await;
@@ -222,54 +225,54 @@ async fn a_change_takes_effect_at_once() {
     ] {
         let mut args = vec!["account", "set", "acme"];
         args.extend(change);
-        done(&door, &args).await;
+        done(&proxy, &args).await;
         assert_eq!(search("").await, then, "{change:?}");
     }
-    done(&door, &["account", "set", "acme", "--delegate", "--max-users", "2"]).await;
+    done(&proxy, &["account", "set", "acme", "--delegate", "--max-users", "2"]).await;
     assert_eq!(
         search("x-tiergate-user: ann\r\n").await,
         "free",
         "a user has the anonymous tier's terms"
     );
-    done(&door, &["account", "set", "acme", "--no-delegate"]).await;
+    done(&proxy, &["account", "set", "acme", "--no-delegate"]).await;
     assert_eq!(search("x-tiergate-user: ann\r\n").await, "$50");
 }
 
 #[tokio::test]
 async fn a_command_says_what_to_do() {
     let mirror = Mirror::start().await;
-    let door = program(&mirror).await;
+    let proxy = program(&mirror).await;
     let add = |more: &[&'static str]| {
         let mut args = vec!["account", "add", "--name", "acme", "--tier"];
         args.extend(more);
         args
     };
     assert!(
-        wrong(&door, &add(&["$2"]))
+        wrong(&proxy, &add(&["$2"]))
             .await
             .contains("there are free, $1, $5, $10, $20, $50, $100")
     );
     assert!(
-        wrong(&door, &add(&["$20", "--quota", "hourly=1"]))
+        wrong(&proxy, &add(&["$20", "--quota", "hourly=1"]))
             .await
             .contains("it has daily")
     );
     assert!(
-        wrong(&door, &add(&["$20", "--until", "soon"]))
+        wrong(&proxy, &add(&["$20", "--until", "soon"]))
             .await
             .contains("2027-01-01")
     );
     assert!(
-        wrong(&door, &["account", "set", "a20", "--block"])
+        wrong(&proxy, &["account", "set", "a20", "--block"])
             .await
             .contains("change it there")
     );
     assert!(
-        wrong(&door, &["account", "set", "a20"])
+        wrong(&proxy, &["account", "set", "a20"])
             .await
             .contains("nothing to change")
     );
-    // Without a door, without its file, with another door's token, before its first start.
+    // Without a proxy, without its file, with another proxy's token, before its first start.
     let folder = Folder::new();
     let path = folder.path();
     let list = async |more: &[&str]| {
@@ -289,12 +292,12 @@ async fn a_command_says_what_to_do() {
     let error = list(&[]).await;
     assert!(error.contains("no server is running at 127.0.0.1:9 ("), "{error}");
     assert!(
-        list(&["--admin", &door.admin.to_string()])
+        list(&["--admin", &proxy.admin.to_string()])
             .await
             .contains("does not accept this token")
     );
     assert!(
-        list(&["--admin", &door.address.to_string()])
+        list(&["--admin", &proxy.address.to_string()])
             .await
             .contains("is it the admin listener?")
     );
@@ -304,23 +307,23 @@ async fn a_command_says_what_to_do() {
 #[tokio::test]
 async fn programs_are_told_in_json_what_went_wrong() {
     let mirror = Mirror::start().await;
-    let door = program(&mirror).await;
+    let proxy = program(&mirror).await;
     let told = |said: Said| -> Value {
         assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
         assert_eq!(said.err.lines().count(), 1, "{said:?}");
         serde_json::from_str(&said.err).unwrap_or_else(|_| panic!("not JSON: {said:?}"))
     };
-    let unknown = told(door.command(&["account", "show", "acme", "--json"]).await);
+    let unknown = told(proxy.command(&["account", "show", "acme", "--json"]).await);
     assert_eq!(
         unknown,
         json!({ "error": "there is no such account", "reason": "unknown_account" })
     );
     let lines = "name,tier\nacme,$2\nbot,$20\n,$20\n";
-    let import = told(door.command_with(&["account", "import", "-", "--json"], lines).await);
+    let import = told(proxy.command_with(&["account", "import", "-", "--json"], lines).await);
     assert_eq!(import["reason"], "bad_lines");
     assert_eq!(import["lines"][0]["line"], 2);
     assert_eq!(import["lines"][1], json!({ "line": 4, "error": "it has no name" }));
-    let unfit = told(door.command(&["account", "remove", "acme", "--json"]).await);
+    let unfit = told(proxy.command(&["account", "remove", "acme", "--json"]).await);
     assert_eq!(unfit["reason"], "unfit");
     let folder = Folder::new();
     let nowhere = told(run(folder.path(), &["key", "list", "acme", "--json"], "").await);
@@ -333,15 +336,15 @@ async fn programs_are_told_in_json_what_went_wrong() {
 #[tokio::test]
 async fn who_has_seen_enough_may_go_but_not_before_a_new_key_is_shown() {
     let mirror = Mirror::start().await;
-    let door = program(&mirror).await;
-    done(&door, &["account", "add", "--name", "acme", "--tier", "$20"]).await;
+    let proxy = program(&mirror).await;
+    done(&proxy, &["account", "add", "--name", "acme", "--tier", "$20"]).await;
     let unread = async |args: &[&str]| {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_tiergate"))
             .args(args)
-            .args(["--admin", &door.admin.to_string()])
-            .current_dir(door.folder())
+            .args(["--admin", &proxy.admin.to_string()])
+            .current_dir(proxy.folder())
             .env_remove("TIERGATE_ADMIN_TOKEN")
             .stdout(writer)
             .stderr(std::process::Stdio::piped())
@@ -369,7 +372,7 @@ async fn who_has_seen_enough_may_go_but_not_before_a_new_key_is_shown() {
     assert!(error.contains("can't write the answer"), "{error}");
 }
 
-/// A folder that was there before the door may be open to others, and so may a token that somebody put there.
+/// A folder that was there before the proxy may be open to others, and so may a token that somebody put there.
 #[tokio::test]
 async fn what_others_may_read_is_told_at_the_start() {
     let mirror = Mirror::start().await;
@@ -380,18 +383,18 @@ async fn what_others_may_read_is_told_at_the_start() {
         let of_others = log.lines().filter(|line| line.contains("other users"));
         of_others.map(str::to_owned).collect::<Vec<_>>()
     };
-    let door = Program::start_in(&folder, &yaml).await;
+    let proxy = Program::start_in(&folder, &yaml).await;
     assert_eq!(
-        warnings(&door.kill().await),
+        warnings(&proxy.kill().await),
         [""; 0],
-        "what the door makes is its owner's"
+        "what the proxy makes is its owner's"
     );
 
     let mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
     mode(&data, 0o755);
     mode(&data.join("admin.token"), 0o640);
-    let door = Program::start_in(&folder, &yaml).await;
-    let told = warnings(&door.kill().await);
+    let proxy = Program::start_in(&folder, &yaml).await;
+    let told = warnings(&proxy.kill().await);
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(
         told[0].contains("the data folder is accessible to other users (mode 755): chmod 700"),

@@ -219,7 +219,7 @@ async fn secrets_are_looked_up_where_it_is_run_and_shown_nowhere() {
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(said).expect("text"))
     };
-    // It may be run where the door is not: what is missing is a warning.
+    // It may be run where the proxy is not: what is missing is a warning.
     let (code, said) = check(&["--strict"], &[]).await;
     assert_eq!(code, Some(2));
     assert!(said.contains("warning: the variable `DOOR_TOKEN` is not set"), "{said}");
@@ -305,23 +305,23 @@ async fn commands_find_the_token_in_the_named_file() {
         "servers: [  ]",
         "servers: [ { url: \"http://127.0.0.1:9\", slots: 1 } ]",
     );
-    let door = Program::start(&yaml).await;
-    assert_eq!(door.command(&["account", "list"]).await.code, Some(0));
-    assert!(!door.folder().join("data/admin.token").exists(), "none was made");
-    let mut operator = Client::connect(door.admin).await;
+    let proxy = Program::start(&yaml).await;
+    assert_eq!(proxy.command(&["account", "list"]).await.code, Some(0));
+    assert!(!proxy.folder().join("data/admin.token").exists(), "none was made");
+    let mut operator = Client::connect(proxy.admin).await;
     let bearer = format!("authorization: Bearer {TOKEN}\r\n");
     assert_eq!(operator.ask("GET", "/queue", &bearer).await.status(), 200);
     std::fs::remove_file(&file).expect("it is ours");
-    let said = door.command(&["account", "list"]).await;
+    let said = proxy.command(&["account", "list"]).await;
     assert!(
         said.code == Some(1) && said.err.contains("/token: No such file"),
         "{}",
         said.err
     );
-    assert!(!door.log().contains(TOKEN));
+    assert!(!proxy.log().contains(TOKEN));
 }
 
-/// Whoever asked the door waited for ever for somebody to write the token into the pipe.
+/// Whoever asked the proxy waited for ever for somebody to write the token into the pipe.
 #[tokio::test]
 async fn a_pipe_where_the_token_should_lie_holds_up_nobody() {
     let folder = folder(&WISE.replace("9090 }", "9090, token_file: ./pipe }"));
@@ -340,7 +340,7 @@ async fn a_pipe_where_the_token_should_lie_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_door_does_not_open_without_what_its_file_names() {
+async fn a_proxy_does_not_open_without_what_its_file_names() {
     let yaml = WISE.replace("9090 }", "9090, token: \"${TIERGATE_TEST_OF_NO_SUCH_VARIABLE}\" }");
     let said = said(&yaml, &["serve"]).await;
     assert_eq!(said.code, Some(1));
@@ -350,7 +350,7 @@ async fn a_door_does_not_open_without_what_its_file_names() {
         "{}",
         said.err
     );
-    // Who only asks the door needs nothing of it but the token.
+    // Who only asks the proxy needs nothing of it but the token.
     let said = self::said(&yaml, &["account", "list"]).await;
     let expected = "error: the operator's token is in TIERGATE_TEST_OF_NO_SUCH_VARIABLE, and that variable is not set; set it, or put the \
                     token into TIERGATE_ADMIN_TOKEN\n";

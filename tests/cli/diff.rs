@@ -1,4 +1,4 @@
-//! `tiergate diff`, run as operators run it: of two files, and of a door whose answers the test chooses.
+//! `tiergate diff`, run as operators run it: of two files, and of a proxy whose answers the test chooses.
 
 use std::fs;
 
@@ -115,7 +115,7 @@ async fn what_is_wrong_is_told_of_both_files_at_once() {
 }
 
 #[tokio::test]
-async fn a_door_that_is_not_there_is_trouble() {
+async fn a_proxy_that_is_not_there_is_trouble() {
     let folder = files(&EDIT);
     // A port that was free a moment ago.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -132,7 +132,7 @@ async fn a_door_that_is_not_there_is_trouble() {
     );
 }
 
-/// Says to one request what it is told to, and answers with what was asked. It stands where a door does, so that what a door
+/// Says to one request what it is told to, and answers with what was asked. It stands where a proxy does, so that what a proxy
 /// may say can be chosen.
 async fn said_once(status: u16, answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -154,7 +154,7 @@ async fn said_once(status: u16, answer: &'static str) -> (String, tokio::task::J
     (address, asked)
 }
 
-/// What the command says when the door answers so, and what it asked.
+/// What the command says when the proxy answers so, and what it asked.
 async fn of_running(status: u16, answer: &'static str, args: &[&str]) -> (Said, String) {
     let folder = files(&EDIT);
     fs::create_dir(folder.path().join("data")).expect("a folder");
@@ -170,7 +170,7 @@ async fn of_running(status: u16, answer: &'static str, args: &[&str]) -> (Said, 
 }
 
 #[tokio::test]
-async fn the_running_door_is_sent_the_file_and_says_what_would_change() {
+async fn the_running_proxy_is_sent_the_file_and_says_what_would_change() {
     const ANSWER: &str = r#"{ "changes": [
         { "subject": "tier `$100`", "change": "daily quota 1 → 2", "tier": "$100", "accounts": 42, "restart": false },
         { "subject": "listen", "change": "a → b", "tier": null, "accounts": null, "restart": true, "newer": 1 } ] }"#;

@@ -22,23 +22,23 @@ fn bytes_below(folder: &Path) -> Vec<u8> {
 #[tokio::test]
 async fn a_key_is_nowhere_but_where_it_was_shown() {
     let mirror = Mirror::start().await;
-    let door = Program::start_showing(&seven_tiers(8, &[(mirror.address, 2)], ""), "trace").await;
+    let proxy = Program::start_showing(&seven_tiers(8, &[(mirror.address, 2)], ""), "trace").await;
     let mut said = String::new();
     let mut run = async |args: &[&str], input: &str| {
-        let answer = door.command_with(args, input).await;
+        let answer = proxy.command_with(args, input).await;
         said.push_str(&answer.err);
         said.push_str(&answer.out);
         answer
     };
     run(&["account", "add", "--name", "acme", "--tier", "$20"], "").await;
     // What shows a key shows it once; all else is collected.
-    let made = door
+    let made = proxy
         .command(&["key", "add", "acme", "--label", "bot"])
         .await
         .out
         .trim()
         .to_owned();
-    let rotated = door.command(&["key", "rotate", &made]).await.out.trim().to_owned();
+    let rotated = proxy.command(&["key", "rotate", &made]).await.out.trim().to_owned();
     let imported = "a-key-from-elsewhere-0815".to_owned();
     let taken = "another-key-from-elsewhere-4711".to_owned();
     let csv = format!("name,tier,key\nbeta,$5,{imported}\n");
@@ -68,7 +68,7 @@ async fn a_key_is_nowhere_but_where_it_was_shown() {
     let keys = [&made, &rotated, &imported, &slip];
     let mut seen = said;
     for key in keys {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         for (path, header) in [
             ("/me".to_owned(), format!("x-api-key: {key}\r\n")),
             (format!("/search?key={key}"), String::new()),
@@ -82,18 +82,18 @@ async fn a_key_is_nowhere_but_where_it_was_shown() {
             seen.push_str(&answer.text());
         }
     }
-    let token = std::fs::read_to_string(door.folder().join("data/admin.token")).expect("a token");
-    let mut operator = Client::connect(door.admin).await;
+    let token = std::fs::read_to_string(proxy.folder().join("data/admin.token")).expect("a token");
+    let mut operator = Client::connect(proxy.admin).await;
     let shown = format!("authorization: Bearer {}\r\n", token.trim());
     for path in ["/queue", "/accounts", "/accounts/acme/keys"] {
         seen.push_str(&operator.ask("GET", path, &shown).await.text());
     }
     // Whoever puts a key where its id belongs finds it in no answer and in no log.
     seen.push_str(&operator.ask("DELETE", &format!("/keys/{rotated}"), &shown).await.text());
-    seen.push_str(&get(door.admin, "/metrics").await.text());
-    seen.push_str(&door.log());
-    assert!(door.log().contains("\"level\":\"DEBUG\""), "the log shows what it can");
-    let data = bytes_below(&door.folder().join("data"));
+    seen.push_str(&get(proxy.admin, "/metrics").await.text());
+    seen.push_str(&proxy.log());
+    assert!(proxy.log().contains("\"level\":\"DEBUG\""), "the log shows what it can");
+    let data = bytes_below(&proxy.folder().join("data"));
     assert!(
         data.windows(4).any(|four| four == b"acme"),
         "this is where accounts lie"
@@ -108,5 +108,8 @@ async fn a_key_is_nowhere_but_where_it_was_shown() {
         );
     }
     let token = token.trim();
-    assert!(!seen.contains(token) && !door.log().contains(token), "nor is the token");
+    assert!(
+        !seen.contains(token) && !proxy.log().contains(token),
+        "nor is the token"
+    );
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::let_pass;
 use super::load::key;
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::faultfs::FaultFs;
 use crate::support::folder::Folder;
 use crate::support::program::{Program, run};
@@ -28,7 +28,7 @@ const HEALS_WITHIN: Duration = Duration::from_millis(2_500);
 
 /// A folder whose programs go by a clock of the test's.
 struct Site {
-    upstream: FastWorker,
+    upstream: FastServer,
     folder: Arc<Folder>,
     clock: FaultFs,
     /// Searches that were answered.
@@ -47,7 +47,7 @@ impl Site {
     fn new() -> Self {
         let folder = Arc::new(Folder::new());
         Self {
-            upstream: FastWorker::start(),
+            upstream: FastServer::start(),
             clock: FaultFs::new(&folder),
             folder,
             served: 0,

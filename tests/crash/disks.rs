@@ -1,4 +1,4 @@
-//! A disk that fails while the door runs: metered requests are refused and never served for nothing, all else goes on, and
+//! A disk that fails while the proxy runs: metered requests are refused and never served for nothing, all else goes on, and
 //! service resumes by itself (semantics §6, committing; §8, `journal_unavailable`).
 //!
 //! A disk fails in two ways here. The limit on the length of files (`RLIMIT_FSIZE`) can be lowered for a process that runs, by
@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use super::dice::Dice;
 use super::let_pass;
 use super::load::{callers, key, used, yaml};
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
 use crate::support::program::Program;
-use crate::support::{Client, Worker, get, metric_sum, soon};
+use crate::support::{Client, UpstreamServer, get, metric_sum, soon};
 
 /// Bytes of a frame of the write-ahead log: a page and its header.
 const FRAME_BYTES: u64 = 4_096 + 24;
@@ -86,14 +86,14 @@ async fn until_it_resumes(program: &Program) {
     assert!(is_available(program).await);
 }
 
-/// While it can't write: refused at once, without a worker; all else as ever.
-async fn assert_shut_for_searches(program: &Program, worker: &FastWorker, used: u64) {
+/// While it can't write: refused at once, without a server; all else as ever.
+async fn assert_shut_for_searches(program: &Program, server: &FastServer, used: u64) {
     assert!(!is_available(program).await);
-    let asked = worker.requests();
+    let asked = server.requests();
     for query in ["length=2", "length=100000&chunked"] {
         assert_eq!(search(program, query).await, unavailable());
     }
-    assert_eq!(worker.requests(), asked, "no worker works for nothing");
+    assert_eq!(server.requests(), asked, "no server works for nothing");
     assert_eq!(get(program.address, "/image/1?length=9").await.status(), 200);
     assert_eq!(used_by_four(program).await, used);
     let refused = metric_sum(program.admin, "tiergate_refusals_total", "\"journal_unavailable\"").await;
@@ -115,9 +115,9 @@ async fn assert_kept(program: Program, folder: &Arc<Folder>, yaml: &str, used: u
 
 #[tokio::test]
 async fn no_free_answers_while_the_disk_fails() {
-    let worker = FastWorker::start();
+    let server = FastServer::start();
     let folder = Arc::new(Folder::new());
-    let yaml = yaml(worker.address, IMPATIENT);
+    let yaml = yaml(server.address, IMPATIENT);
     let program = Program::start_in(&folder, &yaml).await;
     let mut served = 0;
     // Nothing can be written, a part of a frame's header, and all of a frame but its last byte.
@@ -129,7 +129,7 @@ async fn no_free_answers_while_the_disk_fails() {
         limit_files(&program, Some(room.map_or(0, |room| log_bytes(&folder) + room)));
         // It has done its work, and nobody may have it.
         assert_eq!(search(&program, "length=2").await, unavailable());
-        assert_shut_for_searches(&program, &worker, served).await;
+        assert_shut_for_searches(&program, &server, served).await;
         limit_files(&program, None);
         until_it_resumes(&program).await;
         served += 1;
@@ -149,15 +149,15 @@ async fn no_free_answers_while_the_disk_fails() {
 /// well again, and it was shown as late though nobody waited for it any more.
 #[tokio::test]
 async fn an_answer_under_way_when_the_disk_fails_is_cut() {
-    let worker = Worker::start().await;
+    let server = UpstreamServer::start().await;
     let folder = Arc::new(Folder::new());
-    let yaml = yaml(worker.address, IMPATIENT);
+    let yaml = yaml(server.address, IMPATIENT);
     let program = Program::start_in(&folder, &yaml).await;
     for head in ["content-length: 6", "transfer-encoding: chunked"] {
         let mut client = Client::connect(program.address).await;
         let key = format!("x-api-key: {}\r\n", key("four"));
         client.request("GET", "/search", &key).await;
-        let mut arrived = worker.request().await;
+        let mut arrived = server.request().await;
         arrived
             .write(format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{head}\r\n\r\n").as_bytes())
             .await;
@@ -194,9 +194,9 @@ async fn an_answer_under_way_when_the_disk_fails_is_cut() {
 /// Whoever has patience is answered when the disk is well again within it, and debited once.
 #[tokio::test]
 async fn a_short_failure_is_waited_out() {
-    let worker = FastWorker::start();
+    let server = FastServer::start();
     let folder = Arc::new(Folder::new());
-    let yaml = yaml(worker.address, "commit_patience: 15s");
+    let yaml = yaml(server.address, "commit_patience: 15s");
     let program = Arc::new(Program::start_in(&folder, &yaml).await);
     limit_files(&program, Some(log_bytes(&folder) + 30));
     let mut searches = JoinSet::new();
@@ -229,11 +229,11 @@ async fn a_short_failure_is_waited_out() {
 /// Under load the disk fails and heals at any moment; then the program is killed. What was answered is debited, once.
 #[tokio::test]
 async fn repeated_disk_failures_lose_and_invent_nothing() {
-    let worker = FastWorker::start();
+    let server = FastServer::start();
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
     let folder = Arc::new(Folder::new());
-    let yaml = yaml(worker.address, IMPATIENT);
+    let yaml = yaml(server.address, IMPATIENT);
     let program = Arc::new(Program::start_in(&folder, &yaml).await);
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut clients = JoinSet::new();
@@ -337,8 +337,8 @@ async fn a_full_disk_refuses_searches_until_there_is_room() {
     let Some(disk) = SmallDisk::mount(&data, "a disk that becomes full") else {
         return;
     };
-    let worker = FastWorker::start();
-    let yaml = yaml(worker.address, IMPATIENT);
+    let server = FastServer::start();
+    let yaml = yaml(server.address, IMPATIENT);
     let program = Program::start_in(&folder, &yaml).await;
     disk.fill();
     let mut served = 0;
@@ -350,7 +350,7 @@ async fn a_full_disk_refuses_searches_until_there_is_room() {
         assert!(served < 1_000, "the disk is full");
     };
     assert_eq!(refused, unavailable());
-    assert_shut_for_searches(&program, &worker, served).await;
+    assert_shut_for_searches(&program, &server, served).await;
     disk.clear();
     until_it_resumes(&program).await;
     served += 1;

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::dice::Dice;
 use super::let_pass;
 use super::load::{callers, key, used, yaml};
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::faultfs::{Failure, Fault, FaultFs, FileKind, Keep, Mode, Operation};
 use crate::support::folder::Folder;
 use crate::support::program::{Program, Said};
@@ -213,7 +213,7 @@ impl fmt::Display for Seen {
 
 /// A folder for one history, the faults in it, and its upstream server.
 struct Site {
-    upstream: FastWorker,
+    upstream: FastServer,
     folder: Arc<Folder>,
     faults: Arc<FaultFs>,
 }
@@ -222,7 +222,7 @@ impl Site {
     fn new(faults: impl FnOnce(&Folder) -> FaultFs) -> Self {
         let folder = Arc::new(Folder::new());
         Self {
-            upstream: FastWorker::start(),
+            upstream: FastServer::start(),
             faults: Arc::new(faults(&folder)),
             folder,
         }

@@ -10,7 +10,7 @@ use tiergate::policy::time::{Span, Timestamp};
 
 use super::disks::{SmallDisk, mount, unmount};
 use super::load::{callers, key, used, yaml};
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
 use crate::support::program::Program;
 use crate::support::{Client, get};
@@ -18,22 +18,22 @@ use crate::support::{Client, get};
 /// What is done to a database.
 type Harm<'a> = &'a dyn Fn(&Path);
 
-/// A folder, and a worker for the programs in it.
+/// A folder, and a server for the programs in it.
 struct Site {
-    worker: FastWorker,
+    server: FastServer,
     folder: Arc<Folder>,
 }
 
 impl Site {
     fn new() -> Self {
         Self {
-            worker: FastWorker::start(),
+            server: FastServer::start(),
             folder: Arc::new(Folder::new()),
         }
     }
 
     fn yaml(&self) -> String {
-        yaml(self.worker.address, "")
+        yaml(self.server.address, "")
     }
 
     fn data(&self) -> PathBuf {

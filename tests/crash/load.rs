@@ -49,8 +49,8 @@ pub struct Used {
     pub month_ends: Option<String>,
 }
 
-/// A tiers.yaml for [`callers`], except for the key of the delegating account, which comes from the running door.
-pub fn yaml(worker: SocketAddr, more: &str) -> String {
+/// A tiers.yaml for [`callers`], except for the key of the delegating account, which comes from the running proxy.
+pub fn yaml(server: SocketAddr, more: &str) -> String {
     let quotas = "quotas: { daily: { limit: 1000000, rolling: 24h }, month: { limit: 5000000, calendar: month } }";
     let account = |name: &str| {
         format!(
@@ -75,7 +75,7 @@ anonymous: free
 accounts:
 {accounts}
 upstreams:
-  search: {{ servers: [ {{ url: "http://{worker}", slots: 10 }} ], timeout: 20s }}
+  search: {{ servers: [ {{ url: "http://{server}", slots: 10 }} ], timeout: 20s }}
 routes:
   - {{ path: /search, upstream: search, metered: true, success: [200, 204] }}
   - {{ path: "/image/{{*rest}}", upstream: search }}
@@ -158,7 +158,7 @@ impl Search {
     }
 }
 
-/// Searches on all connections of all callers, until the door is gone.
+/// Searches on all connections of all callers, until the proxy is gone.
 pub struct Load {
     tallies: Vec<Arc<Tally>>,
     clients: JoinSet<()>,
@@ -167,12 +167,12 @@ pub struct Load {
 
 impl Load {
     /// Connects, then lets everybody search.
-    pub async fn begin(door: SocketAddr, callers: &[Caller], dice: &mut Dice) -> Self {
+    pub async fn begin(proxy: SocketAddr, callers: &[Caller], dice: &mut Dice) -> Self {
         let tallies: Vec<Arc<Tally>> = callers.iter().map(|_| Arc::default()).collect();
         let mut connected = Vec::new();
         for (caller, tally) in callers.iter().zip(&tallies) {
             for _ in 0..caller.connections {
-                let client = Client::connect_from(caller.host, door).await;
+                let client = Client::connect_from(caller.host, proxy).await;
                 connected.push((client, caller.clone(), Arc::clone(tally), dice.fork()));
             }
         }
@@ -193,7 +193,7 @@ impl Load {
         soon("a first answer", self.first.notified()).await;
     }
 
-    /// What everybody has noted, once the door is gone: whole, cut off, others. Users' searches are their account's as well.
+    /// What everybody has noted, once the proxy is gone: whole, cut off, others. Users' searches are their account's as well.
     pub async fn end(mut self, callers: &[Caller]) -> Vec<[u64; 3]> {
         while let Some(ended) = soon("a client notices", self.clients.join_next()).await {
             ended.expect("a client is content");
@@ -219,7 +219,7 @@ async fn search_on(mut client: Client, caller: Caller, tally: Arc<Tally>, mut di
                 first.notify_one();
             }
             Err(_) => {
-                // The door is gone. Had it closed the connection otherwise, a later check would miss the load.
+                // The proxy is gone. Had it closed the connection otherwise, a later check would miss the load.
                 if search.debited {
                     tally.cut_off.fetch_add(1, Relaxed);
                 }
@@ -275,10 +275,10 @@ fn note(caller: &Caller, search: &Search, answer: &Answer, tally: &Tally) {
 }
 
 /// What everybody is told of itself. Nobody has a search in the house, and nothing is held.
-pub async fn used(door: SocketAddr, callers: &[Caller]) -> Vec<Used> {
+pub async fn used(proxy: SocketAddr, callers: &[Caller]) -> Vec<Used> {
     let mut all = Vec::new();
     for caller in callers {
-        let mut client = Client::connect_from(caller.host, door).await;
+        let mut client = Client::connect_from(caller.host, proxy).await;
         let answer = client.ask("GET", "/me", &caller.headers).await;
         assert_eq!(answer.status(), 200, "{}: {}", caller.name, answer.text());
         let me = answer.json();

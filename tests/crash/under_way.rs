@@ -15,7 +15,7 @@ use super::dice::Dice;
 use super::every_k::search;
 use super::let_pass;
 use super::load::{Load, callers, used, yaml};
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::faultfs::{Fault, FaultFs, FileKind, Mode, Operation};
 use crate::support::folder::Folder;
 use crate::support::program::{Program, Said, run, run_in_environment};
@@ -87,7 +87,7 @@ impl Kill {
 
 /// A folder, the faults in it, and an upstream server.
 struct Site {
-    upstream: FastWorker,
+    upstream: FastServer,
     folder: Arc<Folder>,
     faults: FaultFs,
     kill: Option<Kill>,
@@ -102,7 +102,7 @@ impl Site {
             None => FaultFs::new(&folder),
         };
         Self {
-            upstream: FastWorker::start(),
+            upstream: FastServer::start(),
             folder,
             faults,
             kill,

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use tiergate::policy::time::UnixTime;
 
 use crate::support::operator::rows;
-use crate::support::{Client, Door, Mirror, limited, seven_tiers};
+use crate::support::{Client, Mirror, Proxy, limited, seven_tiers};
 
-pub async fn door(mirror: &Mirror) -> Door {
-    Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""))
+pub async fn door(mirror: &Mirror) -> Proxy {
+    Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""))
 }
 
 /// `GET /me` with that key: who the door takes it for, or the reason why it takes it for nobody.
-pub async fn me(door: &Door, key: &str) -> String {
+pub async fn me(door: &Proxy, key: &str) -> String {
     let mut client = Client::connect(door.address).await;
     let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await;
     let said = answer.json();
@@ -24,12 +24,12 @@ pub async fn me(door: &Door, key: &str) -> String {
     }
 }
 
-pub async fn add(door: &Door, name: &str) -> Value {
+pub async fn add(door: &Proxy, name: &str) -> Value {
     let body = json!({ "name": name, "tier": "$20" }).to_string();
     door.told(201, "POST /accounts", &body).await
 }
 
-pub async fn mint(door: &Door, name: &str, body: &str) -> (String, String) {
+pub async fn mint(door: &Proxy, name: &str, body: &str) -> (String, String) {
     let key = door.told(201, format!("POST /accounts/{name}/keys"), body).await;
     let text = |of: &str| key[of].as_str().expect("text").to_owned();
     (text("key"), text("id"))
@@ -308,23 +308,23 @@ async fn a_key_works_from_its_making_to_its_end() {
 async fn all_is_there_after_a_restart() {
     let mirror = Mirror::start().await;
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
-    let door = Door::open(&yaml);
+    let door = Proxy::start(&yaml);
     let id = add(&door, "acme").await["id"].clone();
     let (key, _) = mint(&door, "acme", "").await;
     let token = door.token.clone();
-    let door = Door::open_in(door.into_folder(), &yaml);
+    let door = Proxy::start_in(door.into_folder(), &yaml);
     assert_eq!(door.token, token);
     assert_eq!(me(&door, &key).await, "acme $20");
     assert_eq!(door.told(200, "GET /accounts/acme", "").await["id"], id);
     let gone = yaml.replace("\"$20\"", "\"$25\"");
-    let door = Door::open_in(door.into_folder(), &gone);
+    let door = Proxy::start_in(door.into_folder(), &gone);
     assert_eq!(me(&door, &key).await, "acme free", "its tier is gone");
     assert_eq!(door.metric(r#"tiergate_accounts{tier="none"}"#).await, 1.0);
 }
 
-fn limited_door(mirror: &Mirror) -> Door {
+fn limited_door(mirror: &Mirror) -> Proxy {
     let noon = UnixTime::from_secs(1_800_000_000);
-    Door::open_changed(noon, &seven_tiers(8, &[(mirror.address, 2)], ""), limited).0
+    Proxy::start_changed(noon, &seven_tiers(8, &[(mirror.address, 2)], ""), limited).0
 }
 
 #[tokio::test]
@@ -367,7 +367,7 @@ async fn an_account_has_numbers_of_its_own_for_request_limits() {
         let answer = door.operator_with("POST", "/accounts/import", kind, &line).await;
         answer.assert_refused(400, "bad_lines");
     }
-    let none = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let none = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let answer = none.operator("POST", "/accounts", &body.to_string()).await;
     answer.assert_refused(400, "bad_request");
     assert!(

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::fast::FastWorker;
-use crate::support::{Client, Door, Worker, seven_tiers};
+use crate::support::fast::FastServer;
+use crate::support::{Client, Proxy, UpstreamServer, seven_tiers};
 
 const ANSWERS: &str = r#"
 cors: { origins: ["*"] }
@@ -20,9 +20,9 @@ answers:
 /// hyper wrote `HTTP/1.1 420 <none>`.
 #[tokio::test]
 async fn a_status_without_a_phrase_of_its_own_gets_one() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let answers = "answers: { not_found: { status: 420 } }";
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 2)], answers));
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 2)], answers));
     let mut client = Client::connect(door.address).await;
     let refused = client.ask("GET", "/nowhere", "").await;
     assert_eq!(refused.status(), 420);
@@ -31,8 +31,8 @@ async fn a_status_without_a_phrase_of_its_own_gets_one() {
 
 #[tokio::test]
 async fn each_reason_is_told_as_it_was_asked_for() {
-    let worker = FastWorker::start();
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 2)], ANSWERS));
+    let worker = FastServer::start();
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 2)], ANSWERS));
     let mut client = Client::connect(door.address).await;
 
     let graphql = client.ask("GET", "/nowhere", "origin: https://a.example\r\n").await;
@@ -83,8 +83,8 @@ async fn each_reason_is_told_as_it_was_asked_for() {
 /// What hyper couldn't read is answered by the same table.
 #[tokio::test]
 async fn the_last_word_to_what_is_no_request_is_the_operators_too() {
-    let worker = FastWorker::start();
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 2)], ANSWERS));
+    let worker = FastServer::start();
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 2)], ANSWERS));
     let mut client = Client::connect(door.address).await;
     client.send("garbage\r\n\r\n").await;
     let answer = client.answer().await;
@@ -100,14 +100,14 @@ async fn the_last_word_to_what_is_no_request_is_the_operators_too() {
 
 #[tokio::test]
 async fn what_a_full_queue_says() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ANSWERS));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(1, &[(worker.address, 1)], ANSWERS));
     let mut running = Client::connect(door.address).await;
     running.search("key-100").await;
     let _held = worker.request().await;
     let mut waiting = Client::connect(door.address).await;
     waiting.search("key-20").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     let mut second = Client::connect(door.address).await;
     let full = second.ask("GET", "/search", "x-api-key: key-1\r\n").await;
     let body = full.json();
@@ -123,8 +123,8 @@ async fn what_a_full_queue_says() {
 /// With another status alone the body stays, and says the status that it has.
 #[tokio::test]
 async fn another_status_alone() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ANSWERS));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ANSWERS));
     let mut running = Client::connect(door.address).await;
     running.search("key-5").await;
     let _held = worker.request().await;

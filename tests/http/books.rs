@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use sfv::{BareItem, ListEntry, Parser};
 
-use crate::support::{Answer, Client, Door, Head, metric_sum, soon};
+use crate::support::{Answer, Client, Head, Proxy, metric_sum, soon};
 
 /// The header line of a key, nothing without one.
 pub fn with_key(key: &str) -> String {
@@ -14,24 +14,24 @@ pub fn with_key(key: &str) -> String {
 }
 
 /// One search with that key, on a connection of its own, and its answer.
-pub async fn search(door: &Door, key: &str) -> Answer {
+pub async fn search(door: &Proxy, key: &str) -> Answer {
     ask(door, "/search", &with_key(key)).await
 }
 
 /// One `GET` with these header lines, on a connection of its own, and its answer.
-pub async fn ask(door: &Door, path: &str, headers: &str) -> Answer {
+pub async fn ask(door: &Proxy, path: &str, headers: &str) -> Answer {
     Client::connect(door.address).await.ask("GET", path, headers).await
 }
 
 /// What the caller with that key is told of itself.
-pub async fn me(door: &Door, key: &str) -> Value {
+pub async fn me(door: &Proxy, key: &str) -> Value {
     let answer = ask(door, "/me", &with_key(key)).await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
     answer.json()
 }
 
 /// Units that the caller with that key has used and that its jobs hold, of its first quota.
-pub async fn taken(door: &Door, key: &str) -> (u64, u64) {
+pub async fn taken(door: &Proxy, key: &str) -> (u64, u64) {
     let me = me(door, key).await;
     let of = |name: &str| me["quotas"][0][name].as_u64().expect("a number");
     let (used, held, limit) = (of("used"), of("held"), of("limit"));
@@ -41,13 +41,13 @@ pub async fn taken(door: &Door, key: &str) -> (u64, u64) {
 }
 
 /// Units that the callers of that tier were charged.
-pub async fn debits(door: &Door, tier: &str) -> f64 {
+pub async fn debits(door: &Proxy, tier: &str) -> f64 {
     door.metric(&format!(r#"tiergate_quota_debits_total{{tier="{tier}"}}"#))
         .await
 }
 
 /// Units that the callers of that tier got back by jobs that ended so; by all that debit nothing if that is empty.
-pub async fn releases(door: &Door, tier: &str, outcome: &str) -> f64 {
+pub async fn releases(door: &Proxy, tier: &str, outcome: &str) -> f64 {
     let outcome = match outcome {
         "" => String::new(),
         outcome => format!(r#",outcome="{outcome}""#),
@@ -58,9 +58,9 @@ pub async fn releases(door: &Door, tier: &str, outcome: &str) -> f64 {
 
 /// Waits until nobody is in the house and so many jobs of one unit of that tier have ended, of which so many were charged; and
 /// checks that the books agree. The tier has one caller, whose key is its name.
-pub async fn assert_books(door: &Door, tier: &str, debited: u32, released: &[(&str, u32)]) {
+pub async fn assert_books(door: &Proxy, tier: &str, debited: u32, released: &[(&str, u32)]) {
     let given_back: u32 = released.iter().map(|(_, units)| units).sum();
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
     let all = f64::from(debited + given_back);
     soon(&format!("{all} units debited or released"), async {
         while debits(door, tier).await + releases(door, tier, "").await < all {

@@ -3,9 +3,9 @@
 use tokio::net::TcpStream;
 
 use crate::support::program::Program;
-use crate::support::{Client, Plan, Worker, soon};
+use crate::support::{Client, Plan, UpstreamServer, soon};
 
-async fn program(worker: &Worker, more: &str) -> Program {
+async fn program(worker: &UpstreamServer, more: &str) -> Program {
     let plan = Plan {
         servers: &[(worker.address, 1)],
         more,
@@ -33,7 +33,7 @@ async fn until_closed(program: &Program) {
 #[tokio::test]
 async fn who_waits_is_turned_away_and_who_runs_gets_an_answer() {
     for signal in ["TERM", "INT"] {
-        let worker = Worker::start().await;
+        let worker = UpstreamServer::start().await;
         let mut program = program(&worker, "drain_timeout: 15s").await;
         let mut running = searching(&program).await;
         let mut arrived = worker.request().await;
@@ -68,7 +68,7 @@ async fn metric(program: &Program, name: &str) -> f64 {
 
 #[tokio::test]
 async fn a_search_whose_client_is_gone_is_waited_for() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let mut program = program(&worker, "drain_timeout: 15s").await;
     let client = searching(&program).await;
     let mut arrived = worker.request().await;
@@ -82,7 +82,7 @@ async fn a_search_whose_client_is_gone_is_waited_for() {
 
 #[tokio::test]
 async fn drain_timeout_breaks_off_what_still_runs() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let mut program = program(&worker, "drain_timeout: 200ms").await;
     let mut client = searching(&program).await;
     let _arrived = worker.request().await;

@@ -1,8 +1,8 @@
 //! Connections: kept, pipelined, old-fashioned, silent, and those on which no HTTP is spoken.
 
-use crate::support::{Client, Door, Mirror, Worker, seven_tiers, soon};
+use crate::support::{Client, Mirror, Proxy, UpstreamServer, seven_tiers, soon};
 
-async fn refused_for(door: &Door, reason: &str) -> f64 {
+async fn refused_for(door: &Proxy, reason: &str) -> f64 {
     door.metric(&format!(r#"tiergate_refusals_total{{tier="none",reason="{reason}"}}"#))
         .await
 }
@@ -10,7 +10,7 @@ async fn refused_for(door: &Door, reason: &str) -> f64 {
 #[tokio::test]
 async fn a_connection_outlives_its_refusals() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(door.address).await;
     client.ask("GET", "/nowhere", "").await.assert_refused(404, "not_found");
     client.send("GET /search HTTP/1.1\r\n\r\n").await;
@@ -36,7 +36,7 @@ async fn a_connection_outlives_its_refusals() {
 #[tokio::test]
 async fn what_is_not_http_is_told_so() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let garbage: [&[u8]; 9] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello\r\n\r\n",
         b"hello there, door\r\n\r\n",
@@ -62,7 +62,7 @@ async fn what_is_not_http_is_told_so() {
 #[tokio::test]
 async fn garbage_after_a_request_is_answered_after_it() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(door.address).await;
     client
         .send("GET /search HTTP/1.1\r\nhost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n\x01\x02\r\n\r\n")
@@ -77,7 +77,7 @@ async fn garbage_after_a_request_is_answered_after_it() {
 async fn a_head_has_bounds() {
     let mirror = Mirror::start().await;
     let more = "connections: { head_max: 8KiB, headers_max: 20 }\n";
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], more));
     let many: String = (0..30).map(|n| format!("x-{n}: 1\r\n")).collect();
     let long = format!("x-long: {}\r\n", "a".repeat(20_000));
     for headers in [many, long] {
@@ -107,7 +107,7 @@ async fn a_head_has_bounds() {
 async fn a_head_that_never_completes_is_told_so_and_silence_is_not() {
     let mirror = Mirror::start().await;
     let more = "connections: { head_timeout: 500ms }\n";
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], more));
     let mut silent = Client::connect(door.address).await;
     let mut slow = Client::connect(door.address).await;
     slow.send("GET /search HTTP/1.1\r\nhost: x\r\n").await;
@@ -130,7 +130,7 @@ async fn a_head_that_never_completes_is_told_so_and_silence_is_not() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_their_order() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(door.address).await;
     client
         .send("GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\nPOST /me HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc")
@@ -149,8 +149,8 @@ async fn pipelined_requests_are_answered_in_their_order() {
 
 #[tokio::test]
 async fn http_1_0_is_answered_and_closed() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     let mut client = Client::connect(door.address).await;
     client.send("GET /search HTTP/1.0\r\n\r\n").await;
     let mut arrived = worker.request().await;
@@ -180,8 +180,8 @@ async fn http_1_0_is_answered_and_closed() {
 /// Two lengths of one body are how requests are smuggled past a door: the chunks count, and they alone go on.
 #[tokio::test]
 async fn a_body_has_one_length() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     for lines in [
         "content-length: 100\r\ntransfer-encoding: chunked\r\n",
         "transfer-encoding: chunked\r\ncontent-length: 4\r\n",
@@ -205,8 +205,8 @@ async fn a_body_has_one_length() {
 /// The connection was closed without a word: whoever wrote a broken client could not find out why.
 #[tokio::test]
 async fn a_body_that_is_framed_wrongly_is_told_so() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     for method_and_path in ["POST /search", "POST /image/x"] {
         let (method, path) = method_and_path.split_once(' ').expect("two words");
         // Wrong from the first chunk on, and wrong when a worker has the request.
@@ -219,7 +219,7 @@ async fn a_body_that_is_framed_wrongly_is_told_so() {
             answer.assert_refused(400, "bad_request");
             assert_eq!(answer.get("connection"), Some("close"));
             soon("the end", client.until_closed()).await;
-            door.house_until(0, 0).await;
+            door.jobs_until(0, 0).await;
         }
     }
     assert_eq!(

@@ -2,8 +2,8 @@
 
 use tokio::task::JoinSet;
 
-use crate::support::fast::FastWorker;
-use crate::support::{Client, Door, Plan, get, metric_sum, seven_tiers};
+use crate::support::fast::FastServer;
+use crate::support::{Client, Plan, Proxy, get, metric_sum, seven_tiers};
 
 /// What the worker is asked to answer, and by which method.
 const ANSWERS: [(&str, &str); 10] = [
@@ -41,9 +41,9 @@ async fn ask(client: &mut Client, method: &str, query: &str) {
 
 #[tokio::test]
 async fn a_sequential_client_never_meets_its_own_previous_request() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let ample = seven_tiers(8, &[(worker.address, 4)], "").replace("limit: 1000,", "limit: 1000000,");
-    let door = Door::open(&ample);
+    let door = Proxy::start(&ample);
     let mut kept = Client::connect(door.address).await;
     let mut asked = 0;
     for (method, query) in ANSWERS {
@@ -56,15 +56,15 @@ async fn a_sequential_client_never_meets_its_own_previous_request() {
         }
     }
     assert_eq!((worker.requests(), worker.most_at_once()), (asked, 1));
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn a_thousand_clients_at_once_get_one_answer_each() {
     const CLIENTS: u32 = 1_000;
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let yaml = seven_tiers(8, &[(worker.address, 2)], "");
-    let door = Door::open(&yaml);
+    let door = Proxy::start(&yaml);
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
         let address = door.address;
@@ -92,7 +92,7 @@ async fn a_thousand_clients_at_once_get_one_answer_each() {
     assert_eq!(found + refused, CLIENTS);
     assert!(found >= 10, "only {found} of {CLIENTS}");
     assert!(worker.most_at_once() <= 2, "{} at once", worker.most_at_once());
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
     let jobs = async |outcome: &str| metric_sum(door.admin, "tiergate_jobs_total", outcome).await;
     let refusals = async |reason: &str| metric_sum(door.admin, "tiergate_refusals_total", reason).await;
     assert_eq!(jobs("succeeded").await, f64::from(found));
@@ -105,12 +105,12 @@ async fn a_thousand_clients_at_once_get_one_answer_each() {
 
 #[tokio::test]
 async fn an_account_is_one_caller_and_so_is_a_network() {
-    let worker = crate::support::Worker::start().await;
+    let worker = crate::support::UpstreamServer::start().await;
     let hash = crate::support::hash;
     let two_keys = format!("key_sha256: [ {}, {} ]", hash("one"), hash("two"));
     let yaml =
         seven_tiers(8, &[(worker.address, 1)], "").replace(&format!("key_sha256: {}", hash("key-10")), &two_keys);
-    let door = Door::open(&yaml);
+    let door = Proxy::start(&yaml);
     let mut running = Client::connect(door.address).await;
     running.search("one").await;
     let mut arrived = worker.request().await;
@@ -124,14 +124,14 @@ async fn an_account_is_one_caller_and_so_is_a_network() {
     // Waiting counts as well as running, and the same person without a key is another caller.
     let mut waiting = Client::connect(door.address).await;
     waiting.search("").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     same.search("").await;
     assert_eq!(same.answer().await.status(), 402);
     let mut other_network = Client::connect_from(9, door.address).await;
     other_network.search("").await;
-    door.house_until(2, 1).await;
+    door.jobs_until(2, 1).await;
     drop((waiting, other_network));
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     arrived.answer("").await;
     assert_eq!(running.answer().await.status(), 200);
     assert_eq!(get(door.address, "/nowhere").await.status(), 404);
@@ -144,7 +144,7 @@ async fn fair_order_takes_turns_and_the_lifeline_the_oldest() {
         ("within_tier: fifo, max_wait: 30s", ["p5 1", "p5 2", "p5 3", "other"]),
         ("lifeline: 2, max_wait: 30s", ["other", "p5 1", "p5 2", "p5 3"]),
     ] {
-        let worker = crate::support::Worker::start().await;
+        let worker = crate::support::UpstreamServer::start().await;
         let lifeline = queue.contains("lifeline");
         let plan = Plan {
             cores: 1,
@@ -158,7 +158,7 @@ async fn fair_order_takes_turns_and_the_lifeline_the_oldest() {
         } else {
             plan.yaml().replace("anonymous: p0", "anonymous: p5")
         };
-        let door = Door::open(&yaml);
+        let door = Proxy::start(&yaml);
         let mut clients = Vec::new();
         let enter: [(&str, &str); 5] = if lifeline {
             [
@@ -188,7 +188,7 @@ async fn fair_order_takes_turns_and_the_lifeline_the_oldest() {
                 .request("GET", "/search", &format!("{key}x-name: {name}\r\n"))
                 .await;
             clients.push(client);
-            door.house_until(clients.len() - 1, 1).await;
+            door.jobs_until(clients.len() - 1, 1).await;
         }
         let mut served = Vec::new();
         let mut arrived = worker.request().await;

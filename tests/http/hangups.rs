@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Arrived, Client, Door, Plan, Worker, seven_tiers, soon};
+use crate::support::{Arrived, Client, Plan, Proxy, UpstreamServer, seven_tiers, soon};
 
 /// How a client goes away.
 #[derive(Clone, Copy, Debug)]
@@ -34,26 +34,26 @@ impl Manner {
     }
 }
 
-fn before(worker: &Worker, route: &str) -> Door {
+fn before(worker: &UpstreamServer, route: &str) -> Proxy {
     Plan {
         cores: 1,
         servers: &[(worker.address, 1)],
         route,
         ..Plan::default()
     }
-    .open()
+    .start()
 }
 
 const FINISH: &str = "on_hangup: finish, max_body: 25MiB";
 const CANCEL: &str = "on_hangup: cancel, max_body: 25MiB";
 
-async fn searching(door: &Door) -> Client {
+async fn searching(door: &Proxy) -> Client {
     let mut client = Client::connect(door.address).await;
     client.search("p5").await;
     client
 }
 
-async fn outcome(door: &Door, outcome: &str) -> f64 {
+async fn outcome(door: &Proxy, outcome: &str) -> f64 {
     door.metric(&format!(r#"tiergate_jobs_total{{tier="p5",outcome="{outcome}"}}"#))
         .await
 }
@@ -73,10 +73,10 @@ async fn closed(mut arrived: Arrived) {
 
 #[tokio::test]
 async fn a_client_that_hangs_up_while_it_waits_frees_its_seat_at_once() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&worker, FINISH);
     let _running = searching(&door).await;
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     let mut hung_up = 0.0;
     for manner in EVERY {
         for sent in ["nothing more", "a pipelined request", "a body that nobody reads"] {
@@ -97,7 +97,7 @@ async fn a_client_that_hangs_up_while_it_waits_frees_its_seat_at_once() {
             })
             .await;
             let _half = manner.hang_up(client).await;
-            door.house_until(0, 1).await;
+            door.jobs_until(0, 1).await;
             hung_up += 1.0;
             assert_eq!(outcome(&door, "hung_up").await, hung_up, "{manner:?} with {sent}");
         }
@@ -106,21 +106,21 @@ async fn a_client_that_hangs_up_while_it_waits_frees_its_seat_at_once() {
 
 #[tokio::test]
 async fn a_reset_is_noticed_behind_a_megabyte_that_nobody_reads() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&worker, FINISH);
     let _running = searching(&door).await;
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     let mut client = Client::connect(door.address).await;
     client.upload("p5", 25 << 20).await;
     client.send(vec![0; 1 << 20]).await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     client.reset();
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
 }
 
 #[tokio::test]
 async fn hanging_up_during_a_slow_upload_frees_the_queue_place() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&worker, FINISH);
     for manner in EVERY {
         let mut client = Client::connect(door.address).await;
@@ -129,7 +129,7 @@ async fn hanging_up_during_a_slow_upload_frees_the_queue_place() {
         door.queue_until("its body dribbles", |page| page["waiting"][0]["state"] == "uploading")
             .await;
         let _half = manner.hang_up(client).await;
-        door.house_until(0, 0).await;
+        door.jobs_until(0, 0).await;
     }
     assert_eq!(outcome(&door, "hung_up").await, 3.0);
 }
@@ -138,8 +138,8 @@ async fn hanging_up_during_a_slow_upload_frees_the_queue_place() {
 async fn a_search_whose_client_is_gone_is_finished_and_counts() {
     for manner in EVERY {
         for answers in ["", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n12"] {
-            let worker = Worker::start().await;
-            let door = Door::open(&seven_tiers(8, &[(worker.address, 2)], ""));
+            let worker = UpstreamServer::start().await;
+            let door = Proxy::start(&seven_tiers(8, &[(worker.address, 2)], ""));
             let mut client = Client::connect(door.address).await;
             client.search("key-10").await;
             let mut arrived = worker.request().await;
@@ -152,13 +152,13 @@ async fn a_search_whose_client_is_gone_is_finished_and_counts() {
             let mut next = Client::connect(door.address).await;
             next.search("key-10").await;
             assert_eq!(next.answer().await.reason(), "concurrency_exceeded", "{manner:?}");
-            door.house_until(0, 1).await;
+            door.jobs_until(0, 1).await;
             if answers.is_empty() {
                 arrived.answer("done").await;
             } else {
                 arrived.write(b"34").await;
             }
-            door.house_until(0, 0).await;
+            door.jobs_until(0, 0).await;
             let succeeded = r#"tiergate_jobs_total{tier="$10",outcome="succeeded"}"#;
             assert_eq!(door.metric(succeeded).await, 1.0);
         }
@@ -169,7 +169,7 @@ async fn a_search_whose_client_is_gone_is_finished_and_counts() {
 async fn on_hangup_cancel_cancels_the_search() {
     for manner in EVERY {
         for pipelined in [false, true] {
-            let worker = Worker::start().await;
+            let worker = UpstreamServer::start().await;
             let door = before(&worker, CANCEL);
             let mut client = searching(&door).await;
             if pipelined {
@@ -178,7 +178,7 @@ async fn on_hangup_cancel_cancels_the_search() {
             let arrived = worker.request().await;
             let _half = manner.hang_up(client).await;
             closed(arrived).await;
-            door.house_until(0, 0).await;
+            door.jobs_until(0, 0).await;
             assert_eq!(outcome(&door, "cancelled").await, 1.0, "{manner:?}");
         }
     }
@@ -189,7 +189,7 @@ async fn on_hangup_cancel_cancels_the_search() {
 async fn an_answer_that_is_no_success_is_cancelled_with_its_client() {
     for manner in EVERY {
         for pipelined in [false, true] {
-            let worker = Worker::start().await;
+            let worker = UpstreamServer::start().await;
             let door = before(&worker, CANCEL);
             let mut client = searching(&door).await;
             if pipelined {
@@ -202,7 +202,7 @@ async fn an_answer_that_is_no_success_is_cancelled_with_its_client() {
             assert_eq!(client.answer_head().await.status(), 404);
             let _half = manner.hang_up(client).await;
             closed(arrived).await;
-            door.house_until(0, 0).await;
+            door.jobs_until(0, 0).await;
             assert_eq!(outcome(&door, "cancelled").await, 1.0, "{manner:?}");
         }
     }
@@ -211,7 +211,7 @@ async fn an_answer_that_is_no_success_is_cancelled_with_its_client() {
 #[tokio::test]
 async fn a_success_whose_head_is_out_is_finished_even_so() {
     for manner in EVERY {
-        let worker = Worker::start().await;
+        let worker = UpstreamServer::start().await;
         let door = before(&worker, CANCEL);
         let mut client = searching(&door).await;
         let mut arrived = worker.request().await;
@@ -219,7 +219,7 @@ async fn a_success_whose_head_is_out_is_finished_even_so() {
         assert_eq!(client.answer_head().await.status(), 200);
         let _half = manner.hang_up(client).await;
         arrived.write(b"34").await;
-        door.house_until(0, 0).await;
+        door.jobs_until(0, 0).await;
         assert_eq!(outcome(&door, "succeeded").await, 1.0, "{manner:?}");
     }
 }
@@ -228,7 +228,7 @@ async fn a_success_whose_head_is_out_is_finished_even_so() {
 async fn a_hang_up_before_the_body_is_complete_cancels_always() {
     for manner in EVERY {
         for answered in [false, true] {
-            let worker = Worker::start().await;
+            let worker = UpstreamServer::start().await;
             let door = before(&worker, FINISH);
             let mut client = Client::connect(door.address).await;
             client.upload("p5", 1 << 20).await;
@@ -240,7 +240,7 @@ async fn a_hang_up_before_the_body_is_complete_cancels_always() {
             }
             let _half = manner.hang_up(client).await;
             closed(arrived).await;
-            door.house_until(0, 0).await;
+            door.jobs_until(0, 0).await;
             assert_eq!(outcome(&door, "cancelled").await, 1.0, "{manner:?} {answered}");
         }
     }

@@ -1,11 +1,11 @@
 //! What a worker gets of a client's headers, and a client of a worker's.
 
-use crate::support::{Arrived, Client, Door, Mirror, Worker, seven_tiers};
+use crate::support::{Arrived, Client, Mirror, Proxy, UpstreamServer, seven_tiers};
 
 #[tokio::test]
 async fn what_concerns_one_connection_stays_there() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(door.address).await;
     let headers = "connection: keep-alive, X-Mine, x-tiergate-tier, X-Forwarded-For, host, content-length\r\n\
         connection: x-too\r\nx-mine: 1\r\nx-too: 1\r\nkeep-alive: timeout=5\r\nproxy-connection: keep-alive\r\n\
@@ -36,7 +36,7 @@ async fn what_concerns_one_connection_stays_there() {
 #[tokio::test]
 async fn nobody_can_forge_what_the_door_says() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(door.address).await;
     let forged = "X-Tiergate-Account: forged\r\nx-tiergate-tier: forged\r\nx-tiergate-tier: forged\r\n\
         X-TIERGATE-PRIORITY: forged\r\nX_Tiergate_Account: forged\r\nx-tiergate_account: forged\r\n\
@@ -59,7 +59,7 @@ async fn nobody_can_forge_what_the_door_says() {
 async fn a_trusted_proxy_is_continued() {
     let mirror = Mirror::start().await;
     let more = "trusted_proxies: [127.0.0.0/30]\n";
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], more));
     let headers = "x-forwarded-for: 6.6.6.6, 192.0.2.7\r\nx-forwarded-for: 127.0.0.2\r\nx-forwarded-proto: https\r\n\
         x-forwarded-host: front.example\r\nx-forwarded-port: 443\r\nforwarded: for=192.0.2.7\r\n";
     let mut proxy = Client::connect(door.address).await;
@@ -87,9 +87,9 @@ async fn a_trusted_proxy_is_continued() {
 
 #[tokio::test]
 async fn clients_behind_one_proxy_are_counted_apart() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let more = "trusted_proxies: [127.0.0.1]\n";
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], more));
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], more));
     let mut one = Client::connect(door.address).await;
     one.request("GET", "/search", "x-forwarded-for: 192.0.2.1\r\n").await;
     let mut arrived = worker.request().await;
@@ -98,7 +98,7 @@ async fn clients_behind_one_proxy_are_counted_apart() {
     answer.assert_refused(402, "concurrency_exceeded");
     let mut other = Client::connect(door.address).await;
     other.request("GET", "/search", "x-forwarded-for: 192.0.2.2\r\n").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     arrived.answer("{}").await;
     assert_eq!(one.answer().await.status(), 200);
     let mut arrived = Arrived::on_either(arrived.stream, &worker).await;
@@ -112,7 +112,7 @@ async fn clients_behind_one_proxy_are_counted_apart() {
 #[tokio::test]
 async fn an_upgrade_is_not_passed_on() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(door.address).await;
     for path in ["/search", "/image/1"] {
         let headers = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n";
@@ -125,8 +125,8 @@ async fn an_upgrade_is_not_passed_on() {
 /// answers of the door.
 #[tokio::test]
 async fn a_worker_that_switches_protocols_unasked_has_failed() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     for path in ["/search", "/image/1"] {
         let mut client = Client::connect(door.address).await;
         client
@@ -139,7 +139,7 @@ async fn a_worker_that_switches_protocols_unasked_has_failed() {
         client.answer().await.assert_refused(502, "upstream_failed");
         assert_eq!(client.ask("GET", "/me", "").await.status(), 200);
     }
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
     assert_eq!(
         door.metric(r#"tiergate_jobs_total{tier="free",outcome="failed"}"#)
             .await,
@@ -149,8 +149,8 @@ async fn a_worker_that_switches_protocols_unasked_has_failed() {
 
 #[tokio::test]
 async fn only_hop_by_hop_headers_of_a_response_are_removed() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     for path in ["/search", "/image/1"] {
         let mut client = Client::connect(door.address).await;
         client.request("GET", path, "").await;
@@ -184,8 +184,8 @@ async fn only_hop_by_hop_headers_of_a_response_are_removed() {
 
 #[tokio::test]
 async fn an_answer_without_a_body_may_say_how_long_it_would_be() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     for path in ["/search", "/image/1"] {
         let mut client = Client::connect(door.address).await;
         client.request("GET", path, "if-none-match: \"x\"\r\n").await;

@@ -1,11 +1,11 @@
 //! API keys: found wherever they may be, compared, and seen by nobody behind the door.
 
-use crate::support::{Client, Door, Mirror, Worker, seven_tiers};
+use crate::support::{Client, Mirror, Proxy, UpstreamServer, seven_tiers};
 
 #[tokio::test]
 async fn a_key_is_found_in_every_place_and_no_worker_sees_it() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(door.address).await;
     for (path, header, forwarded) in [
         ("/search?a=1", "X-Api-Key: key-100\r\n", "/search?a=1"),
@@ -30,7 +30,7 @@ async fn a_key_is_found_in_every_place_and_no_worker_sees_it() {
 #[tokio::test]
 async fn what_is_no_key_of_the_door_is_left_to_the_worker() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(door.address).await;
     let header = "authorization: Basic QWxhZGRpbjpvcGVu\r\nx-api-key:\r\n";
     let seen = client
@@ -48,7 +48,7 @@ async fn what_is_no_key_of_the_door_is_left_to_the_worker() {
 #[tokio::test]
 async fn an_unknown_key_is_never_anonymous() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(door.address).await;
     let asks = [
         ("/search", "x-api-key: secret-guess\r\n"),
@@ -71,7 +71,7 @@ async fn an_unknown_key_is_never_anonymous() {
 #[tokio::test]
 async fn two_different_keys_are_ambiguous() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(door.address).await;
     for (path, header) in [
         ("/search?key=key-1", "x-api-key: key-100\r\n"),
@@ -90,14 +90,14 @@ async fn two_different_keys_are_ambiguous() {
 
 #[tokio::test]
 async fn operators_see_callers_but_no_keys() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     let mut first = Client::connect(door.address).await;
     first.request("GET", "/search?key=key-100", "").await;
     let mut arrived = worker.request().await;
     let mut second = Client::connect(door.address).await;
     second.search("key-10").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     for page in ["/queue", "/metrics"] {
         let text = door.operator("GET", page, "").await.text();
         assert!(!text.contains("key-"), "{text}");
@@ -106,7 +106,7 @@ async fn operators_see_callers_but_no_keys() {
     assert_eq!(page["running"][0]["caller"], "a100");
     assert_eq!(page["waiting"][0]["caller"], "a10");
     drop(second);
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
 }

@@ -1,11 +1,11 @@
 //! The life of a job (semantics §6), row by row.
 
-use crate::support::{Client, Door, Worker, seven_tiers, soon};
+use crate::support::{Client, Proxy, UpstreamServer, seven_tiers, soon};
 
 #[tokio::test]
 async fn a_search_goes_to_the_worker_and_its_answer_comes_back() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     let mut client = Client::connect(door.address).await;
     client.request("GET", "/search?url=x&key=key-100", "").await;
     let mut arrived = worker.request().await;
@@ -23,7 +23,7 @@ async fn a_search_goes_to_the_worker_and_its_answer_comes_back() {
             .expect("a timing")
             .starts_with("queue;dur=0.0, upstream;dur=")
     );
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
     assert_eq!(
         door.metric(r#"tiergate_jobs_total{tier="$100",outcome="succeeded"}"#)
             .await,
@@ -33,16 +33,16 @@ async fn a_search_goes_to_the_worker_and_its_answer_comes_back() {
 
 #[tokio::test]
 async fn hanging_up_while_queued_frees_the_place() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     let mut first = Client::connect(door.address).await;
     first.search("key-100").await;
     let mut arrived = worker.request().await;
     let mut second = Client::connect(door.address).await;
     second.search("key-10").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     drop(second);
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
 }
@@ -50,9 +50,9 @@ async fn hanging_up_while_queued_frees_the_place() {
 /// A client that reads nothing held its connection, its window and its place among the unmetered for as long as it liked.
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let bound = "connections: { send_timeout: 300ms, unmetered_max: 1 }";
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], bound));
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], bound));
     let mut client = Client::connect(door.address).await;
     client.request("GET", "/image/large.jpg", "").await;
     let mut arrived = worker.request().await;

@@ -7,8 +7,8 @@ use tiergate::clock::Hands;
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::books::field;
-use crate::support::fast::FastWorker;
-use crate::support::{Answer, Client, Door, Worker, metric_sum, yaml};
+use crate::support::fast::FastServer;
+use crate::support::{Answer, Client, Proxy, UpstreamServer, metric_sum, yaml};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 /// From noon: not the beginning of a minute.
@@ -17,12 +17,12 @@ const MINUTE: Span = Span::from_secs(60);
 
 /// A door with these limits and one tier for everybody; `more` is added at the top level. Accounts `ann` (keys a1, a2), `bob` (b1) and
 /// `raised` (r1), which is of a tier whose `http` and `hourly` are 8.
-fn open(worker: SocketAddr, limits: &str, more: &str) -> (Door, &'static Hands) {
+fn open(worker: SocketAddr, limits: &str, more: &str) -> (Proxy, &'static Hands) {
     open_at(NOON, worker, limits, more)
 }
 
-fn open_at(at: UnixTime, worker: SocketAddr, limits: &str, more: &str) -> (Door, &'static Hands) {
-    Door::open_at(at, &file(worker, limits, more))
+fn open_at(at: UnixTime, worker: SocketAddr, limits: &str, more: &str) -> (Proxy, &'static Hands) {
+    Proxy::start_at(at, &file(worker, limits, more))
 }
 
 fn file(worker: SocketAddr, limits: &str, more: &str) -> String {
@@ -53,21 +53,21 @@ fn file(worker: SocketAddr, limits: &str, more: &str) -> String {
 }
 
 /// A request from that address, on a connection of its own.
-async fn from(door: &Door, address: &str, method: &str, path: &str, headers: &str) -> Answer {
+async fn from(door: &Proxy, address: &str, method: &str, path: &str, headers: &str) -> Answer {
     let headers = format!("x-forwarded-for: {address}\r\n{headers}");
     Client::connect(door.address).await.ask(method, path, &headers).await
 }
 
-async fn get(door: &Door, address: &str, path: &str) -> Answer {
+async fn get(door: &Proxy, address: &str, path: &str) -> Answer {
     from(door, address, "GET", path, "").await
 }
 
-async fn with_key(door: &Door, address: &str, key: &str) -> Answer {
+async fn with_key(door: &Proxy, address: &str, key: &str) -> Answer {
     from(door, address, "GET", "/image/1", &format!("x-api-key: {key}\r\n")).await
 }
 
 /// How many of so many requests are let through.
-async fn passing(door: &Door, address: &str, key: &str, times: usize) -> usize {
+async fn passing(door: &Proxy, address: &str, key: &str, times: usize) -> usize {
     let mut passed = 0;
     for _ in 0..times {
         let answer = match key {
@@ -91,7 +91,7 @@ const HTTP_5: &str = "  - { name: http, per: network, limit: 5, window: 60s }";
 
 #[tokio::test]
 async fn what_is_answered_before_the_limits_is_charged_nothing() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, _) = open(worker.address, HTTP_5, "cors: { origins: [\"*\"] }");
     for _ in 0..10 {
         assert_eq!(get(&door, A, "/nowhere").await.status(), 404);
@@ -118,7 +118,7 @@ async fn what_is_answered_before_the_limits_is_charged_nothing() {
 /// Guessing keys is limited, and so are the door's own pages.
 #[tokio::test]
 async fn unknown_keys_and_own_pages_are_charged() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, _) = open(worker.address, HTTP_5, "");
     for remaining in ["4", "3"] {
         let guess = with_key(&door, A, "guess").await;
@@ -135,7 +135,7 @@ async fn unknown_keys_and_own_pages_are_charged() {
 
 #[tokio::test]
 async fn a_refusal_explains_itself() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, hands) = open(worker.address, HTTP_5, "");
     assert_eq!(passing(&door, A, "", 5).await, 5);
     hands.advance(Span::from_secs(15));
@@ -184,7 +184,7 @@ async fn a_refusal_explains_itself() {
 /// and nothing of the caller by which it could be told from another's.
 #[tokio::test]
 async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "  - { name: secret, per: network, limit: 2, window: 60s, disclosed: false }
   - { name: http, per: network, limit: 100, window: 60s }";
     let (door, _) = open(worker.address, limits, "");
@@ -224,7 +224,7 @@ async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
 /// Limits, quotas and concurrency stand in one field, in this order; a limit of many bursts doesn't hide the first.
 #[tokio::test]
 async fn one_field_tells_of_limits_quotas_and_concurrency() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "  - { name: secret, per: network, limit: 90, window: 1s, kind: burst, disclosed: false }
   - { name: http, per: network, limit: 100, window: 60s }
   - { name: burst, per: network, limit: 10, window: 1s, kind: burst }";
@@ -255,7 +255,7 @@ async fn one_field_tells_of_limits_quotas_and_concurrency() {
 /// A 429 once told the tier of whose key was right: who guesses keys learned which were, long after it was to learn nothing more.
 #[tokio::test]
 async fn a_429_does_not_tell_a_right_key_from_a_wrong_one() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = format!("{HTTP_5}\n  - {{ name: mine, per: account, limit: 9, window: 60s }}");
     let (door, _) = open(worker.address, &limits, "");
     assert_eq!(passing(&door, B, "a1", 3).await, 3, "what an account has left differs");
@@ -285,7 +285,7 @@ async fn a_429_does_not_tell_a_right_key_from_a_wrong_one() {
 /// networks ends the guessing.
 #[tokio::test]
 async fn guesses_count_for_the_network_in_a_limit_per_account() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, _) = open(
         worker.address,
         "  - { name: http, per: account, limit: 3, window: 60s }",
@@ -303,10 +303,10 @@ async fn guesses_count_for_the_network_in_a_limit_per_account() {
 /// With the limit's own number a guess was told from a request without a key.
 #[tokio::test]
 async fn a_guess_has_the_number_of_the_anonymous_tier() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let own =
         file(worker.address, HTTP_5, "").replace("free: { priority: 0,", "free: { priority: 0, limits: { http: 3 },");
-    let (door, _) = Door::open_at(NOON, &own);
+    let (door, _) = Proxy::start_at(NOON, &own);
     let guess = with_key(&door, A, "guess").await;
     assert_eq!((guess.status(), guess.get("x-ratelimit-limit")), (403, Some("3")));
     assert_eq!(passing(&door, A, "", 5).await, 2);
@@ -316,7 +316,7 @@ async fn a_guess_has_the_number_of_the_anonymous_tier() {
 /// All are checked, then all are charged, or none is.
 #[tokio::test]
 async fn who_is_refused_is_charged_nothing() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "  - { name: http, per: network, limit: 10, window: 60s }
   - { name: image, per: network, limit: 2, window: 60s, match: { path: \"/image/{*rest}\" } }";
     let (door, _) = open(worker.address, limits, "");
@@ -329,7 +329,7 @@ async fn who_is_refused_is_charged_nothing() {
 
 #[tokio::test]
 async fn accounts_count_across_keys_strangers_by_network() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, _) = open(
         worker.address,
         "  - { name: mine, per: account, limit: 4, window: 60s }",
@@ -351,7 +351,7 @@ async fn accounts_count_across_keys_strangers_by_network() {
 /// Raising an account's number doesn't raise its network's, unless the raise says so.
 #[tokio::test]
 async fn a_raise_lifts_the_account_and_only_if_it_says_so_the_network() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "  - { name: hourly, per: [account, network], limit: 4, window: 60s }";
     let (door, _) = open(worker.address, limits, "");
     assert_eq!(
@@ -389,7 +389,7 @@ async fn a_raise_lifts_the_account_and_only_if_it_says_so_the_network() {
 /// What is advertised stays `limit`; who has a number of its own is told the truth, whoever gave it.
 #[tokio::test]
 async fn a_raise_is_never_degraded() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "  - { name: http, per: network, limit: 9, window: 60s, degraded: 3 }";
     let (door, _) = open(worker.address, limits, "");
     assert_eq!(passing(&door, A, "", 20).await, 3);
@@ -410,7 +410,7 @@ async fn a_raise_is_never_degraded() {
 /// A delegated user is counted as the account that asks for it, by that account's number, whatever its name and its address.
 #[tokio::test]
 async fn a_delegated_user_is_counted_as_its_account() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, _) = open(
         worker.address,
         "  - { name: http, per: account, limit: 4, window: 60s }",
@@ -435,7 +435,7 @@ async fn a_delegated_user_is_counted_as_its_account() {
 /// has brought about.
 #[tokio::test]
 async fn a_neighbours_penalty_holds_a_lifted_account_too() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 60s, penalty: 60s }";
     let (door, hands) = open(worker.address, limits, "");
     assert_eq!(passing(&door, A, "r1", 3).await, 3);
@@ -447,7 +447,7 @@ async fn a_neighbours_penalty_holds_a_lifted_account_too() {
 
 #[tokio::test]
 async fn everybody_together() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, _) = open(
         worker.address,
         "  - { name: all, per: global, limit: 5, window: 60s }",
@@ -458,7 +458,7 @@ async fn everybody_together() {
 
 #[tokio::test]
 async fn an_ipv6_network_is_a_64_unless_the_limit_says_otherwise() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "  - { name: usual, per: network, limit: 4, window: 60s }
   - { name: wide, per: network, limit: 6, window: 60s, v6_prefix: 56 }
   - { name: single, per: network, limit: 3, window: 60s, v6_prefix: 128 }";
@@ -480,7 +480,7 @@ async fn an_ipv6_network_is_a_64_unless_the_limit_says_otherwise() {
 
 #[tokio::test]
 async fn limits_match_host_path_and_methods_in_any_spelling() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "  - { name: host, per: network, limit: 1, window: 60s, match: { host: media.example } }
   - { name: path, per: network, limit: 1, window: 60s, match: { path: /image/big, methods: [GET] } }";
     let (door, _) = open(worker.address, limits, "");
@@ -514,7 +514,7 @@ async fn limits_match_host_path_and_methods_in_any_spelling() {
 /// A route that names no methods takes `post` too, and so does many a worker.
 #[tokio::test]
 async fn no_spelling_of_a_method_escapes_its_limit() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     for (methods, spellings) in [("[POST]", ["POST", "post", "Post"]), ("[GET]", ["GET", "get", "HEAD"])] {
         let limits = format!(
             "  - {{ name: up, per: network, limit: 1, window: 60s, match: {{ path: /other, methods: {methods} }} }}"
@@ -533,7 +533,7 @@ async fn no_spelling_of_a_method_escapes_its_limit() {
 
 #[tokio::test]
 async fn windows_that_are_aligned_to_the_clock() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "  - { name: minute, per: network, limit: 2, window: 60s, align: clock }";
     let (door, hands) = open_at(NOON_17, worker.address, limits, "");
     let first = get(&door, A, "/image/1").await;
@@ -550,7 +550,7 @@ async fn windows_that_are_aligned_to_the_clock() {
 
 #[tokio::test]
 async fn when_the_headers_are_told() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     for (told, on_answers, on_refusals) in [
         ("always", [true, true], [true, true]),
         ("on_refusal_reset", [true, false], [true, true]),
@@ -575,7 +575,7 @@ async fn when_the_headers_are_told() {
 /// Their worker's own would contradict the door's.
 #[tokio::test]
 async fn a_workers_own_headers_of_that_name_are_taken_out() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let limits = "  - { name: http, per: network, limit: 5, window: 60s, headers: on_refusal_reset }";
     let more = "  - { path: /other, upstream: search }";
     let (door, _) = open(worker.address, limits, more);
@@ -592,7 +592,7 @@ async fn a_workers_own_headers_of_that_name_are_taken_out() {
 
 #[tokio::test]
 async fn repeated_refusals_block_until_expiry_or_forgiveness() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
     let (door, hands) = open(worker.address, limits, "");
@@ -629,7 +629,7 @@ async fn repeated_refusals_block_until_expiry_or_forgiveness() {
 /// nothing, and said that it had.
 #[tokio::test]
 async fn unblocking_works_for_every_prefix_length() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     for (v6_prefix, address) in [(128, "2001:db8::5"), (64, "2001:db8::5"), (56, "2001:db8::5"), (64, A)] {
         let limits = format!(
             "  - {{ name: http, per: network, limit: 2, window: 60s, v6_prefix: {v6_prefix}, block_after: {{ refusals: 3, within: 1m, for: 1h }} }}"
@@ -652,7 +652,7 @@ async fn unblocking_works_for_every_prefix_length() {
 
 #[tokio::test]
 async fn an_account_that_a_rule_has_blocked_is_forgiven_with_unblock() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits =
         "  - { name: http, per: account, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
     let (door, _) = open(worker.address, limits, "");
@@ -675,7 +675,7 @@ async fn an_account_that_a_rule_has_blocked_is_forgiven_with_unblock() {
 /// Who was unblocked was still within its penalty: the next refusals blocked it again at once.
 #[tokio::test]
 async fn who_is_unblocked_is_let_in_though_its_penalty_runs() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 10s, penalty: 30m, block_after: { refusals: 3, within: 1m, for: 1h } }";
     let (door, _) = open(worker.address, limits, "");
     assert_eq!(passing(&door, A, "", 5).await, 2);
@@ -694,7 +694,7 @@ async fn who_is_unblocked_is_let_in_though_its_penalty_runs() {
 /// Such a block could be seen in one line of the log, and nowhere else.
 #[tokio::test]
 async fn operators_see_blocks_by_rule_and_their_end() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
     let (door, hands) = open(worker.address, limits, "");
@@ -715,7 +715,7 @@ async fn operators_see_blocks_by_rule_and_their_end() {
 
 #[tokio::test]
 async fn an_expired_block_cannot_be_lifted() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
     let (door, hands) = open(worker.address, limits, "");
@@ -736,7 +736,7 @@ async fn an_expired_block_cannot_be_lifted() {
 /// A penalty that ended before there is room would let a caller have more than its limit.
 #[tokio::test]
 async fn a_penalty_shorter_than_the_window_lasts_until_there_is_room() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 60s, penalty: 5s }";
     let (door, hands) = open(worker.address, limits, "");
     assert_eq!(passing(&door, A, "", 3).await, 2);
@@ -756,7 +756,7 @@ async fn a_penalty_shorter_than_the_window_lasts_until_there_is_room() {
 /// Networks that operators block are turned away before anything else, whatever they ask.
 #[tokio::test]
 async fn blocked_networks() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, hands) = open(
         worker.address,
         HTTP_5,
@@ -793,7 +793,7 @@ async fn blocked_networks() {
 /// A page of another site may read what it needs to wait in time.
 #[tokio::test]
 async fn pages_may_read_the_headers() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, _) = open(worker.address, HTTP_5, "cors: { origins: [\"*\"] }");
     let answer = from(&door, A, "GET", "/image/1", "origin: https://a.example\r\n").await;
     let exposed = answer
@@ -814,7 +814,7 @@ async fn pages_may_read_the_headers() {
 /// With more strangers than are counted one by one, the door goes on, and tells operators of it.
 #[tokio::test]
 async fn a_crowd_shares_what_its_neighbourhood_may() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, _) = open(worker.address, HTTP_5, "max_callers: 1000");
     let mut client = Client::connect(door.address).await;
     let mut through = 0;

@@ -1,11 +1,11 @@
 //! What callers learn of themselves, and operators of everybody.
 
-use crate::support::{Client, Door, Mirror, Worker, get, seven_tiers};
+use crate::support::{Client, Mirror, Proxy, UpstreamServer, get, seven_tiers};
 
 #[tokio::test]
 async fn a_caller_learns_its_terms() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 1)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], ""));
     let mut client = Client::connect(door.address).await;
     let answer = client.ask("GET", "/me", "x-api-key: key-20\r\n").await;
     let expected = serde_json::json!({
@@ -61,14 +61,14 @@ async fn the_doors_own_page_moves_and_goes() {
         ("paths: { me: off }\n", None, "/me"),
         ("paths: { me: /v1/self }\n", Some("/v1/self"), "/me"),
     ] {
-        let door = Door::open(&seven_tiers(8, &[(mirror.address, 1)], paths));
+        let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], paths));
         let mut client = Client::connect(door.address).await;
         client.ask("GET", gone, "").await.assert_refused(404, "not_found");
         if let Some(path) = me {
             assert_eq!(client.ask("GET", path, "").await.json()["id"], "127.0.0.1");
         }
         let with_route = format!("  - {{ path: /me, upstream: search }}\n{paths}");
-        let door = Door::open(&seven_tiers(8, &[(mirror.address, 1)], &with_route));
+        let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], &with_route));
         let seen = get(door.address, "/me").await.mirrored().await;
         assert_eq!(seen.line, "GET /me HTTP/1.1");
     }
@@ -77,7 +77,7 @@ async fn the_doors_own_page_moves_and_goes() {
 #[tokio::test]
 async fn metrics_are_there_before_anybody_came() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 3)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 3)], ""));
     let page = get(door.admin, "/metrics").await;
     assert_eq!(page.status(), 200);
     assert_eq!(
@@ -105,14 +105,14 @@ async fn metrics_are_there_before_anybody_came() {
 
 #[tokio::test]
 async fn metrics_and_the_queue_tell_who_is_in_the_house() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     let mut first = Client::connect(door.address).await;
     first.search("key-100").await;
     let mut arrived = worker.request().await;
     let mut second = Client::connect_from(7, door.address).await;
     second.search("").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     assert_eq!(door.metric("tiergate_queue_depth{priority=\"0\"}").await, 1.0);
     assert_eq!(door.metric("tiergate_jobs_running{upstream=\"search\"}").await, 1.0);
     let page = door.queue().await;
@@ -133,7 +133,7 @@ async fn metrics_and_the_queue_tell_who_is_in_the_house() {
     );
     assert!(job("running")["running_s"].is_number() && job("waiting")["waited_s"].is_number());
     drop(second);
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     assert_eq!(
         door.metric(r#"tiergate_jobs_total{tier="free",outcome="hung_up"}"#)
             .await,
@@ -141,7 +141,7 @@ async fn metrics_and_the_queue_tell_who_is_in_the_house() {
     );
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
     assert_eq!(
         door.metric("tiergate_queue_wait_seconds_count{priority=\"6\"}").await,
         1.0
@@ -160,8 +160,8 @@ async fn metrics_and_the_queue_tell_who_is_in_the_house() {
 
 #[tokio::test]
 async fn ready_until_shutdown_alive_until_the_end() {
-    let worker = Worker::start().await;
-    let mut door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let mut door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     assert_eq!(get(door.admin, "/healthz").await.status(), 200);
     assert_eq!(get(door.admin, "/readyz").await.status(), 200);
     let mut first = Client::connect(door.address).await;
@@ -169,7 +169,7 @@ async fn ready_until_shutdown_alive_until_the_end() {
     let mut arrived = worker.request().await;
     let mut waiting = Client::connect(door.address).await;
     waiting.search("key-1").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     door.begin_closing();
     waiting.answer().await.assert_refused(503, "shutting_down");
     assert_eq!(get(door.admin, "/readyz").await.status(), 503);
@@ -183,7 +183,7 @@ async fn ready_until_shutdown_alive_until_the_end() {
 #[tokio::test]
 async fn nothing_of_the_operators_is_public() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 1)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 1)], ""));
     let token = format!("authorization: Bearer {}\r\n", door.token);
     let mut client = Client::connect(door.address).await;
     for path in ["/metrics", "/healthz", "/readyz", "/queue"] {

@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::books::{assert_books, debits, me, releases, search, taken, with_key};
-use crate::support::fast::FastWorker;
-use crate::support::{Answer, Client, Door, Plan, Worker, metric_sum};
+use crate::support::fast::FastServer;
+use crate::support::{Answer, Client, Plan, Proxy, UpstreamServer, metric_sum};
 
 const TEN: &str = "concurrency: 64, quota: { limit: 10, rolling: 24h }";
 
@@ -22,7 +22,7 @@ struct Throng {
 }
 
 impl Throng {
-    async fn of_64(door: &Door, key: &'static str) -> Self {
+    async fn of_64(door: &Proxy, key: &'static str) -> Self {
         let hang_up = Arc::new(Semaphore::new(0));
         let mut clients = JoinSet::new();
         for _ in 0..64 {
@@ -68,7 +68,7 @@ impl Throng {
 }
 
 /// Answers with that status; the next request comes on another connection.
-async fn answer(worker: &Worker, status: &str) {
+async fn answer(worker: &UpstreamServer, status: &str) {
     let mut arrived = worker.request().await;
     arrived.answer_with(status, "connection: close\r\n", "{}").await;
 }
@@ -76,17 +76,17 @@ async fn answer(worker: &Worker, status: &str) {
 #[tokio::test]
 async fn of_64_at_once_as_many_as_fit_are_admitted() {
     for (slots, waiting, running) in [(64, 0, 10), (4, 6, 4)] {
-        let worker = Worker::start().await;
+        let worker = UpstreamServer::start().await;
         let door = Plan {
-            seats: 64,
+            queue_length: 64,
             servers: &[(worker.address, slots)],
             tier: TEN,
             ..Plan::default()
         }
-        .open();
+        .start();
         let mut throng = Throng::of_64(&door, "p5").await;
         throng.all_but(10).await;
-        door.house_until(waiting, running).await;
+        door.jobs_until(waiting, running).await;
         let me = me(&door, "p5").await;
         assert_eq!((&me["waiting"], &me["running"]), (&waiting.into(), &running.into()));
         assert_eq!(taken(&door, "p5").await, (0, 10));
@@ -103,14 +103,14 @@ async fn of_64_at_once_as_many_as_fit_are_admitted() {
 
 #[tokio::test]
 async fn what_fails_or_hangs_up_makes_room_for_as_many_and_no_more() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = Plan {
         servers: &[(worker.address, 64)],
         tier: TEN,
         route: "on_hangup: cancel",
         ..Plan::default()
     }
-    .open();
+    .start();
     // Four of ten succeed.
     let mut throng = Throng::of_64(&door, "p5").await;
     throng.all_but(10).await;
@@ -134,7 +134,7 @@ async fn what_fails_or_hangs_up_makes_room_for_as_many_and_no_more() {
     for _ in 0..3 {
         assert!(throng.next().await.is_none(), "it has hung up");
     }
-    door.house_until(0, 3).await;
+    door.jobs_until(0, 3).await;
     assert_eq!(taken(&door, "p5").await, (4, 3));
     // Which of them are whose, nobody knows: to those of the clients who are gone it is written in vain.
     for mut arrived in arrived {
@@ -158,18 +158,18 @@ async fn what_fails_or_hangs_up_makes_room_for_as_many_and_no_more() {
 
 #[tokio::test]
 async fn what_is_displaced_makes_room_for_as_many_and_no_more() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = Plan {
         cores: 1,
-        seats: 10,
+        queue_length: 10,
         servers: &[(worker.address, 1)],
         tier: TEN,
         ..Plan::default()
     }
-    .open();
+    .start();
     let mut running = Client::connect(door.address).await;
     running.search("p6").await;
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     let mut throng = Throng::of_64(&door, "p0").await;
     throng.all_but(10).await;
     assert_eq!(taken(&door, "p0").await, (0, 10));
@@ -247,7 +247,7 @@ async fn storm(mut client: Client, key: &'static str, number: u64) -> Option<u16
 #[tokio::test]
 async fn nobody_overspends_in_a_storm() {
     for on_hangup in ["finish", "cancel"] {
-        let worker = FastWorker::start();
+        let worker = FastServer::start();
         let tier = format!("concurrency: 64, displacements_per_minute: 1000, quota: {{ limit: {ROOM}, rolling: 24h }}");
         let door = Plan {
             servers: &[(worker.address, 2)],
@@ -255,7 +255,7 @@ async fn nobody_overspends_in_a_storm() {
             route: &format!("on_hangup: {on_hangup}"),
             ..Plan::default()
         }
-        .open();
+        .start();
         let mut clients = JoinSet::new();
         for number in 0..CLIENTS {
             for (at, key) in (0..).zip(KEYS) {
@@ -282,7 +282,7 @@ async fn nobody_overspends_in_a_storm() {
             }
         };
         tokio::join!(gathered, watching);
-        door.house_until(0, 0).await;
+        door.jobs_until(0, 0).await;
         for (key, got) in KEYS.into_iter().zip(got) {
             let (used, held) = taken(&door, key).await;
             assert_eq!(held, 0, "{key}");

@@ -5,13 +5,13 @@ use serde_json::json;
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::books::{ask, assert_books, debits, field, me, releases, search, taken, with_key};
-use crate::support::fast::FastWorker;
-use crate::support::{Client, Door, Plan, Worker};
+use crate::support::fast::FastServer;
+use crate::support::{Client, Plan, Proxy, UpstreamServer};
 
 const TEN: &str = "concurrency: 64, quota: { limit: 10, rolling: 24h }";
 
 /// A door before one worker with one slot, where every caller has ten units.
-fn before(worker: &Worker) -> Plan<'static> {
+fn before(worker: &UpstreamServer) -> Plan<'static> {
     Plan {
         cores: 1,
         servers: Box::leak(Box::new([(worker.address, 1)])),
@@ -21,7 +21,7 @@ fn before(worker: &Worker) -> Plan<'static> {
 }
 
 /// A request of p5's, on a connection of its own.
-async fn asking(door: &Door, method: &str) -> Client {
+async fn asking(door: &Proxy, method: &str) -> Client {
     let mut client = Client::connect(door.address).await;
     client.request(method, "/search", &with_key("p5")).await;
     client
@@ -29,7 +29,7 @@ async fn asking(door: &Door, method: &str) -> Client {
 
 /// Lets the worker answer one search with these bytes and close its connection, and checks that the search holds its unit
 /// until then.
-async fn answered(door: &Door, worker: &Worker, method: &str, bytes: &str) -> std::io::Result<u16> {
+async fn answered(door: &Proxy, worker: &UpstreamServer, method: &str, bytes: &str) -> std::io::Result<u16> {
     let (used, _) = taken(door, "p5").await;
     let mut client = asking(door, method).await;
     let mut arrived = worker.request().await;
@@ -41,8 +41,8 @@ async fn answered(door: &Door, worker: &Worker, method: &str, bytes: &str) -> st
 
 #[tokio::test]
 async fn a_success_is_charged_by_the_time_that_its_last_byte_is_there() {
-    let worker = Worker::start().await;
-    let door = before(&worker).open();
+    let worker = UpstreamServer::start().await;
+    let door = before(&worker).start();
     let answers = [
         ("GET", "200 OK\r\ncontent-length: 4\r\n\r\nbody"),
         ("GET", "200 OK\r\ncontent-length: 0\r\n\r\n"),
@@ -67,8 +67,8 @@ async fn a_success_is_charged_by_the_time_that_its_last_byte_is_there() {
 #[tokio::test]
 async fn an_answer_on_its_way_holds_its_unit() {
     for chunked in [false, true] {
-        let worker = Worker::start().await;
-        let door = before(&worker).open();
+        let worker = UpstreamServer::start().await;
+        let door = before(&worker).start();
         let mut client = asking(&door, "GET").await;
         let mut arrived = worker.request().await;
         let (begin, end) = if chunked {
@@ -97,12 +97,12 @@ async fn only_200_is_charged_unless_the_route_says_otherwise() {
         ("success: [201, 202]", vec![201, 202]),
         ("success: [200, 204, 404]", vec![200, 204, 404]),
     ] {
-        let worker = Worker::start().await;
+        let worker = UpstreamServer::start().await;
         let door = Plan {
             route,
             ..before(&worker)
         }
-        .open();
+        .start();
         let (mut charged, mut released) = (0, 0);
         for status in [200, 201, 202, 204, 206, 302, 304, 400, 402, 404, 429, 500, 503] {
             let length = if [204, 304].contains(&status) { "\r\n" } else { EMPTY };
@@ -137,8 +137,8 @@ async fn what_breaks_off_costs_nothing() {
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n",
     ];
     for bytes in broken {
-        let worker = Worker::start().await;
-        let door = before(&worker).open();
+        let worker = UpstreamServer::start().await;
+        let door = before(&worker).start();
         // Whether the head was out before it broke off is chance: 502, or broken off as well.
         let status = answered(&door, &worker, "GET", bytes).await;
         assert_eq!(status.unwrap_or(502), 502, "{bytes}");
@@ -149,12 +149,12 @@ async fn what_breaks_off_costs_nothing() {
 #[tokio::test]
 async fn a_worker_that_is_late_or_not_there_costs_nothing() {
     for bytes in ["", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n123"] {
-        let worker = Worker::start().await;
+        let worker = UpstreamServer::start().await;
         let door = Plan {
             upstream: "timeout: 300ms",
             ..before(&worker)
         }
-        .open();
+        .start();
         let mut client = asking(&door, "GET").await;
         let mut arrived = worker.request().await;
         arrived.write(bytes.as_bytes()).await;
@@ -164,8 +164,8 @@ async fn a_worker_that_is_late_or_not_there_costs_nothing() {
         }
         assert_books(&door, "p5", 0, &[("failed", 1)]).await;
     }
-    let nobody = Worker::start().await;
-    let door = before(&nobody).open();
+    let nobody = UpstreamServer::start().await;
+    let door = before(&nobody).start();
     drop(nobody);
     search(&door, "p5").await.assert_refused(502, "upstream_unreachable");
     assert_books(&door, "p5", 0, &[("failed", 1)]).await;
@@ -174,11 +174,11 @@ async fn a_worker_that_is_late_or_not_there_costs_nothing() {
 #[tokio::test]
 async fn whoever_leaves_its_seat_has_its_unit_back() {
     // By hanging up, whatever it had sent.
-    let worker = Worker::start().await;
-    let mut door = before(&worker).open();
+    let worker = UpstreamServer::start().await;
+    let mut door = before(&worker).start();
     let mut running = Client::connect(door.address).await;
     running.search("p6").await;
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     for reset in [false, true] {
         for sent in [None, Some(10), Some(200_000)] {
             let mut client = Client::connect(door.address).await;
@@ -189,14 +189,14 @@ async fn whoever_leaves_its_seat_has_its_unit_back() {
                     client.send(vec![0; bytes]).await;
                 }
             }
-            door.house_until(1, 1).await;
+            door.jobs_until(1, 1).await;
             assert_eq!(taken(&door, "p5").await, (0, 1));
             if reset {
                 client.reset();
             } else {
                 drop(client);
             }
-            door.house_until(0, 1).await;
+            door.jobs_until(0, 1).await;
             assert_eq!(taken(&door, "p5").await, (0, 0), "{reset} {sent:?}");
         }
     }
@@ -204,7 +204,7 @@ async fn whoever_leaves_its_seat_has_its_unit_back() {
         .await;
     // When the door closes.
     let mut waiting = asking(&door, "GET").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     door.begin_closing();
     waiting.answer().await.assert_refused(503, "shutting_down");
     assert_eq!(releases(&door, "p5", "shut_down").await, 1.0);
@@ -214,12 +214,12 @@ async fn whoever_leaves_its_seat_has_its_unit_back() {
 
 #[tokio::test]
 async fn whoever_waited_its_longest_has_its_unit_back() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = Plan {
         queue: "max_wait: 300ms",
         ..before(&worker)
     }
-    .open();
+    .start();
     let mut running = Client::connect(door.address).await;
     running.search("p6").await;
     let mut arrived = worker.request().await;
@@ -275,12 +275,12 @@ const HANG_UPS: [(&str, &str, &str, &str); 8] = [
 #[tokio::test]
 async fn a_hang_up_is_no_way_to_get_free_work_done() {
     for (on_hangup, before_it, after_it, end) in HANG_UPS {
-        let worker = Worker::start().await;
+        let worker = UpstreamServer::start().await;
         let door = Plan {
             route: &format!("on_hangup: {on_hangup}"),
             ..before(&worker)
         }
-        .open();
+        .start();
         let mut client = asking(&door, "GET").await;
         let mut arrived = worker.request().await;
         if !before_it.is_empty() {
@@ -305,8 +305,8 @@ async fn a_hang_up_is_no_way_to_get_free_work_done() {
 #[tokio::test]
 async fn a_body_that_is_not_complete_costs_nothing() {
     for success_is_out in [false, true] {
-        let worker = Worker::start().await;
-        let door = before(&worker).open();
+        let worker = UpstreamServer::start().await;
+        let door = before(&worker).start();
         let mut client = Client::connect(door.address).await;
         client.upload("p5", 1 << 20).await;
         client.send(vec![0; 300 << 10]).await;
@@ -321,12 +321,12 @@ async fn a_body_that_is_not_complete_costs_nothing() {
         assert_books(&door, "p5", 0, &[("cancelled", 1)]).await;
     }
     // Too long: found out when it has a slot.
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = Plan {
         route: "max_body: 300KiB",
         ..before(&worker)
     }
-    .open();
+    .start();
     let mut client = Client::connect(door.address).await;
     let headers = format!("{}transfer-encoding: chunked\r\n", with_key("p5"));
     client.request("POST", "/search", &headers).await;
@@ -344,47 +344,47 @@ async fn a_body_that_is_not_complete_costs_nothing() {
 
 #[tokio::test]
 async fn quota_comes_before_concurrency_and_both_before_a_seat() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = Plan {
-        seats: 1,
+        queue_length: 1,
         servers: &[(worker.address, 1)],
         tier: "concurrency: 2, quota: { limit: 3, rolling: 24h }",
         ..before(&worker)
     }
-    .open();
+    .start();
     // One of p5's runs and one waits: its concurrency is full, and so is the queue.
     let _running = asking(&door, "GET").await;
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     let _waiting = asking(&door, "GET").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     search(&door, "p5").await.assert_refused(402, "concurrency_exceeded");
     search(&door, "p4").await.assert_refused(503, "queue_full");
     assert_eq!(taken(&door, "p5").await, (0, 2));
     assert_eq!(taken(&door, "p4").await, (0, 0));
 
     // With no quota left, that is what is said.
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let door = Plan {
-        seats: 0,
+        queue_length: 0,
         servers: &[(worker.address, 1)],
         tier: "concurrency: 1, quota: { limit: 1, rolling: 24h }",
         ..Plan::default()
     }
-    .open();
+    .start();
     let mut uploading = Client::connect(door.address).await;
     uploading.request("POST", "/search", "content-length: 300000\r\n").await;
     uploading.send(vec![0; 270_000]).await;
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     search(&door, "").await.assert_refused(402, "quota_depleted");
     search(&door, "p5").await.assert_refused(503, "queue_full");
     drop(uploading);
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
     assert_eq!(search(&door, "").await.status(), 200);
 }
 
 #[tokio::test]
 async fn a_route_costs_what_it_says() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let more = "  - { path: /dear, upstream: search, metered: true, cost: 4 }\n  \
         - { path: /peek, upstream: search, metered: true, cost: 0 }\n  \
         - { path: /ruin, upstream: search, metered: true, cost: 11 }";
@@ -394,7 +394,7 @@ async fn a_route_costs_what_it_says() {
         more,
         ..Plan::default()
     }
-    .open();
+    .start();
     let key = with_key("p5");
     let never = ask(&door, "/ruin", &key).await;
     never.assert_refused(402, "quota_depleted");
@@ -424,7 +424,7 @@ async fn a_route_costs_what_it_says() {
 
 #[tokio::test]
 async fn a_limit_of_nothing_refuses_at_once_and_for_ever() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     for window in ["rolling: 24h", "calendar: month"] {
         let tier = format!("concurrency: 64, quota: {{ limit: 0, {window} }}");
         let door = Plan {
@@ -432,7 +432,7 @@ async fn a_limit_of_nothing_refuses_at_once_and_for_ever() {
             tier: &tier,
             ..Plan::default()
         }
-        .open();
+        .start();
         let answer = search(&door, "p5").await;
         answer.assert_refused(402, "quota_depleted");
         assert_eq!(answer.get("retry-after"), None);
@@ -444,10 +444,10 @@ async fn a_limit_of_nothing_refuses_at_once_and_for_ever() {
 
 #[tokio::test]
 async fn a_caller_learns_what_it_has() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let tier = "concurrency: 4, quotas: { daily: { limit: 10, rolling: 24h }, month: { limit: 50, calendar: month } }";
     let noon = UnixTime::from_secs(1_800_014_400);
-    let (door, hands) = Door::open_at(
+    let (door, hands) = Proxy::start_at(
         noon,
         &Plan {
             tier,
@@ -486,7 +486,7 @@ async fn a_caller_learns_what_it_has() {
     let _running = asking(&door, "GET").await;
     let _arrived = worker.request().await;
     let _waiting = [asking(&door, "GET").await, asking(&door, "GET").await];
-    door.house_until(2, 1).await;
+    door.jobs_until(2, 1).await;
     let busy = json!({
         "id": "p5", "tier": "p5", "priority": 5, "concurrency": 4, "quota": 10, "quotaUsed": 2,
         "quotaReset": "2027-01-16T12:16:00Z",
@@ -513,7 +513,7 @@ async fn a_unit_comes_back_when_it_was_said_to() {
         ("calendar: day, zone: Asia/Tokyo", 7_200, 7_200),
         ("calendar: month", 16 * 86_400 + 39_600, 16 * 86_400 + 39_600),
     ] {
-        let worker = FastWorker::start();
+        let worker = FastServer::start();
         let tier = format!("concurrency: 64, quota: {{ limit: 2, {window} }}");
         let noon = UnixTime::from_secs(1_800_014_400);
         let plan = Plan {
@@ -521,7 +521,7 @@ async fn a_unit_comes_back_when_it_was_said_to() {
             tier: &tier,
             ..Plan::default()
         };
-        let (door, hands) = Door::open_at(noon, &plan.yaml());
+        let (door, hands) = Proxy::start_at(noon, &plan.yaml());
         for _ in 0..2 {
             assert_eq!(search(&door, "p5").await.status(), 200);
             hands.advance(Span::from_secs(1_800));
@@ -545,22 +545,22 @@ async fn a_unit_comes_back_when_it_was_said_to() {
 
 #[tokio::test]
 async fn a_search_begun_in_one_month_is_that_months() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let plan = Plan {
         tier: "concurrency: 64, quota: { limit: 2, calendar: month }",
         ..before(&worker)
     };
     // 2026-05-31T23:59:50Z.
-    let (door, hands) = Door::open_at(UnixTime::from_secs(1_780_271_990), &plan.yaml());
+    let (door, hands) = Proxy::start_at(UnixTime::from_secs(1_780_271_990), &plan.yaml());
     let mut first = asking(&door, "GET").await;
     let mut arrived = worker.request().await;
     let mut waiting = asking(&door, "GET").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     search(&door, "p5").await.assert_refused(402, "quota_depleted");
     hands.advance(Span::from_secs(11));
     assert_eq!(taken(&door, "p5").await, (0, 0), "June's page is empty");
     let next = [asking(&door, "GET").await, asking(&door, "GET").await];
-    door.house_until(3, 1).await;
+    door.jobs_until(3, 1).await;
     assert_eq!(taken(&door, "p5").await, (0, 2));
     search(&door, "p5").await.assert_refused(402, "quota_depleted");
     arrived.answer_with("200 OK", CLOSE, "{}").await;
@@ -580,7 +580,7 @@ async fn a_search_begun_in_one_month_is_that_months() {
 
 #[tokio::test]
 async fn all_quotas_must_have_room_the_tightest_is_shown() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let tier = "concurrency: 64, quotas: { hourly: { limit: 3, rolling: 1h }, daily: { limit: 5, rolling: 24h }, \
         monthly: { limit: 6, calendar: month } }";
     let plan = Plan {
@@ -588,7 +588,7 @@ async fn all_quotas_must_have_room_the_tightest_is_shown() {
         tier,
         ..Plan::default()
     };
-    let (door, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+    let (door, hands) = Proxy::start_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
     let shown = async || {
         let me = me(&door, "p5").await;
         (me["quota"].as_u64(), me["quotaUsed"].as_u64())
@@ -648,7 +648,7 @@ async fn all_quotas_must_have_room_the_tightest_is_shown() {
 /// unused month told when the month ends, where that of unused days told of nothing.
 #[tokio::test]
 async fn the_members_at_the_top_of_me_are_of_the_quota_that_refuses() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let quotas = [
         "hourly: { limit: 1, rolling: 1h }",
         "daily: { limit: 2, rolling: 24h }",
@@ -664,7 +664,7 @@ async fn the_members_at_the_top_of_me_are_of_the_quota_that_refuses() {
             tier: &tier,
             ..Plan::default()
         };
-        let (door, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+        let (door, hands) = Proxy::start_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
         let top = async |limit: u64, used: u64, name: &str| {
             let me = me(&door, "p5").await;
             let lines = me["quotas"].as_array().expect("quotas");
@@ -691,7 +691,7 @@ async fn the_members_at_the_top_of_me_are_of_the_quota_that_refuses() {
 /// Whoever comes back when it was told to is not refused by another quota.
 #[tokio::test]
 async fn the_refusal_names_the_quota_that_lasts_longest() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     for tier in [
         "concurrency: 64, quotas: { hourly: { limit: 1, rolling: 1h }, daily: { limit: 1, rolling: 24h } }",
         "concurrency: 64, quotas: { daily: { limit: 1, rolling: 24h }, hourly: { limit: 1, rolling: 1h } }",
@@ -701,7 +701,7 @@ async fn the_refusal_names_the_quota_that_lasts_longest() {
             tier,
             ..Plan::default()
         };
-        let (door, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+        let (door, hands) = Proxy::start_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
         assert_eq!(search(&door, "p5").await.status(), 200);
         let refused = search(&door, "p5").await;
         refused.assert_refused(402, "quota_depleted");
@@ -719,13 +719,13 @@ async fn the_refusal_names_the_quota_that_lasts_longest() {
 /// An upload for which there is no quota is refused before its body has come, and its client reads that.
 #[tokio::test]
 async fn a_refusal_does_not_wait_for_the_body() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let door = Plan {
         servers: &[(worker.address, 1)],
         tier: "concurrency: 64, quota: { limit: 0, rolling: 24h }",
         ..Plan::default()
     }
-    .open();
+    .start();
     for (sent, expect) in [(0, ""), (0, "expect: 100-continue\r\n"), (100_000, "")] {
         let mut client = Client::connect(door.address).await;
         let headers = format!("{}{expect}content-length: 1000000\r\n", with_key("p5"));
@@ -740,13 +740,13 @@ async fn a_refusal_does_not_wait_for_the_body() {
 
 #[tokio::test]
 async fn every_spelling_of_a_metered_path_costs_and_nothing_else_does() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let door = Plan {
         servers: &[(worker.address, 1)],
         tier: TEN,
         ..Plan::default()
     }
-    .open();
+    .start();
     let mut client = Client::connect(door.address).await;
     let spellings = [
         "/search",

@@ -5,16 +5,16 @@ use serde_json::{Value, json};
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::books::{ask, field, search, with_key};
-use crate::support::{Answer, Client, Door, Plan, Worker};
+use crate::support::{Answer, Client, Plan, Proxy, UpstreamServer};
 
 const TIER: &str =
     "concurrency: 2, quotas: { daily: { limit: 3, rolling: 24h }, month: { limit: 50, calendar: month } }";
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 
-fn plan(worker: &Worker) -> Plan<'static> {
+fn plan(worker: &UpstreamServer) -> Plan<'static> {
     Plan {
         cores: 1,
-        seats: 1,
+        queue_length: 1,
         servers: Box::leak(Box::new([(worker.address, 1)])),
         tier: TIER,
         ..Plan::default()
@@ -41,7 +41,7 @@ fn assert_left(answer: &Answer, left: [(&str, u64, Option<u64>); 3]) {
     }
 }
 
-async fn answered(door: &Door, worker: &Worker, status: &str) -> Answer {
+async fn answered(door: &Proxy, worker: &UpstreamServer, status: &str) -> Answer {
     let mut client = Client::connect(door.address).await;
     client.search("p5").await;
     let mut arrived = worker.request().await;
@@ -55,8 +55,8 @@ const DAY: u64 = 86_460;
 
 #[tokio::test]
 async fn every_answer_says_what_is_left_and_when_more_comes() {
-    let worker = Worker::start().await;
-    let (door, hands) = Door::open_at(NOON, &plan(&worker).yaml());
+    let worker = UpstreamServer::start().await;
+    let (door, hands) = Proxy::start_at(NOON, &plan(&worker).yaml());
     let free = [("daily", 3, None), ("month", 50, None), ("concurrency", 2, None)];
     let answer = answered(&door, &worker, "404 Not Found").await;
     assert_left(&answer, free);
@@ -93,8 +93,8 @@ async fn every_answer_says_what_is_left_and_when_more_comes() {
 
 #[tokio::test]
 async fn what_other_jobs_in_the_house_hold_is_not_left() {
-    let worker = Worker::start().await;
-    let (door, _) = Door::open_at(NOON, &plan(&worker).yaml());
+    let worker = UpstreamServer::start().await;
+    let (door, _) = Proxy::start_at(NOON, &plan(&worker).yaml());
     let mut client = Client::connect(door.address).await;
     client.search("p5").await;
     let mut arrived = worker.request().await;
@@ -111,7 +111,7 @@ async fn what_other_jobs_in_the_house_hold_is_not_left() {
     // The other refusals of a metered route say it as well: of concurrency, of a seat, of the worker.
     let mut waiting = Client::connect(door.address).await;
     waiting.search("p5").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     let full = [("daily", 1, None), ("month", 48, None), ("concurrency", 0, None)];
     let refused = search(&door, "p5").await;
     refused.assert_refused(402, "concurrency_exceeded");
@@ -140,8 +140,8 @@ async fn what_other_jobs_in_the_house_hold_is_not_left() {
 
 #[tokio::test]
 async fn only_answers_to_known_callers_of_metered_routes_say_it() {
-    let worker = Worker::start().await;
-    let door = plan(&worker).open();
+    let worker = UpstreamServer::start().await;
+    let door = plan(&worker).start();
     let mut silent = vec![
         ask(&door, "/me", &with_key("p5")).await,
         ask(&door, "/nowhere", &with_key("p5")).await,
@@ -165,8 +165,8 @@ async fn only_answers_to_known_callers_of_metered_routes_say_it() {
 /// the whole unreadable, and those of the same name said of one quota two things.
 #[tokio::test]
 async fn a_workers_own_fields_give_way() {
-    let worker = Worker::start().await;
-    let (door, _) = Door::open_at(NOON, &plan(&worker).yaml());
+    let worker = UpstreamServer::start().await;
+    let (door, _) = Proxy::start_at(NOON, &plan(&worker).yaml());
     let theirs = "ratelimit: limit=10, remaining=3\r\nratelimit-policy: 10;w=60\r\nRateLimit: \"daily\";r=7\r\n";
     let headers = format!("connection: close\r\n{theirs}");
     for path in ["/search", "/image/1"] {

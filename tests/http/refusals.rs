@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Answer, Arrived, Client, Door, Worker, seven_tiers};
+use crate::support::{Answer, Arrived, Client, Proxy, UpstreamServer, seven_tiers};
 
 const PROBLEM: &str = "accept: application/problem+json\r\n";
 
@@ -18,7 +18,7 @@ fn retry_after(answer: &Answer) -> u64 {
     seconds
 }
 
-async fn search(door: &Door, headers: &str) -> Client {
+async fn search(door: &Proxy, headers: &str) -> Client {
     let mut client = Client::connect(door.address).await;
     client.request("GET", "/search", headers).await;
     client
@@ -26,8 +26,8 @@ async fn search(door: &Door, headers: &str) -> Client {
 
 #[tokio::test]
 async fn one_search_too_many_says_how_many_are_too_many() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     let mut first = search(&door, "").await;
     let mut arrived = worker.request().await;
     let mut client = search(&door, "").await;
@@ -60,12 +60,12 @@ async fn one_search_too_many_says_how_many_are_too_many() {
 
 #[tokio::test]
 async fn full_queue_refusals_name_the_priorities() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(1, &[(worker.address, 1)], ""));
     let mut running = search(&door, "x-api-key: key-100\r\n").await;
     let mut arrived = worker.request().await;
     let mut waiting = search(&door, "x-api-key: key-1\r\n").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
 
     let full = search(&door, "").await.answer().await;
     full.assert_refused(503, "queue_full");
@@ -113,9 +113,9 @@ async fn full_queue_refusals_name_the_priorities() {
 
 #[tokio::test]
 async fn waiting_ends_after_the_longest_wait() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let yaml = seven_tiers(8, &[(worker.address, 1)], "").replace("max_wait: 30s", "max_wait: 200ms");
-    let door = Door::open(&yaml);
+    let door = Proxy::start(&yaml);
     let mut first = search(&door, "x-api-key: key-100\r\n").await;
     let mut arrived = worker.request().await;
     let mut second = search(&door, "").await;
@@ -138,8 +138,8 @@ async fn waiting_ends_after_the_longest_wait() {
 
 #[tokio::test]
 async fn a_client_may_wish_to_wait_less() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     let mut first = search(&door, "x-api-key: key-100\r\nprefer: wait=7\r\n").await;
     let mut arrived = worker.request().await;
     let answer = search(&door, "prefer: respond-async, wait=1\r\n").await.answer().await;
@@ -156,8 +156,8 @@ async fn a_client_may_wish_to_wait_less() {
     reason = "what is measured is how long slots are held, so they must be held"
 )]
 async fn a_wait_in_vain_is_refused_at_once() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(16, &[(worker.address, 1)], "").replace("cores: 2", "cores: 1"));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(16, &[(worker.address, 1)], "").replace("cores: 2", "cores: 1"));
     let mut client = search(&door, "x-api-key: key-100\r\n").await;
     let mut arrived = worker.request().await;
     for _ in 0..20 {
@@ -171,7 +171,7 @@ async fn a_wait_in_vain_is_refused_at_once() {
     for price in [1, 5, 10, 20, 20, 50, 50, 50] {
         waiting.push(search(&door, &format!("x-api-key: key-{price}\r\n")).await);
     }
-    door.house_until(8, 1).await;
+    door.jobs_until(8, 1).await;
     // 9 × 40 ms at least, and eight times as long for a priority that lately got no slot.
     let answer = search(&door, "prefer: wait=1\r\n").await.answer().await;
     answer.assert_refused(503, "wait_too_long");
@@ -183,21 +183,21 @@ async fn a_wait_in_vain_is_refused_at_once() {
     );
     retry_after(&answer);
     let _patient = search(&door, "prefer: wait=300\r\n").await;
-    door.house_until(9, 1).await;
+    door.jobs_until(9, 1).await;
     drop((waiting, _patient));
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(client.answer().await.status(), 200);
 }
 
 #[tokio::test]
 async fn those_who_wait_are_turned_away_when_the_door_closes() {
-    let worker = Worker::start().await;
-    let mut door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let mut door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     let mut first = search(&door, "x-api-key: key-100\r\n").await;
     let mut arrived = worker.request().await;
     let mut second = search(&door, "").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     door.begin_closing();
     let answer = second.answer().await;
     answer.assert_refused(503, "shutting_down");
@@ -215,9 +215,9 @@ async fn those_who_wait_are_turned_away_when_the_door_closes() {
 
 #[tokio::test]
 async fn unmetered_requests_have_a_cap() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let more = "connections: { unmetered_max: 1 }\n";
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], more));
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], more));
     let mut first = Client::connect(door.address).await;
     first.request("GET", "/image/1", "").await;
     let mut arrived = worker.request().await;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpSocket;
 
-use crate::support::{Arrived, Client, Door, Worker, get, seven_tiers};
+use crate::support::{Arrived, Client, Proxy, UpstreamServer, get, seven_tiers};
 
 /// The state of each job that has or had a slot, sorted.
 fn states(page: &serde_json::Value) -> Vec<String> {
@@ -17,12 +17,12 @@ fn states(page: &serde_json::Value) -> Vec<String> {
     states
 }
 
-async fn states_until(door: &Door, expected: &[&str]) {
+async fn states_until(door: &Proxy, expected: &[&str]) {
     let what = format!("{expected:?} run");
     door.queue_until(&what, |page| states(page) == expected).await;
 }
 
-async fn search(door: &Door, key: &str) -> Client {
+async fn search(door: &Proxy, key: &str) -> Client {
     let mut client = Client::connect(door.address).await;
     client.search(key).await;
     client
@@ -52,8 +52,8 @@ async fn answer(mut at_worker: Arrived, body: &str) {
 
 /// A job on the worker that lives and one that moves away from the one that is dead.
 struct Half {
-    door: Door,
-    worker: Worker,
+    door: Proxy,
+    worker: UpstreamServer,
     _dead: Dead,
     running: Client,
     at_worker: Arrived,
@@ -61,9 +61,9 @@ struct Half {
 }
 
 async fn half_dead(more: impl Fn(String) -> String) -> Half {
-    let (worker, dead) = (Worker::start().await, Dead::bind());
+    let (worker, dead) = (UpstreamServer::start().await, Dead::bind());
     let yaml = seven_tiers(8, &[(worker.address, 1), (dead.address(), 1)], "");
-    let door = Door::open(&more(yaml));
+    let door = Proxy::start(&more(yaml));
     let running = search(&door, "key-1").await;
     let at_worker = worker.request().await;
     let moving = search(&door, "key-5").await;
@@ -91,7 +91,7 @@ async fn with_one_of_two_workers_dead_from_the_start_nobody_sees_it() {
         _dead,
     } = half_dead(|yaml| yaml).await;
     let mut waiting = search(&door, "key-100").await;
-    door.house_until(1, 2).await;
+    door.jobs_until(1, 2).await;
 
     answer(at_worker, "first").await;
     let told = running.answer().await;
@@ -108,22 +108,22 @@ async fn with_one_of_two_workers_dead_from_the_start_nobody_sees_it() {
     assert_eq!(at_worker.head.get("x-tiergate-account"), Some("a100"));
     answer(at_worker, "waited").await;
     assert_eq!(waiting.answer().await.status(), 200);
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 /// A worker dies while it works and others wait: what it has begun is answered, and who is sent there next moves.
 #[tokio::test]
 async fn a_dying_server_leaves_its_queue_to_the_other() {
-    let (dying, other) = (Worker::start().await, Worker::start().await);
-    let door = Door::open(&seven_tiers(8, &[(dying.address, 1), (other.address, 1)], ""));
+    let (dying, other) = (UpstreamServer::start().await, UpstreamServer::start().await);
+    let door = Proxy::start(&seven_tiers(8, &[(dying.address, 1), (other.address, 1)], ""));
     let mut first = search(&door, "key-1").await;
     let at_dying = dying.request().await;
     let mut second = search(&door, "key-5").await;
     let at_other = other.request().await;
     let mut next = search(&door, "key-10").await;
-    door.house_until(1, 2).await;
+    door.jobs_until(1, 2).await;
     let mut last = search(&door, "").await;
-    door.house_until(2, 2).await;
+    door.jobs_until(2, 2).await;
 
     drop(dying);
     answer(at_dying, "{}").await;
@@ -138,7 +138,7 @@ async fn a_dying_server_leaves_its_queue_to_the_other() {
         answer(at_other, "{}").await;
         assert_eq!(client.answer().await.status(), 200);
     }
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn who_hangs_up_while_moving_gives_everything_back() {
     let mut again = search(&door, "key-5").await;
     answer(worker.request().await, "{}").await;
     assert_eq!(again.answer().await.status(), 200);
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 /// The other worker can't be reached either by the time: who moves waits until its deadline and no longer.
@@ -193,13 +193,13 @@ async fn who_moves_in_vain_is_told_so_at_its_deadline() {
     let failed = r#"tiergate_jobs_total{tier="$5",outcome="failed"}"#;
     assert_eq!(door.metric(failed).await, 1.0);
     drop((running, at_worker));
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn with_no_worker_left_the_answer_is_502_and_the_job_has_failed() {
     let dead = Dead::bind();
-    let door = Door::open(&seven_tiers(8, &[(dead.address(), 1)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(dead.address(), 1)], ""));
     let answer = search(&door, "key-5").await.answer().await;
     assert_eq!(
         (answer.status(), answer.reason()),
@@ -207,5 +207,5 @@ async fn with_no_worker_left_the_answer_is_502_and_the_job_has_failed() {
     );
     let failed = r#"tiergate_jobs_total{tier="$5",outcome="failed"}"#;
     assert_eq!(door.metric(failed).await, 1.0);
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }

@@ -1,7 +1,7 @@
 //! Which requests are metered (semantics §2): no spelling of a metered path reaches its worker unmetered, and what was
 //! matched is what is forwarded.
 
-use crate::support::{Client, Door, Mirror, Worker, seven_tiers};
+use crate::support::{Client, Mirror, Proxy, UpstreamServer, seven_tiers};
 
 /// Every other path leads to the same worker, unmetered: whatever isn't seen as a search gets there for nothing.
 const CATCH_ALL: &str = "  - { path: \"/{*rest}\", upstream: search }\n";
@@ -33,8 +33,8 @@ const SPELLINGS: [&str; 21] = [
 
 #[tokio::test]
 async fn no_spelling_of_a_metered_path_gets_past_the_concurrency() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 2)], CATCH_ALL));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 2)], CATCH_ALL));
     let mut first = Client::connect(door.address).await;
     first.search("").await;
     let mut arrived = worker.request().await;
@@ -56,7 +56,7 @@ async fn no_spelling_of_a_metered_path_gets_past_the_concurrency() {
 #[tokio::test]
 async fn what_was_matched_is_what_is_forwarded() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], CATCH_ALL));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], CATCH_ALL));
     let mut searches = 0.0;
     for spelling in SPELLINGS {
         let mut client = Client::connect(door.address).await;
@@ -94,7 +94,7 @@ async fn what_was_matched_is_what_is_forwarded() {
 async fn a_target_that_names_its_host_means_that_host() {
     let mirror = Mirror::start().await;
     let routes = "  - { path: /api, host: api.example, upstream: search }\n";
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], routes));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], routes));
     let mut client = Client::connect(door.address).await;
     // RFC 9112 §3.2.2: the target's host counts, whatever `Host` says.
     client
@@ -118,7 +118,7 @@ async fn an_unknown_host_is_told_so_where_hosts_are_named() {
             "path: \"/image/{*rest}\",",
             "path: \"/image/{*rest}\", host: door.example,",
         );
-    let door = Door::open(&yaml);
+    let door = Proxy::start(&yaml);
     let mut client = Client::connect(door.address).await;
     for host in ["other.example", "door.example.evil", "", "127.0.0.1"] {
         for target in ["GET /search", "GET /me", "POST /me", "OPTIONS /stats", "OPTIONS *"] {
@@ -146,7 +146,7 @@ async fn an_unknown_host_is_told_so_where_hosts_are_named() {
 async fn a_path_with_other_methods_says_which() {
     let mirror = Mirror::start().await;
     let routes = "  - { path: /only, upstream: search, methods: [GET, PUT] }\n";
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], routes));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], routes));
     let mut client = Client::connect(door.address).await;
     for method in ["POST", "DELETE", "TRACE", "get"] {
         let answer = client.ask(method, "/only", "").await;
@@ -165,7 +165,7 @@ async fn a_path_with_other_methods_says_which() {
 #[tokio::test]
 async fn a_head_request_is_a_search_without_a_body() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(door.address).await;
     let answer = client.ask("HEAD", "/search", "").await;
     assert_eq!(answer.status(), 200);
@@ -179,7 +179,7 @@ async fn a_head_request_is_a_search_without_a_body() {
     // Nothing of a body came: the next answer begins where that one ended.
     let seen = client.ask("GET", "/search", "").await.mirrored().await;
     assert_eq!(seen.line, "GET /search HTTP/1.1");
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
     assert_eq!(
         door.metric(r#"tiergate_jobs_total{tier="free",outcome="succeeded"}"#)
             .await,

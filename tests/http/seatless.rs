@@ -1,19 +1,19 @@
 //! Uploads that find no seat while a worker is idle (semantics §6).
 
-use crate::support::{Client, Door, Worker, seven_tiers};
+use crate::support::{Client, Proxy, UpstreamServer, seven_tiers};
 
 /// The story: with `queue.length: 0` every search whose body came in more than one piece was told that the queue is full,
 /// in front of an idle worker.
 #[tokio::test]
 async fn without_a_queue_an_upload_streams_to_an_idle_server() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(0, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(0, &[(worker.address, 1)], ""));
     let mut client = Client::connect(door.address).await;
     client
         .request("POST", "/search", "x-api-key: key-5\r\ncontent-length: 10\r\n")
         .await;
     let mut arrived = worker.request().await;
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
 
     let mut other = Client::connect(door.address).await;
     other
@@ -29,14 +29,14 @@ async fn without_a_queue_an_upload_streams_to_an_idle_server() {
     assert_eq!(arrived.body().await, b"0123456789");
     arrived.answer("{}").await;
     assert_eq!(client.answer().await.status(), 200);
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 /// It holds a slot, so the pace that slots ask for holds for it, too.
 #[tokio::test]
 async fn a_body_that_stalls_in_a_slot_is_broken_off() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(0, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(0, &[(worker.address, 1)], ""));
     let mut client = Client::connect(door.address).await;
     client
         .request("POST", "/search", "x-api-key: key-5\r\ncontent-length: 10\r\n")
@@ -44,5 +44,5 @@ async fn a_body_that_stalls_in_a_slot_is_broken_off() {
     let _arrived = worker.request().await;
     client.send("01234").await;
     assert_eq!(client.answer().await.reason(), "request_timeout");
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use crate::support::{Answer, Arrived, Client, Door, Mirror, Plan, Worker, seven_tiers};
+use crate::support::{Answer, Arrived, Client, Mirror, Plan, Proxy, UpstreamServer, seven_tiers};
 
 /// A door for which a mirror works; `more` is added at the top level.
-async fn open(more: &str) -> (Door, Mirror) {
+async fn open(more: &str) -> (Proxy, Mirror) {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
+    let door = Proxy::start(&seven_tiers(8, &[(mirror.address, 2)], more));
     (door, mirror)
 }
 
@@ -233,7 +233,7 @@ fn binary_for(source: &str) -> Vec<u8> {
 }
 
 /// A connection that begins with these bytes.
-async fn greeted(door: &Door, header: &[u8]) -> Client {
+async fn greeted(door: &Proxy, header: &[u8]) -> Client {
     let mut client = Client::connect(door.address).await;
     client.send(header).await;
     client
@@ -373,8 +373,8 @@ async fn a_header_and_its_requests_may_be_cut_anywhere() {
 
 #[tokio::test]
 async fn pipelined_requests_and_uploads_come_whole_behind_a_header() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], SPOKEN));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], SPOKEN));
     let body: Vec<u8> = (0..300_000_u32).map(|number| (number % 251) as u8).collect();
     let mut bytes = line("192.0.2.7");
     for _ in 0..3 {
@@ -451,30 +451,30 @@ async fn a_limit_counts_whom_the_balancer_names() {
 
 #[tokio::test]
 async fn a_hang_up_behind_a_header_is_noticed_while_one_waits() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = Plan {
         cores: 1,
         servers: &[(worker.address, 1)],
         more: "drain_timeout: 100ms\nproxy_protocol: [127.0.0.1]",
         ..Plan::default()
     }
-    .open();
+    .start();
     let mut first = greeted(&door, &line("192.0.2.7")).await;
     first.search("p5").await;
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     for header in [line("192.0.2.8"), binary_for("192.0.2.8:1")] {
         let request = "GET /search HTTP/1.1\r\nhost: door.example\r\nx-api-key: p5\r\n\r\n";
         for pipelined in [1, 2] {
             for with_reset in [false, true] {
                 let bytes = [&header[..], request.repeat(pipelined).as_bytes()].concat();
                 let client = greeted(&door, &bytes).await;
-                door.house_until(1, 1).await;
+                door.jobs_until(1, 1).await;
                 if with_reset {
                     client.reset()
                 } else {
                     drop(client)
                 }
-                door.house_until(0, 1).await;
+                door.jobs_until(0, 1).await;
             }
         }
     }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use crate::support::yaml::with_listen;
-use crate::support::{Client, Door, Worker, seven_tiers, soon};
+use crate::support::{Client, Proxy, UpstreamServer, seven_tiers, soon};
 
 /// Four readers of an unmetered answer, a few bytes at a time, held all places there were for as long as they liked, since
 /// the deadline was looked at only when they read; and then the worker was rested for having been slow.
 #[tokio::test]
 async fn slow_readers_are_cut_off_at_the_write_timeout() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let yaml = seven_tiers(8, &[(worker.address, 1)], "connections: { unmetered_max: 4 }");
-    let door = Door::open(&yaml.replace("timeout: 20s", "timeout: 1s"));
+    let door = Proxy::start(&yaml.replace("timeout: 20s", "timeout: 1s"));
     let mut readers = Vec::new();
     let mut answers = Vec::new();
     for _ in 0..4 {
@@ -62,9 +62,9 @@ async fn a_connection_with_an_unfinished_request_is_not_waited_for() {
 
 /// Whether a search that follows an upload of that length, answered early and not read, was sent on the same connection.
 async fn is_behind_an_unread_upload(length: usize) -> bool {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let yaml = seven_tiers(8, &[(worker.address, 1)], "");
-    let door = Door::open(&yaml.replace("timeout: 20s", "timeout: 500ms"));
+    let door = Proxy::start(&yaml.replace("timeout: 20s", "timeout: 500ms"));
     let mut client = Client::connect(door.address).await;
     client
         .request("POST", "/search", &format!("content-length: {length}\r\n"))
@@ -98,7 +98,7 @@ async fn is_behind_an_unread_upload(length: usize) -> bool {
             true
         }
     };
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
     upload.abort();
     behind
 }
@@ -106,8 +106,8 @@ async fn is_behind_an_unread_upload(length: usize) -> bool {
 /// hyper's client sends no body of unknown length with a GET unless it is told to: the worker got none.
 #[tokio::test]
 async fn a_get_with_a_body_keeps_it() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     let mut client = Client::connect(door.address).await;
     client.request("GET", "/search", "transfer-encoding: chunked\r\n").await;
     client.send("4\r\nabcd\r\n0\r\n\r\n").await;
@@ -120,9 +120,9 @@ async fn a_get_with_a_body_keeps_it() {
 /// Every core took a place before it had a connection, so with fewer places than cores some connections were never served.
 #[tokio::test]
 async fn fewer_connections_than_cores_are_served_all_the_same() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let yaml = seven_tiers(8, &[(worker.address, 1)], "connections: { max: 1 }");
-    let door = Door::open(&yaml.replace("cores: 2", "cores: 4"));
+    let door = Proxy::start(&yaml.replace("cores: 2", "cores: 4"));
     for _ in 0..16 {
         let mut client = Client::connect(door.address).await;
         client.request("GET", "/me", "connection: close\r\n").await;
@@ -134,8 +134,8 @@ async fn fewer_connections_than_cores_are_served_all_the_same() {
 /// However small the pieces of a body, it goes on as it came.
 #[tokio::test]
 async fn a_body_in_tiny_pieces_arrives_whole() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(1, &[(worker.address, 1)], ""));
     let mut first = Client::connect(door.address).await;
     first.search("key-100").await;
     let mut running = worker.request().await;
@@ -163,7 +163,7 @@ async fn a_body_in_tiny_pieces_arrives_whole() {
 }
 
 /// The next request, on the kept connection or on a new one.
-async fn next_request(worker: &Worker, kept: crate::support::Arrived) -> crate::support::Arrived {
+async fn next_request(worker: &UpstreamServer, kept: crate::support::Arrived) -> crate::support::Arrived {
     tokio::select! {
         arrived = crate::support::Arrived::on(kept.stream) => arrived,
         arrived = worker.request() => arrived,
@@ -173,8 +173,8 @@ async fn next_request(worker: &Worker, kept: crate::support::Arrived) -> crate::
 /// Cores share their address, and so a second door could have shared it too, with a queue of its own.
 #[tokio::test]
 async fn a_second_door_on_the_same_address_is_told_so() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(1, &[(worker.address, 1)], ""));
     let yaml = with_listen(&seven_tiers(1, &[(worker.address, 1)], ""), door.address);
     let config = tiergate::config::Config::parse("tiers.yaml", yaml.as_bytes()).expect("it is fine");
     let error = tiergate::server::bind(&config)
@@ -186,8 +186,8 @@ async fn a_second_door_on_the_same_address_is_told_so() {
 /// The pace is for those for whom a slot waits. An upload that is not metered held none, and met a 408 all the same.
 #[tokio::test]
 async fn a_slow_upload_without_a_slot_is_let_be() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(1, &[(worker.address, 1)], ""));
     let mut client = Client::connect(door.address).await;
     client.request("POST", "/image/new.jpg", "content-length: 4\r\n").await;
     client.send("ab").await;

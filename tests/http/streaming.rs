@@ -2,9 +2,9 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::program::Program;
-use crate::support::{Arrived, Client, Door, Plan, Worker, soon};
+use crate::support::{Arrived, Client, Plan, Proxy, UpstreamServer, soon};
 
 const LARGE: usize = 25 << 20;
 
@@ -32,26 +32,26 @@ fn chunked(bytes: &[u8]) -> Vec<u8> {
     text
 }
 
-fn before(worker: &Worker, queue: &str) -> Door {
+fn before(worker: &UpstreamServer, queue: &str) -> Proxy {
     Plan {
         cores: 1,
         servers: &[(worker.address, 1)],
         queue,
         ..Plan::default()
     }
-    .open()
+    .start()
 }
 
 const PATIENT: &str = "max_wait: 30s";
 
-async fn state_is(door: &Door, state: &str) {
+async fn state_is(door: &Proxy, state: &str) {
     door.queue_until(state, |page| page["waiting"][0]["state"] == state)
         .await;
 }
 
 #[tokio::test]
 async fn bodies_of_25_mib_arrive_byte_for_byte() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&worker, PATIENT);
     let body = bytes(LARGE);
     for in_chunks in [false, true] {
@@ -79,13 +79,13 @@ async fn bodies_of_25_mib_arrive_byte_for_byte() {
         };
         let (answer, _arrived) = tokio::join!(upload, work);
         assert!(answer.body == body, "the answer, in chunks: {in_chunks}");
-        door.house_until(0, 0).await;
+        door.jobs_until(0, 0).await;
     }
 }
 
 #[tokio::test]
 async fn an_answer_streams_before_its_worker_has_finished_it() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&worker, PATIENT);
     let mut client = Client::connect(door.address).await;
     client.search("p5").await;
@@ -95,12 +95,12 @@ async fn an_answer_streams_before_its_worker_has_finished_it() {
     client.until_ends_with("12").await;
     arrived.write(b"34").await;
     client.until_ends_with("34").await;
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn a_slow_reader_holds_no_slot() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&worker, PATIENT);
     let body = String::from_utf8(vec![b'x'; 200 << 10]).expect("text");
     let mut slow = Client::connect(door.address).await;
@@ -121,7 +121,7 @@ async fn a_slow_reader_holds_no_slot() {
 #[tokio::test]
 async fn many_large_uploads_take_little_memory() {
     const UPLOADS: usize = 16;
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let plan = Plan {
         servers: &[(worker.address, 2)],
         ..Plan::default()
@@ -178,7 +178,7 @@ async fn many_large_uploads_take_little_memory() {
 
 #[tokio::test]
 async fn a_body_that_dribbles_holds_a_seat_and_no_slot() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&worker, PATIENT);
     let mut dribbles = Client::connect(door.address).await;
     dribbles.upload("p5", 3).await;
@@ -198,12 +198,12 @@ async fn a_body_that_dribbles_holds_a_seat_and_no_slot() {
     assert_eq!(arrived.body().await, b"abc");
     arrived.answer("").await;
     assert_eq!(dribbles.answer().await.status(), 200);
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn a_body_that_stops_while_it_holds_a_slot_is_408() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&worker, PATIENT);
     let mut client = Client::connect(door.address).await;
     client.upload("p5", 1 << 20).await;
@@ -212,12 +212,12 @@ async fn a_body_that_stops_while_it_holds_a_slot_is_408() {
     let answer = client.answer().await;
     assert_eq!((answer.status(), answer.reason().as_str()), (408, "request_timeout"));
     assert_eq!(answer.get("connection"), Some("close"));
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn whoever_expects_100_continue_gets_it_with_the_slot() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&worker, PATIENT);
     let mut first = Client::connect(door.address).await;
     first.search("p5").await;
@@ -247,7 +247,7 @@ async fn the_longest_wait_ends_in_time() {
         (PATIENT, "", ", max_wait: 200ms", ""),
         (PATIENT, "", "", "prefer: wait=1\r\n"),
     ] {
-        let worker = Worker::start().await;
+        let worker = UpstreamServer::start().await;
         let route = format!("{route}max_body: 1MiB");
         let plan = Plan {
             servers: &[(worker.address, 1)],
@@ -256,7 +256,7 @@ async fn the_longest_wait_ends_in_time() {
             ..Plan::default()
         };
         let tiers = format!("p5: {{ priority: 5, concurrency: 64{tier}");
-        let door = Door::open(&plan.yaml().replace("p5: { priority: 5, concurrency: 64", &tiers));
+        let door = Proxy::start(&plan.yaml().replace("p5: { priority: 5, concurrency: 64", &tiers));
         let mut running = Client::connect(door.address).await;
         running.search("p6").await;
         let _arrived = worker.request().await;
@@ -273,13 +273,13 @@ async fn the_longest_wait_ends_in_time() {
         dribbles.request("POST", "/search", &head).await;
         let answer = dribbles.answer().await;
         assert_eq!((answer.status(), answer.reason().as_str()), (408, "request_timeout"));
-        door.house_until(0, 1).await;
+        door.jobs_until(0, 1).await;
     }
 }
 
 #[tokio::test]
 async fn a_wait_that_would_be_in_vain_is_refused_at_once() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&worker, PATIENT);
     let mut client = Client::connect(door.address).await;
     client.search("p5").await;
@@ -301,7 +301,7 @@ async fn a_wait_that_would_be_in_vain_is_refused_at_once() {
         let mut client = Client::connect(door.address).await;
         client.search("p5").await;
         ahead.push(client);
-        door.house_until(ahead.len(), 1).await;
+        door.jobs_until(ahead.len(), 1).await;
     }
     // Behind seven others that is more than 1 s, and less than 20 s.
     other
@@ -312,9 +312,9 @@ async fn a_wait_that_would_be_in_vain_is_refused_at_once() {
     other
         .request("GET", "/search", "x-api-key: p5\r\nprefer: wait=20\r\n")
         .await;
-    door.house_until(8, 1).await;
+    door.jobs_until(8, 1).await;
     drop(ahead);
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     arrived.answer("").await;
     let mut arrived = Arrived::on(arrived.stream).await;
     arrived.answer("").await;

@@ -1,6 +1,6 @@
 //! The table of trace.moe (semantics §3.3), row by row: eight seats, who has them, and whom the door lets in.
 
-use crate::support::{Answer, Client, Door, Plan, Worker, soon};
+use crate::support::{Answer, Client, Plan, Proxy, UpstreamServer, soon};
 
 /// Who has a seat, and which of 0, 2, 5 and 6 are let in.
 const TABLE: [(&[u8], &[u8]); 6] = [
@@ -13,24 +13,24 @@ const TABLE: [(&[u8], &[u8]); 6] = [
 ];
 
 /// A door whose one worker is busy, and the clients that have its seats, in the order in which they came.
-async fn hall(worker: &Worker, seated: &[u8]) -> (Door, Client, Vec<(u8, Client)>) {
+async fn hall(worker: &UpstreamServer, seated: &[u8]) -> (Proxy, Client, Vec<(u8, Client)>) {
     let door = Plan {
         cores: 1,
         servers: &[(worker.address, 1)],
         ..Plan::default()
     }
-    .open();
+    .start();
     let running = seat(&door, 3).await;
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     let mut clients = Vec::new();
     for priority in seated {
         clients.push((*priority, seat(&door, *priority).await));
-        door.house_until(clients.len(), 1).await;
+        door.jobs_until(clients.len(), 1).await;
     }
     (door, running, clients)
 }
 
-async fn seat(door: &Door, priority: u8) -> Client {
+async fn seat(door: &Proxy, priority: u8) -> Client {
     let mut client = Client::connect(door.address).await;
     client.search(&format!("p{priority}")).await;
     client
@@ -44,20 +44,20 @@ fn is_refused(answer: &Answer, reason: &str) {
 
 #[tokio::test]
 async fn the_table_row_by_row() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     for (seated, let_in) in TABLE {
         for probe in [0, 2, 5, 6] {
             let (door, _running, mut clients) = hall(&worker, seated).await;
             let mut newcomer = seat(&door, probe).await;
             if !let_in.contains(&probe) {
                 is_refused(&newcomer.answer().await, "queue_full");
-                door.house_until(seated.len(), 1).await;
+                door.jobs_until(seated.len(), 1).await;
             } else if seated.len() < 8 {
-                door.house_until(seated.len() + 1, 1).await;
+                door.jobs_until(seated.len() + 1, 1).await;
             } else {
                 let lowest = *seated.iter().min().expect("the hall is full");
                 assert_eq!(displaced(&mut clients).await, lowest, "{seated:?} {probe}");
-                door.house_until(8, 1).await;
+                door.jobs_until(8, 1).await;
             }
         }
     }
@@ -74,7 +74,7 @@ async fn displaced(clients: &mut [(u8, Client)]) -> u8 {
 
 #[tokio::test]
 async fn the_newest_of_the_lowest_priority_goes_first() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let (door, mut running, mut clients) = hall(&worker, &[2, 0, 5, 0, 2, 0, 5, 5]).await;
     let mut newcomers = Vec::new();
     for out in [5, 3, 1, 4, 0] {
@@ -104,5 +104,5 @@ async fn the_newest_of_the_lowest_priority_goes_first() {
         arrived.answer("").await;
         assert_eq!(soon("its turn", clients[left].1.answer()).await.status(), 200);
     }
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }

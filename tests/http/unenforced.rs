@@ -7,15 +7,15 @@ use tiergate::clock::Hands;
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::books::field;
-use crate::support::fast::FastWorker;
-use crate::support::{Answer, Client, Door, yaml};
+use crate::support::fast::FastServer;
+use crate::support::{Answer, Client, Proxy, yaml};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const A: &str = "192.0.2.1";
 const B: &str = "192.0.2.2";
 
 /// A door with these limits, where one tier has these quotas. The account `ann` has the key `a1`.
-fn open(worker: SocketAddr, limits: &str, quotas: &str) -> (Door, &'static Hands) {
+fn open(worker: SocketAddr, limits: &str, quotas: &str) -> (Proxy, &'static Hands) {
     let quotas = match quotas {
         "" => String::new(),
         quotas => format!(", quotas: {{ {quotas} }}"),
@@ -30,15 +30,15 @@ fn open(worker: SocketAddr, limits: &str, quotas: &str) -> (Door, &'static Hands
         .search_and_images("")
         .more(format_args!("limits: [ {limits} ]"))
         .text();
-    Door::open_at(NOON, &yaml)
+    Proxy::start_at(NOON, &yaml)
 }
 
-async fn get(door: &Door, address: &str, path: &str) -> Answer {
+async fn get(door: &Proxy, address: &str, path: &str) -> Answer {
     let headers = format!("x-forwarded-for: {address}\r\n");
     Client::connect(door.address).await.ask("GET", path, &headers).await
 }
 
-async fn unenforced(door: &Door, name: &str) -> f64 {
+async fn unenforced(door: &Proxy, name: &str) -> f64 {
     let series = format!("tiergate_unenforced_refusals_total{{limit=\"{name}\"}}");
     door.metric(&series).await
 }
@@ -56,7 +56,7 @@ fn tells_of(answer: &Answer) -> Vec<String> {
 
 #[tokio::test]
 async fn an_unenforced_limit_only_reports() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "{ name: trial, per: network, limit: 2, window: 60s, enforce: false }";
     let (door, hands) = open(worker.address, limits, "");
     assert_eq!(unenforced(&door, "trial").await, 0.0, "it is there from the start");
@@ -80,7 +80,7 @@ async fn an_unenforced_limit_only_reports() {
 /// Its refusals lead to a block that is counted and blocks nobody.
 #[tokio::test]
 async fn a_block_that_is_not_enforced_is_only_counted() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "{ name: trial, per: network, limit: 1, window: 1s, enforce: false, \
                   match: { path: /image/1 }, block_after: { refusals: 2, within: 1m, for: 1h } }";
     let (door, hands) = open(worker.address, limits, "");
@@ -100,7 +100,7 @@ async fn a_block_that_is_not_enforced_is_only_counted() {
 /// What is refused anyway isn't counted: the limit would not have been the reason.
 #[tokio::test]
 async fn only_what_is_let_in_otherwise_is_counted() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let limits = "{ name: trial, per: network, limit: 1, window: 60s, enforce: false }, \
                   { name: http, per: network, limit: 3, window: 60s }";
     let (door, _) = open(worker.address, limits, "");
@@ -125,7 +125,7 @@ async fn only_what_is_let_in_otherwise_is_counted() {
 
 #[tokio::test]
 async fn an_unenforced_quota_is_debited_and_only_reports() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let quotas = "hourly: { limit: 2, rolling: 1h, enforce: false }, daily: { limit: 4, rolling: 24h }";
     let (door, _) = open(worker.address, "", quotas);
     for _ in 0..4 {
@@ -149,7 +149,7 @@ async fn an_unenforced_quota_is_debited_and_only_reports() {
 
 #[tokio::test]
 async fn who_has_no_enforced_quota_has_no_limit() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, _) = open(worker.address, "", "daily: { limit: 0, rolling: 24h, enforce: false }");
     let mut client = Client::connect(door.address).await;
     let answer = client.ask("GET", "/search", "x-api-key: a1\r\n").await;

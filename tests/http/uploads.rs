@@ -2,28 +2,28 @@
 
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Answer, Arrived, Client, Door, Worker, seven_tiers, soon};
+use crate::support::{Answer, Arrived, Client, Proxy, UpstreamServer, seven_tiers, soon};
 
 const UPLOAD_BYTES: usize = 25 << 20;
 
 /// A worker whose slot and a queue whose seat are taken: `key-10` is at its concurrency, lower tiers find no seat.
 struct FullHouse {
-    door: Door,
-    worker: Worker,
+    door: Proxy,
+    worker: UpstreamServer,
     running: (Client, Arrived),
     waiting: Client,
 }
 
 impl FullHouse {
     async fn new(more: &str) -> Self {
-        let worker = Worker::start().await;
-        let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], more));
+        let worker = UpstreamServer::start().await;
+        let door = Proxy::start(&seven_tiers(1, &[(worker.address, 1)], more));
         let mut running = Client::connect(door.address).await;
         running.search("key-100").await;
         let arrived = worker.request().await;
         let mut waiting = Client::connect(door.address).await;
         waiting.search("key-10").await;
-        door.house_until(1, 1).await;
+        door.jobs_until(1, 1).await;
         Self {
             door,
             worker,
@@ -32,7 +32,7 @@ impl FullHouse {
         }
     }
 
-    async fn empty(mut self) -> (Door, Worker) {
+    async fn empty(mut self) -> (Proxy, UpstreamServer) {
         self.running.1.answer("{}").await;
         assert_eq!(self.running.0.answer().await.status(), 200);
         Arrived::on_either(self.running.1.stream, &self.worker)
@@ -40,7 +40,7 @@ impl FullHouse {
             .answer("{}")
             .await;
         assert_eq!(self.waiting.answer().await.status(), 200);
-        self.door.house_until(0, 0).await;
+        self.door.jobs_until(0, 0).await;
         (self.door, self.worker)
     }
 }
@@ -124,15 +124,15 @@ async fn a_refused_client_that_expects_continue_is_not_told_to() {
 
 #[tokio::test]
 async fn a_waiting_client_is_told_to_continue_once_it_has_a_slot() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     let mut first = Client::connect(door.address).await;
     first.search("key-100").await;
     let mut arrived = worker.request().await;
     let mut second = Client::connect(door.address).await;
     let headers = "x-api-key: key-1\r\nexpect: 100-continue\r\ncontent-length: 5\r\n";
     second.request("POST", "/search", headers).await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     let nothing = second
         .stream
         .try_read(&mut [0])
@@ -197,9 +197,9 @@ async fn chunks_until_answered(client: Client) -> Answer {
 /// under the client that still sent it.
 #[tokio::test]
 async fn a_body_that_grows_too_long_is_refused_wherever_it_is() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let more = "  - { path: /small, upstream: search, metered: true, max_body: 16KiB }\n";
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], more));
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], more));
     for path in ["/small", "/image/1"] {
         let mut client = Client::connect(door.address).await;
         client.request("POST", path, "transfer-encoding: chunked\r\n").await;
@@ -213,7 +213,7 @@ async fn a_body_that_grows_too_long_is_refused_wherever_it_is() {
         answer.assert_refused(413, "body_too_large");
         assert_eq!(answer.get("connection"), Some("close"));
     }
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
     assert_eq!(
         door.metric(r#"tiergate_jobs_total{tier="free",outcome="failed"}"#)
             .await,
@@ -223,27 +223,27 @@ async fn a_body_that_grows_too_long_is_refused_wherever_it_is() {
 
 #[tokio::test]
 async fn a_body_that_grows_too_long_while_it_waits_frees_its_seat() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let more = "  - { path: /small, upstream: search, metered: true, max_body: 16KiB }\n";
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], more));
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], more));
     let mut first = Client::connect(door.address).await;
     first.search("key-100").await;
     let mut arrived = worker.request().await;
     let mut client = Client::connect(door.address).await;
     client.request("POST", "/small", "transfer-encoding: chunked\r\n").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     let answer = chunks_until_answered(client).await;
     answer.assert_refused(413, "body_too_large");
     assert_eq!(answer.get("connection"), Some("close"));
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
 }
 
 #[tokio::test]
 async fn a_worker_that_breaks_off_an_upload_is_told_of_and_not_felt() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     let mut client = Client::connect(door.address).await;
     client
         .request("POST", "/search", "transfer-encoding: chunked\r\n")
@@ -257,8 +257,8 @@ async fn a_worker_that_breaks_off_an_upload_is_told_of_and_not_felt() {
 
 #[tokio::test]
 async fn a_worker_that_answers_before_the_upload_is_over_is_heard() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], ""));
     let mut client = Client::connect(door.address).await;
     client
         .request("POST", "/search", "transfer-encoding: chunked\r\n")
@@ -275,8 +275,8 @@ async fn a_worker_that_answers_before_the_upload_is_over_is_heard() {
 /// The door's own answers read no body either.
 #[tokio::test]
 async fn an_upload_to_the_door_itself_is_answered_like_any_other() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], "cors: { origins: [\"*\"] }\n"));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start(&seven_tiers(8, &[(worker.address, 1)], "cors: { origins: [\"*\"] }\n"));
     let body = vec![0; UPLOAD_BYTES];
     let preflight = "origin: https://a.example\r\naccess-control-request-method: POST\r\n";
     for (method, path, headers, status) in [

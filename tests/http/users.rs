@@ -7,9 +7,9 @@ use tiergate::store::account::Until;
 use tiergate::store::{AccountSpec, AccountStore};
 
 use super::books::{ask, debits, field, me, releases, with_key};
-use crate::support::fast::FastWorker;
+use crate::support::fast::FastServer;
 use crate::support::folder::Folder;
-use crate::support::{Answer, Client, Door, Mirror, Plan, Worker, database, hash};
+use crate::support::{Answer, Client, Mirror, Plan, Proxy, UpstreamServer, database, hash};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const HOUR: Span = Span::from_secs(3_600);
@@ -52,7 +52,7 @@ fn bot(name: &str) -> AccountSpec {
 /// Strangers have two units and one search at once, the high tier twenty and eight.
 fn yaml(worker: std::net::SocketAddr, slots: u32, seats: u32) -> String {
     let plan = Plan {
-        seats,
+        queue_length: seats,
         ..Plan::default()
     };
     plan.without_upstreams()
@@ -68,12 +68,12 @@ fn yaml(worker: std::net::SocketAddr, slots: u32, seats: u32) -> String {
         .text()
 }
 
-async fn search(door: &Door, key: &str, query: &str, headers: &str) -> Answer {
+async fn search(door: &Proxy, key: &str, query: &str, headers: &str) -> Answer {
     ask(door, &format!("/search{query}"), &format!("{}{headers}", with_key(key))).await
 }
 
 /// A search that stays: its connection.
-async fn stay(door: &Door, key: &str, uid: &str) -> Client {
+async fn stay(door: &Proxy, key: &str, uid: &str) -> Client {
     let mut client = Client::connect(door.address).await;
     client
         .request("GET", &format!("/search?uid={uid}"), &with_key(key))
@@ -82,7 +82,7 @@ async fn stay(door: &Door, key: &str, uid: &str) -> Client {
 }
 
 /// Units that somebody is told to have used and to hold.
-async fn taken(door: &Door, key: &str, query: &str) -> (u64, u64) {
+async fn taken(door: &Proxy, key: &str, query: &str) -> (u64, u64) {
     let answer = ask(door, &format!("/me{query}"), &with_key(key)).await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
     let quota = &answer.json()["quotas"][0];
@@ -92,9 +92,9 @@ async fn taken(door: &Door, key: &str, query: &str) -> (u64, u64) {
 
 #[tokio::test]
 async fn users_count_for_themselves_and_their_account() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (folder, keys) = stored(vec![bot("bot"), bot("other")]);
-    let door = Door::open_in(folder, &yaml(worker.address, 4, 8));
+    let door = Proxy::start_in(folder, &yaml(worker.address, 4, 8));
     let (bot, other) = (keys.of("bot"), keys.of("other"));
     // One user, however it is named.
     assert_eq!(search(&door, bot, "?uid=al%20ice", "").await.status(), 200);
@@ -144,8 +144,8 @@ async fn a_user_has_the_whole_of_the_strangers_terms() {
         ..bot("bot")
     }]);
     let bot = keys.of("bot");
-    let worker = Worker::start().await;
-    let door = Door::open_in(folder, &yaml(worker.address, 1, 2));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start_in(folder, &yaml(worker.address, 1, 2));
     // The account has what is its own, its user nothing of that.
     let me = ask(&door, "/me", &with_key(bot)).await.json();
     let account = json!(["bot@example.org", "high", 6, 3, 7]);
@@ -172,9 +172,9 @@ async fn a_user_has_the_whole_of_the_strangers_terms() {
     assert_eq!(field(&refused.head, "ratelimit-policy"), policy);
     // The lowest priority: whoever pays a dollar takes its seat.
     let mut bob = stay(&door, bot, "bob").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     let mut carol = stay(&door, bot, "carol").await;
-    door.house_until(2, 1).await;
+    door.jobs_until(2, 1).await;
     assert_eq!(taken(&door, bot, "").await, (0, 3));
     let me = ask(&door, "/me", &with_key(bot)).await.json();
     assert_eq!((&me["running"], &me["waiting"]), (&1.into(), &2.into()));
@@ -202,8 +202,8 @@ async fn the_account_s_own_terms_bind_its_users_together() {
         ..bot("bot")
     }]);
     let bot = keys.of("bot");
-    let worker = Worker::start().await;
-    let door = Door::open_in(folder, &yaml(worker.address, 8, 8));
+    let worker = UpstreamServer::start().await;
+    let door = Proxy::start_in(folder, &yaml(worker.address, 8, 8));
     let mut clients = Vec::new();
     let mut arrived = Vec::new();
     for uid in ["a", "b", "c"] {
@@ -253,13 +253,13 @@ async fn the_account_s_own_terms_bind_its_users_together() {
 
 #[tokio::test]
 async fn an_account_has_so_many_users() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (folder, keys) = stored(vec![AccountSpec {
         max_users: Some(2),
         ..bot("bot")
     }]);
     let bot = keys.of("bot");
-    let (door, hands) = Door::open_in_at(folder, NOON, &yaml(worker.address, 4, 8));
+    let (door, hands) = Proxy::start_in_at(folder, NOON, &yaml(worker.address, 4, 8));
     for uid in ["a", "b"] {
         assert_eq!(search(&door, bot, &format!("?uid={uid}"), "").await.status(), 200);
     }
@@ -288,13 +288,13 @@ async fn an_account_has_so_many_users() {
 /// Users who were turned away for another reason take no place of the account's number.
 #[tokio::test]
 async fn whoever_was_never_let_in_is_no_user() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let (folder, keys) = stored(vec![AccountSpec {
         max_users: Some(2),
         ..bot("bot")
     }]);
     let bot = keys.of("bot");
-    let door = Door::open_in(folder, &yaml(worker.address, 1, 0));
+    let door = Proxy::start_in(folder, &yaml(worker.address, 1, 0));
     let mut running = stay(&door, bot, "a").await;
     let mut arrived = worker.request().await;
     for number in 0..20 {
@@ -311,10 +311,10 @@ async fn whoever_was_never_let_in_is_no_user() {
 
 #[tokio::test]
 async fn a_users_name_is_short_and_one() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (folder, keys) = stored(vec![bot("bot")]);
     let bot = keys.of("bot");
-    let door = Door::open_in(folder, &yaml(worker.address, 4, 8));
+    let door = Proxy::start_in(folder, &yaml(worker.address, 4, 8));
     let bytes = |count| format!("?uid={}", "%e2".repeat(count));
     assert_eq!(search(&door, bot, &bytes(64), "").await.status(), 200);
     assert_eq!(taken(&door, bot, &bytes(64)).await, (1, 0));
@@ -361,7 +361,7 @@ async fn from_others_uid_means_nothing_and_is_passed_on() {
     };
     let (folder, keys) = stored(vec![plain, bot("bot")]);
     let (plain, bot) = (keys.of("plain"), keys.of("bot"));
-    let door = Door::open_in(folder, &yaml(mirror.address, 4, 8));
+    let door = Proxy::start_in(folder, &yaml(mirror.address, 4, 8));
     let long = "x".repeat(100);
     let headers = "x-tiergate-user: carol\r\n";
     for (key, tier, used) in [(plain, "high", 1), ("", "low", 1)] {
@@ -386,13 +386,13 @@ async fn from_others_uid_means_nothing_and_is_passed_on() {
 
 #[tokio::test]
 async fn a_blocked_account_is_turned_away_and_so_are_its_users() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let blocked = AccountSpec {
         blocked: true,
         ..bot("blocked")
     };
     let (folder, keys) = stored(vec![blocked]);
-    let door = Door::open_in(folder, &yaml(worker.address, 4, 8));
+    let door = Proxy::start_in(folder, &yaml(worker.address, 4, 8));
     for path in ["/search", "/search?uid=a", "/me", "/image/1"] {
         let answer = ask(&door, path, &with_key(keys.of("blocked"))).await;
         answer.assert_refused(403, "blocked");
@@ -410,7 +410,7 @@ async fn a_blocked_account_is_turned_away_and_so_are_its_users() {
 
 #[tokio::test]
 async fn an_expired_account_has_anonymous_terms_own_counters() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let sponsor = AccountSpec {
         until: Some(Until(NOON + HOUR)),
         max_users: None,
@@ -420,7 +420,7 @@ async fn an_expired_account_has_anonymous_terms_own_counters() {
     };
     let (folder, keys) = stored(vec![sponsor]);
     let key = keys.of("sponsor");
-    let (door, hands) = Door::open_in_at(folder, NOON, &yaml(worker.address, 4, 8));
+    let (door, hands) = Proxy::start_in_at(folder, NOON, &yaml(worker.address, 4, 8));
     let terms = async || {
         let me = me(&door, key).await;
         json!([
@@ -445,14 +445,14 @@ async fn an_expired_account_has_anonymous_terms_own_counters() {
 /// More used than a new tier gives is used all the same: nothing is left, and nothing below that.
 #[tokio::test]
 async fn a_demoted_caller_may_have_used_more_than_allowed() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let sponsor = AccountSpec {
         until: Some(Until(NOON + HOUR)),
         ..bot("sponsor")
     };
     let (folder, keys) = stored(vec![sponsor]);
     let key = keys.of("sponsor");
-    let (door, hands) = Door::open_in_at(folder, NOON, &yaml(worker.address, 4, 8));
+    let (door, hands) = Proxy::start_in_at(folder, NOON, &yaml(worker.address, 4, 8));
     for _ in 0..5 {
         assert_eq!(search(&door, key, "", "").await.status(), 200);
     }
@@ -473,14 +473,14 @@ async fn a_demoted_caller_may_have_used_more_than_allowed() {
 /// A key that tiers.yaml lists beside those of the store.
 #[tokio::test]
 async fn listed_accounts_are_counted_apart_from_stored_ones() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (folder, keys) = stored(vec![bot("bot")]);
     let listed = format!(
         "accounts:\n  - {{ name: listed, tier: high, key_sha256: {} }}\n",
         hash("listed")
     );
     let yaml = yaml(worker.address, 4, 8).replace("accounts:\n", &listed);
-    let door = Door::open_in(folder, &yaml);
+    let door = Proxy::start_in(folder, &yaml);
     for key in ["listed", keys.of("bot"), "listed"] {
         assert_eq!(search(&door, key, "", "").await.status(), 200);
     }

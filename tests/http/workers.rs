@@ -6,32 +6,32 @@ use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpSocket;
 
-use crate::support::{Arrived, Client, Door, Plan, Worker, reset, soon};
+use crate::support::{Arrived, Client, Plan, Proxy, UpstreamServer, reset, soon};
 
-fn before(servers: &[(SocketAddr, u32)], upstream: &str) -> Door {
+fn before(servers: &[(SocketAddr, u32)], upstream: &str) -> Proxy {
     Plan {
         cores: 1,
         servers,
         upstream,
         ..Plan::default()
     }
-    .open()
+    .start()
 }
 
-async fn searching(door: &Door) -> Client {
+async fn searching(door: &Proxy) -> Client {
     let mut client = Client::connect(door.address).await;
     client.search("p5").await;
     client
 }
 
 /// A following search works, so nothing is left over of those before.
-async fn is_well(door: &Door, worker: &Worker) {
-    door.house_until(0, 0).await;
+async fn is_well(door: &Proxy, worker: &UpstreamServer) {
+    door.jobs_until(0, 0).await;
     let mut client = searching(door).await;
     let mut arrived = worker.request().await;
     arrived.answer("well").await;
     assert_eq!(client.answer().await.text(), "well");
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 /// A worker that is not there: nobody else gets its address. Once another test's door had got it, and answered an upload with 401.
@@ -50,24 +50,24 @@ impl Dead {
     }
 
     /// It is there.
-    fn revived(self) -> Worker {
-        Worker::on(self.0.listen(64).expect("the address is its own"))
+    fn revived(self) -> UpstreamServer {
+        UpstreamServer::on(self.0.listen(64).expect("the address is its own"))
     }
 }
 
-async fn slots(door: &Door) -> u64 {
+async fn slots(door: &Proxy) -> u64 {
     door.queue().await["pools"][0]["slots"].as_u64().expect("a number")
 }
 
 #[tokio::test]
 async fn the_least_busy_server_goes_first_within_its_slots() {
-    let (one, two) = (Worker::start().await, Worker::start().await);
+    let (one, two) = (UpstreamServer::start().await, UpstreamServer::start().await);
     let door = before(&[(one.address, 1), (two.address, 3)], "timeout: 20s");
     let mut clients = Vec::new();
     for _ in 0..6 {
         clients.push(searching(&door).await);
         let (waiting, running) = (clients.len().saturating_sub(4), clients.len().min(4));
-        door.house_until(waiting, running).await;
+        door.jobs_until(waiting, running).await;
     }
     let mut at_one = one.request().await;
     let mut at_two = [two.request().await, two.request().await, two.request().await];
@@ -83,12 +83,12 @@ async fn the_least_busy_server_goes_first_within_its_slots() {
     for client in &mut clients {
         assert_eq!(client.answer().await.status(), 200);
     }
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn a_refused_connection_is_retried_once_elsewhere() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let dead = Dead::new();
     let door = before(&[(dead.address(), 4), (worker.address, 1)], "timeout: 20s");
     let mut client = searching(&door).await;
@@ -104,7 +104,7 @@ async fn a_refused_connection_is_retried_once_elsewhere() {
         assert_eq!(client.answer().await.status(), 200);
         stream = arrived.stream;
     }
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
@@ -116,24 +116,24 @@ async fn a_single_dead_server_is_502_until_it_is_back() {
         (answer.status(), answer.reason().as_str()),
         (502, "upstream_unreachable")
     );
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
     assert_eq!(slots(&door).await, 0);
     // Who comes now waits for it, and is served when it is back.
     let mut waiting = searching(&door).await;
-    door.house_until(1, 0).await;
+    door.jobs_until(1, 0).await;
     let worker = dead.revived();
     drop(worker.connection().await); // the door asks whether it is back
     let mut arrived = worker.request().await;
     arrived.answer("back").await;
     assert_eq!(waiting.answer().await.text(), "back");
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 /// The bug: a server that bad probes had rested was rested a second time as soon as it was back, since the word of the
 /// first rest still lay there unheard.
 #[tokio::test]
 async fn a_server_that_is_well_again_is_used_after_one_good_probe() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(
         &[(worker.address, 1)],
         "timeout: 20s, health: { path: /health, every: 20ms }",
@@ -154,7 +154,7 @@ async fn a_server_that_is_well_again_is_used_after_one_good_probe() {
 /// answered.
 #[tokio::test]
 async fn a_probe_may_be_the_last_on_its_connection() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(
         &[(worker.address, 1)],
         "timeout: 20s, health: { path: /health, every: 1ms }",
@@ -171,7 +171,7 @@ async fn a_probe_may_be_the_last_on_its_connection() {
 
 #[tokio::test]
 async fn a_worker_that_closes_idle_connections_is_no_clients_affair() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&[(worker.address, 1)], "timeout: 20s");
     let mut client = Client::connect(door.address).await;
     for round in 0..300 {
@@ -193,7 +193,7 @@ async fn a_worker_that_closes_idle_connections_is_no_clients_affair() {
 async fn a_worker_that_breaks_off_before_its_head_is_complete_is_502() {
     for head in ["", "HTTP/1.1 200 OK\r\nconte"] {
         for with_reset in [false, true] {
-            let worker = Worker::start().await;
+            let worker = UpstreamServer::start().await;
             let door = before(&[(worker.address, 1)], "timeout: 20s");
             let mut client = searching(&door).await;
             let mut arrived = worker.request().await;
@@ -217,7 +217,7 @@ async fn a_worker_that_breaks_off_before_its_head_is_complete_is_502() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_breaks_off_at_the_client_too() {
     for framing in ["content-length: 100", "transfer-encoding: chunked"] {
-        let worker = Worker::start().await;
+        let worker = UpstreamServer::start().await;
         let door = before(&[(worker.address, 1)], "timeout: 20s");
         let mut client = searching(&door).await;
         let mut arrived = worker.request().await;
@@ -244,7 +244,7 @@ async fn an_answer_that_breaks_off_breaks_off_at_the_client_too() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_at_once_is_not_a_short_one() {
     for framing in ["content-length: 100", "transfer-encoding: chunked"] {
-        let worker = Worker::start().await;
+        let worker = UpstreamServer::start().await;
         let door = before(&[(worker.address, 1)], "timeout: 20s");
         for _ in 0..50 {
             is_well(&door, &worker).await;
@@ -259,7 +259,7 @@ async fn an_answer_that_breaks_off_at_once_is_not_a_short_one() {
                 answer.is_err() || answer.is_ok_and(|answer| answer.status() == 502),
                 "{framing}"
             );
-            door.house_until(0, 0).await;
+            door.jobs_until(0, 0).await;
         }
         assert_eq!(
             door.metric(r#"tiergate_jobs_total{tier="p5",outcome="failed"}"#).await,
@@ -271,7 +271,7 @@ async fn an_answer_that_breaks_off_at_once_is_not_a_short_one() {
 #[tokio::test]
 async fn a_worker_that_takes_too_long_is_504() {
     for upstream in ["timeout: 200ms", "timeout: 20s, first_byte_timeout: 200ms"] {
-        let worker = Worker::start().await;
+        let worker = UpstreamServer::start().await;
         let door = before(&[(worker.address, 1)], upstream);
         let mut client = searching(&door).await;
         let mut arrived = worker.request().await;
@@ -285,7 +285,7 @@ async fn a_worker_that_takes_too_long_is_504() {
 
 #[tokio::test]
 async fn an_answer_that_takes_too_long_breaks_off() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&[(worker.address, 1)], "timeout: 200ms");
     let mut client = searching(&door).await;
     let mut arrived = worker.request().await;
@@ -314,19 +314,19 @@ async fn a_server_that_takes_no_connection_can_not_be_reached() {
         (answer.status(), answer.reason().as_str()),
         (502, "upstream_unreachable")
     );
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 /// The bug: an answer that its client did not read in time was held against the worker. Three such clients, and the
 /// server's slots were taken away from everybody.
 #[tokio::test]
 async fn a_client_that_does_not_read_is_not_the_workers_fault() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&[(worker.address, 1)], "timeout: 300ms");
     for _ in 0..3 {
         let client = searching(&door).await;
         let arrived = worker.request().await;
-        door.house_until(0, 1).await;
+        door.jobs_until(0, 1).await;
         let (_, mut to_door) = arrived.stream.into_split();
         let endless = tokio::spawn(async move {
             use tokio::io::AsyncWriteExt;
@@ -334,7 +334,7 @@ async fn a_client_that_does_not_read_is_not_the_workers_fault() {
             to_door.write_all(head).await.expect("the door reads");
             while to_door.write_all(&[b'x'; 65536]).await.is_ok() {}
         });
-        door.house_until(0, 0).await;
+        door.jobs_until(0, 0).await;
         endless.await.expect("the door closes the connection");
         drop(client);
     }
@@ -346,7 +346,7 @@ async fn a_client_that_does_not_read_is_not_the_workers_fault() {
 /// nothing, which was told 408.
 #[tokio::test]
 async fn a_worker_that_does_not_take_the_body_is_504_and_not_408() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let door = before(&[(worker.address, 1)], "timeout: 500ms");
     let mut client = Client::connect(door.address).await;
     client.upload("p5", 20 << 20).await;
@@ -363,7 +363,7 @@ async fn a_worker_that_does_not_take_the_body_is_504_and_not_408() {
     let text = String::from_utf8_lossy(&answer[..read]);
     assert!(text.starts_with("HTTP/1.1 504 "), "{text}");
     sending.abort();
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 /// The bug: the refusal of a request that was already on its way to a worker was written into a connection that was then

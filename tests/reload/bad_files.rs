@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::program::Program;
 use crate::support::yaml::with_token_file;
-use crate::support::{Client, Door, Mirror, get, hash, seven_tiers, soon};
+use crate::support::{Client, Mirror, Proxy, get, hash, seven_tiers, soon};
 
 /// A door's file, and the same with a mistake in its tiers.
 fn files(mirror: &Mirror) -> (String, String) {
@@ -141,7 +141,7 @@ async fn a_file_that_is_gone_is_told_of_and_may_come_back() {
     metric(&program, r#"tiergate_config_reloads_total{result="unchanged"} 1"#).await;
 }
 
-async fn refused(door: &Door, yaml: &str) -> Value {
+async fn refused(door: &Proxy, yaml: &str) -> Value {
     door.save(yaml);
     let answer = door.operator("POST", "/reload", "").await;
     assert_eq!(answer.status(), 422, "{}", answer.text());
@@ -155,7 +155,7 @@ async fn refused(door: &Door, yaml: &str) -> Value {
 async fn a_list_that_collides_with_a_stored_account_changes_nothing() {
     let mirror = Mirror::start().await;
     let (yaml, _) = files(&mirror);
-    let door = Door::open_live(&yaml);
+    let door = Proxy::start_live(&yaml);
     let added = door
         .operator("POST", "/accounts", r#"{ "name": "acme", "tier": "$20" }"#)
         .await;
@@ -183,7 +183,7 @@ async fn a_list_that_collides_with_a_stored_account_changes_nothing() {
 async fn a_token_that_is_gone_or_too_short_changes_nothing() {
     let mirror = Mirror::start().await;
     let (yaml, _) = files(&mirror);
-    let door = Door::open_live(&yaml);
+    let door = Proxy::start_live(&yaml);
     let file = door.folder().join("other.token");
     let named = with_token_file(&yaml, &file).replace("length: 8", "length: 9");
     for token in [None, Some("short")] {

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::dice::Dice;
 use crate::edits::{File, LISTED, Who};
-use crate::support::{Answer, Client, Door, Mirror, Worker, metric_sum, soon};
+use crate::support::{Answer, Client, Mirror, Proxy, UpstreamServer, metric_sum, soon};
 
 const RELOADS: usize = 200;
 /// After so many the clients rest, and what was counted must be what they were told.
@@ -225,8 +225,8 @@ impl Room {
 }
 
 /// Nobody is in the house, and what the door has counted is what clients were told.
-async fn accounts_add_up(door: &Door, scene: &Scene) {
-    door.house_until(0, 0).await;
+async fn accounts_add_up(door: &Proxy, scene: &Scene) {
+    door.jobs_until(0, 0).await;
     let told = scene.told.lock().expect("nobody panics with it").clone();
     let told = |said: &str| told.get(said).copied().unwrap_or(0) as f64;
     door_counts(
@@ -274,7 +274,7 @@ async fn accounts_add_up(door: &Door, scene: &Scene) {
 }
 
 /// Those who end a job count it a moment after it is out of the house.
-async fn door_counts(door: &Door, name: &str, labels: &str, expected: f64, seed: u64) {
+async fn door_counts(door: &Proxy, name: &str, labels: &str, expected: f64, seed: u64) {
     let mut counted = 0.0;
     for _ in 0..200 {
         counted = metric_sum(door.admin, name, labels).await;
@@ -288,13 +288,13 @@ async fn door_counts(door: &Door, name: &str, labels: &str, expected: f64, seed:
     );
 }
 
-async fn reloads(door: &Door, result: &str) -> f64 {
+async fn reloads(door: &Proxy, result: &str) -> f64 {
     door.metric(&format!("tiergate_config_reloads_total{{result=\"{result}\"}}"))
         .await
 }
 
 /// Lets the door take up a file that is right: by asking, or by waiting until it has noticed.
-async fn apply(door: &Door, scene: &Scene, file: &File, ask: bool) {
+async fn apply(door: &Proxy, scene: &Scene, file: &File, ask: bool) {
     door.save(&file.yaml(&scene.servers));
     if ask {
         let answer = door.operator("POST", "/reload", "").await;
@@ -318,7 +318,7 @@ async fn apply(door: &Door, scene: &Scene, file: &File, ask: bool) {
 }
 
 /// Lets the door meet a file that is wrong.
-async fn spoil(door: &Door, seed: u64, yaml: &str, ask: bool) {
+async fn spoil(door: &Proxy, seed: u64, yaml: &str, ask: bool) {
     let before = reloads(door, "failed").await;
     let shown = door.operator("GET", "/config", "").await.json();
     door.save(yaml);
@@ -338,7 +338,7 @@ async fn spoil(door: &Door, seed: u64, yaml: &str, ask: bool) {
 }
 
 /// An account in the store, and its key.
-async fn stored(door: &Door, name: &str) -> String {
+async fn stored(door: &Proxy, name: &str) -> String {
     let body = format!(r#"{{ "name": "{name}", "tier": "t{}" }}"#, crate::edits::STORED);
     assert_eq!(door.operator("POST", "/accounts", &body).await.status(), 201);
     let minted = door.operator("POST", &format!("/accounts/{name}/keys"), "{}").await;
@@ -346,8 +346,8 @@ async fn stored(door: &Door, name: &str) -> String {
 }
 
 /// Everybody may use its whole concurrency: nobody holds any of what it has used.
-async fn nothing_is_held(door: &Door, scene: &Scene, callers: &[Arc<Caller>], file: &File) {
-    let worker = Worker::start().await;
+async fn nothing_is_held(door: &Proxy, scene: &Scene, callers: &[Arc<Caller>], file: &File) {
+    let worker = UpstreamServer::start().await;
     let mut servers = scene.servers.clone();
     servers.fill(worker.address);
     door.save(&file.yaml(&servers));
@@ -364,7 +364,7 @@ async fn nothing_is_held(door: &Door, scene: &Scene, callers: &[Arc<Caller>], fi
     for _ in 0..clients.len() {
         arrived.push(worker.request().await);
     }
-    door.house_until(0, clients.len()).await;
+    door.jobs_until(0, clients.len()).await;
     for caller in callers {
         let mut client = Client::connect(scene.door).await;
         let answer = client.ask("GET", "/search", &caller.shows).await;
@@ -376,7 +376,7 @@ async fn nothing_is_held(door: &Door, scene: &Scene, callers: &[Arc<Caller>], fi
     for mut client in clients {
         assert_eq!(client.answer().await.status(), 200);
     }
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
@@ -389,7 +389,7 @@ async fn answers_during_an_edit_follow_one_of_the_two_files() {
     }
     let servers: Vec<SocketAddr> = mirrors.iter().map(|mirror| mirror.address).collect();
     let first = Arc::new(File::by_chance(0, SERVERS, &mut dice));
-    let door = Door::open_live(&first.yaml(&servers));
+    let door = Proxy::start_live(&first.yaml(&servers));
     let keys = [stored(&door, "stored-0").await, stored(&door, "stored-1").await];
     let callers = callers(&keys);
     let scene = Arc::new(Scene {
@@ -443,7 +443,7 @@ async fn answers_during_an_edit_follow_one_of_the_two_files() {
 }
 
 /// Saves file after file, and looks what becomes of it.
-async fn operate(door: &Door, scene: &Scene, first: Arc<File>, dice: &mut Dice) {
+async fn operate(door: &Proxy, scene: &Scene, first: Arc<File>, dice: &mut Dice) {
     let seed = scene.seed;
     let mut room = Room::of(&first);
     let mut present = first;

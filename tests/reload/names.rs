@@ -1,7 +1,7 @@
 //! Files that name other tiers, upstreams and limits each time: what the page of metrics has of them.
 
 use crate::support::yaml::Yaml;
-use crate::support::{Client, Door, Mirror, get, soon, yaml};
+use crate::support::{Client, Mirror, Proxy, get, soon, yaml};
 
 /// A file with ten tiers, ten upstreams and ten limits that no other has.
 fn file(number: usize, mirror: &Mirror) -> String {
@@ -28,7 +28,7 @@ fn file(number: usize, mirror: &Mirror) -> String {
 #[tokio::test]
 async fn metrics_of_removed_names_go_the_others_go_on() {
     let mirror = Mirror::start().await;
-    let door = Door::open_live(&file(0, &mirror));
+    let door = Proxy::start_live(&file(0, &mirror));
     let mut client = Client::connect(door.address).await;
     let mut sizes = Vec::new();
     for number in 1..=40 {
@@ -86,7 +86,7 @@ async fn a_limit_that_comes_back_goes_on_counting_its_crowd() {
     };
     let with = file("[ { name: http, per: network, limit: 1000, window: 1h } ]");
     let crowded = r#"tiergate_limit_crowded_total{limit="http"}"#;
-    let door = Door::open_live(&with);
+    let door = Proxy::start_live(&with);
     let mut client = Client::connect(door.address).await;
     let mut crowd = async |callers: usize| {
         for at in 0..callers {

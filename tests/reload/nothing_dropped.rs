@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use crate::bad_files::{logged, save};
 use crate::support::program::Program;
 use crate::support::yaml::{Yaml, with_token_file};
-use crate::support::{Arrived, Client, Door, Mirror, Plan, Worker, hash, soon};
+use crate::support::{Arrived, Client, Mirror, Plan, Proxy, UpstreamServer, hash, soon};
 
 /// Lets the door read its file, which says that now, and answers with what the operator is told.
-async fn reload(door: &Door, yaml: &str) -> Value {
+async fn reload(door: &Proxy, yaml: &str) -> Value {
     door.save(yaml);
     let answer = door.operator("POST", "/reload", "").await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
@@ -23,13 +23,13 @@ async fn reload(door: &Door, yaml: &str) -> Value {
     told
 }
 
-async fn searching(door: &Door, key: &str) -> Client {
+async fn searching(door: &Proxy, key: &str) -> Client {
     let mut client = Client::connect(door.address).await;
     client.search(key).await;
     client
 }
 
-async fn refused(door: &Door, key: &str) -> String {
+async fn refused(door: &Proxy, key: &str) -> String {
     let answer = searching(door, key).await.answer().await;
     assert_ne!(answer.status(), 200);
     answer.reason()
@@ -41,7 +41,7 @@ async fn found(mut client: Client) {
 }
 
 /// Those who wait, as the operator sees them: in the order in which they are served.
-async fn waiting(door: &Door) -> Vec<(String, u64)> {
+async fn waiting(door: &Proxy) -> Vec<(String, u64)> {
     let queue = door.queue().await;
     let line = |job: &Value| {
         let priority = job["priority"].as_u64().expect("a number");
@@ -50,7 +50,7 @@ async fn waiting(door: &Door) -> Vec<(String, u64)> {
     queue["waiting"].as_array().expect("a list").iter().map(line).collect()
 }
 
-async fn pool(door: &Door, upstream: &str) -> Option<(u64, u64)> {
+async fn pool(door: &Proxy, upstream: &str) -> Option<(u64, u64)> {
     let queue = door.queue().await;
     let pools = queue["pools"].as_array().expect("a list");
     let pool = pools.iter().find(|pool| pool["upstream"] == upstream)?;
@@ -60,15 +60,15 @@ async fn pool(door: &Door, upstream: &str) -> Option<(u64, u64)> {
 fn plan<'a>(servers: &'a [(SocketAddr, u32)], seats: u32) -> Plan<'a> {
     Plan {
         cores: 1,
-        seats,
+        queue_length: seats,
         servers,
         ..Plan::default()
     }
 }
 
 /// A door with one slot, at which `p6` runs.
-async fn busy(worker: &Worker, seats: u32) -> (Door, Client, Arrived) {
-    let door = Door::open_live(&plan(&[(worker.address, 1)], seats).yaml());
+async fn busy(worker: &UpstreamServer, seats: u32) -> (Proxy, Client, Arrived) {
+    let door = Proxy::start_live(&plan(&[(worker.address, 1)], seats).yaml());
     let running = searching(&door, "p6").await;
     let arrived = worker.request().await;
     (door, running, arrived)
@@ -76,12 +76,12 @@ async fn busy(worker: &Worker, seats: u32) -> (Door, Client, Arrived) {
 
 #[tokio::test]
 async fn queued_jobs_take_the_new_priority_in_arrival_order() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let (door, running, mut arrived) = busy(&worker, 8).await;
     let mut clients = Vec::new();
     for (at, key) in ["p1", "p2", "p3", "p1"].into_iter().enumerate() {
         clients.push(searching(&door, key).await);
-        door.house_until(at + 1, 1).await;
+        door.jobs_until(at + 1, 1).await;
     }
     let servers = [(worker.address, 1)];
     let yaml = plan(&servers, 8)
@@ -95,7 +95,7 @@ async fn queued_jobs_take_the_new_priority_in_arrival_order() {
     for (left, caller) in (0..order.len()).rev().zip(order) {
         arrived.answer("").await;
         arrived = Arrived::on(arrived.stream).await;
-        door.house_until(left, 1).await;
+        door.jobs_until(left, 1).await;
         let queue = door.queue().await;
         assert_eq!(queue["running"][0]["caller"], caller);
     }
@@ -103,17 +103,17 @@ async fn queued_jobs_take_the_new_priority_in_arrival_order() {
     for client in clients.into_iter().chain([running]) {
         found(client).await;
     }
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn queued_jobs_follow_a_renamed_tier_and_account() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let (door, running, mut arrived) = busy(&worker, 8).await;
     let mut clients = Vec::new();
     for (at, key) in ["p1", "p3"].into_iter().enumerate() {
         clients.push(searching(&door, key).await);
-        door.house_until(at + 1, 1).await;
+        door.jobs_until(at + 1, 1).await;
     }
     let yaml = plan(&[(worker.address, 1)], 8).yaml();
     let renamed = yaml
@@ -132,17 +132,17 @@ async fn queued_jobs_follow_a_renamed_tier_and_account() {
     for client in clients.into_iter().chain([running]) {
         found(client).await;
     }
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn requeueing_and_a_shorter_queue_drop_nobody() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let (door, running, mut arrived) = busy(&worker, 3).await;
     let mut clients = Vec::new();
     for (at, key) in ["p1", "p2", "p3"].into_iter().enumerate() {
         clients.push(searching(&door, key).await);
-        door.house_until(at + 1, 1).await;
+        door.jobs_until(at + 1, 1).await;
     }
     // Two seats fewer, and those that wait change their places.
     let servers = [(worker.address, 1)];
@@ -159,19 +159,19 @@ async fn requeueing_and_a_shorter_queue_drop_nobody() {
     for left in [2, 1] {
         arrived.answer("").await;
         arrived = Arrived::on(arrived.stream).await;
-        door.house_until(left, 1).await;
+        door.jobs_until(left, 1).await;
         assert_eq!(refused(&door, "p0").await, "queue_full");
     }
     arrived.answer("").await;
     arrived = Arrived::on(arrived.stream).await;
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     clients.push(searching(&door, "p0").await);
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     // A longer one is used at once.
     assert_eq!(refused(&door, "p0").await, "queue_full");
     reload(&door, &plan(&servers, 2).yaml()).await;
     clients.push(searching(&door, "p0").await);
-    door.house_until(2, 1).await;
+    door.jobs_until(2, 1).await;
     for _ in 0..2 {
         arrived.answer("").await;
         arrived = Arrived::on(arrived.stream).await;
@@ -186,33 +186,33 @@ async fn requeueing_and_a_shorter_queue_drop_nobody() {
             .abs()
             < 0.5
     );
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn more_slots_are_used_at_once_and_fewer_drain() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let (door, running, first) = busy(&worker, 8).await;
     let mut clients = vec![running];
     for at in 1..=3 {
         clients.push(searching(&door, "p1").await);
-        door.house_until(at, 1).await;
+        door.jobs_until(at, 1).await;
     }
     // Who waits gets the new slots without anybody having ended.
     reload(&door, &plan(&[(worker.address, 3)], 8).yaml()).await;
     let mut arrived = vec![first, worker.request().await, worker.request().await];
-    door.house_until(1, 3).await;
+    door.jobs_until(1, 3).await;
     // Two fewer: nobody is broken off, and what is given back isn't given again.
     reload(&door, &plan(&[(worker.address, 1)], 8).yaml()).await;
     assert_eq!(pool(&door, "search").await, Some((1, 3)));
     for left in [2, 1] {
         arrived.pop().expect("it runs").answer("").await;
-        door.house_until(1, left).await;
+        door.jobs_until(1, left).await;
     }
     let mut last = arrived.pop().expect("it runs");
     last.answer("").await;
     let mut next = Arrived::on_either(last.stream, &worker).await;
-    door.house_until(0, 1).await;
+    door.jobs_until(0, 1).await;
     next.answer("").await;
     for client in clients {
         found(client).await;
@@ -222,14 +222,14 @@ async fn more_slots_are_used_at_once_and_fewer_drain() {
 
 #[tokio::test]
 async fn a_removed_server_finishes_its_jobs_and_gets_no_more() {
-    let (old, new) = (Worker::start().await, Worker::start().await);
+    let (old, new) = (UpstreamServer::start().await, UpstreamServer::start().await);
     let (door, running, mut at_old) = busy(&old, 8).await;
     let waits = searching(&door, "p1").await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     reload(&door, &plan(&[(new.address, 2)], 8).yaml()).await;
     // Who waits goes to the new one, at once.
     let mut at_new = new.request().await;
-    door.house_until(0, 2).await;
+    door.jobs_until(0, 2).await;
     at_old.answer("old").await;
     let mut running = running;
     assert_eq!(running.answer().await.text(), "old");
@@ -238,7 +238,7 @@ async fn a_removed_server_finishes_its_jobs_and_gets_no_more() {
     // Back again, beside the other: it is used as before.
     reload(&door, &plan(&[(old.address, 1), (new.address, 1)], 8).yaml()).await;
     let clients = [searching(&door, "p1").await, searching(&door, "p1").await];
-    door.house_until(0, 2).await;
+    door.jobs_until(0, 2).await;
     // Nothing is kept open to a server that is gone.
     drop(at_old);
     let mut one = old.request().await;
@@ -265,13 +265,13 @@ fn upstreams(search: &str, listed: &[(&str, SocketAddr)]) -> String {
 
 #[tokio::test]
 async fn a_removed_upstream_finishes_its_jobs_and_may_return() {
-    let (old, new) = (Worker::start().await, Worker::start().await);
-    let door = Door::open_live(&upstreams("one", &[("one", old.address)]));
+    let (old, new) = (UpstreamServer::start().await, UpstreamServer::start().await);
+    let door = Proxy::start_live(&upstreams("one", &[("one", old.address)]));
     let mut clients = vec![searching(&door, "p1").await];
     let mut at_old = old.request().await;
     for at in 1..=2 {
         clients.push(searching(&door, "p1").await);
-        door.house_until(at, 1).await;
+        door.jobs_until(at, 1).await;
     }
     reload(&door, &upstreams("two", &[("two", new.address)])).await;
     // Who comes now is served there, past those who wait for the other.
@@ -282,11 +282,11 @@ async fn a_removed_upstream_finishes_its_jobs_and_may_return() {
     assert_eq!(pool(&door, "one").await, Some((1, 1)));
     at_old.answer("").await;
     at_old = Arrived::on(at_old.stream).await;
-    door.house_until(1, 1).await;
+    door.jobs_until(1, 1).await;
     // The same name again, while somebody is there.
     reload(&door, &upstreams("one", &[("one", old.address), ("two", new.address)])).await;
     clients.push(searching(&door, "p1").await);
-    door.house_until(2, 1).await;
+    door.jobs_until(2, 1).await;
     for _ in 0..2 {
         at_old.answer("").await;
         at_old = Arrived::on(at_old.stream).await;
@@ -315,7 +315,7 @@ async fn a_removed_upstream_finishes_its_jobs_and_may_return() {
 
 #[tokio::test]
 async fn debits_holds_and_concurrency_stay() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let servers = [(worker.address, 4)];
     let of = |tier: &'static str| {
         let plan = Plan {
@@ -324,7 +324,7 @@ async fn debits_holds_and_concurrency_stay() {
         };
         plan.yaml()
     };
-    let door = Door::open_live(&of("concurrency: 2, quota: { limit: 10, rolling: 24h }"));
+    let door = Proxy::start_live(&of("concurrency: 2, quota: { limit: 10, rolling: 24h }"));
     let mut stream = None;
     for _ in 0..3 {
         let client = searching(&door, "p1").await;
@@ -352,7 +352,7 @@ async fn debits_holds_and_concurrency_stay() {
     for client in [running, last] {
         found(client).await;
     }
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
     // A window that nobody has had yet is filled from the journal.
     reload(
         &door,
@@ -376,13 +376,13 @@ async fn debits_holds_and_concurrency_stay() {
 
 #[tokio::test]
 async fn what_limits_have_counted_stays() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let servers = [(worker.address, 4)];
     let of = |limit: u32| {
         let yaml = plan(&servers, 8).yaml();
         format!("{yaml}\nlimits:\n  - {{ name: http, per: account, limit: {limit}, window: 1h }}\n")
     };
-    let door = Door::open_live(&of(3));
+    let door = Proxy::start_live(&of(3));
     let mut client = Client::connect(door.address).await;
     let mut me = async || client.ask("GET", "/me", "x-api-key: p1\r\n").await.status();
     assert_eq!([me().await, me().await, me().await, me().await], [200, 200, 200, 429]);
@@ -394,10 +394,10 @@ async fn what_limits_have_counted_stays() {
 
 #[tokio::test]
 async fn accounts_that_are_listed_come_and_go_and_move() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let servers = [(worker.address, 4)];
     let yaml = plan(&servers, 8).yaml();
-    let door = Door::open_live(&yaml);
+    let door = Proxy::start_live(&yaml);
     let who = async |key: &str| {
         let mut client = Client::connect(door.address).await;
         let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await;
@@ -430,10 +430,10 @@ async fn accounts_that_are_listed_come_and_go_and_move() {
 
 #[tokio::test]
 async fn everything_else_that_can_change_does_so_at_once() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let servers = [(worker.address, 4)];
     let yaml = plan(&servers, 8).yaml();
-    let door = Door::open_live(&yaml);
+    let door = Proxy::start_live(&yaml);
     let ask = async |path: &str, headers: &str| Client::connect(door.address).await.ask("GET", path, headers).await;
     let more = |more: &str| format!("{yaml}\n{more}\n");
 
@@ -494,10 +494,10 @@ async fn everything_else_that_can_change_does_so_at_once() {
 
 #[tokio::test]
 async fn connections_grow_and_shrink() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let servers = [(worker.address, 4)];
     let max = |max: u32| format!("{}\nconnections: {{ max: {max} }}\n", plan(&servers, 8).yaml());
-    let door = Door::open_live(&max(1));
+    let door = Proxy::start_live(&max(1));
     let mut first = Client::connect(door.address).await;
     assert_eq!(first.ask("GET", "/me", "").await.status(), 200);
     // The second one waits to be taken, and is when there is room for two.
@@ -519,7 +519,7 @@ async fn connections_grow_and_shrink() {
 
 #[tokio::test]
 async fn a_shorter_drain_is_that_of_the_next_closing() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let drain = |drain: &'static str| Plan {
         more: drain,
         cores: 1,
@@ -533,7 +533,7 @@ async fn a_shorter_drain_is_that_of_the_next_closing() {
         }
         .yaml()
     };
-    let door = Door::open_live(&yaml("drain_timeout: 1h"));
+    let door = Proxy::start_live(&yaml("drain_timeout: 1h"));
     let _running = searching(&door, "p1").await;
     let _arrived = worker.request().await;
     reload(&door, &yaml("drain_timeout: 10ms")).await;
@@ -543,7 +543,7 @@ async fn a_shorter_drain_is_that_of_the_next_closing() {
 
 #[tokio::test]
 async fn accounts_of_a_removed_tier_are_anonymous_and_logged() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let servers = [(worker.address, 4)];
     let yaml = plan(&servers, 8).yaml();
     let program = Program::start(&yaml).await;
@@ -577,7 +577,7 @@ async fn accounts_of_a_removed_tier_are_anonymous_and_logged() {
 
 #[tokio::test]
 async fn settings_that_need_a_restart_are_reported() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let servers = [(worker.address, 4)];
     let yaml = plan(&servers, 8).yaml();
     let program = Program::start(&yaml).await;
@@ -601,10 +601,10 @@ async fn settings_that_need_a_restart_are_reported() {
 
 #[tokio::test]
 async fn the_operators_token_is_changed_by_a_reload() {
-    let worker = Worker::start().await;
+    let worker = UpstreamServer::start().await;
     let servers = [(worker.address, 4)];
     let yaml = plan(&servers, 8).yaml();
-    let door = Door::open_live(&yaml);
+    let door = Proxy::start_live(&yaml);
     let file = door.folder().join("other.token");
     std::fs::write(&file, "another-token-of-at-least-32-characters").expect("a folder to write to");
     let named = with_token_file(&yaml, &file);
@@ -645,7 +645,7 @@ async fn who_is_on_the_way_to_an_upstream_that_is_removed_gets_there() {
             .route(format_args!("path: \"/image/{{*rest}}\", upstream: {one}"))
             .text()
     };
-    let door = Door::open_live(&yaml(0));
+    let door = Proxy::start_live(&yaml(0));
     let ended = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
     for at in 0..16 {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use tokio::task::JoinSet;
 
-use crate::support::{Client, Door, Mirror, soon, yaml};
+use crate::support::{Client, Mirror, Proxy, soon, yaml};
 
 const EDITS: usize = 150;
 /// Clients of each caller, and the concurrency that it has by both files.
@@ -54,7 +54,7 @@ async fn asks(door: SocketAddr, path: &'static str, key: String, over: Arc<Atomi
 #[tokio::test]
 async fn nobody_is_judged_by_two_files_together() {
     let mirror = Mirror::start().await;
-    let door = Door::open_live(&file(false, mirror.address));
+    let door = Proxy::start_live(&file(false, mirror.address));
     // Of a tier that only one of the files has, whose terms the other one's strangers have.
     let body = r#"{ "name": "kept", "tier": "stored" }"#;
     assert_eq!(door.operator("POST", "/accounts", body).await.status(), 201);

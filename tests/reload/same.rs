@@ -7,7 +7,7 @@ use tiergate::policy::time::UnixTime;
 use crate::dice::Dice;
 use crate::document::Document;
 use crate::knobs::{KNOBS, ORDERS, base};
-use crate::support::{Answer, Client, Door, Mirror, hash};
+use crate::support::{Answer, Client, Mirror, Proxy, hash};
 
 const PAIRS: usize = 60;
 /// Places at which two files may differ.
@@ -143,7 +143,7 @@ fn by_chance(dice: &mut Dice) -> Document {
 }
 
 /// All that the door says when it is asked all that, and what the operator sees then.
-async fn told(door: &Door, workers: &Workers) -> Vec<String> {
+async fn told(door: &Proxy, workers: &Workers) -> Vec<String> {
     let mut told = Vec::new();
     for (method, path, headers) in QUESTIONS {
         let mut client = Client::connect(door.address).await;
@@ -152,7 +152,7 @@ async fn told(door: &Door, workers: &Workers) -> Vec<String> {
         let question = format!("{method} {path}\n{headers}");
         told.push(format!("{question}\n{}", workers.told(&words(&answer))));
     }
-    door.house_until(0, 0).await;
+    door.jobs_until(0, 0).await;
     let mut queue = door.queue().await;
     let pools = queue["pools"].as_array_mut().expect("a list");
     pools.sort_by_key(|pool| pool["upstream"].to_string());
@@ -193,7 +193,7 @@ fn same(one: &str, other: &str) -> bool {
             .all(|(one, other)| one == other || near(one, other))
 }
 
-async fn document(door: &Door) -> Value {
+async fn document(door: &Proxy) -> Value {
     door.operator("GET", "/config", "").await.json()["config"].clone()
 }
 
@@ -207,11 +207,11 @@ async fn an_idle_reload_equals_a_fresh_start() {
         let (one, other) = (by_chance(&mut dice), by_chance(&mut dice));
         let (one, other) = (workers.file(&one), workers.file(&other));
         let about = format!("TIERGATE_SEED={seed}, pair {pair}:\n{one}\n{other}\n");
-        let edited = Door::open_live_at(NOON, &one);
+        let edited = Proxy::start_live_at(NOON, &one);
         edited.save(&other);
         let reloaded = edited.operator("POST", "/reload", "").await;
         assert_eq!(reloaded.status(), 200, "{about}{}", reloaded.text());
-        let started = Door::open_live_at(NOON, &other);
+        let started = Proxy::start_live_at(NOON, &other);
         assert_eq!(document(&edited).await, document(&started).await, "{about}");
         let (by_edit, by_start) = (told(&edited, &workers).await, told(&started, &workers).await);
         for (by_edit, by_start) in by_edit.iter().zip(&by_start) {

@@ -4,21 +4,21 @@ use tiergate::clock::Hands;
 use tiergate::policy::time::{Span, UnixTime};
 
 use super::visitor::{Told, Visitor, is_about, retry_after, tells_nothing, told};
-use crate::support::fast::FastWorker;
-use crate::support::{Answer, Door};
+use crate::support::fast::FastServer;
+use crate::support::{Answer, Proxy};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 /// Long enough for the limiter of bursts.
 const PAUSE: Span = Span::from_millis(100);
 
-fn degraded(worker: &FastWorker) -> (Door, &'static Hands) {
-    Door::open_preset("anilist", str::to_owned, &[("graphql", worker.address)], NOON)
+fn degraded(worker: &FastServer) -> (Proxy, &'static Hands) {
+    Proxy::start_preset("anilist", str::to_owned, &[("graphql", worker.address)], NOON)
 }
 
 /// "The AniList API has a rate limit of 90 requests per minute": without the warning that stands above it.
-fn normal(worker: &FastWorker) -> (Door, &'static Hands) {
+fn normal(worker: &FastServer) -> (Proxy, &'static Hands) {
     let restored = |text: &str| text.replace(" degraded: 30,", "");
-    Door::open_preset("anilist", restored, &[("graphql", worker.address)], NOON)
+    Proxy::start_preset("anilist", restored, &[("graphql", worker.address)], NOON)
 }
 
 /// So many queries, one after the other, of which none tells more than the document's sample; the last answer.
@@ -57,7 +57,7 @@ fn left(remaining: u64) -> Told {
 /// and in the sample nothing else.
 #[tokio::test]
 async fn ninety_requests_a_minute() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, hands) = normal(&worker);
     let mut visitor = Visitor::at(1, &door).await;
     let first = ask(&mut visitor).await;
@@ -82,7 +82,7 @@ async fn ninety_requests_a_minute() {
 /// minute."
 #[tokio::test]
 async fn thirty_are_let_through_while_it_is_degraded() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, hands) = degraded(&worker);
     let mut visitor = Visitor::at(1, &door).await;
     let last = query(&mut visitor, hands, 30).await;
@@ -110,7 +110,7 @@ async fn thirty_are_let_through_while_it_is_degraded() {
 /// another request. X-RateLimit-Reset contains the Unix timestamp of when you can make another request."
 #[tokio::test]
 async fn a_timeout_of_a_minute() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, hands) = normal(&worker);
     let mut visitor = Visitor::at(1, &door).await;
     query(&mut visitor, hands, 90).await;
@@ -148,7 +148,7 @@ async fn a_timeout_of_a_minute() {
 /// "Along with the 429 error code, you will recieve a GraphQL error message".
 #[tokio::test]
 async fn an_error_as_graphql_has_it() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, hands) = degraded(&worker);
     let mut visitor = Visitor::at(1, &door).await;
     query(&mut visitor, hands, 30).await;
@@ -166,7 +166,7 @@ async fn an_error_as_graphql_has_it() {
 /// too many requests in a very short period of time." Nothing is told of it.
 #[tokio::test]
 async fn bursts_are_limited_and_nothing_is_told_of_that() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, hands) = normal(&worker);
     let mut visitor = Visitor::at(1, &door).await;
     let mut let_through = 0;
@@ -195,7 +195,7 @@ async fn bursts_are_limited_and_nothing_is_told_of_that() {
 /// manual rate limit raise."
 #[tokio::test]
 async fn a_raise_on_request() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, hands) = degraded(&worker);
     let raise = r#"{ "limits": { "anilist": 300 }, "note": "asked by mail" }"#;
     assert_eq!(door.operator("PATCH", "/networks/127.0.0.5", raise).await.status(), 200);
@@ -217,7 +217,7 @@ async fn has_three_hundred(visitor: &mut Visitor, hands: &Hands) {
 /// "Your AniList username": of an account, by the key that it sends from its server.
 #[tokio::test]
 async fn a_raise_of_an_account_on_request() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, hands) = degraded(&worker);
     let account = r#"{ "name": "bot", "tier": "everybody", "limits": { "anilist": 300 } }"#;
     assert_eq!(door.operator("POST", "/accounts", account).await.status(), 201);

@@ -6,7 +6,7 @@ use tiergate::policy::time::UnixTime;
 
 use super::queue_table::{Row, System};
 use super::quota_table::{Line, key_of, with_sponsors};
-use crate::support::{Arrived, Client, Door, Worker, hash};
+use crate::support::{Arrived, Client, Proxy, UpstreamServer, hash};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 /// So many of each priority may be drawn, and one more knock.
@@ -44,14 +44,14 @@ struct Hall<'s> {
     seated: Vec<(u8, Client)>,
     knocks: usize,
     /// For which the door's connections are.
-    _worker: Worker,
-    door: Door,
+    _worker: UpstreamServer,
+    door: Proxy,
 }
 
 impl<'s> Hall<'s> {
     async fn busy(system: &'s System) -> Self {
-        let worker = Worker::start().await;
-        let (door, _) = Door::open_preset(system.preset, with_a_crowd, &[(system.upstream, worker.address)], NOON);
+        let worker = UpstreamServer::start().await;
+        let (door, _) = Proxy::start_preset(system.preset, with_a_crowd, &[(system.upstream, worker.address)], NOON);
         let mut running = Vec::new();
         for _ in 0..system.slots() {
             let mut client = Client::connect(door.address).await;
@@ -88,7 +88,7 @@ impl<'s> Hall<'s> {
 
     /// Waits until those wait who should, by their priorities, and no others.
     async fn is_as_seated(&self) {
-        self.door.house_until(self.seated.len(), self.running.len()).await;
+        self.door.jobs_until(self.seated.len(), self.running.len()).await;
         let page = self.door.queue().await;
         let waiting = page["waiting"].as_array().expect("a list");
         let mut found: Vec<u64> = waiting.iter().filter_map(|job| job["priority"].as_u64()).collect();
@@ -134,8 +134,8 @@ impl Row {
 /// Checks over HTTP that everybody of the table has as many searches at once as it says, that one more is 402, and that neither
 /// what is no search nor what has ended counts.
 pub async fn check_concurrency(system: &System, table: &[Line]) {
-    let worker = Worker::start().await;
-    let (door, _) = Door::open_preset(system.preset, with_sponsors, &[(system.upstream, worker.address)], NOON);
+    let worker = UpstreamServer::start().await;
+    let (door, _) = Proxy::start_preset(system.preset, with_sponsors, &[(system.upstream, worker.address)], NOON);
     for (tier, _, concurrency, _) in table {
         let key = key_of(tier).map_or(String::new(), |(_, key)| key);
         let search = async || {

@@ -13,8 +13,8 @@ use super::hall::check_concurrency;
 use super::queue_table::{Row, System, row};
 use super::quota_table::{House, Line, check_counted, with_sponsors};
 use super::visitor::{Told, Visitor, is_about, retry_after, told};
-use crate::support::fast::FastWorker;
-use crate::support::{Client, Door, metric_sum};
+use crate::support::fast::FastServer;
+use crate::support::{Client, Proxy, metric_sum};
 
 const SYSTEM: System = System {
     preset: "shotit",
@@ -81,7 +81,7 @@ const MINUTE: Span = Span::from_secs(60);
 const API: &str = "api.shotit";
 
 /// `/bulk` is ours, so that the tests get through a thousand: a search that costs 100.
-fn open_at(worker: &FastWorker, at: UnixTime) -> House {
+fn open_at(worker: &FastServer, at: UnixTime) -> House {
     let with_bulk = |text: String| {
         let search = "  - { host: api.shotit, path: /search, ";
         assert!(text.contains(search));
@@ -91,14 +91,14 @@ fn open_at(worker: &FastWorker, at: UnixTime) -> House {
     House::open("shotit", with_bulk, ("api", worker), API, at)
 }
 
-fn open(worker: &FastWorker) -> House {
+fn open(worker: &FastServer) -> House {
     open_at(worker, NOON)
 }
 
 /// As it comes, but for the sponsors: its three servers, with the clock in the test's own hands.
-fn three_servers(web: &FastWorker, api: &FastWorker, media: &FastWorker) -> (Door, &'static Hands) {
+fn three_servers(web: &FastServer, api: &FastServer, media: &FastServer) -> (Proxy, &'static Hands) {
     let upstreams = [("web", web.address), ("api", api.address), ("media", media.address)];
-    Door::open_preset("shotit", with_sponsors, &upstreams, NOON)
+    Proxy::start_preset("shotit", with_sponsors, &upstreams, NOON)
 }
 
 /// Uses up so many searches of that tier's.
@@ -112,7 +112,7 @@ async fn use_up(house: &House, tier: &str, searches: u64) {
 /// | Server | Hostname | HTTP Rate Limit |: "this limit also applies to to other HTTP servers".
 #[tokio::test]
 async fn three_servers_by_host_with_a_limit_each() {
-    let (web, api, media) = (FastWorker::start(), FastWorker::start(), FastWorker::start());
+    let (web, api, media) = (FastServer::start(), FastServer::start(), FastServer::start());
     let (door, hands) = three_servers(&web, &api, &media);
     let mut visitor = Visitor::at(1, &door).await;
     // | Web server | shotit | 600/min |, | API server | api.shotit | 60/min |, | Media server | media.shotit | 60/min |
@@ -145,7 +145,7 @@ async fn three_servers_by_host_with_a_limit_each() {
 /// could be guessed without end.
 #[tokio::test]
 async fn no_key_is_guessed_at_a_host_that_there_is_not() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, _) = three_servers(&worker, &worker, &worker);
     let mut guessing = Visitor::at(1, &door).await.with_key("x-trace-key", "guess");
     for host in ["another.shotit", "shotit.evil.example", "127.0.0.1", ""] {
@@ -167,7 +167,7 @@ async fn no_key_is_guessed_at_a_host_that_there_is_not() {
 /// "Regardless of which url endpoint you're calling. This is always counted by IP address, even if you request with an API Key."
 #[tokio::test]
 async fn sixty_a_minute_by_address_for_any_path_and_key() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, _) = three_servers(&worker, &worker, &worker);
     let mut without = Visitor::at(1, &door).await;
     let mut with = Visitor::at(1, &door).await.with_key("x-trace-key", "key-100");
@@ -190,7 +190,7 @@ async fn sixty_a_minute_by_address_for_any_path_and_key() {
 /// `x-ratelimit-reset: 1620537960`. "Request would fail with HTTP 429 (Too Many Requests)."
 #[tokio::test]
 async fn the_headers_as_they_are_spelled() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, hands) = three_servers(&worker, &worker, &worker);
     let mut client = Client::connect(door.address).await;
     client
@@ -222,7 +222,7 @@ async fn the_headers_as_they_are_spelled() {
 
 #[tokio::test]
 async fn the_sponsor_table() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     open(&worker).check_told(&SPONSORS).await;
     check_counted("shotit", &SPONSORS);
 }
@@ -230,7 +230,7 @@ async fn the_sponsor_table() {
 /// Each quota of the table is searched through, over HTTP.
 #[tokio::test]
 async fn the_monthly_quotas() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let house = open(&worker);
     house.check_spent(&SPONSORS, 100).await;
     let debits = metric_sum(house.door.admin, "tiergate_quota_debits_total", "").await;
@@ -240,7 +240,7 @@ async fn the_monthly_quotas() {
 /// "Any unique IP address would be considered as one unique user."
 #[tokio::test]
 async fn an_address_is_a_user() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let house = open(&worker);
     house.searches("free", 3).await;
     for (host, used) in [(1, 3), (2, 0)] {
@@ -254,7 +254,7 @@ async fn an_address_is_a_user() {
 /// 2000 monthly quota." And "search request would fail with HTTP 402".
 #[tokio::test]
 async fn with_and_without_a_key_2000_and_not_one_more() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let house = open(&worker);
     for tier in ["free", "$1"] {
         use_up(&house, tier, 990).await;
@@ -270,7 +270,7 @@ async fn with_and_without_a_key_2000_and_not_one_more() {
 /// requests, including HTTP 4xx and 5xx." Nor "throttled requests".
 #[tokio::test]
 async fn only_http_200_is_deducted() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let house = open(&worker);
     for status in [201, 204, 400, 402, 404, 429, 500, 502, 503] {
         let answer = house.ask("free", &format!("/search?status={status}")).await;
@@ -291,7 +291,7 @@ async fn only_http_200_is_deducted() {
 /// "You don't have to worry about wasting quota on malformed requests": those that the door itself turns away.
 #[tokio::test]
 async fn malformed_requests_do_not_count() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     open(&worker).check_malformed_is_free(60).await;
     assert_eq!(worker.requests(), 0);
 }
@@ -299,7 +299,7 @@ async fn malformed_requests_do_not_count() {
 /// "Search Quota reset every 1st of each month."
 #[tokio::test]
 async fn the_quota_is_reset_on_the_first_of_each_month() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     // 2028-01-31T23:00:00Z. That year has a 29th of February.
     let house = open_at(&worker, UnixTime::from_secs(1_832_972_400));
     use_up(&house, "free", 1_000).await;

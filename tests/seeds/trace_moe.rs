@@ -13,8 +13,8 @@ use super::hall::check_concurrency;
 use super::queue_table::{Row, System, row};
 use super::quota_table::{House, Line, check_counted, with_sponsors};
 use super::visitor::{Told, Visitor, is_about, retry_after, told};
-use crate::support::fast::FastWorker;
-use crate::support::{Client, Door, Worker, metric_sum};
+use crate::support::fast::FastServer;
+use crate::support::{Client, Proxy, UpstreamServer, metric_sum};
 
 const SYSTEM: System = System {
     preset: "trace-moe",
@@ -80,20 +80,20 @@ const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const HOUR: u64 = 3_600;
 const MINUTE: Span = Span::from_secs(60);
 
-fn open(worker: &FastWorker) -> House {
+fn open(worker: &FastServer) -> House {
     House::open("trace-moe", |text| text, ("search", worker), "door.example", NOON)
 }
 
 /// The same, with the clock in the test's own hands, behind a proxy on this machine.
-fn open_behind_a_proxy(worker: &FastWorker) -> (Door, &'static Hands) {
+fn open_behind_a_proxy(worker: &FastServer) -> (Proxy, &'static Hands) {
     let edited = |text: &str| format!("{}\ntrusted_proxies: [127.0.0.1]\n", with_sponsors(text));
-    Door::open_preset("trace-moe", edited, &[("search", worker.address)], NOON)
+    Proxy::start_preset("trace-moe", edited, &[("search", worker.address)], NOON)
 }
 
 /// "The API server has a global request rate limit of 100 requests/min per IP address (or IPv6 /64 block) with or without an API Key."
 #[tokio::test]
 async fn a_hundred_requests_a_minute_with_and_without_a_key_together() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, hands) = open_behind_a_proxy(&worker);
     let mut without = Visitor::behind_a_proxy("192.0.2.1", &door).await;
     let mut with = Visitor::behind_a_proxy("192.0.2.1", &door)
@@ -118,7 +118,7 @@ async fn a_hundred_requests_a_minute_with_and_without_a_key_together() {
 /// "Per IP address (or IPv6 /64 block)".
 #[tokio::test]
 async fn an_ipv6_block_of_64_bits_is_one_address() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, _) = open_behind_a_proxy(&worker);
     for address in ["2001:db8:1:2::1", "[2001:db8:1:2:ffff:ffff:ffff:ffff]:443"] {
         Visitor::behind_a_proxy(address, &door)
@@ -138,7 +138,7 @@ async fn an_ipv6_block_of_64_bits_is_one_address() {
 /// Many Requests)."
 #[tokio::test]
 async fn every_answer_tells_of_the_limit() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let (door, hands) = open_behind_a_proxy(&worker);
     let mut visitor = Visitor::behind_a_proxy("192.0.2.1", &door).await;
     let reset = told(&visitor.get("/image/1").await).reset.expect("a reset");
@@ -159,7 +159,7 @@ async fn every_answer_tells_of_the_limit() {
 
 #[tokio::test]
 async fn the_sponsor_table() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     open(&worker).check_told(&SPONSORS).await;
     check_counted("trace-moe", &SPONSORS);
 }
@@ -168,7 +168,7 @@ async fn the_sponsor_table() {
 /// take a minute.
 #[tokio::test]
 async fn the_daily_quotas() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let with_bulk = |text: String| {
         let search = "  - { path: /search, ";
         assert!(text.contains(search));
@@ -185,7 +185,7 @@ async fn the_daily_quotas() {
 /// one unique user."
 #[tokio::test]
 async fn an_address_is_a_user() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let house = open(&worker);
     house.searches("free", 3).await;
     for (host, used) in [(1, 3), (2, 0)] {
@@ -200,7 +200,7 @@ async fn an_address_is_a_user() {
 /// quota, the search request will fail with HTTP 402".
 #[tokio::test]
 async fn with_and_without_a_key_200_and_not_one_more() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let house = open(&worker);
     for _ in 0..100 {
         for tier in ["free", "$1"] {
@@ -219,7 +219,7 @@ async fn with_and_without_a_key_200_and_not_one_more() {
 /// images, throttled requests, or database errors."
 #[tokio::test]
 async fn failed_searches_do_not_count() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let house = open(&worker);
     for status in [400, 402, 403, 404, 405, 413, 429, 500, 502, 503, 504] {
         for _ in 0..10 {
@@ -239,7 +239,7 @@ async fn failed_searches_do_not_count() {
 /// "You don't have to worry about wasting quota on malformed requests": those that the door itself turns away.
 #[tokio::test]
 async fn malformed_requests_do_not_count() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     open(&worker).check_malformed_is_free(100).await;
     assert_eq!(worker.requests(), 0);
 }
@@ -247,7 +247,7 @@ async fn malformed_requests_do_not_count() {
 /// "Search quota counts in a rolling window of 24 hours."
 #[tokio::test]
 async fn a_rolling_window_of_24_hours() {
-    let worker = FastWorker::start();
+    let worker = FastServer::start();
     let house = open(&worker);
     house.searches("free", 60).await;
     house.advance(14 * HOUR);
@@ -272,8 +272,8 @@ async fn searches_at_once_and_what_is_no_search() {
 /// "If the queue is full, upcoming new requests will be rejected with HTTP 503."
 #[tokio::test]
 async fn a_full_queue_rejects_the_free_and_serves_the_paying() {
-    let worker = Worker::start().await;
-    let (door, _) = Door::open_preset("trace-moe", with_sponsors, &[("search", worker.address)], NOON);
+    let worker = UpstreamServer::start().await;
+    let (door, _) = Proxy::start_preset("trace-moe", with_sponsors, &[("search", worker.address)], NOON);
     let mut running = Vec::new();
     for host in 2..6 {
         let mut client = Client::connect_from(host, door.address).await;
@@ -285,7 +285,7 @@ async fn a_full_queue_rejects_the_free_and_serves_the_paying() {
         let mut client = Client::connect_from(host, door.address).await;
         client.search("").await;
         waiting.push(client);
-        door.house_until(waiting.len(), 4).await;
+        door.jobs_until(waiting.len(), 4).await;
     }
     let mut late = Client::connect_from(14, door.address).await;
     late.search("").await;

@@ -1,8 +1,8 @@
 //! What must survive, whatever happens: the ledger, its windows and statistics over the database.
 
+mod backfill;
 mod clock;
 mod crashes;
-mod filling;
 #[path = "../support/folder.rs"]
 mod folder;
 mod folders;

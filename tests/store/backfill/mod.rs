@@ -1,8 +1,8 @@
 //! A window that is new in a reload is filled from what was written down before, each debit once, while searches go on
 //! (semantics §5.5).
-//!
-//! Random histories over every store, against a list of all debits: windows come and go at random moments, with jobs in the
-//! house, on their way to the disk, and given up. The seed is printed: `TIERGATE_SEED=7` runs that one alone.
+
+mod cases;
+mod random;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -25,14 +25,10 @@ use tiergate::store::{Database, Debited, Fence, History, JobHistory, Ledger, Pas
 use tiergate::telemetry::DatabaseMeters;
 use tokio::runtime::Runtime;
 
-use crate::folder::Folder;
-use crate::kit::{self, Die, HOUR, Held, MONTH, calendar, rules, seeds};
+use crate::kit::{self, HOUR, Held, MONTH, calendar, rules};
 
 /// When a history begins: half an hour before a day, ten days before a month.
 const START: UnixTime = UnixTime::from_secs(MONTH.as_secs() - 10 * 86_400 - 1_800);
-const STEPS: u64 = 250;
-/// Of a history, so that nothing is removed that a window could want.
-const HOURS_MAX: u64 = 20;
 const CALLERS: [Caller; 5] = [
     Caller::Account(AccountId(1)),
     Caller::Account(AccountId(9)),
@@ -164,7 +160,7 @@ struct Debit {
 }
 
 /// A house with jobs in it, and a list of all that was debited.
-struct House {
+struct ModelledGate {
     store: Store,
     clock: Clock,
     hands: &'static Hands,
@@ -195,7 +191,7 @@ fn ids_of(windows: &[Window]) -> Ids {
     ids
 }
 
-impl House {
+impl ModelledGate {
     fn new(store: Store, windows: &[Window]) -> Self {
         let hands: &'static Hands = Box::leak(Box::default());
         let clock = Clock::moved_by(hands, START);
@@ -356,284 +352,4 @@ impl House {
         (self.gate, self.opened) = gate(&self.store, &self.windows, self.clock);
         self.ids = ids_of(&self.windows);
     }
-}
-
-/// A random history: nobody but its seed decides what happens in it, save how fast the fillings go.
-fn live(house: &mut House, die: &mut Die) {
-    let any = |die: &mut Die, count: usize| (count > 0).then(|| die.below(count as u64) as usize);
-    let (all, mut hours) = (all_windows(), 0);
-    let mut held: Option<Held> = None;
-    for _ in 0..STEPS {
-        match die.below(17) {
-            0..=5 => {
-                let caller = CALLERS[die.below(CALLERS.len() as u64) as usize];
-                house.enter(caller, 1 + die.below(3) as u32);
-            }
-            6..=8 => any(die, house.running.len())
-                .into_iter()
-                .for_each(|which| house.commit(which)),
-            9 | 10 => {
-                held = None;
-                any(die, house.committing.len())
-                    .into_iter()
-                    .for_each(|which| house.finish(which));
-            }
-            11 => any(die, house.committing.len())
-                .into_iter()
-                .for_each(|which| house.give_up(which)),
-            12 => {
-                if let Some(which) = any(die, house.running.len()) {
-                    house.running.swap_remove(which).0.settle(Outcome::Failed, 500);
-                }
-            }
-            13 if hours < 2 * HOURS_MAX => {
-                hours += 1;
-                house.advance(Span::from_secs(1_800));
-            }
-            14 => {
-                // The writer is busy with one thing at a time.
-                drop(held.take());
-                held = house.opened.hold();
-            }
-            15 if held.is_none() => {
-                if let Opened::Database(database) = &house.opened {
-                    database.roll_up().expect("the database can be written");
-                }
-            }
-            _ => {
-                let windows: Vec<Window> = all.iter().skip(1).filter(|_| die.below(2) == 0).cloned().collect();
-                let windows = [&all[..1], &windows].concat();
-                house.reload(&windows);
-            }
-        }
-    }
-}
-
-fn whole_life(house: &mut House, seed: u64) {
-    let mut die = Die::new(seed);
-    live(house, &mut die);
-    house.end_all();
-    // What is there is filled; what isn't comes now.
-    house.fill_all();
-    house.check(&format!("seed {seed}, after the history"));
-    house.reload(&all_windows());
-    house.fill_all();
-    house.check(&format!("seed {seed}, with all windows"));
-    house.restart();
-    house.check(&format!("seed {seed}, after a restart"));
-}
-
-#[test]
-fn over_memory_a_new_window_holds_every_debit_once() {
-    for seed in seeds(60) {
-        let mut house = House::new(Store::Memory(Arc::default()), &all_windows()[..1]);
-        whole_life(&mut house, seed);
-    }
-}
-
-#[test]
-fn over_the_database_a_new_window_holds_every_debit_once() {
-    for seed in seeds(30) {
-        let folder = Folder::in_memory();
-        let mut house = House::new(Store::Folder(folder.path().to_owned()), &all_windows()[..1]);
-        whole_life(&mut house, seed);
-        let killed = kit::as_killed(folder.path());
-        house.store = Store::Folder(killed.path().to_owned());
-        house.restart();
-        house.check(&format!("seed {seed}, after SIGKILL"));
-        drop(house);
-    }
-}
-
-/// A house over a database, with a rolling window of that length.
-fn house_in(folder: &Folder, length: Span) -> House {
-    House::new(Store::Folder(folder.path().to_owned()), &[Window::Rolling(length)])
-}
-
-impl House {
-    /// So many successes of one unit, each an hour after the one before.
-    fn work(&mut self, hours: usize) {
-        for _ in 0..hours {
-            self.enter(CALLERS[0], 1);
-            self.commit(0);
-            self.finish(0);
-            self.advance(HOUR);
-        }
-    }
-
-    fn used(&self, window: usize) -> u64 {
-        let id = self.present().ids().nth(window).expect("it is there");
-        let balance = self.gate.account_of(&CALLERS[0], std::iter::once(id));
-        balance.usages[0].used
-    }
-
-    /// Rolls up, and removes what is old.
-    fn tidy(&self) {
-        let tidied = self.opened.database().remove_old(self.clock.wall());
-        tidied.expect("the database can be written");
-    }
-}
-
-/// A job that was on its way to the disk while the window was made: it is counted once, whether its record came first or its
-/// end.
-#[test]
-fn a_committing_job_counts_once_an_abandoned_one_never() {
-    let folder = Folder::in_memory();
-    let mut house = house_in(&folder, HOUR);
-    for _ in 0..5 {
-        house.enter(CALLERS[0], 1);
-    }
-    house.commit(0);
-    house.finish(0);
-    let held = Held::up(house.opened.database());
-    house.commit(0);
-    house.commit(0);
-    house.commit(0);
-    house.give_up(0);
-    house.reload(&[Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24))]);
-    house.give_up(0);
-    drop(held);
-    house.commit(0);
-    house.fill_all();
-    assert_eq!(
-        (house.used(0), house.used(1)),
-        (1, 2),
-        "the one in the house is read back already"
-    );
-    house.end_all();
-    assert_eq!(
-        (house.used(0), house.used(1)),
-        (3, 3),
-        "and another came after the window"
-    );
-    house.restart();
-    assert_eq!((house.used(0), house.used(1)), (3, 3));
-}
-
-/// Sums of a calendar know no fence: what ended after it counted by itself and with the sums, if it was added up before they
-/// were read.
-#[test]
-fn what_is_added_up_after_the_fence_is_not_read_back() {
-    let folder = Folder::in_memory();
-    let mut house = house_in(&folder, HOUR);
-    let month = all_windows().remove(3);
-    let both = [Window::Rolling(HOUR), month];
-    house.enter(CALLERS[0], 1);
-    house.commit(0);
-    house.finish(0);
-    let past = house.opened.reload_windows(&both);
-    let filling = house.change_to(&both).expect("one is new");
-    house.enter(CALLERS[0], 2);
-    house.commit(0);
-    house.finish(0);
-    house.opened.database().roll_up().expect("it can be written");
-    let filled = house.gate.fill(filling, past).expect("it can be read");
-    assert!(filled.whole);
-    assert_eq!((house.used(0), house.used(1)), (3, 3));
-}
-
-#[test]
-fn a_longer_window_is_filled_as_far_back_as_jobs_are_kept() {
-    let folder = Folder::in_memory();
-    let (short, long) = (Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24 * 7)));
-    let history = History {
-        keep: Span::ZERO,
-        ..History::default()
-    };
-    let mut house = house_in(&folder, HOUR);
-    house
-        .opened
-        .database()
-        .upkeep()
-        .set(std::slice::from_ref(&short), history);
-    house.work(72);
-    house.tidy();
-    let past = house.opened.database().past();
-    let both = [short, long];
-    house.opened.database().upkeep().set(&both, history);
-    let filling = house.change_to(&both).expect("one is new");
-    house.fill(filling, Either::Database(past));
-    house.windows = both.to_vec();
-    house.fill_all();
-    let filled = house.used(1);
-    assert!(
-        (1..72).contains(&filled),
-        "what was older than the short one needed is gone: {filled}"
-    );
-    house.work(48);
-    house.tidy();
-    assert_eq!(house.used(1), filled + 48);
-    house.restart();
-    assert_eq!(house.used(1), filled + 48, "nothing that the long one needs has gone");
-}
-
-/// Sums of a month outlive the jobs that they were made of, also where the month came while the server ran.
-#[test]
-fn a_new_calendar_is_summed_up_from_the_oldest_job_on() {
-    let folder = Folder::in_memory();
-    let (hour, month) = (Window::Rolling(HOUR), all_windows().remove(3));
-    let keeps_nothing = History {
-        keep: Span::ZERO,
-        ..History::default()
-    };
-    let mut house = house_in(&folder, HOUR.saturating_mul(8));
-    house.work(5);
-    house.reload(&[hour.clone(), month.clone()]);
-    house.fill_all();
-    assert_eq!(house.used(1), 5);
-    house.work(80);
-    assert_eq!(house.used(1), 85);
-    house
-        .opened
-        .database()
-        .upkeep()
-        .set(&[hour.clone(), month.clone()], keeps_nothing);
-    house.tidy();
-    assert!(kit::count(house.opened.database(), "SELECT count(*) FROM job") < 85);
-    house.restart();
-    assert_eq!(house.used(1), 85, "though some jobs are gone");
-    // It leaves and comes back before old rows are removed without it: its sums are there still.
-    house.reload(std::slice::from_ref(&hour));
-    house.reload(&[hour, month]);
-    house.fill_all();
-    assert_eq!(house.used(1), 85);
-    house.work(2);
-    house.restart();
-    assert_eq!(house.used(1), 87);
-}
-
-/// What reads back for a window that has gone tells nothing to the one of the same length that has come since.
-#[test]
-fn a_window_that_returns_while_backfilled_counts_once() {
-    let (day, week) = (all_windows().remove(0), all_windows().remove(1));
-    let mut house = House::new(Store::Memory(Arc::default()), std::slice::from_ref(&day));
-    house.work(3);
-    let both = [day.clone(), week];
-    let late = house.change_to(&both).expect("one is new");
-    assert!(house.change_to(&[day]).is_none(), "one has gone");
-    house.reload(&both);
-    house.fill_all();
-    let past = house.opened.reload_windows(&both);
-    let filled = house.gate.fill(late, past).expect("memory can be read");
-    assert_eq!((filled.debits, filled.whole), (0, false));
-    assert_eq!(house.used(1), 3);
-}
-
-#[test]
-fn a_filling_ends_with_the_server() {
-    let folder = Folder::in_memory();
-    let mut house = house_in(&folder, HOUR);
-    house.work(1);
-    let windows = [Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24))];
-    let past = house.opened.reload_windows(&windows);
-    let filling = house.change_to(&windows).expect("one is new");
-    house.gate.shut_down();
-    let filled = house.gate.fill(filling, past).expect("the database can be read");
-    assert_eq!((filled.debits, filled.whole), (0, false));
-    // Closed, it reaches no fence any more; whoever waits is told.
-    let windows = [Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(48))];
-    let past = house.opened.reload_windows(&windows);
-    house.opened.database().close();
-    let filling = house.change_to(&windows).expect("one is new");
-    assert!(house.gate.fill(filling, past).is_err());
 }
