@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, Request, header};
 use crate::telemetry::request_id::REQUEST_ID;
+use http::{HeaderName, HeaderValue, Method, Request, header};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 /// Tiergate's response headers that a page may read.

@@ -5,9 +5,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::Method;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::Method;
 
 use super::site::Site;
 use super::standing::Standing;

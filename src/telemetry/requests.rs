@@ -62,7 +62,8 @@ impl RequestMeters {
         own: impl Iterator<Item = &'a str>,
         recorder: &impl Recorder,
     ) -> Self {
-        let about = "Requests of the public listener, refused and unmetered ones included, by route and class of status.";
+        let about =
+            "Requests of the public listener, refused and unmetered ones included, by route and class of status.";
         recorder.describe_counter(KeyName::from_const_str(REQUESTS), None, about.into());
         let about = "From a request's head to the end of its answer, in seconds.";
         recorder.describe_histogram(KeyName::from_const_str(DURATION), Some(Unit::Seconds), about.into());

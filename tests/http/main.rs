@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_log;
 mod admin_accounts;
 mod admin_import;
 mod admin_networks;

@@ -128,7 +128,13 @@ impl Entry<'_> {
             None => out.push('-'),
         }
         let time = Timestamp::from_millisecond(i64::try_from(self.at.as_millis()).unwrap_or(i64::MAX));
-        write_to(out, format_args!(" [{}] \"", time.unwrap_or(Timestamp::MAX).strftime("%d/%b/%Y:%H:%M:%S +0000")));
+        write_to(
+            out,
+            format_args!(
+                " [{}] \"",
+                time.unwrap_or(Timestamp::MAX).strftime("%d/%b/%Y:%H:%M:%S +0000")
+            ),
+        );
         write_escaped(out, self.method);
         out.push(' ');
         write_escaped(out, self.path);
@@ -290,8 +296,15 @@ fn write_time(out: &mut String, at: UnixTime) {
 /// The text with escapes as in JSON, cut at [`TEXT_BYTES_MAX`].
 fn write_escaped(out: &mut String, text: &str) {
     let cut = text.len() > TEXT_BYTES_MAX;
-    let text = if cut { &text[..text.floor_char_boundary(TEXT_BYTES_MAX)] } else { text };
-    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\') {
+    let text = if cut {
+        &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
+    } else {
+        text
+    };
+    if text
+        .bytes()
+        .all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\')
+    {
         out.push_str(text);
     } else {
         text.chars().for_each(|letter| escape(out, letter));
@@ -306,7 +319,9 @@ fn escape(out: &mut String, letter: char) {
     match letter {
         '"' => out.push_str("\\\""),
         '\\' => out.push_str("\\\\"),
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => unicode(out, letter),
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
+            unicode(out, letter)
+        }
         letter if letter.is_control() => unicode(out, letter),
         letter => out.push(letter),
     }
@@ -377,7 +392,14 @@ mod tests {
              service_ms=431.0 total_ms=450.1\n"
         );
         assert_eq!(
-            line(&Entry { user_agent: Some(b"curl/8 \"x\""), ..entry() }, LineFormat::Combined, Addresses::None),
+            line(
+                &Entry {
+                    user_agent: Some(b"curl/8 \"x\""),
+                    ..entry()
+                },
+                LineFormat::Combined,
+                Addresses::None
+            ),
             "- - acme [01/Dec/2025:02:00:00 +0000] \"POST /search HTTP/1.1\" 200 812 \"-\" \"curl/8 \\\"x\\\"\"\n"
         );
     }
@@ -396,7 +418,17 @@ mod tests {
             ..entry()
         };
         let line = line(&refused, LineFormat::Json, Addresses::None);
-        for name in ["client", "account", "tier", "status", "wait_ms", "upstream", "server", "service_ms", "null"] {
+        for name in [
+            "client",
+            "account",
+            "tier",
+            "status",
+            "wait_ms",
+            "upstream",
+            "server",
+            "service_ms",
+            "null",
+        ] {
             assert!(!line.contains(name), "{name} in {line}");
         }
         assert!(line.contains("\"reason\":\"rate_limited\",\"bytes_in\""), "{line}");
@@ -404,13 +436,24 @@ mod tests {
 
     #[test]
     fn nothing_in_a_path_breaks_a_line() {
-        let paths = ["/a\nb", "/\"x\\", "/\u{1b}[31m", "/\u{85}\u{7f}", "/\u{202e}gpj.exe", "/a b=c", "/ü"];
+        let paths = [
+            "/a\nb",
+            "/\"x\\",
+            "/\u{1b}[31m",
+            "/\u{85}\u{7f}",
+            "/\u{202e}gpj.exe",
+            "/a b=c",
+            "/ü",
+        ];
         for path in paths {
             let entry = Entry { path, ..entry() };
             for format in [LineFormat::Json, LineFormat::Logfmt, LineFormat::Combined] {
                 let line = line(&entry, format, Addresses::Masked);
                 let inner = line.strip_suffix('\n').expect("it is a line");
-                assert!(!inner.contains(|letter: char| letter.is_control() || letter == '\u{202e}'), "{line:?}");
+                assert!(
+                    !inner.contains(|letter: char| letter.is_control() || letter == '\u{202e}'),
+                    "{line:?}"
+                );
             }
             let read: serde_json::Value =
                 serde_json::from_str(&line(&entry, LineFormat::Json, Addresses::Masked)).expect("it is JSON");

@@ -73,7 +73,8 @@ impl DroppedLines {
         const METADATA: Metadata<'static> = Metadata::new("tiergate", Level::INFO, None);
         let about = "Requests that the access log should have and has not, by reason.";
         recorder.describe_counter(KeyName::from_const_str(NAME), None, about.into());
-        let counter = |reason| recorder.register_counter(&Key::from_parts(NAME, vec![Label::new("reason", reason)]), &METADATA);
+        let counter =
+            |reason| recorder.register_counter(&Key::from_parts(NAME, vec![Label::new("reason", reason)]), &METADATA);
         Self {
             rate: counter("rate"),
             blocked: counter("blocked"),

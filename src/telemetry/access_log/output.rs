@@ -58,7 +58,9 @@ impl Output {
     /// Whether it is time again to tell how many lines were omitted.
     pub(super) fn may_tell_omitted(&mut self) -> bool {
         let now = self.clock.now();
-        let may = self.told_omitted.is_none_or(|told| now.since(told) >= TELL_OMITTED_EVERY);
+        let may = self
+            .told_omitted
+            .is_none_or(|told| now.since(told) >= TELL_OMITTED_EVERY);
         if may {
             self.told_omitted = Some(now);
         }
