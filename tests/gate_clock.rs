@@ -1,4 +1,4 @@
-//! The gate while the system's wall clock is set forward and back (semantics §5.11): every debit counts once, by the date that the
+//! The gate while the system's wall clock is set forward and back (rules §5.11): every debit counts once, by the date that the
 //! correction gives it, and jobs in flight are recorded with that date.
 //!
 //! Windows are filled from the test's own list of debits. The seed is printed: `TIERGATE_SEED=7` runs that one alone.

@@ -1,5 +1,5 @@
 //! Quotas of tiers, and their windows. Calendar periods in time zones are computed here, far ahead: the policy knows no time
-//! zones (semantics §5.7).
+//! zones (rules §5.7).
 
 use std::sync::Arc;
 

@@ -27,7 +27,7 @@ const METHOD_CHARS_MAX: usize = 32;
 /// Fields about jobs, which only metered routes have.
 const OF_METERED: [&str; 4] = ["max_wait", "success", "cost", "on_hangup"];
 
-/// What happens to a job at the upstream server when its client hangs up (semantics §5.8).
+/// What happens to a job at the upstream server when its client hangs up (rules §5.8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -226,7 +226,7 @@ fn check_overlaps(routes: &[(&Route, Location)], report: &mut Report) {
     for (number, (route, place)) in routes.iter().enumerate() {
         let alike = |earlier: &usize| {
             let other = &routes[*earlier].0;
-            // Metered paths are matched ignoring case (semantics §2).
+            // Metered paths are matched ignoring case (rules §2.9).
             let any_case = (route.metered || other.metered) && shapes[number].eq_ignore_ascii_case(&shapes[*earlier]);
             (any_case || shapes[number] == shapes[*earlier]) && meet(route, other)
         };

@@ -1,4 +1,4 @@
-//! A successful job until its debit is durable (semantics §6): it holds its caller's concurrency and quota, and no slot. The
+//! A successful job until its debit is durable (rules §6): it holds its caller's concurrency and quota, and no slot. The
 //! caller brings the timer ([`Committing::patience`]).
 
 use std::future::Future;

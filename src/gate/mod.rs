@@ -119,7 +119,7 @@ impl Gate {
         })
     }
 
-    /// Admits a metered request, or refuses it, which takes nothing (semantics §2.4–5). The request must have been prepared by
+    /// Admits a metered request, or refuses it, which takes nothing (rules §2.4–5). The request must have been prepared by
     /// that generation.
     ///
     /// # Errors

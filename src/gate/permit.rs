@@ -9,7 +9,7 @@ use crate::policy::time::{Span, Timestamp};
 use crate::policy::{DebitNumber, End, Grant, JobId, Outcome, Relocation, UnenforcedQuotas};
 use crate::store::{Commit, Entry, Record};
 
-/// A job's slot, its caller's concurrency and its held quota (semantics §6). They are released in the order of the methods;
+/// A job's slot, its caller's concurrency and its held quota (rules §6). They are released in the order of the methods;
 /// dropped before that, the job counts as cancelled.
 #[derive(Debug)]
 #[must_use = "dropping it releases the slot"]
@@ -92,7 +92,7 @@ impl Permit {
     }
 
     /// The job's server can't be reached: marks it down and moves the job to another one, at once or as soon as a slot is free
-    /// (semantics §2.7).
+    /// (rules §2.7).
     pub fn relocate(mut self) -> Relocated {
         let relocation = {
             let mut state = self.gate.state.lock();

@@ -1,5 +1,5 @@
 //! The wait of a job between two slots: its server could not be reached, and no other server has a free slot at the moment
-//! (semantics §2.7). Such a job is neither displaced nor refused at shutdown; its owner decides how long it waits.
+//! (rules §2.7). Such a job is neither displaced nor refused at shutdown; its owner decides how long it waits.
 
 use std::future::Future;
 use std::pin::Pin;

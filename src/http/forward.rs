@@ -1,4 +1,4 @@
-//! Forwards a request to an upstream server: an unmetered one at once, a metered one through the gate (semantics §2.4–8).
+//! Forwards a request to an upstream server: an unmetered one at once, a metered one through the gate (rules §2.4–8).
 
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ impl Turn<'_> {
     }
 
     /// Runs the request on an upstream server. A client that hangs up cancels it only if the body is incomplete or the route says
-    /// so; otherwise the job goes on without its client (semantics §5.8).
+    /// so; otherwise the job goes on without its client (rules §5.8).
     async fn work(
         &self,
         pass: Permit,

@@ -1,5 +1,5 @@
 //! Request headers on their way to an upstream server: hop-by-hop headers are removed, then forged headers of tiergate's names,
-//! then tiergate adds its own (semantics §2, RFC 9110 §7.6.1).
+//! then tiergate adds its own (rules §2, RFC 9110 §7.6.1).
 //!
 //! API keys are removed in `caller`.
 

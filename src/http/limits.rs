@@ -1,4 +1,4 @@
-//! Which request limits match a request, which counters it is charged to, and each counter's maximum (semantics §7.3–7.6).
+//! Which request limits match a request, which counters it is charged to, and each counter's maximum (rules §7.3–7.6, §7.12–13).
 
 use std::cell::OnceCell;
 use std::net::IpAddr;

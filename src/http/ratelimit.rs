@@ -1,5 +1,5 @@
 //! Rate limit headers of answers: the `RateLimit-Policy` and `RateLimit` fields for request limits, quotas and concurrency
-//! together (draft-ietf-httpapi-ratelimit-headers-11), and the `X-RateLimit` headers of one request limit (semantics §7.7).
+//! together (draft-ietf-httpapi-ratelimit-headers-11), and the `X-RateLimit` headers of one request limit (rules §7.7).
 
 use std::fmt::Write as _;
 
@@ -67,7 +67,7 @@ impl Telling {
     /// Sets the headers for the limits that the request met, and for the caller's quotas and concurrency as they will be when
     /// this answer has ended. The upstream server's own rate limit headers would contradict them and are removed.
     pub fn tell(&self, headers: &mut HeaderMap, rules: &[Limit], met: Option<&Met>, metered: Option<Metered<'_>>) {
-        // A refusal by an undisclosed limit discloses no limit at all (semantics §7.4).
+        // A refusal by an undisclosed limit discloses no limit at all (rules §7.4).
         let refused = met.and_then(|met| met.refused);
         let is_secret = refused.is_some_and(|id| !rules[id.index()].disclosed);
         if self.fields && (met.is_some() || metered.is_some()) {

@@ -1,4 +1,4 @@
-//! The table that turns a refusal into its status, headers and body (semantics §8). Nothing else in the program knows a refusal's
+//! The table that turns a refusal into its status, headers and body (rules §8). Nothing else in the program knows a refusal's
 //! status.
 //!
 //! Operators may set other statuses, headers and bodies for single reasons; only [`Answers`] knows them.

@@ -80,7 +80,7 @@ impl Connection {
         Answering(Arc::clone(self))
     }
 
-    /// Completes when the client has hung up. Half-closed counts as hung up (semantics §5.8).
+    /// Completes when the client has hung up. Half-closed counts as hung up (rules §5.8).
     pub async fn hung_up(&self) {
         loop {
             match self.stream().ready(READ_CLOSED).await {

@@ -1,5 +1,5 @@
 //! A caller's terms: the account of its key, the network of its address, or the user for whom a delegating account asks
-//! (semantics §2.2, §5.9). The look-up charges nothing.
+//! (rules §2.2, §5.9). The look-up charges nothing.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! A request as it came, and what is left unread of it when the answer goes out (semantics §8).
+//! A request as it came, and what is left unread of it when the answer goes out (rules §8).
 
 use std::sync::Arc;
 
@@ -81,7 +81,7 @@ impl<'c> Visit<'c> {
     }
 
     /// Called for every answer. If the body hasn't completely arrived by now, the connection is closed after the answer, in a way
-    /// that lets the client read it (semantics §8).
+    /// that lets the client read it (rules §8).
     pub(super) async fn leave_unread(&mut self, response: &mut Response<Body>) {
         let complete = match (self.body.take(), &self.progress) {
             // A body reports its fault once: polled again, it would look complete.

@@ -1,4 +1,4 @@
-//! The request path, top to bottom (semantics §2). `forward` continues once the destination is known; `policy` makes the
+//! The request path, top to bottom (rules §2). `forward` continues once the destination is known; `policy` makes the
 //! decisions.
 
 use std::convert::Infallible;
@@ -266,7 +266,7 @@ impl Turn<'_> {
         telling.tell(headers, of_limits.limits.rules(), found.met.as_ref(), metered);
     }
 
-    /// The steps of semantics §2, in their order.
+    /// The steps of rules §2, in their order.
     async fn way(&self, visit: &mut Visit<'_>, found: &mut Found) -> Result<Response<Body>, Stop> {
         // 1. Malformed or no route: answered before anything is charged.
         if visit.head_length() > self.site.bounds.head_max {

@@ -83,7 +83,7 @@ pub use view::{CallerName, View, network_caller, user_caller};
 
 /// Records finished jobs. Nothing in it blocks: a caller that needs durability gets a future.
 pub trait Ledger: fmt::Debug + Send + Sync {
-    /// Whether it can write at present. If not, no metered request is admitted (semantics §6, `journal_unavailable`).
+    /// Whether it can write at present. If not, no metered request is admitted (rules §2.4, `journal_unavailable`).
     fn is_available(&self) -> bool;
 
     /// Records what need not be durable at once: a job that debits nothing, or refusals. It joins the next commit, or is written

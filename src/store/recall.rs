@@ -1,4 +1,4 @@
-//! Reads back recorded debits while more are recorded, for a window that a reload has created (semantics §5.5).
+//! Reads back recorded debits while more are recorded, for a window that a reload has created (rules §5.17).
 //!
 //! A [`Fence`] divides a ledger's debits by their numbers. Those below it are read back once all of them are settled, so none
 //! of them can still be withdrawn; those above count as their jobs end.

@@ -20,7 +20,7 @@ pub enum Entry {
 /// How a metered job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// When it was admitted. It counts at that time (semantics §5.6).
+    /// When it was admitted. It counts at that time (rules §5.6).
     pub admitted: UnixTime,
     /// Its caller. A user's jobs count for its delegating account as well.
     pub caller: Caller,

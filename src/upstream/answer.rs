@@ -1,4 +1,4 @@
-//! An upstream server's answer on its way to the client, and the order in which its job ends (semantics §6):
+//! An upstream server's answer on its way to the client, and the order in which its job ends (rules §6):
 //!
 //! 1. the server's message ends: the slot is released, however slowly the client reads;
 //! 2. a success is journaled, and its debit made durable;

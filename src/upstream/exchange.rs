@@ -2,7 +2,7 @@
 //! to the job if the client hangs up meanwhile.
 //!
 //! The future of [`exchange`] belongs to the client's connection and is dropped with it. Its running job then continues as a task
-//! or is released, by the route's [`OnHangup`] (semantics §5.8).
+//! or is released, by the route's [`OnHangup`] (rules §5.8).
 
 use std::fmt;
 use std::future::Future;
@@ -27,7 +27,7 @@ use crate::policy::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::time::{Span, Timestamp};
 
-/// What happens to a running job whose client hangs up (semantics §5.8).
+/// What happens to a running job whose client hangs up (rules §5.8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnHangup {
     /// The upstream server finishes it, and it counts.
@@ -223,7 +223,7 @@ impl Aim {
             })
     }
 
-    /// The server can't be reached: it is marked down, and the request moves to another server, once (semantics §2.7).
+    /// The server can't be reached: it is marked down, and the request moves to another server, once (rules §2.7).
     async fn elsewhere(
         self,
         connections: &Connections,

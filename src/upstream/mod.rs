@@ -3,7 +3,7 @@
 //! The policy chooses the server of a metered job (`policy::pool`), since slots change under the gate's lock. This module does
 //! the rest: a connection of the thread's own, the request, the answer, the timeouts.
 //!
-//! Invariant: an answer's last part is handed over only after the job has released everything (semantics §6).
+//! Invariant: an answer's last part is handed over only after the job has released everything (rules §6).
 //!
 //! There is no TLS to upstream servers.
 

@@ -4,7 +4,7 @@
 //! one chunk is held. So memory grows with queue places and slots, never with the length or number of uploads.
 //!
 //! A job asks for a slot once its body is completely in the window or arrives at [`PACE_BYTES`] a second. A body that is slower
-//! for [`PACE_WINDOW`](super::pace::PACE_WINDOW) while a slot waits for it is aborted (semantics §6).
+//! for [`PACE_WINDOW`](super::pace::PACE_WINDOW) while a slot waits for it is aborted (rules §6).
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,5 +1,5 @@
 //! The window between an upstream server that answers and a client that reads: at most [`WINDOW_BYTES`], so that a slot is free
-//! when the server's message ends, not when the client has read it (semantics §6).
+//! when the server's message ends, not when the client has read it (rules §6).
 //!
 //! One side puts chunks in and waits for space; the other takes them out. Each notices when the other is gone.
 

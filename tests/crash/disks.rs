@@ -1,5 +1,5 @@
 //! A disk that fails while the door runs: metered requests are refused and never served for nothing, all else goes on, and
-//! service resumes by itself (semantics §6, committing; §8, `journal_unavailable`).
+//! service resumes by itself (rules §6, committing; §8, `journal_unavailable`).
 //!
 //! A disk fails in two ways here. The limit on the length of files (`RLIMIT_FSIZE`) can be lowered for a process that runs, by
 //! anybody, and a write that passes it is cut short in the middle of a record. A small disk of its own can be full, if the test

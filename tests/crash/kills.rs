@@ -1,4 +1,4 @@
-//! What is promised of a crash (semantics §5.10): every answer whose last byte the client got is debited after restart, at most
+//! What is promised of a crash (rules §5.10): every answer whose last byte the client got is debited after restart, at most
 //! what was under way is debited beyond that, and nothing is held.
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The life of a job (semantics §6), row by row.
+//! The life of a job (rules §6), row by row.
 
 use crate::support::{Client, Door, Worker, seven_tiers, soon};
 

@@ -1,4 +1,4 @@
-//! Callers who try to get more than their quota by asking for much at once (semantics §5.2), while others fail, hang up and are
+//! Callers who try to get more than their quota by asking for much at once (rules §5.2), while others fail, hang up and are
 //! displaced.
 
 use std::sync::Arc;

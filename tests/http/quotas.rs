@@ -1,4 +1,4 @@
-//! What every end of a job does to its caller's quota (semantics §5.3, §5.8, §6), what is refused for want of it (§2.4, §5.2),
+//! What every end of a job does to its caller's quota (rules §5.3, §5.8, §6), what is refused for want of it (§2.4, §5.2),
 //! and what `/me` says meanwhile.
 
 use serde_json::json;

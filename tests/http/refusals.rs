@@ -1,4 +1,4 @@
-//! What a refusal says (semantics §8): status, reason, the numbers that explain it, and when to come back.
+//! What a refusal says (rules §8): status, reason, the numbers that explain it, and when to come back.
 
 use std::time::Duration;
 

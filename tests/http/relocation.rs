@@ -1,4 +1,4 @@
-//! A worker that can't be reached: its jobs go to another one, at once or as soon as that has a slot (semantics §2.7).
+//! A worker that can't be reached: its jobs go to another one, at once or as soon as that has a slot (rules §2.7).
 
 use std::net::SocketAddr;
 

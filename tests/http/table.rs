@@ -1,4 +1,4 @@
-//! The table of trace.moe (semantics §3.3), row by row: eight seats, who has them, and whom the door lets in.
+//! The table of trace.moe (rules §3.3), row by row: eight seats, who has them, and whom the door lets in.
 
 use crate::support::{Answer, Client, Door, Plan, Worker, soon};
 

@@ -1,4 +1,4 @@
-//! Uploads that are refused: the client gets to read why (semantics §8), whatever it was about to send.
+//! Uploads that are refused: the client gets to read why (rules §8), whatever it was about to send.
 
 use tokio::io::AsyncWriteExt;
 

@@ -1,4 +1,4 @@
-//! Delegating accounts (semantics §5.9): one key that asks for many people, each of whom is a caller of its own; and accounts
+//! Delegating accounts (rules §5.9): one key that asks for many people, each of whom is a caller of its own; and accounts
 //! with terms of their own.
 
 use serde_json::json;

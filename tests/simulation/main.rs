@@ -1,6 +1,6 @@
 //! Hours of a mixed crowd in seconds: the real gate under tokio's paused time, from a seed.
 //!
-//! After every event the hall is looked at (semantics §9.2, §9.3, §2.5); at the end nothing may be left (§9.1, §9.5), and the
+//! After every event the hall is looked at (rules §9.2, §9.3, §2.5); at the end nothing may be left (§9.1, §9.5), and the
 //! same seed must give the same history (§9.6). Replay with `TIERGATE_SEED=… cargo test --test simulation`.
 
 #[path = "../../crates/policy/tests/support/request.rs"]
@@ -223,7 +223,7 @@ impl Search {
         }
     }
 
-    /// As a worker's connection is made (semantics §2.7).
+    /// As a worker's connection is made (rules §2.7).
     async fn relocate(&self, pass: Permit, gate: &Arc<Gate>, history: &History) -> Option<Permit> {
         let clock = *gate.clock();
         let server = pass.server();

@@ -1,5 +1,5 @@
 //! What SIGKILL leaves at any moment, and what a loss of power can leave of the log's tail: whatever was answered by then is
-//! debited, and nothing counts twice (semantics §5.10).
+//! debited, and nothing counts twice (rules §5.10).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,5 +1,5 @@
 //! A window that is new in a reload is filled from what was written down before, each debit once, while searches go on
-//! (semantics §5.5).
+//! (rules §5.17).
 //!
 //! Random histories over every store, against a list of all debits: windows come and go at random moments, with jobs in the
 //! house, on their way to the disk, and given up. The seed is printed: `TIERGATE_SEED=7` runs that one alone.

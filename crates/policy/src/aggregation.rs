@@ -1,4 +1,4 @@
-//! Counting when there are more networks than may be counted individually (semantics §7.9): a new network is counted with its
+//! Counting when there are more networks than may be counted individually (rules §7.9, §7.21): a new network is counted with its
 //! wider prefix, and when there are too many of those as well, with one of a fixed number of groups chosen by its region.
 //!
 //! So at most `callers_max` networks, a quarter as many prefixes and [`CROWDS`] groups have usage. The usage of a network that

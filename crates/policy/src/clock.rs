@@ -1,4 +1,4 @@
-//! The policy and the wall clock (semantics §5.11): what happens to remembered times when the clock is followed back.
+//! The policy and the wall clock (rules §5.11): what happens to remembered times when the clock is followed back.
 //!
 //! | what remembers wall-clock times | when the clock is followed back to a time |
 //! |---|---|
@@ -15,7 +15,7 @@ use super::time::{Span, Timestamp, UnixTime};
 use super::wall_clock::ClockStep;
 
 impl Policy {
-    /// The current wall-clock time. It goes back only in [`Self::follow_clock`] (semantics §5.11). Begins new calendar periods
+    /// The current wall-clock time. It goes back only in [`Self::follow_clock`] (rules §5.11). Begins new calendar periods
     /// that are due.
     pub fn wall_clock(&mut self, now: Timestamp) -> UnixTime {
         let wall = self.wall.at(now);

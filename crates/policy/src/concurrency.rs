@@ -1,4 +1,4 @@
-//! What callers have in flight: their jobs, queued ones included (semantics §4), and the quota that these hold (§5.2). Only
+//! What callers have in flight: their jobs, queued ones included (rules §4), and the quota that these hold (§5.2). Only
 //! callers with a job have an entry.
 
 use std::collections::hash_map::Entry;

@@ -1,4 +1,4 @@
-//! The users of delegating accounts and their maximum number (semantics §5.9).
+//! The users of delegating accounts and their maximum number (rules §5.9).
 //!
 //! A user belongs to its account for as long as it may have a debit in any window, counted from its last job. So an account
 //! that invents names uses up only its own number, and the table is bounded by those numbers.

@@ -1,4 +1,4 @@
-//! Whether the caller has headroom in its users, quotas and concurrency, before anything is taken (semantics §2.4). A user
+//! Whether the caller has headroom in its users, quotas and concurrency, before anything is taken (rules §2.4). A user
 //! needs headroom of its own, and so does its delegating account.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::rules::{Quota, Rules, Tier};
 use super::time::{Timestamp, UnixTime};
 
 impl Policy {
-    /// The delegating account's number of users is bounded (semantics §5.9).
+    /// The delegating account's number of users is bounded (rules §5.9).
     pub(super) fn users_have_room(&mut self, ask: &AdmissionRequest, wall: UnixTime) -> Result<(), Refusal> {
         let (Caller::User { of, user }, Some(delegate)) = (ask.caller, &ask.delegate) else {
             return Ok(());
@@ -24,7 +24,7 @@ impl Policy {
         }
     }
 
-    /// Each quota needs headroom: debited + held + cost ≤ limit (semantics §5.2). If several are depleted, the refusal names
+    /// Each quota needs headroom: debited + held + cost ≤ limit (rules §5.2). If several are depleted, the refusal names
     /// the one with the longest wait: a client that retries after that time is not refused by another quota. Returns the
     /// depleted quotas that aren't enforced.
     pub(super) fn quotas_have_room(

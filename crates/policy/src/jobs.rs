@@ -19,7 +19,7 @@ impl JobId {
     }
 }
 
-/// A job's state (semantics §6).
+/// A job's state (rules §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Queued; its body arrives too slowly to ask for a slot yet.

@@ -1,11 +1,11 @@
 //! Admission decisions as a pure state machine: state and events in, decisions out.
 //!
 //! A decision is a function of the rules, the events before it and the time passed in, so a history can be replayed and gives
-//! the same decisions (semantics §9.6).
+//! the same decisions (rules §9.6).
 //!
 //! No async, I/O, locks, clocks, randomness, logging or serde enters this crate. `gate` adds the lock and the time.
 //!
-//! A job's path through the policy (semantics §6):
+//! A job's path through the policy (rules §6):
 //!
 //! ```text
 //! enter ─┬─ Refusal
@@ -108,7 +108,7 @@ impl Policy {
     }
 
     /// Admits a job, to a slot or to the queue, or refuses it. Everything is checked before anything is taken, so a refusal
-    /// takes nothing: quota (402), concurrency (402), then slot or queue place (503), in the order of semantics §2.4.
+    /// takes nothing: quota (402), concurrency (402), then slot or queue place (503), in the order of rules §2.4.
     ///
     /// # Errors
     /// The first reason to refuse, with its numbers.
@@ -204,7 +204,7 @@ impl Policy {
         })
     }
 
-    /// Whether the queue has a place: a free one (`None`), or that of a job of lower priority (semantics §3.2, §3.4).
+    /// Whether the queue has a place: a free one (`None`), or that of a job of lower priority (rules §3.2, §3.4).
     fn room_for(&mut self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<Option<u32>, Refusal> {
         let seats = self.rules.queue.length;
         if self.queue.len() < seats {
@@ -224,7 +224,7 @@ impl Policy {
         })
     }
 
-    /// The shortest of the longest waits of queue, tier, route and client (semantics §3.9).
+    /// The shortest of the longest waits of queue, tier, route and client (rules §3.9).
     fn longest_wait(&self, ask: &AdmissionRequest, tier: &Tier) -> Result<Span, Refusal> {
         let ours = [Some(self.rules.queue.max_wait), tier.max_wait, ask.max_wait];
         let longest = ours.into_iter().flatten().min().unwrap_or(Span::ZERO);
@@ -375,7 +375,7 @@ impl Policy {
     }
 
     /// The job's server could not be reached: marks it down and moves the job to another server that is up, at once or as soon
-    /// as a slot is free (semantics §2.7). Nothing happens if the job holds no slot.
+    /// as a slot is free (rules §2.7). Nothing happens if the job holds no slot.
     ///
     /// No other job gets a slot by this: the server that the job leaves is down, and if another one had a free slot, nothing
     /// was waiting for it.
@@ -469,7 +469,7 @@ impl Policy {
         std::iter::from_fn(|| self.next(pool, now)).collect()
     }
 
-    /// Hands a free slot to the first moving job, otherwise to the next in the order of service (semantics §3.5–7).
+    /// Hands a free slot to the first moving job, otherwise to the next in the order of service (rules §3.5–7).
     fn next(&mut self, pool: UpstreamId, now: Timestamp) -> Option<Grant> {
         let server = self.pools[pool].free()?;
         if let Some(index) = self.pools[pool].moving.head() {
@@ -538,14 +538,14 @@ impl Policy {
         job
     }
 
-    /// The estimate for a new job of that priority as `Retry-After` (semantics §3.10). Spread by the number of events so far,
+    /// The estimate for a new job of that priority as `Retry-After` (rules §3.10). Spread by the number of events so far,
     /// which differs for every refusal.
     fn retry_after(&self, pool: UpstreamId, priority: Priority) -> Span {
         let estimate = self.estimate(pool, priority);
         retry_after(estimate, self.stats.events())
     }
 
-    /// How long a new job of that priority would wait (semantics §3.8).
+    /// How long a new job of that priority would wait (rules §3.8).
     pub fn estimate(&self, pool: UpstreamId, priority: Priority) -> Span {
         let of = &self.pools[pool];
         of.estimate(priority, of.moving.len() + self.queue.ahead(pool, priority))

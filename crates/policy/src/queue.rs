@@ -1,4 +1,4 @@
-//! The queue: who waits, who is served next, who is displaced (semantics §3).
+//! The queue: who waits, who is served next, who is displaced (rules §3).
 //!
 //! All pools share the queue's places; a slot belongs to one pool. So there is a line for each pool and priority, and the job
 //! to displace is searched over all pools. A job whose body is still arriving takes a place but is in no line: it is served

@@ -1,4 +1,4 @@
-//! Quotas: what callers have used in the windows of the rules (semantics §5). `concurrency` has what is held for jobs in
+//! Quotas: what callers have used in the windows of the rules (rules §5). `concurrency` has what is held for jobs in
 //! flight; it becomes a debit here, or is released there.
 //!
 //! A rolling window of length L advances in buckets of width w = max(1 s, L ÷ 1,440). The debits of bucket b, which lie in
@@ -143,7 +143,7 @@ impl Quotas {
     }
 
     /// Begins the periods that are due. `in_house` are the jobs in flight with their caller, held units and admission time:
-    /// what they hold belongs to the period of their admission (semantics §5.6).
+    /// what they hold belongs to the period of their admission (rules §5.6).
     pub(super) fn turn(&mut self, now: UnixTime, in_house: impl Iterator<Item = (Caller, u32, UnixTime)> + Clone) {
         for counts in self.all_mut() {
             if let Counts::Paged(paged) = counts

@@ -84,7 +84,7 @@ fn leaves(window: &Window, limit: u64, other: &Window) -> u128 {
     u128::from(meet) * u128::from(limit)
 }
 
-/// The longest stretch in which debits count together: from a rolling window they leave up to a bucket late (semantics §5.4).
+/// The longest stretch in which debits count together: from a rolling window they leave up to a bucket late (rules §5.4).
 fn longest_ms(window: &Window) -> u64 {
     match window {
         Window::Rolling(length) => length.as_millis() + (length.as_millis() / 1_440).max(1_000),

@@ -292,7 +292,7 @@ pub async fn remove(
     Ok(Json(NetworkLine::of(&entry, now)))
 }
 
-/// Lifts blocks by limits' rules when an operator unblocks a network or removes its entry (semantics §7.6). Such blocks are known
+/// Lifts blocks by limits' rules when an operator unblocks a network or removes its entry (rules §7.6, §7.18). Such blocks are known
 /// by address only: of IPv4 networks larger than [`LIFTED_BITS_MIN`], and of IPv6 ones, only the first address is unblocked, and
 /// the address as the operator wrote it, if it was one. Returns whether a rule had blocked any of them.
 fn lift_blocks_made_by_rule(admin: &Admin, written: &str, network: IpNet) -> bool {

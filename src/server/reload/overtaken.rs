@@ -1,4 +1,4 @@
-//! A reload overtakes a request: the request came in before it, and meets the limits and the gate after it (semantics §10.53).
+//! A reload overtakes a request: the request came in before it, and meets the limits and the gate after it (rules §2.14).
 //! It keeps its route and key; its tier, limits and quotas are the newest, and so are the values in its answer.
 
 use std::net::SocketAddr;

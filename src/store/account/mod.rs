@@ -108,7 +108,7 @@ impl Account {
         self.rare.as_ref()?.until
     }
 
-    /// Maximum number of delegated users, if it is a delegating account (semantics §5.9).
+    /// Maximum number of delegated users, if it is a delegating account (rules §5.9).
     pub fn users_max(&self) -> Option<u32> {
         self.rare.as_ref()?.users_max
     }

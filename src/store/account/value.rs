@@ -273,7 +273,7 @@ impl<T: OwnNumber> Value for Numbers<T> {
     }
 }
 
-/// An account's own request limit: in JSON `300`, or `{ "limit": 5000, "lifts": "network" }` (semantics §7.3).
+/// An account's own request limit: in JSON `300`, or `{ "limit": 5000, "lifts": "network" }` (rules §7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum OwnLimit {

@@ -1,4 +1,4 @@
-//! Request limits: how many requests a caller may send in a time window (semantics §7).
+//! Request limits: how many requests a caller may send in a time window (rules §7).
 //!
 //! A request meets some counters: for each limit that matches it, those of the subjects that the limit counts. All are checked,
 //! then all are charged, or none is. Counters lie in [`SHARDS`] shards, chosen by the subject's wider prefix: a flood from one
@@ -144,7 +144,7 @@ impl Shards for Vec<Shard> {
     }
 }
 
-/// Checks all counters, then charges all or none (semantics §7.8).
+/// Checks all counters, then charges all or none (rules §7.8).
 ///
 /// # Errors
 /// A counter of an enforced limit is exhausted, or its subject is blocked.

@@ -1,4 +1,4 @@
-//! The counters of one limit in one shard: individual ones up to a budget, and beyond that one per prefix (semantics §7.9).
+//! The counters of one limit in one shard: individual ones up to a budget, and beyond that one per prefix (rules §7.9, §7.20).
 //!
 //! An open-addressing table with linear probing. Its keys are keyed hashes that callers can't choose, so they are not hashed
 //! again. An expired counter is removed when it is met, and by a sweep that looks at a fixed number of places each time.

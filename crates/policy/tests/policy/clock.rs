@@ -1,4 +1,4 @@
-//! Quotas while the system's wall clock is set forward and back (semantics §5.11): nothing freezes, no debit vanishes, and a
+//! Quotas while the system's wall clock is set forward and back (rules §5.11): nothing freezes, no debit vanishes, and a
 //! refused caller is told truly when to come back.
 //!
 //! The bugs told here: a clock that was ahead for seconds froze all quotas for as long as it had been ahead, and said

@@ -1,4 +1,4 @@
-//! More strangers than are counted one by one (semantics §7.9): they take no more memory than was said, no quota is lifted for them, and
+//! More strangers than are counted one by one (rules §7.9): they take no more memory than was said, no quota is lifted for them, and
 //! those who were there before notice nothing.
 //!
 //! A bug of the first crowds is told here: who had been counted in one was counted by itself as soon as there was room, and began with

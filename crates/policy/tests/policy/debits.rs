@@ -1,5 +1,5 @@
 //! What callers have used, so plain that it is obviously right: every debit is kept with the time at which its job was let in,
-//! and every question is answered by looking at all of them. Written from the rules of the house (semantics §5), not from the
+//! and every question is answered by looking at all of them. Written from docs/rules.md (§5), not from the
 //! policy.
 //!
 //! Absent on purpose: what jobs in the house hold, which the list of jobs tells; limits; and forgetting.

@@ -1,4 +1,4 @@
-//! Who must make room, and how often a caller may demand it (semantics §3.2, §3.4).
+//! Who must make room, and how often a caller may demand it (rules §3.2, §3.4).
 
 use tiergate_policy::JobId;
 use tiergate_policy::refusal::{Reason, Refusal};

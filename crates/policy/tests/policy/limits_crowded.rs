@@ -1,4 +1,4 @@
-//! More networks than may be counted one by one (semantics §7.9): nobody gets more than its limit by being crowded out, who is counted by
+//! More networks than may be counted one by one (rules §7.9): nobody gets more than its limit by being crowded out, who is counted by
 //! itself is not disturbed, and what was crowded comes apart again.
 //!
 //! Bugs of the first table are told here. A neighbourhood that found its row full took over the lightest counter; whose that had been was

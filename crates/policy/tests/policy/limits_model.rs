@@ -1,5 +1,5 @@
 //! Request limits, so plain that they are obviously right: when each request came is kept for ever, and every question is answered by
-//! looking at all of them. Written from the rules of the house (semantics §7), not from the policy.
+//! looking at all of them. Written from docs/rules.md (§7), not from the policy.
 //!
 //! Absent on purpose: forgetting, and full tables.
 
@@ -365,7 +365,7 @@ fn sliding(let_in: &[Came], limit: &Limit, number: u32, at: Moment) -> Answer {
     }
 }
 
-/// §7.1: a bucket of `number` drops out of which one drips after each window ÷ number. It is full when one more would spill. §10.46:
+/// §7.1: a bucket of `number` drops out of which one drips after each window ÷ number. It is full when one more would spill. §7.26:
 /// with another number as many drops are in it as before, and they drip as before until the next one comes.
 fn burst(let_in: &[Came], limit: &Limit, number: u32, at: Moment) -> Answer {
     let drip_by = |by: u32| limit.window.as_nanos().div_ceil(by.max(1).into());

@@ -1,5 +1,5 @@
 //! The hall once more, so plain that it is obviously right: one list of jobs, and every question answered by looking at
-//! all of them. Written from the rules of the house (semantics §3, §4, §6), not from the policy.
+//! all of them. Written from docs/rules.md (§3, §4, §6), not from the policy.
 //!
 //! Absent on purpose: speed, and any structure that could disagree with the list of jobs. What the jobs themselves don't
 //! tell is kept as it happened: whose turn it is (a ring of callers, as one would stand around a table), every

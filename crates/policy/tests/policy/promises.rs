@@ -1,4 +1,4 @@
-//! What quotas promise, checked without the policy's buckets wherever that can be done (semantics §5.2, §5.4, §9.4): nothing
+//! What quotas promise, checked without the policy's buckets wherever that can be done (rules §5.2, §5.4, §9.4): nothing
 //! comes back early, nothing more than one bucket late; no window of its length ever holds more than the limit; and nobody is
 //! refused for a moment longer than was said.
 

@@ -1,4 +1,4 @@
-//! Quotas, rule by rule (semantics §5), and the stories of what was wrong with them.
+//! Quotas, rule by rule (rules §5), and the stories of what was wrong with them.
 
 use tiergate_policy::caller::{AccountId, Caller};
 use tiergate_policy::refusal::Refusal;
@@ -201,8 +201,8 @@ fn counts_belong_to_the_window_not_to_the_tier() {
     house.refused(&ask(1, 3));
 }
 
-/// A window that a reload has made counts from a debit's number on; below, somebody reads back what was debited (semantics
-/// §5.5).
+/// A window that a reload has made counts from a debit's number on; below, somebody reads back what was debited (rules
+/// §5.17).
 #[test]
 fn a_new_window_counts_what_nobody_reads_back() {
     let mut house = in_may(limited(&[Window::Rolling(DAY)], &[9]));

@@ -1,4 +1,4 @@
-//! A job whose server could not be reached moves to another one (semantics §2.7).
+//! A job whose server could not be reached moves to another one (rules §2.7).
 
 use tiergate_policy::rules::{Priority, ServerId};
 use tiergate_policy::time::Span;

@@ -1,5 +1,5 @@
 //! The policy and the model through one history, side by side: every decision must be the same, and what is always true
-//! (semantics §9) must be true after every step.
+//! (rules §9) must be true after every step.
 //!
 //! Absent on purpose: where histories come from. `histories` draws them at random, the fuzzer makes them from bytes.
 

@@ -1,4 +1,4 @@
-//! Bodies that have not wholly arrived: where they wait, and where they upload when there is no seat (semantics §6).
+//! Bodies that have not wholly arrived: where they wait, and where they upload when there is no seat (rules §6).
 
 use tiergate_policy::refusal::{Reason, Refusal};
 use tiergate_policy::time::Span;

@@ -1,4 +1,4 @@
-//! How long a job waits, how long it is told that it would, and when it is told to come back (semantics §3.8–10).
+//! How long a job waits, how long it is told that it would, and when it is told to come back (rules §3.8–10).
 
 use tiergate_policy::JobId;
 use tiergate_policy::refusal::{Reason, Refusal};
