@@ -8,15 +8,15 @@ use std::process::ExitCode;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tiergate::cli::CliError;
-use tiergate::cli::account::{self, Account};
+use tiergate::cli::account::{self, AccountArgs};
 use tiergate::cli::audit::{self, Audit};
 use tiergate::cli::backup::{self, Backup, Restore};
-use tiergate::cli::check::{self, Check};
-use tiergate::cli::db::{self, Db};
-use tiergate::cli::diff::{self, Diff, Found};
-use tiergate::cli::jobs::{self, Jobs};
-use tiergate::cli::key::{self, Key};
-use tiergate::cli::network::{self, Block, Network, Unblock};
+use tiergate::cli::check::{self, CheckArgs};
+use tiergate::cli::db::{self, DbArgs};
+use tiergate::cli::diff::{self, DiffArgs, DiffOutcome};
+use tiergate::cli::jobs::{self, JobsArgs};
+use tiergate::cli::key::{self, KeyArgs};
+use tiergate::cli::network::{self, BlockArgs, Network, UnblockArgs};
 use tiergate::cli::reload::{self, Reload};
 use tiergate::cli::schema;
 use tiergate::cli::status::{self, Standing, Status};
@@ -54,12 +54,12 @@ enum Command {
     /// SIGHUP reloads tiers.yaml, and so does saving it.
     #[command(after_help = "Example: tiergate serve --config /etc/tiergate/tiers.yaml --data-dir /var/lib/tiergate")]
     Serve(Serve),
-    Check(Check),
+    Check(CheckArgs),
     /// Show what an edit of tiers.yaml would change
     ///
     /// Compares two files, or a file with the running configuration. Exit code 0; 1 if anything would change and --exit-code is
     /// given; 2 on errors.
-    Diff(Diff),
+    Diff(DiffArgs),
     Tiers(Tiers),
     /// Print the JSON Schema of tiers.yaml, for editors that complete and validate YAML
     #[command(after_help = "Example: tiergate schema > tiers.schema.json")]
@@ -67,21 +67,21 @@ enum Command {
     Reload(Reload),
     Status(Status),
     /// Manage accounts on the running server
-    Account(Account),
+    Account(AccountArgs),
     /// Manage the API keys of accounts on the running server
-    Key(Key),
+    Key(KeyArgs),
     /// Manage networks on the running server: their own request limits, notes and blocks
     Network(Network),
     /// Block a network on the running server, or list blocked networks
-    Block(Block),
+    Block(BlockArgs),
     /// Unblock a network on the running server
-    Unblock(Unblock),
+    Unblock(UnblockArgs),
     Usage(Usage),
-    Jobs(Jobs),
+    Jobs(JobsArgs),
     Audit(Audit),
     Backup(Backup),
     Restore(Restore),
-    Db(Db),
+    Db(DbArgs),
     /// Print a preset to start a tiers.yaml from; without a name, list the presets
     #[command(after_help = "Example: tiergate preset trace-moe > tiers.yaml")]
     Preset {
@@ -193,11 +193,11 @@ fn main() -> ExitCode {
 }
 
 /// Exit codes as in diff(1), so that scripts can tell changes from errors.
-fn compare(command: Diff) -> ExitCode {
+fn compare(command: DiffArgs) -> ExitCode {
     let is_for_programs = command.is_for_programs();
     match diff::run(command, &mut stdout()) {
-        Ok(Found::Nothing) => ExitCode::SUCCESS,
-        Ok(Found::Changes) => ExitCode::from(1),
+        Ok(DiffOutcome::Nothing) => ExitCode::SUCCESS,
+        Ok(DiffOutcome::Changes) => ExitCode::from(1),
         Err(error) => {
             eprintln!("{}", in_words(&error, is_for_programs));
             ExitCode::from(2)

@@ -39,7 +39,7 @@ use crate::config::diff::Line;
 use crate::config::{self, Config, Overrides};
 use crate::gate::{Gate, Generation, Limiter, ResizableSemaphore, upstreams};
 use crate::http::account::Pages;
-use crate::http::admin::config::{ASKED_MAX, Json, Running, Taken};
+use crate::http::admin::config::{CONFIG_REQUESTS_MAX, Json, Running, Taken};
 use crate::http::admin::{self, Admin};
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
@@ -197,7 +197,7 @@ pub async fn run(
         Arc::clone(&services.database),
         Arc::clone(&services.refusals),
     );
-    let (desk, asked) = mpsc::channel(ASKED_MAX);
+    let (desk, asked) = mpsc::channel(CONFIG_REQUESTS_MAX);
     let addresses = sockets.addresses;
 
     let mut background = JoinSet::new();
@@ -375,9 +375,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 /// Work panicked. The panic message goes to standard error only: it may quote a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fault;
+struct TaskPanicked;
 
-impl fmt::Display for Fault {
+impl fmt::Display for TaskPanicked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("internal error; see tiergate's standard error for details")
     }
@@ -387,8 +387,8 @@ impl fmt::Display for Fault {
 ///
 /// # Errors
 /// The work panicked.
-async fn attempt<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
-    tokio::task::spawn_blocking(work).await.map_err(|_broken| Fault)
+async fn attempt<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, TaskPanicked> {
+    tokio::task::spawn_blocking(work).await.map_err(|_broken| TaskPanicked)
 }
 
 async fn open_data_dir(
@@ -429,8 +429,8 @@ mod tests {
     #[tokio::test]
     async fn work_that_changes_nothing_may_break_off() {
         assert_eq!(attempt(|| 5).await, Ok(5));
-        let broken: Result<(), Fault> = attempt(|| panic!("no such line: token")).await;
-        assert_eq!(broken, Err(Fault));
-        assert!(!Fault.to_string().contains("token"));
+        let broken: Result<(), TaskPanicked> = attempt(|| panic!("no such line: token")).await;
+        assert_eq!(broken, Err(TaskPanicked));
+        assert!(!TaskPanicked.to_string().contains("token"));
     }
 }

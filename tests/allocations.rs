@@ -13,7 +13,7 @@ use tiergate::config::presets::Preset;
 use tiergate::gate::Limiter;
 use tiergate::http::limits::{LimitSpec, Limits, Sender};
 use tiergate::http::ratelimit::{Telling, WhenTold};
-use tiergate::http::reply::{Answer, Answers, Form};
+use tiergate::http::reply::{Answers, CustomAnswer, Form};
 use tiergate::policy::time::UnixTime;
 use tiergate::store::Pseudonyms;
 
@@ -35,7 +35,7 @@ impl Edge {
         let preset = Preset::named(preset).expect("a preset that there is");
         let config = preset.config().unwrap_or_else(|errors| panic!("{errors}"));
         let answers = config.answers.into_iter().map(|(reason, answer)| {
-            let answer = Answer {
+            let answer = CustomAnswer {
                 status: answer.status.and_then(|status| StatusCode::from_u16(status).ok()),
                 headers: answer.headers,
                 body: answer.body,

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tiergate::config::{Config, ConfigErrors, History, OnHangup, Origins, SHOWN_PROBLEMS_MAX};
+use tiergate::config::{Config, ConfigErrors, HistorySection, OnHangup, Origins, SHOWN_PROBLEMS_MAX};
 use tiergate::policy::rules::{Rules, TierId, UpstreamId, Window, Within};
 use tiergate::policy::time::Span;
 
@@ -139,7 +139,10 @@ fn what_is_left_out_has_its_default() {
     let config = good(&[]);
     assert_eq!(config.data_dir, PathBuf::from("./data"));
     assert_eq!((config.drain_timeout, config.cores), (secs(30), None));
-    assert_eq!((config.history, config.clock_step_max), (History::default(), secs(300)));
+    assert_eq!(
+        (config.history, config.clock_step_max),
+        (HistorySection::default(), secs(300))
+    );
     assert_eq!(
         (config.history.keep, config.history.max),
         (secs(30 * 86_400), 4_294_967_296)
@@ -280,7 +283,7 @@ fn what_is_written_is_read() {
 
 #[test]
 fn the_shortest_history_is_read() {
-    let shortest = History {
+    let shortest = HistorySection {
         keep: secs(3_600),
         max: 64 << 20,
     };

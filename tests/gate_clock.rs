@@ -19,7 +19,7 @@ use tiergate::policy::rules::{Rules, TierId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{ClockStep, End, Outcome, Policy, Table};
 use tiergate::store::memory::MemoryLedger;
-use tiergate::store::{Debited, Entry, Fence, Past};
+use tiergate::store::{Debited, Fence, LedgerEntry, Past};
 use tokio::runtime::Runtime;
 
 use request::{AdmissionRequest, RequestExt, request};
@@ -231,7 +231,7 @@ impl Fixture {
     /// The last that was written down.
     fn last(&self) -> (End, UnixTime) {
         match self.ledger.entries().pop() {
-            Some(Entry::Job(record)) => (record.end, record.admitted),
+            Some(LedgerEntry::Job(record)) => (record.end, record.admitted),
             other => panic!("a job should have been written down: {other:?}"),
         }
     }

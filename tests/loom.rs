@@ -26,7 +26,7 @@ use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{TierId, UpstreamId};
 use tiergate::policy::{Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
-use tiergate::store::{Commit, Entry, Fence, Ledger, Record, Standing, Ticket};
+use tiergate::store::{Commit, Fence, Ledger, LedgerEntry, Record, Standing, Ticket};
 
 use request::{RequestExt, request};
 use rules::RulesBuilder;

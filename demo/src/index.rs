@@ -44,11 +44,11 @@ pub struct Picture {
     pub name: String,
     /// Its media type, for those who fetch it.
     pub media_type: &'static str,
-    file: File,
+    file: ImageSource,
     looks: Vec<Descriptor>,
 }
 
-enum File {
+enum ImageSource {
     Made(Vec<u8>),
     OnDisk(PathBuf),
 }
@@ -60,8 +60,8 @@ impl Picture {
     /// The file is gone, or can't be read.
     pub fn bytes(&self) -> io::Result<Vec<u8>> {
         match &self.file {
-            File::Made(bytes) => Ok(bytes.clone()),
-            File::OnDisk(path) => read_bounded(path),
+            ImageSource::Made(bytes) => Ok(bytes.clone()),
+            ImageSource::OnDisk(path) => read_bounded(path),
         }
     }
 }
@@ -97,7 +97,7 @@ impl Index {
                 name: format!("scene-{number:04}.jpg"),
                 media_type: "image/jpeg",
                 looks: looks(&image),
-                file: File::Made(jpeg(&image, MADE_QUALITY)),
+                file: ImageSource::Made(jpeg(&image, MADE_QUALITY)),
             }
         }))
     }
@@ -243,7 +243,7 @@ fn picture_of(path: &Path) -> Result<Picture, String> {
     Ok(Picture {
         name: name.to_owned(),
         media_type,
-        file: File::OnDisk(path.to_owned()),
+        file: ImageSource::OnDisk(path.to_owned()),
         looks: looks(&image),
     })
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{Client, escaped};
+use super::client::{AdminClient, escaped};
 use super::{CliError, data, limits, table};
 use crate::policy::time::UnixTime;
 
@@ -38,7 +38,7 @@ enum Sort {
 
 impl List {
     /// Fetches the accounts and writes them to `out`.
-    pub fn run(&self, client: &Client, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+    pub fn run(&self, client: &AdminClient, json: bool, out: &mut impl Write) -> Result<(), CliError> {
         let accounts = self.ask(client)?;
         if json {
             return Ok(table::json(out, &json!({ "accounts": accounts }))?);
@@ -62,7 +62,7 @@ impl List {
         Ok(table::write(out, heads, &rows)?)
     }
 
-    fn ask(&self, client: &Client) -> Result<Vec<Value>, CliError> {
+    fn ask(&self, client: &AdminClient) -> Result<Vec<Value>, CliError> {
         let mut only = String::new();
         for (name, value) in [("tier", &self.tier), ("search", &self.search)] {
             if let Some(value) = value {

@@ -22,7 +22,7 @@ const STANDARD_INPUT: &str = "-";
 /// line.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate check --strict /etc/tiergate/tiers.yaml")]
-pub struct Check {
+pub struct CheckArgs {
     /// File to check; `-` for standard input
     #[arg(default_value = "tiers.yaml")]
     file: PathBuf,
@@ -71,7 +71,7 @@ impl Verdict {
 ///
 /// # Errors
 /// The output can't be written.
-pub fn run(command: &Check, out: &mut impl Write, err: &mut impl RawStream) -> Result<Verdict, CliError> {
+pub fn run(command: &CheckArgs, out: &mut impl Write, err: &mut impl RawStream) -> Result<Verdict, CliError> {
     let checked = judged(&command.file);
     unless_enough(tell(command, &checked, out, err).map_err(CliError::from))?;
     let findings = &checked.findings;
@@ -82,7 +82,7 @@ pub fn run(command: &Check, out: &mut impl Write, err: &mut impl RawStream) -> R
     })
 }
 
-fn tell(command: &Check, checked: &Checked, out: &mut impl Write, err: &mut impl RawStream) -> io::Result<()> {
+fn tell(command: &CheckArgs, checked: &Checked, out: &mut impl Write, err: &mut impl RawStream) -> io::Result<()> {
     let Checked { config, findings, .. } = checked;
     if command.json {
         return table::json(out, &findings.to_json());

@@ -36,7 +36,7 @@ const X_TIERGATE_OPERATOR: &str = "x-tiergate-operator";
 
 /// A server to talk to.
 #[derive(Debug)]
-pub struct Client {
+pub struct AdminClient {
     /// Possible addresses, likeliest first.
     addresses: Vec<String>,
     /// The one that accepted a connection.
@@ -53,7 +53,7 @@ struct Lead {
     source: Option<TokenSource>,
 }
 
-impl Client {
+impl AdminClient {
     /// The target server. Its tiers.yaml is read only if needed.
     ///
     /// # Errors

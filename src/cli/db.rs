@@ -14,15 +14,15 @@ use crate::store::{OpenError, View};
 /// Maintain the database.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate db verify")]
-pub struct Db {
+pub struct DbArgs {
     #[command(subcommand)]
-    command: Command,
+    command: DbCommand,
     #[command(flatten)]
     target: DataTarget,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum DbCommand {
     /// Verify the database: its integrity, and its sums against its rows
     ///
     /// Reads the whole database, whether a server runs or not, and changes nothing. Exit code 1 if anything is wrong.
@@ -33,7 +33,7 @@ enum Command {
     },
 }
 
-impl Db {
+impl DbArgs {
     /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
@@ -44,8 +44,8 @@ impl Db {
 ///
 /// # Errors
 /// The database can't be read.
-pub fn run(db: &Db, out: &mut impl Write) -> Result<bool, CliError> {
-    let Command::Verify { file } = &db.command;
+pub fn run(db: &DbArgs, out: &mut impl Write) -> Result<bool, CliError> {
+    let DbCommand::Verify { file } = &db.command;
     let opened = match file {
         Some(file) => {
             let input = |error| CliError::Input(file.display().to_string(), error);

@@ -12,7 +12,7 @@ use clap::Args;
 use http::Method;
 use hyper::body::Bytes;
 
-use super::client::Client;
+use super::client::AdminClient;
 use super::table;
 use super::{CliError, Target, unless_enough};
 use crate::config::diff::{self, Line};
@@ -24,7 +24,7 @@ const PATH: &str = "/config/diff";
 /// Show what an edit of tiers.yaml would change.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate diff --running tiers.yaml")]
-pub struct Diff {
+pub struct DiffArgs {
     /// Compare the running configuration with this file
     #[arg(long, value_name = "NEW", conflicts_with_all = ["old", "new"])]
     running: Option<PathBuf>,
@@ -53,14 +53,14 @@ pub struct Diff {
 
 /// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum DiffOutcome {
     /// Nothing would change, or --exit-code was not given.
     Nothing,
     /// Something would change, and --exit-code was given.
     Changes,
 }
 
-impl Diff {
+impl DiffArgs {
     /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.json
@@ -71,7 +71,7 @@ impl Diff {
 ///
 /// # Errors
 /// The comparison failed, or its output can't be written.
-pub fn run(diff: Diff, out: &mut impl Write) -> Result<Found, CliError> {
+pub fn run(diff: DiffArgs, out: &mut impl Write) -> Result<DiffOutcome, CliError> {
     let lines = match (diff.running, diff.old, diff.new) {
         (Some(new), _, _) => {
             let target = Target {
@@ -87,9 +87,9 @@ pub fn run(diff: Diff, out: &mut impl Write) -> Result<Found, CliError> {
     };
     unless_enough(tell(&lines, diff.json, out))?;
     Ok(if diff.exit_code && !lines.is_empty() {
-        Found::Changes
+        DiffOutcome::Changes
     } else {
-        Found::Nothing
+        DiffOutcome::Nothing
     })
 }
 
@@ -100,7 +100,7 @@ fn ask(new: &Path, target: &Target) -> Result<Vec<Line>, CliError> {
     let mut text = Vec::new();
     let mut file = File::open(new).map_err(unreadable)?.take(FILE_BYTES_MAX as u64 + 1);
     file.read_to_end(&mut text).map_err(unreadable)?;
-    let client = Client::of(target)?;
+    let client = AdminClient::of(target)?;
     let answer = client.send(&Method::POST, PATH, "application/yaml", Bytes::from(text))?;
     let answer = serde_json::from_slice(&answer).unwrap_or_default();
     Line::from_json(&answer).ok_or_else(|| client.no_answer("it has no `changes`"))

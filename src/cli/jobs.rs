@@ -33,7 +33,7 @@ const WITHDRAWN: &str = "withdrawn";
 /// Reads the database directly, whether a server runs or not. Times are UTC. With --json, prints one object per line.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate jobs --account acme --outcome failed --since 2h")]
-pub struct Jobs {
+pub struct JobsArgs {
     /// Show only jobs of this account, including those of its users, or of an address such as 192.0.2.7
     #[arg(long, value_name = "ACCOUNT|ADDRESS")]
     account: Option<String>,
@@ -63,7 +63,7 @@ fn outcomes() -> PossibleValuesParser {
     End::ALL.iter().map(|(_, name)| *name).chain([WITHDRAWN]).into()
 }
 
-impl Jobs {
+impl JobsArgs {
     /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
@@ -74,7 +74,7 @@ impl Jobs {
 ///
 /// # Errors
 /// The database can't be read, the caller is unknown, or the database was replaced while following it.
-pub fn run(jobs: &Jobs, out: &mut (impl Write + AsFd)) -> Result<(), CliError> {
+pub fn run(jobs: &JobsArgs, out: &mut (impl Write + AsFd)) -> Result<(), CliError> {
     let (mut view, folder) = jobs.target.view()?;
     let whose = match &jobs.account {
         Some(name) => Some(data::caller(&mut view, &folder, name, jobs.user.as_deref())?),
@@ -98,7 +98,7 @@ pub fn run(jobs: &Jobs, out: &mut (impl Write + AsFd)) -> Result<(), CliError> {
 }
 
 fn show(
-    jobs: &Jobs,
+    jobs: &JobsArgs,
     view: &mut View,
     query: JobQuery,
     printer: &mut Printer<impl Write>,

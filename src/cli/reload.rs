@@ -6,7 +6,7 @@ use clap::Args;
 use http::Method;
 use serde_json::Value;
 
-use super::client::Client;
+use super::client::AdminClient;
 use super::{CliError, Target, table, unless_enough};
 use crate::config::diff::Line;
 
@@ -32,7 +32,7 @@ impl Reload {
 /// # Errors
 /// No server answers, or its file is invalid.
 pub fn run(reload: Reload, out: &mut impl Write) -> Result<(), CliError> {
-    let client = Client::of(&reload.target)?;
+    let client = AdminClient::of(&reload.target)?;
     let answer = client.ask(&Method::POST, "/reload", None)?;
     if reload.target.json {
         return Ok(table::json(out, &answer)?);

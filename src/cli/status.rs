@@ -6,7 +6,7 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{Client, wrong_file};
+use super::client::{AdminClient, wrong_file};
 use super::{CliError, Target, table, unless_enough};
 use crate::config::diff::Line;
 
@@ -41,7 +41,7 @@ pub enum Standing {
 /// # Errors
 /// No server answers.
 pub fn run(status: Status, out: &mut impl Write) -> Result<Standing, CliError> {
-    let client = Client::of(&status.target)?;
+    let client = AdminClient::of(&status.target)?;
     let config = client.ask(&Method::GET, "/config", None)?;
     let queue = client.ask(&Method::GET, "/queue", None)?;
     if status.target.json {

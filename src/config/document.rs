@@ -6,17 +6,17 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 
-use super::accounts::{self, ACCOUNTS_MAX, Account};
-use super::admin::Admin;
+use super::accounts::{self, ACCOUNTS_MAX, ListedAccount};
+use super::admin::AdminSection;
 use super::answers::{self, Answer, REASONS_MAX};
 use super::diff::Tree;
 use super::environment::EnvContext;
-use super::history::History;
+use super::history::HistorySection;
 use super::limits::{self, Limit, LimitRoute};
 use super::lint;
 use super::listener::{
-    Address, BLOCKED_NETWORKS_MAX, Connections, Cors, ForwardedHeader, Keys, Network, Paths, TRUSTED_PROXIES_MAX,
-    collide,
+    Address, BLOCKED_NETWORKS_MAX, ConnectionsSection, Cors, ForwardedHeaderSetting, KeysSection, Network, Paths,
+    TRUSTED_PROXIES_MAX, collide,
 };
 use super::prelude::*;
 use super::quotas::Windows;
@@ -24,7 +24,7 @@ use super::routes::{self, ROUTES_MAX, Route};
 use super::schema::KIND;
 use super::tiers::{self, Queue, TIERS_MAX, Tier};
 use super::upstreams::{self, UPSTREAMS_MAX, Upstream};
-use super::{DATA_DIR_BYTES_MAX, Durability, Operators};
+use super::{DATA_DIR_BYTES_MAX, DurabilitySetting, Operators};
 use crate::policy::Table;
 use crate::policy::refusal::Reason;
 use crate::policy::rules::{LIMITS_MAX, Rules, TierId};
@@ -41,14 +41,14 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The admin listener: metrics, health, accounts. Never public.
     #[schemars(extend("x-add" = "add the admin listener: { listen: 127.0.0.1:9090 }"))]
-    pub admin: Admin,
+    pub admin: AdminSection,
     /// Data folder, for all state that survives a restart; used by one server only. A relative path starts in the folder of this
     /// file.
     #[serde(default = "Folder::stand_in", with = "As::<Folder>")]
     pub data_dir: PathBuf,
     /// Whether an answer waits until its debit is on disk.
     #[serde(default)]
-    pub durability: Durability,
+    pub durability: DurabilitySetting,
     /// How often writes that no request waits for are committed, with relaxed durability.
     #[serde(default = "millis::<10>", with = "As::<Length>")]
     pub commit_every: Duration,
@@ -57,7 +57,7 @@ pub struct Config {
     pub commit_patience: Duration,
     /// Retention of finished jobs.
     #[serde(default)]
-    pub history: History,
+    pub history: HistorySection,
     /// The system clock going back by more than this, from 1s to 24h, is followed at once; a smaller step is waited out.
     #[serde(default = "secs::<300>", with = "As::<LengthIn<1_000, 86_400_000>>")]
     pub clock_step_max: Duration,
@@ -69,7 +69,7 @@ pub struct Config {
     pub cores: Option<usize>,
     /// Limits for connections of the public listener.
     #[serde(default)]
-    pub connections: Connections,
+    pub connections: ConnectionsSection,
     /// The queue, shared by all tiers. When it is full, a job displaces one of a lower priority or is refused.
     #[schemars(extend("x-add" = "add the queue: { length: 8 }"))]
     pub(super) queue: Queue,
@@ -84,14 +84,14 @@ pub struct Config {
     pub(super) anonymous: TierId,
     /// Where requests carry their key; by default x-api-key, x-trace-key, `Authorization: Bearer` or ?key=. The server removes
     /// the key before forwarding.
-    #[serde(default = "Keys::everywhere")]
-    pub keys: Keys,
+    #[serde(default = "KeysSection::everywhere")]
+    pub keys: KeysSection,
     /// Proxies in front of the server whose forwarding headers are trusted.
     #[serde(default, with = "As::<Several<Network, 0, TRUSTED_PROXIES_MAX>>")]
     pub trusted_proxies: Vec<IpNet>,
     /// The header in which trusted proxies send the client's address: choose the one that they write.
     #[serde(default)]
-    pub forwarded_header: ForwardedHeader,
+    pub forwarded_header: ForwardedHeaderSetting,
     /// Peers that start each connection with a PROXY protocol header.
     #[serde(default, with = "As::<Several<Network, 0, TRUSTED_PROXIES_MAX>>")]
     pub proxy_protocol: Vec<IpNet>,
@@ -130,8 +130,8 @@ pub struct Config {
     #[serde(with = "Items::<Route, 1, ROUTES_MAX>")]
     pub routes: Vec<Route>,
     /// Accounts, in addition to those that `tiergate account` manages.
-    #[serde(default, with = "Items::<Account, 0, ACCOUNTS_MAX>")]
-    pub accounts: Vec<Account>,
+    #[serde(default, with = "Items::<ListedAccount, 0, ACCOUNTS_MAX>")]
+    pub accounts: Vec<ListedAccount>,
     /// The policy's rules, from `queue`, `tiers`, `anonymous`, `limits`, `max_callers` and `upstreams`.
     #[serde(skip, default = "no_rules")]
     pub rules: Rules,
@@ -261,7 +261,7 @@ impl Config {
 /// The names of the entries of a section.
 fn keys<'n>(root: &'n Node, section: &str) -> impl Iterator<Item = &'n str> {
     let entries = match root.value(section).map(|section| &section.kind) {
-        Some(Kind::Mapping(entries)) => entries.as_slice(),
+        Some(NodeKind::Mapping(entries)) => entries.as_slice(),
         _ => &[],
     };
     entries

@@ -17,7 +17,7 @@ use super::scalar::inline_schema;
 use super::snippet::quoted;
 use super::suggest::did_you_mean;
 use super::value::{shown, wrong_type};
-use super::yaml::{Kind, Location, Node};
+use super::yaml::{Location, Node, NodeKind};
 
 /// The most names that an advice lists.
 const LISTED_NAMES_MAX: usize = 12;
@@ -160,7 +160,7 @@ pub(super) fn listed<'a, T>(read: &'a [T], node: Option<&'a Node>) -> impl Itera
 
 /// The entries of a mapping of names, at least 1 and at most `max`. Repeated names are reported; the first stays.
 pub(super) fn named(node: &Node, what: &str, max: usize, report: &mut Report) -> Option<Vec<(Rc<Node>, Rc<Node>)>> {
-    let Kind::Mapping(given) = &node.kind else {
+    let NodeKind::Mapping(given) = &node.kind else {
         let advice = format!("write each {what} as `name: {{ … }}`");
         wrong_type(node, "a mapping", &advice, report);
         return None;
@@ -195,7 +195,7 @@ pub(super) fn items<'n>(
     bounds: (usize, usize),
     report: &mut Report,
 ) -> Option<&'n [Rc<Node>]> {
-    let Kind::Sequence(items) = &node.kind else {
+    let NodeKind::Sequence(items) = &node.kind else {
         let advice = "write it in brackets, or each item on a line of its own after `- `";
         wrong_type(node, "a list", advice, report);
         return None;
@@ -250,7 +250,7 @@ impl<'a> Part<'a> {
 
     /// Whether the mapping is empty, without even an unknown field.
     pub(super) fn is_empty(&self) -> bool {
-        matches!(&self.node.kind, Kind::Mapping(entries) if entries.is_empty())
+        matches!(&self.node.kind, NodeKind::Mapping(entries) if entries.is_empty())
     }
 
     /// The value of a field.

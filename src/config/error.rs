@@ -280,8 +280,8 @@ fn show(problem: &Problem, name: &str, inks: Inks, f: &mut fmt::Formatter<'_>) -
 /// Collects problems before they are sorted.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    errors: Vec<Found>,
-    warnings: Vec<Found>,
+    errors: Vec<Finding>,
+    warnings: Vec<Finding>,
     /// The lines and columns of the errors.
     wrong: BTreeSet<(u32, u32)>,
     /// Fields of mappings that a mistyped one probably stands for.
@@ -289,7 +289,7 @@ pub(super) struct Report {
 }
 
 /// Location, message and advice.
-type Found = (Location, String, String);
+type Finding = (Location, String, String);
 
 impl Report {
     /// Adds an error.
@@ -333,14 +333,14 @@ impl Report {
     /// The problems in the order of the lines, each with its line, in which `lines` hides secrets.
     pub(super) fn into_findings(self, name: &str, mut lines: Lines<'_>) -> Diagnostics {
         let (errors, warnings) = (self.errors.len(), self.warnings.len());
-        let mut found: Vec<(Severity, Found)> = Vec::new();
+        let mut found: Vec<(Severity, Finding)> = Vec::new();
         for (severity, mut some) in [(Severity::Error, self.errors), (Severity::Warning, self.warnings)] {
             some.sort_by_key(|(place, ..)| (place.line, place.column));
             some.truncate(SHOWN_PROBLEMS_MAX);
             found.extend(some.into_iter().map(|found| (severity, found)));
         }
         found.sort_by_key(|(_, (place, ..))| (place.line, place.column));
-        let problem = |(severity, (place, message, advice)): (Severity, Found)| Problem {
+        let problem = |(severity, (place, message, advice)): (Severity, Finding)| Problem {
             severity,
             message,
             advice,

@@ -5,9 +5,9 @@ use serde::Deserializer;
 
 use super::prelude::*;
 use super::quotas::check_name;
-use super::routes::{Host, Methods, Path};
+use super::routes::{HostName, Methods, Path};
 use super::value::wrong_type;
-use super::yaml::Kind as NodeKind;
+use super::yaml::NodeKind;
 use crate::path::Pattern;
 use crate::policy::rules::{self, BlockAfter, Kind, LIMITS_MAX, LimitId, Per, Raise};
 
@@ -30,7 +30,7 @@ pub(super) struct Limit {
     #[schemars(extend("x-add" = "add `name`: what the limit is called in headers"))]
     name: String,
     /// What it counts by; if several, a request must be within the limit of each.
-    #[serde(with = "As::<Who>")]
+    #[serde(with = "As::<CountsBy>")]
     #[schemars(extend("x-add" = "add `per`: network, account, global, or a list of them"))]
     per: Per,
     /// Requests allowed in the window.
@@ -70,7 +70,7 @@ pub(super) struct Limit {
     v6_prefix: u8,
     /// Block callers that keep exceeding the limit.
     #[serde(default)]
-    block_after: Option<Block>,
+    block_after: Option<BlockAfterSection>,
 }
 
 impl Item for Limit {
@@ -128,7 +128,7 @@ pub enum LimitHeaders {
 #[schemars(extend("minProperties" = 1))]
 pub(super) struct Match {
     /// Requested host, without a port.
-    #[serde(default, with = "Maybe::<Host>")]
+    #[serde(default, with = "Maybe::<HostName>")]
     host: Option<String>,
     /// Path, in every spelling: /search, /image/{id}, /image/{*rest} or /image/*.
     #[serde(default, with = "Maybe::<Path<true>>")]
@@ -141,7 +141,7 @@ pub(super) struct Match {
 /// Blocks callers that are refused repeatedly.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "BlockAfter")]
-pub(super) struct Block {
+pub(super) struct BlockAfterSection {
     /// Number of refusals,
     #[serde(with = "As::<Whole<u32, 1, 1_000_000>>")]
     #[schemars(extend("x-add" = "add `refusals`: how many lead to a block"))]
@@ -329,19 +329,19 @@ impl Scalar for Name {
 }
 
 /// A kind of caller.
-struct Caller;
+struct CallerKind;
 
-const CALLERS: [&str; 3] = ["network", "account", "global"];
+const CALLER_KINDS: [&str; 3] = ["network", "account", "global"];
 
-impl Scalar for Caller {
+impl Scalar for CallerKind {
     type Value = &'static str;
 
     fn read(node: &Node, report: &mut Report) -> Option<&'static str> {
-        one_of(node, &CALLERS, report)
+        one_of(node, &CALLER_KINDS, report)
     }
 
     fn stand_in() -> &'static str {
-        CALLERS[0]
+        CALLER_KINDS[0]
     }
 
     fn written(caller: &&'static str) -> Value {
@@ -349,29 +349,29 @@ impl Scalar for Caller {
     }
 
     fn schema() -> Value {
-        json!({ "type": "string", "enum": CALLERS })
+        json!({ "type": "string", "enum": CALLER_KINDS })
     }
 }
 
-impl OfSeveral for Caller {
+impl OfSeveral for CallerKind {
     const NOUN: &'static str = "kind of caller";
     const ONCE: bool = true;
 }
 
 /// What a limit counts by: one kind of caller, or several.
-struct Who;
+struct CountsBy;
 
-type Callers = Several<Caller, 1, 3>;
+type CallerKinds = Several<CallerKind, 1, 3>;
 
-impl Scalar for Who {
+impl Scalar for CountsBy {
     type Value = Per;
 
     fn read(node: &Node, report: &mut Report) -> Option<Per> {
         let callers = match node.kind {
-            NodeKind::Sequence(_) => Callers::read(node, report)?,
-            _ => vec![Caller::read(node, report)?],
+            NodeKind::Sequence(_) => CallerKinds::read(node, report)?,
+            _ => vec![CallerKind::read(node, report)?],
         };
-        let [network, account, global] = CALLERS.map(|caller| callers.contains(&caller));
+        let [network, account, global] = CALLER_KINDS.map(|caller| callers.contains(&caller));
         Some(Per {
             network,
             account,
@@ -384,14 +384,14 @@ impl Scalar for Who {
     }
 
     fn written(per: &Per) -> Value {
-        let counted = CALLERS.into_iter().zip([per.network, per.account, per.global]);
+        let counted = CALLER_KINDS.into_iter().zip([per.network, per.account, per.global]);
         counted
             .filter_map(|(caller, counts)| counts.then_some(caller))
             .collect()
     }
 
     fn schema() -> Value {
-        json!({ "anyOf": [Caller::schema(), Callers::schema()] })
+        json!({ "anyOf": [CallerKind::schema(), CallerKinds::schema()] })
     }
 }
 

@@ -38,8 +38,8 @@ const RESERVED_HEADERS: [&str; 10] = [
 
 /// Limits for connections of the public listener.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Connections {
+#[serde(deny_unknown_fields, rename = "Connections")]
+pub struct ConnectionsSection {
     /// The most open connections; further ones wait.
     #[serde(default = "number::<usize, 10_000>", with = "As::<Whole<usize, 1, 1_000_000>>")]
     pub max: usize,
@@ -63,13 +63,13 @@ pub struct Connections {
     pub unmetered_max: usize,
 }
 
-de::by_fields!(Connections, Keys, Paths);
+de::by_fields!(ConnectionsSection, KeysSection, Paths);
 
 /// The header in which trusted proxies send the client's address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
-pub enum ForwardedHeader {
+pub enum ForwardedHeaderSetting {
     /// Either of the two; if they name different clients, neither is trusted.
     #[default]
     Either,
@@ -81,8 +81,8 @@ pub enum ForwardedHeader {
 
 /// Where requests carry their key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Keys {
+#[serde(deny_unknown_fields, rename = "Keys")]
+pub struct KeysSection {
     /// Headers that hold only the key.
     #[serde(default = "usual_headers", with = "As::<Several<KeyHeader, 0, KEY_HEADERS_MAX>>")]
     pub headers: Vec<HeaderName>,
@@ -94,7 +94,7 @@ pub struct Keys {
     pub query: Option<String>,
 }
 
-impl Keys {
+impl KeysSection {
     /// Without `keys`, keys are read wherever clients of the presets send them.
     pub(super) fn everywhere() -> Self {
         Self {

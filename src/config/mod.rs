@@ -48,22 +48,22 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use accounts::{ACCOUNTS_MAX, Account, KEYS_PER_ACCOUNT_MAX};
-pub use admin::{Admin, TOKEN_CHARS, TokenSource};
+pub use accounts::{ACCOUNTS_MAX, KEYS_PER_ACCOUNT_MAX, ListedAccount};
+pub use admin::{AdminSection, TOKEN_CHARS, TokenSource};
 pub use answers::Answer;
 pub use document::Config;
 pub use environment::{Environment, Nothing, System};
 pub use error::{Checked, ConfigErrors, Diagnostics, Ink, Inks, Problem, SHOWN_PROBLEMS_MAX, Severity, Spot};
-pub use history::History;
+pub use history::HistorySection;
 pub use limits::{LimitHeaders, LimitRoute};
-pub use listener::{Connections, Cors, ForwardedHeader, Keys, Origins, Paths};
+pub use listener::{ConnectionsSection, Cors, ForwardedHeaderSetting, KeysSection, Origins, Paths};
 pub use overrides::{OverrideError, Overrides};
 pub use quotas::{QUOTAS_PER_TIER_MAX, WINDOWS_MAX};
 pub use routes::{MAX_BODY_DEFAULT, OnHangup, ROUTES_MAX, Route};
 pub use shown::document;
 pub use snippet::Excerpt;
 pub use tiers::TIERS_MAX;
-pub use upstreams::{Health, SERVERS_MAX, Server, UPSTREAMS_MAX, Upstream};
+pub use upstreams::{HealthSection, SERVERS_MAX, Server, UPSTREAMS_MAX, Upstream};
 pub use value::{DURATION_MAX, length_of_time};
 
 use environment::EnvContext;
@@ -83,7 +83,7 @@ pub const NAME_CHARS_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operators {
     /// The admin listener, and the token's source.
-    pub admin: Admin,
+    pub admin: AdminSection,
     /// The folder of the token otherwise.
     pub data_dir: PathBuf,
 }
@@ -92,7 +92,7 @@ pub struct Operators {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
-pub enum Durability {
+pub enum DurabilitySetting {
     /// An answer ends when its debit is on the disk.
     #[default]
     Strict,

@@ -82,7 +82,7 @@ impl Windows {
         self.found
     }
 
-    fn id(&mut self, asked: &Asked, place: Location, report: &mut Report) -> Option<WindowId> {
+    fn id(&mut self, asked: &WindowSpec, place: Location, report: &mut Report) -> Option<WindowId> {
         let known = self.found.iter().position(|found| asked.is(found));
         let at = known.unwrap_or(self.found.len());
         if known.is_none() {
@@ -98,12 +98,12 @@ impl Windows {
 }
 
 /// A window in the file.
-enum Asked {
+enum WindowSpec {
     Rolling(Span),
     Calendar { unit: Unit, zone: TimeZone, name: String },
 }
 
-impl Asked {
+impl WindowSpec {
     fn is(&self, window: &Window) -> bool {
         match (self, window) {
             (Self::Rolling(asked), Window::Rolling(found)) => asked == found,
@@ -184,7 +184,7 @@ impl Quota {
         })
     }
 
-    fn window(&self, at: Location, mut part: Part<'_>) -> Option<Asked> {
+    fn window(&self, at: Location, mut part: Part<'_>) -> Option<WindowSpec> {
         match (part.value("rolling"), part.value("calendar")) {
             (Some(_), Some(_)) => {
                 let message = "a quota counts in a rolling window or in a calendar's, not in both";
@@ -201,7 +201,7 @@ impl Quota {
                 if part.value("zone").is_some() {
                     part.add("zone", "a rolling window knows no time zone", "leave `zone` out");
                 }
-                self.rolling.map(|length| Asked::Rolling(length.into()))
+                self.rolling.map(|length| WindowSpec::Rolling(length.into()))
             }
             (None, Some(_)) if !part.sound(&["calendar", "zone"]) => None,
             (None, Some(_)) => {
@@ -211,7 +211,7 @@ impl Quota {
                     Unit::Month => "month",
                 };
                 let name = format!("{word} {}", zone.iana_name().unwrap_or("UTC"));
-                Some(Asked::Calendar { unit, zone, name })
+                Some(WindowSpec::Calendar { unit, zone, name })
             }
         }
     }

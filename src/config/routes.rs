@@ -44,7 +44,7 @@ pub enum OnHangup {
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// Requested host, without a port; by default any.
-    #[serde(default, with = "Maybe::<Host>")]
+    #[serde(default, with = "Maybe::<HostName>")]
     pub host: Option<String>,
     /// Path: /search, /image/{id} or "/image/{*rest}".
     #[serde(rename = "path", with = "As::<Path>")]
@@ -179,9 +179,9 @@ impl<const BELOW: bool> Scalar for Path<BELOW> {
 }
 
 /// A host as in requests, in lower case and without a port.
-pub(super) struct Host;
+pub(super) struct HostName;
 
-impl Parsed for Host {
+impl Parsed for HostName {
     type Value = String;
     const WHAT: &'static str = "a host";
     const EXAMPLE: &'static str = "api.example.org";

@@ -7,7 +7,7 @@
 use super::environment::reference;
 use super::grammar::{Named, Spot, is_field};
 use super::suggest::nearest;
-use super::yaml::{Kind, Node};
+use super::yaml::{Node, NodeKind};
 
 /// The longest name of an unknown field that is shown, in characters.
 const NAME_CHARS_MAX: usize = 32;
@@ -37,7 +37,7 @@ pub(super) enum References {
 
 /// What is known of a location.
 #[derive(Clone)]
-enum Known {
+enum Secrecy {
     /// Its grammar. Public text may contain addresses, which are not secret there.
     Open(Spot, Published),
     /// A secret belongs there, or rather what names it.
@@ -51,7 +51,7 @@ type Published = bool;
 
 /// Marks each key and value of a document that must not be shown.
 pub(super) fn mark(root: &Node, references: References) {
-    look(root, &Known::Open(Spot::document(), false), references);
+    look(root, &Secrecy::Open(Spot::document(), false), references);
 }
 
 /// Whether a field of that name holds secrets. `keys` (where a request carries its key) holds none.
@@ -60,54 +60,54 @@ pub(super) fn names_a_secret(field: &str) -> bool {
     field == "key" || SECRET_WORDS.iter().any(|word| field.contains(word))
 }
 
-fn look(node: &Node, known: &Known, references: References) {
+fn look(node: &Node, known: &Secrecy, references: References) {
     match &node.kind {
-        Kind::Scalar { text, .. } => node.secret.set(match known {
-            Known::Open(spot, published) => !spot.takes_value() || (!published && has_credentials(text)),
-            Known::Secret => references == References::Hidden || reference(text).is_none(),
-            Known::Nothing => true,
+        NodeKind::Scalar { text, .. } => node.secret.set(match known {
+            Secrecy::Open(spot, published) => !spot.takes_value() || (!published && has_credentials(text)),
+            Secrecy::Secret => references == References::Hidden || reference(text).is_none(),
+            Secrecy::Nothing => true,
         }),
-        Kind::Sequence(items) => {
+        NodeKind::Sequence(items) => {
             let known = match known {
-                Known::Open(spot, published) => Known::Open(spot.item(), *published),
+                Secrecy::Open(spot, published) => Secrecy::Open(spot.item(), *published),
                 other => other.clone(),
             };
             items.iter().for_each(|item| look(item, &known, references));
         }
-        Kind::Mapping(fields) => {
+        NodeKind::Mapping(fields) => {
             for (key, value) in fields {
                 let below = name(key, value, known);
                 look(value, &below, references);
             }
         }
-        Kind::Refused => node.secret.set(true),
+        NodeKind::Refused => node.secret.set(true),
     }
 }
 
 /// Marks the name of a field or entry, and returns what is known of its value.
-fn name(key: &Node, value: &Node, known: &Known) -> Known {
+fn name(key: &Node, value: &Node, known: &Secrecy) -> Secrecy {
     let Some(text) = key.text() else {
-        look(key, &Known::Nothing, References::Hidden);
-        return Known::Nothing;
+        look(key, &Secrecy::Nothing, References::Hidden);
+        return Secrecy::Nothing;
     };
-    let Known::Open(spot, published) = known else {
+    let Secrecy::Open(spot, published) = known else {
         key.secret.set(!is_field(text));
-        return Known::Nothing;
+        return Secrecy::Nothing;
     };
     match spot.named(text) {
-        Named::Field(spot) if spot.is_secret() => Known::Secret,
-        Named::Field(spot) => Known::Open(spot, *published || text == "answers"),
+        Named::Field(spot) if spot.is_secret() => Secrecy::Secret,
+        Named::Field(spot) => Secrecy::Open(spot, *published || text == "answers"),
         Named::Chosen(spot) => {
             let is_secret = has_credentials(text) || (value.is_null() && text.contains(':'));
             key.secret.set(is_secret);
             match value.text().is_some() && names_a_secret(text) {
-                true => Known::Secret,
-                false => Known::Open(spot, *published),
+                true => Secrecy::Secret,
+                false => Secrecy::Open(spot, *published),
             }
         }
         Named::Unknown => {
             key.secret.set(!is_shown_unknown(text, value, spot));
-            Known::Nothing
+            Secrecy::Nothing
         }
     }
 }

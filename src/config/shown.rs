@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::{ConfigErrors, Diagnostics, Problem, Report};
 use super::secret::{self, References, without_credentials};
-use super::yaml::{self, Kind, Node};
+use super::yaml::{self, Node, NodeKind};
 
 /// The replacement for secrets.
 const HIDDEN: &str = "***";
@@ -65,12 +65,12 @@ pub fn document(bytes: &[u8]) -> Value {
 
 fn value(node: &Node) -> Value {
     match &node.kind {
-        Kind::Refused => Value::Null,
-        Kind::Scalar { .. } if node.secret.get() && !node.is_null() => HIDDEN.into(),
-        Kind::Scalar { text, quoted: true } => without_credentials(text).into(),
-        Kind::Scalar { text, quoted: false } => plain(node, text),
-        Kind::Sequence(items) => items.iter().map(|item| value(item)).collect(),
-        Kind::Mapping(fields) => {
+        NodeKind::Refused => Value::Null,
+        NodeKind::Scalar { .. } if node.secret.get() && !node.is_null() => HIDDEN.into(),
+        NodeKind::Scalar { text, quoted: true } => without_credentials(text).into(),
+        NodeKind::Scalar { text, quoted: false } => plain(node, text),
+        NodeKind::Sequence(items) => items.iter().map(|item| value(item)).collect(),
+        NodeKind::Mapping(fields) => {
             let name = |key: &Node| match key.text() {
                 Some(name) if !key.secret.get() => name.to_owned(),
                 _ => HIDDEN.to_owned(),

@@ -41,7 +41,7 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Active health checks; by default servers are judged only by their answers.
     #[serde(default)]
-    pub health: Option<Health>,
+    pub health: Option<HealthSection>,
 }
 
 impl Item for Upstream {
@@ -143,8 +143,8 @@ impl fmt::Display for Authority {
 
 /// Active health checks.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Health {
+#[serde(deny_unknown_fields, rename = "Health")]
+pub struct HealthSection {
     /// Path to request, such as /health; any 2xx or 3xx is healthy.
     #[serde(with = "As::<ProbePath>")]
     #[schemars(extend("x-add" = "add `path`, such as /health"))]

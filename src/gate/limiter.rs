@@ -36,11 +36,11 @@ pub struct Limiter {
 /// A shard on its own cache lines: cores that work on different shards don't disturb each other.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Apart(Mutex<Kept>);
+struct Apart(Mutex<ShardState>);
 
 /// A shard and its rules.
 #[derive(Debug)]
-struct Kept {
+struct ShardState {
     shard: Shard,
     rules: Arc<Rules>,
     /// Whether a limit is aligned to the wall clock. Then readings must follow the order of the decisions: an earlier one could
@@ -48,7 +48,7 @@ struct Kept {
     by_wall: bool,
 }
 
-impl Kept {
+impl ShardState {
     fn new(shard: Shard, rules: Arc<Rules>) -> Self {
         Self {
             shard,
@@ -70,7 +70,7 @@ impl Kept {
 impl Limiter {
     /// All counters are empty.
     pub fn new(rules: Arc<Rules>, clock: Clock) -> Arc<Self> {
-        let kept = |shard| Kept::new(shard, Arc::clone(&rules));
+        let kept = |shard| ShardState::new(shard, Arc::clone(&rules));
         let shards = Shard::all(&rules)
             .into_iter()
             .map(|shard| Apart(Mutex::new(kept(shard))));
@@ -163,7 +163,7 @@ impl Limiter {
     /// Drops some expired counters. Call it every second.
     pub fn tick(&self) {
         for shard in &self.shards {
-            let Kept { shard, rules, .. } = &mut *shard.0.lock();
+            let ShardState { shard, rules, .. } = &mut *shard.0.lock();
             shard.sweep(&rules.limits, self.moment());
         }
     }
@@ -214,7 +214,7 @@ impl Shards for Alone<'_> {
 }
 
 /// The shards of one decision, in ascending order.
-struct Locked<'l>(SmallVec<[(usize, MutexGuard<'l, Kept>); COUNTERS_INLINE]>);
+struct Locked<'l>(SmallVec<[(usize, MutexGuard<'l, ShardState>); COUNTERS_INLINE]>);
 
 impl Shards for Locked<'_> {
     fn shard(&mut self, number: usize) -> &mut Shard {

@@ -7,7 +7,7 @@ use super::{Committing, Gate, Relocating, Terms, wake};
 use crate::policy::rules::{Priority, ServerId, UpstreamId};
 use crate::policy::time::{Span, Timestamp};
 use crate::policy::{DebitNumber, End, Grant, JobId, Outcome, Relocation, UnenforcedQuotas};
-use crate::store::{Commit, Entry, Record};
+use crate::store::{Commit, LedgerEntry, Record};
 
 /// A job's slot, its caller's concurrency and its held quota (rules §6). They are released in the order of the methods;
 /// dropped before that, the job counts as cancelled.
@@ -177,7 +177,7 @@ impl Permit {
     }
 
     fn note(&self, end: End, status: u16) {
-        self.gate.ledger.note(Entry::Job(self.record(end, status)));
+        self.gate.ledger.note(LedgerEntry::Job(self.record(end, status)));
     }
 
     pub(super) fn end(&mut self, outcome: Outcome) {

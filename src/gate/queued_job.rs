@@ -12,7 +12,7 @@ use crate::policy::refusal::{Reason, Refusal};
 use crate::policy::rules::Priority;
 use crate::policy::time::{Span, Timestamp, UnixTime};
 use crate::policy::{End, JobId, UnenforcedQuotas};
-use crate::store::Entry;
+use crate::store::LedgerEntry;
 
 /// A queued job. Resolves to a slot or a refusal; dropping it earlier means that the client has hung up.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl QueuedJob {
         self.terms.generation.meters.job(self.terms.tier, end, self.terms.cost);
         let waited = self.gate.now().since(self.since);
         let record = self.terms.record(self.priority, end, 0, waited, Span::ZERO);
-        self.gate.ledger.note(Entry::Job(record));
+        self.gate.ledger.note(LedgerEntry::Job(record));
     }
 }
 

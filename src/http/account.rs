@@ -135,12 +135,12 @@ pub fn router(paths: &OwnPaths, pages: Arc<Pages>) -> Router {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Asked {
+struct PageQuery {
     period: Option<String>,
     r#type: Option<String>,
 }
 
-type Parameters = Result<Query<Asked>, axum::extract::rejection::QueryRejection>;
+type Parameters = Result<Query<PageQuery>, axum::extract::rejection::QueryRejection>;
 
 async fn me(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visitor>, asked: Parameters) -> Response {
     let Ok(Query(asked)) = asked else {

@@ -10,22 +10,22 @@ use http_body::{Frame, SizeHint};
 
 use super::socket::Answering;
 use super::way::HungUp;
-use crate::upstream::answer::Answer;
+use crate::upstream::answer::UpstreamBody;
 
 /// The body of an answer.
 #[derive(Debug, Default)]
 pub struct Body {
-    kind: Kind,
+    kind: BodySource,
     /// Dropped with the body, when hyper has encoded it.
     answering: Option<Answering>,
 }
 
 #[derive(Debug, Default)]
-enum Kind {
+enum BodySource {
     #[default]
     Empty,
     Whole(Option<Bytes>),
-    Worker(Answer, HangUp),
+    Worker(UpstreamBody, HangUp),
     Own(axum::body::Body),
 }
 
@@ -33,15 +33,15 @@ impl Body {
     /// A whole body.
     pub fn whole(bytes: Bytes) -> Self {
         Self {
-            kind: Kind::Whole(Some(bytes)),
+            kind: BodySource::Whole(Some(bytes)),
             answering: None,
         }
     }
 
     /// The body of an upstream server's answer.
-    pub fn of_worker(answer: Answer) -> Self {
+    pub fn of_worker(answer: UpstreamBody) -> Self {
         Self {
-            kind: Kind::Worker(answer, HangUp::default()),
+            kind: BodySource::Worker(answer, HangUp::default()),
             answering: None,
         }
     }
@@ -49,7 +49,7 @@ impl Body {
     /// A body from tiergate's own router.
     pub fn own(body: axum::body::Body) -> Self {
         Self {
-            kind: Kind::Own(body),
+            kind: BodySource::Own(body),
             answering: None,
         }
     }
@@ -71,34 +71,34 @@ impl http_body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let Self { kind, answering } = &mut *self;
         Poll::Ready(match kind {
-            Kind::Empty => None,
-            Kind::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-            Kind::Worker(answer, hang_up) => match Pin::new(answer).poll_frame(cx) {
+            BodySource::Empty => None,
+            BodySource::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            BodySource::Worker(answer, hang_up) => match Pin::new(answer).poll_frame(cx) {
                 Poll::Ready(frame) => frame.map(|frame| frame.map_err(Error::from)),
                 Poll::Pending => {
                     ready!(hang_up.poll(answering.as_ref(), cx));
                     Some(Err(HungUp.into()))
                 }
             },
-            Kind::Own(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Error::from)),
+            BodySource::Own(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Error::from)),
         })
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Empty => true,
-            Kind::Whole(bytes) => bytes.is_none(),
-            Kind::Worker(answer, _) => answer.is_end_stream(),
-            Kind::Own(body) => body.is_end_stream(),
+            BodySource::Empty => true,
+            BodySource::Whole(bytes) => bytes.is_none(),
+            BodySource::Worker(answer, _) => answer.is_end_stream(),
+            BodySource::Own(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Empty => SizeHint::with_exact(0),
-            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Worker(answer, _) => answer.size_hint(),
-            Kind::Own(body) => body.size_hint(),
+            BodySource::Empty => SizeHint::with_exact(0),
+            BodySource::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            BodySource::Worker(answer, _) => answer.size_hint(),
+            BodySource::Own(body) => body.size_hint(),
         }
     }
 }

@@ -26,7 +26,7 @@ impl KeyPlaces {
     /// # Errors
     /// Two different keys ([`Refusal::AmbiguousKey`]).
     pub fn take<'q>(&self, headers: &mut HeaderMap, query: Option<&'q str>) -> Result<Taken<'q>, Refusal> {
-        let mut keys = Keys::default();
+        let mut keys = RequestKey::default();
         for name in &self.headers {
             keys.add_all(headers, name, |value| Some(value.as_bytes()))?;
         }
@@ -45,7 +45,7 @@ impl KeyPlaces {
         &self,
         query: &'q str,
         name: &str,
-        keys: &mut Keys,
+        keys: &mut RequestKey,
     ) -> Result<Option<Cow<'q, str>>, Refusal> {
         let is_key = |parameter: &str| is_called(parameter, name);
         if !query.split('&').any(is_key) {
@@ -91,9 +91,9 @@ pub struct Taken<'q> {
 }
 
 #[derive(Default)]
-struct Keys(Option<Vec<u8>>);
+struct RequestKey(Option<Vec<u8>>);
 
-impl Keys {
+impl RequestKey {
     fn add(&mut self, key: &[u8]) -> Result<(), Refusal> {
         match &self.0 {
             _ if key.is_empty() => Ok(()),

@@ -37,7 +37,7 @@ const HEADERS_MAX_OF_HYPER: usize = 100;
 
 /// Bounds on the public listener's connections.
 #[derive(Clone, Debug)]
-pub struct Bounds {
+pub struct ListenerBounds {
     /// Open connections of all threads together.
     pub connections: Arc<ResizableSemaphore>,
     /// The longest time for reading a request's head, and for an idle connection.
@@ -119,7 +119,7 @@ async fn greet(
     clock: Clock,
     mut stream: TcpStream,
     peer: SocketAddr,
-    bounds: &Bounds,
+    bounds: &ListenerBounds,
     closing: &CancellationToken,
 ) -> Option<Greeted> {
     if !bounds.proxy_protocol.is_spoken_by(peer) {
@@ -142,7 +142,7 @@ async fn greet(
     }
 }
 
-async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: Bounds, watcher: Watcher) {
+async fn serve_connection(core: Arc<Core>, greeted: Greeted, bounds: ListenerBounds, watcher: Watcher) {
     let Greeted { stream, peer, ahead } = greeted;
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "connection closed before it was served");

@@ -143,7 +143,7 @@ impl Form {
 
 /// An operator's answer to one reason.
 #[derive(Clone, Debug, Default)]
-pub struct Answer {
+pub struct CustomAnswer {
     /// Its status, 400 to 599.
     pub status: Option<StatusCode>,
     /// Headers in addition to the usual ones, at most 16.
@@ -156,7 +156,7 @@ pub struct Answer {
 #[derive(Debug, Default)]
 pub struct Answers {
     /// By reason.
-    own: [Option<Box<Answer>>; Reason::ALL.len()],
+    own: [Option<Box<CustomAnswer>>; Reason::ALL.len()],
     /// Whether pages of all origins may read refusals.
     for_all_origins: bool,
 }
@@ -164,7 +164,7 @@ pub struct Answers {
 impl Answers {
     /// The defaults, except for `own`. `for_all_origins`: pages of all origins may read even refusals that are sent outside of
     /// the CORS layer ([`Self::reply_bytes`]).
-    pub fn new(own: Vec<(Reason, Answer)>, for_all_origins: bool) -> Self {
+    pub fn new(own: Vec<(Reason, CustomAnswer)>, for_all_origins: bool) -> Self {
         let mut answers = Self {
             for_all_origins,
             ..Self::default()
@@ -175,7 +175,7 @@ impl Answers {
         answers
     }
 
-    fn own(&self, reason: Reason) -> Option<&Answer> {
+    fn own(&self, reason: Reason) -> Option<&CustomAnswer> {
         self.own[reason as usize].as_deref()
     }
 
@@ -257,7 +257,7 @@ struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    fn headers(&self, own: Option<&'a Answer>) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    fn headers(&self, own: Option<&'a CustomAnswer>) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let own = own.map_or(&[][..], |own| &own.headers);
         own.iter().filter_map(|(name, template)| {
             let mut text = String::new();
@@ -267,7 +267,7 @@ impl<'a> Told<'a> {
         })
     }
 
-    fn body(&self, own: Option<&Answer>, form: Form) -> (HeaderValue, String) {
+    fn body(&self, own: Option<&CustomAnswer>, form: Form) -> (HeaderValue, String) {
         let mut text = String::with_capacity(320);
         if let Some((kind, template)) = own.and_then(|own| own.body.as_ref()) {
             template.render(&mut text, |place| self.value(Member::ALL[place].0));

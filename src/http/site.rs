@@ -8,7 +8,7 @@ use super::account::{self, OwnPaths, Pages};
 use super::address::TrustedProxies;
 use super::caller::KeyPlaces;
 use super::limits::Limits;
-use super::listener::Bounds;
+use super::listener::ListenerBounds;
 use super::ratelimit::Telling;
 use super::reply::Answers;
 use super::routes::{RouteSpec, RouteTable};
@@ -73,7 +73,7 @@ pub struct Settings {
     /// The size of that bound.
     pub unmetered_max: usize,
     /// Bounds on connections.
-    pub bounds: Bounds,
+    pub bounds: ListenerBounds,
 }
 
 /// One generation of the configuration, shared by all threads.
@@ -96,7 +96,7 @@ pub struct Site {
     pub(super) refusals: Arc<Refusals>,
     pub(super) unmetered: Arc<ResizableSemaphore>,
     pub(super) unmetered_max: usize,
-    pub(super) bounds: Bounds,
+    pub(super) bounds: ListenerBounds,
 }
 
 impl Site {
@@ -168,7 +168,7 @@ impl Site {
     }
 
     /// Bounds on connections.
-    pub fn bounds(&self) -> &Bounds {
+    pub fn bounds(&self) -> &ListenerBounds {
         &self.bounds
     }
 

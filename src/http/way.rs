@@ -35,7 +35,7 @@ use crate::policy::time::Span;
 use crate::store::OwnNumbers;
 use crate::upstream::Connections;
 use crate::upstream::exchange::{SLOW_BODY, malformed_body};
-use crate::upstream::upload::Fault;
+use crate::upstream::upload::UploadError;
 
 /// What one thread serves requests with: the shared site, which a reload may replace, and the thread's own connections.
 #[derive(Debug)]
@@ -89,13 +89,13 @@ impl From<Contradiction> for Stop {
     }
 }
 
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
+impl From<UploadError> for Stop {
+    fn from(fault: UploadError) -> Self {
         match fault {
-            Fault::ClientGone => Self::HungUp,
-            Fault::Malformed => malformed_body().into(),
-            Fault::TooLong { limit } => Refusal::BodyTooLarge { limit }.into(),
-            Fault::TooSlow => Refusal::RequestTimeout(SLOW_BODY).into(),
+            UploadError::ClientGone => Self::HungUp,
+            UploadError::Malformed => malformed_body().into(),
+            UploadError::TooLong { limit } => Refusal::BodyTooLarge { limit }.into(),
+            UploadError::TooSlow => Refusal::RequestTimeout(SLOW_BODY).into(),
         }
     }
 }

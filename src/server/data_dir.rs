@@ -149,8 +149,8 @@ pub(super) fn history(config: &Config) -> History {
 pub(super) fn pace(config: &Config) -> Pace {
     Pace {
         durability: match config.durability {
-            config::Durability::Strict => Durability::Strict,
-            config::Durability::Relaxed => Durability::Relaxed,
+            config::DurabilitySetting::Strict => Durability::Strict,
+            config::DurabilitySetting::Relaxed => Durability::Relaxed,
         },
         commit_every: config.commit_every.into(),
         commit_patience: config.commit_patience.into(),
@@ -185,7 +185,7 @@ fn open_accounts(config: &Config, database: &Arc<Database>, now: UnixTime) -> Re
 
 /// The accounts that the file lists.
 pub(super) fn listed(config: &Config) -> Vec<Listed> {
-    let listed = |account: &config::Account| Listed {
+    let listed = |account: &config::ListedAccount| Listed {
         name: account.name.clone(),
         tier: config.rules.tier(account.tier).name.to_string(),
         keys: account.key_sha256.clone(),

@@ -25,11 +25,11 @@ use super::config_watch::{Saved, Unreadable, Watch};
 use super::data_dir::{history, listed, open_token, pace, tell_of_lost_tiers};
 use super::health_tasks::HealthTasks;
 use super::upstreams::Upstreams;
-use super::{Fault, Services, Source, attempt, blocking, connections_max, generation, settings};
+use super::{Services, Source, TaskPanicked, attempt, blocking, connections_max, generation, settings};
 use crate::config::diff::{Diff, Line, diff};
 use crate::config::{self, Config, ConfigErrors, System};
 use crate::gate::{self, Backfill};
-use crate::http::admin::config::{Asked, Json, Reloaded, Running, Taken};
+use crate::http::admin::config::{ConfigRequest, Json, Reloaded, Running, Taken};
 use crate::http::site::Site;
 use crate::policy::rules::Rules;
 use crate::policy::time::{Span, UnixTime};
@@ -69,7 +69,7 @@ impl Reloader {
     }
 
     /// Reloads on changes of the file, SIGHUP and requests of operators, forever.
-    pub(super) async fn follow(mut self, mut hang_up: Option<Signal>, mut asked: mpsc::Receiver<Asked>) {
+    pub(super) async fn follow(mut self, mut hang_up: Option<Signal>, mut asked: mpsc::Receiver<ConfigRequest>) {
         let mut watch = self.parts.source.as_ref().and_then(|source| {
             // A pipe is empty once read.
             let seen = source.seen.clone();
@@ -92,8 +92,8 @@ impl Reloader {
                 },
                 asked = asked.recv() => match asked {
                     // The requester may be gone.
-                    Some(Asked::Reload(answer)) => drop(answer.send(self.reload(watch.as_mut()).await)),
-                    Some(Asked::Compare(text, answer)) => drop(answer.send(self.compare(text.to_vec()).await)),
+                    Some(ConfigRequest::Reload(answer)) => drop(answer.send(self.reload(watch.as_mut()).await)),
+                    Some(ConfigRequest::Compare(text, answer)) => drop(answer.send(self.compare(text.to_vec()).await)),
                     None => return,
                 },
             }
@@ -380,7 +380,7 @@ impl Settling {
 }
 
 /// Work that changes nothing panicked: reported like an invalid file.
-fn faulty(name: &str, fault: Fault) -> ConfigErrors {
+fn faulty(name: &str, fault: TaskPanicked) -> ConfigErrors {
     ConfigErrors::of_whole(
         name,
         format!("it could not be applied: {fault}"),

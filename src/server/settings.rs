@@ -13,10 +13,10 @@ use crate::http::address::{ForwardedHeader, TrustedProxies};
 use crate::http::caller::KeyPlaces;
 use crate::http::cors;
 use crate::http::limits::{LimitSpec, Limits};
-use crate::http::listener::Bounds;
+use crate::http::listener::ListenerBounds;
 use crate::http::proxy_protocol::ProxyProtocol;
 use crate::http::ratelimit::{Telling, WhenTold};
-use crate::http::reply::{Answer, Answers};
+use crate::http::reply::{Answers, CustomAnswer};
 use crate::http::routes::RouteSpec;
 use crate::http::site::{self, Route, Site};
 use crate::policy::refusal::Reason;
@@ -56,7 +56,7 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
         answers: Answers::new(config.answers.iter().map(answer).collect(), for_all_origins),
         unmetered: Arc::clone(&services.unmetered),
         unmetered_max: config.connections.unmetered_max,
-        bounds: Bounds {
+        bounds: ListenerBounds {
             connections: Arc::clone(&services.connections),
             head_timeout: config.connections.head_timeout,
             send_timeout: config.connections.send_timeout.into(),
@@ -81,15 +81,15 @@ fn limits(config: &Config, rules: &Arc<Rules>, services: &Services) -> Arc<Limit
 
 fn forwarded_header(config: &Config) -> ForwardedHeader {
     match config.forwarded_header {
-        config::ForwardedHeader::Either => ForwardedHeader::Either,
-        config::ForwardedHeader::XForwardedFor => ForwardedHeader::XForwardedFor,
-        config::ForwardedHeader::Forwarded => ForwardedHeader::Forwarded,
+        config::ForwardedHeaderSetting::Either => ForwardedHeader::Either,
+        config::ForwardedHeaderSetting::XForwardedFor => ForwardedHeader::XForwardedFor,
+        config::ForwardedHeaderSetting::Forwarded => ForwardedHeader::Forwarded,
     }
 }
 
-fn answer((reason, config): &(Reason, config::Answer)) -> (Reason, Answer) {
+fn answer((reason, config): &(Reason, config::Answer)) -> (Reason, CustomAnswer) {
     let status = |status| StatusCode::from_u16(status).expect("a validated configuration has only valid statuses");
-    let answer = Answer {
+    let answer = CustomAnswer {
         status: config.status.map(status),
         headers: config.headers.clone(),
         body: config.body.clone(),

@@ -19,13 +19,13 @@ use crate::upstream::{ProbeSettings, Server, Settings, Upstream};
 #[derive(Debug, Default)]
 pub(super) struct Upstreams {
     ids: Ids,
-    known: Table<UpstreamId, Known>,
+    known: Table<UpstreamId, UpstreamEntry>,
     /// Upstreams in the file, in its order.
     listed: Vec<UpstreamId>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct UpstreamEntry {
     /// As last seen in the file.
     config: config::Upstream,
     servers: Vec<(ServerId, Arc<Server>, u32)>,
@@ -66,7 +66,7 @@ impl Upstreams {
                 }
                 None => self.known.insert(
                     *id,
-                    Known {
+                    UpstreamEntry {
                         config: config.clone(),
                         servers,
                         upstream: Upstream::new(*id, settings),
@@ -127,7 +127,7 @@ impl Upstreams {
         })
     }
 
-    fn unlisted(&self) -> impl Iterator<Item = &Known> {
+    fn unlisted(&self) -> impl Iterator<Item = &UpstreamEntry> {
         let unlisted = |(id, known)| (!self.listed.contains(&id)).then_some(known);
         self.known.entries().filter_map(unlisted)
     }
@@ -152,7 +152,7 @@ fn settings(config: &config::Upstream, servers: Vec<(ServerId, Arc<Server>, u32)
     }
 }
 
-impl Known {
+impl UpstreamEntry {
     /// Whether a route or a job still holds it.
     fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.upstream) > 1

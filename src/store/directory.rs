@@ -34,7 +34,7 @@ struct State {
     /// Clients choose the keys, so the map keeps the standard library's hasher, which resists flooding.
     keys: HashMap<KeyId, Arc<Account>>,
     accounts: HashMap<AccountId, Arc<Account>>,
-    names: BTreeSet<ByName>,
+    names: BTreeSet<OrderedByName>,
     /// The number of accounts of each tier.
     tiers: BTreeMap<Arc<str>, u32>,
     /// The accounts listed in tiers.yaml.
@@ -43,29 +43,29 @@ struct State {
 
 /// Orders accounts by name.
 #[derive(Debug)]
-struct ByName(Arc<Account>);
+struct OrderedByName(Arc<Account>);
 
-impl Borrow<str> for ByName {
+impl Borrow<str> for OrderedByName {
     fn borrow(&self) -> &str {
         &self.0.name
     }
 }
 
-impl PartialEq for ByName {
+impl PartialEq for OrderedByName {
     fn eq(&self, other: &Self) -> bool {
         self.0.name == other.0.name
     }
 }
 
-impl Eq for ByName {}
+impl Eq for OrderedByName {}
 
-impl PartialOrd for ByName {
+impl PartialOrd for OrderedByName {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for ByName {
+impl Ord for OrderedByName {
     fn cmp(&self, other: &Self) -> Ordering {
         self.0.name.cmp(&other.0.name)
     }
@@ -252,7 +252,10 @@ impl State {
             keys: HashMap::with_capacity(keys),
             accounts: HashMap::with_capacity(accounts.len()),
             // Collecting builds a dense tree.
-            names: accounts.iter().map(|account| ByName(Arc::clone(account))).collect(),
+            names: accounts
+                .iter()
+                .map(|account| OrderedByName(Arc::clone(account)))
+                .collect(),
             ..Self::default()
         };
         for account in accounts {
@@ -262,7 +265,7 @@ impl State {
     }
 
     fn put(&mut self, account: Arc<Account>) {
-        self.names.replace(ByName(Arc::clone(&account)));
+        self.names.replace(OrderedByName(Arc::clone(&account)));
         self.index(account);
     }
 

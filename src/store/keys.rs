@@ -44,7 +44,7 @@ pub fn hash(key: &[u8]) -> KeyHash {
 
 /// What the form of a key reveals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum KeyForm {
     /// Ours and well-formed. It may still be unknown.
     Ours,
     /// Ours with a wrong checksum: no such key exists.
@@ -53,7 +53,7 @@ pub enum Form {
     Foreign,
 }
 
-impl Form {
+impl KeyForm {
     /// Classifies a key. A key that only starts like ours is foreign.
     pub fn of(key: &[u8]) -> Self {
         let Some(body) = key.strip_prefix(PREFIX.as_bytes()) else {
@@ -116,9 +116,9 @@ impl Secret {
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(UnusableKey::Characters);
         }
-        match Form::of(key.as_bytes()) {
-            Form::Misspelled => Err(UnusableKey::Misspelled),
-            Form::Ours | Form::Foreign => Ok(Self(key)),
+        match KeyForm::of(key.as_bytes()) {
+            KeyForm::Misspelled => Err(UnusableKey::Misspelled),
+            KeyForm::Ours | KeyForm::Foreign => Ok(Self(key)),
         }
     }
 
@@ -255,8 +255,8 @@ mod tests {
         // Pinned, so that no change here invalidates keys in circulation.
         assert_eq!(crc32fast::hash(b"123456789"), 0xcbf4_3926);
         assert_eq!(
-            Form::of(b"tg_000000000000000000000000000000"),
-            Form::Foreign,
+            KeyForm::of(b"tg_000000000000000000000000000000"),
+            KeyForm::Foreign,
             "too short"
         );
         let random = b"tg_abcdefghijklmnopqrstuvwxyz0123";
@@ -295,21 +295,21 @@ mod tests {
         #[test]
         fn a_slip_of_the_pen_is_noticed(at in PREFIX.len()..OURS_BYTES, to in 0_usize..62) {
             let key = Secret::mint().expect("randomness").0.into_bytes();
-            prop_assert_eq!(Form::of(&key), Form::Ours);
+            prop_assert_eq!(KeyForm::of(&key), KeyForm::Ours);
             prop_assert_eq!(key.len(), 39);
             let mut slip = key.clone();
             slip[at] = BASE62[to];
-            prop_assert_eq!(Form::of(&slip) == Form::Ours, slip == key);
+            prop_assert_eq!(KeyForm::of(&slip) == KeyForm::Ours, slip == key);
             let mut swapped = key.clone();
             let first = at.clamp(PREFIX.len(), OURS_BYTES - CHECKSUM_CHARS - 2);
             swapped.swap(first, first + 1);
-            prop_assert_eq!(Form::of(&swapped) == Form::Ours, swapped == key);
-            prop_assert_eq!(Form::of(&key[..key.len() - 1]), Form::Foreign);
+            prop_assert_eq!(KeyForm::of(&swapped) == KeyForm::Ours, swapped == key);
+            prop_assert_eq!(KeyForm::of(&key[..key.len() - 1]), KeyForm::Foreign);
         }
 
         #[test]
         fn any_bytes_have_a_form(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            prop_assert_ne!(Form::of(&bytes), Form::Ours);
+            prop_assert_ne!(KeyForm::of(&bytes), KeyForm::Ours);
         }
     }
 }

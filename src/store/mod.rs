@@ -71,10 +71,10 @@ pub use keys::{Key, KeyHash, KeyId, Secret};
 pub use ledger::commit::{Commit, Standing, Ticket, Unavailable};
 pub use ledger::{Durability, Pace, Settings, Wall};
 pub use network::{Block, NETWORKS_MAX, NetworkChange, NetworkEntry, OwnNumbers};
-pub use networks::{Known, Networks};
+pub use networks::{NetworkTerms, Networks};
 pub use pseudonym::{KEY_FILE, KeyError, Pseudonyms};
 pub use recall::{Debited, Fence, Past, Post};
-pub use record::{Entry, Record, Refused};
+pub use record::{LedgerEntry, Record, Refused};
 pub use replay::{JobHistory, Restored};
 pub use retention::History;
 pub use runtime_file::{ADDRESS_FILE, clear_address, leave_address, left_address};
@@ -88,7 +88,7 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 
     /// Records what need not be durable at once: a job that debits nothing, or refusals. It joins the next commit, or is written
     /// after a second. It is lost if the server crashes before, or if the disk falls far behind.
-    fn note(&self, entry: Entry);
+    fn note(&self, entry: LedgerEntry);
 
     /// Records a job that debits. Resolves when the record is durable, or when it is known that it never will be.
     fn commit(&self, record: Record) -> Commit;

@@ -21,7 +21,7 @@ use crate::policy::time::UnixTime;
 
 /// What applies to a client's address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct NetworkTerms {
     /// Whether any network that contains it is blocked.
     pub blocked: bool,
     /// The limits of the narrowest network that contains it and has limits of its own.
@@ -88,8 +88,8 @@ impl Networks {
     }
 
     /// What applies to that address at that time. An IPv4-mapped address counts as IPv4.
-    pub fn find(&self, address: IpAddr, now: UnixTime) -> Known {
-        let mut known = Known::default();
+    pub fn find(&self, address: IpAddr, now: UnixTime) -> NetworkTerms {
+        let mut known = NetworkTerms::default();
         if !self.finds.load(Ordering::Acquire) {
             return known;
         }
@@ -301,13 +301,13 @@ mod tests {
     }
 
     /// The reference: scans all networks in turn.
-    fn scan(listed: &[IpNet], entries: &[NetworkEntry], address: IpAddr, now: UnixTime) -> Known {
+    fn scan(listed: &[IpNet], entries: &[NetworkEntry], address: IpAddr, now: UnixTime) -> NetworkTerms {
         let address = address.to_canonical();
         let listed = listed.iter().map(|network| canonical(*network));
         let around = || entries.iter().filter(|entry| entry.network.contains(&address));
         let own = around().filter(|entry| !entry.limits.is_empty());
         let narrowest = own.max_by_key(|entry| entry.network.prefix_len());
-        Known {
+        NetworkTerms {
             blocked: listed.clone().any(|network| network.contains(&address))
                 || around().any(|entry| entry.is_blocked(now)),
             limits: narrowest.map(|entry| Arc::clone(&entry.limits)),
@@ -393,7 +393,7 @@ mod tests {
         let address = "192.0.2.7".parse().expect("an address");
         assert!(networks.find(address, NOW).blocked);
         networks.take(&[Arc::new(NetworkEntry::bare(network, false))]);
-        assert_eq!(networks.find(address, NOW), Known::default());
+        assert_eq!(networks.find(address, NOW), NetworkTerms::default());
         assert!(!networks.finds.load(Ordering::Acquire), "no look-up takes the lock");
         assert!(networks.state.read().v4.is_empty() && networks.page(None, 1).is_empty());
     }

@@ -8,7 +8,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::{Entry, Record};
+use super::{LedgerEntry, Record};
 use crate::policy::caller::Caller;
 use crate::policy::rules::{Window, WindowId};
 use crate::policy::time::UnixTime;
@@ -90,11 +90,11 @@ pub trait Past {
 
 /// Reports what the entry debits in those windows.
 pub(super) fn tell(
-    entry: &Entry,
+    entry: &LedgerEntry,
     windows: impl Iterator<Item = WindowId> + Clone,
     each: &mut dyn FnMut(Debited) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let Entry::Job(record) = entry else {
+    let LedgerEntry::Job(record) = entry else {
         return ControlFlow::Continue(());
     };
     let units = u64::from(record.debit());

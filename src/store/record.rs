@@ -10,7 +10,7 @@ use crate::policy::{End, Policy};
 
 /// An entry of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum LedgerEntry {
     /// A finished job.
     Job(Record),
     /// Refusals within a minute.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, params};
 
-use super::record::{Entry, Record, Refused};
+use super::record::{LedgerEntry, Record, Refused};
 use crate::policy::caller::{AccountId, Caller, NetworkId, UserId};
 use crate::policy::time::UnixTime;
 
@@ -95,13 +95,13 @@ impl<'t> Inserts<'t> {
     }
 
     /// Inserts the entry under the next number of its table, and returns that number.
-    pub fn insert(&mut self, entry: &Entry, next: &mut Numbers) -> rusqlite::Result<i64> {
+    pub fn insert(&mut self, entry: &LedgerEntry, next: &mut Numbers) -> rusqlite::Result<i64> {
         let number = match entry {
-            Entry::Job(record) => {
+            LedgerEntry::Job(record) => {
                 self.insert_job(record, next.job)?;
                 &mut next.job
             }
-            Entry::Refused(refused) => {
+            LedgerEntry::Refused(refused) => {
                 self.insert_refusal(refused, next.refusal)?;
                 &mut next.refusal
             }

@@ -19,7 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
-use super::connections::{Connection, Connections};
+use super::connections::{Connections, UpstreamConnection};
 use super::exchange::OnHangup;
 use super::upload::Progress;
 use super::window::{self, BrokenOff, Inlet, Outlet, WINDOW_BYTES};
@@ -32,46 +32,48 @@ use crate::policy::time::Timestamp;
 
 /// The body of an upstream server's answer.
 #[derive(Debug)]
-pub struct Answer(Kind);
+pub struct UpstreamBody(UpstreamBodyKind);
 
 #[derive(Debug)]
-enum Kind {
+enum UpstreamBodyKind {
     /// Complete when its head arrived.
     Whole(Option<Bytes>),
     /// Streamed through a window.
     Pumped { outlet: Outlet, length: SizeHint },
 }
 
-impl Answer {
+impl UpstreamBody {
     /// Whether its job may still be running: a whole answer has been settled.
     pub fn is_under_way(&self) -> bool {
-        matches!(self.0, Kind::Pumped { .. })
+        matches!(self.0, UpstreamBodyKind::Pumped { .. })
     }
 }
 
-impl Body for Answer {
+impl Body for UpstreamBody {
     type Data = Bytes;
     type Error = BrokenOff;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let chunk = match &mut self.0 {
-            Kind::Whole(bytes) => bytes.take().map(Ok),
-            Kind::Pumped { outlet, .. } => ready!(outlet.poll_take(cx)),
+            UpstreamBodyKind::Whole(bytes) => bytes.take().map(Ok),
+            UpstreamBodyKind::Pumped { outlet, .. } => ready!(outlet.poll_take(cx)),
         };
         Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Whole(bytes) => bytes.is_none(),
-            Kind::Pumped { outlet, .. } => outlet.is_drained(),
+            UpstreamBodyKind::Whole(bytes) => bytes.is_none(),
+            UpstreamBodyKind::Pumped { outlet, .. } => outlet.is_drained(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Pumped { length, .. } => *length,
+            UpstreamBodyKind::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            UpstreamBodyKind::Pumped { length, .. } => *length,
         }
     }
 }
@@ -79,7 +81,7 @@ impl Body for Answer {
 /// What is needed to end an exchange whose answer's head has arrived.
 #[derive(Debug)]
 pub(super) struct Tail {
-    pub(super) connection: Connection,
+    pub(super) connection: UpstreamConnection,
     pub(super) connections: Arc<Connections>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) server: Arc<Server>,
@@ -228,7 +230,7 @@ impl Ending {
     ///
     /// # Errors
     /// It has ended early, or its success could not be journaled. The job is settled.
-    pub(super) async fn hand_over(mut self) -> Result<Answer, Refusal> {
+    pub(super) async fn hand_over(mut self) -> Result<UpstreamBody, Refusal> {
         let mut held: Vec<Bytes> = Vec::new();
         let mut bytes = 0;
         while !self.body.is_end_stream() && bytes < WINDOW_BYTES {
@@ -239,7 +241,7 @@ impl Ending {
                 }
                 Poll::Ready(None) => {
                     self.settle().await?;
-                    return Ok(Answer(Kind::Whole(joined(held, bytes))));
+                    return Ok(UpstreamBody(UpstreamBodyKind::Whole(joined(held, bytes))));
                 }
                 // A body reports its error once: polled again, it would look complete.
                 Poll::Ready(Some(Err(BrokenOff))) => {
@@ -251,7 +253,7 @@ impl Ending {
         }
         if self.body.is_end_stream() {
             self.settle().await?;
-            return Ok(Answer(Kind::Whole(joined(held, bytes))));
+            return Ok(UpstreamBody(UpstreamBodyKind::Whole(joined(held, bytes))));
         }
         Ok(self.pump(held))
     }
@@ -268,7 +270,7 @@ impl Ending {
         self.kept.settle(clock, tasks).await
     }
 
-    fn pump(self, held: Vec<Bytes>) -> Answer {
+    fn pump(self, held: Vec<Bytes>) -> UpstreamBody {
         let (inlet, outlet) = window::open();
         let tasks = self.tail.connections.tasks.clone();
         let rest = self.body.size_hint();
@@ -277,7 +279,7 @@ impl Ending {
             .exact()
             .map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest + ahead));
         tasks.spawn(self.run(inlet, held));
-        Answer(Kind::Pumped { outlet, length })
+        UpstreamBody(UpstreamBodyKind::Pumped { outlet, length })
     }
 
     async fn run(mut self, inlet: Inlet, held: Vec<Bytes>) {

@@ -16,9 +16,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tracing::debug;
 
-use super::answer::{Answer, Ending, Kept, Tail};
-use super::connections::{Connection, Connections};
-use super::upload::{Fault, Progress, RequestBody, Upload};
+use super::answer::{Ending, Kept, Tail, UpstreamBody};
+use super::connections::{Connections, UpstreamConnection};
+use super::upload::{Progress, RequestBody, Upload, UploadError};
 use super::window::BrokenOff;
 use super::{Server, Upstream};
 use crate::clock::Clock;
@@ -66,7 +66,7 @@ pub struct Answered {
     /// The head as the server sent it.
     pub head: response::Parts,
     /// Its body.
-    pub body: Answer,
+    pub body: UpstreamBody,
     /// The time from the slot to the head.
     pub took: Span,
 }
@@ -213,7 +213,7 @@ impl Aim {
     }
 
     /// A connection to its server.
-    async fn connect(&self, connections: &Connections) -> io::Result<Connection> {
+    async fn connect(&self, connections: &Connections) -> io::Result<UpstreamConnection> {
         connections
             .get(&self.upstream, &self.server)
             .await
@@ -312,7 +312,7 @@ type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 /// A request in flight.
 struct Flying {
     connections: Arc<Connections>,
-    connection: Connection,
+    connection: UpstreamConnection,
     answer: Pin<Box<dyn Future<Output = Sent> + Send>>,
     aim: Aim,
     progress: Arc<Progress>,
@@ -410,10 +410,12 @@ impl Flying {
         let fault = self.progress.fault();
         let slow = refusal == Refusal::UpstreamTimeout && self.progress.waits_for_client();
         let (outcome, failure) = match fault {
-            Some(Fault::ClientGone) => (Outcome::Cancelled, Failure::ClientGone),
-            Some(Fault::Malformed) => (Outcome::Cancelled, Failure::Refused(malformed_body())),
-            Some(Fault::TooLong { limit }) => (Outcome::Cancelled, Failure::Refused(Refusal::BodyTooLarge { limit })),
-            Some(Fault::TooSlow) => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
+            Some(UploadError::ClientGone) => (Outcome::Cancelled, Failure::ClientGone),
+            Some(UploadError::Malformed) => (Outcome::Cancelled, Failure::Refused(malformed_body())),
+            Some(UploadError::TooLong { limit }) => {
+                (Outcome::Cancelled, Failure::Refused(Refusal::BodyTooLarge { limit }))
+            }
+            Some(UploadError::TooSlow) => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
             None if slow => (Outcome::Cancelled, Failure::Refused(Refusal::RequestTimeout(SLOW_BODY))),
             None => {
                 self.aim.server.health.failed();

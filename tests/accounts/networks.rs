@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use rusqlite::params;
 use tiergate::policy::time::UnixTime;
-use tiergate::store::{AccountStore, Block, Change, ChangeError, Known, NETWORKS_MAX, NetworkChange, OwnNumbers};
+use tiergate::store::{
+    AccountStore, Block, Change, ChangeError, NETWORKS_MAX, NetworkChange, NetworkTerms, OwnNumbers,
+};
 
 use crate::folder::Folder;
 use crate::kit::{self, DAY, NOW, database_of};
@@ -43,7 +45,7 @@ fn block(until: Option<UnixTime>) -> NetworkChange {
 
 fn find(store: &AccountStore, address: &str, now: UnixTime) -> (bool, Option<u32>) {
     let address: IpAddr = address.parse().expect("an address");
-    let Known { blocked, limits } = store.networks().find(address, now);
+    let NetworkTerms { blocked, limits } = store.networks().find(address, now);
     let http = |limits: OwnNumbers| limits.iter().find(|(name, _)| **name == *"http").map(|(_, n)| *n);
     (blocked, limits.and_then(http))
 }

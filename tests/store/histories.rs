@@ -14,7 +14,7 @@ use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::store::memory::MemoryLedger;
 use tiergate::store::statistics::Period;
 use tiergate::store::usage::{By, UsageQuery};
-use tiergate::store::{Database, Entry, History, Ledger, Past, Record, View};
+use tiergate::store::{Database, History, Ledger, LedgerEntry, Past, Record, View};
 
 use crate::folder::Folder;
 use crate::kit::{self, DAY, Die, HOUR, MONTH, WallClock, calendar, rules, seeds, success, wait};
@@ -67,7 +67,7 @@ struct House {
     history: History,
     database: Option<Arc<Database>>,
     debits: Vec<Debit>,
-    entries: Vec<Entry>,
+    entries: Vec<LedgerEntry>,
 }
 
 impl House {
@@ -114,7 +114,7 @@ impl House {
                 at,
                 units: record.cost.into(),
             });
-            self.entries.push(Entry::Job(record.clone()));
+            self.entries.push(LedgerEntry::Job(record.clone()));
             commits.push(self.database().commit(record));
         }
         for commit in commits {
@@ -123,7 +123,7 @@ impl House {
         let mut dice = model::Dice::new(die.below(u64::MAX));
         for _ in 0..3 {
             let other = model::entry(&mut dice, self.wall.now());
-            if let Entry::Refused(_) = other {
+            if let LedgerEntry::Refused(_) = other {
                 self.database().note(other.clone());
                 self.entries.push(other);
             }
@@ -260,7 +260,7 @@ impl House {
                 assert_eq!(told, (jobs, units, refused), "{what}: {whose:?}, {since}: {report:?}");
                 let of = |caller: Caller| whose.is_none_or(|whose| caller.counted().any(|counted| counted == whose));
                 let sums = self.entries.iter().filter_map(|entry| match entry {
-                    Entry::Job(job) if of(job.caller) && job.ended() >= report.from => Some(job),
+                    LedgerEntry::Job(job) if of(job.caller) && job.ended() >= report.from => Some(job),
                     _ => None,
                 });
                 let (wait, service) = sums.fold((0, 0), |(wait, service), job| {
@@ -287,11 +287,11 @@ impl House {
         let mut used = (0, 0, 0);
         for entry in &self.entries {
             match entry {
-                Entry::Job(job) if is_whose(Some(job.caller)) && job.ended() >= from => {
+                LedgerEntry::Job(job) if is_whose(Some(job.caller)) && job.ended() >= from => {
                     used.0 += 1;
                     used.1 += u64::from(job.debit());
                 }
-                Entry::Refused(refused) if is_whose(refused.caller) && refused.minute >= from => {
+                LedgerEntry::Refused(refused) if is_whose(refused.caller) && refused.minute >= from => {
                     used.2 += u64::from(refused.count);
                 }
                 _ => {}

@@ -11,7 +11,7 @@ use tiergate::policy::caller::{AccountId, Caller, NetworkId, UserId};
 use tiergate::policy::refusal::Reason;
 use tiergate::policy::rules::Priority;
 use tiergate::policy::time::Span;
-use tiergate::store::{Database, Durability, Entry, History, Ledger, OpenError, Record, Refused, Settings};
+use tiergate::store::{Database, Durability, History, Ledger, LedgerEntry, OpenError, Record, Refused, Settings};
 
 use crate::folder::Folder;
 use crate::kit::{
@@ -19,7 +19,7 @@ use crate::kit::{
     wait, wal, windows,
 };
 
-fn variety() -> Vec<Entry> {
+fn variety() -> Vec<LedgerEntry> {
     let wall = MONTH + HOUR;
     let callers = [
         Caller::Account(AccountId(7)),
@@ -29,12 +29,12 @@ fn variety() -> Vec<Entry> {
             user: UserId(1 << 63),
         },
     ];
-    let mut all: Vec<Entry> = End::ALL
+    let mut all: Vec<LedgerEntry> = End::ALL
         .iter()
         .zip(callers.iter().cycle())
         .enumerate()
         .map(|(place, ((end, _), caller))| {
-            Entry::Job(Record {
+            LedgerEntry::Job(Record {
                 caller: *caller,
                 tier: Arc::from(["free", "x".repeat(64).as_str()][place % 2]),
                 upstream: Arc::from(["search", "other"][place % 2]),
@@ -47,7 +47,7 @@ fn variety() -> Vec<Entry> {
             })
         })
         .collect();
-    all.push(Entry::Refused(Refused {
+    all.push(LedgerEntry::Refused(Refused {
         minute: wall,
         caller: Some(callers[0]),
         tier: Arc::from("free"),
@@ -79,14 +79,14 @@ fn rows(database: &Database) -> Vec<String> {
 }
 
 /// The same of entries, in the order in which they come.
-fn in_words(entries: &[Entry]) -> Vec<String> {
+fn in_words(entries: &[LedgerEntry]) -> Vec<String> {
     let columns = |caller: Caller| match caller {
         Caller::Account(account) => format!("{} 0 0", account.0),
         Caller::Network(network) => format!("0 {} 0", network.0.cast_signed()),
         Caller::User { of, user } => format!("{} 0 {}", of.0, user.0.cast_signed()),
     };
-    let word = |(number, entry): (usize, &Entry)| match entry {
-        Entry::Job(job) => format!(
+    let word = |(number, entry): (usize, &LedgerEntry)| match entry {
+        LedgerEntry::Job(job) => format!(
             "{}: {} to {} by {}, {} {} {}, {} {}, {} of {}, {} + {}",
             number + 1,
             job.admitted.as_millis(),
@@ -102,7 +102,7 @@ fn in_words(entries: &[Entry]) -> Vec<String> {
             job.waited.as_millis(),
             job.searched.as_millis()
         ),
-        Entry::Refused(refused) => format!(
+        LedgerEntry::Refused(refused) => format!(
             "refused 1: {} by {}, {} {} {}, {}",
             refused.minute.as_millis(),
             columns(refused.caller.expect("it has one")),

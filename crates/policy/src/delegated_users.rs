@@ -13,11 +13,11 @@ const SWEEP_EVERY: Span = Span::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct DelegatedUsers {
-    accounts: HashMap<AccountId, Known>,
+    accounts: HashMap<AccountId, AccountUsers>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct AccountUsers {
     /// When each user was last admitted.
     seen: HashMap<UserId, UnixTime>,
     swept: UnixTime,

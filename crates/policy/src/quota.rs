@@ -33,7 +33,7 @@ const BUCKET_MS_MIN: u64 = 1_000;
 /// All windows that the rules use.
 #[derive(Debug, Default)]
 pub(super) struct Quotas {
-    windows: Table<WindowId, Counted>,
+    windows: Table<WindowId, WindowCounter>,
     /// When the next calendar period begins.
     turns_at: Option<UnixTime>,
     /// The longest time that a debit counts in any window.
@@ -54,7 +54,7 @@ pub struct Usage {
 }
 
 #[derive(Debug)]
-struct Counted {
+struct WindowCounter {
     counts: Counts,
     /// Debits below this number don't count when their jobs end: they are read back.
     first: DebitNumber,
@@ -85,7 +85,7 @@ impl Quotas {
         self.windows.retain(|id, _| windows.contains(id));
         for (id, window) in windows.entries() {
             if !self.windows.contains(id) {
-                self.windows.insert(id, Counted::new(window));
+                self.windows.insert(id, WindowCounter::new(window));
             }
         }
         let length = |window: &Window| match window {
@@ -98,7 +98,7 @@ impl Quotas {
 
     /// Empties every window.
     pub(super) fn begin_anew(&mut self, windows: &Table<WindowId, Window>) {
-        self.windows = windows.map(|_, window| Counted::new(window));
+        self.windows = windows.map(|_, window| WindowCounter::new(window));
         self.turns_at = self.all().filter_map(Counts::turns_at).min();
     }
 
@@ -109,7 +109,7 @@ impl Quotas {
 
     /// Sets the first debit number of new windows, and returns which are new.
     pub(super) fn count_from(&mut self, first: DebitNumber) -> Vec<WindowId> {
-        let new = |(id, counted): (WindowId, &mut Counted)| {
+        let new = |(id, counted): (WindowId, &mut WindowCounter)| {
             let is_new = std::mem::replace(&mut counted.is_new, false);
             is_new.then(|| {
                 counted.first = first;
@@ -267,7 +267,7 @@ impl Quotas {
     }
 }
 
-impl Counted {
+impl WindowCounter {
     fn new(window: &Window) -> Self {
         Self {
             counts: Counts::new(window),

@@ -35,7 +35,7 @@ struct Walk<'t> {
 }
 
 /// A part and its name.
-type Entry<'t> = (Cow<'t, str>, &'t Tree);
+type NamedTree<'t> = (Cow<'t, str>, &'t Tree);
 
 impl Walk<'_> {
     /// Compares the values at the path; `beside` is what changes with it.
@@ -67,7 +67,7 @@ impl Walk<'_> {
     }
 
     /// The fields of a section, or entries with names.
-    fn entries(&mut self, old: &[Entry<'_>], new: &[Entry<'_>], said: &Sentence) {
+    fn entries(&mut self, old: &[NamedTree<'_>], new: &[NamedTree<'_>], said: &Sentence) {
         let levels = said.known_by.len().max(1);
         let Matched {
             now,
@@ -100,7 +100,7 @@ impl Walk<'_> {
     }
 
     /// Reports one removed and one added entry as one change, if that is all.
-    fn renamed(&mut self, now: &[(Option<&Entry<'_>>, &Entry<'_>)], removed: &[&Entry<'_>]) -> bool {
+    fn renamed(&mut self, now: &[(Option<&NamedTree<'_>>, &NamedTree<'_>)], removed: &[&NamedTree<'_>]) -> bool {
         let mut come = now.iter().filter(|(was, _)| was.is_none()).map(|(_, now)| *now);
         let ([gone], Some(come), None) = (removed, come.next(), come.next()) else {
             return false;
@@ -239,7 +239,7 @@ impl Walk<'_> {
 }
 
 /// The parts of a section or list of entries, with their names; `None` for anything else.
-fn entries<'t>(tree: &'t Tree, said: &Sentence) -> Option<Vec<Entry<'t>>> {
+fn entries<'t>(tree: &'t Tree, said: &Sentence) -> Option<Vec<NamedTree<'t>>> {
     match tree {
         Tree::Nothing => Some(Vec::new()),
         Tree::Map(fields) => Some(fields.iter().map(|(name, of)| (name.into(), of)).collect()),

@@ -12,7 +12,7 @@ mod tree;
 
 use std::fmt;
 
-use super::{Admin, Config};
+use super::{AdminSection, Config};
 
 pub use line::Line;
 pub(super) use tree::{HIDDEN, Tree};
@@ -64,7 +64,7 @@ impl Config {
     pub fn applied_to(self, running: &Self) -> Self {
         Self {
             listen: running.listen,
-            admin: Admin {
+            admin: AdminSection {
                 listen: running.admin.listen,
                 ..self.admin
             },

@@ -13,14 +13,14 @@ pub(super) fn add(root: &Node, report: &mut Report) {
 
 fn look(node: &Node, spot: &Spot, report: &mut Report) {
     match &node.kind {
-        Kind::Scalar { text, .. } if has_variable(text) && !spot.takes_variable() => {
+        NodeKind::Scalar { text, .. } if has_variable(text) && !spot.takes_variable() => {
             let advice = "only `admin.token` and `key_sha256` take a variable of the environment";
             let message = "`${…}` stands for itself here: nothing is filled in";
             report.warn(node.place, message, advice);
         }
-        Kind::Scalar { .. } | Kind::Refused => {}
-        Kind::Sequence(items) => items.iter().for_each(|item| look(item, &spot.item(), report)),
-        Kind::Mapping(fields) => fields.iter().for_each(|(key, value)| {
+        NodeKind::Scalar { .. } | NodeKind::Refused => {}
+        NodeKind::Sequence(items) => items.iter().for_each(|item| look(item, &spot.item(), report)),
+        NodeKind::Mapping(fields) => fields.iter().for_each(|(key, value)| {
             look(key, &Spot::nowhere(), report);
             match spot.named(key.text().unwrap_or_default()) {
                 // Templates have placeholders of their own.

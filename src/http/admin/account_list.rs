@@ -37,7 +37,7 @@ struct Line {
 
 /// The parsed query.
 #[derive(Debug)]
-struct Asked {
+struct AccountQuery {
     after: String,
     limit: usize,
     tier: Option<String>,
@@ -46,7 +46,7 @@ struct Asked {
     by_used: bool,
 }
 
-impl Asked {
+impl AccountQuery {
     /// # Errors
     /// The query has other parameters, or a combination that is not allowed.
     fn of(query: &str) -> Result<Self, Problem> {
@@ -111,7 +111,7 @@ impl Asked {
 }
 
 /// The accounts found, whether there are more, and their usage.
-struct Found {
+struct QueryResult {
     accounts: Vec<Arc<Account>>,
     more: bool,
     used: HashMap<AccountId, AccountUse>,
@@ -119,7 +119,7 @@ struct Found {
 
 /// `GET /accounts?after=NAME&limit=N&tier=T&search=TEXT&sort=used|name`.
 pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
-    let asked = Asked::of(query.as_deref().unwrap_or_default())?;
+    let asked = AccountQuery::of(query.as_deref().unwrap_or_default())?;
     let now = admin.gate.clock().wall();
     let find = move |store: &AccountStore| match asked.by_used {
         true => most_used(store, &asked, store.used_by_all(now)?),
@@ -129,11 +129,11 @@ pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) ->
             accounts.truncate(asked.limit);
             let ids: Vec<AccountId> = accounts.iter().map(|account| account.id).collect();
             let used = store.used_by(&ids, now)?;
-            Ok(Found { accounts, more, used })
+            Ok(QueryResult { accounts, more, used })
         }
     };
-    let found: Result<Found, ReadError> = on_disk(&admin, find).await?;
-    let Found { accounts, more, used } = found.map_err(|error| Problem::unreadable(&error))?;
+    let found: Result<QueryResult, ReadError> = on_disk(&admin, find).await?;
+    let QueryResult { accounts, more, used } = found.map_err(|error| Problem::unreadable(&error))?;
     let next = accounts.last().filter(|_| more).map(|last| last.name.to_string());
     let line = |account: &Arc<Account>| {
         let used = used.get(&account.id).copied().unwrap_or_default();
@@ -150,13 +150,17 @@ pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) ->
 }
 
 /// The accounts that have used the most, then by name. Unused accounts come last.
-fn most_used(store: &AccountStore, asked: &Asked, used: HashMap<AccountId, AccountUse>) -> Result<Found, ReadError> {
+fn most_used(
+    store: &AccountStore,
+    asked: &AccountQuery,
+    used: HashMap<AccountId, AccountUse>,
+) -> Result<QueryResult, ReadError> {
     let units = |account: &Account| used.get(&account.id).map_or(0, |used| used.units);
     let mut accounts = asked.some(store, usize::MAX);
     // The sort is stable: ties stay ordered by name.
     accounts.sort_by_key(|account| Reverse(units(account)));
     accounts.truncate(asked.limit);
-    Ok(Found {
+    Ok(QueryResult {
         accounts,
         more: false,
         used,

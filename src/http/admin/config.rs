@@ -21,14 +21,14 @@ use crate::policy::time::UnixTime;
 pub use serde_json::Value as Json;
 
 /// The channel to the reload task. When it is full, requests are refused as busy.
-pub type Desk = mpsc::Sender<Asked>;
+pub type Desk = mpsc::Sender<ConfigRequest>;
 
 /// The most operator requests that may wait for an answer at once.
-pub const ASKED_MAX: usize = 16;
+pub const CONFIG_REQUESTS_MAX: usize = 16;
 
 /// A request to the reload task.
 #[derive(Debug)]
-pub enum Asked {
+pub enum ConfigRequest {
     /// Read the file again now.
     Reload(oneshot::Sender<Reloaded>),
     /// What would change if the file held these bytes. `Err`: what is wrong with them.
@@ -117,7 +117,7 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> axum::Json<RunningP
 
 /// `POST /reload`: 422 if the file is invalid.
 pub(super) async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
-    match ask(&admin, Asked::Reload).await? {
+    match ask(&admin, ConfigRequest::Reload).await? {
         Reloaded::Done(taken) => Ok(axum::Json(TakenLine::from(taken)).into_response()),
         Reloaded::Failed(taken) => Ok((StatusCode::UNPROCESSABLE_ENTITY, axum::Json(taken.wrong)).into_response()),
         Reloaded::NoFile => Err(Problem::no_file()),
@@ -127,13 +127,13 @@ pub(super) async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, 
 /// `POST /config/diff`: 422 if the posted configuration is invalid.
 pub(super) async fn compare(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Problem> {
     let sent = read(request, CONFIG_BYTES_MAX, BODY_TIMEOUT, admin.gate.clock()).await?;
-    match ask(&admin, |answer| Asked::Compare(sent, answer)).await? {
+    match ask(&admin, |answer| ConfigRequest::Compare(sent, answer)).await? {
         Ok(changes) => Ok(axum::Json(changes).into_response()),
         Err(wrong) => Ok((StatusCode::UNPROCESSABLE_ENTITY, axum::Json(wrong)).into_response()),
     }
 }
 
-async fn ask<T>(admin: &Admin, asked: impl FnOnce(oneshot::Sender<T>) -> Asked) -> Result<T, Problem> {
+async fn ask<T>(admin: &Admin, asked: impl FnOnce(oneshot::Sender<T>) -> ConfigRequest) -> Result<T, Problem> {
     let (answer, answered) = oneshot::channel();
     admin.desk.try_send(asked(answer)).map_err(|_| Problem::busy())?;
     // Nobody answers any more during shutdown.

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::operator::Stamped;
 use super::problem::{Line, Problem};
-use super::sent::{Field, OverrideError, misfit};
+use super::sent::{BodyField, OverrideError, misfit};
 use super::wire::{BODY_BYTES_MAX, check_patch, read};
 use super::{Admin, on_disk, times};
 use crate::http::caller::decoded;
@@ -219,7 +219,7 @@ impl From<ImportError> for Problem {
 
 /// What a line asks for.
 #[derive(Debug)]
-struct Asked {
+struct ImportLine {
     name: String,
     terms: AccountPatch,
     key: Option<String>,
@@ -302,8 +302,8 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn row(&self, asked: Asked) -> Result<ImportRow, String> {
-        let Asked {
+    fn row(&self, asked: ImportLine) -> Result<ImportRow, String> {
+        let ImportLine {
             name,
             mut terms,
             key,
@@ -333,7 +333,7 @@ impl Rows<'_> {
 }
 
 /// A line's number, and its content or its error.
-type Read = (usize, Result<Asked, String>);
+type Read = (usize, Result<ImportLine, String>);
 
 /// The lines of a body. With `updates`, existing accounts need no tier.
 fn lines<'b>(body: &'b Bytes, is_csv: bool, updates: bool) -> Result<Box<dyn Iterator<Item = Read> + 'b>, Problem> {
@@ -350,7 +350,7 @@ fn json_lines(body: &[u8]) -> impl Iterator<Item = Read> {
 }
 
 /// Parses a JSON line. The JSON crate's own messages would repeat values, so the errors are ours.
-fn json_line(line: &[u8]) -> Result<Asked, String> {
+fn json_line(line: &[u8]) -> Result<ImportLine, String> {
     // A list of eight million numbers would take thirty times as much memory as the line itself.
     if line.len() > BODY_BYTES_MAX {
         return Err(format!("it is longer than {} KiB", BODY_BYTES_MAX >> 10));
@@ -360,7 +360,7 @@ fn json_line(line: &[u8]) -> Result<Asked, String> {
 }
 
 /// Interprets the fields of a line.
-fn asked(mut object: Map<String, Value>) -> Result<Asked, String> {
+fn asked(mut object: Map<String, Value>) -> Result<ImportLine, String> {
     let mut text = |field: &str| match object.remove(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -374,12 +374,12 @@ fn asked(mut object: Map<String, Value>) -> Result<Asked, String> {
         })?,
     };
     let terms = AccountPatch::deserialize(&object).map_err(|_| match misfit::<AccountPatch>(&object) {
-        Some(OverrideError::Other(Field { name, holds, .. })) => {
+        Some(OverrideError::Other(BodyField { name, holds, .. })) => {
             format!("its `{name}` must be {holds}")
         }
         _ => format!("it has a field that is none of {}", json_fields()),
     })?;
-    Ok(Asked {
+    Ok(ImportLine {
         name: name.ok_or("it lacks `name`")?,
         terms,
         key,
@@ -439,7 +439,7 @@ fn columns(head: &csv::StringRecord, updates: bool) -> Result<Vec<&'static str>,
 }
 
 /// Parses a CSV line. Empty cells count as absent.
-fn csv_line(record: &csv::StringRecord, columns: &[&'static str]) -> Result<Asked, String> {
+fn csv_line(record: &csv::StringRecord, columns: &[&'static str]) -> Result<ImportLine, String> {
     if record.len() != columns.len() {
         let (has, named) = (record.len(), columns.len());
         return Err(format!("it has {has} columns, but the first line names {named}"));

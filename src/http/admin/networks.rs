@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::accounts::place;
 use super::operator::Stamped;
 use super::problem::Problem;
-use super::sent::{Field, Fields, Sent};
+use super::sent::{BodyField, BodyFields, Sent};
 use super::wire::RuleBlockLine;
 use super::{Admin, limits, on_disk, times};
 use crate::policy::caller::{WIDE_BITS_V4, WIDE_BITS_V6};
@@ -149,16 +149,16 @@ struct NewBlock {
     why: Option<String>,
 }
 
-impl Fields for ChangeLine {
-    fn all() -> Vec<Field> {
+impl BodyFields for ChangeLine {
+    fn all() -> Vec<BodyField> {
         vec![
-            Field::optional(
+            BodyField::optional(
                 "limits",
                 "an object of whole numbers or null by the names of request limits",
             ),
-            Field::optional("note", "text, or null"),
-            Field::optional("block", "an object with texts as `for` or `until`, and `why`; or null"),
-            Field::optional("confirm", "true or false"),
+            BodyField::optional("note", "text, or null"),
+            BodyField::optional("block", "an object with texts as `for` or `until`, and `why`; or null"),
+            BodyField::optional("confirm", "true or false"),
         ]
     }
 }

@@ -32,7 +32,7 @@ pub struct Line {
 }
 
 #[derive(Serialize)]
-struct Body<'p> {
+struct ProblemBody<'p> {
     error: &'p str,
     reason: &'p str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -177,7 +177,7 @@ impl From<ChangeError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Body {
+        let body = ProblemBody {
             error: &self.error,
             reason: self.reason,
             lines: &self.lines,

@@ -7,13 +7,13 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 
 use super::problem::Problem;
-use super::sent::{Field, Fields};
+use super::sent::{BodyField, BodyFields};
 use super::{Admin, limits, times};
 use crate::clock::Clock;
 use crate::http::limits::BlockByRule;
 use crate::policy::rules::Rules;
 use crate::policy::time::{Span, UnixTime};
-use crate::store::account::{FIELDS, Kind, Numbers};
+use crate::store::account::{FIELDS, FieldKind, Numbers};
 use crate::store::{Account, AccountPatch, AccountSpec, Key, Origin};
 
 /// The most bytes of a body that describes one account or key.
@@ -119,25 +119,25 @@ impl KeyLine {
     }
 }
 
-impl Fields for AccountSpec {
-    fn all() -> Vec<Field> {
-        let name = Field::required("name", "text");
+impl BodyFields for AccountSpec {
+    fn all() -> Vec<BodyField> {
+        let name = BodyField::required("name", "text");
         std::iter::once(name).chain(fields(false)).collect()
     }
 }
 
-impl Fields for AccountPatch {
-    fn all() -> Vec<Field> {
+impl BodyFields for AccountPatch {
+    fn all() -> Vec<BodyField> {
         fields(true).collect()
     }
 }
 
 /// The fields of an account, or of a change to one.
-fn fields(changes: bool) -> impl Iterator<Item = Field> {
-    FIELDS.iter().map(move |field| Field {
+fn fields(changes: bool) -> impl Iterator<Item = BodyField> {
+    FIELDS.iter().map(move |field| BodyField {
         name: field.name,
         holds: field.kind.in_json(changes),
-        required: !changes && field.kind == Kind::Tier,
+        required: !changes && field.kind == FieldKind::Tier,
     })
 }
 

@@ -23,7 +23,7 @@ const KEY: &str = "8254c329a92850f6d539dd376f4816ee2764517da5e0235514af433164480
 const NOBODYS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// The parts in which a test's files differ.
-struct File<'f> {
+struct TestConfig<'f> {
     tiers: &'f str,
     /// The tier and key of the listed account; `None`: it isn't listed.
     account: Option<(&'f str, &'f str)>,
@@ -36,7 +36,7 @@ struct File<'f> {
 
 const TIERS: &str = "free: { priority: 1, concurrency: 1 }, paid: { priority: 5, concurrency: 7 }";
 
-const FILE: File<'static> = File {
+const FILE: TestConfig<'static> = TestConfig {
     tiers: TIERS,
     account: Some(("free", KEY)),
     limits: "",
@@ -78,7 +78,7 @@ async fn worker(number: usize) -> SocketAddr {
 }
 
 impl Fixture {
-    async fn open(file: &File<'_>) -> Self {
+    async fn open(file: &TestConfig<'_>) -> Self {
         static FIXTURES: AtomicUsize = AtomicUsize::new(0);
         let number = FIXTURES.fetch_add(1, Relaxed);
         let folder = std::env::temp_dir().join(format!("tiergate-overtaken-{}-{number}", std::process::id()));
@@ -99,7 +99,7 @@ impl Fixture {
     }
 
     /// Loads this file.
-    async fn reload(&mut self, file: &File<'_>) {
+    async fn reload(&mut self, file: &TestConfig<'_>) {
         let config = Arc::new(config(file, &self.folder, &self.workers));
         let at = self.services().gate.clock().wall();
         self.live.swap("tiers.yaml", &config, at).await.expect("it is right");
@@ -145,8 +145,8 @@ impl Drop for Fixture {
     }
 }
 
-fn config(file: &File<'_>, folder: &std::path::Path, workers: &[SocketAddr; 2]) -> Config {
-    let File {
+fn config(file: &TestConfig<'_>, folder: &std::path::Path, workers: &[SocketAddr; 2]) -> Config {
+    let TestConfig {
         tiers,
         account,
         limits,
@@ -178,7 +178,7 @@ fn says(answer: &str, status: u16, parts: &str) {
 }
 
 /// A search that came in under the first file, while the second is in force.
-async fn overtaken(before: &File<'_>, after: &File<'_>) -> String {
+async fn overtaken(before: &TestConfig<'_>, after: &TestConfig<'_>) -> String {
     let mut fixture = Fixture::open(before).await;
     let came_to = fixture.site();
     fixture.reload(after).await;
@@ -186,15 +186,15 @@ async fn overtaken(before: &File<'_>, after: &File<'_>) -> String {
 }
 
 /// The same also with a limit in both files, where the limiter notices the reload; without one, the gate does.
-async fn overtaken_both_ways(before: &File<'_>, after: &File<'_>) -> [String; 2] {
+async fn overtaken_both_ways(before: &TestConfig<'_>, after: &TestConfig<'_>) -> [String; 2] {
     let limits = "{ name: http, per: account, limit: 100, window: 1h }";
-    let limited = (File { limits, ..*before }, File { limits, ..*after });
+    let limited = (TestConfig { limits, ..*before }, TestConfig { limits, ..*after });
     [overtaken(before, after).await, overtaken(&limited.0, &limited.1).await]
 }
 
 #[tokio::test]
 async fn an_account_that_was_promoted_has_its_new_tier() {
-    let promoted = File {
+    let promoted = TestConfig {
         account: Some(("paid", KEY)),
         ..FILE
     };
@@ -211,11 +211,11 @@ async fn an_account_that_was_promoted_has_its_new_tier() {
 #[tokio::test]
 async fn an_account_that_was_demoted_is_refused_as_its_new_tier() {
     let quota = "free: { priority: 1, concurrency: 1, quota: { limit: 0, rolling: 1h } }, paid: { priority: 5, concurrency: 7 }";
-    let before = File {
+    let before = TestConfig {
         account: Some(("paid", KEY)),
         ..FILE
     };
-    let demoted = File { tiers: quota, ..FILE };
+    let demoted = TestConfig { tiers: quota, ..FILE };
     for answer in overtaken_both_ways(&before, &demoted).await {
         says(
             &answer,
@@ -227,7 +227,7 @@ async fn an_account_that_was_demoted_is_refused_as_its_new_tier() {
 
 #[tokio::test]
 async fn an_account_whose_tier_is_gone_has_the_strangers_terms() {
-    let without = File {
+    let without = TestConfig {
         tiers: "paid: { priority: 5, concurrency: 7 }",
         account: None,
         ..FILE
@@ -246,10 +246,10 @@ async fn an_account_whose_tier_is_gone_has_the_strangers_terms() {
 async fn an_account_that_is_listed_again_is_as_the_newest_file_has_it() {
     let mut fixture = Fixture::open(&FILE).await;
     let came_to = fixture.site();
-    fixture.reload(&File { account: None, ..FILE }).await;
+    fixture.reload(&TestConfig { account: None, ..FILE }).await;
     says(&fixture.search(&fixture.site()).await, 403, "invalid_key");
     says(&fixture.search(&came_to).await, 200, "x-tiergate-tier: free");
-    let listed = File {
+    let listed = TestConfig {
         account: Some(("paid", NOBODYS)),
         ..FILE
     };
@@ -259,7 +259,7 @@ async fn an_account_that_is_listed_again_is_as_the_newest_file_has_it() {
 
 #[tokio::test]
 async fn fields_that_are_switched_off_are_told_no_more() {
-    let without = File {
+    let without = TestConfig {
         more: "ratelimit_fields: false",
         ..FILE
     };
@@ -273,7 +273,7 @@ async fn fields_that_are_switched_off_are_told_no_more() {
 async fn the_routes_and_keys_are_those_that_it_came_by() {
     let mut fixture = Fixture::open(&FILE).await;
     let came_to = fixture.site();
-    let after = File {
+    let after = TestConfig {
         account: Some(("free", NOBODYS)),
         upstream: 1,
         cost: 5,
@@ -307,7 +307,7 @@ async fn a_delegated_user_and_its_account_have_the_newest_terms() {
     let lines = format!("x-api-key: {}\r\nx-tiergate-user: somebody\r\n", minted.secret.reveal());
     let came_to = fixture.site();
     fixture
-        .reload(&File {
+        .reload(&TestConfig {
             tiers: "free: { priority: 1, concurrency: 2, quota: { limit: 10, rolling: 24h } }",
             ..FILE
         })
@@ -319,7 +319,7 @@ async fn a_delegated_user_and_its_account_have_the_newest_terms() {
 
 #[tokio::test]
 async fn a_limit_that_changed_its_number_counts_by_the_new_one() {
-    let limits = |limits| File { limits, ..FILE };
+    let limits = |limits| TestConfig { limits, ..FILE };
     let five = "{ name: http, per: account, limit: 5, window: 1h }";
     let mut fixture = Fixture::open(&limits(five)).await;
     let came_to = fixture.site();
@@ -351,7 +351,7 @@ async fn a_limit_that_changed_its_number_counts_by_the_new_one() {
 
 #[tokio::test]
 async fn a_limit_that_is_gone_or_not_enforced_refuses_nobody_any_more() {
-    let limits = |limits| File { limits, ..FILE };
+    let limits = |limits| TestConfig { limits, ..FILE };
     let before =
         "{ name: gone, per: account, limit: 1, window: 1h }, { name: http, per: account, limit: 1, window: 1h }";
     let mut fixture = Fixture::open(&limits(before)).await;
@@ -376,7 +376,7 @@ async fn a_limit_that_is_gone_or_not_enforced_refuses_nobody_any_more() {
 
 #[tokio::test]
 async fn a_limit_matches_the_request_anew() {
-    let limits = |limits| File { limits, ..FILE };
+    let limits = |limits| TestConfig { limits, ..FILE };
     let mut fixture = Fixture::open(&limits(
         "{ name: http, per: network, match: { path: /search }, limit: 5, window: 1h }",
     ))
@@ -394,7 +394,7 @@ async fn a_limit_matches_the_request_anew() {
 
 #[tokio::test]
 async fn windows_that_changed_are_those_of_the_newest_file() {
-    let file = |tiers, limits| File { tiers, limits, ..FILE };
+    let file = |tiers, limits| TestConfig { tiers, limits, ..FILE };
     let mut fixture = Fixture::open(&file(
         "free: { priority: 1, concurrency: 1, quota: { limit: 10, rolling: 1h } }",
         "{ name: http, per: account, limit: 5, window: 1m }",
@@ -416,10 +416,10 @@ async fn windows_that_changed_are_those_of_the_newest_file() {
 
 #[tokio::test]
 async fn a_strangers_page_and_a_wrong_key_meet_the_newest_limits() {
-    let limits = |limits| File { limits, ..FILE };
+    let limits = |limits| TestConfig { limits, ..FILE };
     let mut fixture = Fixture::open(&limits("{ name: http, per: network, limit: 5, window: 1h }")).await;
     let came_to = fixture.site();
-    let more = File {
+    let more = TestConfig {
         tiers: "free: { priority: 1, concurrency: 1 }",
         ..limits("{ name: http, per: network, limit: 3, window: 1h }")
     };
@@ -442,9 +442,9 @@ async fn a_strangers_page_and_a_wrong_key_meet_the_newest_limits() {
 #[tokio::test]
 async fn a_reload_after_the_limits_charges_them_once() {
     let limits = "{ name: other, per: account, limit: 70, window: 1h, headers: off }, { name: http, per: account, limit: 5, window: 1h }";
-    let mut fixture = Fixture::open(&File { limits, ..FILE }).await;
+    let mut fixture = Fixture::open(&TestConfig { limits, ..FILE }).await;
     let came_to = fixture.site();
-    let after = File {
+    let after = TestConfig {
         account: Some(("paid", KEY)),
         limits: "{ name: http, per: account, limit: 9, window: 1h }",
         ..FILE
@@ -482,7 +482,7 @@ async fn a_reload_after_the_limits_charges_them_once() {
 #[tokio::test]
 async fn a_reload_that_broke_off_halfway_refuses_requests() {
     let mut fixture = Fixture::open(&FILE).await;
-    let config = config(&File { cost: 2, ..FILE }, &fixture.folder, &fixture.workers);
+    let config = config(&TestConfig { cost: 2, ..FILE }, &fixture.folder, &fixture.workers);
     let upstreams = &mut fixture.live.parts.upstreams;
     let rules = Arc::new(upstreams.take_up(&config).expect("few names"));
     let (parts, services) = (&fixture.live.parts, fixture.services());

@@ -14,7 +14,7 @@ use crate::store::rows::{millis, unix_time};
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FieldKind {
     /// The name of a tier; required.
     Tier,
     /// Optional text.
@@ -31,7 +31,7 @@ pub enum Kind {
     Limits,
 }
 
-impl Kind {
+impl FieldKind {
     /// Describes the JSON form, of a whole account or of a change to one.
     pub fn in_json(self, changes: bool) -> &'static str {
         match (self, changes) {
@@ -91,7 +91,7 @@ pub trait Value: Sized {
     /// The form of a change.
     type Patch;
     /// Its kind.
-    const KIND: Kind;
+    const KIND: FieldKind;
 
     /// Applies the change.
     fn patch(&mut self, patch: &Self::Patch);
@@ -122,7 +122,7 @@ macro_rules! in_a_column {
 
 impl Value for String {
     type Patch = Option<Self>;
-    const KIND: Kind = Kind::Tier;
+    const KIND: FieldKind = FieldKind::Tier;
     in_a_column!();
 
     fn patch(&mut self, patch: &Self::Patch) {
@@ -138,7 +138,7 @@ impl Value for String {
 
 impl Value for bool {
     type Patch = Option<Self>;
-    const KIND: Kind = Kind::Flag;
+    const KIND: FieldKind = FieldKind::Flag;
     in_a_column!();
 
     fn patch(&mut self, patch: &Self::Patch) {
@@ -152,7 +152,7 @@ impl Value for bool {
 
 impl<T: Scalar> Value for Option<T> {
     type Patch = Change<T>;
-    const KIND: Kind = T::KIND;
+    const KIND: FieldKind = T::KIND;
     in_a_column!();
 
     fn patch(&mut self, patch: &Self::Patch) {
@@ -167,14 +167,14 @@ impl<T: Scalar> Value for Option<T> {
 /// The content of an optional value.
 pub trait Scalar: Clone + FromSql + ToSql {
     /// Its kind.
-    const KIND: Kind;
+    const KIND: FieldKind;
 
     /// Checks the value.
     fn check(&self, bounds: Bounds) -> Result<(), Illegal>;
 }
 
 impl Scalar for String {
-    const KIND: Kind = Kind::Text;
+    const KIND: FieldKind = FieldKind::Text;
 
     fn check(&self, bounds: Bounds) -> Result<(), Illegal> {
         bounds.text(self)
@@ -182,7 +182,7 @@ impl Scalar for String {
 }
 
 impl Scalar for u32 {
-    const KIND: Kind = Kind::Number;
+    const KIND: FieldKind = FieldKind::Number;
 
     fn check(&self, bounds: Bounds) -> Result<(), Illegal> {
         bounds.number((*self).into())
@@ -190,7 +190,7 @@ impl Scalar for u32 {
 }
 
 impl Scalar for Until {
-    const KIND: Kind = Kind::Time;
+    const KIND: FieldKind = FieldKind::Time;
 
     fn check(&self, _: Bounds) -> Result<(), Illegal> {
         Ok(())
@@ -234,22 +234,22 @@ pub type Numbers<T> = BTreeMap<String, T>;
 /// An override of a tier's number.
 pub trait OwnNumber: Copy + Into<u64> {
     /// The kind of a field that holds them.
-    const KIND: Kind;
+    const KIND: FieldKind;
 }
 
 /// A quota's limit, in units.
 impl OwnNumber for u64 {
-    const KIND: Kind = Kind::Quotas;
+    const KIND: FieldKind = FieldKind::Quotas;
 }
 
 impl OwnNumber for OwnLimit {
-    const KIND: Kind = Kind::Limits;
+    const KIND: FieldKind = FieldKind::Limits;
 }
 
 impl<T: OwnNumber> Value for Numbers<T> {
     /// A name that is left out stays. `None` under a name restores the tier's number.
     type Patch = Option<Numbers<Option<T>>>;
-    const KIND: Kind = T::KIND;
+    const KIND: FieldKind = T::KIND;
 
     fn patch(&mut self, patch: &Self::Patch) {
         for (name, number) in patch.iter().flatten() {

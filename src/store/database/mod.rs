@@ -35,13 +35,13 @@ use self::identity::Identity;
 use self::readers::Readers;
 pub use self::upkeep::Upkeep;
 use self::upkeep::UpkeepThread;
-use super::data_dir::{DataDir, Found, new_id};
+use super::data_dir::{DataDir, FolderState, new_id};
 use super::ledger::commit::Commit;
 use super::ledger::queue::{Queue, Work};
 use super::ledger::writer::Writer;
 use super::ledger::{Pace, Settings};
 use super::recall::Fence;
-use super::record::{Entry, Record};
+use super::record::{LedgerEntry, Record};
 use super::retention::{self, Boundary, History};
 use super::{Ledger, rollup, rows};
 use crate::policy::rules::Window;
@@ -110,7 +110,7 @@ impl Database {
     ) -> Result<Self, OpenError> {
         let file = dir.database();
         let found = dir.look()?;
-        if found == Found::New {
+        if found == FolderState::New {
             dir.make_database()?;
         }
         let writing = connection::writing(&file)?;
@@ -260,7 +260,7 @@ impl Ledger for Database {
         self.shared.queue.is_available()
     }
 
-    fn note(&self, entry: Entry) {
+    fn note(&self, entry: LedgerEntry) {
         self.shared.queue.note(entry);
     }
 
@@ -301,9 +301,9 @@ fn in_transaction<T>(
 }
 
 /// Checks that the folder and its database belong together, and marks the folder as used.
-fn claim(dir: &DataDir, file: &Path, connection: &Connection, found: &Found) -> Result<(), OpenError> {
+fn claim(dir: &DataDir, file: &Path, connection: &Connection, found: &FolderState) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::sqlite(file, &error);
-    if matches!(found, Found::Used { short: true, .. }) {
+    if matches!(found, FolderState::Used { short: true, .. }) {
         let wrong: String = connection
             .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
             .map_err(failed)?;
@@ -316,8 +316,8 @@ fn claim(dir: &DataDir, file: &Path, connection: &Connection, found: &Found) -> 
     }
     let held = rows::meta(connection, "id").map_err(failed)?;
     let marked = match found {
-        Found::Used { id, .. } => id.clone(),
-        Found::New => None,
+        FolderState::Used { id, .. } => id.clone(),
+        FolderState::New => None,
     };
     match (held, marked) {
         (Some(held), Some(marked)) if held == marked => Ok(()),

@@ -16,7 +16,7 @@ use crate::policy::DebitNumber;
 use crate::policy::time::{Span, Timestamp};
 use crate::store::database::WriteError;
 use crate::store::recall::{Fence, Post};
-use crate::store::record::{Entry, Record};
+use crate::store::record::{LedgerEntry, Record};
 use crate::telemetry::DatabaseMeters;
 
 /// Queued rows that debit nothing. Further ones are dropped and counted: they are for statistics.
@@ -55,7 +55,7 @@ pub(in crate::store) enum Arrival {
 /// Guarded by the queue's lock, which is held for a few pushes only.
 struct Waiting {
     arrivals: Vec<Arrival>,
-    notes: Vec<Entry>,
+    notes: Vec<LedgerEntry>,
     /// The last number given to a debit or a fence.
     last_number: u64,
     pace: Pace,
@@ -230,7 +230,7 @@ impl Queue {
     }
 
     /// Adds a note.
-    pub fn note(&self, entry: Entry) {
+    pub fn note(&self, entry: LedgerEntry) {
         let mut waiting = self.waiting.lock();
         if waiting.notes.len() >= NOTES_MAX || waiting.is_shut() {
             self.meters.dropped_row();
@@ -266,7 +266,7 @@ impl Queue {
     }
 
     /// Waits for items and moves them to the writer's buffers. `arrivals` and `notes` must be empty.
-    pub fn take(&self, arrivals: &mut Vec<Arrival>, notes: &mut Vec<Entry>) -> Next {
+    pub fn take(&self, arrivals: &mut Vec<Arrival>, notes: &mut Vec<LedgerEntry>) -> Next {
         let mut waiting = self.waiting.lock();
         waiting.wake_at = 1;
         let idle = |waiting: &mut Waiting| waiting.arrivals.is_empty() && !waiting.closing;

@@ -13,19 +13,19 @@ use super::queue::{Arrival, Debit, Next, Queue, Work};
 use super::wake_batch::WakeBatch;
 use crate::store::database::WriteError;
 use crate::store::database::identity::Identity;
-use crate::store::record::Entry;
+use crate::store::record::LedgerEntry;
 use crate::store::rows::{self, Numbers};
 use crate::telemetry::DatabaseMeters;
 
 /// An item that is not durable yet.
-struct Item {
-    entry: Entry,
+struct PendingEntry {
+    entry: LedgerEntry,
     ticket: Option<Ticket>,
     /// Its number once written.
     number: Option<i64>,
 }
 
-impl Item {
+impl PendingEntry {
     fn is_withdrawn(&self) -> bool {
         self.ticket.as_ref().is_some_and(Ticket::is_withdrawn)
     }
@@ -39,7 +39,7 @@ pub(in crate::store) struct Writer {
     /// The numbers of the next rows.
     next: Numbers,
     /// In order of arrival; written items come first.
-    group: Vec<Item>,
+    group: Vec<PendingEntry>,
     /// Numbers of written jobs that were withdrawn.
     withdrawn: Vec<i64>,
     /// The waiters of durable debits, to be woken together.
@@ -101,8 +101,8 @@ impl Writer {
         }
     }
 
-    fn add(&mut self, entry: Entry, ticket: Option<Ticket>) {
-        self.group.push(Item {
+    fn add(&mut self, entry: LedgerEntry, ticket: Option<Ticket>) {
+        self.group.push(PendingEntry {
             entry,
             ticket,
             number: None,
@@ -115,7 +115,7 @@ impl Writer {
         for arrival in came.by_ref() {
             let done = match arrival {
                 Arrival::Debit(Debit { record, ticket }) => {
-                    self.add(Entry::Job(record), ticket);
+                    self.add(LedgerEntry::Job(record), ticket);
                     Ok(())
                 }
                 Arrival::Work(work) => match self.commit_all() {
@@ -242,7 +242,7 @@ impl Writer {
 
 fn insert(
     transaction: &Transaction<'_>,
-    group: &[Item],
+    group: &[PendingEntry],
     next: &mut Numbers,
     numbers: &mut Vec<i64>,
 ) -> rusqlite::Result<()> {

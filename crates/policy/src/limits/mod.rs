@@ -27,7 +27,7 @@ use smallvec::SmallVec;
 
 use self::counter_state::Reading;
 pub use self::reload::Reload;
-use self::shard::Check;
+use self::shard::CounterCheck;
 pub use self::shard::Shard;
 use super::rules::{Limit, LimitId, LimitSet};
 use super::time::{Span, Timestamp, UnixTime};
@@ -210,7 +210,7 @@ pub fn decide(
 }
 
 /// By the indices of their counters.
-type Checks = SmallVec<[(usize, Check); COUNTERS_INLINE]>;
+type Checks = SmallVec<[(usize, CounterCheck); COUNTERS_INLINE]>;
 
 /// Begins the penalties and blocks that are due, and finds the limit with the longest wait: a client that retries after that
 /// time is not refused by another limit.

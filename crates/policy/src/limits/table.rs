@@ -24,7 +24,7 @@ const SWEPT_WHEN_FULL: usize = 16;
 #[derive(Debug)]
 pub(super) struct Table {
     /// A power of two. A place with key 0 is free.
-    places: Vec<Entry>,
+    places: Vec<CounterEntry>,
     used: usize,
     /// For networks. Accounts are not bounded by it, since clients can't create any.
     room: Arc<CardinalityBudget>,
@@ -37,12 +37,12 @@ pub(super) struct Table {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Entry {
+pub(super) struct CounterEntry {
     pub(super) key: u64,
     pub(super) cell: CounterState,
 }
 
-const _: () = assert!(size_of::<Entry>() == 24, "a million of them are kept");
+const _: () = assert!(size_of::<CounterEntry>() == 24, "a million of them are kept");
 
 /// Where a counter is. Valid until the table changes.
 #[derive(Clone, Copy, Debug)]
@@ -209,13 +209,13 @@ impl Table {
         }
         self.used += 1;
         self.room.take();
-        self.put(Entry {
+        self.put(CounterEntry {
             key,
             cell: CounterState::Empty,
         })
     }
 
-    fn put(&mut self, entry: Entry) -> usize {
+    fn put(&mut self, entry: CounterEntry) -> usize {
         let mask = self.places.len() - 1;
         let mut at = entry.key as usize & mask;
         while self.places[at].key != 0 {
@@ -226,7 +226,7 @@ impl Table {
     }
 
     fn resize(&mut self, places: usize) {
-        let larger = std::iter::repeat_with(Entry::default).take(places).collect();
+        let larger = std::iter::repeat_with(CounterEntry::default).take(places).collect();
         for entry in std::mem::replace(&mut self.places, larger) {
             if entry.key != 0 {
                 self.put(entry);
@@ -237,7 +237,7 @@ impl Table {
     /// Frees the place, and moves up the entries that a probe would no longer reach.
     fn remove(&mut self, mut hole: usize) {
         let mask = self.places.len() - 1;
-        self.places[hole] = Entry::default();
+        self.places[hole] = CounterEntry::default();
         self.used -= 1;
         self.room.give_back();
         let mut at = hole;
