@@ -39,17 +39,12 @@ impl Item for ListedAccount {
 }
 
 /// Checks the accounts and looks up their keys.
-pub(super) fn check(
-    accounts: &mut [ListedAccount],
-    node: Option<&Node>,
-    surroundings: &EnvContext<'_>,
-    report: &mut Report,
-) {
+pub(super) fn check(accounts: &mut [ListedAccount], node: Option<&Node>, env: &EnvContext<'_>, report: &mut Report) {
     let (names, keys) = (HashMap::new(), HashMap::new());
     let mut check = AccountsCheck {
         names,
         keys,
-        surroundings,
+        env,
         report,
     };
     for (account, node) in accounts.iter_mut().zip(node.map_or(&[][..], Node::items)) {
@@ -63,7 +58,7 @@ pub(super) fn check(
 struct AccountsCheck<'n, 'r> {
     names: HashMap<&'n str, u32>,
     keys: HashMap<[u8; 32], (&'n str, u32)>,
-    surroundings: &'r EnvContext<'r>,
+    env: &'r EnvContext<'r>,
     report: &'r mut Report,
 }
 
@@ -105,7 +100,7 @@ impl<'n> AccountsCheck<'n, '_> {
         let Some(name) = node.text().and_then(reference) else {
             return self.key(node, node.text(), "this", owner).map(|key| vec![key]);
         };
-        let Some(held) = self.surroundings.variable(name, node.place, self.report) else {
+        let Some(held) = self.env.variable(name, node.place, self.report) else {
             return Some(Vec::new());
         };
         let hashes = held.split(|c: char| c == ',' || c.is_whitespace());

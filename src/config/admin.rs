@@ -55,23 +55,23 @@ impl fmt::Display for TokenSource {
 
 impl AdminSection {
     /// Resolves the token's source and reports problems. `token` then says where it is, in a file too.
-    pub(super) fn check(&mut self, node: &Node, surroundings: &EnvContext<'_>, report: &mut Report) {
+    pub(super) fn check(&mut self, node: &Node, env: &EnvContext<'_>, report: &mut Report) {
         let mut part = Part::new(node, report);
         if part.value("token").is_some() && part.value("token_file").is_some() {
             let advice = "keep one of them: a variable of the environment, or a file";
             part.add("token_file", "`admin` has both `token` and `token_file`", advice);
         }
         if let (Some(TokenSource::Variable(name)), Some(node)) = (&self.token, node.value("token"))
-            && let Some(held) = surroundings.variable(name, node.place, report)
+            && let Some(held) = env.variable(name, node.place, report)
         {
             judge(&held, &format!("the variable `{name}`"), node.place, report);
         }
         let file = self.token_file.take().and(node.value("token_file"));
         if let Some((node, written)) = file.and_then(|node| Some((node, node.text()?))) {
-            if let Some(held) = surroundings.file(written, node.place, report) {
+            if let Some(held) = env.file(written, node.place, report) {
                 judge(&held, "the file that is named here", node.place, report);
             }
-            let file = TokenSource::File(surroundings.path(written));
+            let file = TokenSource::File(env.path(written));
             self.token.get_or_insert(file);
         }
     }

@@ -185,7 +185,7 @@ impl Scalar for Folder {
 }
 
 /// The document's configuration, if it has no errors.
-pub(super) fn read(root: &Rc<Node>, surroundings: &EnvContext<'_>, report: &mut Report) -> Option<Config> {
+pub(super) fn read(root: &Rc<Node>, env: &EnvContext<'_>, report: &mut Report) -> Option<Config> {
     let names = KnownNames {
         tiers: Names::of("tier", keys(root, "tiers"), TIERS_MAX),
         limits: limits::names(root),
@@ -193,11 +193,11 @@ pub(super) fn read(root: &Rc<Node>, surroundings: &EnvContext<'_>, report: &mut 
     };
     let mut config: Config = de::document(root, names, report)?;
     if let Some(node) = root.value("admin") {
-        config.admin.check(node, surroundings, report);
+        config.admin.check(node, env, report);
     }
     check_listeners(&config, root, report);
     Part::new(root, report).within("paths", |part| config.paths.check(part));
-    accounts::check(&mut config.accounts, root.value("accounts"), surroundings, report);
+    accounts::check(&mut config.accounts, root.value("accounts"), env, report);
     config.answers = answers::checked(&config.told, root.value("answers"), report);
     (config.rules, config.limits) = rules(&config, root, report);
     if !report.is_empty() {
@@ -205,7 +205,7 @@ pub(super) fn read(root: &Rc<Node>, surroundings: &EnvContext<'_>, report: &mut 
     }
     let tiers = config.tiers.iter_mut().zip(&config.rules.tiers);
     tiers.for_each(|((_, tier), read)| tier.settle(read));
-    config.data_dir = surroundings.path(&config.data_dir);
+    config.data_dir = env.path(&config.data_dir);
     Some(config)
 }
 
@@ -283,7 +283,7 @@ fn check_listeners(config: &Config, root: &Node, report: &mut Report) {
 }
 
 /// How operators reach the server, if nothing is wrong with that.
-pub(super) fn operators(root: &Rc<Node>, surroundings: &EnvContext<'_>) -> Option<Operators> {
+pub(super) fn operators(root: &Rc<Node>, env: &EnvContext<'_>) -> Option<Operators> {
     let mut report = Report::default();
     let mut config: Config = de::document(root, KnownNames::default(), &mut report)?;
     let are_right = Part::new(root, &mut report).sound(&["data_dir"]);
@@ -291,7 +291,7 @@ pub(super) fn operators(root: &Rc<Node>, surroundings: &EnvContext<'_>) -> Optio
         .value("admin")
         .filter(|node| are_right && report.is_sound(node.place))?;
     let mut report = Report::default();
-    config.admin.check(node, surroundings, &mut report);
-    let (admin, data_dir) = (config.admin, surroundings.path(&config.data_dir));
+    config.admin.check(node, env, &mut report);
+    let (admin, data_dir) = (config.admin, env.path(&config.data_dir));
     report.is_empty().then_some(Operators { admin, data_dir })
 }

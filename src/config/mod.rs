@@ -174,8 +174,8 @@ impl Config {
     /// As [`Self::load`], for each.
     pub fn load_both(old: &Path, new: &Path) -> [Result<Self, ConfigErrors>; 2] {
         let place = if is_descriptor(old) { new } else { old };
-        let surroundings = EnvContext::complete(&System, folder_of(place));
-        [old, new].map(|path| read_file(path, &surroundings).into_result())
+        let env = EnvContext::complete(&System, folder_of(place));
+        [old, new].map(|path| read_file(path, &env).into_result())
     }
 }
 
@@ -190,10 +190,10 @@ pub fn check_file(path: &Path, environment: &dyn Environment) -> Checked {
     read_file(path, &EnvContext::elsewhere(environment, folder_of(path)))
 }
 
-fn read_file(path: &Path, surroundings: &EnvContext<'_>) -> Checked {
+fn read_file(path: &Path, env: &EnvContext<'_>) -> Checked {
     let name = path.display().to_string();
     match File::open(path).and_then(bytes_of) {
-        Ok(bytes) => read(&name, &bytes, surroundings),
+        Ok(bytes) => read(&name, &bytes, env),
         Err(error) => unreadable(&name, &error),
     }
 }
@@ -218,7 +218,7 @@ pub fn bytes_of(input: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read(name: &str, bytes: &[u8], surroundings: &EnvContext<'_>) -> Checked {
+fn read(name: &str, bytes: &[u8], env: &EnvContext<'_>) -> Checked {
     let whole = |message: String, advice: &str| Checked::wrong(Diagnostics::of_file(name, message, advice));
     if bytes.len() > FILE_BYTES_MAX {
         let message = format!("the file is longer than {} KiB", FILE_BYTES_MAX >> 10);
@@ -243,9 +243,9 @@ fn read(name: &str, bytes: &[u8], surroundings: &EnvContext<'_>) -> Checked {
         Err(why) => return broken(report, text, why),
     };
     secret::mark(&root, References::Shown);
-    let config = document::read(&root, surroundings, &mut report);
+    let config = document::read(&root, env, &mut report);
     Checked {
-        operators: document::operators(&root, surroundings),
+        operators: document::operators(&root, env),
         config,
         findings: report.into_findings(name, Lines::of_document(text, &root)),
     }
