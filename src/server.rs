@@ -197,7 +197,7 @@ pub async fn run(
         Arc::clone(&services.database),
         Arc::clone(&services.refusals),
     );
-    let (desk, asked) = mpsc::channel(CONFIG_REQUESTS_MAX);
+    let (config_requests, received) = mpsc::channel(CONFIG_REQUESTS_MAX);
     let addresses = sockets.addresses;
 
     let mut background = JoinSet::new();
@@ -208,12 +208,12 @@ pub async fn run(
         store: Arc::clone(&services.store),
         token: Arc::clone(&parts.token),
         running: Arc::clone(&parts.running),
-        desk,
+        config_requests,
         open: AtomicBool::new(true),
     });
     let admin_listener = admin::listen(sockets.admin).map_err(|error| ServeError::Listen(addresses.1, error))?;
     background.spawn(admin::serve(admin_listener, Arc::clone(&admin)));
-    background.spawn(Reloader::new(parts).follow(hang_ups, asked));
+    background.spawn(Reloader::new(parts).follow(hang_ups, received));
     background.spawn(note_each_minute(
         Arc::clone(&refusals),
         Arc::clone(gate),
@@ -254,7 +254,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
     let exposition = Arc::new(Exposition::new());
     let mut upstreams = Upstreams::default();
     let rules = upstreams
-        .take_up(&config)
+        .apply(&config)
         .expect("a file has fewer names than there are ids");
     let rules = Arc::new(rules);
     let database_meters = DatabaseMeters::register(exposition.recorder());

@@ -69,7 +69,7 @@ impl Reloader {
     }
 
     /// Reloads on changes of the file, SIGHUP and requests of operators, forever.
-    pub(super) async fn follow(mut self, mut hang_up: Option<Signal>, mut asked: mpsc::Receiver<ConfigRequest>) {
+    pub(super) async fn follow(mut self, mut hang_up: Option<Signal>, mut requests: mpsc::Receiver<ConfigRequest>) {
         let mut watch = self.parts.source.as_ref().and_then(|source| {
             // A pipe is empty once read.
             let seen = source.seen.clone();
@@ -90,7 +90,7 @@ impl Reloader {
                     }
                     None => warn!("ignoring SIGHUP: no configuration file to reload"),
                 },
-                asked = asked.recv() => match asked {
+                request = requests.recv() => match request {
                     // The requester may be gone.
                     Some(ConfigRequest::Reload(answer)) => drop(answer.send(self.reload(watch.as_mut()).await)),
                     Some(ConfigRequest::Compare(text, answer)) => drop(answer.send(self.compare(text.to_vec()).await)),
@@ -327,7 +327,7 @@ fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Backfill, J
         let advice = "fix `accounts`: they must not collide with stored accounts";
         (error.to_string(), advice)
     })?;
-    let rules = settling.upstreams.take_up(&config).map_err(|error| {
+    let rules = settling.upstreams.apply(&config).map_err(|error| {
         let advice = "restart tiergate to free the ids of unused names";
         (error.to_string(), advice)
     })?;
@@ -349,7 +349,7 @@ fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Backfill, J
 impl Settling {
     /// Applies the same configuration again, without upstreams that are gone by now.
     fn settle(&mut self) {
-        if let Ok(rules) = self.upstreams.take_up(&self.config) {
+        if let Ok(rules) = self.upstreams.apply(&self.config) {
             let filling = self.swap(rules);
             debug_assert!(filling.is_none(), "no window is new");
         }

@@ -21,7 +21,7 @@ use crate::policy::time::UnixTime;
 pub use serde_json::Value as Json;
 
 /// The channel to the reload task. When it is full, requests are refused as busy.
-pub type Desk = mpsc::Sender<ConfigRequest>;
+pub type ConfigRequestSender = mpsc::Sender<ConfigRequest>;
 
 /// The most operator requests that may wait for an answer at once.
 pub const CONFIG_REQUESTS_MAX: usize = 16;
@@ -133,9 +133,12 @@ pub(super) async fn compare(State(admin): State<Arc<Admin>>, request: Request) -
     }
 }
 
-async fn ask<T>(admin: &Admin, asked: impl FnOnce(oneshot::Sender<T>) -> ConfigRequest) -> Result<T, Problem> {
+async fn ask<T>(admin: &Admin, request: impl FnOnce(oneshot::Sender<T>) -> ConfigRequest) -> Result<T, Problem> {
     let (answer, answered) = oneshot::channel();
-    admin.desk.try_send(asked(answer)).map_err(|_| Problem::busy())?;
+    admin
+        .config_requests
+        .try_send(request(answer))
+        .map_err(|_| Problem::busy())?;
     // Nobody answers any more during shutdown.
     answered.await.map_err(|_| Problem::busy())
 }
