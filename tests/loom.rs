@@ -319,7 +319,7 @@ impl Ledger for SlowLedger {
         true
     }
 
-    fn note(&self, _: Entry) {}
+    fn note(&self, _: LedgerEntry) {}
 
     fn commit(&self, _: Record) -> Commit {
         let (commit, ticket) = Commit::pending();

@@ -82,8 +82,8 @@ impl Windows {
         self.found
     }
 
-    fn id(&mut self, asked: &WindowSpec, place: Location, report: &mut Report) -> Option<WindowId> {
-        let known = self.found.iter().position(|found| asked.is(found));
+    fn id(&mut self, spec: &WindowSpec, place: Location, report: &mut Report) -> Option<WindowId> {
+        let known = self.found.iter().position(|found| spec.matches(found));
         let at = known.unwrap_or(self.found.len());
         if known.is_none() {
             if at == WINDOWS_MAX {
@@ -91,7 +91,7 @@ impl Windows {
                 report.add(place, message, "let tiers share their windows");
                 return None;
             }
-            self.found.push(asked.window());
+            self.found.push(spec.window());
         }
         u16::try_from(at).ok().map(WindowId)
     }
@@ -104,9 +104,9 @@ enum WindowSpec {
 }
 
 impl WindowSpec {
-    fn is(&self, window: &Window) -> bool {
+    fn matches(&self, window: &Window) -> bool {
         match (self, window) {
-            (Self::Rolling(asked), Window::Rolling(found)) => asked == found,
+            (Self::Rolling(length), Window::Rolling(found)) => length == found,
             (Self::Calendar { name, .. }, Window::Calendar(found)) => **name == *found.name,
             _ => false,
         }
@@ -123,7 +123,7 @@ impl WindowSpec {
     }
 
     /// The default name of its quota.
-    fn usual_name(&self) -> String {
+    fn default_name(&self) -> String {
         let hours = |length: &Span| {
             Some(length.as_secs_ceil() / 3_600).filter(|hours| Span::from_secs(hours * 3_600) == *length)
         };
@@ -172,10 +172,10 @@ impl Quota {
         windows: &mut Windows,
         report: &mut Report,
     ) -> Option<rules::Quota> {
-        let asked = self.window(at, Part::new(node, report))?;
+        let spec = self.window(at, Part::new(node, report))?;
         let is_right = Part::new(node, report).right(&["limit"]);
-        let name = name.map_or_else(|| asked.usual_name(), str::to_owned);
-        let window = windows.id(&asked, at, report)?;
+        let name = name.map_or_else(|| spec.default_name(), str::to_owned);
+        let window = windows.id(&spec, at, report)?;
         is_right.then(|| rules::Quota {
             name: name.into(),
             limit: self.limit,

@@ -51,7 +51,7 @@ type Published = bool;
 
 /// Marks each key and value of a document that must not be shown.
 pub(super) fn mark(root: &Node, references: References) {
-    look(root, &Secrecy::Open(Spot::document(), false), references);
+    mark_node(root, &Secrecy::Open(Spot::document(), false), references);
 }
 
 /// Whether a field of that name holds secrets. `keys` (where a request carries its key) holds none.
@@ -60,24 +60,24 @@ pub(super) fn names_a_secret(field: &str) -> bool {
     field == "key" || SECRET_WORDS.iter().any(|word| field.contains(word))
 }
 
-fn look(node: &Node, known: &Secrecy, references: References) {
+fn mark_node(node: &Node, secrecy: &Secrecy, references: References) {
     match &node.kind {
-        NodeKind::Scalar { text, .. } => node.secret.set(match known {
+        NodeKind::Scalar { text, .. } => node.secret.set(match secrecy {
             Secrecy::Open(spot, published) => !spot.takes_value() || (!published && has_credentials(text)),
             Secrecy::Secret => references == References::Hidden || reference(text).is_none(),
             Secrecy::Nothing => true,
         }),
         NodeKind::Sequence(items) => {
-            let known = match known {
+            let secrecy = match secrecy {
                 Secrecy::Open(spot, published) => Secrecy::Open(spot.item(), *published),
                 other => other.clone(),
             };
-            items.iter().for_each(|item| look(item, &known, references));
+            items.iter().for_each(|item| mark_node(item, &secrecy, references));
         }
         NodeKind::Mapping(fields) => {
             for (key, value) in fields {
-                let below = name(key, value, known);
-                look(value, &below, references);
+                let below = mark_name(key, value, secrecy);
+                mark_node(value, &below, references);
             }
         }
         NodeKind::Refused => node.secret.set(true),
@@ -85,12 +85,12 @@ fn look(node: &Node, known: &Secrecy, references: References) {
 }
 
 /// Marks the name of a field or entry, and returns what is known of its value.
-fn name(key: &Node, value: &Node, known: &Secrecy) -> Secrecy {
+fn mark_name(key: &Node, value: &Node, secrecy: &Secrecy) -> Secrecy {
     let Some(text) = key.text() else {
-        look(key, &Secrecy::Nothing, References::Hidden);
+        mark_node(key, &Secrecy::Nothing, References::Hidden);
         return Secrecy::Nothing;
     };
-    let Secrecy::Open(spot, published) = known else {
+    let Secrecy::Open(spot, published) = secrecy else {
         key.secret.set(!is_field(text));
         return Secrecy::Nothing;
     };

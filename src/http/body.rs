@@ -25,7 +25,7 @@ enum BodySource {
     #[default]
     Empty,
     Whole(Option<Bytes>),
-    Worker(UpstreamBody, HangUp),
+    Upstream(UpstreamBody, HangUp),
     Own(axum::body::Body),
 }
 
@@ -39,9 +39,9 @@ impl Body {
     }
 
     /// The body of an upstream server's answer.
-    pub fn of_worker(answer: UpstreamBody) -> Self {
+    pub fn of_upstream(answer: UpstreamBody) -> Self {
         Self {
-            kind: BodySource::Worker(answer, HangUp::default()),
+            kind: BodySource::Upstream(answer, HangUp::default()),
             answering: None,
         }
     }
@@ -73,7 +73,7 @@ impl http_body::Body for Body {
         Poll::Ready(match kind {
             BodySource::Empty => None,
             BodySource::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-            BodySource::Worker(answer, hang_up) => match Pin::new(answer).poll_frame(cx) {
+            BodySource::Upstream(answer, hang_up) => match Pin::new(answer).poll_frame(cx) {
                 Poll::Ready(frame) => frame.map(|frame| frame.map_err(Error::from)),
                 Poll::Pending => {
                     ready!(hang_up.poll(answering.as_ref(), cx));
@@ -88,7 +88,7 @@ impl http_body::Body for Body {
         match &self.kind {
             BodySource::Empty => true,
             BodySource::Whole(bytes) => bytes.is_none(),
-            BodySource::Worker(answer, _) => answer.is_end_stream(),
+            BodySource::Upstream(answer, _) => answer.is_end_stream(),
             BodySource::Own(body) => body.is_end_stream(),
         }
     }
@@ -97,7 +97,7 @@ impl http_body::Body for Body {
         match &self.kind {
             BodySource::Empty => SizeHint::with_exact(0),
             BodySource::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            BodySource::Worker(answer, _) => answer.size_hint(),
+            BodySource::Upstream(answer, _) => answer.size_hint(),
             BodySource::Own(body) => body.size_hint(),
         }
     }

@@ -174,7 +174,7 @@ fn stop(failure: Failure) -> Stop {
 /// The upstream server's answer as the client gets it.
 fn response(answered: Answered) -> Response<Body> {
     let Answered { head, body, .. } = answered;
-    let mut response = Response::from_parts(head, Body::of_worker(body));
+    let mut response = Response::from_parts(head, Body::of_upstream(body));
     *response.version_mut() = Version::HTTP_11;
     headers::remove_hop_by_hop(response.headers_mut());
     response

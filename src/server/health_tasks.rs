@@ -110,13 +110,13 @@ mod tests {
         for after in [&["a"][..], &["a", "c"]] {
             let (before, after) = (config(&["a", "b"], at), config(after, at));
             let mut upstreams = Upstreams::default();
-            let begun = Generation::unobserved(Arc::new(upstreams.take_up(&before).expect("few names")));
+            let begun = Generation::unobserved(Arc::new(upstreams.apply(&before).expect("few names")));
             let policy = Policy::new(Arc::clone(&begun.rules));
             let gate = Gate::new(policy, begun, Clock::start(), Arc::new(MemoryLedger::default()));
             let mut watchers = HealthTasks::new(Arc::clone(&gate));
             watchers.watch(&upstreams);
             tokio::task::yield_now().await;
-            let next = Generation::unobserved(Arc::new(upstreams.take_up(&after).expect("few names")));
+            let next = Generation::unobserved(Arc::new(upstreams.apply(&after).expect("few names")));
             assert!(gate.reload(next, || {}).filling.is_none());
             // Long enough for every probe to fail as often as it takes.
             gate.clock().sleep(Span::from_secs(20)).await;

@@ -19,7 +19,7 @@ use crate::upstream::{ProbeSettings, Server, Settings, Upstream};
 #[derive(Debug, Default)]
 pub(super) struct Upstreams {
     ids: Ids,
-    known: Table<UpstreamId, UpstreamEntry>,
+    upstreams: Table<UpstreamId, UpstreamEntry>,
     /// Upstreams in the file, in its order.
     listed: Vec<UpstreamId>,
 }
@@ -37,12 +37,12 @@ impl Upstreams {
     ///
     /// # Errors
     /// There is no id left for a new name. Nothing has changed.
-    pub(super) fn take_up(&mut self, config: &Config) -> Result<Rules, OutOfIds> {
+    pub(super) fn apply(&mut self, config: &Config) -> Result<Rules, OutOfIds> {
         let is_listed = |name: &str| config.upstreams.iter().any(|upstream| upstream.name == name);
         let mut pools: Table<UpstreamId, _> = Table::numbered(config.upstreams.iter().map(config::Upstream::rules));
-        for known in self.known.iter() {
-            if !is_listed(&known.config.name) && known.is_in_use() {
-                pools.push(known.config.rules());
+        for entry in self.upstreams.iter() {
+            if !is_listed(&entry.config.name) && entry.is_in_use() {
+                pools.push(entry.config.rules());
             }
         }
         let pools = &Rules {
@@ -50,21 +50,21 @@ impl Upstreams {
             ..config.rules.clone()
         };
         let rules = self.ids.assign(pools)?;
-        self.known.retain(|id, _| rules.upstreams.contains(id));
+        self.upstreams.retain(|id, _| rules.upstreams.contains(id));
         self.listed = rules.upstreams.ids().take(config.upstreams.len()).collect();
         for (id, config) in self.listed.iter().zip(&config.upstreams) {
             let ids = rules.upstreams[*id].servers.ids();
-            let before = self.known.get(*id).map(|known| &known.upstream);
+            let before = self.upstreams.get(*id).map(|entry| &entry.upstream);
             let servers = ids.zip(&config.servers);
             let servers = servers.map(|(id, config)| (id, server(id, config, before), config.slots));
             let servers: Vec<_> = servers.collect();
             let settings = settings(config, servers.clone());
-            match self.known.get_mut(*id) {
-                Some(known) => {
-                    known.upstream.change_to(settings);
-                    (known.config, known.servers) = (config.clone(), servers);
+            match self.upstreams.get_mut(*id) {
+                Some(entry) => {
+                    entry.upstream.change_to(settings);
+                    (entry.config, entry.servers) = (config.clone(), servers);
                 }
-                None => self.known.insert(
+                None => self.upstreams.insert(
                     *id,
                     UpstreamEntry {
                         config: config.clone(),
@@ -79,24 +79,24 @@ impl Upstreams {
 
     /// Drops removed servers without running jobs. Call it once the gate knows that they are gone.
     pub(super) fn forget_gone(&self, gate: &Gate) {
-        for (id, known) in self.known.entries() {
-            known.upstream.forget_gone(|server| gate.runs_on(id, server));
+        for (id, entry) in self.upstreams.entries() {
+            entry.upstream.forget_gone(|server| gate.runs_on(id, server));
         }
     }
 
     /// The upstream at that index of the file.
     pub(super) fn at(&self, place: UpstreamId) -> &Arc<Upstream> {
-        &self.known[self.listed[place.index()]].upstream
+        &self.upstreams[self.listed[place.index()]].upstream
     }
 
     /// Whether there are upstreams that the file no longer has.
     pub(super) fn has_unlisted(&self) -> bool {
-        self.known.len() > self.listed.len()
+        self.upstreams.len() > self.listed.len()
     }
 
     /// Whether one of those is no longer in use.
     pub(super) fn has_unused(&self) -> bool {
-        self.unlisted().any(|known| !known.is_in_use())
+        self.unlisted().any(|entry| !entry.is_in_use())
     }
 
     /// Servers of removed upstreams that a listed upstream has too: the removed upstream, the listed one, and the address. Until
@@ -108,7 +108,7 @@ impl Upstreams {
                 let mut open = gone.servers.iter();
                 open.any(|(_, of, _)| of.is_at(&server.host, server.port))
             };
-            for config in self.listed.iter().map(|id| &self.known[*id].config) {
+            for config in self.listed.iter().map(|id| &self.upstreams[*id].config) {
                 let servers = config.servers.iter().filter(is_there);
                 let both = (&*gone.config.name, &*config.name);
                 doubled.extend(servers.map(|server| (both.0, both.1, server.authority())));
@@ -121,15 +121,15 @@ impl Upstreams {
     pub(super) fn watched(
         &self,
     ) -> impl Iterator<Item = ((UpstreamId, ServerId), &Arc<Server>, Option<ProbeSettings>)> {
-        self.known.entries().flat_map(|(pool, known)| {
-            let servers = known.servers.iter();
-            servers.map(move |(id, server, _)| ((pool, *id), server, known.probe()))
+        self.upstreams.entries().flat_map(|(pool, entry)| {
+            let servers = entry.servers.iter();
+            servers.map(move |(id, server, _)| ((pool, *id), server, entry.probe()))
         })
     }
 
     fn unlisted(&self) -> impl Iterator<Item = &UpstreamEntry> {
-        let unlisted = |(id, known)| (!self.listed.contains(&id)).then_some(known);
-        self.known.entries().filter_map(unlisted)
+        let unlisted = |(id, entry)| (!self.listed.contains(&id)).then_some(entry);
+        self.upstreams.entries().filter_map(unlisted)
     }
 }
 
@@ -227,14 +227,14 @@ mod tests {
     #[test]
     fn a_renamed_upstream_shares_its_servers_while_in_use() {
         let mut upstreams = Upstreams::default();
-        upstreams.take_up(&config(&vec![Some(vec![(1, 2), (2, 2)])])).unwrap();
+        upstreams.apply(&config(&vec![Some(vec![(1, 2), (2, 2)])])).unwrap();
         let held = Arc::clone(upstreams.at(UpstreamId(0)));
         let renamed = config(&vec![None, Some(vec![(1, 2), (3, 2)])]);
-        upstreams.take_up(&renamed).unwrap();
+        upstreams.apply(&renamed).unwrap();
         assert_eq!(upstreams.doubled(), [("a", "b", "worker:1".to_owned())]);
         drop(held);
         assert!(upstreams.has_unused());
-        upstreams.take_up(&renamed).unwrap();
+        upstreams.apply(&renamed).unwrap();
         assert!(upstreams.doubled().is_empty() && !upstreams.has_unlisted());
     }
 
@@ -244,15 +244,15 @@ mod tests {
     fn a_server_that_comes_back_while_in_use_is_the_same() {
         let mut upstreams = Upstreams::default();
         let [both, one] = [vec![(1, 2), (2, 2)], vec![(2, 2)]].map(|servers| config(&vec![Some(servers)]));
-        let rules = upstreams.take_up(&both).expect("few names");
+        let rules = upstreams.apply(&both).expect("few names");
         let upstream = Arc::clone(upstreams.at(UpstreamId(0)));
         let id = rules.upstreams[UpstreamId(0)].servers.ids().next().expect("it has two");
         let used = upstream.server(id).expect("it is listed");
         for forgotten in [false, true] {
-            upstreams.take_up(&one).expect("few names");
+            upstreams.apply(&one).expect("few names");
             upstream.forget_gone(|server| server == id && !forgotten);
             assert_eq!(upstream.server(id).is_none(), forgotten);
-            upstreams.take_up(&both).expect("few names");
+            upstreams.apply(&both).expect("few names");
             let back = upstream.server(id).expect("it is listed");
             assert_eq!(Arc::ptr_eq(&back, &used), !forgotten);
         }
@@ -285,22 +285,22 @@ mod tests {
         #[test]
         fn an_upstream_stays_itself_while_somebody_holds_it(first in listed(), steps in prop::collection::vec(step(), 1..40)) {
             let mut upstreams = Upstreams::default();
-            let mut rules = upstreams.take_up(&config(&first)).expect("few names");
+            let mut rules = upstreams.apply(&config(&first)).expect("few names");
             let mut held: Vec<(Arc<Upstream>, String)> = Vec::new();
             let mut names: BTreeMap<UpstreamId, String> = BTreeMap::new();
             for step in &steps {
                 match step {
                     Step::Hold(which) => {
-                        let known: Vec<_> = upstreams.known.iter().collect();
-                        let known = known[which % known.len()];
-                        held.push((Arc::clone(&known.upstream), known.config.name.clone()));
+                        let all: Vec<_> = upstreams.upstreams.iter().collect();
+                        let entry = all[which % all.len()];
+                        held.push((Arc::clone(&entry.upstream), entry.config.name.clone()));
                     }
                     Step::Release(which) if !held.is_empty() => drop(held.swap_remove(which % held.len())),
                     Step::Release(_) => {}
                     Step::Reload(listed) => {
                         let config = config(listed);
                         let before = in_rules(&rules);
-                        rules = upstreams.take_up(&config).expect("few names");
+                        rules = upstreams.apply(&config).expect("few names");
                         let mut expected = in_file(&config);
                         for (_, name) in &held {
                             expected.entry(name.clone()).or_insert_with(|| before[name].clone());

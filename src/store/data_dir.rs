@@ -205,7 +205,7 @@ impl DataDir {
     ///
     /// # Errors
     /// The folder was used, and its database is missing, damaged, or another's.
-    pub(super) fn look(&self) -> Result<FolderState, OpenError> {
+    pub(super) fn inspect(&self) -> Result<FolderState, OpenError> {
         let file = self.database();
         let id = self.id()?;
         let length = match fs::metadata(&file) {

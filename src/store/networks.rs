@@ -89,22 +89,22 @@ impl Networks {
 
     /// What applies to that address at that time. An IPv4-mapped address counts as IPv4.
     pub fn find(&self, address: IpAddr, now: UnixTime) -> NetworkTerms {
-        let mut known = NetworkTerms::default();
+        let mut terms = NetworkTerms::default();
         if !self.finds.load(Ordering::Acquire) {
-            return known;
+            return terms;
         }
         let address = address.to_canonical();
         let whole = Prefix::of(address, u8::MAX);
         let state = self.state.read();
         for length in state.lengths(address) {
             if let Some(slot) = length.slots.get(&whole.cut(length.bits)) {
-                known.blocked |= now < slot.blocked_until;
-                if known.limits.is_none() {
-                    known.limits.clone_from(&slot.limits);
+                terms.blocked |= now < slot.blocked_until;
+                if terms.limits.is_none() {
+                    terms.limits.clone_from(&slot.limits);
                 }
             }
         }
-        known
+        terms
     }
 
     /// The entry of exactly that network. Its block may have expired.

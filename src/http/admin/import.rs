@@ -153,7 +153,7 @@ pub async fn import(
             rules: &rules,
             now: stamp.at,
         };
-        let rows = lines.map(|(line, asked)| (line, asked.and_then(|asked| rows.row(asked))));
+        let rows = lines.map(|(number, line)| (number, line.and_then(|line| rows.row(line))));
         store.import(rows, &options, stamp).map_err(Problem::from)
     });
     let imported = imported.await??;
@@ -217,7 +217,7 @@ impl From<ImportError> for Problem {
     }
 }
 
-/// What a line asks for.
+/// A parsed line.
 #[derive(Debug)]
 struct ImportLine {
     name: String,
@@ -302,13 +302,13 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn row(&self, asked: ImportLine) -> Result<ImportRow, String> {
+    fn row(&self, line: ImportLine) -> Result<ImportRow, String> {
         let ImportLine {
             name,
             mut terms,
             key,
             hashes,
-        } = asked;
+        } = line;
         let known = self.directory.by_name(&name);
         let known = known.filter(|known| known.origin == Origin::Stored);
         let tier = match (terms.tier.as_deref(), &known) {
@@ -356,11 +356,11 @@ fn json_line(line: &[u8]) -> Result<ImportLine, String> {
         return Err(format!("it is longer than {} KiB", BODY_BYTES_MAX >> 10));
     }
     let object = serde_json::from_slice(line);
-    asked(object.map_err(|_| format!("it is not a JSON object with fields of {}", json_fields()))?)
+    import_line(object.map_err(|_| format!("it is not a JSON object with fields of {}", json_fields()))?)
 }
 
 /// Interprets the fields of a line.
-fn asked(mut object: Map<String, Value>) -> Result<ImportLine, String> {
+fn import_line(mut object: Map<String, Value>) -> Result<ImportLine, String> {
     let mut text = |field: &str| match object.remove(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -399,7 +399,7 @@ fn csv_lines(body: &[u8], updates: bool) -> Result<impl Iterator<Item = Read>, P
         .map_err(|_| Problem::bad_request("the first line is not text"))?;
     let columns = columns(head, updates)?;
     Ok(reader.into_records().map(move |record| {
-        let (line, asked) = match record {
+        let (line, parsed) = match record {
             Ok(record) => (
                 record.position().map_or(0, csv::Position::line),
                 csv_line(&record, &columns),
@@ -409,7 +409,7 @@ fn csv_lines(body: &[u8], updates: bool) -> Result<impl Iterator<Item = Read>, P
                 Err("it is not text".to_owned()),
             ),
         };
-        (before + usize::try_from(line).unwrap_or(usize::MAX - before), asked)
+        (before + usize::try_from(line).unwrap_or(usize::MAX - before), parsed)
     }))
 }
 
@@ -448,7 +448,7 @@ fn csv_line(record: &csv::StringRecord, columns: &[&'static str]) -> Result<Impo
     let told = cells.filter(|(_, cell)| !cell.is_empty());
     let told: Map<String, Value> = told.map(|(column, cell)| (column.to_owned(), cell.into())).collect();
     match told.contains_key(NAME) {
-        true => asked(told),
+        true => import_line(told),
         false => Err("it has no name".to_owned()),
     }
 }

@@ -50,11 +50,11 @@ struct Fixture {
     live: Reloader,
     core: Core,
     folder: PathBuf,
-    workers: [SocketAddr; 2],
+    servers: [SocketAddr; 2],
 }
 
 /// An upstream server that answers with its number and the request head.
-async fn worker(number: usize) -> SocketAddr {
+async fn upstream_server(number: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     tokio::spawn(async move {
@@ -64,7 +64,7 @@ async fn worker(number: usize) -> SocketAddr {
                 head.push(stream.read_u8().await.expect("a request"));
             }
             let body = format!(
-                "worker {number}\n{}",
+                "server {number}\n{}",
                 String::from_utf8(head).expect("text").to_lowercase()
             );
             let answer = format!(
@@ -82,8 +82,8 @@ impl Fixture {
         static FIXTURES: AtomicUsize = AtomicUsize::new(0);
         let number = FIXTURES.fetch_add(1, Relaxed);
         let folder = std::env::temp_dir().join(format!("tiergate-overtaken-{}-{number}", std::process::id()));
-        let workers = [worker(0).await, worker(1).await];
-        let (config, clock) = (config(file, &folder, &workers), Clock::start());
+        let servers = [upstream_server(0).await, upstream_server(1).await];
+        let (config, clock) = (config(file, &folder, &servers), Clock::start());
         let parts = open(config, None, OldData::Use, clock).await.expect("a new folder");
         let connections = Connections::new(clock, TaskTracker::new());
         let core = Core {
@@ -94,13 +94,13 @@ impl Fixture {
             live: Reloader::new(parts),
             core,
             folder,
-            workers,
+            servers: servers,
         }
     }
 
     /// Loads this file.
     async fn reload(&mut self, file: &TestConfig<'_>) {
-        let config = Arc::new(config(file, &self.folder, &self.workers));
+        let config = Arc::new(config(file, &self.folder, &self.servers));
         let at = self.services().gate.clock().wall();
         self.live.swap("tiers.yaml", &config, at).await.expect("it is right");
     }
@@ -145,7 +145,7 @@ impl Drop for Fixture {
     }
 }
 
-fn config(file: &TestConfig<'_>, folder: &std::path::Path, workers: &[SocketAddr; 2]) -> Config {
+fn config(file: &TestConfig<'_>, folder: &std::path::Path, servers: &[SocketAddr; 2]) -> Config {
     let TestConfig {
         tiers,
         account,
@@ -163,7 +163,7 @@ fn config(file: &TestConfig<'_>, folder: &std::path::Path, workers: &[SocketAddr
          ]\nupstreams: {{ u{upstream}: {{ servers: [ {{ url: \"http://{}\", slots: 4 }} ] }} }}\nroutes: [ {{ path: /search, \
          upstream: u{upstream}, metered: true, cost: {cost} }} ]\n{more}\n",
         folder.display(),
-        workers[*upstream],
+        servers[*upstream],
     );
     Config::parse("tiers.yaml", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"))
 }
@@ -199,7 +199,7 @@ async fn an_account_that_was_promoted_has_its_new_tier() {
         ..FILE
     };
     for answer in overtaken_both_ways(&FILE, &promoted).await {
-        says(&answer, 200, r#""concurrency";q=7 & worker 0"#);
+        says(&answer, 200, r#""concurrency";q=7 & server 0"#);
         says(
             &answer,
             200,
@@ -264,7 +264,7 @@ async fn fields_that_are_switched_off_are_told_no_more() {
         ..FILE
     };
     for answer in overtaken_both_ways(&FILE, &without).await {
-        says(&answer, 200, "worker 0");
+        says(&answer, 200, "server 0");
         assert!(!answer.contains("ratelimit-policy"), "{answer}");
     }
 }
@@ -284,7 +284,7 @@ async fn the_routes_and_keys_are_those_that_it_came_by() {
     says(
         &fixture.search(&came_to).await,
         200,
-        r#"worker 0 & x-tiergate-account: acme & "hourly";r=9"#,
+        r#"server 0 & x-tiergate-account: acme & "hourly";r=9"#,
     );
     says(&fixture.search(&fixture.site()).await, 403, "invalid_key");
 }
@@ -366,7 +366,7 @@ async fn a_limit_that_is_gone_or_not_enforced_refuses_nobody_any_more() {
         ))
         .await;
     let answer = fixture.search(&came_to).await;
-    says(&answer, 200, "worker 0");
+    says(&answer, 200, "server 0");
     assert!(!answer.contains("\"gone\"") && !answer.contains("\"http\""), "{answer}");
     fixture
         .reload(&limits("{ name: http, per: account, limit: 3, window: 1h }"))
@@ -388,7 +388,7 @@ async fn a_limit_matches_the_request_anew() {
         ))
         .await;
     let answer = fixture.search(&came_to).await;
-    says(&answer, 200, "worker 0");
+    says(&answer, 200, "server 0");
     assert!(!answer.contains("x-ratelimit"), "{answer}");
 }
 
@@ -451,9 +451,9 @@ async fn a_reload_after_the_limits_charges_them_once() {
     };
     // Reload the gate only, as if the limits had decided before.
 
-    let config = config(&after, &fixture.folder, &fixture.workers);
+    let config = config(&after, &fixture.folder, &fixture.servers);
     let upstreams = &mut fixture.live.parts.upstreams;
-    let rules = Arc::new(upstreams.take_up(&config).expect("few names"));
+    let rules = Arc::new(upstreams.apply(&config).expect("few names"));
     let (parts, services) = (&fixture.live.parts, fixture.services());
     let at = services.gate.clock().wall();
     services
@@ -482,9 +482,9 @@ async fn a_reload_after_the_limits_charges_them_once() {
 #[tokio::test]
 async fn a_reload_that_broke_off_halfway_refuses_requests() {
     let mut fixture = Fixture::open(&FILE).await;
-    let config = config(&TestConfig { cost: 2, ..FILE }, &fixture.folder, &fixture.workers);
+    let config = config(&TestConfig { cost: 2, ..FILE }, &fixture.folder, &fixture.servers);
     let upstreams = &mut fixture.live.parts.upstreams;
-    let rules = Arc::new(upstreams.take_up(&config).expect("few names"));
+    let rules = Arc::new(upstreams.apply(&config).expect("few names"));
     let (parts, services) = (&fixture.live.parts, fixture.services());
     let accounts = Arc::new(AccountView::of(services.store.directory()));
     let generation = generation(&config, rules, accounts, &services.exposition);

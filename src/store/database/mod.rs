@@ -109,7 +109,7 @@ impl Database {
         history: History,
     ) -> Result<Self, OpenError> {
         let file = dir.database();
-        let found = dir.look()?;
+        let found = dir.inspect()?;
         if found == FolderState::New {
             dir.make_database()?;
         }
