@@ -11,7 +11,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use tiergate::clock::Clock;
-use tiergate::config::{Config, ListedAccount, Server};
+use tiergate::config::{AccountSection, Config, Server};
 use tiergate::policy::rules::TierId;
 use tiergate::server::{self, ServeError, Sockets};
 use tiergate::store::{AdminToken, OldData, TOKEN_FILE};
@@ -69,7 +69,7 @@ pub fn add_sponsors(config: &mut Config) -> io::Result<Vec<Sponsor>> {
             continue;
         }
         let key = random_key()?;
-        config.accounts.push(ListedAccount {
+        config.accounts.push(AccountSection {
             name: format!("demo-{number}"),
             tier: id,
             key_sha256: vec![Sha256::digest(&key).into()],

@@ -18,7 +18,7 @@ const HASH_ADVICE: &str = "write the key's SHA-256 in 64 hexadecimal digits: pri
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Account")]
-pub struct ListedAccount {
+pub struct AccountSection {
     /// Name of 1 to 64 visible ASCII characters.
     #[serde(with = "As::<Name>")]
     #[schemars(extend("x-add" = "add `name`: 1 to 64 visible ASCII characters"))]
@@ -34,12 +34,12 @@ pub struct ListedAccount {
     pub key_sha256: Vec<[u8; 32]>,
 }
 
-impl Item for ListedAccount {
+impl Item for AccountSection {
     const NOUN: &'static str = "account";
 }
 
 /// Checks the accounts and looks up their keys.
-pub(super) fn check(accounts: &mut [ListedAccount], node: Option<&Node>, env: &EnvContext<'_>, report: &mut Report) {
+pub(super) fn check(accounts: &mut [AccountSection], node: Option<&Node>, env: &EnvContext<'_>, report: &mut Report) {
     let (names, keys) = (HashMap::new(), HashMap::new());
     let mut check = AccountsCheck {
         names,

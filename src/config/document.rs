@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 
-use super::accounts::{self, ACCOUNTS_MAX, ListedAccount};
+use super::accounts::{self, ACCOUNTS_MAX, AccountSection};
 use super::admin::AdminSection;
 use super::answers::{self, Answer, REASONS_MAX};
 use super::diff::Tree;
@@ -130,8 +130,8 @@ pub struct Config {
     #[serde(with = "Items::<Route, 1, ROUTES_MAX>")]
     pub routes: Vec<Route>,
     /// Accounts, in addition to those that `tiergate account` manages.
-    #[serde(default, with = "Items::<ListedAccount, 0, ACCOUNTS_MAX>")]
-    pub accounts: Vec<ListedAccount>,
+    #[serde(default, with = "Items::<AccountSection, 0, ACCOUNTS_MAX>")]
+    pub accounts: Vec<AccountSection>,
     /// The policy's rules, from `queue`, `tiers`, `anonymous`, `limits`, `max_callers` and `upstreams`.
     #[serde(skip, default = "no_rules")]
     pub rules: Rules,

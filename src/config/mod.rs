@@ -48,7 +48,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use accounts::{ACCOUNTS_MAX, KEYS_PER_ACCOUNT_MAX, ListedAccount};
+pub use accounts::{ACCOUNTS_MAX, AccountSection, KEYS_PER_ACCOUNT_MAX};
 pub use admin::{AdminSection, TOKEN_CHARS, TokenSource};
 pub use answers::Answer;
 pub use document::Config;

@@ -185,7 +185,7 @@ fn open_accounts(config: &Config, database: &Arc<Database>, now: UnixTime) -> Re
 
 /// The accounts that the file lists.
 pub(super) fn listed(config: &Config) -> Vec<Listed> {
-    let listed = |account: &config::ListedAccount| Listed {
+    let listed = |account: &config::AccountSection| Listed {
         name: account.name.clone(),
         tier: config.rules.tier(account.tier).name.to_string(),
         keys: account.key_sha256.clone(),

@@ -200,7 +200,7 @@ fn the_fields_are_those_that_are_read() {
     read::<crate::config::Server>(&mut readers);
     read::<crate::config::HealthSection>(&mut readers);
     read::<crate::config::Route>(&mut readers);
-    read::<crate::config::ListedAccount>(&mut readers);
+    read::<crate::config::AccountSection>(&mut readers);
     assert_eq!(readers.len(), 20);
     let schema = schema();
     let described = |name: &str| match name {
