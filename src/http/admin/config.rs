@@ -1,6 +1,6 @@
 //! The configuration: which one is active, the result of the last reload, reloading it, and what another one would change.
 //!
-//! The task at the other end of the [`Desk`] reads and exchanges configurations, one after the other. It also produces the JSON.
+//! The reload task takes a [`ConfigRequest`] at a time, and reads and swaps configurations. It also produces the JSON.
 
 use std::sync::Arc;
 
