@@ -7,7 +7,7 @@
 
 #[path = "../../crates/policy/tests/policy/debits.rs"]
 mod debits;
-#[path = "../../crates/policy/tests/policy/model.rs"]
+#[path = "../../crates/policy/tests/policy/model/mod.rs"]
 mod model;
 #[path = "../../crates/policy/tests/support/request.rs"]
 mod request;
