@@ -19,32 +19,9 @@ impl SideBySide {
     pub(super) fn compare(&mut self, call: &Call, decision: &Decision, before: &Before) {
         let now = self.now;
         match (call, decision) {
-            (Call::Enter(ask), Decision::Entered(decision)) => {
-                let expected = self.estimate_for(ask);
-                let overdrawn = self.model.overdrawn(ask, now);
-                let entered = self.model.enter(ask, now);
-                self.same_entry(ask, decision, &entered);
-                if let Ok(Admission::Running { overdrawn: said, .. } | Admission::Seated { overdrawn: said, .. }) =
-                    decision
-                {
-                    assert_eq!(said.as_slice(), overdrawn, "{ask:?}");
-                }
-                self.fair_refusal(ask, decision, expected, before);
-            }
-            (Call::AskSlot(job), Decision::Granted(grant)) => {
-                let handed = self.number(*job).and_then(|number| self.model.ask_slot(number, now));
-                self.same_grant(*grant, handed);
-            }
-            (Call::GiveBackSlot(job), Decision::Granted(grant)) => {
-                let handed = self
-                    .number(*job)
-                    .and_then(|number| self.model.give_back_slot(number, now));
-                self.same_grant(*grant, handed);
-            }
-            (Call::End(job, outcome), Decision::Granted(grant)) => {
-                let handed = self
-                    .number(*job)
-                    .and_then(|number| self.model.end(number, *outcome, now));
+            (Call::Enter(ask), Decision::Entered(decision)) => self.same_admission(ask, decision, before),
+            (call, Decision::Granted(grant)) => {
+                let handed = self.handed(call);
                 self.same_grant(*grant, handed);
             }
             (Call::HangUp(job), Decision::HungUp(seated)) => {
@@ -52,14 +29,6 @@ impl SideBySide {
                 assert_eq!(*seated, expected, "{call:?}");
             }
             (Call::Expire(job), Decision::Expired(refusal)) => self.same_expiry(*job, refusal.as_ref()),
-            (Call::Decline(job), Decision::Granted(grant)) => {
-                let handed = self.number(*job).and_then(|number| self.model.decline(number, now));
-                self.same_grant(*grant, handed);
-            }
-            (Call::Forgo(job), Decision::Granted(grant)) => {
-                let handed = self.number(*job).and_then(|number| self.model.forgo(number, now));
-                self.same_grant(*grant, handed);
-            }
             (Call::Relocate(job), Decision::Relocated(relocation)) => {
                 let number = self.number(*job);
                 let expected = number.map_or(Relocation::Nowhere, |number| self.model.relocate(number, now));
@@ -71,12 +40,19 @@ impl SideBySide {
                 self.same_grants(grants, &handed);
             }
             (Call::Reload(rules), Decision::GrantedAll(grants)) => {
-                let handed = self
-                    .model
-                    .reload(Rules::clone(rules), |account| listed(rules, account), now);
+                let listed = |account| listed(rules, account);
+                let handed = self.model.reload(Rules::clone(rules), listed, now);
                 self.same_grants(grants, &handed);
             }
             (Call::ShutDown, Decision::TurnedAway(turned)) => self.same_turned_away(turned),
+            (call, decision) => self.same_counting(call, decision),
+        }
+    }
+
+    /// Calls that concern what is counted, and the clock by which it is.
+    fn same_counting(&mut self, call: &Call, decision: &Decision) {
+        let now = self.now;
+        match (call, decision) {
             (Call::Usage(window, caller), Decision::Usage(usage)) => {
                 let expected = self.model.usage(*window, *caller, now);
                 assert_eq!(*usage, expected, "§5: {caller:?} in {window:?}");
@@ -110,6 +86,36 @@ impl SideBySide {
             }
             (call, decision) => unreachable!("{call:?} is never answered by {decision:?}"),
         }
+    }
+
+    /// Who gets a slot by the model when that is called.
+    fn handed(&mut self, call: &Call) -> Option<Handed> {
+        let now = self.now;
+        let (Call::AskSlot(job) | Call::GiveBackSlot(job) | Call::End(job, _) | Call::Decline(job) | Call::Forgo(job)) =
+            call
+        else {
+            unreachable!("{call:?} is never answered by a grant")
+        };
+        let number = self.number(*job)?;
+        match call {
+            Call::AskSlot(_) => self.model.ask_slot(number, now),
+            Call::GiveBackSlot(_) => self.model.give_back_slot(number, now),
+            Call::End(_, outcome) => self.model.end(number, *outcome, now),
+            Call::Decline(_) => self.model.decline(number, now),
+            _ => self.model.forgo(number, now),
+        }
+    }
+
+    fn same_admission(&mut self, ask: &AdmissionRequest, decision: &Result<Admission, Refusal>, before: &Before) {
+        let now = self.now;
+        let expected = self.estimate_for(ask);
+        let overdrawn = self.model.overdrawn(ask, now);
+        let entered = self.model.enter(ask, now);
+        self.same_entry(ask, decision, &entered);
+        if let Ok(Admission::Running { overdrawn: said, .. } | Admission::Seated { overdrawn: said, .. }) = decision {
+            assert_eq!(said.as_slice(), overdrawn, "{ask:?}");
+        }
+        self.fair_refusal(ask, decision, expected, before);
     }
 
     pub(super) fn begun_anew(&mut self) {
