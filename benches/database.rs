@@ -134,7 +134,7 @@ fn record(caller: u64, tier: &Arc<str>) -> Record {
         status: 200,
         cost: 1,
         waited: Span::from_millis(2),
-        searched: Span::from_millis(800),
+        slot_time: Span::from_millis(800),
     }
 }
 

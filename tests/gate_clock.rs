@@ -179,7 +179,7 @@ impl Fixture {
 
     fn waits(&self, tier: TierId) -> QueuedJob {
         match self.gate.enter(&self.gate.generation(), &ask(account(1), tier, 1)) {
-            Ok(Ok(Entered::Seated(waiting))) => waiting,
+            Ok(Ok(Entered::Queued(waiting))) => waiting,
             other => panic!("no slot is free: {other:?}"),
         }
     }

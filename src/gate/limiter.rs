@@ -173,11 +173,11 @@ impl Limiter {
         let mut sums = vec![(0, 0); rules.limits.len()];
         for shard in &self.shards {
             let state = shard.0.lock();
-            for ((callers, crowded), limit) in sums.iter_mut().zip(&rules.limits) {
+            for ((callers, aggregated), limit) in sums.iter_mut().zip(&rules.limits) {
                 let counted = state.rules.limit_named(&limit.name).map(|id| state.shard.counted(id));
                 let (more, requests) = counted.unwrap_or_default();
                 *callers += more;
-                *crowded += requests;
+                *aggregated += requests;
             }
         }
         sums

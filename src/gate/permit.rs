@@ -22,7 +22,7 @@ pub struct Permit {
     waited: Span,
     since: Timestamp,
     /// How long it held its slot, once that is released.
-    searched: Span,
+    slot_time: Span,
     slot: bool,
     settled: bool,
 }
@@ -56,7 +56,7 @@ impl Permit {
             server,
             waited,
             since,
-            searched: Span::ZERO,
+            slot_time: Span::ZERO,
             slot: true,
             settled: false,
         }
@@ -136,8 +136,8 @@ impl Permit {
     }
 
     fn has_held(&mut self, now: Timestamp) {
-        self.searched = now.since(self.since);
-        self.terms.generation.meters.held(self.terms.pool, self.searched);
+        self.slot_time = now.since(self.since);
+        self.terms.generation.meters.held(self.terms.pool, self.slot_time);
     }
 
     /// Last: the job is over and debits nothing. `status` is the upstream's, 0 without a response. Afterwards the caller may
@@ -173,7 +173,7 @@ impl Permit {
 
     fn record(&self, end: End, status: u16) -> Record {
         self.terms
-            .record(self.priority, end, status, self.waited, self.searched)
+            .record(self.priority, end, status, self.waited, self.slot_time)
     }
 
     fn note(&self, end: End, status: u16) {

@@ -89,7 +89,7 @@ impl QueuedJob {
         match verdict {
             WaitResult::Granted(grant) => {
                 self.terms.admitted = grant.admitted;
-                Ok(self.gate.pass(grant, self.terms.clone()))
+                Ok(self.gate.permit(grant, self.terms.clone()))
             }
             WaitResult::Refused(refusal, admitted) => {
                 self.turned_away(&refusal, admitted);

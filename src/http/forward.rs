@@ -63,7 +63,7 @@ impl Turn<'_> {
         }
         let pass = match entered {
             Entered::Running(pass) => pass,
-            Entered::Seated(waiting) => match self.wait(waiting, &mut upload, ask.ready, visit.connection).await {
+            Entered::Queued(waiting) => match self.wait(waiting, &mut upload, ask.ready, visit.connection).await {
                 Ok(pass) => pass,
                 Err(stop) => {
                     visit.give_back(upload);

@@ -19,7 +19,7 @@ use crate::policy::rules::{Limit, LimitId, LimitSet, Raise, Rules, Tier};
 use crate::policy::time::UnixTime;
 use crate::store::{OwnNumbers, Pseudonyms};
 
-/// The prefix length of an IPv6 neighbourhood.
+/// The prefix length of an IPv6 network's wider prefix.
 const V6_NEIGHBOURHOOD: u8 = 48;
 /// 2^64 divided by the golden ratio, odd: multiplication keeps different numbers different and spreads them.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -127,7 +127,7 @@ impl Limits {
     }
 
     /// The size of each limit of `rules`, which may be newer than these around a reload: exact counters of single callers, and
-    /// the total of requests counted by neighbourhood.
+    /// the total of requests counted by prefix.
     pub fn counted(&self, rules: &Rules) -> Vec<(usize, u64)> {
         self.limiter.counted(rules)
     }
@@ -225,7 +225,7 @@ impl Limits {
         })
     }
 
-    /// The pseudonyms of the address's usual network and its neighbourhood.
+    /// The pseudonyms of the address's usual network and its wider prefix.
     pub fn known_by(&self, address: IpAddr) -> Whereabouts {
         self.pseudonyms.whereabouts(Network::of(address))
     }
@@ -333,7 +333,7 @@ impl Limits {
         let is_wide = v6_prefix < V6_NEIGHBOURHOOD && !address.is_ipv4();
         Subject {
             id,
-            wider: if is_wide { id } else { known_by.neighbourhood.0 },
+            wider: if is_wide { id } else { known_by.prefix.0 },
             region: known_by.region,
             is_network: true,
         }

@@ -373,7 +373,7 @@ fn explain(refusal: &Refusal, member: Member) -> Value<'_> {
         (Refusal::ConcurrencyExceeded { limit, .. }, Member::Limit) => number(*limit),
         (Refusal::ConcurrencyExceeded { used, .. }, Member::Used) => number(*used),
         (Refusal::QueueFull { .. }, Member::Name) => Value::Text("queue"),
-        (Refusal::QueueFull { seats, .. }, Member::Limit) => number(*seats),
+        (Refusal::QueueFull { capacity, .. }, Member::Limit) => number(*capacity),
         (Refusal::QueueFull { admits_from, .. }, Member::LowestAdmittedPriority) => {
             admits_from.map_or(Value::Missing, |priority| number(priority.get().into()))
         }
@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn a_refusal_explains_itself() {
         let full = Refusal::QueueFull {
-            seats: 8,
+            capacity: 8,
             admits_from: Priority::new(5),
             retry_after: Span::from_millis(2_100),
         };

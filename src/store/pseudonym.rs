@@ -134,8 +134,8 @@ impl Pseudonyms {
         NetworkId(hasher.finish())
     }
 
-    /// The id of the network's neighbourhood: the /24 of an IPv4 address, the /48 of an IPv6 one.
-    pub fn neighbourhood(&self, network: Network) -> NetworkId {
+    /// The id of the network's wider prefix: the /24 of an IPv4 address, the /48 of an IPv6 one.
+    pub fn wider_prefix(&self, network: Network) -> NetworkId {
         let mut hasher = self.0;
         match network {
             Network::V4(address) => {
@@ -170,7 +170,7 @@ impl Pseudonyms {
     pub fn whereabouts(&self, network: Network) -> Whereabouts {
         Whereabouts {
             network: self.network(network),
-            neighbourhood: self.neighbourhood(network),
+            prefix: self.wider_prefix(network),
             region: self.region(network),
         }
     }

@@ -39,13 +39,13 @@ pub struct Record {
     /// The time from admission to its slot, or to its end without one. Kept to the millisecond.
     pub waited: Span,
     /// The time from its slot to the end of the upstream server's answer; zero without a slot. Kept to the millisecond.
-    pub searched: Span,
+    pub slot_time: Span,
 }
 
 impl Record {
     /// When it ended. Each part is rounded to the millisecond by itself, so the result is the same after a restart.
     pub fn ended(&self) -> UnixTime {
-        self.admitted + self.waited + self.searched
+        self.admitted + self.waited + self.slot_time
     }
 
     /// Units of quota that it takes: its cost if it succeeded, otherwise 0.

@@ -126,7 +126,7 @@ impl<'t> Inserts<'t> {
             (13, record.cost.into()),
             (14, record.debit().into()),
             (15, i64::try_from(record.waited.as_millis()).unwrap_or(i64::MAX)),
-            (16, i64::try_from(record.searched.as_millis()).unwrap_or(i64::MAX)),
+            (16, i64::try_from(record.slot_time.as_millis()).unwrap_or(i64::MAX)),
         ];
         for (column, value) in numbers {
             job.raw_bind_parameter(column, value)?;

@@ -78,7 +78,7 @@ fn counter(names: &Pseudonyms, network: Network) -> Counter {
         limit: LimitId(0),
         subject: Subject {
             id: whereabouts.network.0,
-            wider: whereabouts.neighbourhood.0,
+            wider: whereabouts.prefix.0,
             region: whereabouts.region,
             is_network: true,
         },

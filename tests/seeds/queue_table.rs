@@ -125,7 +125,7 @@ impl Row {
         }
         let before = door.drawn();
         match door.knocks(priority) {
-            Ok(Admission::Seated { displaced, .. }) => {
+            Ok(Admission::Queued { displaced, .. }) => {
                 let lowest = seated.iter().min();
                 let full = seated.len() == self.queue.len();
                 assert_eq!(displaced.is_some(), full, "{priority} at {}", self.queue);
@@ -149,10 +149,13 @@ impl Row {
     /// A 503 that names the lowest priority that would have been let in: the one above the lowest that waits.
     fn check_refusal(&self, refusal: &Refusal, priority: u8, seated: &[u8]) {
         assert_eq!(refusal.reason(), Reason::QueueFull, "{priority} at {}", self.queue);
-        let Refusal::QueueFull { seats, admits_from, .. } = refusal else {
+        let Refusal::QueueFull {
+            capacity, admits_from, ..
+        } = refusal
+        else {
             unreachable!("the reason was looked at above");
         };
-        assert_eq!(usize::try_from(*seats).unwrap(), self.queue.len());
+        assert_eq!(usize::try_from(*capacity).unwrap(), self.queue.len());
         let above_lowest = seated.iter().min().and_then(|lowest| Priority::new(lowest + 1));
         assert_eq!(*admits_from, above_lowest, "{priority} at {}", self.queue);
     }

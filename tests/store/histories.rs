@@ -106,7 +106,7 @@ impl House {
             let record = Record {
                 caller: CALLERS[die.below(5) as usize],
                 cost: 1 + die.below(3) as u32,
-                searched: lasted,
+                slot_time: lasted,
                 ..success(0, at)
             };
             self.debits.push(Debit {
@@ -265,7 +265,7 @@ impl House {
                 });
                 let (wait, service) = sums.fold((0, 0), |(wait, service), job| {
                     let succeeded = if job.end == tiergate::policy::End::Succeeded {
-                        job.searched.as_millis()
+                        job.slot_time.as_millis()
                     } else {
                         0
                     };

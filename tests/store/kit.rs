@@ -158,7 +158,7 @@ pub fn success(account: u32, admitted: UnixTime) -> Record {
         status: 200,
         cost: 1,
         waited: Span::from_millis(3),
-        searched: Span::from_millis(700),
+        slot_time: Span::from_millis(700),
     }
 }
 

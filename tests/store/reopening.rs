@@ -100,7 +100,7 @@ fn in_words(entries: &[LedgerEntry]) -> Vec<String> {
             job.debit(),
             job.cost,
             job.waited.as_millis(),
-            job.searched.as_millis()
+            job.slot_time.as_millis()
         ),
         LedgerEntry::Refused(refused) => format!(
             "refused 1: {} by {}, {} {} {}, {}",

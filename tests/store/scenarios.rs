@@ -130,7 +130,7 @@ impl House {
         let entered = self.gate().enter(&self.gate().generation(), ask);
         match entered.expect("nobody reloads")? {
             Entered::Running(pass) => Ok(pass),
-            Entered::Seated(_) => panic!("there are slots for all"),
+            Entered::Queued(_) => panic!("there are slots for all"),
         }
     }
 

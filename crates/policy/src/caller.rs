@@ -37,7 +37,7 @@ pub struct Whereabouts {
     /// Its network.
     pub network: NetworkId,
     /// Its wider prefix: IPv4 /24, IPv6 /48.
-    pub neighbourhood: NetworkId,
+    pub prefix: NetworkId,
     /// The region that contains it: IPv4 /16, IPv6 /32.
     pub region: u32,
 }

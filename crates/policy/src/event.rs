@@ -122,7 +122,7 @@ pub enum Admission {
         overdrawn: UnenforcedQuotas,
     },
     /// To the queue.
-    Seated {
+    Queued {
         /// The job.
         job: JobId,
         /// When it was admitted, by the wall clock.

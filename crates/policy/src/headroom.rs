@@ -36,13 +36,13 @@ impl Policy {
         let wall = self.wall_clock(now);
         let mut longest: Option<Depleted> = None;
         let mut overdrawn = UnenforcedQuotas::new();
-        for party in parties(ask, rules) {
-            if party.tier.quotas.is_empty() {
+        for subject in quota_subjects(ask, rules) {
+            if subject.tier.quotas.is_empty() {
                 continue;
             }
-            let held = self.concurrency.load(&party.caller).held;
-            for quota in &party.tier.quotas {
-                let Some(depleted) = self.depleted(&party, quota, held, ask.cost, wall) else {
+            let held = self.concurrency.load(&subject.caller).held;
+            for quota in &subject.tier.quotas {
+                let Some(depleted) = self.depleted(&subject, quota, held, ask.cost, wall) else {
                     continue;
                 };
                 if !quota.enforce {
@@ -64,20 +64,23 @@ impl Policy {
 
     fn depleted(
         &mut self,
-        party: &QuotaSubject<'_>,
+        subject: &QuotaSubject<'_>,
         quota: &Quota,
         held: u64,
         cost: u32,
         wall: UnixTime,
     ) -> Option<Depleted> {
-        let limit = party.own.and_then(|own| own.limit(&quota.name)).unwrap_or(quota.limit);
-        let used = self.quotas.taken(quota.window, &party.caller, held, wall);
+        let limit = subject
+            .own
+            .and_then(|own| own.limit(&quota.name))
+            .unwrap_or(quota.limit);
+        let used = self.quotas.taken(quota.window, &subject.caller, held, wall);
         let asked = used + u64::from(cost);
         if asked <= limit {
             return None;
         }
         let never = u64::from(cost) > limit;
-        let back = self.quotas.back(quota.window, &party.caller, asked - limit);
+        let back = self.quotas.back(quota.window, &subject.caller, asked - limit);
         Some(Depleted {
             name: Arc::clone(&quota.name),
             limit,
@@ -87,10 +90,10 @@ impl Policy {
         })
     }
 
-    pub(super) fn concurrency_has_room(&self, party: &QuotaSubject<'_>) -> Result<(), Refusal> {
-        let own = party.own.and_then(|own| own.concurrency);
-        let limit = own.unwrap_or(party.tier.concurrency);
-        let used = self.concurrency.load(&party.caller).jobs;
+    pub(super) fn concurrency_has_room(&self, subject: &QuotaSubject<'_>) -> Result<(), Refusal> {
+        let own = subject.own.and_then(|own| own.concurrency);
+        let limit = own.unwrap_or(subject.tier.concurrency);
+        let used = self.concurrency.load(&subject.caller).jobs;
         if used < limit {
             Ok(())
         } else {
@@ -107,7 +110,10 @@ pub(super) struct QuotaSubject<'a> {
 }
 
 /// With their tiers under these rules.
-pub(super) fn parties<'a>(ask: &'a AdmissionRequest, rules: &'a Rules) -> impl Iterator<Item = QuotaSubject<'a>> {
+pub(super) fn quota_subjects<'a>(
+    ask: &'a AdmissionRequest,
+    rules: &'a Rules,
+) -> impl Iterator<Item = QuotaSubject<'a>> {
     let caller = QuotaSubject {
         caller: ask.caller,
         tier: rules.tier(ask.tier),

@@ -10,7 +10,7 @@
 //! ```text
 //! enter ─┬─ Refusal
 //!        ├─ Admission::Running ────────────────────────┐
-//!        └─ Admission::Seated ─ ask_slot ─┬─ Grant ────┤
+//!        └─ Admission::Queued ─ ask_slot ─┬─ Grant ────┤
 //!                  │                      └─ in line ──┤ (a Grant when a slot is given back)
 //!                  ├─ displaced by another job         │
 //!                  ├─ expire, hang_up, shut_down       ├─ relocate ─ moving ─┐ (a Grant, the next there is)
@@ -55,7 +55,7 @@ pub use event::{
     Admission, AdmissionRequest, DebitNumber, Delegate, Displaced, End, Grant, Outcome, Own, Relocation,
     UnenforcedQuotas,
 };
-use headroom::parties;
+use headroom::quota_subjects;
 use jobs::Jobs;
 pub use jobs::{Job, JobId, State};
 use pool::{Pool, SLOT_TIMES_MIN, retry_after};
@@ -85,7 +85,7 @@ pub struct Policy {
     displacements: Displacements,
     stats: Stats,
     /// Until then networks may be counted by prefix.
-    crowded_until: UnixTime,
+    aggregating_until: UnixTime,
     closing: bool,
 }
 
@@ -102,7 +102,7 @@ impl Policy {
             wall: WallClock::default(),
             displacements: Displacements::default(),
             stats: Stats::default(),
-            crowded_until: UnixTime::default(),
+            aggregating_until: UnixTime::default(),
             closing: false,
             rules,
         }
@@ -132,25 +132,25 @@ impl Policy {
         let wall = self.wall_clock(now);
         self.users_have_room(ask, wall)?;
         let overdrawn = self.quotas_have_room(ask, rules, now)?;
-        for party in parties(ask, rules) {
-            self.concurrency_has_room(&party)?;
+        for subject in quota_subjects(ask, rules) {
+            self.concurrency_has_room(&subject)?;
         }
         // A job whose body is still arriving is queued if it displaces nothing by that. If it can't be, an idle slot is better
         // used than refused, and the minimum pace of §6 bounds the cost.
-        let seat_is_free = self.queue.len() < self.rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
-        if (ask.ready || !seat_is_free)
+        let can_queue = self.queue.len() < self.rules.queue.length && ask.prefer_wait != Some(Span::ZERO);
+        if (ask.ready || !can_queue)
             && let Some(server) = self.pools[ask.pool].free()
         {
             let grant = self.run(ask, tier, server, now, wall);
             return Ok(Admission::Running { grant, overdrawn });
         }
-        self.seat(ask, tier, overdrawn, now, wall)
+        self.enqueue(ask, tier, overdrawn, now, wall)
     }
 
     /// Takes what every admitted job holds.
     fn acquire(&mut self, ask: &AdmissionRequest, tier: &Tier, state: State, now: Timestamp, wall: UnixTime) -> JobId {
         for caller in ask.caller.counted() {
-            self.concurrency.take(caller, ask.cost);
+            self.concurrency.acquire(caller, ask.cost);
         }
         if let Caller::User { of, user } = ask.caller {
             self.users.note(of, user, wall);
@@ -161,8 +161,8 @@ impl Policy {
     /// Gives back what every job holds until it ends, besides its slot or queue place.
     fn release(&mut self, job: &Job) {
         for caller in job.caller.counted() {
-            self.concurrency.give_back(caller, job.cost);
-            self.quotas.let_go(&caller, job.admitted, job.cost);
+            self.concurrency.release(caller, job.cost);
+            self.quotas.release(&caller, job.admitted, job.cost);
         }
     }
 
@@ -178,7 +178,7 @@ impl Policy {
         }
     }
 
-    fn seat(
+    fn enqueue(
         &mut self,
         ask: &AdmissionRequest,
         tier: &Tier,
@@ -186,16 +186,16 @@ impl Policy {
         now: Timestamp,
         wall: UnixTime,
     ) -> Result<Admission, Refusal> {
-        let who_goes = self.room_for(ask, tier, now)?;
+        let victim = self.queue_place(ask, tier, now)?;
         let longest = self.longest_wait(ask, tier)?;
-        let displaced = who_goes.map(|index| self.displace(index, ask, tier, now));
+        let displaced = victim.map(|index| self.displace(index, ask, tier, now));
         let state = if ask.ready { State::Waiting } else { State::Uploading };
         let job = self.acquire(ask, tier, state, now, wall);
         ask.caller
             .counted()
             .for_each(|caller| self.concurrency.enqueue(&caller));
         self.queue.enqueue(&mut self.jobs, place(job));
-        Ok(Admission::Seated {
+        Ok(Admission::Queued {
             job,
             admitted: wall,
             priority: tier.priority,
@@ -205,10 +205,10 @@ impl Policy {
         })
     }
 
-    /// Whether the queue has a place: a free one (`None`), or that of a job of lower priority (rules §3.2, §3.4).
-    fn room_for(&mut self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<Option<u32>, Refusal> {
-        let seats = self.rules.queue.length;
-        if self.queue.len() < seats {
+    /// Whether the queue has a place: a free one (`None`), or that of a job of lower priority (semantics §3.2, §3.4).
+    fn queue_place(&mut self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<Option<u32>, Refusal> {
+        let capacity = self.rules.queue.length;
+        if self.queue.len() < capacity {
             return Ok(None);
         }
         let lowest = self.queue.lowest();
@@ -219,7 +219,7 @@ impl Policy {
             return Ok(self.queue.last(&self.jobs, lowest));
         }
         Err(Refusal::QueueFull {
-            seats,
+            capacity,
             admits_from: lowest.and_then(Priority::above),
             retry_after: self.retry_after(ask.pool, tier.priority),
         })
@@ -304,15 +304,15 @@ impl Policy {
 
     /// The client of a queued job is gone: its queue place is freed. Returns whether it was queued.
     pub fn hang_up(&mut self, job: JobId) -> bool {
-        let seated = self
+        let queued = self
             .jobs
             .get(job)
             .is_some_and(|job| matches!(job.state, State::Uploading | State::Waiting));
-        if seated {
+        if queued {
             self.leave(place(job));
             self.stats.hung_up += 1;
         }
-        seated
+        queued
     }
 
     /// The job has ended: releases what it still holds. On success, what it held of its caller's quotas becomes a debit in
@@ -371,7 +371,7 @@ impl Policy {
             .filter(|(_, job)| matches!(job.state, State::Uploading | State::Waiting))
             .map(|(id, _)| id)
             .collect();
-        let turn_away = |job: JobId| {
+        let refuse = |job: JobId| {
             let lost = self.leave(place(job));
             self.stats.shut_down += 1;
             let retry_after = self.retry_after(lost.pool, lost.priority);
@@ -382,7 +382,7 @@ impl Policy {
                 refusal: Refusal::ShuttingDown { retry_after },
             }
         };
-        waiting.into_iter().map(turn_away).collect()
+        waiting.into_iter().map(refuse).collect()
     }
 
     /// Removes a queued job and releases everything it holds.
@@ -392,7 +392,9 @@ impl Policy {
             .jobs
             .remove(self.jobs.id(index))
             .expect("queued jobs are in the table");
-        job.caller.counted().for_each(|caller| self.concurrency.stand(&caller));
+        job.caller
+            .counted()
+            .for_each(|caller| self.concurrency.dequeue(&caller));
         self.release(&job);
         job
     }

@@ -142,14 +142,14 @@ impl Quotas {
         self.turns_at.is_some_and(|at| at <= now)
     }
 
-    /// Begins the periods that are due. `in_house` are the jobs in flight with their caller, held units and admission time:
-    /// what they hold belongs to the period of their admission (rules §5.6).
-    pub(super) fn turn(&mut self, now: UnixTime, in_house: impl Iterator<Item = (Caller, u32, UnixTime)> + Clone) {
+    /// Begins the periods that are due. `in_flight` are the jobs in flight with their caller, held units and admission time:
+    /// what they hold belongs to the period of their admission (semantics §5.6).
+    pub(super) fn turn(&mut self, now: UnixTime, in_flight: impl Iterator<Item = (Caller, u32, UnixTime)> + Clone) {
         for counts in self.all_mut() {
             if let Counts::Paged(paged) = counts
                 && paged.until.is_some_and(|until| until <= now)
             {
-                paged.turn(now, in_house.clone());
+                paged.turn(now, in_flight.clone());
             }
         }
         self.turns_at = self.all().filter_map(Counts::turns_at).min();
@@ -225,7 +225,7 @@ impl Quotas {
     }
 
     /// A job admitted at that time has ended: it is no longer carried over from an earlier period.
-    pub(super) fn let_go(&mut self, caller: &Caller, admitted: UnixTime, units: u32) {
+    pub(super) fn release(&mut self, caller: &Caller, admitted: UnixTime, units: u32) {
         for counts in self.all_mut() {
             if let Counts::Paged(paged) = counts
                 && admitted < paged.since
@@ -398,14 +398,14 @@ impl Paged {
         }
     }
 
-    fn turn(&mut self, now: UnixTime, in_house: impl Iterator<Item = (Caller, u32, UnixTime)>) {
+    fn turn(&mut self, now: UnixTime, in_flight: impl Iterator<Item = (Caller, u32, UnixTime)>) {
         let starts = &self.calendar.starts;
         let begun = starts.partition_point(|start| *start <= now);
         self.since = self.calendar.period(now);
         self.until = starts.get(begun).copied();
         self.pages = Shelves::default();
         self.carried.clear();
-        for (caller, units, admitted) in in_house {
+        for (caller, units, admitted) in in_flight {
             if admitted < self.since && units > 0 {
                 *self.carried.entry(caller).or_default() += u64::from(units);
             }

@@ -185,7 +185,7 @@ pub enum Refusal {
     /// The queue is full, and no job of lower priority waits (or the caller has displaced enough).
     QueueFull {
         /// The queue's length.
-        seats: u32,
+        capacity: u32,
         /// The lowest priority that would have been admitted, if any.
         admits_from: Option<Priority>,
         /// When to retry.

@@ -219,8 +219,8 @@ pub struct Rules {
     pub upstreams: Table<UpstreamId, UpstreamRules>,
     /// The request limits, in the file's order. At most [`LIMITS_MAX`].
     pub limits: Vec<Limit>,
-    /// Networks that each request limit, and the quotas, count individually; any more share counters with their neighbours
-    /// (rules §7.9).
+    /// Networks that each request limit, and the quotas, count individually; any more share counters by prefix
+    /// (semantics §7.9).
     pub callers_max: u32,
 }
 

@@ -116,7 +116,7 @@ impl Policy {
         let job = self.jobs.at_mut(index);
         job.state = State::Running { server, since: now };
         let (caller, admitted, waited, priority) = (job.caller, job.admitted, now.since(job.entered), job.priority);
-        caller.counted().for_each(|caller| self.concurrency.stand(&caller));
+        caller.counted().for_each(|caller| self.concurrency.dequeue(&caller));
         self.pools[pool].place(server, priority);
         Grant {
             job: self.jobs.id(index),

@@ -55,6 +55,6 @@ fn jobs(admin: &Admin, account: AccountId) -> Vec<JobLine> {
         Caller::Network(_) => false,
     });
     view.jobs
-        .sort_by_key(|job| (Reverse(job.priority), Reverse(job.in_house)));
+        .sort_by_key(|job| (Reverse(job.priority), Reverse(job.in_flight)));
     view.jobs.iter().map(|job| admin.line(job, &view.rules)).collect()
 }

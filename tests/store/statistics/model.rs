@@ -60,7 +60,7 @@ pub fn job(caller: Caller, now: UnixTime, status: u16, searched_ms: u64) -> Ledg
         cost: 1,
         // What is below a millisecond isn't kept: it must not move the end.
         waited: Span::from_millis(waited_ms) + Span::from_nanos(999_999),
-        searched: Span::from_millis(searched_ms) + Span::from_nanos(999_999),
+        slot_time: Span::from_millis(searched_ms) + Span::from_nanos(999_999),
     })
 }
 
@@ -86,7 +86,7 @@ pub fn time_of(entry: &LedgerEntry) -> u64 {
     match entry {
         LedgerEntry::Job(record) => {
             let ms = |span: Span| span.as_nanos() / 1_000_000;
-            record.admitted.as_millis() + ms(record.waited) + ms(record.searched)
+            record.admitted.as_millis() + ms(record.waited) + ms(record.slot_time)
         }
         LedgerEntry::Refused(refused) => refused.minute.as_millis(),
     }
@@ -165,7 +165,7 @@ pub fn speed<'a>(
         if let Some(row) = row.and_then(|row| times.get_mut(row as usize))
             && record.end == End::Succeeded
         {
-            row.push(record.searched.as_nanos() / 1_000_000);
+            row.push(record.slot_time.as_nanos() / 1_000_000);
         }
     }
     let percentiles = |times: &mut Vec<u64>| {

@@ -23,11 +23,11 @@ const ROWS_MIN: usize = 64;
 
 /// Rows of [`WAYS`] places; empty until one is needed.
 #[derive(Debug, Default)]
-pub(super) struct Neighbourhoods {
+pub(super) struct PrefixAggregator {
     places: Vec<CounterEntry>,
 }
 
-impl Neighbourhoods {
+impl PrefixAggregator {
     /// The counter at a place that [`Self::settle`] has just returned.
     pub(super) fn cell(&mut self, place: usize) -> &mut CounterState {
         &mut self.places[place].cell

@@ -172,8 +172,8 @@ impl Shard {
     pub(super) fn charge(&mut self, counter: &Counter, place: Place, rules: &[Limit], at: Moment) -> Reading {
         let limit = &rules[counter.limit.index()];
         let table = &mut self.of[counter.limit.index()].requests;
-        if let Place::Neighbourhood(_) = place {
-            table.note_crowded();
+        if let Place::Prefix(_) = place {
+            table.note_aggregated();
         }
         let cell = table.take(&counter.subject, place);
         cell.charge(limit, counter.enforced, at)
@@ -207,7 +207,7 @@ impl Shard {
     }
 
     /// Counts a refusal by the counter's limit, and returns whether that blocks its subject. Counts nothing while the counter
-    /// may contain requests of the subject's neighbours: they must not get it blocked.
+    /// may contain requests of others with the subject's prefix: they must not get it blocked.
     fn note_refusal(&mut self, counter: &Counter, rules: &[Limit], at: Moment) -> bool {
         let LimitCounters { requests, refusals } = &mut self.of[counter.limit.index()];
         let Some(Refusals { limit, lasts, table }) = refusals else {

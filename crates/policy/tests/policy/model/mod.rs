@@ -1,9 +1,8 @@
-//! The hall once more, so plain that it is obviously right: one list of jobs, and every question answered by looking at
-//! all of them. Written from the rules of the house (semantics §3, §4, §6), not from the policy.
+//! A model of the policy, so simple that it is obviously right: one list of jobs, and every question is answered by looking at
+//! all of them. Written from the rules (semantics §3, §4, §6), not from the policy.
 //!
-//! Absent on purpose: speed, and any structure that could disagree with the list of jobs. What the jobs themselves don't
-//! tell is kept as it happened: whose turn it is (a ring of callers, as one would stand around a table), every
-//! displacement, every slot time and every slot ever handed out.
+//! It is slow, and has no structure that could disagree with the list of jobs. What the jobs don't tell is recorded as it
+//! happens: whose turn it is (a ring of callers), every displacement, every slot time and every slot ever granted.
 
 mod admission;
 mod clock;
@@ -25,10 +24,10 @@ use clock::Wall;
 use pools::Pool;
 pub use quotas::own_limit;
 
-/// A job is named by how many were let in before it.
+/// A job's number: how many were admitted before it.
 pub type Number = usize;
 
-/// A job in the house.
+/// A job in flight.
 #[derive(Clone, Debug)]
 pub struct Job {
     pub number: Number,
@@ -40,7 +39,7 @@ pub struct Job {
     pub admitted: UnixTime,
     pub cost: u32,
     pub state: State,
-    /// When it took its place: asked for a slot, or, while uploading, came in, or began to move. Counts events, not time.
+    /// When it took its place: asked for a slot, or, while uploading, was admitted, or began to move. Counts events, not time.
     placed: u64,
 }
 
@@ -57,7 +56,7 @@ impl Job {
         }
     }
 
-    pub fn has_seat(&self) -> bool {
+    pub fn is_queued(&self) -> bool {
         matches!(self.state, State::Uploading | State::Waiting)
     }
 
@@ -72,7 +71,7 @@ impl Job {
 
 /// A slot for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Handed {
+pub struct Granted {
     pub number: Number,
     pub server: ServerId,
     pub admitted: UnixTime,
@@ -80,9 +79,9 @@ pub struct Handed {
     pub priority: Priority,
 }
 
-/// Why not.
+/// Why a job was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum No {
+pub enum Rejection {
     ShuttingDown,
     TooManyUsers {
         limit: u32,
@@ -98,7 +97,7 @@ pub enum No {
         used: u32,
     },
     QueueFull {
-        seats: u32,
+        capacity: u32,
         admits_from: Option<Priority>,
     },
     WaitTooLong {
@@ -107,16 +106,16 @@ pub enum No {
     },
 }
 
-/// What became of an arrival.
+/// How a job was admitted or refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entered {
-    Running(Handed),
-    Seated {
+    Running(Granted),
+    Queued {
         number: Number,
         until: Timestamp,
         displaced: Option<Number>,
     },
-    No(No),
+    Refused(Rejection),
 }
 
 #[derive(Debug)]
@@ -127,15 +126,15 @@ pub struct Model {
     pools: Vec<(UpstreamId, Pool)>,
     debits: Debits,
     wall: Wall,
-    /// Users of delegating accounts, each with when it was last let in.
+    /// Users of delegating accounts, each with when it was last admitted.
     users: Vec<(AccountId, UserId, UnixTime)>,
-    /// When those who have gone were last looked for: never, since the account's first user.
+    /// When expired users were last removed: never, since the account's first user.
     users_swept: Vec<(AccountId, UnixTime)>,
     /// Every displacement: when, and by whom.
     displacements: Vec<(Timestamp, Caller)>,
     stats: Stats,
     closing: bool,
-    let_in: usize,
+    admitted: usize,
     events: u64,
 }
 
@@ -155,7 +154,7 @@ impl Model {
             displacements: Vec::new(),
             stats: Stats::default(),
             closing: false,
-            let_in: 0,
+            admitted: 0,
             events: 0,
             rules,
         }
@@ -182,7 +181,7 @@ impl Model {
         count(self.jobs.iter().filter(|job| job.counts_for(caller)))
     }
 
-    /// Everybody who has a job in the house, or for whom one counts.
+    /// Callers with a job in flight, and those for whom one counts.
     pub fn callers(&self) -> Vec<Caller> {
         let mut callers: Vec<Caller> = self.jobs.iter().flat_map(Job::counted).collect();
         callers.sort_unstable();
@@ -199,19 +198,19 @@ impl Model {
         &self.debits
     }
 
-    pub fn seated(&self) -> u32 {
-        count(self.jobs.iter().filter(|job| job.has_seat()))
+    pub fn queued(&self) -> u32 {
+        count(self.jobs.iter().filter(|job| job.is_queued()))
     }
 
-    pub fn lowest_seated(&self) -> Option<Priority> {
+    pub fn lowest_queued(&self) -> Option<Priority> {
         self.jobs
             .iter()
-            .filter(|job| job.has_seat())
+            .filter(|job| job.is_queued())
             .map(|job| job.priority)
             .min()
     }
 
-    /// Those who have asked for a slot of the pool and stand in line for it.
+    /// Jobs that have asked for a slot of the pool and wait for it.
     fn in_line(&self, pool: UpstreamId) -> impl Iterator<Item = &Job> {
         self.jobs
             .iter()

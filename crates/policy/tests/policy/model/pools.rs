@@ -5,7 +5,7 @@ use tiergate_policy::rules::{Priority, Rules, ServerId, ServerRules, TierId, Ups
 use tiergate_policy::time::{Span, Timestamp};
 
 use super::service::join;
-use super::{Handed, Job, Model, count};
+use super::{Granted, Job, Model, count};
 
 #[derive(Debug)]
 pub(super) struct Server {
@@ -21,10 +21,10 @@ pub(super) struct Pool {
     pub(super) servers: Vec<Server>,
     /// How long each slot was held that was given back.
     pub(super) slot_times: Vec<Span>,
-    /// The priority of each job that got a slot.
-    pub(super) handed: Vec<Priority>,
-    /// Slots handed to those who stood in line.
-    pub(super) to_the_waiting: u64,
+    /// The priority of each job that got a slot, in order.
+    pub(super) granted: Vec<Priority>,
+    /// Slots granted to queued jobs.
+    pub(super) granted_from_queue: u64,
     /// Whose turn it is in `fair`, for each priority, with the event at which each joined the ring or was last served.
     pub(super) rings: Vec<Vec<(Caller, u64)>>,
 }
@@ -34,8 +34,8 @@ impl Pool {
         Self {
             servers: rules.servers.entries().map(server).collect(),
             slot_times: Vec::new(),
-            handed: Vec::new(),
-            to_the_waiting: 0,
+            granted: Vec::new(),
+            granted_from_queue: 0,
             rings: vec![Vec::new(); Priority::COUNT],
         }
     }
@@ -69,19 +69,19 @@ impl Model {
         self.server_mut(pool, server).up = false;
     }
 
-    pub fn server_up(&mut self, pool: UpstreamId, server: ServerId, now: Timestamp) -> Vec<Handed> {
+    pub fn server_up(&mut self, pool: UpstreamId, server: ServerId, now: Timestamp) -> Vec<Granted> {
         self.server_mut(pool, server).up = true;
-        self.hand_out(pool, now)
+        self.grant_all(pool, now)
     }
 
-    /// Tiers are known again by name, those that are gone by where their accounts are listed; those who have a seat get their
-    /// tier's new priority and keep their order.
+    /// Tiers are matched by name, removed ones by where their accounts are listed. Queued jobs get their tier's new priority and
+    /// keep their order.
     pub fn reload(
         &mut self,
         rules: Rules,
         listed: impl Fn(AccountId) -> Option<TierId>,
         now: Timestamp,
-    ) -> Vec<Handed> {
+    ) -> Vec<Granted> {
         for job in &mut self.jobs {
             let name = &self.rules.tier(job.tier).name;
             let same = rules.tiers.entries().find(|(_, tier)| tier.name == *name);
@@ -90,7 +90,7 @@ impl Model {
                 (None, Caller::Account(account)) => listed(account).unwrap_or(rules.anonymous),
                 (None, _) => rules.anonymous,
             };
-            if job.has_seat() {
+            if job.is_queued() {
                 job.priority = rules.tier(job.tier).priority;
             }
         }
@@ -99,10 +99,10 @@ impl Model {
         self.rules = rules;
         self.wall_clock(now);
         self.form_rings_anew();
-        self.pools().flat_map(|pool| self.hand_out(pool, now)).collect()
+        self.pools().flat_map(|pool| self.grant_all(pool, now)).collect()
     }
 
-    /// An upstream that the rules no longer have stays as it is while a job is on it. So does a server, but without slots.
+    /// A removed upstream stays as it is while a job uses it. So does a removed server, but without slots.
     pub(super) fn change_pools(&mut self, rules: &Rules) {
         let jobs = &self.jobs;
         let is_used = |pool: UpstreamId| jobs.iter().any(|job| job.pool == pool);
@@ -144,7 +144,7 @@ impl Model {
         servers.find(|server| server.id == id).expect("it is there")
     }
 
-    /// Callers stand in the ring as the first of their waiting jobs stand in line.
+    /// Callers join the ring in the order of their first waiting jobs.
     pub(super) fn form_rings_anew(&mut self) {
         for pool in self.pools() {
             let mut line: Vec<Job> = self.in_line(pool).cloned().collect();

@@ -1,4 +1,4 @@
-//! What happens to jobs that were let in, until they end.
+//! What happens to admitted jobs until they end.
 
 use tiergate_policy::rules::Priority;
 use tiergate_policy::time::{Timestamp, UnixTime};
@@ -6,11 +6,11 @@ use tiergate_policy::{Outcome, Relocation, State};
 
 use super::super::request::AdmissionRequest;
 use super::service::join;
-use super::{Handed, Job, Model, Number};
+use super::{Granted, Job, Model, Number};
 
 impl Model {
     /// §6: a job that was uploading asks for a slot, and has no place in line until it does.
-    pub fn ask_slot(&mut self, number: Number, now: Timestamp) -> Option<Handed> {
+    pub fn ask_slot(&mut self, number: Number, now: Timestamp) -> Option<Granted> {
         self.events += 1;
         let events = self.events;
         let job = self.job_mut(number).filter(|job| job.state == State::Uploading)?;
@@ -18,32 +18,32 @@ impl Model {
         job.placed = events;
         let pool = job.pool;
         match self.free(pool) {
-            Some(server) => Some(self.hand(number, server, now)),
+            Some(server) => Some(self.grant(number, server, now)),
             None => {
-                self.stand_in_line(number);
+                self.join_ring(number);
                 None
             }
         }
     }
 
-    /// Whether the job had a seat, and if so in which state it lost it.
+    /// In which state the job was removed from the queue; `None` if it wasn't queued.
     pub fn expire(&mut self, number: Number) -> Option<State> {
-        let state = self.job(number).filter(|job| job.has_seat())?.state;
+        let state = self.job(number).filter(|job| job.is_queued())?.state;
         self.remove(number);
         self.stats.waited_out += 1;
         Some(state)
     }
 
     pub fn hang_up(&mut self, number: Number) -> bool {
-        let seated = self.job(number).is_some_and(Job::has_seat);
-        if seated {
+        let queued = self.job(number).is_some_and(Job::is_queued);
+        if queued {
             self.remove(number);
             self.stats.hung_up += 1;
         }
-        seated
+        queued
     }
 
-    pub fn give_back_slot(&mut self, number: Number, now: Timestamp) -> Option<Handed> {
+    pub fn give_back_slot(&mut self, number: Number, now: Timestamp) -> Option<Granted> {
         let job = self.job_mut(number)?;
         let State::Running { since, .. } = job.state else {
             return None;
@@ -51,11 +51,11 @@ impl Model {
         job.state = State::Ending;
         let pool = job.pool;
         self.pool_mut(pool).slot_times.push(now.since(since));
-        self.hand_to_next(pool, now)
+        self.grant_next(pool, now)
     }
 
-    pub fn end(&mut self, number: Number, outcome: Outcome, now: Timestamp) -> Option<Handed> {
-        self.job(number).filter(|job| !job.has_seat())?;
+    pub fn end(&mut self, number: Number, outcome: Outcome, now: Timestamp) -> Option<Granted> {
+        self.job(number).filter(|job| !job.is_queued())?;
         // Without effect on a job that moves; nobody waits for what it leaves.
         let next = self.give_back_slot(number, now);
         let job = self.job(number).unwrap().clone();
@@ -74,13 +74,13 @@ impl Model {
         next
     }
 
-    /// As if the job had hung up while it waited: it was handed a slot but has not heard.
-    pub fn decline(&mut self, number: Number, now: Timestamp) -> Option<Handed> {
+    /// As if the client had hung up while the job was queued: it was granted a slot but not notified.
+    pub fn decline(&mut self, number: Number, now: Timestamp) -> Option<Granted> {
         let job = self.job(number)?.clone();
         let State::Running { .. } = job.state else { return None };
         self.remove(number);
         self.stats.hung_up += 1;
-        self.hand_to_next(job.pool, now)
+        self.grant_next(job.pool, now)
     }
 
     /// §2.7: that server is down. On another one at once, if one has a free slot; later, if one is up; or not at all.
@@ -107,31 +107,30 @@ impl Model {
         Relocation::Waits
     }
 
-    /// The job doesn't want the slot that it waits for by moving, or has not heard of: the slot says nothing of how long
-    /// slots are held.
-    pub fn forgo(&mut self, number: Number, now: Timestamp) -> Option<Handed> {
+    /// The job gives up the slot that it waits for by moving, or was not notified of. That slot is no measure of slot times.
+    pub fn forgo(&mut self, number: Number, now: Timestamp) -> Option<Granted> {
         let job = self.job_mut(number)?;
         if !matches!(job.state, State::Running { .. } | State::Moving { .. }) {
             return None;
         }
         job.state = State::Ending;
         let pool = job.pool;
-        self.hand_to_next(pool, now)
+        self.grant_next(pool, now)
     }
 
     pub fn shut_down(&mut self) -> Vec<Number> {
         self.closing = true;
-        let seated: Vec<Number> = self
+        let queued: Vec<Number> = self
             .jobs
             .iter()
-            .filter(|job| job.has_seat())
+            .filter(|job| job.is_queued())
             .map(|job| job.number)
             .collect();
-        for number in &seated {
+        for number in &queued {
             self.remove(*number);
             self.stats.shut_down += 1;
         }
-        seated
+        queued
     }
 
     pub(super) fn insert(
@@ -143,8 +142,8 @@ impl Model {
     ) -> Number {
         self.events += 1;
         self.note_user(ask.caller, wall);
-        let number = self.let_in;
-        self.let_in += 1;
+        let number = self.admitted;
+        self.admitted += 1;
         self.jobs.push(Job {
             number,
             caller: ask.caller,
@@ -160,7 +159,7 @@ impl Model {
         number
     }
 
-    pub(super) fn stand_in_line(&mut self, number: Number) {
+    pub(super) fn join_ring(&mut self, number: Number) {
         let job = self.job(number).unwrap().clone();
         let ring = &mut self.pool_mut(job.pool).rings[job.priority.index()];
         join(ring, job.caller, job.placed);
@@ -181,7 +180,7 @@ impl Model {
         }
     }
 
-    /// Out of the house. A caller with nobody left in line leaves the ring.
+    /// Removes the job. A caller without another job in line leaves the ring.
     pub(super) fn remove(&mut self, number: Number) {
         let job = self.job(number).unwrap().clone();
         self.jobs.retain(|job| job.number != number);

@@ -9,12 +9,12 @@ use tiergate_policy::{Own, Usage};
 
 use super::super::debits::{leaves, width};
 use super::super::request::AdmissionRequest;
-use super::{Job, Model, No, count};
+use super::{Job, Model, Rejection, count};
 
 impl Model {
     /// §5.9: the account has at most so many users. A user is one of them for as long as it may have a debit, counted from when
-    /// it was last let in; who has gone is looked for when the number is full, at most once a minute.
-    pub(super) fn users_have_room(&mut self, ask: &AdmissionRequest, wall: UnixTime) -> Result<(), No> {
+    /// it was last admitted; expired ones are removed when the number is full, at most once a minute.
+    pub(super) fn users_have_room(&mut self, ask: &AdmissionRequest, wall: UnixTime) -> Result<(), Rejection> {
         let (Caller::User { of, user }, Some(delegate)) = (ask.caller, &ask.delegate) else {
             return Ok(());
         };
@@ -31,7 +31,7 @@ impl Model {
             self.users_swept.push((of, wall));
         }
         if full(self) {
-            Err(No::TooManyUsers { limit })
+            Err(Rejection::TooManyUsers { limit })
         } else {
             Ok(())
         }
@@ -58,13 +58,18 @@ impl Model {
         }
     }
 
-    /// §5.2: debited + held + cost ≤ limit, in every quota of the caller and of the account that asks for it. Of those that have
-    /// no room, the refusal names the one that keeps the job out for longest, for good above all; the first of several.
+    /// §5.2: debited + held + cost ≤ limit, in every quota of the caller and of the account that asks for it. Of those without
+    /// headroom, the refusal names the one that refuses the job for longest, for good above all; the first of several.
     /// Where the clock stands still, it does so until the system's has caught up.
-    pub(super) fn quotas_have_room(&self, ask: &AdmissionRequest, wall: UnixTime, now: Timestamp) -> Result<(), No> {
+    pub(super) fn quotas_have_room(
+        &self,
+        ask: &AdmissionRequest,
+        wall: UnixTime,
+        now: Timestamp,
+    ) -> Result<(), Rejection> {
         let cost = u64::from(ask.cost);
-        let mut longest: Option<((bool, Option<Span>), No)> = None;
-        for (caller, tier, own) in self.parties(ask) {
+        let mut longest: Option<((bool, Option<Span>), Rejection)> = None;
+        for (caller, tier, own) in self.quota_subjects(ask) {
             for quota in &tier.quotas {
                 let limit = own_limit(own.as_deref(), quota);
                 let used = self.debits.used(quota.window, caller, wall) + self.held(quota.window, caller, wall);
@@ -79,24 +84,24 @@ impl Model {
                 let lasts = (cost > limit, retry_after);
                 if longest.as_ref().is_none_or(|(longest, _)| lasts > *longest) {
                     let name = Arc::clone(&quota.name);
-                    let no = No::QuotaDepleted {
+                    let rejection = Rejection::QuotaDepleted {
                         name,
                         limit,
                         used,
                         retry_after,
                     };
-                    longest = Some((lasts, no));
+                    longest = Some((lasts, rejection));
                 }
             }
         }
-        longest.map_or(Ok(()), |(_, no)| Err(no))
+        longest.map_or(Ok(()), |(_, rejection)| Err(rejection))
     }
 
     /// Quotas that would refuse it and aren't enforced, by name.
     pub fn overdrawn(&mut self, ask: &AdmissionRequest, now: Timestamp) -> Vec<Arc<str>> {
         let (wall, cost) = (self.wall_clock(now), u64::from(ask.cost));
         let mut names: Vec<Arc<str>> = Vec::new();
-        for (caller, tier, own) in self.parties(ask) {
+        for (caller, tier, own) in self.quota_subjects(ask) {
             for quota in tier.quotas.iter().filter(|quota| !quota.enforce) {
                 let used = self.debits.used(quota.window, caller, wall) + self.held(quota.window, caller, wall);
                 if used + cost > own_limit(own.as_deref(), quota) && !names.contains(&quota.name) {
@@ -107,17 +112,17 @@ impl Model {
         names
     }
 
-    /// On whose terms the job must be possible: those of its caller, and of the account that asks for it.
-    pub fn parties(&self, ask: &AdmissionRequest) -> Vec<(Caller, &Tier, Option<Arc<Own>>)> {
-        let mut parties = vec![(ask.caller, self.rules.tier(ask.tier), ask.own.clone())];
+    /// The subjects whose terms must admit the job: its caller, and the account that asks for it.
+    pub fn quota_subjects(&self, ask: &AdmissionRequest) -> Vec<(Caller, &Tier, Option<Arc<Own>>)> {
+        let mut quota_subjects = vec![(ask.caller, self.rules.tier(ask.tier), ask.own.clone())];
         if let Some(delegate) = &ask.delegate {
             let account = Caller::Account(delegate.account);
-            parties.push((account, self.rules.tier(delegate.tier), delegate.own.clone()));
+            quota_subjects.push((account, self.rules.tier(delegate.tier), delegate.own.clone()));
         }
-        parties
+        quota_subjects
     }
 
-    /// What jobs in the house hold of the window; of a calendar's, only those that were let in within the present period.
+    /// What jobs in flight hold of the window; of a calendar's, only those admitted in the current period.
     pub(super) fn held(&self, window: WindowId, caller: Caller, wall: UnixTime) -> u64 {
         let window = &self.rules.windows[window];
         let counts = |job: &Job| match window {
@@ -149,7 +154,7 @@ impl Model {
         self.note_user(caller, at);
     }
 
-    /// Somebody has read back all debits.
+    /// All debits have been read back.
     pub fn refilled(&mut self) {
         for (_, caller, admitted, _) in self.debits.all() {
             self.note_user(caller, admitted);
@@ -157,7 +162,7 @@ impl Model {
     }
 }
 
-/// What the caller has of its own instead of what its tier gives.
+/// The caller's own limit, otherwise its tier's.
 pub fn own_limit(own: Option<&Own>, quota: &Quota) -> u64 {
     let of_its_own = own.and_then(|own| own.quotas.iter().find(|(name, _)| *name == quota.name));
     of_its_own.map_or(quota.limit, |(_, limit)| *limit)

@@ -21,7 +21,7 @@ impl Model {
         self.service(pool, highest)[0].number
     }
 
-    /// Those in line for the pool with that priority in the order in which they would be served.
+    /// The pool's waiting jobs of that priority, in the order in which they would be served.
     pub(super) fn service(&self, pool: UpstreamId, priority: Priority) -> Vec<Served> {
         let line: Vec<Job> = self
             .in_line(pool)
@@ -35,8 +35,8 @@ impl Model {
         )
     }
 
-    /// §3.2: of the seated of that priority, the one that would be served last: first of all those who haven't even
-    /// asked, the newest of them; then the last in line. With several pools there is no one line: then, in `fifo`, the
+    /// §3.2: of the queued jobs of that priority, the one that would be served last: the newest of those that haven't asked for a
+    /// slot; then the last in line. With several pools there is no one line: then, in `fifo`, the
     /// newest of the last ones; in `fair` that of the latest round, then of the latest turn.
     pub(super) fn served_last(&self, priority: Priority) -> Number {
         let uploading = self
@@ -52,7 +52,7 @@ impl Model {
         last_of_each.max_by_key(|last| (last.round, last.turn)).unwrap().number
     }
 
-    /// How many would be served before a newcomer of that caller.
+    /// How many jobs would be served before a new one of that caller.
     pub(super) fn ahead_of(&self, pool: UpstreamId, priority: Priority, caller: Caller) -> u32 {
         let higher = self.moving(pool) + count(self.in_line(pool).filter(|job| job.priority > priority));
         let mut line: Vec<Job> = self
@@ -79,7 +79,7 @@ impl Model {
         higher + u32::try_from(before).unwrap()
     }
 
-    /// For a newcomer of that priority behind everybody who moves, and of its own and of higher ones who has asked.
+    /// For a new job of that priority, behind all that move and all of its own and higher priorities that have asked.
     pub fn estimate(&self, pool: UpstreamId, priority: Priority) -> Span {
         let ahead = self.moving(pool) + count(self.in_line(pool).filter(|job| job.priority >= priority));
         self.estimate_behind(pool, priority, ahead)
@@ -91,7 +91,7 @@ impl Model {
         // With no server up, as if all were.
         let all_slots: u32 = pool.servers.iter().map(|server| server.slots).sum();
         let slots = u128::from(if up == 0 { all_slots } else { up }.max(1));
-        let latest = &pool.handed[pool.handed.len().saturating_sub(64)..];
+        let latest = &pool.granted[pool.granted.len().saturating_sub(64)..];
         let all = latest.len() as u128;
         let higher = latest.iter().filter(|other| **other > priority).count() as u128;
         // What is left for this priority and those below: the stretch is all ÷ left, at most eightfold.
@@ -101,7 +101,7 @@ impl Model {
     }
 }
 
-/// Serves a whole line, one by one.
+/// The order in which a whole line is served.
 pub(super) fn serve_all(mut line: Vec<Job>, ring: &[(Caller, u64)], within: Within) -> Vec<Served> {
     line.sort_by_key(|job| job.placed);
     let mut order = Vec::new();
@@ -130,7 +130,7 @@ pub(super) fn serve_all(mut line: Vec<Job>, ring: &[(Caller, u64)], within: With
                 });
                 ring.push((caller, turn, round + 1));
             }
-            assert!(line.is_empty(), "whoever stands in line has a turn");
+            assert!(line.is_empty(), "every job in line has a turn");
         }
     }
     order

@@ -1,10 +1,10 @@
-//! Who gets which slot.
+//! Which job gets which slot.
 
 use tiergate_policy::State;
 use tiergate_policy::rules::{ServerId, UpstreamId};
 use tiergate_policy::time::Timestamp;
 
-use super::{Handed, Model, Number};
+use super::{Granted, Model, Number};
 
 impl Model {
     /// The least busy server that is up and has a free slot; of equally busy ones, the one that got a job longest ago.
@@ -30,13 +30,13 @@ impl Model {
         free.first().copied()
     }
 
-    pub(super) fn hand(&mut self, number: Number, server: ServerId, now: Timestamp) -> Handed {
+    pub(super) fn grant(&mut self, number: Number, server: ServerId, now: Timestamp) -> Granted {
         self.occupy(number, server, now);
         let job = self.job(number).unwrap();
         let (priority, waited, pool) = (job.priority, now.since(job.entered), job.pool);
         let admitted = job.admitted;
-        self.pool_mut(pool).handed.push(priority);
-        Handed {
+        self.pool_mut(pool).granted.push(priority);
+        Granted {
             number,
             server,
             admitted,
@@ -46,14 +46,14 @@ impl Model {
     }
 
     /// The same slot for the same job, elsewhere: it has been handed one before.
-    pub(super) fn move_in(&mut self, number: Number, server: ServerId, now: Timestamp) -> Handed {
+    pub(super) fn move_in(&mut self, number: Number, server: ServerId, now: Timestamp) -> Granted {
         let job = self.job(number).unwrap();
         let State::Moving { since } = job.state else {
             panic!("{job:?} doesn't move")
         };
         let (priority, admitted) = (job.priority, job.admitted);
         self.occupy(number, server, now);
-        Handed {
+        Granted {
             number,
             server,
             admitted,
@@ -71,9 +71,9 @@ impl Model {
         self.server_mut(pool, server).got = Some(events);
     }
 
-    /// §2.7: a free slot goes to who has moved for longest. §3.5, §3.6: otherwise to the next in the order of service;
-    /// every Nth to whoever asked first.
-    pub(super) fn hand_to_next(&mut self, pool: UpstreamId, now: Timestamp) -> Option<Handed> {
+    /// §2.7: a free slot goes to the job that has been moving longest. §3.5, §3.6: otherwise to the next in the order of service;
+    /// every Nth to the job that asked first.
+    pub(super) fn grant_next(&mut self, pool: UpstreamId, now: Timestamp) -> Option<Granted> {
         let server = self.free(pool)?;
         if let Some(first) = self
             .jobs
@@ -84,8 +84,8 @@ impl Model {
             return Some(self.move_in(first.number, server, now));
         }
         self.in_line(pool).next()?;
-        self.pool_mut(pool).to_the_waiting += 1;
-        let count = self.pool(pool).to_the_waiting;
+        self.pool_mut(pool).granted_from_queue += 1;
+        let count = self.pool(pool).granted_from_queue;
         let lifeline = self
             .rules
             .queue
@@ -97,11 +97,11 @@ impl Model {
             self.first_in_service(pool)
         };
         self.take_turn(number);
-        Some(self.hand(number, server, now))
+        Some(self.grant(number, server, now))
     }
 
-    pub(super) fn hand_out(&mut self, pool: UpstreamId, now: Timestamp) -> Vec<Handed> {
-        std::iter::from_fn(|| self.hand_to_next(pool, now)).collect()
+    pub(super) fn grant_all(&mut self, pool: UpstreamId, now: Timestamp) -> Vec<Granted> {
+        std::iter::from_fn(|| self.grant_next(pool, now)).collect()
     }
 
     pub(super) fn asked_first(&self, pool: UpstreamId) -> Number {

@@ -51,7 +51,7 @@ pub enum Decision {
     Relocated(Relocation),
     Gone,
     GrantedAll(Vec<Grant>),
-    TurnedAway(Vec<Displaced>),
+    Refused(Vec<Displaced>),
     Usage(Usage),
     Stepped(ClockStep),
 }
@@ -77,7 +77,7 @@ pub fn decide(policy: &mut Policy, call: &Call, now: Timestamp) -> Decision {
             let listed = |account| listed(rules, account);
             Decision::GrantedAll(policy.reload(Arc::clone(rules), listed, now))
         }
-        Call::ShutDown => Decision::TurnedAway(policy.shut_down()),
+        Call::ShutDown => Decision::Refused(policy.shut_down()),
         Call::Usage(window, caller) => Decision::Usage(policy.usage(*window, caller, now)),
         Call::Remember {
             window,

@@ -13,7 +13,7 @@ use super::super::rules::rules;
 /// Callers that take part: a network, four accounts, and users of two of these.
 pub(super) const CALLERS: u8 = 8;
 
-pub(super) fn who(number: u8) -> Caller {
+pub(super) fn nth_caller(number: u8) -> Caller {
     let user = |of, user| Caller::User {
         of: AccountId(of),
         user: UserId(user),
@@ -28,7 +28,7 @@ pub(super) fn who(number: u8) -> Caller {
 }
 
 pub(super) fn callers() -> impl Iterator<Item = Caller> {
-    (0..CALLERS).map(who)
+    (0..CALLERS).map(nth_caller)
 }
 
 /// Some numbers for what an account has of its own: a concurrency of 1 to 3 or its tier's, and up to two quotas.
@@ -42,14 +42,14 @@ pub(super) fn own(bits: u8) -> Arc<Own> {
     })
 }
 
-/// The name of a job in a house so full that no history here ever reaches its place.
-pub(super) fn stranger() -> JobId {
+/// The id of a job in a policy with so many jobs that no history here reaches its place.
+pub(super) fn unknown_job() -> JobId {
     let elsewhere = rules()
         .queue(0)
         .tier("all", |tier| tier.concurrency(1_000))
         .upstream("all", &[200]);
     let mut policy = Policy::new(Arc::new(elsewhere.build()));
-    let ask = request(who(0), TierId(0));
+    let ask = request(nth_caller(0), TierId(0));
     let last = (0..200).map(|_| policy.enter(&ask, Timestamp::ZERO)).last();
     match last {
         Some(Ok(Admission::Running { grant, .. })) => grant.job,

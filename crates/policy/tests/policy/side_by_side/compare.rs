@@ -8,7 +8,7 @@ use tiergate_policy::rules::Rules;
 use tiergate_policy::time::Span;
 use tiergate_policy::{Admission, ClockStep, Displaced, Grant, JobId, Relocation, State};
 
-use super::super::model::{Entered, Handed, No, Number};
+use super::super::model::{Entered, Granted, Number, Rejection};
 use super::super::request::AdmissionRequest;
 use super::call::{Call, Decision, listed};
 use super::callers::callers;
@@ -21,12 +21,12 @@ impl SideBySide {
         match (call, decision) {
             (Call::Enter(ask), Decision::Entered(decision)) => self.same_admission(ask, decision, before),
             (call, Decision::Granted(grant)) => {
-                let handed = self.handed(call);
-                self.same_grant(*grant, handed);
+                let granted = self.granted(call);
+                self.same_grant(*grant, granted);
             }
-            (Call::HangUp(job), Decision::HungUp(seated)) => {
+            (Call::HangUp(job), Decision::HungUp(queued)) => {
                 let expected = self.number(*job).is_some_and(|number| self.model.hang_up(number));
-                assert_eq!(*seated, expected, "{call:?}");
+                assert_eq!(*queued, expected, "{call:?}");
             }
             (Call::Expire(job), Decision::Expired(refusal)) => self.same_expiry(*job, refusal.as_ref()),
             (Call::Relocate(job), Decision::Relocated(relocation)) => {
@@ -36,15 +36,15 @@ impl SideBySide {
             }
             (Call::ServerDown(pool, server), Decision::Gone) => self.model.server_down(*pool, *server),
             (Call::ServerUp(pool, server), Decision::GrantedAll(grants)) => {
-                let handed = self.model.server_up(*pool, *server, now);
-                self.same_grants(grants, &handed);
+                let granted = self.model.server_up(*pool, *server, now);
+                self.same_grants(grants, &granted);
             }
             (Call::Reload(rules), Decision::GrantedAll(grants)) => {
                 let listed = |account| listed(rules, account);
-                let handed = self.model.reload(Rules::clone(rules), listed, now);
-                self.same_grants(grants, &handed);
+                let granted = self.model.reload(Rules::clone(rules), listed, now);
+                self.same_grants(grants, &granted);
             }
-            (Call::ShutDown, Decision::TurnedAway(turned)) => self.same_turned_away(turned),
+            (Call::ShutDown, Decision::Refused(turned)) => self.same_refusals(turned),
             (call, decision) => self.same_counting(call, decision),
         }
     }
@@ -88,8 +88,8 @@ impl SideBySide {
         }
     }
 
-    /// Who gets a slot by the model when that is called.
-    fn handed(&mut self, call: &Call) -> Option<Handed> {
+    /// The grant that the model gives for that call.
+    fn granted(&mut self, call: &Call) -> Option<Granted> {
         let now = self.now;
         let (Call::AskSlot(job) | Call::GiveBackSlot(job) | Call::End(job, _) | Call::Decline(job) | Call::Forgo(job)) =
             call
@@ -112,7 +112,7 @@ impl SideBySide {
         let overdrawn = self.model.overdrawn(ask, now);
         let entered = self.model.enter(ask, now);
         self.same_entry(ask, decision, &entered);
-        if let Ok(Admission::Running { overdrawn: said, .. } | Admission::Seated { overdrawn: said, .. }) = decision {
+        if let Ok(Admission::Running { overdrawn: said, .. } | Admission::Queued { overdrawn: said, .. }) = decision {
             assert_eq!(said.as_slice(), overdrawn, "{ask:?}");
         }
         self.fair_refusal(ask, decision, expected, before);
@@ -131,19 +131,19 @@ impl SideBySide {
         expected: &Entered,
     ) {
         match (decision, expected) {
-            (Ok(Admission::Running { grant, .. }), Entered::Running(handed)) => {
+            (Ok(Admission::Running { grant, .. }), Entered::Running(granted)) => {
                 self.name(grant.job);
-                self.same_grant(Some(*grant), Some(*handed));
+                self.same_grant(Some(*grant), Some(*granted));
             }
             (
-                Ok(Admission::Seated {
+                Ok(Admission::Queued {
                     job,
                     admitted,
                     until,
                     displaced,
                     ..
                 }),
-                Entered::Seated {
+                Entered::Queued {
                     number,
                     until: expected_until,
                     displaced: expected_displaced,
@@ -161,7 +161,7 @@ impl SideBySide {
                 assert_eq!(self.names.len(), number + 1);
                 assert_eq!(*admitted, self.model.wall_clock(self.now));
             }
-            (Err(refusal), Entered::No(no)) => assert_eq!(&no_of(refusal), no, "{ask:?}"),
+            (Err(refusal), Entered::Refused(rejection)) => assert_eq!(&rejection_of(refusal), rejection, "{ask:?}"),
             _ => panic!("{ask:?}: the policy says {decision:?}, the model {expected:?}"),
         }
     }
@@ -182,7 +182,7 @@ impl SideBySide {
         }
     }
 
-    pub(super) fn same_turned_away(&mut self, turned: &[Displaced]) {
+    pub(super) fn same_refusals(&mut self, turned: &[Displaced]) {
         let mut numbers: Vec<Number> = turned
             .iter()
             .map(|displaced| self.number(displaced.job).unwrap())
@@ -195,14 +195,14 @@ impl SideBySide {
         }
     }
 
-    pub(super) fn same_grants(&self, grants: &[Grant], handed: &[Handed]) {
-        assert_eq!(grants.len(), handed.len(), "{grants:?} but should be {handed:?}");
-        for (grant, handed) in grants.iter().zip(handed) {
-            self.same_grant(Some(*grant), Some(*handed));
+    pub(super) fn same_grants(&self, grants: &[Grant], granted: &[Granted]) {
+        assert_eq!(grants.len(), granted.len(), "{grants:?} but should be {granted:?}");
+        for (grant, granted) in grants.iter().zip(granted) {
+            self.same_grant(Some(*grant), Some(*granted));
         }
     }
 
-    /// After all parts were swept, nobody is known who has no debit.
+    /// After all parts were swept, no caller without a debit is known.
     pub(super) fn same_debtors(&mut self) {
         let wall = self.model.wall_clock(self.now);
         let callers: Vec<Caller> = callers().collect();
@@ -213,15 +213,15 @@ impl SideBySide {
         assert_eq!(self.policy.debtors(), self.model.debits().debtors(&callers, wall));
     }
 
-    pub(super) fn same_grant(&self, grant: Option<Grant>, handed: Option<Handed>) {
-        let named = grant.map(|grant| Handed {
-            number: self.number(grant.job).expect("a slot goes to a job that was let in"),
+    pub(super) fn same_grant(&self, grant: Option<Grant>, granted: Option<Granted>) {
+        let named = grant.map(|grant| Granted {
+            number: self.number(grant.job).expect("a slot goes to an admitted job"),
             server: grant.server,
             admitted: grant.admitted,
             waited: grant.waited,
             priority: grant.priority,
         });
-        assert_eq!(named, handed, "the slot goes to another than it should");
+        assert_eq!(named, granted, "the slot goes to another than it should");
     }
 
     pub(super) fn estimate_for(&self, ask: &AdmissionRequest) -> Span {
@@ -230,24 +230,26 @@ impl SideBySide {
     }
 }
 
-pub(super) fn no_of(refusal: &Refusal) -> No {
+pub(super) fn rejection_of(refusal: &Refusal) -> Rejection {
     match *refusal {
-        Refusal::TooManyUsers { limit } => No::TooManyUsers { limit },
+        Refusal::TooManyUsers { limit } => Rejection::TooManyUsers { limit },
         Refusal::QuotaDepleted {
             ref name,
             limit,
             used,
             retry_after,
-        } => No::QuotaDepleted {
+        } => Rejection::QuotaDepleted {
             name: Arc::clone(name),
             limit,
             used,
             retry_after,
         },
-        Refusal::ShuttingDown { .. } => No::ShuttingDown,
-        Refusal::ConcurrencyExceeded { limit, used } => No::ConcurrencyExceeded { limit, used },
-        Refusal::QueueFull { seats, admits_from, .. } => No::QueueFull { seats, admits_from },
-        Refusal::WaitTooLong { asked, estimate, .. } => No::WaitTooLong { asked, estimate },
+        Refusal::ShuttingDown { .. } => Rejection::ShuttingDown,
+        Refusal::ConcurrencyExceeded { limit, used } => Rejection::ConcurrencyExceeded { limit, used },
+        Refusal::QueueFull {
+            capacity, admits_from, ..
+        } => Rejection::QueueFull { capacity, admits_from },
+        Refusal::WaitTooLong { asked, estimate, .. } => Rejection::WaitTooLong { asked, estimate },
         ref other => panic!("{other:?} is no answer to an arrival"),
     }
 }

@@ -1,4 +1,4 @@
-//! What is always true (semantics §9), whatever the model thinks.
+//! What is always true (semantics §9), whatever the model decides.
 
 use tiergate_policy::refusal::Refusal;
 use tiergate_policy::rules::{Priority, ServerId, UpstreamId};
@@ -13,7 +13,7 @@ use super::callers::callers;
 /// What was before a call.
 #[derive(Default)]
 pub(super) struct Before {
-    pub(super) seated: u32,
+    pub(super) queued: u32,
     pub(super) lowest: Option<Priority>,
     pub(super) running: Vec<(UpstreamId, ServerId, u32)>,
     /// By pool: jobs that run or move.
@@ -29,8 +29,8 @@ impl Before {
                 .map(move |server| (pool, server, model.running_on(pool, server)))
         });
         Self {
-            seated: model.seated(),
-            lowest: model.lowest_seated(),
+            queued: model.queued(),
+            lowest: model.lowest_queued(),
             running: running.collect(),
             had_a_slot: model
                 .pools()
@@ -51,29 +51,29 @@ impl SideBySide {
     /// §9.1, and every count that the policy shows, recounted.
     pub(super) fn check_counts(&self) {
         let stats = self.policy.stats();
-        let in_house = self.policy.in_flight();
+        let in_flight = self.policy.in_flight();
         assert_eq!(
             stats.arrived,
-            stats.ended() + u64::try_from(in_house).unwrap(),
+            stats.ended() + u64::try_from(in_flight).unwrap(),
             "§9.1: {stats:?}"
         );
         assert_eq!(stats, self.model.stats());
         let jobs = self.model.jobs();
-        assert_eq!(in_house, jobs.len());
+        assert_eq!(in_flight, jobs.len());
         assert_eq!(self.policy.callers(), self.model.callers().len());
         for caller in callers() {
             assert_eq!(self.policy.jobs_of(&caller), self.model.jobs_of(caller), "{caller:?}");
-            let seated = |job: &tiergate_policy::Job| matches!(job.state, State::Uploading | State::Waiting);
+            let queued = |job: &tiergate_policy::Job| matches!(job.state, State::Uploading | State::Waiting);
             let own = |job: &tiergate_policy::Job| job.caller.counted().any(|one| one == caller);
-            let waiting = self.policy.jobs().filter(|(_, job)| seated(job) && own(job)).count();
+            let waiting = self.policy.jobs().filter(|(_, job)| queued(job) && own(job)).count();
             assert_eq!(self.policy.waiting_of(&caller) as usize, waiting, "{caller:?}");
         }
         for priority in Priority::all() {
-            let seated = jobs.iter().filter(|job| job.has_seat() && job.priority == priority);
+            let queued = jobs.iter().filter(|job| job.is_queued() && job.priority == priority);
             let seen = self.policy.waiting()[priority.index()];
             assert_eq!(
                 usize::try_from(seen).unwrap(),
-                seated.count(),
+                queued.count(),
                 "waiting with {priority:?}"
             );
         }
@@ -98,10 +98,7 @@ impl SideBySide {
     pub(super) fn check_jobs(&self) {
         assert_eq!(self.policy.jobs().count(), self.model.jobs().len());
         for expected in self.model.jobs() {
-            let job = self
-                .policy
-                .job(self.names[expected.number])
-                .expect("it is in the house");
+            let job = self.policy.job(self.names[expected.number]).expect("it is in flight");
             assert_eq!(
                 (job.caller, job.tier, job.priority, job.pool, job.state),
                 (
@@ -119,13 +116,13 @@ impl SideBySide {
         }
     }
 
-    /// §9.2: as many as there are seats and slots, or, after these became fewer, no more than there were. Who moves had a
-    /// slot, and nobody gets a first one before it: so those who move are never more than the slots there were.
+    /// §9.2: as many as there are queue places and slots, or, after these became fewer, no more than before. A job that moves had a
+    /// slot, and no other gets its first one before it: so no more move than there were slots.
     pub(super) fn check_bounds(&self, before: &Before) {
-        let seated = self.policy.waiting().iter().sum::<u32>();
+        let queued = self.policy.waiting().iter().sum::<u32>();
         assert!(
-            seated <= self.policy.rules().queue.length || seated <= before.seated,
-            "§9.2: {seated} wait"
+            queued <= self.policy.rules().queue.length || queued <= before.queued,
+            "§9.2: {queued} wait"
         );
         for pool in self.model.pools() {
             let had_a_slot = self.policy.running(pool) + self.model.moving(pool);
@@ -136,7 +133,7 @@ impl SideBySide {
                 .map_or(0, |had| had.1);
             assert!(
                 self.model.moving(pool) == 0 || had_a_slot <= before_it,
-                "§2.7: somebody gets a slot while others move"
+                "§2.7: a job gets a slot while others move"
             );
             for server in self.model.servers(pool) {
                 let running = self.model.running_on(pool, server);
@@ -153,7 +150,7 @@ impl SideBySide {
         }
     }
 
-    /// §3.7: nobody stands in line for a pool that has a free slot, or moves there.
+    /// §3.7: no job waits for a slot of a pool that has a free one.
     pub(super) fn check_nothing_idle(&self) {
         let asks = |state| matches!(state, State::Waiting | State::Moving { .. });
         for (_, job) in self.policy.jobs().filter(|(_, job)| asks(job.state)) {
@@ -166,7 +163,7 @@ impl SideBySide {
         self.model.servers(pool).any(free)
     }
 
-    /// What must be true of a refusal or an admission whatever the model thinks: §3.3, §3.10, §9.2, §9.3, §9.4.
+    /// What must be true of a refusal or an admission, whatever the model decides: §3.3, §3.10, §9.2, §9.3, §9.4.
     pub(super) fn fair_refusal(
         &mut self,
         ask: &AdmissionRequest,
@@ -177,7 +174,7 @@ impl SideBySide {
         let tier = self.model.rules().tier(ask.tier);
         match decision {
             Ok(_) => {
-                for (caller, tier, own) in self.model.parties(ask) {
+                for (caller, tier, own) in self.model.quota_subjects(ask) {
                     let limit = own.as_ref().and_then(|own| own.concurrency);
                     let jobs = self.policy.jobs_of(&caller);
                     assert!(jobs <= limit.unwrap_or(tier.concurrency), "§9.2: {ask:?}");
@@ -201,11 +198,11 @@ impl SideBySide {
                     assert!(!self.is_idle(ask.pool), "§6: {ask:?} is refused while a slot is idle");
                 }
                 self.depleted += u64::from(matches!(refusal, Refusal::QuotaDepleted { .. }));
-                let of_the_hall = !matches!(
+                let of_the_queue = !matches!(
                     refusal,
                     Refusal::ConcurrencyExceeded { .. } | Refusal::QuotaDepleted { .. } | Refusal::TooManyUsers { .. }
                 );
-                if of_the_hall {
+                if of_the_queue {
                     from_estimate(refusal, estimate);
                 }
             }

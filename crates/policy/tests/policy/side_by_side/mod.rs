@@ -1,7 +1,5 @@
 //! The policy and the model through one history, side by side: every decision must be the same, and what is always true
-//! (semantics §9) must be true after every step.
-//!
-//! Absent on purpose: where histories come from. `histories` draws them at random, the fuzzer makes them from bytes.
+//! (semantics §9) must be true after every step. `histories` draws the histories at random, the fuzzer makes them from bytes.
 
 mod call;
 mod callers;
@@ -18,7 +16,7 @@ use tiergate_policy::{DebitNumber, JobId, Outcome, Policy};
 
 use super::model::{Model, Number};
 use call::{Call, Decision, decide};
-use callers::{CALLERS, callers, stranger, who};
+use callers::{CALLERS, callers, nth_caller, unknown_job};
 use invariants::Before;
 use step::LATEST;
 pub use step::{Pick, Reading, Step};
@@ -40,8 +38,8 @@ pub struct SideBySide {
     now: Timestamp,
     /// The policy's names of the jobs that the model knows by number.
     names: Vec<JobId>,
-    /// A name that no job in this history ever has.
-    stranger: JobId,
+    /// An id that no job in this history ever has.
+    unknown: JobId,
     /// All that happened, to be replayed.
     history: Vec<(Call, Timestamp, Decision)>,
     /// Refusals for want of quota.
@@ -63,7 +61,7 @@ impl SideBySide {
             first_rules: rules,
             now: Timestamp::ZERO,
             names: Vec::new(),
-            stranger: stranger(),
+            unknown: unknown_job(),
             history: Vec::new(),
             depleted: 0,
             fills: 0,
@@ -71,7 +69,7 @@ impl SideBySide {
         }
     }
 
-    /// One step of both; then all that must be true is looked at.
+    /// Makes one step with both, then checks all that must be true.
     pub fn step(&mut self, step: &Step) {
         match *step {
             Step::Pass(span) => self.pass(span),
@@ -88,7 +86,7 @@ impl SideBySide {
         self.look_at_one_usage();
     }
 
-    /// Where all windows have begun anew, everything that was ever debited is read back, as the model has it dated.
+    /// If all windows have begun anew, reads back all debits with the model's dates.
     fn fill(&mut self) {
         if std::mem::take(&mut self.has_emptied) && self.policy.has_new_windows() {
             self.fills += 1;
@@ -101,24 +99,24 @@ impl SideBySide {
         self.now = self.now + span.min(left);
     }
 
-    /// A caller and a window after the other. It is a call like others: it may turn a calendar's page.
+    /// One caller and window after the other. It is a call like others: it may begin a calendar's next period.
     fn look_at_one_usage(&mut self) {
         let turn = self.history.len() / 2;
         let windows: Vec<WindowId> = self.model.windows().collect();
         if self.history.len().is_multiple_of(2) && !windows.is_empty() {
-            let caller = who(u8::try_from(turn % usize::from(CALLERS)).unwrap());
+            let caller = nth_caller(u8::try_from(turn % usize::from(CALLERS)).unwrap());
             let call = Call::Usage(windows[turn % windows.len()], caller);
             let before = Before::default();
             self.decide_both(call, &before);
         }
     }
 
-    /// Everybody goes home, on both sides: then nothing is left over (§9.5), and the same history gives the same
-    /// decisions once more (§9.6).
+    /// Ends all jobs on both sides. Then nothing is left over (§9.5), and the same history gives the same decisions once more
+    /// (§9.6).
     pub fn finish(mut self) {
         while let Some(job) = self.model.jobs().first() {
             let name = self.names[job.number];
-            self.put(if job.has_seat() {
+            self.put(if job.is_queued() {
                 Call::HangUp(name)
             } else {
                 Call::End(name, Outcome::Succeeded)
@@ -129,7 +127,7 @@ impl SideBySide {
             for caller in callers() {
                 self.put(Call::Usage(window, caller));
                 let held = self.policy.usage(window, &caller, self.now).held;
-                assert_eq!(held, 0, "§9.5: {caller:?} holds something of an empty house");
+                assert_eq!(held, 0, "§9.5: {caller:?} holds quota without a job");
             }
         }
         assert_eq!(self.policy.in_flight(), 0);
@@ -179,7 +177,7 @@ impl SideBySide {
         self.history.push((call, self.now, decision));
     }
 
-    /// The job that was let in last is called so from now on.
+    /// Names the job that was admitted last.
     fn name(&mut self, job: JobId) {
         assert_eq!(self.number(job), None, "{job:?} names another job already");
         self.names.push(job);

@@ -9,7 +9,7 @@ use tiergate_policy::{Delegate, JobId, Outcome};
 
 use super::super::request::{RequestExt, request};
 use super::call::{Call, nth_tier};
-use super::callers::{own, who};
+use super::callers::{nth_caller, own};
 use super::{OPENED, SWEEPS, SideBySide};
 
 /// No history goes beyond it (in 2413): monotonic time ends with the 584 years of a [`Span`].
@@ -23,9 +23,9 @@ pub enum Step {
         tier: u8,
         pool: u8,
         cost: u8,
-        /// What it has of its own.
+        /// Its own limits.
         own: Option<u8>,
-        /// If it is a user: the tier of its account, how many users that may have, and what it has of its own.
+        /// If it is a user: the tier of its account, how many users that may have, and its own limits.
         of: (u8, u8, Option<u8>),
         ready: bool,
         max_wait_s: Option<u8>,
@@ -72,7 +72,7 @@ pub enum Reading {
     At(u64),
 }
 
-/// Which job: mostly one in the house, sometimes any that ever was, sometimes one that never was.
+/// Which job: mostly one in flight, sometimes any that ever was, sometimes one that never was.
 #[derive(Clone, Copy, Debug)]
 pub struct Pick(pub u8);
 
@@ -91,9 +91,9 @@ impl SideBySide {
                 prefer_wait_s,
             } => {
                 let secs = |secs: Option<u8>| secs.map(|secs| Span::from_secs(secs.into()));
-                let ask = request(who(*caller), self.tier(*tier))
+                let ask = request(nth_caller(*caller), self.tier(*tier))
                     .own(its_own.map(own))
-                    .delegate(self.delegate(who(*caller), *of))
+                    .delegate(self.delegate(nth_caller(*caller), *of))
                     .cost(u32::from(*cost % 6))
                     .to(self.pool(*pool))
                     .ready(*ready)
@@ -120,7 +120,7 @@ impl SideBySide {
                 units,
             } => Call::Remember {
                 window: self.model.windows().cycle().nth(usize::from(*window))?,
-                caller: who(*caller),
+                caller: nth_caller(*caller),
                 admitted: self.off(-before_ms),
                 units: *units,
             },
@@ -175,10 +175,10 @@ impl SideBySide {
         let at = usize::from(pick / 16);
         let jobs = self.model.jobs();
         match pick % 16 {
-            0 => self.stranger,
+            0 => self.unknown,
             1 | 2 if !self.names.is_empty() => self.names[self.names.len() - 1 - at % self.names.len()],
             _ if !jobs.is_empty() => self.names[jobs[at % jobs.len()].number],
-            _ => self.stranger,
+            _ => self.unknown,
         }
     }
 
