@@ -210,7 +210,7 @@ fn throughput(threads: u64) -> f64 {
 }
 
 /// Ten million addresses, once each: known callers are served throughout, and memory stays within its bound.
-fn flood_of_strangers() {
+fn measure_flood() {
     let (bench, names, before) = (Limits::new(&[(Kind::Fixed, flood::NUMBER)]), names(), resident_bytes());
     let began = now();
     let seen = flood::flood(&bench.limiter, &bench.rules, &names, FLOOD);
@@ -238,7 +238,7 @@ fn by_hand(_: &mut Criterion) {
         "limits/throughput: one thread {one:.0}, two {two:.0} decisions a second: {:.2} times",
         two / one
     );
-    flood_of_strangers();
+    measure_flood();
 }
 
 fn resident_bytes() -> u64 {

@@ -64,7 +64,7 @@ fn shards_are_locked_in_one_order() {
         });
     }
     for _ in 0..3 {
-        let admitted = ended.recv_timeout(PATIENCE).expect("nobody waits for ever");
+        let admitted = ended.recv_timeout(PATIENCE).expect("no deadlock");
         assert_eq!(admitted, DECISIONS);
     }
 }

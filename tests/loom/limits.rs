@@ -1,4 +1,4 @@
-//! Request limits while they are loaded anew, every interleaving: does somebody get more than its limit, is it charged twice, and does
+//! Request limits while they are reloaded, every interleaving: does a caller get more than its limit, is it charged twice, and does
 //! a request that is told that its rules are stale find the newest ones?
 
 use std::sync::Arc;
@@ -91,7 +91,7 @@ fn a_decision_races_with_a_reload() {
         published.reload(&limiter, &new);
         let decided = asking.join().expect("no panic");
         let (is_first, by_new) = decided.expect("a request with stale rules finds the new ones");
-        assert!(is_first, "nobody came before it");
+        assert!(is_first, "no request came before it");
         // Of each shard one is counted by what was kept, and by what is new only if that decided.
         let [kept, counted_by_new] = limiter.counted(&new)[..] else {
             panic!("there are two limits")
@@ -129,8 +129,8 @@ fn two_reloads_race() {
     });
 }
 
-/// A reload holds all shards while it locks the gate state; a request takes one after the other. Nobody waits for ever, and one that is told that
-/// its generation is stale finds the newest one, by which the gate lets it in.
+/// A reload holds all shards while it locks the gate state; a request takes one after the other. None waits for ever, and one that is told that
+/// its generation is stale finds the newest one, by which the gate admits it.
 #[test]
 fn a_request_meets_a_reload_of_limits_and_gate() {
     with_every_shard(|| {

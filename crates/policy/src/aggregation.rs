@@ -6,7 +6,7 @@
 //! group is in flight; then the network is counted individually, beginning with all that they have used. It may be refused too
 //! early, never too late: a flood lifts no quota.
 //!
-//! Request limits have a table of their own (`limits`). Accounts and users need none of this: strangers can't create them.
+//! Request limits have a table of their own (`limits`). Accounts and users need none of this: clients can't create them.
 
 use super::Policy;
 use super::caller::{Caller, NetworkId, Whereabouts};

@@ -45,7 +45,7 @@ fn begins(harness: &mut Harness, number: u64) -> Option<JobId> {
     let mut ask = ask(0, 0);
     ask.caller = Caller::Network(harness.policy.counted_as(whereabouts(number), harness.now));
     let Admission::Running { grant, .. } = harness.policy.enter(&ask, harness.now).ok()? else {
-        panic!("there is a slot for everybody")
+        panic!("there are slots for all")
     };
     Some(grant.job)
 }

@@ -100,23 +100,23 @@ fn a_reload_switches_between_fifo_and_fair() {
 
 /// Serves `slots` jobs while a job of priority 6 is always queued, and returns the grants of the jobs of priority 0 that have
 /// been queued since the beginning.
-fn flood(rules: impl Into<Rules>, lowly: u64, slots: u32) -> Vec<Grant> {
+fn flood(rules: impl Into<Rules>, low: u64, slots: u32) -> Vec<Grant> {
     let (mut harness, running) = Harness::busy(rules);
-    for number in 0..lowly {
+    for number in 0..low {
         harness.queues(&ask(number, 0));
     }
     let mut on_the_way = running[0];
-    let mut to_the_lowly = Vec::new();
+    let mut to_the_lowest = Vec::new();
     for round in 0..slots {
         harness.pass(Span::from_secs(1));
         harness.queues(&ask(10_000 + u64::from(round), 6));
-        let grant = harness.succeeds(on_the_way).expect("somebody waits");
+        let grant = harness.succeeds(on_the_way).expect("a job is queued");
         if grant.priority.get() == 0 {
-            to_the_lowly.push(grant);
+            to_the_lowest.push(grant);
         }
         on_the_way = grant.job;
     }
-    to_the_lowly
+    to_the_lowest
 }
 
 #[test]

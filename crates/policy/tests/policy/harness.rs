@@ -69,7 +69,7 @@ impl Harness {
         self.policy.follow_clock(reading, self.now, STEP_MAX)
     }
 
-    /// Other rules, of a file that lists nobody.
+    /// Other rules, of a file that lists no account.
     pub fn reload(&mut self, rules: impl Into<Rules>) -> Vec<Grant> {
         let rules = self.ids.assign(&rules.into()).expect("few names");
         self.policy.reload(Arc::new(rules), |_| None, self.now)

@@ -17,7 +17,7 @@ use super::rules::{LimitExt, block};
 use super::seeded::{runner, say};
 
 const HISTORIES: u32 = 1_500;
-/// Fewer, and the histories tell nothing of refusals, or of those who come back.
+/// Fewer, and the histories tell nothing of refusals, or of retries.
 const REFUSALS_MIN: u64 = 20_000;
 const RETURNS_MIN: u64 = 1_000;
 

@@ -1,11 +1,11 @@
-//! More networks than may be counted one by one (semantics §7.9): nobody gets more than its limit by being aggregated out, who is counted by
-//! itself is not disturbed, and what was aggregated comes apart again.
+//! More networks than may be counted individually (semantics §7.9): aggregation lifts no limit, callers with their own counter are not
+//! affected, and aggregated ones get their own counter again.
 //!
-//! Bugs of the first table are told here. A prefix that found its row full took over the lightest counter; whose that had been was
-//! forgotten, and who came out of it began anew. Who was counted with its prefix stayed there for as long as the window was never
-//! empty: with a sliding window that is as long as two of the neighbours go on. A penalty that was shorter than the window lasted until
-//! there was room for one request, and then let in as many as the limit. Who was refused for what its neighbours had sent was blocked for
-//! it. And rows were told by prefix, so that one stranger with an IPv6 /32 filled all of them.
+//! Regressions of the first table. A prefix in a full row took over the lightest counter, whose previous prefix was forgotten and began
+//! anew. A caller counted with its prefix stayed there while the window was never empty: with a sliding window as long as two callers of
+//! that prefix go on. A penalty shorter than the window lasted until one request fitted, and then admitted as many as the limit. A caller
+//! that was refused for the requests of others with its prefix was blocked for it. Rows were chosen by prefix, so that one client with
+//! an IPv6 /32 filled all of them.
 
 use std::collections::HashMap;
 
@@ -59,13 +59,13 @@ impl Limiter {
         match &decided {
             Ok(_) => self.admitted.entry(subject.id).or_default().push(now),
             Err(Refused::Limited { .. }) => self.refused.entry(subject.id).or_default().push(now),
-            Err(Refused::Blocked { .. }) => self.has_earned_it(subject),
+            Err(Refused::Blocked { .. }) => self.check_block(subject),
         }
         decided.is_ok()
     }
 
-    /// Who is blocked was refused often enough within the time.
-    fn has_earned_it(&self, subject: Subject) {
+    /// A blocked subject was refused often enough within the time.
+    fn check_block(&self, subject: Subject) {
         let (rule, refused) = (self.limit().block_after, self.refused.get(&subject.id));
         let (rule, refused) = (rule.expect("a rule has blocked it"), refused.expect("it was refused"));
         let mut stretches = refused.windows(rule.refusals as usize);
@@ -89,13 +89,13 @@ impl Limiter {
         }
     }
 
-    /// Callers counted by themselves, and requests by prefix.
+    /// Callers counted individually, and requests counted by prefix.
     fn counted(&self) -> (usize, u64) {
         let counted = self.shards.iter().map(|shard| shard.counted(ID));
         counted.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
-    fn nobody_got_more_than_its_limit(&self) {
+    fn check_limits(&self) {
         for times in self.admitted.values() {
             for (first, from) in times.iter().enumerate() {
                 for (more, to) in times[first..].iter().enumerate() {
@@ -116,7 +116,7 @@ fn at(now: Timestamp) -> Moment {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// One of a few networks that come again and again.
+    /// A request of one of a few networks.
     Request(u64),
     /// Many that come once, out of as many prefixes.
     Flood {
@@ -168,7 +168,7 @@ fn aggregation_lifts_no_limit() {
                     Step::Sweep => limiter.sweep(now),
                 }
             }
-            limiter.nobody_got_more_than_its_limit();
+            limiter.check_limits();
             Ok(())
         },
     );
@@ -192,7 +192,7 @@ fn a_prefix_in_a_full_row_lifts_no_limit() {
     let millis = |millis| Timestamp::ZERO + Span::from_millis(millis);
     for others in 0..40 {
         let mut limiter = Limiter::new(plain(Kind::Sliding, 4, SECOND), 1);
-        assert!(limiter.ask(in_one_row(1_000), millis(0)), "it is counted by itself");
+        assert!(limiter.ask(in_one_row(1_000), millis(0)), "it is counted individually");
         for prefix in 1..=others {
             for _ in 0..3 {
                 limiter.ask(in_one_row(prefix), millis(0));
@@ -211,7 +211,7 @@ fn a_prefix_in_a_full_row_lifts_no_limit() {
 #[test]
 fn aggregated_callers_are_counted_apart_again() {
     let mut limiter = Limiter::new(plain(Kind::Sliding, 5, SECOND), 3);
-    // Others take all the places, so that two neighbours share a counter at first.
+    // Others take all the counters, so that two networks with one prefix share one at first.
     for other in 100..103 {
         limiter.ask(of_network(other, other), Timestamp::ZERO);
     }
@@ -241,49 +241,49 @@ fn a_short_penalty_lifts_no_limit() {
             .filter(|ms| admitted(&mut limiter, *ms) && *ms > 60_000)
             .count();
         assert!(late <= 11, "{kind:?}: {late} within eleven seconds");
-        limiter.nobody_got_more_than_its_limit();
+        limiter.check_limits();
     }
 }
 
-/// A limit of five in a minute on a door where ten others have all the places, with a rule that blocks for an hour after three refusals.
-/// Five neighbours of number 300 have used up what their prefix may.
-fn used_up_by_neighbours() -> Limiter {
+/// A limit of five in a minute, with all counters taken by ten other networks, and a rule that blocks for an hour after three refusals.
+/// Five networks with the prefix of number 300 have used up what the prefix may send.
+fn used_up_by_its_prefix() -> Limiter {
     let block = block(3, Span::from_secs(60), Span::from_secs(3_600));
     let limit = plain(Kind::Fixed, 5, Span::from_secs(60)).block_after(block);
     let mut limiter = Limiter::new(limit, 10);
     for other in 100..110 {
         limiter.ask(of_network(other, other), Timestamp::ZERO);
     }
-    for neighbour in 200..205 {
-        assert!(limiter.ask(of_network(neighbour, 7), Timestamp::ZERO + SECOND));
+    for other in 200..205 {
+        assert!(limiter.ask(of_network(other, 7), Timestamp::ZERO + SECOND));
     }
     limiter
 }
 
 #[test]
 fn nobody_is_blocked_for_others_of_its_prefix() {
-    let (mut limiter, me) = (used_up_by_neighbours(), of_network(300, 7));
+    let (mut limiter, me) = (used_up_by_its_prefix(), of_network(300, 7));
     for _ in 0..9 {
         assert!(
             !limiter.ask(me, Timestamp::ZERO + SECOND),
-            "its neighbours have used it up"
+            "others with its prefix have used it up"
         );
     }
     let later = Timestamp::ZERO + Span::from_secs(120);
     limiter.sweep(later);
-    assert!(limiter.ask(me, later), "it has never had a request let in");
+    assert!(limiter.ask(me, later), "none of its requests was admitted before");
 }
 
 #[test]
 fn inherited_counts_block_nobody() {
-    let (mut limiter, me) = (used_up_by_neighbours(), of_network(300, 7));
-    // A minute after the ten others there is room, and the counter that it shared goes on for a second.
+    let (mut limiter, me) = (used_up_by_its_prefix(), of_network(300, 7));
+    // A minute after the ten others there is capacity, and the counter that it shared goes on for a second.
     let room = Timestamp::ZERO + Span::from_millis(60_500);
     limiter.sweep(room);
     for _ in 0..9 {
         assert!(!limiter.ask(me, room));
     }
-    assert!(limiter.counted().0 > 0, "it is counted by itself");
+    assert!(limiter.counted().0 > 0, "it is counted individually");
     let (later, before) = (room + SECOND, limiter.refused[&me.id].len());
     let admitted = (0..12).filter(|_| limiter.ask(me, later)).count();
     assert_eq!(admitted, 5, "a second later its counter is empty");
@@ -294,7 +294,7 @@ fn inherited_counts_block_nobody() {
     );
 }
 
-/// One stranger has an IPv6 /32: 65,536 prefixes in one region. Others are in prefixes and regions of their own.
+/// One client has an IPv6 /32: 65,536 prefixes in one region. Others have prefixes and regions of their own.
 #[test]
 fn a_flood_from_one_region_affects_only_its_row() {
     // With 64 rows in each shard.
@@ -308,15 +308,18 @@ fn a_flood_from_one_region_affects_only_its_row() {
             limiter.ask(of_the_flood, Timestamp::ZERO);
         }
         let stranger = |number| of_network(500_000_000 + number, 900_000_000 + number);
-        let denied = (0..2_000_u64)
+        let refused = (0..2_000_u64)
             .filter(|number| !limiter.ask(stranger(*number), Timestamp::ZERO))
             .count();
         // One in 64 lies in the flood's row by chance.
-        assert!(denied <= 2 * 2_000 / 64, "{callers_max}: {denied} of 2,000 are denied");
+        assert!(
+            refused <= 2 * 2_000 / 64,
+            "{callers_max}: {refused} of 2,000 are refused"
+        );
     }
 }
 
-/// One prefix alone has more networks than are counted one by one: a /48 has 65,536 of them.
+/// One prefix alone has more networks than are counted individually: a /48 has 65,536 of them.
 #[test]
 fn one_prefix_leaves_counters_for_the_others() {
     let max = 16_384;
@@ -333,6 +336,6 @@ fn one_prefix_leaves_counters_for_the_others() {
     let shared = limiter.counted().1 - aggregated;
     assert!(
         shared < 100,
-        "{shared} of 1,000 strangers are not counted by themselves: those of its shard"
+        "{shared} of 1,000 networks are not counted individually: those of its shard"
     );
 }

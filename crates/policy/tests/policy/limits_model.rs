@@ -231,7 +231,7 @@ impl History {
         match limit.kind {
             Kind::Fixed => fixed(&counting, limit, number, at),
             Kind::Aligned => {
-                // Where the clock was set, another window has begun as soon as somebody looked.
+                // Where the clock was set, another window has begun with the first look.
                 let since = self
                     .looked
                     .iter()

@@ -339,8 +339,8 @@ fn a_changed_caller_budget_applies_at_once() {
     let limit = plain(Kind::Fixed, 1, HOUR);
     let mut limiter = Limiter::new(vec![limit.clone()]);
     let mut next = 0;
-    let mut counted = |limiter: &mut Limiter, strangers: u64| {
-        for _ in 0..strangers {
+    let mut counted = |limiter: &mut Limiter, networks: u64| {
+        for _ in 0..networks {
             next += 1;
             let counter = counter(LimitId(0), &limiter.rules, of_network(next, next));
             _ = limiter.decide(&[counter], secs(0));
@@ -355,10 +355,10 @@ fn a_changed_caller_budget_applies_at_once() {
     limiter.reload_rules(rules(vec![limit.clone()], 1_200), secs(0));
     assert_eq!(counted(&mut limiter, 1_000), 1_200);
     limiter.reload_rules(rules(vec![limit], 1_000), secs(0));
-    assert_eq!(counted(&mut limiter, 1_000), 1_200, "who is counted stays so");
+    assert_eq!(counted(&mut limiter, 1_000), 1_200, "counted callers stay counted");
 }
 
-/// A limit that isn't enforced does all that it would do, but refuse: so switching it on surprises nobody.
+/// A limit that isn't enforced does all that it would do, but refuse: so enforcing it later brings no surprise.
 #[test]
 fn unenforced_limits_count_and_can_be_enforced_later() {
     let limit = |enforce| plain(Kind::Fixed, 2, MINUTE).penalty(HOUR).enforced(enforce);

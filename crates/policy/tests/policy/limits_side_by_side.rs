@@ -174,7 +174,7 @@ impl SideBySide {
         self.rules = new;
     }
 
-    /// Nobody ever got more than its limit.
+    /// No subject ever got more than its limit.
     pub fn finish(&self) {
         let of_limit =
             |(limit, stretches)| Vec::into_iter(stretches).map(move |stretch| (Limit::clone(limit), stretch));
@@ -235,7 +235,7 @@ impl SideBySide {
         if met().any(|counter| counter.enforced == 0) {
             return;
         }
-        let asked = self.asked.as_ref().expect("somebody has just asked");
+        let asked = self.asked.as_ref().expect("a request has just been made");
         let is_refused = asked.is_refused;
         if more >= 0 {
             assert!(

@@ -102,7 +102,7 @@ fn a_debit_belongs_to_the_month_of_admission() {
 
 #[test]
 fn a_job_that_ends_after_midnight_debits_the_old_day() {
-    // Nobody asks what time it is between the period's end and the job's: the page is turned only after the debit.
+    // The clock isn't read between the period's end and the job's: the period begins only after the debit.
     let mut harness = in_may(limited(&[months()], &[2]));
     let job = harness.runs(&ask(1, 3)).job;
     harness.pass(JUNE.since(MAY));
@@ -136,7 +136,7 @@ fn the_refusing_quota_is_the_one_that_lasts_longest() {
     );
 }
 
-/// A calendar that was new in reloaded rules began its present period when somebody next asked what time it was. A job that
+/// Regression: a calendar that was new in reloaded rules began its current period when the clock was next read. A job that
 /// ended before wrote its debit on the page of the time before, which was then thrown away.
 #[test]
 fn a_new_calendar_counts_jobs_that_end_at_once() {

@@ -83,7 +83,7 @@ fn a_relocating_job_gets_the_next_slot_before_the_queue() {
     assert_eq!(harness.policy.jobs_of(&caller(1)), 1, "but its caller's concurrency");
 
     harness.pass(Span::from_secs(2));
-    let moved = harness.succeeds(second).expect("somebody moves");
+    let moved = harness.succeeds(second).expect("a job moves");
     assert_eq!((moved.job, moved.server), (first, SECOND));
     assert_eq!(moved.waited, Span::from_secs(2), "since it gave its slot up");
     assert_eq!(of(harness.succeeds(first)), Some((highest, SECOND)));

@@ -38,7 +38,7 @@ fn an_upload_gets_the_idle_slot_if_the_queue_is_full() {
 
     // The slot is held while it uploads, so queued jobs wait for it.
     assert_eq!(harness.policy.ask_slot(queued[0], harness.now), None);
-    let next = harness.succeeds(newcomer.job).expect("somebody asks for a slot");
+    let next = harness.succeeds(newcomer.job).expect("a job asks for a slot");
     assert_eq!(next.job, queued[0]);
     harness.succeeds(second.job);
 }

@@ -238,10 +238,10 @@ fn the_fair_estimate_counts_only_jobs_served_first() {
     let mut on_the_way = running[0];
     for _ in 0..2 {
         harness.pass(SLOT_TIME);
-        on_the_way = harness.succeeds(on_the_way).expect("somebody waits").job;
+        on_the_way = harness.succeeds(on_the_way).expect("a job is queued").job;
     }
     harness.pass(SLOT_TIME);
-    let grant = harness.succeeds(on_the_way).expect("somebody waits");
+    let grant = harness.succeeds(on_the_way).expect("a job is queued");
     assert_eq!(
         (grant.job, grant.waited),
         (second, Span::from_secs(6)),

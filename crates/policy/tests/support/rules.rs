@@ -170,7 +170,7 @@ impl RulesBuilder {
         self
     }
 
-    /// Networks that are counted one by one.
+    /// Networks that are counted individually.
     pub fn callers_max(mut self, callers_max: u32) -> Self {
         self.0.callers_max = callers_max;
         self

@@ -56,7 +56,7 @@ impl Model {
 
     pub fn end(&mut self, number: Number, outcome: Outcome, now: Timestamp) -> Option<Granted> {
         self.job(number).filter(|job| !job.is_queued())?;
-        // Without effect on a job that moves; nobody waits for what it leaves.
+        // Without effect on a job that moves; no job waits for what it leaves.
         let next = self.give_back_slot(number, now);
         let job = self.job(number).unwrap().clone();
         self.remove(number);
