@@ -62,7 +62,7 @@ impl Model {
     }
 
     /// §4.
-    pub(super) fn concurrency_has_room(&self, ask: &AdmissionRequest) -> Result<(), Rejection> {
+    fn concurrency_has_room(&self, ask: &AdmissionRequest) -> Result<(), Rejection> {
         for (caller, tier, own) in self.quota_subjects(ask) {
             let limit = own.and_then(|own| own.concurrency).unwrap_or(tier.concurrency);
             let used = self.jobs_of(caller);
@@ -74,12 +74,7 @@ impl Model {
     }
 
     /// §3.1, §3.2, §3.4: a free queue place, or that of a job of the lowest priority, if that is lower.
-    pub(super) fn queue_place(
-        &self,
-        ask: &AdmissionRequest,
-        tier: &Tier,
-        now: Timestamp,
-    ) -> Result<Option<Number>, Rejection> {
+    fn queue_place(&self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<Option<Number>, Rejection> {
         let capacity = self.rules.queue.length;
         if self.queued() < capacity {
             return Ok(None);
@@ -96,7 +91,7 @@ impl Model {
     }
 
     /// §3.9: the least of the four; and no wait that is known to be in vain.
-    pub(super) fn longest_wait(&self, ask: &AdmissionRequest, tier: &Tier) -> Result<Span, Rejection> {
+    fn longest_wait(&self, ask: &AdmissionRequest, tier: &Tier) -> Result<Span, Rejection> {
         let mut longest = self.rules.queue.max_wait;
         for other in [tier.max_wait, ask.max_wait, ask.prefer_wait].into_iter().flatten() {
             longest = longest.min(other);

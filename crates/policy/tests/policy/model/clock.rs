@@ -41,7 +41,7 @@ impl Model {
         }
     }
 
-    pub(super) fn go_back(&mut self, to: UnixTime) {
+    fn go_back(&mut self, to: UnixTime) {
         self.wall.latest = to;
         let jobs = self.jobs.iter_mut().map(|job| &mut job.admitted);
         let seen = self.users.iter_mut().map(|(.., seen)| seen);

@@ -103,7 +103,7 @@ impl Model {
     }
 
     /// A removed upstream stays as it is while a job uses it. So does a removed server, but without slots.
-    pub(super) fn change_pools(&mut self, rules: &Rules) {
+    fn change_pools(&mut self, rules: &Rules) {
         let jobs = &self.jobs;
         let is_used = |pool: UpstreamId| jobs.iter().any(|job| job.pool == pool);
         self.pools
@@ -145,7 +145,7 @@ impl Model {
     }
 
     /// Callers join the ring in the order of their first waiting jobs.
-    pub(super) fn form_rings_anew(&mut self) {
+    fn form_rings_anew(&mut self) {
         for pool in self.pools() {
             let mut line: Vec<Job> = self.in_line(pool).cloned().collect();
             line.sort_by_key(|job| job.placed);

@@ -39,7 +39,7 @@ impl Model {
 
     /// How long a debit may count: a rolling window and the bucket by which it is late; a month of 31 days and the hour that it
     /// is longer by where clocks are put back in it.
-    pub(super) fn memory(&self) -> Span {
+    fn memory(&self) -> Span {
         let memory = |window: &Window| match window {
             Window::Rolling(length) => *length + Span::from_millis(width(*length)),
             Window::Calendar(_) => Span::from_secs(31 * 86_400 + 3_600),

@@ -102,7 +102,7 @@ impl Model {
 }
 
 /// The order in which a whole line is served.
-pub(super) fn serve_all(mut line: Vec<Job>, ring: &[(Caller, u64)], within: Within) -> Vec<Served> {
+fn serve_all(mut line: Vec<Job>, ring: &[(Caller, u64)], within: Within) -> Vec<Served> {
     line.sort_by_key(|job| job.placed);
     let mut order = Vec::new();
     match within {
@@ -143,7 +143,7 @@ pub(super) fn join(ring: &mut Vec<(Caller, u64)>, caller: Caller, turn: u64) {
 }
 
 /// The mean of the first 32 slot times; from then on each new one moves it by 1/32 of the difference. 1 s before any.
-pub(super) fn mean(slot_times: &[Span]) -> u64 {
+fn mean(slot_times: &[Span]) -> u64 {
     if slot_times.is_empty() {
         return Span::from_secs(1).as_nanos();
     }

@@ -45,8 +45,8 @@ impl Model {
         }
     }
 
-    /// The same slot for the same job, elsewhere: it has been handed one before.
-    pub(super) fn move_in(&mut self, number: Number, server: ServerId, now: Timestamp) -> Granted {
+    /// The same slot for the same job, elsewhere: it was granted one before.
+    fn move_in(&mut self, number: Number, server: ServerId, now: Timestamp) -> Granted {
         let job = self.job(number).unwrap();
         let State::Moving { since } = job.state else {
             panic!("{job:?} doesn't move")
@@ -104,7 +104,7 @@ impl Model {
         std::iter::from_fn(|| self.grant_next(pool, now)).collect()
     }
 
-    pub(super) fn asked_first(&self, pool: UpstreamId) -> Number {
+    fn asked_first(&self, pool: UpstreamId) -> Number {
         self.in_line(pool).min_by_key(|job| job.placed).unwrap().number
     }
 }

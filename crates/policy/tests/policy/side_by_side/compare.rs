@@ -118,18 +118,13 @@ impl SideBySide {
         self.fair_refusal(ask, decision, expected, before);
     }
 
-    pub(super) fn begun_anew(&mut self) {
+    fn begun_anew(&mut self) {
         let has_windows = self.model.windows().next().is_some();
         assert_eq!(self.policy.has_new_windows(), has_windows);
         self.has_emptied = true;
     }
 
-    pub(super) fn same_entry(
-        &mut self,
-        ask: &AdmissionRequest,
-        decision: &Result<Admission, Refusal>,
-        expected: &Entered,
-    ) {
+    fn same_entry(&mut self, ask: &AdmissionRequest, decision: &Result<Admission, Refusal>, expected: &Entered) {
         match (decision, expected) {
             (Ok(Admission::Running { grant, .. }), Entered::Running(granted)) => {
                 self.name(grant.job);
@@ -166,7 +161,7 @@ impl SideBySide {
         }
     }
 
-    pub(super) fn same_expiry(&mut self, job: JobId, refusal: Option<&Refusal>) {
+    fn same_expiry(&mut self, job: JobId, refusal: Option<&Refusal>) {
         let known = self.number(job);
         let held = known.and_then(|number| self.model.jobs().iter().find(|job| job.number == number).cloned());
         let expected = known.and_then(|number| self.model.expire(number));
@@ -182,7 +177,7 @@ impl SideBySide {
         }
     }
 
-    pub(super) fn same_refusals(&mut self, turned: &[Displaced]) {
+    fn same_refusals(&mut self, turned: &[Displaced]) {
         let mut numbers: Vec<Number> = turned
             .iter()
             .map(|displaced| self.number(displaced.job).unwrap())
@@ -195,7 +190,7 @@ impl SideBySide {
         }
     }
 
-    pub(super) fn same_grants(&self, grants: &[Grant], granted: &[Granted]) {
+    fn same_grants(&self, grants: &[Grant], granted: &[Granted]) {
         assert_eq!(grants.len(), granted.len(), "{grants:?} but should be {granted:?}");
         for (grant, granted) in grants.iter().zip(granted) {
             self.same_grant(Some(*grant), Some(*granted));
@@ -203,7 +198,7 @@ impl SideBySide {
     }
 
     /// After all parts were swept, no caller without a debit is known.
-    pub(super) fn same_debtors(&mut self) {
+    fn same_debtors(&mut self) {
         let wall = self.model.wall_clock(self.now);
         let callers: Vec<Caller> = callers().collect();
         for caller in &callers {
@@ -213,7 +208,7 @@ impl SideBySide {
         assert_eq!(self.policy.debtors(), self.model.debits().debtors(&callers, wall));
     }
 
-    pub(super) fn same_grant(&self, grant: Option<Grant>, granted: Option<Granted>) {
+    fn same_grant(&self, grant: Option<Grant>, granted: Option<Granted>) {
         let named = grant.map(|grant| Granted {
             number: self.number(grant.job).expect("a slot goes to an admitted job"),
             server: grant.server,
@@ -224,13 +219,13 @@ impl SideBySide {
         assert_eq!(named, granted, "the slot goes to another than it should");
     }
 
-    pub(super) fn estimate_for(&self, ask: &AdmissionRequest) -> Span {
+    fn estimate_for(&self, ask: &AdmissionRequest) -> Span {
         self.model
             .estimate(ask.pool, self.model.rules().tier(ask.tier).priority)
     }
 }
 
-pub(super) fn rejection_of(refusal: &Refusal) -> Rejection {
+fn rejection_of(refusal: &Refusal) -> Rejection {
     match *refusal {
         Refusal::TooManyUsers { limit } => Rejection::TooManyUsers { limit },
         Refusal::QuotaDepleted {

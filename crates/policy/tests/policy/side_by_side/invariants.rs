@@ -49,7 +49,7 @@ impl SideBySide {
     }
 
     /// §9.1, and every count that the policy shows, recounted.
-    pub(super) fn check_counts(&self) {
+    fn check_counts(&self) {
         let stats = self.policy.stats();
         let in_flight = self.policy.in_flight();
         assert_eq!(
@@ -95,7 +95,7 @@ impl SideBySide {
     }
 
     /// The policy has the same jobs in the same states.
-    pub(super) fn check_jobs(&self) {
+    fn check_jobs(&self) {
         assert_eq!(self.policy.jobs().count(), self.model.jobs().len());
         for expected in self.model.jobs() {
             let job = self.policy.job(self.names[expected.number]).expect("it is in flight");
@@ -118,7 +118,7 @@ impl SideBySide {
 
     /// §9.2: as many as there are queue places and slots, or, after these became fewer, no more than before. A job that moves had a
     /// slot, and no other gets its first one before it: so no more move than there were slots.
-    pub(super) fn check_bounds(&self, before: &Before) {
+    fn check_bounds(&self, before: &Before) {
         let queued = self.policy.waiting().iter().sum::<u32>();
         assert!(
             queued <= self.policy.rules().queue.length || queued <= before.queued,
@@ -151,14 +151,14 @@ impl SideBySide {
     }
 
     /// §3.7: no job waits for a slot of a pool that has a free one.
-    pub(super) fn check_nothing_idle(&self) {
+    fn check_nothing_idle(&self) {
         let asks = |state| matches!(state, State::Waiting | State::Moving { .. });
         for (_, job) in self.policy.jobs().filter(|(_, job)| asks(job.state)) {
             assert!(!self.is_idle(job.pool), "§3.7: a slot is idle while {job:?} waits");
         }
     }
 
-    pub(super) fn is_idle(&self, pool: UpstreamId) -> bool {
+    fn is_idle(&self, pool: UpstreamId) -> bool {
         let free = |server| self.model.running_on(pool, server) < self.model.slots_of(pool, server);
         self.model.servers(pool).any(free)
     }

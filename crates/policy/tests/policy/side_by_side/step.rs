@@ -140,11 +140,7 @@ impl SideBySide {
         nth_tier(self.model.rules(), tier.into())
     }
 
-    pub(super) fn delegate(
-        &self,
-        caller: Caller,
-        (tier, users, its_own): (u8, u8, Option<u8>),
-    ) -> Option<Box<Delegate>> {
+    fn delegate(&self, caller: Caller, (tier, users, its_own): (u8, u8, Option<u8>)) -> Option<Box<Delegate>> {
         let Caller::User { of, .. } = caller else { return None };
         Some(Box::new(Delegate {
             account: of,
@@ -155,7 +151,7 @@ impl SideBySide {
     }
 
     /// That long after what the wall clock should read.
-    pub(super) fn off(&self, by_ms: i64) -> UnixTime {
+    fn off(&self, by_ms: i64) -> UnixTime {
         let expected = self.model.wall_expected(self.now).as_millis();
         LATEST.min(UnixTime::from_millis(expected.saturating_add_signed(by_ms)))
     }
@@ -171,7 +167,7 @@ impl SideBySide {
         LATEST.min(at)
     }
 
-    pub(super) fn pick(&self, Pick(pick): Pick) -> JobId {
+    fn pick(&self, Pick(pick): Pick) -> JobId {
         let at = usize::from(pick / 16);
         let jobs = self.model.jobs();
         match pick % 16 {
