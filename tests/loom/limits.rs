@@ -129,8 +129,8 @@ fn two_reloads_race() {
     });
 }
 
-/// A reload holds all shards while it locks the gate state; a request takes one after the other. None waits for ever, and one that is told that
-/// its generation is stale finds the newest one, by which the gate admits it.
+/// A reload holds all shards while it locks the gate state; a request locks one after the other. None waits for ever, and one
+/// that is told that its generation is stale finds the newest one, by which the gate admits it.
 #[test]
 fn a_request_meets_a_reload_of_limits_and_gate() {
     with_every_shard(|| {

@@ -111,8 +111,8 @@ fn a_job_that_ends_after_midnight_debits_the_old_day() {
     assert!(!harness.policy.has_debit(&caller(1)));
 }
 
-/// Regression: the refusal named the first quota without headroom. So a caller that had spent both the day's and the month's was told to come back
-/// tomorrow, and then told once more to come back in three weeks.
+/// Regression: the refusal named the first quota without headroom. So a caller that had spent both the day's and the month's
+/// was told to retry tomorrow, and then told once more to retry in three weeks.
 #[test]
 fn the_refusing_quota_is_the_one_that_lasts_longest() {
     let mut harness = in_may(limited(&[Window::Rolling(DAY), months()], &[2, 2]));
