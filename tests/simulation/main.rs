@@ -1,6 +1,6 @@
 //! Hours of mixed load in seconds: the real gate under tokio's paused time, from a seed.
 //!
-//! After every event the gate is checked (semantics §9.2, §9.3, §2.5); at the end nothing may be left (§9.1, §9.5), and the
+//! After every event the gate is checked (rules §9.2, §9.3, §2.5); at the end nothing may be left (§9.1, §9.5), and the
 //! same seed must give the same history (§9.6). Replay with `TIERGATE_SEED=… cargo test --test simulation`.
 
 #[path = "../../crates/policy/tests/support/request.rs"]
@@ -223,7 +223,7 @@ impl Search {
         }
     }
 
-    /// What the proxy does if a server can't be reached (semantics §2.7).
+    /// What the proxy does if a server can't be reached (rules §2.7).
     async fn relocate(&self, permit: Permit, gate: &Arc<Gate>, history: &History) -> Option<Permit> {
         let clock = *gate.clock();
         let server = permit.server();

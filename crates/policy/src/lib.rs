@@ -205,7 +205,7 @@ impl Policy {
         })
     }
 
-    /// Whether the queue has a place: a free one (`None`), or that of a job of lower priority (semantics §3.2, §3.4).
+    /// Whether the queue has a place: a free one (`None`), or that of a job of lower priority (rules §3.2, §3.4).
     fn queue_place(&mut self, ask: &AdmissionRequest, tier: &Tier, now: Timestamp) -> Result<Option<u32>, Refusal> {
         let capacity = self.rules.queue.length;
         if self.queue.len() < capacity {

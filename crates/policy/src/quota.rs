@@ -143,7 +143,7 @@ impl Quotas {
     }
 
     /// Begins the periods that are due. `in_flight` are the jobs in flight with their caller, held units and admission time:
-    /// what they hold belongs to the period of their admission (semantics §5.6).
+    /// what they hold belongs to the period of their admission (rules §5.6).
     pub(super) fn turn(&mut self, now: UnixTime, in_flight: impl Iterator<Item = (Caller, u32, UnixTime)> + Clone) {
         for counts in self.all_mut() {
             if let Counts::Paged(paged) = counts

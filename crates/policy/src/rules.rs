@@ -220,7 +220,7 @@ pub struct Rules {
     /// The request limits, in the file's order. At most [`LIMITS_MAX`].
     pub limits: Vec<Limit>,
     /// Networks that each request limit, and the quotas, count individually; any more share counters by prefix
-    /// (semantics §7.9).
+    /// (rules §7.9).
     pub callers_max: u32,
 }
 

@@ -19,7 +19,7 @@ impl Policy {
     }
 
     /// The job's server could not be reached: marks it down and moves the job to another server that is up, at once or as soon
-    /// as a slot is free (semantics §2.7). Nothing happens if the job holds no slot.
+    /// as a slot is free (rules §2.7). Nothing happens if the job holds no slot.
     ///
     /// No other job gets a slot by this: the server that the job leaves is down, and if another one had a free slot, nothing
     /// was waiting for it.
@@ -90,7 +90,7 @@ impl Policy {
         std::iter::from_fn(|| self.next(pool, now)).collect()
     }
 
-    /// Hands a free slot to the first moving job, otherwise to the next in the order of service (semantics §3.5–7).
+    /// Hands a free slot to the first moving job, otherwise to the next in the order of service (rules §3.5–7).
     pub(super) fn next(&mut self, pool: UpstreamId, now: Timestamp) -> Option<Grant> {
         let server = self.pools[pool].free()?;
         if let Some(index) = self.pools[pool].moving.head() {

@@ -1,4 +1,4 @@
-//! More networks than are counted individually (semantics §7.9): they take no more memory than configured, no quota is lifted for them,
+//! More networks than are counted individually (rules §7.9): they take no more memory than configured, no quota is lifted for them,
 //! and known callers are not affected.
 //!
 //! Regression: a caller that left an aggregate as soon as there was capacity began with nothing used.

@@ -1,5 +1,5 @@
 //! A model of usage, so simple that it is obviously right: every debit is kept with the time of its job's admission, and every
-//! question is answered by looking at all of them. Written from the rules (semantics §5), not from the policy.
+//! question is answered by looking at all of them. Written from docs/rules.md (§5), not from the policy.
 //!
 //! Holds and limits are elsewhere in the model, and nothing is ever forgotten.
 

@@ -1,4 +1,4 @@
-//! Which job is displaced, and how often a caller may displace one (semantics §3.2, §3.4).
+//! Which job is displaced, and how often a caller may displace one (rules §3.2, §3.4).
 
 use tiergate_policy::JobId;
 use tiergate_policy::refusal::{Reason, Refusal};

@@ -1,4 +1,4 @@
-//! The order of service: strict priority, turns within one, and the lifeline (semantics §3.5–7).
+//! The order of service: strict priority, turns within one, and the lifeline (rules §3.5–7).
 
 use tiergate_policy::rules::{Rules, Within};
 use tiergate_policy::time::Span;

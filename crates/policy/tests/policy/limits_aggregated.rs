@@ -1,4 +1,4 @@
-//! More networks than may be counted individually (semantics §7.9): aggregation lifts no limit, callers with their own counter are not
+//! More networks than may be counted individually (rules §7.9): aggregation lifts no limit, callers with their own counter are not
 //! affected, and aggregated ones get their own counter again.
 //!
 //! Regressions of the first table. A prefix in a full row took over the lightest counter, whose previous prefix was forgotten and began

@@ -1,5 +1,5 @@
 //! A model of request limits, so simple that it is obviously right: the time of each request is kept for ever, and every question is
-//! answered by looking at all of them. Written from the rules (semantics §7), not from the policy. Its tables are never full.
+//! answered by looking at all of them. Written from docs/rules.md (§7), not from the policy. Its tables are never full.
 
 use std::collections::HashMap;
 use std::sync::Arc;

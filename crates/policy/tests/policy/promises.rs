@@ -1,4 +1,4 @@
-//! What quotas promise, checked without the policy's buckets where possible (semantics §5.2, §5.4, §9.4): nothing expires early,
+//! What quotas promise, checked without the policy's buckets where possible (rules §5.2, §5.4, §9.4): nothing expires early,
 //! or more than one bucket late; no window of its length ever holds more than the limit; and no caller is refused for longer
 //! than it was told.
 

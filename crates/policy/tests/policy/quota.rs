@@ -1,4 +1,4 @@
-//! Quotas, rule by rule (semantics §5), and regressions.
+//! Quotas, rule by rule (rules §5), and regressions.
 
 use tiergate_policy::caller::{AccountId, Caller};
 use tiergate_policy::refusal::Refusal;
@@ -201,7 +201,7 @@ fn counts_belong_to_the_window_not_to_the_tier() {
     harness.refused(&ask(1, 3));
 }
 
-/// A window that a reload has made counts from a debit's number on; below, debits are to be read back (semantics §5.5).
+/// A window that a reload has made counts from a debit's number on; below, debits are to be read back (rules §5.17).
 #[test]
 fn a_new_window_counts_what_nobody_reads_back() {
     let mut harness = in_may(limited(&[Window::Rolling(DAY)], &[9]));

@@ -1,4 +1,4 @@
-//! Bodies that have not wholly arrived: where they wait, and where they upload when the queue is full (semantics §6).
+//! Bodies that have not wholly arrived: where they wait, and where they upload when the queue is full (rules §6).
 
 use tiergate_policy::refusal::{Reason, Refusal};
 use tiergate_policy::time::Span;

@@ -1,5 +1,5 @@
 //! A model of the policy, so simple that it is obviously right: one list of jobs, and every question is answered by looking at
-//! all of them. Written from the rules (semantics §3, §4, §6), not from the policy.
+//! all of them. Written from docs/rules.md (§3, §4, §6), not from the policy.
 //!
 //! It is slow, and has no structure that could disagree with the list of jobs. What the jobs don't tell is recorded as it
 //! happens: whose turn it is (a ring of callers), every displacement, every slot time and every slot ever granted.

@@ -1,4 +1,4 @@
-//! What is always true (semantics §9), whatever the model decides.
+//! What is always true (rules §9), whatever the model decides.
 
 use tiergate_policy::refusal::Refusal;
 use tiergate_policy::rules::{Priority, ServerId, UpstreamId};

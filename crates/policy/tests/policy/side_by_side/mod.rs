@@ -1,5 +1,5 @@
 //! The policy and the model through one history, side by side: every decision must be the same, and what is always true
-//! (semantics §9) must be true after every step. `histories` draws the histories at random, the fuzzer makes them from bytes.
+//! (rules §9) must be true after every step. `histories` draws the histories at random, the fuzzer makes them from bytes.
 
 mod call;
 mod callers;
