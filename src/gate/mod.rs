@@ -324,7 +324,7 @@ impl Gate {
                     priority: job.priority,
                     pool: job.pool,
                     state: job.state,
-                    in_flight: now.since(job.entered),
+                    age: now.since(job.entered),
                     running: match job.state {
                         State::Running { since, .. } => Some(now.since(since)),
                         _ => None,
@@ -450,7 +450,7 @@ pub struct JobView {
     /// Its state.
     pub state: State,
     /// How long it has been in flight.
-    pub in_flight: Span,
+    pub age: Span,
     /// How long it has held its slot, if it has one.
     pub running: Option<Span>,
 }

@@ -54,7 +54,6 @@ fn jobs(admin: &Admin, account: AccountId) -> Vec<JobLine> {
         Caller::Account(id) | Caller::User { of: id, .. } => id == account,
         Caller::Network(_) => false,
     });
-    view.jobs
-        .sort_by_key(|job| (Reverse(job.priority), Reverse(job.in_flight)));
+    view.jobs.sort_by_key(|job| (Reverse(job.priority), Reverse(job.age)));
     view.jobs.iter().map(|job| admin.line(job, &view.rules)).collect()
 }
