@@ -10,18 +10,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tiergate::cli::CliError;
 use tiergate::cli::account::{self, AccountArgs};
 use tiergate::cli::audit::{self, Audit};
-use tiergate::cli::backup::{self, Backup, Restore};
+use tiergate::cli::backup::{self, Backup, RestoreArgs};
 use tiergate::cli::check::{self, CheckArgs};
 use tiergate::cli::db::{self, DbArgs};
 use tiergate::cli::diff::{self, DiffArgs, DiffOutcome};
 use tiergate::cli::jobs::{self, JobsArgs};
 use tiergate::cli::key::{self, KeyArgs};
-use tiergate::cli::network::{self, BlockArgs, Network, UnblockArgs};
-use tiergate::cli::reload::{self, Reload};
+use tiergate::cli::network::{self, BlockArgs, NetworkArgs, UnblockArgs};
+use tiergate::cli::reload::{self, ReloadArgs};
 use tiergate::cli::schema;
-use tiergate::cli::status::{self, Standing, Status};
+use tiergate::cli::status::{self, ConfigState, Status};
 use tiergate::cli::tiers::{self, Tiers};
-use tiergate::cli::usage::{self, Usage};
+use tiergate::cli::usage::{self, UsageArgs};
 use tiergate::clock::Clock;
 use tiergate::config::presets::{PRESETS, Preset};
 use tiergate::config::{Config, Overrides, System};
@@ -64,23 +64,23 @@ enum Command {
     /// Print the JSON Schema of tiers.yaml, for editors that complete and validate YAML
     #[command(after_help = "Example: tiergate schema > tiers.schema.json")]
     Schema,
-    Reload(Reload),
+    Reload(ReloadArgs),
     Status(Status),
     /// Manage accounts on the running server
     Account(AccountArgs),
     /// Manage the API keys of accounts on the running server
     Key(KeyArgs),
     /// Manage networks on the running server: their own request limits, notes and blocks
-    Network(Network),
+    Network(NetworkArgs),
     /// Block a network on the running server, or list blocked networks
     Block(BlockArgs),
     /// Unblock a network on the running server
     Unblock(UnblockArgs),
-    Usage(Usage),
+    Usage(UsageArgs),
     Jobs(JobsArgs),
     Audit(Audit),
     Backup(Backup),
-    Restore(Restore),
+    Restore(RestoreArgs),
     Db(DbArgs),
     /// Print a preset to start a tiers.yaml from; without a name, list the presets
     #[command(after_help = "Example: tiergate preset trace-moe > tiers.yaml")]
@@ -146,8 +146,8 @@ fn main() -> ExitCode {
         Command::Status(command) => {
             let is_for_programs = command.is_for_programs();
             match status::run(command, &mut stdout()) {
-                Ok(Standing::Well) => Ok(()),
-                Ok(Standing::Wrong) => return ExitCode::FAILURE,
+                Ok(ConfigState::Well) => Ok(()),
+                Ok(ConfigState::Wrong) => return ExitCode::FAILURE,
                 Err(error) => said(Err(error), is_for_programs),
             }
         }

@@ -32,18 +32,18 @@ pub use self::reload::hang_ups;
 use self::reload::{Parts, Reloader};
 use self::settings::site;
 use self::statistics::{minute_of, note_each_minute, note_refusals};
-use self::threads::{Threads, connections_max, cores};
+use self::threads::{ListenerThreads, connections_max, cores};
 use self::upstreams::Upstreams;
 use crate::clock::Clock;
-use crate::config::diff::Line;
+use crate::config::diff::DiffLine;
 use crate::config::{self, Config, Overrides};
 use crate::gate::{Gate, Generation, Limiter, ResizableSemaphore, upstreams};
 use crate::http::account::Pages;
-use crate::http::admin::config::{CONFIG_REQUESTS_MAX, Json, Running, Taken};
+use crate::http::admin::config::{CONFIG_REQUESTS_MAX, ConfigLoad, Json, Running};
 use crate::http::admin::{self, Admin};
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
-use crate::store::statistics::Refusals;
+use crate::store::statistics::RefusalCounts;
 use crate::store::{
     AccountStore, AccountView, AccountsError, Database, KeyError, Ledger, OldData, OpenError, Pseudonyms, ReadError,
     TokenError,
@@ -221,7 +221,7 @@ pub async fn run(
     ));
     background.spawn(clock_steps::tick(Arc::clone(&services)));
 
-    let cores = Threads::start(sockets.public, &site, clock)?;
+    let cores = ListenerThreads::start(sockets.public, &site, clock)?;
     let folder = config.load().data_dir.clone();
     {
         let folder = folder.clone();
@@ -277,7 +277,7 @@ async fn open(config: Config, source: Option<Source>, old_data: OldData, clock: 
         pages: Pages::new(Arc::clone(&database)),
         database,
         pseudonyms,
-        refusals: Arc::new(Refusals::new()),
+        refusals: Arc::new(RefusalCounts::new()),
         unmetered: ResizableSemaphore::new(config.connections.unmetered_max),
         connections: ResizableSemaphore::new(connections_max(&config)),
         exposition,
@@ -314,11 +314,11 @@ fn begun(source: Option<&Source>, at: UnixTime) -> Running {
         document: source
             .and_then(|source| source.seen.as_ref().ok())
             .map_or(Json::Null, |bytes| config::document(bytes)),
-        restart: Line::to_json(&[]),
-        last: Taken {
+        restart: DiffLine::to_json(&[]),
+        last: ConfigLoad {
             at,
             result: "started",
-            changes: Line::to_json(&[]),
+            changes: DiffLine::to_json(&[]),
             wrong: Json::Null,
         },
     }
@@ -333,7 +333,7 @@ struct Services {
     database: Arc<Database>,
     pseudonyms: Pseudonyms,
     pages: Arc<Pages>,
-    refusals: Arc<Refusals>,
+    refusals: Arc<RefusalCounts>,
     /// Unmetered requests in flight.
     unmetered: Arc<ResizableSemaphore>,
     /// Open connections.

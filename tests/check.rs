@@ -54,14 +54,14 @@ fn checked(lines: &[&str]) -> Checked {
 }
 
 fn shown(checked: &Checked) -> String {
-    checked.findings.shown(Inks::default()).to_string()
+    checked.diagnostics.shown(Inks::default()).to_string()
 }
 
 /// Nothing is said of the file.
 #[track_caller]
 fn wise(lines: &[&str]) {
     let checked = checked(lines);
-    assert_eq!(checked.findings.problems(), [], "{}", shown(&checked));
+    assert_eq!(checked.diagnostics.problems(), [], "{}", shown(&checked));
     assert!(checked.config.is_some());
 }
 
@@ -71,9 +71,9 @@ fn warned(files: &[&[&str]]) -> String {
     let mut said = String::new();
     for lines in files {
         let checked = checked(lines);
-        let findings = &checked.findings;
+        let diagnostics = &checked.diagnostics;
         assert!(
-            findings.errors() == 0 && findings.warnings() > 0,
+            diagnostics.errors() == 0 && diagnostics.warnings() > 0,
             "{lines:?}: {}",
             shown(&checked)
         );
@@ -142,8 +142,8 @@ fn nothing_is_said_of_the_files_that_come_with_the_program() {
     let presets = PRESETS.iter().map(|preset| preset.text.as_bytes());
     for bytes in presets.chain([own.as_slice()]) {
         let checked = check("tiers.yaml", bytes, &Nothing);
-        assert_eq!(checked.findings.problems(), [], "{}", shown(&checked));
-        assert_eq!(checked.findings.summary(), "fine");
+        assert_eq!(checked.diagnostics.problems(), [], "{}", shown(&checked));
+        assert_eq!(checked.diagnostics.summary(), "fine");
     }
 }
 
@@ -175,7 +175,7 @@ fn keys_in_places_that_are_not_read() {
     ] {
         let checked = checked(&[keys]);
         let told: Vec<&str> = checked
-            .findings
+            .diagnostics
             .problems()
             .iter()
             .map(|problem| problem.message.as_str())
@@ -428,7 +428,7 @@ fn request_limits_that_no_request_meets() {
     wise(&[&limits("methods: [PATCH]")]);
     // What a route that is wrong would have had, nobody knows.
     let unread = checked(&[&limits("path: /serach"), "routes: [ { path: /a, upstream: serch } ]"]);
-    assert_eq!((unread.findings.errors(), unread.findings.warnings()), (1, 0));
+    assert_eq!((unread.diagnostics.errors(), unread.diagnostics.warnings()), (1, 0));
 }
 
 #[test]
@@ -496,10 +496,10 @@ fn warnings_are_given_beside_errors_in_the_order_of_the_lines() {
     ]);
     assert_eq!(checked.config, None);
     let lines: Vec<u32> = checked
-        .findings
+        .diagnostics
         .problems()
         .iter()
-        .filter_map(|problem| problem.spot.as_ref().map(|spot| spot.line))
+        .filter_map(|problem| problem.span.as_ref().map(|span| span.line))
         .collect();
     assert!(lines.is_sorted(), "{lines:?}");
     snapshot("check_beside_errors", shown(&checked));
@@ -509,10 +509,10 @@ fn warnings_are_given_beside_errors_in_the_order_of_the_lines() {
 fn a_hundred_warnings_are_shown_beside_a_hundred_errors() {
     let many: String = (0..250).map(|n| format!("unknown_{n}: \"${{A}}\"\n")).collect();
     let checked = check("tiers.yaml", format!("{}{many}", file(&[])).as_bytes(), &Nothing);
-    let findings = &checked.findings;
-    assert_eq!((findings.errors(), findings.warnings()), (250, 250));
+    let diagnostics = &checked.diagnostics;
+    assert_eq!((diagnostics.errors(), diagnostics.warnings()), (250, 250));
     let of = |severity| {
-        findings
+        diagnostics
             .problems()
             .iter()
             .filter(|problem| problem.severity == severity)
@@ -534,7 +534,7 @@ fn inks_are_around_words_and_arrows_and_change_nothing_else() {
         message: Ink("<b>", "</b>"),
         margin: Ink("<m>", "</m>"),
     };
-    let inked = checked.findings.shown(inks).to_string();
+    let inked = checked.diagnostics.shown(inks).to_string();
     snapshot("check_inks", &inked);
     let mut plain = inked;
     for mark in ["<e>", "</e>", "<w>", "</w>", "<b>", "</b>", "<m>", "</m>"] {

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tiergate::config::{Config, ConfigErrors, HistorySection, OnHangup, Origins, SHOWN_PROBLEMS_MAX};
+use tiergate::config::{Config, ConfigErrors, HistorySection, OnHangupSetting, Origins, SHOWN_PROBLEMS_MAX};
 use tiergate::policy::rules::{Rules, TierId, UpstreamId, Window, Within};
 use tiergate::policy::time::Span;
 
@@ -194,7 +194,7 @@ fn what_is_left_out_has_its_default() {
     );
     assert_eq!(
         (route.max_body, route.max_wait, route.on_hangup),
-        (1 << 20, None, OnHangup::Finish)
+        (1 << 20, None, OnHangupSetting::Finish)
     );
     assert_eq!(route.success, [200]);
 }
@@ -272,7 +272,7 @@ fn what_is_written_is_read() {
     assert_eq!(route.methods, Some(vec![http::Method::GET, http::Method::POST]));
     assert_eq!(
         (route.max_body, route.max_wait, route.on_hangup),
-        (0, Some(secs(2)), OnHangup::Cancel)
+        (0, Some(secs(2)), OnHangupSetting::Cancel)
     );
     assert_eq!(route.success, [200, 206]);
     assert_eq!(
@@ -360,7 +360,7 @@ fn files_that_are_no_mapping() {
 fn a_file_that_is_not_there() {
     let errors = Config::load(Path::new("no/such/tiers.yaml")).unwrap_err();
     assert_eq!(errors.count(), 1);
-    assert_eq!(errors.problems()[0].spot, None);
+    assert_eq!(errors.problems()[0].span, None);
     assert!(
         errors.to_string().starts_with("error: the file can't be read: "),
         "{errors}"

@@ -26,7 +26,7 @@ use tiergate::policy::refusal::{Reason, Refusal};
 use tiergate::policy::rules::{TierId, UpstreamId};
 use tiergate::policy::{Outcome, Policy};
 use tiergate::store::memory::MemoryLedger;
-use tiergate::store::{Commit, Fence, Ledger, LedgerEntry, Record, Standing, Ticket};
+use tiergate::store::{Commit, Fence, Ledger, LedgerEntry, Record, Settlement, Ticket};
 
 use request::{RequestExt, request};
 use rules::RulesBuilder;
@@ -351,8 +351,8 @@ fn a_commit_races_with_the_commit_timeout() {
         let standing = disk.join().expect("no panic");
         let stats = gate.view().stats;
         match told {
-            Ok(()) => assert_eq!((stats.succeeded, standing), (1, Standing::Stands)),
-            Err(_) => assert_eq!((stats.failed, standing), (1, Standing::Withdrawn)),
+            Ok(()) => assert_eq!((stats.succeeded, standing), (1, Settlement::Stands)),
+            Err(_) => assert_eq!((stats.failed, standing), (1, Settlement::Withdrawn)),
         }
         nothing_is_left(&gate);
     });
@@ -365,7 +365,7 @@ fn a_commit_races_with_its_waiter() {
         let (gate, committing, ticket) = committing();
         let disk = thread::spawn(move || ticket.settle(Ok(())));
         block_on(committing).expect("it is durable");
-        assert_eq!(disk.join().expect("no panic"), Standing::Stands);
+        assert_eq!(disk.join().expect("no panic"), Settlement::Stands);
         nothing_is_left(&gate);
     });
 }
@@ -377,7 +377,7 @@ fn a_commit_races_with_its_waiter_that_leaves() {
         let (gate, committing, ticket) = committing();
         let disk = thread::spawn(move || ticket.settle(Ok(())));
         drop(committing);
-        let stands = disk.join().expect("no panic") == Standing::Stands;
+        let stands = disk.join().expect("no panic") == Settlement::Stands;
         assert_eq!(gate.view().stats.succeeded, u64::from(stands));
         nothing_is_left(&gate);
     });

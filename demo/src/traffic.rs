@@ -60,7 +60,7 @@ pub async fn run(
     endpoints: Endpoints,
     sponsors: &[Sponsor],
     anonymous: &str,
-    uploads: Vec<Upload>,
+    uploads: Vec<SampleUpload>,
     stop: CancellationToken,
 ) {
     let (members, tallies) = members(endpoints.public, sponsors, anonymous).await;
@@ -90,19 +90,19 @@ pub async fn run(
 }
 
 /// An image to search with, and what it is a copy of.
-pub struct Upload {
+pub struct SampleUpload {
     original: String,
     bytes: Bytes,
 }
 
 /// Copies of indexed images, each cropped by up to 5 % and compressed again. Takes a second or so.
-pub fn uploads(index: &Index) -> Vec<Upload> {
+pub fn uploads(index: &Index) -> Vec<SampleUpload> {
     let mut dice = Dice::new(0, u64::MAX);
     let mut upload = || {
         let picture = &index.pictures()[dice.below(index.pictures().len())];
         let image = decode(&picture.bytes().ok()?).ok()?; // a file may have gone since it was indexed
         let bytes = cropped_copy(&image, dice.between(0.0, 0.05), 60).into();
-        Some(Upload {
+        Some(SampleUpload {
             original: picture.name.clone(),
             bytes,
         })
@@ -119,7 +119,7 @@ struct TrafficClient {
 
 struct Crowd {
     proxy: SocketAddr,
-    uploads: Vec<Upload>,
+    uploads: Vec<SampleUpload>,
     /// One of each tier.
     tallies: Mutex<Vec<Tally>>,
     stop: CancellationToken,
@@ -250,7 +250,7 @@ async fn visit(crowd: Arc<Crowd>, client: TrafficClient, mut dice: Dice) {
     }
 }
 
-fn search_with(upload: &Upload, key: Option<&str>) -> Request<Full<Bytes>> {
+fn search_with(upload: &SampleUpload, key: Option<&str>) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(upload.bytes.clone()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = http::Uri::from_static("/search");
@@ -264,17 +264,17 @@ fn search_with(upload: &Upload, key: Option<&str>) -> Request<Full<Bytes>> {
 #[derive(Deserialize)]
 struct QueueState {
     seats: u32,
-    waiting: Vec<Waiting>,
-    pools: Vec<Pool>,
+    waiting: Vec<WaitingJob>,
+    pools: Vec<PoolState>,
 }
 
 #[derive(Deserialize)]
-struct Waiting {
+struct WaitingJob {
     priority: u8,
 }
 
 #[derive(Deserialize)]
-struct Pool {
+struct PoolState {
     slots: u32,
     running: u32,
 }

@@ -33,7 +33,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::descriptor::{Descriptor, Window, similarity};
+use crate::descriptor::{Descriptor, ImageRegion, similarity};
 use crate::index::{Index, cropped_copy, decode};
 use crate::proxy::{Addresses, Proxy};
 
@@ -56,7 +56,7 @@ fn copy(place: usize) -> Vec<u8> {
 
 #[test]
 fn descriptors_tell_pictures_apart() {
-    let [a, b] = [original(0), original(1)].map(|image| Descriptor::of(&image, Window::WHOLE));
+    let [a, b] = [original(0), original(1)].map(|image| Descriptor::of(&image, ImageRegion::WHOLE));
     assert_eq!(a.distance(&a), 0.0);
     assert_eq!(a.distance(&b), b.distance(&a));
     assert_eq!(similarity(0.0), 1.0);
@@ -66,7 +66,7 @@ fn descriptors_tell_pictures_apart() {
 #[test]
 fn a_distance_is_a_difference_in_levels() {
     let grey = |level| RgbImage::from_pixel(32, 32, Rgb([level; 3]));
-    let [a, b] = [grey(100), grey(120)].map(|image| Descriptor::of(&image, Window::WHOLE));
+    let [a, b] = [grey(100), grey(120)].map(|image| Descriptor::of(&image, ImageRegion::WHOLE));
     // Twenty levels of brightness alone, which counts half.
     assert!((a.distance(&b) - 10.0).abs() < 0.1, "{}", a.distance(&b));
 }
@@ -76,7 +76,7 @@ fn images_smaller_than_the_grid_are_described() {
     for (width, height) in [(1, 1), (1, 9), (7, 3), (8, 8)] {
         let image = RgbImage::from_pixel(width, height, Rgb([10, 200, 30]));
         let wide = RgbImage::from_pixel(64, 64, Rgb([10, 200, 30]));
-        let distance = Descriptor::of(&image, Window::WHOLE).distance(&Descriptor::of(&wide, Window::WHOLE));
+        let distance = Descriptor::of(&image, ImageRegion::WHOLE).distance(&Descriptor::of(&wide, ImageRegion::WHOLE));
         assert!(distance < 0.01, "{width}×{height}: {distance}");
         assert_eq!(INDEX.search(&image, true, 10).len(), 10);
     }

@@ -6,17 +6,17 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::Value;
 
-use super::account_fields::{Terms, show};
-use super::account_list::{self, List};
+use super::account_fields::{TermsArgs, show};
+use super::account_list::{self, AccountListArgs};
 use super::client::{AdminClient, escaped};
-use super::{CliError, Target, table, transfer, unless_enough};
+use super::{CliError, ServerTarget, table, transfer, unless_enough};
 
 /// Add, list, show, change, remove, import and export accounts.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate account list --sort used")]
 pub struct AccountArgs {
     #[command(flatten)]
-    target: Target,
+    target: ServerTarget,
     #[command(subcommand)]
     command: AccountCommand,
 }
@@ -37,11 +37,11 @@ enum AccountCommand {
         #[arg(long)]
         name: String,
         #[command(flatten)]
-        terms: Terms<true>,
+        terms: TermsArgs<true>,
     },
     /// List accounts, including those in tiers.yaml, with the units used in the last 30 days
     #[command(after_help = "Example: tiergate account list --tier gold --sort used --limit 20")]
-    List(List),
+    List(AccountListArgs),
     /// Show an account: its terms, quota usage, last use, and queued and running jobs
     #[command(after_help = "Example: tiergate account show acme")]
     Show {
@@ -54,7 +54,7 @@ enum AccountCommand {
         /// Name of the account
         name: String,
         #[command(flatten)]
-        terms: Terms<false>,
+        terms: TermsArgs<false>,
         /// Unblock the account, including blocks by the rule of a limit; its penalty by that limit ends too
         #[arg(long, conflicts_with = "blocked")]
         unblock: bool,

@@ -18,9 +18,9 @@ const USERS_DEFAULT: u32 = 10_000;
 /// The fields that the options set, as in a request; `null` clears one. A new account has nothing to clear, so there `null` is left
 /// out.
 #[derive(Debug)]
-pub struct Terms<const NEW: bool>(pub Map<String, Value>);
+pub struct TermsArgs<const NEW: bool>(pub Map<String, Value>);
 
-impl<const NEW: bool> Args for Terms<NEW> {
+impl<const NEW: bool> Args for TermsArgs<NEW> {
     fn augment_args(command: Command) -> Command {
         FIELDS.iter().fold(command, |command, field| {
             let command = match field.name {
@@ -36,7 +36,7 @@ impl<const NEW: bool> Args for Terms<NEW> {
     }
 }
 
-impl<const NEW: bool> FromArgMatches for Terms<NEW> {
+impl<const NEW: bool> FromArgMatches for TermsArgs<NEW> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut fields = Map::new();
         if matches.get_flag(DELEGATE) {

@@ -15,7 +15,7 @@ const PAGE: usize = 1_000;
 
 /// Filters, order and length of the list.
 #[derive(Debug, Args)]
-pub struct List {
+pub struct AccountListArgs {
     /// Only accounts of this tier
     #[arg(long, value_name = "NAME")]
     tier: Option<String>,
@@ -36,7 +36,7 @@ enum Sort {
     Name,
 }
 
-impl List {
+impl AccountListArgs {
     /// Fetches the accounts and writes them to `out`.
     pub fn run(&self, client: &AdminClient, json: bool, out: &mut impl Write) -> Result<(), CliError> {
         let accounts = self.ask(client)?;

@@ -45,7 +45,7 @@ pub struct Backup {
 /// subfolder before-TIME, and nothing is deleted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate restore /var/backups/tiergate-2026-11-30.db --key /root/network.key")]
-pub struct Restore {
+pub struct RestoreArgs {
     /// Backup to restore
     file: PathBuf,
     /// The backup's network.key, if it is not in the data folder
@@ -65,7 +65,7 @@ impl Backup {
     }
 }
 
-impl Restore {
+impl RestoreArgs {
     /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
@@ -108,7 +108,7 @@ pub fn run(backup: &Backup, out: &mut impl Write) -> Result<(), CliError> {
 ///
 /// # Errors
 /// Nothing was restored.
-pub fn restore(restore: &Restore, out: &mut impl Write) -> Result<(), CliError> {
+pub fn restore(restore: &RestoreArgs, out: &mut impl Write) -> Result<(), CliError> {
     let folder = restore.target.folder()?;
     let what = backup::Restore {
         folder: &folder,

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{CliError, Target};
+use super::{CliError, ServerTarget};
 use crate::config::{Config, TokenSource};
 use crate::store::audit::is_operator;
 use crate::store::{AdminToken, TOKEN_FILE, TOKEN_VARIABLE, left_address};
@@ -58,7 +58,7 @@ impl AdminClient {
     ///
     /// # Errors
     /// The file is invalid, there is no token, or the server's address is unknown.
-    pub fn of(target: &Target) -> Result<Self, CliError> {
+    pub fn of(target: &ServerTarget) -> Result<Self, CliError> {
         // An empty variable counts as unset.
         let given = std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.is_empty());
         let given = given.map(|text| AdminToken::given(&text, TOKEN_VARIABLE)).transpose()?;
@@ -270,7 +270,7 @@ pub(super) fn operator() -> Option<String> {
 
 impl Lead {
     /// From the given folder, or else from the file, which must then be valid.
-    fn of(target: &Target) -> Result<Self, CliError> {
+    fn of(target: &ServerTarget) -> Result<Self, CliError> {
         let read = Config::operators(&target.config);
         match (&target.data_dir, read) {
             (Some(folder), read) => Ok(Self {

@@ -14,11 +14,11 @@ use hyper::body::Bytes;
 
 use super::client::AdminClient;
 use super::table;
-use super::{CliError, Target, unless_enough};
-use crate::config::diff::{self, Line};
+use super::{CliError, ServerTarget, unless_enough};
+use crate::config::diff::{self, DiffLine};
 use crate::config::{Config, FILE_BYTES_MAX};
 
-/// The server's endpoint: tiers.yaml as the body, [`Line::to_json`] as the answer.
+/// The server's endpoint: tiers.yaml as the body, [`DiffLine::to_json`] as the answer.
 const PATH: &str = "/config/diff";
 
 /// Show what an edit of tiers.yaml would change.
@@ -74,7 +74,7 @@ impl DiffArgs {
 pub fn run(diff: DiffArgs, out: &mut impl Write) -> Result<DiffOutcome, CliError> {
     let lines = match (diff.running, diff.old, diff.new) {
         (Some(new), _, _) => {
-            let target = Target {
+            let target = ServerTarget {
                 config: diff.config.unwrap_or_else(|| new.clone()),
                 data_dir: diff.data_dir,
                 admin: diff.admin,
@@ -94,7 +94,7 @@ pub fn run(diff: DiffArgs, out: &mut impl Write) -> Result<DiffOutcome, CliError
 }
 
 /// What would change if the running server loaded that file.
-fn ask(new: &Path, target: &Target) -> Result<Vec<Line>, CliError> {
+fn ask(new: &Path, target: &ServerTarget) -> Result<Vec<DiffLine>, CliError> {
     let unreadable = |error| CliError::Input(new.display().to_string(), error);
     // One byte over the limit, so the server sees that the file is too long.
     let mut text = Vec::new();
@@ -103,11 +103,11 @@ fn ask(new: &Path, target: &Target) -> Result<Vec<Line>, CliError> {
     let client = AdminClient::of(target)?;
     let answer = client.send(&Method::POST, PATH, "application/yaml", Bytes::from(text))?;
     let answer = serde_json::from_slice(&answer).unwrap_or_default();
-    Line::from_json(&answer).ok_or_else(|| client.no_answer("it has no `changes`"))
+    DiffLine::from_json(&answer).ok_or_else(|| client.no_answer("it has no `changes`"))
 }
 
 /// What would change from the old file to the new one. Only accounts listed in the files are counted.
-fn compare(old: &Path, new: &Path) -> Result<Vec<Line>, CliError> {
+fn compare(old: &Path, new: &Path) -> Result<Vec<DiffLine>, CliError> {
     let (old, new) = match Config::load_both(old, new) {
         [Ok(old), Ok(new)] => (old, new),
         [old, new] => return Err(CliError::Files(old.err().into_iter().chain(new.err()).collect())),
@@ -127,9 +127,9 @@ fn listed(config: &Config) -> HashMap<&str, usize> {
     listed
 }
 
-fn tell(lines: &[Line], is_for_programs: bool, out: &mut impl Write) -> Result<(), CliError> {
+fn tell(lines: &[DiffLine], is_for_programs: bool, out: &mut impl Write) -> Result<(), CliError> {
     match lines {
-        _ if is_for_programs => table::json(out, &Line::to_json(lines))?,
+        _ if is_for_programs => table::json(out, &DiffLine::to_json(lines))?,
         [] => writeln!(out, "nothing would change")?,
         lines => lines.iter().try_for_each(|line| writeln!(out, "{line}"))?,
     }

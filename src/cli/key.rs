@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::client::{AdminClient, escaped};
 use super::table;
-use super::{CliError, Target, unless_enough};
+use super::{CliError, ServerTarget, unless_enough};
 use crate::store::KeyId;
 use crate::store::keys::hash;
 
@@ -17,7 +17,7 @@ use crate::store::keys::hash;
 #[command(after_help = "Example: tiergate key add acme")]
 pub struct KeyArgs {
     #[command(flatten)]
-    target: Target,
+    target: ServerTarget,
     #[command(subcommand)]
     command: KeyCommand,
 }

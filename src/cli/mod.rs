@@ -42,7 +42,7 @@ use crate::store::{KeyError, OpenError, ReadError, TokenError};
 
 /// Which server, and the output format.
 #[derive(Debug, Args)]
-pub struct Target {
+pub struct ServerTarget {
     /// Path to the server's tiers.yaml, which names the data folder, the admin listener and the token
     #[arg(long, global = true, value_name = "FILE", default_value = "tiers.yaml")]
     config: PathBuf,

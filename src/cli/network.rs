@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::client::{AdminClient, escaped};
 use super::limits::{self, Given};
 use super::table;
-use super::{CliError, Target, unless_enough};
+use super::{CliError, ServerTarget, unless_enough};
 
 /// Networks per request.
 const PAGE: usize = 1_000;
@@ -17,9 +17,9 @@ const PAGE: usize = 1_000;
 /// List, show, change and remove networks with request limits, notes or blocks of their own.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate network list")]
-pub struct Network {
+pub struct NetworkArgs {
     #[command(flatten)]
-    target: Target,
+    target: ServerTarget,
     #[command(subcommand)]
     command: NetworkCommand,
 }
@@ -30,7 +30,7 @@ pub struct Network {
 #[command(after_help = "Example: tiergate block 192.0.2.0/24 --for 1d --why scraping")]
 pub struct BlockArgs {
     #[command(flatten)]
-    target: Target,
+    target: ServerTarget,
     #[command(subcommand)]
     list: Option<BlockCommand>,
     /// Address (an IPv6 address stands for its /64), or network such as 192.0.2.0/24
@@ -55,12 +55,12 @@ pub struct BlockArgs {
 #[command(after_help = "Example: tiergate unblock 192.0.2.0/24")]
 pub struct UnblockArgs {
     #[command(flatten)]
-    target: Target,
+    target: ServerTarget,
     /// Address (an IPv6 address stands for its /64), or network such as 192.0.2.0/24
     address: String,
 }
 
-impl Network {
+impl NetworkArgs {
     /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
@@ -128,7 +128,7 @@ enum BlockCommand {
 ///
 /// # Errors
 /// The command failed, or its output can't be written.
-pub fn run(network: Network, out: &mut impl Write) -> Result<(), CliError> {
+pub fn run(network: NetworkArgs, out: &mut impl Write) -> Result<(), CliError> {
     unless_enough(answer(network, out))
 }
 
@@ -148,8 +148,8 @@ pub fn unblock(unblock: UnblockArgs, out: &mut impl Write) -> Result<(), CliErro
     unless_enough(answer_unblock(unblock, out))
 }
 
-fn answer(network: Network, out: &mut impl Write) -> Result<(), CliError> {
-    let Network { target, command } = network;
+fn answer(network: NetworkArgs, out: &mut impl Write) -> Result<(), CliError> {
+    let NetworkArgs { target, command } = network;
     let client = AdminClient::of(&target)?;
     let (said, answer) = match command {
         NetworkCommand::List => return list(&client, target.json, out),

@@ -7,8 +7,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::client::{AdminClient, wrong_file};
-use super::{CliError, Target, table, unless_enough};
-use crate::config::diff::Line;
+use super::{CliError, ServerTarget, table, unless_enough};
+use crate::config::diff::DiffLine;
 
 /// Show the status of the running server: its configuration, changes that need a restart, and the queue.
 ///
@@ -17,7 +17,7 @@ use crate::config::diff::Line;
 #[command(after_help = "Example: tiergate status --config /etc/tiergate/tiers.yaml")]
 pub struct Status {
     #[command(flatten)]
-    target: Target,
+    target: ServerTarget,
 }
 
 impl Status {
@@ -29,7 +29,7 @@ impl Status {
 
 /// The server's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ConfigState {
     /// The last file was valid.
     Well,
     /// The file last read is invalid.
@@ -40,7 +40,7 @@ pub enum Standing {
 ///
 /// # Errors
 /// No server answers.
-pub fn run(status: Status, out: &mut impl Write) -> Result<Standing, CliError> {
+pub fn run(status: Status, out: &mut impl Write) -> Result<ConfigState, CliError> {
     let client = AdminClient::of(&status.target)?;
     let config = client.ask(&Method::GET, "/config", None)?;
     let queue = client.ask(&Method::GET, "/queue", None)?;
@@ -51,8 +51,8 @@ pub fn run(status: Status, out: &mut impl Write) -> Result<Standing, CliError> {
         unless_enough(told(&config, &counted(&queue), out))?;
     }
     Ok(match config["last"]["wrong"].is_null() {
-        true => Standing::Well,
-        false => Standing::Wrong,
+        true => ConfigState::Well,
+        false => ConfigState::Wrong,
     })
 }
 
@@ -77,7 +77,7 @@ fn told(config: &Value, queue: &Value, out: &mut impl Write) -> Result<(), CliEr
         text(&config["since"])
     )?;
     writeln!(out, "last read      {} at {}", text(&last["result"]), text(&last["at"]))?;
-    let restart = Line::from_json(&json!({ "changes": config["restart"] })).unwrap_or_default();
+    let restart = DiffLine::from_json(&json!({ "changes": config["restart"] })).unwrap_or_default();
     for line in restart {
         writeln!(out, "               {line}")?;
     }

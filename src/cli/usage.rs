@@ -17,7 +17,7 @@ use crate::store::usage::{By, UsageKey, UsageQuery, UsageReport, Used};
 /// (`history` in tiers.yaml). Reads the database directly, whether a server runs or not.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tiergate usage acme --since 7d --by outcome")]
-pub struct Usage {
+pub struct UsageArgs {
     /// Show only this account, including its users, or an address such as 192.0.2.7
     #[arg(value_name = "ACCOUNT|ADDRESS")]
     who: Option<String>,
@@ -45,7 +45,7 @@ enum Column {
     Outcome,
 }
 
-impl Usage {
+impl UsageArgs {
     /// Whether the output, errors included, is JSON.
     pub fn is_for_programs(&self) -> bool {
         self.target.json
@@ -56,7 +56,7 @@ impl Usage {
 ///
 /// # Errors
 /// The database can't be read, or the caller is unknown.
-pub fn run(usage: &Usage, out: &mut impl Write) -> Result<(), CliError> {
+pub fn run(usage: &UsageArgs, out: &mut impl Write) -> Result<(), CliError> {
     let (mut view, folder) = usage.target.view()?;
     let whose = match &usage.who {
         Some(name) => Some(data::caller(&mut view, &folder, name, usage.user.as_deref())?),

@@ -20,7 +20,7 @@ const HASH_ADVICE: &str = "write the key's SHA-256 in 64 hexadecimal digits: pri
 #[serde(deny_unknown_fields, rename = "Account")]
 pub struct AccountSection {
     /// Name of 1 to 64 visible ASCII characters.
-    #[serde(with = "As::<Name>")]
+    #[serde(with = "As::<AccountName>")]
     #[schemars(extend("x-add" = "add `name`: 1 to 64 visible ASCII characters"))]
     pub name: String,
     /// Name of the tier.
@@ -139,9 +139,9 @@ impl<'n> AccountsCheck<'n, '_> {
 }
 
 /// The name of an account.
-struct Name;
+struct AccountName;
 
-impl Parsed for Name {
+impl Parsed for AccountName {
     type Value = String;
     const WHAT: &'static str = "the name of an account";
     const EXAMPLE: &'static str = "bot";

@@ -25,12 +25,12 @@ use super::yaml::{Location, Node, NodeKind};
 const HERE: &str = "tiergate here";
 
 thread_local! {
-    static READING: Reading = Reading::default();
+    static READING: ReaderState = ReaderState::default();
 }
 
 /// Shared state of reading a document.
 #[derive(Default)]
-struct Reading {
+struct ReaderState {
     report: RefCell<Report>,
     names: RefCell<Rc<KnownNames>>,
     handed: RefCell<Option<Here>>,

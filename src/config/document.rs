@@ -12,18 +12,18 @@ use super::answers::{self, Answer, REASONS_MAX};
 use super::diff::Tree;
 use super::environment::EnvContext;
 use super::history::HistorySection;
-use super::limits::{self, Limit, LimitRoute};
+use super::limits::{self, LimitRoute, LimitSection};
 use super::lint;
 use super::listener::{
-    Address, BLOCKED_NETWORKS_MAX, ConnectionsSection, Cors, ForwardedHeaderSetting, KeysSection, Network, Paths,
+    Address, BLOCKED_NETWORKS_MAX, Cidr, ConnectionsSection, Cors, ForwardedHeaderSetting, KeysSection, Paths,
     TRUSTED_PROXIES_MAX, collide,
 };
 use super::prelude::*;
 use super::quotas::Windows;
-use super::routes::{self, ROUTES_MAX, Route};
+use super::routes::{self, ROUTES_MAX, RouteSection};
 use super::schema::KIND;
-use super::tiers::{self, Queue, TIERS_MAX, Tier};
-use super::upstreams::{self, UPSTREAMS_MAX, Upstream};
+use super::tiers::{self, QueueSection, TIERS_MAX, TierSection};
+use super::upstreams::{self, UPSTREAMS_MAX, UpstreamSection};
 use super::{DATA_DIR_BYTES_MAX, DurabilitySetting, Operators};
 use crate::policy::Table;
 use crate::policy::refusal::Reason;
@@ -72,12 +72,12 @@ pub struct Config {
     pub connections: ConnectionsSection,
     /// The queue, shared by all tiers. When it is full, a job displaces one of a lower priority or is refused.
     #[schemars(extend("x-add" = "add the queue: { length: 8 }"))]
-    pub(super) queue: Queue,
+    pub(super) queue: QueueSection,
     /// The sponsor tiers by name: 1 to 64 visible ASCII characters. `tiergate check` compares tiers whose name is a price, such
     /// as $5.
     #[schemars(extend("x-add" = "add at least one tier"))]
-    #[serde(with = "ByName::<(String, Tier), TIERS_MAX>")]
-    pub(super) tiers: Vec<(String, Tier)>,
+    #[serde(with = "ByName::<(String, TierSection), TIERS_MAX>")]
+    pub(super) tiers: Vec<(String, TierSection)>,
     /// The tier of callers without a key. Each IPv4 address, and each IPv6 /64, is one caller.
     #[serde(with = "As::<TierName>")]
     #[schemars(extend("x-add" = "add the name of the tier of those without an account"))]
@@ -87,20 +87,20 @@ pub struct Config {
     #[serde(default = "KeysSection::everywhere")]
     pub keys: KeysSection,
     /// Proxies in front of the server whose forwarding headers are trusted.
-    #[serde(default, with = "As::<Several<Network, 0, TRUSTED_PROXIES_MAX>>")]
+    #[serde(default, with = "As::<Several<Cidr, 0, TRUSTED_PROXIES_MAX>>")]
     pub trusted_proxies: Vec<IpNet>,
     /// The header in which trusted proxies send the client's address: choose the one that they write.
     #[serde(default)]
     pub forwarded_header: ForwardedHeaderSetting,
     /// Peers that start each connection with a PROXY protocol header.
-    #[serde(default, with = "As::<Several<Network, 0, TRUSTED_PROXIES_MAX>>")]
+    #[serde(default, with = "As::<Several<Cidr, 0, TRUSTED_PROXIES_MAX>>")]
     pub proxy_protocol: Vec<IpNet>,
     /// Networks that are blocked with 403.
-    #[serde(default, with = "As::<Several<Network, 0, BLOCKED_NETWORKS_MAX>>")]
+    #[serde(default, with = "As::<Several<Cidr, 0, BLOCKED_NETWORKS_MAX>>")]
     pub blocked_networks: Vec<IpNet>,
     /// Request rate limits; requests beyond them get 429. A request must be within all limits that match it.
-    #[serde(rename = "limits", default, with = "Items::<Limit, 0, LIMITS_MAX>")]
-    pub(super) request_limits: Vec<Limit>,
+    #[serde(rename = "limits", default, with = "Items::<LimitSection, 0, LIMITS_MAX>")]
+    pub(super) request_limits: Vec<LimitSection>,
     /// Networks that are counted one by one; further ones share counters with their neighbours.
     #[serde(default = "number::<u32, 1_000_000>", with = "As::<Whole<u32, 1_000, 100_000_000>>")]
     pub(super) max_callers: u32,
@@ -123,12 +123,12 @@ pub struct Config {
     pub paths: Paths,
     /// Pools of upstream servers by name: 1 to 64 letters, digits, _ and -.
     #[schemars(extend("x-add" = "add at least one upstream"))]
-    #[serde(with = "ByName::<Upstream, UPSTREAMS_MAX>")]
-    pub upstreams: Vec<Upstream>,
+    #[serde(with = "ByName::<UpstreamSection, UPSTREAMS_MAX>")]
+    pub upstreams: Vec<UpstreamSection>,
     /// Which requests are forwarded; all others get 404.
     #[schemars(extend("x-add" = "add at least one route: [ { path: /search, upstream: …, metered: true } ]"))]
-    #[serde(with = "Items::<Route, 1, ROUTES_MAX>")]
-    pub routes: Vec<Route>,
+    #[serde(with = "Items::<RouteSection, 1, ROUTES_MAX>")]
+    pub routes: Vec<RouteSection>,
     /// Accounts, in addition to those that `tiergate account` manages.
     #[serde(default, with = "Items::<AccountSection, 0, ACCOUNTS_MAX>")]
     pub accounts: Vec<AccountSection>,
@@ -146,7 +146,7 @@ pub struct Config {
 /// Placeholder until they are known.
 fn no_rules() -> Rules {
     Rules {
-        queue: Queue::default().rules(),
+        queue: QueueSection::default().rules(),
         windows: Table::default(),
         tiers: Table::default(),
         anonymous: TierId(0),
@@ -220,7 +220,7 @@ fn rules(config: &Config, root: &Node, report: &mut Report) -> (Rules, Vec<Limit
     let windows = windows.into_found();
     let mut has_queue = false;
     Part::new(root, report).within("queue", |part| has_queue = part.right(&["length"]));
-    let read = lint::Read {
+    let read = lint::LintInput {
         root,
         queue: Some(&queue).filter(|_| has_queue),
         windows: &windows,
@@ -237,7 +237,7 @@ fn rules(config: &Config, root: &Node, report: &mut Report) -> (Rules, Vec<Limit
         windows: windows.into(),
         tiers: tiers.into(),
         anonymous: config.anonymous,
-        upstreams: Table::numbered(upstreams.iter().map(Upstream::rules)),
+        upstreams: Table::numbered(upstreams.iter().map(UpstreamSection::rules)),
         limits,
         callers_max: config.max_callers,
     };

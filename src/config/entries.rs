@@ -77,7 +77,7 @@ impl<T: Item> Named for (String, T) {
 }
 
 /// A mapping of 1 to `MAX` names that the operator chose, in the file's order. Of a repeated name the first is kept:
-/// `#[serde(with = "ByName::<(String, Tier), 256>")]`.
+/// `#[serde(with = "ByName::<(String, TierSection), 256>")]`.
 pub(super) struct ByName<N, const MAX: usize>(PhantomData<N>);
 
 impl<N: Named, const MAX: usize> ByName<N, MAX> {
@@ -105,7 +105,7 @@ inline_schema!([N: Named<Of: JsonSchema>, const MAX: usize] ByName<N, MAX>, |gen
     json_schema!({ "type": "object", "additionalProperties": entry, "minProperties": 1, "maxProperties": MAX })
 });
 
-/// A list of `MIN` to `MAX` items: `#[serde(with = "Items::<Server, 1, 256>")]`.
+/// A list of `MIN` to `MAX` items: `#[serde(with = "Items::<ServerConfig, 1, 256>")]`.
 pub(super) struct Items<T, const MIN: usize, const MAX: usize>(PhantomData<T>);
 
 impl<T: Item, const MIN: usize, const MAX: usize> Items<T, MIN, MAX> {

@@ -123,7 +123,7 @@ pub enum Origins {
 #[serde(deny_unknown_fields)]
 pub struct Cors {
     /// Origins, scheme://host or scheme://host:port, or "*" alone for all.
-    #[serde(with = "As::<Sites>")]
+    #[serde(with = "As::<CorsOrigins>")]
     #[schemars(extend("x-add" = r#"add `origins`: ["*"] for all, or a list such as [https://example.org]"#))]
     pub origins: Origins,
     /// How long browsers cache the preflight answer.
@@ -236,9 +236,9 @@ impl Parsed for Parameter {
 }
 
 /// A network; a bare address is a network of one address.
-pub(super) struct Network;
+pub(super) struct Cidr;
 
-impl Parsed for Network {
+impl Parsed for Cidr {
     type Value = IpNet;
     const WHAT: &'static str = "a network";
     const EXAMPLE: &'static str = "10.0.0.0/8";
@@ -264,15 +264,15 @@ impl Parsed for Network {
 }
 
 /// `["*"]`, or a list of origins.
-pub(super) struct Sites;
+pub(super) struct CorsOrigins;
 
-type SiteList = Several<Site, 1, ORIGINS_MAX>;
+type CorsOriginList = Several<CorsOrigin, 1, ORIGINS_MAX>;
 
-impl Scalar for Sites {
+impl Scalar for CorsOrigins {
     type Value = Origins;
 
     fn read(node: &Node, report: &mut Report) -> Option<Origins> {
-        let sites = SiteList::read(node, report)?;
+        let sites = CorsOriginList::read(node, report)?;
         let named = sites.iter().filter(|site| *site != "*");
         let named: Vec<HeaderValue> = named.filter_map(|site| HeaderValue::from_str(site).ok()).collect();
         match sites.len() - named.len() {
@@ -301,14 +301,14 @@ impl Scalar for Sites {
     }
 
     fn schema() -> Value {
-        SiteList::schema()
+        CorsOriginList::schema()
     }
 }
 
 /// An origin as browsers send it, or `*`.
-pub(super) struct Site;
+pub(super) struct CorsOrigin;
 
-impl Parsed for Site {
+impl Parsed for CorsOrigin {
     type Value = String;
     const WHAT: &'static str = "an origin";
     const EXAMPLE: &'static str = "https://example.org";

@@ -53,17 +53,17 @@ pub use admin::{AdminSection, TOKEN_CHARS, TokenSource};
 pub use answers::Answer;
 pub use document::Config;
 pub use environment::{Environment, Nothing, System};
-pub use error::{Checked, ConfigErrors, Diagnostics, Ink, Inks, Problem, SHOWN_PROBLEMS_MAX, Severity, Spot};
+pub use error::{Checked, ConfigErrors, Diagnostic, Diagnostics, Ink, Inks, SHOWN_PROBLEMS_MAX, Severity, SourceSpan};
 pub use history::HistorySection;
 pub use limits::{LimitHeaders, LimitRoute};
 pub use listener::{ConnectionsSection, Cors, ForwardedHeaderSetting, KeysSection, Origins, Paths};
 pub use overrides::{OverrideError, Overrides};
 pub use quotas::{QUOTAS_PER_TIER_MAX, WINDOWS_MAX};
-pub use routes::{MAX_BODY_DEFAULT, OnHangup, ROUTES_MAX, Route};
+pub use routes::{MAX_BODY_DEFAULT, OnHangupSetting, ROUTES_MAX, RouteSection};
 pub use shown::document;
 pub use snippet::Excerpt;
 pub use tiers::TIERS_MAX;
-pub use upstreams::{HealthSection, SERVERS_MAX, Server, UPSTREAMS_MAX, Upstream};
+pub use upstreams::{HealthSection, SERVERS_MAX, ServerConfig, UPSTREAMS_MAX, UpstreamSection};
 pub use value::{DURATION_MAX, length_of_time};
 
 use environment::EnvContext;
@@ -247,6 +247,6 @@ fn read(name: &str, bytes: &[u8], env: &EnvContext<'_>) -> Checked {
     Checked {
         operators: document::operators(&root, env),
         config,
-        findings: report.into_findings(name, Lines::of_document(text, &root)),
+        diagnostics: report.into_findings(name, Lines::of_document(text, &root)),
     }
 }

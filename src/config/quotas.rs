@@ -25,12 +25,12 @@ const RESERVED: &str = "concurrency";
 
 /// A quota: successful jobs in a window.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename = "Quota")]
 #[schemars(extend(
     "oneOf" = [{ "required": ["rolling"] }, { "required": ["calendar"] }],
     "dependencies" = { "zone": ["calendar"] }
 ))]
-pub(super) struct Quota {
+pub(super) struct QuotaSection {
     /// Successes that a caller may have in the window.
     #[serde(with = "As::<Whole<u64, 0, 1_000_000_000_000>>")]
     #[schemars(extend("x-add" = "add `limit`: how many successes a caller may have in the window"))]
@@ -51,7 +51,7 @@ pub(super) struct Quota {
 
 const YEAR_MS: u64 = 366 * 86_400_000;
 
-impl Item for Quota {
+impl Item for QuotaSection {
     const NOUN: &'static str = "quota";
 }
 
@@ -162,7 +162,7 @@ fn starts(unit: Unit, zone: &TimeZone) -> Arc<[UnixTime]> {
     starts.into()
 }
 
-impl Quota {
+impl QuotaSection {
     /// The policy's quota; `name` is the given name, if any, and `at` is for reports.
     pub(super) fn checked(
         &self,

@@ -5,7 +5,7 @@
 //! only where someone wrote them by mistake.
 
 use super::environment::reference;
-use super::grammar::{Named, Spot, is_field};
+use super::grammar::{GrammarNode, NameKind, is_field};
 use super::suggest::nearest;
 use super::yaml::{Node, NodeKind};
 
@@ -39,7 +39,7 @@ pub(super) enum References {
 #[derive(Clone)]
 enum Secrecy {
     /// Its grammar. Public text may contain addresses, which are not secret there.
-    Open(Spot, Published),
+    Open(GrammarNode, Published),
     /// A secret belongs there, or rather what names it.
     Secret,
     /// Unknown.
@@ -51,7 +51,7 @@ type Published = bool;
 
 /// Marks each key and value of a document that must not be shown.
 pub(super) fn mark(root: &Node, references: References) {
-    mark_node(root, &Secrecy::Open(Spot::document(), false), references);
+    mark_node(root, &Secrecy::Open(GrammarNode::document(), false), references);
 }
 
 /// Whether a field of that name holds secrets. `keys` (where a request carries its key) holds none.
@@ -63,13 +63,13 @@ pub(super) fn names_a_secret(field: &str) -> bool {
 fn mark_node(node: &Node, secrecy: &Secrecy, references: References) {
     match &node.kind {
         NodeKind::Scalar { text, .. } => node.secret.set(match secrecy {
-            Secrecy::Open(spot, published) => !spot.takes_value() || (!published && has_credentials(text)),
+            Secrecy::Open(grammar, published) => !grammar.takes_value() || (!published && has_credentials(text)),
             Secrecy::Secret => references == References::Hidden || reference(text).is_none(),
             Secrecy::Nothing => true,
         }),
         NodeKind::Sequence(items) => {
             let secrecy = match secrecy {
-                Secrecy::Open(spot, published) => Secrecy::Open(spot.item(), *published),
+                Secrecy::Open(grammar, published) => Secrecy::Open(grammar.item(), *published),
                 other => other.clone(),
             };
             items.iter().for_each(|item| mark_node(item, &secrecy, references));
@@ -90,23 +90,23 @@ fn mark_name(key: &Node, value: &Node, secrecy: &Secrecy) -> Secrecy {
         mark_node(key, &Secrecy::Nothing, References::Hidden);
         return Secrecy::Nothing;
     };
-    let Secrecy::Open(spot, published) = secrecy else {
+    let Secrecy::Open(grammar, published) = secrecy else {
         key.secret.set(!is_field(text));
         return Secrecy::Nothing;
     };
-    match spot.named(text) {
-        Named::Field(spot) if spot.is_secret() => Secrecy::Secret,
-        Named::Field(spot) => Secrecy::Open(spot, *published || text == "answers"),
-        Named::Chosen(spot) => {
+    match grammar.named(text) {
+        NameKind::Field(grammar) if grammar.is_secret() => Secrecy::Secret,
+        NameKind::Field(grammar) => Secrecy::Open(grammar, *published || text == "answers"),
+        NameKind::Chosen(grammar) => {
             let is_secret = has_credentials(text) || (value.is_null() && text.contains(':'));
             key.secret.set(is_secret);
             match value.text().is_some() && names_a_secret(text) {
                 true => Secrecy::Secret,
-                false => Secrecy::Open(spot, *published),
+                false => Secrecy::Open(grammar, *published),
             }
         }
-        Named::Unknown => {
-            key.secret.set(!is_shown_unknown(text, value, spot));
+        NameKind::Unknown => {
+            key.secret.set(!is_shown_unknown(text, value, grammar));
             Secrecy::Nothing
         }
     }
@@ -114,11 +114,11 @@ fn mark_name(key: &Node, value: &Node, secrecy: &Secrecy) -> Secrecy {
 
 /// Whether to show the name of an unknown field: it is similar to a known one, or consists of letters and isn't a word that
 /// stands alone. Anything else may be the secret itself.
-fn is_shown_unknown(text: &str, value: &Node, spot: &Spot) -> bool {
+fn is_shown_unknown(text: &str, value: &Node, grammar: &GrammarNode) -> bool {
     let letters = text.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-'));
     let named = letters && (1..=NAME_CHARS_MAX).contains(&text.len()) && !value.is_null();
     // In `token:hunter2` YAML sees one word.
-    named || (!text.contains(':') && nearest(text, spot.fields()).is_some())
+    named || (!text.contains(':') && nearest(text, grammar.fields()).is_some())
 }
 
 /// Whether a value, a single word in YAML, has a user's name and password before an `@`, or in a URL more than its host and path,

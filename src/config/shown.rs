@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::error::{ConfigErrors, Diagnostics, Problem, Report};
+use super::error::{ConfigErrors, Diagnostic, Diagnostics, Report};
 use super::secret::{self, References, without_credentials};
 use super::yaml::{self, Node, NodeKind};
 
@@ -13,15 +13,15 @@ const HIDDEN: &str = "***";
 
 /// Problems for programs, each `{ "file", "line", "column", "end_line", "end_column", "severity", "message", "advice" }`.
 /// What is about the file as a whole has no line.
-fn problems(name: &str, problems: &[Problem]) -> Value {
-    let shown = |problem: &Problem| {
-        let spot = problem.spot.as_ref();
+fn problems(name: &str, problems: &[Diagnostic]) -> Value {
+    let shown = |problem: &Diagnostic| {
+        let span = problem.span.as_ref();
         json!({
             "file": name,
-            "line": spot.map(|spot| spot.line),
-            "column": spot.map(|spot| spot.column),
-            "end_line": spot.map(|spot| spot.end_line),
-            "end_column": spot.map(|spot| spot.end_column),
+            "line": span.map(|span| span.line),
+            "column": span.map(|span| span.column),
+            "end_line": span.map(|span| span.end_line),
+            "end_column": span.map(|span| span.end_column),
             "severity": problem.severity.word(),
             "message": problem.message,
             "advice": problem.advice,

@@ -148,7 +148,7 @@ impl Gate {
             }
             let (caller, tier, pool, cost) = (ask.caller, ask.tier, ask.pool, ask.cost);
             let corrections = self.corrections.load(Ordering::Relaxed);
-            let terms = move |admitted, overdrawn| Terms {
+            let terms = move |admitted, overdrawn| JobTerms {
                 generation: Arc::clone(by),
                 caller,
                 tier,
@@ -179,7 +179,7 @@ impl Gate {
         }))
     }
 
-    fn permit(self: &Arc<Self>, grant: Grant, terms: Terms) -> Permit {
+    fn permit(self: &Arc<Self>, grant: Grant, terms: JobTerms) -> Permit {
         terms.generation.meters.waited(grant.priority, grant.waited);
         Permit::new(Arc::clone(self), grant, terms)
     }
@@ -305,11 +305,11 @@ impl Gate {
     }
 
     /// The current gate state. O(jobs), so for operators only.
-    pub fn view(&self) -> View {
+    pub fn view(&self) -> GateView {
         let state = self.state.lock();
         let (policy, now) = (&state.policy, self.clock.now());
         let rules = Arc::clone(policy.rules());
-        View {
+        GateView {
             rules,
             waiting: *policy.waiting(),
             pools: (policy.rules().upstreams.ids())
@@ -358,7 +358,7 @@ pub struct Tick {
 
 /// A snapshot of the gate state.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct GateView {
     /// The rules in force, to which the ids here belong.
     pub rules: Arc<Rules>,
     /// Queued jobs by priority.
@@ -388,7 +388,7 @@ pub struct Balance {
 
 /// The terms of a job that its record needs.
 #[derive(Clone, Debug)]
-struct Terms {
+struct JobTerms {
     generation: Arc<Generation>,
     caller: Caller,
     tier: TierId,
@@ -400,7 +400,7 @@ struct Terms {
     overdrawn: UnenforcedQuotas,
 }
 
-impl Terms {
+impl JobTerms {
     fn record(&self, priority: Priority, end: End, status: u16, waited: Span, slot_time: Span) -> Record {
         Record {
             admitted: self.admitted,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Committing, Gate, Relocating, Terms, wake};
+use super::{Committing, Gate, JobTerms, Relocating, wake};
 use crate::policy::rules::{Priority, ServerId, UpstreamId};
 use crate::policy::time::{Span, Timestamp};
 use crate::policy::{DebitNumber, End, Grant, JobId, Outcome, Relocation, UnenforcedQuotas};
@@ -16,7 +16,7 @@ use crate::store::{Commit, LedgerEntry, Record};
 pub struct Permit {
     pub(super) gate: Arc<Gate>,
     pub(super) job: JobId,
-    pub(super) terms: Terms,
+    pub(super) terms: JobTerms,
     priority: Priority,
     server: ServerId,
     waited: Span,
@@ -39,7 +39,7 @@ pub enum Relocated {
 }
 
 impl Permit {
-    pub(super) fn new(gate: Arc<Gate>, grant: Grant, terms: Terms) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, grant: Grant, terms: JobTerms) -> Self {
         let Grant {
             job,
             server,

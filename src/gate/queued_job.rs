@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::state::WaitResult;
-use super::{Gate, Permit, Terms, wake};
+use super::{Gate, JobTerms, Permit, wake};
 use crate::policy::refusal::{Reason, Refusal};
 use crate::policy::rules::Priority;
 use crate::policy::time::{Span, Timestamp, UnixTime};
@@ -21,14 +21,14 @@ pub struct QueuedJob {
     gate: Arc<Gate>,
     /// `None` once the result is taken.
     job: Option<JobId>,
-    terms: Terms,
+    terms: JobTerms,
     priority: Priority,
     since: Timestamp,
     until: Timestamp,
 }
 
 impl QueuedJob {
-    pub(super) fn new(gate: Arc<Gate>, job: JobId, terms: Terms, priority: Priority, until: Timestamp) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, job: JobId, terms: JobTerms, priority: Priority, until: Timestamp) -> Self {
         let since = gate.now();
         Self {
             gate,

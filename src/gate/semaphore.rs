@@ -9,11 +9,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub struct ResizableSemaphore {
     free: Arc<Semaphore>,
-    size: Mutex<Size>,
+    size: Mutex<SemaphoreSize>,
 }
 
 #[derive(Debug)]
-struct Size {
+struct SemaphoreSize {
     max: usize,
     /// Surplus permits that are taken or on their way to a waiter; they vanish when they are released or arrive.
     owed: usize,
@@ -33,7 +33,7 @@ impl ResizableSemaphore {
         let max = max.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             free: Arc::new(Semaphore::new(max)),
-            size: Mutex::new(Size { max, owed: 0 }),
+            size: Mutex::new(SemaphoreSize { max, owed: 0 }),
         })
     }
 
@@ -155,17 +155,17 @@ mod tests {
     }
 
     #[derive(Clone, Copy, Debug)]
-    enum Step {
+    enum SemaphoreStep {
         Take,
         GiveBack(usize),
         Resize(usize),
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = SemaphoreStep> {
         prop_oneof![
-            4 => Just(Step::Take),
-            3 => (0..8usize).prop_map(Step::GiveBack),
-            1 => (0..6usize).prop_map(Step::Resize),
+            4 => Just(SemaphoreStep::Take),
+            3 => (0..8usize).prop_map(SemaphoreStep::GiveBack),
+            1 => (0..6usize).prop_map(SemaphoreStep::Resize),
         ]
     }
 
@@ -179,14 +179,14 @@ mod tests {
             let (cap, mut max, mut taken) = (ResizableSemaphore::new(begun_with), begun_with, Vec::new());
             for step in steps {
                 match step {
-                    Step::Take => {
+                    SemaphoreStep::Take => {
                         let place = cap.try_take();
                         prop_assert_eq!(place.is_some(), taken.len() < max);
                         taken.extend(place);
                     }
-                    Step::GiveBack(at) if at < taken.len() => drop(taken.swap_remove(at)),
-                    Step::GiveBack(_) => {}
-                    Step::Resize(to) => {
+                    SemaphoreStep::GiveBack(at) if at < taken.len() => drop(taken.swap_remove(at)),
+                    SemaphoreStep::GiveBack(_) => {}
+                    SemaphoreStep::Resize(to) => {
                         cap.resize(to);
                         max = to;
                     }

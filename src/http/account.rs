@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tracing::error;
 
-use super::quotas::{self, Line, written};
+use super::quotas::{self, QuotaLine, written};
 use super::site::Site;
 use super::standing::Standing;
 use crate::policy::caller::Caller;
@@ -84,7 +84,7 @@ struct Me {
     /// When all used units will have come back; `null` if none are used.
     #[serde(rename = "quotaReset")]
     quota_reset: Option<String>,
-    quotas: Vec<Line>,
+    quotas: Vec<QuotaLine>,
     running: u32,
     waiting: u32,
 }

@@ -35,13 +35,13 @@ pub enum ForwardedHeader {
 /// The proxies that are trusted to name the client's address.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
-    networks: Networks,
+    networks: NetworkSet,
     header: ForwardedHeader,
 }
 
 /// A set of networks.
 #[derive(Clone, Debug, Default)]
-pub struct Networks(Vec<IpNet>);
+pub struct NetworkSet(Vec<IpNet>);
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub struct Trails {
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-impl Networks {
+impl NetworkSet {
     /// These networks. IPv4-mapped IPv6 networks (`::ffff:10.0.0.0/104`) become IPv4 networks.
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks.into_iter().map(canonical).collect())
@@ -99,7 +99,7 @@ impl TrustedProxies {
     /// Proxies with addresses in these networks, which name the client in that header.
     pub fn new(networks: Vec<IpNet>, header: ForwardedHeader) -> Self {
         Self {
-            networks: Networks::new(networks),
+            networks: NetworkSet::new(networks),
             header,
         }
     }
@@ -357,7 +357,7 @@ mod tests {
         );
         let lines = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.8")];
         assert_eq!(by_either("10.0.0.1:1", &lines), "192.0.2.8");
-        let mapped = Networks::new(vec!["::ffff:10.0.0.0/104".parse().expect("a network")]);
+        let mapped = NetworkSet::new(vec!["::ffff:10.0.0.0/104".parse().expect("a network")]);
         assert!(mapped.contain("10.0.0.1".parse().expect("an address")));
     }
 

@@ -25,7 +25,7 @@ impl KeyPlaces {
     ///
     /// # Errors
     /// Two different keys ([`Refusal::AmbiguousKey`]).
-    pub fn take<'q>(&self, headers: &mut HeaderMap, query: Option<&'q str>) -> Result<Taken<'q>, Refusal> {
+    pub fn take<'q>(&self, headers: &mut HeaderMap, query: Option<&'q str>) -> Result<TakenKey<'q>, Refusal> {
         let mut keys = RequestKey::default();
         for name in &self.headers {
             keys.add_all(headers, name, |value| Some(value.as_bytes()))?;
@@ -37,7 +37,7 @@ impl KeyPlaces {
             (Some(query), Some(name)) => self.take_from_query(query, name, &mut keys)?,
             (query, _) => query.map(Cow::Borrowed),
         };
-        Ok(Taken { key: keys.0, query })
+        Ok(TakenKey { key: keys.0, query })
     }
 
     /// Removes every parameter of that name, however it is encoded, and leaves the others untouched.
@@ -83,7 +83,7 @@ pub fn parameter(part: &str, name: &str) -> Option<Vec<u8>> {
 
 /// What [`KeyPlaces::take`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken<'q> {
+pub struct TakenKey<'q> {
     /// The key, if there was one.
     pub key: Option<Vec<u8>>,
     /// The query without the key, `None` if nothing is left.

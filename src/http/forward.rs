@@ -6,7 +6,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 
 use super::body::Body;
-use super::ratelimit::Own;
+use super::ratelimit::HeldJob;
 use super::site::Route;
 use super::socket::Connection;
 use super::visit::Visit;
@@ -75,7 +75,7 @@ impl Turn<'_> {
         let answered = self.work(pass, route, head, upload, visit.connection).await?;
         let upstream = answered.took;
         let succeeds = route.success.contains(&answered.head.status.as_u16());
-        found.own = answered.body.is_under_way().then_some(Own {
+        found.own = answered.body.is_under_way().then_some(HeldJob {
             released: if succeeds { 0 } else { route.cost },
         });
         let mut response = response(answered);

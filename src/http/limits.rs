@@ -305,7 +305,7 @@ impl Limits {
                     matches,
                 });
             };
-            let terms = Terms::of(sender, id, &self.rules);
+            let terms = LimitTerms::of(sender, id, &self.rules);
             if let (true, Some(account)) = (limit.per.account, terms.account) {
                 let raise = terms.raise.map(|raise| raise.number);
                 count(of_account(account), raise.unwrap_or(limit.number), raise.is_some());
@@ -363,7 +363,7 @@ fn of_account(account: AccountId) -> Subject {
 }
 
 /// The individual terms of a sender for one limit.
-struct Terms {
+struct LimitTerms {
     /// The account; for a delegated user, the delegating account.
     account: Option<AccountId>,
     /// The number of the account or its tier; without an account, of the anonymous tier.
@@ -372,7 +372,7 @@ struct Terms {
     network: Option<u32>,
 }
 
-impl Terms {
+impl LimitTerms {
     fn of(sender: &Sender<'_>, id: LimitId, rules: &Rules) -> Self {
         let limit = &rules.limits[id.index()];
         let of = |tier: &Tier| tier.limits.iter().find(|(of, _)| *of == id).map(|(_, raise)| *raise);

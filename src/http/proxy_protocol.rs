@@ -13,7 +13,7 @@ use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::address::Networks;
+use super::address::NetworkSet;
 
 /// The most bytes of a header of either version. Version 1 has at most [`LINE_BYTES_MAX`], and addresses need at most 232 in
 /// version 2; the rest is for its other data.
@@ -136,12 +136,12 @@ fn parsed(whole: &[u8]) -> Result<Option<SocketAddr>, NoHeader> {
 
 /// The peers that use the protocol.
 #[derive(Clone, Debug, Default)]
-pub struct ProxyProtocol(Networks);
+pub struct ProxyProtocol(NetworkSet);
 
 impl ProxyProtocol {
     /// Peers with addresses in these networks.
     pub fn new(peers: Vec<IpNet>) -> Self {
-        Self(Networks::new(peers))
+        Self(NetworkSet::new(peers))
     }
 
     /// Whether this peer uses the protocol.

@@ -17,7 +17,7 @@ use super::unenforced::Unenforced;
 use crate::gate::{Gate, Generation, ResizableSemaphore};
 use crate::policy::refusal::Refusal;
 use crate::policy::time::Span;
-use crate::store::statistics::Refusals;
+use crate::store::statistics::RefusalCounts;
 use crate::store::{Networks, Pseudonyms};
 use crate::upstream::Upstream;
 use crate::upstream::exchange::OnHangup;
@@ -43,7 +43,7 @@ pub struct Route {
 
 /// The parts of a site, as the composition root provides them.
 #[derive(Debug)]
-pub struct Settings {
+pub struct SiteSettings {
     /// The routes, in the file's order.
     pub routes: Vec<(RouteSpec, Route)>,
     /// Where API keys may be.
@@ -61,7 +61,7 @@ pub struct Settings {
     /// The content of tiergate's own pages.
     pub pages: Arc<Pages>,
     /// Counts refusals on metered routes.
-    pub refusals: Arc<Refusals>,
+    pub refusals: Arc<RefusalCounts>,
     /// The request limits.
     pub limits: Arc<Limits>,
     /// Which rate limit headers answers carry.
@@ -93,7 +93,7 @@ pub struct Site {
     pub(super) cors: Option<CorsLayer>,
     pub(super) own_paths: OwnPaths,
     pub(super) own: axum::Router,
-    pub(super) refusals: Arc<Refusals>,
+    pub(super) refusals: Arc<RefusalCounts>,
     pub(super) unmetered: Arc<ResizableSemaphore>,
     pub(super) unmetered_max: usize,
     pub(super) bounds: ListenerBounds,
@@ -101,8 +101,8 @@ pub struct Site {
 
 impl Site {
     /// A site with this gate and the rules of that generation.
-    pub fn new(gate: Arc<Gate>, generation: Arc<Generation>, settings: Settings) -> Self {
-        let Settings {
+    pub fn new(gate: Arc<Gate>, generation: Arc<Generation>, settings: SiteSettings) -> Self {
+        let SiteSettings {
             routes,
             keys,
             trusted_proxies,

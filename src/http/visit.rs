@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use super::address::{Client, Contradiction};
 use super::body::Body;
 use super::socket::Connection;
-use crate::upstream::upload::{Progress, Upload, has_arrived};
+use crate::upstream::upload::{Upload, UploadProgress, has_arrived};
 
 /// A request as it came, until its body is taken.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Visit<'c> {
     pub(super) expects: bool,
     body: Option<Incoming>,
     /// The progress of the body, once it is taken.
-    progress: Option<Arc<Progress>>,
+    progress: Option<Arc<UploadProgress>>,
 }
 
 impl<'c> Visit<'c> {

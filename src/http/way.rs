@@ -18,7 +18,7 @@ use super::address::{Client, Contradiction};
 use super::body::Body;
 use super::limits::{Met, Sender};
 use super::newer::Newer;
-use super::ratelimit::{Metered, Own};
+use super::ratelimit::{HeldJob, Metered};
 use super::reply::{Form, Whom};
 use super::routes::NoRoute;
 use super::site::Site;
@@ -102,7 +102,7 @@ impl From<UploadError> for Stop {
 
 /// Where a request comes from.
 #[derive(Debug)]
-struct Origin {
+struct RequestOrigin {
     client: Client,
     /// The network's individual numbers.
     network: Option<OwnNumbers>,
@@ -118,7 +118,7 @@ pub(super) struct Found {
     /// The request limits' result.
     met: Option<Met>,
     /// Its job, while that holds units.
-    pub(super) own: Option<Own>,
+    pub(super) own: Option<HeldJob>,
     /// Newer sites that it met after the one that it came to.
     pub(super) newer: Newer,
 }
@@ -320,12 +320,12 @@ impl Turn<'_> {
     }
 
     /// Refuses a blocked network, whatever it requests.
-    fn let_in(&self, client: Client) -> Result<Origin, Refusal> {
+    fn let_in(&self, client: Client) -> Result<RequestOrigin, Refusal> {
         let known = self.site.networks.find(client.address, self.site.gate.clock().wall());
         if known.blocked {
             return Err(Refusal::Blocked);
         }
-        Ok(Origin {
+        Ok(RequestOrigin {
             client,
             network: known.limits,
         })
@@ -352,7 +352,7 @@ impl Turn<'_> {
         &'f self,
         visit: &mut Visit<'_>,
         host: &str,
-        origin: &Origin,
+        origin: &RequestOrigin,
         matters: bool,
         found: &'f mut Found,
     ) -> Result<Known<'f>, Refusal> {
@@ -413,7 +413,7 @@ impl Turn<'_> {
         &self,
         visit: &mut Visit<'_>,
         host: &str,
-        origin: &Origin,
+        origin: &RequestOrigin,
         found: &mut Found,
     ) -> Result<Option<Response<Body>>, Stop> {
         let path = visit.head.uri.path();

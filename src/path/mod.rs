@@ -13,6 +13,6 @@ mod folded;
 mod pattern;
 mod spelling;
 
-pub use folded::{Folded, READ_BYTES_MAX, READINGS_MAX, ROUNDS_MAX, Reading};
+pub use folded::{Folded, PathReading, READ_BYTES_MAX, READINGS_MAX, ROUNDS_MAX};
 pub use pattern::{Pattern, PatternError, SEGMENTS_MAX};
 pub use spelling::{BadPath, PATH_BYTES_MAX, Spelling};

@@ -1,7 +1,7 @@
 //! Patterns of routes: matching, forwarding, and which of two is narrower.
 
 use super::escape;
-use super::folded::{Folded, Reading, fold_key};
+use super::folded::{Folded, PathReading, fold_key};
 use super::spelling::{BadPath, PATH_BYTES_MAX, Spelling};
 use std::borrow::Cow;
 use std::fmt;
@@ -145,7 +145,7 @@ impl Pattern {
     }
 
     /// Whether it matches this reading, ignoring case and a trailing slash.
-    pub fn matches_reading(&self, reading: &Reading<'_>) -> bool {
+    pub fn matches_reading(&self, reading: &PathReading<'_>) -> bool {
         self.matches(escape::segments(reading.key()), |_, key, segment| key == segment)
     }
 
@@ -167,7 +167,7 @@ impl Pattern {
     ///
     /// Captures come from the very reading that matched, so what was matched is what is forwarded, and no segment becomes two.
     /// `None` if the pattern doesn't match, or if a capture is a dot segment, which can't be forwarded as one.
-    pub fn forwards(&self, reading: &Reading<'_>) -> Option<Cow<'_, str>> {
+    pub fn forwards(&self, reading: &PathReading<'_>) -> Option<Cow<'_, str>> {
         if !self.matches_reading(reading) {
             return None;
         }

@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use self::debounce::Debounce;
+use self::file::{FileStamp, read_unless};
 pub use self::file::{Saved, Unreadable, read};
-use self::file::{Stamp, read_unless};
 use crate::clock::Clock;
 use crate::policy::time::{Span, Timestamp};
 
@@ -56,7 +56,7 @@ pub struct Watch {
 
 /// A file, and its stamp when it was last read; `None` if it could not be read.
 #[derive(Debug)]
-struct Watched(PathBuf, Option<Stamp>);
+struct Watched(PathBuf, Option<FileStamp>);
 
 impl Watched {
     /// The file's content; `None` if it was read before, shows no sign of change, and `reads` is not set. Blocks on the disk.

@@ -16,9 +16,9 @@ use crate::policy::Policy;
 use crate::policy::rules::Rules;
 use crate::policy::time::UnixTime;
 use crate::store::{
-    ADDRESS_FILE, Account, AccountStore, AdminToken, DataDir, Database, Directory, Durability, History, KEY_FILE,
-    Listed, Lost, OldData, OpenError, Pace, Pseudonyms, Restored, Settings, TOKEN_FILE, TOKEN_VARIABLE, TokenError,
-    clear_address, leave_address,
+    ADDRESS_FILE, Account, AccountStore, AdminToken, CommitSettings, DataDir, Database, Directory, Durability, History,
+    KEY_FILE, LedgerSettings, ListedAccount, Lost, OldData, OpenError, Pseudonyms, RestoredUsage, TOKEN_FILE,
+    TOKEN_VARIABLE, TokenError, clear_address, leave_address,
 };
 use crate::telemetry::DatabaseMeters;
 
@@ -123,16 +123,16 @@ fn open_database(
     clock: Clock,
     meters: Arc<DatabaseMeters>,
 ) -> Result<Arc<Database>, OpenError> {
-    let Pace {
+    let CommitSettings {
         durability,
         commit_every,
         commit_patience,
-    } = pace(config);
-    let settings = Settings {
+    } = commit_settings(config);
+    let settings = LedgerSettings {
         durability,
         commit_every,
         commit_patience,
-        ..Settings::new(clock, Arc::new(move || clock.wall()), meters)
+        ..LedgerSettings::new(clock, Arc::new(move || clock.wall()), meters)
     };
     Database::open(dir, settings, rules.windows.iter(), history(config)).map(Arc::new)
 }
@@ -146,8 +146,8 @@ pub(super) fn history(config: &Config) -> History {
 }
 
 /// How the ledger commits.
-pub(super) fn pace(config: &Config) -> Pace {
-    Pace {
+pub(super) fn commit_settings(config: &Config) -> CommitSettings {
+    CommitSettings {
         durability: match config.durability {
             config::DurabilitySetting::Strict => Durability::Strict,
             config::DurabilitySetting::Relaxed => Durability::Relaxed,
@@ -163,7 +163,7 @@ fn restore(rules: &Arc<Rules>, clock: Clock, database: &Database) -> Result<Poli
     let mut policy = Policy::new(Arc::clone(rules));
     policy.follow_clock(clock.wall(), began, CLOCK_STEP_MAX_DEFAULT);
     let restored = database.restore(&mut policy, began);
-    let Restored { debits, future } = restored.map_err(ServeError::Restore)?;
+    let RestoredUsage { debits, future } = restored.map_err(ServeError::Restore)?;
     let took = clock.now().since(began);
     info!(debits, %took, "quota usage restored");
     if future > 0 {
@@ -184,8 +184,8 @@ fn open_accounts(config: &Config, database: &Arc<Database>, now: UnixTime) -> Re
 }
 
 /// The accounts that the file lists.
-pub(super) fn listed(config: &Config) -> Vec<Listed> {
-    let listed = |account: &config::AccountSection| Listed {
+pub(super) fn listed(config: &Config) -> Vec<ListedAccount> {
+    let listed = |account: &config::AccountSection| ListedAccount {
         name: account.name.clone(),
         tier: config.rules.tier(account.tier).name.to_string(),
         keys: account.key_sha256.clone(),

@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 use super::upstreams::Upstreams;
 use crate::gate::Gate;
 use crate::policy::rules::{ServerId, UpstreamId};
-use crate::upstream::{ProbeSettings, Server, health};
+use crate::upstream::{ProbeSettings, UpstreamServer, health};
 
 /// The tasks, by server id. Dropping it ends them.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct HealthTasks {
 
 #[derive(Debug)]
 struct HealthTask {
-    server: Arc<Server>,
+    server: Arc<UpstreamServer>,
     probe: Option<ProbeSettings>,
     task: AbortHandle,
 }
@@ -49,7 +49,12 @@ impl HealthTasks {
         }
     }
 
-    fn start(&self, id: (UpstreamId, ServerId), server: &Arc<Server>, probe: Option<ProbeSettings>) -> HealthTask {
+    fn start(
+        &self,
+        id: (UpstreamId, ServerId),
+        server: &Arc<UpstreamServer>,
+        probe: Option<ProbeSettings>,
+    ) -> HealthTask {
         // A server that was removed while it was down, and is listed again, gets another try.
         if server.is_well() {
             self.gate.server_up(id.0, id.1);

@@ -22,20 +22,20 @@ use tracing::{error, info, warn};
 
 use super::clock_steps::fill;
 use super::config_watch::{Saved, Unreadable, Watch};
-use super::data_dir::{history, listed, open_token, pace, tell_of_lost_tiers};
+use super::data_dir::{commit_settings, history, listed, open_token, tell_of_lost_tiers};
 use super::health_tasks::HealthTasks;
 use super::upstreams::Upstreams;
 use super::{Services, Source, TaskPanicked, attempt, blocking, connections_max, generation, settings};
-use crate::config::diff::{Diff, Line, diff};
+use crate::config::diff::{Diff, DiffLine, diff};
 use crate::config::{self, Config, ConfigErrors, System};
 use crate::gate::{self, Backfill};
-use crate::http::admin::config::{ConfigRequest, Json, Reloaded, Running, Taken};
+use crate::http::admin::config::{ConfigLoad, ConfigRequest, Json, ReloadOutcome, Running};
 use crate::http::site::Site;
 use crate::policy::rules::Rules;
 use crate::policy::time::{Span, UnixTime};
 use crate::store::audit::{self, Actor, Stamp};
 use crate::store::{AccountView, AdminToken, JobHistory};
-use crate::telemetry::{ConfigMeters, Reload};
+use crate::telemetry::{ConfigMeters, ReloadResult};
 
 /// How often removed upstreams are checked for remaining use.
 const TIDY_EVERY: Span = Span::from_secs(1);
@@ -100,22 +100,22 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self, watch: Option<&mut Watch>) -> Reloaded {
+    async fn reload(&mut self, watch: Option<&mut Watch>) -> ReloadOutcome {
         let Some(watch) = watch else {
-            return Reloaded::NoFile;
+            return ReloadOutcome::NoFile;
         };
         let saved = watch.now().await;
         let taken = self.take(saved, "asked for").await;
-        match taken.result == Reload::Failed.name() {
-            true => Reloaded::Failed(taken),
-            false => Reloaded::Done(taken),
+        match taken.result == ReloadResult::Failed.name() {
+            true => ReloadOutcome::Failed(taken),
+            false => ReloadOutcome::Done(taken),
         }
     }
 
     /// What would change with that file, or what is wrong with it.
     async fn compare(&self, bytes: Vec<u8>) -> Result<Json, Json> {
         match self.read("what was sent", bytes).await {
-            Ok((config, _)) => Ok(Line::to_json(
+            Ok((config, _)) => Ok(DiffLine::to_json(
                 &self.described(&diff(&self.parts.config.load(), &config)),
             )),
             Err(wrong) => Err(wrong.to_json()),
@@ -141,7 +141,7 @@ impl Reloader {
     }
 
     /// Applies the file. `why` it was read is for the log.
-    async fn take(&mut self, saved: Saved, why: &'static str) -> Taken {
+    async fn take(&mut self, saved: Saved, why: &'static str) -> ConfigLoad {
         let at = self.parts.services.gate.clock().wall();
         let name = self.parts.source.as_ref().map_or_else(String::new, Source::name);
         let read = match saved {
@@ -164,13 +164,13 @@ impl Reloader {
                 file = name,
                 why, "configuration rejected; the previous one stays in force:\n{wrong}"
             );
-            let taken = Taken {
+            let taken = ConfigLoad {
                 at,
-                result: Reload::Failed.name(),
-                changes: Line::to_json(&[]),
+                result: ReloadResult::Failed.name(),
+                changes: DiffLine::to_json(&[]),
                 wrong: wrong.to_json(),
             };
-            (Reload::Failed, taken)
+            (ReloadResult::Failed, taken)
         });
         self.parts.meters.reloaded(reload, at);
         let before = self.parts.running.load();
@@ -178,7 +178,7 @@ impl Reloader {
             last: taken.clone(),
             ..Running::clone(&before)
         }));
-        if reload != Reload::Failed {
+        if reload != ReloadResult::Failed {
             info!(file = name, why, result = reload.name(), "configuration read");
         }
         taken
@@ -191,7 +191,7 @@ impl Reloader {
         config: Config,
         document: Json,
         at: UnixTime,
-    ) -> Result<(Reload, Taken), ConfigErrors> {
+    ) -> Result<(ReloadResult, ConfigLoad), ConfigErrors> {
         let before = self.parts.config.load_full();
         let prepared = attempt(move || {
             let all = diff(&before, &config);
@@ -206,13 +206,13 @@ impl Reloader {
             ConfigErrors::of_whole(name, error.to_string(), "check the operator's token that `admin` names")
         })?;
         let reload = if live.is_empty() {
-            Reload::Unchanged
+            ReloadResult::Unchanged
         } else {
             self.swap(name, &config, at).await?;
-            Reload::Applied
+            ReloadResult::Applied
         };
         self.parts.token.store(Arc::new(token));
-        let restart: Vec<Line> = self.described(&all).into_iter().filter(|line| line.restart).collect();
+        let restart: Vec<DiffLine> = self.described(&all).into_iter().filter(|line| line.restart).collect();
         let changes = self.described(&live);
         for line in &changes {
             info!(file = name, "{line}");
@@ -220,18 +220,22 @@ impl Reloader {
         for line in &restart {
             warn!(file = name, "{line}");
         }
-        let changes = Line::to_json(&changes);
-        if reload == Reload::Applied {
+        let changes = DiffLine::to_json(&changes);
+        if reload == ReloadResult::Applied {
             self.log_reload(name, &changes, at).await;
         }
         let before = self.parts.running.load();
         self.parts.running.store(Arc::new(Running {
-            since: if reload == Reload::Applied { at } else { before.since },
+            since: if reload == ReloadResult::Applied {
+                at
+            } else {
+                before.since
+            },
             document,
-            restart: Line::to_json(&restart),
+            restart: DiffLine::to_json(&restart),
             ..Running::clone(&before)
         }));
-        let taken = Taken {
+        let taken = ConfigLoad {
             at,
             result: reload.name(),
             changes,
@@ -302,7 +306,7 @@ impl Reloader {
         self.watchers.watch(&self.parts.upstreams);
     }
 
-    fn described(&self, diff: &Diff) -> Vec<Line> {
+    fn described(&self, diff: &Diff) -> Vec<DiffLine> {
         let tiers = self.parts.services.store.directory().tiers();
         diff.describe(&|tier| Some(tiers.get(tier).map_or(0, |accounts| *accounts as usize)))
     }
@@ -331,7 +335,7 @@ fn exchange(settling: &mut Settling, at: UnixTime) -> Result<Option<(Backfill, J
         let advice = "restart tiergate to free the ids of unused names";
         (error.to_string(), advice)
     })?;
-    services.database.set_pace(pace(&config));
+    services.database.set_commit_settings(commit_settings(&config));
     services
         .database
         .upkeep()

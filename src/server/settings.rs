@@ -34,7 +34,7 @@ pub(super) fn site(config: &Config, services: &Services, upstreams: &Upstreams, 
         cors::layer(origins, cors.max_age)
     });
     let for_all_origins = config.cors.as_ref().is_some_and(|cors| cors.origins == Origins::Any);
-    let settings = site::Settings {
+    let settings = site::SiteSettings {
         routes: config.routes.iter().map(|config| route(config, upstreams)).collect(),
         keys: KeyPlaces::new(
             config.keys.headers.clone(),
@@ -110,7 +110,7 @@ fn telling(config: &Config) -> Telling {
     }
 }
 
-fn route(config: &config::Route, upstreams: &Upstreams) -> (RouteSpec, Route) {
+fn route(config: &config::RouteSection, upstreams: &Upstreams) -> (RouteSpec, Route) {
     let spec = RouteSpec {
         host: config.host.clone(),
         pattern: config.pattern.clone(),
@@ -125,8 +125,8 @@ fn route(config: &config::Route, upstreams: &Upstreams) -> (RouteSpec, Route) {
         success: config.success.as_slice().into(),
         cost: config.cost,
         on_hangup: match config.on_hangup {
-            config::OnHangup::Finish => OnHangup::Finish,
-            config::OnHangup::Cancel => OnHangup::Cancel,
+            config::OnHangupSetting::Finish => OnHangup::Finish,
+            config::OnHangupSetting::Cancel => OnHangup::Cancel,
         },
     };
     (spec, route)

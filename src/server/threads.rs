@@ -30,14 +30,14 @@ pub(super) fn cores(config: &Config) -> usize {
 }
 
 /// The threads of the public listener, one per core.
-pub(super) struct Threads {
+pub(super) struct ListenerThreads {
     closing: CancellationToken,
     broken_off: CancellationToken,
     ended: Vec<oneshot::Receiver<()>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Threads {
+impl ListenerThreads {
     pub(super) fn start(
         listeners: Vec<StdListener>,
         site: &Arc<ArcSwap<Site>>,
@@ -104,7 +104,7 @@ impl Threads {
 }
 
 /// A server dropped before it was drained leaves no thread behind.
-impl Drop for Threads {
+impl Drop for ListenerThreads {
     fn drop(&mut self) {
         self.closing.cancel();
         self.broken_off.cancel();

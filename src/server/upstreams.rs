@@ -13,7 +13,7 @@ use crate::gate::Gate;
 use crate::policy::Table;
 use crate::policy::ids::{Ids, OutOfIds};
 use crate::policy::rules::{Rules, ServerId, UpstreamId};
-use crate::upstream::{ProbeSettings, Server, Settings, Upstream};
+use crate::upstream::{ProbeSettings, Upstream, UpstreamServer, UpstreamSettings};
 
 /// All upstreams that are in use.
 #[derive(Debug, Default)]
@@ -27,8 +27,8 @@ pub(super) struct Upstreams {
 #[derive(Debug)]
 struct UpstreamEntry {
     /// As last seen in the file.
-    config: config::Upstream,
-    servers: Vec<(ServerId, Arc<Server>, u32)>,
+    config: config::UpstreamSection,
+    servers: Vec<(ServerId, Arc<UpstreamServer>, u32)>,
     upstream: Arc<Upstream>,
 }
 
@@ -39,7 +39,8 @@ impl Upstreams {
     /// There is no id left for a new name. Nothing has changed.
     pub(super) fn apply(&mut self, config: &Config) -> Result<Rules, OutOfIds> {
         let is_listed = |name: &str| config.upstreams.iter().any(|upstream| upstream.name == name);
-        let mut pools: Table<UpstreamId, _> = Table::numbered(config.upstreams.iter().map(config::Upstream::rules));
+        let mut pools: Table<UpstreamId, _> =
+            Table::numbered(config.upstreams.iter().map(config::UpstreamSection::rules));
         for entry in self.upstreams.iter() {
             if !is_listed(&entry.config.name) && entry.is_in_use() {
                 pools.push(entry.config.rules());
@@ -104,7 +105,7 @@ impl Upstreams {
     pub(super) fn doubled(&self) -> Vec<(&str, &str, String)> {
         let mut doubled = Vec::new();
         for gone in self.unlisted() {
-            let is_there = |server: &&config::Server| {
+            let is_there = |server: &&config::ServerConfig| {
                 let mut open = gone.servers.iter();
                 open.any(|(_, of, _)| of.is_at(&server.host, server.port))
             };
@@ -120,7 +121,7 @@ impl Upstreams {
     /// Every server that may get jobs, with its ids and its health probe.
     pub(super) fn watched(
         &self,
-    ) -> impl Iterator<Item = ((UpstreamId, ServerId), &Arc<Server>, Option<ProbeSettings>)> {
+    ) -> impl Iterator<Item = ((UpstreamId, ServerId), &Arc<UpstreamServer>, Option<ProbeSettings>)> {
         self.upstreams.entries().flat_map(|(pool, entry)| {
             let servers = entry.servers.iter();
             servers.map(move |(id, server, _)| ((pool, *id), server, entry.probe()))
@@ -134,16 +135,16 @@ impl Upstreams {
 }
 
 /// The server of that id, which stays the same while its upstream has it or a job is on it.
-fn server(id: ServerId, config: &config::Server, before: Option<&Arc<Upstream>>) -> Arc<Server> {
+fn server(id: ServerId, config: &config::ServerConfig, before: Option<&Arc<Upstream>>) -> Arc<UpstreamServer> {
     if let Some(known) = before.and_then(|upstream| upstream.server(id)) {
         return known;
     }
     let authority = HeaderValue::from_str(&config.authority()).expect("a validated configuration has only valid hosts");
-    Server::new(config.host.clone(), config.port, authority)
+    UpstreamServer::new(config.host.clone(), config.port, authority)
 }
 
-fn settings(config: &config::Upstream, servers: Vec<(ServerId, Arc<Server>, u32)>) -> Settings {
-    Settings {
+fn settings(config: &config::UpstreamSection, servers: Vec<(ServerId, Arc<UpstreamServer>, u32)>) -> UpstreamSettings {
+    UpstreamSettings {
         servers,
         connect_timeout: config.connect_timeout,
         first_byte_timeout: config.first_byte_timeout,
@@ -178,7 +179,7 @@ mod tests {
     type Listed = Vec<Option<Vec<(u16, u32)>>>;
 
     #[derive(Clone, Debug)]
-    enum Step {
+    enum ReloadStep {
         /// Apply a file.
         Reload(Listed),
         /// Hold one of the upstreams.
@@ -196,11 +197,11 @@ mod tests {
         })
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = ReloadStep> {
         prop_oneof![
-            3 => listed().prop_map(Step::Reload),
-            4 => (0..8_usize).prop_map(Step::Hold),
-            3 => (0..16_usize).prop_map(Step::Release),
+            3 => listed().prop_map(ReloadStep::Reload),
+            4 => (0..8_usize).prop_map(ReloadStep::Hold),
+            3 => (0..16_usize).prop_map(ReloadStep::Release),
         ]
     }
 
@@ -269,7 +270,7 @@ mod tests {
     }
 
     fn in_file(config: &Config) -> BTreeMap<String, BTreeSet<(String, u32)>> {
-        let servers = |upstream: &config::Upstream| {
+        let servers = |upstream: &config::UpstreamSection| {
             let servers = upstream.servers.iter();
             servers.map(|server| (server.authority(), server.slots)).collect()
         };
@@ -290,14 +291,14 @@ mod tests {
             let mut names: BTreeMap<UpstreamId, String> = BTreeMap::new();
             for step in &steps {
                 match step {
-                    Step::Hold(which) => {
+                    ReloadStep::Hold(which) => {
                         let all: Vec<_> = upstreams.upstreams.iter().collect();
                         let entry = all[which % all.len()];
                         held.push((Arc::clone(&entry.upstream), entry.config.name.clone()));
                     }
-                    Step::Release(which) if !held.is_empty() => drop(held.swap_remove(which % held.len())),
-                    Step::Release(_) => {}
-                    Step::Reload(listed) => {
+                    ReloadStep::Release(which) if !held.is_empty() => drop(held.swap_remove(which % held.len())),
+                    ReloadStep::Release(_) => {}
+                    ReloadStep::Reload(listed) => {
                         let config = config(listed);
                         let before = in_rules(&rules);
                         rules = upstreams.apply(&config).expect("few names");

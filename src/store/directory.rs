@@ -24,13 +24,13 @@ use crate::policy::time::UnixTime;
 /// All accounts and their keys.
 #[derive(Debug, Default)]
 pub struct Directory {
-    state: RwLock<State>,
+    state: RwLock<DirectoryState>,
     words: Words,
 }
 
 /// Guarded by the directory's lock, which is held for a look-up and never across an await.
 #[derive(Debug, Default)]
-struct State {
+struct DirectoryState {
     /// Clients choose the keys, so the map keeps the standard library's hasher, which resists flooding.
     keys: HashMap<KeyId, Arc<Account>>,
     accounts: HashMap<AccountId, Arc<Account>>,
@@ -136,7 +136,7 @@ impl Directory {
     /// A directory of these accounts.
     pub(super) fn of(accounts: Vec<Arc<Account>>, words: Words) -> Self {
         Self {
-            state: RwLock::new(State::of(accounts)),
+            state: RwLock::new(DirectoryState::of(accounts)),
             words,
         }
     }
@@ -245,7 +245,7 @@ impl Directory {
     }
 }
 
-impl State {
+impl DirectoryState {
     fn of(accounts: Vec<Arc<Account>>) -> Self {
         let keys = accounts.iter().map(|account| account.keys().len()).sum();
         let mut state = Self {

@@ -4,7 +4,7 @@
 //! the 33 before them. So a mistyped or truncated key is distinguished from a revoked one without a look-up, and scanners for
 //! leaked secrets recognize keys offline.
 //!
-//! Keys are not stored. A [`Secret`] is shown once, when it is created; only its [`KeyHash`] is kept.
+//! Keys are not stored. A [`PlaintextKey`] is shown once, when it is created; only its [`KeyHash`] is kept.
 
 use std::fmt;
 use std::io;
@@ -83,9 +83,9 @@ fn checksum(random: &[u8]) -> [u8; CHECKSUM_CHARS] {
 
 /// A key in plain text, to be shown once.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct PlaintextKey(String);
 
-impl Secret {
+impl PlaintextKey {
     /// Creates a random key.
     ///
     /// # Errors
@@ -133,9 +133,9 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for PlaintextKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+        f.write_str("PlaintextKey(…)")
     }
 }
 
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn only_keys_that_can_be_presented_are_taken_over() {
-        let taken = |key: &str| Secret::imported(key.to_owned()).map(|_| ());
+        let taken = |key: &str| PlaintextKey::imported(key.to_owned()).map(|_| ());
         assert_eq!(taken("k"), Ok(()));
         assert_eq!(taken("tg_whatever"), Ok(()), "it only begins like ours");
         assert_eq!(taken(""), Err(UnusableKey::Length));
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_shown_only_when_asked() {
-        let secret = Secret::mint().expect("randomness");
+        let secret = PlaintextKey::mint().expect("randomness");
         assert!(!format!("{secret:?}").contains(&secret.reveal()[3..]));
     }
 
@@ -294,7 +294,7 @@ mod tests {
         /// CRC32 detects every error within 32 bits: one wrong character, or two swapped neighbours.
         #[test]
         fn a_slip_of_the_pen_is_noticed(at in PREFIX.len()..OURS_BYTES, to in 0_usize..62) {
-            let key = Secret::mint().expect("randomness").0.into_bytes();
+            let key = PlaintextKey::mint().expect("randomness").0.into_bytes();
             prop_assert_eq!(KeyForm::of(&key), KeyForm::Ours);
             prop_assert_eq!(key.len(), 39);
             let mut slip = key.clone();

@@ -14,18 +14,18 @@ use crate::policy::{DebitNumber, Policy, Table};
 /// Keeps all entries in order.
 #[derive(Debug, Default)]
 pub struct MemoryLedger {
-    state: Mutex<State>,
+    state: Mutex<MemoryLedgerState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct MemoryLedgerState {
     /// Each entry with the number of its debit, or of the debit before it.
     entries: Vec<(DebitNumber, LedgerEntry)>,
     /// The last number given to a debit or a fence.
     last: u64,
 }
 
-impl State {
+impl MemoryLedgerState {
     fn next(&mut self) -> DebitNumber {
         self.last += 1;
         DebitNumber(self.last)

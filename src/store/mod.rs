@@ -61,21 +61,21 @@ pub use account::{Account, AccountPatch, AccountSpec, Change, Illegal, Origin};
 pub use account_view::AccountView;
 pub use accounts::{
     ACCOUNTS_MAX, AccountStore, AccountUse, AccountsError, ChangeError, Changed, ImportError, ImportOptions, ImportRow,
-    Imported, LINES_MAX, Listed, Minted, Relisted, Relisting,
+    Imported, LINES_MAX, ListedAccount, Minted, Relisted, Relisting,
 };
 pub use audit::{Actor, AuditEntry, Stamp};
 pub use data_dir::{DATABASE_FILE, DataDir, OldData};
 pub use database::{Database, OpenError, ReadError, WriteError, open_read_only};
 pub use directory::{Directory, Lost};
-pub use keys::{Key, KeyHash, KeyId, Secret};
-pub use ledger::commit::{Commit, Standing, Ticket, Unavailable};
-pub use ledger::{Durability, Pace, Settings, Wall};
+pub use keys::{Key, KeyHash, KeyId, PlaintextKey};
+pub use ledger::commit::{Commit, Settlement, Ticket, Unavailable};
+pub use ledger::{CommitSettings, Durability, LedgerSettings, Wall};
 pub use network::{Block, NETWORKS_MAX, NetworkChange, NetworkEntry, OwnNumbers};
 pub use networks::{NetworkTerms, Networks};
 pub use pseudonym::{KEY_FILE, KeyError, Pseudonyms};
 pub use recall::{Debited, Fence, Past, Post};
-pub use record::{LedgerEntry, Record, Refused};
-pub use replay::{JobHistory, Restored};
+pub use record::{LedgerEntry, Record, RefusalRecord};
+pub use replay::{JobHistory, RestoredUsage};
 pub use retention::History;
 pub use runtime_file::{ADDRESS_FILE, clear_address, leave_address, left_address};
 pub use token::{AdminToken, TOKEN_CHARS, TOKEN_FILE, TOKEN_VARIABLE, TokenError};

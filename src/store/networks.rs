@@ -33,12 +33,12 @@ pub struct NetworkTerms {
 pub struct Networks {
     /// Whether a look-up could find anything. A request that misses a concurrent change counts as earlier.
     finds: AtomicBool,
-    state: RwLock<State>,
+    state: RwLock<NetworksState>,
 }
 
 /// Guarded by the lock, which is held for a look-up and never across an await.
 #[derive(Debug, Default)]
-struct State {
+struct NetworksState {
     /// The networks that tiers.yaml blocks.
     listed: BTreeSet<IpNet>,
     entries: BTreeMap<IpNet, Arc<NetworkEntry>>,
@@ -162,7 +162,7 @@ impl Networks {
 
     /// Replaces all stored entries; listed networks stay.
     pub(super) fn restore(&self, stored: Vec<NetworkEntry>) {
-        let mut new = State::default();
+        let mut new = NetworksState::default();
         new.relist(self.state.read().listed.clone());
         for entry in stored {
             new.put(&Arc::new(entry));
@@ -175,7 +175,7 @@ impl Networks {
     }
 }
 
-impl State {
+impl NetworksState {
     fn lengths(&self, address: IpAddr) -> &[Length] {
         match address {
             IpAddr::V4(_) => &self.v4,

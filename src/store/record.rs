@@ -14,7 +14,7 @@ pub enum LedgerEntry {
     /// A finished job.
     Job(Record),
     /// Refusals within a minute.
-    Refused(Refused),
+    Refused(RefusalRecord),
 }
 
 /// How a metered job ended.
@@ -69,7 +69,7 @@ impl Record {
 
 /// Refusals of one kind within one minute, on metered routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusalRecord {
     /// The start of the minute.
     pub minute: UnixTime,
     /// The caller; `None`: all callers that have used no quota, together.

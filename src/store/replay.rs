@@ -22,7 +22,7 @@ use crate::policy::{Policy, Table};
 
 /// What was restored at a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Restored {
+pub struct RestoredUsage {
     /// The number of debits.
     pub debits: u64,
     /// How many are dated after the start. They count as of the start until it is known which of the two is wrong.
@@ -30,7 +30,7 @@ pub struct Restored {
 }
 
 /// One debit, with its corrected date, its windows and its amount.
-struct Told<'a> {
+struct DatedDebit<'a> {
     debit: Debited,
     number: i64,
     windows: &'a [WindowId],
@@ -41,11 +41,11 @@ impl Database {
     ///
     /// # Errors
     /// The database can't be read. The policy has only part of the usage then.
-    pub fn restore(&self, policy: &mut Policy, now: Timestamp) -> Result<Restored, ReadError> {
+    pub fn restore(&self, policy: &mut Policy, now: Timestamp) -> Result<RestoredUsage, ReadError> {
         let windows = policy.rules().windows.clone();
         let wall = policy.wall_clock(now);
         corrections::undo_at_start(self.shared(), wall).map_err(|error| ReadError(error.to_string()))?;
-        let mut restored = Restored { debits: 0, future: 0 };
+        let mut restored = RestoredUsage { debits: 0, future: 0 };
         let mut last_number = 0;
         let pending = self.read(|connection| {
             let corrections = Corrections::read(connection)?;
@@ -199,7 +199,7 @@ fn scan(
     from: UnixTime,
     until: i64,
     corrections: &Corrections,
-    each: &mut dyn FnMut(Told<'_>) -> ControlFlow<()>,
+    each: &mut dyn FnMut(DatedDebit<'_>) -> ControlFlow<()>,
 ) -> rusqlite::Result<()> {
     // The first job that each window needs.
     let mut firsts = Vec::new();
@@ -238,7 +238,7 @@ fn scan(
         );
         let at = corrections.date(row.number, row.admitted);
         for caller in row.caller.counted() {
-            let told = Told {
+            let told = DatedDebit {
                 debit: Debited {
                     window: WindowId(0),
                     caller,
@@ -289,7 +289,7 @@ fn tell_sums(
     calendar: &str,
     later: &HashMap<(UnixTime, Caller), u64>,
     window: WindowId,
-    each: &mut dyn FnMut(Told<'_>) -> ControlFlow<()>,
+    each: &mut dyn FnMut(DatedDebit<'_>) -> ControlFlow<()>,
 ) -> rusqlite::Result<ControlFlow<()>> {
     let mut select = connection.prepare_cached(
         "SELECT period, account, network, end_user, units FROM calendar_sum WHERE calendar = ?1 AND units > 0",
@@ -309,7 +309,7 @@ fn tell_sums(
             at,
             units,
         };
-        let told = Told {
+        let told = DatedDebit {
             debit,
             number: 0,
             windows: &[window],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, params};
 
-use super::record::{LedgerEntry, Record, Refused};
+use super::record::{LedgerEntry, Record, RefusalRecord};
 use crate::policy::caller::{AccountId, Caller, NetworkId, UserId};
 use crate::policy::time::UnixTime;
 
@@ -149,7 +149,7 @@ impl<'t> Inserts<'t> {
         job.raw_execute().map(drop)
     }
 
-    fn insert_refusal(&mut self, refused: &Refused, number: i64) -> rusqlite::Result<()> {
+    fn insert_refusal(&mut self, refused: &RefusalRecord, number: i64) -> rusqlite::Result<()> {
         let (account, network, end_user) = refused.caller.map_or((0, 0, 0), caller_columns);
         let inserted = self.refusal.execute(params![
             INSTANCE,

@@ -117,7 +117,7 @@ fn report(connection: &Connection, query: &UsageQuery, now: UnixTime) -> rusqlit
     let period_s = PERIODS_S[place];
     let asked = millis(now) - i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     let reach = Reach::of(connection, asked, place)?;
-    let source = Source {
+    let source = UsageSource {
         sql: source_of(query.whose),
         period_s,
         reach,
@@ -218,7 +218,7 @@ fn has_raw(
 }
 
 /// A query for the rows that count, and its parameters.
-struct Source {
+struct UsageSource {
     sql: String,
     period_s: i64,
     reach: Reach,
@@ -262,7 +262,7 @@ impl By {
     }
 }
 
-impl Source {
+impl UsageSource {
     fn total(&self, connection: &Connection, by: By) -> rusqlite::Result<(Used, u64)> {
         let (source, columns) = (&self.sql, by.columns());
         let sql = format!(

@@ -7,6 +7,6 @@ pub mod logs;
 pub mod meters;
 pub mod registry;
 
-pub use config::{ConfigMeters, Reload};
+pub use config::{ConfigMeters, ReloadResult};
 pub use database::DatabaseMeters;
 pub use meters::Meters;

@@ -31,14 +31,14 @@ pub(super) struct Registry(Mutex<Tables>);
 
 #[derive(Debug, Default)]
 struct Tables {
-    counters: Table<AtomicU64>,
-    gauges: Table<AtomicU64>,
-    histograms: Table<Spread>,
+    counters: SeriesTable<AtomicU64>,
+    gauges: SeriesTable<AtomicU64>,
+    histograms: SeriesTable<Spread>,
 }
 
 /// The series of one kind.
 #[derive(Debug)]
-struct Table<S> {
+struct SeriesTable<S> {
     families: BTreeMap<String, Family<S>>,
     /// Series that are gone, oldest first: a sequence number, family and labels.
     gone: BTreeSet<(u64, String, String)>,
@@ -145,7 +145,7 @@ fn buckets(name: &str) -> &'static [f64] {
     }
 }
 
-impl<S> Default for Table<S> {
+impl<S> Default for SeriesTable<S> {
     fn default() -> Self {
         Self {
             families: BTreeMap::new(),
@@ -164,7 +164,7 @@ impl<S> Default for Family<S> {
     }
 }
 
-impl<S> Table<S> {
+impl<S> SeriesTable<S> {
     fn describe(&mut self, name: &KeyName, about: SharedString) {
         self.families.entry(name.as_str().to_owned()).or_default().about = about;
     }

@@ -51,13 +51,13 @@ pub enum Unfit {
 /// A text with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    parts: Box<[Part]>,
+    parts: Box<[TemplatePart]>,
     /// Bytes of the literal text.
     length: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum TemplatePart {
     /// Literal text.
     Text(Box<str>),
     /// The placeholder of that number.
@@ -102,14 +102,14 @@ impl Template {
             }
             if !literal.is_empty() {
                 length += literal.len();
-                parts.push(Part::Text(std::mem::take(&mut literal).into()));
+                parts.push(TemplatePart::Text(std::mem::take(&mut literal).into()));
             }
-            parts.push(Part::Place(number, quotes.context(language)));
+            parts.push(TemplatePart::Place(number, quotes.context(language)));
             rest = after;
         }
         if !literal.is_empty() {
             length += literal.len();
-            parts.push(Part::Text(literal.into()));
+            parts.push(TemplatePart::Text(literal.into()));
         }
         Ok(Self {
             parts: parts.into(),
@@ -119,9 +119,9 @@ impl Template {
 
     /// The template's text, if these are the names it was compiled with.
     pub fn source(&self, names: &[&str]) -> String {
-        let part = |part: &Part| match part {
-            Part::Text(text) => text.to_string(),
-            Part::Place(number, _) => format!("{{{}}}", names.get(*number).unwrap_or(&"?")),
+        let part = |part: &TemplatePart| match part {
+            TemplatePart::Text(text) => text.to_string(),
+            TemplatePart::Place(number, _) => format!("{{{}}}", names.get(*number).unwrap_or(&"?")),
         };
         self.parts.iter().map(part).collect()
     }
@@ -131,8 +131,8 @@ impl Template {
         out.reserve(self.length + 16 * self.parts.len());
         for part in &self.parts {
             match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Place(number, context) => fill(out, value(*number), *context),
+                TemplatePart::Text(text) => out.push_str(text),
+                TemplatePart::Place(number, context) => fill(out, value(*number), *context),
             }
         }
     }

@@ -21,9 +21,9 @@ use tokio_util::task::TaskTracker;
 
 use super::connections::{Connections, UpstreamConnection};
 use super::exchange::OnHangup;
-use super::upload::Progress;
+use super::upload::UploadProgress;
 use super::window::{self, BrokenOff, Inlet, Outlet, WINDOW_BYTES};
-use super::{Server, Upstream};
+use super::{Upstream, UpstreamServer};
 use crate::clock::Clock;
 use crate::gate::{Committing, Permit, SemaphorePermit};
 use crate::policy::Outcome;
@@ -84,8 +84,8 @@ pub(super) struct Tail {
     pub(super) connection: UpstreamConnection,
     pub(super) connections: Arc<Connections>,
     pub(super) upstream: Arc<Upstream>,
-    pub(super) server: Arc<Server>,
-    pub(super) progress: Arc<Progress>,
+    pub(super) server: Arc<UpstreamServer>,
+    pub(super) progress: Arc<UploadProgress>,
     pub(super) deadline: Timestamp,
 }
 
@@ -285,7 +285,7 @@ impl Ending {
     async fn run(mut self, inlet: Inlet, held: Vec<Bytes>) {
         held.into_iter().for_each(|chunk| inlet.put(chunk));
         match self.read(&inlet).await {
-            Read::Complete(last) => {
+            ReadOutcome::Complete(last) => {
                 self.kept.give_back_slot();
                 // Otherwise the inlet is dropped, and the client's answer ends early.
                 if self.settle().await.is_ok() {
@@ -293,13 +293,13 @@ impl Ending {
                     inlet.end();
                 }
             }
-            Read::BrokenOff => self.kept.settle_as(self.tail.broken_off()),
-            Read::Cancelled => self.kept.settle_as(Outcome::Cancelled),
+            ReadOutcome::BrokenOff => self.kept.settle_as(self.tail.broken_off()),
+            ReadOutcome::Cancelled => self.kept.settle_as(Outcome::Cancelled),
         }
     }
 
     /// Reads to the end of the server's message. With a Content-Length, the bytes that complete it are held back.
-    async fn read(&mut self, inlet: &Inlet) -> Read {
+    async fn read(&mut self, inlet: &Inlet) -> ReadOutcome {
         let finish = self.kept.finishes();
         let clock = self.tail.connections.clock();
         let mut alarm = std::pin::pin!(clock.sleep_until(self.tail.deadline));
@@ -309,31 +309,31 @@ impl Ending {
                 let reads = inlet.room().await;
                 has_room = true;
                 if !reads && !finish {
-                    return Read::Cancelled;
+                    return ReadOutcome::Cancelled;
                 }
                 tokio::select! {
                     chunk = poll_fn(|cx| poll_data(&mut self.body, cx)) => match chunk {
-                        Some(Ok(chunk)) => Read::Complete(Some(chunk)),
-                        Some(Err(BrokenOff)) => Read::BrokenOff,
-                        None => Read::Complete(None),
+                        Some(Ok(chunk)) => ReadOutcome::Complete(Some(chunk)),
+                        Some(Err(BrokenOff)) => ReadOutcome::BrokenOff,
+                        None => ReadOutcome::Complete(None),
                     },
-                    () = inlet.outlet_gone(), if !finish => Read::Cancelled,
+                    () = inlet.outlet_gone(), if !finish => ReadOutcome::Cancelled,
                 }
             };
             let read = tokio::select! {
                 read = next => read,
                 // It isn't the server's fault if its answer could not be delivered.
-                () = &mut alarm => return if has_room { Read::BrokenOff } else { Read::Cancelled },
+                () = &mut alarm => return if has_room { ReadOutcome::BrokenOff } else { ReadOutcome::Cancelled },
             };
             match read {
-                Read::Complete(Some(chunk)) if !self.body.is_end_stream() => inlet.put(chunk),
+                ReadOutcome::Complete(Some(chunk)) if !self.body.is_end_stream() => inlet.put(chunk),
                 read => return read,
             }
         }
     }
 }
 
-enum Read {
+enum ReadOutcome {
     /// With the bytes that complete the answer, if it has a Content-Length.
     Complete(Option<Bytes>),
     BrokenOff,

@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use super::upload::RequestBody;
-use super::{Server, Upstream};
+use super::{Upstream, UpstreamServer};
 use crate::clock::Clock;
 use crate::policy::time::Timestamp;
 
@@ -85,7 +85,7 @@ impl Connections {
     }
 
     /// A connection to the server: the last one that was put back and is still open, otherwise a new one.
-    pub(super) async fn get(&self, upstream: &Upstream, server: &Server) -> io::Result<UpstreamConnection> {
+    pub(super) async fn get(&self, upstream: &Upstream, server: &UpstreamServer) -> io::Result<UpstreamConnection> {
         loop {
             let kept = self.idle.lock().get_mut(&server.number).and_then(Vec::pop);
             let Some(Idle { mut connection, .. }) = kept else { break };
@@ -101,7 +101,7 @@ impl Connections {
         }
     }
 
-    async fn make(&self, server: &Server) -> io::Result<UpstreamConnection> {
+    async fn make(&self, server: &UpstreamServer) -> io::Result<UpstreamConnection> {
         let stream = server.connect().await?;
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(READ_BUFFER_BYTES)
@@ -118,7 +118,7 @@ impl Connections {
     }
 
     /// Keeps an idle connection.
-    pub(super) fn put_back(&self, upstream: &Upstream, server: &Arc<Server>, connection: UpstreamConnection) {
+    pub(super) fn put_back(&self, upstream: &Upstream, server: &Arc<UpstreamServer>, connection: UpstreamConnection) {
         let idle_max = upstream.idle_max(server);
         if connection.sender.is_closed() || idle_max == 0 {
             return;

@@ -18,9 +18,9 @@ use tracing::debug;
 
 use super::answer::{Ending, Kept, Tail, UpstreamBody};
 use super::connections::{Connections, UpstreamConnection};
-use super::upload::{Progress, RequestBody, Upload, UploadError};
+use super::upload::{RequestBody, Upload, UploadError, UploadProgress};
 use super::window::BrokenOff;
-use super::{Server, Upstream};
+use super::{Upstream, UpstreamServer};
 use crate::clock::Clock;
 use crate::gate::{Permit, Relocated, SemaphorePermit};
 use crate::policy::Outcome;
@@ -179,7 +179,7 @@ impl Errand {
 struct Aim {
     errand: Errand,
     upstream: Arc<Upstream>,
-    server: Arc<Server>,
+    server: Arc<UpstreamServer>,
     /// Whether this is the second server.
     retried: bool,
 }
@@ -315,7 +315,7 @@ struct Flying {
     connection: UpstreamConnection,
     answer: Pin<Box<dyn Future<Output = Sent> + Send>>,
     aim: Aim,
-    progress: Arc<Progress>,
+    progress: Arc<UploadProgress>,
     deadline: Timestamp,
 }
 

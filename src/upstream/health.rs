@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::{ProbeSettings, Server};
+use super::{ProbeSettings, UpstreamServer};
 use crate::gate::Gate;
 use crate::policy::rules::{ServerId, UpstreamId};
 use crate::policy::time::Span;
@@ -101,7 +101,7 @@ impl Health {
 
 /// The health task of one server: probes it while it is down, and also while it is up if there is a probe path. Continues where a
 /// previous task stopped. `id` is the server's in the policy.
-pub async fn watch(gate: Arc<Gate>, id: (UpstreamId, ServerId), of: Arc<Server>, probe: Option<ProbeSettings>) {
+pub async fn watch(gate: Arc<Gate>, id: (UpstreamId, ServerId), of: Arc<UpstreamServer>, probe: Option<ProbeSettings>) {
     let probe = probe.as_ref();
     loop {
         if of.health.is_well() {
@@ -118,7 +118,7 @@ pub async fn watch(gate: Arc<Gate>, id: (UpstreamId, ServerId), of: Arc<Server>,
 }
 
 /// Completes when the server is to be marked down.
-async fn stay_well(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) {
+async fn stay_well(gate: &Gate, server: &UpstreamServer, probe: Option<&ProbeSettings>) {
     let Some(probe) = probe else {
         return server.health.rests().await;
     };
@@ -142,7 +142,7 @@ async fn stay_well(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) 
 }
 
 /// Completes when the server answers.
-async fn recover(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) {
+async fn recover(gate: &Gate, server: &UpstreamServer, probe: Option<&ProbeSettings>) {
     let mut rest = REST_MIN;
     loop {
         gate.clock().sleep(rest).await;
@@ -154,7 +154,7 @@ async fn recover(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) {
 }
 
 /// Probes once: by `GET` if there is a path, otherwise by connecting.
-async fn ask(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) -> io::Result<()> {
+async fn ask(gate: &Gate, server: &UpstreamServer, probe: Option<&ProbeSettings>) -> io::Result<()> {
     let asked = async {
         let stream = server.connect().await?;
         match probe {
@@ -168,7 +168,7 @@ async fn ask(gate: &Gate, server: &Server, probe: Option<&ProbeSettings>) -> io:
     }
 }
 
-async fn get(stream: TcpStream, server: &Server, probe: &ProbeSettings) -> io::Result<()> {
+async fn get(stream: TcpStream, server: &UpstreamServer, probe: &ProbeSettings) -> io::Result<()> {
     let request = Request::get(&probe.path)
         .header(header::HOST, &server.authority)
         .header(header::USER_AGENT, concat!("tiergate/", env!("CARGO_PKG_VERSION")))
@@ -192,7 +192,7 @@ async fn get(stream: TcpStream, server: &Server, probe: &ProbeSettings) -> io::R
     }
 }
 
-impl Server {
+impl UpstreamServer {
     pub(super) async fn connect(&self) -> io::Result<TcpStream> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         stream.set_nodelay(true)?;

@@ -76,13 +76,13 @@ pub struct Upload {
     limit: u64,
     received: u64,
     length: SizeHint,
-    progress: Arc<Progress>,
+    progress: Arc<UploadProgress>,
 }
 
 impl Upload {
     /// A body of at most `limit` bytes.
     pub fn new(incoming: Incoming, limit: u64) -> Self {
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(UploadProgress::default());
         if incoming.is_end_stream() {
             progress.set_complete();
         }
@@ -99,7 +99,7 @@ impl Upload {
     }
 
     /// The body's progress, which outlives the body.
-    pub fn progress(&self) -> &Arc<Progress> {
+    pub fn progress(&self) -> &Arc<UploadProgress> {
         &self.progress
     }
 
@@ -192,7 +192,7 @@ impl Upload {
     }
 
     /// Streams the body to the upstream server from now on. If `paced`, a slot waits for it and it must keep its pace.
-    pub fn stream(self, clock: Clock, paced: bool) -> (RequestBody, Arc<Progress>) {
+    pub fn stream(self, clock: Clock, paced: bool) -> (RequestBody, Arc<UploadProgress>) {
         let Self {
             incoming,
             window,
@@ -277,7 +277,7 @@ pub async fn has_arrived(mut body: Incoming) -> bool {
 
 /// The progress of a body, for the task that waits for the upstream server's answer.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct UploadProgress {
     complete: AtomicBool,
     /// Whether the server would read more than has arrived.
     waits_for_client: AtomicBool,
@@ -285,7 +285,7 @@ pub struct Progress {
     changed: Notify,
 }
 
-impl Progress {
+impl UploadProgress {
     /// Whether the body has completely arrived.
     pub fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire)
@@ -329,7 +329,7 @@ pub struct RequestBody {
     length: SizeHint,
     /// Set if a slot waits for it.
     starved: Option<Starved>,
-    progress: Arc<Progress>,
+    progress: Arc<UploadProgress>,
 }
 
 impl RequestBody {

@@ -3,8 +3,8 @@
 use tiergate::policy::rules::Raise;
 use tiergate::store::account::{OwnLimit, Until};
 use tiergate::store::{
-    AccountPatch, AccountSpec, AccountsError, Change, ChangeError, ImportOptions, ImportRow, Key, Listed, Relisted,
-    keys,
+    AccountPatch, AccountSpec, AccountsError, Change, ChangeError, ImportOptions, ImportRow, Key, ListedAccount,
+    Relisted, keys,
 };
 
 use crate::folder::Folder;
@@ -152,7 +152,7 @@ fn a_change_that_can_not_be_written_changes_nothing() {
         "{refused}"
     );
     assert_eq!(store.directory().len(), 2);
-    let more: Vec<Listed> = (0..5_000).map(|number| listed(&format!("l{number}"), &[])).collect();
+    let more: Vec<ListedAccount> = (0..5_000).map(|number| listed(&format!("l{number}"), &[])).collect();
     let refused = store.relist(&more, NOW).expect_err("it is full");
     assert!(matches!(refused, AccountsError::Unavailable(_)), "{refused:?}");
     assert_eq!(
@@ -284,7 +284,7 @@ fn another_list_comes_in_one_step_and_names_keep_their_ids() {
         .expect("nothing is in the way");
     assert_eq!(same, Relisted::default(), "in another order");
     // `a` goes, its key passes to `b`, which loses another and gets a tier; `c` comes.
-    let paid = Listed {
+    let paid = ListedAccount {
         tier: "paid".to_owned(),
         ..listed("b", &["ka", "kb2"])
     };
@@ -355,7 +355,7 @@ fn so_many_names_that_are_not_listed_any_more_keep_their_ids() {
     let folder = Folder::new();
     let store = open(&folder, &[listed("a", &["ka"])]).expect("a new store");
     let id = found(&store, "ka", NOW);
-    let many: Vec<Listed> = (0..100_000).map(|number| listed(&format!("n{number}"), &[])).collect();
+    let many: Vec<ListedAccount> = (0..100_000).map(|number| listed(&format!("n{number}"), &[])).collect();
     store.relist(&many, NOW).expect("nothing is in the way");
     store
         .relist(&[listed("b", &["kb"])], NOW)
@@ -386,7 +386,7 @@ fn a_list_that_collides_with_the_store_changes_nothing() {
         .import(import, &ImportOptions::default(), NOW)
         .expect("both are new");
     let before = store.directory().page("", 9);
-    let refused = |list: &[Listed]| store.relist(list, NOW).expect_err("it collides").to_string();
+    let refused = |list: &[ListedAccount]| store.relist(list, NOW).expect_err("it collides").to_string();
     let told = refused(&[listed("b", &["kb"]), listed("acme", &["kc"])]);
     assert!(
         told.contains("stored as well: acme") && told.contains("tiergate account remove"),

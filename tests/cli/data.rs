@@ -10,7 +10,7 @@ use tiergate::clock::{Clock, Hands};
 use tiergate::config::Config;
 use tiergate::policy::rules::Window;
 use tiergate::policy::time::Span;
-use tiergate::store::{DataDir, Database, History, Settings};
+use tiergate::store::{DataDir, Database, History, LedgerSettings};
 use tiergate::telemetry::DatabaseMeters;
 
 use crate::support::folder::Folder;
@@ -129,7 +129,7 @@ pub async fn roll_up(folder: &Path) {
     let config = Config::load(&folder.join("tiers.yaml")).expect("it was right before");
     let hands: &'static Hands = Box::leak(Box::default());
     let clock = Clock::moved_by(hands, Clock::start().wall());
-    let settings = Settings::new(clock, Arc::new(move || clock.wall()), DatabaseMeters::unobserved());
+    let settings = LedgerSettings::new(clock, Arc::new(move || clock.wall()), DatabaseMeters::unobserved());
     let dir = DataDir::take(&data(folder)).expect("nobody has it");
     let database = Database::open(dir, settings, &config.rules.windows, History::default()).expect("it can be used");
     let is_calendar = |window: &&Window| matches!(window, Window::Calendar(_));

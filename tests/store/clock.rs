@@ -7,7 +7,7 @@ use std::path::Path;
 use tiergate::policy::Policy;
 use tiergate::policy::rules::Window;
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
-use tiergate::store::{Debited, History, Ledger, Past, Restored};
+use tiergate::store::{Debited, History, Ledger, Past, RestoredUsage};
 
 use crate::kit::{self, DAY, HOUR, MONTH, Site, calendar, count, debit, rules, success, until, used, windows};
 
@@ -27,13 +27,13 @@ fn started_at(wall: UnixTime) -> Site {
 }
 
 impl Site {
-    fn restart(&mut self) -> Restored {
+    fn restart(&mut self) -> RestoredUsage {
         self.reopen();
         self.restore()
     }
 
     /// What a policy has read back.
-    fn restore(&self) -> Restored {
+    fn restore(&self) -> RestoredUsage {
         let mut policy = Policy::new(rules(&windows()));
         policy.follow_clock(self.wall.now(), Timestamp::ZERO, Span::from_secs(300));
         let restored = self.database().restore(&mut policy, Timestamp::ZERO);

@@ -21,7 +21,7 @@ use tiergate::policy::rules::{TierId, UpstreamId, Window, WindowId};
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::policy::{AdmissionRequest, ClockStep, Outcome, Policy, Table};
 use tiergate::store::memory::MemoryLedger;
-use tiergate::store::{Database, Debited, Fence, History, JobHistory, Ledger, Past, Settings};
+use tiergate::store::{Database, Debited, Fence, History, JobHistory, Ledger, LedgerSettings, Past};
 use tiergate::telemetry::DatabaseMeters;
 use tokio::runtime::Runtime;
 
@@ -95,12 +95,12 @@ impl Past for Either {
     }
 }
 
-fn settings(clock: Clock) -> Settings {
-    Settings {
+fn settings(clock: Clock) -> LedgerSettings {
+    LedgerSettings {
         retry_after: Span::from_millis(1),
         // Hours pass while commits are under way.
         commit_patience: HOUR.saturating_mul(1_000),
-        ..Settings::new(clock, Arc::new(move || clock.wall()), DatabaseMeters::unobserved())
+        ..LedgerSettings::new(clock, Arc::new(move || clock.wall()), DatabaseMeters::unobserved())
     }
 }
 

@@ -18,7 +18,8 @@ use tiergate::policy::caller::{AccountId, Caller};
 use tiergate::policy::rules::{Priority, Rules, Window, WindowId};
 use tiergate::policy::time::{Span, Timestamp, UnixTime};
 use tiergate::store::{
-    Commit, DATABASE_FILE, DataDir, Database, Debited, History, Ledger, OpenError, Past, Record, Settings, Unavailable,
+    Commit, DATABASE_FILE, DataDir, Database, Debited, History, Ledger, LedgerSettings, OpenError, Past, Record,
+    Unavailable,
 };
 use tiergate::telemetry::DatabaseMeters;
 
@@ -56,11 +57,11 @@ impl WallClock {
 }
 
 /// Tries again at once after a failure.
-pub fn settings(wall: &WallClock) -> Settings {
+pub fn settings(wall: &WallClock) -> LedgerSettings {
     let wall = wall.clone();
-    Settings {
+    LedgerSettings {
         retry_after: Span::from_millis(1),
-        ..Settings::new(
+        ..LedgerSettings::new(
             Clock::start(),
             Arc::new(move || wall.now()),
             DatabaseMeters::unobserved(),
@@ -88,7 +89,7 @@ pub fn rules(windows: &[Window]) -> Arc<Rules> {
 
 pub fn open_with(
     folder: &Path,
-    settings: Settings,
+    settings: LedgerSettings,
     windows: &[Window],
     history: History,
 ) -> Result<Arc<Database>, OpenError> {
@@ -127,7 +128,7 @@ impl Site {
     pub fn reopen(&mut self) {
         self.database = None;
         self.hands = Box::leak(Box::default());
-        let settings = Settings {
+        let settings = LedgerSettings {
             clock: Clock::moved_by(self.hands, self.wall.now()),
             ..settings(&self.wall)
         };

@@ -11,7 +11,9 @@ use tiergate::policy::caller::{AccountId, Caller, NetworkId, UserId};
 use tiergate::policy::refusal::Reason;
 use tiergate::policy::rules::Priority;
 use tiergate::policy::time::Span;
-use tiergate::store::{Database, Durability, History, Ledger, LedgerEntry, OpenError, Record, Refused, Settings};
+use tiergate::store::{
+    Database, Durability, History, Ledger, LedgerEntry, LedgerSettings, OpenError, Record, RefusalRecord,
+};
 
 use crate::folder::Folder;
 use crate::kit::{
@@ -47,7 +49,7 @@ fn variety() -> Vec<LedgerEntry> {
             })
         })
         .collect();
-    all.push(LedgerEntry::Refused(Refused {
+    all.push(LedgerEntry::Refused(RefusalRecord {
         minute: wall,
         caller: Some(callers[0]),
         tier: Arc::from("free"),
@@ -207,7 +209,7 @@ fn what_waits_is_committed_together() {
 #[test]
 fn a_relaxed_database_answers_at_once_and_writes_all_the_same() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
-    let relaxed = Settings {
+    let relaxed = LedgerSettings {
         durability: Durability::Relaxed,
         commit_every: Span::from_millis(1),
         ..settings(&wall)
@@ -280,7 +282,7 @@ fn nobody_but_the_owner_can_read_what_is_written() {
 fn what_comes_after_the_closing_is_refused() {
     for durability in [Durability::Relaxed, Durability::Strict] {
         let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
-        let settings = Settings {
+        let settings = LedgerSettings {
             durability,
             commit_every: Span::from_millis(1),
             // Closing gives up while the writer is held.

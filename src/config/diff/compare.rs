@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::Line;
+use super::DiffLine;
 use super::lists::{Matched, matched, matched_by};
 use super::sentences::{Sentence, count, sentence};
 use super::tree::{HIDDEN, Tree};
@@ -16,7 +16,7 @@ const SHOWN_CHARS_MAX: usize = 80;
 const BEFORE_CHARS_MAX: usize = 20;
 
 /// The differences, in the order of the settings.
-pub(super) fn compare(old: &Tree, new: &Tree) -> Vec<Line> {
+pub(super) fn compare(old: &Tree, new: &Tree) -> Vec<DiffLine> {
     let mut walk = Walk {
         all: (old, new),
         path: Vec::new(),
@@ -31,7 +31,7 @@ struct Walk<'t> {
     all: (&'t Tree, &'t Tree),
     /// The current path.
     path: Vec<String>,
-    found: Vec<Line>,
+    found: Vec<DiffLine>,
 }
 
 /// A part and its name.
@@ -228,7 +228,7 @@ impl Walk<'_> {
             }
             tier = Some(name.clone());
         }
-        self.found.push(Line {
+        self.found.push(DiffLine {
             subject: without_credentials(&subject),
             change: printable(&without_credentials(change.as_ref())),
             tier,

@@ -18,15 +18,15 @@ use crate::store::{Account, AccountStore, AccountUse, ReadError};
 
 /// A page of accounts.
 #[derive(Debug, Serialize)]
-pub struct Page {
-    accounts: Vec<Line>,
+pub struct AccountPage {
+    accounts: Vec<AccountListLine>,
     /// What to put into `after` for the next page; `null` if this is the last.
     next: Option<String>,
 }
 
 /// An account in a list.
 #[derive(Debug, Serialize)]
-struct Line {
+struct AccountListLine {
     #[serde(flatten)]
     account: AccountLine,
     /// Units debited within the last 30 days (UTC), including today.
@@ -118,7 +118,7 @@ struct QueryResult {
 }
 
 /// `GET /accounts?after=NAME&limit=N&tier=T&search=TEXT&sort=used|name`.
-pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<Page>, Problem> {
+pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Result<Json<AccountPage>, Problem> {
     let query = AccountQuery::parse(query.as_deref().unwrap_or_default())?;
     let now = admin.gate.clock().wall();
     let find = move |store: &AccountStore| match query.by_used {
@@ -137,13 +137,13 @@ pub async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) ->
     let next = accounts.last().filter(|_| more).map(|last| last.name.to_string());
     let line = |account: &Arc<Account>| {
         let used = used.get(&account.id).copied().unwrap_or_default();
-        Line {
+        AccountListLine {
             account: AccountLine::of(account, &admin),
             used_30d: used.units,
             last_used_on: used.last_day.map(times::day),
         }
     };
-    Ok(Json(Page {
+    Ok(Json(AccountPage {
         accounts: accounts.iter().map(line).collect(),
         next,
     }))

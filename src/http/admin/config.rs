@@ -30,25 +30,25 @@ pub const CONFIG_REQUESTS_MAX: usize = 16;
 #[derive(Debug)]
 pub enum ConfigRequest {
     /// Read the file again now.
-    Reload(oneshot::Sender<Reloaded>),
+    Reload(oneshot::Sender<ReloadOutcome>),
     /// What would change if the file held these bytes. `Err`: what is wrong with them.
     Compare(Bytes, oneshot::Sender<Result<Json, Json>>),
 }
 
 /// The result of a requested reload.
 #[derive(Clone, Debug)]
-pub enum Reloaded {
+pub enum ReloadOutcome {
     /// The configuration in the file is active.
-    Done(Taken),
+    Done(ConfigLoad),
     /// The file is invalid, and nothing has changed.
-    Failed(Taken),
+    Failed(ConfigLoad),
     /// Tiergate runs a preset: there is no file to read.
     NoFile,
 }
 
 /// A configuration that was read, and the result.
 #[derive(Clone, Debug)]
-pub struct Taken {
+pub struct ConfigLoad {
     /// When it was read.
     pub at: UnixTime,
     /// `started`, `applied`, `unchanged` or `failed`.
@@ -71,11 +71,11 @@ pub struct Running {
     /// Changes in the file that need a restart: `{ "changes": [ … ] }`.
     pub restart: Json,
     /// The last configuration that was read.
-    pub last: Taken,
+    pub last: ConfigLoad,
 }
 
 #[derive(Serialize)]
-struct TakenLine {
+struct ConfigLoadLine {
     at: String,
     result: &'static str,
     #[serde(flatten)]
@@ -83,8 +83,8 @@ struct TakenLine {
     wrong: Json,
 }
 
-impl From<Taken> for TakenLine {
-    fn from(taken: Taken) -> Self {
+impl From<ConfigLoad> for ConfigLoadLine {
+    fn from(taken: ConfigLoad) -> Self {
         Self {
             at: written(taken.at),
             result: taken.result,
@@ -99,7 +99,7 @@ impl From<Taken> for TakenLine {
 pub(super) struct RunningPage {
     file: String,
     since: String,
-    last: TakenLine,
+    last: ConfigLoadLine,
     restart: Json,
     config: Json,
 }
@@ -118,9 +118,9 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> axum::Json<RunningP
 /// `POST /reload`: 422 if the file is invalid.
 pub(super) async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     match ask(&admin, ConfigRequest::Reload).await? {
-        Reloaded::Done(taken) => Ok(axum::Json(TakenLine::from(taken)).into_response()),
-        Reloaded::Failed(taken) => Ok((StatusCode::UNPROCESSABLE_ENTITY, axum::Json(taken.wrong)).into_response()),
-        Reloaded::NoFile => Err(Problem::no_file()),
+        ReloadOutcome::Done(taken) => Ok(axum::Json(ConfigLoadLine::from(taken)).into_response()),
+        ReloadOutcome::Failed(taken) => Ok((StatusCode::UNPROCESSABLE_ENTITY, axum::Json(taken.wrong)).into_response()),
+        ReloadOutcome::NoFile => Err(Problem::no_file()),
     }
 }
 

@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use super::operator::Stamped;
-use super::problem::{Line, Problem};
-use super::sent::{BodyField, OverrideError, misfit};
+use super::problem::{LineError, Problem};
+use super::sent::{BodyField, FieldError, first_error};
 use super::wire::{BODY_BYTES_MAX, check_patch, read};
 use super::{Admin, on_disk, times};
 use crate::http::caller::decoded;
@@ -24,7 +24,7 @@ use crate::policy::time::{Span, UnixTime};
 use crate::store::account::FIELDS;
 use crate::store::{
     AccountPatch, ChangeError, Changed, Directory, ImportError, ImportOptions, ImportRow, Imported, Key, KeyHash,
-    Origin, Secret,
+    Origin, PlaintextKey,
 };
 
 /// The most bytes of an import, which is buffered in memory: enough for an export of the largest possible database, with keys.
@@ -55,9 +55,9 @@ fn json_fields() -> String {
 
 /// Limits imports to one at a time, so that memory holds a single body.
 #[derive(Clone, Debug)]
-pub struct Turn(Arc<Semaphore>);
+pub struct ImportLock(Arc<Semaphore>);
 
-impl Default for Turn {
+impl Default for ImportLock {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(1)))
     }
@@ -134,7 +134,7 @@ impl ChangeShown {
 /// `POST /accounts/import?update=1&dry_run=1&source=NAME&remove_missing=1&yes=1`, as `text/csv` or `application/x-ndjson`.
 pub async fn import(
     State(admin): State<Arc<Admin>>,
-    Extension(Turn(turn)): Extension<Turn>,
+    Extension(ImportLock(turn)): Extension<ImportLock>,
     RawQuery(query): RawQuery,
     Stamped(stamp): Stamped,
     request: Request,
@@ -148,7 +148,7 @@ pub async fn import(
     // Parsing takes as long as writing, so both run on a blocking thread.
     let imported = on_disk(&admin, move |store| {
         let lines = lines(&body, is_csv, options.update)?;
-        let rows = Rows {
+        let rows = RowParser {
             directory: store.directory(),
             rules: &rules,
             now: stamp.at,
@@ -210,7 +210,7 @@ impl From<ImportError> for Problem {
         match error {
             ImportError::Whole(error) => error.into(),
             ImportError::Lines { first, count } => {
-                let lines = first.into_iter().map(|(line, error)| Line { line, error });
+                let lines = first.into_iter().map(|(line, error)| LineError { line, error });
                 Self::lines(lines.collect(), count)
             }
         }
@@ -295,13 +295,13 @@ fn hash_of(text: &str) -> Option<KeyHash> {
 }
 
 /// What turns lines into rows.
-struct Rows<'a> {
+struct RowParser<'a> {
     directory: &'a Directory,
     rules: &'a Rules,
     now: UnixTime,
 }
 
-impl Rows<'_> {
+impl RowParser<'_> {
     fn row(&self, line: ImportLine) -> Result<ImportRow, String> {
         let ImportLine {
             name,
@@ -320,7 +320,7 @@ impl Rows<'_> {
             terms.replace_numbers(&known.spec());
         }
         check_patch(&terms, &tier, self.rules).map_err(|problem| problem.error().to_owned())?;
-        let key = key.map(Secret::imported).transpose();
+        let key = key.map(PlaintextKey::imported).transpose();
         let key = key.map_err(|error| error.to_string())?;
         let key = key.map(|key| Ok(Key::plain(key.hash(), self.now)));
         let hashes = hashes.into_iter().map(|line| line.key(self.now));
@@ -373,8 +373,8 @@ fn import_line(mut object: Map<String, Value>) -> Result<ImportLine, String> {
             "its `key_sha256` is not a list of hashes, each as text or as an object with `sha256`, `label`, `created`, `expires`"
         })?,
     };
-    let terms = AccountPatch::deserialize(&object).map_err(|_| match misfit::<AccountPatch>(&object) {
-        Some(OverrideError::Other(BodyField { name, holds, .. })) => {
+    let terms = AccountPatch::deserialize(&object).map_err(|_| match first_error::<AccountPatch>(&object) {
+        Some(FieldError::Other(BodyField { name, holds, .. })) => {
             format!("its `{name}` must be {holds}")
         }
         _ => format!("it has a field that is none of {}", json_fields()),

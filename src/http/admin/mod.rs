@@ -156,7 +156,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/accounts", get(account_list::list).post(accounts::add))
         .route(
             "/accounts/import",
-            post(import::import).layer(Extension(import::Turn::default())),
+            post(import::import).layer(Extension(import::ImportLock::default())),
         )
         .route("/accounts/export", get(accounts::export))
         .route(

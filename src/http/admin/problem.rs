@@ -19,12 +19,12 @@ pub struct Problem {
     status: StatusCode,
     reason: &'static str,
     error: Cow<'static, str>,
-    lines: Vec<Line>,
+    lines: Vec<LineError>,
 }
 
 /// An error in a line of an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Line {
+pub struct LineError {
     /// Its number, from 1.
     pub line: usize,
     /// The error.
@@ -36,7 +36,7 @@ struct ProblemBody<'p> {
     error: &'p str,
     reason: &'p str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    lines: &'p [Line],
+    lines: &'p [LineError],
 }
 
 impl Problem {
@@ -139,7 +139,7 @@ impl Problem {
     }
 
     /// `count` lines of an import are invalid, so nothing was imported. `lines` are the first of them.
-    pub fn lines(lines: Vec<Line>, count: usize) -> Self {
+    pub fn lines(lines: Vec<LineError>, count: usize) -> Self {
         let error = match count {
             1 => "1 line is wrong, so nothing was imported".to_owned(),
             _ => format!("{count} lines are wrong, so nothing was imported"),

@@ -75,16 +75,16 @@ fn wrong<T: BodyFields>(body: &[u8]) -> String {
             );
         }
     };
-    match misfit::<T>(&object) {
-        Some(OverrideError::Unknown(name)) => {
+    match first_error::<T>(&object) {
+        Some(FieldError::Unknown(name)) => {
             let name = name.chars().take(NAME_CHARS_MAX);
             let shown: String = name.flat_map(char::escape_default).collect();
             format!("unknown field `{shown}`; there are {}", fields::<T>())
         }
-        Some(OverrideError::Missing(BodyField { name, holds, .. })) => {
+        Some(FieldError::Missing(BodyField { name, holds, .. })) => {
             format!("the field `{name}` is missing: {holds}")
         }
-        Some(OverrideError::Other(BodyField { name, holds, .. })) => {
+        Some(FieldError::Other(BodyField { name, holds, .. })) => {
             format!("the field `{name}` must be {holds}")
         }
         None => "a field is given twice".to_owned(),
@@ -92,7 +92,7 @@ fn wrong<T: BodyFields>(body: &[u8]) -> String {
 }
 
 /// What is wrong with an object.
-pub enum OverrideError<'o> {
+pub enum FieldError<'o> {
     /// It has an unknown field of that name.
     Unknown(&'o str),
     /// It lacks a required field.
@@ -102,15 +102,15 @@ pub enum OverrideError<'o> {
 }
 
 /// The first error in that object. Repeated fields are not found here.
-pub fn misfit<T: BodyFields>(object: &Map<String, Value>) -> Option<OverrideError<'_>> {
+pub fn first_error<T: BodyFields>(object: &Map<String, Value>) -> Option<FieldError<'_>> {
     let fields = T::all();
     let is_known = |name: &str| fields.iter().any(|field| field.name == name);
     if let Some(name) = object.keys().find(|name| !is_known(name)) {
-        return Some(OverrideError::Unknown(name));
+        return Some(FieldError::Unknown(name));
     }
     fields.into_iter().find_map(|field| match object.get(field.name) {
-        None => field.required.then_some(OverrideError::Missing(field)),
-        Some(value) => (!holds_what_it_should::<T>(field.name, value)).then_some(OverrideError::Other(field)),
+        None => field.required.then_some(FieldError::Missing(field)),
+        Some(value) => (!holds_what_it_should::<T>(field.name, value)).then_some(FieldError::Other(field)),
     })
 }
 

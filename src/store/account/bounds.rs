@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_key_is_kept_nowhere_as_text() {
-        let key = crate::store::Secret::mint()
+        let key = crate::store::PlaintextKey::mint()
             .expect("random numbers")
             .reveal()
             .to_owned();

@@ -8,7 +8,7 @@ use rusqlite::types::ToSqlOutput;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{Bounds, Illegal, NAME, NOTE, OWN_LIMIT, Rule, SOURCE};
-use super::value::{FieldKind, Numbers, OwnLimit, Until, Value};
+use super::value::{FieldKind, FieldValue, Numbers, OwnLimit, Until};
 
 /// A field of an account, as the store, the API and the command line name it.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ macro_rules! fields {
         pub const FIELDS: &[Field] = &[
             $( Field {
                 name: stringify!($field),
-                kind: <$value as Value>::KIND,
+                kind: <$value as FieldValue>::KIND,
                 about: concat!($($about),+),
                 ..$as_said
             } ),+
@@ -91,7 +91,7 @@ macro_rules! fields {
         #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct AccountPatch {
-            $( $(#[doc = $about])+ pub $field: <$value as Value>::Patch, )+
+            $( $(#[doc = $about])+ pub $field: <$value as FieldValue>::Patch, )+
         }
 
         impl AccountSpec {
@@ -118,7 +118,7 @@ macro_rules! fields {
                 let mut columns = first..;
                 Ok(Self {
                     name,
-                    $( $field: Value::read(row, &mut columns)?, )+
+                    $( $field: FieldValue::read(row, &mut columns)?, )+
                 })
             }
 

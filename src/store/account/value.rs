@@ -87,7 +87,7 @@ impl<T> Change<T> {
 }
 
 /// The value of a field.
-pub trait Value: Sized {
+pub trait FieldValue: Sized {
     /// The form of a change.
     type Patch;
     /// Its kind.
@@ -120,7 +120,7 @@ macro_rules! in_a_column {
     };
 }
 
-impl Value for String {
+impl FieldValue for String {
     type Patch = Option<Self>;
     const KIND: FieldKind = FieldKind::Tier;
     in_a_column!();
@@ -136,7 +136,7 @@ impl Value for String {
     }
 }
 
-impl Value for bool {
+impl FieldValue for bool {
     type Patch = Option<Self>;
     const KIND: FieldKind = FieldKind::Flag;
     in_a_column!();
@@ -150,7 +150,7 @@ impl Value for bool {
     }
 }
 
-impl<T: Scalar> Value for Option<T> {
+impl<T: ScalarValue> FieldValue for Option<T> {
     type Patch = Change<T>;
     const KIND: FieldKind = T::KIND;
     in_a_column!();
@@ -165,7 +165,7 @@ impl<T: Scalar> Value for Option<T> {
 }
 
 /// The content of an optional value.
-pub trait Scalar: Clone + FromSql + ToSql {
+pub trait ScalarValue: Clone + FromSql + ToSql {
     /// Its kind.
     const KIND: FieldKind;
 
@@ -173,7 +173,7 @@ pub trait Scalar: Clone + FromSql + ToSql {
     fn check(&self, bounds: Bounds) -> Result<(), Illegal>;
 }
 
-impl Scalar for String {
+impl ScalarValue for String {
     const KIND: FieldKind = FieldKind::Text;
 
     fn check(&self, bounds: Bounds) -> Result<(), Illegal> {
@@ -181,7 +181,7 @@ impl Scalar for String {
     }
 }
 
-impl Scalar for u32 {
+impl ScalarValue for u32 {
     const KIND: FieldKind = FieldKind::Number;
 
     fn check(&self, bounds: Bounds) -> Result<(), Illegal> {
@@ -189,7 +189,7 @@ impl Scalar for u32 {
     }
 }
 
-impl Scalar for Until {
+impl ScalarValue for Until {
     const KIND: FieldKind = FieldKind::Time;
 
     fn check(&self, _: Bounds) -> Result<(), Illegal> {
@@ -246,7 +246,7 @@ impl OwnNumber for OwnLimit {
     const KIND: FieldKind = FieldKind::Limits;
 }
 
-impl<T: OwnNumber> Value for Numbers<T> {
+impl<T: OwnNumber> FieldValue for Numbers<T> {
     /// A name that is left out stays. `None` under a name restores the tier's number.
     type Patch = Option<Numbers<Option<T>>>;
     const KIND: FieldKind = T::KIND;

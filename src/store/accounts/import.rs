@@ -90,7 +90,7 @@ impl AccountStore {
         if let Some(source) = &options.source {
             SOURCE.text(source).map_err(ChangeError::from)?;
         }
-        let mut plan = Plan {
+        let mut plan = ImportPlan {
             change: self.begin(),
             options,
             now: stamp.at,
@@ -141,7 +141,7 @@ impl Wrong {
 }
 
 /// The steps that the lines need so far.
-struct Plan<'s, 'o> {
+struct ImportPlan<'s, 'o> {
     change: Changing<'s>,
     options: &'o ImportOptions,
     now: UnixTime,
@@ -153,7 +153,7 @@ struct Plan<'s, 'o> {
     wrong: Wrong,
 }
 
-impl<'s> Plan<'s, '_> {
+impl<'s> ImportPlan<'s, '_> {
     fn add(&mut self, line: usize, mut row: ImportRow) -> Result<(), ChangeError> {
         let at = match self.seen.get(&*row.name) {
             Some(at) => {

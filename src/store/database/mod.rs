@@ -37,9 +37,9 @@ pub use self::upkeep::Upkeep;
 use self::upkeep::UpkeepThread;
 use super::data_dir::{DataDir, FolderState, new_id};
 use super::ledger::commit::Commit;
-use super::ledger::queue::{Queue, Work};
+use super::ledger::queue::{Work, WriteQueue};
 use super::ledger::writer::Writer;
-use super::ledger::{Pace, Settings};
+use super::ledger::{CommitSettings, LedgerSettings};
 use super::recall::Fence;
 use super::record::{LedgerEntry, Record};
 use super::retention::{self, Boundary, History};
@@ -56,21 +56,21 @@ pub struct Database {
 pub(super) struct Shared {
     pub(super) dir: DataDir,
     pub(super) file: PathBuf,
-    pub(super) settings: Settings,
-    pub(super) queue: Arc<Queue>,
+    pub(super) settings: LedgerSettings,
+    pub(super) queue: Arc<WriteQueue>,
     pub(super) readers: Readers,
     pub(super) upkeep: Upkeep,
-    threads: Arc<Threads>,
+    threads: Arc<RunningThreads>,
 }
 
 /// Counts running threads.
 #[derive(Debug, Default)]
-struct Threads {
+struct RunningThreads {
     running: Mutex<usize>,
     ended: Condvar,
 }
 
-impl Threads {
+impl RunningThreads {
     /// Waits until none runs, for at most that long. Whether none does.
     fn wait(&self, longest: std::time::Duration) -> bool {
         let mut running = self.running.lock();
@@ -87,7 +87,7 @@ impl Threads {
 }
 
 /// Counts a thread until it ends, by panic or not.
-struct Alive(Arc<Threads>);
+struct Alive(Arc<RunningThreads>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
@@ -104,7 +104,7 @@ impl Database {
     /// The database is missing, damaged, another's or of a newer version, or an I/O error. No data is lost.
     pub fn open<'w>(
         dir: DataDir,
-        settings: Settings,
+        settings: LedgerSettings,
         windows: impl IntoIterator<Item = &'w Window>,
         history: History,
     ) -> Result<Self, OpenError> {
@@ -119,7 +119,7 @@ impl Database {
         let (wall, now) = ((settings.wall)(), settings.clock.now());
         let boundary = Boundary::take(&writing, wall, now).map_err(|error| OpenError::sqlite(&file, &error))?;
         let identity = || Identity::of(&file).map_err(OpenError::disk("look at", &file));
-        let queue = Arc::new(Queue::new(&settings));
+        let queue = Arc::new(WriteQueue::new(&settings));
         let writer = Writer::new(writing, identity()?, Arc::clone(&queue), Arc::clone(&settings.meters))
             .map_err(|error| OpenError::sqlite(&file, &error))?;
         // The log exists from here on. A marked folder without one counts as damaged.
@@ -173,8 +173,8 @@ impl Database {
     }
 
     /// Applies another pace to later debits. A debit that waits already goes on waiting.
-    pub fn set_pace(&self, pace: Pace) {
-        self.shared.queue.set_pace(pace);
+    pub fn set_commit_settings(&self, pace: CommitSettings) {
+        self.shared.queue.set_commit_settings(pace);
     }
 
     /// What is kept, and for which windows.

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
 use super::commit::{Commit, Ticket};
-use super::{Durability, Pace, Settings};
+use super::{CommitSettings, Durability, LedgerSettings};
 use crate::clock::Clock;
 use crate::policy::DebitNumber;
 use crate::policy::time::{Span, Timestamp};
@@ -53,12 +53,12 @@ pub(in crate::store) enum Arrival {
 }
 
 /// Guarded by the queue's lock, which is held for a few pushes only.
-struct Waiting {
+struct WriteQueueState {
     arrivals: Vec<Arrival>,
     notes: Vec<LedgerEntry>,
     /// The last number given to a debit or a fence.
     last_number: u64,
-    pace: Pace,
+    commit_settings: CommitSettings,
     /// The queue is closed.
     closing: bool,
     /// The writer has ended.
@@ -71,7 +71,7 @@ struct Waiting {
     last_group: usize,
 }
 
-impl Waiting {
+impl WriteQueueState {
     fn next_number(&mut self) -> DebitNumber {
         self.last_number += 1;
         DebitNumber(self.last_number)
@@ -82,8 +82,8 @@ impl Waiting {
     }
 }
 
-pub(in crate::store) struct Queue {
-    waiting: Mutex<Waiting>,
+pub(in crate::store) struct WriteQueue {
+    waiting: Mutex<WriteQueueState>,
     /// Used with `waiting`.
     woken: Condvar,
     retry_after: Duration,
@@ -114,16 +114,16 @@ pub(in crate::store) enum Next {
     Close,
 }
 
-impl Queue {
+impl WriteQueue {
     /// Creates an empty queue.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &LedgerSettings) -> Self {
         settings.meters.available(true);
-        let pace = settings.pace();
-        let waiting = Waiting {
+        let pace = settings.commit_settings();
+        let waiting = WriteQueueState {
             arrivals: Vec::new(),
             notes: Vec::new(),
             last_number: 0,
-            pace,
+            commit_settings: pace,
             closing: false,
             ended: false,
             asleep: false,
@@ -167,9 +167,9 @@ impl Queue {
     }
 
     /// Applies another pace to later debits. A group that is gathering continues at the new pace.
-    pub fn set_pace(&self, pace: Pace) {
+    pub fn set_commit_settings(&self, pace: CommitSettings) {
         let mut waiting = self.waiting.lock();
-        waiting.pace = pace;
+        waiting.commit_settings = pace;
         self.patience_ns
             .store(pace.commit_patience.as_nanos(), Ordering::Release);
         drop(waiting);
@@ -185,7 +185,7 @@ impl Queue {
             drop(waiting);
             return Commit::failed();
         }
-        let (ticket, answered) = match waiting.pace.durability {
+        let (ticket, answered) = match waiting.commit_settings.durability {
             Durability::Strict => (Some(ticket), None),
             Durability::Relaxed => (None, Some(ticket)),
         };
@@ -217,7 +217,7 @@ impl Queue {
         }
     }
 
-    fn push(&self, waiting: &mut Waiting, arrival: Arrival) {
+    fn push(&self, waiting: &mut WriteQueueState, arrival: Arrival) {
         let urgent = !matches!(arrival, Arrival::Debit(_));
         if !urgent && self.waiting_since.load(Ordering::Relaxed) == NEVER {
             // Under the lock, so that the writer can't take the debit before its time is stored.
@@ -269,7 +269,7 @@ impl Queue {
     pub fn take(&self, arrivals: &mut Vec<Arrival>, notes: &mut Vec<LedgerEntry>) -> Next {
         let mut waiting = self.waiting.lock();
         waiting.wake_at = 1;
-        let idle = |waiting: &mut Waiting| waiting.arrivals.is_empty() && !waiting.closing;
+        let idle = |waiting: &mut WriteQueueState| waiting.arrivals.is_empty() && !waiting.closing;
         waiting.asleep = true;
         self.woken
             .wait_while(&mut waiting, |waiting| idle(waiting) && waiting.notes.is_empty());
@@ -278,7 +278,7 @@ impl Queue {
             waiting.asleep = true;
             self.woken.wait_while_for(&mut waiting, idle, NOTE_WAITS);
         }
-        let pace = waiting.pace;
+        let pace = waiting.commit_settings;
         let gathers = match pace.durability {
             Durability::Relaxed if !waiting.arrivals.is_empty() => Some((usize::MAX, pace.commit_every.into())),
             Durability::Strict if waiting.last_group >= CROWD_MIN => Some((waiting.last_group, GATHER_MAX)),
@@ -288,10 +288,10 @@ impl Queue {
             waiting.wake_at = crowd;
             waiting.asleep = true;
             let urgent = |arrival: &Arrival| !matches!(arrival, Arrival::Debit(_));
-            let goes_on = |waiting: &mut Waiting| {
+            let goes_on = |waiting: &mut WriteQueueState| {
                 waiting.arrivals.len() < crowd
                     && !waiting.closing
-                    && waiting.pace == pace
+                    && waiting.commit_settings == pace
                     && !waiting.arrivals.last().is_some_and(urgent)
             };
             self.woken.wait_while_for(&mut waiting, goes_on, longest);
@@ -338,7 +338,7 @@ impl Queue {
         self.commits.load(Ordering::Relaxed)
     }
 
-    fn hand_over(&self, waiting: &mut Waiting, arrivals: &mut Vec<Arrival>) -> Next {
+    fn hand_over(&self, waiting: &mut WriteQueueState, arrivals: &mut Vec<Arrival>) -> Next {
         if arrivals.is_empty() {
             std::mem::swap(&mut waiting.arrivals, arrivals);
         } else {
@@ -351,7 +351,7 @@ impl Queue {
         if waiting.closing { Next::Close } else { Next::Write }
     }
 
-    fn wake(&self, waiting: &mut Waiting) {
+    fn wake(&self, waiting: &mut WriteQueueState) {
         // One system call, however many items arrive while the writer wakes up.
         if std::mem::take(&mut waiting.asleep) {
             self.woken.notify_one();

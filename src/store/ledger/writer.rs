@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::commit::{Standing, Ticket};
-use super::queue::{Arrival, Debit, Next, Queue, Work};
+use super::commit::{Settlement, Ticket};
+use super::queue::{Arrival, Debit, Next, Work, WriteQueue};
 use super::wake_batch::WakeBatch;
 use crate::store::database::WriteError;
 use crate::store::database::identity::Identity;
@@ -34,7 +34,7 @@ impl PendingEntry {
 pub(in crate::store) struct Writer {
     connection: Connection,
     identity: Identity,
-    queue: Arc<Queue>,
+    queue: Arc<WriteQueue>,
     meters: Arc<DatabaseMeters>,
     /// The numbers of the next rows.
     next: Numbers,
@@ -49,7 +49,7 @@ pub(in crate::store) struct Writer {
 }
 
 /// Ends the queue however the writer ends, so that no one waits for it or takes it for running.
-struct EndsQueue(Arc<Queue>);
+struct EndsQueue(Arc<WriteQueue>);
 
 impl Drop for EndsQueue {
     fn drop(&mut self) {
@@ -62,7 +62,7 @@ impl Writer {
     pub fn new(
         connection: Connection,
         identity: Identity,
-        queue: Arc<Queue>,
+        queue: Arc<WriteQueue>,
         meters: Arc<DatabaseMeters>,
     ) -> rusqlite::Result<Self> {
         Ok(Self {
@@ -199,7 +199,7 @@ impl Writer {
         self.meters.committed(self.group.len(), self.queue.landed());
         for item in self.group.drain(..) {
             let Some(ticket) = item.ticket else { continue };
-            if ticket.settle_later(Ok(()), &mut self.wakes) == Standing::Withdrawn {
+            if ticket.settle_later(Ok(()), &mut self.wakes) == Settlement::Withdrawn {
                 self.withdrawn.extend(item.number);
             }
         }

@@ -20,7 +20,7 @@ use crate::policy::time::UnixTime;
 
 pub use histogram::PERCENTILES;
 pub use period::{Period, STATUSES, Speed, Traffic};
-pub use refusals::{CALLERS_PER_MINUTE_MAX, Refusals};
+pub use refusals::{CALLERS_PER_MINUTE_MAX, RefusalCounts};
 
 /// Answers by status, as in [`STATUSES`], and their total.
 #[derive(Clone, Copy, Debug, Default)]

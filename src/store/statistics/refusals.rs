@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::policy::caller::Caller;
 use crate::policy::refusal::Reason;
 use crate::policy::time::UnixTime;
-use crate::store::{LedgerEntry, Refused};
+use crate::store::{LedgerEntry, RefusalRecord};
 
 /// Combinations of caller and kind of refusal that are counted separately within a minute, in all shards together. Further
 /// ones are counted together. About 6 MB.
@@ -21,14 +21,14 @@ const CALLERS_PER_SHARD_MAX: usize = CALLERS_PER_MINUTE_MAX / SHARDS;
 
 /// Refusals since the last flush.
 #[derive(Debug, Default)]
-pub struct Refusals {
-    shards: [Shard; SHARDS],
+pub struct RefusalCounts {
+    shards: [RefusalShard; SHARDS],
 }
 
 /// On a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Shard(Mutex<Minute>);
+struct RefusalShard(Mutex<Minute>);
 
 #[derive(Debug, Default)]
 struct Minute {
@@ -46,7 +46,7 @@ struct RefusalKind {
     status: u16,
 }
 
-impl Refusals {
+impl RefusalCounts {
     /// No refusals yet.
     pub fn new() -> Self {
         Self::default()
@@ -93,7 +93,7 @@ impl Refusals {
             .map(|((caller, kind), count)| (Some(caller), kind, count));
         let rows = others.chain(callers).filter(|(_, _, count)| *count > 0);
         let row = |(caller, kind, count): (Option<Caller>, RefusalKind, u32)| {
-            LedgerEntry::Refused(Refused {
+            LedgerEntry::Refused(RefusalRecord {
                 minute,
                 caller,
                 tier: kind.tier,
@@ -141,7 +141,7 @@ mod tests {
     const MINUTE: UnixTime = UnixTime::from_secs(1_800_000_000);
 
     fn refused(caller: Option<Caller>, reason: Reason, status: u16, count: u32) -> LedgerEntry {
-        LedgerEntry::Refused(Refused {
+        LedgerEntry::Refused(RefusalRecord {
             minute: MINUTE,
             caller,
             tier: "free".into(),
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_flush_tells_each_refusal_once_and_then_forgets_all() {
-        let refusals = Refusals::new();
+        let refusals = RefusalCounts::new();
         let tier: Arc<str> = "free".into();
         let (account, of) = (Caller::Account(AccountId(7)), AccountId(7));
         let (user, other) = (UserId(3), UserId(4));
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_callers_is_bounded_and_loses_no_refusal() {
-        let refusals = Refusals::new();
+        let refusals = RefusalCounts::new();
         let tier: Arc<str> = "free".into();
         let flood = CALLERS_PER_MINUTE_MAX as u64 * 2;
         for network in 0..flood {

@@ -8,7 +8,7 @@ use tiergate::policy::refusal::Reason;
 use tiergate::policy::rules::Priority;
 use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::statistics::{PERCENTILES, Period, STATUSES, Traffic};
-use tiergate::store::{Database, Ledger, LedgerEntry, Record, Refused};
+use tiergate::store::{Database, Ledger, LedgerEntry, Record, RefusalRecord};
 
 use crate::folder::Folder;
 use crate::kit::{self, WallClock};
@@ -68,7 +68,7 @@ pub fn job(caller: Caller, now: UnixTime, status: u16, searched_ms: u64) -> Ledg
 pub fn entry(dice: &mut Dice, now: UnixTime) -> LedgerEntry {
     let status = [200, 200, 200, 200, 400, 402, 405, 500, 503, 404, 502, 0][dice.roll(12) as usize];
     if status != 0 && dice.roll(4) == 0 {
-        return LedgerEntry::Refused(Refused {
+        return LedgerEntry::Refused(RefusalRecord {
             minute: UnixTime::from_secs(now.as_secs() / 60 * 60),
             caller: (dice.roll(2) == 0).then(|| caller(dice)),
             tier: Arc::from("free"),

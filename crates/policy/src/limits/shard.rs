@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cardinality::CardinalityBudget;
 use super::counter_state::{CounterState, Reading, counts_alike};
-use super::table::{Place, Table};
+use super::table::{CounterTable, Place};
 use super::{Counter, Moment, SHARDS, Subject};
 use crate::rules::{BlockAfter, Kind, Limit, LimitId, Rules};
 use crate::time::Span;
@@ -22,7 +22,7 @@ pub struct Shard {
 /// The counters of one limit.
 #[derive(Debug)]
 pub(super) struct LimitCounters {
-    requests: Table,
+    requests: CounterTable,
     /// For limits with a block rule.
     refusals: Option<Refusals>,
 }
@@ -47,7 +47,7 @@ impl CardinalityBudgets {
 impl LimitCounters {
     pub(super) fn new((limit, rooms): (&Limit, &CardinalityBudgets)) -> Self {
         Self {
-            requests: Table::new(Arc::clone(&rooms.requests)),
+            requests: CounterTable::new(Arc::clone(&rooms.requests)),
             refusals: limit
                 .block_after
                 .map(|rule| Refusals::new(limit, rule, &rooms.refusals)),
@@ -94,7 +94,7 @@ impl Refusals {
                 ..limit.clone()
             },
             lasts: rule.lasts,
-            table: Table::new(Arc::clone(room)),
+            table: CounterTable::new(Arc::clone(room)),
         }
     }
 }
@@ -104,7 +104,7 @@ pub(super) struct Refusals {
     /// Refusals count in a fixed window.
     limit: Limit,
     lasts: Span,
-    table: Table,
+    table: CounterTable,
 }
 
 impl Refusals {

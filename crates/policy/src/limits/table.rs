@@ -22,7 +22,7 @@ const SWEPT_WHEN_FULL: usize = 16;
 
 /// All counters of one limit in one shard.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct CounterTable {
     /// A power of two. A place with key 0 is free.
     places: Vec<CounterEntry>,
     used: usize,
@@ -54,7 +54,7 @@ pub(super) enum Place {
     Nowhere,
 }
 
-impl Table {
+impl CounterTable {
     pub(super) fn new(room: Arc<CardinalityBudget>) -> Self {
         Self {
             places: Vec::new(),
