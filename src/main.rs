@@ -146,8 +146,8 @@ fn main() -> ExitCode {
         Command::Status(command) => {
             let is_for_programs = command.is_for_programs();
             match status::run(command, &mut stdout()) {
-                Ok(ConfigState::Well) => Ok(()),
-                Ok(ConfigState::Wrong) => return ExitCode::FAILURE,
+                Ok(ConfigState::Valid) => Ok(()),
+                Ok(ConfigState::Invalid) => return ExitCode::FAILURE,
                 Err(error) => said(Err(error), is_for_programs),
             }
         }
@@ -262,7 +262,7 @@ fn configured(options: &Serve) -> Result<(Config, Option<Source>), String> {
         // On one line, in the form of `tiergate check --json`.
         LogFormat::Json => errors.to_json().to_string(),
     })?);
-    let config = config.map_err(|misfit| format!("error: {misfit}"))?;
+    let config = config.map_err(|error| format!("error: {error}"))?;
     let file = options.config.clone();
     Ok((config, seen.map(|seen| Source { file, seen, overrides })))
 }

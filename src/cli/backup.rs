@@ -79,7 +79,7 @@ impl RestoreArgs {
 pub fn run(backup: &Backup, out: &mut impl Write) -> Result<(), CliError> {
     let (view, _) = backup.target.view()?;
     let bar = Progress::of_bytes();
-    let made = backup::back_up(view, &backup.file, backup.force, |done, total| bar.told(done, total));
+    let made = backup::back_up(view, &backup.file, backup.force, |done, total| bar.update(done, total));
     drop(bar);
     let contents = made?;
     let file = backup.file.display();
@@ -91,7 +91,7 @@ pub fn run(backup: &Backup, out: &mut impl Write) -> Result<(), CliError> {
             table::json(out, &line).map_err(CliError::Output)
         }
         false => {
-            let written = writeln!(out, "{file}: {} bytes, {}", contents.bytes, told(&contents));
+            let written = writeln!(out, "{file}: {} bytes, {}", contents.bytes, summary(&contents));
             written
                 .and_then(|()| writeln!(out, "Not in it:"))
                 .and_then(|()| {
@@ -118,7 +118,7 @@ pub fn restore(restore: &RestoreArgs, out: &mut impl Write) -> Result<(), CliErr
     };
     let stamp = Stamp::new(data::now(), Actor::command(operator().as_deref()));
     let bar = Progress::of_bytes();
-    let restored = backup::restore(&what, &stamp, |done, total| bar.told(done, total));
+    let restored = backup::restore(&what, &stamp, |done, total| bar.update(done, total));
     drop(bar);
     let restored = restored?;
     unless_enough(match restore.target.json {
@@ -133,7 +133,12 @@ pub fn restore(restore: &RestoreArgs, out: &mut impl Write) -> Result<(), CliErr
 }
 
 fn tell(restored: &Restored, folder: &Path, out: &mut impl Write) -> std::io::Result<()> {
-    writeln!(out, "restored into {}: {}", folder.display(), told(&restored.contents))?;
+    writeln!(
+        out,
+        "restored into {}: {}",
+        folder.display(),
+        summary(&restored.contents)
+    )?;
     if let Some(aside) = &restored.aside {
         writeln!(out, "the previous data is in {}", aside.display())?;
     }
@@ -147,7 +152,7 @@ fn tell(restored: &Restored, folder: &Path, out: &mut impl Write) -> std::io::Re
     Ok(())
 }
 
-fn told(contents: &Contents) -> String {
+fn summary(contents: &Contents) -> String {
     let Contents {
         jobs,
         accounts,

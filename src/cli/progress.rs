@@ -31,7 +31,7 @@ impl Progress {
     }
 
     /// Updates the bar to `done` of about `total` bytes.
-    pub fn told(&self, done: u64, total: u64) {
+    pub fn update(&self, done: u64, total: u64) {
         if let Some(bar) = &self.0 {
             bar.set_length(total.max(done));
             bar.set_position(done);

@@ -38,10 +38,10 @@ pub fn run(reload: ReloadArgs, out: &mut impl Write) -> Result<(), CliError> {
         return Ok(table::json(out, &answer)?);
     }
     let lines = DiffLine::from_json(&answer).ok_or_else(|| client.no_answer("it has no `changes`"))?;
-    unless_enough(told(&answer, &lines, out))
+    unless_enough(write_text(&answer, &lines, out))
 }
 
-fn told(answer: &Value, lines: &[DiffLine], out: &mut impl Write) -> Result<(), CliError> {
+fn write_text(answer: &Value, lines: &[DiffLine], out: &mut impl Write) -> Result<(), CliError> {
     match answer["result"].as_str().unwrap_or("?") {
         "unchanged" => writeln!(out, "nothing has changed")?,
         result => writeln!(out, "{result}")?,

@@ -31,9 +31,9 @@ impl Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigState {
     /// The last file was valid.
-    Well,
+    Valid,
     /// The file last read is invalid.
-    Wrong,
+    Invalid,
 }
 
 /// Fetches the status, and writes it to `out`.
@@ -48,11 +48,11 @@ pub fn run(status: Status, out: &mut impl Write) -> Result<ConfigState, CliError
         let queue = counted(&queue);
         table::json(out, &json!({ "config": config, "queue": queue }))?;
     } else {
-        unless_enough(told(&config, &counted(&queue), out))?;
+        unless_enough(write_text(&config, &counted(&queue), out))?;
     }
     Ok(match config["last"]["wrong"].is_null() {
-        true => ConfigState::Well,
-        false => ConfigState::Wrong,
+        true => ConfigState::Valid,
+        false => ConfigState::Invalid,
     })
 }
 
@@ -67,7 +67,7 @@ fn counted(queue: &Value) -> Value {
     })
 }
 
-fn told(config: &Value, queue: &Value, out: &mut impl Write) -> Result<(), CliError> {
+fn write_text(config: &Value, queue: &Value, out: &mut impl Write) -> Result<(), CliError> {
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let last = &config["last"];
     writeln!(

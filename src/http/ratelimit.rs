@@ -60,7 +60,7 @@ pub struct Metered<'a> {
     /// The rules of its identity.
     pub rules: &'a Rules,
     /// The job of this answer.
-    pub own: Option<HeldJob>,
+    pub job: Option<HeldJob>,
 }
 
 impl Telling {
@@ -202,10 +202,10 @@ fn write_fields(headers: &mut HeaderMap, lefts: &[Allowance<'_>]) {
 
 /// What will be left of each of the caller's enforced quotas, and last of its concurrency. If the job has ended meanwhile, the
 /// number is once too high by its units.
-fn left<'a>(standing: &Standing, Metered { gate, rules, own, .. }: Metered<'a>) -> Vec<Allowance<'a>> {
+fn left<'a>(standing: &Standing, Metered { gate, rules, job, .. }: Metered<'a>) -> Vec<Allowance<'a>> {
     let balance = balance(standing, gate, rules);
-    let released = own.map_or(0, |own| u64::from(own.released));
-    let jobs = balance.jobs.saturating_sub(own.map_or(0, |_| 1));
+    let released = job.map_or(0, |job| u64::from(job.released));
+    let jobs = balance.jobs.saturating_sub(job.map_or(0, |_| 1));
     let quota = |(quota, usage): (&'a Quota, &Usage)| {
         let limit = standing.limit(quota);
         Allowance {

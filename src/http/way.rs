@@ -259,7 +259,7 @@ impl Turn<'_> {
             standing,
             gate: &of_caller.gate,
             rules: &of_caller.generation.rules,
-            own: found.own,
+            job: found.own,
         });
         // The site that decided the limits chooses the headers; if no limit matched, the site of the identity does.
         let telling = &if found.met.is_some() { of_limits } else { of_caller }.telling;

@@ -56,7 +56,7 @@ impl HealthTasks {
         probe: Option<ProbeSettings>,
     ) -> HealthTask {
         // A server that was removed while it was down, and is listed again, gets another try.
-        if server.is_well() {
+        if server.is_healthy() {
             self.gate.server_up(id.0, id.1);
         }
         let watching = health::watch(Arc::clone(&self.gate), id, Arc::clone(server), probe.clone());

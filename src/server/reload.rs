@@ -1,11 +1,11 @@
 //! Reloads the configuration of the running server. A file is read, validated whole, compared with the running configuration, and
 //! swapped; an invalid one changes nothing.
 //!
-//! What can fail comes first: the operator's token, and the list of accounts. Then, without another wait: the ledger's pace and
-//! windows; under the locks of the request limits and of the gate state, in this order, the rules of both, the upstreams, and the
-//! site that requests enter, which knows the file's accounts; then the blocked networks. A request keeps the routes and keys of
-//! its site. If that site is outdated, the limits and the gate report its rules as stale, and the request looks up the newest
-//! site. So no request is judged by two files together, and none is dropped.
+//! What can fail comes first: the operator's token, and the list of accounts. Then, without another wait: the ledger's commit
+//! settings and windows; under the locks of the request limits and of the gate state, in this order, the rules of both, the
+//! upstreams, and the site that requests enter, which knows the file's accounts; then the blocked networks. A request keeps the
+//! routes and keys of its site. If that site is outdated, the limits and the gate report its rules as stale, and the request
+//! looks up the newest site. So no request is judged by two files together, and none is dropped.
 //!
 //! A panic before the first of these steps is a failed reload. A panic after it may leave the reload half done, so it shuts the
 //! server down, for its supervisor to restart it.
@@ -105,10 +105,10 @@ impl Reloader {
             return ReloadOutcome::NoFile;
         };
         let saved = watch.now().await;
-        let taken = self.take(saved, "asked for").await;
-        match taken.result == ReloadResult::Failed.name() {
-            true => ReloadOutcome::Failed(taken),
-            false => ReloadOutcome::Done(taken),
+        let load = self.take(saved, "asked for").await;
+        match load.result == ReloadResult::Failed.name() {
+            true => ReloadOutcome::Failed(load),
+            false => ReloadOutcome::Done(load),
         }
     }
 
@@ -129,8 +129,8 @@ impl Reloader {
             let config = match source {
                 Some(source) => {
                     let config = Config::parse_for(&source.file, &of, &bytes, &System)?;
-                    source.overrides.apply(config).map_err(|misfit| {
-                        ConfigErrors::of_whole(&of, misfit.to_string(), "the command line no longer fits the file")
+                    source.overrides.apply(config).map_err(|error| {
+                        ConfigErrors::of_whole(&of, error.to_string(), "the command line no longer fits the file")
                     })?
                 }
                 None => Config::parse_in(&of, &bytes, &System)?,
@@ -155,33 +155,33 @@ impl Reloader {
                 ))
             }
         };
-        let taken = match read {
+        let load = match read {
             Ok((config, document)) => self.exchange(&name, config, document, at).await,
             Err(wrong) => Err(wrong),
         };
-        let (reload, taken) = taken.unwrap_or_else(|wrong| {
+        let (reload, load) = load.unwrap_or_else(|wrong| {
             error!(
                 file = name,
                 why, "configuration rejected; the previous one stays in force:\n{wrong}"
             );
-            let taken = ConfigLoad {
+            let load = ConfigLoad {
                 at,
                 result: ReloadResult::Failed.name(),
                 changes: DiffLine::to_json(&[]),
                 wrong: wrong.to_json(),
             };
-            (ReloadResult::Failed, taken)
+            (ReloadResult::Failed, load)
         });
         self.parts.meters.reloaded(reload, at);
         let before = self.parts.running.load();
         self.parts.running.store(Arc::new(Running {
-            last: taken.clone(),
+            last: load.clone(),
             ..Running::clone(&before)
         }));
         if reload != ReloadResult::Failed {
             info!(file = name, why, result = reload.name(), "configuration read");
         }
-        taken
+        load
     }
 
     /// Applies a configuration, except for what needs a restart.
@@ -235,13 +235,13 @@ impl Reloader {
             restart: DiffLine::to_json(&restart),
             ..Running::clone(&before)
         }));
-        let taken = ConfigLoad {
+        let load = ConfigLoad {
             at,
             result: reload.name(),
             changes,
             wrong: Json::Null,
         };
-        Ok((reload, taken))
+        Ok((reload, load))
     }
 
     async fn swap(&mut self, name: &str, config: &Arc<Config>, at: UnixTime) -> Result<(), ConfigErrors> {

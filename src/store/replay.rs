@@ -50,13 +50,13 @@ impl Database {
         let pending = self.read(|connection| {
             let corrections = Corrections::read(connection)?;
             let from = horizon(wall, self.upkeep().plan().longest());
-            scan(connection, &windows, from, i64::MAX, &corrections, &mut |told| {
-                let Debited { caller, at, units, .. } = told.debit;
-                for window in told.windows {
+            scan(connection, &windows, from, i64::MAX, &corrections, &mut |dated| {
+                let Debited { caller, at, units, .. } = dated.debit;
+                for window in dated.windows {
                     policy.remember(*window, caller, at, units, now);
                 }
-                if told.number > last_number {
-                    last_number = told.number;
+                if dated.number > last_number {
+                    last_number = dated.number;
                     restored.debits += 1;
                 }
                 ControlFlow::Continue(())
@@ -138,11 +138,11 @@ impl Past for JobHistory {
         let from = horizon(wall, longest.max().unwrap_or_default().max(margin));
         let read = self.shared.readers.read(|connection| {
             let corrections = Corrections::read(connection)?.with(self.shared.upkeep.pending());
-            scan(connection, windows, from, until, &corrections, &mut |told| {
-                for window in told.windows {
+            scan(connection, windows, from, until, &corrections, &mut |dated| {
+                for window in dated.windows {
                     each(Debited {
                         window: *window,
-                        ..told.debit
+                        ..dated.debit
                     })?;
                 }
                 ControlFlow::Continue(())
@@ -238,7 +238,7 @@ fn scan(
         );
         let at = corrections.date(row.number, row.admitted);
         for caller in row.caller.counted() {
-            let told = DatedDebit {
+            let dated = DatedDebit {
                 debit: Debited {
                     window: WindowId(0),
                     caller,
@@ -248,7 +248,7 @@ fn scan(
                 number: row.number,
                 windows: &needing,
             };
-            if each(told).is_break() {
+            if each(dated).is_break() {
                 return Ok(());
             }
         }
@@ -309,12 +309,12 @@ fn tell_sums(
             at,
             units,
         };
-        let told = DatedDebit {
+        let dated = DatedDebit {
             debit,
             number: 0,
             windows: &[window],
         };
-        if each(told).is_break() {
+        if each(dated).is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }

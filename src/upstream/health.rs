@@ -48,7 +48,7 @@ pub(super) struct Health {
 }
 
 impl Health {
-    pub(super) fn is_well(&self) -> bool {
+    pub(super) fn is_healthy(&self) -> bool {
         !self.resting.load(Ordering::Relaxed)
     }
 
@@ -78,7 +78,7 @@ impl Health {
     async fn rests(&self) {
         loop {
             self.rested.notified().await;
-            if !self.is_well() {
+            if !self.is_healthy() {
                 return;
             }
         }
@@ -86,11 +86,11 @@ impl Health {
 
     /// Marks it down; whether it was up until now.
     fn begin_rest(&self, why: impl fmt::Display) -> bool {
-        let was_well = !self.resting.swap(true, Ordering::AcqRel);
-        if was_well {
+        let was_healthy = !self.resting.swap(true, Ordering::AcqRel);
+        if was_healthy {
             *self.why.lock() = why.to_string();
         }
-        was_well
+        was_healthy
     }
 
     fn wake_up(&self) {
@@ -104,8 +104,8 @@ impl Health {
 pub async fn watch(gate: Arc<Gate>, id: (UpstreamId, ServerId), of: Arc<UpstreamServer>, probe: Option<ProbeSettings>) {
     let probe = probe.as_ref();
     loop {
-        if of.health.is_well() {
-            stay_well(&gate, &of, probe).await;
+        if of.health.is_healthy() {
+            stay_healthy(&gate, &of, probe).await;
         }
         gate.server_down(id.0, id.1);
         let why = of.health.why.lock().clone();
@@ -118,7 +118,7 @@ pub async fn watch(gate: Arc<Gate>, id: (UpstreamId, ServerId), of: Arc<Upstream
 }
 
 /// Completes when the server is to be marked down.
-async fn stay_well(gate: &Gate, server: &UpstreamServer, probe: Option<&ProbeSettings>) {
+async fn stay_healthy(gate: &Gate, server: &UpstreamServer, probe: Option<&ProbeSettings>) {
     let Some(probe) = probe else {
         return server.health.rests().await;
     };

@@ -90,8 +90,8 @@ impl UpstreamServer {
     }
 
     /// Whether it is up, as requests and probes have found.
-    pub fn is_well(&self) -> bool {
-        self.health.is_well()
+    pub fn is_healthy(&self) -> bool {
+        self.health.is_healthy()
     }
 
     /// Whether it is the server at that address.
@@ -171,7 +171,7 @@ impl Upstream {
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let turns = (0..count).map(|step| &settings.servers[first.wrapping_add(step) % count].1);
         let mut others = turns.filter(|server| but.is_none_or(|but| !Arc::ptr_eq(but, server)));
-        let well = others.clone().find(|server| server.health.is_well());
-        well.or_else(|| others.next()).cloned()
+        let healthy = others.clone().find(|server| server.health.is_healthy());
+        healthy.or_else(|| others.next()).cloned()
     }
 }

@@ -1,6 +1,7 @@
 //! What must survive, whatever happens: the ledger, its windows and statistics over the database.
 
 mod clock;
+mod commit_settings;
 mod crashes;
 mod filling;
 #[path = "../support/folder.rs"]
@@ -8,7 +9,6 @@ mod folder;
 mod folders;
 mod histories;
 mod kit;
-mod pace;
 mod reopening;
 mod retention;
 #[path = "../../crates/policy/tests/support/rules.rs"]

@@ -84,12 +84,12 @@ struct ConfigLoadLine {
 }
 
 impl From<ConfigLoad> for ConfigLoadLine {
-    fn from(taken: ConfigLoad) -> Self {
+    fn from(load: ConfigLoad) -> Self {
         Self {
-            at: written(taken.at),
-            result: taken.result,
-            changes: taken.changes,
-            wrong: taken.wrong,
+            at: written(load.at),
+            result: load.result,
+            changes: load.changes,
+            wrong: load.wrong,
         }
     }
 }
@@ -118,8 +118,8 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> axum::Json<RunningP
 /// `POST /reload`: 422 if the file is invalid.
 pub(super) async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     match ask(&admin, ConfigRequest::Reload).await? {
-        ReloadOutcome::Done(taken) => Ok(axum::Json(ConfigLoadLine::from(taken)).into_response()),
-        ReloadOutcome::Failed(taken) => Ok((StatusCode::UNPROCESSABLE_ENTITY, axum::Json(taken.wrong)).into_response()),
+        ReloadOutcome::Done(load) => Ok(axum::Json(ConfigLoadLine::from(load)).into_response()),
+        ReloadOutcome::Failed(load) => Ok((StatusCode::UNPROCESSABLE_ENTITY, axum::Json(load.wrong)).into_response()),
         ReloadOutcome::NoFile => Err(Problem::no_file()),
     }
 }

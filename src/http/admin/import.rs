@@ -134,14 +134,14 @@ impl ChangeShown {
 /// `POST /accounts/import?update=1&dry_run=1&source=NAME&remove_missing=1&yes=1`, as `text/csv` or `application/x-ndjson`.
 pub async fn import(
     State(admin): State<Arc<Admin>>,
-    Extension(ImportLock(turn)): Extension<ImportLock>,
+    Extension(ImportLock(lock)): Extension<ImportLock>,
     RawQuery(query): RawQuery,
     Stamped(stamp): Stamped,
     request: Request,
 ) -> Result<(StatusCode, Json<Done>), Problem> {
     let is_csv = is_csv(request.headers())?;
     let options = options(query.as_deref().unwrap_or_default())?;
-    let turn = turn.acquire().await.expect("the semaphore is never closed");
+    let lock = lock.acquire().await.expect("the semaphore is never closed");
     let body = read(request, IMPORT_BYTES_MAX, IMPORT_TIMEOUT, admin.gate.clock()).await?;
     let rules = admin.rules();
     let dry_run = options.dry_run;
@@ -157,7 +157,7 @@ pub async fn import(
         store.import(rows, &options, stamp).map_err(Problem::from)
     });
     let imported = imported.await??;
-    drop(turn);
+    drop(lock);
     let status = if dry_run { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(Done::of(imported, dry_run))))
 }

@@ -172,9 +172,9 @@ impl Database {
         self.shared.readers.read(work)
     }
 
-    /// Applies another pace to later debits. A debit that waits already goes on waiting.
-    pub fn set_commit_settings(&self, pace: CommitSettings) {
-        self.shared.queue.set_commit_settings(pace);
+    /// Applies to later debits. A debit that waits already goes on waiting.
+    pub fn set_commit_settings(&self, settings: CommitSettings) {
+        self.shared.queue.set_commit_settings(settings);
     }
 
     /// What is kept, and for which windows.
