@@ -172,7 +172,7 @@ impl Database {
         self.shared.readers.read(work)
     }
 
-    /// Applies to later debits. A debit that waits already goes on waiting.
+    /// Changes the commit settings of later debits. A debit that waits already goes on waiting.
     pub fn set_commit_settings(&self, settings: CommitSettings) {
         self.shared.queue.set_commit_settings(settings);
     }

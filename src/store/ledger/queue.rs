@@ -166,7 +166,7 @@ impl WriteQueue {
         Span::from_nanos(self.patience_ns.load(Ordering::Acquire))
     }
 
-    /// Applies to later debits. A group that is gathering continues with the new settings.
+    /// Changes them for later debits. A group that is gathering continues with the new settings.
     pub fn set_commit_settings(&self, settings: CommitSettings) {
         let mut state = self.state.lock();
         state.commit_settings = settings;
