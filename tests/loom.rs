@@ -348,11 +348,11 @@ fn a_commit_races_with_the_commit_timeout() {
         let (gate, committing, ticket) = committing();
         let disk = thread::spawn(move || ticket.settle(Ok(())));
         let told = committing.give_up();
-        let standing = disk.join().expect("no panic");
+        let settlement = disk.join().expect("no panic");
         let stats = gate.view().stats;
         match told {
-            Ok(()) => assert_eq!((stats.succeeded, standing), (1, Settlement::Stands)),
-            Err(_) => assert_eq!((stats.failed, standing), (1, Settlement::Withdrawn)),
+            Ok(()) => assert_eq!((stats.succeeded, settlement), (1, Settlement::Stands)),
+            Err(_) => assert_eq!((stats.failed, settlement), (1, Settlement::Withdrawn)),
         }
         nothing_is_left(&gate);
     });
