@@ -56,7 +56,7 @@ fn lines(diff: &Diff) -> Vec<String> {
 
 #[test]
 fn one_changed_setting_is_one_difference() {
-    for knob in KNOBS {
+    for &knob in KNOBS.iter() {
         let count = knob.choices.len();
         for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))) {
             let (old, new) = (turned(&[(knob, from)], &[]), turned(&[(knob, to)], &[]));
@@ -117,7 +117,7 @@ fn leaves(config: &Config) -> BTreeMap<String, Vec<String>> {
 #[test]
 fn there_is_a_knob_for_every_field_of_a_configuration() {
     let (mut known, mut changed) = (BTreeSet::new(), BTreeSet::new());
-    for knob in KNOBS {
+    for &knob in KNOBS.iter() {
         let all: Vec<_> = (0..knob.choices.len())
             .map(|choice| leaves(&turned(&[(knob, choice)], &[])))
             .collect();
@@ -140,7 +140,7 @@ type Turns = (Vec<(&'static Knob, usize)>, Vec<(&'static str, usize)>);
 /// A few of both.
 fn turns() -> impl Strategy<Value = Turns> {
     let knob = (0..KNOBS.len(), 0..4_usize).prop_map(|(knob, choice)| {
-        let knob = &KNOBS[knob];
+        let knob = KNOBS[knob];
         (knob, choice % knob.choices.len())
     });
     let order = (0..ORDERS.len(), 0..3_usize).prop_map(|(order, by)| (ORDERS[order].0, by));
@@ -192,7 +192,7 @@ proptest! {
 
 #[test]
 fn no_hash_of_a_key_is_told() {
-    let knob = |at: &str| KNOBS.iter().find(|knob| knob.at == at).expect("a knob");
+    let knob = |at: &str| *KNOBS.iter().find(|knob| knob.at == at).expect("a knob");
     let (old, new) = (turned(&[], &[]), turned(&[(knob("/accounts/0/key_sha256"), 1)], &[]));
     let said = diff(&old, &new).to_string();
     assert_eq!(said, "account `acme`: 1 key added\naccount `acme`: 1 key removed\n");

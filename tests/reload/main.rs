@@ -11,6 +11,7 @@ mod knobs;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod applied;
 mod bad_files;
 mod commands;
 mod edits;

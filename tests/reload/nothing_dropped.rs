@@ -1,5 +1,5 @@
-//! What a reload leaves as it is, and what it changes at once, sentence by sentence. Everybody is at a worker that the test
-//! drives, so that nothing ends before it is to.
+//! What a reload leaves as it is: queued and running jobs, and what has been counted. The test drives the upstream servers, so that
+//! nothing ends before it is to.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,13 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::bad_files::{logged, save};
-use crate::support::program::Program;
-use crate::support::yaml::{Yaml, with_token_file};
-use crate::support::{Arrived, Client, Door, Mirror, Plan, Worker, hash, soon};
+use crate::support::yaml::Yaml;
+use crate::support::{Arrived, Client, Door, Mirror, Plan, Worker, soon};
 
 /// Lets the door read its file, which says that now, and answers with what the operator is told.
-async fn reload(door: &Door, yaml: &str) -> Value {
+pub(super) async fn reload(door: &Door, yaml: &str) -> Value {
     door.save(yaml);
     let answer = door.operator("POST", "/reload", "").await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
@@ -23,7 +21,7 @@ async fn reload(door: &Door, yaml: &str) -> Value {
     told
 }
 
-async fn searching(door: &Door, key: &str) -> Client {
+pub(super) async fn searching(door: &Door, key: &str) -> Client {
     let mut client = Client::connect(door.address).await;
     client.search(key).await;
     client
@@ -35,7 +33,7 @@ async fn refused(door: &Door, key: &str) -> String {
     answer.reason()
 }
 
-async fn found(mut client: Client) {
+pub(super) async fn found(mut client: Client) {
     let answer = client.answer().await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
 }
@@ -57,7 +55,7 @@ async fn pool(door: &Door, upstream: &str) -> Option<(u64, u64)> {
     Some((pool["slots"].as_u64()?, pool["running"].as_u64()?))
 }
 
-fn plan<'a>(servers: &'a [(SocketAddr, u32)], seats: u32) -> Plan<'a> {
+pub(super) fn plan<'a>(servers: &'a [(SocketAddr, u32)], seats: u32) -> Plan<'a> {
     Plan {
         cores: 1,
         seats,
@@ -390,240 +388,6 @@ async fn what_limits_have_counted_stays() {
     assert_eq!([me().await, me().await, me().await], [200, 200, 429]);
     reload(&door, &of(2)).await;
     assert_eq!(me().await, 429);
-}
-
-#[tokio::test]
-async fn accounts_that_are_listed_come_and_go_and_move() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
-    let yaml = plan(&servers, 8).yaml();
-    let door = Door::open_live(&yaml);
-    let who = async |key: &str| {
-        let mut client = Client::connect(door.address).await;
-        let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await;
-        match answer.status() {
-            200 => answer.json()["tier"].as_str().expect("a tier").to_owned(),
-            _ => answer.reason(),
-        }
-    };
-    assert_eq!((who("p1").await, who("new").await), ("p1".into(), "invalid_key".into()));
-    // Somebody searches meanwhile, with a key that is taken away, and finds.
-    let running = searching(&door, "p2").await;
-    let mut arrived = worker.request().await;
-    let edited = yaml
-        .replace("name: p1, tier: p1", "name: p1, tier: p5")
-        .replace(&hash("p2"), &hash("new"));
-    let told = reload(&door, &edited).await;
-    assert!(told["changes"].to_string().contains("p1"), "{told}");
-    assert_eq!(
-        [who("p1").await, who("p2").await, who("new").await],
-        ["p5", "invalid_key", "p2"]
-    );
-    arrived.answer("").await;
-    found(running).await;
-    reload(&door, &yaml).await;
-    assert_eq!(
-        [who("p1").await, who("p2").await, who("new").await],
-        ["p1", "p2", "invalid_key"]
-    );
-}
-
-#[tokio::test]
-async fn everything_else_that_can_change_does_so_at_once() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
-    let yaml = plan(&servers, 8).yaml();
-    let door = Door::open_live(&yaml);
-    let ask = async |path: &str, headers: &str| Client::connect(door.address).await.ask("GET", path, headers).await;
-    let more = |more: &str| format!("{yaml}\n{more}\n");
-
-    reload(
-        &door,
-        &more("trusted_proxies: [127.0.0.0/8]\nblocked_networks: [203.0.113.0/24]"),
-    )
-    .await;
-    let blocked = ask("/me", "x-forwarded-for: 203.0.113.9\r\n").await;
-    assert_eq!((blocked.status(), blocked.reason().as_str()), (403, "blocked"));
-    reload(&door, &more("blocked_networks: [203.0.113.0/24]")).await;
-    assert_eq!(ask("/me", "x-forwarded-for: 203.0.113.9\r\n").await.status(), 200);
-
-    assert_eq!(ask("/me", "x-my-key: p1\r\n").await.json()["tier"], "p0");
-    reload(&door, &more("keys: { headers: [x-my-key] }")).await;
-    assert_eq!(ask("/me", "x-my-key: p1\r\n").await.json()["tier"], "p1");
-    assert_eq!(ask("/me", "x-api-key: p1\r\n").await.json()["tier"], "p0");
-
-    let origin = "origin: https://page.example\r\n";
-    assert_eq!(ask("/me", origin).await.get("access-control-allow-origin"), None);
-    reload(&door, &more("cors: { origins: [\"*\"] }")).await;
-    assert_eq!(ask("/me", origin).await.get("access-control-allow-origin"), Some("*"));
-
-    reload(&door, &more("paths: { me: /whoami }")).await;
-    assert_eq!(
-        (ask("/me", "").await.status(), ask("/whoami", "").await.status()),
-        (404, 200)
-    );
-
-    reload(
-        &door,
-        &more("answers: { not_found: { status: 410, body: '{\"gone\":true}' } }"),
-    )
-    .await;
-    let gone = ask("/nowhere", "").await;
-    assert_eq!((gone.status(), gone.text().as_str()), (410, r#"{"gone":true}"#));
-
-    reload(&door, &more("connections: { unmetered_max: 1 }")).await;
-    let mut image = Client::connect(door.address).await;
-    image.request("GET", "/image/1", "").await;
-    let mut arrived = worker.request().await;
-    assert_eq!(ask("/image/2", "").await.reason(), "too_many_in_flight");
-    reload(&door, &more("connections: { unmetered_max: 2 }")).await;
-    let mut second = Client::connect(door.address).await;
-    second.request("GET", "/image/2", "").await;
-    let mut next = worker.request().await;
-    arrived.answer("").await;
-    next.answer("").await;
-    found(image).await;
-    found(second).await;
-
-    let told = reload(&door, &more("durability: relaxed\ncommit_every: 20ms")).await;
-    assert!(told["changes"].to_string().contains("relaxed"), "{told}");
-    let client = searching(&door, "p1").await;
-    Arrived::on_either(next.stream, &worker).await.answer("").await;
-    found(client).await;
-}
-
-#[tokio::test]
-async fn connections_grow_and_shrink() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
-    let max = |max: u32| format!("{}\nconnections: {{ max: {max} }}\n", plan(&servers, 8).yaml());
-    let door = Door::open_live(&max(1));
-    let mut first = Client::connect(door.address).await;
-    assert_eq!(first.ask("GET", "/me", "").await.status(), 200);
-    // The second one waits to be taken, and is when there is room for two.
-    let mut second = Client::connect(door.address).await;
-    second.request("GET", "/me", "").await;
-    reload(&door, &max(2)).await;
-    assert_eq!(second.answer().await.status(), 200);
-    // Fewer: both stay, and a third is taken only when both are gone.
-    reload(&door, &max(1)).await;
-    let mut third = Client::connect(door.address).await;
-    third.request("GET", "/me", "").await;
-    assert_eq!(first.ask("GET", "/me", "").await.status(), 200);
-    assert_eq!(second.ask("GET", "/me", "").await.status(), 200);
-    drop(first);
-    assert_eq!(second.ask("GET", "/me", "").await.status(), 200);
-    drop(second);
-    assert_eq!(third.answer().await.status(), 200);
-}
-
-#[tokio::test]
-async fn a_shorter_drain_is_that_of_the_next_closing() {
-    let worker = Worker::start().await;
-    let drain = |drain: &'static str| Plan {
-        more: drain,
-        cores: 1,
-        ..Plan::default()
-    };
-    let servers = [(worker.address, 1)];
-    let yaml = |of: &'static str| {
-        Plan {
-            servers: &servers,
-            ..drain(of)
-        }
-        .yaml()
-    };
-    let door = Door::open_live(&yaml("drain_timeout: 1h"));
-    let _running = searching(&door, "p1").await;
-    let _arrived = worker.request().await;
-    reload(&door, &yaml("drain_timeout: 10ms")).await;
-    let closed = tokio::task::spawn_blocking(move || door.closed());
-    soon("the door closes", closed).await.expect("it doesn't panic");
-}
-
-#[tokio::test]
-async fn accounts_of_a_removed_tier_are_anonymous_and_logged() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
-    let yaml = plan(&servers, 8).yaml();
-    let program = Program::start(&yaml).await;
-    let added = program
-        .command(&["account", "add", "--name", "acme", "--tier", "p6"])
-        .await;
-    assert_eq!(added.code, Some(0), "{}", added.err);
-    let minted = program.command(&["key", "add", "acme", "--json"]).await;
-    let minted: Value = serde_json::from_str(&minted.out).unwrap_or_else(|_| panic!("{minted:?}"));
-    let key = minted["key"].as_str().expect("a key").to_owned();
-    let tier = async || {
-        let mut client = Client::connect(program.address).await;
-        let me = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await;
-        me.json()["tier"].as_str().map(str::to_owned)
-    };
-    assert_eq!(tier().await.as_deref(), Some("p6"));
-    let without: String = yaml
-        .lines()
-        .filter(|line| !line.contains("p6:") && !line.contains("name: p6"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    save(&program, &without);
-    let said = program.command(&["reload"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert_eq!(tier().await.as_deref(), Some("p0"));
-    logged(&program, "acme (p6)").await;
-    save(&program, &yaml);
-    assert_eq!(program.command(&["reload"]).await.code, Some(0));
-    assert_eq!(tier().await.as_deref(), Some("p6"));
-}
-
-#[tokio::test]
-async fn settings_that_need_a_restart_are_reported() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
-    let yaml = plan(&servers, 8).yaml();
-    let program = Program::start(&yaml).await;
-    let elsewhere = yaml.replace("cores: 1", "cores: 2").replace("length: 8", "length: 9");
-    save(&program, &elsewhere);
-    let said = program.command(&["reload"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.out.contains("8 → 9"), "{}", said.out);
-    let said = program.command(&["status"]).await;
-    assert_eq!(said.code, Some(0));
-    assert!(said.out.contains("needs a restart: cores 1 → 2"), "{}", said.out);
-    assert!(said.out.contains("0 of 9 places"), "{}", said.out);
-    let said: Value = serde_json::from_str(&program.command(&["status", "--json"]).await.out).expect("JSON");
-    assert_eq!(said["config"]["restart"][0]["subject"], "cores", "{said}");
-    // Taken back, it needs none.
-    save(&program, &elsewhere.replace("cores: 2", "cores: 1"));
-    assert_eq!(program.command(&["reload"]).await.code, Some(0));
-    let said = program.command(&["status"]).await;
-    assert!(!said.out.contains("restart"), "{}", said.out);
-}
-
-#[tokio::test]
-async fn the_operators_token_is_changed_by_a_reload() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
-    let yaml = plan(&servers, 8).yaml();
-    let door = Door::open_live(&yaml);
-    let file = door.folder().join("other.token");
-    std::fs::write(&file, "another-token-of-at-least-32-characters").expect("a folder to write to");
-    let named = with_token_file(&yaml, &file);
-    reload(&door, &named).await;
-    let with = async |token: &str| {
-        let mut client = Client::connect(door.admin).await;
-        let headers = format!("authorization: Bearer {token}\r\n");
-        client.ask("GET", "/queue", &headers).await.status()
-    };
-    assert_eq!(with("another-token-of-at-least-32-characters").await, 200);
-    assert_eq!(with(&door.token).await, 401);
-    // Only what is in the file has changed, which `tiers.yaml` doesn't show.
-    std::fs::write(&file, "a-third-token-of-at-least-32-characters").expect("a folder to write to");
-    let mut client = Client::connect(door.admin).await;
-    let headers = "authorization: Bearer another-token-of-at-least-32-characters\r\ncontent-length: 0\r\n";
-    let answer = client.ask("POST", "/reload", headers).await;
-    assert_eq!((answer.status(), &answer.json()["result"]), (200, &"unchanged".into()));
-    assert_eq!(with("a-third-token-of-at-least-32-characters").await, 200);
-    assert_eq!(with("another-token-of-at-least-32-characters").await, 401);
 }
 
 /// The bug: a request that had come by the file before, and was on its way to an upstream that the file after has no more, was told

@@ -128,7 +128,7 @@ impl Workers {
 fn by_chance(dice: &mut Dice) -> Document {
     let mut document = base();
     for _ in 0..dice.below(TURNS_MAX) {
-        let knob = &KNOBS[dice.below(KNOBS.len() as u64) as usize];
+        let knob = KNOBS[dice.below(KNOBS.len() as u64) as usize];
         let (choice, _) = knob.choices[dice.below(knob.choices.len() as u64) as usize];
         // Of the token these doors have one of their own.
         if knob.at != "/admin/token" {

@@ -1,0 +1,248 @@
+//! What a caller is told of its quotas: `/me`, the refusal, and when a unit comes back (semantics §5).
+
+use serde_json::json;
+use tiergate::policy::time::{Span, UnixTime};
+
+use super::books::{ask, field, me, search, with_key};
+use super::quotas::{CLOSE, asking, before};
+use crate::support::fast::FastWorker;
+use crate::support::{Door, Plan, Worker};
+
+#[tokio::test]
+async fn a_caller_learns_what_it_has() {
+    let worker = Worker::start().await;
+    let tier = "concurrency: 4, quotas: { daily: { limit: 10, rolling: 24h }, month: { limit: 50, calendar: month } }";
+    let noon = UnixTime::from_secs(1_800_014_400);
+    let (door, hands) = Door::open_at(
+        noon,
+        &Plan {
+            tier,
+            ..before(&worker)
+        }
+        .yaml(),
+    );
+    let fresh = json!({
+        "id": "p5", "tier": "p5", "priority": 5, "concurrency": 4, "quota": 10, "quotaUsed": 0,
+        "quotaReset": null,
+        "quotas": [
+            { "name": "daily", "limit": 10, "used": 0, "held": 0, "remaining": 10, "window": "rolling 24h",
+              "next_reset": null, "next_free": null },
+            { "name": "month", "limit": 50, "used": 0, "held": 0, "remaining": 50, "window": "month UTC",
+              "next_reset": null, "next_free": null },
+        ],
+        "running": 0, "waiting": 0,
+    });
+    assert_eq!(me(&door, "p5").await, fresh);
+    let stranger = me(&door, "").await;
+    assert_eq!(
+        (&stranger["id"], &stranger["tier"]),
+        (&"127.0.0.1".into(), &"p0".into())
+    );
+
+    // One is charged; a quarter of an hour later another; then one runs and two wait.
+    let mut first = asking(&door, "GET").await;
+    let mut arrived = worker.request().await;
+    arrived.answer_with("200 OK", CLOSE, "{}").await;
+    assert_eq!(first.answer().await.status(), 200);
+    hands.advance(Span::from_secs(900));
+    let mut second = asking(&door, "GET").await;
+    let mut arrived = worker.request().await;
+    arrived.answer_with("200 OK", CLOSE, "{}").await;
+    assert_eq!(second.answer().await.status(), 200);
+    let _running = asking(&door, "GET").await;
+    let _arrived = worker.request().await;
+    let _waiting = [asking(&door, "GET").await, asking(&door, "GET").await];
+    door.house_until(2, 1).await;
+    let busy = json!({
+        "id": "p5", "tier": "p5", "priority": 5, "concurrency": 4, "quota": 10, "quotaUsed": 2,
+        "quotaReset": "2027-01-16T12:16:00Z",
+        "quotas": [
+            { "name": "daily", "limit": 10, "used": 2, "held": 3, "remaining": 5, "window": "rolling 24h",
+              "next_reset": "2027-01-16T12:16:00Z", "next_free": "2027-01-16T12:01:00Z" },
+            { "name": "month", "limit": 50, "used": 2, "held": 3, "remaining": 45, "window": "month UTC",
+              "next_reset": "2027-02-01T00:00:00Z", "next_free": "2027-02-01T00:00:00Z" },
+        ],
+        "running": 1, "waiting": 2,
+    });
+    assert_eq!(me(&door, "p5").await, busy);
+    assert_eq!(me(&door, "p4").await["quotas"], fresh["quotas"], "others are not told");
+}
+
+/// Refused until one second before it may, let in when it may: what `Retry-After` says is true.
+#[tokio::test]
+async fn a_unit_comes_back_when_it_was_said_to() {
+    for (window, earliest, latest) in [
+        // The first of the two was charged at twelve.
+        ("rolling: 24h", 82_800, 82_860),
+        ("rolling: 2h", 3_600, 3_605),
+        ("calendar: day", 39_600, 39_600),
+        ("calendar: day, zone: Asia/Tokyo", 7_200, 7_200),
+        ("calendar: month", 16 * 86_400 + 39_600, 16 * 86_400 + 39_600),
+    ] {
+        let worker = FastWorker::start();
+        let tier = format!("concurrency: 64, quota: {{ limit: 2, {window} }}");
+        let noon = UnixTime::from_secs(1_800_014_400);
+        let plan = Plan {
+            servers: &[(worker.address, 1)],
+            tier: &tier,
+            ..Plan::default()
+        };
+        let (door, hands) = Door::open_at(noon, &plan.yaml());
+        for _ in 0..2 {
+            assert_eq!(search(&door, "p5").await.status(), 200);
+            hands.advance(Span::from_secs(1_800));
+        }
+        let answer = search(&door, "p5").await;
+        answer.assert_refused(402, "quota_depleted");
+        let after: u64 = answer.get("retry-after").expect("a time").parse().expect("seconds");
+        assert_eq!(answer.json()["retry_after"], after);
+        // The clock runs while the test does.
+        assert!((earliest - 10..=latest).contains(&after), "{window}: {after}");
+        hands.advance(Span::from_secs(after - 10));
+        search(&door, "p5").await.assert_refused(402, "quota_depleted");
+        hands.advance(Span::from_secs(10));
+        assert_eq!(search(&door, "p5").await.status(), 200, "{window}");
+        let again = search(&door, "p5").await.status();
+        // A calendar's page is turned whole, a rolling window gives back what left it.
+        let expected = if window.starts_with("calendar") { 200 } else { 402 };
+        assert_eq!(again, expected, "{window}");
+    }
+}
+
+#[tokio::test]
+async fn all_quotas_must_have_room_the_tightest_is_shown() {
+    let worker = FastWorker::start();
+    let tier = "concurrency: 64, quotas: { hourly: { limit: 3, rolling: 1h }, daily: { limit: 5, rolling: 24h }, \
+        monthly: { limit: 6, calendar: month } }";
+    let plan = Plan {
+        servers: &[(worker.address, 1)],
+        tier,
+        ..Plan::default()
+    };
+    let (door, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+    let shown = async || {
+        let me = me(&door, "p5").await;
+        (me["quota"].as_u64(), me["quotaUsed"].as_u64())
+    };
+    let refused = async |name: &str, limit: u64| {
+        let answer = ask(
+            &door,
+            "/search",
+            &format!("{}accept: application/problem+json\r\n", with_key("p5")),
+        )
+        .await;
+        assert_eq!(
+            (answer.status(), answer.get("content-type")),
+            (402, Some("application/problem+json"))
+        );
+        let json = answer.json();
+        let kind = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+        assert_eq!((&json["type"], &json["status"]), (&kind.into(), &402.into()));
+        assert_eq!(
+            (&json["title"], &json["error"]),
+            (&"Search quota depleted".into(), &"Search quota depleted".into())
+        );
+        assert_eq!(
+            (&json["reason"], &json["name"]),
+            (&"quota_depleted".into(), &name.into())
+        );
+        assert_eq!((&json["limit"], &json["used"]), (&limit.into(), &limit.into()));
+        assert_eq!((&json["tier"], &json["priority"]), (&"p5".into(), &5.into()));
+        assert_eq!(json["violated-policies"], json!([name]));
+        let state = field(&answer.head, "ratelimit");
+        assert_eq!(state[name]["r"], 0);
+        let after: u64 = answer.get("retry-after").expect("a time").parse().expect("seconds");
+        assert_eq!(json["retry_after"], after);
+        assert!(after >= state[name]["t"].as_u64().expect("a time"), "{after} {state}");
+        after
+    };
+    assert_eq!(shown().await, (Some(3), Some(0)));
+    for _ in 0..3 {
+        assert_eq!(search(&door, "p5").await.status(), 200);
+    }
+    assert_eq!(shown().await, (Some(3), Some(3)));
+    let after = refused("hourly", 3).await;
+    hands.advance(Span::from_secs(after));
+    assert_eq!(shown().await, (Some(5), Some(3)), "of the daily one 2 are left");
+    for _ in 0..2 {
+        assert_eq!(search(&door, "p5").await.status(), 200);
+    }
+    let after = refused("daily", 5).await;
+    assert!(after > 80_000, "{after}");
+    hands.advance(Span::from_secs(after));
+    assert_eq!(shown().await, (Some(6), Some(5)));
+    assert_eq!(search(&door, "p5").await.status(), 200);
+    refused("monthly", 6).await;
+}
+
+/// The bug: of two quotas with nothing left `quotaUsed` was the first one's and the refusal spoke of the other, and `next_reset` of an
+/// unused month told when the month ends, where that of unused days told of nothing.
+#[tokio::test]
+async fn the_members_at_the_top_of_me_are_of_the_quota_that_refuses() {
+    let worker = FastWorker::start();
+    let quotas = [
+        "hourly: { limit: 1, rolling: 1h }",
+        "daily: { limit: 2, rolling: 24h }",
+        "monthly: { limit: 2, calendar: month }",
+    ];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let tier = format!(
+            "concurrency: 64, quotas: {{ {} }}",
+            order.map(|at| quotas[at]).join(", ")
+        );
+        let plan = Plan {
+            servers: &[(worker.address, 1)],
+            tier: &tier,
+            ..Plan::default()
+        };
+        let (door, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+        let top = async |limit: u64, used: u64, name: &str| {
+            let me = me(&door, "p5").await;
+            let lines = me["quotas"].as_array().expect("quotas");
+            let line = lines
+                .iter()
+                .find(|line| line["name"] == name)
+                .expect("one of that name");
+            assert_eq!((&line["limit"], &line["used"]), (&limit.into(), &used.into()), "{me}");
+            assert_eq!((&me["quota"], &me["quotaUsed"]), (&limit.into(), &used.into()), "{me}");
+            assert_eq!(me["quotaReset"], line["next_reset"], "{me}");
+            assert_eq!(used == 0, line["next_reset"].is_null(), "{me}");
+        };
+        top(1, 0, "hourly").await;
+        assert_eq!(search(&door, "p5").await.status(), 200);
+        top(1, 1, "hourly").await;
+        hands.advance(Span::from_secs(3_700));
+        assert_eq!(search(&door, "p5").await.status(), 200);
+        let refused = search(&door, "p5").await;
+        assert_eq!(refused.json()["name"], "monthly", "{tier}");
+        top(2, 2, "monthly").await;
+    }
+}
+
+/// Whoever comes back when it was told to is not refused by another quota.
+#[tokio::test]
+async fn the_refusal_names_the_quota_that_lasts_longest() {
+    let worker = FastWorker::start();
+    for tier in [
+        "concurrency: 64, quotas: { hourly: { limit: 1, rolling: 1h }, daily: { limit: 1, rolling: 24h } }",
+        "concurrency: 64, quotas: { daily: { limit: 1, rolling: 24h }, hourly: { limit: 1, rolling: 1h } }",
+    ] {
+        let plan = Plan {
+            servers: &[(worker.address, 1)],
+            tier,
+            ..Plan::default()
+        };
+        let (door, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+        assert_eq!(search(&door, "p5").await.status(), 200);
+        let refused = search(&door, "p5").await;
+        refused.assert_refused(402, "quota_depleted");
+        assert_eq!(refused.json()["name"], "daily", "{tier}");
+        let after: u64 = refused.get("retry-after").expect("a time").parse().expect("seconds");
+        let state = field(&refused.head, "ratelimit");
+        for name in ["hourly", "daily"] {
+            assert!(after >= state[name]["t"].as_u64().expect("a time"), "{after} {state}");
+        }
+        hands.advance(Span::from_secs(after));
+        assert_eq!(search(&door, "p5").await.status(), 200, "{tier}");
+    }
+}
