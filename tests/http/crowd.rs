@@ -2,8 +2,9 @@
 
 use tokio::task::JoinSet;
 
+use super::books::with_key;
 use crate::support::fast::FastWorker;
-use crate::support::{Client, Door, Plan, get, metric_sum, seven_tiers};
+use crate::support::{Arrived, Client, Door, Plan, Worker, get, metric_sum, seven_tiers};
 
 /// What the worker is asked to answer, and by which method.
 const ANSWERS: [(&str, &str); 10] = [
@@ -105,7 +106,7 @@ async fn a_thousand_clients_at_once_get_one_answer_each() {
 
 #[tokio::test]
 async fn an_account_is_one_caller_and_so_is_a_network() {
-    let worker = crate::support::Worker::start().await;
+    let worker = Worker::start().await;
     let hash = crate::support::hash;
     let two_keys = format!("key_sha256: [ {}, {} ]", hash("one"), hash("two"));
     let yaml =
@@ -137,74 +138,67 @@ async fn an_account_is_one_caller_and_so_is_a_network() {
     assert_eq!(get(door.address, "/nowhere").await.status(), 404);
 }
 
+/// The names of requests in the order in which they are served, of which the first runs while the others queue in the order given.
+async fn served(queue: &str, anonymous: &str, requests: &[(&str, &str)]) -> Vec<String> {
+    let worker = Worker::start().await;
+    let plan = Plan {
+        cores: 1,
+        servers: &[(worker.address, 1)],
+        queue,
+        ..Plan::default()
+    };
+    let yaml = plan.yaml().replace("anonymous: p0", &format!("anonymous: {anonymous}"));
+    let door = Door::open(&yaml);
+    let mut clients = Vec::new();
+    for (key, name) in requests {
+        let mut client = Client::connect(door.address).await;
+        let headers = format!("{}x-name: {name}\r\n", with_key(key));
+        client.request("GET", "/search", &headers).await;
+        clients.push(client);
+        door.house_until(clients.len() - 1, 1).await;
+    }
+    let mut served = Vec::new();
+    let mut arrived = worker.request().await;
+    loop {
+        served.push(arrived.head.get("x-name").expect("each has one").to_owned());
+        arrived.answer("").await;
+        if served.len() == requests.len() {
+            return served;
+        }
+        arrived = Arrived::on(arrived.stream).await;
+    }
+}
+
 #[tokio::test]
 async fn fair_order_takes_turns_and_the_lifeline_the_oldest() {
+    let same_tier = [
+        ("p6", "first"),
+        ("p5", "p5 1"),
+        ("p5", "p5 2"),
+        ("p5", "p5 3"),
+        ("", "other"),
+    ];
     for (queue, order) in [
-        ("within_tier: fair, max_wait: 30s", ["p5 1", "other", "p5 2", "p5 3"]),
-        ("within_tier: fifo, max_wait: 30s", ["p5 1", "p5 2", "p5 3", "other"]),
-        ("lifeline: 2, max_wait: 30s", ["other", "p5 1", "p5 2", "p5 3"]),
+        (
+            "within_tier: fair, max_wait: 30s",
+            ["first", "p5 1", "other", "p5 2", "p5 3"],
+        ),
+        (
+            "within_tier: fifo, max_wait: 30s",
+            ["first", "p5 1", "p5 2", "p5 3", "other"],
+        ),
     ] {
-        let worker = crate::support::Worker::start().await;
-        let lifeline = queue.contains("lifeline");
-        let plan = Plan {
-            cores: 1,
-            servers: &[(worker.address, 1)],
-            queue,
-            ..Plan::default()
-        };
-        // In the same tier for turns, in the lowest one for the lifeline.
-        let yaml = if lifeline {
-            plan.yaml()
-        } else {
-            plan.yaml().replace("anonymous: p0", "anonymous: p5")
-        };
-        let door = Door::open(&yaml);
-        let mut clients = Vec::new();
-        let enter: [(&str, &str); 5] = if lifeline {
-            [
-                ("p6", "first"),
-                ("p6", "second"),
-                ("", "other"),
-                ("p5", "p5 1"),
-                ("p5", "p5 2"),
-            ]
-        } else {
-            [
-                ("p6", "first"),
-                ("p5", "p5 1"),
-                ("p5", "p5 2"),
-                ("p5", "p5 3"),
-                ("", "other"),
-            ]
-        };
-        for (key, name) in enter {
-            let mut client = Client::connect(door.address).await;
-            let key = if key.is_empty() {
-                String::new()
-            } else {
-                format!("x-api-key: {key}\r\n")
-            };
-            client
-                .request("GET", "/search", &format!("{key}x-name: {name}\r\n"))
-                .await;
-            clients.push(client);
-            door.house_until(clients.len() - 1, 1).await;
-        }
-        let mut served = Vec::new();
-        let mut arrived = worker.request().await;
-        loop {
-            served.push(arrived.head.get("x-name").expect("each has one").to_owned());
-            arrived.answer("").await;
-            if served.len() == 5 {
-                break;
-            }
-            arrived = crate::support::Arrived::on(arrived.stream).await;
-        }
-        let order: Vec<&str> = if lifeline {
-            [&["first", "second"], &order[..3]].concat()
-        } else {
-            [&["first"][..], &order[..]].concat()
-        };
-        assert_eq!(served, order, "{queue}");
+        assert_eq!(served(queue, "p5", &same_tier).await, order, "{queue}");
     }
+    // For the lifeline the anonymous client is in the lowest tier.
+    let queue = "lifeline: 2, max_wait: 30s";
+    let lower_tier = [
+        ("p6", "first"),
+        ("p6", "second"),
+        ("", "other"),
+        ("p5", "p5 1"),
+        ("p5", "p5 2"),
+    ];
+    let order = ["first", "second", "other", "p5 1", "p5 2"];
+    assert_eq!(served(queue, "p0", &lower_tier).await, order);
 }

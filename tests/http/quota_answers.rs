@@ -109,6 +109,41 @@ async fn a_unit_comes_back_when_it_was_said_to() {
     }
 }
 
+/// Checks that p5's search is refused by this quota, with a problem document that agrees with the headers; answers with the
+/// seconds of `Retry-After`.
+async fn refused_by(door: &Door, name: &str, limit: u64) -> u64 {
+    let answer = ask(
+        door,
+        "/search",
+        &format!("{}accept: application/problem+json\r\n", with_key("p5")),
+    )
+    .await;
+    assert_eq!(
+        (answer.status(), answer.get("content-type")),
+        (402, Some("application/problem+json"))
+    );
+    let json = answer.json();
+    let kind = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+    assert_eq!((&json["type"], &json["status"]), (&kind.into(), &402.into()));
+    assert_eq!(
+        (&json["title"], &json["error"]),
+        (&"Search quota depleted".into(), &"Search quota depleted".into())
+    );
+    assert_eq!(
+        (&json["reason"], &json["name"]),
+        (&"quota_depleted".into(), &name.into())
+    );
+    assert_eq!((&json["limit"], &json["used"]), (&limit.into(), &limit.into()));
+    assert_eq!((&json["tier"], &json["priority"]), (&"p5".into(), &5.into()));
+    assert_eq!(json["violated-policies"], json!([name]));
+    let state = field(&answer.head, "ratelimit");
+    assert_eq!(state[name]["r"], 0);
+    let after: u64 = answer.get("retry-after").expect("a time").parse().expect("seconds");
+    assert_eq!(json["retry_after"], after);
+    assert!(after >= state[name]["t"].as_u64().expect("a time"), "{after} {state}");
+    after
+}
+
 #[tokio::test]
 async fn all_quotas_must_have_room_the_tightest_is_shown() {
     let worker = FastWorker::start();
@@ -124,55 +159,23 @@ async fn all_quotas_must_have_room_the_tightest_is_shown() {
         let me = me(&door, "p5").await;
         (me["quota"].as_u64(), me["quotaUsed"].as_u64())
     };
-    let refused = async |name: &str, limit: u64| {
-        let answer = ask(
-            &door,
-            "/search",
-            &format!("{}accept: application/problem+json\r\n", with_key("p5")),
-        )
-        .await;
-        assert_eq!(
-            (answer.status(), answer.get("content-type")),
-            (402, Some("application/problem+json"))
-        );
-        let json = answer.json();
-        let kind = "https://iana.org/assignments/http-problem-types#quota-exceeded";
-        assert_eq!((&json["type"], &json["status"]), (&kind.into(), &402.into()));
-        assert_eq!(
-            (&json["title"], &json["error"]),
-            (&"Search quota depleted".into(), &"Search quota depleted".into())
-        );
-        assert_eq!(
-            (&json["reason"], &json["name"]),
-            (&"quota_depleted".into(), &name.into())
-        );
-        assert_eq!((&json["limit"], &json["used"]), (&limit.into(), &limit.into()));
-        assert_eq!((&json["tier"], &json["priority"]), (&"p5".into(), &5.into()));
-        assert_eq!(json["violated-policies"], json!([name]));
-        let state = field(&answer.head, "ratelimit");
-        assert_eq!(state[name]["r"], 0);
-        let after: u64 = answer.get("retry-after").expect("a time").parse().expect("seconds");
-        assert_eq!(json["retry_after"], after);
-        assert!(after >= state[name]["t"].as_u64().expect("a time"), "{after} {state}");
-        after
-    };
     assert_eq!(shown().await, (Some(3), Some(0)));
     for _ in 0..3 {
         assert_eq!(search(&door, "p5").await.status(), 200);
     }
     assert_eq!(shown().await, (Some(3), Some(3)));
-    let after = refused("hourly", 3).await;
+    let after = refused_by(&door, "hourly", 3).await;
     hands.advance(Span::from_secs(after));
     assert_eq!(shown().await, (Some(5), Some(3)), "of the daily one 2 are left");
     for _ in 0..2 {
         assert_eq!(search(&door, "p5").await.status(), 200);
     }
-    let after = refused("daily", 5).await;
+    let after = refused_by(&door, "daily", 5).await;
     assert!(after > 80_000, "{after}");
     hands.advance(Span::from_secs(after));
     assert_eq!(shown().await, (Some(6), Some(5)));
     assert_eq!(search(&door, "p5").await.status(), 200);
-    refused("monthly", 6).await;
+    refused_by(&door, "monthly", 6).await;
 }
 
 /// The bug: of two quotas with nothing left `quotaUsed` was the first one's and the refusal spoke of the other, and `next_reset` of an

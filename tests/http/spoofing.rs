@@ -46,59 +46,62 @@ async fn what_a_stranger_says_of_itself_changes_nothing() {
     }
 }
 
+/// `X-Forwarded-For`, the same as `Forwarded`, and which address of theirs is the client.
+const CHAINS: [(&str, &str, &str); 12] = [
+    // The first entry is forged in all of these.
+    ("6.6.6.6, 192.0.2.7", "for=6.6.6.6, for=192.0.2.7", "192.0.2.7"),
+    (
+        "6.6.6.6, 192.0.2.7, 10.0.0.2",
+        "for=6.6.6.6, for=192.0.2.7;proto=https, for=10.0.0.2;by=_x",
+        "192.0.2.7",
+    ),
+    (
+        "10.0.0.9, 192.0.2.7:4711",
+        "for=10.0.0.9, for=\"192.0.2.7:4711\"",
+        "192.0.2.7",
+    ),
+    (
+        "6.6.6.6, [2001:db8:2::7]:4711, 10.0.0.2",
+        "for=6.6.6.6, for=\"[2001:db8:2::7]:4711\", for=10.0.0.2",
+        "2001:db8:2::7",
+    ),
+    (
+        "6.6.6.6, 2001:db8:2::7",
+        "for=6.6.6.6, for=\"[2001:db8:2::7]\"",
+        "2001:db8:2::7",
+    ),
+    (
+        "192.0.2.7, [2001:db8:1::9]:80",
+        "for=192.0.2.7, for=\"[2001:db8:1::9]:_p\"",
+        "192.0.2.7",
+    ),
+    (
+        "6.6.6.6, ::ffff:192.0.2.7",
+        "for=6.6.6.6, for=\"[::ffff:192.0.2.7]\"",
+        "192.0.2.7",
+    ),
+    (
+        "192.0.2.7, ::ffff:10.0.0.2",
+        "for=192.0.2.7, for=\"[::ffff:10.0.0.2]\"",
+        "192.0.2.7",
+    ),
+    // Who hides the client is the client.
+    (
+        "6.6.6.6, unknown, 10.0.0.2",
+        "for=6.6.6.6, for=unknown, for=10.0.0.2",
+        "10.0.0.2",
+    ),
+    ("6.6.6.6, _hidden", "for=6.6.6.6, for=_hidden", "127.0.0.1"),
+    ("6.6.6.6, ", "for=6.6.6.6, proto=http", "127.0.0.1"),
+    // A quotation mark that a client opens ends before what a proxy writes.
+    ("\"6.6.6.6, 192.0.2.7", "for=\"6.6.6.6, for=192.0.2.7", "192.0.2.7"),
+];
+
 #[tokio::test]
 async fn the_first_untrusted_from_the_right_is_the_client() {
     let (door, _mirror) = open("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8, \"2001:db8:1::/48\"]").await;
     let mut proxy = Client::connect(door.address).await;
-    for (x_forwarded_for, forwarded, client) in [
-        // The first entry is forged in all of these.
-        ("6.6.6.6, 192.0.2.7", "for=6.6.6.6, for=192.0.2.7", "192.0.2.7"),
-        (
-            "6.6.6.6, 192.0.2.7, 10.0.0.2",
-            "for=6.6.6.6, for=192.0.2.7;proto=https, for=10.0.0.2;by=_x",
-            "192.0.2.7",
-        ),
-        (
-            "10.0.0.9, 192.0.2.7:4711",
-            "for=10.0.0.9, for=\"192.0.2.7:4711\"",
-            "192.0.2.7",
-        ),
-        (
-            "6.6.6.6, [2001:db8:2::7]:4711, 10.0.0.2",
-            "for=6.6.6.6, for=\"[2001:db8:2::7]:4711\", for=10.0.0.2",
-            "2001:db8:2::7",
-        ),
-        (
-            "6.6.6.6, 2001:db8:2::7",
-            "for=6.6.6.6, for=\"[2001:db8:2::7]\"",
-            "2001:db8:2::7",
-        ),
-        (
-            "192.0.2.7, [2001:db8:1::9]:80",
-            "for=192.0.2.7, for=\"[2001:db8:1::9]:_p\"",
-            "192.0.2.7",
-        ),
-        (
-            "6.6.6.6, ::ffff:192.0.2.7",
-            "for=6.6.6.6, for=\"[::ffff:192.0.2.7]\"",
-            "192.0.2.7",
-        ),
-        (
-            "192.0.2.7, ::ffff:10.0.0.2",
-            "for=192.0.2.7, for=\"[::ffff:10.0.0.2]\"",
-            "192.0.2.7",
-        ),
-        // Who hides the client is the client.
-        (
-            "6.6.6.6, unknown, 10.0.0.2",
-            "for=6.6.6.6, for=unknown, for=10.0.0.2",
-            "10.0.0.2",
-        ),
-        ("6.6.6.6, _hidden", "for=6.6.6.6, for=_hidden", "127.0.0.1"),
-        ("6.6.6.6, ", "for=6.6.6.6, proto=http", "127.0.0.1"),
-        // A quotation mark that a client opens ends before what a proxy writes.
-        ("\"6.6.6.6, 192.0.2.7", "for=\"6.6.6.6, for=192.0.2.7", "192.0.2.7"),
-    ] {
+    for (x_forwarded_for, forwarded, client) in CHAINS {
         let (one, other) = (
             format!("x-forwarded-for: {x_forwarded_for}\r\n"),
             format!("forwarded: {forwarded}\r\n"),

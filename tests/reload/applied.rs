@@ -6,7 +6,7 @@ use crate::bad_files::{logged, save};
 use crate::nothing_dropped::{found, plan, reload, searching};
 use crate::support::program::Program;
 use crate::support::yaml::with_token_file;
-use crate::support::{Arrived, Client, Door, Plan, Worker, hash, soon};
+use crate::support::{Arrived, Client, Door, Plan, Worker, get, hash, soon};
 
 #[tokio::test]
 async fn accounts_that_are_listed_come_and_go_and_move() {
@@ -87,12 +87,23 @@ async fn everything_else_that_can_change_does_so_at_once() {
     let gone = ask("/nowhere", "").await;
     assert_eq!((gone.status(), gone.text().as_str()), (410, r#"{"gone":true}"#));
 
-    reload(&door, &more("connections: { unmetered_max: 1 }")).await;
+    let arrived = requests_in_flight_are_limited(&door, &worker, more).await;
+
+    let told = reload(&door, &more("durability: relaxed\ncommit_every: 20ms")).await;
+    assert!(told["changes"].to_string().contains("relaxed"), "{told}");
+    let client = searching(&door, "p1").await;
+    Arrived::on_either(arrived.stream, &worker).await.answer("").await;
+    found(client).await;
+}
+
+/// One unmetered request, then two; answers with the last one's connection.
+async fn requests_in_flight_are_limited(door: &Door, worker: &Worker, more: impl Fn(&str) -> String) -> Arrived {
+    reload(door, &more("connections: { unmetered_max: 1 }")).await;
     let mut image = Client::connect(door.address).await;
     image.request("GET", "/image/1", "").await;
     let mut arrived = worker.request().await;
-    assert_eq!(ask("/image/2", "").await.reason(), "too_many_in_flight");
-    reload(&door, &more("connections: { unmetered_max: 2 }")).await;
+    assert_eq!(get(door.address, "/image/2").await.reason(), "too_many_in_flight");
+    reload(door, &more("connections: { unmetered_max: 2 }")).await;
     let mut second = Client::connect(door.address).await;
     second.request("GET", "/image/2", "").await;
     let mut next = worker.request().await;
@@ -100,12 +111,7 @@ async fn everything_else_that_can_change_does_so_at_once() {
     next.answer("").await;
     found(image).await;
     found(second).await;
-
-    let told = reload(&door, &more("durability: relaxed\ncommit_every: 20ms")).await;
-    assert!(told["changes"].to_string().contains("relaxed"), "{told}");
-    let client = searching(&door, "p1").await;
-    Arrived::on_either(next.stream, &worker).await.answer("").await;
-    found(client).await;
+    next
 }
 
 #[tokio::test]

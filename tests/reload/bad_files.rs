@@ -84,6 +84,19 @@ async fn a_broken_file_is_reported_and_the_old_one_stays_in_force() {
     metric(&program, r#"tiergate_config_reloads_total{result="failed"} 1"#).await;
     assert_eq!(search(program.address, "key-10").await, 200);
     assert!((succeeded().await - at_start).abs() < f64::EPSILON);
+    assert_mistake_shown(&program, &wrong).await;
+
+    save(&program, &yaml.replace("length: 8", "length: 9"));
+    metric(&program, "tiergate_config_last_reload_successful 1").await;
+    metric(&program, r#"tiergate_config_reloads_total{result="applied"} 1"#).await;
+    assert!(succeeded().await > at_start);
+    let (code, told) = status(&program).await;
+    assert_eq!((code, &told["queue"]["seats"]), (Some(0), &9.into()));
+    assert!(told["config"]["last"]["wrong"].is_null(), "{told}");
+}
+
+/// Checks that `status`, the log and `reload` show what is wrong with this file, and where.
+async fn assert_mistake_shown(program: &Program, wrong: &str) {
     let line = 1 + wrong
         .lines()
         .position(|line| line.contains("concurency"))
@@ -104,11 +117,11 @@ async fn a_broken_file_is_reported_and_the_old_one_stays_in_force() {
     for part in [&place, &excerpt] {
         assert!(said.out.contains(part.as_str()), "{part}: {}", said.out);
     }
-    let (code, told) = status(&program).await;
+    let (code, told) = status(program).await;
     assert_eq!(code, Some(1));
     assert_eq!(told["config"]["last"]["result"], "failed");
     assert_eq!(told["config"]["last"]["wrong"]["problems"][0]["line"], line, "{told}");
-    let logged = logged(&program, "concurency").await;
+    let logged = logged(program, "concurency").await;
     assert!(logged.contains(r#""level":"ERROR""#), "{logged}");
     assert!(logged.contains(&format!("tiers.yaml:{line}:")), "{logged}");
     // Asked for, it is as wrong.
@@ -117,14 +130,6 @@ async fn a_broken_file_is_reported_and_the_old_one_stays_in_force() {
     for part in [message, &place, &excerpt] {
         assert!(said.err.contains(part), "{part}: {}", said.err);
     }
-
-    save(&program, &yaml.replace("length: 8", "length: 9"));
-    metric(&program, "tiergate_config_last_reload_successful 1").await;
-    metric(&program, r#"tiergate_config_reloads_total{result="applied"} 1"#).await;
-    assert!(succeeded().await > at_start);
-    let (code, told) = status(&program).await;
-    assert_eq!((code, &told["queue"]["seats"]), (Some(0), &9.into()));
-    assert!(told["config"]["last"]["wrong"].is_null(), "{told}");
 }
 
 #[tokio::test]

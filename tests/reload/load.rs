@@ -379,6 +379,16 @@ async fn nothing_is_held(door: &Door, scene: &Scene, callers: &[Arc<Caller>], fi
     door.house_until(0, 0).await;
 }
 
+/// Statuses and reasons of which each must be told to somebody.
+const TOLD: [&str; 6] = [
+    "200",
+    "concurrency_exceeded",
+    "quota_depleted",
+    "queue_full",
+    "displaced",
+    "rate_limited",
+];
+
 #[tokio::test]
 async fn answers_during_an_edit_follow_one_of_the_two_files() {
     let (mut dice, seed) = Dice::of_environment();
@@ -426,14 +436,7 @@ async fn answers_during_an_edit_follow_one_of_the_two_files() {
     accounts_add_up(&door, &scene).await;
     let told = scene.told.lock().expect("nobody panics with it").clone();
     println!("{told:?}");
-    for said in [
-        "200",
-        "concurrency_exceeded",
-        "quota_depleted",
-        "queue_full",
-        "displaced",
-        "rate_limited",
-    ] {
+    for said in TOLD {
         assert!(told.contains_key(said), "nobody was told {said}: {told:?}");
     }
     // Without what somebody has used up by now.
