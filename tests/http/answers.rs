@@ -20,10 +20,10 @@ answers:
 /// hyper wrote `HTTP/1.1 420 <none>`.
 #[tokio::test]
 async fn a_status_without_a_phrase_of_its_own_gets_one() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let answers = "answers: { not_found: { status: 420 } }";
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 2)], answers));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Door::open(&seven_tiers(8, &[(server.address, 2)], answers));
+    let mut client = Client::connect(proxy.address).await;
     let refused = client.ask("GET", "/nowhere", "").await;
     assert_eq!(refused.status(), 420);
     assert!(refused.head.line.ends_with("420 Refused"), "{:?}", refused.head);
@@ -31,9 +31,9 @@ async fn a_status_without_a_phrase_of_its_own_gets_one() {
 
 #[tokio::test]
 async fn each_reason_is_told_as_it_was_asked_for() {
-    let worker = FastWorker::start();
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 2)], ANSWERS));
-    let mut client = Client::connect(door.address).await;
+    let server = FastWorker::start();
+    let proxy = Door::open(&seven_tiers(8, &[(server.address, 2)], ANSWERS));
+    let mut client = Client::connect(proxy.address).await;
 
     let graphql = client.ask("GET", "/nowhere", "origin: https://a.example\r\n").await;
     let expected = json!({ "data": null, "errors": [{ "message": "Not found", "status": 404 }] });
@@ -58,7 +58,7 @@ async fn each_reason_is_told_as_it_was_asked_for() {
         "<p title='method_not_allowed'>Method not allowed &amp; </p>"
     );
 
-    let mut large = Client::connect(door.address).await;
+    let mut large = Client::connect(proxy.address).await;
     let plain = large
         .ask(
             "POST",
@@ -72,7 +72,7 @@ async fn each_reason_is_told_as_it_was_asked_for() {
     );
     assert_eq!(plain.get("content-type"), Some("text/plain"));
 
-    let mut head = Client::connect(door.address).await;
+    let mut head = Client::connect(proxy.address).await;
     let only = head.ask("HEAD", "/nowhere", "").await;
     assert_eq!(
         only.get("content-length"),
@@ -83,9 +83,9 @@ async fn each_reason_is_told_as_it_was_asked_for() {
 /// What hyper couldn't read is answered by the same table.
 #[tokio::test]
 async fn the_last_word_to_what_is_no_request_is_the_operators_too() {
-    let worker = FastWorker::start();
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 2)], ANSWERS));
-    let mut client = Client::connect(door.address).await;
+    let server = FastWorker::start();
+    let proxy = Door::open(&seven_tiers(8, &[(server.address, 2)], ANSWERS));
+    let mut client = Client::connect(proxy.address).await;
     client.send("garbage\r\n\r\n").await;
     let answer = client.answer().await;
     let message = "the request is not HTTP/1.1";
@@ -100,15 +100,15 @@ async fn the_last_word_to_what_is_no_request_is_the_operators_too() {
 
 #[tokio::test]
 async fn what_a_full_queue_says() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ANSWERS));
-    let mut running = Client::connect(door.address).await;
+    let server = Worker::start().await;
+    let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ANSWERS));
+    let mut running = Client::connect(proxy.address).await;
     running.search("key-100").await;
-    let _held = worker.request().await;
-    let mut waiting = Client::connect(door.address).await;
+    let _held = server.request().await;
+    let mut waiting = Client::connect(proxy.address).await;
     waiting.search("key-20").await;
-    door.house_until(1, 1).await;
-    let mut second = Client::connect(door.address).await;
+    proxy.house_until(1, 1).await;
+    let mut second = Client::connect(proxy.address).await;
     let full = second.ask("GET", "/search", "x-api-key: key-1\r\n").await;
     let body = full.json();
     assert_eq!(
@@ -123,12 +123,12 @@ async fn what_a_full_queue_says() {
 /// With another status alone the body stays, and says the status that it has.
 #[tokio::test]
 async fn another_status_alone() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ANSWERS));
-    let mut running = Client::connect(door.address).await;
+    let server = Worker::start().await;
+    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ANSWERS));
+    let mut running = Client::connect(proxy.address).await;
     running.search("key-5").await;
-    let _held = worker.request().await;
-    let mut again = Client::connect(door.address).await;
+    let _held = server.request().await;
+    let mut again = Client::connect(proxy.address).await;
     let headers = "x-api-key: key-5\r\naccept: application/problem+json\r\n";
     let problem = again.ask("GET", "/search", headers).await;
     assert_eq!(problem.get("content-type"), Some("application/problem+json"));

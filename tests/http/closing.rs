@@ -5,9 +5,9 @@ use tokio::net::TcpStream;
 use crate::support::program::Program;
 use crate::support::{Client, Plan, Worker, soon};
 
-async fn program(worker: &Worker, more: &str) -> Program {
+async fn program(server: &Worker, more: &str) -> Program {
     let plan = Plan {
-        servers: &[(worker.address, 1)],
+        servers: &[(server.address, 1)],
         more,
         ..Plan::default()
     };
@@ -33,10 +33,10 @@ async fn until_closed(program: &Program) {
 #[tokio::test]
 async fn who_waits_is_turned_away_and_who_runs_gets_an_answer() {
     for signal in ["TERM", "INT"] {
-        let worker = Worker::start().await;
-        let mut program = program(&worker, "drain_timeout: 15s").await;
+        let server = Worker::start().await;
+        let mut program = program(&server, "drain_timeout: 15s").await;
         let mut running = searching(&program).await;
-        let mut arrived = worker.request().await;
+        let mut arrived = server.request().await;
         let mut waiting = searching(&program).await;
         let mut uploading = Client::connect(program.address).await;
         uploading.upload("p5", 1000).await;
@@ -68,10 +68,10 @@ async fn metric(program: &Program, name: &str) -> f64 {
 
 #[tokio::test]
 async fn a_search_whose_client_is_gone_is_waited_for() {
-    let worker = Worker::start().await;
-    let mut program = program(&worker, "drain_timeout: 15s").await;
+    let server = Worker::start().await;
+    let mut program = program(&server, "drain_timeout: 15s").await;
     let client = searching(&program).await;
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     drop(client);
     program.signal("TERM").await;
     until_closed(&program).await;
@@ -82,10 +82,10 @@ async fn a_search_whose_client_is_gone_is_waited_for() {
 
 #[tokio::test]
 async fn drain_timeout_breaks_off_what_still_runs() {
-    let worker = Worker::start().await;
-    let mut program = program(&worker, "drain_timeout: 200ms").await;
+    let server = Worker::start().await;
+    let mut program = program(&server, "drain_timeout: 200ms").await;
     let mut client = searching(&program).await;
-    let _arrived = worker.request().await;
+    let _arrived = server.request().await;
     program.signal("TERM").await;
     let end = soon("the connection ends", client.try_answer("GET")).await;
     assert!(end.is_err());

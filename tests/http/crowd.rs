@@ -42,33 +42,33 @@ async fn ask(client: &mut Client, method: &str, query: &str) {
 
 #[tokio::test]
 async fn a_sequential_client_never_meets_its_own_previous_request() {
-    let worker = FastWorker::start();
-    let ample = seven_tiers(8, &[(worker.address, 4)], "").replace("limit: 1000,", "limit: 1000000,");
-    let door = Door::open(&ample);
-    let mut kept = Client::connect(door.address).await;
+    let server = FastWorker::start();
+    let ample = seven_tiers(8, &[(server.address, 4)], "").replace("limit: 1000,", "limit: 1000000,");
+    let proxy = Door::open(&ample);
+    let mut kept = Client::connect(proxy.address).await;
     let mut asked = 0;
     for (method, query) in ANSWERS {
         let rounds = if query.contains("1048576") { 40 } else { 250 };
         for _ in 0..rounds {
             ask(&mut kept, method, query).await;
-            let mut new = Client::connect(door.address).await;
+            let mut new = Client::connect(proxy.address).await;
             ask(&mut new, method, query).await;
             asked += 2;
         }
     }
-    assert_eq!((worker.requests(), worker.most_at_once()), (asked, 1));
-    door.house_until(0, 0).await;
+    assert_eq!((server.requests(), server.most_at_once()), (asked, 1));
+    proxy.house_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn a_thousand_clients_at_once_get_one_answer_each() {
     const CLIENTS: u32 = 1_000;
-    let worker = FastWorker::start();
-    let yaml = seven_tiers(8, &[(worker.address, 2)], "");
-    let door = Door::open(&yaml);
+    let server = FastWorker::start();
+    let yaml = seven_tiers(8, &[(server.address, 2)], "");
+    let proxy = Door::open(&yaml);
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
-        let address = door.address;
+        let address = proxy.address;
         clients.spawn(async move {
             let network = u8::try_from(number % 250).expect("below 250") + 2;
             let mut client = Client::connect_from(network, address).await;
@@ -92,30 +92,30 @@ async fn a_thousand_clients_at_once_get_one_answer_each() {
     }
     assert_eq!(found + refused, CLIENTS);
     assert!(found >= 10, "only {found} of {CLIENTS}");
-    assert!(worker.most_at_once() <= 2, "{} at once", worker.most_at_once());
-    door.house_until(0, 0).await;
-    let jobs = async |outcome: &str| metric_sum(door.admin, "tiergate_jobs_total", outcome).await;
-    let refusals = async |reason: &str| metric_sum(door.admin, "tiergate_refusals_total", reason).await;
+    assert!(server.most_at_once() <= 2, "{} at once", server.most_at_once());
+    proxy.house_until(0, 0).await;
+    let jobs = async |outcome: &str| metric_sum(proxy.admin, "tiergate_jobs_total", outcome).await;
+    let refusals = async |reason: &str| metric_sum(proxy.admin, "tiergate_refusals_total", reason).await;
     assert_eq!(jobs("succeeded").await, f64::from(found));
-    let at_the_door = refusals("concurrency_exceeded").await + refusals("queue_full").await;
-    assert_eq!(at_the_door + jobs("displaced").await, f64::from(refused));
+    let rejected = refusals("concurrency_exceeded").await + refusals("queue_full").await;
+    assert_eq!(rejected + jobs("displaced").await, f64::from(refused));
     assert_eq!(refusals("displaced").await, jobs("displaced").await);
-    assert_eq!(jobs("").await + at_the_door, f64::from(CLIENTS));
-    assert_eq!(worker.requests(), found as usize);
+    assert_eq!(jobs("").await + rejected, f64::from(CLIENTS));
+    assert_eq!(server.requests(), found as usize);
 }
 
 #[tokio::test]
 async fn an_account_is_one_caller_and_so_is_a_network() {
-    let worker = Worker::start().await;
+    let server = Worker::start().await;
     let hash = crate::support::hash;
     let two_keys = format!("key_sha256: [ {}, {} ]", hash("one"), hash("two"));
     let yaml =
-        seven_tiers(8, &[(worker.address, 1)], "").replace(&format!("key_sha256: {}", hash("key-10")), &two_keys);
-    let door = Door::open(&yaml);
-    let mut running = Client::connect(door.address).await;
+        seven_tiers(8, &[(server.address, 1)], "").replace(&format!("key_sha256: {}", hash("key-10")), &two_keys);
+    let proxy = Door::open(&yaml);
+    let mut running = Client::connect(proxy.address).await;
     running.search("one").await;
-    let mut arrived = worker.request().await;
-    let mut same = Client::connect(door.address).await;
+    let mut arrived = server.request().await;
+    let mut same = Client::connect(proxy.address).await;
     same.search("two").await;
     let answer = same.answer().await;
     assert_eq!(
@@ -123,42 +123,42 @@ async fn an_account_is_one_caller_and_so_is_a_network() {
         (402, "concurrency_exceeded")
     );
     // Waiting counts as well as running, and the same person without a key is another caller.
-    let mut waiting = Client::connect(door.address).await;
+    let mut waiting = Client::connect(proxy.address).await;
     waiting.search("").await;
-    door.house_until(1, 1).await;
+    proxy.house_until(1, 1).await;
     same.search("").await;
     assert_eq!(same.answer().await.status(), 402);
-    let mut other_network = Client::connect_from(9, door.address).await;
+    let mut other_network = Client::connect_from(9, proxy.address).await;
     other_network.search("").await;
-    door.house_until(2, 1).await;
+    proxy.house_until(2, 1).await;
     drop((waiting, other_network));
-    door.house_until(0, 1).await;
+    proxy.house_until(0, 1).await;
     arrived.answer("").await;
     assert_eq!(running.answer().await.status(), 200);
-    assert_eq!(get(door.address, "/nowhere").await.status(), 404);
+    assert_eq!(get(proxy.address, "/nowhere").await.status(), 404);
 }
 
 /// The names of requests in the order in which they are served, of which the first runs while the others queue in the order given.
 async fn served(queue: &str, anonymous: &str, requests: &[(&str, &str)]) -> Vec<String> {
-    let worker = Worker::start().await;
+    let server = Worker::start().await;
     let plan = Plan {
         cores: 1,
-        servers: &[(worker.address, 1)],
+        servers: &[(server.address, 1)],
         queue,
         ..Plan::default()
     };
     let yaml = plan.yaml().replace("anonymous: p0", &format!("anonymous: {anonymous}"));
-    let door = Door::open(&yaml);
+    let proxy = Door::open(&yaml);
     let mut clients = Vec::new();
     for (key, name) in requests {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         let headers = format!("{}x-name: {name}\r\n", with_key(key));
         client.request("GET", "/search", &headers).await;
         clients.push(client);
-        door.house_until(clients.len() - 1, 1).await;
+        proxy.house_until(clients.len() - 1, 1).await;
     }
     let mut served = Vec::new();
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     loop {
         served.push(arrived.head.get("x-name").expect("each has one").to_owned());
         arrived.answer("").await;

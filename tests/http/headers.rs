@@ -5,8 +5,8 @@ use crate::support::{Arrived, Client, Door, Mirror, Worker, seven_tiers};
 #[tokio::test]
 async fn what_concerns_one_connection_stays_there() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let mut client = Client::connect(proxy.address).await;
     let headers = "connection: keep-alive, X-Mine, x-tiergate-tier, X-Forwarded-For, host, content-length\r\n\
         connection: x-too\r\nx-mine: 1\r\nx-too: 1\r\nkeep-alive: timeout=5\r\nproxy-connection: keep-alive\r\n\
         te: trailers\r\ntrailer: x-sum\r\nproxy-authorization: Basic eA==\r\nx-yours: 2\r\ncontent-length: 0\r\n";
@@ -36,8 +36,8 @@ async fn what_concerns_one_connection_stays_there() {
 #[tokio::test]
 async fn nobody_can_forge_what_the_door_says() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let mut client = Client::connect(proxy.address).await;
     let forged = "X-Tiergate-Account: forged\r\nx-tiergate-tier: forged\r\nx-tiergate-tier: forged\r\n\
         X-TIERGATE-PRIORITY: forged\r\nX_Tiergate_Account: forged\r\nx-tiergate_account: forged\r\n\
         x.tiergate.account: forged\r\nx~tiergate!account: forged\r\nx-tiergate-admin: forged\r\n\
@@ -59,11 +59,11 @@ async fn nobody_can_forge_what_the_door_says() {
 async fn a_trusted_proxy_is_continued() {
     let mirror = Mirror::start().await;
     let more = "trusted_proxies: [127.0.0.0/30]\n";
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
+    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
     let headers = "x-forwarded-for: 6.6.6.6, 192.0.2.7\r\nx-forwarded-for: 127.0.0.2\r\nx-forwarded-proto: https\r\n\
         x-forwarded-host: front.example\r\nx-forwarded-port: 443\r\nforwarded: for=192.0.2.7\r\n";
-    let mut proxy = Client::connect(door.address).await;
-    let seen = proxy.ask("GET", "/search", headers).await.mirrored().await;
+    let mut trusted = Client::connect(proxy.address).await;
+    let seen = trusted.ask("GET", "/search", headers).await.mirrored().await;
     assert_eq!(
         seen.all("x-forwarded-for"),
         ["6.6.6.6, 192.0.2.7, 127.0.0.2, 127.0.0.1"]
@@ -72,10 +72,10 @@ async fn a_trusted_proxy_is_continued() {
     assert_eq!(seen.get("x-forwarded-host"), Some("front.example"));
     assert_eq!(seen.get("x-forwarded-port"), Some("443"));
     assert_eq!(seen.get("forwarded"), Some("for=192.0.2.7, for=127.0.0.1"));
-    let me = proxy.ask("GET", "/me", headers).await;
+    let me = trusted.ask("GET", "/me", headers).await;
     assert_eq!(me.json()["id"], "192.0.2.7");
 
-    let mut stranger = Client::connect_from(9, door.address).await;
+    let mut stranger = Client::connect_from(9, proxy.address).await;
     let seen = stranger.ask("GET", "/search", headers).await.mirrored().await;
     assert_eq!(seen.all("x-forwarded-for"), ["127.0.0.9"]);
     assert_eq!(seen.get("x-forwarded-proto"), Some("http"));
@@ -87,21 +87,21 @@ async fn a_trusted_proxy_is_continued() {
 
 #[tokio::test]
 async fn clients_behind_one_proxy_are_counted_apart() {
-    let worker = Worker::start().await;
+    let server = Worker::start().await;
     let more = "trusted_proxies: [127.0.0.1]\n";
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], more));
-    let mut one = Client::connect(door.address).await;
+    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], more));
+    let mut one = Client::connect(proxy.address).await;
     one.request("GET", "/search", "x-forwarded-for: 192.0.2.1\r\n").await;
-    let mut arrived = worker.request().await;
-    let mut again = Client::connect(door.address).await;
+    let mut arrived = server.request().await;
+    let mut again = Client::connect(proxy.address).await;
     let answer = again.ask("GET", "/search", "x-forwarded-for: 192.0.2.1\r\n").await;
     answer.assert_refused(402, "concurrency_exceeded");
-    let mut other = Client::connect(door.address).await;
+    let mut other = Client::connect(proxy.address).await;
     other.request("GET", "/search", "x-forwarded-for: 192.0.2.2\r\n").await;
-    door.house_until(1, 1).await;
+    proxy.house_until(1, 1).await;
     arrived.answer("{}").await;
     assert_eq!(one.answer().await.status(), 200);
-    let mut arrived = Arrived::on_either(arrived.stream, &worker).await;
+    let mut arrived = Arrived::on_either(arrived.stream, &server).await;
     assert_eq!(arrived.head.get("x-forwarded-for"), Some("192.0.2.2, 127.0.0.1"));
     arrived.answer("{}").await;
     assert_eq!(other.answer().await.status(), 200);
@@ -112,8 +112,8 @@ async fn clients_behind_one_proxy_are_counted_apart() {
 #[tokio::test]
 async fn an_upgrade_is_not_passed_on() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let mut client = Client::connect(proxy.address).await;
     for path in ["/search", "/image/1"] {
         let headers = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n";
         let seen = client.ask("GET", path, headers).await.mirrored().await;
@@ -125,23 +125,24 @@ async fn an_upgrade_is_not_passed_on() {
 /// answers of the door.
 #[tokio::test]
 async fn a_worker_that_switches_protocols_unasked_has_failed() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let server = Worker::start().await;
+    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     for path in ["/search", "/image/1"] {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         client
             .request("GET", path, "connection: upgrade\r\nupgrade: websocket\r\n")
             .await;
-        let mut arrived = worker.request().await;
+        let mut arrived = server.request().await;
         arrived
             .write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
             .await;
         client.answer().await.assert_refused(502, "upstream_failed");
         assert_eq!(client.ask("GET", "/me", "").await.status(), 200);
     }
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
     assert_eq!(
-        door.metric(r#"tiergate_jobs_total{tier="free",outcome="failed"}"#)
+        proxy
+            .metric(r#"tiergate_jobs_total{tier="free",outcome="failed"}"#)
             .await,
         1.0
     );
@@ -149,12 +150,12 @@ async fn a_worker_that_switches_protocols_unasked_has_failed() {
 
 #[tokio::test]
 async fn only_hop_by_hop_headers_of_a_response_are_removed() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let server = Worker::start().await;
+    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     for path in ["/search", "/image/1"] {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         client.request("GET", path, "").await;
-        let mut arrived = worker.request().await;
+        let mut arrived = server.request().await;
         let headers = "connection: close, x-inner\r\nx-inner: 1\r\nkeep-alive: timeout=9\r\nproxy-connection: close\r\n\
             te: x\r\ntrailer: x-sum\r\nupgrade: h2c\r\nserver-timing: db;dur=53\r\nx-frames: 7\r\nset-cookie: a=1\r\n\
             set-cookie: b=2\r\n";
@@ -184,12 +185,12 @@ async fn only_hop_by_hop_headers_of_a_response_are_removed() {
 
 #[tokio::test]
 async fn an_answer_without_a_body_may_say_how_long_it_would_be() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
+    let server = Worker::start().await;
+    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     for path in ["/search", "/image/1"] {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         client.request("GET", path, "if-none-match: \"x\"\r\n").await;
-        let mut arrived = worker.request().await;
+        let mut arrived = server.request().await;
         arrived
             .write(b"HTTP/1.1 304 Not Modified\r\netag: \"x\"\r\ncontent-length: 1234\r\nconnection: close\r\n\r\n")
             .await;

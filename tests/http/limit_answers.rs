@@ -10,11 +10,11 @@ use crate::support::{Answer, Client, Door, Worker, metric_sum};
 
 #[tokio::test]
 async fn a_refusal_explains_itself() {
-    let worker = FastWorker::start();
-    let (door, hands) = open(worker.address, HTTP_5, "");
-    assert_eq!(passing(&door, A, "", 5).await, 5);
+    let server = FastWorker::start();
+    let (proxy, hands) = open(server.address, HTTP_5, "");
+    assert_eq!(passing(&proxy, A, "", 5).await, 5);
     hands.advance(Span::from_secs(15));
-    let refused = get(&door, A, "/search").await;
+    let refused = get(&proxy, A, "/search").await;
     refused.assert_refused(429, "rate_limited");
     let body = refused.json();
     let wait = body["retry_after"].as_u64().expect("seconds");
@@ -38,7 +38,7 @@ async fn a_refusal_explains_itself() {
         field(&refused.head, "ratelimit"),
         json!({ "http": { "r": 0, "t": wait } })
     );
-    let problem = from(&door, A, "GET", "/search", "accept: application/problem+json\r\n")
+    let problem = from(&proxy, A, "GET", "/search", "accept: application/problem+json\r\n")
         .await
         .json();
     assert_eq!(
@@ -46,30 +46,30 @@ async fn a_refusal_explains_itself() {
         "https://iana.org/assignments/http-problem-types#quota-exceeded"
     );
     assert_eq!(problem["violated-policies"], json!(["http"]));
-    assert_eq!(door.metric("tiergate_limit_refusals_total{limit=\"http\"}").await, 2.0);
+    assert_eq!(proxy.metric("tiergate_limit_refusals_total{limit=\"http\"}").await, 2.0);
     assert_eq!(
-        metric_sum(door.admin, "tiergate_refusals_total", "rate_limited").await,
+        metric_sum(proxy.admin, "tiergate_refusals_total", "rate_limited").await,
         2.0
     );
-    assert_eq!(door.metric("tiergate_limit_callers{limit=\"http\"}").await, 1.0);
-    assert_eq!(worker.requests(), 5);
+    assert_eq!(proxy.metric("tiergate_limit_callers{limit=\"http\"}").await, 1.0);
+    assert_eq!(server.requests(), 5);
 }
 
 /// An undisclosed limit appears in no header, and its refusal says `reason` and when to come back: not which limit there is,
 /// and nothing of the caller by which it could be told from another's.
 #[tokio::test]
 async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits = "  - { name: secret, per: network, limit: 2, window: 60s, disclosed: false }
   - { name: http, per: network, limit: 100, window: 60s }";
-    let (door, _) = open(worker.address, limits, "");
+    let (proxy, _) = open(server.address, limits, "");
     for remaining in ["99", "98"] {
-        let answer = with_key(&door, A, "a1").await;
+        let answer = with_key(&proxy, A, "a1").await;
         assert_eq!(answer.get("x-ratelimit-remaining"), Some(remaining));
     }
     for path in ["/image/1", "/search", "/me"] {
         for key in ["", "x-api-key: a1\r\n", "x-api-key: guess\r\n"] {
-            let refused = from(&door, A, "GET", path, key).await;
+            let refused = from(&proxy, A, "GET", path, key).await;
             refused.assert_refused(429, "rate_limited");
             let wait: u64 = refused
                 .get("retry-after")
@@ -81,7 +81,7 @@ async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
             let telling: Vec<&String> = headers.filter(|name| name.contains("ratelimit")).collect();
             assert!(telling.is_empty(), "{telling:?}");
             let problem = from(
-                &door,
+                &proxy,
                 A,
                 "GET",
                 path,
@@ -99,12 +99,12 @@ async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
 /// Limits, quotas and concurrency stand in one field, in this order; a limit of many bursts doesn't hide the first.
 #[tokio::test]
 async fn one_field_tells_of_limits_quotas_and_concurrency() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits = "  - { name: secret, per: network, limit: 90, window: 1s, kind: burst, disclosed: false }
   - { name: http, per: network, limit: 100, window: 60s }
   - { name: burst, per: network, limit: 10, window: 1s, kind: burst }";
-    let (door, _) = open(worker.address, limits, "");
-    let searched = get(&door, A, "/search").await;
+    let (proxy, _) = open(server.address, limits, "");
+    let searched = get(&proxy, A, "/search").await;
     let policy = json!({
         "http": { "q": 100, "w": 60 }, "burst": { "q": 10, "w": 1 }, "daily": { "q": 1000, "w": 86_400 },
         "concurrency": { "q": 50, "qu": "concurrent-requests" },
@@ -118,10 +118,10 @@ async fn one_field_tells_of_limits_quotas_and_concurrency() {
         Some("100"),
         "the first that is disclosed"
     );
-    let image = get(&door, A, "/image/1").await;
+    let image = get(&proxy, A, "/image/1").await;
     let state = field(&image.head, "ratelimit");
     assert_eq!(state.as_object().map(serde_json::Map::len), Some(2), "{state}");
-    assert_eq!(field(&get(&door, A, "/me").await.head, "ratelimit")["http"]["r"], 97);
+    assert_eq!(field(&get(&proxy, A, "/me").await.head, "ratelimit")["http"]["r"], 97);
     for text in [searched, image].map(|answer| format!("{:?}", answer.head)) {
         assert!(!text.contains("secret"), "{text}");
     }
@@ -130,11 +130,11 @@ async fn one_field_tells_of_limits_quotas_and_concurrency() {
 /// A 429 once told the tier of whose key was right: who guesses keys learned which were, long after it was to learn nothing more.
 #[tokio::test]
 async fn a_429_does_not_tell_a_right_key_from_a_wrong_one() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits = format!("{HTTP_5}\n  - {{ name: mine, per: account, limit: 9, window: 60s }}");
-    let (door, _) = open(worker.address, &limits, "");
-    assert_eq!(passing(&door, B, "a1", 3).await, 3, "what an account has left differs");
-    assert_eq!(passing(&door, A, "", 5).await, 5);
+    let (proxy, _) = open(server.address, &limits, "");
+    assert_eq!(passing(&proxy, B, "a1", 3).await, 3, "what an account has left differs");
+    assert_eq!(passing(&proxy, A, "", 5).await, 5);
     let told = |answer: Answer| {
         answer.assert_refused(429, "rate_limited");
         let headers = [
@@ -150,28 +150,28 @@ async fn a_429_does_not_tell_a_right_key_from_a_wrong_one() {
         body["retry_after"].take();
         (headers, body)
     };
-    let wrong = told(with_key(&door, A, "guess").await);
-    assert_eq!(told(with_key(&door, A, "a1").await), wrong);
-    assert_eq!(passing(&door, A, "r1", 5).await, 3, "a number that is raised shows");
-    assert_eq!(told(with_key(&door, A, "r1").await).1.get("tier"), None);
+    let wrong = told(with_key(&proxy, A, "guess").await);
+    assert_eq!(told(with_key(&proxy, A, "a1").await), wrong);
+    assert_eq!(passing(&proxy, A, "r1", 5).await, 3, "a number that is raised shows");
+    assert_eq!(told(with_key(&proxy, A, "r1").await).1.get("tier"), None);
 }
 
 /// With the limit's own number a guess was told from a request without a key.
 #[tokio::test]
 async fn a_guess_has_the_number_of_the_anonymous_tier() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let own =
-        file(worker.address, HTTP_5, "").replace("free: { priority: 0,", "free: { priority: 0, limits: { http: 3 },");
-    let (door, _) = Door::open_at(NOON, &own);
-    let guess = with_key(&door, A, "guess").await;
+        file(server.address, HTTP_5, "").replace("free: { priority: 0,", "free: { priority: 0, limits: { http: 3 },");
+    let (proxy, _) = Door::open_at(NOON, &own);
+    let guess = with_key(&proxy, A, "guess").await;
     assert_eq!((guess.status(), guess.get("x-ratelimit-limit")), (403, Some("3")));
-    assert_eq!(passing(&door, A, "", 5).await, 2);
-    with_key(&door, A, "guess").await.assert_refused(429, "rate_limited");
+    assert_eq!(passing(&proxy, A, "", 5).await, 2);
+    with_key(&proxy, A, "guess").await.assert_refused(429, "rate_limited");
 }
 
 #[tokio::test]
 async fn when_the_headers_are_told() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     for (told, on_answers, on_refusals) in [
         ("always", [true, true], [true, true]),
         ("on_refusal_reset", [true, false], [true, true]),
@@ -179,14 +179,14 @@ async fn when_the_headers_are_told() {
         ("off", [false, false], [false, false]),
     ] {
         let limits = format!("  - {{ name: http, per: network, limit: 1, window: 60s, headers: {told} }}");
-        let (door, _) = open(worker.address, &limits, "ratelimit_fields: false");
+        let (proxy, _) = open(server.address, &limits, "ratelimit_fields: false");
         let bears = |answer: &Answer| {
             assert_eq!(answer.get("ratelimit"), None);
             let bears = |name: &str| answer.get(name).is_some();
             assert_eq!(bears("x-ratelimit-limit"), bears("x-ratelimit-remaining"));
             [bears("x-ratelimit-limit"), bears("x-ratelimit-reset")]
         };
-        let (passed, refused) = (get(&door, A, "/image/1").await, get(&door, A, "/image/1").await);
+        let (passed, refused) = (get(&proxy, A, "/image/1").await, get(&proxy, A, "/image/1").await);
         assert_eq!((passed.status(), bears(&passed)), (200, on_answers), "{told}");
         assert_eq!((refused.status(), bears(&refused)), (429, on_refusals), "{told}");
         assert!(refused.get("retry-after").is_some());
@@ -196,14 +196,14 @@ async fn when_the_headers_are_told() {
 /// Their worker's own would contradict the door's.
 #[tokio::test]
 async fn a_workers_own_headers_of_that_name_are_taken_out() {
-    let worker = Worker::start().await;
+    let server = Worker::start().await;
     let limits = "  - { name: http, per: network, limit: 5, window: 60s, headers: on_refusal_reset }";
     let more = "  - { path: /other, upstream: search }";
-    let (door, _) = open(worker.address, limits, more);
-    let mut client = Client::connect(door.address).await;
+    let (proxy, _) = open(server.address, limits, more);
+    let mut client = Client::connect(proxy.address).await;
     client.request("GET", "/other", "").await;
     let own = "x-ratelimit-limit: 1\r\nx-ratelimit-remaining: 2\r\nx-ratelimit-reset: 3\r\nratelimit: \"x\";r=1\r\n";
-    worker.request().await.answer_with("200 OK", own, "").await;
+    server.request().await.answer_with("200 OK", own, "").await;
     let answer = client.answer().await;
     assert_eq!(answer.head.all("x-ratelimit-limit"), ["5"]);
     assert_eq!(answer.head.all("x-ratelimit-remaining"), ["4"]);
@@ -214,9 +214,9 @@ async fn a_workers_own_headers_of_that_name_are_taken_out() {
 /// A page of another site may read what it needs to wait in time.
 #[tokio::test]
 async fn pages_may_read_the_headers() {
-    let worker = FastWorker::start();
-    let (door, _) = open(worker.address, HTTP_5, "cors: { origins: [\"*\"] }");
-    let answer = from(&door, A, "GET", "/image/1", "origin: https://a.example\r\n").await;
+    let server = FastWorker::start();
+    let (proxy, _) = open(server.address, HTTP_5, "cors: { origins: [\"*\"] }");
+    let answer = from(&proxy, A, "GET", "/image/1", "origin: https://a.example\r\n").await;
     let exposed = answer
         .get("access-control-expose-headers")
         .expect("some")

@@ -8,57 +8,57 @@ use crate::support::fast::FastWorker;
 
 #[tokio::test]
 async fn repeated_refusals_block_until_expiry_or_forgiveness() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
-    let (door, hands) = open(worker.address, limits, "");
-    assert_eq!(passing(&door, A, "", 5).await, 2);
+    let (proxy, hands) = open(server.address, limits, "");
+    assert_eq!(passing(&proxy, A, "", 5).await, 2);
     for path in ["/image/1", "/search", "/me"] {
-        get(&door, A, path).await.assert_refused(403, "blocked");
+        get(&proxy, A, path).await.assert_refused(403, "blocked");
     }
-    assert_eq!(get(&door, B, "/me").await.status(), 200);
+    assert_eq!(get(&proxy, B, "/me").await.status(), 200);
     hands.advance(MINUTE.saturating_mul(30));
-    with_key(&door, A, "a1").await.assert_refused(403, "blocked");
+    with_key(&proxy, A, "a1").await.assert_refused(403, "blocked");
     // As `tiergate unblock` asks.
-    let forgiven = door
+    let forgiven = proxy
         .operator("PATCH", "/networks/192.0.2.1", r#"{ "block": null }"#)
         .await;
     assert_eq!((forgiven.status(), &forgiven.json()["blocked_by"]), (200, &json!([])));
-    assert_eq!(get(&door, A, "/me").await.status(), 200, "forgiven by hand");
-    assert_eq!(passing(&door, C, "", 5).await, 2);
-    get(&door, C, "/me").await.assert_refused(403, "blocked");
+    assert_eq!(get(&proxy, A, "/me").await.status(), 200, "forgiven by hand");
+    assert_eq!(passing(&proxy, C, "", 5).await, 2);
+    get(&proxy, C, "/me").await.assert_refused(403, "blocked");
     // As `tiergate network remove` asks. It once said that there was no such network, and had lifted the block all the same.
-    let forgiven = door.operator("DELETE", "/networks/192.0.2.3", "").await;
+    let forgiven = proxy.operator("DELETE", "/networks/192.0.2.3", "").await;
     assert_eq!(
         (forgiven.status(), &forgiven.json()["network"]),
         (200, &json!("192.0.2.3/32"))
     );
-    let again = door.operator("DELETE", "/networks/192.0.2.3", "").await;
+    let again = proxy.operator("DELETE", "/networks/192.0.2.3", "").await;
     assert_eq!(again.status(), 404, "nothing is said of it, and no rule has blocked it");
-    get(&door, C, "/me").await.assert_refused(429, "rate_limited");
-    assert_eq!(passing(&door, B, "", 5).await, 2);
+    get(&proxy, C, "/me").await.assert_refused(429, "rate_limited");
+    assert_eq!(passing(&proxy, B, "", 5).await, 2);
     hands.advance(MINUTE.saturating_mul(61));
-    assert_eq!(passing(&door, B, "", 1).await, 1, "an hour later");
+    assert_eq!(passing(&proxy, B, "", 1).await, 1, "an hour later");
 }
 
 /// The name of the network that stands for an address is its /64. Where a limit counts narrower ones, unblocking the address lifted
 /// nothing, and said that it had.
 #[tokio::test]
 async fn unblocking_works_for_every_prefix_length() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     for (v6_prefix, address) in [(128, "2001:db8::5"), (64, "2001:db8::5"), (56, "2001:db8::5"), (64, A)] {
         let limits = format!(
             "  - {{ name: http, per: network, limit: 2, window: 60s, v6_prefix: {v6_prefix}, block_after: {{ refusals: 3, within: 1m, for: 1h }} }}"
         );
         for (method, body) in [("PATCH", r#"{ "block": null }"#), ("DELETE", "")] {
-            let (door, hands) = open(worker.address, &limits, "");
-            assert_eq!(passing(&door, address, "", 5).await, 2);
+            let (proxy, hands) = open(server.address, &limits, "");
+            assert_eq!(passing(&proxy, address, "", 5).await, 2);
             hands.advance(MINUTE.saturating_mul(2));
-            get(&door, address, "/me").await.assert_refused(403, "blocked");
-            let said = door.operator(method, &format!("/networks/{address}"), body).await;
+            get(&proxy, address, "/me").await.assert_refused(403, "blocked");
+            let said = proxy.operator(method, &format!("/networks/{address}"), body).await;
             assert_eq!(said.status(), 200, "{}", said.text());
             assert_eq!(
-                get(&door, address, "/me").await.status(),
+                get(&proxy, address, "/me").await.status(),
                 200,
                 "{method} {address}, {v6_prefix}"
             );
@@ -68,40 +68,40 @@ async fn unblocking_works_for_every_prefix_length() {
 
 #[tokio::test]
 async fn an_account_that_a_rule_has_blocked_is_forgiven_with_unblock() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits =
         "  - { name: http, per: account, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
-    let (door, _) = open(worker.address, limits, "");
-    let added = door
+    let (proxy, _) = open(server.address, limits, "");
+    let added = proxy
         .operator("POST", "/accounts", r#"{"name":"cara","tier":"free"}"#)
         .await;
     assert_eq!(added.status(), 201, "{}", added.text());
-    let made = door.operator("POST", "/accounts/cara/keys", "{}").await.json();
+    let made = proxy.operator("POST", "/accounts/cara/keys", "{}").await.json();
     let key = made["key"].as_str().expect("a key");
-    assert_eq!(passing(&door, A, key, 5).await, 2);
-    with_key(&door, B, key).await.assert_refused(403, "blocked");
-    let shown = door.operator("GET", "/accounts/cara", "").await.json();
+    assert_eq!(passing(&proxy, A, key, 5).await, 2);
+    with_key(&proxy, B, key).await.assert_refused(403, "blocked");
+    let shown = proxy.operator("GET", "/accounts/cara", "").await.json();
     assert_eq!(shown["blocked_by_rule"][0]["limit"], "http", "{shown}");
-    let said = door.operator("PATCH", "/accounts/cara", r#"{"blocked":false}"#).await;
+    let said = proxy.operator("PATCH", "/accounts/cara", r#"{"blocked":false}"#).await;
     assert_eq!((said.status(), &said.json()["blocked_by_rule"]), (200, &json!([])));
     // The window that it has used up is still under way.
-    with_key(&door, B, key).await.assert_refused(429, "rate_limited");
+    with_key(&proxy, B, key).await.assert_refused(429, "rate_limited");
 }
 
 /// Who was unblocked was still within its penalty: the next refusals blocked it again at once.
 #[tokio::test]
 async fn who_is_unblocked_is_let_in_though_its_penalty_runs() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 10s, penalty: 30m, block_after: { refusals: 3, within: 1m, for: 1h } }";
-    let (door, _) = open(worker.address, limits, "");
-    assert_eq!(passing(&door, A, "", 5).await, 2);
-    get(&door, A, "/me").await.assert_refused(403, "blocked");
-    let said = door
+    let (proxy, _) = open(server.address, limits, "");
+    assert_eq!(passing(&proxy, A, "", 5).await, 2);
+    get(&proxy, A, "/me").await.assert_refused(403, "blocked");
+    let said = proxy
         .operator("PATCH", "/networks/192.0.2.1", r#"{ "block": null }"#)
         .await;
     assert_eq!((said.status(), &said.json()["was_blocked"]), (200, &json!(true)));
-    assert_eq!(passing(&door, A, "", 2).await, 2);
-    let said = door
+    assert_eq!(passing(&proxy, A, "", 2).await, 2);
+    let said = proxy
         .operator("PATCH", "/networks/192.0.2.99", r#"{ "block": null }"#)
         .await;
     assert_eq!(said.json()["was_blocked"], false, "it never was");
@@ -110,20 +110,20 @@ async fn who_is_unblocked_is_let_in_though_its_penalty_runs() {
 /// Such a block could be seen in one line of the log, and nowhere else.
 #[tokio::test]
 async fn operators_see_blocks_by_rule_and_their_end() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
-    let (door, hands) = open(worker.address, limits, "");
-    assert_eq!(door.operator("GET", "/networks/192.0.2.1", "").await.status(), 404);
-    assert_eq!(passing(&door, A, "", 5).await, 2);
-    let shown = door.operator("GET", "/networks/192.0.2.1", "").await.json();
+    let (proxy, hands) = open(server.address, limits, "");
+    assert_eq!(proxy.operator("GET", "/networks/192.0.2.1", "").await.status(), 404);
+    assert_eq!(passing(&proxy, A, "", 5).await, 2);
+    let shown = proxy.operator("GET", "/networks/192.0.2.1", "").await.json();
     let by_rule = &shown["blocked_by_rule"];
     assert_eq!(by_rule[0]["limit"], "http", "{shown}");
     assert!(by_rule[0]["until"].is_string(), "{shown}");
-    assert_eq!(door.metric("tiergate_limit_blocks_total{limit=\"http\"}").await, 1.0);
+    assert_eq!(proxy.metric("tiergate_limit_blocks_total{limit=\"http\"}").await, 1.0);
     hands.advance(MINUTE.saturating_mul(61));
     assert_eq!(
-        door.operator("GET", "/networks/192.0.2.1", "").await.status(),
+        proxy.operator("GET", "/networks/192.0.2.1", "").await.status(),
         404,
         "it is over"
     );
@@ -131,19 +131,19 @@ async fn operators_see_blocks_by_rule_and_their_end() {
 
 #[tokio::test]
 async fn an_expired_block_cannot_be_lifted() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
-    let (door, hands) = open(worker.address, limits, "");
-    assert_eq!(passing(&door, A, "", 5).await, 2);
-    assert_eq!(passing(&door, C, "", 5).await, 2);
+    let (proxy, hands) = open(server.address, limits, "");
+    assert_eq!(passing(&proxy, A, "", 5).await, 2);
+    assert_eq!(passing(&proxy, C, "", 5).await, 2);
     hands.advance(MINUTE.saturating_mul(61));
-    let said = door
+    let said = proxy
         .operator("PATCH", "/networks/192.0.2.1", r#"{ "block": null }"#)
         .await;
     assert_eq!(said.json()["was_blocked"], false, "it is over");
     assert_eq!(
-        door.operator("DELETE", "/networks/192.0.2.3", "").await.status(),
+        proxy.operator("DELETE", "/networks/192.0.2.3", "").await.status(),
         404,
         "it is over"
     );
@@ -152,12 +152,12 @@ async fn an_expired_block_cannot_be_lifted() {
 /// A penalty that ended before there is room would let a caller have more than its limit.
 #[tokio::test]
 async fn a_penalty_shorter_than_the_window_lasts_until_there_is_room() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 60s, penalty: 5s }";
-    let (door, hands) = open(worker.address, limits, "");
-    assert_eq!(passing(&door, A, "", 3).await, 2);
+    let (proxy, hands) = open(server.address, limits, "");
+    assert_eq!(passing(&proxy, A, "", 3).await, 2);
     hands.advance(Span::from_secs(30));
-    let refused = get(&door, A, "/image/1").await;
+    let refused = get(&proxy, A, "/image/1").await;
     assert_eq!(refused.status(), 429);
     let wait: u64 = refused
         .get("retry-after")
@@ -166,42 +166,49 @@ async fn a_penalty_shorter_than_the_window_lasts_until_there_is_room() {
         .expect("seconds");
     assert!((10..=30).contains(&wait), "{wait}");
     hands.advance(Span::from_secs(31));
-    assert_eq!(passing(&door, A, "", 3).await, 2);
+    assert_eq!(passing(&proxy, A, "", 3).await, 2);
 }
 
 /// Networks that operators block are turned away before anything else, whatever they ask.
 #[tokio::test]
 async fn blocked_networks() {
-    let worker = FastWorker::start();
-    let (door, hands) = open(
-        worker.address,
+    let server = FastWorker::start();
+    let (proxy, hands) = open(
+        server.address,
         HTTP_5,
         "blocked_networks: [198.51.100.0/24, \"2001:db8:bad::/48\"]",
     );
     for address in ["198.51.100.7", "2001:db8:bad:1::1", "::ffff:198.51.100.7"] {
         for path in ["/search", "/me", "/nowhere"] {
-            get(&door, address, path).await.assert_refused(403, "blocked");
+            get(&proxy, address, path).await.assert_refused(403, "blocked");
         }
-        with_key(&door, address, "a1").await.assert_refused(403, "blocked");
+        with_key(&proxy, address, "a1").await.assert_refused(403, "blocked");
     }
-    assert_eq!(get(&door, "198.51.101.7", "/me").await.status(), 200);
+    assert_eq!(get(&proxy, "198.51.101.7", "/me").await.status(), 200);
     let block = r#"{ "block": { "for": "1d", "why": "scrapes" } }"#;
     assert_eq!(
-        door.operator("PATCH", "/networks/192.0.2.0%2F24", block).await.status(),
-        200
-    );
-    get(&door, A, "/me").await.assert_refused(403, "blocked");
-    assert_eq!(
-        door.operator("PATCH", "/networks/192.0.2.0%2F24", r#"{ "block": null }"#)
+        proxy
+            .operator("PATCH", "/networks/192.0.2.0%2F24", block)
             .await
             .status(),
         200
     );
-    assert_eq!(get(&door, A, "/me").await.status(), 200);
+    get(&proxy, A, "/me").await.assert_refused(403, "blocked");
     assert_eq!(
-        door.operator("PATCH", "/networks/192.0.2.0%2F24", block).await.status(),
+        proxy
+            .operator("PATCH", "/networks/192.0.2.0%2F24", r#"{ "block": null }"#)
+            .await
+            .status(),
+        200
+    );
+    assert_eq!(get(&proxy, A, "/me").await.status(), 200);
+    assert_eq!(
+        proxy
+            .operator("PATCH", "/networks/192.0.2.0%2F24", block)
+            .await
+            .status(),
         200
     );
     hands.advance(Span::from_secs(86_400));
-    assert_eq!(get(&door, A, "/me").await.status(), 200, "a day later");
+    assert_eq!(get(&proxy, A, "/me").await.status(), 200, "a day later");
 }

@@ -17,15 +17,15 @@ pub(super) const MINUTE: Span = Span::from_secs(60);
 
 /// A door with these limits and one tier for everybody; `more` is added at the top level. Accounts `ann` (keys a1, a2), `bob` (b1) and
 /// `raised` (r1), which is of a tier whose `http` and `hourly` are 8.
-pub(super) fn open(worker: SocketAddr, limits: &str, more: &str) -> (Door, &'static Hands) {
-    open_at(NOON, worker, limits, more)
+pub(super) fn open(server: SocketAddr, limits: &str, more: &str) -> (Door, &'static Hands) {
+    open_at(NOON, server, limits, more)
 }
 
-fn open_at(at: UnixTime, worker: SocketAddr, limits: &str, more: &str) -> (Door, &'static Hands) {
-    Door::open_at(at, &file(worker, limits, more))
+fn open_at(at: UnixTime, server: SocketAddr, limits: &str, more: &str) -> (Door, &'static Hands) {
+    Door::open_at(at, &file(server, limits, more))
 }
 
-pub(super) fn file(worker: SocketAddr, limits: &str, more: &str) -> String {
+pub(super) fn file(server: SocketAddr, limits: &str, more: &str) -> String {
     let raised = match (limits.contains("name: http"), limits.contains("name: hourly")) {
         (false, false) => "",
         (true, false) => ", limits: { http: 8 }",
@@ -45,7 +45,7 @@ pub(super) fn file(worker: SocketAddr, limits: &str, more: &str) -> String {
         .account("ann", "free", &["a1", "a2"])
         .account("bob", "free", &["b1"])
         .account("raised", "raised", &["r1"])
-        .upstream("search", &[(worker, 50)], "")
+        .upstream("search", &[(server, 50)], "")
         .route("path: /search, upstream: search, metered: true, max_body: 1KiB")
         .route("path: \"/image/{*rest}\", upstream: search, methods: [GET]")
         .more(more)
@@ -53,26 +53,26 @@ pub(super) fn file(worker: SocketAddr, limits: &str, more: &str) -> String {
 }
 
 /// A request from that address, on a connection of its own.
-pub(super) async fn from(door: &Door, address: &str, method: &str, path: &str, headers: &str) -> Answer {
+pub(super) async fn from(proxy: &Door, address: &str, method: &str, path: &str, headers: &str) -> Answer {
     let headers = format!("x-forwarded-for: {address}\r\n{headers}");
-    Client::connect(door.address).await.ask(method, path, &headers).await
+    Client::connect(proxy.address).await.ask(method, path, &headers).await
 }
 
-pub(super) async fn get(door: &Door, address: &str, path: &str) -> Answer {
-    from(door, address, "GET", path, "").await
+pub(super) async fn get(proxy: &Door, address: &str, path: &str) -> Answer {
+    from(proxy, address, "GET", path, "").await
 }
 
-pub(super) async fn with_key(door: &Door, address: &str, key: &str) -> Answer {
-    from(door, address, "GET", "/image/1", &format!("x-api-key: {key}\r\n")).await
+pub(super) async fn with_key(proxy: &Door, address: &str, key: &str) -> Answer {
+    from(proxy, address, "GET", "/image/1", &format!("x-api-key: {key}\r\n")).await
 }
 
 /// How many of so many requests are let through.
-pub(super) async fn passing(door: &Door, address: &str, key: &str, times: usize) -> usize {
+pub(super) async fn passing(proxy: &Door, address: &str, key: &str, times: usize) -> usize {
     let mut passed = 0;
     for _ in 0..times {
         let answer = match key {
-            "" => get(door, address, "/image/1").await,
-            key => with_key(door, address, key).await,
+            "" => get(proxy, address, "/image/1").await,
+            key => with_key(proxy, address, key).await,
         };
         match answer.status() {
             200 => passed += 1,
@@ -93,16 +93,16 @@ pub(super) const HTTP_5: &str = "  - { name: http, per: network, limit: 5, windo
 
 #[tokio::test]
 async fn what_is_answered_before_the_limits_is_charged_nothing() {
-    let worker = FastWorker::start();
-    let (door, _) = open(worker.address, HTTP_5, "cors: { origins: [\"*\"] }");
+    let server = FastWorker::start();
+    let (proxy, _) = open(server.address, HTTP_5, "cors: { origins: [\"*\"] }");
     for _ in 0..10 {
-        assert_eq!(get(&door, A, "/nowhere").await.status(), 404);
-        assert_eq!(from(&door, A, "POST", "/image/1", "").await.status(), 405);
-        assert_eq!(from(&door, A, "OPTIONS", "/search", "").await.status(), 204);
+        assert_eq!(get(&proxy, A, "/nowhere").await.status(), 404);
+        assert_eq!(from(&proxy, A, "POST", "/image/1", "").await.status(), 405);
+        assert_eq!(from(&proxy, A, "OPTIONS", "/search", "").await.status(), 204);
         let preflight = "origin: https://a.example\r\naccess-control-request-method: GET\r\n";
-        assert_eq!(from(&door, A, "OPTIONS", "/search", preflight).await.status(), 200);
+        assert_eq!(from(&proxy, A, "OPTIONS", "/search", preflight).await.status(), 200);
         let long = from(
-            &door,
+            &proxy,
             A,
             "POST",
             "/search",
@@ -111,79 +111,79 @@ async fn what_is_answered_before_the_limits_is_charged_nothing() {
         .await;
         assert_eq!(long.status(), 413);
         let two = "x-api-key: a1\r\nx-api-key: b1\r\n";
-        assert_eq!(from(&door, A, "GET", "/image/1", two).await.status(), 400);
+        assert_eq!(from(&proxy, A, "GET", "/image/1", two).await.status(), 400);
     }
-    let first = get(&door, A, "/image/1").await;
+    let first = get(&proxy, A, "/image/1").await;
     assert_eq!(first.get("x-ratelimit-remaining"), Some("4"));
 }
 
 /// Guessing keys is limited, and so are the door's own pages.
 #[tokio::test]
 async fn unknown_keys_and_own_pages_are_charged() {
-    let worker = FastWorker::start();
-    let (door, _) = open(worker.address, HTTP_5, "");
+    let server = FastWorker::start();
+    let (proxy, _) = open(server.address, HTTP_5, "");
     for remaining in ["4", "3"] {
-        let guess = with_key(&door, A, "guess").await;
+        let guess = with_key(&proxy, A, "guess").await;
         guess.assert_refused(403, "invalid_key");
         assert_eq!(guess.get("x-ratelimit-remaining"), Some(remaining));
     }
-    assert_eq!(get(&door, A, "/me").await.get("x-ratelimit-remaining"), Some("2"));
-    assert_eq!(get(&door, A, "/stats").await.get("x-ratelimit-remaining"), Some("1"));
-    assert_eq!(with_key(&door, A, "a1").await.get("x-ratelimit-remaining"), Some("0"));
-    with_key(&door, A, "guess").await.assert_refused(429, "rate_limited");
-    get(&door, A, "/me").await.assert_refused(429, "rate_limited");
-    assert_eq!(get(&door, B, "/me").await.status(), 200);
+    assert_eq!(get(&proxy, A, "/me").await.get("x-ratelimit-remaining"), Some("2"));
+    assert_eq!(get(&proxy, A, "/stats").await.get("x-ratelimit-remaining"), Some("1"));
+    assert_eq!(with_key(&proxy, A, "a1").await.get("x-ratelimit-remaining"), Some("0"));
+    with_key(&proxy, A, "guess").await.assert_refused(429, "rate_limited");
+    get(&proxy, A, "/me").await.assert_refused(429, "rate_limited");
+    assert_eq!(get(&proxy, B, "/me").await.status(), 200);
 }
 
 /// Who guesses wrong is counted by its network in a limit per account, and who guesses right by its account: only a limit that counts
 /// networks ends the guessing.
 #[tokio::test]
 async fn guesses_count_for_the_network_in_a_limit_per_account() {
-    let worker = FastWorker::start();
-    let (door, _) = open(
-        worker.address,
+    let server = FastWorker::start();
+    let (proxy, _) = open(
+        server.address,
         "  - { name: http, per: account, limit: 3, window: 60s }",
         "",
     );
     for _ in 0..3 {
-        with_key(&door, A, "guess").await.assert_refused(403, "invalid_key");
+        with_key(&proxy, A, "guess").await.assert_refused(403, "invalid_key");
     }
-    with_key(&door, A, "guess").await.assert_refused(429, "rate_limited");
-    get(&door, A, "/image/1").await.assert_refused(429, "rate_limited");
-    assert_eq!(passing(&door, A, "a1", 9).await, 3, "a right key is not kept out");
-    with_key(&door, B, "guess").await.assert_refused(403, "invalid_key");
+    with_key(&proxy, A, "guess").await.assert_refused(429, "rate_limited");
+    get(&proxy, A, "/image/1").await.assert_refused(429, "rate_limited");
+    assert_eq!(passing(&proxy, A, "a1", 9).await, 3, "a right key is not kept out");
+    with_key(&proxy, B, "guess").await.assert_refused(403, "invalid_key");
 }
 
 /// All are checked, then all are charged, or none is.
 #[tokio::test]
 async fn who_is_refused_is_charged_nothing() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits = "  - { name: http, per: network, limit: 10, window: 60s }
   - { name: image, per: network, limit: 2, window: 60s, match: { path: \"/image/{*rest}\" } }";
-    let (door, _) = open(worker.address, limits, "");
-    assert_eq!(passing(&door, A, "", 8).await, 2);
-    let refused = get(&door, A, "/image/2").await;
+    let (proxy, _) = open(server.address, limits, "");
+    assert_eq!(passing(&proxy, A, "", 8).await, 2);
+    let refused = get(&proxy, A, "/image/2").await;
     assert_eq!(refused.json()["name"], "image");
     assert_eq!(refused.get("x-ratelimit-limit"), Some("2"), "of the limit that refused");
-    assert_eq!(get(&door, A, "/search").await.get("x-ratelimit-remaining"), Some("7"));
+    assert_eq!(get(&proxy, A, "/search").await.get("x-ratelimit-remaining"), Some("7"));
 }
 
 #[tokio::test]
 async fn accounts_count_across_keys_strangers_by_network() {
-    let worker = FastWorker::start();
-    let (door, _) = open(
-        worker.address,
+    let server = FastWorker::start();
+    let (proxy, _) = open(
+        server.address,
         "  - { name: mine, per: account, limit: 4, window: 60s }",
         "",
     );
-    assert_eq!(passing(&door, A, "a1", 2).await + passing(&door, B, "a2", 5).await, 4);
+    assert_eq!(passing(&proxy, A, "a1", 2).await + passing(&proxy, B, "a2", 5).await, 4);
     assert_eq!(
-        passing(&door, A, "b1", 5).await,
+        passing(&proxy, A, "b1", 5).await,
         4,
         "another account at the same address"
     );
     assert_eq!(
-        passing(&door, A, "", 5).await,
+        passing(&proxy, A, "", 5).await,
         4,
         "without a key it is one more, and limited too"
     );
@@ -192,82 +192,86 @@ async fn accounts_count_across_keys_strangers_by_network() {
 /// Raising an account's number doesn't raise its network's, unless the raise says so.
 #[tokio::test]
 async fn a_raise_lifts_the_account_and_only_if_it_says_so_the_network() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits = "  - { name: hourly, per: [account, network], limit: 4, window: 60s }";
-    let (door, _) = open(worker.address, limits, "");
+    let (proxy, _) = open(server.address, limits, "");
     assert_eq!(
-        passing(&door, "192.0.2.8", "r1", 10).await,
+        passing(&proxy, "192.0.2.8", "r1", 10).await,
         4,
         "the tier raises the account to 8, not the network"
     );
     assert_eq!(
-        passing(&door, "192.0.2.9", "r1", 10).await,
+        passing(&proxy, "192.0.2.9", "r1", 10).await,
         4,
         "elsewhere it has the rest"
     );
-    assert_eq!(passing(&door, "192.0.2.10", "r1", 1).await, 0);
+    assert_eq!(passing(&proxy, "192.0.2.10", "r1", 1).await, 0);
     let set = r#"{ "name": "lifted", "tier": "free", "limits": { "hourly": { "limit": 6, "lifts": "network" } } }"#;
-    assert_eq!(door.operator("POST", "/accounts", set).await.status(), 201);
-    let key = door.operator("POST", "/accounts/lifted/keys", "{}").await.json();
+    assert_eq!(proxy.operator("POST", "/accounts", set).await.status(), 201);
+    let key = proxy.operator("POST", "/accounts/lifted/keys", "{}").await.json();
     let key = key["key"].as_str().expect("a key").to_owned();
-    assert_eq!(passing(&door, "192.0.2.11", &key, 10).await, 6);
+    assert_eq!(passing(&proxy, "192.0.2.11", &key, 10).await, 6);
     assert_eq!(
-        passing(&door, "192.0.2.11", "a1", 1).await,
+        passing(&proxy, "192.0.2.11", "a1", 1).await,
         0,
         "of its network more is used than others may"
     );
-    let (door, _) = open(worker.address, HTTP_5, "");
+    let (proxy, _) = open(server.address, HTTP_5, "");
     assert_eq!(
-        passing(&door, A, "r1", 10).await,
+        passing(&proxy, A, "r1", 10).await,
         8,
         "a limit that counts no accounts has no other sense"
     );
     let set = r#"{ "limits": { "http": 2 } }"#;
-    assert_eq!(door.operator("PATCH", "/networks/192.0.2.77", set).await.status(), 200);
-    assert_eq!(passing(&door, "192.0.2.77", "", 9).await, 2, "a network may have less");
+    assert_eq!(proxy.operator("PATCH", "/networks/192.0.2.77", set).await.status(), 200);
+    assert_eq!(passing(&proxy, "192.0.2.77", "", 9).await, 2, "a network may have less");
 }
 
 /// What is advertised stays `limit`; who has a number of its own is told the truth, whoever gave it.
 #[tokio::test]
 async fn a_raise_is_never_degraded() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits = "  - { name: http, per: network, limit: 9, window: 60s, degraded: 3 }";
-    let (door, _) = open(worker.address, limits, "");
-    assert_eq!(passing(&door, A, "", 20).await, 3);
-    assert_eq!(passing(&door, A, "a1", 20).await, 0, "its network has used what it may");
-    assert_eq!(passing(&door, B, "r1", 20).await, 8, "its tier's");
+    let (proxy, _) = open(server.address, limits, "");
+    assert_eq!(passing(&proxy, A, "", 20).await, 3);
+    assert_eq!(
+        passing(&proxy, A, "a1", 20).await,
+        0,
+        "its network has used what it may"
+    );
+    assert_eq!(passing(&proxy, B, "r1", 20).await, 8, "its tier's");
     let set = r#"{ "name": "own", "tier": "free", "limits": { "http": 5 } }"#;
-    assert_eq!(door.operator("POST", "/accounts", set).await.status(), 201);
-    let key = door.operator("POST", "/accounts/own/keys", "{}").await.json();
+    assert_eq!(proxy.operator("POST", "/accounts", set).await.status(), 201);
+    let key = proxy.operator("POST", "/accounts/own/keys", "{}").await.json();
     let key = key["key"].as_str().expect("a key").to_owned();
-    let first = with_key(&door, "192.0.2.3", &key).await;
+    let first = with_key(&proxy, "192.0.2.3", &key).await;
     assert_eq!(
         (first.get("x-ratelimit-limit"), first.get("x-ratelimit-remaining")),
         (Some("5"), Some("4"))
     );
-    assert_eq!(passing(&door, "192.0.2.3", &key, 20).await, 4, "its own");
+    assert_eq!(passing(&proxy, "192.0.2.3", &key, 20).await, 4, "its own");
 }
 
 /// A delegated user is counted as the account that asks for it, by that account's number, whatever its name and its address.
 #[tokio::test]
 async fn a_delegated_user_is_counted_as_its_account() {
-    let worker = FastWorker::start();
-    let (door, _) = open(
-        worker.address,
+    let server = FastWorker::start();
+    let (proxy, _) = open(
+        server.address,
         "  - { name: http, per: account, limit: 4, window: 60s }",
         "",
     );
     let bot = r#"{ "name": "bot", "tier": "raised", "max_users": 10 }"#;
-    assert_eq!(door.operator("POST", "/accounts", bot).await.status(), 201);
-    let key = door.operator("POST", "/accounts/bot/keys", "{}").await.json();
+    assert_eq!(proxy.operator("POST", "/accounts", bot).await.status(), 201);
+    let key = proxy.operator("POST", "/accounts/bot/keys", "{}").await.json();
     let key = format!("x-api-key: {}\r\n", key["key"].as_str().expect("a key"));
     let mut let_in = 0;
     for number in 0..12 {
         let (address, path) = (format!("192.0.2.{number}"), format!("/search?uid=user-{number}"));
-        let_in += usize::from(from(&door, &address, "GET", &path, &key).await.status() == 200);
+        let_in += usize::from(from(&proxy, &address, "GET", &path, &key).await.status() == 200);
     }
     assert_eq!(let_in, 8, "its account's tier has 8");
-    from(&door, B, "GET", "/image/1", &key)
+    from(&proxy, B, "GET", "/image/1", &key)
         .await
         .assert_refused(429, "rate_limited");
 }
@@ -276,44 +280,44 @@ async fn a_delegated_user_is_counted_as_its_account() {
 /// has brought about.
 #[tokio::test]
 async fn a_neighbours_penalty_holds_a_lifted_account_too() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 60s, penalty: 60s }";
-    let (door, hands) = open(worker.address, limits, "");
-    assert_eq!(passing(&door, A, "r1", 3).await, 3);
-    assert_eq!(passing(&door, A, "", 1).await, 0, "more is used than a stranger may");
-    assert_eq!(passing(&door, A, "r1", 1).await, 0);
+    let (proxy, hands) = open(server.address, limits, "");
+    assert_eq!(passing(&proxy, A, "r1", 3).await, 3);
+    assert_eq!(passing(&proxy, A, "", 1).await, 0, "more is used than a stranger may");
+    assert_eq!(passing(&proxy, A, "r1", 1).await, 0);
     hands.advance(MINUTE);
-    assert_eq!(passing(&door, A, "r1", 3).await, 3);
+    assert_eq!(passing(&proxy, A, "r1", 3).await, 3);
 }
 
 #[tokio::test]
 async fn everybody_together() {
-    let worker = FastWorker::start();
-    let (door, _) = open(
-        worker.address,
+    let server = FastWorker::start();
+    let (proxy, _) = open(
+        server.address,
         "  - { name: all, per: global, limit: 5, window: 60s }",
         "",
     );
-    assert_eq!(passing(&door, A, "", 3).await + passing(&door, B, "a1", 9).await, 5);
+    assert_eq!(passing(&proxy, A, "", 3).await + passing(&proxy, B, "a1", 9).await, 5);
 }
 
 #[tokio::test]
 async fn an_ipv6_network_is_a_64_unless_the_limit_says_otherwise() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits = "  - { name: usual, per: network, limit: 4, window: 60s }
   - { name: wide, per: network, limit: 6, window: 60s, v6_prefix: 56 }
   - { name: single, per: network, limit: 3, window: 60s, v6_prefix: 128 }";
-    let (door, _) = open(worker.address, limits, "");
-    assert_eq!(passing(&door, "2001:db8::1", "", 9).await, 3, "one address");
+    let (proxy, _) = open(server.address, limits, "");
+    assert_eq!(passing(&proxy, "2001:db8::1", "", 9).await, 3, "one address");
     assert_eq!(
-        passing(&door, "2001:0db8:0:0:ffff::2", "", 9).await,
+        passing(&proxy, "2001:0db8:0:0:ffff::2", "", 9).await,
         1,
         "the /64 had one left"
     );
-    assert_eq!(passing(&door, "2001:db8:0:1::1", "", 9).await, 2, "and the /56 two");
-    assert_eq!(passing(&door, "2001:db8:0:100::1", "", 9).await, 3, "the next /56");
+    assert_eq!(passing(&proxy, "2001:db8:0:1::1", "", 9).await, 2, "and the /56 two");
+    assert_eq!(passing(&proxy, "2001:db8:0:100::1", "", 9).await, 3, "the next /56");
     assert_eq!(
-        passing(&door, "::ffff:192.0.2.1", "", 2).await + passing(&door, A, "", 9).await,
+        passing(&proxy, "::ffff:192.0.2.1", "", 2).await + passing(&proxy, A, "", 9).await,
         3,
         "IPv4 is IPv4"
     );
@@ -321,12 +325,12 @@ async fn an_ipv6_network_is_a_64_unless_the_limit_says_otherwise() {
 
 #[tokio::test]
 async fn limits_match_host_path_and_methods_in_any_spelling() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits = "  - { name: host, per: network, limit: 1, window: 60s, match: { host: media.example } }
   - { name: path, per: network, limit: 1, window: 60s, match: { path: /image/big, methods: [GET] } }";
-    let (door, _) = open(worker.address, limits, "");
+    let (proxy, _) = open(server.address, limits, "");
     let at_host = async |address: &str, host: &str, method: &str, path: &str| {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         let text = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nx-forwarded-for: {address}\r\n\r\n");
         client.send(text).await;
         client.answer_to(method).await.status()
@@ -355,18 +359,18 @@ async fn limits_match_host_path_and_methods_in_any_spelling() {
 /// A route that names no methods takes `post` too, and so does many a worker.
 #[tokio::test]
 async fn no_spelling_of_a_method_escapes_its_limit() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     for (methods, spellings) in [("[POST]", ["POST", "post", "Post"]), ("[GET]", ["GET", "get", "HEAD"])] {
         let limits = format!(
             "  - {{ name: up, per: network, limit: 1, window: 60s, match: {{ path: /other, methods: {methods} }} }}"
         );
-        let (door, _) = open(worker.address, &limits, "  - { path: /other, upstream: search }");
+        let (proxy, _) = open(server.address, &limits, "  - { path: /other, upstream: search }");
         for (at, method) in spellings.iter().enumerate() {
-            let answer = from(&door, A, method, "/other", "content-length: 0\r\n").await;
+            let answer = from(&proxy, A, method, "/other", "content-length: 0\r\n").await;
             assert_eq!(answer.status(), if at == 0 { 200 } else { 429 }, "{method}");
         }
         assert_eq!(
-            from(&door, A, "PUT", "/other", "content-length: 0\r\n").await.status(),
+            from(&proxy, A, "PUT", "/other", "content-length: 0\r\n").await.status(),
             200
         );
     }
@@ -374,27 +378,27 @@ async fn no_spelling_of_a_method_escapes_its_limit() {
 
 #[tokio::test]
 async fn windows_that_are_aligned_to_the_clock() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let limits = "  - { name: minute, per: network, limit: 2, window: 60s, align: clock }";
-    let (door, hands) = open_at(NOON_17, worker.address, limits, "");
-    let first = get(&door, A, "/image/1").await;
+    let (proxy, hands) = open_at(NOON_17, server.address, limits, "");
+    let first = get(&proxy, A, "/image/1").await;
     let end = (NOON.as_secs() + 60).to_string();
     assert_eq!(
         first.get("x-ratelimit-reset"),
         Some(end.as_str()),
         "from noon, not from the first request"
     );
-    assert_eq!(passing(&door, A, "", 3).await, 1);
+    assert_eq!(passing(&proxy, A, "", 3).await, 1);
     hands.advance(Span::from_secs(43));
-    assert_eq!(passing(&door, A, "", 3).await, 2, "a minute past noon");
+    assert_eq!(passing(&proxy, A, "", 3).await, 2, "a minute past noon");
 }
 
 /// With more strangers than are counted one by one, the door goes on, and tells operators of it.
 #[tokio::test]
 async fn a_crowd_shares_what_its_neighbourhood_may() {
-    let worker = FastWorker::start();
-    let (door, _) = open(worker.address, HTTP_5, "max_callers: 1000");
-    let mut client = Client::connect(door.address).await;
+    let server = FastWorker::start();
+    let (proxy, _) = open(server.address, HTTP_5, "max_callers: 1000");
+    let mut client = Client::connect(proxy.address).await;
     let mut through = 0;
     for number in 0..3_000_u32 {
         let address = format!("10.0.{}.{}", number / 256, number % 256);
@@ -404,10 +408,10 @@ async fn a_crowd_shares_what_its_neighbourhood_may() {
         through += usize::from(answer.status() == 200);
     }
     assert!((1_000..1_300).contains(&through), "{through}");
-    assert!(door.metric("tiergate_limit_crowded_total{limit=\"http\"}").await > 0.0);
-    assert!(door.metric("tiergate_limit_callers{limit=\"http\"}").await <= 1_000.0);
+    assert!(proxy.metric("tiergate_limit_crowded_total{limit=\"http\"}").await > 0.0);
+    assert!(proxy.metric("tiergate_limit_callers{limit=\"http\"}").await <= 1_000.0);
     assert_eq!(
-        passing(&door, "198.51.100.1", "", 6).await,
+        passing(&proxy, "198.51.100.1", "", 6).await,
         5,
         "a neighbour of nobody's"
     );

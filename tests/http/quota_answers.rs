@@ -10,14 +10,14 @@ use crate::support::{Door, Plan, Worker};
 
 #[tokio::test]
 async fn a_caller_learns_what_it_has() {
-    let worker = Worker::start().await;
+    let server = Worker::start().await;
     let tier = "concurrency: 4, quotas: { daily: { limit: 10, rolling: 24h }, month: { limit: 50, calendar: month } }";
     let noon = UnixTime::from_secs(1_800_014_400);
-    let (door, hands) = Door::open_at(
+    let (proxy, hands) = Door::open_at(
         noon,
         &Plan {
             tier,
-            ..before(&worker)
+            ..before(&server)
         }
         .yaml(),
     );
@@ -32,27 +32,27 @@ async fn a_caller_learns_what_it_has() {
         ],
         "running": 0, "waiting": 0,
     });
-    assert_eq!(me(&door, "p5").await, fresh);
-    let stranger = me(&door, "").await;
+    assert_eq!(me(&proxy, "p5").await, fresh);
+    let stranger = me(&proxy, "").await;
     assert_eq!(
         (&stranger["id"], &stranger["tier"]),
         (&"127.0.0.1".into(), &"p0".into())
     );
 
     // One is charged; a quarter of an hour later another; then one runs and two wait.
-    let mut first = asking(&door, "GET").await;
-    let mut arrived = worker.request().await;
+    let mut first = asking(&proxy, "GET").await;
+    let mut arrived = server.request().await;
     arrived.answer_with("200 OK", CLOSE, "{}").await;
     assert_eq!(first.answer().await.status(), 200);
     hands.advance(Span::from_secs(900));
-    let mut second = asking(&door, "GET").await;
-    let mut arrived = worker.request().await;
+    let mut second = asking(&proxy, "GET").await;
+    let mut arrived = server.request().await;
     arrived.answer_with("200 OK", CLOSE, "{}").await;
     assert_eq!(second.answer().await.status(), 200);
-    let _running = asking(&door, "GET").await;
-    let _arrived = worker.request().await;
-    let _waiting = [asking(&door, "GET").await, asking(&door, "GET").await];
-    door.house_until(2, 1).await;
+    let _running = asking(&proxy, "GET").await;
+    let _arrived = server.request().await;
+    let _waiting = [asking(&proxy, "GET").await, asking(&proxy, "GET").await];
+    proxy.house_until(2, 1).await;
     let busy = json!({
         "id": "p5", "tier": "p5", "priority": 5, "concurrency": 4, "quota": 10, "quotaUsed": 2,
         "quotaReset": "2027-01-16T12:16:00Z",
@@ -64,8 +64,8 @@ async fn a_caller_learns_what_it_has() {
         ],
         "running": 1, "waiting": 2,
     });
-    assert_eq!(me(&door, "p5").await, busy);
-    assert_eq!(me(&door, "p4").await["quotas"], fresh["quotas"], "others are not told");
+    assert_eq!(me(&proxy, "p5").await, busy);
+    assert_eq!(me(&proxy, "p4").await["quotas"], fresh["quotas"], "others are not told");
 }
 
 /// Refused until one second before it may, let in when it may: what `Retry-After` says is true.
@@ -79,30 +79,30 @@ async fn a_unit_comes_back_when_it_was_said_to() {
         ("calendar: day, zone: Asia/Tokyo", 7_200, 7_200),
         ("calendar: month", 16 * 86_400 + 39_600, 16 * 86_400 + 39_600),
     ] {
-        let worker = FastWorker::start();
+        let server = FastWorker::start();
         let tier = format!("concurrency: 64, quota: {{ limit: 2, {window} }}");
         let noon = UnixTime::from_secs(1_800_014_400);
         let plan = Plan {
-            servers: &[(worker.address, 1)],
+            servers: &[(server.address, 1)],
             tier: &tier,
             ..Plan::default()
         };
-        let (door, hands) = Door::open_at(noon, &plan.yaml());
+        let (proxy, hands) = Door::open_at(noon, &plan.yaml());
         for _ in 0..2 {
-            assert_eq!(search(&door, "p5").await.status(), 200);
+            assert_eq!(search(&proxy, "p5").await.status(), 200);
             hands.advance(Span::from_secs(1_800));
         }
-        let answer = search(&door, "p5").await;
+        let answer = search(&proxy, "p5").await;
         answer.assert_refused(402, "quota_depleted");
         let after: u64 = answer.get("retry-after").expect("a time").parse().expect("seconds");
         assert_eq!(answer.json()["retry_after"], after);
         // The clock runs while the test does.
         assert!((earliest - 10..=latest).contains(&after), "{window}: {after}");
         hands.advance(Span::from_secs(after - 10));
-        search(&door, "p5").await.assert_refused(402, "quota_depleted");
+        search(&proxy, "p5").await.assert_refused(402, "quota_depleted");
         hands.advance(Span::from_secs(10));
-        assert_eq!(search(&door, "p5").await.status(), 200, "{window}");
-        let again = search(&door, "p5").await.status();
+        assert_eq!(search(&proxy, "p5").await.status(), 200, "{window}");
+        let again = search(&proxy, "p5").await.status();
         // A calendar's page is turned whole, a rolling window gives back what left it.
         let expected = if window.starts_with("calendar") { 200 } else { 402 };
         assert_eq!(again, expected, "{window}");
@@ -111,9 +111,9 @@ async fn a_unit_comes_back_when_it_was_said_to() {
 
 /// Checks that p5's search is refused by this quota, with a problem document that agrees with the headers; answers with the
 /// seconds of `Retry-After`.
-async fn refused_by(door: &Door, name: &str, limit: u64) -> u64 {
+async fn refused_by(proxy: &Door, name: &str, limit: u64) -> u64 {
     let answer = ask(
-        door,
+        proxy,
         "/search",
         &format!("{}accept: application/problem+json\r\n", with_key("p5")),
     )
@@ -146,43 +146,43 @@ async fn refused_by(door: &Door, name: &str, limit: u64) -> u64 {
 
 #[tokio::test]
 async fn all_quotas_must_have_room_the_tightest_is_shown() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let tier = "concurrency: 64, quotas: { hourly: { limit: 3, rolling: 1h }, daily: { limit: 5, rolling: 24h }, \
         monthly: { limit: 6, calendar: month } }";
     let plan = Plan {
-        servers: &[(worker.address, 1)],
+        servers: &[(server.address, 1)],
         tier,
         ..Plan::default()
     };
-    let (door, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+    let (proxy, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
     let shown = async || {
-        let me = me(&door, "p5").await;
+        let me = me(&proxy, "p5").await;
         (me["quota"].as_u64(), me["quotaUsed"].as_u64())
     };
     assert_eq!(shown().await, (Some(3), Some(0)));
     for _ in 0..3 {
-        assert_eq!(search(&door, "p5").await.status(), 200);
+        assert_eq!(search(&proxy, "p5").await.status(), 200);
     }
     assert_eq!(shown().await, (Some(3), Some(3)));
-    let after = refused_by(&door, "hourly", 3).await;
+    let after = refused_by(&proxy, "hourly", 3).await;
     hands.advance(Span::from_secs(after));
     assert_eq!(shown().await, (Some(5), Some(3)), "of the daily one 2 are left");
     for _ in 0..2 {
-        assert_eq!(search(&door, "p5").await.status(), 200);
+        assert_eq!(search(&proxy, "p5").await.status(), 200);
     }
-    let after = refused_by(&door, "daily", 5).await;
+    let after = refused_by(&proxy, "daily", 5).await;
     assert!(after > 80_000, "{after}");
     hands.advance(Span::from_secs(after));
     assert_eq!(shown().await, (Some(6), Some(5)));
-    assert_eq!(search(&door, "p5").await.status(), 200);
-    refused_by(&door, "monthly", 6).await;
+    assert_eq!(search(&proxy, "p5").await.status(), 200);
+    refused_by(&proxy, "monthly", 6).await;
 }
 
 /// The bug: of two quotas with nothing left `quotaUsed` was the first one's and the refusal spoke of the other, and `next_reset` of an
 /// unused month told when the month ends, where that of unused days told of nothing.
 #[tokio::test]
 async fn the_members_at_the_top_of_me_are_of_the_quota_that_refuses() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let quotas = [
         "hourly: { limit: 1, rolling: 1h }",
         "daily: { limit: 2, rolling: 24h }",
@@ -194,13 +194,13 @@ async fn the_members_at_the_top_of_me_are_of_the_quota_that_refuses() {
             order.map(|at| quotas[at]).join(", ")
         );
         let plan = Plan {
-            servers: &[(worker.address, 1)],
+            servers: &[(server.address, 1)],
             tier: &tier,
             ..Plan::default()
         };
-        let (door, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+        let (proxy, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
         let top = async |limit: u64, used: u64, name: &str| {
-            let me = me(&door, "p5").await;
+            let me = me(&proxy, "p5").await;
             let lines = me["quotas"].as_array().expect("quotas");
             let line = lines
                 .iter()
@@ -212,11 +212,11 @@ async fn the_members_at_the_top_of_me_are_of_the_quota_that_refuses() {
             assert_eq!(used == 0, line["next_reset"].is_null(), "{me}");
         };
         top(1, 0, "hourly").await;
-        assert_eq!(search(&door, "p5").await.status(), 200);
+        assert_eq!(search(&proxy, "p5").await.status(), 200);
         top(1, 1, "hourly").await;
         hands.advance(Span::from_secs(3_700));
-        assert_eq!(search(&door, "p5").await.status(), 200);
-        let refused = search(&door, "p5").await;
+        assert_eq!(search(&proxy, "p5").await.status(), 200);
+        let refused = search(&proxy, "p5").await;
         assert_eq!(refused.json()["name"], "monthly", "{tier}");
         top(2, 2, "monthly").await;
     }
@@ -225,19 +225,19 @@ async fn the_members_at_the_top_of_me_are_of_the_quota_that_refuses() {
 /// Whoever comes back when it was told to is not refused by another quota.
 #[tokio::test]
 async fn the_refusal_names_the_quota_that_lasts_longest() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     for tier in [
         "concurrency: 64, quotas: { hourly: { limit: 1, rolling: 1h }, daily: { limit: 1, rolling: 24h } }",
         "concurrency: 64, quotas: { daily: { limit: 1, rolling: 24h }, hourly: { limit: 1, rolling: 1h } }",
     ] {
         let plan = Plan {
-            servers: &[(worker.address, 1)],
+            servers: &[(server.address, 1)],
             tier,
             ..Plan::default()
         };
-        let (door, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
-        assert_eq!(search(&door, "p5").await.status(), 200);
-        let refused = search(&door, "p5").await;
+        let (proxy, hands) = Door::open_at(UnixTime::from_secs(1_800_014_400), &plan.yaml());
+        assert_eq!(search(&proxy, "p5").await.status(), 200);
+        let refused = search(&proxy, "p5").await;
         refused.assert_refused(402, "quota_depleted");
         assert_eq!(refused.json()["name"], "daily", "{tier}");
         let after: u64 = refused.get("retry-after").expect("a time").parse().expect("seconds");
@@ -246,6 +246,6 @@ async fn the_refusal_names_the_quota_that_lasts_longest() {
             assert!(after >= state[name]["t"].as_u64().expect("a time"), "{after} {state}");
         }
         hands.advance(Span::from_secs(after));
-        assert_eq!(search(&door, "p5").await.status(), 200, "{tier}");
+        assert_eq!(search(&proxy, "p5").await.status(), 200, "{tier}");
     }
 }

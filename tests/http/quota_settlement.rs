@@ -6,11 +6,11 @@ use crate::support::{Client, Door, Plan, Worker};
 
 /// Lets the worker answer one search with these bytes and close its connection, and checks that the search holds its unit
 /// until then.
-async fn answered(door: &Door, worker: &Worker, method: &str, bytes: &str) -> std::io::Result<u16> {
-    let (used, _) = taken(door, "p5").await;
-    let mut client = asking(door, method).await;
-    let mut arrived = worker.request().await;
-    assert_eq!(taken(door, "p5").await, (used, 1), "{method} {bytes}");
+async fn answered(proxy: &Door, server: &Worker, method: &str, bytes: &str) -> std::io::Result<u16> {
+    let (used, _) = taken(proxy, "p5").await;
+    let mut client = asking(proxy, method).await;
+    let mut arrived = server.request().await;
+    assert_eq!(taken(proxy, "p5").await, (used, 1), "{method} {bytes}");
     arrived.write(bytes.as_bytes()).await;
     drop(arrived);
     client.try_answer(method).await.map(|answer| answer.status())
@@ -18,8 +18,8 @@ async fn answered(door: &Door, worker: &Worker, method: &str, bytes: &str) -> st
 
 #[tokio::test]
 async fn a_success_is_charged_by_the_time_that_its_last_byte_is_there() {
-    let worker = Worker::start().await;
-    let door = before(&worker).open();
+    let server = Worker::start().await;
+    let proxy = before(&server).open();
     let answers = [
         ("GET", "200 OK\r\ncontent-length: 4\r\n\r\nbody"),
         ("GET", "200 OK\r\ncontent-length: 0\r\n\r\n"),
@@ -33,21 +33,21 @@ async fn a_success_is_charged_by_the_time_that_its_last_byte_is_there() {
         ("POST", "200 OK\r\ncontent-length: 4\r\n\r\nbody"),
     ];
     for (charged, (method, rest)) in (1..).zip(answers) {
-        let status = answered(&door, &worker, method, &format!("HTTP/1.1 {rest}")).await;
+        let status = answered(&proxy, &server, method, &format!("HTTP/1.1 {rest}")).await;
         assert_eq!(status.expect("an answer"), 200, "{method} {rest}");
-        assert_eq!(taken(&door, "p5").await, (charged, 0), "{method} {rest}");
+        assert_eq!(taken(&proxy, "p5").await, (charged, 0), "{method} {rest}");
     }
-    assert_books(&door, "p5", 7, &[]).await;
+    assert_books(&proxy, "p5", 7, &[]).await;
 }
 
 /// The head is out while the answer is still on its way: the unit is held, and only then charged.
 #[tokio::test]
 async fn an_answer_on_its_way_holds_its_unit() {
     for chunked in [false, true] {
-        let worker = Worker::start().await;
-        let door = before(&worker).open();
-        let mut client = asking(&door, "GET").await;
-        let mut arrived = worker.request().await;
+        let server = Worker::start().await;
+        let proxy = before(&server).open();
+        let mut client = asking(&proxy, "GET").await;
+        let mut arrived = server.request().await;
         let (begin, end) = if chunked {
             ("transfer-encoding: chunked\r\n\r\n2\r\n12\r\n", "0\r\n\r\n")
         } else {
@@ -56,10 +56,10 @@ async fn an_answer_on_its_way_holds_its_unit() {
         arrived.write(format!("HTTP/1.1 200 OK\r\n{begin}").as_bytes()).await;
         assert_eq!(client.answer_head().await.status(), 200);
         client.until_ends_with(if chunked { "12\r\n" } else { "12" }).await;
-        assert_eq!(taken(&door, "p5").await, (0, 1));
+        assert_eq!(taken(&proxy, "p5").await, (0, 1));
         arrived.write(end.as_bytes()).await;
         client.until_ends_with(end).await;
-        assert_eq!(taken(&door, "p5").await, (1, 0));
+        assert_eq!(taken(&proxy, "p5").await, (1, 0));
     }
 }
 
@@ -72,10 +72,10 @@ async fn only_200_is_charged_unless_the_route_says_otherwise() {
         ("success: [201, 202]", vec![201, 202]),
         ("success: [200, 204, 404]", vec![200, 204, 404]),
     ] {
-        let worker = Worker::start().await;
-        let door = Plan {
+        let server = Worker::start().await;
+        let proxy = Plan {
             route,
-            ..before(&worker)
+            ..before(&server)
         }
         .open();
         let (mut charged, mut released) = (0, 0);
@@ -83,7 +83,7 @@ async fn only_200_is_charged_unless_the_route_says_otherwise() {
             let length = if [204, 304].contains(&status) { "\r\n" } else { EMPTY };
             let bytes = format!("HTTP/1.1 {status} So\r\n{length}");
             assert_eq!(
-                answered(&door, &worker, "GET", &bytes).await.expect("an answer"),
+                answered(&proxy, &server, "GET", &bytes).await.expect("an answer"),
                 status
             );
             if success.contains(&status) {
@@ -91,9 +91,9 @@ async fn only_200_is_charged_unless_the_route_says_otherwise() {
             } else {
                 released += 1;
             }
-            assert_eq!(taken(&door, "p5").await, (charged.into(), 0), "{status} with {route}");
+            assert_eq!(taken(&proxy, "p5").await, (charged.into(), 0), "{status} with {route}");
         }
-        assert_books(&door, "p5", charged, &[("failed", released)]).await;
+        assert_books(&proxy, "p5", charged, &[("failed", released)]).await;
     }
 }
 
@@ -112,51 +112,51 @@ async fn what_breaks_off_costs_nothing() {
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n",
     ];
     for bytes in broken {
-        let worker = Worker::start().await;
-        let door = before(&worker).open();
+        let server = Worker::start().await;
+        let proxy = before(&server).open();
         // Whether the head was out before it broke off is chance: 502, or broken off as well.
-        let status = answered(&door, &worker, "GET", bytes).await;
+        let status = answered(&proxy, &server, "GET", bytes).await;
         assert_eq!(status.unwrap_or(502), 502, "{bytes}");
-        assert_books(&door, "p5", 0, &[("failed", 1)]).await;
+        assert_books(&proxy, "p5", 0, &[("failed", 1)]).await;
     }
 }
 
 #[tokio::test]
 async fn a_worker_that_is_late_or_not_there_costs_nothing() {
     for bytes in ["", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n123"] {
-        let worker = Worker::start().await;
-        let door = Plan {
+        let server = Worker::start().await;
+        let proxy = Plan {
             upstream: "timeout: 300ms",
-            ..before(&worker)
+            ..before(&server)
         }
         .open();
-        let mut client = asking(&door, "GET").await;
-        let mut arrived = worker.request().await;
+        let mut client = asking(&proxy, "GET").await;
+        let mut arrived = server.request().await;
         arrived.write(bytes.as_bytes()).await;
         match client.try_answer("GET").await {
             Ok(answer) => answer.assert_refused(504, "upstream_timeout"),
             Err(_) => assert!(!bytes.is_empty()),
         }
-        assert_books(&door, "p5", 0, &[("failed", 1)]).await;
+        assert_books(&proxy, "p5", 0, &[("failed", 1)]).await;
     }
     let nobody = Worker::start().await;
-    let door = before(&nobody).open();
+    let proxy = before(&nobody).open();
     drop(nobody);
-    search(&door, "p5").await.assert_refused(502, "upstream_unreachable");
-    assert_books(&door, "p5", 0, &[("failed", 1)]).await;
+    search(&proxy, "p5").await.assert_refused(502, "upstream_unreachable");
+    assert_books(&proxy, "p5", 0, &[("failed", 1)]).await;
 }
 
 #[tokio::test]
 async fn whoever_leaves_its_seat_has_its_unit_back() {
     // By hanging up, whatever it had sent.
-    let worker = Worker::start().await;
-    let mut door = before(&worker).open();
-    let mut running = Client::connect(door.address).await;
+    let server = Worker::start().await;
+    let mut proxy = before(&server).open();
+    let mut running = Client::connect(proxy.address).await;
     running.search("p6").await;
-    door.house_until(0, 1).await;
+    proxy.house_until(0, 1).await;
     for reset in [false, true] {
         for sent in [None, Some(10), Some(200_000)] {
-            let mut client = Client::connect(door.address).await;
+            let mut client = Client::connect(proxy.address).await;
             match sent {
                 None => client.search("p5").await,
                 Some(bytes) => {
@@ -164,50 +164,54 @@ async fn whoever_leaves_its_seat_has_its_unit_back() {
                     client.send(vec![0; bytes]).await;
                 }
             }
-            door.house_until(1, 1).await;
-            assert_eq!(taken(&door, "p5").await, (0, 1));
+            proxy.house_until(1, 1).await;
+            assert_eq!(taken(&proxy, "p5").await, (0, 1));
             if reset {
                 client.reset();
             } else {
                 drop(client);
             }
-            door.house_until(0, 1).await;
-            assert_eq!(taken(&door, "p5").await, (0, 0), "{reset} {sent:?}");
+            proxy.house_until(0, 1).await;
+            assert_eq!(taken(&proxy, "p5").await, (0, 0), "{reset} {sent:?}");
         }
     }
-    door.metric_until(r#"tiergate_quota_releases_total{tier="p5",outcome="hung_up"}"#, 6.0)
+    proxy
+        .metric_until(r#"tiergate_quota_releases_total{tier="p5",outcome="hung_up"}"#, 6.0)
         .await;
     // When the door closes.
-    let mut waiting = asking(&door, "GET").await;
-    door.house_until(1, 1).await;
-    door.begin_closing();
+    let mut waiting = asking(&proxy, "GET").await;
+    proxy.house_until(1, 1).await;
+    proxy.begin_closing();
     waiting.answer().await.assert_refused(503, "shutting_down");
-    assert_eq!(releases(&door, "p5", "shut_down").await, 1.0);
-    assert_eq!((releases(&door, "p5", "").await, debits(&door, "p5").await), (7.0, 0.0));
+    assert_eq!(releases(&proxy, "p5", "shut_down").await, 1.0);
+    assert_eq!(
+        (releases(&proxy, "p5", "").await, debits(&proxy, "p5").await),
+        (7.0, 0.0)
+    );
     drop(running);
 }
 
 #[tokio::test]
 async fn whoever_waited_its_longest_has_its_unit_back() {
-    let worker = Worker::start().await;
-    let door = Plan {
+    let server = Worker::start().await;
+    let proxy = Plan {
         queue: "max_wait: 300ms",
-        ..before(&worker)
+        ..before(&server)
     }
     .open();
-    let mut running = Client::connect(door.address).await;
+    let mut running = Client::connect(proxy.address).await;
     running.search("p6").await;
-    let mut arrived = worker.request().await;
-    let mut waiting = asking(&door, "GET").await;
-    let mut uploading = Client::connect(door.address).await;
+    let mut arrived = server.request().await;
+    let mut waiting = asking(&proxy, "GET").await;
+    let mut uploading = Client::connect(proxy.address).await;
     uploading.upload("p5", 100).await;
     uploading.send("begun").await;
     waiting.answer().await.assert_refused(503, "waited_too_long");
     uploading.answer().await.assert_refused(408, "request_timeout");
-    assert_eq!(taken(&door, "p5").await, (0, 0));
+    assert_eq!(taken(&proxy, "p5").await, (0, 0));
     arrived.answer("{}").await;
     assert_eq!(running.answer().await.status(), 200);
-    assert_books(&door, "p5", 0, &[("waited_out", 2)]).await;
+    assert_books(&proxy, "p5", 0, &[("waited_out", 2)]).await;
 }
 
 /// What the route says, what the worker has sent when the client hangs up, what it sends then, and how that is counted.
@@ -250,14 +254,14 @@ const HANG_UPS: [(&str, &str, &str, &str); 8] = [
 #[tokio::test]
 async fn a_hang_up_is_no_way_to_get_free_work_done() {
     for (on_hangup, before_it, after_it, end) in HANG_UPS {
-        let worker = Worker::start().await;
-        let door = Plan {
+        let server = Worker::start().await;
+        let proxy = Plan {
             route: &format!("on_hangup: {on_hangup}"),
-            ..before(&worker)
+            ..before(&server)
         }
         .open();
-        let mut client = asking(&door, "GET").await;
-        let mut arrived = worker.request().await;
+        let mut client = asking(&proxy, "GET").await;
+        let mut arrived = server.request().await;
         if !before_it.is_empty() {
             arrived.write(before_it.as_bytes()).await;
             client.answer_head().await;
@@ -266,13 +270,13 @@ async fn a_hang_up_is_no_way_to_get_free_work_done() {
         if end == "cancelled" {
             arrived.until_closed().await;
         } else {
-            assert_eq!(taken(&door, "p5").await, (0, 1), "it is held until the worker is done");
+            assert_eq!(taken(&proxy, "p5").await, (0, 1), "it is held until the worker is done");
             arrived.write(after_it.as_bytes()).await;
             drop(arrived);
         }
         match end {
-            "succeeded" => assert_books(&door, "p5", 1, &[]).await,
-            other => assert_books(&door, "p5", 0, &[(other, 1)]).await,
+            "succeeded" => assert_books(&proxy, "p5", 1, &[]).await,
+            other => assert_books(&proxy, "p5", 0, &[(other, 1)]).await,
         }
     }
 }
@@ -280,39 +284,39 @@ async fn a_hang_up_is_no_way_to_get_free_work_done() {
 #[tokio::test]
 async fn a_body_that_is_not_complete_costs_nothing() {
     for success_is_out in [false, true] {
-        let worker = Worker::start().await;
-        let door = before(&worker).open();
-        let mut client = Client::connect(door.address).await;
+        let server = Worker::start().await;
+        let proxy = before(&server).open();
+        let mut client = Client::connect(proxy.address).await;
         client.upload("p5", 1 << 20).await;
         client.send(vec![0; 300 << 10]).await;
-        let mut arrived = worker.request().await;
-        assert_eq!(taken(&door, "p5").await, (0, 1));
+        let mut arrived = server.request().await;
+        assert_eq!(taken(&proxy, "p5").await, (0, 1));
         if success_is_out {
             arrived.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n12").await;
             assert_eq!(client.answer_head().await.status(), 200);
         }
         drop(client);
         arrived.until_closed().await;
-        assert_books(&door, "p5", 0, &[("cancelled", 1)]).await;
+        assert_books(&proxy, "p5", 0, &[("cancelled", 1)]).await;
     }
     // Too long: found out when it has a slot.
-    let worker = Worker::start().await;
-    let door = Plan {
+    let server = Worker::start().await;
+    let proxy = Plan {
         route: "max_body: 300KiB",
-        ..before(&worker)
+        ..before(&server)
     }
     .open();
-    let mut client = Client::connect(door.address).await;
+    let mut client = Client::connect(proxy.address).await;
     let headers = format!("{}transfer-encoding: chunked\r\n", with_key("p5"));
     client.request("POST", "/search", &headers).await;
     client.send(format!("{:x}\r\n", 400 << 10)).await;
     client.send(vec![0; 270 << 10]).await;
-    let mut arrived = worker.request().await;
-    assert_eq!(taken(&door, "p5").await, (0, 1));
+    let mut arrived = server.request().await;
+    assert_eq!(taken(&proxy, "p5").await, (0, 1));
     let (mut answers, mut writer) = client.into_halves();
     let more = vec![0; 130 << 10];
     let sent = tokio::io::AsyncWriteExt::write_all(&mut writer, &more);
     let (_sent, (), answer) = tokio::join!(sent, arrived.until_closed(), answers.answer());
     answer.assert_refused(413, "body_too_large");
-    assert_books(&door, "p5", 0, &[("cancelled", 1)]).await;
+    assert_books(&proxy, "p5", 0, &[("cancelled", 1)]).await;
 }

@@ -10,18 +10,18 @@ use crate::support::{Client, Door, Plan, Worker};
 const TEN: &str = "concurrency: 64, quota: { limit: 10, rolling: 24h }";
 
 /// A door before one worker with one slot, where every caller has ten units.
-pub(super) fn before(worker: &Worker) -> Plan<'static> {
+pub(super) fn before(server: &Worker) -> Plan<'static> {
     Plan {
         cores: 1,
-        servers: Box::leak(Box::new([(worker.address, 1)])),
+        servers: Box::leak(Box::new([(server.address, 1)])),
         tier: TEN,
         ..Plan::default()
     }
 }
 
 /// A request of p5's, on a connection of its own.
-pub(super) async fn asking(door: &Door, method: &str) -> Client {
-    let mut client = Client::connect(door.address).await;
+pub(super) async fn asking(proxy: &Door, method: &str) -> Client {
+    let mut client = Client::connect(proxy.address).await;
     client.request(method, "/search", &with_key("p5")).await;
     client
 }
@@ -31,151 +31,151 @@ pub(super) const CLOSE: &str = "connection: close\r\n";
 
 #[tokio::test]
 async fn quota_comes_before_concurrency_and_both_before_a_seat() {
-    let worker = Worker::start().await;
-    let door = Plan {
+    let server = Worker::start().await;
+    let proxy = Plan {
         seats: 1,
-        servers: &[(worker.address, 1)],
+        servers: &[(server.address, 1)],
         tier: "concurrency: 2, quota: { limit: 3, rolling: 24h }",
-        ..before(&worker)
+        ..before(&server)
     }
     .open();
     // One of p5's runs and one waits: its concurrency is full, and so is the queue.
-    let _running = asking(&door, "GET").await;
-    door.house_until(0, 1).await;
-    let _waiting = asking(&door, "GET").await;
-    door.house_until(1, 1).await;
-    search(&door, "p5").await.assert_refused(402, "concurrency_exceeded");
-    search(&door, "p4").await.assert_refused(503, "queue_full");
-    assert_eq!(taken(&door, "p5").await, (0, 2));
-    assert_eq!(taken(&door, "p4").await, (0, 0));
+    let _running = asking(&proxy, "GET").await;
+    proxy.house_until(0, 1).await;
+    let _waiting = asking(&proxy, "GET").await;
+    proxy.house_until(1, 1).await;
+    search(&proxy, "p5").await.assert_refused(402, "concurrency_exceeded");
+    search(&proxy, "p4").await.assert_refused(503, "queue_full");
+    assert_eq!(taken(&proxy, "p5").await, (0, 2));
+    assert_eq!(taken(&proxy, "p4").await, (0, 0));
 
     // With no quota left, that is what is said.
-    let worker = FastWorker::start();
-    let door = Plan {
+    let server = FastWorker::start();
+    let proxy = Plan {
         seats: 0,
-        servers: &[(worker.address, 1)],
+        servers: &[(server.address, 1)],
         tier: "concurrency: 1, quota: { limit: 1, rolling: 24h }",
         ..Plan::default()
     }
     .open();
-    let mut uploading = Client::connect(door.address).await;
+    let mut uploading = Client::connect(proxy.address).await;
     uploading.request("POST", "/search", "content-length: 300000\r\n").await;
     uploading.send(vec![0; 270_000]).await;
-    door.house_until(0, 1).await;
-    search(&door, "").await.assert_refused(402, "quota_depleted");
-    search(&door, "p5").await.assert_refused(503, "queue_full");
+    proxy.house_until(0, 1).await;
+    search(&proxy, "").await.assert_refused(402, "quota_depleted");
+    search(&proxy, "p5").await.assert_refused(503, "queue_full");
     drop(uploading);
-    door.house_until(0, 0).await;
-    assert_eq!(search(&door, "").await.status(), 200);
+    proxy.house_until(0, 0).await;
+    assert_eq!(search(&proxy, "").await.status(), 200);
 }
 
 #[tokio::test]
 async fn a_route_costs_what_it_says() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     let more = "  - { path: /dear, upstream: search, metered: true, cost: 4 }\n  \
         - { path: /peek, upstream: search, metered: true, cost: 0 }\n  \
         - { path: /ruin, upstream: search, metered: true, cost: 11 }";
-    let door = Plan {
-        servers: &[(worker.address, 1)],
+    let proxy = Plan {
+        servers: &[(server.address, 1)],
         tier: TEN,
         more,
         ..Plan::default()
     }
     .open();
     let key = with_key("p5");
-    let never = ask(&door, "/ruin", &key).await;
+    let never = ask(&proxy, "/ruin", &key).await;
     never.assert_refused(402, "quota_depleted");
     assert_eq!(never.get("retry-after"), None, "it would never pass");
     for charged in [4, 8] {
-        assert_eq!(ask(&door, "/dear", &key).await.status(), 200);
-        assert_eq!(taken(&door, "p5").await, (charged, 0));
+        assert_eq!(ask(&proxy, "/dear", &key).await.status(), 200);
+        assert_eq!(taken(&proxy, "p5").await, (charged, 0));
     }
-    let refused = ask(&door, "/dear", &key).await;
+    let refused = ask(&proxy, "/dear", &key).await;
     refused.assert_refused(402, "quota_depleted");
     assert_eq!(
         (&refused.json()["limit"], &refused.json()["used"]),
         (&10.into(), &8.into())
     );
-    assert_eq!(ask(&door, "/dear?status=500", &with_key("p4")).await.status(), 500);
-    assert_eq!(releases(&door, "p4", "failed").await, 4.0);
+    assert_eq!(ask(&proxy, "/dear?status=500", &with_key("p4")).await.status(), 500);
+    assert_eq!(releases(&proxy, "p4", "failed").await, 4.0);
     for _ in 0..2 {
-        assert_eq!(search(&door, "p5").await.status(), 200);
+        assert_eq!(search(&proxy, "p5").await.status(), 200);
     }
-    search(&door, "p5").await.assert_refused(402, "quota_depleted");
+    search(&proxy, "p5").await.assert_refused(402, "quota_depleted");
     // A peek costs nothing, and is there for those who have nothing.
     for _ in 0..3 {
-        assert_eq!(ask(&door, "/peek", &key).await.status(), 200);
+        assert_eq!(ask(&proxy, "/peek", &key).await.status(), 200);
     }
-    assert_eq!((taken(&door, "p5").await, debits(&door, "p5").await), ((10, 0), 10.0));
+    assert_eq!((taken(&proxy, "p5").await, debits(&proxy, "p5").await), ((10, 0), 10.0));
 }
 
 #[tokio::test]
 async fn a_limit_of_nothing_refuses_at_once_and_for_ever() {
-    let worker = FastWorker::start();
+    let server = FastWorker::start();
     for window in ["rolling: 24h", "calendar: month"] {
         let tier = format!("concurrency: 64, quota: {{ limit: 0, {window} }}");
-        let door = Plan {
-            servers: &[(worker.address, 1)],
+        let proxy = Plan {
+            servers: &[(server.address, 1)],
             tier: &tier,
             ..Plan::default()
         }
         .open();
-        let answer = search(&door, "p5").await;
+        let answer = search(&proxy, "p5").await;
         answer.assert_refused(402, "quota_depleted");
         assert_eq!(answer.get("retry-after"), None);
         assert_eq!(answer.json()["retry_after"], json!(null));
-        assert_eq!(taken(&door, "p5").await, (0, 0));
+        assert_eq!(taken(&proxy, "p5").await, (0, 0));
     }
-    assert_eq!(worker.requests(), 0);
+    assert_eq!(server.requests(), 0);
 }
 
 #[tokio::test]
 async fn a_search_begun_in_one_month_is_that_months() {
-    let worker = Worker::start().await;
+    let server = Worker::start().await;
     let plan = Plan {
         tier: "concurrency: 64, quota: { limit: 2, calendar: month }",
-        ..before(&worker)
+        ..before(&server)
     };
     // 2026-05-31T23:59:50Z.
-    let (door, hands) = Door::open_at(UnixTime::from_secs(1_780_271_990), &plan.yaml());
-    let mut first = asking(&door, "GET").await;
-    let mut arrived = worker.request().await;
-    let mut waiting = asking(&door, "GET").await;
-    door.house_until(1, 1).await;
-    search(&door, "p5").await.assert_refused(402, "quota_depleted");
+    let (proxy, hands) = Door::open_at(UnixTime::from_secs(1_780_271_990), &plan.yaml());
+    let mut first = asking(&proxy, "GET").await;
+    let mut arrived = server.request().await;
+    let mut waiting = asking(&proxy, "GET").await;
+    proxy.house_until(1, 1).await;
+    search(&proxy, "p5").await.assert_refused(402, "quota_depleted");
     hands.advance(Span::from_secs(11));
-    assert_eq!(taken(&door, "p5").await, (0, 0), "June's page is empty");
-    let next = [asking(&door, "GET").await, asking(&door, "GET").await];
-    door.house_until(3, 1).await;
-    assert_eq!(taken(&door, "p5").await, (0, 2));
-    search(&door, "p5").await.assert_refused(402, "quota_depleted");
+    assert_eq!(taken(&proxy, "p5").await, (0, 0), "June's page is empty");
+    let next = [asking(&proxy, "GET").await, asking(&proxy, "GET").await];
+    proxy.house_until(3, 1).await;
+    assert_eq!(taken(&proxy, "p5").await, (0, 2));
+    search(&proxy, "p5").await.assert_refused(402, "quota_depleted");
     arrived.answer_with("200 OK", CLOSE, "{}").await;
     assert_eq!(first.answer().await.status(), 200);
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     arrived.answer_with("200 OK", CLOSE, "{}").await;
     assert_eq!(waiting.answer().await.status(), 200);
-    assert_eq!(taken(&door, "p5").await, (0, 2), "May's are on another page");
+    assert_eq!(taken(&proxy, "p5").await, (0, 2), "May's are on another page");
     for mut client in next {
-        arrived = worker.request().await;
+        arrived = server.request().await;
         arrived.answer_with("200 OK", CLOSE, "{}").await;
         assert_eq!(client.answer().await.status(), 200);
     }
-    assert_eq!(taken(&door, "p5").await, (2, 0));
-    assert_eq!(debits(&door, "p5").await, 4.0);
+    assert_eq!(taken(&proxy, "p5").await, (2, 0));
+    assert_eq!(debits(&proxy, "p5").await, 4.0);
 }
 
 /// An upload for which there is no quota is refused before its body has come, and its client reads that.
 #[tokio::test]
 async fn a_refusal_does_not_wait_for_the_body() {
-    let worker = FastWorker::start();
-    let door = Plan {
-        servers: &[(worker.address, 1)],
+    let server = FastWorker::start();
+    let proxy = Plan {
+        servers: &[(server.address, 1)],
         tier: "concurrency: 64, quota: { limit: 0, rolling: 24h }",
         ..Plan::default()
     }
     .open();
     for (sent, expect) in [(0, ""), (0, "expect: 100-continue\r\n"), (100_000, "")] {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         let headers = format!("{}{expect}content-length: 1000000\r\n", with_key("p5"));
         client.request("POST", "/search", &headers).await;
         client.send(vec![0; sent]).await;
@@ -183,19 +183,19 @@ async fn a_refusal_does_not_wait_for_the_body() {
         answer.assert_refused(402, "quota_depleted");
         assert_eq!(answer.get("connection"), Some("close"));
     }
-    assert_eq!((taken(&door, "p5").await, worker.requests()), ((0, 0), 0));
+    assert_eq!((taken(&proxy, "p5").await, server.requests()), ((0, 0), 0));
 }
 
 #[tokio::test]
 async fn every_spelling_of_a_metered_path_costs_and_nothing_else_does() {
-    let worker = FastWorker::start();
-    let door = Plan {
-        servers: &[(worker.address, 1)],
+    let server = FastWorker::start();
+    let proxy = Plan {
+        servers: &[(server.address, 1)],
         tier: TEN,
         ..Plan::default()
     }
     .open();
-    let mut client = Client::connect(door.address).await;
+    let mut client = Client::connect(proxy.address).await;
     let spellings = [
         "/search",
         "/SEARCH",
@@ -207,12 +207,12 @@ async fn every_spelling_of_a_metered_path_costs_and_nothing_else_does() {
     for (charged, path) in (1..).zip(spellings) {
         let answer = client.ask("GET", path, &with_key("p5")).await;
         assert_eq!(answer.status(), 200, "{path}");
-        assert_eq!(taken(&door, "p5").await, (charged, 0), "{path}");
+        assert_eq!(taken(&proxy, "p5").await, (charged, 0), "{path}");
     }
     for _ in 0..20 {
         assert_eq!(client.ask("GET", "/image/1", &with_key("p5")).await.status(), 200);
         assert_eq!(client.ask("OPTIONS", "/search", &with_key("p5")).await.status(), 204);
         assert_eq!(client.ask("GET", "/searches", &with_key("p5")).await.status(), 404);
     }
-    assert_eq!(taken(&door, "p5").await, (6, 0));
+    assert_eq!(taken(&proxy, "p5").await, (6, 0));
 }

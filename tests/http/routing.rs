@@ -33,14 +33,14 @@ const SPELLINGS: [&str; 21] = [
 
 #[tokio::test]
 async fn no_spelling_of_a_metered_path_gets_past_the_concurrency() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 2)], CATCH_ALL));
-    let mut first = Client::connect(door.address).await;
+    let server = Worker::start().await;
+    let proxy = Door::open(&seven_tiers(8, &[(server.address, 2)], CATCH_ALL));
+    let mut first = Client::connect(proxy.address).await;
     first.search("").await;
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     for spelling in SPELLINGS {
         for method in ["GET", "POST", "HEAD", "PURGE"] {
-            let mut client = Client::connect(door.address).await;
+            let mut client = Client::connect(proxy.address).await;
             let answer = client.ask(method, spelling, "").await;
             assert!(
                 matches!(answer.status(), 400 | 402),
@@ -56,10 +56,10 @@ async fn no_spelling_of_a_metered_path_gets_past_the_concurrency() {
 #[tokio::test]
 async fn what_was_matched_is_what_is_forwarded() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], CATCH_ALL));
+    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], CATCH_ALL));
     let mut searches = 0.0;
     for spelling in SPELLINGS {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         let answer = client.ask("GET", &format!("{spelling}?url=a%2Fb"), "").await;
         if answer.status() == 400 {
             answer.assert_refused(400, "bad_request");
@@ -74,9 +74,9 @@ async fn what_was_matched_is_what_is_forwarded() {
     }
     assert!(searches >= 15.0, "only {searches} of them are searches");
     let succeeded = r#"tiergate_jobs_total{tier="free",outcome="succeeded"}"#;
-    assert_eq!(door.metric(succeeded).await, searches);
+    assert_eq!(proxy.metric(succeeded).await, searches);
 
-    let mut client = Client::connect(door.address).await;
+    let mut client = Client::connect(proxy.address).await;
     for (path, forwarded) in [
         ("/searching", "/searching"),
         ("/search/x", "/search/x"),
@@ -87,15 +87,15 @@ async fn what_was_matched_is_what_is_forwarded() {
         let seen = client.ask("GET", path, "").await.mirrored().await;
         assert_eq!(seen.line, format!("GET {forwarded} HTTP/1.1"));
     }
-    assert_eq!(door.metric(succeeded).await, searches, "those are no searches");
+    assert_eq!(proxy.metric(succeeded).await, searches, "those are no searches");
 }
 
 #[tokio::test]
 async fn a_target_that_names_its_host_means_that_host() {
     let mirror = Mirror::start().await;
     let routes = "  - { path: /api, host: api.example, upstream: search }\n";
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], routes));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], routes));
+    let mut client = Client::connect(proxy.address).await;
     // RFC 9112 §3.2.2: the target's host counts, whatever `Host` says.
     client
         .send("GET http://api.example/api HTTP/1.1\r\nhost: other.example\r\n\r\n")
@@ -118,8 +118,8 @@ async fn an_unknown_host_is_told_so_where_hosts_are_named() {
             "path: \"/image/{*rest}\",",
             "path: \"/image/{*rest}\", host: door.example,",
         );
-    let door = Door::open(&yaml);
-    let mut client = Client::connect(door.address).await;
+    let proxy = Door::open(&yaml);
+    let mut client = Client::connect(proxy.address).await;
     for host in ["other.example", "door.example.evil", "", "127.0.0.1"] {
         for target in ["GET /search", "GET /me", "POST /me", "OPTIONS /stats", "OPTIONS *"] {
             client.send(format!("{target} HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
@@ -136,7 +136,8 @@ async fn an_unknown_host_is_told_so_where_hosts_are_named() {
         assert_eq!(client.answer().await.status(), 200);
     }
     assert_eq!(
-        door.metric(r#"tiergate_refusals_total{tier="none",reason="unknown_host"}"#)
+        proxy
+            .metric(r#"tiergate_refusals_total{tier="none",reason="unknown_host"}"#)
             .await,
         20.0
     );
@@ -146,8 +147,8 @@ async fn an_unknown_host_is_told_so_where_hosts_are_named() {
 async fn a_path_with_other_methods_says_which() {
     let mirror = Mirror::start().await;
     let routes = "  - { path: /only, upstream: search, methods: [GET, PUT] }\n";
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], routes));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], routes));
+    let mut client = Client::connect(proxy.address).await;
     for method in ["POST", "DELETE", "TRACE", "get"] {
         let answer = client.ask(method, "/only", "").await;
         answer.assert_refused(405, "method_not_allowed");
@@ -159,14 +160,14 @@ async fn a_path_with_other_methods_says_which() {
     assert_eq!(answer.get("allow"), Some(any));
     assert_eq!(client.ask("HEAD", "/only", "").await.status(), 200);
     let refused = r#"tiergate_refusals_total{tier="none",reason="method_not_allowed"}"#;
-    assert_eq!(door.metric(refused).await, 5.0);
+    assert_eq!(proxy.metric(refused).await, 5.0);
 }
 
 #[tokio::test]
 async fn a_head_request_is_a_search_without_a_body() {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
+    let mut client = Client::connect(proxy.address).await;
     let answer = client.ask("HEAD", "/search", "").await;
     assert_eq!(answer.status(), 200);
     assert!(answer.get("server-timing").is_some());
@@ -179,9 +180,10 @@ async fn a_head_request_is_a_search_without_a_body() {
     // Nothing of a body came: the next answer begins where that one ended.
     let seen = client.ask("GET", "/search", "").await.mirrored().await;
     assert_eq!(seen.line, "GET /search HTTP/1.1");
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
     assert_eq!(
-        door.metric(r#"tiergate_jobs_total{tier="free",outcome="succeeded"}"#)
+        proxy
+            .metric(r#"tiergate_jobs_total{tier="free",outcome="succeeded"}"#)
             .await,
         2.0
     );

@@ -6,16 +6,16 @@ use crate::support::{Client, Door, Worker, seven_tiers};
 /// in front of an idle worker.
 #[tokio::test]
 async fn without_a_queue_an_upload_streams_to_an_idle_server() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(0, &[(worker.address, 1)], ""));
-    let mut client = Client::connect(door.address).await;
+    let server = Worker::start().await;
+    let proxy = Door::open(&seven_tiers(0, &[(server.address, 1)], ""));
+    let mut client = Client::connect(proxy.address).await;
     client
         .request("POST", "/search", "x-api-key: key-5\r\ncontent-length: 10\r\n")
         .await;
-    let mut arrived = worker.request().await;
-    door.house_until(0, 1).await;
+    let mut arrived = server.request().await;
+    proxy.house_until(0, 1).await;
 
-    let mut other = Client::connect(door.address).await;
+    let mut other = Client::connect(proxy.address).await;
     other
         .request("POST", "/search", "x-api-key: key-100\r\ncontent-length: 10\r\n")
         .await;
@@ -29,20 +29,20 @@ async fn without_a_queue_an_upload_streams_to_an_idle_server() {
     assert_eq!(arrived.body().await, b"0123456789");
     arrived.answer("{}").await;
     assert_eq!(client.answer().await.status(), 200);
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
 }
 
 /// It holds a slot, so the pace that slots ask for holds for it, too.
 #[tokio::test]
 async fn a_body_that_stalls_in_a_slot_is_broken_off() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(0, &[(worker.address, 1)], ""));
-    let mut client = Client::connect(door.address).await;
+    let server = Worker::start().await;
+    let proxy = Door::open(&seven_tiers(0, &[(server.address, 1)], ""));
+    let mut client = Client::connect(proxy.address).await;
     client
         .request("POST", "/search", "x-api-key: key-5\r\ncontent-length: 10\r\n")
         .await;
-    let _arrived = worker.request().await;
+    let _arrived = server.request().await;
     client.send("01234").await;
     assert_eq!(client.answer().await.reason(), "request_timeout");
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
 }

@@ -10,8 +10,8 @@ use crate::support::{Answer, Arrived, Client, Door, Mirror, Plan, Worker, seven_
 /// A door for which a mirror works; `more` is added at the top level.
 async fn open(more: &str) -> (Door, Mirror) {
     let mirror = Mirror::start().await;
-    let door = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
-    (door, mirror)
+    let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
+    (proxy, mirror)
 }
 
 /// For whom the door takes someone, by `/me`.
@@ -33,8 +33,8 @@ async fn what_a_stranger_says_of_itself_changes_nothing() {
         "trusted_proxies: [127.0.0.2]",
         "trusted_proxies: [127.0.0.2]\nforwarded_header: forwarded",
     ] {
-        let (door, _mirror) = open(more).await;
-        let mut stranger = Client::connect_from(9, door.address).await;
+        let (proxy, _mirror) = open(more).await;
+        let mut stranger = Client::connect_from(9, proxy.address).await;
         assert_eq!(id(&mut stranger, FORGED).await, "127.0.0.9", "{more}");
         for path in ["/search", "/image/1"] {
             let answer = stranger.ask("GET", path, FORGED).await;
@@ -99,16 +99,16 @@ const CHAINS: [(&str, &str, &str); 12] = [
 
 #[tokio::test]
 async fn the_first_untrusted_from_the_right_is_the_client() {
-    let (door, _mirror) = open("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8, \"2001:db8:1::/48\"]").await;
-    let mut proxy = Client::connect(door.address).await;
+    let (proxy, _mirror) = open("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8, \"2001:db8:1::/48\"]").await;
+    let mut trusted = Client::connect(proxy.address).await;
     for (x_forwarded_for, forwarded, client) in CHAINS {
         let (one, other) = (
             format!("x-forwarded-for: {x_forwarded_for}\r\n"),
             format!("forwarded: {forwarded}\r\n"),
         );
-        assert_eq!(id(&mut proxy, &one).await, client, "{one}");
-        assert_eq!(id(&mut proxy, &other).await, client, "{other}");
-        assert_eq!(id(&mut proxy, &format!("{one}{other}")).await, client, "{one}{other}");
+        assert_eq!(id(&mut trusted, &one).await, client, "{one}");
+        assert_eq!(id(&mut trusted, &other).await, client, "{other}");
+        assert_eq!(id(&mut trusted, &format!("{one}{other}")).await, client, "{one}{other}");
     }
 }
 
@@ -121,10 +121,10 @@ const CONFLICT: &str = "x-forwarded-for: 192.0.2.1\r\nforwarded: for=192.0.2.2\r
 async fn nobody_steps_out_of_its_network_by_adding_the_other_header() {
     let limits =
         "limits: [ { name: http, per: network, limit: 3, window: 60s } ]\nblocked_networks: [203.0.113.0/24]\n";
-    let (door, _mirror) = open(&format!("trusted_proxies: [127.0.0.1]\n{limits}")).await;
-    let mut proxy = Client::connect(door.address).await;
+    let (proxy, _mirror) = open(&format!("trusted_proxies: [127.0.0.1]\n{limits}")).await;
+    let mut trusted = Client::connect(proxy.address).await;
     let blocked = "x-forwarded-for: 203.0.113.7\r\n";
-    proxy
+    trusted
         .ask("GET", "/image/1", blocked)
         .await
         .assert_refused(403, "blocked");
@@ -138,15 +138,15 @@ async fn nobody_steps_out_of_its_network_by_adding_the_other_header() {
     ] {
         for path in ["/image/1", "/search", "/me", "/nowhere"] {
             let headers = format!("{blocked}{forged}");
-            let refused = proxy.ask("GET", path, &headers).await;
+            let refused = trusted.ask("GET", path, &headers).await;
             refused.assert_refused(400, "bad_request");
             assert_eq!(refused.get("x-ratelimit-limit"), None, "{forged}: nothing is charged");
         }
     }
     // Who says the same in both is as blocked as before.
     let same = format!("{blocked}forwarded: for=203.0.113.7\r\n");
-    proxy.ask("GET", "/me", &same).await.assert_refused(403, "blocked");
-    let refused = proxy.ask("GET", "/search", CONFLICT).await;
+    trusted.ask("GET", "/me", &same).await.assert_refused(403, "blocked");
+    let refused = trusted.ask("GET", "/search", CONFLICT).await;
     refused.assert_refused(400, "bad_request");
     let error = refused.json()["error"].as_str().expect("words").to_owned();
     for word in ["X-Forwarded-For", "Forwarded", "forwarded_header", "tiers.yaml"] {
@@ -155,31 +155,31 @@ async fn nobody_steps_out_of_its_network_by_adding_the_other_header() {
     // Nobody has paid for any of these.
     for address in ["192.0.2.1", "192.0.2.2", "127.0.0.1"] {
         let headers = format!("x-forwarded-for: {address}\r\n");
-        let answer = proxy.ask("GET", "/image/1", &headers).await;
+        let answer = trusted.ask("GET", "/image/1", &headers).await;
         assert_eq!(answer.get("x-ratelimit-remaining"), Some("2"), "{address}");
     }
     // From a stranger they are two headers that nobody reads.
-    let mut stranger = Client::connect_from(9, door.address).await;
+    let mut stranger = Client::connect_from(9, proxy.address).await;
     assert_eq!(id(&mut stranger, CONFLICT).await, "127.0.0.9");
 }
 
 /// A client's byte that is no ASCII made the door drop the whole line: the worker took the proxy for the client.
 #[tokio::test]
 async fn no_byte_of_a_clients_takes_its_proxys_word_from_the_worker() {
-    let (door, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
-    let mut proxy = Client::connect(door.address).await;
+    let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
+    let mut trusted = Client::connect(proxy.address).await;
     let headers = "x-forwarded-for: é, 192.0.2.7\r\n";
-    assert_eq!(id(&mut proxy, headers).await, "192.0.2.7");
-    let seen = proxy.ask("GET", "/search", headers).await.mirrored().await;
+    assert_eq!(id(&mut trusted, headers).await, "192.0.2.7");
+    let seen = trusted.ask("GET", "/search", headers).await.mirrored().await;
     assert_eq!(seen.all("x-forwarded-for"), ["é, 192.0.2.7, 127.0.0.1"]);
 }
 
 /// A worker that reads `X-Forwarded-For` finds the client there too, in whichever header its proxy has named it.
 #[tokio::test]
 async fn a_client_named_in_forwarded_alone_is_named_in_both() {
-    let (door, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
-    let mut proxy = Client::connect(door.address).await;
-    let seen = proxy.ask("GET", "/search", "forwarded: for=192.0.2.7\r\n").await;
+    let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
+    let mut trusted = Client::connect(proxy.address).await;
+    let seen = trusted.ask("GET", "/search", "forwarded: for=192.0.2.7\r\n").await;
     let seen = seen.mirrored().await;
     assert_eq!(seen.all("x-forwarded-for"), ["192.0.2.7, 127.0.0.1"]);
     assert_eq!(seen.all("forwarded"), ["for=192.0.2.7, for=127.0.0.1"]);
@@ -189,19 +189,19 @@ async fn a_client_named_in_forwarded_alone_is_named_in_both() {
 /// to the worker with its own address behind, as if it had looked at it.
 #[tokio::test]
 async fn the_header_that_is_not_the_proxys_does_not_reach_the_worker() {
-    let (door, _mirror) = open("trusted_proxies: [127.0.0.1]\nforwarded_header: x-forwarded-for").await;
-    let mut proxy = Client::connect(door.address).await;
-    assert_eq!(id(&mut proxy, CONFLICT).await, "192.0.2.1");
-    assert_eq!(id(&mut proxy, "forwarded: for=192.0.2.2\r\n").await, "127.0.0.1");
-    let seen = proxy.ask("GET", "/search", CONFLICT).await.mirrored().await;
+    let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]\nforwarded_header: x-forwarded-for").await;
+    let mut trusted = Client::connect(proxy.address).await;
+    assert_eq!(id(&mut trusted, CONFLICT).await, "192.0.2.1");
+    assert_eq!(id(&mut trusted, "forwarded: for=192.0.2.2\r\n").await, "127.0.0.1");
+    let seen = trusted.ask("GET", "/search", CONFLICT).await.mirrored().await;
     assert_eq!(seen.all("x-forwarded-for"), ["192.0.2.1, 127.0.0.1"]);
     assert_eq!(seen.get("forwarded"), None);
 
-    let (door, _mirror) = open("trusted_proxies: [127.0.0.1]\nforwarded_header: forwarded").await;
-    let mut proxy = Client::connect(door.address).await;
-    assert_eq!(id(&mut proxy, CONFLICT).await, "192.0.2.2");
-    assert_eq!(id(&mut proxy, "x-forwarded-for: 192.0.2.1\r\n").await, "127.0.0.1");
-    let seen = proxy.ask("GET", "/search", CONFLICT).await.mirrored().await;
+    let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]\nforwarded_header: forwarded").await;
+    let mut trusted = Client::connect(proxy.address).await;
+    assert_eq!(id(&mut trusted, CONFLICT).await, "192.0.2.2");
+    assert_eq!(id(&mut trusted, "x-forwarded-for: 192.0.2.1\r\n").await, "127.0.0.1");
+    let seen = trusted.ask("GET", "/search", CONFLICT).await.mirrored().await;
     assert_eq!(seen.all("x-forwarded-for"), ["192.0.2.2, 127.0.0.1"]);
     assert_eq!(seen.all("forwarded"), ["for=192.0.2.2, for=127.0.0.1"]);
 }
@@ -236,15 +236,15 @@ fn binary_for(source: &str) -> Vec<u8> {
 }
 
 /// A connection that begins with these bytes.
-async fn greeted(door: &Door, header: &[u8]) -> Client {
-    let mut client = Client::connect(door.address).await;
+async fn greeted(proxy: &Door, header: &[u8]) -> Client {
+    let mut client = Client::connect(proxy.address).await;
     client.send(header).await;
     client
 }
 
 #[tokio::test]
 async fn a_listed_peer_says_whose_its_connections_are() {
-    let (door, _mirror) = open(SPOKEN).await;
+    let (proxy, _mirror) = open(SPOKEN).await;
     for (header, client) in [
         (line("192.0.2.7"), "192.0.2.7"),
         (line("2001:db8:2::7"), "2001:db8:2::7"),
@@ -275,7 +275,7 @@ async fn a_listed_peer_says_whose_its_connections_are() {
         (binary(0x21, 0x31, &[b'/'; 216]), "127.0.0.1"),
     ] {
         let shown = String::from_utf8_lossy(&header).into_owned();
-        let mut client_of = greeted(&door, &header).await;
+        let mut client_of = greeted(&proxy, &header).await;
         assert_eq!(id(&mut client_of, FORGED).await, client, "{shown:?}");
         let answer = client_of.ask("GET", "/search", FORGED).await;
         assert!(!answer.text().contains("6.6.6.6"), "{}", answer.text());
@@ -284,46 +284,46 @@ async fn a_listed_peer_says_whose_its_connections_are() {
 
 #[tokio::test]
 async fn a_client_whom_a_balancer_names_may_be_a_proxy_itself() {
-    let (door, _mirror) = open(&format!("{SPOKEN}trusted_proxies: [192.0.2.0/24]\n")).await;
+    let (proxy, _mirror) = open(&format!("{SPOKEN}trusted_proxies: [192.0.2.0/24]\n")).await;
     let headers = "x-forwarded-for: 6.6.6.6, 198.51.100.7, 192.0.2.9\r\n";
     for header in [line("192.0.2.7"), binary_for("192.0.2.7:1")] {
-        let mut proxy = greeted(&door, &header).await;
-        assert_eq!(id(&mut proxy, headers).await, "198.51.100.7");
-        let seen = proxy.ask("GET", "/search", headers).await.mirrored().await;
+        let mut trusted = greeted(&proxy, &header).await;
+        assert_eq!(id(&mut trusted, headers).await, "198.51.100.7");
+        let seen = trusted.ask("GET", "/search", headers).await.mirrored().await;
         assert_eq!(
             seen.all("x-forwarded-for"),
             ["6.6.6.6, 198.51.100.7, 192.0.2.9, 192.0.2.7"]
         );
-        let mut stranger = greeted(&door, &line("203.0.113.1")).await;
+        let mut stranger = greeted(&proxy, &line("203.0.113.1")).await;
         assert_eq!(id(&mut stranger, headers).await, "203.0.113.1");
     }
     // The balancer isn't a proxy that is trusted with headers by being listed.
-    let mut balancer = greeted(&door, &binary(0x20, 0, b"")).await;
+    let mut balancer = greeted(&proxy, &binary(0x20, 0, b"")).await;
     assert_eq!(id(&mut balancer, headers).await, "127.0.0.1");
 }
 
 #[tokio::test]
 async fn from_others_such_a_header_is_no_http() {
-    let (door, _mirror) = open(SPOKEN).await;
+    let (proxy, _mirror) = open(SPOKEN).await;
     for header in [line("192.0.2.7"), binary_for("192.0.2.7:4711")] {
-        let mut stranger = Client::connect_from(2, door.address).await;
+        let mut stranger = Client::connect_from(2, proxy.address).await;
         stranger.send(&header).await;
         stranger.request("GET", "/me", "").await;
         stranger.answer().await.assert_refused(400, "bad_request");
         // And a second one is none either.
-        let mut twice = greeted(&door, &header).await;
+        let mut twice = greeted(&proxy, &header).await;
         twice.send(&header).await;
         twice.request("GET", "/me", "").await;
         twice.answer().await.assert_refused(400, "bad_request");
     }
-    let mut stranger = Client::connect_from(2, door.address).await;
+    let mut stranger = Client::connect_from(2, proxy.address).await;
     assert_eq!(id(&mut stranger, "").await, "127.0.0.2");
 }
 
 /// Half a header would hold a connection's place for ever.
 #[tokio::test]
 async fn a_client_silent_within_a_header_is_closed() {
-    let (door, _mirror) = open(&format!("{SPOKEN}connections: {{ head_timeout: 1s }}\n")).await;
+    let (proxy, _mirror) = open(&format!("{SPOKEN}connections: {{ head_timeout: 1s }}\n")).await;
     let header = binary_for("192.0.2.7:4711");
     let mut silent = Vec::new();
     for half in [
@@ -334,10 +334,10 @@ async fn a_client_silent_within_a_header_is_closed() {
         &header[..14],
         &header[..20],
     ] {
-        silent.push(greeted(&door, half).await);
+        silent.push(greeted(&proxy, half).await);
     }
     for _ in 0..4 {
-        let mut other = greeted(&door, &header).await;
+        let mut other = greeted(&proxy, &header).await;
         assert_eq!(id(&mut other, "").await, "192.0.2.7");
     }
     for mut client in silent {
@@ -347,13 +347,13 @@ async fn a_client_silent_within_a_header_is_closed() {
 
 #[tokio::test]
 async fn a_header_and_its_requests_may_be_cut_anywhere() {
-    let (door, _mirror) = open(SPOKEN).await;
+    let (proxy, _mirror) = open(SPOKEN).await;
     for header in [line("192.0.2.7"), binary_for("192.0.2.7:4711")] {
         let request = b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n";
         let whole = [&header[..], request].concat();
-        let mut at_once = greeted(&door, &whole).await;
+        let mut at_once = greeted(&proxy, &whole).await;
         assert_eq!(at_once.answer().await.json()["id"], "192.0.2.7");
-        let mut bit_by_bit = greeted(&door, b"").await;
+        let mut bit_by_bit = greeted(&proxy, b"").await;
         bit_by_bit.stream.set_nodelay(true).expect("it is open");
         for byte in &whole {
             bit_by_bit.send([*byte]).await;
@@ -362,10 +362,10 @@ async fn a_header_and_its_requests_may_be_cut_anywhere() {
         assert_eq!(bit_by_bit.answer().await.json()["id"], "192.0.2.7");
         assert_eq!(id(&mut bit_by_bit, "").await, "192.0.2.7", "and so it stays");
         for cut in [1, header.len() - 1, header.len(), header.len() + 1] {
-            let mut client = greeted(&door, &whole[..cut]).await;
+            let mut client = greeted(&proxy, &whole[..cut]).await;
             // So that the door has most likely read the one before the other comes.
             assert_eq!(
-                id(&mut Client::connect_from(2, door.address).await, "").await,
+                id(&mut Client::connect_from(2, proxy.address).await, "").await,
                 "127.0.0.2"
             );
             client.send(&whole[cut..]).await;
@@ -376,8 +376,8 @@ async fn a_header_and_its_requests_may_be_cut_anywhere() {
 
 #[tokio::test]
 async fn pipelined_requests_and_uploads_come_whole_behind_a_header() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], SPOKEN));
+    let server = Worker::start().await;
+    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], SPOKEN));
     let body: Vec<u8> = (0..300_000_u32).map(|number| (number % 251) as u8).collect();
     let mut bytes = line("192.0.2.7");
     for _ in 0..3 {
@@ -389,12 +389,12 @@ async fn pipelined_requests_and_uploads_come_whole_behind_a_header() {
     );
     bytes.extend_from_slice(&body);
     bytes.extend_from_slice(b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n");
-    let (mut client, mut sending) = Client::connect(door.address).await.into_halves();
+    let (mut client, mut sending) = Client::connect(proxy.address).await.into_halves();
     let sender = tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut sending, &bytes).await });
     for _ in 0..3 {
         assert_eq!(client.answer().await.json()["id"], "192.0.2.7");
     }
-    let mut arrived: Arrived = worker.request().await;
+    let mut arrived: Arrived = server.request().await;
     assert_eq!(arrived.head.all("x-forwarded-for"), ["192.0.2.7"]);
     assert_eq!(arrived.body().await, body);
     arrived.answer("{}").await;
@@ -405,7 +405,7 @@ async fn pipelined_requests_and_uploads_come_whole_behind_a_header() {
 
 #[tokio::test]
 async fn what_is_no_header_is_closed_without_an_answer() {
-    let (door, _mirror) = open(SPOKEN).await;
+    let (proxy, _mirror) = open(SPOKEN).await;
     let request = b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n";
     let mut over_long = binary(
         0x21,
@@ -429,21 +429,21 @@ async fn what_is_no_header_is_closed_without_an_answer() {
         over_long,
     ] {
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         // The door may close before it has all.
         let _gone = tokio::io::AsyncWriteExt::write_all(&mut client.stream, &bytes).await;
         let said = client.read_some().await.unwrap_or_default();
         assert_eq!(said, b"", "{shown:?}");
     }
-    let mut sane = greeted(&door, &line("192.0.2.7")).await;
+    let mut sane = greeted(&proxy, &line("192.0.2.7")).await;
     assert_eq!(id(&mut sane, "").await, "192.0.2.7");
 }
 
 #[tokio::test]
 async fn a_limit_counts_whom_the_balancer_names() {
     let limits = "limits: [ { name: http, per: network, limit: 2, window: 60s, kind: fixed } ]\nblocked_networks: [203.0.113.0/24]\n";
-    let (door, _mirror) = open(&format!("{SPOKEN}{limits}")).await;
-    let ask = async |header: Vec<u8>| -> Answer { greeted(&door, &header).await.ask("GET", "/image/1", FORGED).await };
+    let (proxy, _mirror) = open(&format!("{SPOKEN}{limits}")).await;
+    let ask = async |header: Vec<u8>| -> Answer { greeted(&proxy, &header).await.ask("GET", "/image/1", FORGED).await };
     assert_eq!(ask(line("192.0.2.7")).await.status(), 200);
     assert_eq!(ask(binary_for("192.0.2.7:1")).await.status(), 200);
     ask(line("192.0.2.7")).await.assert_refused(429, "rate_limited");
@@ -454,33 +454,33 @@ async fn a_limit_counts_whom_the_balancer_names() {
 
 #[tokio::test]
 async fn a_hang_up_behind_a_header_is_noticed_while_one_waits() {
-    let worker = Worker::start().await;
-    let door = Plan {
+    let server = Worker::start().await;
+    let proxy = Plan {
         cores: 1,
-        servers: &[(worker.address, 1)],
+        servers: &[(server.address, 1)],
         more: "drain_timeout: 100ms\nproxy_protocol: [127.0.0.1]",
         ..Plan::default()
     }
     .open();
-    let mut first = greeted(&door, &line("192.0.2.7")).await;
+    let mut first = greeted(&proxy, &line("192.0.2.7")).await;
     first.search("p5").await;
-    door.house_until(0, 1).await;
+    proxy.house_until(0, 1).await;
     for header in [line("192.0.2.8"), binary_for("192.0.2.8:1")] {
         let request = "GET /search HTTP/1.1\r\nhost: door.example\r\nx-api-key: p5\r\n\r\n";
         for pipelined in [1, 2] {
             for with_reset in [false, true] {
                 let bytes = [&header[..], request.repeat(pipelined).as_bytes()].concat();
-                let client = greeted(&door, &bytes).await;
-                door.house_until(1, 1).await;
+                let client = greeted(&proxy, &bytes).await;
+                proxy.house_until(1, 1).await;
                 if with_reset {
                     client.reset()
                 } else {
                     drop(client)
                 }
-                door.house_until(0, 1).await;
+                proxy.house_until(0, 1).await;
             }
         }
     }
-    worker.request().await.answer("{}").await;
+    server.request().await.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
 }

@@ -9,15 +9,15 @@ use crate::support::{Client, Door, Worker, seven_tiers, soon};
 /// the deadline was looked at only when they read; and then the worker was rested for having been slow.
 #[tokio::test]
 async fn slow_readers_are_cut_off_at_the_write_timeout() {
-    let worker = Worker::start().await;
-    let yaml = seven_tiers(8, &[(worker.address, 1)], "connections: { unmetered_max: 4 }");
-    let door = Door::open(&yaml.replace("timeout: 20s", "timeout: 1s"));
+    let server = Worker::start().await;
+    let yaml = seven_tiers(8, &[(server.address, 1)], "connections: { unmetered_max: 4 }");
+    let proxy = Door::open(&yaml.replace("timeout: 20s", "timeout: 1s"));
     let mut readers = Vec::new();
     let mut answers = Vec::new();
     for _ in 0..4 {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         client.request("GET", "/image/large.jpg", "").await;
-        let mut arrived = worker.request().await;
+        let mut arrived = server.request().await;
         arrived
             .write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n")
             .await;
@@ -36,11 +36,11 @@ async fn slow_readers_are_cut_off_at_the_write_timeout() {
     for answer in answers {
         soon("the door hangs up on the worker", answer).await.expect("no panic");
     }
-    let mut other = Client::connect(door.address).await;
+    let mut other = Client::connect(proxy.address).await;
     other.request("GET", "/image/small.jpg", "").await;
-    worker.request().await.answer("x").await;
+    server.request().await.answer("x").await;
     assert_eq!(other.answer().await.status(), 200);
-    assert_eq!(door.metric(r#"tiergate_slots{upstream="search"}"#).await, 1.0);
+    assert_eq!(proxy.metric(r#"tiergate_slots{upstream="search"}"#).await, 1.0);
 }
 
 /// A worker that answered an upload early, and neither read the rest nor closed: its connection was kept, and the next
@@ -62,10 +62,10 @@ async fn a_connection_with_an_unfinished_request_is_not_waited_for() {
 
 /// Whether a search that follows an upload of that length, answered early and not read, was sent on the same connection.
 async fn is_behind_an_unread_upload(length: usize) -> bool {
-    let worker = Worker::start().await;
-    let yaml = seven_tiers(8, &[(worker.address, 1)], "");
-    let door = Door::open(&yaml.replace("timeout: 20s", "timeout: 500ms"));
-    let mut client = Client::connect(door.address).await;
+    let server = Worker::start().await;
+    let yaml = seven_tiers(8, &[(server.address, 1)], "");
+    let proxy = Door::open(&yaml.replace("timeout: 20s", "timeout: 500ms"));
+    let mut client = Client::connect(proxy.address).await;
     client
         .request("POST", "/search", &format!("content-length: {length}\r\n"))
         .await;
@@ -75,7 +75,7 @@ async fn is_behind_an_unread_upload(length: usize) -> bool {
         let _ = tokio::io::AsyncWriteExt::write_all(&mut sending, &vec![0; length]).await;
         sending
     });
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     // As much as fits is under way before the answer.
     #[allow(clippy::disallowed_methods, reason = "nobody tells when buffers are full")]
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -85,10 +85,10 @@ async fn is_behind_an_unread_upload(length: usize) -> bool {
         .await
         .expect("an answer");
     assert!(answer.starts_with(b"HTTP/1.1 200"));
-    let mut next = Client::connect_from(2, door.address).await;
+    let mut next = Client::connect_from(2, proxy.address).await;
     next.search("").await;
     let behind = tokio::select! {
-        mut arrived = worker.request() => {
+        mut arrived = server.request() => {
             arrived.answer("{}").await;
             assert_eq!(next.answer().await.status(), 200);
             false
@@ -98,7 +98,7 @@ async fn is_behind_an_unread_upload(length: usize) -> bool {
             true
         }
     };
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
     upload.abort();
     behind
 }
@@ -106,12 +106,12 @@ async fn is_behind_an_unread_upload(length: usize) -> bool {
 /// hyper's client sends no body of unknown length with a GET unless it is told to: the worker got none.
 #[tokio::test]
 async fn a_get_with_a_body_keeps_it() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(8, &[(worker.address, 1)], ""));
-    let mut client = Client::connect(door.address).await;
+    let server = Worker::start().await;
+    let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
+    let mut client = Client::connect(proxy.address).await;
     client.request("GET", "/search", "transfer-encoding: chunked\r\n").await;
     client.send("4\r\nabcd\r\n0\r\n\r\n").await;
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     assert_eq!(arrived.body().await, b"abcd");
     arrived.answer("{}").await;
     assert_eq!(client.answer().await.status(), 200);
@@ -120,11 +120,11 @@ async fn a_get_with_a_body_keeps_it() {
 /// Every core took a place before it had a connection, so with fewer places than cores some connections were never served.
 #[tokio::test]
 async fn fewer_connections_than_cores_are_served_all_the_same() {
-    let worker = Worker::start().await;
-    let yaml = seven_tiers(8, &[(worker.address, 1)], "connections: { max: 1 }");
-    let door = Door::open(&yaml.replace("cores: 2", "cores: 4"));
+    let server = Worker::start().await;
+    let yaml = seven_tiers(8, &[(server.address, 1)], "connections: { max: 1 }");
+    let proxy = Door::open(&yaml.replace("cores: 2", "cores: 4"));
     for _ in 0..16 {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         client.request("GET", "/me", "connection: close\r\n").await;
         assert_eq!(client.answer().await.status(), 200);
         client.until_closed().await;
@@ -134,12 +134,12 @@ async fn fewer_connections_than_cores_are_served_all_the_same() {
 /// However small the pieces of a body, it goes on as it came.
 #[tokio::test]
 async fn a_body_in_tiny_pieces_arrives_whole() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ""));
-    let mut first = Client::connect(door.address).await;
+    let server = Worker::start().await;
+    let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ""));
+    let mut first = Client::connect(proxy.address).await;
     first.search("key-100").await;
-    let mut running = worker.request().await;
-    let mut client = Client::connect_from(2, door.address).await;
+    let mut running = server.request().await;
+    let mut client = Client::connect_from(2, proxy.address).await;
     client
         .request("POST", "/search", "transfer-encoding: chunked\r\n")
         .await;
@@ -152,46 +152,47 @@ async fn a_body_in_tiny_pieces_arrives_whole() {
     }
     pieces.extend_from_slice(b"0\r\n\r\n");
     client.send(pieces).await;
-    door.queue_until("it asks for the slot", |page| page["waiting"][0]["state"] == "waiting")
+    proxy
+        .queue_until("it asks for the slot", |page| page["waiting"][0]["state"] == "waiting")
         .await;
     running.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);
-    let mut arrived = Box::pin(next_request(&worker, running)).await;
+    let mut arrived = Box::pin(next_request(&server, running)).await;
     assert_eq!(arrived.body().await, sent);
     arrived.answer("{}").await;
     assert_eq!(client.answer().await.status(), 200);
 }
 
 /// The next request, on the kept connection or on a new one.
-async fn next_request(worker: &Worker, kept: crate::support::Arrived) -> crate::support::Arrived {
+async fn next_request(server: &Worker, kept: crate::support::Arrived) -> crate::support::Arrived {
     tokio::select! {
         arrived = crate::support::Arrived::on(kept.stream) => arrived,
-        arrived = worker.request() => arrived,
+        arrived = server.request() => arrived,
     }
 }
 
 /// Cores share their address, and so a second door could have shared it too, with a queue of its own.
 #[tokio::test]
 async fn a_second_door_on_the_same_address_is_told_so() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ""));
-    let yaml = with_listen(&seven_tiers(1, &[(worker.address, 1)], ""), door.address);
+    let server = Worker::start().await;
+    let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ""));
+    let yaml = with_listen(&seven_tiers(1, &[(server.address, 1)], ""), proxy.address);
     let config = tiergate::config::Config::parse("tiers.yaml", yaml.as_bytes()).expect("it is fine");
     let error = tiergate::server::bind(&config)
         .expect_err("the address is taken")
         .to_string();
-    assert!(error.contains(&door.address.to_string()), "{error}");
+    assert!(error.contains(&proxy.address.to_string()), "{error}");
 }
 
 /// The pace is for those for whom a slot waits. An upload that is not metered held none, and met a 408 all the same.
 #[tokio::test]
 async fn a_slow_upload_without_a_slot_is_let_be() {
-    let worker = Worker::start().await;
-    let door = Door::open(&seven_tiers(1, &[(worker.address, 1)], ""));
-    let mut client = Client::connect(door.address).await;
+    let server = Worker::start().await;
+    let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ""));
+    let mut client = Client::connect(proxy.address).await;
     client.request("POST", "/image/new.jpg", "content-length: 4\r\n").await;
     client.send("ab").await;
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     #[allow(clippy::disallowed_methods, reason = "longer than the pace would have let it")]
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     client.send("cd").await;

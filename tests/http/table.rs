@@ -13,25 +13,25 @@ const TABLE: [(&[u8], &[u8]); 6] = [
 ];
 
 /// A door whose one worker is busy, and the clients that have its seats, in the order in which they came.
-async fn hall(worker: &Worker, seated: &[u8]) -> (Door, Client, Vec<(u8, Client)>) {
-    let door = Plan {
+async fn filled(server: &Worker, queued: &[u8]) -> (Door, Client, Vec<(u8, Client)>) {
+    let proxy = Plan {
         cores: 1,
-        servers: &[(worker.address, 1)],
+        servers: &[(server.address, 1)],
         ..Plan::default()
     }
     .open();
-    let running = seat(&door, 3).await;
-    door.house_until(0, 1).await;
+    let running = enqueue(&proxy, 3).await;
+    proxy.house_until(0, 1).await;
     let mut clients = Vec::new();
-    for priority in seated {
-        clients.push((*priority, seat(&door, *priority).await));
-        door.house_until(clients.len(), 1).await;
+    for priority in queued {
+        clients.push((*priority, enqueue(&proxy, *priority).await));
+        proxy.house_until(clients.len(), 1).await;
     }
-    (door, running, clients)
+    (proxy, running, clients)
 }
 
-async fn seat(door: &Door, priority: u8) -> Client {
-    let mut client = Client::connect(door.address).await;
+async fn enqueue(proxy: &Door, priority: u8) -> Client {
+    let mut client = Client::connect(proxy.address).await;
     client.search(&format!("p{priority}")).await;
     client
 }
@@ -44,20 +44,20 @@ fn is_refused(answer: &Answer, reason: &str) {
 
 #[tokio::test]
 async fn the_table_row_by_row() {
-    let worker = Worker::start().await;
-    for (seated, let_in) in TABLE {
+    let server = Worker::start().await;
+    for (queued, let_in) in TABLE {
         for probe in [0, 2, 5, 6] {
-            let (door, _running, mut clients) = hall(&worker, seated).await;
-            let mut newcomer = seat(&door, probe).await;
+            let (proxy, _running, mut clients) = filled(&server, queued).await;
+            let mut newcomer = enqueue(&proxy, probe).await;
             if !let_in.contains(&probe) {
                 is_refused(&newcomer.answer().await, "queue_full");
-                door.house_until(seated.len(), 1).await;
-            } else if seated.len() < 8 {
-                door.house_until(seated.len() + 1, 1).await;
+                proxy.house_until(queued.len(), 1).await;
+            } else if queued.len() < 8 {
+                proxy.house_until(queued.len() + 1, 1).await;
             } else {
-                let lowest = *seated.iter().min().expect("the hall is full");
-                assert_eq!(displaced(&mut clients).await, lowest, "{seated:?} {probe}");
-                door.house_until(8, 1).await;
+                let lowest = *queued.iter().min().expect("the hall is full");
+                assert_eq!(displaced(&mut clients).await, lowest, "{queued:?} {probe}");
+                proxy.house_until(8, 1).await;
             }
         }
     }
@@ -74,23 +74,24 @@ async fn displaced(clients: &mut [(u8, Client)]) -> u8 {
 
 #[tokio::test]
 async fn the_newest_of_the_lowest_priority_goes_first() {
-    let worker = Worker::start().await;
-    let (door, mut running, mut clients) = hall(&worker, &[2, 0, 5, 0, 2, 0, 5, 5]).await;
+    let server = Worker::start().await;
+    let (proxy, mut running, mut clients) = filled(&server, &[2, 0, 5, 0, 2, 0, 5, 5]).await;
     let mut newcomers = Vec::new();
     for out in [5, 3, 1, 4, 0] {
-        newcomers.push(seat(&door, 6).await);
+        newcomers.push(enqueue(&proxy, 6).await);
         is_refused(&clients[out].1.answer().await, "displaced");
     }
-    let mut refused = seat(&door, 5).await;
+    let mut refused = enqueue(&proxy, 5).await;
     is_refused(&refused.answer().await, "queue_full");
     assert_eq!(
-        door.metric(r#"tiergate_jobs_total{tier="p0",outcome="displaced"}"#)
+        proxy
+            .metric(r#"tiergate_jobs_total{tier="p0",outcome="displaced"}"#)
             .await,
         3.0
     );
 
     // Those who are left are served by priority, and then as they came.
-    let mut arrived = worker.request().await;
+    let mut arrived = server.request().await;
     arrived.answer("").await;
     assert_eq!(running.answer().await.status(), 200);
     for newcomer in &mut newcomers {
@@ -104,5 +105,5 @@ async fn the_newest_of_the_lowest_priority_goes_first() {
         arrived.answer("").await;
         assert_eq!(soon("its turn", clients[left].1.answer()).await.status(), 200);
     }
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
 }

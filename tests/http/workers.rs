@@ -18,20 +18,20 @@ fn before(servers: &[(SocketAddr, u32)], upstream: &str) -> Door {
     .open()
 }
 
-async fn searching(door: &Door) -> Client {
-    let mut client = Client::connect(door.address).await;
+async fn searching(proxy: &Door) -> Client {
+    let mut client = Client::connect(proxy.address).await;
     client.search("p5").await;
     client
 }
 
 /// A following search works, so nothing is left over of those before.
-async fn is_well(door: &Door, worker: &Worker) {
-    door.house_until(0, 0).await;
-    let mut client = searching(door).await;
-    let mut arrived = worker.request().await;
+async fn is_well(proxy: &Door, server: &Worker) {
+    proxy.house_until(0, 0).await;
+    let mut client = searching(proxy).await;
+    let mut arrived = server.request().await;
     arrived.answer("well").await;
     assert_eq!(client.answer().await.text(), "well");
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
 }
 
 /// A worker that is not there: nobody else gets its address. Once another test's door had got it, and answered an upload with 401.
@@ -55,19 +55,19 @@ impl Dead {
     }
 }
 
-async fn slots(door: &Door) -> u64 {
-    door.queue().await["pools"][0]["slots"].as_u64().expect("a number")
+async fn slots(proxy: &Door) -> u64 {
+    proxy.queue().await["pools"][0]["slots"].as_u64().expect("a number")
 }
 
 #[tokio::test]
 async fn the_least_busy_server_goes_first_within_its_slots() {
     let (one, two) = (Worker::start().await, Worker::start().await);
-    let door = before(&[(one.address, 1), (two.address, 3)], "timeout: 20s");
+    let proxy = before(&[(one.address, 1), (two.address, 3)], "timeout: 20s");
     let mut clients = Vec::new();
     for _ in 0..6 {
-        clients.push(searching(&door).await);
+        clients.push(searching(&proxy).await);
         let (waiting, running) = (clients.len().saturating_sub(4), clients.len().min(4));
-        door.house_until(waiting, running).await;
+        proxy.house_until(waiting, running).await;
     }
     let mut at_one = one.request().await;
     let mut at_two = [two.request().await, two.request().await, two.request().await];
@@ -83,17 +83,17 @@ async fn the_least_busy_server_goes_first_within_its_slots() {
     for client in &mut clients {
         assert_eq!(client.answer().await.status(), 200);
     }
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn a_refused_connection_is_retried_once_elsewhere() {
-    let worker = Worker::start().await;
+    let server = Worker::start().await;
     let dead = Dead::new();
-    let door = before(&[(dead.address(), 4), (worker.address, 1)], "timeout: 20s");
-    let mut client = searching(&door).await;
-    let mut arrived = worker.request().await;
-    assert_eq!(slots(&door).await, 1, "a dead server's slots don't count");
+    let proxy = before(&[(dead.address(), 4), (server.address, 1)], "timeout: 20s");
+    let mut client = searching(&proxy).await;
+    let mut arrived = server.request().await;
+    assert_eq!(slots(&proxy).await, 1, "a dead server's slots don't count");
     arrived.answer("").await;
     assert_eq!(client.answer().await.status(), 200);
     let mut stream = arrived.stream;
@@ -104,79 +104,79 @@ async fn a_refused_connection_is_retried_once_elsewhere() {
         assert_eq!(client.answer().await.status(), 200);
         stream = arrived.stream;
     }
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn a_single_dead_server_is_502_until_it_is_back() {
     let dead = Dead::new();
-    let door = before(&[(dead.address(), 1)], "timeout: 20s");
-    let answer = searching(&door).await.answer().await;
+    let proxy = before(&[(dead.address(), 1)], "timeout: 20s");
+    let answer = searching(&proxy).await.answer().await;
     assert_eq!(
         (answer.status(), answer.reason().as_str()),
         (502, "upstream_unreachable")
     );
-    door.house_until(0, 0).await;
-    assert_eq!(slots(&door).await, 0);
+    proxy.house_until(0, 0).await;
+    assert_eq!(slots(&proxy).await, 0);
     // Who comes now waits for it, and is served when it is back.
-    let mut waiting = searching(&door).await;
-    door.house_until(1, 0).await;
-    let worker = dead.revived();
-    drop(worker.connection().await); // the door asks whether it is back
-    let mut arrived = worker.request().await;
+    let mut waiting = searching(&proxy).await;
+    proxy.house_until(1, 0).await;
+    let server = dead.revived();
+    drop(server.connection().await); // the door asks whether it is back
+    let mut arrived = server.request().await;
     arrived.answer("back").await;
     assert_eq!(waiting.answer().await.text(), "back");
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
 }
 
 /// The bug: a server that bad probes had rested was rested a second time as soon as it was back, since the word of the
 /// first rest still lay there unheard.
 #[tokio::test]
 async fn a_server_that_is_well_again_is_used_after_one_good_probe() {
-    let worker = Worker::start().await;
-    let door = before(
-        &[(worker.address, 1)],
+    let server = Worker::start().await;
+    let proxy = before(
+        &[(server.address, 1)],
         "timeout: 20s, health: { path: /health, every: 20ms }",
     );
     for _ in 0..3 {
-        let mut probe = worker.request().await;
+        let mut probe = server.request().await;
         assert_eq!(probe.head.line, "GET /health HTTP/1.1");
         probe.answer_with("500 Internal Server Error", "", "").await;
     }
     let is = |slots: u64| move |page: &serde_json::Value| page["pools"][0]["slots"] == slots;
-    door.queue_until("the server rests", is(0)).await;
-    worker.request().await.answer("").await;
+    proxy.queue_until("the server rests", is(0)).await;
+    server.request().await.answer("").await;
     // Nobody answers a second probe, so the first one must do.
-    door.queue_until("the server is used", is(1)).await;
+    proxy.queue_until("the server is used", is(1)).await;
 }
 
 /// The bug: a worker that closed the connection right after its answer was taken, now and then, for one that had not
 /// answered.
 #[tokio::test]
 async fn a_probe_may_be_the_last_on_its_connection() {
-    let worker = Worker::start().await;
-    let door = before(
-        &[(worker.address, 1)],
+    let server = Worker::start().await;
+    let proxy = before(
+        &[(server.address, 1)],
         "timeout: 20s, health: { path: /health, every: 1ms }",
     );
     for _ in 0..100 {
-        worker
+        server
             .request()
             .await
             .answer_with("200 OK", "connection: close\r\n", "")
             .await;
     }
-    assert_eq!(slots(&door).await, 1);
+    assert_eq!(slots(&proxy).await, 1);
 }
 
 #[tokio::test]
 async fn a_worker_that_closes_idle_connections_is_no_clients_affair() {
-    let worker = Worker::start().await;
-    let door = before(&[(worker.address, 1)], "timeout: 20s");
-    let mut client = Client::connect(door.address).await;
+    let server = Worker::start().await;
+    let proxy = before(&[(server.address, 1)], "timeout: 20s");
+    let mut client = Client::connect(proxy.address).await;
     for round in 0..300 {
         client.search("p5").await;
-        let mut arrived = worker.request().await;
+        let mut arrived = server.request().await;
         arrived.answer("").await;
         // Sometimes the connection is closed before the client has its answer, sometimes after.
         if round % 2 == 0 {
@@ -193,10 +193,10 @@ async fn a_worker_that_closes_idle_connections_is_no_clients_affair() {
 async fn a_worker_that_breaks_off_before_its_head_is_complete_is_502() {
     for head in ["", "HTTP/1.1 200 OK\r\nconte"] {
         for with_reset in [false, true] {
-            let worker = Worker::start().await;
-            let door = before(&[(worker.address, 1)], "timeout: 20s");
-            let mut client = searching(&door).await;
-            let mut arrived = worker.request().await;
+            let server = Worker::start().await;
+            let proxy = before(&[(server.address, 1)], "timeout: 20s");
+            let mut client = searching(&proxy).await;
+            let mut arrived = server.request().await;
             arrived.write(head.as_bytes()).await;
             if with_reset {
                 reset(arrived.stream);
@@ -205,9 +205,9 @@ async fn a_worker_that_breaks_off_before_its_head_is_complete_is_502() {
             }
             let answer = client.answer().await;
             assert_eq!((answer.status(), answer.reason().as_str()), (502, "upstream_failed"));
-            is_well(&door, &worker).await;
+            is_well(&proxy, &server).await;
             assert_eq!(
-                door.metric(r#"tiergate_jobs_total{tier="p5",outcome="failed"}"#).await,
+                proxy.metric(r#"tiergate_jobs_total{tier="p5",outcome="failed"}"#).await,
                 1.0
             );
         }
@@ -217,10 +217,10 @@ async fn a_worker_that_breaks_off_before_its_head_is_complete_is_502() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_breaks_off_at_the_client_too() {
     for framing in ["content-length: 100", "transfer-encoding: chunked"] {
-        let worker = Worker::start().await;
-        let door = before(&[(worker.address, 1)], "timeout: 20s");
-        let mut client = searching(&door).await;
-        let mut arrived = worker.request().await;
+        let server = Worker::start().await;
+        let proxy = before(&[(server.address, 1)], "timeout: 20s");
+        let mut client = searching(&proxy).await;
+        let mut arrived = server.request().await;
         arrived
             .write(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n").as_bytes())
             .await;
@@ -235,7 +235,7 @@ async fn an_answer_that_breaks_off_breaks_off_at_the_client_too() {
             got.extend(more);
         }
         assert_eq!(got, b"5\r\nhello\r\n", "the end of {framing}");
-        is_well(&door, &worker).await;
+        is_well(&proxy, &server).await;
     }
 }
 
@@ -244,12 +244,12 @@ async fn an_answer_that_breaks_off_breaks_off_at_the_client_too() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_at_once_is_not_a_short_one() {
     for framing in ["content-length: 100", "transfer-encoding: chunked"] {
-        let worker = Worker::start().await;
-        let door = before(&[(worker.address, 1)], "timeout: 20s");
+        let server = Worker::start().await;
+        let proxy = before(&[(server.address, 1)], "timeout: 20s");
         for _ in 0..50 {
-            is_well(&door, &worker).await;
-            let mut client = searching(&door).await;
-            let mut arrived = worker.request().await;
+            is_well(&proxy, &server).await;
+            let mut client = searching(&proxy).await;
+            let mut arrived = server.request().await;
             arrived
                 .write(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n").as_bytes())
                 .await;
@@ -259,10 +259,10 @@ async fn an_answer_that_breaks_off_at_once_is_not_a_short_one() {
                 answer.is_err() || answer.is_ok_and(|answer| answer.status() == 502),
                 "{framing}"
             );
-            door.house_until(0, 0).await;
+            proxy.house_until(0, 0).await;
         }
         assert_eq!(
-            door.metric(r#"tiergate_jobs_total{tier="p5",outcome="failed"}"#).await,
+            proxy.metric(r#"tiergate_jobs_total{tier="p5",outcome="failed"}"#).await,
             50.0
         );
     }
@@ -271,28 +271,28 @@ async fn an_answer_that_breaks_off_at_once_is_not_a_short_one() {
 #[tokio::test]
 async fn a_worker_that_takes_too_long_is_504() {
     for upstream in ["timeout: 200ms", "timeout: 20s, first_byte_timeout: 200ms"] {
-        let worker = Worker::start().await;
-        let door = before(&[(worker.address, 1)], upstream);
-        let mut client = searching(&door).await;
-        let mut arrived = worker.request().await;
+        let server = Worker::start().await;
+        let proxy = before(&[(server.address, 1)], upstream);
+        let mut client = searching(&proxy).await;
+        let mut arrived = server.request().await;
         let answer = client.answer().await;
         assert_eq!((answer.status(), answer.reason().as_str()), (504, "upstream_timeout"));
         let read = soon("the connection's end", arrived.stream.read(&mut [0])).await;
         assert!(matches!(read, Ok(0) | Err(_)), "the worker's connection is closed");
-        is_well(&door, &worker).await;
+        is_well(&proxy, &server).await;
     }
 }
 
 #[tokio::test]
 async fn an_answer_that_takes_too_long_breaks_off() {
-    let worker = Worker::start().await;
-    let door = before(&[(worker.address, 1)], "timeout: 200ms");
-    let mut client = searching(&door).await;
-    let mut arrived = worker.request().await;
+    let server = Worker::start().await;
+    let proxy = before(&[(server.address, 1)], "timeout: 200ms");
+    let mut client = searching(&proxy).await;
+    let mut arrived = server.request().await;
     arrived.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n1").await;
     assert_eq!(client.answer_head().await.status(), 200);
     client.until_closed().await;
-    is_well(&door, &worker).await;
+    is_well(&proxy, &server).await;
 }
 
 #[tokio::test]
@@ -308,62 +308,62 @@ async fn a_server_that_takes_no_connection_can_not_be_reached() {
         .as_socket()
         .expect("it is of IP");
     let _fill = Client::connect(address).await;
-    let door = before(&[(address, 1)], "connect_timeout: 200ms, timeout: 20s");
-    let answer = searching(&door).await.answer().await;
+    let proxy = before(&[(address, 1)], "connect_timeout: 200ms, timeout: 20s");
+    let answer = searching(&proxy).await.answer().await;
     assert_eq!(
         (answer.status(), answer.reason().as_str()),
         (502, "upstream_unreachable")
     );
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
 }
 
 /// The bug: an answer that its client did not read in time was held against the worker. Three such clients, and the
 /// server's slots were taken away from everybody.
 #[tokio::test]
 async fn a_client_that_does_not_read_is_not_the_workers_fault() {
-    let worker = Worker::start().await;
-    let door = before(&[(worker.address, 1)], "timeout: 300ms");
+    let server = Worker::start().await;
+    let proxy = before(&[(server.address, 1)], "timeout: 300ms");
     for _ in 0..3 {
-        let client = searching(&door).await;
-        let arrived = worker.request().await;
-        door.house_until(0, 1).await;
-        let (_, mut to_door) = arrived.stream.into_split();
+        let client = searching(&proxy).await;
+        let arrived = server.request().await;
+        proxy.house_until(0, 1).await;
+        let (_, mut to_proxy) = arrived.stream.into_split();
         let endless = tokio::spawn(async move {
             use tokio::io::AsyncWriteExt;
             let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n";
-            to_door.write_all(head).await.expect("the door reads");
-            while to_door.write_all(&[b'x'; 65536]).await.is_ok() {}
+            to_proxy.write_all(head).await.expect("the door reads");
+            while to_proxy.write_all(&[b'x'; 65536]).await.is_ok() {}
         });
-        door.house_until(0, 0).await;
+        proxy.house_until(0, 0).await;
         endless.await.expect("the door closes the connection");
         drop(client);
     }
-    is_well(&door, &worker).await;
-    assert_eq!(slots(&door).await, 1);
+    is_well(&proxy, &server).await;
+    assert_eq!(slots(&proxy).await, 1);
 }
 
 /// The bug: a worker that took nothing of a body for so long that the time was over was taken for a client that sent
 /// nothing, which was told 408.
 #[tokio::test]
 async fn a_worker_that_does_not_take_the_body_is_504_and_not_408() {
-    let worker = Worker::start().await;
-    let door = before(&[(worker.address, 1)], "timeout: 500ms");
-    let mut client = Client::connect(door.address).await;
+    let server = Worker::start().await;
+    let proxy = before(&[(server.address, 1)], "timeout: 500ms");
+    let mut client = Client::connect(proxy.address).await;
     client.upload("p5", 20 << 20).await;
-    let (mut from_door, mut to_door) = client.stream.into_split();
+    let (mut from_proxy, mut to_proxy) = client.stream.into_split();
     let sending = tokio::spawn(async move {
         use tokio::io::AsyncWriteExt;
-        to_door.write_all(&vec![0; 20 << 20]).await
+        to_proxy.write_all(&vec![0; 20 << 20]).await
     });
-    let _arrived = worker.request().await;
+    let _arrived = server.request().await;
     let mut answer = vec![0; 4096];
-    let read = soon("an answer", from_door.read(&mut answer))
+    let read = soon("an answer", from_proxy.read(&mut answer))
         .await
         .expect("an answer, not a reset");
     let text = String::from_utf8_lossy(&answer[..read]);
     assert!(text.starts_with("HTTP/1.1 504 "), "{text}");
     sending.abort();
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
 }
 
 /// The bug: the refusal of a request that was already on its way to a worker was written into a connection that was then
@@ -372,8 +372,8 @@ async fn a_worker_that_does_not_take_the_body_is_504_and_not_408() {
 async fn an_upload_that_meets_a_dead_worker_reads_its_502() {
     for _ in 0..20 {
         let dead = Dead::new();
-        let door = before(&[(dead.address(), 1)], "timeout: 20s");
-        let mut client = Client::connect(door.address).await;
+        let proxy = before(&[(dead.address(), 1)], "timeout: 20s");
+        let mut client = Client::connect(proxy.address).await;
         client.upload("p5", 1 << 20).await;
         client.send(vec![0; 128 << 10]).await;
         let head = client.answer_head().await;

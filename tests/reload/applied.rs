@@ -10,12 +10,12 @@ use crate::support::{Arrived, Client, Door, Plan, Worker, get, hash, soon};
 
 #[tokio::test]
 async fn accounts_that_are_listed_come_and_go_and_move() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
+    let server = Worker::start().await;
+    let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();
-    let door = Door::open_live(&yaml);
+    let proxy = Door::open_live(&yaml);
     let who = async |key: &str| {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await;
         match answer.status() {
             200 => answer.json()["tier"].as_str().expect("a tier").to_owned(),
@@ -24,12 +24,12 @@ async fn accounts_that_are_listed_come_and_go_and_move() {
     };
     assert_eq!((who("p1").await, who("new").await), ("p1".into(), "invalid_key".into()));
     // Somebody searches meanwhile, with a key that is taken away, and finds.
-    let running = searching(&door, "p2").await;
-    let mut arrived = worker.request().await;
+    let running = searching(&proxy, "p2").await;
+    let mut arrived = server.request().await;
     let edited = yaml
         .replace("name: p1, tier: p1", "name: p1, tier: p5")
         .replace(&hash("p2"), &hash("new"));
-    let told = reload(&door, &edited).await;
+    let told = reload(&proxy, &edited).await;
     assert!(told["changes"].to_string().contains("p1"), "{told}");
     assert_eq!(
         [who("p1").await, who("p2").await, who("new").await],
@@ -37,7 +37,7 @@ async fn accounts_that_are_listed_come_and_go_and_move() {
     );
     arrived.answer("").await;
     found(running).await;
-    reload(&door, &yaml).await;
+    reload(&proxy, &yaml).await;
     assert_eq!(
         [who("p1").await, who("p2").await, who("new").await],
         ["p1", "p2", "invalid_key"]
@@ -46,67 +46,67 @@ async fn accounts_that_are_listed_come_and_go_and_move() {
 
 #[tokio::test]
 async fn everything_else_that_can_change_does_so_at_once() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
+    let server = Worker::start().await;
+    let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();
-    let door = Door::open_live(&yaml);
-    let ask = async |path: &str, headers: &str| Client::connect(door.address).await.ask("GET", path, headers).await;
+    let proxy = Door::open_live(&yaml);
+    let ask = async |path: &str, headers: &str| Client::connect(proxy.address).await.ask("GET", path, headers).await;
     let more = |more: &str| format!("{yaml}\n{more}\n");
 
     reload(
-        &door,
+        &proxy,
         &more("trusted_proxies: [127.0.0.0/8]\nblocked_networks: [203.0.113.0/24]"),
     )
     .await;
     let blocked = ask("/me", "x-forwarded-for: 203.0.113.9\r\n").await;
     assert_eq!((blocked.status(), blocked.reason().as_str()), (403, "blocked"));
-    reload(&door, &more("blocked_networks: [203.0.113.0/24]")).await;
+    reload(&proxy, &more("blocked_networks: [203.0.113.0/24]")).await;
     assert_eq!(ask("/me", "x-forwarded-for: 203.0.113.9\r\n").await.status(), 200);
 
     assert_eq!(ask("/me", "x-my-key: p1\r\n").await.json()["tier"], "p0");
-    reload(&door, &more("keys: { headers: [x-my-key] }")).await;
+    reload(&proxy, &more("keys: { headers: [x-my-key] }")).await;
     assert_eq!(ask("/me", "x-my-key: p1\r\n").await.json()["tier"], "p1");
     assert_eq!(ask("/me", "x-api-key: p1\r\n").await.json()["tier"], "p0");
 
     let origin = "origin: https://page.example\r\n";
     assert_eq!(ask("/me", origin).await.get("access-control-allow-origin"), None);
-    reload(&door, &more("cors: { origins: [\"*\"] }")).await;
+    reload(&proxy, &more("cors: { origins: [\"*\"] }")).await;
     assert_eq!(ask("/me", origin).await.get("access-control-allow-origin"), Some("*"));
 
-    reload(&door, &more("paths: { me: /whoami }")).await;
+    reload(&proxy, &more("paths: { me: /whoami }")).await;
     assert_eq!(
         (ask("/me", "").await.status(), ask("/whoami", "").await.status()),
         (404, 200)
     );
 
     reload(
-        &door,
+        &proxy,
         &more("answers: { not_found: { status: 410, body: '{\"gone\":true}' } }"),
     )
     .await;
     let gone = ask("/nowhere", "").await;
     assert_eq!((gone.status(), gone.text().as_str()), (410, r#"{"gone":true}"#));
 
-    let arrived = requests_in_flight_are_limited(&door, &worker, more).await;
+    let arrived = requests_in_flight_are_limited(&proxy, &server, more).await;
 
-    let told = reload(&door, &more("durability: relaxed\ncommit_every: 20ms")).await;
+    let told = reload(&proxy, &more("durability: relaxed\ncommit_every: 20ms")).await;
     assert!(told["changes"].to_string().contains("relaxed"), "{told}");
-    let client = searching(&door, "p1").await;
-    Arrived::on_either(arrived.stream, &worker).await.answer("").await;
+    let client = searching(&proxy, "p1").await;
+    Arrived::on_either(arrived.stream, &server).await.answer("").await;
     found(client).await;
 }
 
 /// One unmetered request, then two; answers with the last one's connection.
-async fn requests_in_flight_are_limited(door: &Door, worker: &Worker, more: impl Fn(&str) -> String) -> Arrived {
-    reload(door, &more("connections: { unmetered_max: 1 }")).await;
-    let mut image = Client::connect(door.address).await;
+async fn requests_in_flight_are_limited(proxy: &Door, server: &Worker, more: impl Fn(&str) -> String) -> Arrived {
+    reload(proxy, &more("connections: { unmetered_max: 1 }")).await;
+    let mut image = Client::connect(proxy.address).await;
     image.request("GET", "/image/1", "").await;
-    let mut arrived = worker.request().await;
-    assert_eq!(get(door.address, "/image/2").await.reason(), "too_many_in_flight");
-    reload(door, &more("connections: { unmetered_max: 2 }")).await;
-    let mut second = Client::connect(door.address).await;
+    let mut arrived = server.request().await;
+    assert_eq!(get(proxy.address, "/image/2").await.reason(), "too_many_in_flight");
+    reload(proxy, &more("connections: { unmetered_max: 2 }")).await;
+    let mut second = Client::connect(proxy.address).await;
     second.request("GET", "/image/2", "").await;
-    let mut next = worker.request().await;
+    let mut next = server.request().await;
     arrived.answer("").await;
     next.answer("").await;
     found(image).await;
@@ -116,20 +116,20 @@ async fn requests_in_flight_are_limited(door: &Door, worker: &Worker, more: impl
 
 #[tokio::test]
 async fn connections_grow_and_shrink() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
+    let server = Worker::start().await;
+    let servers = [(server.address, 4)];
     let max = |max: u32| format!("{}\nconnections: {{ max: {max} }}\n", plan(&servers, 8).yaml());
-    let door = Door::open_live(&max(1));
-    let mut first = Client::connect(door.address).await;
+    let proxy = Door::open_live(&max(1));
+    let mut first = Client::connect(proxy.address).await;
     assert_eq!(first.ask("GET", "/me", "").await.status(), 200);
     // The second one waits to be taken, and is when there is room for two.
-    let mut second = Client::connect(door.address).await;
+    let mut second = Client::connect(proxy.address).await;
     second.request("GET", "/me", "").await;
-    reload(&door, &max(2)).await;
+    reload(&proxy, &max(2)).await;
     assert_eq!(second.answer().await.status(), 200);
     // Fewer: both stay, and a third is taken only when both are gone.
-    reload(&door, &max(1)).await;
-    let mut third = Client::connect(door.address).await;
+    reload(&proxy, &max(1)).await;
+    let mut third = Client::connect(proxy.address).await;
     third.request("GET", "/me", "").await;
     assert_eq!(first.ask("GET", "/me", "").await.status(), 200);
     assert_eq!(second.ask("GET", "/me", "").await.status(), 200);
@@ -141,13 +141,13 @@ async fn connections_grow_and_shrink() {
 
 #[tokio::test]
 async fn a_shorter_drain_is_that_of_the_next_closing() {
-    let worker = Worker::start().await;
+    let server = Worker::start().await;
     let drain = |drain: &'static str| Plan {
         more: drain,
         cores: 1,
         ..Plan::default()
     };
-    let servers = [(worker.address, 1)];
+    let servers = [(server.address, 1)];
     let yaml = |of: &'static str| {
         Plan {
             servers: &servers,
@@ -155,18 +155,18 @@ async fn a_shorter_drain_is_that_of_the_next_closing() {
         }
         .yaml()
     };
-    let door = Door::open_live(&yaml("drain_timeout: 1h"));
-    let _running = searching(&door, "p1").await;
-    let _arrived = worker.request().await;
-    reload(&door, &yaml("drain_timeout: 10ms")).await;
-    let closed = tokio::task::spawn_blocking(move || door.closed());
+    let proxy = Door::open_live(&yaml("drain_timeout: 1h"));
+    let _running = searching(&proxy, "p1").await;
+    let _arrived = server.request().await;
+    reload(&proxy, &yaml("drain_timeout: 10ms")).await;
+    let closed = tokio::task::spawn_blocking(move || proxy.closed());
     soon("the door closes", closed).await.expect("it doesn't panic");
 }
 
 #[tokio::test]
 async fn accounts_of_a_removed_tier_are_anonymous_and_logged() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
+    let server = Worker::start().await;
+    let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();
     let program = Program::start(&yaml).await;
     let added = program
@@ -199,8 +199,8 @@ async fn accounts_of_a_removed_tier_are_anonymous_and_logged() {
 
 #[tokio::test]
 async fn settings_that_need_a_restart_are_reported() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
+    let server = Worker::start().await;
+    let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();
     let program = Program::start(&yaml).await;
     let elsewhere = yaml.replace("cores: 1", "cores: 2").replace("length: 8", "length: 9");
@@ -223,24 +223,24 @@ async fn settings_that_need_a_restart_are_reported() {
 
 #[tokio::test]
 async fn the_operators_token_is_changed_by_a_reload() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
+    let server = Worker::start().await;
+    let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();
-    let door = Door::open_live(&yaml);
-    let file = door.folder().join("other.token");
+    let proxy = Door::open_live(&yaml);
+    let file = proxy.folder().join("other.token");
     std::fs::write(&file, "another-token-of-at-least-32-characters").expect("a folder to write to");
     let named = with_token_file(&yaml, &file);
-    reload(&door, &named).await;
+    reload(&proxy, &named).await;
     let with = async |token: &str| {
-        let mut client = Client::connect(door.admin).await;
+        let mut client = Client::connect(proxy.admin).await;
         let headers = format!("authorization: Bearer {token}\r\n");
         client.ask("GET", "/queue", &headers).await.status()
     };
     assert_eq!(with("another-token-of-at-least-32-characters").await, 200);
-    assert_eq!(with(&door.token).await, 401);
+    assert_eq!(with(&proxy.token).await, 401);
     // Only what is in the file has changed, which `tiers.yaml` doesn't show.
     std::fs::write(&file, "a-third-token-of-at-least-32-characters").expect("a folder to write to");
-    let mut client = Client::connect(door.admin).await;
+    let mut client = Client::connect(proxy.admin).await;
     let headers = "authorization: Bearer another-token-of-at-least-32-characters\r\ncontent-length: 0\r\n";
     let answer = client.ask("POST", "/reload", headers).await;
     assert_eq!((answer.status(), &answer.json()["result"]), (200, &"unchanged".into()));

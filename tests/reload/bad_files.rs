@@ -17,8 +17,8 @@ fn files(mirror: &Mirror) -> (String, String) {
     (yaml, wrong)
 }
 
-async fn search(door: std::net::SocketAddr, key: &str) -> u16 {
-    let mut client = Client::connect(door).await;
+async fn search(proxy: std::net::SocketAddr, key: &str) -> u16 {
+    let mut client = Client::connect(proxy).await;
     client.search(key).await;
     client.answer().await.status()
 }
@@ -146,11 +146,11 @@ async fn a_file_that_is_gone_is_told_of_and_may_come_back() {
     metric(&program, r#"tiergate_config_reloads_total{result="unchanged"} 1"#).await;
 }
 
-async fn refused(door: &Door, yaml: &str) -> Value {
-    door.save(yaml);
-    let answer = door.operator("POST", "/reload", "").await;
+async fn refused(proxy: &Door, yaml: &str) -> Value {
+    proxy.save(yaml);
+    let answer = proxy.operator("POST", "/reload", "").await;
     assert_eq!(answer.status(), 422, "{}", answer.text());
-    let shown = door.operator("GET", "/config", "").await.json();
+    let shown = proxy.operator("GET", "/config", "").await.json();
     assert_eq!(shown["last"]["result"], "failed");
     answer.json()
 }
@@ -160,44 +160,44 @@ async fn refused(door: &Door, yaml: &str) -> Value {
 async fn a_list_that_collides_with_a_stored_account_changes_nothing() {
     let mirror = Mirror::start().await;
     let (yaml, _) = files(&mirror);
-    let door = Door::open_live(&yaml);
-    let added = door
+    let proxy = Door::open_live(&yaml);
+    let added = proxy
         .operator("POST", "/accounts", r#"{ "name": "acme", "tier": "$20" }"#)
         .await;
     assert_eq!(added.status(), 201);
-    let minted = door.operator("POST", "/accounts/acme/keys", "{}").await.json();
+    let minted = proxy.operator("POST", "/accounts/acme/keys", "{}").await.json();
     let key = minted["key"].as_str().expect("a key");
     let edited = yaml.replace("length: 8", "length: 9");
     let by_name = edited.replace("name: a100,", "name: acme,");
-    let told = refused(&door, &by_name).await.to_string();
+    let told = refused(&proxy, &by_name).await.to_string();
     assert!(told.contains("acme"), "{told}");
     let by_key = edited.replace(&hash("key-100"), &hash(key));
-    let told = refused(&door, &by_key).await.to_string();
+    let told = refused(&proxy, &by_key).await.to_string();
     assert!(!told.contains(key) && !told.contains(&hash(key)), "{told}");
     // Nothing of the edit was taken up: neither the seats nor the other accounts.
-    assert_eq!(door.queue().await["seats"], 8);
+    assert_eq!(proxy.queue().await["seats"], 8);
     for (key, status) in [(key, 200), ("key-100", 200), ("key-10", 200)] {
-        assert_eq!(search(door.address, key).await, status);
+        assert_eq!(search(proxy.address, key).await, status);
     }
-    door.save(&edited);
-    assert_eq!(door.operator("POST", "/reload", "").await.status(), 200);
-    assert_eq!(door.queue().await["seats"], 9);
+    proxy.save(&edited);
+    assert_eq!(proxy.operator("POST", "/reload", "").await.status(), 200);
+    assert_eq!(proxy.queue().await["seats"], 9);
 }
 
 #[tokio::test]
 async fn a_token_that_is_gone_or_too_short_changes_nothing() {
     let mirror = Mirror::start().await;
     let (yaml, _) = files(&mirror);
-    let door = Door::open_live(&yaml);
-    let file = door.folder().join("other.token");
+    let proxy = Door::open_live(&yaml);
+    let file = proxy.folder().join("other.token");
     let named = with_token_file(&yaml, &file).replace("length: 8", "length: 9");
     for token in [None, Some("short")] {
         if let Some(token) = token {
             std::fs::write(&file, token).expect("a folder to write to");
         }
-        let told = refused(&door, &named).await.to_string();
+        let told = refused(&proxy, &named).await.to_string();
         assert!(!told.contains("short\""), "{told}");
-        assert_eq!(door.queue().await["seats"], 8);
+        assert_eq!(proxy.queue().await["seats"], 8);
     }
 }
 

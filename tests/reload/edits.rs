@@ -49,7 +49,7 @@ impl Tier {
 #[derive(Clone, Debug)]
 pub struct File {
     number: usize,
-    pub seats: u64,
+    pub queue_length: u64,
     max_wait: u64,
     fair: bool,
     lifeline: bool,
@@ -105,7 +105,7 @@ impl File {
         let (tiers_there, upstreams_there) = (present(&tiers), present(&upstreams));
         Self {
             number,
-            seats: [1, 2, 4, 8, 16, 100][dice.below(6) as usize],
+            queue_length: [1, 2, 4, 8, 16, 100][dice.below(6) as usize],
             max_wait: if dice.below(6) == 0 { 50 } else { 60_000 },
             fair: dice.below(2) == 0,
             lifeline: dice.below(3) == 0,
@@ -129,7 +129,7 @@ impl File {
         };
         Self {
             number,
-            seats: 8,
+            queue_length: 8,
             max_wait: 60_000,
             fair: false,
             lifeline: false,
@@ -150,7 +150,7 @@ impl File {
             .setting("trusted_proxies: [127.0.0.0/8]")
             .queue(format_args!(
                 "length: {}, max_wait: {}ms, within_tier: {}, lifeline: {}",
-                self.seats,
+                self.queue_length,
                 self.max_wait,
                 if self.fair { "fair" } else { "fifo" },
                 if self.lifeline { "3" } else { "off" },
@@ -221,7 +221,7 @@ impl File {
     /// clients that search.
     pub fn may_say(&self, reason: &str, who: Who, sent: u64, all: u64) -> bool {
         match reason {
-            "queue_full" | "displaced" => self.seats < all,
+            "queue_full" | "displaced" => self.queue_length < all,
             "waited_too_long" => self.max_wait < 20_000,
             "rate_limited" => matches!(self.limit, Some((20, true))) && !matches!(who, Who::Stranger if sent <= 20),
             _ => false,

@@ -34,7 +34,7 @@ struct Caller {
 
 /// What clients and the operator know of each other.
 struct Scene {
-    door: SocketAddr,
+    proxy: SocketAddr,
     seed: u64,
     servers: Vec<SocketAddr>,
     /// Every file that was right, in the order of its saving.
@@ -105,7 +105,7 @@ fn leads(files: &[Arc<File>], route: impl Fn(&File) -> Option<usize>, server: us
 }
 
 async fn searches(scene: Arc<Scene>, caller: Arc<Caller>) {
-    let mut client = Client::connect(scene.door).await;
+    let mut client = Client::connect(scene.proxy).await;
     while scene.goes_on().await {
         let surely = scene.surely();
         caller.sent.fetch_add(1, SeqCst);
@@ -141,7 +141,7 @@ async fn searches(scene: Arc<Scene>, caller: Arc<Caller>) {
 }
 
 async fn looks(scene: Arc<Scene>, at: usize) {
-    let mut client = Client::connect(scene.door).await;
+    let mut client = Client::connect(scene.proxy).await;
     while scene.goes_on().await {
         let surely = scene.surely();
         let shows = format!("x-forwarded-for: 198.51.100.{at}\r\n");
@@ -172,14 +172,14 @@ async fn looks(scene: Arc<Scene>, at: usize) {
 /// What waits and runs, against what there was room for since everybody rested. Whoever was in the house when that became less
 /// stays, and so does who runs at a server that is gone.
 struct Room {
-    seats: u64,
+    queue_length: u64,
     slots: HashMap<(String, usize), u64>,
 }
 
 impl Room {
     fn of(file: &File) -> Self {
         let mut room = Self {
-            seats: 0,
+            queue_length: 0,
             slots: HashMap::new(),
         };
         room.widen(file);
@@ -188,7 +188,7 @@ impl Room {
 
     /// Before that file is taken up.
     fn widen(&mut self, file: &File) {
-        self.seats = self.seats.max(file.seats);
+        self.queue_length = self.queue_length.max(file.queue_length);
         for (upstream, server, more) in file.slots() {
             let slots = self.slots.entry((upstream, server)).or_default();
             *slots = (*slots).max(more);
@@ -198,13 +198,13 @@ impl Room {
     /// While the door surely has that file.
     fn check(&mut self, file: &File, queue: &serde_json::Value, seed: u64) {
         let waiting = queue["waiting"].as_array().map_or(0, Vec::len) as u64;
-        assert_eq!(queue["seats"], file.seats, "TIERGATE_SEED={seed}");
+        assert_eq!(queue["seats"], file.queue_length, "TIERGATE_SEED={seed}");
         assert!(
-            waiting <= self.seats,
+            waiting <= self.queue_length,
             "TIERGATE_SEED={seed}: {waiting} wait on {} seats",
-            self.seats
+            self.queue_length
         );
-        self.seats = file.seats.max(waiting);
+        self.queue_length = file.queue_length.max(waiting);
         for pool in queue["pools"].as_array().expect("pools") {
             let name = pool["upstream"].as_str().expect("a name");
             let running = pool["running"].as_u64().expect("a number");
@@ -225,20 +225,20 @@ impl Room {
 }
 
 /// Nobody is in the house, and what the door has counted is what clients were told.
-async fn accounts_add_up(door: &Door, scene: &Scene) {
-    door.house_until(0, 0).await;
+async fn accounts_add_up(proxy: &Door, scene: &Scene) {
+    proxy.house_until(0, 0).await;
     let told = scene.told.lock().expect("nobody panics with it").clone();
     let told = |said: &str| told.get(said).copied().unwrap_or(0) as f64;
-    door_counts(
-        door,
+    assert_metric(
+        proxy,
         "tiergate_jobs_total",
         r#"outcome="succeeded""#,
         told("200"),
         scene.seed,
     )
     .await;
-    door_counts(
-        door,
+    assert_metric(
+        proxy,
         "tiergate_jobs_total",
         r#"outcome="displaced""#,
         told("displaced"),
@@ -246,8 +246,8 @@ async fn accounts_add_up(door: &Door, scene: &Scene) {
     )
     .await;
     let waited_out = told("waited_too_long");
-    door_counts(
-        door,
+    assert_metric(
+        proxy,
         "tiergate_refusals_total",
         r#"reason="waited_too_long""#,
         waited_out,
@@ -256,13 +256,13 @@ async fn accounts_add_up(door: &Door, scene: &Scene) {
     .await;
     for reason in ["concurrency_exceeded", "quota_depleted", "queue_full", "displaced"] {
         let labels = format!("reason=\"{reason}\"");
-        door_counts(door, "tiergate_refusals_total", &labels, told(reason), scene.seed).await;
+        assert_metric(proxy, "tiergate_refusals_total", &labels, told(reason), scene.seed).await;
     }
     // Nobody ended in any other way.
     let all = told("200") + told("displaced") + waited_out;
-    door_counts(door, "tiergate_jobs_total", "", all, scene.seed).await;
+    assert_metric(proxy, "tiergate_jobs_total", "", all, scene.seed).await;
     for upstream in ["u0", "u1", "u2", "u3"] {
-        let running = door
+        let running = proxy
             .metric(&format!("tiergate_jobs_running{{upstream=\"{upstream}\"}}"))
             .await;
         assert!(
@@ -274,10 +274,10 @@ async fn accounts_add_up(door: &Door, scene: &Scene) {
 }
 
 /// Those who end a job count it a moment after it is out of the house.
-async fn door_counts(door: &Door, name: &str, labels: &str, expected: f64, seed: u64) {
+async fn assert_metric(proxy: &Door, name: &str, labels: &str, expected: f64, seed: u64) {
     let mut counted = 0.0;
     for _ in 0..200 {
-        counted = metric_sum(door.admin, name, labels).await;
+        counted = metric_sum(proxy.admin, name, labels).await;
         if counted >= expected {
             break;
         }
@@ -288,21 +288,22 @@ async fn door_counts(door: &Door, name: &str, labels: &str, expected: f64, seed:
     );
 }
 
-async fn reloads(door: &Door, result: &str) -> f64 {
-    door.metric(&format!("tiergate_config_reloads_total{{result=\"{result}\"}}"))
+async fn reloads(proxy: &Door, result: &str) -> f64 {
+    proxy
+        .metric(&format!("tiergate_config_reloads_total{{result=\"{result}\"}}"))
         .await
 }
 
 /// Lets the door take up a file that is right: by asking, or by waiting until it has noticed.
-async fn apply(door: &Door, scene: &Scene, file: &File, ask: bool) {
-    door.save(&file.yaml(&scene.servers));
+async fn apply(proxy: &Door, scene: &Scene, file: &File, ask: bool) {
+    proxy.save(&file.yaml(&scene.servers));
     if ask {
-        let answer = door.operator("POST", "/reload", "").await;
+        let answer = proxy.operator("POST", "/reload", "").await;
         assert_eq!(answer.status(), 200, "TIERGATE_SEED={}: {}", scene.seed, answer.text());
     }
     soon("the file is taken up", async {
         loop {
-            let shown = door.operator("GET", "/config", "").await.json();
+            let shown = proxy.operator("GET", "/config", "").await.json();
             if shown["config"]["drain_timeout"] == file.mark() {
                 assert!(
                     shown["last"]["wrong"].is_null(),
@@ -318,55 +319,55 @@ async fn apply(door: &Door, scene: &Scene, file: &File, ask: bool) {
 }
 
 /// Lets the door meet a file that is wrong.
-async fn spoil(door: &Door, seed: u64, yaml: &str, ask: bool) {
-    let before = reloads(door, "failed").await;
-    let shown = door.operator("GET", "/config", "").await.json();
-    door.save(yaml);
+async fn spoil(proxy: &Door, seed: u64, yaml: &str, ask: bool) {
+    let before = reloads(proxy, "failed").await;
+    let shown = proxy.operator("GET", "/config", "").await.json();
+    proxy.save(yaml);
     if ask {
-        let answer = door.operator("POST", "/reload", "").await;
+        let answer = proxy.operator("POST", "/reload", "").await;
         assert_eq!(answer.status(), 422, "TIERGATE_SEED={seed}: {}\n{yaml}", answer.text());
     }
     soon("the file is found wrong", async {
-        while reloads(door, "failed").await <= before {
+        while reloads(proxy, "failed").await <= before {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    let after = door.operator("GET", "/config", "").await.json();
+    let after = proxy.operator("GET", "/config", "").await.json();
     assert_eq!((&after["config"], &after["since"]), (&shown["config"], &shown["since"]));
     assert_eq!(after["last"]["result"], "failed");
 }
 
 /// An account in the store, and its key.
-async fn stored(door: &Door, name: &str) -> String {
+async fn stored(proxy: &Door, name: &str) -> String {
     let body = format!(r#"{{ "name": "{name}", "tier": "t{}" }}"#, crate::edits::STORED);
-    assert_eq!(door.operator("POST", "/accounts", &body).await.status(), 201);
-    let minted = door.operator("POST", &format!("/accounts/{name}/keys"), "{}").await;
+    assert_eq!(proxy.operator("POST", "/accounts", &body).await.status(), 201);
+    let minted = proxy.operator("POST", &format!("/accounts/{name}/keys"), "{}").await;
     minted.json()["key"].as_str().expect("a key").to_owned()
 }
 
 /// Everybody may use its whole concurrency: nobody holds any of what it has used.
-async fn nothing_is_held(door: &Door, scene: &Scene, callers: &[Arc<Caller>], file: &File) {
-    let worker = Worker::start().await;
+async fn nothing_is_held(proxy: &Door, scene: &Scene, callers: &[Arc<Caller>], file: &File) {
+    let server = Worker::start().await;
     let mut servers = scene.servers.clone();
-    servers.fill(worker.address);
-    door.save(&file.yaml(&servers));
-    assert_eq!(door.operator("POST", "/reload", "").await.status(), 200);
+    servers.fill(server.address);
+    proxy.save(&file.yaml(&servers));
+    assert_eq!(proxy.operator("POST", "/reload", "").await.status(), 200);
     let mut clients = Vec::new();
     for caller in callers {
         for _ in 0..file.concurrency(caller.who) {
-            let mut client = Client::connect(scene.door).await;
+            let mut client = Client::connect(scene.proxy).await;
             client.request("GET", "/search", &caller.shows).await;
             clients.push(client);
         }
     }
     let mut arrived = Vec::new();
     for _ in 0..clients.len() {
-        arrived.push(worker.request().await);
+        arrived.push(server.request().await);
     }
-    door.house_until(0, clients.len()).await;
+    proxy.house_until(0, clients.len()).await;
     for caller in callers {
-        let mut client = Client::connect(scene.door).await;
+        let mut client = Client::connect(scene.proxy).await;
         let answer = client.ask("GET", "/search", &caller.shows).await;
         assert_eq!(answer.reason(), "concurrency_exceeded", "{caller:?}");
     }
@@ -376,7 +377,7 @@ async fn nothing_is_held(door: &Door, scene: &Scene, callers: &[Arc<Caller>], fi
     for mut client in clients {
         assert_eq!(client.answer().await.status(), 200);
     }
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
 }
 
 /// Statuses and reasons of which each must be told to somebody.
@@ -399,11 +400,11 @@ async fn answers_during_an_edit_follow_one_of_the_two_files() {
     }
     let servers: Vec<SocketAddr> = mirrors.iter().map(|mirror| mirror.address).collect();
     let first = Arc::new(File::by_chance(0, SERVERS, &mut dice));
-    let door = Door::open_live(&first.yaml(&servers));
-    let keys = [stored(&door, "stored-0").await, stored(&door, "stored-1").await];
+    let proxy = Door::open_live(&first.yaml(&servers));
+    let keys = [stored(&proxy, "stored-0").await, stored(&proxy, "stored-1").await];
     let callers = callers(&keys);
     let scene = Arc::new(Scene {
-        door: door.address,
+        proxy: proxy.address,
         seed,
         servers,
         files: Mutex::new(vec![Arc::clone(&first)]),
@@ -423,7 +424,7 @@ async fn answers_during_an_edit_follow_one_of_the_two_files() {
     for at in 0..LOOKING {
         clients.spawn(looks(Arc::clone(&scene), at));
     }
-    let mut operator = std::pin::pin!(operate(&door, &scene, first, &mut dice));
+    let mut operator = std::pin::pin!(operate(&proxy, &scene, first, &mut dice));
     loop {
         tokio::select! {
             () = &mut operator => break,
@@ -433,7 +434,7 @@ async fn answers_during_an_edit_follow_one_of_the_two_files() {
     while let Some(ended) = clients.join_next().await {
         ended.expect("a client is told what it may be told");
     }
-    accounts_add_up(&door, &scene).await;
+    accounts_add_up(&proxy, &scene).await;
     let told = scene.told.lock().expect("nobody panics with it").clone();
     println!("{told:?}");
     for said in TOLD {
@@ -441,12 +442,12 @@ async fn answers_during_an_edit_follow_one_of_the_two_files() {
     }
     // Without what somebody has used up by now.
     let unlimited = File::unlimited(RELOADS + 1);
-    apply(&door, &scene, &unlimited, true).await;
-    nothing_is_held(&door, &scene, &callers, &unlimited).await;
+    apply(&proxy, &scene, &unlimited, true).await;
+    nothing_is_held(&proxy, &scene, &callers, &unlimited).await;
 }
 
 /// Saves file after file, and looks what becomes of it.
-async fn operate(door: &Door, scene: &Scene, first: Arc<File>, dice: &mut Dice) {
+async fn operate(proxy: &Door, scene: &Scene, first: Arc<File>, dice: &mut Dice) {
     let seed = scene.seed;
     let mut room = Room::of(&first);
     let mut present = first;
@@ -454,14 +455,14 @@ async fn operate(door: &Door, scene: &Scene, first: Arc<File>, dice: &mut Dice) 
     for number in 1..=RELOADS {
         let file = Arc::new(File::by_chance(number, SERVERS, dice));
         let ask = dice.below(5) > 0;
-        room.check(&present, &door.queue().await, seed);
+        room.check(&present, &proxy.queue().await, seed);
         if dice.below(4) == 0 {
             // A file that is saved as it was is not read again.
             let before = std::mem::replace(&mut spoiled, file.broken(&scene.servers, dice));
             while spoiled == before {
                 spoiled = file.broken(&scene.servers, dice);
             }
-            spoil(door, seed, &spoiled, ask).await;
+            spoil(proxy, seed, &spoiled, ask).await;
         } else {
             room.widen(&file);
             scene
@@ -469,16 +470,16 @@ async fn operate(door: &Door, scene: &Scene, first: Arc<File>, dice: &mut Dice) 
                 .lock()
                 .expect("nobody panics with it")
                 .push(Arc::clone(&file));
-            apply(door, scene, &file, ask).await;
+            apply(proxy, scene, &file, ask).await;
             let files = scene.files.lock().expect("nobody panics with it").len();
             scene.surely.store(files, SeqCst);
             present = file;
         }
-        room.check(&present, &door.queue().await, seed);
+        room.check(&present, &proxy.queue().await, seed);
         if number % RELOADS_PER_REST == 0 {
             scene.rest.send_replace(true);
             soon("everybody rests", scene.resting.wait()).await;
-            accounts_add_up(door, scene).await;
+            accounts_add_up(proxy, scene).await;
             room = Room::of(&present);
             scene.rest.send_replace(false);
             scene.ended.store(number == RELOADS, SeqCst);
@@ -486,7 +487,7 @@ async fn operate(door: &Door, scene: &Scene, first: Arc<File>, dice: &mut Dice) 
         }
     }
     assert_eq!(
-        reloads(door, "failed").await + reloads(door, "applied").await,
+        reloads(proxy, "failed").await + reloads(proxy, "applied").await,
         RELOADS as f64
     );
 }

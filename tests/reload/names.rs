@@ -28,17 +28,17 @@ fn file(number: usize, mirror: &Mirror) -> String {
 #[tokio::test]
 async fn metrics_of_removed_names_go_the_others_go_on() {
     let mirror = Mirror::start().await;
-    let door = Door::open_live(&file(0, &mirror));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Door::open_live(&file(0, &mirror));
+    let mut client = Client::connect(proxy.address).await;
     let mut sizes = Vec::new();
     for number in 1..=40 {
         client.request("GET", "/search", "").await;
         assert_eq!(client.answer_to("GET").await.status(), 200);
-        door.save(&file(number, &mirror));
-        let answer = door.operator("POST", "/reload", "").await;
+        proxy.save(&file(number, &mirror));
+        let answer = proxy.operator("POST", "/reload", "").await;
         assert_eq!(answer.status(), 200, "{}", answer.text());
         if number % 20 == 0 {
-            sizes.push(get(door.admin, "/metrics").await.text().len());
+            sizes.push(get(proxy.admin, "/metrics").await.text().len());
         }
     }
     assert!(
@@ -46,12 +46,12 @@ async fn metrics_of_removed_names_go_the_others_go_on() {
         "the page grows without end: {sizes:?} bytes"
     );
     let all = r#"tiergate_jobs_total{tier="free",outcome="succeeded"}"#;
-    door.metric_until(all, 40.0).await;
-    assert_eq!(door.metric(all).await, 40.0);
+    proxy.metric_until(all, 40.0).await;
+    assert_eq!(proxy.metric(all).await, 40.0);
     // Of what is there no more there are no slots. An upstream is there until nobody is under way to it.
     soon("gauges of the last file alone", async {
         loop {
-            let page = get(door.admin, "/metrics").await.text();
+            let page = get(proxy.admin, "/metrics").await.text();
             let is_gauge = |line: &&str| {
                 ["tiergate_slots{", "tiergate_accounts{"]
                     .iter()
@@ -86,20 +86,20 @@ async fn a_limit_that_comes_back_goes_on_counting_its_crowd() {
     };
     let with = file("[ { name: http, per: network, limit: 1000, window: 1h } ]");
     let crowded = r#"tiergate_limit_crowded_total{limit="http"}"#;
-    let door = Door::open_live(&with);
-    let mut client = Client::connect(door.address).await;
+    let proxy = Door::open_live(&with);
+    let mut client = Client::connect(proxy.address).await;
     let mut crowd = async |callers: usize| {
         for at in 0..callers {
             let from = format!("x-forwarded-for: 10.{}.{}.1\r\n", at / 256, at % 256);
             client.ask("GET", "/me", &from).await;
         }
-        door.metric(crowded).await
+        proxy.metric(crowded).await
     };
     let before = crowd(1_300).await;
     assert!(before > 0.0, "somebody is counted with its neighbours");
     for file in [&file("[]"), &with] {
-        door.save(file);
-        let answer = door.operator("POST", "/reload", "").await;
+        proxy.save(file);
+        let answer = proxy.operator("POST", "/reload", "").await;
         assert_eq!(answer.status(), 200, "{}", answer.text());
     }
     let after = crowd(1_200).await;

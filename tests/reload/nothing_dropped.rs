@@ -12,23 +12,23 @@ use crate::support::yaml::Yaml;
 use crate::support::{Arrived, Client, Door, Mirror, Plan, Worker, soon};
 
 /// Lets the door read its file, which says that now, and answers with what the operator is told.
-pub(super) async fn reload(door: &Door, yaml: &str) -> Value {
-    door.save(yaml);
-    let answer = door.operator("POST", "/reload", "").await;
+pub(super) async fn reload(proxy: &Door, yaml: &str) -> Value {
+    proxy.save(yaml);
+    let answer = proxy.operator("POST", "/reload", "").await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
     let told = answer.json();
     assert_eq!(told["result"], "applied", "{told}");
     told
 }
 
-pub(super) async fn searching(door: &Door, key: &str) -> Client {
-    let mut client = Client::connect(door.address).await;
+pub(super) async fn searching(proxy: &Door, key: &str) -> Client {
+    let mut client = Client::connect(proxy.address).await;
     client.search(key).await;
     client
 }
 
-async fn refused(door: &Door, key: &str) -> String {
-    let answer = searching(door, key).await.answer().await;
+async fn refused(proxy: &Door, key: &str) -> String {
+    let answer = searching(proxy, key).await.answer().await;
     assert_ne!(answer.status(), 200);
     answer.reason()
 }
@@ -39,8 +39,8 @@ pub(super) async fn found(mut client: Client) {
 }
 
 /// Those who wait, as the operator sees them: in the order in which they are served.
-async fn waiting(door: &Door) -> Vec<(String, u64)> {
-    let queue = door.queue().await;
+async fn waiting(proxy: &Door) -> Vec<(String, u64)> {
+    let queue = proxy.queue().await;
     let line = |job: &Value| {
         let priority = job["priority"].as_u64().expect("a number");
         (job["caller"].as_str().expect("a name").to_owned(), priority)
@@ -48,8 +48,8 @@ async fn waiting(door: &Door) -> Vec<(String, u64)> {
     queue["waiting"].as_array().expect("a list").iter().map(line).collect()
 }
 
-async fn pool(door: &Door, upstream: &str) -> Option<(u64, u64)> {
-    let queue = door.queue().await;
+async fn pool(proxy: &Door, upstream: &str) -> Option<(u64, u64)> {
+    let queue = proxy.queue().await;
     let pools = queue["pools"].as_array().expect("a list");
     let pool = pools.iter().find(|pool| pool["upstream"] == upstream)?;
     Some((pool["slots"].as_u64()?, pool["running"].as_u64()?))
@@ -65,61 +65,61 @@ pub(super) fn plan<'a>(servers: &'a [(SocketAddr, u32)], seats: u32) -> Plan<'a>
 }
 
 /// A door with one slot, at which `p6` runs.
-async fn busy(worker: &Worker, seats: u32) -> (Door, Client, Arrived) {
-    let door = Door::open_live(&plan(&[(worker.address, 1)], seats).yaml());
-    let running = searching(&door, "p6").await;
-    let arrived = worker.request().await;
-    (door, running, arrived)
+async fn busy(server: &Worker, seats: u32) -> (Door, Client, Arrived) {
+    let proxy = Door::open_live(&plan(&[(server.address, 1)], seats).yaml());
+    let running = searching(&proxy, "p6").await;
+    let arrived = server.request().await;
+    (proxy, running, arrived)
 }
 
 #[tokio::test]
 async fn queued_jobs_take_the_new_priority_in_arrival_order() {
-    let worker = Worker::start().await;
-    let (door, running, mut arrived) = busy(&worker, 8).await;
+    let server = Worker::start().await;
+    let (proxy, running, mut arrived) = busy(&server, 8).await;
     let mut clients = Vec::new();
     for (at, key) in ["p1", "p2", "p3", "p1"].into_iter().enumerate() {
-        clients.push(searching(&door, key).await);
-        door.house_until(at + 1, 1).await;
+        clients.push(searching(&proxy, key).await);
+        proxy.house_until(at + 1, 1).await;
     }
-    let servers = [(worker.address, 1)];
+    let servers = [(server.address, 1)];
     let yaml = plan(&servers, 8)
         .yaml()
         .replace("p1: { priority: 1,", "p1: { priority: 3,");
-    let told = reload(&door, &yaml).await;
+    let told = reload(&proxy, &yaml).await;
     assert!(told["changes"].to_string().contains("priority 1 → 3"), "{told}");
     let order = ["p1", "p3", "p1", "p2"];
-    let seen: Vec<String> = waiting(&door).await.into_iter().map(|(caller, _)| caller).collect();
+    let seen: Vec<String> = waiting(&proxy).await.into_iter().map(|(caller, _)| caller).collect();
     assert_eq!(seen, order);
     for (left, caller) in (0..order.len()).rev().zip(order) {
         arrived.answer("").await;
         arrived = Arrived::on(arrived.stream).await;
-        door.house_until(left, 1).await;
-        let queue = door.queue().await;
+        proxy.house_until(left, 1).await;
+        let queue = proxy.queue().await;
         assert_eq!(queue["running"][0]["caller"], caller);
     }
     arrived.answer("").await;
     for client in clients.into_iter().chain([running]) {
         found(client).await;
     }
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn queued_jobs_follow_a_renamed_tier_and_account() {
-    let worker = Worker::start().await;
-    let (door, running, mut arrived) = busy(&worker, 8).await;
+    let server = Worker::start().await;
+    let (proxy, running, mut arrived) = busy(&server, 8).await;
     let mut clients = Vec::new();
     for (at, key) in ["p1", "p3"].into_iter().enumerate() {
-        clients.push(searching(&door, key).await);
-        door.house_until(at + 1, 1).await;
+        clients.push(searching(&proxy, key).await);
+        proxy.house_until(at + 1, 1).await;
     }
-    let yaml = plan(&[(worker.address, 1)], 8).yaml();
+    let yaml = plan(&[(server.address, 1)], 8).yaml();
     let renamed = yaml
         .replace("p3: { priority: 3,", "sponsors: { priority: 3,")
         .replace("tier: p3,", "tier: sponsors,");
-    reload(&door, &renamed).await;
+    reload(&proxy, &renamed).await;
     assert_eq!(
-        waiting(&door).await,
+        waiting(&proxy).await,
         [("p3", 3), ("p1", 1)].map(|(caller, priority)| (caller.to_owned(), priority))
     );
     for _ in 0..2 {
@@ -130,46 +130,46 @@ async fn queued_jobs_follow_a_renamed_tier_and_account() {
     for client in clients.into_iter().chain([running]) {
         found(client).await;
     }
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn requeueing_and_a_shorter_queue_drop_nobody() {
-    let worker = Worker::start().await;
-    let (door, running, mut arrived) = busy(&worker, 3).await;
+    let server = Worker::start().await;
+    let (proxy, running, mut arrived) = busy(&server, 3).await;
     let mut clients = Vec::new();
     for (at, key) in ["p1", "p2", "p3"].into_iter().enumerate() {
-        clients.push(searching(&door, key).await);
-        door.house_until(at + 1, 1).await;
+        clients.push(searching(&proxy, key).await);
+        proxy.house_until(at + 1, 1).await;
     }
     // Two seats fewer, and those that wait change their places.
-    let servers = [(worker.address, 1)];
+    let servers = [(server.address, 1)];
     let shorter = plan(&servers, 1).yaml();
     let shorter = shorter.replace("p1: { priority: 1,", "p1: { priority: 4,");
-    reload(&door, &shorter).await;
+    reload(&proxy, &shorter).await;
     assert_eq!(
-        waiting(&door).await,
+        waiting(&proxy).await,
         [("p1", 4), ("p3", 3), ("p2", 2)].map(|(caller, priority)| (caller.to_owned(), priority))
     );
-    assert_eq!(door.queue().await["seats"], 1);
+    assert_eq!(proxy.queue().await["seats"], 1);
     // Seats that are given back aren't given again while there are too many.
-    assert_eq!(refused(&door, "p2").await, "queue_full");
+    assert_eq!(refused(&proxy, "p2").await, "queue_full");
     for left in [2, 1] {
         arrived.answer("").await;
         arrived = Arrived::on(arrived.stream).await;
-        door.house_until(left, 1).await;
-        assert_eq!(refused(&door, "p0").await, "queue_full");
+        proxy.house_until(left, 1).await;
+        assert_eq!(refused(&proxy, "p0").await, "queue_full");
     }
     arrived.answer("").await;
     arrived = Arrived::on(arrived.stream).await;
-    door.house_until(0, 1).await;
-    clients.push(searching(&door, "p0").await);
-    door.house_until(1, 1).await;
+    proxy.house_until(0, 1).await;
+    clients.push(searching(&proxy, "p0").await);
+    proxy.house_until(1, 1).await;
     // A longer one is used at once.
-    assert_eq!(refused(&door, "p0").await, "queue_full");
-    reload(&door, &plan(&servers, 2).yaml()).await;
-    clients.push(searching(&door, "p0").await);
-    door.house_until(2, 1).await;
+    assert_eq!(refused(&proxy, "p0").await, "queue_full");
+    reload(&proxy, &plan(&servers, 2).yaml()).await;
+    clients.push(searching(&proxy, "p0").await);
+    proxy.house_until(2, 1).await;
     for _ in 0..2 {
         arrived.answer("").await;
         arrived = Arrived::on(arrived.stream).await;
@@ -179,64 +179,65 @@ async fn requeueing_and_a_shorter_queue_drop_nobody() {
         found(client).await;
     }
     assert!(
-        door.metric(r#"tiergate_refusals_total{tier="p2",reason="displaced"}"#)
+        proxy
+            .metric(r#"tiergate_refusals_total{tier="p2",reason="displaced"}"#)
             .await
             .abs()
             < 0.5
     );
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
 }
 
 #[tokio::test]
 async fn more_slots_are_used_at_once_and_fewer_drain() {
-    let worker = Worker::start().await;
-    let (door, running, first) = busy(&worker, 8).await;
+    let server = Worker::start().await;
+    let (proxy, running, first) = busy(&server, 8).await;
     let mut clients = vec![running];
     for at in 1..=3 {
-        clients.push(searching(&door, "p1").await);
-        door.house_until(at, 1).await;
+        clients.push(searching(&proxy, "p1").await);
+        proxy.house_until(at, 1).await;
     }
     // Who waits gets the new slots without anybody having ended.
-    reload(&door, &plan(&[(worker.address, 3)], 8).yaml()).await;
-    let mut arrived = vec![first, worker.request().await, worker.request().await];
-    door.house_until(1, 3).await;
+    reload(&proxy, &plan(&[(server.address, 3)], 8).yaml()).await;
+    let mut arrived = vec![first, server.request().await, server.request().await];
+    proxy.house_until(1, 3).await;
     // Two fewer: nobody is broken off, and what is given back isn't given again.
-    reload(&door, &plan(&[(worker.address, 1)], 8).yaml()).await;
-    assert_eq!(pool(&door, "search").await, Some((1, 3)));
+    reload(&proxy, &plan(&[(server.address, 1)], 8).yaml()).await;
+    assert_eq!(pool(&proxy, "search").await, Some((1, 3)));
     for left in [2, 1] {
         arrived.pop().expect("it runs").answer("").await;
-        door.house_until(1, left).await;
+        proxy.house_until(1, left).await;
     }
     let mut last = arrived.pop().expect("it runs");
     last.answer("").await;
-    let mut next = Arrived::on_either(last.stream, &worker).await;
-    door.house_until(0, 1).await;
+    let mut next = Arrived::on_either(last.stream, &server).await;
+    proxy.house_until(0, 1).await;
     next.answer("").await;
     for client in clients {
         found(client).await;
     }
-    assert_eq!(pool(&door, "search").await, Some((1, 0)));
+    assert_eq!(pool(&proxy, "search").await, Some((1, 0)));
 }
 
 #[tokio::test]
 async fn a_removed_server_finishes_its_jobs_and_gets_no_more() {
     let (old, new) = (Worker::start().await, Worker::start().await);
-    let (door, running, mut at_old) = busy(&old, 8).await;
-    let waits = searching(&door, "p1").await;
-    door.house_until(1, 1).await;
-    reload(&door, &plan(&[(new.address, 2)], 8).yaml()).await;
+    let (proxy, running, mut at_old) = busy(&old, 8).await;
+    let waits = searching(&proxy, "p1").await;
+    proxy.house_until(1, 1).await;
+    reload(&proxy, &plan(&[(new.address, 2)], 8).yaml()).await;
     // Who waits goes to the new one, at once.
     let mut at_new = new.request().await;
-    door.house_until(0, 2).await;
+    proxy.house_until(0, 2).await;
     at_old.answer("old").await;
     let mut running = running;
     assert_eq!(running.answer().await.text(), "old");
     at_new.answer("").await;
     found(waits).await;
     // Back again, beside the other: it is used as before.
-    reload(&door, &plan(&[(old.address, 1), (new.address, 1)], 8).yaml()).await;
-    let clients = [searching(&door, "p1").await, searching(&door, "p1").await];
-    door.house_until(0, 2).await;
+    reload(&proxy, &plan(&[(old.address, 1), (new.address, 1)], 8).yaml()).await;
+    let clients = [searching(&proxy, "p1").await, searching(&proxy, "p1").await];
+    proxy.house_until(0, 2).await;
     // Nothing is kept open to a server that is gone.
     drop(at_old);
     let mut one = old.request().await;
@@ -246,7 +247,7 @@ async fn a_removed_server_finishes_its_jobs_and_gets_no_more() {
     for client in clients {
         found(client).await;
     }
-    assert_eq!(pool(&door, "search").await, Some((2, 0)));
+    assert_eq!(pool(&proxy, "search").await, Some((2, 0)));
 }
 
 /// Two upstreams, `one` with a slot and `two` with a slot; `/search` leads to the one that is named. The other is there only if it is
@@ -264,27 +265,27 @@ fn upstreams(search: &str, listed: &[(&str, SocketAddr)]) -> String {
 #[tokio::test]
 async fn a_removed_upstream_finishes_its_jobs_and_may_return() {
     let (old, new) = (Worker::start().await, Worker::start().await);
-    let door = Door::open_live(&upstreams("one", &[("one", old.address)]));
-    let mut clients = vec![searching(&door, "p1").await];
+    let proxy = Door::open_live(&upstreams("one", &[("one", old.address)]));
+    let mut clients = vec![searching(&proxy, "p1").await];
     let mut at_old = old.request().await;
     for at in 1..=2 {
-        clients.push(searching(&door, "p1").await);
-        door.house_until(at, 1).await;
+        clients.push(searching(&proxy, "p1").await);
+        proxy.house_until(at, 1).await;
     }
-    reload(&door, &upstreams("two", &[("two", new.address)])).await;
+    reload(&proxy, &upstreams("two", &[("two", new.address)])).await;
     // Who comes now is served there, past those who wait for the other.
-    let newcomer = searching(&door, "p0").await;
+    let newcomer = searching(&proxy, "p0").await;
     let mut at_new = new.request().await;
     at_new.answer("").await;
     found(newcomer).await;
-    assert_eq!(pool(&door, "one").await, Some((1, 1)));
+    assert_eq!(pool(&proxy, "one").await, Some((1, 1)));
     at_old.answer("").await;
     at_old = Arrived::on(at_old.stream).await;
-    door.house_until(1, 1).await;
+    proxy.house_until(1, 1).await;
     // The same name again, while somebody is there.
-    reload(&door, &upstreams("one", &[("one", old.address), ("two", new.address)])).await;
-    clients.push(searching(&door, "p1").await);
-    door.house_until(2, 1).await;
+    reload(&proxy, &upstreams("one", &[("one", old.address), ("two", new.address)])).await;
+    clients.push(searching(&proxy, "p1").await);
+    proxy.house_until(2, 1).await;
     for _ in 0..2 {
         at_old.answer("").await;
         at_old = Arrived::on(at_old.stream).await;
@@ -294,27 +295,28 @@ async fn a_removed_upstream_finishes_its_jobs_and_may_return() {
         found(client).await;
     }
     // Gone for good: with nobody there it isn't shown any more, and the name is somebody else's when it comes again.
-    let mut last = searching(&door, "p1").await;
+    let mut last = searching(&proxy, "p1").await;
     at_old = Arrived::on_either(at_old.stream, &old).await;
-    reload(&door, &upstreams("two", &[("two", new.address)])).await;
-    assert_eq!(pool(&door, "one").await, Some((1, 1)));
+    reload(&proxy, &upstreams("two", &[("two", new.address)])).await;
+    assert_eq!(pool(&proxy, "one").await, Some((1, 1)));
     at_old.answer("").await;
     assert_eq!(last.answer().await.status(), 200);
     let is_gone = |page: &Value| page["pools"].as_array().is_some_and(|pools| pools.len() == 1);
-    door.queue_until("the removed upstream goes when it has finished", is_gone)
+    proxy
+        .queue_until("the removed upstream goes when it has finished", is_gone)
         .await;
-    assert_eq!(pool(&door, "one").await, None);
-    assert_eq!(pool(&door, "two").await, Some((1, 0)));
-    reload(&door, &upstreams("one", &[("one", new.address)])).await;
-    let client = searching(&door, "p1").await;
+    assert_eq!(pool(&proxy, "one").await, None);
+    assert_eq!(pool(&proxy, "two").await, Some((1, 0)));
+    reload(&proxy, &upstreams("one", &[("one", new.address)])).await;
+    let client = searching(&proxy, "p1").await;
     Arrived::on_either(at_new.stream, &new).await.answer("").await;
     found(client).await;
 }
 
 #[tokio::test]
 async fn debits_holds_and_concurrency_stay() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
+    let server = Worker::start().await;
+    let servers = [(server.address, 4)];
     let of = |tier: &'static str| {
         let plan = Plan {
             tier,
@@ -322,44 +324,44 @@ async fn debits_holds_and_concurrency_stay() {
         };
         plan.yaml()
     };
-    let door = Door::open_live(&of("concurrency: 2, quota: { limit: 10, rolling: 24h }"));
+    let proxy = Door::open_live(&of("concurrency: 2, quota: { limit: 10, rolling: 24h }"));
     let mut stream = None;
     for _ in 0..3 {
-        let client = searching(&door, "p1").await;
+        let client = searching(&proxy, "p1").await;
         let mut arrived = match stream.take() {
-            Some(stream) => Arrived::on_either(stream, &worker).await,
-            None => worker.request().await,
+            Some(stream) => Arrived::on_either(stream, &server).await,
+            None => server.request().await,
         };
         arrived.answer("").await;
         found(client).await;
         stream = Some(arrived.stream);
     }
-    let running = searching(&door, "p1").await;
-    let mut arrived = Arrived::on_either(stream.expect("three searches"), &worker).await;
+    let running = searching(&proxy, "p1").await;
+    let mut arrived = Arrived::on_either(stream.expect("three searches"), &server).await;
     // Its job from before the reload counts: three debits and a hold of five.
-    reload(&door, &of("concurrency: 1, quota: { limit: 5, rolling: 24h }")).await;
-    assert_eq!(refused(&door, "p1").await, "concurrency_exceeded");
-    reload(&door, &of("concurrency: 2, quota: { limit: 4, rolling: 24h }")).await;
-    assert_eq!(refused(&door, "p1").await, "quota_depleted");
-    reload(&door, &of("concurrency: 2, quota: { limit: 5, rolling: 24h }")).await;
-    let last = searching(&door, "p1").await;
-    let mut second = worker.request().await;
-    assert_eq!(refused(&door, "p1").await, "quota_depleted");
+    reload(&proxy, &of("concurrency: 1, quota: { limit: 5, rolling: 24h }")).await;
+    assert_eq!(refused(&proxy, "p1").await, "concurrency_exceeded");
+    reload(&proxy, &of("concurrency: 2, quota: { limit: 4, rolling: 24h }")).await;
+    assert_eq!(refused(&proxy, "p1").await, "quota_depleted");
+    reload(&proxy, &of("concurrency: 2, quota: { limit: 5, rolling: 24h }")).await;
+    let last = searching(&proxy, "p1").await;
+    let mut second = server.request().await;
+    assert_eq!(refused(&proxy, "p1").await, "quota_depleted");
     arrived.answer("").await;
     second.answer("").await;
     for client in [running, last] {
         found(client).await;
     }
-    door.house_until(0, 0).await;
+    proxy.house_until(0, 0).await;
     // A window that nobody has had yet is filled from the journal.
     reload(
-        &door,
+        &proxy,
         &of("concurrency: 2, quota: { limit: 5, calendar: month, zone: UTC }"),
     )
     .await;
     soon("the new window is filled", async {
         loop {
-            let mut client = Client::connect(door.address).await;
+            let mut client = Client::connect(proxy.address).await;
             let me = client.ask("GET", "/me", "x-api-key: p1\r\n").await;
             assert_eq!(me.status(), 200);
             if me.text().contains(r#""quotaUsed":5"#) {
@@ -369,24 +371,24 @@ async fn debits_holds_and_concurrency_stay() {
         }
     })
     .await;
-    assert_eq!(refused(&door, "p1").await, "quota_depleted");
+    assert_eq!(refused(&proxy, "p1").await, "quota_depleted");
 }
 
 #[tokio::test]
 async fn what_limits_have_counted_stays() {
-    let worker = Worker::start().await;
-    let servers = [(worker.address, 4)];
+    let server = Worker::start().await;
+    let servers = [(server.address, 4)];
     let of = |limit: u32| {
         let yaml = plan(&servers, 8).yaml();
         format!("{yaml}\nlimits:\n  - {{ name: http, per: account, limit: {limit}, window: 1h }}\n")
     };
-    let door = Door::open_live(&of(3));
-    let mut client = Client::connect(door.address).await;
+    let proxy = Door::open_live(&of(3));
+    let mut client = Client::connect(proxy.address).await;
     let mut me = async || client.ask("GET", "/me", "x-api-key: p1\r\n").await.status();
     assert_eq!([me().await, me().await, me().await, me().await], [200, 200, 200, 429]);
-    reload(&door, &of(5)).await;
+    reload(&proxy, &of(5)).await;
     assert_eq!([me().await, me().await, me().await], [200, 200, 429]);
-    reload(&door, &of(2)).await;
+    reload(&proxy, &of(2)).await;
     assert_eq!(me().await, 429);
 }
 
@@ -409,12 +411,12 @@ async fn who_is_on_the_way_to_an_upstream_that_is_removed_gets_there() {
             .route(format_args!("path: \"/image/{{*rest}}\", upstream: {one}"))
             .text()
     };
-    let door = Door::open_live(&yaml(0));
+    let proxy = Door::open_live(&yaml(0));
     let ended = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
     for at in 0..16 {
-        let (address, ended) = (door.address, Arc::clone(&ended));
-        let (path, worker) = match at % 2 {
+        let (address, ended) = (proxy.address, Arc::clone(&ended));
+        let (path, server) = match at % 2 {
             0 => ("/search", search.address),
             _ => ("/image/1", images.address),
         };
@@ -422,21 +424,21 @@ async fn who_is_on_the_way_to_an_upstream_that_is_removed_gets_there() {
             let mut client = Client::connect(address).await;
             while !ended.load(Relaxed) {
                 let answer = client.ask("GET", path, "x-api-key: p1\r\n").await;
-                let host = worker.to_string();
+                let host = server.to_string();
                 assert_eq!(answer.mirrored().await.get("host"), Some(host.as_str()), "{path}");
             }
         });
     }
     for number in 1..=100 {
-        reload(&door, &yaml(number)).await;
+        reload(&proxy, &yaml(number)).await;
     }
     ended.store(true, Relaxed);
     while let Some(client) = clients.join_next().await {
         client.expect("everybody finds its worker");
     }
     // And nobody keeps what is gone.
-    reload(&door, &yaml(101)).await;
-    let queue = door.queue().await;
+    reload(&proxy, &yaml(101)).await;
+    let queue = proxy.queue().await;
     let names: Vec<&str> = (queue["pools"].as_array().expect("a list").iter())
         .filter_map(|pool| pool["upstream"].as_str())
         .collect();

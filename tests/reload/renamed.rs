@@ -42,8 +42,8 @@ fn file(odd: bool, server: SocketAddr) -> String {
 }
 
 /// Asks again and again until it is over.
-async fn asks(door: SocketAddr, path: &'static str, key: String, over: Arc<AtomicBool>, asked: Arc<AtomicUsize>) {
-    let mut client = Client::connect(door).await;
+async fn asks(proxy: SocketAddr, path: &'static str, key: String, over: Arc<AtomicBool>, asked: Arc<AtomicUsize>) {
+    let mut client = Client::connect(proxy).await;
     while !over.load(SeqCst) {
         let answer = client.ask("GET", path, &format!("x-api-key: {key}\r\n")).await;
         assert_eq!(answer.status(), 200, "{path} of {key}: {}", answer.text());
@@ -54,11 +54,11 @@ async fn asks(door: SocketAddr, path: &'static str, key: String, over: Arc<Atomi
 #[tokio::test]
 async fn nobody_is_judged_by_two_files_together() {
     let mirror = Mirror::start().await;
-    let door = Door::open_live(&file(false, mirror.address));
+    let proxy = Door::open_live(&file(false, mirror.address));
     // Of a tier that only one of the files has, whose terms the other one's strangers have.
     let body = r#"{ "name": "kept", "tier": "stored" }"#;
-    assert_eq!(door.operator("POST", "/accounts", body).await.status(), 201);
-    let minted = door.operator("POST", "/accounts/kept/keys", "{}").await.json();
+    assert_eq!(proxy.operator("POST", "/accounts", body).await.status(), 201);
+    let minted = proxy.operator("POST", "/accounts/kept/keys", "{}").await.json();
     let kept = minted["key"].as_str().expect("a key");
     let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut clients = JoinSet::new();
@@ -70,13 +70,13 @@ async fn nobody_is_judged_by_two_files_together() {
     ] {
         for _ in 0..CLIENTS {
             let (over, asked) = (Arc::clone(&over), Arc::clone(&asked));
-            clients.spawn(asks(door.address, path, key.to_owned(), over, asked));
+            clients.spawn(asks(proxy.address, path, key.to_owned(), over, asked));
         }
     }
     for edit in 1..=EDITS {
         let before = asked.load(SeqCst);
-        door.save(&file(edit % 2 == 1, mirror.address));
-        let answer = door.operator("POST", "/reload", "").await;
+        proxy.save(&file(edit % 2 == 1, mirror.address));
+        let answer = proxy.operator("POST", "/reload", "").await;
         assert_eq!(answer.status(), 200, "{}", answer.text());
         soon("somebody has asked since", async {
             while asked.load(SeqCst) <= before + 4 * CLIENTS {

@@ -81,13 +81,13 @@ const QUESTIONS: &[(&str, &str, &str)] = &[
 ];
 
 /// The workers, as files call them and as they are.
-struct Workers {
+struct Mirrors {
     searching: [Mirror; 3],
     web: Mirror,
     extra: Mirror,
 }
 
-impl Workers {
+impl Mirrors {
     async fn start() -> Self {
         Self {
             searching: [Mirror::start().await, Mirror::start().await, Mirror::start().await],
@@ -143,20 +143,20 @@ fn by_chance(dice: &mut Dice) -> Document {
 }
 
 /// All that the door says when it is asked all that, and what the operator sees then.
-async fn told(door: &Door, workers: &Workers) -> Vec<String> {
+async fn told(proxy: &Door, mirrors: &Mirrors) -> Vec<String> {
     let mut told = Vec::new();
     for (method, path, headers) in QUESTIONS {
-        let mut client = Client::connect(door.address).await;
+        let mut client = Client::connect(proxy.address).await;
         client.send(format!("{method} {path} HTTP/1.1\r\n{headers}\r\n")).await;
         let answer = client.answer_to(method).await;
         let question = format!("{method} {path}\n{headers}");
-        told.push(format!("{question}\n{}", workers.told(&words(&answer))));
+        told.push(format!("{question}\n{}", mirrors.told(&words(&answer))));
     }
-    door.house_until(0, 0).await;
-    let mut queue = door.queue().await;
+    proxy.house_until(0, 0).await;
+    let mut queue = proxy.queue().await;
     let pools = queue["pools"].as_array_mut().expect("a list");
     pools.sort_by_key(|pool| pool["upstream"].to_string());
-    told.push(workers.told(&queue.to_string()));
+    told.push(mirrors.told(&queue.to_string()));
     told
 }
 
@@ -193,19 +193,19 @@ fn same(one: &str, other: &str) -> bool {
             .all(|(one, other)| one == other || near(one, other))
 }
 
-async fn document(door: &Door) -> Value {
-    door.operator("GET", "/config", "").await.json()["config"].clone()
+async fn document(proxy: &Door) -> Value {
+    proxy.operator("GET", "/config", "").await.json()["config"].clone()
 }
 
 #[tokio::test]
 async fn an_idle_reload_equals_a_fresh_start() {
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
-    let workers = Workers::start().await;
+    let mirrors = Mirrors::start().await;
     let mut answered = 0;
     for pair in 0..PAIRS {
         let (one, other) = (by_chance(&mut dice), by_chance(&mut dice));
-        let (one, other) = (workers.file(&one), workers.file(&other));
+        let (one, other) = (mirrors.file(&one), mirrors.file(&other));
         let about = format!("TIERGATE_SEED={seed}, pair {pair}:\n{one}\n{other}\n");
         let edited = Door::open_live_at(NOON, &one);
         edited.save(&other);
@@ -213,7 +213,7 @@ async fn an_idle_reload_equals_a_fresh_start() {
         assert_eq!(reloaded.status(), 200, "{about}{}", reloaded.text());
         let started = Door::open_live_at(NOON, &other);
         assert_eq!(document(&edited).await, document(&started).await, "{about}");
-        let (by_edit, by_start) = (told(&edited, &workers).await, told(&started, &workers).await);
+        let (by_edit, by_start) = (told(&edited, &mirrors).await, told(&started, &mirrors).await);
         for (by_edit, by_start) in by_edit.iter().zip(&by_start) {
             assert!(
                 same(by_edit, by_start),

@@ -30,8 +30,8 @@ fn open(preset: &str, upstream: &str, mirror: &Mirror) -> Door {
 async fn the_services_own_authorization_reaches_the_service() {
     let mirror = Mirror::start().await;
     for (preset, upstream, host, _) in SYSTEMS {
-        let door = open(preset, upstream, &mirror);
-        let mut user = Visitor::at(1, &door)
+        let proxy = open(preset, upstream, &mirror);
+        let mut user = Visitor::at(1, &proxy)
             .await
             .with_key("authorization", "Bearer their-own");
         for path in ["/", "/some/page"] {
@@ -47,8 +47,8 @@ async fn the_services_own_authorization_reaches_the_service() {
 async fn the_root_is_answered_by_the_service_and_counts() {
     let mirror = Mirror::start().await;
     for (preset, upstream, host, limit) in SYSTEMS {
-        let door = open(preset, upstream, &mirror);
-        let mut visitor = Visitor::at(1, &door).await;
+        let proxy = open(preset, upstream, &mirror);
+        let mut visitor = Visitor::at(1, &proxy).await;
         for (path, used) in [("/", 1), ("/?a=b", 2), ("/some/page", 3)] {
             let answer = visitor.ask("POST", host, path).await;
             assert_eq!(told(&answer).remaining, Some(limit - used), "{preset}: {host}{path}");

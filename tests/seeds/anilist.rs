@@ -11,14 +11,14 @@ const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 /// Long enough for the limiter of bursts.
 const PAUSE: Span = Span::from_millis(100);
 
-fn degraded(worker: &FastWorker) -> (Door, &'static Hands) {
-    Door::open_preset("anilist", str::to_owned, &[("graphql", worker.address)], NOON)
+fn degraded(server: &FastWorker) -> (Door, &'static Hands) {
+    Door::open_preset("anilist", str::to_owned, &[("graphql", server.address)], NOON)
 }
 
 /// "The AniList API has a rate limit of 90 requests per minute": without the warning that stands above it.
-fn normal(worker: &FastWorker) -> (Door, &'static Hands) {
+fn normal(server: &FastWorker) -> (Door, &'static Hands) {
     let restored = |text: &str| text.replace(" degraded: 30,", "");
-    Door::open_preset("anilist", restored, &[("graphql", worker.address)], NOON)
+    Door::open_preset("anilist", restored, &[("graphql", server.address)], NOON)
 }
 
 /// So many queries, one after the other, of which none tells more than the document's sample; the last answer.
@@ -57,9 +57,9 @@ fn left(remaining: u64) -> Told {
 /// and in the sample nothing else.
 #[tokio::test]
 async fn ninety_requests_a_minute() {
-    let worker = FastWorker::start();
-    let (door, hands) = normal(&worker);
-    let mut visitor = Visitor::at(1, &door).await;
+    let server = FastWorker::start();
+    let (proxy, hands) = normal(&server);
+    let mut visitor = Visitor::at(1, &proxy).await;
     let first = ask(&mut visitor).await;
     assert_eq!((first.status(), told(&first)), (200, left(89)));
     tells_of_no_wait(&first);
@@ -69,9 +69,9 @@ async fn ninety_requests_a_minute() {
     tells_of_no_wait(&last);
     hands.advance(PAUSE);
     assert_eq!(ask(&mut visitor).await.status(), 429);
-    assert_eq!(worker.requests(), 90);
+    assert_eq!(server.requests(), 90);
     assert_eq!(
-        Visitor::at(2, &door).await.post("/").await.status(),
+        Visitor::at(2, &proxy).await.post("/").await.status(),
         200,
         "somebody else"
     );
@@ -82,9 +82,9 @@ async fn ninety_requests_a_minute() {
 /// minute."
 #[tokio::test]
 async fn thirty_are_let_through_while_it_is_degraded() {
-    let worker = FastWorker::start();
-    let (door, hands) = degraded(&worker);
-    let mut visitor = Visitor::at(1, &door).await;
+    let server = FastWorker::start();
+    let (proxy, hands) = degraded(&server);
+    let mut visitor = Visitor::at(1, &proxy).await;
     let last = query(&mut visitor, hands, 30).await;
     assert_eq!((last.status(), told(&last)), (200, left(60)));
     hands.advance(PAUSE);
@@ -98,7 +98,7 @@ async fn thirty_are_let_through_while_it_is_degraded() {
     let further = ask(&mut visitor).await;
     assert_eq!((further.status(), told(&further)), (429, expected));
     assert!((30..=40).contains(&retry_after(&further)), "{}", retry_after(&further));
-    assert_eq!(worker.requests(), 30);
+    assert_eq!(server.requests(), 30);
     hands.advance(Span::from_secs(retry_after(&further)));
     let after = ask(&mut visitor).await;
     assert_eq!((after.status(), told(&after)), (200, left(89)));
@@ -110,9 +110,9 @@ async fn thirty_are_let_through_while_it_is_degraded() {
 /// another request. X-RateLimit-Reset contains the Unix timestamp of when you can make another request."
 #[tokio::test]
 async fn a_timeout_of_a_minute() {
-    let worker = FastWorker::start();
-    let (door, hands) = normal(&worker);
-    let mut visitor = Visitor::at(1, &door).await;
+    let server = FastWorker::start();
+    let (proxy, hands) = normal(&server);
+    let mut visitor = Visitor::at(1, &proxy).await;
     query(&mut visitor, hands, 90).await;
     // The minute of the 90 is over soon, but who exceeds them waits a whole one.
     hands.advance(Span::from_secs(45));
@@ -142,15 +142,15 @@ async fn a_timeout_of_a_minute() {
     let after = ask(&mut visitor).await;
     assert_eq!((after.status(), told(&after)), (200, left(89)));
     tells_of_no_wait(&after);
-    assert_eq!(worker.requests(), 91);
+    assert_eq!(server.requests(), 91);
 }
 
 /// "Along with the 429 error code, you will recieve a GraphQL error message".
 #[tokio::test]
 async fn an_error_as_graphql_has_it() {
-    let worker = FastWorker::start();
-    let (door, hands) = degraded(&worker);
-    let mut visitor = Visitor::at(1, &door).await;
+    let server = FastWorker::start();
+    let (proxy, hands) = degraded(&server);
+    let mut visitor = Visitor::at(1, &proxy).await;
     query(&mut visitor, hands, 30).await;
     hands.advance(PAUSE);
     let refused = visitor.post("/").await;
@@ -166,9 +166,9 @@ async fn an_error_as_graphql_has_it() {
 /// too many requests in a very short period of time." Nothing is told of it.
 #[tokio::test]
 async fn bursts_are_limited_and_nothing_is_told_of_that() {
-    let worker = FastWorker::start();
-    let (door, hands) = normal(&worker);
-    let mut visitor = Visitor::at(1, &door).await;
+    let server = FastWorker::start();
+    let (proxy, hands) = normal(&server);
+    let mut visitor = Visitor::at(1, &proxy).await;
     let mut let_through = 0;
     let refused = loop {
         let answer = visitor.post("/").await;
@@ -195,13 +195,16 @@ async fn bursts_are_limited_and_nothing_is_told_of_that() {
 /// manual rate limit raise."
 #[tokio::test]
 async fn a_raise_on_request() {
-    let worker = FastWorker::start();
-    let (door, hands) = degraded(&worker);
+    let server = FastWorker::start();
+    let (proxy, hands) = degraded(&server);
     let raise = r#"{ "limits": { "anilist": 300 }, "note": "asked by mail" }"#;
-    assert_eq!(door.operator("PATCH", "/networks/127.0.0.5", raise).await.status(), 200);
-    let mut visitor = Visitor::at(5, &door).await;
+    assert_eq!(
+        proxy.operator("PATCH", "/networks/127.0.0.5", raise).await.status(),
+        200
+    );
+    let mut visitor = Visitor::at(5, &proxy).await;
     has_three_hundred(&mut visitor, hands).await;
-    let mut other = Visitor::at(6, &door).await;
+    let mut other = Visitor::at(6, &proxy).await;
     assert_eq!(told(&ask(&mut other).await), left(89), "somebody else's is what it was");
 }
 
@@ -217,15 +220,15 @@ async fn has_three_hundred(visitor: &mut Visitor, hands: &Hands) {
 /// "Your AniList username": of an account, by the key that it sends from its server.
 #[tokio::test]
 async fn a_raise_of_an_account_on_request() {
-    let worker = FastWorker::start();
-    let (door, hands) = degraded(&worker);
+    let server = FastWorker::start();
+    let (proxy, hands) = degraded(&server);
     let account = r#"{ "name": "bot", "tier": "everybody", "limits": { "anilist": 300 } }"#;
-    assert_eq!(door.operator("POST", "/accounts", account).await.status(), 201);
-    let made = door.operator("POST", "/accounts/bot/keys", "{}").await.json();
+    assert_eq!(proxy.operator("POST", "/accounts", account).await.status(), 201);
+    let made = proxy.operator("POST", "/accounts/bot/keys", "{}").await.json();
     let key = made["key"].as_str().expect("a key");
-    let mut bot = Visitor::at(1, &door).await.with_key("x-api-key", key);
+    let mut bot = Visitor::at(1, &proxy).await.with_key("x-api-key", key);
     has_three_hundred(&mut bot, hands).await;
-    let mut without = Visitor::at(2, &door).await;
+    let mut without = Visitor::at(2, &proxy).await;
     assert_eq!(
         query(&mut without, hands, 31).await.status(),
         429,

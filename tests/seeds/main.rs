@@ -8,7 +8,7 @@ mod all;
 mod amvstrm;
 mod anilist;
 mod bags;
-mod hall;
+mod preset_queue;
 mod queue_table;
 mod quota_table;
 mod shotit;

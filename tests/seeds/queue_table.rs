@@ -62,13 +62,13 @@ impl System {
 
     /// How many requests of one caller of that tier are let in before one is refused, waiting ones included, and why.
     pub fn first_refusal(&self, tier: &str) -> (u32, Reason) {
-        let mut door = Door::busy(self.said());
-        let at = door.policy.rules().tiers.iter().position(|level| &*level.name == tier);
-        let ask = door.ask(TierId(
+        let mut busy = BusyPolicy::new(self.said());
+        let at = busy.policy.rules().tiers.iter().position(|level| &*level.name == tier);
+        let ask = busy.ask(TierId(
             u16::try_from(at.expect("the preset has it")).expect("a handful"),
         ));
         for let_in in 0.. {
-            if let Err(refusal) = door.policy.enter(&ask, Timestamp::ZERO) {
+            if let Err(refusal) = busy.policy.enter(&ask, Timestamp::ZERO) {
                 return (let_in, refusal.reason());
             }
         }
@@ -85,16 +85,16 @@ impl Said {
 
 impl Row {
     /// Who waits, in the order in which they came.
-    pub fn seated(&self) -> Vec<u8> {
-        let seats = self.queue.bytes().filter(|seat| *seat != b'_');
-        seats.map(|seat| seat - b'0').collect()
+    pub fn queued(&self) -> Vec<u8> {
+        let places = self.queue.bytes().filter(|place| *place != b'_');
+        places.map(|place| place - b'0').collect()
     }
 
     /// Lets every priority knock at the queue of this row, each at a fresh one.
     pub fn check(&self, system: &System) {
-        let seats = system.said().rules.queue.length;
+        let places = system.said().rules.queue.length;
         assert_eq!(
-            usize::try_from(seats).unwrap(),
+            usize::try_from(places).unwrap(),
             self.queue.len(),
             "as long as it is drawn"
         );
@@ -118,28 +118,28 @@ impl Row {
     /// Whether a queue as drawn lets a request of that priority in, and whether it does so as it should: a free seat if
     /// there is one, or else that of somebody of the lowest priority.
     fn accepts(&self, system: &System, priority: u8) -> bool {
-        let mut door = Door::busy(system.said());
-        let seated = self.seated();
-        for seat in &seated {
-            door.knocks(*seat).expect("there are seats for all who are drawn");
+        let mut busy = BusyPolicy::new(system.said());
+        let queued = self.queued();
+        for waiting in &queued {
+            busy.enter(*waiting).expect("there are seats for all who are drawn");
         }
-        let before = door.drawn();
-        match door.knocks(priority) {
+        let before = busy.drawn();
+        match busy.enter(priority) {
             Ok(Admission::Seated { displaced, .. }) => {
-                let lowest = seated.iter().min();
-                let full = seated.len() == self.queue.len();
+                let lowest = queued.iter().min();
+                let full = queued.len() == self.queue.len();
                 assert_eq!(displaced.is_some(), full, "{priority} at {}", self.queue);
                 let mut after = before;
                 after[usize::from(priority)] += 1;
                 if full {
                     after[usize::from(*lowest.unwrap())] -= 1;
                 }
-                assert_eq!(door.drawn(), after, "{priority} at {}", self.queue);
+                assert_eq!(busy.drawn(), after, "{priority} at {}", self.queue);
                 true
             }
             Err(refusal) => {
-                self.check_refusal(&refusal, priority, &seated);
-                assert_eq!(door.drawn(), before, "a refusal changes nothing");
+                self.check_refusal(&refusal, priority, &queued);
+                assert_eq!(busy.drawn(), before, "a refusal changes nothing");
                 false
             }
             Ok(other) => panic!("the worker is busy, but: {other:?}"),
@@ -147,44 +147,44 @@ impl Row {
     }
 
     /// A 503 that names the lowest priority that would have been let in: the one above the lowest that waits.
-    fn check_refusal(&self, refusal: &Refusal, priority: u8, seated: &[u8]) {
+    fn check_refusal(&self, refusal: &Refusal, priority: u8, queued: &[u8]) {
         assert_eq!(refusal.reason(), Reason::QueueFull, "{priority} at {}", self.queue);
         let Refusal::QueueFull { seats, admits_from, .. } = refusal else {
             unreachable!("the reason was looked at above");
         };
         assert_eq!(usize::try_from(*seats).unwrap(), self.queue.len());
-        let above_lowest = seated.iter().min().and_then(|lowest| Priority::new(lowest + 1));
+        let above_lowest = queued.iter().min().and_then(|lowest| Priority::new(lowest + 1));
         assert_eq!(*admits_from, above_lowest, "{priority} at {}", self.queue);
     }
 }
 
 /// A door whose workers are busy. Every request is of a caller of its own.
-struct Door {
+struct BusyPolicy {
     policy: Policy,
     searches: UpstreamId,
     callers: u32,
 }
 
-impl Door {
-    fn busy(said: Said) -> Self {
-        let mut door = Self {
+impl BusyPolicy {
+    fn new(said: Said) -> Self {
+        let mut busy = Self {
             policy: Policy::new(Arc::clone(&said.rules)),
             searches: said.searches,
             callers: 0,
         };
-        door.policy
+        busy.policy
             .follow_clock(UnixTime::from_secs(1_800_014_400), Timestamp::ZERO, Span::MAX);
         for _ in 0..said.slots() {
-            let running = door.knocks(6);
+            let running = busy.enter(6);
             assert!(
                 matches!(running, Ok(Admission::Running { .. })),
                 "a slot is free: {running:?}"
             );
         }
-        door
+        busy
     }
 
-    fn knocks(&mut self, priority: u8) -> Result<Admission, Refusal> {
+    fn enter(&mut self, priority: u8) -> Result<Admission, Refusal> {
         let tiers = &self.policy.rules().tiers;
         let level = tiers.iter().position(|tier| tier.priority.get() == priority);
         let ask = self.ask(TierId(u16::try_from(level.expect("a level of that priority")).unwrap()));

@@ -26,8 +26,8 @@ pub type Line = (&'static str, u64, u32, u8);
 const PACE: u64 = 2;
 
 /// A preset's door whose clock moves on with each request, so that none meets a limit of requests a minute.
-pub struct House {
-    pub door: Door,
+pub struct Deployment {
+    pub proxy: Door,
     hands: &'static Hands,
     opened: UnixTime,
     /// Seconds by which the clock was moved.
@@ -50,7 +50,7 @@ pub fn key_of(tier: &str) -> Option<(&'static str, String)> {
     Some(("x-trace-key", format!("key-{}", tier.strip_prefix('$')?)))
 }
 
-impl House {
+impl Deployment {
     /// Opens the preset with its sponsors; that upstream is led to the worker, and `host` is asked.
     pub fn open(
         preset: &str,
@@ -60,9 +60,9 @@ impl House {
         opened: UnixTime,
     ) -> Self {
         let edited = |text: &str| edited(with_sponsors(text));
-        let (door, hands) = Door::open_preset(preset, edited, &[(upstream.0, upstream.1.address)], opened);
+        let (proxy, hands) = Door::open_preset(preset, edited, &[(upstream.0, upstream.1.address)], opened);
         Self {
-            door,
+            proxy,
             hands,
             opened,
             moved: Cell::new(0),
@@ -72,7 +72,7 @@ impl House {
 
     /// Somebody of that tier, on a connection of its own.
     async fn visitor(&self, tier: &str) -> Visitor {
-        let visitor = Visitor::at(1, &self.door).await;
+        let visitor = Visitor::at(1, &self.proxy).await;
         match key_of(tier) {
             Some((header, key)) => visitor.with_key(header, &key),
             None => visitor,
@@ -158,7 +158,7 @@ impl House {
 
     /// A request as it is written here, on a connection of its own.
     async fn raw(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let mut client = Client::connect(self.door.address).await;
+        let mut client = Client::connect(self.proxy.address).await;
         let host = self.host;
         client
             .send(format!(

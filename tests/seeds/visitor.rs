@@ -31,17 +31,17 @@ impl Told {
 
 impl Visitor {
     /// At 127.0.0.`host`.
-    pub async fn at(host: u8, door: &Door) -> Self {
+    pub async fn at(host: u8, proxy: &Door) -> Self {
         Self {
-            client: Client::connect_from(host, door.address).await,
+            client: Client::connect_from(host, proxy.address).await,
             headers: String::new(),
         }
     }
 
     /// At the address that a trusted proxy names.
-    pub async fn behind_a_proxy(address: &str, door: &Door) -> Self {
+    pub async fn behind_a_proxy(address: &str, proxy: &Door) -> Self {
         Self {
-            client: Client::connect(door.address).await,
+            client: Client::connect(proxy.address).await,
             headers: format!("x-forwarded-for: {address}\r\n"),
         }
     }

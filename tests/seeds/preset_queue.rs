@@ -10,7 +10,7 @@ use crate::support::{Arrived, Client, Door, Worker, hash};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 /// So many of each priority may be drawn, and one more knock.
-const CROWD: usize = 9;
+const ARRIVALS_MAX: usize = 9;
 /// Who runs while the others wait. Its tier has a concurrency as large as there are slots.
 const RUNNER: &str = "runner";
 
@@ -23,13 +23,13 @@ fn get(system: &System, path: &str, key: &str) -> String {
 }
 
 /// The preset's text with as many accounts of priorities 2, 5 and 6 as a queue may be drawn with.
-fn with_a_crowd(text: &str) -> String {
+fn with_accounts(text: &str) -> String {
     let account =
         |tier: &str, key: String| format!("  - {{ name: {key}, tier: \"{tier}\", key_sha256: {} }}\n", hash(&key));
     let tiers = [("$1", 2), ("$10", 5), ("$100", 6)];
     let all = tiers
         .iter()
-        .flat_map(|tier| (0..CROWD).map(move |number| (tier, number)));
+        .flat_map(|tier| (0..ARRIVALS_MAX).map(move |number| (tier, number)));
     let crowd: String = all
         .map(|((tier, priority), number)| account(tier, format!("p{priority}-{number}")))
         .collect();
@@ -37,72 +37,72 @@ fn with_a_crowd(text: &str) -> String {
 }
 
 /// A door whose slots are taken. What is dropped first ends first, so that the door has nobody to wait for.
-struct Hall<'s> {
+struct BusyProxy<'s> {
     system: &'s System,
     running: Vec<(Client, Arrived)>,
     /// By priority, in the order in which they came.
-    seated: Vec<(u8, Client)>,
-    knocks: usize,
+    queued: Vec<(u8, Client)>,
+    arrivals: usize,
     /// For which the door's connections are.
-    _worker: Worker,
-    door: Door,
+    _server: Worker,
+    proxy: Door,
 }
 
-impl<'s> Hall<'s> {
+impl<'s> BusyProxy<'s> {
     async fn busy(system: &'s System) -> Self {
-        let worker = Worker::start().await;
-        let (door, _) = Door::open_preset(system.preset, with_a_crowd, &[(system.upstream, worker.address)], NOON);
+        let server = Worker::start().await;
+        let (proxy, _) = Door::open_preset(system.preset, with_accounts, &[(system.upstream, server.address)], NOON);
         let mut running = Vec::new();
         for _ in 0..system.slots() {
-            let mut client = Client::connect(door.address).await;
+            let mut client = Client::connect(proxy.address).await;
             client.send(get(system, "/search", RUNNER)).await;
-            running.push((client, worker.request().await));
+            running.push((client, server.request().await));
         }
         Self {
             system,
             running,
-            seated: Vec::new(),
-            knocks: 0,
-            _worker: worker,
-            door,
+            queued: Vec::new(),
+            arrivals: 0,
+            _server: server,
+            proxy,
         }
     }
 
     /// Somebody of that priority who was never here before asks for a search.
-    async fn knock(&mut self, priority: u8) -> Client {
-        self.knocks += 1;
+    async fn arrive(&mut self, priority: u8) -> Client {
+        self.arrivals += 1;
         let (host, key) = match priority {
-            0 => (u8::try_from(1 + self.knocks).expect("a handful"), String::new()),
-            paid => (1, format!("p{paid}-{}", self.knocks - 1)),
+            0 => (u8::try_from(1 + self.arrivals).expect("a handful"), String::new()),
+            paid => (1, format!("p{paid}-{}", self.arrivals - 1)),
         };
-        let mut client = Client::connect_from(host, self.door.address).await;
+        let mut client = Client::connect_from(host, self.proxy.address).await;
         client.send(get(self.system, "/search", &key)).await;
         client
     }
 
-    async fn seat(&mut self, priority: u8) {
-        let client = self.knock(priority).await;
-        self.seated.push((priority, client));
-        self.is_as_seated().await;
+    async fn enqueue(&mut self, priority: u8) {
+        let client = self.arrive(priority).await;
+        self.queued.push((priority, client));
+        self.assert_queued().await;
     }
 
     /// Waits until those wait who should, by their priorities, and no others.
-    async fn is_as_seated(&self) {
-        self.door.house_until(self.seated.len(), self.running.len()).await;
-        let page = self.door.queue().await;
+    async fn assert_queued(&self) {
+        self.proxy.house_until(self.queued.len(), self.running.len()).await;
+        let page = self.proxy.queue().await;
         let waiting = page["waiting"].as_array().expect("a list");
         let mut found: Vec<u64> = waiting.iter().filter_map(|job| job["priority"].as_u64()).collect();
-        let mut expected: Vec<u64> = self.seated.iter().map(|(priority, _)| u64::from(*priority)).collect();
+        let mut expected: Vec<u64> = self.queued.iter().map(|(priority, _)| u64::from(*priority)).collect();
         found.sort_unstable();
         expected.sort_unstable();
         assert_eq!(found, expected);
     }
 
     /// The newest of the lowest priority is told that its seat was needed.
-    async fn displaces(&mut self) {
-        let lowest = self.seated.iter().map(|(priority, _)| *priority).min();
-        let newest = self.seated.iter().rposition(|(priority, _)| Some(*priority) == lowest);
-        let (_, mut displaced) = self.seated.remove(newest.expect("somebody waits"));
+    async fn assert_displaced(&mut self) {
+        let lowest = self.queued.iter().map(|(priority, _)| *priority).min();
+        let newest = self.queued.iter().rposition(|(priority, _)| Some(*priority) == lowest);
+        let (_, mut displaced) = self.queued.remove(newest.expect("somebody waits"));
         displaced.answer().await.assert_refused(503, "displaced");
     }
 }
@@ -111,22 +111,22 @@ impl Row {
     /// Lets every priority knock at the preset's queue as this row draws it, over HTTP, each at a fresh one.
     pub async fn check_over_http(&self, system: &System) {
         for priority in [0, 2, 5, 6] {
-            let mut hall = Hall::busy(system).await;
-            for seat in self.seated() {
-                hall.seat(seat).await;
+            let mut busy = BusyProxy::busy(system).await;
+            for waiting in self.queued() {
+                busy.enqueue(waiting).await;
             }
-            let mut late = hall.knock(priority).await;
+            let mut late = busy.arrive(priority).await;
             if self.rejecting.contains(&priority) {
                 let refused = late.answer().await;
                 refused.assert_refused(503, "queue_full");
                 assert!(refused.get("retry-after").is_some());
             } else {
-                if hall.seated.len() == self.queue.len() {
-                    hall.displaces().await;
+                if busy.queued.len() == self.queue.len() {
+                    busy.assert_displaced().await;
                 }
-                hall.seated.push((priority, late));
+                busy.queued.push((priority, late));
             }
-            hall.is_as_seated().await;
+            busy.assert_queued().await;
         }
     }
 }
@@ -134,29 +134,29 @@ impl Row {
 /// Checks over HTTP that everybody of the table has as many searches at once as it says, that one more is 402, and that neither
 /// what is no search nor what has ended counts.
 pub async fn check_concurrency(system: &System, table: &[Line]) {
-    let worker = Worker::start().await;
-    let (door, _) = Door::open_preset(system.preset, with_sponsors, &[(system.upstream, worker.address)], NOON);
+    let server = Worker::start().await;
+    let (proxy, _) = Door::open_preset(system.preset, with_sponsors, &[(system.upstream, server.address)], NOON);
     for (tier, _, concurrency, _) in table {
         let key = key_of(tier).map_or(String::new(), |(_, key)| key);
         let search = async || {
-            let mut client = Client::connect(door.address).await;
+            let mut client = Client::connect(proxy.address).await;
             client.send(get(system, "/search", &key)).await;
             client
         };
         let mut running = Vec::new();
         for _ in 0..*concurrency {
-            running.push((search().await, worker.request().await));
+            running.push((search().await, server.request().await));
         }
         for _ in 0..2 {
             let refused = search().await.answer().await;
             refused.assert_refused(402, "concurrency_exceeded");
             assert_eq!(refused.json()["limit"], *concurrency, "{tier}");
-            let mut other = Client::connect(door.address).await;
+            let mut other = Client::connect(proxy.address).await;
             other.send(get(system, "/image/1", &key)).await;
-            ends(&mut other, worker.request().await).await;
+            ends(&mut other, server.request().await).await;
             let (mut first, arrived) = running.remove(0);
             ends(&mut first, arrived).await;
-            running.push((search().await, worker.request().await));
+            running.push((search().await, server.request().await));
         }
         for (mut client, arrived) in running {
             ends(&mut client, arrived).await;
