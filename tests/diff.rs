@@ -78,7 +78,7 @@ fn one_changed_setting_is_one_difference() {
 }
 
 #[test]
-fn another_order_alone_is_a_difference_and_said_as_one() {
+fn a_changed_order_alone_is_reported() {
     for (at, said) in ORDERS {
         let (old, new) = (turned(&[], &[]), turned(&[], &[(at, 1)]));
         assert_ne!(old, new, "{at}");
@@ -115,7 +115,7 @@ fn leaves(config: &Config) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn there_is_a_knob_for_every_field_of_a_configuration() {
+fn every_configuration_field_has_a_knob() {
     let (mut known, mut changed) = (BTreeSet::new(), BTreeSet::new());
     for &knob in KNOBS.iter() {
         let all: Vec<_> = (0..knob.choices.len())
@@ -149,7 +149,7 @@ fn turns() -> impl Strategy<Value = Turns> {
 
 proptest! {
     #[test]
-    fn nothing_is_said_if_and_only_if_nothing_changed(
+    fn nothing_is_reported_if_and_only_if_nothing_changed(
         (both, order) in turns(),
         (old, old_order) in turns(),
         (new, new_order) in turns(),
@@ -191,7 +191,7 @@ proptest! {
 }
 
 #[test]
-fn no_hash_of_a_key_is_told() {
+fn key_hashes_are_never_shown() {
     let knob = |at: &str| *KNOBS.iter().find(|knob| knob.at == at).expect("a knob");
     let (old, new) = (turned(&[], &[]), turned(&[(knob("/accounts/0/key_sha256"), 1)], &[]));
     let said = diff(&old, &new).to_string();
@@ -199,7 +199,7 @@ fn no_hash_of_a_key_is_told() {
 }
 
 #[test]
-fn a_token_in_a_file_is_told_by_its_path() {
+fn a_token_file_is_shown_by_its_path() {
     let mut document = base();
     document.set("/admin/token_file", r#""/run/token""#);
     assert_eq!(
@@ -225,7 +225,7 @@ fn a_duplicate_network_can_be_listed_once() {
 }
 
 #[test]
-fn a_place_that_moved_is_no_difference_of_those_who_refer_to_it() {
+fn shifted_ids_are_not_reported_as_differences() {
     // A tier before all others: every tier, and so every reference to one, has another number.
     let with = |text: &str| Config::parse("tiers.yaml", text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
     let before = include_str!("../tiers.yaml");
@@ -240,7 +240,7 @@ fn a_place_that_moved_is_no_difference_of_those_who_refer_to_it() {
 }
 
 #[test]
-fn another_way_to_write_the_same_is_no_difference() {
+fn equivalent_spellings_are_no_difference() {
     let all: [&[(&str, &str, &str)]; 10] = [
         &[("/queue/max_wait", r#""60s""#, r#""1m""#)],
         &[("/history/max", r#""1GiB""#, r#""1024MiB""#)],
@@ -280,7 +280,7 @@ fn another_way_to_write_the_same_is_no_difference() {
 }
 
 #[test]
-fn what_is_said_of_a_long_file_is_said_quickly() {
+fn long_files_are_compared_quickly() {
     let networks = |third: u8| {
         let all: Vec<String> = (0..16_000_u32)
             .map(|n| format!("\"10.{third}.{}.{}\"", n / 256, n % 256))
@@ -303,7 +303,7 @@ fn edited(edits: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_sponsor_edit_reads_as_its_operator_would_say_it() {
+fn a_sponsor_edit_reads_in_the_operators_words() {
     let old = edited(&[]);
     let new = edited(&[
         ("listen: 127.0.0.1:8080", "listen: 0.0.0.0:80\ncores: 4"),

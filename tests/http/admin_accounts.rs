@@ -36,7 +36,7 @@ pub async fn mint(proxy: &Door, name: &str, body: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn without_the_token_there_are_only_the_monitors_pages() {
+async fn without_a_token_only_monitoring_pages_are_served() {
     let mirror = Mirror::start().await;
     let proxy = open(&mirror).await;
     add(&proxy, "acme").await;
@@ -99,7 +99,7 @@ async fn without_the_token_there_are_only_the_monitors_pages() {
 }
 
 #[tokio::test]
-async fn an_account_is_made_shown_changed_and_removed() {
+async fn accounts_are_created_shown_changed_and_removed() {
     let mirror = Mirror::start().await;
     let proxy = open(&mirror).await;
     let body = json!({
@@ -180,7 +180,7 @@ const MISTAKES: &str = r#"
 "#;
 
 #[tokio::test]
-async fn what_is_wrong_is_said() {
+async fn invalid_requests_are_explained() {
     let mirror = Mirror::start().await;
     let proxy = open(&mirror).await;
     add(&proxy, "acme").await;
@@ -213,7 +213,7 @@ const WRONG_TYPES: &str = r#"
 
 /// The words of the JSON crate told of `u32` and `struct NewLine`, and repeated values.
 #[tokio::test]
-async fn what_a_field_should_hold_is_said_in_words_of_the_field() {
+async fn type_errors_say_what_the_field_expects() {
     let mirror = Mirror::start().await;
     let proxy = open(&mirror).await;
     add(&proxy, "acme").await;
@@ -229,7 +229,7 @@ async fn what_a_field_should_hold_is_said_in_words_of_the_field() {
 }
 
 #[tokio::test]
-async fn a_list_comes_in_pages() {
+async fn account_lists_are_paged() {
     let mirror = Mirror::start().await;
     let proxy = open(&mirror).await;
     for name in ["b/b", "zoo", "a&b=c", "export"] {
@@ -260,7 +260,7 @@ async fn a_list_comes_in_pages() {
 }
 
 #[tokio::test]
-async fn a_key_works_from_its_making_to_its_end() {
+async fn a_key_works_until_it_is_rotated_or_removed() {
     let mirror = Mirror::start().await;
     let proxy = open(&mirror).await;
     add(&proxy, "acme").await;
@@ -313,7 +313,7 @@ async fn a_key_works_from_its_making_to_its_end() {
 }
 
 #[tokio::test]
-async fn all_is_there_after_a_restart() {
+async fn accounts_and_keys_survive_a_restart() {
     let mirror = Mirror::start().await;
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
     let proxy = Door::open(&yaml);
@@ -336,7 +336,7 @@ fn limited_proxy(mirror: &Mirror) -> Door {
 }
 
 #[tokio::test]
-async fn an_account_has_numbers_of_its_own_for_request_limits() {
+async fn an_account_can_have_its_own_request_limits() {
     let mirror = Mirror::start().await;
     let proxy = limited_proxy(&mirror);
     let limits = json!({ "http": 300, "hourly": { "limit": 5000, "lifts": "network" } });

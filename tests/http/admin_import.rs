@@ -49,7 +49,7 @@ async fn accounts_are_imported_with_their_keys() {
 }
 
 #[tokio::test]
-async fn an_import_says_all_that_is_wrong_and_no_key() {
+async fn import_errors_are_all_listed_and_show_no_key() {
     let mirror = Mirror::start().await;
     let proxy = open(&mirror).await;
     let csv = "tier,name,key\n$20,fine,secret-1\nsecret-2,swapped,$20\n$20,a20,secret-3\n$20,none,\n$20,short\n$20,twice,secret-1\n$20,listed,key-20\n\
@@ -102,7 +102,7 @@ async fn an_import_says_all_that_is_wrong_and_no_key() {
 
 /// An import could make accounts and nothing else.
 #[tokio::test]
-async fn an_import_brings_stored_accounts_up_to_date() {
+async fn an_import_updates_stored_accounts() {
     let mirror = Mirror::start().await;
     let proxy = open(&mirror).await;
     let csv = async |query: &str, text: &str| {
@@ -158,7 +158,7 @@ async fn an_import_brings_stored_accounts_up_to_date() {
 }
 
 #[tokio::test]
-async fn what_an_import_may_not_do_is_said() {
+async fn forbidden_imports_are_explained() {
     let mirror = Mirror::start().await;
     let proxy = open(&mirror).await;
     let lines = async |query: &str, text: &str| {
@@ -208,7 +208,7 @@ async fn what_an_import_may_not_do_is_said() {
 
 /// An export had no keys, so accounts that moved to another server had to be given new ones.
 #[tokio::test]
-async fn an_export_with_keys_makes_them_work_elsewhere() {
+async fn exported_keys_work_on_another_server() {
     let mirror = Mirror::start().await;
     let proxy = open(&mirror).await;
     add(&proxy, "acme").await;
@@ -242,7 +242,7 @@ async fn an_export_with_keys_makes_them_work_elsewhere() {
 }
 
 #[tokio::test]
-async fn the_audit_log_names_who_asked() {
+async fn the_audit_log_names_the_operator() {
     let mirror = Mirror::start().await;
     let proxy = open(&mirror).await;
     let ask = async |name: &str, operator: &str| {

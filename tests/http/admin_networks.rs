@@ -32,7 +32,7 @@ async fn names(proxy: &Door, query: &str) -> (Vec<String>, Value) {
 }
 
 #[tokio::test]
-async fn a_network_is_spoken_of_shown_changed_and_forgotten() {
+async fn network_settings_are_created_shown_changed_and_removed() {
     let (proxy, _) = open().await;
     let body =
         r#"{ "limits": { "http": 300, "hourly": 0 }, "note": "a school", "block": { "for": "1d", "why": "scrapes" } }"#;
@@ -75,7 +75,7 @@ async fn a_network_is_spoken_of_shown_changed_and_forgotten() {
 }
 
 #[tokio::test]
-async fn an_address_alone_is_the_network_of_one_stranger() {
+async fn an_address_alone_means_the_network_it_is_counted_by() {
     let (proxy, _) = open().await;
     for (address, network) in [
         ("192.0.2.7", "192.0.2.7/32"),
@@ -166,7 +166,7 @@ const MISTAKES: &str = r#"
 "#;
 
 #[tokio::test]
-async fn what_is_wrong_is_said_and_nothing_is_changed() {
+async fn invalid_changes_are_explained_and_change_nothing() {
     let (proxy, _) = open().await;
     let long = format!(r#"{{ "note": "{}" }}"#, "x".repeat(1_025));
     let why = format!(r#"{{ "block": {{ "why": "{}" }} }}"#, "x".repeat(1_025));
@@ -187,7 +187,7 @@ async fn what_is_wrong_is_said_and_nothing_is_changed() {
 }
 
 #[tokio::test]
-async fn a_block_that_is_over_is_none() {
+async fn expired_blocks_are_not_shown() {
     let (proxy, hands) = open().await;
     set(&proxy, "192.0.2.1", r#"{ "block": { "for": "1h" } }"#).await;
     set(&proxy, "192.0.2.2", r#"{ "block": { "for": "1h" }, "note": "x" }"#).await;
@@ -202,7 +202,7 @@ async fn a_block_that_is_over_is_none() {
 
 /// A slip of the finger locked everybody out, the operator included.
 #[tokio::test]
-async fn a_very_wide_block_wants_to_be_confirmed() {
+async fn a_very_wide_block_needs_confirmation() {
     let (proxy, _) = open().await;
     let wide = [
         "0.0.0.0%2F0",

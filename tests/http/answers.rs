@@ -19,7 +19,7 @@ answers:
 
 /// hyper wrote `HTTP/1.1 420 <none>`.
 #[tokio::test]
-async fn a_status_without_a_phrase_of_its_own_gets_one() {
+async fn nonstandard_statuses_get_a_reason_phrase() {
     let server = FastWorker::start();
     let answers = "answers: { not_found: { status: 420 } }";
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 2)], answers));
@@ -30,7 +30,7 @@ async fn a_status_without_a_phrase_of_its_own_gets_one() {
 }
 
 #[tokio::test]
-async fn each_reason_is_told_as_it_was_asked_for() {
+async fn each_reason_uses_its_configured_answer() {
     let server = FastWorker::start();
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 2)], ANSWERS));
     let mut client = Client::connect(proxy.address).await;
@@ -82,7 +82,7 @@ async fn each_reason_is_told_as_it_was_asked_for() {
 
 /// What hyper couldn't read is answered by the same table.
 #[tokio::test]
-async fn the_last_word_to_what_is_no_request_is_the_operators_too() {
+async fn malformed_requests_get_the_configured_answer() {
     let server = FastWorker::start();
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 2)], ANSWERS));
     let mut client = Client::connect(proxy.address).await;
@@ -99,7 +99,7 @@ async fn the_last_word_to_what_is_no_request_is_the_operators_too() {
 }
 
 #[tokio::test]
-async fn what_a_full_queue_says() {
+async fn queue_full_fills_in_its_template() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ANSWERS));
     let mut running = Client::connect(proxy.address).await;
@@ -122,7 +122,7 @@ async fn what_a_full_queue_says() {
 
 /// With another status alone the body stays, and says the status that it has.
 #[tokio::test]
-async fn another_status_alone() {
+async fn the_status_alone_can_be_changed() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ANSWERS));
     let mut running = Client::connect(proxy.address).await;

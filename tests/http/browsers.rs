@@ -13,7 +13,7 @@ fn cors_headers(answer: &Answer) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_preflight_is_answered_by_the_door_whatever_goes_on() {
+async fn preflights_are_answered_by_the_proxy_itself() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ANY));
     let mut first = Client::connect(proxy.address).await;
@@ -38,7 +38,7 @@ async fn a_preflight_is_answered_by_the_door_whatever_goes_on() {
 }
 
 #[tokio::test]
-async fn a_page_may_read_answers_and_refusals() {
+async fn pages_can_read_responses_and_refusals() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ANY));
     let mut first = Client::connect(proxy.address).await;
@@ -89,7 +89,7 @@ async fn a_page_may_read_answers_and_refusals() {
 }
 
 #[tokio::test]
-async fn only_listed_origins_are_let_in() {
+async fn only_listed_origins_are_allowed() {
     let mirror = Mirror::start().await;
     let more = "cors: { origins: [\"https://page.example\"], max_age: 5m }\n";
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 1)], more));

@@ -9,7 +9,7 @@ async fn refused_for(proxy: &Door, reason: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn a_connection_outlives_its_refusals() {
+async fn a_connection_stays_open_after_refusals() {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
@@ -35,7 +35,7 @@ async fn a_connection_outlives_its_refusals() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_told_so() {
+async fn non_http_input_is_refused() {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let garbage: [&[u8]; 9] = [
@@ -61,7 +61,7 @@ async fn what_is_not_http_is_told_so() {
 }
 
 #[tokio::test]
-async fn garbage_after_a_request_is_answered_after_it() {
+async fn garbage_after_a_request_is_refused_after_its_response() {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
@@ -75,7 +75,7 @@ async fn garbage_after_a_request_is_answered_after_it() {
 }
 
 #[tokio::test]
-async fn a_head_has_bounds() {
+async fn request_heads_are_bounded() {
     let mirror = Mirror::start().await;
     let more = "connections: { head_max: 8KiB, headers_max: 20 }\n";
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
@@ -105,7 +105,7 @@ async fn a_head_has_bounds() {
 }
 
 #[tokio::test]
-async fn a_head_that_never_completes_is_told_so_and_silence_is_not() {
+async fn an_incomplete_head_gets_408_and_silence_is_just_closed() {
     let mirror = Mirror::start().await;
     let more = "connections: { head_timeout: 500ms }\n";
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
@@ -129,7 +129,7 @@ async fn a_head_that_never_completes_is_told_so_and_silence_is_not() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_are_answered_in_their_order() {
+async fn pipelined_requests_are_answered_in_order() {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
@@ -180,7 +180,7 @@ async fn http_1_0_is_answered_and_closed() {
 
 /// Two lengths of one body are how requests are smuggled past a door: the chunks count, and they alone go on.
 #[tokio::test]
-async fn a_body_has_one_length() {
+async fn content_length_beside_chunked_is_dropped() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     for lines in [
@@ -205,7 +205,7 @@ async fn a_body_has_one_length() {
 
 /// The connection was closed without a word: whoever wrote a broken client could not find out why.
 #[tokio::test]
-async fn a_body_that_is_framed_wrongly_is_told_so() {
+async fn badly_framed_bodies_are_refused() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     for method_and_path in ["POST /search", "POST /image/x"] {

@@ -73,7 +73,7 @@ async fn closed(mut arrived: Arrived) {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_while_it_waits_frees_its_seat_at_once() {
+async fn hanging_up_while_queued_frees_the_place_at_once() {
     let server = Worker::start().await;
     let proxy = before(&server, FINISH);
     let _running = searching(&proxy).await;
@@ -107,7 +107,7 @@ async fn a_client_that_hangs_up_while_it_waits_frees_its_seat_at_once() {
 }
 
 #[tokio::test]
-async fn a_reset_is_noticed_behind_a_megabyte_that_nobody_reads() {
+async fn a_reset_behind_a_megabyte_of_unread_body_is_noticed() {
     let server = Worker::start().await;
     let proxy = before(&server, FINISH);
     let _running = searching(&proxy).await;
@@ -138,7 +138,7 @@ async fn hanging_up_during_a_slow_upload_frees_the_queue_place() {
 }
 
 #[tokio::test]
-async fn a_search_whose_client_is_gone_is_finished_and_counts() {
+async fn a_search_is_finished_and_charged_after_a_hangup() {
     for manner in EVERY {
         for answers in ["", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n12"] {
             let server = Worker::start().await;
@@ -189,7 +189,7 @@ async fn on_hangup_cancel_cancels_the_search() {
 
 /// The bug: with a further request buffered, nobody noticed that the client of an answer that was being sent had gone.
 #[tokio::test]
-async fn an_answer_that_is_no_success_is_cancelled_with_its_client() {
+async fn an_unsuccessful_response_is_cancelled_on_hangup() {
     for manner in EVERY {
         for pipelined in [false, true] {
             let server = Worker::start().await;
@@ -212,7 +212,7 @@ async fn an_answer_that_is_no_success_is_cancelled_with_its_client() {
 }
 
 #[tokio::test]
-async fn a_success_whose_head_is_out_is_finished_even_so() {
+async fn a_success_whose_head_was_sent_is_finished() {
     for manner in EVERY {
         let server = Worker::start().await;
         let proxy = before(&server, CANCEL);
@@ -228,7 +228,7 @@ async fn a_success_whose_head_is_out_is_finished_even_so() {
 }
 
 #[tokio::test]
-async fn a_hang_up_before_the_body_is_complete_cancels_always() {
+async fn a_hangup_during_the_upload_always_cancels() {
     for manner in EVERY {
         for answered in [false, true] {
             let server = Worker::start().await;

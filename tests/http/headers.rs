@@ -3,7 +3,7 @@
 use crate::support::{Arrived, Client, Door, Mirror, Worker, seven_tiers};
 
 #[tokio::test]
-async fn what_concerns_one_connection_stays_there() {
+async fn hop_by_hop_request_headers_are_not_forwarded() {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
@@ -34,7 +34,7 @@ async fn what_concerns_one_connection_stays_there() {
 /// A worker behind PHP, WSGI or CGI reads `X.Tiergate.Tier` as `HTTP_X_TIERGATE_TIER`, and the underscored one as well:
 /// every character that is no letter and no digit is the same to one of them.
 #[tokio::test]
-async fn nobody_can_forge_what_the_door_says() {
+async fn clients_cannot_forge_the_proxys_headers() {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
@@ -56,7 +56,7 @@ async fn nobody_can_forge_what_the_door_says() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_is_continued() {
+async fn a_trusted_proxys_forwarding_headers_are_extended() {
     let mirror = Mirror::start().await;
     let more = "trusted_proxies: [127.0.0.0/30]\n";
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
@@ -110,7 +110,7 @@ async fn clients_behind_one_proxy_are_counted_apart() {
 /// The door speaks HTTP/1.1 and nothing else, so a wish for another protocol isn't passed on, and the answer is an
 /// ordinary one.
 #[tokio::test]
-async fn an_upgrade_is_not_passed_on() {
+async fn upgrade_requests_are_not_forwarded() {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
@@ -124,7 +124,7 @@ async fn an_upgrade_is_not_passed_on() {
 /// A worker that switches protocols unasked would be given the client's connection: what it says next would be read as
 /// answers of the door.
 #[tokio::test]
-async fn a_worker_that_switches_protocols_unasked_has_failed() {
+async fn an_unrequested_protocol_switch_is_a_failure() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     for path in ["/search", "/image/1"] {
@@ -184,7 +184,7 @@ async fn only_hop_by_hop_headers_of_a_response_are_removed() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_body_may_say_how_long_it_would_be() {
+async fn bodyless_responses_may_state_a_content_length() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     for path in ["/search", "/image/1"] {

@@ -3,7 +3,7 @@
 use crate::support::{Client, Door, Mirror, Worker, seven_tiers};
 
 #[tokio::test]
-async fn a_key_is_found_in_every_place_and_no_worker_sees_it() {
+async fn keys_are_found_in_every_place_and_never_forwarded() {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;
@@ -28,7 +28,7 @@ async fn a_key_is_found_in_every_place_and_no_worker_sees_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_key_of_the_door_is_left_to_the_worker() {
+async fn other_credentials_are_forwarded_unchanged() {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let mut client = Client::connect(proxy.address).await;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tiergate::policy::time::Span;
 
-use super::books::field;
+use super::accounting::field;
 use super::limits::{A, B, HTTP_5, NOON, file, from, get, open, passing, with_key};
 use crate::support::fast::FastWorker;
 use crate::support::{Answer, Client, Door, Worker, metric_sum};
@@ -98,7 +98,7 @@ async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
 
 /// Limits, quotas and concurrency stand in one field, in this order; a limit of many bursts doesn't hide the first.
 #[tokio::test]
-async fn one_field_tells_of_limits_quotas_and_concurrency() {
+async fn one_header_lists_limits_quotas_and_concurrency() {
     let server = FastWorker::start();
     let limits = "  - { name: secret, per: network, limit: 90, window: 1s, kind: burst, disclosed: false }
   - { name: http, per: network, limit: 100, window: 60s }
@@ -129,7 +129,7 @@ async fn one_field_tells_of_limits_quotas_and_concurrency() {
 
 /// A 429 once told the tier of whose key was right: who guesses keys learned which were, long after it was to learn nothing more.
 #[tokio::test]
-async fn a_429_does_not_tell_a_right_key_from_a_wrong_one() {
+async fn a_429_does_not_reveal_whether_a_key_is_valid() {
     let server = FastWorker::start();
     let limits = format!("{HTTP_5}\n  - {{ name: mine, per: account, limit: 9, window: 60s }}");
     let (proxy, _) = open(server.address, &limits, "");
@@ -158,7 +158,7 @@ async fn a_429_does_not_tell_a_right_key_from_a_wrong_one() {
 
 /// With the limit's own number a guess was told from a request without a key.
 #[tokio::test]
-async fn a_guess_has_the_number_of_the_anonymous_tier() {
+async fn a_wrong_key_gets_the_anonymous_tiers_limit() {
     let server = FastWorker::start();
     let own =
         file(server.address, HTTP_5, "").replace("free: { priority: 0,", "free: { priority: 0, limits: { http: 3 },");
@@ -170,7 +170,7 @@ async fn a_guess_has_the_number_of_the_anonymous_tier() {
 }
 
 #[tokio::test]
-async fn when_the_headers_are_told() {
+async fn limit_headers_are_sent_as_configured() {
     let server = FastWorker::start();
     for (told, on_answers, on_refusals) in [
         ("always", [true, true], [true, true]),
@@ -195,7 +195,7 @@ async fn when_the_headers_are_told() {
 
 /// Their worker's own would contradict the door's.
 #[tokio::test]
-async fn a_workers_own_headers_of_that_name_are_taken_out() {
+async fn the_upstreams_own_ratelimit_headers_are_removed() {
     let server = Worker::start().await;
     let limits = "  - { name: http, per: network, limit: 5, window: 60s, headers: on_refusal_reset }";
     let more = "  - { path: /other, upstream: search }";
@@ -213,7 +213,7 @@ async fn a_workers_own_headers_of_that_name_are_taken_out() {
 
 /// A page of another site may read what it needs to wait in time.
 #[tokio::test]
-async fn pages_may_read_the_headers() {
+async fn cors_exposes_the_limit_headers() {
     let server = FastWorker::start();
     let (proxy, _) = open(server.address, HTTP_5, "cors: { origins: [\"*\"] }");
     let answer = from(&proxy, A, "GET", "/image/1", "origin: https://a.example\r\n").await;

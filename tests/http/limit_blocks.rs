@@ -7,7 +7,7 @@ use super::limits::{A, B, C, HTTP_5, MINUTE, get, open, passing, with_key};
 use crate::support::fast::FastWorker;
 
 #[tokio::test]
-async fn repeated_refusals_block_until_expiry_or_forgiveness() {
+async fn repeated_refusals_block_until_expiry_or_unblocking() {
     let server = FastWorker::start();
     let limits =
         "  - { name: http, per: network, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
@@ -67,7 +67,7 @@ async fn unblocking_works_for_every_prefix_length() {
 }
 
 #[tokio::test]
-async fn an_account_that_a_rule_has_blocked_is_forgiven_with_unblock() {
+async fn an_account_blocked_by_a_rule_can_be_unblocked() {
     let server = FastWorker::start();
     let limits =
         "  - { name: http, per: account, limit: 2, window: 60s, block_after: { refusals: 3, within: 1m, for: 1h } }";
@@ -90,7 +90,7 @@ async fn an_account_that_a_rule_has_blocked_is_forgiven_with_unblock() {
 
 /// Who was unblocked was still within its penalty: the next refusals blocked it again at once.
 #[tokio::test]
-async fn who_is_unblocked_is_let_in_though_its_penalty_runs() {
+async fn unblocking_also_ends_the_penalty() {
     let server = FastWorker::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 10s, penalty: 30m, block_after: { refusals: 3, within: 1m, for: 1h } }";
     let (proxy, _) = open(server.address, limits, "");
@@ -151,7 +151,7 @@ async fn an_expired_block_cannot_be_lifted() {
 
 /// A penalty that ended before there is room would let a caller have more than its limit.
 #[tokio::test]
-async fn a_penalty_shorter_than_the_window_lasts_until_there_is_room() {
+async fn a_short_penalty_lasts_until_the_window_has_room() {
     let server = FastWorker::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 60s, penalty: 5s }";
     let (proxy, hands) = open(server.address, limits, "");
@@ -171,7 +171,7 @@ async fn a_penalty_shorter_than_the_window_lasts_until_there_is_room() {
 
 /// Networks that operators block are turned away before anything else, whatever they ask.
 #[tokio::test]
-async fn blocked_networks() {
+async fn blocked_networks_are_refused_before_anything_else() {
     let server = FastWorker::start();
     let (proxy, hands) = open(
         server.address,

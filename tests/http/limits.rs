@@ -92,7 +92,7 @@ pub(super) const C: &str = "192.0.2.3";
 pub(super) const HTTP_5: &str = "  - { name: http, per: network, limit: 5, window: 60s }";
 
 #[tokio::test]
-async fn what_is_answered_before_the_limits_is_charged_nothing() {
+async fn requests_answered_before_the_limits_are_not_charged() {
     let server = FastWorker::start();
     let (proxy, _) = open(server.address, HTTP_5, "cors: { origins: [\"*\"] }");
     for _ in 0..10 {
@@ -138,7 +138,7 @@ async fn unknown_keys_and_own_pages_are_charged() {
 /// Who guesses wrong is counted by its network in a limit per account, and who guesses right by its account: only a limit that counts
 /// networks ends the guessing.
 #[tokio::test]
-async fn guesses_count_for_the_network_in_a_limit_per_account() {
+async fn wrong_keys_count_for_the_network_in_a_limit_per_account() {
     let server = FastWorker::start();
     let (proxy, _) = open(
         server.address,
@@ -156,7 +156,7 @@ async fn guesses_count_for_the_network_in_a_limit_per_account() {
 
 /// All are checked, then all are charged, or none is.
 #[tokio::test]
-async fn who_is_refused_is_charged_nothing() {
+async fn a_refused_request_charges_no_limit() {
     let server = FastWorker::start();
     let limits = "  - { name: http, per: network, limit: 10, window: 60s }
   - { name: image, per: network, limit: 2, window: 60s, match: { path: \"/image/{*rest}\" } }";
@@ -169,7 +169,7 @@ async fn who_is_refused_is_charged_nothing() {
 }
 
 #[tokio::test]
-async fn accounts_count_across_keys_strangers_by_network() {
+async fn accounts_count_across_keys_anonymous_by_network() {
     let server = FastWorker::start();
     let (proxy, _) = open(
         server.address,
@@ -191,7 +191,7 @@ async fn accounts_count_across_keys_strangers_by_network() {
 
 /// Raising an account's number doesn't raise its network's, unless the raise says so.
 #[tokio::test]
-async fn a_raise_lifts_the_account_and_only_if_it_says_so_the_network() {
+async fn a_raise_lifts_the_network_only_if_it_says_so() {
     let server = FastWorker::start();
     let limits = "  - { name: hourly, per: [account, network], limit: 4, window: 60s }";
     let (proxy, _) = open(server.address, limits, "");
@@ -279,7 +279,7 @@ async fn a_delegated_user_is_counted_as_its_account() {
 /// A lifted account shares its network's counter. Its own number doesn't help it against a penalty that somebody else at its address
 /// has brought about.
 #[tokio::test]
-async fn a_neighbours_penalty_holds_a_lifted_account_too() {
+async fn a_networks_penalty_applies_to_its_lifted_accounts_too() {
     let server = FastWorker::start();
     let limits = "  - { name: http, per: network, limit: 2, window: 60s, penalty: 60s }";
     let (proxy, hands) = open(server.address, limits, "");
@@ -291,7 +291,7 @@ async fn a_neighbours_penalty_holds_a_lifted_account_too() {
 }
 
 #[tokio::test]
-async fn everybody_together() {
+async fn a_global_limit_counts_all_callers_together() {
     let server = FastWorker::start();
     let (proxy, _) = open(
         server.address,
@@ -377,7 +377,7 @@ async fn no_spelling_of_a_method_escapes_its_limit() {
 }
 
 #[tokio::test]
-async fn windows_that_are_aligned_to_the_clock() {
+async fn windows_can_be_aligned_to_the_clock() {
     let server = FastWorker::start();
     let limits = "  - { name: minute, per: network, limit: 2, window: 60s, align: clock }";
     let (proxy, hands) = open_at(NOON_17, server.address, limits, "");
@@ -395,7 +395,7 @@ async fn windows_that_are_aligned_to_the_clock() {
 
 /// With more strangers than are counted one by one, the door goes on, and tells operators of it.
 #[tokio::test]
-async fn a_crowd_shares_what_its_neighbourhood_may() {
+async fn callers_beyond_max_callers_share_their_prefixs_limit() {
     let server = FastWorker::start();
     let (proxy, _) = open(server.address, HTTP_5, "max_callers: 1000");
     let mut client = Client::connect(proxy.address).await;

@@ -3,7 +3,7 @@
 use crate::support::{Client, Door, Mirror, Worker, get, seven_tiers};
 
 #[tokio::test]
-async fn a_caller_learns_its_terms() {
+async fn me_shows_the_callers_terms() {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;
@@ -55,7 +55,7 @@ async fn a_caller_learns_its_terms() {
 }
 
 #[tokio::test]
-async fn the_doors_own_page_moves_and_goes() {
+async fn own_pages_can_be_moved_and_turned_off() {
     let mirror = Mirror::start().await;
     for (paths, me, gone) in [
         ("paths: { me: off }\n", None, "/me"),
@@ -75,7 +75,7 @@ async fn the_doors_own_page_moves_and_goes() {
 }
 
 #[tokio::test]
-async fn metrics_are_there_before_anybody_came() {
+async fn metrics_exist_before_the_first_request() {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 3)], ""));
     let page = get(proxy.admin, "/metrics").await;
@@ -104,7 +104,7 @@ async fn metrics_are_there_before_anybody_came() {
 }
 
 #[tokio::test]
-async fn metrics_and_the_queue_tell_who_is_in_the_house() {
+async fn metrics_and_the_queue_page_show_current_jobs() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut first = Client::connect(proxy.address).await;
@@ -184,7 +184,7 @@ async fn ready_until_shutdown_alive_until_the_end() {
 }
 
 #[tokio::test]
-async fn nothing_of_the_operators_is_public() {
+async fn admin_pages_are_not_public() {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 1)], ""));
     let token = format!("authorization: Bearer {}\r\n", proxy.token);

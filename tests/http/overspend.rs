@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::books::{assert_books, debits, me, releases, search, taken, with_key};
+use super::accounting::{assert_settled, debits, me, releases, search, taken, with_key};
 use crate::support::fast::FastWorker;
 use crate::support::{Answer, Client, Door, Plan, Worker, metric_sum};
 
@@ -74,7 +74,7 @@ async fn answer(server: &Worker, status: &str) {
 }
 
 #[tokio::test]
-async fn of_64_at_once_as_many_as_fit_are_admitted() {
+async fn of_64_at_once_only_as_many_as_fit_are_admitted() {
     for (slots, waiting, running) in [(64, 0, 10), (4, 6, 4)] {
         let server = Worker::start().await;
         let proxy = Plan {
@@ -94,7 +94,7 @@ async fn of_64_at_once_as_many_as_fit_are_admitted() {
             answer(&server, "200 OK").await;
         }
         assert_eq!(throng.statuses().await, [200; 10]);
-        assert_books(&proxy, "p5", 10, &[]).await;
+        assert_settled(&proxy, "p5", 10, &[]).await;
         let refused = r#"tiergate_refusals_total{tier="p5",reason="quota_depleted"}"#;
         assert_eq!(proxy.metric(refused).await, 54.0);
         search(&proxy, "p5").await.assert_refused(402, "quota_depleted");
@@ -102,7 +102,7 @@ async fn of_64_at_once_as_many_as_fit_are_admitted() {
 }
 
 #[tokio::test]
-async fn what_fails_or_hangs_up_makes_room_for_as_many_and_no_more() {
+async fn failures_and_hangups_give_back_exactly_their_units() {
     let server = Worker::start().await;
     let proxy = Plan {
         servers: &[(server.address, 64)],
@@ -122,7 +122,7 @@ async fn what_fails_or_hangs_up_makes_room_for_as_many_and_no_more() {
         throng.statuses().await,
         [200, 200, 200, 200, 201, 201, 404, 404, 500, 500]
     );
-    assert_books(&proxy, "p5", 4, &[("failed", 6)]).await;
+    assert_settled(&proxy, "p5", 4, &[("failed", 6)]).await;
     // Of six, three hang up and three fail.
     let mut throng = Throng::of_64(&proxy, "p5").await;
     throng.all_but(6).await;
@@ -144,7 +144,7 @@ async fn what_fails_or_hangs_up_makes_room_for_as_many_and_no_more() {
             .await;
     }
     assert_eq!(throng.statuses().await, [404; 3]);
-    assert_books(&proxy, "p5", 4, &[("failed", 9), ("cancelled", 3)]).await;
+    assert_settled(&proxy, "p5", 4, &[("failed", 9), ("cancelled", 3)]).await;
     // The six that are left.
     let mut throng = Throng::of_64(&proxy, "p5").await;
     throng.all_but(6).await;
@@ -152,12 +152,12 @@ async fn what_fails_or_hangs_up_makes_room_for_as_many_and_no_more() {
         answer(&server, "200 OK").await;
     }
     assert_eq!(throng.statuses().await, [200; 6]);
-    assert_books(&proxy, "p5", 10, &[("failed", 9), ("cancelled", 3)]).await;
+    assert_settled(&proxy, "p5", 10, &[("failed", 9), ("cancelled", 3)]).await;
     Throng::of_64(&proxy, "p5").await.all_but(0).await;
 }
 
 #[tokio::test]
-async fn what_is_displaced_makes_room_for_as_many_and_no_more() {
+async fn displacements_give_back_exactly_their_units() {
     let server = Worker::start().await;
     let proxy = Plan {
         cores: 1,
@@ -190,14 +190,14 @@ async fn what_is_displaced_makes_room_for_as_many_and_no_more() {
         answer(&server, "200 OK").await;
     }
     assert_eq!(throng.statuses().await, [200; 6]);
-    assert_books(&proxy, "p0", 6, &[("displaced", 4)]).await;
+    assert_settled(&proxy, "p0", 6, &[("displaced", 4)]).await;
     let mut throng = Throng::of_64(&proxy, "p0").await;
     throng.all_but(4).await;
     for _ in 0..4 {
         answer(&server, "200 OK").await;
     }
     assert_eq!(throng.statuses().await, [200; 4]);
-    assert_books(&proxy, "p0", 10, &[("displaced", 4)]).await;
+    assert_settled(&proxy, "p0", 10, &[("displaced", 4)]).await;
 }
 
 /// Each caller's quota in the storm.
@@ -245,7 +245,7 @@ async fn storm(mut client: Client, key: &'static str, number: u64) -> Option<u16
 }
 
 #[tokio::test]
-async fn nobody_overspends_in_a_storm() {
+async fn no_caller_overspends_under_random_load() {
     for on_hangup in ["finish", "cancel"] {
         let server = FastWorker::start();
         let tier = format!("concurrency: 64, displacements_per_minute: 1000, quota: {{ limit: {ROOM}, rolling: 24h }}");

@@ -3,13 +3,13 @@
 use serde_json::json;
 use tiergate::policy::time::{Span, UnixTime};
 
-use super::books::{ask, field, me, search, with_key};
+use super::accounting::{ask, field, me, search, with_key};
 use super::quotas::{CLOSE, asking, before};
 use crate::support::fast::FastWorker;
 use crate::support::{Door, Plan, Worker};
 
 #[tokio::test]
-async fn a_caller_learns_what_it_has() {
+async fn me_shows_what_is_used_held_and_left() {
     let server = Worker::start().await;
     let tier = "concurrency: 4, quotas: { daily: { limit: 10, rolling: 24h }, month: { limit: 50, calendar: month } }";
     let noon = UnixTime::from_secs(1_800_014_400);
@@ -70,7 +70,7 @@ async fn a_caller_learns_what_it_has() {
 
 /// Refused until one second before it may, let in when it may: what `Retry-After` says is true.
 #[tokio::test]
-async fn a_unit_comes_back_when_it_was_said_to() {
+async fn a_unit_comes_back_when_retry_after_says() {
     for (window, earliest, latest) in [
         // The first of the two was charged at twelve.
         ("rolling: 24h", 82_800, 82_860),
@@ -181,7 +181,7 @@ async fn all_quotas_must_have_room_the_tightest_is_shown() {
 /// The bug: of two quotas with nothing left `quotaUsed` was the first one's and the refusal spoke of the other, and `next_reset` of an
 /// unused month told when the month ends, where that of unused days told of nothing.
 #[tokio::test]
-async fn the_members_at_the_top_of_me_are_of_the_quota_that_refuses() {
+async fn me_shows_the_refusing_quota_in_its_top_members() {
     let server = FastWorker::start();
     let quotas = [
         "hourly: { limit: 1, rolling: 1h }",
@@ -224,7 +224,7 @@ async fn the_members_at_the_top_of_me_are_of_the_quota_that_refuses() {
 
 /// Whoever comes back when it was told to is not refused by another quota.
 #[tokio::test]
-async fn the_refusal_names_the_quota_that_lasts_longest() {
+async fn the_refusal_names_the_quota_that_recovers_last() {
     let server = FastWorker::start();
     for tier in [
         "concurrency: 64, quotas: { hourly: { limit: 1, rolling: 1h }, daily: { limit: 1, rolling: 24h } }",

@@ -1,6 +1,6 @@
 //! What every end of a job does to its caller's quota (semantics §5.3, §5.8, §6).
 
-use super::books::{assert_books, debits, releases, search, taken, with_key};
+use super::accounting::{assert_settled, debits, releases, search, taken, with_key};
 use super::quotas::{asking, before};
 use crate::support::{Client, Door, Plan, Worker};
 
@@ -17,7 +17,7 @@ async fn answered(proxy: &Door, server: &Worker, method: &str, bytes: &str) -> s
 }
 
 #[tokio::test]
-async fn a_success_is_charged_by_the_time_that_its_last_byte_is_there() {
+async fn a_success_is_charged_before_its_last_byte_arrives() {
     let server = Worker::start().await;
     let proxy = before(&server).open();
     let answers = [
@@ -37,12 +37,12 @@ async fn a_success_is_charged_by_the_time_that_its_last_byte_is_there() {
         assert_eq!(status.expect("an answer"), 200, "{method} {rest}");
         assert_eq!(taken(&proxy, "p5").await, (charged, 0), "{method} {rest}");
     }
-    assert_books(&proxy, "p5", 7, &[]).await;
+    assert_settled(&proxy, "p5", 7, &[]).await;
 }
 
 /// The head is out while the answer is still on its way: the unit is held, and only then charged.
 #[tokio::test]
-async fn an_answer_on_its_way_holds_its_unit() {
+async fn a_response_in_progress_holds_its_unit() {
     for chunked in [false, true] {
         let server = Worker::start().await;
         let proxy = before(&server).open();
@@ -93,12 +93,12 @@ async fn only_200_is_charged_unless_the_route_says_otherwise() {
             }
             assert_eq!(taken(&proxy, "p5").await, (charged.into(), 0), "{status} with {route}");
         }
-        assert_books(&proxy, "p5", charged, &[("failed", released)]).await;
+        assert_settled(&proxy, "p5", charged, &[("failed", released)]).await;
     }
 }
 
 #[tokio::test]
-async fn what_breaks_off_costs_nothing() {
+async fn broken_responses_cost_nothing() {
     let broken = [
         "",
         "HTTP/1.1 200 OK\r\ncontent-le",
@@ -117,12 +117,12 @@ async fn what_breaks_off_costs_nothing() {
         // Whether the head was out before it broke off is chance: 502, or broken off as well.
         let status = answered(&proxy, &server, "GET", bytes).await;
         assert_eq!(status.unwrap_or(502), 502, "{bytes}");
-        assert_books(&proxy, "p5", 0, &[("failed", 1)]).await;
+        assert_settled(&proxy, "p5", 0, &[("failed", 1)]).await;
     }
 }
 
 #[tokio::test]
-async fn a_worker_that_is_late_or_not_there_costs_nothing() {
+async fn timeouts_and_unreachable_servers_cost_nothing() {
     for bytes in ["", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n123"] {
         let server = Worker::start().await;
         let proxy = Plan {
@@ -137,17 +137,17 @@ async fn a_worker_that_is_late_or_not_there_costs_nothing() {
             Ok(answer) => answer.assert_refused(504, "upstream_timeout"),
             Err(_) => assert!(!bytes.is_empty()),
         }
-        assert_books(&proxy, "p5", 0, &[("failed", 1)]).await;
+        assert_settled(&proxy, "p5", 0, &[("failed", 1)]).await;
     }
     let nobody = Worker::start().await;
     let proxy = before(&nobody).open();
     drop(nobody);
     search(&proxy, "p5").await.assert_refused(502, "upstream_unreachable");
-    assert_books(&proxy, "p5", 0, &[("failed", 1)]).await;
+    assert_settled(&proxy, "p5", 0, &[("failed", 1)]).await;
 }
 
 #[tokio::test]
-async fn whoever_leaves_its_seat_has_its_unit_back() {
+async fn leaving_the_queue_gives_the_unit_back() {
     // By hanging up, whatever it had sent.
     let server = Worker::start().await;
     let mut proxy = before(&server).open();
@@ -192,7 +192,7 @@ async fn whoever_leaves_its_seat_has_its_unit_back() {
 }
 
 #[tokio::test]
-async fn whoever_waited_its_longest_has_its_unit_back() {
+async fn timing_out_in_the_queue_gives_the_unit_back() {
     let server = Worker::start().await;
     let proxy = Plan {
         queue: "max_wait: 300ms",
@@ -211,7 +211,7 @@ async fn whoever_waited_its_longest_has_its_unit_back() {
     assert_eq!(taken(&proxy, "p5").await, (0, 0));
     arrived.answer("{}").await;
     assert_eq!(running.answer().await.status(), 200);
-    assert_books(&proxy, "p5", 0, &[("waited_out", 2)]).await;
+    assert_settled(&proxy, "p5", 0, &[("waited_out", 2)]).await;
 }
 
 /// What the route says, what the worker has sent when the client hangs up, what it sends then, and how that is counted.
@@ -252,7 +252,7 @@ const HANG_UPS: [(&str, &str, &str, &str); 8] = [
 ];
 
 #[tokio::test]
-async fn a_hang_up_is_no_way_to_get_free_work_done() {
+async fn hanging_up_does_not_avoid_the_charge() {
     for (on_hangup, before_it, after_it, end) in HANG_UPS {
         let server = Worker::start().await;
         let proxy = Plan {
@@ -275,14 +275,14 @@ async fn a_hang_up_is_no_way_to_get_free_work_done() {
             drop(arrived);
         }
         match end {
-            "succeeded" => assert_books(&proxy, "p5", 1, &[]).await,
-            other => assert_books(&proxy, "p5", 0, &[(other, 1)]).await,
+            "succeeded" => assert_settled(&proxy, "p5", 1, &[]).await,
+            other => assert_settled(&proxy, "p5", 0, &[(other, 1)]).await,
         }
     }
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_complete_costs_nothing() {
+async fn an_incomplete_upload_costs_nothing() {
     for success_is_out in [false, true] {
         let server = Worker::start().await;
         let proxy = before(&server).open();
@@ -297,7 +297,7 @@ async fn a_body_that_is_not_complete_costs_nothing() {
         }
         drop(client);
         arrived.until_closed().await;
-        assert_books(&proxy, "p5", 0, &[("cancelled", 1)]).await;
+        assert_settled(&proxy, "p5", 0, &[("cancelled", 1)]).await;
     }
     // Too long: found out when it has a slot.
     let server = Worker::start().await;
@@ -318,5 +318,5 @@ async fn a_body_that_is_not_complete_costs_nothing() {
     let sent = tokio::io::AsyncWriteExt::write_all(&mut writer, &more);
     let (_sent, (), answer) = tokio::join!(sent, arrived.until_closed(), answers.answer());
     answer.assert_refused(413, "body_too_large");
-    assert_books(&proxy, "p5", 0, &[("cancelled", 1)]).await;
+    assert_settled(&proxy, "p5", 0, &[("cancelled", 1)]).await;
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tiergate::policy::time::{Span, UnixTime};
 
-use super::books::{ask, debits, releases, search, taken, with_key};
+use super::accounting::{ask, debits, releases, search, taken, with_key};
 use crate::support::fast::FastWorker;
 use crate::support::{Client, Door, Plan, Worker};
 
@@ -30,7 +30,7 @@ pub(super) async fn asking(proxy: &Door, method: &str) -> Client {
 pub(super) const CLOSE: &str = "connection: close\r\n";
 
 #[tokio::test]
-async fn quota_comes_before_concurrency_and_both_before_a_seat() {
+async fn quota_is_checked_before_concurrency_and_the_queue_last() {
     let server = Worker::start().await;
     let proxy = Plan {
         seats: 1,
@@ -110,7 +110,7 @@ async fn a_route_costs_what_it_says() {
 }
 
 #[tokio::test]
-async fn a_limit_of_nothing_refuses_at_once_and_for_ever() {
+async fn a_quota_of_zero_always_refuses() {
     let server = FastWorker::start();
     for window in ["rolling: 24h", "calendar: month"] {
         let tier = format!("concurrency: 64, quota: {{ limit: 0, {window} }}");
@@ -130,7 +130,7 @@ async fn a_limit_of_nothing_refuses_at_once_and_for_ever() {
 }
 
 #[tokio::test]
-async fn a_search_begun_in_one_month_is_that_months() {
+async fn a_search_is_charged_to_the_month_it_began_in() {
     let server = Worker::start().await;
     let plan = Plan {
         tier: "concurrency: 64, quota: { limit: 2, calendar: month }",

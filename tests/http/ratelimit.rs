@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tiergate::policy::time::{Span, UnixTime};
 
-use super::books::{ask, field, search, with_key};
+use super::accounting::{ask, field, search, with_key};
 use crate::support::{Answer, Client, Door, Plan, Worker};
 
 const TIER: &str =
@@ -92,7 +92,7 @@ async fn every_answer_says_what_is_left_and_when_more_comes() {
 }
 
 #[tokio::test]
-async fn what_other_jobs_in_the_house_hold_is_not_left() {
+async fn units_held_by_other_jobs_are_not_left() {
     let server = Worker::start().await;
     let (proxy, _) = Door::open_at(NOON, &plan(&server).yaml());
     let mut client = Client::connect(proxy.address).await;
@@ -139,7 +139,7 @@ async fn what_other_jobs_in_the_house_hold_is_not_left() {
 }
 
 #[tokio::test]
-async fn only_answers_to_known_callers_of_metered_routes_say_it() {
+async fn only_known_callers_of_metered_routes_get_the_fields() {
     let server = Worker::start().await;
     let proxy = plan(&server).open();
     let mut silent = vec![
@@ -164,7 +164,7 @@ async fn only_answers_to_known_callers_of_metered_routes_say_it() {
 /// The bug: the worker's fields were left beside the door's. Those of an older draft, which are dictionaries and no lists, made
 /// the whole unreadable, and those of the same name said of one quota two things.
 #[tokio::test]
-async fn a_workers_own_fields_give_way() {
+async fn the_upstreams_own_fields_are_replaced() {
     let server = Worker::start().await;
     let (proxy, _) = Door::open_at(NOON, &plan(&server).yaml());
     let theirs = "ratelimit: limit=10, remaining=3\r\nratelimit-policy: 10;w=60\r\nRateLimit: \"daily\";r=7\r\n";

@@ -25,7 +25,7 @@ async fn search(proxy: &Door, headers: &str) -> Client {
 }
 
 #[tokio::test]
-async fn one_search_too_many_says_how_many_are_too_many() {
+async fn concurrency_refusals_state_the_limit() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut first = search(&proxy, "").await;
@@ -115,7 +115,7 @@ async fn full_queue_refusals_name_the_priorities() {
 }
 
 #[tokio::test]
-async fn waiting_ends_after_the_longest_wait() {
+async fn queueing_ends_after_max_wait() {
     let server = Worker::start().await;
     let yaml = seven_tiers(8, &[(server.address, 1)], "").replace("max_wait: 30s", "max_wait: 200ms");
     let proxy = Door::open(&yaml);
@@ -141,7 +141,7 @@ async fn waiting_ends_after_the_longest_wait() {
 }
 
 #[tokio::test]
-async fn a_client_may_wish_to_wait_less() {
+async fn a_client_can_ask_for_a_shorter_wait() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut first = search(&proxy, "x-api-key: key-100\r\nprefer: wait=7\r\n").await;
@@ -159,7 +159,7 @@ async fn a_client_may_wish_to_wait_less() {
     clippy::disallowed_methods,
     reason = "what is measured is how long slots are held, so they must be held"
 )]
-async fn a_wait_in_vain_is_refused_at_once() {
+async fn a_wait_estimated_too_long_is_refused_at_once() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(16, &[(server.address, 1)], "").replace("cores: 2", "cores: 1"));
     let mut client = search(&proxy, "x-api-key: key-100\r\n").await;
@@ -195,7 +195,7 @@ async fn a_wait_in_vain_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn those_who_wait_are_turned_away_when_the_door_closes() {
+async fn queued_requests_are_rejected_on_shutdown() {
     let server = Worker::start().await;
     let mut proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut first = search(&proxy, "x-api-key: key-100\r\n").await;
@@ -219,7 +219,7 @@ async fn those_who_wait_are_turned_away_when_the_door_closes() {
 }
 
 #[tokio::test]
-async fn unmetered_requests_have_a_cap() {
+async fn unmetered_requests_are_capped() {
     let server = Worker::start().await;
     let more = "connections: { unmetered_max: 1 }\n";
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], more));

@@ -81,7 +81,7 @@ async fn half_dead(more: impl Fn(String) -> String) -> Half {
 /// The story: with people waiting, no slot is ever free, so each job that was sent to the dead worker was told 502 though
 /// the other one was well.
 #[tokio::test]
-async fn with_one_of_two_workers_dead_from_the_start_nobody_sees_it() {
+async fn with_one_of_two_servers_dead_no_client_notices() {
     let Half {
         proxy,
         mut running,
@@ -142,7 +142,7 @@ async fn a_dying_server_leaves_its_queue_to_the_other() {
 }
 
 #[tokio::test]
-async fn who_hangs_up_while_moving_gives_everything_back() {
+async fn hanging_up_while_relocating_gives_everything_back() {
     let Half {
         proxy,
         mut running,
@@ -167,7 +167,7 @@ async fn who_hangs_up_while_moving_gives_everything_back() {
 
 /// The other worker can't be reached either by the time: who moves waits until its deadline and no longer.
 #[tokio::test]
-async fn who_moves_in_vain_is_told_so_at_its_deadline() {
+async fn a_failed_relocation_is_refused_by_its_deadline() {
     let short = |yaml: String| yaml.replace("timeout: 20s", "timeout: 1s");
     let Half {
         proxy,
@@ -197,7 +197,7 @@ async fn who_moves_in_vain_is_told_so_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn with_no_worker_left_the_answer_is_502_and_the_job_has_failed() {
+async fn without_a_live_server_the_job_fails_with_502() {
     let dead = Dead::bind();
     let proxy = Door::open(&seven_tiers(8, &[(dead.address(), 1)], ""));
     let answer = search(&proxy, "key-5").await.answer().await;

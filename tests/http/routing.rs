@@ -32,7 +32,7 @@ const SPELLINGS: [&str; 21] = [
 ];
 
 #[tokio::test]
-async fn no_spelling_of_a_metered_path_gets_past_the_concurrency() {
+async fn no_spelling_of_a_metered_path_bypasses_concurrency() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 2)], CATCH_ALL));
     let mut first = Client::connect(proxy.address).await;
@@ -54,7 +54,7 @@ async fn no_spelling_of_a_metered_path_gets_past_the_concurrency() {
 }
 
 #[tokio::test]
-async fn what_was_matched_is_what_is_forwarded() {
+async fn the_matched_path_is_the_forwarded_path() {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], CATCH_ALL));
     let mut searches = 0.0;
@@ -91,7 +91,7 @@ async fn what_was_matched_is_what_is_forwarded() {
 }
 
 #[tokio::test]
-async fn a_target_that_names_its_host_means_that_host() {
+async fn an_absolute_target_overrides_the_host_header() {
     let mirror = Mirror::start().await;
     let routes = "  - { path: /api, host: api.example, upstream: search }\n";
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], routes));
@@ -110,7 +110,7 @@ async fn a_target_that_names_its_host_means_that_host() {
 }
 
 #[tokio::test]
-async fn an_unknown_host_is_told_so_where_hosts_are_named() {
+async fn unknown_hosts_get_421_where_routes_name_hosts() {
     let mirror = Mirror::start().await;
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "")
         .replace("path: /search,", "path: /search, host: door.example,")
@@ -144,7 +144,7 @@ async fn an_unknown_host_is_told_so_where_hosts_are_named() {
 }
 
 #[tokio::test]
-async fn a_path_with_other_methods_says_which() {
+async fn a_405_lists_the_allowed_methods() {
     let mirror = Mirror::start().await;
     let routes = "  - { path: /only, upstream: search, methods: [GET, PUT] }\n";
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], routes));

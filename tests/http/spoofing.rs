@@ -27,7 +27,7 @@ const FORGED: &str = "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6;proto=h
     X_Forwarded_For: 6.6.6.6\r\nX.Forwarded.For: 6.6.6.6\r\nX-Forwarded-By: 6.6.6.6\r\nX-Forwarded: for=6.6.6.6\r\n";
 
 #[tokio::test]
-async fn what_a_stranger_says_of_itself_changes_nothing() {
+async fn untrusted_peers_cannot_claim_another_address() {
     for more in [
         "",
         "trusted_proxies: [127.0.0.2]",
@@ -98,7 +98,7 @@ const CHAINS: [(&str, &str, &str); 12] = [
 ];
 
 #[tokio::test]
-async fn the_first_untrusted_from_the_right_is_the_client() {
+async fn the_rightmost_untrusted_address_is_the_client() {
     let (proxy, _mirror) = open("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8, \"2001:db8:1::/48\"]").await;
     let mut trusted = Client::connect(proxy.address).await;
     for (x_forwarded_for, forwarded, client) in CHAINS {
@@ -118,7 +118,7 @@ const CONFLICT: &str = "x-forwarded-for: 192.0.2.1\r\nforwarded: for=192.0.2.2\r
 /// A proxy that writes one of the two passes the other on as its client wrote it. With any `Forwarded` of its own a client was
 /// counted as the proxy: out of the block of its network, out of its limits, and at the expense of whoever was the proxy's.
 #[tokio::test]
-async fn nobody_steps_out_of_its_network_by_adding_the_other_header() {
+async fn adding_the_other_header_does_not_change_the_client() {
     let limits =
         "limits: [ { name: http, per: network, limit: 3, window: 60s } ]\nblocked_networks: [203.0.113.0/24]\n";
     let (proxy, _mirror) = open(&format!("trusted_proxies: [127.0.0.1]\n{limits}")).await;
@@ -165,7 +165,7 @@ async fn nobody_steps_out_of_its_network_by_adding_the_other_header() {
 
 /// A client's byte that is no ASCII made the door drop the whole line: the worker took the proxy for the client.
 #[tokio::test]
-async fn no_byte_of_a_clients_takes_its_proxys_word_from_the_worker() {
+async fn non_ascii_bytes_do_not_drop_the_forwarded_client() {
     let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
     let mut trusted = Client::connect(proxy.address).await;
     let headers = "x-forwarded-for: é, 192.0.2.7\r\n";
@@ -176,7 +176,7 @@ async fn no_byte_of_a_clients_takes_its_proxys_word_from_the_worker() {
 
 /// A worker that reads `X-Forwarded-For` finds the client there too, in whichever header its proxy has named it.
 #[tokio::test]
-async fn a_client_named_in_forwarded_alone_is_named_in_both() {
+async fn forwarded_alone_also_sets_x_forwarded_for() {
     let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
     let mut trusted = Client::connect(proxy.address).await;
     let seen = trusted.ask("GET", "/search", "forwarded: for=192.0.2.7\r\n").await;
@@ -188,7 +188,7 @@ async fn a_client_named_in_forwarded_alone_is_named_in_both() {
 /// A proxy that writes one of the two passes the other on as its client wrote it. The door didn't believe that one, and yet handed it
 /// to the worker with its own address behind, as if it had looked at it.
 #[tokio::test]
-async fn the_header_that_is_not_the_proxys_does_not_reach_the_worker() {
+async fn the_ignored_forwarding_header_is_not_passed_on() {
     let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]\nforwarded_header: x-forwarded-for").await;
     let mut trusted = Client::connect(proxy.address).await;
     assert_eq!(id(&mut trusted, CONFLICT).await, "192.0.2.1");
@@ -243,7 +243,7 @@ async fn greeted(proxy: &Door, header: &[u8]) -> Client {
 }
 
 #[tokio::test]
-async fn a_listed_peer_says_whose_its_connections_are() {
+async fn listed_peers_name_the_client_by_proxy_protocol() {
     let (proxy, _mirror) = open(SPOKEN).await;
     for (header, client) in [
         (line("192.0.2.7"), "192.0.2.7"),
@@ -283,7 +283,7 @@ async fn a_listed_peer_says_whose_its_connections_are() {
 }
 
 #[tokio::test]
-async fn a_client_whom_a_balancer_names_may_be_a_proxy_itself() {
+async fn a_client_named_by_a_balancer_can_be_a_trusted_proxy() {
     let (proxy, _mirror) = open(&format!("{SPOKEN}trusted_proxies: [192.0.2.0/24]\n")).await;
     let headers = "x-forwarded-for: 6.6.6.6, 198.51.100.7, 192.0.2.9\r\n";
     for header in [line("192.0.2.7"), binary_for("192.0.2.7:1")] {
@@ -303,7 +303,7 @@ async fn a_client_whom_a_balancer_names_may_be_a_proxy_itself() {
 }
 
 #[tokio::test]
-async fn from_others_such_a_header_is_no_http() {
+async fn proxy_protocol_from_unlisted_peers_is_refused() {
     let (proxy, _mirror) = open(SPOKEN).await;
     for header in [line("192.0.2.7"), binary_for("192.0.2.7:4711")] {
         let mut stranger = Client::connect_from(2, proxy.address).await;
@@ -322,7 +322,7 @@ async fn from_others_such_a_header_is_no_http() {
 
 /// Half a header would hold a connection's place for ever.
 #[tokio::test]
-async fn a_client_silent_within_a_header_is_closed() {
+async fn a_stalled_proxy_protocol_header_closes_the_connection() {
     let (proxy, _mirror) = open(&format!("{SPOKEN}connections: {{ head_timeout: 1s }}\n")).await;
     let header = binary_for("192.0.2.7:4711");
     let mut silent = Vec::new();
@@ -346,7 +346,7 @@ async fn a_client_silent_within_a_header_is_closed() {
 }
 
 #[tokio::test]
-async fn a_header_and_its_requests_may_be_cut_anywhere() {
+async fn header_and_requests_can_be_split_anywhere() {
     let (proxy, _mirror) = open(SPOKEN).await;
     for header in [line("192.0.2.7"), binary_for("192.0.2.7:4711")] {
         let request = b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n";
@@ -375,7 +375,7 @@ async fn a_header_and_its_requests_may_be_cut_anywhere() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_and_uploads_come_whole_behind_a_header() {
+async fn pipelined_requests_and_uploads_arrive_whole_after_a_header() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], SPOKEN));
     let body: Vec<u8> = (0..300_000_u32).map(|number| (number % 251) as u8).collect();
@@ -404,7 +404,7 @@ async fn pipelined_requests_and_uploads_come_whole_behind_a_header() {
 }
 
 #[tokio::test]
-async fn what_is_no_header_is_closed_without_an_answer() {
+async fn an_invalid_header_closes_the_connection_silently() {
     let (proxy, _mirror) = open(SPOKEN).await;
     let request = b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n";
     let mut over_long = binary(
@@ -440,7 +440,7 @@ async fn what_is_no_header_is_closed_without_an_answer() {
 }
 
 #[tokio::test]
-async fn a_limit_counts_whom_the_balancer_names() {
+async fn limits_count_the_client_that_the_balancer_names() {
     let limits = "limits: [ { name: http, per: network, limit: 2, window: 60s, kind: fixed } ]\nblocked_networks: [203.0.113.0/24]\n";
     let (proxy, _mirror) = open(&format!("{SPOKEN}{limits}")).await;
     let ask = async |header: Vec<u8>| -> Answer { greeted(&proxy, &header).await.ask("GET", "/image/1", FORGED).await };
@@ -453,7 +453,7 @@ async fn a_limit_counts_whom_the_balancer_names() {
 }
 
 #[tokio::test]
-async fn a_hang_up_behind_a_header_is_noticed_while_one_waits() {
+async fn hanging_up_after_a_header_is_noticed_while_queued() {
     let server = Worker::start().await;
     let proxy = Plan {
         cores: 1,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tiergate::policy::time::UnixTime;
 
-use super::books::{ask, search, with_key};
+use super::accounting::{ask, search, with_key};
 use crate::support::fast::FastWorker;
 use crate::support::folder::Folder;
 use crate::support::{Door, get, seven_tiers, soon};
@@ -33,7 +33,7 @@ async fn until_sums(proxy: &Door, path: &str, key: &str, wanted: [u64; 7]) {
 }
 
 #[tokio::test]
-async fn callers_see_their_own_answers_and_everybody_the_doors() {
+async fn callers_see_their_own_statistics_and_everyone_the_totals() {
     let server = FastWorker::start();
     let yaml = seven_tiers(8, &[(server.address, 4)], "");
     let (proxy, _) = Door::open_in_at(Folder::new(), NOON, &yaml);
@@ -71,7 +71,7 @@ async fn callers_see_their_own_answers_and_everybody_the_doors() {
 
 /// Refusals are written down at the end of the minute, or of the door, and for a caller only if it has a debit.
 #[tokio::test]
-async fn refusals_are_counted_too_and_all_of_it_survives() {
+async fn refusals_are_counted_and_survive_a_restart() {
     let server = FastWorker::start();
     let yaml = seven_tiers(8, &[(server.address, 4)], "").replace("limit: 500,", "limit: 1,");
     let (proxy, _) = Door::open_in_at(Folder::new(), NOON, &yaml);

@@ -85,7 +85,7 @@ async fn bodies_of_25_mib_arrive_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_answer_streams_before_its_worker_has_finished_it() {
+async fn a_response_streams_before_it_is_complete() {
     let server = Worker::start().await;
     let proxy = before(&server, PATIENT);
     let mut client = Client::connect(proxy.address).await;
@@ -178,7 +178,7 @@ async fn many_large_uploads_take_little_memory() {
 }
 
 #[tokio::test]
-async fn a_body_that_dribbles_holds_a_seat_and_no_slot() {
+async fn a_trickling_upload_holds_a_queue_place_and_no_slot() {
     let server = Worker::start().await;
     let proxy = before(&server, PATIENT);
     let mut dribbles = Client::connect(proxy.address).await;
@@ -203,7 +203,7 @@ async fn a_body_that_dribbles_holds_a_seat_and_no_slot() {
 }
 
 #[tokio::test]
-async fn a_body_that_stops_while_it_holds_a_slot_is_408() {
+async fn an_upload_that_stops_in_its_slot_gets_408() {
     let server = Worker::start().await;
     let proxy = before(&server, PATIENT);
     let mut client = Client::connect(proxy.address).await;
@@ -217,7 +217,7 @@ async fn a_body_that_stops_while_it_holds_a_slot_is_408() {
 }
 
 #[tokio::test]
-async fn whoever_expects_100_continue_gets_it_with_the_slot() {
+async fn expect_continue_is_answered_once_there_is_a_slot() {
     let server = Worker::start().await;
     let proxy = before(&server, PATIENT);
     let mut first = Client::connect(proxy.address).await;
@@ -240,7 +240,7 @@ async fn whoever_expects_100_continue_gets_it_with_the_slot() {
 }
 
 #[tokio::test]
-async fn the_longest_wait_ends_in_time() {
+async fn queueing_ends_in_time() {
     let short = "max_wait: 200ms";
     for (queue, route, tier, prefer) in [
         (short, "", "", ""),
@@ -279,7 +279,7 @@ async fn the_longest_wait_ends_in_time() {
 }
 
 #[tokio::test]
-async fn a_wait_that_would_be_in_vain_is_refused_at_once() {
+async fn a_wait_that_cannot_succeed_is_refused_at_once() {
     let server = Worker::start().await;
     let proxy = before(&server, PATIENT);
     let mut client = Client::connect(proxy.address).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tiergate::clock::Hands;
 use tiergate::policy::time::{Span, UnixTime};
 
-use super::books::field;
+use super::accounting::field;
 use crate::support::fast::FastWorker;
 use crate::support::{Answer, Client, Door, yaml};
 
@@ -82,7 +82,7 @@ async fn an_unenforced_limit_only_reports() {
 
 /// Its refusals lead to a block that is counted and blocks nobody.
 #[tokio::test]
-async fn a_block_that_is_not_enforced_is_only_counted() {
+async fn an_unenforced_block_is_only_counted() {
     let server = FastWorker::start();
     let limits = "{ name: trial, per: network, limit: 1, window: 1s, enforce: false, \
                   match: { path: /image/1 }, block_after: { refusals: 2, within: 1m, for: 1h } }";
@@ -102,7 +102,7 @@ async fn a_block_that_is_not_enforced_is_only_counted() {
 
 /// What is refused anyway isn't counted: the limit would not have been the reason.
 #[tokio::test]
-async fn only_what_is_let_in_otherwise_is_counted() {
+async fn only_requests_admitted_otherwise_are_counted() {
     let server = FastWorker::start();
     let limits = "{ name: trial, per: network, limit: 1, window: 60s, enforce: false }, \
                   { name: http, per: network, limit: 3, window: 60s }";
@@ -151,7 +151,7 @@ async fn an_unenforced_quota_is_debited_and_only_reports() {
 }
 
 #[tokio::test]
-async fn who_has_no_enforced_quota_has_no_limit() {
+async fn a_caller_without_enforced_quotas_has_no_limit() {
     let server = FastWorker::start();
     let (proxy, _) = open(server.address, "", "daily: { limit: 0, rolling: 24h, enforce: false }");
     let mut client = Client::connect(proxy.address).await;

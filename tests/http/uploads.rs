@@ -63,7 +63,7 @@ async fn post(client: &mut Client, path: &str, headers: &str) {
 /// The bug: the door closed as soon as it had thrown 256 KiB away. That resets the connection under a client that still
 /// sends, and a reset may overtake the answer.
 #[tokio::test]
-async fn a_client_that_sends_and_reads_at_once_meets_no_reset() {
+async fn a_client_that_sends_and_reads_at_once_gets_no_reset() {
     let busy = BusyProxy::new("").await;
     let body = vec![0; UPLOAD_BYTES];
     for (path, headers, status, reason) in REFUSED {
@@ -85,7 +85,7 @@ async fn a_client_that_sends_and_reads_at_once_meets_no_reset() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_read_after_the_whole_body_was_sent() {
+async fn a_refusal_can_be_read_after_sending_the_body() {
     let busy = BusyProxy::new("").await;
     let mut clients = tokio::task::JoinSet::new();
     for (path, headers, status, reason) in REFUSED {
@@ -104,7 +104,7 @@ async fn a_refusal_is_read_after_the_whole_body_was_sent() {
 }
 
 #[tokio::test]
-async fn a_refused_client_that_expects_continue_is_not_told_to() {
+async fn a_refused_client_gets_no_100_continue() {
     let busy = BusyProxy::new("").await;
     for expect in [
         "expect: 100-continue\r\n",
@@ -123,7 +123,7 @@ async fn a_refused_client_that_expects_continue_is_not_told_to() {
 }
 
 #[tokio::test]
-async fn a_waiting_client_is_told_to_continue_once_it_has_a_slot() {
+async fn a_queued_client_gets_100_continue_with_its_slot() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut first = Client::connect(proxy.address).await;
@@ -152,7 +152,7 @@ async fn a_waiting_client_is_told_to_continue_once_it_has_a_slot() {
 }
 
 #[tokio::test]
-async fn a_small_body_with_its_head_keeps_the_connection() {
+async fn a_small_body_sent_with_its_head_keeps_the_connection() {
     let busy = BusyProxy::new("").await;
     let mut client = Client::connect(busy.proxy.address).await;
     for (path, headers, status, reason) in REFUSED {
@@ -196,7 +196,7 @@ async fn chunks_until_answered(client: Client) -> Answer {
 /// The bug: a body that had been begun to be read was forgotten when its request was refused, so the connection was closed
 /// under the client that still sent it.
 #[tokio::test]
-async fn a_body_that_grows_too_long_is_refused_wherever_it_is() {
+async fn a_body_that_grows_too_long_is_refused_at_every_stage() {
     let server = Worker::start().await;
     let more = "  - { path: /small, upstream: search, metered: true, max_body: 16KiB }\n";
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], more));
@@ -223,7 +223,7 @@ async fn a_body_that_grows_too_long_is_refused_wherever_it_is() {
 }
 
 #[tokio::test]
-async fn a_body_that_grows_too_long_while_it_waits_frees_its_seat() {
+async fn a_body_that_grows_too_long_in_the_queue_frees_its_place() {
     let server = Worker::start().await;
     let more = "  - { path: /small, upstream: search, metered: true, max_body: 16KiB }\n";
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], more));
@@ -242,7 +242,7 @@ async fn a_body_that_grows_too_long_while_it_waits_frees_its_seat() {
 }
 
 #[tokio::test]
-async fn a_worker_that_breaks_off_an_upload_is_told_of_and_not_felt() {
+async fn an_upstream_that_aborts_an_upload_gives_502() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;
@@ -257,7 +257,7 @@ async fn a_worker_that_breaks_off_an_upload_is_told_of_and_not_felt() {
 }
 
 #[tokio::test]
-async fn a_worker_that_answers_before_the_upload_is_over_is_heard() {
+async fn an_upstream_may_answer_before_the_upload_is_over() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;
@@ -275,7 +275,7 @@ async fn a_worker_that_answers_before_the_upload_is_over_is_heard() {
 
 /// The door's own answers read no body either.
 #[tokio::test]
-async fn an_upload_to_the_door_itself_is_answered_like_any_other() {
+async fn uploads_to_own_pages_are_answered_too() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], "cors: { origins: [\"*\"] }\n"));
     let body = vec![0; UPLOAD_BYTES];

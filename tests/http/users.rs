@@ -6,7 +6,7 @@ use tiergate::policy::time::{Span, UnixTime};
 use tiergate::store::account::Until;
 use tiergate::store::{AccountSpec, AccountStore};
 
-use super::books::{ask, debits, field, me, releases, with_key};
+use super::accounting::{ask, debits, field, me, releases, with_key};
 use crate::support::fast::FastWorker;
 use crate::support::folder::Folder;
 use crate::support::{Answer, Client, Door, Mirror, Plan, Worker, database, hash};
@@ -141,7 +141,7 @@ async fn users_count_for_themselves_and_their_account() {
 }
 
 #[tokio::test]
-async fn a_user_has_the_whole_of_the_strangers_terms() {
+async fn a_user_has_all_terms_of_the_anonymous_tier() {
     let (folder, keys) = stored(vec![AccountSpec {
         email: Some("bot@example.org".to_owned()),
         concurrency: Some(3),
@@ -200,7 +200,7 @@ async fn a_user_has_the_whole_of_the_strangers_terms() {
 }
 
 #[tokio::test]
-async fn the_account_s_own_terms_bind_its_users_together() {
+async fn the_accounts_own_terms_bind_its_users_together() {
     let (folder, keys) = stored(vec![AccountSpec {
         concurrency: Some(3),
         quotas: [("daily".into(), 5)].into(),
@@ -257,7 +257,7 @@ async fn the_account_s_own_terms_bind_its_users_together() {
 }
 
 #[tokio::test]
-async fn an_account_has_so_many_users() {
+async fn the_number_of_users_is_limited() {
     let server = FastWorker::start();
     let (folder, keys) = stored(vec![AccountSpec {
         max_users: Some(2),
@@ -292,7 +292,7 @@ async fn an_account_has_so_many_users() {
 
 /// Users who were turned away for another reason take no place of the account's number.
 #[tokio::test]
-async fn whoever_was_never_let_in_is_no_user() {
+async fn refused_users_do_not_count_toward_max_users() {
     let server = Worker::start().await;
     let (folder, keys) = stored(vec![AccountSpec {
         max_users: Some(2),
@@ -315,7 +315,7 @@ async fn whoever_was_never_let_in_is_no_user() {
 }
 
 #[tokio::test]
-async fn a_users_name_is_short_and_one() {
+async fn a_users_name_is_short_and_unambiguous() {
     let server = FastWorker::start();
     let (folder, keys) = stored(vec![bot("bot")]);
     let bot = keys.of("bot");
@@ -358,7 +358,7 @@ async fn a_users_name_is_short_and_one() {
 }
 
 #[tokio::test]
-async fn from_others_uid_means_nothing_and_is_passed_on() {
+async fn uid_of_other_accounts_is_ignored_and_forwarded() {
     let mirror = Mirror::start().await;
     let plain = AccountSpec {
         max_users: None,
@@ -390,7 +390,7 @@ async fn from_others_uid_means_nothing_and_is_passed_on() {
 }
 
 #[tokio::test]
-async fn a_blocked_account_is_turned_away_and_so_are_its_users() {
+async fn a_blocked_account_and_its_users_are_refused() {
     let server = FastWorker::start();
     let blocked = AccountSpec {
         blocked: true,
@@ -414,7 +414,7 @@ async fn a_blocked_account_is_turned_away_and_so_are_its_users() {
 }
 
 #[tokio::test]
-async fn an_expired_account_has_anonymous_terms_own_counters() {
+async fn an_expired_account_gets_anonymous_terms_own_counters() {
     let server = FastWorker::start();
     let sponsor = AccountSpec {
         until: Some(Until(NOON + HOUR)),

@@ -9,7 +9,7 @@ use crate::support::yaml::with_token_file;
 use crate::support::{Arrived, Client, Door, Plan, Worker, get, hash, soon};
 
 #[tokio::test]
-async fn accounts_that_are_listed_come_and_go_and_move() {
+async fn listed_accounts_are_added_removed_and_moved() {
     let server = Worker::start().await;
     let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();
@@ -45,7 +45,7 @@ async fn accounts_that_are_listed_come_and_go_and_move() {
 }
 
 #[tokio::test]
-async fn everything_else_that_can_change_does_so_at_once() {
+async fn all_other_reloadable_settings_apply_at_once() {
     let server = Worker::start().await;
     let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();
@@ -115,7 +115,7 @@ async fn requests_in_flight_are_limited(proxy: &Door, server: &Worker, more: imp
 }
 
 #[tokio::test]
-async fn connections_grow_and_shrink() {
+async fn the_connection_limit_grows_and_shrinks() {
     let server = Worker::start().await;
     let servers = [(server.address, 4)];
     let max = |max: u32| format!("{}\nconnections: {{ max: {max} }}\n", plan(&servers, 8).yaml());
@@ -140,7 +140,7 @@ async fn connections_grow_and_shrink() {
 }
 
 #[tokio::test]
-async fn a_shorter_drain_is_that_of_the_next_closing() {
+async fn a_new_drain_timeout_applies_to_the_next_shutdown() {
     let server = Worker::start().await;
     let drain = |drain: &'static str| Plan {
         more: drain,
@@ -222,7 +222,7 @@ async fn settings_that_need_a_restart_are_reported() {
 }
 
 #[tokio::test]
-async fn the_operators_token_is_changed_by_a_reload() {
+async fn a_reload_changes_the_admin_token() {
     let server = Worker::start().await;
     let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();

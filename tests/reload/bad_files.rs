@@ -133,7 +133,7 @@ async fn assert_mistake_shown(program: &Program, wrong: &str) {
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_is_told_of_and_may_come_back() {
+async fn a_missing_file_is_reported_and_may_come_back() {
     let mirror = Mirror::start().await;
     let (yaml, _) = files(&mirror);
     let program = Program::start(&yaml).await;
@@ -185,7 +185,7 @@ async fn a_list_that_collides_with_a_stored_account_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_gone_or_too_short_changes_nothing() {
+async fn a_missing_or_short_token_changes_nothing() {
     let mirror = Mirror::start().await;
     let (yaml, _) = files(&mirror);
     let proxy = Door::open_live(&yaml);
@@ -202,7 +202,7 @@ async fn a_token_that_is_gone_or_too_short_changes_nothing() {
 }
 
 #[tokio::test]
-async fn no_secret_is_told_to_anybody() {
+async fn secrets_are_never_shown() {
     const SECRET: &str = "a-secret-token-of-more-than-32-characters";
     let mirror = Mirror::start().await;
     let (yaml, _) = files(&mirror);

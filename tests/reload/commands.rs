@@ -25,7 +25,7 @@ fn json(text: &str) -> Value {
 
 /// How it is saved in every way that editors have is told by `tests/watch.rs`.
 #[tokio::test]
-async fn what_is_saved_is_taken_up_by_itself() {
+async fn a_saved_file_is_reloaded_automatically() {
     let (program, yaml, _mirror) = start().await;
     let clock = Clock::start();
     for seats in 9..=12 {
@@ -59,7 +59,7 @@ async fn a_reload_that_changes_something_is_in_the_audit_log() {
 
 /// The bug: a door that was just open did not hear SIGHUP yet, and was ended by it.
 #[tokio::test]
-async fn sighup_reads_the_file_and_nothing_else_comes_of_it() {
+async fn sighup_only_rereads_the_file() {
     let (program, yaml, _mirror) = start().await;
     program.signal("HUP").await;
     metric(&program, r#"tiergate_config_reloads_total{result="unchanged"} 1"#).await;
@@ -72,7 +72,7 @@ async fn sighup_reads_the_file_and_nothing_else_comes_of_it() {
 /// The bug: until its configuration was read and its sockets were bound it did not hear SIGHUP either. A pipe is read when somebody
 /// writes into it, so the door waits there for as long as it is to.
 #[tokio::test]
-async fn sighup_ends_no_door_that_has_not_read_its_file_yet() {
+async fn sighup_during_startup_does_not_end_the_program() {
     let mirror = Mirror::start().await;
     let folder = Arc::new(Folder::new());
     let pipe = folder.path().join("tiers.pipe");
@@ -95,7 +95,7 @@ async fn sighup_ends_no_door_that_has_not_read_its_file_yet() {
 }
 
 #[tokio::test]
-async fn reload_says_what_has_changed_and_status_what_is_so() {
+async fn reload_shows_the_changes_and_status_the_state() {
     let (program, yaml, _mirror) = start().await;
     let said = program.command(&["reload"]).await;
     assert_eq!((said.code, said.out.as_str()), (Some(0), "nothing has changed\n"));
@@ -175,7 +175,7 @@ async fn diff_running_ignores_the_command_line() {
 
 /// The bug that this would be: the file by which the commands find the door is the one that is to be mended.
 #[tokio::test]
-async fn with_a_broken_file_the_commands_still_find_the_door() {
+async fn commands_find_the_server_despite_a_broken_file() {
     let (program, yaml, _mirror) = start().await;
     let file = program.folder().join("tiers.yaml");
     save(
@@ -201,7 +201,7 @@ async fn with_a_broken_file_the_commands_still_find_the_door() {
 /// The bug: commands looked for the door where the file says that it listens from its next start on, and told its operator that no
 /// door runs.
 #[tokio::test]
-async fn a_door_whose_file_says_that_it_moves_is_found_until_it_does() {
+async fn commands_find_the_server_until_its_new_address_applies() {
     let (mut program, yaml, _mirror) = start().await;
     let alone = async |folder: &std::path::Path, args: &[&str]| run(folder, args, "").await;
     let moved = with_admin(&yaml, "listen: 127.0.0.1:9");
@@ -243,7 +243,7 @@ async fn a_door_whose_file_says_that_it_moves_is_found_until_it_does() {
 
 /// One that was killed leaves its address behind, where somebody else may be by then, or nobody.
 #[tokio::test]
-async fn what_a_killed_door_has_left_leads_nobody_astray() {
+async fn a_killed_servers_address_file_does_not_mislead() {
     let mirror = Mirror::start().await;
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
     let folder = Arc::new(Folder::new());

@@ -391,7 +391,7 @@ const TOLD: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn answers_during_an_edit_follow_one_of_the_two_files() {
+async fn answers_during_a_reload_follow_one_of_the_two_files() {
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
     let mut mirrors = Vec::new();

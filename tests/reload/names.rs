@@ -26,7 +26,7 @@ fn file(number: usize, mirror: &Mirror) -> String {
 /// The bug: every name that was ever in the file stayed on the page and in memory. Five hundred files with ten new tiers each made a
 /// page of 12 MB, which every scrape has to make and to read.
 #[tokio::test]
-async fn metrics_of_removed_names_go_the_others_go_on() {
+async fn metrics_of_removed_names_go_and_the_others_stay() {
     let mirror = Mirror::start().await;
     let proxy = Door::open_live(&file(0, &mirror));
     let mut client = Client::connect(proxy.address).await;
@@ -71,7 +71,7 @@ async fn metrics_of_removed_names_go_the_others_go_on() {
 /// The bug: a limit that was taken out and put back counted its crowd from nought again, and the page stood still until that was more
 /// than what it had said before.
 #[tokio::test]
-async fn a_limit_that_comes_back_goes_on_counting_its_crowd() {
+async fn a_restored_limit_continues_its_aggregation_counter() {
     let mirror = Mirror::start().await;
     let file = |limits: &str| {
         yaml()

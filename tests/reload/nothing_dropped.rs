@@ -134,7 +134,7 @@ async fn queued_jobs_follow_a_renamed_tier_and_account() {
 }
 
 #[tokio::test]
-async fn requeueing_and_a_shorter_queue_drop_nobody() {
+async fn requeueing_and_a_shorter_queue_drop_no_job() {
     let server = Worker::start().await;
     let (proxy, running, mut arrived) = busy(&server, 3).await;
     let mut clients = Vec::new();
@@ -314,7 +314,7 @@ async fn a_removed_upstream_finishes_its_jobs_and_may_return() {
 }
 
 #[tokio::test]
-async fn debits_holds_and_concurrency_stay() {
+async fn debits_holds_and_concurrency_survive_a_reload() {
     let server = Worker::start().await;
     let servers = [(server.address, 4)];
     let of = |tier: &'static str| {
@@ -375,7 +375,7 @@ async fn debits_holds_and_concurrency_stay() {
 }
 
 #[tokio::test]
-async fn what_limits_have_counted_stays() {
+async fn limit_counters_survive_a_reload() {
     let server = Worker::start().await;
     let servers = [(server.address, 4)];
     let of = |limit: u32| {
@@ -395,7 +395,7 @@ async fn what_limits_have_counted_stays() {
 /// The bug: a request that had come by the file before, and was on its way to an upstream that the file after has no more, was told
 /// 502 `upstream_unreachable`; had another upstream got the place by then, a request that isn't metered went to that one's server.
 #[tokio::test]
-async fn who_is_on_the_way_to_an_upstream_that_is_removed_gets_there() {
+async fn requests_in_flight_reach_their_removed_upstream() {
     let (images, search) = (Mirror::start().await, Mirror::start().await);
     let yaml = |number: usize| {
         // The names change, and with them the places; the servers don't.

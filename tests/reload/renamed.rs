@@ -52,7 +52,7 @@ async fn asks(proxy: SocketAddr, path: &'static str, key: String, over: Arc<Atom
 }
 
 #[tokio::test]
-async fn nobody_is_judged_by_two_files_together() {
+async fn no_request_is_judged_by_two_files() {
     let mirror = Mirror::start().await;
     let proxy = Door::open_live(&file(false, mirror.address));
     // Of a tier that only one of the files has, whose terms the other one's strangers have.

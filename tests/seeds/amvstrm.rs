@@ -36,7 +36,7 @@ async fn sixty_requests_a_minute_to_all_endpoints_together() {
 /// per minute. `X-RateLimit-Remaining`: The number of requests remaining for the current minute. `X-RateLimit-Reset`: The time at which
 /// the rate limit will reset, in Unix timestamp format." The sample's limit of 300 contradicts the rule.
 #[tokio::test]
-async fn every_answer_tells_of_the_minute() {
+async fn every_answer_states_the_limit_of_a_minute() {
     let server = FastWorker::start();
     let (proxy, hands) = open(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
@@ -62,7 +62,7 @@ async fn every_answer_tells_of_the_minute() {
 /// message. The message will indicate that the user has exceeded the rate limit […] and must stop doing so." And "use a backoff
 /// strategy when receiving an error response".
 #[tokio::test]
-async fn who_exceeds_it_is_told_to_stop_and_when_to_come_back() {
+async fn the_refusal_says_to_stop_and_when_to_come_back() {
     let server = FastWorker::start();
     let (proxy, hands) = open(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
@@ -88,7 +88,7 @@ async fn who_exceeds_it_is_told_to_stop_and_when_to_come_back() {
 
 /// "If we detect any spamming or misuse of the API, we reserve the right to block access to the API without notice."
 #[tokio::test]
-async fn who_misuses_it_is_blocked_without_notice() {
+async fn misuse_is_blocked_without_notice() {
     let server = FastWorker::start();
     let listed = |text: &str| text.replace("blocked_networks: []", "blocked_networks: [127.0.0.7]");
     let (proxy, hands) = Door::open_preset("amvstrm", listed, &[("api", server.address)], NOON);

@@ -81,7 +81,7 @@ async fn ninety_requests_a_minute() {
 /// headers. You will notice rate limiting at an X-RateLimit-Remaining value of 60 once you have exceeded the available 30 requests per
 /// minute."
 #[tokio::test]
-async fn thirty_are_let_through_while_it_is_degraded() {
+async fn thirty_are_admitted_while_degraded() {
     let server = FastWorker::start();
     let (proxy, hands) = degraded(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
@@ -147,7 +147,7 @@ async fn a_timeout_of_a_minute() {
 
 /// "Along with the 429 error code, you will recieve a GraphQL error message".
 #[tokio::test]
-async fn an_error_as_graphql_has_it() {
+async fn the_refusal_is_a_graphql_error() {
     let server = FastWorker::start();
     let (proxy, hands) = degraded(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
@@ -165,7 +165,7 @@ async fn an_error_as_graphql_has_it() {
 /// "On top of the above rate limiting, we also have a burst limiter. This limiter is designed to stop you from hammering the API with
 /// too many requests in a very short period of time." Nothing is told of it.
 #[tokio::test]
-async fn bursts_are_limited_and_nothing_is_told_of_that() {
+async fn bursts_are_limited_without_any_headers() {
     let server = FastWorker::start();
     let (proxy, hands) = normal(&server);
     let mut visitor = Visitor::at(1, &proxy).await;

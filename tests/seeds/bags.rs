@@ -80,7 +80,7 @@ async fn a_thousand_an_hour_for_an_address() {
 /// "Response headers included with every request: `X-RateLimit-Limit`: Total requests allowed per hour (1,000), `X-RateLimit-Remaining`:
 /// Requests remaining in current window, `X-RateLimit-Reset`: Unix timestamp when the limit resets." `curl -I` asks by `HEAD`.
 #[tokio::test]
-async fn every_answer_bears_the_headers() {
+async fn every_answer_has_the_headers() {
     let server = FastWorker::start();
     let (proxy, _) = open(&server);
     let mut ann = user("ann-1", 1, &proxy).await;
@@ -159,7 +159,7 @@ async fn a_refusal_with_additional_information() {
 /// "Certain endpoints may enforce additional, endpoint-specific rate limits. These limits are intentionally not publicly disclosed and
 /// apply only to the affected endpoints."
 #[tokio::test]
-async fn an_endpoint_has_a_limit_that_nobody_is_told_of() {
+async fn an_endpoint_has_an_undisclosed_limit() {
     let server = FastWorker::start();
     let (proxy, hands) = open(&server);
     let mut ann = user("ann-1", 1, &proxy).await;

@@ -4,7 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod all;
+mod all_presets;
 mod amvstrm;
 mod anilist;
 mod bags;

@@ -144,7 +144,7 @@ async fn three_servers_by_host_with_a_limit_each() {
 /// The door's own pages answered at any host. None of the three limits is for another, so nothing was charged there, and keys
 /// could be guessed without end.
 #[tokio::test]
-async fn no_key_is_guessed_at_a_host_that_there_is_not() {
+async fn keys_cannot_be_guessed_at_an_unknown_host() {
     let server = FastWorker::start();
     let (proxy, _) = three_servers(&server, &server, &server);
     let mut guessing = Visitor::at(1, &proxy).await.with_key("x-trace-key", "guess");
@@ -324,6 +324,6 @@ async fn the_quota_is_reset_on_the_first_of_each_month() {
 /// "If you send a second request before the first request respond, it would fail with HTTP 402." And "Concurrency only applies to
 /// the /search endpoint."
 #[tokio::test]
-async fn searches_at_once_and_what_is_no_search() {
+async fn concurrency_counts_searches_only() {
     check_concurrency(&SYSTEM, &SPONSORS).await;
 }

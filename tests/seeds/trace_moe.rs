@@ -137,7 +137,7 @@ async fn an_ipv6_block_of_64_bits_is_one_address() {
 /// "The rate limit info is included in the HTTP response header. If you hit this HTTP rate limit, the request will fail with HTTP 429 (Too
 /// Many Requests)."
 #[tokio::test]
-async fn every_answer_tells_of_the_limit() {
+async fn every_answer_states_the_limit() {
     let server = FastWorker::start();
     let (proxy, hands) = open_behind_a_proxy(&server);
     let mut visitor = Visitor::behind_a_proxy("192.0.2.1", &proxy).await;
@@ -265,7 +265,7 @@ async fn a_rolling_window_of_24_hours() {
 /// "If you send a second request before the first request responds, it will fail with HTTP 402." And "Concurrency only applies to
 /// the /search endpoint."
 #[tokio::test]
-async fn searches_at_once_and_what_is_no_search() {
+async fn concurrency_counts_searches_only() {
     check_concurrency(&SYSTEM, &SPONSORS).await;
 }
 

@@ -3,7 +3,7 @@
 use crate::support::{Client, Door, Worker, seven_tiers, soon};
 
 #[tokio::test]
-async fn a_search_goes_to_the_worker_and_its_answer_comes_back() {
+async fn a_search_is_forwarded_and_answered() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;
@@ -50,7 +50,7 @@ async fn hanging_up_while_queued_frees_the_place() {
 
 /// A client that reads nothing held its connection, its window and its place among the unmetered for as long as it liked.
 #[tokio::test]
-async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+async fn a_client_that_reads_nothing_is_disconnected() {
     let server = Worker::start().await;
     let bound = "connections: { send_timeout: 300ms, unmetered_max: 1 }";
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], bound));

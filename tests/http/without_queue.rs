@@ -34,7 +34,7 @@ async fn without_a_queue_an_upload_streams_to_an_idle_server() {
 
 /// It holds a slot, so the pace that slots ask for holds for it, too.
 #[tokio::test]
-async fn a_body_that_stalls_in_a_slot_is_broken_off() {
+async fn an_upload_that_stalls_in_a_slot_is_aborted() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(0, &[(server.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;

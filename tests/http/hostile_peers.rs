@@ -48,7 +48,7 @@ async fn slow_readers_are_cut_off_at_the_write_timeout() {
 /// the search goes behind it, and ends at the latest with its timeout. The bug lay between the two, so that is looked for;
 /// with the bug put back, one run in three met it.
 #[tokio::test]
-async fn a_connection_with_an_unfinished_request_is_not_waited_for() {
+async fn a_connection_with_an_unfinished_request_is_not_reused() {
     let (mut taken, mut too_long) = (64 << 10, 12 << 20);
     while too_long - taken > 32 << 10 {
         let length = (taken + too_long) / 2;
@@ -119,7 +119,7 @@ async fn a_get_with_a_body_keeps_it() {
 
 /// Every core took a place before it had a connection, so with fewer places than cores some connections were never served.
 #[tokio::test]
-async fn fewer_connections_than_cores_are_served_all_the_same() {
+async fn fewer_connections_than_cores_are_all_served() {
     let server = Worker::start().await;
     let yaml = seven_tiers(8, &[(server.address, 1)], "connections: { max: 1 }");
     let proxy = Door::open(&yaml.replace("cores: 2", "cores: 4"));
@@ -173,7 +173,7 @@ async fn next_request(server: &Worker, kept: crate::support::Arrived) -> crate::
 
 /// Cores share their address, and so a second door could have shared it too, with a queue of its own.
 #[tokio::test]
-async fn a_second_door_on_the_same_address_is_told_so() {
+async fn a_second_proxy_on_the_same_address_fails_to_bind() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ""));
     let yaml = with_listen(&seven_tiers(1, &[(server.address, 1)], ""), proxy.address);
@@ -186,7 +186,7 @@ async fn a_second_door_on_the_same_address_is_told_so() {
 
 /// The pace is for those for whom a slot waits. An upload that is not metered held none, and met a 408 all the same.
 #[tokio::test]
-async fn a_slow_upload_without_a_slot_is_let_be() {
+async fn a_slow_unmetered_upload_is_not_timed_out() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(1, &[(server.address, 1)], ""));
     let mut client = Client::connect(proxy.address).await;

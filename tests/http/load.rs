@@ -2,7 +2,7 @@
 
 use tokio::task::JoinSet;
 
-use super::books::with_key;
+use super::accounting::with_key;
 use crate::support::fast::FastWorker;
 use crate::support::{Arrived, Client, Door, Plan, Worker, get, metric_sum, seven_tiers};
 
@@ -41,7 +41,7 @@ async fn ask(client: &mut Client, method: &str, query: &str) {
 }
 
 #[tokio::test]
-async fn a_sequential_client_never_meets_its_own_previous_request() {
+async fn a_sequential_client_never_competes_with_itself() {
     let server = FastWorker::start();
     let ample = seven_tiers(8, &[(server.address, 4)], "").replace("limit: 1000,", "limit: 1000000,");
     let proxy = Door::open(&ample);
@@ -170,7 +170,7 @@ async fn served(queue: &str, anonymous: &str, requests: &[(&str, &str)]) -> Vec<
 }
 
 #[tokio::test]
-async fn fair_order_takes_turns_and_the_lifeline_the_oldest() {
+async fn fair_order_takes_turns_and_the_lifeline_picks_the_oldest() {
     let same_tier = [
         ("p6", "first"),
         ("p5", "p5 1"),

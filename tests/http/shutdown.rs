@@ -31,7 +31,7 @@ async fn until_closed(program: &Program) {
 }
 
 #[tokio::test]
-async fn who_waits_is_turned_away_and_who_runs_gets_an_answer() {
+async fn shutdown_rejects_queued_and_drains_running_requests() {
     for signal in ["TERM", "INT"] {
         let server = Worker::start().await;
         let mut program = program(&server, "drain_timeout: 15s").await;
@@ -67,7 +67,7 @@ async fn metric(program: &Program, name: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn a_search_whose_client_is_gone_is_waited_for() {
+async fn shutdown_waits_for_jobs_whose_client_hung_up() {
     let server = Worker::start().await;
     let mut program = program(&server, "drain_timeout: 15s").await;
     let client = searching(&program).await;
@@ -81,7 +81,7 @@ async fn a_search_whose_client_is_gone_is_waited_for() {
 }
 
 #[tokio::test]
-async fn drain_timeout_breaks_off_what_still_runs() {
+async fn drain_timeout_aborts_running_jobs() {
     let server = Worker::start().await;
     let mut program = program(&server, "drain_timeout: 200ms").await;
     let mut client = searching(&program).await;

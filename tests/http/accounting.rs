@@ -59,7 +59,7 @@ pub async fn releases(proxy: &Door, tier: &str, outcome: &str) -> f64 {
 
 /// Waits until nobody is in the house and so many jobs of one unit of that tier have ended, of which so many were charged; and
 /// checks that the books agree. The tier has one caller, whose key is its name.
-pub async fn assert_books(proxy: &Door, tier: &str, debited: u32, released: &[(&str, u32)]) {
+pub async fn assert_settled(proxy: &Door, tier: &str, debited: u32, released: &[(&str, u32)]) {
     let given_back: u32 = released.iter().map(|(_, units)| units).sum();
     proxy.house_until(0, 0).await;
     let all = f64::from(debited + given_back);

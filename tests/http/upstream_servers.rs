@@ -60,7 +60,7 @@ async fn slots(proxy: &Door) -> u64 {
 }
 
 #[tokio::test]
-async fn the_least_busy_server_goes_first_within_its_slots() {
+async fn the_least_busy_server_is_chosen_within_its_slots() {
     let (one, two) = (Worker::start().await, Worker::start().await);
     let proxy = before(&[(one.address, 1), (two.address, 3)], "timeout: 20s");
     let mut clients = Vec::new();
@@ -108,7 +108,7 @@ async fn a_refused_connection_is_retried_once_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_single_dead_server_is_502_until_it_is_back() {
+async fn a_single_dead_server_gives_502_until_it_is_back() {
     let dead = Dead::new();
     let proxy = before(&[(dead.address(), 1)], "timeout: 20s");
     let answer = searching(&proxy).await.answer().await;
@@ -132,7 +132,7 @@ async fn a_single_dead_server_is_502_until_it_is_back() {
 /// The bug: a server that bad probes had rested was rested a second time as soon as it was back, since the word of the
 /// first rest still lay there unheard.
 #[tokio::test]
-async fn a_server_that_is_well_again_is_used_after_one_good_probe() {
+async fn a_recovered_server_is_used_after_one_good_probe() {
     let server = Worker::start().await;
     let proxy = before(
         &[(server.address, 1)],
@@ -153,7 +153,7 @@ async fn a_server_that_is_well_again_is_used_after_one_good_probe() {
 /// The bug: a worker that closed the connection right after its answer was taken, now and then, for one that had not
 /// answered.
 #[tokio::test]
-async fn a_probe_may_be_the_last_on_its_connection() {
+async fn a_probe_succeeds_though_the_server_closes_after_it() {
     let server = Worker::start().await;
     let proxy = before(
         &[(server.address, 1)],
@@ -170,7 +170,7 @@ async fn a_probe_may_be_the_last_on_its_connection() {
 }
 
 #[tokio::test]
-async fn a_worker_that_closes_idle_connections_is_no_clients_affair() {
+async fn closed_idle_connections_do_not_affect_clients() {
     let server = Worker::start().await;
     let proxy = before(&[(server.address, 1)], "timeout: 20s");
     let mut client = Client::connect(proxy.address).await;
@@ -190,7 +190,7 @@ async fn a_worker_that_closes_idle_connections_is_no_clients_affair() {
 }
 
 #[tokio::test]
-async fn a_worker_that_breaks_off_before_its_head_is_complete_is_502() {
+async fn an_incomplete_response_head_gives_502() {
     for head in ["", "HTTP/1.1 200 OK\r\nconte"] {
         for with_reset in [false, true] {
             let server = Worker::start().await;
@@ -215,7 +215,7 @@ async fn a_worker_that_breaks_off_before_its_head_is_complete_is_502() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_breaks_off_at_the_client_too() {
+async fn a_truncated_response_is_truncated_for_the_client_too() {
     for framing in ["content-length: 100", "transfer-encoding: chunked"] {
         let server = Worker::start().await;
         let proxy = before(&[(server.address, 1)], "timeout: 20s");
@@ -242,7 +242,7 @@ async fn an_answer_that_breaks_off_breaks_off_at_the_client_too() {
 /// The bug: of an answer that was broken off by the time its head was looked at, the door took the end for a clean one. A
 /// chunked answer reached the client cut short and looked whole, and counted as a success.
 #[tokio::test]
-async fn an_answer_that_breaks_off_at_once_is_not_a_short_one() {
+async fn an_immediate_truncation_is_not_taken_for_the_end() {
     for framing in ["content-length: 100", "transfer-encoding: chunked"] {
         let server = Worker::start().await;
         let proxy = before(&[(server.address, 1)], "timeout: 20s");
@@ -269,7 +269,7 @@ async fn an_answer_that_breaks_off_at_once_is_not_a_short_one() {
 }
 
 #[tokio::test]
-async fn a_worker_that_takes_too_long_is_504() {
+async fn a_server_that_takes_too_long_gives_504() {
     for upstream in ["timeout: 200ms", "timeout: 20s, first_byte_timeout: 200ms"] {
         let server = Worker::start().await;
         let proxy = before(&[(server.address, 1)], upstream);
@@ -284,7 +284,7 @@ async fn a_worker_that_takes_too_long_is_504() {
 }
 
 #[tokio::test]
-async fn an_answer_that_takes_too_long_breaks_off() {
+async fn a_response_that_takes_too_long_is_aborted() {
     let server = Worker::start().await;
     let proxy = before(&[(server.address, 1)], "timeout: 200ms");
     let mut client = searching(&proxy).await;
@@ -296,7 +296,7 @@ async fn an_answer_that_takes_too_long_breaks_off() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_no_connection_can_not_be_reached() {
+async fn a_server_that_accepts_no_connection_is_unreachable() {
     // Its queue of connections is full, so the system lets further ones wait.
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
@@ -320,7 +320,7 @@ async fn a_server_that_takes_no_connection_can_not_be_reached() {
 /// The bug: an answer that its client did not read in time was held against the worker. Three such clients, and the
 /// server's slots were taken away from everybody.
 #[tokio::test]
-async fn a_client_that_does_not_read_is_not_the_workers_fault() {
+async fn slow_clients_do_not_mark_the_server_down() {
     let server = Worker::start().await;
     let proxy = before(&[(server.address, 1)], "timeout: 300ms");
     for _ in 0..3 {
@@ -345,7 +345,7 @@ async fn a_client_that_does_not_read_is_not_the_workers_fault() {
 /// The bug: a worker that took nothing of a body for so long that the time was over was taken for a client that sent
 /// nothing, which was told 408.
 #[tokio::test]
-async fn a_worker_that_does_not_take_the_body_is_504_and_not_408() {
+async fn a_server_that_does_not_read_the_body_gives_504_not_408() {
     let server = Worker::start().await;
     let proxy = before(&[(server.address, 1)], "timeout: 500ms");
     let mut client = Client::connect(proxy.address).await;
@@ -369,7 +369,7 @@ async fn a_worker_that_does_not_take_the_body_is_504_and_not_408() {
 /// The bug: the refusal of a request that was already on its way to a worker was written into a connection that was then
 /// closed at once, while the client was still sending. A reset took the answer from it.
 #[tokio::test]
-async fn an_upload_that_meets_a_dead_worker_reads_its_502() {
+async fn an_upload_to_a_dead_server_can_read_its_502() {
     for _ in 0..20 {
         let dead = Dead::new();
         let proxy = before(&[(dead.address(), 1)], "timeout: 20s");

@@ -43,7 +43,7 @@ fn is_refused(answer: &Answer, reason: &str) {
 }
 
 #[tokio::test]
-async fn the_table_row_by_row() {
+async fn the_admission_table_row_by_row() {
     let server = Worker::start().await;
     for (queued, let_in) in TABLE {
         for probe in [0, 2, 5, 6] {
@@ -73,7 +73,7 @@ async fn displaced(clients: &mut [(u8, Client)]) -> u8 {
 }
 
 #[tokio::test]
-async fn the_newest_of_the_lowest_priority_goes_first() {
+async fn the_newest_of_the_lowest_priority_is_displaced_first() {
     let server = Worker::start().await;
     let (proxy, mut running, mut clients) = filled(&server, &[2, 0, 5, 0, 2, 0, 5, 5]).await;
     let mut newcomers = Vec::new();
