@@ -1,7 +1,7 @@
-//! What an edit would change: said if and only if something does, in words that the operator knows from the file.
+//! Differences between two configurations: reported if and only if something changes, in the words of the file.
 //!
-//! The files are those of a table of edits: each knob is a place in the document and what may stand there, the first as in the
-//! base. That the table turns at every field there is, is a test of its own: a field that is new fails it until it has a knob.
+//! The files come from a table of edits: each knob is a setting and its values, the first being that of the base. A
+//! test checks that the table covers every field: a new field fails it until it has a knob.
 
 #[path = "diff/document.rs"]
 mod document;
@@ -25,7 +25,7 @@ fn parsed(document: &Document) -> Config {
     Config::parse_in("tiers.yaml", text.as_bytes(), &Tokens).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
 }
 
-/// Every variable and every file holds a token.
+/// Every variable and every file contains a token.
 struct Tokens;
 
 impl Environment for Tokens {
@@ -38,7 +38,7 @@ impl Environment for Tokens {
     }
 }
 
-/// The base, in which some knobs are turned to one of their values and some lists to another order.
+/// The base with some knobs set to one of their values and some lists reordered.
 fn turned(knobs: &[(&Knob, usize)], orders: &[(&str, usize)]) -> Config {
     let mut document = base();
     for (knob, choice) in knobs {
@@ -69,9 +69,9 @@ fn one_changed_setting_is_one_difference() {
             assert_eq!(said.len(), knob.lines, "{about}");
             let said = said.join("\n");
             for shown in [knob.choices[from].1, knob.choices[to].1] {
-                assert!(said.contains(shown), "{shown} is not said: {about}");
+                assert!(said.contains(shown), "{shown} is missing: {about}");
             }
-            assert!(said.contains(knob.subject), "{} is not said: {about}", knob.subject);
+            assert!(said.contains(knob.subject), "{} is missing: {about}", knob.subject);
             assert_eq!(said.contains("needs a restart: "), knob.restart, "{about}");
         }
     }
@@ -86,7 +86,7 @@ fn a_changed_order_alone_is_reported() {
     }
 }
 
-/// What stands at each path of a configuration's fields, all items of a list at one path.
+/// The values at each path of a configuration's fields; all items of a list share one path.
 fn leaves(config: &Config) -> BTreeMap<String, Vec<String>> {
     let mut leaves: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut path: Vec<String> = Vec::new();
@@ -131,13 +131,13 @@ fn every_configuration_field_has_a_knob() {
     known.remove("admin.token_file");
     assert!(known.len() > 80, "these are not all fields: {known:#?}");
     let still: Vec<_> = known.difference(&changed).collect();
-    assert!(still.is_empty(), "no knob turns at these: {still:#?}");
+    assert!(still.is_empty(), "no knob covers these: {still:#?}");
 }
 
-/// Knobs and where each is turned to, and lists and how far each is rotated.
+/// Knobs with the value each is set to, and lists with how far each is rotated.
 type Turns = (Vec<(&'static Knob, usize)>, Vec<(&'static str, usize)>);
 
-/// A few of both.
+/// A few of each.
 fn turns() -> impl Strategy<Value = Turns> {
     let knob = (0..KNOBS.len(), 0..4_usize).prop_map(|(knob, choice)| {
         let knob = KNOBS[knob];
@@ -160,7 +160,7 @@ proptest! {
             let orders = order.iter().copied().chain(orders).collect::<Vec<_>>();
             turned(&knobs, &orders)
         };
-        // Where few knobs are turned it happens that both say the same.
+        // With few knobs turned, both are sometimes equal.
         let (old, new) = if alone {
             (all(Vec::new(), Vec::new()), all(new.into_iter().take(1).collect(), Vec::new()))
         } else {
@@ -226,7 +226,7 @@ fn a_duplicate_network_can_be_listed_once() {
 
 #[test]
 fn shifted_ids_are_not_reported_as_differences() {
-    // A tier before all others: every tier, and so every reference to one, has another number.
+    // A tier before all others shifts the ids of all tiers, and so every reference to one.
     let with = |text: &str| Config::parse("tiers.yaml", text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
     let before = include_str!("../tiers.yaml");
     let after = before.replace(
@@ -271,7 +271,7 @@ fn equivalent_spellings_are_no_difference() {
         assert_eq!(diff(&old, &new).to_string(), "", "{edits:?}");
         assert_eq!(old, new, "{edits:?}");
     }
-    // Fields of a section have no order.
+    // The order of fields in a section does not matter.
     let mut document = base();
     ["", "/queue", "/connections", "/limits/0", "/routes/0"]
         .iter()
@@ -292,7 +292,7 @@ fn long_files_are_compared_quickly() {
     assert_eq!(diff(&networks(0), &networks(1)).differences().len(), 32_000);
 }
 
-/// An edit in the manner of operators: each pair of texts is put in place of the other.
+/// The repository's tiers.yaml with each first text replaced by the second.
 fn edited(edits: &[(&str, &str)]) -> String {
     edits
         .iter()

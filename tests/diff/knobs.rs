@@ -1,4 +1,4 @@
-//! A tiers.yaml that says everything, and what may stand at each of its places instead.
+//! A tiers.yaml with every setting, and other values for each of them.
 
 mod caller_knobs;
 mod proxy_knobs;
@@ -11,26 +11,26 @@ use caller_knobs::CALLER_KNOBS;
 use proxy_knobs::PROXY_KNOBS;
 use route_knobs::ROUTE_KNOBS;
 
-/// A place in the document.
+/// A setting in the document.
 #[derive(Debug)]
 pub struct Knob {
     pub at: &'static str,
-    /// JSON that may stand there, nothing if empty, and what a difference says of it. The first is what the base has.
+    /// JSON values of the setting (empty: none), with what a difference says of each. The first is that of the base.
     pub choices: &'static [(&'static str, &'static str)],
-    /// What the difference is about.
+    /// The subject of the difference.
     pub subject: &'static str,
-    /// How many differences it makes.
+    /// How many differences a change makes.
     pub lines: usize,
     /// Whether they need a restart.
     pub restart: bool,
 }
 
-/// The sections are in no order, and the tiers, limits and so on in that of the alphabet.
+/// Sections are in no particular order; tiers, limits and so on are in alphabetical order.
 pub fn base() -> Document {
     Document::of(include_str!("base.json"))
 }
 
-/// Lists and mappings whose order is a part of what the file says, and what is said if it is another one.
+/// Lists and mappings whose order matters, and what is reported if it changes.
 pub const ORDERS: &[(&str, &str)] = &[
     ("/tiers", "tiers: their order changed"),
     ("/tiers/$5/quotas", "tier `$5`: the order of its quotas changed"),
@@ -84,7 +84,7 @@ const fn knob(at: &'static str, subject: &'static str, choices: &'static [(&'sta
     }
 }
 
-/// Of which a change is so many differences.
+/// A knob whose change makes so many differences.
 const fn lines(lines: usize, knob: Knob) -> Knob {
     Knob { lines, ..knob }
 }

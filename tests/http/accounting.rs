@@ -1,11 +1,11 @@
-//! What the door says of quotas: `/me`, the metrics, and the `RateLimit` fields.
+//! What the proxy reports about quotas: `/me`, the metrics, and the `RateLimit` fields.
 
 use serde_json::{Map, Value, json};
 use sfv::{BareItem, ListEntry, Parser};
 
 use crate::support::{Answer, Client, Door, Head, metric_sum, soon};
 
-/// The header line of a key, nothing without one.
+/// The header line for this key; empty for an empty key.
 pub fn with_key(key: &str) -> String {
     match key {
         "" => String::new(),
@@ -13,24 +13,24 @@ pub fn with_key(key: &str) -> String {
     }
 }
 
-/// One search with that key, on a connection of its own, and its answer.
+/// One search with this key on a connection of its own.
 pub async fn search(proxy: &Door, key: &str) -> Answer {
     ask(proxy, "/search", &with_key(key)).await
 }
 
-/// One `GET` with these header lines, on a connection of its own, and its answer.
+/// One `GET` with these header lines on a connection of its own.
 pub async fn ask(proxy: &Door, path: &str, headers: &str) -> Answer {
     Client::connect(proxy.address).await.ask("GET", path, headers).await
 }
 
-/// What the caller with that key is told of itself.
+/// `/me` of the caller with this key.
 pub async fn me(proxy: &Door, key: &str) -> Value {
     let answer = ask(proxy, "/me", &with_key(key)).await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
     answer.json()
 }
 
-/// Units that the caller with that key has used and that its jobs hold, of its first quota.
+/// Units of its first quota that the caller with this key has used, and those that its jobs hold.
 pub async fn taken(proxy: &Door, key: &str) -> (u64, u64) {
     let me = me(proxy, key).await;
     let of = |name: &str| me["quotas"][0][name].as_u64().expect("a number");
@@ -40,14 +40,14 @@ pub async fn taken(proxy: &Door, key: &str) -> (u64, u64) {
     (used, held)
 }
 
-/// Units that the callers of that tier were charged.
+/// Units that callers of this tier were charged.
 pub async fn debits(proxy: &Door, tier: &str) -> f64 {
     proxy
         .metric(&format!(r#"tiergate_quota_debits_total{{tier="{tier}"}}"#))
         .await
 }
 
-/// Units that the callers of that tier got back by jobs that ended so; by all that debit nothing if that is empty.
+/// Units that callers of this tier got back from jobs with this outcome; from all outcomes if it is empty.
 pub async fn releases(proxy: &Door, tier: &str, outcome: &str) -> f64 {
     let outcome = match outcome {
         "" => String::new(),
@@ -57,8 +57,8 @@ pub async fn releases(proxy: &Door, tier: &str, outcome: &str) -> f64 {
     metric_sum(proxy.admin, "tiergate_quota_releases_total", &labels).await
 }
 
-/// Waits until nobody is in the house and so many jobs of one unit of that tier have ended, of which so many were charged; and
-/// checks that the books agree. The tier has one caller, whose key is its name.
+/// Waits until no job is left and the tier's jobs, of one unit each, have ended with so many debits and releases; then
+/// checks that metrics and `/me` agree. The tier has one caller, whose key is its name.
 pub async fn assert_settled(proxy: &Door, tier: &str, debited: u32, released: &[(&str, u32)]) {
     let given_back: u32 = released.iter().map(|(_, units)| units).sum();
     proxy.house_until(0, 0).await;
@@ -81,7 +81,8 @@ pub async fn assert_settled(proxy: &Door, tier: &str, debited: u32, released: &[
     assert_eq!(taken(proxy, tier).await, (u64::from(debited), 0), "{tier}");
 }
 
-/// A `RateLimit` or `RateLimit-Policy` field, read as RFC 9651 has it: each name with its parameters. `null` if it isn't there.
+/// A `RateLimit` or `RateLimit-Policy` field parsed by RFC 9651: each name with its parameters. `null` if it is
+/// missing.
 pub fn field(head: &Head, name: &str) -> Value {
     let lines = head.all(name);
     if lines.is_empty() {
@@ -118,6 +119,6 @@ fn value_of(parameter: &BareItem) -> Value {
             json!(number)
         }
         BareItem::String(text) => json!(text.as_str()),
-        other => panic!("{other:?} is no parameter of theirs"),
+        other => panic!("{other:?} is not a parameter of these fields"),
     }
 }

@@ -1,4 +1,4 @@
-//! Accounts and keys by the operator's listener.
+//! Accounts and keys, managed over the admin listener.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ pub async fn open(mirror: &Mirror) -> Door {
     Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""))
 }
 
-/// `GET /me` with that key: who the door takes it for, or the reason why it takes it for nobody.
+/// `GET /me` with that key: the account and tier, or the reason for the refusal.
 pub async fn me(proxy: &Door, key: &str) -> String {
     let mut client = Client::connect(proxy.address).await;
     let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await;
@@ -90,7 +90,7 @@ async fn without_a_token_only_monitoring_pages_are_served() {
     assert_eq!(
         proxy.operator("GET", "/accounts/acme", "").await.status(),
         200,
-        "nobody removed it"
+        "it was not removed"
     );
     proxy.refuses("GET /nothing", "", (404, "not_found"), "").await;
     proxy
@@ -152,7 +152,7 @@ async fn accounts_are_created_shown_changed_and_removed() {
     assert_ne!(again["id"], expected["id"], "it starts anew");
 }
 
-/// A request, its body, the status and the reason that it is answered with, and words of the answer.
+/// A request, its body, the status and reason of the answer, and words that the answer contains.
 const MISTAKES: &str = r#"
     POST /accounts | { "name": "acme", "tier": "$20" } | 409 | name_taken | exists already
     POST /accounts | { "name": "a20", "tier": "$20" } | 409 | name_taken | exists already
@@ -194,7 +194,7 @@ async fn invalid_requests_are_explained() {
         .await;
 }
 
-/// A request, its body, and words of the answer. What a client has sent is `hunter2`.
+/// A request, its body, and words that the answer contains. What the client sent is `hunter2`, which no answer repeats.
 const WRONG_TYPES: &str = r#"
     POST /accounts | { "name": "b", "tier": "$20", "concurrency": "hunter2" } | a whole number, or null
     POST /accounts | { "name": "b", "tier": "$20", "concurrency": -1 } | a whole number, or null
@@ -211,7 +211,7 @@ const WRONG_TYPES: &str = r#"
     POST /keys/0123456789ab/rotate | { "overlap": 5 } | a length of time as text
 "#;
 
-/// The words of the JSON crate told of `u32` and `struct NewLine`, and repeated values.
+/// The JSON crate's own messages mentioned `u32` and `struct NewLine`, and repeated values.
 #[tokio::test]
 async fn type_errors_say_what_the_field_expects() {
     let mirror = Mirror::start().await;

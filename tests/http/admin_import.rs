@@ -1,4 +1,4 @@
-//! Imports and exports of accounts by the operator's listener, and what the audit log says.
+//! Imports and exports of accounts over the admin listener, and the audit log.
 
 use serde_json::json;
 
@@ -100,7 +100,7 @@ async fn import_errors_are_all_listed_and_show_no_key() {
     );
 }
 
-/// An import could make accounts and nothing else.
+/// Imports used to create accounts and do nothing else.
 #[tokio::test]
 async fn an_import_updates_stored_accounts() {
     let mirror = Mirror::start().await;
@@ -144,7 +144,7 @@ async fn an_import_updates_stored_accounts() {
         json!("sponsors"),
     ];
     assert_eq!(kept, expected, "what a file doesn't say stays");
-    // Numbers that a line names are all that the account has of its own.
+    // An account keeps only the overrides that the line names.
     let line = r#"{ "name": "acme", "quotas": {}, "email": null }"#;
     let kind = "application/x-ndjson";
     let done = proxy
@@ -206,7 +206,7 @@ async fn forbidden_imports_are_explained() {
     }
 }
 
-/// An export had no keys, so accounts that moved to another server had to be given new ones.
+/// Exports used to leave keys out, so accounts that moved to another server needed new ones.
 #[tokio::test]
 async fn exported_keys_work_on_another_server() {
     let mirror = Mirror::start().await;

@@ -1,4 +1,4 @@
-//! What is said of networks, by the operator's listener.
+//! Settings of networks, managed over the admin listener.
 
 use serde_json::{Value, json};
 use tiergate::clock::Hands;
@@ -15,7 +15,7 @@ async fn open() -> (Door, &'static Hands) {
     Door::open_changed(NOW, &seven_tiers(8, &[(mirror.address, 2)], ""), limited)
 }
 
-/// What stands of it, without the fraction of a second.
+/// The time without the seconds.
 fn to_the_minute(time: &Value) -> String {
     time.as_str().expect("a time").chars().take(16).collect()
 }
@@ -150,7 +150,7 @@ async fn networks_are_paged_and_include_the_declared_ones() {
     assert!(answer.text().contains("it lies in 10.0.0.0/8"), "{}", answer.text());
 }
 
-/// The body of a change, and words of the answer.
+/// The body of a change, and words that the answer contains.
 const MISTAKES: &str = r#"
     { "limits": { "htpp": 1 } } | there is no such request limit; there are http, hourly
     { "limits": { "total": 1 } } | the limit total counts everybody together
@@ -200,7 +200,7 @@ async fn expired_blocks_are_not_shown() {
     assert_eq!((&other["block"], &other["blocked_by"]), (&Value::Null, &json!([])));
 }
 
-/// A slip of the finger locked everybody out, the operator included.
+/// A typing mistake used to block everyone, the operator included.
 #[tokio::test]
 async fn a_very_wide_block_needs_confirmation() {
     let (proxy, _) = open().await;
@@ -221,7 +221,7 @@ async fn a_very_wide_block_needs_confirmation() {
         proxy.operator("GET", &path, "").await.told(404);
         let confirmed = r#"{ "block": { "for": "1h" }, "confirm": true }"#;
         proxy.operator("PATCH", &path, confirmed).await.told(200);
-        // To let somebody in is no such question, nor is a note.
+        // Unblocking and notes need no confirmation.
         proxy
             .operator("PATCH", &path, r#"{ "block": null, "note": "no" }"#)
             .await

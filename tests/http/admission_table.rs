@@ -1,8 +1,9 @@
-//! The table of trace.moe (rules §3.3), row by row: eight seats, who has them, and whom the door lets in.
+//! The admission table of trace.moe (semantics §3.3), row by row: eight queue places, who holds them, and which
+//! priorities are admitted.
 
 use crate::support::{Answer, Client, Door, Plan, Worker, soon};
 
-/// Who has a seat, and which of 0, 2, 5 and 6 are let in.
+/// The queued priorities, and which of 0, 2, 5 and 6 are admitted.
 const TABLE: [(&[u8], &[u8]); 6] = [
     (&[], &[0, 2, 5, 6]),
     (&[6, 5, 2, 0, 0, 0, 0], &[0, 2, 5, 6]),
@@ -12,7 +13,7 @@ const TABLE: [(&[u8], &[u8]); 6] = [
     (&[6, 6, 6, 6, 6, 6, 6, 6], &[]),
 ];
 
-/// A door whose one worker is busy, and the clients that have its seats, in the order in which they came.
+/// A proxy whose only slot is taken, and its queued clients in order of arrival.
 async fn filled(server: &Worker, queued: &[u8]) -> (Door, Client, Vec<(u8, Client)>) {
     let proxy = Plan {
         cores: 1,
@@ -55,7 +56,7 @@ async fn the_admission_table_row_by_row() {
             } else if queued.len() < 8 {
                 proxy.house_until(queued.len() + 1, 1).await;
             } else {
-                let lowest = *queued.iter().min().expect("the hall is full");
+                let lowest = *queued.iter().min().expect("the queue is full");
                 assert_eq!(displaced(&mut clients).await, lowest, "{queued:?} {probe}");
                 proxy.house_until(8, 1).await;
             }
@@ -63,11 +64,11 @@ async fn the_admission_table_row_by_row() {
     }
 }
 
-/// The priority of the one client that is told that it was displaced: the newest of its priority.
+/// The priority of the one client that was displaced: the newest of its priority.
 async fn displaced(clients: &mut [(u8, Client)]) -> u8 {
     let lowest = clients.iter().map(|(priority, _)| *priority).min();
     let newest = clients.iter().rposition(|(priority, _)| Some(*priority) == lowest);
-    let (priority, client) = &mut clients[newest.expect("somebody waits")];
+    let (priority, client) = &mut clients[newest.expect("a client is queued")];
     is_refused(&client.answer().await, "displaced");
     *priority
 }
@@ -90,7 +91,7 @@ async fn the_newest_of_the_lowest_priority_is_displaced_first() {
         3.0
     );
 
-    // Those who are left are served by priority, and then as they came.
+    // The rest are served by priority, then in order of arrival.
     let mut arrived = server.request().await;
     arrived.answer("").await;
     assert_eq!(running.answer().await.status(), 200);

@@ -1,4 +1,4 @@
-//! Refusals as an operator wants them told: status, headers and body by reason, whatever the refusal.
+//! Refusals as the operator configures them: status, headers and body by reason.
 
 use serde_json::json;
 
@@ -17,7 +17,7 @@ answers:
   queue_full: { body: '{"full":{limit},"from":{lowest_admitted_priority},"in":{retry_after},"you":{priority},"who":"{tier}"}' }
 "#;
 
-/// hyper wrote `HTTP/1.1 420 <none>`.
+/// hyper by itself writes `HTTP/1.1 420 <none>`.
 #[tokio::test]
 async fn nonstandard_statuses_get_a_reason_phrase() {
     let server = FastWorker::start();
@@ -40,7 +40,7 @@ async fn each_reason_uses_its_configured_answer() {
     assert_eq!((graphql.status(), graphql.json()), (404, expected));
     assert_eq!(graphql.get("content-type"), Some("application/json"));
     assert_eq!(graphql.get("access-control-allow-origin"), Some("*"));
-    // Its body is the operator's, whatever the client would rather read.
+    // The configured body is sent whatever the client accepts.
     let problem = client
         .ask("GET", "/nowhere", "accept: application/problem+json\r\n")
         .await;
@@ -80,7 +80,7 @@ async fn each_reason_uses_its_configured_answer() {
     );
 }
 
-/// What hyper couldn't read is answered by the same table.
+/// Requests that hyper could not parse are answered from the same table.
 #[tokio::test]
 async fn malformed_requests_get_the_configured_answer() {
     let server = FastWorker::start();
@@ -120,7 +120,7 @@ async fn queue_full_fills_in_its_template() {
     assert_eq!(body["in"].to_string(), told);
 }
 
-/// With another status alone the body stays, and says the status that it has.
+/// If only the status is configured, the usual body is sent and states that status.
 #[tokio::test]
 async fn the_status_alone_can_be_changed() {
     let server = Worker::start().await;

@@ -1,4 +1,4 @@
-//! Pages of other sites (CORS), and the methods that only browsers and probes use.
+//! Cross-origin pages (CORS), and the methods that only browsers and probes use.
 
 use crate::support::{Answer, Client, Door, Mirror, Worker, seven_tiers};
 
@@ -62,8 +62,8 @@ async fn pages_can_read_responses_and_refusals() {
     }
     drop(waiting);
     proxy.house_until(0, 1).await;
-    // The worker's own opinion gives way: two would be none to a browser.
-    let headers = "access-control-allow-origin: https://worker.example\r\n";
+    // The upstream's own header is replaced: browsers reject two of them.
+    let headers = "access-control-allow-origin: https://upstream.example\r\n";
     arrived.answer_with("200 OK", headers, "{}").await;
     answers.push(first.answer().await);
     for answer in answers {
@@ -75,7 +75,7 @@ async fn pages_can_read_responses_and_refusals() {
         );
         let exposed = answer
             .get("access-control-expose-headers")
-            .expect("the door's headers are shown");
+            .expect("the proxy's headers are exposed");
         for name in [
             "retry-after",
             "ratelimit",
@@ -115,7 +115,7 @@ async fn without_cors_options_lists_the_methods() {
     for more in ["", ANY] {
         let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 1)], more));
         let mut client = Client::connect(proxy.address).await;
-        // With cors, a preflight is one only if it says for what.
+        // With CORS, an OPTIONS request is a preflight only if it names the method it asks for.
         let headers = if more.is_empty() { PREFLIGHT } else { FROM_PAGE };
         for (path, allow) in [
             ("/search", any),
@@ -138,8 +138,8 @@ async fn without_cors_options_lists_the_methods() {
     }
 }
 
-/// What hyper can't read never comes to the layer that lets pages read answers: a page got an error of its browser's instead of
-/// the 400, 408 or 431. Which page asks can't be read either, so where they are listed there is nothing to say.
+/// Requests that hyper cannot parse never reach the CORS layer: pages got a browser error instead of the 400, 408 or
+/// 431. The origin cannot be parsed either, so with a list of origins no header is sent.
 #[tokio::test]
 async fn malformed_requests_get_cors_headers_for_any_origin() {
     let mirror = Mirror::start().await;
@@ -147,7 +147,7 @@ async fn malformed_requests_get_cors_headers_for_any_origin() {
     for (cors, allowed) in [(ANY, Some("*")), (listed, None), ("", None)] {
         let bounds = "connections: { head_timeout: 500ms, head_max: 8KiB }\n";
         let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 1)], &format!("{cors}{bounds}")));
-        let begun = format!("GET /search HTTP/1.1\r\nhost: door.example\r\n{FROM_PAGE}");
+        let begun = format!("GET /search HTTP/1.1\r\nhost: proxy.example\r\n{FROM_PAGE}");
         for (status, reason, rest) in [
             (400, "bad_request", "no colon\r\n\r\n".to_owned()),
             (

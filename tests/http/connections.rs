@@ -1,4 +1,4 @@
-//! Connections: kept, pipelined, old-fashioned, silent, and those on which no HTTP is spoken.
+//! Connections: kept alive, pipelined, HTTP/1.0, silent, and those that do not speak HTTP.
 
 use crate::support::{Client, Door, Mirror, Worker, seven_tiers, soon};
 
@@ -40,7 +40,7 @@ async fn non_http_input_is_refused() {
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], ""));
     let garbage: [&[u8]; 9] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello\r\n\r\n",
-        b"hello there, door\r\n\r\n",
+        b"hello there, proxy\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /search HTTP/3.0\r\nhost: x\r\n\r\n",
         b"GET /search HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n",
@@ -89,7 +89,7 @@ async fn request_heads_are_bounded() {
         assert_eq!(answer.get("connection"), Some("close"));
         assert_eq!(client.rest().await, b"");
     }
-    // hyper bounds what it reads at once; by itself it would have let this one through.
+    // hyper bounds what it reads at once; by itself it would accept this one.
     let mut client = Client::connect(proxy.address).await;
     let over = format!("x-over: {}\r\n", "a".repeat(8 * 1024));
     client.request("GET", "/search", &over).await;
@@ -138,7 +138,7 @@ async fn pipelined_requests_are_answered_in_order() {
         .await;
     client.answer().await.assert_refused(404, "not_found");
     client.answer().await.assert_refused(405, "method_not_allowed");
-    // One caller of concurrency 1: the second search begins when the first is over.
+    // A caller of concurrency 1: the second search begins when the first has ended.
     client
         .send("GET /search?1 HTTP/1.1\r\nhost: x\r\n\r\nGET /search?2 HTTP/1.1\r\nhost: x\r\n\r\n")
         .await;
@@ -178,7 +178,8 @@ async fn http_1_0_is_answered_and_closed() {
     }
 }
 
-/// Two lengths of one body are how requests are smuggled past a door: the chunks count, and they alone go on.
+/// A body with two lengths is how requests are smuggled past a proxy: chunked framing counts, and it alone is
+/// forwarded.
 #[tokio::test]
 async fn content_length_beside_chunked_is_dropped() {
     let server = Worker::start().await;
@@ -198,19 +199,19 @@ async fn content_length_beside_chunked_is_dropped() {
         assert_eq!(arrived.body().await, b"abcdef");
         arrived.answer_with("200 OK", "connection: close\r\n", "{}").await;
         assert_eq!(client.answer().await.status(), 200);
-        // RFC 9112 §6.1: such a connection is not used again.
+        // RFC 9112 §6.1: such a connection is not reused.
         soon("the end", client.until_closed()).await;
     }
 }
 
-/// The connection was closed without a word: whoever wrote a broken client could not find out why.
+/// The connection used to be closed without an answer, so the author of a broken client could not find out why.
 #[tokio::test]
 async fn badly_framed_bodies_are_refused() {
     let server = Worker::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(server.address, 1)], ""));
     for method_and_path in ["POST /search", "POST /image/x"] {
         let (method, path) = method_and_path.split_once(' ').expect("two words");
-        // Wrong from the first chunk on, and wrong when a worker has the request.
+        // Wrong from the first chunk on, and wrong once a server has the request.
         for good in ["", "4\r\nabcd\r\n"] {
             let mut client = Client::connect(proxy.address).await;
             client.request(method, path, "transfer-encoding: chunked\r\n").await;

@@ -1,4 +1,4 @@
-//! Clients that hang up, in every state of a job's life (rules §5.8, §6) and in every manner.
+//! Clients that hang up, in every state of a job's life (semantics §5.8, §6) and in every way.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -14,11 +14,11 @@ enum Manner {
 
 use Manner::{Close, HalfClose, Reset};
 
-/// What the client had sent before it went away.
+/// What the client had sent before it hung up.
 const EVERY: [Manner; 3] = [Close, HalfClose, Reset];
 
 impl Manner {
-    /// A half-closed connection is left open on the client's side, and returned so that it stays so.
+    /// A half-closed connection is returned, to stay open on the client's side.
     async fn hang_up(self, mut client: Client) -> Option<Client> {
         match self {
             Close => None,
@@ -60,7 +60,7 @@ async fn outcome(proxy: &Door, outcome: &str) -> f64 {
 }
 
 async fn closed(mut arrived: Arrived) {
-    let end = soon("the worker's connection ends", async {
+    let end = soon("the upstream connection ends", async {
         let mut scrap = vec![0; 65536];
         loop {
             match arrived.stream.read(&mut scrap).await {
@@ -80,14 +80,14 @@ async fn hanging_up_while_queued_frees_the_place_at_once() {
     proxy.house_until(0, 1).await;
     let mut hung_up = 0.0;
     for manner in EVERY {
-        for sent in ["nothing more", "a pipelined request", "a body that nobody reads"] {
+        for sent in ["nothing more", "a pipelined request", "an unread body"] {
             let mut client = Client::connect(proxy.address).await;
             match sent {
                 "a pipelined request" => {
-                    let one = "GET /search HTTP/1.1\r\nhost: door.example\r\nx-api-key: p5\r\n\r\n";
+                    let one = "GET /search HTTP/1.1\r\nhost: proxy.example\r\nx-api-key: p5\r\n\r\n";
                     client.send(one.repeat(2)).await;
                 }
-                "a body that nobody reads" => {
+                "an unread body" => {
                     client.upload("p5", 25 << 20).await;
                     client.send(vec![0; 192 << 10]).await;
                 }
@@ -151,7 +151,7 @@ async fn a_search_is_finished_and_charged_after_a_hangup() {
                 client.answer_head().await;
             }
             let _half = manner.hang_up(client).await;
-            // Its concurrency, which is 1, is taken until the worker has finished.
+            // Its concurrency of 1 is taken until the server has finished.
             let mut next = Client::connect(proxy.address).await;
             next.search("key-10").await;
             assert_eq!(next.answer().await.reason(), "concurrency_exceeded", "{manner:?}");
@@ -187,7 +187,7 @@ async fn on_hangup_cancel_cancels_the_search() {
     }
 }
 
-/// The bug: with a further request buffered, nobody noticed that the client of an answer that was being sent had gone.
+/// Regression: with another request buffered, a hangup during a response was not noticed.
 #[tokio::test]
 async fn an_unsuccessful_response_is_cancelled_on_hangup() {
     for manner in EVERY {

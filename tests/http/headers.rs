@@ -1,4 +1,4 @@
-//! What a worker gets of a client's headers, and a client of a worker's.
+//! Which request headers reach the upstream, and which response headers reach the client.
 
 use crate::support::{Arrived, Client, Door, Mirror, Worker, seven_tiers};
 
@@ -31,8 +31,8 @@ async fn hop_by_hop_request_headers_are_not_forwarded() {
     }
 }
 
-/// A worker behind PHP, WSGI or CGI reads `X.Tiergate.Tier` as `HTTP_X_TIERGATE_TIER`, and the underscored one as well:
-/// every character that is no letter and no digit is the same to one of them.
+/// A server behind PHP, WSGI or CGI reads `X.Tiergate.Tier` as `HTTP_X_TIERGATE_TIER`, and the underscored spelling as
+/// well: to one of them, all characters other than letters and digits are the same.
 #[tokio::test]
 async fn clients_cannot_forge_the_proxys_headers() {
     let mirror = Mirror::start().await;
@@ -107,8 +107,8 @@ async fn clients_behind_one_proxy_are_counted_apart() {
     assert_eq!(other.answer().await.status(), 200);
 }
 
-/// The door speaks HTTP/1.1 and nothing else, so a wish for another protocol isn't passed on, and the answer is an
-/// ordinary one.
+/// The proxy speaks only HTTP/1.1, so a request for another protocol is not forwarded and the answer is an ordinary
+/// one.
 #[tokio::test]
 async fn upgrade_requests_are_not_forwarded() {
     let mirror = Mirror::start().await;
@@ -121,8 +121,8 @@ async fn upgrade_requests_are_not_forwarded() {
     }
 }
 
-/// A worker that switches protocols unasked would be given the client's connection: what it says next would be read as
-/// answers of the door.
+/// An upstream that switches protocols unasked would be given the client's connection, and its further bytes would be
+/// read as answers of the proxy.
 #[tokio::test]
 async fn an_unrequested_protocol_switch_is_a_failure() {
     let server = Worker::start().await;
@@ -177,7 +177,7 @@ async fn only_hop_by_hop_headers_of_a_response_are_removed() {
         let timings = answer.head.all("server-timing");
         assert_eq!(timings[0], "db;dur=53");
         assert_eq!(timings.len(), if path == "/search" { 2 } else { 1 });
-        // The worker's connection ends, the client's doesn't.
+        // The upstream connection is closed, the client's stays open.
         assert_eq!(client.ask("GET", "/me", "").await.status(), 200);
         drop(arrived);
     }

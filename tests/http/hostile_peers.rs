@@ -1,12 +1,12 @@
-//! What a stranger, or a worker without manners, could once do to everybody else.
+//! What misbehaving clients and servers could once do to everyone else.
 
 use std::time::Duration;
 
 use crate::support::yaml::with_listen;
 use crate::support::{Client, Door, Worker, seven_tiers, soon};
 
-/// Four readers of an unmetered answer, a few bytes at a time, held all places there were for as long as they liked, since
-/// the deadline was looked at only when they read; and then the worker was rested for having been slow.
+/// Four clients that read an unmetered answer a few bytes at a time used to hold all places without end, since the
+/// deadline was checked only when they read; and then the server was marked down for being slow.
 #[tokio::test]
 async fn slow_readers_are_cut_off_at_the_write_timeout() {
     let server = Worker::start().await;
@@ -34,7 +34,9 @@ async fn slow_readers_are_cut_off_at_the_write_timeout() {
         assert_eq!(client.answer_head().await.status(), 200);
     }
     for answer in answers {
-        soon("the door hangs up on the worker", answer).await.expect("no panic");
+        soon("the proxy closes the upstream connection", answer)
+            .await
+            .expect("no panic");
     }
     let mut other = Client::connect(proxy.address).await;
     other.request("GET", "/image/small.jpg", "").await;
@@ -43,10 +45,10 @@ async fn slow_readers_are_cut_off_at_the_write_timeout() {
     assert_eq!(proxy.metric(r#"tiergate_slots{upstream="search"}"#).await, 1.0);
 }
 
-/// A worker that answered an upload early, and neither read the rest nor closed: its connection was kept, and the next
-/// search waited for it without end. If the rest is under way the connection is of no use; if the system has taken it all,
-/// the search goes behind it, and ends at the latest with its timeout. The bug lay between the two, so that is looked for;
-/// with the bug put back, one run in three met it.
+/// A server answered an upload early and neither read the rest nor closed: its connection was kept, and the next search
+/// waited for it without end. If the rest is still being sent, the connection is unusable; if the kernel has taken all
+/// of it, the search follows it and ends at the latest with its timeout. The bug lay between the two, so the test
+/// searches there; with the bug put back, one run in three failed.
 #[tokio::test]
 async fn a_connection_with_an_unfinished_request_is_not_reused() {
     let (mut taken, mut too_long) = (64 << 10, 12 << 20);
@@ -60,7 +62,7 @@ async fn a_connection_with_an_unfinished_request_is_not_reused() {
     }
 }
 
-/// Whether a search that follows an upload of that length, answered early and not read, was sent on the same connection.
+/// Whether a search after an upload of this length, answered early and not read, was sent on the same connection.
 async fn is_behind_an_unread_upload(length: usize) -> bool {
     let server = Worker::start().await;
     let yaml = seven_tiers(8, &[(server.address, 1)], "");
@@ -71,13 +73,13 @@ async fn is_behind_an_unread_upload(length: usize) -> bool {
         .await;
     let (mut reading, mut sending) = client.stream.into_split();
     let upload = tokio::spawn(async move {
-        // As far as anybody reads.
+        // As far as the server reads.
         let _ = tokio::io::AsyncWriteExt::write_all(&mut sending, &vec![0; length]).await;
         sending
     });
     let mut arrived = server.request().await;
-    // As much as fits is under way before the answer.
-    #[allow(clippy::disallowed_methods, reason = "nobody tells when buffers are full")]
+    // The buffers are full before the answer.
+    #[allow(clippy::disallowed_methods, reason = "nothing signals that buffers are full")]
     tokio::time::sleep(Duration::from_millis(100)).await;
     arrived.answer("{}").await;
     let mut answer = vec![0; 512];
@@ -103,7 +105,7 @@ async fn is_behind_an_unread_upload(length: usize) -> bool {
     behind
 }
 
-/// hyper's client sends no body of unknown length with a GET unless it is told to: the worker got none.
+/// hyper's client sends no body of unknown length with a GET unless told to, so the upstream got none.
 #[tokio::test]
 async fn a_get_with_a_body_keeps_it() {
     let server = Worker::start().await;
@@ -117,7 +119,8 @@ async fn a_get_with_a_body_keeps_it() {
     assert_eq!(client.answer().await.status(), 200);
 }
 
-/// Every core took a place before it had a connection, so with fewer places than cores some connections were never served.
+/// Every core used to take a place before it had a connection, so with fewer places than cores some connections were
+/// never served.
 #[tokio::test]
 async fn fewer_connections_than_cores_are_all_served() {
     let server = Worker::start().await;
@@ -131,7 +134,7 @@ async fn fewer_connections_than_cores_are_all_served() {
     }
 }
 
-/// However small the pieces of a body, it goes on as it came.
+/// A body is forwarded as it came, however small its pieces.
 #[tokio::test]
 async fn a_body_in_tiny_pieces_arrives_whole() {
     let server = Worker::start().await;
@@ -171,7 +174,7 @@ async fn next_request(server: &Worker, kept: crate::support::Arrived) -> crate::
     }
 }
 
-/// Cores share their address, and so a second door could have shared it too, with a queue of its own.
+/// Cores share their address, so a second proxy could have shared it too, with a queue of its own.
 #[tokio::test]
 async fn a_second_proxy_on_the_same_address_fails_to_bind() {
     let server = Worker::start().await;
@@ -184,7 +187,7 @@ async fn a_second_proxy_on_the_same_address_fails_to_bind() {
     assert!(error.contains(&proxy.address.to_string()), "{error}");
 }
 
-/// The pace is for those for whom a slot waits. An upload that is not metered held none, and met a 408 all the same.
+/// The minimum pace protects slots. An unmetered upload holds none, yet used to get a 408.
 #[tokio::test]
 async fn a_slow_unmetered_upload_is_not_timed_out() {
     let server = Worker::start().await;

@@ -48,7 +48,7 @@ async fn hanging_up_while_queued_frees_the_place() {
     assert_eq!(first.answer().await.status(), 200);
 }
 
-/// A client that reads nothing held its connection, its window and its place among the unmetered for as long as it liked.
+/// A client that reads nothing used to hold its connection, its window and its unmetered place without end.
 #[tokio::test]
 async fn a_client_that_reads_nothing_is_disconnected() {
     let server = Worker::start().await;
@@ -61,14 +61,14 @@ async fn a_client_that_reads_nothing_is_disconnected() {
         .write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n")
         .await;
     let flood = vec![0; 1 << 20];
-    soon("the door hangs up on the worker", async {
+    soon("the proxy closes the upstream connection", async {
         while tokio::io::AsyncWriteExt::write_all(&mut arrived.stream, &flood)
             .await
             .is_ok()
         {}
     })
     .await;
-    // Its place is free for somebody else.
+    // Its place is free for another request.
     let mut other = Client::connect(proxy.address).await;
     other.request("GET", "/image/small.jpg", "").await;
     server.request().await.answer("x").await;

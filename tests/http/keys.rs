@@ -1,4 +1,4 @@
-//! API keys: found wherever they may be, compared, and seen by nobody behind the door.
+//! API keys: where they are found, how they are compared, and that no upstream sees them.
 
 use crate::support::{Client, Door, Mirror, Worker, seven_tiers};
 

@@ -1,4 +1,4 @@
-//! What a request limit tells its callers: the refusal, and the headers of every answer (semantics §7).
+//! What callers learn of request limits: the refusal, and the headers of every answer (semantics §7).
 
 use serde_json::json;
 use tiergate::policy::time::Span;
@@ -55,8 +55,8 @@ async fn a_refusal_explains_itself() {
     assert_eq!(server.requests(), 5);
 }
 
-/// An undisclosed limit appears in no header, and its refusal says `reason` and when to come back: not which limit there is,
-/// and nothing of the caller by which it could be told from another's.
+/// An undisclosed limit appears in no header, and its refusal gives only `reason` and when to retry: neither the limit
+/// nor anything that tells one caller from another.
 #[tokio::test]
 async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
     let server = FastWorker::start();
@@ -96,7 +96,8 @@ async fn a_refusal_by_an_undisclosed_limit_explains_nothing() {
     }
 }
 
-/// Limits, quotas and concurrency stand in one field, in this order; a limit of many bursts doesn't hide the first.
+/// Limits, quotas and concurrency are listed in one field, in this order; a limit with many bursts does not hide the
+/// first.
 #[tokio::test]
 async fn one_header_lists_limits_quotas_and_concurrency() {
     let server = FastWorker::start();
@@ -127,7 +128,7 @@ async fn one_header_lists_limits_quotas_and_concurrency() {
     }
 }
 
-/// A 429 once told the tier of whose key was right: who guesses keys learned which were, long after it was to learn nothing more.
+/// A 429 used to name the tier of a valid key, so keys could still be guessed after the limit was reached.
 #[tokio::test]
 async fn a_429_does_not_reveal_whether_a_key_is_valid() {
     let server = FastWorker::start();
@@ -146,7 +147,7 @@ async fn a_429_does_not_reveal_whether_a_key_is_valid() {
         ];
         let headers = headers.map(|name| answer.get(name).map(str::to_owned));
         let mut body = answer.json();
-        // It is spread a little.
+        // It is jittered.
         body["retry_after"].take();
         (headers, body)
     };
@@ -156,7 +157,7 @@ async fn a_429_does_not_reveal_whether_a_key_is_valid() {
     assert_eq!(told(with_key(&proxy, A, "r1").await).1.get("tier"), None);
 }
 
-/// With the limit's own number a guess was told from a request without a key.
+/// With the limit's own number a wrong key could be told from a request without one.
 #[tokio::test]
 async fn a_wrong_key_gets_the_anonymous_tiers_limit() {
     let server = FastWorker::start();
@@ -193,7 +194,7 @@ async fn limit_headers_are_sent_as_configured() {
     }
 }
 
-/// Their worker's own would contradict the door's.
+/// The upstream's own would contradict those of the proxy.
 #[tokio::test]
 async fn the_upstreams_own_ratelimit_headers_are_removed() {
     let server = Worker::start().await;
@@ -211,7 +212,7 @@ async fn the_upstreams_own_ratelimit_headers_are_removed() {
     assert_eq!(field(&answer.head, "ratelimit")["http"]["r"], 4);
 }
 
-/// A page of another site may read what it needs to wait in time.
+/// Cross-origin pages can read what they need to wait in time.
 #[tokio::test]
 async fn cors_exposes_the_limit_headers() {
     let server = FastWorker::start();

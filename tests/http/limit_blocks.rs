@@ -19,7 +19,7 @@ async fn repeated_refusals_block_until_expiry_or_unblocking() {
     assert_eq!(get(&proxy, B, "/me").await.status(), 200);
     hands.advance(MINUTE.saturating_mul(30));
     with_key(&proxy, A, "a1").await.assert_refused(403, "blocked");
-    // As `tiergate unblock` asks.
+    // What `tiergate unblock` sends.
     let forgiven = proxy
         .operator("PATCH", "/networks/192.0.2.1", r#"{ "block": null }"#)
         .await;
@@ -27,7 +27,8 @@ async fn repeated_refusals_block_until_expiry_or_unblocking() {
     assert_eq!(get(&proxy, A, "/me").await.status(), 200, "forgiven by hand");
     assert_eq!(passing(&proxy, C, "", 5).await, 2);
     get(&proxy, C, "/me").await.assert_refused(403, "blocked");
-    // As `tiergate network remove` asks. It once said that there was no such network, and had lifted the block all the same.
+    // What `tiergate network remove` sends. It once answered that there was no such network, although it had lifted the
+    // block.
     let forgiven = proxy.operator("DELETE", "/networks/192.0.2.3", "").await;
     assert_eq!(
         (forgiven.status(), &forgiven.json()["network"]),
@@ -41,8 +42,8 @@ async fn repeated_refusals_block_until_expiry_or_unblocking() {
     assert_eq!(passing(&proxy, B, "", 1).await, 1, "an hour later");
 }
 
-/// The name of the network that stands for an address is its /64. Where a limit counts narrower ones, unblocking the address lifted
-/// nothing, and said that it had.
+/// An address stands for its /64. Where a limit counts narrower networks, unblocking the address used to lift nothing
+/// and report success.
 #[tokio::test]
 async fn unblocking_works_for_every_prefix_length() {
     let server = FastWorker::start();
@@ -84,11 +85,11 @@ async fn an_account_blocked_by_a_rule_can_be_unblocked() {
     assert_eq!(shown["blocked_by_rule"][0]["limit"], "http", "{shown}");
     let said = proxy.operator("PATCH", "/accounts/cara", r#"{"blocked":false}"#).await;
     assert_eq!((said.status(), &said.json()["blocked_by_rule"]), (200, &json!([])));
-    // The window that it has used up is still under way.
+    // The window that it has used up still runs.
     with_key(&proxy, B, key).await.assert_refused(429, "rate_limited");
 }
 
-/// Who was unblocked was still within its penalty: the next refusals blocked it again at once.
+/// Regression: an unblocked caller was still within its penalty, so the next refusals blocked it again at once.
 #[tokio::test]
 async fn unblocking_also_ends_the_penalty() {
     let server = FastWorker::start();
@@ -107,7 +108,7 @@ async fn unblocking_also_ends_the_penalty() {
     assert_eq!(said.json()["was_blocked"], false, "it never was");
 }
 
-/// Such a block could be seen in one line of the log, and nowhere else.
+/// Such a block used to be visible in one log line and nowhere else.
 #[tokio::test]
 async fn operators_see_blocks_by_rule_and_their_end() {
     let server = FastWorker::start();
@@ -149,7 +150,7 @@ async fn an_expired_block_cannot_be_lifted() {
     );
 }
 
-/// A penalty that ended before there is room would let a caller have more than its limit.
+/// A penalty that ends before the window has room would admit more than the limit.
 #[tokio::test]
 async fn a_short_penalty_lasts_until_the_window_has_room() {
     let server = FastWorker::start();
@@ -169,7 +170,7 @@ async fn a_short_penalty_lasts_until_the_window_has_room() {
     assert_eq!(passing(&proxy, A, "", 3).await, 2);
 }
 
-/// Networks that operators block are turned away before anything else, whatever they ask.
+/// Blocked networks are refused before anything else is looked at.
 #[tokio::test]
 async fn blocked_networks_are_refused_before_anything_else() {
     let server = FastWorker::start();

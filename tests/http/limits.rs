@@ -10,13 +10,13 @@ use crate::support::{Answer, Client, Door, yaml};
 
 pub(super) const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 
-/// From noon: not the beginning of a minute.
+/// Not at the beginning of a minute.
 const NOON_17: UnixTime = UnixTime::from_secs(1_800_014_417);
 
 pub(super) const MINUTE: Span = Span::from_secs(60);
 
-/// A door with these limits and one tier for everybody; `more` is added at the top level. Accounts `ann` (keys a1, a2), `bob` (b1) and
-/// `raised` (r1), which is of a tier whose `http` and `hourly` are 8.
+/// A proxy with these limits and one tier for all; `more` is added at the top level. Accounts `ann` (keys a1, a2),
+/// `bob` (b1) and `raised` (r1), whose tier sets `http` and `hourly` to 8.
 pub(super) fn open(server: SocketAddr, limits: &str, more: &str) -> (Door, &'static Hands) {
     open_at(NOON, server, limits, more)
 }
@@ -52,7 +52,7 @@ pub(super) fn file(server: SocketAddr, limits: &str, more: &str) -> String {
         .text()
 }
 
-/// A request from that address, on a connection of its own.
+/// A request from this address on a connection of its own.
 pub(super) async fn from(proxy: &Door, address: &str, method: &str, path: &str, headers: &str) -> Answer {
     let headers = format!("x-forwarded-for: {address}\r\n{headers}");
     Client::connect(proxy.address).await.ask(method, path, &headers).await
@@ -66,7 +66,7 @@ pub(super) async fn with_key(proxy: &Door, address: &str, key: &str) -> Answer {
     from(proxy, address, "GET", "/image/1", &format!("x-api-key: {key}\r\n")).await
 }
 
-/// How many of so many requests are let through.
+/// How many of `times` requests are admitted.
 pub(super) async fn passing(proxy: &Door, address: &str, key: &str, times: usize) -> usize {
     let mut passed = 0;
     for _ in 0..times {
@@ -117,7 +117,7 @@ async fn requests_answered_before_the_limits_are_not_charged() {
     assert_eq!(first.get("x-ratelimit-remaining"), Some("4"));
 }
 
-/// Guessing keys is limited, and so are the door's own pages.
+/// Guessing keys is limited, and so are the proxy's own pages.
 #[tokio::test]
 async fn unknown_keys_and_own_pages_are_charged() {
     let server = FastWorker::start();
@@ -135,8 +135,8 @@ async fn unknown_keys_and_own_pages_are_charged() {
     assert_eq!(get(&proxy, B, "/me").await.status(), 200);
 }
 
-/// Who guesses wrong is counted by its network in a limit per account, and who guesses right by its account: only a limit that counts
-/// networks ends the guessing.
+/// A wrong key counts for the network in a limit per account, a right one for its account: only a limit per network
+/// ends the guessing.
 #[tokio::test]
 async fn wrong_keys_count_for_the_network_in_a_limit_per_account() {
     let server = FastWorker::start();
@@ -154,7 +154,7 @@ async fn wrong_keys_count_for_the_network_in_a_limit_per_account() {
     with_key(&proxy, B, "guess").await.assert_refused(403, "invalid_key");
 }
 
-/// All are checked, then all are charged, or none is.
+/// All limits are checked first; then all are charged, or none is.
 #[tokio::test]
 async fn a_refused_request_charges_no_limit() {
     let server = FastWorker::start();
@@ -185,11 +185,11 @@ async fn accounts_count_across_keys_anonymous_by_network() {
     assert_eq!(
         passing(&proxy, A, "", 5).await,
         4,
-        "without a key it is one more, and limited too"
+        "without a key it is one more caller, and limited too"
     );
 }
 
-/// Raising an account's number doesn't raise its network's, unless the raise says so.
+/// Raising an account's number does not raise its network's unless the raise says so.
 #[tokio::test]
 async fn a_raise_lifts_the_network_only_if_it_says_so() {
     let server = FastWorker::start();
@@ -227,7 +227,7 @@ async fn a_raise_lifts_the_network_only_if_it_says_so() {
     assert_eq!(passing(&proxy, "192.0.2.77", "", 9).await, 2, "a network may have less");
 }
 
-/// What is advertised stays `limit`; who has a number of its own is told the truth, whoever gave it.
+/// The advertised number stays `limit`; a caller with an override sees its own number.
 #[tokio::test]
 async fn a_raise_is_never_degraded() {
     let server = FastWorker::start();
@@ -252,7 +252,7 @@ async fn a_raise_is_never_degraded() {
     assert_eq!(passing(&proxy, "192.0.2.3", &key, 20).await, 4, "its own");
 }
 
-/// A delegated user is counted as the account that asks for it, by that account's number, whatever its name and its address.
+/// A delegated user counts for the account that asks for it, by that account's number, whatever its name and address.
 #[tokio::test]
 async fn a_delegated_user_is_counted_as_its_account() {
     let server = FastWorker::start();
@@ -276,8 +276,8 @@ async fn a_delegated_user_is_counted_as_its_account() {
         .assert_refused(429, "rate_limited");
 }
 
-/// A lifted account shares its network's counter. Its own number doesn't help it against a penalty that somebody else at its address
-/// has brought about.
+/// A lifted account shares its network's counter. Its own number does not exempt it from a penalty that another caller
+/// at its address brought about.
 #[tokio::test]
 async fn a_networks_penalty_applies_to_its_lifted_accounts_too() {
     let server = FastWorker::start();
@@ -356,7 +356,7 @@ async fn limits_match_host_path_and_methods_in_any_spelling() {
     assert_eq!(at_host(B, "x", "GET", "/image/bigger").await, 200);
 }
 
-/// A route that names no methods takes `post` too, and so does many a worker.
+/// A route without methods accepts `post` too, and so do many servers.
 #[tokio::test]
 async fn no_spelling_of_a_method_escapes_its_limit() {
     let server = FastWorker::start();
@@ -393,7 +393,7 @@ async fn windows_can_be_aligned_to_the_clock() {
     assert_eq!(passing(&proxy, A, "", 3).await, 2, "a minute past noon");
 }
 
-/// With more strangers than are counted one by one, the door goes on, and tells operators of it.
+/// With more anonymous callers than are counted one by one, the proxy keeps working and reports it in a metric.
 #[tokio::test]
 async fn callers_beyond_max_callers_share_their_prefixs_limit() {
     let server = FastWorker::start();
@@ -413,6 +413,6 @@ async fn callers_beyond_max_callers_share_their_prefixs_limit() {
     assert_eq!(
         passing(&proxy, "198.51.100.1", "", 6).await,
         5,
-        "a neighbour of nobody's"
+        "outside the shared prefixes"
     );
 }

@@ -1,4 +1,5 @@
-//! Many requests against a worker that answers at once: one after another (rules §4), and a thousand at once (§9.1).
+//! Many requests against a server that answers at once: one after another (semantics §4), and a thousand at once
+//! (§9.1).
 
 use tokio::task::JoinSet;
 
@@ -6,7 +7,7 @@ use super::accounting::with_key;
 use crate::support::fast::FastWorker;
 use crate::support::{Arrived, Client, Door, Plan, Worker, get, metric_sum, seven_tiers};
 
-/// What the worker is asked to answer, and by which method.
+/// The method of the request, and what the server is asked to answer.
 const ANSWERS: [(&str, &str); 10] = [
     ("GET", "length=1"),
     ("GET", "length=0"),
@@ -75,7 +76,7 @@ async fn a_thousand_clients_at_once_get_one_answer_each() {
             let keys = ["", "", "key-1", "key-5", "key-10", "key-20", "key-50", "key-100"];
             client.search(keys[(number % 8) as usize]).await;
             let answer = client.answer().await;
-            // Nothing follows it.
+            // Nothing follows the answer.
             client.request("GET", "/nowhere", "connection: close\r\n").await;
             assert_eq!(client.answer().await.status(), 404);
             answer
@@ -122,7 +123,7 @@ async fn an_account_is_one_caller_and_so_is_a_network() {
         (answer.status(), answer.reason().as_str()),
         (402, "concurrency_exceeded")
     );
-    // Waiting counts as well as running, and the same person without a key is another caller.
+    // Queued jobs count like running ones. The same person without a key is another caller.
     let mut waiting = Client::connect(proxy.address).await;
     waiting.search("").await;
     proxy.house_until(1, 1).await;
@@ -138,7 +139,8 @@ async fn an_account_is_one_caller_and_so_is_a_network() {
     assert_eq!(get(proxy.address, "/nowhere").await.status(), 404);
 }
 
-/// The names of requests in the order in which they are served, of which the first runs while the others queue in the order given.
+/// The names of requests in the order in which they are served. The first runs while the others queue, in the order
+/// given.
 async fn served(queue: &str, anonymous: &str, requests: &[(&str, &str)]) -> Vec<String> {
     let server = Worker::start().await;
     let plan = Plan {

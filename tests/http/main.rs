@@ -1,4 +1,4 @@
-//! The door over real sockets: a real listener, real workers, real clients.
+//! The proxy over real sockets: a real listener, real upstream servers, real clients.
 
 #[path = "../support/mod.rs"]
 mod support;

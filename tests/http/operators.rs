@@ -1,4 +1,4 @@
-//! What callers learn of themselves, and operators of everybody.
+//! What callers see of themselves, and operators of everyone.
 
 use crate::support::{Client, Door, Mirror, Worker, get, seven_tiers};
 

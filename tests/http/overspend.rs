@@ -1,5 +1,5 @@
-//! Callers who try to get more than their quota by asking for much at once (rules §5.2), while others fail, hang up and are
-//! displaced.
+//! Callers that try to exceed their quota with many requests at once (semantics §5.2), while others fail, hang up and
+//! are displaced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +14,10 @@ use crate::support::{Answer, Client, Door, Plan, Worker, metric_sum};
 
 const TEN: &str = "concurrency: 64, quota: { limit: 10, rolling: 24h }";
 
-/// Clients that ask all at once with one key.
+/// Clients that search at the same time with one key.
 struct Throng {
     clients: JoinSet<Option<Answer>>,
-    /// A client that gets one of these hangs up.
+    /// A client that receives this hangs up.
     hang_up: Arc<Semaphore>,
 }
 
@@ -42,21 +42,21 @@ impl Throng {
         Self { clients, hang_up }
     }
 
-    /// The next of them that has its answer or has hung up.
+    /// The next client that has its answer (or `None` if it hung up).
     async fn next(&mut self) -> Option<Answer> {
         let next = self.clients.join_next().await.expect("one is left");
         next.expect("no client panics")
     }
 
-    /// Checks that all but so many are told that there is no quota left.
+    /// Checks that all but `let_in` are refused for want of quota.
     async fn all_but(&mut self, let_in: usize) {
         while self.clients.len() > let_in {
-            let answer = self.next().await.expect("nobody hangs up yet");
+            let answer = self.next().await.expect("no client hangs up yet");
             answer.assert_refused(402, "quota_depleted");
         }
     }
 
-    /// The statuses of those that are left.
+    /// The statuses of the remaining clients.
     async fn statuses(&mut self) -> Vec<u16> {
         let mut statuses = Vec::new();
         while !self.clients.is_empty() {
@@ -67,7 +67,7 @@ impl Throng {
     }
 }
 
-/// Answers with that status; the next request comes on another connection.
+/// Answers with this status and closes, so that the next request uses another connection.
 async fn answer(server: &Worker, status: &str) {
     let mut arrived = server.request().await;
     arrived.answer_with(status, "connection: close\r\n", "{}").await;
@@ -136,7 +136,7 @@ async fn failures_and_hangups_give_back_exactly_their_units() {
     }
     proxy.house_until(0, 3).await;
     assert_eq!(taken(&proxy, "p5").await, (4, 3));
-    // Which of them are whose, nobody knows: to those of the clients who are gone it is written in vain.
+    // Which request belongs to which client is not known here: answers to the clients that hung up go nowhere.
     for mut arrived in arrived {
         let _in_vain = arrived
             .stream
@@ -145,7 +145,7 @@ async fn failures_and_hangups_give_back_exactly_their_units() {
     }
     assert_eq!(throng.statuses().await, [404; 3]);
     assert_settled(&proxy, "p5", 4, &[("failed", 9), ("cancelled", 3)]).await;
-    // The six that are left.
+    // The remaining six.
     let mut throng = Throng::of_64(&proxy, "p5").await;
     throng.all_but(6).await;
     for _ in 0..6 {
@@ -181,7 +181,7 @@ async fn displacements_give_back_exactly_their_units() {
         assert_eq!(taken(&proxy, "p0").await, (0, left));
         higher.push(client);
     }
-    // They have quota again, and no seat. That takes nothing.
+    // They have quota again but no queue place, so nothing is taken.
     for _ in 0..64 {
         search(&proxy, "p0").await.assert_refused(503, "queue_full");
     }
@@ -200,13 +200,13 @@ async fn displacements_give_back_exactly_their_units() {
     assert_settled(&proxy, "p0", 10, &[("displaced", 4)]).await;
 }
 
-/// Each caller's quota in the storm.
+/// Quota of each caller under random load.
 const ROOM: u64 = 12;
-/// Each caller's clients in the storm.
+/// Clients of each caller under random load.
 const CLIENTS: u64 = 30;
 const KEYS: [&str; 7] = ["p0", "p1", "p2", "p3", "p4", "p5", "p6"];
 
-/// What a client does in the storm, by its number: the status it got, if it stayed to hear it.
+/// What a client does under random load, chosen by its number. Returns its status unless it hung up.
 async fn storm(mut client: Client, key: &'static str, number: u64) -> Option<u16> {
     let headers = with_key(key);
     match number % 10 {
@@ -236,7 +236,7 @@ async fn storm(mut client: Client, key: &'static str, number: u64) -> Option<u16
         }
         _ => {
             client.request("GET", "/search?length=1000000", &headers).await;
-            // Until the head is there: the rest is of no interest.
+            // Only the head matters.
             let _some = client.read_some().await;
             return None;
         }
@@ -272,7 +272,7 @@ async fn no_caller_overspends_under_random_load() {
             }
             over.store(true, Ordering::Relaxed);
         };
-        // Whoever looks meanwhile never sees more than there is.
+        // At no moment does `/me` show more than the quota.
         let watching = async {
             for key in KEYS.iter().cycle() {
                 taken(&proxy, key).await;
@@ -297,7 +297,7 @@ async fn no_caller_overspends_under_random_load() {
                 jobs,
                 "{key}"
             );
-            // What is left is there to be had.
+            // What is left can be used.
             for _ in used..ROOM {
                 assert_eq!(search(&proxy, key).await.status(), 200, "{key}");
             }

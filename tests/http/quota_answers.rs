@@ -1,4 +1,4 @@
-//! What a caller is told of its quotas: `/me`, the refusal, and when a unit comes back (semantics §5).
+//! What callers learn of their quotas: `/me`, the refusal, and when a unit comes back (semantics §5).
 
 use serde_json::json;
 use tiergate::policy::time::{Span, UnixTime};
@@ -39,7 +39,7 @@ async fn me_shows_what_is_used_held_and_left() {
         (&"127.0.0.1".into(), &"p0".into())
     );
 
-    // One is charged; a quarter of an hour later another; then one runs and two wait.
+    // One search is charged, another a quarter of an hour later; then one runs and two are queued.
     let mut first = asking(&proxy, "GET").await;
     let mut arrived = server.request().await;
     arrived.answer_with("200 OK", CLOSE, "{}").await;
@@ -68,7 +68,7 @@ async fn me_shows_what_is_used_held_and_left() {
     assert_eq!(me(&proxy, "p4").await["quotas"], fresh["quotas"], "others are not told");
 }
 
-/// Refused until one second before it may, let in when it may: what `Retry-After` says is true.
+/// Refused until shortly before `Retry-After` has passed, admitted once it has.
 #[tokio::test]
 async fn a_unit_comes_back_when_retry_after_says() {
     for (window, earliest, latest) in [
@@ -103,13 +103,13 @@ async fn a_unit_comes_back_when_retry_after_says() {
         hands.advance(Span::from_secs(10));
         assert_eq!(search(&proxy, "p5").await.status(), 200, "{window}");
         let again = search(&proxy, "p5").await.status();
-        // A calendar's page is turned whole, a rolling window gives back what left it.
+        // A calendar window is reset at once; a rolling one gives back what has left it.
         let expected = if window.starts_with("calendar") { 200 } else { 402 };
         assert_eq!(again, expected, "{window}");
     }
 }
 
-/// Checks that p5's search is refused by this quota, with a problem document that agrees with the headers; answers with the
+/// Checks that p5's search is refused by this quota with a problem document that agrees with the headers. Returns the
 /// seconds of `Retry-After`.
 async fn refused_by(proxy: &Door, name: &str, limit: u64) -> u64 {
     let answer = ask(
@@ -178,8 +178,8 @@ async fn all_quotas_must_have_room_the_tightest_is_shown() {
     refused_by(&proxy, "monthly", 6).await;
 }
 
-/// The bug: of two quotas with nothing left `quotaUsed` was the first one's and the refusal spoke of the other, and `next_reset` of an
-/// unused month told when the month ends, where that of unused days told of nothing.
+/// Regression: with two exhausted quotas, `quotaUsed` was that of the first and the refusal named the other; and
+/// `next_reset` of an unused month said when the month ends, while that of unused days was null.
 #[tokio::test]
 async fn me_shows_the_refusing_quota_in_its_top_members() {
     let server = FastWorker::start();
@@ -222,7 +222,7 @@ async fn me_shows_the_refusing_quota_in_its_top_members() {
     }
 }
 
-/// Whoever comes back when it was told to is not refused by another quota.
+/// A caller that retries when told to is not refused by another quota.
 #[tokio::test]
 async fn the_refusal_names_the_quota_that_recovers_last() {
     let server = FastWorker::start();

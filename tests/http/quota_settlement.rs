@@ -1,11 +1,11 @@
-//! What every end of a job does to its caller's quota (semantics §5.3, §5.8, §6).
+//! How each outcome of a job settles its caller's quota (semantics §5.3, §5.8, §6).
 
 use super::accounting::{assert_settled, debits, releases, search, taken, with_key};
 use super::quotas::{asking, before};
 use crate::support::{Client, Door, Plan, Worker};
 
-/// Lets the worker answer one search with these bytes and close its connection, and checks that the search holds its unit
-/// until then.
+/// Answers one search with these bytes and closes the upstream connection; checks that the search holds its unit until
+/// then.
 async fn answered(proxy: &Door, server: &Worker, method: &str, bytes: &str) -> std::io::Result<u16> {
     let (used, _) = taken(proxy, "p5").await;
     let mut client = asking(proxy, method).await;
@@ -40,7 +40,7 @@ async fn a_success_is_charged_before_its_last_byte_arrives() {
     assert_settled(&proxy, "p5", 7, &[]).await;
 }
 
-/// The head is out while the answer is still on its way: the unit is held, and only then charged.
+/// The head is sent while the body is still coming: the unit is held, and charged only at the end.
 #[tokio::test]
 async fn a_response_in_progress_holds_its_unit() {
     for chunked in [false, true] {
@@ -114,7 +114,7 @@ async fn broken_responses_cost_nothing() {
     for bytes in broken {
         let server = Worker::start().await;
         let proxy = before(&server).open();
-        // Whether the head was out before it broke off is chance: 502, or broken off as well.
+        // Whether the head was sent before the failure depends on timing: 502, or a truncated response.
         let status = answered(&proxy, &server, "GET", bytes).await;
         assert_eq!(status.unwrap_or(502), 502, "{bytes}");
         assert_settled(&proxy, "p5", 0, &[("failed", 1)]).await;
@@ -178,7 +178,7 @@ async fn leaving_the_queue_gives_the_unit_back() {
     proxy
         .metric_until(r#"tiergate_quota_releases_total{tier="p5",outcome="hung_up"}"#, 6.0)
         .await;
-    // When the door closes.
+    // On shutdown.
     let mut waiting = asking(&proxy, "GET").await;
     proxy.house_until(1, 1).await;
     proxy.begin_closing();
@@ -214,7 +214,7 @@ async fn timing_out_in_the_queue_gives_the_unit_back() {
     assert_settled(&proxy, "p5", 0, &[("waited_out", 2)]).await;
 }
 
-/// What the route says, what the worker has sent when the client hangs up, what it sends then, and how that is counted.
+/// `on_hangup`, what the server has sent when the client hangs up, what it sends then, and the outcome.
 const HANG_UPS: [(&str, &str, &str, &str); 8] = [
     (
         "finish",
@@ -270,7 +270,7 @@ async fn hanging_up_does_not_avoid_the_charge() {
         if end == "cancelled" {
             arrived.until_closed().await;
         } else {
-            assert_eq!(taken(&proxy, "p5").await, (0, 1), "it is held until the worker is done");
+            assert_eq!(taken(&proxy, "p5").await, (0, 1), "it is held until the server is done");
             arrived.write(after_it.as_bytes()).await;
             drop(arrived);
         }
@@ -299,7 +299,7 @@ async fn an_incomplete_upload_costs_nothing() {
         arrived.until_closed().await;
         assert_settled(&proxy, "p5", 0, &[("cancelled", 1)]).await;
     }
-    // Too long: found out when it has a slot.
+    // Too long, which shows only once it has a slot.
     let server = Worker::start().await;
     let proxy = Plan {
         route: "max_body: 300KiB",

@@ -9,7 +9,7 @@ use crate::support::{Client, Door, Plan, Worker};
 
 const TEN: &str = "concurrency: 64, quota: { limit: 10, rolling: 24h }";
 
-/// A door before one worker with one slot, where every caller has ten units.
+/// A proxy before one server with one slot, where every caller has ten units.
 pub(super) fn before(server: &Worker) -> Plan<'static> {
     Plan {
         cores: 1,
@@ -19,7 +19,7 @@ pub(super) fn before(server: &Worker) -> Plan<'static> {
     }
 }
 
-/// A request of p5's, on a connection of its own.
+/// A request of p5 on a connection of its own.
 pub(super) async fn asking(proxy: &Door, method: &str) -> Client {
     let mut client = Client::connect(proxy.address).await;
     client.request(method, "/search", &with_key("p5")).await;
@@ -39,7 +39,7 @@ async fn quota_is_checked_before_concurrency_and_the_queue_last() {
         ..before(&server)
     }
     .open();
-    // One of p5's runs and one waits: its concurrency is full, and so is the queue.
+    // One job of p5 runs and one is queued: its concurrency is used up, and the queue is full.
     let _running = asking(&proxy, "GET").await;
     proxy.house_until(0, 1).await;
     let _waiting = asking(&proxy, "GET").await;
@@ -49,7 +49,7 @@ async fn quota_is_checked_before_concurrency_and_the_queue_last() {
     assert_eq!(taken(&proxy, "p5").await, (0, 2));
     assert_eq!(taken(&proxy, "p4").await, (0, 0));
 
-    // With no quota left, that is what is said.
+    // Without quota left, that is the reason given.
     let server = FastWorker::start();
     let proxy = Plan {
         seats: 0,
@@ -102,7 +102,7 @@ async fn a_route_costs_what_it_says() {
         assert_eq!(search(&proxy, "p5").await.status(), 200);
     }
     search(&proxy, "p5").await.assert_refused(402, "quota_depleted");
-    // A peek costs nothing, and is there for those who have nothing.
+    // A peek costs nothing, so it needs no quota.
     for _ in 0..3 {
         assert_eq!(ask(&proxy, "/peek", &key).await.status(), 200);
     }
@@ -164,7 +164,7 @@ async fn a_search_is_charged_to_the_month_it_began_in() {
     assert_eq!(debits(&proxy, "p5").await, 4.0);
 }
 
-/// An upload for which there is no quota is refused before its body has come, and its client reads that.
+/// An upload without quota is refused before its body has arrived, and the client can read the refusal.
 #[tokio::test]
 async fn a_refusal_does_not_wait_for_the_body() {
     let server = FastWorker::start();

@@ -21,8 +21,8 @@ fn plan(server: &Worker) -> Plan<'static> {
     }
 }
 
-/// Checks the two fields: what is left of each, and in how many seconds more comes; `null` if that isn't said. The clock runs
-/// while the test does, so seconds may be a few less.
+/// Checks the two fields: what is left of each quota, and in how many seconds more comes (`None`: not stated). The
+/// clock runs during the test, so seconds may be a few less.
 #[track_caller]
 fn assert_left(answer: &Answer, left: [(&str, u64, Option<u64>); 3]) {
     let policy = json!({
@@ -71,7 +71,7 @@ async fn every_answer_says_what_is_left_and_when_more_comes() {
     assert_left(&answered(&proxy, &server, "200 OK").await, used(2, 0));
     hands.advance(Span::from_secs(3_600));
     assert_left(&answered(&proxy, &server, "500 Oh").await, used(2, 3_600));
-    // More comes when the first comes back, however many there are after it.
+    // More comes when the first unit comes back, however many follow.
     assert_left(&answered(&proxy, &server, "200 OK").await, used(1, 3_600));
     assert_left(&answered(&proxy, &server, "200 OK").await, used(0, 3_600));
     let refused = search(&proxy, "p5").await;
@@ -102,13 +102,13 @@ async fn units_held_by_other_jobs_are_not_left() {
     arrived.write(begun.as_bytes()).await;
     let head = client.answer_head().await;
     let begun = Answer { head, body: Vec::new() };
-    // When this answer has ended, that is: its own search no longer counts then.
+    // Once this answer has ended: its own search is not counted.
     assert_left(
         &begun,
         [("daily", 2, None), ("month", 49, None), ("concurrency", 2, None)],
     );
 
-    // The other refusals of a metered route say it as well: of concurrency, of a seat, of the worker.
+    // Other refusals of a metered route have the fields too: concurrency, queue place, upstream.
     let mut waiting = Client::connect(proxy.address).await;
     waiting.search("p5").await;
     proxy.house_until(1, 1).await;
@@ -123,7 +123,7 @@ async fn units_held_by_other_jobs_are_not_left() {
         [("daily", 3, None), ("month", 50, None), ("concurrency", 2, None)],
     );
     arrived.write(b"2").await;
-    // The slot is free before the debit is written down.
+    // The slot is freed before the debit is stored.
     client.until_ends_with("2").await;
     drop(server.request().await);
     let refused = waiting.answer().await;
@@ -145,7 +145,7 @@ async fn only_known_callers_of_metered_routes_get_the_fields() {
     let mut silent = vec![
         ask(&proxy, "/me", &with_key("p5")).await,
         ask(&proxy, "/nowhere", &with_key("p5")).await,
-        search(&proxy, "nobody's").await,
+        search(&proxy, "unknown").await,
         ask(&proxy, "/search", "x-api-key: a\r\nx-api-key: b\r\n").await,
         Client::connect(proxy.address).await.ask("OPTIONS", "/search", "").await,
     ];
@@ -161,8 +161,8 @@ async fn only_known_callers_of_metered_routes_get_the_fields() {
     }
 }
 
-/// The bug: the worker's fields were left beside the door's. Those of an older draft, which are dictionaries and no lists, made
-/// the whole unreadable, and those of the same name said of one quota two things.
+/// Regression: the upstream's fields were kept beside the proxy's. Those of an older draft are dictionaries, not lists,
+/// and made the whole field unreadable; those of the same name contradicted it.
 #[tokio::test]
 async fn the_upstreams_own_fields_are_replaced() {
     let server = Worker::start().await;
@@ -182,7 +182,7 @@ async fn the_upstreams_own_fields_are_replaced() {
             ];
             assert_left(&answer, left);
         } else {
-            // Of what the door doesn't count, the worker may say what it likes.
+            // For what the proxy does not count, the upstream may send what it likes.
             let lines = ["limit=10, remaining=3", "\"daily\";r=7"];
             assert_eq!(answer.head.all("ratelimit"), lines);
         }

@@ -1,4 +1,4 @@
-//! What a refusal says (rules §8): status, reason, the numbers that explain it, and when to come back.
+//! Refusals (semantics §8): status, reason, the numbers that explain them, and when to retry.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn concurrency_refusals_state_the_limit() {
     let kind = "https://iana.org/assignments/http-problem-types#quota-exceeded";
     assert_eq!((&json["type"], &json["status"]), (&kind.into(), &402.into()));
     assert_eq!(json["violated-policies"], serde_json::json!(["concurrency"]));
-    // Refusals of the other kind are told in the same form.
+    // Other refusals are problem documents too.
     let problem = client.ask("GET", "/nowhere", PROBLEM).await;
     assert_eq!(problem.get("content-type"), Some("application/problem+json"));
     assert_eq!(problem.json()["type"], "about:blank");
@@ -87,7 +87,7 @@ async fn full_queue_refusals_name_the_priorities() {
     assert_eq!(json["displaced_by_priority"], 5);
     assert_eq!((&json["tier"], &json["priority"]), (&"$1".into(), &2.into()));
     retry_after(&displaced);
-    // Whoever was refused may stay.
+    // The refused client keeps its connection.
     assert_eq!(waiting.ask("GET", "/me", "").await.status(), 200);
     assert_eq!(
         proxy
@@ -133,7 +133,7 @@ async fn queueing_ends_after_max_wait() {
             .await,
         1.0
     );
-    // Its concurrency has come back.
+    // Its concurrency was given back.
     let again = second.ask("GET", "/search", "").await;
     again.assert_refused(503, "waited_too_long");
     arrived.answer("{}").await;
@@ -176,7 +176,7 @@ async fn a_wait_estimated_too_long_is_refused_at_once() {
         waiting.push(search(&proxy, &format!("x-api-key: key-{price}\r\n")).await);
     }
     proxy.house_until(8, 1).await;
-    // 9 × 40 ms at least, and eight times as long for a priority that lately got no slot.
+    // At least 9 × 40 ms, and eight times as long for a priority that got no slot lately.
     let answer = search(&proxy, "prefer: wait=1\r\n").await.answer().await;
     answer.assert_refused(503, "wait_too_long");
     let json = answer.json();

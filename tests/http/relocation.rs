@@ -1,4 +1,4 @@
-//! A worker that can't be reached: its jobs go to another one, at once or as soon as that has a slot (rules §2.7).
+//! An unreachable server: its jobs move to another one, at once or as soon as that has a slot (semantics §2.7).
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use tokio::net::TcpSocket;
 
 use crate::support::{Arrived, Client, Door, Worker, get, seven_tiers};
 
-/// The state of each job that has or had a slot, sorted.
+/// The states of all jobs that have or had a slot, sorted.
 fn states(page: &serde_json::Value) -> Vec<String> {
     let lines = page["running"].as_array().expect("a list");
     let mut states: Vec<String> = lines
@@ -28,7 +28,7 @@ async fn search(proxy: &Door, key: &str) -> Client {
     client
 }
 
-/// An address at which nobody listens, and nobody else will while it is kept.
+/// An address at which nothing listens, reserved while this is kept.
 struct Dead(TcpSocket);
 
 impl Dead {
@@ -45,12 +45,12 @@ impl Dead {
     }
 }
 
-/// Answers, and closes the connection, so that the next request comes on one of its own.
+/// Answers and closes the connection, so that the next request uses another one.
 async fn answer(mut at_server: Arrived, body: &str) {
     at_server.answer_with("200 OK", "connection: close\r\n", body).await;
 }
 
-/// A job on the worker that lives and one that moves away from the one that is dead.
+/// One job on the live server and one that relocates from the dead one.
 struct Half {
     proxy: Door,
     server: Worker,
@@ -78,8 +78,8 @@ async fn half_dead(more: impl Fn(String) -> String) -> Half {
     }
 }
 
-/// The story: with people waiting, no slot is ever free, so each job that was sent to the dead worker was told 502 though
-/// the other one was well.
+/// Regression: with jobs queued no slot is ever free, so each job sent to the dead server got a 502 although the other
+/// server was well.
 #[tokio::test]
 async fn with_one_of_two_servers_dead_no_client_notices() {
     let Half {
@@ -97,7 +97,7 @@ async fn with_one_of_two_servers_dead_no_client_notices() {
     let told = running.answer().await;
     assert_eq!((told.status(), told.text()), (200, "first".to_owned()));
 
-    // The job that moves, though the one that waits has the highest priority.
+    // The relocating job goes first, though the queued one has the highest priority.
     let at_server = server.request().await;
     assert_eq!(at_server.head.get("x-tiergate-account"), Some("a5"));
     answer(at_server, "moved").await;
@@ -111,7 +111,8 @@ async fn with_one_of_two_servers_dead_no_client_notices() {
     proxy.house_until(0, 0).await;
 }
 
-/// A worker dies while it works and others wait: what it has begun is answered, and who is sent there next moves.
+/// A server dies while it works and others are queued: the jobs it began are answered, and those sent there afterwards
+/// relocate.
 #[tokio::test]
 async fn a_dying_server_leaves_its_queue_to_the_other() {
     let (dying, other) = (Worker::start().await, Worker::start().await);
@@ -165,7 +166,7 @@ async fn hanging_up_while_relocating_gives_everything_back() {
     proxy.house_until(0, 0).await;
 }
 
-/// The other worker can't be reached either by the time: who moves waits until its deadline and no longer.
+/// The other server is unreachable by then too: a relocating job waits until its deadline and no longer.
 #[tokio::test]
 async fn a_failed_relocation_is_refused_by_its_deadline() {
     let short = |yaml: String| yaml.replace("timeout: 20s", "timeout: 1s");
@@ -178,7 +179,7 @@ async fn a_failed_relocation_is_refused_by_its_deadline() {
         _dead,
     } = half_dead(short).await;
     drop(server);
-    // An unmetered request finds it out.
+    // An unmetered request discovers it.
     let image = get(proxy.address, "/image/1").await;
     assert_eq!(
         (image.status(), image.reason()),

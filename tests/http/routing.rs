@@ -1,12 +1,13 @@
-//! Which requests are metered (rules §2): no spelling of a metered path reaches its worker unmetered, and what was
-//! matched is what is forwarded.
+//! Which requests are metered (semantics §2): no spelling of a metered path reaches its upstream unmetered, and what
+//! was matched is what is forwarded.
 
 use crate::support::{Client, Door, Mirror, Worker, seven_tiers};
 
-/// Every other path leads to the same worker, unmetered: whatever isn't seen as a search gets there for nothing.
+/// Every other path leads to the same upstream unmetered, so whatever is not recognized as a search gets there free of
+/// charge.
 const CATCH_ALL: &str = "  - { path: \"/{*rest}\", upstream: search }\n";
 
-/// Ways to write `/search` that some server or other takes for it.
+/// Spellings of `/search` that some servers accept.
 const SPELLINGS: [&str; 21] = [
     "/search",
     "/Search",
@@ -173,11 +174,11 @@ async fn a_head_request_is_a_search_without_a_body() {
     assert!(answer.get("server-timing").is_some());
     let length: usize = answer
         .get("content-length")
-        .expect("the worker's")
+        .expect("that of the upstream")
         .parse()
         .expect("a length");
     assert!(length > 0);
-    // Nothing of a body came: the next answer begins where that one ended.
+    // No body was sent: the next answer begins where this one ended.
     let seen = client.ask("GET", "/search", "").await.mirrored().await;
     assert_eq!(seen.line, "GET /search HTTP/1.1");
     proxy.house_until(0, 0).await;

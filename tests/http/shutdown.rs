@@ -1,4 +1,4 @@
-//! The program's end: SIGTERM and Ctrl-C, with everybody in the house told what becomes of them.
+//! Shutdown by SIGTERM and Ctrl-C: what queued, running and idle connections get.
 
 use tokio::net::TcpStream;
 
@@ -20,9 +20,9 @@ async fn searching(program: &Program) -> Client {
     client
 }
 
-/// Waits until nobody listens any more.
+/// Waits until the port is closed.
 async fn until_closed(program: &Program) {
-    soon("nobody listens", async {
+    soon("the port is closed", async {
         while TcpStream::connect(program.address).await.is_ok() {
             tokio::task::yield_now().await;
         }

@@ -1,5 +1,4 @@
-//! Whose a request is: nobody is believed but who is listed, in headers and in the PROXY protocol, and whoever is listed is
-//! understood.
+//! Who the client is: only listed proxies are believed, in headers and in the PROXY protocol, and those are understood.
 
 use std::net::SocketAddr;
 
@@ -7,20 +6,20 @@ use serde_json::Value;
 
 use crate::support::{Answer, Arrived, Client, Door, Mirror, Plan, Worker, seven_tiers};
 
-/// A door for which a mirror works; `more` is added at the top level.
+/// A proxy in front of a mirror; `more` is added at the top level.
 async fn open(more: &str) -> (Door, Mirror) {
     let mirror = Mirror::start().await;
     let proxy = Door::open(&seven_tiers(8, &[(mirror.address, 2)], more));
     (proxy, mirror)
 }
 
-/// For whom the door takes someone, by `/me`.
+/// The client's id as the proxy sees it, by `/me`.
 async fn id(client: &mut Client, headers: &str) -> String {
     let me: Value = client.ask("GET", "/me", headers).await.json();
-    me["id"].as_str().expect("everybody has an id").to_owned()
+    me["id"].as_str().expect("every caller has an id").to_owned()
 }
 
-/// What a client may write that it is somebody else's.
+/// Headers with which a client claims to be another.
 const FORGED: &str = "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6;proto=https;host=\"6.6.6.6\"\r\nX-Real-IP: 6.6.6.6\r\n\
     X_Real_IP: 6.6.6.6\r\nX-Client-IP: 6.6.6.6\r\nX-Cluster-Client-IP: 6.6.6.6\r\nTrue-Client-IP: 6.6.6.6\r\n\
     CF-Connecting-IP: 6.6.6.6\r\nFastly-Client-IP: 6.6.6.6\r\nX-Original-Forwarded-For: 6.6.6.6\r\n\
@@ -46,7 +45,7 @@ async fn untrusted_peers_cannot_claim_another_address() {
     }
 }
 
-/// `X-Forwarded-For`, the same as `Forwarded`, and which address of theirs is the client.
+/// `X-Forwarded-For`, the same as `Forwarded`, and the address among them that is the client.
 const CHAINS: [(&str, &str, &str); 12] = [
     // The first entry is forged in all of these.
     ("6.6.6.6, 192.0.2.7", "for=6.6.6.6, for=192.0.2.7", "192.0.2.7"),
@@ -85,7 +84,7 @@ const CHAINS: [(&str, &str, &str); 12] = [
         "for=192.0.2.7, for=\"[::ffff:10.0.0.2]\"",
         "192.0.2.7",
     ),
-    // Who hides the client is the client.
+    // A proxy that hides its client counts as the client.
     (
         "6.6.6.6, unknown, 10.0.0.2",
         "for=6.6.6.6, for=unknown, for=10.0.0.2",
@@ -93,7 +92,7 @@ const CHAINS: [(&str, &str, &str); 12] = [
     ),
     ("6.6.6.6, _hidden", "for=6.6.6.6, for=_hidden", "127.0.0.1"),
     ("6.6.6.6, ", "for=6.6.6.6, proto=http", "127.0.0.1"),
-    // A quotation mark that a client opens ends before what a proxy writes.
+    // A quotation mark that a client opens ends before the part that the proxy adds.
     ("\"6.6.6.6, 192.0.2.7", "for=\"6.6.6.6, for=192.0.2.7", "192.0.2.7"),
 ];
 
@@ -112,11 +111,12 @@ async fn the_rightmost_untrusted_address_is_the_client() {
     }
 }
 
-/// Named differently in both.
+/// A different client in each.
 const CONFLICT: &str = "x-forwarded-for: 192.0.2.1\r\nforwarded: for=192.0.2.2\r\n";
 
-/// A proxy that writes one of the two passes the other on as its client wrote it. With any `Forwarded` of its own a client was
-/// counted as the proxy: out of the block of its network, out of its limits, and at the expense of whoever was the proxy's.
+/// A proxy that sets one of the two headers passes the other on as its client sent it. With any `Forwarded` of its own
+/// a client used to be counted as the proxy: outside the block and the limits of its network, and at the expense of the
+/// proxy's other clients.
 #[tokio::test]
 async fn adding_the_other_header_does_not_change_the_client() {
     let limits =
@@ -143,7 +143,7 @@ async fn adding_the_other_header_does_not_change_the_client() {
             assert_eq!(refused.get("x-ratelimit-limit"), None, "{forged}: nothing is charged");
         }
     }
-    // Who says the same in both is as blocked as before.
+    // A blocked client that sends the same in both stays blocked.
     let same = format!("{blocked}forwarded: for=203.0.113.7\r\n");
     trusted.ask("GET", "/me", &same).await.assert_refused(403, "blocked");
     let refused = trusted.ask("GET", "/search", CONFLICT).await;
@@ -152,18 +152,19 @@ async fn adding_the_other_header_does_not_change_the_client() {
     for word in ["X-Forwarded-For", "Forwarded", "forwarded_header", "tiers.yaml"] {
         assert!(error.contains(word), "{word}: {error}");
     }
-    // Nobody has paid for any of these.
+    // None of these was charged.
     for address in ["192.0.2.1", "192.0.2.2", "127.0.0.1"] {
         let headers = format!("x-forwarded-for: {address}\r\n");
         let answer = trusted.ask("GET", "/image/1", &headers).await;
         assert_eq!(answer.get("x-ratelimit-remaining"), Some("2"), "{address}");
     }
-    // From a stranger they are two headers that nobody reads.
+    // From an untrusted peer both headers are ignored.
     let mut stranger = Client::connect_from(9, proxy.address).await;
     assert_eq!(id(&mut stranger, CONFLICT).await, "127.0.0.9");
 }
 
-/// A client's byte that is no ASCII made the door drop the whole line: the worker took the proxy for the client.
+/// A non-ASCII byte from a client used to make the proxy drop the whole line, so the upstream took the trusted proxy
+/// for the client.
 #[tokio::test]
 async fn non_ascii_bytes_do_not_drop_the_forwarded_client() {
     let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
@@ -174,7 +175,7 @@ async fn non_ascii_bytes_do_not_drop_the_forwarded_client() {
     assert_eq!(seen.all("x-forwarded-for"), ["é, 192.0.2.7, 127.0.0.1"]);
 }
 
-/// A worker that reads `X-Forwarded-For` finds the client there too, in whichever header its proxy has named it.
+/// A server that reads `X-Forwarded-For` finds the client there too, whichever header the proxy used.
 #[tokio::test]
 async fn forwarded_alone_also_sets_x_forwarded_for() {
     let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]").await;
@@ -185,8 +186,8 @@ async fn forwarded_alone_also_sets_x_forwarded_for() {
     assert_eq!(seen.all("forwarded"), ["for=192.0.2.7, for=127.0.0.1"]);
 }
 
-/// A proxy that writes one of the two passes the other on as its client wrote it. The door didn't believe that one, and yet handed it
-/// to the worker with its own address behind, as if it had looked at it.
+/// A proxy that sets one of the two headers passes the other on as its client sent it. tiergate ignored that one, yet
+/// forwarded it with its own address appended, as if it had checked it.
 #[tokio::test]
 async fn the_ignored_forwarding_header_is_not_passed_on() {
     let (proxy, _mirror) = open("trusted_proxies: [127.0.0.1]\nforwarded_header: x-forwarded-for").await;
@@ -235,7 +236,7 @@ fn binary_for(source: &str) -> Vec<u8> {
     binary(0x21, if source.is_ipv4() { 0x11 } else { 0x21 }, &addresses(source))
 }
 
-/// A connection that begins with these bytes.
+/// A connection that starts with these bytes.
 async fn greeted(proxy: &Door, header: &[u8]) -> Client {
     let mut client = Client::connect(proxy.address).await;
     client.send(header).await;
@@ -252,16 +253,16 @@ async fn listed_peers_name_the_client_by_proxy_protocol() {
         (binary_for("192.0.2.7:4711"), "192.0.2.7"),
         (binary_for("[2001:db8:2::7]:4711"), "2001:db8:2::7"),
         (binary_for("[::ffff:192.0.2.7]:4711"), "192.0.2.7"),
-        // With something about the connection's names behind the addresses.
+        // With further data behind the addresses.
         (
             binary(
                 0x21,
                 0x11,
-                &[&addresses("192.0.2.7:1".parse().unwrap())[..], b"\x02\0\x04door"].concat(),
+                &[&addresses("192.0.2.7:1".parse().unwrap())[..], b"\x02\0\x04name"].concat(),
             ),
             "192.0.2.7",
         ),
-        // For itself, or for nobody with an address: the socket's.
+        // For the balancer itself, or without an address: the socket's address counts.
         (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
         (b"PROXY UNKNOWN 192.0.2.7 192.0.2.1 1 2\r\n".to_vec(), "127.0.0.1"),
         (binary(0x20, 0x00, b""), "127.0.0.1"),
@@ -271,7 +272,7 @@ async fn listed_peers_name_the_client_by_proxy_protocol() {
             "127.0.0.1",
         ),
         (binary(0x21, 0x00, b""), "127.0.0.1"),
-        // A socket of the UNIX family has no address of the internet.
+        // A UNIX socket has no internet address.
         (binary(0x21, 0x31, &[b'/'; 216]), "127.0.0.1"),
     ] {
         let shown = String::from_utf8_lossy(&header).into_owned();
@@ -297,7 +298,7 @@ async fn a_client_named_by_a_balancer_can_be_a_trusted_proxy() {
         let mut stranger = greeted(&proxy, &line("203.0.113.1")).await;
         assert_eq!(id(&mut stranger, headers).await, "203.0.113.1");
     }
-    // The balancer isn't a proxy that is trusted with headers by being listed.
+    // Being listed here does not make the balancer trusted for headers.
     let mut balancer = greeted(&proxy, &binary(0x20, 0, b"")).await;
     assert_eq!(id(&mut balancer, headers).await, "127.0.0.1");
 }
@@ -310,7 +311,7 @@ async fn proxy_protocol_from_unlisted_peers_is_refused() {
         stranger.send(&header).await;
         stranger.request("GET", "/me", "").await;
         stranger.answer().await.assert_refused(400, "bad_request");
-        // And a second one is none either.
+        // Nor is a second header accepted.
         let mut twice = greeted(&proxy, &header).await;
         twice.send(&header).await;
         twice.request("GET", "/me", "").await;
@@ -320,7 +321,7 @@ async fn proxy_protocol_from_unlisted_peers_is_refused() {
     assert_eq!(id(&mut stranger, "").await, "127.0.0.2");
 }
 
-/// Half a header would hold a connection's place for ever.
+/// Half a header would hold a connection place without end.
 #[tokio::test]
 async fn a_stalled_proxy_protocol_header_closes_the_connection() {
     let (proxy, _mirror) = open(&format!("{SPOKEN}connections: {{ head_timeout: 1s }}\n")).await;
@@ -349,7 +350,7 @@ async fn a_stalled_proxy_protocol_header_closes_the_connection() {
 async fn header_and_requests_can_be_split_anywhere() {
     let (proxy, _mirror) = open(SPOKEN).await;
     for header in [line("192.0.2.7"), binary_for("192.0.2.7:4711")] {
-        let request = b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n";
+        let request = b"GET /me HTTP/1.1\r\nhost: proxy.example\r\n\r\n";
         let whole = [&header[..], request].concat();
         let mut at_once = greeted(&proxy, &whole).await;
         assert_eq!(at_once.answer().await.json()["id"], "192.0.2.7");
@@ -363,7 +364,7 @@ async fn header_and_requests_can_be_split_anywhere() {
         assert_eq!(id(&mut bit_by_bit, "").await, "192.0.2.7", "and so it stays");
         for cut in [1, header.len() - 1, header.len(), header.len() + 1] {
             let mut client = greeted(&proxy, &whole[..cut]).await;
-            // So that the door has most likely read the one before the other comes.
+            // So that the proxy has most likely read the first part before the second arrives.
             assert_eq!(
                 id(&mut Client::connect_from(2, proxy.address).await, "").await,
                 "127.0.0.2"
@@ -381,14 +382,14 @@ async fn pipelined_requests_and_uploads_arrive_whole_after_a_header() {
     let body: Vec<u8> = (0..300_000_u32).map(|number| (number % 251) as u8).collect();
     let mut bytes = line("192.0.2.7");
     for _ in 0..3 {
-        bytes.extend_from_slice(b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n");
+        bytes.extend_from_slice(b"GET /me HTTP/1.1\r\nhost: proxy.example\r\n\r\n");
     }
     let length = body.len();
     bytes.extend_from_slice(
-        format!("POST /search HTTP/1.1\r\nhost: door.example\r\ncontent-length: {length}\r\n\r\n").as_bytes(),
+        format!("POST /search HTTP/1.1\r\nhost: proxy.example\r\ncontent-length: {length}\r\n\r\n").as_bytes(),
     );
     bytes.extend_from_slice(&body);
-    bytes.extend_from_slice(b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n");
+    bytes.extend_from_slice(b"GET /me HTTP/1.1\r\nhost: proxy.example\r\n\r\n");
     let (mut client, mut sending) = Client::connect(proxy.address).await.into_halves();
     let sender = tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut sending, &bytes).await });
     for _ in 0..3 {
@@ -400,13 +401,13 @@ async fn pipelined_requests_and_uploads_arrive_whole_after_a_header() {
     arrived.answer("{}").await;
     assert_eq!(client.answer().await.status(), 200);
     assert_eq!(client.answer().await.json()["id"], "192.0.2.7");
-    sender.await.expect("no panic").expect("the door reads");
+    sender.await.expect("no panic").expect("the proxy reads");
 }
 
 #[tokio::test]
 async fn an_invalid_header_closes_the_connection_silently() {
     let (proxy, _mirror) = open(SPOKEN).await;
-    let request = b"GET /me HTTP/1.1\r\nhost: door.example\r\n\r\n";
+    let request = b"GET /me HTTP/1.1\r\nhost: proxy.example\r\n\r\n";
     let mut over_long = binary(
         0x21,
         0x11,
@@ -430,7 +431,7 @@ async fn an_invalid_header_closes_the_connection_silently() {
     ] {
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
         let mut client = Client::connect(proxy.address).await;
-        // The door may close before it has all.
+        // The proxy may close before it has everything.
         let _gone = tokio::io::AsyncWriteExt::write_all(&mut client.stream, &bytes).await;
         let said = client.read_some().await.unwrap_or_default();
         assert_eq!(said, b"", "{shown:?}");
@@ -466,7 +467,7 @@ async fn hanging_up_after_a_header_is_noticed_while_queued() {
     first.search("p5").await;
     proxy.house_until(0, 1).await;
     for header in [line("192.0.2.8"), binary_for("192.0.2.8:1")] {
-        let request = "GET /search HTTP/1.1\r\nhost: door.example\r\nx-api-key: p5\r\n\r\n";
+        let request = "GET /search HTTP/1.1\r\nhost: proxy.example\r\nx-api-key: p5\r\n\r\n";
         for pipelined in [1, 2] {
             for with_reset in [false, true] {
                 let bytes = [&header[..], request.repeat(pipelined).as_bytes()].concat();

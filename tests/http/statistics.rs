@@ -1,4 +1,4 @@
-//! How the door has answered: `/me?period=…` for the caller, `/stats` for everybody; kept over a restart.
+//! Statistics: `/me?period=…` for the caller, `/stats` for everyone; kept over a restart.
 
 use serde_json::{Value, json};
 use tiergate::policy::time::UnixTime;
@@ -17,14 +17,14 @@ async fn rows(proxy: &Door, path: &str, key: &str) -> Vec<Value> {
     answer.json().as_array().expect("a list").clone()
 }
 
-/// All rows of that page together, by column.
+/// The sums of all rows of this page, by column.
 async fn sums(proxy: &Door, path: &str, key: &str) -> [u64; 7] {
     let rows = rows(proxy, path, key).await;
     let of = |column: &str| rows.iter().map(|row| row[column].as_u64().expect("a number")).sum();
     COLUMNS.map(of)
 }
 
-/// Answers are written down by another thread: they are seen a moment later.
+/// Another thread stores the answers, so they show a moment later.
 async fn until_sums(proxy: &Door, path: &str, key: &str, wanted: [u64; 7]) {
     soon(&format!("{path} says {wanted:?}"), async {
         while sums(proxy, path, key).await != wanted {}
@@ -69,7 +69,7 @@ async fn callers_see_their_own_statistics_and_everyone_the_totals() {
     assert_eq!(rows[0]["p50"], json!(null));
 }
 
-/// Refusals are written down at the end of the minute, or of the door, and for a caller only if it has a debit.
+/// Refusals are stored at the end of the minute or on shutdown, and for a caller only if it has a debit.
 #[tokio::test]
 async fn refusals_are_counted_and_survive_a_restart() {
     let server = FastWorker::start();
@@ -79,7 +79,7 @@ async fn refusals_are_counted_and_survive_a_restart() {
     for _ in 0..2 {
         search(&proxy, "key-5").await.assert_refused(402, "quota_depleted");
     }
-    search(&proxy, "nobody's").await.assert_refused(403, "invalid_key");
+    search(&proxy, "unknown").await.assert_refused(403, "invalid_key");
     ask(&proxy, "/search/%zz", "").await;
     let (proxy, _) = Door::open_in_at(proxy.into_folder(), NOON, &yaml);
     for period in ["minute", "hour", "day"] {

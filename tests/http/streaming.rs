@@ -1,4 +1,4 @@
-//! Bodies in both directions: whole, as they come, in little memory, and in nobody's way when they are slow.
+//! Bodies in both directions: complete, streamed, in little memory, and without holding up others when they are slow.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -8,7 +8,7 @@ use crate::support::{Arrived, Client, Door, Plan, Worker, soon};
 
 const LARGE: usize = 25 << 20;
 
-/// Bytes of which no two stretches are alike.
+/// Bytes without repeated stretches.
 fn bytes(length: usize) -> Vec<u8> {
     let mut state: u32 = 1;
     let mut next = || {
@@ -20,7 +20,7 @@ fn bytes(length: usize) -> Vec<u8> {
     std::iter::from_fn(|| Some(next())).flatten().take(length).collect()
 }
 
-/// The same as a chunked body.
+/// The same bytes as a chunked body.
 fn chunked(bytes: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(bytes.len() + 4096);
     for chunk in bytes.chunks(100_003) {
@@ -108,7 +108,7 @@ async fn a_slow_reader_holds_no_slot() {
     slow.search("p5").await;
     let mut arrived = server.request().await;
     arrived.answer(&body).await;
-    // It reads nothing, and the next has its slot.
+    // It reads nothing, yet the next request gets its slot.
     let mut next = Client::connect(proxy.address).await;
     next.search("p5").await;
     let mut arrived = Arrived::on(arrived.stream).await;
@@ -117,7 +117,7 @@ async fn a_slow_reader_holds_no_slot() {
     assert_eq!(slow.answer().await.text(), body);
 }
 
-/// Sixteen uploads, eight seats, two slots: so at most ten windows of 256 KiB.
+/// Sixteen uploads, eight queue places, two slots: at most ten windows of 256 KiB.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn many_large_uploads_take_little_memory() {
@@ -130,7 +130,7 @@ async fn many_large_uploads_take_little_memory() {
     let program = Program::start(&plan.yaml()).await;
     let mut clients = Vec::new();
     for _ in 0..UPLOADS {
-        // Two go through on each, so that all code and buffers of small requests have been in use.
+        // Two small requests on each connection first, so that all code and their buffers have been in use.
         let mut client = Client::connect(program.address).await;
         for _ in 0..2 {
             client.upload("p5", 10_000).await;
@@ -169,7 +169,7 @@ async fn many_large_uploads_take_little_memory() {
     }
     assert!(
         served >= 10 && refused > 0,
-        "{served} served, {refused} refused: the hall was full"
+        "{served} served, {refused} refused: the queue was full"
     );
     assert!(server.most_at_once() <= 2);
     let grown = program.peak_kib() - before;
@@ -185,7 +185,7 @@ async fn a_trickling_upload_holds_a_queue_place_and_no_slot() {
     dribbles.upload("p5", 3).await;
     dribbles.send("a").await;
     state_is(&proxy, "uploading").await;
-    // Somebody of a lower priority has the slot.
+    // A job of a lower priority has the slot.
     let mut other = Client::connect(proxy.address).await;
     other.search("p0").await;
     let mut arrived = server.request().await;
@@ -286,7 +286,8 @@ async fn a_wait_that_cannot_succeed_is_refused_at_once() {
     client.search("p5").await;
     let mut arrived = server.request().await;
     let mut other = Client::connect(proxy.address).await;
-    // The first slot time is 3 s, as long as somebody else was ready to wait; with 20 of them their mean is 0.15 s.
+    // The first slot time is 3 s, as long as the other client was ready to wait; after 20 short ones the mean is 0.15
+    // s.
     other
         .request("GET", "/search", "x-api-key: p5\r\nprefer: wait=3\r\n")
         .await;
@@ -304,7 +305,7 @@ async fn a_wait_that_cannot_succeed_is_refused_at_once() {
         ahead.push(client);
         proxy.house_until(ahead.len(), 1).await;
     }
-    // Behind seven others that is more than 1 s, and less than 20 s.
+    // Behind seven others the wait is more than 1 s and less than 20 s.
     other
         .request("GET", "/search", "x-api-key: p5\r\nprefer: wait=1\r\n")
         .await;

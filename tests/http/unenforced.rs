@@ -1,4 +1,4 @@
-//! Limits and quotas with `enforce: false`: they count, the metric says whom they would refuse, and no client notices.
+//! Limits and quotas with `enforce: false`: they count and report what they would refuse, and no client notices.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const A: &str = "192.0.2.1";
 const B: &str = "192.0.2.2";
 
-/// A door with these limits, where one tier has these quotas. The account `ann` has the key `a1`.
+/// A proxy with these limits and one tier with these quotas. The account `ann` has the key `a1`.
 fn open(server: SocketAddr, limits: &str, quotas: &str) -> (Door, &'static Hands) {
     let quotas = match quotas {
         "" => String::new(),
@@ -80,7 +80,7 @@ async fn an_unenforced_limit_only_reports() {
     assert_eq!(unenforced(&proxy, "trial").await, 3.0, "another window");
 }
 
-/// Its refusals lead to a block that is counted and blocks nobody.
+/// Its refusals lead to a block that is only counted.
 #[tokio::test]
 async fn an_unenforced_block_is_only_counted() {
     let server = FastWorker::start();
@@ -92,7 +92,7 @@ async fn an_unenforced_block_is_only_counted() {
     }
     assert_eq!(unenforced(&proxy, "trial").await, 2.0);
     hands.advance(Span::from_secs(30 * 60));
-    // Enforced, it would be for everything.
+    // If enforced, the block would apply to every path.
     assert_eq!(get(&proxy, A, "/image/2").await.status(), 200);
     assert_eq!(unenforced(&proxy, "trial").await, 3.0);
     hands.advance(Span::from_secs(31 * 60));
@@ -100,7 +100,7 @@ async fn an_unenforced_block_is_only_counted() {
     assert_eq!(unenforced(&proxy, "trial").await, 3.0);
 }
 
-/// What is refused anyway isn't counted: the limit would not have been the reason.
+/// What is refused for another reason is not counted: the limit was not the cause.
 #[tokio::test]
 async fn only_requests_admitted_otherwise_are_counted() {
     let server = FastWorker::start();

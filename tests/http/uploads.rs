@@ -1,4 +1,4 @@
-//! Uploads that are refused: the client gets to read why (rules §8), whatever it was about to send.
+//! Refused uploads: the client can read the reason (semantics §8), whatever it was still sending.
 
 use tokio::io::AsyncWriteExt;
 
@@ -6,7 +6,7 @@ use crate::support::{Answer, Arrived, Client, Door, Worker, seven_tiers, soon};
 
 const UPLOAD_BYTES: usize = 25 << 20;
 
-/// A worker whose slot and a queue whose seat are taken: `key-10` is at its concurrency, lower tiers find no seat.
+/// A proxy whose slot and queue place are taken: `key-10` is at its concurrency, and lower tiers find the queue full.
 struct BusyProxy {
     proxy: Door,
     server: Worker,
@@ -45,7 +45,7 @@ impl BusyProxy {
     }
 }
 
-/// What is refused in a [`FullHouse`], with status and reason.
+/// Requests that a [`BusyProxy`] refuses, with status and reason.
 const REFUSED: [(&str, &str, u16, &str); 5] = [
     ("/search", "x-api-key: key-10\r\n", 402, "concurrency_exceeded"),
     ("/search", "x-api-key: key-1\r\n", 503, "queue_full"),
@@ -60,8 +60,8 @@ async fn post(client: &mut Client, path: &str, headers: &str) {
         .await;
 }
 
-/// The bug: the door closed as soon as it had thrown 256 KiB away. That resets the connection under a client that still
-/// sends, and a reset may overtake the answer.
+/// Regression: the proxy closed as soon as it had discarded 256 KiB. That resets the connection of a client that is
+/// still sending, and the reset may overtake the answer.
 #[tokio::test]
 async fn a_client_that_sends_and_reads_at_once_gets_no_reset() {
     let busy = BusyProxy::new("").await;
@@ -78,7 +78,7 @@ async fn a_client_that_sends_and_reads_at_once_gets_no_reset() {
         };
         tokio::select! {
             () = answered => {}
-            sent = writer.write_all(&body) => panic!("{reason}: nobody takes 25 MiB: {sent:?}"),
+            sent = writer.write_all(&body) => panic!("{reason}: 25 MiB were accepted: {sent:?}"),
         }
     }
     busy.empty().await;
@@ -92,8 +92,8 @@ async fn a_refusal_can_be_read_after_sending_the_body() {
         let mut client = Client::connect(busy.proxy.address).await;
         clients.spawn(async move {
             post(&mut client, path, headers).await;
-            let sent = soon("the door to give up", client.stream.write_all(&vec![0; UPLOAD_BYTES])).await;
-            assert!(sent.is_err(), "nobody takes 25 MiB");
+            let sent = soon("the proxy to give up", client.stream.write_all(&vec![0; UPLOAD_BYTES])).await;
+            assert!(sent.is_err(), "25 MiB were accepted");
             let answer = client.answer().await;
             answer.assert_refused(status, reason);
             assert_eq!(answer.get("connection"), Some("close"));
@@ -174,7 +174,7 @@ async fn a_small_body_sent_with_its_head_keeps_the_connection() {
     busy.empty().await;
 }
 
-/// Sends chunks until the door has answered.
+/// Sends chunks until the proxy has answered.
 async fn chunks_until_answered(client: Client) -> Answer {
     let (mut reader, mut writer) = client.into_halves();
     let mut chunk = b"10000\r\n".to_vec();
@@ -193,8 +193,8 @@ async fn chunks_until_answered(client: Client) -> Answer {
     }
 }
 
-/// The bug: a body that had been begun to be read was forgotten when its request was refused, so the connection was closed
-/// under the client that still sent it.
+/// Regression: a partly read body was forgotten when its request was refused, so the connection was closed while the
+/// client was still sending.
 #[tokio::test]
 async fn a_body_that_grows_too_long_is_refused_at_every_stage() {
     let server = Worker::start().await;
@@ -204,7 +204,7 @@ async fn a_body_that_grows_too_long_is_refused_at_every_stage() {
         let mut client = Client::connect(proxy.address).await;
         client.request("POST", path, "transfer-encoding: chunked\r\n").await;
         let work = async {
-            // The unmetered one streams from its first byte.
+            // The unmetered request streams from its first byte.
             if path == "/image/1" {
                 server.request().await.until_closed().await;
             }
@@ -273,7 +273,7 @@ async fn an_upstream_may_answer_before_the_upload_is_over() {
     assert_eq!(answer.get("connection"), Some("close"));
 }
 
-/// The door's own answers read no body either.
+/// The proxy's own answers do not read a body either.
 #[tokio::test]
 async fn uploads_to_own_pages_are_answered_too() {
     let server = Worker::start().await;
@@ -301,7 +301,7 @@ async fn uploads_to_own_pages_are_answered_too() {
         tokio::select! {
             biased;
             () = answered => {}
-            sent = writer.write_all(&body) => panic!("{method} {path}: nobody takes 25 MiB: {sent:?}"),
+            sent = writer.write_all(&body) => panic!("{method} {path}: 25 MiB were accepted: {sent:?}"),
         }
     }
 }

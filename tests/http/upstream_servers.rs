@@ -1,4 +1,5 @@
-//! Workers: their slots, and everything that can be wrong with them. Whatever it is, slot, seat and concurrency come back.
+//! Upstream servers: their slots, and everything that can go wrong with them. Slot, queue place and concurrency always
+//! come back.
 
 use std::net::SocketAddr;
 
@@ -24,7 +25,7 @@ async fn searching(proxy: &Door) -> Client {
     client
 }
 
-/// A following search works, so nothing is left over of those before.
+/// Another search works, so nothing is left of the earlier ones.
 async fn is_well(proxy: &Door, server: &Worker) {
     proxy.house_until(0, 0).await;
     let mut client = searching(proxy).await;
@@ -34,7 +35,8 @@ async fn is_well(proxy: &Door, server: &Worker) {
     proxy.house_until(0, 0).await;
 }
 
-/// A worker that is not there: nobody else gets its address. Once another test's door had got it, and answered an upload with 401.
+/// A server that does not listen, at a reserved address. Without reserving it, another test's proxy once got the
+/// address and answered an upload with 401.
 struct Dead(TcpSocket);
 
 impl Dead {
@@ -49,7 +51,7 @@ impl Dead {
         self.0.local_addr().expect("it is bound")
     }
 
-    /// It is there.
+    /// Lets it listen.
     fn revived(self) -> Worker {
         Worker::on(self.0.listen(64).expect("the address is its own"))
     }
@@ -71,7 +73,7 @@ async fn the_least_busy_server_is_chosen_within_its_slots() {
     }
     let mut at_one = one.request().await;
     let mut at_two = [two.request().await, two.request().await, two.request().await];
-    // The slot that is given back is given on, at the same worker and on the same connection.
+    // The freed slot is given on, at the same server and on the same connection.
     at_one.answer("one").await;
     let mut next_at_one = Arrived::on(at_one.stream).await;
     at_two[1].answer("two").await;
@@ -118,19 +120,19 @@ async fn a_single_dead_server_gives_502_until_it_is_back() {
     );
     proxy.house_until(0, 0).await;
     assert_eq!(slots(&proxy).await, 0);
-    // Who comes now waits for it, and is served when it is back.
+    // A request that arrives now waits for the server and is served when it is back.
     let mut waiting = searching(&proxy).await;
     proxy.house_until(1, 0).await;
     let server = dead.revived();
-    drop(server.connection().await); // the door asks whether it is back
+    drop(server.connection().await); // the probe
     let mut arrived = server.request().await;
     arrived.answer("back").await;
     assert_eq!(waiting.answer().await.text(), "back");
     proxy.house_until(0, 0).await;
 }
 
-/// The bug: a server that bad probes had rested was rested a second time as soon as it was back, since the word of the
-/// first rest still lay there unheard.
+/// Regression: a server marked down by failed probes was marked down again as soon as it was back, because the first
+/// notice was still unread.
 #[tokio::test]
 async fn a_recovered_server_is_used_after_one_good_probe() {
     let server = Worker::start().await;
@@ -146,11 +148,11 @@ async fn a_recovered_server_is_used_after_one_good_probe() {
     let is = |slots: u64| move |page: &serde_json::Value| page["pools"][0]["slots"] == slots;
     proxy.queue_until("the server rests", is(0)).await;
     server.request().await.answer("").await;
-    // Nobody answers a second probe, so the first one must do.
+    // A second probe gets no answer, so the first must do.
     proxy.queue_until("the server is used", is(1)).await;
 }
 
-/// The bug: a worker that closed the connection right after its answer was taken, now and then, for one that had not
+/// Regression: a server that closed the connection right after its answer was sometimes taken for one that had not
 /// answered.
 #[tokio::test]
 async fn a_probe_succeeds_though_the_server_closes_after_it() {
@@ -178,7 +180,7 @@ async fn closed_idle_connections_do_not_affect_clients() {
         client.search("p5").await;
         let mut arrived = server.request().await;
         arrived.answer("").await;
-        // Sometimes the connection is closed before the client has its answer, sometimes after.
+        // The connection may be closed before the client has its answer or after.
         if round % 2 == 0 {
             drop(arrived);
             assert_eq!(client.answer().await.status(), 200, "in round {round}");
@@ -239,8 +241,8 @@ async fn a_truncated_response_is_truncated_for_the_client_too() {
     }
 }
 
-/// The bug: of an answer that was broken off by the time its head was looked at, the door took the end for a clean one. A
-/// chunked answer reached the client cut short and looked whole, and counted as a success.
+/// Regression: if a response had already broken off when its head was read, the proxy took the end for a clean one. A
+/// chunked response reached the client truncated but looking complete, and counted as a success.
 #[tokio::test]
 async fn an_immediate_truncation_is_not_taken_for_the_end() {
     for framing in ["content-length: 100", "transfer-encoding: chunked"] {
@@ -278,7 +280,7 @@ async fn a_server_that_takes_too_long_gives_504() {
         let answer = client.answer().await;
         assert_eq!((answer.status(), answer.reason().as_str()), (504, "upstream_timeout"));
         let read = soon("the connection's end", arrived.stream.read(&mut [0])).await;
-        assert!(matches!(read, Ok(0) | Err(_)), "the worker's connection is closed");
+        assert!(matches!(read, Ok(0) | Err(_)), "the upstream connection is closed");
         is_well(&proxy, &server).await;
     }
 }
@@ -297,7 +299,7 @@ async fn a_response_that_takes_too_long_is_aborted() {
 
 #[tokio::test]
 async fn a_server_that_accepts_no_connection_is_unreachable() {
-    // Its queue of connections is full, so the system lets further ones wait.
+    // Its accept backlog is full, so the kernel lets further connections wait.
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
     listener.bind(&any.into()).expect("loopback has free ports");
@@ -317,8 +319,8 @@ async fn a_server_that_accepts_no_connection_is_unreachable() {
     proxy.house_until(0, 0).await;
 }
 
-/// The bug: an answer that its client did not read in time was held against the worker. Three such clients, and the
-/// server's slots were taken away from everybody.
+/// Regression: a response that its client did not read in time was held against the server. Three such clients, and its
+/// slots were gone for everyone.
 #[tokio::test]
 async fn slow_clients_do_not_mark_the_server_down() {
     let server = Worker::start().await;
@@ -331,19 +333,19 @@ async fn slow_clients_do_not_mark_the_server_down() {
         let endless = tokio::spawn(async move {
             use tokio::io::AsyncWriteExt;
             let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n";
-            to_proxy.write_all(head).await.expect("the door reads");
+            to_proxy.write_all(head).await.expect("the proxy reads");
             while to_proxy.write_all(&[b'x'; 65536]).await.is_ok() {}
         });
         proxy.house_until(0, 0).await;
-        endless.await.expect("the door closes the connection");
+        endless.await.expect("the proxy closes the connection");
         drop(client);
     }
     is_well(&proxy, &server).await;
     assert_eq!(slots(&proxy).await, 1);
 }
 
-/// The bug: a worker that took nothing of a body for so long that the time was over was taken for a client that sent
-/// nothing, which was told 408.
+/// Regression: a server that did not read a body before the timeout was taken for a client that sent nothing, which got
+/// a 408.
 #[tokio::test]
 async fn a_server_that_does_not_read_the_body_gives_504_not_408() {
     let server = Worker::start().await;
@@ -366,8 +368,8 @@ async fn a_server_that_does_not_read_the_body_gives_504_not_408() {
     proxy.house_until(0, 0).await;
 }
 
-/// The bug: the refusal of a request that was already on its way to a worker was written into a connection that was then
-/// closed at once, while the client was still sending. A reset took the answer from it.
+/// Regression: the refusal of a request already on its way to a server was written to a connection that was then closed
+/// while the client was still sending. The reset took the answer away.
 #[tokio::test]
 async fn an_upload_to_a_dead_server_can_read_its_502() {
     for _ in 0..20 {

@@ -1,5 +1,5 @@
-//! Delegating accounts (rules §5.9): one key that asks for many people, each of whom is a caller of its own; and accounts
-//! with terms of their own.
+//! Delegating accounts (semantics §5.9): one key used for many people, each of whom is a caller; and accounts with
+//! overrides.
 
 use serde_json::json;
 use tiergate::policy::time::{Span, UnixTime};
@@ -14,7 +14,7 @@ use crate::support::{Answer, Client, Door, Mirror, Plan, Worker, database, hash}
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const HOUR: Span = Span::from_secs(3_600);
 
-/// A key of each account, which is called so.
+/// A key of each account, by the account's name.
 struct Keys(Vec<(String, String)>);
 
 impl Keys {
@@ -24,7 +24,7 @@ impl Keys {
     }
 }
 
-/// A folder with these accounts in it.
+/// A data folder with these accounts.
 fn stored(accounts: Vec<AccountSpec>) -> (Folder, Keys) {
     let folder = Folder::new();
     let database = database::open_at(folder.path(), NOON);
@@ -49,7 +49,7 @@ fn bot(name: &str) -> AccountSpec {
     }
 }
 
-/// Strangers have two units and one search at once, the high tier twenty and eight.
+/// The anonymous tier has two units and one search at once, the high tier twenty and eight.
 fn yaml(server: std::net::SocketAddr, slots: u32, seats: u32) -> String {
     let plan = Plan {
         seats,
@@ -77,7 +77,7 @@ async fn search(proxy: &Door, key: &str, query: &str, headers: &str) -> Answer {
     .await
 }
 
-/// A search that stays: its connection.
+/// A search that keeps running: its connection.
 async fn stay(proxy: &Door, key: &str, uid: &str) -> Client {
     let mut client = Client::connect(proxy.address).await;
     client
@@ -86,7 +86,7 @@ async fn stay(proxy: &Door, key: &str, uid: &str) -> Client {
     client
 }
 
-/// Units that somebody is told to have used and to hold.
+/// Units used and held, as `/me` shows them.
 async fn taken(proxy: &Door, key: &str, query: &str) -> (u64, u64) {
     let answer = ask(proxy, &format!("/me{query}"), &with_key(key)).await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
@@ -101,7 +101,7 @@ async fn users_count_for_themselves_and_their_account() {
     let (folder, keys) = stored(vec![bot("bot"), bot("other")]);
     let proxy = Door::open_in(folder, &yaml(server.address, 4, 8));
     let (bot, other) = (keys.of("bot"), keys.of("other"));
-    // One user, however it is named.
+    // One user, whichever way it is named.
     assert_eq!(search(&proxy, bot, "?uid=al%20ice", "").await.status(), 200);
     assert_eq!(
         search(&proxy, bot, "", "x-tiergate-user: al ice\r\n").await.status(),
@@ -112,7 +112,7 @@ async fn users_count_for_themselves_and_their_account() {
     let json = refused.json();
     assert_eq!((&json["limit"], &json["tier"]), (&2.into(), &"low".into()));
     assert_eq!(field(&refused.head, "ratelimit")["daily"]["r"], 0);
-    // Others of the same account, of another one, and strangers have theirs.
+    // Other users of this account, of another one, and anonymous callers have their own.
     for (key, query) in [(bot, "?uid=bob"), (other, "?uid=al%20ice"), ("", "")] {
         for _ in 0..2 {
             assert_eq!(search(&proxy, key, query, "").await.status(), 200, "{query}");
@@ -121,7 +121,7 @@ async fn users_count_for_themselves_and_their_account() {
             .await
             .assert_refused(402, "quota_depleted");
     }
-    // The account has its own beside.
+    // The account has its own quota besides.
     assert_eq!(search(&proxy, bot, "", "").await.status(), 200);
     assert_eq!(taken(&proxy, bot, "").await, (5, 0));
     assert_eq!(taken(&proxy, bot, "?uid=bob").await, (2, 0));
@@ -133,7 +133,7 @@ async fn users_count_for_themselves_and_their_account() {
         (taken(&proxy, bot, "?uid=carol").await, taken(&proxy, bot, "").await),
         ((0, 0), (5, 0))
     );
-    // Each is counted once, by the terms on which it came.
+    // Each is counted once, under the terms with which it was admitted.
     assert_eq!(debits(&proxy, "low").await, 8.0);
     assert_eq!(debits(&proxy, "high").await, 1.0);
     assert_eq!(releases(&proxy, "low", "failed").await, 1.0);
@@ -151,7 +151,7 @@ async fn a_user_has_all_terms_of_the_anonymous_tier() {
     let bot = keys.of("bot");
     let server = Worker::start().await;
     let proxy = Door::open_in(folder, &yaml(server.address, 1, 2));
-    // The account has what is its own, its user nothing of that.
+    // The account has its overrides, its users none of them.
     let me = ask(&proxy, "/me", &with_key(bot)).await.json();
     let account = json!(["bot@example.org", "high", 6, 3, 7]);
     assert_eq!(
@@ -175,7 +175,7 @@ async fn a_user_has_all_terms_of_the_anonymous_tier() {
     );
     let policy = json!({ "daily": { "q": 2, "w": 86_400 }, "concurrency": { "q": 1, "qu": "concurrent-requests" } });
     assert_eq!(field(&refused.head, "ratelimit-policy"), policy);
-    // The lowest priority: whoever pays a dollar takes its seat.
+    // The lowest priority: a paying caller takes its queue place.
     let mut bob = stay(&proxy, bot, "bob").await;
     proxy.house_until(1, 1).await;
     let mut carol = stay(&proxy, bot, "carol").await;
@@ -228,7 +228,7 @@ async fn the_accounts_own_terms_bind_its_users_together() {
         arrived.answer_with("200 OK", "connection: close\r\n", "{}").await;
         assert_eq!(client.answer().await.status(), 200);
     }
-    // Two are left of the account's, held by two.
+    // Two of the account's units are left, held by two searches.
     let mut clients = [stay(&proxy, bot, "d").await, stay(&proxy, bot, "e").await];
     let mut arrived = [server.request().await, server.request().await];
     assert_eq!(taken(&proxy, bot, "").await, (3, 2));
@@ -239,7 +239,7 @@ async fn the_accounts_own_terms_bind_its_users_together() {
         (&5.into(), &5.into())
     );
     assert_eq!(taken(&proxy, bot, "?uid=f").await, (0, 0));
-    // A hang-up gives nothing back, as the worker finishes; a failure does, to both.
+    // A hangup gives nothing back, as the server finishes; a failure gives back both.
     arrived[0].answer_with("500 Oh", "connection: close\r\n", "{}").await;
     arrived[1].answer_with("200 OK", "connection: close\r\n", "{}").await;
     let mut statuses = [clients[0].answer().await.status(), clients[1].answer().await.status()];
@@ -274,13 +274,13 @@ async fn the_number_of_users_is_limited() {
         (&refused.json()["name"], &refused.json()["limit"]),
         (&"users".into(), &2.into())
     );
-    // Known ones and the account itself go on; and whoever only looks is none.
+    // Known users and the account itself are still admitted; `/me` alone makes no user.
     assert_eq!(taken(&proxy, bot, "?uid=d").await, (0, 0));
     for query in ["?uid=a", ""] {
         assert_eq!(search(&proxy, bot, query, "").await.status(), 200, "{query}");
     }
     assert_eq!(taken(&proxy, bot, "").await, (4, 0));
-    // Whoever has no debit left by then has gone.
+    // Users without a debit in the window no longer count.
     hands.advance(HOUR.saturating_mul(25));
     for uid in ["c", "d"] {
         assert_eq!(search(&proxy, bot, &format!("?uid={uid}"), "").await.status(), 200);
@@ -290,7 +290,7 @@ async fn the_number_of_users_is_limited() {
         .assert_refused(402, "too_many_users");
 }
 
-/// Users who were turned away for another reason take no place of the account's number.
+/// Users refused for another reason do not count toward `max_users`.
 #[tokio::test]
 async fn refused_users_do_not_count_toward_max_users() {
     let server = Worker::start().await;
@@ -339,7 +339,7 @@ async fn a_users_name_is_short_and_unambiguous() {
                 .assert_refused(400, "bad_request");
         }
     }
-    // An empty one is none, and the same twice is one.
+    // An empty name is none, and the same name twice counts as one.
     for query in ["?uid=", "?uid", "?uid=&uid="] {
         assert_eq!(
             search(&proxy, bot, query, "x-tiergate-user:\r\n").await.status(),
@@ -447,7 +447,7 @@ async fn an_expired_account_gets_anonymous_terms_own_counters() {
     assert_eq!(terms().await, json!(["low", 0, 1, 2, 0]));
 }
 
-/// More used than a new tier gives is used all the same: nothing is left, and nothing below that.
+/// More used than the new tier allows: nothing is left, and never less than nothing.
 #[tokio::test]
 async fn a_demoted_caller_may_have_used_more_than_allowed() {
     let server = FastWorker::start();
@@ -475,7 +475,7 @@ async fn a_demoted_caller_may_have_used_more_than_allowed() {
     assert_eq!(search(&proxy, key, "", "").await.status(), 200);
 }
 
-/// A key that tiers.yaml lists beside those of the store.
+/// A key listed in tiers.yaml beside those of the store.
 #[tokio::test]
 async fn listed_accounts_are_counted_apart_from_stored_ones() {
     let server = FastWorker::start();

@@ -1,9 +1,9 @@
-//! Uploads that find no seat while a worker is idle (rules §6).
+//! Uploads that find no queue place while a server is idle (semantics §6).
 
 use crate::support::{Client, Door, Worker, seven_tiers};
 
-/// The story: with `queue.length: 0` every search whose body came in more than one piece was told that the queue is full,
-/// in front of an idle worker.
+/// Regression: with `queue.length: 0`, every search whose body arrived in more than one piece was refused with
+/// `queue_full` while a server was idle.
 #[tokio::test]
 async fn without_a_queue_an_upload_streams_to_an_idle_server() {
     let server = Worker::start().await;
@@ -22,7 +22,7 @@ async fn without_a_queue_an_upload_streams_to_an_idle_server() {
     assert_eq!(
         other.answer().await.reason(),
         "queue_full",
-        "no worker is idle any more"
+        "no server is idle any more"
     );
 
     client.send("0123456789").await;
@@ -32,7 +32,7 @@ async fn without_a_queue_an_upload_streams_to_an_idle_server() {
     proxy.house_until(0, 0).await;
 }
 
-/// It holds a slot, so the pace that slots ask for holds for it, too.
+/// It holds a slot, so it must keep the pace that slots require.
 #[tokio::test]
 async fn an_upload_that_stalls_in_a_slot_is_aborted() {
     let server = Worker::start().await;

@@ -23,7 +23,7 @@ async fn listed_accounts_are_added_removed_and_moved() {
         }
     };
     assert_eq!((who("p1").await, who("new").await), ("p1".into(), "invalid_key".into()));
-    // Somebody searches meanwhile, with a key that is taken away, and finds.
+    // Meanwhile a search runs with a key that is removed, and succeeds.
     let running = searching(&proxy, "p2").await;
     let mut arrived = server.request().await;
     let edited = yaml
@@ -96,7 +96,7 @@ async fn all_other_reloadable_settings_apply_at_once() {
     found(client).await;
 }
 
-/// One unmetered request, then two; answers with the last one's connection.
+/// Allows one unmetered request, then two; returns the last one's connection.
 async fn requests_in_flight_are_limited(proxy: &Door, server: &Worker, more: impl Fn(&str) -> String) -> Arrived {
     reload(proxy, &more("connections: { unmetered_max: 1 }")).await;
     let mut image = Client::connect(proxy.address).await;
@@ -122,12 +122,12 @@ async fn the_connection_limit_grows_and_shrinks() {
     let proxy = Door::open_live(&max(1));
     let mut first = Client::connect(proxy.address).await;
     assert_eq!(first.ask("GET", "/me", "").await.status(), 200);
-    // The second one waits to be taken, and is when there is room for two.
+    // The second one waits to be accepted, and is once there is room for two.
     let mut second = Client::connect(proxy.address).await;
     second.request("GET", "/me", "").await;
     reload(&proxy, &max(2)).await;
     assert_eq!(second.answer().await.status(), 200);
-    // Fewer: both stay, and a third is taken only when both are gone.
+    // Fewer: both stay, and a third is accepted only when both are closed.
     reload(&proxy, &max(1)).await;
     let mut third = Client::connect(proxy.address).await;
     third.request("GET", "/me", "").await;
@@ -160,7 +160,7 @@ async fn a_new_drain_timeout_applies_to_the_next_shutdown() {
     let _arrived = server.request().await;
     reload(&proxy, &yaml("drain_timeout: 10ms")).await;
     let closed = tokio::task::spawn_blocking(move || proxy.closed());
-    soon("the door closes", closed).await.expect("it doesn't panic");
+    soon("the proxy shuts down", closed).await.expect("it doesn't panic");
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn settings_that_need_a_restart_are_reported() {
     assert!(said.out.contains("0 of 9 places"), "{}", said.out);
     let said: Value = serde_json::from_str(&program.command(&["status", "--json"]).await.out).expect("JSON");
     assert_eq!(said["config"]["restart"][0]["subject"], "cores", "{said}");
-    // Taken back, it needs none.
+    // Once the change is undone, no restart is needed.
     save(&program, &elsewhere.replace("cores: 2", "cores: 1"));
     assert_eq!(program.command(&["reload"]).await.code, Some(0));
     let said = program.command(&["status"]).await;
@@ -238,7 +238,7 @@ async fn a_reload_changes_the_admin_token() {
     };
     assert_eq!(with("another-token-of-at-least-32-characters").await, 200);
     assert_eq!(with(&proxy.token).await, 401);
-    // Only what is in the file has changed, which `tiers.yaml` doesn't show.
+    // Only the token file has changed, which `tiers.yaml` does not show.
     std::fs::write(&file, "a-third-token-of-at-least-32-characters").expect("a folder to write to");
     let mut client = Client::connect(proxy.admin).await;
     let headers = "authorization: Bearer another-token-of-at-least-32-characters\r\ncontent-length: 0\r\n";

@@ -1,4 +1,4 @@
-//! A file that is wrong changes nothing, and everybody who could mend it is told what is wrong with it.
+//! A faulty file changes nothing, and the error reaches everyone who could correct it.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::support::program::Program;
 use crate::support::yaml::with_token_file;
 use crate::support::{Client, Door, Mirror, get, hash, seven_tiers, soon};
 
-/// A door's file, and the same with a mistake in its tiers.
+/// A valid file, and the same with a mistake in its tiers.
 fn files(mirror: &Mirror) -> (String, String) {
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
     let wrong = yaml.replace(
@@ -23,7 +23,7 @@ async fn search(proxy: std::net::SocketAddr, key: &str) -> u16 {
     client.answer().await.status()
 }
 
-/// What is written where the program looks for its file, by another file that is renamed over it.
+/// Writes the file that the program follows, by renaming another one over it.
 pub fn save(program: &Program, yaml: &str) {
     let (file, new) = (program.folder().join("tiers.yaml"), program.folder().join("new"));
     let data = program.folder().join("data");
@@ -31,7 +31,7 @@ pub fn save(program: &Program, yaml: &str) {
     std::fs::rename(&new, &file).expect("a folder to write to");
 }
 
-/// Waits until the program's page of metrics has that line.
+/// Waits until the program's metrics have this line.
 pub async fn metric(program: &Program, line: &str) {
     soon(line, async {
         while !get(program.admin, "/metrics").await.text().lines().any(|is| is == line) {
@@ -41,7 +41,7 @@ pub async fn metric(program: &Program, line: &str) {
     .await;
 }
 
-/// The line of the program's log in which that stands, once it is there.
+/// The line of the program's log that contains this text, once it is there.
 pub async fn logged(program: &Program, text: &str) -> String {
     soon(text, async {
         loop {
@@ -105,7 +105,7 @@ async fn assert_mistake_shown(program: &Program, wrong: &str) {
     let said = program.command(&["status"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.out.contains(message), "{}", said.out);
-    // The fault: `status` and `reload` told a line and a column, and neither the file nor what stands there.
+    // Regression: `status` and `reload` gave a line and a column, but neither the file nor the text there.
     let place = format!("/tiers.yaml:{line}:");
     let excerpt = wrong
         .lines()
@@ -124,7 +124,7 @@ async fn assert_mistake_shown(program: &Program, wrong: &str) {
     let logged = logged(program, "concurency").await;
     assert!(logged.contains(r#""level":"ERROR""#), "{logged}");
     assert!(logged.contains(&format!("tiers.yaml:{line}:")), "{logged}");
-    // Asked for, it is as wrong.
+    // `reload` reports the same.
     let said = program.command(&["reload"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     for part in [message, &place, &excerpt] {
@@ -155,7 +155,7 @@ async fn refused(proxy: &Door, yaml: &str) -> Value {
     answer.json()
 }
 
-/// The list of accounts is compared with the stored ones only after the file was found right by itself.
+/// The list of accounts is compared with the stored ones only after the file itself has been found valid.
 #[tokio::test]
 async fn a_list_that_collides_with_a_stored_account_changes_nothing() {
     let mirror = Mirror::start().await;
@@ -174,7 +174,7 @@ async fn a_list_that_collides_with_a_stored_account_changes_nothing() {
     let by_key = edited.replace(&hash("key-100"), &hash(key));
     let told = refused(&proxy, &by_key).await.to_string();
     assert!(!told.contains(key) && !told.contains(&hash(key)), "{told}");
-    // Nothing of the edit was taken up: neither the seats nor the other accounts.
+    // No part of the edit was applied: neither the queue length nor the other accounts.
     assert_eq!(proxy.queue().await["seats"], 8);
     for (key, status) in [(key, 200), ("key-100", 200), ("key-10", 200)] {
         assert_eq!(search(proxy.address, key).await, status);
@@ -210,7 +210,7 @@ async fn secrets_are_never_shown() {
     std::fs::write(program.folder().join("secret"), SECRET).expect("a folder to write to");
     let named = with_token_file(&yaml, &program.folder().join("secret"));
     std::fs::write(program.folder().join("named.yaml"), &named).expect("a folder to write to");
-    // A key where its hash belongs, and a token where the file's name belongs, are mistakes that must not be repeated.
+    // A key in the place of its hash, and a token in the place of its file, are mistakes that must not be repeated.
     let spilt = named
         .replace(&hash("key-100"), SECRET)
         .replace("token_file: /", &format!("token: {SECRET}, token_file: /"));

@@ -1,5 +1,5 @@
-//! Two hundred reloads, by files of chance that are right or wrong, while 64 clients search and some look at images. What
-//! each of them is told is what the file before or the file after may say, and nobody is forgotten.
+//! Two hundred reloads of random files, valid and faulty, while 64 clients search and some request images. Each answer
+//! must be one that the file before or the file after allows, and no request stays unanswered.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,15 +14,15 @@ use crate::edits::{File, LISTED, Who};
 use crate::support::{Answer, Client, Door, Mirror, Worker, metric_sum, soon};
 
 const RELOADS: usize = 200;
-/// After so many the clients rest, and what was counted must be what they were told.
+/// After so many reloads the clients pause, and the counts must match what they were answered.
 const RELOADS_PER_REST: usize = 25;
 const SERVERS: usize = 4;
-/// That search.
+/// Clients that search.
 const SEARCHING: usize = 64;
-/// That look at images.
+/// Clients that request images.
 const LOOKING: usize = 6;
 
-/// A caller, with all its clients.
+/// A caller and its clients.
 #[derive(Debug)]
 struct Caller {
     who: Who,
@@ -32,27 +32,27 @@ struct Caller {
     sent: AtomicU64,
 }
 
-/// What clients and the operator know of each other.
+/// What clients and the operator share.
 struct Scene {
     proxy: SocketAddr,
     seed: u64,
     servers: Vec<SocketAddr>,
-    /// Every file that was right, in the order of its saving.
+    /// Every valid file, in the order of saving.
     files: Mutex<Vec<Arc<File>>>,
-    /// How many of them the door runs at least.
+    /// How many of them have been applied at least.
     surely: AtomicUsize,
-    /// Clients stop before the next request while it says so.
+    /// While this is set, clients pause before their next request.
     rest: watch::Sender<bool>,
-    /// All clients and the operator: who meets here rests.
+    /// All clients and the operator meet here to pause.
     resting: Barrier,
     ended: AtomicBool,
     told: Mutex<HashMap<String, u64>>,
 }
 
 impl Scene {
-    /// The files of which the door may have had one since it surely had the first of so many.
+    /// The files that may have been in force since the given number of files was surely applied.
     fn since(&self, surely: usize) -> Vec<Arc<File>> {
-        self.files.lock().expect("nobody panics with it")[surely - 1..].to_vec()
+        self.files.lock().expect("no holder panics")[surely - 1..].to_vec()
     }
 
     fn surely(&self) -> usize {
@@ -66,11 +66,11 @@ impl Scene {
     }
 
     fn note(&self, said: &str) {
-        let mut told = self.told.lock().expect("nobody panics with it");
+        let mut told = self.told.lock().expect("no holder panics");
         *told.entry(said.to_owned()).or_default() += 1;
     }
 
-    /// Between two requests: goes on, rests, or ends.
+    /// Between two requests: continues, pauses, or ends.
     async fn goes_on(&self) -> bool {
         if *self.rest.borrow() {
             self.resting.wait().await;
@@ -98,7 +98,8 @@ fn callers(stored: &[String]) -> Vec<Arc<Caller>> {
     listed.chain(stored).chain(alone).chain(shared).collect()
 }
 
-/// Whether a request may have come to that server: by a route of the one file, at the servers that the other gives its upstream.
+/// Whether a request may have reached this server: by a route of one file, through the servers that another gives the
+/// upstream.
 fn leads(files: &[Arc<File>], route: impl Fn(&File) -> Option<usize>, server: usize) -> bool {
     let mut upstreams = files.iter().filter_map(|file| route(file));
     upstreams.any(|upstream| files.iter().any(|file| file.has(upstream, server)))
@@ -114,7 +115,7 @@ async fn searches(scene: Arc<Scene>, caller: Arc<Caller>) {
         let answer = answer.unwrap_or_else(|error| panic!("TIERGATE_SEED={}: broken off: {error}", scene.seed));
         let (sent, files) = (caller.sent.load(SeqCst), scene.since(surely));
         let said = if answer.status() == 200 {
-            let server = scene.server(&answer).expect("a worker's answer");
+            let server = scene.server(&answer).expect("an upstream's answer");
             assert!(
                 leads(&files, |file| Some(file.searching()), server),
                 "TIERGATE_SEED={}: a search came to server {server} by none of {files:#?}",
@@ -169,8 +170,8 @@ async fn looks(scene: Arc<Scene>, at: usize) {
     }
 }
 
-/// What waits and runs, against what there was room for since everybody rested. Whoever was in the house when that became less
-/// stays, and so does who runs at a server that is gone.
+/// Queued and running jobs are compared with the room there was since the last pause. Jobs that were there when room
+/// shrank stay, and so do those that run at a removed server.
 struct Room {
     queue_length: u64,
     slots: HashMap<(String, usize), u64>,
@@ -186,7 +187,7 @@ impl Room {
         room
     }
 
-    /// Before that file is taken up.
+    /// Before this file is applied.
     fn widen(&mut self, file: &File) {
         self.queue_length = self.queue_length.max(file.queue_length);
         for (upstream, server, more) in file.slots() {
@@ -195,13 +196,13 @@ impl Room {
         }
     }
 
-    /// While the door surely has that file.
+    /// While this file is surely in force.
     fn check(&mut self, file: &File, queue: &serde_json::Value, seed: u64) {
         let waiting = queue["waiting"].as_array().map_or(0, Vec::len) as u64;
         assert_eq!(queue["seats"], file.queue_length, "TIERGATE_SEED={seed}");
         assert!(
             waiting <= self.queue_length,
-            "TIERGATE_SEED={seed}: {waiting} wait on {} seats",
+            "TIERGATE_SEED={seed}: {waiting} wait in {} places",
             self.queue_length
         );
         self.queue_length = file.queue_length.max(waiting);
@@ -214,7 +215,7 @@ impl Room {
                 running <= slots,
                 "TIERGATE_SEED={seed}: {running} run on {slots} slots of {name}"
             );
-            // A removed one keeps its slots while anybody is there.
+            // A removed one keeps its slots while a job runs there.
             let mut listed = file.slots().filter(|(of, ..)| of == name).peekable();
             if listed.peek().is_some() {
                 let slots: u64 = listed.map(|(_, _, slots)| slots).sum();
@@ -224,10 +225,10 @@ impl Room {
     }
 }
 
-/// Nobody is in the house, and what the door has counted is what clients were told.
+/// Checks that no job is left, and that the metrics match what clients were answered.
 async fn accounts_add_up(proxy: &Door, scene: &Scene) {
     proxy.house_until(0, 0).await;
-    let told = scene.told.lock().expect("nobody panics with it").clone();
+    let told = scene.told.lock().expect("no holder panics").clone();
     let told = |said: &str| told.get(said).copied().unwrap_or(0) as f64;
     assert_metric(
         proxy,
@@ -258,7 +259,7 @@ async fn accounts_add_up(proxy: &Door, scene: &Scene) {
         let labels = format!("reason=\"{reason}\"");
         assert_metric(proxy, "tiergate_refusals_total", &labels, told(reason), scene.seed).await;
     }
-    // Nobody ended in any other way.
+    // There were no other outcomes.
     let all = told("200") + told("displaced") + waited_out;
     assert_metric(proxy, "tiergate_jobs_total", "", all, scene.seed).await;
     for upstream in ["u0", "u1", "u2", "u3"] {
@@ -273,7 +274,7 @@ async fn accounts_add_up(proxy: &Door, scene: &Scene) {
     }
 }
 
-/// Those who end a job count it a moment after it is out of the house.
+/// Waits until the metric has the expected value, as jobs are counted a moment after they end.
 async fn assert_metric(proxy: &Door, name: &str, labels: &str, expected: f64, seed: u64) {
     let mut counted = 0.0;
     for _ in 0..200 {
@@ -294,7 +295,7 @@ async fn reloads(proxy: &Door, result: &str) -> f64 {
         .await
 }
 
-/// Lets the door take up a file that is right: by asking, or by waiting until it has noticed.
+/// Applies a valid file: by a reload, or by waiting until it is noticed.
 async fn apply(proxy: &Door, scene: &Scene, file: &File, ask: bool) {
     proxy.save(&file.yaml(&scene.servers));
     if ask {
@@ -318,7 +319,7 @@ async fn apply(proxy: &Door, scene: &Scene, file: &File, ask: bool) {
     .await;
 }
 
-/// Lets the door meet a file that is wrong.
+/// Saves a faulty file.
 async fn spoil(proxy: &Door, seed: u64, yaml: &str, ask: bool) {
     let before = reloads(proxy, "failed").await;
     let shown = proxy.operator("GET", "/config", "").await.json();
@@ -338,7 +339,7 @@ async fn spoil(proxy: &Door, seed: u64, yaml: &str, ask: bool) {
     assert_eq!(after["last"]["result"], "failed");
 }
 
-/// An account in the store, and its key.
+/// Stores an account; returns its key.
 async fn stored(proxy: &Door, name: &str) -> String {
     let body = format!(r#"{{ "name": "{name}", "tier": "t{}" }}"#, crate::edits::STORED);
     assert_eq!(proxy.operator("POST", "/accounts", &body).await.status(), 201);
@@ -346,7 +347,7 @@ async fn stored(proxy: &Door, name: &str) -> String {
     minted.json()["key"].as_str().expect("a key").to_owned()
 }
 
-/// Everybody may use its whole concurrency: nobody holds any of what it has used.
+/// Checks that every caller can use its whole concurrency: none of it is still held.
 async fn nothing_is_held(proxy: &Door, scene: &Scene, callers: &[Arc<Caller>], file: &File) {
     let server = Worker::start().await;
     let mut servers = scene.servers.clone();
@@ -380,7 +381,7 @@ async fn nothing_is_held(proxy: &Door, scene: &Scene, callers: &[Arc<Caller>], f
     proxy.house_until(0, 0).await;
 }
 
-/// Statuses and reasons of which each must be told to somebody.
+/// Statuses and reasons that must each occur at least once.
 const TOLD: [&str; 6] = [
     "200",
     "concurrency_exceeded",
@@ -435,18 +436,18 @@ async fn answers_during_a_reload_follow_one_of_the_two_files() {
         ended.expect("a client is told what it may be told");
     }
     accounts_add_up(&proxy, &scene).await;
-    let told = scene.told.lock().expect("nobody panics with it").clone();
+    let told = scene.told.lock().expect("no holder panics").clone();
     println!("{told:?}");
     for said in TOLD {
-        assert!(told.contains_key(said), "nobody was told {said}: {told:?}");
+        assert!(told.contains_key(said), "{said} did not occur: {told:?}");
     }
-    // Without what somebody has used up by now.
+    // Without quotas that are used up by now.
     let unlimited = File::unlimited(RELOADS + 1);
     apply(&proxy, &scene, &unlimited, true).await;
     nothing_is_held(&proxy, &scene, &callers, &unlimited).await;
 }
 
-/// Saves file after file, and looks what becomes of it.
+/// Saves file after file and checks what becomes of each.
 async fn operate(proxy: &Door, scene: &Scene, first: Arc<File>, dice: &mut Dice) {
     let seed = scene.seed;
     let mut room = Room::of(&first);
@@ -457,7 +458,7 @@ async fn operate(proxy: &Door, scene: &Scene, first: Arc<File>, dice: &mut Dice)
         let ask = dice.below(5) > 0;
         room.check(&present, &proxy.queue().await, seed);
         if dice.below(4) == 0 {
-            // A file that is saved as it was is not read again.
+            // A file saved unchanged is not read again.
             let before = std::mem::replace(&mut spoiled, file.broken(&scene.servers, dice));
             while spoiled == before {
                 spoiled = file.broken(&scene.servers, dice);
@@ -468,17 +469,17 @@ async fn operate(proxy: &Door, scene: &Scene, first: Arc<File>, dice: &mut Dice)
             scene
                 .files
                 .lock()
-                .expect("nobody panics with it")
+                .expect("no holder panics")
                 .push(Arc::clone(&file));
             apply(proxy, scene, &file, ask).await;
-            let files = scene.files.lock().expect("nobody panics with it").len();
+            let files = scene.files.lock().expect("no holder panics").len();
             scene.surely.store(files, SeqCst);
             present = file;
         }
         room.check(&present, &proxy.queue().await, seed);
         if number % RELOADS_PER_REST == 0 {
             scene.rest.send_replace(true);
-            soon("everybody rests", scene.resting.wait()).await;
+            soon("all clients pause", scene.resting.wait()).await;
             accounts_add_up(proxy, scene).await;
             room = Room::of(&present);
             scene.rest.send_replace(false);

@@ -1,9 +1,9 @@
-//! Files that name other tiers, upstreams and limits each time: what the page of metrics has of them.
+//! Files that use new names for tiers, upstreams and limits each time: what remains in the metrics.
 
 use crate::support::yaml::Yaml;
 use crate::support::{Client, Door, Mirror, get, soon, yaml};
 
-/// A file with ten tiers, ten upstreams and ten limits that no other has.
+/// A file with ten tiers, ten upstreams and ten limits whose names no other file has.
 fn file(number: usize, mirror: &Mirror) -> String {
     let servers = [(mirror.address, 2)];
     let all = yaml()
@@ -23,8 +23,8 @@ fn file(number: usize, mirror: &Mirror) -> String {
     (0..10).fold(all, with_one).text()
 }
 
-/// The bug: every name that was ever in the file stayed on the page and in memory. Five hundred files with ten new tiers each made a
-/// page of 12 MB, which every scrape has to make and to read.
+/// Regression: every name that was ever in the file stayed in the metrics and in memory. Five hundred files with ten
+/// new tiers each made a page of 12 MB, to be rendered and read at every scrape.
 #[tokio::test]
 async fn metrics_of_removed_names_go_and_the_others_stay() {
     let mirror = Mirror::start().await;
@@ -48,7 +48,7 @@ async fn metrics_of_removed_names_go_and_the_others_stay() {
     let all = r#"tiergate_jobs_total{tier="free",outcome="succeeded"}"#;
     proxy.metric_until(all, 40.0).await;
     assert_eq!(proxy.metric(all).await, 40.0);
-    // Of what is there no more there are no slots. An upstream is there until nobody is under way to it.
+    // Removed upstreams have no slots. An upstream remains until no request is on its way to it.
     soon("gauges of the last file alone", async {
         loop {
             let page = get(proxy.admin, "/metrics").await.text();
@@ -68,8 +68,8 @@ async fn metrics_of_removed_names_go_and_the_others_stay() {
     .await;
 }
 
-/// The bug: a limit that was taken out and put back counted its crowd from nought again, and the page stood still until that was more
-/// than what it had said before.
+/// Regression: a limit that was removed and restored counted aggregated callers from zero again, and the metric stood
+/// still until it exceeded its former value.
 #[tokio::test]
 async fn a_restored_limit_continues_its_aggregation_counter() {
     let mirror = Mirror::start().await;
@@ -96,7 +96,7 @@ async fn a_restored_limit_continues_its_aggregation_counter() {
         proxy.metric(crowded).await
     };
     let before = crowd(1_300).await;
-    assert!(before > 0.0, "somebody is counted with its neighbours");
+    assert!(before > 0.0, "some callers are counted by prefix");
     for file in [&file("[]"), &with] {
         proxy.save(file);
         let answer = proxy.operator("POST", "/reload", "").await;

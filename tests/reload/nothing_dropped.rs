@@ -1,5 +1,5 @@
-//! What a reload leaves as it is: queued and running jobs, and what has been counted. The test drives the upstream servers, so that
-//! nothing ends before it is to.
+//! What a reload keeps: queued and running jobs, and everything counted. The test drives the upstream servers, so
+//! nothing ends before it should.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::support::yaml::Yaml;
 use crate::support::{Arrived, Client, Door, Mirror, Plan, Worker, soon};
 
-/// Lets the door read its file, which says that now, and answers with what the operator is told.
+/// Saves this file and reloads it; returns the answer to the operator.
 pub(super) async fn reload(proxy: &Door, yaml: &str) -> Value {
     proxy.save(yaml);
     let answer = proxy.operator("POST", "/reload", "").await;
@@ -38,7 +38,7 @@ pub(super) async fn found(mut client: Client) {
     assert_eq!(answer.status(), 200, "{}", answer.text());
 }
 
-/// Those who wait, as the operator sees them: in the order in which they are served.
+/// The queued jobs on the operator's page, in the order in which they are served.
 async fn waiting(proxy: &Door) -> Vec<(String, u64)> {
     let queue = proxy.queue().await;
     let line = |job: &Value| {
@@ -64,7 +64,7 @@ pub(super) fn plan<'a>(servers: &'a [(SocketAddr, u32)], seats: u32) -> Plan<'a>
     }
 }
 
-/// A door with one slot, at which `p6` runs.
+/// A proxy with one slot, where a job of `p6` runs.
 async fn busy(server: &Worker, seats: u32) -> (Door, Client, Arrived) {
     let proxy = Door::open_live(&plan(&[(server.address, 1)], seats).yaml());
     let running = searching(&proxy, "p6").await;
@@ -142,7 +142,7 @@ async fn requeueing_and_a_shorter_queue_drop_no_job() {
         clients.push(searching(&proxy, key).await);
         proxy.house_until(at + 1, 1).await;
     }
-    // Two seats fewer, and those that wait change their places.
+    // Two places fewer, and the queued jobs are reordered.
     let servers = [(server.address, 1)];
     let shorter = plan(&servers, 1).yaml();
     let shorter = shorter.replace("p1: { priority: 1,", "p1: { priority: 4,");
@@ -152,7 +152,7 @@ async fn requeueing_and_a_shorter_queue_drop_no_job() {
         [("p1", 4), ("p3", 3), ("p2", 2)].map(|(caller, priority)| (caller.to_owned(), priority))
     );
     assert_eq!(proxy.queue().await["seats"], 1);
-    // Seats that are given back aren't given again while there are too many.
+    // Freed places are not used again while there are too many.
     assert_eq!(refused(&proxy, "p2").await, "queue_full");
     for left in [2, 1] {
         arrived.answer("").await;
@@ -165,7 +165,7 @@ async fn requeueing_and_a_shorter_queue_drop_no_job() {
     proxy.house_until(0, 1).await;
     clients.push(searching(&proxy, "p0").await);
     proxy.house_until(1, 1).await;
-    // A longer one is used at once.
+    // A longer queue is used at once.
     assert_eq!(refused(&proxy, "p0").await, "queue_full");
     reload(&proxy, &plan(&servers, 2).yaml()).await;
     clients.push(searching(&proxy, "p0").await);
@@ -197,11 +197,11 @@ async fn more_slots_are_used_at_once_and_fewer_drain() {
         clients.push(searching(&proxy, "p1").await);
         proxy.house_until(at, 1).await;
     }
-    // Who waits gets the new slots without anybody having ended.
+    // Queued jobs get the new slots although no job has ended.
     reload(&proxy, &plan(&[(server.address, 3)], 8).yaml()).await;
     let mut arrived = vec![first, server.request().await, server.request().await];
     proxy.house_until(1, 3).await;
-    // Two fewer: nobody is broken off, and what is given back isn't given again.
+    // Two fewer: no job is aborted, and freed slots are not used again.
     reload(&proxy, &plan(&[(server.address, 1)], 8).yaml()).await;
     assert_eq!(pool(&proxy, "search").await, Some((1, 3)));
     for left in [2, 1] {
@@ -226,7 +226,7 @@ async fn a_removed_server_finishes_its_jobs_and_gets_no_more() {
     let waits = searching(&proxy, "p1").await;
     proxy.house_until(1, 1).await;
     reload(&proxy, &plan(&[(new.address, 2)], 8).yaml()).await;
-    // Who waits goes to the new one, at once.
+    // The queued job goes to the new server at once.
     let mut at_new = new.request().await;
     proxy.house_until(0, 2).await;
     at_old.answer("old").await;
@@ -234,11 +234,11 @@ async fn a_removed_server_finishes_its_jobs_and_gets_no_more() {
     assert_eq!(running.answer().await.text(), "old");
     at_new.answer("").await;
     found(waits).await;
-    // Back again, beside the other: it is used as before.
+    // Back again beside the other, it is used as before.
     reload(&proxy, &plan(&[(old.address, 1), (new.address, 1)], 8).yaml()).await;
     let clients = [searching(&proxy, "p1").await, searching(&proxy, "p1").await];
     proxy.house_until(0, 2).await;
-    // Nothing is kept open to a server that is gone.
+    // No connection to a removed server is kept open.
     drop(at_old);
     let mut one = old.request().await;
     let mut other = Arrived::on_either(at_new.stream, &new).await;
@@ -250,8 +250,7 @@ async fn a_removed_server_finishes_its_jobs_and_gets_no_more() {
     assert_eq!(pool(&proxy, "search").await, Some((2, 0)));
 }
 
-/// Two upstreams, `one` with a slot and `two` with a slot; `/search` leads to the one that is named. The other is there only if it is
-/// to be.
+/// Upstreams with a slot each, of which only those listed exist; `/search` is routed to the one named.
 fn upstreams(search: &str, listed: &[(&str, SocketAddr)]) -> String {
     let with =
         |yaml: Yaml, (name, address): &(&str, SocketAddr)| yaml.upstream(name, &[(*address, 1)], ", timeout: 20s");
@@ -273,7 +272,7 @@ async fn a_removed_upstream_finishes_its_jobs_and_may_return() {
         proxy.house_until(at, 1).await;
     }
     reload(&proxy, &upstreams("two", &[("two", new.address)])).await;
-    // Who comes now is served there, past those who wait for the other.
+    // A new request is served there, ahead of jobs that wait for the other upstream.
     let newcomer = searching(&proxy, "p0").await;
     let mut at_new = new.request().await;
     at_new.answer("").await;
@@ -282,7 +281,7 @@ async fn a_removed_upstream_finishes_its_jobs_and_may_return() {
     at_old.answer("").await;
     at_old = Arrived::on(at_old.stream).await;
     proxy.house_until(1, 1).await;
-    // The same name again, while somebody is there.
+    // The same name again, while a job is there.
     reload(&proxy, &upstreams("one", &[("one", old.address), ("two", new.address)])).await;
     clients.push(searching(&proxy, "p1").await);
     proxy.house_until(2, 1).await;
@@ -294,7 +293,7 @@ async fn a_removed_upstream_finishes_its_jobs_and_may_return() {
     for client in clients {
         found(client).await;
     }
-    // Gone for good: with nobody there it isn't shown any more, and the name is somebody else's when it comes again.
+    // Gone for good: without jobs it is no longer shown, and if the name returns it is a new upstream.
     let mut last = searching(&proxy, "p1").await;
     at_old = Arrived::on_either(at_old.stream, &old).await;
     reload(&proxy, &upstreams("two", &[("two", new.address)])).await;
@@ -338,7 +337,7 @@ async fn debits_holds_and_concurrency_survive_a_reload() {
     }
     let running = searching(&proxy, "p1").await;
     let mut arrived = Arrived::on_either(stream.expect("three searches"), &server).await;
-    // Its job from before the reload counts: three debits and a hold of five.
+    // The job from before the reload counts: three debits and one hold, of five.
     reload(&proxy, &of("concurrency: 1, quota: { limit: 5, rolling: 24h }")).await;
     assert_eq!(refused(&proxy, "p1").await, "concurrency_exceeded");
     reload(&proxy, &of("concurrency: 2, quota: { limit: 4, rolling: 24h }")).await;
@@ -353,7 +352,7 @@ async fn debits_holds_and_concurrency_survive_a_reload() {
         found(client).await;
     }
     proxy.house_until(0, 0).await;
-    // A window that nobody has had yet is filled from the journal.
+    // A new window is filled from the database.
     reload(
         &proxy,
         &of("concurrency: 2, quota: { limit: 5, calendar: month, zone: UTC }"),
@@ -392,13 +391,14 @@ async fn limit_counters_survive_a_reload() {
     assert_eq!(me().await, 429);
 }
 
-/// The bug: a request that had come by the file before, and was on its way to an upstream that the file after has no more, was told
-/// 502 `upstream_unreachable`; had another upstream got the place by then, a request that isn't metered went to that one's server.
+/// Regression: a request routed by the old file, on its way to an upstream that the new file no longer has, got 502
+/// `upstream_unreachable`; if another upstream had taken its place by then, an unmetered request went to that one's
+/// server.
 #[tokio::test]
 async fn requests_in_flight_reach_their_removed_upstream() {
     let (images, search) = (Mirror::start().await, Mirror::start().await);
     let yaml = |number: usize| {
-        // The names change, and with them the places; the servers don't.
+        // The names change, and with them the positions; the servers do not.
         let (one, other) = (format!("i{number}"), format!("s{number}"));
         let mut upstreams = [(&one, images.address), (&other, search.address)];
         upstreams.rotate_left(number % 2);
@@ -434,9 +434,9 @@ async fn requests_in_flight_reach_their_removed_upstream() {
     }
     ended.store(true, Relaxed);
     while let Some(client) = clients.join_next().await {
-        client.expect("everybody finds its worker");
+        client.expect("every request reaches its server");
     }
-    // And nobody keeps what is gone.
+    // And what was removed is not kept.
     reload(&proxy, &yaml(101)).await;
     let queue = proxy.queue().await;
     let names: Vec<&str> = (queue["pools"].as_array().expect("a list").iter())

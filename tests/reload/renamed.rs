@@ -1,6 +1,6 @@
-//! Names that change together in one edit: tiers with the accounts that are in them, accounts with their keys, upstreams with the
-//! routes that lead there. Before and after everybody has room for all that it asks, so whoever is told anything but 200 was
-//! judged by the two files together.
+//! Names that change together in one edit: tiers with their accounts, accounts with their keys, upstreams with their
+//! routes. Both files give every caller room for all its requests, so an answer other than 200 means that one was
+//! judged by both files together.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use crate::support::{Client, Door, Mirror, soon, yaml};
 
 const EDITS: usize = 150;
-/// Clients of each caller, and the concurrency that it has by both files.
+/// Clients of each caller, and its concurrency in both files.
 const CLIENTS: usize = 12;
 
-/// Two files that say the same, save for most of the names in them. By the places of the other one's names somebody would be in a tier
-/// that has too little room. Who has come by a file is one of the strangers where the next one has neither its account nor its tier:
-/// they have room for all.
+/// Two files that differ only in most of their names. By the positions of the other file's names a caller would be in a
+/// tier without enough room. A caller is anonymous where the next file has neither its account nor its tier; the
+/// anonymous tier has room for all.
 fn file(odd: bool, server: SocketAddr) -> String {
     let pick = |even: &'static str, other: &'static str| if odd { other } else { even };
     let (paid, owner) = (pick("paid", "sponsors"), pick("acme", "ajax"));
@@ -41,7 +41,7 @@ fn file(odd: bool, server: SocketAddr) -> String {
         .text()
 }
 
-/// Asks again and again until it is over.
+/// Sends requests until `over` is set.
 async fn asks(proxy: SocketAddr, path: &'static str, key: String, over: Arc<AtomicBool>, asked: Arc<AtomicUsize>) {
     let mut client = Client::connect(proxy).await;
     while !over.load(SeqCst) {
@@ -55,7 +55,7 @@ async fn asks(proxy: SocketAddr, path: &'static str, key: String, over: Arc<Atom
 async fn no_request_is_judged_by_two_files() {
     let mirror = Mirror::start().await;
     let proxy = Door::open_live(&file(false, mirror.address));
-    // Of a tier that only one of the files has, whose terms the other one's strangers have.
+    // In a tier that only one of the files has and whose terms equal the other's anonymous tier.
     let body = r#"{ "name": "kept", "tier": "stored" }"#;
     assert_eq!(proxy.operator("POST", "/accounts", body).await.status(), 201);
     let minted = proxy.operator("POST", "/accounts/kept/keys", "{}").await.json();
@@ -78,11 +78,11 @@ async fn no_request_is_judged_by_two_files() {
         proxy.save(&file(edit % 2 == 1, mirror.address));
         let answer = proxy.operator("POST", "/reload", "").await;
         assert_eq!(answer.status(), 200, "{}", answer.text());
-        soon("somebody has asked since", async {
+        soon("a request was sent since", async {
             while asked.load(SeqCst) <= before + 4 * CLIENTS {
                 tokio::task::yield_now().await;
                 if let Some(ended) = clients.try_join_next() {
-                    ended.expect("everybody is answered");
+                    ended.expect("every request is answered");
                 }
             }
         })
@@ -90,6 +90,6 @@ async fn no_request_is_judged_by_two_files() {
     }
     over.store(true, SeqCst);
     while let Some(ended) = clients.join_next().await {
-        ended.expect("everybody is answered");
+        ended.expect("every request is answered");
     }
 }

@@ -1,6 +1,4 @@
-//! What holds for all five, since each is a door before a service of its own.
-//!
-//! Absent on purpose: what single documents say.
+//! What holds for all five presets. What single documents say is in the module of each.
 
 use tiergate::policy::time::UnixTime;
 
@@ -11,21 +9,21 @@ const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 
 /// A preset, one of its upstreams, a host that leads there, and how many requests may be made in a window.
 const SYSTEMS: [(&str, &str, &str, u64); 7] = [
-    ("trace-moe", "search", "door.example", 100),
+    ("trace-moe", "search", "proxy.example", 100),
     ("shotit", "web", "shotit", 600),
     ("shotit", "api", "api.shotit", 60),
     ("shotit", "media", "media.shotit", 60),
-    ("anilist", "graphql", "door.example", 90),
-    ("amvstrm", "api", "door.example", 60),
-    ("bags", "api", "door.example", 1_000),
+    ("anilist", "graphql", "proxy.example", 90),
+    ("amvstrm", "api", "proxy.example", 60),
+    ("bags", "api", "proxy.example", 1_000),
 ];
 
 fn open(preset: &str, upstream: &str, mirror: &Mirror) -> Door {
     Door::open_preset(preset, str::to_owned, &[(upstream, mirror.address)], NOON).0
 }
 
-/// AniList's users send `Authorization: Bearer …`, and so may others'. Two presets said nothing of keys, so the door took that
-/// for a key of its own, which it wasn't: 403, and the service's own users couldn't use it.
+/// AniList's users send `Authorization: Bearer …`, and others' may too. Two presets did not configure `keys`, so the
+/// proxy took that for one of its own keys and answered 403: the service's own users could not use it.
 #[tokio::test]
 async fn the_services_own_authorization_reaches_the_service() {
     let mirror = Mirror::start().await;
@@ -42,7 +40,7 @@ async fn the_services_own_authorization_reaches_the_service() {
     }
 }
 
-/// `/{*rest}` is for no root: there the door itself answered 404, and charged nothing for it.
+/// `/{*rest}` does not match the root: the proxy itself answered 404 there, and charged nothing.
 #[tokio::test]
 async fn the_root_is_answered_by_the_service_and_counts() {
     let mirror = Mirror::start().await;

@@ -28,7 +28,7 @@ async fn sixty_requests_a_minute_to_all_endpoints_together() {
     assert_eq!(
         Visitor::at(2, &proxy).await.get("/").await.status(),
         200,
-        "somebody else"
+        "another caller"
     );
 }
 

@@ -8,7 +8,7 @@ use crate::support::fast::FastWorker;
 use crate::support::{Answer, Door};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
-/// Long enough for the limiter of bursts.
+/// Long enough for the burst limiter.
 const PAUSE: Span = Span::from_millis(100);
 
 fn degraded(server: &FastWorker) -> (Door, &'static Hands) {
@@ -21,7 +21,8 @@ fn normal(server: &FastWorker) -> (Door, &'static Hands) {
     Door::open_preset("anilist", restored, &[("graphql", server.address)], NOON)
 }
 
-/// So many queries, one after the other, of which none tells more than the document's sample; the last answer.
+/// So many queries, one after the other, none of which has more headers than the document's sample; returns the last
+/// answer.
 async fn query(visitor: &mut Visitor, hands: &Hands, times: u64) -> Answer {
     let mut last = ask(visitor).await;
     for number in 1..times {
@@ -33,7 +34,7 @@ async fn query(visitor: &mut Visitor, hands: &Hands, times: u64) -> Answer {
     last
 }
 
-/// One query. Whatever becomes of it, only `X-RateLimit` headers tell of limits.
+/// One query. Whatever its result, only `X-RateLimit` headers mention limits.
 async fn ask(visitor: &mut Visitor) -> Answer {
     let answer = visitor.post("/").await;
     for name in ["ratelimit", "ratelimit-policy"] {
@@ -73,7 +74,7 @@ async fn ninety_requests_a_minute() {
     assert_eq!(
         Visitor::at(2, &proxy).await.post("/").await.status(),
         200,
-        "somebody else"
+        "another caller"
     );
 }
 
@@ -114,7 +115,7 @@ async fn a_timeout_of_a_minute() {
     let (proxy, hands) = normal(&server);
     let mut visitor = Visitor::at(1, &proxy).await;
     query(&mut visitor, hands, 90).await;
-    // The minute of the 90 is over soon, but who exceeds them waits a whole one.
+    // The minute of the 90 is over soon, but a caller that exceeds them waits a whole one.
     hands.advance(Span::from_secs(45));
     let first = visitor.post("/").await;
     assert_eq!((first.status(), retry_after(&first)), (429, 60));
@@ -122,7 +123,7 @@ async fn a_timeout_of_a_minute() {
     assert!(is_about(reset, NOON, 45 + 9 + 60), "{reset}");
     let expected = Told::new(90, 0, reset);
     let mut wait = 60;
-    // The last of them a few seconds before that point in time, as the test takes some time of its own.
+    // The last one a few seconds before that moment, as the test takes some time itself.
     for seconds in [1, 29, 25] {
         hands.advance(Span::from_secs(seconds));
         let further = ask(&mut visitor).await;
@@ -162,8 +163,8 @@ async fn the_refusal_is_a_graphql_error() {
     assert_eq!(refused.head.get("content-type"), Some("application/json"));
 }
 
-/// "On top of the above rate limiting, we also have a burst limiter. This limiter is designed to stop you from hammering the API with
-/// too many requests in a very short period of time." Nothing is told of it.
+/// "On top of the above rate limiting, we also have a burst limiter. This limiter is designed to stop you from
+/// hammering the API with too many requests in a very short period of time." No header mentions it.
 #[tokio::test]
 async fn bursts_are_limited_without_any_headers() {
     let server = FastWorker::start();
@@ -177,7 +178,7 @@ async fn bursts_are_limited_without_any_headers() {
         }
         let_through += 1;
     };
-    // While they were sent, one more became free every 50 ms.
+    // Meanwhile one more became free every 50 ms.
     assert!((20..90).contains(&let_through), "{let_through}");
     assert_eq!((refused.status(), retry_after(&refused)), (429, 1));
     assert!(tells_nothing(&refused), "{:?}", refused.head);
@@ -205,7 +206,7 @@ async fn a_raise_on_request() {
     let mut visitor = Visitor::at(5, &proxy).await;
     has_three_hundred(&mut visitor, hands).await;
     let mut other = Visitor::at(6, &proxy).await;
-    assert_eq!(told(&ask(&mut other).await), left(89), "somebody else's is what it was");
+    assert_eq!(told(&ask(&mut other).await), left(89), "that of others is unchanged");
 }
 
 async fn has_three_hundred(visitor: &mut Visitor, hands: &Hands) {

@@ -11,7 +11,7 @@ const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
 const MINUTE: Span = Span::from_secs(60);
 const LAUNCH: &str = "/api/v1/token-launch/create";
 
-/// With two accounts, of which ann has two keys.
+/// With two accounts; ann has two keys.
 fn open(server: &FastWorker) -> (Door, &'static Hands) {
     let with_accounts = |text: &str| {
         format!(
@@ -187,7 +187,7 @@ async fn an_endpoint_has_an_undisclosed_limit() {
     ] {
         assert_eq!(ann.post(spelling).await.status(), 429, "{spelling}");
     }
-    // Only the affected endpoint, and only its method; and who was refused was charged nothing.
+    // Only the affected endpoint and its method are limited, and the refused request was not charged.
     assert_eq!(told(&ann.get(LAUNCH).await).remaining, Some(989));
     assert_eq!(told(&ann.post("/ping").await).remaining, Some(988));
     hands.advance(MINUTE.saturating_mul(2));

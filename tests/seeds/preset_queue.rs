@@ -1,6 +1,5 @@
-//! A preset's hall over HTTP: filled as the documents draw it, and by one caller after the other up to its concurrency.
-//!
-//! Absent on purpose: the tables. Each system's module has its own.
+//! A preset's queue over HTTP: filled as the documents show it, and by one caller after the other up to its
+//! concurrency. The tables are in the module of each system.
 
 use tiergate::policy::time::UnixTime;
 
@@ -9,9 +8,9 @@ use super::quota_table::{Line, key_of, with_sponsors};
 use crate::support::{Arrived, Client, Door, Worker, hash};
 
 const NOON: UnixTime = UnixTime::from_secs(1_800_014_400);
-/// So many of each priority may be drawn, and one more knock.
+/// At most so many arrivals of each priority: a full queue and one more.
 const ARRIVALS_MAX: usize = 9;
-/// Who runs while the others wait. Its tier has a concurrency as large as there are slots.
+/// The account that takes all slots. Its tier has a concurrency as large as there are slots.
 const RUNNER: &str = "runner";
 
 fn get(system: &System, path: &str, key: &str) -> String {
@@ -22,7 +21,7 @@ fn get(system: &System, path: &str, key: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: {}\r\n{key}\r\n", system.host)
 }
 
-/// The preset's text with as many accounts of priorities 2, 5 and 6 as a queue may be drawn with.
+/// The preset's text with as many accounts of priorities 2, 5 and 6 as a queue can have places.
 fn with_accounts(text: &str) -> String {
     let account =
         |tier: &str, key: String| format!("  - {{ name: {key}, tier: \"{tier}\", key_sha256: {} }}\n", hash(&key));
@@ -36,14 +35,15 @@ fn with_accounts(text: &str) -> String {
     format!("{text}\naccounts:\n{crowd}{}", account("$100", RUNNER.to_owned()))
 }
 
-/// A door whose slots are taken. What is dropped first ends first, so that the door has nobody to wait for.
+/// A proxy whose slots are taken. Fields are dropped in order, so the clients end before the proxy and it has none to
+/// wait for.
 struct BusyProxy<'s> {
     system: &'s System,
     running: Vec<(Client, Arrived)>,
-    /// By priority, in the order in which they came.
+    /// The queued clients with their priorities, in order of arrival.
     queued: Vec<(u8, Client)>,
     arrivals: usize,
-    /// For which the door's connections are.
+    /// Kept open for the upstream connections.
     _server: Worker,
     proxy: Door,
 }
@@ -68,7 +68,7 @@ impl<'s> BusyProxy<'s> {
         }
     }
 
-    /// Somebody of that priority who was never here before asks for a search.
+    /// A search of this priority by a new caller.
     async fn arrive(&mut self, priority: u8) -> Client {
         self.arrivals += 1;
         let (host, key) = match priority {
@@ -86,7 +86,7 @@ impl<'s> BusyProxy<'s> {
         self.assert_queued().await;
     }
 
-    /// Waits until those wait who should, by their priorities, and no others.
+    /// Waits until exactly the expected jobs are queued, by their priorities.
     async fn assert_queued(&self) {
         self.proxy.house_until(self.queued.len(), self.running.len()).await;
         let page = self.proxy.queue().await;
@@ -98,17 +98,17 @@ impl<'s> BusyProxy<'s> {
         assert_eq!(found, expected);
     }
 
-    /// The newest of the lowest priority is told that its seat was needed.
+    /// Checks that the newest job of the lowest priority was displaced.
     async fn assert_displaced(&mut self) {
         let lowest = self.queued.iter().map(|(priority, _)| *priority).min();
         let newest = self.queued.iter().rposition(|(priority, _)| Some(*priority) == lowest);
-        let (_, mut displaced) = self.queued.remove(newest.expect("somebody waits"));
+        let (_, mut displaced) = self.queued.remove(newest.expect("a client is queued"));
         displaced.answer().await.assert_refused(503, "displaced");
     }
 }
 
 impl Row {
-    /// Lets every priority knock at the preset's queue as this row draws it, over HTTP, each at a fresh one.
+    /// Checks over HTTP that a queue filled as in this row admits the priorities it should, each with a fresh queue.
     pub async fn check_over_http(&self, system: &System) {
         for priority in [0, 2, 5, 6] {
             let mut busy = BusyProxy::busy(system).await;
@@ -131,8 +131,8 @@ impl Row {
     }
 }
 
-/// Checks over HTTP that everybody of the table has as many searches at once as it says, that one more is 402, and that neither
-/// what is no search nor what has ended counts.
+/// Checks over HTTP that each line's tier has as many searches at once as stated, that one more gets a 402, and that
+/// neither other requests nor ended searches count.
 pub async fn check_concurrency(system: &System, table: &[Line]) {
     let server = Worker::start().await;
     let (proxy, _) = Door::open_preset(system.preset, with_sponsors, &[(system.upstream, server.address)], NOON);

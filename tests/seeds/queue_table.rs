@@ -1,6 +1,4 @@
-//! A queue as it is drawn in the documents, and whom it lets in.
-//!
-//! Absent on purpose: the tables. Each system's module has its own, as its document draws it.
+//! A queue as the documents show it, and which priorities it admits. The tables are in the module of each system.
 
 use std::sync::Arc;
 
@@ -13,17 +11,17 @@ use tiergate::policy::{Admission, Policy};
 
 use crate::support::request::{AdmissionRequest, RequestExt, request};
 
-/// A system, as its preset has it.
+/// A system and its preset.
 pub struct System {
     pub preset: &'static str,
-    /// The upstream that searches, and a host that leads there.
+    /// The upstream that searches, and a host that is routed there.
     pub upstream: &'static str,
     pub host: &'static str,
 }
 
-/// One row of a queue table: who waits, who is accepted, who is rejected.
+/// One row of a queue table: the queued priorities, those accepted, those rejected.
 pub struct Row {
-    /// One character a seat: the priority of who sits there, or `_` for a free one.
+    /// One character per queue place: the priority of its job, or `_` for a free one.
     pub queue: &'static str,
     pub acceptable: &'static [u8],
     pub rejecting: &'static [u8],
@@ -38,7 +36,7 @@ pub const fn row(queue: &'static str, acceptable: &'static [u8], rejecting: &'st
     }
 }
 
-/// What the preset says: to the policy, and where it searches.
+/// The preset's rules, and the upstream that searches.
 struct Said {
     rules: Arc<Rules>,
     searches: UpstreamId,
@@ -55,12 +53,13 @@ impl System {
         }
     }
 
-    /// Searches that are worked on at once.
+    /// Searches that run at once.
     pub fn slots(&self) -> usize {
         self.said().slots()
     }
 
-    /// How many requests of one caller of that tier are let in before one is refused, waiting ones included, and why.
+    /// How many requests of one caller of this tier are admitted before one is refused, queued ones included, and the
+    /// reason.
     pub fn first_refusal(&self, tier: &str) -> (u32, Reason) {
         let mut busy = BusyPolicy::new(self.said());
         let at = busy.policy.rules().tiers.iter().position(|level| &*level.name == tier);
@@ -72,7 +71,7 @@ impl System {
                 return (let_in, refusal.reason());
             }
         }
-        unreachable!("seats are bounded")
+        unreachable!("the queue is bounded")
     }
 }
 
@@ -84,13 +83,13 @@ impl Said {
 }
 
 impl Row {
-    /// Who waits, in the order in which they came.
+    /// The queued priorities in order of arrival.
     pub fn queued(&self) -> Vec<u8> {
         let places = self.queue.bytes().filter(|place| *place != b'_');
         places.map(|place| place - b'0').collect()
     }
 
-    /// Lets every priority knock at the queue of this row, each at a fresh one.
+    /// Checks that a queue filled as in this row admits the priorities it should, each with a fresh queue.
     pub fn check(&self, system: &System) {
         let places = system.said().rules.queue.length;
         assert_eq!(
@@ -115,13 +114,13 @@ impl Row {
         }
     }
 
-    /// Whether a queue as drawn lets a request of that priority in, and whether it does so as it should: a free seat if
-    /// there is one, or else that of somebody of the lowest priority.
+    /// Whether a queue filled as in this row admits a request of this priority. Checks that it takes a free place if
+    /// there is one, or else displaces a job of the lowest priority.
     fn accepts(&self, system: &System, priority: u8) -> bool {
         let mut busy = BusyPolicy::new(system.said());
         let queued = self.queued();
         for waiting in &queued {
-            busy.enter(*waiting).expect("there are seats for all who are drawn");
+            busy.enter(*waiting).expect("the row fits into the queue");
         }
         let before = busy.drawn();
         match busy.enter(priority) {
@@ -142,11 +141,11 @@ impl Row {
                 assert_eq!(busy.drawn(), before, "a refusal changes nothing");
                 false
             }
-            Ok(other) => panic!("the worker is busy, but: {other:?}"),
+            Ok(other) => panic!("all slots are taken, but: {other:?}"),
         }
     }
 
-    /// A 503 that names the lowest priority that would have been let in: the one above the lowest that waits.
+    /// A 503 that names the lowest priority that would have been admitted: the one above the lowest that is queued.
     fn check_refusal(&self, refusal: &Refusal, priority: u8, queued: &[u8]) {
         assert_eq!(refusal.reason(), Reason::QueueFull, "{priority} at {}", self.queue);
         let Refusal::QueueFull { seats, admits_from, .. } = refusal else {
@@ -158,7 +157,7 @@ impl Row {
     }
 }
 
-/// A door whose workers are busy. Every request is of a caller of its own.
+/// A policy whose slots are all taken. Every request is from a caller of its own.
 struct BusyPolicy {
     policy: Policy,
     searches: UpstreamId,
@@ -191,13 +190,13 @@ impl BusyPolicy {
         self.policy.enter(&ask, Timestamp::ZERO)
     }
 
-    /// A request of a caller who was never here before.
+    /// A request of a new caller.
     fn ask(&mut self, tier: TierId) -> AdmissionRequest {
         self.callers += 1;
         request(Caller::Account(AccountId(self.callers)), tier).to(self.searches)
     }
 
-    /// How many wait, by priority.
+    /// How many jobs are queued, by priority.
     fn drawn(&self) -> [u32; Priority::COUNT] {
         *self.policy.waiting()
     }

@@ -46,7 +46,7 @@ fn the_queue_table() {
     }
 }
 
-/// The same by real searches, of which the preset's slots are full.
+/// The same over HTTP, with all of the preset's slots taken.
 #[tokio::test]
 async fn the_queue_table_over_http() {
     for row in &TABLE {
@@ -80,7 +80,7 @@ const MINUTE: Span = Span::from_secs(60);
 /// The API server.
 const API: &str = "api.shotit";
 
-/// `/bulk` is ours, so that the tests get through a thousand: a search that costs 100.
+/// `/bulk` is added by the tests, to get through a thousand: a search that costs 100.
 fn open_at(server: &FastWorker, at: UnixTime) -> Deployment {
     let with_bulk = |text: String| {
         let search = "  - { host: api.shotit, path: /search, ";
@@ -95,13 +95,13 @@ fn open(server: &FastWorker) -> Deployment {
     open_at(server, NOON)
 }
 
-/// As it comes, but for the sponsors: its three servers, with the clock in the test's own hands.
+/// The preset with sponsors: its three servers, and a clock that the test advances.
 fn three_servers(web: &FastWorker, api: &FastWorker, media: &FastWorker) -> (Door, &'static Hands) {
     let upstreams = [("web", web.address), ("api", api.address), ("media", media.address)];
     Door::open_preset("shotit", with_sponsors, &upstreams, NOON)
 }
 
-/// Uses up so many searches of that tier's.
+/// Uses up so many searches of this tier.
 async fn use_up(deployment: &Deployment, tier: &str, searches: u64) {
     for _ in 0..searches / 100 {
         assert_eq!(deployment.ask(tier, "/bulk").await.status(), 200);
@@ -141,8 +141,8 @@ async fn three_servers_by_host_with_a_limit_each() {
     }
 }
 
-/// The door's own pages answered at any host. None of the three limits is for another, so nothing was charged there, and keys
-/// could be guessed without end.
+/// The proxy's own pages used to answer at any host. None of the three limits matches other hosts, so nothing was
+/// charged there, and keys could be guessed without end.
 #[tokio::test]
 async fn keys_cannot_be_guessed_at_an_unknown_host() {
     let server = FastWorker::start();
@@ -227,7 +227,7 @@ async fn the_sponsor_table() {
     check_counted("shotit", &SPONSORS);
 }
 
-/// Each quota of the table is searched through, over HTTP.
+/// Each quota of the table is used up over HTTP.
 #[tokio::test]
 async fn the_monthly_quotas() {
     let server = FastWorker::start();
@@ -288,7 +288,7 @@ async fn only_http_200_is_deducted() {
     assert_eq!(deployment.ask("free", "/me").await.json()["quotaUsed"], 1);
 }
 
-/// "You don't have to worry about wasting quota on malformed requests": those that the door itself turns away.
+/// "You don't have to worry about wasting quota on malformed requests": those that the proxy itself refuses.
 #[tokio::test]
 async fn malformed_requests_do_not_count() {
     let server = FastWorker::start();
@@ -309,7 +309,7 @@ async fn the_quota_is_reset_on_the_first_of_each_month() {
         let quota = &me["quotas"][0];
         assert_eq!((&quota["window"], &quota["used"]), (&"month UTC".into(), &1_000.into()));
         assert_eq!(quota["next_reset"], format!("{first}T00:00:00Z"));
-        // Some minutes before, as the test takes some time of its own; on the first; and an hour before the next.
+        // Some minutes before, as the test takes time itself; on the first; and an hour before the next.
         deployment.advance_to(UnixTime::from_secs(begins - 300));
         deployment.check_left("free", 0).await;
         deployment.advance_to(UnixTime::from_secs(begins));

@@ -19,7 +19,7 @@ use crate::support::{Client, Door, Worker, metric_sum};
 const SYSTEM: System = System {
     preset: "trace-moe",
     upstream: "search",
-    host: "door.example",
+    host: "proxy.example",
 };
 
 /// | Current queue | Acceptable request | Rejecting request |
@@ -46,7 +46,7 @@ fn the_queue_table() {
     }
 }
 
-/// The same by real searches, of which the preset's slots are full.
+/// The same over HTTP, with all of the preset's slots taken.
 #[tokio::test]
 async fn the_queue_table_over_http() {
     for row in &TABLE {
@@ -81,10 +81,10 @@ const HOUR: u64 = 3_600;
 const MINUTE: Span = Span::from_secs(60);
 
 fn open(server: &FastWorker) -> Deployment {
-    Deployment::open("trace-moe", |text| text, ("search", server), "door.example", NOON)
+    Deployment::open("trace-moe", |text| text, ("search", server), "proxy.example", NOON)
 }
 
-/// The same, with the clock in the test's own hands, behind a proxy on this machine.
+/// The same behind a proxy on this machine, with a clock that the test advances.
 fn open_behind_a_proxy(server: &FastWorker) -> (Door, &'static Hands) {
     let edited = |text: &str| format!("{}\ntrusted_proxies: [127.0.0.1]\n", with_sponsors(text));
     Door::open_preset("trace-moe", edited, &[("search", server.address)], NOON)
@@ -164,8 +164,8 @@ async fn the_sponsor_table() {
     check_counted("trace-moe", &SPONSORS);
 }
 
-/// Each quota of the table is searched through, over HTTP. `/bulk` is ours: a search that costs 10, or 18,700 of them would
-/// take a minute.
+/// Each quota of the table is used up over HTTP. `/bulk` is added by the test: a search that costs 10, as 18,700 single
+/// ones would take a minute.
 #[tokio::test]
 async fn the_daily_quotas() {
     let server = FastWorker::start();
@@ -175,7 +175,7 @@ async fn the_daily_quotas() {
         let bulk = "  - { path: /bulk, upstream: search, metered: true, cost: 10 }\n";
         text.replacen(search, &format!("{bulk}{search}"), 1)
     };
-    let deployment = Deployment::open("trace-moe", with_bulk, ("search", &server), "door.example", NOON);
+    let deployment = Deployment::open("trace-moe", with_bulk, ("search", &server), "proxy.example", NOON);
     deployment.check_spent(&SPONSORS, 10).await;
     let debits = metric_sum(deployment.proxy.admin, "tiergate_quota_debits_total", "").await;
     assert_eq!(debits, 18_700.0);
@@ -227,7 +227,7 @@ async fn failed_searches_do_not_count() {
             assert_eq!(answer.status(), status);
         }
     }
-    // Throttled by the door itself.
+    // Throttled by the proxy itself.
     let mut visitor = Visitor::at(1, &deployment.proxy).await;
     while visitor.get("/image/1").await.status() == 200 {}
     visitor.get("/search").await.assert_refused(429, "rate_limited");
@@ -236,7 +236,7 @@ async fn failed_searches_do_not_count() {
     deployment.check_left("free", 100).await;
 }
 
-/// "You don't have to worry about wasting quota on malformed requests": those that the door itself turns away.
+/// "You don't have to worry about wasting quota on malformed requests": those that the proxy itself refuses.
 #[tokio::test]
 async fn malformed_requests_do_not_count() {
     let server = FastWorker::start();
@@ -255,7 +255,7 @@ async fn a_rolling_window_of_24_hours() {
     deployment.check_left("free", 40).await;
     deployment.advance(9 * HOUR);
     deployment.check_left("free", 0).await;
-    // The first 60 leave with the minutes in which they were, a day later.
+    // The first 60 leave a day later, with the minutes in which they were charged.
     deployment.advance(HOUR + 60);
     deployment.check_left("free", 60).await;
     deployment.advance(14 * HOUR + 60);
@@ -301,7 +301,7 @@ async fn a_full_queue_rejects_the_free_and_serves_the_paying() {
     assert_eq!(
         next.head.get("x-tiergate-tier"),
         Some("$1"),
-        "it comes before those who waited longer"
+        "it is served before jobs that were queued longer"
     );
     next.answer("found").await;
     assert_eq!(sponsor.answer().await.status(), 200);
