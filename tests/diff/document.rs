@@ -22,7 +22,7 @@ impl Document {
     /// Sets the value at a path such as `/accounts/0/name` to this JSON, at the end of its mapping if it is new there;
     /// empty text removes it. Does nothing if the path's parent does not exist.
     pub fn set(&mut self, at: &str, text: &str) {
-        let (holder, name) = at.rsplit_once('/').expect("a place begins with a slash");
+        let (holder, name) = at.rsplit_once('/').expect("a path begins with a slash");
         let new = Some(text).filter(|text| !text.is_empty()).map(Self::of);
         let Some(holder) = self.at(holder) else { return };
         match (holder, new) {
@@ -36,7 +36,7 @@ impl Document {
                 }
             }
             (Self::List(items), Some(new)) => items[name.parse::<usize>().expect("a number")] = new,
-            (holder, _) => panic!("{at} is no place in {holder}"),
+            (holder, _) => panic!("{at} is no path in {holder}"),
         }
     }
 

@@ -149,7 +149,7 @@ async fn accounts_are_created_shown_changed_and_removed() {
         .refuses("GET /accounts/acme-bot", "", (404, "unknown_account"), "")
         .await;
     let again = add(&proxy, "acme-bot").await;
-    assert_ne!(again["id"], expected["id"], "it starts anew");
+    assert_ne!(again["id"], expected["id"], "it is a new account");
 }
 
 /// A request, its body, the status and reason of the answer, and words that the answer contains.
@@ -308,7 +308,7 @@ async fn a_key_works_until_it_is_rotated_or_removed() {
     assert_eq!(
         me(&proxy, &other).await,
         "invalid_key",
-        "a new account of an old name has not its keys"
+        "a new account does not inherit the keys of an old one of its name"
     );
 }
 

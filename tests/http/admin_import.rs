@@ -96,7 +96,7 @@ async fn import_errors_are_all_listed_and_show_no_key() {
     assert_eq!(
         proxy.operator("GET", "/accounts/export", "").await.text(),
         "",
-        "nothing was taken over"
+        "nothing was imported"
     );
 }
 
@@ -143,7 +143,7 @@ async fn an_import_updates_stored_accounts() {
         json!("bot@acme.example"),
         json!("sponsors"),
     ];
-    assert_eq!(kept, expected, "what a file doesn't say stays");
+    assert_eq!(kept, expected, "fields that a file leaves out stay");
     // An account keeps only the overrides that the line names.
     let line = r#"{ "name": "acme", "quotas": {}, "email": null }"#;
     let kind = "application/x-ndjson";

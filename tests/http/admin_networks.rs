@@ -142,9 +142,12 @@ async fn networks_are_paged_and_include_the_declared_ones() {
         );
     }
     let inside = set(&proxy, "203.0.113.9", r#"{ "block": null }"#).await;
-    assert_eq!(inside["blocked_by"], by, "what lies in it is blocked still");
+    assert_eq!(inside["blocked_by"], by, "networks within it are still blocked");
     let shown = proxy.told(200, "GET /networks/203.0.113.9", "").await;
-    assert_eq!(shown["blocked_by"], by, "nothing is said of it, and it is blocked");
+    assert_eq!(
+        shown["blocked_by"], by,
+        "it has no settings of its own, yet it is blocked"
+    );
     let answer = proxy.operator("GET", "/networks/10.1.2.3", "").await;
     answer.assert_refused(404, "unknown_network");
     assert!(answer.text().contains("it lies in 10.0.0.0/8"), "{}", answer.text());

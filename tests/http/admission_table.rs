@@ -46,11 +46,11 @@ fn is_refused(answer: &Answer, reason: &str) {
 #[tokio::test]
 async fn the_admission_table_row_by_row() {
     let server = Worker::start().await;
-    for (queued, let_in) in TABLE {
+    for (queued, admitted) in TABLE {
         for probe in [0, 2, 5, 6] {
             let (proxy, _running, mut clients) = filled(&server, queued).await;
             let mut newcomer = enqueue(&proxy, probe).await;
-            if !let_in.contains(&probe) {
+            if !admitted.contains(&probe) {
                 is_refused(&newcomer.answer().await, "queue_full");
                 proxy.house_until(queued.len(), 1).await;
             } else if queued.len() < 8 {

@@ -129,7 +129,9 @@ async fn hanging_up_during_a_slow_upload_frees_the_queue_place() {
         client.upload("p5", 1000).await;
         client.send([0; 10]).await;
         proxy
-            .queue_until("its body dribbles", |page| page["waiting"][0]["state"] == "uploading")
+            .queue_until("its body trickles in", |page| {
+                page["waiting"][0]["state"] == "uploading"
+            })
             .await;
         let _half = manner.hang_up(client).await;
         proxy.house_until(0, 0).await;

@@ -75,14 +75,14 @@ async fn a_trusted_proxys_forwarding_headers_are_extended() {
     let me = trusted.ask("GET", "/me", headers).await;
     assert_eq!(me.json()["id"], "192.0.2.7");
 
-    let mut stranger = Client::connect_from(9, proxy.address).await;
-    let seen = stranger.ask("GET", "/search", headers).await.mirrored().await;
+    let mut untrusted = Client::connect_from(9, proxy.address).await;
+    let seen = untrusted.ask("GET", "/search", headers).await.mirrored().await;
     assert_eq!(seen.all("x-forwarded-for"), ["127.0.0.9"]);
     assert_eq!(seen.get("x-forwarded-proto"), Some("http"));
     assert_eq!(seen.get("x-forwarded-host"), Some("door.example"));
     assert_eq!(seen.get("x-forwarded-port"), None);
     assert_eq!(seen.get("forwarded"), None);
-    assert_eq!(stranger.ask("GET", "/me", headers).await.json()["id"], "127.0.0.9");
+    assert_eq!(untrusted.ask("GET", "/me", headers).await.json()["id"], "127.0.0.9");
 }
 
 #[tokio::test]

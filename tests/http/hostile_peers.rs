@@ -196,7 +196,10 @@ async fn a_slow_unmetered_upload_is_not_timed_out() {
     client.request("POST", "/image/new.jpg", "content-length: 4\r\n").await;
     client.send("ab").await;
     let mut arrived = server.request().await;
-    #[allow(clippy::disallowed_methods, reason = "longer than the pace would have let it")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the upload must be slower than the minimum pace"
+    )]
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     client.send("cd").await;
     assert_eq!(arrived.body().await, b"abcd");

@@ -153,7 +153,7 @@ async fn a_429_does_not_reveal_whether_a_key_is_valid() {
     };
     let wrong = told(with_key(&proxy, A, "guess").await);
     assert_eq!(told(with_key(&proxy, A, "a1").await), wrong);
-    assert_eq!(passing(&proxy, A, "r1", 5).await, 3, "a number that is raised shows");
+    assert_eq!(passing(&proxy, A, "r1", 5).await, 3, "a raised limit shows");
     assert_eq!(told(with_key(&proxy, A, "r1").await).1.get("tier"), None);
 }
 

@@ -24,7 +24,7 @@ async fn repeated_refusals_block_until_expiry_or_unblocking() {
         .operator("PATCH", "/networks/192.0.2.1", r#"{ "block": null }"#)
         .await;
     assert_eq!((forgiven.status(), &forgiven.json()["blocked_by"]), (200, &json!([])));
-    assert_eq!(get(&proxy, A, "/me").await.status(), 200, "forgiven by hand");
+    assert_eq!(get(&proxy, A, "/me").await.status(), 200, "unblocked by the operator");
     assert_eq!(passing(&proxy, C, "", 5).await, 2);
     get(&proxy, C, "/me").await.assert_refused(403, "blocked");
     // What `tiergate network remove` sends. It once answered that there was no such network, although it had lifted the
@@ -35,7 +35,7 @@ async fn repeated_refusals_block_until_expiry_or_unblocking() {
         (200, &json!("192.0.2.3/32"))
     );
     let again = proxy.operator("DELETE", "/networks/192.0.2.3", "").await;
-    assert_eq!(again.status(), 404, "nothing is said of it, and no rule has blocked it");
+    assert_eq!(again.status(), 404, "it has no settings, and no rule blocks it");
     get(&proxy, C, "/me").await.assert_refused(429, "rate_limited");
     assert_eq!(passing(&proxy, B, "", 5).await, 2);
     hands.advance(MINUTE.saturating_mul(61));
@@ -126,7 +126,7 @@ async fn operators_see_blocks_by_rule_and_their_end() {
     assert_eq!(
         proxy.operator("GET", "/networks/192.0.2.1", "").await.status(),
         404,
-        "it is over"
+        "it has expired"
     );
 }
 
@@ -142,11 +142,11 @@ async fn an_expired_block_cannot_be_lifted() {
     let said = proxy
         .operator("PATCH", "/networks/192.0.2.1", r#"{ "block": null }"#)
         .await;
-    assert_eq!(said.json()["was_blocked"], false, "it is over");
+    assert_eq!(said.json()["was_blocked"], false, "it has expired");
     assert_eq!(
         proxy.operator("DELETE", "/networks/192.0.2.3", "").await.status(),
         404,
-        "it is over"
+        "it has expired"
     );
 }
 

@@ -150,7 +150,7 @@ async fn wrong_keys_count_for_the_network_in_a_limit_per_account() {
     }
     with_key(&proxy, A, "guess").await.assert_refused(429, "rate_limited");
     get(&proxy, A, "/image/1").await.assert_refused(429, "rate_limited");
-    assert_eq!(passing(&proxy, A, "a1", 9).await, 3, "a right key is not kept out");
+    assert_eq!(passing(&proxy, A, "a1", 9).await, 3, "a valid key is not blocked");
     with_key(&proxy, B, "guess").await.assert_refused(403, "invalid_key");
 }
 
@@ -203,7 +203,7 @@ async fn a_raise_lifts_the_network_only_if_it_says_so() {
     assert_eq!(
         passing(&proxy, "192.0.2.9", "r1", 10).await,
         4,
-        "elsewhere it has the rest"
+        "from another network it has the rest"
     );
     assert_eq!(passing(&proxy, "192.0.2.10", "r1", 1).await, 0);
     let set = r#"{ "name": "lifted", "tier": "free", "limits": { "hourly": { "limit": 6, "lifts": "network" } } }"#;
@@ -214,13 +214,13 @@ async fn a_raise_lifts_the_network_only_if_it_says_so() {
     assert_eq!(
         passing(&proxy, "192.0.2.11", "a1", 1).await,
         0,
-        "of its network more is used than others may"
+        "its network has used more than others may"
     );
     let (proxy, _) = open(server.address, HTTP_5, "");
     assert_eq!(
         passing(&proxy, A, "r1", 10).await,
         8,
-        "a limit that counts no accounts has no other sense"
+        "in a limit without accounts, a raise can only mean the network"
     );
     let set = r#"{ "limits": { "http": 2 } }"#;
     assert_eq!(proxy.operator("PATCH", "/networks/192.0.2.77", set).await.status(), 200);
@@ -265,12 +265,12 @@ async fn a_delegated_user_is_counted_as_its_account() {
     assert_eq!(proxy.operator("POST", "/accounts", bot).await.status(), 201);
     let key = proxy.operator("POST", "/accounts/bot/keys", "{}").await.json();
     let key = format!("x-api-key: {}\r\n", key["key"].as_str().expect("a key"));
-    let mut let_in = 0;
+    let mut admitted = 0;
     for number in 0..12 {
         let (address, path) = (format!("192.0.2.{number}"), format!("/search?uid=user-{number}"));
-        let_in += usize::from(from(&proxy, &address, "GET", &path, &key).await.status() == 200);
+        admitted += usize::from(from(&proxy, &address, "GET", &path, &key).await.status() == 200);
     }
-    assert_eq!(let_in, 8, "its account's tier has 8");
+    assert_eq!(admitted, 8, "its account's tier has 8");
     from(&proxy, B, "GET", "/image/1", &key)
         .await
         .assert_refused(429, "rate_limited");
@@ -284,7 +284,11 @@ async fn a_networks_penalty_applies_to_its_lifted_accounts_too() {
     let limits = "  - { name: http, per: network, limit: 2, window: 60s, penalty: 60s }";
     let (proxy, hands) = open(server.address, limits, "");
     assert_eq!(passing(&proxy, A, "r1", 3).await, 3);
-    assert_eq!(passing(&proxy, A, "", 1).await, 0, "more is used than a stranger may");
+    assert_eq!(
+        passing(&proxy, A, "", 1).await,
+        0,
+        "more is used than an anonymous caller may"
+    );
     assert_eq!(passing(&proxy, A, "r1", 1).await, 0);
     hands.advance(MINUTE);
     assert_eq!(passing(&proxy, A, "r1", 3).await, 3);

@@ -15,13 +15,13 @@ use crate::support::{Answer, Client, Door, Plan, Worker, metric_sum};
 const TEN: &str = "concurrency: 64, quota: { limit: 10, rolling: 24h }";
 
 /// Clients that search at the same time with one key.
-struct Throng {
+struct Crowd {
     clients: JoinSet<Option<Answer>>,
     /// A client that receives this hangs up.
     hang_up: Arc<Semaphore>,
 }
 
-impl Throng {
+impl Crowd {
     async fn of_64(proxy: &Door, key: &'static str) -> Self {
         let hang_up = Arc::new(Semaphore::new(0));
         let mut clients = JoinSet::new();
@@ -49,8 +49,8 @@ impl Throng {
     }
 
     /// Checks that all but `let_in` are refused for want of quota.
-    async fn all_but(&mut self, let_in: usize) {
-        while self.clients.len() > let_in {
+    async fn all_but(&mut self, admitted: usize) {
+        while self.clients.len() > admitted {
             let answer = self.next().await.expect("no client hangs up yet");
             answer.assert_refused(402, "quota_depleted");
         }
@@ -84,8 +84,8 @@ async fn of_64_at_once_only_as_many_as_fit_are_admitted() {
             ..Plan::default()
         }
         .open();
-        let mut throng = Throng::of_64(&proxy, "p5").await;
-        throng.all_but(10).await;
+        let mut crowd = Crowd::of_64(&proxy, "p5").await;
+        crowd.all_but(10).await;
         proxy.house_until(waiting, running).await;
         let me = me(&proxy, "p5").await;
         assert_eq!((&me["waiting"], &me["running"]), (&waiting.into(), &running.into()));
@@ -93,7 +93,7 @@ async fn of_64_at_once_only_as_many_as_fit_are_admitted() {
         for _ in 0..10 {
             answer(&server, "200 OK").await;
         }
-        assert_eq!(throng.statuses().await, [200; 10]);
+        assert_eq!(crowd.statuses().await, [200; 10]);
         assert_settled(&proxy, "p5", 10, &[]).await;
         let refused = r#"tiergate_refusals_total{tier="p5",reason="quota_depleted"}"#;
         assert_eq!(proxy.metric(refused).await, 54.0);
@@ -112,27 +112,27 @@ async fn failures_and_hangups_give_back_exactly_their_units() {
     }
     .open();
     // Four of ten succeed.
-    let mut throng = Throng::of_64(&proxy, "p5").await;
-    throng.all_but(10).await;
+    let mut crowd = Crowd::of_64(&proxy, "p5").await;
+    crowd.all_but(10).await;
     for status in ["200 OK", "404 Not Found", "200 OK", "500 Oh", "201 Created"] {
         answer(&server, status).await;
         answer(&server, status).await;
     }
     assert_eq!(
-        throng.statuses().await,
+        crowd.statuses().await,
         [200, 200, 200, 200, 201, 201, 404, 404, 500, 500]
     );
     assert_settled(&proxy, "p5", 4, &[("failed", 6)]).await;
     // Of six, three hang up and three fail.
-    let mut throng = Throng::of_64(&proxy, "p5").await;
-    throng.all_but(6).await;
+    let mut crowd = Crowd::of_64(&proxy, "p5").await;
+    crowd.all_but(6).await;
     let mut arrived = Vec::new();
     for _ in 0..6 {
         arrived.push(server.request().await);
     }
-    throng.hang_up.add_permits(3);
+    crowd.hang_up.add_permits(3);
     for _ in 0..3 {
-        assert!(throng.next().await.is_none(), "it has hung up");
+        assert!(crowd.next().await.is_none(), "it has hung up");
     }
     proxy.house_until(0, 3).await;
     assert_eq!(taken(&proxy, "p5").await, (4, 3));
@@ -143,17 +143,17 @@ async fn failures_and_hangups_give_back_exactly_their_units() {
             .write_all(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n")
             .await;
     }
-    assert_eq!(throng.statuses().await, [404; 3]);
+    assert_eq!(crowd.statuses().await, [404; 3]);
     assert_settled(&proxy, "p5", 4, &[("failed", 9), ("cancelled", 3)]).await;
     // The remaining six.
-    let mut throng = Throng::of_64(&proxy, "p5").await;
-    throng.all_but(6).await;
+    let mut crowd = Crowd::of_64(&proxy, "p5").await;
+    crowd.all_but(6).await;
     for _ in 0..6 {
         answer(&server, "200 OK").await;
     }
-    assert_eq!(throng.statuses().await, [200; 6]);
+    assert_eq!(crowd.statuses().await, [200; 6]);
     assert_settled(&proxy, "p5", 10, &[("failed", 9), ("cancelled", 3)]).await;
-    Throng::of_64(&proxy, "p5").await.all_but(0).await;
+    Crowd::of_64(&proxy, "p5").await.all_but(0).await;
 }
 
 #[tokio::test]
@@ -170,14 +170,14 @@ async fn displacements_give_back_exactly_their_units() {
     let mut running = Client::connect(proxy.address).await;
     running.search("p6").await;
     proxy.house_until(0, 1).await;
-    let mut throng = Throng::of_64(&proxy, "p0").await;
-    throng.all_but(10).await;
+    let mut crowd = Crowd::of_64(&proxy, "p0").await;
+    crowd.all_but(10).await;
     assert_eq!(taken(&proxy, "p0").await, (0, 10));
     let mut higher = Vec::new();
     for left in (6..10).rev() {
         let mut client = Client::connect(proxy.address).await;
         client.search("p5").await;
-        throng.next().await.expect("an answer").assert_refused(503, "displaced");
+        crowd.next().await.expect("an answer").assert_refused(503, "displaced");
         assert_eq!(taken(&proxy, "p0").await, (0, left));
         higher.push(client);
     }
@@ -189,25 +189,25 @@ async fn displacements_give_back_exactly_their_units() {
     for _ in 0..11 {
         answer(&server, "200 OK").await;
     }
-    assert_eq!(throng.statuses().await, [200; 6]);
+    assert_eq!(crowd.statuses().await, [200; 6]);
     assert_settled(&proxy, "p0", 6, &[("displaced", 4)]).await;
-    let mut throng = Throng::of_64(&proxy, "p0").await;
-    throng.all_but(4).await;
+    let mut crowd = Crowd::of_64(&proxy, "p0").await;
+    crowd.all_but(4).await;
     for _ in 0..4 {
         answer(&server, "200 OK").await;
     }
-    assert_eq!(throng.statuses().await, [200; 4]);
+    assert_eq!(crowd.statuses().await, [200; 4]);
     assert_settled(&proxy, "p0", 10, &[("displaced", 4)]).await;
 }
 
 /// Quota of each caller under random load.
-const ROOM: u64 = 12;
+const QUOTA: u64 = 12;
 /// Clients of each caller under random load.
 const CLIENTS: u64 = 30;
 const KEYS: [&str; 7] = ["p0", "p1", "p2", "p3", "p4", "p5", "p6"];
 
 /// What a client does under random load, chosen by its number. Returns its status unless it hung up.
-async fn storm(mut client: Client, key: &'static str, number: u64) -> Option<u16> {
+async fn client_under_load(mut client: Client, key: &'static str, number: u64) -> Option<u16> {
     let headers = with_key(key);
     match number % 10 {
         // These stay.
@@ -248,7 +248,8 @@ async fn storm(mut client: Client, key: &'static str, number: u64) -> Option<u16
 async fn no_caller_overspends_under_random_load() {
     for on_hangup in ["finish", "cancel"] {
         let server = FastWorker::start();
-        let tier = format!("concurrency: 64, displacements_per_minute: 1000, quota: {{ limit: {ROOM}, rolling: 24h }}");
+        let tier =
+            format!("concurrency: 64, displacements_per_minute: 1000, quota: {{ limit: {QUOTA}, rolling: 24h }}");
         let proxy = Plan {
             servers: &[(server.address, 2)],
             tier: &tier,
@@ -260,7 +261,7 @@ async fn no_caller_overspends_under_random_load() {
         for number in 0..CLIENTS {
             for (at, key) in (0..).zip(KEYS) {
                 let client = Client::connect(proxy.address).await;
-                clients.spawn(async move { (at, storm(client, key, number + at).await) });
+                clients.spawn(async move { (at, client_under_load(client, key, number + at).await) });
             }
         }
         let mut got = [0; KEYS.len()];
@@ -298,7 +299,7 @@ async fn no_caller_overspends_under_random_load() {
                 "{key}"
             );
             // What is left can be used.
-            for _ in used..ROOM {
+            for _ in used..QUOTA {
                 assert_eq!(search(&proxy, key).await.status(), 200, "{key}");
             }
             search(&proxy, key).await.assert_refused(402, "quota_depleted");

@@ -33,9 +33,9 @@ async fn me_shows_what_is_used_held_and_left() {
         "running": 0, "waiting": 0,
     });
     assert_eq!(me(&proxy, "p5").await, fresh);
-    let stranger = me(&proxy, "").await;
+    let anonymous = me(&proxy, "").await;
     assert_eq!(
-        (&stranger["id"], &stranger["tier"]),
+        (&anonymous["id"], &anonymous["tier"]),
         (&"127.0.0.1".into(), &"p0".into())
     );
 
@@ -166,7 +166,7 @@ async fn all_quotas_must_have_room_the_tightest_is_shown() {
     assert_eq!(shown().await, (Some(3), Some(3)));
     let after = refused_by(&proxy, "hourly", 3).await;
     hands.advance(Span::from_secs(after));
-    assert_eq!(shown().await, (Some(5), Some(3)), "of the daily one 2 are left");
+    assert_eq!(shown().await, (Some(5), Some(3)), "2 are left of the daily quota");
     for _ in 0..2 {
         assert_eq!(search(&proxy, "p5").await.status(), 200);
     }

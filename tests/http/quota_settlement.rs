@@ -139,9 +139,9 @@ async fn timeouts_and_unreachable_servers_cost_nothing() {
         }
         assert_settled(&proxy, "p5", 0, &[("failed", 1)]).await;
     }
-    let nobody = Worker::start().await;
-    let proxy = before(&nobody).open();
-    drop(nobody);
+    let absent = Worker::start().await;
+    let proxy = before(&absent).open();
+    drop(absent);
     search(&proxy, "p5").await.assert_refused(502, "upstream_unreachable");
     assert_settled(&proxy, "p5", 0, &[("failed", 1)]).await;
 }

@@ -85,7 +85,7 @@ async fn a_route_costs_what_it_says() {
     let key = with_key("p5");
     let never = ask(&proxy, "/ruin", &key).await;
     never.assert_refused(402, "quota_depleted");
-    assert_eq!(never.get("retry-after"), None, "it would never pass");
+    assert_eq!(never.get("retry-after"), None, "it would never be admitted");
     for charged in [4, 8] {
         assert_eq!(ask(&proxy, "/dear", &key).await.status(), 200);
         assert_eq!(taken(&proxy, "p5").await, (charged, 0));
@@ -144,7 +144,7 @@ async fn a_search_is_charged_to_the_month_it_began_in() {
     proxy.house_until(1, 1).await;
     search(&proxy, "p5").await.assert_refused(402, "quota_depleted");
     hands.advance(Span::from_secs(11));
-    assert_eq!(taken(&proxy, "p5").await, (0, 0), "June's page is empty");
+    assert_eq!(taken(&proxy, "p5").await, (0, 0), "June begins at zero");
     let next = [asking(&proxy, "GET").await, asking(&proxy, "GET").await];
     proxy.house_until(3, 1).await;
     assert_eq!(taken(&proxy, "p5").await, (0, 2));
@@ -154,7 +154,7 @@ async fn a_search_is_charged_to_the_month_it_began_in() {
     let mut arrived = server.request().await;
     arrived.answer_with("200 OK", CLOSE, "{}").await;
     assert_eq!(waiting.answer().await.status(), 200);
-    assert_eq!(taken(&proxy, "p5").await, (0, 2), "May's are on another page");
+    assert_eq!(taken(&proxy, "p5").await, (0, 2), "May is counted separately");
     for mut client in next {
         arrived = server.request().await;
         arrived.answer_with("200 OK", CLOSE, "{}").await;

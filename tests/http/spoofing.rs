@@ -33,10 +33,10 @@ async fn untrusted_peers_cannot_claim_another_address() {
         "trusted_proxies: [127.0.0.2]\nforwarded_header: forwarded",
     ] {
         let (proxy, _mirror) = open(more).await;
-        let mut stranger = Client::connect_from(9, proxy.address).await;
-        assert_eq!(id(&mut stranger, FORGED).await, "127.0.0.9", "{more}");
+        let mut untrusted = Client::connect_from(9, proxy.address).await;
+        assert_eq!(id(&mut untrusted, FORGED).await, "127.0.0.9", "{more}");
         for path in ["/search", "/image/1"] {
-            let answer = stranger.ask("GET", path, FORGED).await;
+            let answer = untrusted.ask("GET", path, FORGED).await;
             let seen = answer.mirrored().await;
             assert!(!answer.text().contains("6.6.6.6"), "{more}: {}", answer.text());
             assert_eq!(seen.all("x-forwarded-for"), ["127.0.0.9"]);
@@ -159,8 +159,8 @@ async fn adding_the_other_header_does_not_change_the_client() {
         assert_eq!(answer.get("x-ratelimit-remaining"), Some("2"), "{address}");
     }
     // From an untrusted peer both headers are ignored.
-    let mut stranger = Client::connect_from(9, proxy.address).await;
-    assert_eq!(id(&mut stranger, CONFLICT).await, "127.0.0.9");
+    let mut untrusted = Client::connect_from(9, proxy.address).await;
+    assert_eq!(id(&mut untrusted, CONFLICT).await, "127.0.0.9");
 }
 
 /// A non-ASCII byte from a client used to make the proxy drop the whole line, so the upstream took the trusted proxy
@@ -295,8 +295,8 @@ async fn a_client_named_by_a_balancer_can_be_a_trusted_proxy() {
             seen.all("x-forwarded-for"),
             ["6.6.6.6, 198.51.100.7, 192.0.2.9, 192.0.2.7"]
         );
-        let mut stranger = greeted(&proxy, &line("203.0.113.1")).await;
-        assert_eq!(id(&mut stranger, headers).await, "203.0.113.1");
+        let mut untrusted = greeted(&proxy, &line("203.0.113.1")).await;
+        assert_eq!(id(&mut untrusted, headers).await, "203.0.113.1");
     }
     // Being listed here does not make the balancer trusted for headers.
     let mut balancer = greeted(&proxy, &binary(0x20, 0, b"")).await;
@@ -307,18 +307,18 @@ async fn a_client_named_by_a_balancer_can_be_a_trusted_proxy() {
 async fn proxy_protocol_from_unlisted_peers_is_refused() {
     let (proxy, _mirror) = open(SPOKEN).await;
     for header in [line("192.0.2.7"), binary_for("192.0.2.7:4711")] {
-        let mut stranger = Client::connect_from(2, proxy.address).await;
-        stranger.send(&header).await;
-        stranger.request("GET", "/me", "").await;
-        stranger.answer().await.assert_refused(400, "bad_request");
+        let mut untrusted = Client::connect_from(2, proxy.address).await;
+        untrusted.send(&header).await;
+        untrusted.request("GET", "/me", "").await;
+        untrusted.answer().await.assert_refused(400, "bad_request");
         // Nor is a second header accepted.
         let mut twice = greeted(&proxy, &header).await;
         twice.send(&header).await;
         twice.request("GET", "/me", "").await;
         twice.answer().await.assert_refused(400, "bad_request");
     }
-    let mut stranger = Client::connect_from(2, proxy.address).await;
-    assert_eq!(id(&mut stranger, "").await, "127.0.0.2");
+    let mut untrusted = Client::connect_from(2, proxy.address).await;
+    assert_eq!(id(&mut untrusted, "").await, "127.0.0.2");
 }
 
 /// Half a header would hold a connection place without end.

@@ -103,11 +103,7 @@ async fn periods_have_their_rows_and_others_are_refused() {
             assert_eq!((rows.len(), &rows[count - 1]["time"]), (count, &json!(last)), "{path}");
         }
     }
-    assert_eq!(
-        rows(&proxy, "/stats", "").await.len(),
-        72,
-        "by the hour, unless another period is asked for"
-    );
+    assert_eq!(rows(&proxy, "/stats", "").await.len(), 72, "hourly by default");
     for wrong in [
         "/me?period=year",
         "/me?period=",

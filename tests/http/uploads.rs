@@ -136,7 +136,7 @@ async fn a_queued_client_gets_100_continue_with_its_slot() {
     let nothing = second
         .stream
         .try_read(&mut [0])
-        .expect_err("nothing is said while it waits");
+        .expect_err("no answer while it is queued");
     assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
     arrived.answer("{}").await;
     assert_eq!(first.answer().await.status(), 200);

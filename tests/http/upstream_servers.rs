@@ -146,10 +146,10 @@ async fn a_recovered_server_is_used_after_one_good_probe() {
         probe.answer_with("500 Internal Server Error", "", "").await;
     }
     let is = |slots: u64| move |page: &serde_json::Value| page["pools"][0]["slots"] == slots;
-    proxy.queue_until("the server rests", is(0)).await;
+    proxy.queue_until("the server is marked down", is(0)).await;
     server.request().await.answer("").await;
     // A second probe gets no answer, so the first must do.
-    proxy.queue_until("the server is used", is(1)).await;
+    proxy.queue_until("the server is used again", is(1)).await;
 }
 
 /// Regression: a server that closed the connection right after its answer was sometimes taken for one that had not

@@ -50,9 +50,9 @@ fn bot(name: &str) -> AccountSpec {
 }
 
 /// The anonymous tier has two units and one search at once, the high tier twenty and eight.
-fn yaml(server: std::net::SocketAddr, slots: u32, seats: u32) -> String {
+fn yaml(server: std::net::SocketAddr, slots: u32, queue_length: u32) -> String {
     let plan = Plan {
-        seats,
+        seats: queue_length,
         ..Plan::default()
     };
     plan.without_upstreams()
@@ -442,7 +442,11 @@ async fn an_expired_account_gets_anonymous_terms_own_counters() {
     assert_eq!(terms().await, json!(["low", 0, 1, 2, 1]));
     assert_eq!(search(&proxy, key, "", "").await.status(), 200);
     search(&proxy, key, "", "").await.assert_refused(402, "quota_depleted");
-    assert_eq!(taken(&proxy, "", "").await, (0, 0), "those of its network are others");
+    assert_eq!(
+        taken(&proxy, "", "").await,
+        (0, 0),
+        "other callers of its network are counted separately"
+    );
     hands.advance(HOUR.saturating_mul(25));
     assert_eq!(terms().await, json!(["low", 0, 1, 2, 0]));
 }

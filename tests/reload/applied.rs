@@ -14,7 +14,7 @@ async fn listed_accounts_are_added_removed_and_moved() {
     let servers = [(server.address, 4)];
     let yaml = plan(&servers, 8).yaml();
     let proxy = Door::open_live(&yaml);
-    let who = async |key: &str| {
+    let tier_or_reason = async |key: &str| {
         let mut client = Client::connect(proxy.address).await;
         let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await;
         match answer.status() {
@@ -22,7 +22,10 @@ async fn listed_accounts_are_added_removed_and_moved() {
             _ => answer.reason(),
         }
     };
-    assert_eq!((who("p1").await, who("new").await), ("p1".into(), "invalid_key".into()));
+    assert_eq!(
+        (tier_or_reason("p1").await, tier_or_reason("new").await),
+        ("p1".into(), "invalid_key".into())
+    );
     // Meanwhile a search runs with a key that is removed, and succeeds.
     let running = searching(&proxy, "p2").await;
     let mut arrived = server.request().await;
@@ -32,14 +35,22 @@ async fn listed_accounts_are_added_removed_and_moved() {
     let told = reload(&proxy, &edited).await;
     assert!(told["changes"].to_string().contains("p1"), "{told}");
     assert_eq!(
-        [who("p1").await, who("p2").await, who("new").await],
+        [
+            tier_or_reason("p1").await,
+            tier_or_reason("p2").await,
+            tier_or_reason("new").await
+        ],
         ["p5", "invalid_key", "p2"]
     );
     arrived.answer("").await;
     found(running).await;
     reload(&proxy, &yaml).await;
     assert_eq!(
-        [who("p1").await, who("p2").await, who("new").await],
+        [
+            tier_or_reason("p1").await,
+            tier_or_reason("p2").await,
+            tier_or_reason("new").await
+        ],
         ["p1", "p2", "invalid_key"]
     );
 }

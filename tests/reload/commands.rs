@@ -28,10 +28,10 @@ fn json(text: &str) -> Value {
 async fn a_saved_file_is_reloaded_automatically() {
     let (program, yaml, _mirror) = start().await;
     let clock = Clock::start();
-    for seats in 9..=12 {
+    for length in 9..=12 {
         let saved = clock.now();
-        save(&program, &yaml.replace("length: 8", &format!("length: {seats}")));
-        metric(&program, &format!("tiergate_queue_capacity {seats}")).await;
+        save(&program, &yaml.replace("length: 8", &format!("length: {length}")));
+        metric(&program, &format!("tiergate_queue_capacity {length}")).await;
         println!("saved and in force after {}", clock.now().since(saved));
     }
     logged(&program, "11 → 12").await;

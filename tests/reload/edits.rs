@@ -16,11 +16,11 @@ const UPSTREAMS: usize = 4;
 
 /// The caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum CallerKind {
     Listed(usize),
     /// Of the tier [`STORED`].
     Stored,
-    Stranger,
+    Anonymous,
 }
 
 #[derive(Clone, Debug)]
@@ -210,8 +210,8 @@ impl File {
     }
 
     /// How many searches the caller may have at once.
-    pub fn concurrency(&self, who: Who) -> u64 {
-        self.tiers[self.tier_of(who)]
+    pub fn concurrency(&self, kind: CallerKind) -> u64 {
+        self.tiers[self.tier_of(kind)]
             .as_ref()
             .expect("every caller has a tier")
             .concurrency
@@ -219,28 +219,30 @@ impl File {
 
     /// Whether the proxy may refuse a search for this reason of its queue or limits, if the caller has sent so many so
     /// far. `all` clients search.
-    pub fn may_say(&self, reason: &str, who: Who, sent: u64, all: u64) -> bool {
+    pub fn may_refuse(&self, reason: &str, kind: CallerKind, sent: u64, all: u64) -> bool {
         match reason {
             "queue_full" | "displaced" => self.queue_length < all,
             "waited_too_long" => self.max_wait < 20_000,
-            "rate_limited" => matches!(self.limit, Some((20, true))) && !matches!(who, Who::Stranger if sent <= 20),
+            "rate_limited" => {
+                matches!(self.limit, Some((20, true))) && !matches!(kind, CallerKind::Anonymous if sent <= 20)
+            }
             _ => false,
         }
     }
 
     /// The caller's tier by this file.
-    fn tier_of(&self, who: Who) -> usize {
-        match who {
-            Who::Listed(at) => self.tier_of[at],
-            Who::Stored if self.tiers[STORED].is_some() => STORED,
-            Who::Stored | Who::Stranger => self.anonymous,
+    fn tier_of(&self, kind: CallerKind) -> usize {
+        match kind {
+            CallerKind::Listed(at) => self.tier_of[at],
+            CallerKind::Stored if self.tiers[STORED].is_some() => STORED,
+            CallerKind::Stored | CallerKind::Anonymous => self.anonymous,
         }
     }
 
     /// Whether the proxy may refuse for this reason of a tier, if the caller has so many clients, which have sent so
     /// many searches so far.
-    pub fn may_say_of_tier(&self, reason: &str, who: Who, sent: u64, clients: u64) -> bool {
-        let tier = self.tiers[self.tier_of(who)].as_ref();
+    pub fn may_refuse_by_tier(&self, reason: &str, kind: CallerKind, sent: u64, clients: u64) -> bool {
+        let tier = self.tiers[self.tier_of(kind)].as_ref();
         let tier = tier.expect("every caller has a tier");
         match reason {
             "concurrency_exceeded" => clients > tier.concurrency,

@@ -10,7 +10,7 @@ use tokio::sync::{Barrier, watch};
 use tokio::task::JoinSet;
 
 use crate::dice::Dice;
-use crate::edits::{File, LISTED, Who};
+use crate::edits::{CallerKind, File, LISTED};
 use crate::support::{Answer, Client, Door, Mirror, Worker, metric_sum, soon};
 
 const RELOADS: usize = 200;
@@ -25,7 +25,7 @@ const LOOKING: usize = 6;
 /// A caller and its clients.
 #[derive(Debug)]
 struct Caller {
-    who: Who,
+    kind: CallerKind,
     /// Header lines.
     shows: String,
     clients: u64,
@@ -81,9 +81,9 @@ impl Scene {
 }
 
 fn callers(stored: &[String]) -> Vec<Arc<Caller>> {
-    let caller = |who, shows: String, clients| {
+    let caller = |kind, shows: String, clients| {
         Arc::new(Caller {
-            who,
+            kind,
             shows,
             clients,
             sent: AtomicU64::new(0),
@@ -91,10 +91,10 @@ fn callers(stored: &[String]) -> Vec<Arc<Caller>> {
     };
     let key = |key: &str| format!("x-api-key: {key}\r\n");
     let from = |at: usize| format!("x-forwarded-for: 203.0.113.{at}\r\n");
-    let listed = (0..LISTED).map(|at| caller(Who::Listed(at), key(&format!("listed-{at}")), 4));
-    let stored = stored.iter().map(|text| caller(Who::Stored, key(text), 4));
-    let alone = (0..16).map(|at| caller(Who::Stranger, from(at), 1));
-    let shared = (100..104).map(|at| caller(Who::Stranger, from(at), 4));
+    let listed = (0..LISTED).map(|at| caller(CallerKind::Listed(at), key(&format!("listed-{at}")), 4));
+    let stored = stored.iter().map(|text| caller(CallerKind::Stored, key(text), 4));
+    let alone = (0..16).map(|at| caller(CallerKind::Anonymous, from(at), 1));
+    let shared = (100..104).map(|at| caller(CallerKind::Anonymous, from(at), 4));
     listed.chain(stored).chain(alone).chain(shared).collect()
 }
 
@@ -126,8 +126,8 @@ async fn searches(scene: Arc<Scene>, caller: Arc<Caller>) {
             answer.reason()
         };
         let may = |file: &Arc<File>| {
-            let by_tier = file.may_say_of_tier(&said, caller.who, sent, caller.clients);
-            by_tier || file.may_say(&said, caller.who, sent, SEARCHING as u64)
+            let by_tier = file.may_refuse_by_tier(&said, caller.kind, sent, caller.clients);
+            by_tier || file.may_refuse(&said, caller.kind, sent, SEARCHING as u64)
         };
         assert!(
             said == "200" || files.iter().any(may),
@@ -135,7 +135,7 @@ async fn searches(scene: Arc<Scene>, caller: Arc<Caller>) {
             scene.seed,
             answer.head.line,
             answer.text(),
-            caller.who
+            caller.kind
         );
         scene.note(&said);
     }
@@ -152,7 +152,7 @@ async fn looks(scene: Arc<Scene>, at: usize) {
         let files = scene.since(surely);
         let may = |file: &Arc<File>| match answer.status() {
             404 => file.images().is_none(),
-            429 => file.may_say("rate_limited", Who::Stranger, u64::MAX, 0),
+            429 => file.may_refuse("rate_limited", CallerKind::Anonymous, u64::MAX, 0),
             _ => false,
         };
         let seen = || {
@@ -302,7 +302,7 @@ async fn apply(proxy: &Door, scene: &Scene, file: &File, ask: bool) {
         let answer = proxy.operator("POST", "/reload", "").await;
         assert_eq!(answer.status(), 200, "TIERGATE_SEED={}: {}", scene.seed, answer.text());
     }
-    soon("the file is taken up", async {
+    soon("the file is applied", async {
         loop {
             let shown = proxy.operator("GET", "/config", "").await.json();
             if shown["config"]["drain_timeout"] == file.mark() {
@@ -328,7 +328,7 @@ async fn spoil(proxy: &Door, seed: u64, yaml: &str, ask: bool) {
         let answer = proxy.operator("POST", "/reload", "").await;
         assert_eq!(answer.status(), 422, "TIERGATE_SEED={seed}: {}\n{yaml}", answer.text());
     }
-    soon("the file is found wrong", async {
+    soon("the file is rejected", async {
         while reloads(proxy, "failed").await <= before {
             tokio::task::yield_now().await;
         }
@@ -356,7 +356,7 @@ async fn nothing_is_held(proxy: &Door, scene: &Scene, callers: &[Arc<Caller>], f
     assert_eq!(proxy.operator("POST", "/reload", "").await.status(), 200);
     let mut clients = Vec::new();
     for caller in callers {
-        for _ in 0..file.concurrency(caller.who) {
+        for _ in 0..file.concurrency(caller.kind) {
             let mut client = Client::connect(scene.proxy).await;
             client.request("GET", "/search", &caller.shows).await;
             clients.push(client);
@@ -429,11 +429,11 @@ async fn answers_during_a_reload_follow_one_of_the_two_files() {
     loop {
         tokio::select! {
             () = &mut operator => break,
-            Some(ended) = clients.join_next() => ended.expect("a client is told what it may be told"),
+            Some(ended) = clients.join_next() => ended.expect("every answer is allowed by one of the files"),
         }
     }
     while let Some(ended) = clients.join_next().await {
-        ended.expect("a client is told what it may be told");
+        ended.expect("every answer is allowed by one of the files");
     }
     accounts_add_up(&proxy, &scene).await;
     let told = scene.told.lock().expect("no holder panics").clone();
@@ -466,11 +466,7 @@ async fn operate(proxy: &Door, scene: &Scene, first: Arc<File>, dice: &mut Dice)
             spoil(proxy, seed, &spoiled, ask).await;
         } else {
             room.widen(&file);
-            scene
-                .files
-                .lock()
-                .expect("no holder panics")
-                .push(Arc::clone(&file));
+            scene.files.lock().expect("no holder panics").push(Arc::clone(&file));
             apply(proxy, scene, &file, ask).await;
             let files = scene.files.lock().expect("no holder panics").len();
             scene.surely.store(files, SeqCst);

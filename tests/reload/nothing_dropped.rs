@@ -55,18 +55,18 @@ async fn pool(proxy: &Door, upstream: &str) -> Option<(u64, u64)> {
     Some((pool["slots"].as_u64()?, pool["running"].as_u64()?))
 }
 
-pub(super) fn plan<'a>(servers: &'a [(SocketAddr, u32)], seats: u32) -> Plan<'a> {
+pub(super) fn plan<'a>(servers: &'a [(SocketAddr, u32)], queue_length: u32) -> Plan<'a> {
     Plan {
         cores: 1,
-        seats,
+        seats: queue_length,
         servers,
         ..Plan::default()
     }
 }
 
 /// A proxy with one slot, where a job of `p6` runs.
-async fn busy(server: &Worker, seats: u32) -> (Door, Client, Arrived) {
-    let proxy = Door::open_live(&plan(&[(server.address, 1)], seats).yaml());
+async fn busy(server: &Worker, queue_length: u32) -> (Door, Client, Arrived) {
+    let proxy = Door::open_live(&plan(&[(server.address, 1)], queue_length).yaml());
     let running = searching(&proxy, "p6").await;
     let arrived = server.request().await;
     (proxy, running, arrived)

@@ -233,6 +233,6 @@ async fn a_raise_of_an_account_on_request() {
     assert_eq!(
         query(&mut without, hands, 31).await.status(),
         429,
-        "without its key it is anybody"
+        "without its key it is anonymous"
     );
 }

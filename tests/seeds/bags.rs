@@ -166,11 +166,7 @@ async fn an_endpoint_has_an_undisclosed_limit() {
     for number in 1..=10 {
         let answer = ann.post(LAUNCH).await;
         assert_eq!(answer.status(), 200);
-        assert_eq!(
-            told(&answer).remaining,
-            Some(1_000 - number),
-            "of the limit that one is told of"
-        );
+        assert_eq!(told(&answer).remaining, Some(1_000 - number), "of the disclosed limit");
     }
     let refused = ann.post(LAUNCH).await;
     assert_eq!(refused.status(), 429);
@@ -213,7 +209,7 @@ async fn a_raise_on_request() {
     assert_eq!(
         cat.get("/ping").await.status(),
         429,
-        "the address was not raised with it"
+        "the address's limit was not raised"
     );
     let mut elsewhere = user(key, 2, &proxy).await;
     elsewhere.passes(1, "/ping").await;

@@ -66,9 +66,9 @@ impl System {
         let ask = busy.ask(TierId(
             u16::try_from(at.expect("the preset has it")).expect("a handful"),
         ));
-        for let_in in 0.. {
+        for admitted in 0.. {
             if let Err(refusal) = busy.policy.enter(&ask, Timestamp::ZERO) {
-                return (let_in, refusal.reason());
+                return (admitted, refusal.reason());
             }
         }
         unreachable!("the queue is bounded")
@@ -92,11 +92,7 @@ impl Row {
     /// Checks that a queue filled as in this row admits the priorities it should, each with a fresh queue.
     pub fn check(&self, system: &System) {
         let places = system.said().rules.queue.length;
-        assert_eq!(
-            usize::try_from(places).unwrap(),
-            self.queue.len(),
-            "as long as it is drawn"
-        );
+        assert_eq!(usize::try_from(places).unwrap(), self.queue.len(), "as long as the row");
         for priority in [0, 2, 5, 6] {
             let accepted = self.accepts(system, priority);
             assert_eq!(
@@ -149,7 +145,7 @@ impl Row {
     fn check_refusal(&self, refusal: &Refusal, priority: u8, queued: &[u8]) {
         assert_eq!(refusal.reason(), Reason::QueueFull, "{priority} at {}", self.queue);
         let Refusal::QueueFull { seats, admits_from, .. } = refusal else {
-            unreachable!("the reason was looked at above");
+            unreachable!("the reason was checked above");
         };
         assert_eq!(usize::try_from(*seats).unwrap(), self.queue.len());
         let above_lowest = queued.iter().min().and_then(|lowest| Priority::new(lowest + 1));
