@@ -285,24 +285,26 @@ async fn no_caller_overspends_under_random_load() {
         tokio::join!(gathered, watching);
         proxy.house_until(0, 0).await;
         for (key, got) in KEYS.into_iter().zip(got) {
-            let (used, held) = taken(&proxy, key).await;
-            assert_eq!(held, 0, "{key}");
-            assert!(used >= got, "{key} got {got} and was charged {used}");
-            proxy
-                .metric_until(&format!(r#"tiergate_quota_debits_total{{tier="{key}"}}"#), used as f64)
-                .await;
-            assert_eq!(debits(&proxy, key).await, used as f64);
-            let jobs = metric_sum(proxy.admin, "tiergate_jobs_total", &format!(r#"tier="{key}""#)).await;
-            assert_eq!(
-                debits(&proxy, key).await + releases(&proxy, key, "").await,
-                jobs,
-                "{key}"
-            );
-            // What is left can be used.
-            for _ in used..QUOTA {
-                assert_eq!(search(&proxy, key).await.status(), 200, "{key}");
-            }
-            search(&proxy, key).await.assert_refused(402, "quota_depleted");
+            assert_within_quota(&proxy, key, got).await;
         }
     }
+}
+
+/// Checks that what this caller was charged covers its successes and agrees with the metrics, and that just the rest of its
+/// quota can be used.
+async fn assert_within_quota(proxy: &Door, key: &str, got: u64) {
+    let (used, held) = taken(proxy, key).await;
+    assert_eq!(held, 0, "{key}");
+    assert!(used >= got, "{key} got {got} and was charged {used}");
+    proxy
+        .metric_until(&format!(r#"tiergate_quota_debits_total{{tier="{key}"}}"#), used as f64)
+        .await;
+    assert_eq!(debits(proxy, key).await, used as f64);
+    let jobs = metric_sum(proxy.admin, "tiergate_jobs_total", &format!(r#"tier="{key}""#)).await;
+    assert_eq!(debits(proxy, key).await + releases(proxy, key, "").await, jobs, "{key}");
+    // What is left can be used.
+    for _ in used..QUOTA {
+        assert_eq!(search(proxy, key).await.status(), 200, "{key}");
+    }
+    search(proxy, key).await.assert_refused(402, "quota_depleted");
 }

@@ -29,10 +29,10 @@ fn with_accounts(text: &str) -> String {
     let all = tiers
         .iter()
         .flat_map(|tier| (0..ARRIVALS_MAX).map(move |number| (tier, number)));
-    let crowd: String = all
+    let accounts: String = all
         .map(|((tier, priority), number)| account(tier, format!("p{priority}-{number}")))
         .collect();
-    format!("{text}\naccounts:\n{crowd}{}", account("$100", RUNNER.to_owned()))
+    format!("{text}\naccounts:\n{accounts}{}", account("$100", RUNNER.to_owned()))
 }
 
 /// A proxy whose slots are taken. Fields are dropped in order, so the clients end before the proxy and it has none to
@@ -49,7 +49,7 @@ struct BusyProxy<'s> {
 }
 
 impl<'s> BusyProxy<'s> {
-    async fn busy(system: &'s System) -> Self {
+    async fn start(system: &'s System) -> Self {
         let server = Worker::start().await;
         let (proxy, _) = Door::open_preset(system.preset, with_accounts, &[(system.upstream, server.address)], NOON);
         let mut running = Vec::new();
@@ -111,7 +111,7 @@ impl Row {
     /// Checks over HTTP that a queue filled as in this row admits the priorities it should, each with a fresh queue.
     pub async fn check_over_http(&self, system: &System) {
         for priority in [0, 2, 5, 6] {
-            let mut busy = BusyProxy::busy(system).await;
+            let mut busy = BusyProxy::start(system).await;
             for waiting in self.queued() {
                 busy.enqueue(waiting).await;
             }
