@@ -1,4 +1,4 @@
-//! The admission table of trace.moe (semantics §3.3), row by row: eight queue places, who holds them, and which
+//! The admission table of trace.moe (rules §3.3), row by row: eight queue places, who holds them, and which
 //! priorities are admitted.
 
 use crate::support::{Answer, Client, Door, Plan, Worker, soon};

@@ -1,4 +1,4 @@
-//! Clients that hang up, in every state of a job's life (semantics §5.8, §6) and in every way.
+//! Clients that hang up, in every state of a job's life (rules §5.8, §6) and in every way.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -1,4 +1,4 @@
-//! What callers learn of request limits: the refusal, and the headers of every answer (semantics §7).
+//! What callers learn of request limits: the refusal, and the headers of every answer (rules §7).
 
 use serde_json::json;
 use tiergate::policy::time::Span;

@@ -1,4 +1,4 @@
-//! Penalties and blocks: what starts one, how long it lasts, and how an operator ends it (semantics §7).
+//! Penalties and blocks: what starts one, how long it lasts, and how an operator ends it (rules §7).
 
 use serde_json::json;
 use tiergate::policy::time::Span;

@@ -1,4 +1,4 @@
-//! Request limits (semantics §7): whom they count, what they match, and what is charged nothing.
+//! Request limits (rules §7): whom they count, what they match, and what is charged nothing.
 
 use std::net::SocketAddr;
 

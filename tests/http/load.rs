@@ -1,4 +1,4 @@
-//! Many requests against a server that answers at once: one after another (semantics §4), and a thousand at once
+//! Many requests against a server that answers at once: one after another (rules §4), and a thousand at once
 //! (§9.1).
 
 use tokio::task::JoinSet;

@@ -1,4 +1,4 @@
-//! Callers that try to exceed their quota with many requests at once (semantics §5.2), while others fail, hang up and
+//! Callers that try to exceed their quota with many requests at once (rules §5.2), while others fail, hang up and
 //! are displaced.
 
 use std::sync::Arc;

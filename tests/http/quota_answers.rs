@@ -1,4 +1,4 @@
-//! What callers learn of their quotas: `/me`, the refusal, and when a unit comes back (semantics §5).
+//! What callers learn of their quotas: `/me`, the refusal, and when a unit comes back (rules §5).
 
 use serde_json::json;
 use tiergate::policy::time::{Span, UnixTime};

@@ -1,4 +1,4 @@
-//! How each outcome of a job settles its caller's quota (semantics §5.3, §5.8, §6).
+//! How each outcome of a job settles its caller's quota (rules §5.3, §5.8, §6).
 
 use super::accounting::{assert_settled, debits, releases, search, taken, with_key};
 use super::quotas::{asking, before};

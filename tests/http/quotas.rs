@@ -1,4 +1,4 @@
-//! What is refused for want of quota, in which order, and what a search costs (semantics §2.4, §5.2).
+//! What is refused for want of quota, in which order, and what a search costs (rules §2.4, §5.2).
 
 use serde_json::json;
 use tiergate::policy::time::{Span, UnixTime};

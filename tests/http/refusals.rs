@@ -1,4 +1,4 @@
-//! Refusals (semantics §8): status, reason, the numbers that explain them, and when to retry.
+//! Refusals (rules §8): status, reason, the numbers that explain them, and when to retry.
 
 use std::time::Duration;
 

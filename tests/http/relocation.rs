@@ -1,4 +1,4 @@
-//! An unreachable server: its jobs move to another one, at once or as soon as that has a slot (semantics §2.7).
+//! An unreachable server: its jobs move to another one, at once or as soon as that has a slot (rules §2.7).
 
 use std::net::SocketAddr;
 

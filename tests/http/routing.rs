@@ -1,4 +1,4 @@
-//! Which requests are metered (semantics §2): no spelling of a metered path reaches its upstream unmetered, and what
+//! Which requests are metered (rules §2): no spelling of a metered path reaches its upstream unmetered, and what
 //! was matched is what is forwarded.
 
 use crate::support::{Client, Door, Mirror, Worker, seven_tiers};

@@ -1,4 +1,4 @@
-//! Refused uploads: the client can read the reason (semantics §8), whatever it was still sending.
+//! Refused uploads: the client can read the reason (rules §8), whatever it was still sending.
 
 use tokio::io::AsyncWriteExt;
 

@@ -1,4 +1,4 @@
-//! Delegating accounts (semantics §5.9): one key used for many people, each of whom is a caller; and accounts with
+//! Delegating accounts (rules §5.9): one key used for many people, each of whom is a caller; and accounts with
 //! overrides.
 
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Uploads that find no queue place while a server is idle (semantics §6).
+//! Uploads that find no queue place while a server is idle (rules §6).
 
 use crate::support::{Client, Door, Worker, seven_tiers};
 
