@@ -58,7 +58,7 @@ fn everything_is_there_after_a_restart() {
 }
 
 #[test]
-fn an_accounts_own_numbers_are_bounded() {
+fn an_accounts_own_limits_are_bounded() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     store.add(new("acme"), NOW).expect("the name is free");
@@ -111,7 +111,7 @@ fn an_accounts_own_numbers_are_bounded() {
 
 /// A change that came after the store was closed opened the file again, which another process may have had by then.
 #[test]
-fn what_is_closed_stays_closed() {
+fn a_closed_store_stays_closed() {
     let folder = Folder::new();
     let (store, database) = open_with(&folder, &[], &[], NOW).expect("it is made");
     store.add(new("acme"), NOW).expect("nothing is in the way");
@@ -131,7 +131,7 @@ fn what_is_closed_stays_closed() {
 
 /// The database is full: what can't be written is refused, and what is there is seen as before.
 #[test]
-fn a_change_that_can_not_be_written_changes_nothing() {
+fn a_change_that_cannot_be_written_changes_nothing() {
     let folder = Folder::new();
     let (store, database) = open_with(&folder, &[listed("a", &["ka"])], &[], NOW).expect("it is made");
     let acme = store.add(new("acme"), NOW).expect("nothing is in the way");
@@ -174,7 +174,7 @@ fn a_change_that_can_not_be_written_changes_nothing() {
 
 /// What history needs of a removed account stays, and nothing else.
 #[test]
-fn of_a_removed_account_only_its_name_is_kept() {
+fn only_the_name_of_a_removed_account_is_kept() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     let new = AccountSpec {
@@ -209,7 +209,7 @@ fn of_a_removed_account_only_its_name_is_kept() {
 
 /// The last id is given once, and after it none.
 #[test]
-fn ids_that_are_used_up_are_told() {
+fn exhausted_ids_are_reported() {
     let folder = Folder::new();
     drop(open(&folder, &[]).expect("a new store"));
     let used = "INSERT INTO account (id, name, origin, tier, blocked, created, removed_at) VALUES (4294967293, 'old', 'stored', 't', 0, 0, 0)";
@@ -225,7 +225,7 @@ fn ids_that_are_used_up_are_told() {
 }
 
 #[test]
-fn an_id_is_nobodys_second_time() {
+fn ids_are_never_reused() {
     let folder = Folder::new();
     let store = open(&folder, &[listed("listed", &["k"])]).expect("a new store");
     let first = store.add(new("a"), NOW).expect("free").id;
@@ -243,7 +243,7 @@ fn an_id_is_nobodys_second_time() {
 }
 
 #[test]
-fn who_is_listed_has_one_id_whenever_it_is_listed() {
+fn a_listed_account_keeps_its_id() {
     let folder = Folder::new();
     let (a, b) = (listed("a", &["ka"]), listed("b", &["kb", "kb2"]));
     let store = open(&folder, &[a.clone(), b.clone()]).expect("a new store");
@@ -273,7 +273,7 @@ fn who_is_listed_has_one_id_whenever_it_is_listed() {
 }
 
 #[test]
-fn another_list_comes_in_one_step_and_names_keep_their_ids() {
+fn a_new_list_replaces_the_old_at_once_and_keeps_ids() {
     let folder = Folder::new();
     let (a, b) = (listed("a", &["ka"]), listed("b", &["kb", "kb2"]));
     let store = open(&folder, &[a.clone(), b.clone()]).expect("a new store");
@@ -329,7 +329,7 @@ fn another_list_comes_in_one_step_and_names_keep_their_ids() {
 
 /// A reload of a file with the same list writes nothing, and so needs no disk.
 #[test]
-fn a_list_that_is_the_same_is_not_written() {
+fn an_unchanged_list_is_not_written() {
     let folder = Folder::new();
     let list = [listed("a", &["ka"]), listed("b", &["kb"])];
     let (store, database) = open_with(&folder, &list, &[], NOW).expect("a new store");
@@ -351,7 +351,7 @@ fn a_list_that_is_the_same_is_not_written() {
 }
 
 #[test]
-fn so_many_names_that_are_not_listed_any_more_keep_their_ids() {
+fn names_no_longer_listed_keep_their_ids_up_to_a_bound() {
     let folder = Folder::new();
     let store = open(&folder, &[listed("a", &["ka"])]).expect("a new store");
     let id = found(&store, "ka", NOW);
@@ -376,7 +376,7 @@ fn so_many_names_that_are_not_listed_any_more_keep_their_ids() {
 }
 
 #[test]
-fn a_list_that_collides_with_the_store_changes_nothing() {
+fn a_list_that_conflicts_with_the_store_changes_nothing() {
     let folder = Folder::new();
     let old = [listed("a", &["ka"])];
     let store = open(&folder, &old).expect("a new store");
@@ -411,7 +411,7 @@ fn a_list_that_collides_with_the_store_changes_nothing() {
 }
 
 #[test]
-fn accounts_whose_tier_there_is_not_are_named_and_counted() {
+fn accounts_of_unknown_tiers_are_named_and_counted() {
     let folder = Folder::new();
     let store = open(&folder, &[listed("listed", &["k"])]).expect("a new store");
     for name in ["d", "c", "b"] {
@@ -428,7 +428,7 @@ fn accounts_whose_tier_there_is_not_are_named_and_counted() {
 }
 
 #[test]
-fn a_name_or_a_key_in_both_places_is_told_at_the_start() {
+fn names_and_keys_in_both_places_are_reported_at_start() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     store.add(new("acme"), NOW).expect("free");
@@ -482,7 +482,7 @@ fn a_key_rotates_with_an_overlap() {
 }
 
 #[test]
-fn an_account_has_so_many_keys_and_expired_ones_make_room() {
+fn keys_per_account_are_bounded_and_expired_ones_make_room() {
     let folder = Folder::new();
     let store = open(&folder, &[]).expect("a new store");
     store.add(new("a"), NOW).expect("free");

@@ -51,8 +51,55 @@ pub async fn me(program: &Program, key: &str) -> String {
         .to_owned()
 }
 
+/// The account's line of a list, with single spaces.
+fn line_of(list: &str, name: &str) -> String {
+    let line = list
+        .lines()
+        .find(|line| line.split_whitespace().next() == Some(name))
+        .expect("it is listed");
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Changes every setting of an account.
+const SET: [&str; 15] = [
+    "account",
+    "set",
+    "acme-bot",
+    "--tier",
+    "$50",
+    "--quota",
+    "daily=5000",
+    "--concurrency",
+    "6",
+    "--until",
+    "2027-01-01",
+    "--block",
+    "--note",
+    "asked twice",
+    "--delegate",
+];
+
+/// Takes them back.
+const UNSET: [&str; 15] = [
+    "account",
+    "set",
+    "acme-bot",
+    "--quota",
+    "daily=tier",
+    "--concurrency",
+    "tier",
+    "--until",
+    "never",
+    "--unblock",
+    "--note",
+    "",
+    "--no-delegate",
+    "--email",
+    "",
+];
+
 #[tokio::test]
-async fn an_account_from_its_first_day_to_its_last() {
+async fn an_account_is_added_changed_and_removed() {
     let mirror = Mirror::start().await;
     let proxy = program(&mirror).await;
     let added = done(
@@ -73,24 +120,7 @@ async fn an_account_from_its_first_day_to_its_last() {
         added.starts_with("added:\n  name         acme-bot\n  tier         $20\n"),
         "{added}"
     );
-    let set = [
-        "account",
-        "set",
-        "acme-bot",
-        "--tier",
-        "$50",
-        "--quota",
-        "daily=5000",
-        "--concurrency",
-        "6",
-        "--until",
-        "2027-01-01",
-        "--block",
-        "--note",
-        "asked twice",
-        "--delegate",
-    ];
-    let account = json_of(&proxy, &set).await;
+    let account = json_of(&proxy, &SET).await;
     let expected = json!({
         "id": account["id"], "name": "acme-bot", "email": "bot@acme.example", "tier": "$50", "concurrency": 6,
         "quotas": { "daily": 5000 }, "limits": {}, "until": "2027-01-01T00:00:00Z", "blocked": true, "max_users": 10000,
@@ -102,36 +132,12 @@ async fn an_account_from_its_first_day_to_its_last() {
         assert_eq!(shown[field], *value, "{field}");
     }
     let list = done(&proxy, &["account", "list"]).await;
-    let line = |name: &str| {
-        let line = list
-            .lines()
-            .find(|line| line.split_whitespace().next() == Some(name))
-            .expect("it is listed");
-        line.split_whitespace().collect::<Vec<_>>().join(" ")
-    };
     assert_eq!(
-        line("acme-bot"),
+        line_of(&list, "acme-bot"),
         "acme-bot $50 0 blocked 0 - 2027-01-01T00:00:00Z 6 daily=5000 - 10000 bot@acme.example"
     );
-    assert_eq!(line("a20"), "a20 $20 1 in tiers.yaml 0 - - - - - - -");
-    let unset = [
-        "account",
-        "set",
-        "acme-bot",
-        "--quota",
-        "daily=tier",
-        "--concurrency",
-        "tier",
-        "--until",
-        "never",
-        "--unblock",
-        "--note",
-        "",
-        "--no-delegate",
-        "--email",
-        "",
-    ];
-    let account = json_of(&proxy, &unset).await;
+    assert_eq!(line_of(&list, "a20"), "a20 $20 1 in tiers.yaml 0 - - - - - - -");
+    let account = json_of(&proxy, &UNSET).await;
     for field in ["email", "concurrency", "until", "max_users", "note"] {
         assert_eq!(account[field], Value::Null, "{field}");
     }
@@ -239,7 +245,7 @@ async fn a_change_takes_effect_at_once() {
 }
 
 #[tokio::test]
-async fn a_command_says_what_to_do() {
+async fn account_errors_say_what_to_do() {
     let mirror = Mirror::start().await;
     let proxy = program(&mirror).await;
     let add = |more: &[&'static str]| {
@@ -272,7 +278,11 @@ async fn a_command_says_what_to_do() {
             .await
             .contains("nothing to change")
     );
-    // Without a proxy, without its file, with another proxy's token, before its first start.
+    assert_unreachable_servers_are_explained(&proxy, &mirror).await;
+}
+
+/// Without a running server, without its file, with another server's token, before its first start.
+async fn assert_unreachable_servers_are_explained(proxy: &Program, mirror: &Mirror) {
     let folder = Folder::new();
     let path = folder.path();
     let list = async |more: &[&str]| {
@@ -305,7 +315,7 @@ async fn a_command_says_what_to_do() {
 
 /// With `--json`, what went wrong was still told in words alone, which programs had to guess from.
 #[tokio::test]
-async fn programs_are_told_in_json_what_went_wrong() {
+async fn errors_are_json_with_the_json_flag() {
     let mirror = Mirror::start().await;
     let proxy = program(&mirror).await;
     let told = |said: Said| -> Value {
@@ -334,7 +344,7 @@ async fn programs_are_told_in_json_what_went_wrong() {
 
 /// `tiergate account list | head` ended with an error once `head` had seen enough.
 #[tokio::test]
-async fn who_has_seen_enough_may_go_but_not_before_a_new_key_is_shown() {
+async fn a_closed_pipe_is_no_error_unless_a_new_key_is_lost() {
     let mirror = Mirror::start().await;
     let proxy = program(&mirror).await;
     done(&proxy, &["account", "add", "--name", "acme", "--tier", "$20"]).await;
@@ -374,7 +384,7 @@ async fn who_has_seen_enough_may_go_but_not_before_a_new_key_is_shown() {
 
 /// A folder that was there before the proxy may be open to others, and so may a token that somebody put there.
 #[tokio::test]
-async fn what_others_may_read_is_told_at_the_start() {
+async fn files_readable_by_others_are_warned_about_at_start() {
     let mirror = Mirror::start().await;
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
     let folder = Arc::new(Folder::new());

@@ -68,7 +68,7 @@ async fn each_preset_is_served_without_a_file() {
 }
 
 #[tokio::test]
-async fn one_upstream_is_led_elsewhere_than_the_others() {
+async fn one_upstream_of_a_preset_has_its_own_url() {
     let (all, api) = (FastServer::start(), FastServer::start());
     // In whichever order they are given.
     for upstreams in [
@@ -93,7 +93,7 @@ async fn one_upstream_is_led_elsewhere_than_the_others() {
 }
 
 #[tokio::test]
-async fn what_there_is_not_is_told() {
+async fn unknown_presets_and_upstreams_are_reported() {
     let folder = Folder::new();
     for (args, words) in [
         (
@@ -136,7 +136,7 @@ async fn what_there_is_not_is_told() {
 }
 
 #[tokio::test]
-async fn presets_are_listed_printed_and_fine_as_files() {
+async fn presets_are_listed_and_printed_as_valid_files() {
     let folder = Folder::new();
     let listed = run(folder.path(), &["preset"], "").await;
     assert_eq!((listed.code, listed.err.as_str()), (Some(0), ""));

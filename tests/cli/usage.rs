@@ -12,7 +12,7 @@ fn figures(row: &Value) -> [u64; 4] {
 
 /// The journal knew accounts by their numbers alone, and nobody could say who had used what.
 #[tokio::test]
-async fn usage_names_callers_and_is_exact_to_the_last_answer() {
+async fn usage_names_callers_and_includes_the_last_answer() {
     let site = Site::start().await;
     site.search("acme", "/search", 3).await;
     site.search("bolt", "/thumbnail", 4).await;
@@ -57,7 +57,7 @@ async fn usage_names_callers_and_is_exact_to_the_last_answer() {
 }
 
 #[tokio::test]
-async fn a_user_of_a_delegating_account_has_figures_of_its_own() {
+async fn delegated_users_have_usage_of_their_own() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     let admin = site.program.admin.to_string();
@@ -129,7 +129,7 @@ async fn usage_is_the_same_before_and_after_a_roll_up() {
 
 /// Without single jobs, what belongs to the span of its first hour can't be told from the rest of that.
 #[tokio::test]
-async fn usage_says_from_when_it_is_exact() {
+async fn usage_reports_where_its_exact_figures_start() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     site.search("acme", "/search", 3).await;
@@ -153,7 +153,7 @@ async fn usage_says_from_when_it_is_exact() {
 }
 
 #[tokio::test]
-async fn nobody_and_no_database_are_told_with_what_to_do() {
+async fn an_unknown_account_or_database_is_explained() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     let said = wrong(&folder, &["usage", "nobody"]).await;
@@ -173,7 +173,7 @@ async fn nobody_and_no_database_are_told_with_what_to_do() {
 
 /// A log that is gone is a sign of lost commits. A command that looked made an empty one, and the sign was gone.
 #[tokio::test]
-async fn a_command_does_not_hide_that_the_log_is_gone() {
+async fn commands_do_not_recreate_a_missing_log() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     site.search("acme", "/search", 1).await;
@@ -188,7 +188,7 @@ async fn a_command_does_not_hide_that_the_log_is_gone() {
 }
 
 #[tokio::test]
-async fn the_audit_log_is_read_whether_a_server_runs_or_not() {
+async fn audit_works_with_and_without_a_running_server() {
     let site = Site::start().await;
     let folder = site.folder.path().to_owned();
     let table = said(&folder, &["audit"]).await;

@@ -148,7 +148,7 @@ async fn no_free_answers_while_the_disk_fails() {
 /// The metric once stayed at 0 after such a failure, until the next search asked: what had failed was given up when the disk was
 /// well again, and it was shown as late though nobody waited for it any more.
 #[tokio::test]
-async fn an_answer_under_way_when_the_disk_fails_is_cut() {
+async fn a_response_in_progress_when_the_disk_fails_is_cut_off() {
     let server = UpstreamServer::start().await;
     let folder = Arc::new(Folder::new());
     let yaml = yaml(server.address, IMPATIENT);
@@ -331,7 +331,7 @@ pub fn unmount(at: &Path) {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_searches_until_there_is_room() {
+async fn a_full_disk_refuses_searches_until_space_is_free() {
     let folder = Arc::new(Folder::new());
     let data = folder.path().join("data");
     let Some(disk) = SmallDisk::mount(&data, "a disk that becomes full") else {

@@ -429,7 +429,7 @@ fn plan(counts: &[(Operation, u64)], all: bool, dice: &mut Dice) -> Vec<(Operati
 }
 
 #[tokio::test]
-async fn every_k_of_a_short_history_fails_and_nothing_is_lost() {
+async fn every_kth_failure_of_a_short_history_loses_nothing() {
     let which = std::env::var("TIERGATE_FAULTS").unwrap_or_default();
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
@@ -478,7 +478,7 @@ async fn every_k_of_a_short_history_fails_and_nothing_is_lost() {
 
 /// SQLite commits the switch to the log after it has told of it. A failure went unnoticed, and the stop could not empty the log.
 #[tokio::test]
-async fn a_failed_switch_to_the_log_is_told_at_the_start() {
+async fn a_failed_switch_to_wal_is_reported_at_start() {
     let site = Site::new(FaultFs::new);
     let fault = Fault::new(Operation::Sync, 1, Mode::Fail(Failure::Io)).of(FileKind::Database);
     site.faults.arm(fault);

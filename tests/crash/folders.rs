@@ -105,7 +105,7 @@ fn small_files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_second_program_touches_nothing_of_the_first_ones_folder() {
+async fn a_second_server_leaves_the_firsts_folder_alone() {
     let site = Site::new();
     let first = site.start().await;
     assert_eq!(search(&first).await, 200);
@@ -127,7 +127,7 @@ async fn a_second_program_touches_nothing_of_the_first_ones_folder() {
 }
 
 #[tokio::test]
-async fn a_data_dir_that_is_no_folder_is_named() {
+async fn a_data_dir_that_is_not_a_folder_is_named() {
     let site = Site::new();
     std::fs::write(site.data(), "a file").expect("a file");
     let data = site.data();
@@ -208,7 +208,7 @@ async fn a_lost_or_damaged_database_is_not_silently_replaced() {
 
 /// The old program went on and answered twenty searches, which were lost with it.
 #[tokio::test]
-async fn a_folder_that_is_removed_while_it_runs_is_noticed() {
+async fn a_folder_removed_at_runtime_is_noticed() {
     for only_database in [true, false] {
         let site = Site::new();
         let program = site.start().await;
@@ -233,7 +233,7 @@ async fn a_folder_that_is_removed_while_it_runs_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_damaged_key_and_a_damaged_token_are_named() {
+async fn damaged_keys_and_tokens_are_named() {
     let site = Site::new();
     site.start().await.kill().await;
     for (name, damage) in [("network.key", &b"no key"[..]), ("admin.token", b"short")] {
@@ -261,7 +261,7 @@ impl Drop for Mounted {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_read_only_is_named() {
+async fn a_read_only_folder_is_named() {
     let site = Site::new();
     let program = site.start().await;
     assert_eq!(search(&program).await, 200);
@@ -287,7 +287,7 @@ async fn a_folder_that_is_read_only_is_named() {
 /// A new folder can't be made on a full disk, which is said. A used one opens as long as it needs no room: what is metered is
 /// refused until there is some, and nothing is lost.
 #[tokio::test]
-async fn a_disk_that_is_full_at_start_loses_nothing() {
+async fn a_disk_full_at_start_loses_nothing() {
     let site = Site::new();
     let data = site.data();
     let Some(disk) = SmallDisk::mount(&data, "a disk that is full at start") else {

@@ -258,7 +258,7 @@ async fn a_kill_in_relaxed_mode_invents_no_debit() {
 
 /// While it makes its folder it is killed again and again; whatever is there by then, the next start goes on with.
 #[tokio::test]
-async fn killed_while_it_makes_its_folder_it_makes_it_the_next_time() {
+async fn a_first_start_killed_at_any_moment_completes_next_time() {
     let server = FastServer::start();
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");

@@ -418,7 +418,7 @@ fn plan(act: Act, operations: u64, all: bool, dice: &mut Dice) -> Vec<Kill> {
 }
 
 #[tokio::test]
-async fn killed_in_whatever_is_under_way_it_leaves_nothing_half_done() {
+async fn a_kill_during_any_operation_leaves_nothing_half_done() {
     let which = std::env::var("TIERGATE_KILLS").unwrap_or_default();
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
@@ -461,7 +461,7 @@ async fn killed_in_whatever_is_under_way_it_leaves_nothing_half_done() {
 
 /// While commits go on the log is moved into the database: a kill in that.
 #[tokio::test]
-async fn killed_in_a_checkpoint_under_load_it_has_every_debit() {
+async fn a_kill_in_a_checkpoint_under_load_keeps_every_debit() {
     let (mut dice, seed) = Dice::of_environment();
     println!("TIERGATE_SEED={seed}");
     for power in [None, Some(Left::Some)] {

@@ -75,7 +75,7 @@ impl Site {
 
 /// A debit of the future stayed in the windows until the clock came to its date, or for ever.
 #[test]
-fn debits_of_a_fast_clock_count_as_of_its_correction() {
+fn debits_dated_ahead_count_as_of_the_clocks_correction() {
     for ahead in AHEAD {
         for rolled_up in [false, true] {
             let mut site = started_at(NOON);
@@ -240,7 +240,7 @@ fn a_clock_set_between_two_starts_brings_history_back() {
 
 /// Jobs of a clock that was ahead are not counted a second time when their dates have come at last.
 #[test]
-fn dates_that_come_at_last_take_no_correction_back() {
+fn corrections_stay_once_their_dates_have_come() {
     let mut site = started_at(NOON);
     site.wall.set(NOON + DAY);
     site.work(1, 5);
@@ -261,7 +261,7 @@ fn dates_that_come_at_last_take_no_correction_back() {
 
 /// While it is not known which of two clocks is wrong, a window that a reload makes holds what the others do.
 #[test]
-fn a_new_window_holds_what_counts_as_of_the_start() {
+fn a_new_window_includes_debits_corrected_at_start() {
     let mut site = started_at(NOON);
     site.wall.set(NOON + YEAR);
     site.work(2, 5);
@@ -286,7 +286,7 @@ fn a_new_window_holds_what_counts_as_of_the_start() {
 }
 
 #[test]
-fn a_correction_that_can_not_be_written_changes_nothing() {
+fn a_correction_that_cannot_be_written_changes_nothing() {
     let site = started_at(NOON);
     site.wall.set(NOON + YEAR);
     site.work(2, 5);

@@ -29,7 +29,7 @@ fn each_once(database: &Database, wall: &WallClock) -> BTreeSet<u32> {
 }
 
 #[test]
-fn sigkill_at_any_moment_loses_nothing_that_was_answered() {
+fn sigkill_at_any_moment_loses_no_answered_debit() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let database = open(folder.path(), &wall).expect("an empty folder");
     let (next, over) = (AtomicU32::new(1), AtomicBool::new(false));
@@ -95,7 +95,7 @@ fn length(log: &Path) -> usize {
 
 /// Of what is not synced any part may be lost: the log ends where its first frame is that is not whole.
 #[test]
-fn a_log_that_is_cut_anywhere_has_what_was_durable_by_then() {
+fn a_truncated_log_keeps_what_was_durable_by_then() {
     let (folder, wall) = (Folder::in_memory(), WallClock::at(MONTH + HOUR));
     drop(open(folder.path(), &wall).expect("an empty folder"));
     let database = open(folder.path(), &wall).expect("it was closed");
@@ -142,7 +142,7 @@ fn a_log_that_is_cut_anywhere_has_what_was_durable_by_then() {
 
 /// Of a first start whose commits are gone nothing is left that could be told from an empty database: its folder was used.
 #[test]
-fn a_used_folder_does_not_begin_anew_when_its_log_is_cut() {
+fn a_used_folder_does_not_start_empty_when_its_log_is_cut() {
     let (folder, wall) = (Folder::in_memory(), WallClock::at(MONTH + HOUR));
     let database = open(folder.path(), &wall).expect("an empty folder");
     debit(&database, success(1, wall.now()));
@@ -172,7 +172,7 @@ fn a_used_folder_does_not_begin_anew_when_its_log_is_cut() {
 
 /// Neither the log nor what is added up is in the way of the numbers of the rows that come next.
 #[test]
-fn numbers_go_on_after_every_crash_and_though_no_job_is_left() {
+fn job_numbers_go_on_after_crashes_and_when_no_job_is_left() {
     let (mut folder, wall) = (Folder::in_memory(), WallClock::at(MONTH));
     let mut all = BTreeMap::new();
     for round in 0..5_u32 {

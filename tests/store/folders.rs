@@ -142,7 +142,7 @@ fn a_database_that_is_short_is_damaged() {
 }
 
 #[test]
-fn a_database_that_begins_with_zeros_is_damaged() {
+fn a_database_that_starts_with_zeros_is_damaged() {
     let folder = a_used_folder();
     let mut bytes = fs::read(database_in(&folder)).expect("it is there");
     bytes[..PAGE].fill(0);
@@ -202,7 +202,7 @@ fn another_file_in_its_place_is_foreign() {
 /// Most programs leave the application's id at 0, as an unfinished first start of ours does: this one's tables were made in
 /// theirs before it was refused.
 #[test]
-fn another_program_s_database_is_foreign_and_left_alone() {
+fn another_programs_database_is_foreign_and_left_alone() {
     for sql in [
         "CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)",
         "PRAGMA journal_mode = wal; CREATE TABLE job (a)",
@@ -223,7 +223,7 @@ fn another_program_s_database_is_foreign_and_left_alone() {
 
 /// To SQLite a log that was removed looks like a crash before its commits.
 #[test]
-fn a_log_that_is_gone_after_a_crash_is_damage() {
+fn a_log_missing_after_a_crash_is_damage() {
     let folder = a_used_folder();
     let database = open(folder.path(), &wall()).expect("it was closed");
     debit(&database, success(1_000, MONTH));
@@ -252,7 +252,7 @@ fn a_clean_stop_leaves_one_file() {
 
 /// The first start ended anywhere before the folder was marked as used.
 #[test]
-fn a_first_start_that_was_killed_is_begun_again() {
+fn a_killed_first_start_is_started_again() {
     let folder = Folder::in_memory();
     let database = open(folder.path(), &wall()).expect("an empty folder");
     let killed = as_killed(folder.path());
@@ -313,7 +313,7 @@ fn harm(how: impl FnOnce(&Path)) -> (Folder, Arc<Database>) {
 }
 
 #[test]
-fn a_database_that_is_gone_or_replaced_while_it_runs_is_noticed() {
+fn a_removed_or_replaced_database_is_noticed_at_runtime() {
     let gone = |folder: &Path| fs::remove_file(folder.join(DATABASE_FILE)).expect("it is there");
     let replaced = |folder: &Path| {
         let file = folder.join(DATABASE_FILE);
@@ -334,7 +334,7 @@ fn a_database_that_is_gone_or_replaced_while_it_runs_is_noticed() {
 
 /// What was written before the first look after it went is not answered for; when the file is back it counts.
 #[test]
-fn a_database_that_is_moved_away_and_back_goes_on() {
+fn a_database_moved_away_and_back_keeps_working() {
     let folder = a_used_folder();
     let database = open(folder.path(), &wall()).expect("it was closed");
     let (file, away) = (database_in(&folder), folder.path().join("away"));

@@ -302,7 +302,7 @@ impl ModelledDatabase {
 }
 
 #[test]
-fn windows_and_statistics_are_those_of_a_list_of_all_jobs() {
+fn windows_and_statistics_match_a_list_of_all_jobs() {
     for seed in seeds(HISTORIES) {
         let mut die = Die::new(seed);
         let history = History {

@@ -7,7 +7,7 @@ use crate::folder::Folder;
 use crate::kit::{HOUR, Held, MONTH, WallClock, as_killed, open, open_with, settings, success, used, wait, windows};
 
 #[test]
-fn answers_wait_for_their_debits_as_the_last_pace_says() {
+fn responses_wait_for_debits_by_the_current_pace() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let strict = settings(&wall).pace();
     let relaxed = Pace {
@@ -36,7 +36,7 @@ fn answers_wait_for_their_debits_as_the_last_pace_says() {
 
 /// A writer that gathers a group for an hour, as it was told, would let a strict commit wait as long.
 #[test]
-fn who_gathers_a_group_goes_on_with_the_new_pace() {
+fn a_group_being_gathered_takes_the_new_pace() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let slow = Settings {
         durability: Durability::Relaxed,
@@ -63,7 +63,7 @@ fn who_gathers_a_group_goes_on_with_the_new_pace() {
 }
 
 #[test]
-fn patience_is_as_long_as_the_last_pace_says() {
+fn commit_patience_follows_the_current_pace() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let patient = Pace {
         commit_patience: HOUR,

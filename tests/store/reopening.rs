@@ -117,7 +117,7 @@ fn in_words(entries: &[Entry]) -> Vec<String> {
 
 /// Notes are written with the next commit or when the database closes.
 #[test]
-fn every_kind_of_entry_comes_back_as_it_was() {
+fn every_kind_of_entry_is_read_back_unchanged() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let database = open(folder.path(), &wall).expect("an empty folder");
     for entry in variety() {
@@ -144,7 +144,7 @@ fn a_debit_is_durable_when_its_commit_resolves() {
 }
 
 #[test]
-fn what_is_withdrawn_before_it_is_written_does_not_count() {
+fn an_entry_withdrawn_before_its_write_does_not_count() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let database = open(folder.path(), &wall).expect("an empty folder");
     let held = Held::up(&database);
@@ -161,7 +161,7 @@ fn what_is_withdrawn_before_it_is_written_does_not_count() {
 
 /// Its row is marked by the next transaction. When the writer has begun with a group can't be seen, so it is tried until it had.
 #[test]
-fn what_is_withdrawn_while_it_is_written_does_not_count() {
+fn an_entry_withdrawn_during_its_write_does_not_count() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let database = open(folder.path(), &wall).expect("an empty folder");
     let mut tries = 0;
@@ -205,7 +205,7 @@ fn what_waits_is_committed_together() {
 }
 
 #[test]
-fn a_relaxed_database_answers_at_once_and_writes_all_the_same() {
+fn relaxed_durability_answers_at_once_and_still_writes() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
     let relaxed = Settings {
         durability: Durability::Relaxed,
@@ -257,7 +257,7 @@ fn a_database_of_a_newer_version_is_left_alone() {
 }
 
 #[test]
-fn nobody_but_the_owner_can_read_what_is_written() {
+fn only_the_owner_can_read_the_files() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH));
     let data = folder.path().join("a/b");
     let _database = open(&data, &wall).expect("a new folder");
@@ -277,7 +277,7 @@ fn nobody_but_the_owner_can_read_what_is_written() {
 
 /// What came after `close`, while the writer was busy with the last, was answered as done by a relaxed journal and never written.
 #[test]
-fn what_comes_after_the_closing_is_refused() {
+fn entries_after_closing_are_refused() {
     for durability in [Durability::Relaxed, Durability::Strict] {
         let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
         let settings = Settings {

@@ -78,7 +78,7 @@ fn a_committing_job_counts_once_an_abandoned_one_never() {
 /// Sums of a calendar know no fence: what ended after it counted by itself and with the sums, if it was added up before they
 /// were read.
 #[test]
-fn what_is_added_up_after_the_fence_is_not_read_back() {
+fn sums_made_after_the_fence_are_not_read_back() {
     let folder = Folder::in_memory();
     let mut modelled = modelled_in(&folder, HOUR);
     let month = all_windows().remove(3);
@@ -98,7 +98,7 @@ fn what_is_added_up_after_the_fence_is_not_read_back() {
 }
 
 #[test]
-fn a_longer_window_is_filled_as_far_back_as_jobs_are_kept() {
+fn a_longer_window_is_backfilled_as_far_as_jobs_are_kept() {
     let folder = Folder::in_memory();
     let (short, long) = (Window::Rolling(HOUR), Window::Rolling(HOUR.saturating_mul(24 * 7)));
     let history = History {
@@ -189,7 +189,7 @@ fn a_window_that_returns_while_backfilled_counts_once() {
 }
 
 #[test]
-fn a_filling_ends_with_the_server() {
+fn a_backfill_ends_with_the_server() {
     let folder = Folder::in_memory();
     let mut modelled = modelled_in(&folder, HOUR);
     modelled.work(1);

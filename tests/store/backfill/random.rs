@@ -81,7 +81,7 @@ fn whole_life(modelled: &mut ModelledGate, seed: u64) {
 }
 
 #[test]
-fn over_memory_a_new_window_holds_every_debit_once() {
+fn a_new_window_over_memory_counts_every_debit_once() {
     for seed in seeds(60) {
         let mut modelled = ModelledGate::new(Store::Memory(Arc::default()), &all_windows()[..1]);
         whole_life(&mut modelled, seed);
@@ -89,7 +89,7 @@ fn over_memory_a_new_window_holds_every_debit_once() {
 }
 
 #[test]
-fn over_the_database_a_new_window_holds_every_debit_once() {
+fn a_new_window_over_the_database_counts_every_debit_once() {
     for seed in seeds(30) {
         let folder = Folder::in_memory();
         let mut modelled = ModelledGate::new(Store::Folder(folder.path().to_owned()), &all_windows()[..1]);
