@@ -427,7 +427,7 @@ fn sqlite(folder: &Folder, faults: &FaultFs, sql: &str) -> Option<Output> {
 
 const MAKE: &str = "PRAGMA journal_mode=WAL; CREATE TABLE t (x)";
 
-/// SQLite writes and syncs by functions that are seen, whoever has compiled it.
+/// SQLite writes and syncs through intercepted functions, bundled or not.
 #[test]
 fn faults_reach_sqlites_database_and_wal() {
     let folder = Folder::new();

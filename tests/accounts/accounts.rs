@@ -1,4 +1,4 @@
-//! Accounts and keys: what was acknowledged is there after a restart, and ids are nobody's second time.
+//! Accounts and keys: what was acknowledged is there after a restart, and ids are never reused.
 
 use tiergate::policy::rules::Raise;
 use tiergate::store::account::{OwnLimit, Until};
@@ -10,7 +10,7 @@ use tiergate::store::{
 use crate::folder::Folder;
 use crate::kit::{DAY, NOW, database_of, found, hash, listed, new, numbers, open, open_with};
 
-/// An account that brings a key along.
+/// An account with a key.
 fn with_key(name: &str, key: &str) -> (usize, Result<ImportRow, String>) {
     let terms = AccountPatch {
         tier: Some("$20".to_owned()),
@@ -109,7 +109,7 @@ fn an_accounts_own_limits_are_bounded() {
     );
 }
 
-/// A change that came after the store was closed opened the file again, which another process may have had by then.
+/// Regression: a change after the store was closed opened the file again, which another process could have had by then.
 #[test]
 fn a_closed_store_stays_closed() {
     let folder = Folder::new();
@@ -129,7 +129,7 @@ fn a_closed_store_stays_closed() {
     assert!(next.directory().by_name("late").is_none());
 }
 
-/// The database is full: what can't be written is refused, and what is there is seen as before.
+/// The database is full: what can't be written is refused, and the present accounts stay as they are.
 #[test]
 fn a_change_that_cannot_be_written_changes_nothing() {
     let folder = Folder::new();
@@ -172,7 +172,7 @@ fn a_change_that_cannot_be_written_changes_nothing() {
     assert_eq!(next.id.0, acme.id.0 + 1, "ids that nobody has seen come again");
 }
 
-/// What history needs of a removed account stays, and nothing else.
+/// Of a removed account, only what history needs is kept.
 #[test]
 fn only_the_name_of_a_removed_account_is_kept() {
     let folder = Folder::new();
@@ -207,7 +207,7 @@ fn only_the_name_of_a_removed_account_is_kept() {
     }
 }
 
-/// The last id is given once, and after it none.
+/// The last id is given once, and none after it.
 #[test]
 fn exhausted_ids_are_reported() {
     let folder = Folder::new();
@@ -339,7 +339,7 @@ fn an_unchanged_list_is_not_written() {
     let other = [list[0].clone(), listed("b", &["another"])];
     assert!(matches!(store.relist(&other, NOW), Err(AccountsError::Unavailable(_))));
     drop((store, database));
-    // Nor does a start with the same list.
+    // A start with the same list writes nothing either.
     for write in ["INSERT", "UPDATE", "DELETE"] {
         let trigger =
             format!("CREATE TRIGGER no_{write} BEFORE {write} ON account BEGIN SELECT RAISE(ABORT, 'written'); END");

@@ -1,4 +1,4 @@
-//! The audit log: each change has its row, written with it, by whoever made it, and without secrets.
+//! The audit log: each change has its row, written with it, with its author and without secrets.
 
 use serde_json::{Value, json};
 use tiergate::policy::time::UnixTime;

@@ -1,4 +1,4 @@
-//! Many accounts at once: all or nothing, and, if that is asked for, so that what is stored is what the file says.
+//! Imports of many accounts: all or nothing, and on request the store is made to match the file.
 
 use tiergate::policy::time::UnixTime;
 use tiergate::store::{
@@ -40,7 +40,7 @@ fn import(store: &AccountStore, lines: Vec<Line>, options: &ImportOptions) -> Re
     store.import(lines.into_iter(), options, NOW)
 }
 
-/// What an import comes to: added, updated, unchanged, removed, new keys.
+/// The counts of an import: added, updated, unchanged, removed, new keys.
 fn counts(imported: Result<Imported, ImportError>) -> [usize; 5] {
     let done = imported.expect("nothing is in the way");
     [done.added, done.updated, done.unchanged, done.removed, done.keys_added]
@@ -113,7 +113,7 @@ fn an_import_is_all_or_nothing_and_reports_all_errors() {
     assert_eq!(["ka", "ka2"].map(|key| found(&store, key, NOW)), [a, a]);
 }
 
-/// An import of 16 MiB of wrong lines held each of the eight million with a text of its own, 3.4 GB, only to name the first
+/// Regression: an import of 16 MiB of invalid lines held eight million errors, 3.4 GB, only to report the first
 /// thousand.
 #[test]
 fn only_the_first_errors_of_an_import_are_kept() {
@@ -167,7 +167,7 @@ fn changed_fields(done: &Imported) -> Vec<(Vec<&'static str>, usize)> {
     fields.collect()
 }
 
-/// Import could only make accounts: a nightly sync of sponsors was impossible.
+/// Regression: an import could only add accounts.
 #[test]
 fn an_update_changes_only_what_the_file_says() {
     let folder = Folder::new();
@@ -235,7 +235,7 @@ fn only_accounts_of_the_source_are_removed() {
     let mut first = many.clone();
     first.extend([row(20, "by-hand", &[]), row(21, "kept", &["k-kept"])]);
     assert_eq!(counts(import(&store, first, &sync())), [20, 1, 1, 0, 21]);
-    // Two of twenty are no more than a tenth, whoever else was named before.
+    // Two of twenty are no more than a tenth, whatever was named before.
     assert_eq!(counts(import(&store, many[2..].to_vec(), &sync())), [0, 0, 18, 2, 0]);
     assert_eq!(found(&store, "k0", NOW), None);
     let left = names(&store);
@@ -288,7 +288,7 @@ fn removing_more_than_a_tenth_needs_confirmation() {
     assert_eq!(counts(import(&store, many[3..].to_vec(), &yes)), [0, 0, 26, 3, 0]);
 }
 
-/// A sponsor that is called otherwise has the same key.
+/// A renamed sponsor has the same key.
 #[test]
 fn a_removed_accounts_key_can_pass_to_another_account() {
     let folder = Folder::new();

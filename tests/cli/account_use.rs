@@ -6,7 +6,7 @@ use crate::accounts::{done, json_of, wrong};
 use crate::support::program::Program;
 use crate::support::{Arrived, Client, UpstreamServer, seven_tiers, soon};
 
-/// There was no way from an account to its use: `account show` had none, and the journal knew numbers only.
+/// Regression: an account's usage could not be looked up.
 #[tokio::test]
 async fn account_show_and_list_include_usage_and_jobs() {
     let server = UpstreamServer::start().await;
@@ -18,7 +18,7 @@ async fn account_show_and_list_include_usage_and_jobs() {
         client.search(key).await;
         client
     };
-    // So that each search comes by a connection of its own.
+    // So that each search has a connection of its own.
     let answer = async |mut held: Arrived| held.answer_with("200 OK", "connection: close\r\n", "found").await;
     let mut first = search("key-100").await;
     answer(server.request().await).await;

@@ -15,7 +15,7 @@ pub async fn program(mirror: &Mirror) -> Program {
     Program::start(&seven_tiers(8, &[(mirror.address, 2)], "")).await
 }
 
-/// What a command that should succeed wrote.
+/// The output of a command that must succeed.
 pub async fn done(program: &Program, args: &[&str]) -> String {
     good(program.command(args).await)
 }
@@ -33,14 +33,14 @@ pub async fn json_of(program: &Program, args: &[&str]) -> Value {
     serde_json::from_str(&out).unwrap_or_else(|_| panic!("not JSON: {out}"))
 }
 
-/// What a command that should fail says, without its first word.
+/// The error of a command that must fail, without `error: `.
 pub async fn wrong(program: &Program, args: &[&str]) -> String {
     let said = program.command(args).await;
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
     said.err.strip_prefix("error: ").unwrap_or(&said.err).to_owned()
 }
 
-/// As whom the proxy takes a key, or why as nobody.
+/// The id of the account that the proxy finds for a key, or the reason of the refusal.
 pub async fn me(program: &Program, key: &str) -> String {
     let mut client = Client::connect(program.address).await;
     let answer = client.ask("GET", "/me", &format!("x-api-key: {key}\r\n")).await.json();
@@ -174,7 +174,7 @@ async fn a_key_rotates_and_is_revoked() {
     assert_eq!(me(&proxy, &key).await, "acme-bot");
     let keys = json_of(&proxy, &["key", "list", "acme-bot"]).await;
     let id = keys["keys"][0]["id"].as_str().expect("an id").to_owned();
-    // By itself, and by its id: a full key does not leave the command.
+    // By the key, and by its id: a full key is not sent.
     let rotated = json_of(&proxy, &["key", "rotate", &key, "--overlap", "7d"]).await;
     assert_eq!(rotated["old"]["id"], json!(id));
     let fresh = rotated["key"].as_str().expect("a key").to_owned();
@@ -313,7 +313,7 @@ async fn assert_unreachable_servers_are_explained(proxy: &Program, mirror: &Mirr
     );
 }
 
-/// With `--json`, what went wrong was still told in words alone, which programs had to guess from.
+/// Regression: with `--json`, errors were still plain text.
 #[tokio::test]
 async fn errors_are_json_with_the_json_flag() {
     let mirror = Mirror::start().await;
@@ -342,7 +342,7 @@ async fn errors_are_json_with_the_json_flag() {
     assert_eq!(nothing["reason"], "no_database");
 }
 
-/// `tiergate account list | head` ended with an error once `head` had seen enough.
+/// Regression: `tiergate account list | head` ended with an error once `head` had exited.
 #[tokio::test]
 async fn a_closed_pipe_is_no_error_unless_a_new_key_is_lost() {
     let mirror = Mirror::start().await;
@@ -382,7 +382,7 @@ async fn a_closed_pipe_is_no_error_unless_a_new_key_is_lost() {
     assert!(error.contains("can't write the answer"), "{error}");
 }
 
-/// A folder that was there before the proxy may be open to others, and so may a token that somebody put there.
+/// A folder that existed before the proxy may be readable by others, and so may a token in it.
 #[tokio::test]
 async fn files_readable_by_others_are_warned_about_at_start() {
     let mirror = Mirror::start().await;

@@ -33,13 +33,13 @@ async fn a_backup_is_made_online_and_restored() {
         "nothing is left beside it"
     );
 
-    // What somebody left behind who was killed goes with the next one.
+    // What a killed backup left behind is removed by the next one.
     let left = [".saved.db.1.partial", ".saved.db.1.partial-journal"].map(|name| folder.join(name));
     left.iter().for_each(|file| fs::write(file, "half").expect("a file"));
     said(&folder, &["backup", "saved.db", "--force"]).await;
     assert!(left.iter().all(|file| !file.exists()));
 
-    // It overwrites nothing, and never the database itself.
+    // It overwrites no file without --force, and never the database itself.
     let said_no = wrong(&folder, &["backup", "saved.db"]).await;
     assert_eq!(said_no, "error: saved.db already exists; --force overwrites it\n");
     said(&folder, &["backup", "saved.db", "--force"]).await;
@@ -170,7 +170,7 @@ async fn restoring_an_invalid_backup_changes_nothing() {
     );
 }
 
-/// Every answer that was received before the backup began is debited in it.
+/// Every answer that was received before the backup started is debited in it.
 #[tokio::test]
 async fn a_backup_under_load_has_every_earlier_debit() {
     let site = Site::start().await;

@@ -1,4 +1,4 @@
-//! `tiergate check`, `tiers`, `schema`: what they say of a file, to people and to programs, and their exit codes.
+//! `tiergate check`, `tiers`, `schema`: their output for people and for programs, and their exit codes.
 
 use std::process::Stdio;
 
@@ -9,7 +9,7 @@ use crate::support::folder::Folder;
 use crate::support::program::{Program, Said, run};
 use crate::support::{Client, seven_tiers, soon};
 
-/// The least file of which nothing is said.
+/// The shortest file without warnings.
 const WISE: &str = "\
 listen: 127.0.0.1:8080
 admin: { listen: 127.0.0.1:9090 }
@@ -75,7 +75,7 @@ async fn the_exit_code_tells_errors_from_warnings() {
     }
 }
 
-/// The fault: `serve --log-format json` told them as text, which breaks whoever reads the log line by line.
+/// Regression: `serve --log-format json` printed them as text, which breaks programs that parse the log.
 #[tokio::test]
 async fn serve_reports_errors_as_json_with_json_logs() {
     let said = said(&wrong(), &["serve", "--log-format", "json"]).await;
@@ -171,7 +171,7 @@ async fn unsaved_text_can_be_checked_from_stdin() {
     assert_eq!(json(&said)["warnings"], 1);
 }
 
-/// What is said to one who has set these variables, and is no terminal.
+/// The output with these environment variables, not on a terminal.
 async fn coloured(args: &[&str], variables: &[(&str, &str)]) -> bool {
     let folder = folder(&unwise());
     let mut command = Command::new(env!("CARGO_BIN_EXE_tiergate"));
@@ -219,7 +219,7 @@ async fn check_resolves_secrets_locally_and_never_prints_them() {
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(said).expect("text"))
     };
-    // It may be run where the proxy is not: what is missing is a warning.
+    // It may run on another machine: a missing secret is a warning.
     let (code, said) = check(&["--strict"], &[]).await;
     assert_eq!(code, Some(2));
     assert!(said.contains("warning: the variable `DOOR_TOKEN` is not set"), "{said}");
@@ -321,7 +321,7 @@ async fn commands_find_the_token_in_the_named_file() {
     assert!(!proxy.log().contains(TOKEN));
 }
 
-/// Whoever asked the proxy waited for ever for somebody to write the token into the pipe.
+/// Regression: commands waited forever for a writer of the pipe.
 #[tokio::test]
 async fn a_pipe_in_place_of_the_token_file_blocks_no_command() {
     let folder = folder(&WISE.replace("9090 }", "9090, token_file: ./pipe }"));
@@ -350,7 +350,7 @@ async fn a_proxy_does_not_start_without_referenced_secrets() {
         "{}",
         said.err
     );
-    // Who only asks the proxy needs nothing of it but the token.
+    // A command that only talks to the proxy needs the token alone.
     let said = self::said(&yaml, &["account", "list"]).await;
     let expected = "error: the operator's token is in TIERGATE_TEST_OF_NO_SUCH_VARIABLE, and that variable is not set; set it, or put the \
                     token into TIERGATE_ADMIN_TOKEN\n";

@@ -1,4 +1,4 @@
-//! `tiergate diff`, run as operators run it: of two files, and of a proxy whose answers the test chooses.
+//! `tiergate diff`, run as operators run it: on two files, and on a proxy whose answers the test chooses.
 
 use std::fs;
 
@@ -132,8 +132,8 @@ async fn a_proxy_that_does_not_run_is_an_error() {
     );
 }
 
-/// Says to one request what it is told to, and answers with what was asked. It stands where a proxy does, so that what a proxy
-/// may say can be chosen.
+/// Answers one request as it is told to, and returns that request. It replaces a proxy, so that the test can choose what a
+/// proxy says.
 async fn said_once(status: u16, answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -154,7 +154,7 @@ async fn said_once(status: u16, answer: &'static str) -> (String, tokio::task::J
     (address, asked)
 }
 
-/// What the command says when the proxy answers so, and what it asked.
+/// The command's output when the proxy answers so, and its request.
 async fn of_running(status: u16, answer: &'static str, args: &[&str]) -> (Said, String) {
     let folder = files(&EDIT);
     fs::create_dir(folder.path().join("data")).expect("a folder");

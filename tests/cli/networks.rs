@@ -12,7 +12,7 @@ use crate::support::{Mirror, Proxy, limited, seven_tiers};
 /// 2027-01-15T08:00:00Z.
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
-/// A proxy with request limits and a network that it turns away, and its tiers.yaml beside its data.
+/// A proxy with request limits and a blocked network, and its tiers.yaml beside its data.
 async fn limited_proxy(mirror: &Mirror) -> Proxy {
     let yaml = seven_tiers(8, &[(mirror.address, 2)], "");
     let (proxy, _) = Proxy::start_changed(NOW, &yaml, limited);
@@ -42,7 +42,7 @@ async fn json_of(proxy: &Proxy, args: &[&str]) -> Value {
     serde_json::from_str(&out).unwrap_or_else(|_| panic!("not JSON: {out}"))
 }
 
-/// What a command that should fail says, without its first word.
+/// The error of a command that must fail, without `error: `.
 #[track_caller]
 fn wrong(said: Said) -> String {
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
@@ -289,7 +289,7 @@ async fn an_account_gets_request_limits_of_its_own() {
     );
 }
 
-/// A proxy that is a process of its own, which is killed: what it acknowledged is there when it starts again.
+/// A proxy in a process of its own, which is killed: what it acknowledged is there when it starts again.
 #[tokio::test]
 async fn acknowledged_changes_survive_a_crash() {
     let mirror = Mirror::start().await;
@@ -319,7 +319,7 @@ async fn acknowledged_changes_survive_a_crash() {
     assert_eq!(list, ["NETWORK LIMITS STATE UNTIL NOTE"]);
 }
 
-/// `block 0.0.0.0/0` locked everybody out without a question.
+/// Regression: `block 0.0.0.0/0` locked all callers out without asking for confirmation.
 #[tokio::test]
 async fn a_very_wide_block_needs_confirmation() {
     let mirror = Mirror::start().await;
@@ -336,7 +336,7 @@ async fn a_very_wide_block_needs_confirmation() {
     let said = good(command(&proxy, &["block", "0.0.0.0/0", "--for", "1h", "--yes"]).await);
     assert!(said.starts_with("blocked:\n  network      0.0.0.0/0\n"), "{said}");
     good(command(&proxy, &["block", "10.0.0.0/8"]).await);
-    // A number of 0 refuses everybody as well.
+    // A limit of 0 refuses all callers, too.
     let set = ["network", "set", "::/0", "--limit", "http=0"];
     assert!(wrong(command(&proxy, &set).await).contains("pass --yes if that is meant"));
     good(command(&proxy, &[&set[..], &["--yes"]].concat()).await);

@@ -1,4 +1,4 @@
-//! `tiergate preset`, and `tiergate serve --preset NAME`: a proxy without a file.
+//! `tiergate preset`, and `tiergate serve --preset NAME`: a proxy without a file of its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ async fn ask(address: SocketAddr, method: &str, host: &str, path: &str) -> Answe
 #[tokio::test]
 async fn each_preset_is_served_without_a_file() {
     let server = FastServer::start();
-    // A request of each, and how many of them there may be.
+    // A request of each, and its limit.
     let asked = [
         ("trace-moe", "GET", "door.example", "/search", "100"),
         ("shotit", "GET", "api.shotit", "/search", "60"),
@@ -121,7 +121,7 @@ async fn unknown_presets_and_upstreams_are_reported() {
             &["serve", "--preset", "bags", "--listen", "here"],
             &["--listen", "here"],
         ),
-        // And without either there is no file in this folder.
+        // Without either, there is no file in this folder.
         (&["serve"], &["tiers.yaml"]),
     ] {
         let said = run(folder.path(), args, "").await;

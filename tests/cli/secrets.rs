@@ -1,11 +1,11 @@
-//! No key in plain text, wherever one may look: in the data folder, logs, pages, errors.
+//! No key in plain text anywhere: in the data folder, logs, pages, errors.
 
 use std::path::Path;
 
 use crate::support::program::Program;
 use crate::support::{Client, Mirror, get, seven_tiers};
 
-/// Everything that lies below that folder.
+/// The bytes of all files below that folder.
 fn bytes_below(folder: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -81,7 +81,7 @@ async fn keys_appear_only_where_they_were_issued() {
         answer
     };
     run(&["account", "add", "--name", "acme", "--tier", "$20"], "").await;
-    // What shows a key shows it once; all else is collected.
+    // The output that issues a key shows it once; all other output is collected.
     let made = proxy
         .command(&["key", "add", "acme", "--label", "bot"])
         .await

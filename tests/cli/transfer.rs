@@ -39,7 +39,7 @@ async fn accounts_move_from_one_proxy_to_another() {
     );
 }
 
-/// A nightly sync of sponsors was impossible: an import could make accounts and nothing else.
+/// Regression: a nightly sync of sponsors was impossible, because an import could only add accounts.
 #[tokio::test]
 async fn a_sponsors_file_is_synced() {
     let mirror = Mirror::start().await;

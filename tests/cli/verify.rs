@@ -1,4 +1,4 @@
-//! `tiergate db verify`: of a database that is whole, and of ones in which something is wrong.
+//! `tiergate db verify`: on an intact database, and on damaged ones.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -45,7 +45,7 @@ async fn a_damaged_page_is_told_and_the_exit_code_is_1() {
     assert!(said.contains("failed verification: restore a backup"), "{said}");
 }
 
-/// Each sum is counted anew: what somebody changed in one place is told.
+/// Each sum is recounted: a change in one place is reported.
 #[tokio::test]
 async fn sums_that_differ_from_their_rows_are_reported() {
     let site = Site::start().await;

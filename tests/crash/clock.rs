@@ -1,7 +1,7 @@
-//! The real program under a wall clock that is ahead for a while, or behind at a start: quotas heal within moments, nobody is refused
-//! for longer than `Retry-After` says, and every debit is there afterwards.
+//! The real program under a wall clock that is ahead for a while, or behind at a start: quotas recover within moments, no
+//! caller is refused for longer than `Retry-After` says, and every debit is there afterwards.
 //!
-//! The old program refused everybody for as long as its clock had been ahead (T1), and lost debits when it had been ahead by more
+//! Regression: it refused all callers for as long as its clock had been ahead, and lost debits when it had been ahead by more
 //! than the longest window (T2).
 
 use std::sync::Arc;
@@ -133,7 +133,7 @@ impl Site {
         self.served += 1;
     }
 
-    /// Whoever is refused and comes back when it was told to is served.
+    /// A refused caller that returns at the time it was told is served.
     async fn assert_told_the_truth(&mut self, program: &Program) {
         let told = self.search_until_refused(program).await;
         self.step(told * SECOND_MS);
@@ -251,7 +251,8 @@ async fn a_clock_that_was_ahead_until_a_restart_recovers_too() {
     }
 }
 
-/// A machine that boots in the past: until its clock is corrected what was used before counts as of the boot, afterwards by its dates.
+/// A machine that boots in the past: until its clock is corrected what was used before counts as of the boot, afterwards by its
+/// dates.
 #[tokio::test]
 async fn a_corrected_start_in_the_past_loses_nothing() {
     for behind in [HOUR_MS, 20 * YEAR_MS] {

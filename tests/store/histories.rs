@@ -1,5 +1,5 @@
 //! Random histories of jobs, refusals, roll-ups, removals, restarts and steps of the clock, against a list of all of them:
-//! windows, sums of calendars, traffic and service times are always those of the list.
+//! windows, calendar sums, traffic and service times always match the list.
 //!
 //! The seed is printed: `TIERGATE_SEED=7` runs that one alone.
 
@@ -50,11 +50,11 @@ fn windows() -> Vec<Window> {
     ]
 }
 
-/// What a list knows of a debit.
+/// A debit in the list.
 #[derive(Clone, Copy, Debug)]
 struct Debit {
     caller: Caller,
-    /// When it counts, as far as is known by now.
+    /// When it counts, as known by now.
     at: UnixTime,
     units: u64,
 }
@@ -62,7 +62,7 @@ struct Debit {
 struct ModelledDatabase {
     folder: Folder,
     wall: WallClock,
-    /// What the time really is, while the clock is ahead.
+    /// The real time, while the clock is ahead.
     right: Option<UnixTime>,
     history: History,
     database: Option<Arc<Database>>,
@@ -130,7 +130,7 @@ impl ModelledDatabase {
         }
     }
 
-    /// The clock goes ahead, or comes back: then what is dated later counts as of now.
+    /// Steps the clock ahead, or back: then what is dated later counts as of now.
     fn step(&mut self, die: &mut Die) {
         let Some(right) = self.right.take() else {
             self.right = Some(self.wall.now());
@@ -238,7 +238,7 @@ impl ModelledDatabase {
 }
 
 impl ModelledDatabase {
-    /// What commands read from the file themselves: whether it is whole, and what was used.
+    /// What commands read from the file themselves: its integrity, and usage.
     fn check_commands(&self, what: &str) {
         self.database().write(|_| Ok(())).expect("it can be written");
         let mut view = View::open(self.folder.path()).expect("it can be read");
@@ -330,7 +330,7 @@ fn windows_and_statistics_match_a_list_of_all_jobs() {
             }
             modelled.check_past(&what);
         }
-        // At last the clock is right.
+        // In the end the clock is right.
         if modelled.right.is_some() {
             modelled.step(&mut die);
         }

@@ -1,4 +1,4 @@
-//! What was written is there after a restart, once.
+//! What was written is there exactly once after a restart.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -159,7 +159,8 @@ fn an_entry_withdrawn_before_its_write_does_not_count() {
     assert_eq!(rows(&database).len(), 1);
 }
 
-/// Its row is marked by the next transaction. When the writer has begun with a group can't be seen, so it is tried until it had.
+/// Its row is marked by the next transaction. The writer's start on a group can't be observed, so this retries until it had
+/// started.
 #[test]
 fn an_entry_withdrawn_during_its_write_does_not_count() {
     let (folder, wall) = (Folder::new(), WallClock::at(MONTH + HOUR));
@@ -275,7 +276,7 @@ fn only_the_owner_can_read_the_files() {
     }
 }
 
-/// What came after `close`, while the writer was busy with the last, was answered as done by a relaxed journal and never written.
+/// Regression: entries after `close`, while the writer was busy, were acknowledged by a relaxed journal and never written.
 #[test]
 fn entries_after_closing_are_refused() {
     for durability in [Durability::Relaxed, Durability::Strict] {

@@ -1,4 +1,4 @@
-//! What is kept, and what goes: the oldest, never what a window needs, and never by a clock that is ahead.
+//! Retention: the oldest rows go, never those that a window needs, and never by a clock that is ahead.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn open(folder: &Folder, wall: &WallClock, history: History) -> Arc<Database> {
     opened.expect("the folder can be used")
 }
 
-/// So many jobs each hour, for so many days.
+/// Writes so many jobs each hour, for so many days.
 fn work(database: &Database, wall: &WallClock, number: u64, each_hour: u32) {
     for _ in 0..number * 24 {
         let all: Vec<_> = (1..=each_hour)
@@ -178,7 +178,7 @@ impl Site {
     }
 }
 
-/// The clock was taken as it was: what a day's window needed had gone when the clock was back.
+/// Regression: rows that a day's window needed were removed by a clock that was ahead.
 #[test]
 fn a_clock_decades_ahead_removes_nothing_needed() {
     let last_evening = UnixTime::from_millis(NEXT_MONTH.as_millis() - HOUR.as_millis());
@@ -204,7 +204,7 @@ fn a_clock_decades_ahead_removes_nothing_needed() {
     assert_eq!(used(site.database(), last_evening), all);
 }
 
-/// A machine that has no clock of its own was at 1970 when the database was made.
+/// A machine without a hardware clock was in 1970 when the database was created.
 #[test]
 fn a_database_created_in_the_past_is_not_bound_to_it() {
     let site = Site::at(UnixTime::from_secs(60), KEEPS_NOTHING);

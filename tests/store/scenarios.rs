@@ -1,5 +1,5 @@
-//! What a store promises the gate, whichever store it is: every scenario runs over every one. A third, shared by several doors,
-//! would join the list in [`over_every_store`] and nothing else.
+//! What every store promises the gate: each scenario runs over each store. A third, shared by several proxies,
+//! would only join the list in [`over_every_store`].
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ trait Store {
     /// Opens it, and tells the policy what it remembers.
     fn open(&self, policy: &mut Policy, clock: Clock) -> Arc<dyn Ledger>;
 
-    /// The process ends now, before it has closed anything.
+    /// The process ends without closing anything.
     fn end(&mut self) {}
 }
 
@@ -84,7 +84,7 @@ fn over_every_store(scenario: impl AsyncFn(Instance)) {
 
 /// A gate over a store, with hands to move its clock.
 struct Instance {
-    /// Gone before the store, in which its database writes until then.
+    /// Dropped before the store, which its database writes to until then.
     gate: Option<Arc<Gate>>,
     store: Box<dyn Store>,
     hands: &'static Hands,

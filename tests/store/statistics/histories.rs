@@ -1,4 +1,4 @@
-//! Random histories over months, against a model that counts every entry anew.
+//! Random histories over months, against a model that recounts every entry.
 
 use tiergate::policy::caller::{AccountId, Caller, NetworkId, UserId};
 use tiergate::policy::time::{Span, UnixTime};
