@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handle_lies_where_its_meaning_is_looked_up() {
+    fn handles_are_stored_where_they_are_looked_up() {
         for (at, (end, _)) in End::ALL.iter().enumerate() {
             assert_eq!(*end as usize, at);
         }

@@ -1,5 +1,5 @@
-//! A flood of anonymous requests through the request limits (semantics §7.9), half of them out of an IPv4 /8, the others out of an IPv6 /32, at full
-//! speed; with requests from other prefixes all the while.
+//! A flood of anonymous requests through the request limits (semantics §7.9), half of them out of an IPv4 /8, the others out of
+//! an IPv6 /32, at full speed; with requests from other prefixes all the while.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

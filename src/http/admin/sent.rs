@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_that_are_told_of_are_those_that_are_read() {
+    fn the_documented_fields_are_those_that_are_read() {
         agree::<AccountSpec>();
         agree::<AccountPatch>();
         agree::<networks::ChangeLine>();
