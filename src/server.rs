@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn read_only_tasks_may_be_aborted() {
+    async fn a_panic_becomes_a_fault_without_its_text() {
         assert_eq!(attempt(|| 5).await, Ok(5));
         let broken: Result<(), Fault> = attempt(|| panic!("no such line: token")).await;
         assert_eq!(broken, Err(Fault));

@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_segment_of_a_path() {
+    fn a_name_is_escaped_as_one_path_segment() {
         assert_eq!(escaped("export"), "%65xport");
         assert_eq!(escaped(".."), "%2E%2E");
         assert_eq!(escaped("a/b?c"), "%61%2Fb%3Fc");

@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn leading_zeros_are_rejected() {
+    fn numbers_are_digits_without_leading_zeros() {
         assert_eq!(plain_digits("0"), Some("0"));
         for wrong in ["", "01", "+1", "-1", "1_000", "1e3", "0x10"] {
             assert_eq!(plain_digits(wrong), None, "{wrong}");

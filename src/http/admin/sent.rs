@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_fields_are_those_that_are_read() {
+    fn the_listed_fields_are_those_that_are_read() {
         agree::<AccountSpec>();
         agree::<AccountPatch>();
         agree::<networks::ChangeLine>();
